@@ -1,0 +1,15 @@
+from django.db import migrations
+
+from findme.schema.operations import SetOnDelete
+
+
+class Migration(migrations.Migration):
+    """Django's own foreign keys to users cascade in the database too, or a DELETE typed into psql fails for anyone with a group or an admin log."""
+
+    dependencies = [("accounts", "0002_user_video"), ("admin", "0003_logentry_add_action_flag_choices")]
+
+    operations = [
+        SetOnDelete("users_groups", "user_id"),
+        SetOnDelete("users_user_permissions", "user_id"),
+        SetOnDelete("django_admin_log", "user_id"),
+    ]

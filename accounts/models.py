@@ -1,0 +1,154 @@
+"""The people: table ``users``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
+from django.contrib.postgres.indexes import GinIndex, OpClass
+from django.db import models
+from django.db.models import Q, Value
+from django.db.models.functions import Lower, Upper
+from django.db.models.lookups import Exact
+
+from accounts.age import age_on, today
+from findme.models import TimestampedModel
+from findme.schema.constraints import ForeignKeyConstraint
+from findme.schema.expressions import EnglishSearchVector
+
+if TYPE_CHECKING:
+    from videos.models import Video
+
+
+class UserQuerySet(models.QuerySet["User"]):
+    def alive(self) -> Self:
+        """Not deleted, softly or by anonymisation."""
+        return self.filter(deleted_at__isnull=True)
+
+    def members(self) -> Self:
+        """Not staff: the people whom the service is for."""
+        return self.filter(is_staff=False)
+
+    def matchable(self) -> Self:
+        """Who may be shown to another person: alive, active, verified, and not staff."""
+        return self.alive().members().filter(active=True, verified=True)
+
+    def with_email(self, email: str) -> Self:
+        """The one with this address, in whatever case it is written. Uses the index on ``lower(email)``, as ``iexact`` (``UPPER``) would not."""
+        return self.filter(Exact(Lower("email"), Lower(Value(email))))
+
+
+class UserManager(BaseUserManager["User"].from_queryset(UserQuerySet)):  # type: ignore[misc]  # a base made by a call
+    def create_user(self, email: str, password: str | None = None, **fields: Any) -> User:
+        """Make a person; without a password, one who cannot log in. Raises IntegrityError for an address that is taken."""
+        user: User = self.model(email=email, **fields)
+        user.set_password(password)
+        user.save(using=self._db)
+        return user
+
+    def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> User:
+        return self.create_user(email, password, **{"is_staff": True, "is_superuser": True} | fields)
+
+    def get_by_natural_key(self, username: str | None) -> User:
+        found: User = self.with_email(username or "").get()
+        return found
+
+
+class User(TimestampedModel, AbstractBaseUser, PermissionsMixin):
+    """One person. ``password`` is the column ``password_hash``; ``deleted_at`` set means that nobody sees them any more."""
+
+    class Gender(models.TextChoices):
+        MALE = "male", "Male"
+        FEMALE = "female", "Female"
+        OTHER = "other", "Other"
+
+    email = models.EmailField(max_length=255)
+    password = models.CharField("password", max_length=255, db_column="password_hash")
+    full_name = models.CharField(max_length=255)
+    date_of_birth = models.DateField()
+    gender = models.CharField(max_length=50, choices=Gender)
+    bio = models.TextField(null=True, blank=True)  # noqa: DJ001  # the guide's column: NULL after an anonymisation
+    video: models.ForeignKey[Video | None, Video | None] = models.ForeignKey(
+        "videos.Video",
+        on_delete=models.DO_NOTHING,  # the database sets it to NULL
+        null=True,
+        blank=True,
+        related_name="+",
+        db_constraint=False,
+        db_index=False,
+    )
+    verified = models.BooleanField(default=False, db_default=False)
+    active = models.BooleanField(default=True, db_default=True)
+    last_login = models.DateTimeField(null=True, blank=True, editable=False)
+    is_staff = models.BooleanField("staff", default=False, db_default=False)
+    is_superuser = models.BooleanField("superuser", default=False, db_default=False)
+
+    objects = UserManager()
+
+    USERNAME_FIELD = "email"
+    EMAIL_FIELD = "email"
+    REQUIRED_FIELDS = ["full_name", "date_of_birth", "gender"]
+
+    class Meta:
+        db_table = "users"
+        verbose_name = "person"
+        verbose_name_plural = "people"
+        permissions = [
+            ("export_personal_data", "Can export a person's data"),
+            ("anonymize_user", "Can anonymise a person"),
+            ("soft_delete_user", "Can delete a person softly"),
+            ("erase_user", "Can delete a person for good"),
+        ]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["email"], name="users_email_key", violation_error_message="Another person has this e-mail address."
+            ),
+            models.UniqueConstraint(
+                Lower("email"), name="idx_users_email_lower", violation_error_message="Another person has this e-mail address."
+            ),
+            models.CheckConstraint(
+                condition=Q(gender__in=["male", "female", "other"]),
+                name="users_gender_check",
+                violation_error_message="The gender must be male, female or other.",
+            ),
+            ForeignKeyConstraint(
+                columns=["video_id"],
+                to_table="videos",
+                to_columns=["id"],
+                on_delete="SET NULL",
+                name="users_video_id_fkey",
+                violation_error_message="There is no such video.",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["email"], name="idx_users_email", condition=Q(deleted_at__isnull=True)),
+            models.Index(fields=["verified"], name="idx_users_verified", condition=Q(deleted_at__isnull=True)),
+            models.Index(fields=["active"], name="idx_users_active", condition=Q(active=True, deleted_at__isnull=True)),
+            models.Index(fields=["-created_at"], name="idx_users_created_at"),
+            GinIndex(EnglishSearchVector("bio"), name="idx_users_bio_search"),
+            models.Index(fields=["video"], name="idx_users_video_id"),
+            # What the admin's search sends: UPPER(column) LIKE UPPER('%term%').
+            GinIndex(
+                OpClass(Upper("full_name"), "gin_trgm_ops"), OpClass(Upper("email"), "gin_trgm_ops"), name="idx_users_name_email_trgm"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        """The UUID: Django's admin log keeps ``str(obj)`` for ever, also of a person who was erased."""
+        return str(self.pk)
+
+    @property
+    def is_active(self) -> bool:  # type: ignore[override]  # Django's class attribute says True of everyone
+        """May log in: active and not deleted."""
+        return self.active and self.deleted_at is None
+
+    @property
+    def age(self) -> int:
+        """Whole years today (UTC)."""
+        return age_on(self.date_of_birth, today())
+
+    def get_full_name(self) -> str:
+        return self.full_name
+
+    def get_short_name(self) -> str:
+        return self.full_name

@@ -1,0 +1,183 @@
+import uuid
+
+import django.contrib.postgres.functions
+import django.db.models.deletion
+import django.db.models.functions.comparison
+from django.conf import settings
+from django.db import migrations, models
+
+import findme.schema.constraints
+
+
+class Migration(migrations.Migration):
+    initial = True
+
+    dependencies = [
+        ("matching", "0001_initial"),
+        migrations.swappable_dependency(settings.AUTH_USER_MODEL),
+    ]
+
+    operations = [
+        migrations.CreateModel(
+            name="VideoCall",
+            fields=[
+                (
+                    "id",
+                    models.UUIDField(
+                        db_default=django.contrib.postgres.functions.RandomUUID(),
+                        default=uuid.uuid4,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                ("created_at", models.DateTimeField(db_default=django.contrib.postgres.functions.TransactionNow(), editable=False)),
+                ("session_id", models.CharField(max_length=255)),
+                ("started_at", models.DateTimeField(blank=True, null=True)),
+                ("ended_at", models.DateTimeField(blank=True, null=True)),
+                ("duration", models.IntegerField(blank=True, null=True)),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("initiated", "Initiated"),
+                            ("ringing", "Ringing"),
+                            ("active", "Active"),
+                            ("ended", "Ended"),
+                            ("missed", "Missed"),
+                            ("rejected", "Rejected"),
+                        ],
+                        db_default="initiated",
+                        default="initiated",
+                        max_length=50,
+                    ),
+                ),
+                ("recording_url", models.CharField(blank=True, max_length=500, null=True)),
+                ("quality_rating", models.IntegerField(blank=True, null=True)),
+                ("metadata", models.JSONField(blank=True, db_default=models.Value({}, output_field=models.JSONField()), default=dict)),
+                (
+                    "lower_user_id",
+                    models.GeneratedField(
+                        db_persist=True,
+                        expression=django.db.models.functions.comparison.Least("caller_id", "callee_id"),
+                        output_field=models.UUIDField(),
+                    ),
+                ),
+                (
+                    "higher_user_id",
+                    models.GeneratedField(
+                        db_persist=True,
+                        expression=django.db.models.functions.comparison.Greatest("caller_id", "callee_id"),
+                        output_field=models.UUIDField(),
+                    ),
+                ),
+                (
+                    "callee",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="calls_received",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "caller",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="calls_made",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "match",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="calls",
+                        to="matching.match",
+                    ),
+                ),
+            ],
+            options={
+                "db_table": "video_calls",
+                "indexes": [
+                    models.Index(fields=["match"], name="idx_video_calls_match"),
+                    models.Index(fields=["caller", "callee"], name="idx_video_calls_participants"),
+                    models.Index(fields=["session_id"], name="idx_video_calls_session"),
+                    models.Index(fields=["status"], name="idx_video_calls_status"),
+                    models.Index(fields=["-created_at"], name="idx_video_calls_created_at"),
+                    models.Index(fields=["callee"], name="idx_video_calls_callee_id"),
+                ],
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("session_id",), name="video_calls_session_id_key", violation_error_message="Another call has this session."
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("status__in", ["initiated", "ringing", "active", "ended", "missed", "rejected"])),
+                        name="video_calls_status_check",
+                        violation_error_message="There is no such status of a call.",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("quality_rating__gte", 1), ("quality_rating__lte", 5)),
+                        name="video_calls_quality_rating_check",
+                        violation_error_message="A quality rating goes from 1 to 5.",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("duration__gte", 0)),
+                        name="video_calls_duration_check",
+                        violation_error_message="A duration is a number of seconds, 0 or more.",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("ended_at__gt", models.F("started_at"))),
+                        name="video_calls_ended_at_check",
+                        violation_error_message="A call ends after it starts.",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("status", "ended"), _negated=True),
+                            models.Q(("ended_at__isnull", False), ("started_at__isnull", False)),
+                            _connector="OR",
+                        ),
+                        name="video_calls_ended_times_check",
+                        violation_error_message="A call that has ended has the times of its start and its end.",
+                    ),
+                    findme.schema.constraints.ForeignKeyConstraint(
+                        columns=["match_id"],
+                        name="video_calls_match_id_fkey",
+                        on_delete="CASCADE",
+                        to_columns=["id"],
+                        to_table="matches",
+                        violation_error_message="There is no such match.",
+                    ),
+                    findme.schema.constraints.ForeignKeyConstraint(
+                        columns=["match_id", "lower_user_id", "higher_user_id"],
+                        name="video_calls_people_of_match_fkey",
+                        on_delete="CASCADE",
+                        to_columns=["id", "lower_user_id", "higher_user_id"],
+                        to_table="matches",
+                        violation_error_message="A call's two people are those of its match.",
+                    ),
+                    findme.schema.constraints.ForeignKeyConstraint(
+                        columns=["caller_id"],
+                        name="video_calls_caller_id_fkey",
+                        on_delete="CASCADE",
+                        to_columns=["id"],
+                        to_table="users",
+                        violation_error_message="There is no such person.",
+                    ),
+                    findme.schema.constraints.ForeignKeyConstraint(
+                        columns=["callee_id"],
+                        name="video_calls_callee_id_fkey",
+                        on_delete="CASCADE",
+                        to_columns=["id"],
+                        to_table="users",
+                        violation_error_message="There is no such person.",
+                    ),
+                ],
+            },
+        ),
+    ]

@@ -1,0 +1,169 @@
+"""The video calls of a match: table ``video_calls``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.db import models
+from django.db.models import F, Q, Value
+from django.db.models.functions import Greatest, Least
+
+from findme.models import IdentifiedModel
+from findme.schema.constraints import ForeignKeyConstraint
+
+if TYPE_CHECKING:
+    from collections.abc import Set
+    from uuid import UUID
+
+    from accounts.models import User
+    from matching.models import Match
+
+
+class VideoCallQuerySet(models.QuerySet["VideoCall"]):
+    def of(self, user: User) -> Self:
+        """The calls that USER is in, on either side."""
+        return self.filter(Q(caller=user) | Q(callee=user))
+
+    def ongoing(self) -> Self:
+        """Not over yet."""
+        return self.filter(status__in=[VideoCall.Status.INITIATED, VideoCall.Status.RINGING, VideoCall.Status.ACTIVE])
+
+    def between_others(self, people: Set[UUID]) -> Self:
+        """The calls in which somebody takes part who is not one of PEOPLE."""
+        return self.exclude(caller__in=people, callee__in=people)
+
+
+class VideoCall(IdentifiedModel):
+    """One call between the two people of a match, in either direction. ``duration`` in seconds, ``quality_rating`` from 1 to 5."""
+
+    class Status(models.TextChoices):
+        INITIATED = "initiated", "Initiated"
+        RINGING = "ringing", "Ringing"
+        ACTIVE = "active", "Active"
+        ENDED = "ended", "Ended"
+        MISSED = "missed", "Missed"
+        REJECTED = "rejected", "Rejected"
+
+    match: models.ForeignKey[Match, Match] = models.ForeignKey(
+        "matching.Match",
+        on_delete=models.DO_NOTHING,  # the database cascades
+        related_name="calls",
+        db_constraint=False,
+        db_index=False,
+    )
+    caller: models.ForeignKey[User, User] = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.DO_NOTHING,  # the database cascades
+        related_name="calls_made",
+        db_constraint=False,
+        db_index=False,
+    )
+    callee: models.ForeignKey[User, User] = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.DO_NOTHING,  # the database cascades
+        related_name="calls_received",
+        db_constraint=False,
+        db_index=False,
+    )
+    session_id = models.CharField(max_length=255)
+    started_at = models.DateTimeField(null=True, blank=True)
+    ended_at = models.DateTimeField(null=True, blank=True)
+    duration = models.IntegerField(null=True, blank=True)
+    status = models.CharField(max_length=50, choices=Status, default=Status.INITIATED, db_default="initiated")
+    recording_url = models.CharField(max_length=500, null=True, blank=True)  # noqa: DJ001  # the guide's column
+    quality_rating = models.IntegerField(null=True, blank=True)
+    metadata: models.JSONField[Any, Any] = models.JSONField(default=dict, blank=True, db_default=Value({}, output_field=models.JSONField()))
+    lower_user_id = models.GeneratedField(
+        expression=Least("caller_id", "callee_id"), output_field=models.UUIDField(), db_persist=True, editable=False
+    )
+    higher_user_id = models.GeneratedField(
+        expression=Greatest("caller_id", "callee_id"), output_field=models.UUIDField(), db_persist=True, editable=False
+    )
+
+    objects = VideoCallQuerySet.as_manager()
+
+    class Meta:
+        db_table = "video_calls"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["session_id"], name="video_calls_session_id_key", violation_error_message="Another call has this session."
+            ),
+            models.CheckConstraint(
+                condition=Q(status__in=["initiated", "ringing", "active", "ended", "missed", "rejected"]),
+                name="video_calls_status_check",
+                violation_error_message="There is no such status of a call.",
+            ),
+            models.CheckConstraint(
+                condition=Q(quality_rating__gte=1, quality_rating__lte=5),
+                name="video_calls_quality_rating_check",
+                violation_error_message="A quality rating goes from 1 to 5.",
+            ),
+            models.CheckConstraint(
+                condition=Q(duration__gte=0),
+                name="video_calls_duration_check",
+                violation_error_message="A duration is a number of seconds, 0 or more.",
+            ),
+            models.CheckConstraint(
+                condition=Q(ended_at__gt=F("started_at")),
+                name="video_calls_ended_at_check",
+                violation_error_message="A call ends after it starts.",
+            ),
+            models.CheckConstraint(
+                condition=~Q(status="ended") | Q(started_at__isnull=False, ended_at__isnull=False),
+                name="video_calls_ended_times_check",
+                violation_error_message="A call that has ended has the times of its start and its end.",
+            ),
+            ForeignKeyConstraint(
+                columns=["match_id"],
+                to_table="matches",
+                to_columns=["id"],
+                on_delete="CASCADE",
+                name="video_calls_match_id_fkey",
+                violation_error_message="There is no such match.",
+            ),
+            ForeignKeyConstraint(
+                columns=["match_id", "lower_user_id", "higher_user_id"],
+                to_table="matches",
+                to_columns=["id", "lower_user_id", "higher_user_id"],
+                on_delete="CASCADE",
+                name="video_calls_people_of_match_fkey",
+                violation_error_message="A call's two people are those of its match.",
+            ),
+            ForeignKeyConstraint(
+                columns=["caller_id"],
+                to_table="users",
+                to_columns=["id"],
+                on_delete="CASCADE",
+                name="video_calls_caller_id_fkey",
+                violation_error_message="There is no such person.",
+            ),
+            ForeignKeyConstraint(
+                columns=["callee_id"],
+                to_table="users",
+                to_columns=["id"],
+                on_delete="CASCADE",
+                name="video_calls_callee_id_fkey",
+                violation_error_message="There is no such person.",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["match"], name="idx_video_calls_match"),
+            models.Index(fields=["caller", "callee"], name="idx_video_calls_participants"),
+            models.Index(fields=["session_id"], name="idx_video_calls_session"),
+            models.Index(fields=["status"], name="idx_video_calls_status"),
+            models.Index(fields=["-created_at"], name="idx_video_calls_created_at"),
+            # The cascade from users; that of caller_id is served by the index on both participants.
+            models.Index(fields=["callee"], name="idx_video_calls_callee_id"),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.pk)
+
+    def clean(self) -> None:
+        """Raise ValidationError unless the two people are those of the match."""
+        if None in (self.match_id, self.caller_id, self.callee_id):
+            return
+        if {self.caller_id, self.callee_id} != self.match.people:
+            raise ValidationError({"caller": "A call's two people are those of its match."})

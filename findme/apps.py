@@ -1,0 +1,6 @@
+from django.apps import AppConfig
+
+
+class FindmeConfig(AppConfig):
+    name = "findme"
+    verbose_name = "FindMe"

@@ -1,0 +1,78 @@
+"""Constraints that PostgreSQL has and Django's models cannot declare."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import DEFAULT_DB_ALIAS, models
+from django.db.backends.base.schema import BaseDatabaseSchemaEditor
+
+
+class ForeignKeyConstraint(models.BaseConstraint):
+    """A named foreign key, deferred to the end of the transaction, with its ON DELETE in the database.
+
+    Django keeps ``on_delete`` to itself: its constraint has no ON DELETE clause, and a ``DELETE`` typed into psql fails. So the fields here
+    are declared with ``db_constraint=False`` and this stands in ``Meta.constraints``. It may have several columns, which Django's
+    ``ForeignKey`` may not.
+
+    ``columns`` and ``to_columns`` are names of columns; ``to_table`` is a table. Raises ValueError for lists of different lengths or an
+    unknown ``on_delete``.
+    """
+
+    ON_DELETE = ("CASCADE", "SET NULL", "NO ACTION")
+
+    def __init__(
+        self,
+        *,
+        columns: list[str],
+        to_table: str,
+        to_columns: list[str],
+        on_delete: str,
+        name: str,
+        violation_error_code: str | None = None,
+        violation_error_message: str | None = None,
+    ) -> None:
+        if len(columns) != len(to_columns) or not columns:
+            raise ValueError(f"{name}: {columns!r} cannot refer to {to_columns!r}: the lists differ in length or are empty")
+        if on_delete not in self.ON_DELETE:
+            raise ValueError(f"{name}: on_delete is {on_delete!r}, and must be one of {', '.join(self.ON_DELETE)}")
+        super().__init__(name=name, violation_error_code=violation_error_code, violation_error_message=violation_error_message)
+        self.columns, self.to_table, self.to_columns, self.on_delete = list(columns), to_table, list(to_columns), on_delete
+
+    def constraint_sql(self, model: type[models.Model] | None, schema_editor: BaseDatabaseSchemaEditor | None) -> str:
+        assert schema_editor is not None
+        quote = schema_editor.quote_name
+        own, other = (", ".join(map(quote, names)) for names in (self.columns, self.to_columns))
+        return (
+            f"CONSTRAINT {quote(self.name)} FOREIGN KEY ({own}) REFERENCES {quote(self.to_table)} ({other})"
+            f" ON DELETE {self.on_delete} DEFERRABLE INITIALLY DEFERRED"
+        )
+
+    def create_sql(self, model: type[models.Model] | None, schema_editor: BaseDatabaseSchemaEditor | None) -> str:
+        assert model is not None and schema_editor is not None
+        table = schema_editor.quote_name(model._meta.db_table)
+        return f"ALTER TABLE {table} ADD {self.constraint_sql(model, schema_editor)}"
+
+    def remove_sql(self, model: type[models.Model] | None, schema_editor: BaseDatabaseSchemaEditor | None) -> str:
+        assert model is not None and schema_editor is not None
+        quote = schema_editor.quote_name
+        return f"ALTER TABLE {quote(model._meta.db_table)} DROP CONSTRAINT {quote(self.name)}"
+
+    def validate(
+        self,
+        model: type[models.Model],
+        instance: models.Model,
+        exclude: set[str] | None = None,
+        using: str = DEFAULT_DB_ALIAS,
+    ) -> None:
+        """Nothing: a field of one column checks itself, and a model with a key of several checks it in ``clean()``, where it has the words."""
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, ForeignKeyConstraint):
+            return self.deconstruct() == other.deconstruct()
+        return NotImplemented
+
+    def deconstruct(self) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
+        path, args, kwargs = super().deconstruct()
+        kwargs |= {"columns": self.columns, "to_table": self.to_table, "to_columns": self.to_columns, "on_delete": self.on_delete}
+        return path, tuple(args), kwargs

@@ -1,0 +1,81 @@
+"""SQL expressions that the models' constraints, indexes and defaults are written in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import models
+from django.db.models import F, Func, Value
+
+
+class EnglishSearchVector(Func):
+    """``to_tsvector('english', COLUMN)`` and nothing else: Django's ``SearchVector`` adds a COALESCE, and the guide's query would not use the index."""
+
+    function = "to_tsvector"
+
+    def __init__(self, column: str, **extra: Any) -> None:
+        super().__init__(Value("english"), F(column), output_field=models.TextField(), **extra)
+
+
+class IsoWeeksInYear(Func):
+    """The number of ISO weeks (52 or 53) of an ISO year from 1 to 9999, else NULL: 28 December is always in the last one (ISO 8601).
+
+    ``make_date`` raises for the year 0; inside the CASE it is never asked.
+    """
+
+    template = "CASE WHEN %(expressions)s BETWEEN 1 AND 9999 THEN extract(week FROM make_date(%(expressions)s, 12, 28))::integer END"
+    arity = 1
+    output_field = models.IntegerField()
+
+
+class _ArrayCondition(Func):
+    """A condition on an array of one dimension: ``array_position`` raises on others, so it is asked inside a CASE. NULL passes."""
+
+    condition = ""
+    output_field = models.BooleanField()
+    arity = 1
+
+    @property
+    def template(self) -> str:  # type: ignore[override]
+        return f"CASE WHEN array_ndims(%(expressions)s) > 1 THEN false ELSE {self.condition} END"
+
+
+class HasLength(_ArrayCondition):
+    """An array of one dimension with exactly LENGTH elements."""
+
+    def __init__(self, column: str | F, *, length: int) -> None:
+        super().__init__(column)
+        self.condition = f"cardinality(%(expressions)s) = {int(length)}"
+
+
+class IsFinite(_ArrayCondition):
+    """No NaN, no infinity and no NULL among the elements."""
+
+    condition = " AND ".join(
+        f"array_position(%(expressions)s, {element}) IS NULL" for element in ("'NaN'", "'Infinity'", "'-Infinity'", "NULL")
+    )
+
+
+class HasNoNull(_ArrayCondition):
+    """No NULL among the elements."""
+
+    condition = "array_position(%(expressions)s, NULL) IS NULL"
+
+
+class IsNotZero(_ArrayCondition):
+    """Not all elements are 0: a vector of zeros has no direction, and no cosine."""
+
+    condition = "0 <> ANY (%(expressions)s)"
+
+
+class IsGeoPoint(Func):
+    """A JSON object whose ``lat`` is a number from -90 to 90 and whose ``lon`` is one from -180 to 180, and which has nothing else."""
+
+    template = (
+        "CASE WHEN jsonb_typeof(%(expressions)s) IS DISTINCT FROM 'object' THEN %(expressions)s IS NULL"
+        " WHEN jsonb_typeof(%(expressions)s -> 'lat') = 'number' AND jsonb_typeof(%(expressions)s -> 'lon') = 'number'"
+        " THEN (%(expressions)s -> 'lat')::numeric BETWEEN -90 AND 90 AND (%(expressions)s -> 'lon')::numeric BETWEEN -180 AND 180"
+        " AND %(expressions)s - 'lat' - 'lon' = '{}' ELSE false END"
+    )
+    arity = 1
+    output_field = models.BooleanField()

@@ -1,0 +1,70 @@
+"""Migration operations for what the schema editor does not do."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+from django.db.backends.base.schema import BaseDatabaseSchemaEditor
+from django.db.migrations import RunSQL
+from django.db.migrations.operations.base import Operation
+from django.db.migrations.state import ProjectState
+
+
+def sql_file(name: str) -> RunSQL:
+    """``sql/NAME.up.sql`` beside the migration that calls this, with ``sql/NAME.down.sql`` as its reverse.
+
+    A file that was released never changes: a change is a new pair of files in a new migration.
+    """
+    folder = Path(inspect.stack()[1].filename).parent / "sql"
+    return RunSQL((folder / f"{name}.up.sql").read_text(), (folder / f"{name}.down.sql").read_text())
+
+
+class SetOnDelete(Operation):
+    """Give the foreign key on TABLE (COLUMN) that Django made an ON DELETE in the database; the reverse takes it away again.
+
+    For tables of Django's own, whose models this project does not declare. The constraint keeps its name.
+    """
+
+    reduces_to_sql = True
+    reversible = True
+
+    def __init__(self, table: str, column: str, on_delete: str = "CASCADE") -> None:
+        self.table, self.column, self.on_delete = table, column, on_delete
+
+    def state_forwards(self, app_label: str, state: ProjectState) -> None:
+        """Nothing: Django's state has no ON DELETE."""
+
+    def database_forwards(
+        self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: ProjectState, to_state: ProjectState
+    ) -> None:
+        self._recreate(schema_editor, self.on_delete)
+
+    def database_backwards(
+        self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: ProjectState, to_state: ProjectState
+    ) -> None:
+        self._recreate(schema_editor, "NO ACTION")
+
+    def _recreate(self, schema_editor: BaseDatabaseSchemaEditor, on_delete: str) -> None:
+        """One statement: the table is never without its constraint."""
+        quote = schema_editor.quote_name
+        with schema_editor.connection.cursor() as cursor:
+            cursor.execute(
+                """
+                SELECT c.conname, c.confrelid::regclass::text, f.attname
+                FROM pg_constraint c
+                JOIN pg_attribute a ON a.attrelid = c.conrelid AND c.conkey = ARRAY[a.attnum]
+                JOIN pg_attribute f ON f.attrelid = c.confrelid AND c.confkey = ARRAY[f.attnum]
+                WHERE c.contype = 'f' AND c.conrelid = %s::regclass AND a.attname = %s
+                """,
+                [self.table, self.column],
+            )
+            name, to_table, to_column = cursor.fetchone()
+        schema_editor.execute(
+            f"ALTER TABLE {quote(self.table)} DROP CONSTRAINT {quote(name)}, ADD CONSTRAINT {quote(name)}"
+            f" FOREIGN KEY ({quote(self.column)}) REFERENCES {to_table} ({quote(to_column)})"
+            f" ON DELETE {on_delete} DEFERRABLE INITIALLY DEFERRED"
+        )
+
+    def describe(self) -> str:
+        return f"Set ON DELETE {self.on_delete} on {self.table} ({self.column})"

@@ -1,0 +1,102 @@
+"""Settings. Importing them starts nothing and needs nothing; ``.env.example`` documents what the environment may say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from findme.environment import BASE_DIR, database_settings, env, read_dotenv
+
+read_dotenv()
+
+DEBUG = env.bool("DEBUG", default=False)
+SECRET_KEY = env.str("SECRET_KEY", default="only-for-development-on-this-machine" if DEBUG else "")
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost", "[::1]"] if DEBUG else [])
+CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+
+# --- PostgreSQL -------------------------------------------------------------------------------------------------------------------
+DATABASE_URL = env.str("DATABASE_URL", default="")
+EMBEDDED_POSTGRES_DIR = env.str("EMBEDDED_POSTGRES_DIR", default=str(BASE_DIR / ".findme" / "postgres"))
+DATABASES: dict[str, dict[str, Any]] = {
+    "default": database_settings(DATABASE_URL)
+    if DATABASE_URL
+    # Started at the first connection while DEBUG is on; with DEBUG off this says in one line that DATABASE_URL is missing.
+    else {"ENGINE": "findme.embedded.backend", "NAME": "findme"}
+}
+CONN_HEALTH_CHECKS = True
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+MIGRATE_LOCK_SECONDS = env.int("MIGRATE_LOCK_SECONDS", default=300)
+"""How long ``migrate`` and ``rollback`` wait for one another."""
+
+# --- Qdrant -----------------------------------------------------------------------------------------------------------------------
+QDRANT_URL = env.str("QDRANT_URL", default="")
+QDRANT_API_KEY = env.str("QDRANT_API_KEY", default="")
+QDRANT_GRPC_PORT = env.int("QDRANT_GRPC_PORT", default=0)
+"""0 means REST: the port of gRPC is never guessed."""
+QDRANT_PATH = env.str("QDRANT_PATH", default=str(BASE_DIR / ".findme" / "qdrant"))
+QDRANT_COLLECTION = env.str("QDRANT_COLLECTION", default="profile_embeddings")
+QDRANT_TIMEOUT = env.float("QDRANT_TIMEOUT", default=10.0)
+EMBEDDING_MODEL = env.str("EMBEDDING_MODEL", default="")
+
+# --- Django -----------------------------------------------------------------------------------------------------------------------
+INSTALLED_APPS = [
+    "findme",
+    "unfold",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.postgres",
+    "privacy",
+    "accounts",
+    "videos",
+    "matching",
+    "calls",
+    "vectorstore",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "findme.urls"
+WSGI_APPLICATION = "findme.wsgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+AUTH_USER_MODEL = "accounts.User"
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher"]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator", "NumericPasswordValidator")
+]
+FIXTURE_DIRS = [BASE_DIR / "fixtures"]
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+STATIC_URL = "static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+UNFOLD: dict[str, Any] = {"SITE_TITLE": "FindMe", "SITE_HEADER": "FindMe", "SHOW_VIEW_ON_SITE": False}
+
+# --- HTTPS, in production ---------------------------------------------------------------------------------------------------------
+SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", default=not DEBUG)
+SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", default=0 if DEBUG else 31_536_000)
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = not DEBUG
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEBUG
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.bool("BEHIND_TLS_PROXY", default=False) else None

@@ -1,0 +1,1 @@
+DROP TRIGGER update_matches_updated_at ON matches;

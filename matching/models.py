@@ -1,0 +1,166 @@
+"""Who was matched with whom, in which week: table ``matches``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+from django.conf import settings
+from django.contrib.postgres.functions import TransactionNow
+from django.core.exceptions import ValidationError
+from django.db import models
+from django.db.models import F, Q
+from django.db.models.functions import Greatest, Least
+
+from findme.models import TimestampedModel
+from findme.schema.constraints import ForeignKeyConstraint
+from findme.schema.expressions import IsoWeeksInYear
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from accounts.models import User
+
+
+class MatchQuerySet(models.QuerySet["Match"]):
+    def alive(self) -> Self:
+        return self.filter(deleted_at__isnull=True)
+
+    def of(self, user: User) -> Self:
+        """The matches that USER is in, on either side."""
+        return self.filter(Q(user=user) | Q(matched_user=user))
+
+    def in_week(self, year: int, week_number: int) -> Self:
+        """Those of one ISO week of one ISO year."""
+        return self.filter(year=year, week_number=week_number)
+
+    def open(self) -> Self:
+        """Waiting for an answer, and still in time."""
+        return self.alive().filter(status=Match.Status.PENDING, expires_at__gt=TransactionNow())
+
+
+class Match(TimestampedModel):
+    """Two people, matched in one ISO week of one ISO year. ``match_score`` goes from 0 to 1."""
+
+    class Status(models.TextChoices):
+        PENDING = "pending", "Pending"
+        ACCEPTED = "accepted", "Accepted"
+        REJECTED = "rejected", "Rejected"
+        COMPLETED = "completed", "Completed"
+        EXPIRED = "expired", "Expired"
+
+    class Action(models.TextChoices):
+        ACCEPTED = "accepted", "Accepted"
+        REJECTED = "rejected", "Rejected"
+
+    user: models.ForeignKey[User, User] = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.DO_NOTHING,  # the database cascades
+        related_name="matches",
+        db_constraint=False,
+        db_index=False,
+    )
+    matched_user: models.ForeignKey[User, User] = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.DO_NOTHING,  # the database cascades
+        related_name="matches_received",
+        db_constraint=False,
+        db_index=False,
+    )
+    week_number = models.IntegerField("ISO week")
+    year = models.IntegerField("ISO year")
+    status = models.CharField(max_length=50, choices=Status, default=Status.PENDING, db_default="pending")
+    match_score = models.FloatField()
+    user_action = models.CharField(max_length=50, choices=Action, null=True, blank=True)  # noqa: DJ001  # the guide's column
+    matched_user_action = models.CharField(max_length=50, choices=Action, null=True, blank=True)  # noqa: DJ001  # the guide's column
+    expires_at = models.DateTimeField()
+    lower_user_id = models.GeneratedField(
+        expression=Least("user_id", "matched_user_id"), output_field=models.UUIDField(), db_persist=True, editable=False
+    )
+    higher_user_id = models.GeneratedField(
+        expression=Greatest("user_id", "matched_user_id"), output_field=models.UUIDField(), db_persist=True, editable=False
+    )
+
+    objects = MatchQuerySet.as_manager()
+
+    class Meta:
+        db_table = "matches"
+        verbose_name_plural = "matches"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["user", "matched_user", "week_number", "year"],
+                name="matches_user_id_matched_user_id_week_number_year_key",
+                violation_error_message="These two people are matched in this week already.",
+            ),
+            models.UniqueConstraint(
+                fields=["lower_user_id", "higher_user_id", "week_number", "year"],
+                name="matches_pair_week_number_year_key",
+                violation_error_message="These two people are matched in this week already.",
+            ),
+            # What the calls refer to, so that a call's two people are those of its match.
+            models.UniqueConstraint(fields=["id", "lower_user_id", "higher_user_id"], name="matches_id_pair_key"),
+            models.CheckConstraint(
+                condition=~Q(user=F("matched_user")), name="matches_check", violation_error_message="Nobody is matched with themself."
+            ),
+            models.CheckConstraint(
+                condition=Q(status__in=["pending", "accepted", "rejected", "completed", "expired"]),
+                name="matches_status_check",
+                violation_error_message="There is no such status of a match.",
+            ),
+            models.CheckConstraint(
+                condition=Q(match_score__gte=0, match_score__lte=1),
+                name="matches_match_score_check",
+                violation_error_message="A match score goes from 0 to 1.",
+            ),
+            models.CheckConstraint(
+                condition=Q(user_action__in=["accepted", "rejected"]),
+                name="matches_user_action_check",
+                violation_error_message="An action is accepted or rejected, or nothing yet.",
+            ),
+            models.CheckConstraint(
+                condition=Q(matched_user_action__in=["accepted", "rejected"]),
+                name="matches_matched_user_action_check",
+                violation_error_message="An action is accepted or rejected, or nothing yet.",
+            ),
+            models.CheckConstraint(
+                condition=Q(year__gte=1, year__lte=9999, week_number__gte=1, week_number__lte=IsoWeeksInYear(F("year"))),
+                name="matches_week_number_check",
+                violation_error_message="This ISO year has no such week.",
+            ),
+            ForeignKeyConstraint(
+                columns=["user_id"],
+                to_table="users",
+                to_columns=["id"],
+                on_delete="CASCADE",
+                name="matches_user_id_fkey",
+                violation_error_message="There is no such person.",
+            ),
+            ForeignKeyConstraint(
+                columns=["matched_user_id"],
+                to_table="users",
+                to_columns=["id"],
+                on_delete="CASCADE",
+                name="matches_matched_user_id_fkey",
+                violation_error_message="There is no such person.",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["user", "week_number", "year"], name="idx_matches_user_week", condition=Q(deleted_at__isnull=True)),
+            models.Index(fields=["status"], name="idx_matches_status", condition=Q(deleted_at__isnull=True)),
+            models.Index(fields=["expires_at"], name="idx_matches_expires_at", condition=Q(status="pending")),
+            models.Index(fields=["-match_score"], name="idx_matches_score"),
+            # The cascade from users; that of user_id is served by the guide's unique constraint.
+            models.Index(fields=["matched_user"], name="idx_matches_matched_user_id"),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.pk)
+
+    @property
+    def people(self) -> frozenset[UUID]:
+        """The ids of the two, in no order."""
+        return frozenset({self.user_id, self.matched_user_id})
+
+    def clean(self) -> None:
+        """Raise ValidationError if the match has calls between two other people."""
+        if not self._state.adding and self.calls.between_others(self.people).exists():
+            raise ValidationError({"matched_user": "This match has calls between the two people it was made for: they cannot be changed."})

@@ -1,0 +1,6 @@
+from django.apps import AppConfig
+
+
+class VectorStoreConfig(AppConfig):
+    name = "vectorstore"
+    verbose_name = "Vector store"

@@ -1,0 +1,8 @@
+CREATE TRIGGER update_profile_embeddings_updated_at
+    BEFORE UPDATE ON profile_embeddings
+    FOR EACH ROW
+    EXECUTE FUNCTION update_updated_at_column();
+
+-- Numbers do not compress: keep the vectors out of line, and never try.
+ALTER TABLE profile_embeddings ALTER COLUMN vector SET STORAGE EXTERNAL;
+ALTER TABLE profile_embeddings ALTER COLUMN video_features SET STORAGE EXTERNAL;

@@ -1,0 +1,91 @@
+"""The embeddings, which Qdrant's points are projected from: table ``profile_embeddings``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.functions import TransactionNow
+from django.db import models
+from django.db.models import Value
+
+from findme.schema.constraints import ForeignKeyConstraint
+from findme.schema.expressions import HasLength, HasNoNull, IsFinite, IsGeoPoint, IsNotZero
+from findme.schema.fields import RealField
+
+if TYPE_CHECKING:
+    from accounts.models import User
+
+VECTOR_SIZE = 512
+"""Numbers in a profile's vector."""
+
+
+class ProfileEmbedding(models.Model):
+    """One person's vector (512 numbers, finite, not all 0), and what else of them only the vector store is searched by.
+
+    ``location`` is ``{"lat": degrees, "lon": degrees}``; ``model`` names what made the vector.
+    """
+
+    user: models.OneToOneField[User, User] = models.OneToOneField(
+        settings.AUTH_USER_MODEL,
+        primary_key=True,
+        on_delete=models.DO_NOTHING,  # the database cascades
+        related_name="embedding",
+        db_constraint=False,
+    )
+    vector: ArrayField[list[float], list[float]] = ArrayField(RealField())
+    location: models.JSONField[Any, Any] = models.JSONField(null=True, blank=True)
+    interests: ArrayField[list[str], list[str]] = ArrayField(
+        models.TextField(), default=list, blank=True, db_default=Value([], output_field=ArrayField(models.TextField()))
+    )
+    video_features: ArrayField[list[float] | None, list[float] | None] = ArrayField(RealField(), null=True, blank=True)
+    model = models.CharField(max_length=255, default="", blank=True, db_default="")
+    created_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
+    updated_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
+
+    class Meta:
+        db_table = "profile_embeddings"
+        constraints = [
+            models.CheckConstraint(
+                condition=HasLength("vector", length=512),
+                name="profile_embeddings_vector_length_check",
+                violation_error_message="A vector has 512 numbers.",
+            ),
+            models.CheckConstraint(
+                condition=IsFinite("vector"),
+                name="profile_embeddings_vector_finite_check",
+                violation_error_message="A vector's numbers are finite.",
+            ),
+            models.CheckConstraint(
+                condition=IsNotZero("vector"),
+                name="profile_embeddings_vector_nonzero_check",
+                violation_error_message="A vector of zeros has no direction.",
+            ),
+            models.CheckConstraint(
+                condition=IsGeoPoint("location"),
+                name="profile_embeddings_location_check",
+                violation_error_message="A location is an object of lat (-90 to 90) and lon (-180 to 180).",
+            ),
+            models.CheckConstraint(
+                condition=HasNoNull("interests"),
+                name="profile_embeddings_interests_check",
+                violation_error_message="No interest is null.",
+            ),
+            models.CheckConstraint(
+                condition=IsFinite("video_features"),
+                name="profile_embeddings_video_features_check",
+                violation_error_message="Video features are finite numbers.",
+            ),
+            ForeignKeyConstraint(
+                columns=["user_id"],
+                to_table="users",
+                to_columns=["id"],
+                on_delete="CASCADE",
+                name="profile_embeddings_user_id_fkey",
+                violation_error_message="There is no such person.",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.pk)

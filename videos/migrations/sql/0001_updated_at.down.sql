@@ -1,0 +1,1 @@
+DROP TRIGGER update_videos_updated_at ON videos;

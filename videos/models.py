@@ -1,0 +1,97 @@
+"""The profile videos: table ``videos``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+from django.conf import settings
+from django.contrib.postgres.indexes import GinIndex
+from django.db import models
+from django.db.models import Q, Value
+
+from findme.models import TimestampedModel
+from findme.schema.constraints import ForeignKeyConstraint
+
+if TYPE_CHECKING:
+    from accounts.models import User
+
+
+class VideoQuerySet(models.QuerySet["Video"]):
+    def alive(self) -> Self:
+        return self.filter(deleted_at__isnull=True)
+
+    def verified(self) -> Self:
+        """Alive, and passed the verification."""
+        return self.alive().filter(status=Video.Status.VERIFIED)
+
+    def of(self, user: User) -> Self:
+        return self.filter(user=user)
+
+
+class Video(TimestampedModel):
+    """One uploaded video: ``duration`` in seconds (1 to 120), ``file_size`` in bytes, ``verification_score`` from 0 to 1."""
+
+    class Status(models.TextChoices):
+        UPLOADING = "uploading", "Uploading"
+        PROCESSING = "processing", "Processing"
+        VERIFYING = "verifying", "Verifying"
+        VERIFIED = "verified", "Verified"
+        REJECTED = "rejected", "Rejected"
+        ERROR = "error", "Error"
+
+    user: models.ForeignKey[User, User] = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.DO_NOTHING,  # the database cascades
+        related_name="videos",
+        db_constraint=False,
+        db_index=False,
+    )
+    storage_url = models.CharField(max_length=500)
+    thumbnail_url = models.CharField(max_length=500, null=True, blank=True)  # noqa: DJ001  # the guide's column
+    duration = models.IntegerField()
+    file_size = models.BigIntegerField()
+    status = models.CharField(max_length=50, choices=Status, default=Status.PROCESSING, db_default="processing")
+    verification_score = models.FloatField(null=True, blank=True)
+    rejection_reason = models.TextField(null=True, blank=True)  # noqa: DJ001  # the guide's column
+    metadata: models.JSONField[Any, Any] = models.JSONField(default=dict, blank=True, db_default=Value({}, output_field=models.JSONField()))
+
+    objects = VideoQuerySet.as_manager()
+
+    class Meta:
+        db_table = "videos"
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(duration__gt=0, duration__lte=120),
+                name="videos_duration_check",
+                violation_error_message="A video lasts from 1 to 120 seconds.",
+            ),
+            models.CheckConstraint(
+                condition=Q(status__in=["uploading", "processing", "verifying", "verified", "rejected", "error"]),
+                name="videos_status_check",
+                violation_error_message="There is no such status of a video.",
+            ),
+            models.CheckConstraint(
+                condition=Q(verification_score__gte=0, verification_score__lte=1),
+                name="videos_verification_score_check",
+                violation_error_message="A verification score goes from 0 to 1.",
+            ),
+            ForeignKeyConstraint(
+                columns=["user_id"],
+                to_table="users",
+                to_columns=["id"],
+                on_delete="CASCADE",
+                name="videos_user_id_fkey",
+                violation_error_message="There is no such person.",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["user"], name="idx_videos_user_id", condition=Q(deleted_at__isnull=True)),
+            models.Index(fields=["status"], name="idx_videos_status", condition=Q(deleted_at__isnull=True)),
+            models.Index(fields=["-created_at"], name="idx_videos_created_at"),
+            GinIndex(fields=["metadata"], name="idx_videos_metadata"),
+            # The guide's index on user_id is partial, and the cascade from users looks for the deleted videos too.
+            models.Index(fields=["user"], name="idx_videos_user_id_cascade"),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.pk)
