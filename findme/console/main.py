@@ -19,7 +19,7 @@ def main(argv: list[str]) -> int:
     default_to_debug()
     command = argv[1] if len(argv) > 1 else "help"
     if not env.bool("DEBUG") and command not in NEEDS_NO_SETTINGS and (missing := missing_in_production()):
-        print(missing, file=sys.stderr)
+        sys.stderr.write(f"{missing}\n")
         return NOT_DONE
     try:
         execute_from_command_line(argv)
@@ -27,6 +27,6 @@ def main(argv: list[str]) -> int:
         line = what_went_wrong(error)
         if line is None or "--traceback" in argv:
             raise
-        print(line, file=sys.stderr)
+        sys.stderr.write(f"{line}\n")
         return NOT_DONE
     return 0
