@@ -58,9 +58,6 @@ class PersonalDataOwner(ABC):
     def after_erasure(self, user_id: UUID) -> list[Consequence]:
         """What deleting the person's row takes along, for a preview."""
 
-    def erase(self, user_id: UUID) -> None:
-        """What must be done before the person's row is deleted. Nothing, where the database cascades."""
-
 
 class Store(ABC):
     """A store outside PostgreSQL that holds something of people. Its methods raise ``StoreUnavailable`` where it cannot be reached."""
