@@ -1,0 +1,21 @@
+"""What every test run shares: the embedded servers' fixtures, and the end of the PostgreSQL that the run started."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+
+pytest_plugins = ["tests.qdrant"] if importlib.util.find_spec("tests.qdrant") else []
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End the run's own PostgreSQL: once, by the process that began the run, and not by a worker of xdist that is the first to be done."""
+    if hasattr(config, "workerinput") or not settings.configured or os.environ.get("DATABASE_URL"):
+        return
+    from findme.embedded.server import remove
+
+    remove(Path(settings.EMBEDDED_POSTGRES_DIR))

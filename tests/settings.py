@@ -1,18 +1,22 @@
 """The project's settings, for tests: a database server and an embedded vector store of their own, and fast passwords."""
 
 import os
+import secrets
 import tempfile
 
 os.environ["DEBUG"] = "on"
-if not os.environ.get("DATABASE_URL"):
-    # One server for a run, begun by the first process and inherited by the workers; conftest.py stops it.
-    os.environ.setdefault("EMBEDDED_POSTGRES_DIR", tempfile.mkdtemp(prefix="findme-test-"))
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    # One server for a run: named by the process that begins it, inherited by the workers, started by the first test that needs it.
+    os.environ["EMBEDDED_POSTGRES_DIR"] = f"{tempfile.gettempdir()}/findme-test-{secrets.token_hex(8)}"
 
 from findme.settings import *  # noqa: F403
 
 DEBUG = False
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 STORAGES = {"staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}}
+# As with DEBUG on: static files come from where they are, nothing need be collected.
+WHITENOISE_AUTOREFRESH = WHITENOISE_USE_FINDERS = True
+EMBEDDED_POSTGRES_DURABLE = False
 # A test that talks to Qdrant asks for a fixture that says where; nothing reaches a real store by accident.
 QDRANT_URL = ""
 QDRANT_PATH = "/nonexistent/qdrant"
