@@ -1,0 +1,7 @@
+-- django_migrations.id has gaps after a rollback, and its clock is the client's: the version is the position in the order of application.
+CREATE VIEW schema_version AS
+SELECT
+    (row_number() OVER (ORDER BY id))::integer AS version,
+    app || '.' || name AS description,
+    applied AS applied_at
+FROM django_migrations;
