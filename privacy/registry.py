@@ -7,9 +7,9 @@ outside PostgreSQL, a store), and ``privacy`` discovers it.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
@@ -19,17 +19,23 @@ class Fate(StrEnum):
     """What becomes of a datum when a person leaves."""
 
     KEPT = "kept"
+    HIDDEN = "hidden"
     CLEARED = "cleared"
     DELETED = "deleted"
 
 
 @dataclass(frozen=True, slots=True)
 class Consequence:
-    """One line of a preview: COUNT of WHAT (a plural noun: "videos", "points in the vector store") will be FATE."""
+    """One line of a preview or of an outcome: COUNT of WHAT (a plural noun: "videos") and their FATE. The count is None where it is not known,
+    since the store that would tell it cannot be reached."""
 
     what: str
-    count: int
+    count: int | None
     fate: Fate
+
+    def __str__(self) -> str:
+        """``videos: 2, deleted``"""
+        return f"{self.what}: {'unknown' if self.count is None else self.count}, {self.fate}"
 
 
 class PersonalDataOwner(ABC):
@@ -40,11 +46,14 @@ class PersonalDataOwner(ABC):
 
     fields: Mapping[str, frozenset[str]]
     """The fields that it answers for, by model label (``"videos.Video"``). Every concrete field of a model of this project stands with exactly
-    one owner."""
+    one owner (``privacy.checks``)."""
 
     @abstractmethod
-    def export(self, user_id: UUID) -> Any:
-        """What is held about the person, ready for JSON. Other people appear as ids only; a password hash never."""
+    def export(self, user_id: UUID) -> Mapping[str, Any] | Iterable[Mapping[str, Any]]:
+        """What is held about the person: one object, or any number of them, which may be an iterator that is read once, as it is written.
+
+        Its values are what ``json`` takes, and dates, times and UUIDs. Other people appear as ids only; a password hash never.
+        """
 
     @abstractmethod
     def anonymise(self, user_id: UUID) -> None:
@@ -58,12 +67,24 @@ class PersonalDataOwner(ABC):
     def after_erasure(self, user_id: UUID) -> list[Consequence]:
         """What deleting the person's row takes along, for a preview."""
 
+    def after_soft_deletion(self, user_id: UUID) -> list[Consequence]:
+        """What hiding the person does, for a preview: unless an owner says otherwise, all that an erasure would delete is kept."""
+        return [replace(consequence, fate=Fate.KEPT) for consequence in self.after_erasure(user_id)]
+
+    def erase(self, user_id: UUID) -> None:  # noqa: B027  # most owners have nothing to add to the cascade
+        """Delete what the cascade from the person's row does not reach, right before that row is deleted: nothing, unless an owner says so."""
+
 
 class Store(ABC):
     """A store outside PostgreSQL that holds something of people. Its methods raise ``StoreUnavailable`` where it cannot be reached."""
 
     name: str
     """As in "The vector store cannot be reached"."""
+
+    @property
+    def contents(self) -> str:
+        """What the previews call that which it holds of a person. They count it by ``holds``: no owner counts it once more."""
+        return f"points in the {self.name}"
 
     @abstractmethod
     def reached(self) -> AbstractContextManager[None]:

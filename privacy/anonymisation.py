@@ -1,0 +1,39 @@
+"""Anonymising: the person goes, what statistics need stays (the guide, "Data Anonymization"; GDPR, article 17)."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from privacy.locking import check_deferred_constraints, person_locked
+from privacy.outcome import Outcome
+from privacy.people import require_person, unknown
+from privacy.registry import Consequence, registry
+from privacy.stores import held_in_stores, remove_from_stores, stores_reached
+
+
+def preview_anonymisation(user_id: UUID) -> list[Consequence]:
+    """What ``anonymise`` would do now. Raises NotDone for somebody unknown, StoreUnavailable where it could not be done."""
+    require_person(user_id)
+    with stores_reached():
+        return [*_in_postgresql(user_id), *held_in_stores(user_id)]
+
+
+def anonymise(user_id: UUID) -> Outcome:
+    """Clear what identifies the person in every table and delete them from every store, or change nothing at all.
+
+    The stores are reached before the row is locked, and told as the last step before the commit: killed in between, the person is as before
+    but for the point, which ``sync_qdrant`` brings back. A second time it clears what was written since. Raises NotDone for somebody
+    unknown or held by another transaction, StoreUnavailable.
+    """
+    with stores_reached(), person_locked(user_id) as person:
+        if person is None:
+            raise unknown(user_id)
+        in_postgresql = _in_postgresql(user_id)
+        for owner in registry.owners:
+            owner.anonymise(user_id)
+        check_deferred_constraints()
+        return Outcome(user_id, not person.is_anonymised, (*in_postgresql, *remove_from_stores(user_id)))
+
+
+def _in_postgresql(user_id: UUID) -> list[Consequence]:
+    return [consequence for owner in registry.owners for consequence in owner.after_anonymisation(user_id)]

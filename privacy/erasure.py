@@ -1,0 +1,111 @@
+"""Deleting a person: softly, so that nobody sees them any more, or for good (the guide, "Right to be Forgotten"; GDPR, article 17)."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from django.contrib.auth import get_user_model
+from django.contrib.postgres.functions import TransactionNow
+from django.db import DatabaseError, connection
+
+from findme.console.command import one_line
+from findme.console.errors import NotDone, StoreUnavailable
+from privacy.locking import check_deferred_constraints, person_locked
+from privacy.outcome import Outcome
+from privacy.people import exists, require_person, unknown
+from privacy.registry import Consequence, Fate, Store, registry
+from privacy.stores import held_in_stores, remove_from_stores, stores_reached
+
+
+def preview_soft_deletion(user_id: UUID) -> list[Consequence]:
+    """What ``soft_delete`` would do now; a store that cannot be reached counts as unknown. Raises NotDone for somebody unknown."""
+    require_person(user_id)
+    in_postgresql = [consequence for owner in registry.owners for consequence in owner.after_soft_deletion(user_id)]
+    return [*in_postgresql, *(_held_in(store, user_id) for store in registry.stores)]
+
+
+def soft_delete(user_id: UUID) -> Outcome:
+    """Set ``deleted_at`` and commit: from then on no search shows the person. Then delete them from the stores.
+
+    A store that cannot be told is a line of ``left_in`` and no error; the next call, or ``sync_qdrant``, does it. Raises NotDone for
+    somebody unknown or held by another transaction.
+    """
+    with person_locked(user_id) as person:
+        if person is None:
+            raise unknown(user_id)
+        in_postgresql = [consequence for owner in registry.owners for consequence in owner.after_soft_deletion(user_id)]
+        if person.deleted_at is None:
+            get_user_model().objects.filter(pk=user_id).update(deleted_at=TransactionNow())
+    in_stores, left_in = _withdraw(user_id)
+    return Outcome(user_id, person.deleted_at is None, (*in_postgresql, *in_stores), tuple(left_in))
+
+
+def preview_erasure(user_id: UUID) -> list[Consequence]:
+    """What ``erase`` would do now. Raises NotDone for somebody whom neither PostgreSQL nor a store knows, StoreUnavailable."""
+    with stores_reached():
+        in_stores = held_in_stores(user_id)
+    if exists(user_id):
+        return [*_taken_along(user_id), *in_stores]
+    return _left_over(user_id, in_stores)
+
+
+def erase(user_id: UUID) -> Outcome:
+    """Delete the person's row with all that hangs on it, and delete them from every store; or change nothing at all.
+
+    In the order of ``anonymise``, with its failures. Of somebody whom PostgreSQL no longer has, what a store still holds is deleted.
+    Raises NotDone for somebody whom neither knows, or who is held by another transaction; StoreUnavailable.
+    """
+    with stores_reached(), person_locked(user_id) as person:
+        if person is None:
+            return Outcome(user_id, changed=False, consequences=tuple(_left_over(user_id, remove_from_stores(user_id))))
+        in_postgresql = _taken_along(user_id)
+        for owner in registry.owners:
+            owner.erase(user_id)
+        _delete_row(user_id)
+        check_deferred_constraints()
+        return Outcome(user_id, changed=True, consequences=(*in_postgresql, *remove_from_stores(user_id)))
+
+
+def _taken_along(user_id: UUID) -> list[Consequence]:
+    return [consequence for owner in registry.owners for consequence in owner.after_erasure(user_id)]
+
+
+def _left_over(user_id: UUID, in_stores: list[Consequence]) -> list[Consequence]:
+    if not any(consequence.count for consequence in in_stores):
+        names = "".join(f" nor the {store.name}" for store in registry.stores)
+        raise NotDone(f"Neither PostgreSQL{names} knows anybody with the id {str(user_id)!r}.")
+    return in_stores
+
+
+def _delete_row(user_id: UUID) -> None:
+    """The guide's statement: every cascade is the database's."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"DELETE FROM {connection.ops.quote_name(get_user_model()._meta.db_table)} WHERE id = %s", [user_id])  # noqa: S608
+
+
+def _held_in(store: Store, user_id: UUID) -> Consequence:
+    try:
+        with store.reached():
+            return Consequence(store.contents, int(store.holds(user_id)), Fate.DELETED)
+    except StoreUnavailable:
+        return Consequence(store.contents, None, Fate.DELETED)
+
+
+def _withdraw(user_id: UUID) -> tuple[list[Consequence], list[str]]:
+    """Delete the hidden person from each store that can be told; the consequences, and why the others could not be."""
+    done: list[Consequence] = []
+    left_in: list[str] = []
+    for store in registry.stores:
+        try:
+            done.append(_withdraw_from(store, user_id))
+        except (NotDone, DatabaseError) as error:
+            left_in.append(f"{store.name}: {one_line(error)}")
+    return done, left_in
+
+
+def _withdraw_from(store: Store, user_id: UUID) -> Consequence:
+    """Under the row's lock, and not if somebody brought the person back in the meantime: their point is due then."""
+    with store.reached(), person_locked(user_id) as person:
+        is_back = person is not None and person.deleted_at is None
+        removed = not is_back and store.remove(user_id)
+    return Consequence(store.contents, int(removed), Fate.DELETED)

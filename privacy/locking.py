@@ -1,0 +1,63 @@
+"""One person's row, locked for as long as they are being changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import UUID
+
+from django.contrib.auth import get_user_model
+from django.db import DatabaseError, OperationalError, connection, transaction
+from psycopg import errors
+
+from findme.console.command import one_line
+from findme.console.errors import NotDone
+from privacy.people import Person
+
+LOCK_SECONDS = 5
+"""How long to wait for somebody else's lock: longer than ``deadlock_timeout``, and short enough for the person who waits at a page."""
+
+
+@contextmanager
+def person_locked(user_id: UUID) -> Iterator[Person | None]:
+    """One transaction that holds the person's row; yields the row as it is under the lock, or None where there is none.
+
+    Raises NotDone when somebody else holds what it needs, and when the answer to the commit is lost.
+    """
+    answered = False
+    try:
+        with transaction.atomic(durable=True):
+            _limit_waiting()
+            yield _lock(user_id)
+            answered = True
+    except DatabaseError as error:
+        if answered:
+            raise _commit_lost(user_id, error) from error
+        if isinstance(error, OperationalError) and isinstance(error.__cause__, errors.LockNotAvailable | errors.DeadlockDetected):
+            raise NotDone(
+                f"Another transaction holds the rows of {str(user_id)!r}: after {LOCK_SECONDS} seconds nothing was changed. Run it again."
+            ) from error
+        raise
+
+
+def check_deferred_constraints() -> None:
+    """Let PostgreSQL check at once what it would check at the commit: afterwards nothing but a lost connection can make the commit fail."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+
+
+def _limit_waiting() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
+
+
+def _lock(user_id: UUID) -> Person | None:
+    row = get_user_model().objects.select_for_update().filter(pk=user_id).values_list("pk", "email", "deleted_at").first()
+    return Person(*row) if row else None
+
+
+def _commit_lost(user_id: UUID, error: DatabaseError) -> NotDone:
+    return NotDone(
+        f"PostgreSQL did not confirm the commit ({one_line(error)}): whether {str(user_id)!r} was changed is not known."
+        " Run it again; if the person is to stay, manage.py sync_qdrant --once brings back what the vector store lost."
+    )
