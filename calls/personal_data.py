@@ -1,0 +1,60 @@
+"""The personal data of the calls: table ``video_calls``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID
+
+from django.db.models import CharField, Q, Value
+from django.db.models.functions import Cast, Concat
+
+from calls.models import VideoCall, VideoCallQuerySet
+from privacy.columns import columns_of
+from privacy.registry import Consequence, Fate, PersonalDataOwner, registry
+
+
+class Calls(PersonalDataOwner):
+    """A recording shows both people; the session's id leads to them in the logs of whatever carried the call."""
+
+    section = "calls"
+    fields = {
+        "calls.VideoCall": frozenset(
+            {
+                *("id", "match", "caller", "callee", "session_id", "started_at", "ended_at", "duration", "status", "recording_url"),
+                *("quality_rating", "metadata", "created_at", "lower_user_id", "higher_user_id"),
+            }
+        )
+    }
+
+    def export(self, user_id: UUID) -> Iterator[dict[str, Any]]:
+        yield from _calls(user_id).order_by("created_at", "pk").values(*columns_of(VideoCall)).iterator()
+
+    def anonymise(self, user_id: UUID) -> None:
+        """The recording cannot be taken apart, so it goes for the other person as well; times, status and rating stay for statistics.
+
+        ``session_id`` is unique and NOT NULL: it takes the form that the guide gives an e-mail address.
+        """
+        _calls(user_id).update(
+            session_id=Concat(Value("deleted_"), Cast("pk", CharField())),
+            recording_url=None,
+            metadata={},
+        )
+
+    def after_anonymisation(self, user_id: UUID) -> list[Consequence]:
+        return [Consequence("calls (session, recording, metadata)", _calls(user_id).count(), Fate.CLEARED), _recordings(user_id)]
+
+    def after_erasure(self, user_id: UUID) -> list[Consequence]:
+        return [Consequence("calls", _calls(user_id).count(), Fate.DELETED), _recordings(user_id)]
+
+
+def _calls(user_id: UUID) -> VideoCallQuerySet:
+    return VideoCall.objects.filter(Q(caller_id=user_id) | Q(callee_id=user_id))
+
+
+def _recordings(user_id: UUID) -> Consequence:
+    count = _calls(user_id).exclude(Q(recording_url=None) | Q(recording_url="")).count()
+    return Consequence("recordings of calls, in the storage that their addresses name", count, Fate.KEPT)
+
+
+registry.register(Calls())

@@ -1,0 +1,46 @@
+"""The personal data of the matches: table ``matches``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Q
+
+from matching.models import Match, MatchQuerySet
+from privacy.columns import columns_of
+from privacy.registry import Consequence, Fate, PersonalDataOwner, registry
+
+
+class Matches(PersonalDataOwner):
+    """A match is between two people, and holds nothing of either but the id and what they answered."""
+
+    section = "matches"
+    fields = {
+        "matching.Match": frozenset(
+            {
+                *("id", "user", "matched_user", "week_number", "year", "status", "match_score", "user_action", "matched_user_action"),
+                *("expires_at", "created_at", "updated_at", "deleted_at", "lower_user_id", "higher_user_id"),
+            }
+        )
+    }
+
+    def export(self, user_id: UUID) -> Iterator[dict[str, Any]]:
+        yield from _matches(user_id).order_by("year", "week_number", "pk").values(*columns_of(Match)).iterator()
+
+    def anonymise(self, user_id: UUID) -> None:
+        """Nothing: the row is as much the other person's, and says of this one only the id of an anonymised profile."""
+
+    def after_anonymisation(self, user_id: UUID) -> list[Consequence]:
+        return [Consequence("matches", _matches(user_id).count(), Fate.KEPT)]
+
+    def after_erasure(self, user_id: UUID) -> list[Consequence]:
+        return [Consequence("matches", _matches(user_id).count(), Fate.DELETED)]
+
+
+def _matches(user_id: UUID) -> MatchQuerySet:
+    return Match.objects.filter(Q(user_id=user_id) | Q(matched_user_id=user_id))
+
+
+registry.register(Matches())

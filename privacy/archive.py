@@ -1,0 +1,86 @@
+"""The zip of an export: a JSON file for each section, and ``manifest.json``, written last."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime
+from hashlib import sha256
+from typing import IO, Any
+from uuid import UUID
+from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
+
+FORMAT_VERSION = 1
+"""Of the files' shape; a change that a reader would notice makes it one more."""
+
+Section = Mapping[str, Any] | Iterable[Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedFile:
+    """One file of the zip: ``entries`` objects (1 where it is an object itself), ``size`` in bytes before compression, ``sha256`` in hex."""
+
+    name: str
+    entries: int
+    size: int
+    sha256: str
+
+
+def write_archive(fileobj: IO[bytes], user_id: UUID, sections: Iterable[tuple[str, Section]]) -> tuple[ExportedFile, ...]:
+    """Write the zip, one object at a time; FILEOBJ need not be seekable. A zip that was cut off has no directory and cannot be opened."""
+    made_at = datetime.now(UTC)
+    with ZipFile(fileobj, "w") as archive:
+        files = tuple(_write_section(archive, f"{name}.json", section, made_at) for name, section in sections)
+        manifest = {
+            "format": "FindMe personal data",
+            "version": FORMAT_VERSION,
+            "user_id": user_id,
+            "made_at": made_at,
+            "files": [asdict(file) for file in files],
+        }
+        _write_section(archive, "manifest.json", manifest, made_at)
+    return files
+
+
+def _write_section(archive: ZipFile, name: str, section: Section, made_at: datetime) -> ExportedFile:
+    entry = ZipInfo(name, made_at.timetuple()[:6])
+    entry.compress_type = ZIP_DEFLATED
+    entry.external_attr = 0o600 << 16
+    entries, size, digest = 0, 0, sha256()
+    with archive.open(entry, "w", force_zip64=True) as member:
+        for line, is_entry in _lines(section):
+            encoded = line.encode()
+            member.write(encoded)
+            digest.update(encoded)
+            size += len(encoded)
+            entries += is_entry
+    return ExportedFile(name, entries, size, digest.hexdigest())
+
+
+def _lines(section: Section) -> Iterator[tuple[str, bool]]:
+    """The pieces of one JSON document, each with whether it is an entry of its own."""
+    if isinstance(section, Mapping):
+        yield f"{as_json(section)}\n", True
+        return
+    before = "[\n"
+    for row in section:
+        yield f"{before}{as_json(row)}", True
+        before = ",\n"
+    yield ("[]\n" if before == "[\n" else "\n]\n"), False
+
+
+def as_json(value: object) -> str:
+    """JSON in the words of RFC 8259 (no NaN): times as RFC 3339 with all their digits, in UTC."""
+    return json.dumps(value, default=_plain, ensure_ascii=False, allow_nan=False, indent=2)
+
+
+def _plain(value: object) -> str:
+    match value:
+        case datetime():
+            return value.astimezone(UTC).isoformat()
+        case date():
+            return value.isoformat()
+        case UUID():
+            return str(value)
+    raise TypeError(f"{value!r} has no form in JSON")

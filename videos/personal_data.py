@@ -1,0 +1,68 @@
+"""The personal data of the videos: table ``videos``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID
+
+from django.contrib.postgres.functions import TransactionNow
+from django.db.models import F, Q
+from django.db.models.functions import Coalesce
+
+from privacy.columns import columns_of
+from privacy.registry import Consequence, Fate, PersonalDataOwner, registry
+from videos.models import Video, VideoQuerySet
+
+
+class Videos(PersonalDataOwner):
+    """A video's address shows a face, and its metadata and the reason of a rejection say whatever somebody wrote there."""
+
+    section = "videos"
+    fields = {
+        "videos.Video": frozenset(
+            {
+                *("id", "user", "storage_url", "thumbnail_url", "duration", "file_size", "status", "verification_score"),
+                *("rejection_reason", "metadata", "created_at", "updated_at", "deleted_at"),
+            }
+        )
+    }
+
+    def export(self, user_id: UUID) -> Iterator[dict[str, Any]]:
+        yield from _videos(user_id).order_by("created_at", "pk").values(*columns_of(Video)).iterator()
+
+    def anonymise(self, user_id: UUID) -> None:
+        """What points to the person goes; length, size, status and score stay for statistics, in a row that is deleted softly.
+
+        ``storage_url`` is NOT NULL: it becomes the empty string, as ``password_hash`` does.
+        """
+        _videos(user_id).update(
+            storage_url="",
+            thumbnail_url=None,
+            rejection_reason=None,
+            metadata={},
+            deleted_at=Coalesce(F("deleted_at"), TransactionNow()),
+        )
+
+    def after_anonymisation(self, user_id: UUID) -> list[Consequence]:
+        return [
+            Consequence("videos (addresses, reasons of a rejection, metadata)", _videos(user_id).count(), Fate.CLEARED),
+            _files(user_id),
+        ]
+
+    def after_erasure(self, user_id: UUID) -> list[Consequence]:
+        return [Consequence("videos", _videos(user_id).count(), Fate.DELETED), _files(user_id)]
+
+
+def _videos(user_id: UUID) -> VideoQuerySet:
+    return Video.objects.filter(user_id=user_id)
+
+
+def _files(user_id: UUID) -> Consequence:
+    """The files are not ours to delete, and after the addresses are gone nobody finds them by this database."""
+    videos = _videos(user_id)
+    count = videos.exclude(storage_url="").count() + videos.exclude(Q(thumbnail_url=None) | Q(thumbnail_url="")).count()
+    return Consequence("files of videos, in the storage that their addresses name", count, Fate.KEPT)
+
+
+registry.register(Videos())
