@@ -1,1 +1,38 @@
-from django.db.backends.postgresql.base import DatabaseWrapper as DatabaseWrapper
+"""The database backend for when no ``DATABASE_URL`` is set: it starts the embedded server at the first connection, and never before."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.db.backends.postgresql import base
+
+from findme.embedded.backend.client import DatabaseClient
+from findme.embedded.server import ensure_running
+
+_said: set[int] = set()
+
+
+class DatabaseWrapper(base.DatabaseWrapper):
+    client_class = DatabaseClient
+
+    def get_connection_params(self) -> dict[str, Any]:
+        self.ensure_server()
+        parameters: dict[str, Any] = super().get_connection_params()
+        return parameters
+
+    def ensure_server(self) -> None:
+        """Have the server run, and say once for each that this process meets which database it is. Raises ImproperlyConfigured with DEBUG
+        off: nobody is to migrate, or to erase, in an empty database by mistake."""
+        if not settings.EMBEDDED_POSTGRES_ALLOWED:
+            raise ImproperlyConfigured(
+                "DEBUG is off and DATABASE_URL is not set: set it to postgresql://USER:PASSWORD@HOST:PORT/NAME, in the environment or in .env."
+            )
+        running = ensure_running(Path(settings.EMBEDDED_POSTGRES_DIR), durable=settings.EMBEDDED_POSTGRES_DURABLE)
+        self.settings_dict.update(HOST=str(running.socket_folder), PORT=str(running.port), USER=running.user)
+        if running.pid not in _said:
+            _said.add(running.pid)
+            sys.stderr.write(f"{running}\n")

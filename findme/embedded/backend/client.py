@@ -1,0 +1,24 @@
+"""``dbshell`` over the embedded server, with the ``psql`` that came with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, cast
+
+from django.db.backends.postgresql import client
+
+from findme.embedded.programs import installed
+
+if TYPE_CHECKING:
+    from findme.embedded.backend.base import DatabaseWrapper
+
+
+class DatabaseClient(client.DatabaseClient):
+    def runshell(self, parameters: Iterable[str]) -> None:
+        cast("DatabaseWrapper", self.connection).ensure_server()
+        super().runshell(parameters)
+
+    @classmethod
+    def settings_to_cmd_args_env(cls, settings_dict: dict[str, Any], parameters: Iterable[str]) -> tuple[list[str], dict[str, str] | None]:
+        (_, *arguments), environment = super().settings_to_cmd_args_env(settings_dict, parameters)
+        return [str(installed().path("psql")), *arguments], environment

@@ -1,0 +1,106 @@
+"""The data folder: made whole or not at all, and who may connect to the server over it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from findme.console.errors import NotDone
+from findme.embedded.account import Account, root_name
+from findme.embedded.place import Files, Place
+from findme.embedded.programs import Programs, copied
+
+ROLE = DATABASE = "findme"
+UNFINISHED = "unfinished-"
+
+
+def make_cluster(place: Place, lock: int, *, durable: bool) -> None:
+    """Make the data folder, with the database in it, unless it is there. The caller holds the lock, whose descriptor LOCK is.
+
+    It is made under another name and renamed when it is whole, so one whose making was killed is never started. Raises NotDone.
+    """
+    data = place.files.data
+    if (data / "PG_VERSION").exists():
+        _refuse_other_version(data, place.programs)
+        return
+    for leftover in place.files.folder.glob(f"{UNFINISHED}*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    unfinished = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=place.files.folder))
+    try:
+        place.account.give(unfinished)
+        _initdb(place, unfinished, lock, durable=durable)
+        _create_database(place, unfinished, lock)
+        unfinished.rename(data)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def write_access_rules(files: Files, account: Account) -> None:
+    """Only the account itself and root may connect, whatever the socket's permissions say.
+
+    With ``peer`` the kernel tells the server whose process is at the other end, so there is no password to keep or to guess; the map lets these
+    two be the role, and nobody else. The files lie beside the data folder and not in it: as root this writes where the account cannot have
+    put a link.
+    """
+    _write(files.hba, f"local all all peer map={ROLE}\nlocal replication all peer map={ROLE}\n")
+    _write(files.ident, "".join(f'{ROLE} "{name}" {ROLE}\n' for name in sorted({account.name, root_name()})))
+
+
+def _write(path: Path, text: str) -> None:
+    """Replace a file in one step; a server that is about to read it finds the old or the new one."""
+    aside = path.with_name(f"{path.name}.new")
+    aside.unlink(missing_ok=True)
+    aside.write_text(text)
+    aside.chmod(0o644)  # the account reads it, and there is no secret in it
+    aside.rename(path)
+
+
+def _initdb(place: Place, data: Path, lock: int, *, durable: bool) -> None:
+    options = [
+        "--encoding=UTF8",
+        "--locale=C",
+        "--locale-provider=builtin",
+        "--builtin-locale=C.UTF-8",
+        f"--username={ROLE}",
+        "--auth=peer",
+    ]
+    with _path_for_a_shell(place.programs) as programs:
+        _run(place, [str(programs.path("initdb")), "-D", str(data), *options, *([] if durable else ["--no-sync"])], lock)
+
+
+def _create_database(place: Place, data: Path, lock: int) -> None:
+    """By PostgreSQL's single-user mode: no server is up before the cluster is whole."""
+    postgres = [str(place.programs.path("postgres")), "--single", "-D", str(data), "-c", "exit_on_error=on", "postgres"]
+    _run(place, postgres, lock, f"CREATE DATABASE {DATABASE};\n")
+
+
+def _run(place: Place, command: list[str], lock: int, text: str = "") -> None:
+    """Run one of PostgreSQL's programs as the account. It holds the lock too: when this process is killed, the next one waits for its end."""
+    arguments = place.account.popen_arguments() | {"stdin": None, "pass_fds": (lock,)}
+    done = subprocess.run(command, check=False, input=text, capture_output=True, text=True, errors="replace", **arguments)  # noqa: S603  # our own words
+    if done.returncode:
+        words = " ".join((done.stderr or done.stdout).split()) or f"it was ended by signal {-done.returncode}"
+        raise NotDone(f"No PostgreSQL could be made in {place.files.folder}: {Path(command[0]).name}: {words}")
+
+
+@contextmanager
+def _path_for_a_shell(programs: Programs) -> Iterator[Programs]:
+    """``initdb`` puts its own path between double quotes for a shell: where that would not hold, a copy for the moment."""
+    if not set(str(programs.home)) & set('"$`\\'):
+        yield programs
+        return
+    with tempfile.TemporaryDirectory(prefix="findme-") as folder:
+        yield copied(programs, Path(folder))
+
+
+def _refuse_other_version(data: Path, programs: Programs) -> None:
+    major = (data / "PG_VERSION").read_text().strip()
+    if major != programs.major:
+        raise NotDone(
+            f"{data} was made by PostgreSQL {major}, and the programs are of version {programs.version}:"
+            f" dump it with the programs of {major}, or remove the folder to begin again."
+        )

@@ -1,0 +1,154 @@
+"""Where a server's files are.
+
+Normally in the folder that is asked for. As root the server runs as an unprivileged account; where that account cannot reach the folder or the
+programs (a checkout in ``/root``, or in a folder by ``mktemp -d``), no permission is changed: data and a copy of the programs are then in
+``/var/tmp/findme-<hash of the checkout's path>``, which root makes and only root can write.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from findme.console.errors import NotDone
+from findme.embedded.account import Account, account_for
+from findme.embedded.lock import locked
+from findme.embedded.programs import Programs, copied, installed
+from findme.environment import BASE_DIR
+
+ELSEWHERE = Path("/var/tmp")  # noqa: S108  # what is made in it belongs to root, or is refused
+
+
+@dataclass(frozen=True)
+class Files:
+    """The files of one server. FOLDER is ours alone; inside it only ``data`` belongs to the account that the server runs as."""
+
+    folder: Path
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "log"
+
+    @property
+    def lock(self) -> Path:
+        return self.folder / "lock"
+
+    @property
+    def version(self) -> Path:
+        """The version of the server that was started last."""
+        return self.folder / "version"
+
+    @property
+    def hba(self) -> Path:
+        return self.folder / "pg_hba.conf"
+
+    @property
+    def ident(self) -> Path:
+        return self.folder / "pg_ident.conf"
+
+
+@dataclass(frozen=True)
+class Place:
+    files: Files
+    account: Account
+    programs: Programs
+
+
+def place_for(folder: Path) -> Place:
+    """The place of the server that FOLDER was asked for, its folder made if need be. Raises NotDone where there can be none."""
+    folder, programs = _absolute(folder), installed()
+    here = Files(folder)
+    account = account_for(here.data)
+    if account.is_ours:
+        folder.mkdir(parents=True, exist_ok=True)
+        return Place(here, account, programs)
+    if _reaches(account, folder, programs):
+        _make_open_folders(folder)
+        return Place(here, account, programs)
+    return _place_elsewhere(folder, programs)
+
+
+def possible_files(folder: Path) -> list[Files]:
+    """Where a server for FOLDER may have been started by this account, now or when permissions were others."""
+    candidates = [Files(_absolute(folder))]
+    if os.geteuid() == 0 and _is_roots_own(elsewhere()):
+        candidates.append(_files_elsewhere(_absolute(folder)))
+    return [files for files in candidates if files.folder.is_dir()]
+
+
+def elsewhere(checkout: Path = BASE_DIR) -> Path:
+    return ELSEWHERE / f"findme-{_hash(checkout)}"
+
+
+def _place_elsewhere(folder: Path, programs: Programs) -> Place:
+    home = elsewhere()
+    _make_roots_own(home)
+    files = _files_elsewhere(folder)
+    files.folder.mkdir(exist_ok=True)
+    files.folder.chmod(0o755)
+    with locked(home / "lock"):
+        return Place(files, account_for(files.data), copied(programs, home))
+
+
+def _files_elsewhere(folder: Path) -> Files:
+    return Files(elsewhere() / f"postgres-{_hash(folder)}")
+
+
+def _make_roots_own(home: Path) -> None:
+    """Make HOME, 0755. In a folder that everyone may write in, somebody else may have been here first: then nothing is put there."""
+    try:
+        home.mkdir()
+    except FileExistsError:
+        if not _is_roots_own(home):
+            raise NotDone(
+                f"{home} is where the embedded PostgreSQL would be, and it is not a folder that only root can write:"
+                " remove it, or give the address of a server in DATABASE_URL."
+            ) from None
+    else:
+        home.chmod(0o755)
+
+
+def _is_roots_own(home: Path) -> bool:
+    """Whether HOME is a folder, and no link to one, that only root can write."""
+    try:
+        found = home.lstat()
+    except FileNotFoundError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == 0 and not stat.S_IMODE(found.st_mode) & 0o022
+
+
+def _make_open_folders(folder: Path) -> None:
+    """Make FOLDER and those above it that are missing so that the account can pass; one that is there stays as it is."""
+    for missing in reversed([path for path in (folder, *folder.parents) if not path.exists()]):
+        missing.mkdir(exist_ok=True)
+        missing.chmod(0o755)
+
+
+def _reaches(account: Account, folder: Path, programs: Programs) -> bool:
+    """Whether ACCOUNT can enter FOLDER, or what there is of the way to it, and run the programs: tried, since modes are not all that counts."""
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    script = ["/bin/sh", "-c", 'cd -- "$1" && exec "$2" --version', "sh", str(existing), str(programs.path("postgres"))]
+    try:
+        tried = subprocess.run(script, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **account.popen_arguments())  # noqa: S603  # our own words
+    except OSError as error:
+        raise NotDone(
+            f"PostgreSQL does not run as root, and root may not become {account.name!r} here ({error.strerror}):"
+            " run this as an ordinary user, or give the address of a server in DATABASE_URL."
+        ) from None
+    return tried.returncode == 0
+
+
+def _absolute(folder: Path) -> Path:
+    return (BASE_DIR / folder).resolve()
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(os.fsencode(path)).hexdigest()[:16]

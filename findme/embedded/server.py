@@ -1,0 +1,91 @@
+"""The embedded server of a folder: running when it is asked for, ended when it is told to."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from findme.embedded import postmaster
+from findme.embedded.account import account_for
+from findme.embedded.cluster import DATABASE, ROLE, make_cluster, write_access_rules
+from findme.embedded.lock import locked
+from findme.embedded.place import Files, Place, elsewhere, place_for, possible_files
+from findme.embedded.postmaster import PORT, Postmaster
+
+
+@dataclass(frozen=True)
+class Running:
+    """A server that takes connections. ``started``: it was not running before."""
+
+    folder: Path
+    socket_folder: Path
+    pid: int
+    version: str
+    account: str
+    started: bool
+    port: int = PORT
+    database: str = DATABASE
+    user: str = ROLE
+
+    def __str__(self) -> str:
+        return (
+            f"PostgreSQL {self.version} {'was started' if self.started else 'is running'} as {self.account!r}:"
+            f" database {self.database!r} in {self.folder} (`make stop` ends it)"
+        )
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://{self.user}@/{self.database}?host={self.socket_folder}&port={self.port}"
+
+
+def ensure_running(folder: Path, *, durable: bool = True) -> Running:
+    """Start the server for FOLDER unless it runs; several may ask at once, and one of them does it. Raises NotDone.
+
+    Without ``durable`` a crash of the machine may spoil the data: for tests.
+    """
+    return running(folder) or _start(place_for(folder), durable=durable)
+
+
+def running(folder: Path) -> Running | None:
+    """The server for FOLDER, if there is one that takes connections. Raises NotDone where it is another account's."""
+    for files in possible_files(folder):
+        account = account_for(files.data)
+        found = postmaster.find(files.data)
+        if found is not None and found.is_ready and found.answers():
+            return _running(files, found, account.name, started=False)
+    return None
+
+
+def stop(folder: Path) -> int:
+    """End every server for FOLDER, and give their number. Raises NotDone where one is another account's."""
+    ended = 0
+    for files in possible_files(folder):
+        account_for(files.data)
+        with locked(files.lock):
+            ended += postmaster.end(files.data)
+    return ended
+
+
+def remove(folder: Path) -> None:
+    """End the server for FOLDER and remove its data and all that was made for it: for tests."""
+    stop(folder)
+    for files in possible_files(folder):
+        shutil.rmtree(files.folder)
+    if elsewhere().is_dir() and not any(elsewhere().glob("postgres-*")):
+        shutil.rmtree(elsewhere())
+
+
+def _start(place: Place, *, durable: bool) -> Running:
+    with locked(place.files.lock) as lock:
+        found = postmaster.wait_until_ready(place.files.data)
+        if found is not None:
+            return _running(place.files, found, place.account.name, started=False)
+        make_cluster(place, lock, durable=durable)
+        write_access_rules(place.files, place.account)
+        place.files.version.write_text(place.programs.version)
+        return _running(place.files, postmaster.start(place, durable=durable), place.account.name, started=True)
+
+
+def _running(files: Files, found: Postmaster, account: str, *, started: bool) -> Running:
+    return Running(files.folder, found.socket_folder, found.pid, files.version.read_text(), account, started)
