@@ -3,7 +3,25 @@
 
 import sys
 
-from findme.console.main import main
+OURS = ("findme", "accounts", "videos", "matching", "calls", "vectorstore", "privacy")
+
+
+def run() -> int:
+    if sys.version_info < (3, 11):  # noqa: UP036  # an older one may be what `python3 manage.py` finds
+        sys.stderr.write(
+            f"FindMe needs Python 3.11 or later, and this is {sys.version.split()[0]}: `make install`, then .venv/bin/python manage.py\n"
+        )
+        return 2
+    try:
+        from findme.console.main import main
+
+        return main(sys.argv)
+    except ModuleNotFoundError as error:
+        if (error.name or OURS[0]).partition(".")[0] in OURS:
+            raise
+        sys.stderr.write(f"The module {error.name!r} is not installed here: `make install`, then .venv/bin/python manage.py\n")
+        return 2
+
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv))
+    sys.exit(run())

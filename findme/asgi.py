@@ -1,16 +1,10 @@
-"""The ASGI application: production. It never starts a database, and ends in one line where a setting is missing."""
+"""The ASGI application, for production: it never starts a database, and ends in one line where a setting is missing or wrong."""
 
 from __future__ import annotations
 
-import os
-import sys
-
 from django.core.asgi import get_asgi_application
 
-from findme.environment import env, missing_in_production, read_dotenv
+from findme.production import read_settings
 
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "findme.settings")
-read_dotenv()
-if not env.bool("DEBUG", default=False) and (missing := missing_in_production()):
-    sys.exit(missing)
+read_settings()
 application = get_asgi_application()

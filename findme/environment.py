@@ -1,45 +1,102 @@
-"""What the environment and ``.env`` say, read once, with the words for what is missing."""
+"""What the environment and ``.env`` say, with the words for what is missing or wrong. The environment wins; an empty value is none."""
 
 from __future__ import annotations
 
+import io
+import math
 import os
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 import environ
+from environ import ImproperlyConfigured
 
 BASE_DIR = Path(__file__).resolve().parent.parent
+SETTING = re.compile(r"(export )?[A-Za-z_0-9]+=")
+ON, OFF = ("on", "true", "yes", "y", "1"), ("off", "false", "no", "n", "0")
 
-env = environ.Env()
+
+def _switch(text: str) -> bool:
+    if text.lower() not in ON + OFF:
+        raise ValueError(text)
+    return text.lower() in ON
+
+
+def _whole_number(text: str) -> int:
+    if (number := int(text)) < 0:
+        raise ValueError(text)
+    return number
+
+
+def _number(text: str) -> float:
+    if not math.isfinite(number := float(text)) or number < 0:
+        raise ValueError(text)
+    return number
+
+
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+READERS: dict[type, tuple[Callable[[str], Any], str]] = {
+    str: (str, "text"),
+    bool: (_switch, "on or off"),
+    int: (_whole_number, "a whole number, 0 or more"),
+    float: (_number, "a number, 0 or more"),
+    list: (_parts, "values separated by commas"),
+}
+
+
+class Environment(environ.Env):  # type: ignore[misc]  # it ships no types
+    """django-environ, strict: its own reader takes ``DEBUG=flase`` for off and ``1e3`` for 13, gives a traceback that names no setting, and
+    takes a value that begins with ``$``, as a random key may, for the name of another setting."""
+
+    def get_value(self, var: str, cast: Any = None, default: Any = environ.Env.NOTSET, parse_default: bool = False) -> Any:
+        """The value of VAR as CAST. Raises ImproperlyConfigured for one that is not of that type, or for none without a default."""
+        read, wanted = READERS[cast or str]
+        if not (text := os.environ.get(var)):
+            if default is self.NOTSET:
+                raise ImproperlyConfigured(f"{var} is not set: it must be {wanted}.")
+            return default
+        try:
+            return read(text)
+        except ValueError:
+            raise ImproperlyConfigured(f"{var} is {text!r}: it must be {wanted}.") from None
+
+    def folder(self, var: str, default: str) -> Path:
+        """A relative one is inside the checkout, from wherever the command is run."""
+        return BASE_DIR / Path(self.str(var, default=default))
+
+
+env = Environment()
 
 
 def read_dotenv(path: Path = BASE_DIR / ".env") -> None:
-    """Put the settings of ``.env`` beside those of the environment, which win."""
-    if path.is_file():
-        environ.Env.read_env(path)
+    """Put the settings of ``.env`` beside those of the environment, which win. Raises ImproperlyConfigured for a line that is no setting."""
+    if not path.is_file():
+        return
+    try:
+        text = path.read_text()
+    except UnicodeDecodeError:
+        raise ImproperlyConfigured(f"{path} is not UTF-8 text.") from None
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line and not line.startswith("#") and not SETTING.match(line):
+            raise ImproperlyConfigured(
+                f"{path}, line {number}: it must be NAME=value, without a blank before or after the name, or a comment that begins with #."
+            )
+    environ.Env.read_env(io.StringIO(text))
 
 
 def default_to_debug() -> None:
     """DEBUG is on unless the environment or ``.env`` says something else: for ``manage.py``, and never for WSGI or ASGI."""
     read_dotenv()
-    os.environ.setdefault("DEBUG", "on")
+    os.environ["DEBUG"] = os.environ.get("DEBUG") or "on"
 
 
-def database_settings(url: str) -> dict[str, Any]:
-    """Django's settings for a ``postgresql://`` URL.
-
-    ``?host=/run/x`` is a folder with a socket, as libpq has it; it is put into HOST, where ``dbshell`` and ``pg_dump`` find it too.
-    Raises ValueError for a URL of another kind, without its password.
-    """
-    parsed = environ.Env.db_url_config(url)
-    if parsed.get("ENGINE") != "django.db.backends.postgresql":
-        raise ValueError(f"DATABASE_URL has the scheme {url.partition(':')[0]!r}: FindMe needs postgresql://USER:PASSWORD@HOST:PORT/NAME")
-    options = parsed.setdefault("OPTIONS", {})
-    for option, setting in (("host", "HOST"), ("port", "PORT"), ("user", "USER"), ("password", "PASSWORD"), ("dbname", "NAME")):
-        if option in options:
-            parsed[setting] = unquote(str(options.pop(option)))
-    return dict(parsed)
+def embedded_postgres_folder() -> Path:
+    return env.folder("EMBEDDED_POSTGRES_DIR", default=".findme/postgres")
 
 
 REQUIRED_IN_PRODUCTION = {
@@ -49,10 +106,9 @@ REQUIRED_IN_PRODUCTION = {
 }
 
 
-def missing_in_production() -> str | None:
-    """One line that names every setting that is needed with DEBUG off and not there; None if nothing is missing."""
-    missing = [name for name in REQUIRED_IN_PRODUCTION if not os.environ.get(name)]
+def missing_settings() -> str | None:
+    """One line that names every setting that production needs and that is not there; None if nothing is missing."""
+    missing = [f"{name} ({meaning})" for name, meaning in REQUIRED_IN_PRODUCTION.items() if not os.environ.get(name)]
     if not missing:
         return None
-    wanted = "; ".join(f"{name} ({REQUIRED_IN_PRODUCTION[name]})" for name in missing)
-    return f"DEBUG is off, and these settings are missing: {wanted}. Set them in the environment or in .env, as .env.example shows."
+    return f"Not set: {'; '.join(missing)}. Set what is missing in the environment or in .env, as .env.example shows."

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
-from findme.environment import BASE_DIR, database_settings, env, read_dotenv
+from django.core.exceptions import ImproperlyConfigured
+
+from findme.database_url import database_settings
+from findme.environment import BASE_DIR, embedded_postgres_folder, env, read_dotenv
 
 read_dotenv()
 
@@ -15,24 +19,32 @@ CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 
 # --- PostgreSQL -------------------------------------------------------------------------------------------------------------------
 DATABASE_URL = env.str("DATABASE_URL", default="")
-EMBEDDED_POSTGRES_DIR = env.str("EMBEDDED_POSTGRES_DIR", default=str(BASE_DIR / ".findme" / "postgres"))
+EMBEDDED_POSTGRES_DIR = str(embedded_postgres_folder())
+EMBEDDED_POSTGRES_ALLOWED = DEBUG
+"""Taken from DEBUG here, once: tests run with DEBUG off and on the embedded server."""
+EMBEDDED_POSTGRES_DURABLE = True
 DATABASES: dict[str, dict[str, Any]] = {
-    "default": database_settings(DATABASE_URL)
-    if DATABASE_URL
-    # Started at the first connection while DEBUG is on; with DEBUG off this says in one line that DATABASE_URL is missing.
-    else {"ENGINE": "findme.embedded.backend", "NAME": "findme"}
+    "default": {
+        # Without a URL: started at the first connection while DEBUG is on; with DEBUG off this says in one line that the URL is missing.
+        **(database_settings(DATABASE_URL) if DATABASE_URL else {"ENGINE": "findme.embedded.backend", "NAME": "findme"}),
+        "CONN_MAX_AGE": env.int("CONN_MAX_AGE", default=0 if DEBUG else 60),
+        "CONN_HEALTH_CHECKS": True,
+    }
 }
-CONN_HEALTH_CHECKS = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 MIGRATE_LOCK_SECONDS = env.int("MIGRATE_LOCK_SECONDS", default=300)
 """How long ``migrate`` and ``rollback`` wait for one another."""
+MIGRATE_LOCK_TIMEOUT = env.float("MIGRATE_LOCK_TIMEOUT", default=5.0)
+"""How many seconds a migration waits for a table that is in use, holding up whoever comes after it."""
+MIGRATE_ATTEMPTS = env.int("MIGRATE_ATTEMPTS", default=10)
+"""How often it tries."""
 
 # --- Qdrant -----------------------------------------------------------------------------------------------------------------------
 QDRANT_URL = env.str("QDRANT_URL", default="")
 QDRANT_API_KEY = env.str("QDRANT_API_KEY", default="")
 QDRANT_GRPC_PORT = env.int("QDRANT_GRPC_PORT", default=0)
 """0 means REST: the port of gRPC is never guessed."""
-QDRANT_PATH = env.str("QDRANT_PATH", default=str(BASE_DIR / ".findme" / "qdrant"))
+QDRANT_PATH = str(env.folder("QDRANT_PATH", default=".findme/qdrant"))
 QDRANT_COLLECTION = env.str("QDRANT_COLLECTION", default="profile_embeddings")
 QDRANT_TIMEOUT = env.float("QDRANT_TIMEOUT", default=10.0)
 EMBEDDING_MODEL = env.str("EMBEDDING_MODEL", default="")
@@ -66,7 +78,6 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 ROOT_URLCONF = "findme.urls"
-WSGI_APPLICATION = "findme.wsgi.application"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
@@ -92,6 +103,15 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 STATIC_URL = "static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    # In production with a hash in each name, and compressed, by collectstatic; with DEBUG on from where the files are.
+    "staticfiles": {
+        "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
+        if DEBUG
+        else "whitenoise.storage.CompressedManifestStaticFilesStorage"
+    },
+}
 UNFOLD: dict[str, Any] = {"SITE_TITLE": "FindMe", "SITE_HEADER": "FindMe", "SHOW_VIEW_ON_SITE": False}
 
 # --- HTTPS, in production ---------------------------------------------------------------------------------------------------------
@@ -100,3 +120,17 @@ SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", default=0 if DEBUG else 31_
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = not DEBUG
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEBUG
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.bool("BEHIND_TLS_PROXY", default=False) else None
+
+# --- Logging ----------------------------------------------------------------------------------------------------------------------
+LOG_LEVEL = env.str("LOG_LEVEL", default="WARNING").upper()
+if LOG_LEVEL not in logging.getLevelNamesMapping():
+    raise ImproperlyConfigured(f"LOG_LEVEL is {LOG_LEVEL!r}: it must be one of DEBUG, INFO, WARNING, ERROR, CRITICAL.")
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
+    # Django's own handlers for it would write each line a second time with DEBUG on, and none with DEBUG off.
+    "loggers": {"django": {"handlers": [], "level": "NOTSET"}},
+}

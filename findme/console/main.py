@@ -4,29 +4,66 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
+from typing import Any
 
-from django.core.management import execute_from_command_line
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management import ManagementUtility
+from django.core.management.base import BaseCommand, CommandError, SystemCheckError
 
-from findme.console.command import NOT_DONE, what_went_wrong
-from findme.environment import default_to_debug, env, missing_in_production
+from findme.console.command import INTERRUPTED, NOT_DONE, FindmeCommand, one_line, what_went_wrong
+from findme.environment import default_to_debug, env, missing_settings
 
-NEEDS_NO_SETTINGS = {"help", "--help", "-h", "--version", "version", "check", "makemigrations", "collectstatic", "compilemessages"}
+NEED_NO_SETTINGS = {"help", "version", "check", "makemigrations", "collectstatic"}
 
 
-def main(argv: list[str]) -> int:
-    """Run one command and give its exit code; DEBUG is on unless said otherwise, and production settings are asked for where it is off."""
+def main(arguments: list[str]) -> int:
+    """Run one command and give its exit code; DEBUG is on unless said otherwise, and production's settings are asked for where it is off."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "findme.settings")
-    default_to_debug()
-    command = argv[1] if len(argv) > 1 else "help"
-    if not env.bool("DEBUG") and command not in NEEDS_NO_SETTINGS and (missing := missing_in_production()):
-        sys.stderr.write(f"{missing}\n")
-        return NOT_DONE
     try:
-        execute_from_command_line(argv)
+        default_to_debug()
+        _refuse_half_a_production(arguments[1:2])
+        _Commands(arguments).execute()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:  # whoever read our output has read enough; the interpreter would complain once more when it flushes
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return NOT_DONE
     except Exception as error:
         line = what_went_wrong(error)
-        if line is None or "--traceback" in argv:
+        if line is None or "--traceback" in arguments:
             raise
         sys.stderr.write(f"{line}\n")
         return NOT_DONE
     return 0
+
+
+def _refuse_half_a_production(command: list[str]) -> None:
+    """Nobody is to migrate or to erase with development's settings because one of production's is missing."""
+    if command and command[0].lstrip("-") not in NEED_NO_SETTINGS:
+        settings.INSTALLED_APPS  # noqa: B018  # reads them: Django would go on without, until something else fails
+        if not env.bool("DEBUG") and (missing := missing_settings()):
+            raise ImproperlyConfigured(f"DEBUG is off. {missing}")
+
+
+class _Commands(ManagementUtility):
+    """Django's own commands end with the codes of ours: 2 where something was not done, and 1 where a check has found something."""
+
+    def fetch_command(self, subcommand: str) -> BaseCommand:
+        try:
+            command = super().fetch_command(subcommand)
+        except SystemExit:  # an unknown command, and Django has said so
+            sys.exit(NOT_DONE)
+        if not isinstance(command, FindmeCommand):
+            command.execute = partial(_execute, command.execute)  # type: ignore[method-assign]
+        return command
+
+
+def _execute(execute: Any, *args: Any, **options: Any) -> Any:
+    try:
+        return execute(*args, **options)
+    except SystemCheckError:
+        raise
+    except CommandError as error:
+        raise CommandError(one_line(error), returncode=NOT_DONE) from error
