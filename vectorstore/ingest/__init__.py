@@ -1,0 +1,1 @@
+"""Embeddings from files into ``profile_embeddings``, and from there into Qdrant."""

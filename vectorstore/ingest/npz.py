@@ -1,0 +1,143 @@
+"""``.npz``: the arrays ``user_ids`` and ``vectors``, streamed out of their zip file a few hundred rows at a time."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from lzma import LZMAError
+from pathlib import Path
+from typing import IO, Any, TypeAlias
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+
+from findme.console.errors import NotDone
+from vectorstore.ingest.plain_json import plain_json
+from vectorstore.ingest.reading import no_rows, opened, reading
+from vectorstore.ingest.rows import BadRow, Entry, Kind, entry
+from vectorstore.models import VECTOR_SIZE
+from vectorstore.npy import read_header
+
+Array: TypeAlias = NDArray[Any]
+
+MEMBERS = {"user_ids.npy", "vectors.npy"}
+ROWS_AT_A_TIME = 256
+LONGEST_ID = 256
+"""In bytes: ``U36`` has 144."""
+DAMAGE = (zipfile.BadZipFile, zlib.error, LZMAError, EOFError, ValueError, RuntimeError)
+"""What zipfile raises for a file that is cut off, changed, encrypted or packed in a way that it does not know."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    stream: IO[bytes]
+    name: str
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+
+    def rows(self, count: int) -> Array:
+        """The next COUNT rows. Raises NotDone where there are fewer."""
+        wanted = count * self.dtype.itemsize * int(np.prod(self.shape[1:]))
+        found = self.stream.read(wanted)
+        if len(found) < wanted:
+            raise NotDone(f"{self.name} is damaged: it ends before its {self.shape[0]:,} rows do.")
+        return np.frombuffer(found, self.dtype).reshape(count, *self.shape[1:])
+
+    def end(self) -> None:
+        """Raises NotDone where something follows, or where the checksum, which zipfile compares at the end, is wrong."""
+        if self.stream.read(1):
+            raise NotDone(f"{self.name} is damaged: something follows its {self.shape[0]:,} rows.")
+
+
+def check_npz(path: Path) -> int:
+    """How many rows the file has. Raises NotDone unless it is there and both arrays can be read row by row."""
+    with _members(path) as (user_ids, _):
+        return user_ids.shape[0]
+
+
+def read_npz(path: Path, name: str) -> Iterator[Entry]:
+    """The rows of the file. Raises NotDone where it is damaged."""
+    with _members(path) as (user_ids, vectors):
+        total = user_ids.shape[0]
+        for start in range(0, total, ROWS_AT_A_TIME):
+            count = min(ROWS_AT_A_TIME, total - start)
+            yield from _entries(name, start, user_ids.rows(count), vectors.rows(count))
+        user_ids.end()
+        vectors.end()
+
+
+def _entries(name: str, start: int, user_ids: Array, vectors: Array) -> Iterator[Entry]:
+    for index, vector in enumerate(vectors):
+        given = (user_ids, vector, index)
+        yield entry(name, start + index + 1, partial(_fields, *given), partial(_as_given, *given), vector.nbytes)
+
+
+def _fields(user_ids: Array, vector: Array, index: int) -> Mapping[str, object]:
+    try:
+        return {"user_id": _text_or_uuid(user_ids[index]), "vector": vector}
+    except ValueError:
+        raise BadRow(Kind.BAD_USER_ID, "user_id is not a text") from None
+
+
+def _as_given(user_ids: Array, vector: Array, index: int) -> object:
+    try:
+        user_id: object = _text_or_uuid(user_ids[index])
+    except ValueError:
+        user_id = user_ids[index : index + 1].tobytes()
+    return plain_json({"user_id": user_id, "vector": vector})
+
+
+def _text_or_uuid(user_id: object) -> str | UUID:
+    """As a 16-byte void, a UUID; everything else is a text."""
+    if isinstance(user_id, np.void):
+        return UUID(bytes=user_id.tobytes())
+    return user_id.decode(errors="backslashreplace") if isinstance(user_id, bytes) else str(user_id)
+
+
+@contextmanager
+def _members(path: Path) -> Iterator[tuple[_Member, _Member]]:
+    with opened(path) as stream, _damage_of(path), zipfile.ZipFile(stream) as archive:
+        names = set(archive.namelist())
+        if names != MEMBERS:
+            held = ", ".join(sorted(name.removesuffix(".npy") for name in names))
+            raise NotDone(f"{str(path)!r} holds {held or 'nothing'}, and must hold the arrays user_ids and vectors, and no other.")
+        with archive.open("user_ids.npy") as first, archive.open("vectors.npy") as second:
+            yield _checked(path, _member(first, path), _member(second, path))
+
+
+def _member(stream: IO[bytes], path: Path) -> _Member:
+    name = f"{str(path)!r}: {str(stream.name).removesuffix('.npy')}"
+    header = read_header(stream, name)
+    return _Member(stream, name, header.dtype, header.shape)
+
+
+def _checked(path: Path, user_ids: _Member, vectors: _Member) -> tuple[_Member, _Member]:
+    if user_ids.dtype.kind not in "SUV" or len(user_ids.shape) != 1 or not 0 < user_ids.dtype.itemsize <= LONGEST_ID:
+        raise NotDone(
+            f"{user_ids.name} holds {user_ids.dtype.str} in the shape {user_ids.shape}, and must be a list of texts (U36) or UUIDs (V16)."
+        )
+    if user_ids.dtype.kind == "V" and user_ids.dtype.itemsize != 16:
+        raise NotDone(f"{user_ids.name} holds {user_ids.dtype.itemsize} bytes each, and a UUID has 16.")
+    if vectors.dtype.kind != "f" or vectors.dtype.itemsize > 8:
+        raise NotDone(f"{vectors.name} holds {vectors.dtype.str}, and must hold floating-point numbers of 16, 32 or 64 bits.")
+    if vectors.shape != (user_ids.shape[0], VECTOR_SIZE):
+        raise NotDone(
+            f"{vectors.name} has the shape {vectors.shape}, and must have {(user_ids.shape[0], VECTOR_SIZE)}: a row of {VECTOR_SIZE} for each id."
+        )
+    if not user_ids.shape[0]:
+        raise no_rows(str(path))
+    return user_ids, vectors
+
+
+@contextmanager
+def _damage_of(path: Path) -> Iterator[None]:
+    try:
+        with reading(str(path)):
+            yield
+    except DAMAGE as error:
+        raise NotDone(f"{str(path)!r} is damaged, or is no .npz file: {error or type(error).__name__}.") from error

@@ -1,0 +1,128 @@
+"""Parquet: columns named like the fields, read in batches of a few hundred rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from findme.console.errors import NotDone
+from vectorstore.ingest.plain_json import plain_json
+from vectorstore.ingest.reading import no_rows, opened, reading
+from vectorstore.ingest.rows import FIELDS, BadRow, Entry, Kind, entry
+
+ROWS_AT_A_TIME = 256
+PANDAS_INDEX = "__index_level_"
+"""How the columns begin that pandas adds for the index of a frame: they say nothing about a person."""
+
+
+def check_parquet(path: Path) -> int:
+    """How many rows the file has. Raises NotDone unless it is there and its columns are those of a row."""
+    with _opened(path) as (file, _):
+        return file.metadata.num_rows
+
+
+def read_parquet(path: Path, name: str) -> Iterator[Entry]:
+    """The rows of the file. Raises NotDone where it is damaged."""
+    with _opened(path) as (file, columns):
+        line = 1
+        for batch in file.iter_batches(ROWS_AT_A_TIME, columns=columns, use_threads=False):
+            size = batch.nbytes // max(batch.num_rows, 1)
+            for index in range(batch.num_rows):
+                yield entry(name, line, partial(_fields, batch, index), partial(_as_given, batch, index), size)
+                line += 1
+
+
+def _fields(batch: pa.RecordBatch, index: int) -> Mapping[str, object]:
+    return {name: _value(name, column[index]) for name, column in zip(batch.schema.names, batch.columns, strict=True)}
+
+
+def _value(name: str, scalar: Any) -> object:
+    """Lists of numbers as arrays, but where one of them is null; everything else as Python has it."""
+    if name in ("vector", "video_features") and scalar.is_valid and scalar.values.null_count == 0:
+        return scalar.values.to_numpy(zero_copy_only=False)
+    try:
+        value = scalar.as_py()
+    except UnicodeDecodeError:
+        raise BadRow(Kind(f"bad {name}"), f"{name} is not UTF-8") from None
+    return UUID(bytes=value) if isinstance(value, bytes) else value
+
+
+def _as_given(batch: pa.RecordBatch, index: int) -> object:
+    return {name: _printable(column[index]) for name, column in zip(batch.schema.names, batch.columns, strict=True)}
+
+
+def _printable(scalar: Any) -> object:
+    try:
+        return plain_json(scalar.as_py())
+    except UnicodeDecodeError:
+        return "not UTF-8"
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[pq.ParquetFile, list[str]]]:
+    with opened(path) as stream, _damage_of(path), pq.ParquetFile(stream, buffer_size=1 << 20, pre_buffer=False) as file:
+        columns = _columns(file.schema_arrow, path)
+        if not file.metadata.num_rows:
+            raise no_rows(str(path))
+        yield file, columns
+
+
+def _columns(schema: pa.Schema, path: Path) -> list[str]:
+    """The columns to read. Raises NotDone for one that a row does not have, or of another type."""
+    names = [name for name in schema.names if not name.startswith(PANDAS_INDEX)]
+    for name in names:
+        if name not in FIELDS or names.count(name) > 1:
+            raise NotDone(f"{str(path)!r} has the column {name!r}: it may have {', '.join(FIELDS)}, each once, and no other.")
+        kind = schema.field(name).type
+        wanted, fits = TYPES[name]
+        if not fits(kind):
+            raise NotDone(f"{str(path)!r}: the column {name!r} is {kind}, and must be {wanted}.")
+    if "user_id" not in names:
+        raise NotDone(f"{str(path)!r} has no column 'user_id'.")
+    return names
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    plain = kind.value_type if isinstance(kind, pa.DictionaryType) else kind
+    return pa.types.is_string(plain) or pa.types.is_large_string(plain)
+
+
+def _is_user_id(kind: pa.DataType) -> bool:
+    return _is_text(kind) or kind == pa.binary(16) or kind == pa.uuid()
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return pa.types.is_floating(kind) or pa.types.is_integer(kind)
+
+
+def _is_list_of(kind: pa.DataType, fits: Callable[[pa.DataType], bool]) -> bool:
+    return isinstance(kind, pa.ListType | pa.LargeListType | pa.FixedSizeListType) and fits(kind.value_type)
+
+
+def _is_location(kind: pa.DataType) -> bool:
+    return pa.types.is_struct(kind) and {field.name for field in kind} == {"lat", "lon"} and all(_is_number(field.type) for field in kind)
+
+
+TYPES: Mapping[str, tuple[str, Callable[[pa.DataType], bool]]] = {
+    "user_id": ("a text, 16 bytes or a UUID", _is_user_id),
+    "vector": ("a list of numbers", lambda kind: _is_list_of(kind, _is_number)),
+    "location": ("a struct of the numbers lat and lon", _is_location),
+    "interests": ("a list of texts", lambda kind: _is_list_of(kind, _is_text)),
+    "video_features": ("a list of numbers", lambda kind: _is_list_of(kind, _is_number)),
+}
+
+
+@contextmanager
+def _damage_of(path: Path) -> Iterator[None]:
+    try:
+        with reading(str(path)):
+            yield
+    except (pa.ArrowException, ValueError) as error:
+        raise NotDone(f"{str(path)!r} is damaged, or is no Parquet file: {error}") from error

@@ -1,0 +1,31 @@
+"""Opening and reading an input: what goes wrong is one line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from findme.console.errors import NotDone
+
+
+@contextmanager
+def reading(name: str) -> Iterator[None]:
+    """Errors of the operating system while NAME is read leave as NotDone."""
+    try:
+        yield
+    except OSError as error:
+        raise NotDone(f"{name!r} cannot be read: {error.strerror or error}") from error
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """The file, open for reading bytes. Raises NotDone where it is missing, a directory, or may not be read."""
+    with reading(str(path)), path.open("rb") as stream:
+        yield stream
+
+
+def no_rows(name: str) -> NotDone:
+    """For an input without a single row: more often a job that failed before this one than a day without news."""
+    return NotDone(f"{name!r} holds no row.")

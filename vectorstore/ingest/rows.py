@@ -1,0 +1,169 @@
+"""One row of an input: checked, or rejected with the reason."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum, StrEnum
+from typing import Any, TypeAlias
+from uuid import UUID
+
+from vectorstore import vectors
+from vectorstore.degrees import latitude, longitude
+from vectorstore.interests import interest
+from vectorstore.shortened import shortened
+from vectorstore.vectors import Reals
+
+FIELDS = ("user_id", "vector", "location", "interests", "video_features")
+"""What a row may hold. Only ``user_id`` must be there."""
+
+UUID_PATTERN = re.compile(r"[0-9a-f]{8}(-?)[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
+
+
+class Unset(Enum):
+    """A field that is not in the input: it stays as it is."""
+
+    UNSET = "unset"
+
+
+UNSET = Unset.UNSET
+
+
+class Kind(StrEnum):
+    """Why a row is rejected: the words that the counts stand under."""
+
+    NOT_JSON = "not JSON"
+    NOT_AN_OBJECT = "not an object"
+    TOO_LONG = "line too long"
+    REPEATED_FIELD = "repeated field"
+    UNKNOWN_FIELD = "unknown field"
+    BAD_USER_ID = "bad user_id"
+    BAD_VECTOR = "bad vector"
+    BAD_LOCATION = "bad location"
+    BAD_INTERESTS = "bad interests"
+    BAD_VIDEO_FEATURES = "bad video_features"
+    UNKNOWN_PERSON = "unknown person"
+    ERASED_PERSON = "erased person"
+    SECOND_ROW = "second row of a person"
+    NO_VECTOR = "no vector"
+
+
+class BadRow(Exception):
+    """A row that cannot be loaded; the text is the reason."""
+
+    def __init__(self, kind: Kind, reason: str) -> None:
+        super().__init__(reason)
+        self.kind, self.reason = kind, reason
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a row says about a person. ``location`` is (latitude, longitude) in degrees; None clears it."""
+
+    user_id: UUID
+    vector: Reals | Unset = UNSET
+    location: tuple[float, float] | Unset | None = UNSET
+    interests: tuple[str, ...] | Unset = UNSET
+    video_features: Reals | Unset | None = UNSET
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A good row. ``line`` counts from 1: lines of JSON Lines, rows of the other formats. ``original`` gives the row as it was read, for the
+    rejects; ``size`` is about what it holds, in bytes."""
+
+    file: str
+    line: int
+    content: Content
+    original: Callable[[], object]
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A bad row, with what is wrong with it."""
+
+    file: str
+    line: int
+    kind: Kind
+    reason: str
+    original: Callable[[], object]
+    size: int = 0
+
+
+Entry: TypeAlias = Row | Rejection
+
+
+def entry(file: str, line: int, read: Callable[[], Mapping[str, object]], original: Callable[[], object], size: int) -> Entry:
+    """The row that READ gives, or the rejection that its ``BadRow`` or its content ends in."""
+    try:
+        return Row(file, line, content(read()), original, size)
+    except BadRow as bad:
+        return Rejection(file, line, bad.kind, bad.reason, original, size)
+
+
+def content(fields: Mapping[str, object]) -> Content:
+    """The checked content of a row's FIELDS. Raises BadRow."""
+    if unknown := [name for name in fields if name not in FIELDS]:
+        raise BadRow(Kind.UNKNOWN_FIELD, f"unknown field {shortened(unknown[0])}: a row has {', '.join(FIELDS)}")
+    if "user_id" not in fields:
+        raise BadRow(Kind.BAD_USER_ID, "user_id is missing")
+    return Content(**{name: CHECKS[name](value) for name, value in fields.items()})
+
+
+def _user_id(value: object) -> UUID:
+    if isinstance(value, UUID):
+        return value
+    if not isinstance(value, str) or not UUID_PATTERN.fullmatch(value):
+        raise BadRow(Kind.BAD_USER_ID, f"user_id is not a UUID: {shortened(value)}")
+    return UUID(value)
+
+
+def _vector(value: object) -> Reals:
+    if value is None:
+        raise BadRow(Kind.BAD_VECTOR, "vector is null: leave it out to keep the one that is stored")
+    try:
+        return vectors.vector(value)
+    except ValueError as error:
+        raise BadRow(Kind.BAD_VECTOR, f"vector {error}") from None
+
+
+def _location(value: object) -> tuple[float, float] | None:
+    if value is None:
+        return None
+    if not isinstance(value, dict) or set(value) != {"lat", "lon"}:
+        raise BadRow(Kind.BAD_LOCATION, f"location is not an object of lat and lon: {shortened(value)}")
+    try:
+        return latitude(value["lat"]), longitude(value["lon"])
+    except ValueError as error:
+        raise BadRow(Kind.BAD_LOCATION, str(error)) from None
+
+
+def _interests(value: object) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list):
+        raise BadRow(Kind.BAD_INTERESTS, f"interests is not a list: {shortened(value)}")
+    try:
+        return tuple(map(interest, value))
+    except ValueError as error:
+        raise BadRow(Kind.BAD_INTERESTS, str(error)) from None
+
+
+def _video_features(value: object) -> Reals | None:
+    if value is None:
+        return None
+    try:
+        return vectors.reals(value)
+    except ValueError as error:
+        raise BadRow(Kind.BAD_VIDEO_FEATURES, f"video_features {error}") from None
+
+
+CHECKS: Mapping[str, Callable[[object], Any]] = {
+    "user_id": _user_id,
+    "vector": _vector,
+    "location": _location,
+    "interests": _interests,
+    "video_features": _video_features,
+}

@@ -1,0 +1,66 @@
+"""The inputs of a run: which reader a file name asks for, and whether the file can be read, before anything is loaded."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeAlias
+
+from findme.console.errors import NotDone
+from vectorstore.ingest.json_lines import check_json_lines, read_json_lines, rows_of
+from vectorstore.ingest.npz import check_npz, read_npz
+from vectorstore.ingest.parquet import check_parquet, read_parquet
+from vectorstore.ingest.rows import Entry
+
+STANDARD_INPUT = "-"
+
+Format: TypeAlias = tuple[Callable[[Path], int | None], Callable[[Path, str], Iterator[Entry]]]
+
+FORMATS: Mapping[str, Format] = {
+    ".jsonl": (check_json_lines, read_json_lines),
+    ".ndjson": (check_json_lines, read_json_lines),
+    ".npz": (check_npz, read_npz),
+    ".parquet": (check_parquet, read_parquet),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One input, by the name that it was given. ``rows`` says how many it has, where that is known before they are read."""
+
+    name: str
+    rows: int | None
+    entries: Callable[[], Iterator[Entry]]
+
+
+def sources(files: Sequence[str]) -> list[Source]:
+    """The inputs, each of them checked. Raises NotDone for the first that cannot be read."""
+    if list(files).count(STANDARD_INPUT) > 1:
+        raise NotDone("Standard input, '-', can be read once only.")
+    return [_source(file) for file in files]
+
+
+def total(inputs: Sequence[Source]) -> int | None:
+    """How many rows the inputs have, if each of them knows."""
+    counts = [source.rows for source in inputs if source.rows is not None]
+    return sum(counts) if len(counts) == len(inputs) else None
+
+
+def paths(files: Sequence[str]) -> list[Path]:
+    """The inputs that are files."""
+    return [Path(file) for file in files if file != STANDARD_INPUT]
+
+
+def _source(file: str) -> Source:
+    if file == STANDARD_INPUT:
+        return Source(file, None, lambda: rows_of(sys.stdin.buffer, file))
+    path = Path(file)
+    if path.suffix.lower() not in FORMATS:
+        raise NotDone(
+            f"{file!r}: the format is told by the ending, and it is none of {', '.join(FORMATS)}. JSON Lines may also come by '-', standard input."
+        )
+    check, read = FORMATS[path.suffix.lower()]
+    return Source(file, check(path), partial(read, path, file))

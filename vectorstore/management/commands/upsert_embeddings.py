@@ -1,0 +1,63 @@
+"""Load embeddings from files into PostgreSQL, and from there into the vector store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from findme.console.command import FindmeCommand
+from findme.console.progress import progress
+from vectorstore.ingest.load import Loaded, StoppedHalfway, upsert_embeddings
+
+
+class Command(FindmeCommand):
+    help = (
+        "Load embeddings: JSON Lines (.jsonl, .ndjson, or - for standard input), .npz or .parquet. Bad rows never stop the good ones."
+        " Exit 0: every row is loaded and projected; 1: rows were rejected, or people await projection; 2: an input cannot be read."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("files", nargs="+", metavar="FILE", help="what to load; - is standard input, as JSON Lines")
+        parser.add_argument("--rejects", type=Path, metavar="FILE", help="where the rejected rows go, as JSON Lines (mode 0600)")
+        parser.add_argument("--model", metavar="NAME", help="what made the vectors (default: the setting EMBEDDING_MODEL)")
+        parser.add_argument("--dry-run", action="store_true", help="check every row, also against PostgreSQL, and load none")
+        parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            with progress("Loading embeddings") as report:
+                loaded = upsert_embeddings(
+                    options["files"], rejects=options["rejects"], model=options["model"], dry_run=options["dry_run"], report=report
+                )
+        except StoppedHalfway as stopped:
+            self._print(stopped.loaded, options)
+            raise
+        self._print(loaded, options)
+        if not loaded.clean:
+            self.something_to_look_at()
+
+    def _print(self, loaded: Loaded, options: dict[str, Any]) -> None:
+        for line in loaded.first_rejections:
+            self.stderr.write(line)
+        if more := loaded.rejected - len(loaded.first_rejections):
+            self.stderr.write(
+                f"... and {more:,} more rejected rows{': ' + str(options['rejects']) if options['rejects'] else '; --rejects FILE keeps them all'}"
+            )
+        if options["json"]:
+            self.say_json(loaded)
+        else:
+            self._say(loaded, dry_run=options["dry_run"])
+
+    def _say(self, loaded: Loaded, *, dry_run: bool) -> None:
+        done = "would be loaded" if dry_run else f"loaded ({loaded.new:,} of them new)"
+        self.say(f"{loaded.read:,} rows read, {loaded.loaded:,} {done}, {loaded.rejected:,} rejected.")
+        for reason, count in sorted(loaded.reasons.items(), key=lambda item: -item[1]):
+            self.say(f"  {count:,} {reason}")
+        if loaded.projected:
+            self.say(f"{loaded.projected:,} points written to the vector store.")
+        if loaded.awaiting_projection:
+            self.say(
+                f"{loaded.awaiting_projection:,} people await projection: run manage.py sync_qdrant --once. {loaded.why_not_projected}"
+            )
