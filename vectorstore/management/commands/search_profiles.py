@@ -1,0 +1,74 @@
+"""Search for people who are like a person, or like a vector."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import CommandParser
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from accounts.models import User
+from findme.console.command import FindmeCommand
+from privacy.people import find_person
+from vectorstore.search import Hit, search
+from vectorstore.search_query import Near, SearchQuery
+from vectorstore.vector_file import read_vector
+
+NEGATIVE_NUMBER = re.compile(r"-\.?[0-9]")
+
+
+class Command(FindmeCommand):
+    help = "Search for people who are like a person or a vector: active, verified, and whom PostgreSQL lets be shown. Best first."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        # So that a latitude in the south is not taken for an option: --near -33.9,18.4,20
+        parser._negative_number_matcher = NEGATIVE_NUMBER
+        like = parser.add_mutually_exclusive_group(required=True)
+        like.add_argument("--user", metavar="USER", help="a person's UUID or e-mail address: search by their vector")
+        like.add_argument("--vector", type=Path, metavar="FILE", help="a JSON array of 512 numbers, or a .npy file")
+        parser.add_argument("--gender", action="append", default=[], choices=User.Gender.values, help="may be repeated")
+        parser.add_argument("--min-age", type=int, metavar="YEARS")
+        parser.add_argument("--max-age", type=int, metavar="YEARS")
+        parser.add_argument("--near", metavar="LAT,LON,KM", help="no farther than KM from there")
+        parser.add_argument("--interest", action="append", default=[], help="may be repeated: one of them is enough")
+        parser.add_argument("--limit", type=int, default=10, help="how many at most (default: 10)")
+        parser.add_argument("--json", action="store_true", help="print one array, best first, of objects with user_id and score")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        hits = search(_query(options))
+        if options["json"]:
+            self.say_json([{"user_id": hit.user_id, "score": hit.score} for hit in hits])
+        elif hits:
+            self.say(_table(hits))
+        else:
+            self.say("Nobody was found.")
+
+
+def _query(options: dict[str, Any]) -> SearchQuery:
+    return SearchQuery(
+        user_id=None if options["user"] is None else find_person(options["user"]),
+        vector=None if options["vector"] is None else read_vector(options["vector"]),
+        genders=options["gender"],
+        min_age=options["min_age"],
+        max_age=options["max_age"],
+        near=None if options["near"] is None else Near.parse(options["near"]),
+        interests=options["interest"],
+        limit=options["limit"],
+    )
+
+
+def _table(hits: Sequence[Hit]) -> str:
+    table = Table("", "Score", "Age", "Gender", "Id", box=box.MARKDOWN)
+    for column in table.columns[:3]:
+        column.justify = "right"
+    for rank, hit in enumerate(hits, 1):
+        table.add_row(str(rank), f"{hit.score:.4f}", str(hit.age), hit.gender, str(hit.user_id))
+    console = Console(width=100, color_system=None)
+    with console.capture() as captured:
+        console.print(table)
+    return captured.get().rstrip("\n")

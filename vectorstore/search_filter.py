@@ -1,0 +1,50 @@
+"""A search as a filter of Qdrant. It may let too many through, since PostgreSQL is asked afterwards, but must not leave anyone out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from qdrant_client import models
+
+from vectorstore.search_query import Near, SearchQuery
+
+EXCLUDED_IN_QDRANT = 1000
+"""``must_not has_id`` is slow beyond so many ids; they are left out afterwards in any case."""
+
+
+def filter_of(query: SearchQuery) -> models.Filter:
+    must = [_is("active", True), _is("verified", True)]
+    if query.genders:
+        must.append(_any_of("gender", query.genders))
+    if query.interests:
+        must.append(_any_of("interests", query.interests))
+    if query.min_age is not None or query.max_age is not None:
+        must.append(_age(query))
+    if query.near is not None:
+        must.append(_near(query.near))
+    return models.Filter(must=[*must], must_not=[*_excluded(query)])
+
+
+def _is(key: str, value: bool) -> models.FieldCondition:
+    return models.FieldCondition(key=key, match=models.MatchValue(value=value))
+
+
+def _any_of(key: str, values: Iterable[str]) -> models.FieldCondition:
+    return models.FieldCondition(key=key, match=models.MatchAny(any=sorted(set(values))))
+
+
+def _age(query: SearchQuery) -> models.FieldCondition:
+    """A point has the age of the day when it was written: until it is written again, within a year, the person may have become one year older."""
+    youngest = None if query.min_age is None else query.min_age - 1
+    return models.FieldCondition(key="age", range=models.Range(gte=youngest, lte=query.max_age))
+
+
+def _near(near: Near) -> models.FieldCondition:
+    return models.FieldCondition(
+        key="location", geo_radius=models.GeoRadius(center=models.GeoPoint(lat=near.lat, lon=near.lon), radius=near.km * 1000)
+    )
+
+
+def _excluded(query: SearchQuery) -> list[models.HasIdCondition]:
+    ids = [str(user_id) for user_id in query.never_found]
+    return [models.HasIdCondition(has_id=[*ids])] if 0 < len(ids) <= EXCLUDED_IN_QDRANT else []
