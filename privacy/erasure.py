@@ -11,7 +11,7 @@ from django.db import DatabaseError, connection
 from findme.console.command import one_line
 from findme.console.errors import NotDone, StoreUnavailable
 from privacy.locking import check_deferred_constraints, person_locked
-from privacy.outcome import Outcome
+from privacy.outcome import LeftIn, Outcome
 from privacy.people import exists, require_person, unknown
 from privacy.registry import Consequence, Fate, Store, registry
 from privacy.stores import held_in_stores, remove_from_stores, stores_reached
@@ -27,7 +27,7 @@ def preview_soft_deletion(user_id: UUID) -> list[Consequence]:
 def soft_delete(user_id: UUID) -> Outcome:
     """Set ``deleted_at`` and commit: from then on no search shows the person. Then delete them from the stores.
 
-    A store that cannot be told is a line of ``left_in`` and no error; the next call, or ``sync_qdrant``, does it. Raises NotDone for
+    A store that cannot be told stands in ``left_in`` and is no error; the next call, or ``sync_qdrant``, does it. Raises NotDone for
     somebody unknown or held by another transaction.
     """
     with person_locked(user_id) as person:
@@ -91,15 +91,15 @@ def _held_in(store: Store, user_id: UUID) -> Consequence:
         return Consequence(store.contents, None, Fate.DELETED)
 
 
-def _withdraw(user_id: UUID) -> tuple[list[Consequence], list[str]]:
+def _withdraw(user_id: UUID) -> tuple[list[Consequence], list[LeftIn]]:
     """Delete the hidden person from each store that can be told; the consequences, and why the others could not be."""
     done: list[Consequence] = []
-    left_in: list[str] = []
+    left_in: list[LeftIn] = []
     for store in registry.stores:
         try:
             done.append(_withdraw_from(store, user_id))
         except (NotDone, DatabaseError) as error:
-            left_in.append(f"{store.name}: {one_line(error)}")
+            left_in.append(LeftIn(store.name, one_line(error)))
     return done, left_in
 
 

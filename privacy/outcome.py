@@ -9,10 +9,18 @@ from privacy.registry import Consequence
 
 
 @dataclass(frozen=True, slots=True)
+class LeftIn:
+    """A store that may still hold the person, and why: a sentence."""
+
+    store: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
-    """``changed`` is False where PostgreSQL had it so already. ``left_in`` has a line for each store that could not be told yet, and why."""
+    """``changed`` is False where PostgreSQL had it so already. Only a soft deletion can leave the person in a store."""
 
     user_id: UUID
     changed: bool
     consequences: tuple[Consequence, ...]
-    left_in: tuple[str, ...] = ()
+    left_in: tuple[LeftIn, ...] = ()

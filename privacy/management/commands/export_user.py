@@ -1,0 +1,41 @@
+"""``export_user USER --output FILE``: all that is held about a person, as a zip of JSON files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from privacy.export import export_person, preview_export
+from privacy.management.person_command import PersonCommand
+from privacy.people import find_person
+
+
+class Command(PersonCommand):
+    help = "Write all that is held about a person to a zip of JSON files: profile, videos, matches, calls, vector store."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("--output", metavar="FILE", required=True, type=Path, help="the zip, mode 0600; it appears when it is whole")
+        parser.add_argument("--force", action="store_true", help="replace FILE if it exists")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        user_id = find_person(options["user"])
+        destination, force = Path(options["output"]), options["force"]
+        if options["dry_run"]:
+            self._show_plan(user_id, preview_export(user_id, destination, force=force), options)
+            return
+        exported = export_person(user_id, destination, force=force)
+        if options["json"]:
+            self.say_json(exported)
+            return
+        entries = ", ".join(f"{file.name} ({file.entries})" for file in exported.files)
+        self.say(f"{exported.path}: {exported.size:,} bytes about {user_id}. Entries: {entries}.")
+
+    def _show_plan(self, user_id: object, entries: dict[str, int], options: dict[str, Any]) -> None:
+        if options["json"]:
+            self.say_json({"user_id": user_id, "dry_run": True, "path": options["output"], "entries": entries})
+            return
+        listed = ", ".join(f"{name} ({count})" for name, count in entries.items())
+        self.say(f"{options['output']}: this would be written about {user_id}. Entries: {listed}.")

@@ -1,0 +1,58 @@
+"""What the three commands about one person have in common: the USER, the preview, the question."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any
+from uuid import UUID
+
+from django.core.management.base import CommandParser
+
+from findme.console.command import FindmeCommand
+from findme.console.errors import NotDone
+from privacy.outcome import Outcome
+from privacy.registry import Consequence
+
+Preview = Callable[[UUID], list[Consequence]]
+
+
+class PersonCommand(FindmeCommand):
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("user", metavar="USER", help="a UUID, or an e-mail address in whatever case")
+        parser.add_argument("--no-input", "--noinput", dest="interactive", action="store_false", help="ask nothing")
+        parser.add_argument("--dry-run", action="store_true", help="show what would happen, and do nothing")
+        parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+    def show(self, heading: str, consequences: Iterable[Consequence], options: dict[str, Any]) -> None:
+        """A line for each; on stderr where stdout is to be JSON."""
+        lines = [heading, *(f"  {consequence}" for consequence in consequences)]
+        if options["json"]:
+            self.stderr.write("\n".join(lines), style_func=str)
+        else:
+            self.say("\n".join(lines))
+
+    def preview_and_ask(self, user_id: UUID, heading: str, preview: Preview, options: dict[str, Any]) -> None:
+        """With ``--no-input`` nothing. Raises NotDone unless the question is answered with ``yes``, and where nobody can be asked."""
+        if not options["interactive"]:
+            return
+        if sys.stdin is None or not sys.stdin.isatty():
+            raise NotDone("Nobody can be asked, as the standard input is not a terminal: add --no-input to go on without, or --dry-run.")
+        self.show(heading, preview(user_id), options)
+        self.stderr.write("Type yes to go on: ", ending="", style_func=str)
+        self.stderr.flush()
+        if sys.stdin.readline().strip().lower() != "yes":
+            raise NotDone("Not confirmed: nothing was changed.")
+
+    def show_dry_run(self, user_id: UUID, preview: Preview, options: dict[str, Any]) -> None:
+        consequences = preview(user_id)
+        if options["json"]:
+            self.say_json({"user_id": user_id, "dry_run": True, "consequences": consequences})
+        else:
+            self.show(f"{user_id}: this would happen.", consequences, options)
+
+    def show_outcome(self, heading: str, outcome: Outcome, options: dict[str, Any]) -> None:
+        if options["json"]:
+            self.say_json(outcome)
+        else:
+            self.show(heading, outcome.consequences, options)
