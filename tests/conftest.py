@@ -6,10 +6,16 @@ import importlib.util
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 from django.conf import settings
 
 pytest_plugins = ["tests.qdrant"] if importlib.util.find_spec("tests.qdrant") else []
+
+
+# How long an example takes says nothing: several runs share the machine.
+hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("patient")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
