@@ -1,0 +1,106 @@
+import io
+import json
+import zipfile
+from datetime import UTC, date, datetime, timedelta, timezone
+from hashlib import sha256
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from privacy.archive import as_json, write_archive
+
+SOMEBODY = UUID("11111111-2222-4333-8444-555555555555")
+
+
+class Pipe(io.RawIOBase):
+    """Takes bytes, and neither tells nor seeks."""
+
+    def __init__(self) -> None:
+        self.taken = bytearray()
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return False
+
+    def write(self, piece: Any) -> int:
+        self.taken += piece
+        return len(piece)
+
+
+def rows(count: int) -> list[dict[str, Any]]:
+    return [{"number": number} for number in range(count)]
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_archive__a_list_of_objects(count: int) -> None:
+    file = io.BytesIO()
+    (written,) = write_archive(file, SOMEBODY, [("videos", iter(rows(count)))])
+    with zipfile.ZipFile(file) as archive:
+        content = archive.read("videos.json")
+    assert json.loads(content) == rows(count)
+    assert (written.name, written.entries, written.size, written.sha256) == (
+        "videos.json",
+        count,
+        len(content),
+        sha256(content).hexdigest(),
+    )
+
+
+def test_archive__an_object() -> None:
+    file = io.BytesIO()
+    (written,) = write_archive(file, SOMEBODY, [("profile", {"full_name": "Żofia"})])
+    with zipfile.ZipFile(file) as archive:
+        assert archive.read("profile.json").decode() == '{\n  "full_name": "Żofia"\n}\n'
+    assert written.entries == 1
+
+
+def test_archive__the_manifest_is_last_and_true() -> None:
+    file = io.BytesIO()
+    before = datetime.now(UTC)
+    write_archive(file, SOMEBODY, [("profile", {"id": SOMEBODY}), ("videos", rows(2))])
+    with zipfile.ZipFile(file) as archive:
+        assert archive.namelist() == ["profile.json", "videos.json", "manifest.json"]
+        manifest = json.loads(archive.read("manifest.json"))
+        for listed in manifest["files"]:
+            content = archive.read(listed["name"])
+            assert (listed["size"], listed["sha256"]) == (len(content), sha256(content).hexdigest())
+    assert (manifest["format"], manifest["version"], manifest["user_id"]) == ("FindMe personal data", 1, str(SOMEBODY))
+    assert before <= datetime.fromisoformat(manifest["made_at"]) <= datetime.now(UTC)
+    assert [(listed["name"], listed["entries"]) for listed in manifest["files"]] == [("profile.json", 1), ("videos.json", 2)]
+
+
+def test_archive__needs_no_seeking() -> None:
+    pipe = Pipe()
+    write_archive(pipe, SOMEBODY, [("videos", rows(3))])  # type: ignore[arg-type]  # a raw file is all that it needs
+    with zipfile.ZipFile(io.BytesIO(pipe.taken)) as archive:
+        assert json.loads(archive.read("videos.json")) == rows(3)
+
+
+def test_archive__the_rows_are_read_one_by_one() -> None:
+    """The first row is on its way before the last one is read."""
+    pipe, sizes = Pipe(), []
+
+    def long_history() -> Any:
+        for number in range(20_000):
+            sizes.append(len(pipe.taken))
+            yield {"number": str(number**9)}
+
+    write_archive(pipe, SOMEBODY, [("calls", long_history())])  # type: ignore[arg-type]
+    assert 0 < sizes[10_000] < sizes[-1]
+
+
+def test_as_json__times_keep_their_digits_and_are_utc() -> None:
+    in_warsaw = datetime(2025, 3, 1, 13, 30, 0, 123456, timezone(timedelta(hours=1)))
+    assert as_json(in_warsaw) == '"2025-03-01T12:30:00.123456+00:00"'
+    assert as_json(date(1995, 6, 15)) == '"1995-06-15"'
+    assert as_json(SOMEBODY) == f'"{SOMEBODY}"'
+
+
+def test_as_json__what_has_no_form_is_an_error() -> None:
+    with pytest.raises(TypeError, match=r"<object object at .*> has no form in JSON"):
+        as_json(object())
+    with pytest.raises(ValueError, match="Out of range float values"):
+        as_json(float("nan"))

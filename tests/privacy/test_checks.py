@@ -1,0 +1,122 @@
+from collections.abc import Iterator, Mapping
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.core.checks import Error, run_checks
+from django.db import models
+from django.test.utils import isolate_apps
+
+from privacy.checks import errors_of_ownership, field_names, models_with_personal_data
+from privacy.registry import Consequence, PersonalDataOwner, registry
+
+
+class Owner(PersonalDataOwner):
+    def __init__(self, section: str, fields: Mapping[str, set[str]]) -> None:
+        self.section = section
+        self.fields = {label: frozenset(names) for label, names in fields.items()}
+
+    def export(self, user_id: UUID) -> dict[str, Any]:
+        return {}
+
+    def anonymise(self, user_id: UUID) -> None: ...
+
+    def after_anonymisation(self, user_id: UUID) -> list[Consequence]:
+        return []
+
+    def after_erasure(self, user_id: UUID) -> list[Consequence]:
+        return []
+
+
+@pytest.fixture
+def diary() -> Iterator[type[models.Model]]:
+    with isolate_apps("privacy"):
+
+        class Diary(models.Model):  # noqa: DJ008  # nobody looks at it
+            text = models.TextField()
+            readers = models.ManyToManyField("self")
+
+            class Meta:
+                app_label = "privacy"
+
+        yield Diary
+
+
+def errors(*owners: PersonalDataOwner, of: type[models.Model] | None = None) -> list[Error]:
+    return list(errors_of_ownership([of] if of else [], owners))
+
+
+def test_checks__this_project_has_an_owner_for_every_datum() -> None:
+    assert run_checks(tags=["privacy"]) == []
+
+
+def test_checks__a_field_without_an_owner(diary: type[models.Model]) -> None:
+    (error,) = errors(Owner("diaries", {}), of=diary)
+    assert error == Error(
+        "privacy.Diary has fields that no owner of personal data answers for: id, text, readers.",
+        hint="Name them in the fields of an owner in privacy/personal_data.py, which exports, anonymises and erases them.",
+        obj=diary,
+        id="privacy.E001",
+    )
+
+
+def test_checks__a_field_with_two_owners() -> None:
+    (error,) = errors(Owner("videos", {"videos.Video": {"status"}}), Owner("calls", {"videos.Video": {"status"}}))
+    assert error == Error(
+        "videos.Video.status has more than one owner of personal data: videos, calls.",
+        hint="Leave it in the fields of one of them.",
+        id="privacy.E002",
+    )
+
+
+def test_checks__two_owners_for_two_fields_of_a_model() -> None:
+    assert errors(Owner("videos", {"videos.Video": {"status"}}), Owner("calls", {"videos.Video": {"duration"}})) == []
+
+
+def test_checks__an_owner_of_a_field_that_is_none() -> None:
+    (error,) = errors(Owner("videos", {"videos.Video": {"status", "state"}}))
+    assert error == Error(
+        "The owner of the section 'videos' names the field 'videos.Video.state', which does not exist.",
+        hint="Take it out of the fields of tests.privacy.test_checks.Owner, or mend its name.",
+        id="privacy.E003",
+    )
+
+
+@pytest.mark.parametrize("label", ["videos.Film", "films.Film", "film"])
+def test_checks__an_owner_of_a_model_that_is_none(label: str) -> None:
+    (error,) = errors(Owner("videos", {label: {"status"}}))
+    assert error == Error(
+        f"The owner of the section 'videos' names the model {label!r}, which does not exist.",
+        hint="Take it out of the fields of tests.privacy.test_checks.Owner, or mend its name.",
+        id="privacy.E003",
+    )
+
+
+def test_checks__a_reverse_relation_is_no_field() -> None:
+    (error,) = errors(Owner("profile", {"accounts.User": {"videos"}}))
+    assert error.id == "privacy.E003"
+
+
+def test_models_with_personal_data__ours_and_those_that_refer_to_people() -> None:
+    labels = {model._meta.label for model in models_with_personal_data([])}
+    assert labels >= {"accounts.User", "videos.Video", "matching.Match", "calls.VideoCall", "vectorstore.ProfileEmbedding"}
+    assert "admin.LogEntry" in labels
+    assert not labels & {"auth.Permission", "contenttypes.ContentType", "sessions.Session"}
+
+
+def test_models_with_personal_data__whatever_an_owner_names() -> None:
+    """Of the sessions, which refer to nobody, no field is left out once an owner has taken them on."""
+    owner = Owner("profile", {"sessions.Session": {"session_key"}})
+    (error,) = [error for error in errors_of_ownership(models_with_personal_data([owner]), [owner]) if "sessions" in error.msg]
+    assert error.msg == "sessions.Session has fields that no owner of personal data answers for: session_data, expire_date."
+
+
+def test_field_names__columns_and_many_to_many() -> None:
+    assert {"password", "video", "groups", "user_permissions"} <= set(field_names(get_user_model()))
+
+
+def test_registry__a_section_has_one_owner() -> None:
+    taken = next(registry.owners)
+    with pytest.raises(ValueError, match=f"^section {taken.section!r} has an owner: {type(taken).__qualname__}$"):
+        registry.register(Owner(taken.section, {}))
