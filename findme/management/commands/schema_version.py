@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from findme.console.command import FindmeCommand
+from findme.schema.version import SchemaVersion, schema_version
+
+
+class Command(FindmeCommand):
+    help = "The version of the schema, and the migrations in the order of their application, the last one first."
+    requires_system_checks = []
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--json", action="store_true", help="One JSON object.")
+        parser.add_argument("--check", action="store_true", help="Exit 1 if the database and the code do not have the same migrations.")
+
+    def handle(self, *args: Any, json: bool, check: bool, **options: Any) -> None:
+        schema = schema_version()
+        if json:
+            self.say_json(schema)
+        else:
+            self._print(schema, check=check)
+        if check and not schema.is_current:
+            self.something_to_look_at()
+
+    def _print(self, schema: SchemaVersion, *, check: bool) -> None:
+        self.say(f"version {schema.version}")
+        for applied in reversed(schema.history):
+            self.say(f"{applied.version:5}  {applied.applied_at:%Y-%m-%d %H:%M:%S}  {applied.description}")
+        if check:
+            for name in schema.unapplied:
+                self.say(f"not applied: {name}")
+            for name in schema.unknown:
+                self.say(f"not in the code: {name}")

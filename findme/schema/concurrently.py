@@ -1,0 +1,67 @@
+"""Indexes that are built while the table is in use, and what a build that was cut short leaves."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from django.contrib.postgres import operations
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.base.schema import BaseDatabaseSchemaEditor
+from django.db.migrations.state import ProjectState
+
+from findme.schema.session import session_settings
+
+_CONCURRENTLY = re.compile(r"\bCONCURRENTLY\b", re.IGNORECASE)
+
+
+class AddIndexConcurrently(operations.AddIndexConcurrently):
+    """Django's, which also goes on after a build that was cut short: an INVALID index of this name is dropped first, and a valid one, from a
+    process that was killed before it could record the migration, is left as it is.
+
+    In a migration with ``atomic = False`` that has this operation only.
+    """
+
+    def database_forwards(
+        self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: ProjectState, to_state: ProjectState
+    ) -> None:
+        self._ensure_not_in_transaction(schema_editor)
+        name = schema_editor.quote_name(self.index.name)
+        if _is_valid(schema_editor.connection, name) is False:
+            schema_editor.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
+        if _is_valid(schema_editor.connection, name) is None:
+            super().database_forwards(app_label, schema_editor, from_state, to_state)
+
+
+def _is_valid(connection: BaseDatabaseWrapper, quoted_name: str) -> bool | None:
+    """None where there is no such index."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(%s)", [quoted_name])
+        row = cursor.fetchone()
+    return None if row is None else bool(row[0])
+
+
+def invalid_indexes(connection: BaseDatabaseWrapper) -> list[str]:
+    """The names of the INVALID indexes that nobody is building now: writes maintain them, and no query uses them."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT i.indexrelid::regclass::text FROM pg_index i
+            WHERE NOT i.indisvalid
+            AND NOT EXISTS (SELECT FROM pg_stat_progress_create_index p WHERE p.index_relid = i.indexrelid)
+            ORDER BY 1
+            """
+        )
+        return [row[0] for row in cursor.fetchall()]
+
+
+def wait_as_long_as_it_takes(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: dict[str, Any]) -> Any:
+    """A wrapper of ``connection.execute_wrapper``: no ``lock_timeout`` for a statement that says CONCURRENTLY.
+
+    It waits for every older transaction to end, and nobody has to wait behind it; cut short, it would leave an INVALID index each time.
+    """
+    if not _CONCURRENTLY.search(str(sql)):
+        return execute(sql, params, many, context)
+    with session_settings(context["connection"], lock_timeout="0"):
+        return execute(sql, params, many, context)

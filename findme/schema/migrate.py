@@ -1,0 +1,109 @@
+"""Django's ``migrate`` under the lock, for the command and for application code."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from django.core.management import CommandError, call_command
+from django.core.management.commands import migrate as django_migrate
+from django.db import DEFAULT_DB_ALIAS, InterfaceError, OperationalError
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.migrations import Migration
+from django.db.migrations.exceptions import InconsistentMigrationHistory, IrreversibleError, MigrationSchemaMissing, NodeNotFoundError
+from django.db.migrations.executor import MigrationExecutor
+
+from findme.console.command import one_line
+from findme.console.errors import NotDone, StoreUnavailable
+from findme.schema.executor import LockedExecutor, Run
+from findme.schema.lock import migration_lock
+from findme.schema.patience import Patience
+from findme.schema.version import applied_migrations
+
+logger = logging.getLogger(__name__)
+
+Plan = list[tuple[Migration, bool]]
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """The migrations that this call applied (none: there was nothing to do), and the version of the schema after it."""
+
+    migrations: tuple[str, ...]
+    version: int
+
+
+class StepwiseExecutor(LockedExecutor):
+    """Does the first STEPS of what there is to do; all of it for None."""
+
+    def __init__(self, steps: int | None, *args: Any) -> None:
+        super().__init__(*args)
+        self.steps = steps
+
+    def migration_plan(self, targets: Any, clean_start: bool = False) -> Plan:
+        plan: Plan = super().migration_plan(targets, clean_start)
+        # A clean start is not the plan: it asks for the order of all migrations.
+        return plan if clean_start else plan[: self.steps]
+
+
+def apply_migrations(*, using: str = DEFAULT_DB_ALIAS, patience: Patience | None = None, steps: int | None = None) -> Applied:
+    """Apply what is not applied yet (or the first STEPS of it), as a service does when it starts.
+
+    Any number of processes may call it at once. Nothing to do is a success; everything else that kept it from being done raises NotDone, and
+    StoreUnavailable where the database cannot be reached. Waits as the settings say where PATIENCE does not.
+    """
+    try:
+        with migrating(using=using, patience=patience, steps=steps) as run:
+            call_django_migrate(using)
+        return Applied(tuple(run.done), len(applied_migrations(using)))
+    except (OperationalError, InterfaceError) as error:
+        raise StoreUnavailable(f"PostgreSQL: {one_line(error)}") from error
+
+
+def call_django_migrate(using: str) -> None:
+    try:
+        call_command(django_migrate.Command(), database=using, interactive=False, verbosity=0)
+    except CommandError as error:
+        raise NotDone(one_line(error)) from error
+
+
+@contextmanager
+def migrating(
+    *,
+    using: str = DEFAULT_DB_ALIAS,
+    patience: Patience | None = None,
+    steps: int | None = None,
+    say: Callable[[str], None] = logger.warning,
+) -> Iterator[Run]:
+    """Whatever Django's ``migrate`` does inside is done under the lock, its signals included. Raises NotDone for a migration that fails."""
+    with (
+        running("migrate", using=using, patience=patience or Patience.configured(), say=say) as run,
+        django_uses(partial(StepwiseExecutor, steps, run)),
+    ):
+        yield run
+
+
+@contextmanager
+def running(command: str, *, using: str, patience: Patience, say: Callable[[str], None]) -> Iterator[Run]:
+    """The lock, and Django's words for a history or a database that cannot be migrated as a NotDone."""
+    with migration_lock(command, using=using, seconds=patience.lock_seconds, say=say) as lock:
+        try:
+            yield Run(command, lock, patience, say)
+        except (InconsistentMigrationHistory, IrreversibleError, MigrationSchemaMissing, NodeNotFoundError) as error:
+            raise NotDone(one_line(error)) from error
+
+
+@contextmanager
+def django_uses(executor: Callable[[BaseDatabaseWrapper, Callable[..., None]], MigrationExecutor]) -> Iterator[None]:
+    """Django's command finds its executor under this name of its own module: there is no other way to hand it one."""
+    module: Any = django_migrate
+    original = module.MigrationExecutor
+    module.MigrationExecutor = executor
+    try:
+        yield
+    finally:
+        module.MigrationExecutor = original

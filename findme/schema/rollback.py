@@ -1,0 +1,81 @@
+"""Undo migrations, the last applied first, whatever app they are in."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from django.db import DEFAULT_DB_ALIAS, connections
+from django.db.migrations.state import ProjectState
+
+from findme.console.errors import NotDone
+from findme.schema.content_types import remove_stale_content_types
+from findme.schema.executor import LockedExecutor
+from findme.schema.losses import Loss, refuse_to_lose
+from findme.schema.migrate import Plan, call_django_migrate, django_uses, running
+from findme.schema.patience import Patience
+from findme.schema.rollback_plan import RollbackPlan, in_order_of_application, plan_rollback
+from findme.schema.version import applied_migrations
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RolledBack:
+    """The migrations that were undone, in this order, what went with them, and the version of the schema after it."""
+
+    migrations: tuple[str, ...]
+    losses: tuple[Loss, ...]
+    version: int
+
+
+class RollbackExecutor(LockedExecutor):
+    """Whatever Django's ``migrate`` asks it for, it undoes the last COUNT applied."""
+
+    def __init__(self, count: int, *args: Any) -> None:
+        super().__init__(*args)
+        self.count = count
+
+    def migration_plan(self, targets: Any, clean_start: bool = False) -> Plan:
+        """A clean start asks for the order of all migrations, from which the state before each one is built: here that of application."""
+        order = in_order_of_application(self.loader)
+        if clean_start:
+            return [(migration, False) for migration in order]
+        return [(migration, True) for migration in order[: -self.count - 1 : -1]]
+
+    def migrate(self, *args: Any, **kwargs: Any) -> ProjectState:
+        state: ProjectState = super().migrate(*args, **kwargs)
+        remove_stale_content_types(self.connection, state, self.loader.migrated_apps)
+        return state
+
+
+def roll_back(
+    plan: RollbackPlan,
+    *,
+    force: bool = False,
+    using: str = DEFAULT_DB_ALIAS,
+    patience: Patience | None = None,
+    say: Callable[[str], None] = logger.warning,
+    undone: Callable[[str], None] = logger.info,
+) -> RolledBack:
+    """Undo what PLAN says, each migration in a transaction of its own; UNDONE is told of each.
+
+    Raises NotDone, and undoes nothing, if the migrations are no longer those of the plan or, without FORCE, if anything would be lost.
+    """
+    with running("rollback", using=using, patience=patience or Patience.configured(), say=say) as run, ExitStack() as stack:
+        run.on_done = undone
+        now = plan_rollback(len(plan.migrations), using=using)
+        if now.migrations != plan.migrations:
+            raise NotDone(
+                "Other migrations were applied or undone in the meantime: nothing was undone now. Look again: rollback --dry-run."
+            )
+        if not force:
+            now.refuse_losses()
+            stack.enter_context(connections[using].execute_wrapper(refuse_to_lose))
+        stack.enter_context(django_uses(partial(RollbackExecutor, len(plan.migrations), run)))
+        call_django_migrate(using)
+    return RolledBack(tuple(run.done), now.losses, len(applied_migrations(using)))

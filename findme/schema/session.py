@@ -1,0 +1,30 @@
+"""Settings of a PostgreSQL session, for a while."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from django.db import InterfaceError, OperationalError
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+
+@contextmanager
+def session_settings(connection: BaseDatabaseWrapper, **values: str) -> Iterator[None]:
+    """Set VALUES for this session, and put back what was there before; a session that is gone has nothing to put back."""
+    before = {name: _exchange(connection, name, value) for name, value in values.items()}
+    try:
+        yield
+    finally:
+        with suppress(InterfaceError, OperationalError):
+            for name, value in before.items():
+                _exchange(connection, name, value)
+
+
+def _exchange(connection: BaseDatabaseWrapper, name: str, value: str) -> str:
+    with connection.cursor() as cursor:
+        # In two statements: in one, it is not said which of the functions is called first.
+        cursor.execute("SELECT current_setting(%s)", [name])
+        before = str(cursor.fetchone()[0])
+        cursor.execute("SELECT set_config(%s, %s, false)", [name, value])
+    return before
