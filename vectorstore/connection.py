@@ -1,0 +1,58 @@
+"""The one way to Qdrant, a server's or the embedded one: everything but the connection is the same code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from django.conf import settings
+from qdrant_client import QdrantClient
+
+from findme.console.errors import StoreUnavailable
+from vectorstore.address import server_address, timeout_seconds
+from vectorstore.embedded import folder_at
+from vectorstore.errors import CollectionMissing, server_errors_told
+from vectorstore.server import client_of, forget
+
+
+def is_embedded() -> bool:
+    """Whether Qdrant is the folder QDRANT_PATH, since no QDRANT_URL names a server."""
+    return not settings.QDRANT_URL
+
+
+def collection_name() -> str:
+    """The alias that everyone reads and writes through."""
+    return str(settings.QDRANT_COLLECTION)
+
+
+@contextmanager
+def qdrant() -> Iterator[QdrantClient]:
+    """A client for the block. Errors of the driver leave it as StoreUnavailable or NotDone, in one line.
+
+    A server's client is shared by the process. The embedded store is locked for as long as the block lasts, so hold it for one batch or one
+    search, and take it before anything is locked in PostgreSQL; a thread that holds it may enter again.
+    """
+    with _held_folder() if is_embedded() else _reached_server() as client:
+        yield client
+
+
+@contextmanager
+def _held_folder() -> Iterator[QdrantClient]:
+    if not settings.QDRANT_PATH:
+        raise StoreUnavailable("Neither QDRANT_URL nor QDRANT_PATH is set: name a Qdrant server, or a folder for the embedded one.")
+    with folder_at(settings.QDRANT_PATH).held(timeout_seconds()) as client:
+        yield client
+
+
+@contextmanager
+def _reached_server() -> Iterator[QdrantClient]:
+    address = server_address()
+    client = client_of(address)
+    try:
+        with server_errors_told(address):
+            yield client
+    except CollectionMissing:
+        raise
+    except StoreUnavailable:
+        forget(address)
+        raise

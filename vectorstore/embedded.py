@@ -1,0 +1,181 @@
+"""The embedded Qdrant: the client's local mode on a folder, for one holder at a time, whichever process and thread it is in."""
+
+from __future__ import annotations
+
+import atexit
+import fcntl
+import logging
+import os
+import pickle
+import sqlite3
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from qdrant_client import QdrantClient
+
+from findme.console.errors import StoreUnavailable
+from vectorstore.errors import CollectionMissing, raised_by_driver
+
+LOCK_FILE = "findme.lock"
+POLL_SECONDS = 0.02
+MANY_POINTS = 20_000
+"""Above which Qdrant advises against its local mode."""
+
+log = logging.getLogger(__name__)
+
+
+class Folder:
+    """One folder with an embedded Qdrant. Held by one thread of one process at a time, which may enter it again."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.depth = 0
+        self.client: QdrantClient | None = None
+        self.lock_file: int | None = None
+        self.owner = threading.RLock()
+        self.told_of_many = False
+
+    @contextmanager
+    def held(self, seconds: float) -> Iterator[QdrantClient]:
+        """The folder's client, opened at the first entry and closed when the last is left; waits SECONDS for other holders.
+
+        Raises StoreUnavailable in one line, and CollectionMissing.
+        """
+        deadline = time.monotonic() + seconds
+        if not self.owner.acquire(timeout=seconds):
+            raise StoreUnavailable(self._in_use(f"another thread of this process, {os.getpid()}", seconds))
+        try:
+            if self.depth == 0:
+                self._open(deadline, seconds)
+            self.depth += 1
+            try:
+                with self._errors_told():
+                    assert self.client is not None
+                    yield self.client
+            finally:
+                self.depth -= 1
+                if self.depth == 0:
+                    self.close()
+        finally:
+            self.owner.release()
+
+    def close(self) -> None:
+        """Also at the interpreter's end: the client would print a traceback when it is closed after its modules."""
+        client, self.client = self.client, None
+        lock_file, self.lock_file = self.lock_file, None
+        try:
+            if client is not None:
+                self._tell_of_many(client)
+                client.close()
+        finally:
+            if lock_file is not None:
+                os.close(lock_file)
+
+    def _open(self, deadline: float, seconds: float) -> None:
+        """Lock, then open: the client reads the whole folder before it takes a lock of its own."""
+        try:
+            Path(self.path).mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.lock_file = self._locked(deadline, seconds)
+            self.client = self._opened()
+        except BaseException as error:
+            self.close()
+            if isinstance(error, OSError):
+                raise StoreUnavailable(self._unusable(error.strerror or error)) from error
+            raise
+
+    def _locked(self, deadline: float, seconds: float) -> int:
+        lock_file = os.open(f"{self.path}/{LOCK_FILE}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            while not _try_lock(lock_file):
+                self._wait(lock_file, deadline, seconds)
+            os.ftruncate(lock_file, 0)
+            os.pwrite(lock_file, b"%d\n" % os.getpid(), 0)
+        except BaseException:
+            os.close(lock_file)
+            raise
+        return lock_file
+
+    def _wait(self, lock_file: int, deadline: float, seconds: float) -> None:
+        if time.monotonic() >= deadline:
+            pid = os.pread(lock_file, 20, 0).decode(errors="replace").strip()
+            raise StoreUnavailable(self._in_use(f"process {pid}" if pid.isdigit() else "another process", seconds))
+        time.sleep(POLL_SECONDS)
+
+    def _opened(self) -> QdrantClient:
+        # _tell_of_many says it, in one line that names the way out.
+        warnings.filterwarnings("ignore", message="Local mode is not recommended", category=UserWarning)
+        try:
+            return QdrantClient(path=self.path)
+        except RuntimeError as error:
+            raise StoreUnavailable(self._in_use("another program that uses qdrant-client", 0)) from error
+        except sqlite3.OperationalError as error:
+            raise StoreUnavailable(self._unusable(error)) from error
+        except (ValueError, LookupError, TypeError, AttributeError, EOFError, ImportError, sqlite3.Error, pickle.UnpicklingError) as error:
+            raise StoreUnavailable(self._damaged(error)) from error
+
+    @contextmanager
+    def _errors_told(self) -> Iterator[None]:
+        try:
+            yield
+        except ValueError as error:
+            name = str(error).removeprefix("Collection ").removesuffix(" not found")
+            if raised_by_driver(error) and str(error) == f"Collection {name} not found":
+                raise CollectionMissing(name) from error
+            raise
+        except sqlite3.OperationalError as error:
+            raise StoreUnavailable(self._unusable(error)) from error
+        except sqlite3.DatabaseError as error:
+            raise StoreUnavailable(self._damaged(error)) from error
+
+    def _tell_of_many(self, client: QdrantClient) -> None:
+        if self.told_of_many:
+            return
+        points = sum(client.count(collection.name).count for collection in client.get_collections().collections)
+        if points > MANY_POINTS:
+            self.told_of_many = True
+            log.warning("The embedded vector store holds %s points, and is slow above %s: set QDRANT_URL to a server.", points, MANY_POINTS)
+
+    def _in_use(self, by: str, seconds: float) -> str:
+        waited = f" (waited {seconds:g} s)" if seconds else ""
+        return f"The embedded vector store {self.path!r} is in use by {by}{waited}: run it again later, or set QDRANT_URL to a server."
+
+    def _unusable(self, why: object) -> str:
+        return f"The embedded vector store {self.path!r} cannot be used: {why}. See to the folder, or name another one in QDRANT_PATH."
+
+    def _damaged(self, error: Exception) -> str:
+        words = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        return (
+            f"The embedded vector store {self.path!r} is damaged ({words}): delete the folder, then run manage.py init_qdrant"
+            " and manage.py sync_qdrant --once, which fill it again from PostgreSQL."
+        )
+
+
+_folders: dict[str, Folder] = {}
+_looking_up = threading.Lock()
+
+
+def folder_at(path: str) -> Folder:
+    """The process's one object for the folder, however its path is written. A forked child has none of its parent's."""
+    with _looking_up:
+        return _folders.setdefault(f"{os.getpid()}:{os.path.realpath(path)}", Folder(os.path.realpath(path)))
+
+
+def _try_lock(lock_file: int) -> bool:
+    try:
+        fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+@atexit.register
+def _close_all() -> None:
+    """Only what this process opened: a forked child that closes its parent's client would unlock the folder under it."""
+    for name, folder in list(_folders.items()):
+        if name.startswith(f"{os.getpid()}:"):
+            with suppress(Exception):
+                folder.close()
