@@ -1,0 +1,105 @@
+"""What the collection must look like: the guide's vectors, graph, thresholds and indexes, under an alias that everyone goes through."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from qdrant_client import QdrantClient
+from qdrant_client.models import CollectionInfo, Distance, PayloadSchemaType
+
+from findme.console.errors import StoreUnavailable
+from vectorstore.connection import collection_name
+from vectorstore.errors import CollectionMissing
+from vectorstore.models import VECTOR_SIZE
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """One unnamed vector, as other services search it. Qdrant counts ``full_scan_threshold`` and ``indexing_threshold`` in kilobytes of vectors
+    a segment: 10000 is about 5,000 vectors of 512 numbers."""
+
+    size: int
+    distance: Distance
+    hnsw: MappingProxyType[str, int]
+    optimizers: MappingProxyType[str, int]
+    payload_indexes: MappingProxyType[str, PayloadSchemaType]
+
+
+DECLARATION = Declaration(
+    size=VECTOR_SIZE,
+    distance=Distance.COSINE,
+    hnsw=MappingProxyType({"m": 16, "ef_construct": 100, "full_scan_threshold": 10000}),
+    optimizers=MappingProxyType({"indexing_threshold": 10000}),
+    # What a search filters by. Not user_id, which is the point's id and is filtered by as such; created_at and video_features are read only.
+    payload_indexes=MappingProxyType(
+        {
+            "gender": PayloadSchemaType.KEYWORD,
+            "age": PayloadSchemaType.INTEGER,
+            "age_group": PayloadSchemaType.KEYWORD,
+            "active": PayloadSchemaType.BOOL,
+            "verified": PayloadSchemaType.BOOL,
+            "location": PayloadSchemaType.GEO,
+            "interests": PayloadSchemaType.KEYWORD,
+        }
+    ),
+)
+
+
+def first_collection() -> str:
+    """The real collection that is made where there is none."""
+    return f"{collection_name()}_v1"
+
+
+def is_ours(collection: str) -> bool:
+    """Whether a real collection is one of those that the alias is meant for."""
+    return re.fullmatch(rf"{re.escape(collection_name())}_v[1-9][0-9]*", collection) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """What Qdrant has: whether a real collection bears the alias's name, where the alias leads to, and the collection to compare."""
+
+    name_taken: bool
+    alias_of: str | None
+    collection: str
+    found: CollectionInfo | None = field(repr=False)
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        return dict(self.found.config.metadata or {}) if self.found else {}
+
+
+def read_live(client: QdrantClient) -> Live:
+    """Everything that is there, read in full."""
+    names = {collection.name for collection in client.get_collections().collections}
+    alias_of = _target_of_alias(client)
+    name = alias_of or first_collection()
+    return Live(collection_name() in names, alias_of, name, client.get_collection(name) if name in names else None)
+
+
+def live_collection(client: QdrantClient) -> str:
+    """The real collection behind the alias, for everything that writes.
+
+    Raises CollectionMissing, which names ``init_qdrant``; StoreUnavailable where the alias leads to somebody else's collection.
+    """
+    target = _target_of_alias(client)
+    if target is None:
+        raise CollectionMissing(collection_name())
+    if not is_ours(target):
+        raise StoreUnavailable(not_ours(target))
+    return target
+
+
+def not_ours(target: str) -> str:
+    """The line for an alias that somebody else made."""
+    return (
+        f"The alias {collection_name()!r} leads to {target!r}, which is not one of {collection_name()}_v1, _v2 and so on:"
+        " delete the alias, or set QDRANT_COLLECTION to another name, then run manage.py init_qdrant."
+    )
+
+
+def _target_of_alias(client: QdrantClient) -> str | None:
+    return next((alias.collection_name for alias in client.get_aliases().aliases if alias.alias_name == collection_name()), None)
