@@ -1,0 +1,212 @@
+"""Qdrant for tests: an embedded one in a folder of the test's own, and a real server.
+
+The server is the one that QDRANT_URL names, or a program ``qdrant`` on the PATH, which is started once for each process that runs tests. Without
+either, tests with the marker ``qdrant_server`` are skipped, and the last line of the run says how many.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+from pytest_django.fixtures import SettingsWrapper
+
+NO_SERVER = "no QDRANT_URL and no program qdrant on the PATH"
+START_SECONDS = 60
+STOP_SECONDS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class QdrantServer:
+    """A server that tests talk to; ``pid`` is None for one that they did not start, ``grpc_port`` 0 where it is not known."""
+
+    url: str
+    api_key: str = ""
+    grpc_port: int = 0
+    pid: int | None = None
+
+
+def program() -> str | None:
+    return shutil.which("qdrant")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if os.environ.get("QDRANT_URL") or program():
+        return
+    for item in items:
+        if item.get_closest_marker("qdrant_server"):
+            item.add_marker(pytest.mark.skip(reason=NO_SERVER))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
+    """The very last line: around everything else that is printed at the end."""
+    yield
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or hasattr(session.config, "workerinput"):
+        return
+    skipped = [
+        report for report in reporter.stats.get("skipped", []) if "qdrant_server" in report.keywords and NO_SERVER in str(report.longrepr)
+    ]
+    if skipped:
+        reporter.write_line(f"{len(skipped)} qdrant_server tests skipped: {NO_SERVER}")
+
+
+@pytest.fixture
+def embedded_qdrant(settings: SettingsWrapper, tmp_path: Path) -> Path:
+    """The embedded vector store in a fresh folder, with a blank in its path."""
+    settings.QDRANT_URL, settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT = "", "", 0
+    settings.QDRANT_PATH = str(tmp_path / "vector store")
+    settings.QDRANT_COLLECTION = "profile_embeddings"
+    return tmp_path / "vector store"
+
+
+@pytest.fixture(scope="session")
+def running_qdrant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[QdrantServer]:
+    """The server of this process's tests."""
+    if url := os.environ.get("QDRANT_URL"):
+        yield QdrantServer(url, os.environ.get("QDRANT_API_KEY", ""), int(os.environ.get("QDRANT_GRPC_PORT", "0")))
+        return
+    with started_qdrant(tmp_path_factory.mktemp("qdrant")) as server:
+        yield server
+
+
+@pytest.fixture
+def qdrant_server(running_qdrant: QdrantServer, settings: SettingsWrapper) -> Iterator[QdrantServer]:
+    """The real server by REST, with an alias of the test's own; what the test made is deleted afterwards."""
+    _use(running_qdrant, settings, grpc_port=0)
+    yield running_qdrant
+    clean_up(running_qdrant, settings.QDRANT_COLLECTION)
+
+
+@pytest.fixture
+def qdrant_server_grpc(running_qdrant: QdrantServer, settings: SettingsWrapper) -> Iterator[QdrantServer]:
+    """The real server by gRPC."""
+    if not running_qdrant.grpc_port:
+        pytest.skip("QDRANT_GRPC_PORT does not say where the server at QDRANT_URL speaks gRPC")
+    _use(running_qdrant, settings, grpc_port=running_qdrant.grpc_port)
+    yield running_qdrant
+    clean_up(running_qdrant, settings.QDRANT_COLLECTION)
+
+
+@pytest.fixture(params=["embedded", pytest.param("server", marks=pytest.mark.qdrant_server)])
+def store(request: pytest.FixtureRequest) -> str:
+    """Each vector store in turn: ``embedded``, and ``server`` by REST."""
+    return _store(request)
+
+
+@pytest.fixture(
+    params=[
+        "embedded",
+        pytest.param("server", marks=pytest.mark.qdrant_server),
+        pytest.param("server_grpc", marks=pytest.mark.qdrant_server),
+    ]
+)
+def every_store(request: pytest.FixtureRequest) -> str:
+    """As ``store``, and the server by gRPC too."""
+    return _store(request)
+
+
+@pytest.fixture(params=["server", "server_grpc"])
+def server(request: pytest.FixtureRequest) -> QdrantServer:
+    """The real server by REST and by gRPC in turn; its tests carry the marker themselves."""
+    _store(request)
+    found: QdrantServer = request.getfixturevalue("running_qdrant")
+    return found
+
+
+def _store(request: pytest.FixtureRequest) -> str:
+    kind: str = request.param
+    request.getfixturevalue("embedded_qdrant" if kind == "embedded" else f"qdrant_{kind}")
+    return kind
+
+
+def _use(server: QdrantServer, settings: SettingsWrapper, grpc_port: int) -> None:
+    settings.QDRANT_URL, settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT = server.url, server.api_key, grpc_port
+    settings.QDRANT_COLLECTION = f"findme_test_{secrets.token_hex(8)}"
+
+
+def clean_up(server: QdrantServer, collection: str) -> None:
+    """Delete every collection whose name begins with the test's own alias; a collection takes its aliases with it."""
+    with httpx.Client(base_url=server.url, headers={"api-key": server.api_key} if server.api_key else {}, timeout=30) as client:
+        listed = client.get("/collections").raise_for_status().json()["result"]["collections"]
+        for name in (one["name"] for one in listed if one["name"].startswith(collection)):
+            client.delete(f"/collections/{name}").raise_for_status()
+
+
+@contextmanager
+def started_qdrant(folder: Path, **environment: str) -> Iterator[QdrantServer]:
+    """A server of our own on free loopback ports, with its data in FOLDER; ENVIRONMENT adds to its settings (``SERVICE__API_KEY``)."""
+    path = program()
+    assert path is not None, NO_SERVER
+    process, server = _start(path, folder, environment)
+    try:
+        yield server
+    finally:
+        process.send_signal(signal.SIGCONT)
+        process.terminate()
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _start(path: str, folder: Path, environment: dict[str, str]) -> tuple[subprocess.Popen[bytes], QdrantServer]:
+    """Somebody else can take a free port before the server does: then it ends at once, and others are tried."""
+    for _ in range(5):
+        rest, grpc = free_port(), free_port()
+        names = {
+            "SERVICE__HOST": "127.0.0.1",
+            "SERVICE__HTTP_PORT": str(rest),
+            "SERVICE__GRPC_PORT": str(grpc),
+            "STORAGE__STORAGE_PATH": str(folder / "storage"),
+            "STORAGE__SNAPSHOTS_PATH": str(folder / "snapshots"),
+            "TELEMETRY_DISABLED": "true",
+            "LOG_LEVEL": "WARN",
+        } | environment
+        with (folder / "qdrant.log").open("ab") as log:
+            process = subprocess.Popen(
+                [path, "--disable-telemetry"],
+                cwd=folder,
+                env={**os.environ, **{f"QDRANT__{name}": value for name, value in names.items()}},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        tls = names.get("SERVICE__ENABLE_TLS") == "true"
+        if _ready(process, rest, tls=tls):
+            scheme = "https" if tls else "http"
+            return process, QdrantServer(f"{scheme}://127.0.0.1:{rest}", names.get("SERVICE__API_KEY", ""), grpc, process.pid)
+    raise AssertionError(f"qdrant does not start:\n{(folder / 'qdrant.log').read_text()[-2000:]}")
+
+
+def _ready(process: subprocess.Popen[bytes], port: int, *, tls: bool) -> bool:
+    deadline = time.monotonic() + START_SECONDS
+    with httpx.Client(verify=False, trust_env=False, timeout=2) as client:
+        while process.poll() is None:
+            assert time.monotonic() < deadline, f"qdrant is not ready after {START_SECONDS} s"
+            try:
+                if client.get(f"{'https' if tls else 'http'}://127.0.0.1:{port}/readyz").status_code == 200:
+                    return True
+            except httpx.TransportError:
+                time.sleep(0.05)
+    return False
+
+
+def free_port() -> int:
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
