@@ -57,6 +57,11 @@ def export_sections(user_id: UUID) -> dict[str, Any]:
 def preview_export(user_id: UUID, destination: Path, *, force: bool = False) -> dict[str, int]:
     """What ``export_person`` would write: the number of entries by file. Raises as it does."""
     require_writable(destination, force=force)
+    return count_entries(user_id)
+
+
+def count_entries(user_id: UUID) -> dict[str, int]:
+    """The number of entries by file that ``write_zip`` would write now. Raises as it does."""
     with _sections(user_id) as sections:
         return {f"{name}.json": 1 if isinstance(section, Mapping) else sum(1 for _ in section) for name, section in sections}
 

@@ -20,7 +20,7 @@ Preview = Callable[[UUID], list[Consequence]]
 class PersonCommand(FindmeCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("user", metavar="USER", help="a UUID, or an e-mail address in whatever case")
-        parser.add_argument("--no-input", "--noinput", dest="interactive", action="store_false", help="ask nothing")
+        parser.add_argument("--no-input", "--noinput", action="store_true", help="ask nothing")
         parser.add_argument("--dry-run", action="store_true", help="show what would happen, and do nothing")
         parser.add_argument("--json", action="store_true", help="print one JSON document")
 
@@ -34,7 +34,7 @@ class PersonCommand(FindmeCommand):
 
     def preview_and_ask(self, user_id: UUID, heading: str, preview: Preview, options: dict[str, Any]) -> None:
         """With ``--no-input`` nothing. Raises NotDone unless the question is answered with ``yes``, and where nobody can be asked."""
-        if not options["interactive"]:
+        if options["no_input"]:
             return
         if sys.stdin is None or not sys.stdin.isatty():
             raise NotDone("Nobody can be asked, as the standard input is not a terminal: add --no-input to go on without, or --dry-run.")

@@ -1,0 +1,13 @@
+import pytest
+
+from privacy.registry import registry
+from tests.privacy.shelf import Shelf
+
+
+@pytest.fixture
+def shelf(monkeypatch: pytest.MonkeyPatch) -> Shelf:
+    """The only store, in the place of Qdrant; and nobody exports from Qdrant either."""
+    shelf = Shelf()
+    monkeypatch.setattr(registry, "_stores", {shelf.name: shelf})
+    monkeypatch.setattr(registry, "_owners", {owner.section: owner for owner in registry.owners if owner.section != "vector_store"})
+    return shelf

@@ -1,0 +1,58 @@
+"""Somebody else at the same database: a connection of their own, and threads that leave none behind."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TypeVar
+
+from django.db import connection, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+DEADLINE = 60
+"""Seconds after which a wait has failed."""
+
+Result = TypeVar("Result")
+
+
+@contextmanager
+def another_connection() -> Iterator[BaseDatabaseWrapper]:
+    """In autocommit until it is told ``BEGIN``."""
+    other = connection.copy()
+    try:
+        yield other
+    finally:
+        other.close()
+
+
+@contextmanager
+def in_a_thread(function: Callable[[], Result]) -> Iterator[Future[Result]]:
+    """FUNCTION runs meanwhile, and has ended when the block has."""
+
+    def run() -> Result:
+        try:
+            return function()
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit(run)
+
+
+def wait_until(what: str, condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < deadline, f"{what}: not after {DEADLINE} seconds"
+        time.sleep(0.01)
+
+
+def somebody_waits_for_a_lock() -> bool:
+    """Whether a session at this database waits for another."""
+    with another_connection() as other, other.cursor() as cursor:
+        cursor.execute(
+            "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND cardinality(pg_blocking_pids(pid)) > 0)"
+        )
+        (waits,) = cursor.fetchone()
+    return bool(waits)

@@ -1,0 +1,76 @@
+"""One person with something in every table, and words in it that are found again wherever they are left."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from importlib import import_module
+from typing import Any
+
+from django.conf import settings
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
+from django.contrib.auth.models import Group, Permission
+from django.contrib.contenttypes.models import ContentType
+
+from accounts.models import User
+from tests.factories import MatchFactory, ProfileEmbeddingFactory, UserFactory, VideoCallFactory, VideoFactory
+
+EMAIL = "Wilhelmina.Quux@example.org"
+FULL_NAME = "Wilhelmina Quux"
+BIO = "Plays the theremin at midnight"
+WORDS = (EMAIL, EMAIL.lower(), FULL_NAME, "Wilhelmina", "wilhelmina", "Quux", "quux", BIO, "theremin")
+"""None of these is anywhere after an anonymisation."""
+
+
+def full_life(**fields: Any) -> User:
+    """Two videos (one deleted), a match on either side, a call with each of the two, and an embedding."""
+    person = UserFactory.create(**{"email": EMAIL, "full_name": FULL_NAME, "bio": BIO, "verified": True} | fields)
+    video = VideoFactory.create(
+        user=person,
+        storage_url="https://videos.example/wilhelmina-quux.mp4",
+        thumbnail_url="https://videos.example/wilhelmina-quux.jpg",
+        rejection_reason="Quux is out of the picture",
+        metadata={"uploaded_by": EMAIL},
+    )
+    VideoFactory.create(user=person, thumbnail_url=None, deleted_at=datetime(2025, 1, 1, tzinfo=UTC))
+    User.objects.filter(pk=person.pk).update(video=video, last_login=datetime(2025, 2, 3, 4, 5, 6, 789012, UTC))
+    for match in (MatchFactory.create(user=person), MatchFactory.create(matched_user=person)):
+        VideoCallFactory.create(
+            match=match,
+            caller=match.user,
+            callee=match.matched_user,
+            recording_url="https://calls.example/quux.webm",
+            session_id=f"quux-{match.pk}",
+            metadata={"names": [FULL_NAME]},
+        )
+    ProfileEmbeddingFactory.create(user=person, interests=["theremin"])
+    person.refresh_from_db()
+    return person
+
+
+def working_life(person: User) -> None:
+    """Make PERSON one of the staff: a group, a permission, an open session, and entries in the admin's log by them and about them."""
+    colleague = UserFactory.create(is_staff=True)
+    User.objects.filter(pk=person.pk).update(is_staff=True, is_superuser=True)
+    person.groups.add(Group.objects.create(name="Privacy officers"))
+    person.user_permissions.add(Permission.objects.get(codename="export_personal_data"))
+    log_change(by=person, about=colleague)
+    log_change(by=colleague, about=person)
+    open_session(person)
+    open_session(colleague)
+    person.refresh_from_db()
+
+
+def log_change(*, by: User, about: User) -> None:
+    kind = ContentType.objects.get_for_model(User)
+    LogEntry.objects.create(
+        user=by, content_type=kind, object_id=str(about.pk), object_repr=str(about), action_flag=CHANGE, change_message="Changed Bio."
+    )
+
+
+def open_session(person: User) -> str:
+    session = import_module(settings.SESSION_ENGINE).SessionStore()
+    session[SESSION_KEY], session[BACKEND_SESSION_KEY] = str(person.pk), settings.AUTHENTICATION_BACKENDS[0]
+    session[HASH_SESSION_KEY] = person.get_session_auth_hash()
+    session.create()
+    return str(session.session_key)

@@ -1,0 +1,45 @@
+"""A store for the tests of what privacy itself does: ids on a shelf, which can be out of reach."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from uuid import UUID
+
+from findme.console.errors import StoreUnavailable
+from privacy.registry import Store
+
+
+class Shelf(Store):
+    name = "shelf"
+
+    def __init__(self) -> None:
+        self.ids: set[UUID] = set()
+        self.reachable = True
+        self.calls: list[str] = []
+        self.before_removal: Callable[[], None] = lambda: None
+        self.after_removal: Callable[[], None] = lambda: None
+
+    @contextmanager
+    def reached(self) -> Iterator[None]:
+        self.calls.append("reached")
+        self._require()
+        yield
+        self.calls.append("let go")
+
+    def holds(self, user_id: UUID) -> bool:
+        self._require()
+        return user_id in self.ids
+
+    def remove(self, user_id: UUID) -> bool:
+        self.calls.append("remove")
+        self.before_removal()
+        self._require()
+        held = user_id in self.ids
+        self.ids.discard(user_id)
+        self.after_removal()
+        return held
+
+    def _require(self) -> None:
+        if not self.reachable:
+            raise StoreUnavailable("The shelf is too high. Fetch a ladder.")

@@ -1,0 +1,140 @@
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.sessions.models import Session
+
+from accounts.models import User
+from calls.models import VideoCall
+from findme.console.errors import NotDone, StoreUnavailable
+from matching.models import Match
+from privacy.anonymisation import anonymise, preview_anonymisation
+from privacy.outcome import Outcome
+from privacy.registry import Consequence, Fate
+from tests.factories import UserFactory, VideoFactory
+from tests.privacy.life import full_life, working_life
+from tests.privacy.shelf import Shelf
+from videos.models import Video
+
+pytestmark = pytest.mark.django_db
+
+CONSEQUENCES = [
+    Consequence("profiles (e-mail, name, bio, password, last login)", 1, Fate.CLEARED),
+    Consequence("profiles (date of birth, gender, flags, times)", 1, Fate.KEPT),
+    Consequence("videos (addresses, reasons of a rejection, metadata)", 2, Fate.CLEARED),
+    Consequence("files of videos, in the storage that their addresses name", 3, Fate.KEPT),
+    Consequence("matches", 2, Fate.KEPT),
+    Consequence("calls (session, recording, metadata)", 2, Fate.CLEARED),
+    Consequence("recordings of calls, in the storage that their addresses name", 2, Fate.KEPT),
+    Consequence("points in the shelf", 1, Fate.DELETED),
+]
+
+
+def everything() -> dict[str, list[Any]]:
+    return {model.__name__: list(model._base_manager.order_by("pk").values()) for model in (User, Video, Match, VideoCall)}
+
+
+def test_anonymise__the_preview_is_what_happens(shelf: Shelf) -> None:
+    person = full_life()
+    shelf.ids.add(person.pk)
+    before = everything()
+    assert preview_anonymisation(person.pk) == CONSEQUENCES
+    assert everything() == before
+    assert anonymise(person.pk) == Outcome(person.pk, changed=True, consequences=tuple(CONSEQUENCES))
+    assert shelf.ids == set()
+
+
+def test_anonymise__the_stores_are_reached_first_and_told_last(shelf: Shelf) -> None:
+    person = full_life()
+    shelf.before_removal = lambda: shelf.calls.append(User.objects.get(pk=person.pk).full_name)
+    anonymise(person.pk)
+    assert shelf.calls == ["reached", "remove", "Deleted User", "let go"]
+
+
+def test_anonymise__a_store_out_of_reach_changes_nothing(shelf: Shelf) -> None:
+    person = full_life()
+    before, shelf.reachable = everything(), False
+    with pytest.raises(StoreUnavailable, match="The shelf is too high"):
+        preview_anonymisation(person.pk)
+    with pytest.raises(StoreUnavailable, match="The shelf is too high"):
+        anonymise(person.pk)
+    assert everything() == before
+
+
+@pytest.mark.django_db(transaction=True)
+def test_anonymise__a_store_that_fails_in_the_end_changes_nothing(shelf: Shelf) -> None:
+    person = full_life()
+    before = everything()
+    shelf.before_removal = lambda: setattr(shelf, "reachable", False)
+    with pytest.raises(StoreUnavailable):
+        anonymise(person.pk)
+    assert everything() == before
+
+
+def test_anonymise__a_second_time_clears_what_came_since(shelf: Shelf) -> None:
+    person = full_life()
+    anonymise(person.pk)
+    first = User.objects.get(pk=person.pk)
+    VideoFactory.create(user=person, storage_url="https://videos.example/late.mp4")
+    shelf.ids.add(person.pk)
+    outcome = anonymise(person.pk)
+    assert not outcome.changed
+    assert outcome.consequences[-1] == Consequence("points in the shelf", 1, Fate.DELETED)
+    assert shelf.ids == set()
+    assert set(Video.objects.filter(user=person).values_list("storage_url", flat=True)) == {""}
+    assert User.objects.get(pk=person.pk).deleted_at == first.deleted_at
+
+
+def test_anonymise__the_softly_deleted_keep_the_time_of_their_deletion(shelf: Shelf) -> None:
+    then = datetime(2025, 1, 1, tzinfo=UTC)
+    person = UserFactory.create(deleted_at=then)
+    assert anonymise(person.pk).changed
+    person.refresh_from_db()
+    assert (person.full_name, person.deleted_at) == ("Deleted User", then)
+
+
+def test_anonymise__nobody_else_is_touched(shelf: Shelf) -> None:
+    person, other = full_life(), full_life(email="other@example.org")
+    shelf.ids |= {person.pk, other.pk}
+    others = User.objects.exclude(pk=person.pk).order_by("pk")
+    before = list(others.values()), list(Video.objects.filter(user=other).order_by("pk").values())
+    anonymise(person.pk)
+    assert (list(others.values()), list(Video.objects.filter(user=other).order_by("pk").values())) == before
+    assert shelf.ids == {other.pk}
+
+
+def test_anonymise__one_of_the_staff(shelf: Shelf) -> None:
+    person = full_life()
+    working_life(person)
+    outcome = anonymise(person.pk)
+    assert outcome.consequences[2:6] == (
+        Consequence("groups and permissions", 2, Fate.DELETED),
+        Consequence("sessions", 1, Fate.DELETED),
+        Consequence("entries of the admin's log by them", 1, Fate.KEPT),
+        Consequence("entries of the admin's log about them, by their id", 1, Fate.KEPT),
+    )
+    person = User.objects.get(pk=person.pk)
+    assert (person.is_staff, person.is_superuser) == (True, False)
+    assert not person.groups.exists()
+    assert not person.user_permissions.exists()
+    assert Session.objects.count() == 1
+    assert LogEntry.objects.count() == 2
+
+
+def test_anonymise__somebody_unknown(shelf: Shelf) -> None:
+    nobody = uuid4()
+    for act in (preview_anonymisation, anonymise):
+        with pytest.raises(NotDone, match=f"^PostgreSQL knows nobody with the id '{nobody}'"):
+            act(nobody)
+
+
+def test_anonymise__an_address_that_somebody_else_has_taken(shelf: Shelf) -> None:
+    person = UserFactory.create()
+    UserFactory.create(email=f"Deleted_{person.pk}@findme.ai")
+    with pytest.raises(NotDone) as refused:
+        anonymise(person.pk)
+    assert str(refused.value) == (
+        f"Somebody else has the address 'deleted_{person.pk}@findme.ai', which the anonymisation gives: change theirs first."
+    )

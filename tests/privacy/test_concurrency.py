@@ -1,0 +1,118 @@
+"""Two at once, with real connections: whatever the order, nobody is left half."""
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from threading import Barrier
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.db import IntegrityError, connections
+from django.db.backends.utils import CursorWrapper
+
+from accounts.models import User
+from findme.console.errors import NotDone
+from matching.models import Match
+from privacy.erasure import erase
+from privacy.outcome import Outcome
+from tests.factories import UserFactory
+from tests.privacy.elsewhere import another_connection, in_a_thread, somebody_waits_for_a_lock, wait_until
+from tests.privacy.shelf import Shelf
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def insert_match(cursor: CursorWrapper, one: UUID, other: UUID) -> None:
+    cursor.execute(
+        "INSERT INTO matches (user_id, matched_user_id, week_number, year, match_score, expires_at) VALUES (%s, %s, 1, 2025, 0.5, NOW())",
+        [one, other],
+    )
+
+
+def test_erase__two_at_once(shelf: Shelf) -> None:
+    person = UserFactory.create()
+    shelf.ids.add(person.pk)
+    both = Barrier(2)
+
+    def run(_number: int) -> Outcome | NotDone:
+        try:
+            both.wait()
+            return erase(person.pk)
+        except NotDone as refused:
+            return refused
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(2) as pool:
+        results: list[Any] = sorted(pool.map(run, range(2)), key=lambda result: isinstance(result, NotDone))
+    assert results[0].changed
+    assert str(results[1]) == f"Neither PostgreSQL nor the shelf knows anybody with the id '{person.pk}'."
+    assert not User.objects.filter(pk=person.pk).exists()
+    assert shelf.ids == set()
+
+
+def test_erase__a_match_that_is_inserted_before_and_committed_after(shelf: Shelf) -> None:
+    person, other_person = UserFactory.create_batch(2)
+    with another_connection() as other, other.cursor() as cursor:
+        cursor.execute("BEGIN")
+        insert_match(cursor, person.pk, other_person.pk)
+        assert erase(person.pk).changed
+        with pytest.raises(IntegrityError, match="matches_user_id_fkey"):
+            cursor.execute("COMMIT")
+    assert not Match.objects.exists()
+
+
+def test_erase__a_match_that_is_inserted_while_the_row_goes(shelf: Shelf) -> None:
+    """The insertion waits for the erasure, and then has nobody to refer to."""
+    person, other_person = UserFactory.create_batch(2)
+
+    def insert() -> None:
+        with another_connection() as other, other.cursor() as cursor:
+            insert_match(cursor, person.pk, other_person.pk)
+
+    def insert_meanwhile() -> None:
+        inserted = inserting.enter_context(in_a_thread(insert))
+        futures.append(inserted)
+        wait_until("The insertion waits", somebody_waits_for_a_lock)
+
+    futures: list[Any] = []
+    with ExitStack() as inserting:
+        shelf.before_removal = insert_meanwhile
+        assert erase(person.pk).changed
+    with pytest.raises(IntegrityError, match="matches_user_id_fkey"):
+        futures[0].result()
+    assert not Match.objects.exists()
+
+
+def test_erase__a_match_that_is_checked_before_and_committed_while_it_waits(shelf: Shelf) -> None:
+    """The erasure waits for the insertion, and takes the match along."""
+    person, other_person = UserFactory.create_batch(2)
+    with another_connection() as other, other.cursor() as cursor:
+        cursor.execute("BEGIN")
+        insert_match(cursor, person.pk, other_person.pk)
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        with in_a_thread(lambda: erase(person.pk)) as erased:
+            wait_until("The erasure waits", somebody_waits_for_a_lock)
+            cursor.execute("COMMIT")
+    assert erased.result().changed
+    assert not Match.objects.exists()
+    assert User.objects.filter(pk=other_person.pk).exists()
+
+
+def test_erase__two_who_are_matched_with_each_other(shelf: Shelf) -> None:
+    person, other_person = UserFactory.create_batch(2)
+    with another_connection() as other, other.cursor() as cursor:
+        insert_match(cursor, person.pk, other_person.pk)
+    both = Barrier(2)
+
+    def run(user_id: UUID) -> Outcome:
+        try:
+            both.wait()
+            return erase(user_id)
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(2) as pool:
+        assert all(outcome.changed for outcome in pool.map(run, [person.pk, other_person.pk]))
+    assert not User.objects.exists()
+    assert not Match.objects.exists()

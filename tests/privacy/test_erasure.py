@@ -1,0 +1,192 @@
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.sessions.models import Session
+
+from accounts.models import User
+from calls.models import VideoCall
+from findme.console.errors import NotDone, StoreUnavailable
+from matching.models import Match
+from privacy.erasure import erase, preview_erasure, preview_soft_deletion, soft_delete
+from privacy.outcome import LeftIn, Outcome
+from privacy.registry import Consequence, Fate
+from tests.factories import UserFactory
+from tests.privacy.life import full_life, working_life
+from tests.privacy.shelf import Shelf
+from vectorstore.models import ProfileEmbedding
+from videos.models import Video
+
+pytestmark = pytest.mark.django_db
+
+FILES = "files of videos, in the storage that their addresses name"
+RECORDINGS = "recordings of calls, in the storage that their addresses name"
+
+
+def lines(fate: Fate, *, profile: Fate) -> list[Consequence]:
+    return [
+        Consequence("profiles", 1, profile),
+        Consequence("videos", 2, fate),
+        Consequence(FILES, 3, Fate.KEPT),
+        Consequence("matches", 2, fate),
+        Consequence("calls", 2, fate),
+        Consequence(RECORDINGS, 2, Fate.KEPT),
+        Consequence("points in the shelf", 1, Fate.DELETED),
+    ]
+
+
+def tables() -> dict[str, list[Any]]:
+    return {
+        model.__name__: list(model._base_manager.order_by("pk").values()) for model in (User, Video, Match, VideoCall, ProfileEmbedding)
+    }
+
+
+# --- for good ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_erase__the_preview_is_what_happens(shelf: Shelf) -> None:
+    person = full_life()
+    shelf.ids.add(person.pk)
+    before, expected = tables(), lines(Fate.DELETED, profile=Fate.DELETED)
+    assert preview_erasure(person.pk) == expected
+    assert tables() == before
+    assert erase(person.pk) == Outcome(person.pk, changed=True, consequences=tuple(expected))
+    assert shelf.ids == set()
+    after = tables()
+    assert str(person.pk) not in str(after)
+    assert [after[name] for name in ("Video", "Match", "VideoCall", "ProfileEmbedding")] == [[], [], [], []]
+    assert len(after["User"]) == 2  # the two they were matched with
+
+
+def test_erase__the_stores_are_reached_first_and_told_last(shelf: Shelf) -> None:
+    person = UserFactory.create()
+    shelf.before_removal = lambda: shelf.calls.append(f"{User.objects.filter(pk=person.pk).count()} rows")
+    erase(person.pk)
+    assert shelf.calls == ["reached", "remove", "0 rows", "let go"]
+
+
+def test_erase__a_store_out_of_reach_changes_nothing(shelf: Shelf) -> None:
+    person = full_life()
+    before, shelf.reachable = tables(), False
+    with pytest.raises(StoreUnavailable, match="The shelf is too high"):
+        preview_erasure(person.pk)
+    with pytest.raises(StoreUnavailable, match="The shelf is too high"):
+        erase(person.pk)
+    assert tables() == before
+
+
+@pytest.mark.django_db(transaction=True)
+def test_erase__a_store_that_fails_in_the_end_changes_nothing(shelf: Shelf) -> None:
+    person = full_life()
+    before = tables()
+    shelf.before_removal = lambda: setattr(shelf, "reachable", False)
+    with pytest.raises(StoreUnavailable):
+        erase(person.pk)
+    assert tables() == before
+
+
+def test_erase__one_of_the_staff(shelf: Shelf) -> None:
+    person = full_life()
+    working_life(person)
+    assert erase(person.pk).consequences[1:5] == (
+        Consequence("groups and permissions", 2, Fate.DELETED),
+        Consequence("sessions", 1, Fate.DELETED),
+        Consequence("entries of the admin's log by them", 1, Fate.DELETED),
+        Consequence("entries of the admin's log about them, by their id", 1, Fate.KEPT),
+    )
+    assert Session.objects.count() == 1
+    assert [entry.object_id for entry in LogEntry.objects.all()] == [str(person.pk)]
+
+
+def test_erase__what_a_store_was_left_with(shelf: Shelf) -> None:
+    gone = uuid4()
+    shelf.ids.add(gone)
+    expected = [Consequence("points in the shelf", 1, Fate.DELETED)]
+    assert preview_erasure(gone) == expected
+    assert erase(gone) == Outcome(gone, changed=False, consequences=tuple(expected))
+    assert shelf.ids == set()
+
+
+def test_erase__somebody_whom_nobody_knows(shelf: Shelf) -> None:
+    nobody = uuid4()
+    for act in (preview_erasure, erase):
+        with pytest.raises(NotDone) as refused:
+            act(nobody)
+        assert str(refused.value) == f"Neither PostgreSQL nor the shelf knows anybody with the id '{nobody}'."
+
+
+# --- softly -----------------------------------------------------------------------------------------------------------------------
+
+
+def test_soft_delete__the_preview_is_what_happens(shelf: Shelf) -> None:
+    person = full_life()
+    shelf.ids.add(person.pk)
+    before, expected = tables(), lines(Fate.KEPT, profile=Fate.HIDDEN)
+    assert preview_soft_deletion(person.pk) == expected
+    assert tables() == before
+    assert soft_delete(person.pk) == Outcome(person.pk, changed=True, consequences=tuple(expected))
+    assert shelf.ids == set()
+
+
+def test_soft_delete__only_deleted_at_is_set(shelf: Shelf) -> None:
+    person = full_life()
+    before = tables()
+    soft_delete(person.pk)
+    after = tables()
+    (row,) = (row for row in after["User"] if row["id"] == person.pk)
+    assert row.pop("deleted_at") is not None
+    for rows in (before, after):
+        for user in rows["User"]:
+            user.pop("updated_at")
+    (old,) = (row for row in before["User"] if row["id"] == person.pk)
+    assert old.pop("deleted_at") is None
+    assert after == before
+
+
+@pytest.mark.django_db(transaction=True)
+def test_soft_delete__is_committed_before_the_stores_are_reached(shelf: Shelf) -> None:
+    person = full_life()
+    shelf.ids.add(person.pk)
+    shelf.reachable = False
+    preview = preview_soft_deletion(person.pk)
+    assert preview[-1] == Consequence("points in the shelf", None, Fate.DELETED)
+    assert str(preview[-1]) == "points in the shelf: unknown, deleted"
+    outcome = soft_delete(person.pk)
+    assert outcome.changed
+    assert outcome.left_in == (LeftIn("shelf", "The shelf is too high. Fetch a ladder."),)
+    assert not User.objects.alive().filter(pk=person.pk).exists()
+    assert shelf.ids == {person.pk}
+
+
+def test_soft_delete__a_second_time_takes_what_was_left(shelf: Shelf) -> None:
+    person = UserFactory.create()
+    soft_delete(person.pk)
+    first = User.objects.get(pk=person.pk).deleted_at
+    shelf.ids.add(person.pk)
+    outcome = soft_delete(person.pk)
+    assert (outcome.changed, outcome.left_in) == (False, ())
+    assert outcome.consequences[-1] == Consequence("points in the shelf", 1, Fate.DELETED)
+    assert shelf.ids == set()
+    assert User.objects.get(pk=person.pk).deleted_at == first
+
+
+def test_soft_delete__one_who_came_back_meanwhile_keeps_the_point(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    person = UserFactory.create()
+    shelf.ids.add(person.pk)
+    reached = shelf.reached
+
+    def come_back() -> Any:
+        User.objects.filter(pk=person.pk).update(deleted_at=None)
+        return reached()
+
+    monkeypatch.setattr(shelf, "reached", come_back)
+    assert soft_delete(person.pk).consequences[-1] == Consequence("points in the shelf", 0, Fate.DELETED)
+    assert shelf.ids == {person.pk}
+
+
+def test_soft_delete__somebody_unknown(shelf: Shelf) -> None:
+    nobody = uuid4()
+    for act in (preview_soft_deletion, soft_delete):
+        with pytest.raises(NotDone, match=f"^PostgreSQL knows nobody with the id '{nobody}'"):
+            act(nobody)

@@ -1,0 +1,99 @@
+from uuid import uuid4
+
+import pytest
+from django.db import IntegrityError, OperationalError, connection, transaction
+from psycopg import errors
+
+from findme.console.errors import NotDone
+from privacy import locking
+from privacy.locking import check_deferred_constraints, person_locked
+from privacy.people import Person
+from tests.factories import UserFactory, VideoFactory
+from tests.privacy.elsewhere import another_connection
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def test_person_locked__gives_the_row() -> None:
+    person = UserFactory.create()
+    with person_locked(person.pk) as locked:
+        assert locked == Person(person.pk, person.email, None)
+
+
+def test_person_locked__there_is_none() -> None:
+    with person_locked(uuid4()) as locked:
+        assert locked is None
+
+
+def test_person_locked__nobody_else_changes_the_row() -> None:
+    person = UserFactory.create()
+    with person_locked(person.pk), another_connection() as other, other.cursor() as cursor:
+        cursor.execute("SET lock_timeout = '10ms'")
+        with pytest.raises(OperationalError, match="lock timeout"):
+            cursor.execute("UPDATE users SET bio = 'Changed' WHERE id = %s", [person.pk])
+
+
+def test_person_locked__somebody_else_holds_the_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locking, "LOCK_SECONDS", 1)
+    person = UserFactory.create()
+    with another_connection() as other, other.cursor() as cursor:
+        cursor.execute("BEGIN")
+        cursor.execute("UPDATE users SET bio = 'Changed' WHERE id = %s", [person.pk])
+        with pytest.raises(NotDone) as refused, person_locked(person.pk):
+            pass
+    assert str(refused.value) == f"Another transaction holds the rows of '{person.pk}': after 1 seconds nothing was changed. Run it again."
+
+
+@pytest.mark.parametrize(("cause", "told"), [(errors.DeadlockDetected(), NotDone), (errors.AdminShutdown(), OperationalError)])
+def test_person_locked__a_deadlock_is_told_and_nothing_else(cause: Exception, told: type[Exception]) -> None:
+    def fail() -> None:
+        raise OperationalError("failed") from cause
+
+    with pytest.raises(told), person_locked(uuid4()):
+        fail()
+
+
+def test_person_locked__the_answer_to_the_commit_is_lost() -> None:
+    person = UserFactory.create()
+
+    def cut_off() -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_backend_pid()")
+            (pid,) = cursor.fetchone()
+        with another_connection() as other, other.cursor() as cursor:
+            cursor.execute("SELECT pg_terminate_backend(%s, 10000)", [pid])
+            assert cursor.fetchone() == (True,)
+
+    with pytest.raises(NotDone) as refused, person_locked(person.pk):
+        cut_off()
+    connection.close()
+    told = str(refused.value)
+    assert told.startswith("PostgreSQL did not confirm the commit (")
+    assert told.endswith(
+        f"): whether '{person.pk}' was changed is not known."
+        " Run it again; if the person is to stay, manage.py sync_qdrant --once brings back what the vector store lost."
+    )
+    assert "\n" not in told
+
+
+def test_person_locked__is_never_inside_another_transaction() -> None:
+    with pytest.raises(RuntimeError, match="durable"), transaction.atomic(), person_locked(uuid4()):
+        pass
+
+
+def test_check_deferred_constraints__before_the_commit() -> None:
+    video = VideoFactory.create()
+
+    def break_a_deferred_rule() -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("UPDATE videos SET user_id = %s WHERE id = %s", [uuid4(), video.pk])
+        check_deferred_constraints()
+
+    with pytest.raises(IntegrityError, match="videos_user_id_fkey"), transaction.atomic():
+        break_a_deferred_rule()
+
+
+def test_check_deferred_constraints__nothing_is_broken() -> None:
+    with transaction.atomic():
+        VideoFactory.create()
+        check_deferred_constraints()

@@ -1,0 +1,58 @@
+from uuid import UUID, uuid4
+
+import pytest
+
+from findme.console.errors import NotDone
+from privacy.people import Person, anonymised_email, find_person, require_person
+from tests.factories import UserFactory
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.mark.parametrize("text", ["Jane@Example.com", "jane@example.com", "JANE@EXAMPLE.COM"])
+def test_find_person__by_an_address_in_any_case(text: str) -> None:
+    person = UserFactory.create(email="Jane@Example.com")
+    UserFactory.create(email="jane@example.org")
+    assert find_person(text) == person.pk
+
+
+def test_find_person__by_a_uuid_known_or_not() -> None:
+    person, nobody = UserFactory.create(), uuid4()
+    assert find_person(str(person.pk)) == person.pk
+    assert find_person(str(person.pk).upper()) == person.pk
+    assert find_person(str(nobody)) == nobody
+
+
+def test_find_person__an_address_that_nobody_has() -> None:
+    with pytest.raises(NotDone) as refused:
+        find_person("nobody@example.com")
+    assert str(refused.value) == (
+        "Nobody has the e-mail address 'nobody@example.com'. Somebody who was anonymised or deleted for good is found by their UUID only."
+    )
+
+
+@pytest.mark.parametrize("text", ["", "jane", "1234", "jane\udcff@example.com", "jane\n@example.com"])
+def test_find_person__a_text_that_is_neither(text: str) -> None:
+    with pytest.raises(NotDone) as refused:
+        find_person(text)
+    assert str(refused.value) == f"{text!r} is neither a UUID nor an e-mail address."
+
+
+def test_require_person__unknown() -> None:
+    nobody = uuid4()
+    with pytest.raises(NotDone) as refused:
+        require_person(nobody)
+    assert str(refused.value) == (
+        f"PostgreSQL knows nobody with the id '{nobody}'. If the vector store still does: manage.py erase_user {nobody} --hard"
+    )
+
+
+def test_require_person__known() -> None:
+    require_person(UserFactory.create().pk)
+
+
+def test_person__is_anonymised_by_the_address_of_their_own_id() -> None:
+    one, other = UUID(int=1), UUID(int=2)
+    assert Person(one, anonymised_email(one), None).is_anonymised
+    assert not Person(one, anonymised_email(other), None).is_anonymised
+    assert anonymised_email(one) == "deleted_00000000-0000-0000-0000-000000000001@findme.ai"
