@@ -94,6 +94,7 @@ def _path_for_a_shell(programs: Programs) -> Iterator[Programs]:
         yield programs
         return
     with tempfile.TemporaryDirectory(prefix="findme-") as folder:
+        Path(folder).chmod(0o755)
         yield copied(programs, Path(folder))
 
 

@@ -47,6 +47,11 @@ class Files:
         return self.folder / "version"
 
     @property
+    def socket(self) -> Path:
+        """Where the socket of the server that was started last is, or was."""
+        return self.folder / "socket"
+
+    @property
     def hba(self) -> Path:
         return self.folder / "pg_hba.conf"
 

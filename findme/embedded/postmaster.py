@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from findme.console.errors import NotDone
-from findme.embedded.place import Place
+from findme.embedded.place import Files, Place
 
 PORT = 5432
 """No port of the machine: a part of the socket's name."""
-START_SECONDS, FAST_SECONDS, IMMEDIATE_SECONDS = 120.0, 30.0, 10.0
+START_SECONDS, FAST_SECONDS, IMMEDIATE_SECONDS, ORPHAN_SECONDS = 120.0, 30.0, 10.0, 1.0
 PROC = Path("/proc")
 NOT_DURABLE = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
 
@@ -61,12 +61,11 @@ def start(place: Place, *, durable: bool) -> Postmaster:
     Another attempt is for a crash that is still going on: processes of the server before that had not ended when they were looked for.
     """
     for wait_seconds in (0.2, 0.5, 0.0):
-        clear_after_crash(place.files.data)
+        clear_what_is_left(place.files)
         socket_folder = _make_socket_folder(place)
         running = _wait_until_ready(place, _launch(place, socket_folder, durable=durable))
         if running is not None:
             return running
-        _remove_socket_folder(socket_folder)
         time.sleep(wait_seconds)
     raise NotDone(f"PostgreSQL did not start: {_last_words(place.files.log)} All of it is in {place.files.log}")
 
@@ -83,35 +82,35 @@ def wait_until_ready(data: Path) -> Postmaster | None:
     return None
 
 
-def end(data: Path) -> bool:
-    """End the server over DATA, whatever state it is in, and say whether there was one."""
+def end(files: Files) -> bool:
+    """End the server, whatever state it is in, and say whether there was one."""
+    data = files.data
     found = find(data)
     if found is not None:
         for sent, seconds in ((signal.SIGINT, FAST_SECONDS), (signal.SIGQUIT, IMMEDIATE_SECONDS), (signal.SIGKILL, IMMEDIATE_SECONDS)):
             _send(found.pid, sent)
             if _wait_for(lambda: not _is_ours(found.pid, data), seconds):
                 break
-        _remove_socket_folder(found.socket_folder)
-    clear_after_crash(data)
+    clear_what_is_left(files)
     return found is not None
 
 
-def clear_after_crash(data: Path) -> None:
-    """Where no server runs over DATA: end the children of one that was killed, and remove the file that names it and its socket's folder.
+def clear_what_is_left(files: Files) -> None:
+    """Where no server runs any more: end the children of one that was killed, and remove its socket's folder and the file that names it.
 
     PostgreSQL starts neither beside such children nor while the number in the file is that of another, later process.
     """
-    if not data.exists() or find(data) is not None:
+    if not files.data.exists() or find(files.data) is not None:
         return
-    for sent, seconds in ((signal.SIGQUIT, 5.0), (signal.SIGKILL, IMMEDIATE_SECONDS)):
-        for pid in _orphans(data):
+    for sent, seconds in ((signal.SIGQUIT, ORPHAN_SECONDS), (signal.SIGKILL, IMMEDIATE_SECONDS)):
+        for pid in _orphans(files.data):
             _send(pid, sent)
-        if _wait_for(lambda: not _orphans(data), seconds):
+        if _wait_for(lambda: not _orphans(files.data), seconds):
             break
-    left = _read_pid_file(data)
-    if left is not None and not _may_be_postgres(left.pid):
-        (data / "postmaster.pid").unlink(missing_ok=True)
-        _remove_socket_folder(left.socket_folder)
+    left = _read_pid_file(files.data)
+    if left is None or not _may_be_postgres(left.pid):
+        (files.data / "postmaster.pid").unlink(missing_ok=True)
+        _remove_socket_folder(files)
 
 
 def _launch(place: Place, socket_folder: Path, *, durable: bool) -> int:
@@ -155,12 +154,14 @@ def _make_socket_folder(place: Place) -> Path:
     base = next(path for path in (Path("/tmp"), Path("/var/tmp")) if os.access(path, os.W_OK | os.X_OK))  # noqa: S108  # mkdtemp makes it, 0700
     folder = Path(tempfile.mkdtemp(prefix="findme-", dir=base))
     place.account.give(folder)
+    place.files.socket.write_text(str(folder))
     return folder
 
 
-def _remove_socket_folder(folder: Path) -> None:
-    """Only what PostgreSQL put there, and the folder if nothing else is in it: its name comes from a file that the account can write."""
+def _remove_socket_folder(files: Files) -> None:
+    """Only what PostgreSQL put there, and the folder if nothing else is in it."""
     try:
+        folder = Path(files.socket.read_text())
         for name in (f".s.PGSQL.{PORT}", f".s.PGSQL.{PORT}.lock"):
             (folder / name).unlink(missing_ok=True)
         folder.rmdir()

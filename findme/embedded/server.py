@@ -63,7 +63,7 @@ def stop(folder: Path) -> int:
     for files in possible_files(folder):
         account_for(files.data)
         with locked(files.lock):
-            ended += postmaster.end(files.data)
+            ended += postmaster.end(files)
     return ended
 
 

