@@ -1,0 +1,106 @@
+import json
+from datetime import UTC, datetime
+
+import pytest
+from django.contrib.auth import authenticate
+from django.contrib.sessions.models import Session
+
+from accounts.models import User
+from accounts.personal_data import Profile
+from privacy.archive import as_json
+from tests.factories import PASSWORD, UserFactory
+from tests.privacy.life import BIO, EMAIL, FULL_NAME, full_life, open_session, working_life
+
+pytestmark = pytest.mark.django_db
+
+ANONYMISED = {
+    "full_name": "Deleted User",
+    "bio": None,
+    "password": "",
+    "last_login": None,
+    "is_superuser": False,
+}
+"""The guide's columns (``email`` and ``deleted_at`` apart), and what an account here has beside them."""
+WITH_THE_TIME = {"deleted_at", "updated_at"}
+
+
+def row(person: User) -> dict[str, object]:
+    return User.objects.filter(pk=person.pk).values().get()
+
+
+def test_export__every_column_but_the_password() -> None:
+    person = full_life()
+    exported = Profile().export(person.pk)
+    columns = {field.column for field in User._meta.concrete_fields}
+    assert columns - exported.keys() == {"password_hash"}
+    assert exported.keys() - columns == {"groups", "user_permissions", "sessions", "admin_log"}
+    for field in User._meta.concrete_fields:
+        if field.name != "password":
+            assert exported[field.attname] == getattr(person, field.attname)
+    assert (exported["email"], exported["full_name"], exported["bio"]) == (EMAIL, FULL_NAME, BIO)
+
+
+def test_export__never_the_password() -> None:
+    person = full_life()
+    assert person.password
+    assert person.password not in as_json(Profile().export(person.pk))
+
+
+def test_export__of_one_of_the_staff() -> None:
+    person = full_life()
+    working_life(person)
+    exported = json.loads(as_json(Profile().export(person.pk)))
+    assert exported["groups"] == ["Privacy officers"]
+    assert exported["user_permissions"] == ["accounts.export_personal_data"]
+    (session,) = exported["sessions"]
+    assert session.keys() == {"expire_date"}
+    by, about = exported["admin_log"]
+    assert by["user_id"] == about["object_id"] == str(person.pk)
+    assert by["content_type"] == about["content_type"] == "accounts.user"
+    assert by.keys() == {"id", "action_time", "user_id", "content_type", "object_id", "object_repr", "action_flag", "change_message"}
+
+
+def test_export__a_member_has_no_working_life() -> None:
+    colleague = full_life()
+    working_life(colleague)
+    exported = Profile().export(UserFactory.create().pk)
+    assert [exported[name] for name in ("groups", "user_permissions", "sessions", "admin_log")] == [[], [], [], []]
+
+
+def test_anonymise__field_by_field() -> None:
+    person = full_life()
+    working_life(person)
+    before = row(person)
+    Profile().anonymise(person.pk)
+    after = row(person)
+    changed = {name: value for name, value in after.items() if value != before[name] and name not in WITH_THE_TIME}
+    assert changed == {"email": f"deleted_{person.pk}@findme.ai", **ANONYMISED}
+    assert after["deleted_at"] is not None
+    assert after["deleted_at"] == after["updated_at"]
+
+
+def test_anonymise__the_time_of_an_earlier_deletion_stays() -> None:
+    then = datetime(2025, 1, 1, tzinfo=UTC)
+    person = UserFactory.create(deleted_at=then)
+    Profile().anonymise(person.pk)
+    assert row(person)["deleted_at"] == then
+
+
+def test_anonymise__nobody_logs_in_any_more() -> None:
+    person = UserFactory.create()
+    assert authenticate(username=person.email, password=PASSWORD) == person
+    Profile().anonymise(person.pk)
+    for password in (PASSWORD, ""):
+        for email in (person.email, f"deleted_{person.pk}@findme.ai"):
+            assert authenticate(username=email, password=password) is None
+
+
+@pytest.mark.parametrize("leave", [Profile().anonymise, Profile().erase])
+def test_sessions__end_with_the_person_and_for_nobody_else(leave: object) -> None:
+    person, colleague = UserFactory.create_batch(2, is_staff=True)
+    open_session(person)
+    open_session(person)
+    kept = open_session(colleague)
+    assert callable(leave)
+    leave(person.pk)
+    assert [session.pk for session in Session.objects.all()] == [kept]

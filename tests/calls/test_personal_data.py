@@ -1,0 +1,70 @@
+import pytest
+
+from calls.models import VideoCall
+from calls.personal_data import Calls
+from privacy.archive import as_json
+from tests.factories import VideoCallFactory
+
+pytestmark = pytest.mark.django_db
+
+
+def recorded_call() -> VideoCall:
+    return VideoCallFactory.create(status="ended", recording_url="https://calls.example.com/1.webm", metadata={"address": "192.0.2.1"})
+
+
+def test_export__every_column_of_the_calls_on_either_side() -> None:
+    call = recorded_call()
+    back = VideoCallFactory.create(match=call.match, caller=call.callee, callee=call.caller)
+    VideoCallFactory.create()
+    for person in (call.caller_id, call.callee_id):
+        exported = list(Calls().export(person))
+        assert {row["id"] for row in exported} == {call.pk, back.pk}
+        for row in exported:
+            assert row.keys() == {field.column for field in VideoCall._meta.concrete_fields}
+
+
+def test_export__the_other_person_is_an_id() -> None:
+    call = recorded_call()
+    text = as_json(list(Calls().export(call.caller_id)))
+    assert str(call.callee_id) in text
+    for words in (call.callee.email, call.callee.full_name, call.callee.bio):
+        assert str(words) not in text
+
+
+@pytest.mark.parametrize("side", ["caller_id", "callee_id"])
+def test_anonymise__field_by_field(side: str) -> None:
+    call = recorded_call()
+    (before,) = VideoCall.objects.values()
+    Calls().anonymise(getattr(call, side))
+    (after,) = VideoCall.objects.values()
+    assert {name: value for name, value in after.items() if value != before[name]} == {
+        "session_id": f"deleted_{call.pk}",
+        "recording_url": None,
+        "metadata": {},
+    }
+
+
+def test_anonymise__a_second_time_changes_nothing() -> None:
+    call = recorded_call()
+    Calls().anonymise(call.caller_id)
+    before = list(VideoCall.objects.values())
+    Calls().anonymise(call.caller_id)
+    assert list(VideoCall.objects.values()) == before
+
+
+def test_anonymise__the_calls_of_others_stay() -> None:
+    call, other = recorded_call(), recorded_call()
+    Calls().anonymise(call.caller_id)
+    other.refresh_from_db()
+    assert other.recording_url
+    assert other.metadata == {"address": "192.0.2.1"}
+
+
+def test_consequences__recordings_are_counted() -> None:
+    call = recorded_call()
+    VideoCallFactory.create(match=call.match, recording_url="")
+    assert [str(line) for line in Calls().after_erasure(call.caller_id)] == [
+        "calls: 2, deleted",
+        "recordings of calls, in the storage that their addresses name: 1, kept",
+    ]
+    assert str(Calls().after_anonymisation(call.caller_id)[0]) == "calls (session, recording, metadata): 2, cleared"

@@ -1,0 +1,43 @@
+import pytest
+
+from matching.models import Match
+from matching.personal_data import Matches
+from privacy.archive import as_json
+from tests.factories import MatchFactory, UserFactory
+
+pytestmark = pytest.mark.django_db
+
+
+def test_export__every_column_of_the_matches_on_either_side() -> None:
+    person = UserFactory.create()
+    matches = [MatchFactory.create(user=person), MatchFactory.create(matched_user=person), MatchFactory.create(user=person, deleted=True)]
+    MatchFactory.create()
+    exported = list(Matches().export(person.pk))
+    assert {row["id"] for row in exported} == {match.pk for match in matches}
+    for row in exported:
+        assert row.keys() == {field.column for field in Match._meta.concrete_fields}
+
+
+def test_export__the_other_person_is_an_id() -> None:
+    match = MatchFactory.create()
+    other = match.matched_user
+    text = as_json(list(Matches().export(match.user_id)))
+    assert str(other.pk) in text
+    for words in (other.email, other.full_name, other.bio):
+        assert str(words) not in text
+
+
+def test_anonymise__nothing_changes() -> None:
+    match = MatchFactory.create(status="accepted")
+    before = list(Match.objects.values())
+    Matches().anonymise(match.user_id)
+    assert list(Match.objects.values()) == before
+
+
+def test_consequences__both_sides_are_counted() -> None:
+    person = UserFactory.create()
+    MatchFactory.create(user=person)
+    MatchFactory.create(matched_user=person)
+    MatchFactory.create()
+    assert [str(line) for line in Matches().after_anonymisation(person.pk)] == ["matches: 2, kept"]
+    assert [str(line) for line in Matches().after_erasure(person.pk)] == ["matches: 2, deleted"]

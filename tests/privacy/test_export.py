@@ -1,0 +1,186 @@
+import io
+import json
+import stat
+import zipfile
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from django.db import connection
+
+from accounts.models import User
+from findme.console.errors import NotDone, StoreUnavailable
+from privacy.export import count_entries, export_person, export_sections, preview_export, write_zip
+from privacy.registry import Consequence, PersonalDataOwner, registry
+from tests.factories import MatchFactory, UserFactory, VideoFactory
+from tests.privacy.elsewhere import another_connection
+from tests.privacy.life import full_life
+from tests.privacy.shelf import Shelf
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+ENTRIES = {"profile.json": 1, "videos.json": 2, "matches.json": 2, "calls.json": 2}
+
+
+def read_zip(file: Path | io.BytesIO) -> dict[str, Any]:
+    with zipfile.ZipFile(file) as archive:
+        return {name: json.loads(archive.read(name)) for name in archive.namelist()}
+
+
+class Interlude(PersonalDataOwner):
+    """Does something in the middle of an export."""
+
+    section, fields = "interlude", {}
+
+    def __init__(self, act: Any) -> None:
+        self.act = act
+
+    def export(self, user_id: UUID) -> dict[str, Any]:
+        self.act()
+        return {}
+
+    def anonymise(self, user_id: UUID) -> None: ...
+
+    def after_anonymisation(self, user_id: UUID) -> list[Consequence]:
+        return []
+
+    def after_erasure(self, user_id: UUID) -> list[Consequence]:
+        return []
+
+
+def after_the_profile(monkeypatch: pytest.MonkeyPatch, act: Any) -> None:
+    owners = {owner.section: owner for owner in registry.owners}
+    monkeypatch.setattr(registry, "_owners", {"profile": owners.pop("profile"), "interlude": Interlude(act), **owners})
+
+
+def test_export_person__a_zip_of_their_own(shelf: Shelf, tmp_path: Path) -> None:
+    person, path = full_life(), tmp_path / "export.zip"
+    exported = export_person(person.pk, path)
+    assert (exported.user_id, exported.path, exported.size) == (person.pk, path, path.stat().st_size)
+    assert {file.name: file.entries for file in exported.files} == ENTRIES
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    files = read_zip(path)
+    assert files.keys() == ENTRIES.keys() | {"manifest.json"}
+    assert files["profile.json"]["email"] == person.email
+    assert files["manifest.json"]["user_id"] == str(person.pk)
+    assert {str(person.pk)} == {video["user_id"] for video in files["videos.json"]}
+
+
+def test_export_person__another_person_is_an_id_only(shelf: Shelf, tmp_path: Path) -> None:
+    person = full_life()
+    export_person(person.pk, tmp_path / "export.zip")
+    text = json.dumps(read_zip(tmp_path / "export.zip"))
+    for other in User.objects.exclude(pk=person.pk):
+        assert str(other.pk) in text
+        assert all(str(words) not in text for words in (other.email, other.full_name, other.bio, other.password))
+    assert person.password not in text
+
+
+@pytest.mark.parametrize("kind", ["deleted", "anonymised", "inactive", "staff"])
+def test_export_person__whoever_it_is(shelf: Shelf, tmp_path: Path, kind: str) -> None:
+    person = UserFactory.create(**{kind: True})
+    export_person(person.pk, tmp_path / "export.zip")
+    assert read_zip(tmp_path / "export.zip")["profile.json"]["id"] == str(person.pk)
+
+
+def test_export_person__an_existing_file(shelf: Shelf, tmp_path: Path) -> None:
+    person, path = UserFactory.create(), tmp_path / "export.zip"
+    path.write_bytes(b"mine")
+    for refused in (export_person, preview_export):
+        with pytest.raises(NotDone, match="exists, and is not replaced without --force"):
+            refused(person.pk, path)
+    assert path.read_bytes() == b"mine"
+    assert preview_export(person.pk, path, force=True)["profile.json"] == 1
+    export_person(person.pk, path, force=True)
+    assert zipfile.is_zipfile(path)
+
+
+def test_export_person__somebody_unknown_leaves_no_file(shelf: Shelf, tmp_path: Path) -> None:
+    with pytest.raises(NotDone, match=r"^PostgreSQL knows nobody with the id"):
+        export_person(uuid4(), tmp_path / "export.zip")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_export_person__a_store_out_of_reach_leaves_no_file(shelf: Shelf, tmp_path: Path) -> None:
+    shelf.reachable = False
+    with pytest.raises(StoreUnavailable, match="The shelf is too high"):
+        export_person(UserFactory.create().pk, tmp_path / "export.zip")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_export_person__an_error_in_the_middle_leaves_no_file(shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise StoreUnavailable("Gone in the middle.")
+
+    after_the_profile(monkeypatch, fail)
+    with pytest.raises(StoreUnavailable, match="Gone in the middle"):
+        export_person(UserFactory.create().pk, tmp_path / "export.zip")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_export_person__sees_one_moment(shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What another connection commits in the middle is in no section, though the sections after it are read later."""
+    person, friend = UserFactory.create_batch(2)
+    VideoFactory.create(user=person)
+
+    def commit_a_match() -> None:
+        with another_connection() as other, other.cursor() as cursor:
+            cursor.execute("DELETE FROM videos")
+            cursor.execute(
+                "INSERT INTO matches (user_id, matched_user_id, week_number, year, match_score, expires_at)"
+                " VALUES (%s, %s, 1, 2025, 0.5, NOW())",
+                [person.pk, friend.pk],
+            )
+
+    after_the_profile(monkeypatch, commit_a_match)
+    export_person(person.pk, tmp_path / "export.zip")
+    files = read_zip(tmp_path / "export.zip")
+    assert len(files["videos.json"]) == 1
+    assert files["matches.json"] == []
+
+
+def test_export_person__writes_nothing_to_the_database(shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings: list[str] = []
+
+    def look() -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT current_setting('transaction_read_only'), current_setting('transaction_isolation')")
+            settings.extend(cursor.fetchone())
+
+    after_the_profile(monkeypatch, look)
+    export_person(UserFactory.create().pk, tmp_path / "export.zip")
+    assert settings == ["on", "repeatable read"]
+
+
+def test_export_person__the_queries_do_not_grow_with_the_rows(
+    shelf: Shelf, tmp_path: Path, django_assert_num_queries: Any, django_assert_max_num_queries: Any
+) -> None:
+    person = UserFactory.create()
+    with django_assert_max_num_queries(30) as few:
+        export_person(person.pk, tmp_path / "few.zip")
+    MatchFactory.create_batch(20, user=person)
+    VideoFactory.create_batch(20, user=person)
+    with django_assert_num_queries(len(few)):
+        export_person(person.pk, tmp_path / "many.zip")
+
+
+def test_write_zip__the_same_to_a_file_object(shelf: Shelf) -> None:
+    person, file = full_life(), io.BytesIO()
+    files = write_zip(person.pk, file)
+    assert {written.name: written.entries for written in files} == ENTRIES
+    assert read_zip(file)["profile.json"]["email"] == person.email
+
+
+def test_export_sections__the_same_in_memory(shelf: Shelf) -> None:
+    person = full_life()
+    sections = export_sections(person.pk)
+    assert list(sections) == ["profile", "videos", "matches", "calls"]
+    assert sections["profile"]["date_of_birth"] == person.date_of_birth
+    assert [len(sections[name]) for name in ("videos", "matches", "calls")] == [2, 2, 2]
+
+
+def test_preview_export__counts_and_writes_nothing(shelf: Shelf, tmp_path: Path) -> None:
+    person = full_life()
+    assert preview_export(person.pk, tmp_path / "export.zip") == count_entries(person.pk) == ENTRIES
+    assert list(tmp_path.iterdir()) == []
