@@ -20,7 +20,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from pytest_django.fixtures import SettingsWrapper
+from pytest_django import Settings
 
 NO_SERVER = "no QDRANT_URL and no program qdrant on the PATH"
 START_SECONDS = 60
@@ -64,7 +64,7 @@ def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
 
 
 @pytest.fixture
-def embedded_qdrant(settings: SettingsWrapper, tmp_path: Path) -> Path:
+def embedded_qdrant(settings: Settings, tmp_path: Path) -> Path:
     """The embedded vector store in a fresh folder, with a blank in its path."""
     settings.QDRANT_URL, settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT = "", "", 0
     settings.QDRANT_PATH = str(tmp_path / "vector store")
@@ -83,7 +83,7 @@ def running_qdrant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[QdrantS
 
 
 @pytest.fixture
-def qdrant_server(running_qdrant: QdrantServer, settings: SettingsWrapper) -> Iterator[QdrantServer]:
+def qdrant_server(running_qdrant: QdrantServer, settings: Settings) -> Iterator[QdrantServer]:
     """The real server by REST, with an alias of the test's own; what the test made is deleted afterwards."""
     _use(running_qdrant, settings, grpc_port=0)
     yield running_qdrant
@@ -91,7 +91,7 @@ def qdrant_server(running_qdrant: QdrantServer, settings: SettingsWrapper) -> It
 
 
 @pytest.fixture
-def qdrant_server_grpc(running_qdrant: QdrantServer, settings: SettingsWrapper) -> Iterator[QdrantServer]:
+def qdrant_server_grpc(running_qdrant: QdrantServer, settings: Settings) -> Iterator[QdrantServer]:
     """The real server by gRPC."""
     if not running_qdrant.grpc_port:
         pytest.skip("QDRANT_GRPC_PORT does not say where the server at QDRANT_URL speaks gRPC")
@@ -132,7 +132,7 @@ def _store(request: pytest.FixtureRequest) -> str:
     return kind
 
 
-def _use(server: QdrantServer, settings: SettingsWrapper, grpc_port: int) -> None:
+def _use(server: QdrantServer, settings: Settings, grpc_port: int) -> None:
     settings.QDRANT_URL, settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT = server.url, server.api_key, grpc_port
     settings.QDRANT_COLLECTION = f"findme_test_{secrets.token_hex(8)}"
 

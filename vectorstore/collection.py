@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any
 
 from qdrant_client import QdrantClient
@@ -23,28 +23,26 @@ class Declaration:
 
     size: int
     distance: Distance
-    hnsw: MappingProxyType[str, int]
-    optimizers: MappingProxyType[str, int]
-    payload_indexes: MappingProxyType[str, PayloadSchemaType]
+    hnsw: Mapping[str, int]
+    optimizers: Mapping[str, int]
+    payload_indexes: Mapping[str, PayloadSchemaType]
 
 
 DECLARATION = Declaration(
     size=VECTOR_SIZE,
     distance=Distance.COSINE,
-    hnsw=MappingProxyType({"m": 16, "ef_construct": 100, "full_scan_threshold": 10000}),
-    optimizers=MappingProxyType({"indexing_threshold": 10000}),
+    hnsw={"m": 16, "ef_construct": 100, "full_scan_threshold": 10000},
+    optimizers={"indexing_threshold": 10000},
     # What a search filters by. Not user_id, which is the point's id and is filtered by as such; created_at and video_features are read only.
-    payload_indexes=MappingProxyType(
-        {
-            "gender": PayloadSchemaType.KEYWORD,
-            "age": PayloadSchemaType.INTEGER,
-            "age_group": PayloadSchemaType.KEYWORD,
-            "active": PayloadSchemaType.BOOL,
-            "verified": PayloadSchemaType.BOOL,
-            "location": PayloadSchemaType.GEO,
-            "interests": PayloadSchemaType.KEYWORD,
-        }
-    ),
+    payload_indexes={
+        "gender": PayloadSchemaType.KEYWORD,
+        "age": PayloadSchemaType.INTEGER,
+        "age_group": PayloadSchemaType.KEYWORD,
+        "active": PayloadSchemaType.BOOL,
+        "verified": PayloadSchemaType.BOOL,
+        "location": PayloadSchemaType.GEO,
+        "interests": PayloadSchemaType.KEYWORD,
+    },
 )
 
 

@@ -23,19 +23,17 @@ def _waiting_told() -> Iterator[None]:
     except OperationalError as error:
         if isinstance(error.__cause__, LockNotAvailable):
             raise StoreUnavailable(
-                f"Somebody else has been writing points of the same people for {LOCK_SECONDS} s: see what runs, and run it again."
+                "Somebody else is writing the points of the same people, and has not been done in time: see what runs, and run it again."
             ) from error
         raise
 
 
 def lock_people(user_ids: Iterable[UUID]) -> None:
     """Lock the people, in one order for everyone, until the transaction ends. Statements that come after it see what those before it committed
-    (READ COMMITTED). Raises StoreUnavailable after LOCK_SECONDS."""
+    (READ COMMITTED). Waits as long as the transaction's ``lock_timeout`` says, or LOCK_SECONDS; then raises StoreUnavailable."""
     with _waiting_told(), connection.cursor() as cursor:
-        cursor.execute("SELECT current_setting('lock_timeout'), set_config('lock_timeout', %s, true)", [f"{LOCK_SECONDS}s"])
-        (before, _) = cursor.fetchone()
+        cursor.execute("SELECT set_config('lock_timeout', %s, true) WHERE current_setting('lock_timeout') = '0'", [f"{LOCK_SECONDS}s"])
         cursor.execute("SELECT pg_advisory_xact_lock(key) FROM unnest(%s::bigint[]) AS key", [sorted(map(_key_of, user_ids))])
-        cursor.execute("SELECT set_config('lock_timeout', %s, true)", [before])
 
 
 def _key_of(user_id: UUID) -> int:
