@@ -1,0 +1,61 @@
+# Every path here is relative to this folder: make takes a blank in a path for the end of it.
+.DEFAULT_GOAL := help
+.PHONY: help install demo serve test lint stop lock clean
+.SUFFIXES:
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+PYTHON := .venv/bin/python
+# The first Python that is recent enough and can make a virtual environment.
+FIND_PYTHON := for python in python3.11 python3 python3.12 python3.13 python3.14; do \
+	  "$$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; python=; \
+	done; \
+	if [ -z "$$python" ]; then \
+	  echo "FindMe needs Python 3.11 or later with venv and pip, and there is none on the PATH (Debian, Ubuntu: apt-get install python3 python3-venv)." >&2; exit 2; \
+	fi
+# Production's settings, of no real place: for the checks that read them.
+PRODUCTION := DEBUG=off ALLOWED_HOSTS=findme.example DATABASE_URL='postgresql:///findme?host=/nonexistent'
+
+help: ## This list
+	@echo "FindMe: the two stores of a video-dating service, PostgreSQL and Qdrant. make ..."
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1|\2/p' Makefile | while IFS='|' read -r name words; do printf '%-10s %s\n' "$$name" "$$words"; done
+	@echo "  The commands themselves: .venv/bin/python manage.py help"
+
+install: ## The virtual environment .venv, with the packages of requirements.lock
+	@cmp -s requirements.lock .venv/requirements.lock && $(PYTHON) -c '' || { $(FIND_PYTHON); "$$python" -m findme.console.install; }
+
+demo: install ## Everything once, on demo data: both stores, a search, an export, an anonymisation, the admin's login
+	@$(PYTHON) manage.py demo
+
+serve: install ## The admin on http://127.0.0.1:8000, or a free port if that one is taken
+	@$(PYTHON) manage.py migrate --check >/dev/null; found=$$?; \
+	if [ $$found -eq 1 ]; then echo "The database lacks tables: make demo fills it with demo data, $(PYTHON) manage.py migrate only makes them." >&2; fi; \
+	[ $$found -eq 0 ] || exit 2; \
+	trap : INT; \
+	$(PYTHON) manage.py runserver "127.0.0.1:$$($(PYTHON) -m findme.console.free_port 8000)"
+
+test: install ## All tests, with coverage
+	@$(PYTHON) -m pytest -n logical --maxprocesses 4 --cov --cov-report term
+
+lint: install ## ruff, mypy, import-linter, and Django's checks with production's settings
+	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m ruff format --check .
+	@$(PYTHON) -m mypy .
+	@$(PYTHON) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()'
+	@# It would like to compare with a database, and only warns that there is none.
+	@$(PRODUCTION) SECRET_KEY=unused $(PYTHON) -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run
+	@$(PRODUCTION) SECRET_KEY="$$($(PYTHON) -c 'import secrets; print(secrets.token_urlsafe(50))')" \
+	  $(PYTHON) manage.py check --deploy --fail-level WARNING
+
+stop: ## End the embedded PostgreSQL
+	@if [ -x $(PYTHON) ]; then $(PYTHON) -m findme.embedded stop; else echo "Nothing is installed here, so nothing runs."; fi
+
+lock: ## Write requirements.lock anew, from pyproject.toml
+	@$(FIND_PYTHON); folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
+	"$$python" -m venv "$$folder" && \
+	"$$folder/bin/python" -m pip --disable-pip-version-check --no-input install --quiet uv && \
+	"$$folder/bin/python" -m uv pip compile pyproject.toml --extra embedded --extra dev --universal --python-version 3.11 --upgrade \
+	  --generate-hashes --no-annotate --no-header --no-emit-index-url --quiet --output-file requirements.lock
+
+clean: stop ## Remove what make has made, but for the data
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage .coverage.* htmlcov staticfiles
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	@if [ -d .findme ]; then echo "The data are still in .findme."; fi
