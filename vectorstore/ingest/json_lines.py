@@ -48,8 +48,8 @@ def rows_of(stream: BinaryIO, name: str) -> Iterator[Entry]:
                 reason = f"the line is longer than {LONGEST_LINE:,} bytes"
                 yield Rejection(name, number, Kind.TOO_LONG, reason, partial(_text, line[:KEPT_OF_A_LONG_LINE]))
                 continue
-            row = line.removeprefix(BYTE_ORDER_MARK) if number == 1 else line
-            if row.strip():
+            row = (line.removeprefix(BYTE_ORDER_MARK) if number == 1 else line).strip()
+            if row:
                 yield entry(name, number, partial(_object, row), partial(as_given, row), len(row))
 
 
@@ -101,4 +101,4 @@ def _without_repetition(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def _text(line: bytes) -> str:
-    return line.decode(errors="backslashreplace").rstrip("\r\n")
+    return line.decode(errors="backslashreplace")

@@ -79,24 +79,28 @@ def _entries(name: str, start: int, user_ids: Array, vectors: Array) -> Iterator
 
 def _fields(user_ids: Array, vector: Array, index: int) -> Mapping[str, object]:
     try:
-        return {"user_id": _text_or_uuid(user_ids[index]), "vector": vector}
-    except ValueError:
+        return {"user_id": _user_id(user_ids[index : index + 1]), "vector": vector}
+    except UnicodeDecodeError:
         raise BadRow(Kind.BAD_USER_ID, "user_id is not a text") from None
 
 
 def _as_given(user_ids: Array, vector: Array, index: int) -> object:
+    user_id = user_ids[index : index + 1]
     try:
-        user_id: object = _text_or_uuid(user_ids[index])
-    except ValueError:
-        user_id = user_ids[index : index + 1].tobytes()
-    return plain_json({"user_id": user_id, "vector": vector})
+        return plain_json({"user_id": _user_id(user_id), "vector": vector})
+    except UnicodeDecodeError:
+        return plain_json({"user_id": user_id.tobytes(), "vector": vector})
 
 
-def _text_or_uuid(user_id: object) -> str | UUID:
-    """As a 16-byte void, a UUID; everything else is a text."""
-    if isinstance(user_id, np.void):
-        return UUID(bytes=user_id.tobytes())
-    return user_id.decode(errors="backslashreplace") if isinstance(user_id, bytes) else str(user_id)
+def _user_id(one: Array) -> str | UUID:
+    """The only element of ONE: 16 bytes are a UUID, everything else is a text. Raises UnicodeDecodeError."""
+    held = one.tobytes()
+    match one.dtype.kind:
+        case "V":
+            return UUID(bytes=held)
+        case "U":
+            return held.decode(f"utf-32-{'be' if one.dtype.byteorder == '>' else 'le'}").rstrip("\0")
+    return held.rstrip(b"\0").decode()
 
 
 @contextmanager

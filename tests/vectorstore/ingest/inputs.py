@@ -1,0 +1,27 @@
+"""Inputs for the tests of loading."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+
+def ones(number: float = 1.0) -> list[float]:
+    """A vector that is known again by its NUMBER."""
+    return [number] * 512
+
+
+def row(user_id: UUID, **fields: Any) -> dict[str, Any]:
+    return {"user_id": str(user_id), **fields}
+
+
+def json_lines(path: Path, rows: Iterable[object]) -> str:
+    """A file of JSON Lines: a text is a line as it is, everything else one as JSON."""
+    with path.open("w", encoding="utf-8") as stream:
+        for content in rows:
+            stream.write(content if isinstance(content, str) else json.dumps(content))
+            stream.write("\n")
+    return str(path)

@@ -1,0 +1,427 @@
+"""Loading: what PostgreSQL holds afterwards, and what is said about the rest."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from uuid import UUID, uuid4
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pytest_django import DjangoDbBlocker
+
+from accounts.models import User
+from findme.console.errors import NotDone, StoreUnavailable
+from tests.factories import ProfileEmbeddingFactory, UserFactory
+from tests.vectorstore.ingest.inputs import json_lines, ones, row
+from vectorstore.ingest import load
+from vectorstore.ingest.load import Loaded, StoppedHalfway, upsert_embeddings
+from vectorstore.models import ProfileEmbedding
+from vectorstore.projection import Projected
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def projected(monkeypatch: pytest.MonkeyPatch) -> list[list[UUID]]:
+    """The batches that were handed to the vector store, which is not here."""
+    batches: list[list[UUID]] = []
+
+    def project(user_ids: Iterable[UUID]) -> Projected:
+        batches.append(list(user_ids))
+        return Projected(written=len(batches[-1]))
+
+    monkeypatch.setattr(load, "project", project)
+    return batches
+
+
+def stored(user: User) -> ProfileEmbedding:
+    return ProfileEmbedding.objects.get(pk=user.pk)
+
+
+def rejected(loaded: Loaded) -> list[str]:
+    return [text.rpartition("/")[2] for text in loaded.first_rejections]
+
+
+def test_load__new_person_with_every_field(tmp_path: Path, projected: list[list[UUID]]) -> None:
+    user = UserFactory.create()
+    location = {"lat": 52.520008, "lon": -13}
+    fields = {"vector": ones(), "location": location, "interests": ["sea", "Ⅻ"], "video_features": [0.5, -1]}
+    loaded = upsert_embeddings([json_lines(tmp_path / "x.jsonl", [row(user.pk, **fields)])], model="clip-3")
+    assert loaded == Loaded(read=1, loaded=1, new=1, projected=1)
+    assert loaded.clean
+    embedding = stored(user)
+    assert (embedding.vector, embedding.location, embedding.interests) == (ones(), location, ["sea", "Ⅻ"])
+    assert (embedding.video_features, embedding.model) == ([0.5, -1.0], "clip-3")
+    assert projected == [[user.pk]]
+
+
+def test_load__only_the_vector_leaves_the_rest_empty(tmp_path: Path) -> None:
+    user = UserFactory.create()
+    upsert_embeddings([json_lines(tmp_path / "x.jsonl", [row(user.pk, vector=ones())])])
+    embedding = stored(user)
+    assert (embedding.location, embedding.interests, embedding.video_features, embedding.model) == (None, [], None, "")
+
+
+def test_load__field_that_is_not_there_stays_as_it_is(tmp_path: Path) -> None:
+    before = ProfileEmbeddingFactory.create(model="old")
+    loaded = upsert_embeddings([json_lines(tmp_path / "x.jsonl", [row(before.pk, vector=ones(2))])], model="new")
+    after = ProfileEmbedding.objects.get()
+    assert (loaded.loaded, loaded.new) == (1, 0)
+    assert (after.vector, after.model) == (ones(2), "new")
+    assert (after.location, after.interests, after.video_features) == (before.location, before.interests, before.video_features)
+
+
+def test_load__null_clears(tmp_path: Path) -> None:
+    before = ProfileEmbedding.objects.get(pk=ProfileEmbeddingFactory.create(model="old").pk)
+    upsert_embeddings([json_lines(tmp_path / "x.jsonl", [row(before.pk, location=None, interests=None, video_features=None)])], model="new")
+    after = ProfileEmbedding.objects.get()
+    assert (after.location, after.interests, after.video_features) == (None, [], None)
+    assert (after.vector, after.model) == (before.vector, "old")  # what did not come along was not made by the new model
+
+
+def test_load__without_a_model_the_old_name_goes_with_the_old_vector(tmp_path: Path, settings: Any) -> None:
+    before = ProfileEmbeddingFactory.create(model="old")
+    path = json_lines(tmp_path / "x.jsonl", [row(before.pk, vector=ones())])
+    upsert_embeddings([path])
+    assert ProfileEmbedding.objects.get().model == ""
+    settings.EMBEDDING_MODEL = "configured"
+    upsert_embeddings([path])
+    assert ProfileEmbedding.objects.get().model == "configured"
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ("x" * 256, f"The model's name has 256 characters, and may have 255: {'x' * 60!r}..."),
+        ("a\0", "The model's name holds a NUL character: 'a\\x00'."),
+    ],
+)
+def test_load__model_that_cannot_be_kept(tmp_path: Path, model: str, said: str) -> None:
+    with pytest.raises(NotDone) as raised:
+        upsert_embeddings([json_lines(tmp_path / "x.jsonl", [row(uuid4())])], model=model)
+    assert str(raised.value) == said
+
+
+def test_load__numbers_are_kept_as_32_bits(tmp_path: Path) -> None:
+    user = UserFactory.create()
+    vector = np.random.default_rng(1).standard_normal(512)
+    upsert_embeddings([json_lines(tmp_path / "x.jsonl", [row(user.pk, vector=vector.tolist())])])
+    assert np.array_equal(np.array(stored(user).vector, np.float32), vector.astype(np.float32))
+
+
+def test_load__updated_at_tells_the_time(tmp_path: Path) -> None:
+    before = ProfileEmbeddingFactory.create()
+    ProfileEmbedding.objects.update(created_at="2020-01-01T00:00:00Z")
+    upsert_embeddings([json_lines(tmp_path / "x.jsonl", [row(before.pk, vector=ones())])])
+    after = ProfileEmbedding.objects.get()
+    assert after.created_at.year == 2020 and after.updated_at.year > 2020
+
+
+def test_load__bad_rows_never_stop_the_good_ones(tmp_path: Path, projected: list[list[UUID]]) -> None:
+    good, other, erased = UserFactory.create(), UserFactory.create(), UserFactory.create(deleted=True)
+    nobody, empty = uuid4(), UserFactory.create()
+    rows: list[object] = [
+        "{",
+        row(nobody, vector=ones()),
+        row(good.pk, vector=ones()),
+        row(erased.pk, vector=ones()),
+        row(good.pk, vector=ones(2)),
+        row(empty.pk, interests=["sea"]),
+        row(other.pk, vector=[1]),
+        row(other.pk, vector=ones(3)),
+    ]
+    rejects = tmp_path / "rejects.jsonl"
+    path = json_lines(tmp_path / "x.jsonl", rows)
+    loaded = upsert_embeddings([path], rejects=rejects)
+    assert (loaded.read, loaded.loaded, loaded.rejected, loaded.projected) == (8, 2, 6, 2)
+    assert loaded.reasons == {
+        "not JSON": 1,
+        "unknown person": 1,
+        "erased person": 1,
+        "second row of a person": 1,
+        "no vector": 1,
+        "bad vector": 1,
+    }
+    assert not loaded.clean
+    assert rejected(loaded) == [
+        "x.jsonl:1: not JSON: Expecting property name enclosed in double quotes at character 2",
+        f"x.jsonl:2: nobody has the id '{nobody}'",
+        f"x.jsonl:4: '{erased.pk}' is deleted",
+        f"x.jsonl:5: '{good.pk}' was loaded from an earlier row",
+        f"x.jsonl:6: '{empty.pk}' has no embedding yet: a first row needs a vector",
+        "x.jsonl:7: vector has 1 numbers, and must have 512",
+    ]
+    assert stored(good).vector == ones() and stored(other).vector == ones(3)
+    assert ProfileEmbedding.objects.count() == 2
+    assert projected == [[good.pk, other.pk]]
+    told = [json.loads(line) for line in rejects.read_text().splitlines()]
+    assert [(line["file"], line["line"]) for line in told] == [(path, number) for number in (1, 2, 4, 5, 6, 7)]
+    assert [line["row"] for line in told] == [rows[index] for index in (0, 1, 3, 4, 5, 6)]
+
+
+def test_load__person_twice_over_all_files_and_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load, "ROWS_IN_A_BATCH", 2)
+    users = UserFactory.create_batch(5)
+    first = json_lines(tmp_path / "1.jsonl", [row(user.pk, vector=ones(1)) for user in users])
+    second = json_lines(tmp_path / "2.jsonl", [row(user.pk, vector=ones(2)) for user in users])
+    loaded = upsert_embeddings([first, second, first])
+    assert (loaded.loaded, loaded.reasons) == (5, {"second row of a person": 10})
+    assert all(stored(user).vector == ones(1) for user in users)
+
+
+def test_load__same_file_twice_in_one_batch_rejects_the_second(tmp_path: Path) -> None:
+    path = json_lines(tmp_path / "x.jsonl", [row(UserFactory.create().pk, vector=ones())])
+    assert (upsert_embeddings([path, path])).reasons == {"second row of a person": 1}
+
+
+def test_load__bad_first_row_leaves_the_place_to_a_good_one(tmp_path: Path) -> None:
+    user = UserFactory.create()
+    rows = [row(user.pk, vector=[1]), row(user.pk, interests=["sea"]), row(user.pk, vector=ones(2)), row(user.pk, vector=ones(3))]
+    loaded = upsert_embeddings([json_lines(tmp_path / "x.jsonl", rows)])
+    assert loaded.reasons == {"bad vector": 1, "no vector": 1, "second row of a person": 1}
+    assert stored(user).vector == ones(2)
+
+
+def test_load__next_run_may_load_the_person_again(tmp_path: Path) -> None:
+    path = json_lines(tmp_path / "x.jsonl", [row(UserFactory.create().pk, vector=ones())])
+    assert [upsert_embeddings([path]).new for _ in range(2)] == [1, 0]
+
+
+def test_load__staff_are_stored_like_everyone(tmp_path: Path) -> None:
+    """The projection keeps them out of the vector store."""
+    staff = UserFactory.create(staff=True)
+    assert upsert_embeddings([json_lines(tmp_path / "x.jsonl", [row(staff.pk, vector=ones())])]).loaded == 1
+
+
+def test_load__npz_and_parquet_and_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second, third = UserFactory.create_batch(3)
+    np.savez(tmp_path / "x.NPZ.npz", user_ids=np.array([str(first.pk)]), vectors=np.full((1, 512), 1, np.float16))
+    columns = {"user_id": [str(second.pk)], "vector": [ones(2)], "interests": [["sea"]]}
+    pq.write_table(pa.table(columns), tmp_path / "x.parquet")
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(json.dumps(row(third.pk, vector=ones(3))).encode() + b"\n{")))
+    loaded = upsert_embeddings([str(tmp_path / "x.NPZ.npz"), str(tmp_path / "x.parquet"), "-"])
+    assert (loaded.loaded, loaded.rejected) == (3, 1)
+    assert [stored(user).vector[0] for user in (first, second, third)] == [1, 2, 3]
+    assert stored(second).interests == ["sea"]
+    assert rejected(loaded) == ["-:2: not JSON: Expecting property name enclosed in double quotes at character 2"]
+
+
+def test_load__dry_run_says_the_same_and_writes_nothing(
+    tmp_path: Path, projected: list[list[UUID]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(load, "ROWS_IN_A_BATCH", 2)
+    users = UserFactory.create_batch(3)
+    rows = [*(row(user.pk, vector=ones()) for user in users), row(users[0].pk, vector=ones()), row(uuid4(), vector=ones())]
+    rejects = tmp_path / "rejects.jsonl"
+    loaded = upsert_embeddings([json_lines(tmp_path / "x.jsonl", rows)], rejects=rejects, dry_run=True)
+    assert (loaded.loaded, loaded.reasons, loaded.projected) == (3, {"second row of a person": 1, "unknown person": 1}, 0)
+    assert len(rejects.read_text().splitlines()) == 2
+    assert not ProfileEmbedding.objects.exists() and projected == []
+
+
+def test_load__vector_store_away_leaves_the_rows_and_is_not_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load, "ROWS_IN_A_BATCH", 2)
+    asked = []
+
+    def project(user_ids: Iterable[UUID]) -> Projected:
+        asked.append(user_ids)
+        if len(asked) > 1:
+            raise StoreUnavailable("Nothing answers\nthere.")
+        return Projected(written=2)
+
+    monkeypatch.setattr(load, "project", project)
+    rows = [row(user.pk, vector=ones()) for user in UserFactory.create_batch(7)]
+    loaded = upsert_embeddings([json_lines(tmp_path / "x.jsonl", rows)])
+    assert loaded == Loaded(read=7, loaded=7, new=7, projected=2, awaiting_projection=5, why_not_projected="Nothing answers there.")
+    assert len(asked) == 2 and ProfileEmbedding.objects.count() == 7
+    assert not loaded.clean
+
+
+def test_load__number_of_queries_does_not_grow_with_the_rows(tmp_path: Path) -> None:
+    users = UserFactory.create_batch(40)
+    few = json_lines(tmp_path / "few.jsonl", [row(user.pk, vector=ones()) for user in users[:2]])
+    many = json_lines(tmp_path / "many.jsonl", [row(user.pk, vector=ones()) for user in users])
+    with CaptureQueriesContext(connection) as for_few:
+        upsert_embeddings([few])
+    with CaptureQueriesContext(connection) as for_many:
+        upsert_embeddings([many])
+    assert len(for_few) == len(for_many)
+
+
+def test_load__tells_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load, "ROWS_IN_A_BATCH", 2)
+    reports: list[tuple[int, int | None]] = []
+    np.savez(tmp_path / "x.npz", user_ids=np.array([str(uuid4())] * 5), vectors=np.ones((5, 512)))
+    path = json_lines(tmp_path / "x.jsonl", ["{"])
+    upsert_embeddings([str(tmp_path / "x.npz")], report=lambda done, total=None: reports.append((done, total)))
+    upsert_embeddings([str(tmp_path / "x.npz"), path], report=lambda done, total=None: reports.append((done, total)))
+    assert reports == [(2, 5), (4, 5), (5, 5), (2, None), (4, None), (6, None)]
+
+
+def test_load__large_rows_make_smaller_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, projected: list[list[UUID]]) -> None:
+    monkeypatch.setattr(load, "BYTES_IN_A_BATCH", 5000)
+    rows = [row(user.pk, vector=ones()) for user in UserFactory.create_batch(5)]
+    upsert_embeddings([json_lines(tmp_path / "x.jsonl", rows)])
+    assert [len(batch) for batch in projected] == [2, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        (
+            "x.csv",
+            "'x.csv': the format is told by the ending, and it is none of .jsonl, .ndjson, .npz, .parquet. JSON Lines may also come by '-', standard input.",
+        ),
+        (
+            "x",
+            "'x': the format is told by the ending, and it is none of .jsonl, .ndjson, .npz, .parquet. JSON Lines may also come by '-', standard input.",
+        ),
+        ("none.jsonl", "'none.jsonl' cannot be read: No such file or directory"),
+    ],
+)
+def test_load__inputs_are_checked_before_anything_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, said: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    rejects = tmp_path / "rejects.jsonl"
+    good = json_lines(tmp_path / "good.jsonl", [row(UserFactory.create().pk, vector=ones())])
+    with pytest.raises(NotDone) as raised:
+        upsert_embeddings([good, name], rejects=rejects)
+    assert str(raised.value) == said
+    assert not ProfileEmbedding.objects.exists() and not rejects.exists()
+
+
+def test_load__standard_input_twice() -> None:
+    with pytest.raises(NotDone, match=r"^Standard input, '-', can be read once only\.$"):
+        upsert_embeddings(["-", "-"])
+
+
+def test_load__stops_at_a_damaged_file_and_says_what_is_loaded(tmp_path: Path, projected: list[list[UUID]]) -> None:
+    users = UserFactory.create_batch(300)
+    path, rejects = tmp_path / "x.npz", tmp_path / "rejects.jsonl"
+    vectors = np.ones((300, 512), np.float32)
+    vectors[0] = 0
+    np.savez(path, user_ids=np.array([str(user.pk) for user in users]), vectors=vectors)
+    content = bytearray(path.read_bytes())
+    content[content.rindex(np.float32(1).tobytes())] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(StoppedHalfway) as raised:
+        upsert_embeddings([str(path)], rejects=rejects)
+    assert str(raised.value) == (
+        f"{str(path)!r} is damaged, or is no .npz file: Bad CRC-32 for file 'vectors.npy'."
+        " Loaded before that: 255 rows. Run it again when this is mended: they may be loaded twice."
+    )
+    assert (raised.value.loaded.loaded, raised.value.loaded.rejected) == (255, 1)
+    assert ProfileEmbedding.objects.count() == 255 and len(projected[0]) == 255
+    assert len(rejects.read_text().splitlines()) == 1
+
+
+def test_load__blank_input_is_told(tmp_path: Path) -> None:
+    path = json_lines(tmp_path / "x.jsonl", ["", " "])
+    with pytest.raises(StoppedHalfway, match=r"x\.jsonl' holds no row\. Loaded before that: 0 rows\."):
+        upsert_embeddings([path])
+
+
+def test_load__first_rejections_only(tmp_path: Path) -> None:
+    loaded = upsert_embeddings([json_lines(tmp_path / "x.jsonl", ["{"] * 30)])
+    assert (loaded.rejected, len(loaded.first_rejections)) == (30, 20)
+
+
+def test_load__leaves_no_temporary_table(tmp_path: Path) -> None:
+    upsert_embeddings([json_lines(tmp_path / "x.jsonl", [row(UserFactory.create().pk, vector=ones())])])
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_class WHERE relname LIKE 'embeddings_%%'")
+        assert cursor.fetchone() == (0,)
+
+
+# --- any mixture of rows, against a model ---------------------------------------------------------------------------------------------
+
+PEOPLE = [UUID(int=number) for number in range(1, 6)]
+ERASED, NOBODY = UUID(int=8), UUID(int=9)
+
+GOOD_FIELDS = st.fixed_dictionaries(
+    {},
+    optional={
+        "vector": st.integers(1, 9).map(lambda number: ones(float(number))),
+        "location": st.none() | st.builds(lambda lat, lon: {"lat": lat, "lon": lon}, st.floats(-90, 90), st.floats(-180, 180)),
+        "interests": st.none() | st.lists(st.sampled_from(["sea", "books", "Ⅻ", "\U0001f30a", '"{}\\,', "NULL"]), max_size=3),
+        "video_features": st.none() | st.lists(st.integers(-5, 5).map(lambda number: number / 4), max_size=3),
+    },
+)
+BAD_FIELDS = st.sampled_from(
+    [{"vector": None}, {"vector": ones(0)}, {"vector": [1]}, {"location": {"lat": 91, "lon": 0}}, {"interests": [""]}, {"other": 1}]
+)
+ROWS = st.lists(
+    st.tuples(st.sampled_from([*PEOPLE, ERASED, NOBODY]), GOOD_FIELDS | BAD_FIELDS) | st.sampled_from(["{", "[]", "\0"]), max_size=12
+)
+
+
+def loaded_by_the_model(rows: list[Any]) -> tuple[dict[UUID, dict[str, Any]], int]:
+    """What the rows mean, said once more in the plainest way; and how many of them are bad."""
+    people: dict[UUID, dict[str, Any]] = {}
+    bad = 0
+    for content in rows:
+        if (
+            isinstance(content, str)
+            or content[0] not in PEOPLE
+            or content[0] in people
+            or not is_good(content[1])
+            or "vector" not in content[1]
+        ):
+            bad += 1
+            continue
+        user_id, fields = content
+        people[user_id] = {
+            "vector": fields["vector"],
+            "location": fields.get("location"),
+            "interests": fields.get("interests") or [],
+            "video_features": fields.get("video_features"),
+        }
+    return people, bad
+
+
+def is_good(fields: dict[str, Any]) -> bool:
+    return not any(
+        fields == bad
+        for bad in (
+            {"vector": None},
+            {"vector": ones(0)},
+            {"vector": [1]},
+            {"location": {"lat": 91, "lon": 0}},
+            {"interests": [""]},
+            {"other": 1},
+        )
+    )
+
+
+@settings(max_examples=60)
+@given(rows=ROWS.filter(bool), cut=st.integers(1, 11), batch=st.integers(1, 5))
+def test_load__any_mixture_of_rows(
+    tmp_path_factory: pytest.TempPathFactory, django_db_blocker: DjangoDbBlocker, rows: list[Any], cut: int, batch: int
+) -> None:
+    folder = tmp_path_factory.mktemp("mixture")
+    User.objects.all().delete()
+    for user_id in PEOPLE:
+        UserFactory.create(id=user_id)
+    UserFactory.create(id=ERASED, deleted=True)
+    lines = [content if isinstance(content, str) else row(content[0], **content[1]) for content in rows]
+    files = [json_lines(folder / f"{number}.jsonl", part) for number, part in enumerate((lines[:cut], lines[cut:])) if part]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(load, "ROWS_IN_A_BATCH", batch)
+        loaded = upsert_embeddings(files, rejects=folder / "rejects")
+    people, bad = loaded_by_the_model(rows)
+    assert (loaded.read, loaded.loaded, loaded.rejected) == (len(rows), len(people), bad)
+    names = ("vector", "location", "interests", "video_features")
+    assert {embedding.pk: {name: getattr(embedding, name) for name in names} for embedding in ProfileEmbedding.objects.all()} == people
+    places = [(line["file"], line["line"]) for line in map(json.loads, (folder / "rejects").read_text().splitlines())]
+    assert places == sorted(set(places)) and len(places) == bad

@@ -1,0 +1,216 @@
+""".npz: what is streamed, and what is refused in one line."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from findme.console.errors import NotDone
+from vectorstore.ingest.npz import ROWS_AT_A_TIME, check_npz, read_npz
+from vectorstore.ingest.rows import UNSET, Kind, Rejection, Row
+
+ANNE = UUID("11111111-1111-4111-8111-111111111111")
+
+
+def saved(path: Path, user_ids: NDArray[Any], vectors: NDArray[Any], *, deflated: bool = False, **others: Any) -> Path:
+    file = path / "vectors.npz"
+    (np.savez_compressed if deflated else np.savez)(file, user_ids=user_ids, vectors=vectors, **others)
+    return file
+
+
+def good(count: int = 2) -> tuple[NDArray[Any], NDArray[Any]]:
+    return np.array([str(UUID(int=number)) for number in range(1, count + 1)]), np.ones((count, 512), np.float32)
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(NotDone) as raised:
+        check_npz(path)
+    assert "\n" not in str(raised.value)
+    return str(raised.value).replace(repr(str(path)), "FILE")
+
+
+@pytest.mark.parametrize("deflated", [False, True])
+@pytest.mark.parametrize("dtype", ["<f2", "<f4", ">f4", "<f8"])
+def test_read__every_row_in_order(tmp_path: Path, dtype: str, *, deflated: bool) -> None:
+    count = 2 * ROWS_AT_A_TIME + 3
+    user_ids, _ = good(count)
+    vectors = np.arange(1, count + 1).repeat(512).reshape(count, 512).astype(dtype)
+    path = saved(tmp_path, user_ids, vectors, deflated=deflated)
+    assert check_npz(path) == count
+    rows = list(read_npz(path, "given"))
+    assert [(row.file, row.line) for row in rows] == [("given", number) for number in range(1, count + 1)]
+    for number, row in enumerate(rows, 1):
+        assert isinstance(row, Row)
+        assert row.content.user_id == UUID(int=number)
+        assert row.content.vector is not UNSET and set(row.content.vector.tolist()) == {float(number)}
+        assert {row.content.location, row.content.interests, row.content.video_features} == {UNSET}
+
+
+@pytest.mark.parametrize(
+    "user_ids",
+    [
+        np.array([str(ANNE)]),
+        np.array([str(ANNE).encode()]),
+        np.array([str(ANNE)], dtype=">U40"),
+        np.frombuffer(ANNE.bytes, "V16"),
+    ],
+    ids=["U36", "S36", "U40", "V16"],
+)
+def test_read__ids_as_text_and_as_bytes(tmp_path: Path, user_ids: NDArray[Any]) -> None:
+    (row,) = read_npz(saved(tmp_path, user_ids, np.ones((1, 512))), "x")
+    assert isinstance(row, Row) and row.content.user_id == ANNE
+
+
+def test_read__bad_rows_among_good_ones(tmp_path: Path) -> None:
+    user_ids, vectors = good(4)
+    vectors[1, 4], vectors[2] = np.inf, 0
+    user_ids[3] = "x"
+    found = list(read_npz(saved(tmp_path, user_ids, vectors), "x.npz"))
+    assert isinstance(found[0], Row)
+    rejections = [entry for entry in found[1:] if isinstance(entry, Rejection)]
+    assert [(entry.line, entry.kind, entry.reason) for entry in rejections] == [
+        (2, Kind.BAD_VECTOR, "vector number 5 is infinite"),
+        (3, Kind.BAD_VECTOR, "vector is all zeros as 32-bit numbers: it has no direction"),
+        (4, Kind.BAD_USER_ID, "user_id is not a UUID: 'x'"),
+    ]
+    assert rejections[0].original() == {"user_id": user_ids[1], "vector": [1.0, 1.0, 1.0, 1.0, "Infinity", *[1.0] * 507]}
+
+
+@pytest.mark.parametrize(
+    "user_ids", [np.frombuffer(np.full(36, 0x7FFFFFFF, "<u4").tobytes(), "<U36"), np.array([b"\xff"])], ids=["beyond Unicode", "not UTF-8"]
+)
+def test_read__text_that_is_none(tmp_path: Path, user_ids: NDArray[Any]) -> None:
+    (found,) = read_npz(saved(tmp_path, user_ids, np.ones((1, 512))), "x")
+    assert isinstance(found, Rejection)
+    assert (found.kind, found.reason) == (Kind.BAD_USER_ID, "user_id is not a text")
+    assert found.original() == {"user_id": user_ids.tobytes().hex(), "vector": [1.0] * 512}
+
+
+@pytest.mark.parametrize(
+    ("user_ids", "vectors", "said"),
+    [
+        (good(2)[0], np.ones((2, 511)), "FILE: vectors has the shape (2, 511), and must have (2, 512): a row of 512 for each id."),
+        (good(2)[0], np.ones((3, 512)), "FILE: vectors has the shape (3, 512), and must have (2, 512): a row of 512 for each id."),
+        (good(2)[0], np.ones(512), "FILE: vectors has the shape (512,), and must have (2, 512): a row of 512 for each id."),
+        (good(2)[0], np.ones((2, 512), int), "FILE: vectors holds <i8, and must hold floating-point numbers of 16, 32 or 64 bits."),
+        (
+            good(2)[0],
+            np.asfortranarray(np.ones((2, 512))),
+            "FILE: vectors is stored by columns and cannot be read row by row: save numpy.ascontiguousarray(...) of it.",
+        ),
+        (
+            good(2)[0].astype(object),
+            np.ones((2, 512)),
+            "FILE: user_ids holds pickled Python objects, which are never read: save it as numbers or texts of a fixed length.",
+        ),
+        (
+            np.arange(2),
+            np.ones((2, 512)),
+            "FILE: user_ids holds <i8 in the shape (2,), and must be a list of texts (U36) or UUIDs (V16).",
+        ),
+        (np.frombuffer(bytes(16), "V8"), np.ones((2, 512)), "FILE: user_ids holds 8 bytes each, and a UUID has 16."),
+        (np.zeros(2, [("a", "f4")]), np.ones((2, 512)), "FILE: user_ids holds [('a', '<f4')], and not plain numbers, texts or bytes."),
+        (good(0)[0].astype("U36"), np.ones((0, 512)), "FILE holds no row."),
+    ],
+)
+def test_check__arrays_that_are_refused(tmp_path: Path, user_ids: NDArray[Any], vectors: NDArray[Any], said: str) -> None:
+    assert refusal(saved(tmp_path, user_ids, vectors)) == said
+
+
+def test_check__other_arrays(tmp_path: Path) -> None:
+    path = saved(tmp_path, *good(), extra=np.ones(1))
+    assert refusal(path) == "FILE holds extra, user_ids, vectors, and must hold the arrays user_ids and vectors, and no other."
+
+
+def test_check__no_zip_file(tmp_path: Path) -> None:
+    path = tmp_path / "x.npz"
+    path.write_bytes(b"")
+    assert refusal(path) == "FILE is damaged, or is no .npz file: File is not a zip file."
+
+
+def test_check__directory(tmp_path: Path) -> None:
+    assert refusal(tmp_path) == "FILE cannot be read: Is a directory"
+
+
+def test_check__member_that_is_no_array(tmp_path: Path) -> None:
+    path = tmp_path / "x.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("user_ids.npy", b"\x93NUMPY\3\0")
+        archive.writestr("vectors.npy", b"")
+    assert refusal(path) == "FILE: user_ids is not an array of numpy's format 1.0 or 2.0."
+
+
+def rewritten(path: Path, name: str, content: bytes) -> Path:
+    """The same archive with other CONTENT of one member."""
+    with zipfile.ZipFile(path) as archive:
+        members = {info.filename: archive.read(info) for info in archive.infolist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for member, old in members.items():
+            archive.writestr(member, content if member == name else old)
+    return path
+
+
+def test_read__fewer_rows_than_the_header_says(tmp_path: Path) -> None:
+    path = saved(tmp_path, *good(ROWS_AT_A_TIME + 1))
+    with zipfile.ZipFile(path) as archive:
+        content = archive.read("vectors.npy")
+    reader = read_npz(rewritten(path, "vectors.npy", content[:-1]), "x")
+    assert len([next(reader) for _ in range(ROWS_AT_A_TIME)]) == ROWS_AT_A_TIME
+    with pytest.raises(NotDone, match=r"vectors is damaged: it ends before its 257 rows do\.$"):
+        next(reader)
+
+
+def test_read__more_than_the_header_says(tmp_path: Path) -> None:
+    path = saved(tmp_path, *good(1))
+    with zipfile.ZipFile(path) as archive:
+        content = archive.read("vectors.npy")
+    with pytest.raises(NotDone, match=r"vectors is damaged: something follows its 1 rows\.$"):
+        list(read_npz(rewritten(path, "vectors.npy", content + b"!"), "x"))
+
+
+def test_read__wrong_checksum(tmp_path: Path) -> None:
+    path = saved(tmp_path, *good(1))
+    content = bytearray(path.read_bytes())
+    content[content.rindex(np.float32(1).tobytes())] ^= 1  # the last number of the last vector
+    path.write_bytes(content)
+    with pytest.raises(NotDone, match=r"is damaged, or is no .npz file: Bad CRC-32 for file 'vectors.npy'\.$"):
+        list(read_npz(path, "x"))
+
+
+@given(cut=st.floats(0, 1), flips=st.lists(st.tuples(st.floats(0, 0.999), st.integers(1, 255)), max_size=3), deflated=st.booleans())
+def test_read__damaged_anywhere(
+    tmp_path_factory: pytest.TempPathFactory, cut: float, flips: list[tuple[float, int]], *, deflated: bool
+) -> None:
+    """A file that was cut off or changed anywhere: rows, rejections, or one line; never another error."""
+    path = saved(tmp_path_factory.mktemp("npz"), *good(2), deflated=deflated)
+    content = bytearray(path.read_bytes())
+    for place, change in flips:
+        content[int(place * len(content))] ^= change
+    path.write_bytes(content[: int(cut * len(content)) + 1])
+    with suppress(NotDone):
+        check_npz(path)
+        list(read_npz(path, "x"))
+
+
+def test_read__unknown_numbers_of_rows_are_not_believed(tmp_path: Path) -> None:
+    """A header that claims a great many rows allocates nothing for them."""
+    path = saved(tmp_path, np.array([str(uuid4())]), np.ones((1, 512), np.float32))
+    for name, header in (
+        ("user_ids.npy", {"descr": "<U36", "shape": (10**15,)}),
+        ("vectors.npy", {"descr": "<f4", "shape": (10**15, 512)}),
+    ):
+        stream = io.BytesIO()
+        np.lib.format.write_array_header_1_0(stream, header | {"fortran_order": False})
+        rewritten(path, name, stream.getvalue())
+    with pytest.raises(NotDone, match="it ends before its 1,000,000,000,000,000 rows do"):
+        list(read_npz(path, "x"))

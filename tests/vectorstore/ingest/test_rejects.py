@@ -1,0 +1,100 @@
+"""The rejects file: whose eyes it is for, and which file may be replaced."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from findme.console.errors import NotDone
+from vectorstore.ingest.rejects import rejects_file
+from vectorstore.ingest.rows import Kind, Rejection
+
+BAD = Rejection("a.jsonl", 3, Kind.NOT_JSON, "not JSON", lambda: "{\ud800")
+
+
+def test_rejects__one_line_each(tmp_path: Path) -> None:
+    path = tmp_path / "rejects.jsonl"
+    with rejects_file(path, []) as write:
+        write(BAD)
+        assert path.read_bytes().endswith(b"}\n")  # at once, and whole: a killed run leaves what it wrote
+        write(BAD)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert lines == [{"file": "a.jsonl", "line": 3, "reason": "not JSON", "row": "{\ud800"}] * 2
+
+
+@pytest.mark.parametrize("umask", [0, 0o077])
+def test_rejects__for_the_eyes_of_the_owner_only(tmp_path: Path, umask: int) -> None:
+    path, before = tmp_path / "rejects.jsonl", os.umask(umask)
+    try:
+        with rejects_file(path, []) as write:
+            write(BAD)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_rejects__of_an_earlier_run_are_replaced_also_by_none(tmp_path: Path) -> None:
+    path = tmp_path / "rejects.jsonl"
+    with rejects_file(path, []) as write:
+        write(BAD)
+    path.chmod(0o644)
+    with rejects_file(path, []):
+        pass
+    assert path.read_bytes() == b""
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    with rejects_file(path, []) as write:
+        write(BAD)
+    assert len(path.read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize("content", ["precious\n", '{"user_id": "x"}\n', "[]", "[" * 100_000])
+def test_rejects__another_file_is_never_replaced(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "mine.jsonl"
+    path.write_text(content)
+    with pytest.raises(NotDone) as raised, rejects_file(path, []):
+        pass
+    assert str(raised.value) == f"{str(path)!r} is there and is no rejects file of an earlier run: name another one, or move it away."
+    assert path.read_text() == content
+
+
+def test_rejects__an_input_is_never_replaced(tmp_path: Path) -> None:
+    """Also where it is a rejects file, and by another name."""
+    path, link = tmp_path / "rejects.jsonl", tmp_path / "link"
+    with rejects_file(path, []) as write:
+        write(BAD)
+    link.symlink_to(path)
+    with pytest.raises(NotDone, match="is there and is no rejects file"), rejects_file(link, [path]):
+        pass
+    assert path.stat().st_size > 0
+
+
+def test_rejects__directory(tmp_path: Path) -> None:
+    with pytest.raises(NotDone, match="is there and is no rejects file"), rejects_file(tmp_path, []):
+        pass
+
+
+def test_rejects__folder_that_is_not_there(tmp_path: Path) -> None:
+    path = tmp_path / "none" / "x"
+    with pytest.raises(NotDone) as raised, rejects_file(path, []):
+        pass
+    assert str(raised.value) == f"The rejects file {str(path)!r} cannot be written: No such file or directory."
+
+
+def test_rejects__full_disk() -> None:
+    with pytest.raises(NotDone) as raised, rejects_file(Path("/dev/full"), []) as write:
+        write(BAD)
+    assert str(raised.value) == "The rejects file '/dev/full' cannot be written: No space left on device."
+
+
+def test_rejects__errors_of_the_block_are_its_own(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="of the block"), rejects_file(tmp_path / "x", []):
+        raise OSError("of the block")
+
+
+def test_rejects__dropped_where_nobody_asked() -> None:
+    with rejects_file(None, []) as write:
+        write(BAD)

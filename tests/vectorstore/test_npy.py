@@ -1,0 +1,76 @@
+"""The header of .npy: nothing is unpickled, nothing is believed."""
+
+from __future__ import annotations
+
+import io
+import struct
+from contextlib import suppress
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from findme.console.errors import NotDone
+from vectorstore.npy import LONGEST_HEADER, read_header
+
+
+def npy(header: str, version: bytes = b"\1\0") -> io.BytesIO:
+    text = header.encode("latin-1")
+    return io.BytesIO(b"\x93NUMPY" + version + struct.pack("<H" if version == b"\1\0" else "<I", len(text)) + text)
+
+
+@pytest.mark.parametrize("version", [(1, 0), (2, 0)])
+def test_header__stream_is_left_at_the_numbers(version: tuple[int, int]) -> None:
+    stream = io.BytesIO()
+    np.lib.format.write_array(stream, np.array([[1.5, 2.5]], ">f4"), version=version)
+    stream.seek(0)
+    header = read_header(stream, "x")
+    assert (header.shape, header.dtype) == ((1, 2), np.dtype(">f4"))
+    assert np.frombuffer(stream.read(), header.dtype).tolist() == [1.5, 2.5]
+
+
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        ("{'descr': '<f4', 'fortran_order': False, 'shape': (-1,)}", "x is damaged: its shape is (-1,)."),
+        ("{'descr': '<f4', 'fortran_order': False, 'shape': (True,)}", "x is damaged: its shape is (True,)."),
+        ("{'descr': '<f4', 'fortran_order': False, 'shape': 3}", "x is damaged: its shape is 3."),
+        ("{'descr': '<f4', 'fortran_order': False}", "x is damaged: its header cannot be read."),
+        ("__import__('os')", "x is damaged: its header cannot be read."),
+        ("(" * 1000, "x is damaged: its header cannot be read."),
+        ("{'descr': '<f3', 'fortran_order': False, 'shape': ()}", "x holds '<f3', and not plain numbers, texts or bytes."),
+        ("{'descr': '<M8[s]', 'fortran_order': False, 'shape': ()}", "x holds '<M8[s]', and not plain numbers, texts or bytes."),
+        ("{'descr': 'f4,f4', 'fortran_order': False, 'shape': ()}", "x holds 'f4,f4', and not plain numbers, texts or bytes."),
+        (
+            "{'descr': '|O', 'fortran_order': False, 'shape': ()}",
+            "x holds pickled Python objects, which are never read: save it as numbers or texts of a fixed length.",
+        ),
+    ],
+)
+def test_header__refused(header: str, said: str) -> None:
+    with pytest.raises(NotDone) as raised:
+        read_header(npy(header), "x")
+    assert str(raised.value) == said
+
+
+@pytest.mark.parametrize("version", [b"\3\0", b"\0\0"])
+def test_header__other_versions(version: bytes) -> None:
+    with pytest.raises(NotDone, match=r"^x is not an array of numpy's format 1.0 or 2.0\.$"):
+        read_header(npy("{}", version), "x")
+
+
+def test_header__length_is_not_believed() -> None:
+    with pytest.raises(NotDone, match=r"^x is damaged: its header claims 65,537 bytes\.$"):
+        read_header(io.BytesIO(b"\x93NUMPY\2\0" + struct.pack("<I", LONGEST_HEADER + 1)), "x")
+
+
+def test_header__cut_off() -> None:
+    with pytest.raises(NotDone, match=r"^x is damaged: it ends within its header\.$"):
+        read_header(io.BytesIO(b"\x93NUM"), "x")
+
+
+@given(st.binary(max_size=100).map(lambda text: npy(text.decode("latin-1"))) | st.binary(max_size=100).map(io.BytesIO))
+def test_header__any_bytes(stream: io.BytesIO) -> None:
+    with suppress(NotDone):
+        read_header(stream, "x")

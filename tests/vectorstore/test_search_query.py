@@ -1,0 +1,101 @@
+"""What can be searched for, and what is refused before a store is asked."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+import pytest
+
+from findme.console.errors import NotDone
+from vectorstore.search_query import Near, SearchQuery
+
+ANNE, BEN = UUID(int=1), UUID(int=2)
+ONES = [1.0] * 512
+
+
+def test_query__of_a_person() -> None:
+    query = SearchQuery(user_id=ANNE, exclude=[BEN])
+    assert query.never_found == {ANNE, BEN}
+    assert (query.limit, query.vector) == (10, None)
+
+
+@pytest.mark.parametrize("vector", [ONES, tuple(ONES), np.ones(512), np.ones(512, np.float16)])
+def test_query__of_a_vector(vector: Any) -> None:
+    query = SearchQuery(vector=vector)
+    assert isinstance(query.vector, np.ndarray) and query.vector.dtype == np.float32
+    assert query.never_found == set()
+
+
+@pytest.mark.parametrize(
+    ("criteria", "said"),
+    [
+        ({}, "A search needs a person or a vector, and not both."),
+        ({"user_id": ANNE, "vector": ONES}, "A search needs a person or a vector, and not both."),
+        ({"vector": ONES[1:]}, "The vector has 511 numbers, and must have 512."),
+        ({"vector": [0.0] * 512}, "The vector is all zeros as 32-bit numbers: it has no direction."),
+        ({"user_id": ANNE, "genders": ["female", "woman"]}, "'woman' is no gender: it is one of male, female, other."),
+        ({"user_id": ANNE, "min_age": -1}, "The age -1 is out of range: an age is from 0 to 150."),
+        ({"user_id": ANNE, "max_age": 151}, "The age 151 is out of range: an age is from 0 to 150."),
+        ({"user_id": ANNE, "min_age": 31, "max_age": 30}, "Nobody is at least 31 and at most 30 years old."),
+        (
+            {"user_id": ANNE, "interests": ["sea", ""]},
+            "This cannot be searched for: an interest is a text with something in it, and not ''.",
+        ),
+        (
+            {"user_id": ANNE, "interests": ["\ud800"]},
+            "This cannot be searched for: an interest has a character that PostgreSQL cannot keep: '\\ud800'.",
+        ),
+        ({"user_id": ANNE, "limit": 0}, "The limit is 0, and must be at least 1."),
+    ],
+)
+def test_query__refused(criteria: dict[str, Any], said: str) -> None:
+    with pytest.raises(NotDone) as raised:
+        SearchQuery(**criteria)
+    assert str(raised.value) == said
+
+
+def test_query__bounds_of_age_are_included() -> None:
+    query = SearchQuery(user_id=ANNE, min_age=30, max_age=30)
+    assert [age for age in range(28, 33) if query.has_age(age)] == [30]
+
+
+def test_query__without_bounds_everyone_has_the_age_and_the_gender() -> None:
+    query = SearchQuery(user_id=ANNE)
+    assert query.has_age(0) and query.has_age(200) and query.has_gender("other")
+
+
+def test_near__as_typed() -> None:
+    assert Near.parse("-33.9, 18.4,2.5") == Near(-33.9, 18.4, 2.5)
+
+
+@pytest.mark.parametrize("text", ["", "52", "52.5,13.4", "52.5,13.4,1,2", "Berlin", "a,b,c"])
+def test_near__not_three_numbers(text: str) -> None:
+    with pytest.raises(NotDone) as raised:
+        Near.parse(text)
+    assert str(raised.value) == f"{text!r} is not LAT,LON,KM, as in 52.52,13.405,25."
+
+
+@pytest.mark.parametrize(
+    ("lat", "lon", "km", "said"),
+    [
+        (91, 0, 1, "The place to be near is none: lat is 91, and must be from -90 to 90."),
+        (0, -180.5, 1, "The place to be near is none: lon is -180.5, and must be from -180 to 180."),
+        (math.nan, 0, 1, "The place to be near is none: lat is nan, and must be from -90 to 90."),
+        (0, 0, 0, "The distance to be near is 0 km, and must be more than 0."),
+        (0, 0, -1, "The distance to be near is -1 km, and must be more than 0."),
+        (0, 0, math.inf, "The distance to be near is inf km, and must be more than 0."),
+        (0, 0, math.nan, "The distance to be near is nan km, and must be more than 0."),
+    ],
+)
+def test_near__out_of_range(lat: float, lon: float, km: float, said: str) -> None:
+    with pytest.raises(NotDone) as raised:
+        Near(lat, lon, km)
+    assert str(raised.value) == said
+
+
+@pytest.mark.parametrize(("lat", "lon"), [(90, 180), (-90, -180)])
+def test_near__edges_of_the_earth(lat: float, lon: float) -> None:
+    assert Near(lat, lon, 0.001).km == 0.001

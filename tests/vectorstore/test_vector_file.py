@@ -1,0 +1,96 @@
+"""The vector to search with, out of a file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from findme.console.errors import NotDone
+from vectorstore.vector_file import LONGEST_FILE, read_vector
+
+ONES = [1.0] * 512
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(NotDone) as raised:
+        read_vector(path)
+    assert "\n" not in str(raised.value)
+    return str(raised.value).replace(repr(str(path)), "FILE")
+
+
+def test_json__array_of_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "vector.json"
+    path.write_text(json.dumps(ONES))
+    assert read_vector(path).tolist() == ONES
+
+
+@pytest.mark.parametrize("array", [np.ones(512, np.float16), np.ones((1, 512)), np.ones(512, int), np.asfortranarray(np.ones(512))])
+def test_npy__of_one_vector(tmp_path: Path, array: Any) -> None:
+    path = tmp_path / "vector.npy"
+    np.save(path, array)
+    assert read_vector(path).tolist() == ONES
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "FILE is not a JSON array of 512 numbers: Expecting value: line 1 column 1 (char 0)."),
+        (
+            "[" * 100_000,
+            "FILE is not a JSON array of 512 numbers: maximum recursion depth exceeded while decoding a JSON array from a unicode string.",
+        ),
+        ("{}", "FILE: the vector is not a list of numbers."),
+        ("[1]", "FILE: the vector has 1 numbers, and must have 512."),
+        (json.dumps([0] * 512), "FILE: the vector is all zeros as 32-bit numbers: it has no direction."),
+        (json.dumps([*ONES[1:], float("nan")]), "FILE: the vector number 512 is NaN."),
+        (" " * (LONGEST_FILE + 1), "FILE is longer than 1,048,576 bytes: it must hold one vector of 512 numbers."),
+    ],
+)
+def test_json__refused(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "vector.json"
+    path.write_text(text)
+    assert refusal(path) == said
+
+
+def test_json__not_utf8(tmp_path: Path) -> None:
+    path = tmp_path / "vector.json"
+    path.write_bytes(b"[\xff]")
+    assert refusal(path).startswith("FILE is not a JSON array of 512 numbers: 'utf-8' codec can't decode byte 0xff")
+
+
+@pytest.mark.parametrize(
+    ("array", "said"),
+    [
+        (np.ones(511), "FILE has the shape (511,), and must have (512,)."),
+        (np.ones((2, 512)), "FILE has the shape (2, 512), and must have (512,)."),
+        (np.zeros(512), "FILE: the vector is all zeros as 32-bit numbers: it has no direction."),
+        (np.array(["1"] * 512), "FILE: the vector is not a list of numbers."),
+        (
+            np.array([None] * 512),
+            "FILE holds pickled Python objects, which are never read: save it as numbers or texts of a fixed length.",
+        ),
+    ],
+)
+def test_npy__refused(tmp_path: Path, array: Any, said: str) -> None:
+    path = tmp_path / "vector.npy"
+    np.save(path, array)
+    assert refusal(path) == said
+
+
+def test_npy__cut_off(tmp_path: Path) -> None:
+    path = tmp_path / "vector.npy"
+    np.save(path, np.ones(512))
+    path.write_bytes(path.read_bytes()[:-1])
+    assert refusal(path) == "FILE is damaged: it ends before its 512 numbers do."
+
+
+def test_read__file_that_is_not_there(tmp_path: Path) -> None:
+    assert refusal(tmp_path / "none.json") == "FILE cannot be read: No such file or directory."
+
+
+def test_read__directory(tmp_path: Path) -> None:
+    assert refusal(tmp_path) == "FILE cannot be read: Is a directory."
