@@ -1,4 +1,5 @@
 from django.apps import AppConfig
+from django.core import checks
 from django.utils.module_loading import autodiscover_modules
 
 
@@ -7,4 +8,7 @@ class PrivacyConfig(AppConfig):
     verbose_name = "Privacy"
 
     def ready(self) -> None:
+        from privacy.checks import check_owners
+
         autodiscover_modules("personal_data")
+        checks.register(check_owners, "privacy")

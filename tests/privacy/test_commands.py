@@ -1,0 +1,251 @@
+import io
+import json
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from accounts.models import User
+from tests.factories import UserFactory
+from tests.privacy.life import full_life
+from tests.privacy.shelf import Shelf
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+ACTIONS = [["anonymize_user"], ["erase_user", "--soft"], ["erase_user", "--hard"]]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def run(*arguments: object) -> tuple[str, str]:
+    """What it says on stdout and on stderr."""
+    out, err = io.StringIO(), io.StringIO()
+    call_command(*map(str, arguments), stdout=out, stderr=err)
+    return out.getvalue(), err.getvalue()
+
+
+def refused(*arguments: object) -> str:
+    """The line, when the exit code is 2."""
+    with pytest.raises(CommandError) as caught:
+        run(*arguments)
+    assert caught.value.returncode == 2
+    return str(caught.value)
+
+
+# --- export_user ------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("by", ["pk", "email"])
+def test_export_user__by_uuid_or_address(shelf: Shelf, tmp_path: Path, by: str) -> None:
+    person, path = full_life(), tmp_path / "export.zip"
+    out, err = run("export_user", str(getattr(person, by)).upper(), "--output", path, "--no-input")
+    assert out == (
+        f"{path}: {path.stat().st_size:,} bytes about {person.pk}."
+        " Entries: profile.json (1), videos.json (2), matches.json (2), calls.json (2).\n"
+    )
+    assert err == ""
+    assert zipfile.is_zipfile(path)
+
+
+def test_export_user__dry_run_writes_nothing(shelf: Shelf, tmp_path: Path) -> None:
+    person, path = full_life(), tmp_path / "export.zip"
+    out, _ = run("export_user", person.pk, "--output", path, "--dry-run")
+    assert out == (
+        f"{path}: this would be written about {person.pk}. Entries: profile.json (1), videos.json (2), matches.json (2), calls.json (2).\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_export_user__force_and_without(shelf: Shelf, tmp_path: Path) -> None:
+    person, path = UserFactory.create(), tmp_path / "export.zip"
+    path.write_bytes(b"mine")
+    message = f"'{path}' exists, and is not replaced without --force. Name another file, or add --force."
+    assert refused("export_user", person.pk, "--output", path) == message
+    assert refused("export_user", person.pk, "--output", path, "--dry-run") == message
+    assert path.read_bytes() == b"mine"
+    run("export_user", person.pk, "--output", path, "--force")
+    assert zipfile.is_zipfile(path)
+
+
+def test_export_user__json(shelf: Shelf, tmp_path: Path) -> None:
+    person, path = full_life(), tmp_path / "export.zip"
+    planned = json.loads(run("export_user", person.pk, "--output", path, "--json", "--dry-run")[0])
+    assert planned == {
+        "user_id": str(person.pk),
+        "dry_run": True,
+        "path": str(path),
+        "entries": {"profile.json": 1, "videos.json": 2, "matches.json": 2, "calls.json": 2},
+    }
+    written = json.loads(run("export_user", person.pk, "--output", path, "--json")[0])
+    assert (written["user_id"], written["path"], written["size"]) == (str(person.pk), str(path), path.stat().st_size)
+    assert {file["name"]: file["entries"] for file in written["files"]} == planned["entries"]
+
+
+def test_export_user__a_store_out_of_reach(shelf: Shelf, tmp_path: Path) -> None:
+    person, shelf.reachable = UserFactory.create(), False
+    assert refused("export_user", person.pk, "--output", tmp_path / "export.zip") == "The shelf is too high. Fetch a ladder."
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- anonymize_user and erase_user ------------------------------------------------------------------------------------------------
+
+
+def test_anonymize_user__says_what_it_did(shelf: Shelf) -> None:
+    person = full_life()
+    shelf.ids.add(person.pk)
+    out, err = run("anonymize_user", person.email.lower(), "--no-input")
+    assert out.splitlines() == [
+        f"{person.pk} is anonymised.",
+        "  profiles (e-mail, name, bio, password, last login): 1, cleared",
+        "  profiles (date of birth, gender, flags, times): 1, kept",
+        "  videos (addresses, reasons of a rejection, metadata): 2, cleared",
+        "  files of videos, in the storage that their addresses name: 3, kept",
+        "  matches: 2, kept",
+        "  calls (session, recording, metadata): 2, cleared",
+        "  recordings of calls, in the storage that their addresses name: 2, kept",
+        "  points in the shelf: 1, deleted",
+    ]
+    assert err == ""
+    assert User.objects.get(pk=person.pk).full_name == "Deleted User"
+
+
+def test_anonymize_user__a_second_time(shelf: Shelf) -> None:
+    person = UserFactory.create()
+    run("anonymize_user", person.pk, "--no-input")
+    shelf.ids.add(person.pk)
+    out, _ = run("anonymize_user", person.pk, "--no-input")
+    assert out.splitlines()[0] == f"{person.pk} was anonymised already."
+    assert out.splitlines()[-1] == "  points in the shelf: 1, deleted"
+    assert shelf.ids == set()
+
+
+def test_erase_user__hard(shelf: Shelf) -> None:
+    person = UserFactory.create()
+    shelf.ids.add(person.pk)
+    assert run("erase_user", person.pk, "--hard", "--no-input")[0].splitlines()[0] == f"{person.pk} is deleted for good."
+    assert not User.objects.exists()
+    shelf.ids.add(person.pk)
+    out, _ = run("erase_user", person.pk, "--hard", "--no-input")
+    assert out == f"{person.pk} was gone from PostgreSQL, and had been left in a store.\n  points in the shelf: 1, deleted\n"
+    assert refused("erase_user", person.pk, "--hard", "--no-input") == (
+        f"Neither PostgreSQL nor the shelf knows anybody with the id '{person.pk}'."
+    )
+
+
+def test_erase_user__soft(shelf: Shelf) -> None:
+    person = UserFactory.create()
+    shelf.ids.add(person.pk)
+    assert run("erase_user", person.pk, "--soft", "--no-input")[0].splitlines()[0] == f"{person.pk} is deleted softly."
+    assert run("erase_user", person.pk, "--soft", "--no-input")[0].splitlines()[0] == f"{person.pk} was deleted already."
+    assert shelf.ids == set()
+
+
+def test_erase_user__soft_with_a_store_out_of_reach_exits_1(shelf: Shelf) -> None:
+    person, shelf.reachable = UserFactory.create(), False
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.raises(SystemExit) as ended:
+        call_command("erase_user", str(person.pk), "--soft", "--no-input", stdout=out, stderr=err)
+    assert ended.value.code == 1
+    assert err.getvalue() == (
+        f"{person.pk} is deleted in PostgreSQL, and no search shows them, but the shelf could not be told: The shelf is too high."
+        f" Fetch a ladder. When it can be, type: manage.py erase_user {person.pk} --soft --no-input\n"
+    )
+    assert User.objects.get(pk=person.pk).deleted_at is not None
+
+
+@pytest.mark.parametrize("action", [["anonymize_user"], ["erase_user", "--hard"]])
+def test_actions__a_store_out_of_reach_exits_2(shelf: Shelf, action: list[str]) -> None:
+    person, shelf.reachable = UserFactory.create(), False
+    before = list(User.objects.values())
+    assert refused(*action, person.pk, "--no-input") == "The shelf is too high. Fetch a ladder."
+    assert list(User.objects.values()) == before
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_actions__dry_run_does_nothing(shelf: Shelf, action: list[str]) -> None:
+    person = full_life()
+    shelf.ids.add(person.pk)
+    before = list(User.objects.order_by("pk").values())
+    out, _ = run(*action, person.pk, "--dry-run")
+    first, *lines = out.splitlines()
+    assert first == f"{person.pk}: this would happen."
+    assert lines[-1] == "  points in the shelf: 1, deleted"
+    assert list(User.objects.order_by("pk").values()) == before
+    assert shelf.ids == {person.pk}
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_actions__json(shelf: Shelf, action: list[str]) -> None:
+    person = UserFactory.create()
+    planned = json.loads(run(*action, person.pk, "--dry-run", "--json")[0])
+    assert (planned["user_id"], planned["dry_run"]) == (str(person.pk), True)
+    done = json.loads(run(*action, person.pk, "--no-input", "--json")[0])
+    assert (done["user_id"], done["changed"], done["left_in"]) == (str(person.pk), True, [])
+    assert done["consequences"] == planned["consequences"]
+    assert {"what": "points in the shelf", "count": 0, "fate": "deleted"} in done["consequences"]
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+@pytest.mark.parametrize("stdin", [io.StringIO("yes\n"), None])
+def test_actions__nobody_to_ask(shelf: Shelf, action: list[str], stdin: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", stdin)
+    person = UserFactory.create()
+    assert refused(*action, person.pk) == (
+        "Nobody can be asked, as the standard input is not a terminal: add --no-input to go on without, or --dry-run."
+    )
+    assert User.objects.alive().filter(pk=person.pk).exists()
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+@pytest.mark.parametrize("answer", ["", "\n", "no\n", "y\n"])
+def test_actions__not_confirmed(shelf: Shelf, action: list[str], answer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", Terminal(answer))
+    person = UserFactory.create()
+    assert refused(*action, person.pk) == "Not confirmed: nothing was changed."
+    assert User.objects.alive().filter(pk=person.pk).exists()
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_actions__confirmed_after_the_preview(shelf: Shelf, action: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", Terminal("Yes\n"))
+    person = UserFactory.create()
+    out, err = run(*action, person.pk)
+    assert out.splitlines()[0].endswith("This will happen:")
+    assert out.count("points in the shelf: 0, deleted") == 2  # what would happen, and what did
+    assert err == "Type yes to go on: "
+    assert not User.objects.alive().filter(pk=person.pk).exists()
+
+
+def test_actions__confirmed_with_json_says_the_preview_on_stderr(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", Terminal("yes\n"))
+    person = UserFactory.create()
+    out, err = run("anonymize_user", person.pk, "--json")
+    assert json.loads(out)["changed"] is True
+    assert err.startswith(f"Anonymising {person.pk} cannot be undone. This will happen:\n  profiles")
+
+
+@pytest.mark.parametrize("action", [*ACTIONS, ["export_user", "--output", "/nonexistent/export.zip"]])
+def test_actions__nobody_has_the_address(shelf: Shelf, action: list[str]) -> None:
+    assert refused(*action, "nobody@example.com").startswith("Nobody has the e-mail address 'nobody@example.com'.")
+
+
+@pytest.mark.parametrize("action", [["anonymize_user"], ["erase_user", "--soft"]])
+def test_actions__somebody_unknown(shelf: Shelf, action: list[str]) -> None:
+    nobody = uuid4()
+    assert refused(*action, nobody, "--no-input") == (
+        f"PostgreSQL knows nobody with the id '{nobody}'. If the vector store still does: manage.py erase_user {nobody} --hard"
+    )
+
+
+def test_erase_user__softly_or_for_good_is_to_be_said(shelf: Shelf) -> None:
+    with pytest.raises(CommandError, match="one of the arguments --soft --hard is required"):
+        run("erase_user", uuid4())
+    with pytest.raises(CommandError, match="not allowed with argument"):
+        run("erase_user", uuid4(), "--soft", "--hard")
