@@ -63,7 +63,7 @@ class User(TimestampedModel, AbstractBaseUser, PermissionsMixin):
         OTHER = "other", "Other"
 
     email = models.EmailField(max_length=255)
-    password = models.CharField("password", max_length=255, db_column="password_hash")
+    password = models.CharField("password", max_length=255, blank=True, db_column="password_hash")  # '' after an anonymisation
     full_name = models.CharField(max_length=255)
     date_of_birth = models.DateField()
     gender = models.CharField(max_length=50, choices=Gender)

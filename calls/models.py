@@ -38,6 +38,12 @@ class VideoCallQuerySet(models.QuerySet["VideoCall"]):
 class VideoCall(IdentifiedModel):
     """One call between the two people of a match, in either direction. ``duration`` in seconds, ``quality_rating`` from 1 to 5."""
 
+    blames = {
+        "video_calls_ended_at_check": "ended_at",
+        "video_calls_ended_times_check": "ended_at",
+        "video_calls_people_of_match_fkey": "callee",
+    }
+
     class Status(models.TextChoices):
         INITIATED = "initiated", "Initiated"
         RINGING = "ringing", "Ringing"
@@ -75,11 +81,12 @@ class VideoCall(IdentifiedModel):
     recording_url = models.CharField(max_length=500, null=True, blank=True)  # noqa: DJ001  # the guide's column
     quality_rating = models.IntegerField(null=True, blank=True)
     metadata: models.JSONField[Any, Any] = models.JSONField(default=dict, blank=True, db_default=Value({}, output_field=models.JSONField()))
+    # The pair in one order, as the match has it: what the foreign key on both compares.
     lower_user_id = models.GeneratedField(
-        expression=Least("caller_id", "callee_id"), output_field=models.UUIDField(), db_persist=True, editable=False
+        expression=Least("caller", "callee"), output_field=models.UUIDField(), db_persist=True, editable=False
     )
     higher_user_id = models.GeneratedField(
-        expression=Greatest("caller_id", "callee_id"), output_field=models.UUIDField(), db_persist=True, editable=False
+        expression=Greatest("caller", "callee"), output_field=models.UUIDField(), db_persist=True, editable=False
     )
 
     objects = VideoCallQuerySet.as_manager()
@@ -166,4 +173,4 @@ class VideoCall(IdentifiedModel):
         if None in (self.match_id, self.caller_id, self.callee_id):
             return
         if {self.caller_id, self.callee_id} != self.match.people:
-            raise ValidationError({"caller": "A call's two people are those of its match."})
+            raise ValidationError({"callee": "A call's two people are those of its match."})

@@ -41,6 +41,14 @@ class MatchQuerySet(models.QuerySet["Match"]):
 class Match(TimestampedModel):
     """Two people, matched in one ISO week of one ISO year. ``match_score`` goes from 0 to 1."""
 
+    blames = {
+        "matches_user_id_matched_user_id_week_number_year_key": "matched_user",
+        "matches_pair_week_number_year_key": "matched_user",
+        "matches_id_pair_key": "matched_user",
+        "matches_check": "matched_user",
+        "matches_week_number_check": "week_number",
+    }
+
     class Status(models.TextChoices):
         PENDING = "pending", "Pending"
         ACCEPTED = "accepted", "Accepted"
@@ -73,11 +81,12 @@ class Match(TimestampedModel):
     user_action = models.CharField(max_length=50, choices=Action, null=True, blank=True)  # noqa: DJ001  # the guide's column
     matched_user_action = models.CharField(max_length=50, choices=Action, null=True, blank=True)  # noqa: DJ001  # the guide's column
     expires_at = models.DateTimeField()
+    # The pair in one order, whoever is the user and whoever the matched user.
     lower_user_id = models.GeneratedField(
-        expression=Least("user_id", "matched_user_id"), output_field=models.UUIDField(), db_persist=True, editable=False
+        expression=Least("user", "matched_user"), output_field=models.UUIDField(), db_persist=True, editable=False
     )
     higher_user_id = models.GeneratedField(
-        expression=Greatest("user_id", "matched_user_id"), output_field=models.UUIDField(), db_persist=True, editable=False
+        expression=Greatest("user", "matched_user"), output_field=models.UUIDField(), db_persist=True, editable=False
     )
 
     objects = MatchQuerySet.as_manager()

@@ -10,6 +10,7 @@ from django.contrib.postgres.functions import TransactionNow
 from django.db import models
 from django.db.models import Value
 
+from findme.models import StoredModel
 from findme.schema.constraints import ForeignKeyConstraint
 from findme.schema.expressions import HasLength, HasNoNull, IsFinite, IsGeoPoint, IsNotZero
 from findme.schema.fields import RealField
@@ -21,11 +22,13 @@ VECTOR_SIZE = 512
 """Numbers in a profile's vector."""
 
 
-class ProfileEmbedding(models.Model):
+class ProfileEmbedding(StoredModel):
     """One person's vector (512 numbers, finite, not all 0), and what else of them only the vector store is searched by.
 
     ``location`` is ``{"lat": degrees, "lon": degrees}``; ``model`` names what made the vector.
     """
+
+    written_by_database = frozenset({"updated_at"})
 
     user: models.OneToOneField[User, User] = models.OneToOneField(
         settings.AUTH_USER_MODEL,

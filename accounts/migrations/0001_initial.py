@@ -36,7 +36,7 @@ class Migration(migrations.Migration):
                 ("updated_at", models.DateTimeField(db_default=django.contrib.postgres.functions.TransactionNow(), editable=False)),
                 ("deleted_at", models.DateTimeField(blank=True, null=True)),
                 ("email", models.EmailField(max_length=255)),
-                ("password", models.CharField(db_column="password_hash", max_length=255, verbose_name="password")),
+                ("password", models.CharField(blank=True, db_column="password_hash", max_length=255, verbose_name="password")),
                 ("full_name", models.CharField(max_length=255)),
                 ("date_of_birth", models.DateField()),
                 ("gender", models.CharField(choices=[("male", "Male"), ("female", "Female"), ("other", "Other")], max_length=50)),

@@ -59,7 +59,7 @@ class Migration(migrations.Migration):
                     "lower_user_id",
                     models.GeneratedField(
                         db_persist=True,
-                        expression=django.db.models.functions.comparison.Least("caller_id", "callee_id"),
+                        expression=django.db.models.functions.comparison.Least("caller", "callee"),
                         output_field=models.UUIDField(),
                     ),
                 ),
@@ -67,7 +67,7 @@ class Migration(migrations.Migration):
                     "higher_user_id",
                     models.GeneratedField(
                         db_persist=True,
-                        expression=django.db.models.functions.comparison.Greatest("caller_id", "callee_id"),
+                        expression=django.db.models.functions.comparison.Greatest("caller", "callee"),
                         output_field=models.UUIDField(),
                     ),
                 ),

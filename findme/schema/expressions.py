@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from django.db import models
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import F, Func, Value
+from django.db.models.sql.compiler import SQLCompiler
 
 
 class EnglishSearchVector(Func):
@@ -17,23 +19,42 @@ class EnglishSearchVector(Func):
         super().__init__(Value("english"), F(column), output_field=models.TextField(), **extra)
 
 
-class IsoWeeksInYear(Func):
+class _OfOneArgument(Func):
+    """A template that names its only argument several times. Where that is a value and not a column, as when ``full_clean()`` asks the
+    database whether a row would pass, its parameter is needed as often: Django gives it once, and the question would fail and count as passed.
+    """
+
+    arity = 1
+
+    def as_sql(
+        self,
+        compiler: SQLCompiler,
+        connection: BaseDatabaseWrapper,
+        function: str | None = None,
+        template: str | None = None,
+        arg_joiner: str | None = None,
+        **extra_context: Any,
+    ) -> tuple[str, tuple[str | int, ...]]:
+        template = template or self.template
+        sql, parameters = super().as_sql(compiler, connection, function, template, arg_joiner, **extra_context)
+        return sql, tuple(parameters) * template.count("%(expressions)s")
+
+
+class IsoWeeksInYear(_OfOneArgument):
     """The number of ISO weeks (52 or 53) of an ISO year from 1 to 9999, else NULL: 28 December is always in the last one (ISO 8601).
 
     ``make_date`` raises for the year 0; inside the CASE it is never asked.
     """
 
     template = "CASE WHEN %(expressions)s BETWEEN 1 AND 9999 THEN extract(week FROM make_date(%(expressions)s, 12, 28))::integer END"
-    arity = 1
     output_field = models.IntegerField()
 
 
-class _ArrayCondition(Func):
+class _ArrayCondition(_OfOneArgument):
     """A condition on an array of one dimension: ``array_position`` raises on others, so it is asked inside a CASE. NULL passes."""
 
     condition = ""
     output_field = models.BooleanField()
-    arity = 1
 
     @property
     def template(self) -> str:  # type: ignore[override]
@@ -68,7 +89,7 @@ class IsNotZero(_ArrayCondition):
     condition = "0 <> ANY (%(expressions)s)"
 
 
-class IsGeoPoint(Func):
+class IsGeoPoint(_OfOneArgument):
     """A JSON object whose ``lat`` is a number from -90 to 90 and whose ``lon`` is one from -180 to 180, and which has nothing else."""
 
     template = (
@@ -77,5 +98,4 @@ class IsGeoPoint(Func):
         " THEN (%(expressions)s -> 'lat')::numeric BETWEEN -90 AND 90 AND (%(expressions)s -> 'lon')::numeric BETWEEN -180 AND 180"
         " AND %(expressions)s - 'lat' - 'lon' = '{}' ELSE false END"
     )
-    arity = 1
     output_field = models.BooleanField()

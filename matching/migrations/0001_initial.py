@@ -66,7 +66,7 @@ class Migration(migrations.Migration):
                     "lower_user_id",
                     models.GeneratedField(
                         db_persist=True,
-                        expression=django.db.models.functions.comparison.Least("user_id", "matched_user_id"),
+                        expression=django.db.models.functions.comparison.Least("user", "matched_user"),
                         output_field=models.UUIDField(),
                     ),
                 ),
@@ -74,7 +74,7 @@ class Migration(migrations.Migration):
                     "higher_user_id",
                     models.GeneratedField(
                         db_persist=True,
-                        expression=django.db.models.functions.comparison.Greatest("user_id", "matched_user_id"),
+                        expression=django.db.models.functions.comparison.Greatest("user", "matched_user"),
                         output_field=models.UUIDField(),
                     ),
                 ),
