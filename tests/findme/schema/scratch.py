@@ -1,0 +1,145 @@
+"""Databases for one test, on the server that the tests use: to be migrated, broken and thrown away."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import psycopg
+from django.db import connection
+from psycopg import sql
+
+from findme.environment import BASE_DIR
+
+DEADLINE_SECONDS = 120.0
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    """Look again and again; a condition that never comes true fails the test."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen within the deadline"
+        time.sleep(0.02)
+
+
+class Database:
+    def __init__(self, name: str, user: str = "", password: str = "") -> None:
+        self.name, self.user, self.password = name, user, password
+
+    def connect(self) -> psycopg.Connection[Any]:
+        """A session of its own, each statement a transaction."""
+        return psycopg.connect(**self._parameters(), autocommit=True)
+
+    def query(self, statement: str, *parameters: object) -> list[Any]:
+        """The first column of every row."""
+        with self.connect() as session:
+            return [row[0] for row in session.execute(statement.encode(), parameters or None).fetchall()]
+
+    def execute(self, statement: str) -> None:
+        with self.connect() as session:
+            session.execute(statement.encode())
+
+    def version(self) -> int:
+        """What psql would show, also while the first migration is on its way."""
+        exists = self.query("SELECT to_regclass('schema_version') IS NOT NULL")[0]
+        return int(self.query("SELECT count(*) FROM schema_version")[0]) if exists else 0
+
+    def waits_for_a_lock(self) -> bool:
+        """Whether a session in this database waits for a table, a transaction or a snapshot."""
+        return bool(self.query("SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"))
+
+    def start(self, *arguments: str, settings: str = "tests.settings") -> subprocess.Popen[str]:
+        """``manage.py`` in a process of its own."""
+        environment = os.environ | {"DATABASE_URL": self._url(), "DJANGO_SETTINGS_MODULE": settings, "PYTHONWARNINGS": "error"}
+        return subprocess.Popen(
+            [sys.executable, "manage.py", *arguments],
+            cwd=BASE_DIR,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def manage(self, *arguments: str, settings: str = "tests.settings") -> tuple[int, str, str]:
+        """The exit code, standard output and standard error."""
+        return ended(self.start(*arguments, settings=settings))
+
+    def _parameters(self) -> dict[str, str]:
+        server = {
+            key: str(value) for key, value in connection.get_connection_params().items() if key in ("host", "port", "user", "password")
+        }
+        return server | {"dbname": self.name} | ({"user": self.user, "password": self.password} if self.user else {})
+
+    def _url(self) -> str:
+        parameters = self._parameters()
+        return f"postgresql:///{quote(parameters.pop('dbname'))}?{urlencode(parameters)}"
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    """The exit code, standard output and standard error."""
+    out, err = process.communicate(timeout=DEADLINE_SECONDS)
+    return process.returncode, out, err
+
+
+@contextmanager
+def database(template: str = "template0", owner: str | None = None) -> Iterator[Database]:
+    """A new one, copied from TEMPLATE, and dropped afterwards."""
+    name = f"test_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}_{secrets.token_hex(6)}"
+    server = Database("postgres")
+    with server.connect() as session:
+        session.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {} {}").format(
+                sql.Identifier(name), sql.Identifier(template), sql.SQL("OWNER {}").format(sql.Identifier(owner)) if owner else sql.SQL("")
+            )
+        )
+    try:
+        yield Database(name)
+    finally:
+        with server.connect() as session:
+            session.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@contextmanager
+def django_uses(database: Database) -> Iterator[None]:
+    """Django's default connection, in every thread that makes one, goes to DATABASE."""
+    before = connection.settings_dict["NAME"]
+    connection.close()
+    connection.settings_dict["NAME"] = database.name
+    try:
+        yield
+    finally:
+        connection.close()
+        connection.settings_dict["NAME"] = before
+
+
+@contextmanager
+def thread(target: Callable[[], object]) -> Iterator[threading.Thread]:
+    """TARGET in a thread, with the end of its connection; joined at the end, and its error, if any, is raised here."""
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            target()
+        except BaseException as error:  # noqa: BLE001  # it is raised in the thread that waits
+            errors.append(error)
+        finally:
+            connection.close()
+
+    worker = threading.Thread(target=run)
+    worker.start()
+    try:
+        yield worker
+    finally:
+        worker.join(DEADLINE_SECONDS)
+    assert not worker.is_alive(), "the thread did not end within the deadline"
+    if errors:
+        raise errors[0]

@@ -1,0 +1,78 @@
+"""The migrations of the project, taken together."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from django.core.management import call_command
+from django.db.migrations import Migration
+from django.db.migrations.graph import MigrationGraph
+from django.db.migrations.loader import MigrationLoader
+
+from findme.environment import BASE_DIR
+from findme.schema.migrate import apply_migrations, call_django_migrate, migrating
+from findme.schema.rollback import roll_back
+from findme.schema.rollback_plan import is_reversible, plan_rollback
+from tests.findme.schema.catalog import catalog
+from tests.findme.schema.scratch import Database
+
+RELEASED_SQL = Path(__file__).with_name("released_sql.sha256")
+FIRST = ("findme", "0001_schema_version")
+
+
+def graph() -> MigrationGraph:
+    return MigrationLoader(None).graph
+
+
+def of_this_project() -> list[Migration]:
+    return [migration for migration in graph().nodes.values() if not type(migration).__module__.startswith("django.")]
+
+
+def left_by_a_reverse(line: str) -> bool:
+    """The extension, which may be somebody else's as well; Django's own table; and Django's reverse that puts a column back at the end."""
+    return line == "extension: pg_trgm" or "django_migrations" in line or line.startswith("order: django_content_type ")
+
+
+def test_models__have_no_change_without_a_migration(migrated: Database) -> None:
+    call_command("makemigrations", check=True, dry_run=True, verbosity=0)
+
+
+def test_reverses__undo_exactly_what_the_migrations_did__one_by_one_down_to_nothing_and_up_again(empty: Database) -> None:
+    catalogs = [catalog(empty)]
+    with migrating() as run:
+        run.on_done = lambda _: catalogs.append(catalog(empty))
+        call_django_migrate("default")
+    for before in reversed(catalogs[:-1]):
+        roll_back(plan_rollback(1))
+        assert [line for line in catalog(empty) if not left_by_a_reverse(line)] == [line for line in before if not left_by_a_reverse(line)]
+    assert [line for line in catalog(empty) if line.startswith("relation: ")] == [
+        f"relation: django_migrations{rest}" for rest in (" r p f", "_id_seq S p f", "_pkey i p f")
+    ]
+    assert apply_migrations().version == len(catalogs) - 1
+    assert catalog(empty) == catalogs[-1]
+
+
+def test_migrations__every_operation_is_reversible() -> None:
+    irreversible = [str(migration) for migration in graph().nodes.values() if not all(map(is_reversible, migration.operations))]
+    assert irreversible == []
+
+
+def test_migrations__one_that_is_not_atomic_has_one_operation() -> None:
+    """What it leaves when it fails is then known: nothing, or an INVALID index."""
+    assert [str(migration) for migration in of_this_project() if not migration.atomic and len(migration.operations) != 1] == []
+
+
+def test_migrations__all_stand_on_schema_version() -> None:
+    """Or the view would not be there while something is applied."""
+    migrations = graph()
+    assert [key for key in migrations.nodes if FIRST not in migrations.forwards_plan(key)] == []
+
+
+def test_released_sql__never_changes() -> None:
+    """A new file is written down by: sha256sum */migrations/sql/*.sql > tests/findme/schema/released_sql.sha256."""
+    released = dict(reversed(line.split(maxsplit=1)) for line in RELEASED_SQL.read_text().splitlines())
+    present = {
+        str(path.relative_to(BASE_DIR)): hashlib.sha256(path.read_bytes()).hexdigest() for path in BASE_DIR.glob("*/migrations/sql/*.sql")
+    }
+    assert present == released
