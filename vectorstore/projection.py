@@ -5,7 +5,7 @@ A person has a point if and only if there is a row in ``profile_embeddings``, ``
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC
 from itertools import islice
@@ -13,8 +13,9 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import QuerySet
 from qdrant_client import QdrantClient
-from qdrant_client.models import Filter, HasIdCondition, PointIdsList, PointStruct
+from qdrant_client.models import ExtendedPointId, Filter, HasIdCondition, PointIdsList, PointStruct
 
 from accounts.age import age_group
 from accounts.models import User
@@ -59,17 +60,21 @@ def _project_batch(user_ids: list[UUID]) -> Projected:
     with qdrant() as client, transaction.atomic(durable=True):
         collection = live_collection(client)
         lock_people(user_ids)
-        points = [point_from(embedding) for embedding in entitled(user_ids)]
+        points = [point_from(embedding) for embedding in with_payload(entitled().filter(pk__in=user_ids))]
         gone = {str(user_id) for user_id in user_ids} - {str(point.id) for point in points}
         if points:
             _write(client, collection, points)
-        return Projected(len(points), _delete(client, collection, sorted(gone)) if gone else 0)
+        return Projected(len(points), delete_points(client, collection, sorted(gone)) if gone else 0)
 
 
-def entitled(user_ids: Iterable[UUID]) -> Iterable[ProfileEmbedding]:
-    """The rows of those who have a point, with their people, in one statement."""
-    rows = ProfileEmbedding.objects.select_related("user").filter(user__deleted_at__isnull=True, user__is_staff=False)
-    return rows.only("vector", "location", "interests", "video_features", *PAYLOAD_COLUMNS).filter(pk__in=list(user_ids))
+def entitled() -> QuerySet[ProfileEmbedding]:
+    """The rows of those who have a point."""
+    return ProfileEmbedding.objects.filter(user__deleted_at__isnull=True, user__is_staff=False)
+
+
+def with_payload(rows: QuerySet[ProfileEmbedding]) -> QuerySet[ProfileEmbedding]:
+    """ROWS with all that a point is made of, people included, in one statement."""
+    return rows.select_related("user").only("vector", "location", "interests", "video_features", *PAYLOAD_COLUMNS)
 
 
 def point_from(embedding: ProfileEmbedding) -> PointStruct:
@@ -113,7 +118,7 @@ def remove_point(user_id: UUID) -> bool:
     with qdrant() as client:
         collection = live_collection(client)
         lock_people([user_id])
-        return _delete(client, collection, [str(user_id)]) > 0
+        return delete_points(client, collection, [str(user_id)]) > 0
 
 
 def point_of(user_id: UUID) -> dict[str, Any] | None:
@@ -133,8 +138,11 @@ def _write(client: QdrantClient, collection: str, points: list[PointStruct]) -> 
         )
 
 
-def _delete(client: QdrantClient, collection: str, ids: list[str]) -> int:
-    """Delete also what does not seem to be there: an upsert may still wait to be applied, and the deletion comes after it."""
+def delete_points(client: QdrantClient, collection: str, ids: Sequence[ExtendedPointId]) -> int:
+    """Delete points, wait, and read back; how many there were. Raises NotDone if one is still there.
+
+    Deletes also what does not seem to be there: an upsert may still wait to be applied, and the deletion comes after it.
+    """
     found = _count(client, collection, ids)
     client.delete(collection, PointIdsList(points=list(ids)), wait=True)
     left = _count(client, collection, ids)
@@ -145,5 +153,5 @@ def _delete(client: QdrantClient, collection: str, ids: list[str]) -> int:
     return found
 
 
-def _count(client: QdrantClient, collection: str, ids: list[str]) -> int:
+def _count(client: QdrantClient, collection: str, ids: Sequence[ExtendedPointId]) -> int:
     return client.count(collection, count_filter=Filter(must=[HasIdCondition(has_id=list(ids))]), exact=True).count

@@ -62,6 +62,8 @@ def _opened(address: Address) -> QdrantClient:
     if address.api_key and not address.tls and not address.loopback:
         log.warning("QDRANT_API_KEY is sent to %s without encryption: use https://.", address)
     warnings.filterwarnings("ignore", message="Api key is used with an insecure connection", category=UserWarning)
+    # A client closes itself once more when it goes: at the interpreter's very end that finds no gRPC any more.
+    warnings.filterwarnings("ignore", message="Unable to close grpc_channel", category=RuntimeWarning)
     return QdrantClient(
         url=address.url,
         port=address.port,
@@ -160,6 +162,6 @@ def _another_server(address: Address, why: str) -> StoreUnavailable:
 
 @atexit.register
 def _close_all() -> None:
-    for (process, _), client in _clients.items():
-        if process == os.getpid():
-            client.close()
+    """Those of this process, while gRPC is still whole."""
+    for key in [key for key in _clients if key[0] == os.getpid()]:
+        _clients.pop(key).close()
