@@ -1,0 +1,42 @@
+"""What stands at the side of every page of the admin: the lists that the person there may see."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from django.apps import apps
+from django.http import HttpRequest
+from django.urls import reverse
+
+from findme.admin.links import may_see
+
+SECTIONS = (
+    ("", (("People", "group", "accounts.User"),)),
+    (
+        "What they have",
+        (
+            ("Videos", "movie", "videos.Video"),
+            ("Matches", "favorite", "matching.Match"),
+            ("Calls", "video_call", "calls.VideoCall"),
+            ("Embeddings", "hub", "vectorstore.ProfileEmbedding"),
+        ),
+    ),
+    ("Staff", (("Groups", "shield_person", "auth.Group"), ("Log", "history", "admin.LogEntry"))),
+)
+"""Titles, with the icons and the labels of the models listed there."""
+
+
+def sections(request: HttpRequest) -> list[dict[str, Any]]:
+    """For unfold: ``UNFOLD["SIDEBAR"]["navigation"]``."""
+    return [
+        {"title": title, "separator": bool(title), "items": [_item(*listed) for listed in lists]}
+        for title, lists in SECTIONS
+        if any(may_see(request, apps.get_model(label)) for _, _, label in lists)
+    ]
+
+
+def _item(title: str, icon: str, label: str) -> dict[str, Any]:
+    model = apps.get_model(label)
+    link = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
+    return {"title": title, "icon": icon, "link": link, "permission": partial(may_see, model=model)}
