@@ -1,0 +1,3 @@
+"""The privacy actions in the admin: a page that shows what will happen, and the doing, one person or several at a time."""
+
+import privacy.admin.log  # noqa: F401  # registers the admin's log

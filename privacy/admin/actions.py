@@ -1,0 +1,78 @@
+"""The four privacy actions, and the words that the admin has for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.contrib.admin.models import CHANGE, DELETION
+
+from privacy.anonymisation import anonymise, preview_anonymisation
+from privacy.erasure import erase, preview_erasure, preview_soft_deletion, soft_delete
+from privacy.export import count_entries
+from privacy.outcome import Outcome
+from privacy.registry import Consequence
+
+
+@dataclass(frozen=True, slots=True)
+class PrivacyAction:
+    """One action: ``permission`` is a codename of accounts; ``perform`` is None for the export, which gives a file instead."""
+
+    slug: str
+    permission: str
+    title: str
+    explanation: str
+    done: str
+    """What the messages and the admin log say of a person it was done to."""
+    preview: Callable[[UUID], list[Consequence]] | Callable[[UUID], dict[str, int]]
+    perform: Callable[[UUID], Outcome] | None = None
+    log_flag: int = CHANGE
+    is_final: bool = False
+    """Asks for more than a click."""
+
+    @property
+    def removes(self) -> bool:
+        """Takes the account away."""
+        return self.perform is not None
+
+
+EXPORT = PrivacyAction(
+    slug="export",
+    permission="export_personal_data",
+    title="Export personal data",
+    explanation="All that is held about the person, in a zip of JSON files. Other people appear in it as ids only, and no password hash does.",
+    done="exported the personal data",
+    preview=count_entries,
+)
+ANONYMISE = PrivacyAction(
+    slug="anonymise",
+    permission="anonymize_user",
+    title="Anonymise",
+    explanation="What identifies the person is cleared, in every table, and cannot be brought back. Their matches and calls stay, for statistics.",
+    done="anonymised",
+    preview=preview_anonymisation,
+    perform=anonymise,
+)
+SOFT_DELETE = PrivacyAction(
+    slug="soft-delete",
+    permission="soft_delete_user",
+    title="Soft delete",
+    explanation="Nobody sees the person any more, in no search, and they cannot log in. All that is held about them stays.",
+    done="deleted softly",
+    preview=preview_soft_deletion,
+    perform=soft_delete,
+)
+ERASE = PrivacyAction(
+    slug="erase",
+    permission="erase_user",
+    title="Delete for good",
+    explanation="The person and all that hangs on them are deleted, in every store. This cannot be undone.",
+    done="deleted for good",
+    preview=preview_erasure,
+    perform=erase,
+    log_flag=DELETION,
+    is_final=True,
+)
+
+ACTIONS = {action.slug: action for action in (EXPORT, ANONYMISE, SOFT_DELETE, ERASE)}

@@ -1,0 +1,63 @@
+"""The export of one person or several, as a download."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from typing import IO, Any
+from uuid import UUID
+from zipfile import ZIP_STORED, ZipFile
+
+from django.http import FileResponse
+
+from privacy.admin.actions import EXPORT
+from privacy.admin.doing import Result, do_for_each
+from privacy.export import write_zip
+
+
+def export_for(actor: Any, user_ids: list[UUID]) -> tuple[FileResponse | None, list[Result[int]]]:
+    """The zip, or None where nobody could be exported; and the results, with the number of files of each.
+
+    It lies in a temporary file without a name, mode 0600, which is gone when the response is sent.
+    """
+    file = tempfile.TemporaryFile()  # noqa: SIM115  # closed by the response
+    try:
+        results = _one(actor, user_ids[0], file) if len(user_ids) == 1 else _several(actor, user_ids, file)
+    except BaseException:
+        file.close()
+        raise
+    if not any(result.done for result in results):
+        file.close()
+        return None, results
+    file.seek(0)
+    return _as_download(file, user_ids), results
+
+
+def _one(actor: Any, user_id: UUID, file: IO[bytes]) -> list[Result[int]]:
+    return do_for_each(actor, EXPORT, lambda one: len(write_zip(one, file)), [user_id])
+
+
+def _several(actor: Any, user_ids: list[UUID], file: IO[bytes]) -> list[Result[int]]:
+    """A zip of zips, one a person, so that each can be handed to the one it is about."""
+    with ZipFile(file, "w", ZIP_STORED) as archive:
+
+        def add(user_id: UUID) -> int:
+            with tempfile.TemporaryFile() as aside:
+                files = write_zip(user_id, aside)
+                aside.seek(0)
+                with archive.open(f"{user_id}.zip", "w", force_zip64=True) as member:
+                    shutil.copyfileobj(aside, member)
+            return len(files)
+
+        results = do_for_each(actor, EXPORT, add, user_ids)
+        missing = [f"{result.user_id}: {result.reason}\n" for result in results if result.done is None]
+        if missing:
+            archive.writestr("NOT_EXPORTED.txt", "".join(missing))
+    return results
+
+
+def _as_download(file: IO[bytes], user_ids: list[UUID]) -> FileResponse:
+    name = str(user_ids[0]) if len(user_ids) == 1 else f"{len(user_ids)}-people"
+    response = FileResponse(file, as_attachment=True, filename=f"personal-data-{name}.zip")
+    response["Cache-Control"] = "no-store"
+    return response

@@ -1,0 +1,35 @@
+"""Who did what to whom: Django's admin log as a list, also of people who are no longer there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.admin.models import LogEntry
+from django.http import HttpRequest
+
+from findme.admin.model_admin import FoundByUuid
+
+
+@admin.register(LogEntry)
+class LogEntryAdmin(FoundByUuid[LogEntry]):
+    """Written by the admin, and changed by nobody."""
+
+    list_display = ("action_time", "user_id", "action_flag", "content_type", "object_id", "shown_message")
+    list_select_related = ("content_type",)
+    list_filter = ("action_flag",)
+    sortable_by = ()
+    ordering = ("-pk",)  # as they were written
+    search_help_text = "UUID of who did it, or of whom it was done to"
+    uuid_lookups = ("user", "object_id")
+    fields = ("action_time", "user", "action_flag", "content_type", "object_id", "shown_message")
+
+    @admin.display(description="What")
+    def shown_message(self, entry: LogEntry) -> str:
+        return entry.get_change_message()
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False

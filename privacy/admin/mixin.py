@@ -1,0 +1,82 @@
+"""What the people's admin takes from privacy: four actions for the list, four links on a person's page, and the page behind both."""
+
+from __future__ import annotations
+
+from functools import partial, update_wrapper
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import URLPattern, path
+
+from privacy.admin.actions import ACTIONS, ANONYMISE, ERASE, EXPORT, SOFT_DELETE, PrivacyAction
+from privacy.admin.protection import obstacle
+from privacy.admin.selection import MOST_PEOPLE
+from privacy.admin.view import address_of, may_do, privacy_page
+
+if TYPE_CHECKING:
+    _Base = admin.ModelAdmin[Any]
+else:
+    _Base = object
+
+
+def _to_page(request: HttpRequest, action: PrivacyAction, people: QuerySet[Any]) -> HttpResponse | None:
+    """The page for those who are selected in the list; it asks before anything is done."""
+    user_ids = list(people.order_by().values_list("pk", flat=True)[: MOST_PEOPLE + 1])
+    if len(user_ids) > MOST_PEOPLE:
+        messages.error(request, f"{action.title}: at most {MOST_PEOPLE} people at a time. Select fewer.")
+        return None
+    return HttpResponseRedirect(address_of(action, user_ids))
+
+
+@admin.action(permissions=[EXPORT.permission], description=EXPORT.title)
+def export_selected(_model_admin: Any, request: HttpRequest, people: QuerySet[Any]) -> HttpResponse | None:
+    return _to_page(request, EXPORT, people)
+
+
+@admin.action(permissions=[ANONYMISE.permission], description=ANONYMISE.title)
+def anonymise_selected(_model_admin: Any, request: HttpRequest, people: QuerySet[Any]) -> HttpResponse | None:
+    return _to_page(request, ANONYMISE, people)
+
+
+@admin.action(permissions=[SOFT_DELETE.permission], description=SOFT_DELETE.title)
+def soft_delete_selected(_model_admin: Any, request: HttpRequest, people: QuerySet[Any]) -> HttpResponse | None:
+    return _to_page(request, SOFT_DELETE, people)
+
+
+@admin.action(permissions=[ERASE.permission], description=ERASE.title)
+def erase_selected(_model_admin: Any, request: HttpRequest, people: QuerySet[Any]) -> HttpResponse | None:
+    return _to_page(request, ERASE, people)
+
+
+class PrivacyActions(_Base):
+    """For the ModelAdmin of people."""
+
+    actions = (export_selected, anonymise_selected, soft_delete_selected, erase_selected)
+
+    def has_export_personal_data_permission(self, request: HttpRequest) -> bool:
+        return may_do(request, EXPORT)
+
+    def has_anonymize_user_permission(self, request: HttpRequest) -> bool:
+        return may_do(request, ANONYMISE)
+
+    def has_soft_delete_user_permission(self, request: HttpRequest) -> bool:
+        return may_do(request, SOFT_DELETE)
+
+    def has_erase_user_permission(self, request: HttpRequest) -> bool:
+        return may_do(request, ERASE)
+
+    def get_urls(self) -> list[URLPattern]:
+        page = update_wrapper(partial(privacy_page, model_admin=self), privacy_page)
+        return [path("privacy/<slug:slug>/", self.admin_site.admin_view(page), name="accounts_user_privacy"), *super().get_urls()]
+
+    def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> HttpResponse:
+        person = context.get("original")
+        if person is not None:
+            context["privacy_links"] = [
+                {"title": action.title, "url": address_of(action, [person.pk]), "is_final": action.is_final}
+                for action in ACTIONS.values()
+                if may_do(request, action) and obstacle(request.user, person, removes=action.removes) is None
+            ]
+        return super().render_change_form(request, context, *args, **kwargs)

@@ -1,0 +1,92 @@
+"""The people whom a page is about, and what will happen to each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.contrib.auth import get_user_model
+
+from findme.console.command import one_line
+from findme.console.errors import NotDone, StoreUnavailable
+from privacy.admin.actions import PrivacyAction
+from privacy.admin.protection import obstacle
+from privacy.registry import Consequence
+from privacy.stores import stores_reached
+
+MOST_PEOPLE = 50
+"""More at once would keep the person at the page waiting too long; the commands take any number, one by one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """One person whom the action is asked for; ``obstacle`` says why it will pass over them."""
+
+    user_id: UUID
+    email: str
+    obstacle: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """``lines``: what, how many (None: not known), and what becomes of it."""
+
+    person: Selected
+    lines: tuple[tuple[str, int | None, str], ...] = ()
+
+
+def ids_from(texts: Iterable[str]) -> list[UUID]:
+    """The UUIDs that TEXTS are, each once. Raises NotDone for none, too many, and a text that is no UUID."""
+    try:
+        user_ids = list(dict.fromkeys(UUID(text) for text in texts))
+    except ValueError as error:
+        raise NotDone("The address of this page names somebody by something that is not a UUID. Choose people in the list.") from error
+    if not user_ids:
+        raise NotDone("Nobody is selected. Choose people in the list.")
+    if len(user_ids) > MOST_PEOPLE:
+        raise NotDone(f"{len(user_ids)} people are selected: at most {MOST_PEOPLE} at a time.")
+    return user_ids
+
+
+def select(actor: Any, action: PrivacyAction, user_ids: list[UUID]) -> list[Selected]:
+    """One for each of USER_IDS, in their order, with what stands in the way."""
+    people = get_user_model()._base_manager.only("pk", "email", "is_staff", "is_superuser").in_bulk(user_ids)
+    return [_selected(actor, action, user_id, people.get(user_id)) for user_id in user_ids]
+
+
+def _selected(actor: Any, action: PrivacyAction, user_id: UUID, person: Any) -> Selected:
+    if person is None:
+        return Selected(
+            user_id, "", f"PostgreSQL knows nobody with this id. If the vector store still does: manage.py erase_user {user_id} --hard"
+        )
+    return Selected(user_id, person.email, obstacle(actor, person, removes=action.removes))
+
+
+def preview(action: PrivacyAction, people: list[Selected]) -> tuple[list[Preview], str | None]:
+    """What will happen to each, and why it cannot be done now (None: it can).
+
+    The stores are asked once whether they answer. Where one does not, a soft deletion can be done all the same.
+    """
+    try:
+        with stores_reached():
+            return [Preview(person, tuple(_lines(action.preview, person))) for person in people], None
+    except StoreUnavailable as error:
+        return [Preview(person) for person in people], one_line(error)
+
+
+def _lines(count: Callable[[UUID], list[Consequence] | dict[str, int]], person: Selected) -> Iterator[tuple[str, int | None, str]]:
+    if person.obstacle is not None:
+        return
+    try:
+        answer = count(person.user_id)
+    except StoreUnavailable:
+        raise
+    except NotDone as error:
+        yield one_line(error), None, ""
+        return
+    if isinstance(answer, dict):
+        yield from ((name, entries, "in the zip") for name, entries in answer.items())
+    else:
+        yield from ((consequence.what, consequence.count, str(consequence.fate)) for consequence in answer)
