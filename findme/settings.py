@@ -112,7 +112,14 @@ STORAGES = {
         else "whitenoise.storage.CompressedManifestStaticFilesStorage"
     },
 }
-UNFOLD: dict[str, Any] = {"SITE_TITLE": "FindMe", "SITE_HEADER": "FindMe", "SHOW_VIEW_ON_SITE": False}
+UNFOLD: dict[str, Any] = {
+    "SITE_TITLE": "FindMe",
+    "SITE_HEADER": "FindMe",
+    "SITE_SYMBOL": "favorite",
+    "SITE_URL": None,
+    "SHOW_VIEW_ON_SITE": False,
+    "SIDEBAR": {"navigation": "findme.admin.sidebar.sections"},
+}
 
 # --- HTTPS, in production ---------------------------------------------------------------------------------------------------------
 SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", default=not DEBUG)

@@ -1,0 +1,119 @@
+"""The people in the admin."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import admin, messages
+from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from django.contrib.auth.hashers import identify_hasher
+from django.contrib.auth.models import Permission
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse
+from unfold.forms import AdminPasswordChangeForm
+
+import accounts.admin_groups  # noqa: F401  # registers the groups
+from accounts.admin_state import LABELS, StateFilter, state_of
+from accounts.forms import NewPersonForm, PersonForm
+from accounts.models import User
+from accounts.signals import people_changed
+from findme.admin.labels import labelled
+from findme.admin.links import Related
+from findme.admin.model_admin import FindmeModelAdmin
+from findme.console.command import one_line
+from findme.console.errors import NotDone
+from privacy.admin.mixin import PrivacyActions
+from privacy.admin.protection import obstacle
+
+if TYPE_CHECKING:
+    _DjangoUserAdmin = DjangoUserAdmin[User]
+else:
+    _DjangoUserAdmin = DjangoUserAdmin
+
+PERSON = (None, {"fields": ("email", "full_name", "date_of_birth", "gender", "bio", "video", "verified", "active")})
+STAFF = ("Staff", {"fields": ("is_staff", "is_superuser", "groups", "user_permissions")})
+SYSTEM_FIELDS = ("id", "state", "password_state", "created_at", "updated_at", "deleted_at", "last_login")
+SYSTEM = ("Written by the system", {"fields": SYSTEM_FIELDS})
+OWN_RIGHTS = ("active", "is_staff", "is_superuser")
+
+
+@admin.register(User)
+class UserAdmin(PrivacyActions, _DjangoUserAdmin, FindmeModelAdmin[User]):  # type: ignore[misc]  # Django's get_form takes ``change`` by name
+    """Members are changed by whoever has the permission, staff by superusers only, and those who left by nobody."""
+
+    form = PersonForm
+    add_form = NewPersonForm
+    change_password_form = AdminPasswordChangeForm
+    add_fieldsets = (
+        (None, {"fields": ("email", "full_name", "date_of_birth", "gender", "bio", "verified", "active")}),
+        ("Password", {"fields": ("usable_password", "password1", "password2")}),
+    )
+    list_display = ("full_name", "email", "state", "verified", "is_staff", "created_at")
+    list_filter = (StateFilter, "verified", "gender", "is_staff")
+    sortable_by = ("email", "created_at")
+    search_fields = ("full_name", "email")
+    search_help_text = "Name, e-mail address or UUID"
+    ordering = ("-created_at",)
+    raw_id_fields = ("video",)
+    readonly_fields = SYSTEM_FIELDS
+    filter_horizontal = ("groups", "user_permissions")
+    related = (
+        Related("Videos", "videos.Video", ("user",)),
+        Related("Matches", "matching.Match", ("user", "matched_user")),
+        Related("Calls", "calls.VideoCall", ("caller", "callee")),
+        Related("Embedding", "vectorstore.ProfileEmbedding", ("user",)),
+    )
+
+    @labelled("State", LABELS)
+    def state(self, person: User) -> str:
+        return state_of(person)
+
+    @admin.display(description="Password")
+    def password_state(self, person: User) -> str:
+        """Never a part of the hash."""
+        try:
+            identify_hasher(person.password)
+        except ValueError:
+            return "None: this person cannot log in."
+        return "Set."
+
+    def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        if obj is not None and (obj.deleted_at is not None or obstacle(request.user, obj, removes=False)):
+            return False
+        return super().has_change_permission(request, obj)
+
+    def get_fieldsets(self, request: HttpRequest, obj: User | None = None) -> Any:
+        if obj is None:
+            return self.add_fieldsets
+        return (PERSON, STAFF, SYSTEM) if request.user.is_superuser else (PERSON, SYSTEM)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
+        own = OWN_RIGHTS if obj is not None and obj.pk == request.user.pk else ()
+        return (*super().get_readonly_fields(request, obj), *own)
+
+    def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        """A permission's name asks for its content type: all of them at once."""
+        if db_field.name == "user_permissions":
+            kwargs["queryset"] = Permission.objects.select_related("content_type")
+        return super().formfield_for_manytomany(db_field, request, **kwargs)
+
+    def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        if change and form.changed_data:
+            transaction.on_commit(partial(_tell_the_others, request, obj))
+
+    def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:  # noqa: A002  # Django's name
+        """In one transaction, so that the person's row is locked from the reading to the saving."""
+        with transaction.atomic():
+            return super().user_change_password(request, id, form_url)
+
+
+def _tell_the_others(request: HttpRequest, person: User) -> None:
+    """After the commit: what follows people elsewhere may be out of reach, and the change stands all the same."""
+    for _receiver, answer in people_changed.send_robust(sender=User, user_ids=[person.pk]):
+        if isinstance(answer, Exception):
+            reason = one_line(answer) if isinstance(answer, NotDone) else "It failed in a way that the server's log describes."
+            messages.warning(
+                request, f"Saved, but the search does not know it yet. {reason} To bring it up to date: manage.py sync_qdrant --once"
+            )

@@ -1,0 +1,205 @@
+"""What a form of the admin says when a person cannot be saved as asked for; also when only the database knows."""
+
+from __future__ import annotations
+
+import threading
+from datetime import date, timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.db import connection, transaction
+from django.urls import reverse
+
+from accounts.admin import UserAdmin
+from accounts.models import User
+from tests.factories import PASSWORD, UserFactory, VideoFactory
+from tests.staff import errors_of, person_form, signed_in, superuser
+
+ADD = reverse("admin:accounts_user_add")
+TAKEN = "Another person has this e-mail address."
+
+
+def page(person: User) -> str:
+    return reverse("admin:accounts_user_change", args=[person.pk])
+
+
+def new_person(**fields: Any) -> dict[str, Any]:
+    shown = {"email": "new@example.com", "full_name": "New Person", "date_of_birth": "1999-12-31", "gender": "female", "active": "on"}
+    return shown | {"usable_password": "true", "password1": PASSWORD, "password2": PASSWORD} | fields
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("email", ["taken@example.com", "TAKEN@example.com"])
+def test_change__address_of_another(email: str) -> None:
+    UserFactory.create(email="taken@example.com")
+    person = UserFactory.create()
+    response = signed_in(superuser()).post(page(person), person_form(person, email=email))
+    assert errors_of(response) == {"email": [TAKEN]}
+
+
+@pytest.mark.django_db
+def test_change__own_address_in_another_case() -> None:
+    person = UserFactory.create(email="mine@example.com")
+    assert signed_in(superuser()).post(page(person), person_form(person, email="Mine@example.com")).status_code == 302
+
+
+@pytest.mark.django_db
+def test_change__born_tomorrow() -> None:
+    person = UserFactory.create()
+    tomorrow = date.today() + timedelta(days=2)  # noqa: DTZ011  # two days ahead is ahead in every time zone
+    response = signed_in(superuser()).post(page(person), person_form(person, date_of_birth=tomorrow.isoformat()))
+    assert errors_of(response) == {"date_of_birth": ["A date of birth does not lie in the future."]}
+
+
+@pytest.mark.django_db
+def test_change__video_of_another() -> None:
+    person, video = UserFactory.create(), VideoFactory.create()
+    response = signed_in(superuser()).post(page(person), person_form(person, video=video.pk))
+    assert errors_of(response) == {"video": ["This video is another person's."]}
+
+
+@pytest.mark.django_db
+def test_change__own_video() -> None:
+    person = UserFactory.create()
+    video = VideoFactory.create(user=person)
+    assert signed_in(superuser()).post(page(person), person_form(person, video=video.pk)).status_code == 302
+    person.refresh_from_db()
+    assert person.video_id == video.pk
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("video", ["no-uuid", str(uuid4())])
+def test_change__no_such_video(video: str) -> None:
+    person = UserFactory.create()
+    assert list(errors_of(signed_in(superuser()).post(page(person), person_form(person, video=video)))) == ["video"]
+
+
+@pytest.mark.django_db
+def test_change__nobody_there() -> None:
+    response = signed_in(superuser()).post(reverse("admin:accounts_user_change", args=["no-uuid"]), {"email": "a@example.com"})
+    assert response.headers["Location"] == reverse("admin:index")
+
+
+def elsewhere(work: Any) -> None:
+    """Do WORK on another connection, and wait for it."""
+
+    def run() -> None:
+        try:
+            work()
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+
+
+def between_validation_and_saving(monkeypatch: pytest.MonkeyPatch, work: Any) -> None:
+    """WORK is done and committed by somebody else once, when the form has been found right."""
+    save, done = UserAdmin.save_model, threading.Event()
+
+    def save_model(self: UserAdmin, *args: Any) -> None:
+        if not done.is_set():
+            done.set()
+            elsewhere(work)
+        save(self, *args)
+
+    monkeypatch.setattr(UserAdmin, "save_model", save_model)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_add__address_is_taken_in_between(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = signed_in(superuser())
+    between_validation_and_saving(monkeypatch, lambda: UserFactory.create(email="NEW@example.com"))
+    response = client.post(ADD, new_person())
+    assert response.status_code == 200 and errors_of(response) == {"email": [TAKEN]}
+    assert User.objects.filter(email__iexact="new@example.com").count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_change__address_is_taken_in_between(monkeypatch: pytest.MonkeyPatch) -> None:
+    person, client = UserFactory.create(full_name="Before"), signed_in(superuser())
+    between_validation_and_saving(monkeypatch, lambda: UserFactory.create(email="new@example.com"))
+    response = client.post(page(person), person_form(person, email="new@example.com", full_name="After"))
+    assert errors_of(response) == {"email": [TAKEN]}
+    person.refresh_from_db()
+    assert person.full_name == "Before"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_change__address_is_taken_and_let_go_in_between(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the second look nobody has it any more; what the database said is said all the same."""
+    rival: list[User] = []
+    check = UserAdmin.get_form
+
+    def get_form(self: UserAdmin, request: Any, *args: Any, **kwargs: Any) -> Any:
+        if getattr(request, "refusal", None) is not None:
+            elsewhere(rival[0].delete)
+        return check(self, request, *args, **kwargs)
+
+    person, client = UserFactory.create(), signed_in(superuser())
+    between_validation_and_saving(monkeypatch, lambda: rival.append(UserFactory.create(email="new@example.com")))
+    monkeypatch.setattr(UserAdmin, "get_form", get_form)
+    response = client.post(page(person), person_form(person, email="new@example.com"))
+    assert errors_of(response) == {"email": [TAKEN]}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_change__video_goes_in_between(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A deferred constraint: without a look at it while there is a form, the commit would fail with a page of its own."""
+    person = UserFactory.create()
+    video, client = VideoFactory.create(user=person), signed_in(superuser())
+    between_validation_and_saving(monkeypatch, lambda: video.delete())
+    response = client.post(page(person), person_form(person, video=video.pk))
+    assert response.status_code == 200 and list(errors_of(response)) == ["video"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_change__waits_for_an_anonymisation_and_does_not_undo_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The row is locked before it is read, so that a form cannot write back what was cleared meanwhile."""
+    person, client = UserFactory.create(email="before@example.com"), signed_in(superuser())
+    locked, answered = threading.Event(), threading.Event()
+    responses: list[Any] = []
+
+    def post() -> None:
+        try:
+            locked.wait(20)
+            responses.append(client.post(page(person), person_form(person, full_name="Written back")))
+        finally:
+            answered.set()
+            connection.close()
+
+    thread = threading.Thread(target=post)
+    thread.start()
+    with transaction.atomic():
+        User.objects.filter(pk=person.pk).update(
+            email=f"deleted_{person.pk}@findme.ai", full_name="Deleted User", deleted_at="2026-01-01T00:00Z"
+        )
+        locked.set()
+        _wait_until_somebody_waits()
+        assert not answered.is_set()
+    thread.join(20)
+    person.refresh_from_db()
+    assert responses[0].status_code == 403 and person.full_name == "Deleted User"
+
+
+def _wait_until_somebody_waits() -> None:
+    for _ in range(2000):
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE NOT granted AND a.datname = current_database()"
+            )
+            if cursor.fetchone()[0]:
+                return
+            cursor.execute("SELECT pg_sleep(0.01)")
+    raise AssertionError("nobody waits for the lock")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_change__erased_in_between_is_not_brought_back() -> None:
+    person, client = UserFactory.create(), signed_in(superuser())
+    posted = person_form(person, full_name="A ghost")
+    User.objects.filter(pk=person.pk).delete()
+    assert client.post(page(person), posted).status_code == 302
+    assert not User.objects.filter(pk=person.pk).exists()

@@ -1,0 +1,58 @@
+"""Members of the staff for the tests of the admin, and what their browser would send."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth.models import Permission
+from django.contrib.messages import get_messages
+from django.test import Client
+
+from accounts.models import User
+from tests.factories import UserFactory
+
+
+def staff(*permissions: str, **fields: Any) -> User:
+    """A member of the staff with these permissions (``accounts.view_user``)."""
+    person = UserFactory.create(staff=True, **fields)
+    for name in permissions:
+        label, codename = name.split(".")
+        person.user_permissions.add(Permission.objects.get(content_type__app_label=label, codename=codename))
+    return person
+
+
+def superuser(**fields: Any) -> User:
+    return UserFactory.create(superuser=True, **fields)
+
+
+def signed_in(person: User) -> Client:
+    client = Client()
+    client.force_login(person)
+    return client
+
+
+def said(response: Any) -> list[str]:
+    """The messages that RESPONSE brings, or that the page it leads to will show."""
+    return [str(message) for message in get_messages(response.wsgi_request)]
+
+
+def errors_of(response: Any) -> dict[str, list[str]]:
+    """By field, what the form on the page says is wrong."""
+    return {field: [str(error) for error in errors] for field, errors in response.context["adminform"].form.errors.items()}
+
+
+def person_form(person: User, **changes: Any) -> dict[str, Any]:
+    """What a person's page posts for a superuser who changes CHANGES."""
+    shown = {
+        "email": person.email,
+        "full_name": person.full_name,
+        "date_of_birth": person.date_of_birth.isoformat(),
+        "gender": person.gender,
+        "bio": person.bio or "",
+        "video": person.video_id or "",
+        "verified": "on" if person.verified else "",
+        "active": "on" if person.active else "",
+        "is_staff": "on" if person.is_staff else "",
+        "is_superuser": "on" if person.is_superuser else "",
+    }
+    return {name: value for name, value in (shown | changes).items() if value != ""}
