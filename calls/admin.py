@@ -1,0 +1,48 @@
+"""The video calls in the admin."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.utils.safestring import SafeString
+
+from accounts.models import User
+from calls.models import VideoCall
+from findme.admin.labels import labelled
+from findme.admin.links import link_to
+from findme.admin.model_admin import FoundByUuid
+
+COLOURS = {"initiated": "info", "ringing": "info", "active": "info", "ended": "success", "missed": "warning", "rejected": "danger"}
+SYSTEM_FIELDS = ("id", "metadata", "created_at")
+
+
+@admin.register(VideoCall)
+class VideoCallAdmin(FoundByUuid[VideoCall]):
+    """Who called whom in which match is history; staff may set right how it went."""
+
+    list_display = ("id", "calling_person", "called_person", "shown_status", "started_at", "duration", "quality_rating", "created_at")
+    named = {"calling_person": "caller_id", "called_person": "callee_id"}
+    list_select_related = ("caller", "callee")
+    list_filter = ("status",)
+    sortable_by = ("created_at",)
+    search_help_text = "UUID of a call, its match or one of its people"
+    uuid_lookups = ("pk", "match", "caller", "callee")
+    raw_id_fields = ("match", "caller", "callee")
+    fixed_fields = ("match", "caller", "callee", "session_id")
+    readonly_fields = SYSTEM_FIELDS
+    fieldsets = (
+        (None, {"fields": ("match", "caller", "callee", "session_id")}),
+        ("How it went", {"fields": ("status", "started_at", "ended_at", "duration", "quality_rating", "recording_url")}),
+        ("Written by the system", {"fields": SYSTEM_FIELDS}),
+    )
+
+    @admin.display(description="Caller")
+    def calling_person(self, call: VideoCall) -> SafeString:
+        return link_to(User, call.caller_id, call.caller.full_name)
+
+    @admin.display(description="Callee")
+    def called_person(self, call: VideoCall) -> SafeString:
+        return link_to(User, call.callee_id, call.callee.full_name)
+
+    @labelled("Status", COLOURS)
+    def shown_status(self, call: VideoCall) -> tuple[str, str]:
+        return call.status, call.get_status_display()

@@ -1,0 +1,50 @@
+"""The matches in the admin."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.utils.safestring import SafeString
+
+from accounts.models import User
+from findme.admin.labels import labelled
+from findme.admin.links import Related, link_to
+from findme.admin.model_admin import FoundByUuid
+from matching.models import Match
+
+COLOURS = {"pending": "info", "accepted": "success", "rejected": "danger", "completed": "success", "expired": "warning"}
+SYSTEM_FIELDS = ("id", "created_at", "updated_at", "deleted_at")
+
+
+@admin.register(Match)
+class MatchAdmin(FoundByUuid[Match]):
+    """Who was matched with whom, when and how well is history; staff may set right what came of it."""
+
+    list_display = ("id", "person", "matched_person", "year", "week_number", "shown_status", "match_score", "created_at")
+    named = {"person": "user_id", "matched_person": "matched_user_id"}
+    list_select_related = ("user", "matched_user")
+    list_filter = ("status",)
+    sortable_by = ("match_score",)
+    ordering = ("-match_score",)  # the one order of the whole table that has an index
+    search_help_text = "UUID of a match or one of its people"
+    uuid_lookups = ("pk", "user", "matched_user")
+    raw_id_fields = ("user", "matched_user")
+    fixed_fields = ("user", "matched_user", "year", "week_number", "match_score")
+    readonly_fields = SYSTEM_FIELDS
+    fieldsets = (
+        (None, {"fields": ("user", "matched_user", "year", "week_number", "match_score")}),
+        ("What came of it", {"fields": ("status", "user_action", "matched_user_action", "expires_at")}),
+        ("Written by the system", {"fields": SYSTEM_FIELDS}),
+    )
+    related = (Related("Calls", "calls.VideoCall", ("match",)),)
+
+    @admin.display(description="Person")
+    def person(self, match: Match) -> SafeString:
+        return link_to(User, match.user_id, match.user.full_name)
+
+    @admin.display(description="Matched with")
+    def matched_person(self, match: Match) -> SafeString:
+        return link_to(User, match.matched_user_id, match.matched_user.full_name)
+
+    @labelled("Status", COLOURS)
+    def shown_status(self, match: Match) -> tuple[str, str]:
+        return match.status, match.get_status_display()

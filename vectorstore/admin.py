@@ -1,0 +1,56 @@
+"""The embeddings in the admin: to be looked at. They are written by ``upsert_embeddings``, and go with the privacy actions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.safestring import SafeString
+
+from accounts.models import User
+from findme.admin.links import link_to
+from findme.admin.model_admin import FoundByUuid
+from vectorstore.models import VECTOR_SIZE, ProfileEmbedding
+
+FIRST = 8
+"""How many numbers of a vector are shown: enough to tell two apart."""
+
+
+@admin.register(ProfileEmbedding)
+class ProfileEmbeddingAdmin(FoundByUuid[ProfileEmbedding]):
+    list_display = ("pk", "person", "model", "place", "shown_interests", "updated_at")
+    named = {"person": None}
+    list_select_related = ("user",)
+    list_display_links = ("pk",)
+    sortable_by = ()
+    ordering = ("pk",)
+    search_help_text = "UUID of a person"
+    fields = ("user", "model", "place", "shown_interests", "first_numbers", "created_at", "updated_at")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ProfileEmbedding]:
+        return super().get_queryset(request).defer("vector", "video_features")
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    @admin.display(description="Person")
+    def person(self, embedding: ProfileEmbedding) -> SafeString:
+        return link_to(User, embedding.pk, embedding.user.full_name)
+
+    @admin.display(description="Location")
+    def place(self, embedding: ProfileEmbedding) -> str | None:
+        """Latitude and longitude in degrees."""
+        return f"{embedding.location['lat']:.4f}, {embedding.location['lon']:.4f}" if embedding.location else None
+
+    @admin.display(description="Interests")
+    def shown_interests(self, embedding: ProfileEmbedding) -> str:
+        return ", ".join(embedding.interests)
+
+    @admin.display(description="Vector")
+    def first_numbers(self, embedding: ProfileEmbedding) -> str:
+        return f"{', '.join(f'{number:.4f}' for number in embedding.vector[:FIRST])} … ({VECTOR_SIZE} numbers)"

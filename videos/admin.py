@@ -1,0 +1,44 @@
+"""The videos in the admin."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.utils.safestring import SafeString
+
+from accounts.models import User
+from findme.admin.labels import labelled
+from findme.admin.links import link_to
+from findme.admin.model_admin import FoundByUuid
+from videos.models import Video
+
+COLOURS = {"uploading": "info", "processing": "info", "verifying": "info", "verified": "success", "rejected": "danger", "error": "danger"}
+SYSTEM_FIELDS = ("id", "metadata", "created_at", "updated_at", "deleted_at")
+
+
+@admin.register(Video)
+class VideoAdmin(FoundByUuid[Video]):
+    """Whose it is, its measures and its score come from the system; staff decide on the status, and say why."""
+
+    list_display = ("id", "person", "shown_status", "duration", "verification_score", "created_at")
+    named = {"person": "user_id"}
+    list_select_related = ("user",)
+    list_filter = ("status",)
+    sortable_by = ("created_at",)
+    search_help_text = "UUID of a video or its person"
+    uuid_lookups = ("pk", "user")
+    raw_id_fields = ("user",)
+    fixed_fields = ("user", "duration", "file_size", "verification_score")
+    readonly_fields = SYSTEM_FIELDS
+    fieldsets = (
+        (None, {"fields": ("user", "storage_url", "thumbnail_url", "duration", "file_size")}),
+        ("Verification", {"fields": ("status", "rejection_reason", "verification_score")}),
+        ("Written by the system", {"fields": SYSTEM_FIELDS}),
+    )
+
+    @admin.display(description="Person")
+    def person(self, video: Video) -> SafeString:
+        return link_to(User, video.user_id, video.user.full_name)
+
+    @labelled("Status", COLOURS)
+    def shown_status(self, video: Video) -> tuple[str, str]:
+        return video.status, video.get_status_display()
