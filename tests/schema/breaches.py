@@ -1,0 +1,210 @@
+"""Every rule of the five tables, with a row that breaks it and its permitted twin."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from math import inf, nan
+from typing import Any
+
+from psycopg.types.json import Jsonb
+
+from tests.schema.rows import ANN, BOB, CEM, CHECK, FOREIGN_KEY, MATCH, NOBODY, NOT_NULL, ONE_WAY, UNIQUE, VIDEO
+
+NINE, TEN = datetime(2026, 1, 5, 9, tzinfo=UTC), datetime(2026, 1, 5, 10, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Breach:
+    """A row of TABLE with the columns ``broken`` is refused by ``rule``; with ``permitted`` it is not. ``beside`` is in the table already."""
+
+    table: str
+    rule: str
+    sqlstate: str
+    broken: dict[str, Any]
+    permitted: dict[str, Any]
+    beside: dict[str, Any] | None = field(default=None)
+
+    @property
+    def by_update(self) -> bool:
+        """Whether an UPDATE can try it: the trigger writes ``updated_at``, whatever the UPDATE says."""
+        return "updated_at" not in self.broken
+
+    def __str__(self) -> str:
+        return f"{self.rule}-{'-'.join(f'{column}={str(value)[:20]}' for column, value in self.broken.items())}"
+
+
+def one_of(table: str, column: str, *values: str) -> list[Breach]:
+    """A CHECK that COLUMN is one of VALUES."""
+    rule = f"{table}_{column}_check"
+    wrong = ("", values[0].upper(), f"{values[0]} ")
+    return [Breach(table, rule, CHECK, {column: bad} | _times(bad), {column: good} | _times(good)) for bad in wrong for good in values]
+
+
+def _times(status: str) -> dict[str, Any]:
+    return {"started_at": NINE, "ended_at": TEN} if status == "ended" else {}
+
+
+def between(table: str, column: str, *, wrong: list[Any], right: list[Any]) -> list[Breach]:
+    rule = f"{table}_{column}_check"
+    return [Breach(table, rule, CHECK, {column: bad}, {column: right[n % len(right)]}) for n, bad in enumerate(wrong)]
+
+
+def not_null(table: str, **right: Any) -> list[Breach]:
+    return [Breach(table, f"{table}.{column}", NOT_NULL, {column: None}, {column: value}) for column, value in right.items()]
+
+
+def refers(table: str, column: str, other: Any) -> Breach:
+    return Breach(table, f"{table}_{column}_fkey", FOREIGN_KEY, {column: NOBODY}, {column: other})
+
+
+def weeks() -> list[Breach]:
+    """2020 and 2026 have 53 ISO weeks, 2024 and 2025 have 52; the rule never ends in another error, whatever the year."""
+    wrong = [(53, 2024), (53, 2025), (54, 2026), (0, 2026), (-1, 2026), (1, 0), (1, -1), (52, -2147483648), (1, 10000), (53, 2147483647)]
+    right = [(52, 2024), (52, 2025), (53, 2026), (53, 2020), (1, 2026), (1, 1), (52, 1), (52, 9999), (1, 9999), (52, 2000)]
+    return [
+        Breach(
+            "matches",
+            "matches_week_number_check",
+            CHECK,
+            {"week_number": bad[0], "year": bad[1]},
+            {"week_number": good[0], "year": good[1]},
+        )
+        for bad, good in zip(wrong, right, strict=True)
+    ]
+
+
+def with_number(number: float | None) -> list[float | None]:
+    return [0.5, number, *ONE_WAY[2:]]
+
+
+def embeddings() -> list[Breach]:
+    table, rule = "profile_embeddings", "profile_embeddings_vector_{}_check"
+    long, finite, zero = (rule.format(kind) for kind in ("length", "finite", "nonzero"))
+    features, interests = "profile_embeddings_video_features_check", "profile_embeddings_interests_check"
+    vector: dict[str, Any] = {"vector": ONE_WAY}
+    return [
+        Breach(table, long, CHECK, {"vector": ONE_WAY[:511]}, vector),
+        Breach(table, long, CHECK, {"vector": [*ONE_WAY, 0.5]}, vector),
+        *(Breach(table, finite, CHECK, {"vector": with_number(bad)}, {"vector": with_number(-0.0)}) for bad in (nan, inf, -inf, None)),
+        Breach(table, zero, CHECK, {"vector": [0.0] * 512}, {"vector": [0.0] * 511 + [1e-30]}),
+        Breach(table, zero, CHECK, {"vector": [-0.0] * 512}, {"vector": [-1.0] * 512}),
+        *(
+            Breach(table, features, CHECK, {"video_features": [0.5, bad]}, {"video_features": [0.5, 3e38]})
+            for bad in (nan, inf, -inf, None)
+        ),
+        Breach(table, features, CHECK, {"video_features": [[0.5], [0.5]]}, {"video_features": None}),
+        Breach(table, interests, CHECK, {"interests": ["books", None]}, {"interests": ["books", "NULL"]}),
+        Breach(table, interests, CHECK, {"interests": [["books"]]}, {"interests": []}),
+        *locations(),
+    ]
+
+
+def locations() -> list[Breach]:
+    rule = "profile_embeddings_location_check"
+    wrong: list[Any] = [
+        {"lat": 91, "lon": 0},
+        {"lat": -90.001, "lon": 0},
+        {"lat": 0, "lon": 180.001},
+        {"lat": 0, "lon": -181},
+        {"lat": "52", "lon": 13},
+        {"lat": None, "lon": 13},
+        {"lat": True, "lon": 13},
+        {"lat": 52},
+        {},
+        {"lat": 52, "lon": 13, "city": "Berlin"},
+        [52, 13],
+        "52,13",
+        None,
+    ]
+    right = [{"lat": 90, "lon": 180}, {"lat": -90, "lon": -180}, {"lat": 0, "lon": 0}, {"lon": 13.405, "lat": 52.52}]
+    return [
+        Breach("profile_embeddings", rule, CHECK, {"location": Jsonb(bad)}, {"location": Jsonb(right[n % 4])})
+        for n, bad in enumerate(wrong)
+    ]
+
+
+USERS = [
+    *not_null("users", id=NOBODY, email="new@example.com", password_hash="", full_name="", date_of_birth="1990-01-01", gender="male"),
+    *not_null("users", verified=True, active=False, created_at=NINE, updated_at=NINE, is_staff=False, is_superuser=False),
+    Breach("users", "users_pkey", UNIQUE, {"id": ANN}, {"id": NOBODY}),
+    Breach("users", "users_email_key", UNIQUE, {"email": "ann@example.com"}, {"email": "anna@example.com"}),
+    Breach("users", "idx_users_email_lower", UNIQUE, {"email": "Ann@Example.COM"}, {"email": "Anna@Example.COM"}),
+    *one_of("users", "gender", "male", "female", "other"),
+    refers("users", "video_id", VIDEO),
+]
+VIDEOS = [
+    *not_null("videos", id=NOBODY, user_id=BOB, storage_url="", duration=1, file_size=0, status="error"),
+    *not_null("videos", metadata=Jsonb([]), created_at=NINE, updated_at=NINE),
+    Breach("videos", "videos_pkey", UNIQUE, {"id": VIDEO}, {"id": NOBODY}),
+    *between("videos", "duration", wrong=[0, -1, 121, 2147483647], right=[1, 120]),
+    *one_of("videos", "status", "uploading", "processing", "verifying", "verified", "rejected", "error"),
+    *between("videos", "verification_score", wrong=[-0.001, 1.001, nan, inf, -inf], right=[0.0, 1.0, None, 0.5]),
+    refers("videos", "user_id", BOB),
+]
+MATCHES = [
+    *not_null("matches", id=NOBODY, user_id=BOB, matched_user_id=BOB, week_number=1, year=2026, match_score=0.0, expires_at=NINE),
+    *not_null("matches", status="expired", created_at=NINE, updated_at=NINE),
+    Breach("matches", "matches_pkey", UNIQUE, {"id": MATCH}, {"id": NOBODY}),
+    Breach("matches", "matches_check", CHECK, {"user_id": CEM, "matched_user_id": CEM}, {"user_id": BOB, "matched_user_id": CEM}),
+    *one_of("matches", "status", "pending", "accepted", "rejected", "completed", "expired"),
+    *between("matches", "match_score", wrong=[-0.001, 1.001, nan, inf, -inf], right=[0.0, 1.0, 0.5]),
+    *one_of("matches", "user_action", "accepted", "rejected"),
+    *one_of("matches", "matched_user_action", "accepted", "rejected"),
+    *weeks(),
+    refers("matches", "user_id", BOB),
+    refers("matches", "matched_user_id", BOB),
+    Breach(
+        "matches",
+        "matches_user_id_matched_user_id_week_number_year_key",
+        UNIQUE,
+        {"user_id": ANN, "matched_user_id": BOB, "week_number": 1, "year": 1999},
+        {"user_id": ANN, "matched_user_id": BOB, "week_number": 2, "year": 1999},
+    ),
+    Breach(
+        "matches",
+        "matches_pair_week_number_year_key",
+        UNIQUE,
+        {"user_id": BOB, "matched_user_id": ANN, "week_number": 1, "year": 1999},
+        {"user_id": BOB, "matched_user_id": ANN, "week_number": 1, "year": 2000},
+    ),
+]
+CALLS = [
+    *not_null("video_calls", id=NOBODY, match_id=MATCH, caller_id=ANN, callee_id=BOB, session_id="", status="missed"),
+    *not_null("video_calls", metadata=Jsonb({}), created_at=NINE),
+    Breach("video_calls", "video_calls_pkey", UNIQUE, {"id": NOBODY}, {"id": ANN}, beside={"id": NOBODY}),
+    Breach("video_calls", "video_calls_session_id_key", UNIQUE, {"session_id": "a"}, {"session_id": "A"}, beside={"session_id": "a"}),
+    *one_of("video_calls", "status", "initiated", "ringing", "active", "ended", "missed", "rejected"),
+    *between("video_calls", "quality_rating", wrong=[0, 6, -1], right=[1, 5, None]),
+    *between("video_calls", "duration", wrong=[-1, -2147483648], right=[0, 1, None]),
+    Breach(
+        "video_calls", "video_calls_ended_at_check", CHECK, {"started_at": NINE, "ended_at": NINE}, {"started_at": NINE, "ended_at": TEN}
+    ),
+    Breach(
+        "video_calls", "video_calls_ended_at_check", CHECK, {"started_at": TEN, "ended_at": NINE}, {"started_at": None, "ended_at": NINE}
+    ),
+    Breach("video_calls", "video_calls_ended_times_check", CHECK, {"status": "ended"}, {"status": "ended"} | _times("ended")),
+    Breach(
+        "video_calls",
+        "video_calls_ended_times_check",
+        CHECK,
+        {"status": "ended", "started_at": NINE},
+        {"status": "active", "started_at": NINE},
+    ),
+    Breach(
+        "video_calls", "video_calls_ended_times_check", CHECK, {"status": "ended", "ended_at": TEN}, {"status": "missed", "ended_at": TEN}
+    ),
+    refers("video_calls", "match_id", MATCH),
+    refers("video_calls", "caller_id", ANN),
+    refers("video_calls", "callee_id", BOB),
+    Breach("video_calls", "video_calls_people_of_match_fkey", FOREIGN_KEY, {"callee_id": CEM}, {"callee_id": BOB}),
+    Breach("video_calls", "video_calls_people_of_match_fkey", FOREIGN_KEY, {"caller_id": CEM}, {"caller_id": BOB, "callee_id": ANN}),
+    Breach("video_calls", "video_calls_people_of_match_fkey", FOREIGN_KEY, {"callee_id": ANN}, {"caller_id": ANN}),
+]
+EMBEDDINGS = [
+    *not_null("profile_embeddings", user_id=BOB, vector=ONE_WAY, interests=["x"], model="", created_at=NINE, updated_at=NINE),
+    Breach("profile_embeddings", "profile_embeddings_pkey", UNIQUE, {"user_id": ANN}, {"user_id": BOB}, beside={"user_id": ANN}),
+    refers("profile_embeddings", "user_id", BOB),
+    *embeddings(),
+]
+BREACHES = [*USERS, *VIDEOS, *MATCHES, *CALLS, *EMBEDDINGS]
