@@ -11,7 +11,7 @@ from pathlib import Path
 
 from findme.console.errors import NotDone
 from findme.embedded.account import Account, root_name
-from findme.embedded.place import Files, Place
+from findme.embedded.place import Files, Place, write
 from findme.embedded.programs import Programs, copied
 
 ROLE = DATABASE = "findme"
@@ -46,17 +46,8 @@ def write_access_rules(files: Files, account: Account) -> None:
     two be the role, and nobody else. The files lie beside the data folder and not in it: as root this writes where the account cannot have
     put a link.
     """
-    _write(files.hba, f"local all all peer map={ROLE}\nlocal replication all peer map={ROLE}\n")
-    _write(files.ident, "".join(f'{ROLE} "{name}" {ROLE}\n' for name in sorted({account.name, root_name()})))
-
-
-def _write(path: Path, text: str) -> None:
-    """Replace a file in one step; a server that is about to read it finds the old or the new one."""
-    aside = path.with_name(f"{path.name}.new")
-    aside.unlink(missing_ok=True)
-    aside.write_text(text)
-    aside.chmod(0o644)  # the account reads it, and there is no secret in it
-    aside.rename(path)
+    write(files.hba, f"local all all peer map={ROLE}\nlocal replication all peer map={ROLE}\n")
+    write(files.ident, "".join(f'{ROLE} "{name}" {ROLE}\n' for name in sorted({account.name, root_name()})))
 
 
 def _initdb(place: Place, data: Path, lock: int, *, durable: bool) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 import stat
 import subprocess
 from dataclasses import dataclass
@@ -60,6 +61,16 @@ class Files:
         return self.folder / "pg_ident.conf"
 
 
+def write(path: Path, text: str) -> None:
+    """Replace one of these files in one step; everyone may read it. Whoever reads it finds the old or the new one, and a link that somebody
+    has put there is replaced, and not followed."""
+    aside = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "w") as file:
+        file.write(text)
+        os.fchmod(file.fileno(), 0o644)
+    aside.replace(path)
+
+
 @dataclass(frozen=True)
 class Place:
     files: Files
@@ -76,7 +87,7 @@ def place_for(folder: Path) -> Place:
         folder.mkdir(parents=True, exist_ok=True)
         return Place(here, account, programs)
     if _reaches(account, folder, programs):
-        _make_open_folders(folder)
+        _make_open(folder, parents=True, exist_ok=True)
         return Place(here, account, programs)
     return _place_elsewhere(folder, programs)
 
@@ -97,8 +108,7 @@ def _place_elsewhere(folder: Path, programs: Programs) -> Place:
     home = elsewhere()
     _make_roots_own(home)
     files = _files_elsewhere(folder)
-    files.folder.mkdir(exist_ok=True)
-    files.folder.chmod(0o755)
+    _make_open(files.folder, exist_ok=True)
     with locked(home / "lock"):
         return Place(files, account_for(files.data), copied(programs, home))
 
@@ -110,15 +120,13 @@ def _files_elsewhere(folder: Path) -> Files:
 def _make_roots_own(home: Path) -> None:
     """Make HOME, 0755. In a folder that everyone may write in, somebody else may have been here first: then nothing is put there."""
     try:
-        home.mkdir()
+        _make_open(home)
     except FileExistsError:
         if not _is_roots_own(home):
             raise NotDone(
                 f"{home} is where the embedded PostgreSQL would be, and it is not a folder that only root can write:"
                 " remove it, or give the address of a server in DATABASE_URL."
             ) from None
-    else:
-        home.chmod(0o755)
 
 
 def _is_roots_own(home: Path) -> bool:
@@ -130,11 +138,14 @@ def _is_roots_own(home: Path) -> bool:
     return stat.S_ISDIR(found.st_mode) and found.st_uid == 0 and not stat.S_IMODE(found.st_mode) & 0o022
 
 
-def _make_open_folders(folder: Path) -> None:
-    """Make FOLDER and those above it that are missing so that the account can pass; one that is there stays as it is."""
-    for missing in reversed([path for path in (folder, *folder.parents) if not path.exists()]):
-        missing.mkdir(exist_ok=True)
-        missing.chmod(0o755)
+def _make_open(folder: Path, **options: bool) -> None:
+    """Make FOLDER 0755 from its first moment, whatever the umask: another command may be looking whether the account can pass. One that is
+    there stays as it is."""
+    before = os.umask(0o022)
+    try:
+        folder.mkdir(**options)
+    finally:
+        os.umask(before)
 
 
 def _reaches(account: Account, folder: Path, programs: Programs) -> bool:

@@ -1,8 +1,4 @@
-"""The server's process: found, started, ended, and what a crash left of it cleared away.
-
-A server carries its data folder's identity as ``cluster_name``, on its command line and in the titles of its children. So a process is only
-ever taken for ours, or ended, when it says so and belongs to the owner of the data: never by a number in a file alone.
-"""
+"""The server's process: found, started, ended, and what a crash left of it cleared away."""
 
 from __future__ import annotations
 
@@ -12,17 +8,16 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from findme.console.errors import NotDone
-from findme.embedded.place import Files, Place
+from findme.embedded.place import Files, Place, write
+from findme.embedded.processes import identity, is_ours, may_be_postgres, orphans, send, wait_for
 
 PORT = 5432
 """No port of the machine: a part of the socket's name."""
 START_SECONDS, FAST_SECONDS, IMMEDIATE_SECONDS, ORPHAN_SECONDS = 120.0, 30.0, 10.0, 1.0
-PROC = Path("/proc")
 NOT_DURABLE = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
 
 
@@ -52,7 +47,7 @@ class Postmaster:
 def find(data: Path) -> Postmaster | None:
     """The server that runs over DATA, ready or not; None where none does."""
     found = _read_pid_file(data)
-    return found if found is not None and _is_ours(found.pid, data) else None
+    return found if found is not None and is_ours(found.pid, data) else None
 
 
 def start(place: Place, *, durable: bool) -> Postmaster:
@@ -88,8 +83,8 @@ def end(files: Files) -> bool:
     found = find(data)
     if found is not None:
         for sent, seconds in ((signal.SIGINT, FAST_SECONDS), (signal.SIGQUIT, IMMEDIATE_SECONDS), (signal.SIGKILL, IMMEDIATE_SECONDS)):
-            _send(found.pid, sent)
-            if _wait_for(lambda: not _is_ours(found.pid, data), seconds):
+            send(found.pid, sent)
+            if wait_for(lambda: not is_ours(found.pid, data), seconds):
                 break
     clear_what_is_left(files)
     return found is not None
@@ -103,12 +98,12 @@ def clear_what_is_left(files: Files) -> None:
     if not files.data.exists() or find(files.data) is not None:
         return
     for sent, seconds in ((signal.SIGQUIT, ORPHAN_SECONDS), (signal.SIGKILL, IMMEDIATE_SECONDS)):
-        for pid in _orphans(files.data):
-            _send(pid, sent)
-        if _wait_for(lambda: not _orphans(files.data), seconds):
+        for pid in orphans(files.data):
+            send(pid, sent)
+        if wait_for(lambda: not orphans(files.data), seconds):
             break
     left = _read_pid_file(files.data)
-    if left is None or not _may_be_postgres(left.pid):
+    if left is None or not may_be_postgres(left.pid):
         (files.data / "postmaster.pid").unlink(missing_ok=True)
         _remove_socket_folder(files)
 
@@ -120,7 +115,7 @@ def _launch(place: Place, socket_folder: Path, *, durable: bool) -> int:
     neither the command's output nor the lock.
     """
     settings = [
-        f"cluster_name={_identity(place.files.data)}",
+        f"cluster_name={identity(place.files.data)}",
         "listen_addresses=",
         f"unix_socket_directories={socket_folder}",
         "unix_socket_permissions=0700",
@@ -154,7 +149,7 @@ def _make_socket_folder(place: Place) -> Path:
     base = next(path for path in (Path("/tmp"), Path("/var/tmp")) if os.access(path, os.W_OK | os.X_OK))  # noqa: S108  # mkdtemp makes it, 0700
     folder = Path(tempfile.mkdtemp(prefix="findme-", dir=base))
     place.account.give(folder)
-    place.files.socket.write_text(str(folder))
+    write(place.files.socket, str(folder))
     return folder
 
 
@@ -172,7 +167,7 @@ def _remove_socket_folder(files: Files) -> None:
 def _wait_until_ready(place: Place, pid: int) -> Postmaster | None:
     """The server PID when it takes connections, None when it ended instead."""
     deadline = time.monotonic() + START_SECONDS
-    while _is_ours(pid, place.files.data):
+    while is_ours(pid, place.files.data):
         found = _read_pid_file(place.files.data)
         if found is not None and found.pid == pid and found.is_ready:
             return found
@@ -195,71 +190,3 @@ def _read_pid_file(data: Path) -> Postmaster | None:
         return Postmaster(int(lines[0]), Path(lines[4]), lines[7].strip() if len(lines) > 7 else "starting")
     except (FileNotFoundError, IndexError, ValueError):
         return None
-
-
-def _identity(data: Path) -> str:
-    """The data folder, by what stays when it is renamed and differs when it is copied."""
-    found = data.stat()
-    return f"findme-{found.st_dev:x}-{found.st_ino:x}"
-
-
-def _is_ours(pid: int, data: Path) -> bool:
-    """Whether PID is the server that was started over DATA."""
-    if not PROC.joinpath("self").exists():
-        return _exists(pid)
-    return f"cluster_name={_identity(data)}" in _command_line(pid) and _owner(pid) == data.stat().st_uid
-
-
-def _may_be_postgres(pid: int) -> bool:
-    """Whether PID may be a server over these data that was started by hand: PostgreSQL itself then says what is wrong."""
-    if not PROC.joinpath("self").exists():
-        return _exists(pid)
-    words = _command_line(pid) or [""]
-    another_of_ours = any(word.startswith(("cluster_name=findme-", "postgres: findme-")) for word in words)
-    return not another_of_ours and Path(words[0]).name.partition(":")[0] == "postgres"
-
-
-def _orphans(data: Path) -> list[int]:
-    """The processes of a server over DATA: its children's titles begin with its ``cluster_name``."""
-    title, owner = f"postgres: {_identity(data)}: ", data.stat().st_uid
-    pids = [int(entry.name) for entry in PROC.glob("[0-9]*")] if PROC.joinpath("self").exists() else []
-    return [pid for pid in pids if _command_line(pid)[:1] and _command_line(pid)[0].startswith(title) and _owner(pid) == owner]
-
-
-def _command_line(pid: int) -> list[str]:
-    """Its words; none for a process that is gone or a zombie."""
-    try:
-        return os.fsdecode((PROC / str(pid) / "cmdline").read_bytes()).split("\0")
-    except (FileNotFoundError, ProcessLookupError, PermissionError):
-        return []
-
-
-def _owner(pid: int) -> int | None:
-    try:
-        return (PROC / str(pid)).stat().st_uid
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-
-
-def _exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def _send(pid: int, sent: signal.Signals) -> None:
-    try:
-        os.kill(pid, sent)
-    except ProcessLookupError:
-        return
-
-
-def _wait_for(condition: Callable[[], bool], seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while not (met := condition()) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return met

@@ -10,7 +10,7 @@ from findme.embedded import postmaster
 from findme.embedded.account import account_for
 from findme.embedded.cluster import DATABASE, ROLE, make_cluster, write_access_rules
 from findme.embedded.lock import locked
-from findme.embedded.place import Files, Place, elsewhere, place_for, possible_files
+from findme.embedded.place import Files, Place, elsewhere, place_for, possible_files, write
 from findme.embedded.postmaster import PORT, Postmaster
 
 
@@ -83,7 +83,7 @@ def _start(place: Place, *, durable: bool) -> Running:
             return _running(place.files, found, place.account.name, started=False)
         make_cluster(place, lock, durable=durable)
         write_access_rules(place.files, place.account)
-        place.files.version.write_text(place.programs.version)
+        write(place.files.version, place.programs.version)
         return _running(place.files, postmaster.start(place, durable=durable), place.account.name, started=True)
 
 

@@ -72,7 +72,9 @@ def test_ensure_running__leaves_every_folder_above_as_it_was(user: str, open_fol
 
 
 def test_ensure_running__ten_commands_at_once_start_it_once(user: str, open_folder: Path, stage: Stage) -> None:
-    answers = [said(process) for process in [stage.start_ensuring(open_folder / "pg", user, wanted="started") for _ in range(10)]]
+    answers = [
+        said(process) for process in [stage.start_ensuring(open_folder / "pg", user, wanted="started", umask=0o077) for _ in range(10)]
+    ]
     assert sorted(answers) == ["False"] * 9 + ["True"]
 
 
