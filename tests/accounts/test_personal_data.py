@@ -25,7 +25,7 @@ WITH_THE_TIME = {"deleted_at", "updated_at"}
 
 
 def row(person: User) -> dict[str, object]:
-    return User.objects.filter(pk=person.pk).values().get()
+    return dict(User.objects.filter(pk=person.pk).values().get())
 
 
 def test_export__every_column_but_the_password() -> None:

@@ -41,7 +41,7 @@ def full_life(**fields: Any) -> User:
             callee=match.matched_user,
             recording_url="https://calls.example/quux.webm",
             session_id=f"quux-{match.pk}",
-            metadata={"names": [FULL_NAME]},
+            metadata={"names": [FULL_NAME], "invited": EMAIL.lower()},
         )
     ProfileEmbeddingFactory.create(user=person, interests=["theremin"])
     person.refresh_from_db()
@@ -62,9 +62,15 @@ def working_life(person: User) -> None:
 
 
 def log_change(*, by: User, about: User) -> None:
+    """As the admin logs a change."""
     kind = ContentType.objects.get_for_model(User)
     LogEntry.objects.create(
-        user=by, content_type=kind, object_id=str(about.pk), object_repr=str(about), action_flag=CHANGE, change_message="Changed Bio."
+        user=by,
+        content_type=kind,
+        object_id=str(about.pk),
+        object_repr=str(about),
+        action_flag=CHANGE,
+        change_message='[{"changed": {"fields": ["Full name", "Bio"]}}]',
     )
 
 

