@@ -74,13 +74,14 @@ def _pages(client: QdrantClient, query: SearchQuery, direction: list[float]) -> 
     where there seem to be no more, it is asked again without the graph, which need not reach everyone.
     """
     conditions = filter_of(query)
-    limit, exact = min(query.limit + SPARE, FIRST_PAGE_AT_MOST), is_embedded()
+    limit = min(query.limit + SPARE, FIRST_PAGE_AT_MOST)
+    exact = is_embedded()  # always, and it warns of one who asks for it
     while True:
         candidates = client.query_points(
             collection_name(),
             query=direction,
             query_filter=conditions,
-            search_params=models.SearchParams(exact=exact),
+            search_params=None if is_embedded() else models.SearchParams(exact=exact),
             limit=limit,
             with_payload=False,
         ).points
