@@ -1,4 +1,4 @@
-"""What PostgreSQL's catalogs say about the tables of one schema, as text that can be compared with another schema's."""
+"""What PostgreSQL's catalogs say about one schema, as text that can be compared with another schema's."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COLUMNS = """
 # PostgreSQL 18 keeps NOT NULL as a constraint too ('n'); the columns above have it in every version.
 CONSTRAINTS = """
     SELECT CASE contype WHEN 'c' THEN 'check' WHEN 'f' THEN 'foreign key' WHEN 'p' THEN 'primary key' WHEN 'u' THEN 'unique' ELSE contype::text END
-           || ' ' || conrelid::regclass || '.' || conname, pg_get_constraintdef(oid)
+           || ' ' || conrelid::regclass || '.' || conname, regexp_replace(pg_get_constraintdef(oid), '\\s+', ' ', 'g')
     FROM pg_constraint WHERE connamespace = %(schema)s::regnamespace AND conrelid <> 0 AND contype NOT IN ('n', 't')
 """
 INDEXES = """
@@ -35,7 +35,12 @@ FUNCTIONS = """
     FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
     WHERE p.pronamespace = %(schema)s::regnamespace AND NOT EXISTS (SELECT FROM pg_depend WHERE objid = p.oid AND deptype = 'e')
 """
-KINDS = (COLUMNS, CONSTRAINTS, INDEXES, TRIGGERS, FUNCTIONS)
+RELATIONS = """
+    SELECT 'relation ' || relname, CASE relkind WHEN 'r' THEN 'table' WHEN 'v' THEN 'view' WHEN 'S' THEN 'sequence' ELSE relkind::text END
+    FROM pg_class WHERE relnamespace = %(schema)s::regnamespace AND relkind NOT IN ('i', 't')
+        AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = pg_class.oid AND deptype IN ('a', 'i') AND relkind = 'S')
+"""
+KINDS = (RELATIONS, COLUMNS, CONSTRAINTS, INDEXES, TRIGGERS, FUNCTIONS)
 
 
 def catalog(schema: str) -> dict[str, str]:

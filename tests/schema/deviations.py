@@ -1,0 +1,118 @@
+"""Where the migrated schema differs from the guide's, on purpose. Each name stands in docs/migrations.md with its reason."""
+
+from __future__ import annotations
+
+NOTHING = None
+
+NOW = ("timestamp with time zone default now()", "timestamp with time zone not null default CURRENT_TIMESTAMP")
+KEY = ("uuid not null default uuid_generate_v4()", "uuid not null default gen_random_uuid()")
+REQUIRED = ("uuid", "uuid not null")
+METADATA = ("jsonb default '{}'::jsonb", "jsonb not null default '{}'::jsonb")
+
+
+def deferred(column: str, table: str) -> tuple[str, str]:
+    definition = f"FOREIGN KEY ({column}) REFERENCES {table}(id) ON DELETE CASCADE"
+    return definition, f"{definition} DEFERRABLE INITIALLY DEFERRED"
+
+
+def zero_to_one(column: str) -> tuple[str, str]:
+    definition = "CHECK ((({column} >= ({zero})::double precision) AND ({column} <= ({one})::double precision)))"
+    return definition.format(column=column, zero="0", one="1"), definition.format(column=column, zero="0.0", one="1.0")
+
+
+def one_of(column: str, *values: str) -> tuple[None, str]:
+    listed = ", ".join(f"'{value}'::character varying" for value in values)
+    return NOTHING, f"CHECK ((({column})::text = ANY ((ARRAY[{listed}])::text[])))"
+
+
+DEVIATIONS: dict[str, tuple[str | None, str | None]] = {
+    # A key by a function of PostgreSQL's own.
+    "function uuid_generate_v4()": ("uuid sql SELECT gen_random_uuid()", NOTHING),
+    "column users.id": KEY,
+    "column videos.id": KEY,
+    "column matches.id": KEY,
+    "column video_calls.id": KEY,
+    # NOT NULL where the guide has a default and forgets it, or where a row without it belongs to nobody.
+    "column users.verified": ("boolean default false", "boolean not null default false"),
+    "column users.active": ("boolean default true", "boolean not null default true"),
+    "column users.created_at": NOW,
+    "column users.updated_at": NOW,
+    "column videos.user_id": REQUIRED,
+    "column videos.metadata": METADATA,
+    "column videos.created_at": NOW,
+    "column videos.updated_at": NOW,
+    "column matches.user_id": REQUIRED,
+    "column matches.matched_user_id": REQUIRED,
+    "column matches.created_at": NOW,
+    "column matches.updated_at": NOW,
+    "column video_calls.match_id": REQUIRED,
+    "column video_calls.caller_id": REQUIRED,
+    "column video_calls.callee_id": REQUIRED,
+    "column video_calls.metadata": METADATA,
+    "column video_calls.created_at": NOW,
+    # What Django's accounts need.
+    "column users.last_login": (NOTHING, "timestamp with time zone"),
+    "column users.is_staff": (NOTHING, "boolean not null default false"),
+    "column users.is_superuser": (NOTHING, "boolean not null default false"),
+    # Foreign keys are checked at the end of the transaction, and the profile's video is one.
+    "foreign key videos.videos_user_id_fkey": deferred("user_id", "users"),
+    "foreign key matches.matches_user_id_fkey": deferred("user_id", "users"),
+    "foreign key matches.matches_matched_user_id_fkey": deferred("matched_user_id", "users"),
+    "foreign key video_calls.video_calls_match_id_fkey": deferred("match_id", "matches"),
+    "foreign key video_calls.video_calls_caller_id_fkey": deferred("caller_id", "users"),
+    "foreign key video_calls.video_calls_callee_id_fkey": deferred("callee_id", "users"),
+    "foreign key users.users_video_id_fkey": (
+        NOTHING,
+        "FOREIGN KEY (video_id) REFERENCES videos(id) ON DELETE SET NULL DEFERRABLE INITIALLY DEFERRED",
+    ),
+    # Every cascade has an index.
+    "index users.idx_users_video_id": (NOTHING, "USING btree (video_id)"),
+    "index videos.idx_videos_user_id_cascade": (NOTHING, "USING btree (user_id)"),
+    "index matches.idx_matches_matched_user_id": (NOTHING, "USING btree (matched_user_id)"),
+    "index video_calls.idx_video_calls_callee_id": (NOTHING, "USING btree (callee_id)"),
+    # One address in two cases is one address; the admin searches by parts of a name or an address.
+    "index users.idx_users_email_lower": (NOTHING, "UNIQUE USING btree (lower((email)::text))"),
+    "index users.idx_users_name_email_trgm": (
+        NOTHING,
+        "USING gin (upper((full_name)::text) gin_trgm_ops, upper((email)::text) gin_trgm_ops)",
+    ),
+    # Two people are matched once in a week, whichever of them comes first, and in a week that exists.
+    "column matches.lower_user_id": (NOTHING, "uuid generated LEAST(user_id, matched_user_id)"),
+    "column matches.higher_user_id": (NOTHING, "uuid generated GREATEST(user_id, matched_user_id)"),
+    "unique matches.matches_pair_week_number_year_key": (NOTHING, "UNIQUE (lower_user_id, higher_user_id, week_number, year)"),
+    "check matches.matches_week_number_check": (
+        NOTHING,
+        (
+            "CHECK (((week_number >= 1) AND (week_number <= CASE WHEN ((year >= 1) AND (year <= 9999))"
+            " THEN (EXTRACT(week FROM make_date(year, 12, 28)))::integer ELSE NULL::integer END) AND (year >= 1) AND (year <= 9999)))"
+        ),
+    ),
+    "check matches.matches_user_action_check": one_of("user_action", "accepted", "rejected"),
+    "check matches.matches_matched_user_action_check": one_of("matched_user_action", "accepted", "rejected"),
+    # A call's two people are those of its match, and its times make sense.
+    "unique matches.matches_id_pair_key": (NOTHING, "UNIQUE (id, lower_user_id, higher_user_id)"),
+    "column video_calls.lower_user_id": (NOTHING, "uuid generated LEAST(caller_id, callee_id)"),
+    "column video_calls.higher_user_id": (NOTHING, "uuid generated GREATEST(caller_id, callee_id)"),
+    "foreign key video_calls.video_calls_people_of_match_fkey": (
+        NOTHING,
+        (
+            "FOREIGN KEY (match_id, lower_user_id, higher_user_id) REFERENCES matches(id, lower_user_id, higher_user_id)"
+            " ON DELETE CASCADE DEFERRABLE INITIALLY DEFERRED"
+        ),
+    ),
+    "check video_calls.video_calls_duration_check": (NOTHING, "CHECK ((duration >= 0))"),
+    "check video_calls.video_calls_ended_at_check": (NOTHING, "CHECK ((ended_at > started_at))"),
+    "check video_calls.video_calls_ended_times_check": (
+        NOTHING,
+        "CHECK (((NOT ((status)::text = 'ended'::text)) OR ((ended_at IS NOT NULL) AND (started_at IS NOT NULL))))",
+    ),
+    # Written otherwise by Django, and the same to PostgreSQL.
+    "check matches.matches_check": ("CHECK ((user_id <> matched_user_id))", "CHECK ((NOT (user_id = matched_user_id)))"),
+    "check matches.matches_match_score_check": zero_to_one("match_score"),
+    "check videos.videos_verification_score_check": zero_to_one("verification_score"),
+    "index users.idx_users_active": (
+        "USING btree (active) WHERE ((active = true) AND (deleted_at IS NULL))",
+        "USING btree (active) WHERE (active AND (deleted_at IS NULL))",
+    ),
+}
+"""By name: the guide's definition and ours; NOTHING where there is none."""

@@ -1,0 +1,69 @@
+"""The migrated schema is the guide's own, catalog by catalog, but for the deviations that are listed."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from django.apps import apps
+from django.conf import settings
+
+from tests.schema.catalog import catalog
+from tests.schema.deviations import DEVIATIONS
+from tests.schema.rows import ask
+
+GUIDE = (Path(__file__).parent / "guide.sql").read_text()
+TABLES = ("users", "videos", "matches", "video_calls")
+OF_A_GUIDE_TABLE = re.compile(rf"\S.* ({'|'.join(TABLES)})(\..*)?|function .*")
+
+
+@pytest.fixture
+def guide(db: None) -> dict[str, str]:
+    """The catalog of the guide's own statements, in a schema of their own. The extension uuid-ossp is not everywhere: its function stands in."""
+    ask("CREATE SCHEMA guide")
+    ask("SET LOCAL search_path = guide, public")
+    ask("CREATE FUNCTION uuid_generate_v4() RETURNS uuid LANGUAGE sql AS 'SELECT gen_random_uuid()'")
+    ask(GUIDE.replace('CREATE EXTENSION IF NOT EXISTS "uuid-ossp";', ""))
+    return catalog("guide")
+
+
+@pytest.fixture
+def ours(db: None) -> dict[str, str]:
+    """The part of our catalog that the guide could say something about."""
+    return {name: definition for name, definition in catalog("public").items() if OF_A_GUIDE_TABLE.fullmatch(name)}
+
+
+def test_guide_sql__is_all_there(guide: dict[str, str]) -> None:
+    kinds = [name.partition(" ")[0] for name in guide]
+    assert {kind: kinds.count(kind) for kind in sorted(set(kinds))} == {
+        "check": 9,
+        "column": 52,
+        "foreign": 6,
+        "function": 2,
+        "index": 18,
+        "primary": 4,
+        "relation": 4,
+        "trigger": 3,
+        "unique": 3,
+    }
+
+
+def test_schema__differs_from_the_guide_only_where_it_is_listed(guide: dict[str, str], ours: dict[str, str]) -> None:
+    found = {name: (guide.get(name), ours.get(name)) for name in guide.keys() | ours.keys() if guide.get(name) != ours.get(name)}
+    assert found == DEVIATIONS
+
+
+def test_deviations__each_has_its_reason_in_the_documentation() -> None:
+    text = (settings.BASE_DIR / "docs" / "migrations.md").read_text()
+    section = text.partition("\n## What differs from the guide, and why\n")[2].partition("\n## ")[0]
+    explained = set(re.findall(r"`([^`]+)`", section))
+    names = {re.fullmatch(r"(?:column|function) (.*)|.*\.(.*)", name) for name in DEVIATIONS}
+    assert {(name[1] or name[2]).removesuffix("()") for name in names if name} - explained == set()
+
+
+def test_tables__beside_the_guides_are_the_models_and_djangos_own(db: None) -> None:
+    relations = {name.removeprefix("relation ") for name in catalog("public") if name.startswith("relation ")}
+    of_models = {model._meta.db_table for model in apps.get_models(include_auto_created=True)}
+    assert relations - of_models == {"django_migrations", "schema_version"}
+    assert set(TABLES) < of_models & relations
