@@ -74,7 +74,7 @@ def _run(place: Place, command: list[str], lock: int, text: str = "") -> None:
     arguments = place.account.popen_arguments() | {"stdin": None, "pass_fds": (lock,)}
     done = subprocess.run(command, check=False, input=text, capture_output=True, text=True, errors="replace", **arguments)  # noqa: S603  # our own words
     if done.returncode:
-        words = " ".join((done.stderr or done.stdout).split()) or f"it was ended by signal {-done.returncode}"
+        words = f"it was ended by signal {-done.returncode}" if done.returncode < 0 else " ".join((done.stderr or done.stdout).split())
         raise NotDone(f"No PostgreSQL could be made in {place.files.folder}: {Path(command[0]).name}: {words}")
 
 

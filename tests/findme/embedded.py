@@ -18,7 +18,6 @@ DEADLINE_SECONDS = 60.0
 
 AS_USER = """
 import os, sys
-import psycopg
 from pathlib import Path
 from findme.console.errors import NotDone
 from findme.embedded import __main__, place, programs, server
@@ -38,7 +37,7 @@ try:
 except NotDone as error:
     sys.exit(str(error))
 """
-CONNECT = "print(psycopg.connect(arguments[0]).execute('SELECT current_user').fetchone()[0])"
+CONNECT = "os.execv(found.path('psql'), ['psql', '-X', '-At', '-c', 'SELECT current_user', arguments[0]])"
 COMMAND = "sys.exit(__main__.main(arguments))"
 
 

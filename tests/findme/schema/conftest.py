@@ -1,13 +1,15 @@
-"""Scratch databases: an empty one, a migrated one."""
+"""Scratch databases: an empty one, a migrated one, one that is on its way."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import pytest
+from django.test import modify_settings
 from pytest_django import DjangoDbBlocker
 
 from findme.schema.migrate import apply_migrations
+from findme.schema.version import schema_version
 from tests.findme.schema.scratch import Database, database, django_uses
 
 
@@ -32,3 +34,18 @@ def migrated(template: Database, django_db_blocker: DjangoDbBlocker) -> Iterator
     """A migrated database, to which Django is connected."""
     with django_db_blocker.unblock(), database(template.name) as made, django_uses(made):
         yield made
+
+
+@pytest.fixture
+def before_videos(empty: Database) -> Database:
+    """A database whose next migration is ``videos.0001_initial``, which needs a lock on ``users``."""
+    apply_migrations(steps=schema_version().unapplied.index("videos.0001_initial"))
+    return empty
+
+
+@pytest.fixture
+def notebook(migrated: Database) -> Iterator[Database]:
+    """A migrated database and the tests' own app, whose table is there, and whose index is to be built concurrently."""
+    with modify_settings(INSTALLED_APPS={"append": "tests.findme.schema.notebook"}):
+        apply_migrations(steps=1)
+        yield migrated

@@ -109,6 +109,18 @@ def database(template: str = "template0", owner: str | None = None) -> Iterator[
 
 
 @contextmanager
+def role() -> Iterator[tuple[str, str]]:
+    """A role that may log in and nothing else, with its password; drop what it owns first."""
+    name, password = f"test_{secrets.token_hex(6)}", secrets.token_hex(12)
+    server = Database("postgres")
+    server.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{password}'")
+    try:
+        yield name, password
+    finally:
+        server.execute(f"DROP ROLE {name}")
+
+
+@contextmanager
 def django_uses(database: Database) -> Iterator[None]:
     """Django's default connection, in every thread that makes one, goes to DATABASE."""
     before = connection.settings_dict["NAME"]

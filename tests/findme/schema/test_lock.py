@@ -56,13 +56,12 @@ def test_lock__second_one__says_once_for_whom_it_waits_and_then_gets_it(empty: D
         with migration_lock("migrate", seconds=60, say=said.append):
             held.append("second")
 
-    with ExitStack() as stack:
-        with migration_lock("rollback"):
-            (pid,) = empty.query(HOLDER)
-            stack.enter_context(thread(second))
-            polls: set[object] = set()
-            wait_until(lambda: polls.update(empty.query(POLLED_AT)) or len(polls) > 3)
-            assert held == []
+    with ExitStack() as stack, migration_lock("rollback"):
+        (pid,) = empty.query(HOLDER)
+        stack.enter_context(thread(second))
+        polls: set[object] = set()
+        wait_until(lambda: polls.update(empty.query(POLLED_AT)) or len(polls) > 3)
+        assert held == []
     assert held == ["second"]
     assert said == [f"Waiting up to 60 s for the lock on migrations: process {pid} ({this_process('rollback')!r}) holds it."]
 
@@ -120,9 +119,8 @@ def test_waiting__for_the_polled_lock__lets_create_index_concurrently_end(empty:
         with migration_lock("migrate", seconds=60, say=said.append):
             pass
 
-    with ExitStack() as stack:
-        with migration_lock("migrate"):
-            stack.enter_context(thread(second))
-            wait_until(lambda: said)
-            empty.execute("CREATE INDEX CONCURRENTLY idx_notes_text ON notes (text)")
+    with ExitStack() as stack, migration_lock("migrate"):
+        stack.enter_context(thread(second))
+        wait_until(lambda: said)
+        empty.execute("CREATE INDEX CONCURRENTLY idx_notes_text ON notes (text)")
     assert empty.query(INVALID) == []
