@@ -10,6 +10,7 @@ from django.test.utils import isolate_apps
 
 from privacy.checks import errors_of_ownership, field_names, models_with_personal_data
 from privacy.registry import Consequence, PersonalDataOwner, registry
+from tests.privacy.shelf import Shelf
 
 
 class Owner(PersonalDataOwner):
@@ -120,3 +121,8 @@ def test_registry__a_section_has_one_owner() -> None:
     taken = next(registry.owners)
     with pytest.raises(ValueError, match=f"^section {taken.section!r} has an owner: {type(taken).__qualname__}$"):
         registry.register(Owner(taken.section, {}))
+
+
+def test_registry__a_store_has_a_name_of_its_own(shelf: Shelf) -> None:
+    with pytest.raises(ValueError, match=r"^store 'shelf' is registered: Shelf$"):
+        registry.register_store(Shelf())

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -243,3 +244,44 @@ def test_whole_file__one_taken_for_a_dead_ones_is_opened_again(tmp_path: Path, m
     write(path)
     assert path.read_bytes() == b"whole"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_whole_file__many_at_once(tmp_path: Path) -> None:
+    """Each writes all of it or is refused, and the file is one of theirs, whole."""
+    path = tmp_path / "export.zip"
+    contents = [bytes([number]) * 10_000 for number in range(8)]
+    refusals: set[str] = set()
+
+    def try_to_write(content: bytes) -> bytes | None:
+        try:
+            write(path, content, force=True)
+        except NotDone as refused:
+            refusals.add(str(refused))
+            return None
+        return content
+
+    with ThreadPoolExecutor(4) as pool:
+        written = [content for content in pool.map(try_to_write, contents * 50) if content]
+    assert path.read_bytes() in written
+    assert refusals <= {f"Another process is writing '{path}': wait for it, or name another file."}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_whole_file__what_lies_aside_is_gone_before_it_can_be_cleared_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    aside, real_open = tmp_path / ".export.zip.part", os.open
+    aside.write_bytes(b"left by a dead process")
+
+    def open_and_lose(path: Path, flags: int, mode: int = 0o777) -> int:
+        if path == aside and not flags & os.O_CREAT and aside.exists():
+            aside.unlink()
+        return real_open(path, flags, mode)
+
+    monkeypatch.setattr(os, "open", open_and_lose)
+    write(tmp_path / "export.zip")
+    assert (tmp_path / "export.zip").read_bytes() == b"whole"
+
+
+def test_whole_file__what_the_system_refuses_is_told_with_its_name(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="File name too long") as refused:
+        write(tmp_path / ("x" * 253))
+    assert refused.value.filename == str(tmp_path / f".{'x' * 253}.part")
