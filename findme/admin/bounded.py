@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from django.core.paginator import Paginator
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.core.paginator import Page, Paginator
+from django.db import DataError
 from django.db.models import QuerySet
+from django.http import HttpRequest
 from django.utils.functional import cached_property
 
 if TYPE_CHECKING:
@@ -42,16 +45,32 @@ class BoundedPaginator(_Paginator):
     def count(self) -> int:
         return min(self._counted, COUNTED)
 
+    def page(self, number: int | str) -> Page[Any]:
+        """The keys first, and then the rows with what is joined to them.
+
+        In one query, PostgreSQL joins before it sorts where many rows are of one ``created_at``, as one COPY makes them: 1.9 s for a million
+        calls, 0.2 s in this way.
+        """
+        number = self.validate_number(number)
+        rows: Any = self.object_list
+        first = (number - 1) * self.per_page
+        keys = list(rows.values_list("pk", flat=True)[first : min(first + self.per_page, COUNTED)])
+        return Page(rows.filter(pk__in=keys), number, self)
+
     @property
     def has_more(self) -> bool:
         """Whether there are rows beyond those that the pages show."""
         return self._counted > COUNTED
 
 
-class IndexedChangeList(ChangeList):
-    """In the order that an index has, and nothing after it."""
+class BoundedChangeList(ChangeList):
+    """Reads a page, and never the whole table."""
 
-    def _get_deterministic_ordering(self, ordering: list[Any]) -> list[Any]:
-        """Django adds the key, and PostgreSQL then sorts all rows of equal ``created_at``, which one COPY makes a million of (1.9 s instead of
-        2 ms). Without it, equal rows come as they stand in the index: the same on each page."""
-        return ordering
+    def get_results(self, request: HttpRequest) -> None:
+        """Where all fits on one page, Django reads without a limit. A value that PostgreSQL cannot even be asked about is a wrong parameter."""
+        try:
+            super().get_results(request)
+        except DataError as error:
+            raise IncorrectLookupParameters from error
+        if not self.multi_page:
+            self.result_list = self.paginator.page(1).object_list

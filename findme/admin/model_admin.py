@@ -13,7 +13,7 @@ from django.db import DataError, IntegrityError, connection
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 
-from findme.admin.bounded import BoundedPaginator, IndexedChangeList
+from findme.admin.bounded import BoundedChangeList, BoundedPaginator
 from findme.admin.identifiers import refers_to, uuid_in
 from findme.admin.links import Related, may_see
 from findme.admin.refusal import RefusableForm
@@ -61,8 +61,8 @@ class FindmeModelAdmin(_ModelAdmin[M]):
     def has_delete_permission(self, request: HttpRequest, obj: M | None = None) -> bool:
         return False
 
-    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[IndexedChangeList]:
-        return IndexedChangeList
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[BoundedChangeList]:
+        return BoundedChangeList
 
     def get_readonly_fields(self, request: HttpRequest, obj: M | None = None) -> Any:
         return (*super().get_readonly_fields(request, obj), *(self.fixed_fields if obj is not None else ()))

@@ -1,0 +1,101 @@
+import threading
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.urls import reverse
+
+from calls.admin import VideoCallAdmin
+from calls.models import VideoCall
+from matching.models import Match
+from tests.factories import MatchFactory, UserFactory, VideoCallFactory
+from tests.staff import errors_of, signed_in, superuser
+
+LIST = reverse("admin:calls_videocall_changelist")
+ADD = reverse("admin:calls_videocall_add")
+
+
+def new_call(match: Match, **fields: Any) -> dict[str, Any]:
+    return {
+        "match": match.pk,
+        "caller": match.user_id,
+        "callee": match.matched_user_id,
+        "session_id": "one",
+        "status": "initiated",
+    } | fields
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("by", ["pk", "match_id", "caller_id", "callee_id"])
+def test_search__by_uuid(by: str) -> None:
+    call = VideoCallFactory.create_batch(3)[1]
+    assert list(signed_in(superuser()).get(LIST, {"q": str(getattr(call, by))}).context["cl"].result_list) == [call]
+
+
+@pytest.mark.django_db
+def test_add__call_in_either_direction() -> None:
+    match, client = MatchFactory.create(), signed_in(superuser())
+    assert client.post(ADD, new_call(match)).status_code == 302
+    back = new_call(match, caller=match.matched_user_id, callee=match.user_id, session_id="two")
+    assert client.post(ADD, back).status_code == 302
+    assert VideoCall.objects.count() == 2
+
+
+@pytest.mark.django_db
+def test_add__with_somebody_else() -> None:
+    response = signed_in(superuser()).post(ADD, new_call(MatchFactory.create(), callee=UserFactory.create().pk))
+    assert errors_of(response) == {"callee": ["A call's two people are those of its match."]}
+
+
+@pytest.mark.django_db
+def test_add__session_of_another() -> None:
+    VideoCallFactory.create(session_id="one")
+    assert errors_of(signed_in(superuser()).post(ADD, new_call(MatchFactory.create()))) == {
+        "session_id": ["Another call has this session."]
+    }
+
+
+@pytest.mark.django_db
+def test_change__ends_before_it_starts() -> None:
+    call = VideoCallFactory.create()
+    posted = {"status": "ended", "started_at_0": "2026-01-02", "started_at_1": "10:00", "ended_at_0": "2026-01-02", "ended_at_1": "09:00"}
+    address, client = reverse("admin:calls_videocall_change", args=[call.pk]), signed_in(superuser())
+    assert errors_of(client.post(address, posted)) == {"ended_at": ["A call ends after it starts."]}
+    assert client.post(address, posted | {"ended_at_1": "11:00"}).status_code == 302
+
+
+@pytest.mark.django_db(transaction=True)
+def test_add__match_is_changed_in_between(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the deferred foreign key on the pair sees it: the sentence stands at the field all the same, and no commit fails."""
+    match, other, client = MatchFactory.create(), UserFactory.create(), signed_in(superuser())
+    save = VideoCallAdmin.save_model
+
+    def change_match() -> None:
+        Match.objects.filter(pk=match.pk).update(matched_user=other)
+        connection.close()
+
+    def save_model(*args: Any) -> None:
+        monkeypatch.setattr(VideoCallAdmin, "save_model", save)
+        thread = threading.Thread(target=change_match)
+        thread.start()
+        thread.join()
+        save(*args)
+
+    monkeypatch.setattr(VideoCallAdmin, "save_model", save_model)
+    response = client.post(ADD, new_call(match))
+    assert response.status_code == 200 and errors_of(response) == {"callee": ["A call's two people are those of its match."]}
+    assert not VideoCall.objects.exists()
+
+
+@pytest.mark.django_db
+def test_add__value_that_postgresql_cannot_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    save = VideoCallAdmin.save_model
+
+    def save_model(self: VideoCallAdmin, request: Any, call: VideoCall, *args: Any) -> None:
+        call.metadata = {"name": "a\0b"}
+        save(self, request, call, *args)
+
+    monkeypatch.setattr(VideoCallAdmin, "save_model", save_model)
+    assert errors_of(signed_in(superuser()).post(ADD, new_call(MatchFactory.create()))) == {
+        "__all__": ["PostgreSQL cannot store one of these values: it is too large, or has a character that no text may hold."]
+    }

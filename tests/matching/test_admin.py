@@ -1,0 +1,73 @@
+from typing import Any
+
+import pytest
+from django.urls import reverse
+
+from matching.models import Match
+from tests.factories import MatchFactory, UserFactory, VideoCallFactory
+from tests.staff import errors_of, signed_in, superuser
+
+pytestmark = pytest.mark.django_db
+
+LIST = reverse("admin:matching_match_changelist")
+ADD = reverse("admin:matching_match_add")
+
+
+def new_match(**fields: Any) -> dict[str, Any]:
+    shown = {
+        "year": 2026,
+        "week_number": 10,
+        "match_score": 0.5,
+        "status": "pending",
+        "expires_at_0": "2026-03-15",
+        "expires_at_1": "12:00",
+    }
+    return {"user": UserFactory.create().pk, "matched_user": UserFactory.create().pk} | shown | fields
+
+
+@pytest.mark.parametrize("by", ["pk", "user_id", "matched_user_id"])
+def test_search__by_uuid(by: str) -> None:
+    match = MatchFactory.create_batch(3)[1]
+    assert list(signed_in(superuser()).get(LIST, {"q": str(getattr(match, by))}).context["cl"].result_list) == [match]
+
+
+def test_add__match() -> None:
+    assert signed_in(superuser()).post(ADD, new_match()).status_code == 302
+    assert Match.objects.get().week_number == 10
+
+
+def test_add__same_two_the_other_way_round() -> None:
+    match = MatchFactory.create(year=2026, week_number=10)
+    response = signed_in(superuser()).post(ADD, new_match(user=match.matched_user_id, matched_user=match.user_id))
+    assert errors_of(response) == {"matched_user": ["These two people are matched in this week already."]}
+
+
+def test_add__oneself() -> None:
+    person = UserFactory.create()
+    response = signed_in(superuser()).post(ADD, new_match(user=person.pk, matched_user=person.pk))
+    assert errors_of(response) == {"matched_user": ["Nobody is matched with themself."]}
+
+
+def test_add__week_that_is_not() -> None:
+    assert errors_of(signed_in(superuser()).post(ADD, new_match(year=2025, week_number=53))) == {
+        "week_number": ["This ISO year has no such week."]
+    }
+
+
+def test_change__what_came_of_it_and_not_the_facts() -> None:
+    match = MatchFactory.create(match_score=0.25)
+    posted = new_match(status="accepted", user_action="accepted", matched_user_action="accepted", match_score=0.99)
+    assert signed_in(superuser()).post(reverse("admin:matching_match_change", args=[match.pk]), posted).status_code == 302
+    changed = Match.objects.get()
+    assert (changed.status, changed.user_action) == ("accepted", "accepted")
+    assert (changed.user_id, changed.matched_user_id, changed.match_score) == (match.user_id, match.matched_user_id, 0.25)
+    assert (changed.year, changed.week_number) == (match.year, match.week_number)
+
+
+def test_page__links_to_its_calls() -> None:
+    match = MatchFactory.create()
+    VideoCallFactory.create_batch(2, match=match)
+    VideoCallFactory.create()
+    client = signed_in(superuser())
+    (link,) = client.get(reverse("admin:matching_match_change", args=[match.pk])).context["related"]
+    assert (link["title"], link["count"], len(client.get(link["url"]).context["cl"].result_list)) == ("Calls", 2, 2)

@@ -1,0 +1,69 @@
+import pytest
+from django.urls import reverse
+
+from tests.factories import UserFactory, VideoFactory
+from tests.staff import errors_of, signed_in, staff, superuser
+from videos.models import Video
+
+pytestmark = pytest.mark.django_db
+
+LIST = reverse("admin:videos_video_changelist")
+ADD = reverse("admin:videos_video_add")
+
+
+def page(video: Video) -> str:
+    return reverse("admin:videos_video_change", args=[video.pk])
+
+
+@pytest.mark.parametrize("by", ["pk", "user_id"])
+def test_search__by_uuid(by: str) -> None:
+    video = VideoFactory.create_batch(3)[1]
+    assert list(signed_in(superuser()).get(LIST, {"q": str(getattr(video, by))}).context["cl"].result_list) == [video]
+
+
+def test_search__by_anything_else() -> None:
+    VideoFactory.create()
+    response = signed_in(superuser()).get(LIST, {"q": "john"})
+    assert list(response.context["cl"].result_list) == []
+    assert b"&#x27;john&#x27; is not a UUID. Find the person first: their page leads here." in response.content
+
+
+def test_list__names_people_to_those_who_may_see_them() -> None:
+    video = VideoFactory.create(user__full_name="Wilhelmina Quux")
+    allowed = signed_in(staff("videos.view_video", "accounts.view_user")).get(LIST).content.decode()
+    assert "Wilhelmina Quux" in allowed and reverse("admin:accounts_user_change", args=[video.user_id]) in allowed
+    refused = signed_in(staff("videos.view_video")).get(LIST).content.decode()
+    assert "Wilhelmina Quux" not in refused and str(video.user_id) in refused
+
+
+def test_change__status_and_not_the_facts() -> None:
+    video, other = VideoFactory.create(duration=30), UserFactory.create()
+    posted = {"status": "rejected", "rejection_reason": "No face can be seen.", "storage_url": video.storage_url}
+    posted |= {"duration": "99", "user": str(other.pk), "metadata": "{}", "deleted_at_0": "2026-01-01", "verification_score": "1"}
+    assert signed_in(superuser()).post(page(video), posted).status_code == 302
+    changed = Video.objects.get()
+    assert (changed.status, changed.rejection_reason) == ("rejected", "No face can be seen.")
+    assert (changed.duration, changed.user_id, changed.metadata) == (30, video.user_id, video.metadata)
+    assert (changed.deleted_at, changed.verification_score) == (None, video.verification_score)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "sentence"),
+    [
+        ("duration", "121", "A video lasts from 1 to 120 seconds."),
+        ("verification_score", "1.5", "A verification score goes from 0 to 1."),
+        ("user", "00000000-0000-4000-8000-000000000000", "Select a valid choice. That choice is not one of the available choices."),
+    ],
+)
+def test_add__against_a_rule(field: str, value: str, sentence: str) -> None:
+    posted = {
+        "user": str(UserFactory.create().pk),
+        "storage_url": "s3://videos/1",
+        "duration": "30",
+        "file_size": "1000",
+        "status": "processing",
+    }
+    client = signed_in(superuser())
+    assert errors_of(client.post(ADD, posted | {field: value})) == {field: [sentence]}
+    assert client.post(ADD, posted).status_code == 302
+    assert Video.objects.get().metadata == {}
