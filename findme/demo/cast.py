@@ -1,0 +1,20 @@
+"""Who is of the demo: the people of its fixture, and its own login for the admin."""
+
+from __future__ import annotations
+
+import json
+from uuid import UUID
+
+from findme.environment import BASE_DIR
+
+FIXTURE = BASE_DIR / "fixtures" / "demo.json"
+EMBEDDINGS = BASE_DIR / "fixtures" / "demo_embeddings.parquet"
+ADMIN_ID = UUID("f1d0de30-0000-4000-8000-00000000ad01")
+ADMIN_EMAIL = "admin@example.com"
+JOHN, JANE = "john@example.com", "jane@example.com"
+
+
+def cast() -> frozenset[UUID]:
+    """The ids of all of them."""
+    rows = json.loads(FIXTURE.read_text(encoding="utf-8"))
+    return frozenset({ADMIN_ID, *(UUID(row["pk"]) for row in rows if row["model"] == "accounts.user")})

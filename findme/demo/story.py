@@ -1,0 +1,157 @@
+"""The story of the demo, step by step."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from django.db import IntegrityError, connection
+
+from accounts.models import User
+from findme.console.command import one_line
+from findme.console.errors import NotDone
+from findme.demo.cast import EMBEDDINGS, JANE, JOHN, cast
+from findme.demo.login import renew_login
+from findme.demo.strangers import refuse_strangers
+from findme.demo.telling import Telling
+from findme.demo.traces import traces_of
+from vectorstore.connection import collection_name, is_embedded
+from vectorstore.models import ProfileEmbedding
+from vectorstore.search import Hit, search
+from vectorstore.search_query import Near, SearchQuery
+
+BERLIN = "52.52,13.405,30"
+AS_TYPED = ("--user", JANE, "--near", BERLIN, "--limit", "5")
+
+
+def tell(telling: Telling, exports: Path) -> None:
+    """Everything once; EXPORTS is the folder for the zip. Raises NotDone, and before anything is touched if there is somebody who is not of the
+    demo."""
+    refuse_strangers(cast())
+    _look(telling)
+    _set_up(telling)
+    _load(telling)
+    best = _search(telling)
+    _export(telling, exports)
+    _anonymise(telling, best)
+    _log_in(telling)
+
+
+def _look(telling: Telling) -> None:
+    where = "the folder QDRANT_PATH" if is_embedded() else "the server at QDRANT_URL"
+    telling.step("A look first", "The demo changes people's data, so it goes on only where there is nobody but its own people.")
+    telling.line(f"The database {connection.settings_dict['NAME']!r} holds nobody else.")
+    telling.line(f"The collection {collection_name()!r} in {where} holds nobody else.")
+
+
+def _set_up(telling: Telling) -> None:
+    telling.step("The tables", "PostgreSQL is the truth. The tables of the guide, with every rule in the database itself.")
+    telling.command("migrate")
+    telling.step(
+        "The collection", "Qdrant is a projection of PostgreSQL. The command says what it changes; a second time there is nothing to do."
+    )
+    telling.command("init_qdrant")
+
+
+def _load(telling: Telling) -> None:
+    telling.step(
+        "People", "John and Jane of the guide and two hundred others, with videos, six weeks of matches, and calls. Nobody of them exists."
+    )
+    try:
+        telling.command("loaddata", "demo")
+    except IntegrityError as error:
+        raise NotDone(f"Something that was added to the demo's data stands in the way of loading them again: {one_line(error)}") from error
+    telling.step(
+        "Their embeddings",
+        "512 numbers for each, into PostgreSQL, and from there into Qdrant. A bad row would be reported, and would not stop the good ones.",
+    )
+    telling.command("upsert_embeddings", _shown(EMBEDDINGS), "--model", "demo")
+    telling.step(
+        "In step",
+        "Whatever else has changed meanwhile, by plain SQL or while Qdrant was away: one command makes Qdrant say what PostgreSQL says.",
+    )
+    telling.command("sync_qdrant", "--once")
+
+
+def _search(telling: Telling) -> Hit:
+    """The best hit."""
+    telling.step(
+        "A search",
+        "Who within 30 km of the middle of Berlin is like Jane? Qdrant finds the nearest, and PostgreSQL has the last word on each.",
+    )
+    telling.command("search_profiles", *AS_TYPED)
+    telling.words("The command names nobody. These are the demo's people, so here is who they are:")
+    hits = _like_jane()
+    if not hits:
+        raise NotDone("The search found nobody: the demo's own people are missing. Run manage.py sync_qdrant --once, and the demo again.")
+    telling.table(("Name", "Age", "Score", "Likes", "Says"), _introduced(hits))
+    return hits[0]
+
+
+def _like_jane() -> list[Hit]:
+    jane = User.objects.with_email(JANE).get()
+    return search(SearchQuery(user_id=jane.pk, near=Near.parse(BERLIN), limit=5))
+
+
+def _introduced(hits: Sequence[Hit]) -> list[tuple[str, int, str, str, str]]:
+    found = ProfileEmbedding.objects.select_related("user").in_bulk([hit.user_id for hit in hits])
+    them = ((hit, found[hit.user_id]) for hit in hits)
+    return [(it.user.full_name, hit.age, f"{hit.score:.2f}", ", ".join(it.interests), it.user.bio or "") for hit, it in them]
+
+
+def _export(telling: Telling, exports: Path) -> None:
+    telling.step(
+        "An export",
+        "John asks what is held about him (GDPR, article 15): all of it, in one zip. Of the people he met there is an id, and no more.",
+    )
+    exports.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = exports / "john.zip"
+    telling.command("export_user", JOHN, "--output", _shown(path), "--force")
+    with zipfile.ZipFile(path) as archive:
+        telling.table(("In the zip", "Bytes"), [(entry.filename, f"{entry.file_size:,}") for entry in archive.infolist()])
+        profile = json.loads(archive.read("profile.json"))
+    telling.line(f"profile.json begins: {json.dumps(profile, ensure_ascii=False)[:80]}...")
+
+
+def _anonymise(telling: Telling, best: Hit) -> None:
+    person = User.objects.get(pk=best.user_id)
+    email, name = person.email, person.full_name
+    telling.step(
+        "Forgotten",
+        f"{name}, whom the search found first, wants to be forgotten. The point goes with the same commit, or nothing happens at all.",
+    )
+    telling.command("anonymize_user", email, "--no-input")
+    person.refresh_from_db()
+    telling.line(f"The row now: {person.email}, {person.full_name!r}, bio {person.bio!r}, deleted {person.deleted_at:%Y-%m-%d %H:%M}.")
+    traces = traces_of(email)
+    if traces.found:
+        raise NotDone(f"The address {email!r} still stands in {', '.join(traces.found)}: that must not be.")
+    telling.line(f"{email} stands in none of the {traces.searched} tables any more. The same search again:")
+    telling.command("search_profiles", *AS_TYPED)
+    if any(hit.user_id == best.user_id for hit in _like_jane()):
+        raise NotDone(f"The search still finds {str(best.user_id)!r}: that must not be.")
+    telling.line(f"{name} is not among them. The next demo brings its people back.")
+
+
+def _log_in(telling: Telling) -> None:
+    login = renew_login()
+    telling.step(
+        "The admin", "All of this with a mouse: lists, filters, and the same privacy actions, each with a page that says what will happen."
+    )
+    telling.line("Start it:  make serve")
+    telling.line("Open:      http://127.0.0.1:8000/admin/  (make serve names another port if this one is taken)")
+    telling.line(f"Log in:    {login.email}")
+    telling.line(f"Password:  {login.password}  (new with every demo, and not shown again)")
+    telling.step("What next", "The README says how to go on with your own servers, and docs/ explains every part.")
+    telling.line("make demo   tells this again, whenever you like")
+    telling.line("make test   shows that all of it is so")
+    telling.line("make stop   ends the embedded PostgreSQL, if that is the one you use")
+
+
+def _shown(path: Path) -> str:
+    """As a person would type it: from here if it is below."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else os.fspath(path)

@@ -1,0 +1,53 @@
+"""The demo changes people's data and makes a login that it prints: so it refuses to run beside anybody who is not of the demo."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from uuid import UUID
+
+from django.db import ProgrammingError, connection
+from qdrant_client import models
+
+from findme.console.errors import NotDone
+from vectorstore.connection import collection_name, qdrant
+from vectorstore.errors import CollectionMissing
+
+
+def refuse_strangers(known: Collection[UUID]) -> None:
+    """Reads, and changes nothing. Raises NotDone if PostgreSQL has a person or Qdrant a point that is not KNOWN, StoreUnavailable if one of them
+    cannot be asked. A table or a collection that does not exist yet holds nobody."""
+    person = _stranger_in_postgresql(known)
+    if person is not None:
+        raise NotDone(
+            f"The database {connection.settings_dict['NAME']!r} holds a person who is not of the demo, {person!r}, and nothing was touched."
+            " Give the demo an empty database: DATABASE_URL, or EMBEDDED_POSTGRES_DIR for an embedded one."
+        )
+    point = _stranger_in_qdrant(known)
+    if point is not None:
+        raise NotDone(
+            f"The collection {collection_name()!r} holds a point that is not of the demo, {point!r}, and nothing was touched."
+            " Give the demo a collection of its own: QDRANT_COLLECTION, or QDRANT_PATH for an embedded one."
+        )
+
+
+def _stranger_in_postgresql(known: Collection[UUID]) -> str | None:
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT to_regclass('users') IS NOT NULL")
+            if not cursor.fetchone()[0]:
+                return None
+            cursor.execute("SELECT id::text FROM users WHERE id::text <> ALL (%s) LIMIT 1", [[str(user_id) for user_id in known]])
+            found = cursor.fetchone()
+    except ProgrammingError as error:
+        raise NotDone(f"The table users of the database {connection.settings_dict['NAME']!r} is not FindMe's: {error}") from error
+    return None if found is None else str(found[0])
+
+
+def _stranger_in_qdrant(known: Collection[UUID]) -> str | None:
+    others = models.Filter(must_not=[models.HasIdCondition(has_id=[str(user_id) for user_id in known])])
+    try:
+        with qdrant() as client:
+            points, _ = client.scroll(collection_name(), scroll_filter=others, limit=1, with_payload=False)
+    except CollectionMissing:
+        return None
+    return str(points[0].id) if points else None

@@ -1,0 +1,300 @@
+"""``manage.py demo``: the whole story, again and again, and never beside people who are not of the demo."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import zipfile
+from collections.abc import Iterator
+from io import StringIO
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+from django.contrib.auth import authenticate
+from django.core.management import call_command
+from django.core.management.base import CommandError, OutputWrapper
+from django.db import connection
+from pytest_django import DjangoDbBlocker, Settings
+from qdrant_client import models
+
+from accounts.models import User
+from findme.console.errors import NotDone
+from findme.demo.alone import alone
+from findme.demo.cast import ADMIN_EMAIL, ADMIN_ID, JOHN, cast
+from findme.demo.login import Login, renew_login
+from findme.demo.strangers import refuse_strangers
+from findme.demo.telling import Telling
+from findme.demo.traces import traces_of
+from matching.models import Match
+from tests.factories import UserFactory
+from tests.findme.schema.scratch import Database, database, ended, wait_until
+from vectorstore.collection import live_collection
+from vectorstore.connection import qdrant
+from vectorstore.initialisation import initialise
+from vectorstore.models import VECTOR_SIZE
+
+COMMANDS = [
+    "migrate",
+    "init_qdrant",
+    "loaddata",
+    "upsert_embeddings",
+    "sync_qdrant",
+    "search_profiles",
+    "export_user",
+    "anonymize_user",
+    "search_profiles",
+]
+
+
+def told(exports: Path) -> str:
+    out = StringIO()
+    call_command("demo", "--exports", str(exports), stdout=out)
+    return out.getvalue()
+
+
+def password_in(story: str) -> str:
+    found = re.search(r"^ +Password: +(\S+)", story, re.MULTILINE)
+    assert found
+    return found[1]
+
+
+def put_point(point_id: str) -> None:
+    initialise(lambda _: None)
+    with qdrant() as client:
+        client.upsert(live_collection(client), [models.PointStruct(id=point_id, vector=[1.0] * VECTOR_SIZE)])
+
+
+# --- The story -----------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db(transaction=True)
+def test_demo__tells_the_whole_story__and_tells_it_again(store: str, tmp_path: Path) -> None:
+    first, second = told(tmp_path / "exports"), told(tmp_path / "exports")
+
+    for story in (first, second):
+        assert re.findall(r"^(\d+)\. ", story, re.MULTILINE) == [str(number) for number in range(1, 12)]
+        assert re.findall(r"^ +\$ python manage.py (\w+)", story, re.MULTILINE) == COMMANDS
+        assert "\x1b" not in story
+    assert "191 loaded (191 of them new), 0 rejected." in first
+    assert "191 loaded (1 of them new), 0 rejected." in second
+    assert_one_is_forgotten()
+    assert_john_is_exported(tmp_path / "exports" / "john.zip")
+    assert password_in(first) != password_in(second)
+    assert authenticate(username=ADMIN_EMAIL, password=password_in(second)) == User.objects.get(is_superuser=True)
+    assert authenticate(username=ADMIN_EMAIL, password=password_in(first)) is None
+
+
+def assert_one_is_forgotten() -> None:
+    """The one of the last time; whom an earlier demo anonymised is back."""
+    forgotten = User.objects.get(full_name="Deleted User")
+    assert not hasattr(forgotten, "embedding")
+    assert set(User.objects.values_list("pk", flat=True)) == cast()
+
+
+def assert_john_is_exported(path: Path) -> None:
+    with zipfile.ZipFile(path) as archive:
+        assert json.loads(archive.read("profile.json"))["email"] == JOHN
+        words = b"".join(archive.read(name) for name in archive.namelist()).decode()
+    others = User.objects.exclude(email=JOHN)
+    assert not [person.pk for person in others if person.email in words or person.full_name in words]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_demo__something_in_the_way_of_its_rows__is_one_line(embedded_qdrant: Path, tmp_path: Path) -> None:
+    call_command("loaddata", "demo", verbosity=0)
+    match = Match.objects.earliest("pk")
+    match.delete()
+    Match.objects.create(
+        user=match.user,
+        matched_user=match.matched_user,
+        week_number=match.week_number,
+        year=match.year,
+        match_score=1,
+        expires_at=match.expires_at,
+    )
+
+    with pytest.raises(CommandError) as raised:
+        told(tmp_path)
+
+    assert raised.value.returncode == 2
+    assert str(raised.value).startswith("Something that was added to the demo's data stands in the way of loading them again: ")
+    assert "\n" not in str(raised.value)
+
+
+def test_telling__a_command_that_found_something__ends_the_story(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def found_something(*args: object, **options: object) -> None:
+        raise SystemExit(1)
+
+    monkeypatch.setattr("findme.demo.telling.call_command", found_something)
+
+    with pytest.raises(NotDone) as raised:
+        Telling(OutputWrapper(StringIO())).command("sync_qdrant", "--once")
+
+    assert str(raised.value) == "The demo stops here: python manage.py sync_qdrant --once found something to look at, and says above what."
+
+
+# --- Who is not of the demo ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db
+def test_demo__beside_a_stranger__touches_nothing(embedded_qdrant: Path, tmp_path: Path) -> None:
+    stranger = UserFactory.create()
+
+    with pytest.raises(CommandError) as raised:
+        told(tmp_path / "exports")
+
+    assert raised.value.returncode == 2
+    assert str(raised.value) == (
+        f"The database {connection.settings_dict['NAME']!r} holds a person who is not of the demo, {str(stranger.pk)!r}, and nothing was touched."
+        " Give the demo an empty database: DATABASE_URL, or EMBEDDED_POSTGRES_DIR for an embedded one."
+    )
+    assert list(User.objects.all()) == [stranger]
+    assert not embedded_qdrant.exists()
+    assert not (tmp_path / "exports").exists()
+
+
+@pytest.mark.django_db
+def test_demo__beside_a_strange_point__touches_nothing(store: str, settings: Settings, tmp_path: Path) -> None:
+    stranger = str(uuid4())
+    put_point(stranger)
+
+    with pytest.raises(CommandError) as raised:
+        told(tmp_path / "exports")
+
+    assert raised.value.returncode == 2
+    assert str(raised.value) == (
+        f"The collection {settings.QDRANT_COLLECTION!r} holds a point that is not of the demo, {stranger!r}, and nothing was touched."
+        " Give the demo a collection of its own: QDRANT_COLLECTION, or QDRANT_PATH for an embedded one."
+    )
+    assert not User.objects.exists()
+    assert not (tmp_path / "exports").exists()
+
+
+@pytest.mark.django_db
+def test_refuse_strangers__the_demos_own_people_and_its_login__are_none(store: str) -> None:
+    call_command("loaddata", "demo", verbosity=0)
+    renew_login()
+    put_point(str(ADMIN_ID))
+
+    refuse_strangers(cast())
+
+
+@pytest.mark.django_db
+def test_refuse_strangers__another_superuser__is_one(embedded_qdrant: Path) -> None:
+    other = User.objects.create_superuser("root@example.com", "secret", full_name="Root", date_of_birth="1990-01-01", gender="other")
+
+    with pytest.raises(NotDone, match=f"not of the demo, '{other.pk}'"):
+        refuse_strangers(cast())
+
+
+@pytest.mark.django_db
+def test_refuse_strangers__a_table_users_of_something_else__is_refused(embedded_qdrant: Path) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE users RENAME TO people")
+        cursor.execute("CREATE TABLE users (login text)")
+
+    with pytest.raises(NotDone, match=r"^The table users of the database '.*' is not FindMe's: column \"id\" does not exist"):
+        refuse_strangers(cast())
+
+
+@pytest.mark.django_db
+def test_refuse_strangers__a_number_for_an_id__is_a_stranger(embedded_qdrant: Path) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE users RENAME TO people")
+        cursor.execute("CREATE TABLE users (id integer); INSERT INTO users VALUES (7)")
+
+    with pytest.raises(NotDone, match="not of the demo, '7'"):
+        refuse_strangers(cast())
+
+
+# --- Parts ---------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db(transaction=True)
+def test_alone__a_second_one__is_refused_until_the_first_has_ended() -> None:
+    with alone(), pytest.raises(NotDone) as raised, alone():
+        pass
+    assert str(raised.value) == f"Another demo is running in the database {connection.settings_dict['NAME']!r}: wait until it is done."
+
+    with alone():
+        pass
+
+
+@pytest.mark.django_db
+def test_renew_login__puts_the_login_right_again() -> None:
+    first = renew_login()
+    User.objects.filter(pk=ADMIN_ID).update(email="moved@example.com", is_superuser=False, active=False, deleted_at="2026-01-01T00:00Z")
+
+    second = renew_login()
+
+    assert first.password != second.password
+    admin = authenticate(username=ADMIN_EMAIL, password=second.password)
+    assert admin is not None and admin.pk == ADMIN_ID
+    assert admin.is_superuser
+
+
+def test_login__its_password_is_in_no_repr() -> None:
+    assert repr(Login(ADMIN_EMAIL, "correct-horse")) == "Login(email='admin@example.com')"
+
+
+@pytest.mark.django_db
+def test_traces_of__a_text_in_any_column_of_any_table__is_found() -> None:
+    UserFactory.create(email="somebody@example.com", bio="write to somebody.else@example.com")
+
+    assert traces_of("somebody@example.com").found == ("users",)
+    assert traces_of("somebody.else@").found == ("users",)
+    assert traces_of("nobody@example.com").found == ()
+    assert traces_of("nobody@example.com").searched > 10
+
+
+def test_cast__is_the_fixture_and_the_login() -> None:
+    assert ADMIN_ID in cast()
+    assert len(cast()) == 211
+    assert all(isinstance(user_id, UUID) for user_id in cast())
+
+
+# --- As a person runs it -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def empty(django_db_setup: None, django_db_blocker: DjangoDbBlocker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
+    """A database without a table; and an embedded vector store of its own that is not there yet."""
+    monkeypatch.setenv("QDRANT_URL", "")
+    monkeypatch.setenv("QDRANT_PATH", str(tmp_path / "qdrant"))
+    with django_db_blocker.unblock(), database() as made:
+        yield made
+
+
+def start(empty: Database, tmp_path: Path) -> subprocess.Popen[str]:
+    return empty.start("demo", "--exports", str(tmp_path / "exports"), settings="findme.settings")
+
+
+@pytest.mark.parametrize("step", ["2.", "9."])
+def test_demo__killed_in_the_middle__goes_on_from_there(empty: Database, tmp_path: Path, step: str) -> None:
+    """On an empty database: while it makes the tables, and while it anonymises somebody."""
+    process = start(empty, tmp_path)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith(step):
+            break
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+
+    wait_until(lambda: not empty.query("SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"))
+    code, out, err = ended(start(empty, tmp_path))
+
+    assert (code, err.count("Traceback")) == (0, 0), out + err
+    assert empty.query("SELECT count(*) FROM users") == [len(cast())]
+
+
+def test_demo__a_qdrant_that_cannot_be_reached__touches_nothing(empty: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QDRANT_URL", "http://127.0.0.1:1")
+
+    code, out, err = ended(start(empty, tmp_path))
+
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert empty.query("SELECT to_regclass('users')") == [None]
