@@ -146,6 +146,26 @@ def test_erase__pg_dump_holds_their_id_in_the_admin_log_only(collection: str) ->
     assert after.count(str(person.pk)) == 2  # object_id and object_repr of the entry about them
 
 
+def words_in_statistics() -> list[str]:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT string_agg(pg_stats::text, ' ') FROM pg_stats WHERE schemaname = 'public'")
+        (statistics,) = cursor.fetchone()
+    return [word for word in WORDS if word in statistics]
+
+
+def test_anonymise__the_planner_forgets_with_the_next_analyze(embedded_qdrant: Path) -> None:
+    """As docs/privacy.md has it: single values stay in pg_statistic until then, which pg_dump leaves out."""
+    initialise(lambda _planned: None)
+    person = full_life()
+    ProfileEmbeddingFactory.create()  # of a table without rows, ANALYZE leaves the statistics as they were
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE")
+        assert words_in_statistics()
+        anonymise(person.pk)
+        cursor.execute("ANALYZE")
+    assert words_in_statistics() == []
+
+
 # --- out of reach -----------------------------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,190 @@
+"""What the privacy actions do when they are done in the admin: to one, to several, with a store out of reach, and what is written down."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.contrib.admin.models import CHANGE, DELETION, LogEntry
+from django.urls import reverse
+
+from accounts.models import User
+from findme.console.errors import NotDone
+from privacy.admin import actions, view
+from privacy.admin.actions import ANONYMISE, ERASE, SOFT_DELETE, PrivacyAction
+from privacy.admin.view import address_of
+from tests.factories import UserFactory
+from tests.privacy.life import WORDS, full_life
+from tests.privacy.shelf import Shelf
+from tests.staff import said, signed_in, superuser
+
+pytestmark = pytest.mark.django_db
+
+LIST = reverse("admin:accounts_user_changelist")
+
+
+def page(person: User) -> str:
+    return reverse("admin:accounts_user_change", args=[person.pk])
+
+
+def logged() -> list[tuple[UUID, str, int, str]]:
+    """By whom, to whom, as what, in which words."""
+    return [
+        (entry.user_id, entry.object_id or "", entry.action_flag, entry.get_change_message()) for entry in LogEntry.objects.order_by("pk")
+    ]
+
+
+def test_anonymise__one(shelf: Shelf) -> None:
+    person, officer = full_life(), superuser()
+    shelf.ids.add(person.pk)
+    response = signed_in(officer).post(address_of(ANONYMISE, [person.pk]))
+    assert (response.headers["Location"], said(response)) == (page(person), [f"Anonymised: {person.pk}."])
+    person.refresh_from_db()
+    assert person.email == f"deleted_{person.pk}@findme.ai" and shelf.ids == set()
+    assert logged() == [(officer.pk, str(person.pk), CHANGE, "Anonymised.")]
+
+
+def test_soft_delete__one(shelf: Shelf) -> None:
+    person, officer = UserFactory.create(), superuser()
+    shelf.ids.add(person.pk)
+    response = signed_in(officer).post(address_of(SOFT_DELETE, [person.pk]))
+    assert (response.headers["Location"], said(response)) == (page(person), [f"Deleted softly: {person.pk}."])
+    person.refresh_from_db()
+    assert person.deleted_at is not None and shelf.ids == set()
+    assert logged() == [(officer.pk, str(person.pk), CHANGE, "Deleted softly.")]
+
+
+@pytest.mark.parametrize("typed", ["{email}", "{upper}", " {id} "])
+def test_erase__one(shelf: Shelf, typed: str) -> None:
+    person, officer = full_life(), superuser()
+    words = typed.format(email=person.email, upper=person.email.upper(), id=person.pk)
+    response = signed_in(officer).post(address_of(ERASE, [person.pk]), {"confirmation": words})
+    assert (response.headers["Location"], said(response)) == (LIST, [f"Deleted for good: {person.pk}."])
+    assert not User.objects.filter(pk=person.pk).exists()
+    assert logged() == [(officer.pk, str(person.pk), DELETION, "Deleted for good.")]
+
+
+@pytest.mark.parametrize("typed", ["", "yes", "else@example.com"])
+def test_erase__with_the_wrong_words(shelf: Shelf, typed: str) -> None:
+    person = UserFactory.create()
+    response = signed_in(superuser()).post(address_of(ERASE, [person.pk]), {"confirmation": typed})
+    assert response.status_code == 200
+    assert "Nothing was deleted: what you typed is not what is asked for." in response.content.decode()
+    assert User.objects.filter(pk=person.pk).exists() and logged() == []
+
+
+def test_erase__several(shelf: Shelf) -> None:
+    people = UserFactory.create_batch(3)
+    address, client = address_of(ERASE, [person.pk for person in people]), signed_in(superuser())
+    client.post(address, {"confirmation": people[0].email})
+    assert User.objects.filter(pk__in=[person.pk for person in people]).count() == 3
+    response = client.post(address, {"confirmation": "Delete 3 people"})
+    assert said(response) == [f"Deleted for good: {', '.join(str(person.pk) for person in people)}."]
+    assert not User.objects.filter(pk__in=[person.pk for person in people]).exists() and len(logged()) == 3
+
+
+def test_several__those_who_are_protected_are_passed_over(shelf: Shelf) -> None:
+    officer, person = superuser(), UserFactory.create()
+    address, client = address_of(ERASE, [officer.pk, person.pk]), signed_in(officer)
+    assert client.get(address).context["expected_words"] == [person.email, str(person.pk)]
+    client.post(address, {"confirmation": person.email})
+    assert list(User.objects.all()) == [officer]
+
+
+@pytest.mark.parametrize("action", [ANONYMISE, ERASE], ids=lambda action: action.slug)
+def test_store_out_of_reach__nothing_has_changed(action: PrivacyAction, shelf: Shelf) -> None:
+    person = UserFactory.create()
+    shelf.reachable = False
+    client = signed_in(superuser())
+    response = client.post(address_of(action, [person.pk]), {"confirmation": person.email})
+    assert said(response) == [f"{action.title}: not done, and nothing has changed, for {person.pk}. The shelf is too high. Fetch a ladder."]
+    assert response.headers["Location"] == page(person)
+    assert User.objects.filter(pk=person.pk, email=person.email).exists() and logged() == []
+
+
+def test_store_out_of_reach__is_not_tried_again_for_each(shelf: Shelf) -> None:
+    people = UserFactory.create_batch(3)
+    shelf.reachable = False
+    response = signed_in(superuser()).post(address_of(ANONYMISE, [person.pk for person in people]))
+    names = ", ".join(str(person.pk) for person in people)
+    assert said(response) == [f"Anonymise: not done, and nothing has changed, for {names}. The shelf is too high. Fetch a ladder."]
+    assert shelf.calls == ["reached"]
+
+
+def test_store_out_of_reach__soft_deletion_is_done_and_says_what_is_left(shelf: Shelf) -> None:
+    person = UserFactory.create()
+    shelf.ids.add(person.pk)
+    shelf.reachable = False
+    response = signed_in(superuser()).post(address_of(SOFT_DELETE, [person.pk]))
+    assert said(response) == [
+        f"Deleted softly: {person.pk}.",
+        f"No search shows them any more, but the shelf may still hold {person.pk}. The shelf is too high. Fetch a ladder."
+        " Afterwards manage.py sync_qdrant --once removes what is left.",
+    ]
+    person.refresh_from_db()
+    assert person.deleted_at is not None and logged()[0][3] == "Deleted softly."
+
+
+def failing_for(monkeypatch: pytest.MonkeyPatch, action: PrivacyAction, person: User, error: Exception) -> PrivacyAction:
+    """ACTION, which raises ERROR for PERSON and goes on as ever for others."""
+    from dataclasses import replace
+
+    def perform(user_id: UUID) -> Any:
+        assert action.perform is not None
+        if user_id == person.pk:
+            raise error
+        return action.perform(user_id)
+
+    failing = replace(action, perform=perform)
+    monkeypatch.setitem(view.ACTIONS, action.slug, failing)
+    return failing
+
+
+def test_several__one_that_fails_hides_nobody(monkeypatch: pytest.MonkeyPatch, shelf: Shelf) -> None:
+    first, second, third = UserFactory.create_batch(3)
+    failing_for(monkeypatch, ANONYMISE, second, NotDone("Somebody holds them."))
+    response = signed_in(superuser()).post(address_of(ANONYMISE, [first.pk, second.pk, third.pk]))
+    assert said(response) == [
+        f"Anonymised: {first.pk}, {third.pk}.",
+        f"Anonymise: not done, and nothing has changed, for {second.pk}. Somebody holds them.",
+    ]
+    assert [entry[1] for entry in logged()] == [str(first.pk), str(third.pk)]
+
+
+def test_several__nor_does_a_defect(monkeypatch: pytest.MonkeyPatch, shelf: Shelf, caplog: pytest.LogCaptureFixture) -> None:
+    first, second = UserFactory.create_batch(2)
+    failing_for(monkeypatch, ANONYMISE, first, ZeroDivisionError("a defect"))
+    response = signed_in(superuser()).post(address_of(ANONYMISE, [first.pk, second.pk]))
+    assert said(response) == [
+        f"Anonymised: {second.pk}.",
+        f"Anonymise: it failed for {first.pk} in a way that the server's log describes. Look at them before you try again.",
+    ]
+    assert "a defect" in caplog.text
+
+
+@pytest.mark.parametrize("action", [ANONYMISE, SOFT_DELETE, ERASE], ids=lambda action: action.slug)
+def test_log_and_messages__no_personal_data(action: PrivacyAction, shelf: Shelf) -> None:
+    person = full_life()
+    client = signed_in(superuser(email="officer@example.com", full_name="Officer"))
+    response = client.post(address_of(action, [person.pk]), {"confirmation": person.email})
+    entry = LogEntry.objects.get()
+    written = f"{entry.object_id} {entry.object_repr} {entry.change_message} {said(response)} {response.headers}"
+    assert not [word for word in WORDS if word in written]
+    assert entry.object_repr == str(person.pk)
+
+
+def test_log__can_be_read_when_the_person_is_gone(shelf: Shelf) -> None:
+    person, officer = UserFactory.create(), superuser()
+    client = signed_in(officer)
+    client.post(address_of(ERASE, [person.pk]), {"confirmation": person.email})
+    for wanted in (person.pk, officer.pk):
+        page = client.get(reverse("admin:admin_logentry_changelist"), {"q": str(wanted)}).content.decode()
+        assert str(person.pk) in page and str(officer.pk) in page and "Deleted for good." in page
+    address = reverse("admin:admin_logentry_change", args=[LogEntry.objects.get().pk])
+    assert client.get(address).status_code == 200 and client.post(address, {"change_message": "x"}).status_code == 403
+
+
+def test_actions__are_those_of_the_permissions() -> None:
+    declared = {codename for codename, _ in User._meta.permissions}
+    assert {action.permission for action in actions.ACTIONS.values()} == declared

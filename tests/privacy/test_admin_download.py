@@ -1,0 +1,127 @@
+"""The export as a download."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+from zipfile import ZipFile
+
+import pytest
+from django.contrib.admin.models import LogEntry
+
+from privacy.admin import download
+from privacy.admin.actions import EXPORT
+from privacy.admin.view import address_of
+from tests.factories import UserFactory
+from tests.privacy.life import full_life
+from tests.privacy.shelf import Shelf
+from tests.staff import said, signed_in, staff, superuser
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def content_of(response: Any) -> bytes:
+    return b"".join(response.streaming_content)
+
+
+def opened(content: bytes) -> ZipFile:
+    return ZipFile(io.BytesIO(content))
+
+
+def test_preview__entries_by_file(shelf: Shelf) -> None:
+    person = full_life()
+    (preview,) = signed_in(superuser()).get(address_of(EXPORT, [person.pk])).context["previews"]
+    assert set(preview.lines) == {
+        ("profile.json", 1, "in the zip"),
+        ("videos.json", 2, "in the zip"),
+        ("matches.json", 2, "in the zip"),
+        ("calls.json", 2, "in the zip"),
+    }
+    assert not LogEntry.objects.exists()
+
+
+def test_export__one(shelf: Shelf) -> None:
+    person = full_life()
+    officer = staff("accounts.view_user", "accounts.export_personal_data")
+    response = signed_in(officer).post(address_of(EXPORT, [person.pk]))
+    assert response.headers["Content-Disposition"] == f'attachment; filename="personal-data-{person.pk}.zip"'
+    assert "no-store" in response.headers["Cache-Control"]
+    archive = opened(content_of(response))
+    assert json.loads(archive.read("profile.json"))["email"] == person.email
+    assert person.password.encode() not in b"".join(archive.read(name) for name in archive.namelist())
+    entry = LogEntry.objects.get()
+    assert (entry.user_id, entry.object_id, entry.change_message) == (officer.pk, str(person.pk), "Exported the personal data.")
+
+
+def test_export__without_permission(shelf: Shelf) -> None:
+    client = signed_in(staff("accounts.view_user", "accounts.erase_user", "accounts.anonymize_user", "accounts.soft_delete_user"))
+    assert client.post(address_of(EXPORT, [UserFactory.create().pk])).status_code == 403
+    assert client.get(address_of(EXPORT, [UserFactory.create().pk])).status_code == 403
+
+
+def test_export__colleague_by_a_superuser_only(shelf: Shelf) -> None:
+    colleague = superuser()
+    response = signed_in(staff("accounts.view_user", "accounts.export_personal_data")).post(address_of(EXPORT, [colleague.pk]))
+    assert said(response) == ["Export personal data: not done for anybody. This person is of the staff: only a superuser may do this."]
+    assert opened(content_of(signed_in(superuser()).post(address_of(EXPORT, [colleague.pk])))).testzip() is None
+
+
+def test_export__several(shelf: Shelf) -> None:
+    people = UserFactory.create_batch(2)
+    response = signed_in(superuser()).post(address_of(EXPORT, [person.pk for person in people]))
+    assert response.headers["Content-Disposition"] == 'attachment; filename="personal-data-2-people.zip"'
+    archive = opened(content_of(response))
+    assert archive.namelist() == [f"{person.pk}.zip" for person in people]
+    for person in people:
+        assert json.loads(opened(archive.read(f"{person.pk}.zip")).read("profile.json"))["email"] == person.email
+    assert LogEntry.objects.count() == 2
+
+
+def test_export__several_and_one_fails(monkeypatch: pytest.MonkeyPatch, shelf: Shelf) -> None:
+    first, second = UserFactory.create_batch(2)
+    write = download.write_zip
+
+    def write_zip(user_id: UUID, file: Any) -> Any:
+        if user_id == first.pk:
+            file.write(b"the beginning of something")
+            raise ZeroDivisionError
+        return write(user_id, file)
+
+    monkeypatch.setattr(download, "write_zip", write_zip)
+    response = signed_in(superuser()).post(address_of(EXPORT, [first.pk, second.pk]))
+    archive = opened(content_of(response))
+    assert archive.namelist() == [f"{second.pk}.zip", "NOT_EXPORTED.txt"]
+    reason = "It failed in a way that the server's log describes."
+    assert archive.read("NOT_EXPORTED.txt").decode() == f"{first.pk}: {reason}\n"
+
+
+def test_export__store_out_of_reach(shelf: Shelf) -> None:
+    person = UserFactory.create()
+    shelf.reachable = False
+    client = signed_in(superuser())
+    response = client.post(address_of(EXPORT, [person.pk]))
+    assert response.headers["Location"] == address_of(EXPORT, [person.pk])
+    assert said(response) == [f"Export personal data: not done for {person.pk}. The shelf is too high. Fetch a ladder."]
+    assert not LogEntry.objects.exists()
+
+
+@pytest.fixture
+def temporary_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    yield tmp_path
+
+
+def test_export__leaves_no_file_that_others_could_read(temporary_files: Path, shelf: Shelf) -> None:
+    response = signed_in(superuser()).post(address_of(EXPORT, [full_life().pk]))
+    file = response.file_to_stream
+    assert stat.S_IMODE(os.fstat(file.fileno()).st_mode) == 0o600
+    assert list(temporary_files.iterdir()) == []
+    content_of(response)
+    response.close()
+    assert file.closed

@@ -1,0 +1,226 @@
+"""The page of a privacy action: who may open it, what it shows, and that only a POST with the right token does anything."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.test import Client
+from django.urls import reverse
+
+from accounts.models import User
+from privacy.admin import selection
+from privacy.admin.actions import ACTIONS, ANONYMISE, ERASE, EXPORT, SOFT_DELETE, PrivacyAction
+from privacy.admin.protection import NOT_TO_ONESELF, SUPERUSERS_ONLY
+from privacy.admin.view import address_of
+from tests.factories import UserFactory
+from tests.privacy.life import full_life
+from tests.privacy.shelf import Shelf
+from tests.staff import said, signed_in, staff, superuser
+
+pytestmark = pytest.mark.django_db
+
+LIST = reverse("admin:accounts_user_changelist")
+REMOVING = pytest.mark.parametrize("action", [ANONYMISE, SOFT_DELETE, ERASE], ids=lambda action: action.slug)
+
+
+def officer(action: PrivacyAction, **fields: Any) -> User:
+    return staff("accounts.view_user", f"accounts.{action.permission}", **fields)
+
+
+def words_for(person: User) -> dict[str, str]:
+    return {"confirmation": person.email}
+
+
+def is_as_before(person: User) -> bool:
+    return User.objects.filter(pk=person.pk, email=person.email, deleted_at=None).exists()
+
+
+@REMOVING
+def test_permission__each_action_has_its_own(action: PrivacyAction, shelf: Shelf) -> None:
+    person = UserFactory.create()
+    all_others = [f"accounts.{other.permission}" for other in ACTIONS.values() if other is not action]
+    client = signed_in(staff("accounts.view_user", "accounts.change_user", "accounts.delete_user", *all_others))
+    assert client.get(address_of(action, [person.pk])).status_code == 403
+    assert client.post(address_of(action, [person.pk]), words_for(person)).status_code == 403
+    assert is_as_before(person) and not LogEntry.objects.exists()
+
+
+@REMOVING
+def test_permission__is_enough(action: PrivacyAction, shelf: Shelf) -> None:
+    person = UserFactory.create()
+    client = signed_in(officer(action))
+    assert client.get(address_of(action, [person.pk])).status_code == 200
+    assert is_as_before(person) and not LogEntry.objects.exists()
+    assert client.post(address_of(action, [person.pk]), words_for(person)).status_code == 302
+    assert not is_as_before(person)
+
+
+@REMOVING
+def test_permission__without_looking_at_people(action: PrivacyAction, shelf: Shelf) -> None:
+    person = UserFactory.create()
+    assert signed_in(staff(f"accounts.{action.permission}")).post(address_of(action, [person.pk]), words_for(person)).status_code == 403
+
+
+def test_permission__nobody_logged_in(client: Client, shelf: Shelf) -> None:
+    assert client.get(address_of(ERASE, [uuid4()])).headers["Location"].startswith(reverse("admin:login"))
+
+
+def test_list__offers_what_one_may_do(shelf: Shelf) -> None:
+    UserFactory.create()
+    response = signed_in(officer(EXPORT)).get(LIST)
+    assert [name for name, _ in response.context["action_form"].fields["action"].choices] == ["", "export_selected"]
+
+
+def test_list__action_that_one_may_not_do(shelf: Shelf) -> None:
+    person = UserFactory.create()
+    response = signed_in(officer(EXPORT)).post(LIST, {"action": "erase_selected", "_selected_action": [str(person.pk)]})
+    assert response.status_code in {200, 302} and "/privacy/" not in response.headers.get("Location", "")
+
+
+def test_page_of_a_person__offers_what_one_may_do(shelf: Shelf) -> None:
+    person = UserFactory.create()
+    response = signed_in(officer(SOFT_DELETE)).get(reverse("admin:accounts_user_change", args=[person.pk]))
+    assert [link["url"] for link in response.context["privacy_links"]] == [address_of(SOFT_DELETE, [person.pk])]
+
+
+def test_page_of_a_person__nothing_that_would_be_refused(shelf: Shelf) -> None:
+    person = superuser()
+    response = signed_in(person).get(reverse("admin:accounts_user_change", args=[person.pk]))
+    assert [link["title"] for link in response.context["privacy_links"]] == ["Export personal data"]
+
+
+@REMOVING
+def test_doing__needs_the_token(action: PrivacyAction, shelf: Shelf) -> None:
+    person = UserFactory.create()
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(superuser())
+    assert client.post(address_of(action, [person.pk]), words_for(person)).status_code == 403
+    assert is_as_before(person)
+    page = client.get(address_of(action, [person.pk]))
+    token = str(page.context["csrf_token"])
+    assert client.post(address_of(action, [person.pk]), words_for(person) | {"csrfmiddlewaretoken": token}).status_code == 302
+    assert not is_as_before(person)
+
+
+@REMOVING
+@pytest.mark.parametrize("method", ["get", "head", "put", "delete"])
+def test_doing__by_nothing_but_post(action: PrivacyAction, method: str, shelf: Shelf) -> None:
+    person = UserFactory.create()
+    getattr(signed_in(superuser()), method)(address_of(action, [person.pk]), words_for(person))
+    assert is_as_before(person)
+
+
+@REMOVING
+@pytest.mark.parametrize("trait", ["staff", "superuser"])
+def test_protection__staff_from_staff(action: PrivacyAction, trait: str, shelf: Shelf) -> None:
+    colleague = UserFactory.create(**{trait: True})
+    client = signed_in(officer(action))
+    page = client.get(address_of(action, [colleague.pk]))
+    assert SUPERUSERS_ONLY in page.content.decode() and not page.context["can_be_done"]
+    response = client.post(address_of(action, [colleague.pk]), words_for(colleague))
+    assert said(response) == [f"{action.title}: not done for anybody. {SUPERUSERS_ONLY}"]
+    assert is_as_before(colleague)
+
+
+@REMOVING
+def test_protection__superuser_from_themself(action: PrivacyAction, shelf: Shelf) -> None:
+    person = superuser()
+    response = signed_in(person).post(address_of(action, [person.pk]), words_for(person))
+    assert said(response) == [f"{action.title}: not done for anybody. {NOT_TO_ONESELF}"]
+    assert is_as_before(person)
+
+
+@REMOVING
+def test_protection__superuser_may_remove_another(action: PrivacyAction, shelf: Shelf) -> None:
+    colleague = superuser()
+    signed_in(superuser()).post(address_of(action, [colleague.pk]), words_for(colleague))
+    assert not is_as_before(colleague)
+
+
+def test_preview__person_and_consequences(shelf: Shelf) -> None:
+    person = full_life()
+    shelf.ids.add(person.pk)
+    page = signed_in(superuser()).get(address_of(ERASE, [person.pk]))
+    (preview,) = page.context["previews"]
+    assert (preview.person.user_id, preview.person.email) == (person.pk, person.email)
+    lines = {what: (count, fate) for what, count, fate in preview.lines}
+    assert lines["videos"] == (2, "deleted") and lines["matches"] == (2, "deleted") and lines["points in the shelf"] == (1, "deleted")
+    text = page.content.decode()
+    assert all(shown in text for shown in (person.email, str(person.pk), "points in the shelf", f"type {person.email} or {person.pk}"))
+    assert "no-store" in page.headers["Cache-Control"]
+
+
+def test_preview__store_out_of_reach(shelf: Shelf) -> None:
+    person = UserFactory.create()
+    shelf.reachable = False
+    client = signed_in(superuser())
+    for action in (ANONYMISE, ERASE):
+        page = client.get(address_of(action, [person.pk]))
+        assert page.status_code == 200 and not page.context["can_be_done"]
+        assert "This cannot be done now, and nothing has changed.</strong> The shelf is too high. Fetch a ladder." in page.content.decode()
+
+
+def test_preview__soft_deletion_goes_without_the_store(shelf: Shelf) -> None:
+    person = UserFactory.create()
+    shelf.reachable = False
+    page = signed_in(superuser()).get(address_of(SOFT_DELETE, [person.pk]))
+    assert page.context["can_be_done"] and "The shelf is too high. Fetch a ladder." in page.content.decode()
+    assert ("points in the shelf", None, "deleted") in page.context["previews"][0].lines
+
+
+def test_preview__somebody_whom_postgresql_does_not_know(shelf: Shelf) -> None:
+    user_id = uuid4()
+    page = signed_in(superuser()).get(address_of(ERASE, [user_id]))
+    assert not page.context["can_be_done"] and f"manage.py erase_user {user_id} --hard" in page.content.decode()
+
+
+@pytest.mark.parametrize(
+    ("query", "sentence"),
+    [
+        ("", "Nobody is selected. Choose people in the list."),
+        ("?person=john", "The address of this page names somebody by something that is not a UUID. Choose people in the list."),
+        ("?person=%00", "The address of this page names somebody by something that is not a UUID. Choose people in the list."),
+    ],
+)
+def test_address__of_nobody(query: str, sentence: str, shelf: Shelf) -> None:
+    response = signed_in(superuser()).get(reverse("admin:accounts_user_privacy", args=["erase"]) + query)
+    assert (response.headers["Location"], said(response)) == (LIST, [sentence])
+
+
+def test_address__of_no_action(shelf: Shelf) -> None:
+    assert signed_in(superuser()).get(reverse("admin:accounts_user_privacy", args=["forgive"])).status_code == 404
+
+
+def test_list__leads_to_the_page(shelf: Shelf) -> None:
+    people = UserFactory.create_batch(2)
+    client = signed_in(superuser())
+    response = client.post(LIST, {"action": "anonymise_selected", "_selected_action": [str(person.pk) for person in people]}, follow=True)
+    assert {preview.person.user_id for preview in response.context["previews"]} == {person.pk for person in people}
+    assert all(is_as_before(person) for person in people)
+
+
+def test_list__too_many(monkeypatch: pytest.MonkeyPatch, shelf: Shelf) -> None:
+    monkeypatch.setattr("privacy.admin.mixin.MOST_PEOPLE", 2)
+    people = UserFactory.create_batch(3)
+    response = signed_in(superuser()).post(
+        LIST, {"action": "anonymise_selected", "_selected_action": [str(person.pk) for person in people]}
+    )
+    assert said(response) == ["Anonymise: at most 2 people at a time. Select fewer."]
+
+
+def test_list__too_many_by_all_across_the_pages(monkeypatch: pytest.MonkeyPatch, shelf: Shelf) -> None:
+    monkeypatch.setattr("privacy.admin.mixin.MOST_PEOPLE", 2)
+    people = UserFactory.create_batch(3)
+    posted = {"action": "erase_selected", "_selected_action": [str(people[0].pk)], "select_across": "1"}
+    assert said(signed_in(superuser()).post(LIST, posted)) == ["Delete for good: at most 2 people at a time. Select fewer."]
+
+
+def test_address__too_many(monkeypatch: pytest.MonkeyPatch, shelf: Shelf) -> None:
+    monkeypatch.setattr(selection, "MOST_PEOPLE", 2)
+    people = UserFactory.create_batch(3)
+    response = signed_in(superuser()).post(address_of(ANONYMISE, [person.pk for person in people]))
+    assert said(response) == ["3 people are selected: at most 2 at a time."]
+    assert all(is_as_before(person) for person in people)
