@@ -22,12 +22,15 @@ class PrivacyAction:
     slug: str
     permission: str
     title: str
+    noun: str
     explanation: str
     done: str
     """What the messages and the admin log say of a person it was done to."""
     preview: Callable[[UUID], list[Consequence]] | Callable[[UUID], dict[str, int]]
     perform: Callable[[UUID], Outcome] | None = None
     log_flag: int = CHANGE
+    needs_stores: bool = True
+    """Cannot be done while a store is out of reach."""
     is_final: bool = False
     """Asks for more than a click."""
 
@@ -41,6 +44,7 @@ EXPORT = PrivacyAction(
     slug="export",
     permission="export_personal_data",
     title="Export personal data",
+    noun="The export",
     explanation="All that is held about the person, in a zip of JSON files. Other people appear in it as ids only, and no password hash does.",
     done="exported the personal data",
     preview=count_entries,
@@ -49,6 +53,7 @@ ANONYMISE = PrivacyAction(
     slug="anonymise",
     permission="anonymize_user",
     title="Anonymise",
+    noun="The anonymisation",
     explanation="What identifies the person is cleared, in every table, and cannot be brought back. Their matches and calls stay, for statistics.",
     done="anonymised",
     preview=preview_anonymisation,
@@ -58,15 +63,18 @@ SOFT_DELETE = PrivacyAction(
     slug="soft-delete",
     permission="soft_delete_user",
     title="Soft delete",
+    noun="The soft deletion",
     explanation="Nobody sees the person any more, in no search, and they cannot log in. All that is held about them stays.",
     done="deleted softly",
     preview=preview_soft_deletion,
     perform=soft_delete,
+    needs_stores=False,
 )
 ERASE = PrivacyAction(
     slug="erase",
     permission="erase_user",
     title="Delete for good",
+    noun="The deletion",
     explanation="The person and all that hangs on them are deleted, in every store. This cannot be undone.",
     done="deleted for good",
     preview=preview_erasure,

@@ -44,13 +44,13 @@ def do_for_each(actor: Any, action: PrivacyAction, perform: Callable[[UUID], T],
         try:
             results.append(Result(user_id, perform(user_id)))
         except StoreUnavailable as error:
-            out_of_reach = one_line(error)
+            out_of_reach = f"{one_line(error)} Nothing has changed." if action.removes else one_line(error)
             results.append(Result(user_id, None, out_of_reach))
         except NotDone as error:
             results.append(Result(user_id, None, one_line(error)))
         except Exception:  # a defect of ours in one of them must not hide what became of the others
             logger.exception("%s failed for %s", action.title, user_id)
-            results.append(Result(user_id, None, "It failed in a way that the server's log describes."))
+            results.append(Result(user_id, None, "The server's log says why. Look at them before you try again."))
         else:
             _log(actor, action, user_id)
     return results

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 from uuid import UUID
 
 from django.contrib.messages import ERROR, SUCCESS, WARNING
@@ -12,7 +13,9 @@ from privacy.admin.actions import PrivacyAction
 from privacy.admin.doing import Result
 from privacy.outcome import Outcome
 
-AFTERWARDS = "When it answers again, manage.py sync_qdrant --once removes them."
+T = TypeVar("T")
+
+AFTERWARDS = "Afterwards manage.py sync_qdrant --once removes what is left."
 
 
 def told(action: PrivacyAction, results: list[Result[Outcome]]) -> Iterator[tuple[int, str]]:
@@ -20,21 +23,22 @@ def told(action: PrivacyAction, results: list[Result[Outcome]]) -> Iterator[tupl
     done = [result.user_id for result in results if result.done is not None]
     if done:
         yield SUCCESS, f"{action.done.capitalize()}: {_named(done)}."
-    left = ((f"{one.store}: {one.reason}", result.user_id) for result in results if result.done for one in result.done.left_in)
-    for where, user_ids in _grouped(left):
-        yield WARNING, f"No search shows them any more, but their points may still be there: {_named(user_ids)}. {AFTERWARDS} The {where}"
-    yield from not_done(action, results)
+    left = ((left_in, result.user_id) for result in results if result.done for left_in in result.done.left_in)
+    for left_in, user_ids in _grouped(left):
+        where = f"the {left_in.store} may still hold {_named(user_ids)}"
+        yield WARNING, f"No search shows them any more, but {where}. {left_in.reason} {AFTERWARDS}"
+    yield from failures(action, results)
 
 
-def not_done(action: PrivacyAction, results: list[Result[Outcome]] | list[Result[int]]) -> Iterator[tuple[int, str]]:
+def failures(action: PrivacyAction, results: Sequence[Result[Any]]) -> Iterator[tuple[int, str]]:
     for reason, user_ids in _grouped((result.reason, result.user_id) for result in results if result.done is None):
-        yield ERROR, f"{action.title}: not done, and nothing has changed, for {_named(user_ids)}. {reason}"
+        yield ERROR, f"{action.noun} failed for {_named(user_ids)}: {reason}"
 
 
-def _grouped(pairs: Iterator[tuple[str, UUID]]) -> Iterator[tuple[str, list[UUID]]]:
-    groups: dict[str, list[UUID]] = defaultdict(list)
-    for text, user_id in pairs:
-        groups[text].append(user_id)
+def _grouped(pairs: Iterable[tuple[T, UUID]]) -> Iterator[tuple[T, list[UUID]]]:
+    groups: dict[T, list[UUID]] = defaultdict(list)
+    for key, user_id in pairs:
+        groups[key].append(user_id)
     return iter(groups.items())
 
 

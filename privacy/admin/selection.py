@@ -65,15 +65,16 @@ def _selected(actor: Any, action: PrivacyAction, user_id: UUID, person: Any) -> 
 
 
 def preview(action: PrivacyAction, people: list[Selected]) -> tuple[list[Preview], str | None]:
-    """What will happen to each, and why it cannot be done now (None: it can).
+    """What will happen to each, and which store does not answer, and why (None: they all do).
 
-    The stores are asked once whether they answer. Where one does not, a soft deletion can be done all the same.
+    They are held for all the people together. Without them, what would have to wait for them once for each person is left out.
     """
     try:
         with stores_reached():
             return [Preview(person, tuple(_lines(action.preview, person))) for person in people], None
-    except StoreUnavailable as error:
-        return [Preview(person) for person in people], one_line(error)
+    except NotDone as error:
+        can_be_told = len(people) == 1 and not action.needs_stores
+        return [Preview(person, tuple(_lines(action.preview, person)) if can_be_told else ()) for person in people], one_line(error)
 
 
 def _lines(count: Callable[[UUID], list[Consequence] | dict[str, int]], person: Selected) -> Iterator[tuple[str, int | None, str]]:

@@ -17,10 +17,10 @@ from django.views.decorators.http import require_http_methods
 
 from findme.console.command import one_line
 from findme.console.errors import NotDone
-from privacy.admin.actions import ACTIONS, EXPORT, SOFT_DELETE, PrivacyAction
+from privacy.admin.actions import ACTIONS, EXPORT, PrivacyAction
 from privacy.admin.doing import do_for_each
 from privacy.admin.download import export_for
-from privacy.admin.messages import not_done, told
+from privacy.admin.messages import failures, told
 from privacy.admin.selection import Selected, ids_from, preview, select
 
 
@@ -70,7 +70,7 @@ def _shown(
         "action": action,
         "previews": previews,
         "problem": problem,
-        "can_be_done": bool(allowed) and (problem is None or action is SOFT_DELETE),
+        "can_be_done": bool(allowed) and (problem is None or not action.needs_stores),
         "allowed": allowed,
         "skipped": len(people) - len(allowed),
         "expected_words": expected_words(allowed) if action.is_final and allowed else [],
@@ -83,7 +83,7 @@ def _shown(
 def _done(request: HttpRequest, model_admin: admin.ModelAdmin[Any], action: PrivacyAction, people: list[Selected]) -> HttpResponseBase:
     allowed = [person for person in people if person.obstacle is None]
     if not allowed:
-        messages.error(request, f"{action.title}: not done for anybody. {people[0].obstacle}")
+        messages.error(request, f"{action.noun} failed: {people[0].obstacle}")
         return HttpResponseRedirect(_back(people))
     typed = request.POST.get("confirmation", "").strip().lower()
     if action.is_final and typed not in {words.lower() for words in expected_words(allowed)}:
@@ -94,7 +94,7 @@ def _done(request: HttpRequest, model_admin: admin.ModelAdmin[Any], action: Priv
 
 def _exported(request: HttpRequest, user_ids: list[UUID]) -> HttpResponseBase:
     download, results = export_for(request.user, user_ids)
-    for level, text in not_done(EXPORT, results):
+    for level, text in failures(EXPORT, results):
         messages.add_message(request, level, text)
     return HttpResponseRedirect(address_of(EXPORT, user_ids)) if download is None else download
 

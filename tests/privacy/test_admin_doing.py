@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -11,8 +12,9 @@ from django.urls import reverse
 
 from accounts.models import User
 from findme.console.errors import NotDone
-from privacy.admin import actions, view
+from privacy.admin import actions
 from privacy.admin.actions import ANONYMISE, ERASE, SOFT_DELETE, PrivacyAction
+from privacy.admin.messages import AFTERWARDS
 from privacy.admin.view import address_of
 from tests.factories import UserFactory
 from tests.privacy.life import WORDS, full_life
@@ -98,7 +100,7 @@ def test_store_out_of_reach__nothing_has_changed(action: PrivacyAction, shelf: S
     shelf.reachable = False
     client = signed_in(superuser())
     response = client.post(address_of(action, [person.pk]), {"confirmation": person.email})
-    assert said(response) == [f"{action.title}: not done, and nothing has changed, for {person.pk}. The shelf is too high. Fetch a ladder."]
+    assert said(response) == [f"{action.noun} failed for {person.pk}: The shelf is too high. Fetch a ladder. Nothing has changed."]
     assert response.headers["Location"] == page(person)
     assert User.objects.filter(pk=person.pk, email=person.email).exists() and logged() == []
 
@@ -108,7 +110,7 @@ def test_store_out_of_reach__is_not_tried_again_for_each(shelf: Shelf) -> None:
     shelf.reachable = False
     response = signed_in(superuser()).post(address_of(ANONYMISE, [person.pk for person in people]))
     names = ", ".join(str(person.pk) for person in people)
-    assert said(response) == [f"Anonymise: not done, and nothing has changed, for {names}. The shelf is too high. Fetch a ladder."]
+    assert said(response) == [f"The anonymisation failed for {names}: The shelf is too high. Fetch a ladder. Nothing has changed."]
     assert shelf.calls == ["reached"]
 
 
@@ -119,8 +121,7 @@ def test_store_out_of_reach__soft_deletion_is_done_and_says_what_is_left(shelf: 
     response = signed_in(superuser()).post(address_of(SOFT_DELETE, [person.pk]))
     assert said(response) == [
         f"Deleted softly: {person.pk}.",
-        f"No search shows them any more, but the shelf may still hold {person.pk}. The shelf is too high. Fetch a ladder."
-        " Afterwards manage.py sync_qdrant --once removes what is left.",
+        f"No search shows them any more, but the shelf may still hold {person.pk}. The shelf is too high. Fetch a ladder. {AFTERWARDS}",
     ]
     person.refresh_from_db()
     assert person.deleted_at is not None and logged()[0][3] == "Deleted softly."
@@ -128,7 +129,6 @@ def test_store_out_of_reach__soft_deletion_is_done_and_says_what_is_left(shelf: 
 
 def failing_for(monkeypatch: pytest.MonkeyPatch, action: PrivacyAction, person: User, error: Exception) -> PrivacyAction:
     """ACTION, which raises ERROR for PERSON and goes on as ever for others."""
-    from dataclasses import replace
 
     def perform(user_id: UUID) -> Any:
         assert action.perform is not None
@@ -137,7 +137,7 @@ def failing_for(monkeypatch: pytest.MonkeyPatch, action: PrivacyAction, person: 
         return action.perform(user_id)
 
     failing = replace(action, perform=perform)
-    monkeypatch.setitem(view.ACTIONS, action.slug, failing)
+    monkeypatch.setitem(actions.ACTIONS, action.slug, failing)
     return failing
 
 
@@ -147,7 +147,7 @@ def test_several__one_that_fails_hides_nobody(monkeypatch: pytest.MonkeyPatch, s
     response = signed_in(superuser()).post(address_of(ANONYMISE, [first.pk, second.pk, third.pk]))
     assert said(response) == [
         f"Anonymised: {first.pk}, {third.pk}.",
-        f"Anonymise: not done, and nothing has changed, for {second.pk}. Somebody holds them.",
+        f"The anonymisation failed for {second.pk}: Somebody holds them.",
     ]
     assert [entry[1] for entry in logged()] == [str(first.pk), str(third.pk)]
 
@@ -158,7 +158,7 @@ def test_several__nor_does_a_defect(monkeypatch: pytest.MonkeyPatch, shelf: Shel
     response = signed_in(superuser()).post(address_of(ANONYMISE, [first.pk, second.pk]))
     assert said(response) == [
         f"Anonymised: {second.pk}.",
-        f"Anonymise: it failed for {first.pk} in a way that the server's log describes. Look at them before you try again.",
+        f"The anonymisation failed for {first.pk}: The server's log says why. Look at them before you try again.",
     ]
     assert "a defect" in caplog.text
 
@@ -169,7 +169,7 @@ def test_log_and_messages__no_personal_data(action: PrivacyAction, shelf: Shelf)
     client = signed_in(superuser(email="officer@example.com", full_name="Officer"))
     response = client.post(address_of(action, [person.pk]), {"confirmation": person.email})
     entry = LogEntry.objects.get()
-    written = f"{entry.object_id} {entry.object_repr} {entry.change_message} {said(response)} {response.headers}"
+    written = f"{entry.object_id} {entry.object_repr} {entry.change_message} {said(response)} {response.headers} {response.cookies}"
     assert not [word for word in WORDS if word in written]
     assert entry.object_repr == str(person.pk)
 

@@ -6,7 +6,7 @@ import io
 import json
 import os
 import stat
-from collections.abc import Iterator
+import tempfile
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -15,6 +15,7 @@ from zipfile import ZipFile
 import pytest
 from django.contrib.admin.models import LogEntry
 
+from privacy import export
 from privacy.admin import download
 from privacy.admin.actions import EXPORT
 from privacy.admin.view import address_of
@@ -68,7 +69,7 @@ def test_export__without_permission(shelf: Shelf) -> None:
 def test_export__colleague_by_a_superuser_only(shelf: Shelf) -> None:
     colleague = superuser()
     response = signed_in(staff("accounts.view_user", "accounts.export_personal_data")).post(address_of(EXPORT, [colleague.pk]))
-    assert said(response) == ["Export personal data: not done for anybody. This person is of the staff: only a superuser may do this."]
+    assert said(response) == ["The export failed: This person is of the staff: only a superuser may do this."]
     assert opened(content_of(signed_in(superuser()).post(address_of(EXPORT, [colleague.pk])))).testzip() is None
 
 
@@ -85,19 +86,18 @@ def test_export__several(shelf: Shelf) -> None:
 
 def test_export__several_and_one_fails(monkeypatch: pytest.MonkeyPatch, shelf: Shelf) -> None:
     first, second = UserFactory.create_batch(2)
-    write = download.write_zip
 
     def write_zip(user_id: UUID, file: Any) -> Any:
         if user_id == first.pk:
             file.write(b"the beginning of something")
             raise ZeroDivisionError
-        return write(user_id, file)
+        return export.write_zip(user_id, file)
 
     monkeypatch.setattr(download, "write_zip", write_zip)
     response = signed_in(superuser()).post(address_of(EXPORT, [first.pk, second.pk]))
     archive = opened(content_of(response))
     assert archive.namelist() == [f"{second.pk}.zip", "NOT_EXPORTED.txt"]
-    reason = "It failed in a way that the server's log describes."
+    reason = "The server's log says why. Look at them before you try again."
     assert archive.read("NOT_EXPORTED.txt").decode() == f"{first.pk}: {reason}\n"
 
 
@@ -107,21 +107,23 @@ def test_export__store_out_of_reach(shelf: Shelf) -> None:
     client = signed_in(superuser())
     response = client.post(address_of(EXPORT, [person.pk]))
     assert response.headers["Location"] == address_of(EXPORT, [person.pk])
-    assert said(response) == [f"Export personal data: not done for {person.pk}. The shelf is too high. Fetch a ladder."]
+    assert said(response) == [f"The export failed for {person.pk}: The shelf is too high. Fetch a ladder."]
     assert not LogEntry.objects.exists()
 
 
-@pytest.fixture
-def temporary_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+def test_export__leaves_no_file_that_others_could_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, shelf: Shelf) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    yield tmp_path
+    files: list[Any] = []
+    make = tempfile.TemporaryFile
 
+    def remembered() -> Any:
+        files.append(make())
+        return files[-1]
 
-def test_export__leaves_no_file_that_others_could_read(temporary_files: Path, shelf: Shelf) -> None:
+    monkeypatch.setattr("tempfile.TemporaryFile", remembered)
     response = signed_in(superuser()).post(address_of(EXPORT, [full_life().pk]))
-    file = response.file_to_stream
+    (file,) = files
     assert stat.S_IMODE(os.fstat(file.fileno()).st_mode) == 0o600
-    assert list(temporary_files.iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
     content_of(response)
-    response.close()
     assert file.closed

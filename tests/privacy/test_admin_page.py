@@ -35,7 +35,7 @@ def words_for(person: User) -> dict[str, str]:
 
 
 def is_as_before(person: User) -> bool:
-    return User.objects.filter(pk=person.pk, email=person.email, deleted_at=None).exists()
+    return bool(User.objects.filter(pk=person.pk, email=person.email, deleted_at=None))
 
 
 @REMOVING
@@ -121,7 +121,7 @@ def test_protection__staff_from_staff(action: PrivacyAction, trait: str, shelf: 
     page = client.get(address_of(action, [colleague.pk]))
     assert SUPERUSERS_ONLY in page.content.decode() and not page.context["can_be_done"]
     response = client.post(address_of(action, [colleague.pk]), words_for(colleague))
-    assert said(response) == [f"{action.title}: not done for anybody. {SUPERUSERS_ONLY}"]
+    assert said(response) == [f"{action.noun} failed: {SUPERUSERS_ONLY}"]
     assert is_as_before(colleague)
 
 
@@ -129,7 +129,7 @@ def test_protection__staff_from_staff(action: PrivacyAction, trait: str, shelf: 
 def test_protection__superuser_from_themself(action: PrivacyAction, shelf: Shelf) -> None:
     person = superuser()
     response = signed_in(person).post(address_of(action, [person.pk]), words_for(person))
-    assert said(response) == [f"{action.title}: not done for anybody. {NOT_TO_ONESELF}"]
+    assert said(response) == [f"{action.noun} failed: {NOT_TO_ONESELF}"]
     assert is_as_before(person)
 
 
