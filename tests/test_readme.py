@@ -1,0 +1,144 @@
+"""The README and the changelog are true: their commands run, their links lead somewhere."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import shlex
+import tomllib
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from django.contrib.auth.hashers import is_password_usable
+from django.core.management import CommandParser, call_command, get_commands, load_command_class
+
+from accounts.models import User
+from findme.environment import BASE_DIR, REQUIRED_IN_PRODUCTION
+from vectorstore.models import VECTOR_SIZE
+
+README = (BASE_DIR / "README.md").read_text(encoding="utf-8")
+CHANGELOG = (BASE_DIR / "CHANGELOG.md").read_text(encoding="utf-8")
+MAKEFILE = (BASE_DIR / "Makefile").read_text(encoding="utf-8")
+TYPED = [
+    line.removeprefix("$ ")
+    for block in re.findall(r"^```console\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    for line in block.splitlines()
+]
+MANAGED = [line for line in TYPED if line.startswith("python manage.py ")]
+LINKS = sorted(set(re.findall(r"\]\(([^)]+)\)", README + CHANGELOG)))
+ASKS = ("anonymize_user", "erase_user")
+NEEDS_A_PERSON = ("createsuperuser", "check", "collectstatic")
+"""Tried by hand, or by ``make lint``: they ask, or want production's settings."""
+
+
+def parser_of(command: str) -> CommandParser:
+    return load_command_class(get_commands()[command], command).create_parser("manage.py", command)
+
+
+def targets() -> set[str]:
+    return set(re.findall(r"^([a-z]+):", MAKEFILE, re.MULTILINE))
+
+
+def test_readme__shows_commands() -> None:
+    assert len(MANAGED) > 10
+    assert all(line.startswith(("make ", "python manage.py ", "cp ", "docker compose ")) for line in TYPED)
+
+
+@pytest.mark.parametrize("line", MANAGED)
+def test_readme__every_command_is_understood(line: str) -> None:
+    command, *arguments = shlex.split(line)[2:]
+
+    parser_of(command).parse_args(arguments)
+
+
+def test_readme__every_command_and_target_that_is_named_exists() -> None:
+    assert set(re.findall(r"`?make ([a-z]+)`?", "\n".join([*TYPED, *re.findall(r"`(make [a-z]+)`", README)]))) <= targets()
+    named = re.findall(r"`([a-z]+_[a-z]+)(?: [^`]*)?`", CHANGELOG)
+    tables = {"video_calls", "profile_embeddings"}
+    assert {name for name in named if name not in tables} <= set(get_commands())
+
+
+@pytest.mark.parametrize("option", ["--json", "--dry-run", "--no-input"])
+def test_readme__the_options_that_it_promises_are_there(option: str) -> None:
+    promised = {
+        "--json": [
+            "schema_version",
+            "rollback",
+            "init_qdrant",
+            "upsert_embeddings",
+            "sync_qdrant",
+            "search_profiles",
+            *ASKS,
+            "export_user",
+        ],
+        "--dry-run": ["rollback", *ASKS],
+        "--no-input": ["rollback", *ASKS],
+    }
+    assert [command for command in promised[option] if option not in parser_of(command)._option_string_actions] == []
+
+
+@pytest.mark.parametrize("link", [link for link in LINKS if not link.startswith("https://")])
+def test_readme__every_file_that_it_links_to_exists(link: str) -> None:
+    assert (BASE_DIR / link).is_file()
+
+
+def test_readme__every_folder_that_it_names_exists() -> None:
+    rows = re.findall(r"^\| ((?:`[a-z]+` ?)+)\|", README, re.MULTILINE)
+    folders = [folder for row in rows for folder in re.findall(r"`([a-z]+)`", row)]
+
+    assert len(folders) > 8
+    assert [folder for folder in folders if not (BASE_DIR / folder).is_dir()] == []
+
+
+def test_readme__its_settings_and_paths_exist() -> None:
+    settings = set(re.findall(r"`([A-Z]+_[A-Z_]+)`", README))
+    documented = set(re.findall(r"^#?([A-Z_]+)=", (BASE_DIR / ".env.example").read_text(), re.MULTILINE))
+
+    assert set(REQUIRED_IN_PRODUCTION) <= settings <= documented
+    for path in re.findall(r"`(fixtures/[\w./]+)`", README):
+        assert (BASE_DIR / path).exists()
+    for application in re.findall(r"`(findme\.\w+):application`", README):
+        assert importlib.util.find_spec(application)
+
+
+def test_changelog__knows_the_version_of_the_project() -> None:
+    version = tomllib.loads((BASE_DIR / "pyproject.toml").read_text())["project"]["version"]
+
+    assert f"What {version} will be." in CHANGELOG or f"## [{version}]" in CHANGELOG
+
+
+@pytest.mark.django_db(transaction=True)
+def test_readme__its_commands_run_one_after_the_other(
+    embedded_qdrant: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In a folder with the demo's fixtures, and a file of embeddings as the README describes it."""
+    (tmp_path / "fixtures").symlink_to(BASE_DIR / "fixtures")
+    (tmp_path / "profiles.jsonl").write_text(json.dumps(sample_row()))
+    monkeypatch.chdir(tmp_path)
+    for line in MANAGED:
+        command, *arguments = shlex.split(line)[2:]
+        if command not in NEEDS_A_PERSON:
+            call_command(command, *arguments, *(["--no-input"] if command in ASKS else []))
+        if command == "search_profiles":
+            assert run_python() == 5
+    assert (tmp_path / "john.zip").is_file()
+    assert (tmp_path / "rejects.jsonl").read_text() == ""
+    assert not User.objects.filter(pk=UUID(str(sample_row()["user_id"]))).exists()
+    assert not any(map(is_password_usable, User.objects.values_list("password", flat=True)))
+
+
+def sample_row() -> dict[str, object]:
+    """The README's own, with all of its 512 numbers."""
+    row: dict[str, object] = json.loads(re.findall(r"^```json\n(.*?)^```", README, re.MULTILINE | re.DOTALL)[0])
+    assert row["vector"] == [0.0123, f"... {VECTOR_SIZE} numbers"]
+    return row | {"vector": [0.0123] * VECTOR_SIZE}
+
+
+def run_python() -> int:
+    """How many the README's own lines of Python find."""
+    [lines] = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    names: dict[str, list[object]] = {}
+    exec(lines, names)
+    return len(names["hits"])
