@@ -10,7 +10,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import InterfaceError, OperationalError
 
-from findme.console.command import one_line
+from findme.console.command import one_line, what_went_wrong
 from findme.console.errors import NotDone
 from findme.console.progress import Report, unreported
 from vectorstore.ingest.reading import no_rows
@@ -52,9 +52,8 @@ class StoppedHalfway(NotDone):
     """The run ended before its inputs did; ``loaded`` is what it did until then."""
 
     def __init__(self, error: Exception, loaded: Loaded) -> None:
-        super().__init__(
-            f"{one_line(error)} Loaded before that: {loaded.loaded:,} rows. Run it again when this is mended: they may be loaded twice."
-        )
+        what = (what_went_wrong(error) or "").rstrip(".")
+        super().__init__(f"{what}. Loaded before that: {loaded.loaded:,} rows. Run it again when this is mended: they may be loaded twice.")
         self.loaded = loaded
 
 

@@ -12,7 +12,7 @@ def plain_json(value: object) -> object:
     """NaN and the infinities, which JSON lacks, become the texts ``"NaN"``, ``"Infinity"`` and ``"-Infinity"``; bytes become their digits."""
     match value:
         case np.ndarray():
-            return plain_json(value.tolist())
+            return value.tolist() if np.isfinite(value).all() else plain_json(value.tolist())
         case dict():
             return {str(key): plain_json(inner) for key, inner in value.items()}
         case list() | tuple():

@@ -1,0 +1,72 @@
+"""Loading takes as much memory for four times the rows: measured in a process of its own, with everything that is allocated."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from findme.environment import BASE_DIR
+from tests.privacy.process import environment
+
+ROWS = 2000
+ALLOWED_GROWTH = 6 << 20
+"""In bytes. The vectors of the additional rows alone have 12 MB, and as Python's numbers many times that."""
+
+CHILD = """
+import resource, sys
+import django
+django.setup()
+from vectorstore.ingest.load import upsert_embeddings
+
+for file in sys.argv[1:]:
+    loaded = upsert_embeddings([file])
+    print(loaded.read, loaded.rejected, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+def user_ids(count: int) -> list[str]:
+    return [f"00000000-0000-4000-8000-{number:012}" for number in range(count)]
+
+
+def json_lines(path: Path, count: int) -> None:
+    with path.open("w") as stream:
+        for user_id in user_ids(count):
+            stream.write(json.dumps({"user_id": user_id, "vector": [1.5] * 512, "interests": ["sea"]}) + "\n")
+
+
+def npz(path: Path, count: int) -> None:
+    np.savez(path, user_ids=np.array(user_ids(count)), vectors=np.ones((count, 512), np.float32))
+
+
+def parquet(path: Path, count: int) -> None:
+    """One row group: read whole, it would be all in memory."""
+    vectors = pa.array(np.random.default_rng(1).standard_normal((count, 512)).astype(np.float32).tolist(), pa.list_(pa.float32()))
+    pq.write_table(pa.table({"user_id": user_ids(count), "vector": vectors}), path, row_group_size=count)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("ending", "write"), [(".jsonl", json_lines), (".npz", npz), (".parquet", parquet)])
+def test_load__memory_does_not_grow_with_the_file(tmp_path: Path, ending: str, write: Callable[[Path, int], None]) -> None:
+    small, large = tmp_path / f"small{ending}", tmp_path / f"large{ending}"
+    write(small, ROWS)
+    write(large, 4 * ROWS)
+    ran = subprocess.run(
+        [sys.executable, "-c", CHILD, str(small), str(large)],
+        cwd=BASE_DIR,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=300,
+    )
+    (read, rejected, peak), (read_4, rejected_4, peak_4) = (map(int, line.split()) for line in ran.stdout.splitlines())
+    assert (read, rejected, read_4, rejected_4) == (ROWS, ROWS, 4 * ROWS, 4 * ROWS)  # nobody has these ids
+    assert peak_4 - peak < ALLOWED_GROWTH
