@@ -30,7 +30,7 @@ serve: install ## The admin on http://127.0.0.1:8000, or a free port if that one
 	if [ $$found -eq 1 ]; then echo "The database lacks tables: make demo fills it with demo data, $(PYTHON) manage.py migrate only makes them." >&2; fi; \
 	[ $$found -eq 0 ] || exit 2; \
 	trap : INT; \
-	$(PYTHON) manage.py runserver "127.0.0.1:$$($(PYTHON) -m findme.console.free_port 8000)"
+	DJANGO_RUNSERVER_HIDE_WARNING=true $(PYTHON) manage.py runserver "127.0.0.1:$$($(PYTHON) -m findme.console.free_port 8000)"
 
 test: install ## All tests, with coverage
 	@$(PYTHON) -m pytest -n logical --maxprocesses 4 --cov --cov-report term

@@ -138,6 +138,10 @@ LOGGING = {
     "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
-    # Django's own handlers for it would write each line a second time with DEBUG on, and none with DEBUG off.
-    "loggers": {"django": {"handlers": [], "level": "NOTSET"}},
+    "loggers": {
+        # Django's own handlers would write each line a second time with DEBUG on, and none with DEBUG off.
+        "django": {"handlers": [], "level": "NOTSET"},
+        # A request for a host that is not ours is answered 400; the internet is full of them, and each would be a traceback.
+        "django.security.DisallowedHost": {"level": "CRITICAL"},
+    },
 }
