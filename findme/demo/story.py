@@ -58,7 +58,7 @@ def _set_up(telling: Telling) -> None:
 
 def _load(telling: Telling) -> None:
     telling.step(
-        "People", "John and Jane of the guide and two hundred others, with videos, six weeks of matches, and calls. Nobody of them exists."
+        "People", "John and Jane of the guide and two hundred others, with videos, six weeks of matches, and calls. None of them exists."
     )
     try:
         telling.command("loaddata", "demo")
@@ -113,7 +113,8 @@ def _export(telling: Telling, exports: Path) -> None:
     with zipfile.ZipFile(path) as archive:
         telling.table(("In the zip", "Bytes"), [(entry.filename, f"{entry.file_size:,}") for entry in archive.infolist()])
         profile = json.loads(archive.read("profile.json"))
-    telling.line(f"profile.json begins: {json.dumps(profile, ensure_ascii=False)[:80]}...")
+    excerpt = {column: profile[column] for column in ("email", "full_name", "date_of_birth", "bio")}
+    telling.line(f"From profile.json: {json.dumps(excerpt, ensure_ascii=False)}")
 
 
 def _anonymise(telling: Telling, best: Hit) -> None:
@@ -121,7 +122,7 @@ def _anonymise(telling: Telling, best: Hit) -> None:
     email, name = person.email, person.full_name
     telling.step(
         "Forgotten",
-        f"{name}, whom the search found first, wants to be forgotten. The point goes with the same commit, or nothing happens at all.",
+        f"{name}, whom the search found first, wants to be forgotten. The change is committed when the point is seen to be gone; where that cannot be, nothing changes.",
     )
     telling.command("anonymize_user", email, "--no-input")
     person.refresh_from_db()
