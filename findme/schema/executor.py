@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-from django.db import Error, transaction
+from django.db import Error
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations import Migration
 from django.db.migrations.executor import MigrationExecutor
@@ -18,7 +18,7 @@ from findme.schema.concurrently import wait_as_long_as_it_takes
 from findme.schema.failures import a_lock_was_not_free, oldest_transaction, reason, what_was_left
 from findme.schema.lock import MigrationLock
 from findme.schema.patience import Patience
-from findme.schema.session import session_settings
+from findme.schema.session import one_transaction, session_settings
 
 NOTICE_A_DEAD_CLIENT = "1s"
 """How soon the server sees that the process that migrates was killed, and ends the statement that it runs for it."""
@@ -84,7 +84,7 @@ class LockedExecutor(MigrationExecutor):
             if not migration.atomic:
                 stack.enter_context(self.connection.execute_wrapper(wait_as_long_as_it_takes))
                 return attempt()
-            stack.enter_context(transaction.atomic(using=self.connection.alias))
+            stack.enter_context(one_transaction(self.connection))
             state = attempt()
             self.run.lock.check()
             return state

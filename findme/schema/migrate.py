@@ -20,6 +20,7 @@ from django.db.migrations.executor import MigrationExecutor
 from findme.console.command import one_line
 from findme.console.errors import NotDone, StoreUnavailable
 from findme.schema.executor import LockedExecutor, Run
+from findme.schema.failures import reason
 from findme.schema.lock import migration_lock
 from findme.schema.patience import Patience
 from findme.schema.version import applied_migrations
@@ -93,7 +94,10 @@ def running(command: str, *, using: str, patience: Patience, say: Callable[[str]
     with migration_lock(command, using=using, seconds=patience.lock_seconds, say=say) as lock:
         try:
             yield Run(command, lock, patience, say)
-        except (InconsistentMigrationHistory, IrreversibleError, MigrationSchemaMissing, NodeNotFoundError) as error:
+        except MigrationSchemaMissing as error:
+            why = reason(error.__context__ or error)
+            raise NotDone(f"The table django_migrations cannot be made: {why}. Use the role that owns the database.") from error
+        except (InconsistentMigrationHistory, IrreversibleError, NodeNotFoundError) as error:
             raise NotDone(one_line(error)) from error
 
 

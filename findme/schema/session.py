@@ -1,11 +1,11 @@
-"""Settings of a PostgreSQL session, for a while."""
+"""Settings of a PostgreSQL session for a while, and a transaction that ends with its block."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, OperationalError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 
@@ -19,6 +19,22 @@ def session_settings(connection: BaseDatabaseWrapper, **values: str) -> Iterator
         with suppress(InterfaceError, OperationalError):
             for name, value in before.items():
                 _exchange(connection, name, value)
+
+
+@contextmanager
+def one_transaction(connection: BaseDatabaseWrapper) -> Iterator[None]:
+    """``transaction.atomic`` around Django's schema editor.
+
+    When SQL that the editor has put off to its end fails, it does not leave the block that it has entered, and the block around it, taken for the
+    inner one, would roll back to a savepoint and leave the transaction open: so what was entered inside is forgotten here.
+    """
+    with transaction.atomic(using=connection.alias):
+        savepoints, blocks = len(connection.savepoint_ids), len(connection.atomic_blocks)
+        try:
+            yield
+        except BaseException:
+            del connection.savepoint_ids[savepoints:], connection.atomic_blocks[blocks:]
+            raise
 
 
 def _exchange(connection: BaseDatabaseWrapper, name: str, value: str) -> str:

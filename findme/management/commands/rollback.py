@@ -17,7 +17,7 @@ class Command(FindmeCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         how_many = parser.add_mutually_exclusive_group()
-        how_many.add_argument("count", nargs="?", type=at_least_one, default=1, metavar="N", help="How many (1).")
+        how_many.add_argument("count", nargs="?", type=at_least_one, metavar="N", help="How many (1).")
         how_many.add_argument("--all", action="store_true", help="All of them: down to an empty database.")
         parser.add_argument("--dry-run", action="store_true", help="Say what would be undone and lost, and do nothing.")
         parser.add_argument("--force", action="store_true", help="With --no-input: also drop tables and columns that are not empty.")
@@ -25,9 +25,9 @@ class Command(FindmeCommand):
         parser.add_argument("--json", action="store_true", help="One JSON object on standard output.")
         add_waiting_arguments(parser)
 
-    def handle(self, *args: Any, count: int, dry_run: bool, force: bool, no_input: bool, json: bool, **options: Any) -> None:
+    def handle(self, *args: Any, count: int | None, dry_run: bool, force: bool, no_input: bool, json: bool, **options: Any) -> None:
         self.tell = self.on_stderr if json else self.say
-        plan = plan_rollback(None if options["all"] else count)
+        plan = plan_rollback(None if options["all"] else count or 1)
         self._describe(plan)
         if dry_run:
             if json:
