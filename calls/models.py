@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Self
 
 from django.conf import settings
-from django.core.exceptions import ValidationError
+from django.core.exceptions import ObjectDoesNotExist, ValidationError
 from django.db import models
 from django.db.models import F, Q, Value
 from django.db.models.functions import Greatest, Least
@@ -172,5 +172,9 @@ class VideoCall(IdentifiedModel):
         """Raise ValidationError unless the two people are those of the match."""
         if None in (self.match_id, self.caller_id, self.callee_id):
             return
-        if {self.caller_id, self.callee_id} != self.match.people:
+        try:
+            people = self.match.people
+        except ObjectDoesNotExist:  # which the field says itself
+            return
+        if {self.caller_id, self.callee_id} != people:
             raise ValidationError({"callee": "A call's two people are those of its match."})

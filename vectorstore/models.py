@@ -12,7 +12,7 @@ from django.db.models import Value
 
 from findme.models import StoredModel
 from findme.schema.constraints import ForeignKeyConstraint
-from findme.schema.expressions import HasLength, HasNoNull, IsFinite, IsGeoPoint, IsNotZero
+from findme.schema.expressions import HasLength, HasOnlyTexts, IsFinite, IsGeoPoint, IsNotZero
 from findme.schema.fields import RealField
 
 if TYPE_CHECKING:
@@ -71,9 +71,9 @@ class ProfileEmbedding(StoredModel):
                 violation_error_message="A location is an object of lat (-90 to 90) and lon (-180 to 180).",
             ),
             models.CheckConstraint(
-                condition=HasNoNull("interests"),
+                condition=HasOnlyTexts("interests"),
                 name="profile_embeddings_interests_check",
-                violation_error_message="No interest is null.",
+                violation_error_message="An interest is a text with something in it.",
             ),
             models.CheckConstraint(
                 condition=IsFinite("video_features"),

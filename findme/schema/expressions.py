@@ -20,8 +20,11 @@ class EnglishSearchVector(Func):
 
 
 class _OfOneArgument(Func):
-    """A template that names its only argument several times. Where that is a value and not a column, as when ``full_clean()`` asks the
-    database whether a row would pass, its parameter is needed as often: Django gives it once, and the question would fail and count as passed.
+    """A template that names its only argument several times.
+
+    When ``full_clean()`` asks the database whether a row would pass, the argument is a value and not a column. Its parameter is needed as often
+    as it is named: Django gives it once, and the question would fail and count as passed. A value of None is NULL, where Django would send the
+    ``null`` of JSON.
     """
 
     arity = 1
@@ -35,6 +38,9 @@ class _OfOneArgument(Func):
         arg_joiner: str | None = None,
         **extra_context: Any,
     ) -> tuple[str, tuple[str | int, ...]]:
+        (argument,) = self.get_source_expressions()
+        if isinstance(argument, Value) and argument.value is None:
+            return "NULL", ()
         template = template or self.template
         sql, parameters = super().as_sql(compiler, connection, function, template, arg_joiner, **extra_context)
         return sql, tuple(parameters) * template.count("%(expressions)s")
@@ -77,10 +83,10 @@ class IsFinite(_ArrayCondition):
     )
 
 
-class HasNoNull(_ArrayCondition):
-    """No NULL among the elements."""
+class HasOnlyTexts(_ArrayCondition):
+    """No NULL and no empty text among the elements."""
 
-    condition = "array_position(%(expressions)s, NULL) IS NULL"
+    condition = "array_position(%(expressions)s, NULL) IS NULL AND array_position(%(expressions)s, '') IS NULL"
 
 
 class IsNotZero(_ArrayCondition):

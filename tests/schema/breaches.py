@@ -95,6 +95,7 @@ def embeddings() -> list[Breach]:
         ),
         Breach(table, features, CHECK, {"video_features": [[0.5], [0.5]]}, {"video_features": None}),
         Breach(table, interests, CHECK, {"interests": ["books", None]}, {"interests": ["books", "NULL"]}),
+        Breach(table, interests, CHECK, {"interests": ["books", ""]}, {"interests": ["books", " "]}),
         Breach(table, interests, CHECK, {"interests": [["books"]]}, {"interests": []}),
         *locations(),
     ]

@@ -80,9 +80,9 @@ class Migration(migrations.Migration):
                         violation_error_message="A location is an object of lat (-90 to 90) and lon (-180 to 180).",
                     ),
                     models.CheckConstraint(
-                        condition=findme.schema.expressions.HasNoNull("interests"),
+                        condition=findme.schema.expressions.HasOnlyTexts("interests"),
                         name="profile_embeddings_interests_check",
-                        violation_error_message="No interest is null.",
+                        violation_error_message="An interest is a text with something in it.",
                     ),
                     models.CheckConstraint(
                         condition=findme.schema.expressions.IsFinite("video_features"),
