@@ -41,6 +41,11 @@ def program() -> str | None:
     return shutil.which("qdrant")
 
 
+def pytest_configure() -> None:
+    """No proxy of the machine's stands before its own loopback."""
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if os.environ.get("QDRANT_URL") or program():
         return
@@ -150,59 +155,79 @@ def started_qdrant(folder: Path, **environment: str) -> Iterator[QdrantServer]:
     """A server of our own on free loopback ports, with its data in FOLDER; ENVIRONMENT adds to its settings (``SERVICE__API_KEY``)."""
     path = program()
     assert path is not None, NO_SERVER
-    process, server = _start(path, folder, environment)
-    try:
-        yield server
-    finally:
-        process.send_signal(signal.SIGCONT)
-        process.terminate()
-        try:
-            process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _start(path: str, folder: Path, environment: dict[str, str]) -> tuple[subprocess.Popen[bytes], QdrantServer]:
-    """Somebody else can take a free port before the server does: then it ends at once, and others are tried."""
     for _ in range(5):
-        rest, grpc = free_port(), free_port()
-        names = {
-            "SERVICE__HOST": "127.0.0.1",
-            "SERVICE__HTTP_PORT": str(rest),
-            "SERVICE__GRPC_PORT": str(grpc),
-            "STORAGE__STORAGE_PATH": str(folder / "storage"),
-            "STORAGE__SNAPSHOTS_PATH": str(folder / "snapshots"),
-            "TELEMETRY_DISABLED": "true",
-            "LOG_LEVEL": "WARN",
-        } | environment
-        with (folder / "qdrant.log").open("ab") as log:
-            process = subprocess.Popen(
-                [path, "--disable-telemetry"],
-                cwd=folder,
-                env={**os.environ, **{f"QDRANT__{name}": value for name, value in names.items()}},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-        tls = names.get("SERVICE__ENABLE_TLS") == "true"
-        if _ready(process, rest, tls=tls):
-            scheme = "https" if tls else "http"
-            return process, QdrantServer(f"{scheme}://127.0.0.1:{rest}", names.get("SERVICE__API_KEY", ""), grpc, process.pid)
+        names = _settings(folder) | environment
+        process = _launch(path, folder, names)
+        try:
+            if _ready(process, names):
+                yield _server(names, process.pid)
+                return
+        finally:
+            _stop(process)
+        # Somebody else took a port before the server did, and it ended: others are tried.
     raise AssertionError(f"qdrant does not start:\n{(folder / 'qdrant.log').read_text()[-2000:]}")
 
 
-def _ready(process: subprocess.Popen[bytes], port: int, *, tls: bool) -> bool:
+def _settings(folder: Path) -> dict[str, str]:
+    return {
+        "SERVICE__HOST": "127.0.0.1",
+        "SERVICE__HTTP_PORT": str(free_port()),
+        "SERVICE__GRPC_PORT": str(free_port()),
+        "STORAGE__STORAGE_PATH": str(folder / "storage"),
+        "STORAGE__SNAPSHOTS_PATH": str(folder / "snapshots"),
+        "TELEMETRY_DISABLED": "true",
+        "LOG_LEVEL": "WARN",
+    }
+
+
+def _launch(path: str, folder: Path, names: dict[str, str]) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, **{f"QDRANT__{name}": value for name, value in names.items()}}
+    with (folder / "qdrant.log").open("ab") as log:
+        return subprocess.Popen([path], cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+
+def _server(names: dict[str, str], pid: int) -> QdrantServer:
+    scheme = "https" if names.get("SERVICE__ENABLE_TLS") == "true" else "http"
+    url = f"{scheme}://127.0.0.1:{names['SERVICE__HTTP_PORT']}"
+    return QdrantServer(url, names.get("SERVICE__API_KEY", ""), int(names["SERVICE__GRPC_PORT"]), pid)
+
+
+def _ready(process: subprocess.Popen[bytes], names: dict[str, str]) -> bool:
+    url = _server(names, process.pid).url
     deadline = time.monotonic() + START_SECONDS
     with httpx.Client(verify=False, trust_env=False, timeout=2) as client:
         while process.poll() is None:
             assert time.monotonic() < deadline, f"qdrant is not ready after {START_SECONDS} s"
             try:
-                if client.get(f"{'https' if tls else 'http'}://127.0.0.1:{port}/readyz").status_code == 200:
+                if client.get(f"{url}/readyz").status_code == 200:
+                    socket.create_connection(("127.0.0.1", int(names["SERVICE__GRPC_PORT"]))).close()
                     return True
-            except httpx.TransportError:
+            except (httpx.TransportError, ConnectionError):
                 time.sleep(0.05)
     return False
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """As an operator does; and for good, if it does not listen."""
+    process.send_signal(signal.SIGCONT)
+    process.terminate()
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def freeze(server: QdrantServer) -> None:
+    """Stop one of our own servers where it is, and wait until it stands."""
+    assert server.pid is not None
+    os.kill(server.pid, signal.SIGSTOP)
+    os.waitpid(server.pid, os.WUNTRACED)
+
+
+def thaw(server: QdrantServer) -> None:
+    assert server.pid is not None
+    os.kill(server.pid, signal.SIGCONT)
 
 
 def free_port() -> int:

@@ -22,6 +22,10 @@ from vectorstore.errors import CollectionMissing, server_errors_told
 OLDEST, NEWEST = (1, 18), (1, 20)
 """Servers that differ from qdrant-client 1.19 by one minor version at most, which is what Qdrant promises to work."""
 
+OWN_CONNECTIONS = {"grpc.use_local_subchannel_pool": 1}
+"""gRPC shares connections between clients, also the news that one has just failed: a new client would be told so without trying, for up to two
+minutes after the server is back."""
+
 log = logging.getLogger(__name__)
 
 _clients: dict[tuple[int, Address], QdrantClient] = {}
@@ -71,6 +75,7 @@ def _opened(address: Address) -> QdrantClient:
         prefer_grpc=bool(address.grpc_port),
         api_key=address.api_key or None,
         timeout=address.timeout,
+        grpc_options=dict(OWN_CONNECTIONS),
         check_compatibility=False,
     )
 

@@ -1,0 +1,118 @@
+"""Servers that are no Qdrant, or one that is not well: on a free loopback port, in a thread."""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+TLS_FOLDER = Path(__file__).parent / "tls"
+"""A certificate for 127.0.0.1 and localhost that signs itself, for a hundred years; its key is no secret."""
+
+HTML = "<html><body>Welcome to nginx!</body></html>"
+
+
+def root(version: str) -> dict[str, str]:
+    """What a Qdrant answers to ``GET /``."""
+    return {"title": "qdrant - vector search engine", "version": version, "commit": "0"}
+
+
+def error(words: str) -> dict[str, Any]:
+    """What a Qdrant answers when it does not do what it is asked."""
+    return {"status": {"error": words}, "time": 0.1}
+
+
+@contextmanager
+def answering(status: int, body: object, *, version: str | None = "1.19.0", tls: bool = False, port: int = 0) -> Iterator[int]:
+    """A server whose root is that of a Qdrant, unless VERSION is None, and which answers everything else with BODY: as JSON, if it is no string."""
+    content = body if isinstance(body, str) else json.dumps(body)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self._answer(*((200, json.dumps(root(version))) if self.path == "/" and version else (status, content)))
+
+        do_PUT = do_POST = do_DELETE = do_GET  # noqa: N815  # the names that the parent calls
+
+        def _answer(self, status: int, text: str) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(text.encode())))
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the parent's name
+            """Nothing on stderr."""
+
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            """Nothing on stderr: a client that speaks TLS, or none, is what is tried here."""
+
+    server = Server(("127.0.0.1", port), Handler)
+    if tls:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(TLS_FOLDER / "cert.pem", TLS_FOLDER / "key.pem")
+        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@contextmanager
+def silent() -> Iterator[int]:
+    """A server that takes connections and never answers, as one that is frozen does."""
+    with closing(socket.create_server(("127.0.0.1", 0), backlog=64)) as listening:
+        yield listening.getsockname()[1]
+
+
+@contextmanager
+def hanging_up() -> Iterator[int]:
+    """A server that takes connections and ends them at once."""
+    with closing(socket.create_server(("127.0.0.1", 0), backlog=64)) as listening:
+        stop = threading.Event()
+
+        def hang_up() -> None:
+            listening.settimeout(0.02)
+            while not stop.is_set():
+                try:
+                    listening.accept()[0].close()
+                except TimeoutError:
+                    continue
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        try:
+            yield listening.getsockname()[1]
+        finally:
+            stop.set()
+            thread.join()
+
+
+@contextmanager
+def answering_grpc(code: Any, words: str) -> Iterator[int]:
+    """A gRPC server that answers every call with an error."""
+
+    class Refusing(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no types
+        def service(self, handler_call_details: Any) -> Any:
+            return grpc.unary_unary_rpc_method_handler(lambda _request, context: context.abort(code, words))
+
+    server = grpc.server(ThreadPoolExecutor(2), handlers=[Refusing()])
+    port: int = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        yield port
+    finally:
+        server.stop(None).wait()

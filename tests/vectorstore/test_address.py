@@ -1,0 +1,93 @@
+import pytest
+from pytest_django import Settings
+
+from findme.console.errors import StoreUnavailable
+from vectorstore.address import server_address, timeout_seconds
+
+
+@pytest.fixture(autouse=True)
+def plain_settings(settings: Settings) -> None:
+    settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT, settings.QDRANT_TIMEOUT = "", 0, 10.0
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "port", "tls"),
+    [
+        ("http://qdrant:6333", "qdrant", 6333, False),
+        ("http://qdrant", "qdrant", 6333, False),
+        ("https://qdrant.example.com", "qdrant.example.com", 6333, True),
+        ("https://qdrant.example.com:443/", "qdrant.example.com", 443, True),
+        ("http://127.0.0.1:1234/behind/a/proxy", "127.0.0.1", 1234, False),
+        ("http://[::1]:6333", "::1", 6333, False),
+    ],
+)
+def test_server_address__of_a_url(settings: Settings, url: str, host: str, port: int, tls: bool) -> None:
+    settings.QDRANT_URL = url
+    address = server_address()
+    assert (address.host, address.port, address.tls, str(address)) == (host, port, tls, repr(url))
+
+
+@pytest.mark.parametrize(
+    ("url", "line"),
+    [
+        (
+            "qdrant:6333",
+            "QDRANT_URL is 'qdrant:6333', without a scheme: write 'http://qdrant:6333', or https:// where the server speaks TLS.",
+        ),
+        ("localhost", "QDRANT_URL is 'localhost', without a scheme: write 'http://localhost', or https:// where the server speaks TLS."),
+        ("ftp://qdrant", "QDRANT_URL is 'ftp://qdrant': write http://HOST:PORT or https://HOST:PORT."),
+        ("http://", "QDRANT_URL is 'http://': write http://HOST:PORT or https://HOST:PORT."),
+        ("http://qdrant:port", "QDRANT_URL is 'http://qdrant:port': write http://HOST:PORT or https://HOST:PORT."),
+        ("http://qdrant:0", "QDRANT_URL is 'http://qdrant:0': write http://HOST:PORT or https://HOST:PORT."),
+        ("http://qdrant:99999", "QDRANT_URL is 'http://qdrant:99999': write http://HOST:PORT or https://HOST:PORT."),
+        ("http://[::1", "QDRANT_URL is 'http://[::1': write http://HOST:PORT or https://HOST:PORT."),
+        ("http://qdr ant", "QDRANT_URL is 'http://qdr ant': write http://HOST:PORT or https://HOST:PORT."),
+        ("http://qdrant?a=b", "QDRANT_URL is 'http://qdrant?a=b': write http://HOST:PORT or https://HOST:PORT."),
+        (
+            "https://somebody:secret@qdrant",
+            "QDRANT_URL holds a user name or a password: take it out, and put the key into QDRANT_API_KEY.",
+        ),
+        ("somebody:secret@qdrant", "QDRANT_URL holds a user name or a password: take it out, and put the key into QDRANT_API_KEY."),
+    ],
+)
+def test_server_address__no_url_of_a_server(settings: Settings, url: str, line: str) -> None:
+    settings.QDRANT_URL = url
+    with pytest.raises(StoreUnavailable) as refused:
+        server_address()
+    assert str(refused.value) == line
+
+
+@pytest.mark.parametrize("key", ["two words", "line\nbreak", "schlüssel"])
+def test_server_address__a_key_that_no_header_takes(settings: Settings, key: str) -> None:
+    settings.QDRANT_URL, settings.QDRANT_API_KEY = "http://qdrant", key
+    with pytest.raises(StoreUnavailable) as refused:
+        server_address()
+    assert str(refused.value) == "QDRANT_API_KEY holds a blank, a line break or a character beyond ASCII: take it out."
+
+
+def test_server_address__the_key_is_not_in_its_repr(settings: Settings) -> None:
+    settings.QDRANT_URL, settings.QDRANT_API_KEY = "http://qdrant", "a-key.of_visible=ASCII"
+    assert server_address().api_key == "a-key.of_visible=ASCII"
+    assert "a-key" not in repr(server_address()) + str(server_address())
+
+
+@pytest.mark.parametrize("port", [-1, 65536])
+def test_server_address__no_port(settings: Settings, port: int) -> None:
+    settings.QDRANT_URL, settings.QDRANT_GRPC_PORT = "http://qdrant", port
+    with pytest.raises(StoreUnavailable) as refused:
+        server_address()
+    assert str(refused.value) == f"QDRANT_GRPC_PORT is {port}: it is a port up to 65535, or 0 for REST."
+
+
+def test_server_address__the_timeout_is_rounded_up_to_whole_seconds(settings: Settings) -> None:
+    settings.QDRANT_URL, settings.QDRANT_TIMEOUT = "http://qdrant", 0.2
+    assert server_address().timeout == 1
+    assert timeout_seconds() == 0.2
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf"), 86_401])
+def test_timeout_seconds__no_such_time(settings: Settings, seconds: float) -> None:
+    settings.QDRANT_TIMEOUT = seconds
+    with pytest.raises(StoreUnavailable) as refused:
+        timeout_seconds()
+    assert str(refused.value) == f"QDRANT_TIMEOUT is {seconds}: it is a number of seconds above 0, and at most a day."

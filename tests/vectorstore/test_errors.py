@@ -1,0 +1,359 @@
+"""Every error of the driver in one line: by servers that only pretend, and by a real one."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from pytest_django import Settings
+from qdrant_client import QdrantClient, models
+
+from findme.console.errors import NotDone, StoreUnavailable
+from tests.qdrant import QdrantServer, free_port, freeze, started_qdrant, thaw
+from tests.vectorstore.pretenders import HTML, TLS_FOLDER, answering, answering_grpc, error, hanging_up, silent
+from vectorstore.address import Address
+from vectorstore.connection import qdrant
+from vectorstore.errors import CollectionMissing, Refused, server_errors_told
+
+KEY = "the-key-that-nobody-may-see"
+
+
+@pytest.fixture(autouse=True)
+def plain_settings(settings: Settings) -> None:
+    settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT, settings.QDRANT_TIMEOUT = "", 0, 1
+
+
+def line_of(settings: Settings, url: str, ask: Callable[[QdrantClient], object] = lambda client: client.get_aliases()) -> NotDone:
+    """The error that a question ends in; its text is one line, without the key."""
+    settings.QDRANT_URL = url
+    with pytest.raises(NotDone) as raised, qdrant() as client:
+        ask(client)
+    assert "\n" not in str(raised.value)
+    assert KEY not in str(raised.value)
+    return raised.value
+
+
+def test_errors__nothing_listens(settings: Settings) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    found = line_of(settings, url)
+    assert isinstance(found, StoreUnavailable)
+    assert str(found) == f"Nothing answers at QDRANT_URL '{url}' ([Errno 111] Connection refused): start Qdrant, or correct QDRANT_URL."
+
+
+def test_errors__unknown_host(settings: Settings) -> None:
+    found = line_of(settings, "http://no-such-host.invalid:6333")
+    assert isinstance(found, StoreUnavailable)
+    assert str(found) == (
+        "QDRANT_URL 'http://no-such-host.invalid:6333' names a host that is not known here: 'no-such-host.invalid'."
+        " Correct it, or the name service."
+    )
+
+
+def test_errors__no_scheme(settings: Settings) -> None:
+    assert str(line_of(settings, "127.0.0.1:6333")).startswith("QDRANT_URL is '127.0.0.1:6333', without a scheme")
+
+
+def test_errors__tls_against_plain(settings: Settings) -> None:
+    with answering(200, {}) as port:
+        found = line_of(settings, f"https://127.0.0.1:{port}")
+    assert isinstance(found, StoreUnavailable)
+    assert str(found) == (
+        f"The server at QDRANT_URL 'https://127.0.0.1:{port}' does not speak TLS: write http:// instead of https://, or give it a certificate."
+    )
+
+
+def test_errors__plain_against_tls(settings: Settings) -> None:
+    with answering(200, {}, tls=True) as port:
+        found = line_of(settings, f"http://127.0.0.1:{port}")
+    assert isinstance(found, StoreUnavailable)
+    assert str(found) == f"The server at QDRANT_URL 'http://127.0.0.1:{port}' speaks TLS: write https:// instead of http://."
+
+
+def test_errors__a_certificate_that_nobody_trusts(settings: Settings) -> None:
+    with answering(200, {}, tls=True) as port:
+        found = line_of(settings, f"https://127.0.0.1:{port}")
+    assert isinstance(found, StoreUnavailable)
+    assert str(found) == (
+        f"The certificate at QDRANT_URL 'https://127.0.0.1:{port}' is not trusted (self-signed certificate):"
+        " name its authority's file in SSL_CERT_FILE, or correct the host."
+    )
+
+
+def test_errors__a_certificate_that_is_trusted(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(TLS_FOLDER / "cert.pem"))
+    with answering(404, error("Not found: Collection `a` doesn't exist!"), tls=True) as port:
+        found = line_of(settings, f"https://127.0.0.1:{port}")
+    assert str(found) == "Qdrant has no collection 'a': make it with manage.py init_qdrant."
+
+
+def test_errors__a_server_that_is_frozen(settings: Settings) -> None:
+    with silent() as port:
+        found = line_of(settings, f"http://127.0.0.1:{port}")
+    assert isinstance(found, StoreUnavailable)
+    assert str(found) == (
+        f"Qdrant at 'http://127.0.0.1:{port}' did not answer within 1 s: see whether it runs and can be reached, or raise QDRANT_TIMEOUT."
+    )
+
+
+def test_errors__a_connection_that_breaks_off(settings: Settings) -> None:
+    with hanging_up() as port:
+        found = line_of(settings, f"http://127.0.0.1:{port}")
+    assert isinstance(found, StoreUnavailable)
+    assert str(found).startswith(f"Qdrant at 'http://127.0.0.1:{port}' broke off the connection (")
+
+
+@pytest.mark.parametrize(
+    ("status", "body"), [(200, HTML), (404, HTML), (301, ""), (405, HTML), (200, {"hello": "I am another service"}), (200, "[1, 2]")]
+)
+def test_errors__no_qdrant_at_all(settings: Settings, status: int, body: object) -> None:
+    with answering(status, body, version=None) as port:
+        found = line_of(settings, f"http://127.0.0.1:{port}")
+    assert isinstance(found, StoreUnavailable)
+    assert str(found) == (
+        f"What answers at QDRANT_URL 'http://127.0.0.1:{port}' is not the REST interface of a Qdrant: correct the host, the port or the path."
+    )
+
+
+def test_errors__a_proxy_that_answers_later_on(settings: Settings) -> None:
+    """The root was a Qdrant's, and then there is a page of HTML."""
+    with answering(200, HTML) as port:
+        assert "is not the REST interface of a Qdrant" in str(line_of(settings, f"http://127.0.0.1:{port}"))
+    with answering(502, HTML) as port:
+        assert str(line_of(settings, f"http://127.0.0.1:{port}")) == (
+            f"Qdrant at 'http://127.0.0.1:{port}' answered 502 (a page of HTML): look at its log, and run it again."
+        )
+
+
+@pytest.mark.parametrize("version", ["1.17.9", "1.21.0", "0.19.1", "2.19.0", "dev"])
+def test_errors__a_version_too_far_away(settings: Settings, version: str) -> None:
+    with answering(200, {}, version=version) as port:
+        found = line_of(settings, f"http://127.0.0.1:{port}")
+    assert isinstance(found, StoreUnavailable)
+    assert str(found) == (
+        f"Qdrant at 'http://127.0.0.1:{port}' is version '{version}': FindMe works with 1.18 to 1.20. Run a server of one of these versions."
+    )
+
+
+@pytest.mark.parametrize("version", ["1.18.0", "1.19.2-dev", "1.20.7"])
+def test_errors__a_version_that_is_near_enough(settings: Settings, version: str) -> None:
+    with answering(200, {"result": {"aliases": []}, "status": "ok", "time": 0}, version=version) as port:
+        settings.QDRANT_URL = f"http://127.0.0.1:{port}"
+        with qdrant() as client:
+            assert client.get_aliases().aliases == []
+
+
+ANSWERS: list[tuple[int, Any, type[NotDone], str]] = [
+    (401, "Invalid API key or JWT", StoreUnavailable, "Qdrant at URL does not accept the key in QDRANT_API_KEY: set the one that the server was given."),
+    (
+        403,
+        error("Forbidden: Global manage access is required"),
+        StoreUnavailable,
+        "The key in QDRANT_API_KEY does not allow this at URL (Forbidden: Global manage access is required): set one that may write.",
+    ),
+    (404, error("Not found: Collection `a` doesn't exist!"), CollectionMissing, "Qdrant has no collection 'a': make it with manage.py init_qdrant."),
+    (
+        400,
+        error("Wrong input: Vector dimension error: expected dim: 4, got 512"),
+        Refused,
+        "Qdrant at URL refused this: Wrong input: Vector dimension error: expected dim: 4, got 512. See manage.py init_qdrant --check.",
+    ),
+    (429, error("Too many requests"), StoreUnavailable, "Qdrant at URL has too much to do (Too many requests): wait, and run it again."),
+    (500, error("Service internal error: x"), StoreUnavailable, "Qdrant at URL answered 500 (Service internal error: x): look at its log, and run it again."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("status", "body", "kind", "line"), ANSWERS, ids=[str(answer[0]) for answer in ANSWERS])
+def test_errors__what_a_server_answers_by_rest(settings: Settings, status: int, body: object, kind: type[NotDone], line: str) -> None:
+    settings.QDRANT_API_KEY = KEY
+    with answering(status, body) as port:
+        found = line_of(settings, f"http://127.0.0.1:{port}")
+    assert type(found) is kind
+    assert str(found) == line.replace("URL", f"'http://127.0.0.1:{port}'", 1)
+
+
+CODES: list[tuple[Any, str, type[NotDone], str]] = [
+    (grpc.StatusCode.UNAUTHENTICATED, "Invalid API key or JWT", *ANSWERS[0][2:]),
+    (grpc.StatusCode.PERMISSION_DENIED, "Forbidden: Global manage access is required", *ANSWERS[1][2:]),
+    (grpc.StatusCode.NOT_FOUND, "Not found: Collection `a` doesn't exist!", *ANSWERS[2][2:]),
+    (grpc.StatusCode.INVALID_ARGUMENT, "Wrong input: Vector dimension error: expected dim: 4, got 512", *ANSWERS[3][2:]),
+    (grpc.StatusCode.RESOURCE_EXHAUSTED, "Too many requests", *ANSWERS[4][2:]),
+    (
+        grpc.StatusCode.INTERNAL,
+        "Service internal error: x",
+        StoreUnavailable,
+        "Qdrant at URL answered INTERNAL (Service internal error: x): look at its log, and run it again.",
+    ),
+    (
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        "too late",
+        StoreUnavailable,
+        "Qdrant at URL did not answer within 1 s: see whether it runs and can be reached, or raise QDRANT_TIMEOUT.",
+    ),
+]
+
+
+@contextmanager
+def by_grpc(port: int, timeout: int = 1, *, tls: bool = False) -> Iterator[QdrantClient]:
+    """A client whose server has not been proven, with its errors told."""
+    address = Address(f"http{'s' if tls else ''}://127.0.0.1:1", KEY, port, timeout)
+    client = QdrantClient(url=address.url, grpc_port=port, prefer_grpc=True, timeout=timeout, check_compatibility=False)
+    try:
+        with server_errors_told(address):
+            yield client
+    finally:
+        client.close()
+
+
+@pytest.mark.parametrize(("code", "words", "kind", "line"), CODES, ids=[code[0].name for code in CODES])
+def test_errors__what_a_server_answers_by_grpc(code: Any, words: str, kind: type[NotDone], line: str) -> None:
+    with answering_grpc(code, words) as port, pytest.raises(NotDone) as raised, by_grpc(port) as client:
+        client.get_aliases()
+    assert type(raised.value) is kind
+    assert str(raised.value) == line.replace("URL", "'http://127.0.0.1:1'", 1)
+
+
+def test_errors__nothing_listens_by_grpc() -> None:
+    port = free_port()
+    with pytest.raises(StoreUnavailable) as raised, by_grpc(port) as client:
+        client.get_aliases()
+    assert str(raised.value).startswith(f"No gRPC at port {port} of '127.0.0.1' (")
+    assert str(raised.value).endswith("): start Qdrant, or correct QDRANT_GRPC_PORT (0 means REST).")
+
+
+def test_errors__frozen_by_grpc() -> None:
+    with silent() as port, pytest.raises(StoreUnavailable) as raised, by_grpc(port) as client:
+        client.get_aliases()
+    assert "did not answer within 1 s" in str(raised.value)
+
+
+def test_errors__tls_against_plain_by_grpc() -> None:
+    with answering_grpc(grpc.StatusCode.OK, "") as port, pytest.raises(StoreUnavailable) as raised, by_grpc(port, tls=True) as client:
+        client.get_aliases()
+    assert "does not speak TLS" in str(raised.value)
+
+
+def test_errors__a_server_that_repeats_the_key(settings: Settings) -> None:
+    settings.QDRANT_API_KEY = KEY
+    with answering(500, error(f"what is {KEY}?")) as port:
+        assert "(what is …?)" in str(line_of(settings, f"http://127.0.0.1:{port}"))
+
+
+def test_errors__long_words_are_cut(settings: Settings) -> None:
+    with answering(500, error("long\n" * 1000)) as port:
+        assert len(str(line_of(settings, f"http://127.0.0.1:{port}"))) < 400
+
+
+def test_errors__no_key_where_one_is_asked_for(settings: Settings) -> None:
+    with answering(401, "Must provide an API key or an Authorization bearer token") as port:
+        assert (
+            str(line_of(settings, f"http://127.0.0.1:{port}")) == f"Qdrant at 'http://127.0.0.1:{port}' asks for a key: set QDRANT_API_KEY."
+        )
+
+
+def test_errors__those_of_our_own_code_stay_what_they_are() -> None:
+    with pytest.raises(json.JSONDecodeError), by_grpc(1):
+        json.loads("{")
+    with pytest.raises(ZeroDivisionError), by_grpc(1):
+        _ = 1 / 0
+
+
+# --- A real server ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def locked_qdrant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[QdrantServer]:
+    """A server that asks for a key, and knows another one that may only read."""
+    with started_qdrant(tmp_path_factory.mktemp("locked"), SERVICE__API_KEY=KEY, SERVICE__READ_ONLY_API_KEY="only-reading") as server:
+        yield server
+
+
+@pytest.mark.qdrant_server
+@pytest.mark.parametrize("with_grpc", [False, True])
+def test_errors__keys_of_a_real_server(locked_qdrant: QdrantServer, settings: Settings, with_grpc: bool) -> None:
+    url = locked_qdrant.url
+    settings.QDRANT_GRPC_PORT = locked_qdrant.grpc_port if with_grpc else 0
+    assert str(line_of(settings, url)) == f"Qdrant at '{url}' asks for a key: set QDRANT_API_KEY."
+    settings.QDRANT_API_KEY = "a-wrong-key"
+    assert str(line_of(settings, url)) == (
+        f"Qdrant at '{url}' does not accept the key in QDRANT_API_KEY: set the one that the server was given."
+    )
+
+
+@pytest.mark.qdrant_server
+@pytest.mark.parametrize("with_grpc", [False, True])
+def test_errors__a_read_only_key_of_a_real_server(locked_qdrant: QdrantServer, settings: Settings, with_grpc: bool) -> None:
+    vectors = models.VectorParams(size=4, distance=models.Distance.COSINE)
+    settings.QDRANT_URL, settings.QDRANT_API_KEY = locked_qdrant.url, KEY
+    with qdrant() as client:
+        client.delete_collection("a")
+        client.create_collection("a", vectors_config=vectors)
+    settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT = "only-reading", locked_qdrant.grpc_port if with_grpc else 0
+    with qdrant() as client:
+        assert [collection.name for collection in client.get_collections().collections] == ["a"]
+    points = [models.PointStruct(id=1, vector=[1.0, 2.0, 3.0, 4.0])]
+    for write in (lambda client: client.create_collection("b", vectors_config=vectors), lambda client: client.upsert("a", points)):
+        found = line_of(settings, locked_qdrant.url, write)
+        assert isinstance(found, StoreUnavailable)
+        assert str(found).startswith(f"The key in QDRANT_API_KEY does not allow this at '{locked_qdrant.url}' (Forbidden: ")
+
+
+@pytest.mark.qdrant_server
+def test_errors__real_tls(tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = {"SERVICE__ENABLE_TLS": "true", "TLS__CERT": str(TLS_FOLDER / "cert.pem"), "TLS__KEY": str(TLS_FOLDER / "key.pem")}
+    with started_qdrant(tmp_path, **names) as server:
+        assert "is not trusted (self-signed certificate)" in str(line_of(settings, server.url))
+        plain = server.url.replace("https", "http")
+        assert str(line_of(settings, plain)) == f"The server at QDRANT_URL '{plain}' speaks TLS: write https:// instead of http://."
+        monkeypatch.setenv("SSL_CERT_FILE", str(TLS_FOLDER / "cert.pem"))
+        settings.QDRANT_URL = server.url
+        with qdrant() as client:
+            assert client.get_collections().collections == []
+
+
+@pytest.mark.qdrant_server
+def test_errors__what_a_real_server_answers(server: QdrantServer, settings: Settings) -> None:
+    """The fixture runs it by REST and by gRPC."""
+    name = settings.QDRANT_COLLECTION
+    assert str(line_of(settings, server.url, lambda client: client.get_collection(name))) == (
+        f"Qdrant has no collection {name!r}: make it with manage.py init_qdrant."
+    )
+    with qdrant() as client:
+        client.create_collection(f"{name}_v1", vectors_config=models.VectorParams(size=4, distance=models.Distance.COSINE))
+    point = models.PointStruct(id=1, vector=[1.0, 2.0, 3.0])
+    found = line_of(settings, server.url, lambda client: client.upsert(f"{name}_v1", [point]))
+    assert isinstance(found, Refused)
+    assert "Vector dimension error: expected dim: 4, got 3" in str(found)
+
+
+@pytest.mark.qdrant_server
+@pytest.mark.parametrize("with_grpc", [False, True])
+def test_errors__a_real_server_that_is_frozen_and_goes_on(tmp_path: Path, settings: Settings, with_grpc: bool) -> None:
+    settings.QDRANT_TIMEOUT = 2
+    with started_qdrant(tmp_path) as server:
+        settings.QDRANT_GRPC_PORT, settings.QDRANT_URL = server.grpc_port if with_grpc else 0, server.url
+        with qdrant() as client:
+            client.create_collection("a", vectors_config={})
+        freeze(server)
+        assert "did not answer within 2 s" in str(line_of(settings, server.url))
+        thaw(server)
+        with qdrant() as client:
+            assert [collection.name for collection in client.get_collections().collections] == ["a"]
+
+
+@pytest.mark.qdrant_server
+@pytest.mark.parametrize("with_grpc", [False, True])
+def test_errors__a_real_server_that_goes_away_and_comes_back(tmp_path: Path, settings: Settings, with_grpc: bool) -> None:
+    """A client that lived through it proves the server again."""
+    ports = {"SERVICE__HTTP_PORT": str(free_port()), "SERVICE__GRPC_PORT": str(free_port())}
+    settings.QDRANT_URL = f"http://127.0.0.1:{ports['SERVICE__HTTP_PORT']}"
+    settings.QDRANT_GRPC_PORT = int(ports["SERVICE__GRPC_PORT"]) if with_grpc else 0
+    with started_qdrant(tmp_path, **ports), qdrant() as client:
+        client.create_collection("a", vectors_config={})
+    assert isinstance(line_of(settings, settings.QDRANT_URL), StoreUnavailable)
+    with answering(200, {}, version="1.2.3", port=int(ports["SERVICE__HTTP_PORT"])):
+        assert "is version '1.2.3'" in str(line_of(settings, settings.QDRANT_URL))
+    with started_qdrant(tmp_path, **ports), qdrant() as client:
+        assert [collection.name for collection in client.get_collections().collections] == ["a"]
