@@ -71,4 +71,4 @@ def _table(hits: Sequence[Hit]) -> str:
     console = Console(width=100, color_system=None)
     with console.capture() as captured:
         console.print(table)
-    return captured.get().rstrip("\n")
+    return captured.get().strip()

@@ -1,0 +1,162 @@
+"""``search_profiles``: what it prints, and one line for everything that cannot be searched for."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import date
+from io import StringIO
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+import pytest
+from django.core.management import CommandError, call_command
+from pytest_django import Settings
+
+from accounts.models import User
+from tests.factories import ProfileEmbeddingFactory, UserFactory
+from tests.privacy.process import manage
+from tests.qdrant import free_port
+from vectorstore.initialisation import initialise
+from vectorstore.models import ProfileEmbedding
+from vectorstore.projection import project
+
+ANY_UUID = re.compile(r"[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}", re.IGNORECASE)
+
+
+@pytest.fixture
+def collection(store: str) -> str:
+    """Each vector store in turn, with an empty collection."""
+    initialise(lambda planned: None)
+    return store
+
+
+@pytest.fixture
+def three() -> list[User]:
+    """Anne, then Ben, who is closer to her than Carla; she is 30, he is in the south."""
+    people = []
+    for number, fields in enumerate(({"email": "Anne@example.com"}, {"gender": "male"}, {"gender": "female"})):
+        user = UserFactory.create(full_name=f"Name {number}", date_of_birth=date(1990, 1, 1), **fields)
+        location = {"lat": -33.92, "lon": 18.42} if number == 1 else {"lat": 52.5, "lon": 13.4}
+        vector = [1.0, number / 4, *[0.0] * 510]
+        ProfileEmbeddingFactory.create(user=user, vector=vector, location=location, interests=[f"interest {number}"])
+        people.append(user)
+    project([user.pk for user in people])
+    return people
+
+
+def searched(*arguments: object) -> str:
+    out = StringIO()
+    call_command("search_profiles", *map(str, arguments), stdout=out)
+    return out.getvalue()
+
+
+def ids(*arguments: object) -> list[UUID]:
+    return [UUID(hit["user_id"]) for hit in json.loads(searched(*arguments, "--json"))]
+
+
+def refusal(*arguments: object) -> str:
+    with pytest.raises(CommandError) as raised:
+        searched(*arguments)
+    assert raised.value.returncode == 2 or "Error:" in str(raised.value)
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
+
+
+@pytest.mark.django_db
+def test_search__json_is_one_array_best_first_and_identifies_nobody_else(collection: str, three: list[User]) -> None:
+    anne, ben, carla = three
+    out = searched("--user", anne.pk, "--json")
+    hits = json.loads(out)
+    assert [set(hit) for hit in hits] == [{"user_id", "score"}] * 2
+    assert [hit["user_id"] for hit in hits] == [str(ben.pk), str(carla.pk)]
+    assert hits[0]["score"] > hits[1]["score"] > 0.8
+    assert set(ANY_UUID.findall(out)) == {str(ben.pk), str(carla.pk)}
+    assert "@" not in out and "Name" not in out
+
+
+@pytest.mark.django_db
+def test_search__table(collection: str, three: list[User]) -> None:
+    anne, ben, carla = three
+    age = str(ben.age)
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in searched("--user", anne.pk).splitlines()]
+    assert lines[0] == ["", "Score", "Age", "Gender", "Id"]
+    assert lines[2:] == [["1", "0.9701", age, "male", str(ben.pk)], ["2", "0.8944", age, "female", str(carla.pk)]]
+
+
+@pytest.mark.django_db
+def test_search__criteria(collection: str, three: list[User]) -> None:
+    anne, ben, carla = three
+    assert ids("--user", anne.pk, "--gender", "female") == [carla.pk]
+    assert ids("--user", anne.pk, "--gender", "female", "--gender", "male") == [ben.pk, carla.pk]
+    assert ids("--user", anne.pk, "--near", "-33.9,18.4,20") == [ben.pk]
+    assert ids("--user", anne.pk, "--interest", "interest 2", "--interest", "chess") == [carla.pk]
+    assert ids("--user", anne.pk, "--limit", 1) == [ben.pk]
+    assert ids("--user", anne.pk, "--min-age", ben.age, "--max-age", ben.age) == [ben.pk, carla.pk]
+    assert ids("--user", anne.pk, "--min-age", ben.age + 1) == []
+
+
+@pytest.mark.django_db
+def test_search__nobody(collection: str, three: list[User]) -> None:
+    assert searched("--user", three[0].pk, "--gender", "other") == "Nobody was found.\n"
+    assert json.loads(searched("--user", three[0].pk, "--gender", "other", "--json")) == []
+
+
+@pytest.mark.django_db
+def test_search__by_email_in_any_case_and_by_file(collection: str, three: list[User], tmp_path: Path) -> None:
+    anne, ben, carla = three
+    assert ids("--user", "ANNE@Example.com") == [ben.pk, carla.pk]
+    vector = ProfileEmbedding.objects.get(pk=carla.pk).vector
+    (tmp_path / "vector.json").write_text(json.dumps(vector))
+    np.save(tmp_path / "vector.npy", np.array([vector]))
+    for name in ("vector.json", "vector.npy"):
+        assert ids("--vector", tmp_path / name) == [carla.pk, ben.pk, anne.pk]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--user", UUID(int=1)], f"PostgreSQL knows nobody with the id '{UUID(int=1)}'."),
+        (["--user", "anne"], "'anne' is neither a UUID nor an e-mail address."),
+        (["--user", UUID(int=1), "--limit", "0"], "The limit is 0, and must be at least 1."),
+        (["--user", UUID(int=1), "--min-age", "31", "--max-age", "30"], "Nobody is at least 31 and at most 30 years old."),
+        (["--user", UUID(int=1), "--near", "91,0,1"], "The place to be near is none: lat is 91.0, and must be from -90 to 90."),
+        (["--user", UUID(int=1), "--near", "Berlin"], "'Berlin' is not LAT,LON,KM, as in 52.52,13.405,25."),
+        (
+            ["--user", UUID(int=1), "--interest", ""],
+            "This cannot be searched for: an interest is a text with something in it, and not ''.",
+        ),
+        (["--vector", "/nonexistent/vector.npy"], "'/nonexistent/vector.npy' cannot be read: No such file or directory."),
+        ([], "Error: one of the arguments --user --vector is required"),
+        (["--user", "x", "--vector", "y"], "Error: argument --vector: not allowed with argument --user"),
+        (["--user", "x", "--limit", "many"], "Error: argument --limit: invalid int value: 'many'"),
+        (
+            ["--user", "x", "--gender", "woman"],
+            "Error: argument --gender: invalid choice: 'woman' (choose from 'male', 'female', 'other')",
+        ),
+    ],
+)
+def test_search__refused(arguments: list[Any], said: str) -> None:
+    assert refusal(*arguments) == said
+
+
+@pytest.mark.django_db
+def test_search__person_without_an_embedding_or_deleted() -> None:
+    user, deleted = UserFactory.create(), UserFactory.create(deleted=True)
+    assert refusal("--user", user.email) == f"'{user.pk}' has no embedding yet: load one with manage.py upsert_embeddings FILE."
+    assert refusal("--user", deleted.pk) == f"'{deleted.pk}' is deleted: nobody is searched for them any more."
+
+
+@pytest.mark.django_db(transaction=True)
+def test_search__as_a_process(embedded_qdrant: Path, settings: Settings, request: pytest.FixtureRequest) -> None:
+    initialise(lambda planned: None)
+    anne, ben, _ = request.getfixturevalue("three")
+    code, out, err = manage("search_profiles", "--user", anne.email, "--near", "-33.9,18.4,20", "--json")
+    assert (code, [hit["user_id"] for hit in json.loads(out)], err) == (0, [str(ben.pk)], "")
+    settings.QDRANT_URL = f"http://127.0.0.1:{free_port()}"
+    code, out, err = manage("search_profiles", "--user", anne.pk)
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert err.startswith(f"Nothing answers at QDRANT_URL '{settings.QDRANT_URL}'")

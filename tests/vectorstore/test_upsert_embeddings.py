@@ -1,0 +1,185 @@
+"""``upsert_embeddings``: what it prints, its exit codes, and that both stores hold what it loaded."""
+
+from __future__ import annotations
+
+import json
+from io import StringIO
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+from django.core.management import CommandError, call_command
+from pytest_django import Settings
+
+from tests.factories import UserFactory
+from tests.privacy.process import manage
+from tests.qdrant import free_port
+from tests.vectorstore.ingest.inputs import json_lines, ones, row
+from vectorstore.initialisation import initialise
+from vectorstore.models import ProfileEmbedding
+from vectorstore.projection import point_of
+
+
+@pytest.fixture
+def collection(store: str) -> str:
+    """Each vector store in turn, with an empty collection."""
+    initialise(lambda planned: None)
+    return store
+
+
+def upsert(*arguments: object) -> tuple[int, str, str]:
+    """The exit code, stdout and stderr, without a process."""
+    out, err = StringIO(), StringIO()
+    try:
+        call_command("upsert_embeddings", *map(str, arguments), stdout=out, stderr=err)
+    except SystemExit as end:
+        return int(str(end.code)), out.getvalue(), err.getvalue()
+    except CommandError as error:
+        return error.returncode, out.getvalue(), f"{err.getvalue()}{error}\n"
+    return 0, out.getvalue(), err.getvalue()
+
+
+@pytest.mark.django_db
+def test_upsert__row_and_point(collection: str, tmp_path: Path) -> None:
+    user, staff = UserFactory.create(), UserFactory.create(staff=True)
+    fields = {"vector": ones(2), "location": {"lat": 52.5, "lon": 13.4}, "interests": ["sea"], "video_features": [0.5]}
+    path = json_lines(tmp_path / "x.jsonl", [row(user.pk, **fields), row(staff.pk, vector=ones())])
+    said = "2 rows read, 2 loaded (2 of them new), 0 rejected.\n1 points written to the vector store.\n"
+    assert upsert(path, "--model", "clip-3") == (0, said, "")
+    point = point_of(user.pk)
+    assert point is not None and point_of(staff.pk) is None
+    assert point["vector"] == pytest.approx([512**-0.5] * 512, abs=1e-6)
+    payload = {name: point["payload"][name] for name in ("user_id", "gender", "location", "interests", "video_features")}
+    assert payload == {
+        "user_id": str(user.pk),
+        "gender": user.gender,
+        "location": {"lat": 52.5, "lon": 13.4},
+        "interests": ["sea"],
+        "video_features": [0.5],
+    }
+    assert ProfileEmbedding.objects.get(pk=user.pk).model == "clip-3"
+
+
+@pytest.mark.django_db
+def test_upsert__null_clears_the_point_too(collection: str, tmp_path: Path) -> None:
+    user = UserFactory.create()
+    upsert(json_lines(tmp_path / "x.jsonl", [row(user.pk, vector=ones(), location={"lat": 1, "lon": 2}, interests=["sea"])]))
+    upsert(json_lines(tmp_path / "x.jsonl", [row(user.pk, location=None, interests=None)]))
+    point = point_of(user.pk)
+    assert point is not None
+    assert "location" not in point["payload"] and point["payload"]["interests"] == []
+
+
+@pytest.mark.django_db
+def test_upsert__rejected_rows_are_told_on_stderr_and_end_in_1(embedded_qdrant: Path, tmp_path: Path) -> None:
+    initialise(lambda planned: None)
+    nobody, path = uuid4(), tmp_path / "x.jsonl"
+    json_lines(path, [row(UserFactory.create().pk, vector=ones()), row(nobody, vector=ones()), "{", "["])
+    assert upsert(path) == (
+        1,
+        "4 rows read, 1 loaded (1 of them new), 3 rejected.\n  2 not JSON\n  1 unknown person\n1 points written to the vector store.\n",
+        (
+            f"{path}:2: nobody has the id '{nobody}'\n"
+            f"{path}:3: not JSON: Expecting property name enclosed in double quotes at character 2\n"
+            f"{path}:4: not JSON: Expecting value at character 2\n"
+        ),
+    )
+
+
+@pytest.mark.django_db
+def test_upsert__many_rejected_rows_are_told_in_part(tmp_path: Path) -> None:
+    path = json_lines(tmp_path / "x.jsonl", ["{"] * 1030)
+    code, _, err = upsert(path)
+    assert (code, len(err.splitlines())) == (1, 21)
+    assert err.splitlines()[-1] == "... and 1,010 more rejected rows; --rejects FILE keeps them all"
+    rejects = tmp_path / "rejects.jsonl"
+    assert upsert(path, "--rejects", rejects)[2].splitlines()[-1] == f"... and 1,010 more rejected rows: {rejects}"
+    assert len(rejects.read_text().splitlines()) == 1030
+
+
+@pytest.mark.django_db
+def test_upsert__json(collection: str, tmp_path: Path) -> None:
+    path = json_lines(tmp_path / "x.jsonl", [row(UserFactory.create().pk, vector=ones()), "{"])
+    code, out, _ = upsert(path, "--json")
+    assert (code, json.loads(out)) == (
+        1,
+        {
+            "read": 2,
+            "loaded": 1,
+            "new": 1,
+            "rejected": 1,
+            "reasons": {"not JSON": 1},
+            "first_rejections": [f"{path}:2: not JSON: Expecting property name enclosed in double quotes at character 2"],
+            "projected": 1,
+            "awaiting_projection": 0,
+            "why_not_projected": None,
+        },
+    )
+
+
+@pytest.mark.django_db
+def test_upsert__dry_run(tmp_path: Path) -> None:
+    path = json_lines(tmp_path / "x.jsonl", [row(UserFactory.create().pk, vector=ones())])
+    assert upsert(path, "--dry-run") == (0, "1 rows read, 1 would be loaded, 0 rejected.\n", "")
+    assert not ProfileEmbedding.objects.exists()
+
+
+@pytest.mark.django_db
+def test_upsert__vector_store_away_and_back(collection: str, tmp_path: Path, settings: Settings) -> None:
+    """Nothing that a person writes fails because of it; afterwards one command mends all."""
+    user = UserFactory.create()
+    path = json_lines(tmp_path / "x.jsonl", [row(user.pk, vector=ones())])
+    url, settings.QDRANT_URL = settings.QDRANT_URL, f"http://127.0.0.1:{free_port()}"
+    code, out, err = upsert(path)
+    assert (code, err) == (1, "")
+    first, second = out.splitlines()
+    assert first == "1 rows read, 1 loaded (1 of them new), 0 rejected."
+    assert second.startswith(
+        f"1 people await projection: run manage.py sync_qdrant --once. Nothing answers at QDRANT_URL '{settings.QDRANT_URL}'"
+    )
+    settings.QDRANT_URL = url
+    assert point_of(user.pk) is None
+    call_command("sync_qdrant", "--once", stdout=StringIO())
+    assert point_of(user.pk) is not None
+
+
+@pytest.mark.django_db
+def test_upsert__collection_not_made_yet(store: str, tmp_path: Path, settings: Settings) -> None:
+    path = json_lines(tmp_path / "x.jsonl", [row(UserFactory.create().pk, vector=ones())])
+    code, out, _ = upsert(path)
+    missing = f"Qdrant has no collection {settings.QDRANT_COLLECTION!r}: make it with manage.py init_qdrant."
+    assert (code, out.splitlines()[1]) == (1, f"1 people await projection: run manage.py sync_qdrant --once. {missing}")
+
+
+@pytest.mark.django_db
+def test_upsert__damaged_file_says_what_was_loaded_before(tmp_path: Path) -> None:
+    path = json_lines(tmp_path / "x.jsonl", [""])
+    good = json_lines(tmp_path / "good.jsonl", [row(uuid4(), vector=ones())])
+    code, out, err = upsert(good, path)
+    assert (code, out) == (2, "1 rows read, 0 loaded (0 of them new), 1 rejected.\n  1 unknown person\n")
+    assert err.splitlines()[-1] == (
+        f"{path!r} holds no row. Loaded before that: 0 rows. Run it again when this is mended: they may be loaded twice."
+    )
+
+
+@pytest.mark.django_db(transaction=True)
+def test_upsert__as_a_process(embedded_qdrant: Path, tmp_path: Path) -> None:
+    """Standard input, the exit code, and one line without a traceback for what cannot be read."""
+    initialise(lambda planned: None)
+    user = UserFactory.create()
+    lines = json.dumps(row(user.pk, vector=ones())) + "\n{\n"
+    code, out, err = manage("upsert_embeddings", "-", "--rejects", tmp_path / "rejects.jsonl", stdin=lines)
+    assert (code, out.splitlines()[0]) == (1, "2 rows read, 1 loaded (1 of them new), 1 rejected.")
+    assert err == "-:2: not JSON: Expecting property name enclosed in double quotes at character 2\n"
+    assert json.loads((tmp_path / "rejects.jsonl").read_text())["row"] == "{"
+    assert point_of(user.pk) is not None
+    assert manage("upsert_embeddings", tmp_path / "none.npz") == (
+        2,
+        "",
+        f"{str(tmp_path / 'none.npz')!r} cannot be read: No such file or directory\n",
+    )
+
+
+@pytest.mark.django_db
+def test_upsert__a_uuid_is_never_made_up(tmp_path: Path) -> None:
+    assert upsert(json_lines(tmp_path / "x.jsonl", [row(UUID(int=0), vector=ones())]))[0] == 1
