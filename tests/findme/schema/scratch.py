@@ -16,6 +16,7 @@ from urllib.parse import quote, urlencode
 import psycopg
 from django.db import connection
 from psycopg import sql
+from psycopg.conninfo import make_conninfo
 
 from findme.environment import BASE_DIR
 
@@ -36,7 +37,7 @@ class Database:
 
     def connect(self) -> psycopg.Connection[Any]:
         """A session of its own, each statement a transaction."""
-        return psycopg.connect(**self._parameters(), autocommit=True)
+        return psycopg.connect(make_conninfo(**self._parameters()), autocommit=True)
 
     def query(self, statement: str, *parameters: object) -> list[Any]:
         """The first column of every row."""

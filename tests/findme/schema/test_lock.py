@@ -22,6 +22,12 @@ def this_process(purpose: str) -> str:
     return f"findme {purpose} {socket.gethostname()}:{os.getpid()}"
 
 
+def has_polled(database: Database, polls: set[object]) -> bool:
+    """Whether it was seen to ask four times."""
+    polls |= set(database.query(POLLED_AT))
+    return len(polls) > 3
+
+
 def test_lock__second_one__ends_at_the_deadline_and_names_the_holder(empty: Database) -> None:
     with migration_lock("backup"):
         (pid,) = empty.query(HOLDER)
@@ -51,6 +57,7 @@ def test_lock__after_an_error__is_free(empty: Database) -> None:
 def test_lock__second_one__says_once_for_whom_it_waits_and_then_gets_it(empty: Database) -> None:
     said: list[str] = []
     held: list[str] = []
+    polls: set[object] = set()
 
     def second() -> None:
         with migration_lock("migrate", seconds=60, say=said.append):
@@ -59,8 +66,7 @@ def test_lock__second_one__says_once_for_whom_it_waits_and_then_gets_it(empty: D
     with ExitStack() as stack, migration_lock("rollback"):
         (pid,) = empty.query(HOLDER)
         stack.enter_context(thread(second))
-        polls: set[object] = set()
-        wait_until(lambda: polls.update(empty.query(POLLED_AT)) or len(polls) > 3)
+        wait_until(lambda: has_polled(empty, polls))
         assert held == []
     assert held == ["second"]
     assert said == [f"Waiting up to 60 s for the lock on migrations: process {pid} ({this_process('rollback')!r}) holds it."]
