@@ -10,7 +10,8 @@ from typing import Any, NoReturn
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, OperationalError, ProgrammingError
+from psycopg import errors
 
 from findme.console.errors import NotDone
 
@@ -31,6 +32,10 @@ def what_went_wrong(error: BaseException) -> str | None:
             return one_line(error)
         case OperationalError() | InterfaceError():
             return f"PostgreSQL: {one_line(error)}"
+        case ProgrammingError(__cause__=errors.UndefinedTable() | errors.UndefinedColumn() as cause):
+            return f"PostgreSQL: {cause.diag.message_primary}: the schema is not the one of this release. Run manage.py migrate."
+        case ProgrammingError(__cause__=errors.InsufficientPrivilege() as cause):
+            return f"PostgreSQL: {cause.diag.message_primary}: use a role that may, in DATABASE_URL."
         case OSError() if error.filename is not None:
             return f"{error.filename}: {error.strerror}"
     return None
