@@ -23,6 +23,9 @@ from findme.schema.session import one_transaction, session_settings
 NOTICE_A_DEAD_CLIENT = "1s"
 """How soon the server sees that the process that migrates was killed, and ends the statement that it runs for it."""
 
+ATTEMPT_FAILED = "attempt_failed"
+"""What the progress callback is told, beside what Django tells it, before anything is said of the failure."""
+
 
 @dataclass(slots=True)
 class Run:
@@ -60,7 +63,11 @@ class LockedExecutor(MigrationExecutor):
         while True:
             try:
                 state = self._once(migration, attempt)
+            except NotDone as error:
+                raise NotDone(f"{error}{self._done_before(participle)}") from error
             except Error as error:
+                if self.progress_callback:
+                    self.progress_callback(ATTEMPT_FAILED, migration)
                 if not (migration.atomic and a_lock_was_not_free(error) and number < self.run.patience.attempts):
                     raise NotDone(self._not_done(participle, migration, error, number)) from error
                 self._pause(migration, error, number)
@@ -99,9 +106,18 @@ class LockedExecutor(MigrationExecutor):
 
     def _not_done(self, participle: str, migration: Migration, error: Error, number: int) -> str:
         other = self.run.lock.connection
-        busy = f", {number} times{oldest_transaction(other)}" if a_lock_was_not_free(error) else ""
-        before = f" Before it, {len(self.run.done)} were {participle}, and stay so." if self.run.done else ""
-        return (
-            f"{migration} was not {participle}: {reason(error)}{busy}. {what_was_left(migration, error, other)}{before}"
-            f" When that is mended, run {self.run.command} again."
-        )
+        busy, then = "", f"When that is mended, run {self.run.command} again."
+        if a_lock_was_not_free(error):
+            busy = f", {number} times{oldest_transaction(other)}"
+            then = f"Run {self.run.command} again when that has ended, or wait longer with --lock-timeout or --attempts."
+        left = what_was_left(migration, error, other)
+        return f"{migration} was not {participle}: {reason(error)}{busy}. {left}{self._done_before(participle)} {then}"
+
+    def _done_before(self, participle: str) -> str:
+        match len(self.run.done):
+            case 0:
+                return ""
+            case 1:
+                return f" Before it, 1 was {participle}, and stays so."
+            case count:
+                return f" Before it, {count} were {participle}, and stay so."

@@ -4,9 +4,11 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 from django.core.management.commands import migrate
+from django.db.migrations import Migration
 
 from findme.console.command import FindmeCommand
 from findme.management.waiting import add_waiting_arguments, at_least_one, patience
+from findme.schema.executor import ATTEMPT_FAILED
 from findme.schema.migrate import migrating
 
 
@@ -24,3 +26,8 @@ class Command(FindmeCommand, migrate.Command):
             return
         with migrating(using=options["database"], patience=patience(options), steps=options["steps"], say=self.stderr.write):
             super().handle(*args, **options)
+
+    def migration_progress_callback(self, action: str, migration: Migration | None = None, fake: bool = False) -> None:
+        if action == ATTEMPT_FAILED and self.verbosity >= 1:
+            self.stdout.write(" not yet")  # the end of Django's line: "Applying accounts.0001_initial..."
+        super().migration_progress_callback(action, migration, fake)

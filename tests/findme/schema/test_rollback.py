@@ -194,7 +194,10 @@ def test_rollback__a_row_comes_between_the_look_and_the_drop__is_refused(with_vi
         if migration == "accounts.0002_user_video":
             with_videos.execute(VIDEO)
 
-    with pytest.raises(NotDone, match=r"^Somebody has written to table videos \(1 row\) in the meantime: --force drops it all the same\.$"):
+    with pytest.raises(
+        NotDone,
+        match=r"^Somebody has written to table videos \(1 row\) in the meantime: --force drops it all the same\. Before it, 1 was undone, and stays so\.$",
+    ):
         roll_back(plan_rollback(2), undone=writes)
     assert schema_version().unapplied[0] == "accounts.0002_user_video"
     assert with_videos.query("SELECT count(*) FROM videos") == [1]
@@ -258,7 +261,8 @@ def test_rollback__a_table_stays_in_use__says_what_was_undone_before(migrated: D
             roll_back(plan_rollback(3), patience=Patience(0, 0.05, 1))
     assert str(refused.value).startswith("calls.0001_initial was not undone: canceling statement due to lock timeout, 1 times (")
     assert str(refused.value).endswith(
-        " Nothing of it is left. Before it, 1 were undone, and stay so. When that is mended, run rollback again."
+        " Nothing of it is left. Before it, 1 was undone, and stays so."
+        " Run rollback again when that has ended, or wait longer with --lock-timeout or --attempts."
     )
     assert roll_back(plan_rollback(1)).migrations == ("calls.0001_initial",)
 
