@@ -9,6 +9,7 @@ from django.db import ProgrammingError, connection
 from qdrant_client import models
 
 from findme.console.errors import NotDone
+from vectorstore.collection import first_collection
 from vectorstore.connection import collection_name, qdrant
 from vectorstore.errors import CollectionMissing
 
@@ -22,12 +23,14 @@ def refuse_strangers(known: Collection[UUID]) -> None:
             f"The database {connection.settings_dict['NAME']!r} holds a person who is not of the demo, {person!r}, and nothing was touched."
             " Give the demo an empty database: DATABASE_URL, or EMBEDDED_POSTGRES_DIR for an embedded one."
         )
-    point = _stranger_in_qdrant(known)
-    if point is not None:
-        raise NotDone(
-            f"The collection {collection_name()!r} holds a point that is not of the demo, {point!r}, and nothing was touched."
-            " Give the demo a collection of its own: QDRANT_COLLECTION, or QDRANT_PATH for an embedded one."
-        )
+    # Under its own name too: an alias that was lost is made again, and whatever is behind it is brought in step.
+    for collection in (collection_name(), first_collection()):
+        point = _stranger_in(collection, known)
+        if point is not None:
+            raise NotDone(
+                f"The collection {collection!r} holds a point that is not of the demo, {point!r}, and nothing was touched."
+                " Give the demo a collection of its own: QDRANT_COLLECTION, or QDRANT_PATH for an embedded one."
+            )
 
 
 def _stranger_in_postgresql(known: Collection[UUID]) -> str | None:
@@ -43,11 +46,11 @@ def _stranger_in_postgresql(known: Collection[UUID]) -> str | None:
     return None if found is None else str(found[0])
 
 
-def _stranger_in_qdrant(known: Collection[UUID]) -> str | None:
+def _stranger_in(collection: str, known: Collection[UUID]) -> str | None:
     others = models.Filter(must_not=[models.HasIdCondition(has_id=[str(user_id) for user_id in known])])
     try:
         with qdrant() as client:
-            points, _ = client.scroll(collection_name(), scroll_filter=others, limit=1, with_payload=False)
+            points, _ = client.scroll(collection, scroll_filter=others, limit=1, with_payload=False)
     except CollectionMissing:
         return None
     return str(points[0].id) if points else None

@@ -174,6 +174,17 @@ def test_demo__beside_a_strange_point__touches_nothing(store: str, settings: Set
 
 
 @pytest.mark.django_db
+def test_refuse_strangers__a_strange_point_behind_a_lost_alias__is_one(store: str, settings: Settings) -> None:
+    put_point(str(uuid4()))
+    with qdrant() as client:
+        lost = models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=settings.QDRANT_COLLECTION))
+        client.update_collection_aliases([lost])
+
+    with pytest.raises(NotDone, match=f"^The collection '{settings.QDRANT_COLLECTION}_v1' holds a point that is not of the demo"):
+        refuse_strangers(cast())
+
+
+@pytest.mark.django_db
 def test_refuse_strangers__the_demos_own_people_and_its_login__are_none(store: str) -> None:
     call_command("loaddata", "demo", verbosity=0)
     renew_login()
