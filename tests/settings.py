@@ -19,4 +19,4 @@ WHITENOISE_AUTOREFRESH = WHITENOISE_USE_FINDERS = True
 EMBEDDED_POSTGRES_DURABLE = False
 # A test that talks to Qdrant asks for a fixture that says where; nothing reaches a real store by accident.
 QDRANT_URL = ""
-QDRANT_PATH = "/nonexistent/qdrant"
+QDRANT_PATH = "/dev/null/qdrant"  # which not even root can make

@@ -21,6 +21,8 @@ from findme.console.errors import StoreUnavailable
 from vectorstore.errors import CollectionMissing, raised_by_driver
 
 LOCK_FILE = "findme.lock"
+CLIENTS_LOCK_FILE = ".lock"
+"""qdrant-client's own, which it takes without waiting, after it has read everything."""
 POLL_SECONDS = 0.02
 MANY_POINTS = 20_000
 """Above which Qdrant advises against its local mode."""
@@ -80,7 +82,7 @@ class Folder:
         try:
             Path(self.path).mkdir(mode=0o700, parents=True, exist_ok=True)
             self.lock_file = self._locked(deadline, seconds)
-            self.client = self._opened()
+            self.client = self._opened(seconds)
         except BaseException as error:
             self.close()
             if isinstance(error, OSError):
@@ -91,27 +93,29 @@ class Folder:
         lock_file = os.open(f"{self.path}/{LOCK_FILE}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             while not _try_lock(lock_file):
-                self._wait(lock_file, deadline, seconds)
+                pid = os.pread(lock_file, 20, 0).decode(errors="replace").strip()
+                self._wait(f"process {pid}" if pid.isdigit() else "another process", deadline, seconds)
             os.ftruncate(lock_file, 0)
             os.pwrite(lock_file, b"%d\n" % os.getpid(), 0)
+            while _held_by_another_client(f"{self.path}/{CLIENTS_LOCK_FILE}"):
+                self._wait("another program that uses qdrant-client", deadline, seconds)
         except BaseException:
             os.close(lock_file)
             raise
         return lock_file
 
-    def _wait(self, lock_file: int, deadline: float, seconds: float) -> None:
+    def _wait(self, holder: str, deadline: float, seconds: float) -> None:
         if time.monotonic() >= deadline:
-            pid = os.pread(lock_file, 20, 0).decode(errors="replace").strip()
-            raise StoreUnavailable(self._in_use(f"process {pid}" if pid.isdigit() else "another process", seconds))
+            raise StoreUnavailable(self._in_use(holder, seconds))
         time.sleep(POLL_SECONDS)
 
-    def _opened(self) -> QdrantClient:
+    def _opened(self, seconds: float) -> QdrantClient:
         # _tell_of_many says it, in one line that names the way out.
         warnings.filterwarnings("ignore", message="Local mode is not recommended", category=UserWarning)
         try:
             return QdrantClient(path=self.path)
         except RuntimeError as error:
-            raise StoreUnavailable(self._in_use("another program that uses qdrant-client", 0)) from error
+            raise StoreUnavailable(self._in_use("another program that uses qdrant-client", seconds)) from error
         except sqlite3.OperationalError as error:
             raise StoreUnavailable(self._unusable(error)) from error
         except (ValueError, LookupError, TypeError, AttributeError, EOFError, ImportError, sqlite3.Error, pickle.UnpicklingError) as error:
@@ -140,8 +144,10 @@ class Folder:
             log.warning("The embedded vector store holds %s points, and is slow above %s: set QDRANT_URL to a server.", points, MANY_POINTS)
 
     def _in_use(self, by: str, seconds: float) -> str:
-        waited = f" (waited {seconds:g} s)" if seconds else ""
-        return f"The embedded vector store {self.path!r} is in use by {by}{waited}: run it again later, or set QDRANT_URL to a server."
+        return (
+            f"The embedded vector store {self.path!r} is in use by {by} (waited {seconds:g} s):"
+            " run it again later, or set QDRANT_URL to a server."
+        )
 
     def _unusable(self, why: object) -> str:
         return f"The embedded vector store {self.path!r} cannot be used: {why}. See to the folder, or name another one in QDRANT_PATH."
@@ -170,6 +176,17 @@ def _try_lock(lock_file: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _held_by_another_client(path: str) -> bool:
+    try:
+        lock_file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        return not _try_lock(lock_file)
+    finally:
+        os.close(lock_file)
 
 
 @atexit.register

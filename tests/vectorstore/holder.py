@@ -1,0 +1,40 @@
+"""Another process that holds the embedded vector store: for tests that need a real one."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+CHECKOUT = Path(__file__).parents[2]
+
+BEGINNING = """
+import os, sys
+from django.conf import settings
+settings.configure(QDRANT_URL="", QDRANT_PATH=sys.argv[1], QDRANT_TIMEOUT=float(sys.argv[2]), QDRANT_COLLECTION="profile_embeddings")
+from qdrant_client import models
+from findme.console.errors import NotDone
+from vectorstore.connection import qdrant
+"""
+
+
+def run_script(script: str, folder: Path, seconds: float = 10) -> subprocess.CompletedProcess[str]:
+    """Run SCRIPT, which has ``qdrant`` for FOLDER, to its end."""
+    command = [sys.executable, "-W", "error", "-c", BEGINNING + script, str(folder), str(seconds)]
+    return subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=120, check=False)
+
+
+@contextmanager
+def holding(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that holds the store until its standard input is closed, or it is killed."""
+    script = "with qdrant() as client:\n    print('held', flush=True)\n    sys.stdin.read()\n"
+    command = [sys.executable, "-c", BEGINNING + script, str(folder), "10"]
+    with subprocess.Popen(command, cwd=CHECKOUT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "held\n"
+            yield process
+        finally:
+            process.kill()

@@ -1,0 +1,417 @@
+import logging
+import os
+import signal
+import stat
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.conf import settings as project_settings
+from pytest_django import Settings
+from qdrant_client import QdrantClient, models
+from qdrant_client.local.local_collection import LocalCollection
+from qdrant_client.local.qdrant_local import QdrantLocal
+
+from findme.console.errors import StoreUnavailable
+from tests.qdrant import QdrantServer, free_port, started_qdrant
+from tests.vectorstore.holder import holding, run_script
+from tests.vectorstore.pretenders import answering
+from vectorstore import embedded
+from vectorstore.connection import collection_name, is_embedded, qdrant
+from vectorstore.errors import CollectionMissing
+
+VECTORS = models.VectorParams(size=2, distance=models.Distance.COSINE)
+
+
+def points(count: int) -> list[models.PointStruct]:
+    return [models.PointStruct(id=number, vector=[1.0, float(number)]) for number in range(count)]
+
+
+# --- Embedded --------------------------------------------------------------------------------------------------------------------
+
+
+def test_qdrant__embedded_keeps_what_is_written(embedded_qdrant: Path) -> None:
+    assert is_embedded()
+    assert collection_name() == "profile_embeddings"
+    with qdrant() as client:
+        client.create_collection("a", vectors_config=VECTORS)
+        client.upsert("a", points(3))
+    with qdrant() as client:
+        assert client.count("a").count == 3
+    assert stat.S_IMODE(embedded_qdrant.stat().st_mode) == 0o700
+
+
+def test_qdrant__embedded_may_be_entered_again_by_its_thread(embedded_qdrant: Path) -> None:
+    with qdrant() as client:
+        with qdrant() as again:
+            assert again is client
+        client.create_collection("a", vectors_config=VECTORS)
+    with pytest.raises(RuntimeError, match="closed"):
+        client.get_collections()
+
+
+def test_qdrant__embedded_by_another_way_to_write_its_path(embedded_qdrant: Path, settings: Settings) -> None:
+    with qdrant() as client:
+        settings.QDRANT_PATH = f"{embedded_qdrant}/../{embedded_qdrant.name}/"
+        with qdrant() as again:
+            assert again is client
+
+
+def test_qdrant__embedded_is_closed_after_an_error(embedded_qdrant: Path) -> None:
+    with pytest.raises(ZeroDivisionError), qdrant():
+        _ = 1 / 0
+    assert run_script("with qdrant() as client: print(client.get_collections().collections)", embedded_qdrant, 1).stdout == "[]\n"
+
+
+def test_qdrant__embedded_makes_threads_wait(embedded_qdrant: Path) -> None:
+    with qdrant() as client:
+        client.create_collection("a", vectors_config=VECTORS)
+
+    def add(first: int) -> None:
+        with qdrant() as client:
+            count = client.count("a").count
+            client.upsert("a", [models.PointStruct(id=first, vector=[1.0, 2.0])])
+            assert client.count("a").count == count + 1
+
+    threads = [threading.Thread(target=add, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with qdrant() as client:
+        assert client.count("a").count == 8
+
+
+def test_qdrant__embedded_held_by_another_thread_for_too_long(embedded_qdrant: Path, settings: Settings) -> None:
+    held, go_on = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with qdrant():
+            held.set()
+            go_on.wait(60)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    try:
+        assert held.wait(60)
+        settings.QDRANT_TIMEOUT = 0.2
+        with pytest.raises(StoreUnavailable) as raised, qdrant():
+            pass
+    finally:
+        go_on.set()
+        thread.join()
+    assert str(raised.value) == (
+        f"The embedded vector store '{embedded_qdrant}' is in use by another thread of this process, {os.getpid()} (waited 0.2 s):"
+        " run it again later, or set QDRANT_URL to a server."
+    )
+
+
+def test_qdrant__embedded_waits_for_another_process(embedded_qdrant: Path, settings: Settings) -> None:
+    settings.QDRANT_TIMEOUT = 60
+    with holding(embedded_qdrant) as process:
+        assert process.stdin is not None
+        timer = threading.Timer(0.3, process.stdin.close)
+        timer.start()
+        with qdrant() as client:
+            assert client.get_collections().collections == []
+        timer.join()
+
+
+def test_qdrant__embedded_held_by_another_process_for_too_long(embedded_qdrant: Path, settings: Settings) -> None:
+    settings.QDRANT_TIMEOUT = 0.2
+    with holding(embedded_qdrant) as process:
+        with pytest.raises(StoreUnavailable) as raised, qdrant():
+            pass
+        assert str(raised.value) == (
+            f"The embedded vector store '{embedded_qdrant}' is in use by process {process.pid} (waited 0.2 s):"
+            " run it again later, or set QDRANT_URL to a server."
+        )
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    with qdrant() as client:
+        assert client.get_collections().collections == []
+
+
+def test_qdrant__embedded_held_by_a_program_that_does_not_know_our_lock(embedded_qdrant: Path, settings: Settings) -> None:
+    settings.QDRANT_TIMEOUT = 0.2
+    other = QdrantClient(path=str(embedded_qdrant))
+    try:
+        with pytest.raises(StoreUnavailable) as raised, qdrant():
+            pass
+    finally:
+        other.close()
+    assert str(raised.value) == (
+        f"The embedded vector store '{embedded_qdrant}' is in use by another program that uses qdrant-client (waited 0.2 s):"
+        " run it again later, or set QDRANT_URL to a server."
+    )
+    with qdrant():
+        pass
+
+
+def test_qdrant__embedded_prints_nothing_when_the_interpreter_ends_in_the_middle(embedded_qdrant: Path) -> None:
+    script = """
+import contextlib
+kept = contextlib.ExitStack()
+client = kept.enter_context(qdrant())
+client.create_collection("a", vectors_config=models.VectorParams(size=2, distance="Cosine"))
+print("open")
+"""
+    done = run_script(script, embedded_qdrant)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "open\n", "")
+
+
+def test_qdrant__embedded_is_not_shared_with_a_forked_child(embedded_qdrant: Path) -> None:
+    script = """
+with qdrant() as client:
+    client.create_collection("a", vectors_config=models.VectorParams(size=2, distance="Cosine"))
+    if not (child := os.fork()):
+        try:
+            with qdrant() as again:
+                print("shared", again is client)
+        except NotDone as error:
+            print(error)
+        sys.exit()
+    os.waitpid(child, 0)
+    print(os.getpid(), client.count("a").count)
+"""
+    done = run_script(script, embedded_qdrant, 0.2)
+    refused, counted = done.stdout.splitlines()
+    pid, count = counted.split()
+    assert (done.returncode, done.stderr, count) == (0, "", "0")
+    assert f"is in use by process {pid} (waited 0.2 s)" in refused
+
+
+@pytest.mark.parametrize("meta", ["", "{", "{}", '{"collections": {"a": {"vectors": 7}}, "aliases": {}}', "[]"])
+def test_qdrant__embedded_damaged_list_of_collections(embedded_qdrant: Path, meta: str) -> None:
+    with qdrant():
+        pass
+    (embedded_qdrant / "meta.json").write_text(meta)
+    with pytest.raises(StoreUnavailable) as raised, qdrant():
+        pass
+    assert_damaged(embedded_qdrant, str(raised.value))
+
+
+@pytest.mark.parametrize("begin", [b"not a database, but long enough to be looked at as one" * 9, b""])
+def test_qdrant__embedded_damaged_points(embedded_qdrant: Path, begin: bytes) -> None:
+    with qdrant() as client:
+        client.create_collection("a", vectors_config=VECTORS)
+        client.upsert("a", points(3))
+    (storage,) = embedded_qdrant.rglob("*.sqlite")
+    content = storage.read_bytes()
+    storage.write_bytes(begin + content.replace(b"PointStruct", b"PointStrurt")[len(begin) :])
+    with pytest.raises(StoreUnavailable) as raised, qdrant():
+        pass
+    assert_damaged(embedded_qdrant, str(raised.value))
+
+
+def assert_damaged(folder: Path, line: str) -> None:
+    assert line.startswith(f"The embedded vector store '{folder}' is damaged (")
+    assert line.endswith(
+        "): delete the folder, then run manage.py init_qdrant and manage.py sync_qdrant --once, which fill it again from PostgreSQL."
+    )
+    assert "\n" not in line
+
+
+def test_qdrant__embedded_in_the_place_of_a_file(embedded_qdrant: Path) -> None:
+    embedded_qdrant.write_text("a file")
+    with pytest.raises(StoreUnavailable) as raised, qdrant():
+        pass
+    assert str(raised.value) == (
+        f"The embedded vector store '{embedded_qdrant}' cannot be used: File exists. See to the folder, or name another one in QDRANT_PATH."
+    )
+
+
+def test_qdrant__embedded_below_a_file(embedded_qdrant: Path, settings: Settings) -> None:
+    embedded_qdrant.write_text("a file")
+    settings.QDRANT_PATH = f"{embedded_qdrant}/store"
+    with pytest.raises(StoreUnavailable) as raised, qdrant():
+        pass
+    assert f"The embedded vector store '{embedded_qdrant}/store' cannot be used: Not a directory." in str(raised.value)
+
+
+def test_qdrant__neither_a_server_nor_a_folder(settings: Settings) -> None:
+    settings.QDRANT_URL = settings.QDRANT_PATH = ""
+    with pytest.raises(StoreUnavailable) as raised, qdrant():
+        pass
+    assert str(raised.value) == "Neither QDRANT_URL nor QDRANT_PATH is set: name a Qdrant server, or a folder for the embedded one."
+
+
+def test_qdrant__embedded_without_the_collection(embedded_qdrant: Path) -> None:
+    with pytest.raises(CollectionMissing) as raised, qdrant() as client:
+        client.count("a")
+    assert str(raised.value) == "Qdrant has no collection 'a': make it with manage.py init_qdrant."
+
+
+def test_qdrant__embedded_leaves_errors_of_our_own_code_alone(embedded_qdrant: Path) -> None:
+    with pytest.raises(ValueError, match=r"^Collection a not found$"), qdrant():
+        raise ValueError("Collection a not found")
+
+
+def test_qdrant__embedded_with_many_points_says_so_once(
+    embedded_qdrant: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for where, name in ((QdrantLocal, "LARGE_DATA_THRESHOLD"), (LocalCollection, "LARGE_DATA_THRESHOLD"), (embedded, "MANY_POINTS")):
+        monkeypatch.setattr(where, name, 5)
+    with qdrant() as client:
+        client.create_collection("a", vectors_config=VECTORS)
+        client.upsert("a", points(5))
+    assert caplog.records == []
+    with qdrant() as client:
+        client.upsert("a", points(6))
+    with qdrant():
+        pass
+    assert [record.getMessage() for record in caplog.records] == [
+        "The embedded vector store holds 6 points, and is slow above 5: set QDRANT_URL to a server."
+    ]
+
+
+def test_settings__no_test_reaches_a_store_that_it_does_not_ask_for() -> None:
+    """Even as root, to whom every folder can be made."""
+    assert not project_settings.QDRANT_URL
+    with pytest.raises(StoreUnavailable, match="cannot be used"), qdrant():
+        pass
+
+
+# --- A server --------------------------------------------------------------------------------------------------------------------
+
+
+def test_qdrant__a_key_that_leaves_the_machine_unencrypted(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+    settings.QDRANT_URL, settings.QDRANT_API_KEY = "http://no-such-host.invalid", "secret"
+    with pytest.raises(StoreUnavailable), qdrant():
+        pass
+    assert [(record.levelno, record.getMessage()) for record in caplog.records if record.name == "vectorstore.server"] == [
+        (logging.WARNING, "QDRANT_API_KEY is sent to 'http://no-such-host.invalid' without encryption: use https://.")
+    ]
+
+
+@pytest.mark.parametrize("url", ["https://no-such-host.invalid", f"http://127.0.0.1:{free_port()}"])
+def test_qdrant__a_key_that_nobody_can_read(settings: Settings, caplog: pytest.LogCaptureFixture, url: str) -> None:
+    settings.QDRANT_URL, settings.QDRANT_API_KEY = url, "secret"
+    with pytest.raises(StoreUnavailable), qdrant():
+        pass
+    assert [record for record in caplog.records if record.name == "vectorstore.server"] == []
+
+
+@pytest.mark.qdrant_server
+def test_qdrant__one_client_of_a_server_for_a_process(server: QdrantServer) -> None:
+    with qdrant() as client, qdrant() as again:
+        assert again is client
+    with qdrant() as later:
+        assert later is client
+
+
+@pytest.mark.qdrant_server
+def test_qdrant__ends_without_a_word(server: QdrantServer, settings: Settings, tmp_path: Path) -> None:
+    """By gRPC the driver would print a warning at the interpreter's end."""
+    script = f"""
+settings.QDRANT_URL, settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT = {server.url!r}, {server.api_key!r}, {settings.QDRANT_GRPC_PORT}
+with qdrant() as client:
+    client.get_aliases()
+try:
+    with qdrant() as client:
+        client.get_collection("no such collection")
+except NotDone as error:
+    print(error)
+"""
+    done = run_script(script, tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "Qdrant has no collection 'no such collection': make it with manage.py init_qdrant.\n"
+
+
+# --- gRPC is the same server -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def other_qdrant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[QdrantServer]:
+    with started_qdrant(tmp_path_factory.mktemp("other")) as server:
+        yield server
+
+
+@pytest.fixture
+def mixed_up(tmp_path: Path, settings: Settings, other_qdrant: QdrantServer) -> Iterator[QdrantServer]:
+    """A new server by REST, with the gRPC of another one."""
+    with started_qdrant(tmp_path) as server:
+        settings.QDRANT_URL, settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT = server.url, "", other_qdrant.grpc_port
+        yield server
+
+
+def collections_of(server: QdrantServer) -> list[str]:
+    client = QdrantClient(url=server.url, check_compatibility=False)
+    try:
+        return sorted(collection.name for collection in client.get_collections().collections)
+    finally:
+        client.close()
+
+
+def make_collection(server: QdrantServer, name: str) -> None:
+    client = QdrantClient(url=server.url, check_compatibility=False)
+    try:
+        client.delete_collection(name)
+        client.create_collection(name, vectors_config={})
+    finally:
+        client.close()
+
+
+def not_the_server(server: QdrantServer, grpc_port: int, why: str) -> str:
+    return f"QDRANT_GRPC_PORT {grpc_port} is not the server of QDRANT_URL '{server.url}' ({why}): correct it, or set it to 0 for REST."
+
+
+@pytest.mark.qdrant_server
+def test_qdrant__grpc_of_another_server_where_both_are_empty(mixed_up: QdrantServer, other_qdrant: QdrantServer) -> None:
+    before = collections_of(other_qdrant)
+    with pytest.raises(StoreUnavailable) as raised, qdrant():
+        pass
+    line = str(raised.value)
+    assert line.startswith(
+        not_the_server(mixed_up, other_qdrant.grpc_port, "gRPC knows nothing of the collection 'findme-proof-").partition("-proof-")[0]
+    )
+    assert (collections_of(mixed_up), collections_of(other_qdrant)) == ([], before)
+
+
+@pytest.mark.qdrant_server
+def test_qdrant__grpc_of_another_server_with_a_collection_of_the_same_name(mixed_up: QdrantServer, other_qdrant: QdrantServer) -> None:
+    for server in (mixed_up, other_qdrant):
+        make_collection(server, "same-name")
+    with pytest.raises(StoreUnavailable) as raised, qdrant():
+        pass
+    assert str(raised.value) == not_the_server(mixed_up, other_qdrant.grpc_port, "'same-name' is on other peers there")
+
+
+@pytest.mark.qdrant_server
+def test_qdrant__grpc_of_a_server_that_wants_another_key(mixed_up: QdrantServer, tmp_path: Path, settings: Settings) -> None:
+    make_collection(mixed_up, "a")
+    (tmp_path / "locked").mkdir()
+    with started_qdrant(tmp_path / "locked", SERVICE__API_KEY="another") as locked:
+        settings.QDRANT_GRPC_PORT = locked.grpc_port
+        with pytest.raises(StoreUnavailable) as raised, qdrant():
+            pass
+        assert str(raised.value) == not_the_server(mixed_up, locked.grpc_port, "gRPC does not accept the key that REST accepts")
+
+
+@pytest.mark.qdrant_server
+def test_qdrant__grpc_of_another_version(other_qdrant: QdrantServer, settings: Settings) -> None:
+    with answering(200, {"result": {"collections": []}, "status": "ok", "time": 0}, version="1.20.77") as port:
+        settings.QDRANT_URL, settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT = f"http://127.0.0.1:{port}", "", other_qdrant.grpc_port
+        with pytest.raises(StoreUnavailable, match=r"REST answers as version '1\.20\.77', gRPC as '1\."), qdrant():
+            pass
+
+
+@pytest.mark.qdrant_server
+@pytest.mark.parametrize("collections", [[], ["a"]])
+def test_qdrant__grpc_of_the_same_server(tmp_path: Path, settings: Settings, collections: list[str]) -> None:
+    with started_qdrant(tmp_path) as server:
+        for name in collections:
+            make_collection(server, name)
+        settings.QDRANT_URL, settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT = server.url, "", server.grpc_port
+        with qdrant() as client:
+            assert [collection.name for collection in client.get_collections().collections] == collections
+        assert collections_of(server) == collections
+
+
+@pytest.mark.qdrant_server
+def test_qdrant__rest_where_grpc_is_meant_to_be(other_qdrant: QdrantServer, settings: Settings) -> None:
+    rest_port = int(other_qdrant.url.rpartition(":")[2])
+    settings.QDRANT_URL, settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT = other_qdrant.url, "", rest_port
+    with pytest.raises(StoreUnavailable, match=f"^No gRPC at port {rest_port} of '127.0.0.1' "), qdrant():
+        pass
