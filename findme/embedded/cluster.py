@@ -43,11 +43,11 @@ def write_access_rules(files: Files, account: Account) -> None:
     """Only the account itself and root may connect, whatever the socket's permissions say.
 
     With ``peer`` the kernel tells the server whose process is at the other end, so there is no password to keep or to guess; the map lets these
-    two be the role, and nobody else. The files lie beside the data folder and not in it: as root this writes where the account cannot have
+    two, and nobody else, be any role, as they may anyway who own the data. The files lie beside the data folder and not in it: as root this writes where the account cannot have
     put a link.
     """
     write(files.hba, f"local all all peer map={ROLE}\nlocal replication all peer map={ROLE}\n")
-    write(files.ident, "".join(f'{ROLE} "{name}" {ROLE}\n' for name in sorted({account.name, root_name()})))
+    write(files.ident, "".join(f'{ROLE} "{name}" all\n' for name in sorted({account.name, root_name()})))
 
 
 def _initdb(place: Place, data: Path, lock: int, *, durable: bool) -> None:
