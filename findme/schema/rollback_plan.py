@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.migrations import Migration, SeparateDatabaseAndState
+from django.db.migrations.exceptions import InconsistentMigrationHistory
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ProjectState
 
+from findme.console.command import one_line
 from findme.console.errors import NotDone
 from findme.schema.losses import Loss, losses
 from findme.schema.version import applied_migrations
@@ -40,6 +42,7 @@ def plan_rollback(count: int | None = 1, *, using: str = DEFAULT_DB_ALIAS) -> Ro
         raise NotDone(f"{count} migrations cannot be undone: {len(order)} are applied. rollback --all undoes all.")
     kept = 0 if count is None else len(order) - count
     undone = order[kept:][::-1]
+    _refuse_inconsistent(loader)
     _refuse_unknown(loader, undone)
     _refuse_irreversible(undone)
     _refuse_needed(loader, order, undone)
@@ -65,6 +68,14 @@ def _state(loader: MigrationLoader, migrations: Sequence[Migration]) -> ProjectS
     for migration in migrations:
         migration.mutate_state(state, preserve=False)
     return state
+
+
+def _refuse_inconsistent(loader: MigrationLoader) -> None:
+    assert loader.connection is not None
+    try:
+        loader.check_consistent_history(loader.connection)
+    except InconsistentMigrationHistory as error:
+        raise NotDone(f"{one_line(error)} Nothing was undone.") from error
 
 
 def _refuse_unknown(loader: MigrationLoader, undone: Sequence[Migration]) -> None:

@@ -236,6 +236,16 @@ def test_rollback__recorded_out_of_order__is_refused(migrated: Database) -> None
         plan_rollback(1)
 
 
+def test_rollback__one_is_not_recorded_that_others_stand_on__is_refused(migrated: Database) -> None:
+    migrated.execute("DELETE FROM django_migrations WHERE app = 'videos'")
+    with pytest.raises(
+        NotDone,
+        match=r"^Migration accounts\.0002_user_video is applied before its dependency videos\.0001_initial on database 'default'\."
+        r" Nothing was undone\.$",
+    ):
+        plan_rollback(None)
+
+
 def test_rollback__other_migrations_since_the_plan__is_refused(migrated: Database) -> None:
     plan = plan_rollback(1)
     roll_back(plan)
