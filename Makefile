@@ -20,7 +20,7 @@ help: ## This list
 	@echo "  The commands themselves: .venv/bin/python manage.py help"
 
 install: ## The virtual environment .venv, with the packages of requirements.lock
-	@cmp -s requirements.lock .venv/requirements.lock && $(PYTHON) -c '' || { $(FIND_PYTHON); "$$python" -m findme.console.install; }
+	@$(PYTHON) -m findme.console.install --check 2>/dev/null || { $(FIND_PYTHON); "$$python" -m findme.console.install; }
 
 demo: install ## Everything once, on demo data: both stores, a search, an export, an anonymisation, the admin's login
 	@$(PYTHON) manage.py demo
