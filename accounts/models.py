@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
 from django.contrib.postgres.indexes import GinIndex, OpClass
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Q, Value
 from django.db.models.functions import Lower, Upper
@@ -15,6 +16,7 @@ from accounts.age import age_on, today
 from findme.models import TimestampedModel
 from findme.schema.constraints import ForeignKeyConstraint
 from findme.schema.expressions import EnglishSearchVector
+from findme.schema.storable import check_storable
 
 if TYPE_CHECKING:
     from videos.models import Video
@@ -35,7 +37,18 @@ class UserQuerySet(models.QuerySet["User"]):
 
     def with_email(self, email: str) -> Self:
         """The one with this address, in whatever case it is written. Uses the index on ``lower(email)``, as ``iexact`` (``UPPER``) would not."""
+        try:
+            check_storable(self.model._meta.get_field("email"), email)
+        except ValidationError:
+            return self.none()
         return self.filter(Exact(Lower("email"), Lower(Value(email))))
+
+
+class _Absent:
+    """An attribute that a base class has, and this class has not."""
+
+    def __get__(self, instance: object, owner: type) -> NoReturn:
+        raise AttributeError(f"{owner.__name__} has no such attribute")
 
 
 class UserManager(BaseUserManager["User"].from_queryset(UserQuerySet)):  # type: ignore[misc]  # a base made by a call
@@ -84,6 +97,9 @@ class User(TimestampedModel, AbstractBaseUser, PermissionsMixin):
     is_superuser = models.BooleanField("superuser", default=False, db_default=False)
 
     objects = UserManager()
+
+    # A dump by natural keys would leave the UUIDs out, and a load would give everyone another one: the other store knows them by it.
+    natural_key = _Absent()
 
     USERNAME_FIELD = "email"
     EMAIL_FIELD = "email"

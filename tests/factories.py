@@ -39,9 +39,9 @@ def now() -> datetime:
 
 
 def unit_vector(seed: int) -> list[float]:
-    """512 numbers of length 1, the same for the same SEED: floats of four bytes, as the database gives them back."""
+    """512 numbers of length 1, the same for the same SEED: written as PostgreSQL writes a ``real``, so that they come back as they went."""
     vector = np.random.default_rng(seed).standard_normal(VECTOR_SIZE)
-    return [float(number) for number in (vector / np.linalg.norm(vector)).astype(np.float32)]
+    return [float(str(number)) for number in (vector / np.linalg.norm(vector)).astype(np.float32)]
 
 
 class UserFactory(DjangoModelFactory[User]):

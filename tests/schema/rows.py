@@ -82,6 +82,12 @@ def ask(query: str, *parameters: Any) -> list[tuple[Any, ...]]:
         return cursor.fetchall() if cursor.description else []
 
 
+def connect() -> psycopg.Connection:
+    """A connection beside Django's, to the same database."""
+    parameters = connection.get_connection_params()
+    return psycopg.connect(**{name: parameters[name] for name in ("dbname", "host", "port", "user", "password") if name in parameters})
+
+
 def settle() -> None:
     """What a COMMIT would check."""
     ask("SET CONSTRAINTS ALL IMMEDIATE")

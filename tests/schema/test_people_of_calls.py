@@ -8,9 +8,8 @@ from collections.abc import Iterator
 
 import psycopg
 import pytest
-from django.db import connection as djangos
 
-from tests.schema.rows import ANN, BOB, CEM, FOREIGN_KEY, MATCH, ask, insert, refused, settle, update
+from tests.schema.rows import ANN, BOB, CEM, FOREIGN_KEY, MATCH, ask, connect, insert, refused, settle, update
 
 RULE = "video_calls_people_of_match_fkey"
 NEW_CALL = f"INSERT INTO video_calls (match_id, caller_id, callee_id, session_id) VALUES ('{MATCH}', '{BOB}', '{ANN}', 'race')"
@@ -82,13 +81,6 @@ def server(django_db_setup: None) -> Iterator[psycopg.Connection]:
         )
         yield connection
         connection.execute("DELETE FROM users WHERE id = ANY (%s)", [[ANN, BOB, CEM]])
-
-
-def connect() -> psycopg.Connection:
-    settings = djangos.settings_dict
-    return psycopg.connect(
-        dbname=settings["NAME"], user=settings["USER"], password=settings["PASSWORD"], host=settings["HOST"], port=settings["PORT"] or None
-    )
 
 
 class Transaction:

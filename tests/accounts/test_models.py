@@ -1,0 +1,246 @@
+from __future__ import annotations
+
+from datetime import date
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.contrib.auth import authenticate, get_user
+from django.contrib.auth.hashers import identify_hasher
+from django.core.management import CommandError, call_command
+from django.db import IntegrityError, connection, transaction
+from django.http import HttpRequest
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from pytest_django import DjangoAssertNumQueries
+from pytest_django.fixtures import Settings
+
+import findme.settings
+from accounts.age import age_on, today
+from accounts.models import User
+from tests.factories import PASSWORD, MatchFactory, ProfileEmbeddingFactory, UserFactory, VideoCallFactory, VideoFactory
+from tests.schema.rows import ask
+from tests.schema.test_plain_sql import ANONYMISE, SOFT_DELETE
+
+pytestmark = pytest.mark.django_db
+
+REQUIRED: dict[str, Any] = {"full_name": "Jane Smith", "date_of_birth": date(1993, 3, 20), "gender": "female"}
+WHO_LEFT = {
+    "deactivated": "UPDATE users SET active = FALSE WHERE id = 'user_uuid'",
+    "soft-deleted": SOFT_DELETE,
+    "anonymised": ANONYMISE,
+    "erased": "DELETE FROM users WHERE id = 'user_uuid'",
+}
+
+
+# --- who is who -------------------------------------------------------------------------------------------------------------------
+
+
+def test_querysets__say_what_they_mean() -> None:
+    plain, staff, deleted = UserFactory.create(), UserFactory.create(staff=True), UserFactory.create(deleted=True)
+    inactive, unverified = UserFactory.create(inactive=True), UserFactory.create(unverified=True)
+    assert set(User.objects.alive()) == {plain, staff, inactive, unverified}
+    assert set(User.objects.members()) == {plain, deleted, inactive, unverified}
+    assert set(User.objects.matchable()) == {plain}
+
+
+@pytest.mark.parametrize("written", ["jane@example.com", "Jane@Example.com", "JANE@EXAMPLE.COM"])
+def test_with_email__in_whatever_case(written: str) -> None:
+    jane = UserFactory.create(email="Jane@example.com")
+    UserFactory.create(email="janet@example.com")
+    assert list(User.objects.with_email(written)) == [jane]
+
+
+@pytest.mark.parametrize("written", ["", "jane", "jane@example.co", "%", "jane@example.com ", "a\0b", "\udcff"])
+def test_with_email__of_nobody(written: str) -> None:
+    UserFactory.create(email="jane@example.com")
+    assert not User.objects.with_email(written).exists()
+
+
+def test_str__is_the_uuid_since_the_admins_log_keeps_it_for_ever() -> None:
+    user = UserFactory.create(full_name="Jane Smith", email="jane@example.com")
+    assert str(user) == str(user.pk)
+    assert (user.get_full_name(), user.get_short_name(), user.get_username()) == ("Jane Smith", "Jane Smith", "jane@example.com")
+
+
+def test_age__is_in_whole_years_today() -> None:
+    assert UserFactory.build(date_of_birth=date(1990, 2, 28)).age == age_on(date(1990, 2, 28), today())
+
+
+# --- making people ----------------------------------------------------------------------------------------------------------------
+
+
+def test_create_user__can_log_in_with_the_password() -> None:
+    user = User.objects.create_user("jane@example.com", "a long enough password", **REQUIRED)
+    assert user.check_password("a long enough password")
+    assert (user.is_staff, user.is_superuser, user.active, user.verified) == (False, False, True, False)
+
+
+def test_create_user__without_a_password_cannot_log_in() -> None:
+    assert not User.objects.create_user("jane@example.com", **REQUIRED).has_usable_password()
+
+
+def test_create_user__refuses_an_address_that_is_taken_in_another_case() -> None:
+    User.objects.create_user("jane@example.com", **REQUIRED)
+    with pytest.raises(IntegrityError, match="idx_users_email_lower"), transaction.atomic():
+        User.objects.create_user("JANE@example.com", **REQUIRED)
+
+
+def test_create_superuser__is_staff() -> None:
+    user = User.objects.create_superuser("jane@example.com", PASSWORD, **REQUIRED)
+    assert (user.is_staff, user.is_superuser, user.is_active) == (True, True, True)
+
+
+def test_password__is_hashed_by_argon2_and_fits_the_column(settings: Settings) -> None:
+    settings.PASSWORD_HASHERS = findme.settings.PASSWORD_HASHERS
+    user = User.objects.create_user("jane@example.com", "x" * 4096, **REQUIRED)
+    assert identify_hasher(user.password).algorithm == "argon2"
+    assert ask("SELECT password_hash LIKE 'argon2$argon2id$%%' AND length(password_hash) <= 255 FROM users WHERE id = %s", user.pk) == [
+        (True,)
+    ]
+
+
+@pytest.fixture
+def superuser_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "EMAIL": "root@example.com",
+        "PASSWORD": PASSWORD,
+        "FULL_NAME": "Root",
+        "DATE_OF_BIRTH": "1980-01-01",
+        "GENDER": "other",
+    }.items():
+        monkeypatch.setenv(f"DJANGO_SUPERUSER_{name}", value)
+
+
+def test_createsuperuser__from_the_environment(superuser_environment: None) -> None:
+    call_command("createsuperuser", interactive=False, verbosity=0)
+    user = User.objects.get()
+    assert (user.email, user.full_name, user.date_of_birth, user.gender) == ("root@example.com", "Root", date(1980, 1, 1), "other")
+    assert authenticate(username="ROOT@example.com", password=PASSWORD) == user
+
+
+def test_createsuperuser__refuses_an_address_that_is_taken(superuser_environment: None) -> None:
+    UserFactory.create(email="Root@example.com")
+    with pytest.raises(CommandError, match=r"^Error: That email is already taken\.$"):
+        call_command("createsuperuser", interactive=False, verbosity=0)
+
+
+def test_createsuperuser__asks_for_what_is_required(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter(["root@example.com", "Root", "yesterday", "1980-01-01", "other"])
+    monkeypatch.setattr("builtins.input", lambda prompt="": next(answers))
+    monkeypatch.setattr("getpass.getpass", lambda prompt="": PASSWORD)
+
+    class Terminal:
+        def isatty(self) -> bool:
+            return True
+
+    said = StringIO()
+    call_command("createsuperuser", interactive=True, verbosity=0, stdin=Terminal(), stderr=said)
+    assert "“yesterday” value has an invalid date format." in said.getvalue()
+    assert User.objects.get().is_superuser
+    assert next(answers, None) is None
+
+
+# --- logging in -------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("written", ["jane@example.com", "JANE@Example.com"])
+def test_login__in_whatever_case(written: str) -> None:
+    jane = UserFactory.create(email="Jane@example.com")
+    assert authenticate(username=written, password=PASSWORD) == jane
+
+
+@pytest.mark.parametrize("name", ["", "nobody@example.com", None])
+def test_login__of_nobody(name: str | None) -> None:
+    UserFactory.create()
+    assert authenticate(username=name, password=PASSWORD) is None
+
+
+def test_login__with_another_password() -> None:
+    assert authenticate(username=UserFactory.create().email, password="wrong") is None
+
+
+def test_login__is_one_query_by_the_index(django_assert_num_queries: DjangoAssertNumQueries) -> None:
+    user = UserFactory.create()
+    with django_assert_num_queries(1) as queries:
+        assert authenticate(username=user.email, password=PASSWORD)
+    assert 'LOWER("users"."email") = (LOWER(' in queries.captured_queries[0]["sql"]
+
+
+@pytest.mark.parametrize("password", [PASSWORD, "", "!"])
+@pytest.mark.parametrize("left", WHO_LEFT)
+def test_login__of_one_who_left(left: str, password: str) -> None:
+    user = UserFactory.create()
+    ask(WHO_LEFT[left].replace("user_uuid", str(user.pk)))
+    for name in (user.email, f"deleted_{user.pk}@findme.ai"):
+        assert authenticate(username=name, password=password) is None
+
+
+@pytest.mark.parametrize("left", WHO_LEFT)
+def test_session__ends_with_the_next_request_of_one_who_left(client: Client, left: str) -> None:
+    user = UserFactory.create(staff=True)
+    client.force_login(user)
+    request = HttpRequest()
+    request.session = client.session
+    assert get_user(request) == user
+    ask(WHO_LEFT[left].replace("user_uuid", str(user.pk)))
+    assert get_user(request).is_anonymous
+
+
+def test_session__of_one_who_came_back_only_by_the_flag_goes_on(client: Client) -> None:
+    user = UserFactory.create(inactive=True)
+    assert not user.is_active
+    user.active = True
+    user.save()
+    client.force_login(user)
+    request = HttpRequest()
+    request.session = client.session
+    assert get_user(request) == user
+
+
+# --- deleting ---------------------------------------------------------------------------------------------------------------------
+
+
+def person_with(rows: int) -> User:
+    """A person with ROWS of everything, on both sides."""
+    user = UserFactory.create()
+    ProfileEmbeddingFactory.create(user=user)
+    user.video = VideoFactory.create(user=user)
+    user.save()
+    VideoFactory.create_batch(rows, user=user)
+    for match in [*MatchFactory.create_batch(rows, user=user), *MatchFactory.create_batch(rows, matched_user=user)]:
+        VideoCallFactory.create_batch(rows, match=match)
+    return user
+
+
+def test_delete__takes_everything_along_in_as_many_queries_however_much_there_is() -> None:
+    counts = []
+    for rows in (1, 4):
+        user = person_with(rows)
+        with CaptureQueriesContext(connection) as queries:
+            user.delete()
+        connection.check_constraints()
+        counts.append(len(queries))
+    assert counts[0] == counts[1]
+    for table in ("videos", "matches", "video_calls", "profile_embeddings"):
+        assert ask(f"SELECT count(*) FROM {table}") == [(0,)]
+
+
+def test_delete__of_a_queryset_leaves_the_others() -> None:
+    user, other = UserFactory.create(), UserFactory.create()
+    MatchFactory.create(user=other)
+    VideoFactory.create(user=user)
+    User.objects.filter(pk=user.pk).delete()
+    connection.check_constraints()
+    assert User.objects.filter(pk=other.pk).exists()
+    assert ask("SELECT (SELECT count(*) FROM matches), (SELECT count(*) FROM videos)") == [(1, 0)]
+
+
+def test_delete__of_a_video_leaves_the_profile_without_one() -> None:
+    user = UserFactory.create()
+    user.video = VideoFactory.create(user=user)
+    user.save()
+    user.video.delete()
+    connection.check_constraints()
+    user.refresh_from_db()
+    assert user.video_id is None

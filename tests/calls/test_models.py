@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.core.exceptions import ValidationError
+
+from calls.models import VideoCall
+from tests.factories import MatchFactory, UserFactory, VideoCallFactory
+
+pytestmark = pytest.mark.django_db
+
+
+def test_querysets__say_what_they_mean() -> None:
+    calls = {status: VideoCallFactory.create(status=status) for status in VideoCall.Status}
+    assert set(VideoCall.objects.ongoing()) == {calls[status] for status in ("initiated", "ringing", "active")}  # type: ignore[index]  # their values
+    call = calls[VideoCall.Status.ENDED]
+    assert set(VideoCall.objects.of(call.caller)) == set(VideoCall.objects.of(call.callee)) == {call}
+    assert set(call.match.calls.between_others(call.match.people)) == set()
+    assert set(call.match.calls.between_others({call.caller_id, UserFactory.create().pk})) == {call}
+    assert str(call) == str(call.pk)
+
+
+def test_full_clean__in_either_direction() -> None:
+    match = MatchFactory.create()
+    VideoCallFactory.build(match=match, caller=match.user, callee=match.matched_user).full_clean()
+    VideoCallFactory.build(match=match, caller=match.matched_user, callee=match.user).full_clean()
+
+
+@pytest.mark.parametrize("side", ["caller", "callee"])
+def test_full_clean__of_people_who_are_not_those_of_the_match(side: str) -> None:
+    call = VideoCallFactory.build(match=MatchFactory.create(), **{side: UserFactory.create()})
+    with pytest.raises(ValidationError) as caught:
+        call.full_clean()
+    assert caught.value.message_dict == {"callee": ["A call's two people are those of its match."]}
+
+
+def test_full_clean__says_what_is_wrong_on_the_right_field() -> None:
+    call = VideoCallFactory.create(status="ended")
+    call.ended_at = call.started_at
+    call.duration, call.quality_rating, call.status = -1, 6, "nonsense"
+    with pytest.raises(ValidationError) as caught:
+        call.full_clean()
+    assert caught.value.message_dict == {
+        "ended_at": ["A call ends after it starts."],
+        "duration": ["A duration is a number of seconds, 0 or more."],
+        "quality_rating": ["A quality rating goes from 1 to 5."],
+        "status": ["Value 'nonsense' is not a valid choice."],
+    }
+
+
+def test_full_clean__an_ended_call_has_both_times() -> None:
+    call = VideoCallFactory.create(status="active")
+    call.status = VideoCall.Status.ENDED
+    with pytest.raises(ValidationError) as caught:
+        call.full_clean()
+    assert caught.value.message_dict == {"ended_at": ["A call that has ended has the times of its start and its end."]}
+    assert call.started_at is not None
+    call.ended_at = call.started_at + timedelta(seconds=1)
+    call.full_clean()

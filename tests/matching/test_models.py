@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import pytest
+from django.core.exceptions import ValidationError
+
+from matching.models import Match
+from tests.factories import MatchFactory, UserFactory, VideoCallFactory
+
+pytestmark = pytest.mark.django_db
+
+
+def test_querysets__say_what_they_mean() -> None:
+    this = MatchFactory.create(year=2026, week_number=2)
+    accepted, expired, deleted = (
+        MatchFactory.create(status="accepted"),
+        MatchFactory.create(status="expired"),
+        MatchFactory.create(deleted=True),
+    )
+    late = MatchFactory.create(expires_at=expired.expires_at)
+    assert set(Match.objects.alive()) == {this, accepted, expired, late}
+    assert set(Match.objects.open()) == {this}
+    assert set(Match.objects.in_week(2026, 2)) == {this}
+    assert set(Match.objects.of(this.user)) == set(Match.objects.of(this.matched_user)) == {this}
+    assert not Match.objects.of(UserFactory.create())
+    assert deleted.deleted_at
+    assert str(this) == str(this.pk)
+
+
+def test_people__are_in_no_order() -> None:
+    match = MatchFactory.create()
+    assert match.people == {match.user_id, match.matched_user_id}
+    assert sorted(match.people) == [match.lower_user_id, match.higher_user_id]
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_full_clean__finds_the_same_two_in_the_same_week(turned: bool) -> None:
+    match = MatchFactory.create()
+    one, other = (match.matched_user, match.user) if turned else (match.user, match.matched_user)
+    with pytest.raises(ValidationError) as caught:
+        MatchFactory.build(user=one, matched_user=other, year=match.year, week_number=match.week_number).full_clean()
+    assert caught.value.message_dict == {"matched_user": ["These two people are matched in this week already."]}
+
+
+def test_full_clean__of_a_match_that_is_there_already() -> None:
+    match = MatchFactory.create()
+    VideoCallFactory.create(match=match)
+    match.full_clean()
+    match.user, match.matched_user = match.matched_user, match.user
+    match.full_clean()
+
+
+def test_full_clean__does_not_let_the_people_of_calls_change() -> None:
+    match = VideoCallFactory.create().match
+    match.matched_user = UserFactory.create()
+    with pytest.raises(ValidationError) as caught:
+        match.full_clean()
+    assert caught.value.message_dict == {
+        "matched_user": ["This match has calls between the two people it was made for: they cannot be changed."]
+    }
+
+
+def test_full_clean__lets_the_people_change_where_nobody_called() -> None:
+    match = MatchFactory.create()
+    match.matched_user = UserFactory.create()
+    match.full_clean()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"week_number": 53, "year": 2025}, {"week_number": ["This ISO year has no such week."]}),
+        ({"week_number": 1, "year": 0}, {"week_number": ["This ISO year has no such week."]}),
+        ({"match_score": 1.5}, {"match_score": ["A match score goes from 0 to 1."]}),
+        ({"user_action": ""}, {"user_action": ["An action is accepted or rejected, or nothing yet."]}),
+    ],
+)
+def test_full_clean__says_what_is_wrong_on_the_right_field(changes: dict[str, object], said: dict[str, list[str]]) -> None:
+    match = MatchFactory.create()
+    for name, value in changes.items():
+        setattr(match, name, value)
+    with pytest.raises(ValidationError) as caught:
+        match.full_clean()
+    assert caught.value.message_dict == said
+
+
+def test_full_clean__nobody_is_matched_with_themself() -> None:
+    user = UserFactory.create()
+    with pytest.raises(ValidationError) as caught:
+        MatchFactory.build(user=user, matched_user=user).full_clean()
+    assert caught.value.message_dict == {"matched_user": ["Nobody is matched with themself."]}

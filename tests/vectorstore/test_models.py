@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.core.exceptions import ValidationError
+
+from tests.factories import ProfileEmbeddingFactory, UserFactory, unit_vector
+from tests.schema.rows import ask
+from vectorstore.models import VECTOR_SIZE, ProfileEmbedding
+
+pytestmark = pytest.mark.django_db
+
+
+def test_vector__comes_back_as_it_was_written() -> None:
+    embedding = ProfileEmbeddingFactory.create(seed=3)
+    embedding.refresh_from_db()
+    assert embedding.vector == unit_vector(3)
+    assert embedding.user.embedding == embedding
+    assert str(embedding) == str(embedding.user_id)
+
+
+def test_vector__is_rounded_to_four_bytes() -> None:
+    embedding = ProfileEmbeddingFactory.create(vector=[0.1, 1e-50] + [0.0] * (VECTOR_SIZE - 2))
+    embedding.refresh_from_db()
+    assert embedding.vector[:2] == [pytest.approx(0.1, rel=1e-6), 0.0]
+
+
+def test_columns__are_kept_uncompressed() -> None:
+    assert set(ask("SELECT attname, attstorage FROM pg_attribute WHERE attrelid = 'profile_embeddings'::regclass AND attname IN ('vector', 'video_features')")) == {
+        ("vector", "e"),
+        ("video_features", "e"),
+    }  # fmt: skip
+
+
+def test_defaults__are_those_of_the_database() -> None:
+    embedding = ProfileEmbedding.objects.create(user=UserFactory.create(), vector=unit_vector(1))
+    embedding.refresh_from_db()
+    assert (embedding.location, embedding.interests, embedding.video_features, embedding.model) == (None, [], None, "")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "sentences"),
+    [
+        ("vector", [1.0], ["A vector has 512 numbers."]),
+        ("vector", [float("nan"), *[0.5] * 511], ["A vector's numbers are finite."]),
+        ("vector", [1e39, *[0.5] * 511], ["A vector's numbers are finite."]),
+        ("vector", [0.0] * 512, ["A vector of zeros has no direction."]),
+        ("vector", [], ["This field cannot be blank."]),
+        ("location", {"lat": 91, "lon": 0}, ["A location is an object of lat (-90 to 90) and lon (-180 to 180)."]),
+        ("location", {"lat": float("nan"), "lon": 0}, ["This cannot be written as JSON: it has a NaN, an infinity, or too much depth."]),
+        ("video_features", [float("inf")], ["Video features are finite numbers."]),
+        ("interests", None, ["This field cannot be null."]),
+        ("interests", ["a\0"], ["Null characters are not allowed."]),
+    ],
+)  # fmt: skip
+def test_full_clean__says_what_is_wrong_on_the_right_field(field: str, value: Any, sentences: list[str]) -> None:
+    embedding = ProfileEmbeddingFactory.create()
+    setattr(embedding, field, value)
+    with pytest.raises(ValidationError) as caught:
+        embedding.full_clean()
+    assert caught.value.message_dict == {field: sentences}
