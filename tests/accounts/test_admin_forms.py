@@ -69,7 +69,7 @@ def test_change__own_video() -> None:
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("video", ["no-uuid", str(uuid4())])
+@pytest.mark.parametrize("video", ["no-uuid", str(uuid4())], ids=["no UUID", "nobody's UUID"])
 def test_change__no_such_video(video: str) -> None:
     person = UserFactory.create()
     assert list(errors_of(signed_in(superuser()).post(page(person), person_form(person, video=video)))) == ["video"]

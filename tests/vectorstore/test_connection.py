@@ -285,7 +285,7 @@ def test_qdrant__a_key_that_leaves_the_machine_unencrypted(settings: Settings, c
     ]
 
 
-@pytest.mark.parametrize("url", ["https://no-such-host.invalid", f"http://127.0.0.1:{free_port()}"])
+@pytest.mark.parametrize("url", ["https://no-such-host.invalid", f"http://127.0.0.1:{free_port()}"], ids=["TLS", "loopback"])
 def test_qdrant__a_key_that_nobody_can_read(settings: Settings, caplog: pytest.LogCaptureFixture, url: str) -> None:
     settings.QDRANT_URL, settings.QDRANT_API_KEY = url, "secret"
     with pytest.raises(StoreUnavailable), qdrant():
