@@ -101,17 +101,22 @@ def _settled(client: QdrantClient, collection: str, seconds: float) -> str:
 @contextmanager
 def _alone() -> Iterator[None]:
     """One at a time for this collection and database: a lock that is polled, so that nobody holds a snapshot while waiting."""
-    key = int.from_bytes(hashlib.sha256(f"findme collection {collection_name()}".encode()).digest()[:8], signed=True)
+    key = lock_key()
     deadline = time.monotonic() + settings.MIGRATE_LOCK_SECONDS
     while not _ask("SELECT pg_try_advisory_lock(%s)", key):
         if time.monotonic() >= deadline:
-            raise NotDone(f"Another init_qdrant has been running for {settings.MIGRATE_LOCK_SECONDS} s: wait for it, and run it again.")
+            raise NotDone(f"Another init_qdrant has been running for {settings.MIGRATE_LOCK_SECONDS:g} s: wait for it, and run it again.")
         time.sleep(POLL_SECONDS)
     try:
         yield
     finally:
         with suppress(InterfaceError, OperationalError):  # the lock is gone with the session
             _ask("SELECT pg_advisory_unlock(%s)", key)
+
+
+def lock_key() -> int:
+    """The advisory lock of this collection's name: 64 bits of a hash."""
+    return int.from_bytes(hashlib.sha256(f"findme collection {collection_name()}".encode()).digest()[:8], signed=True)
 
 
 def _ask(statement: str, key: int) -> bool:

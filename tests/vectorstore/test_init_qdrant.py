@@ -1,0 +1,345 @@
+import json
+import signal
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError
+from django.db import connection
+from pytest_django import Settings
+from qdrant_client import QdrantClient, models
+
+from findme.console.errors import NotDone
+from tests.vectorstore.commands import ended, manage, run_python, started
+from vectorstore import initialisation
+from vectorstore.connection import collection_name, qdrant
+from vectorstore.initialisation import compare, initialise
+from vectorstore.plan import Plan, plan
+
+pytestmark = pytest.mark.django_db
+
+COSINE = models.Distance.COSINE
+
+EMBEDDED = " Embedded in '{path}', which has no graph, thresholds or payload indexes: for those, set QDRANT_URL to a server."
+
+MISSING_ON_A_SERVER = """\
+  hnsw_config.m: missing, is to be 16
+  hnsw_config.ef_construct: missing, is to be 100
+  hnsw_config.full_scan_threshold: missing, is to be 10000
+  optimizer_config.indexing_threshold: missing, is to be 10000
+  payload_schema.gender: missing, is to be keyword
+  payload_schema.age: missing, is to be integer
+  payload_schema.age_group: missing, is to be keyword
+  payload_schema.active: missing, is to be bool
+  payload_schema.verified: missing, is to be bool
+  payload_schema.location: missing, is to be geo
+  payload_schema.interests: missing, is to be keyword
+"""
+
+
+def v1() -> str:
+    return f"{collection_name()}_v1"
+
+
+def embedded_note(store: str, settings: Settings) -> str:
+    return EMBEDDED.format(path=settings.QDRANT_PATH) if store == "embedded" else ""
+
+
+def output(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    call_command("init_qdrant", *arguments)
+    written = capsys.readouterr()
+    assert written.err == ""
+    return written.out
+
+
+def refused(*arguments: str) -> str:
+    with pytest.raises(CommandError) as raised:
+        call_command("init_qdrant", *arguments)
+    assert raised.value.returncode == 2
+    return str(raised.value)
+
+
+def everything_there() -> list[Any]:
+    """All collections in full, and all aliases: to see that nothing was touched."""
+    with qdrant() as client:
+        names = sorted(
+            collection.name for collection in client.get_collections().collections if collection.name.startswith(collection_name())
+        )
+        aliases = [alias for alias in client.get_aliases().aliases if alias.alias_name.startswith(collection_name())]
+        return [*(client.get_collection(name).model_dump() for name in names), *aliases]
+
+
+def test_init_qdrant__says_what_it_changes_and_then_has_nothing_to_do(
+    store: str, settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    note = embedded_note(store, settings)
+    name = f"{collection_name()} ({v1()})"
+    assert output(capsys) == (
+        f"{name}: {15 if store == 'server' else 4} to change.{note}\n"
+        f"  collection {v1()!r}: missing, is to be there\n"
+        "  vectors.size: missing, is to be 512\n"
+        "  vectors.distance: missing, is to be Cosine\n"
+        f"{MISSING_ON_A_SERVER if store == 'server' else ''}"
+        f"  alias {collection_name()!r}: missing, is to be {v1()}\n"
+        "Done, and read back.\n"
+    )
+    assert output(capsys) == f"{name}: nothing to do.{note}\n"
+    assert output(capsys, "--check") == f"{name} is as declared.{note}\n"
+    assert output(capsys, "--dry-run") == f"{name}: nothing to do.{note}\n"
+
+
+def test_init_qdrant__dry_run_changes_nothing(store: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert " would be changed." in output(capsys, "--dry-run")
+    assert everything_there() == []
+
+
+def test_init_qdrant__check_of_what_is_missing(store: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended_with:
+        call_command("init_qdrant", "--check")
+    assert ended_with.value.code == 1
+    assert f"  collection {v1()!r}: missing, is to be there\n" in capsys.readouterr().out
+    assert everything_there() == []
+
+
+@pytest.mark.qdrant_server
+def test_init_qdrant__check_names_each_difference(server: object, capsys: pytest.CaptureFixture[str]) -> None:
+    initialise(lambda _: None)
+    with qdrant() as client:
+        client.update_collection(v1(), hnsw_config=models.HnswConfigDiff(m=8))
+        client.delete_payload_index(v1(), "age")
+    with pytest.raises(SystemExit) as ended_with:
+        call_command("init_qdrant", "--check")
+    assert ended_with.value.code == 1
+    differences = "  hnsw_config.m: 8, is to be 16\n  payload_schema.age: missing, is to be integer\n"
+    assert capsys.readouterr().out == f"{collection_name()} ({v1()}): 2 differ.\n{differences}"
+    assert output(capsys) == f"{collection_name()} ({v1()}): 2 to change.\n{differences}Done, and read back.\n"
+
+
+def test_init_qdrant__check_in_json(store: str, capsys: pytest.CaptureFixture[str]) -> None:
+    initialise(lambda _: None)
+    told = json.loads(output(capsys, "--check", "--json"))
+    assert {name: told[name] for name in ("alias", "collection", "embedded", "differences", "changed")} == {
+        "alias": collection_name(),
+        "collection": v1(),
+        "embedded": store == "embedded",
+        "differences": 0,
+        "changed": False,
+    }
+    states = {one["what"]: one["state"] for one in told["comparisons"]}
+    of_a_server = "equal" if store == "server" else "not applicable"
+    assert states == {
+        f"collection {v1()!r}": "equal",
+        "vectors.size": "equal",
+        "vectors.distance": "equal",
+        **{line.split(":")[0].strip(): of_a_server for line in MISSING_ON_A_SERVER.splitlines()},
+        f"alias {collection_name()!r}": "equal",
+    }
+    assert {"what": "vectors.size", "declared": 512, "live": 512, "state": "equal"} in told["comparisons"]
+
+
+def test_init_qdrant__json_of_a_change(store: str, capsys: pytest.CaptureFixture[str]) -> None:
+    planned = json.loads(output(capsys, "--dry-run", "--json"))
+    assert (planned["changed"], planned["differences"]) == (False, 15 if store == "server" else 4)
+    first, second = (json.loads(output(capsys, "--json")) for _ in range(2))
+    assert (first["changed"], first["status"], first["differences"]) == (True, "green", 15 if store == "server" else 4)
+    assert (second["changed"], second["status"], second["differences"]) == (False, "green", 0)
+
+
+def how_to_delete(store: str, settings: Settings, name: str) -> str:
+    if store == "embedded":
+        return f"delete the folder '{settings.QDRANT_PATH}'"
+    return f"delete it (curl -X DELETE {settings.QDRANT_URL}/collections/{name})"
+
+
+@pytest.mark.parametrize(
+    ("vectors", "difference"),
+    [
+        (models.VectorParams(size=256, distance=COSINE), "vectors.size: 256, is to be 512"),
+        (models.VectorParams(size=512, distance=models.Distance.EUCLID), "vectors.distance: Euclid, is to be Cosine"),
+    ],
+)
+def test_init_qdrant__refuses_what_cannot_be_changed_in_place(
+    store: str, settings: Settings, vectors: models.VectorParams, difference: str
+) -> None:
+    with qdrant() as client:
+        client.create_collection(v1(), vectors_config=vectors)
+    before = everything_there()
+    line = (
+        f"In {v1()!r}, {difference}, which cannot be changed in place: nothing was changed. Set QDRANT_COLLECTION to another name, or, when"
+        f" nobody needs its points any more, {how_to_delete(store, settings, v1())}; then run manage.py init_qdrant, and"
+        " manage.py sync_qdrant --once, which fills the new one from PostgreSQL."
+    )
+    assert refused() == line
+    assert refused("--dry-run") == line
+    assert everything_there() == before
+    with pytest.raises(SystemExit):
+        call_command("init_qdrant", "--check")
+
+
+def test_init_qdrant__refuses_a_real_collection_that_bears_the_aliass_name(store: str, settings: Settings) -> None:
+    name = collection_name()
+    with qdrant() as client:
+        client.create_collection(name, vectors_config=models.VectorParams(size=512, distance=COSINE))
+    before = everything_there()
+    assert refused() == (
+        f"{name!r} is a real collection, and is to be an alias: nothing was changed. Set QDRANT_COLLECTION to another name, or, when"
+        f" nobody needs its points any more, {how_to_delete(store, settings, name)}; then run manage.py init_qdrant, and"
+        " manage.py sync_qdrant --once, which fills the new one from PostgreSQL."
+    )
+    assert everything_there() == before
+
+
+def test_init_qdrant__refuses_an_alias_that_leads_elsewhere(store: str) -> None:
+    name, other = collection_name(), f"{collection_name()}_other"
+    with qdrant() as client:
+        client.create_collection(other, vectors_config=models.VectorParams(size=512, distance=COSINE))
+        alias = models.CreateAlias(collection_name=other, alias_name=name)
+        client.update_collection_aliases([models.CreateAliasOperation(create_alias=alias)])
+    before = everything_there()
+    assert refused() == (
+        f"The alias {name!r} leads to {other!r}, which is not one of {name}_v1, _v2 and so on:"
+        " delete the alias, or set QDRANT_COLLECTION to another name, then run manage.py init_qdrant."
+    )
+    assert everything_there() == before
+
+
+def test_init_qdrant__in_one_line_where_there_is_no_qdrant(settings: Settings) -> None:
+    settings.QDRANT_URL = "127.0.0.1:6333"
+    for arguments in ([], ["--check"], ["--dry-run"]):
+        assert refused(*arguments).startswith("QDRANT_URL is '127.0.0.1:6333', without a scheme")
+
+
+@pytest.mark.qdrant_server
+def test_initialise__an_answer_is_no_proof(server: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Qdrant says yes to several changes that it does not make."""
+    initialise(lambda _: None)
+    with qdrant() as client:
+        client.update_collection(v1(), hnsw_config=models.HnswConfigDiff(m=8))
+    monkeypatch.setattr(QdrantClient, "update_collection", lambda *_args, **_options: True)
+    with pytest.raises(NotDone) as raised:
+        initialise(lambda _: None)
+    assert str(raised.value) == (
+        "Qdrant says that it is done, and hnsw_config.m: 8, is to be 16: look at its log, and run manage.py init_qdrant again."
+    )
+
+
+@pytest.mark.qdrant_server
+def test_init_qdrant__says_when_graphs_are_still_being_built(
+    server: object, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    read = QdrantClient.get_collection
+
+    def still_yellow(client: QdrantClient, name: str) -> models.CollectionInfo:
+        found = read(client, name)
+        found.status = models.CollectionStatus.YELLOW
+        return found
+
+    monkeypatch.setattr(QdrantClient, "get_collection", still_yellow)
+    with pytest.raises(SystemExit) as ended_with:
+        call_command("init_qdrant", "--wait", "0.2")
+    assert ended_with.value.code == 1
+    assert capsys.readouterr().err == f"{v1()} is still yellow after 0.2 s: Qdrant goes on building its graphs.\n"
+
+
+@pytest.mark.qdrant_server
+def test_initialise__a_collection_that_is_red(server: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    initialise(lambda _: None)
+    read = QdrantClient.get_collection
+
+    def red(client: QdrantClient, name: str) -> models.CollectionInfo:
+        found = read(client, name)
+        found.status = models.CollectionStatus.RED
+        found.optimizer_status = models.OptimizersStatusOneOf1(error="no space left")
+        return found
+
+    monkeypatch.setattr(QdrantClient, "get_collection", red)
+    with pytest.raises(NotDone) as raised:
+        initialise(lambda _: None)
+    assert str(raised.value) == f"Qdrant reports the collection {v1()!r} as red (no space left): look at its log."
+
+
+def test_initialise__announces_before_it_changes(store: str) -> None:
+    seen: list[Plan] = []
+
+    def announce(planned: Plan) -> None:
+        assert everything_there() == []
+        seen.append(planned)
+
+    done = initialise(announce)
+    assert seen == [done.planned]
+    assert (done.status, done.green) == ("green", True)
+
+
+def test_initialise__waits_for_another_one(embedded_qdrant: object, settings: Settings) -> None:
+    settings.MIGRATE_LOCK_SECONDS = 0.2
+    other = connection.copy()
+    try:
+        with other.cursor() as cursor:
+            cursor.execute("SELECT pg_try_advisory_lock(%s)", [initialisation.lock_key()])
+        with pytest.raises(NotDone) as raised:
+            initialise(lambda _: None)
+    finally:
+        other.close()
+    assert str(raised.value) == "Another init_qdrant has been running for 0.2 s: wait for it, and run it again."
+    assert compare().differences
+    initialise(lambda _: None)
+    assert not compare().differences
+
+
+@pytest.mark.django_db(transaction=True)
+def test_init_qdrant__two_at_once(store: str) -> None:
+    results = [ended(process) for process in [started("init_qdrant"), started("init_qdrant")]]
+    assert [(code, stderr) for code, _, stderr in results] == [(0, ""), (0, "")]
+    assert sorted("nothing to do" in stdout for _, stdout, _ in results) == [False, True]
+
+
+KILLED = """
+import os, signal, sys
+from qdrant_client import QdrantClient
+from vectorstore.initialisation import initialise
+
+left = int(sys.argv[1])
+
+def dying(method):
+    def call(*arguments, **options):
+        global left
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        left -= 1
+        return method(*arguments, **options)
+    return call
+
+for name in ("create_collection", "create_payload_index", "update_collection_aliases"):
+    setattr(QdrantClient, name, dying(getattr(QdrantClient, name)))
+initialise(lambda _: None)
+"""
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("kind", "steps"),
+    [
+        ("embedded", 1),
+        *(pytest.param("server", steps, marks=pytest.mark.qdrant_server) for steps in (1, 4, 8)),
+    ],
+)
+def test_init_qdrant__killed_at_any_step_goes_on(
+    kind: str, steps: int, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    request.getfixturevalue(f"{kind}_qdrant" if kind == "embedded" else f"qdrant_{kind}")
+    assert run_python(KILLED, steps)[0] == -signal.SIGKILL
+    with qdrant() as client:
+        assert plan(client).differences
+        assert client.collection_exists(v1())
+        assert not client.collection_exists(collection_name())
+    assert output(capsys).endswith("Done, and read back.\n")
+    assert not compare().differences
+
+
+@pytest.mark.django_db(transaction=True)
+def test_init_qdrant__exit_codes_of_the_command(embedded_qdrant: object) -> None:
+    assert manage("init_qdrant", "--check")[::2] == (1, "")
+    with qdrant() as client:
+        client.create_collection(v1(), vectors_config=models.VectorParams(size=256, distance=COSINE))
+    code, stdout, stderr = manage("init_qdrant")
+    assert (code, stdout, stderr.count("\n")) == (2, "", 1)
