@@ -32,10 +32,12 @@ def lock_people(user_ids: Iterable[UUID]) -> None:
     """Lock the people, in one order for everyone, until the transaction ends. Statements that come after it see what those before it committed
     (READ COMMITTED). Waits as long as the transaction's ``lock_timeout`` says, or LOCK_SECONDS; then raises StoreUnavailable."""
     with _waiting_told(), connection.cursor() as cursor:
-        cursor.execute("SELECT set_config('lock_timeout', %s, true) WHERE current_setting('lock_timeout') = '0'", [f"{LOCK_SECONDS}s"])
-        cursor.execute("SELECT pg_advisory_xact_lock(key) FROM unnest(%s::bigint[]) AS key", [sorted(map(_key_of, user_ids))])
+        cursor.execute(
+            "SELECT set_config('lock_timeout', %s, true) WHERE current_setting('lock_timeout') = '0'", [f"{LOCK_SECONDS * 1000:.0f}ms"]
+        )
+        cursor.execute("SELECT pg_advisory_xact_lock(key) FROM unnest(%s::bigint[]) AS key", [sorted(map(key_of, user_ids))])
 
 
-def _key_of(user_id: UUID) -> int:
+def key_of(user_id: UUID) -> int:
     """64 bits of a hash, with a name in it, so that advisory locks of other things do not meet these."""
     return int.from_bytes(hashlib.sha256(b"findme point of " + user_id.bytes).digest()[:8], signed=True)

@@ -49,13 +49,13 @@ def project(user_ids: Iterable[UUID]) -> Projected:
     Raises StoreUnavailable (CollectionMissing where ``init_qdrant`` has not been run): the batches before that are done, the rest is not.
     """
     projected = Projected()
-    people = iter(dict.fromkeys(user_ids))
-    while batch := list(islice(people, BATCH_SIZE)):
+    people = iter(user_ids)
+    while batch := set(islice(people, BATCH_SIZE)):
         projected += _project_batch(batch)
     return projected
 
 
-def _project_batch(user_ids: list[UUID]) -> Projected:
+def _project_batch(user_ids: set[UUID]) -> Projected:
     """The store first, then the people's locks, then their rows: whoever holds a lock never waits for the store."""
     with qdrant() as client, transaction.atomic(durable=True):
         collection = live_collection(client)
