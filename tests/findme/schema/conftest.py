@@ -16,8 +16,9 @@ from tests.findme.schema.scratch import Database, database, django_uses
 @pytest.fixture(scope="session")
 def template(django_db_blocker: DjangoDbBlocker) -> Iterator[Database]:
     """A migrated database that nobody is connected to: others are copied from it."""
-    with django_db_blocker.unblock(), database() as made:
-        with django_uses(made):
+    with database() as made:
+        # Unblocked no longer than this, or every later test of the session might reach the database that DATABASE_URL names.
+        with django_db_blocker.unblock(), django_uses(made):
             apply_migrations()
         yield made
 

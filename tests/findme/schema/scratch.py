@@ -48,10 +48,12 @@ class Database:
         with self.connect() as session:
             session.execute(statement.encode())
 
+    def has(self, relation: str) -> bool:
+        return bool(self.query("SELECT to_regclass(%s) IS NOT NULL", relation)[0])
+
     def version(self) -> int:
         """What psql would show, also while the first migration is on its way."""
-        exists = self.query("SELECT to_regclass('schema_version') IS NOT NULL")[0]
-        return int(self.query("SELECT count(*) FROM schema_version")[0]) if exists else 0
+        return int(self.query("SELECT count(*) FROM schema_version")[0]) if self.has("schema_version") else 0
 
     def waits_for_a_lock(self) -> bool:
         """Whether a session in this database waits for a table, a transaction or a snapshot."""

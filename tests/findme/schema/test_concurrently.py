@@ -96,6 +96,16 @@ def test_migrate__killed_before_it_could_record_the_index__leaves_the_index_as_i
     assert notebook.query("SELECT 'idx_notes_text'::regclass::oid") == before
 
 
+def test_migrate__the_name_is_taken__says_that_nothing_invalid_is_left(notebook: Database) -> None:
+    notebook.execute("CREATE TABLE idx_notes_text ()")
+    with pytest.raises(NotDone) as refused:
+        apply_migrations()
+    assert str(refused.value) == (
+        'notebook.0002_index was not applied: relation "idx_notes_text" already exists. It does not run in one transaction.'
+        " No INVALID index is left. When that is mended, run migrate again."
+    )
+
+
 def test_rollback__of_the_index__drops_it(notebook: Database) -> None:
     apply_migrations()
     assert roll_back(plan_rollback(1)).migrations == ("notebook.0002_index",)

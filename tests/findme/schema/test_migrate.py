@@ -5,21 +5,9 @@ from django.core.management import CommandError, call_command
 
 from findme.console.errors import NotDone, StoreUnavailable
 from findme.schema.migrate import Applied, apply_migrations
-from findme.schema.patience import Patience
 from findme.schema.version import schema_version
 from tests.findme.schema.catalog import catalog
 from tests.findme.schema.scratch import Database, django_uses
-from tests.findme.schema.test_lock import HOLDER
-
-IMPATIENT = Patience(lock_seconds=0, lock_timeout=0.05, attempts=2)
-END_THE_HOLDER = f"SELECT pg_terminate_backend(pid, 60000) FROM ({HOLDER}) AS held"
-
-
-def exists(database: Database, table: str) -> bool:
-    return bool(database.query("SELECT to_regclass(%s) IS NOT NULL", table)[0])
-
-
-# --- What it does -----------------------------------------------------------------------------------------------------------------
 
 
 def test_apply_migrations__twice__the_second_has_nothing_to_do(empty: Database) -> None:
@@ -75,20 +63,20 @@ def test_migrate__no_number_of_seconds__is_refused(seconds: str) -> None:
 def test_migrate__an_app_and_a_name__goes_there_and_back(migrated: Database) -> None:
     before = catalog(migrated)
     call_command("migrate", "sessions", "zero", verbosity=0)
-    assert not exists(migrated, "django_session")
+    assert not migrated.has("django_session")
     call_command("migrate", "sessions", "0001", verbosity=0)
     assert catalog(migrated) == before
 
 
 def test_migrate__fake__records_and_does_nothing(migrated: Database) -> None:
     call_command("migrate", "sessions", "zero", fake=True, verbosity=0)
-    assert exists(migrated, "django_session")
+    assert migrated.has("django_session")
     assert schema_version().unapplied == ("sessions.0001_initial",)
     call_command("migrate", "sessions", fake=True, verbosity=0)
     assert schema_version().is_current
 
 
-def test_migrate__no_such_app__is_not_done() -> None:
+def test_migrate__no_such_app__is_not_done(empty: Database) -> None:
     with pytest.raises(CommandError, match=r"^No installed app with label 'films'\.$") as refused:
         call_command("migrate", "films")
     assert refused.value.returncode == 2

@@ -33,10 +33,6 @@ def end_the_holder(database: Database) -> None:
     assert database.query(f"SELECT pg_terminate_backend(pid, 60000) FROM ({HOLDER}) AS held") == [True]
 
 
-def exists(database: Database, table: str) -> bool:
-    return bool(database.query("SELECT to_regclass(%s) IS NOT NULL", table)[0])
-
-
 # --- A table that is in use -------------------------------------------------------------------------------------------------------
 
 
@@ -53,7 +49,7 @@ def test_migrate__a_table_is_in_use_for_a_while__tries_again(before_videos: Data
             call_django_migrate("default")
         pid = user.info.backend_pid
     assert run.done[0] == "videos.0001_initial"
-    assert exists(before_videos, "videos")
+    assert before_videos.has("videos")
     assert not connection.in_atomic_block
     assert len(said) == 1
     assert said[0].startswith(
@@ -108,7 +104,7 @@ def test_migrate__a_migration_fails__says_why_what_is_left_and_what_stays(empty:
     )
     assert refused.value.returncode == 2
     assert empty.version() == 15
-    assert not exists(empty, "users_groups")
+    assert not empty.has("users_groups")
     empty.execute("DROP TABLE users")
     assert apply_migrations().migrations[0] == "accounts.0001_initial"
 
@@ -162,7 +158,7 @@ def test_migrate__killed_just_before_the_commit__has_neither_the_migration_nor_i
         with pytest.raises(Killed):
             apply_migrations()
     assert empty.version() == 15
-    assert not exists(empty, "users")
+    assert not empty.has("users")
     assert apply_migrations().migrations[0] == "accounts.0001_initial"
 
 
@@ -220,7 +216,7 @@ def test_migrate__the_lock_is_lost_during_a_migration__undoes_it(empty: Database
     ):
         apply_migrations()
     assert empty.version() == 3
-    assert not exists(empty, "auth_group")
+    assert not empty.has("auth_group")
 
 
 def test_migrate__its_own_connection_is_lost__says_that_it_is_done_whole_or_not_at_all(empty: Database) -> None:

@@ -8,8 +8,9 @@ import pytest
 from django.core.management import call_command
 
 from findme.schema.lock import migration_lock
+from findme.schema.migrate import Applied, apply_migrations
 from tests.findme.schema.catalog import catalog
-from tests.findme.schema.scratch import Database, ended
+from tests.findme.schema.scratch import Database, ended, thread
 
 
 def test_migrate__ten_processes_on_an_empty_database__apply_each_migration_once(empty: Database, template: Database) -> None:
@@ -18,6 +19,14 @@ def test_migrate__ten_processes_on_an_empty_database__apply_each_migration_once(
     applied = [line for _, out, _ in results for line in out.splitlines() if line.startswith("  Applying")]
     assert len(applied) == len(set(applied)) == template.version()
     assert catalog(empty) == catalog(template)
+
+
+def test_apply_migrations__two_threads_of_a_service__apply_each_migration_once(empty: Database, template: Database) -> None:
+    done: list[Applied] = []
+    with thread(lambda: done.append(apply_migrations())), thread(lambda: done.append(apply_migrations())):
+        pass
+    assert {applied.version for applied in done} == {template.version()}
+    assert sorted(len(applied.migrations) for applied in done) == [0, template.version()]
 
 
 def test_migrate__two_processes_with_create_index_concurrently__do_not_deadlock(migrated: Database) -> None:
