@@ -14,7 +14,7 @@ from qdrant_client.local.local_collection import LocalCollection
 from qdrant_client.local.qdrant_local import QdrantLocal
 
 from findme.console.errors import StoreUnavailable
-from tests.qdrant import QdrantServer, free_port, started_qdrant
+from tests.qdrant import QdrantServer, folder_in_memory, free_port, started_qdrant
 from tests.vectorstore.holder import holding, run_script
 from tests.vectorstore.pretenders import answering
 from vectorstore import embedded
@@ -302,7 +302,7 @@ def test_qdrant__one_client_of_a_server_for_a_process(server: QdrantServer) -> N
 
 
 @pytest.mark.qdrant_server
-def test_qdrant__ends_without_a_word(server: QdrantServer, settings: Settings, tmp_path: Path) -> None:
+def test_qdrant__ends_without_a_word(server: QdrantServer, settings: Settings, memory_path: Path) -> None:
     """By gRPC the driver would print a warning at the interpreter's end."""
     script = f"""
 settings.QDRANT_URL, settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT = {server.url!r}, {server.api_key!r}, {settings.QDRANT_GRPC_PORT}
@@ -314,7 +314,7 @@ try:
 except NotDone as error:
     print(error)
 """
-    done = run_script(script, tmp_path)
+    done = run_script(script, memory_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "Qdrant has no collection 'no such collection': make it with manage.py init_qdrant.\n"
 
@@ -323,15 +323,15 @@ except NotDone as error:
 
 
 @pytest.fixture(scope="module")
-def other_qdrant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[QdrantServer]:
-    with started_qdrant(tmp_path_factory.mktemp("other")) as server:
+def other_qdrant() -> Iterator[QdrantServer]:
+    with folder_in_memory() as folder, started_qdrant(folder) as server:
         yield server
 
 
 @pytest.fixture
-def mixed_up(tmp_path: Path, settings: Settings, other_qdrant: QdrantServer) -> Iterator[QdrantServer]:
+def mixed_up(memory_path: Path, settings: Settings, other_qdrant: QdrantServer) -> Iterator[QdrantServer]:
     """A new server by REST, with the gRPC of another one."""
-    with started_qdrant(tmp_path) as server:
+    with started_qdrant(memory_path) as server:
         settings.QDRANT_URL, settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT = server.url, "", other_qdrant.grpc_port
         yield server
 
@@ -379,10 +379,10 @@ def test_qdrant__grpc_of_another_server_with_a_collection_of_the_same_name(mixed
 
 
 @pytest.mark.qdrant_server
-def test_qdrant__grpc_of_a_server_that_wants_another_key(mixed_up: QdrantServer, tmp_path: Path, settings: Settings) -> None:
+def test_qdrant__grpc_of_a_server_that_wants_another_key(mixed_up: QdrantServer, memory_path: Path, settings: Settings) -> None:
     make_collection(mixed_up, "a")
-    (tmp_path / "locked").mkdir()
-    with started_qdrant(tmp_path / "locked", SERVICE__API_KEY="another") as locked:
+    (memory_path / "locked").mkdir()
+    with started_qdrant(memory_path / "locked", SERVICE__API_KEY="another") as locked:
         settings.QDRANT_GRPC_PORT = locked.grpc_port
         with pytest.raises(StoreUnavailable) as raised, qdrant():
             pass
@@ -399,8 +399,8 @@ def test_qdrant__grpc_of_another_version(other_qdrant: QdrantServer, settings: S
 
 @pytest.mark.qdrant_server
 @pytest.mark.parametrize("collections", [[], ["a"]])
-def test_qdrant__grpc_of_the_same_server(tmp_path: Path, settings: Settings, collections: list[str]) -> None:
-    with started_qdrant(tmp_path) as server:
+def test_qdrant__grpc_of_the_same_server(memory_path: Path, settings: Settings, collections: list[str]) -> None:
+    with started_qdrant(memory_path) as server:
         for name in collections:
             make_collection(server, name)
         settings.QDRANT_URL, settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT = server.url, "", server.grpc_port

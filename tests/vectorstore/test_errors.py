@@ -12,7 +12,7 @@ from pytest_django import Settings
 from qdrant_client import QdrantClient, models
 
 from findme.console.errors import NotDone, StoreUnavailable
-from tests.qdrant import QdrantServer, free_port, freeze, started_qdrant, thaw
+from tests.qdrant import QdrantServer, folder_in_memory, free_port, freeze, started_qdrant, thaw
 from tests.vectorstore.pretenders import HTML, TLS_FOLDER, answering, answering_grpc, error, hanging_up, silent
 from vectorstore.address import Address
 from vectorstore.connection import qdrant
@@ -264,9 +264,9 @@ def test_errors__those_of_our_own_code_stay_what_they_are() -> None:
 
 
 @pytest.fixture(scope="module")
-def locked_qdrant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[QdrantServer]:
+def locked_qdrant() -> Iterator[QdrantServer]:
     """A server that asks for a key, and knows another one that may only read."""
-    with started_qdrant(tmp_path_factory.mktemp("locked"), SERVICE__API_KEY=KEY, SERVICE__READ_ONLY_API_KEY="only-reading") as server:
+    with folder_in_memory() as folder, started_qdrant(folder, SERVICE__API_KEY=KEY, SERVICE__READ_ONLY_API_KEY="only-reading") as server:
         yield server
 
 
@@ -301,9 +301,9 @@ def test_errors__a_read_only_key_of_a_real_server(locked_qdrant: QdrantServer, s
 
 
 @pytest.mark.qdrant_server
-def test_errors__real_tls(tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors__real_tls(memory_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     names = {"SERVICE__ENABLE_TLS": "true", "TLS__CERT": str(TLS_FOLDER / "cert.pem"), "TLS__KEY": str(TLS_FOLDER / "key.pem")}
-    with started_qdrant(tmp_path, **names) as server:
+    with started_qdrant(memory_path, **names) as server:
         assert "is not trusted (self-signed certificate)" in str(line_of(settings, server.url))
         plain = server.url.replace("https", "http")
         assert str(line_of(settings, plain)) == f"The server at QDRANT_URL '{plain}' speaks TLS: write https:// instead of http://."
@@ -330,9 +330,9 @@ def test_errors__what_a_real_server_answers(server: QdrantServer, settings: Sett
 
 @pytest.mark.qdrant_server
 @pytest.mark.parametrize("with_grpc", [False, True])
-def test_errors__a_real_server_that_is_frozen_and_goes_on(tmp_path: Path, settings: Settings, with_grpc: bool) -> None:
+def test_errors__a_real_server_that_is_frozen_and_goes_on(memory_path: Path, settings: Settings, with_grpc: bool) -> None:
     settings.QDRANT_TIMEOUT = 2
-    with started_qdrant(tmp_path) as server:
+    with started_qdrant(memory_path) as server:
         settings.QDRANT_GRPC_PORT, settings.QDRANT_URL = server.grpc_port if with_grpc else 0, server.url
         with qdrant() as client:
             client.create_collection("a", vectors_config={})
@@ -345,15 +345,15 @@ def test_errors__a_real_server_that_is_frozen_and_goes_on(tmp_path: Path, settin
 
 @pytest.mark.qdrant_server
 @pytest.mark.parametrize("with_grpc", [False, True])
-def test_errors__a_real_server_that_goes_away_and_comes_back(tmp_path: Path, settings: Settings, with_grpc: bool) -> None:
+def test_errors__a_real_server_that_goes_away_and_comes_back(memory_path: Path, settings: Settings, with_grpc: bool) -> None:
     """A client that lived through it proves the server again."""
     ports = {"SERVICE__HTTP_PORT": str(free_port()), "SERVICE__GRPC_PORT": str(free_port())}
     settings.QDRANT_URL = f"http://127.0.0.1:{ports['SERVICE__HTTP_PORT']}"
     settings.QDRANT_GRPC_PORT = int(ports["SERVICE__GRPC_PORT"]) if with_grpc else 0
-    with started_qdrant(tmp_path, **ports), qdrant() as client:
+    with started_qdrant(memory_path, **ports), qdrant() as client:
         client.create_collection("a", vectors_config={})
     assert isinstance(line_of(settings, settings.QDRANT_URL), StoreUnavailable)
     with answering(200, {}, version="1.2.3", port=int(ports["SERVICE__HTTP_PORT"])):
         assert "is version '1.2.3'" in str(line_of(settings, settings.QDRANT_URL))
-    with started_qdrant(tmp_path, **ports), qdrant() as client:
+    with started_qdrant(memory_path, **ports), qdrant() as client:
         assert [collection.name for collection in client.get_collections().collections] == ["a"]
