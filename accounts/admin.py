@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from django.contrib import admin, messages
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.hashers import identify_hasher
-from django.contrib.auth.models import Permission
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from unfold.forms import AdminPasswordChangeForm
@@ -20,7 +19,7 @@ from accounts.models import User
 from accounts.signals import people_changed
 from findme.admin.labels import labelled
 from findme.admin.links import Related
-from findme.admin.model_admin import FindmeModelAdmin
+from findme.admin.model_admin import SYSTEM, FindmeModelAdmin
 from findme.console.command import one_line
 from findme.console.errors import NotDone
 from privacy.admin.mixin import PrivacyActions
@@ -34,7 +33,7 @@ else:
 PERSON = (None, {"fields": ("email", "full_name", "date_of_birth", "gender", "bio", "video", "verified", "active")})
 STAFF = ("Staff", {"fields": ("is_staff", "is_superuser", "groups", "user_permissions")})
 SYSTEM_FIELDS = ("id", "state", "password_state", "created_at", "updated_at", "deleted_at", "last_login")
-SYSTEM = ("Written by the system", {"fields": SYSTEM_FIELDS})
+WRITTEN = (SYSTEM, {"fields": SYSTEM_FIELDS})
 OWN_RIGHTS = ("active", "is_staff", "is_superuser")
 
 
@@ -57,7 +56,8 @@ class UserAdmin(PrivacyActions, _DjangoUserAdmin, FindmeModelAdmin[User]):  # ty
     ordering = ("-created_at",)
     raw_id_fields = ("video",)
     readonly_fields = SYSTEM_FIELDS
-    filter_horizontal = ("groups", "user_permissions")
+    filter_horizontal = ()
+    change_form_before_template = "admin/accounts/user/links.html"
     related = (
         Related("Videos", "videos.Video", ("user",)),
         Related("Matches", "matching.Match", ("user", "matched_user")),
@@ -86,17 +86,11 @@ class UserAdmin(PrivacyActions, _DjangoUserAdmin, FindmeModelAdmin[User]):  # ty
     def get_fieldsets(self, request: HttpRequest, obj: User | None = None) -> Any:
         if obj is None:
             return self.add_fieldsets
-        return (PERSON, STAFF, SYSTEM) if request.user.is_superuser else (PERSON, SYSTEM)
+        return (PERSON, STAFF, WRITTEN) if request.user.is_superuser else (PERSON, WRITTEN)
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
         own = OWN_RIGHTS if obj is not None and obj.pk == request.user.pk else ()
         return (*super().get_readonly_fields(request, obj), *own)
-
-    def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
-        """A permission's name asks for its content type: all of them at once."""
-        if db_field.name == "user_permissions":
-            kwargs["queryset"] = Permission.objects.select_related("content_type")
-        return super().formfield_for_manytomany(db_field, request, **kwargs)
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)

@@ -16,7 +16,9 @@ admin.site.unregister(Group)
 
 @admin.register(Group)
 class GroupAdmin(DjangoGroupAdmin, FindmeModelAdmin[Group]):
+    asks_for = ("view",)
     ordering = ("name",)
+    filter_horizontal = ()
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return bool(request.user.is_superuser)

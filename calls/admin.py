@@ -9,7 +9,7 @@ from accounts.models import User
 from calls.models import VideoCall
 from findme.admin.labels import labelled
 from findme.admin.links import link_to
-from findme.admin.model_admin import FoundByUuid
+from findme.admin.model_admin import SYSTEM, FoundByUuid
 
 COLOURS = {"initiated": "info", "ringing": "info", "active": "info", "ended": "success", "missed": "warning", "rejected": "danger"}
 SYSTEM_FIELDS = ("id", "metadata", "created_at")
@@ -32,7 +32,7 @@ class VideoCallAdmin(FoundByUuid[VideoCall]):
     fieldsets = (
         (None, {"fields": ("match", "caller", "callee", "session_id")}),
         ("How it went", {"fields": ("status", "started_at", "ended_at", "duration", "quality_rating", "recording_url")}),
-        ("Written by the system", {"fields": SYSTEM_FIELDS}),
+        (SYSTEM, {"fields": SYSTEM_FIELDS}),
     )
 
     @admin.display(description="Caller")

@@ -8,7 +8,7 @@ from django.utils.safestring import SafeString
 from accounts.models import User
 from findme.admin.labels import labelled
 from findme.admin.links import Related, link_to
-from findme.admin.model_admin import FoundByUuid
+from findme.admin.model_admin import SYSTEM, FoundByUuid
 from matching.models import Match
 
 COLOURS = {"pending": "info", "accepted": "success", "rejected": "danger", "completed": "success", "expired": "warning"}
@@ -33,7 +33,7 @@ class MatchAdmin(FoundByUuid[Match]):
     fieldsets = (
         (None, {"fields": ("user", "matched_user", "year", "week_number", "match_score")}),
         ("What came of it", {"fields": ("status", "user_action", "matched_user_action", "expires_at")}),
-        ("Written by the system", {"fields": SYSTEM_FIELDS}),
+        (SYSTEM, {"fields": SYSTEM_FIELDS}),
     )
     related = (Related("Calls", "calls.VideoCall", ("match",)),)
 

@@ -20,10 +20,11 @@ FIRST = 8
 
 @admin.register(ProfileEmbedding)
 class ProfileEmbeddingAdmin(FoundByUuid[ProfileEmbedding]):
-    list_display = ("pk", "person", "model", "place", "shown_interests", "updated_at")
+    asks_for = ("view",)
+    list_display = ("identifier", "person", "model", "place", "shown_interests", "updated_at")
     named = {"person": None}
     list_select_related = ("user",)
-    list_display_links = ("pk",)
+    list_display_links = ("identifier",)
     sortable_by = ()
     ordering = ("pk",)
     search_help_text = "UUID of a person"
@@ -37,6 +38,10 @@ class ProfileEmbeddingAdmin(FoundByUuid[ProfileEmbedding]):
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+    @admin.display(description="Id")
+    def identifier(self, embedding: ProfileEmbedding) -> str:
+        return str(embedding.pk)
 
     @admin.display(description="Person")
     def person(self, embedding: ProfileEmbedding) -> SafeString:

@@ -8,7 +8,7 @@ from django.utils.safestring import SafeString
 from accounts.models import User
 from findme.admin.labels import labelled
 from findme.admin.links import link_to
-from findme.admin.model_admin import FoundByUuid
+from findme.admin.model_admin import SYSTEM, FoundByUuid
 from videos.models import Video
 
 COLOURS = {"uploading": "info", "processing": "info", "verifying": "info", "verified": "success", "rejected": "danger", "error": "danger"}
@@ -32,7 +32,7 @@ class VideoAdmin(FoundByUuid[Video]):
     fieldsets = (
         (None, {"fields": ("user", "storage_url", "thumbnail_url", "duration", "file_size")}),
         ("Verification", {"fields": ("status", "rejection_reason", "verification_score")}),
-        ("Written by the system", {"fields": SYSTEM_FIELDS}),
+        (SYSTEM, {"fields": SYSTEM_FIELDS}),
     )
 
     @admin.display(description="Person")

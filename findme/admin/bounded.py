@@ -72,5 +72,6 @@ class BoundedChangeList(ChangeList):
             super().get_results(request)
         except DataError as error:
             raise IncorrectLookupParameters from error
+        self.full_result_count = self.result_count  # or unfold would write "1000 results" at the top, where there are more
         if not self.multi_page:
             self.result_list = self.paginator.page(1).object_list

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from django.contrib import messages
 from django.contrib.admin import ShowFacets
 from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Permission
 from django.core.exceptions import ValidationError
 from django.db import DataError, IntegrityError, connection
 from django.db.models import Model, QuerySet
+from django.forms import SplitDateTimeField
 from django.http import HttpRequest, HttpResponse
+from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
 from findme.admin.bounded import BoundedChangeList, BoundedPaginator
 from findme.admin.identifiers import refers_to, uuid_in
 from findme.admin.links import Related, may_see
+from findme.admin.permissions import asked_for
 from findme.admin.refusal import RefusableForm
+
+SYSTEM = "Written by the system"
+"""The title of the fields that nobody types."""
 
 M = TypeVar("M", bound=Model)
 
@@ -46,6 +54,9 @@ class FindmeModelAdmin(_ModelAdmin[M]):
     show_facets = ShowFacets.NEVER  # a facet counts the whole table
     ordering = ("-created_at",)
 
+    asks_for: tuple[str, ...] = ("view", "add", "change")
+    """The permissions of Django's that decide here."""
+
     uuid_lookups: tuple[str, ...] = ("pk",)
     """What a UUID typed into the search is compared with. Each has an index."""
 
@@ -66,6 +77,10 @@ class FindmeModelAdmin(_ModelAdmin[M]):
 
     def get_readonly_fields(self, request: HttpRequest, obj: M | None = None) -> Any:
         return (*super().get_readonly_fields(request, obj), *(self.fixed_fields if obj is not None else ()))
+
+    def get_fieldsets(self, request: HttpRequest, obj: M | None = None) -> Any:
+        """A row that is still to be made has nothing that the system wrote."""
+        return [fieldset for fieldset in super().get_fieldsets(request, obj) if obj is not None or fieldset[0] != SYSTEM]
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         return {name: action for name, action in super().get_actions(request).items() if name != "delete_selected"}
@@ -91,6 +106,23 @@ class FindmeModelAdmin(_ModelAdmin[M]):
     def _lock(self, object_id: str) -> None:
         with suppress(ValidationError):  # no key at all: super() finds nothing, and says so
             list(self.model._default_manager.select_for_update(no_key=True).filter(pk=object_id).values_list("pk"))
+
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        """A date and a time stand in two fields, and the label belongs to neither: each says what it is."""
+        field = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if isinstance(field, SplitDateTimeField):
+            for widget, part in zip(field.widget.widgets, ("date", "time"), strict=True):
+                widget.attrs["aria-label"] = f"{field.label}: {part}"
+        return field
+
+    def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        """A list to tick, which fits on a phone: of a permission it shows the sentence, without the names of app and model before it."""
+        of_permissions = db_field.related_model is Permission
+        kwargs |= {"widget": UnfoldAdminCheckboxSelectMultipleWidget()} | ({"queryset": asked_for()} if of_permissions else {})
+        field: Any = super().formfield_for_manytomany(db_field, request, **kwargs)
+        if of_permissions:
+            field.label_from_instance = attrgetter("name")
+        return field
 
     def get_form(self, request: HttpRequest, obj: M | None = None, change: bool = False, **kwargs: Any) -> type[Any]:
         form: type[Any] = super().get_form(request, obj, change=change, **kwargs)

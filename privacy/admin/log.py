@@ -15,6 +15,7 @@ from findme.admin.model_admin import FoundByUuid
 class LogEntryAdmin(FoundByUuid[LogEntry]):
     """Written by the admin, and changed by nobody."""
 
+    asks_for = ("view",)
     list_display = ("action_time", "user_id", "action_flag", "content_type", "object_id", "shown_message")
     list_select_related = ("content_type",)
     list_filter = ("action_flag",)

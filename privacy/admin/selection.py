@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -69,25 +69,30 @@ def preview(action: PrivacyAction, people: list[Selected]) -> tuple[list[Preview
 
     They are held for all the people together. Without them, what would have to wait for them once for each person is left out.
     """
+    several = len(people) > 1
     try:
         with stores_reached():
-            return [Preview(person, tuple(_lines(action.preview, person))) for person in people], None
+            return [_preview_of(action, person, short=several) for person in people], None
     except NotDone as error:
-        can_be_told = len(people) == 1 and not action.needs_stores
-        return [Preview(person, tuple(_lines(action.preview, person)) if can_be_told else ()) for person in people], one_line(error)
+        if several or action.needs_stores:
+            return [Preview(person) for person in people], one_line(error)
+        return [_preview_of(action, person, short=False) for person in people], one_line(error)
 
 
-def _lines(count: Callable[[UUID], list[Consequence] | dict[str, int]], person: Selected) -> Iterator[tuple[str, int | None, str]]:
+def _preview_of(action: PrivacyAction, person: Selected, *, short: bool) -> Preview:
+    """SHORT leaves out what they have none of. Raises StoreUnavailable."""
     if person.obstacle is not None:
-        return
+        return Preview(person)
     try:
-        answer = count(person.user_id)
+        answer = action.preview(person.user_id)
     except StoreUnavailable:
         raise
     except NotDone as error:
-        yield one_line(error), None, ""
-        return
+        return Preview(replace(person, obstacle=one_line(error)))
+    return Preview(person, tuple(line for line in _lines(answer) if not short or line[1] != 0))
+
+
+def _lines(answer: list[Consequence] | dict[str, int]) -> Iterator[tuple[str, int | None, str]]:
     if isinstance(answer, dict):
-        yield from ((name, entries, "in the zip") for name, entries in answer.items())
-    else:
-        yield from ((consequence.what, consequence.count, str(consequence.fate)) for consequence in answer)
+        return ((name, entries, "in the zip") for name, entries in answer.items())
+    return ((consequence.what, consequence.count, str(consequence.fate)) for consequence in answer)

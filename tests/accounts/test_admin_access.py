@@ -100,7 +100,7 @@ def test_change__colleague_can_be_looked_at() -> None:
 
 def test_password__member() -> None:
     person = UserFactory.create()
-    posted = {"usable_password": "true", "password1": "another-one-5", "password2": "another-one-5"}
+    posted = {"password1": "another-one-5", "password2": "another-one-5"}
     assert signed_in(staff(*CHANGE_PEOPLE)).post(password_page(person), posted).status_code == 302
     person.refresh_from_db()
     assert person.check_password("another-one-5")
@@ -108,7 +108,7 @@ def test_password__member() -> None:
 
 def test_password__colleague_by_superuser() -> None:
     colleague = staff()
-    posted = {"usable_password": "true", "password1": "another-one-5", "password2": "another-one-5"}
+    posted = {"password1": "another-one-5", "password2": "another-one-5"}
     assert signed_in(superuser()).post(password_page(colleague), posted).status_code == 302
     colleague.refresh_from_db()
     assert colleague.check_password("another-one-5")
@@ -199,6 +199,17 @@ def test_page__no_part_of_a_password_hash() -> None:
 
 def test_list__cannot_be_filtered_by_password() -> None:
     assert signed_in(superuser()).get(LIST, {"password__startswith": "md5"}).status_code == 400
+
+
+def test_groups__offer_only_what_is_asked_for() -> None:
+    form = signed_in(superuser()).get(reverse("admin:auth_group_add")).context["adminform"].form
+    assert [f"{permission.content_type.app_label}.{permission.codename}" for permission in form.fields["permissions"].queryset] == [
+        *(f"accounts.{codename}" for codename in ("add_user", "anonymize_user", "change_user", "erase_user", "export_personal_data")),
+        *("accounts.soft_delete_user", "accounts.view_user", "admin.view_logentry", "auth.view_group"),
+        *("calls.add_videocall", "calls.change_videocall", "calls.view_videocall"),
+        *("matching.add_match", "matching.change_match", "matching.view_match", "vectorstore.view_profileembedding"),
+        *("videos.add_video", "videos.change_video", "videos.view_video"),
+    ]
 
 
 def test_groups__superusers_only() -> None:

@@ -147,6 +147,13 @@ def test_list__each_is_for_those_who_may_see_it(model: type[Model]) -> None:
     assert signed_in(staff(f"{label}.view_{name}")).get(list_of(model)).status_code == 200
 
 
+@pytest.mark.parametrize("model", [Video, Match, VideoCall])
+def test_form__of_a_new_row_shows_nothing_that_the_system_writes(model: type[Model]) -> None:
+    address = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_add")
+    page = signed_in(superuser()).get(address).content.decode()
+    assert "Written by the system" not in page and "DatabaseDefault" not in page
+
+
 def test_paginator__counts_no_further_than_it_shows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bounded, "COUNTED", 3)
     UserFactory.create_batch(5)
