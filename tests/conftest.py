@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import hypothesis
 import pytest
 from django.conf import settings
 
-pytest_plugins = ["tests.qdrant"] if importlib.util.find_spec("tests.qdrant") else []
+pytest_plugins = ["tests.chromium", "tests.qdrant"]
 
 
 # How long an example takes says nothing: several runs share the machine.

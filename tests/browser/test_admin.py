@@ -1,0 +1,226 @@
+"""The admin as a privacy officer uses it, in a real browser."""
+
+from __future__ import annotations
+
+import json
+import re
+import zipfile
+from pathlib import Path
+
+import pytest
+from django.urls import reverse
+from playwright.sync_api import Page, expect
+
+from accounts.models import User
+from privacy.admin.actions import ACTIONS
+from privacy.admin.view import address_of
+from tests.chromium import photograph
+from tests.factories import PASSWORD, UserFactory
+from tests.privacy.life import BIO, EMAIL, FULL_NAME, full_life
+from tests.staff import staff, superuser
+from vectorstore.initialisation import initialise
+from vectorstore.projection import point_of, project
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+
+OFFICER = "officer@example.com"
+RIGHTS = (
+    "accounts.view_user",
+    "accounts.export_personal_data",
+    "accounts.anonymize_user",
+    "accounts.soft_delete_user",
+    "accounts.erase_user",
+)
+LOGGED_IN = re.compile("/admin/$(?<!next=/admin/)")
+BOTH = pytest.mark.parametrize("page", ["desktop", "phone"], indirect=True)
+
+
+@pytest.fixture
+def person(embedded_qdrant: Path) -> User:
+    """Somebody with something in every table and a point, among others."""
+    initialise(lambda _planned: None)
+    person = full_life()
+    project([person.pk])
+    UserFactory.create_batch(12)
+    UserFactory.create(inactive=True), UserFactory.create(deleted=True), UserFactory.create(anonymised=True)
+    return person
+
+
+def log_in(page: Page, email: str = OFFICER) -> None:
+    page.goto("/")
+    page.get_by_label(re.compile("E-?mail", re.IGNORECASE)).fill(email)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Log in").click()
+    page.wait_for_url(LOGGED_IN)
+
+
+def find(page: Page, words: str) -> None:
+    page.goto(reverse("admin:accounts_user_changelist"))
+    page.get_by_label("Search").fill(words)
+    page.keyboard.press("Enter")
+    page.wait_for_url("**q=**")
+
+
+def open_action(page: Page, title: str) -> None:
+    """By the link on a person's page."""
+    page.get_by_role("link", name=title, exact=True).click()
+    page.wait_for_url("**/privacy/**")
+
+
+@BOTH
+def test_officer__finds_exports_and_anonymises(page: Page, person: User, tmp_path: Path) -> None:
+    staff(*RIGHTS, email=OFFICER)
+    page.goto("/")
+    photograph(page, tmp_path, "1-login")
+    log_in(page)
+    photograph(page, tmp_path, "2-index")
+
+    find(page, "wilhel quux")
+    photograph(page, tmp_path, "3-list")
+    page.get_by_role("link", name=FULL_NAME).click()
+    expect(page.get_by_text(BIO)).to_be_visible()
+    photograph(page, tmp_path, "4-person")
+
+    open_action(page, "Export personal data")
+    expect(page.get_by_role("row", name="videos.json 2")).to_be_visible()
+    photograph(page, tmp_path, "5-export")
+    with page.expect_download() as downloading:
+        page.get_by_role("button", name="Export personal data").click()
+    download = downloading.value
+    assert download.suggested_filename == f"personal-data-{person.pk}.zip"
+    download.save_as(tmp_path / "export.zip")
+    with zipfile.ZipFile(tmp_path / "export.zip") as archive:
+        assert json.loads(archive.read("profile.json"))["email"] == EMAIL
+        assert json.loads(archive.read("vector_store.json"))["point"]["payload"]["user_id"] == str(person.pk)
+
+    page.get_by_role("link", name="Cancel").click()
+    open_action(page, "Anonymise")
+    expect(page.get_by_role("row", name="points in the vector store 1 deleted")).to_be_visible()
+    photograph(page, tmp_path, "6-anonymise")
+    assert User.objects.get(pk=person.pk).email == EMAIL
+    page.get_by_role("button", name="Anonymise").click()
+    expect(page.get_by_text(f"Anonymised: {person.pk}.")).to_be_visible()
+    expect(page.get_by_text("Deleted User").first).to_be_visible()
+    photograph(page, tmp_path, "7-anonymised")
+    assert EMAIL.lower() not in page.content().lower()
+
+    find(page, str(person.pk))
+    expect(page.get_by_role("row", name=re.compile("Deleted User.*anonymised", re.IGNORECASE | re.DOTALL))).to_be_visible()
+    assert point_of(person.pk) is None
+
+
+@BOTH
+def test_officer__deletes_several_for_good(page: Page, person: User, tmp_path: Path) -> None:
+    staff(*RIGHTS, email=OFFICER)
+    log_in(page)
+    page.goto(reverse("admin:accounts_user_changelist"))
+    others = [str(pk) for pk in User.objects.members().exclude(pk=person.pk).order_by("-created_at").values_list("pk", flat=True)[:2]]
+    for pk in (str(person.pk), *others):
+        page.locator(f"input.action-select[value='{pk}']").check()
+    photograph(page, tmp_path, "1-selected")
+    page.get_by_label("Select action to run").select_option(label="Delete for good")
+    page.get_by_role("button", name="Run").click()
+    page.wait_for_url("**/privacy/erase/**")
+    photograph(page, tmp_path, "2-erase")
+    page.get_by_role("button", name="Delete for good").click()
+    expect(page.get_by_label("To confirm")).to_be_focused()  # it is required
+    page.get_by_label("To confirm").fill("delete 4 people")
+    page.get_by_role("button", name="Delete for good").click()
+    expect(page.get_by_role("alert")).to_have_text("Nothing was deleted: what you typed is not what is asked for.")
+    photograph(page, tmp_path, "3-wrong-words")
+    page.get_by_label("To confirm").fill("delete 3 people")
+    page.get_by_role("button", name="Delete for good").click()
+    expect(page.get_by_text("Deleted for good:")).to_be_visible()
+    photograph(page, tmp_path, "4-erased")
+    assert not User.objects.filter(pk__in=[person.pk, *others]).exists()
+
+
+def pages(person: User) -> dict[str, str]:
+    """Every kind of page of the admin, by name."""
+    video, match, call = person.videos.all()[0], person.matches.all()[0], person.calls_made.all()[0]
+    lists = [
+        "accounts_user",
+        "videos_video",
+        "matching_match",
+        "calls_videocall",
+        "vectorstore_profileembedding",
+        "auth_group",
+        "admin_logentry",
+    ]
+    rows = [("accounts_user", person), ("videos_video", video), ("matching_match", match), ("calls_videocall", call)]
+    return {
+        "index": reverse("admin:index"),
+        **{f"list {name}": reverse(f"admin:{name}_changelist") for name in lists},
+        **{f"page {name}": reverse(f"admin:{name}_change", args=[row.pk]) for name, row in rows},
+        "page vectorstore_profileembedding": reverse("admin:vectorstore_profileembedding_change", args=[person.pk]),
+        **{f"new {name}": reverse(f"admin:{name}_add") for name, _ in [*rows, ("auth_group", None)]},
+        "password": reverse("admin:auth_user_password_change", args=[person.pk]),
+        "own password": reverse("admin:password_change"),
+        "history": reverse("admin:accounts_user_history", args=[person.pk]),
+        **{action.slug: address_of(action, [person.pk]) for action in ACTIONS.values()},
+    }
+
+
+NAMELESS = """
+() => [...document.querySelectorAll('input, select, textarea, button')]
+    .filter(field => field.type !== 'hidden' && field.checkVisibility({visibilityProperty: true}))
+    .filter(field => !(field.labels?.length || field.getAttribute('aria-label') || field.title || field.innerText?.trim() || field.value && field.type === 'submit'))
+    .map(field => field.outerHTML.slice(0, 120))
+"""
+"""What can be seen and filled in or pressed, and has no name that could be read out."""
+
+
+@BOTH
+def test_every_page__fits_and_has_labels(page: Page, person: User, tmp_path: Path) -> None:
+    """And asks for nothing but what this machine serves, and has no errors of its own, as every test here checks."""
+    superuser(email=OFFICER)
+    log_in(page)
+    wanting: dict[str, object] = {}
+    for name, address in pages(person).items():
+        response = page.goto(address)
+        assert response is not None and response.status == 200, address
+        photograph(page, tmp_path, name)
+        assert page.viewport_size is not None
+        too_wide = page.evaluate("document.documentElement.scrollWidth") - page.viewport_size["width"]
+        nameless = page.evaluate(NAMELESS)
+        if too_wide > 0 or nameless:
+            wanting[name] = too_wide, nameless
+    assert wanting == {}
+
+
+def test_keyboard__is_enough(page: Page, person: User) -> None:
+    """From the login to the end of a soft deletion without a mouse: Tab, letters and Enter."""
+    staff(*RIGHTS, email=OFFICER)
+    page.goto("/")
+    tab_to(page, "Email*")
+    page.keyboard.type(OFFICER)
+    page.keyboard.press("Tab")
+    page.keyboard.type(PASSWORD)
+    with page.expect_navigation(url=LOGGED_IN):
+        page.keyboard.press("Enter")
+    for name in ("People", "Search", FULL_NAME, "Soft delete", "Soft delete"):
+        tab_to(page, name)
+        if name == "Search":
+            page.keyboard.type("quux")
+        with page.expect_navigation():
+            page.keyboard.press("Enter")
+    expect(page.get_by_text(f"Deleted softly: {person.pk}.")).to_be_visible()
+    person.refresh_from_db()
+    assert person.deleted_at is not None and point_of(person.pk) is None
+
+
+FOCUSED = """
+() => { const one = document.activeElement;
+        return (one.getAttribute('aria-label') || one.labels?.[0]?.innerText || one.innerText || one.value || '').trim(); }
+"""
+
+
+def tab_to(page: Page, name: str) -> None:
+    """Press Tab until what is called NAME has the focus, as anybody can see by its outline."""
+    passed: list[str] = []
+    while len(passed) < 60:
+        page.keyboard.press("Tab")
+        passed.append(page.evaluate(FOCUSED).split("\n")[-1].strip())
+        if passed[-1] == name:
+            return
+    raise AssertionError(f"Tab never comes to {name!r}, but to {passed}")

@@ -1,0 +1,104 @@
+"""A real headless Chromium for tests with the marker ``browser``; where there is none they are skipped, and the last lines of the run say how many.
+
+It talks to this machine only: a page that asks for anything else fails its test.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page, Route
+
+NO_BROWSER = "no program chromium on the PATH"
+ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+HERE = {"127.0.0.1", "localhost", "[::1]"}
+PATIENCE = 20_000
+"""Milliseconds for anything that a page is to do: other runs share the machine."""
+
+
+def program() -> str | None:
+    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if program() is not None:
+        return
+    for item in items:
+        if item.get_closest_marker("browser"):
+            item.add_marker(pytest.mark.skip(reason=NO_BROWSER))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
+    """Around everything else that is printed at the end."""
+    yield
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or hasattr(session.config, "workerinput"):
+        return
+    skipped = [report for report in reporter.stats.get("skipped", []) if NO_BROWSER in str(report.longrepr)]
+    if skipped:
+        reporter.write_line(f"{len(skipped)} browser tests skipped: {NO_BROWSER} (apt-get install chromium)")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """One browser for each process that runs tests.
+
+    Playwright keeps an event loop in this thread, in which Django would refuse to ask the database.
+    """
+    from playwright.sync_api import sync_playwright  # most runs are of other tests
+
+    with pytest.MonkeyPatch.context() as environment, sync_playwright() as playwright:
+        environment.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
+        path = program()
+        assert path is not None, NO_BROWSER
+        browser = playwright.chromium.launch(executable_path=path, headless=True, args=list(ARGUMENTS))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(params=["desktop"])
+def page(request: pytest.FixtureRequest, chromium: Browser, live_server: object) -> Iterator[Page]:
+    """A page of a browser that knows nothing yet; ``phone`` as the parameter gives a small one with a touch screen."""
+    phone = request.param == "phone"
+    size = {"width": 390, "height": 844} if phone else {"width": 1280, "height": 900}
+    context = chromium.new_context(viewport=size, has_touch=phone, is_mobile=phone, base_url=str(live_server), accept_downloads=True)  # type: ignore[arg-type]  # a TypedDict
+    context.set_default_timeout(PATIENCE)
+    elsewhere: list[str] = []
+    wrong: list[str] = []
+
+    def only_here(route: Route) -> None:
+        if urlsplit(route.request.url).hostname in HERE:
+            route.continue_()
+        else:
+            elsewhere.append(route.request.url)
+            route.abort()
+
+    context.route("**/*", only_here)
+    page = context.new_page()
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+    yield page
+    context.close()
+    assert elsewhere == [], "the page asks for something that is not of this machine"
+    assert wrong == [], "the page has errors of its own"
+
+
+def photograph(page: Page, folder: Path, name: str) -> None:
+    """What the page looks like from top to bottom, for people to look at: NAME.png in FOLDER."""
+    page.screenshot(path=folder / f"{name}.png", full_page=True)
