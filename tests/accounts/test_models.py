@@ -19,8 +19,8 @@ import findme.settings
 from accounts.age import age_on, today
 from accounts.models import User
 from tests.factories import PASSWORD, MatchFactory, ProfileEmbeddingFactory, UserFactory, VideoCallFactory, VideoFactory
+from tests.schema.guide import ANONYMISE, SOFT_DELETE
 from tests.schema.rows import ask
-from tests.schema.test_plain_sql import ANONYMISE, SOFT_DELETE
 
 pytestmark = pytest.mark.django_db
 

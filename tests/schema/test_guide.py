@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 from django.apps import apps
@@ -11,10 +10,9 @@ from django.conf import settings
 
 from tests.schema.catalog import catalog
 from tests.schema.deviations import DEVIATIONS
+from tests.schema.guide import GUIDE, TABLES
 from tests.schema.rows import ask
 
-GUIDE = (Path(__file__).parent / "guide.sql").read_text()
-TABLES = ("users", "videos", "matches", "video_calls")
 OF_A_GUIDE_TABLE = re.compile(rf"\S.* ({'|'.join(TABLES)})(\..*)?|function .*")
 
 

@@ -11,21 +11,9 @@ from django.contrib.auth.models import Group, Permission
 from django.db import connection
 
 from tests.factories import ProfileEmbeddingFactory, UserFactory, VideoCallFactory, VideoFactory
+from tests.schema.guide import ANONYMISE, GUIDE, HARD_DELETE, SOFT_DELETE, TABLES
 from tests.schema.rows import ANN, BOB, CEM, MATCH, VIDEO, ask, insert, settle
-from tests.schema.test_guide import GUIDE, TABLES
 
-SOFT_DELETE = "UPDATE users SET deleted_at = NOW() WHERE id = 'user_uuid';"
-HARD_DELETE = "DELETE FROM users WHERE id = 'user_uuid'; -- Cascades to related data"
-ANONYMISE = """
-UPDATE users
-SET
-    email = 'deleted_' || id || '@findme.ai',
-    full_name = 'Deleted User',
-    bio = NULL,
-    password_hash = '',
-    deleted_at = NOW()
-WHERE id = 'user_uuid';
-"""
 TIME = "2026-01-05 09:00:00+00"
 EVERY_COLUMN: dict[str, tuple[str, ...]] = {
     "users": (str(ANN), "a@example.com", "hash", "A", "1990-01-01", "male", "Tea", r"\N", "t", "t", TIME, TIME, r"\N"),
