@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from datetime import date, timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.contrib.postgres.functions import TransactionNow
 from django.db import connection, transaction
 from django.urls import reverse
 
 from accounts.admin import UserAdmin
 from accounts.models import User
 from tests.factories import PASSWORD, UserFactory, VideoFactory
-from tests.staff import errors_of, person_form, signed_in, superuser
+from tests.staff import errors_of, person_form, signed_in, staff, superuser
 
 ADD = reverse("admin:accounts_user_add")
 TAKEN = "Another person has this e-mail address."
@@ -155,33 +157,68 @@ def test_change__video_goes_in_between(monkeypatch: pytest.MonkeyPatch) -> None:
     assert response.status_code == 200 and list(errors_of(response)) == ["video"]
 
 
-@pytest.mark.django_db(transaction=True)
-def test_change__waits_for_an_anonymisation_and_does_not_undo_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The row is locked before it is read, so that a form cannot write back what was cleared meanwhile."""
-    person, client = UserFactory.create(email="before@example.com"), signed_in(superuser())
-    locked, answered = threading.Event(), threading.Event()
+def post_while_somebody_anonymises(person: User, post: Callable[[], Any]) -> Any:
+    """What POST answers, which begins while PERSON is being anonymised by a transaction that has not committed yet."""
     responses: list[Any] = []
 
-    def post() -> None:
+    def run() -> None:
         try:
-            locked.wait(20)
-            responses.append(client.post(page(person), person_form(person, full_name="Written back")))
+            responses.append(post())
         finally:
-            answered.set()
             connection.close()
 
-    thread = threading.Thread(target=post)
-    thread.start()
+    thread = threading.Thread(target=run)
     with transaction.atomic():
         User.objects.filter(pk=person.pk).update(
-            email=f"deleted_{person.pk}@findme.ai", full_name="Deleted User", deleted_at="2026-01-01T00:00Z"
+            email=f"deleted_{person.pk}@findme.ai", full_name="Deleted User", deleted_at=TransactionNow()
         )
-        locked.set()
+        thread.start()
         _wait_until_somebody_waits()
-        assert not answered.is_set()
+        assert responses == []
     thread.join(20)
     person.refresh_from_db()
-    assert responses[0].status_code == 403 and person.full_name == "Deleted User"
+    return responses[0]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_change__waits_for_an_anonymisation_and_does_not_undo_it() -> None:
+    """The row is locked before it is read, so that a form cannot write back what was cleared meanwhile."""
+    person, client = UserFactory.create(), signed_in(superuser())
+    posted = person_form(person, full_name="Written back")
+    response = post_while_somebody_anonymises(person, lambda: client.post(page(person), posted))
+    assert response.status_code == 403 and person.full_name == "Deleted User"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_password__waits_for_an_anonymisation_and_does_not_undo_it() -> None:
+    person, client = UserFactory.create(), signed_in(superuser())
+    posted = {"password1": "another-one-5", "password2": "another-one-5"}
+    address = reverse("admin:auth_user_password_change", args=[person.pk])
+    response = post_while_somebody_anonymises(person, lambda: client.post(address, posted))
+    assert response.status_code == 403 and person.full_name == "Deleted User"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_own_password__waits_for_an_anonymisation_and_does_not_undo_it() -> None:
+    person = superuser()
+    client = signed_in(person)
+    response = post_while_somebody_anonymises(person, lambda: client.post(reverse("admin:password_change"), own_password()))
+    assert response.headers["Location"].startswith(reverse("admin:login")) and person.full_name == "Deleted User"
+
+
+@pytest.mark.django_db
+def test_own_password__changed() -> None:
+    person = staff()
+    client = signed_in(person)
+    assert client.post(reverse("admin:password_change"), own_password(old_password="wrong")).status_code == 200
+    assert client.post(reverse("admin:password_change"), own_password()).headers["Location"] == reverse("admin:password_change_done")
+    person.refresh_from_db()
+    assert person.check_password("another-one-5")
+    assert client.get(reverse("admin:index")).status_code == 200  # still logged in
+
+
+def own_password(**fields: str) -> dict[str, str]:
+    return {"old_password": PASSWORD, "new_password1": "another-one-5", "new_password2": "another-one-5"} | fields
 
 
 def _wait_until_somebody_waits() -> None:
