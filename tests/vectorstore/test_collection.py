@@ -1,0 +1,82 @@
+import pytest
+from pytest_django import Settings
+from qdrant_client import models
+
+from findme.console.errors import StoreUnavailable
+from vectorstore.collection import DECLARATION, first_collection, is_ours, live_collection, read_live
+from vectorstore.connection import collection_name, qdrant
+from vectorstore.errors import CollectionMissing
+from vectorstore.initialisation import initialise
+
+VECTORS = models.VectorParams(size=512, distance=models.Distance.COSINE)
+
+
+def test_declaration__is_the_guides() -> None:
+    assert (DECLARATION.size, DECLARATION.distance) == (512, models.Distance.COSINE)
+    assert DECLARATION.hnsw == {"m": 16, "ef_construct": 100, "full_scan_threshold": 10000}
+    assert DECLARATION.optimizers == {"indexing_threshold": 10000}
+    assert {field: kind.value for field, kind in DECLARATION.payload_indexes.items()} == {
+        "gender": "keyword",
+        "age": "integer",
+        "age_group": "keyword",
+        "active": "bool",
+        "verified": "bool",
+        "location": "geo",
+        "interests": "keyword",
+    }
+
+
+@pytest.mark.parametrize(
+    ("suffix", "ours"),
+    [("_v1", True), ("_v2", True), ("_v10", True), ("_v0", False), ("_v01", False), ("_v1x", False), ("x_v1", False), ("", False)],
+)
+def test_is_ours__of_a_name(embedded_qdrant: object, suffix: str, ours: bool) -> None:
+    assert is_ours(f"{collection_name()}{suffix}") is ours
+    assert not is_ours(f"another{suffix}")
+
+
+def test_is_ours__takes_the_alias_as_it_is_written(embedded_qdrant: object, settings: Settings) -> None:
+    settings.QDRANT_COLLECTION = "people.[a-z]"
+    assert is_ours("people.[a-z]_v1")
+    assert not is_ours("people.b_v1")
+    assert first_collection() == "people.[a-z]_v1"
+
+
+def test_read_live__of_an_empty_store(every_store: str) -> None:
+    with qdrant() as client:
+        live = read_live(client)
+    assert (live.name_taken, live.alias_of, live.collection, live.found) == (False, None, first_collection(), None)
+
+
+@pytest.mark.django_db
+def test_live_collection__behind_the_alias(every_store: str) -> None:
+    initialise(lambda _: None)
+    with qdrant() as client:
+        assert live_collection(client) == first_collection()
+
+
+def test_live_collection__names_init_qdrant_where_there_is_none(every_store: str) -> None:
+    with qdrant() as client, pytest.raises(CollectionMissing) as raised:
+        live_collection(client)
+    assert str(raised.value) == f"Qdrant has no collection {collection_name()!r}: make it with manage.py init_qdrant."
+
+
+def test_live_collection__is_not_a_real_one_that_bears_the_aliass_name(every_store: str) -> None:
+    with qdrant() as client:
+        client.create_collection(collection_name(), vectors_config=VECTORS)
+        with pytest.raises(CollectionMissing):
+            live_collection(client)
+
+
+def test_live_collection__is_not_somebody_elses(every_store: str) -> None:
+    name, other = collection_name(), f"{collection_name()}_other"
+    with qdrant() as client:
+        client.create_collection(other, vectors_config=VECTORS)
+        alias = models.CreateAlias(collection_name=other, alias_name=name)
+        client.update_collection_aliases([models.CreateAliasOperation(create_alias=alias)])
+        with pytest.raises(StoreUnavailable) as raised:
+            live_collection(client)
+    assert str(raised.value) == (
+        f"The alias {name!r} leads to {other!r}, which is not one of {name}_v1, _v2 and so on:"
+        " delete the alias, or set QDRANT_COLLECTION to another name, then run manage.py init_qdrant."
+    )
