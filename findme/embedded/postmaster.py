@@ -13,7 +13,7 @@ from pathlib import Path
 
 from findme.console.errors import NotDone
 from findme.embedded.place import Files, Place, write
-from findme.embedded.processes import identity, is_ours, may_be_postgres, orphans, send, wait_for
+from findme.embedded.processes import identity, is_ours, may_be_postgres, orphans, send, servers, wait_for
 
 PORT = 5432
 """No port of the machine: a part of the socket's name."""
@@ -62,32 +62,40 @@ def start(place: Place, *, durable: bool) -> Postmaster:
         if running is not None:
             return running
         time.sleep(wait_seconds)
-    raise NotDone(f"PostgreSQL did not start: {_last_words(place.files.log)} All of it is in {place.files.log}")
+    raise NotDone(f"PostgreSQL did not start: {_last_words(place.files.log)} (all of it is in {place.files.log})")
 
 
 def wait_until_ready(data: Path) -> Postmaster | None:
-    """The server over DATA when it takes connections; None when it has ended meanwhile. Raises NotDone at the deadline."""
+    """The server over DATA when it takes connections; None where there is none, or it has ended meanwhile. Raises NotDone at the deadline."""
     deadline = time.monotonic() + START_SECONDS
-    while (running := find(data)) is not None:
-        if running.is_ready and running.answers():
-            return running
+    while pids := _pids(data):
+        found = find(data)
+        if found is not None and found.is_ready and found.answers():
+            return found
         if time.monotonic() > deadline:
-            raise NotDone(f"PostgreSQL (process {running.pid}) does not get ready in {data.parent}: `make stop` ends it, then try again.")
+            raise NotDone(f"PostgreSQL (process {pids[0]}) does not get ready in {data.parent}: `make stop` ends it, then try again.")
         time.sleep(0.02)
     return None
 
 
 def end(files: Files) -> bool:
     """End the server, whatever state it is in, and say whether there was one."""
-    data = files.data
-    found = find(data)
-    if found is not None:
-        for sent, seconds in ((signal.SIGINT, FAST_SECONDS), (signal.SIGQUIT, IMMEDIATE_SECONDS), (signal.SIGKILL, IMMEDIATE_SECONDS)):
-            send(found.pid, sent)
-            if wait_for(lambda: not is_ours(found.pid, data), seconds):
-                break
+    pids = _pids(files.data)
+    for sent, seconds in ((signal.SIGINT, FAST_SECONDS), (signal.SIGQUIT, IMMEDIATE_SECONDS), (signal.SIGKILL, IMMEDIATE_SECONDS)):
+        for pid in _pids(files.data):
+            send(pid, sent)
+        if wait_for(lambda: not _pids(files.data), seconds):
+            break
     clear_what_is_left(files)
-    return found is not None
+    return bool(pids)
+
+
+def _pids(data: Path) -> list[int]:
+    """The servers over DATA: also one that was started by a command which was killed in the same moment, before it wrote its file."""
+    if not data.exists():
+        return []
+    found = find(data)
+    return [found.pid] if found is not None else servers(data)
 
 
 def clear_what_is_left(files: Files) -> None:
@@ -95,7 +103,7 @@ def clear_what_is_left(files: Files) -> None:
 
     PostgreSQL starts neither beside such children nor while the number in the file is that of another, later process.
     """
-    if not files.data.exists() or find(files.data) is not None:
+    if not files.data.exists() or _pids(files.data):
         return
     for sent, seconds in ((signal.SIGQUIT, ORPHAN_SECONDS), (signal.SIGKILL, IMMEDIATE_SECONDS)):
         for pid in orphans(files.data):
@@ -103,9 +111,11 @@ def clear_what_is_left(files: Files) -> None:
         if wait_for(lambda: not orphans(files.data), seconds):
             break
     left = _read_pid_file(files.data)
-    if left is None or not may_be_postgres(left.pid):
-        (files.data / "postmaster.pid").unlink(missing_ok=True)
-        _remove_socket_folder(files)
+    if left is not None and may_be_postgres(left.pid):
+        return
+    if left is not None:
+        (files.data / "postmaster.pid").unlink()
+    _remove_socket_folder(files)
 
 
 def _launch(place: Place, socket_folder: Path, *, durable: bool) -> int:

@@ -38,11 +38,21 @@ def may_be_postgres(pid: int) -> bool:
     return not another_of_ours and Path(words[0]).name.partition(":")[0] == "postgres"
 
 
+def servers(data: Path) -> list[int]:
+    """The servers over DATA: one at most, also while it has not yet, or no longer, a file that names it."""
+    return _all_of(data, lambda words: f"cluster_name={identity(data)}" in words)
+
+
 def orphans(data: Path) -> list[int]:
-    """The processes of a server over DATA: its children's titles begin with its ``cluster_name``."""
-    title, owner = f"postgres: {identity(data)}: ", data.stat().st_uid
-    pids = [int(entry.name) for entry in PROC.glob("[0-9]*")] if _has_proc() else []
-    return [pid for pid in pids if "".join(_command_line(pid)[:1]).startswith(title) and _owner(pid) == owner]
+    """The children of a server over DATA: their titles begin with its ``cluster_name``."""
+    title = f"postgres: {identity(data)}: "
+    return _all_of(data, lambda words: words[0].startswith(title))
+
+
+def _all_of(data: Path, fits: Callable[[list[str]], bool]) -> list[int]:
+    pids = [int(entry.name) for entry in PROC.glob("[0-9]*")]
+    owner = data.stat().st_uid
+    return [pid for pid in pids if (words := _command_line(pid)) and fits(words) and _owner(pid) == owner]
 
 
 def send(pid: int, sent: signal.Signals) -> None:

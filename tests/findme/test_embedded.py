@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -171,6 +172,20 @@ def test_ensure_running__waits_for_a_server_that_is_just_ending(open_folder: Pat
     assert int(said(process)) != first.pid
 
 
+def test_ensure_running__a_command_was_killed_before_the_server_wrote_its_file(open_folder: Path) -> None:
+    first = server.ensure_running(open_folder / "pg", durable=False)
+    pid_file = first.folder / "data" / "postmaster.pid"
+    aside = pid_file.rename(first.folder / "postmaster.pid")
+    with ThreadPoolExecutor() as threads:
+        second = threads.submit(server.ensure_running, open_folder / "pg")
+        with pytest.raises(TimeoutError):
+            second.result(timeout=0.5)
+        aside.rename(pid_file)
+        assert second.result(timeout=DEADLINE_SECONDS).pid == first.pid
+    pid_file.unlink()
+    assert server.stop(open_folder / "pg") == 1 and not is_alive(first.pid)
+
+
 def test_ensure_running__survives_the_ctrl_c_and_the_end_of_the_command_and_lets_its_pipe_end(open_folder: Path, stage: Stage) -> None:
     process = stage.start_ensuring(open_folder / "pg", start_new_session=True)
     pid = int(said(process))  # communicate() waits for the end of the pipes too
@@ -186,7 +201,7 @@ def test_ensure_running__what_postgresql_says_when_it_does_not_start(open_folder
     with pytest.raises(NotDone) as raised:
         server.ensure_running(open_folder / "pg", durable=False)
     assert str(raised.value).startswith("PostgreSQL did not start: ")
-    assert str(raised.value).endswith(f"contains errors All of it is in {open_folder / 'pg' / 'log'}")
+    assert str(raised.value).endswith(f"contains errors (all of it is in {open_folder / 'pg' / 'log'})")
     assert "\n" not in str(raised.value)
 
 
