@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from qdrant_client import QdrantClient
 from qdrant_client.models import CollectionInfo, Distance, PayloadSchemaType
@@ -64,10 +63,6 @@ class Live:
     alias_of: str | None
     collection: str
     found: CollectionInfo | None = field(repr=False)
-
-    @property
-    def metadata(self) -> dict[str, Any]:
-        return dict(self.found.config.metadata or {}) if self.found else {}
 
 
 def read_live(client: QdrantClient) -> Live:

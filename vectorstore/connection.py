@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,6 +15,8 @@ from vectorstore.embedded import folder_at
 from vectorstore.errors import CollectionMissing, server_errors_told
 from vectorstore.server import client_of, forget
 
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
+
 
 def is_embedded() -> bool:
     """Whether Qdrant is the folder QDRANT_PATH, since no QDRANT_URL names a server."""
@@ -21,7 +24,12 @@ def is_embedded() -> bool:
 
 
 def collection_name() -> str:
-    """The alias that everyone reads and writes through."""
+    """The alias that everyone reads and writes through. Raises StoreUnavailable for a name that does not fit into a URL and a path."""
+    if not NAME.fullmatch(settings.QDRANT_COLLECTION):
+        raise StoreUnavailable(
+            f"QDRANT_COLLECTION is {settings.QDRANT_COLLECTION!r}: it is made of letters, digits, '_', '-' and '.', begins with one of the first"
+            " three, and has at most 200 characters."
+        )
     return str(settings.QDRANT_COLLECTION)
 
 
@@ -47,7 +55,7 @@ def _held_folder() -> Iterator[QdrantClient]:
 @contextmanager
 def _reached_server() -> Iterator[QdrantClient]:
     address = server_address()
-    client = client_of(address)
+    client = client_of(address, collection_name())
     try:
         with server_errors_told(address):
             yield client

@@ -134,6 +134,10 @@ class Folder:
             raise StoreUnavailable(self._unusable(error)) from error
         except sqlite3.DatabaseError as error:
             raise StoreUnavailable(self._damaged(error)) from error
+        except OSError as error:
+            if raised_by_driver(error):
+                raise StoreUnavailable(self._unusable(error.strerror or error)) from error
+            raise
 
     def _tell_of_many(self, client: QdrantClient) -> None:
         if self.told_of_many:

@@ -8,10 +8,10 @@ import os
 import re
 import secrets
 import threading
+import time
 import warnings
 
 import grpc
-from django.conf import settings
 from qdrant_client import QdrantClient, models
 from qdrant_client import grpc as qdrant_grpc
 
@@ -26,21 +26,23 @@ OWN_CONNECTIONS = {"grpc.use_local_subchannel_pool": 1}
 """gRPC shares connections between clients, also the news that one has just failed: a new client would be told so without trying, for up to two
 minutes after the server is back."""
 
+CONSENSUS_SECONDS = 1.0
+
 log = logging.getLogger(__name__)
 
 _clients: dict[tuple[int, Address], QdrantClient] = {}
 _connecting = threading.Lock()
 
 
-def client_of(address: Address) -> QdrantClient:
-    """The process's client of that server; on first use one whose version, and whose gRPC port, have been proven.
+def client_of(address: Address, collection: str) -> QdrantClient:
+    """The process's client of that server; on first use one whose version has been proven, and whose gRPC port, by COLLECTION if it is there.
 
     Raises StoreUnavailable in one line. A forked child gets a client of its own, since gRPC does not survive a fork.
     """
     key = (os.getpid(), address)
     with _connecting:
         if key not in _clients:
-            _clients[key] = _connected(address)
+            _clients[key] = _connected(address, collection)
         return _clients[key]
 
 
@@ -49,11 +51,11 @@ def forget(address: Address) -> None:
     _clients.pop((os.getpid(), address), None)
 
 
-def _connected(address: Address) -> QdrantClient:
+def _connected(address: Address, collection: str) -> QdrantClient:
     client = _opened(address)
     try:
         with server_errors_told(address):
-            _prove(client, address)
+            _prove(client, address, collection)
     except BaseException:
         client.close()
         raise
@@ -82,11 +84,11 @@ def _opened(address: Address) -> QdrantClient:
     )
 
 
-def _prove(client: QdrantClient, address: Address) -> None:
+def _prove(client: QdrantClient, address: Address, collection: str) -> None:
     version = client.http.service_api.root().version
     _check_version(version, address)
     if address.grpc_port:
-        _check_grpc(client, address, version)
+        _check_grpc(client, address, version, collection)
 
 
 def _check_version(version: str, address: Address) -> None:
@@ -102,24 +104,32 @@ def _dotted(version: tuple[int, int]) -> str:
     return ".".join(map(str, version))
 
 
-def _check_grpc(client: QdrantClient, address: Address, version: str) -> None:
+def _check_grpc(client: QdrantClient, address: Address, version: str, collection: str) -> None:
     """That gRPC reaches the server that REST reaches: the same version, and the same collection on the same peers.
 
     A peer's id is random, made with the server's storage. Any collection will do; where there is none yet, one is made for a moment.
     """
     listed = client.http.collections_api.get_collections().result
-    names = [collection.name for collection in listed.collections] if listed else []
+    names = [found.name for found in listed.collections] if listed else []
     by_grpc = client.info().version
     if by_grpc != version:
         raise _another_server(address, f"REST answers as version {version!r}, gRPC as {by_grpc!r}")
-    if any(_proven_by(name, client, address) for name in [settings.QDRANT_COLLECTION, *names]):
+    if any(_proven_by(name, client, address) for name in [collection, *names]):
         return
     name = f"findme-proof-{secrets.token_hex(8)}"
     client.http.collections_api.create_collection(name, create_collection=models.CreateCollection(vectors={}))
     try:
+        _wait_for_consensus(name, client, address)
         _proven_by(name, client, address)
     finally:
         client.http.collections_api.delete_collection(name)
+
+
+def _wait_for_consensus(collection: str, client: QdrantClient, address: Address) -> None:
+    """The other node of a cluster may hear of a new collection a moment later."""
+    deadline = time.monotonic() + CONSENSUS_SECONDS
+    while _peers_by_grpc(collection, client, address) is None and time.monotonic() < deadline:
+        time.sleep(0.05)
 
 
 def _proven_by(collection: str, client: QdrantClient, address: Address) -> bool:

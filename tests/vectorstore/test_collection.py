@@ -36,10 +36,10 @@ def test_is_ours__of_a_name(embedded_qdrant: object, suffix: str, ours: bool) ->
 
 
 def test_is_ours__takes_the_alias_as_it_is_written(embedded_qdrant: object, settings: Settings) -> None:
-    settings.QDRANT_COLLECTION = "people.[a-z]"
-    assert is_ours("people.[a-z]_v1")
-    assert not is_ours("people.b_v1")
-    assert first_collection() == "people.[a-z]_v1"
+    settings.QDRANT_COLLECTION = "people.x"
+    assert is_ours("people.x_v1")
+    assert not is_ours("people_x_v1")
+    assert first_collection() == "people.x_v1"
 
 
 def test_read_live__of_an_empty_store(every_store: str) -> None:

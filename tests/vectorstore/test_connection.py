@@ -237,6 +237,42 @@ def test_qdrant__neither_a_server_nor_a_folder(settings: Settings) -> None:
     assert str(raised.value) == "Neither QDRANT_URL nor QDRANT_PATH is set: name a Qdrant server, or a folder for the embedded one."
 
 
+def test_qdrant__embedded_that_cannot_be_written(embedded_qdrant: Path) -> None:
+    def spoil_and_write() -> None:
+        with qdrant() as client:
+            (embedded_qdrant / "meta.json").unlink()
+            (embedded_qdrant / "meta.json").mkdir()
+            client.create_collection("a", vectors_config=VECTORS)
+
+    with pytest.raises(StoreUnavailable) as raised:
+        spoil_and_write()
+    assert str(raised.value) == (
+        f"The embedded vector store '{embedded_qdrant}' cannot be used: Is a directory. See to the folder, or name another one in QDRANT_PATH."
+    )
+
+
+def test_qdrant__embedded_leaves_files_of_our_own_alone(embedded_qdrant: Path) -> None:
+    with pytest.raises(FileNotFoundError), qdrant():
+        (embedded_qdrant / "not there").read_text()
+
+
+@pytest.mark.parametrize("name", ["profile_embeddings", "a", "_1", "People-2.x", "a" * 200])
+def test_collection_name__that_fits(settings: Settings, name: str) -> None:
+    settings.QDRANT_COLLECTION = name
+    assert collection_name() == name
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "../a", ".a", "-a", "a b", "a?b", "ä", "a\n", "a" * 201])
+def test_collection_name__that_does_not_fit(settings: Settings, name: str) -> None:
+    settings.QDRANT_COLLECTION = name
+    with pytest.raises(StoreUnavailable) as raised:
+        collection_name()
+    assert str(raised.value) == (
+        f"QDRANT_COLLECTION is {name!r}: it is made of letters, digits, '_', '-' and '.', begins with one of the first three, and has at most"
+        " 200 characters."
+    )
+
+
 def test_qdrant__embedded_without_the_collection(embedded_qdrant: Path) -> None:
     with pytest.raises(CollectionMissing) as raised, qdrant() as client:
         client.count("a")
