@@ -1,0 +1,29 @@
+import pytest
+from django.urls import reverse
+
+from accounts.models import User
+from tests.staff import signed_in, staff, superuser
+
+pytestmark = pytest.mark.django_db
+
+
+def shown(person: User) -> dict[str, list[str]]:
+    """The titles at the side of the first page, by section."""
+    sections = signed_in(person).get(reverse("admin:index")).context["sidebar_navigation"]
+    return {section["title"]: [item["title"] for item in section["items"] if item["has_permission"]] for section in sections}
+
+
+def test_sidebar__superuser_sees_every_list() -> None:
+    assert shown(superuser()) == {
+        "": ["People"],
+        "What they have": ["Videos", "Matches", "Calls", "Embeddings"],
+        "Staff": ["Groups", "Log"],
+    }
+
+
+def test_sidebar__staff_see_the_lists_that_they_may_open() -> None:
+    assert shown(staff("accounts.view_user", "matching.change_match")) == {"": ["People"], "What they have": ["Matches"]}
+
+
+def test_sidebar__nothing_for_staff_without_permissions() -> None:
+    assert shown(staff()) == {}
