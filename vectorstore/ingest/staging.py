@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from uuid import UUID
 
 from django.db import OperationalError, connection, transaction
+from django.db.backends.utils import CursorWrapper
 from psycopg import errors
 
 from vectorstore.ingest import binary_copy
@@ -53,7 +54,7 @@ WHERE kept.user_id = staged.user_id AND kept.user_id <> ALL(%s)
 
 
 class _Disturbed(Exception):
-    """Somebody else changed a row of the batch in between."""
+    """Somebody else made a row of the batch in between, which is not locked: two who then update such rows can wait for one another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,24 +97,33 @@ def store(rows: Sequence[Row], *, model: str, dry_run: bool = False) -> Stored:
 
 
 def _store(rows: Sequence[Row], model: str, dry_run: bool) -> Stored:
-    allowed, rejections = _sorted_out(rows)
-    new = 0 if dry_run else _write(allowed, model)
-    loaded = [row.content.user_id for row in allowed]
     with connection.cursor() as cursor:
-        cursor.execute("INSERT INTO embeddings_loaded SELECT unnest(%s::uuid[])", [loaded])
-    return Stored(loaded, new, rejections)
+        alive = _locked_people(cursor, rows)
+        embedded = _found(cursor, LOCK_EMBEDDINGS, rows)
+        loaded = _found(cursor, ALREADY_LOADED, rows)
+    allowed, rejections = _sorted_out(rows, alive, embedded, loaded)
+    new = 0 if dry_run else _write(allowed, embedded, model)
+    written = [row.content.user_id for row in allowed]
+    with connection.cursor() as cursor:
+        cursor.execute("INSERT INTO embeddings_loaded SELECT unnest(%s::uuid[])", [written])
+    return Stored(written, new, rejections)
 
 
-def _sorted_out(rows: Sequence[Row]) -> tuple[list[Row], dict[int, Rejection]]:
-    """The rows that may be written, and the others; afterwards the people are locked."""
-    ids = [row.content.user_id for row in rows]
-    with connection.cursor() as cursor:
-        cursor.execute(LOCK_PEOPLE, [ids])
-        alive = dict(cursor.fetchall())
-        cursor.execute(LOCK_EMBEDDINGS, [ids])
-        embedded = {user_id for (user_id,) in cursor.fetchall()}
-        cursor.execute(ALREADY_LOADED, [ids])
-        loaded = {user_id for (user_id,) in cursor.fetchall()}
+def _locked_people(cursor: CursorWrapper, rows: Sequence[Row]) -> dict[UUID, bool]:
+    """Whether each of the people who are known is alive; they stay so until the batch is committed."""
+    cursor.execute(LOCK_PEOPLE, [[row.content.user_id for row in rows]])
+    return dict(cursor.fetchall())
+
+
+def _found(cursor: CursorWrapper, statement: str, rows: Sequence[Row]) -> set[UUID]:
+    cursor.execute(statement, [[row.content.user_id for row in rows]])
+    return {user_id for (user_id,) in cursor.fetchall()}
+
+
+def _sorted_out(
+    rows: Sequence[Row], alive: Mapping[UUID, bool], embedded: set[UUID], loaded: set[UUID]
+) -> tuple[list[Row], dict[int, Rejection]]:
+    """The rows that may be written, and the others by their position; adds the former to LOADED."""
     allowed, rejections = [], {}
     for position, row in enumerate(rows):
         fault = _fault(row.content, alive, embedded, loaded)
@@ -125,7 +135,7 @@ def _sorted_out(rows: Sequence[Row]) -> tuple[list[Row], dict[int, Rejection]]:
     return allowed, rejections
 
 
-def _fault(content: Content, alive: dict[UUID, bool], embedded: set[UUID], loaded: set[UUID]) -> tuple[Kind, str] | None:
+def _fault(content: Content, alive: Mapping[UUID, bool], embedded: set[UUID], loaded: set[UUID]) -> tuple[Kind, str] | None:
     user_id = content.user_id
     if user_id not in alive:
         return Kind.UNKNOWN_PERSON, f"nobody has the id {str(user_id)!r}"
@@ -138,8 +148,8 @@ def _fault(content: Content, alive: dict[UUID, bool], embedded: set[UUID], loade
     return None
 
 
-def _write(rows: Sequence[Row], model: str) -> int:
-    """How many of the people had no row. Raises _Disturbed."""
+def _write(rows: Sequence[Row], embedded: set[UUID], model: str) -> int:
+    """How many of the people had no row; the rows of the EMBEDDED are locked. Raises _Disturbed."""
     with connection.cursor() as cursor:
         cursor.execute("TRUNCATE embeddings_staged")
         with connection.wrap_database_errors, cursor.copy("COPY embeddings_staged FROM STDIN (FORMAT BINARY)") as copy:
@@ -148,10 +158,10 @@ def _write(rows: Sequence[Row], model: str) -> int:
                 copy.write(binary_copy.line(_staged(row.content)))
             copy.write(binary_copy.END)
         cursor.execute(INSERT_NEW, [model])
-        new = [user_id for (user_id,) in cursor.fetchall()]
-        cursor.execute(UPDATE_THE_OTHERS, [model, new])
-        if len(new) + cursor.rowcount != len(rows):
+        new = {user_id for (user_id,) in cursor.fetchall()}
+        if new != {row.content.user_id for row in rows} - embedded:
             raise _Disturbed
+        cursor.execute(UPDATE_THE_OTHERS, [model, list(new)])
     return len(new)
 
 

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -172,31 +173,29 @@ def test_load__batch_that_a_deadlock_ends_is_tried_again(
     assert ProfileEmbedding.objects.get().vector == ones(7)
 
 
-@pytest.mark.parametrize(("disturbances", "vector"), [(4, 7.0), (5, None)])
-def test_load__batch_that_others_disturb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, disturbances: int, vector: float | None) -> None:
-    """A row that is there when the batch begins and gone when it is written: tried five times, then told."""
-    path = json_lines(tmp_path / "x.jsonl", [row(UserFactory.create().pk, vector=ones(7))])
-    write, calls = staging._write, []
+@pytest.mark.parametrize("disturbances", [1, 5])
+def test_load__batch_that_others_disturb(
+    tmp_path: Path, other: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch, disturbances: int
+) -> None:
+    """Rows that were not there when the batch began, and are when it is written: tried five times, then told."""
+    users = UserFactory.create_batch(5)
+    path = json_lines(tmp_path / "x.jsonl", [row(user.pk, interests=["sea"], vector=ones(7)) for user in users])
+    write, theirs = staging._write, iter(users[:disturbances])
 
     def disturbed(*arguments: Any) -> int:
-        calls.append(1)
-        if len(calls) <= disturbances:
-            monkeypatch.setattr(staging, "INSERT_NEW", "SELECT 1 WHERE %s IS NULL")
-        else:
-            monkeypatch.undo()
+        for user in islice(theirs, 1):
+            other.execute("INSERT INTO profile_embeddings (user_id, vector, video_features) VALUES (%s, %s, '{0.5}')", [user.pk, ones()])
+            other.commit()
         return write(*arguments)
 
     monkeypatch.setattr(staging, "_write", disturbed)
-    if vector is None:
-        with pytest.raises(StoppedHalfway) as raised:
+    if disturbances == 5:
+        with pytest.raises(StoppedHalfway, match=r"^PostgreSQL: a batch was disturbed 5 times by others .*\. Loaded before that: 0 rows\."):
             upsert_embeddings([path])
-        assert str(raised.value).startswith(
-            "PostgreSQL: a batch was disturbed 5 times by others who write the same embeddings. Loaded before"
-        )
     else:
-        monkeypatch.setattr(load, "project", lambda user_ids: Projected())
-        upsert_embeddings([path])
-        assert ProfileEmbedding.objects.get().vector[0] == vector
+        assert upsert_embeddings([path]).new == 4
+        theirs_and_ours = ProfileEmbedding.objects.get(pk=users[0].pk)
+        assert (theirs_and_ours.vector, theirs_and_ours.interests, theirs_and_ours.video_features) == (ones(7), ["sea"], [0.5])
 
 
 def test_load__other_errors_of_postgresql_are_not_tried_again(

@@ -404,7 +404,7 @@ def is_good(fields: dict[str, Any]) -> bool:
     )
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(rows=ROWS.filter(bool), cut=st.integers(1, 11), batch=st.integers(1, 5))
 def test_load__any_mixture_of_rows(
     tmp_path_factory: pytest.TempPathFactory, django_db_blocker: DjangoDbBlocker, rows: list[Any], cut: int, batch: int

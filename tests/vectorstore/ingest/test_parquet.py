@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,12 @@ def test_read__bad_rows_among_good_ones(tmp_path: Path) -> None:
     assert rejections[0].original() == {"user_id": str(UUID(int=1)), "vector": [1.0], "location": None}
     for rejection in rejections:
         json.dumps(rejection.original(), allow_nan=False)
+
+
+def test_read__rejected_uuid_is_kept_as_text(tmp_path: Path) -> None:
+    (found,) = read(tmp_path, {"user_id": pa.array([ANNE.bytes], pa.uuid()), "vector": [[-math.inf]]})
+    assert isinstance(found, Rejection)
+    assert found.original() == {"user_id": str(ANNE), "vector": ["-Infinity"]}
 
 
 def test_read__text_that_is_not_utf8(tmp_path: Path) -> None:
