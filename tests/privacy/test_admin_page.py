@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from django.contrib.admin.models import LogEntry
@@ -11,10 +12,12 @@ from django.test import Client
 from django.urls import reverse
 
 from accounts.models import User
+from findme.console.errors import NotDone
 from privacy.admin import selection
 from privacy.admin.actions import ACTIONS, ANONYMISE, ERASE, EXPORT, SOFT_DELETE, PrivacyAction
 from privacy.admin.protection import NOT_TO_ONESELF, SUPERUSERS_ONLY
 from privacy.admin.view import address_of
+from privacy.registry import Consequence, Fate
 from tests.factories import UserFactory
 from tests.privacy.life import full_life
 from tests.privacy.shelf import Shelf
@@ -172,6 +175,21 @@ def test_preview__soft_deletion_goes_without_the_store(shelf: Shelf) -> None:
     assert ("points in the shelf", None, "deleted") in page.context["previews"][0].lines
 
 
+def test_preview__somebody_who_cannot_be_shown(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Erased in between, for one: the others are shown all the same."""
+    gone, there = UserFactory.create_batch(2)
+
+    def preview(user_id: UUID) -> list[Consequence]:
+        if user_id == gone.pk:
+            raise NotDone("Nobody knows them any more.")
+        return [Consequence("videos", 0, Fate.DELETED), Consequence("calls", 2, Fate.DELETED)]
+
+    monkeypatch.setitem(ACTIONS, ERASE.slug, replace(ERASE, preview=preview))
+    page = signed_in(superuser()).get(address_of(ERASE, [gone.pk, there.pk]))
+    first, second = page.context["previews"]
+    assert (first.person.obstacle, first.lines, second.lines) == ("Nobody knows them any more.", (), (("calls", 2, "deleted"),))
+
+
 def test_preview__somebody_whom_postgresql_does_not_know(shelf: Shelf) -> None:
     user_id = uuid4()
     page = signed_in(superuser()).get(address_of(ERASE, [user_id]))
@@ -195,10 +213,12 @@ def test_address__of_no_action(shelf: Shelf) -> None:
     assert signed_in(superuser()).get(reverse("admin:accounts_user_privacy", args=["forgive"])).status_code == 404
 
 
-def test_list__leads_to_the_page(shelf: Shelf) -> None:
+@pytest.mark.parametrize("name", ["anonymise", "soft_delete", "erase"])
+def test_list__leads_to_the_page(name: str, shelf: Shelf) -> None:
     people = UserFactory.create_batch(2)
     client = signed_in(superuser())
-    response = client.post(LIST, {"action": "anonymise_selected", "_selected_action": [str(person.pk) for person in people]}, follow=True)
+    response = client.post(LIST, {"action": f"{name}_selected", "_selected_action": [str(person.pk) for person in people]}, follow=True)
+    assert response.context["action"].slug.replace("-", "_") == name
     assert {preview.person.user_id for preview in response.context["previews"]} == {person.pk for person in people}
     assert all(is_as_before(person) for person in people)
 
