@@ -10,14 +10,16 @@ from pathlib import Path
 
 import pytest
 
+from findme.embedded import place
 from findme.embedded.account import UNPRIVILEGED
 from findme.embedded.server import stop
 from tests.findme.embedded import Stage
 
 
 @pytest.fixture
-def open_folder() -> Iterator[Path]:
-    """A folder that every account can reach, as pytest's own ``tmp_path`` is not; servers in it are ended."""
+def open_folder(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder that every account can reach, as pytest's own ``tmp_path`` is not; so can it the programs, and servers in the folder are ended."""
+    monkeypatch.setattr(place, "installed", lambda: stage.programs)
     folder = Path(tempfile.mkdtemp(prefix="findme-test-"))
     folder.chmod(0o755)
     yield folder

@@ -57,7 +57,7 @@ class Stage:
             AS_USER + code,
             str(entry.pw_uid),
             str(entry.pw_gid),
-            str(self.programs_for(entry.pw_uid).home),
+            str(self.programs.home),
             *arguments,
         ]
         return subprocess.Popen(
@@ -70,11 +70,11 @@ class Stage:
             **options,
         )
 
-    def programs_for(self, uid: int) -> Programs:
-        if uid == os.geteuid():
-            return installed()
+    @property
+    def programs(self) -> Programs:
+        """Those of the package or, for root, whose server is another account's, a copy: the checkout may be in a folder that only root can enter."""
         if self._programs is None:
-            self._programs = copied(installed(), self.folder)
+            self._programs = copied(installed(), self.folder) if os.geteuid() == 0 else installed()
         return self._programs
 
     def start_ensuring(self, folder: Path, user: str = "", wanted: str = "pid", **options: Any) -> subprocess.Popen[str]:

@@ -219,6 +219,7 @@ def test_ensure_running__data_of_another_version(open_folder: Path) -> None:
 
 
 def test_ensure_running__without_the_package(open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(place, "installed", programs.installed)
     monkeypatch.setattr(programs, "PACKAGE", "embedded_postgres_that_is_not_here")
     with pytest.raises(NotDone) as raised:
         server.ensure_running(open_folder / "pg")

@@ -71,9 +71,9 @@ def test_free_port__the_wanted_one_or_another() -> None:
     assert free_port(port) == port
 
 
-def make(*arguments: str, path: str) -> subprocess.CompletedProcess[str]:
+def make(*arguments: str, path: str, folder: Path = BASE_DIR) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")} | {"PATH": path}
-    return subprocess.run([MAKE, *arguments], check=False, capture_output=True, text=True, cwd=BASE_DIR, env=environment)
+    return subprocess.run([MAKE, *arguments], check=False, capture_output=True, text=True, cwd=folder, env=environment)
 
 
 def test_make__help_names_every_target() -> None:
@@ -85,11 +85,12 @@ def test_make__help_names_every_target() -> None:
 
 
 def test_make__without_a_python_that_is_recent_enough(tmp_path: Path) -> None:
+    shutil.copy(BASE_DIR / "Makefile", tmp_path)
     for name in ("python3", "python3.11"):
         python = tmp_path / name
         python.write_text("#!/bin/sh\nexit 1\n")
         python.chmod(0o755)
-    done = make("install", path=str(tmp_path))
+    done = make("install", path=str(tmp_path), folder=tmp_path)
     assert done.returncode == 2
     assert done.stderr.splitlines()[0] == (
         "FindMe needs Python 3.11 or later with venv and pip, and there is none on the PATH (Debian, Ubuntu: apt-get install python3 python3-venv)."

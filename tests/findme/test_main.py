@@ -94,7 +94,7 @@ def test_main__help_needs_nothing() -> None:
 def test_main__whoever_reads_may_stop() -> None:
     code, _, err = python(
         "-c",
-        "import os, subprocess, sys; subprocess.run(f'{sys.executable} manage.py help --commands | head -n 1', shell=True, check=True)",
+        "import os, subprocess, sys; subprocess.run(['sh', '-c', '\"$0\" manage.py help --commands | head -n 1', sys.executable], check=True)",
     )
     assert (code, err) == (0, "")
 
