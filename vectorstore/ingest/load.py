@@ -68,7 +68,8 @@ def upsert_embeddings(
     """Load the FILES (``-`` is standard input), in constant memory; REPORT is told how many rows are read.
 
     Bad rows are written to REJECTS and never stop the good ones. MODEL names what made the vectors, by default ``EMBEDDING_MODEL``. With DRY_RUN
-    the rows are checked, also against PostgreSQL, and nothing is written but the rejects. Raises NotDone before anything is loaded where an
+    the rows are checked, also against PostgreSQL, and nothing is written but the rejects. Each batch is a transaction of its own: call it outside
+    of any. Raises NotDone before anything is loaded where an
     input cannot be read, and StoppedHalfway afterwards; the rows that are loaded stay loaded where the vector store cannot be reached.
     """
     inputs = sources(files)

@@ -56,6 +56,8 @@ def paths(files: Sequence[str]) -> list[Path]:
 
 def _source(file: str) -> Source:
     if file == STANDARD_INPUT:
+        if sys.stdin is None:
+            raise NotDone("Standard input, '-', is closed.")
         return Source(file, None, lambda: rows_of(sys.stdin.buffer, file))
     path = Path(file)
     if path.suffix.lower() not in FORMATS:

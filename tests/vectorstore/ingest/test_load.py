@@ -306,6 +306,12 @@ def test_load__standard_input_twice() -> None:
         upsert_embeddings(["-", "-"])
 
 
+def test_load__standard_input_that_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(NotDone, match=r"^Standard input, '-', is closed\.$"):
+        upsert_embeddings(["-"])
+
+
 def test_load__stops_at_a_damaged_file_and_says_what_is_loaded(tmp_path: Path, projected: list[list[UUID]]) -> None:
     users = UserFactory.create_batch(300)
     path, rejects = tmp_path / "x.npz", tmp_path / "rejects.jsonl"
