@@ -18,6 +18,7 @@ from vectorstore.ingest.rejects import Write, rejects_file
 from vectorstore.ingest.rows import Entry, Rejection, Row
 from vectorstore.ingest.sources import Source, paths, sources, total
 from vectorstore.ingest.staging import staging, store
+from vectorstore.interests import UNSTORABLE
 from vectorstore.models import ProfileEmbedding
 from vectorstore.projection import project
 
@@ -69,8 +70,8 @@ def upsert_embeddings(
 
     Bad rows are written to REJECTS and never stop the good ones. MODEL names what made the vectors, by default ``EMBEDDING_MODEL``. With DRY_RUN
     the rows are checked, also against PostgreSQL, and nothing is written but the rejects. Each batch is a transaction of its own: call it outside
-    of any. Raises NotDone before anything is loaded where an
-    input cannot be read, and StoppedHalfway afterwards; the rows that are loaded stay loaded where the vector store cannot be reached.
+    of any. Raises NotDone before anything is loaded where an input cannot be read, and StoppedHalfway afterwards; the rows that are loaded stay
+    loaded where the vector store cannot be reached.
     """
     inputs = sources(files)
     run = _Run(_model(model), dry_run, Loaded())
@@ -106,7 +107,9 @@ class _Run:
         self.loaded.rejected += 1
         self.loaded.reasons[rejection.kind] = self.loaded.reasons.get(rejection.kind, 0) + 1
         if len(self.loaded.first_rejections) < REJECTIONS_TOLD:
-            self.loaded.first_rejections.append(f"{rejection.file}:{rejection.line}: {rejection.reason}")
+            told = f"{rejection.file}:{rejection.line}: {rejection.reason}"
+            # The name of a file is bytes, and need not be UTF-8.
+            self.loaded.first_rejections.append(told.encode(errors="backslashreplace").decode())
 
     def _project(self, user_ids: list[UUID]) -> None:
         """Once the store could not be reached it is left alone: every further batch might wait for it in vain, and one sync mends all."""
@@ -124,8 +127,8 @@ def _model(name: str | None) -> str:
     longest = ProfileEmbedding._meta.get_field("model").max_length
     if longest is not None and len(chosen) > longest:
         raise NotDone(f"The model's name has {len(chosen)} characters, and may have {longest}: {chosen[:60]!r}...")
-    if "\0" in chosen:
-        raise NotDone(f"The model's name holds a NUL character: {chosen!r}.")
+    if UNSTORABLE.search(chosen):
+        raise NotDone(f"The model's name has a character that PostgreSQL cannot keep: {chosen!r}.")
     return chosen
 
 

@@ -105,7 +105,7 @@ def test_load__without_a_model_the_old_name_goes_with_the_old_vector(tmp_path: P
     ("model", "said"),
     [
         ("x" * 256, f"The model's name has 256 characters, and may have 255: {'x' * 60!r}..."),
-        ("a\0", "The model's name holds a NUL character: 'a\\x00'."),
+        ("a\0", "The model's name has a character that PostgreSQL cannot keep: 'a\\x00'."),
     ],
 )
 def test_load__model_that_cannot_be_kept(tmp_path: Path, model: str, said: str) -> None:
@@ -336,6 +336,14 @@ def test_load__blank_input_is_told(tmp_path: Path) -> None:
     path = json_lines(tmp_path / "x.jsonl", ["", " "])
     with pytest.raises(StoppedHalfway, match=r"x\.jsonl' holds no row\. Loaded before that: 0 rows\."):
         upsert_embeddings([path])
+
+
+def test_load__name_of_a_file_that_is_not_utf8(tmp_path: Path) -> None:
+    path = tmp_path / "\udcff.jsonl"
+    path.write_text("{")
+    (told,) = upsert_embeddings([str(path)], rejects=tmp_path / "rejects").first_rejections
+    assert told.startswith(f"{tmp_path}/\\udcff.jsonl:1: not JSON")
+    assert json.loads((tmp_path / "rejects").read_text())["file"] == str(path)
 
 
 def test_load__first_rejections_only(tmp_path: Path) -> None:
