@@ -7,6 +7,7 @@ import fcntl
 import logging
 import os
 import pickle
+import re
 import sqlite3
 import threading
 import time
@@ -18,7 +19,7 @@ from pathlib import Path
 from qdrant_client import QdrantClient
 
 from findme.console.errors import StoreUnavailable
-from vectorstore.errors import CollectionMissing, raised_by_driver
+from vectorstore.errors import CollectionMissing, Refused, raised_by_driver
 
 LOCK_FILE = "findme.lock"
 CLIENTS_LOCK_FILE = ".lock"
@@ -126,9 +127,10 @@ class Folder:
         try:
             yield
         except ValueError as error:
-            name = str(error).removeprefix("Collection ").removesuffix(" not found")
-            if raised_by_driver(error) and str(error) == f"Collection {name} not found":
-                raise CollectionMissing(name) from error
+            if raised_by_driver(error) and (missing := re.fullmatch("Collection (.*) not found", str(error))):
+                raise CollectionMissing(missing[1]) from error
+            if raised_by_driver(error) and str(error).startswith("Wrong input: "):
+                raise Refused(f"The embedded vector store refused this: {error}. See manage.py init_qdrant --check.") from error
             raise
         except sqlite3.OperationalError as error:
             raise StoreUnavailable(self._unusable(error)) from error

@@ -44,14 +44,10 @@ class Comparison:
     state: State
 
     def __str__(self) -> str:
-        match self.state:
-            case State.MISSING:
-                return f"{self.what}: missing, is to be {self.declared}"
-            case State.DIFFERENT:
-                return f"{self.what}: {self.live}, is to be {self.declared}"
-            case State.INCOMPATIBLE:
-                return f"{self.what}: {self.live}, is to be {self.declared}, which cannot be changed in place"
-        return f"{self.what}: {self.declared} ({self.state})"
+        if self.state is State.MISSING:
+            return f"{self.what}: missing, is to be {self.declared}"
+        cannot = ", which cannot be changed in place" if self.state is State.INCOMPATIBLE else ""
+        return f"{self.what}: {self.live}, is to be {self.declared}{cannot}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,9 @@ def error(words: str) -> dict[str, Any]:
 
 
 @contextmanager
-def answering(status: int, body: object, *, version: str | None = "1.19.0", tls: bool = False, port: int = 0) -> Iterator[int]:
+def answering(
+    status: int, body: object, *, version: str | None = "1.19.0", tls: bool = False, port: int = 0, **headers: str
+) -> Iterator[int]:
     """A server whose root is that of a Qdrant, unless VERSION is None, and which answers everything else with BODY: as JSON, if it is no string."""
     content = body if isinstance(body, str) else json.dumps(body)
 
@@ -45,6 +47,8 @@ def answering(status: int, body: object, *, version: str | None = "1.19.0", tls:
         def _answer(self, status: int, text: str) -> None:
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
             self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name.replace("_", "-"), value)
             self.send_header("Content-Length", str(len(text.encode())))
             self.end_headers()
             self.wfile.write(text.encode())
@@ -79,20 +83,22 @@ def silent() -> Iterator[int]:
 
 
 @contextmanager
-def hanging_up() -> Iterator[int]:
-    """A server that takes connections and ends them at once."""
+def saying(words: bytes) -> Iterator[int]:
+    """A server that says WORDS to whoever connects, and hangs up."""
     with closing(socket.create_server(("127.0.0.1", 0), backlog=64)) as listening:
         stop = threading.Event()
 
-        def hang_up() -> None:
+        def serve() -> None:
             listening.settimeout(0.02)
             while not stop.is_set():
                 try:
-                    listening.accept()[0].close()
+                    caller = listening.accept()[0]
                 except TimeoutError:
                     continue
+                with caller:
+                    caller.sendall(words)
 
-        thread = threading.Thread(target=hang_up)
+        thread = threading.Thread(target=serve)
         thread.start()
         try:
             yield listening.getsockname()[1]

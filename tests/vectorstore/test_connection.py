@@ -1,10 +1,14 @@
+import gc
 import logging
 import os
 import signal
+import sqlite3
 import stat
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.conf import settings as project_settings
@@ -13,13 +17,14 @@ from qdrant_client import QdrantClient, models
 from qdrant_client.local.local_collection import LocalCollection
 from qdrant_client.local.qdrant_local import QdrantLocal
 
+import vectorstore.server
 from findme.console.errors import StoreUnavailable
 from tests.qdrant import QdrantServer, folder_in_memory, free_port, started_qdrant
 from tests.vectorstore.holder import holding, run_script
 from tests.vectorstore.pretenders import answering
 from vectorstore import embedded
 from vectorstore.connection import collection_name, is_embedded, qdrant
-from vectorstore.errors import CollectionMissing
+from vectorstore.errors import CollectionMissing, Refused
 
 VECTORS = models.VectorParams(size=2, distance=models.Distance.COSINE)
 
@@ -211,6 +216,67 @@ def assert_damaged(folder: Path, line: str) -> None:
         "): delete the folder, then run manage.py init_qdrant and manage.py sync_qdrant --once, which fill it again from PostgreSQL."
     )
     assert "\n" not in line
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # of the file that the client could not lock, and does not close
+def test_qdrant__embedded_taken_by_a_program_right_before_it_is_opened(embedded_qdrant: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = QdrantClient(path=str(embedded_qdrant))
+    monkeypatch.setattr(embedded, "_held_by_another_client", lambda _: False)
+    line = ""
+    try:
+        with qdrant():
+            pass
+    except StoreUnavailable as error:
+        line = str(error)
+    gc.collect()
+    other.close()
+    assert "is in use by another program that uses qdrant-client (waited 10 s)" in line
+
+
+def test_qdrant__embedded_whose_points_are_no_file(embedded_qdrant: Path) -> None:
+    with qdrant() as client:
+        client.create_collection("a", vectors_config=VECTORS)
+    (storage,) = embedded_qdrant.rglob("*.sqlite")
+    storage.unlink()
+    storage.mkdir()
+    with pytest.raises(StoreUnavailable) as raised, qdrant():
+        pass
+    assert str(raised.value) == (
+        f"The embedded vector store '{embedded_qdrant}' cannot be used: unable to open database file."
+        " See to the folder, or name another one in QDRANT_PATH."
+    )
+
+
+@pytest.mark.parametrize("spoil", ["table", "file"])
+def test_qdrant__embedded_spoilt_while_it_is_used(embedded_qdrant: Path, spoil: str) -> None:
+    def use() -> None:
+        with qdrant() as client:
+            client.create_collection("a", vectors_config=VECTORS)
+            (storage,) = embedded_qdrant.rglob("*.sqlite")
+            if spoil == "table":
+                with closing(sqlite3.connect(storage)) as database:
+                    database.execute("DROP TABLE points")
+            else:
+                storage.write_bytes(b"not a database" * 1000)
+            client.upsert("a", points(3))
+
+    with pytest.raises(StoreUnavailable) as raised:
+        use()
+    if spoil == "table":
+        assert "cannot be used: no such table: points. See to the folder" in str(raised.value)
+    else:
+        assert_damaged(embedded_qdrant, str(raised.value))
+
+
+def test_qdrant__embedded_refuses_points_of_another_size(embedded_qdrant: Path) -> None:
+    with qdrant() as client:
+        client.create_collection("a", vectors_config=VECTORS)
+    with pytest.raises(Refused) as raised, qdrant() as client:
+        client.upsert("a", [models.PointStruct(id=1, vector=[1.0, 2.0, 3.0])])
+    assert str(raised.value) == (
+        "The embedded vector store refused this: Wrong input: Vector dimension error: expected dim: 2, got 3 for vector ''."
+        " See manage.py init_qdrant --check."
+    )
 
 
 def test_qdrant__embedded_in_the_place_of_a_file(embedded_qdrant: Path) -> None:
@@ -443,6 +509,26 @@ def test_qdrant__grpc_of_the_same_server(memory_path: Path, settings: Settings, 
         with qdrant() as client:
             assert [collection.name for collection in client.get_collections().collections] == collections
         assert collections_of(server) == collections
+
+
+@pytest.mark.qdrant_server
+def test_qdrant__grpc_is_not_misled_by_a_collection_that_is_deleted_meanwhile(
+    memory_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It seems to be missing by gRPC only; there is no other one to prove the server by."""
+    ask = vectorstore.server._peers_by_grpc
+
+    def meanwhile(collection: str, client: QdrantClient, *arguments: Any) -> set[int] | None:
+        if collection == "a":
+            client.delete_collection("a")
+        return ask(collection, client, *arguments)
+
+    monkeypatch.setattr(vectorstore.server, "_peers_by_grpc", meanwhile)
+    with started_qdrant(memory_path) as server:
+        make_collection(server, "a")
+        settings.QDRANT_URL, settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT = server.url, "", server.grpc_port
+        with qdrant() as client:
+            assert client.get_collections().collections == []
 
 
 @pytest.mark.qdrant_server

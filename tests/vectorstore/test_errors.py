@@ -13,7 +13,7 @@ from qdrant_client import QdrantClient, models
 
 from findme.console.errors import NotDone, StoreUnavailable
 from tests.qdrant import QdrantServer, folder_in_memory, free_port, freeze, started_qdrant, thaw
-from tests.vectorstore.pretenders import HTML, TLS_FOLDER, answering, answering_grpc, error, hanging_up, silent
+from tests.vectorstore.pretenders import HTML, TLS_FOLDER, answering, answering_grpc, error, saying, silent
 from vectorstore.address import Address
 from vectorstore.connection import qdrant
 from vectorstore.errors import CollectionMissing, Refused, server_errors_told
@@ -99,10 +99,37 @@ def test_errors__a_server_that_is_frozen(settings: Settings) -> None:
 
 
 def test_errors__a_connection_that_breaks_off(settings: Settings) -> None:
-    with hanging_up() as port:
+    with saying(b"") as port:
         found = line_of(settings, f"http://127.0.0.1:{port}")
     assert isinstance(found, StoreUnavailable)
     assert str(found).startswith(f"Qdrant at 'http://127.0.0.1:{port}' broke off the connection (")
+
+
+def test_errors__a_server_that_speaks_no_http(settings: Settings) -> None:
+    with saying(b"220 mail.example.com ESMTP ready\r\n\r\n") as port:
+        found = line_of(settings, f"http://127.0.0.1:{port}")
+    assert str(found) == (
+        f"What answers at QDRANT_URL 'http://127.0.0.1:{port}' is not the REST interface of a Qdrant: correct the host, the port or the path."
+    )
+
+
+def test_errors__a_server_that_refuses_our_tls(settings: Settings) -> None:
+    with saying(bytes([21, 3, 1, 0, 2, 2, 40])) as port:  # an alert: handshake failure
+        found = line_of(settings, f"https://127.0.0.1:{port}")
+    assert str(found).startswith(f"No TLS with the server at QDRANT_URL 'https://127.0.0.1:{port}' (")
+    assert str(found).endswith("): see its certificate and its settings.")
+
+
+def test_errors__a_host_that_no_name_service_takes(settings: Settings) -> None:
+    url = f"http://{'a' * 70}.example"
+    assert str(line_of(settings, url)).startswith(f"Qdrant at '{url}' could not be asked: UnicodeError: ")
+
+
+def test_errors__a_server_that_says_when_to_come_back(settings: Settings) -> None:
+    with answering(429, error("Too many requests"), Retry_After="7") as port:
+        assert str(line_of(settings, f"http://127.0.0.1:{port}")) == (
+            f"Qdrant at 'http://127.0.0.1:{port}' has too much to do (Too many requests): wait, and run it again."
+        )
 
 
 @pytest.mark.parametrize(

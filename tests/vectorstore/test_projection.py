@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 import numpy as np
 import pytest
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 from pytest_django import DjangoAssertNumQueries, Settings
 from qdrant_client import QdrantClient
 
@@ -374,6 +374,23 @@ def test_lock_people__waits_so_long_and_no_longer(monkeypatch: pytest.MonkeyPatc
     with transaction.atomic():
         lock_people(user_ids)
         lock_people(reversed(user_ids))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_lock_people__leaves_another_error_what_it_is() -> None:
+    user_id = uuid4()
+    other = connection.copy()
+    try:
+        with other.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_lock(%s)", [person_lock.key_of(user_id)])
+        with connection.cursor() as cursor:
+            cursor.execute("SET statement_timeout = '50ms'")
+        with pytest.raises(OperationalError, match="statement timeout"), transaction.atomic():
+            lock_people([user_id])
+    finally:
+        other.close()
+        with connection.cursor() as cursor:
+            cursor.execute("RESET statement_timeout")
 
 
 @pytest.mark.django_db

@@ -345,6 +345,26 @@ def test_sync_qdrant__never_touches_a_real_collection_of_that_name(store: str) -
     assert points() == {1}
 
 
+def test_sync_qdrant__in_one_line_where_the_collection_is_another_one(every_store: str) -> None:
+    (person,) = people(1)
+    with qdrant() as client:
+        client.create_collection(f"{collection_name()}_v1", vectors_config=models.VectorParams(size=4, distance=models.Distance.COSINE))
+        alias = models.CreateAlias(collection_name=f"{collection_name()}_v1", alias_name=collection_name())
+        client.update_collection_aliases([models.CreateAliasOperation(create_alias=alias)])
+        client.upsert(collection_name(), [models.PointStruct(id=str(person), vector=[1.0, 2.0, 3.0, 4.0], payload=a_payload(person))])
+    assert sync_everyone(dry_run=True) == Synced(written=1)
+    with pytest.raises(CommandError) as raised:
+        call_command("sync_qdrant", "--once")
+    assert "refused this: Wrong input: Vector dimension error: expected dim: 4, got 512" in str(raised.value)
+    assert str(raised.value).endswith(" See manage.py init_qdrant --check.")
+    assert raised.value.returncode == 2
+
+
+def a_payload(person: UUID) -> dict[str, Any]:
+    embedding = ProfileEmbedding.objects.select_related("user").get(pk=person)
+    return payload_of(embedding.user, embedding)
+
+
 @pytest.mark.qdrant_server
 def test_sync_everyone__changes_nothing_of_the_graph_where_all_is_right(
     qdrant_server: QdrantServer, monkeypatch: pytest.MonkeyPatch
