@@ -25,7 +25,9 @@ def main(arguments: list[str]) -> int:
         default_to_debug()
         _refuse_half_a_production(arguments[1:2])
         _Commands(arguments).execute()
+        sys.stdout.flush()
     except KeyboardInterrupt:
+        sys.stderr.write("Interrupted.\n")
         return INTERRUPTED
     except BrokenPipeError:  # whoever read our output has read enough; the interpreter would complain once more when it flushes
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -38,7 +38,10 @@ except NotDone as error:
     sys.exit(str(error))
 """
 CONNECT = "os.execv(found.path('psql'), ['psql', '-X', '-At', '-c', 'SELECT current_user', arguments[0]])"
-COMMAND = "sys.exit(__main__.main(arguments))"
+COMMAND = """
+__main__.read_dotenv = lambda: None  # the checkout's, where the user may not be able to go
+sys.exit(__main__.main(arguments))
+"""
 
 
 class Stage:

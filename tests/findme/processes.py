@@ -17,24 +17,29 @@ PRODUCTION = {
 }
 
 
-def python(*arguments: str, **settings: str) -> tuple[int, str, str]:
-    """Exit code, output and errors of ``python ARGUMENTS`` in the checkout. What is not among SETTINGS is empty, and so not taken from a
+def start(*arguments: str, **settings: str) -> subprocess.Popen[str]:
+    """``python ARGUMENTS`` in the checkout. What is not among SETTINGS is empty, and so not taken from a
     developer's ``.env``; no command comes to their database by mistake."""
-    environment = {"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1", "LANG": "C.UTF-8"}
+    kept = {name: value for name, value in os.environ.items() if name == "PATH" or name.startswith("COVERAGE_")}
     unset = dict.fromkeys((*REQUIRED_IN_PRODUCTION, "DEBUG", "QDRANT_URL", "QDRANT_API_KEY", "LOG_LEVEL"), "") | {
         "EMBEDDED_POSTGRES_DIR": "/nonexistent/pg"
     }
-    done = subprocess.run(
+    return subprocess.Popen(
         [sys.executable, *arguments],
-        check=False,
-        capture_output=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
         cwd=BASE_DIR,
-        stdin=subprocess.DEVNULL,
-        timeout=DEADLINE_SECONDS,
-        env=environment | unset | settings,
+        env=kept | {"PYTHONDONTWRITEBYTECODE": "1", "LANG": "C.UTF-8"} | unset | settings,
     )
-    return done.returncode, done.stdout, done.stderr
+
+
+def python(*arguments: str, **settings: str) -> tuple[int, str, str]:
+    """Exit code, output and errors."""
+    with start(*arguments, **settings) as process:
+        out, err = process.communicate(timeout=DEADLINE_SECONDS)
+        return process.returncode, out, err
 
 
 def manage(*arguments: str, **settings: str) -> tuple[int, str, str]:

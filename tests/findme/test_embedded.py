@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
 import shutil
@@ -16,7 +17,7 @@ import psycopg
 import pytest
 
 from findme.console.errors import NotDone
-from findme.embedded import account, lock, place, postmaster, programs, server
+from findme.embedded import account, lock, place, postmaster, processes, programs, server
 from findme.environment import BASE_DIR
 from tests.findme.embedded import COMMAND, CONNECT, DEADLINE_SECONDS, Stage, ended, environment, said, wait_for
 
@@ -205,6 +206,20 @@ def test_ensure_running__what_postgresql_says_when_it_does_not_start(open_folder
     assert "\n" not in str(raised.value)
 
 
+def test_ensure_running__beside_a_server_that_was_started_by_hand(open_folder: Path, stage: Stage) -> None:
+    stopped = server.ensure_running(open_folder / "pg", durable=False)
+    server.stop(open_folder / "pg")
+    data = stopped.folder / "data"
+    owner = account.account_for(data)
+    by_hand = [str(stage.programs.path("postgres")), "-D", str(data), "-c", "listen_addresses=", "-c", f"unix_socket_directories={data}"]
+    with subprocess.Popen(by_hand, stderr=subprocess.DEVNULL, **owner.popen_arguments()) as process:
+        wait_for((data / "postmaster.pid").exists)
+        with pytest.raises(NotDone) as raised:
+            server.ensure_running(open_folder / "pg")
+        process.send_signal(signal.SIGINT)
+    assert 'FATAL: lock file "postmaster.pid" already exists' in str(raised.value)
+
+
 def test_ensure_running__data_of_another_version(open_folder: Path) -> None:
     server.ensure_running(open_folder / "pg", durable=False)
     server.stop(open_folder / "pg")
@@ -363,6 +378,30 @@ def test_ensure_running__elsewhere_is_refused_if_it_is(kind: str, closed_folder:
     )
     assert not home.is_dir() or list(home.iterdir()) == [] or kind == "a link"
     assert server.running(closed_folder / "pg") is None and server.stop(closed_folder / "pg") == 0
+
+
+@as_root
+def test_ensure_running__root_may_not_become_the_account(open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **__: object) -> None:  # as in a container without the capability, or a user namespace of one user
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(subprocess, "run", refused)
+    with pytest.raises(NotDone) as raised:
+        server.ensure_running(open_folder / "pg")
+    assert str(raised.value) == (
+        "PostgreSQL does not run as root, and root may not become 'nobody' here (Operation not permitted):"
+        " run this as an ordinary user, or give the address of a server in DATABASE_URL."
+    )
+
+
+def test_processes__without_proc_the_number_is_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "PROC", tmp_path / "none")
+    with subprocess.Popen(["sleep", "100"]) as other:
+        assert processes.is_ours(other.pid, tmp_path) and processes.may_be_postgres(other.pid)
+        assert processes.servers(tmp_path) == processes.orphans(tmp_path) == []
+        processes.send(other.pid, signal.SIGKILL)
+    assert not processes.is_ours(other.pid, tmp_path) and not processes.may_be_postgres(other.pid)
+    processes.send(other.pid, signal.SIGKILL)
 
 
 def test_stop__a_frozen_server_and_its_children_are_ended_too(open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

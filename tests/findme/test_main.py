@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 from urllib.parse import quote
 
 import pytest
 from django.db import connection
 
-from tests.findme.processes import PRODUCTION, manage, python
+from tests.findme.processes import DEADLINE_SECONDS, PRODUCTION, manage, python, start
 
 
 def free_port() -> int:
@@ -92,11 +93,20 @@ def test_main__help_needs_nothing() -> None:
 
 
 def test_main__whoever_reads_may_stop() -> None:
-    code, _, err = python(
-        "-c",
-        "import os, subprocess, sys; subprocess.run(['sh', '-c', '\"$0\" manage.py help --commands | head -n 1', sys.executable], check=True)",
+    code = "import subprocess, sys; sys.exit(subprocess.run(['sh', '-c', '\"$0\" manage.py help; echo $? >&2', sys.executable], stdout=int(sys.argv[1])).returncode)"
+    assert python("-c", f"import os; read, write = os.pipe(); os.close(read); import sys; sys.argv[1:] = [str(write)]; {code}") == (
+        0,
+        "",
+        "2\n",
     )
-    assert (code, err) == (0, "")
+
+
+def test_main__interrupted() -> None:
+    with start("manage.py", "shell", "--no-imports", "-c", "print('ready', flush=True); import time; time.sleep(600)") as process:
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=DEADLINE_SECONDS) == ("", "Interrupted.\n")
+    assert process.returncode == 130
 
 
 def test_check__productions_settings_show_no_warning() -> None:
