@@ -15,7 +15,7 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import QuerySet
 from qdrant_client import QdrantClient
-from qdrant_client.models import ExtendedPointId, Filter, HasIdCondition, PointIdsList, PointStruct
+from qdrant_client.models import ExtendedPointId, PointIdsList, PointStruct
 
 from accounts.age import age_group
 from accounts.models import User
@@ -129,12 +129,12 @@ def point_of(user_id: UUID) -> dict[str, Any] | None:
 
 
 def _write(client: QdrantClient, collection: str, points: list[PointStruct]) -> None:
-    """An answer is no proof: the points are counted afterwards."""
+    """An answer is no proof: the points are looked for afterwards."""
     client.upsert(collection, points, wait=True)
-    found = _count(client, collection, [str(point.id) for point in points])
+    found = _how_many_of(client, collection, [point.id for point in points])
     if found != len(points):
         raise StoreUnavailable(
-            f"Qdrant took {len(points)} points for {collection!r} and has {found} of them: look at its log, and run it again."
+            f"Of {len(points)} points that Qdrant took for {collection!r}, it has {found}: look at its log, and run it again."
         )
 
 
@@ -143,9 +143,9 @@ def delete_points(client: QdrantClient, collection: str, ids: Sequence[ExtendedP
 
     Deletes also what does not seem to be there: an upsert may still wait to be applied, and the deletion comes after it.
     """
-    found = _count(client, collection, ids)
+    found = _how_many_of(client, collection, ids)
     client.delete(collection, PointIdsList(points=list(ids)), wait=True)
-    left = _count(client, collection, ids)
+    left = _how_many_of(client, collection, ids)
     if left:
         raise NotDone(
             f"{left} of {len(ids)} points are still in {collection!r} after their deletion: look at Qdrant's log, and run it again."
@@ -153,5 +153,6 @@ def delete_points(client: QdrantClient, collection: str, ids: Sequence[ExtendedP
     return found
 
 
-def _count(client: QdrantClient, collection: str, ids: Sequence[ExtendedPointId]) -> int:
-    return client.count(collection, count_filter=Filter(must=[HasIdCondition(has_id=list(ids))]), exact=True).count
+def _how_many_of(client: QdrantClient, collection: str, ids: Sequence[ExtendedPointId]) -> int:
+    """By retrieving them: while a segment is being rewritten, an exact count with ``has_id`` goes on counting deleted points, up to its end."""
+    return len(client.retrieve(collection, list(ids), with_payload=False, with_vectors=False))

@@ -244,7 +244,7 @@ def test_project__an_upsert_that_did_not_arrive(any_collection: str, monkeypatch
     with pytest.raises(StoreUnavailable) as raised:
         project([embedding.pk])
     name = f"{collection_name()}_v1"
-    assert str(raised.value) == f"Qdrant took 1 points for {name!r} and has 0 of them: look at its log, and run it again."
+    assert str(raised.value) == f"Of 1 points that Qdrant took for {name!r}, it has 0: look at its log, and run it again."
 
 
 @pytest.mark.django_db
