@@ -18,7 +18,7 @@ from pathlib import Path
 from findme.console.errors import NotDone
 from findme.embedded.account import Account, account_for
 from findme.embedded.lock import locked
-from findme.embedded.programs import Programs, copied, installed
+from findme.embedded.programs import PARTS, Programs, copied, installed
 from findme.environment import BASE_DIR
 
 ELSEWHERE = Path("/var/tmp")  # noqa: S108  # what is made in it belongs to root, or is refused
@@ -79,14 +79,24 @@ class Place:
 
 
 def place_for(folder: Path) -> Place:
-    """The place of the server that FOLDER was asked for, its folder made if need be. Raises NotDone where there can be none."""
+    """The place of the server that FOLDER was asked for, its folder made if need be. Raises NotDone where there can be none.
+
+    Where there are data already, there it stays: nobody is to find an empty database because a permission has changed.
+    """
     folder, programs = _absolute(folder), installed()
     here = Files(folder)
     account = account_for(here.data)
     if account.is_ours:
         folder.mkdir(parents=True, exist_ok=True)
         return Place(here, account, programs)
-    if _reaches(account, folder, programs):
+    enters, runs = _enters(account, folder), _runs(account, programs)
+    if here.data.exists():
+        if not enters:
+            raise NotDone(
+                f"The data in {folder} are those of {account.name!r}, who cannot reach them any more: let that user pass, or move the folder away to begin anew."
+            )
+        return Place(here, account, programs if runs else _copied_elsewhere(programs))
+    if enters and runs and not _files_elsewhere(folder).data.exists():
         _make_open(folder, parents=True, exist_ok=True)
         return Place(here, account, programs)
     return _place_elsewhere(folder, programs)
@@ -105,12 +115,17 @@ def elsewhere(checkout: Path = BASE_DIR) -> Path:
 
 
 def _place_elsewhere(folder: Path, programs: Programs) -> Place:
-    home = elsewhere()
-    _make_roots_own(home)
+    copy = _copied_elsewhere(programs)
     files = _files_elsewhere(folder)
     _make_open(files.folder, exist_ok=True)
+    return Place(files, account_for(files.data), copy)
+
+
+def _copied_elsewhere(programs: Programs) -> Programs:
+    home = elsewhere()
+    _make_roots_own(home)
     with locked(home / "lock"):
-        return Place(files, account_for(files.data), copied(programs, home))
+        return copied(programs, home)
 
 
 def _files_elsewhere(folder: Path) -> Files:
@@ -148,12 +163,21 @@ def _make_open(folder: Path, **options: bool) -> None:
         os.umask(before)
 
 
-def _reaches(account: Account, folder: Path, programs: Programs) -> bool:
-    """Whether ACCOUNT can enter FOLDER, or what there is of the way to it, and run the programs: tried, since modes are not all that counts."""
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
-    script = ["/bin/sh", "-c", 'cd -- "$1" && exec "$2" --version', "sh", str(existing), str(programs.path("postgres"))]
+def _enters(account: Account, folder: Path) -> bool:
+    """Whether ACCOUNT can enter FOLDER, or what there is of the way to it."""
+    return _can(account, 'cd -- "$1"', next(path for path in (folder, *folder.parents) if path.exists()))
+
+
+def _runs(account: Account, programs: Programs) -> bool:
+    library, share = (programs.home / part for part in PARTS[1:3])
+    return _can(account, 'test -x "$1" && test -r "$2" && test -r "$3"', programs.path("postgres"), library, share)
+
+
+def _can(account: Account, script: str, *paths: Path) -> bool:
+    """Whether SCRIPT succeeds when ACCOUNT runs it: tried, since modes are not all that counts."""
+    command = ["/bin/sh", "-c", script, "sh", *map(str, paths)]
     try:
-        tried = subprocess.run(script, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **account.popen_arguments())  # noqa: S603  # our own words
+        tried = subprocess.run(command, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **account.popen_arguments())  # noqa: S603  # our own words
     except OSError as error:
         raise NotDone(
             f"PostgreSQL does not run as root, and root may not become {account.name!r} here ({error.strerror}):"

@@ -61,6 +61,7 @@ def start(place: Place, *, durable: bool) -> Postmaster:
         running = _wait_until_ready(place, _launch(place, socket_folder, durable=durable))
         if running is not None:
             return running
+        _remove_socket_folder(place.files)
         time.sleep(wait_seconds)
     raise NotDone(f"PostgreSQL did not start: {_last_words(place.files.log)} (all of it is in {place.files.log})")
 

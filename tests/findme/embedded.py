@@ -90,7 +90,7 @@ class Stage:
 
 def environment(**settings: str) -> dict[str, str]:
     """An environment without what could lead to another server, with SETTINGS."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "COV_", "DATABASE_", "EMBEDDED_"))}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "COV", "DATABASE_", "EMBEDDED_"))}
     return kept | {"PYTHONPATH": str(BASE_DIR), "PYTHONDONTWRITEBYTECODE": "1"} | settings
 
 

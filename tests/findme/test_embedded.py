@@ -347,6 +347,38 @@ def test_ensure_running__elsewhere_where_the_account_cannot_reach_the_folder(clo
 
 
 @as_root
+def test_ensure_running__stays_where_the_data_are(closed_folder: Path, open_folder: Path) -> None:
+    found = server.ensure_running(closed_folder / "pg", durable=False)
+    server.stop(closed_folder / "pg")
+    closed_folder.chmod(0o755)
+    closed_folder.parent.chmod(0o755)
+    assert server.ensure_running(closed_folder / "pg", durable=False).folder == found.folder
+
+    here = open_folder / "here"
+    first = server.ensure_running(here / "pg", durable=False)
+    server.stop(here / "pg")
+    here.chmod(0o700)
+    with pytest.raises(NotDone) as raised:
+        server.ensure_running(here / "pg")
+    assert str(raised.value) == (
+        f"The data in {here / 'pg'} are those of {first.account!r}, who cannot reach them any more: let that user pass, or move the folder away to begin anew."
+    )
+
+
+@as_root
+def test_ensure_running__only_the_programs_cannot_be_reached_any_more(
+    closed_folder: Path, open_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.ensure_running(open_folder / "pg", durable=False)
+    server.stop(open_folder / "pg")
+    closed = programs.copied(programs.installed(), closed_folder)
+    monkeypatch.setattr(place, "installed", lambda: closed)
+    found = server.ensure_running(open_folder / "pg", durable=False)
+    assert found.folder == open_folder / "pg"
+    assert Path(f"/proc/{found.pid}/exe").readlink().is_relative_to(place.elsewhere())
+
+
+@as_root
 def test_ensure_running__elsewhere_the_copy_may_be_run_by_everyone_and_changed_by_root_only(closed_folder: Path) -> None:
     before = os.umask(0o077)
     try:
