@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from django.db import OperationalError, connection, transaction
 from pytest_django import DjangoAssertNumQueries, Settings
-from qdrant_client import QdrantClient
+from qdrant_client import QdrantClient, models
 
 from accounts.age import today
 from accounts.models import User
@@ -20,7 +20,7 @@ from vectorstore.errors import CollectionMissing
 from vectorstore.initialisation import initialise
 from vectorstore.models import ProfileEmbedding
 from vectorstore.person_lock import lock_people
-from vectorstore.projection import Projected, payload_of, point_from, point_of, project, remove_point
+from vectorstore.projection import Projected, delete_points, payload_of, point_from, point_of, project, remove_point
 
 SECONDS = 60
 
@@ -256,6 +256,29 @@ def test_remove_point__a_deletion_that_did_not_happen(any_collection: str, monke
         remove_point(embedding.pk)
     name = f"{collection_name()}_v1"
     assert str(raised.value) == f"1 of 1 points are still in {name!r} after their deletion: look at Qdrant's log, and run it again."
+
+
+@pytest.mark.qdrant_server
+def test_delete_points__while_a_segment_is_rewritten(server: object) -> None:
+    """An exact count with ``has_id`` goes on counting what was deleted until the rewriting ends: here after every thirtieth deletion or so."""
+    name, number = f"{collection_name()}_small", 2000
+    vectors = np.random.default_rng(1).standard_normal((number, 64))
+    statuses = set()
+    with qdrant() as client:
+        client.create_collection(
+            name,
+            vectors_config=models.VectorParams(size=64, distance=models.Distance.COSINE),
+            hnsw_config=models.HnswConfigDiff(m=32, ef_construct=400, full_scan_threshold=10),
+            optimizers_config=models.OptimizersConfigDiff(
+                indexing_threshold=100, deleted_threshold=0.01, vacuum_min_vector_number=100, default_segment_number=1
+            ),
+        )
+        client.upsert(name, [models.PointStruct(id=index, vector=vectors[index].tolist()) for index in range(number)], wait=True)
+        for first in range(0, number, 20):
+            assert delete_points(client, name, range(first, first + 20)) == 20
+            statuses.add(client.get_collection(name).status)
+        assert client.scroll(name)[0] == []
+    assert models.CollectionStatus.YELLOW in statuses
 
 
 @pytest.mark.django_db
