@@ -38,6 +38,11 @@ class Loss:
     def hurts(self) -> bool:
         return self.count > 0 and self.table not in FILLED_BY_MIGRATE
 
+    def is_within(self, accepted: Iterable[Loss]) -> bool:
+        """Whether somebody who accepted those has accepted this: no more rows of the table, or values of the column, than there were. Who
+        accepted that a table goes has accepted it of its columns."""
+        return any(self.table == other.table and other.column in (None, self.column) and self.count <= other.count for other in accepted)
+
     def __str__(self) -> str:
         if self.column is None:
             made = ", made by migrate" if self.table in FILLED_BY_MIGRATE else ""
@@ -55,15 +60,18 @@ def losses(connection: BaseDatabaseWrapper, undone: Iterable[Migration], before:
     return tuple(sorted(kept, key=lambda loss: (loss.column is not None, loss.table, loss.column or "")))
 
 
-def refuse_to_lose(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: dict[str, Any]) -> Any:
-    """A wrapper of ``connection.execute_wrapper``: looks again under the table's lock, just before it is dropped, for what came in the meantime."""
+def refuse_to_lose(
+    accepted: Sequence[Loss], execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: dict[str, Any]
+) -> Any:
+    """But for ACCEPTED, a wrapper of ``connection.execute_wrapper``: looks again under the table's lock, just before it is dropped, for what
+    came in the meantime."""
     connection: BaseDatabaseWrapper = context["connection"]
     for table, column in dropped_by(str(sql)):
         if connection.in_atomic_block and count(connection, (table, column)) is not None:
             with connection.cursor() as cursor:
                 cursor.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
         loss = count(connection, (table, column))
-        if loss is not None and loss.hurts:
+        if loss is not None and loss.hurts and not loss.is_within(accepted):
             raise NotDone(f"Somebody has written to {loss} in the meantime: --force drops it all the same.")
     return execute(sql, params, many, context)
 

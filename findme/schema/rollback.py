@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -57,6 +57,7 @@ def roll_back(
     plan: RollbackPlan,
     *,
     force: bool = False,
+    accepted: Sequence[Loss] = (),
     using: str = DEFAULT_DB_ALIAS,
     patience: Patience | None = None,
     say: Callable[[str], None] = logger.warning,
@@ -64,7 +65,8 @@ def roll_back(
 ) -> RolledBack:
     """Undo what PLAN says, each migration in a transaction of its own; UNDONE is told of each.
 
-    Raises NotDone, and undoes nothing, if the migrations are no longer those of the plan or, without FORCE, if anything would be lost.
+    Raises NotDone, and undoes nothing, if the migrations are no longer those of the plan or, without FORCE, if more would be lost than
+    ACCEPTED: what a person was shown and has agreed to. Looks for it once more under each table's lock.
     """
     with running("rollback", using=using, patience=patience or Patience.configured(), say=say) as run, ExitStack() as stack:
         run.on_done = undone
@@ -74,8 +76,8 @@ def roll_back(
                 "Other migrations were applied or undone in the meantime: nothing was undone now. Look again: rollback --dry-run."
             )
         if not force:
-            now.refuse_losses()
-            stack.enter_context(connections[using].execute_wrapper(refuse_to_lose))
+            now.refuse_losses(accepted)
+            stack.enter_context(connections[using].execute_wrapper(partial(refuse_to_lose, accepted)))
         stack.enter_context(django_uses(partial(RollbackExecutor, len(plan.migrations), run)))
         call_django_migrate(using)
     return RolledBack(tuple(run.done), now.losses, len(applied_migrations(using)))

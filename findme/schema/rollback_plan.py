@@ -27,11 +27,12 @@ class RollbackPlan:
     migrations: tuple[str, ...]
     losses: tuple[Loss, ...]
 
-    def refuse_losses(self) -> None:
-        """Raises NotDone if a row or a value would be lost."""
-        lost = [str(loss) for loss in self.losses if loss.hurts]
+    def refuse_losses(self, accepted: Sequence[Loss] = ()) -> None:
+        """Raises NotDone if a row or a value would be lost that is not among those ACCEPTED."""
+        lost = [str(loss) for loss in self.losses if loss.hurts and not loss.is_within(accepted)]
         if lost:
-            raise NotDone(f"This would drop {', '.join(lost)}: nothing was undone. With --force it is done.")
+            since = " by now" if accepted else ""
+            raise NotDone(f"This would drop{since} {', '.join(lost)}: nothing was undone. With --force it is done.")
 
 
 def plan_rollback(count: int | None = 1, *, using: str = DEFAULT_DB_ALIAS) -> RollbackPlan:

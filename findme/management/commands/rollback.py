@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from django.core.management.base import CommandParser
@@ -20,7 +21,9 @@ class Command(FindmeCommand):
         how_many.add_argument("count", nargs="?", type=at_least_one, metavar="N", help="How many (1).")
         how_many.add_argument("--all", action="store_true", help="All of them: down to an empty database.")
         parser.add_argument("--dry-run", action="store_true", help="Say what would be undone and lost, and do nothing.")
-        parser.add_argument("--force", action="store_true", help="With --no-input: also drop tables and columns that are not empty.")
+        parser.add_argument(
+            "--force", action="store_true", help="Also drop what nobody was asked about: with --no-input, or written since the question."
+        )
         parser.add_argument("--no-input", "--noinput", action="store_true", help="Do not ask.")
         parser.add_argument("--json", action="store_true", help="One JSON object on standard output.")
         add_waiting_arguments(parser)
@@ -35,7 +38,8 @@ class Command(FindmeCommand):
             return
         if not no_input and plan.migrations:
             self._ask(plan)
-        done = roll_back(plan, force=force or not no_input, patience=patience(options), say=self.on_stderr, undone=self._undone)
+        accepted = () if no_input else plan.losses
+        done = roll_back(plan, force=force, accepted=accepted, patience=patience(options), say=self.on_stderr, undone=self._undone)
         if json:
             self.say_json(done)
         else:
@@ -50,6 +54,8 @@ class Command(FindmeCommand):
             self.tell(f"goes with it: {loss}")
 
     def _ask(self, plan: RollbackPlan) -> None:
+        if sys.stdin is None or not sys.stdin.isatty():
+            raise NotDone("Nobody can be asked, as the standard input is not a terminal: nothing was undone. A script adds --no-input.")
         migrations = "1 migration" if len(plan.migrations) == 1 else f"{len(plan.migrations)} migrations"
         self.on_stderr(f"Undo {migrations}? [y/N] ", ending="")
         try:

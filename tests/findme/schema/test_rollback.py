@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable
 
 import pytest
 from django.contrib.auth.models import Group, Permission
@@ -24,6 +25,20 @@ from tests.findme.schema.scratch import Database
 
 PERSON = "INSERT INTO users (email, password_hash, full_name, date_of_birth, gender) VALUES ('ann@example.org', '', 'Ann', '1990-01-01', 'female')"
 VIDEO = "INSERT INTO videos (user_id, storage_url, duration, file_size) SELECT id, 's3://a', 30, 1 FROM users"
+
+
+class Terminal:
+    """Where somebody types TEXT, when MEANWHILE is done."""
+
+    def __init__(self, text: str, meanwhile: Callable[[], None] = lambda: None) -> None:
+        self.text, self.meanwhile = text, meanwhile
+
+    def isatty(self) -> bool:
+        return True
+
+    def readline(self) -> str:
+        self.meanwhile()
+        return self.text
 
 
 def up_to(database: Database, last: str) -> Database:
@@ -306,7 +321,7 @@ def test_rollback__dry_run__lists_and_does_nothing(with_videos: Database, capsys
 
 
 def test_rollback__answer_yes__is_done(with_videos: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    monkeypatch.setattr("sys.stdin", Terminal("y\n"))
     call_command("rollback", "2")
     printed = capsys.readouterr()
     assert printed.err == "Undo 2 migrations? [y/N] "
@@ -327,11 +342,77 @@ def test_rollback__answer_yes__is_done(with_videos: Database, monkeypatch: pytes
 )
 def test_rollback__answer_not_yes__is_not_done(migrated: Database, monkeypatch: pytest.MonkeyPatch, typed: str, line: str) -> None:
     version = migrated.version()
-    monkeypatch.setattr("sys.stdin", io.StringIO(typed))
+    monkeypatch.setattr("sys.stdin", Terminal(typed))
     with pytest.raises(CommandError) as refused:
         call_command("rollback")
     assert (str(refused.value), refused.value.returncode) == (line, 2)
     assert migrated.version() == version
+
+
+@pytest.mark.parametrize("stdin", [None, io.StringIO("y\n")], ids=["closed", "a file"])
+def test_rollback__nobody_to_ask__does_not_ask(
+    migrated: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], stdin: io.StringIO | None
+) -> None:
+    version = migrated.version()
+    monkeypatch.setattr("sys.stdin", stdin)
+    with pytest.raises(CommandError) as refused:
+        call_command("rollback")
+    line = "Nobody can be asked, as the standard input is not a terminal: nothing was undone. A script adds --no-input."
+    assert (str(refused.value), refused.value.returncode, capsys.readouterr().err) == (line, 2, "")
+    assert migrated.version() == version
+
+
+@pytest.mark.parametrize(
+    ("sql", "lost"),
+    [
+        (VIDEO, "table videos (2 rows)"),
+        (f"{PERSON.replace('ann@', 'bob@')}; UPDATE users SET video_id = (SELECT id FROM videos)", "column users.video_id (2 values)"),
+    ],
+)
+def test_rollback__written_between_the_question_and_the_answer__is_not_dropped(
+    with_videos: Database, monkeypatch: pytest.MonkeyPatch, sql: str, lost: str
+) -> None:
+    before = catalog(with_videos)
+    monkeypatch.setattr("sys.stdin", Terminal("y\n", lambda: with_videos.execute(sql)))
+    with pytest.raises(CommandError) as refused:
+        call_command("rollback", "2")
+    assert (str(refused.value), refused.value.returncode) == (
+        f"This would drop by now {lost}: nothing was undone. With --force it is done.",
+        2,
+    )
+    assert catalog(with_videos) == before
+
+
+def test_rollback__deleted_between_the_question_and_the_answer__goes_on(with_videos: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", Terminal("y\n", lambda: with_videos.execute("UPDATE users SET video_id = NULL")))
+    call_command("rollback", "2")
+    assert not with_videos.has("videos")
+
+
+def test_rollback__written_between_the_question_and_the_answer__force_drops_it(
+    with_videos: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", Terminal("y\n", lambda: with_videos.execute(VIDEO)))
+    call_command("rollback", "2", force=True)
+    assert not with_videos.has("videos")
+
+
+def test_rollback__a_row_more_than_was_accepted_comes_before_the_drop__is_refused(with_videos: Database) -> None:
+    def writes(migration: str) -> None:
+        if migration == "accounts.0002_user_video":
+            with_videos.execute(VIDEO)
+
+    plan = plan_rollback(2)
+    with pytest.raises(NotDone, match=r"^Somebody has written to table videos \(2 rows\) in the meantime: --force drops it all the same\."):
+        roll_back(plan, accepted=plan.losses, undone=writes)
+    assert with_videos.query("SELECT count(*) FROM videos") == [2]
+
+
+def test_rollback__all_that_was_accepted__goes_with_the_columns_of_its_tables(with_videos: Database) -> None:
+    plan = plan_rollback(None)
+    assert {loss.column for loss in plan.losses} == {None}
+    roll_back(plan, accepted=plan.losses)
+    assert not with_videos.has("users")
 
 
 def test_rollback__json__is_one_object_on_standard_output(with_videos: Database, capsys: pytest.CaptureFixture[str]) -> None:
