@@ -35,7 +35,10 @@ def patience(options: dict[str, Any]) -> Patience:
 
 def seconds(text: str) -> float:
     """Seconds, 0 or more, for argparse."""
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
     if not (math.isfinite(value) and value >= 0):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds, 0 or more")
     return value
@@ -43,7 +46,10 @@ def seconds(text: str) -> float:
 
 def at_least_one(text: str) -> int:
     """A whole number from 1, for argparse."""
-    value = int(text)
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
     if value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is less than 1")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 1 or more")
     return value

@@ -50,7 +50,7 @@ def test_migrate__steps__applies_the_first_of_them(empty: Database, capsys: pyte
 
 
 def test_migrate__no_steps_at_all__is_refused() -> None:
-    with pytest.raises(CommandError, match=r"^Error: argument --steps: '0' is less than 1$"):
+    with pytest.raises(CommandError, match=r"^Error: argument --steps: '0' is not a whole number, 1 or more$"):
         call_command("migrate", "--steps", "0")
 
 
