@@ -103,7 +103,8 @@ def running(command: str, *, using: str, patience: Patience, say: Callable[[str]
 
 @contextmanager
 def django_uses(executor: Callable[[BaseDatabaseWrapper, Callable[..., None]], MigrationExecutor]) -> Iterator[None]:
-    """Django's command finds its executor under this name of its own module: there is no other way to hand it one."""
+    """Django's command finds its executor under this name of its own module: there is no other way to hand it one. It is a global of
+    the process: the lock, which the caller holds, keeps those apart that migrate one database, and nobody migrates two from threads of one process."""
     module: Any = django_migrate
     original = module.MigrationExecutor
     module.MigrationExecutor = executor
