@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
-from psycopg import ProgrammingError
+from psycopg import IsolationLevel, ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 
 FORM = "postgresql://USER:PASSWORD@HOST:PORT/NAME, or postgresql:///NAME?host=FOLDER for a socket"
@@ -13,6 +13,8 @@ ESCAPES = "in a user's name or a password write @ : / ? # % as %40 %3A %2F %3F %
 UNREADABLE = f"DATABASE_URL cannot be read: it must be {FORM}, with parameters of libpq after a ?; {ESCAPES}."
 CONNECT_SECONDS = "10"
 """How long a server that does not answer is waited for, where the URL does not say."""
+ISOLATION = IsolationLevel.READ_COMMITTED
+"""Of every transaction, whatever the server, the role or the URL have for a default: who waits for a lock is to see what is committed by then."""
 
 
 def database_settings(url: str) -> dict[str, Any]:
@@ -35,7 +37,8 @@ def database_settings(url: str) -> dict[str, Any]:
         raise ImproperlyConfigured(f"DATABASE_URL names no database: it must be {FORM}.")
     keys = {"NAME": "dbname", "USER": "user", "PASSWORD": "password", "HOST": "host", "PORT": "port"}
     settings = {key: parameters.pop(parameter, "") for key, parameter in keys.items()}
-    return {"ENGINE": "django.db.backends.postgresql", **settings, "OPTIONS": {"connect_timeout": CONNECT_SECONDS} | parameters}
+    options = {"connect_timeout": CONNECT_SECONDS, **parameters, "isolation_level": ISOLATION}
+    return {"ENGINE": "django.db.backends.postgresql", **settings, "OPTIONS": options}
 
 
 def _parameters(url: str) -> dict[str, str]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
+from django.db import connection
 
-from findme.database_url import ESCAPES, FORM, UNREADABLE, database_settings
+from findme.database_url import ESCAPES, FORM, ISOLATION, UNREADABLE, database_settings
 
 
 @pytest.mark.parametrize(
@@ -36,8 +39,9 @@ def test_url__what_django_has_no_key_for_goes_to_libpq() -> None:
         "sslmode": "verify-full",
         "sslrootcert": "/etc/ca x.pem",
         "application_name": "findme",
+        "isolation_level": ISOLATION,
     }
-    assert database_settings("postgresql://h/db?connect_timeout=3")["OPTIONS"] == {"connect_timeout": "3"}
+    assert database_settings("postgresql://h/db?connect_timeout=3")["OPTIONS"]["connect_timeout"] == "3"
     service: dict[str, Any] = database_settings("postgresql://?service=findme")
     assert (service["NAME"], service["OPTIONS"]["service"]) == ("", "findme")
 
@@ -62,3 +66,20 @@ def test_url__that_cannot_be_used_is_one_line_without_the_password(url: str, mes
         database_settings(url)
     assert str(raised.value) == message
     assert "secret" not in message and "\n" not in message
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("level", ["repeatable read", "serializable"])
+def test_transactions__see_what_is_committed_whatever_the_default(level: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PGOPTIONS", raising=False)
+    default = f"-c default_transaction_isolation={level.replace(' ', chr(92) + ' ')}"
+    own = connection.copy()
+    own.settings_dict["OPTIONS"] = {
+        **own.settings_dict["OPTIONS"],
+        **database_settings(f"postgresql:///db?options={quote(default)}")["OPTIONS"],
+    }
+    with closing(own):
+        own.set_autocommit(False)
+        with own.cursor() as cursor:
+            cursor.execute("SELECT current_setting('default_transaction_isolation'), current_setting('transaction_isolation')")
+            assert cursor.fetchone() == (level, "read committed")

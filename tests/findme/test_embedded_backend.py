@@ -54,6 +54,14 @@ def test_backend__starts_the_server_at_the_first_connection_and_says_once_which(
     assert said.out == "" and said.err == f"{server.running(open_folder / 'pg')}\n".replace("is running", "was started")
 
 
+def test_backend__transactions_see_what_is_committed_whatever_the_default(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGOPTIONS", "-c default_transaction_isolation=serializable")
+    made = connect()
+    with closing(made.get_new_connection(made.get_connection_params())) as session, session.transaction():
+        shown = session.execute("SELECT current_setting('default_transaction_isolation'), current_setting('transaction_isolation')")
+        assert shown.fetchone() == ("serializable", "read committed")
+
+
 def test_backend__a_process_that_lives_longer_than_the_server_starts_it_again(
     connect: Connect, open_folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,6 +10,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db.backends.postgresql import base
 
+from findme.database_url import ISOLATION
 from findme.embedded.backend.client import DatabaseClient
 from findme.embedded.server import ensure_running
 
@@ -21,6 +22,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def get_connection_params(self) -> dict[str, Any]:
         self.ensure_server()
+        self.settings_dict["OPTIONS"]["isolation_level"] = ISOLATION
         parameters: dict[str, Any] = super().get_connection_params()
         return parameters
 
