@@ -6,11 +6,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from django.conf import settings
 from qdrant_client import QdrantClient
 from qdrant_client.models import CollectionInfo, Distance, PayloadSchemaType
 
 from findme.console.errors import StoreUnavailable
-from vectorstore.connection import collection_name
+from vectorstore.connection import collection_name, is_embedded
 from vectorstore.errors import CollectionMissing
 from vectorstore.models import VECTOR_SIZE
 
@@ -67,19 +68,22 @@ class Live:
 
 def read_live(client: QdrantClient) -> Live:
     """Everything that is there, read in full."""
-    names = {collection.name for collection in client.get_collections().collections}
+    names = _names(client)
     alias_of = _target_of_alias(client)
     name = alias_of or first_collection()
     return Live(collection_name() in names, alias_of, name, client.get_collection(name) if name in names else None)
 
 
 def live_collection(client: QdrantClient) -> str:
-    """The real collection behind the alias, for everything that writes.
+    """The real collection behind the alias, for everything that writes or searches.
 
-    Raises CollectionMissing, which names ``init_qdrant``; StoreUnavailable where the alias leads to somebody else's collection.
+    Raises CollectionMissing, which names ``init_qdrant``; StoreUnavailable where the alias leads to somebody else's collection, and where a
+    real collection has its name.
     """
     target = _target_of_alias(client)
     if target is None:
+        if collection_name() in _names(client):
+            raise StoreUnavailable(f"{name_taken()}. {way_out(collection_name())}")
         raise CollectionMissing(collection_name())
     if not is_ours(target):
         raise StoreUnavailable(not_ours(target))
@@ -92,6 +96,28 @@ def not_ours(target: str) -> str:
         f"The alias {collection_name()!r} leads to {target!r}, which is not one of {collection_name()}_v1, _v2 and so on:"
         " delete the alias, or set QDRANT_COLLECTION to another name, then run manage.py init_qdrant."
     )
+
+
+def name_taken() -> str:
+    """What is wrong where a real collection has the alias's name, as one that was made by the guide's program has."""
+    return f"{collection_name()!r} is a real collection, and is to be an alias"
+
+
+def way_out(name: str) -> str:
+    """What to do about a collection of this name that is none of ours, or that cannot become what is declared."""
+    deleting = (
+        f"delete the folder {settings.QDRANT_PATH!r}"
+        if is_embedded()
+        else f"delete it (curl -X DELETE {settings.QDRANT_URL.rstrip('/')}/collections/{name})"
+    )
+    return (
+        f"Set QDRANT_COLLECTION to another name, or, when nobody needs its points any more, {deleting};"
+        " then run manage.py init_qdrant, and manage.py sync_qdrant --once, which fills the new one from PostgreSQL."
+    )
+
+
+def _names(client: QdrantClient) -> set[str]:
+    return {collection.name for collection in client.get_collections().collections}
 
 
 def _target_of_alias(client: QdrantClient) -> str | None:

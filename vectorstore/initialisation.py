@@ -14,8 +14,8 @@ from qdrant_client import QdrantClient
 from qdrant_client.models import CollectionStatus
 
 from findme.console.errors import NotDone
-from vectorstore.collection import not_ours
-from vectorstore.connection import collection_name, is_embedded, qdrant
+from vectorstore.collection import name_taken, not_ours, way_out
+from vectorstore.connection import collection_name, qdrant
 from vectorstore.plan import Comparison, Plan, apply, plan
 
 GREEN_SECONDS = 60.0
@@ -65,17 +65,8 @@ def _what_to_do(planned: Plan, found: Comparison) -> str:
     if found.what.startswith("alias "):
         return not_ours(str(found.live))
     name = planned.alias if found.what.startswith("name ") else planned.collection
-    why = f"{name!r} is a real collection, and is to be an alias" if found.what.startswith("name ") else f"In {name!r}, {found}"
-    return (
-        f"{why}: nothing was changed. Set QDRANT_COLLECTION to another name, or, when nobody needs its points any more, {_how_to_delete(name)};"
-        " then run manage.py init_qdrant, and manage.py sync_qdrant --once, which fills the new one from PostgreSQL."
-    )
-
-
-def _how_to_delete(name: str) -> str:
-    if is_embedded():
-        return f"delete the folder {settings.QDRANT_PATH!r}"
-    return f"delete it (curl -X DELETE {settings.QDRANT_URL.rstrip('/')}/collections/{name})"
+    why = name_taken() if found.what.startswith("name ") else f"In {name!r}, {found}"
+    return f"{why}: nothing was changed. {way_out(name)}"
 
 
 def _prove(client: QdrantClient) -> None:

@@ -11,6 +11,7 @@ from qdrant_client import QdrantClient, models
 from accounts.age import age_on, today
 from accounts.models import User
 from findme.console.errors import NotDone
+from vectorstore.collection import live_collection
 from vectorstore.connection import collection_name, is_embedded, qdrant
 from vectorstore.search_filter import filter_of
 from vectorstore.search_query import SearchQuery
@@ -40,6 +41,7 @@ def search(query: SearchQuery) -> list[Hit]:
     found: list[Hit] = []
     examined = set(query.never_found)
     with qdrant() as client:
+        live_collection(client)  # Qdrant would as soon search somebody else's, of the alias's name or behind it
         for candidates in _pages(client, query, direction):
             fresh = {UUID(point.id): point.score for point in candidates if isinstance(point.id, str)}
             found += _shown({user_id: score for user_id, score in fresh.items() if user_id not in examined}, query)

@@ -3,7 +3,7 @@ from pytest_django import Settings
 from qdrant_client import models
 
 from findme.console.errors import StoreUnavailable
-from vectorstore.collection import DECLARATION, first_collection, is_ours, live_collection, read_live
+from vectorstore.collection import DECLARATION, first_collection, is_ours, live_collection, read_live, way_out
 from vectorstore.connection import collection_name, qdrant
 from vectorstore.errors import CollectionMissing
 from vectorstore.initialisation import initialise
@@ -64,8 +64,9 @@ def test_live_collection__names_init_qdrant_where_there_is_none(every_store: str
 def test_live_collection__is_not_a_real_one_that_bears_the_aliass_name(every_store: str) -> None:
     with qdrant() as client:
         client.create_collection(collection_name(), vectors_config=VECTORS)
-        with pytest.raises(CollectionMissing):
+        with pytest.raises(StoreUnavailable) as raised:
             live_collection(client)
+    assert str(raised.value) == (f"{collection_name()!r} is a real collection, and is to be an alias. {way_out(collection_name())}")
 
 
 def test_live_collection__is_not_somebody_elses(every_store: str) -> None:

@@ -15,7 +15,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from qdrant_client.models import PointStruct
+from qdrant_client.models import Distance, PointStruct, VectorParams
 
 from accounts.age import age_on, today
 from accounts.models import User
@@ -273,6 +273,15 @@ def test_search__person_who_is_deleted() -> None:
 
 def test_search__no_collection_yet(store: str) -> None:
     with pytest.raises(StoreUnavailable, match=r"^Qdrant has no collection '.*': make it with manage.py init_qdrant\.$"):
+        found()
+
+
+def test_search__a_real_collection_of_the_aliass_name_is_not_searched(store: str) -> None:
+    with qdrant() as client:
+        client.create_collection(collection_name(), vectors_config=VectorParams(size=512, distance=Distance.COSINE))
+    with pytest.raises(
+        StoreUnavailable, match=r"^'.*' is a real collection, and is to be an alias\. Set QDRANT_COLLECTION to another name"
+    ):
         found()
 
 
