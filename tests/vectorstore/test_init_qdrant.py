@@ -343,3 +343,11 @@ def test_init_qdrant__exit_codes_of_the_command(embedded_qdrant: object) -> None
         client.create_collection(v1(), vectors_config=models.VectorParams(size=256, distance=COSINE))
     code, stdout, stderr = manage("init_qdrant")
     assert (code, stdout, stderr.count("\n")) == (2, "", 1)
+
+
+@pytest.mark.parametrize("wait", ["nan", "inf", "-5"])
+def test_init_qdrant__waits_for_a_number_of_seconds(wait: str, store: str) -> None:
+    with pytest.raises(CommandError) as raised:
+        call_command("init_qdrant", f"--wait={wait}")
+    assert str(raised.value) == f"Error: argument --wait: {wait!r} is not a number of seconds, 0 or more"
+    assert everything_there() == []

@@ -8,6 +8,7 @@ from django.conf import settings
 from django.core.management.base import CommandParser
 
 from findme.console.command import FindmeCommand
+from findme.management.waiting import seconds
 from vectorstore.initialisation import GREEN_SECONDS, compare, initialise, refuse_incompatible
 from vectorstore.plan import Plan, State
 
@@ -22,7 +23,7 @@ class Command(FindmeCommand):
         parser.add_argument("--json", action="store_true", help="print one JSON document")
         parser.add_argument(
             "--wait",
-            type=float,
+            type=seconds,
             default=GREEN_SECONDS,
             metavar="SECONDS",
             help="how long to wait for Qdrant to rebuild its graphs after a change (default %(default)g)",
