@@ -1,0 +1,45 @@
+"""When somebody logged in last, also beside an anonymisation."""
+
+from __future__ import annotations
+
+import pytest
+from django.contrib.auth.signals import user_logged_in
+from django.test import Client
+
+from accounts.models import User
+from tests.factories import UserFactory
+from tests.privacy.elsewhere import another_connection, in_a_thread, somebody_waits_for_a_lock, wait_until
+
+pytestmark = pytest.mark.django_db
+
+
+def last_login_of(person: User) -> object:
+    return User.objects.values_list("last_login", flat=True).get(pk=person.pk)
+
+
+def test_login__is_noted() -> None:
+    person = UserFactory.create()
+    Client().force_login(person)
+    assert person.last_login is not None
+    assert last_login_of(person) == person.last_login
+
+
+@pytest.mark.parametrize("kind", ["deleted", "anonymised"])
+def test_login__of_somebody_who_left_in_the_meantime_is_not(kind: str) -> None:
+    person = UserFactory.create(**{kind: True})
+    before = last_login_of(person)
+    user_logged_in.send(sender=User, request=None, user=person)
+    assert last_login_of(person) == before
+
+
+@pytest.mark.django_db(transaction=True)
+def test_login__waits_for_an_anonymisation_and_leaves_it_as_it_is() -> None:
+    person = UserFactory.create()
+    with another_connection() as other, other.cursor() as cursor:
+        cursor.execute("BEGIN")
+        cursor.execute("UPDATE users SET deleted_at = NOW(), last_login = NULL WHERE id = %s", [person.pk])
+        with in_a_thread(lambda: user_logged_in.send(sender=User, request=None, user=person)) as login:
+            wait_until("the login waits", somebody_waits_for_a_lock)
+            cursor.execute("COMMIT")
+            login.result()
+    assert last_login_of(person) is None
