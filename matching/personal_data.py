@@ -14,7 +14,7 @@ from privacy.registry import Consequence, Fate, PersonalDataOwner, registry
 
 
 class Matches(PersonalDataOwner):
-    """A match is between two people, and holds nothing of either but the id and what they answered."""
+    """A match is between two people, and holds nothing of either but the id and what they answered. What the other answered is theirs."""
 
     section = "matches"
     fields = {
@@ -27,7 +27,10 @@ class Matches(PersonalDataOwner):
     }
 
     def export(self, user_id: UUID) -> Iterator[dict[str, Any]]:
-        yield from _matches(user_id).order_by("year", "week_number", "pk").values(*columns_of(Match)).iterator()
+        """Every column but the other person's answer (GDPR, article 15, paragraph 4)."""
+        for match in _matches(user_id).order_by("year", "week_number", "pk").values(*columns_of(Match)).iterator():
+            del match["matched_user_action" if match["user_id"] == user_id else "user_action"]
+            yield match
 
     def anonymise(self, user_id: UUID) -> None:
         """Nothing: the row is as much the other person's, and says of this one only the id of an anonymised profile."""

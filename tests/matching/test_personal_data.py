@@ -15,7 +15,15 @@ def test_export__every_column_of_the_matches_on_either_side() -> None:
     exported = list(Matches().export(person.pk))
     assert {row["id"] for row in exported} == {match.pk for match in matches}
     for row in exported:
-        assert row.keys() == {field.column for field in Match._meta.concrete_fields}
+        others_answer = "matched_user_action" if row["user_id"] == person.pk else "user_action"  # theirs: see the next test
+        assert row.keys() == {field.column for field in Match._meta.concrete_fields} - {others_answer}
+
+
+def test_export__each_gets_their_own_answer_and_not_the_others() -> None:
+    match = MatchFactory.create(status="pending", user_action="accepted", matched_user_action="rejected")
+    (of_user,), (of_matched_user,) = (Matches().export(person) for person in (match.user_id, match.matched_user_id))
+    assert of_user["user_action"] == "accepted" and "matched_user_action" not in of_user
+    assert of_matched_user["matched_user_action"] == "rejected" and "user_action" not in of_matched_user
 
 
 def test_export__the_other_person_is_an_id() -> None:
