@@ -2,23 +2,45 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import admin
+from django.core.exceptions import ValidationError
 from django.utils.safestring import SafeString
 
 from accounts.models import User
 from findme.admin.labels import labelled
 from findme.admin.links import link_to
 from findme.admin.model_admin import SYSTEM, FoundByUuid
+from findme.admin.refusal import RefusableForm
 from videos.models import Video
 
 COLOURS = {"uploading": "info", "processing": "info", "verifying": "info", "verified": "success", "rejected": "danger", "error": "danger"}
 SYSTEM_FIELDS = ("id", "metadata", "created_at", "updated_at", "deleted_at")
+PERSON_LEFT = "This person was deleted or anonymised: nothing is written about them any more."
+
+
+class VideoForm(RefusableForm):
+    """A video of somebody who is there."""
+
+    def clean_user(self) -> User:
+        """When it is made; afterwards the person is not asked for."""
+        person: User = self.cleaned_data["user"]
+        if person.deleted_at is not None:
+            raise ValidationError(PERSON_LEFT)
+        return person
+
+    def clean(self) -> dict[str, Any] | None:
+        if "user" not in self.fields and self.instance.user.deleted_at is not None:
+            raise ValidationError(PERSON_LEFT)
+        return super().clean()
 
 
 @admin.register(Video)
 class VideoAdmin(FoundByUuid[Video]):
     """Whose it is, its measures and its score come from the system; staff decide on the status, and say why."""
 
+    form = VideoForm
     list_display = ("id", "person", "shown_status", "duration", "verification_score", "created_at")
     named = {"person": "user_id"}
     list_select_related = ("user",)

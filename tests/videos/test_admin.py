@@ -67,3 +67,19 @@ def test_add__against_a_rule(field: str, value: str, sentence: str) -> None:
     assert errors_of(client.post(ADD, posted | {field: value})) == {field: [sentence]}
     assert client.post(ADD, posted).status_code == 302
     assert Video.objects.get().metadata == {}
+
+
+@pytest.mark.parametrize("kind", ["deleted", "anonymised"])
+def test_add__of_somebody_who_left(kind: str) -> None:
+    posted = {"user": str(UserFactory.create(**{kind: True}).pk), "storage_url": "s3://videos/1", "duration": "30", "file_size": "1000"}
+    response = signed_in(superuser()).post(ADD, posted | {"status": "processing"})
+    assert errors_of(response) == {"user": ["This person was deleted or anonymised: nothing is written about them any more."]}
+    assert not Video.objects.exists()
+
+
+@pytest.mark.parametrize("kind", ["deleted", "anonymised"])
+def test_change__of_somebody_who_left(kind: str) -> None:
+    video = VideoFactory.create(user=UserFactory.create(**{kind: True}), storage_url="s3://videos/1")
+    response = signed_in(superuser()).post(page(video), {"status": "rejected", "storage_url": "s3://videos/2"})
+    assert errors_of(response) == {"__all__": ["This person was deleted or anonymised: nothing is written about them any more."]}
+    assert Video.objects.get().storage_url == "s3://videos/1"
