@@ -19,11 +19,12 @@ def preview_anonymisation(user_id: UUID) -> list[Consequence]:
 
 
 def anonymise(user_id: UUID) -> Outcome:
-    """Clear what identifies the person in every table and delete them from every store, or change nothing at all.
+    """Clear what identifies the person in every table and delete them from every store, or change nothing in PostgreSQL.
 
-    The stores are reached before the row is locked, and told as the last step before the commit: killed in between, the person is as before
-    but for the point, which ``sync_qdrant`` brings back. A second time it clears what was written since. Raises NotDone for somebody
-    unknown or held by another transaction, StoreUnavailable.
+    The stores are reached before the row is locked, and told as the last step before the commit: where it ends in between, the person is as
+    before but for the point, which ``sync_qdrant`` brings back. A second time it clears what was written since. Raises NotDone for somebody
+    unknown or held by another transaction, StoreUnavailable where a store cannot be reached and nothing has happened, RemovalUnknown where one
+    does not answer in the end.
     """
     with stores_reached(), person_locked(user_id) as person:
         if person is None:

@@ -50,10 +50,10 @@ def preview_erasure(user_id: UUID) -> list[Consequence]:
 
 
 def erase(user_id: UUID) -> Outcome:
-    """Delete the person's row with all that hangs on it, and delete them from every store; or change nothing at all.
+    """Delete the person's row with all that hangs on it, and delete them from every store; or change nothing in PostgreSQL.
 
     In the order of ``anonymise``, with its failures. Of somebody whom PostgreSQL no longer has, what a store still holds is deleted.
-    Raises NotDone for somebody whom neither knows, or who is held by another transaction; StoreUnavailable.
+    Raises NotDone for somebody whom neither knows, or who is held by another transaction; StoreUnavailable and RemovalUnknown.
     """
     with stores_reached(), person_locked(user_id) as person:
         if person is None:

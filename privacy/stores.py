@@ -6,7 +6,20 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from uuid import UUID
 
-from privacy.registry import Consequence, Fate, registry
+from findme.console.command import one_line
+from findme.console.errors import StoreUnavailable
+from privacy.registry import Consequence, Fate, Store, registry
+
+
+class RemovalUnknown(StoreUnavailable):
+    """A store did not answer when it was told to delete the person: it may have done so, or may still do it. ``reason`` is the store's own line."""
+
+    def __init__(self, store: Store, error: StoreUnavailable) -> None:
+        self.reason = one_line(error)
+        super().__init__(
+            f"{self.reason} PostgreSQL is as before; whether the {store.name} still has the person is not known: run it again,"
+            " or manage.py sync_qdrant --once if they are to stay."
+        )
 
 
 @contextmanager
@@ -24,5 +37,12 @@ def held_in_stores(user_id: UUID) -> list[Consequence]:
 
 
 def remove_from_stores(user_id: UUID) -> list[Consequence]:
-    """Delete the person from every store, as the last step of the caller's transaction. Raises StoreUnavailable or NotDone."""
-    return [Consequence(store.contents, int(store.remove(user_id)), Fate.DELETED) for store in registry.stores]
+    """Delete the person from every store, as the last step of the caller's transaction. Raises RemovalUnknown or NotDone."""
+    return [Consequence(store.contents, int(_remove(store, user_id)), Fate.DELETED) for store in registry.stores]
+
+
+def _remove(store: Store, user_id: UUID) -> bool:
+    try:
+        return store.remove(user_id)
+    except StoreUnavailable as error:
+        raise RemovalUnknown(store, error) from error

@@ -40,6 +40,11 @@ class Shelf(Store):
         self.after_removal()
         return held
 
+    def fail(self) -> None:
+        """Be out of reach from now on; after a removal, before it is told to have been one."""
+        self.reachable = False
+        self._require()
+
     def _require(self) -> None:
         if not self.reachable:
             raise StoreUnavailable("The shelf is too high. Fetch a ladder.")

@@ -64,13 +64,20 @@ def test_anonymise__a_store_out_of_reach_changes_nothing(shelf: Shelf) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_anonymise__a_store_that_fails_in_the_end_changes_nothing(shelf: Shelf) -> None:
+@pytest.mark.parametrize("moment", ["before_removal", "after_removal"])
+def test_anonymise__a_store_that_fails_in_the_end_changes_nothing_in_postgresql(shelf: Shelf, moment: str) -> None:
     person = full_life()
+    shelf.ids.add(person.pk)
     before = everything()
-    shelf.before_removal = lambda: setattr(shelf, "reachable", False)
-    with pytest.raises(StoreUnavailable):
+    setattr(shelf, moment, shelf.fail)
+    with pytest.raises(StoreUnavailable) as refused:
         anonymise(person.pk)
+    assert str(refused.value) == (
+        "The shelf is too high. Fetch a ladder. PostgreSQL is as before; whether the shelf still has the person is not known:"
+        " run it again, or manage.py sync_qdrant --once if they are to stay."
+    )
     assert everything() == before
+    assert (person.pk in shelf.ids) == (moment == "before_removal")
 
 
 def test_anonymise__a_second_time_clears_what_came_since(shelf: Shelf) -> None:
