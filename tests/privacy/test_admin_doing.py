@@ -8,14 +8,18 @@ from uuid import UUID
 
 import pytest
 from django.contrib.admin.models import CHANGE, DELETION, LogEntry
+from django.contrib.messages import SUCCESS, WARNING
+from django.db import transaction
 from django.urls import reverse
 
 from accounts.models import User
 from findme.console.errors import NotDone
 from privacy.admin import actions
 from privacy.admin.actions import ANONYMISE, ERASE, SOFT_DELETE, PrivacyAction
-from privacy.admin.messages import AFTERWARDS
+from privacy.admin.doing import do_for_each
+from privacy.admin.messages import AFTERWARDS, told
 from privacy.admin.view import address_of
+from privacy.anonymisation import anonymise
 from tests.factories import UserFactory
 from tests.privacy.life import WORDS, full_life
 from tests.privacy.shelf import Shelf
@@ -114,6 +118,21 @@ def test_store_out_of_reach__is_not_tried_again_for_each(shelf: Shelf) -> None:
     assert shelf.calls == ["reached"]
 
 
+@pytest.mark.parametrize("action", [ANONYMISE, ERASE], ids=lambda action: action.slug)
+def test_store_that_fails_in_the_end__is_not_said_to_have_the_person_as_before(action: PrivacyAction, shelf: Shelf) -> None:
+    first, second = UserFactory.create_batch(2)
+    shelf.ids |= {first.pk, second.pk}
+    shelf.after_removal = shelf.fail
+    response = signed_in(superuser()).post(address_of(action, [first.pk, second.pk]), {"confirmation": "delete 2 people"})
+    unknown = "PostgreSQL is as before; whether the shelf still has the person is not known: run it again, or manage.py sync_qdrant --once"
+    assert said(response) == [
+        f"{action.noun} failed for {first.pk}: The shelf is too high. Fetch a ladder. {unknown} if they are to stay.",
+        f"{action.noun} failed for {second.pk}: The shelf is too high. Fetch a ladder. Nothing has changed.",
+    ]
+    assert shelf.ids == {second.pk} and shelf.calls.count("remove") == 1
+    assert User.objects.filter(email__in=[first.email, second.email]).count() == 2 and logged() == []
+
+
 def test_store_out_of_reach__soft_deletion_is_done_and_says_what_is_left(shelf: Shelf) -> None:
     person = UserFactory.create()
     shelf.ids.add(person.pk)
@@ -161,6 +180,44 @@ def test_several__nor_does_a_defect(monkeypatch: pytest.MonkeyPatch, shelf: Shel
         f"The anonymisation failed for {first.pk}: The server's log says why. Look at them before you try again.",
     ]
     assert "a defect" in caplog.text
+
+
+def test_several__database_errors_are_logged_without_their_values(
+    monkeypatch: pytest.MonkeyPatch, shelf: Shelf, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = UserFactory.create(email="wilhelmina@example.org"), UserFactory.create()
+
+    def breach(user_id: UUID) -> Any:
+        if user_id == first.pk:
+            with transaction.atomic():
+                UserFactory.create(email=first.email)
+        return anonymise(user_id)
+
+    monkeypatch.setitem(actions.ACTIONS, ANONYMISE.slug, replace(ANONYMISE, perform=breach))
+    response = signed_in(superuser()).post(address_of(ANONYMISE, [first.pk, second.pk]))
+    assert said(response) == [
+        f"Anonymised: {second.pk}.",
+        f"The anonymisation failed for {first.pk}: The server's log says why. Look at them before you try again.",
+    ]
+    assert f"Anonymise failed for {first.pk}: UniqueViolation, 23505, users, " in caplog.text
+    assert "in breach" in caplog.text and "wilhelmina" not in caplog.text
+
+
+@pytest.mark.django_db(transaction=True)
+def test_several__an_entry_that_cannot_be_written_hides_nobody(shelf: Shelf, caplog: pytest.LogCaptureFixture) -> None:
+    people, officer = UserFactory.create_batch(2), superuser()
+    officers_id = officer.pk
+    officer.delete()
+    officer.pk = officers_id
+    results = do_for_each(officer, ANONYMISE, anonymise, [person.pk for person in people])
+    assert [(result.user_id, bool(result.done), result.logged) for result in results] == [(person.pk, True, False) for person in people]
+    names = ", ".join(str(person.pk) for person in people)
+    assert list(told(ANONYMISE, results)) == [
+        (SUCCESS, f"Anonymised: {names}."),
+        (WARNING, f"Anonymised, but the admin's log could not be written: it does not name {names}."),
+    ]
+    assert f"The admin's log has no entry of this: Anonymise, {people[1].pk}: ForeignKeyViolation, 23503" in caplog.text
+    assert logged() == []
 
 
 @pytest.mark.parametrize("action", [ANONYMISE, SOFT_DELETE, ERASE], ids=lambda action: action.slug)
