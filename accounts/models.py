@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
 from django.contrib.postgres.indexes import GinIndex, OpClass
 from django.core.exceptions import ValidationError
-from django.db import models
+from django.db import DatabaseError, models
 from django.db.models import Q, Value
 from django.db.models.functions import Lower, Upper
 from django.db.models.lookups import Exact
@@ -17,6 +18,7 @@ from findme.models import TimestampedModel
 from findme.schema.constraints import ForeignKeyConstraint
 from findme.schema.expressions import EnglishSearchVector
 from findme.schema.storable import check_storable
+from privacy.people import anonymised_email
 
 if TYPE_CHECKING:
     from videos.models import Video
@@ -42,6 +44,12 @@ class UserQuerySet(models.QuerySet["User"]):
         except ValidationError:
             return self.none()
         return self.filter(Exact(Lower("email"), Lower(Value(email))))
+
+
+CLEARED = frozenset({"email", "full_name", "bio", "password", "deleted_at", "is_superuser"})
+"""The columns that a deletion or an anonymisation writes, but for the last login, which Django saves at each login by itself."""
+WHETHER_THERE = ("email", "deleted_at")
+"""The columns that tell whether the person is there."""
 
 
 class _Absent:
@@ -152,6 +160,52 @@ class User(TimestampedModel, AbstractBaseUser, PermissionsMixin):
     def __str__(self) -> str:
         """The UUID: Django's admin log keeps ``str(obj)`` for ever, also of a person who was erased."""
         return str(self.pk)
+
+    @classmethod
+    def from_db(cls, *args: Any, **kwargs: Any) -> Self:
+        person = super().from_db(*args, **kwargs)
+        person._remember(WHETHER_THERE)
+        return person
+
+    def refresh_from_db(self, using: str | None = None, fields: Iterable[str] | None = None, from_queryset: Any = None) -> None:
+        fields = None if fields is None else list(fields)
+        super().refresh_from_db(using=using, fields=fields, from_queryset=from_queryset)
+        self._remember(WHETHER_THERE if fields is None else fields)
+
+    def save_base(
+        self,
+        raw: bool = False,
+        force_insert: bool | tuple[models.base.ModelBase, ...] = False,
+        force_update: bool = False,
+        using: str | None = None,
+        update_fields: Iterable[str] | None = None,
+    ) -> None:
+        super().save_base(raw, force_insert, force_update, using, update_fields)
+        self._remember(WHETHER_THERE if update_fields is None else update_fields)
+
+    save_base.alters_data = True  # type: ignore[attr-defined]  # as Django's: no template calls it
+
+    def _remember(self, fields: Iterable[str]) -> None:
+        """Keep what the row has, as it was just read or written, of those of FIELDS that tell whether the person is there."""
+        now = {name: self.__dict__[name] for name in WHETHER_THERE if name in fields and name in self.__dict__}
+        self._row = self.__dict__.get("_row", {}) | now
+
+    def _do_update(self, base_qs: Any, using: Any, pk_val: Any, values: Any, update_fields: Any, *args: Any) -> Any:
+        """As Django's, but never over the row of one who was deleted or anonymised since it was read: that would give back what was cleared.
+
+        The UPDATE itself asks, so nothing comes in between and it is no query more. Who was read without these columns counts as there.
+        """
+        still = base_qs
+        if not self._state.adding and (update_fields is None or not CLEARED.isdisjoint(update_fields)):
+            row = self.__dict__.get("_row", {})
+            if row.get("deleted_at") is None:
+                still = still.filter(deleted_at__isnull=True)
+            if row.get("email") != anonymised_email(pk_val):
+                still = still.exclude(email=anonymised_email(pk_val))
+        updated = super()._do_update(still, using, pk_val, values, update_fields, *args)
+        if not updated and still is not base_qs and base_qs.filter(pk=pk_val).exists():
+            raise DatabaseError(f"The person {pk_val} left meanwhile: read them again.")
+        return updated
 
     @property
     def is_active(self) -> bool:  # type: ignore[override]  # Django's class attribute says True of everyone

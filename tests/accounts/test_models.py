@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import date
+from datetime import UTC, date, datetime
 from io import StringIO
 from typing import Any
 
@@ -8,7 +8,7 @@ import pytest
 from django.contrib.auth import authenticate, get_user
 from django.contrib.auth.hashers import identify_hasher
 from django.core.management import CommandError, call_command
-from django.db import IntegrityError, connection, transaction
+from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.http import HttpRequest
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -19,6 +19,7 @@ import findme.settings
 from accounts.age import age_on, today
 from accounts.models import User
 from tests.factories import PASSWORD, MatchFactory, ProfileEmbeddingFactory, UserFactory, VideoCallFactory, VideoFactory
+from tests.privacy.elsewhere import another_connection, in_a_thread, somebody_waits_for_a_lock, wait_until
 from tests.schema.guide import ANONYMISE, SOFT_DELETE
 from tests.schema.rows import ask
 
@@ -244,3 +245,101 @@ def test_delete__of_a_video_leaves_the_profile_without_one() -> None:
     connection.check_constraints()
     user.refresh_from_db()
     assert user.video_id is None
+
+
+# --- saving one who left meanwhile ------------------------------------------------------------------------------------------------
+
+
+CLEARED_ROW = "SELECT email, full_name, bio, password_hash, deleted_at IS NOT NULL FROM users WHERE id = %s"
+LEFT = pytest.mark.parametrize("left", ["soft-deleted", "anonymised"])
+
+
+def leave(user: User, left: str) -> None:
+    ask(WHO_LEFT[left].replace("user_uuid", str(user.pk)))
+
+
+def refused_save(user: User, **how: Any) -> None:
+    before = ask(CLEARED_ROW, user.pk)
+    with pytest.raises(DatabaseError) as raised, transaction.atomic():
+        user.save(**how)
+    assert str(raised.value) == f"The person {user.pk} left meanwhile: read them again."
+    assert ask(CLEARED_ROW, user.pk) == before
+
+
+@LEFT
+@pytest.mark.parametrize("fields", [None, ["bio"], ["deleted_at"], ["last_login", "password"]])
+def test_save__of_one_who_left_meanwhile_gives_nothing_back(left: str, fields: list[str] | None) -> None:
+    user = User.objects.get(pk=UserFactory.create().pk)
+    leave(user, left)
+    refused_save(user, update_fields=fields)
+    refused_save(user, update_fields=fields)
+
+
+@LEFT
+def test_save__of_one_who_was_just_made_and_left_gives_nothing_back(left: str) -> None:
+    user = UserFactory.create()
+    leave(user, left)
+    refused_save(user)
+
+
+@LEFT
+def test_save__of_one_who_was_read_in_part_and_left_gives_nothing_back(left: str) -> None:
+    user = User.objects.only("bio").get(pk=UserFactory.create().pk)
+    leave(user, left)
+    user.bio = "back"
+    refused_save(user)
+
+
+def test_save__of_one_who_was_deleted_when_read_and_anonymised_since_gives_nothing_back() -> None:
+    user = User.objects.get(pk=UserFactory.create(deleted=True).pk)
+    leave(user, "anonymised")
+    refused_save(user)
+    user.deleted_at = None
+    refused_save(user)
+
+
+@LEFT
+def test_save__of_one_who_left_and_was_read_again(left: str) -> None:
+    user = UserFactory.create()
+    leave(user, left)
+    user.refresh_from_db(fields=["bio"])
+    refused_save(user)
+    user.refresh_from_db()
+    user.bio = "a line"
+    user.save()
+    user.deleted_at = None
+    user.save()
+    user.save()
+    assert ask("SELECT bio, deleted_at FROM users WHERE id = %s", user.pk) == [("a line", None)]
+
+
+@LEFT
+def test_save__of_one_who_left_writes_what_nothing_clears(left: str, django_assert_num_queries: DjangoAssertNumQueries) -> None:
+    user = User.objects.get(pk=UserFactory.create().pk)
+    leave(user, left)
+    user.last_login, user.active = datetime(2025, 1, 1, tzinfo=UTC), False
+    with django_assert_num_queries(1) as queries:
+        user.save(update_fields=["last_login"])
+        assert "deleted_at" not in queries.captured_queries[0]["sql"]
+    user.save(update_fields=["active"])
+    assert ask("SELECT active, deleted_at IS NULL FROM users WHERE id = %s", user.pk) == [(False, False)]
+
+
+def test_save__asks_in_the_same_query_whether_they_are_there(django_assert_num_queries: DjangoAssertNumQueries) -> None:
+    user = User.objects.get(pk=UserFactory.create().pk)
+    for _again in range(2):
+        with django_assert_num_queries(1):
+            user.save()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_save__waits_for_an_anonymisation_and_gives_nothing_back() -> None:
+    user = User.objects.get(pk=UserFactory.create().pk)
+    with another_connection() as other, other.cursor() as cursor:
+        cursor.execute("BEGIN")
+        cursor.execute(ANONYMISE.replace("user_uuid", str(user.pk)))
+        with in_a_thread(user.save) as saved:
+            wait_until("the save waits", somebody_waits_for_a_lock)
+            cursor.execute("COMMIT")
+        assert str(saved.exception()) == f"The person {user.pk} left meanwhile: read them again."
+    assert ask(CLEARED_ROW, user.pk) == [(f"deleted_{user.pk}@findme.ai", "Deleted User", None, "", True)]
