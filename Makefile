@@ -33,7 +33,7 @@ serve: install ## The admin on http://127.0.0.1:8000, or a free port if that one
 	DJANGO_RUNSERVER_HIDE_WARNING=true $(PYTHON) manage.py runserver "127.0.0.1:$$($(PYTHON) -m findme.console.free_port 8000)"
 
 test: install ## All tests, with coverage
-	@$(PYTHON) -m pytest -n logical --maxprocesses 4 --cov --cov-report term
+	@$(PYTHON) -m pytest -n logical --maxprocesses 4 --dist worksteal --cov --cov-report term
 
 lint: install ## ruff, mypy, import-linter, and Django's checks with production's settings
 	@$(PYTHON) -m ruff check .
