@@ -17,6 +17,7 @@ from accounts.admin import UserAdmin
 from accounts.models import User
 from tests.factories import PASSWORD, UserFactory, VideoFactory
 from tests.staff import errors_of, person_form, signed_in, staff, superuser
+from tests.threads import in_thread
 
 ADD = reverse("admin:accounts_user_add")
 TAKEN = "Another person has this e-mail address."
@@ -83,20 +84,6 @@ def test_change__nobody_there() -> None:
     assert response.headers["Location"] == reverse("admin:index")
 
 
-def elsewhere(work: Any) -> None:
-    """Do WORK on another connection, and wait for it."""
-
-    def run() -> None:
-        try:
-            work()
-        finally:
-            connection.close()
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join()
-
-
 def between_validation_and_saving(monkeypatch: pytest.MonkeyPatch, work: Any) -> None:
     """WORK is done and committed by somebody else once, when the form has been found right."""
     save, done = UserAdmin.save_model, threading.Event()
@@ -104,7 +91,7 @@ def between_validation_and_saving(monkeypatch: pytest.MonkeyPatch, work: Any) ->
     def save_model(self: UserAdmin, *args: Any) -> None:
         if not done.is_set():
             done.set()
-            elsewhere(work)
+            in_thread(work).join()
         save(self, *args)
 
     monkeypatch.setattr(UserAdmin, "save_model", save_model)
@@ -137,7 +124,7 @@ def test_change__address_is_taken_and_let_go_in_between(monkeypatch: pytest.Monk
 
     def get_form(self: UserAdmin, request: Any, *args: Any, **kwargs: Any) -> Any:
         if getattr(request, "refusal", None) is not None:
-            elsewhere(rival[0].delete)
+            in_thread(rival[0].delete).join()
         return check(self, request, *args, **kwargs)
 
     person, client = UserFactory.create(), signed_in(superuser())

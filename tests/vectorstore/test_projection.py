@@ -14,6 +14,7 @@ from accounts.age import today
 from accounts.models import User
 from findme.console.errors import NotDone, StoreUnavailable
 from tests.factories import ProfileEmbeddingFactory, UserFactory, unit_vector
+from tests.threads import in_thread
 from vectorstore import person_lock, projection
 from vectorstore.connection import collection_name, qdrant
 from vectorstore.errors import CollectionMissing
@@ -313,18 +314,6 @@ class Paused:
             return upsert(*arguments, **options)
 
         monkeypatch.setattr(QdrantClient, "upsert", pausing)
-
-
-def in_thread(work: Callable[[], object]) -> threading.Thread:
-    def with_a_connection_of_its_own() -> None:
-        try:
-            work()
-        finally:
-            connection.close()
-
-    thread = threading.Thread(target=with_a_connection_of_its_own)
-    thread.start()
-    return thread
 
 
 def wait_for_waiting() -> None:

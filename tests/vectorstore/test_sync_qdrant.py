@@ -1,6 +1,5 @@
 import json
 import signal
-import threading
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -17,6 +16,7 @@ from accounts.models import User
 from findme.console.errors import StoreUnavailable
 from tests.factories import ProfileEmbeddingFactory, UserFactory, unit_vector
 from tests.qdrant import QdrantServer, freeze, started_qdrant, thaw
+from tests.threads import in_thread
 from tests.vectorstore.commands import run_python
 from vectorstore import sync
 from vectorstore.connection import collection_name, qdrant
@@ -246,23 +246,12 @@ def test_sync_everyone__killed_goes_on(collection: str) -> None:
 def test_sync_everyone__two_at_once_beside_a_writer(collection: str) -> None:
     there = people(30)
 
-    def run(work: Any) -> threading.Thread:
-        def with_a_connection_of_its_own() -> None:
-            try:
-                work()
-            finally:
-                connection.close()
-
-        thread = threading.Thread(target=with_a_connection_of_its_own)
-        thread.start()
-        return thread
-
     def leave() -> None:
         for user_id in there[:10]:
             User.objects.filter(pk=user_id).delete()
             project([user_id])
 
-    threads = [run(lambda: sync_everyone(batch_size=4)), run(lambda: sync_everyone(batch_size=7)), run(leave)]
+    threads = [in_thread(lambda: sync_everyone(batch_size=4)), in_thread(lambda: sync_everyone(batch_size=7)), in_thread(leave)]
     for thread in threads:
         thread.join(120)
     assert points() == ids(there[10:])
