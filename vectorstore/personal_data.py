@@ -1,4 +1,4 @@
-"""The personal data of the vector store: table ``profile_embeddings``, and the point in Qdrant that is projected from it.
+"""The personal data of the vector store: table ``profile_embeddings``, the queue to Qdrant, and the point in Qdrant that is projected from it.
 
 What talks to Qdrant is imported where it is used: its client takes most of a second to import, and this module is part of every command.
 """
@@ -12,7 +12,7 @@ from uuid import UUID
 
 from privacy.columns import columns_of
 from privacy.registry import Consequence, Fate, PersonalDataOwner, Store, registry
-from vectorstore.models import ProfileEmbedding
+from vectorstore.models import ProfileEmbedding, QueueEntry, SetAside
 
 
 class Embeddings(PersonalDataOwner):
@@ -42,6 +42,47 @@ class Embeddings(PersonalDataOwner):
         return self.after_anonymisation(user_id)
 
 
+class Syncing(PersonalDataOwner):
+    """That somebody's point is to be written, or could not be. The queue outlives the person for as long as it takes to tell Qdrant that they
+    are gone; whoever is set aside is not, once they are gone."""
+
+    section = "vector_sync"
+    fields = {
+        "vectorstore.QueueEntry": frozenset({"id", "user_id", "urgent", "queued_at", "not_before"}),
+        "vectorstore.SyncLease": frozenset({"user_id", "worker", "until"}),
+        "vectorstore.SetAside": frozenset({"user_id", "reason", "collection", "set_aside_at"}),
+        # Nothing of anybody: they stand here since every field of this project stands with an owner.
+        "vectorstore.SyncWorker": frozenset({"id", "host", "pid", "started_at", "seen_at", "sleeping_until"}),
+        "vectorstore.VectorCollection": frozenset(
+            {"name", "alias", "state", "declaration", "release", "created_at", "live_since", "keep_until", "failure"}
+        ),
+        "vectorstore.StoreState": frozenset(
+            {"id", "database_id", "mark", "pending_mark", "marked_at", "ages_refreshed_on", "optimizers_before_purge"}
+        ),
+        "vectorstore.Verification": frozenset({"id", "alias", "started_at", "finished_at", "found"}),
+    }
+
+    def export(self, user_id: UUID) -> dict[str, Any]:
+        """When changes were queued that the vector store does not have yet, and why it refuses the person, if it does."""
+        return {
+            "queued": list(QueueEntry.objects.filter(user_id=user_id).order_by("pk").values("queued_at", "urgent")),
+            "set_aside": SetAside.objects.filter(pk=user_id).values("reason", "collection", "set_aside_at").first(),
+        }
+
+    def anonymise(self, user_id: UUID) -> None:
+        SetAside.objects.filter(pk=user_id).delete()
+
+    def erase(self, user_id: UUID) -> None:
+        self.anonymise(user_id)
+
+    def after_anonymisation(self, user_id: UUID) -> list[Consequence]:
+        """Nothing that a person has to be told of: bookkeeping, which goes by itself."""
+        return []
+
+    def after_erasure(self, user_id: UUID) -> list[Consequence]:
+        return []
+
+
 class VectorStore(Store):
     """The person's point in Qdrant. What it is projected from must be gone, or hidden, in the transaction that removes it."""
 
@@ -68,4 +109,5 @@ class VectorStore(Store):
 
 
 registry.register(Embeddings())
+registry.register(Syncing())
 registry.register_store(VectorStore())

@@ -105,3 +105,11 @@ class IsGeoPoint(_OfOneArgument):
         " AND %(expressions)s - 'lat' - 'lon' = '{}' ELSE false END"
     )
     output_field = models.BooleanField()
+
+
+class ClockTimestamp(Func):
+    """``clock_timestamp()``: the time now, where ``now()`` is the time at which the transaction began."""
+
+    function = "clock_timestamp"
+    arity = 0
+    output_field = models.DateTimeField()

@@ -1,0 +1,131 @@
+import django.contrib.postgres.functions
+from django.db import migrations, models
+
+import findme.schema.expressions
+from findme.schema.operations import sql_file
+
+
+class Migration(migrations.Migration):
+    dependencies = [
+        ("vectorstore", "0001_initial"),
+    ]
+
+    operations = [
+        migrations.CreateModel(
+            name="SetAside",
+            fields=[
+                ("user_id", models.UUIDField(primary_key=True, serialize=False)),
+                ("reason", models.TextField()),
+                ("collection", models.TextField()),
+                ("set_aside_at", models.DateTimeField(db_default=django.contrib.postgres.functions.TransactionNow(), editable=False)),
+            ],
+            options={
+                "verbose_name": "person set aside",
+                "verbose_name_plural": "people set aside",
+                "db_table": "vector_sync_aside",
+            },
+        ),
+        migrations.CreateModel(
+            name="SyncWorker",
+            fields=[
+                ("id", models.UUIDField(primary_key=True, serialize=False)),
+                ("host", models.TextField()),
+                ("pid", models.IntegerField()),
+                ("started_at", models.DateTimeField(db_default=django.contrib.postgres.functions.TransactionNow(), editable=False)),
+                ("seen_at", models.DateTimeField(db_default=django.contrib.postgres.functions.TransactionNow())),
+                ("sleeping_until", models.DateTimeField(null=True)),
+            ],
+            options={
+                "db_table": "vector_sync_workers",
+            },
+        ),
+        migrations.CreateModel(
+            name="QueueEntry",
+            fields=[
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("user_id", models.UUIDField(null=True)),
+                ("urgent", models.BooleanField(db_default=False, default=False)),
+                ("queued_at", models.DateTimeField(db_default=findme.schema.expressions.ClockTimestamp(), editable=False)),
+                ("not_before", models.DateTimeField(null=True)),
+            ],
+            options={
+                "verbose_name_plural": "queue entries",
+                "db_table": "vector_sync_queue",
+                "indexes": [
+                    models.Index(fields=["user_id"], name="vector_sync_queue_user_idx"),
+                    models.Index(condition=models.Q(("urgent", True)), fields=["id"], name="vector_sync_queue_urgent_idx"),
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name="StoreState",
+            fields=[
+                ("id", models.SmallIntegerField(db_default=models.Value(1), default=1, primary_key=True, serialize=False)),
+                ("database_id", models.UUIDField(db_default=django.contrib.postgres.functions.RandomUUID(), editable=False)),
+                ("mark", models.JSONField(null=True)),
+                ("pending_mark", models.JSONField(null=True)),
+                ("marked_at", models.DateTimeField(null=True)),
+                ("ages_refreshed_on", models.DateField(null=True)),
+                ("optimizers_before_purge", models.JSONField(db_default=models.Value({}, models.JSONField()), default=dict)),
+            ],
+            options={
+                "db_table": "vector_store_state",
+                "constraints": [models.CheckConstraint(condition=models.Q(("id", 1)), name="vector_store_state_one_row_check")],
+            },
+        ),
+        migrations.CreateModel(
+            name="SyncLease",
+            fields=[
+                ("user_id", models.UUIDField(primary_key=True, serialize=False)),
+                ("worker", models.UUIDField()),
+                ("until", models.DateTimeField()),
+            ],
+            options={
+                "db_table": "vector_sync_leases",
+                "indexes": [models.Index(fields=["worker"], name="vector_sync_leases_worker_idx")],
+            },
+        ),
+        migrations.CreateModel(
+            name="VectorCollection",
+            fields=[
+                ("name", models.CharField(max_length=255, primary_key=True, serialize=False)),
+                ("alias", models.CharField(max_length=255)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[("building", "Building"), ("live", "Live"), ("kept", "Kept"), ("failed", "Failed")], max_length=20
+                    ),
+                ),
+                ("declaration", models.CharField(help_text="SHA-256 of what it was declared as", max_length=64)),
+                ("release", models.CharField(help_text="The release of FindMe that made it", max_length=50)),
+                ("created_at", models.DateTimeField(db_default=django.contrib.postgres.functions.TransactionNow(), editable=False)),
+                ("live_since", models.DateTimeField(null=True)),
+                ("keep_until", models.DateTimeField(null=True)),
+                ("failure", models.TextField(db_default="", default="")),
+            ],
+            options={
+                "db_table": "vector_collections",
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(("state__in", ["building", "live", "kept", "failed"])), name="vector_collections_state_check"
+                    ),
+                    models.UniqueConstraint(condition=models.Q(("state", "live")), fields=("alias",), name="vector_collections_live_key"),
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name="Verification",
+            fields=[
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("alias", models.CharField(max_length=255)),
+                ("started_at", models.DateTimeField()),
+                ("finished_at", models.DateTimeField(db_default=django.contrib.postgres.functions.TransactionNow(), editable=False)),
+                ("found", models.JSONField()),
+            ],
+            options={
+                "db_table": "vector_verifications",
+                "indexes": [models.Index(fields=["alias", "-finished_at"], name="vector_verifications_last_idx")],
+            },
+        ),
+        sql_file("0002_capture"),
+    ]

@@ -1,0 +1,91 @@
+"""Which collections there are in Qdrant, as PostgreSQL knows it, and what was last seen there."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from django.contrib.postgres.functions import RandomUUID, TransactionNow
+from django.db import models
+from django.db.models import Q, Value
+
+
+class VectorCollectionQuerySet(models.QuerySet["VectorCollection"]):
+    def of(self, alias: str) -> Self:
+        return self.filter(alias=alias)
+
+    def written(self) -> Self:
+        """Those that every change is told to: a building one is compared with them, a kept one may come back."""
+        return self.exclude(state=VectorCollection.State.FAILED)
+
+
+class VectorCollection(models.Model):
+    """A real collection, under the alias that leads, will lead, or led to it."""
+
+    class State(models.TextChoices):
+        BUILDING = "building", "Building"
+        LIVE = "live", "Live"
+        KEPT = "kept", "Kept"
+        FAILED = "failed", "Failed"
+
+    name = models.CharField(primary_key=True, max_length=255)
+    alias = models.CharField(max_length=255)
+    state = models.CharField(max_length=20, choices=State.choices)
+    declaration = models.CharField(max_length=64, help_text="SHA-256 of what it was declared as")
+    release = models.CharField(max_length=50, help_text="The release of FindMe that made it")
+    created_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
+    live_since = models.DateTimeField(null=True)
+    keep_until = models.DateTimeField(null=True)
+    failure = models.TextField(default="", db_default="")
+
+    objects: VectorCollectionQuerySet = VectorCollectionQuerySet.as_manager()  # type: ignore[assignment]  # a manager made by a call
+
+    class Meta:
+        db_table = "vector_collections"
+        constraints = [
+            models.CheckConstraint(condition=Q(state__in=["building", "live", "kept", "failed"]), name="vector_collections_state_check"),
+            models.UniqueConstraint(fields=["alias"], condition=Q(state="live"), name="vector_collections_live_key"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class StoreState(models.Model):
+    """One row. ``database_id`` tells whose a collection is. The mark is what was last written into the collections' metadata, to notice a
+    store that went back in time; ``pending_mark`` is one on its way. ``optimizers_before_purge`` are settings to be put back, by collection."""
+
+    id = models.SmallIntegerField(primary_key=True, default=1, db_default=Value(1))
+    database_id = models.UUIDField(db_default=RandomUUID(), editable=False)
+    mark: models.JSONField[Any, Any] = models.JSONField(null=True)
+    pending_mark: models.JSONField[Any, Any] = models.JSONField(null=True)
+    marked_at = models.DateTimeField(null=True)
+    ages_refreshed_on = models.DateField(null=True)
+    optimizers_before_purge: models.JSONField[Any, Any] = models.JSONField(default=dict, db_default=Value({}, models.JSONField()))
+
+    class Meta:
+        db_table = "vector_store_state"
+        constraints = [models.CheckConstraint(condition=Q(id=1), name="vector_store_state_one_row_check")]
+
+    def __str__(self) -> str:
+        return str(self.database_id)
+
+    @classmethod
+    def current(cls) -> StoreState:
+        return cls.objects.get_or_create(pk=1)[0]
+
+
+class Verification(models.Model):
+    """One run of ``verify_qdrant``: what it found, by kind."""
+
+    id = models.BigAutoField(primary_key=True)
+    alias = models.CharField(max_length=255)
+    started_at = models.DateTimeField()
+    finished_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
+    found: models.JSONField[Any, Any] = models.JSONField()
+
+    class Meta:
+        db_table = "vector_verifications"
+        indexes = [models.Index(fields=["alias", "-finished_at"], name="vector_verifications_last_idx")]
+
+    def __str__(self) -> str:
+        return str(self.pk)

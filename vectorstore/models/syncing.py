@@ -1,0 +1,83 @@
+"""What is still to be told to Qdrant, and who is telling it. Nothing here refers to ``users``: a person who is gone has to be told as well."""
+
+from __future__ import annotations
+
+from django.contrib.postgres.functions import TransactionNow
+from django.db import models
+from django.db.models import Q
+
+from findme.schema.expressions import ClockTimestamp
+
+
+class QueueEntry(models.Model):
+    """Somebody whose point may have to change; written by triggers, in the transaction that changes the person.
+
+    ``user_id`` is None after a TRUNCATE: it may be anybody. ``urgent`` entries (deletions, flags) overtake the others. ``not_before`` is when a
+    second look is due; infinity for one whose wait has not begun, since Qdrant has not answered anybody since.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    user_id = models.UUIDField(null=True)
+    urgent = models.BooleanField(default=False, db_default=False)
+    queued_at = models.DateTimeField(db_default=ClockTimestamp(), editable=False)
+    not_before = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "vector_sync_queue"
+        verbose_name_plural = "queue entries"
+        indexes = [
+            models.Index(fields=["user_id"], name="vector_sync_queue_user_idx"),
+            models.Index(fields=["id"], name="vector_sync_queue_urgent_idx", condition=Q(urgent=True)),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.pk)
+
+
+class SyncLease(models.Model):
+    """A person whose points one worker writes, and nobody else, ``until`` then."""
+
+    user_id = models.UUIDField(primary_key=True)
+    worker = models.UUIDField()
+    until = models.DateTimeField()
+
+    class Meta:
+        db_table = "vector_sync_leases"
+        indexes = [models.Index(fields=["worker"], name="vector_sync_leases_worker_idx")]
+
+    def __str__(self) -> str:
+        return str(self.pk)
+
+
+class SyncWorker(models.Model):
+    """A worker that is looking for work; while one says that it sleeps, whoever adds to the queue wakes it."""
+
+    id = models.UUIDField(primary_key=True)
+    host = models.TextField()
+    pid = models.IntegerField()
+    started_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
+    seen_at = models.DateTimeField(db_default=TransactionNow())
+    sleeping_until = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "vector_sync_workers"
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.pid}"
+
+
+class SetAside(models.Model):
+    """A person whose data Qdrant refuses: left alone until the person changes, or somebody says to try again."""
+
+    user_id = models.UUIDField(primary_key=True)
+    reason = models.TextField()
+    collection = models.TextField()
+    set_aside_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
+
+    class Meta:
+        db_table = "vector_sync_aside"
+        verbose_name = "person set aside"
+        verbose_name_plural = "people set aside"
+
+    def __str__(self) -> str:
+        return str(self.pk)
