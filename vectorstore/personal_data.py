@@ -48,7 +48,7 @@ class Syncing(PersonalDataOwner):
 
     section = "vector_sync"
     fields = {
-        "vectorstore.QueueEntry": frozenset({"id", "user_id", "urgent", "queued_at", "not_before"}),
+        "vectorstore.QueueEntry": frozenset({"id", "user_id", "urgent", "queued_at", "not_before", "awaits_answer"}),
         "vectorstore.SyncLease": frozenset({"user_id", "worker", "until"}),
         "vectorstore.SetAside": frozenset({"user_id", "reason", "collection", "set_aside_at"}),
         # Nothing of anybody: they stand here since every field of this project stands with an owner.

@@ -18,12 +18,12 @@ from tests.factories import ProfileEmbeddingFactory, UserFactory, unit_vector
 from tests.qdrant import QdrantServer, freeze, started_qdrant, thaw
 from tests.threads import in_thread
 from tests.vectorstore.commands import run_python
-from vectorstore import sync
+from vectorstore import reconcile as sync
 from vectorstore.connection import collection_name, qdrant
 from vectorstore.initialisation import initialise
 from vectorstore.models import ProfileEmbedding
 from vectorstore.projection import payload_of, point_of, project
-from vectorstore.sync import Synced, sync_everyone
+from vectorstore.reconcile import Synced, sync_everyone
 
 pytestmark = pytest.mark.django_db
 
@@ -207,7 +207,7 @@ def test_sync_everyone__a_person_who_comes_back_in_the_middle_of_it(collection: 
         plain_sql("UPDATE users SET deleted_at = NULL WHERE id = %s", person)
         return project(user_ids)
 
-    monkeypatch.setattr("vectorstore.sync.project", meanwhile)
+    monkeypatch.setattr("vectorstore.reconcile.project", meanwhile)
     assert sync_everyone() == Synced(written=1)
     assert points() == ids([person])
 
@@ -215,7 +215,7 @@ def test_sync_everyone__a_person_who_comes_back_in_the_middle_of_it(collection: 
 KILLED = """
 import os, signal
 from qdrant_client import QdrantClient
-from vectorstore.sync import sync_everyone
+from vectorstore.reconcile import sync_everyone
 
 upsert = QdrantClient.upsert
 batches = 0

@@ -47,6 +47,7 @@ class Migration(migrations.Migration):
                 ("urgent", models.BooleanField(db_default=False, default=False)),
                 ("queued_at", models.DateTimeField(db_default=findme.schema.expressions.ClockTimestamp(), editable=False)),
                 ("not_before", models.DateTimeField(null=True)),
+                ("awaits_answer", models.BooleanField(db_default=False, default=False)),
             ],
             options={
                 "verbose_name_plural": "queue entries",
@@ -54,6 +55,7 @@ class Migration(migrations.Migration):
                 "indexes": [
                     models.Index(fields=["user_id"], name="vector_sync_queue_user_idx"),
                     models.Index(condition=models.Q(("urgent", True)), fields=["id"], name="vector_sync_queue_urgent_idx"),
+                    models.Index(condition=models.Q(("awaits_answer", True)), fields=["queued_at"], name="vector_sync_queue_awaiting_idx"),
                 ],
             },
         ),

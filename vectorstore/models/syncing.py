@@ -12,8 +12,8 @@ from findme.schema.expressions import ClockTimestamp
 class QueueEntry(models.Model):
     """Somebody whose point may have to change; written by triggers, in the transaction that changes the person.
 
-    ``user_id`` is None after a TRUNCATE: it may be anybody. ``urgent`` entries (deletions, flags) overtake the others. ``not_before`` is when a
-    second look is due; infinity for one whose wait has not begun, since Qdrant has not answered anybody since.
+    ``user_id`` is None after a TRUNCATE: it may be anybody. ``urgent`` entries (deletions, flags) overtake the others. A second look
+    ``awaits_answer`` until Qdrant has answered a request that was sent after it was queued; then it is due at ``not_before``.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -21,6 +21,7 @@ class QueueEntry(models.Model):
     urgent = models.BooleanField(default=False, db_default=False)
     queued_at = models.DateTimeField(db_default=ClockTimestamp(), editable=False)
     not_before = models.DateTimeField(null=True)
+    awaits_answer = models.BooleanField(default=False, db_default=False)
 
     class Meta:
         db_table = "vector_sync_queue"
@@ -28,6 +29,7 @@ class QueueEntry(models.Model):
         indexes = [
             models.Index(fields=["user_id"], name="vector_sync_queue_user_idx"),
             models.Index(fields=["id"], name="vector_sync_queue_urgent_idx", condition=Q(urgent=True)),
+            models.Index(fields=["queued_at"], name="vector_sync_queue_awaiting_idx", condition=Q(awaits_answer=True)),
         ]
 
     def __str__(self) -> str:

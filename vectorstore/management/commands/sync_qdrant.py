@@ -11,7 +11,7 @@ from django.core.management.base import CommandParser
 from findme.console.command import FindmeCommand
 from findme.console.progress import progress
 from vectorstore.projection import BATCH_SIZE
-from vectorstore.sync import Synced, sync_everyone
+from vectorstore.reconcile import Synced, sync_everyone
 
 LARGEST_BATCH = 10_000
 
