@@ -11,10 +11,22 @@ from django.conf import settings
 
 pytest_plugins = ["tests.chromium", "tests.qdrant"]
 
+USE_THE_DATABASE = {"db", "transactional_db", "live_server"}
+
 
 # How long an example takes says nothing: several runs share the machine.
 hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("patient")
+
+
+@pytest.fixture(autouse=True)
+def nobody_queued(request: pytest.FixtureRequest) -> None:
+    """Every test begins with an empty queue: after a test with ``transaction=True`` everything is truncated, and that queues a row itself."""
+    if request.node.get_closest_marker("django_db") or USE_THE_DATABASE.intersection(request.fixturenames):
+        request.getfixturevalue("db")
+        from vectorstore.models import QueueEntry
+
+        QueueEntry.objects.all().delete()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

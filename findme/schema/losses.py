@@ -17,8 +17,9 @@ from findme.console.errors import NotDone
 Name = tuple[str, str | None]
 """A table, and a column of it or None for the whole table, as SQL has them: quoted where they must be."""
 
-FILLED_BY_MIGRATE = {"django_content_type", "auth_permission"}
-"""Tables of Django's whose rows say which models there are: the next ``migrate`` makes them again. Who was granted what is in other tables."""
+FILLED_BY_MIGRATE = {"django_content_type", "auth_permission", "vector_store_state"}
+"""Tables whose rows ``migrate`` makes, and the next one makes again: Django's, which say which models there are (who was granted what is in other
+tables), and the id of the vector store's owner (which collections bear it is in another table, too)."""
 
 _NAME = r'(?:"[^"]+"|\w+)(?:\.(?:"[^"]+"|\w+))?'
 _DROP_TABLE = re.compile(rf"\bDROP\s+TABLE\s+(?:IF\s+EXISTS\s+)?({_NAME}(?:\s*,\s*{_NAME})*)", re.IGNORECASE)

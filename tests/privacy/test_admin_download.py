@@ -44,6 +44,7 @@ def test_preview__entries_by_file(shelf: Shelf) -> None:
         ("videos.json", 2, "in the zip"),
         ("matches.json", 2, "in the zip"),
         ("calls.json", 2, "in the zip"),
+        ("vector_sync.json", 1, "in the zip"),
     }
     assert not LogEntry.objects.exists()
 

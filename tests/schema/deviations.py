@@ -25,6 +25,10 @@ def one_of(column: str, *values: str) -> tuple[None, str]:
     return NOTHING, f"CHECK ((({column})::text = ANY ((ARRAY[{listed}])::text[])))"
 
 
+def queues(event: str, rows: str, function: str) -> tuple[None, str]:
+    return NOTHING, " ".join(f"AFTER {event} {rows} FOR EACH STATEMENT EXECUTE FUNCTION vector_sync_{function}()".split())
+
+
 DEVIATIONS: dict[str, tuple[str | None, str | None]] = {
     # A key by a function of PostgreSQL's own.
     "function uuid_generate_v4()": ("uuid sql SELECT gen_random_uuid()", NOTHING),
@@ -106,6 +110,11 @@ DEVIATIONS: dict[str, tuple[str | None, str | None]] = {
         NOTHING,
         "CHECK (((NOT ((status)::text = 'ended'::text)) OR ((ended_at IS NOT NULL) AND (started_at IS NOT NULL))))",
     ),
+    # Whose point in Qdrant may have to change is queued.
+    "trigger users.vector_sync_inserted": queues("INSERT", "REFERENCING NEW TABLE AS new_rows", "users_inserted"),
+    "trigger users.vector_sync_updated": queues("UPDATE", "REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows", "users_updated"),
+    "trigger users.vector_sync_deleted": queues("DELETE", "REFERENCING OLD TABLE AS old_rows", "users_deleted"),
+    "trigger users.vector_sync_truncated": queues("TRUNCATE", "", "truncated"),
     # Written otherwise by Django, and the same to PostgreSQL.
     "check matches.matches_check": ("CHECK ((user_id <> matched_user_id))", "CHECK ((NOT (user_id = matched_user_id)))"),
     "check matches.matches_match_score_check": zero_to_one("match_score"),
