@@ -1,28 +1,48 @@
-"""Which collections are written, as PostgreSQL has it: a row for each, under the alias that leads, will lead, or led to it."""
+"""Which collections are written, as PostgreSQL has it: a row for each, under the alias that leads, will lead, or led to it.
+
+The alias in Qdrant says which one is searched. It and the row that says so cannot change in one transaction: ``follow`` brings the rows after it.
+"""
 
 from __future__ import annotations
 
+import re
 import tomllib
+from collections.abc import Iterable
+from datetime import timedelta
+from functools import cache
 
 from django.conf import settings
 from django.contrib.postgres.functions import TransactionNow
-from django.db.models import Case, Value, When
+from django.db import transaction
+from django.db.models import Case, ExpressionWrapper, F, Q, Value, When
+from django.db.models.fields import DateTimeField
+from django.db.models.functions import Coalesce
 
 from vectorstore.connection import collection_name
-from vectorstore.models import VectorCollection
+from vectorstore.models import QueueEntry, VectorCollection
+from vectorstore.models.collections import VectorCollectionQuerySet
+from vectorstore.sync.queue import enqueue_everyone
 
 State = VectorCollection.State
+
+UNMADE = "it has not been made yet"
+UNWANTED = "it is being dropped"
+
+
+def rows() -> VectorCollectionQuerySet:
+    """The collections of the alias."""
+    return VectorCollection.objects.of(collection_name())
 
 
 def written() -> tuple[str, ...]:
     """The collections that every change is told to, the live one first."""
     live_first = Case(When(state=State.LIVE, then=Value(0)), default=Value(1))
-    return tuple(VectorCollection.objects.of(collection_name()).written().order_by(live_first, "name").values_list("name", flat=True))
+    return tuple(rows().written().order_by(live_first, "name").values_list("name", flat=True))
 
 
 def live() -> str | None:
-    """The collection that the alias leads to."""
-    return VectorCollection.objects.of(collection_name()).filter(state=State.LIVE).values_list("name", flat=True).first()
+    """The collection that the alias leads to, as far as it has been written down."""
+    return rows().filter(state=State.LIVE).values_list("name", flat=True).first()
 
 
 def register(name: str, state: VectorCollection.State, declaration: str) -> None:
@@ -41,12 +61,91 @@ def register(name: str, state: VectorCollection.State, declaration: str) -> None
     )
 
 
-def fail(name: str, why: str) -> None:
-    """Give a building collection up: nobody writes it any more."""
-    VectorCollection.objects.filter(name=name, state=State.BUILDING).update(state=State.FAILED, failure=why)
+def announce(name: str, declaration: str) -> None:
+    """Note a collection that is about to be made: nobody writes it yet, and whoever dies over it leaves nothing that nobody knows of."""
+    register(name, State.FAILED, declaration)
+    VectorCollection.objects.filter(name=name).update(failure=UNMADE)
 
 
+def fail(name: str, why: str) -> bool:
+    """Give up a collection that nobody searches: nobody writes it any more. Whether it was one."""
+    found = VectorCollection.objects.filter(name=name, state__in=[State.BUILDING, State.KEPT])
+    return found.update(state=State.FAILED, failure=why) == 1
+
+
+def unfinished() -> VectorCollection | None:
+    """The newest one that is being built, or was when somebody died over it."""
+    found = rows().filter(state__in=[State.BUILDING, State.READY], live_since=None)
+    return found.order_by("-created_at", "-name").first()
+
+
+def last_kept() -> VectorCollection | None:
+    """The one that was live before, and is still written."""
+    return rows().filter(state=State.KEPT).order_by(F("live_since").desc(nulls_last=True)).first()
+
+
+def due() -> list[str]:
+    """Those that are to be dropped: kept for as long as was said, or failed."""
+    over = Q(state=State.KEPT) & (Q(keep_until=None) | Q(keep_until__lte=TransactionNow()))
+    return list(rows().filter(over | Q(state=State.FAILED)).order_by("name").values_list("name", flat=True))
+
+
+def prepare(name: str, keep: timedelta) -> bool:
+    """The alias is about to be moved to NAME: from now on it does not fail like a building one, and it is told of the one that is searched how
+    long it is kept then. False where NAME is none that may be searched: it has failed meanwhile, or is gone."""
+    with transaction.atomic():
+        ready = rows().filter(name=name, state__in=[State.BUILDING, State.READY, State.KEPT]).update(state=State.READY)
+        rows().filter(state=State.LIVE).update(keep_until=_from_now(keep))
+    return ready == 1
+
+
+def follow(target: str) -> bool:
+    """The alias leads to TARGET: it is live, and the one that was is kept. Whether the rows said otherwise.
+
+    Only for one at a time (``collection_lock``). Raises VectorCollection.DoesNotExist where nobody has noted TARGET.
+    """
+    with transaction.atomic():
+        before = rows().select_for_update().get(name=target).state
+        if before == State.LIVE:
+            rows().filter(name=target).update(keep_until=None)
+            rows().filter(state=State.READY, live_since__isnull=False).update(state=State.KEPT)
+            return False
+        rows().filter(state=State.LIVE).update(state=State.KEPT, keep_until=Coalesce("keep_until", TransactionNow()))
+        rows().filter(name=target).update(state=State.LIVE, live_since=TransactionNow(), keep_until=None, failure="")
+        if before == State.FAILED:
+            _catch_up()
+        return True
+
+
+def condemn(name: str) -> None:
+    """NAME is about to be dropped: nobody writes it from now on."""
+    rows().filter(name=name).exclude(state__in=[State.LIVE, State.FAILED]).update(state=State.FAILED, failure=UNWANTED)
+
+
+def forget(name: str) -> None:
+    """NAME is gone."""
+    rows().filter(name=name, state=State.FAILED).delete()
+
+
+def next_name(existing: Iterable[str]) -> str:
+    """The name for a collection to come: one more than any among EXISTING and the rows."""
+    numbered = re.compile(rf"{re.escape(collection_name())}_v([1-9][0-9]*)")
+    names = [*existing, *rows().values_list("name", flat=True)]
+    return f"{collection_name()}_v{max((int(found[1]) for name in names if (found := numbered.fullmatch(name))), default=0) + 1}"
+
+
+@cache
 def release() -> str:
     """Which FindMe this is."""
     project: dict[str, str] = tomllib.loads((settings.BASE_DIR / "pyproject.toml").read_text())["project"]
     return project["version"]
+
+
+def _catch_up() -> None:
+    """What nobody wrote for a while is searched: everybody is written again, and whoever is gone is looked for, as after a TRUNCATE."""
+    enqueue_everyone()
+    QueueEntry.objects.create(user_id=None, urgent=True)
+
+
+def _from_now(duration: timedelta) -> ExpressionWrapper:
+    return ExpressionWrapper(TransactionNow() + Value(duration), output_field=DateTimeField())

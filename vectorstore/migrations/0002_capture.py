@@ -95,7 +95,8 @@ class Migration(migrations.Migration):
                 (
                     "state",
                     models.CharField(
-                        choices=[("building", "Building"), ("live", "Live"), ("kept", "Kept"), ("failed", "Failed")], max_length=20
+                        choices=[("building", "Building"), ("ready", "Ready"), ("live", "Live"), ("kept", "Kept"), ("failed", "Failed")],
+                        max_length=20,
                     ),
                 ),
                 ("declaration", models.CharField(help_text="SHA-256 of what it was declared as", max_length=64)),
@@ -109,7 +110,8 @@ class Migration(migrations.Migration):
                 "db_table": "vector_collections",
                 "constraints": [
                     models.CheckConstraint(
-                        condition=models.Q(("state__in", ["building", "live", "kept", "failed"])), name="vector_collections_state_check"
+                        condition=models.Q(("state__in", ["building", "ready", "live", "kept", "failed"])),
+                        name="vector_collections_state_check",
                     ),
                     models.UniqueConstraint(condition=models.Q(("state", "live")), fields=("alias",), name="vector_collections_live_key"),
                 ],

@@ -19,10 +19,15 @@ class VectorCollectionQuerySet(models.QuerySet["VectorCollection"]):
 
 
 class VectorCollection(models.Model):
-    """A real collection, under the alias that leads, will lead, or led to it."""
+    """A real collection, under the alias that leads, will lead, or led to it.
+
+    ``ready`` is one that has been proven whole, from just before the alias is moved to it. ``keep_until`` is told of the live one just before
+    as well: how long it is kept, should the alias be moved by somebody who does not live to write it down.
+    """
 
     class State(models.TextChoices):
         BUILDING = "building", "Building"
+        READY = "ready", "Ready"
         LIVE = "live", "Live"
         KEPT = "kept", "Kept"
         FAILED = "failed", "Failed"
@@ -42,7 +47,9 @@ class VectorCollection(models.Model):
     class Meta:
         db_table = "vector_collections"
         constraints = [
-            models.CheckConstraint(condition=Q(state__in=["building", "live", "kept", "failed"]), name="vector_collections_state_check"),
+            models.CheckConstraint(
+                condition=Q(state__in=["building", "ready", "live", "kept", "failed"]), name="vector_collections_state_check"
+            ),
             models.UniqueConstraint(fields=["alias"], condition=Q(state="live"), name="vector_collections_live_key"),
         ]
 

@@ -1,0 +1,74 @@
+"""The alias and the row that says where it leads. They cannot change in one transaction, so what is about to happen is written down first, then the
+alias moves, then the rows follow it; whoever comes after a death in between only has to look where the alias leads."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from qdrant_client import QdrantClient
+from qdrant_client.models import (
+    AliasOperations,
+    CreateAlias,
+    CreateAliasOperation,
+    DeleteAlias,
+    DeleteAliasOperation,
+)
+
+from findme.console.errors import NotDone
+from vectorstore import registry
+from vectorstore.collection_lock import try_lock, unlock
+from vectorstore.connection import collection_name
+from vectorstore.models import VectorCollection
+
+AT_ONCE = timedelta(0)
+
+
+def alias_target(client: QdrantClient) -> str | None:
+    """The collection that everybody searches; None where there is no alias."""
+    return next((alias.collection_name for alias in client.get_aliases().aliases if alias.alias_name == collection_name()), None)
+
+
+def switch_alias(client: QdrantClient, target: str, *, keep: timedelta = AT_ONCE) -> str | None:
+    """Move the alias to TARGET, which has passed the gate, in one step; the collection that it led to, which is kept for KEEP.
+
+    Only under ``collection_lock``. Raises NotDone where TARGET has failed meanwhile, or the alias does not lead to it afterwards.
+    """
+    before = alias_target(client)
+    if not registry.prepare(target, keep):
+        raise NotDone(f"{target!r} was given up while it was being compared: see why in the admin, and run it again.")
+    client.update_collection_aliases(_moves(before, target))
+    after = alias_target(client)
+    if after != target:
+        raise NotDone(
+            f"Qdrant says that the alias {collection_name()!r} was moved, and it leads to {after!r}: look at its log, and run it again."
+        )
+    registry.follow(target)
+    return before
+
+
+def _moves(before: str | None, target: str) -> list[AliasOperations]:
+    create = CreateAliasOperation(create_alias=CreateAlias(collection_name=target, alias_name=collection_name()))
+    delete = DeleteAliasOperation(delete_alias=DeleteAlias(alias_name=collection_name()))
+    return [create] if before is None else [delete, create]
+
+
+def follow_alias(client: QdrantClient) -> bool:
+    """Bring the rows after the alias, for whoever comes after a death in between; whether they were behind.
+
+    Under ``collection_lock``. An alias that leads to what nobody has noted is ``init_qdrant``'s to note.
+    """
+    target = alias_target(client)
+    try:
+        return target is not None and registry.follow(target)
+    except VectorCollection.DoesNotExist:
+        return False
+
+
+def follow_alias_if_behind(client: QdrantClient) -> bool:
+    """As a worker does it, now and then: without waiting for whoever is just moving the alias, who will see to it."""
+    if alias_target(client) == registry.live() or not try_lock():
+        return False
+    try:
+        return follow_alias(client)
+    finally:
+        unlock()
