@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from django.conf import settings
+from pydantic import BaseModel
 from qdrant_client import QdrantClient
-from qdrant_client.models import CollectionInfo, Distance, PayloadSchemaType
+from qdrant_client.models import CollectionInfo, Distance, IntegerIndexParams, IntegerIndexType, PayloadSchemaType
 
 from findme.console.errors import StoreUnavailable
 from vectorstore.connection import collection_name, is_embedded
@@ -25,7 +28,23 @@ class Declaration:
     distance: Distance
     hnsw: Mapping[str, int]
     optimizers: Mapping[str, int]
-    payload_indexes: Mapping[str, PayloadSchemaType]
+    payload_indexes: Mapping[str, PayloadSchemaType | IntegerIndexParams]
+
+    def hash(self) -> str:
+        """SHA-256, in hexadecimal: two collections with the same one were declared alike."""
+        return hashlib.sha256(json.dumps(_plain(self), sort_keys=True).encode()).hexdigest()
+
+
+def _plain(value: object) -> object:
+    """JSON of a declaration, or of a part of it."""
+    match value:
+        case Declaration():
+            return {part.name: _plain(getattr(value, part.name)) for part in fields(value)}
+        case BaseModel():
+            return value.model_dump(mode="json", exclude_none=True)
+        case Mapping():
+            return {str(name): _plain(part) for name, part in value.items()}
+    return value
 
 
 DECLARATION = Declaration(
@@ -42,6 +61,8 @@ DECLARATION = Declaration(
         "verified": PayloadSchemaType.BOOL,
         "location": PayloadSchemaType.GEO,
         "interests": PayloadSchemaType.KEYWORD,
+        # What guards every write against the past.
+        "version": IntegerIndexParams(type=IntegerIndexType.INTEGER, lookup=False, range=True),
     },
 )
 

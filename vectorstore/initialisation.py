@@ -7,16 +7,21 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import Any
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, connection
+from django.db import InterfaceError, OperationalError, connection, transaction
 from qdrant_client import QdrantClient
 from qdrant_client.models import CollectionStatus
 
 from findme.console.errors import NotDone
-from vectorstore.collection import name_taken, not_ours, way_out
+from vectorstore import registry
+from vectorstore.collection import DECLARATION, name_taken, not_ours, way_out
 from vectorstore.connection import collection_name, qdrant
+from vectorstore.models import StoreState, VectorCollection
 from vectorstore.plan import Comparison, Plan, apply, plan
+from vectorstore.registry import State
+from vectorstore.sync.queue import enqueue_everyone
 
 GREEN_SECONDS = 60.0
 POLL_SECONDS = 0.1
@@ -49,10 +54,37 @@ def initialise(announce: Callable[[Plan], None], *, green_seconds: float = GREEN
         planned = plan(client)
         refuse_incompatible(planned)
         announce(planned)
+        if planned.differs("collection "):
+            _begin(planned.collection)
         if planned.differences:
-            apply(client, planned)
+            apply(client, planned, metadata())
             _prove(client)
+        _note(planned.collection)
         return Initialised(planned, _settled(client, planned.collection, green_seconds))
+
+
+def metadata() -> dict[str, Any]:
+    """What a collection says of itself: whose it is, and what it was declared as by which release."""
+    return {
+        "findme_database": str(StoreState.current().database_id),
+        "findme_declaration": DECLARATION.hash(),
+        "findme_release": registry.release(),
+    }
+
+
+def _begin(collection: str) -> None:
+    """It is about to be made. Nobody writes it until it is noted as live; killed before that, the next run queues everyone all the same."""
+    registry.register(collection, State.FAILED, DECLARATION.hash())
+
+
+def _note(collection: str) -> None:
+    """What has just become live is written from now on, and is told of everyone: in one transaction, so that neither is forgotten."""
+    if registry.live() == collection:
+        return
+    with transaction.atomic():
+        VectorCollection.objects.of(collection_name()).filter(state=State.LIVE).update(state=State.KEPT)
+        registry.register(collection, State.LIVE, DECLARATION.hash())
+        enqueue_everyone()
 
 
 def refuse_incompatible(planned: Plan) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -14,8 +14,10 @@ from qdrant_client.models import (
     CreateAlias,
     CreateAliasOperation,
     HnswConfigDiff,
+    IntegerIndexParams,
     OptimizersConfigDiff,
     PayloadIndexInfo,
+    PayloadSchemaType,
     VectorParams,
     VectorParamsDiff,
 )
@@ -77,13 +79,14 @@ def plan(client: QdrantClient) -> Plan:
     return Plan(collection_name(), live.collection, is_embedded(), tuple(_comparisons(live)))
 
 
-def apply(client: QdrantClient, planned: Plan) -> None:
-    """Make the differences go away: the collection first, then its indexes, the alias last, so that nobody sees it half made.
+def apply(client: QdrantClient, planned: Plan, metadata: Mapping[str, Any]) -> None:
+    """Make the differences go away: the collection with METADATA first, then its indexes, the alias last, so that
+    nobody sees it half made.
 
     Killed anywhere in between, the next plan has what is left. The caller has refused what is incompatible.
     """
     if planned.differs("collection "):
-        _create(client, planned.collection)
+        _create(client, planned.collection, metadata)
     elif planned.differs("hnsw_config.") or planned.differs("optimizer_config."):
         _update(client, planned.collection)
     for field, kind in DECLARATION.payload_indexes.items():
@@ -94,12 +97,13 @@ def apply(client: QdrantClient, planned: Plan) -> None:
         client.update_collection_aliases([CreateAliasOperation(create_alias=alias)])
 
 
-def _create(client: QdrantClient, collection: str) -> None:
+def _create(client: QdrantClient, collection: str, metadata: Mapping[str, Any]) -> None:
     client.create_collection(
         collection,
         vectors_config=VectorParams(size=DECLARATION.size, distance=DECLARATION.distance),
         hnsw_config=HnswConfigDiff.model_validate(DECLARATION.hnsw),
         optimizers_config=OptimizersConfigDiff.model_validate(DECLARATION.optimizers),
+        metadata=dict(metadata),
     )
 
 
@@ -150,8 +154,8 @@ def _of_a_server(found: CollectionInfo | None) -> Iterator[Comparison]:
     for name, declared in DECLARATION.optimizers.items():
         yield _server_only(f"optimizer_config.{name}", declared, optimizers.get(name))
     indexes = found.payload_schema if found else {}
-    for field, kind in DECLARATION.payload_indexes.items():
-        yield _server_only(f"payload_schema.{field}", kind.value, _index_kind(indexes.get(field)))
+    for field, index in DECLARATION.payload_indexes.items():
+        yield _server_only(f"payload_schema.{field}", _declared_kind(index), _index_kind(indexes.get(field)))
 
 
 def _effective_hnsw(config: CollectionConfig) -> dict[str, Any]:
@@ -160,12 +164,18 @@ def _effective_hnsw(config: CollectionConfig) -> dict[str, Any]:
     return config.hnsw_config.model_dump() | own
 
 
+def _declared_kind(index: PayloadSchemaType | IntegerIndexParams) -> str:
+    return index.value if isinstance(index, PayloadSchemaType) else _kind(index.type.value, index)
+
+
 def _index_kind(index: PayloadIndexInfo | None) -> str | None:
+    return None if index is None else _kind(index.data_type.value, index.params)
+
+
+def _kind(kind: str, parameters: object) -> str:
     """Its type; for an integer index that answers only some questions, with what it leaves out."""
-    if index is None:
-        return None
-    left_out = [name for name in ("lookup", "range") if getattr(index.params, name, None) is False]
-    return " ".join([index.data_type.value, *(f"without {name}" for name in left_out)])
+    left_out = [name for name in ("lookup", "range") if getattr(parameters, name, None) is False]
+    return " ".join([kind, *(f"without {name}" for name in left_out)])
 
 
 def _server_only(what: str, declared: Any, live: Any) -> Comparison:

@@ -15,7 +15,9 @@ def test_declaration__is_the_guides() -> None:
     assert (DECLARATION.size, DECLARATION.distance) == (512, models.Distance.COSINE)
     assert DECLARATION.hnsw == {"m": 16, "ef_construct": 100, "full_scan_threshold": 10000}
     assert DECLARATION.optimizers == {"indexing_threshold": 10000}
-    assert {field: kind.value for field, kind in DECLARATION.payload_indexes.items()} == {
+    assert {
+        field: kind if isinstance(kind, models.IntegerIndexParams) else kind.value for field, kind in DECLARATION.payload_indexes.items()
+    } == {
         "gender": "keyword",
         "age": "integer",
         "age_group": "keyword",
@@ -23,6 +25,7 @@ def test_declaration__is_the_guides() -> None:
         "verified": "bool",
         "location": "geo",
         "interests": "keyword",
+        "version": models.IntegerIndexParams(type=models.IntegerIndexType.INTEGER, lookup=False, range=True),
     }
 
 

@@ -10,10 +10,12 @@ from pytest_django import Settings
 from qdrant_client import QdrantClient, models
 
 from findme.console.errors import NotDone
+from tests.factories import ProfileEmbeddingFactory
 from tests.vectorstore.commands import ended, manage, run_python, started
 from vectorstore import initialisation
 from vectorstore.connection import collection_name, qdrant
 from vectorstore.initialisation import compare, initialise
+from vectorstore.models import QueueEntry, VectorCollection
 from vectorstore.plan import Plan, plan
 
 pytestmark = pytest.mark.django_db
@@ -34,6 +36,7 @@ MISSING_ON_A_SERVER = """\
   payload_schema.verified: missing, is to be bool
   payload_schema.location: missing, is to be geo
   payload_schema.interests: missing, is to be keyword
+  payload_schema.version: missing, is to be integer without lookup
 """
 
 
@@ -75,7 +78,7 @@ def test_init_qdrant__says_what_it_changes_and_then_has_nothing_to_do(
     note = embedded_note(store, settings)
     name = f"{collection_name()} ({v1()})"
     assert output(capsys) == (
-        f"{name}: {15 if store == 'server' else 4} to change.{note}\n"
+        f"{name}: {16 if store == 'server' else 4} to change.{note}\n"
         f"  collection {v1()!r}: missing, is to be there\n"
         "  vectors.size: missing, is to be 512\n"
         "  vectors.distance: missing, is to be Cosine\n"
@@ -139,9 +142,9 @@ def test_init_qdrant__check_in_json(store: str, capsys: pytest.CaptureFixture[st
 
 def test_init_qdrant__json_of_a_change(store: str, capsys: pytest.CaptureFixture[str]) -> None:
     planned = json.loads(output(capsys, "--dry-run", "--json"))
-    assert (planned["changed"], planned["differences"]) == (False, 15 if store == "server" else 4)
+    assert (planned["changed"], planned["differences"]) == (False, 16 if store == "server" else 4)
     first, second = (json.loads(output(capsys, "--json")) for _ in range(2))
-    assert (first["changed"], first["status"], first["differences"]) == (True, "green", 15 if store == "server" else 4)
+    assert (first["changed"], first["status"], first["differences"]) == (True, "green", 16 if store == "server" else 4)
     assert (second["changed"], second["status"], second["differences"]) == (False, "green", 0)
 
 
@@ -351,3 +354,29 @@ def test_init_qdrant__waits_for_a_number_of_seconds(wait: str, store: str) -> No
         call_command("init_qdrant", f"--wait={wait}")
     assert str(raised.value) == f"Error: argument --wait: {wait!r} is not a number of seconds, 0 or more"
     assert everything_there() == []
+
+
+def test_initialise__notes_whose_it_is_and_has_everyone_written(every_store: str) -> None:
+    person = ProfileEmbeddingFactory.create().pk
+    QueueEntry.objects.all().delete()
+    initialise(lambda _: None)
+    assert [(row.name, row.state) for row in VectorCollection.objects.all()] == [(v1(), "live")]
+    assert list(QueueEntry.objects.values_list("user_id", flat=True)) == [person]
+    with qdrant() as client:
+        told = client.get_collection(v1()).config.metadata
+    assert told == initialisation.metadata()
+    initialise(lambda _: None)
+    assert QueueEntry.objects.count() == 1
+
+
+@pytest.mark.parametrize("steps", ["registered", "unregistered"])
+def test_initialise__has_everyone_written_into_a_collection_that_is_made_again(store: str, steps: str) -> None:
+    person = ProfileEmbeddingFactory.create().pk
+    initialise(lambda _: None)
+    if steps == "unregistered":
+        VectorCollection.objects.all().delete()
+    QueueEntry.objects.all().delete()
+    with qdrant() as client:
+        client.delete_collection(v1())
+    initialise(lambda _: None)
+    assert list(QueueEntry.objects.values_list("user_id", flat=True)) == [person]

@@ -13,7 +13,7 @@ ON_A_SERVER_ONLY = [
     "hnsw_config.ef_construct",
     "hnsw_config.full_scan_threshold",
     "optimizer_config.indexing_threshold",
-    *(f"payload_schema.{field}" for field in ("gender", "age", "age_group", "active", "verified", "location", "interests")),
+    *(f"payload_schema.{field}" for field in ("gender", "age", "age_group", "active", "verified", "location", "interests", "version")),
 ]
 
 
@@ -23,7 +23,7 @@ def v1() -> str:
 
 def made() -> None:
     with qdrant() as client:
-        apply(client, plan(client))
+        apply(client, plan(client), {})
 
 
 def planned() -> Plan:
@@ -70,7 +70,8 @@ def test_apply__makes_it_as_the_server_tells_it(server: object) -> None:
     told = info.config.model_dump(include={"hnsw_config", "optimizer_config"})
     assert {name: told["hnsw_config"][name] for name in ("m", "ef_construct", "full_scan_threshold")} == dict(DECLARATION.hnsw)
     assert told["optimizer_config"]["indexing_threshold"] == 10000
-    assert {field: index.data_type for field, index in info.payload_schema.items()} == dict(DECLARATION.payload_indexes)
+    kinds = {field: index.data_type.value for field, index in info.payload_schema.items()}
+    assert kinds == {field: getattr(kind, "type", kind) for field, kind in DECLARATION.payload_indexes.items()}
 
 
 def test_plan__of_the_embedded_store_says_what_it_does_not_compare(embedded_qdrant: object) -> None:
@@ -137,7 +138,7 @@ def test_apply__changes_in_place(server: object, name: str) -> None:
         found = plan(client)
         assert lines(found) == [line]
         assert found.incompatible == []
-        apply(client, found)
+        apply(client, found, {})
         assert plan(client).differences == []
         assert client.count(v1()).count == 1
 
@@ -203,7 +204,7 @@ def test_plan__goes_on_where_the_alias_is_missing(every_store: str) -> None:
         client.update_collection_aliases([deleted])
         found = plan(client)
         assert lines(found) == [f"alias {collection_name()!r}: missing, is to be {v1()}"]
-        apply(client, found)
+        apply(client, found, {})
         assert client.count(collection_name()).count == 1
 
 
