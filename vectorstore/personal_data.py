@@ -57,7 +57,7 @@ class Syncing(PersonalDataOwner):
             {"name", "alias", "state", "declaration", "release", "created_at", "live_since", "keep_until", "failure"}
         ),
         "vectorstore.StoreState": frozenset(
-            {"id", "database_id", "mark", "pending_mark", "marked_at", "ages_refreshed_on", "optimizers_before_purge"}
+            {"id", "database_id", "mark", "pending_mark", "marked_at", "ages_refreshed_on", "points_removed_at", "optimizers_before_purge"}
         ),
         "vectorstore.Verification": frozenset({"id", "alias", "started_at", "finished_at", "found"}),
     }
