@@ -30,6 +30,10 @@ class CollectionMissing(StoreUnavailable):
         super().__init__(f"Qdrant has no collection {name!r}: make it with manage.py init_qdrant.")
 
 
+class ServerFailed(StoreUnavailable):
+    """Qdrant answers that something in it went wrong (5xx)."""
+
+
 class Refused(NotDone):
     """Qdrant answers that the request itself is wrong: asking again does not help."""
 
@@ -108,7 +112,7 @@ def _grpc_failed(error: grpc.RpcError, address: Address) -> NotDone:
             return _answered(400, details, address)
         case grpc.StatusCode.RESOURCE_EXHAUSTED:
             return _answered(429, details, address)
-    return StoreUnavailable(f"Qdrant at {address} answered {code.name} ({_short(details)}): look at its log, and run it again.")
+    return ServerFailed(f"Qdrant at {address} answered {code.name} ({_short(details)}): look at its log, and run it again.")
 
 
 def _answered(status: int, words: str, address: Address) -> NotDone:
@@ -131,7 +135,7 @@ def _answered(status: int, words: str, address: Address) -> NotDone:
             return Refused(f"Qdrant at {address} refused this: {_short(words)}. See manage.py init_qdrant --check.")
         case 429:
             return StoreUnavailable(f"Qdrant at {address} has too much to do ({_short(words)}): wait, and run it again.")
-    return StoreUnavailable(f"Qdrant at {address} answered {status} ({_short(words)}): look at its log, and run it again.")
+    return ServerFailed(f"Qdrant at {address} answered {status} ({_short(words)}): look at its log, and run it again.")
 
 
 def _not_reached(reason: str, address: Address) -> StoreUnavailable:

@@ -17,6 +17,6 @@ def project_people(user_ids: Iterable[UUID], **_signal: Any) -> None:
 
     Qdrant's client takes most of a second to import, and this module is part of every command: it is imported where it is used.
     """
-    from vectorstore.projection import project
+    from vectorstore.sync.now import project
 
     project(user_ids)

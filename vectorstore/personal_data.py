@@ -103,7 +103,7 @@ class VectorStore(Store):
         return point_of(user_id) is not None
 
     def remove(self, user_id: UUID) -> bool:
-        from vectorstore.projection import remove_point
+        from vectorstore.sync.now import remove_point
 
         return remove_point(user_id)
 

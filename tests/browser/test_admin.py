@@ -19,7 +19,8 @@ from tests.factories import PASSWORD, UserFactory
 from tests.privacy.life import BIO, EMAIL, FULL_NAME, full_life
 from tests.staff import staff, superuser
 from vectorstore.initialisation import initialise
-from vectorstore.projection import point_of, project
+from vectorstore.projection import point_of
+from vectorstore.sync.now import project
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 

@@ -15,7 +15,8 @@ from privacy.admin.view import address_of
 from tests.factories import ProfileEmbeddingFactory
 from tests.staff import said, signed_in, superuser
 from vectorstore.initialisation import initialise
-from vectorstore.projection import point_of, project
+from vectorstore.projection import point_of
+from vectorstore.sync.now import project
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

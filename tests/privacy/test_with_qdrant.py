@@ -28,7 +28,8 @@ from tests.privacy.life import WORDS, full_life, working_life
 from tests.privacy.process import database_parameters, manage, stopped_before_the_commit
 from vectorstore.initialisation import initialise
 from vectorstore.models import ProfileEmbedding, QueueEntry
-from vectorstore.projection import payload_of, point_of, project
+from vectorstore.projection import payload_of, point_of
+from vectorstore.sync.now import project
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -11,7 +11,8 @@ from accounts.models import User
 from tests.factories import ProfileEmbeddingFactory, UserFactory
 from tests.staff import person_form, said, signed_in, superuser
 from vectorstore.initialisation import initialise
-from vectorstore.projection import point_of, project
+from vectorstore.projection import point_of
+from vectorstore.sync.now import project
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

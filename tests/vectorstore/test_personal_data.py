@@ -17,7 +17,8 @@ from tests.factories import ProfileEmbeddingFactory, UserFactory
 from vectorstore.errors import CollectionMissing
 from vectorstore.initialisation import initialise
 from vectorstore.models import ProfileEmbedding
-from vectorstore.projection import payload_of, point_of, project
+from vectorstore.projection import payload_of, point_of
+from vectorstore.sync.now import project
 
 pytestmark = pytest.mark.django_db
 

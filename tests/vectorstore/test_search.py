@@ -25,7 +25,7 @@ from vectorstore import search as module
 from vectorstore.connection import collection_name, qdrant
 from vectorstore.initialisation import initialise
 from vectorstore.models import ProfileEmbedding
-from vectorstore.projection import project
+from vectorstore.sync.now import project
 from vectorstore.search import Hit, search
 from vectorstore.search_query import Near, SearchQuery
 

@@ -21,7 +21,7 @@ from tests.privacy.process import manage
 from tests.qdrant import free_port
 from vectorstore.initialisation import initialise
 from vectorstore.models import ProfileEmbedding
-from vectorstore.projection import project
+from vectorstore.sync.now import project
 
 ANY_UUID = re.compile(r"[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}", re.IGNORECASE)
 

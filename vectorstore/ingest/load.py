@@ -20,7 +20,7 @@ from vectorstore.ingest.sources import Source, paths, sources, total
 from vectorstore.ingest.staging import staging, store
 from vectorstore.interests import UNSTORABLE
 from vectorstore.models import ProfileEmbedding
-from vectorstore.projection import project
+from vectorstore.sync.now import project
 
 ROWS_IN_A_BATCH = 1000
 BYTES_IN_A_BATCH = 16 << 20

@@ -26,7 +26,7 @@ from tests.vectorstore.ingest.inputs import json_lines, ones, row
 from vectorstore.ingest import load, staging
 from vectorstore.ingest.load import Loaded, StoppedHalfway, upsert_embeddings
 from vectorstore.models import ProfileEmbedding
-from vectorstore.projection import Projected
+from vectorstore.sync.now import Projected
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -180,15 +180,15 @@ def test_load__batch_that_others_disturb(
     """Rows that were not there when the batch began, and are when it is written: tried five times, then told."""
     users = UserFactory.create_batch(5)
     path = json_lines(tmp_path / "x.jsonl", [row(user.pk, interests=["sea"], vector=ones(7)) for user in users])
-    write, theirs = staging._write, iter(users[:disturbances])
+    insert, theirs = staging._insert, iter(users[:disturbances])
 
-    def disturbed(*arguments: Any) -> int:
+    def disturbed(*arguments: Any) -> None:
         for user in islice(theirs, 1):
             other.execute("INSERT INTO profile_embeddings (user_id, vector, video_features) VALUES (%s, %s, '{0.5}')", [user.pk, ones()])
             other.commit()
-        return write(*arguments)
+        insert(*arguments)
 
-    monkeypatch.setattr(staging, "_write", disturbed)
+    monkeypatch.setattr(staging, "_insert", disturbed)
     if disturbances == 5:
         with pytest.raises(StoppedHalfway, match=r"^PostgreSQL: a batch was disturbed 5 times by others .*\. Loaded before that: 0 rows\."):
             upsert_embeddings([path])
@@ -221,7 +221,7 @@ import sys
 import django
 django.setup()
 from vectorstore.ingest import load
-from vectorstore.projection import Projected
+from vectorstore.sync.now import Projected
 
 load.ROWS_IN_A_BATCH = 2
 load.project = lambda user_ids: Projected()

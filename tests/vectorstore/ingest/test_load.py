@@ -28,7 +28,7 @@ from tests.vectorstore.ingest.inputs import json_lines, ones, row
 from vectorstore.ingest import load
 from vectorstore.ingest.load import Loaded, StoppedHalfway, upsert_embeddings
 from vectorstore.models import ProfileEmbedding
-from vectorstore.projection import Projected
+from vectorstore.sync.now import Projected
 
 pytestmark = pytest.mark.django_db
 
@@ -252,7 +252,7 @@ def test_load__vector_store_away_leaves_the_rows_and_is_not_asked_again(tmp_path
 def test_load__number_of_queries_does_not_grow_with_the_rows(tmp_path: Path) -> None:
     users = UserFactory.create_batch(40)
     few = json_lines(tmp_path / "few.jsonl", [row(user.pk, vector=ones()) for user in users[:2]])
-    many = json_lines(tmp_path / "many.jsonl", [row(user.pk, vector=ones()) for user in users])
+    many = json_lines(tmp_path / "many.jsonl", [row(user.pk, vector=ones()) for user in users[2:]])
     with CaptureQueriesContext(connection) as for_few:
         upsert_embeddings([few])
     with CaptureQueriesContext(connection) as for_many:

@@ -2,51 +2,115 @@
 
 from __future__ import annotations
 
+import json
+import time
 from argparse import ArgumentTypeError
 from dataclasses import asdict
 from typing import Any
 
 from django.core.management.base import CommandParser
+from django.db import DatabaseError, InterfaceError
 
 from findme.console.command import FindmeCommand
-from findme.console.progress import progress
-from vectorstore.projection import BATCH_SIZE
-from vectorstore.reconcile import Synced, sync_everyone
+from findme.console.errors import StoreUnavailable
+from vectorstore.sync.drain import TIMEOUT_SECONDS, Synced, sync_once
+from vectorstore.sync.queue import Backlog, backlog
+from vectorstore.sync.watch import watch
+from vectorstore.sync.work import BATCH_SIZE, LARGEST_BATCH, Done
 
-LARGEST_BATCH = 10_000
+RECOUNT_SECONDS = 2.0
+"""Between two counts of the queue: a long one takes a while to count."""
 
 
 class Command(FindmeCommand):
     help = (
-        "Make every person's point in Qdrant what PostgreSQL says, and remove the points that nobody is to have. Mends a change by plain SQL, an"
-        " outage of Qdrant, and, after init_qdrant, a lost collection."
+        "Make the points in Qdrant what PostgreSQL says, for everybody who has changed since. Any number may run at the same time, on any machine."
+        " One line a batch: what was done, what is left, and the age of the oldest."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--once", action="store_true", required=True, help="go through everyone once, and end")
+        how = parser.add_mutually_exclusive_group()
+        how.add_argument("--once", action="store_true", help="work until nothing is left, and end (the default)")
+        how.add_argument("--watch", action="store_true", help="go on until SIGTERM or Ctrl-C, whatever is away meanwhile")
         parser.add_argument(
-            "--batch-size", type=_batch_size, default=BATCH_SIZE, metavar="N", help="people of one request to Qdrant (default %(default)s)"
+            "--batch-size", type=_batch_size, default=BATCH_SIZE, metavar="N", help="people of one request (default %(default)s)"
         )
-        parser.add_argument("--dry-run", action="store_true", help="write and remove nothing; print what would be")
-        parser.add_argument("--json", action="store_true", help="print one JSON document")
+        parser.add_argument(
+            "--timeout",
+            type=_seconds,
+            default=TIMEOUT_SECONDS,
+            metavar="S",
+            help="with --once: for how many seconds to wait, without anything done, for other workers and for a store (default %(default)g)",
+        )
+        parser.add_argument("--json", action="store_true", help="one JSON document a line")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        with progress("Comparing people and points") as report:
-            synced = sync_everyone(batch_size=options["batch_size"], dry_run=options["dry_run"], report=report)
-        if options["json"]:
-            self.say_json({"dry_run": options["dry_run"], **asdict(synced)})
-        else:
-            self.say(_sentence(synced, dry_run=options["dry_run"]))
+        lines = _Lines(self, as_json=options["json"])
+        if options["watch"]:
+            watch(batch_size=options["batch_size"], tell=lines.batch, tell_away=self._say_away)
+            return
+        synced = sync_once(batch_size=options["batch_size"], timeout=options["timeout"], tell=lines.batch, tell_away=self._say_away)
+        self._end_of(synced, as_json=options["json"])
+
+    def _say_away(self, why: str) -> None:
+        self.stderr.write(f"{why} Trying again.")
+
+    def _end_of(self, synced: Synced, *, as_json: bool) -> None:
+        self.say(json.dumps(asdict(synced)) if as_json else _sentence(synced))
+        if synced.away is not None:
+            raise StoreUnavailable(f"{synced.away} {synced.left.length:,} changes are left on the queue.")
+        if synced.left.length or synced.left.aside:
+            self.something_to_look_at()
 
 
-def _sentence(synced: Synced, *, dry_run: bool) -> str:
-    if not synced.written and not synced.removed:
-        return f"Nothing to do: {synced.unchanged:,} points are as they are to be."
-    would = "would be " if dry_run else ""
-    return f"{synced.written:,} points {would}written, {synced.removed:,} {would}removed; {synced.unchanged:,} were as they are to be."
+class _Lines:
+    """A line a batch, with a fresh count of the queue every few seconds."""
+
+    def __init__(self, command: FindmeCommand, *, as_json: bool) -> None:
+        self.command, self.as_json = command, as_json
+        self.counted_at, self.left = float("-inf"), Backlog(0, None, 0, 0)
+
+    def batch(self, done: Done) -> None:
+        if time.monotonic() - self.counted_at >= RECOUNT_SECONDS:
+            self._count()
+        if self.as_json:
+            self.command.say(
+                json.dumps({"written": done.written, "removed": done.removed, "set_aside": len(done.refused), "left": asdict(self.left)})
+            )
+            return
+        aside = f", {len(done.refused):,} set aside" if done.refused else ""
+        self.command.say(f"{done.written:,} written, {done.removed:,} removed{aside}; {_left(self.left)}.")
+
+    def _count(self) -> None:
+        try:
+            self.left, self.counted_at = backlog(), time.monotonic()
+        except (DatabaseError, InterfaceError):  # the batch is done; whoever asks PostgreSQL next is told
+            return
+
+
+def _left(left: Backlog) -> str:
+    oldest = f", the oldest {left.oldest_seconds:.0f} s old" if left.oldest_seconds is not None else ""
+    return f"{left.length:,} left{oldest}"
+
+
+def _sentence(synced: Synced) -> str:
+    done = f"{synced.written:,} points written, {synced.removed:,} removed" if synced.written or synced.removed else "Nothing to do"
+    rest = f"; {_left(synced.left)}" if synced.left.length else ""
+    aside = f"; {synced.left.aside:,} people are set aside: see the admin, or change them" if synced.left.aside else ""
+    return f"{done}{rest}{aside}."
 
 
 def _batch_size(text: str) -> int:
     if not (text.isascii() and text.isdigit() and 1 <= int(text) <= LARGEST_BATCH):
         raise ArgumentTypeError(f"{text!r} is not a number from 1 to {LARGEST_BATCH}")
     return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1
+    if not 0 <= seconds <= 86_400:
+        raise ArgumentTypeError(f"{text!r} is not a number of seconds from 0 to 86400")
+    return seconds

@@ -1,0 +1,188 @@
+"""Leasing people: nobody writes a person's point beside another, however many entries of the queue there are (protocol, rules 2, 3, 7 and 10).
+
+In READ COMMITTED, and in this order: the people are claimed, one version is drawn for all of them, the collections are read, the transaction
+ends; only then are the people's rows read. So of two claims of a person the one with the higher version has looked at PostgreSQL later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.backends.utils import CursorWrapper
+
+from vectorstore import registry
+from vectorstore.connection import collection_name
+from vectorstore.errors import CollectionMissing
+from vectorstore.sync.queue import EVERYBODY
+
+PATIENCE = "set_config('lock_timeout', '2s', true), set_config('synchronous_commit', 'on', true)"
+IDLE_PATIENCE = "set_config('idle_in_transaction_session_timeout', '5s', true)"
+"""A worker that is frozen in the middle of this is thrown out, and frees what it holds."""
+
+DUE = "NOT awaits_answer AND (not_before IS NULL OR not_before <= clock_timestamp())"
+WHO = f"coalesce(user_id, '{EVERYBODY}')"
+LOCK_OF = "hashtextextended('findme point of ' || person, 0)"
+"""The advisory lock of a person: held while they are claimed, and by whoever removes them for good."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A row of the queue, and whom it is about."""
+
+    id: int
+    user_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """People whom WORKER holds, with the entries that are dropped when they are done, the version that their points get, and the collections
+    that are written."""
+
+    worker: UUID
+    people: frozenset[UUID]
+    entries: tuple[Entry, ...]
+    version: int
+    collections: tuple[str, ...]
+
+    @property
+    def everybody(self) -> bool:
+        """Whether a TRUNCATE is in it: whoever it took has to be looked for in the collections."""
+        return EVERYBODY in self.people
+
+    @property
+    def persons(self) -> list[UUID]:
+        return sorted(self.people - {EVERYBODY})
+
+
+def claim_due(worker: UUID, limit: int, among: Sequence[UUID] | None = None) -> Claim | None:
+    """Lease up to LIMIT people who are due (only such as are AMONG these, if any are named), the urgent first; None where there is nobody.
+
+    Takes all due entries of each. Passes over people whom others hold, without waiting. Raises CollectionMissing before ``init_qdrant``.
+    """
+    with _claiming() as cursor:
+        people = _lease(cursor, worker, _lockable_due(cursor, limit, among))
+        return _claim(cursor, worker, people, _entries(cursor, people), None) if people else None
+
+
+def claim_people(worker: UUID, user_ids: Iterable[UUID], *, collections: tuple[str, ...] | None = None) -> Claim | None:
+    """Lease those of the people whom nobody else holds, queued or not, to write them into COLLECTIONS (or all that are written).
+
+    Their entries stay on the queue: another collection may need them.
+    """
+    with _claiming() as cursor:
+        people = _lease(cursor, worker, _lockable(cursor, user_ids))
+        return _claim(cursor, worker, people, (), collections) if people else None
+
+
+@contextmanager
+def _claiming() -> Iterator[CursorWrapper]:
+    outermost = not connection.in_atomic_block
+    with transaction.atomic(durable=True), connection.cursor() as cursor:
+        cursor.execute(f"SELECT {PATIENCE}{f', {IDLE_PATIENCE}' if outermost else ''}")
+        yield cursor
+
+
+def _lockable_due(cursor: CursorWrapper, limit: int, among: Sequence[UUID] | None) -> list[UUID]:
+    """Candidates whose advisory lock is free, so that two that claim at the same time do not wait for each other's leases."""
+    free = f"""
+        {DUE} AND NOT EXISTS (SELECT FROM vector_sync_leases l WHERE l.user_id = {WHO.replace("user_id", "q.user_id")} AND l.until > clock_timestamp())
+        {"AND q.user_id = ANY(%(among)s::uuid[])" if among is not None else ""}
+    """
+    cursor.execute(
+        # Only constants are put together.
+        f"""
+        WITH candidates AS MATERIALIZED (
+            (SELECT 0 AS lane, id, {WHO} AS person FROM vector_sync_queue q WHERE urgent AND {free} ORDER BY id LIMIT %(many)s)
+            UNION ALL
+            (SELECT 1, id, {WHO} FROM vector_sync_queue q WHERE {free} ORDER BY id LIMIT %(many)s)
+        ), people AS MATERIALIZED (
+            SELECT person FROM candidates GROUP BY person ORDER BY min(lane), min(id)
+        )
+        SELECT person FROM people WHERE pg_try_advisory_xact_lock({LOCK_OF}) LIMIT %(limit)s
+        """,  # noqa: S608
+        {"among": None if among is None else [str(user_id) for user_id in among], "many": 4 * limit, "limit": limit},
+    )
+    return [row[0] for row in cursor.fetchall()]
+
+
+def _lockable(cursor: CursorWrapper, user_ids: Iterable[UUID]) -> list[UUID]:
+    cursor.execute(
+        f"SELECT person FROM (SELECT DISTINCT unnest(%s::uuid[]) AS person) asked WHERE pg_try_advisory_xact_lock({LOCK_OF})",  # noqa: S608
+        [[str(user_id) for user_id in user_ids]],
+    )
+    return [row[0] for row in cursor.fetchall()]
+
+
+def _lease(cursor: CursorWrapper, worker: UUID, people: list[UUID]) -> list[UUID]:
+    """Lease those whom nobody holds. A statement of its own, after the locks: it sees what whoever had them before has committed.
+
+    An expired lease is taken over, unless its holder is just renewing it; what that one sent may still arrive, so a second look is queued.
+    """
+    asked: dict[str, Any] = {"worker": worker, "people": [str(person) for person in people], "lease": settings.SYNC_LEASE_SECONDS}
+    cursor.execute("SELECT user_id FROM vector_sync_leases WHERE user_id = ANY(%(people)s::uuid[])", asked)
+    known = {row[0] for row in cursor.fetchall()}
+    expired: set[UUID] = set()
+    if known:
+        cursor.execute(
+            """
+            SELECT user_id FROM vector_sync_leases
+            WHERE user_id = ANY(%(people)s::uuid[]) AND until <= clock_timestamp() FOR UPDATE SKIP LOCKED
+            """,
+            asked,
+        )
+        expired = {row[0] for row in cursor.fetchall()}
+    leased = [person for person in people if person not in known or person in expired]
+    asked["people"] = [str(person) for person in leased]
+    cursor.execute(
+        """
+        INSERT INTO vector_sync_leases (user_id, worker, until)
+        SELECT unnest(%(people)s::uuid[]), %(worker)s, clock_timestamp() + make_interval(secs => %(lease)s)
+        ON CONFLICT (user_id) DO UPDATE SET worker = EXCLUDED.worker, until = EXCLUDED.until
+        """,
+        asked,
+    )
+    if expired:
+        queue_second_looks(cursor, expired)
+    return leased
+
+
+def queue_second_looks(cursor: CursorWrapper, people: Iterable[UUID]) -> None:
+    """Have people looked at again, some time after Qdrant has answered: a request that nobody waits for any more may still be applied."""
+    cursor.execute(
+        """
+        INSERT INTO vector_sync_queue (user_id, urgent, awaits_answer)
+        SELECT nullif(person, %(everybody)s), true, true FROM unnest(%(people)s::uuid[]) AS person
+        WHERE NOT EXISTS (SELECT FROM vector_sync_queue q WHERE q.user_id = person AND q.awaits_answer)
+        """,
+        {"people": [str(person) for person in people], "everybody": EVERYBODY},
+    )
+
+
+def _entries(cursor: CursorWrapper, people: list[UUID]) -> tuple[Entry, ...]:
+    """All that are due and visible now; a change that comes later queues another one. Whoever was set aside has changed since."""
+    asked: dict[str, Any] = {"people": [str(person) for person in people], "everybody": EVERYBODY in people}
+    cursor.execute(
+        f"SELECT id, {WHO} FROM vector_sync_queue WHERE (user_id = ANY(%(people)s::uuid[]) OR %(everybody)s AND user_id IS NULL) AND {DUE}",  # noqa: S608
+        asked,
+    )
+    entries = tuple(Entry(*row) for row in cursor.fetchall())
+    cursor.execute("DELETE FROM vector_sync_aside WHERE user_id = ANY(%(people)s::uuid[])", asked)
+    return entries
+
+
+def _claim(
+    cursor: CursorWrapper, worker: UUID, people: list[UUID], entries: tuple[Entry, ...], collections: tuple[str, ...] | None
+) -> Claim:
+    cursor.execute("SELECT nextval('vector_sync_version')")
+    (version,) = cursor.fetchone()
+    if collections is None:
+        collections = registry.written()
+    if not collections:
+        raise CollectionMissing(collection_name())
+    return Claim(worker, frozenset(people), entries, version, collections)

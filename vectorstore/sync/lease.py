@@ -1,0 +1,148 @@
+"""Keeping and ending a claim (protocol, rules 2, 5 and 7). Each function is one transaction of its own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.backends.utils import CursorWrapper
+
+from findme.console.errors import NotDone
+from vectorstore.address import timeout_seconds
+from vectorstore.sync.claim import PATIENCE, Claim, queue_second_looks
+
+
+class LeaseLost(NotDone):
+    """Somebody else has taken the people over, or may do so before Qdrant has answered: nothing may be sent for them any more."""
+
+    def __init__(self) -> None:
+        super().__init__("The lease of people who were being written has run out: others write them now. Raise SYNC_LEASE_SECONDS.")
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A person whose data Qdrant refuses, by which collection, and in which words."""
+
+    user_id: UUID
+    collection: str
+    reason: str
+
+
+@contextmanager
+def _transaction() -> Iterator[CursorWrapper]:
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(f"SELECT {PATIENCE}")
+        yield cursor
+
+
+def renew(claim: Claim) -> datetime:
+    """Lease everybody of the claim anew, by the database's clock, and say what it shows: what is sent now is sent after that.
+
+    Raises LeaseLost, unless all are still held and more than a request's timeout is left.
+    """
+    with _transaction() as cursor:
+        cursor.execute(
+            """
+            UPDATE vector_sync_leases SET until = clock_timestamp() + make_interval(secs => %(lease)s)
+            WHERE worker = %(worker)s AND user_id = ANY(%(people)s::uuid[]) AND until > clock_timestamp()
+            """,
+            _of(claim) | {"lease": settings.SYNC_LEASE_SECONDS},
+        )
+        renewed = cursor.rowcount
+        cursor.execute(
+            """
+            SELECT clock_timestamp(), min(until) > clock_timestamp() + make_interval(secs => %(timeout)s)
+            FROM vector_sync_leases WHERE worker = %(worker)s AND user_id = ANY(%(people)s::uuid[])
+            """,
+            _of(claim) | {"timeout": math.ceil(timeout_seconds())},
+        )
+        now, enough = cursor.fetchone()
+    if renewed != len(claim.people) or not enough:
+        raise LeaseLost
+    found: datetime = now
+    return found
+
+
+def finish(claim: Claim, refused: Collection[Refusal] = ()) -> int:
+    """Drop the entries of those who are done, exactly the claimed ones, and let everybody go; how many leases were lost meanwhile.
+
+    REFUSED people are set aside. Whoever was taken over by another worker is queued again.
+    """
+    with _transaction() as cursor:
+        held = _held(cursor, claim)
+        lost = claim.people - held
+        done = [entry.id for entry in claim.entries if entry.user_id in held]
+        cursor.execute("DELETE FROM vector_sync_queue WHERE id = ANY(%s::bigint[])", [done])
+        for refusal in refused:
+            _set_aside(cursor, refusal)
+        if lost:
+            queue_second_looks(cursor, lost)
+        _let_go(cursor, claim)
+    return len(lost)
+
+
+def give_back(claim: Claim, *, unanswered: bool) -> None:
+    """Let everybody go, with their entries still on the queue; UNANSWERED means that what was sent may still be applied."""
+    with _transaction() as cursor:
+        if unanswered:
+            queue_second_looks(cursor, claim.people)
+        _let_go(cursor, claim)
+
+
+def arm_second_looks(sent_at: datetime) -> int:
+    """Begin the wait of the second looks that were queued before SENT_AT (by the database's clock), since Qdrant has answered what was sent then."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE vector_sync_queue SET awaits_answer = false, not_before = clock_timestamp() + make_interval(secs => %s)
+            WHERE awaits_answer AND queued_at < %s
+            """,
+            [settings.SYNC_SECOND_LOOK_SECONDS, sent_at],
+        )
+        return int(cursor.rowcount)
+
+
+def database_clock() -> datetime:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        found: datetime = cursor.fetchone()[0]
+        return found
+
+
+def _of(claim: Claim) -> dict[str, Any]:
+    return {"worker": claim.worker, "people": [str(person) for person in claim.people]}
+
+
+def _held(cursor: CursorWrapper, claim: Claim) -> set[UUID]:
+    """Locked, so that nobody takes them over before this transaction ends."""
+    cursor.execute(
+        """
+        SELECT user_id FROM vector_sync_leases
+        WHERE worker = %(worker)s AND user_id = ANY(%(people)s::uuid[]) AND until > clock_timestamp() FOR UPDATE
+        """,
+        _of(claim),
+    )
+    return {row[0] for row in cursor.fetchall()}
+
+
+def _let_go(cursor: CursorWrapper, claim: Claim) -> None:
+    cursor.execute("DELETE FROM vector_sync_leases WHERE worker = %(worker)s AND user_id = ANY(%(people)s::uuid[])", _of(claim))
+
+
+def _set_aside(cursor: CursorWrapper, refusal: Refusal) -> None:
+    """Unless the person has gone meanwhile: that is a deletion, which is queued."""
+    cursor.execute(
+        """
+        INSERT INTO vector_sync_aside (user_id, reason, collection)
+        SELECT id, %s, %s FROM users WHERE id = %s
+        ON CONFLICT (user_id) DO UPDATE SET reason = EXCLUDED.reason, collection = EXCLUDED.collection, set_aside_at = now()
+        """,
+        [refusal.reason, refusal.collection, refusal.user_id],
+    )

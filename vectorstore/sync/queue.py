@@ -1,0 +1,63 @@
+"""The queue of people whose points may have to change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.db import connection
+
+EVERYBODY = UUID(int=0)
+"""Stands for the person of an entry without one (after a TRUNCATE), where a person is needed: in a lease. Nobody has this id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What is left to do. ``oldest_seconds`` is the age of the oldest entry, None where there is none; ``leased`` and ``aside`` are people."""
+
+    length: int
+    oldest_seconds: float | None
+    leased: int
+    aside: int
+
+
+def enqueue(user_ids: Iterable[UUID], *, urgent: bool = False) -> int:
+    """Have the points of these people looked at; how many they are. URGENT ones overtake the others."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO vector_sync_queue (user_id, urgent) SELECT DISTINCT unnest(%s::uuid[]), %s",
+            [[str(user_id) for user_id in user_ids], urgent],
+        )
+        queued = int(cursor.rowcount)
+        cursor.execute("SELECT vector_sync_wake()")
+    return queued
+
+
+def enqueue_everyone() -> int:
+    """Have everybody's point looked at, as for a collection that is new; how many people that are."""
+    with connection.cursor() as cursor:
+        cursor.execute("INSERT INTO vector_sync_queue (user_id) SELECT user_id FROM profile_embeddings")
+        queued = int(cursor.rowcount)
+        cursor.execute("SELECT vector_sync_wake()")
+    return queued
+
+
+def backlog() -> Backlog:
+    """Counts every entry: for a report, not for each batch of a long queue."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT (SELECT count(*) FROM vector_sync_queue),
+                   (SELECT extract(epoch FROM clock_timestamp() - min(queued_at))::float8 FROM vector_sync_queue),
+                   (SELECT count(*) FROM vector_sync_leases WHERE until > clock_timestamp()),
+                   (SELECT count(*) FROM vector_sync_aside)
+            """
+        )
+        return Backlog(*cursor.fetchone())
+
+
+def is_empty() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT NOT EXISTS (SELECT FROM vector_sync_queue)")
+        return bool(cursor.fetchone()[0])

@@ -1,0 +1,31 @@
+"""The settings of the sync, checked before anything is claimed."""
+
+from __future__ import annotations
+
+from django.conf import settings
+
+from findme.console.errors import NotDone
+from vectorstore.address import server_address, timeout_seconds
+from vectorstore.connection import collection_name, is_embedded
+
+LONGEST = 86_400
+
+
+class WrongSetting(NotDone):
+    """No waiting mends it."""
+
+
+def check_settings() -> None:
+    """Raises WrongSetting."""
+    try:
+        timeout, _name = timeout_seconds(), collection_name()
+        if not is_embedded():
+            server_address()
+    except NotDone as error:
+        raise WrongSetting(str(error)) from error
+    if not timeout < settings.SYNC_LEASE_SECONDS <= LONGEST:
+        raise WrongSetting(
+            f"SYNC_LEASE_SECONDS is {settings.SYNC_LEASE_SECONDS!r}: it is a number of seconds, above QDRANT_TIMEOUT ({timeout:g}) and at most a day."
+        )
+    if not 0 <= settings.SYNC_SECOND_LOOK_SECONDS <= LONGEST:
+        raise WrongSetting(f"SYNC_SECOND_LOOK_SECONDS is {settings.SYNC_SECOND_LOOK_SECONDS!r}: it is a number of seconds from 0 to a day.")

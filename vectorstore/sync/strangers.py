@@ -1,0 +1,50 @@
+"""After a TRUNCATE nobody knows whom it took: every point is asked for its person (protocol, rule 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from uuid import UUID
+
+from django.db import connection
+from qdrant_client.models import ExtendedPointId
+
+from vectorstore.connection import qdrant
+from vectorstore.projection import entitled
+from vectorstore.sync.claim import Claim
+from vectorstore.sync.lease import renew
+from vectorstore.sync.queue import enqueue
+
+PAGE_SIZE = 1000
+"""Ids of points that are read at a time."""
+
+
+def look_for_strangers(claim: Claim) -> int:
+    """Queue, urgently, everybody who has a point and is to have none; how many they are. Raises StoreUnavailable, and LeaseLost.
+
+    And everybody who is leased: their holder may have read their rows before they were taken, and write after their page was read here.
+    """
+    queued = enqueue(_leased(claim), urgent=True)
+    for collection in claim.collections:
+        for page in _pages(collection):
+            renew(claim)
+            people = {UUID(point_id) for point_id in page if isinstance(point_id, str)}
+            strangers = people - set(entitled().filter(pk__in=people).values_list("pk", flat=True))
+            if strangers:
+                queued += enqueue(sorted(strangers), urgent=True)
+    return queued
+
+
+def _leased(claim: Claim) -> list[UUID]:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT user_id FROM vector_sync_leases WHERE worker <> %s", [claim.worker])
+        return [row[0] for row in cursor.fetchall()]
+
+
+def _pages(collection: str) -> Iterator[list[ExtendedPointId]]:
+    offset = None
+    while True:
+        with qdrant() as client:
+            page, offset = client.scroll(collection, limit=PAGE_SIZE, offset=offset, with_payload=False, with_vectors=False)
+        yield [record.id for record in page]
+        if offset is None:
+            return

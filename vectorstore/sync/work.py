@@ -1,0 +1,68 @@
+"""One batch of the queue, from the claim to the end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.db import DatabaseError, InterfaceError, transaction
+
+from findme.console.errors import StoreUnavailable
+from vectorstore.connection import qdrant
+from vectorstore.errors import CollectionMissing, Refused
+from vectorstore.sync import standing
+from vectorstore.sync.claim import Claim, claim_due
+from vectorstore.sync.lease import Refusal, arm_second_looks, finish, give_back
+from vectorstore.sync.strangers import look_for_strangers
+from vectorstore.sync.writing import write
+
+BATCH_SIZE = 256
+"""People of one claim and one request: some 1.5 MB of JSON."""
+LARGEST_BATCH = 1000
+"""Each takes a lock in PostgreSQL's table of locks while they are claimed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """Of one batch: points written, points that were there and are gone, people set aside, and people whose lease was lost on the way."""
+
+    written: int = 0
+    removed: int = 0
+    refused: tuple[Refusal, ...] = ()
+    lost: int = 0
+
+    def __add__(self, other: Done) -> Done:
+        return Done(self.written + other.written, self.removed + other.removed, (*self.refused, *other.refused), self.lost + other.lost)
+
+
+def work(worker: UUID, limit: int, among: Sequence[UUID] | None = None) -> Done | None:
+    """Claim up to LIMIT people who are due and write their points; None where nobody is to be had.
+
+    Raises StoreUnavailable (CollectionMissing before ``init_qdrant``), with everybody given back; LeaseLost likewise. The store is taken
+    before anything is claimed: who holds people never waits for it.
+    """
+    with qdrant() as client:
+        standing.prove(client)
+        claim = claim_due(worker, limit, among)
+        return carry_out(claim) if claim is not None else None
+
+
+def carry_out(claim: Claim) -> Done:
+    """Write what was claimed and end the claim, in one way or the other."""
+    try:
+        if claim.everybody:
+            look_for_strangers(claim)
+        written = write(claim)
+    except BaseException as error:
+        # What cannot be given back is taken over when the lease has run out.
+        with suppress(DatabaseError, InterfaceError), transaction.atomic():
+            give_back(claim, unanswered=not isinstance(error, CollectionMissing | Refused))
+        if isinstance(error, StoreUnavailable):
+            standing.doubt()
+        raise
+    lost = finish(claim, written.refused)
+    if written.sent_at is not None:
+        arm_second_looks(written.sent_at)
+    return Done(written.written, written.removed, written.refused, lost)

@@ -1,0 +1,142 @@
+"""Writing a claim's points into every collection, guarded against the past, and reading them back (protocol, rules 4, 5, 6, 10 and 11)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from qdrant_client import QdrantClient
+from qdrant_client.models import (
+    ExtendedPointId,
+    FieldCondition,
+    Filter,
+    FilterSelector,
+    HasIdCondition,
+    PointStruct,
+    Range,
+    WriteOrdering,
+)
+
+from findme.console.command import one_line
+from findme.console.errors import StoreUnavailable
+from vectorstore import registry
+from vectorstore.connection import qdrant
+from vectorstore.errors import CollectionMissing, Refused, ServerFailed
+from vectorstore.sync.claim import Claim
+from vectorstore.sync.lease import Refusal, renew
+from vectorstore.sync.rows import Points, points_of
+
+NO_POINT = "its row has no vector of 512 numbers with a direction: correct it in profile_embeddings"
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Points written, new or not, and points that were there and are gone, in the live collection; who was refused; and when the last request
+    was sent that Qdrant has answered, by the database's clock."""
+
+    written: int
+    removed: int
+    refused: tuple[Refusal, ...]
+    sent_at: datetime | None
+
+
+def write(claim: Claim) -> Written:
+    """Read the people's current rows; write and delete their points in each collection of the claim, the live one first.
+
+    Raises StoreUnavailable, and LeaseLost: what was sent may or may not be done then, or may still be done. A collection beside the live one
+    that answers with an error is given up, and holds nobody up.
+    """
+    points = points_of(claim)
+    unusable = tuple(Refusal(person, claim.collections[0], NO_POINT) for person in points.unusable)
+    live, *others = claim.collections
+    told = _Telling(claim, live)
+    told.tell(points)
+    for collection in others:
+        _tell_beside(claim, collection, points)
+    return Written(len(points.due) - len(told.refused), told.removed, (*unusable, *told.refused), told.sent_at)
+
+
+def _tell_beside(claim: Claim, collection: str, points: Points) -> None:
+    """A collection that is searched meanwhile is no longer given up."""
+    told = _Telling(claim, collection)
+    try:
+        told.tell(points)
+    except (CollectionMissing, Refused, ServerFailed) as error:
+        if not registry.fail(collection, one_line(error)) and collection in registry.written():
+            raise
+    else:
+        if told.refused:
+            registry.fail(collection, told.refused[0].reason)
+
+
+class _Telling:
+    """One collection that is told of one claim."""
+
+    def __init__(self, claim: Claim, collection: str) -> None:
+        self.claim, self.collection = claim, collection
+        self.older = FieldCondition(key="version", range=Range(gte=claim.version))
+        self.refused: list[Refusal] = []
+        self.removed = 0
+        self.sent_at: datetime | None = None
+
+    def tell(self, points: Points) -> None:
+        self.write(points.due)
+        self.delete([str(person) for person in (*points.gone, *points.unusable)])
+
+    def write(self, points: Sequence[PointStruct]) -> None:
+        """A batch that is refused is split, until it is known whose data are refused."""
+        if not points:
+            return
+        self.sent_at = renew(self.claim)
+        try:
+            with qdrant() as client:
+                client.upsert(
+                    self.collection, points, wait=True, update_filter=Filter(must_not=[self.older]), ordering=WriteOrdering.MEDIUM
+                )
+                self._prove_written(client, points)
+        except Refused as error:
+            if len(points) == 1:
+                self.refused.append(Refusal(UUID(str(points[0].id)), self.collection, one_line(error)))
+                return
+            middle = len(points) // 2
+            self.write(points[:middle])
+            self.write(points[middle:])
+
+    def delete(self, ids: Sequence[ExtendedPointId]) -> None:
+        """Also what does not seem to be there: an upsert of somebody's may have been applied since."""
+        if not ids:
+            return
+        self.sent_at = renew(self.claim)
+        with qdrant() as client:
+            self.removed = len(client.retrieve(self.collection, list(ids), with_payload=False, with_vectors=False))
+            gone = Filter(must=[HasIdCondition(has_id=list(ids))], must_not=[self.older])
+            client.delete(self.collection, FilterSelector(filter=gone), wait=True, ordering=WriteOrdering.MEDIUM)
+            self._prove_deleted(client, ids)
+
+    def _prove_written(self, client: QdrantClient, points: Sequence[PointStruct]) -> None:
+        """An answer is no proof. Counting is nearly free; where the count is short, a later version may be there already."""
+        ids: list[ExtendedPointId] = [point.id for point in points]
+        mine = FieldCondition(key="version", range=Range(gte=self.claim.version, lte=self.claim.version))
+        counted = client.count(self.collection, count_filter=Filter(must=[HasIdCondition(has_id=ids), mine]), exact=True).count
+        if counted != len(points):
+            there = self._versions(client, ids)
+            short = sum(there.get(point_id, -1) < self.claim.version for point_id in ids)
+            if short:
+                raise StoreUnavailable(
+                    f"Of {len(points)} points that Qdrant took for {self.collection!r}, {short} are not as they were sent: look at its log."
+                )
+
+    def _prove_deleted(self, client: QdrantClient, ids: Sequence[ExtendedPointId]) -> None:
+        """By retrieving: while a segment is being rewritten, a count goes on counting deleted points."""
+        left = sum(version <= self.claim.version for version in self._versions(client, ids).values())
+        if left:
+            raise StoreUnavailable(
+                f"{left} of {len(ids)} points are still in {self.collection!r} after their deletion: look at Qdrant's log, and run it again."
+            )
+
+    def _versions(self, client: QdrantClient, ids: Sequence[ExtendedPointId]) -> dict[ExtendedPointId, float]:
+        """Of those that are there; -1 for a point without one."""
+        found = client.retrieve(self.collection, list(ids), with_payload=["version"], with_vectors=False)
+        return {record.id: version if isinstance(version := (record.payload or {}).get("version"), int | float) else -1 for record in found}
