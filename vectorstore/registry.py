@@ -15,8 +15,8 @@ from django.conf import settings
 from django.contrib.postgres.functions import TransactionNow
 from django.db import transaction
 from django.db.models import Case, ExpressionWrapper, F, Q, Value, When
+from django.db.models.expressions import CombinedExpression
 from django.db.models.fields import DateTimeField
-from django.db.models.functions import Coalesce
 
 from vectorstore.connection import collection_name
 from vectorstore.models import QueueEntry, VectorCollection
@@ -79,23 +79,33 @@ def unfinished() -> VectorCollection | None:
     return found.order_by("-created_at", "-name").first()
 
 
+def resume(name: str) -> None:
+    """Somebody goes on with it: errors of it are a building one's again."""
+    rows().filter(name=name).update(state=State.BUILDING)
+
+
 def last_kept() -> VectorCollection | None:
     """The one that was live before, and is still written."""
     return rows().filter(state=State.KEPT).order_by(F("live_since").desc(nulls_last=True)).first()
 
 
 def due() -> list[str]:
-    """Those that are to be dropped: kept for as long as was said, or failed."""
-    over = Q(state=State.KEPT) & (Q(keep_until=None) | Q(keep_until__lte=TransactionNow()))
+    """Those that are to be dropped: kept for as long as was said, or failed. Of which nobody has said how long they are kept, they stay."""
+    over = Q(state=State.KEPT, keep_until__lte=TransactionNow())
     return list(rows().filter(over | Q(state=State.FAILED)).order_by("name").values_list("name", flat=True))
 
 
-def prepare(name: str, keep: timedelta) -> bool:
+def all_but_live() -> list[str]:
+    """Those that nobody searches."""
+    return list(rows().exclude(state=State.LIVE).order_by("name").values_list("name", flat=True))
+
+
+def prepare(name: str, keep: timedelta | None) -> bool:
     """The alias is about to be moved to NAME: from now on it does not fail like a building one, and it is told of the one that is searched how
-    long it is kept then. False where NAME is none that may be searched: it has failed meanwhile, or is gone."""
+    long it is kept then (None: until somebody drops it). False where NAME is none that may be searched: it has failed meanwhile, or is gone."""
     with transaction.atomic():
         ready = rows().filter(name=name, state__in=[State.BUILDING, State.READY, State.KEPT]).update(state=State.READY)
-        rows().filter(state=State.LIVE).update(keep_until=_from_now(keep))
+        rows().filter(state=State.LIVE).update(keep_until=None if keep is None else _from_now(keep))
     return ready == 1
 
 
@@ -110,7 +120,7 @@ def follow(target: str) -> bool:
             rows().filter(name=target).update(keep_until=None)
             rows().filter(state=State.READY, live_since__isnull=False).update(state=State.KEPT)
             return False
-        rows().filter(state=State.LIVE).update(state=State.KEPT, keep_until=Coalesce("keep_until", TransactionNow()))
+        rows().filter(state=State.LIVE).update(state=State.KEPT)
         rows().filter(name=target).update(state=State.LIVE, live_since=TransactionNow(), keep_until=None, failure="")
         if before == State.FAILED:
             _catch_up()
@@ -147,5 +157,5 @@ def _catch_up() -> None:
     QueueEntry.objects.create(user_id=None, urgent=True)
 
 
-def _from_now(duration: timedelta) -> ExpressionWrapper:
+def _from_now(duration: timedelta) -> ExpressionWrapper[CombinedExpression]:
     return ExpressionWrapper(TransactionNow() + Value(duration), output_field=DateTimeField())

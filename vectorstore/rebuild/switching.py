@@ -28,8 +28,9 @@ def alias_target(client: QdrantClient) -> str | None:
     return next((alias.collection_name for alias in client.get_aliases().aliases if alias.alias_name == collection_name()), None)
 
 
-def switch_alias(client: QdrantClient, target: str, *, keep: timedelta = AT_ONCE) -> str | None:
-    """Move the alias to TARGET, which has passed the gate, in one step; the collection that it led to, which is kept for KEEP.
+def switch_alias(client: QdrantClient, target: str, *, keep: timedelta | None = AT_ONCE) -> str | None:
+    """Move the alias to TARGET, which has passed the gate, in one step; the collection that it led to, which is kept for KEEP (None: until
+    somebody drops it).
 
     Only under ``collection_lock``. Raises NotDone where TARGET has failed meanwhile, or the alias does not lead to it afterwards.
     """

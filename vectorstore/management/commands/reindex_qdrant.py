@@ -1,0 +1,113 @@
+"""Build the collection anew beside the live one, and put it in its place."""
+
+from __future__ import annotations
+
+import re
+from argparse import ArgumentTypeError
+from datetime import timedelta
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
+
+from findme.console.command import NOT_DONE, FindmeCommand
+from findme.console.progress import progress
+from findme.management.waiting import seconds
+from vectorstore.rebuild.reindex import TIMEOUT_SECONDS, Reindexed, drop_kept, reindex, roll_back
+from vectorstore.rebuild.switching import AT_ONCE
+
+UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+LONGEST = timedelta(days=3650)
+
+
+class Command(FindmeCommand):
+    help = (
+        "Build a new Qdrant collection from PostgreSQL beside the live one, compare it, and move the alias to it, while searches and writes go on."
+        " Broken off at any moment, the next run goes on."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--keep",
+            type=duration,
+            metavar="DURATION",
+            help="keep the old collection, up to date, for so long, for --rollback: 30m, 12h, 7d (default: drop it at once)",
+        )
+        parser.add_argument(
+            "--min-recall",
+            type=share,
+            metavar="R",
+            help="let it through with recall@10 of at least R, instead of 0.01 below the live one's",
+        )
+        instead = parser.add_mutually_exclusive_group()
+        instead.add_argument("--rollback", action="store_true", help="go back to the collection that is kept, if it passes the same gate")
+        instead.add_argument("--drop-kept", action="store_true", help="drop every collection of the alias but the live one")
+        parser.add_argument("--dry-run", action="store_true", help="with --drop-kept: say which, and drop none")
+        parser.add_argument(
+            "--timeout",
+            type=seconds,
+            default=TIMEOUT_SECONDS,
+            metavar="S",
+            help="how long to wait, without anything getting on, for workers, a store that is away, and graphs (default %(default)g)",
+        )
+        parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if options["dry_run"] and not options["drop_kept"]:
+            raise CommandError("--dry-run goes with --drop-kept.", returncode=NOT_DONE)
+        if options["drop_kept"]:
+            self._say_dropped(drop_kept(dry_run=options["dry_run"]), options)
+            return
+        announce = (lambda _: None) if options["json"] else self._announce
+        if options["rollback"]:
+            done = roll_back(keep=options["keep"], min_recall=options["min_recall"], announce=announce)
+        else:
+            with progress("Filling the new collection") as report:
+                done = reindex(
+                    keep=AT_ONCE if options["keep"] is None else options["keep"],
+                    min_recall=options["min_recall"],
+                    timeout=options["timeout"],
+                    announce=announce,
+                    report=report,
+                )
+        self.say_json(done) if options["json"] else self._say(done)
+
+    def _announce(self, line: str) -> None:
+        """At once, also into a pipe: it takes long."""
+        self.say(line)
+        self.stdout.flush()
+
+    def _say(self, done: Reindexed) -> None:
+        if done.replaced in done.dropped:
+            self.say(f"{done.replaced} is dropped.")
+        elif done.kept_until is None:
+            self.say(f"{done.replaced} is kept until reindex_qdrant --drop-kept.")
+        else:
+            self.say(f"{done.replaced} is kept until {done.kept_until:%Y-%m-%d %H:%M:%S} UTC: reindex_qdrant --rollback goes back to it.")
+
+    def _say_dropped(self, names: tuple[str, ...], options: dict[str, Any]) -> None:
+        if options["json"]:
+            self.say_json({"dry_run": options["dry_run"], "dropped": names})
+            return
+        self.say(
+            f"{'Would be dropped' if options['dry_run'] else 'Dropped'}: {', '.join(names)}." if names else "There is nothing to drop."
+        )
+
+
+def duration(text: str) -> timedelta:
+    """``30m``, ``12h``, ``7d``, for argparse."""
+    found = re.fullmatch(r"([0-9]{1,9})([smhdw])", text)
+    length = timedelta(**{UNITS[found[2]]: int(found[1])}) if found else None
+    if length is None or length > LONGEST:
+        raise ArgumentTypeError(f"{text!r} is not a duration such as 30m, 12h or 7d, of ten years at most")
+    return length
+
+
+def share(text: str) -> float:
+    """From 0 to 1, for argparse."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
+    return value

@@ -1,0 +1,80 @@
+"""Making the collection that is built, or going on with one that somebody died over."""
+
+from __future__ import annotations
+
+import time
+
+from django.db import connection
+from qdrant_client import QdrantClient
+from qdrant_client.models import CollectionInfo, CollectionStatus
+
+from findme.console.errors import NotDone
+from vectorstore import registry
+from vectorstore.collection import DECLARATION
+from vectorstore.connection import collection_name, is_embedded, qdrant
+from vectorstore.initialisation import metadata
+from vectorstore.plan import Comparison, Plan, State, apply
+from vectorstore.rebuild.kept import drop
+
+POLL_SECONDS = 0.2
+
+
+def next_name(client: QdrantClient) -> str:
+    """The name of the collection to come: one more than any in Qdrant or in the registry."""
+    return registry.next_name(found.name for found in client.get_collections().collections)
+
+
+def make(client: QdrantClient) -> str:
+    """A new collection as it is declared, without points, registered as building: its name. Only under ``collection_lock``.
+
+    Its row comes first: killed in between, what was made is known to whoever comes next, who drops it.
+    """
+    name = next_name(client)
+    registry.announce(name, DECLARATION.hash())
+    apply(client, _plan_to_make(name), metadata())
+    registry.register(name, registry.State.BUILDING, DECLARATION.hash())
+    return name
+
+
+def _plan_to_make(name: str) -> Plan:
+    """The collection and its indexes, and no alias."""
+    indexes = () if is_embedded() else DECLARATION.payload_indexes
+    missing = [f"collection {name!r}", *(f"payload_schema.{field}" for field in indexes)]
+    return Plan(collection_name(), name, is_embedded(), tuple(Comparison(what, "there", None, State.MISSING) for what in missing))
+
+
+def go_on_with(client: QdrantClient) -> str | None:
+    """The one that a rebuild before this has left unfinished, if it is still there and as it is declared today; else it is dropped."""
+    found = registry.unfinished()
+    if found is None:
+        return None
+    if found.declaration != DECLARATION.hash() or not client.collection_exists(found.name):
+        drop(client, [found.name])
+        return None
+    registry.resume(found.name)
+    return found.name
+
+
+def wait_for_graphs(collection: str, timeout: float) -> None:
+    """Until Qdrant has built them all; at most TIMEOUT seconds without anything happening. Raises NotDone."""
+    seen, deadline = None, time.monotonic() + timeout
+    while True:
+        with qdrant() as client:
+            found = client.get_collection(collection)
+        if found.status is CollectionStatus.GREEN:
+            return
+        if found.status is CollectionStatus.RED:
+            raise NotDone(f"Qdrant reports the collection {collection!r} as red ({_why(found)}): look at its log.")
+        if (now := (found.status, found.indexed_vectors_count, found.points_count)) != seen:
+            seen, deadline = now, time.monotonic() + timeout
+        if time.monotonic() >= deadline:
+            raise NotDone(
+                f"Qdrant has been building graphs of {collection!r} for {timeout:g} s without getting on ({found.status.value}): the alias was not"
+                " moved. Look at its log, and run it again: it goes on."
+            )
+        connection.ensure_connection()
+        time.sleep(POLL_SECONDS)
+
+
+def _why(found: CollectionInfo) -> object:
+    return getattr(found.optimizer_status, "error", found.optimizer_status)

@@ -1,0 +1,106 @@
+"""What a collection has to prove before it is searched."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from django.db import connection
+from qdrant_client import QdrantClient
+
+from findme.console.errors import NotDone
+from findme.console.progress import Report, unreported
+from vectorstore.projection import entitled
+from vectorstore.rebuild.compare import Compared, compare
+from vectorstore.rebuild.recall import recall, sampled_vectors
+from vectorstore.rebuild.switching import alias_target
+
+LESS = 0.01
+"""By how much recall@10 may be below the live collection's."""
+WITHOUT_LIVE = 0.97
+"""What it has to be where there is none to compare with."""
+COUNT_SECONDS = 30.0
+POLL_SECONDS = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class GateResult:
+    """What was let through: how many ``people`` are to have a point and how many ``points`` there are; those who were just being written are
+    ``pending``. ``live_recall`` is None where nothing was live, or where ``--min-recall`` decided."""
+
+    collection: str
+    people: int
+    points: int
+    pending: int
+    recall: float
+    live_recall: float | None
+
+
+def pass_gate(client: QdrantClient, collection: str, *, min_recall: float | None = None, report: Report = unreported) -> GateResult:
+    """Prove COLLECTION: nobody missing, orphaned or stale, as many points as people, and recall@10 at most 0.01 below the live one's, or at least
+    MIN_RECALL where it is given. Changes nothing. Raises NotDone with what failed, and StoreUnavailable."""
+    compared = compare(client, collection, report)
+    _refuse_differences(collection, compared)
+    _refuse_counts(client, collection)
+    reached, live = _recalls(client, collection, min_recall)
+    return GateResult(collection, compared.people, compared.points, compared.pending, reached, live)
+
+
+def _refuse_differences(collection: str, compared: Compared) -> None:
+    if not compared.differing:
+        return
+    counts = ", ".join(f"{count:,} {kind}" for kind, count in sorted(compared.differing.items()))
+    raise NotDone(
+        f"{collection!r} is not let through: {counts} (such as {', '.join(map(repr, compared.examples))}). The alias was not moved."
+        " Run manage.py verify_qdrant --repair and manage.py sync_qdrant --once, and then this again."
+    )
+
+
+def _refuse_counts(client: QdrantClient, collection: str) -> None:
+    """By what Qdrant itself counts, with whoever is just being written as the margin; for a moment it may count what is deleted."""
+    deadline = time.monotonic() + COUNT_SECONDS
+    while True:
+        margin = _in_motion()
+        people, points = entitled().count(), client.count(collection, exact=True).count
+        margin = max(margin, _in_motion())
+        if abs(people - points) <= margin:
+            return
+        if time.monotonic() >= deadline:
+            raise NotDone(
+                f"{collection!r} is not let through: Qdrant counts {points:,} points for {people:,} people, of whom {margin:,} wait to be written."
+                " The alias was not moved. Look at Qdrant's log, and run it again."
+            )
+        time.sleep(POLL_SECONDS)
+
+
+def _in_motion() -> int:
+    """People whose point somebody is going to write, or could not."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT count(*) FROM (
+                SELECT user_id FROM vector_sync_queue UNION SELECT user_id FROM vector_sync_leases UNION SELECT user_id FROM vector_sync_aside
+            ) AS people
+            """
+        )
+        return int(cursor.fetchone()[0])
+
+
+def _recalls(client: QdrantClient, collection: str, min_recall: float | None) -> tuple[float, float | None]:
+    """Of the collection and of the live one, by the same vectors."""
+    vectors = sampled_vectors(client, collection)
+    reached = recall(client, collection, vectors)
+    live = alias_target(client) if min_recall is None else None
+    live_recall = None if live is None else recall(client, live, vectors)
+    least = min_recall if min_recall is not None else WITHOUT_LIVE if live_recall is None else live_recall - LESS
+    if reached < least - 1e-9:
+        raise NotDone(_too_little(collection, reached, least, live_recall))
+    return reached, live_recall
+
+
+def _too_little(collection: str, reached: float, least: float, live_recall: float | None) -> str:
+    than = "" if live_recall is None else f", {LESS} below the live collection's"
+    return (
+        f"{collection!r} is not let through: its recall@10 is {reached:.4f}, and is to be at least {least:.4f}{than}. The alias was not moved."
+        f" Run it again with --min-recall {reached:.2f} to take it as it is, or drop it with manage.py reindex_qdrant --drop-kept."
+    )

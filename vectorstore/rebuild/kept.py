@@ -1,0 +1,63 @@
+"""What is no longer needed is dropped: what was kept for as long as was said, what failed, and what nobody goes on with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from qdrant_client import QdrantClient
+
+from findme.console.errors import NotDone, StoreUnavailable
+from vectorstore import registry
+from vectorstore.collection_lock import try_lock, unlock
+from vectorstore.connection import qdrant
+from vectorstore.rebuild.switching import alias_target, follow_alias
+
+DROP_SECONDS = 60
+"""How long Qdrant may take to delete a collection's files."""
+
+
+def drop(client: QdrantClient, names: Iterable[str]) -> tuple[str, ...]:
+    """Delete collections and their rows, the rows' state first: killed anywhere, the next one who drops goes on. Those that are gone now.
+
+    Only under ``collection_lock``. What the alias leads to is never dropped, since Qdrant would take the alias with it; what belongs to another
+    database neither.
+    """
+    return tuple(name for name in names if _drop(client, name))
+
+
+def _drop(client: QdrantClient, name: str) -> bool:
+    if alias_target(client) == name:
+        return False
+    registry.condemn(name)
+    if client.collection_exists(name):
+        if alias_target(client) == name:
+            return False
+        client.delete_collection(name, timeout=DROP_SECONDS)
+        if client.collection_exists(name):
+            raise NotDone(f"Qdrant says that {name!r} is deleted, and it is there: look at its log, and run it again.")
+    registry.forget(name)
+    return True
+
+
+def drop_due() -> tuple[str, ...]:
+    """What a worker does when it has nothing else to do; whoever is just making or moving collections does it themselves.
+
+    Raises StoreUnavailable.
+    """
+    if not registry.due() or not try_lock():
+        return ()
+    try:
+        with qdrant() as client:
+            follow_alias(client)
+            return drop(client, registry.due())
+    finally:
+        unlock()
+
+
+def drop_all_but_live(client: QdrantClient, *, dry_run: bool = False) -> tuple[str, ...]:
+    """What is kept, what failed, and what a rebuild that was broken off has left. Only under ``collection_lock``."""
+    follow_alias(client)
+    if registry.live() is None:
+        raise StoreUnavailable("It is not known which collection is live: run manage.py init_qdrant, and then this again.")
+    names = registry.all_but_live()
+    return tuple(names) if dry_run else drop(client, names)

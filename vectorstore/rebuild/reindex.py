@@ -1,0 +1,126 @@
+"""A new collection from PostgreSQL, beside the live one and in its place; and the way back: what ``reindex_qdrant`` does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from qdrant_client import QdrantClient
+
+from findme.console.errors import NotDone
+from findme.console.progress import Report, unreported
+from vectorstore import registry
+from vectorstore.collection import live_collection
+from vectorstore.collection_lock import collection_lock
+from vectorstore.connection import collection_name, qdrant
+from vectorstore.models import VectorCollection
+from vectorstore.rebuild.building import go_on_with, make, wait_for_graphs
+from vectorstore.rebuild.filling import fill
+from vectorstore.rebuild.gate import GateResult, pass_gate
+from vectorstore.rebuild.kept import drop, drop_all_but_live
+from vectorstore.rebuild.nodes import refuse_without_a_node
+from vectorstore.rebuild.switching import AT_ONCE, follow_alias, switch_alias
+from vectorstore.sync import standing
+
+TIMEOUT_SECONDS = 300.0
+
+Announce = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Reindexed:
+    """The collection that is searched now, and the one that was, which is kept until ``kept_until``, or ``dropped``, as others may be that were
+    due. ``kept_until`` is None where it is dropped, or kept until somebody drops it. ``written`` points are new."""
+
+    alias: str
+    collection: str
+    replaced: str
+    kept_until: datetime | None
+    dropped: tuple[str, ...]
+    written: int
+    gate: GateResult
+
+
+def reindex(
+    *,
+    keep: timedelta = AT_ONCE,
+    min_recall: float | None = None,
+    timeout: float = TIMEOUT_SECONDS,
+    announce: Announce,
+    report: Report = unreported,
+) -> Reindexed:
+    """Build, fill, prove and switch; one at a time. Killed anywhere, the next run goes on from there.
+
+    Raises NotDone with the alias where it was: on a cluster without one of its nodes, where the gate refuses, and where the new collection fails.
+    """
+    with collection_lock():
+        with qdrant() as client:
+            refuse_without_a_node(client)
+            _settle(client)
+            drop(client, registry.due())
+            name = _begun(client, announce)
+        filled = fill(name, timeout=timeout, report=report)
+        announce(f"{filled.written:,} points written, {filled.found:,} were there.")
+        wait_for_graphs(name, timeout)
+        return _put_in_place(name, keep, min_recall, filled.written, announce)
+
+
+def roll_back(*, keep: timedelta | None = None, min_recall: float | None = None, announce: Announce) -> Reindexed:
+    """Back to the collection that was live before, through the same gate. The one that is left is kept for KEEP, by default for as long as the
+    other one was to be. Raises NotDone with the alias where it was."""
+    with collection_lock():
+        with qdrant() as client:
+            _settle(client)
+            row = registry.last_kept()
+            if row is None:
+                raise NotDone(f"Nothing is kept that {collection_name()!r} could go back to: reindex_qdrant keeps the old one with --keep.")
+            if not client.collection_exists(row.name):
+                registry.fail(row.name, "it is gone from Qdrant")
+                raise NotDone(f"{row.name!r} was kept, and is gone from Qdrant: {collection_name()!r} stays where it is.")
+        return _put_in_place(row.name, _what_is_left(row) if keep is None else keep, min_recall, 0, announce)
+
+
+def drop_kept(*, dry_run: bool = False) -> tuple[str, ...]:
+    """Drop every collection of the alias but the live one; or say which these are."""
+    with collection_lock(), qdrant() as client:
+        return drop_all_but_live(client, dry_run=dry_run)
+
+
+def _begun(client: QdrantClient, announce: Announce) -> str:
+    name = go_on_with(client)
+    if name is not None:
+        announce(f"{name} was begun, and goes on.")
+        return name
+    name = make(client)
+    announce(f"{name} is made, and written from now on.")
+    return name
+
+
+def _settle(client: QdrantClient) -> None:
+    """What another run has left is brought to where the alias leads. Raises NotDone where nobody knows what that is."""
+    live = live_collection(client)
+    standing.prove(client)
+    follow_alias(client)
+    if registry.live() != live:
+        raise NotDone(f"{live!r} is not noted in PostgreSQL: run manage.py init_qdrant, and then this again.")
+
+
+def _what_is_left(row: VectorCollection) -> timedelta | None:
+    return None if row.keep_until is None else max(row.keep_until - datetime.now(UTC), AT_ONCE)
+
+
+def _put_in_place(name: str, keep: timedelta | None, min_recall: float | None, written: int, announce: Announce) -> Reindexed:
+    with qdrant() as client:
+        gate = pass_gate(client, name, min_recall=min_recall)
+        announce(f"{name} is let through: {gate.points:,} points, recall@10 {gate.recall:.4f}{_beside(gate)}.")
+        replaced = switch_alias(client, name, keep=keep)
+        announce(f"{collection_name()} leads to {name}.")
+        assert replaced is not None
+        dropped = drop(client, registry.due())
+    left = VectorCollection.objects.filter(name=replaced).first()
+    return Reindexed(collection_name(), name, replaced, left.keep_until if left else None, dropped, written, gate)
+
+
+def _beside(gate: GateResult) -> str:
+    return "" if gate.live_recall is None else f" (live: {gate.live_recall:.4f})"
