@@ -176,19 +176,19 @@ def started_qdrant(folder: Path, **environment: str) -> Iterator[QdrantServer]:
     if path is None:
         pytest.skip("they start a server of their own, and there is no program qdrant on the PATH")
     for _ in range(5):
-        names = _settings(folder) | environment
-        process = _launch(path, folder, names)
+        names = own_settings(folder) | environment
+        process = launch(path, folder, names)
         try:
-            if _ready(process, names):
-                yield _server(names, process.pid)
+            if ready(process, names):
+                yield server_of(names, process.pid)
                 return
         finally:
-            _stop(process)
+            stop(process)
         # Somebody else took a port before the server did, and it ended: others are tried.
     raise AssertionError(f"qdrant does not start:\n{(folder / 'qdrant.log').read_text()[-2000:]}")
 
 
-def _settings(folder: Path) -> dict[str, str]:
+def own_settings(folder: Path) -> dict[str, str]:
     return {
         "SERVICE__HOST": "127.0.0.1",
         "SERVICE__HTTP_PORT": str(free_port()),
@@ -200,20 +200,20 @@ def _settings(folder: Path) -> dict[str, str]:
     }
 
 
-def _launch(path: str, folder: Path, names: dict[str, str]) -> subprocess.Popen[bytes]:
+def launch(path: str, folder: Path, names: dict[str, str]) -> subprocess.Popen[bytes]:
     environment = {**os.environ, **{f"QDRANT__{name}": value for name, value in names.items()}}
     with (folder / "qdrant.log").open("ab") as log:
         return subprocess.Popen([path], cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
 
-def _server(names: dict[str, str], pid: int) -> QdrantServer:
+def server_of(names: dict[str, str], pid: int | None) -> QdrantServer:
     scheme = "https" if names.get("SERVICE__ENABLE_TLS") == "true" else "http"
     url = f"{scheme}://127.0.0.1:{names['SERVICE__HTTP_PORT']}"
     return QdrantServer(url, names.get("SERVICE__API_KEY", ""), int(names["SERVICE__GRPC_PORT"]), pid)
 
 
-def _ready(process: subprocess.Popen[bytes], names: dict[str, str]) -> bool:
-    url = _server(names, process.pid).url
+def ready(process: subprocess.Popen[bytes], names: dict[str, str]) -> bool:
+    url = server_of(names, process.pid).url
     deadline = time.monotonic() + START_SECONDS
     with httpx.Client(verify=False, trust_env=False, timeout=2) as client:
         while process.poll() is None:
@@ -227,7 +227,7 @@ def _ready(process: subprocess.Popen[bytes], names: dict[str, str]) -> bool:
     return False
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def stop(process: subprocess.Popen[bytes]) -> None:
     """As an operator does; and for good, if it does not listen."""
     process.send_signal(signal.SIGCONT)
     process.terminate()

@@ -61,7 +61,7 @@ class Database:
 
     def start(self, *arguments: str, settings: str = "tests.settings") -> subprocess.Popen[str]:
         """``manage.py`` in a process of its own."""
-        environment = os.environ | {"DATABASE_URL": self._url(), "DJANGO_SETTINGS_MODULE": settings, "PYTHONWARNINGS": "error"}
+        environment = os.environ | {"DATABASE_URL": self.url(), "DJANGO_SETTINGS_MODULE": settings, "PYTHONWARNINGS": "error"}
         return subprocess.Popen(
             [sys.executable, "manage.py", *arguments],
             cwd=BASE_DIR,
@@ -82,7 +82,7 @@ class Database:
         }
         return server | {"dbname": self.name} | ({"user": self.user, "password": self.password} if self.user else {})
 
-    def _url(self) -> str:
+    def url(self) -> str:
         parameters = self._parameters()
         return f"postgresql:///{quote(parameters.pop('dbname'))}?{urlencode(parameters)}"
 

@@ -1,0 +1,115 @@
+"""Writers who know nothing of Qdrant: plain SQL, by a fixed seed. A write that fails, or waits, fails the storm."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+import psycopg
+
+from tests.findme.schema.scratch import Database
+
+PAUSE_SECONDS = 0.004
+INTERESTS = ("books", "chess", "climbing", "cooking", "sailing")
+
+
+class Writer(threading.Thread):
+    """Works on people of its own, and on those of the others: they come, change, hide, return and go."""
+
+    def __init__(self, database: Database, seed: int, people: list[UUID], over: threading.Event) -> None:
+        super().__init__()
+        self.database, self.people, self.over = database, people, over
+        self.random, self.numbers = random.Random(seed), np.random.default_rng(seed)
+        self.writes = 0
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            with self.database.connect() as session:
+                # A row is held by another writer for milliseconds; whoever waited for Qdrant, or for a worker, would wait longer than this.
+                session.execute("SET statement_timeout = '20s'")
+                while not self.over.wait(PAUSE_SECONDS):
+                    self._write(session)
+                    self.writes += 1
+        except BaseException as error:  # noqa: BLE001  # it is raised by whoever joins the thread
+            self.error = error
+
+    def _write(self, session: psycopg.Connection[Any]) -> None:
+        acts: list[tuple[Callable[[psycopg.Connection[Any]], None], int]] = [
+            (self._come, 6), (self._new_vector, 6), (self._move, 4), (self._flags, 4),
+            (self._hide, 2), (self._return, 2), (self._go, 3), (self._lose_embedding, 1), (self._birthday, 1), (self._everybody, 1),
+        ]  # fmt: skip
+        act = self.random.choices([one for one, _ in acts], [weight for _, weight in acts])[0]
+        act(session)
+
+    def _somebody(self) -> UUID:
+        return self.random.choice(self.people)
+
+    def _come(self, session: psycopg.Connection[Any]) -> None:
+        """New, or somebody who was erased and whose id comes again."""
+        user_id = self._somebody() if self.random.random() < 0.3 else UUID(int=self.random.getrandbits(128), version=4)
+        with session.transaction():
+            session.execute(
+                """
+                INSERT INTO users (id, email, password_hash, full_name, date_of_birth, gender, verified)
+                VALUES (%s, %s, '', 'Somebody', %s, %s, true) ON CONFLICT DO NOTHING
+                """,
+                [user_id, f"{user_id}@example.com", f"{self.random.randint(1950, 2000)}-03-01", self.random.choice(("female", "male"))],
+            )
+            self._store(session, user_id)
+        self.people.append(user_id)
+
+    def _store(self, session: psycopg.Connection[Any], user_id: UUID) -> None:
+        session.execute(
+            """
+            INSERT INTO profile_embeddings (user_id, vector, interests) SELECT id, %s, %s FROM users WHERE id = %s FOR KEY SHARE
+            ON CONFLICT (user_id) DO UPDATE SET vector = EXCLUDED.vector, interests = EXCLUDED.interests
+            """,
+            [self._vector(), self.random.sample(INTERESTS, 2), user_id],
+        )
+
+    def _vector(self) -> list[float]:
+        numbers: list[float] = self.numbers.standard_normal(512).astype(np.float32).tolist()
+        return numbers
+
+    def _new_vector(self, session: psycopg.Connection[Any]) -> None:
+        self._store(session, self._somebody())
+
+    def _move(self, session: psycopg.Connection[Any]) -> None:
+        place = {"lat": round(self.random.uniform(-90, 90), 6), "lon": round(self.random.uniform(-180, 180), 6)}
+        session.execute("UPDATE profile_embeddings SET location = %s WHERE user_id = %s", [json.dumps(place), self._somebody()])
+
+    def _flags(self, session: psycopg.Connection[Any]) -> None:
+        session.execute("UPDATE users SET active = NOT active, verified = %s WHERE id = %s", [self.random.random() < 0.8, self._somebody()])
+
+    def _hide(self, session: psycopg.Connection[Any]) -> None:
+        session.execute("UPDATE users SET deleted_at = now() WHERE id = %s", [self._somebody()])
+
+    def _return(self, session: psycopg.Connection[Any]) -> None:
+        session.execute("UPDATE users SET deleted_at = NULL WHERE id = %s", [self._somebody()])
+
+    def _go(self, session: psycopg.Connection[Any]) -> None:
+        session.execute("DELETE FROM users WHERE id = %s", [self._somebody()])
+
+    def _lose_embedding(self, session: psycopg.Connection[Any]) -> None:
+        session.execute("DELETE FROM profile_embeddings WHERE user_id = %s", [self._somebody()])
+
+    def _birthday(self, session: psycopg.Connection[Any]) -> None:
+        session.execute("UPDATE users SET date_of_birth = date_of_birth - 400 WHERE id = %s", [self._somebody()])
+
+    def _everybody(self, session: psycopg.Connection[Any]) -> None:
+        """Many at once, in the order of their ids, as all who lock several rows do; or a TRUNCATE, now and then."""
+        if self.random.random() < 0.1:
+            session.execute("TRUNCATE profile_embeddings")
+            return
+        with session.transaction():
+            some = sorted(self.random.sample(self.people, min(20, len(self.people))))
+            for user_id in some:
+                session.execute(
+                    "UPDATE profile_embeddings SET interests = %s WHERE user_id = %s", [[self.random.choice(INTERESTS)], user_id]
+                )
