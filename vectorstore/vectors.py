@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,15 @@ def vector(numbers: object) -> Reals:
     if not rounded.any():
         raise ValueError("is all zeros as 32-bit numbers: it has no direction")
     return rounded
+
+
+def matrix(numbers: NDArray[Any]) -> tuple[Reals, list[bool]]:
+    """Rows of 512 floating-point numbers as float32, all at once, and for each whether it is a vector. ``vector`` tells what is wrong with one
+    that is none."""
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        rounded = np.ascontiguousarray(numbers, dtype=np.float32)
+    sound: NDArray[np.bool_] = np.logical_and(np.isfinite(rounded).all(axis=1), rounded.any(axis=1))
+    return rounded, sound.tolist()
 
 
 def unit(numbers: Reals) -> list[float]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json as json_text
 import struct
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vectorstore.vectors import Reals
 
@@ -16,9 +18,47 @@ OID_OF_REAL, OID_OF_TEXT = 700, 25
 ELEMENT = np.dtype([("length", ">i4"), ("number", ">f4")])
 
 
-def line(fields: Sequence[bytes | None]) -> bytes:
+def line(values: Sequence[bytes | None]) -> bytes:
     """One row: each field is its value in binary, or None for NULL."""
-    return struct.pack("!h", len(fields)) + b"".join(NULL if value is None else _sized(value) for value in fields)
+    return struct.pack("!h", len(values)) + fields(values)
+
+
+def fields(values: Sequence[bytes | None]) -> bytes:
+    """Some fields of a row, after the number of them all."""
+    return b"".join([NULL if value is None else _sized(value) for value in values])
+
+
+def lines_of_vectors(user_ids: bytes, vectors: NDArray[np.float32], tails: Sequence[bytes], *, fields: int) -> bytes:
+    """Rows of an id (16 bytes of USER_IDS each), a vector of it as ``real[]`` (a row of VECTORS), and the ``fields`` after it (TAILS): FIELDS in all.
+
+    As ``line`` makes them, and many times faster: the ids and the vectors are laid out all at once.
+    """
+    alike = tails[0] if tails.count(tails[0]) == len(tails) else b""
+    count, size = vectors.shape
+    lines = np.empty(count, _layout(size, len(alike)))
+    lines["fields"], lines["size_of_id"], lines["user_id"] = fields, 16, np.frombuffer(user_ids, "V16")
+    lines["size_of_vector"], lines["header"] = 20 + size * ELEMENT.itemsize, np.void(_array_header(OID_OF_REAL, size))
+    lines["numbers"]["length"], lines["numbers"]["number"] = 4, vectors
+    if alike:
+        lines["tail"] = np.void(alike)
+        return lines.tobytes()
+    laid_out = memoryview(lines.tobytes())
+    step = lines.dtype.itemsize
+    return b"".join([part for row, tail in enumerate(tails) for part in (laid_out[row * step : (row + 1) * step], tail)])
+
+
+def _layout(size: int, length_of_tail: int) -> np.dtype[np.void]:
+    return np.dtype(
+        [
+            ("fields", ">i2"),
+            ("size_of_id", ">i4"),
+            ("user_id", "V16"),
+            ("size_of_vector", ">i4"),
+            ("header", "V20"),
+            ("numbers", ELEMENT, (size,)),
+            ("tail", f"V{length_of_tail}"),
+        ]
+    )
 
 
 def boolean(value: bool) -> bytes:
@@ -40,6 +80,11 @@ def texts(values: Iterable[str]) -> bytes:
     """A ``text[]``."""
     elements = [_sized(value.encode()) for value in values]
     return _array_header(OID_OF_TEXT, len(elements)) + b"".join(elements)
+
+
+def json(value: object) -> bytes:
+    """A ``jsonb``: version 1 of its format is the text."""
+    return b"\1" + json_text.dumps(value).encode()
 
 
 def _array_header(oid: int, length: int) -> bytes:

@@ -22,7 +22,7 @@ from vectorstore.interests import UNSTORABLE
 from vectorstore.models import ProfileEmbedding
 from vectorstore.sync.now import project
 
-ROWS_IN_A_BATCH = 1000
+ROWS_IN_A_BATCH = 2000
 BYTES_IN_A_BATCH = 16 << 20
 REJECTIONS_TOLD = 20
 

@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from findme.console.errors import NotDone
 from vectorstore.ingest.plain_json import plain_json
 from vectorstore.ingest.reading import no_rows, opened, reading
-from vectorstore.ingest.rows import BadRow, Entry, Kind, entry
+from vectorstore.ingest.rows import BadRow, Content, Entry, Kind, Row, entry, uuid_of
 from vectorstore.models import VECTOR_SIZE
 from vectorstore.npy import read_header
+from vectorstore.vectors import matrix
 
 Array: TypeAlias = NDArray[Any]
 
@@ -72,20 +73,38 @@ def read_npz(path: Path, name: str) -> Iterator[Entry]:
 
 
 def _entries(name: str, start: int, user_ids: Array, vectors: Array) -> Iterator[Entry]:
-    for index, vector in enumerate(vectors):
-        given = (user_ids, vector, index)
-        yield entry(name, start + index + 1, partial(_fields, *given), partial(_as_given, *given), vector.nbytes)
+    """The ids and the vectors are checked all at once; what is bad is looked at by itself, for the reason."""
+    people, (rounded, sound) = _people(user_ids), matrix(vectors)
+    size = vectors[:1].nbytes
+    for index, person in enumerate(people):
+        original = partial(_as_given, user_ids, vectors, index)
+        if person is not None and sound[index]:
+            yield Row(name, start + index + 1, Content(person, rounded[index]), original, size)
+        else:
+            yield entry(name, start + index + 1, partial(_fields, user_ids, vectors, index), original, size)
 
 
-def _fields(user_ids: Array, vector: Array, index: int) -> Mapping[str, object]:
+def _people(user_ids: Array) -> list[UUID | None]:
+    """None where an id is none, or holds what cannot be a text."""
+    if user_ids.dtype.kind == "V":
+        held = user_ids.tobytes()
+        return [UUID(bytes=held[start : start + 16]) for start in range(0, len(held), 16)]
     try:
-        return {"user_id": _user_id(user_ids[index : index + 1]), "vector": vector}
+        texts = (user_ids if user_ids.dtype.kind == "U" else np.char.decode(user_ids, "ascii")).tolist()
+    except ValueError:
+        return [None] * len(user_ids)
+    return [uuid_of(text) for text in texts]
+
+
+def _fields(user_ids: Array, vectors: Array, index: int) -> Mapping[str, object]:
+    try:
+        return {"user_id": _user_id(user_ids[index : index + 1]), "vector": vectors[index]}
     except UnicodeDecodeError:
         raise BadRow(Kind.BAD_USER_ID, "user_id is not a text") from None
 
 
-def _as_given(user_ids: Array, vector: Array, index: int) -> object:
-    user_id = user_ids[index : index + 1]
+def _as_given(user_ids: Array, vectors: Array, index: int) -> object:
+    user_id, vector = user_ids[index : index + 1], vectors[index]
     try:
         return plain_json({"user_id": _user_id(user_id), "vector": vector})
     except UnicodeDecodeError:

@@ -95,29 +95,38 @@ class Rejection:
 Entry: TypeAlias = Row | Rejection
 
 
-def entry(file: str, line: int, read: Callable[[], Mapping[str, object]], original: Callable[[], object], size: int) -> Entry:
-    """The row that READ gives, or the rejection that its ``BadRow`` or its content ends in."""
+def entry(
+    file: str, line: int, read: Callable[[], Mapping[str, object]], original: Callable[[], object], size: int, vector: Reals | Unset = UNSET
+) -> Entry:
+    """The row that READ gives, or the rejection that its ``BadRow`` or its content ends in. A VECTOR that is given is checked already, and READ
+    gives the other fields."""
     try:
-        return Row(file, line, content(read()), original, size)
+        return Row(file, line, content(read(), vector), original, size)
     except BadRow as bad:
         return Rejection(file, line, bad.kind, bad.reason, original, size)
 
 
-def content(fields: Mapping[str, object]) -> Content:
-    """The checked content of a row's FIELDS. Raises BadRow."""
+def content(fields: Mapping[str, object], vector: Reals | Unset = UNSET) -> Content:
+    """The checked content of a row's FIELDS, and of a VECTOR that is checked already. Raises BadRow."""
     if unknown := [name for name in fields if name not in FIELDS]:
         raise BadRow(Kind.UNKNOWN_FIELD, f"unknown field {shortened(unknown[0])}: a row has {', '.join(FIELDS)}")
     if "user_id" not in fields:
         raise BadRow(Kind.BAD_USER_ID, "user_id is missing")
-    return Content(**{name: CHECKS[name](value) for name, value in fields.items()})
+    return Content(**{"vector": vector} | {name: CHECKS[name](value) for name, value in fields.items()})
+
+
+def uuid_of(text: str) -> UUID | None:
+    """The UUID that TEXT is, written with all of its hyphens or none; None where it is none."""
+    return UUID(text) if UUID_PATTERN.fullmatch(text) else None
 
 
 def _user_id(value: object) -> UUID:
     if isinstance(value, UUID):
         return value
-    if not isinstance(value, str) or not UUID_PATTERN.fullmatch(value):
+    found = uuid_of(value) if isinstance(value, str) else None
+    if found is None:
         raise BadRow(Kind.BAD_USER_ID, f"user_id is not a UUID: {shortened(value)}")
-    return UUID(value)
+    return found
 
 
 def _vector(value: object) -> Reals:

@@ -1,0 +1,104 @@
+"""New people's embeddings from an ``.npz`` file by ``upsert_embeddings``, against a raw binary COPY of the same bytes into the same table.
+
+Both write the table as it is migrated, with its constraints and triggers, in the same run and in turn; the vector store is not asked. The raw
+COPY is one transaction, its bytes are made before the clock starts. AIM: at least 0.5 of its speed.
+
+    python -m benchmarks.ingest [--rows 20000] [--rounds 5]
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from uuid import UUID
+
+import numpy as np
+from django.db import connection, transaction
+from numpy.typing import NDArray
+
+from benchmarks.scratch import scratch_database, start
+
+AIM = 0.5
+
+
+def main() -> None:
+    options = _options()
+    start()
+    from benchmarks.people import clustered, make_people
+
+    with scratch_database(), tempfile.TemporaryDirectory(prefix="findme-benchmark-") as folder:
+        user_ids, vectors = make_people(options.rows), clustered(options.rows)
+        file = Path(folder) / "embeddings.npz"
+        np.savez(file, user_ids=np.array([str(user_id) for user_id in user_ids]), vectors=vectors)
+        copied = _binary(user_ids, vectors)
+        raw, ours = _in_turn(options.rounds, lambda: _copy(copied), lambda: _load(file, options.rows))
+    ratio = statistics.median(raw) / statistics.median(ours)
+    sys.stdout.write(
+        f"ingest: {options.rows:,} new people, medians of {options.rounds} rounds in turn\n"
+        f"  raw binary COPY   {options.rows / statistics.median(raw):10,.0f} rows/s  ({_range(raw)})\n"
+        f"  upsert_embeddings {options.rows / statistics.median(ours):10,.0f} rows/s  ({_range(ours)})\n"
+        f"  ratio {ratio:.2f} (aim: at least {AIM})\n"
+    )
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=20_000)
+    parser.add_argument("--rounds", type=int, default=5)
+    return parser.parse_args()
+
+
+def _in_turn(rounds: int, *runs: Callable[[], None]) -> list[list[float]]:
+    """The seconds of each of the RUNS, each on an empty table."""
+    seconds: list[list[float]] = [[] for _ in runs]
+    for _ in range(rounds):
+        for run, found in zip(runs, seconds, strict=True):
+            _empty()
+            begun = time.perf_counter()
+            run()
+            found.append(time.perf_counter() - begun)
+    return seconds
+
+
+def _empty() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("TRUNCATE profile_embeddings")
+        cursor.execute("TRUNCATE vector_sync_queue")
+        cursor.execute("CHECKPOINT")
+
+
+def _binary(user_ids: list[UUID], vectors: NDArray[np.float32]) -> bytes:
+    from vectorstore.ingest import binary_copy
+
+    rows = (binary_copy.line([user_id.bytes, binary_copy.reals(vector)]) for user_id, vector in zip(user_ids, vectors, strict=True))
+    return binary_copy.BEGIN + b"".join(rows) + binary_copy.END
+
+
+def _copy(copied: bytes) -> None:
+    with (
+        transaction.atomic(),
+        connection.cursor() as cursor,
+        cursor.copy("COPY profile_embeddings (user_id, vector) FROM STDIN (FORMAT BINARY)") as copy,
+    ):
+        copy.write(copied)
+
+
+def _load(file: Path, rows: int) -> None:
+    from vectorstore.ingest import load
+
+    loaded = load.upsert_embeddings([str(file)])
+    if (loaded.loaded, loaded.new) != (rows, rows):
+        raise SystemExit(f"of {rows:,} rows {loaded.new:,} were loaded as new")
+
+
+def _range(seconds: list[float]) -> str:
+    return f"{min(seconds):.2f} to {max(seconds):.2f} s"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+"""People and vectors for the benchmarks: the same ones for the same numbers."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import numpy as np
+from django.db import connection
+from numpy.typing import NDArray
+
+VECTOR_SIZE = 512
+CLUSTERS = 200
+SPREAD = 0.6
+"""Of the people of a cluster around its middle, against 1 for the middles around the origin."""
+
+MAKE_PEOPLE = """
+INSERT INTO users (id, email, password_hash, full_name, date_of_birth, gender, verified)
+SELECT id, 'person' || number || '@example.com', '', 'Person ' || number, date '1970-01-01' + (number * 7919 %% 12000)::integer,
+       (ARRAY['male', 'female', 'other'])[1 + number %% 3], true
+FROM unnest(%s::uuid[]) WITH ORDINALITY AS person(id, number)
+"""
+
+
+def make_people(count: int, *, seed: int = 4) -> list[UUID]:
+    """COUNT verified people of three genders, aged from about 24 to 56, in one statement; their ids in no order."""
+    numbers = np.random.default_rng(seed).bytes(16 * count)
+    user_ids = [UUID(bytes=numbers[start : start + 16], version=4) for start in range(0, 16 * count, 16)]
+    with connection.cursor() as cursor:
+        cursor.execute(MAKE_PEOPLE, [user_ids])
+        cursor.execute("ANALYZE users")
+    return user_ids
+
+
+def clustered(count: int, *, seed: int = 5) -> NDArray[np.float32]:
+    """COUNT vectors around CLUSTERS middles, as embeddings have clusters: on independent ones a graph's recall says nothing about embeddings."""
+    random = np.random.default_rng(seed)
+    middles = random.standard_normal((CLUSTERS, VECTOR_SIZE)).astype(np.float32)
+    around = random.standard_normal((count, VECTOR_SIZE)).astype(np.float32)
+    return middles[random.integers(0, CLUSTERS, count)] + np.float32(SPREAD) * around

@@ -1,0 +1,68 @@
+"""A database and a vector store of the benchmark's own, which are gone afterwards: nobody's rows are read or written."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import django
+from django.conf import settings
+from django.db import connection
+
+
+@contextmanager
+def scratch_database() -> Iterator[None]:
+    """An empty, migrated database on the server of DATABASE_URL, or on the embedded one, under a random name."""
+    name = f"findme_benchmark_{secrets.token_hex(4)}"
+    configured = settings.DATABASES["default"]["NAME"]
+    connection.settings_dict["TEST"]["NAME"] = name
+    connection.creation.create_test_db(verbosity=0, serialize=False)
+    try:
+        yield
+    finally:
+        connection.creation.destroy_test_db(configured, verbosity=0)
+
+
+@contextmanager
+def scratch_store() -> Iterator[str]:
+    """A collection of a random name on the server at QDRANT_URL, or in an embedded store in a temporary folder; yields what it is."""
+    from vectorstore.initialisation import initialise
+
+    settings.QDRANT_COLLECTION = f"findme_benchmark_{secrets.token_hex(8)}"
+    with tempfile.TemporaryDirectory(prefix="findme-benchmark-") as folder:
+        if not settings.QDRANT_URL:
+            settings.QDRANT_PATH = f"{folder}/qdrant"
+        try:
+            initialise(_untold)
+            yield _kind()
+        finally:
+            _drop_collections()
+
+
+def start() -> None:
+    """To be called before any model is imported."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "findme.settings")
+    django.setup()
+
+
+def _kind() -> str:
+    if not settings.QDRANT_URL:
+        return "embedded store"
+    return f"server at {settings.QDRANT_URL} by {'gRPC' if settings.QDRANT_GRPC_PORT else 'REST'}"
+
+
+def _drop_collections() -> None:
+    """A collection takes its aliases with it."""
+    from vectorstore.connection import qdrant
+
+    with qdrant() as client:
+        for collection in client.get_collections().collections:
+            if collection.name.startswith(settings.QDRANT_COLLECTION):
+                client.delete_collection(collection.name)
+
+
+def _untold(_plan: object) -> None:
+    """What is done to an empty store is no news."""
