@@ -21,8 +21,9 @@ BEGIN
 CREATE FUNCTION vector_sync_wake() RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = %1$I, pg_temp AS $function$
 BEGIN
-    -- A hint, without content, and only to workers that said that they sleep: they look by themselves every second or two.
-    IF EXISTS (SELECT FROM vector_sync_workers WHERE sleeping_until > clock_timestamp()) THEN
+    -- A hint, without content, and only to workers that said that they sleep: they look by themselves every second or two. The server keeps what
+    -- a listener, anybody's, has not read yet, and refuses the commit of whoever notifies when there is no room left: long before that, nobody does.
+    IF EXISTS (SELECT FROM vector_sync_workers WHERE sleeping_until > clock_timestamp()) AND pg_notification_queue_usage() < 0.5 THEN
         PERFORM pg_notify('vector_sync', '');
     END IF;
 END;
@@ -31,7 +32,7 @@ $function$;
 CREATE FUNCTION vector_sync_users_inserted() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = %1$I, pg_temp AS $function$
 BEGIN
-    -- Whoever has no embedding has no point; it is queued itself when it comes, and refers to a person who is there.
+    -- Whoever has no embedding has no point; it is queued itself when it comes. It comes first where foreign keys are not checked (replica).
     INSERT INTO vector_sync_queue (user_id, urgent)
     SELECT id, false FROM new_rows WHERE EXISTS (SELECT FROM profile_embeddings WHERE user_id = new_rows.id);
     IF FOUND THEN PERFORM vector_sync_wake(); END IF;
@@ -125,6 +126,22 @@ CREATE TRIGGER vector_sync_deleted AFTER DELETE ON profile_embeddings
     REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION vector_sync_embeddings_deleted();
 CREATE TRIGGER vector_sync_truncated AFTER TRUNCATE ON profile_embeddings
     FOR EACH STATEMENT EXECUTE FUNCTION vector_sync_truncated();
+
+-- Also what a tool writes that copies rows from elsewhere (session_replication_role = replica) is a change.
+DO $do$
+DECLARE
+    captured record;
+BEGIN
+    FOR captured IN
+        SELECT tgrelid::regclass AS name, tgname AS trigger, tgfoid::regprocedure AS function
+        FROM pg_trigger WHERE tgrelid IN ('users'::regclass, 'profile_embeddings'::regclass) AND starts_with(tgname, 'vector_sync_')
+    LOOP
+        EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', captured.name, captured.trigger);
+        -- A trigger runs its function whoever writes; nobody else has a use for it, on a table of their own.
+        EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', captured.function);
+    END LOOP;
+END;
+$do$;
 
 -- The points that were made before have no version.
 INSERT INTO vector_sync_queue (user_id) SELECT user_id FROM profile_embeddings;
