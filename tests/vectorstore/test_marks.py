@@ -1,0 +1,467 @@
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from django.db import connection
+from psycopg import sql
+from pytest_django import Settings
+from qdrant_client import QdrantClient, models
+
+from accounts.models import User
+from findme.console.errors import StoreUnavailable
+from tests.factories import ProfileEmbeddingFactory, unit_vector
+from tests.qdrant import QdrantServer, started_qdrant
+from tests.threads import in_thread
+from vectorstore import marks, registry
+from vectorstore.connection import collection_name, qdrant
+from vectorstore.initialisation import initialise
+from vectorstore.marks import StoreWentBack, check_marks, make_new_mark, mark_is_due, renew_mark, stamp
+from vectorstore.models import QueueEntry, StoreState
+from vectorstore.remembered import forget
+from vectorstore.sync.now import project
+from vectorstore.sync.queue import enqueue
+from vectorstore.versions import MARGIN, NO_MORE, highest, last_drawn, newest, raise_above, version_of
+from vectorstore.witnesses import witnesses
+
+pytestmark = pytest.mark.django_db
+
+NEXT = " Nothing is written until this has been run: manage.py verify_qdrant --repair."
+
+
+@pytest.fixture
+def collection(every_store: str) -> str:
+    initialise(lambda _planned: None)
+    return f"{collection_name()}_v1"
+
+
+@pytest.fixture
+def live(store: str) -> str:
+    initialise(lambda _planned: None)
+    return f"{collection_name()}_v1"
+
+
+def people(count: int) -> list[UUID]:
+    """People with their points."""
+    there = [embedding.pk for embedding in ProfileEmbeddingFactory.create_batch(count)]
+    for person in there:
+        project([person])
+    return there
+
+
+def renew() -> bool:
+    """Whether it is time or not."""
+    StoreState.objects.update(marked_at=None)
+    with qdrant() as client:
+        return renew_mark(client)
+
+
+def check() -> None:
+    with qdrant() as client:
+        check_marks(client)
+
+
+def reason() -> str:
+    with pytest.raises(StoreWentBack) as raised:
+        check()
+    return str(raised.value)
+
+
+def carried(name: str) -> Any:
+    with qdrant() as client:
+        return (client.get_collection(name).config.metadata or {}).get("findme_mark")
+
+
+def upsert(name: str, point_id: int | str, **payload: Any) -> None:
+    with qdrant() as client:
+        client.upsert(name, [models.PointStruct(id=point_id, vector=unit_vector(1), payload=payload)], wait=True)
+
+
+# --- Versions --------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("payload", "version"),
+    [
+        *[
+            (payload, None)
+            for payload in (None, {}, {"version": True}, {"version": 7.0}, {"version": "7"}, {"version": -1}, {"version": NO_MORE})
+        ],
+        ({"version": 7}, 7),
+        ({"version": NO_MORE - 1}, NO_MORE - 1),
+    ],
+)
+def test_version_of__only_what_a_worker_can_have_written(payload: dict[str, Any] | None, version: int | None) -> None:
+    assert version_of(payload) == version
+
+
+def test_highest__of_the_points_of_a_collection(collection: str) -> None:
+    with qdrant() as client:
+        assert highest(client, collection) == 0
+    there = people(3)
+    upsert(collection, 5, version="many")
+    with qdrant() as client:
+        found = client.get_collection(collection)
+        assert [UUID(str(point_id)) for point_id, _ in newest(client, collection, found, 2)] == [there[2], there[1]]
+        assert highest(client, collection) == last_drawn()
+
+
+@pytest.mark.qdrant_server
+def test_highest__without_an_index(qdrant_server: QdrantServer) -> None:
+    initialise(lambda _planned: None)
+    people(2)
+    with qdrant() as client:
+        collection = f"{collection_name()}_v1"
+        client.delete_payload_index(collection, "version", wait=True)
+        assert highest(client, collection) == last_drawn()
+
+
+def test_raise_above__never_goes_back() -> None:
+    before = last_drawn()
+    assert not raise_above(before)
+    assert last_drawn() == before
+    assert raise_above(before + 10)
+    assert last_drawn() == before + 10 + MARGIN
+    assert not raise_above(before + 20)
+
+
+# --- Renewing --------------------------------------------------------------------------------------------------------------------
+
+
+def test_renew_mark__both_stores_carry_it(collection: str) -> None:
+    there = people(2)
+    check()
+    assert carried(collection) is None and mark_is_due()
+    assert renew()
+    state = StoreState.current()
+    assert carried(collection) == {"id": state.mark["id"], "version": last_drawn(), "at": state.mark["at"]}
+    assert state.pending_mark is None and not mark_is_due()
+    assert {point_id for point_id, _ in state.mark["newest"][collection]} == {str(person) for person in there}
+    check()
+    assert renew()
+    assert StoreState.current().mark["id"] != state.mark["id"]
+    check()
+
+
+def test_mark_is_due__when_it_is_half_a_minute_old(live: str) -> None:
+    renew()
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE vector_store_state SET marked_at = clock_timestamp() - interval '29 s'")
+        assert not mark_is_due()
+        cursor.execute("UPDATE vector_store_state SET marked_at = clock_timestamp() - interval '31 s'")
+    assert mark_is_due()
+
+
+def test_renew_mark__what_was_not_brought_to_its_end_is(live: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed before the collection has it, and killed after: neither is an alarm, and no third mark is begun."""
+    people(1)
+    renew()
+    for killed, at in ((QdrantClient, "update_collection"), (marks, "_confirm")):
+        with monkeypatch.context() as patched:
+            patched.setattr(killed, at, _killed)
+            with pytest.raises(KeyboardInterrupt):
+                renew()
+        check()
+        begun = StoreState.current().pending_mark["id"]
+        assert renew()
+        assert StoreState.current().mark["id"] == carried(live)["id"] == begun
+        check()
+
+
+def _killed(*_arguments: object, **_options: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_renew_mark__only_when_it_is_due(live: str) -> None:
+    renew()
+    before = carried(live)
+    with qdrant() as client:
+        assert not renew_mark(client)
+    assert carried(live) == before and StoreState.current().pending_mark is None
+
+
+def test_renew_mark__one_that_took_too_long_is_left_to_the_next(live: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(marks, "GIVE_UP_SECONDS", -1)
+    assert not renew()
+    assert carried(live) is None and StoreState.current().mark is None
+    monkeypatch.undo()
+    assert renew()
+
+
+def test_renew_mark__qdrant_says_yes_and_does_not(live: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(QdrantClient, "update_collection", lambda *_arguments, **_options: True)
+    with pytest.raises(StoreUnavailable) as raised:
+        renew()
+    assert str(raised.value) == f"The mark that Qdrant took for {live!r} is not there: look at its log, and run it again."
+
+
+def test_stamp__a_new_collection_gets_the_mark_that_is_on_its_way(live: str) -> None:
+    name = f"{collection_name()}_v2"
+    with qdrant() as client:
+        client.create_collection(name, vectors_config=models.VectorParams(size=512, distance=models.Distance.COSINE))
+        stamp(client, name)
+        assert carried(name) is None  # there is none yet
+        renew()
+        stamp(client, name)
+        assert carried(name) == carried(live)
+        StoreState.objects.update(pending_mark={"id": "p", "version": 0, "at": "now", "newest": {}})
+        stamp(client, name)
+        assert carried(name) == {"id": "p", "version": 0, "at": "now"}
+        registry.register(name, registry.State.BUILDING, "")
+    check()
+    renew()
+    assert carried(name)["id"] == carried(live)["id"] == StoreState.current().mark["id"]
+
+
+def test_check_marks__a_collection_that_is_only_announced_is_passed_over(live: str) -> None:
+    renew()
+    registry.register(f"{collection_name()}_v2", registry.State.BUILDING, "")
+    check()
+    assert renew()
+
+
+@pytest.mark.qdrant_server
+@pytest.mark.django_db(transaction=True)
+def test_renew_mark__several_at_once_raise_no_false_alarm(qdrant_server: QdrantServer) -> None:
+    initialise(lambda _planned: None)
+    people(4)
+    wrong: list[Exception] = []
+    renewed: list[bool] = []
+
+    def renew_now() -> None:
+        with qdrant() as client:
+            renewed.append(renew_mark(client))
+
+    def told(work: Callable[[], object]) -> None:
+        try:
+            work()
+        except StoreUnavailable as error:
+            wrong.append(error)
+
+    for _ in range(8):
+        StoreState.objects.update(marked_at=None)
+        threads = [in_thread(lambda: told(renew_now)) for _ in range(3)]
+        threads += [in_thread(lambda: told(check)) for _ in range(3)]
+        for thread in threads:
+            thread.join(120)
+    assert wrong == []
+    assert sum(renewed) == 8
+
+
+# --- PostgreSQL went back --------------------------------------------------------------------------------------------------------
+
+
+def test_check_marks__a_point_from_the_future(collection: str) -> None:
+    renew()
+    upsert(collection, str(uuid4()), version=last_drawn() + 5)
+    assert reason() == (
+        f"{collection!r} holds a point of version {last_drawn() + 5}, and PostgreSQL has drawn {last_drawn()} so far: it was restored to an"
+        f" older copy, or failed over.{NEXT}"
+    )
+    with pytest.raises(StoreWentBack):
+        renew()
+
+
+def test_check_marks__a_mark_from_the_future(live: str) -> None:
+    with qdrant() as client:
+        client.update_collection(live, metadata={"findme_mark": {"id": "x", "version": last_drawn() + 9, "at": "2026-11-23T15:00:00Z"}})
+    assert reason() == (
+        f"{live!r} was marked at version {last_drawn() + 9}, and PostgreSQL has drawn {last_drawn()} so far: it was restored to an older copy,"
+        f" or failed over.{NEXT}"
+    )
+
+
+@contextmanager
+def older_postgres() -> Iterator[Callable[[], None]]:
+    """A copy of the test's whole database as it is now; the function goes back to it, as a restore does."""
+    name, copy = connection.settings_dict["NAME"], f"{connection.settings_dict['NAME']}_older"
+    connection.close()
+    _administer("DROP DATABASE IF EXISTS {}", copy)
+    _administer("CREATE DATABASE {} TEMPLATE {}", copy, name)
+
+    def restore() -> None:
+        connection.close()
+        connection.settings_dict["NAME"] = copy
+
+    try:
+        yield restore
+    finally:
+        connection.close()
+        connection.settings_dict["NAME"] = name
+        _administer("DROP DATABASE {} WITH (FORCE)", copy)
+
+
+def _administer(statement: str, *names: str) -> None:
+    with connection._nodb_cursor() as cursor:
+        cursor.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
+
+
+@pytest.mark.qdrant_server
+@pytest.mark.django_db(transaction=True)
+def test_check_marks__postgresql_restored_to_an_older_copy(qdrant_server: QdrantServer) -> None:
+    initialise(lambda _planned: None)
+    people(2)
+    renew()
+    with older_postgres() as restore:
+        people(1)
+        high = last_drawn()
+        restore()
+        assert User.objects.filter(embedding__isnull=False).count() == 2
+        assert reason().startswith(
+            f"'{collection_name()}_v1' holds a point of version {high}, and PostgreSQL has drawn {last_drawn()} so far"
+        )
+
+
+@pytest.mark.qdrant_server
+@pytest.mark.django_db(transaction=True)
+def test_check_marks__postgresql_restored_and_its_versions_have_caught_up(qdrant_server: QdrantServer) -> None:
+    """The mark tells it then."""
+    initialise(lambda _planned: None)
+    people(2)
+    renew()
+    before = StoreState.current().mark["at"]
+    with older_postgres() as restore:
+        people(1)
+        renew()
+        after = StoreState.current().mark["at"]
+        restore()
+        raise_above(last_drawn() + 1000)
+        assert reason() == (
+            f"'{collection_name()}_v1' carries the mark of {after}, and PostgreSQL remembers that of {before}: one of the two was restored to an"
+            f" older copy.{NEXT}"
+        )
+
+
+# --- Qdrant went back ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.qdrant_server
+def test_check_marks__qdrant_restored_to_an_older_copy_of_its_folder(memory_path: Path, settings: Settings) -> None:
+    """Stopped, its folder put back, and started: as an operator goes back to last night's disk."""
+    copy = memory_path / "copy"
+    with started_qdrant(memory_path) as server:
+        settings.QDRANT_URL, settings.QDRANT_GRPC_PORT, settings.QDRANT_COLLECTION = server.url, 0, "people"
+        initialise(lambda _planned: None)
+        people(2)
+        renew()
+        before = carried("people_v1")["at"]
+    shutil.copytree(memory_path / "storage", copy)
+    with started_qdrant(memory_path) as server:
+        settings.QDRANT_URL = server.url
+        people(1)
+        renew()
+    shutil.rmtree(memory_path / "storage")
+    copy.rename(memory_path / "storage")
+    with started_qdrant(memory_path) as server:
+        settings.QDRANT_URL = server.url
+        assert reason() == (
+            f"'people_v1' carries the mark of {before}, and PostgreSQL remembers that of {StoreState.current().mark['at']}: one of the two was"
+            f" restored to an older copy.{NEXT}"
+        )
+        with pytest.raises(StoreWentBack):
+            renew()
+        with qdrant() as client:
+            make_new_mark(client)
+        check()
+
+
+def test_check_marks__the_embedded_folder_put_back(embedded_qdrant: Path) -> None:
+    initialise(lambda _planned: None)
+    people(2)
+    renew()
+    shutil.copytree(embedded_qdrant, embedded_qdrant.parent / "copy")
+    people(1)
+    renew()
+    shutil.rmtree(embedded_qdrant)
+    (embedded_qdrant.parent / "copy").rename(embedded_qdrant)
+    assert "carries the mark of" in reason()
+
+
+@pytest.mark.qdrant_server
+def test_check_marks__a_snapshot_recovered_in_place(memory_path: Path, settings: Settings) -> None:
+    """Qdrant leaves the metadata as they are, and the mark with them; the points tell it. Also when others have been written since."""
+    with started_qdrant(memory_path) as server:
+        settings.QDRANT_URL, settings.QDRANT_GRPC_PORT, settings.QDRANT_COLLECTION = server.url, 0, "people"
+        initialise(lambda _planned: None)
+        first, second, _ = people(3)
+        renew()
+        with qdrant() as client:
+            snapshot = client.create_snapshot("people_v1")
+            assert snapshot is not None
+            User.objects.filter(pk=first).update(verified=False)
+            project([first])
+            renew()
+            location = f"file://{memory_path}/snapshots/people_v1/{snapshot.name}".replace(" ", "%20")
+            client.recover_snapshot("people_v1", location, priority=models.SnapshotPriority.SNAPSHOT, wait=True)
+        User.objects.filter(pk=second).update(verified=False)
+        project([second])
+        assert (
+            reason()
+            == f"Points in 'people_v1' are older than at {StoreState.current().mark['at']}, or gone: it was restored to an older copy.{NEXT}"
+        )
+
+
+# --- What the witnesses do not take for a store that went back --------------------------------------------------------------------
+
+
+def test_witnesses__are_people() -> None:
+    person = str(uuid4())
+    assert witnesses([(7, 12), (person, 11)]) == [(person, 11)]
+
+
+def test_check_marks__the_newest_points_may_go_and_come_back(live: str) -> None:
+    there = people(3)
+    renew()
+    User.objects.filter(pk=there[2]).update(deleted_at="2026-01-01T00:00:00Z")
+    project([there[2]])
+    User.objects.filter(pk=there[1]).delete()
+    project([there[1]])
+    check()
+    User.objects.filter(pk=there[2]).update(deleted_at=None)
+    check()  # it waits on the queue
+    project([there[2]])
+    check()
+
+
+def test_check_marks__a_point_that_is_gone_without_a_reason(live: str) -> None:
+    (person,) = people(1)
+    renew()
+    with qdrant() as client:
+        client.delete(live, models.PointIdsList(points=[str(person)]), wait=True)
+    enqueue([person])
+    check()  # somebody is to look at it anyway
+    QueueEntry.objects.all().delete()
+    assert reason().startswith(f"Points in {live!r} are older than at ")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_check_marks__a_person_who_is_just_being_removed(live: str) -> None:
+    """The point goes first, and the row with the commit."""
+    (person,) = people(1)
+    renew()
+    locked, done = connection.copy(), []
+    try:
+        with locked.cursor() as cursor:
+            cursor.execute("BEGIN")
+            cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended('findme point of ' || %s::uuid, 0))", [person])
+            with qdrant() as client:
+                client.delete(live, models.PointIdsList(points=[str(person)]), wait=True)
+            check()
+            done.append(True)
+            cursor.execute("ROLLBACK")
+    finally:
+        locked.close()
+    assert done and reason()
+
+
+def test_forget__an_erased_person_is_no_witness_any_more(live: str) -> None:
+    (person,) = people(1)
+    renew()
+    forget(uuid4())
+    assert "newest" in StoreState.current().mark
+    forget(person)
+    assert str(person) not in str(StoreState.current().mark)
+    check()

@@ -1,0 +1,228 @@
+"""A store that went back in time is noticed by a mark that PostgreSQL and the collections both carry (protocol, rule 9).
+
+The mark (a random id, the last version drawn, the time) goes first into PostgreSQL as *pending*, then into each collection's metadata, and then
+into PostgreSQL as *the mark*. So a collection that carries neither of the two is not the one that was written last: it is older, or PostgreSQL
+is. With the mark PostgreSQL remembers the newest points of each collection (``witnesses``).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, TypeAlias
+from uuid import uuid4
+
+from django.contrib.postgres.functions import TransactionNow
+from django.db import connection, transaction
+from qdrant_client import QdrantClient
+from qdrant_client.models import CollectionInfo
+
+from findme.console.errors import StoreUnavailable
+from vectorstore import registry
+from vectorstore.connection import qdrant
+from vectorstore.errors import CollectionMissing
+from vectorstore.models import StoreState
+from vectorstore.versions import Newest, last_drawn, newest
+from vectorstore.witnesses import MANY, contradict, witnesses
+
+Mark: TypeAlias = dict[str, Any]
+
+KEY = "findme_mark"
+"""Of a collection's metadata."""
+
+RENEWAL_SECONDS = 30
+"""The age at which a mark is due to be renewed: at least once a minute, with room for a slow batch."""
+
+GIVE_UP_SECONDS = 10
+"""A renewal that has taken longer is left to the next one, which completes it: a mark that arrives after its successor would be a false alarm."""
+
+LOOKS, WAIT_SECONDS = 3, 0.2
+"""A mark that two others replace between the readings is not known either: what looks wrong is looked at again."""
+
+
+class StoreWentBack(StoreUnavailable):
+    """One of the stores is an older copy of itself: nothing is written until ``verify_qdrant --repair`` has been run."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what} Nothing is written until this has been run: manage.py verify_qdrant --repair.")
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A collection as it was found, after PostgreSQL knew the marks with the ids KNOWN."""
+
+    name: str
+    mark: Mark | None
+    newest: Newest
+    known: frozenset[str]
+
+
+def check_marks(client: QdrantClient) -> None:
+    """Raises StoreWentBack, in one line, where a store is older than the other one remembers."""
+    _compare(client, _looked_at(client))
+
+
+def mark_is_due() -> bool:
+    """Whether the mark is to be renewed, by the database's clock."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT coalesce(marked_at < clock_timestamp() - make_interval(secs => %s), true) FROM vector_store_state", [RENEWAL_SECONDS]
+        )
+        row = cursor.fetchone()
+        return row is None or bool(row[0])
+
+
+def renew_mark(client: QdrantClient) -> bool:
+    """Compare, and then give PostgreSQL and every collection a new mark if it is due; False where it is not, or somebody else is faster, or it
+    took too long.
+
+    Comparing first: a new mark covers up the signs. Raises StoreWentBack, and StoreUnavailable. Not inside a transaction.
+    """
+    seen = _looked_at(client)
+    _compare(client, seen)
+    return _renew(client, seen, afresh=False)
+
+
+def make_new_mark(client: QdrantClient) -> bool:
+    """Have both stores begin anew, whatever they remember: after a repair, or an adoption. False where it took too long."""
+    return _renew(client, _looked_at(client), afresh=True)
+
+
+def stamp(client: QdrantClient, collection: str) -> None:
+    """Give a collection that is new, or newly written, the mark that the others have; its row is committed already. It is not the collection's own
+    that is asked for, but the one that is on its way, if one is; nobody renews it meanwhile."""
+    StoreState.current()
+    with transaction.atomic():
+        state = StoreState.objects.select_for_update().get(pk=1)
+        mark = state.pending_mark or state.mark
+        if mark is not None:
+            client.update_collection(collection, metadata={KEY: _shown(mark)})
+
+
+def _compare(client: QdrantClient, seen: list[_Seen]) -> None:
+    """Raises StoreWentBack for what was seen, if it is seen again."""
+    reason = _reason(client, seen)
+    for _ in range(LOOKS - 1):
+        if reason is None:
+            return
+        time.sleep(WAIT_SECONDS)
+        reason = _reason(client, _looked_at(client))
+    if reason is not None:
+        raise StoreWentBack(reason)
+
+
+def _looked_at(client: QdrantClient) -> list[_Seen]:
+    known = _known(StoreState.current())
+    return [_Seen(name, _mark_in(found), newest(client, name, found, MANY), known) for name, found in _collections(client)]
+
+
+def _known(state: StoreState) -> frozenset[str]:
+    return frozenset(mark["id"] for mark in (state.mark, state.pending_mark) if mark is not None)
+
+
+def _collections(client: QdrantClient) -> Iterator[tuple[str, CollectionInfo]]:
+    """Every collection that is written, as Qdrant has it. One beside the live one may not be made yet, or be just dropped."""
+    live = registry.live()
+    for name in registry.written():
+        try:
+            with qdrant():  # for its errors
+                found = client.get_collection(name)
+        except CollectionMissing:
+            if name == live:
+                raise
+        else:
+            yield name, found
+
+
+def _mark_in(found: CollectionInfo) -> Mark | None:
+    mark = (found.config.metadata or {}).get(KEY)
+    return mark if isinstance(mark, dict) and mark.keys() == {"id", "version", "at"} else None
+
+
+def _reason(client: QdrantClient, seen: list[_Seen]) -> str | None:
+    """What is wrong, or None. PostgreSQL is read after the collections: it is behind nothing that they held before."""
+    drawn = last_drawn()
+    for one in seen:
+        if one.newest and one.newest[0][1] > drawn:
+            return (
+                f"{one.name!r} holds a point of version {one.newest[0][1]}, and PostgreSQL has drawn {drawn} so far: it was restored to an older"
+                " copy, or failed over."
+            )
+        if one.mark is not None and one.mark["version"] > drawn:
+            return (
+                f"{one.name!r} was marked at version {one.mark['version']}, and PostgreSQL has drawn {drawn} so far: it was restored to an"
+                " older copy, or failed over."
+            )
+    return _reason_of_marks(client, seen)
+
+
+def _reason_of_marks(client: QdrantClient, seen: list[_Seen]) -> str | None:
+    """A mark that PostgreSQL knew neither before nor after the collection was read; or witnesses."""
+    state = StoreState.current()
+    for one in seen:
+        known = one.known | _known(state)
+        if known and one.mark is not None and one.mark["id"] not in known:
+            of = state.mark or state.pending_mark or {}
+            return (
+                f"{one.name!r} carries the mark of {one.mark['at']}, and PostgreSQL remembers that of {of.get('at')}: one of the two was restored"
+                " to an older copy."
+            )
+        mark = state.mark or {}
+        if contradict(client, one.name, mark.get("newest", {}).get(one.name, [])):
+            return f"Points in {one.name!r} are older than at {mark['at']}, or gone: it was restored to an older copy."
+    return None
+
+
+def _renew(client: QdrantClient, seen: list[_Seen], *, afresh: bool) -> bool:
+    begun = time.monotonic()
+    pending = _announce({one.name: witnesses(one.newest) for one in seen}, afresh=afresh)
+    if pending is None:
+        return False
+    for name, _ in _collections(client):
+        if time.monotonic() - begun > GIVE_UP_SECONDS:
+            return False
+        client.update_collection(name, metadata={KEY: _shown(pending)})
+        _prove(client, name, pending)
+    return _confirm(pending)
+
+
+def _announce(newest_points: Mapping[str, list[tuple[str, int]]], *, afresh: bool) -> Mark | None:
+    """The mark that is on its way now: one that somebody did not bring to its end, or a new one. None where somebody else is at it, or was.
+
+    A third one is never begun, since collections may carry the second; and none right after the last, since somebody slow may still write that.
+    """
+    StoreState.current()
+    with transaction.atomic():
+        state = StoreState.objects.select_for_update(skip_locked=not afresh).filter(pk=1).first()
+        if state is None or (state.pending_mark is None and not afresh and not mark_is_due()):
+            return None
+        if state.pending_mark is None or afresh:
+            state.pending_mark = {
+                "id": str(uuid4()),
+                "version": last_drawn(),
+                "at": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+                "newest": newest_points,
+            }
+            state.save(update_fields=["pending_mark"])
+        found: Mark = state.pending_mark
+        return found
+
+
+def _prove(client: QdrantClient, name: str, pending: Mark) -> None:
+    """An answer is no proof."""
+    if _mark_in(client.get_collection(name)) != _shown(pending):
+        raise StoreUnavailable(f"The mark that Qdrant took for {name!r} is not there: look at its log, and run it again.")
+
+
+def _confirm(pending: Mark) -> bool:
+    """False where somebody else was faster."""
+    with transaction.atomic():
+        confirmed = StoreState.objects.filter(pending_mark__id=pending["id"])
+        return confirmed.update(mark=pending, pending_mark=None, marked_at=TransactionNow()) == 1
+
+
+def _shown(mark: Mark) -> Mark:
+    """What of the mark a collection carries: nobody's id."""
+    return {name: value for name, value in mark.items() if name != "newest"}

@@ -1,0 +1,84 @@
+"""The versions of points: what was drawn in PostgreSQL, and what the collections hold (protocol, rules 4 and 9)."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeAlias
+
+from django.db import connection, transaction
+from qdrant_client import QdrantClient
+from qdrant_client.models import CollectionInfo, Direction, ExtendedPointId, OrderBy, PayloadSchemaType, Record
+
+from vectorstore.connection import is_embedded
+from vectorstore.models import StoreState
+
+Newest: TypeAlias = list[tuple[ExtendedPointId, int]]
+"""Points with their versions, the highest first."""
+
+NO_MORE = 2**53
+"""Qdrant compares versions as doubles: from here on it cannot tell them apart."""
+
+MARGIN = 1_000_000
+"""Added when the sequence is set: more than anybody draws between the reading of it and the setting."""
+
+PAGE_SIZE = 1000
+
+
+def version_of(payload: Mapping[str, Any] | None) -> int | None:
+    """The version of a point; None where there is none that a worker of ours can have written."""
+    version = (payload or {}).get("version")
+    return version if isinstance(version, int) and not isinstance(version, bool) and 0 <= version < NO_MORE else None
+
+
+def last_drawn() -> int:
+    """The last version that anybody drew. No transaction hides what others draw, and none gives back what it drew."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM vector_sync_version")
+        return int(cursor.fetchone()[0])
+
+
+def raise_above(version: int) -> bool:
+    """See that every version that is drawn from now on is above VERSION; whether the sequence had to be set for it.
+
+    ``setval`` would set it back to where it was read where others draw meanwhile: hence the margin, and one at a time.
+    """
+    StoreState.current()
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SELECT FROM vector_store_state FOR UPDATE")
+        if last_drawn() >= version:
+            return False
+        cursor.execute("SELECT setval('vector_sync_version', %s)", [version + MARGIN])
+        return True
+
+
+def newest(client: QdrantClient, collection: str, found: CollectionInfo, limit: int = 1) -> Newest:
+    """The points of the collection, of which FOUND is what Qdrant says, with the highest versions. Reads them all where ``version`` has no
+    index on a server."""
+    records = _first(client, collection, limit) if _can_be_sorted(found) else _every(client, collection)
+    versions = ((version, str(record.id), record.id) for record in records if (version := version_of(record.payload)) is not None)
+    return [(point_id, version) for version, _, point_id in heapq.nlargest(limit, versions)]
+
+
+def highest(client: QdrantClient, collection: str) -> int:
+    """The highest version in the collection; 0 where no point has one."""
+    return next((version for _, version in newest(client, collection, client.get_collection(collection))), 0)
+
+
+def _can_be_sorted(found: CollectionInfo) -> bool:
+    index = found.payload_schema.get("version")
+    return is_embedded() or (index is not None and index.data_type == PayloadSchemaType.INTEGER)
+
+
+def _first(client: QdrantClient, collection: str, limit: int) -> list[Record]:
+    order = OrderBy(key="version", direction=Direction.DESC)
+    return client.scroll(collection, order_by=order, limit=limit, with_payload=["version"], with_vectors=False)[0]
+
+
+def _every(client: QdrantClient, collection: str) -> Iterator[Record]:
+    offset = None
+    while True:
+        page, offset = client.scroll(collection, limit=PAGE_SIZE, offset=offset, with_payload=["version"], with_vectors=False)
+        yield from page
+        if offset is None:
+            return
