@@ -22,6 +22,8 @@ from vectorstore.errors import CollectionMissing
 from vectorstore.sync.queue import EVERYBODY
 
 PATIENCE = "set_config('lock_timeout', '2s', true), set_config('synchronous_commit', 'on', true)"
+BY_INDEX = "set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true), set_config('jit', 'off', true)"
+"""The queue is long at one moment and empty at the next: what the planner remembers of its length is wrong, and the indexes are always right."""
 IDLE_PATIENCE = "set_config('idle_in_transaction_session_timeout', '5s', true)"
 """A worker that is frozen in the middle of this is thrown out, and frees what it holds."""
 
@@ -84,7 +86,7 @@ def claim_people(worker: UUID, user_ids: Iterable[UUID], *, collections: tuple[s
 def _claiming() -> Iterator[CursorWrapper]:
     outermost = not connection.in_atomic_block
     with transaction.atomic(durable=True), connection.cursor() as cursor:
-        cursor.execute(f"SELECT {PATIENCE}{f', {IDLE_PATIENCE}' if outermost else ''}")
+        cursor.execute(f"SELECT {PATIENCE}, {BY_INDEX}{f', {IDLE_PATIENCE}' if outermost else ''}")
         yield cursor
 
 
