@@ -1,0 +1,136 @@
+"""Whatever sequence of statements is run: everybody whose point must be another one than before is on the queue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.db import DatabaseError, transaction
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.schema.rows import ANN, BOB, CEM, NOBODY, ONE_WAY, ask, insert, settle
+
+EVERYBODY = [ANN, BOB, CEM, NOBODY]
+OTHER_WAY = [0.0, 1.0] + [0.0] * 510
+
+Statement = tuple[str, tuple[Any, ...]]
+Step = Statement | list[Any]
+"""A statement, or a list of steps that are rolled back together."""
+
+POINTS = """
+    SELECT id, (gender, date_of_birth, u.created_at, active, verified, vector, location, interests, video_features)::text
+    FROM users u JOIN profile_embeddings e ON e.user_id = u.id WHERE deleted_at IS NULL AND NOT is_staff
+"""
+
+someone = st.sampled_from(EVERYBODY)
+some = st.lists(someone, min_size=1, max_size=4, unique=True)
+flag = st.sampled_from(["active", "verified", "is_staff", "is_superuser"])
+user_change = st.one_of(
+    st.builds(lambda column, value: f"{column} = {value}", flag, st.booleans()),
+    st.sampled_from(
+        [
+            "gender = 'male'",
+            "gender = 'other'",
+            "date_of_birth = '1980-02-29'",
+            "created_at = '2020-01-01'",
+            "bio = 'Tea'",
+            "updated_at = now()",
+        ]
+    ),
+    st.sampled_from(["deleted_at = now()", "deleted_at = '2026-01-01'", "deleted_at = NULL"]),
+)
+embedding_change = st.sampled_from(
+    [
+        f"vector = '{{{','.join(map(str, OTHER_WAY))}}}'",
+        "vector = vector",
+        'location = \'{"lat": 1, "lon": 2}\'',
+        "location = NULL",
+        "interests = '{tea}'",
+        "interests = '{}'",
+        "video_features = '{0.5}'",
+        "video_features = NULL",
+        "model = 'new'",
+    ]
+)
+USER = (
+    "INSERT INTO users (id, email, password_hash, full_name, date_of_birth, gender)"
+    " SELECT id, id || '@example.com', '', '', '1990-01-01', 'female' FROM unnest(%s::uuid[]) id ON CONFLICT (id) DO "
+)
+EMBEDDING = "INSERT INTO profile_embeddings (user_id, vector) SELECT unnest(%s::uuid[]), %s ON CONFLICT (user_id) DO "
+statements: st.SearchStrategy[Statement] = st.one_of(
+    st.builds(lambda ids, change: (f"UPDATE users SET {change} WHERE id = ANY (%s)", (ids,)), some, user_change),
+    st.builds(lambda ids, change: (f"UPDATE profile_embeddings SET {change} WHERE user_id = ANY (%s)", (ids,)), some, embedding_change),
+    st.builds(lambda ids: (f"{USER} NOTHING", (ids,)), some),
+    st.builds(lambda ids: (f"{USER} UPDATE SET gender = 'male', active = NOT users.active", (ids,)), some),
+    st.builds(lambda ids, vector: (f"{EMBEDDING} UPDATE SET vector = excluded.vector", (ids, vector)), some, st.sampled_from([ONE_WAY, OTHER_WAY])),
+    st.builds(lambda ids: (f"{EMBEDDING} NOTHING", (ids, ONE_WAY)), some),
+    st.builds(lambda ids: ("DELETE FROM users WHERE id = ANY (%s)", (ids,)), some),
+    st.builds(lambda ids: ("DELETE FROM profile_embeddings WHERE user_id = ANY (%s)", (ids,)), some),
+    st.builds(lambda old, new: ("UPDATE users SET id = %s WHERE id = %s", (new, old)), someone, someone),
+    st.builds(lambda old, new: ("UPDATE profile_embeddings SET user_id = %s WHERE user_id = %s", (new, old)), someone, someone),
+    st.sampled_from([("TRUNCATE users CASCADE", ()), ("TRUNCATE profile_embeddings", ())]),
+)  # fmt: skip
+steps: st.SearchStrategy[Step] = statements | st.lists(statements, min_size=1, max_size=3)
+
+
+def take(step: Step) -> None:
+    """Do it; what the database refuses (a key that is taken, a TRUNCATE before the foreign keys were looked at) is not done."""
+    try:
+        with transaction.atomic():
+            if isinstance(step, tuple):
+                if step[0].startswith("TRUNCATE"):
+                    settle()
+                ask(step[0], *step[1])
+            else:
+                for inner in step:
+                    take(inner)
+                transaction.set_rollback(True)
+    except DatabaseError:
+        pass
+
+
+def points() -> dict[UUID, str]:
+    return dict(ask(POINTS))
+
+
+def entries(condition: str = "true") -> set[UUID]:
+    """Who is queued; after a TRUNCATE everybody."""
+    found = {user_id for (user_id,) in ask(f"SELECT user_id FROM vector_sync_queue WHERE {condition}")}
+    return set(EVERYBODY) if None in found else found
+
+
+def example(test: Callable[..., None]) -> Callable[..., None]:
+    tolerant = settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=150, deadline=None)
+    return tolerant(given(steps=st.lists(steps, min_size=1, max_size=8))(test))
+
+
+@pytest.mark.django_db
+@example
+def test_capture__whoever_must_have_another_point_is_queued_and_who_loses_theirs_urgently(steps: list[Step]) -> None:
+    with transaction.atomic():
+        for key in (ANN, BOB, CEM):
+            insert("users", id=key, email=f"{key}@example.com", gender="female")
+        for key in (ANN, BOB):
+            insert("profile_embeddings", user_id=key)
+        settle()
+        ask("DELETE FROM vector_sync_queue")
+        before = points()
+        for step in steps:
+            take(step)
+        after = points()
+        assert {key for key in EVERYBODY if before.get(key) != after.get(key)} <= entries()
+        assert before.keys() - after.keys() <= entries("urgent")
+        transaction.set_rollback(True)
+
+
+@pytest.mark.django_db
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None)
+@given(step=st.lists(statements, min_size=1, max_size=3))
+def test_capture__what_is_rolled_back_queues_nobody(step: list[Statement]) -> None:
+    with transaction.atomic():
+        take(step)
+        assert entries() == set()
+        transaction.set_rollback(True)
