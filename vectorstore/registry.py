@@ -79,9 +79,9 @@ def unfinished() -> VectorCollection | None:
     return found.order_by("-created_at", "-name").first()
 
 
-def resume(name: str) -> None:
-    """Somebody goes on with it: errors of it are a building one's again."""
-    rows().filter(name=name).update(state=State.BUILDING)
+def build(name: str) -> None:
+    """It is being built, or somebody goes on with it: from the commit on every worker writes it, until it fails."""
+    rows().filter(name=name).update(state=State.BUILDING, failure="")
 
 
 def last_kept() -> VectorCollection | None:

@@ -9,11 +9,10 @@ from qdrant_client import QdrantClient
 from qdrant_client.models import CollectionInfo, CollectionStatus
 
 from findme.console.errors import NotDone
-from vectorstore import registry
-from vectorstore.collection import DECLARATION
-from vectorstore.connection import collection_name, is_embedded, qdrant
-from vectorstore.initialisation import metadata
-from vectorstore.plan import Comparison, Plan, State, apply
+from vectorstore import applying, registry
+from vectorstore.connection import qdrant
+from vectorstore.declaration import DECLARATION
+from vectorstore.marks import stamp
 from vectorstore.rebuild.kept import drop
 
 POLL_SECONDS = 0.2
@@ -24,23 +23,16 @@ def next_name(client: QdrantClient) -> str:
     return registry.next_name(found.name for found in client.get_collections().collections)
 
 
-def make(client: QdrantClient) -> str:
+def begin(client: QdrantClient) -> str:
     """A new collection as it is declared, without points, registered as building: its name. Only under ``collection_lock``.
 
     Its row comes first: killed in between, what was made is known to whoever comes next, who drops it.
     """
     name = next_name(client)
-    registry.announce(name, DECLARATION.hash())
-    apply(client, _plan_to_make(name), metadata())
-    registry.register(name, registry.State.BUILDING, DECLARATION.hash())
+    applying.make(client, name)
+    registry.build(name)
+    stamp(client, name)
     return name
-
-
-def _plan_to_make(name: str) -> Plan:
-    """The collection and its indexes, and no alias."""
-    indexes = () if is_embedded() else DECLARATION.payload_indexes
-    missing = [f"collection {name!r}", *(f"payload_schema.{field}" for field in indexes)]
-    return Plan(collection_name(), name, is_embedded(), tuple(Comparison(what, "there", None, State.MISSING) for what in missing))
 
 
 def go_on_with(client: QdrantClient) -> str | None:
@@ -51,7 +43,7 @@ def go_on_with(client: QdrantClient) -> str | None:
     if found.declaration != DECLARATION.hash() or not client.collection_exists(found.name):
         drop(client, [found.name])
         return None
-    registry.resume(found.name)
+    registry.build(found.name)
     return found.name
 
 

@@ -1,14 +1,14 @@
 """A collection against PostgreSQL: whose point is missing, whose is another than their row makes, and which are nobody's.
 
-In constant memory. Whoever differs is looked at again, several times, since others write meanwhile; people on the queue, leased or set aside are
-counted as pending, and so are ages that only wait for the day's job.
+In constant memory. Whoever differs is looked at again, several times, since others write meanwhile; who is on the queue, leased or set aside is
+pending, and ages are not compared, since they wait for the day's job.
 """
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -19,8 +19,9 @@ from qdrant_client import QdrantClient
 from qdrant_client.models import PointStruct, Record
 
 from findme.console.progress import Report, unreported
-from vectorstore.models import QueueEntry, SetAside, SyncLease
+from vectorstore.models import SetAside
 from vectorstore.projection import entitled
+from vectorstore.settled import settled
 from vectorstore.sync.claim import Claim
 from vectorstore.sync.rows import points_of
 
@@ -127,34 +128,26 @@ def _orphans(ids: list[object]) -> dict[object, str]:
 
 
 def _looked_at_again(client: QdrantClient, collection: str, people: list[UUID]) -> tuple[dict[UUID, str], int]:
-    """Who still differs though nobody has anything to do with them, and how many are pending."""
-    left: dict[UUID, str] = dict.fromkeys(people, "")
-    pending: set[UUID] = set()
+    """Who differs though nobody has anything to do with them, and how many are pending."""
+    wrong: dict[UUID, str] = {}
+    moving = sorted(people)
     for look in range(LOOKS):
-        if not left:
-            break
-        time.sleep(WAIT_SECONDS if look else 0)
-        left = _look(client, collection, left)
-        waiting = _pending(left)
-        pending |= waiting
-        left = {user_id: kind for user_id, kind in left.items() if user_id not in waiting}
-    return left, len(pending)
+        time.sleep(WAIT_SECONDS if look and moving else 0)
+        looked_at, moving = moving, []
+        for start in range(0, len(looked_at), PAGE_SIZE):
+            found, still_moving = _look(client, collection, looked_at[start : start + PAGE_SIZE])
+            wrong |= found
+            moving += still_moving
+    return wrong, len(moving)
 
 
-def _look(client: QdrantClient, collection: str, people: Iterable[UUID]) -> dict[UUID, str]:
-    found: dict[UUID, str] = {}
-    remaining = iter(sorted(people))
-    while page := list(islice(remaining, PAGE_SIZE)):
-        found |= _wrong(client, collection, page)
-    return found
-
-
-def _pending(people: Iterable[UUID]) -> set[UUID]:
-    """Those whose point somebody is going to write, or could not."""
-    asked = list(people)
-    return {
-        user_id
-        for model in (QueueEntry, SyncLease, SetAside)
-        for user_id in model.objects.filter(user_id__in=asked).values_list("user_id", flat=True)
-        if user_id is not None
+def _look(client: QdrantClient, collection: str, people: list[UUID]) -> tuple[dict[UUID, str], list[UUID]]:
+    """Whose point is wrong while they are settled and their rows the same all along; and who is on the move."""
+    before = settled(people)
+    wrong = _wrong(client, collection, people)
+    after = settled(list(wrong))
+    aside = set(SetAside.objects.filter(pk__in=wrong).values_list("pk", flat=True))
+    still = {
+        person: how for person, how in wrong.items() if person not in aside and person in after and before.get(person) == after[person]
     }
+    return still, [person for person in wrong if person not in still]

@@ -15,7 +15,7 @@ from vectorstore.collection import live_collection
 from vectorstore.collection_lock import collection_lock
 from vectorstore.connection import collection_name, qdrant
 from vectorstore.models import VectorCollection
-from vectorstore.rebuild.building import go_on_with, make, wait_for_graphs
+from vectorstore.rebuild.building import begin, go_on_with, wait_for_graphs
 from vectorstore.rebuild.filling import fill
 from vectorstore.rebuild.gate import GateResult, pass_gate
 from vectorstore.rebuild.kept import drop, drop_all_but_live
@@ -31,7 +31,8 @@ Announce = Callable[[str], None]
 @dataclass(frozen=True, slots=True)
 class Reindexed:
     """The collection that is searched now, and the one that was, which is kept until ``kept_until``, or ``dropped``, as others may be that were
-    due. ``kept_until`` is None where it is dropped, or kept until somebody drops it. ``written`` points are new."""
+    due. ``kept_until`` is None where it is dropped, or kept until somebody drops it. ``written`` points are new. ``gate`` is None where a run
+    before this one had passed it, moved the alias, and died."""
 
     alias: str
     collection: str
@@ -39,7 +40,7 @@ class Reindexed:
     kept_until: datetime | None
     dropped: tuple[str, ...]
     written: int
-    gate: GateResult
+    gate: GateResult | None
 
 
 def reindex(
@@ -57,7 +58,9 @@ def reindex(
     with collection_lock():
         with qdrant() as client:
             refuse_without_a_node(client)
-            _settle(client)
+            moved = _settle(client)
+            if moved is not None and not moved.was_live:
+                return _finished(client, moved, announce)
             drop(client, registry.due())
             name = _begun(client, announce)
         filled = fill(name, timeout=timeout, report=report)
@@ -71,7 +74,9 @@ def roll_back(*, keep: timedelta | None = None, min_recall: float | None = None,
     other one was to be. Raises NotDone with the alias where it was."""
     with collection_lock():
         with qdrant() as client:
-            _settle(client)
+            moved = _settle(client)
+            if moved is not None and moved.was_live:
+                return _finished(client, moved, announce)
             row = registry.last_kept()
             if row is None:
                 raise NotDone(f"Nothing is kept that {collection_name()!r} could go back to: reindex_qdrant keeps the old one with --keep.")
@@ -92,18 +97,36 @@ def _begun(client: QdrantClient, announce: Announce) -> str:
     if name is not None:
         announce(f"{name} was begun, and goes on.")
         return name
-    name = make(client)
+    name = begin(client)
     announce(f"{name} is made, and written from now on.")
     return name
 
 
-def _settle(client: QdrantClient) -> None:
+@dataclass(frozen=True, slots=True)
+class _Moved:
+    """An alias that somebody moved who did not live to write it down: from where to where, and whether it had led there before."""
+
+    before: str
+    collection: str
+    was_live: bool
+
+
+def _settle(client: QdrantClient) -> _Moved | None:
     """What another run has left is brought to where the alias leads. Raises NotDone where nobody knows what that is."""
     live = live_collection(client)
     standing.prove(client)
-    follow_alias(client)
+    before, row = registry.live(), registry.rows().filter(name=live).first()
+    moved = follow_alias(client)
     if registry.live() != live:
         raise NotDone(f"{live!r} is not noted in PostgreSQL: run manage.py init_qdrant, and then this again.")
+    if not moved or before is None or row is None or row.state != registry.State.READY:
+        return None
+    return _Moved(before, live, row.live_since is not None)
+
+
+def _finished(client: QdrantClient, moved: _Moved, announce: Announce) -> Reindexed:
+    announce(f"{collection_name()} leads to {moved.collection} already: a run that was broken off had moved it.")
+    return _reported(moved.collection, moved.before, drop(client, registry.due()), 0, None)
 
 
 def _what_is_left(row: VectorCollection) -> timedelta | None:
@@ -117,7 +140,10 @@ def _put_in_place(name: str, keep: timedelta | None, min_recall: float | None, w
         replaced = switch_alias(client, name, keep=keep)
         announce(f"{collection_name()} leads to {name}.")
         assert replaced is not None
-        dropped = drop(client, registry.due())
+        return _reported(name, replaced, drop(client, registry.due()), written, gate)
+
+
+def _reported(name: str, replaced: str, dropped: tuple[str, ...], written: int, gate: GateResult | None) -> Reindexed:
     left = VectorCollection.objects.filter(name=replaced).first()
     return Reindexed(collection_name(), name, replaced, left.keep_until if left else None, dropped, written, gate)
 

@@ -1,0 +1,102 @@
+"""A rebuild, and the way back, while people come, change and leave, and workers write them."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+
+from accounts.models import User
+from tests.factories import ProfileEmbeddingFactory, unit_vector
+from tests.threads import in_thread
+from tests.vectorstore.rebuild.collections import begun, ids, leads_to, states, wrong
+from vectorstore.models import ProfileEmbedding
+from vectorstore.projection import entitled
+from vectorstore.rebuild.filling import fill
+from vectorstore.rebuild.reindex import reindex, roll_back
+from vectorstore.sync.drain import Worker, sync_once
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.qdrant_server]
+
+SEED = 4
+WEEK = timedelta(days=7)
+
+
+class Writers:
+    """Each changes people of its own until they are stopped; ``deleted`` are those who are gone."""
+
+    def __init__(self, people: list[UUID], how_many: int) -> None:
+        self.stopped = threading.Event()
+        self.deleted: set[UUID] = set()
+        self.changes = 0
+        self.errors: list[Exception] = []
+        self.threads = [
+            in_thread(lambda n=n: self.guarded(lambda: self.write(random.Random(SEED + n), people[n::how_many]))) for n in range(how_many)
+        ]  # type: ignore[misc]  # a default, to bind it now
+        self.threads += [in_thread(lambda: self.guarded(self.sync)) for _ in range(2)]
+
+    def guarded(self, work: object) -> None:
+        try:
+            work()  # type: ignore[operator]
+        except Exception as error:  # noqa: BLE001  # whatever it is, the test tells it
+            self.errors.append(error)
+
+    def write(self, chance: random.Random, people: list[UUID]) -> None:
+        while not self.stopped.wait(0.005):
+            match chance.choice(["come", "come", "leave", "vector", "flag", "staff"]):
+                case "come":
+                    people.append(ProfileEmbeddingFactory.create().pk)
+                case "leave" if len(people) > 10:
+                    gone = people.pop(chance.randrange(len(people)))
+                    User.objects.filter(pk=gone).delete()
+                    self.deleted.add(gone)
+                case "vector":
+                    ProfileEmbedding.objects.filter(pk=chance.choice(people)).update(vector=unit_vector(chance.randrange(10_000)))
+                case "flag":
+                    User.objects.filter(pk=chance.choice(people)).update(verified=chance.random() < 0.5)
+                case "staff":
+                    User.objects.filter(pk=chance.choice(people)).update(is_staff=chance.random() < 0.5)
+            self.changes += 1
+
+    def sync(self) -> None:
+        worker = Worker(batch_size=16)
+        while not self.stopped.is_set():
+            if worker.step() is None:
+                time.sleep(0.02)
+
+    def stop(self) -> None:
+        self.stopped.set()
+        for thread in self.threads:
+            thread.join(60)
+
+
+@contextmanager
+def writing(people: list[UUID]) -> Iterator[Writers]:
+    writers = Writers(people, 3)
+    try:
+        yield writers
+    finally:
+        writers.stop()
+    assert writers.errors == []
+
+
+def test_reindex__beside_writers(qdrant_server_grpc: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vectorstore.rebuild.reindex.fill", lambda name, **options: fill(name, batch_size=8, **options))
+    with writing(begun(60)) as writers:
+        done = reindex(keep=WEEK, announce=lambda _: None)
+        assert done.gate is not None and done.gate.recall >= 0.99
+        roll_back(announce=lambda _: None)
+        roll_back(announce=lambda _: None)
+        before = writers.changes
+    assert before > 20
+    assert sync_once(timeout=60).left.length == 0
+    assert (leads_to(), states()) == ("v2", {"v1": "kept", "v2": "live"})
+    assert (wrong(1), wrong(2)) == ({}, {})
+    assert ids(1) == ids(2) == {str(person) for person in entitled().values_list("pk", flat=True)}
+    assert not ids(2) & {str(person) for person in writers.deleted}

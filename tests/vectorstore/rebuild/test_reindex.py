@@ -1,0 +1,449 @@
+"""A collection built beside the live one, and put in its place."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection
+from pytest_django import Settings
+from qdrant_client import QdrantClient, models
+
+from accounts.models import User
+from findme.console.errors import NotDone
+from tests.factories import ProfileEmbeddingFactory, unit_vector
+from tests.threads import in_thread
+from tests.vectorstore.rebuild.collections import begun, ids, leads_to, states, there, version, wrong
+from vectorstore import applying, registry
+from vectorstore.collection_lock import lock_key
+from vectorstore.connection import collection_name, qdrant
+from vectorstore.models import SyncLease, VectorCollection
+from vectorstore.rebuild import gate
+from vectorstore.rebuild.gate import GateResult
+from vectorstore.rebuild.kept import drop_due
+from vectorstore.rebuild.reindex import Reindexed, drop_kept, reindex, roll_back
+from vectorstore.rebuild.switching import follow_alias_if_behind, switch_alias
+from vectorstore.sync.drain import sync_once
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+WEEK = timedelta(days=7)
+
+
+def unsaid(_line: str) -> None: ...
+
+
+def rebuilt(**options: Any) -> Reindexed:
+    return reindex(announce=unsaid, **options)
+
+
+def sync() -> None:
+    assert sync_once(timeout=60).left.length == 0
+
+
+# --- The whole way ---------------------------------------------------------------------------------------------------------------
+
+
+def test_reindex__takes_the_place_of_the_live_one(every_store: str) -> None:
+    people = begun(7)
+    said: list[str] = []
+    done = reindex(announce=said.append)
+    assert (done.alias, done.collection, done.replaced, done.kept_until) == (collection_name(), version(2), version(1), None)
+    assert (done.dropped, done.written) == ((version(1),), 7)
+    assert done.gate == GateResult(version(2), people=7, points=7, pending=0, recall=1.0, live_recall=1.0)
+    assert (leads_to(), states(), there()) == ("v2", {"v2": "live"}, {"v2"})
+    assert (ids(2), wrong(2)) == (set(map(str, people)), {})
+    assert said == [
+        f"{version(2)} is made, and written from now on.",
+        "7 points written, 0 were there.",
+        f"{version(2)} is let through: 7 points, recall@10 1.0000 (live: 1.0000).",
+        f"{collection_name()} leads to {version(2)}.",
+    ]
+
+
+def test_reindex__keeps_the_old_one_up_to_date_and_goes_back_to_it(store: str) -> None:
+    leaving, changing, _staying = begun(3)
+    done = rebuilt(keep=WEEK)
+    assert (states(), there()) == ({"v1": "kept", "v2": "live"}, {"v1", "v2"})
+    assert done.kept_until is not None and abs(done.kept_until - datetime.now(UTC) - WEEK) < timedelta(minutes=1)
+    User.objects.filter(pk=leaving).delete()
+    User.objects.filter(pk=changing).update(verified=False)
+    coming = ProfileEmbeddingFactory.create().pk
+    sync()
+    assert (wrong(1), wrong(2)) == ({}, {})
+    back = roll_back(announce=unsaid)
+    assert (back.collection, back.replaced, leads_to(), states()) == (version(1), version(2), "v1", {"v1": "live", "v2": "kept"})
+    assert back.kept_until is not None and abs(back.kept_until - done.kept_until) < timedelta(minutes=1)
+    assert str(leaving) not in ids(1) | ids(2)
+    assert str(coming) in ids(1) & ids(2)
+
+
+@pytest.mark.qdrant_server
+def test_reindex__has_the_declared_indexes_before_the_points(qdrant_server: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun(2)
+    seen: list[tuple[str, int]] = []
+    index = applying._index
+
+    def counted(client: QdrantClient, name: str, field: str) -> None:
+        seen.append((name, client.count(name).count))
+        index(client, name, field)
+
+    monkeypatch.setattr(applying, "_index", counted)
+    rebuilt()
+    assert set(seen) == {(version(2), 0)}
+    with qdrant() as client:
+        found = client.get_collection(version(2))
+        first = client.get_aliases().aliases
+    assert {"gender", "age", "interests", "location", "version"} <= set(found.payload_schema)
+    assert (found.config.metadata or {})["findme_database"]
+    assert first
+
+
+def test_reindex__again_and_again_takes_the_next_number(embedded_qdrant: object) -> None:
+    begun(1)
+    assert [rebuilt().collection for _ in range(3)] == [version(number) for number in (2, 3, 4)]
+    with qdrant() as client:
+        client.create_collection(version(9), vectors_config=models.VectorParams(size=4, distance=models.Distance.COSINE))
+    assert rebuilt().collection == version(10)
+    assert there() == {"v9", "v10"}  # nobody has noted it: it may be somebody else's
+
+
+# --- What is kept ----------------------------------------------------------------------------------------------------------------
+
+
+def test_kept__is_dropped_when_its_time_is_over_and_not_before(store: str) -> None:
+    begun(1)
+    rebuilt(keep=WEEK)
+    assert (drop_due(), there()) == ((), {"v1", "v2"})
+    VectorCollection.objects.filter(name=version(1)).update(keep_until=datetime.now(UTC))
+    assert (drop_due(), there(), states()) == ((version(1),), {"v2"}, {"v2": "live"})
+    assert drop_due() == ()
+
+
+def test_kept__is_left_to_whoever_is_moving_collections(embedded_qdrant: object) -> None:
+    begun(1)
+    rebuilt(keep=WEEK)
+    VectorCollection.objects.update(keep_until=datetime.now(UTC))
+    found: list[object] = []
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(%s)", [lock_key()])
+        try:
+            in_thread(lambda: found.append(drop_due())).join(60)
+        finally:
+            cursor.execute("SELECT pg_advisory_unlock(%s)", [lock_key()])
+    assert (found, there()) == ([()], {"v1", "v2"})
+
+
+def test_kept__what_the_alias_leads_to_is_never_dropped(store: str) -> None:
+    """Qdrant would take the alias with it, silently."""
+    begun(1)
+    rebuilt(keep=WEEK)
+    move_alias_by_hand(1)
+    VectorCollection.objects.filter(name=version(1)).update(keep_until=datetime.now(UTC))
+    assert (drop_due(), leads_to(), states()) == ((), "v1", {"v1": "live", "v2": "kept"})
+
+
+def test_kept__an_alias_moved_by_hand_leaves_the_other_until_somebody_drops_it(embedded_qdrant: object) -> None:
+    begun(1)
+    rebuilt(keep=WEEK)
+    move_alias_by_hand(1)
+    with qdrant() as client:
+        assert follow_alias_if_behind(client)
+        assert not follow_alias_if_behind(client)
+    assert (states(), drop_due()) == ({"v1": "live", "v2": "kept"}, ())
+    assert VectorCollection.objects.get(name=version(2)).keep_until is None
+    assert (drop_kept(dry_run=True), there()) == ((version(2),), {"v1", "v2"})
+    assert (drop_kept(), there(), states()) == ((version(2),), {"v1"}, {"v1": "live"})
+
+
+def move_alias_by_hand(number: int) -> None:
+    with qdrant() as client:
+        client.update_collection_aliases(
+            [
+                models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=collection_name())),
+                models.CreateAliasOperation(create_alias=models.CreateAlias(collection_name=version(number), alias_name=collection_name())),
+            ]
+        )
+
+
+# --- The gate --------------------------------------------------------------------------------------------------------------------
+
+
+def spoil_missing(number: int, person: UUID) -> None:
+    with qdrant() as client:
+        client.delete(version(number), models.PointIdsList(points=[str(person)]), wait=True)
+
+
+def spoil_orphaned(number: int, _person: UUID) -> None:
+    with qdrant() as client:
+        client.upsert(version(number), [models.PointStruct(id=str(uuid4()), vector=unit_vector(1))], wait=True)
+
+
+def spoil_number(number: int, _person: UUID) -> None:
+    with qdrant() as client:
+        client.upsert(version(number), [models.PointStruct(id=7, vector=unit_vector(1))], wait=True)
+
+
+def spoil_stale_payload(number: int, person: UUID) -> None:
+    with qdrant() as client:
+        client.set_payload(version(number), {"verified": False}, points=[str(person)], wait=True)
+
+
+def spoil_stale_vector(number: int, person: UUID) -> None:
+    with qdrant() as client:
+        client.update_vectors(version(number), [models.PointVectors(id=str(person), vector=unit_vector(1234))])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "what"),
+    [
+        (spoil_missing, "1 missing (such as '{person}')"),
+        (spoil_orphaned, "1 orphaned (such as "),
+        (spoil_number, "1 orphaned (such as '7')"),
+        (spoil_stale_payload, "1 stale (such as '{person}')"),
+        (spoil_stale_vector, "1 stale (such as '{person}')"),
+    ],
+)
+def test_gate__refuses_to_go_back_to_what_is_not_whole(store: str, spoil: Callable[[int, UUID], None], what: str) -> None:
+    person, _ = begun(2)
+    rebuilt(keep=WEEK)
+    spoil(1, person)
+    with pytest.raises(NotDone) as raised:
+        roll_back(announce=unsaid)
+    assert str(raised.value).startswith(f"{version(1)!r} is not let through: {what.format(person=person)}")
+    assert str(raised.value).endswith("Run manage.py verify_qdrant --repair and manage.py sync_qdrant --once, and then this again.")
+    assert (leads_to(), states()) == ("v2", {"v1": "kept", "v2": "live"})
+
+
+def test_gate__lets_pass_whoever_is_on_the_queue(embedded_qdrant: object) -> None:
+    person, _ = begun(2)
+    rebuilt(keep=WEEK)
+    User.objects.filter(pk=person).update(verified=False)
+    done = roll_back(announce=unsaid)
+    assert done.gate is not None and done.gate.pending == 1
+
+
+def test_gate__refuses_a_recall_below_the_live_one(embedded_qdrant: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun(2)
+    monkeypatch.setattr(gate, "recall", lambda _client, collection, _vectors: 0.9 if collection == version(1) else 0.885)
+    with pytest.raises(NotDone) as raised:
+        rebuilt()
+    assert str(raised.value) == (
+        f"{version(2)!r} is not let through: its recall@10 is 0.8850, and is to be at least 0.8900, 0.01 below the live collection's. The alias was"
+        " not moved. Run it again with --min-recall 0.88 to take it as it is, or drop it with manage.py reindex_qdrant --drop-kept."
+    )
+    assert (leads_to(), states()) == ("v1", {"v1": "live", "v2": "building"})
+    with pytest.raises(NotDone, match=r"its recall@10 is 0\.8850, and is to be at least 0\.8900\. The alias"):
+        rebuilt(min_recall=0.89)
+    done = rebuilt(min_recall=0.88)  # goes on with the same one
+    assert (done.collection, done.written, leads_to()) == (version(2), 0, "v2")
+    assert done.gate == GateResult(version(2), people=2, points=2, pending=0, recall=0.885, live_recall=None)
+
+
+def test_gate__refuses_what_qdrant_counts_otherwise(embedded_qdrant: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun(2)
+    rebuilt(keep=WEEK)
+    monkeypatch.setattr(gate, "COUNT_SECONDS", 0.0)
+    monkeypatch.setattr(QdrantClient, "count", lambda *_arguments, **_options: models.CountResult(count=5))
+    with pytest.raises(NotDone, match="Qdrant counts 5 points for 2 people, of whom 0 wait to be written"):
+        roll_back(announce=unsaid)
+    assert leads_to() == "v2"
+
+
+# --- What goes wrong -------------------------------------------------------------------------------------------------------------
+
+
+def test_reindex__a_collection_that_vanishes_is_given_up_and_holds_nobody_up(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun(3)
+
+    def dropped_by_hand(line: str) -> None:
+        if "is made" in line:
+            with qdrant() as client:
+                client.delete_collection(version(2))
+
+    with pytest.raises(NotDone, match=rf"^Qdrant has no collection '{version(2)}'"):
+        reindex(announce=dropped_by_hand)
+    assert (leads_to(), states()) == ("v1", {"v1": "live", "v2": "failed"})
+    ProfileEmbeddingFactory.create()
+    sync()
+    assert wrong(1) == {}
+    assert (rebuilt().written, states()) == (4, {"v2": "live"})
+
+
+def test_reindex__a_worker_that_meets_with_an_error_gives_the_building_one_up(embedded_qdrant: object) -> None:
+    begun(3)
+
+    def failed_elsewhere(line: str) -> None:
+        if "is made" in line:
+            registry.fail(version(2), "the disk is full")
+
+    with pytest.raises(NotDone) as raised:
+        reindex(announce=failed_elsewhere)
+    assert str(raised.value) == (
+        f"{version(2)!r} was given up: the disk is full. The alias was not moved. Mend that, and run it again: it starts anew."
+    )
+    assert (states(), drop_due(), there()) == ({"v1": "live", "v2": "failed"}, (version(2),), {"v1"})
+
+
+def test_switch__of_one_that_was_given_up_meanwhile(embedded_qdrant: object) -> None:
+    begun(1)
+    registry.announce(version(2), "")
+    with qdrant() as client, pytest.raises(NotDone, match="was given up while it was being compared"):
+        switch_alias(client, version(2))
+    assert leads_to() == "v1"
+
+
+def test_reindex__one_that_was_declared_otherwise_starts_anew(embedded_qdrant: object) -> None:
+    begun(2)
+    with pytest.raises(KeyboardInterrupt):
+        reindex(announce=interrupt)
+    with qdrant() as client:
+        client.upsert(version(2), [models.PointStruct(id=7, vector=unit_vector(1))], wait=True)
+    VectorCollection.objects.filter(name=version(2)).update(declaration="another release's")
+    done = rebuilt()
+    assert (done.written, states(), there()) == (2, {"v2": "live"}, {"v2"})
+
+
+def interrupt(_line: str) -> None:
+    raise KeyboardInterrupt
+
+
+def test_reindex__whom_another_worker_holds_is_tried_again(embedded_qdrant: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    held, _, _ = begun(3)
+    SyncLease.objects.create(user_id=held, worker=uuid4(), until=datetime.now(UTC) + timedelta(hours=1))
+    pauses: list[float] = []
+
+    def let_go(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 3:
+            SyncLease.objects.all().delete()
+
+    monkeypatch.setattr("vectorstore.rebuild.filling.time.sleep", let_go)
+    assert rebuilt().written == 3
+    assert (len(pauses) >= 3, wrong(2)) == (True, {})
+
+
+def test_reindex__whom_another_worker_never_lets_go(embedded_qdrant: object) -> None:
+    held, _ = begun(2)
+    SyncLease.objects.create(user_id=held, worker=uuid4(), until=datetime.now(UTC) + timedelta(hours=1))
+    with pytest.raises(NotDone, match=rf"^Of {version(2)!r}, 1 people are held by other workers and have not been let go for 0\.5 s"):
+        rebuilt(timeout=0.5)
+    assert (leads_to(), states()) == ("v1", {"v1": "live", "v2": "building"})
+    SyncLease.objects.all().delete()
+    assert rebuilt().written == 1
+
+
+def test_reindex__one_at_a_time(embedded_qdrant: object, settings: Settings) -> None:
+    begun(1)
+    settings.MIGRATE_LOCK_SECONDS = 0.2
+    raised: list[str] = []
+
+    def second() -> None:
+        with pytest.raises(NotDone) as error:
+            rebuilt()
+        raised.append(str(error.value))
+
+    reindex(announce=lambda line: in_thread(second).join(60) if "is made" in line else None)
+    assert raised == [
+        f"Somebody else has been making or moving collections of {collection_name()!r} for 0.2 s: wait for it, and run it again."
+    ]
+
+
+def test_rollback__where_nothing_is_kept(embedded_qdrant: object) -> None:
+    begun(1)
+    with pytest.raises(NotDone) as raised:
+        roll_back(announce=unsaid)
+    assert str(raised.value) == (
+        f"Nothing is kept that {collection_name()!r} could go back to: reindex_qdrant keeps the old one with --keep."
+    )
+
+
+def test_rollback__to_what_is_gone(embedded_qdrant: object) -> None:
+    begun(1)
+    rebuilt(keep=WEEK)
+    with qdrant() as client:
+        client.delete_collection(version(1))
+    with pytest.raises(NotDone, match="was kept, and is gone from Qdrant"):
+        roll_back(announce=unsaid)
+    assert (leads_to(), states()) == ("v2", {"v1": "failed", "v2": "live"})
+
+
+def test_reindex__where_there_is_no_collection(embedded_qdrant: object) -> None:
+    for refused in (rebuilt, lambda: roll_back(announce=unsaid)):
+        with pytest.raises(NotDone, match=r"^Qdrant has no collection 'profile_embeddings': make it with manage\.py init_qdrant\.$"):
+            refused()
+
+
+def test_reindex__where_postgresql_knows_nothing_of_the_live_one(embedded_qdrant: object) -> None:
+    begun(1)
+    VectorCollection.objects.all().delete()
+    with pytest.raises(NotDone, match=r"is not noted in PostgreSQL: run manage\.py init_qdrant, and then this again\.$"):
+        rebuilt()
+    assert there() == {"v1"}
+
+
+# --- The command -----------------------------------------------------------------------------------------------------------------
+
+
+def output(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    capsys.readouterr()
+    call_command("reindex_qdrant", *arguments)
+    written = capsys.readouterr()
+    assert written.err == ""
+    return written.out
+
+
+def test_reindex_qdrant__says_what_it_did(embedded_qdrant: object, capsys: pytest.CaptureFixture[str]) -> None:
+    begun(2)
+    assert output(capsys).splitlines() == [
+        f"{version(2)} is made, and written from now on.",
+        "2 points written, 0 were there.",
+        f"{version(2)} is let through: 2 points, recall@10 1.0000 (live: 1.0000).",
+        f"{collection_name()} leads to {version(2)}.",
+        f"{version(1)} is dropped.",
+    ]
+    kept = output(capsys, "--keep", "12h").splitlines()[-1]
+    assert kept.startswith(f"{version(2)} is kept until 20") and kept.endswith(" UTC: reindex_qdrant --rollback goes back to it.")
+    assert output(capsys, "--rollback").splitlines()[:2] == [
+        f"{version(2)} is let through: 2 points, recall@10 1.0000 (live: 1.0000).",
+        f"{collection_name()} leads to {version(2)}.",
+    ]
+    assert output(capsys, "--drop-kept", "--dry-run") == f"Would be dropped: {version(3)}.\n"
+    assert output(capsys, "--drop-kept") == f"Dropped: {version(3)}.\n"
+    assert output(capsys, "--drop-kept") == "There is nothing to drop.\n"
+    assert json.loads(output(capsys, "--drop-kept", "--json")) == {"dry_run": False, "dropped": []}
+
+
+def test_reindex_qdrant__json(embedded_qdrant: object, capsys: pytest.CaptureFixture[str]) -> None:
+    begun(2)
+    assert json.loads(output(capsys, "--json")) == {
+        "alias": collection_name(),
+        "collection": version(2),
+        "replaced": version(1),
+        "kept_until": None,
+        "dropped": [version(1)],
+        "written": 2,
+        "gate": {"collection": version(2), "people": 2, "points": 2, "pending": 0, "recall": 1.0, "live_recall": 1.0},
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--keep", "soon"], "Error: argument --keep: 'soon' is not a duration such as 30m, 12h or 7d, of ten years at most"),
+        (["--keep", "99999w"], "Error: argument --keep: '99999w' is not a duration such as 30m, 12h or 7d, of ten years at most"),
+        (["--min-recall", "97"], "Error: argument --min-recall: '97' is not a number from 0 to 1"),
+        (["--min-recall", "nan"], "Error: argument --min-recall: 'nan' is not a number from 0 to 1"),
+        (["--rollback", "--drop-kept"], "Error: argument --drop-kept: not allowed with argument --rollback"),
+        (["--dry-run"], "--dry-run goes with --drop-kept."),
+    ],
+)
+def test_reindex_qdrant__arguments_that_it_does_not_take(arguments: list[str], line: str) -> None:
+    with pytest.raises(CommandError) as raised:
+        call_command("reindex_qdrant", *arguments)
+    assert (str(raised.value), raised.value.returncode) == (line, 2 if arguments == ["--dry-run"] else raised.value.returncode)
