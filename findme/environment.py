@@ -65,6 +65,13 @@ class Environment(environ.Env):  # type: ignore[misc]  # it ships no types
         except ValueError:
             raise ImproperlyConfigured(f"{var} is {text!r}: it must be {wanted}.") from None
 
+    def count(self, var: str, default: int) -> int:
+        """A number of things of which there is at least one."""
+        number: int = self.int(var, default=default)
+        if number < 1:
+            raise ImproperlyConfigured(f"{var} is '{number}': it must be a whole number, 1 or more.")
+        return number
+
     def folder(self, var: str, default: str) -> Path:
         """A relative one is inside the checkout, from wherever the command is run."""
         return BASE_DIR / Path(self.str(var, default=default))

@@ -47,6 +47,11 @@ QDRANT_GRPC_PORT = env.int("QDRANT_GRPC_PORT", default=0)
 QDRANT_PATH = str(env.folder("QDRANT_PATH", default=".findme/qdrant"))
 QDRANT_COLLECTION = env.str("QDRANT_COLLECTION", default="profile_embeddings")
 QDRANT_TIMEOUT = env.float("QDRANT_TIMEOUT", default=10.0)
+QDRANT_SHARD_NUMBER = env.count("QDRANT_SHARD_NUMBER", default=1)
+QDRANT_REPLICATION_FACTOR = env.count("QDRANT_REPLICATION_FACTOR", default=1)
+"""How many nodes of a cluster hold each shard."""
+QDRANT_WRITE_CONSISTENCY_FACTOR = env.count("QDRANT_WRITE_CONSISTENCY_FACTOR", default=1)
+"""How many of them have to have taken a write before it counts as done."""
 SYNC_LEASE_SECONDS = env.float("SYNC_LEASE_SECONDS", default=60.0)
 SYNC_SECOND_LOOK_SECONDS = env.float("SYNC_SECOND_LOOK_SECONDS", default=30.0)
 EMBEDDING_MODEL = env.str("EMBEDDING_MODEL", default="")

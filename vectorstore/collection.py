@@ -1,70 +1,21 @@
-"""What the collection must look like: the guide's vectors, graph, thresholds and indexes, under an alias that everyone goes through."""
+"""The alias that everyone goes through, and the real collection behind it."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
 from django.conf import settings
-from pydantic import BaseModel
 from qdrant_client import QdrantClient
-from qdrant_client.models import CollectionInfo, Distance, IntegerIndexParams, IntegerIndexType, PayloadSchemaType
+from qdrant_client.models import CollectionInfo
 
 from findme.console.errors import StoreUnavailable
+from vectorstore import registry
 from vectorstore.connection import collection_name, is_embedded
+from vectorstore.declaration import DECLARATION as DECLARATION
 from vectorstore.errors import CollectionMissing
-from vectorstore.models import VECTOR_SIZE
-
-
-@dataclass(frozen=True, slots=True)
-class Declaration:
-    """One unnamed vector, as other services search it. Qdrant counts ``full_scan_threshold`` and ``indexing_threshold`` in kilobytes of vectors
-    a segment: 10000 is about 5,000 vectors of 512 numbers."""
-
-    size: int
-    distance: Distance
-    hnsw: Mapping[str, int]
-    optimizers: Mapping[str, int]
-    payload_indexes: Mapping[str, PayloadSchemaType | IntegerIndexParams]
-
-    def hash(self) -> str:
-        """SHA-256, in hexadecimal: two collections with the same one were declared alike."""
-        return hashlib.sha256(json.dumps(_plain(self), sort_keys=True).encode()).hexdigest()
-
-
-def _plain(value: object) -> object:
-    """JSON of a declaration, or of a part of it."""
-    match value:
-        case Declaration():
-            return {part.name: _plain(getattr(value, part.name)) for part in fields(value)}
-        case BaseModel():
-            return value.model_dump(mode="json", exclude_none=True)
-        case Mapping():
-            return {str(name): _plain(part) for name, part in value.items()}
-    return value
-
-
-DECLARATION = Declaration(
-    size=VECTOR_SIZE,
-    distance=Distance.COSINE,
-    hnsw={"m": 16, "ef_construct": 100, "full_scan_threshold": 10000},
-    optimizers={"indexing_threshold": 10000},
-    # What a search filters by. Not user_id, which is the point's id and is filtered by as such; created_at and video_features are read only.
-    payload_indexes={
-        "gender": PayloadSchemaType.KEYWORD,
-        "age": PayloadSchemaType.INTEGER,
-        "age_group": PayloadSchemaType.KEYWORD,
-        "active": PayloadSchemaType.BOOL,
-        "verified": PayloadSchemaType.BOOL,
-        "location": PayloadSchemaType.GEO,
-        "interests": PayloadSchemaType.KEYWORD,
-        # What guards every write against the past.
-        "version": IntegerIndexParams(type=IntegerIndexType.INTEGER, lookup=False, range=True),
-    },
-)
+from vectorstore.models import VectorCollection
+from vectorstore.ownership import doubt_about
 
 
 def first_collection() -> str:
@@ -79,20 +30,46 @@ def is_ours(collection: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """What Qdrant has: whether a real collection bears the alias's name, where the alias leads to, and the collection to compare."""
+    """What Qdrant has: the names of all collections, where the alias leads to, and the collection to compare; what speaks against its being ours;
+    and the rows of the alias in PostgreSQL, by name."""
 
-    name_taken: bool
+    names: frozenset[str]
     alias_of: str | None
     collection: str
     found: CollectionInfo | None = field(repr=False)
+    doubt: str | None
+    rows: dict[str, VectorCollection]
+
+    @property
+    def name_taken(self) -> bool:
+        """Whether a real collection bears the alias's name."""
+        return collection_name() in self.names
 
 
 def read_live(client: QdrantClient) -> Live:
     """Everything that is there, read in full."""
     names = _names(client)
     alias_of = _target_of_alias(client)
-    name = alias_of or first_collection()
-    return Live(collection_name() in names, alias_of, name, client.get_collection(name) if name in names else None)
+    rows = {row.name: row for row in registry.rows()}
+    name = alias_of or _without_alias(names, rows)
+    found = read_in_full(client, name) if name in names else None
+    return Live(names, alias_of, name, found, doubt_about(client, name, found) if found else None, rows)
+
+
+def read_in_full(client: QdrantClient, collection: str) -> CollectionInfo:
+    """By REST, whatever the rest goes by: gRPC leaves some of the settings out."""
+    if is_embedded():
+        return client.get_collection(collection)
+    found = client.http.collections_api.get_collection(collection).result
+    assert found is not None
+    return found
+
+
+def _without_alias(names: frozenset[str], rows: dict[str, VectorCollection]) -> str:
+    """The collection that the alias led to, or was just going to, when it was lost; or else the first one."""
+    states = (VectorCollection.State.READY, VectorCollection.State.LIVE)
+    known = [row.name for state in states for row in rows.values() if row.state == state and row.name in names]
+    return known[0] if known else first_collection()
 
 
 def live_collection(client: QdrantClient) -> str:
@@ -125,20 +102,20 @@ def name_taken() -> str:
 
 
 def way_out(name: str) -> str:
-    """What to do about a collection of this name that is none of ours, or that cannot become what is declared."""
+    """What to do about a real collection that bears the alias's name."""
     deleting = (
         f"delete the folder {settings.QDRANT_PATH!r}"
         if is_embedded()
         else f"delete it (curl -X DELETE {settings.QDRANT_URL.rstrip('/')}/collections/{name})"
     )
     return (
-        f"Set QDRANT_COLLECTION to another name, or, when nobody needs its points any more, {deleting};"
-        " then run manage.py init_qdrant, and manage.py sync_qdrant --once, which fills the new one from PostgreSQL."
+        "Put one that is made from PostgreSQL in its place with manage.py init_qdrant --adopt, or set QDRANT_COLLECTION to another name, or, when"
+        f" nobody needs its points any more, {deleting}; then run manage.py init_qdrant."
     )
 
 
-def _names(client: QdrantClient) -> set[str]:
-    return {collection.name for collection in client.get_collections().collections}
+def _names(client: QdrantClient) -> frozenset[str]:
+    return frozenset(collection.name for collection in client.get_collections().collections)
 
 
 def _target_of_alias(client: QdrantClient) -> str | None:

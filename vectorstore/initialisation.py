@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-from django.conf import settings
-from django.db import InterfaceError, OperationalError, connection, transaction
 from qdrant_client import QdrantClient
 from qdrant_client.models import CollectionStatus
 
 from findme.console.errors import NotDone
-from vectorstore import registry
-from vectorstore.collection import DECLARATION, name_taken, not_ours, way_out
-from vectorstore.connection import collection_name, qdrant
-from vectorstore.models import StoreState, VectorCollection
-from vectorstore.plan import Comparison, Plan, apply, plan
-from vectorstore.registry import State
-from vectorstore.sync.queue import enqueue_everyone
+from vectorstore.applying import apply
+from vectorstore.collection_lock import collection_lock
+from vectorstore.connection import qdrant
+from vectorstore.plan import Plan, plan, refuse
 
 GREEN_SECONDS = 60.0
 POLL_SECONDS = 0.1
+
+Announce = Callable[[Plan], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,71 +39,33 @@ def compare() -> Plan:
         return plan(client)
 
 
-def initialise(announce: Callable[[Plan], None], *, green_seconds: float = GREEN_SECONDS) -> Initialised:
-    """Make what is missing and change what can be changed in place, after ANNOUNCE was told; one at a time.
+def initialise(announce: Announce, *, green_seconds: float = GREEN_SECONDS) -> Initialised:
+    """Make what is missing and change what can be changed, after ANNOUNCE was told; one at a time.
 
-    Raises NotDone, with nothing touched, for what cannot be changed in place; and where Qdrant says that all is done and it is not.
+    Raises NotDone, with nothing touched, for what takes a new collection or is another database's; and where Qdrant says that all is done
+    and it is not.
     """
-    with qdrant() as client, _alone():
+    with collection_lock(), qdrant() as client:
         planned = plan(client)
-        refuse_incompatible(planned)
+        refuse(planned)
         announce(planned)
-        if planned.differs("collection "):
-            _begin(planned.collection)
-        if planned.differences:
-            apply(client, planned, metadata())
-            _prove(client)
-        _note(planned.collection)
-        return Initialised(planned, _settled(client, planned.collection, green_seconds))
+        return Initialised(planned, carry_out(client, planned, green_seconds))
 
 
-def metadata() -> dict[str, Any]:
-    """What a collection says of itself: whose it is, and what it was declared as by which release."""
-    return {
-        "findme_database": str(StoreState.current().database_id),
-        "findme_declaration": DECLARATION.hash(),
-        "findme_release": registry.release(),
-    }
-
-
-def _begin(collection: str) -> None:
-    """It is about to be made. Nobody writes it until it is noted as live; killed before that, the next run queues everyone all the same."""
-    registry.register(collection, State.FAILED, DECLARATION.hash())
-
-
-def _note(collection: str) -> None:
-    """What has just become live is written from now on, and is told of everyone: in one transaction, so that neither is forgotten."""
-    if registry.live() == collection:
-        return
-    with transaction.atomic():
-        VectorCollection.objects.of(collection_name()).filter(state=State.LIVE).update(state=State.KEPT)
-        registry.register(collection, State.LIVE, DECLARATION.hash())
-        enqueue_everyone()
-
-
-def refuse_incompatible(planned: Plan) -> None:
-    """Raises NotDone, with what to do, where something cannot be changed in place."""
-    for found in planned.incompatible:
-        raise NotDone(_what_to_do(planned, found))
-
-
-def _what_to_do(planned: Plan, found: Comparison) -> str:
-    if found.what.startswith("alias "):
-        return not_ours(str(found.live))
-    name = planned.alias if found.what.startswith("name ") else planned.collection
-    why = name_taken() if found.what.startswith("name ") else f"In {name!r}, {found}"
-    return f"{why}: nothing was changed. {way_out(name)}"
-
-
-def _prove(client: QdrantClient) -> None:
-    """An answer is no proof: Qdrant says yes to several changes that it does not make."""
+def carry_out(client: QdrantClient, planned: Plan, green_seconds: float) -> str:
+    """Apply, wait, and read back; the collection's status. Under ``collection_lock``."""
+    if not planned.differences:
+        return settled(client, planned.collection, green_seconds)
+    apply(client, planned)
+    status = settled(client, planned.collection, green_seconds)
     left = plan(client).differences
     if left:
         raise NotDone(f"Qdrant says that it is done, and {left[0]}: look at its log, and run manage.py init_qdrant again.")
+    return status
 
 
-def _settled(client: QdrantClient, collection: str, seconds: float) -> str:
-    """The collection's status when it is green, or when SECONDS are over."""
+def settled(client: QdrantClient, collection: str, seconds: float) -> str:
+    """The collection's status when it is green and has nothing left to apply, or when SECONDS are over. Raises NotDone where it is red."""
     deadline = time.monotonic() + seconds
     while True:
         found = client.get_collection(collection)
@@ -119,30 +75,3 @@ def _settled(client: QdrantClient, collection: str, seconds: float) -> str:
         if found.status is CollectionStatus.GREEN or time.monotonic() >= deadline:
             return str(found.status)
         time.sleep(POLL_SECONDS)
-
-
-@contextmanager
-def _alone() -> Iterator[None]:
-    """One at a time for this collection and database: a lock that is polled, so that nobody holds a snapshot while waiting."""
-    key = lock_key()
-    deadline = time.monotonic() + settings.MIGRATE_LOCK_SECONDS
-    while not _ask("SELECT pg_try_advisory_lock(%s)", key):
-        if time.monotonic() >= deadline:
-            raise NotDone(f"Another init_qdrant has been running for {settings.MIGRATE_LOCK_SECONDS:g} s: wait for it, and run it again.")
-        time.sleep(POLL_SECONDS)
-    try:
-        yield
-    finally:
-        with suppress(InterfaceError, OperationalError):  # the lock is gone with the session
-            _ask("SELECT pg_advisory_unlock(%s)", key)
-
-
-def lock_key() -> int:
-    """The advisory lock of this collection's name: 64 bits of a hash."""
-    return int.from_bytes(hashlib.sha256(f"findme collection {collection_name()}".encode()).digest()[:8], signed=True)
-
-
-def _ask(statement: str, key: int) -> bool:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, [key])
-        return bool(cursor.fetchone()[0])

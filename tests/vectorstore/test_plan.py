@@ -1,20 +1,26 @@
+"""Every kind of difference that a hand can make on a server is found, told with what it takes, and made to go away or refused."""
+
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from pytest_django import Settings
 from qdrant_client import QdrantClient, models
 
-from vectorstore.collection import DECLARATION, live_collection
+from findme.console.errors import NotDone
+from vectorstore.applying import apply, note_as_live
+from vectorstore.collection import live_collection
+from vectorstore.comparison import Comparison, State
 from vectorstore.connection import collection_name, qdrant
-from vectorstore.plan import Comparison, Plan, State, apply, plan
+from vectorstore.declaration import DECLARATION, Change
+from vectorstore.models import VectorCollection
+from vectorstore.ownership import metadata_of
+from vectorstore.plan import Plan, plan, refuse
 
-ON_A_SERVER_ONLY = [
-    "hnsw_config.m",
-    "hnsw_config.ef_construct",
-    "hnsw_config.full_scan_threshold",
-    "optimizer_config.indexing_threshold",
-    *(f"payload_schema.{field}" for field in ("gender", "age", "age_group", "active", "verified", "location", "interests", "version")),
-]
+pytestmark = pytest.mark.django_db
+
+IN_BOTH = ["params.vectors.size", "params.vectors.distance", "params.vectors.multivector_config"]
+METADATA = [f"metadata.findme_{name}" for name in ("database", "version", "declaration", "release", "declared_at")]
 
 
 def v1() -> str:
@@ -23,7 +29,7 @@ def v1() -> str:
 
 def made() -> None:
     with qdrant() as client:
-        apply(client, plan(client), {})
+        apply(client, plan(client))
 
 
 def planned() -> Plan:
@@ -35,14 +41,14 @@ def lines(found: Plan) -> list[str]:
     return [str(difference) for difference in found.differences]
 
 
-def test_plan__of_an_empty_store(store: str) -> None:
+def test_plan__of_an_empty_store(every_store: str) -> None:
     found = planned()
-    expected = [f"collection {v1()!r}", "vectors.size", "vectors.distance", f"alias {collection_name()!r}"]
-    if store == "server":
-        expected[3:3] = ON_A_SERVER_ONLY
-    assert [one.what for one in found.differences] == expected
-    assert {one.state for one in found.differences} == {State.MISSING}
-    assert (found.alias, found.collection, found.embedded) == (collection_name(), v1(), store == "embedded")
+    assert lines(found) == [
+        f"collection {v1()!r}: missing, is to be there (in place)",
+        f"noted {v1()!r}: missing, is to be live (in place)",
+        f"alias {collection_name()!r}: missing, is to be {v1()} (in place)",
+    ]
+    assert (found.alias, found.collection, found.embedded) == (collection_name(), v1(), every_store == "embedded")
 
 
 def test_plan__changes_nothing(store: str) -> None:
@@ -50,11 +56,12 @@ def test_plan__changes_nothing(store: str) -> None:
     with qdrant() as client:
         assert not client.collection_exists(v1())
         assert not client.collection_exists(collection_name())
+    assert not VectorCollection.objects.exists()
 
 
 def test_apply__makes_what_is_declared(every_store: str) -> None:
     made()
-    assert planned().differences == []
+    assert lines(planned()) == []
     with qdrant() as client:
         assert live_collection(client) == v1()
         vectors = client.get_collection(collection_name()).config.params.vectors
@@ -63,137 +70,346 @@ def test_apply__makes_what_is_declared(every_store: str) -> None:
 
 
 @pytest.mark.qdrant_server
-def test_apply__makes_it_as_the_server_tells_it(server: object) -> None:
+def test_plan__compares_everything_that_is_declared(server: object) -> None:
+    made()
+    found = planned()
+    assert {one.state for one in found.comparisons} == {State.EQUAL}
+    assert [one.what for one in found.comparisons] == [
+        f"collection {v1()!r}",
+        *(setting.path for setting in DECLARATION.settings),
+        *(f"payload_schema.{field}" for field in DECLARATION.payload_indexes),
+        *METADATA,
+        f"noted {v1()!r}",
+        f"noted {v1()!r}.declaration",
+        f"alias {collection_name()!r}",
+    ]
+
+
+@pytest.mark.qdrant_server
+def test_plan__reads_everything_that_the_server_tells(server: object) -> None:
+    """A setting that the declaration does not have would be one that nobody compares."""
     made()
     with qdrant() as client:
-        info = client.get_collection(v1())
-    told = info.config.model_dump(include={"hnsw_config", "optimizer_config"})
-    assert {name: told["hnsw_config"][name] for name in ("m", "ef_construct", "full_scan_threshold")} == dict(DECLARATION.hnsw)
-    assert told["optimizer_config"]["indexing_threshold"] == 10000
-    kinds = {field: index.data_type.value for field, index in info.payload_schema.items()}
-    assert kinds == {field: getattr(kind, "type", kind) for field, kind in DECLARATION.payload_indexes.items()}
+        told = client.http.collections_api.get_collection(v1()).result
+    assert told is not None
+    paths = set()
+    for part, parameters in told.config.model_dump(exclude={"metadata", "strict_mode_config", "quantization_config"}).items():
+        for name, value in parameters.items():
+            paths |= {f"{part}.{name}.{inner}" for inner in value} if isinstance(value, dict) else {f"{part}.{name}"}
+    unknown_to_1_18 = {"params.payload", "params.vectors.memory", "hnsw_config.memory"}
+    assert paths - unknown_to_1_18 - {"params.vectors.hnsw_config"} <= {setting.path for setting in DECLARATION.settings}
 
 
 def test_plan__of_the_embedded_store_says_what_it_does_not_compare(embedded_qdrant: object) -> None:
     made()
     found = planned()
-    assert [one.what for one in found.comparisons if one.state is State.NOT_APPLICABLE] == ON_A_SERVER_ONLY
     assert [one.what for one in found.comparisons if one.state is State.EQUAL] == [
         f"collection {v1()!r}",
-        "vectors.size",
-        "vectors.distance",
+        *IN_BOTH,
+        *METADATA,
+        f"noted {v1()!r}",
+        f"noted {v1()!r}.declaration",
         f"alias {collection_name()!r}",
     ]
-    assert all(one.live is None for one in found.comparisons if one.state is State.NOT_APPLICABLE)
+    left = [one for one in found.comparisons if one.state is not State.EQUAL]
+    assert {(one.state, one.live) for one in left} == {(State.NOT_APPLICABLE, None)}
+    assert {"hnsw_config.m", "payload_schema.version", "params.shard_number"} <= {one.what for one in left}
 
 
-Change = Callable[[QdrantClient], object]
+Change_ = Callable[[QdrantClient], object]
 
-IN_PLACE: dict[str, tuple[Change, str]] = {
-    "m": (
-        lambda client: client.update_collection(v1(), hnsw_config=models.HnswConfigDiff(m=8)),
-        "hnsw_config.m: 8, is to be 16",
-    ),
-    "ef_construct": (
-        lambda client: client.update_collection(v1(), hnsw_config=models.HnswConfigDiff(ef_construct=50)),
-        "hnsw_config.ef_construct: 50, is to be 100",
-    ),
+
+def updated(**request: Any) -> Change_:
+    """By REST, as a hand would."""
+    body = models.UpdateCollection.model_validate(request)
+    return lambda client: client.http.collections_api.update_collection(v1(), update_collection=body)
+
+
+def indexed(field: str, **schema: Any) -> Change_:
+    body = models.CreateFieldIndex.model_validate({"field_name": field, "field_schema": schema})
+    return lambda client: client.http.indexes_api.create_field_index(v1(), wait=True, create_field_index=body)
+
+
+INT8 = {"scalar": {"type": "int8"}}
+
+CHANGED: dict[str, tuple[Change_, list[str]]] = {
+    "m": (updated(hnsw_config={"m": 8}), ["hnsw_config.m: 8, is to be 16 (graph rebuild)"]),
+    "ef_construct": (updated(hnsw_config={"ef_construct": 50}), ["hnsw_config.ef_construct: 50, is to be 100 (graph rebuild)"]),
     "full_scan_threshold": (
-        lambda client: client.update_collection(v1(), hnsw_config=models.HnswConfigDiff(full_scan_threshold=20)),
-        "hnsw_config.full_scan_threshold: 20, is to be 10000",
+        updated(hnsw_config={"full_scan_threshold": 20}),
+        ["hnsw_config.full_scan_threshold: 20, is to be 10000 (graph rebuild)"],
     ),
-    "a vector's own m": (
-        lambda client: client.update_collection(v1(), vectors_config={"": models.VectorParamsDiff(hnsw_config=models.HnswConfigDiff(m=4))}),
-        "hnsw_config.m: 4, is to be 16",
+    "payload_m": (updated(hnsw_config={"payload_m": 4}), ["hnsw_config.payload_m: 4, is to be 16 (graph rebuild)"]),
+    "graph on disk": (updated(hnsw_config={"on_disk": True}), ["hnsw_config.on_disk: true, is to be false (graph rebuild)"]),
+    "inline_storage": (updated(hnsw_config={"inline_storage": True}), ["hnsw_config.inline_storage: true, is to be false (graph rebuild)"]),
+    "max_indexing_threads": (
+        updated(hnsw_config={"max_indexing_threads": 1}),
+        ["hnsw_config.max_indexing_threads: 1, is to be 0 (in place)"],
+    ),
+    "a vector's own m": (updated(vectors={"": {"hnsw_config": {"m": 4}}}), ["hnsw_config.m: 4, is to be 16 (graph rebuild)"]),
+    "vectors on disk": (updated(vectors={"": {"on_disk": True}}), ["params.vectors.on_disk: true, is to be false (graph rebuild)"]),
+    "quantization": (
+        updated(quantization_config=INT8),
+        ['quantization_config: {"scalar": {"type": "int8"}}, is to be none (graph rebuild)'],
+    ),
+    "a vector's own quantization": (
+        updated(vectors={"": {"quantization_config": INT8}}),
+        ['params.vectors.quantization_config: {"scalar": {"type": "int8"}}, is to be none (graph rebuild)'],
+    ),
+    "deleted_threshold": (
+        updated(optimizers_config={"deleted_threshold": 0.5}),
+        ["optimizer_config.deleted_threshold: 0.5, is to be 0.2 (in place)"],
+    ),
+    "vacuum_min_vector_number": (
+        updated(optimizers_config={"vacuum_min_vector_number": 100}),
+        ["optimizer_config.vacuum_min_vector_number: 100, is to be 1000 (in place)"],
+    ),
+    "default_segment_number": (
+        updated(optimizers_config={"default_segment_number": 4}),
+        ["optimizer_config.default_segment_number: 4, is to be 0 (in place)"],
+    ),
+    "memmap_threshold": (
+        updated(optimizers_config={"memmap_threshold": 1000}),
+        ["optimizer_config.memmap_threshold: 1000, is to be 0 (graph rebuild)"],
     ),
     "indexing_threshold": (
-        lambda client: client.update_collection(v1(), optimizers_config=models.OptimizersConfigDiff(indexing_threshold=1)),
-        "optimizer_config.indexing_threshold: 1, is to be 10000",
+        updated(optimizers_config={"indexing_threshold": 1}),
+        ["optimizer_config.indexing_threshold: 1, is to be 10000 (in place)"],
+    ),
+    "flush_interval_sec": (
+        updated(optimizers_config={"flush_interval_sec": 9}),
+        ["optimizer_config.flush_interval_sec: 9, is to be 5 (in place)"],
+    ),
+    "max_optimization_threads": (
+        updated(optimizers_config={"max_optimization_threads": 1}),
+        ["optimizer_config.max_optimization_threads: 1, is to be auto (in place)"],
+    ),
+    "prevent_unoptimized": (
+        updated(optimizers_config={"prevent_unoptimized": True}),
+        ["optimizer_config.prevent_unoptimized: true, is to be false (in place)"],
+    ),
+    "replication_factor": (updated(params={"replication_factor": 2}), ["params.replication_factor: 2, is to be 1 (in place)"]),
+    "write_consistency_factor": (
+        updated(params={"write_consistency_factor": 2}),
+        ["params.write_consistency_factor: 2, is to be 1 (in place)"],
+    ),
+    "read_fan_out_factor": (updated(params={"read_fan_out_factor": 2}), ["params.read_fan_out_factor: 2, is to be 0 (in place)"]),
+    "read_fan_out_delay_ms": (updated(params={"read_fan_out_delay_ms": 20}), ["params.read_fan_out_delay_ms: 20, is to be 0 (in place)"]),
+    "payload in memory": (updated(params={"on_disk_payload": False}), ["params.on_disk_payload: false, is to be true (graph rebuild)"]),
+    "strict mode": (
+        updated(strict_mode_config={"enabled": True, "max_query_limit": 5}),
+        ["strict_mode_config.enabled: true, is to be false (in place)"],
     ),
     "an index that is missing": (
         lambda client: client.delete_payload_index(v1(), "interests"),
-        "payload_schema.interests: missing, is to be keyword",
+        ["payload_schema.interests: missing, is to be keyword (in place)"],
     ),
-    "an index of another type": (
-        lambda client: client.create_payload_index(v1(), "age", models.PayloadSchemaType.KEYWORD),
-        "payload_schema.age: keyword, is to be integer",
-    ),
+    "an index of another type": (indexed("age", type="keyword"), ["payload_schema.age: keyword, is to be integer (in place)"]),
     "an index that knows no ranges": (
-        lambda client: client.create_payload_index(
-            v1(), "age", models.IntegerIndexParams(type=models.IntegerIndexType.INTEGER, lookup=True, range=False)
-        ),
-        "payload_schema.age: integer without range, is to be integer",
+        indexed("age", type="integer", lookup=True, range=False),
+        ['payload_schema.age: integer {"range": false}, is to be integer (in place)'],
+    ),
+    "an index that knows more than it is to": (
+        indexed("version", type="integer"),
+        ['payload_schema.version: integer, is to be integer {"lookup": false} (in place)'],
+    ),
+    "an index on disk": (
+        indexed("gender", type="keyword", on_disk=True),
+        ['payload_schema.gender: keyword {"on_disk": true}, is to be keyword (in place)'],
+    ),
+    "an index for tenants": (
+        indexed("gender", type="keyword", is_tenant=True),
+        ['payload_schema.gender: keyword {"is_tenant": true}, is to be keyword (in place)'],
+    ),
+    "an index without a graph": (
+        indexed("gender", type="keyword", enable_hnsw=False),
+        ['payload_schema.gender: keyword {"enable_hnsw": false}, is to be keyword (in place)'],
+    ),
+    "an index more": (indexed("created_at", type="datetime"), ["payload_schema.created_at: datetime, is to be none (in place)"]),
+    "several at once": (
+        lambda client: (updated(hnsw_config={"m": 8}, params={"replication_factor": 3})(client), indexed("bio", type="text")(client)),
+        [
+            "params.replication_factor: 3, is to be 1 (in place)",
+            "hnsw_config.m: 8, is to be 16 (graph rebuild)",
+            'payload_schema.bio: text {"tokenizer": "word"}, is to be none (in place)',
+        ],
     ),
 }
 
 
 @pytest.mark.qdrant_server
-@pytest.mark.parametrize("name", IN_PLACE)
-def test_apply__changes_in_place(server: object, name: str) -> None:
-    change, line = IN_PLACE[name]
+@pytest.mark.parametrize("name", CHANGED)
+def test_apply__undoes_what_a_hand_has_changed(qdrant_server: object, name: str) -> None:
+    change, expected = CHANGED[name]
     made()
     with qdrant() as client:
         client.upsert(v1(), [models.PointStruct(id=1, vector=[1.0] * 512)])
         change(client)
         found = plan(client)
-        assert lines(found) == [line]
-        assert found.incompatible == []
-        apply(client, found, {})
-        assert plan(client).differences == []
+        assert lines(found) == expected
+        refuse(found)
+        apply(client, found)
+        assert lines(plan(client)) == []
         assert client.count(v1()).count == 1
 
 
 @pytest.mark.qdrant_server
-def test_plan__compares_only_what_is_declared(server: object) -> None:
+def test_apply__by_grpc_too(qdrant_server_grpc: object) -> None:
+    test_apply__undoes_what_a_hand_has_changed(qdrant_server_grpc, "several at once")
+
+
+def test_apply__touches_nothing_else(every_store: str) -> None:
+    """Metadata of somebody else's stay, and limits of a strict mode that is off are without effect."""
     made()
     with qdrant() as client:
-        client.create_payload_index(v1(), "created_at", models.PayloadSchemaType.DATETIME)
-        client.create_payload_index(v1(), "gender", models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, on_disk=True))
-        client.update_collection(
-            v1(),
-            optimizers_config=models.OptimizersConfigDiff(deleted_threshold=0.5),
-            hnsw_config=models.HnswConfigDiff(max_indexing_threads=1),
-            metadata={"somebody": "else"},
-        )
-    assert planned().differences == []
+        client.update_collection(v1(), metadata={"somebody": "else", "findme_release": "9.9"})
+        found = plan(client)
+        row = VectorCollection.objects.get()
+        assert lines(found) == [f"metadata.findme_release: 9.9, is to be {row.release} (in place)"]
+        apply(client, found)
+        assert lines(plan(client)) == []
+        row.refresh_from_db()
+        assert client.get_collection(v1()).config.metadata == {"somebody": "else", **metadata_of(row)}
 
 
-def with_vectors(vectors: Any) -> Change:
-    return lambda client: client.create_collection(v1(), vectors_config=vectors)
+@pytest.mark.parametrize("key", ["findme_database", "findme_version", "findme_declaration", "findme_release", "findme_declared_at"])
+def test_apply__mends_what_an_empty_collection_says_of_itself(store: str, key: str) -> None:
+    made()
+    with qdrant() as client:
+        client.update_collection(v1(), metadata={key: None})
+        found = plan(client)
+        assert [(one.what, one.state, one.change) for one in found.differences] == [(f"metadata.{key}", State.MISSING, Change.IN_PLACE)]
+        apply(client, found)
+        assert lines(plan(client)) == []
+
+
+def test_apply__notes_a_new_declaration_in_both(store: str, settings: Settings) -> None:
+    made()
+    row = VectorCollection.objects.get()
+    settings.QDRANT_REPLICATION_FACTOR = 2
+    with qdrant() as client:
+        found = plan(client)
+        of_a_server = ["params.replication_factor"] if store == "server" else []
+        assert [one.what for one in found.differences] == [*of_a_server, "metadata.findme_declaration", f"noted {v1()!r}.declaration"]
+        apply(client, found)
+        assert lines(plan(client)) == []
+    before = row.declaration
+    row.refresh_from_db()
+    assert row.declaration == DECLARATION.hash() != before
+
+
+def test_plan__a_row_of_a_collection_that_is_gone(store: str) -> None:
+    """Workers would write it in vain."""
+    made()
+    v2 = f"{collection_name()}_v2"
+    VectorCollection.objects.create(name=v2, alias=collection_name(), state="kept", declaration="", release="")
+    found = planned()
+    assert lines(found) == [f"noted {v2!r}: kept, is to be none (in place)"]
+    made()
+    assert [row.name for row in VectorCollection.objects.all()] == [v1()]
+
+
+def with_vectors(vectors: Any, **more: Any) -> Change_:
+    return lambda client: client.create_collection(v1(), vectors_config=vectors, **more)
 
 
 COSINE, DOT = models.Distance.COSINE, models.Distance.DOT
+RIGHT = models.VectorParams(size=512, distance=COSINE)
 
-INCOMPATIBLE: dict[str, tuple[Any, list[str]]] = {
-    "size": (models.VectorParams(size=256, distance=COSINE), ["vectors.size: 256, is to be 512, which cannot be changed in place"]),
-    "distance": (models.VectorParams(size=512, distance=DOT), ["vectors.distance: Dot, is to be Cosine, which cannot be changed in place"]),
+VECTORS: dict[str, tuple[Change_, list[str]]] = {
+    "size": (with_vectors(models.VectorParams(size=256, distance=COSINE)), ["params.vectors.size: 256, is to be 512 (new collection)"]),
+    "distance": (
+        with_vectors(models.VectorParams(size=512, distance=DOT)),
+        ["params.vectors.distance: Dot, is to be Cosine (new collection)"],
+    ),
     "both": (
-        models.VectorParams(size=4, distance=DOT),
-        [
-            "vectors.size: 4, is to be 512, which cannot be changed in place",
-            "vectors.distance: Dot, is to be Cosine, which cannot be changed in place",
-        ],
+        with_vectors(models.VectorParams(size=4, distance=DOT)),
+        ["params.vectors.size: 4, is to be 512 (new collection)", "params.vectors.distance: Dot, is to be Cosine (new collection)"],
     ),
-    "named": (
-        {"face": models.VectorParams(size=512, distance=COSINE)},
-        ["vectors: those named 'face', is to be one without a name, which cannot be changed in place"],
-    ),
-    "none": ({}, ["vectors: none, is to be one without a name, which cannot be changed in place"]),
+    "named": (with_vectors({"face": RIGHT}), ["params.vectors: those named 'face', is to be one without a name (new collection)"]),
+    "none": (with_vectors({}), ["params.vectors: none, is to be one without a name (new collection)"]),
     "several": (
-        models.VectorParams(
-            size=512, distance=COSINE, multivector_config=models.MultiVectorConfig(comparator=models.MultiVectorComparator.MAX_SIM)
+        with_vectors(
+            models.VectorParams(
+                size=512, distance=COSINE, multivector_config=models.MultiVectorConfig(comparator=models.MultiVectorComparator.MAX_SIM)
+            )
         ),
-        ["vectors: several for each point, is to be one without a name, which cannot be changed in place"],
+        ['params.vectors.multivector_config: {"comparator": "max_sim"}, is to be none (new collection)'],
     ),
 }
 
 
-@pytest.mark.parametrize("name", INCOMPATIBLE)
-def test_plan__names_what_cannot_be_changed_in_place(every_store: str, name: str) -> None:
-    vectors, expected = INCOMPATIBLE[name]
+@pytest.mark.parametrize("name", VECTORS)
+def test_plan__vectors_that_cannot_be_changed(every_store: str, name: str) -> None:
+    make, expected = VECTORS[name]
     with qdrant() as client:
-        client.create_collection(v1(), vectors_config=vectors)
-        assert [str(one) for one in plan(client).incompatible] == expected
+        make(client)
+        assert [str(one) for one in plan(client).refused] == expected
+
+
+NEW: dict[str, tuple[Change_, list[str]]] = {
+    "datatype": (
+        with_vectors(models.VectorParams(size=512, distance=COSINE, datatype=models.Datatype.FLOAT16)),
+        ["params.vectors.datatype: float16, is to be float32 (new collection)"],
+    ),
+    "sparse vectors": (
+        with_vectors(RIGHT, sparse_vectors_config={"words": models.SparseVectorParams()}),
+        ['params.sparse_vectors: {"words": {}}, is to be none (new collection)'],
+    ),
+    "shards": (with_vectors(RIGHT, shard_number=2), ["params.shard_number: 2, is to be 1 (new collection)"]),
+    "sharding": (
+        with_vectors(RIGHT, sharding_method=models.ShardingMethod.CUSTOM),
+        ["params.sharding_method: custom, is to be auto (new collection)"],
+    ),
+    "log": (
+        with_vectors(RIGHT, wal_config=models.WalConfigDiff(wal_capacity_mb=16, wal_segments_ahead=1)),
+        ["wal_config.wal_capacity_mb: 16, is to be 32 (new collection)", "wal_config.wal_segments_ahead: 1, is to be 0 (new collection)"],
+    ),
+    "size of segments": (
+        lambda client: (with_vectors(RIGHT)(client), updated(optimizers_config={"max_segment_size": 1000})(client)),
+        ["optimizer_config.max_segment_size: 1000, is to be none (new collection)"],
+    ),
+}
+
+
+@pytest.mark.qdrant_server
+@pytest.mark.parametrize("name", NEW)
+def test_plan__what_takes_a_new_collection(server: object, name: str) -> None:
+    make, expected = NEW[name]
+    with qdrant() as client:
+        make(client)
+        found = plan(client)
+    assert [str(one) for one in found.refused] == expected
+    more = f", and {len(expected) - 1} more" if len(expected) > 1 else ""
+    with pytest.raises(NotDone) as raised:
+        refuse(found)
+    assert str(raised.value) == (
+        f"In {v1()!r}, {expected[0]}{more}: nothing was changed. Build one as it is declared beside it, and put it in its place, with"
+        " manage.py reindex_qdrant."
+    )
+
+
+@pytest.mark.qdrant_server
+def test_plan__follows_the_settings_of_the_cluster(server: object, settings: Settings) -> None:
+    settings.QDRANT_SHARD_NUMBER, settings.QDRANT_REPLICATION_FACTOR, settings.QDRANT_WRITE_CONSISTENCY_FACTOR = 2, 2, 2
+    made()
+    with qdrant() as client:
+        told = client.get_collection(v1()).config.params
+    assert (told.shard_number, told.replication_factor, told.write_consistency_factor) == (2, 2, 2)
+    settings.QDRANT_SHARD_NUMBER, settings.QDRANT_WRITE_CONSISTENCY_FACTOR = 3, 1
+    assert lines(planned())[:2] == [
+        "params.shard_number: 2, is to be 3 (new collection)",
+        "params.write_consistency_factor: 2, is to be 1 (in place)",
+    ]
+
+
+def test_plan__refuses_a_write_that_would_wait_for_more_copies_than_there_are(store: str, settings: Settings) -> None:
+    settings.QDRANT_REPLICATION_FACTOR, settings.QDRANT_WRITE_CONSISTENCY_FACTOR = 2, 3
+    with pytest.raises(NotDone) as raised:
+        made()
+    assert str(raised.value) == (
+        "QDRANT_WRITE_CONSISTENCY_FACTOR is 3, and QDRANT_REPLICATION_FACTOR 2: no write could ever be done. Set the first to at most the second."
+    )
 
 
 def test_plan__goes_on_where_the_alias_is_missing(every_store: str) -> None:
@@ -203,39 +419,62 @@ def test_plan__goes_on_where_the_alias_is_missing(every_store: str) -> None:
         deleted = models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=collection_name()))
         client.update_collection_aliases([deleted])
         found = plan(client)
-        assert lines(found) == [f"alias {collection_name()!r}: missing, is to be {v1()}"]
-        apply(client, found, {})
+        assert lines(found) == [f"alias {collection_name()!r}: missing, is to be {v1()} (in place)"]
+        apply(client, found)
         assert client.count(collection_name()).count == 1
+
+
+def alias_to(client: QdrantClient, target: str) -> None:
+    client.create_collection(target, vectors_config=RIGHT)
+    alias = models.CreateAlias(collection_name=target, alias_name=collection_name())
+    client.update_collection_aliases([models.CreateAliasOperation(create_alias=alias)])
 
 
 def test_plan__takes_an_alias_of_a_later_collection_as_it_is(every_store: str) -> None:
     v2 = f"{collection_name()}_v2"
     with qdrant() as client:
-        client.create_collection(v2, vectors_config=models.VectorParams(size=512, distance=COSINE))
-        alias = models.CreateAlias(collection_name=v2, alias_name=collection_name())
-        client.update_collection_aliases([models.CreateAliasOperation(create_alias=alias)])
+        alias_to(client, v2)
     made()
     found = planned()
-    assert (found.collection, found.differences) == (v2, [])
+    assert (found.collection, lines(found)) == (v2, [])
     with qdrant() as client:
         assert not client.collection_exists(v1())
+
+
+def test_plan__an_alias_that_is_lost_goes_back_to_the_collection_that_was_live(store: str) -> None:
+    v2 = f"{collection_name()}_v2"
+    with qdrant() as client:
+        alias_to(client, v2)
+        apply(client, plan(client))
+        client.create_collection(v1(), vectors_config=RIGHT)
+        deleted = models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=collection_name()))
+        client.update_collection_aliases([deleted])
+        assert lines(plan(client)) == [f"alias {collection_name()!r}: missing, is to be {v2} (in place)"]
+
+
+def test_note_as_live__leaves_one_live_row(store: str) -> None:
+    made()
+    v2 = f"{collection_name()}_v2"
+    with qdrant() as client:
+        client.create_collection(v2, vectors_config=RIGHT)
+        note_as_live(client, v2, new=True)
+    assert dict(VectorCollection.objects.values_list("name", "state")) == {v1(): "kept", v2: "live"}
 
 
 def test_plan__a_real_collection_that_bears_the_aliass_name(every_store: str) -> None:
     """As the guide's own Go program makes it."""
     with qdrant() as client:
-        client.create_collection(collection_name(), vectors_config=models.VectorParams(size=512, distance=COSINE))
+        client.create_collection(collection_name(), vectors_config=RIGHT)
         found = plan(client)
-    assert found.comparisons == (Comparison(f"name {collection_name()!r}", "an alias", "a real collection", State.INCOMPATIBLE),)
+    expected = Comparison(f"name {collection_name()!r}", "an alias", "a real collection", State.DIFFERENT, Change.ADOPTION)
+    assert found.comparisons == (expected,)
 
 
 @pytest.mark.parametrize("foreign", ["_other", "_v0", "_v1x", "_v01"])
 def test_plan__an_alias_that_leads_to_somebody_elses_collection(every_store: str, foreign: str) -> None:
     other = f"{collection_name()}{foreign}"
     with qdrant() as client:
-        client.create_collection(other, vectors_config=models.VectorParams(size=512, distance=COSINE))
-        alias = models.CreateAlias(collection_name=other, alias_name=collection_name())
-        client.update_collection_aliases([models.CreateAliasOperation(create_alias=alias)])
+        alias_to(client, other)
         found = plan(client)
-        assert lines(found) == [f"alias {collection_name()!r}: {other}, is to be {v1()}, which cannot be changed in place"]
-        assert found.incompatible == list(found.comparisons)
+        assert lines(found) == [f"alias {collection_name()!r}: {other}, is to be {v1()} (by hand)"]
+        assert found.refused == list(found.comparisons)

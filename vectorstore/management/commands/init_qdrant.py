@@ -9,8 +9,9 @@ from django.core.management.base import CommandParser
 
 from findme.console.command import FindmeCommand
 from findme.management.waiting import seconds
-from vectorstore.initialisation import GREEN_SECONDS, compare, initialise, refuse_incompatible
-from vectorstore.plan import Plan, State
+from vectorstore.comparison import State
+from vectorstore.initialisation import GREEN_SECONDS, compare, initialise
+from vectorstore.plan import Plan, what_to_do
 
 
 class Command(FindmeCommand):
@@ -19,7 +20,9 @@ class Command(FindmeCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         what = parser.add_mutually_exclusive_group()
         what.add_argument("--check", action="store_true", help="change nothing; exit 1 and name each difference if there is one")
-        what.add_argument("--dry-run", action="store_true", help="change nothing; print what would be changed")
+        what.add_argument(
+            "--plan", "--dry-run", dest="plan", action="store_true", help="change nothing; print what would be changed, and what that takes"
+        )
         parser.add_argument("--json", action="store_true", help="print one JSON document")
         parser.add_argument(
             "--wait",
@@ -32,12 +35,18 @@ class Command(FindmeCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if options["check"]:
             self._check(compare(), as_json=options["json"])
-        elif options["dry_run"]:
-            planned = compare()
-            refuse_incompatible(planned)
-            self._say_json(planned, changed=False) if options["json"] else self._say_plan(planned, "would be changed")
+        elif options["plan"]:
+            self._plan(compare(), as_json=options["json"])
         else:
             self._initialise(options["wait"], as_json=options["json"])
+
+    def _plan(self, planned: Plan, *, as_json: bool) -> None:
+        if as_json:
+            self._say_json(planned, changed=False)
+            return
+        self._say_plan(planned, "differ" if planned.refused else "would be changed")
+        if planned.refused:
+            self.say(f"It would be refused. {what_to_do(planned, planned.refused)}")
 
     def _check(self, found: Plan, *, as_json: bool) -> None:
         if as_json:

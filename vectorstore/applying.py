@@ -1,0 +1,163 @@
+"""Making the differences go away. Everything goes by REST, as it was seen to work; the embedded store has only some of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.postgres.functions import TransactionNow
+from django.db import transaction
+from qdrant_client import QdrantClient
+from qdrant_client.models import (
+    CreateAlias,
+    CreateAliasOperation,
+    CreateCollection,
+    CreateFieldIndex,
+    UpdateCollection,
+    VectorParams,
+)
+
+from vectorstore import marks, registry
+from vectorstore.comparison import lost
+from vectorstore.connection import is_embedded
+from vectorstore.declaration import DECLARATION, plain
+from vectorstore.models import QueueEntry, VectorCollection
+from vectorstore.ownership import metadata_of
+from vectorstore.plan import Plan
+from vectorstore.sync.queue import enqueue_everyone
+
+
+def apply(client: QdrantClient, planned: Plan) -> None:
+    """The collection first, then its indexes, then that it is written; the alias last, so that nobody sees it half made.
+
+    Killed anywhere in between, the next plan has what is left. The caller has refused what is not changed by itself.
+    """
+    if planned.differs("collection "):
+        make(client, planned.collection)
+    else:
+        _change(client, planned)
+    for name in lost(planned.live):
+        VectorCollection.objects.filter(name=name).delete()
+    if planned.differs("noted ") or planned.differs("collection "):
+        note_as_live(client, planned.collection, new=planned.differs("collection "))
+    if planned.differs("alias "):
+        point_alias(client, planned.alias, planned.collection)
+
+
+def make(client: QdrantClient, collection: str) -> None:
+    """A collection as it is declared, without points, and without an alias. Nobody writes it yet: its row, which comes first, says that it has not
+    been made, and whoever is killed over it leaves nothing that nobody knows of."""
+    registry.announce(collection, DECLARATION.hash())
+    VectorCollection.objects.filter(name=collection).update(declared_at=TransactionNow())
+    metadata = metadata_of(VectorCollection.objects.get(name=collection))
+    if is_embedded():
+        vectors = VectorParams(size=DECLARATION.size, distance=DECLARATION.distance)
+        client.create_collection(collection, vectors_config=vectors, metadata=metadata)
+        return
+    request = CreateCollection.model_validate(_creation() | {"metadata": metadata})
+    client.http.collections_api.create_collection(collection, create_collection=request)
+    for field in DECLARATION.payload_indexes:
+        _index(client, collection, field)
+
+
+def note_as_live(client: QdrantClient, collection: str, *, new: bool) -> None:
+    """It is written from now on. If it was not before, everyone is queued; and unless it is NEW, points are asked for their people: in one
+    transaction, so that neither is forgotten."""
+    with transaction.atomic():
+        row = registry.rows().select_for_update().filter(name=collection).first()
+        if row is None or row.state == registry.State.FAILED or new:
+            registry.rows().filter(state=registry.State.LIVE).exclude(name=collection).update(state=registry.State.KEPT)
+            registry.register(collection, registry.State.LIVE, DECLARATION.hash())
+            enqueue_everyone()
+            if not new:
+                QueueEntry.objects.create(user_id=None, urgent=True)
+        else:
+            registry.follow(collection)
+    marks.stamp(client, collection)
+
+
+def point_alias(client: QdrantClient, alias: str, collection: str) -> None:
+    created = CreateAlias(collection_name=collection, alias_name=alias)
+    client.update_collection_aliases([CreateAliasOperation(create_alias=created)])
+
+
+def _creation() -> dict[str, Any]:
+    """The request that makes it: every setting that is declared as something."""
+    tree = _tree({setting.path: setting.value for setting in DECLARATION.settings if setting.value is not None})
+    parameters = tree.pop("params")
+    parameters = {name: value for name, value in parameters.items() if not name.startswith("read_fan_out") and name != "sharding_method"}
+    return _named_for_requests(tree) | parameters
+
+
+def _change(client: QdrantClient, planned: Plan) -> None:
+    collection = planned.collection
+    if planned.differs("metadata.") or planned.differs(f"noted {collection!r}.declaration") or _settings_that_differ(planned):
+        _note_declaration(collection)
+    if _settings_that_differ(planned):
+        request = UpdateCollection.model_validate(_update(planned))
+        client.http.collections_api.update_collection(collection, update_collection=request)
+    for difference in planned.differences:
+        if difference.what.startswith("payload_schema."):
+            _index(client, collection, difference.what.removeprefix("payload_schema."))
+    row = VectorCollection.objects.filter(name=collection).first()
+    if row is not None:
+        client.update_collection(collection, metadata=metadata_of(row))
+
+
+def _note_declaration(collection: str) -> None:
+    """Before the collection is changed: killed in between, what is not yet so is found by the next plan, which reads the collection itself."""
+    noted = VectorCollection.objects.filter(name=collection)
+    if not noted.exists():
+        registry.announce(collection, DECLARATION.hash())
+    noted.update(declaration=DECLARATION.hash(), release=registry.release(), declared_at=TransactionNow())
+
+
+def _settings_that_differ(planned: Plan) -> set[str]:
+    declared = {setting.path for setting in DECLARATION.settings}
+    return {one.what for one in planned.differences if one.what in declared}
+
+
+def _update(planned: Plan) -> dict[str, Any]:
+    """The request that changes what differs, and nothing else. Qdrant takes null for "leave it": quantization is taken away by a word."""
+    differing = _settings_that_differ(planned)
+    values = {setting.path: setting.value for setting in DECLARATION.settings if setting.path in differing}
+    values = {path: "Disabled" if path.endswith("quantization_config") else value for path, value in values.items()}
+    tree = _named_for_requests(_tree(values))
+    vectors = tree.get("params", {}).pop("vectors", {})
+    own = planned.live.found.config.params.vectors if planned.live.found else None
+    if "hnsw_config" in tree and isinstance(own, VectorParams) and own.hnsw_config:
+        # A vector's own graph settings win over the collection's: where it has some, they are set as well.
+        vectors["hnsw_config"] = tree["hnsw_config"]
+    return tree | ({"vectors": {"": vectors}} if vectors else {})
+
+
+def _tree(values: dict[str, Any]) -> dict[str, Any]:
+    """Nested, from paths."""
+    tree: dict[str, Any] = {}
+    for path, value in values.items():
+        *parents, name = path.split(".")
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[name] = value
+    return tree
+
+
+def _named_for_requests(tree: dict[str, Any]) -> dict[str, Any]:
+    """Requests have one name in the plural that answers have in the singular."""
+    return {"optimizers_config" if name == "optimizer_config" else name: value for name, value in tree.items()}
+
+
+def _index(client: QdrantClient, collection: str, field: str) -> None:
+    """Make, replace or remove it."""
+    declared = DECLARATION.payload_indexes.get(field)
+    if declared is None:
+        client.delete_payload_index(collection, field, wait=True)
+        return
+    request = CreateFieldIndex.model_validate({"field_name": field, "field_schema": _schema(declared)})
+    client.http.indexes_api.create_field_index(collection, wait=True, create_field_index=request)
+
+
+def _schema(declared: Any) -> Any:
+    """By its name alone where it has no parameters, as the guide's program makes it."""
+    parameters = plain(declared)
+    return parameters["type"] if parameters.keys() == {"type"} else dict(declared)

@@ -1,0 +1,66 @@
+"""Whose collection it is: its metadata carry the id of the database that it projects (protocol, rule 8)."""
+
+from __future__ import annotations
+
+from datetime import UTC
+from typing import Any
+
+from qdrant_client import QdrantClient
+from qdrant_client.models import CollectionInfo
+
+from findme.console.errors import NotDone
+from vectorstore.models import StoreState, VectorCollection
+
+DATABASE, VERSION, DECLARED, RELEASE, DECLARED_AT = (
+    "findme_database",
+    "findme_version",
+    "findme_declaration",
+    "findme_release",
+    "findme_declared_at",
+)
+ADOPTING = "findme_adopting"
+"""Of a collection's metadata. The last one says that a takeover was begun and not brought to its end; it is absent afterwards."""
+
+
+def metadata_of(row: VectorCollection) -> dict[str, Any]:
+    """What a collection says of itself, as PostgreSQL has it: whose it is, the number in its name, and as what it was declared, by whom and when."""
+    return {
+        DATABASE: database_id(),
+        VERSION: int(row.name.rpartition("_v")[2]),
+        DECLARED: row.declaration,
+        RELEASE: row.release,
+        DECLARED_AT: row.declared_at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+    }
+
+
+def database_id() -> str:
+    return str(StoreState.current().database_id)
+
+
+def prove_ours(client: QdrantClient, collection: str) -> None:
+    """Raises NotDone, naming ``init_qdrant --adopt``, where the collection is another database's, or has points and does not say whose it is."""
+    doubt = doubt_about(client, collection, client.get_collection(collection))
+    if doubt is not None:
+        raise NotDone(f"{doubt}: nothing was written. {way_out()}")
+
+
+def doubt_about(client: QdrantClient, collection: str, found: CollectionInfo) -> str | None:
+    """Why the collection, of which FOUND is what Qdrant says, may not be written; None where nothing speaks against it."""
+    metadata = found.config.metadata or {}
+    owner: Any = metadata.get(DATABASE)
+    if owner is None:
+        return None if _is_empty(client, collection) else f"The collection {collection!r} has points, and does not say whose it is"
+    if owner != database_id():
+        return f"The collection {collection!r} belongs to another database ({owner!r})"
+    if metadata.get(ADOPTING):
+        return f"The collection {collection!r} has been taken over only in part"
+    return None
+
+
+def way_out() -> str:
+    return "Take it over with manage.py init_qdrant --adopt, or set QDRANT_COLLECTION to another name."
+
+
+def _is_empty(client: QdrantClient, collection: str) -> bool:
+    """By looking for one: Qdrant's count may be of deleted points still."""
+    return not client.scroll(collection, limit=1, with_payload=False, with_vectors=False)[0]
