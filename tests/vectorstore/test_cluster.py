@@ -1,0 +1,99 @@
+"""The same project on a Qdrant cluster: three nodes, three shards, two replicas of each."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from pytest_django import Settings
+
+from accounts.models import User
+from findme.console.errors import StoreUnavailable
+from tests.factories import ProfileEmbeddingFactory
+from tests.threads import in_thread
+from tests.vectorstore.cluster import Node, cluster, is_whole, wait_until
+from tests.vectorstore.storm.agreement import disagreements
+from vectorstore.connection import qdrant
+from vectorstore.initialisation import initialise
+from vectorstore.models import ProfileEmbedding
+from vectorstore.rebuild.nodes import refuse_without_a_node
+from vectorstore.search import SearchQuery, search
+from vectorstore.sync.drain import sync_once
+
+pytestmark = [pytest.mark.qdrant_server, pytest.mark.django_db(transaction=True)]
+
+ALIAS = "findme_on_a_cluster"
+
+
+@pytest.fixture
+def nodes(memory_path: Path, settings: Settings) -> Iterator[list[Node]]:
+    with cluster(memory_path) as nodes:
+        settings.QDRANT_URL, settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT = nodes[0].address.url, "", 0
+        settings.QDRANT_COLLECTION, settings.QDRANT_TIMEOUT, settings.SYNC_LEASE_SECONDS = ALIAS, 10.0, 30.0
+        settings.QDRANT_SHARD_NUMBER, settings.QDRANT_REPLICATION_FACTOR = 3, 2
+        yield nodes
+
+
+def test_cluster__a_node_dies_while_a_sync_runs__and_comes_back(nodes: list[Node]) -> None:
+    initialise(lambda _planned: None)
+    shards = nodes[0].ask(f"/collections/{ALIAS}/cluster")
+    assert len(shards["local_shards"]) + len(shards["remote_shards"]) == 6
+    ProfileEmbeddingFactory.create_batch(40)
+    sync_once(batch_size=8)
+
+    syncing = threading.Event()
+    over = threading.Event()
+
+    def sync_all_along() -> None:
+        while not over.is_set():
+            sync_once(batch_size=2, timeout=60)
+            syncing.set()
+
+    worker = in_thread(sync_all_along)
+    try:
+        assert syncing.wait(60)
+        ProfileEmbeddingFactory.create_batch(20)
+        nodes[2].kill()
+        ProfileEmbeddingFactory.create_batch(20)
+        for user in User.objects.order_by("pk")[:10]:
+            user.delete()
+    finally:
+        over.set()
+        worker.join()
+    assert sync_once(timeout=60).left.length == 0
+
+    agree_with_postgresql(nodes[:2])
+    person = ProfileEmbedding.objects.order_by("pk")[0]
+    found = search(SearchQuery(vector=person.vector, limit=100))
+    assert {hit.user_id for hit in found} == set(ProfileEmbedding.objects.values_list("pk", flat=True))
+    refused_at_once()
+
+    nodes[2].start()
+    wait_until(lambda: is_whole(nodes, ALIAS))
+    assert sync_once(timeout=60).left.length == 0
+    agree_with_postgresql(nodes)
+
+
+def agree_with_postgresql(nodes: list[Node]) -> None:
+    """A node answers from its own replica of a shard where it has one: asked one by one, the nodes show every replica."""
+    for node in nodes:
+        assert disagreements(node.address, ALIAS) == []
+
+
+def refused_at_once() -> None:
+    """Making a collection would wait for the dead node until the request times out: a rebuild says so before anything is begun."""
+    with qdrant() as client, pytest.raises(StoreUnavailable) as refused:
+        refuse_without_a_node(client)
+    assert "of the Qdrant cluster" in str(refused.value) or "In the Qdrant cluster" in str(refused.value)
+    with httpx.Client(trust_env=False) as http:
+        names = [one["name"] for one in http.get(f"{settings_url()}/collections").json()["result"]["collections"]]
+    assert names == [f"{ALIAS}_v1"]
+
+
+def settings_url() -> str:
+    from django.conf import settings
+
+    return str(settings.QDRANT_URL)
