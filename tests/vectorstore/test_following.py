@@ -45,7 +45,7 @@ def test_change__staff_have_no_point(projected: User) -> None:
 
 
 def test_change__nothing_changed_asks_for_nothing(projected: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vectorstore.projection.project", lambda _user_ids: pytest.fail("nothing changed"))
+    monkeypatch.setattr("vectorstore.sync.now.project", lambda _user_ids: pytest.fail("nothing changed"))
     change(projected)
 
 
@@ -63,7 +63,7 @@ def test_change__stands_whatever_goes_wrong_afterwards(monkeypatch: pytest.Monke
     def fail(_user_ids: Any) -> None:
         raise ZeroDivisionError("a defect")
 
-    monkeypatch.setattr("vectorstore.projection.project", fail)
+    monkeypatch.setattr("vectorstore.sync.now.project", fail)
     _saved, warning = change(UserFactory.create(), full_name="After")
     assert warning == (
         "Saved, but the search does not know it yet. It failed in a way that the server's log describes."

@@ -6,26 +6,20 @@ ends; only then are the people's rows read. So of two claims of a person the one
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import connection
 from django.db.backends.utils import CursorWrapper
 
 from vectorstore import registry
 from vectorstore.connection import collection_name
 from vectorstore.errors import CollectionMissing
+from vectorstore.sync.patience import short_transaction
 from vectorstore.sync.queue import EVERYBODY
-
-PATIENCE = "set_config('lock_timeout', '2s', true), set_config('synchronous_commit', 'on', true)"
-BY_INDEX = "set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true), set_config('jit', 'off', true)"
-"""The queue is long at one moment and empty at the next: what the planner remembers of its length is wrong, and the indexes are always right."""
-IDLE_PATIENCE = "set_config('idle_in_transaction_session_timeout', '5s', true)"
-"""A worker that is frozen in the middle of this is thrown out, and frees what it holds."""
 
 DUE = "NOT awaits_answer AND (not_before IS NULL OR not_before <= clock_timestamp())"
 WHO = f"coalesce(user_id, '{EVERYBODY}')"
@@ -62,12 +56,19 @@ class Claim:
         return sorted(self.people - {EVERYBODY})
 
 
+def anybody_due() -> bool:
+    """Whether there is an entry to be claimed, unless others hold its person."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT EXISTS (SELECT FROM vector_sync_queue WHERE {DUE})")  # noqa: S608  # a constant
+        return bool(cursor.fetchone()[0])
+
+
 def claim_due(worker: UUID, limit: int, among: Sequence[UUID] | None = None) -> Claim | None:
     """Lease up to LIMIT people who are due (only such as are AMONG these, if any are named), the urgent first; None where there is nobody.
 
     Takes all due entries of each. Passes over people whom others hold, without waiting. Raises CollectionMissing before ``init_qdrant``.
     """
-    with _claiming() as cursor:
+    with short_transaction(durable=True) as cursor:
         people = _lease(cursor, worker, _lockable_due(cursor, limit, among))
         return _claim(cursor, worker, people, _entries(cursor, people), None) if people else None
 
@@ -77,17 +78,9 @@ def claim_people(worker: UUID, user_ids: Iterable[UUID], *, collections: tuple[s
 
     Their entries stay on the queue: another collection may need them.
     """
-    with _claiming() as cursor:
+    with short_transaction(durable=True) as cursor:
         people = _lease(cursor, worker, _lockable(cursor, user_ids))
         return _claim(cursor, worker, people, (), collections) if people else None
-
-
-@contextmanager
-def _claiming() -> Iterator[CursorWrapper]:
-    outermost = not connection.in_atomic_block
-    with transaction.atomic(durable=True), connection.cursor() as cursor:
-        cursor.execute(f"SELECT {PATIENCE}, {BY_INDEX}{f', {IDLE_PATIENCE}' if outermost else ''}")
-        yield cursor
 
 
 def _lockable_due(cursor: CursorWrapper, limit: int, among: Sequence[UUID] | None) -> list[UUID]:
@@ -160,7 +153,10 @@ def queue_second_looks(cursor: CursorWrapper, people: Iterable[UUID]) -> None:
         """
         INSERT INTO vector_sync_queue (user_id, urgent, awaits_answer)
         SELECT nullif(person, %(everybody)s), true, true FROM unnest(%(people)s::uuid[]) AS person
-        WHERE NOT EXISTS (SELECT FROM vector_sync_queue q WHERE q.user_id = person AND q.awaits_answer)
+        WHERE NOT EXISTS (
+            SELECT FROM vector_sync_queue q
+            WHERE q.awaits_answer AND (q.user_id = person OR q.user_id IS NULL AND person = %(everybody)s)
+        )
         """,
         {"people": [str(person) for person in people], "everybody": EVERYBODY},
     )
@@ -174,7 +170,15 @@ def _entries(cursor: CursorWrapper, people: list[UUID]) -> tuple[Entry, ...]:
         asked,
     )
     entries = tuple(Entry(*row) for row in cursor.fetchall())
-    cursor.execute("DELETE FROM vector_sync_aside WHERE user_id = ANY(%(people)s::uuid[])", asked)
+    # Whom somebody else is taking out just now need not be waited for.
+    cursor.execute(
+        """
+        DELETE FROM vector_sync_aside WHERE user_id IN (
+            SELECT user_id FROM vector_sync_aside WHERE user_id = ANY(%(people)s::uuid[]) FOR UPDATE SKIP LOCKED
+        )
+        """,
+        asked,
+    )
     return entries
 
 

@@ -4,37 +4,47 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from uuid import UUID, uuid4
 
-from django.db import InterfaceError, OperationalError, connection
+from django.db import DatabaseError, InterfaceError, InternalError, OperationalError, connection
 
-from findme.console.command import one_line
+from findme.console.command import one_line, what_went_wrong
 from findme.console.errors import StoreUnavailable
 from vectorstore.collection import live_collection
-from vectorstore.connection import qdrant
+from vectorstore.connection import is_embedded, qdrant
 from vectorstore.errors import CollectionMissing
 from vectorstore.sync import standing
-from vectorstore.sync.lease import LeaseLost, arm_second_looks, database_clock
+from vectorstore.sync.claim import anybody_due
+from vectorstore.sync.lease import LeaseLost, arm_second_looks, database_clock, leave, take_over
 from vectorstore.sync.queue import Backlog, backlog, is_empty
 from vectorstore.sync.settings import check_settings
+from vectorstore.sync.stopping import Stopped, Stopping
 from vectorstore.sync.work import BATCH_SIZE, Done, work
 
 TIMEOUT_SECONDS = 300.0
 POLL_SECONDS = 0.2
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.2, 10.0
 """Between two tries while a store is away: each is twice the one before."""
+RECOUNT_SECONDS = 2.0
+"""Between two looks whether others get on."""
+
+POSTGRES_AWAY = (OperationalError, InterfaceError, InternalError)
+"""It is down, restarting, has ended the session, or is a standby that takes no writes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Synced:
-    """Points written, points that were there and are gone, people set aside; what is left; and, where a store was away to the end, why."""
+    """Points written, points that were there and are gone, people set aside; what is left; where a store was away to the end, why; and whether
+    it was told to end."""
 
     written: int
     removed: int
     set_aside: int
     left: Backlog
     away: str | None = None
+    stopped: bool = False
 
 
 Tell = Callable[[Done], None]
@@ -59,15 +69,15 @@ class Worker:
     def step(self) -> Done | None:
         """One batch; None where there was nobody to claim, or a store was away (``away`` says why, and ``pause`` how long to wait)."""
         try:
-            done = work(self.id, self.batch_size)
+            # The embedded store is read in full whenever it is opened.
+            done = None if is_embedded() and not anybody_due() else work(self.id, self.batch_size)
             if done is None:
+                take_over()
                 self._ask_for_the_waiting()
         except LeaseLost as error:
-            self.is_away(error)
+            self.tell_away(one_line(error))
             return None
-        except (StoreUnavailable, OperationalError, InterfaceError) as error:
-            if isinstance(error, OperationalError | InterfaceError):
-                connection.close()
+        except (StoreUnavailable, *POSTGRES_AWAY) as error:
             self.is_away(error)
             return None
         self.away, self.pause = None, SHORTEST_PAUSE
@@ -76,11 +86,24 @@ class Worker:
         return done
 
     def is_away(self, error: Exception) -> None:
+        if isinstance(error, DatabaseError | InterfaceError):
+            connection.close()
+        why = what_went_wrong(error) or one_line(error)
         if self.away is None:
-            self.tell_away(one_line(error))
+            self.tell_away(why)
         else:
             self.pause = min(2 * self.pause, LONGEST_PAUSE)
-        self.away = one_line(error)
+        self.away = why
+
+    def leave(self) -> None:
+        """Let everybody go whom it still holds, over a new connection where this one is of no use any more."""
+        for _ in range(2):
+            try:
+                leave(self.id)
+            except (DatabaseError, InterfaceError):
+                connection.close()
+            else:
+                return
 
     def _ask_for_the_waiting(self) -> None:
         """Second looks whose wait has not begun need an answer of Qdrant's, and there is no work to bring one."""
@@ -100,6 +123,7 @@ def sync_once(
     timeout: float = TIMEOUT_SECONDS,
     tell: Tell = untold,
     tell_away: TellAway = untold,
+    stopping: Stopping | None = None,
 ) -> Synced:
     """Work until the queue is empty: also what other workers hold, leases of dead ones, second looks, a store that is away are waited for, at most
     TIMEOUT seconds without a batch done by anybody.
@@ -108,21 +132,66 @@ def sync_once(
     """
     check_settings()
     _prove_at_once()
-    worker = Worker(batch_size, tell, tell_away)
-    totals = Done()
-    seen, deadline = None, time.monotonic() + timeout
-    while not _is_over():
-        done = worker.step()
-        if done is not None:
-            totals += done
-            deadline = time.monotonic() + timeout
+    stopping = stopping or Stopping()
+    worker, totals = Worker(batch_size, tell, tell_away), _Totals()
+    try:
+        with suppress(Stopped):
+            _drain(worker, totals, timeout, stopping)
+    finally:
+        worker.leave()
+    return Synced(totals.written, totals.removed, totals.set_aside, backlog(), worker.away, stopping.requested)
+
+
+def _drain(worker: Worker, totals: _Totals, timeout: float, stopping: Stopping) -> None:
+    patience = _Patience(timeout)
+    while not stopping.requested and not _is_over():
+        if (done := worker.step()) is not None:
+            totals.add(done)
+            patience.renew()
             continue
-        if worker.away is None and (length := backlog().length) != seen:  # others get on
-            seen, deadline = length, time.monotonic() + timeout
-        if time.monotonic() >= deadline:
-            break
-        time.sleep(worker.pause if worker.away else POLL_SECONDS)
-    return Synced(totals.written, totals.removed, len(totals.refused), backlog(), worker.away)
+        if worker.away is None:
+            patience.renew_if_others_get_on()
+        if patience.is_over():
+            return
+        with stopping.may_interrupt():
+            time.sleep(min(worker.pause if worker.away else POLL_SECONDS, patience.left()))
+
+
+class _Totals:
+    def __init__(self) -> None:
+        self.written = self.removed = self.set_aside = 0
+
+    def add(self, done: Done) -> None:
+        self.written += done.written
+        self.removed += done.removed
+        self.set_aside += len(done.refused)
+
+
+class _Patience:
+    """How long nothing may be done, by anybody."""
+
+    def __init__(self, timeout: float) -> None:
+        self.timeout = timeout
+        self.seen: int | None = None
+        self.seen_at = float("-inf")
+        self.renew()
+
+    def renew(self) -> None:
+        self.deadline = time.monotonic() + self.timeout
+
+    def left(self) -> float:
+        return max(0.0, self.deadline - time.monotonic())
+
+    def is_over(self) -> bool:
+        return time.monotonic() >= self.deadline
+
+    def renew_if_others_get_on(self) -> None:
+        if time.monotonic() < self.seen_at + RECOUNT_SECONDS:
+            return
+        with suppress(*POSTGRES_AWAY):  # the next step finds it
+            before, self.seen, self.seen_at = self.seen, backlog().length, time.monotonic()
+            if before is not None and self.seen < before:
+                self.renew()
 
 
 def _prove_at_once() -> None:
@@ -135,11 +204,13 @@ def _prove_at_once() -> None:
         raise
     except StoreUnavailable:
         return
+    except POSTGRES_AWAY:
+        connection.close()
 
 
 def _is_over() -> bool:
     try:
         return is_empty()
-    except (OperationalError, InterfaceError):
+    except POSTGRES_AWAY:
         connection.close()
         return False

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import connection
 from django.db.backends.utils import CursorWrapper
 
 from findme.console.errors import NotDone
 from vectorstore.address import timeout_seconds
-from vectorstore.sync.claim import PATIENCE, Claim, queue_second_looks
+from vectorstore.sync.claim import Claim, queue_second_looks
+from vectorstore.sync.patience import short_transaction
 
 
 class LeaseLost(NotDone):
@@ -35,19 +35,12 @@ class Refusal:
     reason: str
 
 
-@contextmanager
-def _transaction() -> Iterator[CursorWrapper]:
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(f"SELECT {PATIENCE}")
-        yield cursor
-
-
 def renew(claim: Claim) -> datetime:
     """Lease everybody of the claim anew, by the database's clock, and say what it shows: what is sent now is sent after that.
 
     Raises LeaseLost, unless all are still held and more than a request's timeout is left.
     """
-    with _transaction() as cursor:
+    with short_transaction() as cursor:
         cursor.execute(
             """
             UPDATE vector_sync_leases SET until = clock_timestamp() + make_interval(secs => %(lease)s)
@@ -75,13 +68,14 @@ def finish(claim: Claim, refused: Collection[Refusal] = ()) -> int:
 
     REFUSED people are set aside. Whoever was taken over by another worker is queued again.
     """
-    with _transaction() as cursor:
+    with short_transaction() as cursor:
         held = _held(cursor, claim)
         lost = claim.people - held
         done = [entry.id for entry in claim.entries if entry.user_id in held]
         cursor.execute("DELETE FROM vector_sync_queue WHERE id = ANY(%s::bigint[])", [done])
         for refusal in refused:
-            _set_aside(cursor, refusal)
+            if refusal.user_id in held:
+                _set_aside(cursor, refusal)
         if lost:
             queue_second_looks(cursor, lost)
         _let_go(cursor, claim)
@@ -90,19 +84,48 @@ def finish(claim: Claim, refused: Collection[Refusal] = ()) -> int:
 
 def give_back(claim: Claim, *, unanswered: bool) -> None:
     """Let everybody go, with their entries still on the queue; UNANSWERED means that what was sent may still be applied."""
-    with _transaction() as cursor:
+    with short_transaction() as cursor:
         if unanswered:
             queue_second_looks(cursor, claim.people)
         _let_go(cursor, claim)
 
 
+def take_over() -> int:
+    """Free people whose lease has run out, and have them looked at again: who held them without an entry of the queue, and was killed, is missed by
+    no claim. How many they are. Whoever claims one of them just now does it by themselves."""
+    with short_transaction() as cursor:
+        cursor.execute(
+            """
+            DELETE FROM vector_sync_leases WHERE user_id IN (
+                SELECT user_id FROM vector_sync_leases WHERE until <= clock_timestamp() LIMIT 1000 FOR UPDATE SKIP LOCKED
+            ) RETURNING user_id
+            """
+        )
+        people = [row[0] for row in cursor.fetchall()]
+        if people:
+            queue_second_looks(cursor, people)
+    return len(people)
+
+
+def leave(worker: UUID) -> None:
+    """Let everybody go whom WORKER still holds, whatever came in between. What it sent may still be applied."""
+    with short_transaction() as cursor:
+        cursor.execute("DELETE FROM vector_sync_leases WHERE worker = %s RETURNING user_id", [worker])
+        if people := [row[0] for row in cursor.fetchall()]:
+            queue_second_looks(cursor, people)
+        cursor.execute("DELETE FROM vector_sync_workers WHERE id = %s", [worker])
+
+
 def arm_second_looks(sent_at: datetime) -> int:
-    """Begin the wait of the second looks that were queued before SENT_AT (by the database's clock), since Qdrant has answered what was sent then."""
+    """Begin the wait of the second looks that were queued before SENT_AT (by the database's clock), since Qdrant has answered what was sent then.
+
+    Those that another worker begins just now are left to it: two would wait for each other.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             """
             UPDATE vector_sync_queue SET awaits_answer = false, not_before = clock_timestamp() + make_interval(secs => %s)
-            WHERE awaits_answer AND queued_at < %s
+            WHERE id IN (SELECT id FROM vector_sync_queue WHERE awaits_answer AND queued_at < %s FOR UPDATE SKIP LOCKED)
             """,
             [settings.SYNC_SECOND_LOOK_SECONDS, sent_at],
         )

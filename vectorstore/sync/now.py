@@ -14,10 +14,11 @@ from psycopg.errors import LockNotAvailable
 from qdrant_client import QdrantClient
 from qdrant_client.models import FieldCondition, Filter, FilterSelector, HasIdCondition, Range, WriteOrdering
 
+from findme.console.command import one_line
 from findme.console.errors import NotDone, StoreUnavailable
 from vectorstore import registry
 from vectorstore.connection import collection_name, qdrant
-from vectorstore.errors import CollectionMissing
+from vectorstore.errors import CollectionMissing, Refused, ServerFailed
 from vectorstore.sync import standing
 from vectorstore.sync.claim import LOCK_OF, queue_second_looks
 from vectorstore.sync.queue import enqueue
@@ -95,7 +96,21 @@ def remove_point(user_id: UUID) -> bool:
         if not collections:
             raise CollectionMissing(collection_name())
         version = _next_version()
-        return sum([_remove(client, collection, user_id, version) for collection in collections]) > 0
+        live, *others = collections
+        removed = _remove(client, live, user_id, version)
+        for collection in others:
+            removed |= _remove_beside(client, collection, user_id, version)
+        return removed
+
+
+def _remove_beside(client: QdrantClient, collection: str, user_id: UUID, version: int) -> bool:
+    """A collection beside the live one that answers with an error is given up, as workers do."""
+    try:
+        return _remove(client, collection, user_id, version)
+    except (CollectionMissing, Refused, ServerFailed) as error:
+        if not registry.fail(collection, one_line(error)) and collection in registry.written():
+            raise
+        return False
 
 
 def _keep_others_out(user_id: UUID) -> None:

@@ -30,7 +30,8 @@ def enqueue(user_ids: Iterable[UUID], *, urgent: bool = False) -> int:
             [[str(user_id) for user_id in user_ids], urgent],
         )
         queued = int(cursor.rowcount)
-        cursor.execute("SELECT vector_sync_wake()")
+        if queued:
+            cursor.execute("SELECT vector_sync_wake()")
     return queued
 
 
@@ -39,7 +40,8 @@ def enqueue_everyone() -> int:
     with connection.cursor() as cursor:
         cursor.execute("INSERT INTO vector_sync_queue (user_id) SELECT user_id FROM profile_embeddings")
         queued = int(cursor.rowcount)
-        cursor.execute("SELECT vector_sync_wake()")
+        if queued:
+            cursor.execute("SELECT vector_sync_wake()")
     return queued
 
 
@@ -58,6 +60,12 @@ def backlog() -> Backlog:
 
 
 def is_empty() -> bool:
+    """Whether nobody is queued, and no lease of a dead worker is left, whose people are still to be queued."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT NOT EXISTS (SELECT FROM vector_sync_queue)")
+        cursor.execute(
+            """
+            SELECT NOT EXISTS (SELECT FROM vector_sync_queue)
+               AND NOT EXISTS (SELECT FROM vector_sync_leases WHERE until <= clock_timestamp())
+            """
+        )
         return bool(cursor.fetchone()[0])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from django.conf import settings
 
 from findme.console.errors import NotDone
@@ -23,9 +25,9 @@ def check_settings() -> None:
             server_address()
     except NotDone as error:
         raise WrongSetting(str(error)) from error
-    if not timeout < settings.SYNC_LEASE_SECONDS <= LONGEST:
+    if not math.ceil(timeout) < settings.SYNC_LEASE_SECONDS <= LONGEST:
         raise WrongSetting(
-            f"SYNC_LEASE_SECONDS is {settings.SYNC_LEASE_SECONDS!r}: it is a number of seconds, above QDRANT_TIMEOUT ({timeout:g}) and at most a day."
+            f"SYNC_LEASE_SECONDS is {settings.SYNC_LEASE_SECONDS!r}: it is a number of seconds, above QDRANT_TIMEOUT ({math.ceil(timeout)}) and at most a day."
         )
     if not 0 <= settings.SYNC_SECOND_LOOK_SECONDS <= LONGEST:
         raise WrongSetting(f"SYNC_SECOND_LOOK_SECONDS is {settings.SYNC_SECOND_LOOK_SECONDS!r}: it is a number of seconds from 0 to a day.")

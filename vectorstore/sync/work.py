@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID
 
-from django.db import DatabaseError, InterfaceError, transaction
+from django.db import DatabaseError, InterfaceError, connection, transaction
 
 from findme.console.errors import StoreUnavailable
 from vectorstore.connection import qdrant
@@ -55,14 +54,26 @@ def carry_out(claim: Claim) -> Done:
         if claim.everybody:
             look_for_strangers(claim)
         written = write(claim)
+        lost = finish(claim, written.refused)
     except BaseException as error:
-        # What cannot be given back is taken over when the lease has run out.
-        with suppress(DatabaseError, InterfaceError), transaction.atomic():
-            give_back(claim, unanswered=not isinstance(error, CollectionMissing | Refused))
+        _give_back(claim, unanswered=not isinstance(error, CollectionMissing | Refused))
         if isinstance(error, StoreUnavailable):
             standing.doubt()
         raise
-    lost = finish(claim, written.refused)
     if written.sent_at is not None:
         arm_second_looks(written.sent_at)
     return Done(written.written, written.removed, written.refused, lost)
+
+
+def _give_back(claim: Claim, *, unanswered: bool) -> None:
+    """Over a new connection, where this one is of no use any more. What cannot be given back is taken over when the lease has run out."""
+    for _ in range(2):
+        try:
+            with transaction.atomic():
+                give_back(claim, unanswered=unanswered)
+        except (DatabaseError, InterfaceError):
+            if connection.in_atomic_block:
+                return
+            connection.close()
+        else:
+            return

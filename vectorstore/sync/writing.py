@@ -16,6 +16,7 @@ from qdrant_client.models import (
     HasIdCondition,
     PointStruct,
     Range,
+    VectorParams,
     WriteOrdering,
 )
 
@@ -24,6 +25,7 @@ from findme.console.errors import StoreUnavailable
 from vectorstore import registry
 from vectorstore.connection import qdrant
 from vectorstore.errors import CollectionMissing, Refused, ServerFailed
+from vectorstore.models import VECTOR_SIZE
 from vectorstore.sync.claim import Claim
 from vectorstore.sync.lease import Refusal, renew
 from vectorstore.sync.rows import Points, points_of
@@ -54,12 +56,12 @@ def write(claim: Claim) -> Written:
     told = _Telling(claim, live)
     told.tell(points)
     for collection in others:
-        _tell_beside(claim, collection, points)
+        _tell_beside(claim, collection, points, {refusal.user_id for refusal in told.refused})
     return Written(len(points.due) - len(told.refused), told.removed, (*unusable, *told.refused), told.sent_at)
 
 
-def _tell_beside(claim: Claim, collection: str, points: Points) -> None:
-    """A collection that is searched meanwhile is no longer given up."""
+def _tell_beside(claim: Claim, collection: str, points: Points, refused: set[UUID]) -> None:
+    """A collection that is searched meanwhile is no longer given up. Nor is one for people who are REFUSED by the live one as well."""
     told = _Telling(claim, collection)
     try:
         told.tell(points)
@@ -67,8 +69,9 @@ def _tell_beside(claim: Claim, collection: str, points: Points) -> None:
         if not registry.fail(collection, one_line(error)) and collection in registry.written():
             raise
     else:
-        if told.refused:
-            registry.fail(collection, told.refused[0].reason)
+        for refusal in told.refused:
+            if refusal.user_id not in refused:
+                registry.fail(collection, refusal.reason)
 
 
 class _Telling:
@@ -89,14 +92,15 @@ class _Telling:
         """A batch that is refused is split, until it is known whose data are refused."""
         if not points:
             return
-        self.sent_at = renew(self.claim)
         try:
             with qdrant() as client:
+                self.sent_at = renew(self.claim)
                 client.upsert(
                     self.collection, points, wait=True, update_filter=Filter(must_not=[self.older]), ordering=WriteOrdering.MEDIUM
                 )
                 self._prove_written(client, points)
         except Refused as error:
+            self._prove_fit(error)
             if len(points) == 1:
                 self.refused.append(Refusal(UUID(str(points[0].id)), self.collection, one_line(error)))
                 return
@@ -108,12 +112,19 @@ class _Telling:
         """Also what does not seem to be there: an upsert of somebody's may have been applied since."""
         if not ids:
             return
-        self.sent_at = renew(self.claim)
         with qdrant() as client:
             self.removed = len(client.retrieve(self.collection, list(ids), with_payload=False, with_vectors=False))
+            self.sent_at = renew(self.claim)
             gone = Filter(must=[HasIdCondition(has_id=list(ids))], must_not=[self.older])
             client.delete(self.collection, FilterSelector(filter=gone), wait=True, ordering=WriteOrdering.MEDIUM)
             self._prove_deleted(client, ids)
+
+    def _prove_fit(self, error: Refused) -> None:
+        """A collection that takes nobody's vector says nothing about a person."""
+        with qdrant() as client:
+            vectors = client.get_collection(self.collection).config.params.vectors
+        if not isinstance(vectors, VectorParams) or vectors.size != VECTOR_SIZE:
+            raise error
 
     def _prove_written(self, client: QdrantClient, points: Sequence[PointStruct]) -> None:
         """An answer is no proof. Counting is nearly free; where the count is short, a later version may be there already."""

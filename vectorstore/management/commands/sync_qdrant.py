@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 from argparse import ArgumentTypeError
 from dataclasses import asdict
@@ -15,6 +16,7 @@ from findme.console.command import FindmeCommand
 from findme.console.errors import StoreUnavailable
 from vectorstore.sync.drain import TIMEOUT_SECONDS, Synced, sync_once
 from vectorstore.sync.queue import Backlog, backlog
+from vectorstore.sync.stopping import Stopping
 from vectorstore.sync.watch import watch
 from vectorstore.sync.work import BATCH_SIZE, LARGEST_BATCH, Done
 
@@ -49,14 +51,21 @@ class Command(FindmeCommand):
         if options["watch"]:
             watch(batch_size=options["batch_size"], tell=lines.batch, tell_away=self._say_away)
             return
-        synced = sync_once(batch_size=options["batch_size"], timeout=options["timeout"], tell=lines.batch, tell_away=self._say_away)
+        stopping = Stopping()
+        with stopping.caught(signal.SIGTERM):
+            synced = sync_once(
+                batch_size=options["batch_size"], timeout=options["timeout"], tell=lines.batch, tell_away=self._say_away, stopping=stopping
+            )
         self._end_of(synced, as_json=options["json"])
 
     def _say_away(self, why: str) -> None:
-        self.stderr.write(f"{why} Trying again.")
+        self.stderr.write(f"{why.rstrip('.')}. Trying again.")
+        self.stderr.flush()
 
     def _end_of(self, synced: Synced, *, as_json: bool) -> None:
         self.say(json.dumps(asdict(synced)) if as_json else _sentence(synced))
+        if synced.stopped:
+            return
         if synced.away is not None:
             raise StoreUnavailable(f"{synced.away} {synced.left.length:,} changes are left on the queue.")
         if synced.left.length or synced.left.aside:
@@ -73,13 +82,15 @@ class _Lines:
     def batch(self, done: Done) -> None:
         if time.monotonic() - self.counted_at >= RECOUNT_SECONDS:
             self._count()
-        if self.as_json:
-            self.command.say(
-                json.dumps({"written": done.written, "removed": done.removed, "set_aside": len(done.refused), "left": asdict(self.left)})
-            )
-            return
+        self.command.say(self._json(done) if self.as_json else self._line(done))
+        self.command.stdout.flush()
+
+    def _json(self, done: Done) -> str:
+        return json.dumps({"written": done.written, "removed": done.removed, "set_aside": len(done.refused), "left": asdict(self.left)})
+
+    def _line(self, done: Done) -> str:
         aside = f", {len(done.refused):,} set aside" if done.refused else ""
-        self.command.say(f"{done.written:,} written, {done.removed:,} removed{aside}; {_left(self.left)}.")
+        return f"{done.written:,} written, {done.removed:,} removed{aside}; {_left(self.left)}."
 
     def _count(self) -> None:
         try:
