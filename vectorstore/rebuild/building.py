@@ -23,7 +23,7 @@ def next_name(client: QdrantClient) -> str:
     return registry.next_name(found.name for found in client.get_collections().collections)
 
 
-def begin(client: QdrantClient) -> str:
+def make(client: QdrantClient) -> str:
     """A new collection as it is declared, without points, registered as building: its name. Only under ``collection_lock``.
 
     Its row comes first: killed in between, what was made is known to whoever comes next, who drops it.

@@ -15,7 +15,7 @@ from vectorstore.collection import live_collection
 from vectorstore.collection_lock import collection_lock
 from vectorstore.connection import collection_name, qdrant
 from vectorstore.models import VectorCollection
-from vectorstore.rebuild.building import begin, go_on_with, wait_for_graphs
+from vectorstore.rebuild.building import go_on_with, make, wait_for_graphs
 from vectorstore.rebuild.filling import fill
 from vectorstore.rebuild.gate import GateResult, pass_gate
 from vectorstore.rebuild.kept import drop, drop_all_but_live
@@ -97,7 +97,7 @@ def _begun(client: QdrantClient, announce: Announce) -> str:
     if name is not None:
         announce(f"{name} was begun, and goes on.")
         return name
-    name = begin(client)
+    name = make(client)
     announce(f"{name} is made, and written from now on.")
     return name
 
