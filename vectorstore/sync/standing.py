@@ -10,6 +10,8 @@ from django.db import connection
 from qdrant_client import QdrantClient
 
 from vectorstore import registry
+from vectorstore.connection import qdrant
+from vectorstore.errors import CollectionMissing
 from vectorstore.marks import check_marks, mark_is_due, renew_mark
 from vectorstore.ownership import prove_ours
 
@@ -27,11 +29,21 @@ def prove(client: QdrantClient) -> None:
     proven, written = _proven.get(_store(), frozenset()), frozenset(registry.written())
     if not written <= proven:
         for collection in sorted(written - proven):
-            prove_ours(client, collection)
+            _prove_ours(client, collection)
         check_marks(client)
         _proven[_store()] = written
     if written and not connection.in_atomic_block and mark_is_due():
         renew_mark(client)
+
+
+def _prove_ours(client: QdrantClient, collection: str) -> None:
+    """One beside the live one that is gone holds nobody up: whoever writes it next gives it up."""
+    try:
+        with qdrant():  # for its errors
+            prove_ours(client, collection)
+    except CollectionMissing:
+        if collection == registry.live():
+            raise
 
 
 def doubt() -> None:
