@@ -13,6 +13,7 @@ from uuid import UUID
 from privacy.columns import columns_of
 from privacy.registry import Consequence, Fate, PersonalDataOwner, Store, registry
 from vectorstore.models import ProfileEmbedding, QueueEntry, SetAside
+from vectorstore.remembered import forget
 
 
 class Embeddings(PersonalDataOwner):
@@ -54,10 +55,21 @@ class Syncing(PersonalDataOwner):
         # Nothing of anybody: they stand here since every field of this project stands with an owner.
         "vectorstore.SyncWorker": frozenset({"id", "host", "pid", "started_at", "seen_at", "sleeping_until"}),
         "vectorstore.VectorCollection": frozenset(
-            {"name", "alias", "state", "declaration", "release", "created_at", "live_since", "keep_until", "failure"}
+            {"name", "alias", "state", "declaration", "release", "declared_at", "created_at", "live_since", "keep_until", "failure"}
         ),
         "vectorstore.StoreState": frozenset(
-            {"id", "database_id", "mark", "pending_mark", "marked_at", "ages_refreshed_on", "points_removed_at", "optimizers_before_purge"}
+            {
+                "id",
+                "database_id",
+                "mark",
+                "pending_mark",
+                "marked_at",
+                "ages_refreshed_on",
+                "ages_queued_up_to",
+                "ages_right_on",
+                "points_removed_at",
+                "optimizers_before_purge",
+            }
         ),
         "vectorstore.Verification": frozenset({"id", "alias", "started_at", "finished_at", "found"}),
     }
@@ -71,6 +83,7 @@ class Syncing(PersonalDataOwner):
 
     def anonymise(self, user_id: UUID) -> None:
         SetAside.objects.filter(pk=user_id).delete()
+        forget(user_id)
 
     def erase(self, user_id: UUID) -> None:
         self.anonymise(user_id)

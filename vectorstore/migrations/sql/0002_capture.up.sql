@@ -143,5 +143,7 @@ BEGIN
 END;
 $do$;
 
--- The points that were made before have no version.
+-- The points that were made before have no version, and the age of some day.
 INSERT INTO vector_sync_queue (user_id) SELECT user_id FROM profile_embeddings;
+UPDATE vector_store_state
+SET ages_refreshed_on = (now() AT TIME ZONE 'UTC')::date, ages_queued_up_to = (SELECT max(id) FROM vector_sync_queue);
