@@ -17,6 +17,8 @@ from vectorstore.vectors import Reals
 
 OLDEST = 150
 """Years, for the bounds of a search: no more than a guard against slips."""
+BEST = 1 + 1e-6
+"""A score of 1, as 32 bits may round it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +48,37 @@ class Near:
         return cls(lat, lon, km)
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Of a hit in the order of all hits: the next page begins after it, whoever has come or gone in between."""
+
+    score: float
+    user_id: UUID
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """``SCORE:ID``, as it is written by ``str``. Raises NotDone."""
+        score, _, user_id = text.partition(":")
+        try:
+            return cls(float(score), UUID(user_id))
+        except ValueError:
+            raise NotDone(f"{text!r} is not SCORE:ID, the score and the id of the last person of the page before.") from None
+
+    def __str__(self) -> str:
+        return f"{self.score!r}:{self.user_id}"
+
+    def is_before(self, score: float, user_id: UUID) -> bool:
+        """Best first, equal scores in the order of the ids."""
+        return (-self.score, self.user_id.int) < (-score, user_id.int)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SearchQuery:
     """People like USER_ID, whose own vector in PostgreSQL is taken, or like VECTOR (512 numbers).
 
-    Of the ``genders`` and of the ``interests`` one is enough; none given means all. Ages are whole years today (UTC), both bounds included.
-    The person themself and those in ``exclude`` are never found. Raises NotDone for what cannot be searched for.
+    Of the ``genders`` and of the ``interests`` one is enough; none given means all. Of ``all_interests`` a person has each. Ages are whole years
+    today (UTC), both bounds included, and so is ``min_score``. The person themself and those in ``exclude`` are never found. The first ``offset``
+    who would be found are passed over, and so is everybody up to the place ``after``. Raises NotDone for what cannot be searched for.
     """
 
     user_id: UUID | None = None
@@ -61,7 +88,11 @@ class SearchQuery:
     max_age: int | None = None
     near: Near | None = None
     interests: Collection[str] = ()
+    all_interests: Collection[str] = ()
     exclude: Collection[UUID] = ()
+    min_score: float | None = None
+    offset: int = 0
+    after: Place | None = None
     limit: int = 10
 
     def __post_init__(self) -> None:
@@ -74,6 +105,11 @@ class SearchQuery:
         self._check_interests()
         if self.limit < 1:
             raise NotDone(f"The limit is {self.limit}, and must be at least 1.")
+        if self.offset < 0:
+            raise NotDone(f"The offset is {self.offset}, and must be 0 or more.")
+        for name, score in (("least score", self.min_score), ("score to go on after", None if self.after is None else self.after.score)):
+            if score is not None and not -BEST <= score <= BEST:  # NaN neither
+                raise NotDone(f"The {name} is {score!r}: a score is the cosine of two vectors, from -1 to 1.")
 
     def _check_genders(self) -> None:
         for gender in self.genders:
@@ -89,7 +125,7 @@ class SearchQuery:
 
     def _check_interests(self) -> None:
         try:
-            for text in self.interests:
+            for text in (*self.interests, *self.all_interests):
                 interest(text)
         except ValueError as error:
             raise NotDone(f"This cannot be searched for: {error}.") from None
@@ -98,6 +134,18 @@ class SearchQuery:
     def never_found(self) -> frozenset[UUID]:
         """The person themself, and who is excluded."""
         return frozenset(self.exclude) | ({self.user_id} if self.user_id is not None else set())
+
+    @property
+    def wanted(self) -> int:
+        """How many have to be found until the page is whole."""
+        return self.offset + self.limit
+
+    def wants(self, gender: str, age: int) -> bool:
+        return self.has_gender(gender) and self.has_age(age)
+
+    def has_score(self, score: float, user_id: UUID) -> bool:
+        """Whether a hit of this SCORE is good enough, and none of a page before."""
+        return (self.min_score is None or score >= self.min_score) and (self.after is None or self.after.is_before(score, user_id))
 
     def has_age(self, age: int) -> bool:
         """Whether AGE is within the bounds."""

@@ -21,13 +21,15 @@ from accounts.age import age_on, today
 from accounts.models import User
 from findme.console.errors import NotDone, StoreUnavailable
 from tests.factories import ProfileEmbeddingFactory, UserFactory
-from vectorstore import search as module
+from vectorstore import search as search_module
+from vectorstore import search_page as module
 from vectorstore.connection import collection_name, qdrant
 from vectorstore.initialisation import initialise
 from vectorstore.models import ProfileEmbedding
+from vectorstore.search import Hit, search, search_many
+from vectorstore.search_filter import filter_of
+from vectorstore.search_query import Near, Place, SearchQuery
 from vectorstore.sync.now import project
-from vectorstore.search import Hit, search
-from vectorstore.search_query import Near, SearchQuery
 
 pytestmark = pytest.mark.django_db
 
@@ -183,6 +185,127 @@ def test_search__interests_one_is_enough(collection: str) -> None:
     assert found() == ids(sea, both, neither)
 
 
+def test_search__interests_that_each_is_required(collection: str) -> None:
+    person(1, interests=["sea"])
+    both = person(1, 1, interests=["books", "chess", "sea"])
+    books = person(1, 2, interests=["books"])
+    project_all()
+    assert found(all_interests=["sea", "books"]) == ids(both)
+    assert found(all_interests=["books"], interests=["books", "chess"]) == ids(both, books)
+    assert found(all_interests=["books"], interests=["chess"]) == ids(both)
+    assert found(all_interests=["sea", "hiking"]) == []
+
+
+def test_search__least_score_is_included(collection: str) -> None:
+    near, _far = person(1, 1), person(1, 2)
+    project_all()
+    (hit, _) = search(SearchQuery(vector=direction(1)))
+    assert found(min_score=hit.score) == ids(near)
+    assert found(min_score=float(np.nextafter(np.float32(hit.score), np.float32(1)))) == []
+    assert len(found(min_score=-1)) == 2
+
+
+def test_search__pages_by_offset(collection: str) -> None:
+    users = people(30)
+    project_all()
+    assert [found(offset=offset, limit=12) for offset in (0, 12, 24, 36)] == [ids(*users[start : start + 12]) for start in (0, 12, 24, 36)]
+
+
+def test_search__pages_after_a_place_stay_whole_whoever_comes_and_goes(collection: str) -> None:
+    users = people(30)
+    project_all()
+    (*_, last) = search(SearchQuery(vector=direction(1), limit=12))
+    User.objects.filter(pk__in=[user.pk for user in users[:5]]).update(active=False)
+    person(1)  # in front of all
+    project_all()
+    assert found(after=last.place, limit=12) == ids(*users[12:24])
+    assert found(after=Place.parse(str(last.place)), limit=30) == ids(*users[12:])
+    assert found(after=last.place, offset=3, limit=2) == ids(*users[15:17])
+
+
+def test_search__pages_of_equal_scores(collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SPARE", 1)
+    expected = sorted(ids(*[person(1, 1) for _ in range(20)]))
+    project_all()
+    pages, after = [], None
+    while hits := search(SearchQuery(vector=direction(1), after=after, limit=3)):
+        pages += [hit.user_id for hit in hits]
+        after = hits[-1].place
+    assert pages == expected
+
+
+def test_search_many__as_one_by_one(collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever their conditions, limits and numbers of pages, in the order of the queries, and also beyond one request."""
+    monkeypatch.setattr(module, "SPARE", 2)
+    monkeypatch.setattr(search_module, "SEARCHES_AT_A_TIME", 4)
+    users = people(24, gender="male") + people(6, gender="other")
+    project_all()
+    User.objects.filter(pk__in=[user.pk for user in users[:10]]).update(active=False)
+    queries = [
+        SearchQuery(user_id=users[-1].pk, limit=4),
+        SearchQuery(vector=direction(1), genders=["other"]),
+        SearchQuery(user_id=users[12].pk, limit=20),
+        SearchQuery(vector=direction(0, 1), genders=["other"], limit=2),
+        SearchQuery(vector=direction(1), min_score=0.99999),
+        SearchQuery(user_id=users[-1].pk, exclude=ids(*users[10:22]), limit=3),
+    ]
+    together = search_many(queries)
+    assert [[hit.user_id for hit in hits] for hits in together] == [[hit.user_id for hit in search(query)] for query in queries]
+    assert [len(hits) for hits in together] == [4, 6, 19, 2, 0, 3]
+
+
+def test_search_many__one_query_of_postgresql_for_all(collection: str) -> None:
+    users = people(8)
+    project_all()
+    queries = [SearchQuery(user_id=user.pk, limit=2) for user in users]
+    with CaptureQueriesContext(connection) as asked:
+        search_many(queries)
+    assert len(asked) == 2  # the vectors, and one page of everybody's
+
+
+def test_search_many__nothing(collection: str) -> None:
+    assert search_many([]) == []
+
+
+def test_search_many__one_who_has_no_embedding(collection: str) -> None:
+    embedded, user = person(1), UserFactory.create()
+    with pytest.raises(NotDone, match=rf"^'{user.pk}' has no embedding yet"):
+        search_many([SearchQuery(user_id=embedded.pk), SearchQuery(user_id=user.pk)])
+
+
+def test_search__equal_conditions_of_different_people_share_work() -> None:
+    """The person themself and a few excluded are left out here, and not in Qdrant."""
+    conditions = [filter_of(SearchQuery(user_id=UUID(int=number), exclude=[UUID(int=9)], genders=["male"])) for number in (1, 2)]
+    assert conditions[0] == conditions[1]
+
+
+@pytest.mark.parametrize(("count", "told"), [(8, False), (9, True), (1000, True), (1001, False)])
+def test_search__many_excluded_are_left_out_in_qdrant_up_to_a_thousand(count: int, *, told: bool) -> None:
+    conditions = filter_of(SearchQuery(vector=direction(1), exclude=[UUID(int=number) for number in range(count)]))
+    assert bool(conditions.must_not) is told
+
+
+def test_search__excluded_beyond_what_qdrant_is_told(collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of those who would be first: more candidates are fetched."""
+    monkeypatch.setattr("vectorstore.search_filter.MOST_EXCLUDED", 10)
+    users = people(40)
+    project_all()
+    assert found(exclude=ids(*users[:30]), limit=5) == ids(*users[30:35])
+
+
+@pytest.mark.qdrant_server
+def test_search__where_the_alias_leads_is_asked_now_and_then(qdrant_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    initialise(lambda planned: None)
+    asked: list[Any] = []
+    monkeypatch.setattr(search_module, "live_collection", asked.append)
+    assert [found(), found()] == [[], []]
+    assert len(asked) == 1
+    monkeypatch.setattr(search_module, "PROVEN_SECONDS", 0.0)
+    search_module.forget_proofs()
+    assert [found(), found()] == [[], []]
+    assert len(asked) == 3
+
+
 def test_search__excluded(collection: str) -> None:
     first, second, third = people(3)
     project_all()
@@ -280,7 +403,7 @@ def test_search__a_real_collection_of_the_aliass_name_is_not_searched(store: str
     with qdrant() as client:
         client.create_collection(collection_name(), vectors_config=VectorParams(size=512, distance=Distance.COSINE))
     with pytest.raises(
-        StoreUnavailable, match=r"^'.*' is a real collection, and is to be an alias\. Set QDRANT_COLLECTION to another name"
+        StoreUnavailable, match=r"^'.*' is a real collection, and is to be an alias\. .* set QDRANT_COLLECTION to another name"
     ):
         found()
 
@@ -314,6 +437,9 @@ CRITERIA: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
         "max_age": st.integers(20, 22),
         "near": st.builds(Near, *map(st.just, BERLIN), st.sampled_from([5, 60, 1500])),
         "interests": st.lists(st.sampled_from(["sea", "books", "chess"]), max_size=2),
+        "all_interests": st.lists(st.sampled_from(["sea", "books", "chess"]), max_size=2),
+        "min_score": st.sampled_from([-0.5, 0.1, 0.6]),
+        "offset": st.integers(0, 3),
     },
 )
 
@@ -334,6 +460,7 @@ def is_wanted(embedding: ProfileEmbedding, query: SearchQuery) -> bool:
         and (query.min_age is None or age >= query.min_age)
         and (query.max_age is None or age <= query.max_age)
         and (not query.interests or bool(set(query.interests) & set(embedding.interests)))
+        and set(query.all_interests) <= set(embedding.interests)
         and (query.near is None or (place is not None and kilometres(place, (query.near.lat, query.near.lon)) <= query.near.km))
     )
 
@@ -341,10 +468,11 @@ def is_wanted(embedding: ProfileEmbedding, query: SearchQuery) -> bool:
 def scores_by_hand(query: SearchQuery) -> dict[UUID, float]:
     wanted = [embedding for embedding in ProfileEmbedding.objects.select_related("user") if is_wanted(embedding, query)]
     asked = np.array(query.vector, np.float64)
-    return {
+    scores = {
         embedding.pk: float(np.dot(asked, embedding.vector) / np.linalg.norm(asked) / np.linalg.norm(embedding.vector))
         for embedding in wanted
     }
+    return {user_id: score for user_id, score in scores.items() if query.min_score is None or score >= query.min_score}
 
 
 def populate(population: Sequence[dict[str, Any]]) -> None:
@@ -386,10 +514,11 @@ def test_search__equals_a_search_by_hand_on_a_server(
 
 def compare_with_a_search_by_hand(query: SearchQuery) -> None:
     hits, scores = search(query), scores_by_hand(query)
-    assert len(hits) == min(query.limit, len(scores))
+    assert len(hits) == max(min(query.limit, len(scores) - query.offset), 0)
     assert [(hit.user_id, hit.score) for hit in hits] == sorted(
         ((hit.user_id, hit.score) for hit in hits), key=lambda hit: (-hit[1], hit[0])
     )
     assert {hit.user_id: hit.score for hit in hits} == pytest.approx({hit.user_id: scores[hit.user_id] for hit in hits}, abs=1e-5)
-    left = scores.keys() - {hit.user_id for hit in hits}
-    assert all(scores[user_id] <= hits[-1].score + 1e-5 for user_id in left)
+    left = sorted((scores[user_id] for user_id in scores.keys() - {hit.user_id for hit in hits}), reverse=True)
+    assert not hits or all(score >= hits[0].score - 1e-5 for score in left[: query.offset])
+    assert not hits or all(score <= hits[-1].score + 1e-5 for score in left[query.offset :])

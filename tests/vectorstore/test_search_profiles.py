@@ -96,6 +96,24 @@ def test_search__criteria(collection: str, three: list[User]) -> None:
     assert ids("--user", anne.pk, "--limit", 1) == [ben.pk]
     assert ids("--user", anne.pk, "--min-age", ben.age, "--max-age", ben.age) == [ben.pk, carla.pk]
     assert ids("--user", anne.pk, "--min-age", ben.age + 1) == []
+    assert ids("--user", anne.pk, "--required-interest", "interest 1") == [ben.pk]
+    assert ids("--user", anne.pk, "--required-interest", "interest 1", "--required-interest", "interest 2") == []
+    assert ids("--user", anne.pk, "--exclude", ben.pk) == [carla.pk]
+    assert ids("--user", anne.pk, "--exclude", ben.pk, "--exclude", carla.email) == []
+    assert ids("--user", anne.pk, "--min-score", 0.95) == [ben.pk]
+    assert ids("--user", anne.pk, "--min-score", -0.5, "--offset", 1) == [carla.pk]
+
+
+@pytest.mark.django_db
+def test_search__page_after_page(collection: str, three: list[User]) -> None:
+    anne, ben, carla = three
+    *_, last = searched("--user", anne.pk, "--limit", 1).splitlines()
+    words, _, place = last.rpartition(" ")
+    assert (words, place.endswith(f":{ben.pk}")) == ("The next page: --after", True)
+    (hit,) = json.loads(searched("--user", anne.pk, "--limit", 1, "--json"))
+    assert place == f"{hit['score']}:{hit['user_id']}"
+    assert ids("--user", anne.pk, "--after", place) == [carla.pk]
+    assert searched("--user", anne.pk, "--offset", 1).splitlines()[-1].startswith("| 2 |")
 
 
 @pytest.mark.django_db
@@ -123,6 +141,10 @@ def test_search__by_email_in_any_case_and_by_file(collection: str, three: list[U
         (["--user", "anne"], "'anne' is neither a UUID nor an e-mail address."),
         (["--user", UUID(int=1), "--limit", "0"], "The limit is 0, and must be at least 1."),
         (["--user", UUID(int=1), "--min-age", "31", "--max-age", "30"], "Nobody is at least 31 and at most 30 years old."),
+        (["--user", UUID(int=1), "--offset", "-1"], "The offset is -1, and must be 0 or more."),
+        (["--user", UUID(int=1), "--min-score", "2"], "The least score is 2.0: a score is the cosine of two vectors, from -1 to 1."),
+        (["--user", UUID(int=1), "--after", "x"], "'x' is not SCORE:ID, the score and the id of the last person of the page before."),
+        (["--user", UUID(int=1), "--exclude", "ben"], "'ben' is neither a UUID nor an e-mail address."),
         (["--user", UUID(int=1), "--near", "91,0,1"], "The place to be near is none: lat is 91.0, and must be from -90 to 90."),
         (["--user", UUID(int=1), "--near", "Berlin"], "'Berlin' is not LAT,LON,KM, as in 52.52,13.405,25."),
         (

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from findme.console.errors import NotDone
-from vectorstore.search_query import Near, SearchQuery
+from vectorstore.search_query import Near, Place, SearchQuery
 
 ANNE, BEN = UUID(int=1), UUID(int=2)
 ONES = [1.0] * 512
@@ -47,6 +47,16 @@ def test_query__of_a_vector(vector: Any) -> None:
         (
             {"user_id": ANNE, "interests": ["\ud800"]},
             "This cannot be searched for: an interest has a character that PostgreSQL cannot keep: '\\ud800'.",
+        ),
+        (
+            {"user_id": ANNE, "all_interests": [" "]},
+            "This cannot be searched for: an interest is a text with something in it, and not ' '.",
+        ),
+        ({"user_id": ANNE, "offset": -1}, "The offset is -1, and must be 0 or more."),
+        ({"user_id": ANNE, "min_score": math.nan}, "The least score is nan: a score is the cosine of two vectors, from -1 to 1."),
+        (
+            {"user_id": ANNE, "after": Place(-1.5, BEN)},
+            "The score to go on after is -1.5: a score is the cosine of two vectors, from -1 to 1.",
         ),
         ({"user_id": ANNE, "limit": 0}, "The limit is 0, and must be at least 1."),
     ],
@@ -99,3 +109,21 @@ def test_near__out_of_range(lat: float, lon: float, km: float, said: str) -> Non
 @pytest.mark.parametrize(("lat", "lon"), [(90, 180), (-90, -180)])
 def test_near__edges_of_the_earth(lat: float, lon: float) -> None:
     assert Near(lat, lon, 0.001).km == 0.001
+
+
+@pytest.mark.parametrize("score", [0.1, -1.0, 1.0, float(np.float32(0.8765432))])
+def test_place__is_read_as_it_is_written(score: float) -> None:
+    assert Place.parse(str(Place(score, ANNE))) == Place(score, ANNE)
+
+
+@pytest.mark.parametrize("text", ["", "0.5", f"0.5:{ANNE}:", f"much:{ANNE}", "0.5:anne"])
+def test_place__refused(text: str) -> None:
+    with pytest.raises(NotDone) as raised:
+        Place.parse(text)
+    assert str(raised.value) == f"{text!r} is not SCORE:ID, the score and the id of the last person of the page before."
+
+
+def test_place__is_before_what_scores_less_and_equal_scores_of_a_higher_id() -> None:
+    place = Place(0.5, BEN)
+    assert place.is_before(0.4, ANNE) and place.is_before(0.5, UUID(int=3))
+    assert not any((place.is_before(0.6, UUID(int=3)), place.is_before(0.5, BEN), place.is_before(0.5, ANNE)))

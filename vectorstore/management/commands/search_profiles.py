@@ -16,7 +16,7 @@ from accounts.models import User
 from findme.console.command import FindmeCommand
 from privacy.people import find_person
 from vectorstore.search import Hit, search
-from vectorstore.search_query import Near, SearchQuery
+from vectorstore.search_query import Near, Place, SearchQuery
 from vectorstore.vector_file import read_vector
 
 NEGATIVE_NUMBER = re.compile(r"-\.?[0-9]")
@@ -36,6 +36,11 @@ class Command(FindmeCommand):
         parser.add_argument("--max-age", type=int, metavar="YEARS")
         parser.add_argument("--near", metavar="LAT,LON,KM", help="no farther than KM from there")
         parser.add_argument("--interest", action="append", default=[], help="may be repeated: one of them is enough")
+        parser.add_argument("--required-interest", action="append", default=[], metavar="INTEREST", help="may be repeated: each of them")
+        parser.add_argument("--exclude", action="append", default=[], metavar="USER", help="may be repeated: never found")
+        parser.add_argument("--min-score", type=float, metavar="SCORE", help="the least that is good enough, from -1 to 1")
+        parser.add_argument("--offset", type=int, default=0, metavar="N", help="pass over the first N")
+        parser.add_argument("--after", metavar="SCORE:ID", help="go on after this person, the last of the page before")
         parser.add_argument("--limit", type=int, default=10, help="how many at most (default: 10)")
         parser.add_argument("--json", action="store_true", help="print one array, best first, of objects with user_id and score")
 
@@ -44,7 +49,9 @@ class Command(FindmeCommand):
         if options["json"]:
             self.say_json([{"user_id": hit.user_id, "score": hit.score} for hit in hits])
         elif hits:
-            self.say(_table(hits))
+            self.say(_table(hits, options["offset"] + 1))
+            if len(hits) == options["limit"]:
+                self.say(f"The next page: --after {hits[-1].place}")
         else:
             self.say("Nobody was found.")
 
@@ -58,15 +65,20 @@ def _query(options: dict[str, Any]) -> SearchQuery:
         max_age=options["max_age"],
         near=None if options["near"] is None else Near.parse(options["near"]),
         interests=options["interest"],
+        all_interests=options["required_interest"],
+        exclude=[find_person(user) for user in options["exclude"]],
+        min_score=options["min_score"],
+        offset=options["offset"],
+        after=None if options["after"] is None else Place.parse(options["after"]),
         limit=options["limit"],
     )
 
 
-def _table(hits: Sequence[Hit]) -> str:
+def _table(hits: Sequence[Hit], first: int) -> str:
     table = Table("", "Score", "Age", "Gender", "Id", box=box.MARKDOWN)
     for column in table.columns[:3]:
         column.justify = "right"
-    for rank, hit in enumerate(hits, 1):
+    for rank, hit in enumerate(hits, first):
         table.add_row(str(rank), f"{hit.score:.4f}", str(hit.age), hit.gender, str(hit.user_id))
     console = Console(width=100, color_system=None)
     with console.capture() as captured:

@@ -1,0 +1,105 @@
+"""A search under way: which candidates it asks Qdrant for next, and whom it has found so far."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+import numpy as np
+from qdrant_client import models
+
+from vectorstore.connection import is_embedded
+from vectorstore.search_filter import filter_of
+from vectorstore.search_query import Place, SearchQuery
+
+SPARE = 16
+"""Candidates beyond the limit: a few whom PostgreSQL or the query takes out, and those who score the same as the last."""
+FIRST_PAGE_AT_MOST = 1000
+HNSW_EF = 128
+"""Candidates that the graph is searched for at the same time. Measured by ``benchmarks/recall.py``."""
+ROUNDING = 1e-5
+"""Of a score in Qdrant: the least one is asked for by so much too low, and cut here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A person who was found: the cosine of the two vectors (-1 to 1, as a 32-bit number), and what may be shown of a person who is found."""
+
+    user_id: UUID
+    score: float
+    gender: str
+    age: int
+
+    @property
+    def place(self) -> Place:
+        """Where the next page begins: ``SearchQuery(after=...)``."""
+        return Place(self.score, self.user_id)
+
+
+@dataclass(slots=True)
+class Search:
+    """Asks for ever longer beginnings of the list of candidates, until as many are found as are wanted, or there are no more.
+
+    Each begins with the first: a graph that is searched more widely may put others in front, whom a page by offset would pass over. And where
+    there seem to be no more, it is asked again without the graph, which need not reach everyone.
+    """
+
+    query: SearchQuery
+    direction: list[float]
+    conditions: models.Filter = field(init=False)
+    limit: int = field(init=False)
+    exact: bool = field(default_factory=is_embedded)  # always, and it warns of one who asks for it
+    done: bool = False
+    found: list[Hit] = field(default_factory=list)
+    examined: set[UUID] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.conditions = filter_of(self.query)
+        self.limit = min(self.query.wanted + SPARE, FIRST_PAGE_AT_MOST)
+        self.examined = set(self.query.never_found)
+
+    def request(self) -> models.QueryRequest:
+        least = self.query.min_score
+        return models.QueryRequest(
+            query=self.direction,
+            filter=self.conditions,
+            params=None if is_embedded() else models.SearchParams(hnsw_ef=HNSW_EF, exact=self.exact),
+            limit=self.limit,
+            score_threshold=None if least is None else least - ROUNDING,
+            with_payload=False,
+        )
+
+    def fresh(self, candidates: Iterable[models.ScoredPoint]) -> dict[UUID, float]:
+        """Who of the candidates has not been looked at, with their scores."""
+        scores = {UUID(point.id): _score(point) for point in candidates if isinstance(point.id, str)}
+        return {
+            user_id: score for user_id, score in scores.items() if user_id not in self.examined and self.query.has_score(score, user_id)
+        }
+
+    def take(self, candidates: Sequence[models.ScoredPoint], fresh: Mapping[UUID, float], shown: Mapping[UUID, tuple[str, int]]) -> None:
+        """What Qdrant has answered, who of it is FRESH, and whoever of these may be SHOWN."""
+        self.examined |= fresh.keys()
+        self.found += [
+            Hit(user_id, score, *shown[user_id])
+            for user_id, score in fresh.items()
+            if user_id in shown and self.query.wants(*shown[user_id])
+        ]
+        self.found.sort(key=lambda hit: (-hit.score, hit.user_id.int))
+        wanted = self.query.wanted
+        exhausted = len(candidates) < self.limit
+        # One more who scores the same as the last may be among those who were not fetched.
+        enough = len(self.found) >= wanted and (exhausted or _score(candidates[-1]) < self.found[wanted - 1].score)
+        self.done = enough or (exhausted and self.exact)
+        if exhausted:
+            self.exact = True
+        else:
+            self.limit *= 2
+
+    def hits(self) -> list[Hit]:
+        return self.found[self.query.offset : self.query.wanted]
+
+
+def _score(point: models.ScoredPoint) -> float:
+    """By gRPC a score has 32 bits, by REST their decimal digits, and in the embedded store more: here the same everywhere."""
+    return float(np.float32(point.score))
