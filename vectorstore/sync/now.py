@@ -87,11 +87,13 @@ def _are_due(batch: list[UUID]) -> bool:
 def remove_point(user_id: UUID) -> bool:
     """Delete the person's point everywhere, inside the caller's transaction, until whose end nobody writes it again; whether there was one.
 
+    Whatever becomes of that transaction, the person is looked at after it: where it ends without its commit, they get their point back.
     Raises StoreUnavailable, or NotDone if the point is still there.
     """
     with qdrant() as client:
         standing.prove(client)
         _keep_others_out(user_id)
+        _queue_apart(user_id)
         collections = registry.written()
         if not collections:
             raise CollectionMissing(collection_name())
@@ -99,14 +101,15 @@ def remove_point(user_id: UUID) -> bool:
         live, *others = collections
         removed = _remove(client, live, user_id, version)
         for collection in others:
-            removed |= _remove_beside(client, collection, user_id, version)
+            removed |= _remove_beside(collection, user_id, version)
         return removed
 
 
-def _remove_beside(client: QdrantClient, collection: str, user_id: UUID, version: int) -> bool:
+def _remove_beside(collection: str, user_id: UUID, version: int) -> bool:
     """A collection beside the live one that answers with an error is given up, as workers do."""
     try:
-        return _remove(client, collection, user_id, version)
+        with qdrant() as client:
+            return _remove(client, collection, user_id, version)
     except (CollectionMissing, Refused, ServerFailed) as error:
         if not registry.fail(collection, one_line(error)) and collection in registry.written():
             raise
@@ -129,6 +132,16 @@ def _keep_others_out(user_id: UUID) -> None:
             if time.monotonic() >= deadline:
                 raise _somebody_else()
             time.sleep(POLL_SECONDS)
+
+
+def _queue_apart(user_id: UUID) -> None:
+    """Queue the person over a connection of its own, committed before anything is sent. Nobody can claim them yet."""
+    apart = connection.copy()
+    try:
+        with apart.cursor() as cursor:
+            cursor.execute("INSERT INTO vector_sync_queue (user_id, urgent) VALUES (%s, true)", [user_id])
+    finally:
+        apart.close()
 
 
 def _lease_of(user_id: UUID) -> bool | None:

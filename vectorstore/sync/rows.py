@@ -21,10 +21,13 @@ HEADER = 20
 """Bytes before the elements of a ``real[]`` in PostgreSQL's binary format: dimensions, flags, type, length, first index."""
 
 ROWS = """
-    SELECT users.id, date_of_birth, gender, active, verified, users.created_at, interests, video_features, location::text, array_send(vector)
+    SELECT users.id, CASE WHEN date_of_birth BETWEEN '0001-01-01' AND '9999-12-31' THEN date_of_birth END, gender, active, verified,
+           CASE WHEN users.created_at BETWEEN '0001-01-02' AND '9999-12-30' THEN users.created_at END,
+           interests, video_features, location::text, array_send(vector)
     FROM users JOIN profile_embeddings ON user_id = users.id
     WHERE users.id = ANY(%s::uuid[]) AND deleted_at IS NULL AND NOT is_staff
 """
+"""Dates that PostgreSQL has and Python has not (``infinity``) come as NULL: reading one would fail for everybody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +46,13 @@ def points_of(claim: Claim) -> Points:
         rows = cursor.fetchall()
     found = {row[0] for row in rows}
     gone = [person for person in claim.persons if person not in found]
-    rows = [row for row in rows if len(row[-1]) == HEADER + VECTOR_SIZE * ELEMENT.itemsize]
+    rows = [row for row in rows if row[1] and row[5] and len(row[-1]) == HEADER + VECTOR_SIZE * ELEMENT.itemsize]
     if not rows:
         return Points([], sorted(found), gone)
     directions, lengths = unit_rows(np.stack([vector_of(row[-1]) for row in rows]))
     points = [
-        PointStruct(id=str(row[0]), vector=direction, payload=payload_from(_profile(row)) | {"version": claim.version})
+        # Checked numbers, which pydantic would check one by one: half of the time of a batch.
+        PointStruct.model_construct(id=str(row[0]), vector=direction, payload=payload_from(_profile(row)) | {"version": claim.version})
         for row, direction, length in zip(rows, directions.tolist(), lengths, strict=True)
         if 0 < length < np.inf
     ]

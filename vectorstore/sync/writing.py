@@ -30,7 +30,7 @@ from vectorstore.sync.claim import Claim
 from vectorstore.sync.lease import Refusal, renew
 from vectorstore.sync.rows import Points, points_of
 
-NO_POINT = "its row has no vector of 512 numbers with a direction: correct it in profile_embeddings"
+NO_POINT = "no point can be made of its rows: correct its vector (512 numbers with a direction) or its dates (of the years 1 to 9999)"
 
 
 @dataclass(frozen=True, slots=True)

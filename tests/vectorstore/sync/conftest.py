@@ -1,0 +1,36 @@
+"""Stores with their collection."""
+
+from __future__ import annotations
+
+import pytest
+
+from vectorstore.initialisation import initialise
+from vectorstore.models import QueueEntry
+
+
+def _made(store: str) -> str:
+    initialise(lambda _: None)
+    QueueEntry.objects.all().delete()
+    return store
+
+
+@pytest.fixture
+def collection(store: str) -> str:
+    """Each store in turn, with its collection and nobody queued."""
+    return _made(store)
+
+
+@pytest.fixture
+def any_collection(every_store: str) -> str:
+    """As ``collection``, and by gRPC too."""
+    return _made(every_store)
+
+
+@pytest.fixture
+def embedded_collection(embedded_qdrant: object) -> str:
+    return _made("embedded")
+
+
+@pytest.fixture
+def server_collection(qdrant_server: object) -> str:
+    return _made("server")

@@ -1,0 +1,68 @@
+"""People, their points, and the queue."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+from uuid import UUID
+
+from django.db import connection
+from qdrant_client import models
+
+from tests.factories import ProfileEmbeddingFactory, unit_vector
+from vectorstore.connection import collection_name, qdrant
+from vectorstore.models import QueueEntry
+from vectorstore.projection import point_of
+
+
+def people(count: int) -> list[UUID]:
+    """Who have an embedding, and are queued for it."""
+    return sorted(embedding.pk for embedding in ProfileEmbeddingFactory.create_batch(count))
+
+
+def points(collection: str = "") -> set[models.ExtendedPointId]:
+    with qdrant() as client:
+        return {record.id for record in client.scroll(collection or collection_name(), limit=10_000)[0]}
+
+
+def ids(user_ids: Iterable[UUID]) -> set[models.ExtendedPointId]:
+    return {str(user_id) for user_id in user_ids}
+
+
+def point(user_id: UUID) -> dict[str, Any]:
+    found = point_of(user_id)
+    assert found is not None
+    return found
+
+
+def version_of(user_id: UUID) -> int:
+    version: int = point(user_id)["payload"]["version"]
+    return version
+
+
+def a_point(user_id: UUID, **payload: object) -> models.PointStruct:
+    """Somebody else's, of another vector."""
+    return models.PointStruct(id=str(user_id), vector=unit_vector(4711), payload={"user_id": str(user_id), **payload})
+
+
+def write(*written: models.PointStruct) -> None:
+    with qdrant() as client:
+        client.upsert(collection_name(), list(written), wait=True)
+
+
+def plain_sql(statement: str, *parameters: Any) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+
+
+def one(statement: str, *parameters: Any) -> Any:
+    """The first column of the first row."""
+    with connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+        return cursor.fetchone()[0]
+
+
+def queued(*user_ids: UUID) -> int:
+    """Entries of the queue, of these people or of all."""
+    found = QueueEntry.objects.filter(user_id__in=user_ids) if user_ids else QueueEntry.objects.all()
+    return found.count()

@@ -1,0 +1,46 @@
+"""A point that was deleted for a transaction that did not end in its commit comes back."""
+
+from __future__ import annotations
+
+import pytest
+from django.db import connection, transaction
+
+from tests.factories import ProfileEmbeddingFactory
+from vectorstore.initialisation import initialise
+from vectorstore.models import QueueEntry
+from vectorstore.projection import point_of
+from vectorstore.sync.drain import sync_once
+from vectorstore.sync.now import project, remove_point
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class GoneWrong(Exception):
+    """Whatever it was."""
+
+
+def test_remove_point__the_transaction_is_rolled_back(store: str) -> None:
+    initialise(lambda _planned: None)
+    person = ProfileEmbeddingFactory.create().pk
+    project([person])
+
+    with pytest.raises(GoneWrong), transaction.atomic():
+        assert remove_point(person)
+        raise GoneWrong
+
+    assert point_of(person) is None
+    assert sync_once().written == 1
+    assert point_of(person) is not None
+
+
+def test_remove_point__the_transaction_is_committed(store: str) -> None:
+    initialise(lambda _planned: None)
+    person = ProfileEmbeddingFactory.create().pk
+    project([person])
+
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("DELETE FROM users WHERE id = %s", [person])
+        assert remove_point(person)
+
+    assert sync_once().written == 0
+    assert point_of(person) is None and not QueueEntry.objects.exists()
