@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from pytest_django import Settings
 from qdrant_client import models
@@ -13,11 +15,10 @@ VECTORS = models.VectorParams(size=512, distance=models.Distance.COSINE)
 
 def test_declaration__is_the_guides() -> None:
     assert (DECLARATION.size, DECLARATION.distance) == (512, models.Distance.COSINE)
-    assert DECLARATION.hnsw == {"m": 16, "ef_construct": 100, "full_scan_threshold": 10000}
-    assert DECLARATION.optimizers == {"indexing_threshold": 10000}
-    assert {
-        field: kind if isinstance(kind, models.IntegerIndexParams) else kind.value for field, kind in DECLARATION.payload_indexes.items()
-    } == {
+    values = {setting.path: setting.value for setting in DECLARATION.settings}
+    assert [values[f"hnsw_config.{name}"] for name in ("m", "ef_construct", "full_scan_threshold")] == [16, 100, 10000]
+    assert values["optimizer_config.indexing_threshold"] == 10000
+    assert {field: index["type"] for field, index in DECLARATION.payload_indexes.items()} == {
         "gender": "keyword",
         "age": "integer",
         "age_group": "keyword",
@@ -25,8 +26,16 @@ def test_declaration__is_the_guides() -> None:
         "verified": "bool",
         "location": "geo",
         "interests": "keyword",
-        "version": models.IntegerIndexParams(type=models.IntegerIndexType.INTEGER, lookup=False, range=True),
+        "version": "integer",
     }
+
+
+def test_declaration__hash_follows_every_part_of_it(settings: Settings) -> None:
+    without = replace(DECLARATION, payload_indexes={**DECLARATION.payload_indexes, "version": {"type": "integer"}})
+    hashes = {DECLARATION.hash(), without.hash(), replace(DECLARATION, size=256).hash()}
+    settings.QDRANT_SHARD_NUMBER = 2
+    assert len({*hashes, DECLARATION.hash()}) == 4
+    assert all(len(one) == 64 for one in hashes)
 
 
 @pytest.mark.parametrize(
@@ -45,6 +54,7 @@ def test_is_ours__takes_the_alias_as_it_is_written(embedded_qdrant: object, sett
     assert first_collection() == "people.x_v1"
 
 
+@pytest.mark.django_db
 def test_read_live__of_an_empty_store(every_store: str) -> None:
     with qdrant() as client:
         live = read_live(client)

@@ -1,5 +1,6 @@
 import json
 import signal
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -8,14 +9,16 @@ from django.core.management.base import CommandError
 from django.db import connection
 from pytest_django import Settings
 from qdrant_client import QdrantClient, models
+from qdrant_client.http.api.collections_api import SyncCollectionsApi
 
 from findme.console.errors import NotDone
 from tests.factories import ProfileEmbeddingFactory
 from tests.vectorstore.commands import ended, manage, run_python, started
-from vectorstore import initialisation
+from vectorstore.collection_lock import lock_key
 from vectorstore.connection import collection_name, qdrant
 from vectorstore.initialisation import compare, initialise
 from vectorstore.models import QueueEntry, VectorCollection
+from vectorstore.ownership import metadata_of
 from vectorstore.plan import Plan, plan
 
 pytestmark = pytest.mark.django_db
@@ -23,21 +26,6 @@ pytestmark = pytest.mark.django_db
 COSINE = models.Distance.COSINE
 
 EMBEDDED = " Embedded in '{path}', which has no graph, thresholds or payload indexes: for those, set QDRANT_URL to a server."
-
-MISSING_ON_A_SERVER = """\
-  hnsw_config.m: missing, is to be 16
-  hnsw_config.ef_construct: missing, is to be 100
-  hnsw_config.full_scan_threshold: missing, is to be 10000
-  optimizer_config.indexing_threshold: missing, is to be 10000
-  payload_schema.gender: missing, is to be keyword
-  payload_schema.age: missing, is to be integer
-  payload_schema.age_group: missing, is to be keyword
-  payload_schema.active: missing, is to be bool
-  payload_schema.verified: missing, is to be bool
-  payload_schema.location: missing, is to be geo
-  payload_schema.interests: missing, is to be keyword
-  payload_schema.version: missing, is to be integer without lookup
-"""
 
 
 def v1() -> str:
@@ -72,27 +60,29 @@ def everything_there() -> list[Any]:
         return [*(client.get_collection(name).model_dump() for name in names), *aliases]
 
 
+def missing() -> str:
+    return (
+        f"  collection {v1()!r}: missing, is to be there (in place)\n"
+        f"  noted {v1()!r}: missing, is to be live (in place)\n"
+        f"  alias {collection_name()!r}: missing, is to be {v1()} (in place)\n"
+    )
+
+
 def test_init_qdrant__says_what_it_changes_and_then_has_nothing_to_do(
     store: str, settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     note = embedded_note(store, settings)
     name = f"{collection_name()} ({v1()})"
-    assert output(capsys) == (
-        f"{name}: {16 if store == 'server' else 4} to change.{note}\n"
-        f"  collection {v1()!r}: missing, is to be there\n"
-        "  vectors.size: missing, is to be 512\n"
-        "  vectors.distance: missing, is to be Cosine\n"
-        f"{MISSING_ON_A_SERVER if store == 'server' else ''}"
-        f"  alias {collection_name()!r}: missing, is to be {v1()}\n"
-        "Done, and read back.\n"
-    )
+    assert output(capsys, "--plan") == f"{name}: 3 would be changed.\n{missing()}"
+    assert output(capsys) == f"{name}: 3 to change.\n{missing()}Done, and read back.\n"
     assert output(capsys) == f"{name}: nothing to do.{note}\n"
     assert output(capsys, "--check") == f"{name} is as declared.{note}\n"
-    assert output(capsys, "--dry-run") == f"{name}: nothing to do.{note}\n"
+    assert output(capsys, "--plan") == f"{name}: nothing to do.{note}\n"
 
 
-def test_init_qdrant__dry_run_changes_nothing(store: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert " would be changed." in output(capsys, "--dry-run")
+@pytest.mark.parametrize("option", ["--plan", "--dry-run"])
+def test_init_qdrant__plan_changes_nothing(store: str, option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert " would be changed." in output(capsys, option)
     assert everything_there() == []
 
 
@@ -100,7 +90,7 @@ def test_init_qdrant__check_of_what_is_missing(store: str, capsys: pytest.Captur
     with pytest.raises(SystemExit) as ended_with:
         call_command("init_qdrant", "--check")
     assert ended_with.value.code == 1
-    assert f"  collection {v1()!r}: missing, is to be there\n" in capsys.readouterr().out
+    assert f"  collection {v1()!r}: missing, is to be there (in place)\n" in capsys.readouterr().out
     assert everything_there() == []
 
 
@@ -113,7 +103,7 @@ def test_init_qdrant__check_names_each_difference(server: object, capsys: pytest
     with pytest.raises(SystemExit) as ended_with:
         call_command("init_qdrant", "--check")
     assert ended_with.value.code == 1
-    differences = "  hnsw_config.m: 8, is to be 16\n  payload_schema.age: missing, is to be integer\n"
+    differences = "  hnsw_config.m: 8, is to be 16 (graph rebuild)\n  payload_schema.age: missing, is to be integer (in place)\n"
     assert capsys.readouterr().out == f"{collection_name()} ({v1()}): 2 differ.\n{differences}"
     assert output(capsys) == f"{collection_name()} ({v1()}): 2 to change.\n{differences}Done, and read back.\n"
 
@@ -130,21 +120,25 @@ def test_init_qdrant__check_in_json(store: str, capsys: pytest.CaptureFixture[st
     }
     states = {one["what"]: one["state"] for one in told["comparisons"]}
     of_a_server = "equal" if store == "server" else "not applicable"
-    assert states == {
-        f"collection {v1()!r}": "equal",
-        "vectors.size": "equal",
-        "vectors.distance": "equal",
-        **{line.split(":")[0].strip(): of_a_server for line in MISSING_ON_A_SERVER.splitlines()},
-        f"alias {collection_name()!r}": "equal",
-    }
-    assert {"what": "vectors.size", "declared": 512, "live": 512, "state": "equal"} in told["comparisons"]
+    assert {states[what] for what in ("hnsw_config.m", "params.shard_number", "payload_schema.version")} == {of_a_server}
+    assert {states[what] for what in (f"collection {v1()!r}", "params.vectors.size", f"alias {collection_name()!r}")} == {"equal"}
+    assert {"what": "params.vectors.size", "declared": 512, "live": 512, "state": "equal", "change": None} in told["comparisons"]
+
+
+def test_init_qdrant__json_tells_what_each_difference_takes(store: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with qdrant() as client:
+        client.create_collection(v1(), vectors_config=models.VectorParams(size=256, distance=COSINE))
+    told = json.loads(output(capsys, "--plan", "--json"))
+    size = {"what": "params.vectors.size", "declared": 512, "live": 256, "state": "different", "change": "new collection"}
+    assert size in told["comparisons"]
+    assert told["refused"] == refused()
 
 
 def test_init_qdrant__json_of_a_change(store: str, capsys: pytest.CaptureFixture[str]) -> None:
     planned = json.loads(output(capsys, "--dry-run", "--json"))
-    assert (planned["changed"], planned["differences"]) == (False, 16 if store == "server" else 4)
+    assert (planned["changed"], planned["differences"]) == (False, 3)
     first, second = (json.loads(output(capsys, "--json")) for _ in range(2))
-    assert (first["changed"], first["status"], first["differences"]) == (True, "green", 16 if store == "server" else 4)
+    assert (first["changed"], first["status"], first["differences"]) == (True, "green", 3)
     assert (second["changed"], second["status"], second["differences"]) == (False, "green", 0)
 
 
@@ -157,23 +151,22 @@ def how_to_delete(store: str, settings: Settings, name: str) -> str:
 @pytest.mark.parametrize(
     ("vectors", "difference"),
     [
-        (models.VectorParams(size=256, distance=COSINE), "vectors.size: 256, is to be 512"),
-        (models.VectorParams(size=512, distance=models.Distance.EUCLID), "vectors.distance: Euclid, is to be Cosine"),
+        (models.VectorParams(size=256, distance=COSINE), "params.vectors.size: 256, is to be 512"),
+        (models.VectorParams(size=512, distance=models.Distance.EUCLID), "params.vectors.distance: Euclid, is to be Cosine"),
     ],
 )
-def test_init_qdrant__refuses_what_cannot_be_changed_in_place(
-    store: str, settings: Settings, vectors: models.VectorParams, difference: str
+def test_init_qdrant__refuses_what_takes_a_new_collection(
+    store: str, vectors: models.VectorParams, difference: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with qdrant() as client:
         client.create_collection(v1(), vectors_config=vectors)
     before = everything_there()
     line = (
-        f"In {v1()!r}, {difference}, which cannot be changed in place: nothing was changed. Set QDRANT_COLLECTION to another name, or, when"
-        f" nobody needs its points any more, {how_to_delete(store, settings, v1())}; then run manage.py init_qdrant, and"
-        " manage.py sync_qdrant --once, which fills the new one from PostgreSQL."
+        f"In {v1()!r}, {difference} (new collection): nothing was changed. Build one as it is declared beside it, and put it in its place, with"
+        " manage.py reindex_qdrant."
     )
     assert refused() == line
-    assert refused("--dry-run") == line
+    assert output(capsys, "--plan").endswith(f"\nIt would be refused. {line}\n")
     assert everything_there() == before
     with pytest.raises(SystemExit):
         call_command("init_qdrant", "--check")
@@ -185,11 +178,16 @@ def test_init_qdrant__refuses_a_real_collection_that_bears_the_aliass_name(store
         client.create_collection(name, vectors_config=models.VectorParams(size=512, distance=COSINE))
     before = everything_there()
     assert refused() == (
-        f"{name!r} is a real collection, and is to be an alias: nothing was changed. Set QDRANT_COLLECTION to another name, or, when"
-        f" nobody needs its points any more, {how_to_delete(store, settings, name)}; then run manage.py init_qdrant, and"
-        " manage.py sync_qdrant --once, which fills the new one from PostgreSQL."
+        f"{name!r} is a real collection, and is to be an alias: nothing was changed. Put one that is made from PostgreSQL in its place with"
+        " manage.py init_qdrant --adopt, or set QDRANT_COLLECTION to another name, or, when nobody needs its points any more,"
+        f" {how_to_delete(store, settings, name)}; then run manage.py init_qdrant."
     )
     assert everything_there() == before
+
+
+@pytest.mark.parametrize("arguments", [["--force"], ["--max-changes=3"], ["--check", "--force"]])
+def test_init_qdrant__says_what_goes_with_adopt(arguments: list[str]) -> None:
+    assert refused(*arguments) == "--force and --max-changes say what --adopt may remove: give --adopt as well."
 
 
 def test_init_qdrant__refuses_an_alias_that_leads_elsewhere(store: str) -> None:
@@ -208,7 +206,7 @@ def test_init_qdrant__refuses_an_alias_that_leads_elsewhere(store: str) -> None:
 
 def test_init_qdrant__in_one_line_where_there_is_no_qdrant(settings: Settings) -> None:
     settings.QDRANT_URL = "127.0.0.1:6333"
-    for arguments in ([], ["--check"], ["--dry-run"]):
+    for arguments in ([], ["--check"], ["--plan"], ["--adopt"]):
         assert refused(*arguments).startswith("QDRANT_URL is '127.0.0.1:6333', without a scheme")
 
 
@@ -218,11 +216,11 @@ def test_initialise__an_answer_is_no_proof(server: object, monkeypatch: pytest.M
     initialise(lambda _: None)
     with qdrant() as client:
         client.update_collection(v1(), hnsw_config=models.HnswConfigDiff(m=8))
-    monkeypatch.setattr(QdrantClient, "update_collection", lambda *_args, **_options: True)
+    monkeypatch.setattr(SyncCollectionsApi, "update_collection", lambda *_args, **_options: SimpleNamespace(result=True))
     with pytest.raises(NotDone) as raised:
         initialise(lambda _: None)
     assert str(raised.value) == (
-        "Qdrant says that it is done, and hnsw_config.m: 8, is to be 16: look at its log, and run manage.py init_qdrant again."
+        "Qdrant says that it is done, and hnsw_config.m: 8, is to be 16 (graph rebuild): look at its log, and run manage.py init_qdrant again."
     )
 
 
@@ -278,12 +276,14 @@ def test_initialise__waits_for_another_one(embedded_qdrant: object, settings: Se
     other = connection.copy()
     try:
         with other.cursor() as cursor:
-            cursor.execute("SELECT pg_try_advisory_lock(%s)", [initialisation.lock_key()])
+            cursor.execute("SELECT pg_try_advisory_lock(%s)", [lock_key()])
         with pytest.raises(NotDone) as raised:
             initialise(lambda _: None)
     finally:
         other.close()
-    assert str(raised.value) == "Another init_qdrant has been running for 0.2 s: wait for it, and run it again."
+    assert str(raised.value) == (
+        "Somebody else has been making or moving collections of 'profile_embeddings' for 0.2 s: wait for it, and run it again."
+    )
     assert compare().differences
     initialise(lambda _: None)
     assert not compare().differences
@@ -299,6 +299,9 @@ def test_init_qdrant__two_at_once(store: str) -> None:
 KILLED = """
 import os, signal, sys
 from qdrant_client import QdrantClient
+from qdrant_client.http.api.collections_api import SyncCollectionsApi
+from qdrant_client.http.api.indexes_api import SyncIndexesApi
+from vectorstore import applying
 from vectorstore.initialisation import initialise
 
 left = int(sys.argv[1])
@@ -312,8 +315,12 @@ def dying(method):
         return method(*arguments, **options)
     return call
 
-for name in ("create_collection", "create_payload_index", "update_collection_aliases"):
-    setattr(QdrantClient, name, dying(getattr(QdrantClient, name)))
+steps = [
+    (QdrantClient, "create_collection"), (SyncCollectionsApi, "create_collection"), (SyncIndexesApi, "create_field_index"),
+    (applying, "note_as_live"), (QdrantClient, "update_collection_aliases"),
+]
+for owner, name in steps:
+    setattr(owner, name, dying(getattr(owner, name)))
 initialise(lambda _: None)
 """
 
@@ -322,21 +329,25 @@ initialise(lambda _: None)
 @pytest.mark.parametrize(
     ("kind", "steps"),
     [
-        ("embedded", 1),
-        *(pytest.param("server", steps, marks=pytest.mark.qdrant_server) for steps in (1, 4, 8)),
+        *(("embedded", steps) for steps in (0, 1, 2)),
+        *(pytest.param("server", steps, marks=pytest.mark.qdrant_server) for steps in (1, 5, 9, 10)),
     ],
 )
 def test_init_qdrant__killed_at_any_step_goes_on(
     kind: str, steps: int, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """Whatever it had come to: in the end everything is as declared, and everyone is queued."""
     request.getfixturevalue(f"{kind}_qdrant" if kind == "embedded" else f"qdrant_{kind}")
+    person = ProfileEmbeddingFactory.create().pk
+    QueueEntry.objects.all().delete()
     assert run_python(KILLED, steps)[0] == -signal.SIGKILL
     with qdrant() as client:
         assert plan(client).differences
-        assert client.collection_exists(v1())
+        assert client.collection_exists(v1()) is (steps > 0)
         assert not client.collection_exists(collection_name())
     assert output(capsys).endswith("Done, and read back.\n")
     assert not compare().differences
+    assert QueueEntry.objects.filter(user_id=person).count() == 1
 
 
 @pytest.mark.django_db(transaction=True)
@@ -360,11 +371,12 @@ def test_initialise__notes_whose_it_is_and_has_everyone_written(every_store: str
     person = ProfileEmbeddingFactory.create().pk
     QueueEntry.objects.all().delete()
     initialise(lambda _: None)
-    assert [(row.name, row.state) for row in VectorCollection.objects.all()] == [(v1(), "live")]
+    row = VectorCollection.objects.get()
+    assert (row.name, row.state, row.alias) == (v1(), "live", collection_name())
     assert list(QueueEntry.objects.values_list("user_id", flat=True)) == [person]
     with qdrant() as client:
         told = client.get_collection(v1()).config.metadata
-    assert told == initialisation.metadata()
+    assert told == metadata_of(row)
     initialise(lambda _: None)
     assert QueueEntry.objects.count() == 1
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentTypeError
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import CommandParser
+from django.core.management.base import CommandError, CommandParser
 
-from findme.console.command import FindmeCommand
+from findme.console.command import NOT_DONE, FindmeCommand
+from findme.console.progress import progress
 from findme.management.waiting import seconds
+from vectorstore.adoption import Adopted, adopt
 from vectorstore.comparison import State
 from vectorstore.initialisation import GREEN_SECONDS, compare, initialise
 from vectorstore.plan import Plan, what_to_do
@@ -23,6 +26,18 @@ class Command(FindmeCommand):
         what.add_argument(
             "--plan", "--dry-run", dest="plan", action="store_true", help="change nothing; print what would be changed, and what that takes"
         )
+        parser.add_argument(
+            "--adopt",
+            action="store_true",
+            help="take over a collection that is another database's, or that bears the alias's name; removes points that PostgreSQL does not know",
+        )
+        parser.add_argument(
+            "--max-changes",
+            type=_number,
+            metavar="N",
+            help="with --adopt: how many points it may remove at most (default: the greater of 100 and 5 %% of them)",
+        )
+        parser.add_argument("--force", action="store_true", help="with --adopt: remove as many as there are")
         parser.add_argument("--json", action="store_true", help="print one JSON document")
         parser.add_argument(
             "--wait",
@@ -33,8 +48,12 @@ class Command(FindmeCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if not options["adopt"] and (options["force"] or options["max_changes"] is not None):
+            raise CommandError("--force and --max-changes say what --adopt may remove: give --adopt as well.", returncode=NOT_DONE)
         if options["check"]:
             self._check(compare(), as_json=options["json"])
+        elif options["adopt"]:
+            self._adopt(options)
         elif options["plan"]:
             self._plan(compare(), as_json=options["json"])
         else:
@@ -64,8 +83,48 @@ class Command(FindmeCommand):
             self._say_json(done.planned, changed=bool(done.planned.differences), status=done.status)
         elif done.planned.differences:
             self.say("Done, and read back.")
-        if not done.green:
-            self.stderr.write(f"{done.planned.collection} is still {done.status} after {wait:g} s: Qdrant goes on building its graphs.")
+        self._say_if_not_green(done.planned.collection, done.status, wait)
+
+    def _adopt(self, options: dict[str, Any]) -> None:
+        with progress("Looking at points") as report:
+            done = adopt(
+                (lambda _: None) if options["json"] else (lambda planned: self._say_plan(planned, "to change")),
+                max_changes=options["max_changes"],
+                force=options["force"],
+                dry_run=options["plan"],
+                green_seconds=options["wait"],
+                report=report,
+            )
+        if options["json"]:
+            changed = done.status is not None and bool(done.planned.differences)
+            self._say_json(done.planned, changed=changed, status=done.status, adopted=_told(done))
+        elif done.status is None:
+            self._say_plan(done.planned, "would be changed")
+            self.say(
+                f"Of {done.survey.points:,} points, {done.survey.strangers:,} are of nobody whom PostgreSQL knows, and would be removed."
+            )
+        else:
+            self._say_adopted(done)
+        if done.status is not None:
+            self._say_if_not_green(done.planned.collection, done.status, options["wait"])
+
+    def _say_adopted(self, done: Adopted) -> None:
+        if done.replaced is not None:
+            self.say(
+                f"{done.replaced.collection} was built with {done.replaced.points:,} points, and {done.planned.alias} leads to it. For"
+                f" {done.replaced.gap_seconds * 1000:,.0f} ms there was nothing to search."
+            )
+        elif done.planned.is_to_be_adopted:
+            self.say(
+                f"{done.planned.collection} is this database's: {done.removed:,} points of nobody are gone, and everybody is queued for"
+                " manage.py sync_qdrant."
+            )
+        if done.planned.differences:
+            self.say("Done, and read back.")
+
+    def _say_if_not_green(self, collection: str, status: str, wait: float) -> None:
+        if status != "green":
+            self.stderr.write(f"{collection} is still {status} after {wait:g} s: Qdrant goes on building its graphs.")
             self.something_to_look_at()
 
     def _say_plan(self, planned: Plan, how: str) -> None:
@@ -76,18 +135,28 @@ class Command(FindmeCommand):
         for difference in planned.differences:
             self.say(f"  {difference}")
 
-    def _say_json(self, planned: Plan, *, changed: bool, status: str | None = None) -> None:
-        self.say_json(
-            {
-                "alias": planned.alias,
-                "collection": planned.collection,
-                "embedded": planned.embedded,
-                "differences": len(planned.differences),
-                "changed": changed,
-                "status": status,
-                "comparisons": planned.comparisons,
-            }
-        )
+    def _say_json(self, planned: Plan, *, changed: bool, status: str | None = None, adopted: dict[str, Any] | None = None) -> None:
+        document: dict[str, Any] = {
+            "alias": planned.alias,
+            "collection": planned.collection,
+            "embedded": planned.embedded,
+            "differences": len(planned.differences),
+            "refused": what_to_do(planned, planned.refused) if planned.refused else None,
+            "changed": changed,
+            "status": status,
+            "comparisons": planned.comparisons,
+        }
+        self.say_json(document if adopted is None else document | {"adopted": adopted})
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal():
+        raise ArgumentTypeError(f"{text!r} is not a whole number, 0 or more")
+    return int(text)
+
+
+def _told(done: Adopted) -> dict[str, Any]:
+    return {"points": done.survey.points, "strangers": done.survey.strangers, "removed": done.removed, "replaced": done.replaced}
 
 
 def _name(planned: Plan) -> str:

@@ -1,0 +1,82 @@
+import pytest
+from qdrant_client import models
+
+from findme.console.errors import NotDone
+from tests.vectorstore.commands import manage
+from vectorstore.connection import collection_name, qdrant
+from vectorstore.initialisation import initialise
+from vectorstore.models import StoreState
+from vectorstore.ownership import ADOPTING, DATABASE, prove_ours
+
+pytestmark = pytest.mark.django_db
+
+ANOTHER = "5f0c1f0e-0000-4000-8000-000000000000"
+
+
+def v1() -> str:
+    return f"{collection_name()}_v1"
+
+
+def refusal() -> str | None:
+    with qdrant() as client:
+        try:
+            prove_ours(client, v1())
+        except NotDone as error:
+            return str(error)
+    return None
+
+
+def say(**metadata: object) -> None:
+    with qdrant() as client:
+        client.update_collection(v1(), metadata=metadata)
+
+
+def put_a_point() -> None:
+    with qdrant() as client:
+        client.upsert(v1(), [models.PointStruct(id=1, vector=[1.0] * 512)])
+
+
+def test_prove_ours__what_init_qdrant_makes_is(every_store: str) -> None:
+    initialise(lambda _: None)
+    put_a_point()
+    assert refusal() is None
+
+
+def test_prove_ours__another_databases_is_not(every_store: str) -> None:
+    initialise(lambda _: None)
+    say(**{DATABASE: ANOTHER})
+    assert refusal() == (
+        f"The collection {v1()!r} belongs to another database ({ANOTHER!r}): nothing was written. Take it over with"
+        " manage.py init_qdrant --adopt, or set QDRANT_COLLECTION to another name."
+    )
+
+
+def test_prove_ours__one_with_points_that_does_not_say_is_not(store: str) -> None:
+    initialise(lambda _: None)
+    say(**{DATABASE: None})
+    assert refusal() is None
+    put_a_point()
+    assert refusal() == (
+        f"The collection {v1()!r} has points, and does not say whose it is: nothing was written. Take it over with"
+        " manage.py init_qdrant --adopt, or set QDRANT_COLLECTION to another name."
+    )
+
+
+def test_prove_ours__one_whose_takeover_was_broken_off_is_not(store: str) -> None:
+    initialise(lambda _: None)
+    say(**{ADOPTING: True})
+    assert str(refusal()).startswith(f"The collection {v1()!r} has been taken over only in part: nothing was written.")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_ownership__commands_that_write_refuse_in_one_line(store: str) -> None:
+    """As after DATABASE_URL was pointed at another database of the same people."""
+    initialise(lambda _: None)
+    ours = str(StoreState.current().database_id)
+    StoreState.objects.update(database_id=ANOTHER)
+    line = (
+        "The collection {!r} belongs to another database ({!r}): {}. Take it over with manage.py init_qdrant --adopt,"
+        " or set QDRANT_COLLECTION to another name.\n"
+    )
+    assert manage("sync_qdrant", "--once") == (2, "", line.format(v1(), ours, "nothing was written"))
+    assert manage("init_qdrant") == (2, "", line.format(v1(), ours, "nothing was changed"))
