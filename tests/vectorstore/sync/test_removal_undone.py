@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 import pytest
 from django.db import connection, transaction
 
@@ -24,13 +26,18 @@ def test_remove_point__the_transaction_is_rolled_back(store: str) -> None:
     person = ProfileEmbeddingFactory.create().pk
     project([person])
 
-    with pytest.raises(GoneWrong), transaction.atomic():
-        assert remove_point(person)
-        raise GoneWrong
+    with pytest.raises(GoneWrong):
+        _remove_and_fail(person)
 
     assert point_of(person) is None
     assert sync_once().written == 1
     assert point_of(person) is not None
+
+
+@transaction.atomic
+def _remove_and_fail(person: UUID) -> None:
+    assert remove_point(person)
+    raise GoneWrong
 
 
 def test_remove_point__the_transaction_is_committed(store: str) -> None:
