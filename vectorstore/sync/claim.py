@@ -21,6 +21,9 @@ from vectorstore.errors import CollectionMissing
 from vectorstore.sync.patience import short_transaction
 from vectorstore.sync.queue import EVERYBODY
 
+MANY_ROWS = 1000
+"""Of one person, who is locked just now: others behind them are found nevertheless."""
+
 DUE = "NOT awaits_answer AND (not_before IS NULL OR not_before <= clock_timestamp())"
 WHO = f"coalesce(user_id, '{EVERYBODY}')"
 LOCK_OF = "hashtextextended('findme point of ' || person, 0)"
@@ -101,7 +104,7 @@ def _lockable_due(cursor: CursorWrapper, limit: int, among: Sequence[UUID] | Non
         )
         SELECT person FROM people WHERE pg_try_advisory_xact_lock({LOCK_OF}) LIMIT %(limit)s
         """,  # noqa: S608
-        {"among": None if among is None else [str(user_id) for user_id in among], "many": 4 * limit, "limit": limit},
+        {"among": None if among is None else [str(user_id) for user_id in among], "many": 4 * limit + MANY_ROWS, "limit": limit},
     )
     return [row[0] for row in cursor.fetchall()]
 

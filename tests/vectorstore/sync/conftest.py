@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from vectorstore import registry
+from vectorstore.connection import collection_name
 from vectorstore.initialisation import initialise
-from vectorstore.models import QueueEntry
+from vectorstore.models import QueueEntry, VectorCollection
 
 
 def _made(store: str) -> str:
@@ -34,3 +36,11 @@ def embedded_collection(embedded_qdrant: object) -> str:
 @pytest.fixture
 def server_collection(qdrant_server: object) -> str:
     return _made("server")
+
+
+@pytest.fixture
+def registered(db: object, embedded_qdrant: object) -> str:
+    """The name of a live collection, as PostgreSQL has it: there is no Qdrant."""
+    name = f"{collection_name()}_v1"
+    registry.register(name, VectorCollection.State.LIVE, "")
+    return name

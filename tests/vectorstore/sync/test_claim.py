@@ -1,0 +1,411 @@
+"""Nobody writes a person's point beside another, and whoever claims waits for nobody (protocol, rules 2, 3 and 7)."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from django.db import OperationalError, connection
+
+from findme.environment import BASE_DIR
+from tests.privacy.elsewhere import another_connection, in_a_thread, wait_until
+from tests.vectorstore.commands import environment
+from tests.vectorstore.sync.people import one, people, plain_sql, queued
+from vectorstore import registry
+from vectorstore.errors import CollectionMissing
+from vectorstore.models import QueueEntry, SetAside, SyncLease, VectorCollection
+from vectorstore.sync import claim as claiming
+from vectorstore.sync import patience
+from vectorstore.sync.claim import Claim, claim_due, claim_people
+from vectorstore.sync.lease import finish, give_back
+from vectorstore.sync.queue import EVERYBODY, enqueue
+from vectorstore.sync.rows import points_of
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("registered")]
+
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
+
+
+def claimed(limit: int = 10) -> Claim:
+    claim = claim_due(uuid4(), limit)
+    assert claim is not None
+    return claim
+
+
+# --- One holder ------------------------------------------------------------------------------------------------------------------
+
+
+def test_claim_due__takes_every_entry_of_a_person() -> None:
+    first, other = uuid4(), uuid4()
+    for person in (first, other, first):
+        enqueue([person])
+    claim = claimed(1)
+    assert (claim.people, len(claim.entries)) == ({first}, 2)
+    assert claimed().people == {other}
+    assert claim_due(uuid4(), 10) is None
+
+
+def test_claim_due__many_at_once_never_hold_one_person() -> None:
+    """Really at once, each on a connection of its own."""
+    everybody = [uuid4() for _ in range(120)]
+    for _ in range(2):
+        enqueue(everybody)
+
+    def work() -> list[UUID]:
+        worker, held = uuid4(), list[UUID]()
+        for _ in range(60):
+            if (claim := claim_due(worker, 4)) is not None:
+                held += claim.people
+        return held
+
+    with in_a_thread(work) as a, in_a_thread(work) as b, in_a_thread(work) as c, in_a_thread(work) as d:
+        held = [person for future in (a, b, c, d) for person in future.result(60)]
+    assert sorted(held) == sorted(everybody)
+
+
+def test_claim_due__passes_over_whom_another_is_just_claiming() -> None:
+    locked, free = uuid4(), uuid4()
+    enqueue([locked])
+    enqueue([free])
+    with another_connection() as other, other.cursor() as cursor:
+        cursor.execute("BEGIN")
+        cursor.execute(f"SELECT pg_advisory_xact_lock({claiming.LOCK_OF}) FROM (SELECT %s::uuid AS person) asked", [locked])
+        assert claimed().people == {free}
+        assert claim_people(uuid4(), [locked]) is None
+        cursor.execute("ROLLBACK")
+    assert claimed().people == {locked}
+
+
+def test_claim_due__others_are_found_behind_somebody_who_is_locked_and_has_many_entries() -> None:
+    locked, free = uuid4(), uuid4()
+    for _ in range(50):
+        enqueue([locked])
+    enqueue([free])
+    with another_connection() as other, other.cursor() as cursor:
+        cursor.execute(f"SELECT pg_advisory_lock({claiming.LOCK_OF}) FROM (SELECT %s::uuid AS person) asked", [locked])
+        assert claimed(1).people == {free}
+
+
+def test_claim_due__passes_over_an_expired_lease_that_is_just_being_renewed() -> None:
+    (person,) = people(1)
+    claimed()
+    SyncLease.objects.update(until=LONG_AGO)
+    with another_connection() as other, other.cursor() as cursor:
+        cursor.execute("BEGIN")
+        cursor.execute("SELECT FROM vector_sync_leases FOR UPDATE")
+        assert claim_due(uuid4(), 10) is None
+        cursor.execute("ROLLBACK")
+    assert claimed().people == {person}
+
+
+def test_claim_due__waits_for_nobody_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "LOCK_SECONDS", 0.05)
+    enqueue([uuid4()])
+    with another_connection() as other, other.cursor() as cursor:
+        cursor.execute("BEGIN")
+        cursor.execute("LOCK TABLE vector_sync_queue")
+        with pytest.raises(OperationalError, match="lock timeout"):
+            claim_due(uuid4(), 10)
+        cursor.execute("ROLLBACK")
+
+
+FROZEN = """
+import os, signal
+from vectorstore import registry
+from vectorstore.sync import claim, patience
+from vectorstore.sync.drain import Worker
+
+patience.IDLE_SECONDS = 1
+written = registry.written
+
+def frozen():
+    registry.written = written
+    os.kill(os.getpid(), signal.SIGSTOP)
+    return written()
+
+registry.written = frozen
+worker = Worker()
+try:
+    claim.claim_due(worker.id, 10)
+except Exception as error:
+    print(type(error).__name__)
+    worker.is_away(error)
+print(claim.claim_due(worker.id, 10))
+"""
+
+
+def test_claim_due__frozen_in_the_middle_is_thrown_out() -> None:
+    """It holds its people's locks: nobody else could claim them. When it goes on, it works again."""
+    person = uuid4()
+    enqueue([person])
+    script = f"import django\ndjango.setup()\n{FROZEN}"
+    with subprocess.Popen([sys.executable, "-c", script], cwd=BASE_DIR, env=environment(), stdout=subprocess.PIPE, text=True) as frozen:
+        try:
+            os.waitpid(frozen.pid, os.WUNTRACED)
+            found: list[Claim] = []
+
+            def claims() -> bool:
+                found.extend(filter(None, [claim_due(uuid4(), 10)]))
+                return bool(found)
+
+            wait_until("The claim", claims)
+            assert found[0].people == {person}
+            frozen.send_signal(signal.SIGCONT)
+            assert frozen.communicate(timeout=60)[0] == "InternalError\nNone\n"
+        finally:
+            frozen.kill()
+
+
+# --- What is dropped -------------------------------------------------------------------------------------------------------------
+
+
+def test_finish__a_change_that_is_queued_during_the_batch_stays() -> None:
+    person = uuid4()
+    enqueue([person])
+    claim = claimed()
+    enqueue([person])
+    assert finish(claim) == 0
+    assert queued(person) == 1
+
+
+def test_finish__a_long_transaction_that_commits_a_low_id_late_is_not_dropped() -> None:
+    person = uuid4()
+    with another_connection() as other, other.cursor() as cursor:
+        cursor.execute("BEGIN")
+        cursor.execute("INSERT INTO vector_sync_queue (user_id) VALUES (%s) RETURNING id", [person])
+        (low,) = cursor.fetchone()
+        enqueue([person])
+        claim = claimed()
+        assert [entry.id > low for entry in claim.entries] == [True]
+        cursor.execute("COMMIT")
+    finish(claim)
+    assert list(QueueEntry.objects.values_list("id", flat=True)) == [low]
+
+
+def test_claim_due__takes_no_entry_that_is_not_due() -> None:
+    person = uuid4()
+    QueueEntry.objects.create(user_id=person, not_before=datetime(2100, 1, 1, tzinfo=UTC))
+    QueueEntry.objects.create(user_id=person, awaits_answer=True)
+    assert claim_due(uuid4(), 10) is None
+    enqueue([person])
+    claim = claimed()
+    assert len(claim.entries) == 1
+    finish(claim)
+    assert queued(person) == 2
+    QueueEntry.objects.update(not_before=LONG_AGO, awaits_answer=False)
+    assert len(claimed().entries) == 2
+
+
+# --- Leases ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_claim_due__takes_over_an_expired_lease_and_queues_a_second_look() -> None:
+    person = uuid4()
+    enqueue([person])
+    late = claimed()
+    SyncLease.objects.update(until=LONG_AGO)
+    claim = claimed()
+    assert (claim.people, claim.version > late.version) == ({person}, True)
+    assert QueueEntry.objects.filter(user_id=person, awaits_answer=True, urgent=True, not_before=None).count() == 1
+    assert SyncLease.objects.get().worker == claim.worker
+    # Whoever comes late gives nothing back that is no longer theirs, drops nothing, and has the person looked at again.
+    assert finish(late) == 1
+    assert SyncLease.objects.get().worker == claim.worker
+    assert queued(person) == 2
+
+
+def test_claim_due__a_second_look_is_queued_in_the_transaction_that_takes_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    enqueue([uuid4()])
+    claimed()
+    SyncLease.objects.update(until=LONG_AGO)
+    monkeypatch.setattr(registry, "written", lambda: ())
+    with pytest.raises(CollectionMissing):
+        claimed()
+    assert not QueueEntry.objects.filter(awaits_answer=True).exists()
+    assert SyncLease.objects.get().until == LONG_AGO
+
+
+def test_claim_people__whether_they_are_queued_or_not() -> None:
+    held, queued_one, neither = uuid4(), uuid4(), uuid4()
+    enqueue([held])
+    claimed()
+    enqueue([queued_one])
+    claim = claim_people(uuid4(), [held, queued_one, neither, neither], collections=("some_v7",))
+    assert claim is not None
+    assert (claim.people, claim.entries, claim.collections) == ({queued_one, neither}, (), ("some_v7",))
+    assert claim_due(uuid4(), 10) is None
+    finish(claim)
+    assert claimed().people == {queued_one}
+    assert claim_people(uuid4(), []) is None
+
+
+def test_claim__of_everybody() -> None:
+    """After a TRUNCATE there is nobody to name: one worker at a time compares everyone."""
+    plain_sql("INSERT INTO vector_sync_queue (user_id, urgent) VALUES (NULL, true), (NULL, true)")
+    claim = claimed()
+    assert (claim.everybody, claim.persons, len(claim.entries)) == (True, [], 2)
+    assert claim_due(uuid4(), 10) is None
+    for _ in range(2):  # however often the store is away, there is one second look
+        give_back(claim, unanswered=True)
+        claim = claimed()
+    assert QueueEntry.objects.filter(user_id=None, awaits_answer=True).count() == 1
+    finish(claim)
+    assert SyncLease.objects.filter(pk=EVERYBODY).count() == 0
+
+
+def test_claim_due__takes_out_of_aside_whoever_has_changed_since() -> None:
+    person, locked = uuid4(), uuid4()
+    for aside in (person, locked):
+        SetAside.objects.create(user_id=aside, reason="", collection="")
+    enqueue([person, locked])
+    with another_connection() as other, other.cursor() as cursor:
+        cursor.execute("BEGIN")
+        cursor.execute("DELETE FROM vector_sync_aside WHERE user_id = %s", [locked])
+        assert claimed().people == {person, locked}  # without waiting
+        cursor.execute("COMMIT")
+    assert not SetAside.objects.exists()
+
+
+# --- The version -----------------------------------------------------------------------------------------------------------------
+
+
+def test_claim__the_version_is_drawn_after_the_people_are_leased(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or another one who held them meanwhile could have a higher version, and older rows."""
+    drawn: list[int] = []
+    lease = claiming._lease
+
+    def leased(*arguments: Any) -> list[UUID]:
+        people = lease(*arguments)
+        with another_connection() as other, other.cursor() as cursor:
+            cursor.execute("SELECT nextval('vector_sync_version')")
+            drawn.append(cursor.fetchone()[0])
+        return people
+
+    monkeypatch.setattr(claiming, "_lease", leased)
+    enqueue([uuid4()])
+    assert claimed().version > drawn[0]
+    claim = claim_people(uuid4(), [uuid4()])
+    assert claim is not None and claim.version > drawn[1]
+
+
+def test_claim__the_rows_are_read_after_the_version_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A change that is committed in between is in them: nobody with a higher version has older rows."""
+    (person,) = people(1)
+    written = registry.written
+
+    def changed_meanwhile() -> tuple[str, ...]:
+        with another_connection() as other, other.cursor() as cursor:
+            cursor.execute("UPDATE users SET gender = 'other', active = false WHERE id = %s", [person])
+        return written()
+
+    monkeypatch.setattr(registry, "written", changed_meanwhile)
+    claim = claimed()
+    (point,) = points_of(claim).due
+    assert point.payload is not None
+    assert (point.payload["gender"], point.payload["active"], point.payload["version"]) == ("other", False, claim.version)
+
+
+def test_claim__the_collections_are_read_after_the_people_are_leased(monkeypatch: pytest.MonkeyPatch, registered: str) -> None:
+    """A builder that begins after its row is committed sees whoever was claimed before as held, or is told of here."""
+    lease = claiming._lease
+
+    def leased(*arguments: Any) -> list[UUID]:
+        people = lease(*arguments)
+        registry.register("profile_embeddings_v2", VectorCollection.State.BUILDING, "")
+        return people
+
+    monkeypatch.setattr(claiming, "_lease", leased)
+    enqueue([uuid4()])
+    assert claimed().collections == (registered, "profile_embeddings_v2")
+
+
+# --- The lanes -------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def long_queue() -> None:
+    """Waiting ones at its head, then people who are held, then 100,000 of a bulk load."""
+    plain_sql("INSERT INTO vector_sync_queue (user_id, awaits_answer) SELECT gen_random_uuid(), true FROM generate_series(1, 2000)")
+    plain_sql(
+        "INSERT INTO vector_sync_queue (user_id, urgent, not_before) SELECT gen_random_uuid(), true, '2100-01-01' FROM generate_series(1, 2000)"
+    )
+    plain_sql(
+        """
+        WITH held AS (INSERT INTO vector_sync_queue (user_id) SELECT gen_random_uuid() FROM generate_series(1, 2000) RETURNING user_id)
+        INSERT INTO vector_sync_leases SELECT user_id, gen_random_uuid(), clock_timestamp() + interval '1 hour' FROM held
+        """
+    )
+    plain_sql("INSERT INTO vector_sync_queue (user_id) SELECT gen_random_uuid() FROM generate_series(1, 100000)")
+    plain_sql("ANALYZE vector_sync_queue, vector_sync_leases")
+
+
+@contextmanager
+def plans() -> Iterator[list[str]]:
+    """The plans of the statements that are executed in the block and read the queue."""
+    found: list[str] = []
+
+    def explained(execute: Any, sql: str, parameters: Any, many: bool, context: Any) -> Any:
+        if "FROM vector_sync_queue" in sql and not sql.startswith("EXPLAIN"):
+            with connection.cursor() as cursor:
+                cursor.execute(f"EXPLAIN (FORMAT JSON) {sql}", parameters)
+                found.append(json.dumps(cursor.fetchone()[0]))
+        return execute(sql, parameters, many, context)
+
+    with connection.execute_wrapper(explained):
+        yield found
+
+
+def scans(plan: Any) -> Iterator[str]:
+    """Of whole tables."""
+    match plan:
+        case {"Node Type": "Seq Scan", "Relation Name": name}:
+            yield name
+    for part in plan.values() if isinstance(plan, dict) else plan if isinstance(plan, list) else ():
+        yield from scans(part)
+
+
+@pytest.mark.usefixtures("long_queue")
+def test_claim_due__a_deletion_overtakes_a_bulk_load() -> None:
+    gone = uuid4()
+    enqueue([gone], urgent=True)
+    with plans() as found:
+        claim = claimed(10)
+    assert gone in claim.people
+    assert len(claim.people) == 10
+    assert len(found) == 2
+    assert "vector_sync_queue" not in [name for plan in found for name in scans(json.loads(plan))]
+    assert finish(claim) == 0
+
+
+@pytest.mark.usefixtures("long_queue")
+def test_claim_due__among_some_people() -> None:
+    (person,) = people(1)
+    with plans() as found:
+        claim = claim_due(uuid4(), 10, among=[person, uuid4()])
+    assert claim is not None and claim.people == {person}
+    assert "vector_sync_queue" not in [name for plan in found for name in scans(json.loads(plan))]
+
+
+def test_claim_due__before_there_is_a_collection() -> None:
+    VectorCollection.objects.all().delete()
+    enqueue([uuid4()])
+    with pytest.raises(CollectionMissing):
+        claim_due(uuid4(), 10)
+    assert not SyncLease.objects.exists()
+    assert one("SELECT count(*) FROM vector_sync_queue") == 1
+
+
+def test_points_of__a_row_that_python_cannot_read_holds_nobody_up() -> None:
+    odd, fine = people(2)
+    plain_sql("UPDATE users SET created_at = 'infinity' WHERE id = %s", odd)
+    points = points_of(claimed())
+    assert ([point.id for point in points.due], points.unusable) == ([str(fine)], [odd])
