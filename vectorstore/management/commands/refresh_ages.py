@@ -1,0 +1,37 @@
+"""Have the points of everyone written anew who has become a year older."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from findme.console.command import FindmeCommand
+from findme.console.progress import progress
+from vectorstore.ages import Refreshed, refresh_ages
+
+
+class Command(FindmeCommand):
+    help = (
+        "Queue everyone whose age or age group has changed since this was last done, for sync_qdrant to write. To be run once a day, soon after"
+        " midnight (UTC); days on which it was not are made up for. Until then a search by age asks Qdrant for a little more."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--json", action="store_true", help="print what was done as a JSON document")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        with progress("Looking for birthdays") as report:
+            refreshed = refresh_ages(report=report)
+        if options["json"]:
+            self.say_json(refreshed)
+        else:
+            self.say(_sentence(refreshed))
+
+
+def _sentence(refreshed: Refreshed) -> str:
+    if refreshed.since is None:
+        return f"{refreshed.day}: queued {refreshed.queued:,} of {refreshed.people:,} people: it is not known of which day their points' ages are."
+    if refreshed.since >= refreshed.day:
+        return f"{refreshed.day}: nothing to do, ages were refreshed up to {refreshed.since}."
+    return f"{refreshed.day}: queued {refreshed.queued:,} of {refreshed.people:,} people, who have become older since {refreshed.since}."
