@@ -49,7 +49,7 @@ def test_claim_due__takes_every_entry_of_a_person() -> None:
     for person in (first, other, first):
         enqueue([person])
     claim = claimed(1)
-    assert (claim.people, len(claim.entries)) == ({first}, 2)
+    assert (claim.people, len(claim.entries)) == (frozenset([first]), 2)
     assert claimed().people == {other}
     assert claim_due(uuid4(), 10) is None
 
@@ -214,7 +214,7 @@ def test_claim_due__takes_over_an_expired_lease_and_queues_a_second_look() -> No
     late = claimed()
     SyncLease.objects.update(until=LONG_AGO)
     claim = claimed()
-    assert (claim.people, claim.version > late.version) == ({person}, True)
+    assert (claim.people, claim.version > late.version) == (frozenset([person]), True)
     assert QueueEntry.objects.filter(user_id=person, awaits_answer=True, urgent=True, not_before=None).count() == 1
     assert SyncLease.objects.get().worker == claim.worker
     # Whoever comes late gives nothing back that is no longer theirs, drops nothing, and has the person looked at again.
@@ -241,7 +241,7 @@ def test_claim_people__whether_they_are_queued_or_not() -> None:
     enqueue([queued_one])
     claim = claim_people(uuid4(), [held, queued_one, neither, neither], collections=("some_v7",))
     assert claim is not None
-    assert (claim.people, claim.entries, claim.collections) == ({queued_one, neither}, (), ("some_v7",))
+    assert (claim.people, claim.entries, claim.collections) == (frozenset([queued_one, neither]), (), ("some_v7",))
     assert claim_due(uuid4(), 10) is None
     finish(claim)
     assert claimed().people == {queued_one}
