@@ -1,0 +1,30 @@
+"""A real server with the collection of the test's own, and no snapshot left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.qdrant import QdrantServer
+from vectorstore.initialisation import initialise
+from vectorstore.snapshots.listing import delete, listed
+
+
+@pytest.fixture
+def any_collection(db: None, server: QdrantServer) -> Iterator[QdrantServer]:
+    """By REST and by gRPC in turn."""
+    yield from _initialised(server)
+
+
+@pytest.fixture
+def collection(db: None, qdrant_server: QdrantServer) -> Iterator[QdrantServer]:
+    """By REST."""
+    yield from _initialised(qdrant_server)
+
+
+def _initialised(server: QdrantServer) -> Iterator[QdrantServer]:
+    """Qdrant keeps the snapshots of a collection that is deleted, and shows them to nobody: so they go first."""
+    initialise(lambda _: None)
+    yield server
+    delete([one.name for one in listed()])

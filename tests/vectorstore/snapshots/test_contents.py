@@ -1,0 +1,133 @@
+import io
+import json
+import re
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from findme.console.errors import NotDone
+from vectorstore.snapshots.contents import read, read_set
+
+NODES = (11, 12, 13)
+VECTORS = {"size": 512, "distance": "Cosine"}
+
+
+def written(path: Path, files: dict[str, Any]) -> Path:
+    """A tar as Qdrant writes it."""
+    with tarfile.open(path, "w") as archive:
+        for name, content in files.items():
+            encoded = json.dumps(content).encode()
+            member = tarfile.TarInfo(name)
+            member.size = len(encoded)
+            archive.addfile(member, io.BytesIO(encoded))
+    return path
+
+
+def node_of_a_cluster(path: Path, peer: int, shards: int = 3, **config: Any) -> Path:
+    """Of three nodes with three shards, each of which two of them have: the one before and the one after."""
+    files: dict[str, Any] = {"config.json": {"params": {"vectors": VECTORS, "shard_number": shards}, "uuid": "a", "metadata": {}} | config}
+    for shard in range(shards):
+        peers = [NODES[shard % 3], NODES[(shard + 1) % 3]]
+        files[f"{shard}/replica_state.json"] = {
+            "is_local": peer in peers,
+            "this_peer_id": peer,
+            "peers": {str(one): "Active" for one in peers},
+        }
+    return written(path, files)
+
+
+@pytest.fixture
+def nodes(tmp_path: Path) -> list[Path]:
+    return [node_of_a_cluster(tmp_path / f"{peer}.snapshot", peer) for peer in NODES]
+
+
+def test_read_set__every_node_of_a_cluster(nodes: list[Path]) -> None:
+    found = read_set(nodes)
+    assert [sorted(one.shards) for one in found] == [[0, 2], [0, 1], [1, 2]]
+    assert [one.peer for one in found] == [11, 12, 13]
+    assert {one.shard_number for one in found} == {3}
+
+
+def test_read_set__a_node_is_missing(nodes: list[Path]) -> None:
+    """Also where the others have every shard: of some of its replicas nobody knows what they held."""
+    with pytest.raises(
+        NotDone,
+        match=r"^The snapshot is of a cluster, and 2 of the files of its 3 nodes are named: without that of node 13 it is not whole\.$",
+    ):
+        read_set(nodes[:2])
+    with pytest.raises(NotDone, match=r"1 of the files of its 3 nodes are named: without that of node 11, 13 it is not whole\.$"):
+        read_set([nodes[1]])
+    with pytest.raises(NotDone, match=r"without that of node 13 it is not whole\.$"):
+        read_set([nodes[0], nodes[1], nodes[0]])
+
+
+def test_read_set__of_two_snapshots(nodes: list[Path], tmp_path: Path) -> None:
+    other = node_of_a_cluster(tmp_path / "other.snapshot", 13, uuid="b")
+    with pytest.raises(
+        NotDone, match=r"'.*/other\.snapshot' is of another collection than '.*/11\.snapshot': name the files of one snapshot\."
+    ):
+        read_set([*nodes[:2], other])
+
+
+def test_read_set__a_shard_that_nobody_has(tmp_path: Path) -> None:
+    config = {"params": {"vectors": VECTORS, "shard_number": 2}}
+    state = {"is_local": True, "this_peer_id": 1, "peers": {"1": "Active"}}
+    path = written(tmp_path / "a.snapshot", {"config.json": config, "0/replica_state.json": state})
+    with pytest.raises(NotDone, match=r"'.*/a\.snapshot' lacks the shards 1 of 2: it is not whole\.$"):
+        read_set([path])
+
+
+@pytest.mark.parametrize(
+    ("vectors", "words"),
+    [
+        ({"size": 4, "distance": "Cosine"}, '{"size": 4, "distance": "Cosine"}'),
+        ({"size": 512, "distance": "Dot"}, '{"size": 512, "distance": "Dot"}'),
+        ({"face": VECTORS}, '{"face": {"size": 512, "distance": "Cosine"}}'),
+        (None, "{}"),
+    ],
+)
+def test_read_set__other_vectors(tmp_path: Path, vectors: Any, words: str) -> None:
+    path = node_of_a_cluster(tmp_path / "a.snapshot", 11, params={"vectors": vectors, "shard_number": 3})
+    line = f"{str(path)!r} is of a collection with other vectors ({words}) than 512 numbers by Cosine: name a snapshot of this project's."
+    with pytest.raises(NotDone, match=f"^{re.escape(line)}$"):
+        read_set([path])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"no tar at all", b"\0" * 10_240, b"PK\x03\x04" + b"x" * 2000],
+)
+def test_read__no_snapshot(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.snapshot"
+    path.write_bytes(content)
+    with pytest.raises(
+        NotDone,
+        match=rf"^{re.escape(repr(str(path)))} is no snapshot of a Qdrant collection, or only a part of one \(.*\): name another file\.$",
+    ):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"a.json": {}},
+        {"0/replica_state.json": {"is_local": True, "this_peer_id": 1, "peers": {}}},
+        {"config.json": {}, "0/replica_state.json": {"is_local": True, "this_peer_id": 1, "peers": {}}},
+        {"config.json": [], "0/replica_state.json": []},
+        {"config.json": {"params": {"shard_number": 1}}, "0/replica_state.json": {"is_local": True, "this_peer_id": "x", "peers": {}}},
+    ],
+)
+def test_read__another_tar(tmp_path: Path, files: dict[str, Any]) -> None:
+    path = written(tmp_path / "a.snapshot", files)
+    with pytest.raises(NotDone, match="is no snapshot of a Qdrant collection, or only a part of one"):
+        read(path)
+
+
+def test_read__not_there(tmp_path: Path) -> None:
+    for path in (tmp_path / "a.snapshot", tmp_path):
+        with pytest.raises(
+            NotDone, match=f"^There is no file {re.escape(repr(str(path)))}: name one that qdrant_snapshot download has written\\.$"
+        ):
+            read(path)

@@ -1,0 +1,245 @@
+import hashlib
+import json
+import re
+import signal
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError
+from pytest_django import Settings
+
+from findme.console.errors import NotDone, StoreUnavailable
+from tests.factories import ProfileEmbeddingFactory
+from tests.qdrant import QdrantServer
+from tests.vectorstore.commands import manage, started
+from tests.vectorstore.snapshots.meddling import half, half_and_silence, meddling, one_bit_wrong, whole
+from vectorstore.connection import collection_name
+from vectorstore.snapshots.listing import create, delete, fetch, listed, prune
+from vectorstore.sync.now import project
+
+pytestmark = [pytest.mark.django_db, pytest.mark.qdrant_server]
+
+
+def made(count: int) -> list[str]:
+    """The names of COUNT snapshots, the oldest first: Qdrant names them by the second, and would write two of a second into one file."""
+    names: list[str] = []
+    deadline = time.monotonic() + 30
+    while len(names) < count:
+        assert time.monotonic() < deadline
+        second = datetime.now(UTC).second
+        names.append(create()[0].name)
+        while datetime.now(UTC).second == second:
+            time.sleep(0.01)
+    return names
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+# --- Making and listing --------------------------------------------------------------------------------------------------------------
+
+
+def test_create__one_of_the_live_collection(any_collection: QdrantServer) -> None:
+    assert listed() == ()
+    before = datetime.now(UTC) - timedelta(seconds=1)
+    (one,) = create()
+    assert one.collection == f"{collection_name()}_v1"
+    assert one.name.startswith(f"{collection_name()}_v1-")
+    assert one.node == any_collection.url
+    assert one.size > 0
+    assert re.fullmatch("[0-9a-f]{64}", one.sha256)
+    assert before <= one.made_at.replace(microsecond=999_999) <= datetime.now(UTC) + timedelta(seconds=1)
+    assert listed() == (one,)
+
+
+def test_listed__collections_of_others_are_left_out(collection: QdrantServer) -> None:
+    other = f"{collection_name()}_x"
+    with httpx.Client(base_url=collection.url, timeout=30) as client:
+        client.put(f"/collections/{other}", json={"vectors": {"size": 4, "distance": "Dot"}}).raise_for_status()
+        name = client.post(f"/collections/{other}/snapshots").raise_for_status().json()["result"]["name"]
+        assert listed() == ()
+        with pytest.raises(
+            NotDone, match=rf"There is no snapshot '{re.escape(name)}' of our collections: see manage\.py qdrant_snapshot list\."
+        ):
+            delete([name])
+        client.delete(f"/collections/{other}/snapshots/{name}").raise_for_status()
+
+
+def test_create__a_server_that_is_gone(collection: QdrantServer, settings: Settings) -> None:
+    with meddling(collection.url, whole) as url:
+        settings.QDRANT_URL = url
+        assert listed() == ()
+    with pytest.raises(StoreUnavailable, match=f"^Nothing answers at QDRANT_URL '{url}'"):
+        create()
+    settings.QDRANT_URL = collection.url
+
+
+# --- Fetching ------------------------------------------------------------------------------------------------------------------------
+
+
+def test_fetch__the_file_as_the_server_has_it(any_collection: QdrantServer, tmp_path: Path) -> None:
+    project([embedding.pk for embedding in ProfileEmbeddingFactory.create_batch(3)])
+    (one,) = create()
+    steps: list[tuple[int, int | None]] = []
+    done = fetch(one.name, tmp_path, report=lambda count, total=None: steps.append((count, total)))
+    assert (done.path, done.size, done.sha256, done.compared) == (tmp_path / one.name, one.size, one.sha256, True)
+    assert done.path.stat().st_size == one.size
+    assert sha256(done.path) == one.sha256
+    assert done.path.stat().st_mode & 0o777 == 0o600
+    beside = tmp_path / f"{one.name}.sha256"
+    assert beside.read_text() == f"{one.sha256}  {one.name}\n"
+    assert beside.stat().st_mode & 0o777 == 0o600
+    assert sorted(path.name for path in tmp_path.iterdir()) == [one.name, beside.name]
+    assert steps == sorted(steps)
+    assert steps[-1] == (one.size, one.size)
+
+
+def test_fetch__is_streamed_uncompressed(qdrant_server: QdrantServer, settings: Settings, tmp_path: Path) -> None:
+    call_command("init_qdrant")
+    (one,) = create()
+    seen: list[tuple[str, str, dict[str, str]]] = []
+    with meddling(qdrant_server.url, whole, seen) as url:
+        settings.QDRANT_URL = url
+        fetch(one.name, tmp_path)
+    delete_it(settings, qdrant_server, one.name)
+    (headers,) = [headers for method, path, headers in seen if path.endswith(".snapshot")]
+    assert headers["accept-encoding"] == "identity"
+
+
+def delete_it(settings: Settings, server: QdrantServer, name: str) -> None:
+    settings.QDRANT_URL = server.url
+    delete([name])
+
+
+@pytest.fixture
+def one_there(collection: QdrantServer, settings: Settings) -> Iterator[tuple[QdrantServer, str]]:
+    """A snapshot, to be fetched through a proxy."""
+    (one,) = create()
+    yield collection, one.name
+    settings.QDRANT_URL = collection.url
+
+
+def test_fetch__broken_off(one_there: tuple[QdrantServer, str], settings: Settings, tmp_path: Path) -> None:
+    server, name = one_there
+    with meddling(server.url, half) as settings.QDRANT_URL, pytest.raises(StoreUnavailable, match="broke off the connection"):
+        fetch(name, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_fetch__changed_on_the_way(one_there: tuple[QdrantServer, str], settings: Settings, tmp_path: Path) -> None:
+    server, name = one_there
+    words = rf"What came of the snapshot '{name}' has the SHA-256 [0-9a-f]{{64}}, and Qdrant says [0-9a-f]{{64}}: run it again, and make another if it stays so\."
+    with meddling(server.url, one_bit_wrong) as settings.QDRANT_URL, pytest.raises(StoreUnavailable, match=words):
+        fetch(name, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_fetch__killed(one_there: tuple[QdrantServer, str], settings: Settings, tmp_path: Path) -> None:
+    """Nothing looks like the file, and the next run clears away what the dead one left."""
+    server, name = one_there
+    aside = tmp_path / f".{name}.part"
+    with meddling(server.url, half_and_silence) as settings.QDRANT_URL, started("qdrant_snapshot", "download", name, tmp_path) as process:
+        deadline = time.monotonic() + 60
+        while process.poll() is None and not (aside.exists() and aside.stat().st_size):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        process.kill()
+        assert process.communicate() == ("", "")
+    assert process.returncode == -signal.SIGKILL
+    assert list(tmp_path.iterdir()) == [aside]
+    settings.QDRANT_URL = server.url
+    done = fetch(name, tmp_path)
+    assert sha256(done.path) == done.sha256
+    assert sorted(path.name for path in tmp_path.iterdir()) == [name, f"{name}.sha256"]
+
+
+def test_fetch__a_file_that_is_there(collection: QdrantServer, tmp_path: Path) -> None:
+    (one,) = create()
+    (tmp_path / one.name).write_text("mine")
+    with pytest.raises(NotDone, match="exists, and is not replaced without --force"):
+        fetch(one.name, tmp_path)
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
+    fetch(one.name, tmp_path, force=True)
+    assert sha256(tmp_path / one.name) == one.sha256
+
+
+def test_fetch__bad_names(collection: QdrantServer, tmp_path: Path) -> None:
+    with pytest.raises(NotDone, match=r"^There is no snapshot 'a\.snapshot' of our collections: see manage\.py qdrant_snapshot list\.$"):
+        fetch("a.snapshot", tmp_path)
+    with pytest.raises(NotDone, match=r"There is no folder '.*/nowhere': make it first"):
+        fetch("a.snapshot", tmp_path / "nowhere")
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- Deleting ------------------------------------------------------------------------------------------------------------------------
+
+
+def test_prune__the_newest_stay(any_collection: QdrantServer) -> None:
+    oldest, middle, newest = made(3)
+    assert [one.name for one in listed()] == [newest, middle, oldest]
+    assert [one.name for one in prune(1, dry_run=True)] == [middle, oldest]
+    assert len(listed()) == 3
+    assert [one.name for one in prune(2)] == [oldest]
+    assert [one.name for one in listed()] == [newest, middle]
+    assert prune(2) == ()
+    assert [one.name for one in delete([middle], dry_run=True)] == [middle]
+    with pytest.raises(NotDone, match="There is no snapshot 'x'"):
+        delete([newest, "x"])
+    assert [one.name for one in listed()] == [newest, middle]
+    assert [one.name for one in delete([newest, middle])] == [newest, middle]
+    assert listed() == ()
+
+
+# --- The command ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db(transaction=True)
+def test_command__from_making_to_deleting(collection: QdrantServer, tmp_path: Path) -> None:
+    code, stdout, stderr = manage("qdrant_snapshot", "create", "--json")
+    assert (code, stderr) == (0, "")
+    (one,) = json.loads(stdout)["snapshots"]
+    code, stdout, stderr = manage("qdrant_snapshot", "list")
+    assert (code, stderr) == (0, "")
+    made_at = one["made_at"].removesuffix("+00:00")
+    assert stdout == f"  {one['name']}  {made_at} UTC  {one['size']:,} bytes  {collection.url}\n1 snapshot.\n"
+    assert manage("qdrant_snapshot", "download", one["name"], tmp_path) == (
+        0,
+        f"{str(tmp_path / one['name'])!r}: {one['size']:,} bytes, SHA-256 {one['sha256']} (as Qdrant says).\n",
+        "",
+    )
+    code, stdout, stderr = manage("qdrant_snapshot", "delete", one["name"])
+    assert (code, stdout) == (2, "")
+    assert stderr == "Nobody can be asked, as the standard input is not a terminal: add --no-input to go on without, or --dry-run.\n"
+    code, stdout, stderr = manage("qdrant_snapshot", "delete", one["name"], "--dry-run")
+    assert (code, stdout.splitlines()[-1], stderr) == (0, "1 snapshot to be deleted.", "")
+    code, stdout, stderr = manage("qdrant_snapshot", "delete", one["name"], "--no-input")
+    assert (code, stdout.splitlines()[-1], stderr) == (0, "1 snapshot deleted.", "")
+    assert manage("qdrant_snapshot", "list") == (0, "0 snapshots.\n", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "the following arguments are required: create | list | download | restore | delete | prune"),
+        (["prune", "--keep", "0"], "argument --keep: '0' is not a whole number, 1 or more"),
+        (["prune"], "the following arguments are required: --keep"),
+        (["create", "--wait", "soon"], "argument --wait: 'soon' is not a number of seconds, 0 or more"),
+    ],
+)
+def test_command__bad_arguments(qdrant_server: QdrantServer, arguments: list[str], words: str) -> None:
+    code, stdout, stderr = manage("qdrant_snapshot", *arguments)
+    assert (code, stdout) == (2, "")
+    assert stderr == f"{words}. See manage.py qdrant_snapshot --help\n".replace("Error: ", "")
+
+
+def test_command__a_node_where_there_is_no_cluster(qdrant_server: QdrantServer) -> None:
+    line = f"--node 'http://127.0.0.1:1' is for a cluster, and Qdrant at '{qdrant_server.url}' is none: leave it out."
+    with pytest.raises(CommandError, match=re.escape(line)):
+        call_command("qdrant_snapshot", "list", "--node", "http://127.0.0.1:1")

@@ -1,0 +1,330 @@
+import json
+import re
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+import pytest
+from django.db import connection
+from pytest_django import Settings
+from qdrant_client import models
+
+from findme.console.errors import NotDone
+from tests.factories import ProfileEmbeddingFactory, unit_vector
+from tests.qdrant import QdrantServer
+from tests.vectorstore.commands import manage, started
+from tests.vectorstore.snapshots.meddling import silent_on
+from vectorstore import registry
+from vectorstore.connection import collection_name, qdrant
+from vectorstore.initialisation import compare
+from vectorstore.models import ProfileEmbedding, QueueEntry, VectorCollection
+from vectorstore.projection import payload_of
+from vectorstore.rebuild.filling import Filled
+from vectorstore.rebuild.switching import alias_target
+from vectorstore.snapshots.listing import create, fetch
+from vectorstore.snapshots.restoring import Restored, restore
+from vectorstore.snapshots.shape import make_as_declared
+from vectorstore.snapshots.transfer import sha256_of
+from vectorstore.sync.drain import sync_once
+from vectorstore.versions import highest, last_drawn
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.qdrant_server]
+
+
+def plain_sql(statement: str, *parameters: Any) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+
+
+def people(count: int) -> list[UUID]:
+    found = sorted(embedding.pk for embedding in ProfileEmbeddingFactory.create_batch(count))
+    sync_once()
+    return found
+
+
+def snapshot(folder: Path) -> Path:
+    """Of how the collection is now."""
+    (one,) = create()
+    return fetch(one.name, folder).path
+
+
+def name(number: int) -> str:
+    return f"{collection_name()}_v{number}"
+
+
+def brought_back(path: Path, **options: Any) -> Restored:
+    return restore([path], announce=options.pop("announce", lambda _: None), **options)
+
+
+def is_as_postgresql_says() -> bool:
+    """Through the alias: who is to have a point has it, as their rows say, and nobody else."""
+    rows = ProfileEmbedding.objects.filter(user__deleted_at__isnull=True, user__is_staff=False).select_related("user")
+    expected = {str(row.pk): (payload_of(row.user, row), row.vector) for row in rows}
+    with qdrant() as client:
+        records = client.scroll(collection_name(), limit=10_000, with_payload=True, with_vectors=True)[0]
+    found = {str(record.id): ({k: v for k, v in (record.payload or {}).items() if k != "version"}, record.vector) for record in records}
+    assert found.keys() == expected.keys()
+    assert all(found[person][0] == expected[person][0] for person in expected)
+    return all(np.allclose(np.array(found[person][1]), np.array(expected[person][1]), atol=1e-6) for person in expected)
+
+
+def states() -> dict[str, str]:
+    return dict(VectorCollection.objects.of(collection_name()).values_list("name", "state"))
+
+
+def collections() -> set[str]:
+    with qdrant() as client:
+        return {one.name for one in client.get_collections().collections if one.name.startswith(f"{collection_name()}_v")}
+
+
+# --- What it brings back ---------------------------------------------------------------------------------------------------------
+
+
+def test_restore__what_has_changed_since_is_as_it_is_now(any_collection: QdrantServer, tmp_path: Path) -> None:
+    erased, hidden, moved, aged, *rest = people(7)
+    path = snapshot(tmp_path)
+    plain_sql("DELETE FROM users WHERE id = %s", erased)
+    plain_sql("UPDATE users SET deleted_at = now() WHERE id = %s", hidden)
+    plain_sql("UPDATE profile_embeddings SET vector = %s WHERE user_id = %s", unit_vector(99), moved)
+    plain_sql("UPDATE users SET date_of_birth = date_of_birth - 400 WHERE id = %s", aged)
+    people(2)
+    before = last_drawn()
+    done = brought_back(path)
+    assert (done.collection, done.replaced, done.dropped) == (name(2), name(1), (name(1),))
+    assert (done.removed, done.written, done.found) == (4, 4, len(rest))
+    assert (done.gate.people, done.gate.points) == (7, 7)
+    assert is_as_postgresql_says()
+    assert states() == {name(2): "live"}
+    assert collections() == {name(2)}
+    with qdrant() as client:
+        assert alias_target(client) == name(2)
+        assert before < highest(client, name(2)) <= last_drawn()
+    assert compare().differences == []
+    plain_sql("DELETE FROM users WHERE id = %s", rest[0])
+    sync_once()
+    assert is_as_postgresql_says()
+
+
+def test_restore__onto_a_server_that_has_lost_everything(collection: QdrantServer, tmp_path: Path) -> None:
+    people(3)
+    path = snapshot(tmp_path)
+    (gone,) = ProfileEmbedding.objects.order_by("pk").values_list("pk", flat=True)[:1]
+    with qdrant() as client:
+        client.delete_collection(name(1))
+    plain_sql("DELETE FROM users WHERE id = %s", gone)
+    done = brought_back(path)
+    assert (done.collection, done.replaced) == (name(2), None)
+    assert is_as_postgresql_says()
+    assert states() == {name(2): "live"}
+    sync_once()
+    assert compare().differences == []
+
+
+def test_restore__the_sequence_is_set_above_what_comes_back(collection: QdrantServer, tmp_path: Path) -> None:
+    """PostgreSQL is an older copy too, and draws versions that the points have already: it would be refused silently for ever."""
+    changed, *_ = people(3)
+    path = snapshot(tmp_path)
+    with qdrant() as client:
+        newest = highest(client, name(1))
+        client.delete_collection(name(1))
+    plain_sql("SELECT setval('vector_sync_version', 1, false)")
+    brought_back(path)
+    assert last_drawn() > newest
+    plain_sql("UPDATE profile_embeddings SET vector = %s WHERE user_id = %s", unit_vector(99), changed)
+    sync_once()
+    assert is_as_postgresql_says()
+
+
+def test_restore__points_of_nobody(collection: QdrantServer, tmp_path: Path) -> None:
+    (person,) = people(1)
+    with qdrant() as client:
+        vector = unit_vector(1)
+        client.upsert(name(1), [models.PointStruct(id=7, vector=vector), models.PointStruct(id=str(UUID(int=7)), vector=vector)], wait=True)
+        client.set_payload(name(1), {"more": 1}, points=[str(person)], wait=True)
+    done = brought_back(snapshot(tmp_path))
+    assert (done.removed, done.written, done.found) == (3, 1, 0)
+    assert is_as_postgresql_says()
+
+
+def test_restore__settings_of_then_become_those_of_today(collection: QdrantServer, tmp_path: Path) -> None:
+    people(1)
+    with qdrant() as client:
+        client.update_collection(name(1), optimizers_config=models.OptimizersConfigDiff(indexing_threshold=500))
+        client.delete_payload_index(name(1), "gender")
+        client.update_collection(name(1), metadata={"findme_database": "another", "findme_mark": {"id": "x"}})
+    path = snapshot(tmp_path)
+    with qdrant() as client:
+        client.delete_collection(name(1))
+    brought_back(path)
+    assert compare().differences == []
+
+
+# --- Beside others ---------------------------------------------------------------------------------------------------------------
+
+
+def test_restore__changes_while_it_comes_back(collection: QdrantServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before it is noted, workers do not write it: what they wrote then is found by comparing. Afterwards they do."""
+    before, after, *_ = people(4)
+    path = snapshot(tmp_path)
+
+    def with_a_change_before(*arguments: Any) -> None:
+        plain_sql("DELETE FROM users WHERE id = %s", before)
+        sync_once()
+        make_as_declared(*arguments)
+
+    def announce(line: str) -> None:
+        if "is made of the snapshot" in line:
+            plain_sql("UPDATE profile_embeddings SET vector = %s WHERE user_id = %s", unit_vector(99), after)
+            sync_once()
+            with qdrant() as client:
+                (found,) = client.retrieve(name(2), [str(after)], with_vectors=True)
+            assert np.allclose(np.array(found.vector), np.array(unit_vector(99)), atol=1e-6)
+
+    monkeypatch.setattr(f"{restore.__module__}.make_as_declared", with_a_change_before)
+    done = brought_back(path, announce=announce)
+    assert (done.removed, done.written, done.found) == (1, 0, 3)
+    assert not QueueEntry.objects.exists()
+    assert is_as_postgresql_says()
+
+
+def test_restore__the_gate(collection: QdrantServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    people(3)
+    path = snapshot(tmp_path)
+    plain_sql("UPDATE profile_embeddings SET vector = %s", unit_vector(99))
+    sync_once()
+    monkeypatch.setattr(f"{restore.__module__}.fill", lambda *_arguments, **_options: Filled(0, 0))
+    with pytest.raises(NotDone, match=rf"^'{name(2)}' is not let through: 3 missing \(.*\)\. The alias was not moved\."):
+        brought_back(path)
+    monkeypatch.undo()
+    assert nothing_is_left_of_it()
+    brought_back(path)
+    assert is_as_postgresql_says()
+
+
+# --- What it refuses -------------------------------------------------------------------------------------------------------------
+
+
+def nothing_is_left_of_it() -> bool:
+    with qdrant() as client:
+        assert alias_target(client) == name(1)
+    assert states() == {name(1): "live"}
+    return collections() == {name(1)}
+
+
+def damage(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def test_restore__a_damaged_file(collection: QdrantServer, tmp_path: Path) -> None:
+    people(3)
+    path = snapshot(tmp_path)
+    damage(path)
+    words = (
+        rf"^{re.escape(repr(str(path)))} has the SHA-256 [0-9a-f]{{64}}, and is to have '[0-9a-f]{{64}}': it is damaged; fetch it again\.$"
+    )
+    with pytest.raises(NotDone, match=words):
+        brought_back(path)
+    assert nothing_is_left_of_it()
+
+
+def test_restore__another_file_than_was_meant(collection: QdrantServer, tmp_path: Path) -> None:
+    people(1)
+    path = snapshot(tmp_path)
+    with pytest.raises(NotDone, match="and is to have 'abcd': it is damaged"):
+        brought_back(path, sha256="ABCD")
+    assert nothing_is_left_of_it()
+
+
+def test_restore__changed_on_the_way_to_the_server(collection: QdrantServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After it was hashed here: the server compares once more."""
+    people(1)
+    path = snapshot(tmp_path)
+
+    def and_damaged(path: Path, report: Any) -> str:
+        found = sha256_of(path, report)
+        damage(path)
+        return found
+
+    monkeypatch.setattr(f"{restore.__module__}.sha256_of", and_damaged)
+    with pytest.raises(NotDone, match="refused this: Checksum mismatch"):
+        brought_back(path)
+    assert nothing_is_left_of_it()
+
+
+def test_restore__cut_off(collection: QdrantServer, tmp_path: Path) -> None:
+    people(1)
+    path = snapshot(tmp_path)
+    path.with_name(f"{path.name}.sha256").unlink()
+    path.write_bytes(path.read_bytes()[:-30_000])
+    with pytest.raises(NotDone, match=r"is no snapshot of a Qdrant collection, or only a part of one"):
+        brought_back(path)
+    assert nothing_is_left_of_it()
+
+
+# --- Killed ----------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("moment", ["/snapshots/upload", "/points/scroll", "/points/query", "/collections/aliases"])
+def test_restore__killed(qdrant_server: QdrantServer, settings: Settings, tmp_path: Path, moment: str) -> None:
+    """When the file was sent; when it is compared; in the gate; when the alias is moved. The next run starts clean, and ends as one whole run."""
+    code, _, stderr = manage("init_qdrant")
+    assert (code, stderr) == (0, "")
+    gone, *_ = people(4)
+    path = snapshot(tmp_path)
+    plain_sql("DELETE FROM users WHERE id = %s", gone)
+    killed_at(moment, qdrant_server, settings, path)
+    with qdrant() as client:
+        assert alias_target(client) == name(1)
+    sync_once()
+    done = brought_back(path)
+    assert states() == {done.collection: "live"}
+    assert collections() == {done.collection}
+    assert is_as_postgresql_says()
+
+
+def killed_at(moment: str, server: QdrantServer, settings: Settings, path: Path) -> None:
+    reached: list[str] = []
+    silent = silent_on(server.url, lambda asked: asked.partition("?")[0].endswith(moment), reached)
+    with silent as settings.QDRANT_URL, started("qdrant_snapshot", "restore", path) as process:
+        wait_until(lambda: process.poll() is not None or bool(reached))
+        process.kill()
+        told = process.communicate()
+    settings.QDRANT_URL = server.url
+    assert process.returncode == -signal.SIGKILL, told
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+# --- The command -----------------------------------------------------------------------------------------------------------------
+
+
+def test_command(collection: QdrantServer, tmp_path: Path) -> None:
+    people(3)
+    path = snapshot(tmp_path)
+    code, stdout, stderr = manage("qdrant_snapshot", "restore", path, "--keep", "1h")
+    assert (code, stderr) == (0, "")
+    assert stdout.splitlines() == [
+        f"{name(2)} is made of the snapshot, and written from now on.",
+        "0 points removed that PostgreSQL does not know so, 0 written, 3 were right.",
+        f"{collection_name()} leads to {name(2)}.",
+        f"{name(1)} is kept.",
+    ]
+    assert states() == {name(1): "kept", name(2): "live"}
+    code, stdout, stderr = manage("qdrant_snapshot", "restore", path, "--json")
+    assert (code, stderr) == (0, "")
+    assert json.loads(stdout)["replaced"] == name(2)
+    assert registry.live() == name(3)
+    code, stdout, stderr = manage("qdrant_snapshot", "restore", tmp_path / "nothing")
+    assert (code, stdout) == (2, "")
+    assert stderr == f"There is no file {str(tmp_path / 'nothing')!r}: name one that qdrant_snapshot download has written.\n"

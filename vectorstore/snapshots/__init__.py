@@ -1,0 +1,1 @@
+"""Copies of the collection that Qdrant makes of itself: made, listed, fetched, removed, and brought back into a collection of their own."""

@@ -1,0 +1,156 @@
+"""A snapshot brought back into a collection of its own, made what PostgreSQL says, proven, and put in the live one's place: ``restore``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from django.contrib.postgres.functions import TransactionNow
+from qdrant_client import QdrantClient
+
+from findme.console.errors import NotDone
+from findme.console.progress import Report, unreported
+from vectorstore import registry
+from vectorstore.collection import live_collection
+from vectorstore.collection_lock import collection_lock
+from vectorstore.connection import collection_name, qdrant
+from vectorstore.declaration import DECLARATION
+from vectorstore.errors import CollectionMissing
+from vectorstore.marks import stamp
+from vectorstore.models import VectorCollection
+from vectorstore.ownership import metadata_of
+from vectorstore.rebuild.building import next_name, wait_for_graphs
+from vectorstore.rebuild.filling import fill
+from vectorstore.rebuild.gate import GateResult, pass_gate
+from vectorstore.rebuild.kept import drop
+from vectorstore.rebuild.nodes import refuse_without_a_node
+from vectorstore.rebuild.reindex import TIMEOUT_SECONDS
+from vectorstore.rebuild.switching import AT_ONCE, follow_alias, switch_alias
+from vectorstore.snapshots.contents import Contents, read_set
+from vectorstore.snapshots.listing import SECONDS, checksum_file
+from vectorstore.snapshots.nodes import Node, every_node, refuse_embedded
+from vectorstore.snapshots.outdated import remove_outdated
+from vectorstore.snapshots.placing import bring_back
+from vectorstore.snapshots.shape import make_as_declared
+from vectorstore.snapshots.transfer import sha256_of
+from vectorstore.sync import standing
+from vectorstore.versions import highest, raise_above
+
+UNPROVEN = ""
+"""The declaration of a collection that has not been compared with PostgreSQL yet: a rebuild does not go on with it, but drops it."""
+
+Announce = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """The collection that is searched now, and the one that was (None where there was none), which is kept or ``dropped``. Of the snapshot's
+    points ``removed`` are gone or were others, and ``written`` are new; ``found`` were right."""
+
+    alias: str
+    collection: str
+    replaced: str | None
+    dropped: tuple[str, ...]
+    removed: int
+    written: int
+    found: int
+    gate: GateResult
+
+
+def restore(
+    paths: Sequence[Path],
+    *,
+    sha256: str = "",
+    nodes: Sequence[str] = (),
+    keep: timedelta = AT_ONCE,
+    min_recall: float | None = None,
+    seconds: float = SECONDS,
+    timeout: float = TIMEOUT_SECONDS,
+    announce: Announce,
+    report: Report = unreported,
+) -> Restored:
+    """Bring the snapshot back: PATHS are its file, or those of every node of a cluster. One at a time, beside searches and writes.
+
+    Killed anywhere, the alias leads where it led, and the next run drops what was left. Raises NotDone with the alias where it was: for a file
+    that is damaged, none or of other vectors, for a set that is not complete, and where the gate refuses.
+    """
+    refuse_embedded("snapshots")
+    contents = read_set(paths)
+    sums = [_checked(path, sha256 if len(paths) == 1 else "", report) for path in paths]
+    with collection_lock():
+        with qdrant() as client:
+            servers = every_node(client, nodes)
+            _prepare(client)
+            name = next_name(client)
+            registry.announce(name, UNPROVEN)
+        try:
+            with qdrant() as client:
+                _bring_back(client, servers, name, list(zip(contents, sums, strict=True)), seconds, report)
+                announce(f"{name} is made of the snapshot, and written from now on.")
+                removed = remove_outdated(client, name, report)
+                _note_as_proven(client, name)
+            filled = fill(name, timeout=timeout, report=report)
+            announce(
+                f"{removed:,} points removed that PostgreSQL does not know so, {filled.written:,} written, {filled.found:,} were right."
+            )
+            wait_for_graphs(name, timeout)
+            with qdrant() as client:
+                gate = pass_gate(client, name, min_recall=min_recall)
+                replaced = switch_alias(client, name, keep=keep)
+        except NotDone:
+            with suppress(NotDone), qdrant() as client:  # the next run does it, where this cannot
+                drop(client, [name])
+            raise
+        announce(f"{collection_name()} leads to {name}.")
+        with qdrant() as client:
+            dropped = drop(client, registry.due())
+    return Restored(collection_name(), name, replaced, dropped, removed, filled.written, filled.found, gate)
+
+
+def _checked(path: Path, sha256: str, report: Report) -> str:
+    """The file's SHA-256, compared with what was asked for and with what download wrote beside it."""
+    found = sha256_of(path, report)
+    beside = checksum_file(path)
+    told = [sha256.lower(), beside.read_text(errors="replace").split()[:1][0] if beside.is_file() and beside.stat().st_size else ""]
+    for other in filter(None, told):
+        if other != found:
+            raise NotDone(f"{str(path)!r} has the SHA-256 {found}, and is to have {other[:64]!r}: it is damaged; fetch it again.")
+    return found
+
+
+def _prepare(client: QdrantClient) -> None:
+    """What others have left is brought to where the alias leads. There may be none: the server that is filled again may be an empty one."""
+    refuse_without_a_node(client)
+    with suppress(CollectionMissing):
+        live_collection(client)
+        standing.prove(client)
+        follow_alias(client)
+    while (begun := registry.unfinished()) is not None:
+        drop(client, [begun.name])
+    drop(client, registry.due())
+
+
+def _bring_back(
+    client: QdrantClient, servers: Sequence[Node], name: str, files: Sequence[tuple[Contents, str]], seconds: float, report: Report
+) -> None:
+    """The snapshot in a new collection, which every worker writes from now on.
+
+    Its row as building comes after its points: a worker that writes a collection that is not there gives it up. What changes in between is found
+    when all is compared.
+    """
+    bring_back(client, servers, name, files, seconds=seconds, report=report)
+    make_as_declared(client, name)
+    raise_above(highest(client, name))
+    registry.register(name, registry.State.BUILDING, UNPROVEN)
+    stamp(client, name)
+
+
+def _note_as_proven(client: QdrantClient, name: str) -> None:
+    """From now on it is one like any that is built: what is missing is written, by a rebuild too, should this one be killed."""
+    found = VectorCollection.objects.filter(name=name)
+    found.update(declaration=DECLARATION.hash(), declared_at=TransactionNow())
+    for row in found:
+        client.update_collection(name, metadata=metadata_of(row))

@@ -1,0 +1,41 @@
+"""A collection that came out of a snapshot is as it was declared then: what differs from today is changed, as ``init_qdrant`` changes it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from qdrant_client import QdrantClient
+
+from findme.console.errors import NotDone
+from vectorstore.applying import apply
+from vectorstore.collection import read_in_full, read_live
+from vectorstore.comparison import comparisons
+from vectorstore.connection import collection_name
+from vectorstore.marks import KEY as MARK
+from vectorstore.ownership import ADOPTING
+from vectorstore.plan import Plan, refuse
+
+ABOUT_ITS_PLACE = ("collection ", "noted ", "alias ", "name ", "metadata.")
+"""Comparisons of what the live collection is to be, and not of what a collection is to look like."""
+
+
+def make_as_declared(client: QdrantClient, collection: str) -> None:
+    """Give it the settings, indexes and metadata of today, read back. Raises NotDone where it cannot be changed into that.
+
+    What it says of itself is this database's from now on, and the mark of then is gone.
+    """
+    planned = _plan(client, collection)
+    refuse(planned)
+    client.update_collection(collection, metadata={MARK: None, ADOPTING: None})
+    apply(client, planned)
+    left = _plan(client, collection).differences
+    if left:
+        raise NotDone(f"Qdrant says that {collection!r} is changed, and {left[0]}: look at its log, and run it again.")
+
+
+def _plan(client: QdrantClient, collection: str) -> Plan:
+    live = replace(
+        read_live(client), alias_of=collection, collection=collection, found=read_in_full(client, collection), doubt=None, rows={}
+    )
+    compared = tuple(one for one in comparisons(live) if not one.what.startswith(ABOUT_ITS_PLACE))
+    return Plan(collection_name(), collection, False, compared, live)
