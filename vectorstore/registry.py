@@ -5,6 +5,7 @@ The alias in Qdrant says which one is searched. It and the row that says so cann
 
 from __future__ import annotations
 
+import logging
 import re
 import tomllib
 from collections.abc import Iterable
@@ -24,6 +25,7 @@ from vectorstore.models.collections import VectorCollectionQuerySet
 from vectorstore.sync.queue import enqueue_everyone
 
 State = VectorCollection.State
+log = logging.getLogger(__name__)
 
 UNMADE = "it has not been made yet"
 UNWANTED = "it is being dropped"
@@ -70,7 +72,10 @@ def announce(name: str, declaration: str) -> None:
 def fail(name: str, why: str) -> bool:
     """Give up a collection that nobody searches: nobody writes it any more. Whether it was one."""
     found = VectorCollection.objects.filter(name=name, state__in=[State.BUILDING, State.KEPT])
-    return found.update(state=State.FAILED, failure=why) == 1
+    if found.update(state=State.FAILED, failure=why) == 0:
+        return False
+    log.warning("The collection %s is given up, and will be dropped: %s", name, why)
+    return True
 
 
 def unfinished() -> VectorCollection | None:

@@ -10,6 +10,7 @@ from findme.console.errors import NotDone, StoreUnavailable
 from vectorstore import registry
 from vectorstore.collection_lock import try_lock, unlock
 from vectorstore.connection import qdrant
+from vectorstore.ownership import DATABASE, database_id
 from vectorstore.rebuild.switching import alias_target, follow_alias
 
 DROP_SECONDS = 60
@@ -17,7 +18,7 @@ DROP_SECONDS = 60
 
 
 def drop(client: QdrantClient, names: Iterable[str]) -> tuple[str, ...]:
-    """Delete collections and their rows, the rows' state first: killed anywhere, the next one who drops goes on. Those that are gone now.
+    """Delete collections and their rows, the rows' state first: killed anywhere, whoever drops next goes on. Those that are gone now.
 
     Only under ``collection_lock``. What the alias leads to is never dropped, since Qdrant would take the alias with it; what belongs to another
     database neither.
@@ -29,7 +30,7 @@ def _drop(client: QdrantClient, name: str) -> bool:
     if alias_target(client) == name:
         return False
     registry.condemn(name)
-    if client.collection_exists(name):
+    if client.collection_exists(name) and not _is_anothers(client, name):
         if alias_target(client) == name:
             return False
         client.delete_collection(name, timeout=DROP_SECONDS)
@@ -37,6 +38,13 @@ def _drop(client: QdrantClient, name: str) -> bool:
             raise NotDone(f"Qdrant says that {name!r} is deleted, and it is there: look at its log, and run it again.")
     registry.forget(name)
     return True
+
+
+def _is_anothers(client: QdrantClient, name: str) -> bool:
+    """Whether a collection that was live once has been taken over by another database since. One that never was is what we made of the name."""
+    owner = (client.get_collection(name).config.metadata or {}).get(DATABASE)
+    was_live = registry.rows().filter(name=name, live_since__isnull=False).exists()
+    return was_live and owner not in {None, database_id()}
 
 
 def drop_due() -> tuple[str, ...]:

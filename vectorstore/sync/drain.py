@@ -15,6 +15,7 @@ from findme.console.errors import StoreUnavailable
 from vectorstore.collection import live_collection
 from vectorstore.connection import is_embedded, qdrant
 from vectorstore.errors import CollectionMissing
+from vectorstore.rebuild.idle import Tidying
 from vectorstore.sync import standing
 from vectorstore.sync.claim import anybody_due
 from vectorstore.sync.lease import LeaseLost, arm_second_looks, database_clock, leave, take_over
@@ -65,6 +66,7 @@ class Worker:
     id: UUID = field(default_factory=uuid4)
     away: str | None = None
     pause: float = SHORTEST_PAUSE
+    tidying: Tidying = field(default_factory=Tidying)
 
     def step(self) -> Done | None:
         """One batch; None where there was nobody to claim, or a store was away (``away`` says why, and ``pause`` how long to wait)."""
@@ -74,6 +76,7 @@ class Worker:
             if done is None:
                 take_over()
                 self._ask_for_the_waiting()
+                self.tidying.tidy()
         except LeaseLost as error:
             self.tell_away(one_line(error))
             return None
@@ -155,6 +158,9 @@ def _drain(worker: Worker, totals: _Totals, timeout: float, stopping: Stopping) 
             return
         with stopping.may_interrupt():
             time.sleep(min(worker.pause if worker.away else POLL_SECONDS, patience.left()))
+    if not stopping.requested:
+        with suppress(*POSTGRES_AWAY):
+            worker.tidying.tidy()
 
 
 class _Totals:

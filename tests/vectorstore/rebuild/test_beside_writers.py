@@ -5,9 +5,10 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from uuid import UUID
 
 import pytest
@@ -36,14 +37,14 @@ class Writers:
         self.deleted: set[UUID] = set()
         self.changes = 0
         self.errors: list[Exception] = []
-        self.threads = [
-            in_thread(lambda n=n: self.guarded(lambda: self.write(random.Random(SEED + n), people[n::how_many]))) for n in range(how_many)
-        ]  # type: ignore[misc]  # a default, to bind it now
-        self.threads += [in_thread(lambda: self.guarded(self.sync)) for _ in range(2)]
+        works: list[Callable[[], None]] = [
+            partial(self.write, random.Random(SEED + number), people[number::how_many]) for number in range(how_many)
+        ]
+        self.threads = [in_thread(partial(self.guarded, work)) for work in (*works, self.sync, self.sync)]
 
-    def guarded(self, work: object) -> None:
+    def guarded(self, work: Callable[[], None]) -> None:
         try:
-            work()  # type: ignore[operator]
+            work()
         except Exception as error:  # noqa: BLE001  # whatever it is, the test tells it
             self.errors.append(error)
 

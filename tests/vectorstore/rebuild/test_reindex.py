@@ -374,9 +374,9 @@ def test_rollback__to_what_is_gone(embedded_qdrant: object) -> None:
 
 
 def test_reindex__where_there_is_no_collection(embedded_qdrant: object) -> None:
-    for refused in (rebuilt, lambda: roll_back(announce=unsaid)):
+    for refused in (reindex, roll_back):
         with pytest.raises(NotDone, match=r"^Qdrant has no collection 'profile_embeddings': make it with manage\.py init_qdrant\.$"):
-            refused()
+            refused(announce=unsaid)
 
 
 def test_reindex__where_postgresql_knows_nothing_of_the_live_one(embedded_qdrant: object) -> None:

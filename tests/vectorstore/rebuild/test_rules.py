@@ -1,0 +1,205 @@
+"""Protocol, rule 10: every collection that is written gets every change, the one that is built from the moment its row is committed."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from pytest_django import Settings
+from qdrant_client import QdrantClient, models
+
+from accounts.models import User
+from tests.factories import ProfileEmbeddingFactory, unit_vector
+from tests.threads import in_thread
+from tests.vectorstore.rebuild.collections import begun, ids, leads_to, states, there, version, wrong
+from vectorstore import applying, registry
+from vectorstore.connection import qdrant
+from vectorstore.models import VectorCollection
+from vectorstore.rebuild.building import go_on_with, make, next_name
+from vectorstore.rebuild.idle import Tidying
+from vectorstore.rebuild.kept import drop, drop_due
+from vectorstore.rebuild.reindex import reindex
+from vectorstore.sync.drain import sync_once
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+DAY = timedelta(days=1)
+
+
+@pytest.fixture
+def untidy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers leave what failed where it is, so that it can be looked at."""
+    monkeypatch.setattr(Tidying, "tidy", lambda _tidying: ())
+
+
+def a_building_one() -> str:
+    with qdrant() as client:
+        return make(client)
+
+
+def test_building__is_written_by_every_worker_from_the_commit_of_its_row_on(store: str) -> None:
+    leaving, staying = begun(2)
+    a_building_one()
+    User.objects.filter(pk=staying).update(verified=False)
+    coming = ProfileEmbeddingFactory.create().pk
+    User.objects.filter(pk=leaving).delete()
+    assert sync_once(timeout=60).left.length == 0
+    assert ids(2) == {str(staying), str(coming)}
+    assert wrong(2) == {}
+
+
+def test_building__is_filled_only_after_its_row_is_committed(embedded_qdrant: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that does not know of it would change a person after the builder has read them."""
+    begun(2)
+    seen: list[dict[str, str]] = []
+    upsert = QdrantClient.upsert
+
+    def looked_at_from_elsewhere(client: QdrantClient, name: str, *arguments: Any, **options: Any) -> Any:
+        assert name == version(2)
+        in_thread(lambda: seen.append(states())).join(60)
+        return upsert(client, name, *arguments, **options)
+
+    monkeypatch.setattr(QdrantClient, "upsert", looked_at_from_elsewhere)
+    reindex(announce=lambda _: None)
+    assert seen == [{"v1": "live", "v2": "building"}]
+
+
+def test_building__that_is_gone_holds_no_worker_up(store: str, untidy: None) -> None:
+    begun(1)
+    name = a_building_one()
+    with qdrant() as client:
+        client.delete_collection(name)
+    ProfileEmbeddingFactory.create()
+    assert sync_once(timeout=60).left.length == 0
+    assert (states(), wrong(1)) == ({"v1": "live", "v2": "failed"}, {})
+
+
+def test_building__that_refuses_holds_no_worker_up(store: str, untidy: None) -> None:
+    begun(1)
+    with qdrant() as client:
+        client.create_collection(version(2), vectors_config=models.VectorParams(size=4, distance=models.Distance.COSINE))
+    registry.announce(version(2), "")
+    registry.build(version(2))
+    ProfileEmbeddingFactory.create()
+    done = sync_once(timeout=60)
+    assert (done.left.length, done.left.aside, states(), wrong(1)) == (0, 0, {"v1": "live", "v2": "failed"}, {})
+
+
+def test_building__one_that_was_only_announced_is_written_by_nobody(embedded_qdrant: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun(1)
+    written: list[tuple[str, ...]] = []
+
+    def looked_at(_row: VectorCollection) -> dict[str, Any]:
+        written.append(registry.written())
+        return {}
+
+    monkeypatch.setattr(applying, "metadata_of", looked_at)
+    a_building_one()
+    assert written == [(version(1),)]
+
+
+def test_next_name__is_one_more_than_any_in_qdrant_or_in_the_registry(embedded_qdrant: object) -> None:
+    begun(0)
+    registry.announce(version(4), "")
+    with qdrant() as client:
+        assert next_name(client) == version(5)
+        client.create_collection(version(11), vectors_config=models.VectorParams(size=4, distance=models.Distance.COSINE))
+        client.create_collection(f"{version(12)}b", vectors_config=models.VectorParams(size=4, distance=models.Distance.COSINE))
+        assert next_name(client) == version(12)
+
+
+def test_go_on_with__one_that_is_gone_or_was_made_of_something_else_is_forgotten(embedded_qdrant: object) -> None:
+    begun(0)
+    with qdrant() as client:
+        assert go_on_with(client) is None
+        gone = make(client)
+        client.delete_collection(gone)
+        assert (go_on_with(client), states()) == (None, {"v1": "live"})
+        other = make(client)
+        VectorCollection.objects.filter(name=other).update(declaration="of a snapshot")
+        assert (go_on_with(client), states(), there()) == (None, {"v1": "live"}, {"v1"})
+        name = make(client)
+        registry.prepare(name, None)
+        assert (go_on_with(client), states()["v2"]) == (name, "building")
+
+
+# --- The rows --------------------------------------------------------------------------------------------------------------------
+
+
+def test_fail__only_what_nobody_searches(embedded_qdrant: object) -> None:
+    begun(0)
+    for state, given_up in [("building", True), ("kept", True), ("ready", False), ("live", False)]:
+        VectorCollection.objects.update(state=state)
+        assert (registry.fail(version(1), "the disk is full"), states()["v1"]) == (given_up, "failed" if given_up else state)
+
+
+def test_follow__what_nobody_wrote_for_a_while_is_written_again(embedded_qdrant: object, untidy: None) -> None:
+    """The alias leads to a collection that was given up: a request to move it that came late."""
+    leaving, staying = begun(2)
+    reindex(keep=DAY, announce=lambda _: None)
+    registry.fail(version(1), "the disk was full")
+    User.objects.filter(pk=leaving).delete()
+    assert sync_once(timeout=60).left.length == 0
+    assert str(leaving) in ids(1)
+    registry.follow(version(1))
+    assert sync_once(timeout=60).left.length == 0
+    assert (ids(1), states()) == ({str(staying)}, {"v1": "live", "v2": "kept"})
+
+
+def test_drop__leaves_what_another_database_has_taken_over(embedded_qdrant: object) -> None:
+    begun(0)
+    reindex(keep=DAY, announce=lambda _: None)
+    with qdrant() as client:
+        client.update_collection(version(1), metadata={"findme_database": "another"})
+        drop(client, [version(1)])
+    assert (states(), there()) == ({"v2": "live"}, {"v1", "v2"})
+
+
+# --- What workers see to ---------------------------------------------------------------------------------------------------------
+
+
+def test_tidy__follows_the_alias_and_drops_what_is_due(embedded_qdrant: object) -> None:
+    begun(1)
+    reindex(keep=DAY, announce=lambda _: None)
+    VectorCollection.objects.filter(state="live").update(state="ready")
+    VectorCollection.objects.filter(state="kept").update(state="live", keep_until=datetime.now(UTC))
+    tidying = Tidying()
+    assert tidying.tidy() == (version(1),)
+    assert (leads_to(), states(), there()) == ("v2", {"v2": "live"}, {"v2"})
+    registry.announce(version(3), "")
+    assert (tidying.tidy(), Tidying().tidy(), states()) == ((), (version(3),), {"v2": "live"})
+
+
+def test_tidy__where_qdrant_cannot_be_reached_leaves_it_for_later(embedded_qdrant: object, settings: Settings) -> None:
+    begun(0)
+    registry.announce(version(3), "")
+    path, settings.QDRANT_PATH = settings.QDRANT_PATH, "/dev/null/qdrant"
+    tidying = Tidying()
+    assert tidying.tidy() == ()
+    settings.QDRANT_PATH = path
+    assert (tidying.tidy(), Tidying().tidy()) == ((), (version(3),))
+
+
+def test_sync_once__drops_what_is_due_at_its_end(embedded_qdrant: object) -> None:
+    begun(0)
+    reindex(keep=DAY, announce=lambda _: None)
+    VectorCollection.objects.filter(state="kept").update(keep_until=datetime.now(UTC))
+    sync_once(timeout=60)
+    assert (states(), there()) == ({"v2": "live"}, {"v2"})
+
+
+def test_drop_due__asks_qdrant_nothing_where_nothing_is_due(embedded_qdrant: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun(0)
+    monkeypatch.setattr("vectorstore.rebuild.kept.qdrant", lambda: pytest.fail("asked"))
+    assert drop_due() == ()
+
+
+@pytest.mark.qdrant_server
+def test_compare__a_vector_of_nan_is_stale(qdrant_server_grpc: object) -> None:
+    """By gRPC a server stores it."""
+    (person,) = begun(1)
+    with qdrant() as client:
+        vector = [float("nan"), *unit_vector(1)[1:]]
+        client.update_vectors(version(1), [models.PointVectors(id=str(person), vector=vector)])
+    assert wrong(1) == {"stale": 1}
