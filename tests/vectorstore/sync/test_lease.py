@@ -1,0 +1,199 @@
+"""Keeping and ending a claim (protocol, rules 5 and 7)."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+import pytest
+from pytest_django import Settings
+
+from tests.factories import UserFactory
+from tests.privacy.elsewhere import another_connection
+from tests.vectorstore.sync.people import one, queued
+from vectorstore.models import QueueEntry, SetAside, SyncLease, SyncWorker
+from vectorstore.sync.claim import Claim, claim_due
+from vectorstore.sync.lease import LeaseLost, Refusal, arm_second_looks, database_clock, finish, give_back, leave, renew, take_over
+from vectorstore.sync.queue import enqueue, is_empty
+from vectorstore.sync.settings import WrongSetting, check_settings
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("registered")]
+
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
+
+
+def claimed(count: int = 1) -> Claim:
+    enqueue([uuid4() for _ in range(count)])
+    claim = claim_due(uuid4(), count)
+    assert claim is not None
+    return claim
+
+
+def second_looks() -> list[UUID | None]:
+    return list(QueueEntry.objects.filter(awaits_answer=True, urgent=True).values_list("user_id", flat=True))
+
+
+# --- Renewing --------------------------------------------------------------------------------------------------------------------
+
+
+def test_renew__by_the_databases_clock(settings: Settings) -> None:
+    settings.SYNC_LEASE_SECONDS = 20.0
+    claim = claimed(3)
+    SyncLease.objects.update(until=database_clock() + timedelta(seconds=1))
+    before = database_clock()
+    shown = renew(claim)
+    assert before < shown < database_clock()
+    assert all(before < until - timedelta(seconds=20) < database_clock() for until in SyncLease.objects.values_list("until", flat=True))
+
+
+def test_renew__a_lease_that_has_run_out_is_lost_though_nobody_took_it() -> None:
+    claim = claimed()
+    SyncLease.objects.update(until=LONG_AGO)
+    with pytest.raises(LeaseLost) as raised:
+        renew(claim)
+    assert str(raised.value) == "The lease of people who were being written has run out: others write them now. Raise SYNC_LEASE_SECONDS."
+    assert SyncLease.objects.get().until == LONG_AGO
+
+
+def test_renew__of_whom_one_was_taken_over() -> None:
+    claim = claimed(2)
+    SyncLease.objects.filter(pk=min(claim.people)).update(worker=uuid4())
+    with pytest.raises(LeaseLost):
+        renew(claim)
+
+
+def test_renew__where_less_than_a_requests_timeout_is_left(settings: Settings) -> None:
+    claim = claimed()
+    settings.SYNC_LEASE_SECONDS, settings.QDRANT_TIMEOUT = 5.0, 5.0
+    with pytest.raises(LeaseLost):
+        renew(claim)
+    settings.QDRANT_TIMEOUT = 4.0
+    renew(claim)
+
+
+# --- Ending ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_finish__lets_everybody_go() -> None:
+    claim = claimed(2)
+    assert finish(claim) == 0
+    assert not SyncLease.objects.exists()
+    assert is_empty()
+
+
+def test_finish__whoever_was_lost_is_looked_at_again() -> None:
+    claim = claimed(2)
+    lost = min(claim.people)
+    SyncLease.objects.filter(pk=lost).update(until=LONG_AGO)
+    assert finish(claim) == 1
+    assert (queued(lost), queued()) == (2, 2)
+    assert second_looks() == [lost]
+    assert not SyncLease.objects.exists()
+
+
+def test_finish__sets_aside_whom_qdrant_refuses() -> None:
+    person, lost, gone = UserFactory.create().pk, UserFactory.create().pk, uuid4()
+    enqueue([person, lost, gone])
+    claim = claim_due(uuid4(), 3)
+    assert claim is not None
+    SyncLease.objects.filter(pk=lost).update(worker=uuid4())
+    finish(claim, [Refusal(user_id, "some_v1", "too long") for user_id in (person, lost, gone)])
+    assert list(SetAside.objects.values_list("user_id", "collection", "reason")) == [(person, "some_v1", "too long")]
+    assert queued(person, gone) == 0
+
+
+@pytest.mark.parametrize("unanswered", [True, False])
+def test_give_back__with_a_second_look_where_a_request_is_unanswered(unanswered: bool) -> None:
+    claim = claimed(2)
+    give_back(claim, unanswered=unanswered)
+    assert not SyncLease.objects.exists()
+    assert sorted(map(str, second_looks())) == (sorted(map(str, claim.people)) if unanswered else [])
+
+
+def test_give_back__again_and_again_does_not_pile_up_second_looks() -> None:
+    """A long outage."""
+    for _ in range(5):
+        claim = claim_due(uuid4(), 3) or claimed(3)
+        give_back(claim, unanswered=True)
+    assert len(second_looks()) == 3
+
+
+def test_take_over__frees_whom_a_dead_worker_held_without_an_entry() -> None:
+    claim = claimed(2)
+    QueueEntry.objects.all().delete()
+    assert is_empty()
+    SyncLease.objects.filter(pk=min(claim.people)).update(until=LONG_AGO)
+    assert not is_empty()
+    assert (take_over(), take_over()) == (1, 0)
+    assert second_looks() == [min(claim.people)]
+    assert SyncLease.objects.get().user_id == max(claim.people)
+
+
+def test_leave__lets_go_whom_a_worker_still_holds() -> None:
+    claim, other = claimed(2), claimed()
+    SyncWorker.objects.create(id=claim.worker, host="", pid=1)
+    leave(claim.worker)
+    assert SyncLease.objects.get().worker == other.worker
+    assert set(second_looks()) == claim.people
+    assert not SyncWorker.objects.exists()
+
+
+# --- Second looks ----------------------------------------------------------------------------------------------------------------
+
+
+def test_arm_second_looks__what_was_sent_before_they_were_queued_tells_nothing(settings: Settings) -> None:
+    settings.SYNC_SECOND_LOOK_SECONDS = 30.0
+    sent_at = database_clock()
+    give_back(claimed(), unanswered=True)
+    assert arm_second_looks(sent_at) == 0
+    now = database_clock()
+    assert arm_second_looks(now) == 1
+    entry = QueueEntry.objects.get(urgent=True)
+    assert entry.not_before is not None
+    assert (entry.awaits_answer, entry.not_before > now + timedelta(seconds=30)) == (False, True)
+    assert arm_second_looks(database_clock()) == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_arm_second_looks__leaves_to_another_worker_what_that_one_begins() -> None:
+    give_back(claimed(), unanswered=True)
+    with another_connection() as other, other.cursor() as cursor:
+        cursor.execute("BEGIN")
+        cursor.execute("SELECT FROM vector_sync_queue WHERE awaits_answer FOR UPDATE")
+        one("SELECT set_config('lock_timeout', '1s', false)")
+        assert arm_second_looks(database_clock()) == 0
+        one("SELECT set_config('lock_timeout', '0', false)")
+        cursor.execute("ROLLBACK")
+    assert arm_second_looks(database_clock()) == 1
+
+
+# --- Settings --------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("lease", "timeout", "line"),
+    [
+        (10.0, 10.0, "SYNC_LEASE_SECONDS is 10.0: it is a number of seconds, above QDRANT_TIMEOUT (10) and at most a day."),
+        (10.0, 9.5, "SYNC_LEASE_SECONDS is 10.0: it is a number of seconds, above QDRANT_TIMEOUT (10) and at most a day."),
+        (float("nan"), 5.0, "SYNC_LEASE_SECONDS is nan: it is a number of seconds, above QDRANT_TIMEOUT (5) and at most a day."),
+        (86_401.0, 5.0, "SYNC_LEASE_SECONDS is 86401.0: it is a number of seconds, above QDRANT_TIMEOUT (5) and at most a day."),
+        (60.0, 0.0, "QDRANT_TIMEOUT is 0.0: it is a number of seconds above 0, and at most a day."),
+    ],
+)
+def test_check_settings__a_lease_is_longer_than_a_request(settings: Settings, lease: float, timeout: float, line: str) -> None:
+    settings.SYNC_LEASE_SECONDS, settings.QDRANT_TIMEOUT = lease, timeout
+    with pytest.raises(WrongSetting) as raised:
+        check_settings()
+    assert str(raised.value) == line
+
+
+def test_check_settings__a_second_look_comes_after_a_while(settings: Settings) -> None:
+    settings.SYNC_SECOND_LOOK_SECONDS = -1.0
+    with pytest.raises(WrongSetting) as raised:
+        check_settings()
+    assert str(raised.value) == "SYNC_SECOND_LOOK_SECONDS is -1.0: it is a number of seconds from 0 to a day."
+
+
+def test_check_settings__as_they_are(settings: Settings) -> None:
+    settings.QDRANT_TIMEOUT = 59.0
+    check_settings()

@@ -1,0 +1,75 @@
+"""After a TRUNCATE nobody knows whom it took (protocol, rule 1)."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+import pytest
+from qdrant_client import models
+
+from accounts.models import User
+from tests.factories import ProfileEmbeddingFactory, UserFactory, unit_vector
+from tests.vectorstore.sync.people import a_point, ids, people, plain_sql, points, queued, write
+from vectorstore.models import QueueEntry
+from vectorstore.sync import strangers
+from vectorstore.sync.claim import claim_due
+from vectorstore.sync.drain import sync_once
+from vectorstore.sync.lease import finish
+from vectorstore.sync.work import work
+from vectorstore.sync.writing import _Telling, points_of
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.mark.parametrize("table", ["users", "profile_embeddings"])
+def test_truncate__the_points_go(collection: str, table: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(strangers, "PAGE_SIZE", 2)
+    people(5)
+    sync_once()
+    assert len(points()) == 5
+    plain_sql(f"TRUNCATE {table} CASCADE")
+    synced = sync_once()
+    assert (synced.removed, synced.left.length) == (5, 0)
+    assert points() == set()
+
+
+def test_truncate__whoever_came_afterwards_stays(embedded_collection: str) -> None:
+    people(2)
+    sync_once()
+    plain_sql("TRUNCATE users CASCADE")
+    there = people(2)
+    sync_once()
+    assert points() == ids(there)
+
+
+def test_truncate__beside_a_worker_that_has_read_its_rows_before(embedded_collection: str) -> None:
+    """It writes after the collection was compared, when nobody is on the queue for them any more."""
+    people(1)
+    slow = claim_due(uuid4(), 10)
+    assert slow is not None
+    read = points_of(slow)
+    plain_sql("TRUNCATE users CASCADE")
+    worker = uuid4()
+    while QueueEntry.objects.filter(user_id=None).exists():
+        work(worker, 10)
+    _Telling(slow, slow.collections[0]).tell(read)
+    finish(slow)
+    assert len(points()) == 1
+    sync_once()
+    assert points() == set()
+
+
+def test_look_for_strangers__who_is_to_have_no_point(embedded_collection: str) -> None:
+    """And whoever is entitled is left alone; a point whose id is no UUID is nobody's, and ``verify_qdrant`` sees to it."""
+    (there,) = people(1)
+    staff, deleted = ProfileEmbeddingFactory.create(user__staff=True).pk, ProfileEmbeddingFactory.create(user__deleted=True).pk
+    bare, nobody = UserFactory.create().pk, uuid4()
+    User.objects.filter(pk=there).update(active=False)
+    write(*[a_point(person) for person in (there, staff, deleted, bare, nobody)], models.PointStruct(id=7, vector=unit_vector(1)))
+    QueueEntry.objects.all().delete()
+    plain_sql("INSERT INTO vector_sync_queue (user_id, urgent) VALUES (NULL, true)")
+    work(uuid4(), 10)
+    assert set(QueueEntry.objects.values_list("user_id", "urgent")) == {(person, True) for person in (staff, deleted, bare, nobody)}
+    sync_once()
+    assert points() == {str(there), 7}
+    assert queued() == 0

@@ -1,0 +1,356 @@
+"""Writing a claim's points, guarded against the past, and reading them back (protocol, rules 4, 5, 6, 10 and 11)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+from qdrant_client import QdrantClient, models
+from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
+
+from accounts.models import User
+from findme.console.errors import StoreUnavailable
+from tests.vectorstore.sync.people import a_point, ids, people, plain_sql, point, points, queued, version_of, write
+from vectorstore import registry
+from vectorstore.connection import collection_name, qdrant
+from vectorstore.errors import Refused, ServerFailed
+from vectorstore.models import QueueEntry, SetAside, SyncLease, VectorCollection
+from vectorstore.projection import point_of
+from vectorstore.sync import writing
+from vectorstore.sync.claim import Claim, claim_due
+from vectorstore.sync.lease import LeaseLost
+from vectorstore.sync.work import Done, carry_out, work
+from vectorstore.sync.writing import NO_POINT
+
+pytestmark = pytest.mark.django_db
+
+State = VectorCollection.State
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
+
+
+def claimed() -> Claim:
+    claim = claim_due(uuid4(), 100)
+    assert claim is not None
+    return claim
+
+
+def second_looks() -> set[UUID | None]:
+    return set(QueueEntry.objects.filter(awaits_answer=True).values_list("user_id", flat=True))
+
+
+# --- The guard -------------------------------------------------------------------------------------------------------------------
+
+
+def test_write__a_stale_upsert_does_not_win_over_a_newer_point(any_collection: str) -> None:
+    newer, without, older = people(3)
+    claim = claimed()
+    write(a_point(newer, version=claim.version + 1), a_point(without), a_point(older, version=claim.version - 1))
+    assert carry_out(claim) == Done(written=3)
+    assert point(newer)["payload"] == {"user_id": str(newer), "version": claim.version + 1}
+    assert version_of(without) == version_of(older) == claim.version
+    assert queued() == 0
+
+
+def test_write__a_stale_deletion_does_not_win_over_a_newer_point(any_collection: str) -> None:
+    newer, without, older = everybody = people(3)
+    User.objects.all().delete()
+    claim = claimed()
+    write(a_point(newer, version=claim.version + 1), a_point(without), a_point(older, version=claim.version - 1))
+    carry_out(claim)
+    assert points() == ids([newer])
+    assert queued(*everybody) == 0
+
+
+# --- The lease -------------------------------------------------------------------------------------------------------------------
+
+
+def test_carry_out__with_a_lost_lease_nothing_is_sent(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    there, gone = people(2)
+    User.objects.filter(pk=gone).delete()
+    claim = claimed()
+    for name in ("upsert", "delete"):
+        monkeypatch.setattr(QdrantClient, name, lambda *_arguments, **_options: pytest.fail("sent"))
+    SyncLease.objects.update(until=LONG_AGO)
+    with pytest.raises(LeaseLost):
+        carry_out(claim)
+    assert not SyncLease.objects.exists()
+    assert second_looks() == {there, gone}
+    assert QueueEntry.objects.filter(awaits_answer=False).count() == len(claim.entries)
+
+
+def test_carry_out__renews_the_lease_before_each_send(server_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also for each part of a batch that is split, and in each collection; nothing comes in between."""
+    refused, _other, gone = people(3)
+    User.objects.filter(pk=gone).delete()
+    beside()
+    done: list[str] = []
+    refuse(monkeypatch, refused)
+    renew = writing.renew
+
+    def renewed(claim: Claim) -> datetime:
+        done.append("renew")
+        return renew(claim)
+
+    monkeypatch.setattr(writing, "renew", renewed)
+    for name in ("upsert", "delete", "retrieve", "count"):
+        noted(monkeypatch, name, done)
+    assert carry_out(claimed()).written == 1
+    assert done.count("upsert") == 2 * 3
+    assert done.count("delete") == 2
+    sends = [index for index, name in enumerate(done) if name in {"upsert", "delete"}]
+    assert {done[index - 1] for index in sends} == {"renew"}
+
+
+def noted(monkeypatch: pytest.MonkeyPatch, name: str, done: list[str]) -> None:
+    original = getattr(QdrantClient, name)
+
+    def noting(*arguments: Any, **options: Any) -> Any:
+        done.append(name)
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(QdrantClient, name, noting)
+
+
+# --- Reading back ----------------------------------------------------------------------------------------------------------------
+
+
+def test_carry_out__an_upsert_that_did_not_arrive(any_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (person,) = people(1)
+    monkeypatch.setattr(QdrantClient, "upsert", lambda *_arguments, **_options: None)
+    with pytest.raises(StoreUnavailable) as raised:
+        carry_out(claimed())
+    name = f"{collection_name()}_v1"
+    assert str(raised.value) == f"Of 1 points that Qdrant took for {name!r}, 1 are not as they were sent: look at its log."
+    assert queued(person) == 2
+    assert second_looks() == {person}
+
+
+def test_carry_out__a_deletion_that_did_not_happen(any_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (person,) = people(1)
+    carry_out(claimed())
+    User.objects.filter(pk=person).delete()
+    monkeypatch.setattr(QdrantClient, "delete", lambda *_arguments, **_options: None)
+    with pytest.raises(StoreUnavailable) as raised:
+        carry_out(claimed())
+    name = f"{collection_name()}_v1"
+    assert str(raised.value) == (f"1 of 1 points are still in {name!r} after their deletion: look at Qdrant's log, and run it again.")
+    assert QueueEntry.objects.filter(user_id=person, awaits_answer=False).exists()
+    assert second_looks() == {person}
+
+
+def test_carry_out__deletions_are_not_read_back_by_counting(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A count of ids goes on counting deleted points while a segment is rewritten."""
+    people(1)
+    carry_out(claimed())
+    User.objects.all().delete()
+    monkeypatch.setattr(QdrantClient, "count", lambda *_arguments, **_options: models.CountResult(count=1))
+    assert carry_out(claimed()) == Done(removed=1)
+
+
+def test_carry_out__a_newer_point_that_came_in_between_is_no_loss(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (person,) = people(1)
+    claim = claimed()
+    upsert = QdrantClient.upsert
+
+    def overtaken(client: QdrantClient, *arguments: Any, **options: Any) -> Any:
+        upsert(client, *arguments, **options)
+        return upsert(client, collection_name(), [a_point(person, version=claim.version + 1)])
+
+    monkeypatch.setattr(QdrantClient, "upsert", overtaken)
+    assert carry_out(claim) == Done(written=1)
+
+
+# --- Whose fault -----------------------------------------------------------------------------------------------------------------
+
+
+def answer(status: int, words: str = "no") -> UnexpectedResponse:
+    return UnexpectedResponse(status, "", f'{{"status": {{"error": "{words}"}}}}'.encode(), httpx.Headers())
+
+
+def refuse(monkeypatch: pytest.MonkeyPatch, *refused: UUID) -> None:
+    """Requests with any of these people are answered 400."""
+    upsert = QdrantClient.upsert
+
+    def refusing(client: QdrantClient, collection: str, sent: list[models.PointStruct], **options: Any) -> Any:
+        if {point.id for point in sent} & ids(refused):
+            raise answer(400, "Wrong input: too long")
+        return upsert(client, collection, sent, **options)
+
+    monkeypatch.setattr(QdrantClient, "upsert", refusing)
+
+
+@pytest.mark.qdrant_server
+def test_work__a_person_whose_data_qdrant_refuses_is_set_aside(server_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    everybody = people(9)
+    one, other, *rest = everybody
+    with monkeypatch.context() as patched:
+        refuse(patched, one, other)
+        done = work(uuid4(), 100)
+        assert done is not None
+        assert (done.written, {refusal.user_id for refusal in done.refused}) == (7, {one, other})
+    assert points() == ids(rest)
+    assert queued() == 0
+    aside = SetAside.objects.get(pk=one)
+    assert aside.collection == f"{collection_name()}_v1"
+    assert aside.reason.endswith("refused this: Wrong input: too long. See manage.py init_qdrant --check.")
+    # A newer change takes a person out; whoever is gone is deleted.
+    plain_sql("UPDATE users SET gender = 'other', active = false WHERE id = %s", one)
+    plain_sql("DELETE FROM users WHERE id = %s", other)
+    write(a_point(other))
+    assert work(uuid4(), 100) == Done(written=1, removed=1)
+    assert not SetAside.objects.exists()
+    assert points() == ids([one, *rest])
+
+
+@pytest.mark.qdrant_server
+@pytest.mark.parametrize(
+    "error",
+    [
+        *[lambda status=status: answer(status) for status in (401, 403, 404, 429, 500, 503)],
+        lambda: ResponseHandlingException(httpx.ReadTimeout("")),
+        lambda: ResponseHandlingException(httpx.ConnectError("Connection refused")),
+        lambda: ResponseHandlingException(httpx.RemoteProtocolError("disconnected")),
+    ],
+)
+def test_work__what_is_no_persons_fault_sets_nobody_aside(
+    server_collection: str, monkeypatch: pytest.MonkeyPatch, error: Callable[[], Exception]
+) -> None:
+    everybody = people(3)
+
+    def failing(*_arguments: Any, **_options: Any) -> None:
+        raise error()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(QdrantClient, "upsert", failing)
+        with pytest.raises(StoreUnavailable):
+            work(uuid4(), 100)
+    assert not SetAside.objects.exists()
+    assert not SyncLease.objects.exists()
+    assert second_looks() == set(everybody)
+    assert work(uuid4(), 100) == Done(written=3)
+
+
+@pytest.mark.qdrant_server
+def test_work__a_collection_that_takes_nobody_sets_nobody_aside(server: object) -> None:
+    """Of vectors of another size: every request is refused, and that is no person's fault."""
+    people(3)
+    name = f"{collection_name()}_v1"
+    with qdrant() as client:
+        client.create_collection(name, vectors_config=models.VectorParams(size=4, distance=models.Distance.COSINE))
+    registry.register(name, State.LIVE, "")
+    with pytest.raises(Refused, match="expected dim: 4, got 512"):
+        work(uuid4(), 100)
+    assert not SetAside.objects.exists()
+    assert (queued(), SyncLease.objects.count()) == (3, 0)
+
+
+def test_work__a_row_that_no_point_can_be_made_of(embedded_collection: str) -> None:
+    odd, fine = people(2)
+    work(uuid4(), 100)
+    plain_sql("UPDATE users SET created_at = 'infinity', active = false WHERE id = %s", odd)
+    done = work(uuid4(), 100)
+    assert done is not None
+    assert (done.written, done.removed, [refusal.reason for refusal in done.refused]) == (0, 1, [NO_POINT])
+    assert SetAside.objects.get().user_id == odd
+    assert points() == ids([fine])
+
+
+# --- More than one collection ----------------------------------------------------------------------------------------------------
+
+
+def beside(state: VectorCollection.State = State.BUILDING, *, made: bool = True) -> str:
+    """A collection beside the live one."""
+    name = f"{collection_name()}_v2"
+    if made:
+        with qdrant() as client:
+            client.create_collection(name, vectors_config=models.VectorParams(size=512, distance=models.Distance.COSINE))
+    registry.register(name, state, "")
+    return name
+
+
+def state_of(name: str) -> tuple[str, str]:
+    row = VectorCollection.objects.get(pk=name)
+    return row.state, row.failure
+
+
+@pytest.mark.parametrize("state", [State.BUILDING, State.KEPT, State.READY])
+def test_work__every_collection_gets_every_write_and_deletion(collection: str, state: VectorCollection.State) -> None:
+    name = beside(state)
+    there, gone = people(2)
+    assert work(uuid4(), 100) == Done(written=2)
+    assert points(name) == points() == ids([there, gone])
+    User.objects.filter(pk=gone).delete()
+    assert work(uuid4(), 100) == Done(removed=1)
+    assert points(name) == points() == ids([there])
+
+
+@pytest.mark.parametrize("state", [State.BUILDING, State.KEPT])
+def test_work__a_missing_one_beside_the_live_one_is_given_up(collection: str, state: VectorCollection.State) -> None:
+    name = beside(state, made=False)
+    (person,) = people(1)
+    assert work(uuid4(), 100) == Done(written=1)
+    assert state_of(name) == (State.FAILED, f"Qdrant has no collection {name!r}: make it with manage.py init_qdrant.")
+    assert point_of(person) is not None
+    assert queued() == 0
+
+
+@pytest.mark.qdrant_server
+@pytest.mark.parametrize("status", [500, 400])
+def test_work__one_that_fails_beside_the_live_one_is_given_up(server_collection: str, monkeypatch: pytest.MonkeyPatch, status: int) -> None:
+    name = beside()
+    fail_in(monkeypatch, name, status)
+    people(2)
+    assert work(uuid4(), 100) == Done(written=2)
+    assert state_of(name)[0] == State.FAILED
+    assert f"{collection_name()}_v1" == registry.live()
+    assert (queued(), SetAside.objects.count()) == (0, 0)
+
+
+def fail_in(monkeypatch: pytest.MonkeyPatch, failing: str, status: int) -> None:
+    upsert = QdrantClient.upsert
+
+    def sometimes(client: QdrantClient, collection: str, *arguments: Any, **options: Any) -> Any:
+        if collection == failing:
+            raise answer(status)
+        return upsert(client, collection, *arguments, **options)
+
+    monkeypatch.setattr(QdrantClient, "upsert", sometimes)
+
+
+@pytest.mark.qdrant_server
+def test_work__one_that_has_become_live_meanwhile_is_not_given_up(server_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = beside(State.READY)
+    fail_in(monkeypatch, name, 500)
+    people(1)
+    with pytest.raises(ServerFailed):
+        work(uuid4(), 100)
+    assert state_of(name) == (State.READY, "")
+    assert queued() == 2
+
+
+@pytest.mark.qdrant_server
+def test_work__one_that_is_dropped_meanwhile_holds_nobody_up(server_collection: str) -> None:
+    name = beside(State.READY)
+    people(1)
+    claim = claimed()
+    registry.condemn(name)
+    with qdrant() as client:
+        client.delete_collection(name)
+    assert carry_out(claim) == Done(written=1)
+
+
+@pytest.mark.qdrant_server
+def test_work__nobody_gives_up_a_collection_for_whom_the_live_one_refuses_too(
+    server_collection: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = beside()
+    refused, fine = people(2)
+    refuse(monkeypatch, refused)
+    work(uuid4(), 100)
+    assert state_of(name) == (State.BUILDING, "")
+    assert points(name) == points() == ids([fine])
+    assert SetAside.objects.get().user_id == refused
