@@ -1,0 +1,331 @@
+import json
+import signal
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError
+from pytest_django import Settings
+from qdrant_client import models
+
+from findme.console.errors import NotDone
+from tests.factories import ProfileEmbeddingFactory
+from tests.vectorstore.commands import run_python
+from vectorstore.adoption import Adopted, adopt
+from vectorstore.collection import live_collection
+from vectorstore.connection import collection_name, qdrant
+from vectorstore.initialisation import compare, initialise
+from vectorstore.models import QueueEntry, StoreState, SyncLease, VectorCollection
+from vectorstore.ownership import ADOPTING, DATABASE, prove_ours
+from vectorstore.projection import entitled
+from vectorstore.sync.drain import sync_once
+from vectorstore.versions import last_drawn, version_of
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+ANOTHER = "5f0c1f0e-0000-4000-8000-000000000000"
+VECTORS = models.VectorParams(size=512, distance=models.Distance.COSINE)
+FAR = 10**12
+"""A version above all that this database has drawn."""
+
+
+def v1() -> str:
+    return f"{collection_name()}_v1"
+
+
+def point(point_id: UUID | int, **payload: Any) -> models.PointStruct:
+    return models.PointStruct(id=point_id if isinstance(point_id, int) else str(point_id), vector=[0.5] * 512, payload=payload)
+
+
+def fill(collection: str, points: list[models.PointStruct]) -> None:
+    with qdrant() as client:
+        client.upsert(collection, points, wait=True)
+
+
+def of_another_database(points: list[models.PointStruct], owner: str | None = ANOTHER) -> None:
+    """As that one's own init_qdrant made it."""
+    initialise(lambda _: None)
+    with qdrant() as client:
+        client.update_collection(v1(), metadata={DATABASE: owner})
+    VectorCollection.objects.all().delete()
+    QueueEntry.objects.all().delete()
+    fill(v1(), points)
+
+
+def versions(collection: str) -> dict[str, int | None]:
+    with qdrant() as client:
+        records = client.scroll(collection, limit=1000, with_payload=True)[0]
+    return {str(record.id): version_of(record.payload) for record in records}
+
+
+def people() -> set[str]:
+    return {str(user_id) for user_id in entitled().values_list("pk", flat=True)}
+
+
+def adopted(**options: Any) -> Adopted:
+    return adopt(lambda _: None, **options)
+
+
+@pytest.fixture(autouse=True)
+def soon_looked_at_again(settings: Settings) -> None:
+    settings.SYNC_SECOND_LOOK_SECONDS = 0.1
+
+
+def killed(at: str, nth: int = 0) -> None:
+    """A process that dies in the adoption; its leases run out."""
+    code, _, stderr = run_python(KILLED, at, nth)
+    assert code == -signal.SIGKILL, stderr
+    SyncLease.objects.update(until=datetime(2026, 1, 1, tzinfo=UTC))
+
+
+def prove_adopted(collection: str) -> None:
+    """It is ours and as declared, everyone's point is written anew, and nobody else has one."""
+    assert compare().differences == []
+    with qdrant() as client:
+        prove_ours(client, collection)
+        assert live_collection(client) == collection
+    assert [(row.name, row.state) for row in VectorCollection.objects.all()] == [(collection, "live")]
+    done = sync_once(timeout=20)
+    assert (done.left.length, done.away) == (0, None)
+    found = versions(collection)
+    assert found.keys() == people()
+    assert all(version is not None and version <= last_drawn() for version in found.values())
+
+
+@pytest.mark.parametrize("owner", [ANOTHER, None])
+def test_adopt__of_another_database(every_store: str, owner: str | None) -> None:
+    known = [ProfileEmbeddingFactory.create().pk for _ in range(3)]
+    stranger = uuid4()
+    of_another_database([*(point(person, version=FAR) for person in known[:2]), point(stranger, version=FAR + 7)], owner)
+    done = adopted()
+    assert (done.survey.points, done.survey.strangers, done.survey.highest, done.removed, done.status) == (3, 1, FAR + 7, 1, "green")
+    assert versions(v1()) == dict.fromkeys(map(str, known[:2]), FAR)
+    assert last_drawn() > FAR + 7
+    assert set(QueueEntry.objects.exclude(user_id=None).values_list("user_id", flat=True)) >= set(known)
+    prove_adopted(v1())
+
+
+ODD = (None, "new", -3, 1.5, True, 2**53, 2**60, 1e300, [5])
+
+
+def test_adopt__versions_that_nobody_can_be_above(store: str) -> None:
+    """They would be refused silently for ever, or not be compared at all."""
+    of_another_database([point(ProfileEmbeddingFactory.create().pk, version=version, gender="nobody's") for version in ODD])
+    adopted()
+    assert last_drawn() < 2**53
+    prove_adopted(v1())
+    with qdrant() as client:
+        records = client.scroll(v1(), limit=100)[0]
+    assert "nobody's" not in {record.payload["gender"] for record in records if record.payload}
+
+
+def test_adopt__a_number_is_nobodys_id(store: str) -> None:
+    of_another_database([point(1), point(2, version=5)])
+    assert adopted().removed == 2
+    prove_adopted(v1())
+
+
+def test_adopt__forgets_the_other_ones_mark(store: str) -> None:
+    of_another_database([point(ProfileEmbeddingFactory.create().pk, version=3)])
+    with qdrant() as client:
+        client.update_collection(
+            v1(), metadata={"findme_mark": {"id": "theirs", "version": FAR, "at": "2026-01-01T00:00:00Z"}, "theirs": 1}
+        )
+    adopted()
+    with qdrant() as client:
+        metadata = client.get_collection(v1()).config.metadata
+    assert metadata is not None
+    assert (metadata["findme_mark"]["id"], metadata["theirs"]) == (StoreState.current().mark["id"], 1)
+    prove_adopted(v1())
+
+
+def test_adopt__what_is_ours_is_only_initialised(store: str) -> None:
+    person = ProfileEmbeddingFactory.create().pk
+    initialise(lambda _: None)
+    sync_once(timeout=20)
+    fill(v1(), [point(uuid4(), version=FAR)])
+    assert adopted().removed == 0
+    assert len(versions(v1())) == 2
+    assert not QueueEntry.objects.exists()
+    assert str(person) in versions(v1())
+
+
+def state_of_everything() -> list[Any]:
+    with qdrant() as client:
+        found = [client.get_collection(name).config for name in (v1(), collection_name()) if client.collection_exists(name)]
+    return [found, versions(collection_name()), list(VectorCollection.objects.values()), list(QueueEntry.objects.values()), last_drawn()]
+
+
+def test_adopt__refuses_to_remove_many(store: str) -> None:
+    of_another_database([point(number) for number in range(1, 102)])
+    before = state_of_everything()
+    for max_changes, allowed in ((None, 100), (7, 7)):
+        with pytest.raises(NotDone) as raised:
+            adopted(max_changes=max_changes)
+        assert str(raised.value) == (
+            f"101 of 101 points are of nobody whom PostgreSQL knows, and at most {allowed} may be removed: nothing was changed. See that"
+            " DATABASE_URL and QDRANT_URL belong together, and run it again with --force, or with --max-changes 101."
+        )
+    assert state_of_everything() == before
+    assert adopted(max_changes=101).removed == 101
+
+
+def test_adopt__removes_many_by_force(store: str) -> None:
+    of_another_database([point(number) for number in range(1, 102)])
+    assert adopted(force=True).removed == 101
+
+
+def test_init_qdrant__adopt_in_words(embedded_qdrant: object, capsys: pytest.CaptureFixture[str]) -> None:
+    known, stranger = ProfileEmbeddingFactory.create().pk, uuid4()
+    of_another_database([point(known, version=FAR), point(stranger)])
+    before = state_of_everything()
+    call_command("init_qdrant", "--adopt", "--dry-run")
+    planned = capsys.readouterr().out
+    assert planned.startswith(f"{collection_name()} ({v1()}): 2 would be changed.")
+    assert f"\n  metadata.findme_database: {ANOTHER}, is to be {StoreState.current().database_id} (adoption)\n" in planned
+    assert planned.endswith("\nOf 2 points, 1 are of nobody whom PostgreSQL knows, and would be removed.\n")
+    assert state_of_everything() == before
+    call_command("init_qdrant", "--adopt")
+    assert capsys.readouterr().out.endswith(
+        f"{v1()} is this database's: 1 points of nobody are gone, and everybody is queued for manage.py sync_qdrant.\nDone, and read back.\n"
+    )
+    call_command("init_qdrant", "--adopt", "--json")
+    told = json.loads(capsys.readouterr().out)
+    assert (told["changed"], told["adopted"]) == (False, {"points": 0, "strangers": 0, "removed": 0, "replaced": None})
+
+
+def test_init_qdrant__adopt_does_not_change_what_takes_a_new_collection(store: str) -> None:
+    with qdrant() as client:
+        client.create_collection(v1(), vectors_config=models.VectorParams(size=4, distance=models.Distance.COSINE))
+        client.upsert(v1(), [models.PointStruct(id=1, vector=[1.0] * 4)])
+    with pytest.raises(CommandError) as raised:
+        call_command("init_qdrant", "--adopt")
+    assert str(raised.value).startswith(f"In {v1()!r}, params.vectors.size: 4, is to be 512 (new collection): nothing was changed.")
+
+
+KILLED = """
+import os, signal, sys
+from qdrant_client import QdrantClient
+from vectorstore import adoption, applying, registry, replacement
+from vectorstore.adoption import adopt
+
+at, nth = sys.argv[1], int(sys.argv[2])
+
+def dying(method):
+    calls = 0
+    def call(*arguments, **options):
+        global nth
+        if nth == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        nth -= 1
+        return method(*arguments, **options)
+    return call
+
+owners = {
+    "update_collection": QdrantClient, "raise_above": adoption, "register": registry, "note_as_live": adoption, "make_new_mark": adoption.marks,
+    "project": adoption, "upsert": QdrantClient, "fill": replacement, "pass_gate": replacement, "prepare": registry,
+    "delete_collection": QdrantClient, "point_alias": replacement, "follow": registry,
+}
+setattr(owners[at], at, dying(getattr(owners[at], at)))
+adopt(lambda _: None)
+"""
+
+TAKEOVER = [
+    ("update_collection", 0),
+    ("raise_above", 0),
+    ("register", 0),
+    ("update_collection", 1),
+    ("note_as_live", 0),
+    ("make_new_mark", 0),
+    ("project", 0),
+]
+
+
+@pytest.mark.qdrant_server
+@pytest.mark.parametrize(("at", "nth"), TAKEOVER)
+def test_adopt__killed_anywhere_goes_on(qdrant_server: object, at: str, nth: int) -> None:
+    known = [ProfileEmbeddingFactory.create().pk for _ in range(2)]
+    of_another_database([point(known[0], version=FAR), point(uuid4(), version=FAR + 1)])
+    killed(at, nth)
+    with qdrant() as client:
+        unfinished = client.get_collection(v1()).config.metadata or {}
+    if unfinished.get(DATABASE) == ANOTHER or unfinished.get(ADOPTING):
+        with pytest.raises(NotDone, match="--adopt"):
+            initialise(lambda _: None)
+    adopted()
+    assert last_drawn() > FAR + 1
+    prove_adopted(v1())
+
+
+@pytest.mark.parametrize("at", ["note_as_live", "project"])
+def test_adopt__killed_after_the_claim_is_also_finished_by_a_plain_init(store: str, at: str) -> None:
+    known = ProfileEmbeddingFactory.create().pk
+    of_another_database([point(known, version=FAR), point(uuid4(), version=FAR + 1)])
+    killed(at)
+    initialise(lambda _: None)
+    prove_adopted(v1())
+
+
+def of_the_guides_program(points: list[models.PointStruct]) -> None:
+    with qdrant() as client:
+        client.create_collection(collection_name(), vectors_config=VECTORS)
+    fill(collection_name(), points)
+
+
+def test_adopt__a_real_collection_that_bears_the_aliass_name(every_store: str) -> None:
+    known = [ProfileEmbeddingFactory.create().pk for _ in range(3)]
+    of_the_guides_program([point(known[0]), point(uuid4(), version=FAR)])
+    done = adopted()
+    assert (done.survey.points, done.survey.strangers, done.removed) == (2, 1, 1)
+    assert done.replaced is not None
+    assert (done.replaced.collection, done.replaced.people, done.replaced.points) == (v1(), 3, 3)
+    assert done.replaced.gap_seconds < 5
+    assert versions(collection_name()).keys() == people()
+    prove_adopted(v1())
+
+
+def test_adopt__keeps_the_old_one_where_its_points_are_many_of_nobody(store: str) -> None:
+    of_the_guides_program([point(number) for number in range(1, 102)])
+    with pytest.raises(NotDone, match="101 of 101 points are of nobody"):
+        adopted()
+    with qdrant() as client:
+        assert client.count(collection_name()).count == 101
+        assert not client.collection_exists(v1())
+    adopted(force=True)
+    prove_adopted(v1())
+
+
+def test_adopt__keeps_the_old_one_where_the_new_one_is_not_whole(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = [ProfileEmbeddingFactory.create().pk for _ in range(2)]
+    of_the_guides_program([point(known[0])])
+    monkeypatch.setattr("vectorstore.replacement.fill", lambda *_args, **_options: None)
+    QueueEntry.objects.all().delete()
+    with pytest.raises(NotDone, match=f"'{v1()}' is not let through: 2 missing"):
+        adopted()
+    with qdrant() as client:
+        assert collection_name() not in {one.alias_name for one in client.get_aliases().aliases}
+        assert client.count(collection_name()).count == 1
+    monkeypatch.undo()
+    adopted()
+    prove_adopted(v1())
+
+
+REPLACEMENT = ["fill", "upsert", "pass_gate", "prepare", "delete_collection", "point_alias", "follow"]
+
+
+@pytest.mark.qdrant_server
+@pytest.mark.parametrize("at", REPLACEMENT)
+def test_adopt__a_replacement_killed_anywhere_goes_on(qdrant_server: object, at: str) -> None:
+    """Before the old one is deleted it is whole; afterwards a plain init_qdrant sets the alias too."""
+    known = [ProfileEmbeddingFactory.create().pk for _ in range(2)]
+    of_the_guides_program([point(known[0]), point(uuid4())])
+    killed(at)
+    if at in {"point_alias", "follow"}:
+        initialise(lambda _: None)
+    else:
+        with qdrant() as client:
+            assert client.count(collection_name()).count == 2
+        adopted()
+    prove_adopted(v1())
