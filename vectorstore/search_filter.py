@@ -6,6 +6,8 @@ from collections.abc import Iterable
 
 from qdrant_client import models
 
+from accounts.age import today
+from vectorstore.ages import days_of_points
 from vectorstore.search_query import Near, SearchQuery
 
 FEW_EXCLUDED, MOST_EXCLUDED = 8, 1000
@@ -20,8 +22,7 @@ def filter_of(query: SearchQuery) -> models.Filter:
     if query.interests:
         must.append(_any_of("interests", query.interests))
     must += [_is("interests", interest) for interest in sorted(set(query.all_interests))]
-    if query.min_age is not None or query.max_age is not None:
-        must.append(_age(query))
+    must += _age(query)
     if query.near is not None:
         must.append(_near(query.near))
     return models.Filter(must=[*must], must_not=[*_excluded(query)])
@@ -35,10 +36,14 @@ def _any_of(key: str, values: Iterable[str]) -> models.FieldCondition:
     return models.FieldCondition(key=key, match=models.MatchAny(any=sorted(set(values))))
 
 
-def _age(query: SearchQuery) -> models.FieldCondition:
-    """A point has the age of the day when it was written: until it is written again, within a year, the person may have become one year older."""
-    youngest = None if query.min_age is None else query.min_age - 1
-    return models.FieldCondition(key="age", range=models.Range(gte=youngest, lte=query.max_age))
+def _age(query: SearchQuery) -> list[models.FieldCondition]:
+    """Bounds of the ages that points may still have of whom the query asks for."""
+    if query.min_age is None and query.max_age is None:
+        return []
+    youngest, oldest = days_of_points().widened(query.min_age, query.max_age, today())
+    if youngest is None and oldest is None:
+        return []
+    return [models.FieldCondition(key="age", range=models.Range(gte=youngest, lte=oldest))]
 
 
 def _near(near: Near) -> models.FieldCondition:

@@ -13,13 +13,19 @@ from django.db import transaction
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from accounts.age import age_on
+from accounts.age import age_on, today
 from tests.factories import ProfileEmbeddingFactory
 from tests.findme.schema.scratch import wait_until
 from tests.schema.rows import ask, connect
 from tests.vectorstore.commands import ended, started
 from vectorstore.ages import DaysOfPoints, Refreshed, days_of_points, most_birthdays, refresh_ages
+from vectorstore.connection import collection_name, qdrant
+from vectorstore.initialisation import initialise
 from vectorstore.models import StoreState
+from vectorstore.projection import point_of
+from vectorstore.search import search
+from vectorstore.search_query import SearchQuery
+from vectorstore.sync.now import project
 
 days = st.dates(date(2015, 1, 1), date(2036, 12, 31)) | st.sampled_from([date(2024, 2, 28), date(2024, 2, 29), date(2024, 3, 1)])
 births = st.dates(date(1950, 1, 1), date(2010, 12, 31)) | st.builds(lambda year: date(4 * year, 2, 29), st.integers(490, 502))
@@ -293,3 +299,31 @@ def test_command__says_what_it_did(capsys: pytest.CaptureFixture[str]) -> None:
     ]
     call_command("refresh_ages", json=True)
     assert json.loads(capsys.readouterr().out) == {"day": str(today), "since": str(today), "people": 0, "queued": 0}
+
+
+# --- Together ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db
+def test_search__on_the_birthday__before_the_job_beside_it_and_after_the_sync(store: str) -> None:
+    initialise(lambda planned: None)
+    now = today()
+    birth = now.replace(year=now.year - 30) if (now.month, now.day) != (2, 29) else date(now.year - 30, 3, 1)
+    person = ProfileEmbeddingFactory.create(user__date_of_birth=birth)
+    project([person.user_id])
+    of_thirty = SearchQuery(vector=person.vector, min_age=30, max_age=30)
+    with qdrant() as client:  # the point as it was written yesterday
+        client.set_payload(collection_name(), {"age": 29, "age_group": "25-34"}, points=[str(person.user_id)], wait=True)
+
+    refreshed_on(now)  # which is not true: nothing is widened, and nobody found
+    assert search(of_thirty) == []
+    refreshed_on(now - timedelta(days=1))
+    assert [hit.user_id for hit in search(of_thirty)] == [person.user_id]
+    assert search(SearchQuery(vector=person.vector, max_age=29)) == []
+    assert refresh_ages(day=now).queued == 1
+    assert [hit.user_id for hit in search(of_thirty)] == [person.user_id]
+    project([person.user_id])
+    assert days_of_points(day=now) == DaysOfPoints(now, now)
+    assert [hit.user_id for hit in search(of_thirty)] == [person.user_id]
+    point = point_of(person.user_id)
+    assert point is not None and (point["payload"]["age"], point["payload"]["age_group"]) == (30, "25-34")

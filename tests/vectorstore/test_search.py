@@ -25,7 +25,7 @@ from vectorstore import search as search_module
 from vectorstore import search_page as module
 from vectorstore.connection import collection_name, qdrant
 from vectorstore.initialisation import initialise
-from vectorstore.models import ProfileEmbedding
+from vectorstore.models import ProfileEmbedding, StoreState
 from vectorstore.search import Hit, search, search_many
 from vectorstore.search_filter import filter_of
 from vectorstore.search_query import Near, Place, SearchQuery
@@ -149,7 +149,8 @@ def test_search__age_on_the_birthday_and_the_day_before(collection: str) -> None
 def test_search__age_in_postgresql_counts_and_not_the_age_of_the_point(collection: str) -> None:
     older, younger = person(1, date_of_birth=years_ago(30, days=1)), person(1, 1, date_of_birth=years_ago(30))
     project_all()
-    User.objects.filter(pk=older.pk).update(date_of_birth=years_ago(30))  # as if a day had passed since the points were written
+    StoreState.objects.update(ages_refreshed_on=today() - timedelta(days=1))  # as if a day had passed since the points were written
+    User.objects.filter(pk=older.pk).update(date_of_birth=years_ago(30))
     User.objects.filter(pk=younger.pk).update(date_of_birth=years_ago(30, days=1))
     assert found(min_age=30) == ids(older)
     assert found(max_age=29) == []  # the point of the younger says 30: one sync mends it
