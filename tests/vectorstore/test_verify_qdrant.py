@@ -1,0 +1,141 @@
+import json
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError
+from qdrant_client import models
+
+from tests.factories import ProfileEmbeddingFactory, unit_vector
+from tests.vectorstore.commands import manage
+from vectorstore.connection import collection_name, qdrant
+from vectorstore.initialisation import initialise
+from vectorstore.models import QueueEntry, SetAside
+from vectorstore.sync.now import project
+from vectorstore.verification import streaming
+from vectorstore.versions import last_drawn
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def live(store: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setattr(streaming, "WAIT_SECONDS", 0)
+    initialise(lambda _planned: None)
+    return f"{collection_name()}_v1"
+
+
+def people(count: int) -> list[UUID]:
+    there = sorted(embedding.pk for embedding in ProfileEmbeddingFactory.create_batch(count))
+    project(there)
+    return there
+
+
+def delete(name: str, *ids: UUID) -> None:
+    with qdrant() as client:
+        client.delete(name, models.PointIdsList(points=[str(one) for one in ids]), wait=True)
+
+
+def output(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    """The exit code, and what is on stdout."""
+    code = 0
+    try:
+        call_command("verify_qdrant", *arguments)
+    except SystemExit as ended:
+        code = int(str(ended.code))
+    written = capsys.readouterr()
+    assert written.err == ""
+    return code, written.out
+
+
+def test_verify_qdrant__says_what_it_found_and_did(live: str, capsys: pytest.CaptureFixture[str]) -> None:
+    gone, queued, _ = people(3)
+    assert output(capsys) == (0, f"{live} (live): 3 points of 3 people, all as they are to be.\n")
+    delete(live, gone, queued)
+    QueueEntry.objects.create(user_id=queued)
+    with qdrant() as client:
+        client.upsert(live, [models.PointStruct(id=7, vector=unit_vector(1))], wait=True)
+    found = f"{live} (live): 2 points of 3 people, 2 differ, 1 pending.\n  1 missing: {gone}\n  1 orphaned: 7\n"
+    assert output(capsys) == (1, f"{found}To put this right: manage.py verify_qdrant --repair\n")
+    assert output(capsys, "--repair") == (
+        1,
+        f"{found}1 people queued, 1 points deleted. manage.py sync_qdrant --once does the rest.\n",
+    )
+    assert output(capsys) == (0, f"{live} (live): 1 points of 3 people, all as they are to be, 2 pending.\n")
+
+
+def test_verify_qdrant__people_set_aside(live: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (person,) = people(1)
+    SetAside.objects.create(user_id=person, reason="refused", collection=live)
+    aside = "1 people are set aside, since Qdrant refused them: the admin says why, and tries again.\n"
+    assert output(capsys) == (1, f"{live} (live): 1 points of 1 people, all as they are to be.\n{aside}")
+
+
+def test_verify_qdrant__a_store_that_went_back(live: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (person,) = people(1)
+    version = last_drawn() + 7
+    with qdrant() as client:
+        client.set_payload(live, {"version": version}, points=[str(person)], wait=True)
+    back = (
+        f"{live!r} holds a point of version {version}, and PostgreSQL has drawn {last_drawn()} so far: it was restored to an older copy, or"
+        f" failed over.\n{live} (live): 1 points of 1 people, all as they are to be, 1 of a version that was never drawn.\n"
+    )
+    assert output(capsys) == (1, f"{back}To put this right: manage.py verify_qdrant --repair\n")
+    assert output(capsys, "--repair") == (1, f"{back}Both stores have a new mark: workers go on.\n")
+    assert output(capsys) == (0, f"{live} (live): 1 points of 1 people, all as they are to be.\n")
+
+
+def test_verify_qdrant__as_json(live: str, capsys: pytest.CaptureFixture[str]) -> None:
+    gone, _ = people(2)
+    delete(live, gone)
+    code, text = output(capsys, "--repair", "--json")
+    told: dict[str, Any] = json.loads(text)
+    assert code == 1
+    assert told == {
+        "alias": collection_name(),
+        "people": 2,
+        "set_aside": 0,
+        "went_back": None,
+        "collections": [
+            {
+                "name": live,
+                "state": "live",
+                "points": 1,
+                "differing": 1,
+                "kinds": {"missing": 1, "orphaned": 0, "stale payload": 0, "stale vector": 0},
+                "examples": {"missing": [str(gone)]},
+                "pending": 0,
+                "aside": 0,
+                "ahead": 0,
+            }
+        ],
+        "queued": 1,
+        "deleted": 0,
+    }
+
+
+def test_verify_qdrant__too_much_is_refused_without_force(live: str, capsys: pytest.CaptureFixture[str]) -> None:
+    delete(live, *people(3))
+    with pytest.raises(CommandError) as raised:
+        call_command("verify_qdrant", "--repair", "--max-changes", "2")
+    assert str(raised.value).startswith("3 points differ, and at most 2 may be changed: nothing was.")
+    assert raised.value.returncode == 2
+    assert QueueEntry.objects.count() == 0
+    assert output(capsys, "--repair", "--max-changes", "2", "--force")[0] == 1
+    assert QueueEntry.objects.count() == 3
+
+
+@pytest.mark.parametrize("number", ["-1", "many", "1.5", "", "9" * 19])
+def test_verify_qdrant__arguments_that_it_does_not_take(number: str) -> None:
+    with pytest.raises(CommandError) as raised:
+        call_command("verify_qdrant", f"--max-changes={number}")
+    assert str(raised.value) == f"Error: argument --max-changes: {number!r} is not a number of points"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_verify_qdrant__in_one_line_where_qdrant_is_away(settings: Any) -> None:
+    settings.QDRANT_URL, settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT = "http://127.0.0.1:9", "", 0
+    code, out, err = manage("verify_qdrant")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith("Nothing answers at QDRANT_URL 'http://127.0.0.1:9'")

@@ -1,0 +1,643 @@
+import signal
+import tracemalloc
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import numpy as np
+import pytest
+from django.db import connection, transaction
+from pytest_django import Settings
+from qdrant_client import QdrantClient, models
+
+from accounts.age import today
+from accounts.models import User
+from findme.console.errors import NotDone, StoreUnavailable
+from tests.factories import ProfileEmbeddingFactory, UserFactory, unit_vector
+from tests.qdrant import QdrantServer, freeze, thaw
+from tests.threads import in_thread
+from tests.vectorstore.commands import run_python
+from vectorstore import registry
+from vectorstore.connection import collection_name, qdrant
+from vectorstore.errors import CollectionMissing
+from vectorstore.initialisation import initialise
+from vectorstore.marks import StoreWentBack, check_marks, renew_mark
+from vectorstore.models import ProfileEmbedding, QueueEntry, SetAside, StoreState, SyncLease, Verification
+from vectorstore.projection import point_of
+from vectorstore.sync.now import project
+from vectorstore.sync.queue import EVERYBODY
+from vectorstore.verification import found, streaming
+from vectorstore.verification.verify import Verified, VerifiedCollection, verify
+from vectorstore.versions import NO_MORE, last_drawn
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody writes meanwhile, where a test does not say so."""
+    monkeypatch.setattr(streaming, "WAIT_SECONDS", 0)
+
+
+@pytest.fixture
+def collection(every_store: str) -> str:
+    initialise(lambda _planned: None)
+    return f"{collection_name()}_v1"
+
+
+@pytest.fixture
+def live(store: str) -> str:
+    initialise(lambda _planned: None)
+    return f"{collection_name()}_v1"
+
+
+def people(count: int, **fields: Any) -> list[UUID]:
+    """People with their points, sorted."""
+    there = sorted(embedding.pk for embedding in ProfileEmbeddingFactory.create_batch(count, **fields))
+    project(there)
+    return there
+
+
+def behind_its_back(statement: str, *parameters: Any) -> None:
+    """A change that the triggers did not see."""
+    with connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+        cursor.execute("DELETE FROM vector_sync_queue")
+
+
+def write(name: str, *points: models.PointStruct) -> None:
+    with qdrant() as client:
+        client.upsert(name, list(points), wait=True)
+
+
+def change_payload(name: str, person: UUID, **payload: Any) -> None:
+    with qdrant() as client:
+        client.set_payload(name, payload, points=[str(person)], wait=True)
+
+
+def delete(name: str, *ids: UUID | int) -> None:
+    with qdrant() as client:
+        client.delete(name, models.PointIdsList(points=[one if isinstance(one, int) else str(one) for one in ids]), wait=True)
+
+
+def only(verified: Verified) -> VerifiedCollection:
+    (told,) = verified.collections
+    return told
+
+
+def kinds(verified: Verified) -> dict[str, int]:
+    """Those that there are."""
+    return {kind: count for kind, count in only(verified).kinds.items() if count}
+
+
+def work() -> None:
+    """As ``sync_qdrant --once``."""
+    while queued := {entry.user_id for entry in QueueEntry.objects.all() if entry.user_id is not None}:
+        project(queued)
+
+
+# --- What it finds ---------------------------------------------------------------------------------------------------------------
+
+
+def test_verify__two_stores_that_agree(collection: str) -> None:
+    people(5)
+    ProfileEmbeddingFactory.create(user__staff=True)
+    ProfileEmbeddingFactory.create(user__deleted=True)
+    UserFactory.create()
+    QueueEntry.objects.all().delete()
+    verified = verify()
+    assert (verified.people, only(verified).points, verified.clean) == (5, 5, True)
+    assert (kinds(verified), only(verified).examples, only(verified).pending) == ({}, {}, 0)
+
+
+def test_verify__nobody(collection: str) -> None:
+    assert verify().clean
+
+
+def test_verify__every_kind(collection: str) -> None:
+    there = people(8, location=None, video_features=[0.1, 1 / 3, 1e-9])
+    missing, hidden, staff, unverified, moved, both, *_ = there
+    stranger = uuid4()
+    delete(collection, missing)
+    behind_its_back("UPDATE users SET deleted_at = now() WHERE id = %s", hidden)
+    behind_its_back("UPDATE users SET is_staff = true WHERE id = %s", staff)
+    behind_its_back("UPDATE users SET verified = false WHERE id = ANY(%s)", [unverified, both])
+    behind_its_back("UPDATE profile_embeddings SET vector = %s WHERE user_id = ANY(%s)", unit_vector(99), [moved, both])
+    write(
+        collection,
+        models.PointStruct(id=str(stranger), vector=unit_vector(1)),
+        *(models.PointStruct(id=number, vector=unit_vector(1)) for number in (7, 2**63)),
+    )
+    verified = verify()
+    told = only(verified)
+    assert kinds(verified) == {"missing": 1, "orphaned": 5, "stale payload": 2, "stale vector": 2}
+    assert told.examples["missing"] == [str(missing)]
+    assert set(told.examples["orphaned"]) == {str(hidden), str(staff), str(stranger), "7", str(2**63)}
+    assert set(told.examples["stale payload"]) == {str(unverified), str(both)}
+    assert set(told.examples["stale vector"]) == {str(moved), str(both)}
+    assert (told.differing, verified.differing, verified.clean, verified.people, told.points) == (9, 9, False, 6, 10)
+    assert QueueEntry.objects.count() == 0
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        *(
+            {"more": 1},
+            {"age": 7},
+            {"age": "old"},
+            {"interests": []},
+            {"location": {"lat": 0.0, "lon": 0.0}},
+            {"user_id": str(UUID(int=1))},
+        ),
+        *({"version": None}, {"version": "7"}, {"version": True}, {"version": 0.5}, {"video_features": [0.25]}, {"age_group": "old"}),
+    ],
+    ids=str,
+)
+def test_verify__a_payload_that_was_spoilt(live: str, spoilt: dict[str, Any]) -> None:
+    (person,) = people(1)
+    change_payload(live, person, **spoilt)
+    assert kinds(verify()) == {"stale payload": 1}
+    verify(repairing=True)
+    work()
+    assert verify().clean
+
+
+def test_verify__a_point_without_a_payload(live: str) -> None:
+    (person,) = people(1)
+    write(live, models.PointStruct(id=str(person), vector=ProfileEmbedding.objects.get(pk=person).vector))
+    assert kinds(verify()) == {"stale payload": 1}
+
+
+@pytest.mark.qdrant_server
+def test_verify__a_vector_of_nan(qdrant_server_grpc: object) -> None:
+    """By gRPC a server stores it, and answers that all is well."""
+    initialise(lambda _planned: None)
+    (person,) = people(1)
+    point = point_of(person)
+    assert point is not None
+    write(f"{collection_name()}_v1", models.PointStruct(id=str(person), vector=[np.nan] * 512, payload=point["payload"]))
+    assert kinds(verify()) == {"stale vector": 1}
+    verify(repairing=True)
+    work()
+    assert verify().clean
+
+
+def test_verify__at_most_ten_examples_of_each_kind(live: str) -> None:
+    delete(live, *people(12))
+    told = only(verify())
+    assert (told.kinds["missing"], len(told.examples["missing"])) == (12, 10)
+
+
+def test_verify__many_pages_in_the_order_of_the_ids(collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """UUIDs whose first byte is above 127 too: as signed numbers they would come first. More people than points, and more points than people."""
+    for name in ("PAGE_SIZE", "EMBEDDED_PAGE_SIZE"):
+        monkeypatch.setattr(found, name, 3)
+    monkeypatch.setattr(streaming, "PAGE_SIZE", 2)
+    ids = [UUID(int=(number << 120) + 1) for number in (0, 1, 2, 127, 128, 129, 200, 254, 255)]
+    for identifier in ids:
+        ProfileEmbeddingFactory.create(user__id=identifier)
+    project(ids)
+    assert verify().clean
+    delete(collection, *ids[2:6])
+    write(collection, *(models.PointStruct(id=str(UUID(int=(100 << 120) + number)), vector=unit_vector(1)) for number in range(8)))
+    write(collection, *(models.PointStruct(id=number, vector=unit_vector(1)) for number in range(4)))
+    assert kinds(verify()) == {"missing": 4, "orphaned": 12}
+    delete(collection, *ids)
+    assert kinds(verify()) == {"missing": 9, "orphaned": 12}
+
+
+def test_verify__every_collection_that_is_written(live: str) -> None:
+    (first, _) = people(2)
+    kept, building = f"{collection_name()}_v2", f"{collection_name()}_v3"
+    with qdrant() as client:
+        for name, state in ((kept, registry.State.KEPT), (building, registry.State.BUILDING)):
+            client.create_collection(name, vectors_config=models.VectorParams(size=512, distance=models.Distance.COSINE))
+            registry.register(name, state, "")
+    write(building, models.PointStruct(id=str(first), vector=unit_vector(1), payload={"version": 1}))
+    verified = verify()
+    assert [(told.name, told.state, told.differing, told.pending) for told in verified.collections] == [
+        (live, "live", 0, 0),
+        (kept, "kept", 2, 0),
+        (building, "building", 1, 1),  # who is missing is still to come
+    ]
+    registry.register(f"{collection_name()}_v4", registry.State.BUILDING, "")  # which Qdrant does not have
+    assert len(verify().collections) == 3
+
+
+def test_verify__in_one_line_before_init_qdrant(store: str) -> None:
+    with pytest.raises(CollectionMissing) as raised:
+        verify()
+    assert str(raised.value) == f"Qdrant has no collection {collection_name()!r}: make it with manage.py init_qdrant."
+
+
+@pytest.mark.qdrant_server
+def test_verify__a_server_that_stops_answering_in_the_middle_of_it(
+    qdrant_server: QdrantServer, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if qdrant_server.pid is None:
+        pytest.skip("the server is not ours to stop")
+    monkeypatch.setattr(found, "PAGE_SIZE", 1)
+    initialise(lambda _planned: None)
+    people(12)
+    settings.QDRANT_TIMEOUT = 1
+    stopped: list[int] = []
+
+    def stop(done: int, _total: int | None = None, /) -> None:
+        if not stopped:
+            freeze(qdrant_server)
+        stopped.append(done)
+
+    try:
+        with pytest.raises(StoreUnavailable, match="did not answer within 1 s"):
+            verify(report=stop)
+    finally:
+        thaw(qdrant_server)
+    assert 0 < max(stopped) < 12 and Verification.objects.count() == 0
+
+
+# --- What is on its way ----------------------------------------------------------------------------------------------------------
+
+
+def test_verify__people_on_the_queue_or_leased_are_pending(live: str) -> None:
+    queued, leased, expired, wrong = people(4)
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE users SET verified = false")
+    QueueEntry.objects.exclude(user_id=queued).delete()
+    SyncLease.objects.create(user_id=leased, worker=uuid4(), until=datetime.now(UTC) + timedelta(minutes=1))
+    SyncLease.objects.create(user_id=expired, worker=uuid4(), until=datetime.now(UTC) - timedelta(minutes=1))
+    told = only(verify())
+    assert (told.pending, told.differing, told.examples) == (3, 1, {"stale payload": [str(wrong)]})
+
+
+@pytest.mark.parametrize("what", ["entry", "lease"])
+def test_verify__after_a_truncate_everybody_may_be(live: str, what: str) -> None:
+    people(2)
+    behind_its_back("UPDATE users SET verified = false")
+    if what == "entry":
+        QueueEntry.objects.create(user_id=None, urgent=True)
+    else:
+        SyncLease.objects.create(user_id=EVERYBODY, worker=uuid4(), until=datetime.now(UTC))
+    told = only(verify())
+    assert (told.pending, told.differing) == (2, 0)
+
+
+def test_verify__people_set_aside(live: str) -> None:
+    """Known, and to be looked at; putting them on the queue helps nobody."""
+    (person,) = people(1)
+    behind_its_back("UPDATE users SET verified = false")
+    SetAside.objects.create(user_id=person, reason="refused", collection=live)
+    verified = verify(repairing=True)
+    assert (only(verified).aside, verified.set_aside, verified.differing, verified.queued, verified.clean) == (1, 1, 0, 0, False)
+
+
+def years_ago(years: int, days: int = 0) -> date:
+    return (today() + timedelta(days=days)).replace(year=(today() + timedelta(days=days)).year - years, day=1)
+
+
+@pytest.mark.parametrize("spoilt", [{}, {"verified": False}])
+def test_verify__an_age_that_waits_for_the_daily_job_is_pending(live: str, spoilt: dict[str, Any]) -> None:
+    """Somebody who has turned thirty in the last days, as their point does not know yet."""
+    ages = StoreState.objects.filter(pk=1)
+    (person,) = people(1)
+    birthday = today() - timedelta(days=3)
+    born = date(birthday.year - 30, birthday.month, min(birthday.day, 28))
+    behind_its_back("UPDATE users SET date_of_birth = %s", born)
+    change_payload(live, person, age=29, age_group="25-34", **spoilt)
+    pending = (1, 0) if not spoilt else (0, 1)
+    behind_its_back("UPDATE profile_embeddings SET created_at = now() - interval '1 year'")
+    for refreshed, expected in [
+        (None, pending),
+        (today() - timedelta(days=40), pending),
+        (today() - timedelta(days=1), (0, 1)),  # the job has been there since, and it should be right
+    ]:
+        ages.update(ages_refreshed_on=refreshed)
+        told = only(verify())
+        assert (told.pending, told.differing) == expected, refreshed
+    ages.update(ages_refreshed_on=today() - timedelta(days=40))
+    for wrong in ({"age": 28}, {"age": 31}, {"age": 29, "age_group": "35-44"}):
+        change_payload(live, person, **wrong)
+        assert only(verify()).differing == 1
+
+
+def test_verify__an_age_is_of_the_time_since_there_is_an_embedding(live: str) -> None:
+    """Where the job has never run: no point is older than that."""
+    (person,) = people(1)
+    change_payload(live, person, age=(point_of(person) or {})["payload"]["age"] - 1)
+    assert kinds(verify()) == {"stale payload": 1}
+
+
+# --- Beside live writers ---------------------------------------------------------------------------------------------------------
+
+
+def while_it_looks(monkeypatch: pytest.MonkeyPatch, change: Callable[[], object], *, look: int = 1) -> None:
+    """Let CHANGE happen between PostgreSQL's row and Qdrant's point, in the LOOK-th second look."""
+    asked = found.points_among
+    looks = 0
+
+    def meanwhile(*arguments: Any) -> Any:
+        nonlocal looks
+        looks += 1
+        if looks == look:
+            change()
+        return asked(*arguments)
+
+    monkeypatch.setattr("vectorstore.verification.second_look.WAIT_SECONDS", 0)
+    monkeypatch.setattr("vectorstore.verification.second_look.points_among", meanwhile)
+
+
+def doubted(live: str) -> UUID:
+    """Somebody who differs at the first look, so that there is a second one, and is right by then."""
+    (person,) = people(1)
+    delete(live, person)
+    return person
+
+
+def test_second_look__a_change_that_is_synced_in_the_middle_of_it(live: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The row was read before, the point after: they differ, and nothing is wrong."""
+    person = doubted(live)
+
+    def change() -> None:
+        User.objects.filter(pk=person).update(verified=False)
+        project([person])
+
+    while_it_looks(monkeypatch, change)
+    assert verify().clean
+
+
+def test_second_look__somebody_who_comes_and_goes_in_the_middle_of_it(live: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their point is seen, their row neither before nor after: its version tells that it is new."""
+    person = doubted(live)
+    behind_its_back("UPDATE users SET deleted_at = now() WHERE id = %s", person)
+    stranger = uuid4()
+    write(live, models.PointStruct(id=str(stranger), vector=unit_vector(1), payload={"version": 1}))
+
+    def change() -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT nextval('vector_sync_version')")
+        write(live, models.PointStruct(id=str(stranger), vector=unit_vector(1), payload={"version": last_drawn()}))
+
+    for look in range(1, 6):
+        while_it_looks(monkeypatch, change, look=look)
+    told = only(verify())
+    assert (told.differing, told.pending) == (0, 1)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_second_look__somebody_who_is_just_being_removed(live: str) -> None:
+    """The point goes first, the row with the commit, which holds the person's advisory lock."""
+    (person,) = people(1)
+    eraser = connection.copy()
+    try:
+        with eraser.cursor() as cursor:
+            cursor.execute("BEGIN")
+            cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended('findme point of ' || %s::uuid, 0))", [person])
+            delete(live, person)
+            told = only(verify())
+            cursor.execute("ROLLBACK")
+    finally:
+        eraser.close()
+    assert (told.pending, told.differing) == (1, 0)
+    assert only(verify()).differing == 1
+
+
+@pytest.mark.qdrant_server
+@pytest.mark.django_db(transaction=True)
+def test_verify__beside_live_writers_finds_nothing(qdrant_server_grpc: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four writers and their workers, from a fixed seed: everybody changes, leaves and comes back all the time."""
+    monkeypatch.setattr(found, "PAGE_SIZE", 5)
+    monkeypatch.setattr(streaming, "PAGE_SIZE", 4)
+    initialise(lambda _planned: None)
+    there = people(24)
+    stop: list[bool] = []
+
+    def change(seed: int) -> None:
+        random = np.random.default_rng(seed)
+        mine = there[seed::4]
+        while not stop:
+            person = mine[random.integers(len(mine))]
+            match int(random.integers(4)):
+                case 0:
+                    User.objects.filter(pk=person).update(deleted_at=datetime.now(UTC))
+                case 1:
+                    User.objects.filter(pk=person).update(deleted_at=None, verified=bool(random.integers(2)))
+                case 2:
+                    ProfileEmbedding.objects.filter(pk=person).update(vector=unit_vector(int(random.integers(1000))))
+                case _:
+                    project([person])
+
+    threads = [in_thread(lambda seed=seed: change(seed)) for seed in range(4)]  # type: ignore[misc]  # a default of its own
+    try:
+        results = [verify() for _ in range(6)]
+    finally:
+        stop.append(True)
+        for thread in threads:
+            thread.join(60)
+    assert [(result.differing, result.went_back) for result in results] == [(0, None)] * 6
+    work()
+    assert verify().clean
+
+
+# --- Repair ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_repair__queues_people_and_deletes_numbers(collection: str) -> None:
+    missing, moved, _ = people(3)
+    stranger = uuid4()
+    delete(collection, missing)
+    behind_its_back("UPDATE profile_embeddings SET vector = %s WHERE user_id = %s", unit_vector(99), moved)
+    write(collection, *(models.PointStruct(id=one, vector=unit_vector(1)) for one in (str(stranger), 1, 7)))
+    verified = verify(repairing=True)
+    assert (verified.queued, verified.deleted) == (3, 2)
+    assert set(QueueEntry.objects.values_list("user_id", flat=True)) == {missing, moved, stranger}
+    assert only(verify()).pending == 3
+    work()
+    assert verify().clean
+    assert point_of(stranger) is None
+    assert np.allclose(point_of(moved)["vector"], unit_vector(99), atol=1e-6)  # type: ignore[index]
+
+
+def test_repair__nothing_to_do(live: str) -> None:
+    people(2)
+    verified = verify(repairing=True)
+    assert (verified.queued, verified.deleted, verified.clean) == (0, 0, True)
+
+
+@pytest.mark.parametrize("version", [NO_MORE, 2**62, 1e300, [1, 2**60]])
+def test_repair__a_point_that_every_guard_takes_for_newer(collection: str, version: Any) -> None:
+    """It would be refused for ever: it goes, and is written anew."""
+    (person,) = people(1)
+    change_payload(collection, person, version=version)
+    assert kinds(verify()) == {"stale payload": 1}
+    verify(repairing=True)
+    work()
+    assert verify().clean
+    assert (point_of(person) or {})["payload"]["version"] <= last_drawn()
+
+
+def test_repair__too_much_is_refused_before_anything_is_changed(live: str) -> None:
+    delete(live, *people(3))
+    write(live, models.PointStruct(id=1, vector=unit_vector(1)))
+    with pytest.raises(NotDone) as raised:
+        verify(repairing=True, max_changes=3)
+    assert str(raised.value) == (
+        "4 points differ, and at most 3 may be changed: nothing was. See that both stores are the right ones; then run it again with --force, or"
+        " with a higher --max-changes."
+    )
+    assert QueueEntry.objects.count() == 0 and only(verify()).differing == 4
+    assert verify(repairing=True, max_changes=4).queued == 3
+    QueueEntry.objects.all().delete()
+    assert verify(repairing=True, max_changes=0, force=True).queued == 3
+
+
+def test_repair__as_many_as_a_hundred_or_a_twentieth(live: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import vectorstore.verification.repair as repairing
+
+    assert (repairing.FEWEST, repairing.SHARE) == (100, 0.05)
+    monkeypatch.setattr(repairing, "FEWEST", 1)
+    monkeypatch.setattr(repairing, "SHARE", 0.5)
+    there = people(6)
+    delete(live, *there[:2])
+    assert verify(repairing=True).queued == 2
+    QueueEntry.objects.all().delete()
+    delete(live, there[2])
+    with pytest.raises(NotDone, match="3 points differ, and at most 1 may be changed"):
+        verify(repairing=True)
+
+
+def test_repair__not_of_another_database(live: str) -> None:
+    delete(live, *people(1))
+    with qdrant() as client:
+        client.update_collection(live, metadata={"findme_database": str(uuid4())})
+    with pytest.raises(NotDone, match=r"belongs to another database .* --adopt"):
+        verify(repairing=True)
+    assert QueueEntry.objects.count() == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_repair__killed_in_the_middle_of_it_is_run_again(live: str) -> None:
+    delete(live, *people(5))
+    script = """
+import os, signal
+import vectorstore.verification.repair as repairing
+from vectorstore.verification.verify import verify
+repairing.raise_above = lambda version: os.kill(os.getpid(), signal.SIGKILL)
+verify(repairing=True)
+"""
+    assert run_python(script)[0] == -signal.SIGKILL
+    assert only(verify(repairing=True)).pending == 5
+    work()
+    assert verify().clean
+
+
+# --- A store that went back in time ----------------------------------------------------------------------------------------------
+
+
+def test_repair__the_versions_go_on_above_the_highest(collection: str) -> None:
+    """As after PostgreSQL was restored to an older copy."""
+    right, wrong = people(2)
+    ahead = last_drawn() + 500
+    for person in (right, wrong):
+        change_payload(collection, person, version=ahead)
+    behind_its_back("UPDATE users SET verified = false WHERE id = %s", wrong)
+    verified = verify()
+    assert (only(verified).ahead, verified.differing, verified.clean) == (2, 1, False)
+    assert verified.went_back is not None and verified.went_back.startswith(f"{collection!r} holds a point of version {ahead}")
+    with qdrant() as client, pytest.raises(StoreWentBack):
+        check_marks(client)
+    repaired = verify(repairing=True)
+    assert (repaired.queued, last_drawn() > ahead) == (1, True)
+    with qdrant() as client:
+        check_marks(client)
+    work()
+    assert verify().clean
+
+
+def test_repair__the_marks_are_made_new(live: str) -> None:
+    """As after Qdrant was restored to an older copy."""
+    person, _ = people(2)
+    with qdrant() as client:
+        renew_mark(client)
+        client.update_collection(live, metadata={"findme_mark": {"id": "older", "version": 0, "at": "2026-01-01T00:00:00Z"}})
+    delete(live, person)
+    assert (verify().went_back or "").startswith(f"{live!r} carries the mark of 2026-01-01T00:00:00Z")
+    with pytest.raises(NotDone):
+        verify(repairing=True, max_changes=0)
+    assert verify().went_back is not None
+    verify(repairing=True)
+    assert verify().went_back is None
+    work()
+    assert verify().clean
+
+
+# --- What it takes ---------------------------------------------------------------------------------------------------------------
+
+
+def test_verify__keeps_counts_and_nobodys_id(live: str) -> None:
+    person, other = people(2)
+    delete(live, person)
+    verify()
+    kept = Verification.objects.get()
+    assert (kept.alias, kept.started_at < kept.finished_at or connection.in_atomic_block) == (collection_name(), True)
+    assert kept.found == {
+        "people": 2,
+        "set_aside": 0,
+        "went_back": False,
+        "collections": {
+            live: {
+                "points": 1,
+                "missing": 1,
+                "orphaned": 0,
+                "stale payload": 0,
+                "stale vector": 0,
+                "pending": 0,
+                "aside": 0,
+                "ahead": 0,
+            }
+        },
+    }
+    assert str(person) not in str(kept.found) and str(other) not in str(kept.found)
+
+
+@pytest.mark.qdrant_server
+def test_verify__in_short_transactions(qdrant_server: QdrantServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """None is open while Qdrant is asked."""
+    initialise(lambda _planned: None)
+    people(3)
+    asked = QdrantClient.scroll
+    depth = len(connection.savepoint_ids), transaction.get_connection().in_atomic_block
+
+    def watched(*arguments: Any, **options: Any) -> Any:
+        assert (len(connection.savepoint_ids), transaction.get_connection().in_atomic_block) == depth
+        return asked(*arguments, **options)
+
+    monkeypatch.setattr(found, "_ahead", lambda pages: pages)
+    monkeypatch.setattr(QdrantClient, "scroll", watched)
+    assert verify().clean
+
+
+@pytest.mark.qdrant_server
+def test_verify__in_constant_memory(qdrant_server_grpc: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of people who are missing, whom it keeps for the second look, and of points that are nobody's."""
+    monkeypatch.setattr(found, "PAGE_SIZE", 25)
+    monkeypatch.setattr(streaming, "PAGE_SIZE", 25)
+    monkeypatch.setattr(streaming, "DOUBTFUL", 100)
+    initialise(lambda _planned: None)
+    peaks = []
+    for strangers in (400, 1600):
+        ids = [str(uuid4()) for _ in range(strangers)]
+        write(f"{collection_name()}_v1", *(models.PointStruct(id=one, vector=unit_vector(1), payload={"version": 0}) for one in ids))
+        verify()
+        tracemalloc.start()
+        assert verify().differing >= strangers
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.5 * peaks[0], peaks
+
+
+def test_verify__reports_how_far_it_is(live: str) -> None:
+    people(5)
+    seen: list[tuple[int, int | None]] = []
+    verify(report=lambda done, total=None: seen.append((done, total)))
+    assert seen[-1] == (5, 5)

@@ -1,0 +1,76 @@
+"""Compare both stores, and have what differs put right."""
+
+from __future__ import annotations
+
+from argparse import ArgumentTypeError
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from findme.console.command import FindmeCommand
+from findme.console.progress import progress
+from vectorstore.verification.verify import Verified, VerifiedCollection, verify
+
+
+class Command(FindmeCommand):
+    help = (
+        "Compare every person with their point in Qdrant, in every collection that is written. Changes nothing without --repair."
+        " Exit 0: they agree, but for what is on its way; 1: something differs, or people are set aside; 2: it could not be done."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--repair", action="store_true", help="put whoever differs on the queue, and delete points that are nobody's")
+        parser.add_argument(
+            "--max-changes",
+            type=_number,
+            metavar="N",
+            help="the most that a repair may change (default: 100, or 5 %% of the points if that is more)",
+        )
+        parser.add_argument("--force", action="store_true", help="repair whatever differs, however much it is")
+        parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        with progress("Comparing people and points") as report:
+            verified = verify(repairing=options["repair"], max_changes=options["max_changes"], force=options["force"], report=report)
+        if options["json"]:
+            self.say_json(verified)
+        else:
+            self._say(verified)
+        if not verified.clean:
+            self.something_to_look_at()
+
+    def _say(self, verified: Verified) -> None:
+        if verified.went_back:
+            self.say(verified.went_back)
+        for found in verified.collections:
+            self.say(_sentence(found, verified.people))
+            for kind, ids in found.examples.items():
+                self.say(f"  {found.kinds[kind]:,} {kind}: {', '.join(ids)}{', ...' if found.kinds[kind] > len(ids) else ''}")
+        if verified.set_aside:
+            self.say(f"{verified.set_aside:,} people are set aside, since Qdrant refused them: the admin says why, and tries again.")
+        if verified.queued is not None:
+            self._say_repaired(verified)
+        elif verified.differing or verified.went_back:
+            self.say("To put this right: manage.py verify_qdrant --repair")
+
+    def _say_repaired(self, verified: Verified) -> None:
+        if verified.queued or verified.deleted:
+            self.say(f"{verified.queued:,} people queued, {verified.deleted:,} points deleted. manage.py sync_qdrant --once does the rest.")
+        if verified.went_back or any(found.ahead for found in verified.collections):
+            self.say("Both stores have a new mark: workers go on.")
+
+
+def _sentence(found: VerifiedCollection, people: int) -> str:
+    differing = f"{found.differing:,} differ" if found.differing else "all as they are to be"
+    more = [
+        f"{found.pending:,} pending" if found.pending else "",
+        f"{found.aside:,} set aside" if found.aside else "",
+        f"{found.ahead:,} of a version that was never drawn" if found.ahead else "",
+    ]
+    return f"{found.name} ({found.state}): {found.points:,} points of {people:,} people, {', '.join([differing, *filter(None, more)])}."
+
+
+def _number(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        raise ArgumentTypeError(f"{text!r} is not a number of points")
+    return int(text)

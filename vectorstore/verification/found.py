@@ -1,0 +1,113 @@
+"""What a collection holds: its points in the order of their ids, numbers first, a page at a time."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from bisect import bisect_right
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+from qdrant_client.models import Record
+
+from vectorstore.connection import is_embedded, qdrant
+from vectorstore.models import VECTOR_SIZE
+
+PAGE_SIZE = 500
+EMBEDDED_PAGE_SIZE = 2000
+"""The whole folder is read for each."""
+AHEAD = 2
+"""Pages that are read while others are compared."""
+
+
+@dataclass(frozen=True, slots=True)
+class Points:
+    """People's points, and ``numbers``, the ids of points that are nobody's. ``vectors`` is (N, 512), NaN where a point has no such vector."""
+
+    ids: list[UUID]
+    payloads: list[dict[str, Any]]
+    vectors: NDArray[np.float32]
+    numbers: list[int]
+
+    def between(self, low: UUID, high: UUID) -> Points:
+        """Those after LOW and up to HIGH."""
+        first, last = bisect_right(self.ids, low), bisect_right(self.ids, high)
+        return Points(self.ids[first:last], self.payloads[first:last], self.vectors[first:last], [])
+
+
+NONE = Points([], [], np.empty((0, VECTOR_SIZE), np.float32), [])
+
+
+def pages(collection: str) -> Iterator[Points]:
+    """Every point. A server is asked in a thread, ahead of whoever compares; the embedded store belongs to one thread at a time."""
+    return _pages(collection, EMBEDDED_PAGE_SIZE) if is_embedded() else _ahead(_pages(collection, PAGE_SIZE))
+
+
+def points_among(collection: str, ids: Collection[UUID]) -> Points:
+    with qdrant() as client:
+        return _points(client.retrieve(collection, [str(one) for one in ids], with_payload=True, with_vectors=True))
+
+
+def _pages(collection: str, size: int) -> Iterator[Points]:
+    offset = None
+    while True:
+        with qdrant() as client:
+            page, offset = client.scroll(collection, limit=size, offset=offset, with_payload=True, with_vectors=True)
+        yield _points(page)
+        if offset is None:
+            return
+
+
+def _points(records: Sequence[Record]) -> Points:
+    of_people = [record for record in records if isinstance(record.id, str)]
+    numbers = [record.id for record in records if isinstance(record.id, int)]
+    return Points(
+        [UUID(str(record.id)) for record in of_people],
+        [record.payload or {} for record in of_people],
+        _vectors([record.vector for record in of_people]),
+        numbers,
+    )
+
+
+def _vectors(vectors: Sequence[object]) -> NDArray[np.float32]:
+    whole = [one if isinstance(one, list) and len(one) == VECTOR_SIZE else [np.nan] * VECTOR_SIZE for one in vectors]
+    return np.array(whole, np.float32).reshape(len(whole), VECTOR_SIZE)
+
+
+def _ahead(found: Iterator[Points]) -> Iterator[Points]:
+    """FOUND, read by a thread of its own, up to AHEAD pages before they are asked for. What it raises is raised here."""
+    read: queue.Queue[Points | BaseException | None] = queue.Queue(AHEAD)
+    stopped = threading.Event()
+
+    def put(item: Points | BaseException | None) -> None:
+        while not stopped.is_set():
+            try:
+                read.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+            return
+
+    def work() -> None:
+        try:
+            for page in found:
+                put(page)
+                if stopped.is_set():
+                    return
+            put(None)
+        except BaseException as error:  # noqa: BLE001  # whatever it is, it is raised to whoever asked
+            put(error)
+
+    thread = threading.Thread(target=work, name="verification", daemon=True)
+    thread.start()
+    try:
+        while (item := read.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stopped.set()
+        thread.join()

@@ -1,0 +1,60 @@
+"""Have what differs put right: people go on the queue, points that no worker can come to are deleted, and both stores begin anew with one mark."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from qdrant_client import QdrantClient
+from qdrant_client.models import ExtendedPointId, PointIdsList, WriteOrdering
+
+from findme.console.errors import NotDone
+from vectorstore.connection import qdrant
+from vectorstore.marks import make_new_mark
+from vectorstore.sync.queue import enqueue
+from vectorstore.verification.collected import Collected
+from vectorstore.versions import highest, raise_above
+
+FEWEST = 100
+SHARE = 0.05
+"""Of the points: more changes than this, and than ``FEWEST``, are no drift but an accident, which somebody should look at."""
+
+
+def refuse_many(collections: Sequence[Collected], max_changes: int | None) -> None:
+    """Raises NotDone where more differ than may be changed."""
+    changes = sum(found.differing for found in collections)
+    allowed = max(FEWEST, int(SHARE * sum(found.points for found in collections))) if max_changes is None else max_changes
+    if changes > allowed:
+        raise NotDone(
+            f"{changes:,} points differ, and at most {allowed:,} may be changed: nothing was. See that both stores are the right ones; then run it"
+            " again with --force, or with a higher --max-changes."
+        )
+
+
+def repair(client: QdrantClient, collections: Sequence[Collected]) -> tuple[int, int]:
+    """How many people were queued, and how many points deleted. Raises StoreUnavailable.
+
+    First the queue, then the sequence of versions, then the marks: as long as these say that a store went back in time, nobody writes.
+    """
+    queued = deleted = 0
+    for found in collections:
+        for chunk in found.blocking.chunks():
+            _delete(client, found.name, [str(UUID(int=number)) for number in chunk])
+        for chunk in found.people.chunks():
+            queued += enqueue(UUID(int=number) for number in chunk)
+        for chunk in found.numbers.chunks():
+            deleted += _delete(client, found.name, chunk)
+    for found in collections:
+        raise_above(max(found.highest, highest(client, found.name)))
+    make_new_mark(client)
+    return queued, deleted
+
+
+def _delete(client: QdrantClient, collection: str, ids: Sequence[ExtendedPointId]) -> int:
+    """Delete, and read back by retrieving: a count goes on counting deleted points for a while."""
+    with qdrant():  # for its errors
+        client.delete(collection, PointIdsList(points=list(ids)), wait=True, ordering=WriteOrdering.MEDIUM)
+        left = client.retrieve(collection, list(ids), with_payload=False, with_vectors=False)
+    if left:
+        raise NotDone(f"{len(left)} points are still in {collection!r} after their deletion: look at Qdrant's log, and run it again.")
+    return len(ids)

@@ -1,0 +1,148 @@
+"""Everything that is written to Qdrant, compared with PostgreSQL: what ``verify_qdrant`` does."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from django.db import connection
+from qdrant_client import QdrantClient
+
+from findme.console.progress import Report, unreported
+from vectorstore import registry
+from vectorstore.collection import live_collection
+from vectorstore.connection import collection_name, qdrant
+from vectorstore.errors import CollectionMissing
+from vectorstore.marks import StoreWentBack, check_marks
+from vectorstore.models import SetAside, StoreState, VectorCollection, Verification
+from vectorstore.ownership import prove_ours
+from vectorstore.verification.collected import Collected
+from vectorstore.verification.repair import refuse_many, repair
+from vectorstore.verification.streaming import verify_collection
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedCollection:
+    """``kinds`` are counts by kind, with ``examples`` of ids; a point may be of two kinds, and is one of ``differing``. The others: ``Collected``."""
+
+    name: str
+    state: str
+    points: int
+    differing: int
+    kinds: dict[str, int]
+    examples: dict[str, list[str]]
+    pending: int
+    aside: int
+    ahead: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """``people`` are to have a point; ``set_aside`` are people whom Qdrant refused. ``went_back`` says that a store is older than the other one
+    remembers. ``queued`` and ``deleted`` are what a repair has done; None where none was asked for."""
+
+    alias: str
+    people: int
+    set_aside: int
+    went_back: str | None
+    collections: tuple[VerifiedCollection, ...]
+    queued: int | None = None
+    deleted: int | None = None
+
+    @property
+    def differing(self) -> int:
+        return sum(found.differing for found in self.collections)
+
+    @property
+    def clean(self) -> bool:
+        return not (self.differing or self.set_aside or self.went_back or any(found.ahead for found in self.collections))
+
+
+def verify(*, repairing: bool = False, max_changes: int | None = None, force: bool = False, report: Report = unreported) -> Verified:
+    """Compare every person with their point in every collection that is written; REPAIRING, have put right what differs.
+
+    In constant memory, and beside writers. Raises StoreUnavailable; and NotDone where more differ than MAX_CHANGES and nothing FORCEs it, or a
+    collection to be repaired is another database's, with nothing changed.
+    """
+    begun = datetime.now(UTC)
+    with ExitStack() as stack:
+        with qdrant() as client:
+            live_collection(client)
+            rows = _rows(client)
+            for row in rows if repairing else ():
+                prove_ours(client, row.name)
+            went_back = _went_back(client)
+        collections = [stack.enter_context(Collected(row.name)) for row in rows]
+        people = _compare(rows, collections, report)
+        queued = deleted = None
+        _record(begun, people, collections, went_back)
+        if repairing:
+            if not force:
+                refuse_many(collections, max_changes)
+            with qdrant() as client:
+                queued, deleted = repair(client, collections)
+        told = tuple(_told(row, found) for row, found in zip(rows, collections, strict=True))
+        return Verified(collection_name(), people, SetAside.objects.count(), went_back, told, queued, deleted)
+
+
+def _rows(client: QdrantClient) -> list[VectorCollection]:
+    """Those that are written, the live one first. Of the others, one that Qdrant has lost is given up by the next worker."""
+    live = registry.live()
+    if live is None:
+        raise CollectionMissing(collection_name())
+    by_name = VectorCollection.objects.in_bulk(registry.written())
+    return [row for name, row in by_name.items() if name == live or client.collection_exists(name)]
+
+
+def _went_back(client: QdrantClient) -> str | None:
+    try:
+        check_marks(client)
+    except StoreWentBack as error:
+        return error.what
+    return None
+
+
+def _compare(rows: list[VectorCollection], collections: list[Collected], report: Report) -> int:
+    """How many people are to have a point."""
+    refreshed = StoreState.current().ages_refreshed_on
+    totals = _totals(collections)
+    done = people = 0
+    for row, found, total in zip(rows, collections, totals, strict=True):
+
+        def so_far(seen: int, _total: int | None = None, /, done: int = done, total: int = total) -> None:
+            report(done + min(seen, total), sum(totals))
+
+        building = row.state == VectorCollection.State.BUILDING
+        people = verify_collection(found, building=building, ages_right_on=refreshed, report=so_far)
+        done += total
+    return people
+
+
+def _totals(collections: list[Collected]) -> list[int]:
+    """Roughly, what there is to compare: points, or people where they are more."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = 'profile_embeddings'::regclass")
+        (people,) = cursor.fetchone()
+    with qdrant() as client:
+        return [max(client.count(found.name, exact=False).count, people) for found in collections]
+
+
+def _record(begun: datetime, people: int, collections: list[Collected], went_back: str | None) -> None:
+    """Counts only, nobody's id."""
+    found: dict[str, Any] = {
+        "people": people,
+        "set_aside": SetAside.objects.count(),
+        "went_back": went_back is not None,
+        "collections": {collected.name: collected.counts() for collected in collections},
+    }
+    Verification.objects.create(alias=collection_name(), started_at=begun, found=found)
+
+
+def _told(row: VectorCollection, found: Collected) -> VerifiedCollection:
+    kinds = {str(kind): found.kinds[kind] for kind in found.examples}
+    examples = {str(kind): ids for kind, ids in found.examples.items() if ids}
+    return VerifiedCollection(
+        found.name, row.state, found.points, found.differing, kinds, examples, found.pending, found.aside, found.ahead
+    )
