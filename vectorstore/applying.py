@@ -23,6 +23,7 @@ from vectorstore.declaration import DECLARATION, plain
 from vectorstore.models import QueueEntry, VectorCollection
 from vectorstore.ownership import metadata_of
 from vectorstore.plan import Plan
+from vectorstore.purge.removals import note_removal
 from vectorstore.sync.queue import enqueue_everyone
 
 
@@ -70,6 +71,7 @@ def note_as_live(client: QdrantClient, collection: str, *, new: bool) -> None:
             enqueue_everyone()
             if not new:
                 QueueEntry.objects.create(user_id=None, urgent=True)
+                note_removal()  # nobody knows when the last one was
         else:
             registry.follow(collection)
     marks.stamp(client, collection)

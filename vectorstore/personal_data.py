@@ -67,7 +67,6 @@ class Syncing(PersonalDataOwner):
                 "ages_refreshed_on",
                 "ages_queued_up_to",
                 "ages_right_on",
-                "points_removed_at",
                 "optimizers_before_purge",
             }
         ),

@@ -70,7 +70,6 @@ class Migration(migrations.Migration):
                 ("ages_refreshed_on", models.DateField(null=True)),
                 ("ages_queued_up_to", models.BigIntegerField(null=True)),
                 ("ages_right_on", models.DateField(null=True)),
-                ("points_removed_at", models.DateTimeField(db_default=django.contrib.postgres.functions.TransactionNow())),
                 ("optimizers_before_purge", models.JSONField(db_default=models.Value({}, models.JSONField()), default=dict)),
             ],
             options={

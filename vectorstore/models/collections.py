@@ -60,8 +60,7 @@ class VectorCollection(models.Model):
 
 class StoreState(models.Model):
     """One row. ``database_id`` tells whose a collection is. The mark is what was last written into the collections' metadata, to notice a
-    store that went back in time; ``pending_mark`` is one on its way. ``points_removed_at``, by the database's clock, is when a point was last
-    removed: what was copied before that may still hold it. ``optimizers_before_purge`` are settings to be put back, by collection.
+    store that went back in time; ``pending_mark`` is one on its way. ``optimizers_before_purge`` are settings to be put back, by collection.
 
     On ``ages_refreshed_on`` everyone was queued whose age had changed, in entries up to ``ages_queued_up_to``; while one of these is left, the
     ages of points are right as of ``ages_right_on`` (None: of no day that is known).
@@ -75,7 +74,6 @@ class StoreState(models.Model):
     ages_refreshed_on = models.DateField(null=True)
     ages_queued_up_to = models.BigIntegerField(null=True)
     ages_right_on = models.DateField(null=True)
-    points_removed_at = models.DateTimeField(db_default=TransactionNow())
     optimizers_before_purge: models.JSONField[Any, Any] = models.JSONField(default=dict, db_default=Value({}, models.JSONField()))
 
     class Meta:

@@ -23,6 +23,7 @@ from qdrant_client.models import (
 )
 
 from findme.console.progress import Report, unreported
+from vectorstore.purge.removals import note_removal
 from vectorstore.sync.claim import Claim
 from vectorstore.sync.rows import points_of
 from vectorstore.versions import version_of
@@ -90,6 +91,7 @@ def _are_close(vector: object, expected: object) -> bool:
 
 
 def _delete(client: QdrantClient, collection: str, ids: list[ExtendedPointId], version: int) -> None:
+    note_removal()
     newer = FieldCondition(key="version", range=Range(gte=version))
     gone = FilterSelector(filter=Filter(must=[HasIdCondition(has_id=ids)], must_not=[newer]))
     client.delete(collection, gone, wait=True, ordering=WriteOrdering.MEDIUM)

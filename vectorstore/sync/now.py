@@ -19,6 +19,7 @@ from findme.console.errors import NotDone, StoreUnavailable
 from vectorstore import registry
 from vectorstore.connection import collection_name, qdrant
 from vectorstore.errors import CollectionMissing, Refused, ServerFailed
+from vectorstore.purge.removals import note_removal
 from vectorstore.sync import standing
 from vectorstore.sync.claim import LOCK_OF, queue_second_looks
 from vectorstore.sync.queue import enqueue
@@ -162,6 +163,8 @@ def _remove(client: QdrantClient, collection: str, user_id: UUID, version: int) 
     """Also what does not seem to be there: an upsert may still wait to be applied, and the deletion comes after it."""
     ids = [str(user_id)]
     found = client.retrieve(collection, ids, with_payload=False, with_vectors=False)
+    if found:
+        note_removal()
     newer = FieldCondition(key="version", range=Range(gte=version))
     gone = FilterSelector(filter=Filter(must=[HasIdCondition(has_id=list(ids))], must_not=[newer]))
     client.delete(collection, gone, wait=True, ordering=WriteOrdering.MEDIUM)

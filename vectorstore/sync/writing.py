@@ -26,6 +26,7 @@ from vectorstore import registry
 from vectorstore.connection import qdrant
 from vectorstore.errors import CollectionMissing, Refused, ServerFailed
 from vectorstore.models import VECTOR_SIZE
+from vectorstore.purge.removals import note_removal
 from vectorstore.sync.claim import Claim
 from vectorstore.sync.lease import Refusal, renew
 from vectorstore.sync.rows import Points, points_of
@@ -114,6 +115,8 @@ class _Telling:
             return
         with qdrant() as client:
             self.removed = len(client.retrieve(self.collection, list(ids), with_payload=False, with_vectors=False))
+            if self.removed:
+                note_removal()
             self.sent_at = renew(self.claim)
             gone = Filter(must=[HasIdCondition(has_id=list(ids))], must_not=[self.older])
             client.delete(self.collection, FilterSelector(filter=gone), wait=True, ordering=WriteOrdering.MEDIUM)

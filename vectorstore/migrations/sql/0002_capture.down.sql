@@ -14,4 +14,5 @@ DROP FUNCTION vector_sync_users_deleted();
 DROP FUNCTION vector_sync_users_updated();
 DROP FUNCTION vector_sync_users_inserted();
 DROP FUNCTION vector_sync_wake();
+DROP SEQUENCE vector_points_removed_at;
 DROP SEQUENCE vector_sync_version;
