@@ -15,11 +15,9 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from uuid import UUID
 
 import numpy as np
 from django.db import connection, transaction
-from numpy.typing import NDArray
 
 from benchmarks.scratch import scratch_database, start
 
@@ -29,13 +27,13 @@ AIM = 0.5
 def main() -> None:
     options = _options()
     start()
-    from benchmarks.people import clustered, make_people
+    from benchmarks.people import binary, clustered, make_people
 
     with scratch_database(), tempfile.TemporaryDirectory(prefix="findme-benchmark-") as folder:
         user_ids, vectors = make_people(options.rows), clustered(options.rows)
         file = Path(folder) / "embeddings.npz"
         np.savez(file, user_ids=np.array([str(user_id) for user_id in user_ids]), vectors=vectors)
-        copied = _binary(user_ids, vectors)
+        copied = binary(user_ids, vectors)
         raw, ours = _in_turn(options.rounds, lambda: _copy(copied), lambda: _load(file, options.rows))
     ratio = statistics.median(raw) / statistics.median(ours)
     sys.stdout.write(
@@ -72,26 +70,17 @@ def _empty() -> None:
         cursor.execute("CHECKPOINT")
 
 
-def _binary(user_ids: list[UUID], vectors: NDArray[np.float32]) -> bytes:
-    from vectorstore.ingest import binary_copy
-
-    rows = (binary_copy.line([user_id.bytes, binary_copy.reals(vector)]) for user_id, vector in zip(user_ids, vectors, strict=True))
-    return binary_copy.BEGIN + b"".join(rows) + binary_copy.END
-
-
 def _copy(copied: bytes) -> None:
-    with (
-        transaction.atomic(),
-        connection.cursor() as cursor,
-        cursor.copy("COPY profile_embeddings (user_id, vector) FROM STDIN (FORMAT BINARY)") as copy,
-    ):
-        copy.write(copied)
+    from benchmarks.people import copy_embeddings
+
+    with transaction.atomic(), connection.cursor() as cursor:
+        copy_embeddings(cursor, copied)
 
 
 def _load(file: Path, rows: int) -> None:
     from vectorstore.ingest import load
 
-    loaded = load.upsert_embeddings([str(file)])
+    loaded = load.upsert_embeddings([str(file)], queue_only=True)
     if (loaded.loaded, loaded.new) != (rows, rows):
         raise SystemExit(f"of {rows:,} rows {loaded.new:,} were loaded as new")
 

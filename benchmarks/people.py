@@ -5,8 +5,11 @@ from __future__ import annotations
 from uuid import UUID
 
 import numpy as np
-from django.db import connection
+from django.db import connection, transaction
+from django.db.backends.utils import CursorWrapper
 from numpy.typing import NDArray
+
+from vectorstore.ingest import binary_copy
 
 VECTOR_SIZE = 512
 CLUSTERS = 200
@@ -29,6 +32,25 @@ def make_people(count: int, *, seed: int = 4) -> list[UUID]:
         cursor.execute(MAKE_PEOPLE, [user_ids])
         cursor.execute("ANALYZE users")
     return user_ids
+
+
+def give_embeddings(user_ids: list[UUID], vectors: NDArray[np.float32]) -> None:
+    """A row in ``profile_embeddings`` for each, by a binary COPY."""
+    copied = binary(user_ids, vectors)
+    with transaction.atomic(), connection.cursor() as cursor:
+        copy_embeddings(cursor, copied)
+        cursor.execute("ANALYZE profile_embeddings")
+
+
+def binary(user_ids: list[UUID], vectors: NDArray[np.float32]) -> bytes:
+    """The rows in PostgreSQL's binary format, whole."""
+    rows = (binary_copy.line([user_id.bytes, binary_copy.reals(vector)]) for user_id, vector in zip(user_ids, vectors, strict=True))
+    return binary_copy.BEGIN + b"".join(rows) + binary_copy.END
+
+
+def copy_embeddings(cursor: CursorWrapper, copied: bytes) -> None:
+    with cursor.copy("COPY profile_embeddings (user_id, vector) FROM STDIN (FORMAT BINARY)") as copy:
+        copy.write(copied)
 
 
 def clustered(count: int, *, seed: int = 5) -> NDArray[np.float32]:

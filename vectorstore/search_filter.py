@@ -10,7 +10,7 @@ from accounts.age import today
 from vectorstore.ages import days_of_points
 from vectorstore.search_query import Near, SearchQuery
 
-FEW_EXCLUDED, MOST_EXCLUDED = 8, 1000
+FEW_EXCLUDED, MOST_EXCLUDED = 4, 1000
 """Between these Qdrant is told whom to leave out, who are left out afterwards in any case. ``must_not has_id`` is slow beyond a thousand ids; and
 a few are made up for by spare candidates, while queries with equal conditions share work in Qdrant."""
 

@@ -1,0 +1,40 @@
+"""A scratch database and a scratch collection of people with clustered vectors, both stores filled and settled."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+from numpy.typing import NDArray
+from qdrant_client.models import CollectionStatus
+
+from benchmarks.people import clustered, give_embeddings, make_people
+from benchmarks.scratch import scratch_database, scratch_store
+from vectorstore.connection import collection_name, is_embedded, qdrant
+from vectorstore.sync.drain import sync_once
+
+GREEN_SECONDS = 300
+
+
+@contextmanager
+def filled_stores(people: int) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    """What the vector store is, and the vectors of the PEOPLE in it."""
+    vectors = clustered(people)
+    with scratch_database(), scratch_store() as kind:
+        give_embeddings(make_people(people), vectors)
+        sync_once()
+        if not is_embedded():
+            wait_for_green()
+        yield kind, vectors
+
+
+def wait_for_green() -> None:
+    """Until the graphs are built."""
+    deadline = time.monotonic() + GREEN_SECONDS
+    with qdrant() as client:
+        while client.get_collection(collection_name()).status != CollectionStatus.GREEN:
+            if time.monotonic() > deadline:
+                raise SystemExit(f"The collection is not green after {GREEN_SECONDS} s.")
+            time.sleep(0.2)

@@ -1,0 +1,89 @@
+"""A search with the vector given, against a bare ``query_points`` of the same limit.
+
+The search checks the query, asks Qdrant for some spare candidates too, with a filter, and PostgreSQL about each of them; the bare call has the
+same vector and either no filter, or, where there are criteria, the same one. In turn, in the same run, on the same vectors.
+AIM: at most 1.3 times its time, or 1 ms more, whichever is greater.
+
+    [QDRANT_URL=... [QDRANT_GRPC_PORT=...]] python -m benchmarks.search [--people 12000] [--searches 300]
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.scratch import start
+
+TIMES, MORE = 1.3, 0.001
+LIMIT = 10
+CRITERIA: Mapping[str, Mapping[str, Any]] = {
+    "nothing but the vector": {},
+    "gender and age": {"genders": ["female"], "min_age": 30, "max_age": 45},
+}
+
+
+def main() -> None:
+    options = _options()
+    start()
+    from benchmarks.filled import filled_stores
+    from benchmarks.people import clustered
+
+    with filled_stores(options.people) as (kind, _):
+        asked = clustered(options.searches, seed=6)
+        sys.stdout.write(f"search: {LIMIT} of {options.people:,} people, medians of {options.searches} searches in turn; {kind}\n")
+        for name, criteria in CRITERIA.items():
+            bare, ours = _in_turn(asked, criteria)
+            allowed = max(TIMES * bare, bare + MORE)
+            sys.stdout.write(
+                f"  {name}: bare query_points {1000 * bare:.2f} ms, search {1000 * ours:.2f} ms: {ours / bare:.2f} times, "
+                f"{1000 * (ours - bare):+.2f} ms (aim: at most {1000 * allowed:.2f} ms)\n"
+            )
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--people", type=int, default=12_000)
+    parser.add_argument("--searches", type=int, default=300)
+    return parser.parse_args()
+
+
+def _in_turn(asked: NDArray[np.float32], criteria: Mapping[str, Any]) -> tuple[float, float]:
+    """The median seconds of the bare call and of the search."""
+    from vectorstore.connection import collection_name, qdrant
+    from vectorstore.search_filter import filter_of
+    from vectorstore.search_query import SearchQuery
+
+    bare, ours = [], []
+    with qdrant() as client:
+        for vector in asked:
+            numbers = vector.tolist()
+            conditions = filter_of(SearchQuery(vector=vector, **criteria)) if criteria else None
+            call = partial(client.query_points, collection_name(), numbers, query_filter=conditions, limit=LIMIT, with_payload=False)
+            bare.append(_timed(call))
+            ours.append(_timed(partial(_search, vector, criteria)))
+    return statistics.median(bare), statistics.median(ours)
+
+
+def _search(vector: NDArray[np.float32], criteria: Mapping[str, Any]) -> object:
+    from vectorstore.search import search
+    from vectorstore.search_query import SearchQuery
+
+    return search(SearchQuery(vector=vector, limit=LIMIT, **criteria))
+
+
+def _timed(work: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    work()
+    return time.perf_counter() - begun
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""New and changed points by the sync, against a bare ``upsert`` of ready-made points in batches of the same size.
+
+The sync claims the people on the queue, reads their rows, makes the points, writes them under a guard and reads them back; the bare upsert
+only sends, into another collection that was made in the same way. In turn, in the same run, on the same rows, each with one thread. So few
+points that no graph is built meanwhile. AIM: at least 0.8 of its speed, for new points and for changed ones.
+
+    [QDRANT_URL=... [QDRANT_GRPC_PORT=...]] python -m benchmarks.sync [--points 4096] [--rounds 3]
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import numpy as np
+from django.db import connection
+from numpy.typing import NDArray
+
+from benchmarks.scratch import scratch_database, scratch_store, start
+
+if TYPE_CHECKING:  # the client takes most of a second to import
+    from qdrant_client.models import PointStruct
+
+AIM = 0.8
+
+
+def main() -> None:
+    options = _options()
+    start()
+    from benchmarks.people import clustered, make_people
+
+    seconds: dict[str, list[float]] = {"bare new": [], "sync new": [], "bare changed": [], "sync changed": []}
+    with scratch_database():
+        user_ids = make_people(options.points)
+        for round_ in range(options.rounds):
+            before, after = (clustered(options.points, seed=2 * round_ + number) for number in range(2))
+            with scratch_store() as kind:
+                seconds["bare new"].append(_bare(user_ids, before))
+                seconds["bare changed"].append(_bare(user_ids, after))
+            with scratch_store():
+                _embed(user_ids, before)
+                seconds["sync new"].append(_sync())
+                _embed(user_ids, after)
+                seconds["sync changed"].append(_sync())
+    sys.stdout.write(f"sync: {options.points:,} points, medians of {options.rounds} rounds in turn; {kind}\n")
+    for what in ("new", "changed"):
+        bare, sync = (statistics.median(seconds[f"{who} {what}"]) for who in ("bare", "sync"))
+        sys.stdout.write(
+            f"  {what:8} bare upsert {options.points / bare:8,.0f} points/s, sync {options.points / sync:8,.0f} points/s,"
+            f" ratio {bare / sync:.2f} (aim: at least {AIM})\n"
+        )
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--points", type=int, default=4096)
+    parser.add_argument("--rounds", type=int, default=3)
+    return parser.parse_args()
+
+
+def _bare(user_ids: list[UUID], vectors: NDArray[np.float32]) -> float:
+    """The points are made before the clock starts."""
+    from vectorstore.connection import collection_name, qdrant
+    from vectorstore.sync.work import BATCH_SIZE
+
+    points = _ready_made(user_ids, vectors)
+    batches = [points[start : start + BATCH_SIZE] for start in range(0, len(points), BATCH_SIZE)]
+    with qdrant() as client:
+        return _timed(lambda: [client.upsert(collection_name(), batch, wait=True) for batch in batches])
+
+
+def _ready_made(user_ids: list[UUID], vectors: NDArray[np.float32]) -> list[PointStruct]:
+    """The same vectors, and payloads of the same size."""
+    from qdrant_client.models import PointStruct
+
+    from vectorstore.vectors import unit
+
+    payload = {
+        "age": 30,
+        "age_group": "25-34",
+        "gender": "female",
+        "active": True,
+        "verified": True,
+        "created_at": "2026-01-01T00:00:00.000000Z",
+        "interests": [],
+        "version": 1,
+    }
+    return [
+        PointStruct(id=str(user_id), vector=unit(vector), payload={"user_id": str(user_id), **payload})
+        for user_id, vector in zip(user_ids, vectors, strict=True)
+    ]
+
+
+def _embed(user_ids: list[UUID], vectors: NDArray[np.float32]) -> None:
+    """The rows anew, and everybody on the queue once."""
+    from benchmarks.people import give_embeddings
+
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM profile_embeddings")
+        give_embeddings(user_ids, vectors)
+        cursor.execute("DELETE FROM vector_sync_queue")
+        cursor.execute("INSERT INTO vector_sync_queue (user_id) SELECT user_id FROM profile_embeddings")
+
+
+def _sync() -> float:
+    from vectorstore.sync.drain import sync_once
+
+    return _timed(sync_once)
+
+
+def _timed(work: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    work()
+    return time.perf_counter() - begun
+
+
+if __name__ == "__main__":
+    main()

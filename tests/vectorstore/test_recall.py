@@ -1,0 +1,58 @@
+"""What a search through the graph finds, against an exact one, on clustered vectors: with and without criteria, on a server."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import numpy as np
+import pytest
+from qdrant_client.models import HnswConfigDiff, OptimizersConfigDiff, PointStruct
+
+from benchmarks.filled import wait_for_green
+from benchmarks.people import clustered
+from benchmarks.recall import CRITERIA, recall_and_seconds
+from tests.qdrant import QdrantServer
+from vectorstore.collection import live_collection
+from vectorstore.connection import qdrant
+from vectorstore.initialisation import initialise
+from vectorstore.search_page import HNSW_EF
+
+PEOPLE, SEARCHES, BATCH = 5000, 40, 500
+GRAPHS_FROM_KB = 1000
+"""So that there are graphs, which answer also where there are criteria: they are for segments of 10,000 KB and more otherwise."""
+
+
+@pytest.fixture
+def graph(qdrant_server_grpc: QdrantServer) -> None:
+    initialise(lambda planned: None)
+    random = np.random.default_rng(7)
+    points = [
+        PointStruct(
+            id=str(UUID(int=number + 1)),
+            vector=vector.tolist(),
+            payload={"active": True, "verified": True, "gender": str(gender), "age": int(age)},
+        )
+        for number, (vector, gender, age) in enumerate(
+            zip(clustered(PEOPLE), random.choice(["female", "male"], PEOPLE), random.integers(20, 60, PEOPLE), strict=True)
+        )
+    ]
+    with qdrant() as client:
+        collection = live_collection(client)
+        client.update_collection(
+            collection,
+            optimizers_config=OptimizersConfigDiff(indexing_threshold=GRAPHS_FROM_KB),
+            hnsw_config=HnswConfigDiff(full_scan_threshold=GRAPHS_FROM_KB),
+        )
+        for start in range(0, PEOPLE, BATCH):
+            client.upsert(collection, points[start : start + BATCH], wait=True)
+        wait_for_green()
+        assert (client.get_collection(collection).indexed_vectors_count or 0) > PEOPLE / 2
+
+
+@pytest.mark.django_db
+@pytest.mark.qdrant_server
+def test_recall__at_10_is_at_least_0_97_with_and_without_criteria(graph: None) -> None:
+    asked = clustered(SEARCHES, seed=6)
+    assert recall_and_seconds(asked, {}, 12)[0] < 0.97  # or it is no graph that answers
+    recalls = {name: recall_and_seconds(asked, criteria, HNSW_EF)[0] for name, criteria in CRITERIA.items()}
+    assert all(recall >= 0.97 for recall in recalls.values()), (HNSW_EF, recalls)
