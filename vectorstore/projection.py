@@ -39,12 +39,12 @@ class Profile:
     video_features: list[float] | None
 
 
-def payload_from(profile: Profile) -> dict[str, Any]:
+def payload_from(profile: Profile, day: date | None = None) -> dict[str, Any]:
     """What a search filters by, and what other services read. What is NULL is left out: Qdrant's filters take both alike.
 
-    ``age`` in whole years today (UTC), ``created_at`` the person's, by RFC 3339.
+    ``age`` in whole years on DAY (today, UTC), ``created_at`` the person's, by RFC 3339.
     """
-    age = age_on(profile.date_of_birth, today())
+    age = age_on(profile.date_of_birth, day or today())
     payload = {
         "user_id": str(profile.user_id),
         "age": age,

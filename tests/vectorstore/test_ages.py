@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from accounts.age import age_on, today
 from tests.factories import ProfileEmbeddingFactory
 from tests.findme.schema.scratch import wait_until
-from tests.schema.rows import ask, connect
+from tests.schema.rows import NOBODY, ask, connect
 from tests.vectorstore.commands import ended, started
 from vectorstore.ages import DaysOfPoints, Refreshed, days_of_points, most_birthdays, refresh_ages
 from vectorstore.connection import collection_name, qdrant
@@ -25,7 +25,9 @@ from vectorstore.models import StoreState
 from vectorstore.projection import point_of
 from vectorstore.search import search
 from vectorstore.search_query import SearchQuery
+from vectorstore.sync.claim import Claim
 from vectorstore.sync.now import project
+from vectorstore.sync.rows import points_of
 
 days = st.dates(date(2015, 1, 1), date(2036, 12, 31)) | st.sampled_from([date(2024, 2, 28), date(2024, 2, 29), date(2024, 3, 1)])
 births = st.dates(date(1950, 1, 1), date(2010, 12, 31)) | st.builds(lambda year: date(4 * year, 2, 29), st.integers(490, 502))
@@ -327,3 +329,13 @@ def test_search__on_the_birthday__before_the_job_beside_it_and_after_the_sync(st
     assert [hit.user_id for hit in search(of_thirty)] == [person.user_id]
     point = point_of(person.user_id)
     assert point is not None and (point["payload"]["age"], point["payload"]["age_group"]) == (30, "25-34")
+
+
+@pytest.mark.django_db
+def test_points__have_the_age_of_the_databases_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not of a worker's machine, whose clock may be behind."""
+    person = ProfileEmbeddingFactory.create(user__date_of_birth=date(1990, 1, 1))
+    monkeypatch.setattr("vectorstore.projection.today", lambda: date(2000, 1, 1))
+    claim = Claim(NOBODY, frozenset({person.user_id}), (), 1, ())
+    (point,) = points_of(claim).due
+    assert point.payload is not None and point.payload["age"] == age_on(date(1990, 1, 1), today())

@@ -23,11 +23,12 @@ HEADER = 20
 ROWS = """
     SELECT users.id, CASE WHEN date_of_birth BETWEEN '0001-01-01' AND '9999-12-31' THEN date_of_birth END, gender, active, verified,
            CASE WHEN users.created_at BETWEEN '0001-01-02' AND '9999-12-30' THEN users.created_at END,
-           interests, video_features, location::text, array_send(vector)
+           interests, video_features, location::text, (clock_timestamp() AT TIME ZONE 'UTC')::date, array_send(vector)
     FROM users JOIN profile_embeddings ON user_id = users.id
     WHERE users.id = ANY(%s::uuid[]) AND deleted_at IS NULL AND NOT is_staff
 """
-"""Dates that PostgreSQL has and Python has not (``infinity``) come as NULL: reading one would fail for everybody."""
+"""Dates that PostgreSQL has and Python has not (``infinity``) come as NULL: reading one would fail for everybody. The day of the ages is the
+database's: whoever was queued for a birthday is not written as a year too young by a machine whose clock is behind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,9 @@ def points_of(claim: Claim) -> Points:
     directions, lengths = unit_rows(np.stack([vector_of(row[-1]) for row in rows]))
     points = [
         # Checked numbers, which pydantic would check one by one: half of the time of a batch.
-        PointStruct.model_construct(id=str(row[0]), vector=direction, payload=payload_from(_profile(row)) | {"version": claim.version})
+        PointStruct.model_construct(
+            id=str(row[0]), vector=direction, payload=payload_from(_profile(row), row[-2]) | {"version": claim.version}
+        )
         for row, direction, length in zip(rows, directions.tolist(), lengths, strict=True)
         if 0 < length < np.inf
     ]
@@ -60,7 +63,7 @@ def points_of(claim: Claim) -> Points:
 
 
 def _profile(row: tuple[Any, ...]) -> Profile:
-    user_id, date_of_birth, gender, active, verified, created_at, interests, video_features, location, _vector = row
+    user_id, date_of_birth, gender, active, verified, created_at, interests, video_features, location, _day, _vector = row
     place = None if location is None else json.loads(location)
     return Profile(user_id, date_of_birth, gender, active, verified, created_at, place, interests, video_features)
 
