@@ -11,10 +11,12 @@ from qdrant_client import QdrantClient
 
 from findme.console.errors import NotDone
 from findme.console.progress import Report, unreported
+from vectorstore.models import StoreState
 from vectorstore.projection import entitled
-from vectorstore.rebuild.compare import Compared, compare
 from vectorstore.rebuild.recall import recall, sampled_vectors
 from vectorstore.rebuild.switching import alias_target
+from vectorstore.verification.collected import Collected
+from vectorstore.verification.streaming import verify_collection
 
 LESS = 0.01
 """By how much recall@10 may be below the live collection's."""
@@ -40,19 +42,42 @@ class GateResult:
 def pass_gate(client: QdrantClient, collection: str, *, min_recall: float | None = None, report: Report = unreported) -> GateResult:
     """Prove COLLECTION: nobody missing, orphaned or stale, as many points as people, and recall@10 at most 0.01 below the live one's, or at least
     MIN_RECALL where it is given. Changes nothing. Raises NotDone with what failed, and StoreUnavailable."""
-    compared = compare(client, collection, report)
-    _refuse_differences(collection, compared)
-    _refuse_counts(client, collection)
-    reached, live = _recalls(client, collection, min_recall)
-    return GateResult(collection, compared.people, compared.points, compared.pending, reached, live)
+    return prove_search(client, prove_points(collection, report), min_recall=min_recall)
 
 
-def _refuse_differences(collection: str, compared: Compared) -> None:
-    if not compared.differing:
-        return
-    counts = ", ".join(f"{count:,} {kind}" for kind, count in sorted(compared.differing.items()))
-    raise NotDone(
-        f"{collection!r} is not let through: {counts} (such as {', '.join(map(repr, compared.examples))}). The alias was not moved."
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """A collection of which every point has been compared with PostgreSQL, and is right or pending."""
+
+    collection: str
+    people: int
+    points: int
+    pending: int
+
+
+def prove_points(collection: str, report: Report = unreported) -> Proven:
+    """The first half of the gate, as ``verify_qdrant`` does it. Takes the embedded store's folder a page at a time."""
+    with Collected(collection) as found:
+        people = verify_collection(found, building=False, ages_right_on=StoreState.current().ages_refreshed_on, report=report)
+        if found.differing or found.ahead:
+            raise NotDone(_what_differs(found))
+        return Proven(collection, people, found.points, found.pending + found.aside)
+
+
+def prove_search(client: QdrantClient, proven: Proven, *, min_recall: float | None = None) -> GateResult:
+    """The second half: what Qdrant counts, and what a search finds."""
+    _refuse_counts(client, proven.collection)
+    reached, live = _recalls(client, proven.collection, min_recall)
+    return GateResult(proven.collection, proven.people, proven.points, proven.pending, reached, live)
+
+
+def _what_differs(found: Collected) -> str:
+    counts = [f"{found.kinds[kind]:,} {kind}" for kind in found.examples if found.kinds[kind]]
+    counts += [f"{found.ahead:,} of a version that was never drawn"] if found.ahead else []
+    examples = ", ".join([repr(one) for ids in found.examples.values() for one in ids][:3])
+    such_as = f" (such as {examples})" if examples else ""
+    return (
+        f"{found.name!r} is not let through: {', '.join(counts)}{such_as}. The alias was not moved."
         " Run manage.py verify_qdrant --repair and manage.py sync_qdrant --once, and then this again."
     )
 

@@ -17,7 +17,7 @@ from vectorstore.connection import collection_name, qdrant
 from vectorstore.models import VectorCollection
 from vectorstore.rebuild.building import go_on_with, make, wait_for_graphs
 from vectorstore.rebuild.filling import fill
-from vectorstore.rebuild.gate import GateResult, pass_gate
+from vectorstore.rebuild.gate import GateResult, Proven, prove_points, prove_search
 from vectorstore.rebuild.kept import drop, drop_all_but_live
 from vectorstore.rebuild.nodes import refuse_without_a_node
 from vectorstore.rebuild.switching import AT_ONCE, follow_alias, switch_alias
@@ -66,10 +66,12 @@ def reindex(
         filled = fill(name, timeout=timeout, report=report)
         announce(f"{filled.written:,} points written, {filled.found:,} were there.")
         wait_for_graphs(name, timeout)
-        return _put_in_place(name, keep, min_recall, filled.written, announce)
+        return _put_in_place(prove_points(name, report), keep, min_recall, filled.written, announce)
 
 
-def roll_back(*, keep: timedelta | None = None, min_recall: float | None = None, announce: Announce) -> Reindexed:
+def roll_back(
+    *, keep: timedelta | None = None, min_recall: float | None = None, announce: Announce, report: Report = unreported
+) -> Reindexed:
     """Back to the collection that was live before, through the same gate. The one that is left is kept for KEEP, by default for as long as the
     other one was to be. Raises NotDone with the alias where it was."""
     with collection_lock():
@@ -83,7 +85,8 @@ def roll_back(*, keep: timedelta | None = None, min_recall: float | None = None,
             if not client.collection_exists(row.name):
                 registry.fail(row.name, "it is gone from Qdrant")
                 raise NotDone(f"{row.name!r} was kept, and is gone from Qdrant: {collection_name()!r} stays where it is.")
-        return _put_in_place(row.name, _what_is_left(row) if keep is None else keep, min_recall, 0, announce)
+        proven = prove_points(row.name, report)
+        return _put_in_place(proven, _what_is_left(row) if keep is None else keep, min_recall, 0, announce)
 
 
 def drop_kept(*, dry_run: bool = False) -> tuple[str, ...]:
@@ -133,9 +136,10 @@ def _what_is_left(row: VectorCollection) -> timedelta | None:
     return None if row.keep_until is None else max(row.keep_until - datetime.now(UTC), AT_ONCE)
 
 
-def _put_in_place(name: str, keep: timedelta | None, min_recall: float | None, written: int, announce: Announce) -> Reindexed:
+def _put_in_place(proven: Proven, keep: timedelta | None, min_recall: float | None, written: int, announce: Announce) -> Reindexed:
+    name = proven.collection
     with qdrant() as client:
-        gate = pass_gate(client, name, min_recall=min_recall)
+        gate = prove_search(client, proven, min_recall=min_recall)
         announce(f"{name} is let through: {gate.points:,} points, recall@10 {gate.recall:.4f}{_beside(gate)}.")
         replaced = switch_alias(client, name, keep=keep)
         announce(f"{collection_name()} leads to {name}.")

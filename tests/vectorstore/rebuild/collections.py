@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from findme.console.progress import unreported
 from tests.factories import ProfileEmbeddingFactory
 from vectorstore.connection import collection_name, qdrant
 from vectorstore.initialisation import initialise
-from vectorstore.models import VectorCollection
-from vectorstore.rebuild.compare import compare
+from vectorstore.models import StoreState, VectorCollection
 from vectorstore.rebuild.switching import alias_target
 from vectorstore.sync.drain import sync_once
+from vectorstore.verification.collected import Collected
+from vectorstore.verification.streaming import verify_collection
 
 
 def begun(people: int = 0) -> list[UUID]:
@@ -46,8 +48,9 @@ def there() -> set[str]:
 
 def wrong(number: int) -> dict[str, int]:
     """What is missing, orphaned or stale in a collection."""
-    with qdrant() as client:
-        return dict(compare(client, version(number)).differing)
+    with Collected(version(number)) as found:
+        verify_collection(found, building=False, ages_right_on=StoreState.current().ages_refreshed_on, report=unreported)
+        return {str(kind): count for kind, count in found.kinds.items() if count}
 
 
 def ids(number: int) -> set[str]:

@@ -205,8 +205,8 @@ def spoil_stale_vector(number: int, person: UUID) -> None:
         (spoil_missing, "1 missing (such as '{person}')"),
         (spoil_orphaned, "1 orphaned (such as "),
         (spoil_number, "1 orphaned (such as '7')"),
-        (spoil_stale_payload, "1 stale (such as '{person}')"),
-        (spoil_stale_vector, "1 stale (such as '{person}')"),
+        (spoil_stale_payload, "1 stale payload (such as '{person}')"),
+        (spoil_stale_vector, "1 stale vector (such as '{person}')"),
     ],
 )
 def test_gate__refuses_to_go_back_to_what_is_not_whole(store: str, spoil: Callable[[int, UUID], None], what: str) -> None:

@@ -196,10 +196,10 @@ def test_drop_due__asks_qdrant_nothing_where_nothing_is_due(embedded_qdrant: obj
 
 
 @pytest.mark.qdrant_server
-def test_compare__a_vector_of_nan_is_stale(qdrant_server_grpc: object) -> None:
+def test_gate__sees_a_vector_of_nan(qdrant_server_grpc: object) -> None:
     """By gRPC a server stores it."""
     (person,) = begun(1)
     with qdrant() as client:
         vector = [float("nan"), *unit_vector(1)[1:]]
         client.update_vectors(version(1), [models.PointVectors(id=str(person), vector=vector)])
-    assert wrong(1) == {"stale": 1}
+    assert wrong(1) == {"stale vector": 1}

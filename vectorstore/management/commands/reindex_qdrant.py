@@ -58,10 +58,10 @@ class Command(FindmeCommand):
             self._say_dropped(drop_kept(dry_run=options["dry_run"]), options)
             return
         announce = (lambda _: None) if options["json"] else self._announce
-        if options["rollback"]:
-            done = roll_back(keep=options["keep"], min_recall=options["min_recall"], announce=announce)
-        else:
-            with progress("Filling the new collection") as report:
+        with progress("Filling and comparing the collection") as report:
+            if options["rollback"]:
+                done = roll_back(keep=options["keep"], min_recall=options["min_recall"], announce=announce, report=report)
+            else:
                 done = reindex(
                     keep=AT_ONCE if options["keep"] is None else options["keep"],
                     min_recall=options["min_recall"],
