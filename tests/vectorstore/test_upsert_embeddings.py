@@ -18,6 +18,7 @@ from tests.vectorstore.ingest.inputs import json_lines, ones, row
 from vectorstore.initialisation import initialise
 from vectorstore.models import ProfileEmbedding
 from vectorstore.projection import point_of
+from vectorstore.sync.drain import sync_once
 
 
 @pytest.fixture
@@ -58,6 +59,17 @@ def test_upsert__row_and_point(collection: str, tmp_path: Path) -> None:
         "video_features": [0.5],
     }
     assert ProfileEmbedding.objects.get(pk=user.pk).model == "clip-3"
+
+
+@pytest.mark.django_db
+def test_upsert__queue_only_leaves_the_points_to_the_workers(collection: str, tmp_path: Path) -> None:
+    user = UserFactory.create()
+    path = json_lines(tmp_path / "x.jsonl", [row(user.pk, vector=ones())])
+    said = "1 rows read, 1 loaded (1 of them new), 0 rejected.\nTheir points are on the queue, for the workers of manage.py sync_qdrant --watch.\n"
+    assert upsert(path, "--queue-only") == (0, said, "")
+    assert point_of(user.pk) is None
+    assert sync_once().written == 1
+    assert point_of(user.pk) is not None
 
 
 @pytest.mark.django_db

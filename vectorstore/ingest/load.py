@@ -16,11 +16,11 @@ from findme.console.progress import Report, unreported
 from vectorstore.ingest.reading import no_rows
 from vectorstore.ingest.rejects import Write, rejects_file
 from vectorstore.ingest.rows import Entry, Rejection, Row
+from vectorstore.ingest.sending import project
 from vectorstore.ingest.sources import Source, paths, sources, total
 from vectorstore.ingest.staging import staging, store
 from vectorstore.interests import UNSTORABLE
 from vectorstore.models import ProfileEmbedding
-from vectorstore.sync.now import project
 
 ROWS_IN_A_BATCH = 2000
 BYTES_IN_A_BATCH = 16 << 20
@@ -64,17 +64,19 @@ def upsert_embeddings(
     rejects: Path | None = None,
     model: str | None = None,
     dry_run: bool = False,
+    queue_only: bool = False,
     report: Report = unreported,
 ) -> Loaded:
     """Load the FILES (``-`` is standard input), in constant memory; REPORT is told how many rows are read.
 
     Bad rows are written to REJECTS and never stop the good ones. MODEL names what made the vectors, by default ``EMBEDDING_MODEL``. With DRY_RUN
-    the rows are checked, also against PostgreSQL, and nothing is written but the rejects. Each batch is a transaction of its own: call it outside
+    the rows are checked, also against PostgreSQL, and nothing is written but the rejects. With QUEUE_ONLY the points are left to the workers of
+    ``sync_qdrant``. Each batch is a transaction of its own: call it outside
     of any. Raises NotDone before anything is loaded where an input cannot be read, and StoppedHalfway afterwards; the rows that are loaded stay
     loaded where the vector store cannot be reached.
     """
     inputs = sources(files)
-    run = _Run(_model(model), dry_run, Loaded())
+    run = _Run(_model(model), dry_run, queue_only, Loaded())
     with rejects_file(rejects, paths(files)) as write, staging():
         try:
             for batch in _batches(inputs):
@@ -89,6 +91,7 @@ def upsert_embeddings(
 class _Run:
     model: str
     dry_run: bool
+    queue_only: bool
     loaded: Loaded
 
     def take(self, batch: Sequence[Entry], write: Write) -> None:
@@ -97,7 +100,7 @@ class _Run:
         self.loaded.read += len(batch)
         self.loaded.loaded += len(stored.loaded)
         self.loaded.new += stored.new
-        if stored.loaded and not self.dry_run:
+        if stored.loaded and not (self.dry_run or self.queue_only):
             self._project(stored.loaded)
         for rejection in _in_order(batch, stored.rejections):
             self._reject(rejection)

@@ -23,13 +23,21 @@ class Command(FindmeCommand):
         parser.add_argument("--rejects", type=Path, metavar="FILE", help="where the rejected rows go, as JSON Lines (mode 0600)")
         parser.add_argument("--model", metavar="NAME", help="what made the vectors (default: the setting EMBEDDING_MODEL)")
         parser.add_argument("--dry-run", action="store_true", help="check every row, also against PostgreSQL, and load none")
+        parser.add_argument(
+            "--queue-only", action="store_true", help="leave the points to the workers of sync_qdrant, and do not ask Qdrant"
+        )
         parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             with progress("Loading embeddings") as report:
                 loaded = upsert_embeddings(
-                    options["files"], rejects=options["rejects"], model=options["model"], dry_run=options["dry_run"], report=report
+                    options["files"],
+                    rejects=options["rejects"],
+                    model=options["model"],
+                    dry_run=options["dry_run"],
+                    queue_only=options["queue_only"],
+                    report=report,
                 )
         except StoppedHalfway as stopped:
             self._print(stopped.loaded, options)
@@ -49,6 +57,8 @@ class Command(FindmeCommand):
             self.say_json(loaded)
         else:
             self._say(loaded, dry_run=options["dry_run"])
+            if options["queue_only"] and loaded.loaded and not options["dry_run"]:
+                self.say("Their points are on the queue, for the workers of manage.py sync_qdrant --watch.")
 
     def _say(self, loaded: Loaded, *, dry_run: bool) -> None:
         done = "would be loaded" if dry_run else f"loaded ({loaded.new:,} of them new)"

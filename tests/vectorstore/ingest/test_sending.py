@@ -1,0 +1,64 @@
+"""The points of those who were loaded: all of them, by gRPC from two threads."""
+
+from __future__ import annotations
+
+import threading
+from uuid import UUID, uuid4
+
+import numpy as np
+import pytest
+from pytest_django import Settings
+
+from benchmarks.people import give_embeddings, make_people
+from findme.console.errors import StoreUnavailable
+from tests.qdrant import QdrantServer
+from vectorstore.connection import collection_name, qdrant
+from vectorstore.ingest import sending
+from vectorstore.initialisation import initialise
+from vectorstore.sync.now import Projected
+from vectorstore.sync.queue import is_empty
+
+PEOPLE = 600
+
+
+@pytest.mark.qdrant_server
+@pytest.mark.django_db(transaction=True)
+def test_send__everybody_has_a_point_and_nobody_is_left_on_the_queue(qdrant_server_grpc: QdrantServer) -> None:
+    initialise(lambda planned: None)
+    user_ids = make_people(PEOPLE)
+    give_embeddings(user_ids, np.random.default_rng(1).standard_normal((PEOPLE, 512)).astype(np.float32))
+    assert sending.project(user_ids) == Projected(written=PEOPLE)
+    with qdrant() as client:
+        assert client.count(collection_name()).count == PEOPLE
+    assert is_empty()
+
+
+@pytest.mark.parametrize(("url", "grpc_port", "count", "threads"), [("x", 1, 600, 2), ("x", 1, 256, 1), ("x", 0, 600, 1), ("", 1, 600, 1)])
+@pytest.mark.django_db
+def test_send__threads_where_they_help(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, url: str, grpc_port: int, count: int, threads: int
+) -> None:
+    settings.QDRANT_URL, settings.QDRANT_GRPC_PORT = url, grpc_port
+    met, seen = threading.Barrier(threads, timeout=30), []
+
+    def project(user_ids: list[UUID]) -> Projected:
+        met.wait()  # nobody goes on before all are there
+        seen.extend(user_ids)
+        return Projected(written=len(user_ids))
+
+    monkeypatch.setattr("vectorstore.sync.now.project", project)
+    user_ids = [uuid4() for _ in range(count)]
+    assert sending.project(user_ids) == Projected(written=count)
+    assert sorted(seen) == sorted(user_ids)
+
+
+@pytest.mark.django_db
+def test_send__store_that_is_away_is_told(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.QDRANT_URL, settings.QDRANT_GRPC_PORT = "x", 1
+
+    def project(user_ids: list[UUID]) -> Projected:
+        raise StoreUnavailable("Nothing answers.")
+
+    monkeypatch.setattr("vectorstore.sync.now.project", project)
+    with pytest.raises(StoreUnavailable, match=r"^Nothing answers\.$"):
+        sending.project([uuid4() for _ in range(600)])

@@ -1,0 +1,33 @@
+"""The points of those who were loaded, a few batches at the same time where Qdrant takes them by gRPC."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from uuid import UUID
+
+from django.conf import settings
+from django.db import connection
+
+from vectorstore.connection import is_embedded
+from vectorstore.sync import now
+from vectorstore.sync.now import Projected
+from vectorstore.sync.work import BATCH_SIZE
+
+THREADS = 2
+"""One builds its points while Qdrant works on the other's; more only wait for Python's own lock."""
+
+
+def project(user_ids: Sequence[UUID]) -> Projected:
+    """Write the points of these people, who are on the queue since the commit that loaded them. Raises as ``now.project`` does."""
+    if is_embedded() or not settings.QDRANT_GRPC_PORT or len(user_ids) <= BATCH_SIZE:
+        return now.project(user_ids)
+    with ThreadPoolExecutor(THREADS) as pool:
+        return sum(pool.map(_in_thread, [user_ids[start::THREADS] for start in range(THREADS)]), Projected())
+
+
+def _in_thread(user_ids: Sequence[UUID]) -> Projected:
+    try:
+        return now.project(user_ids)
+    finally:
+        connection.close()
