@@ -85,7 +85,8 @@ BEGIN
     INSERT INTO vector_sync_queue (user_id, urgent)
     SELECT user_id, o.vector IS NULL OR n.vector IS NULL
     FROM old_rows o FULL JOIN new_rows n USING (user_id)
-    WHERE (o.vector, o.location, o.interests, o.video_features) IS DISTINCT FROM (n.vector, n.location, n.interests, n.video_features);
+    -- The vectors last: they are stored out of line, and not fetched where something else is different already.
+    WHERE (o.location, o.interests, o.video_features, o.vector) IS DISTINCT FROM (n.location, n.interests, n.video_features, n.vector);
     IF FOUND THEN PERFORM vector_sync_wake(); END IF;
     RETURN NULL;
 END;
