@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from findme.console.errors import NotDone
 from vectorstore.ingest.plain_json import plain_json
 from vectorstore.ingest.reading import no_rows, opened, reading
-from vectorstore.ingest.rows import FIELDS, BadRow, Entry, Kind, entry
+from vectorstore.ingest.rows import FIELDS, UNSET, BadRow, Entry, Kind, entry
+from vectorstore.models import VECTOR_SIZE
+from vectorstore.vectors import Reals, matrix
 
 ROWS_AT_A_TIME = 256
 PANDAS_INDEX = "__index_level_"
@@ -33,10 +36,35 @@ def read_parquet(path: Path, name: str) -> Iterator[Entry]:
     with _opened(path) as (file, columns):
         line = 1
         for batch in file.iter_batches(ROWS_AT_A_TIME, columns=columns, use_threads=False):
-            size = batch.nbytes // max(batch.num_rows, 1)
-            for index in range(batch.num_rows):
-                yield entry(name, line, partial(_fields, batch, index), partial(_as_given, batch, index), size)
-                line += 1
+            yield from _entries(name, line, batch)
+            line += batch.num_rows
+
+
+def _entries(name: str, line: int, batch: pa.RecordBatch) -> Iterator[Entry]:
+    """The vectors are checked all at once where each has 512 numbers; what is bad is looked at by itself, for the reason."""
+    size = batch.nbytes // max(batch.num_rows, 1)
+    rounded, sound = _vectors(batch)
+    others = batch.drop_columns(["vector"]) if any(sound) else batch
+    for index in range(batch.num_rows):
+        checked = rounded[index] if sound[index] else UNSET
+        read = partial(_fields, others if sound[index] else batch, index)
+        yield entry(name, line + index, read, partial(_as_given, batch, index), size, checked)
+
+
+def _vectors(batch: pa.RecordBatch) -> tuple[Reals, list[bool]]:
+    """As ``matrix`` gives them; none is sound where one of the column cannot stand in a row of a matrix."""
+    none = np.empty((batch.num_rows, 0), np.float32), [False] * batch.num_rows
+    if "vector" not in batch.schema.names:
+        return none
+    column: Any = batch.column("vector")
+    numbers = column.flatten()
+    if column.null_count or numbers.null_count or not pa.types.is_floating(numbers.type) or not _all_of_size(column):
+        return none
+    return matrix(numbers.to_numpy(zero_copy_only=False).reshape(batch.num_rows, VECTOR_SIZE))
+
+
+def _all_of_size(lists: Any) -> bool:
+    return {*lists.value_lengths().to_pylist()} == {VECTOR_SIZE}
 
 
 def _fields(batch: pa.RecordBatch, index: int) -> Mapping[str, object]:

@@ -103,6 +103,22 @@ def test_read__the_index_of_pandas_is_no_field(tmp_path: Path) -> None:
     assert isinstance(row, Row)
 
 
+def test_read__vectors_checked_all_at_once_say_the_same_of_each(tmp_path: Path) -> None:
+    """Where each row has 512 numbers; and a bad one among them is looked at by itself."""
+    vectors = [[1.0] * 512, [0.0] * 512, [2.0] * 511 + [float("nan")], [3.0] * 512]
+    columns = {"user_id": [str(UUID(int=number)) for number in range(3)] + ["x"], "vector": vectors, "interests": [["sea"]] * 4}
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.table(columns), path)
+    first, *rest = read_parquet(path, "x")
+    assert isinstance(first, Row) and first.content.interests == ("sea",)
+    assert first.content.vector is not UNSET and first.content.vector.tolist() == vectors[0]
+    assert [entry.reason for entry in rest if isinstance(entry, Rejection)] == [
+        "vector is all zeros as 32-bit numbers: it has no direction",
+        "vector number 512 is NaN",
+        "user_id is not a UUID: 'x'",
+    ]
+
+
 def test_read__bad_rows_among_good_ones(tmp_path: Path) -> None:
     vectors = [ONES, [1.0], None, [float("nan"), *ONES[1:]], [None, *ONES[1:]], ONES, ONES]
     locations = [None, None, None, None, None, {"lat": 91, "lon": 0}, {"lat": None, "lon": 0}]
