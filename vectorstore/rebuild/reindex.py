@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from qdrant_client import QdrantClient
 
+from findme.console.command import one_line
 from findme.console.errors import NotDone
 from findme.console.progress import Report, unreported
 from vectorstore import registry
@@ -30,13 +31,14 @@ Announce = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Reindexed:
-    """The collection that is searched now, and the one that was, which is kept until ``kept_until``, or ``dropped``, as others may be that were
-    due. ``kept_until`` is None where it is dropped, or kept until somebody drops it. ``written`` points are new. ``gate`` is None where a run
-    before this one had passed it, moved the alias, and died."""
+    """The collection that is searched now, and the one that was: ``kept``, until ``kept_until`` or, if that is None, until somebody drops it; or
+    ``dropped``, as others may be that were due; or still to be dropped. ``written`` points are new. ``gate`` is None where a run before this one
+    had passed it, moved the alias, and died."""
 
     alias: str
     collection: str
     replaced: str
+    kept: bool
     kept_until: datetime | None
     dropped: tuple[str, ...]
     written: int
@@ -129,7 +131,7 @@ def _settle(client: QdrantClient) -> _Moved | None:
 
 def _finished(client: QdrantClient, moved: _Moved, announce: Announce) -> Reindexed:
     announce(f"{collection_name()} leads to {moved.collection} already: a run that was broken off had moved it.")
-    return _reported(moved.collection, moved.before, drop(client, registry.due()), 0, None)
+    return _reported(moved.collection, moved.before, _drop_due(client, announce), 0, None)
 
 
 def _what_is_left(row: VectorCollection) -> timedelta | None:
@@ -144,12 +146,21 @@ def _put_in_place(proven: Proven, keep: timedelta | None, min_recall: float | No
         replaced = switch_alias(client, name, keep=keep)
         announce(f"{collection_name()} leads to {name}.")
         assert replaced is not None
-        return _reported(name, replaced, drop(client, registry.due()), written, gate)
+        return _reported(name, replaced, _drop_due(client, announce), written, gate)
 
 
 def _reported(name: str, replaced: str, dropped: tuple[str, ...], written: int, gate: GateResult | None) -> Reindexed:
-    left = VectorCollection.objects.filter(name=replaced).first()
-    return Reindexed(collection_name(), name, replaced, left.keep_until if left else None, dropped, written, gate)
+    left = VectorCollection.objects.filter(name=replaced, state=registry.State.KEPT).first()
+    return Reindexed(collection_name(), name, replaced, left is not None, left.keep_until if left else None, dropped, written, gate)
+
+
+def _drop_due(client: QdrantClient, announce: Announce) -> tuple[str, ...]:
+    """The alias has moved: that something cannot be dropped now is no reason to say that it has not."""
+    try:
+        return drop(client, registry.due())
+    except NotDone as error:
+        announce(f"Not everything that is due could be dropped: {one_line(error)}")
+        return ()
 
 
 def _beside(gate: GateResult) -> str:

@@ -15,7 +15,7 @@ from pytest_django import Settings
 from qdrant_client import QdrantClient, models
 
 from accounts.models import User
-from findme.console.errors import NotDone
+from findme.console.errors import NotDone, StoreUnavailable
 from tests.factories import ProfileEmbeddingFactory, unit_vector
 from tests.threads import in_thread
 from tests.vectorstore.rebuild.collections import begun, ids, leads_to, states, there, version, wrong
@@ -425,11 +425,28 @@ def test_reindex_qdrant__json(embedded_qdrant: object, capsys: pytest.CaptureFix
         "alias": collection_name(),
         "collection": version(2),
         "replaced": version(1),
+        "kept": False,
         "kept_until": None,
         "dropped": [version(1)],
         "written": 2,
         "gate": {"collection": version(2), "people": 2, "points": 2, "pending": 0, "recall": 1.0, "live_recall": 1.0},
     }
+
+
+def test_reindex_qdrant__where_the_old_one_cannot_be_dropped_the_new_one_is_searched(
+    embedded_qdrant: object, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun(1)
+
+    def away(*_arguments: object, **_options: object) -> None:
+        raise StoreUnavailable("Qdrant is busy.")
+
+    monkeypatch.setattr(QdrantClient, "delete_collection", away)
+    assert output(capsys).splitlines()[-2:] == [
+        "Not everything that is due could be dropped: Qdrant is busy.",
+        f"{version(1)} is still to be dropped: an idle worker, or the next run, does it.",
+    ]
+    assert (leads_to(), states()) == ("v2", {"v1": "failed", "v2": "live"})
 
 
 @pytest.mark.parametrize(

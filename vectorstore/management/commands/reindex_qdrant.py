@@ -79,6 +79,8 @@ class Command(FindmeCommand):
     def _say(self, done: Reindexed) -> None:
         if done.replaced in done.dropped:
             self.say(f"{done.replaced} is dropped.")
+        elif not done.kept:
+            self.say(f"{done.replaced} is still to be dropped: an idle worker, or the next run, does it.")
         elif done.kept_until is None:
             self.say(f"{done.replaced} is kept until reindex_qdrant --drop-kept.")
         else:
