@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from urllib.parse import quote
 
 import httpx
@@ -79,6 +79,14 @@ def upload(address: Address, collection: str, path: Path, sha256: str, *, second
             files={"snapshot": (path.name, told_of)},  # type: ignore[dict-item]  # anything that reads and seeks will do
         )
         _check(response, address)
+
+
+def ask(address: Address, path: str, **parameters: str) -> Any:
+    """What the server answers to a GET of PATH. Raises StoreUnavailable."""
+    with rest(address, answer_seconds=address.timeout) as client:
+        response = client.get(path, params=parameters)
+        _check(response, address)
+        return response.json()["result"]
 
 
 def sha256_of(path: Path, report: Report) -> str:

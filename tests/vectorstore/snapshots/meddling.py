@@ -42,7 +42,8 @@ def meddling(url: str, meddle: Meddle, seen: list[tuple[str, str, dict[str, str]
 
 @contextmanager
 def silent_on(url: str, asked: Callable[[str], bool], reached: list[str]) -> Iterator[str]:
-    """The URL of a proxy to URL that passes nothing on of what is ASKED for by its path, never answers it, and notes in REACHED that it was."""
+    """The URL of a proxy to URL that passes nothing on of what is ASKED for ("GET /collections"), never answers it, and notes in REACHED that it
+    was."""
     with _proxy(url, whole, asked, reached, None) as proxy:
         yield proxy
 
@@ -56,7 +57,7 @@ def _proxy(
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            if silent(self.path):
+            if silent(f"{self.command} {self.path}"):
                 reached.append(self.path)
                 stop.wait(60)
                 return

@@ -1,0 +1,311 @@
+import json
+import os
+import signal
+import struct
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError
+from django.db import connection
+from pytest_django import Settings
+
+from findme.console.errors import NotDone
+from tests.factories import ProfileEmbeddingFactory
+from tests.qdrant import QdrantServer, started_qdrant
+from tests.vectorstore.commands import manage, started
+from tests.vectorstore.snapshots.meddling import silent_on
+from vectorstore.connection import collection_name, qdrant
+from vectorstore.initialisation import compare, initialise
+from vectorstore.models import ProfileEmbedding, StoreState
+from vectorstore.purge.copies import Holds
+from vectorstore.purge.purging import Purged, purge
+from vectorstore.purge.removals import last_removal, note_removal
+from vectorstore.purge.rewriting import Rewritten
+from vectorstore.rebuild.reindex import reindex
+from vectorstore.rebuild.switching import alias_target
+from vectorstore.snapshots.listing import create, listed
+from vectorstore.sync.drain import sync_once
+from vectorstore.sync.queue import enqueue
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.qdrant_server]
+
+FEW, MANY = 30, 260
+"""People of whom no segment has as many as Qdrant rewrites by itself, and of whom each of two has."""
+
+NEEDLE = "collects-unmistakable-things"
+
+
+@pytest.fixture
+def folder(memory_path: Path, settings: Settings, db: None) -> Iterator[Path]:
+    """Of a server of the test's own, with the collection as it is declared: every byte that it keeps is in there."""
+    with started_qdrant(memory_path) as server:
+        _use(server, settings)
+        initialise(lambda _: None)
+        yield memory_path
+
+
+def _use(server: QdrantServer, settings: Settings) -> None:
+    settings.QDRANT_URL, settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT = server.url, "", 0
+    settings.QDRANT_COLLECTION, settings.QDRANT_TIMEOUT = "people", 2
+
+
+def name(number: int) -> str:
+    return f"{collection_name()}_v{number}"
+
+
+def someone_among(how_many: int) -> ProfileEmbedding:
+    """Somebody among so many people, all of them with a point."""
+    ProfileEmbeddingFactory.create_batch(how_many - 1)
+    someone = ProfileEmbeddingFactory.create(interests=[NEEDLE])
+    sync_once()
+    return someone
+
+
+def erase(someone: ProfileEmbedding) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM users WHERE id = %s", [someone.pk])
+    sync_once()
+    with qdrant() as client:
+        assert client.retrieve(collection_name(), [str(someone.pk)]) == []
+
+
+def traces(someone: ProfileEmbedding) -> dict[str, bytes]:
+    """Of somebody who has a point: their vector as a segment has it, and as the write-ahead log has it (CBOR), and a text of their payload."""
+    with qdrant() as client:
+        (found,) = client.retrieve(collection_name(), [str(someone.pk)], with_vectors=True)
+    numbers = np.array(found.vector, dtype=np.float32)[:8]
+    return {
+        "vector": numbers.tobytes(),
+        "vector in the log": b"".join(b"\xfa" + struct.pack(">f", number) for number in numbers[:3]),
+        "payload": NEEDLE.encode(),
+        "id": str(someone.pk).encode(),
+    }
+
+
+def where(folder: Path, needles: dict[str, bytes]) -> dict[str, set[str]]:
+    """In which of the server's places a byte of these is: the segments of its collections, their logs, snapshots, or anywhere else."""
+    found: dict[str, set[str]] = {}
+    for path in (Path(parent, file) for parent, _, files in os.walk(folder) for file in files if file != "qdrant.log"):
+        parts = path.relative_to(folder).parts
+        place = next((part for part in parts if part in {"segments", "wal", "snapshots"}), "elsewhere")
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            continue
+        for what, needle in needles.items():
+            if needle in content:
+                found.setdefault(place, set()).add(what)
+    return found
+
+
+def purged(**options: Any) -> Purged:
+    return purge(announce=lambda _: None, **options)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+# --- Bytes -----------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how_many", [FEW, MANY])
+def test_purge__no_byte_is_left(folder: Path, how_many: int) -> None:
+    someone = someone_among(how_many)
+    needles = traces(someone)
+    assert where(folder, needles) == {"segments": {"vector", "payload", "id"}, "wal": {"vector in the log", "payload", "id"}}
+    (before,) = create()
+    erase(someone)
+    assert where(folder, needles)["segments"] == {"vector", "payload", "id"}
+    assert where(folder, needles)["snapshots"] == {"vector", "vector in the log", "payload", "id"}
+    wait_until(lambda: time.time() > last_removal().timestamp() + 4)
+    (after,) = create()
+
+    done = purged(dry_run=True)
+    assert done.collections == (Rewritten(name(1), 0, 0, 1),)
+    assert [(copy.snapshot.name, copy.holds, copy.deleted) for copy in done.copies] == [
+        (after.name, Holds.LOG, False),
+        (before.name, Holds.POINTS, False),
+    ]
+    assert (done.logs, done.dropped, done.pending, done.clean) == ((name(1),), (), 0, False)
+    assert where(folder, needles)["segments"] == {"vector", "payload", "id"}
+
+    done = purged()
+    assert [(one.deleted, one.left) for one in done.collections] == [(1, 0)]
+    assert (done.logs, done.clean) == ((name(1),), False)
+    assert where(folder, needles).keys() == {"wal", "snapshots"}
+    assert compare().differences == []
+    assert StoreState.current().optimizers_before_purge == {}
+
+    done = purged(snapshots=True)
+    assert done.collections == (Rewritten(name(1), 0, 0, 0),)
+    assert [(copy.snapshot.name, copy.deleted) for copy in done.copies] == [(before.name, True), (after.name, False)]
+    assert [one.name for one in listed()] == [after.name]
+
+    done = purged(snapshots=True, log=True)
+    assert done.dropped == (name(1),)
+    assert [(copy.snapshot.name, copy.snapshot.collection, copy.deleted) for copy in done.copies] == [(after.name, name(1), True)]
+    assert where(folder, needles) == {}
+    assert (done.logs, done.clean) == ((), True)
+    with qdrant() as client:
+        assert alias_target(client) == name(2)
+        assert client.count(collection_name(), exact=True).count == how_many - 1
+    assert compare().differences == []
+    assert purged().clean
+
+
+def test_purge__nothing_was_erased(folder: Path) -> None:
+    """Since the collection was made: a snapshot of it holds nobody who is gone."""
+    someone_among(3)
+    create()
+    done = purged()
+    assert done == Purged(False, (Rewritten(name(1), 0, 0, 0),), (), (), (), 0)
+    assert done.clean
+
+
+def test_purge__a_collection_of_before(folder: Path) -> None:
+    """Whoever was removed before it was noted was removed all the same."""
+    someone_among(3)
+    note_removal()
+    create()
+    done = purged()
+    assert [copy.holds for copy in done.copies] == [Holds.POINTS]
+    assert done.logs == (name(1),)
+
+
+def test_purge__snapshots_of_a_collection_that_is_gone(folder: Path) -> None:
+    """Qdrant keeps their files when it deletes the collection, and shows them to nobody."""
+    someone = someone_among(FEW)
+    needles = traces(someone)
+    (before,) = create()
+    reindex(announce=lambda _: None)
+    erase(someone)
+    assert listed() == ()
+    done = purged(log=True)
+    assert where(folder, needles).keys() == {"snapshots"}
+    assert [(copy.snapshot.name, copy.deleted) for copy in done.copies] == [(before.name, False)]
+    assert not done.clean
+    done = purged(snapshots=True)
+    assert [(copy.snapshot.name, copy.deleted) for copy in done.copies] == [(before.name, True)]
+    assert where(folder, needles) == {}
+    assert done.clean
+    with qdrant() as client:
+        assert [one.name for one in client.get_collections().collections] == [name(3)]
+
+
+def test_purge__people_who_wait(folder: Path) -> None:
+    someone = someone_among(3)
+    enqueue([someone.pk])
+    done = purged()
+    assert (done.pending, done.clean) == (1, False)
+
+
+# --- What is kept ----------------------------------------------------------------------------------------------------------------
+
+
+def test_purge__a_kept_collection(folder: Path) -> None:
+    someone = someone_among(FEW)
+    needles = traces(someone)
+    reindex(keep=timedelta(hours=1), announce=lambda _: None)
+    erase(someone)
+    with pytest.raises(NotDone) as told:
+        purged(log=True, snapshots=True)
+    assert str(told.value) == (
+        f"'{name(1)}' is kept, with a write-ahead log of its own: nothing was done. Add --drop-kept to drop it, after which there is no"
+        " reindex_qdrant --rollback, or wait until it is no longer kept."
+    )
+    assert where(folder, needles)["segments"]
+    done = purged()
+    assert {one.collection: (one.deleted, one.left) for one in done.collections} == {name(1): (1, 0), name(2): (1, 0)}
+    assert set(done.logs) == {name(1), name(2)}
+    done = purged(log=True, drop_kept=True)
+    assert done.dropped == (name(1), name(2))
+    assert where(folder, needles) == {}
+    assert done.clean
+
+
+# --- Killed ----------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("how_many", "moment"), [(MANY, "before the settings are changed"), (MANY, "after that"), (FEW, "after that")])
+def test_purge__killed(folder: Path, settings: Settings, how_many: int, moment: str) -> None:
+    """The settings are put back by the next run, and then nothing is different from what is declared."""
+    erase(someone_among(how_many))
+    with qdrant() as client:
+        before = client.get_collection(name(1)).config
+    url, looks, reached = settings.QDRANT_URL, count(), list[str]()
+
+    def silent(asked: str) -> bool:
+        if moment == "after that":
+            return asked.startswith("GET /telemetry") and next(looks) == (1 if how_many == MANY else 2)
+        return asked.startswith("PATCH ")
+
+    with silent_on(url, silent, reached) as settings.QDRANT_URL, started("purge_qdrant") as process:
+        wait_until(lambda: process.poll() is not None or bool(reached))
+        process.kill()
+        told = process.communicate()
+    settings.QDRANT_URL = url
+    assert process.returncode == -signal.SIGKILL, told
+    changed = {"deleted_threshold": 0.2, "vacuum_min_vector_number": 1000} if how_many == MANY else {"on_disk_payload": True}
+    assert StoreState.current().optimizers_before_purge == {name(1): changed}
+    assert bool(compare().differences) == (moment == "after that")
+    assert [(one.left) for one in purged().collections] == [0]
+    with qdrant() as client:
+        assert client.get_collection(name(1)).config == before
+    assert compare().differences == []
+    assert StoreState.current().optimizers_before_purge == {}
+
+
+def test_purge__settings_that_somebody_else_has_set_since(folder: Path) -> None:
+    someone_among(3)
+    state = StoreState.current()
+    state.optimizers_before_purge = {
+        name(1): {"deleted_threshold": 0.7, "vacuum_min_vector_number": 1234},
+        name(9): {"on_disk_payload": True},
+    }
+    state.save()
+    purged()
+    assert compare().differences == []
+    assert StoreState.current().optimizers_before_purge == {}
+
+
+# --- The command -----------------------------------------------------------------------------------------------------------------
+
+
+def test_command(folder: Path) -> None:
+    someone = someone_among(FEW)
+    (before,) = create()
+    erase(someone)
+    made_at = f"{before.made_at:%Y-%m-%d %H:%M:%S} UTC"
+    code, stdout, stderr = manage("purge_qdrant", "--dry-run")
+    assert (code, stderr) == (1, "")
+    assert stdout.splitlines() == [
+        f"{name(1)}: 1 deleted points in its segments.",
+        f"The snapshot {before.name} of {made_at} is older than the last erasure: --snapshots deletes it.",
+        f"{name(1)}: its write-ahead log may hold erased points. Add --log to have the collection built anew without.",
+        "Something is left, as said above.",
+    ]
+    code, stdout, stderr = manage("purge_qdrant", "--snapshots", "--log", "--json")
+    assert (code, stderr) == (0, "")
+    told = json.loads(stdout)
+    assert told["clean"]
+    assert told["purged"]["dropped"] == [name(1)]
+
+
+@pytest.mark.parametrize("arguments", [[], ["--dry-run"], ["--snapshots", "--log", "--drop-kept"]])
+def test_command__embedded(embedded_qdrant: Path, arguments: list[str]) -> None:
+    line = r"^The embedded vector store has no segments, logs and snapshots that could be purged: set QDRANT_URL to a Qdrant server\.$"
+    with pytest.raises(CommandError, match=line) as told:
+        call_command("purge_qdrant", *arguments)
+    assert told.value.returncode == 2
+    assert not embedded_qdrant.exists()

@@ -1,0 +1,92 @@
+"""Make what was erased unreadable in Qdrant's files, and say what is left where."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from findme.console.command import FindmeCommand
+from findme.console.progress import progress
+from findme.management.waiting import seconds
+from vectorstore.purge.copies import Copy
+from vectorstore.purge.purging import SECONDS, Purged, purge
+from vectorstore.purge.rewriting import Rewritten
+
+
+class Command(FindmeCommand):
+    help = (
+        "Make the points that were erased unreadable on the server's disks: have Qdrant rewrite the segments that hold their bytes, wait for it, and say"
+        " what is left where. Exit 1 while something is left."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--dry-run", action="store_true", help="say what there is to purge, and change nothing")
+        parser.add_argument("--snapshots", action="store_true", help="delete the snapshots that are older than the last erasure")
+        parser.add_argument(
+            "--log",
+            action="store_true",
+            help="build the collection anew and drop the old one, with its write-ahead log (and with --snapshots, its copies)",
+        )
+        parser.add_argument("--drop-kept", action="store_true", help="drop the collections that reindex_qdrant --keep has kept")
+        parser.add_argument(
+            "--node", action="append", default=[], metavar="URL", help="of a cluster, the REST URL of each node (repeat it for every one)"
+        )
+        parser.add_argument(
+            "--wait",
+            type=seconds,
+            default=SECONDS,
+            metavar="SECONDS",
+            help="how long to wait without anything getting on (default %(default)g)",
+        )
+        parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        with progress("Purging segments") as report:
+            done = purge(
+                dry_run=options["dry_run"],
+                snapshots=options["snapshots"],
+                log=options["log"],
+                drop_kept=options["drop_kept"],
+                nodes=options["node"],
+                seconds=options["wait"],
+                announce=(lambda _: None) if options["json"] else self.say,
+                report=report,
+            )
+        if options["json"]:
+            self.say_json({"clean": done.clean, "purged": done})
+        else:
+            self._say(done)
+        if not done.clean:
+            self.something_to_look_at()
+
+    def _say(self, done: Purged) -> None:
+        for name in done.dropped:
+            self.say(f"{name} is dropped, with its write-ahead log.")
+        for one in done.collections:
+            self.say(_of_segments(one, dry_run=done.dry_run))
+        for copy in done.copies:
+            self.say(_of_copy(copy))
+        for name in done.logs:
+            self.say(f"{name}: its write-ahead log may hold erased points. Add --log to have the collection built anew without.")
+        if done.pending:
+            self.say(f"{done.pending:,} people wait to be written or deleted: run manage.py sync_qdrant --once, and then this again.")
+        self.say("Nothing of what was erased is left in Qdrant's files." if done.clean else "Something is left, as said above.")
+
+
+def _of_segments(one: Rewritten, *, dry_run: bool) -> str:
+    if dry_run:
+        return f"{one.collection}: {one.left:,} deleted points in its segments."
+    line = f"{one.collection}: {one.deleted:,} deleted points are gone with {one.segments} segments that were rewritten"
+    if not one.left:
+        return f"{line}; none is left."
+    return f"{line}; {one.left:,} are left in segments of less than 100 points, which Qdrant does not rewrite: --log clears them too."
+
+
+def _of_copy(copy: Copy) -> str:
+    name, made_at = copy.snapshot.name, f"{copy.snapshot.made_at:%Y-%m-%d %H:%M:%S} UTC"
+    if copy.deleted:
+        return f"The snapshot {name} of {made_at} is deleted."
+    if copy.holds == "log":
+        return f"The snapshot {name} of {made_at} may hold erased points in its copy of the log: --snapshots with --log deletes it."
+    return f"The snapshot {name} of {made_at} is older than the last erasure: --snapshots deletes it."

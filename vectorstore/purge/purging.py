@@ -1,0 +1,113 @@
+"""Make what was erased unreadable in the server's files, and say what is left where: what ``purge_qdrant`` does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from qdrant_client import QdrantClient
+
+from findme.console.errors import NotDone
+from findme.console.progress import Report, unreported
+from vectorstore import registry
+from vectorstore.collection import live_collection
+from vectorstore.collection_lock import collection_lock
+from vectorstore.connection import qdrant
+from vectorstore.models import QueueEntry, SyncLease
+from vectorstore.purge.copies import Copy, Holds, copies, copies_of_the_gone, delete_copies, logs_with_removed
+from vectorstore.purge.rewriting import Rewritten, littered, rewrite
+from vectorstore.purge.segments import Segment
+from vectorstore.purge.settings import noted, put_back
+from vectorstore.rebuild.kept import drop, drop_all_but_live
+from vectorstore.rebuild.reindex import reindex
+from vectorstore.rebuild.switching import follow_alias
+from vectorstore.snapshots.nodes import Node, every_node, refuse_embedded
+from vectorstore.sync import standing
+
+SECONDS = 600.0
+
+Announce = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Purged:
+    """What was done, and what is left.
+
+    ``collections``: of each, the segments that were rewritten, and the deleted points that are still in some. ``copies``: the snapshots that may
+    hold erased points, deleted or not. ``logs``: the collections whose write-ahead log may. ``dropped``: collections that are gone, with
+    their logs. ``pending``: people who wait to be written or deleted; whoever of them is gone has not been purged.
+    """
+
+    dry_run: bool
+    collections: tuple[Rewritten, ...]
+    copies: tuple[Copy, ...]
+    logs: tuple[str, ...]
+    dropped: tuple[str, ...]
+    pending: int
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing is left anywhere."""
+        kept = [one for one in self.copies if not one.deleted]
+        return not (kept or self.logs or self.pending or any(one.left for one in self.collections))
+
+
+def purge(
+    *,
+    dry_run: bool = False,
+    snapshots: bool = False,
+    log: bool = False,
+    drop_kept: bool = False,
+    nodes: Sequence[str] = (),
+    seconds: float = SECONDS,
+    announce: Announce,
+    report: Report = unreported,
+) -> Purged:
+    """One at a time, beside searches and writes. Killed anywhere, the next run goes on, and puts back the settings that this one has changed.
+
+    With LOG the live collection is built anew and the old one dropped, and with DROP_KEPT those that are kept. Raises NotDone, with nothing
+    done, where one is kept and is not to be dropped.
+    """
+    refuse_embedded("segments, logs and snapshots that could be purged")
+    with collection_lock(), qdrant() as client:
+        servers = every_node(client, nodes)
+        live_collection(client)
+        standing.prove(client)
+        follow_alias(client)
+        _refuse_kept(log=log, drop_kept=drop_kept)
+        if dry_run:
+            left = tuple(_untouched(one, littered(servers, one)) for one in registry.written())
+            return _result(True, left, copies(client, servers), ())
+        for collection in noted():
+            put_back(client, collection)
+        dropped = drop_all_but_live(client) if log or drop_kept else drop(client, registry.due())
+        if log:
+            dropped += reindex(timeout=seconds, announce=announce, report=report).dropped
+        rewritten = tuple(rewrite(client, servers, one, seconds=seconds, report=report) for one in registry.written())
+        return _result(False, rewritten, _copies(client, servers, delete=snapshots, log=log), dropped)
+
+
+def _refuse_kept(*, log: bool, drop_kept: bool) -> None:
+    kept = registry.last_kept()
+    if log and kept is not None and not drop_kept:
+        raise NotDone(
+            f"{kept.name!r} is kept, with a write-ahead log of its own: nothing was done. Add --drop-kept to drop it, after which there is no"
+            " reindex_qdrant --rollback, or wait until it is no longer kept."
+        )
+
+
+def _copies(client: QdrantClient, nodes: Sequence[Node], *, delete: bool, log: bool) -> tuple[Copy, ...]:
+    """A copy that holds the log only goes where the log itself went."""
+    found = copies(client, nodes)
+    doomed = tuple(one for one in found if delete and (log or one.holds is Holds.POINTS))
+    left = tuple(one for one in found if one not in doomed)
+    return (*delete_copies(client, nodes, doomed), *left, *copies_of_the_gone(client, nodes, delete=delete))
+
+
+def _untouched(collection: str, found: Sequence[Segment]) -> Rewritten:
+    return Rewritten(collection, 0, 0, sum(one.deleted for one in found))
+
+
+def _result(dry_run: bool, collections: tuple[Rewritten, ...], found: tuple[Copy, ...], dropped: tuple[str, ...]) -> Purged:
+    waiting = QueueEntry.objects.values("user_id").union(SyncLease.objects.values("user_id")).count()
+    return Purged(dry_run, collections, found, logs_with_removed([one.collection for one in collections]), dropped, waiting)

@@ -1,0 +1,88 @@
+"""Have Qdrant write anew every segment that holds deleted points, and see that it has."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from django.db import connection
+from qdrant_client import QdrantClient
+
+from findme.console.errors import NotDone
+from findme.console.progress import Report, unreported
+from vectorstore.purge.segments import Segment, segments
+from vectorstore.purge.settings import THOROUGH, change, put_back
+from vectorstore.snapshots.nodes import Node
+
+SMALLEST = 100
+"""Points and deleted points of a segment that Qdrant rewrites because of the deleted ones; a smaller one it leaves alone."""
+FEW = 20_000
+"""Points of a collection that is rewritten as a whole, in some seconds, because of such a small segment."""
+POLL_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Rewritten:
+    """Of one collection: ``deleted`` points whose bytes were in ``segments`` that are gone now; ``left`` are in segments that are still there."""
+
+    collection: str
+    segments: int
+    deleted: int
+    left: int
+
+
+def rewrite(client: QdrantClient, nodes: Sequence[Node], collection: str, *, seconds: float, report: Report = unreported) -> Rewritten:
+    """Waits until the segments that hold deleted points now are gone, as long as one goes every SECONDS. What others delete meanwhile is left.
+
+    Qdrant deletes the files of a segment when the one that takes its place answers. The collection's settings are as before afterwards.
+    """
+    doomed = littered(nodes, collection)
+    try:
+        big = [one for one in doomed if one.points + one.deleted >= SMALLEST]
+        if big:
+            change(client, collection, THOROUGH)
+            _wait(nodes, collection, big, seconds, report)
+        small = _still_there(nodes, collection, doomed)
+        if small and client.count(collection, exact=False).count <= FEW:
+            _rewrite_all(client, nodes, collection, small, seconds, report)
+    finally:
+        put_back(client, collection)
+    left = _still_there(nodes, collection, doomed)
+    gone = [one for one in doomed if one not in left]
+    return Rewritten(collection, len(gone), sum(one.deleted for one in gone), sum(one.deleted for one in left))
+
+
+def littered(nodes: Sequence[Node], collection: str) -> list[Segment]:
+    """Those that hold deleted points."""
+    return [one for one in segments(nodes, {collection}) if one.deleted]
+
+
+def _rewrite_all(
+    client: QdrantClient, nodes: Sequence[Node], collection: str, small: list[Segment], seconds: float, report: Report
+) -> None:
+    """Qdrant writes every segment anew whose payload lies otherwise than the collection says: for a moment it says so."""
+    on_disk = bool(client.get_collection(collection).config.params.on_disk_payload)
+    change(client, collection, {"on_disk_payload": not on_disk})
+    _wait(nodes, collection, small, seconds, report)
+
+
+def _wait(nodes: Sequence[Node], collection: str, doomed: Sequence[Segment], seconds: float, report: Report) -> None:
+    fewest, deadline = len(doomed) + 1, time.monotonic() + seconds
+    while left := _still_there(nodes, collection, doomed):
+        if len(left) < fewest:
+            fewest, deadline = len(left), time.monotonic() + seconds
+        if time.monotonic() >= deadline:
+            raise NotDone(
+                f"Qdrant has not rewritten {len(left)} of {len(doomed)} segments of {collection!r} within {seconds:g} s: look at its log and its disk,"
+                " and run it again: it goes on."
+            )
+        report(len(doomed) - len(left), len(doomed))
+        connection.ensure_connection()
+        time.sleep(POLL_SECONDS)
+
+
+def _still_there(nodes: Sequence[Node], collection: str, doomed: Sequence[Segment]) -> list[Segment]:
+    """A segment is known by its id: another one has taken the place of one that is gone."""
+    there = {(one.node, one.id) for one in segments(nodes, {collection})}
+    return [one for one in doomed if (one.node, one.id) in there]
