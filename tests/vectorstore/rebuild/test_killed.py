@@ -10,7 +10,7 @@ from pytest_django import Settings
 
 from accounts.models import User
 from tests.factories import ProfileEmbeddingFactory
-from tests.vectorstore.commands import run_python
+from tests.vectorstore.commands import run_python, started
 from tests.vectorstore.rebuild.collections import begun, ids, leads_to, states, there, version, wrong
 from vectorstore.models import VectorCollection
 from vectorstore.rebuild.kept import drop_due
@@ -118,3 +118,19 @@ def test_rollback__killed(qdrant_server: object, step: str, alias: str) -> None:
     assert (roll_back(announce=lambda _: None).collection, leads_to()) == (version(1), "v1")
     assert states() == {"v1": "live", "v2": "kept"}
     assert VectorCollection.objects.get(state="kept").keep_until is not None
+
+
+@pytest.mark.parametrize("line", [" is made,", " points written, ", " leads to "])
+def test_reindex_qdrant__killed_from_outside(qdrant_server: object, line: str) -> None:
+    """At whatever it does when somebody who reads its output has seen the line."""
+    people = begun(5)
+    with started("reindex_qdrant") as process:
+        assert process.stdout is not None
+        assert any(line in said for said in process.stdout)
+        process.kill()
+    live = leads_to()
+    assert live is not None and wrong(int(live[1:])) == {}
+    done = reindex(announce=lambda _: None)
+    last = int(done.collection.rpartition("_v")[2])
+    assert (states(), there(), wrong(last)) == ({f"v{last}": "live"}, {f"v{last}"}, {})
+    assert ids(last) == set(map(str, people))
