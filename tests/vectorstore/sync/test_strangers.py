@@ -15,8 +15,9 @@ from vectorstore.sync import strangers
 from vectorstore.sync.claim import claim_due
 from vectorstore.sync.drain import sync_once
 from vectorstore.sync.lease import finish
+from vectorstore.sync.rows import points_of
 from vectorstore.sync.work import work
-from vectorstore.sync.writing import _Telling, points_of
+from vectorstore.sync.writing import _Telling
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -20,9 +20,8 @@ from vectorstore.connection import collection_name, qdrant
 from vectorstore.errors import Refused, ServerFailed
 from vectorstore.models import QueueEntry, SetAside, SyncLease, VectorCollection
 from vectorstore.projection import point_of
-from vectorstore.sync import writing
 from vectorstore.sync.claim import Claim, claim_due
-from vectorstore.sync.lease import LeaseLost
+from vectorstore.sync.lease import LeaseLost, renew
 from vectorstore.sync.work import Done, carry_out, work
 from vectorstore.sync.writing import NO_POINT
 
@@ -89,13 +88,12 @@ def test_carry_out__renews_the_lease_before_each_send(server_collection: str, mo
     beside()
     done: list[str] = []
     refuse(monkeypatch, refused)
-    renew = writing.renew
 
     def renewed(claim: Claim) -> datetime:
         done.append("renew")
         return renew(claim)
 
-    monkeypatch.setattr(writing, "renew", renewed)
+    monkeypatch.setattr("vectorstore.sync.writing.renew", renewed)
     for name in ("upsert", "delete", "retrieve", "count"):
         noted(monkeypatch, name, done)
     assert carry_out(claimed()).written == 1

@@ -1,0 +1,93 @@
+"""PostgreSQL behind a door that is shut at first, is opened, and can be frozen, for one process: everybody else still reaches it."""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import quote
+
+from django.db import connection
+
+from tests.qdrant import free_port
+
+POLL_SECONDS = 0.02
+
+
+class Door:
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.frozen, self.over = threading.Event(), threading.Event()
+        self.thread: threading.Thread | None = None
+
+    def url(self) -> str:
+        parameters = connection.get_connection_params()
+        user, password, name = (quote(str(parameters.get(key) or ""), safe="") for key in ("user", "password", "dbname"))
+        return f"postgresql://{user}{f':{password}' if password else ''}@127.0.0.1:{self.port}/{name}"
+
+    def open(self) -> None:
+        listening = socket.create_server(("127.0.0.1", self.port))
+        self.thread = threading.Thread(target=self._serve, args=[listening, _address()])
+        self.thread.start()
+
+    def close(self) -> None:
+        self.over.set()
+        if self.thread is not None:
+            self.thread.join()
+
+    def _serve(self, listening: socket.socket, address: tuple[str, int] | str) -> None:
+        others: dict[socket.socket, socket.socket] = {}
+        with selectors.DefaultSelector() as ready, listening:
+            ready.register(listening, selectors.EVENT_READ)
+            while not self.over.is_set():
+                if self.frozen.is_set():
+                    self.over.wait(POLL_SECONDS)
+                    continue
+                for key, _events in ready.select(POLL_SECONDS):
+                    found = key.fileobj
+                    assert isinstance(found, socket.socket)
+                    if found is listening:
+                        caller, server = listening.accept()[0], _connected(address)
+                        others |= {caller: server, server: caller}
+                        ready.register(caller, selectors.EVENT_READ)
+                        ready.register(server, selectors.EVENT_READ)
+                    elif found in others and not _passed_on(found, others[found]):
+                        for end in (found, others[found]):
+                            ready.unregister(end)
+                            del others[end]
+                            end.close()
+            for end in others:
+                end.close()
+
+
+def _passed_on(source: socket.socket, target: socket.socket) -> bool:
+    """False where one of them has hung up."""
+    try:
+        content = source.recv(65_536)
+        target.sendall(content)
+    except OSError:
+        return False
+    return bool(content)
+
+
+def _address() -> tuple[str, int] | str:
+    parameters = connection.get_connection_params()
+    host, port = str(parameters.get("host") or "127.0.0.1"), int(parameters.get("port") or 5432)
+    return f"{host}/.s.PGSQL.{port}" if host.startswith("/") else (host, port)
+
+
+def _connected(address: tuple[str, int] | str) -> socket.socket:
+    server = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET)
+    server.connect(address)
+    return server
+
+
+@contextmanager
+def door() -> Iterator[Door]:
+    made = Door()
+    try:
+        yield made
+    finally:
+        made.close()

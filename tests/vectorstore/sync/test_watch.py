@@ -1,0 +1,257 @@
+"""``sync_qdrant --watch`` in processes of their own: it ends when it is told to, and never because a store is away."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+from django.db import connection
+from pytest_django import Settings
+
+from tests.privacy.elsewhere import another_connection, in_a_thread, wait_until
+from tests.qdrant import QdrantServer, freeze, started_qdrant, thaw
+from tests.vectorstore.commands import ended, started
+from tests.vectorstore.storm.server import Server
+from tests.vectorstore.sync.people import ids, one, people, plain_sql, points, queued
+from tests.vectorstore.sync.proxy import Door, door
+from vectorstore.initialisation import initialise
+from vectorstore.models import QueueEntry, SyncLease, SyncWorker
+from vectorstore.sync import watch
+from vectorstore.sync.drain import Worker, sync_once
+from vectorstore.sync.queue import enqueue
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+FAREWELL = 30
+"""Seconds: far below a request's timeout, and a lease, of these tests; the worker itself allows ten."""
+
+
+@contextmanager
+def watching(*options: str) -> Iterator[subprocess.Popen[str]]:
+    process = started("sync_qdrant", "--watch", *options)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def sleeps() -> bool:
+    """Whether a worker says that it sleeps."""
+    return SyncWorker.objects.filter(sleeping_until__isnull=False).exists()
+
+
+def end(process: subprocess.Popen[str], number: signal.Signals = signal.SIGTERM) -> tuple[int, str, str]:
+    process.send_signal(number)
+    stdout, stderr = process.communicate(timeout=FAREWELL)
+    return process.returncode, stdout, stderr
+
+
+@pytest.fixture
+def patient(settings: Settings) -> None:
+    settings.QDRANT_TIMEOUT, settings.SYNC_LEASE_SECONDS = 120.0, 600.0
+
+
+@pytest.fixture(params=[False, True], ids=["rest", "grpc"])
+def own_server(request: pytest.FixtureRequest, memory_path: Path, settings: Settings) -> Iterator[QdrantServer]:
+    """One that may be frozen."""
+    with started_qdrant(memory_path) as server:
+        settings.QDRANT_URL, settings.QDRANT_GRPC_PORT = server.url, server.grpc_port if request.param else 0
+        initialise(lambda _: None)
+        QueueEntry.objects.all().delete()
+        yield server
+
+
+# --- Ending ----------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_watch__ends_where_nothing_is_to_be_done(embedded_collection: str, number: signal.Signals) -> None:
+    with watching() as process:
+        wait_until("It sleeps", sleeps)
+        assert end(process, number) == (0, "", "")
+    assert not SyncWorker.objects.exists()
+
+
+@pytest.mark.qdrant_server
+@pytest.mark.usefixtures("patient")
+def test_watch__finishes_the_batch_in_hand(own_server: QdrantServer) -> None:
+    with watching() as process:
+        wait_until("It sleeps", sleeps)
+        freeze(own_server)
+        there = people(3)
+        wait_until("They are leased", lambda: SyncLease.objects.count() > 0)
+        process.send_signal(signal.SIGTERM)
+        thaw(own_server)
+        code, stdout, stderr = ended(process)
+    assert (code, stderr) == (0, "")
+    assert " written, 0 removed; " in stdout
+    assert not SyncLease.objects.exists()
+    sync_once()
+    assert points() == ids(there)
+
+
+@pytest.mark.qdrant_server
+@pytest.mark.usefixtures("patient")
+def test_watch__gives_back_what_a_frozen_qdrant_does_not_answer(own_server: QdrantServer) -> None:
+    with watching() as process:
+        wait_until("It sleeps", sleeps)
+        freeze(own_server)
+        (person,) = people(1)
+        wait_until("The person is leased", lambda: SyncLease.objects.count() == 1)
+        assert end(process)[0] == 0
+        thaw(own_server)
+    assert not SyncLease.objects.exists()
+    assert QueueEntry.objects.filter(user_id=person, awaits_answer=True).count() == 1
+    assert not SyncWorker.objects.exists()
+
+
+@pytest.mark.qdrant_server
+@pytest.mark.parametrize("in_hand", [False, True], ids=["idle", "in hand"])
+def test_watch__ends_beside_a_frozen_postgresql(
+    memory_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch, in_hand: bool
+) -> None:
+    settings.QDRANT_TIMEOUT, settings.SYNC_LEASE_SECONDS = 120.0, 600.0
+    with started_qdrant(memory_path) as server, door() as postgresql:
+        settings.QDRANT_URL = server.url
+        initialise(lambda _: None)
+        postgresql.open()
+        with watching_through(postgresql, monkeypatch) as process:
+            wait_until("It sleeps", sleeps)
+            if in_hand:
+                freeze(server)
+                people(1)
+                wait_until("The person is leased", lambda: SyncLease.objects.count() == 1)
+            postgresql.frozen.set()
+            assert end(process)[0] == 0
+            thaw(server)
+            postgresql.frozen.clear()
+    assert SyncLease.objects.count() == int(in_hand)
+
+
+@contextmanager
+def watching_through(postgresql: Door, monkeypatch: pytest.MonkeyPatch) -> Iterator[subprocess.Popen[str]]:
+    from tests.vectorstore import commands
+
+    there = commands.environment() | {"DATABASE_URL": postgresql.url()}
+    with monkeypatch.context() as patched:
+        patched.setattr(commands, "environment", lambda: there)
+        process = started("sync_qdrant", "--watch")
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+# --- Going on --------------------------------------------------------------------------------------------------------------------
+
+
+def first_line(process: subprocess.Popen[str]) -> str:
+    assert process.stderr is not None
+    return process.stderr.readline()
+
+
+@pytest.mark.qdrant_server
+def test_watch__begins_while_qdrant_is_down_and_goes_on(memory_path: Path, settings: Settings) -> None:
+    server = Server(memory_path)
+    settings.QDRANT_URL = server.address.url
+    server.start()
+    try:
+        initialise(lambda _: None)
+        server.kill()
+        with watching() as process:
+            there = people(2)
+            line = first_line(process)
+            assert line.startswith(f"Nothing answers at QDRANT_URL '{server.address.url}' (")
+            assert line.endswith(": start Qdrant, or correct QDRANT_URL. Trying again.\n")
+            server.start()
+            wait_until("Everything is done", lambda: queued() == 0)
+            code, stdout, stderr = end(process)
+        assert (code, stderr) == (0, "")
+        assert "2 written, 0 removed; " in stdout
+        assert points() == ids(there)
+    finally:
+        server.stop()
+
+
+def test_watch__begins_while_postgresql_is_down_and_goes_on(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with door() as postgresql:
+        there = people(2)
+        with watching_through(postgresql, monkeypatch) as process:
+            line = first_line(process)
+            assert line.startswith("PostgreSQL: ")
+            assert line.endswith(". Trying again.\n")
+            postgresql.open()
+            wait_until("Everything is done", lambda: queued() == 0)
+            assert end(process)[::2] == (0, "")
+    assert points() == ids(there)
+
+
+def test_watch__what_is_wrong_with_the_collection_may_be_mended_meanwhile(embedded_qdrant: Path) -> None:
+    """It was never made: --once says so and ends, this one waits for it."""
+    there = people(2)
+    with watching() as process:
+        assert first_line(process) == ("Qdrant has no collection 'profile_embeddings': make it with manage.py init_qdrant. Trying again.\n")
+        initialise(lambda _: None)
+        wait_until("Everything is done", lambda: queued() == 0)
+        assert end(process)[::2] == (0, "")
+    assert points() == ids(there)
+
+
+def test_watch__a_wrong_setting_ends_it(embedded_qdrant: Path, settings: Settings) -> None:
+    settings.SYNC_LEASE_SECONDS = 5.0
+    assert ended(started("sync_qdrant", "--watch")) == (
+        2,
+        "",
+        "SYNC_LEASE_SECONDS is 5.0: it is a number of seconds, above QDRANT_TIMEOUT (10) and at most a day.\n",
+    )
+
+
+# --- Sleeping --------------------------------------------------------------------------------------------------------------------
+
+
+def test_sleep__whoever_queues_wakes_it(registered: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Long before it would look by itself."""
+    monkeypatch.setattr(watch, "SLEEP_SECONDS", 3600.0)
+    with in_a_thread(lambda: watch._sleep(Worker())) as sleeping:
+        wait_until("It sleeps", sleeps)
+        assert not sleeping.done()
+        people(1)
+        sleeping.result(60)
+
+
+def test_sleep__does_not_begin_where_somebody_is_queued(registered: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Since it looked last, and before anybody knew that it sleeps."""
+    monkeypatch.setattr(watch, "SLEEP_SECONDS", 3600.0)
+    enqueue([uuid4()])
+    with in_a_thread(lambda: watch._sleep(Worker())) as sleeping:
+        sleeping.result(60)
+
+
+def notified(session: Any) -> list[str]:
+    return [notice.payload for notice in session.notifies(timeout=60, stop_after=1)]
+
+
+@pytest.mark.parametrize("sleeper", [None, "awake", "asleep"])
+def test_enqueue__notifies_only_where_somebody_sleeps(registered: str, sleeper: str | None) -> None:
+    plain_sql("DELETE FROM vector_sync_workers")
+    if sleeper:
+        until = "clock_timestamp() + interval '1 hour'" if sleeper == "asleep" else "clock_timestamp() - interval '1 second'"
+        plain_sql(f"INSERT INTO vector_sync_workers (id, host, pid, sleeping_until) VALUES (gen_random_uuid(), '', 1, {until})")
+    with another_connection() as other:
+        other.ensure_connection()
+        session = other.connection
+        assert isinstance(session, psycopg.Connection)
+        session.execute("LISTEN vector_sync")
+        enqueue([uuid4()])
+        one("SELECT pg_notify('vector_sync', 'the end')::text")
+        assert notified(session)[0] == ("" if sleeper == "asleep" else "the end")
+    assert connection.is_usable()
