@@ -1,0 +1,87 @@
+"""On three nodes with three shards, each on two of them: every node has snapshots of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from django.db import connection
+from pytest_django import Settings
+
+from findme.console.errors import NotDone
+from tests.factories import ProfileEmbeddingFactory
+from tests.vectorstore.cluster import Node, cluster, is_whole, wait_until
+from vectorstore.connection import collection_name
+from vectorstore.initialisation import compare, initialise
+from vectorstore.models import VectorCollection
+from vectorstore.purge.purging import purge
+from vectorstore.snapshots.listing import create, fetch, listed, prune
+from vectorstore.snapshots.restoring import restore
+from vectorstore.sync.drain import sync_once
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.qdrant_server]
+
+PEOPLE = 40
+
+
+@pytest.fixture
+def nodes(memory_path: Path, settings: Settings, db: None) -> Iterator[list[Node]]:
+    with cluster(memory_path) as nodes:
+        settings.QDRANT_URL, settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT = nodes[0].address.url, "", 0
+        settings.QDRANT_COLLECTION = "people"
+        settings.QDRANT_SHARD_NUMBER, settings.QDRANT_REPLICATION_FACTOR = 3, 2
+        initialise(lambda _: None)
+        yield nodes
+
+
+def of_every(nodes: list[Node], collection: str) -> set[str]:
+    """The points that each node answers with, which are the same."""
+    answers = [points(node.address.url, collection) for node in nodes]
+    assert answers == [answers[0]] * len(nodes)
+    return answers[0]
+
+
+def points(url: str, collection: str) -> set[str]:
+    answer = httpx.post(f"{url}/collections/{collection}/points/scroll", json={"limit": 1000}, timeout=30, trust_env=False)
+    return {point["id"] for point in answer.raise_for_status().json()["result"]["points"]}
+
+
+def test_a_cluster(nodes: list[Node], tmp_path: Path) -> None:
+    people = sorted(embedding.pk for embedding in ProfileEmbeddingFactory.create_batch(PEOPLE))
+    sync_once()
+    urls = [node.address.url for node in nodes]
+    with pytest.raises(
+        NotDone, match=r"is a cluster of 3 nodes, each with data of its own: name the REST URL of every one with --node\. Not named: "
+    ):
+        create()
+    with pytest.raises(NotDone, match=rf"Not named: the one that the others reach at {nodes[2].uri}/?\.$"):
+        create(nodes=urls[:2])
+    with pytest.raises(NotDone, match="is a cluster of 3 nodes"):
+        purge(announce=lambda _: None)
+
+    made = create(nodes=urls)
+    assert {one.node for one in made} == set(urls)
+    assert {one.name for one in listed(nodes=urls)} == {one.name for one in made}
+    files = [fetch(one.name, tmp_path, nodes=urls).path for one in made]
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM users WHERE id = %s", [people[0]])
+    sync_once()
+
+    with pytest.raises(NotDone, match="2 of the files of its 3 nodes are named"):
+        restore(files[:2], nodes=urls, announce=lambda _: None)
+    done = restore(files, nodes=urls, announce=lambda _: None)
+    assert (done.removed, done.written, done.found) == (1, 0, PEOPLE - 1)
+    assert of_every(nodes, f"{collection_name()}_v2") == {str(person) for person in people[1:]}
+    wait_until(lambda: is_whole(nodes, f"{collection_name()}_v2"))
+    assert list(VectorCollection.objects.values_list("name", "state")) == [(f"{collection_name()}_v2", "live")]
+    assert compare().differences == []
+
+    purged = purge(nodes=urls, snapshots=True, announce=lambda _: None)
+    (rewritten,) = purged.collections
+    assert (rewritten.deleted, rewritten.left) == (2, 0)
+    assert {copy.snapshot.name for copy in purged.copies if copy.deleted} == {one.name for one in made}
+    create(nodes=urls)
+    assert len(prune(1, nodes=urls)) == 0
+    assert compare().differences == []
