@@ -19,11 +19,16 @@ from vectorstore.projection import Profile, payload_from
 from vectorstore.sync.rows import ELEMENT, HEADER, unit_rows
 
 COLUMNS = """
-    SELECT users.id, date_of_birth, gender, active, verified, users.created_at, interests, video_features, location::text,
-           profile_embeddings.created_at, array_send(vector)
+    SELECT users.id, CASE WHEN date_of_birth BETWEEN '0001-01-01' AND '9999-12-31' THEN date_of_birth ELSE '0001-01-01' END,
+           gender, active, verified,
+           CASE WHEN users.created_at BETWEEN '0001-01-02' AND '9999-12-30' THEN users.created_at ELSE '0001-01-02' END,
+           interests, video_features, location::text, array_send(vector),
+           CASE WHEN profile_embeddings.created_at BETWEEN '0001-01-02' AND '9999-12-30' THEN profile_embeddings.created_at ELSE '0001-01-02' END
     FROM profile_embeddings JOIN users ON users.id = user_id
     WHERE deleted_at IS NULL AND NOT is_staff
 """
+"""Dates that Python has not (``infinity``) come as the first that it has: reading one would fail for everybody. Of such a row no point is made."""
+
 BETWEEN = f"{COLUMNS} AND user_id > %s AND user_id <= %s ORDER BY user_id LIMIT %s"
 AMONG = f"{COLUMNS} AND user_id = ANY(%s)"
 
@@ -60,8 +65,8 @@ def _read(statement: str, parameters: tuple[object, ...]) -> People:
         [row[0] for row in rows],
         [payload_from(_profile(row)) for row in rows],
         [row[1] for row in rows],
-        [row[9].astimezone(UTC).date() for row in rows],
-        _vectors([row[10] for row in rows]),
+        [row[10].astimezone(UTC).date() for row in rows],
+        _vectors([row[9] for row in rows]),
     )
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from bisect import bisect_right
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -14,32 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 from qdrant_client.models import Record
 
+from vectorstore.address import server_address
 from vectorstore.connection import is_embedded, qdrant
 from vectorstore.models import VECTOR_SIZE
+from vectorstore.verification import by_grpc
+from vectorstore.verification.points import Points
 
 PAGE_SIZE = 500
 EMBEDDED_PAGE_SIZE = 2000
 """The whole folder is read for each."""
 AHEAD = 2
 """Pages that are read while others are compared."""
-
-
-@dataclass(frozen=True, slots=True)
-class Points:
-    """People's points, and ``numbers``, the ids of points that are nobody's. ``vectors`` is (N, 512), NaN where a point has no such vector."""
-
-    ids: list[UUID]
-    payloads: list[dict[str, Any]]
-    vectors: NDArray[np.float32]
-    numbers: list[int]
-
-    def between(self, low: UUID, high: UUID) -> Points:
-        """Those after LOW and up to HIGH."""
-        first, last = bisect_right(self.ids, low), bisect_right(self.ids, high)
-        return Points(self.ids[first:last], self.payloads[first:last], self.vectors[first:last], [])
-
-
-NONE = Points([], [], np.empty((0, VECTOR_SIZE), np.float32), [])
 
 
 def pages(collection: str) -> Iterator[Points]:
@@ -53,11 +36,15 @@ def points_among(collection: str, ids: Collection[UUID]) -> Points:
 
 
 def _pages(collection: str, size: int) -> Iterator[Points]:
-    offset = None
+    offset: Any = None
     while True:
         with qdrant() as client:
-            page, offset = client.scroll(collection, limit=size, offset=offset, with_payload=True, with_vectors=True)
-        yield _points(page)
+            if is_embedded() or not server_address().grpc_port:
+                records, offset = client.scroll(collection, limit=size, offset=offset, with_payload=True, with_vectors=True)
+                page = _points(records)
+            else:
+                page, offset = by_grpc.scroll(client, collection, size, offset)
+        yield page
         if offset is None:
             return
 

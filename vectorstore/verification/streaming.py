@@ -12,7 +12,8 @@ from vectorstore.models import SetAside
 from vectorstore.verification.collected import Collected
 from vectorstore.verification.comparison import Compared, Kind, compare
 from vectorstore.verification.expected import AFTER_ALL, BEFORE_ALL, People, people_between
-from vectorstore.verification.found import NONE, Points, pages
+from vectorstore.verification.found import pages
+from vectorstore.verification.points import NONE, Points
 from vectorstore.verification.second_look import look_again
 
 PAGE_SIZE = 500

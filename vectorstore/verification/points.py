@@ -1,0 +1,31 @@
+"""A page of a collection."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vectorstore.models import VECTOR_SIZE
+
+
+@dataclass(frozen=True, slots=True)
+class Points:
+    """People's points, and ``numbers``, the ids of points that are nobody's. ``vectors`` is (N, 512), NaN where a point has no such vector."""
+
+    ids: list[UUID]
+    payloads: list[dict[str, Any]]
+    vectors: NDArray[np.float32]
+    numbers: list[int]
+
+    def between(self, low: UUID, high: UUID) -> Points:
+        """Those after LOW and up to HIGH."""
+        first, last = bisect_right(self.ids, low), bisect_right(self.ids, high)
+        return Points(self.ids[first:last], self.payloads[first:last], self.vectors[first:last], [])
+
+
+NONE = Points([], [], np.empty((0, VECTOR_SIZE), np.float32), [])
