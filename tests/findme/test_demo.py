@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -121,6 +122,9 @@ def test_demo__something_in_the_way_of_its_rows__is_one_line(embedded_qdrant: Pa
 
     assert raised.value.returncode == 2
     assert str(raised.value).startswith("Something that was added to the demo's data stands in the way of loading them again: ")
+    assert str(raised.value).endswith(
+        'duplicate key value violates unique constraint "matches_user_id_matched_user_id_week_number_year_key"'
+    )
     assert "\n" not in str(raised.value)
 
 
@@ -171,6 +175,32 @@ def test_demo__beside_a_strange_point__touches_nothing(store: str, settings: Set
     )
     assert not User.objects.exists()
     assert not (tmp_path / "exports").exists()
+
+
+@pytest.mark.django_db
+def test_demo__exports_that_cannot_be_written__touches_nothing(embedded_qdrant: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder" / "john.zip").mkdir(parents=True)
+    for exports, words in (
+        (tmp_path / "file", f"{tmp_path / 'file'}: File exists"),
+        (tmp_path / "file" / "below", f"{tmp_path / 'file' / 'below'}: Not a directory"),
+        (tmp_path / "folder", f"{str(tmp_path / 'folder' / 'john.zip')!r} is a folder: name a file in it."),
+    ):
+        with pytest.raises(CommandError) as raised:
+            told(exports)
+        assert (raised.value.returncode, str(raised.value)) == (2, words)
+    assert not User.objects.exists()
+
+
+@pytest.mark.django_db
+def test_demo__exports_in_a_folder_of_somebody_else__touches_nothing(
+    embedded_qdrant: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere
+    with pytest.raises(CommandError) as raised:
+        told(tmp_path)
+    assert str(raised.value) == f"The folder {str(tmp_path)!r} is not yours to write in: name another one with --exports."
+    assert not User.objects.exists()
 
 
 @pytest.mark.django_db

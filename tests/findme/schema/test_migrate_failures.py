@@ -11,8 +11,7 @@ from django.core.management import CommandError, call_command
 from django.db import IntegrityError, connection
 from django.db.migrations.recorder import MigrationRecorder
 
-from findme.console.errors import NotDone
-from findme.schema.failures import reason
+from findme.console.errors import NotDone, without_detail
 from findme.schema.lock import migration_lock
 from findme.schema.migrate import apply_migrations, call_django_migrate, migrating
 from findme.schema.patience import Patience
@@ -109,13 +108,13 @@ def test_migrate__a_migration_fails__says_why_what_is_left_and_what_stays(empty:
     assert apply_migrations().migrations[0] == "accounts.0001_initial"
 
 
-def test_reason__a_row_is_in_the_way__is_not_quoted(migrated: Database) -> None:
+def test_without_detail__a_row_is_in_the_way__is_not_quoted(migrated: Database) -> None:
     """PostgreSQL's DETAIL says whose e-mail address it is."""
     person = "INSERT INTO users (email, password_hash, full_name, date_of_birth, gender) VALUES ('ann@example.org', '', 'Ann', '1990-01-01', 'female')"
     migrated.execute(person)
     with connection.cursor() as cursor, pytest.raises(IntegrityError, match=r"ann@example\.org") as error:
         cursor.execute(person)
-    assert reason(error.value) == 'duplicate key value violates unique constraint "users_email_key"'
+    assert without_detail(error.value) == 'duplicate key value violates unique constraint "users_email_key"'
 
 
 def test_migrate__may_not_create_tables__is_not_done_in_one_line(migrated: Database) -> None:
