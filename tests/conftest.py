@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -9,12 +10,19 @@ import hypothesis
 import pytest
 from django.conf import settings
 
-pytest_plugins = ["tests.chromium", "tests.qdrant"]
+pytest_plugins = ["tests.chromium", "tests.emptying", "tests.order", "tests.qdrant"]
 
 
 # How long an example takes says nothing: several runs share the machine.
 hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("patient")
+
+
+def pytest_collection_finish() -> None:
+    """What is imported and collected by now stays until the end: the collector need not look through it again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -64,6 +64,7 @@ def test_demo__has_john_and_jane_of_the_guide(rows: list[dict[str, Any]]) -> Non
     assert {email: told[email] for email in guide} == guide
 
 
+@pytest.mark.long
 def test_demo__obeys_every_rule_of_the_database_and_of_the_models(loaded: None) -> None:
     """The database has checked each row when it was written; whether the models agree is asked of every row, and of their constraints, which
     are a query each, of every tenth."""

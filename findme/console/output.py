@@ -5,26 +5,11 @@ from __future__ import annotations
 import io
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 NAME = "standard output"
-
-
-class _Named(io.FileIO):
-    """Says of an error where it was, as for any other file, and remembers it: argparse, for one, passes over it in silence. That nobody reads on is
-    no error of the file's."""
-
-    lost: OSError | None = None
-
-    def write(self, data: Any, /) -> int:
-        try:
-            return super().write(data)
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            self.lost = OSError(error.errno, error.strerror, NAME)
-            raise self.lost from None
 
 
 def opened() -> bool:
@@ -41,17 +26,36 @@ def opened() -> bool:
 
 
 class _Output(io.TextIOWrapper):
-    """The output OUT; where that has no buffer, as with ``python -u``, this has none either."""
+    """The output OUT, which says of an error where it was, as for any other file, and remembers it: argparse, for one, passes over it in silence.
+    That nobody reads on is no error of the file's."""
 
     def __init__(self, out: io.TextIOWrapper) -> None:
-        self.file = _Named(out.fileno(), "w", closefd=False)
         super().__init__(
-            self.file if out.write_through else io.BufferedWriter(self.file),
+            out.buffer,
             encoding=out.encoding,
             errors=out.errors,
             line_buffering=bool(out.line_buffering),
             write_through=bool(out.write_through),
         )
+        self.lost: OSError | None = None
+
+    def write(self, text: str, /) -> int:
+        with self._named():
+            return super().write(text)
+
+    def flush(self) -> None:
+        with self._named():
+            super().flush()
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            self.lost = OSError(error.errno, error.strerror, NAME)
+            raise self.lost from None
 
 
 def arrived() -> OSError | None:
@@ -62,4 +66,4 @@ def arrived() -> OSError | None:
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return error
-    return sys.stdout.file.lost if isinstance(sys.stdout, _Output) else None
+    return sys.stdout.lost if isinstance(sys.stdout, _Output) else None

@@ -33,6 +33,7 @@ def installed_together(folder: Path) -> list[str]:
     return sorted(out.strip() for out, _ in ended)
 
 
+@pytest.mark.long
 def test_install__two_at_once_and_once_more(tmp_path: Path) -> None:
     folder = tmp_path / "a checkout"
     folder.mkdir()

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+from uuid import uuid4
 
 import pytest
 from django.db import connection
@@ -80,13 +81,13 @@ def test_main__a_wrong_setting(settings: dict[str, str], line: str) -> None:
 
 
 def test_main__an_unknown_command() -> None:
-    code, out, err = manage("migrat")
+    code, out, err = manage_here("migrat")
     assert (code, out) == (2, "") and err.startswith("Unknown command: 'migrat'. Did you mean migrate?")
 
 
 def test_main__an_error_of_djangos_own_commands() -> None:
     words = "'accounts' conflicts with the name of an existing Python module and cannot be used as an app name. Please try another name."
-    assert manage("startapp", "accounts") == (2, "", f"CommandError: {words}\n")
+    assert manage_here("startapp", "accounts") == (2, "", f"CommandError: {words}\n")
 
 
 def test_main__without_the_packages() -> None:
@@ -153,9 +154,8 @@ def test_main__output_that_cannot_be_written(python: str, command: str, to: str,
 
 
 def somebody(**fields: object) -> dict[str, Any]:
-    person = UserFactory.build()
-    values = {"email": person.email, "full_name": "Ann", "date_of_birth": "1990-01-01", "gender": "female", "password": ""} | fields
-    return {"model": "accounts.user", "pk": str(person.pk), "fields": values}
+    values = {"email": "ann@example.com", "full_name": "Ann", "date_of_birth": "1990-01-01", "gender": "female", "password": ""} | fields
+    return {"model": "accounts.user", "pk": str(uuid4()), "fields": values}
 
 
 @pytest.mark.django_db
@@ -167,6 +167,7 @@ def somebody(**fields: object) -> dict[str, Any]:
         (json.dumps([somebody(gender="x", date_of_birth="1990-13-01")]), "it is an invalid date"),
         ('{"model": "accounts.user"}', "string indices must be integers, not 'str'"),
     ],
+    ids=["no JSON", "no such model", "no such day", "no array"],
 )
 def test_main__a_fixture_that_cannot_be_read(content: str, words: str, tmp_path: Path) -> None:
     path = tmp_path / "people.json"

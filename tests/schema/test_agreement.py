@@ -216,6 +216,7 @@ def test_full_clean__agrees_on_calls(rows: None, overrides: dict[str, Any]) -> N
     agree(VideoCall, overrides)
 
 
+@pytest.mark.long
 @many_examples
 @given(overrides=st.fixed_dictionaries({}, optional=embeddings))
 def test_full_clean__agrees_on_embeddings(rows: None, overrides: dict[str, Any]) -> None:

@@ -124,6 +124,7 @@ def test_migrate__may_not_create_tables__is_not_done_in_one_line(migrated: Datab
     assert err == "The table django_migrations cannot be made: permission denied for schema public. Use the role that owns the database.\n"
 
 
+@pytest.mark.long
 def test_migrate__owner_of_the_database_who_is_no_superuser__may_do_all(migrated: Database) -> None:
     with role() as (user, password), database(owner=user) as made:
         owned = Database(made.name, user, password)
@@ -174,6 +175,7 @@ def test_rollback__killed_just_before_the_commit__has_both_the_migration_and_its
     assert roll_back(plan_rollback(3)).migrations[0] == last
 
 
+@pytest.mark.long
 def test_migrate__killed__frees_the_lock_and_the_table_and_the_next_goes_on(before_videos: Database, template: Database) -> None:
     with before_videos.connect() as user:
         user.execute("BEGIN; LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
