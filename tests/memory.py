@@ -15,9 +15,10 @@ ROOM = 2 * 2**30
 
 
 def roomy_folder() -> Path:
-    """Where stores for tests may be made."""
-    roomy = MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM
-    return MEMORY if roomy else Path(tempfile.gettempdir())
+    """Where stores for tests may be made, and copies of programs that are run."""
+    if not MEMORY.is_dir() or not os.access(MEMORY, os.W_OK) or os.statvfs(MEMORY).f_flag & os.ST_NOEXEC:
+        return Path(tempfile.gettempdir())
+    return MEMORY if shutil.disk_usage(MEMORY).free > ROOM else Path(tempfile.gettempdir())
 
 
 @contextmanager

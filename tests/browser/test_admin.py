@@ -21,7 +21,7 @@ from tests.staff import staff, superuser
 from vectorstore.initialisation import initialise
 from vectorstore.projection import point_of, project
 
-pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+pytestmark = [pytest.mark.browser, pytest.mark.no_cover, pytest.mark.django_db(transaction=True)]
 
 OFFICER = "officer@example.com"
 RIGHTS = (

@@ -362,6 +362,7 @@ def populate(population: Sequence[dict[str, Any]]) -> None:
     User.objects.filter(pk__in=stale).update(active=False)
 
 
+@pytest.mark.no_cover
 @pytest.mark.long
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
 @given(population=POPULATION, criteria=CRITERIA)
@@ -373,6 +374,7 @@ def test_search__equals_a_search_by_hand(embedded_qdrant: Path, population: list
         compare_with_a_search_by_hand(SearchQuery(**criteria | {"vector": direction(*criteria["vector"])}))
 
 
+@pytest.mark.no_cover
 @pytest.mark.qdrant_server
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
 @given(population=POPULATION, criteria=CRITERIA)
