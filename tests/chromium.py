@@ -105,6 +105,6 @@ def page(request: pytest.FixtureRequest, chromium: Browser, live_server: object)
 
 
 def photograph(page: Page, name: str) -> None:
-    """What the page looks like from top to bottom, for people to look at: NAME.png in the folder that PHOTOGRAPHS names, if it is set."""
-    if folder := os.environ.get("PHOTOGRAPHS"):
-        page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
+    """What the page looks like from top to bottom, for people to look at: in the folder that PHOTOGRAPHS names, if it is set, by NAME and the page's width."""
+    if (folder := os.environ.get("PHOTOGRAPHS")) and page.viewport_size:
+        page.screenshot(path=Path(folder) / f"{name} {page.viewport_size['width']}.png", full_page=True)

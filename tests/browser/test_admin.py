@@ -181,7 +181,7 @@ def test_every_page__fits_and_has_labels(page: Page, person: User) -> None:
             if size == DESKTOP:
                 response = page.goto(address)
                 assert response is not None and response.status == 200, address
-            photograph(page, f"{name} {size['width']}")
+            photograph(page, name)
             too_wide = page.evaluate("document.documentElement.scrollWidth") - size["width"]
             nameless = page.evaluate(NAMELESS)
             if too_wide > 0 or nameless:
