@@ -289,7 +289,6 @@ def test_initialise__waits_for_another_one(embedded_qdrant: object, settings: Se
     assert not compare().differences
 
 
-@pytest.mark.long
 @pytest.mark.django_db(transaction=True)
 def test_init_qdrant__two_at_once(store: str) -> None:
     results = [ended(process) for process in [started("init_qdrant"), started("init_qdrant")]]
@@ -351,7 +350,6 @@ def test_init_qdrant__killed_at_any_step_goes_on(
     assert QueueEntry.objects.filter(user_id=person).count() == 1
 
 
-@pytest.mark.long
 @pytest.mark.django_db(transaction=True)
 def test_init_qdrant__exit_codes_of_the_command(embedded_qdrant: object) -> None:
     assert manage("init_qdrant", "--check")[::2] == (1, "")
