@@ -30,7 +30,15 @@ serve: install ## The admin on http://127.0.0.1:8000, or a free port if that one
 	if [ $$found -eq 1 ]; then echo "The database lacks tables: make demo fills it with demo data, $(PYTHON) manage.py migrate only makes them." >&2; fi; \
 	[ $$found -eq 0 ] || exit 2; \
 	trap : INT; \
-	DJANGO_RUNSERVER_HIDE_WARNING=true $(PYTHON) manage.py runserver "127.0.0.1:$$($(PYTHON) -m findme.console.free_port 8000)"
+	port=8000; \
+	for attempt in 1 2 3; do \
+	  free=$$($(PYTHON) -m findme.console.free_port $$port); \
+	  [ $$attempt -eq 1 ] || [ "$$free" != $$port ] || exit 2; \
+	  port=$$free; \
+	  [ $$attempt -eq 1 ] || echo "Another program was faster: on port $$port instead." >&2; \
+	  DJANGO_RUNSERVER_HIDE_WARNING=true $(PYTHON) manage.py runserver "127.0.0.1:$$port" && exit 0; \
+	done; \
+	exit 2
 
 test: install ## All tests, with coverage
 	@$(PYTHON) -m pytest -n logical --maxprocesses 4 --dist worksteal --cov --cov-report term

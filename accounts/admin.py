@@ -20,8 +20,7 @@ from accounts.signals import people_changed
 from findme.admin.labels import labelled
 from findme.admin.links import Related
 from findme.admin.model_admin import SYSTEM, FindmeModelAdmin
-from findme.console.command import one_line
-from findme.console.errors import NotDone
+from findme.console.errors import NotDone, one_line
 from privacy.admin.mixin import PrivacyActions
 from privacy.admin.protection import obstacle
 

@@ -8,8 +8,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.postgres.functions import TransactionNow
 from django.db import DatabaseError, connection
 
-from findme.console.command import one_line
-from findme.console.errors import NotDone, StoreUnavailable
+from findme.console.errors import NotDone, StoreUnavailable, one_line
 from privacy.locking import check_deferred_constraints, person_locked
 from privacy.outcome import LeftIn, Outcome
 from privacy.people import exists, require_person, unknown

@@ -10,8 +10,7 @@ from django.contrib.auth import get_user_model
 from django.db import DatabaseError, OperationalError, connection, transaction
 from psycopg import errors
 
-from findme.console.command import one_line
-from findme.console.errors import NotDone
+from findme.console.errors import NotDone, one_line
 from privacy.people import Person
 
 LOCK_SECONDS = 5

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from uuid import UUID
 
-from findme.console.command import one_line
-from findme.console.errors import StoreUnavailable
+from findme.console.errors import StoreUnavailable, one_line
 from privacy.registry import Consequence, Fate, Store, registry
 
 

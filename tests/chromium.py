@@ -5,6 +5,7 @@ It talks to this machine only: a page that asks for anything else fails its test
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page, Route
+    from playwright.sync_api import Browser, Page, Request, ViewportSize
 
 NO_BROWSER = "no program chromium on the PATH"
 ARGUMENTS = (
@@ -25,8 +26,11 @@ ARGUMENTS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
 )
 HERE = {"127.0.0.1", "localhost", "[::1]"}
+DESKTOP: ViewportSize = {"width": 1280, "height": 900}
+PHONE: ViewportSize = {"width": 390, "height": 844}
 PATIENCE = 20_000
 """Milliseconds for anything that a page is to do: other runs share the machine."""
 
@@ -76,29 +80,31 @@ def chromium() -> Iterator[Browser]:
 def page(request: pytest.FixtureRequest, chromium: Browser, live_server: object) -> Iterator[Page]:
     """A page of a browser that knows nothing yet; ``phone`` as the parameter gives a small one with a touch screen."""
     phone = request.param == "phone"
-    size = {"width": 390, "height": 844} if phone else {"width": 1280, "height": 900}
-    context = chromium.new_context(viewport=size, has_touch=phone, is_mobile=phone, base_url=str(live_server), accept_downloads=True)  # type: ignore[arg-type]  # a TypedDict
+    context = chromium.new_context(
+        viewport=PHONE if phone else DESKTOP, has_touch=phone, is_mobile=phone, base_url=str(live_server), accept_downloads=True
+    )
     context.set_default_timeout(PATIENCE)
     elsewhere: list[str] = []
     wrong: list[str] = []
 
-    def only_here(route: Route) -> None:
-        if urlsplit(route.request.url).hostname in HERE:
-            route.continue_()
-        else:
-            elsewhere.append(route.request.url)
-            route.abort()
+    def look(request: Request) -> None:
+        if urlsplit(request.url).hostname not in HERE:
+            elsewhere.append(request.url)
 
-    context.route("**/*", only_here)
+    context.on("request", look)  # a route would do, and would switch off the cache: every page would fetch every file again
     page = context.new_page()
     page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+    page.on(
+        "console",
+        lambda message: wrong.append(message.text) if message.type == "error" and "favicon.ico" not in str(message.location) else None,
+    )
     yield page
     context.close()
     assert elsewhere == [], "the page asks for something that is not of this machine"
     assert wrong == [], "the page has errors of its own"
 
 
-def photograph(page: Page, folder: Path, name: str) -> None:
-    """What the page looks like from top to bottom, for people to look at: NAME.png in FOLDER."""
-    page.screenshot(path=folder / f"{name}.png", full_page=True)
+def photograph(page: Page, name: str) -> None:
+    """What the page looks like from top to bottom, for people to look at: in the folder that PHOTOGRAPHS names, if it is set, by NAME and the page's width."""
+    if (folder := os.environ.get("PHOTOGRAPHS")) and page.viewport_size:
+        page.screenshot(path=Path(folder) / f"{name} {page.viewport_size['width']}.png", full_page=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import hypothesis
 import pytest
 from django.conf import settings
 
-pytest_plugins = ["tests.chromium", "tests.qdrant"]
+pytest_plugins = ["tests.chromium", "tests.emptying", "tests.order", "tests.qdrant"]
 
 USE_THE_DATABASE = {"db", "transactional_db", "live_server"}
 
@@ -27,6 +28,13 @@ def nobody_queued(request: pytest.FixtureRequest) -> None:
         from vectorstore.models import QueueEntry
 
         QueueEntry.objects.all().delete()
+
+
+def pytest_collection_finish() -> None:
+    """What is imported and collected by now stays until the end: the collector need not look through it again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

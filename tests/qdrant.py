@@ -12,7 +12,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -24,11 +23,11 @@ import httpx
 import pytest
 from pytest_django import Settings
 
+from tests.memory import folder_in_memory
+
 NO_SERVER = "no QDRANT_URL and no program qdrant on the PATH"
 START_SECONDS = 60
 STOP_SECONDS = 20
-ROOM = 2 * 2**30
-"""Bytes that a server may want: each collection keeps two files of 32 MB for its log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +68,6 @@ def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
     reasons = Counter(str(report.longrepr[2]).removeprefix("Skipped: ") for report in skipped)
     if reasons:
         reporter.write_line("; ".join(f"{count} qdrant_server tests skipped: {reason}" for reason, count in reasons.items()))
-
-
-@contextmanager
-def folder_in_memory() -> Iterator[Path]:
-    """A folder in memory where there is room: on a busy disk, five sixths of a test's time are the disk's. It has a blank in its path."""
-    memory = Path("/dev/shm")
-    roomy = memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > ROOM
-    with tempfile.TemporaryDirectory(prefix="findme test ", dir=memory if roomy else None) as folder:
-        yield Path(folder)
 
 
 @pytest.fixture

@@ -2,12 +2,13 @@
 
 import os
 import secrets
-import tempfile
+
+from tests.memory import roomy_folder
 
 os.environ["DEBUG"] = "on"
 if "PYTEST_XDIST_WORKER" not in os.environ:
     # One server for a run: named by the process that begins it, inherited by the workers, started by the first test that needs it.
-    os.environ["EMBEDDED_POSTGRES_DIR"] = f"{tempfile.gettempdir()}/findme-test-{secrets.token_hex(8)}"
+    os.environ["EMBEDDED_POSTGRES_DIR"] = str(roomy_folder() / f"findme-test-{secrets.token_hex(8)}")
 
 from findme.settings import *  # noqa: F403
 
@@ -16,6 +17,7 @@ PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 STORAGES = {"staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}}
 # As with DEBUG on: static files come from where they are, nothing need be collected.
 WHITENOISE_AUTOREFRESH = WHITENOISE_USE_FINDERS = True
+WHITENOISE_MAX_AGE = 3600
 EMBEDDED_POSTGRES_DURABLE = False
 # A test that talks to Qdrant asks for a fixture that says where; nothing reaches a real store by accident.
 QDRANT_URL = ""

@@ -23,6 +23,7 @@ FACTORIES: list[type[DjangoModelFactory[Any]]] = [
 ]
 
 
+@pytest.mark.no_cover
 @pytest.mark.django_db
 @pytest.mark.parametrize("factory", FACTORIES)
 def test_factory__fifty_of_each_obey_every_rule(factory: type[DjangoModelFactory[Any]]) -> None:

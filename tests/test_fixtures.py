@@ -64,6 +64,8 @@ def test_demo__has_john_and_jane_of_the_guide(rows: list[dict[str, Any]]) -> Non
     assert {email: told[email] for email in guide} == guide
 
 
+@pytest.mark.no_cover
+@pytest.mark.long
 def test_demo__obeys_every_rule_of_the_database_and_of_the_models(loaded: None) -> None:
     """The database has checked each row when it was written; whether the models agree is asked of every row, and of their constraints, which
     are a query each, of every tenth."""
@@ -74,6 +76,7 @@ def test_demo__obeys_every_rule_of_the_database_and_of_the_models(loaded: None) 
             instance.full_clean(validate_unique=number % 10 == 0, validate_constraints=number % 10 == 0)
 
 
+@pytest.mark.no_cover
 def test_demo__loads_twice_and_restores_what_was_changed(loaded: None) -> None:
     before = {model: model._base_manager.count() for model in MODELS}
     john = User.objects.filter(email="john@example.com")

@@ -109,6 +109,7 @@ def test_changelog__knows_the_version_of_the_project() -> None:
     assert f"What {version} will be." in CHANGELOG or f"## [{version}]" in CHANGELOG
 
 
+@pytest.mark.no_cover
 @pytest.mark.django_db(transaction=True)
 def test_readme__its_commands_run_one_after_the_other(
     embedded_qdrant: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

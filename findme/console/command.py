@@ -13,16 +13,11 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import InterfaceError, OperationalError, ProgrammingError
 from psycopg import errors
 
-from findme.console.errors import NotDone
+from findme.console.errors import NotDone, one_line
 
 SOMETHING_TO_LOOK_AT = 1
 NOT_DONE = 2
 INTERRUPTED = 130
-
-
-def one_line(error: BaseException) -> str:
-    """The words of ERROR on one line."""
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def what_went_wrong(error: BaseException) -> str | None:

@@ -1,4 +1,4 @@
-"""What a function raises when it was not done, for a reason that a person can do something about."""
+"""What a function raises when it was not done, for a reason that a person can do something about, and the words for errors."""
 
 from __future__ import annotations
 
@@ -9,3 +9,20 @@ class NotDone(Exception):
 
 class StoreUnavailable(NotDone):
     """A store cannot be reached, or does not answer: nothing is wrong with what was asked, and it may be asked again."""
+
+
+def one_line(error: BaseException) -> str:
+    """The words of ERROR on one line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def without_detail(error: BaseException) -> str:
+    """The words of ERROR on one line, and where they are PostgreSQL's, its sentence only: DETAIL quotes the row, and an e-mail address has no place
+    in a log."""
+    cause = error.__cause__
+    sentence = getattr(getattr(cause, "diag", None), "message_primary", None)
+    if sentence is None:
+        return one_line(error)
+    words = str(error)
+    before = words[: words.find(str(cause))] if str(cause) in words else ""  # what Django says of the row that it was about
+    return " ".join(f"{before}{sentence}".split())

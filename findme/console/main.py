@@ -11,26 +11,45 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import ManagementUtility
 from django.core.management.base import BaseCommand, CommandError, SystemCheckError
+from django.db import DataError, IntegrityError
 
-from findme.console.command import INTERRUPTED, NOT_DONE, FindmeCommand, one_line, what_went_wrong
+from findme.console import output
+from findme.console.command import INTERRUPTED, NOT_DONE, FindmeCommand, what_went_wrong
+from findme.console.errors import one_line, without_detail
 from findme.environment import default_to_debug, env, missing_settings
 
 NEED_NO_SETTINGS = {"help", "version", "check", "makemigrations", "collectstatic"}
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: list[str]) -> int | str | None:
     """Run one command and give its exit code; DEBUG is on unless said otherwise, and production's settings are asked for where it is off."""
+    if not output.opened():
+        return NOT_DONE
+    code: int | str | None
+    try:
+        code = _run(arguments)
+    except SystemExit as end:
+        code = end.code
+    lost = output.arrived()
+    if lost is None or code == INTERRUPTED:
+        return code
+    if code != NOT_DONE and not isinstance(
+        lost, BrokenPipeError
+    ):  # otherwise it is said already, or whoever read our output has read enough
+        sys.stderr.write(f"{what_went_wrong(lost)}\n")
+    return NOT_DONE
+
+
+def _run(arguments: list[str]) -> int:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "findme.settings")
     try:
         default_to_debug()
         _refuse_half_a_production(arguments[1:2])
         _Commands(arguments).execute()
-        sys.stdout.flush()
     except KeyboardInterrupt:
         sys.stderr.write("Interrupted.\n")
         return INTERRUPTED
-    except BrokenPipeError:  # whoever read our output has read enough; the interpreter would complain once more when it flushes
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:
         return NOT_DONE
     except Exception as error:
         line = what_went_wrong(error)
@@ -69,3 +88,18 @@ def _execute(execute: Any, *args: Any, **options: Any) -> Any:
         raise
     except CommandError as error:
         raise CommandError(one_line(error), returncode=NOT_DONE) from error
+    except Exception as error:
+        if what_went_wrong(error) is not None or not _is_of_the_data(error):
+            raise
+        raise CommandError(_told(error), returncode=NOT_DONE) from error
+
+
+def _is_of_the_data(error: Exception) -> bool:
+    """Whether the rows are wrong that a command was given: PostgreSQL refuses them, or loaddata cannot read the file that it names."""
+    return isinstance(error, (IntegrityError, DataError)) or str(error).startswith("Problem installing fixture")
+
+
+def _told(error: Exception) -> str:
+    """In one line; where Django says only which file it was, with its cause."""
+    words = without_detail(error)
+    return f"{words} {one_line(error.__cause__)}" if error.__cause__ is not None and words.endswith(":") else words

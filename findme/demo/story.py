@@ -11,13 +11,13 @@ from pathlib import Path
 from django.db import IntegrityError, connection
 
 from accounts.models import User
-from findme.console.command import one_line
-from findme.console.errors import NotDone
+from findme.console.errors import NotDone, without_detail
 from findme.demo.cast import EMBEDDINGS, JANE, JOHN, cast
 from findme.demo.login import renew_login
 from findme.demo.strangers import refuse_strangers
 from findme.demo.telling import Telling
 from findme.demo.traces import traces_of
+from privacy.whole_file import require_writable
 from vectorstore.connection import collection_name, is_embedded
 from vectorstore.models import ProfileEmbedding
 from vectorstore.search import Hit, search
@@ -29,15 +29,26 @@ AS_TYPED = ("--user", JANE, "--near", BERLIN, "--limit", "5")
 
 def tell(telling: Telling, exports: Path) -> None:
     """Everything once; EXPORTS is the folder for the zip. Raises NotDone, and before anything is touched if there is somebody who is not of the
-    demo."""
+    demo, or EXPORTS cannot be used; for a folder that cannot be made, OSError."""
     refuse_strangers(cast())
+    zipped = _place_for_the_export(exports)
     _look(telling)
     _set_up(telling)
     _load(telling)
     best = _search(telling)
-    _export(telling, exports)
+    _export(telling, zipped)
     _anonymise(telling, best)
     _log_in(telling)
+
+
+def _place_for_the_export(exports: Path) -> Path:
+    """The folder is made here, so that nothing else is done where it cannot be."""
+    exports.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not os.access(exports, os.W_OK | os.X_OK):
+        raise NotDone(f"The folder {str(exports)!r} is not yours to write in: name another one with --exports.")
+    path = exports / "john.zip"
+    require_writable(path, force=True)
+    return path
 
 
 def _look(telling: Telling) -> None:
@@ -63,7 +74,9 @@ def _load(telling: Telling) -> None:
     try:
         telling.command("loaddata", "demo")
     except IntegrityError as error:
-        raise NotDone(f"Something that was added to the demo's data stands in the way of loading them again: {one_line(error)}") from error
+        raise NotDone(
+            f"Something that was added to the demo's data stands in the way of loading them again: {without_detail(error)}"
+        ) from error
     telling.step(
         "Their embeddings",
         "512 numbers for each, into PostgreSQL, and from there into Qdrant. A bad row would be reported, and would not stop the good ones.",
@@ -102,13 +115,11 @@ def _introduced(hits: Sequence[Hit]) -> list[tuple[str, int, str, str, str]]:
     return [(it.user.full_name, hit.age, f"{hit.score:.2f}", ", ".join(it.interests), it.user.bio or "") for hit, it in them]
 
 
-def _export(telling: Telling, exports: Path) -> None:
+def _export(telling: Telling, path: Path) -> None:
     telling.step(
         "An export",
         "John asks what is held about him (GDPR, article 15): all of it, in one zip. Of the people he met there is an id, and no more.",
     )
-    exports.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = exports / "john.zip"
     telling.command("export_user", JOHN, "--output", _shown(path), "--force")
     with zipfile.ZipFile(path) as archive:
         telling.table(("In the zip", "Bytes"), [(entry.filename, f"{entry.file_size:,}") for entry in archive.infolist()])

@@ -13,9 +13,9 @@ from django.db.migrations import Migration
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.state import ProjectState
 
-from findme.console.errors import NotDone
+from findme.console.errors import NotDone, without_detail
 from findme.schema.concurrently import wait_as_long_as_it_takes
-from findme.schema.failures import a_lock_was_not_free, oldest_transaction, reason, what_was_left
+from findme.schema.failures import a_lock_was_not_free, oldest_transaction, what_was_left
 from findme.schema.lock import MigrationLock
 from findme.schema.patience import Patience
 from findme.schema.session import one_transaction, session_settings
@@ -99,7 +99,7 @@ class LockedExecutor(MigrationExecutor):
     def _pause(self, migration: Migration, error: Error, number: int) -> None:
         seconds = self.run.patience.pause_after(number)
         self.run.say(
-            f"{migration}: {reason(error)}{oldest_transaction(self.run.lock.connection)};"
+            f"{migration}: {without_detail(error)}{oldest_transaction(self.run.lock.connection)};"
             f" attempt {number + 1} of {self.run.patience.attempts} in {seconds:.1f} s."
         )
         time.sleep(seconds)
@@ -111,7 +111,7 @@ class LockedExecutor(MigrationExecutor):
             busy = f", {number} times{oldest_transaction(other)}"
             then = f"Run {self.run.command} again when that has ended, or wait longer with --lock-timeout or --attempts."
         left = what_was_left(migration, error, other)
-        return f"{migration} was not {participle}: {reason(error)}{busy}. {left}{self._done_before(participle)} {then}"
+        return f"{migration} was not {participle}: {without_detail(error)}{busy}. {left}{self._done_before(participle)} {then}"
 
     def _done_before(self, participle: str) -> str:
         match len(self.run.done):

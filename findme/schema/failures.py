@@ -7,7 +7,6 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations import Migration
 from psycopg import errors
 
-from findme.console.command import one_line
 from findme.schema.concurrently import invalid_indexes
 
 
@@ -23,13 +22,6 @@ def the_connection_was_lost(error: BaseException) -> bool:
         or isinstance(cause, errors.AdminShutdown)
         or (isinstance(cause, errors.OperationalError) and cause.sqlstate is None)
     )
-
-
-def reason(error: BaseException) -> str:
-    """PostgreSQL's sentence without its DETAIL, which quotes the row: an e-mail address has no place in a log."""
-    cause = error.__cause__
-    primary = cause.diag.message_primary if isinstance(cause, errors.Error) else None
-    return primary or one_line(error)
 
 
 def what_was_left(migration: Migration, error: BaseException, connection: BaseDatabaseWrapper) -> str:

@@ -17,10 +17,8 @@ from django.db.migrations import Migration
 from django.db.migrations.exceptions import InconsistentMigrationHistory, IrreversibleError, MigrationSchemaMissing, NodeNotFoundError
 from django.db.migrations.executor import MigrationExecutor
 
-from findme.console.command import one_line
-from findme.console.errors import NotDone, StoreUnavailable
+from findme.console.errors import NotDone, StoreUnavailable, one_line, without_detail
 from findme.schema.executor import LockedExecutor, Run
-from findme.schema.failures import reason
 from findme.schema.lock import migration_lock
 from findme.schema.patience import Patience
 from findme.schema.version import applied_migrations
@@ -95,7 +93,7 @@ def running(command: str, *, using: str, patience: Patience, say: Callable[[str]
         try:
             yield Run(command, lock, patience, say)
         except MigrationSchemaMissing as error:
-            why = reason(error.__context__ or error)
+            why = without_detail(error.__context__ or error)
             raise NotDone(f"The table django_migrations cannot be made: {why}. Use the role that owns the database.") from error
         except (InconsistentMigrationHistory, IrreversibleError, NodeNotFoundError) as error:
             raise NotDone(one_line(error)) from error

@@ -14,8 +14,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.contenttypes.models import ContentType
 from django.db import Error
 
-from findme.console.command import one_line
-from findme.console.errors import NotDone, StoreUnavailable
+from findme.console.errors import NotDone, StoreUnavailable, one_line
 from privacy.admin.actions import PrivacyAction
 from privacy.stores import RemovalUnknown
 

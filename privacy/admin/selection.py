@@ -9,8 +9,7 @@ from uuid import UUID
 
 from django.contrib.auth import get_user_model
 
-from findme.console.command import one_line
-from findme.console.errors import NotDone, StoreUnavailable
+from findme.console.errors import NotDone, StoreUnavailable, one_line
 from privacy.admin.actions import PrivacyAction
 from privacy.admin.protection import obstacle
 from privacy.registry import Consequence

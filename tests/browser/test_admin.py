@@ -14,7 +14,7 @@ from playwright.sync_api import Page, expect
 from accounts.models import User
 from privacy.admin.actions import ACTIONS
 from privacy.admin.view import address_of
-from tests.chromium import photograph
+from tests.chromium import DESKTOP, PHONE, photograph
 from tests.factories import PASSWORD, UserFactory
 from tests.privacy.life import BIO, EMAIL, FULL_NAME, full_life
 from tests.staff import staff, superuser
@@ -22,7 +22,7 @@ from vectorstore.initialisation import initialise
 from vectorstore.projection import point_of
 from vectorstore.sync.now import project
 
-pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+pytestmark = [pytest.mark.browser, pytest.mark.no_cover, pytest.mark.django_db(transaction=True)]
 
 OFFICER = "officer@example.com"
 RIGHTS = (
@@ -72,19 +72,19 @@ def open_action(page: Page, title: str) -> None:
 def test_officer__finds_exports_and_anonymises(page: Page, person: User, tmp_path: Path) -> None:
     staff(*RIGHTS, email=OFFICER)
     page.goto("/")
-    photograph(page, tmp_path, "1-login")
+    photograph(page, "1-login")
     log_in(page)
-    photograph(page, tmp_path, "2-index")
+    photograph(page, "2-index")
 
     find(page, "wilhel quux")
-    photograph(page, tmp_path, "3-list")
+    photograph(page, "3-list")
     page.get_by_role("link", name=FULL_NAME).click()
     expect(page.get_by_text(BIO)).to_be_visible()
-    photograph(page, tmp_path, "4-person")
+    photograph(page, "4-person")
 
     open_action(page, "Export personal data")
     expect(page.get_by_role("row", name="videos.json 2")).to_be_visible()
-    photograph(page, tmp_path, "5-export")
+    photograph(page, "5-export")
     with page.expect_download() as downloading:
         page.get_by_role("button", name="Export personal data").click()
     download = downloading.value
@@ -97,12 +97,12 @@ def test_officer__finds_exports_and_anonymises(page: Page, person: User, tmp_pat
     page.get_by_role("link", name="Cancel").click()
     open_action(page, "Anonymise")
     expect(page.get_by_role("row", name="points in the vector store 1 deleted")).to_be_visible()
-    photograph(page, tmp_path, "6-anonymise")
+    photograph(page, "6-anonymise")
     assert User.objects.get(pk=person.pk).email == EMAIL
     page.get_by_role("button", name="Anonymise").click()
     expect(page.get_by_text(f"Anonymised: {person.pk}.")).to_be_visible()
     expect(page.get_by_text("Deleted User").first).to_be_visible()
-    photograph(page, tmp_path, "7-anonymised")
+    photograph(page, "7-anonymised")
     assert EMAIL.lower() not in page.content().lower()
 
     find(page, str(person.pk))
@@ -110,29 +110,28 @@ def test_officer__finds_exports_and_anonymises(page: Page, person: User, tmp_pat
     assert point_of(person.pk) is None
 
 
-@BOTH
-def test_officer__deletes_several_for_good(page: Page, person: User, tmp_path: Path) -> None:
+def test_officer__deletes_several_for_good(page: Page, person: User) -> None:
     staff(*RIGHTS, email=OFFICER)
     log_in(page)
     page.goto(reverse("admin:accounts_user_changelist"))
     others = [str(pk) for pk in User.objects.members().exclude(pk=person.pk).order_by("-created_at").values_list("pk", flat=True)[:2]]
     for pk in (str(person.pk), *others):
         page.locator(f"input.action-select[value='{pk}']").check()
-    photograph(page, tmp_path, "1-selected")
+    photograph(page, "1-selected")
     page.get_by_label("Select action to run").select_option(label="Delete for good")
     page.get_by_role("button", name="Run").click()
     page.wait_for_url("**/privacy/erase/**")
-    photograph(page, tmp_path, "2-erase")
+    photograph(page, "2-erase")
     page.get_by_role("button", name="Delete for good").click()
     expect(page.get_by_label("To confirm")).to_be_focused()  # it is required
     page.get_by_label("To confirm").fill("delete 4 people")
     page.get_by_role("button", name="Delete for good").click()
     expect(page.get_by_role("alert")).to_have_text("Nothing was deleted: what you typed is not what is asked for.")
-    photograph(page, tmp_path, "3-wrong-words")
+    photograph(page, "3-wrong-words")
     page.get_by_label("To confirm").fill("delete 3 people")
     page.get_by_role("button", name="Delete for good").click()
     expect(page.get_by_text("Deleted for good:")).to_be_visible()
-    photograph(page, tmp_path, "4-erased")
+    photograph(page, "4-erased")
     assert not User.objects.filter(pk__in=[person.pk, *others]).exists()
 
 
@@ -171,21 +170,23 @@ NAMELESS = """
 """What can be seen and filled in or pressed, and has no name that could be read out."""
 
 
-@BOTH
-def test_every_page__fits_and_has_labels(page: Page, person: User, tmp_path: Path) -> None:
-    """And asks for nothing but what this machine serves, and has no errors of its own, as every test here checks."""
+@pytest.mark.parametrize("page", ["phone"], indirect=True)
+def test_every_page__fits_and_has_labels(page: Page, person: User) -> None:
+    """On a phone and on a desktop; and it asks for nothing but what this machine serves, and has no errors of its own, as every test here checks."""
     superuser(email=OFFICER)
     log_in(page)
     wanting: dict[str, object] = {}
     for name, address in pages(person).items():
-        response = page.goto(address)
-        assert response is not None and response.status == 200, address
-        photograph(page, tmp_path, name)
-        assert page.viewport_size is not None
-        too_wide = page.evaluate("document.documentElement.scrollWidth") - page.viewport_size["width"]
-        nameless = page.evaluate(NAMELESS)
-        if too_wide > 0 or nameless:
-            wanting[name] = too_wide, nameless
+        for size in (DESKTOP, PHONE):
+            page.set_viewport_size(size)
+            if size == DESKTOP:
+                response = page.goto(address)
+                assert response is not None and response.status == 200, address
+            photograph(page, name)
+            too_wide = page.evaluate("document.documentElement.scrollWidth") - size["width"]
+            nameless = page.evaluate(NAMELESS)
+            if too_wide > 0 or nameless:
+                wanting[f"{name} {size['width']}"] = too_wide, nameless
     assert wanting == {}
 
 

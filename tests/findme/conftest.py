@@ -14,13 +14,14 @@ from findme.embedded import place
 from findme.embedded.account import UNPRIVILEGED
 from findme.embedded.server import stop
 from tests.findme.embedded import Stage
+from tests.memory import roomy_folder
 
 
 @pytest.fixture
 def open_folder(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder that every account can reach, as pytest's own ``tmp_path`` is not; so can it the programs, and servers in the folder are ended."""
     monkeypatch.setattr(place, "installed", lambda: stage.programs)
-    folder = Path(tempfile.mkdtemp(prefix="findme-test-"))
+    folder = Path(tempfile.mkdtemp(prefix="findme-test-", dir=roomy_folder()))
     folder.chmod(0o755)
     yield folder
     for lock in folder.rglob("lock"):
@@ -30,7 +31,7 @@ def open_folder(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 
 @pytest.fixture(scope="session")
 def stage() -> Iterator[Stage]:
-    folder = Path(tempfile.mkdtemp(prefix="findme-test-programs-"))
+    folder = Path(tempfile.mkdtemp(prefix="findme-test-programs-", dir=roomy_folder()))
     folder.chmod(0o755)
     yield Stage(folder)
     shutil.rmtree(folder)

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 
+import pytest
+from django.db import connections
+
+from findme.console.main import main
 from findme.environment import BASE_DIR, REQUIRED_IN_PRODUCTION
 
 DEADLINE_SECONDS = 120.0
@@ -44,3 +50,12 @@ def python(*arguments: str, **settings: str) -> tuple[int, str, str]:
 
 def manage(*arguments: str, **settings: str) -> tuple[int, str, str]:
     return python("manage.py", *arguments, **settings)
+
+
+def manage_here(*arguments: object) -> tuple[int | str | None, str, str]:
+    """As ``manage``, in this process and in the test's transaction: where a process of its own adds nothing but the seconds that it takes."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patched, redirect_stdout(out), redirect_stderr(err):
+        patched.setattr(connections, "close_all", lambda: None)
+        code = main(["manage.py", *map(str, arguments)])
+    return code, out.getvalue(), err.getvalue()

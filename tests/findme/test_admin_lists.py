@@ -70,6 +70,7 @@ def test_lists__all_are_here() -> None:
     assert set(admin.site._registry) == set(ROWS)
 
 
+@pytest.mark.no_cover
 @LISTS
 def test_list__same_number_of_queries_for_one_row_and_for_fifty(model: type[Model]) -> None:
     client = signed_in(superuser())
@@ -123,6 +124,7 @@ def test_list__deletes_nothing(model: type[Model]) -> None:
         assert model._default_manager.filter(pk=row.pk).exists()
 
 
+@pytest.mark.no_cover
 @LISTS
 def test_page__same_number_of_queries_however_much_hangs_on_the_row(model: type[Model]) -> None:
     client = signed_in(superuser())

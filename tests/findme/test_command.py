@@ -14,8 +14,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError
 from django.db import DatabaseError, OperationalError, connection, transaction
 
-from findme.console.command import FindmeCommand, one_line, what_went_wrong
-from findme.console.errors import NotDone, StoreUnavailable
+from findme.console.command import FindmeCommand, what_went_wrong
+from findme.console.errors import NotDone, StoreUnavailable, one_line
 
 
 class Command(FindmeCommand):

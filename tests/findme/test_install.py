@@ -33,6 +33,7 @@ def installed_together(folder: Path) -> list[str]:
     return sorted(out.strip() for out, _ in ended)
 
 
+@pytest.mark.long
 def test_install__two_at_once_and_once_more(tmp_path: Path) -> None:
     folder = tmp_path / "a checkout"
     folder.mkdir()
@@ -95,3 +96,36 @@ def test_make__without_a_python_that_is_recent_enough(tmp_path: Path) -> None:
     assert done.stderr.splitlines()[0] == (
         "FindMe needs Python 3.11 or later with venv and pip, and there is none on the PATH (Debian, Ubuntu: apt-get install python3 python3-venv)."
     )
+
+
+PRETENDING = """#!/bin/sh
+case "$*" in
+  *free_port*) echo $(($3 + $(cat taken))) ;;
+  *runserver*) echo "$*"; exit $(cat code) ;;
+  *migrate*) exit 0 ;;
+esac
+"""
+
+
+@pytest.mark.parametrize(
+    ("taken", "code", "status", "said"),
+    [
+        (0, 0, 0, "manage.py runserver 127.0.0.1:8000\n"),
+        (0, 1, 2, "manage.py runserver 127.0.0.1:8000\n"),
+        (1, 1, 2, "".join(f"manage.py runserver 127.0.0.1:{port}\n" for port in (8001, 8002, 8003))),
+    ],
+)
+def test_make__serve_goes_on_to_another_port_where_somebody_was_faster(
+    tmp_path: Path, taken: int, code: int, status: int, said: str
+) -> None:
+    """TAKEN is how much higher the free port is each time. Where the wanted one is free still, it was not the port, and nothing is tried again."""
+    shutil.copy(BASE_DIR / "Makefile", tmp_path)
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(PRETENDING)
+    python.chmod(0o755)
+    (tmp_path / "taken").write_text(str(taken))
+    (tmp_path / "code").write_text(str(code))
+    done = make("serve", path=os.environ["PATH"], folder=tmp_path)
+    assert (done.returncode, done.stdout) == (status, said)
+    assert done.stderr.count("Another program was faster: on port ") == (2 if taken else 0)

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
 from urllib.parse import quote
+from uuid import uuid4
 
 import pytest
 from django.db import connection
 
-from tests.findme.processes import DEADLINE_SECONDS, PRODUCTION, manage, python, start
+from accounts.models import User
+from findme.environment import BASE_DIR
+from tests.factories import UserFactory
+from tests.findme.processes import DEADLINE_SECONDS, PRODUCTION, manage, manage_here, python, start
 
 
 def free_port() -> int:
@@ -72,13 +81,13 @@ def test_main__a_wrong_setting(settings: dict[str, str], line: str) -> None:
 
 
 def test_main__an_unknown_command() -> None:
-    code, out, err = manage("migrat")
+    code, out, err = manage_here("migrat")
     assert (code, out) == (2, "") and err.startswith("Unknown command: 'migrat'. Did you mean migrate?")
 
 
 def test_main__an_error_of_djangos_own_commands() -> None:
     words = "'accounts' conflicts with the name of an existing Python module and cannot be used as an app name. Please try another name."
-    assert manage("startapp", "accounts") == (2, "", f"CommandError: {words}\n")
+    assert manage_here("startapp", "accounts") == (2, "", f"CommandError: {words}\n")
 
 
 def test_main__without_the_packages() -> None:
@@ -107,6 +116,95 @@ def test_main__interrupted() -> None:
         process.send_signal(signal.SIGINT)
         assert process.communicate(timeout=DEADLINE_SECONDS) == ("", "Interrupted.\n")
     assert process.returncode == 130
+
+
+def test_main__interrupted_while_the_modules_are_read(tmp_path: Path) -> None:
+    (tmp_path / "django.py").write_text("print('reading', flush=True)\nimport time\ntime.sleep(600)\n")
+    with start("manage.py", "help", PYTHONPATH=str(tmp_path)) as process:
+        assert process.stdout is not None and process.stdout.readline() == "reading\n"
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=DEADLINE_SECONDS) == ("", "Interrupted.\n")
+    assert process.returncode == 130
+
+
+# --- Output that does not arrive -------------------------------------------------------------------------------------------------
+
+FULL = "standard output: No space left on device\n"
+CLOSED = "The standard output is closed, and nothing was done: where nobody is to read it, use > /dev/null\n"
+
+
+@pytest.mark.parametrize(
+    ("python", "command", "to", "line"),
+    [
+        ("", "help", "> /dev/full", FULL),
+        ("-u", "rollback --help", "> /dev/full", FULL),
+        ("", "rollback --help", ">&-", CLOSED),
+        ("", "migrat", "> /dev/full", "Unknown command: 'migrat'. Did you mean migrate?\nType 'manage.py help' for usage.\n"),
+    ],
+)
+def test_main__output_that_cannot_be_written(python: str, command: str, to: str, line: str) -> None:
+    """Django's command and ours, at the end and in the middle; and what went wrong otherwise is said once."""
+    done = subprocess.run(
+        ["sh", "-c", f'"$0" {python} manage.py {command} {to}', sys.executable], capture_output=True, text=True, check=False, cwd=BASE_DIR
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", line)
+
+
+# --- Rows that are refused -------------------------------------------------------------------------------------------------------
+
+
+def somebody(**fields: object) -> dict[str, Any]:
+    values = {"email": "ann@example.com", "full_name": "Ann", "date_of_birth": "1990-01-01", "gender": "female", "password": ""} | fields
+    return {"model": "accounts.user", "pk": str(uuid4()), "fields": values}
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("[{", "Expecting property name enclosed in double quotes: line 1 column 3 (char 2)"),
+        ('[{"model": "accounts.nobody", "pk": 1, "fields": {}}]', "Invalid model identifier: accounts.nobody"),
+        (json.dumps([somebody(gender="x", date_of_birth="1990-13-01")]), "it is an invalid date"),
+        ('{"model": "accounts.user"}', "string indices must be integers, not 'str'"),
+    ],
+    ids=["no JSON", "no such model", "no such day", "no array"],
+)
+def test_main__a_fixture_that_cannot_be_read(content: str, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "people.json"
+    path.write_text(content)
+    code, out, err = manage_here("loaddata", path)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith(f"CommandError: Problem installing fixture '{path}': ") and words in err
+    assert not User.objects.exists()
+
+
+@pytest.mark.django_db
+def test_main__a_fixture_with_rows_that_are_refused__is_not_quoted(tmp_path: Path) -> None:
+    """PostgreSQL's DETAIL says whose address it is, or the whole row."""
+    ann, path = UserFactory.create(email="ann@example.org"), tmp_path / "people.json"
+    for row, words in (
+        (somebody(email="ANN@example.org"), 'duplicate key value violates unique constraint "idx_users_email_lower"'),
+        (
+            somebody(email="bob@example.org", gender="martian"),
+            'new row for relation "users" violates check constraint "users_gender_check"',
+        ),
+        (somebody(email="bob@example.org", full_name="A" * 300), "value too long for type character varying"),
+    ):
+        path.write_text(json.dumps([row]))
+        line = f"CommandError: Problem installing fixture '{path}': Could not load accounts.User(pk={row['pk']}): {words}"
+        code, out, err = manage_here("loaddata", path)
+        assert (code, out) == (2, "")
+        assert err.startswith(line) and err.count("\n") == 1 and "example.org" not in err.lower()
+    assert list(User.objects.all()) == [ann]
+
+
+def test_main__a_defect_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*args: object, **options: object) -> None:
+        raise LookupError("a defect")
+
+    monkeypatch.setattr("django.core.management.commands.check.Command.handle", broken)
+    with pytest.raises(LookupError, match="a defect"):
+        manage_here("check")
 
 
 def test_check__productions_settings_show_no_warning() -> None:

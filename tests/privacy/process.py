@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ from django.db import connection
 
 from findme.environment import BASE_DIR
 from tests.privacy.elsewhere import DEADLINE
+from tests.untraced import untraced
 
 PAUSING = """
 import sys
@@ -51,7 +51,7 @@ def environment() -> dict[str, str]:
     parameters = database_parameters()
     url = f"postgresql:///{quote(parameters.pop('dbname'))}?{urlencode(parameters)}"
     qdrant = {name: str(getattr(settings, name)) for name in ("QDRANT_URL", "QDRANT_API_KEY", "QDRANT_PATH", "QDRANT_COLLECTION")}
-    return os.environ | qdrant | {"DATABASE_URL": url, "DEBUG": "on", "DJANGO_SETTINGS_MODULE": "findme.settings"}
+    return untraced() | qdrant | {"DATABASE_URL": url, "DEBUG": "on", "DJANGO_SETTINGS_MODULE": "findme.settings"}
 
 
 def manage(*arguments: object, stdin: str = "") -> tuple[int, str, str]:

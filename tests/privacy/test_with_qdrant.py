@@ -23,6 +23,7 @@ from privacy.erasure import erase, soft_delete
 from privacy.export import export_person
 from privacy.registry import Consequence, Fate, Store, registry
 from tests.factories import ProfileEmbeddingFactory, UserFactory
+from tests.findme.processes import manage_here
 from tests.privacy.elsewhere import another_connection, in_a_thread, wait_until
 from tests.privacy.life import WORDS, full_life, working_life
 from tests.privacy.process import database_parameters, manage, stopped_before_the_commit
@@ -184,24 +185,25 @@ def test_removals__without_a_collection_nothing_changes(store: str, remove: Call
 
 
 def test_commands__a_server_that_is_down(settings: Any, tmp_path: Path) -> None:
-    """Exit codes of real processes: nothing was changed for two of them, and the soft deletion is done."""
+    """Nothing was changed by two of them, and the soft deletion is done."""
     settings.QDRANT_URL = "http://127.0.0.1:9"
     person = full_life()
     before = list(User.objects.order_by("pk").values())
     for arguments in (["export_user", person.pk, "--output", tmp_path / "export.zip"], ["anonymize_user", person.pk, "--no-input"]):
-        code, out, err = manage(*arguments)
+        code, out, err = manage_here(*arguments)
         assert (code, out) == (2, "")
         assert err.startswith("Nothing answers at QDRANT_URL 'http://127.0.0.1:9'")
         assert err.count("\n") == 1
     assert list(User.objects.order_by("pk").values()) == before
     assert list(tmp_path.iterdir()) == []
-    code, out, err = manage("erase_user", person.pk, "--soft", "--no-input")
+    code, out, err = manage_here("erase_user", person.pk, "--soft", "--no-input")
     assert code == 1
     assert out.startswith(f"{person.pk} is deleted softly.\n")
     assert err.endswith(f"When it can be, type: manage.py erase_user {person.pk} --soft --no-input\n")
     assert not User.objects.alive().filter(pk=person.pk).exists()
 
 
+@pytest.mark.long
 def test_commands__a_story(embedded_qdrant: Path, tmp_path: Path) -> None:
     """Real processes, and what they print and leave."""
     initialise(lambda _planned: None)

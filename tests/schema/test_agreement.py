@@ -192,30 +192,36 @@ def test_full_clean__and_the_database_accept_the_plain_row(rows: None, model: ty
     assert is_stored(model(**VALID[model]))
 
 
+@pytest.mark.no_cover
 @many_examples
 @given(overrides=st.fixed_dictionaries({}, optional=users))
 def test_full_clean__agrees_on_users(rows: None, overrides: dict[str, Any]) -> None:
     agree(User, overrides)
 
 
+@pytest.mark.no_cover
 @many_examples
 @given(overrides=st.fixed_dictionaries({}, optional=videos))
 def test_full_clean__agrees_on_videos(rows: None, overrides: dict[str, Any]) -> None:
     agree(Video, overrides)
 
 
+@pytest.mark.no_cover
 @many_examples
 @given(overrides=st.fixed_dictionaries({}, optional=matches))
 def test_full_clean__agrees_on_matches(rows: None, overrides: dict[str, Any]) -> None:
     agree(Match, overrides)
 
 
+@pytest.mark.no_cover
 @many_examples
 @given(overrides=st.fixed_dictionaries({}, optional=calls))
 def test_full_clean__agrees_on_calls(rows: None, overrides: dict[str, Any]) -> None:
     agree(VideoCall, overrides)
 
 
+@pytest.mark.no_cover
+@pytest.mark.long
 @many_examples
 @given(overrides=st.fixed_dictionaries({}, optional=embeddings))
 def test_full_clean__agrees_on_embeddings(rows: None, overrides: dict[str, Any]) -> None:

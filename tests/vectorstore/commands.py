@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from urllib.parse import quote, urlencode
@@ -11,6 +10,7 @@ from django.conf import settings
 from django.db import connection
 
 from findme.environment import BASE_DIR
+from tests.untraced import untraced
 
 SECONDS = 120
 
@@ -22,7 +22,7 @@ def environment() -> dict[str, str]:
     names = ["QDRANT_URL", "QDRANT_API_KEY", "QDRANT_GRPC_PORT", "QDRANT_PATH", "QDRANT_COLLECTION", "QDRANT_TIMEOUT"]
     names += ["SYNC_LEASE_SECONDS", "SYNC_SECOND_LOOK_SECONDS"]
     qdrant = {name: str(getattr(settings, name)) for name in names}
-    return os.environ | qdrant | {"DATABASE_URL": url, "DEBUG": "on", "DJANGO_SETTINGS_MODULE": "findme.settings"}
+    return untraced() | qdrant | {"DATABASE_URL": url, "DEBUG": "on", "DJANGO_SETTINGS_MODULE": "findme.settings"}
 
 
 def started(*arguments: object) -> subprocess.Popen[str]:

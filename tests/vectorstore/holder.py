@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.untraced import untraced
+
 CHECKOUT = Path(__file__).parents[2]
 
 BEGINNING = """
@@ -23,7 +25,7 @@ from vectorstore.connection import qdrant
 def run_script(script: str, folder: Path, seconds: float = 10) -> subprocess.CompletedProcess[str]:
     """Run SCRIPT, which has ``qdrant`` for FOLDER, to its end."""
     command = [sys.executable, "-W", "error", "-c", BEGINNING + script, str(folder), str(seconds)]
-    return subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, cwd=CHECKOUT, env=untraced(), capture_output=True, text=True, timeout=120, check=False)
 
 
 @contextmanager
@@ -31,7 +33,7 @@ def holding(folder: Path) -> Iterator[subprocess.Popen[str]]:
     """A process that holds the store until its standard input is closed, or it is killed."""
     script = "with qdrant() as client:\n    print('held', flush=True)\n    sys.stdin.read()\n"
     command = [sys.executable, "-c", BEGINNING + script, str(folder), "10"]
-    with subprocess.Popen(command, cwd=CHECKOUT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, cwd=CHECKOUT, env=untraced(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
             assert process.stdout.readline() == "held\n"

@@ -19,7 +19,8 @@ from qdrant_client.local.qdrant_local import QdrantLocal
 
 import vectorstore.server
 from findme.console.errors import StoreUnavailable
-from tests.qdrant import QdrantServer, folder_in_memory, free_port, started_qdrant
+from tests.memory import folder_in_memory
+from tests.qdrant import QdrantServer, free_port, started_qdrant
 from tests.vectorstore.holder import holding, run_script
 from tests.vectorstore.pretenders import answering
 from vectorstore import embedded

@@ -12,7 +12,8 @@ from pytest_django import Settings
 from qdrant_client import QdrantClient, models
 
 from findme.console.errors import NotDone, StoreUnavailable
-from tests.qdrant import QdrantServer, folder_in_memory, free_port, freeze, started_qdrant, thaw
+from tests.memory import folder_in_memory
+from tests.qdrant import QdrantServer, free_port, freeze, started_qdrant, thaw
 from tests.vectorstore.pretenders import HTML, TLS_FOLDER, answering, answering_grpc, error, saying, silent
 from vectorstore.address import Address
 from vectorstore.connection import qdrant

@@ -21,6 +21,7 @@ from accounts.age import age_on, today
 from accounts.models import User
 from findme.console.errors import NotDone, StoreUnavailable
 from tests.factories import ProfileEmbeddingFactory, UserFactory
+from tests.memory import folder_in_memory
 from vectorstore import search as search_module
 from vectorstore import search_page as module
 from vectorstore.connection import collection_name, qdrant
@@ -490,18 +491,19 @@ def populate(population: Sequence[dict[str, Any]]) -> None:
     User.objects.filter(pk__in=stale).update(active=False)
 
 
+@pytest.mark.no_cover
+@pytest.mark.long
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
 @given(population=POPULATION, criteria=CRITERIA)
-def test_search__equals_a_search_by_hand(
-    embedded_qdrant: Path, tmp_path_factory: pytest.TempPathFactory, population: list[dict[str, Any]], criteria: dict[str, Any]
-) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("django.conf.settings.QDRANT_PATH", str(tmp_path_factory.mktemp("qdrant")))
+def test_search__equals_a_search_by_hand(embedded_qdrant: Path, population: list[dict[str, Any]], criteria: dict[str, Any]) -> None:
+    with pytest.MonkeyPatch.context() as patch, folder_in_memory() as folder:
+        patch.setattr("django.conf.settings.QDRANT_PATH", str(folder))
         initialise(lambda planned: None)
         populate(population)
         compare_with_a_search_by_hand(SearchQuery(**criteria | {"vector": direction(*criteria["vector"])}))
 
 
+@pytest.mark.no_cover
 @pytest.mark.qdrant_server
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
 @given(population=POPULATION, criteria=CRITERIA)

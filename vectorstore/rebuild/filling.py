@@ -7,8 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
-from findme.console.command import one_line
-from findme.console.errors import NotDone, StoreUnavailable
+from findme.console.errors import NotDone, StoreUnavailable, one_line
 from findme.console.progress import Report, unreported
 from vectorstore import registry
 from vectorstore.connection import qdrant

@@ -8,8 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from qdrant_client import QdrantClient
 
-from findme.console.command import one_line
-from findme.console.errors import NotDone
+from findme.console.errors import NotDone, one_line
 from findme.console.progress import Report, unreported
 from vectorstore import registry
 from vectorstore.collection import live_collection

@@ -10,8 +10,8 @@ from uuid import UUID, uuid4
 
 from django.db import DatabaseError, InterfaceError, InternalError, OperationalError, connection
 
-from findme.console.command import one_line, what_went_wrong
-from findme.console.errors import StoreUnavailable
+from findme.console.command import what_went_wrong
+from findme.console.errors import StoreUnavailable, one_line
 from vectorstore.collection import live_collection
 from vectorstore.connection import is_embedded, qdrant
 from vectorstore.errors import CollectionMissing

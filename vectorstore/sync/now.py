@@ -14,8 +14,7 @@ from psycopg.errors import LockNotAvailable
 from qdrant_client import QdrantClient
 from qdrant_client.models import FieldCondition, Filter, FilterSelector, HasIdCondition, Range, WriteOrdering
 
-from findme.console.command import one_line
-from findme.console.errors import NotDone, StoreUnavailable
+from findme.console.errors import NotDone, StoreUnavailable, one_line
 from vectorstore import registry
 from vectorstore.connection import collection_name, qdrant
 from vectorstore.errors import CollectionMissing, Refused, ServerFailed

@@ -20,8 +20,7 @@ from qdrant_client.models import (
     WriteOrdering,
 )
 
-from findme.console.command import one_line
-from findme.console.errors import StoreUnavailable
+from findme.console.errors import StoreUnavailable, one_line
 from vectorstore import registry
 from vectorstore.connection import qdrant
 from vectorstore.errors import CollectionMissing, Refused, ServerFailed

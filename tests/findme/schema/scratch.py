@@ -19,6 +19,7 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from findme.environment import BASE_DIR
+from tests.untraced import untraced
 
 DEADLINE_SECONDS = 120.0
 
@@ -61,7 +62,7 @@ class Database:
 
     def start(self, *arguments: str, settings: str = "tests.settings") -> subprocess.Popen[str]:
         """``manage.py`` in a process of its own."""
-        environment = os.environ | {"DATABASE_URL": self.url(), "DJANGO_SETTINGS_MODULE": settings, "PYTHONWARNINGS": "error"}
+        environment = untraced() | {"DATABASE_URL": self.url(), "DJANGO_SETTINGS_MODULE": settings, "PYTHONWARNINGS": "error"}
         return subprocess.Popen(
             [sys.executable, "manage.py", *arguments],
             cwd=BASE_DIR,

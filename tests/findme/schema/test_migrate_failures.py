@@ -11,8 +11,7 @@ from django.core.management import CommandError, call_command
 from django.db import IntegrityError, connection
 from django.db.migrations.recorder import MigrationRecorder
 
-from findme.console.errors import NotDone
-from findme.schema.failures import reason
+from findme.console.errors import NotDone, without_detail
 from findme.schema.lock import migration_lock
 from findme.schema.migrate import apply_migrations, call_django_migrate, migrating
 from findme.schema.patience import Patience
@@ -109,13 +108,13 @@ def test_migrate__a_migration_fails__says_why_what_is_left_and_what_stays(empty:
     assert apply_migrations().migrations[0] == "accounts.0001_initial"
 
 
-def test_reason__a_row_is_in_the_way__is_not_quoted(migrated: Database) -> None:
+def test_without_detail__a_row_is_in_the_way__is_not_quoted(migrated: Database) -> None:
     """PostgreSQL's DETAIL says whose e-mail address it is."""
     person = "INSERT INTO users (email, password_hash, full_name, date_of_birth, gender) VALUES ('ann@example.org', '', 'Ann', '1990-01-01', 'female')"
     migrated.execute(person)
     with connection.cursor() as cursor, pytest.raises(IntegrityError, match=r"ann@example\.org") as error:
         cursor.execute(person)
-    assert reason(error.value) == 'duplicate key value violates unique constraint "users_email_key"'
+    assert without_detail(error.value) == 'duplicate key value violates unique constraint "users_email_key"'
 
 
 def test_migrate__may_not_create_tables__is_not_done_in_one_line(migrated: Database) -> None:
@@ -125,6 +124,7 @@ def test_migrate__may_not_create_tables__is_not_done_in_one_line(migrated: Datab
     assert err == "The table django_migrations cannot be made: permission denied for schema public. Use the role that owns the database.\n"
 
 
+@pytest.mark.long
 def test_migrate__owner_of_the_database_who_is_no_superuser__may_do_all(migrated: Database) -> None:
     with role() as (user, password), database(owner=user) as made:
         owned = Database(made.name, user, password)
@@ -175,6 +175,7 @@ def test_rollback__killed_just_before_the_commit__has_both_the_migration_and_its
     assert roll_back(plan_rollback(3)).migrations[0] == last
 
 
+@pytest.mark.long
 def test_migrate__killed__frees_the_lock_and_the_table_and_the_next_goes_on(before_videos: Database, template: Database) -> None:
     with before_videos.connect() as user:
         user.execute("BEGIN; LOCK TABLE users IN ACCESS EXCLUSIVE MODE")

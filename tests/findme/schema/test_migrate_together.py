@@ -13,6 +13,7 @@ from tests.findme.schema.catalog import catalog
 from tests.findme.schema.scratch import Database, ended, thread
 
 
+@pytest.mark.long
 def test_migrate__ten_processes_on_an_empty_database__apply_each_migration_once(empty: Database, template: Database) -> None:
     results = [ended(process) for process in [empty.start("migrate") for _ in range(10)]]
     assert [(code, err) for code, _, err in results if code] == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+import pytest
 from django.core.management import call_command
 from django.db.migrations import Migration
 from django.db.migrations.graph import MigrationGraph
@@ -39,6 +40,8 @@ def test_models__have_no_change_without_a_migration(migrated: Database) -> None:
     call_command("makemigrations", check=True, dry_run=True, verbosity=0)
 
 
+@pytest.mark.no_cover
+@pytest.mark.long
 def test_reverses__undo_exactly_what_the_migrations_did__one_by_one_down_to_nothing_and_up_again(empty: Database) -> None:
     catalogs = [catalog(empty)]
     with migrating() as run:

@@ -418,6 +418,7 @@ def is_good(fields: dict[str, Any]) -> bool:
     )
 
 
+@pytest.mark.no_cover
 @settings(max_examples=40)
 @given(rows=ROWS.filter(bool), cut=st.integers(1, 11), batch=st.integers(1, 5))
 def test_load__any_mixture_of_rows(

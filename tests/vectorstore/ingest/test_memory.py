@@ -52,6 +52,8 @@ def parquet(path: Path, count: int) -> None:
     pq.write_table(pa.table({"user_id": user_ids(count), "vector": vectors}), path, row_group_size=count)
 
 
+@pytest.mark.no_cover
+@pytest.mark.long
 @pytest.mark.django_db
 def test_load__memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     """Small files of every format, then large ones: the peak stays where it was."""
