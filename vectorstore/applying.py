@@ -24,6 +24,7 @@ from vectorstore.models import QueueEntry, VectorCollection
 from vectorstore.ownership import metadata_of
 from vectorstore.plan import Plan
 from vectorstore.purge.removals import note_removal
+from vectorstore.replicas import copy_missing
 from vectorstore.sync.queue import enqueue_everyone
 
 
@@ -100,6 +101,8 @@ def _change(client: QdrantClient, planned: Plan) -> None:
     for difference in planned.differences:
         if difference.what.startswith("payload_schema."):
             _index(client, collection, difference.what.removeprefix("payload_schema."))
+    if planned.differs("copies ") or planned.differs("params.replication_factor"):
+        copy_missing(client, collection)
     row = VectorCollection.objects.filter(name=collection).first()
     if row is not None:
         client.update_collection(collection, metadata=metadata_of(row))

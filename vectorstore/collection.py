@@ -16,6 +16,7 @@ from vectorstore.declaration import DECLARATION as DECLARATION
 from vectorstore.errors import CollectionMissing
 from vectorstore.models import VectorCollection
 from vectorstore.ownership import doubt_about
+from vectorstore.replicas import missing_copies
 
 
 def first_collection() -> str:
@@ -31,7 +32,7 @@ def is_ours(collection: str) -> bool:
 @dataclass(frozen=True, slots=True)
 class Live:
     """What Qdrant has: the names of all collections, where the alias leads to, and the collection to compare; what speaks against its being ours;
-    and the rows of the alias in PostgreSQL, by name."""
+    the rows of the alias in PostgreSQL, by name; and how many copies there are of the shards that have too few."""
 
     names: frozenset[str]
     alias_of: str | None
@@ -39,6 +40,7 @@ class Live:
     found: CollectionInfo | None = field(repr=False)
     doubt: str | None
     rows: dict[str, VectorCollection]
+    missing_copies: dict[int, int]
 
     @property
     def name_taken(self) -> bool:
@@ -53,7 +55,8 @@ def read_live(client: QdrantClient) -> Live:
     rows = {row.name: row for row in registry.rows()}
     name = alias_of or _without_alias(names, rows)
     found = read_in_full(client, name) if name in names else None
-    return Live(names, alias_of, name, found, doubt_about(client, name, found) if found else None, rows)
+    doubt = doubt_about(client, name, found) if found else None
+    return Live(names, alias_of, name, found, doubt, rows, missing_copies(client, name) if found else {})
 
 
 def read_in_full(client: QdrantClient, collection: str) -> CollectionInfo:

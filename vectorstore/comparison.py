@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeAlias
 
+from django.conf import settings
 from qdrant_client.models import CollectionConfig, CollectionInfo, PayloadIndexInfo, VectorParams
 
 from vectorstore.collection import Live, is_ours
@@ -68,6 +69,8 @@ def comparisons(live: Live) -> Iterator[Comparison]:
 def _of_a_collection(live: Live, found: CollectionInfo) -> Iterator[Comparison]:
     yield from _of_settings(found.config)
     yield from _of_indexes(found.payload_schema)
+    for shard, copies in live.missing_copies.items():
+        yield Comparison(f"copies of shard {shard}", settings.QDRANT_REPLICATION_FACTOR, copies, State.DIFFERENT, Change.IN_PLACE)
     yield from _of_metadata(live, found.config.metadata or {})
 
 

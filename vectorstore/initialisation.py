@@ -14,6 +14,7 @@ from vectorstore.applying import apply
 from vectorstore.collection_lock import collection_lock
 from vectorstore.connection import qdrant
 from vectorstore.plan import Plan, plan, refuse
+from vectorstore.replicas import is_copying
 
 GREEN_SECONDS = 60.0
 POLL_SECONDS = 0.1
@@ -65,13 +66,14 @@ def carry_out(client: QdrantClient, planned: Plan, green_seconds: float) -> str:
 
 
 def settled(client: QdrantClient, collection: str, seconds: float) -> str:
-    """The collection's status when it is green and has nothing left to apply, or when SECONDS are over. Raises NotDone where it is red."""
+    """The collection's status when it is green and no shard is being copied, or when SECONDS are over. Raises NotDone where it is red."""
     deadline = time.monotonic() + seconds
     while True:
         found = client.get_collection(collection)
         if found.status is CollectionStatus.RED:
             reason = getattr(found.optimizer_status, "error", found.optimizer_status)
             raise NotDone(f"Qdrant reports the collection {collection!r} as red ({reason}): look at its log.")
-        if found.status is CollectionStatus.GREEN or time.monotonic() >= deadline:
-            return str(found.status)
+        copying = is_copying(client, collection)
+        if (found.status is CollectionStatus.GREEN and not copying) or time.monotonic() >= deadline:
+            return "copying shards" if copying else str(found.status)
         time.sleep(POLL_SECONDS)

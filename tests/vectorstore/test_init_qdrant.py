@@ -239,7 +239,7 @@ def test_init_qdrant__says_when_graphs_are_still_being_built(
     with pytest.raises(SystemExit) as ended_with:
         call_command("init_qdrant", "--wait", "0.2")
     assert ended_with.value.code == 1
-    assert capsys.readouterr().err == f"{v1()} is still yellow after 0.2 s: Qdrant goes on building its graphs.\n"
+    assert capsys.readouterr().err == f"{v1()} is still yellow after 0.2 s: Qdrant goes on by itself.\n"
 
 
 @pytest.mark.qdrant_server

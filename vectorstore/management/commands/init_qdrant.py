@@ -124,7 +124,7 @@ class Command(FindmeCommand):
 
     def _say_if_not_green(self, collection: str, status: str, wait: float) -> None:
         if status != "green":
-            self.stderr.write(f"{collection} is still {status} after {wait:g} s: Qdrant goes on building its graphs.")
+            self.stderr.write(f"{collection} is still {status} after {wait:g} s: Qdrant goes on by itself.")
             self.something_to_look_at()
 
     def _say_plan(self, planned: Plan, how: str) -> None:
