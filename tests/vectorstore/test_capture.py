@@ -19,6 +19,7 @@ from accounts.models import User
 from tests.factories import ProfileEmbeddingFactory, UserFactory, unit_vector
 from tests.findme.schema.scratch import wait_until
 from tests.schema.rows import ANN, BOB, CEM, NOBODY, ONE_WAY, ask, connect, insert, settle
+from tests.threads import in_thread
 from vectorstore.models import ProfileEmbedding
 
 OTHER_WAY = [0.0, 1.0] + [0.0] * 510
@@ -306,10 +307,10 @@ def test_replica__rows_that_a_tool_copies_are_queued_in_whatever_order(people: N
 
 
 @contextmanager
-def as_a_stranger() -> Iterator[None]:
-    """As a role that may write the two tables, make schemas, and nothing else."""
+def as_a_stranger(tables: str = "users, profile_embeddings") -> Iterator[None]:
+    """As a role that may write TABLES, make schemas, and nothing else."""
     ask("CREATE ROLE findme_test_stranger")
-    ask("GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON users, profile_embeddings TO findme_test_stranger")
+    ask(f"GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON {tables} TO findme_test_stranger")
     ask("DO $$ BEGIN EXECUTE format('GRANT CREATE, TEMP ON DATABASE %I TO findme_test_stranger', current_database()); END $$")
     ask("SET LOCAL ROLE findme_test_stranger")
     yield
@@ -344,6 +345,14 @@ def test_role__without_rights_on_the_queue__writes_and_is_captured(people: None)
         ask("TRUNCATE profile_embeddings")
         assert refused("INSERT INTO vector_sync_queue DEFAULT VALUES") == "permission denied for table vector_sync_queue"
     assert queued() == [*EVERYTHING, (None, LOUD)]
+
+
+def test_role__with_rights_on_people_only__is_captured_with_its_cascades(people: None) -> None:
+    with as_a_stranger("users"):
+        ask("UPDATE users SET is_staff = true WHERE id = %s", ANN)
+        ask("DELETE FROM users WHERE id = %s", BOB)
+        assert refused("DELETE FROM profile_embeddings") == "permission denied for table profile_embeddings"
+    assert queued() == [(ANN, LOUD), (BOB, LOUD), (BOB, LOUD)]
 
 
 def test_role__has_no_use_for_the_functions_on_a_table_of_its_own(people: None) -> None:
@@ -410,6 +419,18 @@ def test_writers__do_not_wait_for_one_another_nor_for_a_worker(writer: psycopg.C
         with pytest.raises(psycopg.errors.LockNotAvailable):  # one person's row is what two cannot write at once
             writer.execute("UPDATE users SET active = true WHERE id = %s", [BOB])
     assert set(queued()) >= {(ANN, LOUD), (ANN, QUIET), (BOB, QUIET), (CEM, LOUD)}
+
+
+def test_update__that_waited_for_another__is_compared_with_what_that_one_wrote(writer: psycopg.Connection[Any]) -> None:
+    """What it sets is what it saw when it began, and no longer what the row says."""
+    with connect() as other:
+        other.execute("UPDATE users SET gender = 'male' WHERE id = %s", [ANN])
+        waiting = in_thread(lambda: ask("UPDATE users SET gender = 'female' WHERE id = %s", ANN))
+        wait_until(lambda: writer.execute("SELECT 1 FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'").fetchone())
+        other.commit()
+        waiting.join()
+    assert queued() == [(ANN, QUIET), (ANN, QUIET)]
+    assert ask("SELECT gender FROM users WHERE id = %s", ANN) == [("female",)]
 
 
 def told(writer: psycopg.Connection[Any], statement: str) -> list[tuple[str, str]]:
