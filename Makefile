@@ -1,6 +1,6 @@
 # Every path here is relative to this folder: make takes a blank in a path for the end of it.
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test lint stop lock clean
+.PHONY: help install demo serve test storm lint stop lock clean
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 PYTHON := .venv/bin/python
@@ -11,6 +11,7 @@ FIND_PYTHON := for python in python3.11 python3 python3.12 python3.13 python3.14
 	if [ -z "$$python" ]; then \
 	  echo "FindMe needs Python 3.11 or later with venv and pip, and there is none on the PATH (Debian, Ubuntu: apt-get install python3 python3-venv)." >&2; exit 2; \
 	fi
+SEEDS := 3
 # Production's settings, of no real place: for the checks that read them.
 PRODUCTION := DEBUG=off ALLOWED_HOSTS=findme.example DATABASE_URL='postgresql:///findme?host=/nonexistent'
 
@@ -42,6 +43,9 @@ serve: install ## The admin on http://127.0.0.1:8000, or a free port if that one
 
 test: install ## All tests, with coverage
 	@$(PYTHON) -m pytest -n logical --maxprocesses 4 --dist worksteal --cov --cov-report term
+
+storm: install ## Workers and a Qdrant server killed and frozen beside writers, at length: make storm SEEDS=50
+	@STORM_SEEDS=$(SEEDS) $(PYTHON) -m pytest tests/vectorstore/storm -q
 
 lint: install ## ruff, mypy, import-linter, and Django's checks with production's settings
 	@$(PYTHON) -m ruff check .
