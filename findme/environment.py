@@ -66,11 +66,11 @@ class Environment(environ.Env):  # type: ignore[misc]  # it ships no types
             raise ImproperlyConfigured(f"{var} is {text!r}: it must be {wanted}.") from None
 
     def count(self, var: str, default: int) -> int:
-        """A number of things of which there is at least one."""
-        number: int = self.int(var, default=default)
-        if number < 1:
-            raise ImproperlyConfigured(f"{var} is '{number}': it must be a whole number, 1 or more.")
-        return number
+        """A number of things of which there is at least one. Raises ImproperlyConfigured."""
+        text = os.environ.get(var) or str(default)
+        if not text.isdecimal() or int(text) < 1:
+            raise ImproperlyConfigured(f"{var} is {text!r}: it must be a whole number, 1 or more.")
+        return int(text)
 
     def folder(self, var: str, default: str) -> Path:
         """A relative one is inside the checkout, from wherever the command is run."""

@@ -68,7 +68,7 @@ def adopt(
         with qdrant() as client:
             planned = plan(client)
             refuse(planned, Change.ADOPTION)
-            survey = _survey(client, planned) if planned.is_to_be_adopted else Survey()
+            survey = _survey(client, planned, report) if planned.is_to_be_adopted else Survey()
             _refuse_many(survey, max_changes, force)
         if dry_run:
             return Adopted(planned, survey)
@@ -82,11 +82,12 @@ def adopt(
             return replace(done, status=carry_out(client, plan(client), green_seconds))
 
 
-def _survey(client: QdrantClient, planned: Plan) -> Survey:
+def _survey(client: QdrantClient, planned: Plan, report: Report) -> Survey:
     found = Survey()
     for page in _pages(client, planned.alias if planned.live.name_taken else planned.collection):
         highest = max((version_of(record.payload) or 0 for record in page), default=0)
         found = Survey(found.points + len(page), found.strangers + len(_strangers(page)), max(found.highest, highest))
+        report(found.points)
     return found
 
 

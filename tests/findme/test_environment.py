@@ -50,6 +50,9 @@ def test_switch(text: str, value: bool) -> None:
         ("bool", "2", "X is '2': it must be on or off."),
         ("int", "five", "X is 'five': it must be a whole number, 0 or more."),
         ("int", "-1", "X is '-1': it must be a whole number, 0 or more."),
+        ("count", "1.5", "X is '1.5': it must be a whole number, 1 or more."),
+        ("count", "-1", "X is '-1': it must be a whole number, 1 or more."),
+        ("count", "0", "X is '0': it must be a whole number, 1 or more."),
         ("int", "1.5", "X is '1.5': it must be a whole number, 0 or more."),
         ("float", "ten", "X is 'ten': it must be a number, 0 or more."),
         ("float", "nan", "X is 'nan': it must be a number, 0 or more."),
@@ -62,6 +65,12 @@ def test_value_of_the_wrong_kind_is_named(kind: str, text: str, message: str) ->
     with pytest.raises(ImproperlyConfigured) as raised:
         getattr(env, kind)("X", default=0)
     assert str(raised.value) == message
+
+
+@pytest.mark.parametrize(("text", "value"), [("", 2), ("1", 1), ("12", 12)])
+def test_count(text: str, value: int) -> None:
+    os.environ["X"] = text
+    assert env.count("X", default=2) == value
 
 
 def test_value_without_a_default_is_asked_for() -> None:
