@@ -10,7 +10,7 @@ from qdrant_client import QdrantClient
 from findme.console.errors import NotDone
 from findme.console.progress import Report, unreported
 from vectorstore import registry
-from vectorstore.collection import live_collection
+from vectorstore.collection import is_ours, live_collection
 from vectorstore.collection_lock import collection_lock
 from vectorstore.connection import qdrant
 from vectorstore.models import QueueEntry, SyncLease
@@ -35,7 +35,7 @@ class Purged:
 
     ``collections``: of each, the segments that were rewritten, and the deleted points that are still in some. ``copies``: the snapshots that may
     hold erased points, deleted or not. ``logs``: the collections whose write-ahead log may. ``dropped``: collections that are gone, with
-    their logs. ``pending``: people who wait to be written or deleted; whoever of them is gone has not been purged.
+    their logs. ``unknown``: collections with names of ours that nobody has noted; they are left as they are. ``pending``: people who wait to be written or deleted; whoever of them is gone has not been purged.
     """
 
     dry_run: bool
@@ -43,13 +43,14 @@ class Purged:
     copies: tuple[Copy, ...]
     logs: tuple[str, ...]
     dropped: tuple[str, ...]
+    unknown: tuple[str, ...]
     pending: int
 
     @property
     def clean(self) -> bool:
         """Whether nothing is left anywhere."""
         kept = [one for one in self.copies if not one.deleted]
-        return not (kept or self.logs or self.pending or any(one.left for one in self.collections))
+        return not (kept or self.logs or self.unknown or self.pending or any(one.left for one in self.collections))
 
 
 def purge(
@@ -77,14 +78,14 @@ def purge(
         _refuse_kept(log=log, drop_kept=drop_kept)
         if dry_run:
             left = tuple(_untouched(one, littered(servers, one)) for one in registry.written())
-            return _result(True, left, copies(client, servers), ())
+            return _result(client, left, copies(client, servers), (), dry_run=True)
         for collection in noted():
             put_back(client, collection)
         dropped = drop_all_but_live(client) if log or drop_kept else drop(client, registry.due())
         if log:
             dropped += reindex(timeout=seconds, announce=announce, report=report).dropped
         rewritten = tuple(rewrite(client, servers, one, seconds=seconds, report=report) for one in registry.written())
-        return _result(False, rewritten, _copies(client, servers, delete=snapshots, log=log), dropped)
+        return _result(client, rewritten, _copies(client, servers, delete=snapshots, log=log), dropped)
 
 
 def _refuse_kept(*, log: bool, drop_kept: bool) -> None:
@@ -108,6 +109,11 @@ def _untouched(collection: str, found: Sequence[Segment]) -> Rewritten:
     return Rewritten(collection, 0, 0, sum(one.deleted for one in found))
 
 
-def _result(dry_run: bool, collections: tuple[Rewritten, ...], found: tuple[Copy, ...], dropped: tuple[str, ...]) -> Purged:
+def _result(
+    client: QdrantClient, collections: tuple[Rewritten, ...], found: tuple[Copy, ...], dropped: tuple[str, ...], *, dry_run: bool = False
+) -> Purged:
+    known = set(registry.rows().values_list("name", flat=True))
+    unknown = sorted(one.name for one in client.get_collections().collections if is_ours(one.name) and one.name not in known)
+    logs = logs_with_removed([one.collection for one in collections])
     waiting = QueueEntry.objects.values("user_id").union(SyncLease.objects.values("user_id")).count()
-    return Purged(dry_run, collections, found, logs_with_removed([one.collection for one in collections]), dropped, waiting)
+    return Purged(dry_run, collections, found, logs, dropped, tuple(unknown), waiting)

@@ -30,11 +30,6 @@ class Contents:
     peer: int
     peers: frozenset[int]
 
-    @property
-    def database(self) -> str | None:
-        """Whose collection it was."""
-        return (self.config.get("metadata") or {}).get("findme_database")
-
 
 def read_set(paths: Sequence[Path]) -> tuple[Contents, ...]:
     """What the files of one snapshot hold. Raises NotDone for what is none, is of another collection than is declared, or is not complete."""

@@ -22,6 +22,7 @@ from vectorstore.errors import CollectionMissing
 from vectorstore.marks import stamp
 from vectorstore.models import VectorCollection
 from vectorstore.ownership import metadata_of
+from vectorstore.purge.removals import note_removal
 from vectorstore.rebuild.building import next_name, wait_for_graphs
 from vectorstore.rebuild.filling import fill
 from vectorstore.rebuild.gate import GateResult, pass_gate
@@ -79,7 +80,11 @@ def restore(
     """
     refuse_embedded("snapshots")
     contents = read_set(paths)
-    sums = [_checked(path, sha256 if len(paths) == 1 else "", report) for path in paths]
+    if sha256 and len(paths) > 1:
+        raise NotDone(
+            f"--sha256 {sha256!r} is of one file, and {len(paths)} are named: leave it out, download has written each file's beside it."
+        )
+    sums = [_checked(path, sha256, report) for path in paths]
     with collection_lock():
         with qdrant() as client:
             servers = every_node(client, nodes)
@@ -114,10 +119,10 @@ def _checked(path: Path, sha256: str, report: Report) -> str:
     """The file's SHA-256, compared with what was asked for and with what download wrote beside it."""
     found = sha256_of(path, report)
     beside = checksum_file(path)
-    told = [sha256.lower(), beside.read_text(errors="replace").split()[:1][0] if beside.is_file() and beside.stat().st_size else ""]
-    for other in filter(None, told):
-        if other != found:
-            raise NotDone(f"{str(path)!r} has the SHA-256 {found}, and is to have {other[:64]!r}: it is damaged; fetch it again.")
+    written = beside.read_text(errors="replace").split() if beside.is_file() else []
+    for told in (sha256.lower(), *written[:1]):
+        if told and told != found:
+            raise NotDone(f"{str(path)!r} has the SHA-256 {found}, and is to have {told[:64]!r}: it is damaged; fetch it again.")
     return found
 
 
@@ -141,6 +146,7 @@ def _bring_back(
     Its row as building comes after its points: a worker that writes a collection that is not there gives it up. What changes in between is found
     when all is compared.
     """
+    note_removal()  # what was removed before the snapshot was made is in it as well, in its log
     bring_back(client, servers, name, files, seconds=seconds, report=report)
     make_as_declared(client, name)
     raise_above(highest(client, name))

@@ -169,7 +169,7 @@ def test_purge__nothing_was_erased(folder: Path) -> None:
     someone_among(3)
     create()
     done = purged()
-    assert done == Purged(False, (Rewritten(name(1), 0, 0, 0),), (), (), (), 0)
+    assert done == Purged(False, (Rewritten(name(1), 0, 0, 0),), (), (), (), (), 0)
     assert done.clean
 
 
@@ -201,6 +201,15 @@ def test_purge__snapshots_of_a_collection_that_is_gone(folder: Path) -> None:
     assert done.clean
     with qdrant() as client:
         assert [one.name for one in client.get_collections().collections] == [name(3)]
+
+
+def test_purge__a_collection_that_nobody_has_noted(folder: Path) -> None:
+    someone_among(3)
+    with qdrant() as client:
+        client.create_collection(name(7), vectors_config={})
+    done = purged(log=True)
+    assert (done.unknown, done.clean) == ((name(7),), False)
+    assert done.dropped == (name(1),)
 
 
 def test_purge__people_who_wait(folder: Path) -> None:
@@ -290,7 +299,7 @@ def test_command(folder: Path) -> None:
     code, stdout, stderr = manage("purge_qdrant", "--dry-run")
     assert (code, stderr) == (1, "")
     assert stdout.splitlines() == [
-        f"{name(1)}: 1 deleted points in its segments.",
+        f"{name(1)}: deleted points in its segments: 1.",
         f"The snapshot {before.name} of {made_at} is older than the last erasure: --snapshots deletes it.",
         f"{name(1)}: its write-ahead log may hold erased points. Add --log to have the collection built anew without.",
         "Something is left, as said above.",

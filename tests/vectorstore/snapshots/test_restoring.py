@@ -16,6 +16,7 @@ from qdrant_client import models
 from findme.console.errors import NotDone
 from tests.factories import ProfileEmbeddingFactory, unit_vector
 from tests.qdrant import QdrantServer
+from tests.threads import in_thread
 from tests.vectorstore.commands import manage, started
 from tests.vectorstore.snapshots.meddling import silent_on
 from vectorstore import registry
@@ -167,19 +168,20 @@ def test_restore__settings_of_then_become_those_of_today(collection: QdrantServe
 
 
 def test_restore__changes_while_it_comes_back(collection: QdrantServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before it is noted, workers do not write it: what they wrote then is found by comparing. Afterwards they do."""
+    """Before it is noted, workers do not write it: what they wrote then is found by comparing. Afterwards they do. A worker has a connection of its
+    own, and drops nothing while another one holds the lock."""
     before, after, *_ = people(4)
     path = snapshot(tmp_path)
 
     def with_a_change_before(*arguments: Any) -> None:
         plain_sql("DELETE FROM users WHERE id = %s", before)
-        sync_once()
+        in_thread(sync_once).join()
         make_as_declared(*arguments)
 
     def announce(line: str) -> None:
         if "is made of the snapshot" in line:
             plain_sql("UPDATE profile_embeddings SET vector = %s WHERE user_id = %s", unit_vector(99), after)
-            sync_once()
+            in_thread(sync_once).join()
             with qdrant() as client:
                 (found,) = client.retrieve(name(2), [str(after)], with_vectors=True)
             assert np.allclose(np.array(found.vector), np.array(unit_vector(99)), atol=1e-6)
@@ -238,6 +240,10 @@ def test_restore__another_file_than_was_meant(collection: QdrantServer, tmp_path
     path = snapshot(tmp_path)
     with pytest.raises(NotDone, match="and is to have 'abcd': it is damaged"):
         brought_back(path, sha256="ABCD")
+    with pytest.raises(
+        NotDone, match=r"^--sha256 'ABCD' is of one file, and 2 are named: leave it out, download has written each file's beside it\.$"
+    ):
+        restore([path, path], sha256="ABCD", announce=lambda _: None)
     assert nothing_is_left_of_it()
 
 

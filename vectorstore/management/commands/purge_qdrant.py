@@ -69,18 +69,21 @@ class Command(FindmeCommand):
             self.say(_of_copy(copy))
         for name in done.logs:
             self.say(f"{name}: its write-ahead log may hold erased points. Add --log to have the collection built anew without.")
+        for name in done.unknown:
+            self.say(f"{name} is not known to FindMe, and may hold anything: see what it is, and delete it.")
         if done.pending:
-            self.say(f"{done.pending:,} people wait to be written or deleted: run manage.py sync_qdrant --once, and then this again.")
+            waiting = "1 person waits" if done.pending == 1 else f"{done.pending:,} people wait"
+            self.say(f"{waiting} to be written or deleted: run manage.py sync_qdrant --once, and then this again.")
         self.say("Nothing of what was erased is left in Qdrant's files." if done.clean else "Something is left, as said above.")
 
 
 def _of_segments(one: Rewritten, *, dry_run: bool) -> str:
     if dry_run:
-        return f"{one.collection}: {one.left:,} deleted points in its segments."
-    line = f"{one.collection}: {one.deleted:,} deleted points are gone with {one.segments} segments that were rewritten"
+        return f"{one.collection}: deleted points in its segments: {one.left:,}."
+    line = f"{one.collection}: segments rewritten: {one.segments}, and deleted points that are gone with them: {one.deleted:,}"
     if not one.left:
         return f"{line}; none is left."
-    return f"{line}; {one.left:,} are left in segments of less than 100 points, which Qdrant does not rewrite: --log clears them too."
+    return f"{line}; {one.left:,} left in segments of less than 100 points, which Qdrant does not rewrite: --log clears them too."
 
 
 def _of_copy(copy: Copy) -> str:
