@@ -117,7 +117,7 @@ def content(fields: Mapping[str, object], vector: Reals | Unset = UNSET) -> Cont
 
 def uuid_of(text: str) -> UUID | None:
     """The UUID that TEXT is, written with all of its hyphens or none; None where it is none."""
-    return UUID(text) if UUID_PATTERN.fullmatch(text) else None
+    return UUID(bytes=bytes.fromhex(text.replace("-", ""))) if UUID_PATTERN.fullmatch(text) else None
 
 
 def _user_id(value: object) -> UUID:
