@@ -11,7 +11,7 @@ from django.urls import reverse
 
 from findme.admin.links import may_see
 
-SECTIONS = (
+SECTIONS: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
     ("", (("People", "group", "accounts.User"),)),
     (
         "What they have",
@@ -22,9 +22,16 @@ SECTIONS = (
             ("Embeddings", "hub", "vectorstore.ProfileEmbedding"),
         ),
     ),
+    (
+        "Vector store",
+        (
+            ("State", "monitoring", "vectorstore.SetAside", "state"),
+            ("People set aside", "person_alert", "vectorstore.SetAside"),
+        ),
+    ),
     ("Staff", (("Groups", "shield_person", "auth.Group"), ("Log", "history", "admin.LogEntry"))),
 )
-"""Titles, with the icons and the labels of the models listed there."""
+"""Titles, with the icons and the labels of the models listed there; and another page of a model's than its list."""
 
 
 def sections(request: HttpRequest) -> list[dict[str, Any]]:
@@ -32,11 +39,11 @@ def sections(request: HttpRequest) -> list[dict[str, Any]]:
     return [
         {"title": title, "separator": bool(title), "items": [_item(*listed) for listed in lists]}
         for title, lists in SECTIONS
-        if any(may_see(request, apps.get_model(label)) for _, _, label in lists)
+        if any(may_see(request, apps.get_model(label)) for _, _, label, *_ in lists)
     ]
 
 
-def _item(title: str, icon: str, label: str) -> dict[str, Any]:
+def _item(title: str, icon: str, label: str, page: str = "changelist") -> dict[str, Any]:
     model = apps.get_model(label)
-    link = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
+    link = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_{page}")
     return {"title": title, "icon": icon, "link": link, "permission": partial(may_see, model=model)}

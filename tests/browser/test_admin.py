@@ -144,6 +144,7 @@ def pages(person: User) -> dict[str, str]:
         "matching_match",
         "calls_videocall",
         "vectorstore_profileembedding",
+        "vectorstore_setaside",
         "auth_group",
         "admin_logentry",
     ]
@@ -154,6 +155,7 @@ def pages(person: User) -> dict[str, str]:
         **{f"page {name}": reverse(f"admin:{name}_change", args=[row.pk]) for name, row in rows},
         "page vectorstore_profileembedding": reverse("admin:vectorstore_profileembedding_change", args=[person.pk]),
         **{f"new {name}": reverse(f"admin:{name}_add") for name, _ in [*rows, ("auth_group", None)]},
+        "state of the vector store": reverse("admin:vectorstore_setaside_state"),
         "password": reverse("admin:auth_user_password_change", args=[person.pk]),
         "own password": reverse("admin:password_change"),
         "history": reverse("admin:accounts_user_history", args=[person.pk]),

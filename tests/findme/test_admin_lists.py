@@ -26,7 +26,7 @@ from findme.admin.model_admin import FindmeModelAdmin
 from matching.models import Match
 from tests.factories import MatchFactory, ProfileEmbeddingFactory, UserFactory, VideoCallFactory, VideoFactory
 from tests.staff import signed_in, staff, superuser
-from vectorstore.models import ProfileEmbedding
+from vectorstore.models import ProfileEmbedding, SetAside
 from videos.models import Video
 
 pytestmark = pytest.mark.django_db
@@ -44,12 +44,17 @@ def make_log(size: int) -> list[LogEntry]:
     ]
 
 
+def make_set_aside(size: int) -> list[SetAside]:
+    return [SetAside.objects.create(user_id=UserFactory.create().pk, reason="Wrong input", collection="x_v1") for _ in range(size)]
+
+
 ROWS: dict[type[Model], Callable[[int], list[Any]]] = {
     User: UserFactory.create_batch,
     Video: VideoFactory.create_batch,
     Match: MatchFactory.create_batch,
     VideoCall: VideoCallFactory.create_batch,
     ProfileEmbedding: ProfileEmbeddingFactory.create_batch,
+    SetAside: make_set_aside,
     Group: make_groups,
     LogEntry: make_log,
 }

@@ -17,6 +17,7 @@ def test_sidebar__superuser_sees_every_list() -> None:
     assert shown(superuser()) == {
         "": ["People"],
         "What they have": ["Videos", "Matches", "Calls", "Embeddings"],
+        "Vector store": ["State", "People set aside"],
         "Staff": ["Groups", "Log"],
     }
 

@@ -22,6 +22,7 @@ class Migration(migrations.Migration):
             options={
                 "verbose_name": "person set aside",
                 "verbose_name_plural": "people set aside",
+                "permissions": [("retry_set_aside", "Can try people again who were set aside")],
                 "db_table": "vector_sync_aside",
             },
         ),

@@ -80,6 +80,7 @@ class SetAside(models.Model):
         db_table = "vector_sync_aside"
         verbose_name = "person set aside"
         verbose_name_plural = "people set aside"
+        permissions = [("retry_set_aside", "Can try people again who were set aside")]
 
     def __str__(self) -> str:
         return str(self.pk)

@@ -1,0 +1,110 @@
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+from pytest_django import Settings
+
+from tests.factories import ProfileEmbeddingFactory, UserFactory
+from tests.staff import signed_in, staff, superuser
+from vectorstore import registry, state
+from vectorstore.admin.state_page import duration
+from vectorstore.connection import qdrant
+from vectorstore.initialisation import initialise
+from vectorstore.models import QueueEntry, SetAside, SyncLease, Verification
+
+pytestmark = pytest.mark.django_db
+
+PAGE = reverse("admin:vectorstore_setaside_state")
+
+
+def shown(**query: str) -> str:
+    return " ".join(signed_in(superuser()).get(PAGE, query).content.decode().split())
+
+
+def test_page__before_there_is_anything(settings: Settings) -> None:
+    """Qdrant is not asked."""
+    settings.QDRANT_URL = "http://127.0.0.1:9"
+    page = shown()
+    assert "None yet: <code>manage.py verify_qdrant</code>." in page
+    assert "None yet: <code>manage.py init_qdrant</code>." in page
+    assert "The stores carry no mark yet." in page and "Ask Qdrant" in page
+
+
+def test_page__queue_collections_verification_and_people_set_aside(settings: Settings) -> None:
+    alias = settings.QDRANT_COLLECTION
+    registry.register(f"{alias}_v1", registry.State.LIVE, "")
+    registry.register(f"{alias}_v2", registry.State.BUILDING, "")
+    registry.fail(f"{alias}_v2", "Qdrant ran out of room")
+    QueueEntry.objects.create(user_id=uuid4())
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE vector_sync_queue SET queued_at = clock_timestamp() - interval '3 hours'")
+    QueueEntry.objects.create(user_id=uuid4())
+    SyncLease.objects.create(user_id=uuid4(), worker=uuid4(), until=datetime.now(UTC) + timedelta(minutes=1))
+    SetAside.objects.create(user_id=uuid4(), reason="refused", collection=f"{alias}_v1")
+    counts = {"points": 40, "missing": 2, "orphaned": 1, "stale payload": 0, "stale vector": 0, "pending": 3, "aside": 1, "ahead": 0}
+    found = {"people": 42, "set_aside": 1, "went_back": True, "collections": {f"{alias}_v1": counts}}
+    Verification.objects.create(alias=alias, started_at=datetime.now(UTC), found=found)
+    page = shown()
+    assert '>2<span class="block text-sm">the oldest for 3 hours</span>' in page
+    assert f"{alias}_v1" in page and "Qdrant ran out of room" in page
+    assert "a store had gone back in time" in page and "3 differences" in page and "42 people." in page
+    assert f'<a href="{reverse("admin:vectorstore_setaside_changelist")}"' in page
+
+
+def test_page__reads_no_further_than_it_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And asks as much of large tables as of empty ones."""
+    client = signed_in(superuser())
+    client.get(PAGE)
+    with CaptureQueriesContext(connection) as before:
+        client.get(PAGE)
+    monkeypatch.setattr(state, "COUNTED", 3)
+    monkeypatch.setattr(state, "STANDING", state.STANDING.replace("LIMIT 1001", "LIMIT 4"))
+    QueueEntry.objects.bulk_create(QueueEntry(user_id=uuid4()) for _ in range(6))
+    for number in range(1, 5):
+        registry.register(f"x_v{number}", registry.State.KEPT, "")
+    with CaptureQueriesContext(connection) as after:
+        assert "more than 3" in client.get(PAGE).content.decode()
+    assert len(after.captured_queries) == len(before.captured_queries) <= 6
+    assert not any("LIMIT" not in query["sql"] and "vector_sync_queue" in query["sql"] for query in after.captured_queries)
+
+
+def test_plan__what_init_qdrant_would_do(store: str) -> None:
+    assert "collection " in shown(plan="1")
+    initialise(lambda _planned: None)
+    ProfileEmbeddingFactory.create()
+    assert "_v1 is as it is declared." in shown(plan="1")
+
+
+def test_plan__names_each_difference(embedded_qdrant: Path, settings: Settings) -> None:
+    initialise(lambda _planned: None)
+    with qdrant() as client:
+        client.update_collection(f"{settings.QDRANT_COLLECTION}_v1", metadata={"findme_database": str(uuid4())})
+    page = shown(plan="1")
+    assert "<li" in page and "Nothing:" not in page
+
+
+def test_plan__qdrant_is_away(settings: Settings) -> None:
+    """It is said, and the rest is shown."""
+    settings.QDRANT_URL, settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT = "http://127.0.0.1:9", "", 0
+    page = shown(plan="1")
+    assert "<strong>Qdrant could not be asked.</strong> Nothing answers at QDRANT_URL &#x27;http://127.0.0.1:9&#x27;" in page
+    assert "On the queue" in page
+
+
+def test_page__for_those_who_may_see_people_set_aside() -> None:
+    UserFactory.create()
+    assert signed_in(staff()).get(PAGE).status_code == 403
+    client = signed_in(staff("vectorstore.view_setaside"))
+    assert client.get(PAGE).status_code == 200
+    assert client.post(PAGE).status_code == 405
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(-1, "0 seconds"), (90, "90 seconds"), (121, "2 minutes"), (7300, "2 hours"), (200_000, "2 days")]
+)
+def test_duration__in_the_largest_unit_that_fits(seconds: float, words: str) -> None:
+    assert duration(seconds) == words

@@ -1,0 +1,64 @@
+"""The page of the vector store's state: collections, queue, last verification, people set aside; and on request what ``init_qdrant`` would do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+
+from findme.console.errors import NotDone, one_line
+from vectorstore.state import differing, state
+
+COLUMNS = ("points", "missing", "orphaned", "stale payload", "stale vector", "pending", "aside", "ahead")
+"""What a verification counts in each collection."""
+
+
+@never_cache
+@require_safe
+def state_page(request: HttpRequest, model_admin: admin.ModelAdmin[Any]) -> HttpResponse:
+    """Qdrant is asked only with ``?plan=``, since it may be away; then the page says so, and shows the rest."""
+    if not model_admin.has_view_permission(request):
+        raise PermissionDenied
+    found = state()
+    context = {
+        **model_admin.admin_site.each_context(request),
+        "title": "Vector store",
+        "opts": model_admin.opts,
+        "original": None,
+        "state": found,
+        "oldest": None if found.oldest_seconds is None else duration(found.oldest_seconds),
+        **(_verified(found.verification.found) if found.verification else {}),
+        "aside_url": reverse("admin:vectorstore_setaside_changelist"),
+        **(_planned() if "plan" in request.GET else {}),
+    }
+    return TemplateResponse(request, "admin/vectorstore/state.html", context)
+
+
+def duration(seconds: float) -> str:
+    """In the largest unit that fits."""
+    for unit, length in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:,.0f} {unit}"
+    return f"{max(seconds, 0):.0f} seconds"
+
+
+def _verified(found: dict[str, Any]) -> dict[str, Any]:
+    """The counts of a verification as a table: a line for each collection."""
+    collections = [(name, [f"{counts.get(kind, 0):,}" for kind in COLUMNS]) for name, counts in found["collections"].items()]
+    return {"differing": differing(found), "kinds": COLUMNS, "verified": collections}
+
+
+def _planned() -> dict[str, Any]:
+    """Qdrant's client takes most of a second to import, and this module is part of every command."""
+    from vectorstore.initialisation import compare
+
+    try:
+        return {"plan": compare()}
+    except NotDone as error:
+        return {"problem": one_line(error)}
