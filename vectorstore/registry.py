@@ -15,7 +15,7 @@ from functools import cache
 from django.conf import settings
 from django.contrib.postgres.functions import TransactionNow
 from django.db import transaction
-from django.db.models import Case, ExpressionWrapper, F, Q, Value, When
+from django.db.models import Case, ExpressionWrapper, Q, Value, When
 from django.db.models.expressions import CombinedExpression
 from django.db.models.fields import DateTimeField
 
@@ -89,9 +89,14 @@ def build(name: str) -> None:
     rows().filter(name=name).update(state=State.BUILDING, failure="")
 
 
+def kept() -> list[str]:
+    """Those that were live and are still written, the newest first."""
+    return sorted(rows().filter(state=State.KEPT).values_list("name", flat=True), key=number_of, reverse=True)
+
+
 def last_kept() -> VectorCollection | None:
-    """The one that was live before, and is still written."""
-    return rows().filter(state=State.KEPT).order_by(F("live_since").desc(nulls_last=True)).first()
+    """The newest of them."""
+    return rows().filter(name__in=kept()[:1]).first()
 
 
 def due() -> list[str]:
@@ -144,9 +149,13 @@ def forget(name: str) -> None:
 
 def next_name(existing: Iterable[str]) -> str:
     """The name for a collection to come: one more than any among EXISTING and the rows."""
-    numbered = re.compile(rf"{re.escape(collection_name())}_v([1-9][0-9]*)")
-    names = [*existing, *rows().values_list("name", flat=True)]
-    return f"{collection_name()}_v{max((int(found[1]) for name in names if (found := numbered.fullmatch(name))), default=0) + 1}"
+    return f"{collection_name()}_v{max(map(number_of, [*existing, *rows().values_list('name', flat=True)]), default=0) + 1}"
+
+
+def number_of(name: str) -> int:
+    """N of ``<alias>_vN``; 0 of any other name."""
+    found = re.fullmatch(rf"{re.escape(collection_name())}_v([1-9][0-9]*)", name)
+    return int(found[1]) if found else 0
 
 
 @cache

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 
+from django.conf import settings
+from django.db.models.functions import Now
 from qdrant_client import QdrantClient
 
 from findme.console.errors import NotDone, StoreUnavailable
 from vectorstore import registry
 from vectorstore.collection_lock import try_lock, unlock
 from vectorstore.connection import qdrant
+from vectorstore.models import SyncLease
 from vectorstore.ownership import DATABASE, database_id
 from vectorstore.rebuild.switching import alias_target, follow_alias
 
 DROP_SECONDS = 60
 """How long Qdrant may take to delete a collection's files."""
+POLL_SECONDS = 0.1
 
 
 def drop(client: QdrantClient, names: Iterable[str]) -> tuple[str, ...]:
@@ -45,6 +50,19 @@ def _is_anothers(client: QdrantClient, name: str) -> bool:
     owner = (client.get_collection(name).config.metadata or {}).get(DATABASE)
     was_live = registry.rows().filter(name=name, live_since__isnull=False).exists()
     return was_live and owner not in {None, database_id()}
+
+
+def let_claims_end() -> None:
+    """Wait for whoever claimed people before the alias moved: for them the old collection is the live one, and they would fail without it.
+
+    At most until their leases have run out; whoever claims later takes it for one that is kept, and goes on without it.
+    """
+    claimed = set(SyncLease.objects.values_list("pk", "worker"))
+    deadline = time.monotonic() + settings.SYNC_LEASE_SECONDS
+    while claimed and time.monotonic() < deadline:
+        claimed &= set(SyncLease.objects.filter(until__gt=Now()).values_list("pk", "worker"))
+        if claimed:
+            time.sleep(POLL_SECONDS)
 
 
 def drop_due() -> tuple[str, ...]:

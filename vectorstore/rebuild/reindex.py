@@ -18,7 +18,7 @@ from vectorstore.models import VectorCollection
 from vectorstore.rebuild.building import go_on_with, make, wait_for_graphs
 from vectorstore.rebuild.filling import fill
 from vectorstore.rebuild.gate import GateResult, Proven, prove_points, prove_search
-from vectorstore.rebuild.kept import drop, drop_all_but_live
+from vectorstore.rebuild.kept import drop, drop_all_but_live, let_claims_end
 from vectorstore.rebuild.nodes import refuse_without_a_node
 from vectorstore.rebuild.switching import AT_ONCE, follow_alias, switch_alias
 from vectorstore.sync import standing
@@ -71,23 +71,45 @@ def reindex(
 
 
 def roll_back(
-    *, keep: timedelta | None = None, min_recall: float | None = None, announce: Announce, report: Report = unreported
+    to: str | None = None,
+    *,
+    keep: timedelta | None = None,
+    min_recall: float | None = None,
+    announce: Announce,
+    report: Report = unreported,
 ) -> Reindexed:
-    """Back to the collection that was live before, through the same gate. The one that is left is kept for KEEP, by default for as long as the
-    other one was to be. Raises NotDone with the alias where it was."""
+    """Back to the newest collection that is kept and older than the live one, or to the one named TO, through the same gate. The one that is left is
+    kept for KEEP, by default for as long as the other one was to be. Run twice it goes back once, or to where nothing older is kept.
+
+    Raises NotDone with the alias where it was.
+    """
     with collection_lock():
         with qdrant() as client:
             moved = _settle(client)
             if moved is not None and moved.was_live:
                 return _finished(client, moved, announce)
-            row = registry.last_kept()
-            if row is None:
-                raise NotDone(f"Nothing is kept that {collection_name()!r} could go back to: reindex_qdrant keeps the old one with --keep.")
+            row = VectorCollection.objects.get(name=_way_back(to))
             if not client.collection_exists(row.name):
                 registry.fail(row.name, "it is gone from Qdrant")
                 raise NotDone(f"{row.name!r} was kept, and is gone from Qdrant: {collection_name()!r} stays where it is.")
         proven = prove_points(row.name, report)
         return _put_in_place(proven, _what_is_left(row) if keep is None else keep, min_recall, 0, announce)
+
+
+def _way_back(to: str | None) -> str:
+    kept, live = registry.kept(), registry.live() or ""
+    older = [name for name in kept if registry.number_of(name) < registry.number_of(live)] if to is None else [to]
+    if not older:
+        raise NotDone(f"{collection_name()!r} leads to {live!r}, and nothing older is kept to go back to. {_which(kept)}")
+    if older[0] not in kept:
+        raise NotDone(f"{older[0]!r} is not kept: {collection_name()!r} leads to {live!r}. {_which(kept)}")
+    return older[0]
+
+
+def _which(kept: list[str]) -> str:
+    if not kept:
+        return "reindex_qdrant keeps the old one with --keep."
+    return f"Kept: {', '.join(map(repr, kept))}. Name one after --rollback to go to it."
 
 
 def drop_kept(*, dry_run: bool = False) -> tuple[str, ...]:
@@ -145,6 +167,8 @@ def _put_in_place(proven: Proven, keep: timedelta | None, min_recall: float | No
         replaced = switch_alias(client, name, keep=keep)
         announce(f"{collection_name()} leads to {name}.")
         assert replaced is not None
+    let_claims_end()
+    with qdrant() as client:
         return _reported(name, replaced, _drop_due(client, announce), written, gate)
 
 

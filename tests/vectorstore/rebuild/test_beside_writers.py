@@ -16,7 +16,7 @@ import pytest
 from accounts.models import User
 from tests.factories import ProfileEmbeddingFactory, unit_vector
 from tests.threads import in_thread
-from tests.vectorstore.rebuild.collections import begun, ids, leads_to, states, wrong
+from tests.vectorstore.rebuild.collections import begun, ids, leads_to, states, version, wrong
 from vectorstore.models import ProfileEmbedding
 from vectorstore.projection import entitled
 from vectorstore.rebuild.filling import fill
@@ -93,7 +93,7 @@ def test_reindex__beside_writers(qdrant_server_grpc: object, monkeypatch: pytest
         done = reindex(keep=WEEK, announce=lambda _: None)
         assert done.gate is not None and done.gate.recall >= 0.99
         roll_back(announce=lambda _: None)
-        roll_back(announce=lambda _: None)
+        roll_back(version(2), announce=lambda _: None)
         before = writers.changes
     assert before > 20
     assert sync_once(timeout=60).left.length == 0

@@ -354,13 +354,38 @@ def test_reindex__one_at_a_time(embedded_qdrant: object, settings: Settings) -> 
     ]
 
 
-def test_rollback__where_nothing_is_kept(embedded_qdrant: object) -> None:
+def test_rollback__where_nothing_older_is_kept(embedded_qdrant: object) -> None:
     begun(1)
     with pytest.raises(NotDone) as raised:
         roll_back(announce=unsaid)
     assert str(raised.value) == (
-        f"Nothing is kept that {collection_name()!r} could go back to: reindex_qdrant keeps the old one with --keep."
+        f"{collection_name()!r} leads to {version(1)!r}, and nothing older is kept to go back to. reindex_qdrant keeps the old one with --keep."
     )
+
+
+def test_rollback__twice_does_not_go_forward_again_unless_it_is_said(embedded_qdrant: object) -> None:
+    begun(1)
+    rebuilt(keep=WEEK)
+    roll_back(announce=unsaid)
+    with pytest.raises(NotDone) as raised:
+        roll_back(announce=unsaid)
+    assert str(raised.value) == (
+        f"{collection_name()!r} leads to {version(1)!r}, and nothing older is kept to go back to. Kept: {version(2)!r}. Name one after --rollback to go"
+        " to it."
+    )
+    with pytest.raises(
+        NotDone, match=rf"^{version(1)!r} is not kept: {collection_name()!r} leads to {version(1)!r}\. Kept: {version(2)!r}\. "
+    ):
+        roll_back(version(1), announce=unsaid)
+    roll_back(version(2), announce=unsaid)
+    assert (leads_to(), states()) == ("v2", {"v1": "kept", "v2": "live"})
+
+
+def test_rollback__goes_to_the_newest_of_those_that_are_kept(embedded_qdrant: object) -> None:
+    begun(1)
+    for _ in range(3):
+        rebuilt(keep=WEEK)
+    assert [roll_back(announce=unsaid).collection for _ in range(2)] == [version(3), version(2)]
 
 
 def test_rollback__to_what_is_gone(embedded_qdrant: object) -> None:
@@ -413,6 +438,8 @@ def test_reindex_qdrant__says_what_it_did(embedded_qdrant: object, capsys: pytes
         f"{version(2)} is let through: 2 points, recall@10 1.0000 (live: 1.0000).",
         f"{collection_name()} leads to {version(2)}.",
     ]
+    assert output(capsys, "--rollback", version(3)).splitlines()[1] == f"{collection_name()} leads to {version(3)}."
+    assert output(capsys, "--rollback").splitlines()[1] == f"{collection_name()} leads to {version(2)}."
     assert output(capsys, "--drop-kept", "--dry-run") == f"Would be dropped: {version(3)}.\n"
     assert output(capsys, "--drop-kept") == f"Dropped: {version(3)}.\n"
     assert output(capsys, "--drop-kept") == "There is nothing to drop.\n"

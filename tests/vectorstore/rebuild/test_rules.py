@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from pytest_django import Settings
@@ -15,7 +16,8 @@ from tests.threads import in_thread
 from tests.vectorstore.rebuild.collections import begun, ids, leads_to, states, there, version, wrong
 from vectorstore import applying, registry
 from vectorstore.connection import qdrant
-from vectorstore.models import VectorCollection
+from vectorstore.models import SyncLease, VectorCollection
+from vectorstore.rebuild import kept, switching
 from vectorstore.rebuild.building import go_on_with, make, next_name
 from vectorstore.rebuild.idle import Tidying
 from vectorstore.rebuild.kept import drop, drop_due
@@ -156,6 +158,47 @@ def test_drop__leaves_what_another_database_has_taken_over(embedded_qdrant: obje
     assert (states(), there()) == ({"v2": "live"}, {"v1", "v2"})
 
 
+def test_reindex__drops_the_old_one_when_nobody_writes_it_as_the_live_one_any_more(
+    embedded_qdrant: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun(1)
+    seen: list[tuple[str | None, set[str]]] = []
+
+    def hold(line: str) -> None:
+        if "leads to" in line:
+            SyncLease.objects.create(user_id=uuid4(), worker=uuid4(), until=datetime.now(UTC) + DAY)
+
+    def let_go(_seconds: float) -> None:
+        seen.append((leads_to(), there()))
+        if len(seen) == 3:
+            SyncLease.objects.all().delete()
+
+    monkeypatch.setattr("vectorstore.rebuild.kept.time.sleep", let_go)
+    reindex(announce=hold)
+    assert seen == 3 * [("v2", {"v1", "v2"})]
+    assert there() == {"v2"}
+
+
+def test_drop__an_alias_that_is_moved_meanwhile(embedded_qdrant: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By hand, or by a request that came late. What was not written for a while is searched then: it is written again."""
+    leaving, staying = begun(2)
+    reindex(keep=DAY, announce=lambda _: None)
+
+    def moved(client: QdrantClient, name: str) -> bool:
+        operations = switching._moves(version(2), name)
+        client.update_collection_aliases(operations)
+        User.objects.filter(pk=leaving).delete()
+        return False
+
+    monkeypatch.setattr(kept, "_is_anothers", moved)
+    with qdrant() as client:
+        assert drop(client, [version(1)]) == ()
+    assert (leads_to(), states()) == ("v1", {"v1": "failed", "v2": "live"})
+    sync_once(timeout=60)
+    sync_once(timeout=60)
+    assert (states(), ids(1)) == ({"v1": "live", "v2": "kept"}, {str(staying)})
+
+
 # --- What workers see to ---------------------------------------------------------------------------------------------------------
 
 
@@ -203,3 +246,12 @@ def test_gate__sees_a_vector_of_nan(qdrant_server_grpc: object) -> None:
         vector = [float("nan"), *unit_vector(1)[1:]]
         client.update_vectors(version(1), [models.PointVectors(id=str(person), vector=vector)])
     assert wrong(1) == {"stale vector": 1}
+
+
+def test_drop__never_what_the_alias_leads_to(store: str) -> None:
+    """Whatever the rows say: Qdrant would delete the alias with it."""
+    begun(0)
+    registry.rows().update(state="kept")
+    with qdrant() as client:
+        assert drop(client, [version(1)]) == ()
+    assert (leads_to(), states(), there()) == ("v1", {"v1": "kept"}, {"v1"})

@@ -39,7 +39,13 @@ class Command(FindmeCommand):
             help="let it through with recall@10 of at least R, instead of 0.01 below the live one's",
         )
         instead = parser.add_mutually_exclusive_group()
-        instead.add_argument("--rollback", action="store_true", help="go back to the collection that is kept, if it passes the same gate")
+        instead.add_argument(
+            "--rollback",
+            nargs="?",
+            const="",
+            metavar="COLLECTION",
+            help="go back to the newest older collection that is kept, or to the one that is named, if it passes the same gate",
+        )
         instead.add_argument("--drop-kept", action="store_true", help="drop every collection of the alias but the live one")
         parser.add_argument("--dry-run", action="store_true", help="with --drop-kept: say which, and drop none")
         parser.add_argument(
@@ -59,8 +65,9 @@ class Command(FindmeCommand):
             return
         announce = (lambda _: None) if options["json"] else self._announce
         with progress("Filling and comparing the collection") as report:
-            if options["rollback"]:
-                done = roll_back(keep=options["keep"], min_recall=options["min_recall"], announce=announce, report=report)
+            if options["rollback"] is not None:
+                to = options["rollback"] or None
+                done = roll_back(to, keep=options["keep"], min_recall=options["min_recall"], announce=announce, report=report)
             else:
                 done = reindex(
                     keep=AT_ONCE if options["keep"] is None else options["keep"],
