@@ -26,7 +26,7 @@ from vectorstore.models import ProfileEmbedding, QueueEntry, VectorCollection
 from vectorstore.projection import payload_of
 from vectorstore.rebuild.filling import Filled
 from vectorstore.rebuild.switching import alias_target
-from vectorstore.snapshots.listing import create, fetch
+from vectorstore.snapshots.listing import create, delete, fetch, listed
 from vectorstore.snapshots.restoring import Restored, restore
 from vectorstore.snapshots.shape import make_as_declared
 from vectorstore.snapshots.transfer import sha256_of
@@ -48,9 +48,11 @@ def people(count: int) -> list[UUID]:
 
 
 def snapshot(folder: Path) -> Path:
-    """Of how the collection is now."""
+    """Of how the collection is now; the server keeps none."""
     (one,) = create()
-    return fetch(one.name, folder).path
+    path = fetch(one.name, folder).path
+    delete([one.name])
+    return path
 
 
 def name(number: int) -> str:
@@ -101,6 +103,7 @@ def test_restore__what_has_changed_since_is_as_it_is_now(any_collection: QdrantS
     assert is_as_postgresql_says()
     assert states() == {name(2): "live"}
     assert collections() == {name(2)}
+    assert listed() == (), "Qdrant keeps what it was sent"
     with qdrant() as client:
         assert alias_target(client) == name(2)
         assert before < highest(client, name(2)) <= last_drawn()
