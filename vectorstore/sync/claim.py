@@ -72,7 +72,9 @@ def claim_due(worker: UUID, limit: int, among: Sequence[UUID] | None = None) -> 
     Takes all due entries of each. Passes over people whom others hold, without waiting. Raises CollectionMissing before ``init_qdrant``.
     """
     with short_transaction(durable=True) as cursor:
-        people = _lease(cursor, worker, _lockable_due(cursor, limit, among))
+        due = _lockable_due(cursor, limit, among)
+        # Looking everybody through takes a while, and nobody else is held meanwhile.
+        people = _lease(cursor, worker, [EVERYBODY] if EVERYBODY in due else due)
         return _claim(cursor, worker, people, _entries(cursor, people), None) if people else None
 
 
@@ -157,8 +159,7 @@ def queue_second_looks(cursor: CursorWrapper, people: Iterable[UUID]) -> None:
         INSERT INTO vector_sync_queue (user_id, urgent, awaits_answer)
         SELECT nullif(person, %(everybody)s), true, true FROM unnest(%(people)s::uuid[]) AS person
         WHERE NOT EXISTS (
-            SELECT FROM vector_sync_queue q
-            WHERE q.awaits_answer AND (q.user_id = person OR q.user_id IS NULL AND person = %(everybody)s)
+            SELECT FROM vector_sync_queue q WHERE q.awaits_answer AND coalesce(q.user_id, %(everybody)s) = person
         )
         """,
         {"people": [str(person) for person in people], "everybody": EVERYBODY},
@@ -167,11 +168,9 @@ def queue_second_looks(cursor: CursorWrapper, people: Iterable[UUID]) -> None:
 
 def _entries(cursor: CursorWrapper, people: list[UUID]) -> tuple[Entry, ...]:
     """All that are due and visible now; a change that comes later queues another one. Whoever was set aside has changed since."""
-    asked: dict[str, Any] = {"people": [str(person) for person in people], "everybody": EVERYBODY in people}
-    cursor.execute(
-        f"SELECT id, {WHO} FROM vector_sync_queue WHERE (user_id = ANY(%(people)s::uuid[]) OR %(everybody)s AND user_id IS NULL) AND {DUE}",  # noqa: S608
-        asked,
-    )
+    asked: dict[str, Any] = {"people": [str(person) for person in people]}
+    whose = "user_id IS NULL" if people == [EVERYBODY] else "user_id = ANY(%(people)s::uuid[])"
+    cursor.execute(f"SELECT id, {WHO} FROM vector_sync_queue WHERE {whose} AND {DUE}", asked)  # noqa: S608  # only constants
     entries = tuple(Entry(*row) for row in cursor.fetchall())
     # Whom somebody else is taking out just now need not be waited for.
     cursor.execute(

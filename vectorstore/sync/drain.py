@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from uuid import UUID, uuid4
 
-from django.db import DatabaseError, InterfaceError, InternalError, OperationalError, connection
+from django.db import DatabaseError, InterfaceError, InternalError, OperationalError, connection, reset_queries
 
 from findme.console.command import what_went_wrong
 from findme.console.errors import StoreUnavailable, one_line
@@ -70,6 +70,7 @@ class Worker:
 
     def step(self) -> Done | None:
         """One batch; None where there was nobody to claim, or a store was away (``away`` says why, and ``pause`` how long to wait)."""
+        reset_queries()  # with DEBUG on, Django keeps thousands of them
         try:
             # The embedded store is read in full whenever it is opened.
             done = None if is_embedded() and not anybody_due() else work(self.id, self.batch_size)

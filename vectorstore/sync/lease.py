@@ -92,7 +92,7 @@ def give_back(claim: Claim, *, unanswered: bool) -> None:
 
 def take_over() -> int:
     """Free people whose lease has run out, and have them looked at again: who held them without an entry of the queue, and was killed, is missed by
-    no claim. How many they are. Whoever claims one of them just now does it by themselves."""
+    no claim. How many they are. Whoever claims one of them just now does it by themselves. Workers who were killed go off the list, too."""
     with short_transaction() as cursor:
         cursor.execute(
             """
@@ -104,6 +104,7 @@ def take_over() -> int:
         people = [row[0] for row in cursor.fetchall()]
         if people:
             queue_second_looks(cursor, people)
+        cursor.execute("DELETE FROM vector_sync_workers WHERE seen_at < clock_timestamp() - interval '1 hour'")
     return len(people)
 
 

@@ -14,12 +14,13 @@ from psycopg.errors import LockNotAvailable
 from qdrant_client import QdrantClient
 from qdrant_client.models import FieldCondition, Filter, FilterSelector, HasIdCondition, Range, WriteOrdering
 
-from findme.console.errors import NotDone, StoreUnavailable, one_line
+from findme.console.errors import NotDone, StoreUnavailable
 from vectorstore import registry
 from vectorstore.connection import collection_name, qdrant
-from vectorstore.errors import CollectionMissing, Refused, ServerFailed
+from vectorstore.errors import CollectionMissing
 from vectorstore.purge.removals import note_removal
 from vectorstore.sync import standing
+from vectorstore.sync.beside import given_up_where_it_fails
 from vectorstore.sync.claim import LOCK_OF, queue_second_looks
 from vectorstore.sync.queue import enqueue
 from vectorstore.sync.work import BATCH_SIZE, work
@@ -93,10 +94,10 @@ def remove_point(user_id: UUID) -> bool:
     with qdrant() as client:
         standing.prove(client)
         _keep_others_out(user_id)
-        _queue_apart(user_id)
         collections = registry.written()
         if not collections:
             raise CollectionMissing(collection_name())
+        _queue_apart(user_id)
         version = _next_version()
         live, *others = collections
         removed = _remove(client, live, user_id, version)
@@ -107,13 +108,10 @@ def remove_point(user_id: UUID) -> bool:
 
 def _remove_beside(collection: str, user_id: UUID, version: int) -> bool:
     """A collection beside the live one that answers with an error is given up, as workers do."""
-    try:
-        with qdrant() as client:
-            return _remove(client, collection, user_id, version)
-    except (CollectionMissing, Refused, ServerFailed) as error:
-        if not registry.fail(collection, one_line(error)) and collection in registry.written():
-            raise
-        return False
+    removed = False
+    with given_up_where_it_fails(collection), qdrant() as client:
+        removed = _remove(client, collection, user_id, version)
+    return removed
 
 
 def _keep_others_out(user_id: UUID) -> None:

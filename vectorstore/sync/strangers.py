@@ -10,6 +10,7 @@ from qdrant_client.models import ExtendedPointId
 
 from vectorstore.connection import qdrant
 from vectorstore.projection import entitled
+from vectorstore.sync.beside import given_up_where_it_fails
 from vectorstore.sync.claim import Claim
 from vectorstore.sync.lease import renew
 from vectorstore.sync.queue import enqueue
@@ -23,14 +24,21 @@ def look_for_strangers(claim: Claim) -> int:
 
     And everybody who is leased: their holder may have read their rows before they were taken, and write after their page was read here.
     """
-    queued = enqueue(_leased(claim), urgent=True)
-    for collection in claim.collections:
-        for page in _pages(collection):
-            renew(claim)
-            people = {UUID(point_id) for point_id in page if isinstance(point_id, str)}
-            strangers = people - set(entitled().filter(pk__in=people).values_list("pk", flat=True))
-            if strangers:
-                queued += enqueue(sorted(strangers), urgent=True)
+    live, *others = claim.collections
+    queued = enqueue(_leased(claim), urgent=True) + _look_through(claim, live)
+    for collection in others:
+        with given_up_where_it_fails(collection):
+            queued += _look_through(claim, collection)
+    return queued
+
+
+def _look_through(claim: Claim, collection: str) -> int:
+    queued = 0
+    for page in _pages(collection):
+        renew(claim)
+        people = {UUID(point_id) for point_id in page if isinstance(point_id, str)}
+        strangers = people - set(entitled().filter(pk__in=people).values_list("pk", flat=True))
+        queued += enqueue(sorted(strangers), urgent=True)
     return queued
 
 

@@ -23,14 +23,18 @@ from qdrant_client.models import (
 from findme.console.errors import StoreUnavailable, one_line
 from vectorstore import registry
 from vectorstore.connection import qdrant
-from vectorstore.errors import CollectionMissing, Refused, ServerFailed
+from vectorstore.errors import Refused
 from vectorstore.models import VECTOR_SIZE
 from vectorstore.purge.removals import note_removal
+from vectorstore.sync.beside import given_up_where_it_fails
 from vectorstore.sync.claim import Claim
 from vectorstore.sync.lease import Refusal, renew
 from vectorstore.sync.rows import Points, points_of
 
 NO_POINT = "no point can be made of its rows: correct its vector (512 numbers with a direction) or its dates (of the years 1 to 9999)"
+
+SUSPICIOUSLY_MANY = 16
+"""People of whom a batch consists, and who are refused one and all: that is no person's fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,17 +65,13 @@ def write(claim: Claim) -> Written:
 
 
 def _tell_beside(claim: Claim, collection: str, points: Points, refused: set[UUID]) -> None:
-    """A collection that is searched meanwhile is no longer given up. Nor is one for people who are REFUSED by the live one as well."""
+    """No collection is given up for people who are REFUSED by the live one as well."""
     told = _Telling(claim, collection)
-    try:
+    with given_up_where_it_fails(collection):
         told.tell(points)
-    except (CollectionMissing, Refused, ServerFailed) as error:
-        if not registry.fail(collection, one_line(error)) and collection in registry.written():
-            raise
-    else:
-        for refusal in told.refused:
-            if refusal.user_id not in refused:
-                registry.fail(collection, refusal.reason)
+    for refusal in told.refused:
+        if refusal.user_id not in refused:
+            registry.fail(collection, refusal.reason)
 
 
 class _Telling:
@@ -86,6 +86,8 @@ class _Telling:
 
     def tell(self, points: Points) -> None:
         self.write(points.due)
+        if len(self.refused) == len(points.due) >= SUSPICIOUSLY_MANY:
+            raise Refused(self.refused[0].reason)
         self.delete([str(person) for person in (*points.gone, *points.unusable)])
 
     def write(self, points: Sequence[PointStruct]) -> None:

@@ -251,8 +251,11 @@ def test_claim_people__whether_they_are_queued_or_not() -> None:
 def test_claim__of_everybody() -> None:
     """After a TRUNCATE there is nobody to name: one worker at a time compares everyone."""
     plain_sql("INSERT INTO vector_sync_queue (user_id, urgent) VALUES (NULL, true), (NULL, true)")
+    other = uuid4()
+    enqueue([other], urgent=True)
     claim = claimed()
-    assert (claim.everybody, claim.persons, len(claim.entries)) == (True, [], 2)
+    assert (claim.everybody, claim.persons, len(claim.entries)) == (True, [], 2)  # nobody else is held for as long
+    assert claimed().people == {other}
     assert claim_due(uuid4(), 10) is None
     for _ in range(2):  # however often the store is away, there is one second look
         give_back(claim, unanswered=True)

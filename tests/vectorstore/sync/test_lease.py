@@ -129,6 +129,15 @@ def test_take_over__frees_whom_a_dead_worker_held_without_an_entry() -> None:
     assert SyncLease.objects.get().user_id == max(claim.people)
 
 
+def test_take_over__forgets_workers_that_were_killed() -> None:
+    there, _gone = (
+        SyncWorker.objects.create(id=uuid4(), host="", pid=1),
+        SyncWorker.objects.create(id=uuid4(), host="", pid=2, seen_at=LONG_AGO),
+    )
+    take_over()
+    assert SyncWorker.objects.get() == there
+
+
 def test_leave__lets_go_whom_a_worker_still_holds() -> None:
     claim, other = claimed(2), claimed()
     SyncWorker.objects.create(id=claim.worker, host="", pid=1)

@@ -10,7 +10,8 @@ from qdrant_client import models
 from accounts.models import User
 from tests.factories import ProfileEmbeddingFactory, UserFactory, unit_vector
 from tests.vectorstore.sync.people import a_point, ids, people, plain_sql, points, queued, write
-from vectorstore.models import QueueEntry
+from vectorstore import registry
+from vectorstore.models import QueueEntry, VectorCollection
 from vectorstore.sync import strangers
 from vectorstore.sync.claim import claim_due
 from vectorstore.sync.drain import sync_once
@@ -32,6 +33,16 @@ def test_truncate__the_points_go(collection: str, table: str, monkeypatch: pytes
     synced = sync_once()
     assert (synced.removed, synced.left.length) == (5, 0)
     assert points() == set()
+
+
+def test_truncate__a_collection_beside_the_live_one_that_fails_is_given_up(embedded_collection: str) -> None:
+    people(2)
+    sync_once()
+    registry.register("profile_embeddings_v2", VectorCollection.State.KEPT, "")
+    plain_sql("TRUNCATE users CASCADE")
+    sync_once()
+    assert points() == set()
+    assert registry.written() == ("profile_embeddings_v1",)
 
 
 def test_truncate__whoever_came_afterwards_stays(embedded_collection: str) -> None:

@@ -246,6 +246,17 @@ def test_work__a_collection_that_takes_nobody_sets_nobody_aside(server: object) 
     assert (queued(), SyncLease.objects.count()) == (3, 0)
 
 
+@pytest.mark.qdrant_server
+def test_work__where_everybody_is_refused_nobody_is_set_aside(server_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A whole batch, one and all: something is wrong with the server or with what stands before it."""
+    everybody = people(16)
+    refuse(monkeypatch, *everybody)
+    with pytest.raises(Refused, match="refused this: Wrong input: too long"):
+        work(uuid4(), 16)
+    assert not SetAside.objects.exists()
+    assert (queued(), SyncLease.objects.count()) == (16, 0)
+
+
 def test_work__a_row_that_no_point_can_be_made_of(embedded_collection: str) -> None:
     odd, fine = people(2)
     work(uuid4(), 100)
