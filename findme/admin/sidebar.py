@@ -44,6 +44,17 @@ def sections(request: HttpRequest) -> list[dict[str, Any]]:
 
 
 def _item(title: str, icon: str, label: str, page: str = "changelist") -> dict[str, Any]:
+    link = _link(label, page)
+    permission = partial(may_see, model=apps.get_model(label))
+    return {"title": title, "icon": icon, "link": link, "permission": permission, "active": partial(_is_here, link=link)}
+
+
+def _link(label: str, page: str = "changelist") -> str:
     model = apps.get_model(label)
-    link = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_{page}")
-    return {"title": title, "icon": icon, "link": link, "permission": partial(may_see, model=model)}
+    return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_{page}")
+
+
+def _is_here(request: HttpRequest, link: str) -> bool:
+    """Whether the page shown is this one or below it; and not below another one that is listed itself."""
+    links = [_link(*listed[2:]) for _, lists in SECTIONS for listed in lists]
+    return link == max((one for one in links if request.path.startswith(one)), key=len, default=None)

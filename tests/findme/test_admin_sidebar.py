@@ -28,3 +28,15 @@ def test_sidebar__staff_see_the_lists_that_they_may_open() -> None:
 
 def test_sidebar__nothing_for_staff_without_permissions() -> None:
     assert shown(staff()) == {}
+
+
+def test_sidebar__where_one_is() -> None:
+    """And not also where that would be the beginning of the address."""
+    client = signed_in(superuser())
+    for page, title in (
+        ("setaside_state", "State"),
+        ("setaside_changelist", "People set aside"),
+        ("profileembedding_changelist", "Embeddings"),
+    ):
+        sections = client.get(reverse(f"admin:vectorstore_{page}")).context["sidebar_navigation"]
+        assert [item["title"] for section in sections for item in section["items"] if item["active"]] == [title]

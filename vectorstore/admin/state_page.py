@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_safe
+from django.views.decorators.http import require_http_methods
 
 from findme.console.errors import NotDone, one_line
+from vectorstore.retry import retry
 from vectorstore.state import differing, state
 
 COLUMNS = ("points", "missing", "orphaned", "stale payload", "stale vector", "pending", "aside", "ahead")
@@ -20,18 +21,22 @@ COLUMNS = ("points", "missing", "orphaned", "stale payload", "stale vector", "pe
 
 
 @never_cache
-@require_safe
+@require_http_methods(["GET", "HEAD", "POST"])
 def state_page(request: HttpRequest, model_admin: admin.ModelAdmin[Any]) -> HttpResponse:
-    """Qdrant is asked only with ``?plan=``, since it may be away; then the page says so, and shows the rest."""
-    if not model_admin.has_view_permission(request):
+    """Qdrant is asked only with ``?plan=``, since it may be away; then the page says so, and shows the rest. POST tries everybody again who is set
+    aside."""
+    may_retry = request.user.has_perm("vectorstore.retry_set_aside")
+    if not model_admin.has_view_permission(request) or (request.method == "POST" and not may_retry):
         raise PermissionDenied
+    if request.method == "POST":
+        messages.success(request, f"{retry(None):,} people are on the queue again.")
+        return HttpResponseRedirect(request.path)
     found = state()
     context = {
         **model_admin.admin_site.each_context(request),
         "title": "Vector store",
-        "opts": model_admin.opts,
-        "original": None,
         "state": found,
+        "may_retry": may_retry,
         "oldest": None if found.oldest_seconds is None else duration(found.oldest_seconds),
         **(_verified(found.verification.found) if found.verification else {}),
         "aside_url": reverse("admin:vectorstore_setaside_changelist"),

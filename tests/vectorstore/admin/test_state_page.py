@@ -9,7 +9,7 @@ from django.urls import reverse
 from pytest_django import Settings
 
 from tests.factories import ProfileEmbeddingFactory, UserFactory
-from tests.staff import signed_in, staff, superuser
+from tests.staff import said, signed_in, staff, superuser
 from vectorstore import registry, state
 from vectorstore.admin.state_page import duration
 from vectorstore.connection import qdrant
@@ -100,7 +100,20 @@ def test_page__for_those_who_may_see_people_set_aside() -> None:
     assert signed_in(staff()).get(PAGE).status_code == 403
     client = signed_in(staff("vectorstore.view_setaside"))
     assert client.get(PAGE).status_code == 200
-    assert client.post(PAGE).status_code == 405
+    assert client.post(PAGE).status_code == 403
+    SetAside.objects.create(user_id=uuid4(), reason="refused", collection="x_v1")
+    assert "Try all of them again" not in client.get(PAGE).content.decode()
+    assert client.put(PAGE).status_code == 405
+
+
+def test_page__tries_everybody_again() -> None:
+    for _ in range(3):
+        SetAside.objects.create(user_id=uuid4(), reason="refused", collection="x_v1")
+    client = signed_in(staff("vectorstore.view_setaside", "vectorstore.retry_set_aside"))
+    assert "Try all of them again" in client.get(PAGE).content.decode()
+    assert said(client.post(PAGE)) == ["3 people are on the queue again."]
+    assert (SetAside.objects.count(), QueueEntry.objects.filter(urgent=True).count()) == (0, 3)
+    assert "Try all of them again" not in client.get(PAGE).content.decode()
 
 
 @pytest.mark.parametrize(
