@@ -108,10 +108,10 @@ def remove_point(user_id: UUID) -> bool:
 
 def _remove_beside(collection: str, user_id: UUID, version: int) -> bool:
     """A collection beside the live one that answers with an error is given up, as workers do."""
-    removed = False
     with given_up_where_it_fails(collection), qdrant() as client:
-        removed = _remove(client, collection, user_id, version)
-    return removed
+        if _remove(client, collection, user_id, version):
+            return True
+    return False
 
 
 def _keep_others_out(user_id: UUID) -> None:
