@@ -80,7 +80,7 @@ def killed(at: str, nth: int = 0) -> None:
     SyncLease.objects.update(until=datetime(2026, 1, 1, tzinfo=UTC))
 
 
-def prove_adopted(collection: str) -> None:
+def prove_adopted(collection: str, above: int = 0) -> None:
     """It is ours and as declared, everyone's point is written anew, and nobody else has one."""
     assert compare().differences == []
     with qdrant() as client:
@@ -91,7 +91,7 @@ def prove_adopted(collection: str) -> None:
     assert (done.left.length, done.away) == (0, None)
     found = versions(collection)
     assert found.keys() == people()
-    assert all(version is not None and version <= last_drawn() for version in found.values())
+    assert all(version is not None and above < version <= last_drawn() for version in found.values())
 
 
 @pytest.mark.parametrize("owner", [ANOTHER, None])
@@ -104,7 +104,7 @@ def test_adopt__of_another_database(every_store: str, owner: str | None) -> None
     assert versions(v1()) == dict.fromkeys(map(str, known[:2]), FAR)
     assert last_drawn() > FAR + 7
     assert set(QueueEntry.objects.exclude(user_id=None).values_list("user_id", flat=True)) >= set(known)
-    prove_adopted(v1())
+    prove_adopted(v1(), above=FAR)
 
 
 ODD = (None, "new", -3, 1.5, True, 2**53, 2**60, 1e300, [5])
@@ -119,6 +119,17 @@ def test_adopt__versions_that_nobody_can_be_above(store: str) -> None:
     with qdrant() as client:
         records = client.scroll(v1(), limit=100)[0]
     assert "nobody's" not in {record.payload["gender"] for record in records if record.payload}
+
+
+def test_adopt__of_a_collection_that_this_database_believes_to_be_live(store: str) -> None:
+    """As after PostgreSQL was replaced: the row is there, and says nothing of who wrote the points."""
+    person = ProfileEmbeddingFactory.create().pk
+    initialise(lambda _: None)
+    QueueEntry.objects.all().delete()
+    fill(v1(), [point(person, version=FAR), point(uuid4(), version=FAR)])
+    StoreState.objects.update(database_id=ANOTHER)
+    adopted()
+    prove_adopted(v1(), above=FAR)
 
 
 def test_adopt__a_number_is_nobodys_id(store: str) -> None:
@@ -256,7 +267,7 @@ def test_adopt__killed_anywhere_goes_on(qdrant_server: object, at: str, nth: int
             initialise(lambda _: None)
     adopted()
     assert last_drawn() > FAR + 1
-    prove_adopted(v1())
+    prove_adopted(v1(), above=FAR)
 
 
 @pytest.mark.parametrize("at", ["note_as_live", "project"])
@@ -265,7 +276,7 @@ def test_adopt__killed_after_the_claim_is_also_finished_by_a_plain_init(store: s
     of_another_database([point(known, version=FAR), point(uuid4(), version=FAR + 1)])
     killed(at)
     initialise(lambda _: None)
-    prove_adopted(v1())
+    prove_adopted(v1(), above=FAR)
 
 
 def of_the_guides_program(points: list[models.PointStruct]) -> None:
@@ -321,6 +332,8 @@ def test_adopt__a_replacement_killed_anywhere_goes_on(qdrant_server: object, at:
     """Before the old one is deleted it is whole; afterwards a plain init_qdrant sets the alias too."""
     known = [ProfileEmbeddingFactory.create().pk for _ in range(2)]
     of_the_guides_program([point(known[0]), point(uuid4())])
+    with qdrant() as client:
+        client.create_collection(v1(), vectors_config=VECTORS)  # somebody's, so that the new one is another
     killed(at)
     if at in {"point_alias", "follow"}:
         initialise(lambda _: None)
@@ -328,4 +341,4 @@ def test_adopt__a_replacement_killed_anywhere_goes_on(qdrant_server: object, at:
         with qdrant() as client:
             assert client.count(collection_name()).count == 2
         adopted()
-    prove_adopted(v1())
+    prove_adopted(f"{collection_name()}_v2")
