@@ -1,4 +1,4 @@
-"""A rebuild, and the way back, while people come, change and leave, and workers write them."""
+"""A rebuild, and the way back, while people come, change, leave and search, and workers write them: nobody meets with an error."""
 
 from __future__ import annotations
 
@@ -16,12 +16,15 @@ import pytest
 from accounts.models import User
 from tests.factories import ProfileEmbeddingFactory, unit_vector
 from tests.threads import in_thread
-from tests.vectorstore.rebuild.collections import begun, ids, leads_to, states, version, wrong
+from tests.vectorstore.rebuild.collections import begun, ids, leads_to, states, there, version, wrong
 from vectorstore.models import ProfileEmbedding
 from vectorstore.projection import entitled
 from vectorstore.rebuild.filling import fill
 from vectorstore.rebuild.reindex import reindex, roll_back
+from vectorstore.search import search
+from vectorstore.search_query import SearchQuery
 from vectorstore.sync.drain import Worker, sync_once
+from vectorstore.sync.now import project
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.qdrant_server]
 
@@ -35,12 +38,12 @@ class Writers:
     def __init__(self, people: list[UUID], how_many: int) -> None:
         self.stopped = threading.Event()
         self.deleted: set[UUID] = set()
-        self.changes = 0
+        self.changes = self.searches = 0
         self.errors: list[Exception] = []
         works: list[Callable[[], None]] = [
             partial(self.write, random.Random(SEED + number), people[number::how_many]) for number in range(how_many)
         ]
-        self.threads = [in_thread(partial(self.guarded, work)) for work in (*works, self.sync, self.sync)]
+        self.threads = [in_thread(partial(self.guarded, work)) for work in (*works, self.sync, self.sync, self.search)]
 
     def guarded(self, work: Callable[[], None]) -> None:
         try:
@@ -71,6 +74,14 @@ class Writers:
             if worker.step() is None:
                 time.sleep(0.02)
 
+    def search(self) -> None:
+        """As others do all along, and as the admin and the commands write."""
+        chance = random.Random(SEED)
+        while not self.stopped.is_set():
+            assert search(SearchQuery(vector=unit_vector(chance.randrange(10_000)), limit=5))
+            project(entitled().order_by("pk").values_list("pk", flat=True)[:2])
+            self.searches += 1
+
     def stop(self) -> None:
         self.stopped.set()
         for thread in self.threads:
@@ -94,10 +105,12 @@ def test_reindex__beside_writers(qdrant_server_grpc: object, monkeypatch: pytest
         assert done.gate is not None and done.gate.recall >= 0.99
         roll_back(announce=lambda _: None)
         roll_back(version(2), announce=lambda _: None)
-        before = writers.changes
-    assert before > 20
+        done = reindex(announce=lambda _: None)
+        assert done.dropped == (version(2),)
+        before = writers.changes, writers.searches
+    assert before[0] > 20 and before[1] > 5
     assert sync_once(timeout=60).left.length == 0
-    assert (leads_to(), states()) == ("v2", {"v1": "kept", "v2": "live"})
-    assert (wrong(1), wrong(2)) == ({}, {})
-    assert ids(1) == ids(2) == {str(person) for person in entitled().values_list("pk", flat=True)}
-    assert not ids(2) & {str(person) for person in writers.deleted}
+    assert (leads_to(), states(), there()) == ("v3", {"v1": "kept", "v3": "live"}, {"v1", "v3"})
+    assert (wrong(1), wrong(3)) == ({}, {})
+    assert ids(1) == ids(3) == {str(person) for person in entitled().values_list("pk", flat=True)}
+    assert not ids(3) & {str(person) for person in writers.deleted}

@@ -13,6 +13,7 @@ from findme.console.errors import NotDone
 from tests.factories import ProfileEmbeddingFactory
 from tests.vectorstore.commands import run_python, started
 from tests.vectorstore.rebuild.collections import begun, ids, leads_to, states, there, version, wrong
+from vectorstore.initialisation import compare, initialise
 from vectorstore.models import VectorCollection
 from vectorstore.rebuild.kept import drop_due
 from vectorstore.rebuild.reindex import reindex, roll_back
@@ -142,3 +143,13 @@ def test_reindex_qdrant__killed_from_outside(qdrant_server: object, line: str) -
     last = int(done.collection.rpartition("_v")[2])
     assert (states(), there(), wrong(last)) == ({f"v{last}": "live"}, {f"v{last}"}, {})
     assert ids(last) == set(map(str, people))
+
+
+def test_init_qdrant__mends_what_was_killed_between_the_alias_and_its_row(qdrant_server: object) -> None:
+    begun(2)
+    assert run_python(DYING, "client.update_collection_aliases", "after", 1, "reindex", 7)[0] == -signal.SIGKILL
+    initialise(lambda _: None)
+    assert (leads_to(), states(), compare().differences) == ("v2", {"v1": "kept", "v2": "live"}, [])
+    assert VectorCollection.objects.get(name=version(1)).keep_until is not None
+    assert sync_once(timeout=60).left.length == 0
+    assert (wrong(1), wrong(2)) == ({}, {})

@@ -22,6 +22,7 @@ from tests.vectorstore.rebuild.collections import begun, ids, leads_to, states, 
 from vectorstore import applying, registry
 from vectorstore.collection_lock import lock_key
 from vectorstore.connection import collection_name, qdrant
+from vectorstore.initialisation import compare
 from vectorstore.models import SyncLease, VectorCollection
 from vectorstore.rebuild import gate
 from vectorstore.rebuild.gate import GateResult
@@ -58,6 +59,7 @@ def test_reindex__takes_the_place_of_the_live_one(every_store: str) -> None:
     assert done.gate == GateResult(version(2), people=7, points=7, pending=0, recall=1.0, live_recall=1.0)
     assert (leads_to(), states(), there()) == ("v2", {"v2": "live"}, {"v2"})
     assert (ids(2), wrong(2)) == (set(map(str, people)), {})
+    assert compare().differences == []
     assert said == [
         f"{version(2)} is made, and written from now on.",
         "7 points written, 0 were there.",
