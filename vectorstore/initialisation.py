@@ -7,13 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from qdrant_client import QdrantClient
-from qdrant_client.models import CollectionStatus
+from qdrant_client.models import CollectionStatus, OptimizersConfigDiff
 
 from findme.console.errors import NotDone
 from vectorstore.applying import apply
 from vectorstore.collection_lock import collection_lock
 from vectorstore.connection import qdrant
 from vectorstore.plan import Plan, plan, refuse
+from vectorstore.rebuild.nodes import refuse_without_a_node
 from vectorstore.replicas import is_copying
 
 GREEN_SECONDS = 60.0
@@ -43,12 +44,14 @@ def compare() -> Plan:
 def initialise(announce: Announce, *, green_seconds: float = GREEN_SECONDS) -> Initialised:
     """Make what is missing and change what can be changed, after ANNOUNCE was told; one at a time.
 
-    Raises NotDone, with nothing touched, for what takes a new collection or is another database's; and where Qdrant says that all is done
-    and it is not.
+    Raises NotDone, with nothing touched, for what takes a new collection or is another database's, and where one is to be made on a cluster
+    without one of its nodes; and where Qdrant says that all is done and it is not.
     """
     with collection_lock(), qdrant() as client:
         planned = plan(client)
         refuse(planned)
+        if planned.differs("collection "):
+            refuse_without_a_node(client)
         announce(planned)
         return Initialised(planned, carry_out(client, planned, green_seconds))
 
@@ -68,8 +71,13 @@ def carry_out(client: QdrantClient, planned: Plan, green_seconds: float) -> str:
 def settled(client: QdrantClient, collection: str, seconds: float) -> str:
     """The collection's status when it is green and no shard is being copied, or when SECONDS are over. Raises NotDone where it is red."""
     deadline = time.monotonic() + seconds
+    woken = False
     while True:
         found = client.get_collection(collection)
+        if found.status is CollectionStatus.GREY and not woken:
+            # After a restart Qdrant leaves its segments as they are until somebody changes something.
+            client.update_collection(collection, optimizers_config=OptimizersConfigDiff())
+            woken = True
         if found.status is CollectionStatus.RED:
             reason = getattr(found.optimizer_status, "error", found.optimizer_status)
             raise NotDone(f"Qdrant reports the collection {collection!r} as red ({reason}): look at its log.")

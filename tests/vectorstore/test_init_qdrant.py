@@ -14,12 +14,14 @@ from qdrant_client.http.api.collections_api import SyncCollectionsApi
 from findme.console.errors import NotDone
 from tests.factories import ProfileEmbeddingFactory
 from tests.vectorstore.commands import ended, manage, run_python, started
+from vectorstore import marks
 from vectorstore.collection_lock import lock_key
 from vectorstore.connection import collection_name, qdrant
 from vectorstore.initialisation import compare, initialise
 from vectorstore.models import QueueEntry, VectorCollection
 from vectorstore.ownership import metadata_of
 from vectorstore.plan import Plan, plan
+from vectorstore.sync.drain import sync_once
 
 pytestmark = pytest.mark.django_db
 
@@ -243,6 +245,29 @@ def test_init_qdrant__says_when_graphs_are_still_being_built(
 
 
 @pytest.mark.qdrant_server
+def test_initialise__wakes_a_collection_that_waits_for_a_change(server: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a server does that was restarted while it built graphs: it is grey until it is told of any change of the optimizers."""
+    initialise(lambda _: None)
+    read, update = QdrantClient.get_collection, QdrantClient.update_collection
+    updates: list[object] = []
+
+    def grey_until_updated(client: QdrantClient, name: str) -> models.CollectionInfo:
+        found = read(client, name)
+        found.status = found.status if updates else models.CollectionStatus.GREY
+        return found
+
+    def noted(client: QdrantClient, name: str, **changes: object) -> bool:
+        updates.append(changes)
+        return update(client, name, **changes)  # type: ignore[arg-type]  # the settings that are handed over
+
+    monkeypatch.setattr(QdrantClient, "get_collection", grey_until_updated)
+    monkeypatch.setattr(QdrantClient, "update_collection", noted)
+    assert initialise(lambda _: None).status == "green"
+    assert updates == [{"optimizers_config": models.OptimizersConfigDiff()}]
+    assert compare().differences == []
+
+
+@pytest.mark.qdrant_server
 def test_initialise__a_collection_that_is_red(server: object, monkeypatch: pytest.MonkeyPatch) -> None:
     initialise(lambda _: None)
     read = QdrantClient.get_collection
@@ -392,3 +417,20 @@ def test_initialise__has_everyone_written_into_a_collection_that_is_made_again(s
         client.delete_collection(v1())
     initialise(lambda _: None)
     assert list(QueueEntry.objects.values_list("user_id", flat=True)) == [person]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_initialise__a_collection_that_was_deleted_by_hand_is_filled_again(store: str) -> None:
+    """Nobody takes the new one for a store that went back in time."""
+    people = {str(ProfileEmbeddingFactory.create().pk) for _ in range(3)}
+    initialise(lambda _: None)
+    sync_once(timeout=20)
+    with qdrant() as client:
+        assert marks.make_new_mark(client)
+        client.delete_collection(v1())
+    initialise(lambda _: None)
+    done = sync_once(timeout=20)
+    assert (done.written, done.left.length, done.away) == (3, 0, None)
+    with qdrant() as client:
+        assert {record.id for record in client.scroll(collection_name())[0]} == people
+        marks.check_marks(client)

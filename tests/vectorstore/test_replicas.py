@@ -4,9 +4,11 @@ import pytest
 from pytest_django import Settings
 from qdrant_client.models import DropReplicaOperation, PointStruct, Replica, ReplicaState
 
-from tests.vectorstore.cluster import cluster
+from findme.console.errors import StoreUnavailable
+from tests.vectorstore.cluster import cluster, wait_until
 from vectorstore.connection import collection_name, qdrant
 from vectorstore.initialisation import compare, initialise
+from vectorstore.rebuild.nodes import refuse_without_a_node
 from vectorstore.replicas import holders
 
 pytestmark = [pytest.mark.qdrant_server, pytest.mark.django_db]
@@ -41,3 +43,20 @@ def test_init_qdrant__copies_shards_to_other_nodes(memory_path: Path, settings: 
         with qdrant() as client:
             assert [len(peers) for peers in holders(client, v1).values()] == [2, 2, 2]
             assert client.count(v1, exact=True).count == 49
+
+        nodes[2].kill()
+        settings.QDRANT_COLLECTION = "findme_another"
+        wait_until(lambda: _refusal() is not None)
+        assert nodes[0].ask("/collections")["collections"] == [{"name": v1}]
+
+
+def _refusal() -> str | None:
+    """Qdrant would wait for the dead node until the request times out."""
+    with qdrant() as client:
+        try:
+            refuse_without_a_node(client)
+        except StoreUnavailable:
+            with pytest.raises(StoreUnavailable, match="Nothing was begun") as refused:
+                initialise(lambda _: None)
+            return str(refused.value)
+    return None
