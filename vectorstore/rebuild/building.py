@@ -6,16 +6,17 @@ import time
 
 from django.db import connection
 from qdrant_client import QdrantClient
-from qdrant_client.models import CollectionInfo, CollectionStatus
 
 from findme.console.errors import NotDone
 from vectorstore import applying, registry
 from vectorstore.connection import qdrant
 from vectorstore.declaration import DECLARATION
+from vectorstore.initialisation import settled
 from vectorstore.marks import stamp
 from vectorstore.rebuild.kept import drop
 
-POLL_SECONDS = 0.2
+SLICE_SECONDS = 2.0
+"""Between two looks whether Qdrant gets on."""
 
 
 def next_name(client: QdrantClient) -> str:
@@ -52,21 +53,15 @@ def wait_for_graphs(collection: str, timeout: float) -> None:
     seen, deadline = None, time.monotonic() + timeout
     while True:
         with qdrant() as client:
+            status = settled(client, collection, min(SLICE_SECONDS, timeout))
             found = client.get_collection(collection)
-        if found.status is CollectionStatus.GREEN:
+        if status == "green":
             return
-        if found.status is CollectionStatus.RED:
-            raise NotDone(f"Qdrant reports the collection {collection!r} as red ({_why(found)}): look at its log.")
-        if (now := (found.status, found.indexed_vectors_count, found.points_count)) != seen:
+        if (now := (status, found.indexed_vectors_count, found.points_count)) != seen:
             seen, deadline = now, time.monotonic() + timeout
         if time.monotonic() >= deadline:
             raise NotDone(
-                f"Qdrant has been building graphs of {collection!r} for {timeout:g} s without getting on ({found.status.value}): the alias was not"
-                " moved. Look at its log, and run it again: it goes on."
+                f"Qdrant has been at work on {collection!r} for {timeout:g} s without getting on ({status}): the alias was not moved. Look at its log,"
+                " and run it again: it goes on."
             )
         connection.ensure_connection()
-        time.sleep(POLL_SECONDS)
-
-
-def _why(found: CollectionInfo) -> object:
-    return getattr(found.optimizer_status, "error", found.optimizer_status)

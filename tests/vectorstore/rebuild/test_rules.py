@@ -11,6 +11,7 @@ from pytest_django import Settings
 from qdrant_client import QdrantClient, models
 
 from accounts.models import User
+from findme.console.errors import NotDone
 from tests.factories import ProfileEmbeddingFactory, unit_vector
 from tests.threads import in_thread
 from tests.vectorstore.rebuild.collections import begun, ids, leads_to, states, there, version, wrong
@@ -18,7 +19,7 @@ from vectorstore import applying, registry
 from vectorstore.connection import qdrant
 from vectorstore.models import SyncLease, VectorCollection
 from vectorstore.rebuild import kept, switching
-from vectorstore.rebuild.building import go_on_with, make, next_name
+from vectorstore.rebuild.building import go_on_with, make, next_name, wait_for_graphs
 from vectorstore.rebuild.idle import Tidying
 from vectorstore.rebuild.kept import drop, drop_due
 from vectorstore.rebuild.reindex import reindex
@@ -255,3 +256,14 @@ def test_drop__never_what_the_alias_leads_to(store: str) -> None:
     with qdrant() as client:
         assert drop(client, [version(1)]) == ()
     assert (leads_to(), states(), there()) == ("v1", {"v1": "kept"}, {"v1"})
+
+
+def test_wait_for_graphs__says_when_nothing_gets_on(embedded_qdrant: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun(1)
+    monkeypatch.setattr("vectorstore.rebuild.building.settled", lambda *_arguments: "yellow")
+    with pytest.raises(NotDone) as raised:
+        wait_for_graphs(version(1), 0.1)
+    assert str(raised.value) == (
+        f"Qdrant has been at work on {version(1)!r} for 0.1 s without getting on (yellow): the alias was not moved. Look at its log, and run it again:"
+        " it goes on."
+    )
