@@ -112,12 +112,6 @@ def test_days_of_points__without_a_note__is_of_any_day() -> None:
     assert days_of_points() == DaysOfPoints(None, today)
 
 
-@pytest.mark.django_db
-def test_migration__notes_the_day_on_which_it_queued_everybody() -> None:
-    """A database that was just migrated, as that of the tests is, knows of which day the points will be."""
-    assert StoreState.current().ages_refreshed_on is not None
-
-
 Event = tuple[str, int]
 events: st.SearchStrategy[list[Event]] = st.lists(
     st.tuples(st.just("days pass"), st.sampled_from([1, 2, 27, 200, 366, 900]))

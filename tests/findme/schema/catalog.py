@@ -34,7 +34,7 @@ QUERIES = {
     """,
     "trigger": "SELECT concat_ws(' ', pg_get_triggerdef(r.oid), tgenabled) FROM pg_trigger r WHERE NOT tgisinternal AND {mine}",
     "function": """
-        SELECT concat_ws(' ', pg_get_functiondef(r.oid), proacl)
+        SELECT concat_ws(' ', pg_get_functiondef(r.oid), replace(proacl::text, pg_get_userbyid(proowner), 'its owner'))
         FROM pg_proc r WHERE pronamespace = 'public'::regnamespace AND {mine}
     """,
     "view": """

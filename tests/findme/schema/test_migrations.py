@@ -15,6 +15,7 @@ from findme.environment import BASE_DIR
 from findme.schema.migrate import apply_migrations, call_django_migrate, migrating
 from findme.schema.rollback import roll_back
 from findme.schema.rollback_plan import is_reversible, plan_rollback
+from findme.schema.version import schema_version
 from tests.findme.schema.catalog import catalog
 from tests.findme.schema.scratch import Database
 
@@ -55,6 +56,24 @@ def test_reverses__undo_exactly_what_the_migrations_did__one_by_one_down_to_noth
     ]
     assert apply_migrations().version == len(catalogs) - 1
     assert catalog(empty) == catalogs[-1]
+
+
+def test_capture__queues_everybody_and_notes_of_which_day_their_ages_will_be(migrated: Database) -> None:
+    roll_back(plan_rollback(len(schema_version().history) - _place("vectorstore.0002_capture")), force=True)
+    migrated.execute(
+        "INSERT INTO users (email, password_hash, full_name, date_of_birth, gender) VALUES ('a', '', '', '1990-01-01', 'male')"
+    )
+    migrated.execute("INSERT INTO profile_embeddings (user_id, vector) SELECT id, array_fill(0.5::real, ARRAY[512]) FROM users")
+    apply_migrations()
+    assert migrated.query("SELECT user_id = (SELECT id FROM users) AND NOT urgent FROM vector_sync_queue") == [True]
+    assert migrated.query(
+        "SELECT ages_refreshed_on = (now() AT TIME ZONE 'UTC')::date AND ages_right_on IS NULL"
+        " AND ages_queued_up_to = (SELECT id FROM vector_sync_queue) FROM vector_store_state"
+    ) == [True]
+
+
+def _place(migration: str) -> int:
+    return [applied.description for applied in schema_version().history].index(migration)
 
 
 def test_migrations__every_operation_is_reversible() -> None:
