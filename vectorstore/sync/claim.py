@@ -18,6 +18,7 @@ from django.db.backends.utils import CursorWrapper
 from vectorstore import registry
 from vectorstore.connection import collection_name
 from vectorstore.errors import CollectionMissing
+from vectorstore.sync.arrays import uuid_array
 from vectorstore.sync.patience import short_transaction
 from vectorstore.sync.queue import EVERYBODY
 
@@ -56,7 +57,7 @@ class Claim:
 
     @property
     def persons(self) -> list[UUID]:
-        return sorted(self.people - {EVERYBODY})
+        return sorted(self.people - {EVERYBODY}, key=lambda person: person.int)
 
 
 def anybody_due() -> bool:
@@ -106,7 +107,7 @@ def _lockable_due(cursor: CursorWrapper, limit: int, among: Sequence[UUID] | Non
         )
         SELECT person FROM people WHERE pg_try_advisory_xact_lock({LOCK_OF}) LIMIT %(limit)s
         """,  # noqa: S608
-        {"among": None if among is None else [str(user_id) for user_id in among], "many": 4 * limit + MANY_ROWS, "limit": limit},
+        {"among": None if among is None else uuid_array(among), "many": 4 * limit + MANY_ROWS, "limit": limit},
     )
     return [row[0] for row in cursor.fetchall()]
 
@@ -114,7 +115,7 @@ def _lockable_due(cursor: CursorWrapper, limit: int, among: Sequence[UUID] | Non
 def _lockable(cursor: CursorWrapper, user_ids: Iterable[UUID]) -> list[UUID]:
     cursor.execute(
         f"SELECT person FROM (SELECT DISTINCT unnest(%s::uuid[]) AS person) asked WHERE pg_try_advisory_xact_lock({LOCK_OF})",  # noqa: S608
-        [[str(user_id) for user_id in user_ids]],
+        [uuid_array(user_ids)],
     )
     return [row[0] for row in cursor.fetchall()]
 
@@ -124,7 +125,7 @@ def _lease(cursor: CursorWrapper, worker: UUID, people: list[UUID]) -> list[UUID
 
     An expired lease is taken over, unless its holder is just renewing it; what that one sent may still arrive, so a second look is queued.
     """
-    asked: dict[str, Any] = {"worker": worker, "people": [str(person) for person in people], "lease": settings.SYNC_LEASE_SECONDS}
+    asked: dict[str, Any] = {"worker": worker, "people": uuid_array(people), "lease": settings.SYNC_LEASE_SECONDS}
     cursor.execute("SELECT user_id FROM vector_sync_leases WHERE user_id = ANY(%(people)s::uuid[])", asked)
     known = {row[0] for row in cursor.fetchall()}
     expired: set[UUID] = set()
@@ -138,7 +139,7 @@ def _lease(cursor: CursorWrapper, worker: UUID, people: list[UUID]) -> list[UUID
         )
         expired = {row[0] for row in cursor.fetchall()}
     leased = [person for person in people if person not in known or person in expired]
-    asked["people"] = [str(person) for person in leased]
+    asked["people"] = uuid_array(leased)
     cursor.execute(
         """
         INSERT INTO vector_sync_leases (user_id, worker, until)
@@ -162,13 +163,13 @@ def queue_second_looks(cursor: CursorWrapper, people: Iterable[UUID]) -> None:
             SELECT FROM vector_sync_queue q WHERE q.awaits_answer AND coalesce(q.user_id, %(everybody)s) = person
         )
         """,
-        {"people": [str(person) for person in people], "everybody": EVERYBODY},
+        {"people": uuid_array(people), "everybody": EVERYBODY},
     )
 
 
 def _entries(cursor: CursorWrapper, people: list[UUID]) -> tuple[Entry, ...]:
     """All that are due and visible now; a change that comes later queues another one. Whoever was set aside has changed since."""
-    asked: dict[str, Any] = {"people": [str(person) for person in people]}
+    asked: dict[str, Any] = {"people": uuid_array(people)}
     whose = "user_id IS NULL" if people == [EVERYBODY] else "user_id = ANY(%(people)s::uuid[])"
     cursor.execute(f"SELECT id, {WHO} FROM vector_sync_queue WHERE {whose} AND {DUE}", asked)  # noqa: S608  # only constants
     entries = tuple(Entry(*row) for row in cursor.fetchall())

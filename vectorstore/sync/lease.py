@@ -15,6 +15,7 @@ from django.db.backends.utils import CursorWrapper
 
 from findme.console.errors import NotDone
 from vectorstore.address import timeout_seconds
+from vectorstore.sync.arrays import uuid_array
 from vectorstore.sync.claim import Claim, queue_second_looks
 from vectorstore.sync.patience import short_transaction
 
@@ -141,7 +142,7 @@ def database_clock() -> datetime:
 
 
 def _of(claim: Claim) -> dict[str, Any]:
-    return {"worker": claim.worker, "people": [str(person) for person in claim.people]}
+    return {"worker": claim.worker, "people": uuid_array(claim.people)}
 
 
 def _held(cursor: CursorWrapper, claim: Claim) -> set[UUID]:

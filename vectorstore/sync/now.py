@@ -20,6 +20,7 @@ from vectorstore.connection import collection_name, qdrant
 from vectorstore.errors import CollectionMissing
 from vectorstore.purge.removals import note_removal
 from vectorstore.sync import standing
+from vectorstore.sync.arrays import uuid_array
 from vectorstore.sync.beside import given_up_where_it_fails
 from vectorstore.sync.claim import LOCK_OF, queue_second_looks
 from vectorstore.sync.queue import enqueue
@@ -80,7 +81,7 @@ def _are_due(batch: list[UUID]) -> bool:
                 WHERE user_id = ANY(%s::uuid[]) AND NOT awaits_answer AND (not_before IS NULL OR not_before <= clock_timestamp())
             )
             """,
-            [[str(user_id) for user_id in batch]],
+            [uuid_array(batch)],
         )
         return bool(cursor.fetchone()[0])
 

@@ -8,6 +8,8 @@ from uuid import UUID
 
 from django.db import connection
 
+from vectorstore.sync.arrays import uuid_array
+
 EVERYBODY = UUID(int=0)
 """Stands for the person of an entry without one (after a TRUNCATE), where a person is needed: in a lease. Nobody has this id."""
 
@@ -27,7 +29,7 @@ def enqueue(user_ids: Iterable[UUID], *, urgent: bool = False) -> int:
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO vector_sync_queue (user_id, urgent) SELECT DISTINCT unnest(%s::uuid[]), %s",
-            [[str(user_id) for user_id in user_ids], urgent],
+            [uuid_array(user_ids), urgent],
         )
         queued = int(cursor.rowcount)
         if queued:

@@ -14,6 +14,7 @@ from qdrant_client.models import PointStruct
 
 from vectorstore.models import VECTOR_SIZE
 from vectorstore.projection import Profile, payload_from
+from vectorstore.sync.arrays import uuid_array
 from vectorstore.sync.claim import Claim
 
 ELEMENT = np.dtype([("length", ">i4"), ("number", ">f4")])
@@ -43,7 +44,7 @@ class Points:
 def points_of(claim: Claim) -> Points:
     """The points of the claim's people, with the claim's version. A statement that begins after the version was drawn."""
     with connection.cursor() as cursor:
-        cursor.execute(ROWS, [[str(person) for person in claim.persons]])
+        cursor.execute(ROWS, [uuid_array(claim.persons)])
         rows = cursor.fetchall()
     found = {row[0] for row in rows}
     gone = [person for person in claim.persons if person not in found]
