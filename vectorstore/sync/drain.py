@@ -78,10 +78,7 @@ class Worker:
                 take_over()
                 self._ask_for_the_waiting()
                 self.tidying.tidy()
-        except LeaseLost as error:
-            self.tell_away(one_line(error))
-            return None
-        except (StoreUnavailable, *POSTGRES_AWAY) as error:
+        except (StoreUnavailable, LeaseLost, *POSTGRES_AWAY) as error:
             self.is_away(error)
             return None
         self.away, self.pause = None, SHORTEST_PAUSE

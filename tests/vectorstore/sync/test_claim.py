@@ -110,12 +110,14 @@ def test_claim_due__passes_over_an_expired_lease_that_is_just_being_renewed() ->
 def test_claim_due__waits_for_nobody_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(patience, "LOCK_SECONDS", 0.05)
     enqueue([uuid4()])
+    plain_sql("SET statement_timeout = '30s'")
     with another_connection() as other, other.cursor() as cursor:
         cursor.execute("BEGIN")
         cursor.execute("LOCK TABLE vector_sync_queue")
         with pytest.raises(OperationalError, match="lock timeout"):
             claim_due(uuid4(), 10)
         cursor.execute("ROLLBACK")
+    plain_sql("RESET statement_timeout")
 
 
 FROZEN = """

@@ -17,12 +17,13 @@ from tests.qdrant import free_port
 from tests.vectorstore.sync.people import ids, one, people, plain_sql, points, queued
 from vectorstore.connection import collection_name
 from vectorstore.errors import CollectionMissing
-from vectorstore.models import SyncLease
+from vectorstore.models import QueueEntry, SyncLease
 from vectorstore.sync import drain
-from vectorstore.sync.claim import claim_due
+from vectorstore.sync.claim import Claim, claim_due
 from vectorstore.sync.drain import Worker, sync_once
 from vectorstore.sync.lease import finish
 from vectorstore.sync.queue import Backlog, backlog
+from vectorstore.sync.rows import Points, points_of
 from vectorstore.sync.settings import WrongSetting
 from vectorstore.sync.work import Done
 
@@ -95,6 +96,35 @@ def test_sync_once__waits_for_what_another_worker_holds(server_collection: str, 
     monkeypatch.setattr(drain.time, "sleep", until_the_other_is_done)  # type: ignore[attr-defined]
     assert sync_once().left == EMPTY
     assert len(waited) >= 3
+
+
+@pytest.mark.django_db
+def test_sync_once__whom_a_dead_builder_held_without_an_entry_is_looked_at_again(embedded_collection: str, settings: Settings) -> None:
+    settings.SYNC_SECOND_LOOK_SECONDS = 0.0
+    (person,) = people(1)
+    QueueEntry.objects.all().delete()
+    SyncLease.objects.create(user_id=person, worker=uuid4(), until="2020-01-01T00:00Z")
+    assert sync_once(timeout=5).written == 1
+    assert points() == ids([person])
+    assert not SyncLease.objects.exists()
+
+
+@pytest.mark.django_db
+def test_step__a_lost_lease_is_said_once(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    people(1)
+    said: list[str] = []
+    worker = Worker(tell_away=said.append)
+
+    def slowly(claim: Claim) -> Points:
+        SyncLease.objects.update(until="2020-01-01T00:00Z")
+        return points_of(claim)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("vectorstore.sync.writing.points_of", slowly)
+        assert [worker.step() for _ in range(3)] == [None] * 3
+    assert said == ["The lease of people who were being written has run out: others write them now. Raise SYNC_LEASE_SECONDS."]
+    assert worker.pause > drain.SHORTEST_PAUSE
+    assert worker.step() == Done(written=1)
 
 
 @pytest.mark.django_db
