@@ -255,6 +255,7 @@ def test_refresh__reports_how_far_it_is() -> None:
     assert told == [2, 4, 5]
 
 
+@pytest.mark.long
 @pytest.mark.django_db(transaction=True)
 def test_refresh__killed_before_its_end__the_day_is_not_noted_and_the_next_run_queues_everybody() -> None:
     """The last page is queued in the transaction that notes the day: while that waits, the process is killed."""

@@ -107,6 +107,7 @@ def example(test: Callable[..., None]) -> Callable[..., None]:
     return tolerant(given(steps=st.lists(steps, min_size=1, max_size=8))(test))
 
 
+@pytest.mark.long
 @pytest.mark.django_db
 @example
 def test_capture__whoever_must_have_another_point_is_queued_and_who_loses_theirs_urgently(steps: list[Step]) -> None:
