@@ -470,6 +470,16 @@ def test_notify__not_of_what_queues_nobody_nor_of_what_is_rolled_back(writer: ps
     assert told(writer, "BEGIN; UPDATE users SET active = false; ROLLBACK") == []
 
 
+def test_notify__by_one_writer_at_a_time__since_two_would_wait_for_one_another_in_their_commits(writer: psycopg.Connection[Any]) -> None:
+    sleeping_worker()
+    with connect() as other:
+        other.execute("UPDATE users SET active = false WHERE id = %s", [BOB])
+        assert told(writer, f"UPDATE users SET active = false WHERE id = '{ANN}'") == []
+        other.commit()
+    assert told(writer, f"UPDATE users SET active = true WHERE id = '{ANN}'") == [("vector_sync", "")]
+    assert queued() == [(BOB, LOUD), (ANN, LOUD), (ANN, LOUD)]
+
+
 LISTENER = """
 import sys, time, psycopg
 with psycopg.connect(sys.argv[1], autocommit=True) as session:

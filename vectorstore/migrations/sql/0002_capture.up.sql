@@ -28,7 +28,10 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = %1$I, pg_temp AS $function$
 BEGIN
     -- A hint, without content, and only to workers that said that they sleep: they look by themselves every second or two. The server keeps what
     -- a listener, anybody's, has not read yet, and refuses the commit of whoever notifies when there is no room left: long before that, nobody does.
-    IF EXISTS (SELECT FROM vector_sync_workers WHERE sleeping_until > clock_timestamp()) AND pg_notification_queue_usage() < 0.5 THEN
+    -- And it lets those who have notified commit only one after the other: one at a time does, and nobody waits for another.
+    IF EXISTS (SELECT FROM vector_sync_workers WHERE sleeping_until > clock_timestamp()) AND pg_notification_queue_usage() < 0.5
+        AND pg_try_advisory_xact_lock(hashtextextended('findme wakes the sync', 0))
+    THEN
         PERFORM pg_notify('vector_sync', '');
     END IF;
 END;
