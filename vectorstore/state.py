@@ -8,7 +8,6 @@ from typing import Any
 
 from django.db import connection
 
-from vectorstore.connection import collection_name
 from vectorstore.models import StoreState, VectorCollection, Verification
 
 COUNTED = 1_000
@@ -52,6 +51,9 @@ class State:
 
 
 def state() -> State:
+    # Qdrant's client takes most of a second to import, and this module is part of every command.
+    from vectorstore.connection import collection_name
+
     alias = collection_name()
     with connection.cursor() as cursor:
         cursor.execute(STANDING)

@@ -220,20 +220,20 @@ def test_watch__a_wrong_setting_ends_it(embedded_qdrant: Path, settings: Setting
 
 def test_sleep__whoever_queues_wakes_it(registered: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Long before it would look by itself."""
-    monkeypatch.setattr(watch, "SLEEP_SECONDS", 3600.0)
+    monkeypatch.setattr(watch, "SLEEP_SECONDS", 50.0)
     with in_a_thread(lambda: watch._sleep(Worker())) as sleeping:
         wait_until("It sleeps", sleeps)
         assert not sleeping.done()
         people(1)
-        sleeping.result(60)
+        sleeping.result(25)
 
 
 def test_sleep__does_not_begin_where_somebody_is_queued(registered: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Since it looked last, and before anybody knew that it sleeps."""
-    monkeypatch.setattr(watch, "SLEEP_SECONDS", 3600.0)
+    monkeypatch.setattr(watch, "SLEEP_SECONDS", 50.0)
     enqueue([uuid4()])
     with in_a_thread(lambda: watch._sleep(Worker())) as sleeping:
-        sleeping.result(60)
+        sleeping.result(25)
 
 
 def notified(session: Any) -> list[str]:
