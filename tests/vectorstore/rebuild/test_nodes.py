@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import time
+import os
+import signal
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -13,9 +15,12 @@ from tests.vectorstore.cluster import cluster, is_whole, wait_until
 from tests.vectorstore.rebuild.collections import begun, leads_to, states, there, version, wrong
 from vectorstore.connection import qdrant
 from vectorstore.rebuild.nodes import refuse_without_a_node
-from vectorstore.rebuild.reindex import reindex
+from vectorstore.rebuild.reindex import reindex, roll_back
+from vectorstore.rebuild.switching import AT_ONCE
 
 pytestmark = [pytest.mark.qdrant_server, pytest.mark.django_db(transaction=True)]
+
+ONE_DAY = timedelta(days=1)
 
 
 def is_refused() -> bool:
@@ -27,25 +32,39 @@ def is_refused() -> bool:
     return False
 
 
+def refused_for(which: str) -> None:
+    with pytest.raises(StoreUnavailable) as refused:
+        reindex(announce=lambda _: None)
+    assert str(refused.value) == (
+        f"A node of the Qdrant cluster does not answer ({which}): no collection can be made until it is back, or removed from the cluster."
+        " Nothing was begun."
+    )
+
+
 def test_reindex__on_a_cluster_with_and_without_one_of_its_nodes(memory_path: Path, settings: Settings) -> None:
+    """Asked is a follower, which does not notice by itself that another one is gone."""
     with cluster(memory_path) as nodes:
-        settings.QDRANT_URL, settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT = nodes[0].address.url, "", 0
+        leader = nodes[0].ask("/cluster")["raft_info"]["leader"]
+        asked, other = [node for node in nodes if node.ask("/cluster")["peer_id"] != leader]
+        settings.QDRANT_URL, settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT = asked.address.url, "", 0
         settings.QDRANT_COLLECTION = "findme_rebuilt_on_a_cluster"
+        settings.QDRANT_TIMEOUT = 5.0
         settings.QDRANT_SHARD_NUMBER, settings.QDRANT_REPLICATION_FACTOR = 3, 2
         begun(5)
-        assert reindex(announce=lambda _: None).written == 5
-        nodes[2].kill()
-        wait_until(is_refused)
-        started = time.monotonic()
-        with pytest.raises(StoreUnavailable) as refused:
-            reindex(announce=lambda _: None)
-        assert time.monotonic() - started < settings.QDRANT_TIMEOUT
-        assert str(refused.value).endswith("Nothing was begun.")
-        assert nodes[2].uri.rstrip("/") in str(refused.value) or "replicas" in str(refused.value)
-        assert (leads_to(), states(), there()) == ("v2", {"v2": "live"}, {"v2"})
+        assert reindex(keep=ONE_DAY, announce=lambda _: None).written == 5
+        assert other.process is not None
+        os.kill(other.process.pid, signal.SIGSTOP)
+        refused_for("one that is frozen, or cannot be reached")
+        os.kill(other.process.pid, signal.SIGCONT)
+        wait_until(lambda: not is_refused())
+        other.kill()
+        refused_for(f"{other.uri}/")
+        assert (leads_to(), states(), there()) == ("v2", {"v1": "kept", "v2": "live"}, {"v1", "v2"})
+        assert roll_back(announce=lambda _: None).collection == version(1)
+        assert roll_back(version(2), announce=lambda _: None).collection == version(2)
 
-        nodes[2].start()
+        other.start()
         wait_until(lambda: is_whole(nodes, version(2)) and not is_refused())
-        assert reindex(announce=lambda _: None).written == 5
-        assert (leads_to(), states(), there(), wrong(3)) == ("v3", {"v3": "live"}, {"v3"}, {})
+        assert reindex(keep=AT_ONCE, announce=lambda _: None).written == 5
+        assert (leads_to(), states(), wrong(3)) == ("v3", {"v1": "kept", "v3": "live"}, {})
         assert is_whole(nodes, version(3))
