@@ -15,6 +15,7 @@ from findme.console.errors import StoreUnavailable, one_line
 from vectorstore.collection import live_collection
 from vectorstore.connection import is_embedded, qdrant
 from vectorstore.errors import CollectionMissing
+from vectorstore.marks import StoreWentBack
 from vectorstore.rebuild.idle import Tidying
 from vectorstore.sync import standing
 from vectorstore.sync.claim import anybody_due
@@ -66,6 +67,7 @@ class Worker:
     id: UUID = field(default_factory=uuid4)
     away: str | None = None
     pause: float = SHORTEST_PAUSE
+    shown_at: float = float("-inf")
     tidying: Tidying = field(default_factory=Tidying)
 
     def step(self) -> Done | None:
@@ -90,8 +92,8 @@ class Worker:
         if isinstance(error, DatabaseError | InterfaceError):
             connection.close()
         why = what_went_wrong(error) or one_line(error)
-        if self.away is None:
-            self.tell_away(why)
+        if self.away is None or (isinstance(error, StoreWentBack) and why != self.away):
+            self.tell_away(why)  # also where a store is back, and older than it was
         else:
             self.pause = min(2 * self.pause, LONGEST_PAUSE)
         self.away = why

@@ -1,9 +1,10 @@
 """Whether the collections are this database's, and no store has gone back in time (protocol, rules 8 and 9): asked when a process first writes,
-whenever a store was away, and whenever the mark is renewed."""
+whenever a store was away, on each new connection to PostgreSQL, and whenever the mark is renewed."""
 
 from __future__ import annotations
 
 import os
+from weakref import WeakKeyDictionary
 
 from django.conf import settings
 from django.db import connection
@@ -17,8 +18,8 @@ from vectorstore.ownership import prove_ours
 
 Store = tuple[object, ...]
 
-_proven: dict[Store, frozenset[str]] = {}
-"""The collections that nothing spoke against, by store and database."""
+_proven: WeakKeyDictionary[object, dict[Store, frozenset[str]]] = WeakKeyDictionary()
+"""The collections that nothing spoke against, by connection to PostgreSQL, which may come back as an older copy, and by store."""
 
 
 def prove(client: QdrantClient) -> None:
@@ -26,12 +27,14 @@ def prove(client: QdrantClient) -> None:
 
     Nearly free once it has been asked. Renews the mark where that is due, but not inside a caller's transaction: it has to be committed first.
     """
-    proven, written = _proven.get(_store(), frozenset()), frozenset(registry.written())
+    written = frozenset(registry.written())
+    by_store = _proven.setdefault(connection.connection, {})
+    proven = by_store.get(_store(), frozenset())
     if not written <= proven:
         for collection in sorted(written - proven):
             _prove_ours(client, collection)
         check_marks(client)
-        _proven[_store()] = written
+        by_store[_store()] = written
     if written and not connection.in_atomic_block and mark_is_due():
         renew_mark(client)
 
@@ -48,7 +51,8 @@ def _prove_ours(client: QdrantClient, collection: str) -> None:
 
 def doubt() -> None:
     """A store was away: it may come back as another one."""
-    _proven.pop(_store(), None)
+    for by_store in list(_proven.values()):
+        by_store.pop(_store(), None)
 
 
 def _store() -> Store:

@@ -1,0 +1,168 @@
+"""Each store is put back to an older copy while a worker runs: it is noticed, told in one line, and mended."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from django.db import connection
+from psycopg import sql
+from pytest_django import Settings
+
+from accounts.models import User
+from tests.factories import ProfileEmbeddingFactory
+from tests.qdrant import QdrantServer, free_port, started_qdrant
+from tests.vectorstore.commands import ended, manage, started
+from vectorstore.connection import qdrant
+from vectorstore.initialisation import initialise
+from vectorstore.models import QueueEntry, StoreState, SyncLease
+from vectorstore.projection import point_of
+from vectorstore.verification.verify import verify
+
+pytestmark = [pytest.mark.qdrant_server, pytest.mark.django_db(transaction=True)]
+
+SECONDS = 60
+
+
+def wait_until(what: str, is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not is_so():
+        assert time.monotonic() < deadline, f"not after {SECONDS} s: {what}"
+        time.sleep(0.1)
+
+
+def is_synced() -> bool:
+    return not QueueEntry.objects.exists() and not SyncLease.objects.exists()
+
+
+def people(count: int) -> list[UUID]:
+    return [embedding.pk for embedding in ProfileEmbeddingFactory.create_batch(count)]
+
+
+@contextmanager
+def watching() -> Iterator[subprocess.Popen[str]]:
+    worker = started("sync_qdrant", "--watch")
+    try:
+        yield worker
+    finally:
+        if worker.poll() is None:
+            worker.kill()
+            worker.communicate()
+
+
+def marked_anew() -> None:
+    """As a moment later: the next batch renews the mark, and nobody is waited for."""
+    before = (StoreState.current().mark or {}).get("id")
+    StoreState.objects.update(marked_at=None)
+    people(1)
+    wait_until("the mark is renewed", lambda: (StoreState.current().mark or {}).get("id") not in {before, None})
+    wait_until("everybody is written", is_synced)
+
+
+def goes_on_after_repair(worker: subprocess.Popen[str], line: str) -> None:
+    """Nobody is written before it, everybody after it; and the worker has told why."""
+    (newcomer,) = people(1)
+    code, told, _ = manage("verify_qdrant")
+    assert (code, line in told) == (1, True), told
+    time.sleep(0.5)
+    assert point_of(newcomer) is None
+    code, told, errors = manage("verify_qdrant", "--repair", "--force")
+    assert (code, errors) == (1, ""), told + errors
+    wait_until("everybody is written", is_synced)
+    assert point_of(newcomer) is not None
+    assert verify().clean
+    worker.send_signal(signal.SIGTERM)
+    code, _, errors = ended(worker)
+    assert code == 0
+    assert [one for one in errors.splitlines() if line in one and "manage.py verify_qdrant --repair" in one], errors
+
+
+@contextmanager
+def restorable_postgres() -> Iterator[Callable[[], None]]:
+    """A copy of the test's database as it is now; the function puts it in the place of the newer one, under whoever is connected."""
+    name = str(connection.settings_dict["NAME"])
+    copy, newer = f"{name}_copy", f"{name}_newer"
+    connection.close()
+    for left in (copy, newer):
+        _administer("DROP DATABASE IF EXISTS {}", left)
+    _administer("CREATE DATABASE {} TEMPLATE {}", copy, name)
+
+    def replace(out: str, aside: str, back: str) -> None:
+        connection.close()
+        _administer("ALTER DATABASE {} ALLOW_CONNECTIONS false", out)
+        _administer("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = " + sql.quote(out))
+        _administer("ALTER DATABASE {} RENAME TO {}", out, aside)
+        _administer("ALTER DATABASE {} RENAME TO {}", back, out)
+
+    restored = False
+
+    def restore() -> None:
+        nonlocal restored
+        replace(name, newer, copy)
+        restored = True
+
+    try:
+        yield restore
+    finally:
+        if restored:
+            replace(name, copy, newer)
+            _administer("ALTER DATABASE {} ALLOW_CONNECTIONS true", name)
+        _administer("DROP DATABASE {} WITH (FORCE)", copy)
+
+
+def _administer(statement: str, *names: str) -> None:
+    with connection._nodb_cursor() as cursor:
+        cursor.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
+
+
+def test_restored__postgresql(qdrant_server: QdrantServer) -> None:
+    initialise(lambda _planned: None)
+    with watching() as first:
+        there = people(4)
+        wait_until("everybody is written", is_synced)
+        first.send_signal(signal.SIGTERM)
+        assert ended(first)[0] == 0
+    with restorable_postgres() as restore, watching() as worker:
+        User.objects.filter(pk=there[0]).delete()
+        User.objects.filter(pk=there[1]).update(verified=False)
+        strangers = people(2)
+        wait_until("everybody is written", is_synced)
+        restore()
+        assert set(User.objects.filter(pk__in=[*there, *strangers]).values_list("pk", flat=True)) == set(there)
+        goes_on_after_repair(worker, "it was restored to an older copy, or failed over.")
+        assert [point_of(one) is not None for one in (*there, *strangers)] == [True] * 4 + [False] * 2
+
+
+def test_restored__qdrant(memory_path: Path, settings: Settings) -> None:
+    ports = {"SERVICE__HTTP_PORT": str(free_port()), "SERVICE__GRPC_PORT": str(free_port())}
+    settings.QDRANT_URL, settings.QDRANT_GRPC_PORT = f"http://127.0.0.1:{ports['SERVICE__HTTP_PORT']}", 0
+    with started_qdrant(memory_path, **ports):
+        initialise(lambda _planned: None)
+        with watching() as first:
+            there = people(4)
+            marked_anew()
+            first.send_signal(signal.SIGTERM)
+            assert ended(first)[0] == 0
+    shutil.copytree(memory_path / "storage", memory_path / "copy")
+    with watching() as worker:
+        with started_qdrant(memory_path, **ports):
+            User.objects.filter(pk=there[0]).delete()
+            User.objects.filter(pk=there[1]).update(verified=False)
+            newcomers = people(2)
+            marked_anew()
+        shutil.rmtree(memory_path / "storage")
+        (memory_path / "copy").rename(memory_path / "storage")
+        people(1)  # whom the worker tries to write, and learns that the server was away
+        wait_until("somebody waits", lambda: not is_synced())
+        with started_qdrant(memory_path, **ports):
+            with qdrant() as client:
+                assert len(client.get_collections().collections) == 1
+            goes_on_after_repair(worker, "one of the two was restored to an older copy.")
+            assert [point_of(one) is not None for one in (*there, *newcomers)] == [False] + [True] * 5
