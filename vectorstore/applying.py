@@ -125,7 +125,7 @@ def _update(planned: Plan) -> dict[str, Any]:
     """The request that changes what differs, and nothing else. Qdrant takes null for "leave it": quantization is taken away by a word."""
     differing = _settings_that_differ(planned)
     values = {setting.path: setting.value for setting in DECLARATION.settings if setting.path in differing}
-    values = {path: "Disabled" if path.endswith("quantization_config") else value for path, value in values.items()}
+    values = {path: "Disabled" if path.endswith("quantization_config") and value is None else value for path, value in values.items()}
     tree = _named_for_requests(_tree(values))
     vectors = tree.get("params", {}).pop("vectors", {})
     own = planned.live.found.config.params.vectors if planned.live.found else None

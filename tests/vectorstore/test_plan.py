@@ -1,6 +1,7 @@
 """Every kind of difference that a hand can make on a server is found, told with what it takes, and made to go away or refused."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from vectorstore.applying import apply, note_as_live
 from vectorstore.collection import live_collection
 from vectorstore.comparison import Comparison, State
 from vectorstore.connection import collection_name, qdrant
-from vectorstore.declaration import DECLARATION, Change
+from vectorstore.declaration import DECLARATION, Change, Declaration
 from vectorstore.models import VectorCollection
 from vectorstore.ownership import metadata_of
 from vectorstore.plan import Plan, plan, refuse
@@ -256,6 +257,32 @@ def test_apply__undoes_what_a_hand_has_changed(qdrant_server: object, name: str)
 @pytest.mark.qdrant_server
 def test_apply__by_grpc_too(qdrant_server_grpc: object) -> None:
     test_apply__undoes_what_a_hand_has_changed(qdrant_server_grpc, "several at once")
+
+
+QUANTIZED: dict[str, Any] = {
+    "quantization_config": {"scalar": {"type": "int8", "quantile": 0.99, "always_ram": True}},
+    "params.vectors.on_disk": True,
+}
+
+
+@pytest.mark.qdrant_server
+@pytest.mark.parametrize("first", ["as now", "quantized"])
+def test_apply__a_declaration_that_quantizes(qdrant_server: object, first: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As docs/vectorstore.md names it for a hundred million people: of a collection that is there, and of a new one."""
+    if first == "as now":
+        made()
+    settings = tuple(replace(one, value=QUANTIZED.get(one.path, one.value)) for one in DECLARATION.settings)
+    monkeypatch.setattr(Declaration, "settings", settings)
+    if first == "as now":
+        assert {one.what: one.change for one in planned().differences if not one.what.startswith(("noted", "metadata"))} == dict.fromkeys(
+            QUANTIZED, Change.GRAPH_REBUILD
+        )
+    made()
+    assert lines(planned()) == []
+    with qdrant() as client:
+        told = client.get_collection(v1()).config
+    assert told.quantization_config is not None
+    assert told.params.vectors.on_disk is True  # type: ignore[union-attr]  # one vector without a name
 
 
 def test_apply__touches_nothing_else(every_store: str) -> None:
