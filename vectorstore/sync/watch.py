@@ -19,6 +19,8 @@ from vectorstore.sync.work import BATCH_SIZE
 
 SLEEP_SECONDS = 1.0
 """A worker looks by itself, whether it was woken or not."""
+SHOW_SECONDS = 15.0
+"""How often a worker that finds no time to sleep says that it is there."""
 
 
 def watch(*, batch_size: int = BATCH_SIZE, tell: Tell = untold, tell_away: TellAway = untold) -> None:
@@ -31,6 +33,7 @@ def watch(*, batch_size: int = BATCH_SIZE, tell: Tell = untold, tell_away: TellA
     with stopping.caught(signal.SIGTERM, signal.SIGINT), suppress(Stopped):
         try:
             while not stopping.requested:
+                _show(worker)
                 if _step(worker) is None:
                     with stopping.may_interrupt():
                         _rest(worker)
@@ -45,6 +48,18 @@ def _step(worker: Worker) -> object:
     except (NotDone, DatabaseError) as error:
         worker.is_away(error)
         return None
+
+
+def _show(worker: Worker) -> None:
+    """On the list of workers. Where PostgreSQL is away, the next step finds it."""
+    if time.monotonic() - worker.shown_at < SHOW_SECONDS:
+        return
+    worker.shown_at = time.monotonic()
+    with suppress(DatabaseError, InterfaceError), connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO vector_sync_workers (id, host, pid) VALUES (%s, %s, %s) ON CONFLICT (id) DO UPDATE SET seen_at = now()",
+            [worker.id, socket.gethostname(), os.getpid()],
+        )
 
 
 def _rest(worker: Worker) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -234,6 +235,18 @@ def test_sleep__does_not_begin_where_somebody_is_queued(registered: str, monkeyp
     enqueue([uuid4()])
     with in_a_thread(lambda: watch._sleep(Worker())) as sleeping:
         sleeping.result(25)
+
+
+def test_show__a_worker_that_finds_no_time_to_sleep_is_on_the_list(registered: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = Worker()
+    watch._show(worker)
+    plain_sql("UPDATE vector_sync_workers SET seen_at = '2020-01-01'")
+    watch._show(worker)
+    assert one("SELECT seen_at < '2021-01-01' FROM vector_sync_workers")
+    monkeypatch.setattr(watch, "SHOW_SECONDS", 0.0)
+    watch._show(worker)
+    found = SyncWorker.objects.get()
+    assert (found.id, found.pid, found.seen_at.year > 2020) == (worker.id, os.getpid(), True)
 
 
 def notified(session: Any) -> list[str]:
