@@ -21,6 +21,7 @@ from vectorstore.initialisation import compare, initialise
 from vectorstore.models import QueueEntry, VectorCollection
 from vectorstore.ownership import metadata_of
 from vectorstore.plan import Plan, plan
+from vectorstore.rebuild.reindex import reindex
 from vectorstore.sync.drain import sync_once
 
 pytestmark = pytest.mark.django_db
@@ -434,3 +435,18 @@ def test_initialise__a_collection_that_was_deleted_by_hand_is_filled_again(store
     with qdrant() as client:
         assert {record.id for record in client.scroll(collection_name())[0]} == people
         marks.check_marks(client)
+
+
+@pytest.mark.qdrant_server
+@pytest.mark.django_db(transaction=True)
+def test_init_qdrant__what_takes_a_new_collection_is_mended_by_a_rebuild(qdrant_server: object, settings: Settings) -> None:
+    ProfileEmbeddingFactory.create_batch(3)
+    initialise(lambda _: None)
+    sync_once(timeout=20)
+    settings.QDRANT_SHARD_NUMBER = 2
+    assert refused().endswith("with manage.py reindex_qdrant.")
+    reindex(announce=lambda _: None)
+    assert compare().differences == []
+    with qdrant() as client:
+        found = client.get_collection(collection_name())
+    assert (found.config.params.shard_number, found.points_count) == (2, 3)
