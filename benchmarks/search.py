@@ -5,6 +5,8 @@ same vector and either no filter, or, where there are criteria, the same one. In
 AIM: at most 1.3 times its time, or 1 ms more, whichever is greater.
 
     [QDRANT_URL=... [QDRANT_GRPC_PORT=...]] python -m benchmarks.search [--people 12000] [--searches 300]
+
+Without a server at a small size, in the embedded store, which is slow.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.scratch import start
+from benchmarks.scratch import size, start
 
 TIMES, MORE = 1.3, 0.001
 LIMIT = 10
@@ -50,8 +52,8 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--people", type=int, default=12_000)
-    parser.add_argument("--searches", type=int, default=300)
+    parser.add_argument("--people", type=int, default=size(12_000, 1000))
+    parser.add_argument("--searches", type=int, default=size(300, 50))
     return parser.parse_args()
 
 

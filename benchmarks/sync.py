@@ -5,6 +5,8 @@ only sends, from one thread, into another collection that was made in the same w
 no graph is built meanwhile. AIM: at least 0.8 of its speed, for new points and for changed ones, with one worker or with several.
 
     [QDRANT_URL=... [QDRANT_GRPC_PORT=...]] python -m benchmarks.sync [--points 4096] [--rounds 3] [--workers 1]
+
+Without a server at a small size, in the embedded store, which is slow.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ import numpy as np
 from django.db import connection
 from numpy.typing import NDArray
 
-from benchmarks.scratch import scratch_database, scratch_store, start
+from benchmarks.scratch import scratch_database, scratch_store, size, start
 
 if TYPE_CHECKING:  # the client takes most of a second to import
     from qdrant_client.models import PointStruct
@@ -59,7 +61,7 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--points", type=int, default=4096)
+    parser.add_argument("--points", type=int, default=size(4096, 512))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=1, help="threads that work the queue off beside one another")
     return parser.parse_args()

@@ -49,7 +49,9 @@ def search_many(queries: Sequence[SearchQuery]) -> list[list[Hit]]:
     """
     vectors = _vectors_of([query.user_id for query in queries if query.user_id is not None])
     searches = [Search(query, unit(vectors[query.user_id] if query.user_id is not None else vector(query.vector))) for query in queries]
-    together = sorted(searches, key=lambda one: one.conditions.model_dump_json()) if len(searches) > 1 else searches
+    together = (
+        sorted(searches, key=lambda one: one.conditions.model_dump_json() if one.conditions else "") if len(searches) > 1 else searches
+    )
     for start in range(0, len(together), SEARCHES_AT_A_TIME):
         with qdrant() as client:
             _prove(client)

@@ -48,7 +48,7 @@ class Search:
 
     query: SearchQuery
     direction: list[float]
-    conditions: models.Filter = field(init=False)
+    conditions: models.Filter | None = field(init=False)
     limit: int = field(init=False)
     exact: bool = field(default_factory=is_embedded)  # always, and it warns of one who asks for it
     done: bool = False
