@@ -366,6 +366,20 @@ def test_second_look__a_change_that_is_synced_in_the_middle_of_it(live: str, mon
     assert verify().clean
 
 
+@pytest.mark.parametrize("statement", ["DELETE FROM users WHERE id = %s", "UPDATE users SET deleted_at = now() WHERE id = %s"])
+def test_second_look__somebody_who_leaves_in_the_middle_of_it(live: str, monkeypatch: pytest.MonkeyPatch, statement: str) -> None:
+    """The row was still there, the point is gone: only the rows tell."""
+    person = doubted(live)
+
+    def change() -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(statement, [person])
+        project([person])
+
+    while_it_looks(monkeypatch, change)
+    assert verify().clean
+
+
 def test_second_look__somebody_who_comes_and_goes_in_the_middle_of_it(live: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Their point is seen, their row neither before nor after: its version tells that it is new."""
     person = doubted(live)
