@@ -1,3 +1,5 @@
+from datetime import UTC, datetime
+
 import pytest
 from qdrant_client import models
 
@@ -7,6 +9,7 @@ from vectorstore.connection import collection_name, qdrant
 from vectorstore.initialisation import initialise
 from vectorstore.models import StoreState
 from vectorstore.ownership import ADOPTING, DATABASE, prove_ours
+from vectorstore.sync import standing
 
 pytestmark = pytest.mark.django_db
 
@@ -80,3 +83,16 @@ def test_ownership__commands_that_write_refuse_in_one_line(store: str) -> None:
     )
     assert manage("sync_qdrant", "--once") == (2, "", line.format(v1(), ours, "nothing was written"))
     assert manage("init_qdrant") == (2, "", line.format(v1(), ours, "nothing was changed"))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_prove__notices_a_takeover_when_the_mark_is_due(store: str) -> None:
+    """A worker that has been running all along stops within half a minute."""
+    initialise(lambda _: None)
+    with qdrant() as client:
+        standing.prove(client)
+        say(**{DATABASE: ANOTHER})
+        standing.prove(client)
+        StoreState.objects.update(marked_at=datetime(2026, 1, 1, tzinfo=UTC))
+        with pytest.raises(NotDone, match="belongs to another database"):
+            standing.prove(client)

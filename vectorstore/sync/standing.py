@@ -36,6 +36,8 @@ def prove(client: QdrantClient) -> None:
         check_marks(client)
         by_store[_store()] = written
     if written and not connection.in_atomic_block and mark_is_due():
+        for collection in sorted(written):
+            _prove_ours(client, collection)  # another database may have taken it over meanwhile
         renew_mark(client)
 
 
