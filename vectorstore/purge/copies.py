@@ -21,6 +21,11 @@ from vectorstore.rebuild.kept import drop
 from vectorstore.snapshots.listing import Snapshot, delete_on, snapshots_of, snapshots_on
 from vectorstore.snapshots.nodes import Node
 
+A_SECOND = timedelta(seconds=1)
+"""Qdrant tells the time of a snapshot to the second, rounded down."""
+BEYOND = 3
+"""Numbers above the highest one that are looked at too."""
+
 
 class Holds(StrEnum):
     """Why a snapshot may hold erased points: it was made before the last one was removed; or after that, with a copy of the write-ahead log of a
@@ -73,21 +78,24 @@ def logs_with_removed(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _suspects(snapshots: Sequence[Snapshot]) -> Iterator[Copy]:
-    """The removal was noted before it was asked for, and had been carried out, or had failed, a request's timeout later."""
+    """The removal was noted before it was asked for, and had been carried out, or had failed, a request's timeout later. What is older than its
+    collection is of another one that had the name before."""
     removed = last_removal() + timedelta(seconds=timeout_seconds())
     with_log = set(logs_with_removed(sorted({one.collection for one in snapshots})))
+    begun = dict(VectorCollection.objects.values_list("name", "created_at"))
     for one in snapshots:
-        if one.made_at <= removed:
+        if one.made_at <= max(removed, begun.get(one.collection, removed) - A_SECOND):
             yield Copy(one, Holds.POINTS)
         elif one.collection in with_log:
             yield Copy(one, Holds.LOG)
 
 
 def _gone(client: QdrantClient) -> list[str]:
-    """The names that were used before those that are there: they are never used again."""
+    """The names that were used before those that are there; and some after them, since what was dropped last may have had the highest number."""
     there = {found.name for found in client.get_collections().collections}
     numbers = [_number(name) for name in (*there, *registry.rows().values_list("name", flat=True)) if is_ours(name)]
-    return [name for number in range(1, max(numbers, default=0) + 1) if (name := f"{collection_name()}_v{number}") not in there]
+    highest = max(numbers, default=0) + BEYOND
+    return [name for number in range(1, highest + 1) if (name := f"{collection_name()}_v{number}") not in there]
 
 
 def _number(name: str) -> int:

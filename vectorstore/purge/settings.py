@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any, TypeAlias
 
 from django.db import transaction
@@ -16,6 +17,9 @@ Settings: TypeAlias = dict[str, Any]
 
 THOROUGH: Settings = {"deleted_threshold": 0.0, "vacuum_min_vector_number": 100}
 """Qdrant rewrites every segment of 100 points or more that has a deleted one; less than 100 it does not take."""
+
+CONSENSUS_SECONDS = 10.0
+POLL_SECONDS = 0.1
 
 
 def noted() -> dict[str, Settings]:
@@ -70,7 +74,7 @@ def _read(client: QdrantClient, collection: str) -> Settings:
 
 
 def _set(client: QdrantClient, collection: str, settings: Settings) -> None:
-    """An answer is no proof. Raises NotDone."""
+    """An answer is no proof; and another node of a cluster than the one that is asked may have agreed to it first. Raises NotDone."""
     optimizers = {name: value for name, value in settings.items() if name in THOROUGH}
     parameters = {name: value for name, value in settings.items() if name not in THOROUGH}
     client.update_collection(
@@ -78,9 +82,8 @@ def _set(client: QdrantClient, collection: str, settings: Settings) -> None:
         optimizers_config=OptimizersConfigDiff(**optimizers) if optimizers else None,
         collection_params=CollectionParamsDiff(**parameters) if parameters else None,
     )
-    now = _read(client, collection)
-    for name, value in settings.items():
-        if now[name] != value:
-            raise NotDone(
-                f"Qdrant says that {name} of {collection!r} is {value}, and it is {now[name]}: look at its log, and run it again."
-            )
+    deadline = time.monotonic() + CONSENSUS_SECONDS
+    while (now := {name: _read(client, collection)[name] for name in settings}) != settings:
+        if time.monotonic() >= deadline:
+            raise NotDone(f"Qdrant says that it has set {settings} of {collection!r}, and it is {now}: look at its log, and run it again.")
+        time.sleep(POLL_SECONDS)

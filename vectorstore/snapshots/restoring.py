@@ -11,7 +11,7 @@ from pathlib import Path
 from django.contrib.postgres.functions import TransactionNow
 from qdrant_client import QdrantClient
 
-from findme.console.errors import NotDone
+from findme.console.errors import NotDone, one_line
 from findme.console.progress import Report, unreported
 from vectorstore import registry
 from vectorstore.collection import live_collection
@@ -26,7 +26,7 @@ from vectorstore.purge.removals import note_removal
 from vectorstore.rebuild.building import next_name, wait_for_graphs
 from vectorstore.rebuild.filling import fill
 from vectorstore.rebuild.gate import GateResult, pass_gate
-from vectorstore.rebuild.kept import drop
+from vectorstore.rebuild.kept import drop, let_claims_end
 from vectorstore.rebuild.nodes import refuse_without_a_node
 from vectorstore.rebuild.reindex import TIMEOUT_SECONDS
 from vectorstore.rebuild.switching import AT_ONCE, follow_alias, switch_alias
@@ -48,12 +48,13 @@ Announce = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """The collection that is searched now, and the one that was (None where there was none), which is kept or ``dropped``. Of the snapshot's
+    """The collection that is searched now, and the one that was (None where there was none), which is ``kept`` or among the ``dropped``. Of the snapshot's
     points ``removed`` are gone or were others, and ``written`` are new; ``found`` were right."""
 
     alias: str
     collection: str
     replaced: str | None
+    kept: bool
     dropped: tuple[str, ...]
     removed: int
     written: int
@@ -104,15 +105,27 @@ def restore(
             wait_for_graphs(name, timeout)
             with qdrant() as client:
                 gate = pass_gate(client, name, min_recall=min_recall)
-                replaced = switch_alias(client, name, keep=keep)
         except NotDone:
             with suppress(NotDone), qdrant() as client:  # the next run does it, where this cannot
                 drop(client, [name])
             raise
-        announce(f"{collection_name()} leads to {name}.")
         with qdrant() as client:
-            dropped = drop(client, registry.due())
-    return Restored(collection_name(), name, replaced, dropped, removed, filled.written, filled.found, gate)
+            replaced = switch_alias(client, name, keep=keep)
+        announce(f"{collection_name()} leads to {name}.")
+        dropped = _drop_due(announce)
+        kept = registry.rows().filter(name=replaced, state=registry.State.KEPT).exists()
+    return Restored(collection_name(), name, replaced, kept, dropped, removed, filled.written, filled.found, gate)
+
+
+def _drop_due(announce: Announce) -> tuple[str, ...]:
+    """The alias has moved: that something cannot be dropped now is no reason to say that it has not."""
+    let_claims_end()
+    try:
+        with qdrant() as client:
+            return drop(client, registry.due())
+    except NotDone as error:
+        announce(f"Not everything that is due could be dropped: {one_line(error)}")
+        return ()
 
 
 def _checked(path: Path, sha256: str, report: Report) -> str:

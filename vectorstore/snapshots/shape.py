@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 from qdrant_client import QdrantClient
@@ -17,6 +18,9 @@ from vectorstore.plan import Plan, refuse
 
 ABOUT_ITS_PLACE = ("collection ", "noted ", "alias ", "name ", "metadata.")
 """Comparisons of what the live collection is to be, and not of what a collection is to look like."""
+CONSENSUS_SECONDS = 10.0
+"""Another node of a cluster than the one that is asked may have agreed to a change first."""
+POLL_SECONDS = 0.1
 
 
 def make_as_declared(client: QdrantClient, collection: str) -> None:
@@ -28,9 +32,11 @@ def make_as_declared(client: QdrantClient, collection: str) -> None:
     refuse(planned)
     client.update_collection(collection, metadata={MARK: None, ADOPTING: None})
     apply(client, planned)
-    left = _plan(client, collection).differences
-    if left:
-        raise NotDone(f"Qdrant says that {collection!r} is changed, and {left[0]}: look at its log, and run it again.")
+    deadline = time.monotonic() + CONSENSUS_SECONDS
+    while left := _plan(client, collection).differences:
+        if time.monotonic() >= deadline:
+            raise NotDone(f"Qdrant says that {collection!r} is changed, and {left[0]}: look at its log, and run it again.")
+        time.sleep(POLL_SECONDS)
 
 
 def _plan(client: QdrantClient, collection: str) -> Plan:

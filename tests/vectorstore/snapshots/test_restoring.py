@@ -25,6 +25,7 @@ from vectorstore.initialisation import compare
 from vectorstore.models import ProfileEmbedding, QueueEntry, VectorCollection
 from vectorstore.projection import payload_of
 from vectorstore.rebuild.filling import Filled
+from vectorstore.rebuild.reindex import reindex
 from vectorstore.rebuild.switching import alias_target
 from vectorstore.snapshots.listing import create, delete, fetch, listed
 from vectorstore.snapshots.restoring import Restored, restore
@@ -97,7 +98,7 @@ def test_restore__what_has_changed_since_is_as_it_is_now(any_collection: QdrantS
     people(2)
     before = last_drawn()
     done = brought_back(path)
-    assert (done.collection, done.replaced, done.dropped) == (name(2), name(1), (name(1),))
+    assert (done.collection, done.replaced, done.kept, done.dropped) == (name(2), name(1), False, (name(1),))
     assert (done.removed, done.written, done.found) == (4, 4, len(rest))
     assert (done.gate.people, done.gate.points) == (7, 7)
     assert is_as_postgresql_says()
@@ -279,9 +280,9 @@ def test_restore__cut_off(collection: QdrantServer, tmp_path: Path) -> None:
 # --- Killed ----------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("moment", ["/snapshots/upload", "/points/scroll", "/points/query", "/collections/aliases"])
+@pytest.mark.parametrize("moment", ["/snapshots/upload", "_v2/points/scroll", "_v2/points/delete", "/points/query", "/collections/aliases"])
 def test_restore__killed(qdrant_server: QdrantServer, settings: Settings, tmp_path: Path, moment: str) -> None:
-    """When the file was sent; when it is compared; in the gate; when the alias is moved. The next run starts clean, and ends as one whole run."""
+    """When the file is sent; before it is noted; while it is compared; in the gate; when the alias is moved. The next run starts clean, and ends as one whole run."""
     code, _, stderr = manage("init_qdrant")
     assert (code, stderr) == (0, "")
     gone, *_ = people(4)
@@ -294,6 +295,21 @@ def test_restore__killed(qdrant_server: QdrantServer, settings: Settings, tmp_pa
     done = brought_back(path)
     assert states() == {done.collection: "live"}
     assert collections() == {done.collection}
+    assert is_as_postgresql_says()
+
+
+def test_restore__killed_and_then_rebuilt(qdrant_server: QdrantServer, settings: Settings, tmp_path: Path) -> None:
+    """A rebuild does not go on with what was not compared yet: it would take everyone who is there for right."""
+    assert manage("init_qdrant")[0] == 0
+    changed, *_ = people(3)
+    path = snapshot(tmp_path)
+    plain_sql("UPDATE profile_embeddings SET vector = %s WHERE user_id = %s", unit_vector(99), changed)
+    sync_once()
+    killed_at("_v2/points/delete", qdrant_server, settings, path)
+    assert states()[name(2)] == "building"
+    done = reindex(announce=lambda _: None)
+    assert (done.collection, done.written, done.dropped) == (name(2), 3, (name(1),))
+    assert collections() == {name(2)}
     assert is_as_postgresql_says()
 
 

@@ -74,8 +74,8 @@ class Command(FindmeCommand):
             )
         if options["json"]:
             self.say_json(done)
-        elif done.replaced is not None:
-            self.say(f"{done.replaced} {'is dropped' if done.replaced in done.dropped else 'is kept'}.")
+        elif done.kept or done.replaced in done.dropped:
+            self.say(f"{done.replaced} is {'kept' if done.kept else 'dropped'}.")
 
     def _announce(self, line: str) -> None:
         """At once, also into a pipe: it takes long."""
