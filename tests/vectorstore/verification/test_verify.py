@@ -366,6 +366,7 @@ def test_second_look__a_change_that_is_synced_in_the_middle_of_it(live: str, mon
     assert verify().clean
 
 
+@pytest.mark.django_db(transaction=True)  # rows that one transaction wrote are told apart by nothing
 @pytest.mark.parametrize("statement", ["DELETE FROM users WHERE id = %s", "UPDATE users SET deleted_at = now() WHERE id = %s"])
 def test_second_look__somebody_who_leaves_in_the_middle_of_it(live: str, monkeypatch: pytest.MonkeyPatch, statement: str) -> None:
     """The row was still there, the point is gone: only the rows tell."""
