@@ -302,6 +302,24 @@ def test_claim__the_version_is_drawn_after_the_people_are_leased(monkeypatch: py
     assert claim is not None and claim.version > drawn[1]
 
 
+def test_claim__each_statement_sees_what_was_committed_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the default of the database, or of the role, is: with one snapshot for all, a person could be leased twice."""
+    seen: list[tuple[str, ...]] = []
+    written = registry.written
+
+    def looked_at() -> tuple[str, ...]:
+        names = ("transaction_isolation", "synchronous_commit", "lock_timeout", "idle_in_transaction_session_timeout")
+        seen.append(tuple(one(f"SHOW {name}") for name in names))
+        return written()
+
+    monkeypatch.setattr(registry, "written", looked_at)
+    plain_sql("SET default_transaction_isolation = 'repeatable read'; SET synchronous_commit = off")
+    enqueue([uuid4()])
+    claimed()
+    plain_sql("RESET default_transaction_isolation; RESET synchronous_commit")
+    assert seen == [("read committed", "on", "2s", "5s")]
+
+
 def test_claim__the_rows_are_read_after_the_version_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """A change that is committed in between is in them: nobody with a higher version has older rows."""
     (person,) = people(1)

@@ -64,6 +64,23 @@ def test_write__a_stale_deletion_does_not_win_over_a_newer_point(any_collection:
     assert queued(*everybody) == 0
 
 
+def test_write__each_send_is_waited_for_and_ordered(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a cluster, a weaker ordering lets replicas take two writes in different orders."""
+    sent: list[tuple[str, bool, models.WriteOrdering]] = []
+    for name in ("upsert", "delete"):
+        original = getattr(QdrantClient, name)
+
+        def noting(*arguments: Any, original: Any = original, name: str = name, **options: Any) -> Any:
+            sent.append((name, options["wait"], options["ordering"]))
+            return original(*arguments, **options)
+
+        monkeypatch.setattr(QdrantClient, name, noting)
+    _there, gone = people(2)
+    User.objects.filter(pk=gone).delete()
+    carry_out(claimed())
+    assert sent == [("upsert", True, models.WriteOrdering.MEDIUM), ("delete", True, models.WriteOrdering.MEDIUM)]
+
+
 # --- The lease -------------------------------------------------------------------------------------------------------------------
 
 
