@@ -1,6 +1,9 @@
 import json
 import signal
+import threading
+from contextlib import suppress
 from datetime import UTC, datetime
+from random import Random
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -10,14 +13,18 @@ from django.core.management.base import CommandError
 from pytest_django import Settings
 from qdrant_client import models
 
+from accounts.models import User
 from findme.console.errors import NotDone
 from tests.factories import ProfileEmbeddingFactory
+from tests.qdrant import QdrantServer
+from tests.threads import in_thread
 from tests.vectorstore.commands import run_python
+from tests.vectorstore.storm.agreement import disagreements
 from vectorstore.adoption import Adopted, adopt
 from vectorstore.collection import live_collection
 from vectorstore.connection import collection_name, qdrant
 from vectorstore.initialisation import compare, initialise
-from vectorstore.models import QueueEntry, StoreState, SyncLease, VectorCollection
+from vectorstore.models import ProfileEmbedding, QueueEntry, StoreState, SyncLease, VectorCollection
 from vectorstore.ownership import ADOPTING, DATABASE, prove_ours
 from vectorstore.projection import entitled
 from vectorstore.sync.drain import sync_once
@@ -342,3 +349,39 @@ def test_adopt__a_replacement_killed_anywhere_goes_on(qdrant_server: object, at:
             assert client.count(collection_name()).count == 2
         adopted()
     prove_adopted(f"{collection_name()}_v2")
+
+
+@pytest.mark.qdrant_server
+@pytest.mark.parametrize("of", ["another database", "the guide's program"])
+def test_adopt__beside_writers_and_a_worker(qdrant_server: QdrantServer, of: str) -> None:
+    """People come, change and go all along, and a worker works; then both stores agree."""
+    random = Random(8)
+    known = [embedding.pk for embedding in ProfileEmbeddingFactory.create_batch(40)]
+    points = [*(point(person, version=FAR) for person in known), point(uuid4(), version=FAR)]
+    of_another_database(points) if of == "another database" else of_the_guides_program(points)
+    over = threading.Event()
+
+    def write() -> None:
+        while not over.is_set():
+            ProfileEmbeddingFactory.create()
+            ids = sorted(ProfileEmbedding.objects.values_list("pk", flat=True))
+            User.objects.filter(pk=random.choice(ids)).delete()
+            ProfileEmbedding.objects.filter(pk=random.choice(ids)).update(interests=[f"interest {random.random()}"])
+
+    def work() -> None:
+        while not over.is_set():
+            with suppress(NotDone):
+                sync_once(timeout=1)
+            over.wait(0.05)
+
+    threads = [in_thread(write), in_thread(work)]
+    try:
+        done = adopted()
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+    assert done.status == "green"
+    assert sync_once(timeout=60).left.length == 0
+    assert disagreements(qdrant_server, v1()) == []
+    prove_adopted(v1(), above=FAR if of == "another database" else 0)
