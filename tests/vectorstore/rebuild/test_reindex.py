@@ -23,13 +23,16 @@ from vectorstore import applying, registry
 from vectorstore.collection_lock import lock_key
 from vectorstore.connection import collection_name, qdrant
 from vectorstore.initialisation import compare
-from vectorstore.models import SyncLease, VectorCollection
-from vectorstore.rebuild import gate
+from vectorstore.models import SetAside, SyncLease, VectorCollection
+from vectorstore.rebuild import filling, gate
 from vectorstore.rebuild.gate import GateResult
 from vectorstore.rebuild.kept import drop_due
 from vectorstore.rebuild.reindex import Reindexed, drop_kept, reindex, roll_back
 from vectorstore.rebuild.switching import follow_alias_if_behind, switch_alias
+from vectorstore.sync.claim import Claim
 from vectorstore.sync.drain import sync_once
+from vectorstore.sync.lease import LeaseLost, give_back
+from vectorstore.sync.work import Done, carry_out
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -290,6 +293,58 @@ def test_reindex__a_worker_that_meets_with_an_error_gives_the_building_one_up(em
         f"{version(2)!r} was given up: the disk is full. The alias was not moved. Mend that, and run it again: it starts anew."
     )
     assert (states(), drop_due(), there()) == ({"v1": "live", "v2": "failed"}, (version(2),), {"v1"})
+
+
+def test_reindex__a_collection_that_refuses_is_given_up_and_nobody_is_set_aside(store: str, caplog: pytest.LogCaptureFixture) -> None:
+    begun(3)
+
+    def made_otherwise(line: str) -> None:
+        if "is made" in line:
+            with qdrant() as client:
+                client.delete_collection(version(2))
+                client.create_collection(version(2), vectors_config=models.VectorParams(size=4, distance=models.Distance.COSINE))
+
+    with pytest.raises(NotDone, match="refuse"):
+        reindex(announce=made_otherwise)
+    assert (leads_to(), states(), SetAside.objects.count()) == ("v1", {"v1": "live", "v2": "failed"}, 0)
+    assert [record.getMessage() for record in caplog.records if "given up" in record.getMessage()]
+
+
+def test_reindex__waits_for_a_store_that_is_away(embedded_qdrant: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun(3)
+    retrieve = QdrantClient.retrieve
+    tries: list[str] = []
+
+    def away_at_first(client: QdrantClient, name: str, *arguments: Any, **options: Any) -> Any:
+        tries.append(name)
+        if name == version(2) and tries.count(name) <= 2:
+            raise StoreUnavailable("Qdrant is restarting.")
+        return retrieve(client, name, *arguments, **options)
+
+    monkeypatch.setattr(QdrantClient, "retrieve", away_at_first)
+    assert rebuilt().written == 3
+
+    def away(*_arguments: object, **_options: object) -> None:
+        raise StoreUnavailable("Qdrant is restarting.")
+
+    monkeypatch.setattr(QdrantClient, "retrieve", away)
+    with pytest.raises(StoreUnavailable, match=r"^Qdrant is restarting\.$"):
+        rebuilt(timeout=0.0)
+
+
+def test_reindex__whoever_loses_a_lease_on_the_way_is_tried_again(embedded_qdrant: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun(3)
+    lost: list[Claim] = []
+
+    def slow_at_first(claim: Claim) -> Done:
+        if not lost:
+            lost.append(claim)
+            give_back(claim, unanswered=True)
+            raise LeaseLost
+        return carry_out(claim)
+
+    monkeypatch.setattr(filling, "carry_out", slow_at_first)
+    assert (rebuilt().written, len(lost)) == (3, 1)
 
 
 def test_switch__of_one_that_was_given_up_meanwhile(embedded_qdrant: object) -> None:
