@@ -208,6 +208,20 @@ def test_verify__many_pages_in_the_order_of_the_ids(collection: str, monkeypatch
     assert kinds(verify()) == {"missing": 9, "orphaned": 12}
 
 
+@pytest.mark.qdrant_server
+def test_verify__shards_in_one_order(server: QdrantServer, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each shard has an order of its own, and Qdrant merges them."""
+    monkeypatch.setattr(found, "PAGE_SIZE", 7)
+    settings.QDRANT_SHARD_NUMBER = 3
+    initialise(lambda _planned: None)
+    collection = f"{collection_name()}_v1"
+    there = people(40)
+    seen = [person for page in found.pages(collection) for person in page.ids]
+    assert seen == there
+    delete(collection, *there[::5])
+    assert kinds(verify()) == {"missing": 8}
+
+
 def test_verify__every_collection_that_is_written(live: str) -> None:
     (first, _) = people(2)
     kept, building = f"{collection_name()}_v2", f"{collection_name()}_v3"
