@@ -84,8 +84,14 @@ def point_alias(client: QdrantClient, alias: str, collection: str) -> None:
 
 
 def _creation() -> dict[str, Any]:
-    """The request that makes it: every setting that is declared as something."""
-    tree = _tree({setting.path: setting.value for setting in DECLARATION.settings if setting.value is not None})
+    """The request that makes it: every setting that is declared as something, but those that requests or older servers do not have, and which are so
+    by themselves."""
+    values = {
+        setting.path: setting.value
+        for setting in DECLARATION.settings
+        if setting.value is not None and not setting.path.endswith(".memory")
+    }
+    tree = _tree(values)
     parameters = tree.pop("params")
     parameters = {name: value for name, value in parameters.items() if not name.startswith("read_fan_out") and name != "sharding_method"}
     return _named_for_requests(tree) | parameters

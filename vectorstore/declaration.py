@@ -44,6 +44,7 @@ Index: TypeAlias = Mapping[str, Any]
 INDEX_DEFAULTS: Index = {
     "is_tenant": False,
     "on_disk": False,
+    "memory": "pinned",
     "enable_hnsw": True,
     "prefix": False,
     "lookup": True,
@@ -68,17 +69,22 @@ class Declaration:
 
     @property
     def settings(self) -> tuple[Setting, ...]:
-        """Every setting, those of the cluster as the project's settings say now. Which change takes what was seen on a server."""
+        """Every setting, those of the cluster as the project's settings say now. Which change takes what was seen on a server.
+
+        Servers from 1.19 on know ``memory`` as well, which wins over ``on_disk`` where it is set: what is declared is what they do without.
+        """
         return (
             Setting("params.vectors.size", self.size, Change.NEW_COLLECTION),
             Setting("params.vectors.distance", self.distance.value, Change.NEW_COLLECTION),
             Setting("params.vectors.datatype", "float32", Change.NEW_COLLECTION, unset_is_equal=True),
             Setting("params.vectors.multivector_config", None, Change.NEW_COLLECTION),
             Setting("params.vectors.on_disk", False, Change.GRAPH_REBUILD, unset_is_equal=True),
+            Setting("params.vectors.memory", "cached", Change.GRAPH_REBUILD, unset_is_equal=True),
             Setting("params.vectors.quantization_config", None, Change.GRAPH_REBUILD),
             Setting("params.sparse_vectors", None, Change.NEW_COLLECTION),
             *self._cluster(),
             Setting("params.on_disk_payload", True, Change.GRAPH_REBUILD),
+            Setting("params.payload.memory", "cold", Change.GRAPH_REBUILD, unset_is_equal=True),
             *self._graph(),
             *self._optimizers(),
             Setting("wal_config.wal_capacity_mb", 32, Change.NEW_COLLECTION),
@@ -114,6 +120,7 @@ class Declaration:
             Setting("hnsw_config.full_scan_threshold", 10000, Change.GRAPH_REBUILD),
             Setting("hnsw_config.max_indexing_threads", 0, Change.IN_PLACE),
             Setting("hnsw_config.on_disk", False, Change.GRAPH_REBUILD, unset_is_equal=True),
+            Setting("hnsw_config.memory", "cached", Change.GRAPH_REBUILD, unset_is_equal=True),
             Setting("hnsw_config.payload_m", 16, Change.GRAPH_REBUILD, unset_is_equal=True),
             Setting("hnsw_config.inline_storage", False, Change.GRAPH_REBUILD, unset_is_equal=True),
         )

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 from qdrant_client import QdrantClient, models
+from qdrant_client.http.api.collections_api import SyncCollectionsApi
 
 from findme.console.errors import NotDone
 from vectorstore.applying import apply, note_as_live
@@ -97,8 +98,43 @@ def test_plan__reads_everything_that_the_server_tells(server: object) -> None:
     for part, parameters in told.config.model_dump(exclude={"metadata", "strict_mode_config", "quantization_config"}).items():
         for name, value in parameters.items():
             paths |= {f"{part}.{name}.{inner}" for inner in value} if isinstance(value, dict) else {f"{part}.{name}"}
-    unknown_to_1_18 = {"params.payload", "params.vectors.memory", "hnsw_config.memory"}
-    assert paths - unknown_to_1_18 - {"params.vectors.hnsw_config"} <= {setting.path for setting in DECLARATION.settings}
+    assert paths - {"params.payload", "params.vectors.hnsw_config"} <= {setting.path for setting in DECLARATION.settings}
+
+
+@pytest.mark.qdrant_server
+@pytest.mark.parametrize(
+    ("placed", "expected"),
+    [
+        ({"vectors": "cached", "graph": "cached", "payload": "cold", "index": "pinned"}, []),
+        (
+            {"vectors": "cold", "graph": "pinned", "payload": "cached", "index": "cold"},
+            [
+                "params.vectors.memory: cold, is to be cached (graph rebuild)",
+                "params.payload.memory: cached, is to be cold (graph rebuild)",
+                "hnsw_config.memory: pinned, is to be cached (graph rebuild)",
+                'payload_schema.gender: keyword {"memory": "cold"}, is to be keyword (in place)',
+            ],
+        ),
+    ],
+)
+def test_plan__where_data_are_held_by_newer_servers(
+    qdrant_server: object, placed: dict[str, str], expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1.19 knows it, and 1.18 ignores it: what it would tell is made up here."""
+    made()
+    read = SyncCollectionsApi.get_collection
+
+    def newer(api: SyncCollectionsApi, name: str) -> models.InlineResponse2007:
+        answer = read(api, name)
+        told = answer.model_dump()["result"]
+        told["config"]["params"]["vectors"]["memory"] = placed["vectors"]
+        told["config"]["params"]["payload"] = {"memory": placed["payload"]}
+        told["config"]["hnsw_config"]["memory"] = placed["graph"]
+        told["payload_schema"]["gender"]["params"] = {"type": "keyword", "memory": placed["index"]}
+        return answer.model_copy(update={"result": models.CollectionInfo.model_validate(told)})
+
+    monkeypatch.setattr(SyncCollectionsApi, "get_collection", newer)
+    assert lines(planned()) == expected
 
 
 def test_plan__of_the_embedded_store_says_what_it_does_not_compare(embedded_qdrant: object) -> None:
