@@ -1,0 +1,72 @@
+"""Servers with a key, with TLS, and one that is frozen."""
+
+from __future__ import annotations
+
+import re
+import threading
+from pathlib import Path
+
+import pytest
+from pytest_django import Settings
+
+from findme.console.errors import StoreUnavailable
+from tests.factories import ProfileEmbeddingFactory
+from tests.qdrant import QdrantServer, freeze, started_qdrant, thaw
+from tests.vectorstore.pretenders import TLS_FOLDER
+from vectorstore.connection import collection_name, qdrant
+from vectorstore.initialisation import initialise
+from vectorstore.purge.purging import purge
+from vectorstore.snapshots.listing import create, fetch, listed
+from vectorstore.snapshots.restoring import restore
+from vectorstore.sync.drain import sync_once
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.qdrant_server]
+
+
+def use(server: QdrantServer, settings: Settings) -> None:
+    settings.QDRANT_URL, settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT = server.url, server.api_key, 0
+    settings.QDRANT_COLLECTION, settings.QDRANT_TIMEOUT = "people", 5
+
+
+def test_with_a_key_and_tls(memory_path: Path, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(TLS_FOLDER / "cert.pem"))
+    tls = {"SERVICE__ENABLE_TLS": "true", "TLS__CERT": str(TLS_FOLDER / "cert.pem"), "TLS__KEY": str(TLS_FOLDER / "key.pem")}
+    with started_qdrant(memory_path, SERVICE__API_KEY="a-key-of-ours", **tls) as server:
+        use(server, settings)
+        initialise(lambda _: None)
+        ProfileEmbeddingFactory.create_batch(3)
+        sync_once()
+        (one,) = create()
+        path = fetch(one.name, tmp_path).path
+        assert restore([path], announce=lambda _: None).found == 3
+        assert purge(snapshots=True, announce=lambda _: None).collections[0].left == 0
+        settings.QDRANT_API_KEY = "another"
+        with pytest.raises(StoreUnavailable, match="does not accept the key in QDRANT_API_KEY") as told:
+            listed()
+        assert "another" not in str(told.value)
+
+
+def test_a_frozen_server(memory_path: Path, tmp_path: Path, settings: Settings) -> None:
+    """It is waited for as long as was said, and what was begun can be begun again."""
+    with started_qdrant(memory_path) as server:
+        use(server, settings)
+        initialise(lambda _: None)
+        ProfileEmbeddingFactory.create_batch(3)
+        sync_once()
+        (one,) = create()
+        path = fetch(one.name, tmp_path).path
+        line = rf"^Qdrant at '{re.escape(server.url)}' did not answer within 1 s: see whether it runs and what its log says, and give it more time\.$"
+
+        def report(done: int, total: int | None = None, /) -> None:
+            """The first thing that happens after everything was asked for that is asked before."""
+            if not frozen.is_set():
+                frozen.set()
+                freeze(server)
+
+        frozen = threading.Event()
+        with pytest.raises(StoreUnavailable, match=line):
+            create(seconds=1, report=report)
+        thaw(server)
+        with qdrant() as client:
+            assert client.count(collection_name(), exact=True).count == 3
+        assert restore([path], announce=lambda _: None).found == 3
