@@ -64,4 +64,5 @@ def wait_for_graphs(collection: str, timeout: float) -> None:
                 f"Qdrant has been at work on {collection!r} for {timeout:g} s without getting on ({status}): the alias was not moved. Look at its log,"
                 " and run it again: it goes on."
             )
-        connection.ensure_connection()
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT")  # the session has the lock: it is not to end for having nothing to do, and if it has, that is noticed

@@ -8,6 +8,7 @@ from math import floor
 
 from django.db import connection
 from qdrant_client import QdrantClient
+from qdrant_client.models import VectorParams
 
 from findme.console.errors import NotDone
 from findme.console.progress import Report, unreported
@@ -116,12 +117,23 @@ def _recalls(client: QdrantClient, collection: str, min_recall: float | None) ->
     """Of the collection and of the live one, by the same vectors."""
     vectors = sampled_vectors(client, collection)
     reached = recall(client, collection, vectors)
-    live = alias_target(client) if min_recall is None else None
+    live = _comparable(client, collection) if min_recall is None else None
     live_recall = None if live is None else recall(client, live, vectors)
     least = min_recall if min_recall is not None else WITHOUT_LIVE if live_recall is None else live_recall - LESS
     if reached < least - 1e-9:
         raise NotDone(_too_little(collection, reached, least, live_recall))
     return reached, live_recall
+
+
+def _comparable(client: QdrantClient, collection: str) -> str | None:
+    """The live collection, if there is one that can be searched by the same vectors."""
+    live = alias_target(client)
+    return live if live is not None and _size(client, live) == _size(client, collection) else None
+
+
+def _size(client: QdrantClient, collection: str) -> int | None:
+    vectors = client.get_collection(collection).config.params.vectors
+    return vectors.size if isinstance(vectors, VectorParams) else None
 
 
 def _too_little(collection: str, reached: float, least: float, live_recall: float | None) -> str:

@@ -24,7 +24,7 @@ from vectorstore.collection_lock import lock_key
 from vectorstore.connection import collection_name, qdrant
 from vectorstore.initialisation import compare
 from vectorstore.models import SetAside, SyncLease, VectorCollection
-from vectorstore.rebuild import filling, gate
+from vectorstore.rebuild import filling, gate, switching
 from vectorstore.rebuild.gate import GateResult
 from vectorstore.rebuild.kept import drop_due
 from vectorstore.rebuild.reindex import Reindexed, drop_kept, reindex, roll_back
@@ -116,6 +116,21 @@ def test_reindex__again_and_again_takes_the_next_number(embedded_qdrant: object)
         client.create_collection(version(9), vectors_config=models.VectorParams(size=4, distance=models.Distance.COSINE))
     assert rebuilt().collection == version(10)
     assert there() == {"v9", "v10"}  # nobody has noted it: it may be somebody else's
+
+
+@pytest.mark.qdrant_server
+def test_reindex__takes_the_place_of_one_whose_vectors_have_another_size(qdrant_server: object) -> None:
+    """Of which no worker can do anything with anybody's point."""
+    begun(0)
+    with qdrant() as client:
+        client.delete_collection(version(1))
+        client.create_collection(version(1), vectors_config=models.VectorParams(size=4, distance=models.Distance.COSINE))
+        client.update_collection_aliases(switching._moves(None, version(1)))
+    people = [embedding.pk for embedding in ProfileEmbeddingFactory.create_batch(3)]
+    done = rebuilt()
+    assert (done.written, done.gate) == (3, GateResult(version(2), people=3, points=3, pending=0, recall=1.0, live_recall=None))
+    assert (leads_to(), states(), ids(2)) == ("v2", {"v2": "live"}, set(map(str, people)))
+    sync()
 
 
 # --- What is kept ----------------------------------------------------------------------------------------------------------------
