@@ -16,8 +16,10 @@ from accounts.models import User
 from tests.factories import unit_vector
 from tests.privacy.elsewhere import another_connection, wait_until
 from tests.qdrant import free_port, freeze, started_qdrant, thaw
+from tests.vectorstore import commands
 from tests.vectorstore.commands import manage, started
 from tests.vectorstore.sync.people import ids, people, plain_sql, points
+from tests.vectorstore.sync.proxy import door
 from vectorstore.connection import collection_name, qdrant
 from vectorstore.initialisation import initialise
 from vectorstore.models import QueueEntry, SetAside, SyncLease
@@ -137,6 +139,24 @@ def test_sync_qdrant__arguments_that_it_does_not_take(arguments: list[str], line
 def test_sync_qdrant__as_it_is_typed(embedded_collection: str) -> None:
     there = people(2)
     assert manage("sync_qdrant", "--once") == (0, "2 written, 0 removed; 0 left.\n2 points written, 0 removed.\n", "")
+    assert points() == ids(there)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_sync_qdrant__waits_for_postgresql_too(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = people(2)
+    with door() as postgresql:
+        elsewhere = commands.environment() | {"DATABASE_URL": postgresql.url()}
+        monkeypatch.setattr(commands, "environment", lambda: elsewhere)
+        with started("sync_qdrant", "--once") as process:
+            try:
+                assert process.stderr is not None
+                assert process.stderr.readline().startswith("PostgreSQL: ")
+                postgresql.open()
+                stdout, stderr = process.communicate(timeout=60)
+            finally:
+                process.kill()
+        assert (process.returncode, stdout.splitlines()[-1], stderr) == (0, "2 points written, 0 removed.", "")
     assert points() == ids(there)
 
 
