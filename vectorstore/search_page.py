@@ -52,13 +52,14 @@ class Search:
     limit: int = field(init=False)
     exact: bool = field(default_factory=is_embedded)  # always, and it warns of one who asks for it
     done: bool = False
-    found: list[Hit] = field(default_factory=list)
-    examined: set[UUID] = field(init=False)
+    found: list[tuple[float, str, str, int]] = field(default_factory=list)
+    """Ids as Qdrant writes them, which sort as UUIDs do, and many times faster; the scores are negative, so that the best stand first."""
+    examined: set[str] = field(init=False)
 
     def __post_init__(self) -> None:
         self.conditions = filter_of(self.query)
         self.limit = min(self.query.wanted + SPARE, FIRST_PAGE_AT_MOST)
-        self.examined = set(self.query.never_found)
+        self.examined = {str(user_id) for user_id in self.query.never_found}
 
     def request(self) -> models.QueryRequest:
         least = self.query.min_score
@@ -71,26 +72,24 @@ class Search:
             with_payload=False,
         )
 
-    def fresh(self, candidates: Iterable[models.ScoredPoint]) -> dict[UUID, float]:
+    def fresh(self, candidates: Iterable[models.ScoredPoint]) -> dict[str, float]:
         """Who of the candidates has not been looked at, with their scores."""
-        scores = {UUID(point.id): _score(point) for point in candidates if isinstance(point.id, str)}
-        return {
-            user_id: score for user_id, score in scores.items() if user_id not in self.examined and self.query.has_score(score, user_id)
-        }
+        scores = {point.id: _score(point) for point in candidates if isinstance(point.id, str) and point.id not in self.examined}
+        if self.query.min_score is None and self.query.after is None:
+            return scores
+        return {user_id: score for user_id, score in scores.items() if self.query.has_score(score, UUID(user_id))}
 
-    def take(self, candidates: Sequence[models.ScoredPoint], fresh: Mapping[UUID, float], shown: Mapping[UUID, tuple[str, int]]) -> None:
+    def take(self, candidates: Sequence[models.ScoredPoint], fresh: Mapping[str, float], shown: Mapping[str, tuple[str, int]]) -> None:
         """What Qdrant has answered, who of it is FRESH, and whoever of these may be SHOWN."""
         self.examined |= fresh.keys()
         self.found += [
-            Hit(user_id, score, *shown[user_id])
-            for user_id, score in fresh.items()
-            if user_id in shown and self.query.wants(*shown[user_id])
+            (-score, user_id, *shown[user_id]) for user_id, score in fresh.items() if user_id in shown and self.query.wants(*shown[user_id])
         ]
-        self.found.sort(key=lambda hit: (-hit.score, hit.user_id.int))
+        self.found.sort()
         wanted = self.query.wanted
         exhausted = len(candidates) < self.limit
         # One more who scores the same as the last may be among those who were not fetched.
-        enough = len(self.found) >= wanted and (exhausted or _score(candidates[-1]) < self.found[wanted - 1].score)
+        enough = len(self.found) >= wanted and (exhausted or _score(candidates[-1]) < -self.found[wanted - 1][0])
         self.done = enough or (exhausted and self.exact)
         if exhausted:
             self.exact = True
@@ -98,7 +97,8 @@ class Search:
             self.limit *= 2
 
     def hits(self) -> list[Hit]:
-        return self.found[self.query.offset : self.query.wanted]
+        page = self.found[self.query.offset : self.query.wanted]
+        return [Hit(UUID(user_id), -score, gender, age) for score, user_id, gender, age in page]
 
 
 def _score(point: models.ScoredPoint) -> float:
