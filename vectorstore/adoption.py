@@ -20,6 +20,7 @@ from vectorstore.initialisation import GREEN_SECONDS, Announce, carry_out
 from vectorstore.ownership import ADOPTING, DATABASE, database_id
 from vectorstore.plan import Plan, plan, refuse
 from vectorstore.projection import entitled
+from vectorstore.purge.removals import note_removal
 from vectorstore.replacement import Replaced, replace_by_alias
 from vectorstore.sync.now import project
 from vectorstore.versions import raise_above, version_of
@@ -79,7 +80,7 @@ def adopt(
         elif planned.is_to_be_adopted:
             done = replace(done, removed=_take_over(planned.collection, report))
         with qdrant() as client:
-            return replace(done, status=carry_out(client, plan(client), green_seconds))
+            return replace(done, status=carry_out(client, plan(client), green_seconds, report))
 
 
 def _survey(client: QdrantClient, planned: Plan, report: Report) -> Survey:
@@ -140,6 +141,7 @@ def _without_strangers(collection: str, report: Report) -> int:
             strangers = _strangers(page)
             numbers: list[ExtendedPointId] = [one for one in strangers if not isinstance(one, UUID)]
             if numbers:
+                note_removal()
                 client.delete(collection, PointIdsList(points=numbers), wait=True)
         removed += project(one for one in strangers if isinstance(one, UUID)).removed + len(numbers)
         seen += len(page)

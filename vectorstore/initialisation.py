@@ -10,6 +10,7 @@ from qdrant_client import QdrantClient
 from qdrant_client.models import CollectionStatus, OptimizersConfigDiff
 
 from findme.console.errors import NotDone
+from findme.console.progress import Report, unreported
 from vectorstore.applying import apply
 from vectorstore.collection_lock import collection_lock
 from vectorstore.connection import qdrant
@@ -41,7 +42,7 @@ def compare() -> Plan:
         return plan(client)
 
 
-def initialise(announce: Announce, *, green_seconds: float = GREEN_SECONDS) -> Initialised:
+def initialise(announce: Announce, *, green_seconds: float = GREEN_SECONDS, report: Report = unreported) -> Initialised:
     """Make what is missing and change what can be changed, after ANNOUNCE was told; one at a time.
 
     Raises NotDone, with nothing touched, for what takes a new collection or is another database's, and where one is to be made on a cluster
@@ -53,22 +54,22 @@ def initialise(announce: Announce, *, green_seconds: float = GREEN_SECONDS) -> I
         if planned.differs("collection "):
             refuse_without_a_node(client)
         announce(planned)
-        return Initialised(planned, carry_out(client, planned, green_seconds))
+        return Initialised(planned, carry_out(client, planned, green_seconds, report))
 
 
-def carry_out(client: QdrantClient, planned: Plan, green_seconds: float) -> str:
+def carry_out(client: QdrantClient, planned: Plan, green_seconds: float, report: Report = unreported) -> str:
     """Apply, wait, and read back; the collection's status. Under ``collection_lock``."""
     if not planned.differences:
-        return settled(client, planned.collection, green_seconds)
+        return settled(client, planned.collection, green_seconds, report)
     apply(client, planned)
-    status = settled(client, planned.collection, green_seconds)
+    status = settled(client, planned.collection, green_seconds, report)
     left = plan(client).differences
     if left:
         raise NotDone(f"Qdrant says that it is done, and {left[0]}: look at its log, and run manage.py init_qdrant again.")
     return status
 
 
-def settled(client: QdrantClient, collection: str, seconds: float) -> str:
+def settled(client: QdrantClient, collection: str, seconds: float, report: Report = unreported) -> str:
     """The collection's status when it is green and no shard is being copied, or when SECONDS are over. Raises NotDone where it is red."""
     deadline = time.monotonic() + seconds
     woken = False
@@ -84,4 +85,5 @@ def settled(client: QdrantClient, collection: str, seconds: float) -> str:
         copying = is_copying(client, collection)
         if (found.status is CollectionStatus.GREEN and not copying) or time.monotonic() >= deadline:
             return "copying shards" if copying else str(found.status)
+        report(found.indexed_vectors_count or 0, found.points_count)
         time.sleep(POLL_SECONDS)

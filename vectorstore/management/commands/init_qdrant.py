@@ -78,7 +78,9 @@ class Command(FindmeCommand):
             self.something_to_look_at()
 
     def _initialise(self, wait: float, *, as_json: bool) -> None:
-        done = initialise((lambda _: None) if as_json else (lambda planned: self._say_plan(planned, "to change")), green_seconds=wait)
+        announce = (lambda _: None) if as_json else (lambda planned: self._say_plan(planned, "to change"))
+        with progress("Building graphs") as report:
+            done = initialise(announce, green_seconds=wait, report=report)
         if as_json:
             self._say_json(done.planned, changed=bool(done.planned.differences), status=done.status)
         elif done.planned.differences:
