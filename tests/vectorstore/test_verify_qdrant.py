@@ -133,6 +133,14 @@ def test_verify_qdrant__arguments_that_it_does_not_take(number: str) -> None:
     assert str(raised.value) == f"Error: argument --max-changes: {number!r} is not a number of points"
 
 
+@pytest.mark.parametrize("option", ["--force", "--max-changes=0"])
+def test_verify_qdrant__how_much_to_change_is_asked_of_a_repair(option: str) -> None:
+    with pytest.raises(CommandError) as raised:
+        call_command("verify_qdrant", option)
+    assert str(raised.value) == "--max-changes and --force say how much a repair may change: add --repair, or leave them out."
+    assert raised.value.returncode == 2
+
+
 @pytest.mark.django_db(transaction=True)
 def test_verify_qdrant__in_one_line_where_qdrant_is_away(settings: Any) -> None:
     settings.QDRANT_URL, settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT = "http://127.0.0.1:9", "", 0

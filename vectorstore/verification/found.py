@@ -8,15 +8,13 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 from uuid import UUID
 
-import numpy as np
-from numpy.typing import NDArray
+from qdrant_client import QdrantClient
 from qdrant_client.models import Record
 
 from vectorstore.address import server_address
 from vectorstore.connection import is_embedded, qdrant
-from vectorstore.models import VECTOR_SIZE
-from vectorstore.verification import by_grpc
-from vectorstore.verification.points import Points
+from vectorstore.verification import by_grpc, by_rest
+from vectorstore.verification.points import Points, vectors_of
 
 PAGE_SIZE = 500
 EMBEDDED_PAGE_SIZE = 2000
@@ -39,14 +37,19 @@ def _pages(collection: str, size: int) -> Iterator[Points]:
     offset: Any = None
     while True:
         with qdrant() as client:
-            if is_embedded() or not server_address().grpc_port:
-                records, offset = client.scroll(collection, limit=size, offset=offset, with_payload=True, with_vectors=True)
-                page = _points(records)
-            else:
-                page, offset = by_grpc.scroll(client, collection, size, offset)
+            page, offset = _page(client, collection, size, offset)
         yield page
         if offset is None:
             return
+
+
+def _page(client: QdrantClient, collection: str, size: int, offset: Any) -> tuple[Points, Any]:
+    """A page, and where the next one begins."""
+    if not is_embedded():
+        scroll = by_grpc.scroll if server_address().grpc_port else by_rest.scroll
+        return scroll(client, collection, size, offset)
+    records, offset = client.scroll(collection, limit=size, offset=offset, with_payload=True, with_vectors=True)
+    return _points(records), offset
 
 
 def _points(records: Sequence[Record]) -> Points:
@@ -55,14 +58,9 @@ def _points(records: Sequence[Record]) -> Points:
     return Points(
         [UUID(str(record.id)) for record in of_people],
         [record.payload or {} for record in of_people],
-        _vectors([record.vector for record in of_people]),
+        vectors_of([record.vector for record in of_people]),
         numbers,
     )
-
-
-def _vectors(vectors: Sequence[object]) -> NDArray[np.float32]:
-    whole = [one if isinstance(one, list) and len(one) == VECTOR_SIZE else [np.nan] * VECTOR_SIZE for one in vectors]
-    return np.array(whole, np.float32).reshape(len(whole), VECTOR_SIZE)
 
 
 def _ahead(found: Iterator[Points]) -> Iterator[Points]:

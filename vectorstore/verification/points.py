@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -29,3 +30,9 @@ class Points:
 
 
 NONE = Points([], [], np.empty((0, VECTOR_SIZE), np.float32), [])
+
+
+def vectors_of(found: Sequence[object]) -> NDArray[np.float32]:
+    """As they came from Qdrant, (N, 512)."""
+    whole = [one if isinstance(one, list) and len(one) == VECTOR_SIZE else [np.nan] * VECTOR_SIZE for one in found]
+    return np.array(whole, np.float32).reshape(len(whole), VECTOR_SIZE)

@@ -11,6 +11,7 @@ from qdrant_client.models import ExtendedPointId, PointIdsList, WriteOrdering
 from findme.console.errors import NotDone
 from vectorstore.connection import qdrant
 from vectorstore.marks import make_new_mark
+from vectorstore.purge.removals import note_removal
 from vectorstore.sync.queue import enqueue
 from vectorstore.verification.collected import Collected
 from vectorstore.versions import highest, raise_above
@@ -53,6 +54,7 @@ def repair(client: QdrantClient, collections: Sequence[Collected]) -> tuple[int,
 def _delete(client: QdrantClient, collection: str, ids: Sequence[ExtendedPointId]) -> int:
     """Delete, and read back by retrieving: a count goes on counting deleted points for a while."""
     with qdrant():  # for its errors
+        note_removal()
         client.delete(collection, PointIdsList(points=list(ids)), wait=True, ordering=WriteOrdering.MEDIUM)
         left = client.retrieve(collection, list(ids), with_payload=False, with_vectors=False)
     if left:

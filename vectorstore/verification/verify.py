@@ -74,8 +74,9 @@ def verify(*, repairing: bool = False, max_changes: int | None = None, force: bo
             for row in rows if repairing else ():
                 prove_ours(client, row.name)
             went_back = _went_back(client)
+            totals = _totals(client, rows)
         collections = [stack.enter_context(Collected(row.name)) for row in rows]
-        people = _compare(rows, collections, report)
+        people = _compare(rows, collections, totals, report)
         queued = deleted = None
         _record(begun, people, collections, went_back)
         if repairing:
@@ -104,10 +105,9 @@ def _went_back(client: QdrantClient) -> str | None:
     return None
 
 
-def _compare(rows: list[VectorCollection], collections: list[Collected], report: Report) -> int:
+def _compare(rows: list[VectorCollection], collections: list[Collected], totals: list[int], report: Report) -> int:
     """How many people are to have a point."""
     refreshed = StoreState.current().ages_refreshed_on
-    totals = _totals(collections)
     done = people = 0
     for row, found, total in zip(rows, collections, totals, strict=True):
 
@@ -120,13 +120,12 @@ def _compare(rows: list[VectorCollection], collections: list[Collected], report:
     return people
 
 
-def _totals(collections: list[Collected]) -> list[int]:
+def _totals(client: QdrantClient, rows: list[VectorCollection]) -> list[int]:
     """Roughly, what there is to compare: points, or people where they are more."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = 'profile_embeddings'::regclass")
         (people,) = cursor.fetchone()
-    with qdrant() as client:
-        return [max(client.count(found.name, exact=False).count, people) for found in collections]
+    return [max(client.count(row.name, exact=False).count, people) for row in rows]
 
 
 def _record(begun: datetime, people: int, collections: list[Collected], went_back: str | None) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from findme.console.command import FindmeCommand
+from findme.console.errors import NotDone
 from findme.console.progress import progress
 from vectorstore.verification.verify import Verified, VerifiedCollection, verify
 
@@ -30,6 +31,8 @@ class Command(FindmeCommand):
         parser.add_argument("--json", action="store_true", help="print one JSON document")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if not options["repair"] and (options["force"] or options["max_changes"] is not None):
+            raise NotDone("--max-changes and --force say how much a repair may change: add --repair, or leave them out.")
         with progress("Comparing people and points") as report:
             verified = verify(repairing=options["repair"], max_changes=options["max_changes"], force=options["force"], report=report)
         if options["json"]:
