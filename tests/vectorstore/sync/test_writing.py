@@ -19,9 +19,11 @@ from vectorstore import registry
 from vectorstore.connection import collection_name, qdrant
 from vectorstore.errors import Refused, ServerFailed
 from vectorstore.models import QueueEntry, SetAside, SyncLease, VectorCollection
+from vectorstore.ownership import DATABASE, database_id
 from vectorstore.projection import point_of
 from vectorstore.sync.claim import Claim, claim_due
 from vectorstore.sync.lease import LeaseLost, renew
+from vectorstore.sync.queue import enqueue
 from vectorstore.sync.work import Done, carry_out, work
 from vectorstore.sync.writing import NO_POINT
 
@@ -293,7 +295,8 @@ def beside(state: VectorCollection.State = State.BUILDING, *, made: bool = True)
     name = f"{collection_name()}_v2"
     if made:
         with qdrant() as client:
-            client.create_collection(name, vectors_config=models.VectorParams(size=512, distance=models.Distance.COSINE))
+            vectors = models.VectorParams(size=512, distance=models.Distance.COSINE)
+            client.create_collection(name, vectors_config=vectors, metadata={DATABASE: database_id()})
     registry.register(name, state, "")
     return name
 
@@ -345,6 +348,35 @@ def fail_in(monkeypatch: pytest.MonkeyPatch, failing: str, status: int) -> None:
         return upsert(client, collection, *arguments, **options)
 
     monkeypatch.setattr(QdrantClient, "upsert", sometimes)
+
+
+@pytest.mark.qdrant_server
+def test_work__one_that_is_silent_again_and_again_is_given_up(server_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though the live one answers. Once or twice it may be the server, which goes away just then."""
+    name = beside()
+    (person,) = people(1)
+    upsert = QdrantClient.upsert
+
+    def silent(client: QdrantClient, collection: str, *arguments: Any, **options: Any) -> Any:
+        if collection == name:
+            raise ResponseHandlingException(httpx.ReadTimeout(""))
+        return upsert(client, collection, *arguments, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(QdrantClient, "upsert", silent)
+        for _ in range(4):
+            with pytest.raises(StoreUnavailable):
+                work(uuid4(), 100)
+    work(uuid4(), 100)  # and again it may be silent as often
+    enqueue([person])
+    monkeypatch.setattr(QdrantClient, "upsert", silent)
+    for _ in range(4):
+        with pytest.raises(StoreUnavailable):
+            work(uuid4(), 100)
+    assert state_of(name) == (State.BUILDING, "")
+    assert work(uuid4(), 100) == Done(written=1)
+    state, why = state_of(name)
+    assert (state, "did not answer within" in why) == (State.FAILED, True)
 
 
 @pytest.mark.qdrant_server
