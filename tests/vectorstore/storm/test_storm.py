@@ -26,6 +26,7 @@ from tests.vectorstore.storm.writers import Writer
 from vectorstore.initialisation import initialise
 from vectorstore.sync.drain import sync_once
 from vectorstore.sync.queue import is_empty
+from vectorstore.verification.verify import verify
 
 SEEDS = range(int(os.environ.get("STORM_SEEDS", "3")))
 SECONDS = 10.0
@@ -34,6 +35,7 @@ TIMEOUT, LEASE, SECOND_LOOK = 1.0, 2.0, 1.0
 WORKERS, WRITERS, PEOPLE = 4, 2, 60
 
 
+@pytest.mark.long
 @pytest.mark.qdrant_server
 @pytest.mark.parametrize("seed", SEEDS)
 def test_storm__then_both_stores_agree(seed: int, memory_path: Path, settings: Settings, django_db_blocker: DjangoDbBlocker) -> None:
@@ -45,6 +47,7 @@ def test_storm__then_both_stores_agree(seed: int, memory_path: Path, settings: S
             environment = _use(settings, server, made, with_grpc=seed % 2 == 1)
             initialise(lambda _plan: None)
             _storm(seed, made, server, environment, memory_path / "workers.log")
+            assert verify().clean
             assert disagreements(server.address, settings.QDRANT_COLLECTION) == [], (memory_path / "workers.log").read_text()[-3000:]
         finally:
             server.stop()
