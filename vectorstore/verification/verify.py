@@ -22,6 +22,9 @@ from vectorstore.verification.collected import Collected
 from vectorstore.verification.repair import refuse_many, repair
 from vectorstore.verification.streaming import verify_collection
 
+REMEMBERED = 100
+"""Runs of which PostgreSQL keeps what they found."""
+
 
 @dataclass(frozen=True, slots=True)
 class VerifiedCollection:
@@ -129,7 +132,7 @@ def _totals(client: QdrantClient, rows: list[VectorCollection]) -> list[int]:
 
 
 def _record(begun: datetime, people: int, collections: list[Collected], went_back: str | None) -> None:
-    """Counts only, nobody's id."""
+    """Counts only, nobody's id; the newest REMEMBERED runs."""
     found: dict[str, Any] = {
         "people": people,
         "set_aside": SetAside.objects.count(),
@@ -137,6 +140,8 @@ def _record(begun: datetime, people: int, collections: list[Collected], went_bac
         "collections": {collected.name: collected.counts() for collected in collections},
     }
     Verification.objects.create(alias=collection_name(), started_at=begun, found=found)
+    runs = Verification.objects.filter(alias=collection_name())
+    runs.exclude(pk__in=list(runs.order_by("-finished_at", "-pk").values_list("pk", flat=True)[:REMEMBERED])).delete()
 
 
 def _told(row: VectorCollection, found: Collected) -> VerifiedCollection:

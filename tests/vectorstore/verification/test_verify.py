@@ -602,6 +602,14 @@ def test_repair__the_marks_are_made_new(live: str) -> None:
 # --- What it takes ---------------------------------------------------------------------------------------------------------------
 
 
+def test_verify__keeps_the_newest_runs(live: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vectorstore.verification.verify.REMEMBERED", 2)
+    for _ in range(4):
+        verify()
+    first, second = Verification.objects.order_by("pk")
+    assert second.pk == first.pk + 1 and first.pk > 2
+
+
 def test_verify__keeps_counts_and_nobodys_id(live: str) -> None:
     person, other = people(2)
     delete(live, person)
