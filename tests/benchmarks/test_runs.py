@@ -1,0 +1,31 @@
+"""The benchmarks run, at a size that says nothing about speed."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from findme.environment import BASE_DIR
+from tests.vectorstore.commands import environment
+
+RATIO = r"ratio [0-9.]+ \(aim: at least 0\.[58]\)"
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("name", "arguments", "said"),
+    [
+        ("ingest", ["--rows", "20", "--rounds", "1"], rf"ingest: 20 new people, .*{RATIO}"),
+        ("sync", ["--points", "20", "--rounds", "1"], rf"sync: 20 points, .*; embedded store.* new .*{RATIO}.* changed .*{RATIO}"),
+        ("search", ["--people", "20", "--searches", "2"], r"search: 10 of 20 people, .*; embedded store.*: bare query_points .* search "),
+    ],
+)
+def test_benchmark__says_what_it_measured_against_what(embedded_qdrant: Path, name: str, arguments: list[str], said: str) -> None:
+    command = [sys.executable, "-m", f"benchmarks.{name}", *arguments]
+    ran = subprocess.run(command, cwd=BASE_DIR, env=environment(), capture_output=True, text=True, check=False, timeout=120)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert re.match(said, ran.stdout, re.DOTALL), ran.stdout
