@@ -16,10 +16,7 @@ SETTINGS = """
 """
 """The queue is long at one moment and empty at the next: what the planner remembers of its length is wrong, and the indexes are always right."""
 
-OUTERMOST = """
-    SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCAL idle_in_transaction_session_timeout = '{idle}s';
-"""
-"""Whatever the database's default is: each statement sees what was committed before it, and not what was when the transaction began."""
+OUTERMOST = "SET LOCAL idle_in_transaction_session_timeout = '{idle}s';"
 
 
 @contextmanager

@@ -303,7 +303,7 @@ def test_claim__the_version_is_drawn_after_the_people_are_leased(monkeypatch: py
 
 
 def test_claim__each_statement_sees_what_was_committed_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the default of the database, or of the role, is: with one snapshot for all, a person could be leased twice."""
+    """Whatever the default of the database, or of the role, is (``findme.database_url``): with one snapshot for all, a person could be leased twice."""
     seen: list[tuple[str, ...]] = []
     written = registry.written
 

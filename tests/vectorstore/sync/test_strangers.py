@@ -40,7 +40,7 @@ def test_truncate__a_collection_beside_the_live_one_that_fails_is_given_up(embed
     sync_once()
     registry.register("profile_embeddings_v2", VectorCollection.State.KEPT, "")
     plain_sql("TRUNCATE users CASCADE")
-    sync_once()
+    sync_once(timeout=5)
     assert points() == set()
     assert registry.written() == ("profile_embeddings_v1",)
 
