@@ -29,8 +29,11 @@ def pages(collection: str) -> Iterator[Points]:
 
 
 def points_among(collection: str, ids: Collection[UUID]) -> Points:
+    asked = [str(one) for one in ids]
     with qdrant() as client:
-        return _points(client.retrieve(collection, [str(one) for one in ids], with_payload=True, with_vectors=True))
+        if not is_embedded() and not server_address().grpc_port:
+            return by_rest.retrieve(client, collection, asked)
+        return _points(client.retrieve(collection, asked, with_payload=True, with_vectors=True))
 
 
 def _pages(collection: str, size: int) -> Iterator[Points]:

@@ -171,13 +171,15 @@ def test_verify__a_point_without_a_payload(live: str) -> None:
 
 
 @pytest.mark.qdrant_server
-def test_verify__a_vector_of_nan(qdrant_server_grpc: object) -> None:
-    """By gRPC a server stores it, and answers that all is well."""
+@pytest.mark.parametrize("by_grpc", [False, True])
+def test_verify__a_vector_of_nan(qdrant_server_grpc: QdrantServer, settings: Settings, *, by_grpc: bool) -> None:
+    """By gRPC a server stores it, and answers that all is well; by REST it answers with ``null``."""
     initialise(lambda _planned: None)
     (person,) = people(1)
     point = point_of(person)
     assert point is not None
     write(f"{collection_name()}_v1", models.PointStruct(id=str(person), vector=[np.nan] * 512, payload=point["payload"]))
+    settings.QDRANT_GRPC_PORT = qdrant_server_grpc.grpc_port if by_grpc else 0
     assert kinds(verify()) == {"stale vector": 1}
     verify(repairing=True)
     work()
