@@ -15,15 +15,17 @@ from typing import Any, TypeAlias
 from uuid import uuid4
 
 from django.contrib.postgres.functions import TransactionNow
-from django.db import connection, transaction
+from django.db import connection
 from qdrant_client import QdrantClient
 from qdrant_client.models import CollectionInfo
 
 from findme.console.errors import StoreUnavailable
 from vectorstore import registry
+from vectorstore.address import timeout_seconds
 from vectorstore.connection import qdrant
 from vectorstore.errors import CollectionMissing
 from vectorstore.models import StoreState
+from vectorstore.sync.patience import short_transaction
 from vectorstore.versions import Newest, last_drawn, newest
 from vectorstore.witnesses import MANY, contradict, witnesses
 
@@ -95,7 +97,7 @@ def stamp(client: QdrantClient, collection: str) -> None:
     """Give a collection that is new, or newly written, the mark that the others have; its row is committed already. It is not the collection's own
     that is asked for, but the one that is on its way, if one is; nobody renews it meanwhile."""
     StoreState.current()
-    with transaction.atomic():
+    with short_transaction(beside_seconds=timeout_seconds()):
         state = StoreState.objects.select_for_update().get(pk=1)
         mark = state.pending_mark or state.mark
         if mark is not None:
@@ -195,7 +197,7 @@ def _announce(newest_points: Mapping[str, list[tuple[str, int]]], *, afresh: boo
     A third one is never begun, since collections may carry the second; and none right after the last, since somebody slow may still write that.
     """
     StoreState.current()
-    with transaction.atomic():
+    with short_transaction():
         state = StoreState.objects.select_for_update(skip_locked=not afresh).filter(pk=1).first()
         if state is None or (state.pending_mark is None and not afresh and not mark_is_due()):
             return None
@@ -219,7 +221,7 @@ def _prove(client: QdrantClient, name: str, pending: Mark) -> None:
 
 def _confirm(pending: Mark) -> bool:
     """False where somebody else was faster."""
-    with transaction.atomic():
+    with short_transaction():
         confirmed = StoreState.objects.filter(pending_mark__id=pending["id"])
         return confirmed.update(mark=pending, pending_mark=None, marked_at=TransactionNow()) == 1
 

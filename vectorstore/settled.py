@@ -11,9 +11,8 @@ from collections.abc import Collection
 from typing import TypeAlias
 from uuid import UUID
 
-from django.db import connection, transaction
-
 from vectorstore.sync.claim import LOCK_OF
+from vectorstore.sync.patience import short_transaction
 from vectorstore.sync.queue import EVERYBODY
 
 Rows: TypeAlias = tuple[str | None, str | None]
@@ -37,7 +36,7 @@ def settled(people: Collection[UUID]) -> dict[UUID, Rows]:
 
     First the locks, then a statement that sees what their last holders have committed.
     """
-    with transaction.atomic(), connection.cursor() as cursor:
+    with short_transaction() as cursor:
         cursor.execute(LOCKED, [[str(person) for person in people]])
         free = [str(row[0]) for row in cursor.fetchall()]
         cursor.execute(SETTLED, {"people": free, "everybody": EVERYBODY})

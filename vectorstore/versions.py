@@ -6,12 +6,13 @@ import heapq
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
-from django.db import connection, transaction
+from django.db import connection
 from qdrant_client import QdrantClient
 from qdrant_client.models import CollectionInfo, Direction, ExtendedPointId, OrderBy, PayloadSchemaType, Record
 
 from vectorstore.connection import is_embedded
 from vectorstore.models import StoreState
+from vectorstore.sync.patience import short_transaction
 
 Newest: TypeAlias = list[tuple[ExtendedPointId, int]]
 """Points with their versions, the highest first."""
@@ -44,7 +45,7 @@ def raise_above(version: int) -> bool:
     ``setval`` would set it back to where it was read where others draw meanwhile: hence the margin, and one at a time.
     """
     StoreState.current()
-    with transaction.atomic(), connection.cursor() as cursor:
+    with short_transaction() as cursor:
         cursor.execute("SELECT FROM vector_store_state FOR UPDATE")
         if last_drawn() >= version:
             return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -20,10 +21,10 @@ OUTERMOST = "SET LOCAL idle_in_transaction_session_timeout = '{idle}s';"
 
 
 @contextmanager
-def short_transaction(*, durable: bool = False) -> Iterator[CursorWrapper]:
+def short_transaction(*, durable: bool = False, beside_seconds: float = 0) -> Iterator[CursorWrapper]:
     """A transaction whose commit is on disk when it returns. A worker that is frozen in the middle of it is thrown out, and frees what it holds:
-    its next statement raises InternalError."""
+    its next statement raises InternalError. BESIDE_SECONDS is how long something else may take in the middle of it, as a request to Qdrant."""
     settings = (OUTERMOST if not connection.in_atomic_block else "") + SETTINGS
     with transaction.atomic(durable=durable), connection.cursor() as cursor:
-        cursor.execute(settings.format(lock=LOCK_SECONDS, idle=IDLE_SECONDS))
+        cursor.execute(settings.format(lock=LOCK_SECONDS, idle=IDLE_SECONDS + math.ceil(beside_seconds)))
         yield cursor

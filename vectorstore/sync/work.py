@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from django.db import DatabaseError, InterfaceError, connection, transaction
+from django.db import DatabaseError, InterfaceError, connection
 
 from findme.console.errors import StoreUnavailable
 from vectorstore.connection import qdrant
@@ -69,8 +69,7 @@ def _give_back(claim: Claim, *, unanswered: bool) -> None:
     """Over a new connection, where this one is of no use any more. What cannot be given back is taken over when the lease has run out."""
     for _ in range(2):
         try:
-            with transaction.atomic():
-                give_back(claim, unanswered=unanswered)
+            give_back(claim, unanswered=unanswered)
         except (DatabaseError, InterfaceError):
             if connection.in_atomic_block:
                 return

@@ -1,0 +1,62 @@
+"""Whoever is frozen in the middle of a transaction is thrown out of it: nobody waits for them, and no row is kept from vacuum."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.db import connection
+
+from tests.vectorstore.sync.people import people
+from vectorstore import registry
+from vectorstore.connection import qdrant
+from vectorstore.errors import Refused
+from vectorstore.marks import make_new_mark, stamp
+from vectorstore.settled import settled
+from vectorstore.sync import work as working
+from vectorstore.sync.work import work
+from vectorstore.versions import raise_above
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def _make_mark() -> None:
+    with qdrant() as client:
+        make_new_mark(client)
+
+
+def _stamp() -> None:
+    with qdrant() as client:
+        stamp(client, registry.written()[0])
+
+
+def _give_back() -> None:
+    people(1)
+    with pytest.raises(Refused):
+        work(uuid4(), 10)
+
+
+@pytest.mark.parametrize("job", [_make_mark, _stamp, _give_back, lambda: raise_above(10), lambda: settled([uuid4()])])
+def test_short_transaction__ends_where_nothing_is_heard(
+    embedded_collection: str, monkeypatch: pytest.MonkeyPatch, job: Callable[[], object]
+) -> None:
+    def refuse(_claim: object) -> None:
+        raise Refused("no")
+
+    monkeypatch.setattr(working, "write", refuse)
+    patience: set[tuple[str, str]] = set()
+
+    def note(execute: Callable[..., Any], sql: str, parameters: Any, many: bool, context: Any) -> Any:
+        if connection.in_atomic_block and "vector" in sql and "INSERT INTO" not in sql:
+            with connection.connection.cursor() as cursor:
+                cursor.execute("SELECT current_setting('lock_timeout'), current_setting('idle_in_transaction_session_timeout')")
+                patience.add(cursor.fetchone())
+        return execute(sql, parameters, many, context)
+
+    _make_mark()
+    with connection.execute_wrapper(note):
+        job()
+    assert patience
+    assert patience <= {("2s", "5s"), ("2s", "15s")}, "longer only where a request to Qdrant is in it"
