@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from math import inf, nan
 from typing import Any
+from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
@@ -206,6 +207,7 @@ EMBEDDINGS = [
     *not_null("profile_embeddings", user_id=BOB, vector=ONE_WAY, interests=["x"], model="", created_at=NINE, updated_at=NINE),
     Breach("profile_embeddings", "profile_embeddings_pkey", UNIQUE, {"user_id": ANN}, {"user_id": BOB}, beside={"user_id": ANN}),
     refers("profile_embeddings", "user_id", BOB),
+    Breach("profile_embeddings", "profile_embeddings_user_id_check", CHECK, {"user_id": UUID(int=0)}, {"user_id": BOB}),
     *embeddings(),
 ]
 BREACHES = [*USERS, *VIDEOS, *MATCHES, *CALLS, *EMBEDDINGS]

@@ -33,7 +33,9 @@ DROP = "DROP TABLE IF EXISTS pg_temp.embeddings_loaded, pg_temp.embeddings_stage
 # Locked in the order of the ids, like everywhere: whoever deletes, erases or anonymises one of these people waits for the batch, or the batch
 # for them, and then sees what became of the person. Told are only those who may not be loaded.
 LOCK_PEOPLE = """
-WITH locked AS MATERIALIZED (SELECT id, deleted_at FROM users WHERE id = ANY(%(ids)s::uuid[]) ORDER BY id FOR SHARE)
+WITH locked AS MATERIALIZED (
+    SELECT id, deleted_at FROM users WHERE id = ANY(%(ids)s::uuid[]) AND id <> '00000000-0000-0000-0000-000000000000' ORDER BY id FOR SHARE
+)
 SELECT given.id, locked.id IS NOT NULL FROM unnest(%(ids)s::uuid[]) AS given(id) LEFT JOIN locked ON locked.id = given.id
 WHERE locked.id IS NULL OR locked.deleted_at IS NOT NULL
 """

@@ -1,3 +1,5 @@
+from uuid import UUID
+
 import django.contrib.postgres.functions
 from django.db import migrations, models
 
@@ -134,6 +136,14 @@ class Migration(migrations.Migration):
                 "db_table": "vector_verifications",
                 "indexes": [models.Index(fields=["alias", "-finished_at"], name="vector_verifications_last_idx")],
             },
+        ),
+        migrations.AddConstraint(
+            model_name="profileembedding",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("user", UUID("00000000-0000-0000-0000-000000000000")), _negated=True),
+                name="profile_embeddings_user_id_check",
+                violation_error_message="The UUID of zeros is nobody's.",
+            ),
         ),
         sql_file("0002_capture"),
     ]

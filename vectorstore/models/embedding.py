@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.functions import TransactionNow
 from django.db import models
-from django.db.models import Value
+from django.db.models import Q, Value
 
 from findme.models import StoredModel
 from findme.schema.constraints import ForeignKeyConstraint
@@ -79,6 +80,11 @@ class ProfileEmbedding(StoredModel):
                 condition=IsFinite("video_features"),
                 name="profile_embeddings_video_features_check",
                 violation_error_message="Video features are finite numbers.",
+            ),
+            models.CheckConstraint(
+                condition=~Q(user=UUID(int=0)),  # it stands for everybody on the sync's queue
+                name="profile_embeddings_user_id_check",
+                violation_error_message="The UUID of zeros is nobody's.",
             ),
             ForeignKeyConstraint(
                 columns=["user_id"],

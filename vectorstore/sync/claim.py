@@ -170,7 +170,7 @@ def queue_second_looks(cursor: CursorWrapper, people: Iterable[UUID]) -> None:
 def _entries(cursor: CursorWrapper, people: list[UUID]) -> tuple[Entry, ...]:
     """All that are due and visible now; a change that comes later queues another one. Whoever was set aside has changed since."""
     asked: dict[str, Any] = {"people": uuid_array(people)}
-    whose = "user_id IS NULL" if people == [EVERYBODY] else "user_id = ANY(%(people)s::uuid[])"
+    whose = f"(user_id IS NULL OR user_id = '{EVERYBODY}')" if people == [EVERYBODY] else "user_id = ANY(%(people)s::uuid[])"
     cursor.execute(f"SELECT id, {WHO} FROM vector_sync_queue WHERE {whose} AND {DUE}", asked)  # noqa: S608  # only constants
     entries = tuple(Entry(*row) for row in cursor.fetchall())
     # Whom somebody else is taking out just now need not be waited for.

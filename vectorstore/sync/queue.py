@@ -11,7 +11,8 @@ from django.db import connection
 from vectorstore.sync.arrays import uuid_array
 
 EVERYBODY = UUID(int=0)
-"""Stands for the person of an entry without one (after a TRUNCATE), where a person is needed: in a lease. Nobody has this id."""
+"""Stands for the person of an entry without one (after a TRUNCATE), where a person is needed: in a lease. Nobody who has an embedding has this id;
+whoever queues it all the same has everybody looked at."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,14 +6,15 @@ from collections.abc import Iterator
 from uuid import UUID
 
 from django.db import connection
-from qdrant_client.models import ExtendedPointId
+from qdrant_client.models import ExtendedPointId, PointIdsList, WriteOrdering
 
 from vectorstore.connection import qdrant
 from vectorstore.projection import entitled
+from vectorstore.purge.removals import note_removal
 from vectorstore.sync.beside import given_up_where_it_fails
 from vectorstore.sync.claim import Claim
 from vectorstore.sync.lease import renew
-from vectorstore.sync.queue import enqueue
+from vectorstore.sync.queue import EVERYBODY, enqueue
 
 PAGE_SIZE = 1000
 """Ids of points that are read at a time."""
@@ -37,9 +38,19 @@ def _look_through(claim: Claim, collection: str) -> int:
     for page in _pages(collection):
         renew(claim)
         people = {UUID(point_id) for point_id in page if isinstance(point_id, str)}
+        if EVERYBODY in people:
+            _delete_nobodys(collection)
+            people.remove(EVERYBODY)
         strangers = people - set(entitled().filter(pk__in=people).values_list("pk", flat=True))
         queued += enqueue(sorted(strangers), urgent=True)
     return queued
+
+
+def _delete_nobodys(collection: str) -> None:
+    """The point of an id that stands for everybody on the queue: no worker comes to it as to a person's."""
+    with qdrant() as client:
+        note_removal()
+        client.delete(collection, PointIdsList(points=[str(EVERYBODY)]), wait=True, ordering=WriteOrdering.MEDIUM)
 
 
 def _leased(claim: Claim) -> list[UUID]:

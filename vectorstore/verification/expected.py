@@ -33,7 +33,7 @@ BETWEEN = f"{COLUMNS} AND user_id > %s AND user_id <= %s ORDER BY user_id LIMIT 
 AMONG = f"{COLUMNS} AND user_id = ANY(%s)"
 
 BEFORE_ALL, AFTER_ALL = UUID(int=0), UUID(int=2**128 - 1)
-"""Both stores sort UUIDs by their bytes. Nobody has the first one (``vectorstore.sync.queue.EVERYBODY``)."""
+"""Both stores sort UUIDs by their bytes. No row has the first one (``vectorstore.sync.queue.EVERYBODY``)."""
 
 
 @dataclass(frozen=True, slots=True)

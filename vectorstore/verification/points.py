@@ -24,8 +24,8 @@ class Points:
     numbers: list[int]
 
     def between(self, low: UUID, high: UUID) -> Points:
-        """Those after LOW and up to HIGH."""
-        first, last = bisect_right(self.ids, low), bisect_right(self.ids, high)
+        """Those after LOW and up to HIGH; after the lowest UUID of all, that one too: nobody has it, but a point may."""
+        first, last = bisect_right(self.ids, low) if low.int else 0, bisect_right(self.ids, high)
         return Points(self.ids[first:last], self.payloads[first:last], self.vectors[first:last], [])
 
 

@@ -121,6 +121,13 @@ def test_load__numbers_are_kept_as_32_bits(tmp_path: Path) -> None:
     assert np.array_equal(np.array(stored(user).vector, np.float32), vector.astype(np.float32))
 
 
+def test_load__nobody_has_the_id_of_zeros(tmp_path: Path) -> None:
+    """Whatever ``users`` says: no embedding may have it."""
+    zeros, good = UserFactory.create(id=UUID(int=0)), UserFactory.create()
+    loaded = upsert_embeddings([json_lines(tmp_path / "x.jsonl", [row(person.pk, vector=ones()) for person in (zeros, good)])])
+    assert (loaded.loaded, loaded.reasons) == (1, {"unknown person": 1})
+
+
 def test_load__updated_at_tells_the_time(tmp_path: Path) -> None:
     before = ProfileEmbeddingFactory.create()
     ProfileEmbedding.objects.update(created_at="2020-01-01T00:00:00Z")

@@ -267,6 +267,15 @@ def test_claim__of_everybody() -> None:
     assert SyncLease.objects.filter(pk=EVERYBODY).count() == 0
 
 
+def test_finish__an_entry_of_the_id_that_stands_for_everybody_is_dropped() -> None:
+    """Nobody with an embedding has it; a row of ``users`` may, and so may whoever queues people."""
+    enqueue([EVERYBODY])
+    claim = claimed()
+    assert claim.everybody
+    finish(claim)
+    assert not queued()
+
+
 def test_claim_due__takes_out_of_aside_whoever_has_changed_since() -> None:
     person, locked = uuid4(), uuid4()
     for aside in (person, locked):

@@ -16,9 +16,11 @@ from vectorstore.sync import strangers
 from vectorstore.sync.claim import claim_due
 from vectorstore.sync.drain import sync_once
 from vectorstore.sync.lease import finish
+from vectorstore.sync.queue import EVERYBODY
 from vectorstore.sync.rows import points_of
 from vectorstore.sync.work import work
 from vectorstore.sync.writing import _Telling
+from vectorstore.verification.verify import verify
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -85,3 +87,16 @@ def test_look_for_strangers__who_is_to_have_no_point(embedded_collection: str) -
     sync_once()
     assert points() == {str(there), 7}
     assert queued() == 0
+
+
+def test_repair__the_point_of_the_id_that_stands_for_everybody(collection: str) -> None:
+    """Nobody has it who has an embedding, no claim is of it as of a person, and both stores sort it before all others."""
+    there = people(2)
+    sync_once()
+    write(a_point(EVERYBODY))
+    found = verify(repairing=True)
+    assert (found.differing, found.collections[0].examples) == (1, {"orphaned": [str(EVERYBODY)]})
+    sync_once(timeout=5)
+    assert points() == ids(there)
+    assert queued() == 0
+    assert verify().clean
