@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
@@ -25,6 +26,7 @@ from vectorstore.address import timeout_seconds
 from vectorstore.connection import qdrant
 from vectorstore.errors import CollectionMissing
 from vectorstore.models import StoreState
+from vectorstore.sync.beside import given_up_where_it_fails
 from vectorstore.sync.patience import short_transaction
 from vectorstore.versions import Newest, last_drawn, newest
 from vectorstore.witnesses import MANY, contradict, witnesses
@@ -117,26 +119,31 @@ def _compare(client: QdrantClient, seen: list[_Seen]) -> None:
 
 
 def _looked_at(client: QdrantClient) -> list[_Seen]:
+    """Every collection that is written, as Qdrant has it, the live one first."""
     known = _known(StoreState.current())
-    return [_Seen(name, _mark_in(found), newest(client, name, found, MANY), known) for name, found in _collections(client)]
+    live, seen = registry.live(), []
+    for name in registry.written():
+        with held_up_by_none_but(live, name, doing="reading"):
+            found = client.get_collection(name)
+            seen.append(_Seen(name, _mark_in(found), newest(client, name, found, MANY), known))
+    return seen
 
 
 def _known(state: StoreState) -> frozenset[str]:
     return frozenset(mark["id"] for mark in (state.mark, state.pending_mark) if mark is not None)
 
 
-def _collections(client: QdrantClient) -> Iterator[tuple[str, CollectionInfo]]:
-    """Every collection that is written, as Qdrant has it. One beside the live one may not be made yet, or be just dropped."""
-    live = registry.live()
-    for name in registry.written():
-        try:
-            with qdrant():  # for its errors
-                found = client.get_collection(name)
-        except CollectionMissing:
-            if name == live:
-                raise
-        else:
-            yield name, found
+@contextmanager
+def held_up_by_none_but(live: str | None, name: str, *, doing: str) -> Iterator[None]:
+    """For what is asked of the collection NAME, with Qdrant's errors told. One beside the live one may not be made yet, or be just dropped, and is
+    passed over; where it fails it is given up, if the live one has answered just before."""
+    if name == live:
+        with qdrant():
+            yield
+        return
+    beside = nullcontext() if live is None else given_up_where_it_fails(name, doing=doing)
+    with beside, suppress(CollectionMissing), qdrant():
+        yield
 
 
 def _mark_in(found: CollectionInfo) -> Mark | None:
@@ -163,7 +170,7 @@ def _reason(client: QdrantClient, seen: list[_Seen]) -> str | None:
 
 def _reason_of_marks(client: QdrantClient, seen: list[_Seen]) -> str | None:
     """A mark that PostgreSQL knew neither before nor after the collection was read; or witnesses."""
-    state = StoreState.current()
+    state, live = StoreState.current(), registry.live()
     for one in seen:
         known = one.known | _known(state)
         if known and one.mark is not None and one.mark["id"] not in known:
@@ -172,8 +179,10 @@ def _reason_of_marks(client: QdrantClient, seen: list[_Seen]) -> str | None:
                 f"{one.name!r} carries the mark of {one.mark['at']}, and PostgreSQL remembers that of {of.get('at')}: one of the two was restored"
                 " to an older copy."
             )
-        mark = state.mark or {}
-        if contradict(client, one.name, mark.get("newest", {}).get(one.name, [])):
+        mark, older = state.mark or {}, False
+        with held_up_by_none_but(live, one.name, doing="reading"):
+            older = contradict(client, one.name, mark.get("newest", {}).get(one.name, []))
+        if older:
             return f"Points in {one.name!r} are older than at {mark['at']}, or gone: it was restored to an older copy."
     return None
 
@@ -183,11 +192,13 @@ def _renew(client: QdrantClient, seen: list[_Seen], *, afresh: bool) -> bool:
     pending = _announce({one.name: witnesses(one.newest) for one in seen}, afresh=afresh)
     if pending is None:
         return False
-    for name, _ in _collections(client):
+    live = registry.live()
+    for name in registry.written():
         if time.monotonic() - begun > GIVE_UP_SECONDS:
             return False
-        client.update_collection(name, metadata={KEY: _shown(pending)})
-        _prove(client, name, pending)
+        with held_up_by_none_but(live, name, doing="marking"):
+            client.update_collection(name, metadata={KEY: _shown(pending)})
+            _prove(client, name, pending)
     return _confirm(pending)
 
 

@@ -11,9 +11,7 @@ from django.db import connection
 from qdrant_client import QdrantClient
 
 from vectorstore import registry
-from vectorstore.connection import qdrant
-from vectorstore.errors import CollectionMissing
-from vectorstore.marks import check_marks, mark_is_due, renew_mark
+from vectorstore.marks import check_marks, held_up_by_none_but, mark_is_due, renew_mark
 from vectorstore.ownership import prove_ours
 
 Store = tuple[object, ...]
@@ -27,28 +25,24 @@ def prove(client: QdrantClient) -> None:
 
     Nearly free once it has been asked. Renews the mark where that is due, but not inside a caller's transaction: it has to be committed first.
     """
-    written = frozenset(registry.written())
+    written = registry.written()
     by_store = _proven.setdefault(connection.connection, {})
     proven = by_store.get(_store(), frozenset())
-    if not written <= proven:
-        for collection in sorted(written - proven):
-            _prove_ours(client, collection)
+    if not proven.issuperset(written):
+        _prove_ours(client)
         check_marks(client)
-        by_store[_store()] = written
+        by_store[_store()] = frozenset(written)
     if written and not connection.in_atomic_block and mark_is_due():
-        for collection in sorted(written):
-            _prove_ours(client, collection)  # another database may have taken it over meanwhile
+        _prove_ours(client)  # another database may have taken one over meanwhile
         renew_mark(client)
 
 
-def _prove_ours(client: QdrantClient, collection: str) -> None:
-    """One beside the live one that is gone holds nobody up: whoever writes it next gives it up."""
-    try:
-        with qdrant():  # for its errors
+def _prove_ours(client: QdrantClient) -> None:
+    """The live one first, whose answer says that it is not the store that is away. One beside it that is gone or fails holds nobody up."""
+    live = registry.live()
+    for collection in registry.written():
+        with held_up_by_none_but(live, collection, doing="reading"):
             prove_ours(client, collection)
-    except CollectionMissing:
-        if collection == registry.live():
-            raise
 
 
 def doubt() -> None:

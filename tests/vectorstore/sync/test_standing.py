@@ -1,0 +1,103 @@
+"""What a worker proves before it writes (protocol, rules 8 and 9), and that a collection beside the live one does not keep it from it (rule 10)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+from qdrant_client import QdrantClient, models
+from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
+
+from findme.console.errors import StoreUnavailable
+from vectorstore import registry
+from vectorstore.connection import collection_name, qdrant
+from vectorstore.errors import ServerFailed
+from vectorstore.models import StoreState, VectorCollection
+from vectorstore.ownership import DATABASE, database_id
+from vectorstore.sync import standing
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.qdrant_server]
+
+State = VectorCollection.State
+FAILED = UnexpectedResponse(500, "", b'{"status": {"error": "no"}}', httpx.Headers())
+SILENT = ResponseHandlingException(httpx.ReadTimeout(""))
+
+
+def beside(state: VectorCollection.State, owner: str = "") -> str:
+    """A collection beside the live one."""
+    name = f"{collection_name()}_v2"
+    with qdrant() as client:
+        vectors = models.VectorParams(size=512, distance=models.Distance.COSINE)
+        client.create_collection(name, vectors_config=vectors, metadata={DATABASE: owner or database_id()})
+    registry.register(name, state, "")
+    return name
+
+
+def state_of(name: str) -> tuple[str, str]:
+    row = VectorCollection.objects.get(pk=name)
+    return row.state, row.failure
+
+
+def prove() -> None:
+    with qdrant() as client:
+        standing.prove(client)
+
+
+def fail_at(monkeypatch: pytest.MonkeyPatch, method: str, name: str, error: Exception) -> None:
+    done = getattr(QdrantClient, method)
+
+    def failing(client: QdrantClient, collection: str, *arguments: Any, **options: Any) -> Any:
+        if collection == name:
+            raise error
+        return done(client, collection, *arguments, **options)
+
+    monkeypatch.setattr(QdrantClient, method, failing)
+
+
+@pytest.mark.parametrize("method", ["get_collection", "scroll", "update_collection"])
+@pytest.mark.parametrize("state", [State.BUILDING, State.KEPT])
+def test_prove__one_that_fails_beside_the_live_one_is_given_up(
+    server_collection: str, monkeypatch: pytest.MonkeyPatch, method: str, state: VectorCollection.State
+) -> None:
+    name = beside(state)
+    fail_at(monkeypatch, method, name, FAILED)
+    prove()
+    assert state_of(name)[0] == State.FAILED
+    assert "answered 500 (no)" in state_of(name)[1]
+    assert StoreState.current().mark is not None
+
+
+@pytest.mark.parametrize("method", ["get_collection", "update_collection"])
+def test_prove__one_that_is_silent_again_and_again_is_given_up(
+    server_collection: str, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """Also one that answers when it is read."""
+    name = beside(State.KEPT)
+    fail_at(monkeypatch, method, name, SILENT)
+    for _ in range(4):
+        with pytest.raises(StoreUnavailable, match="did not answer within"):
+            prove()
+        standing.doubt()
+    assert state_of(name) == (State.KEPT, "")
+    prove()
+    assert state_of(name)[0] == State.FAILED
+
+
+def test_prove__silence_of_the_live_one_is_no_reason_to_give_another_up(server_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    prove()
+    name = beside(State.BUILDING)
+    for silent in (name, f"{collection_name()}_v1"):
+        fail_at(monkeypatch, "get_collection", silent, SILENT)
+    for _ in range(6):
+        with pytest.raises(StoreUnavailable):
+            prove()
+    assert state_of(name) == (State.BUILDING, "")
+
+
+@pytest.mark.parametrize("method", ["get_collection", "scroll"])
+def test_prove__the_live_one_that_fails_stays(server_collection: str, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    fail_at(monkeypatch, method, f"{collection_name()}_v1", FAILED)
+    with pytest.raises(ServerFailed):
+        prove()
+    assert registry.live() == f"{collection_name()}_v1"
