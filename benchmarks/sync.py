@@ -13,14 +13,16 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 import numpy as np
+from django.conf import settings
 from django.db import connection
 from numpy.typing import NDArray
 
@@ -63,7 +65,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--points", type=int, default=size(4096, 512))
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--workers", type=int, default=1, help="threads that work the queue off beside one another")
+    parser.add_argument("--workers", type=int, default=1, help="processes that work the queue off beside one another")
     return parser.parse_args()
 
 
@@ -112,21 +114,36 @@ def _embed(user_ids: list[UUID], vectors: NDArray[np.float32]) -> None:
 
 
 def _sync(workers: int) -> float:
-    from vectorstore.sync.drain import sync_once
-
+    """Several are processes, as they are in production: they are ready when the clock starts."""
     if workers == 1:
+        from vectorstore.sync.drain import sync_once
+
         return _timed(sync_once)
-    with ThreadPoolExecutor(workers) as pool:
-        return _timed(lambda: list(pool.map(_sync_in_thread, range(workers))))
+    command = [sys.executable, "-m", "benchmarks.sync_worker", connection.settings_dict["NAME"], settings.QDRANT_COLLECTION]
+    with ExitStack() as stack:
+        pipes = [
+            stack.enter_context(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))  # noqa: S603  # ourselves
+            for _ in range(workers)
+        ]
+        for pipe in pipes:
+            _wait_for(pipe, "ready")
+        return _timed(lambda: _run(pipes))
 
 
-def _sync_in_thread(_number: int) -> None:
-    from vectorstore.sync.drain import sync_once
+def _run(pipes: list[subprocess.Popen[str]]) -> None:
+    for pipe in pipes:
+        assert pipe.stdin is not None
+        pipe.stdin.write("go\n")
+        pipe.stdin.flush()
+    for pipe in pipes:
+        _wait_for(pipe, "done")
 
-    try:
-        sync_once()
-    finally:
-        connection.close()
+
+def _wait_for(pipe: subprocess.Popen[str], word: str) -> None:
+    assert pipe.stdout is not None
+    found = pipe.stdout.readline().strip()
+    if found != word:
+        raise SystemExit(f"a worker ended before it was {word}")
 
 
 def _timed(work: Callable[[], object]) -> float:

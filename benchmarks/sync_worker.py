@@ -1,0 +1,37 @@
+"""One worker of ``benchmarks.sync``, in a process of its own: ready before the clock starts, works the queue off at a line on standard input.
+
+python -m benchmarks.sync_worker DATABASE COLLECTION
+"""
+
+from __future__ import annotations
+
+import sys
+
+from benchmarks.scratch import start
+
+
+def main(database: str, collection: str) -> None:
+    start()
+    from django.conf import settings
+    from django.db import connection
+
+    connection.settings_dict["NAME"], settings.QDRANT_COLLECTION = database, collection
+    from vectorstore.connection import qdrant
+    from vectorstore.sync import standing
+    from vectorstore.sync.drain import sync_once
+
+    with qdrant() as client:
+        standing.prove(client)
+    _say("ready")
+    sys.stdin.readline()
+    sync_once()
+    _say("done")
+
+
+def _say(word: str) -> None:
+    sys.stdout.write(f"{word}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
