@@ -34,6 +34,10 @@ class ServerFailed(StoreUnavailable):
     """Qdrant answers that something in it went wrong (5xx)."""
 
 
+class TimedOut(StoreUnavailable):
+    """Nothing came within QDRANT_TIMEOUT."""
+
+
 class Refused(NotDone):
     """Qdrant answers that the request itself is wrong: asking again does not help."""
 
@@ -168,8 +172,8 @@ def _tls_failed(reason: str, address: Address) -> StoreUnavailable:
     return StoreUnavailable(f"No TLS with the server at QDRANT_URL {address} ({_short(reason)}): see its certificate and its settings.")
 
 
-def _timed_out(address: Address) -> StoreUnavailable:
-    return StoreUnavailable(
+def _timed_out(address: Address) -> TimedOut:
+    return TimedOut(
         f"Qdrant at {address} did not answer within {address.timeout} s: see whether it runs and can be reached, or raise QDRANT_TIMEOUT."
     )
 

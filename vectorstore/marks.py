@@ -20,11 +20,11 @@ from django.db import connection
 from qdrant_client import QdrantClient
 from qdrant_client.models import CollectionInfo
 
-from findme.console.errors import StoreUnavailable
+from findme.console.errors import StoreUnavailable, one_line
 from vectorstore import registry
 from vectorstore.address import timeout_seconds
 from vectorstore.connection import qdrant
-from vectorstore.errors import CollectionMissing
+from vectorstore.errors import CollectionMissing, ServerFailed, TimedOut
 from vectorstore.models import StoreState
 from vectorstore.sync.beside import given_up_where_it_fails
 from vectorstore.sync.patience import short_transaction
@@ -52,6 +52,11 @@ class StoreWentBack(StoreUnavailable):
     def __init__(self, what: str) -> None:
         self.what = what
         super().__init__(f"{what} Nothing is written until this has been run: manage.py verify_qdrant --repair.")
+
+
+class MarkNotTaken(StoreUnavailable):
+    """Nothing speaks against writing; but Qdrant answers questions, and does not change what the live collection says of itself. On a cluster that
+    needs most of the nodes, and writing does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +88,7 @@ def renew_mark(client: QdrantClient) -> bool:
     """Compare, and then give PostgreSQL and every collection a new mark if it is due; False where it is not, or somebody else is faster, or it
     took too long.
 
-    Comparing first: a new mark covers up the signs. Raises StoreWentBack, and StoreUnavailable. Not inside a transaction.
+    Comparing first: a new mark covers up the signs. Raises StoreWentBack, MarkNotTaken, and StoreUnavailable. Not inside a transaction.
     """
     seen = _looked_at(client)
     _compare(client, seen)
@@ -196,10 +201,22 @@ def _renew(client: QdrantClient, seen: list[_Seen], *, afresh: bool) -> bool:
     for name in registry.written():
         if time.monotonic() - begun > GIVE_UP_SECONDS:
             return False
-        with held_up_by_none_but(live, name, doing="marking"):
+        with held_up_by_none_but(live, name, doing="marking"), _told_if_not_taken(name == live):
             client.update_collection(name, metadata={KEY: _shown(pending)})
             _prove(client, name, pending)
     return _confirm(pending)
+
+
+@contextmanager
+def _told_if_not_taken(is_live: bool) -> Iterator[None]:
+    """One beside the live one, which has just taken its mark, has only itself to blame."""
+    try:
+        with qdrant():
+            yield
+    except (ServerFailed, TimedOut) as error:
+        if not is_live:
+            raise
+        raise MarkNotTaken(one_line(error)) from error
 
 
 def _announce(newest_points: Mapping[str, list[tuple[str, int]]], *, afresh: bool) -> Mark | None:

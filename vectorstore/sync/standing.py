@@ -3,21 +3,29 @@ whenever a store was away, on each new connection to PostgreSQL, and whenever th
 
 from __future__ import annotations
 
+import logging
 import os
+import time
 from weakref import WeakKeyDictionary
 
 from django.conf import settings
 from django.db import connection
 from qdrant_client import QdrantClient
 
+from findme.console.errors import one_line
 from vectorstore import registry
-from vectorstore.marks import check_marks, held_up_by_none_but, mark_is_due, renew_mark
+from vectorstore.marks import RENEWAL_SECONDS, MarkNotTaken, check_marks, held_up_by_none_but, mark_is_due, renew_mark
 from vectorstore.ownership import prove_ours
 
 Store = tuple[object, ...]
 
+log = logging.getLogger(__name__)
+
 _proven: WeakKeyDictionary[object, dict[Store, frozenset[str]]] = WeakKeyDictionary()
 """The collections that nothing spoke against, by connection to PostgreSQL, which may come back as an older copy, and by store."""
+
+_put_off: dict[Store, float] = {}
+"""Where the mark could not be renewed: when that is tried again, by ``time.monotonic``."""
 
 
 def prove(client: QdrantClient) -> None:
@@ -32,9 +40,23 @@ def prove(client: QdrantClient) -> None:
         _prove_ours(client)
         check_marks(client)
         by_store[_store()] = frozenset(written)
-    if written and not connection.in_atomic_block and mark_is_due():
+    if written and not connection.in_atomic_block and time.monotonic() >= _put_off.get(_store(), 0.0) and mark_is_due():
         _prove_ours(client)  # another database may have taken one over meanwhile
+        _renew(client)
+
+
+def _renew(client: QdrantClient) -> None:
+    """Where a cluster has lost too many nodes for a new mark, people's points are written all the same: what was compared speaks for it."""
+    try:
         renew_mark(client)
+    except MarkNotTaken as error:
+        if _store() not in _put_off:
+            log.warning(
+                "The mark was compared and could not be renewed, which is tried again every %s s: %s", RENEWAL_SECONDS, one_line(error)
+            )
+        _put_off[_store()] = time.monotonic() + RENEWAL_SECONDS
+    else:
+        _put_off.pop(_store(), None)
 
 
 def _prove_ours(client: QdrantClient) -> None:

@@ -13,9 +13,11 @@ from findme.console.errors import StoreUnavailable
 from vectorstore import registry
 from vectorstore.connection import collection_name, qdrant
 from vectorstore.errors import ServerFailed
+from vectorstore.marks import StoreWentBack
 from vectorstore.models import StoreState, VectorCollection
 from vectorstore.ownership import DATABASE, database_id
 from vectorstore.sync import standing
+from vectorstore.versions import last_drawn
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.qdrant_server]
 
@@ -101,3 +103,43 @@ def test_prove__the_live_one_that_fails_stays(server_collection: str, monkeypatc
     with pytest.raises(ServerFailed):
         prove()
     assert registry.live() == f"{collection_name()}_v1"
+
+
+@pytest.mark.parametrize("error", [FAILED, SILENT], ids=["failed", "silent"])
+def test_prove__where_the_mark_cannot_be_renewed_writing_goes_on(
+    server_collection: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    """As on a cluster that has lost too many nodes: it is compared all the same, said once, and tried again some time later, not with each batch."""
+    with monkeypatch.context() as patched:
+        fail_at(patched, "update_collection", f"{collection_name()}_v1", error)
+        prove()
+        begun = StoreState.current().pending_mark["id"]
+        patched.setattr(standing, "renew_mark", lambda _client: pytest.fail("too early"))
+        prove()
+    with monkeypatch.context() as patched:
+        fail_at(patched, "update_collection", f"{collection_name()}_v1", error)
+        it_is_time(patched)
+        prove()
+    assert [record.message.partition(": ")[0] for record in caplog.records] == [
+        "The mark was compared and could not be renewed, which is tried again every 30 s"
+    ]
+    it_is_time(monkeypatch)
+    prove()
+    assert (StoreState.current().mark["id"], StoreState.current().pending_mark) == (begun, None)
+    caplog.clear()
+
+
+def it_is_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(standing, "_put_off", dict.fromkeys(standing._put_off, 0.0))
+
+
+def test_prove__a_store_that_went_back_is_told_though_the_mark_could_not_be_renewed(
+    server_collection: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prove()
+    fail_at(monkeypatch, "update_collection", f"{collection_name()}_v1", FAILED)
+    StoreState.objects.update(marked_at=None)
+    with qdrant() as client:
+        client.upsert(f"{collection_name()}_v1", [models.PointStruct(id=1, vector=[1.0] * 512, payload={"version": last_drawn() + 5})])
+    with pytest.raises(StoreWentBack):
+        prove()
