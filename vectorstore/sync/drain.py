@@ -132,17 +132,28 @@ def sync_once(
     TIMEOUT seconds without a batch done by anybody.
 
     Raises NotDone for a wrong setting, another database's collection, and a collection that was never made: waiting mends none of them.
+    Raises Stopped where it was told to end, and PostgreSQL does not say what is left.
     """
     check_settings()
-    _prove_at_once()
     stopping = stopping or Stopping()
     worker, totals = Worker(batch_size, tell, tell_away), _Totals()
-    try:
-        with suppress(Stopped):
+    with suppress(Stopped):
+        try:
+            with stopping.may_interrupt():
+                _prove_at_once()
             _drain(worker, totals, timeout, stopping)
-    finally:
-        worker.leave()
-    return Synced(totals.written, totals.removed, totals.set_aside, backlog(), worker.away, stopping.requested)
+        finally:
+            worker.leave()
+    return Synced(totals.written, totals.removed, totals.set_aside, _left(stopping), worker.away, stopping.requested)
+
+
+def _left(stopping: Stopping) -> Backlog:
+    try:
+        return backlog()
+    except POSTGRES_AWAY as error:
+        if stopping.requested:
+            raise Stopped from error
+        raise
 
 
 def _drain(worker: Worker, totals: _Totals, timeout: float, stopping: Stopping) -> None:

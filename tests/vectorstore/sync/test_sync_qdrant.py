@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
+from django.db import OperationalError
 from pytest_django import Settings
 from qdrant_client import models
 
@@ -23,6 +26,8 @@ from tests.vectorstore.sync.proxy import door
 from vectorstore.connection import collection_name, qdrant
 from vectorstore.initialisation import initialise
 from vectorstore.models import QueueEntry, SetAside, SyncLease
+from vectorstore.sync import drain, stopping
+from vectorstore.sync.queue import Backlog
 
 pytestmark = pytest.mark.django_db
 
@@ -130,6 +135,40 @@ def test_sync_qdrant__arguments_that_it_does_not_take(arguments: list[str], line
     with pytest.raises(CommandError) as raised:
         call_command("sync_qdrant", *arguments)
     assert str(raised.value) == line
+
+
+def told_to_end(*_: object) -> None:
+    """In the middle of what does not answer."""
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(60)
+
+
+def test_sync_qdrant__told_to_end_before_a_store_has_answered(
+    embedded_collection: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drain, "_prove_at_once", told_to_end)
+    assert output(capsys, "--once") == "Nothing to do.\n"
+
+
+def test_sync_qdrant__told_to_end_while_it_takes_its_leave(
+    embedded_collection: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stopping, "GRACE_SECONDS", 0.1)
+    monkeypatch.setattr(drain, "leave", told_to_end)
+    assert output(capsys, "--once") == "Nothing to do.\n"
+
+
+def test_sync_qdrant__told_to_end_where_postgresql_is_away(
+    embedded_collection: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away() -> Backlog:
+        raise OperationalError("the connection is lost")
+
+    monkeypatch.setattr(drain, "backlog", away)
+    with pytest.raises(CommandError, match="PostgreSQL: the connection is lost"):
+        call_command("sync_qdrant", "--once")
+    monkeypatch.setattr(drain, "_prove_at_once", told_to_end)
+    assert output(capsys, "--once") == ""
 
 
 # --- In a process of its own -----------------------------------------------------------------------------------------------------

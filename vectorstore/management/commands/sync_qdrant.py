@@ -6,6 +6,7 @@ import json
 import signal
 import time
 from argparse import ArgumentTypeError
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -16,7 +17,7 @@ from findme.console.command import FindmeCommand
 from findme.console.errors import StoreUnavailable
 from vectorstore.sync.drain import TIMEOUT_SECONDS, Synced, sync_once
 from vectorstore.sync.queue import Backlog, backlog
-from vectorstore.sync.stopping import Stopping
+from vectorstore.sync.stopping import Stopped, Stopping
 from vectorstore.sync.watch import watch
 from vectorstore.sync.work import BATCH_SIZE, LARGEST_BATCH, Done
 
@@ -52,11 +53,11 @@ class Command(FindmeCommand):
             watch(batch_size=options["batch_size"], tell=lines.batch, tell_away=self._say_away)
             return
         stopping = Stopping()
-        with stopping.caught(signal.SIGTERM):
+        with stopping.caught(signal.SIGTERM), suppress(Stopped):
             synced = sync_once(
                 batch_size=options["batch_size"], timeout=options["timeout"], tell=lines.batch, tell_away=self._say_away, stopping=stopping
             )
-        self._end_of(synced, as_json=options["json"])
+            self._end_of(synced, as_json=options["json"])
 
     def _say_away(self, why: str) -> None:
         self.stderr.write(f"{why.rstrip('.')}. Trying again.")
