@@ -89,7 +89,7 @@ def test_sync_qdrant__2_where_a_store_was_away_to_the_end(collection: str, setti
     assert str(raised.value) == f"{away} 2 changes are left on the queue."
     written = capsys.readouterr()
     assert written.err == f"{away} Trying again.\n"
-    assert written.out.startswith("Nothing to do; 2 left, the oldest ")
+    assert written.out.startswith("Nothing done; 2 left, the oldest ")
 
 
 def test_sync_qdrant__2_where_the_collection_was_never_made(store: str) -> None:

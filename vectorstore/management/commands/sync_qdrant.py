@@ -106,7 +106,8 @@ def _left(left: Backlog) -> str:
 
 
 def _sentence(synced: Synced) -> str:
-    done = f"{synced.written:,} points written, {synced.removed:,} removed" if synced.written or synced.removed else "Nothing to do"
+    nothing = "Nothing done" if synced.left.length or synced.left.aside else "Nothing to do"
+    done = f"{synced.written:,} points written, {synced.removed:,} removed" if synced.written or synced.removed else nothing
     rest = f"; {_left(synced.left)}" if synced.left.length else ""
     aside = f"; {synced.left.aside:,} people are set aside: see the admin, or change them" if synced.left.aside else ""
     return f"{done}{rest}{aside}."
