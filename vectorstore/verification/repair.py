@@ -35,8 +35,11 @@ def refuse_many(collections: Sequence[Collected], max_changes: int | None) -> No
 def repair(client: QdrantClient, collections: Sequence[Collected]) -> tuple[int, int]:
     """How many people were queued, and how many points deleted. Raises StoreUnavailable.
 
-    First the queue, then the sequence of versions, then the marks: as long as these say that a store went back in time, nobody writes.
+    First the sequence of versions: a worker who draws a lower one for somebody who is queued is refused by Qdrant, and takes what is there for the
+    later write. Then the queue, and the marks last: as long as these say that a store went back in time, nobody begins to write.
     """
+    for found in collections:
+        raise_above(max(found.highest, highest(client, found.name)))
     queued = deleted = 0
     for found in collections:
         for chunk in found.blocking.chunks():
@@ -45,8 +48,6 @@ def repair(client: QdrantClient, collections: Sequence[Collected]) -> tuple[int,
             queued += enqueue(UUID(int=number) for number in chunk)
         for chunk in found.numbers.chunks():
             deleted += _delete(client, found.name, chunk)
-    for found in collections:
-        raise_above(max(found.highest, highest(client, found.name)))
     make_new_mark(client)
     return queued, deleted
 

@@ -1,6 +1,6 @@
 import signal
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -26,7 +26,7 @@ from vectorstore.marks import StoreWentBack, check_marks, renew_mark
 from vectorstore.models import ProfileEmbedding, QueueEntry, SetAside, StoreState, SyncLease, Verification
 from vectorstore.projection import point_of
 from vectorstore.sync.now import project
-from vectorstore.sync.queue import EVERYBODY
+from vectorstore.sync.queue import EVERYBODY, enqueue
 from vectorstore.verification import found, streaming
 from vectorstore.verification.verify import Verified, VerifiedCollection, verify
 from vectorstore.versions import NO_MORE, last_drawn
@@ -552,7 +552,7 @@ def test_repair__killed_in_the_middle_of_it_is_run_again(live: str) -> None:
 import os, signal
 import vectorstore.verification.repair as repairing
 from vectorstore.verification.verify import verify
-repairing.raise_above = lambda version: os.kill(os.getpid(), signal.SIGKILL)
+repairing.make_new_mark = lambda client: os.kill(os.getpid(), signal.SIGKILL)
 verify(repairing=True)
 """
     assert run_python(script)[0] == -signal.SIGKILL
@@ -582,6 +582,22 @@ def test_repair__the_versions_go_on_above_the_highest(collection: str) -> None:
         check_marks(client)
     work()
     assert verify().clean
+
+
+def test_repair__nobody_is_queued_before_the_versions_are_above_the_highest(live: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker who is at it just then would draw one that Qdrant refuses."""
+    (person,) = people(1)
+    ahead = last_drawn() + 500
+    change_payload(live, person, version=ahead, age=7)
+    drawn: list[int] = []
+
+    def seen(queued: Iterable[UUID]) -> int:
+        drawn.append(last_drawn())
+        return enqueue(queued)
+
+    monkeypatch.setattr("vectorstore.verification.repair.enqueue", seen)
+    verify(repairing=True)
+    assert [version > ahead for version in drawn] == [True]
 
 
 def test_repair__the_marks_are_made_new(live: str) -> None:
