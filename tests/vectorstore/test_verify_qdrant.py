@@ -11,6 +11,7 @@ from tests.factories import ProfileEmbeddingFactory, unit_vector
 from tests.vectorstore.commands import manage
 from vectorstore.connection import collection_name, qdrant
 from vectorstore.initialisation import initialise
+from vectorstore.marks import MarkNotTaken
 from vectorstore.models import QueueEntry, SetAside
 from vectorstore.sync.now import project
 from vectorstore.verification import streaming
@@ -86,6 +87,26 @@ def test_verify_qdrant__a_store_that_went_back(live: str, capsys: pytest.Capture
     assert output(capsys) == (0, f"{live} (live): 1 points of 1 people, all as they are to be.\n")
 
 
+@pytest.mark.parametrize("failing", [False, True])
+def test_verify_qdrant__a_mark_that_is_not_taken_is_not_said_to_be(
+    live: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *, failing: bool
+) -> None:
+    def untaken(_client: object) -> bool:
+        if failing:
+            raise MarkNotTaken("no")
+        return False
+
+    (person,) = people(1)
+    with qdrant() as client:
+        client.set_payload(live, {"version": last_drawn() + 7}, points=[str(person)], wait=True)
+    monkeypatch.setattr("vectorstore.verification.repair.make_new_mark", untaken)
+    code, out = output(capsys, "--repair")
+    assert code == 1
+    assert out.endswith(
+        "\nThe new mark is not in both stores, since Qdrant does not take it or took too long, and workers do not go on before it is: run it again.\n"
+    )
+
+
 def test_verify_qdrant__as_json(live: str, capsys: pytest.CaptureFixture[str]) -> None:
     gone, _ = people(2)
     delete(live, gone)
@@ -112,6 +133,7 @@ def test_verify_qdrant__as_json(live: str, capsys: pytest.CaptureFixture[str]) -
         ],
         "queued": 1,
         "deleted": 0,
+        "marked": True,
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
 from qdrant_client import QdrantClient
@@ -10,7 +11,7 @@ from qdrant_client.models import ExtendedPointId, PointIdsList, WriteOrdering
 
 from findme.console.errors import NotDone
 from vectorstore.connection import qdrant
-from vectorstore.marks import make_new_mark
+from vectorstore.marks import MarkNotTaken, make_new_mark
 from vectorstore.purge.removals import note_removal
 from vectorstore.sync.queue import enqueue
 from vectorstore.verification.collected import Collected
@@ -19,6 +20,15 @@ from vectorstore.versions import highest, raise_above
 FEWEST = 100
 SHARE = 0.05
 """Of the points: more changes than this, and than ``FEWEST``, are no drift but an accident, which somebody should look at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Repaired:
+    """People who were queued, points that were deleted, and whether both stores have a new mark."""
+
+    queued: int
+    deleted: int
+    marked: bool
 
 
 def refuse_many(collections: Sequence[Collected], max_changes: int | None) -> None:
@@ -32,8 +42,8 @@ def refuse_many(collections: Sequence[Collected], max_changes: int | None) -> No
         )
 
 
-def repair(client: QdrantClient, collections: Sequence[Collected]) -> tuple[int, int]:
-    """How many people were queued, and how many points deleted. Raises StoreUnavailable.
+def repair(client: QdrantClient, collections: Sequence[Collected]) -> Repaired:
+    """Raises StoreUnavailable.
 
     First the sequence of versions: a worker who draws a lower one for somebody who is queued is refused by Qdrant, and takes what is there for the
     later write. Then the queue, and the marks last: as long as these say that a store went back in time, nobody begins to write.
@@ -48,8 +58,14 @@ def repair(client: QdrantClient, collections: Sequence[Collected]) -> tuple[int,
             queued += enqueue(UUID(int=number) for number in chunk)
         for chunk in found.numbers.chunks():
             deleted += _delete(client, found.name, chunk)
-    make_new_mark(client)
-    return queued, deleted
+    return Repaired(queued, deleted, _is_marked(client))
+
+
+def _is_marked(client: QdrantClient) -> bool:
+    try:
+        return make_new_mark(client)
+    except MarkNotTaken:
+        return False
 
 
 def _delete(client: QdrantClient, collection: str, ids: Sequence[ExtendedPointId]) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -44,7 +44,8 @@ class VerifiedCollection:
 @dataclass(frozen=True, slots=True)
 class Verified:
     """``people`` are to have a point; ``set_aside`` are people whom Qdrant refused. ``went_back`` says that a store is older than the other one
-    remembers. ``queued`` and ``deleted`` are what a repair has done; None where none was asked for."""
+    remembers. ``queued`` and ``deleted`` are what a repair has done, and ``marked`` says whether it could give both stores a new mark; None where
+    none was asked for."""
 
     alias: str
     people: int
@@ -53,6 +54,7 @@ class Verified:
     collections: tuple[VerifiedCollection, ...]
     queued: int | None = None
     deleted: int | None = None
+    marked: bool | None = None
 
     @property
     def differing(self) -> int:
@@ -80,15 +82,16 @@ def verify(*, repairing: bool = False, max_changes: int | None = None, force: bo
             totals = _totals(client, rows)
         collections = [stack.enter_context(Collected(row.name)) for row in rows]
         people = _compare(rows, collections, totals, report)
-        queued = deleted = None
+        repaired = None
         _record(begun, people, collections, went_back)
         if repairing:
             if not force:
                 refuse_many(collections, max_changes)
             with qdrant() as client:
-                queued, deleted = repair(client, collections)
+                repaired = repair(client, collections)
         told = tuple(_told(row, found) for row, found in zip(rows, collections, strict=True))
-        return Verified(collection_name(), people, SetAside.objects.count(), went_back, told, queued, deleted)
+        verified = Verified(collection_name(), people, SetAside.objects.count(), went_back, told)
+        return replace(verified, **asdict(repaired)) if repaired else verified
 
 
 def _rows(client: QdrantClient) -> list[VectorCollection]:

@@ -60,7 +60,12 @@ class Command(FindmeCommand):
         if verified.queued or verified.deleted:
             self.say(f"{verified.queued:,} people queued, {verified.deleted:,} points deleted. manage.py sync_qdrant --once does the rest.")
         if verified.went_back or any(found.ahead for found in verified.collections):
-            self.say("Both stores have a new mark: workers go on.")
+            self.say(
+                "Both stores have a new mark: workers go on."
+                if verified.marked
+                else "The new mark is not in both stores, since Qdrant does not take it or took too long, and workers do not go on before it is:"
+                " run it again."
+            )
 
 
 def _sentence(found: VerifiedCollection, people: int) -> str:
