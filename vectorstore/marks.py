@@ -59,6 +59,14 @@ class MarkNotTaken(StoreUnavailable):
     needs most of the nodes, and writing does not."""
 
 
+def never_drawn(collection: str, version: int, drawn: int) -> str:
+    """What is wrong where a point has a VERSION above the last one that was DRAWN."""
+    return (
+        f"{collection!r} holds a point of version {version}, and PostgreSQL has drawn {drawn} so far: it was restored to an older copy, or"
+        " failed over."
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class _Seen:
     """A collection as it was found, after PostgreSQL knew the marks with the ids KNOWN."""
@@ -161,10 +169,7 @@ def _reason(client: QdrantClient, seen: list[_Seen]) -> str | None:
     drawn = last_drawn()
     for one in seen:
         if one.newest and one.newest[0][1] > drawn:
-            return (
-                f"{one.name!r} holds a point of version {one.newest[0][1]}, and PostgreSQL has drawn {drawn} so far: it was restored to an older"
-                " copy, or failed over."
-            )
+            return never_drawn(one.name, one.newest[0][1], drawn)
         if one.mark is not None and one.mark["version"] > drawn:
             return (
                 f"{one.name!r} was marked at version {one.mark['version']}, and PostgreSQL has drawn {drawn} so far: it was restored to an"

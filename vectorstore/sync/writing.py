@@ -24,12 +24,14 @@ from findme.console.errors import StoreUnavailable, one_line
 from vectorstore import registry
 from vectorstore.connection import qdrant
 from vectorstore.errors import Refused
+from vectorstore.marks import StoreWentBack, never_drawn
 from vectorstore.models import VECTOR_SIZE
 from vectorstore.purge.removals import note_removal
 from vectorstore.sync.beside import given_up_where_it_fails
 from vectorstore.sync.claim import Claim
 from vectorstore.sync.lease import Refusal, renew
 from vectorstore.sync.rows import Points, points_of
+from vectorstore.versions import last_drawn, version_of
 
 NO_POINT = "no point can be made of its rows: correct its vector (512 numbers with a direction) or its dates (of the years 1 to 9999)"
 
@@ -152,6 +154,10 @@ class _Telling:
             )
 
     def _versions(self, client: QdrantClient, ids: Sequence[ExtendedPointId]) -> dict[ExtendedPointId, float]:
-        """Of those that are there; -1 for a point without one."""
+        """Of those that are there; -1 for a point without one. Raises StoreWentBack where one was never drawn: the guard refused what was sent, and
+        whoever wrote that point did not look at PostgreSQL after this one."""
         found = client.retrieve(self.collection, list(ids), with_payload=["version"], with_vectors=False)
+        highest = max((version_of(record.payload) or 0 for record in found), default=0)
+        if highest > self.claim.version and highest > (drawn := last_drawn()):
+            raise StoreWentBack(never_drawn(self.collection, highest, drawn))
         return {record.id: version if isinstance(version := (record.payload or {}).get("version"), int | float) else -1 for record in found}

@@ -14,10 +14,11 @@ from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedR
 
 from accounts.models import User
 from findme.console.errors import StoreUnavailable
-from tests.vectorstore.sync.people import a_point, ids, people, plain_sql, point, points, queued, version_of, write
+from tests.vectorstore.sync.people import a_point, ids, one, people, plain_sql, point, points, queued, version_of, write
 from vectorstore import registry
 from vectorstore.connection import collection_name, qdrant
 from vectorstore.errors import Refused, ServerFailed
+from vectorstore.marks import StoreWentBack
 from vectorstore.models import QueueEntry, SetAside, SyncLease, VectorCollection
 from vectorstore.ownership import DATABASE, database_id
 from vectorstore.projection import point_of
@@ -39,6 +40,12 @@ def claimed() -> Claim:
     return claim
 
 
+def drawn() -> int:
+    """A version, as for a claim that comes later."""
+    version: int = one("SELECT nextval('vector_sync_version')")
+    return version
+
+
 def second_looks() -> set[UUID | None]:
     return set(QueueEntry.objects.filter(awaits_answer=True).values_list("user_id", flat=True))
 
@@ -48,10 +55,10 @@ def second_looks() -> set[UUID | None]:
 
 def test_write__a_stale_upsert_does_not_win_over_a_newer_point(any_collection: str) -> None:
     newer, without, older = people(3)
-    claim = claimed()
-    write(a_point(newer, version=claim.version + 1), a_point(without), a_point(older, version=claim.version - 1))
+    claim, later = claimed(), drawn()
+    write(a_point(newer, version=later), a_point(without), a_point(older, version=claim.version - 1))
     assert carry_out(claim) == Done(written=3)
-    assert point(newer)["payload"] == {"user_id": str(newer), "version": claim.version + 1}
+    assert point(newer)["payload"] == {"user_id": str(newer), "version": later}
     assert version_of(without) == version_of(older) == claim.version
     assert queued() == 0
 
@@ -60,7 +67,7 @@ def test_write__a_stale_deletion_does_not_win_over_a_newer_point(any_collection:
     newer, without, older = everybody = people(3)
     User.objects.all().delete()
     claim = claimed()
-    write(a_point(newer, version=claim.version + 1), a_point(without), a_point(older, version=claim.version - 1))
+    write(a_point(newer, version=drawn()), a_point(without), a_point(older, version=claim.version - 1))
     carry_out(claim)
     assert points() == ids([newer])
     assert queued(*everybody) == 0
@@ -175,10 +182,28 @@ def test_carry_out__a_newer_point_that_came_in_between_is_no_loss(embedded_colle
 
     def overtaken(client: QdrantClient, *arguments: Any, **options: Any) -> Any:
         upsert(client, *arguments, **options)
-        return upsert(client, collection_name(), [a_point(person, version=claim.version + 1)])
+        return upsert(client, collection_name(), [a_point(person, version=drawn())])
 
     monkeypatch.setattr(QdrantClient, "upsert", overtaken)
     assert carry_out(claim) == Done(written=1)
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+def test_carry_out__a_newer_point_of_a_version_that_was_never_drawn_is_no_proof(any_collection: str, *, leaves: bool) -> None:
+    """PostgreSQL went back after the worker had asked: the guard refuses silently, and the change would be lost."""
+    (person,) = people(1)
+    if leaves:
+        User.objects.filter(pk=person).delete()
+    claim = claimed()
+    write(a_point(person, version=claim.version + 1))
+    with pytest.raises(StoreWentBack) as raised:
+        carry_out(claim)
+    assert raised.value.what == (
+        f"'{collection_name()}_v1' holds a point of version {claim.version + 1}, and PostgreSQL has drawn {claim.version} so far: it was restored"
+        " to an older copy, or failed over."
+    )
+    assert QueueEntry.objects.filter(user_id=person, awaits_answer=False).exists()
+    assert not SyncLease.objects.exists()
 
 
 # --- Whose fault -----------------------------------------------------------------------------------------------------------------
