@@ -148,6 +148,18 @@ def test_verify_qdrant__too_much_is_refused_without_force(live: str, capsys: pyt
     assert QueueEntry.objects.count() == 3
 
 
+def test_verify_qdrant__what_is_refused_is_told_before(live: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (person,) = people(1)
+    delete(live, person)
+    with pytest.raises(CommandError, match="1 points differ, and at most 0 may be changed"):
+        call_command("verify_qdrant", "--repair", "--max-changes", "0")
+    assert capsys.readouterr().out == f"{live} (live): 0 points of 1 people, 1 differ.\n  1 missing: {person}\n"
+    with pytest.raises(CommandError):
+        call_command("verify_qdrant", "--repair", "--max-changes", "0", "--json")
+    told = json.loads(capsys.readouterr().out)
+    assert (told["collections"][0]["examples"], told["queued"]) == ({"missing": [str(person)]}, None)
+
+
 @pytest.mark.parametrize("number", ["-1", "many", "1.5", "", "9" * 19])
 def test_verify_qdrant__arguments_that_it_does_not_take(number: str) -> None:
     with pytest.raises(CommandError) as raised:

@@ -31,15 +31,16 @@ class Repaired:
     marked: bool
 
 
-def refuse_many(collections: Sequence[Collected], max_changes: int | None) -> None:
-    """Raises NotDone where more differ than may be changed."""
+def too_many(collections: Sequence[Collected], max_changes: int | None) -> str | None:
+    """The line where more differ than may be changed."""
     changes = sum(found.differing for found in collections)
     allowed = max(FEWEST, int(SHARE * sum(found.points for found in collections))) if max_changes is None else max_changes
-    if changes > allowed:
-        raise NotDone(
-            f"{changes:,} points differ, and at most {allowed:,} may be changed: nothing was. See that both stores are the right ones; then run it"
-            " again with --force, or with a higher --max-changes."
-        )
+    if changes <= allowed:
+        return None
+    return (
+        f"{changes:,} points differ, and at most {allowed:,} may be changed: nothing was. See that both stores are the right ones; then run it"
+        " again with --force, or with a higher --max-changes."
+    )
 
 
 def repair(client: QdrantClient, collections: Sequence[Collected]) -> Repaired:

@@ -10,6 +10,7 @@ from typing import Any
 from django.db import connection
 from qdrant_client import QdrantClient
 
+from findme.console.errors import NotDone
 from findme.console.progress import Report, unreported
 from vectorstore import registry
 from vectorstore.collection import live_collection
@@ -19,7 +20,7 @@ from vectorstore.marks import StoreWentBack, check_marks
 from vectorstore.models import SetAside, StoreState, VectorCollection, Verification
 from vectorstore.ownership import prove_ours
 from vectorstore.verification.collected import Collected
-from vectorstore.verification.repair import refuse_many, repair
+from vectorstore.verification.repair import repair, too_many
 from vectorstore.verification.streaming import verify_collection
 
 REMEMBERED = 100
@@ -65,11 +66,19 @@ class Verified:
         return not (self.differing or self.set_aside or self.went_back or any(found.ahead for found in self.collections))
 
 
+class TooManyChanges(NotDone):
+    """A repair was refused; ``verified`` is what was found."""
+
+    def __init__(self, refusal: str, verified: Verified) -> None:
+        self.verified = verified
+        super().__init__(refusal)
+
+
 def verify(*, repairing: bool = False, max_changes: int | None = None, force: bool = False, report: Report = unreported) -> Verified:
     """Compare every person with their point in every collection that is written; REPAIRING, have put right what differs.
 
-    In constant memory, and beside writers. Raises StoreUnavailable; and NotDone where more differ than MAX_CHANGES and nothing FORCEs it, or a
-    collection to be repaired is another database's, with nothing changed.
+    In constant memory, and beside writers. Raises StoreUnavailable; and, with nothing changed, TooManyChanges where more differ than
+    MAX_CHANGES and nothing FORCEs it, and NotDone where a collection to be repaired is another database's.
     """
     begun = datetime.now(UTC)
     with ExitStack() as stack:
@@ -82,16 +91,17 @@ def verify(*, repairing: bool = False, max_changes: int | None = None, force: bo
             totals = _totals(client, rows)
         collections = [stack.enter_context(Collected(row.name)) for row in rows]
         people = _compare(rows, collections, totals, report)
-        repaired = None
         _record(begun, people, collections, went_back)
-        if repairing:
-            if not force:
-                refuse_many(collections, max_changes)
-            with qdrant() as client:
-                repaired = repair(client, collections)
         told = tuple(_told(row, found) for row, found in zip(rows, collections, strict=True))
         verified = Verified(collection_name(), people, SetAside.objects.count(), went_back, told)
-        return replace(verified, **asdict(repaired)) if repaired else verified
+        return _repaired(verified, collections, max_changes, force=force) if repairing else verified
+
+
+def _repaired(verified: Verified, collections: list[Collected], max_changes: int | None, *, force: bool) -> Verified:
+    if not force and (refusal := too_many(collections, max_changes)) is not None:
+        raise TooManyChanges(refusal, verified)
+    with qdrant() as client:
+        return replace(verified, **asdict(repair(client, collections)))
 
 
 def _rows(client: QdrantClient) -> list[VectorCollection]:

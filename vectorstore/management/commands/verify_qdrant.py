@@ -10,7 +10,7 @@ from django.core.management.base import CommandParser
 from findme.console.command import FindmeCommand
 from findme.console.errors import NotDone
 from findme.console.progress import progress
-from vectorstore.verification.verify import Verified, VerifiedCollection, verify
+from vectorstore.verification.verify import TooManyChanges, Verified, VerifiedCollection, verify
 
 
 class Command(FindmeCommand):
@@ -33,14 +33,23 @@ class Command(FindmeCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if not options["repair"] and (options["force"] or options["max_changes"] is not None):
             raise NotDone("--max-changes and --force say how much a repair may change: add --repair, or leave them out.")
-        with progress("Comparing people and points") as report:
-            verified = verify(repairing=options["repair"], max_changes=options["max_changes"], force=options["force"], report=report)
-        if options["json"]:
+        try:
+            with progress("Comparing people and points") as report:
+                verified = verify(repairing=options["repair"], max_changes=options["max_changes"], force=options["force"], report=report)
+        except TooManyChanges as refused:
+            self._tell(refused.verified, as_json=options["json"])
+            raise
+        self._tell(verified, as_json=options["json"])
+        if verified.queued is None and not options["json"] and (verified.differing or verified.went_back):
+            self.say("To put this right: manage.py verify_qdrant --repair")
+        if not verified.clean:
+            self.something_to_look_at()
+
+    def _tell(self, verified: Verified, *, as_json: bool) -> None:
+        if as_json:
             self.say_json(verified)
         else:
             self._say(verified)
-        if not verified.clean:
-            self.something_to_look_at()
 
     def _say(self, verified: Verified) -> None:
         if verified.went_back:
@@ -53,8 +62,6 @@ class Command(FindmeCommand):
             self.say(f"{verified.set_aside:,} people are set aside, since Qdrant refused them: the admin says why, and tries again.")
         if verified.queued is not None:
             self._say_repaired(verified)
-        elif verified.differing or verified.went_back:
-            self.say("To put this right: manage.py verify_qdrant --repair")
 
     def _say_repaired(self, verified: Verified) -> None:
         if verified.queued or verified.deleted:
