@@ -22,6 +22,10 @@ ADOPTING = "findme_adopting"
 """Of a collection's metadata. The last one says that a takeover was begun and not brought to its end; it is absent afterwards."""
 
 
+class NotOurs(NotDone):
+    """The collection is another database's, or does not say whose it is."""
+
+
 def metadata_of(row: VectorCollection) -> dict[str, Any]:
     """What a collection says of itself, as PostgreSQL has it: whose it is, the number in its name, and as what it was declared, by whom and when."""
     return {
@@ -38,10 +42,10 @@ def database_id() -> str:
 
 
 def prove_ours(client: QdrantClient, collection: str) -> None:
-    """Raises NotDone, naming ``init_qdrant --adopt``, where the collection is another database's, or has points and does not say whose it is."""
+    """Raises NotOurs, naming ``init_qdrant --adopt``, where the collection is another database's, or has points and does not say whose it is."""
     doubt = doubt_about(client, collection, client.get_collection(collection))
     if doubt is not None:
-        raise NotDone(f"{doubt}: nothing was written. {way_out()}")
+        raise NotOurs(f"{doubt}: nothing was written. {way_out()}")
 
 
 def doubt_about(client: QdrantClient, collection: str, found: CollectionInfo) -> str | None:

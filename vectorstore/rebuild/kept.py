@@ -46,10 +46,11 @@ def _drop(client: QdrantClient, name: str) -> bool:
 
 
 def _is_anothers(client: QdrantClient, name: str) -> bool:
-    """Whether a collection that was live once has been taken over by another database since. One that never was is what we made of the name."""
+    """Whether a collection that was live once is another one by now: another database has taken it over, or a program has made one of its name. One
+    that never was is what we made of the name."""
     owner = (client.get_collection(name).config.metadata or {}).get(DATABASE)
     was_live = registry.rows().filter(name=name, live_since__isnull=False).exists()
-    return was_live and owner not in {None, database_id()}
+    return was_live and owner != database_id()
 
 
 def let_claims_end() -> None:

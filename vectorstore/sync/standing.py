@@ -15,7 +15,7 @@ from qdrant_client import QdrantClient
 from findme.console.errors import one_line
 from vectorstore import registry
 from vectorstore.marks import RENEWAL_SECONDS, MarkNotTaken, check_marks, held_up_by_none_but, mark_is_due, renew_mark
-from vectorstore.ownership import prove_ours
+from vectorstore.ownership import NotOurs, prove_ours
 
 Store = tuple[object, ...]
 
@@ -37,11 +37,11 @@ def prove(client: QdrantClient) -> None:
     by_store = _proven.setdefault(connection.connection, {})
     proven = by_store.get(_store(), frozenset())
     if not proven.issuperset(written):
-        _prove_ours(client)
+        prove_whose(client)
         check_marks(client)
         by_store[_store()] = frozenset(written)
     if written and not connection.in_atomic_block and time.monotonic() >= _put_off.get(_store(), 0.0) and mark_is_due():
-        _prove_ours(client)  # another database may have taken one over meanwhile
+        prove_whose(client)  # another database may have taken one over meanwhile
         _renew(client)
 
 
@@ -59,12 +59,18 @@ def _renew(client: QdrantClient) -> None:
         _put_off.pop(_store(), None)
 
 
-def _prove_ours(client: QdrantClient) -> None:
-    """The live one first, whose answer says that it is not the store that is away. One beside it that is gone or fails holds nobody up."""
+def prove_whose(client: QdrantClient) -> None:
+    """Raises NotDone where the live collection is another database's. It comes first, and its answer says that it is not the store that is away:
+    one beside it that is gone, fails, or is not ours holds nobody up."""
     live = registry.live()
     for collection in registry.written():
         with held_up_by_none_but(live, collection, doing="reading"):
-            prove_ours(client, collection)
+            try:
+                prove_ours(client, collection)
+            except NotOurs as error:
+                given_up = live not in {None, collection} and registry.fail(collection, one_line(error))
+                if not given_up and collection in registry.written():
+                    raise
 
 
 def doubt() -> None:

@@ -18,7 +18,7 @@ from vectorstore.connection import collection_name, qdrant
 from vectorstore.errors import CollectionMissing
 from vectorstore.marks import StoreWentBack, check_marks
 from vectorstore.models import SetAside, StoreState, VectorCollection, Verification
-from vectorstore.ownership import prove_ours
+from vectorstore.sync import standing
 from vectorstore.verification.collected import Collected
 from vectorstore.verification.repair import repair, too_many
 from vectorstore.verification.streaming import verify_collection
@@ -78,15 +78,15 @@ def verify(*, repairing: bool = False, max_changes: int | None = None, force: bo
     """Compare every person with their point in every collection that is written; REPAIRING, have put right what differs.
 
     In constant memory, and beside writers. Raises StoreUnavailable; and, with nothing changed, TooManyChanges where more differ than
-    MAX_CHANGES and nothing FORCEs it, and NotDone where a collection to be repaired is another database's.
+    MAX_CHANGES and nothing FORCEs it, and NotDone where the live collection is another database's.
     """
     begun = datetime.now(UTC)
     with ExitStack() as stack:
         with qdrant() as client:
             live_collection(client)
+            if repairing:
+                standing.prove_whose(client)
             rows = _rows(client)
-            for row in rows if repairing else ():
-                prove_ours(client, row.name)
             went_back = _went_back(client)
             totals = _totals(client, rows)
         collections = [stack.enter_context(Collected(row.name)) for row in rows]

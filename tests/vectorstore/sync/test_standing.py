@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
+from django.contrib.postgres.functions import TransactionNow
 from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
@@ -15,23 +16,25 @@ from vectorstore.connection import collection_name, qdrant
 from vectorstore.errors import ServerFailed
 from vectorstore.marks import StoreWentBack
 from vectorstore.models import StoreState, VectorCollection
-from vectorstore.ownership import DATABASE, database_id
+from vectorstore.ownership import DATABASE, NotOurs, database_id
 from vectorstore.sync import standing
+from vectorstore.sync.drain import sync_once
 from vectorstore.versions import last_drawn
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.qdrant_server]
 
 State = VectorCollection.State
+ANOTHER = "5f0c1f0e-0000-4000-8000-000000000000"
 FAILED = UnexpectedResponse(500, "", b'{"status": {"error": "no"}}', httpx.Headers())
 SILENT = ResponseHandlingException(httpx.ReadTimeout(""))
 
 
-def beside(state: VectorCollection.State, owner: str = "") -> str:
+def beside(state: VectorCollection.State) -> str:
     """A collection beside the live one."""
     name = f"{collection_name()}_v2"
     with qdrant() as client:
         vectors = models.VectorParams(size=512, distance=models.Distance.COSINE)
-        client.create_collection(name, vectors_config=vectors, metadata={DATABASE: owner or database_id()})
+        client.create_collection(name, vectors_config=vectors, metadata={DATABASE: database_id()})
     registry.register(name, state, "")
     return name
 
@@ -103,6 +106,31 @@ def test_prove__the_live_one_that_fails_stays(server_collection: str, monkeypatc
     with pytest.raises(ServerFailed):
         prove()
     assert registry.live() == f"{collection_name()}_v1"
+
+
+@pytest.mark.parametrize("owner", [ANOTHER, None])
+def test_prove__one_beside_the_live_one_that_is_not_ours_is_given_up(server_collection: str, owner: str | None) -> None:
+    """And left where it is: no step of ours makes it ours again."""
+    name = beside(State.KEPT)
+    VectorCollection.objects.filter(pk=name).update(live_since=TransactionNow())
+    with qdrant() as client:
+        client.upsert(name, [models.PointStruct(id=1, vector=[1.0] * 512)])
+        client.update_collection(name, metadata={DATABASE: owner})
+    prove()
+    assert state_of(name)[0] == State.FAILED
+    assert state_of(name)[1].startswith(f"The collection {name!r} ")
+    sync_once(timeout=60)
+    with qdrant() as client:
+        assert client.collection_exists(name)
+    assert not VectorCollection.objects.filter(pk=name).exists()
+
+
+def test_prove__the_live_one_that_is_not_ours_is_the_reason_to_give_none_up(server_collection: str) -> None:
+    kept = beside(State.KEPT)
+    StoreState.objects.update(database_id=ANOTHER)
+    with pytest.raises(NotOurs, match=r"_v1' belongs to another database"):
+        prove()
+    assert state_of(kept) == (State.KEPT, "")
 
 
 @pytest.mark.parametrize("error", [FAILED, SILENT], ids=["failed", "silent"])
