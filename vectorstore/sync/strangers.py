@@ -9,6 +9,7 @@ from django.db import connection
 from qdrant_client.models import ExtendedPointId, PointIdsList, WriteOrdering
 
 from vectorstore.connection import qdrant
+from vectorstore.models import SetAside
 from vectorstore.projection import entitled
 from vectorstore.purge.removals import note_removal
 from vectorstore.sync.beside import given_up_where_it_fails
@@ -23,10 +24,12 @@ PAGE_SIZE = 1000
 def look_for_strangers(claim: Claim) -> int:
     """Queue, urgently, everybody who has a point and is to have none; how many they are. Raises StoreUnavailable, and LeaseLost.
 
-    And everybody who is leased: their holder may have read their rows before they were taken, and write after their page was read here.
+    And everybody who is leased: their holder may have read their rows before they were taken, and write after their page was read here. And
+    whoever is set aside, for nothing any more: no change of theirs is to come.
     """
     live, *others = claim.collections
-    queued = enqueue(_leased(claim), urgent=True) + _look_through(claim, live)
+    aside = SetAside.objects.exclude(pk__in=entitled().values("pk")).values_list("pk", flat=True)
+    queued = enqueue(_leased(claim), urgent=True) + enqueue(aside, urgent=True) + _look_through(claim, live)
     for collection in others:
         with given_up_where_it_fails(collection):
             queued += _look_through(claim, collection)

@@ -11,7 +11,7 @@ from accounts.models import User
 from tests.factories import ProfileEmbeddingFactory, UserFactory, unit_vector
 from tests.vectorstore.sync.people import a_point, ids, people, plain_sql, points, queued, write
 from vectorstore import registry
-from vectorstore.models import QueueEntry, VectorCollection
+from vectorstore.models import QueueEntry, SetAside, VectorCollection
 from vectorstore.sync import strangers
 from vectorstore.sync.claim import claim_due
 from vectorstore.sync.drain import sync_once
@@ -71,6 +71,18 @@ def test_truncate__beside_a_worker_that_has_read_its_rows_before(embedded_collec
     assert len(points()) == 1
     sync_once()
     assert points() == set()
+
+
+@pytest.mark.parametrize("table", ["users", "profile_embeddings"])
+def test_truncate__nobody_who_is_gone_stays_set_aside(embedded_collection: str, table: str) -> None:
+    (gone,) = people(1)
+    SetAside.objects.create(user_id=gone, reason="", collection="")
+    plain_sql(f"TRUNCATE {table} CASCADE")
+    (there,) = people(1)
+    SetAside.objects.create(user_id=there, reason="", collection="")
+    QueueEntry.objects.exclude(user_id=None).delete()
+    assert sync_once(timeout=5).left.aside == 1
+    assert SetAside.objects.get().pk == there
 
 
 def test_look_for_strangers__who_is_to_have_no_point(embedded_collection: str) -> None:
