@@ -154,14 +154,22 @@ def _lease(cursor: CursorWrapper, worker: UUID, people: list[UUID]) -> list[UUID
 
 
 def queue_second_looks(cursor: CursorWrapper, people: Iterable[UUID]) -> None:
-    """Have people looked at again, some time after Qdrant has answered: a request that nobody waits for any more may still be applied."""
+    """Have people looked at again, some time after Qdrant has answered: a request that nobody waits for any more may still be applied.
+
+    However often that happens, one entry of each person awaits the answer, to what is sent from now on: an answer that was on its way before tells
+    nothing of the last request. One that somebody has locked just begins its wait, for the requests before.
+    """
     cursor.execute(
         """
-        INSERT INTO vector_sync_queue (user_id, urgent, awaits_answer)
-        SELECT nullif(person, %(everybody)s), true, true FROM unnest(%(people)s::uuid[]) AS person
-        WHERE NOT EXISTS (
-            SELECT FROM vector_sync_queue q WHERE q.awaits_answer AND coalesce(q.user_id, %(everybody)s) = person
+        WITH waiting AS MATERIALIZED (
+            SELECT id, coalesce(user_id, %(everybody)s) AS person FROM vector_sync_queue
+            WHERE awaits_answer AND coalesce(user_id, %(everybody)s) = ANY(%(people)s::uuid[]) FOR UPDATE SKIP LOCKED
+        ), waiting_anew AS (
+            UPDATE vector_sync_queue q SET queued_at = clock_timestamp() FROM waiting WHERE q.id = waiting.id
         )
+        INSERT INTO vector_sync_queue (user_id, urgent, awaits_answer)
+        SELECT nullif(person, %(everybody)s), true, true FROM unnest(%(people)s::uuid[]) AS asked (person)
+        WHERE NOT EXISTS (SELECT FROM waiting WHERE waiting.person = asked.person)
         """,
         {"people": uuid_array(people), "everybody": EVERYBODY},
     )

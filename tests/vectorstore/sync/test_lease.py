@@ -118,6 +118,31 @@ def test_give_back__again_and_again_does_not_pile_up_second_looks() -> None:
     assert len(second_looks()) == 3
 
 
+def test_give_back__again_the_second_look_awaits_an_answer_to_what_is_sent_afterwards() -> None:
+    """One to a request that was sent between the two tells nothing of the second."""
+    give_back(claimed(), unanswered=True)
+    between = database_clock()
+    again = claim_due(uuid4(), 10)
+    assert again is not None
+    give_back(again, unanswered=True)
+    assert arm_second_looks(between) == 0
+    assert arm_second_looks(database_clock()) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_give_back__a_second_look_that_is_just_being_armed_is_not_that_of_the_next_request() -> None:
+    (person,) = (claim := claimed()).people
+    give_back(claim, unanswered=True)
+    again = claim_due(uuid4(), 10)
+    assert again is not None
+    with another_connection() as other, other.cursor() as cursor:
+        cursor.execute("BEGIN")
+        cursor.execute("UPDATE vector_sync_queue SET awaits_answer = false WHERE awaits_answer")
+        give_back(again, unanswered=True)
+        cursor.execute("COMMIT")
+    assert second_looks() == [person]
+
+
 def test_take_over__frees_whom_a_dead_worker_held_without_an_entry() -> None:
     claim = claimed(2)
     QueueEntry.objects.all().delete()
