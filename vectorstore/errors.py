@@ -112,7 +112,7 @@ def _grpc_failed(error: grpc.RpcError, address: Address) -> NotDone:
             return _answered(403, details, address)
         case grpc.StatusCode.NOT_FOUND:
             return _answered(404, details, address)
-        case grpc.StatusCode.INVALID_ARGUMENT | grpc.StatusCode.ALREADY_EXISTS | grpc.StatusCode.FAILED_PRECONDITION:
+        case grpc.StatusCode.INVALID_ARGUMENT | grpc.StatusCode.ALREADY_EXISTS:
             return _answered(400, details, address)
         case grpc.StatusCode.RESOURCE_EXHAUSTED:
             return _answered(429, details, address)

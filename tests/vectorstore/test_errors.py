@@ -17,7 +17,7 @@ from tests.qdrant import QdrantServer, free_port, freeze, started_qdrant, thaw
 from tests.vectorstore.pretenders import HTML, TLS_FOLDER, answering, answering_grpc, error, saying, silent
 from vectorstore.address import Address
 from vectorstore.connection import qdrant
-from vectorstore.errors import CollectionMissing, Refused, server_errors_told
+from vectorstore.errors import CollectionMissing, Refused, ServerFailed, server_errors_told
 
 KEY = "the-key-that-nobody-may-see"
 
@@ -213,6 +213,12 @@ CODES: list[tuple[Any, str, type[NotDone], str]] = [
         "Service internal error: x",
         StoreUnavailable,
         "Qdrant at URL answered INTERNAL (Service internal error: x): look at its log, and run it again.",
+    ),
+    (
+        grpc.StatusCode.FAILED_PRECONDITION,
+        "the shard is being transferred",
+        ServerFailed,
+        "Qdrant at URL answered FAILED_PRECONDITION (the shard is being transferred): look at its log, and run it again.",
     ),
     (
         grpc.StatusCode.DEADLINE_EXCEEDED,
