@@ -17,7 +17,7 @@ from tests.qdrant import QdrantServer, free_port, freeze, started_qdrant, thaw
 from tests.vectorstore.pretenders import HTML, TLS_FOLDER, answering, answering_grpc, error, saying, silent
 from vectorstore.address import Address
 from vectorstore.connection import qdrant
-from vectorstore.errors import CollectionMissing, Refused, ServerFailed, server_errors_told
+from vectorstore.errors import CollectionMissing, Refused, ServerFailed, TimedOut, server_errors_told
 
 KEY = "the-key-that-nobody-may-see"
 
@@ -189,7 +189,7 @@ ANSWERS: list[tuple[int, Any, type[NotDone], str]] = [
         "Qdrant at URL refused this: Wrong input: Vector dimension error: expected dim: 4, got 512. See manage.py init_qdrant --check.",
     ),
     (429, error("Too many requests"), StoreUnavailable, "Qdrant at URL has too much to do (Too many requests): wait, and run it again."),
-    (500, error("Service internal error: x"), StoreUnavailable, "Qdrant at URL answered 500 (Service internal error: x): look at its log, and run it again."),
+    (500, error("Service internal error: x"), ServerFailed, "Qdrant at URL answered 500 (Service internal error: x): look at its log, and run it again."),
 ]  # fmt: skip
 
 
@@ -211,7 +211,7 @@ CODES: list[tuple[Any, str, type[NotDone], str]] = [
     (
         grpc.StatusCode.INTERNAL,
         "Service internal error: x",
-        StoreUnavailable,
+        ServerFailed,
         "Qdrant at URL answered INTERNAL (Service internal error: x): look at its log, and run it again.",
     ),
     (
@@ -223,7 +223,7 @@ CODES: list[tuple[Any, str, type[NotDone], str]] = [
     (
         grpc.StatusCode.DEADLINE_EXCEEDED,
         "too late",
-        StoreUnavailable,
+        TimedOut,
         "Qdrant at URL did not answer within 1 s: see whether it runs and can be reached, or raise QDRANT_TIMEOUT.",
     ),
 ]
