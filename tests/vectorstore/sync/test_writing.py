@@ -283,6 +283,8 @@ def test_work__a_collection_that_takes_nobody_sets_nobody_aside(server: object) 
     name = f"{collection_name()}_v1"
     with qdrant() as client:
         client.create_collection(name, vectors_config=models.VectorParams(size=4, distance=models.Distance.COSINE))
+        alias = models.CreateAlias(collection_name=name, alias_name=collection_name())
+        client.update_collection_aliases([models.CreateAliasOperation(create_alias=alias)])
     registry.register(name, State.LIVE, "")
     with pytest.raises(Refused, match="expected dim: 4, got 512"):
         work(uuid4(), 100)
