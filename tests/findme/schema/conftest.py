@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
+from django.contrib import admin
+from django.contrib.admin import sites
 from django.test import modify_settings
 from pytest_django import DjangoDbBlocker
 
@@ -47,6 +50,16 @@ def before_videos(empty: Database) -> Database:
 @pytest.fixture
 def notebook(migrated: Database) -> Iterator[Database]:
     """A migrated database and the tests' own app, whose table is there, and whose index is to be built concurrently."""
-    with modify_settings(INSTALLED_APPS={"append": "tests.findme.schema.notebook"}):
+    with _same_admin(), modify_settings(INSTALLED_APPS={"append": "tests.findme.schema.notebook"}):
         apply_migrations(steps=1)
         yield migrated
+
+
+@contextmanager
+def _same_admin() -> Iterator[None]:
+    """Apps that are made ready once more give the admin a new site, where nothing is registered."""
+    site = admin.site
+    try:
+        yield
+    finally:
+        admin.site = sites.site = site
