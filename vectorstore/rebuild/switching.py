@@ -16,6 +16,7 @@ from qdrant_client.models import (
 
 from findme.console.errors import NotDone
 from vectorstore import registry
+from vectorstore.collection import live_collection
 from vectorstore.collection_lock import try_lock, unlock
 from vectorstore.connection import collection_name
 from vectorstore.models import VectorCollection
@@ -26,6 +27,27 @@ AT_ONCE = timedelta(0)
 def alias_target(client: QdrantClient) -> str | None:
     """The collection that everybody searches; None where there is no alias."""
     return next((alias.collection_name for alias in client.get_aliases().aliases if alias.alias_name == collection_name()), None)
+
+
+def prove_alias(client: QdrantClient) -> None:
+    """Raises CollectionMissing (a StoreUnavailable) where there is no alias any more, and NotDone where it leads to a collection that nobody has noted:
+    that one is searched then, and not written.
+
+    One that is noted is followed by whoever is idle. While somebody makes or moves collections there is nothing to say.
+    """
+    if _is_noted(alias_target(client)) or not try_lock():
+        return
+    unlock()
+    target = live_collection(client)
+    if not _is_noted(target):
+        raise NotDone(
+            f"The alias {collection_name()!r} leads to {target!r}, which is not noted in PostgreSQL, so it is searched and not written: run"
+            " manage.py init_qdrant, which notes it and queues everybody; or move the alias back."
+        )
+
+
+def _is_noted(target: str | None) -> bool:
+    return registry.rows().filter(name=target).exists()
 
 
 def switch_alias(client: QdrantClient, target: str, *, keep: timedelta | None = AT_ONCE) -> str | None:

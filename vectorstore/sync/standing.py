@@ -16,6 +16,7 @@ from findme.console.errors import one_line
 from vectorstore import registry
 from vectorstore.marks import RENEWAL_SECONDS, MarkNotTaken, check_marks, held_up_by_none_but, mark_is_due, renew_mark
 from vectorstore.ownership import NotOurs, prove_ours
+from vectorstore.rebuild.switching import prove_alias
 
 Store = tuple[object, ...]
 
@@ -29,7 +30,8 @@ _put_off: dict[Store, float] = {}
 
 
 def prove(client: QdrantClient) -> None:
-    """Raises NotDone for another database's collection, and StoreWentBack (a StoreUnavailable) where a store went back in time.
+    """Raises NotDone for another database's collection and for an alias that leads elsewhere, and StoreWentBack (a StoreUnavailable) where a store
+    went back in time.
 
     Nearly free once it has been asked. Renews the mark where that is due, but not inside a caller's transaction: it has to be committed first.
     """
@@ -37,11 +39,13 @@ def prove(client: QdrantClient) -> None:
     by_store = _proven.setdefault(connection.connection, {})
     proven = by_store.get(_store(), frozenset())
     if not proven.issuperset(written):
+        prove_alias(client)
         prove_whose(client)
         check_marks(client)
         by_store[_store()] = frozenset(written)
     if written and not connection.in_atomic_block and time.monotonic() >= _put_off.get(_store(), 0.0) and mark_is_due():
-        prove_whose(client)  # another database may have taken one over meanwhile
+        prove_alias(client)  # somebody may have moved it by hand meanwhile, and another database may have taken a collection over
+        prove_whose(client)
         _renew(client)
 
 

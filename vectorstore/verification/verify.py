@@ -18,6 +18,7 @@ from vectorstore.connection import collection_name, qdrant
 from vectorstore.errors import CollectionMissing
 from vectorstore.marks import StoreWentBack, check_marks
 from vectorstore.models import SetAside, StoreState, VectorCollection, Verification
+from vectorstore.rebuild.switching import prove_alias
 from vectorstore.sync import standing
 from vectorstore.verification.collected import Collected
 from vectorstore.verification.repair import repair, too_many
@@ -77,13 +78,15 @@ class TooManyChanges(NotDone):
 def verify(*, repairing: bool = False, max_changes: int | None = None, force: bool = False, report: Report = unreported) -> Verified:
     """Compare every person with their point in every collection that is written; REPAIRING, have put right what differs.
 
-    In constant memory, and beside writers. Raises StoreUnavailable; and, with nothing changed, TooManyChanges where more differ than
-    MAX_CHANGES and nothing FORCEs it, and NotDone where the live collection is another database's.
+    In constant memory, and beside writers. Raises StoreUnavailable; NotDone where the alias leads to a collection that nobody has noted; and, with
+    nothing changed, TooManyChanges where more differ than MAX_CHANGES and nothing FORCEs it, and NotDone where the live collection that is to be
+    repaired is another database's.
     """
     begun = datetime.now(UTC)
     with ExitStack() as stack:
         with qdrant() as client:
             live_collection(client)
+            prove_alias(client)
             if repairing:
                 standing.prove_whose(client)
             rows = _rows(client)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import httpx
@@ -10,15 +11,19 @@ from django.contrib.postgres.functions import TransactionNow
 from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
-from findme.console.errors import StoreUnavailable
+from findme.console.errors import NotDone, StoreUnavailable
+from tests.threads import in_thread
 from vectorstore import registry
+from vectorstore.collection_lock import collection_lock
 from vectorstore.connection import collection_name, qdrant
-from vectorstore.errors import ServerFailed
+from vectorstore.errors import CollectionMissing, ServerFailed
+from vectorstore.initialisation import initialise
 from vectorstore.marks import StoreWentBack
 from vectorstore.models import StoreState, VectorCollection
 from vectorstore.ownership import DATABASE, NotOurs, database_id
 from vectorstore.sync import standing
 from vectorstore.sync.drain import sync_once
+from vectorstore.verification.verify import verify
 from vectorstore.versions import last_drawn
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.qdrant_server]
@@ -171,3 +176,74 @@ def test_prove__a_store_that_went_back_is_told_though_the_mark_could_not_be_rene
         client.upsert(f"{collection_name()}_v1", [models.PointStruct(id=1, vector=[1.0] * 512, payload={"version": last_drawn() + 5})])
     with pytest.raises(StoreWentBack):
         prove()
+
+
+def lead_elsewhere() -> str:
+    """Move the alias by hand to a collection that PostgreSQL does not know."""
+    name = f"{collection_name()}_v7"
+    vectors = models.VectorParams(size=512, distance=models.Distance.COSINE)
+    with qdrant() as client:
+        client.create_collection(name, vectors_config=vectors, metadata={DATABASE: database_id()})
+        switched: list[models.CreateAliasOperation | models.RenameAliasOperation | models.DeleteAliasOperation | models.AliasOperations] = [
+            models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=collection_name())),
+            models.CreateAliasOperation(create_alias=models.CreateAlias(alias_name=collection_name(), collection_name=name)),
+        ]
+        client.update_collection_aliases(switched)
+    return name
+
+
+def delete_the_alias() -> None:
+    with qdrant() as client:
+        operation = models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=collection_name()))
+        client.update_collection_aliases([operation])
+
+
+def test_prove__an_alias_that_was_moved_by_hand_is_told(server_collection: str) -> None:
+    """At the latest when the mark is due; and init_qdrant mends it."""
+    prove()
+    name = lead_elsewhere()
+    line = (
+        f"The alias {collection_name()!r} leads to {name!r}, which is not noted in PostgreSQL, so it is searched and not written: run manage.py"
+        " init_qdrant, which notes it and queues everybody; or move the alias back."
+    )
+    prove()
+    StoreState.objects.update(marked_at=None)
+    with pytest.raises(NotDone) as raised:
+        prove()
+    assert str(raised.value) == line
+    with pytest.raises(NotDone) as raised:
+        verify()
+    assert str(raised.value) == line
+    standing.doubt()
+    with pytest.raises(NotDone) as raised:
+        sync_once()
+    assert str(raised.value) == line
+    initialise(lambda _: None)
+    assert registry.live() == name
+    prove()
+
+
+def test_prove__an_alias_that_was_deleted_is_told(server_collection: str) -> None:
+    prove()
+    delete_the_alias()
+    StoreState.objects.update(marked_at=None)
+    with pytest.raises(CollectionMissing, match=r"manage\.py init_qdrant"):
+        prove()
+
+
+def test_prove__an_alias_that_is_just_being_moved_is_none_of_a_workers_business(server_collection: str) -> None:
+    delete_the_alias()
+    held, over = threading.Event(), threading.Event()
+
+    def move() -> None:
+        with collection_lock():
+            held.set()
+            over.wait(60)
+
+    mover = in_thread(move)
+    try:
+        assert held.wait(60)
+        prove()
+    finally:
+        over.set()
+        mover.join()
