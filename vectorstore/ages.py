@@ -37,17 +37,20 @@ PAGE = """
 RECORD = """
     UPDATE vector_store_state SET
         ages_right_on = CASE
+            WHEN ages_refreshed_on > %(day)s THEN NULL
             WHEN EXISTS (SELECT FROM vector_sync_queue WHERE id <= ages_queued_up_to) THEN ages_right_on ELSE ages_refreshed_on
         END,
         ages_queued_up_to = greatest(ages_queued_up_to, %(last)s),
         ages_refreshed_on = %(day)s
-    WHERE ages_refreshed_on IS NULL OR ages_refreshed_on < %(day)s
+    WHERE ages_refreshed_on IS NULL OR ages_refreshed_on < %(day)s OR ages_refreshed_on = %(ahead)s
 """
+"""A day that somebody else has noted meanwhile stays; one that was AHEAD of the clock before does not."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refreshed:
-    """On ``day``: of ``people`` who were looked at, ``queued`` have another age than on ``since`` (None: it is not known when they were refreshed).
+    """On ``day``: of ``people`` who were looked at, ``queued`` have another age than on ``since`` (None: it is not known when they were refreshed, or a clock was
+    ahead then).
     Where ``since`` is ``day`` already, nobody was looked at."""
 
     day: date
@@ -81,10 +84,12 @@ def refresh_ages(*, day: date | None = None, size: int = PAGE_SIZE, report: Repo
     SIZE people in a transaction, in the order of their ids; the last transaction notes the day. Stopped before, it begins anew the next time, and
     whoever is queued twice is written once.
     """
-    since = StoreState.current().ages_refreshed_on
+    noted = StoreState.current().ages_refreshed_on
     day = day or _today()
-    if since is not None and since >= day:
-        return Refreshed(day, since)
+    if noted == day:
+        return Refreshed(day, noted)
+    ahead = noted if noted is not None and noted > day else None
+    since = None if ahead else noted
     turned = _turned(since, day)
     looked_at = queued = 0
     last_entry: int | None = None
@@ -98,7 +103,7 @@ def refresh_ages(*, day: date | None = None, size: int = PAGE_SIZE, report: Repo
             if more:
                 cursor.execute("SELECT vector_sync_wake()")
             if found < size:
-                cursor.execute(RECORD, {"day": day, "last": last_entry})
+                cursor.execute(RECORD, {"day": day, "last": last_entry, "ahead": ahead})
         looked_at, queued = looked_at + found, queued + more
         report(looked_at, max(total, looked_at))
         if found < size:
@@ -110,11 +115,13 @@ def days_of_points(*, day: date | None = None) -> DaysOfPoints:
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
-            SELECT CASE WHEN EXISTS (SELECT FROM vector_sync_queue WHERE id <= ages_queued_up_to) THEN ages_right_on ELSE ages_refreshed_on END,
-                   greatest(ages_refreshed_on, coalesce(%s, {TODAY}))
+            SELECT CASE WHEN ages_refreshed_on > coalesce(%(day)s, {TODAY}) THEN NULL
+                        WHEN EXISTS (SELECT FROM vector_sync_queue WHERE id <= ages_queued_up_to) THEN ages_right_on
+                        ELSE ages_refreshed_on END,
+                   greatest(ages_refreshed_on, coalesce(%(day)s, {TODAY}))
             FROM vector_store_state
             """,  # noqa: S608  # a constant
-            [day],
+            {"day": day},
         )
         found = cursor.fetchone()
     return DaysOfPoints(*found) if found else DaysOfPoints(None, day or _today())

@@ -100,7 +100,7 @@ def test_days_of_points__as_of_the_day_before_until_all_that_was_queued_is_done(
     ask("UPDATE users SET gender = 'other'")  # which waits behind
     ask("DELETE FROM vector_sync_queue WHERE id = (SELECT min(id) FROM vector_sync_queue WHERE user_id = %s)", turned)
     assert days_of_points(day=monday) == DaysOfPoints(monday, monday)
-    assert days_of_points(day=monday - timedelta(days=1)) == DaysOfPoints(monday, monday)  # a clock that went back
+    assert days_of_points(day=monday - timedelta(days=1)) == DaysOfPoints(None, monday)  # a clock that went back
 
 
 @pytest.mark.django_db
@@ -230,13 +230,27 @@ def test_refresh__never_done__queues_everybody_who_has_a_point() -> None:
 
 
 @pytest.mark.django_db
-def test_refresh__of_that_day_or_a_later_one__does_nothing() -> None:
+def test_refresh__of_that_day__does_nothing() -> None:
     born(date(1990, 5, 5))
     refreshed_on(date(2026, 5, 5))
-    for day in (date(2026, 5, 5), date(2026, 5, 4)):
-        assert refresh_ages(day=day) == Refreshed(day, date(2026, 5, 5))
+    assert refresh_ages(day=date(2026, 5, 5)) == Refreshed(date(2026, 5, 5), date(2026, 5, 5))
     assert queued() == set()
     assert StoreState.current().ages_refreshed_on == date(2026, 5, 5)
+
+
+@pytest.mark.django_db
+def test_refresh__after_a_clock_that_was_ahead__queues_everybody() -> None:
+    """Of what is noted then nothing is known; and it would keep the job from its work until that day has come."""
+    people = born(date(1990, 5, 5), date(1991, 1, 1))
+    refreshed_on(date(2031, 1, 1))
+    day = date(2026, 5, 5)
+    assert days_of_points(day=day) == DaysOfPoints(None, date(2031, 1, 1))
+    assert refresh_ages(day=day) == Refreshed(day, None, 2, 2)
+    assert queued() == set(people)
+    assert days_of_points(day=day) == DaysOfPoints(None, day)
+    ask("DELETE FROM vector_sync_queue")
+    assert days_of_points(day=day) == DaysOfPoints(day, day)
+    assert refresh_ages(day=day) == Refreshed(day, day)
 
 
 @pytest.mark.django_db
