@@ -193,7 +193,10 @@ def _reason_of_marks(client: QdrantClient, seen: list[_Seen]) -> str | None:
         with held_up_by_none_but(live, one.name, doing="reading"):
             older = contradict(client, one.name, mark.get("newest", {}).get(one.name, []))
         if older:
-            return f"Points in {one.name!r} are older than at {mark['at']}, or gone: it was restored to an older copy."
+            return (
+                f"Points in {one.name!r} are older than at {mark['at']}, or gone: it was restored to an older copy, or somebody has deleted or"
+                " overwritten points behind FindMe's back."
+            )
     return None
 
 

@@ -400,7 +400,8 @@ def test_check_marks__a_snapshot_recovered_in_place(memory_path: Path, settings:
         project([second])
         assert (
             reason()
-            == f"Points in 'people_v1' are older than at {StoreState.current().mark['at']}, or gone: it was restored to an older copy.{NEXT}"
+            == f"Points in 'people_v1' are older than at {StoreState.current().mark['at']}, or gone: it was restored to an older copy, or somebody has"
+            f" deleted or overwritten points behind FindMe's back.{NEXT}"
         )
 
 
@@ -435,6 +436,7 @@ def test_check_marks__a_point_that_is_gone_without_a_reason(live: str) -> None:
     check()  # somebody is to look at it anyway
     QueueEntry.objects.all().delete()
     assert reason().startswith(f"Points in {live!r} are older than at ")
+    assert "or somebody has deleted or overwritten points behind FindMe's back" in reason()
 
 
 @pytest.mark.django_db(transaction=True)
