@@ -38,6 +38,14 @@ class TimedOut(StoreUnavailable):
     """Nothing came within QDRANT_TIMEOUT."""
 
 
+class StoreWentBack(StoreUnavailable):
+    """One of the stores is an older copy of itself: nothing is written until ``verify_qdrant --repair`` has been run."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        super().__init__(f"{what} Nothing is written until this has been run: manage.py verify_qdrant --repair.")
+
+
 class Refused(NotDone):
     """Qdrant answers that the request itself is wrong: asking again does not help."""
 

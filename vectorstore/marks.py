@@ -24,7 +24,7 @@ from findme.console.errors import StoreUnavailable, one_line
 from vectorstore import registry
 from vectorstore.address import timeout_seconds
 from vectorstore.connection import qdrant
-from vectorstore.errors import CollectionMissing, ServerFailed, TimedOut
+from vectorstore.errors import CollectionMissing, ServerFailed, StoreWentBack, TimedOut
 from vectorstore.models import StoreState
 from vectorstore.sync.beside import given_up_where_it_fails
 from vectorstore.sync.patience import short_transaction
@@ -44,14 +44,6 @@ GIVE_UP_SECONDS = 10
 
 LOOKS, WAIT_SECONDS = 3, 0.2
 """A mark that two others replace between the readings is not known either: what looks wrong is looked at again."""
-
-
-class StoreWentBack(StoreUnavailable):
-    """One of the stores is an older copy of itself: nothing is written until ``verify_qdrant --repair`` has been run."""
-
-    def __init__(self, what: str) -> None:
-        self.what = what
-        super().__init__(f"{what} Nothing is written until this has been run: manage.py verify_qdrant --repair.")
 
 
 class MarkNotTaken(StoreUnavailable):

@@ -18,8 +18,9 @@ from tests.qdrant import QdrantServer, started_qdrant
 from tests.threads import in_thread
 from vectorstore import marks, registry
 from vectorstore.connection import collection_name, qdrant
+from vectorstore.errors import StoreWentBack
 from vectorstore.initialisation import initialise
-from vectorstore.marks import StoreWentBack, check_marks, make_new_mark, mark_is_due, renew_mark, stamp
+from vectorstore.marks import check_marks, make_new_mark, mark_is_due, renew_mark, stamp
 from vectorstore.models import QueueEntry, StoreState
 from vectorstore.remembered import forget
 from vectorstore.sync.now import project

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from findme.console.errors import StoreUnavailable, one_line
 from vectorstore import registry
-from vectorstore.errors import CollectionMissing, Refused, ServerFailed
+from vectorstore.errors import CollectionMissing, Refused, ServerFailed, StoreWentBack
 
 TIMES_SILENT = 5
 """In a row: so often a collection may not answer in time right after the live one did. Once may be a server that goes away just then."""
@@ -26,6 +26,8 @@ def given_up_where_it_fails(collection: str, *, doing: str = "writing") -> Itera
         yield
     except (CollectionMissing, Refused, ServerFailed) as error:
         _give_up(collection, error)
+    except StoreWentBack:  # which is no fault of the collection's
+        raise
     except StoreUnavailable as error:
         _silent[key] += 1
         if _silent[key] < TIMES_SILENT:

@@ -14,8 +14,7 @@ from findme.console.command import what_went_wrong
 from findme.console.errors import StoreUnavailable, one_line
 from vectorstore.collection import live_collection
 from vectorstore.connection import is_embedded, qdrant
-from vectorstore.errors import CollectionMissing
-from vectorstore.marks import StoreWentBack
+from vectorstore.errors import CollectionMissing, StoreWentBack
 from vectorstore.rebuild.idle import Tidying
 from vectorstore.sync import standing
 from vectorstore.sync.claim import anybody_due

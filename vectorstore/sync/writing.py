@@ -23,8 +23,8 @@ from qdrant_client.models import (
 from findme.console.errors import StoreUnavailable, one_line
 from vectorstore import registry
 from vectorstore.connection import qdrant
-from vectorstore.errors import Refused
-from vectorstore.marks import StoreWentBack, never_drawn
+from vectorstore.errors import Refused, StoreWentBack
+from vectorstore.marks import never_drawn
 from vectorstore.models import VECTOR_SIZE
 from vectorstore.purge.removals import note_removal
 from vectorstore.sync.beside import given_up_where_it_fails

@@ -15,8 +15,8 @@ from findme.console.progress import Report, unreported
 from vectorstore import registry
 from vectorstore.collection import live_collection
 from vectorstore.connection import collection_name, qdrant
-from vectorstore.errors import CollectionMissing
-from vectorstore.marks import StoreWentBack, check_marks
+from vectorstore.errors import CollectionMissing, StoreWentBack
+from vectorstore.marks import check_marks
 from vectorstore.models import SetAside, StoreState, VectorCollection, Verification
 from vectorstore.rebuild.switching import prove_alias
 from vectorstore.sync import standing

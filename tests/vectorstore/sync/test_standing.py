@@ -16,9 +16,8 @@ from tests.threads import in_thread
 from vectorstore import registry
 from vectorstore.collection_lock import collection_lock
 from vectorstore.connection import collection_name, qdrant
-from vectorstore.errors import CollectionMissing, ServerFailed
+from vectorstore.errors import CollectionMissing, ServerFailed, StoreWentBack
 from vectorstore.initialisation import initialise
-from vectorstore.marks import StoreWentBack
 from vectorstore.models import StoreState, VectorCollection
 from vectorstore.ownership import DATABASE, NotOurs, database_id
 from vectorstore.sync import standing

@@ -17,8 +17,7 @@ from findme.console.errors import StoreUnavailable
 from tests.vectorstore.sync.people import a_point, ids, one, people, plain_sql, point, points, queued, version_of, write
 from vectorstore import registry
 from vectorstore.connection import collection_name, qdrant
-from vectorstore.errors import Refused, ServerFailed
-from vectorstore.marks import StoreWentBack
+from vectorstore.errors import Refused, ServerFailed, StoreWentBack
 from vectorstore.models import QueueEntry, SetAside, SyncLease, VectorCollection
 from vectorstore.ownership import DATABASE, database_id
 from vectorstore.projection import point_of

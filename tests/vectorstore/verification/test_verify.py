@@ -20,9 +20,9 @@ from tests.threads import in_thread
 from tests.vectorstore.commands import run_python
 from vectorstore import registry
 from vectorstore.connection import collection_name, qdrant
-from vectorstore.errors import CollectionMissing
+from vectorstore.errors import CollectionMissing, StoreWentBack
 from vectorstore.initialisation import initialise
-from vectorstore.marks import StoreWentBack, check_marks, renew_mark
+from vectorstore.marks import check_marks, renew_mark
 from vectorstore.models import ProfileEmbedding, QueueEntry, SetAside, StoreState, SyncLease, Verification
 from vectorstore.projection import point_of
 from vectorstore.sync.now import project

@@ -1,0 +1,42 @@
+"""What counts as the fault of a collection beside the live one."""
+
+from __future__ import annotations
+
+import pytest
+
+from findme.console.errors import StoreUnavailable
+from vectorstore import registry
+from vectorstore.connection import collection_name
+from vectorstore.errors import StoreWentBack
+from vectorstore.models import VectorCollection
+from vectorstore.sync.beside import TIMES_SILENT, given_up_where_it_fails
+
+pytestmark = pytest.mark.django_db
+
+
+def kept() -> str:
+    name = f"{collection_name()}_v1"
+    registry.register(name, VectorCollection.State.KEPT, "")
+    return name
+
+
+def fail_with(collection: str, error: Exception) -> None:
+    with given_up_where_it_fails(collection):
+        raise error
+
+
+def test_given_up__a_store_that_went_back_is_no_silence(embedded_qdrant: object) -> None:
+    name = kept()
+    for _ in range(2 * TIMES_SILENT):
+        with pytest.raises(StoreWentBack):
+            fail_with(name, StoreWentBack("An older copy."))
+    assert registry.written() == (name,)
+
+
+def test_given_up__silence_again_and_again(embedded_qdrant: object) -> None:
+    name = kept()
+    for _ in range(TIMES_SILENT - 1):
+        with pytest.raises(StoreUnavailable):
+            fail_with(name, StoreUnavailable("No answer."))
+    fail_with(name, StoreUnavailable("No answer."))
+    assert registry.written() == ()
