@@ -41,8 +41,8 @@ serve: install ## The admin on http://127.0.0.1:8000, or a free port if that one
 	done; \
 	exit 2
 
-test: install ## All tests, with coverage
-	@$(PYTHON) -m pytest -n logical --maxprocesses 4 --dist worksteal --cov --cov-report term
+test: install ## All tests, with coverage; in one process more than there are cores, since many wait
+	@$(PYTHON) -m pytest -n "$$($(PYTHON) -c 'import os; print(min((os.cpu_count() or 1) + 1, 4))')" --dist worksteal --cov --cov-report term
 
 storm: install ## Workers and a Qdrant server killed and frozen beside writers, at length: make storm SEEDS=50
 	@STORM_SEEDS=$(SEEDS) $(PYTHON) -m pytest tests/vectorstore/storm -q
