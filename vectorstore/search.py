@@ -12,11 +12,12 @@ from django.db import connection
 from django.db.models import BooleanField, TextField
 from django.db.models.expressions import RawSQL
 from django.db.models.functions import Cast
-from qdrant_client import QdrantClient, models
+from qdrant_client import QdrantClient
 
 from accounts.age import age_on, today
 from accounts.models import User
 from findme.console.errors import NotDone
+from vectorstore.candidates import candidates
 from vectorstore.collection import live_collection
 from vectorstore.connection import collection_name, is_embedded, qdrant
 from vectorstore.search_page import Hit, Search
@@ -63,28 +64,12 @@ def search_many(queries: Sequence[SearchQuery]) -> list[list[Hit]]:
 def _carry_out(client: QdrantClient, searches: Sequence[Search]) -> None:
     under_way = list(searches)
     while under_way:
-        answers = _asked(client, [one.request() for one in under_way])
-        fresh = [one.fresh(candidates) for one, candidates in zip(under_way, answers, strict=True)]
+        answers = candidates(client, collection_name(), [one.request() for one in under_way])
+        fresh = [one.fresh(points) for one, points in zip(under_way, answers, strict=True)]
         shown = _shown({user_id for scores in fresh for user_id in scores})
-        for one, candidates, scores in zip(under_way, answers, fresh, strict=True):
-            one.take(candidates, scores, shown)
+        for one, points, scores in zip(under_way, answers, fresh, strict=True):
+            one.take(points, scores, shown)
         under_way = [one for one in under_way if not one.done]
-
-
-def _asked(client: QdrantClient, requests: Sequence[models.QueryRequest]) -> list[list[models.ScoredPoint]]:
-    if len(requests) > 1:
-        return [answer.points for answer in client.query_batch_points(collection_name(), requests)]
-    (one,) = requests  # of many, the client copies each number of each vector
-    answer = client.query_points(
-        collection_name(),
-        query=one.query,
-        query_filter=one.filter,
-        search_params=one.params,
-        limit=one.limit or 0,
-        score_threshold=one.score_threshold,
-        with_payload=False,
-    )
-    return [answer.points]
 
 
 def _prove(client: QdrantClient) -> None:
@@ -116,8 +101,8 @@ def _statement() -> str:
     """Written by Django once, and not for every search: that takes as long as PostgreSQL needs for the answer. The look at the embeddings as a join,
     or without its OFFSET, would take PostgreSQL twice as long, most of it for planning."""
     one_of = "users.id = ANY(%s::uuid[]) AND EXISTS (SELECT FROM profile_embeddings WHERE user_id = users.id OFFSET 0)"
-    candidates = RawSQL(one_of, [""], output_field=BooleanField())  # noqa: S611  # a constant
-    people = User.objects.matchable().filter(candidates)
+    among = RawSQL(one_of, [""], output_field=BooleanField())  # noqa: S611  # a constant
+    people = User.objects.matchable().filter(among)
     statement, parameters = people.values_list(Cast("pk", TextField()), "gender", "date_of_birth").query.sql_with_params()
     assert parameters == ("",)
     return str(statement)

@@ -22,6 +22,7 @@ from accounts.models import User
 from findme.console.errors import NotDone, StoreUnavailable
 from tests.factories import ProfileEmbeddingFactory, UserFactory
 from tests.memory import folder_in_memory
+from tests.qdrant import QdrantServer
 from vectorstore import search as search_module
 from vectorstore import search_page as module
 from vectorstore.connection import collection_name, qdrant
@@ -293,6 +294,31 @@ def test_search__excluded_beyond_what_qdrant_is_told(collection: str, monkeypatc
     users = people(40)
     project_all()
     assert found(exclude=ids(*users[:30]), limit=5) == ids(*users[30:35])
+
+
+@pytest.mark.qdrant_server
+@pytest.mark.parametrize("by_grpc", [False, True])
+def test_search__a_vector_of_nan_is_like_nobody(
+    qdrant_server_grpc: QdrantServer, monkeypatch: pytest.MonkeyPatch, *, by_grpc: bool
+) -> None:
+    """A server stores it by gRPC, and puts it before all others; told of a least score, it finds nobody behind it."""
+    initialise(lambda planned: None)
+    *shown, odd = people(30)
+    project_all()
+    payload = {"active": True, "verified": True, "version": 1}
+    with qdrant() as client:
+        client.upsert(collection_name(), [PointStruct(id=str(odd.pk), vector=[math.nan] * 512, payload=payload)], wait=True)
+    monkeypatch.setattr("django.conf.settings.QDRANT_GRPC_PORT", qdrant_server_grpc.grpc_port if by_grpc else 0)
+    assert found(limit=1) == ids(shown[0])
+    assert found(limit=100) == ids(*shown)
+    assert found(limit=1, min_score=-1) == ids(shown[0])
+    assert found(limit=100, min_score=-1) == ids(*shown)
+    assert found(min_score=1) == []
+    queries = [SearchQuery(vector=direction(1), limit=2), SearchQuery(vector=direction(1), min_score=0.5, limit=30)]
+    first, second = search_many(queries)
+    assert [hit.user_id for hit in first] == ids(*shown[:2])
+    assert {hit.user_id for hit in second} == set(ids(*shown))
+    assert all(math.isfinite(hit.score) for hit in second)
 
 
 @pytest.mark.qdrant_server
