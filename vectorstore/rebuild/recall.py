@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from qdrant_client import QdrantClient
-from qdrant_client.models import Sample, SampleQuery, ScoredPoint, SearchParams
+from qdrant_client.models import QueryRequest, Sample, SampleQuery, ScoredPoint, SearchParams
 
 from findme.console.progress import Report, unreported
+from vectorstore.candidates import candidates
 from vectorstore.connection import is_embedded
 
 NEAREST = 10
@@ -40,8 +42,14 @@ def recall(client: QdrantClient, collection: str, vectors: Vectors, report: Repo
 
 
 def _others(client: QdrantClient, collection: str, own_id: str, vector: list[float], params: SearchParams | None) -> list[ScoredPoint]:
-    found = client.query_points(collection, query=vector, limit=NEAREST + 1, search_params=params, with_payload=False).points
-    return [point for point in found if str(point.id) != own_id][:NEAREST]
+    """The ten. Points of vectors with a NaN stand before them, and are like nobody."""
+    limit = NEAREST + 1
+    while True:
+        (found,) = candidates(client, collection, [QueryRequest(query=vector, limit=limit, params=params, with_payload=False)])
+        others = [point for point in found if str(point.id) != own_id and math.isfinite(point.score)]
+        if len(others) >= NEAREST or len(found) < limit:
+            return others[:NEAREST]
+        limit *= 2
 
 
 def _share(exact: list[ScoredPoint], found: list[ScoredPoint]) -> float:

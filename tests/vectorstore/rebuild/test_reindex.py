@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,6 +18,7 @@ from qdrant_client import QdrantClient, models
 from accounts.models import User
 from findme.console.errors import NotDone, StoreUnavailable
 from tests.factories import ProfileEmbeddingFactory, unit_vector
+from tests.qdrant import QdrantServer
 from tests.threads import in_thread
 from tests.vectorstore.rebuild.collections import begun, ids, leads_to, states, there, version, wrong
 from vectorstore import applying, registry
@@ -24,7 +26,7 @@ from vectorstore.collection_lock import lock_key
 from vectorstore.connection import collection_name, qdrant
 from vectorstore.initialisation import compare
 from vectorstore.models import SetAside, SyncLease, VectorCollection
-from vectorstore.rebuild import filling, gate, switching
+from vectorstore.rebuild import filling, gate, recall, switching
 from vectorstore.rebuild.gate import GateResult
 from vectorstore.rebuild.kept import drop_due
 from vectorstore.rebuild.reindex import Reindexed, drop_kept, reindex, roll_back
@@ -263,6 +265,24 @@ def test_gate__refuses_a_recall_below_the_live_one(embedded_qdrant: object, monk
     done = rebuilt(min_recall=0.88)  # goes on with the same one
     assert (done.collection, done.written, leads_to()) == (version(2), 0, "v2")
     assert done.gate == GateResult(version(2), people=2, points=2, pending=0, recall=0.885, live_recall=None)
+
+
+@pytest.mark.qdrant_server
+@pytest.mark.parametrize("by_grpc", [False, True])
+def test_gate__compares_with_a_live_one_that_holds_a_vector_of_nan(
+    qdrant_server_grpc: QdrantServer, settings: Settings, *, by_grpc: bool
+) -> None:
+    """Which stands before all others in any search of it, by REST without a score."""
+    odd, *others = begun(13)
+    with qdrant() as client:
+        client.upsert(version(1), [models.PointStruct(id=str(odd), vector=[math.nan] * 512, payload={"version": 1})], wait=True)
+        settings.QDRANT_GRPC_PORT = qdrant_server_grpc.grpc_port if by_grpc else 0
+    with qdrant() as client:
+        found = recall._others(client, version(1), str(others[0]), unit_vector(1), None)
+        assert len(found) == 10
+        assert str(odd) not in {point.id for point in found}
+    gate = rebuilt().gate
+    assert gate is not None and (gate.recall, gate.live_recall) == (1.0, 1.0)
 
 
 def test_gate__refuses_what_qdrant_counts_otherwise(embedded_qdrant: object, monkeypatch: pytest.MonkeyPatch) -> None:
