@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib.postgres.functions import TransactionNow
-from django.db import transaction
 from qdrant_client import QdrantClient
 from qdrant_client.models import (
     CreateAlias,
@@ -20,12 +19,13 @@ from vectorstore import marks, registry
 from vectorstore.comparison import lost
 from vectorstore.connection import is_embedded
 from vectorstore.declaration import DECLARATION, plain
-from vectorstore.models import QueueEntry, VectorCollection
+from vectorstore.models import VectorCollection
 from vectorstore.ownership import metadata_of
 from vectorstore.plan import Plan
 from vectorstore.purge.removals import note_removal
 from vectorstore.replicas import copy_missing
-from vectorstore.sync.queue import enqueue_everyone
+from vectorstore.sync.patience import short_transaction
+from vectorstore.sync.queue import enqueue_everyone, enqueue_strangers
 
 
 def apply(client: QdrantClient, planned: Plan) -> None:
@@ -64,14 +64,14 @@ def make(client: QdrantClient, collection: str) -> None:
 def note_as_live(client: QdrantClient, collection: str, *, new: bool) -> None:
     """It is written from now on. If it was not before, everyone is queued; and unless it is NEW, points are asked for their people: in one
     transaction, so that neither is forgotten."""
-    with transaction.atomic():
+    with short_transaction():
         row = registry.rows().select_for_update().filter(name=collection).first()
         if row is None or row.state == registry.State.FAILED or new:
             registry.rows().filter(state=registry.State.LIVE).exclude(name=collection).update(state=registry.State.KEPT)
             registry.register(collection, registry.State.LIVE, DECLARATION.hash())
             enqueue_everyone()
             if not new:
-                QueueEntry.objects.create(user_id=None, urgent=True)
+                enqueue_strangers()
                 note_removal()  # nobody knows when the last one was
         else:
             registry.follow(collection)

@@ -14,15 +14,15 @@ from functools import cache
 
 from django.conf import settings
 from django.contrib.postgres.functions import TransactionNow
-from django.db import transaction
 from django.db.models import Case, ExpressionWrapper, Q, Value, When
 from django.db.models.expressions import CombinedExpression
 from django.db.models.fields import DateTimeField
 
 from vectorstore.connection import collection_name
-from vectorstore.models import QueueEntry, VectorCollection
+from vectorstore.models import VectorCollection
 from vectorstore.models.collections import VectorCollectionQuerySet
-from vectorstore.sync.queue import enqueue_everyone
+from vectorstore.sync.patience import short_transaction
+from vectorstore.sync.queue import enqueue_everyone, enqueue_strangers
 
 State = VectorCollection.State
 log = logging.getLogger(__name__)
@@ -113,7 +113,7 @@ def all_but_live() -> list[str]:
 def prepare(name: str, keep: timedelta | None) -> bool:
     """The alias is about to be moved to NAME: from now on it does not fail like a building one, and it is told of the one that is searched how
     long it is kept then (None: until somebody drops it). False where NAME is none that may be searched: it has failed meanwhile, or is gone."""
-    with transaction.atomic():
+    with short_transaction():
         ready = rows().filter(name=name, state__in=[State.BUILDING, State.READY, State.KEPT]).update(state=State.READY)
         rows().filter(state=State.LIVE).update(keep_until=None if keep is None else _from_now(keep))
     return ready == 1
@@ -124,7 +124,7 @@ def follow(target: str) -> bool:
 
     Only for one at a time (``collection_lock``). Raises VectorCollection.DoesNotExist where nobody has noted TARGET.
     """
-    with transaction.atomic():
+    with short_transaction():
         before = rows().select_for_update().get(name=target).state
         if before == State.LIVE:
             rows().filter(name=target).update(keep_until=None)
@@ -166,9 +166,9 @@ def release() -> str:
 
 
 def _catch_up() -> None:
-    """What nobody wrote for a while is searched: everybody is written again, and whoever is gone is looked for, as after a TRUNCATE."""
+    """What nobody wrote for a while is searched: everybody is written again, and whoever is gone is looked for."""
     enqueue_everyone()
-    QueueEntry.objects.create(user_id=None, urgent=True)
+    enqueue_strangers()
 
 
 def _from_now(duration: timedelta) -> ExpressionWrapper[CombinedExpression]:

@@ -48,6 +48,13 @@ def enqueue_everyone() -> int:
     return queued
 
 
+def enqueue_strangers() -> None:
+    """Have every point asked for its person, as after a TRUNCATE: whoever has one and is to have none is queued then."""
+    with connection.cursor() as cursor:
+        cursor.execute("INSERT INTO vector_sync_queue (urgent) VALUES (true)")
+        cursor.execute("SELECT vector_sync_wake()")
+
+
 def backlog() -> Backlog:
     """Counts every entry: for a report, not for each batch of a long queue."""
     with connection.cursor() as cursor:
