@@ -3,95 +3,55 @@ left to be written."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Mapping
 from uuid import UUID
 
-import numpy as np
-from django.db import connection
 from qdrant_client import QdrantClient
-from qdrant_client.models import (
-    ExtendedPointId,
-    FieldCondition,
-    Filter,
-    FilterSelector,
-    HasIdCondition,
-    PointStruct,
-    Range,
-    Record,
-    WriteOrdering,
-)
+from qdrant_client.models import ExtendedPointId, FieldCondition, Filter, FilterSelector, PointIdsList, Range
 
+from accounts.age import today
 from findme.console.progress import Report, unreported
 from vectorstore.purge.removals import note_removal
-from vectorstore.sync.claim import Claim
-from vectorstore.sync.rows import points_of
-from vectorstore.versions import version_of
+from vectorstore.sync import guarded
+from vectorstore.verification.comparison import Difference, compare
+from vectorstore.verification.expected import people_among
+from vectorstore.verification.found import pages
+from vectorstore.versions import NO_MORE, next_version
 
-PAGE_SIZE = 500
-TOLERANCE = 1e-6
-"""Of one number of a vector of length 1: more than 32 bits round."""
-NOBODY = UUID(int=0)
+
+def forget_impossible_versions(client: QdrantClient, collection: str) -> None:
+    """Versions that no worker can have drawn are not seen above those that one has: only without them the highest of a collection is found."""
+    impossible = Filter(must=[FieldCondition(key="version", range=Range(gte=NO_MORE))])
+    client.delete_payload(collection, keys=["version"], points=FilterSelector(filter=impossible), wait=True)
 
 
 def remove_outdated(client: QdrantClient, collection: str, report: Report = unreported) -> int:
-    """Delete every point that is nobody's, or another than the person's rows make today, ages too; how many those were.
+    """Delete every point that is nobody's, or another than the person's rows make today, ages too; how many are gone for it.
 
     For a collection that workers write already: what they have written since is newer than the version that is drawn here, and stays.
     """
-    version = _next_version()
+    version = next_version()
     seen = removed = 0
     total = client.count(collection, exact=False).count
-    for page in _pages(client, collection):
-        outdated = _outdated(page)
-        if outdated:
-            _delete(client, collection, outdated, version)
-        seen, removed = seen + len(page), removed + len(outdated)
+    for page in pages(collection):
+        outdated = compare(people_among(page.ids), page, today()).differences
+        if outdated or page.numbers:
+            removed += _delete(client, collection, outdated, page.numbers, version)
+        seen += len(page.ids) + len(page.numbers)
         report(min(seen, total), total)
     return removed
 
 
-def _next_version() -> int:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT nextval('vector_sync_version')")
-        return int(cursor.fetchone()[0])
-
-
-def _pages(client: QdrantClient, collection: str) -> Iterator[list[Record]]:
-    offset = None
-    while True:
-        page, offset = client.scroll(collection, limit=PAGE_SIZE, offset=offset, with_payload=True, with_vectors=True)
-        yield page
-        if offset is None:
-            return
-
-
-def _outdated(page: Sequence[Record]) -> list[ExtendedPointId]:
-    """A number is nobody's id."""
-    people = frozenset(UUID(record.id) for record in page if isinstance(record.id, str))
-    expected = {str(point.id): point for point in points_of(Claim(NOBODY, people, (), 0, ())).due}
-    return [record.id for record in page if not _is(record, expected.get(str(record.id)))]
-
-
-def _is(record: Record, point: PointStruct | None) -> bool:
-    if point is None or version_of(record.payload) is None:
-        return False
-    return _without_version(record.payload) == _without_version(point.payload) and _are_close(record.vector, point.vector)
-
-
-def _without_version(payload: dict[str, Any] | None) -> dict[str, Any]:
-    return {name: value for name, value in (payload or {}).items() if name != "version"}
-
-
-def _are_close(vector: object, expected: object) -> bool:
-    """NaN is close to nothing."""
-    if not isinstance(vector, list) or not isinstance(expected, list) or len(vector) != len(expected):
-        return False
-    return bool(np.allclose(np.array(vector), np.array(expected), rtol=0, atol=TOLERANCE))
-
-
-def _delete(client: QdrantClient, collection: str, ids: list[ExtendedPointId], version: int) -> None:
+def _delete(client: QdrantClient, collection: str, outdated: Mapping[UUID, Difference], numbers: list[int], version: int) -> int:
+    """How many are gone. A number is nobody's id, and nobody writes it. What the guard would take for newer than anything loses its version first."""
+    people: list[ExtendedPointId] = [*map(str, outdated)]
+    blocking: list[ExtendedPointId] = [str(person) for person, difference in outdated.items() if difference.blocking]
     note_removal()
-    newer = FieldCondition(key="version", range=Range(gte=version))
-    gone = FilterSelector(filter=Filter(must=[HasIdCondition(has_id=ids)], must_not=[newer]))
-    client.delete(collection, gone, wait=True, ordering=WriteOrdering.MEDIUM)
+    if blocking:
+        client.delete_payload(collection, keys=["version"], points=blocking, wait=True)
+    if people:
+        guarded.delete(client, collection, people, version)
+    if numbers:
+        client.delete(collection, PointIdsList(points=[*numbers]), wait=True)
+    ids = [*people, *numbers]
+    return len(ids) - len(client.retrieve(collection, ids, with_payload=False, with_vectors=False))

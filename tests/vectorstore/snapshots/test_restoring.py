@@ -3,6 +3,7 @@ import re
 import signal
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from django.db import connection
 from pytest_django import Settings
-from qdrant_client import models
+from qdrant_client import QdrantClient, models
 
 from findme.console.errors import NotDone
 from tests.factories import ProfileEmbeddingFactory, unit_vector
@@ -152,6 +153,47 @@ def test_restore__points_of_nobody(collection: QdrantServer, tmp_path: Path) -> 
         client.set_payload(name(1), {"more": 1}, points=[str(person)], wait=True)
     done = brought_back(snapshot(tmp_path))
     assert (done.removed, done.written, done.found) == (3, 1, 0)
+    assert is_as_postgresql_says()
+
+
+@pytest.mark.parametrize("version", [2**53, 2**60, -1, 1.5, [2**60, 1], [7], "x", True])
+def test_restore__a_version_that_nobody_drew(collection: QdrantServer, tmp_path: Path, version: Any) -> None:
+    """The guard takes some of these for newer than anything, and the highest version in the collection is not seen behind them."""
+    odd, *_ = people(3)
+    with qdrant() as client:
+        newest = highest(client, name(1))
+        client.set_payload(name(1), {"version": version}, points=[str(odd)], wait=True)
+        client.upsert(name(1), [models.PointStruct(id=7, vector=unit_vector(1), payload={"version": version})], wait=True)
+    path = snapshot(tmp_path)
+    plain_sql("SELECT setval('vector_sync_version', 1, false)")
+    done = brought_back(path)
+    assert (done.removed, done.written, done.found) == (2, 1, 2)
+    assert last_drawn() > newest
+    assert is_as_postgresql_says()
+    plain_sql("UPDATE profile_embeddings SET vector = %s", unit_vector(99))
+    sync_once()
+    assert is_as_postgresql_says()
+
+
+def test_restore__versions_that_are_lists(collection: QdrantServer, tmp_path: Path) -> None:
+    """Each number of a list counts for the guard."""
+    odd, *_ = people(3)
+    with qdrant() as client:
+        client.set_payload(name(1), {"version": [2**50]}, points=[str(odd)], wait=True)
+    done = brought_back(snapshot(tmp_path))
+    assert (done.removed, done.written, done.found) == (1, 1, 2)
+    assert is_as_postgresql_says()
+
+
+def test_restore__a_vector_with_a_nan(any_collection: QdrantServer, tmp_path: Path) -> None:
+    """Qdrant takes it by gRPC, and gives it by REST as no number at all."""
+    spoilt, *_ = people(3)
+    point = models.PointStruct(id=str(spoilt), vector=[float("nan")] * 512, payload={"version": 1})
+    client = QdrantClient(url=any_collection.url, grpc_port=any_collection.grpc_port, prefer_grpc=True, check_compatibility=False)
+    with closing(client):
+        client.upsert(name(1), [point], wait=True)
+    done = brought_back(snapshot(tmp_path))
+    assert (done.removed, done.written, done.found) == (1, 1, 2)
     assert is_as_postgresql_says()
 
 
