@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from datetime import UTC, date, datetime
 
 AGE_GROUPS = ((18, "18-24"), (25, "25-34"), (35, "35-44"), (45, "45-54"), (55, "55-64"), (65, "65+"))
 """The first age of each group, with its name; below the first one it is ``under-18``."""
+FIRST_AGES, NAMES = [first for first, _ in AGE_GROUPS], ["under-18", *(name for _, name in AGE_GROUPS)]
 
 
 def today() -> date:
@@ -19,4 +21,4 @@ def age_on(date_of_birth: date, day: date) -> int:
 
 
 def age_group(age: int) -> str:
-    return next((name for first, name in reversed(AGE_GROUPS) if age >= first), "under-18")
+    return NAMES[bisect_right(FIRST_AGES, age)]

@@ -5,6 +5,7 @@ python -m benchmarks.sync_worker DATABASE COLLECTION
 
 from __future__ import annotations
 
+import gc
 import sys
 
 from benchmarks.scratch import start
@@ -22,6 +23,7 @@ def main(database: str, collection: str) -> None:
 
     with qdrant() as client:
         standing.prove(client)
+    gc.freeze()  # as sync_qdrant does
     _say("ready")
     sys.stdin.readline()
     sync_once()

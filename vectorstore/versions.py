@@ -32,6 +32,13 @@ def version_of(payload: Mapping[str, Any] | None) -> int | None:
     return version if isinstance(version, int) and not isinstance(version, bool) and 0 <= version < NO_MORE else None
 
 
+def next_version() -> int:
+    """Draw one, which no transaction gives back."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT nextval('vector_sync_version')")
+        return int(cursor.fetchone()[0])
+
+
 def last_drawn() -> int:
     """The last version that anybody drew. No transaction hides what others draw, and none gives back what it drew."""
     with connection.cursor() as cursor:

@@ -228,6 +228,7 @@ import os, signal, sys
 from qdrant_client import QdrantClient
 from vectorstore import adoption, applying, registry, replacement
 from vectorstore.adoption import adopt
+from vectorstore.sync import guarded
 
 at, nth = sys.argv[1], int(sys.argv[2])
 
@@ -243,7 +244,7 @@ def dying(method):
 
 owners = {
     "update_collection": QdrantClient, "raise_above": adoption, "register": registry, "note_as_live": adoption, "make_new_mark": adoption.marks,
-    "project": adoption, "upsert": QdrantClient, "fill": replacement, "pass_gate": replacement, "prepare": registry,
+    "project": adoption, "upsert": guarded, "fill": replacement, "pass_gate": replacement, "prepare": registry,
     "delete_collection": QdrantClient, "point_alias": replacement, "follow": registry,
 }
 setattr(owners[at], at, dying(getattr(owners[at], at)))

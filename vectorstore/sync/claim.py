@@ -7,7 +7,7 @@ ends; only then are the people's rows read. So of two claims of a person the one
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -22,8 +22,9 @@ from vectorstore.sync.arrays import uuid_array
 from vectorstore.sync.patience import short_transaction
 from vectorstore.sync.queue import EVERYBODY
 
-MANY_ROWS = 1000
-"""Of one person, who is locked just now: others behind them are found nevertheless."""
+SPARE_ROWS, TIMES_MORE = 32, 4
+"""Entries that are looked at beside one for each person: a few, since nearly everybody has one. While that finds too few people, as behind somebody
+with many entries who is locked just now, it is so many times more."""
 
 DUE = "NOT awaits_answer AND (not_before IS NULL OR not_before <= clock_timestamp())"
 WHO = f"coalesce(user_id, '{EVERYBODY}')"
@@ -49,6 +50,11 @@ class Claim:
     entries: tuple[Entry, ...]
     version: int
     collections: tuple[str, ...]
+    array: str = field(init=False, repr=False, compare=False)
+    """The people for PostgreSQL, to which each statement gives them anew."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "array", uuid_array(self.people))
 
     @property
     def everybody(self) -> bool:
@@ -91,6 +97,16 @@ def claim_people(worker: UUID, user_ids: Iterable[UUID], *, collections: tuple[s
 
 def _lockable_due(cursor: CursorWrapper, limit: int, among: Sequence[UUID] | None) -> list[UUID]:
     """Candidates whose advisory lock is free, so that two that claim at the same time do not wait for each other's leases."""
+    many = limit + SPARE_ROWS
+    found, entries = _lockable_among_first(cursor, limit, many, among)
+    while len(found) < limit and entries >= many:
+        many *= TIMES_MORE
+        found, entries = _lockable_among_first(cursor, limit, many, among)
+    return found
+
+
+def _lockable_among_first(cursor: CursorWrapper, limit: int, many: int, among: Sequence[UUID] | None) -> tuple[list[UUID], int]:
+    """Of those with one of the first MANY entries of a lane; and how many entries those are."""
     free = f"""
         {DUE} AND NOT EXISTS (SELECT FROM vector_sync_leases l WHERE l.user_id = {WHO.replace("user_id", "q.user_id")} AND l.until > clock_timestamp())
         {"AND q.user_id = ANY(%(among)s::uuid[])" if among is not None else ""}
@@ -105,11 +121,13 @@ def _lockable_due(cursor: CursorWrapper, limit: int, among: Sequence[UUID] | Non
         ), people AS MATERIALIZED (
             SELECT person FROM candidates GROUP BY person ORDER BY min(lane), min(id)
         )
-        SELECT person FROM people WHERE pg_try_advisory_xact_lock({LOCK_OF}) LIMIT %(limit)s
+        (SELECT person, NULL FROM people WHERE pg_try_advisory_xact_lock({LOCK_OF}) LIMIT %(limit)s)
+        UNION ALL SELECT NULL, count(*) FROM candidates
         """,  # noqa: S608
-        {"among": None if among is None else uuid_array(among), "many": 4 * limit + MANY_ROWS, "limit": limit},
+        {"among": None if among is None else uuid_array(among), "many": many, "limit": limit},
     )
-    return [row[0] for row in cursor.fetchall()]
+    *rows, (_, entries) = cursor.fetchall()
+    return [row[0] for row in rows], entries
 
 
 def _lockable(cursor: CursorWrapper, user_ids: Iterable[UUID]) -> list[UUID]:

@@ -157,11 +157,14 @@ def _left(stopping: Stopping) -> Backlog:
 
 def _drain(worker: Worker, totals: _Totals, timeout: float, stopping: Stopping) -> None:
     patience = _Patience(timeout)
-    while not stopping.requested and not _is_over():
+    over = _is_over()
+    while not (stopping.requested or over):
         if (done := worker.step()) is not None:
             totals.add(done)
             patience.renew()
             continue
+        if over := _is_over():
+            break
         if worker.away is None:
             patience.renew_if_others_get_on()
         if patience.is_over():

@@ -15,7 +15,6 @@ from django.db.backends.utils import CursorWrapper
 
 from findme.console.errors import NotDone
 from vectorstore.address import timeout_seconds
-from vectorstore.sync.arrays import uuid_array
 from vectorstore.sync.claim import Claim, queue_second_looks
 from vectorstore.sync.patience import short_transaction
 
@@ -44,20 +43,16 @@ def renew(claim: Claim) -> datetime:
     with short_transaction() as cursor:
         cursor.execute(
             """
-            UPDATE vector_sync_leases SET until = clock_timestamp() + make_interval(secs => %(lease)s)
-            WHERE worker = %(worker)s AND user_id = ANY(%(people)s::uuid[]) AND until > clock_timestamp()
+            WITH renewed AS (
+                UPDATE vector_sync_leases SET until = clock_timestamp() + make_interval(secs => %(lease)s)
+                WHERE worker = %(worker)s AND user_id = ANY(%(people)s::uuid[]) AND until > clock_timestamp()
+                RETURNING until
+            )
+            SELECT clock_timestamp(), count(*), min(until) > clock_timestamp() + make_interval(secs => %(timeout)s) FROM renewed
             """,
-            _of(claim) | {"lease": settings.SYNC_LEASE_SECONDS},
+            _of(claim) | {"lease": settings.SYNC_LEASE_SECONDS, "timeout": math.ceil(timeout_seconds())},
         )
-        renewed = cursor.rowcount
-        cursor.execute(
-            """
-            SELECT clock_timestamp(), min(until) > clock_timestamp() + make_interval(secs => %(timeout)s)
-            FROM vector_sync_leases WHERE worker = %(worker)s AND user_id = ANY(%(people)s::uuid[])
-            """,
-            _of(claim) | {"timeout": math.ceil(timeout_seconds())},
-        )
-        now, enough = cursor.fetchone()
+        now, renewed, enough = cursor.fetchone()
     if renewed != len(claim.people) or not enough:
         raise LeaseLost
     found: datetime = now
@@ -70,7 +65,7 @@ def finish(claim: Claim, refused: Collection[Refusal] = ()) -> int:
     REFUSED people are set aside. Whoever was taken over by another worker is queued again.
     """
     with short_transaction() as cursor:
-        held = _held(cursor, claim)
+        held = _let_go(cursor, claim)
         lost = claim.people - held
         done = [entry.id for entry in claim.entries if entry.user_id in held]
         cursor.execute("DELETE FROM vector_sync_queue WHERE id = ANY(%s::bigint[])", [done])
@@ -79,7 +74,6 @@ def finish(claim: Claim, refused: Collection[Refusal] = ()) -> int:
                 _set_aside(cursor, refusal)
         if lost:
             queue_second_looks(cursor, lost)
-        _let_go(cursor, claim)
     return len(lost)
 
 
@@ -142,23 +136,19 @@ def database_clock() -> datetime:
 
 
 def _of(claim: Claim) -> dict[str, Any]:
-    return {"worker": claim.worker, "people": uuid_array(claim.people)}
+    return {"worker": claim.worker, "people": claim.array}
 
 
-def _held(cursor: CursorWrapper, claim: Claim) -> set[UUID]:
-    """Locked, so that nobody takes them over before this transaction ends."""
+def _let_go(cursor: CursorWrapper, claim: Claim) -> set[UUID]:
+    """Who was held until now. Until this transaction ends nobody takes them over; who was let go in vain, since it does not end well, is held again."""
     cursor.execute(
         """
-        SELECT user_id FROM vector_sync_leases
-        WHERE worker = %(worker)s AND user_id = ANY(%(people)s::uuid[]) AND until > clock_timestamp() FOR UPDATE
+        DELETE FROM vector_sync_leases WHERE worker = %(worker)s AND user_id = ANY(%(people)s::uuid[])
+        RETURNING user_id, until > clock_timestamp()
         """,
         _of(claim),
     )
-    return {row[0] for row in cursor.fetchall()}
-
-
-def _let_go(cursor: CursorWrapper, claim: Claim) -> None:
-    cursor.execute("DELETE FROM vector_sync_leases WHERE worker = %(worker)s AND user_id = ANY(%(people)s::uuid[])", _of(claim))
+    return {user_id for user_id, held in cursor.fetchall() if held}
 
 
 def _set_aside(cursor: CursorWrapper, refusal: Refusal) -> None:

@@ -12,19 +12,20 @@ from uuid import UUID, uuid4
 from django.db import OperationalError, connection
 from psycopg.errors import LockNotAvailable
 from qdrant_client import QdrantClient
-from qdrant_client.models import FieldCondition, Filter, FilterSelector, HasIdCondition, Range, WriteOrdering
+from qdrant_client.models import ExtendedPointId
 
 from findme.console.errors import NotDone, StoreUnavailable
 from vectorstore import registry
 from vectorstore.connection import collection_name, qdrant
 from vectorstore.errors import CollectionMissing
 from vectorstore.purge.removals import note_removal
-from vectorstore.sync import standing
+from vectorstore.sync import guarded, standing
 from vectorstore.sync.arrays import uuid_array
 from vectorstore.sync.beside import given_up_where_it_fails
-from vectorstore.sync.claim import LOCK_OF, queue_second_looks
+from vectorstore.sync.claim import DUE, LOCK_OF, queue_second_looks
 from vectorstore.sync.queue import enqueue
 from vectorstore.sync.work import BATCH_SIZE, work
+from vectorstore.versions import next_version
 
 WAIT_SECONDS = 30
 """How long to wait for others who write the same people: several batches of theirs."""
@@ -75,12 +76,7 @@ def _project_batch(worker: UUID, batch: list[UUID]) -> Projected:
 def _are_due(batch: list[UUID]) -> bool:
     with connection.cursor() as cursor:
         cursor.execute(
-            """
-            SELECT EXISTS (
-                SELECT FROM vector_sync_queue
-                WHERE user_id = ANY(%s::uuid[]) AND NOT awaits_answer AND (not_before IS NULL OR not_before <= clock_timestamp())
-            )
-            """,
+            f"SELECT EXISTS (SELECT FROM vector_sync_queue WHERE user_id = ANY(%s::uuid[]) AND {DUE})",  # noqa: S608  # a constant
             [uuid_array(batch)],
         )
         return bool(cursor.fetchone()[0])
@@ -99,7 +95,7 @@ def remove_point(user_id: UUID) -> bool:
         if not collections:
             raise CollectionMissing(collection_name())
         _queue_apart(user_id)
-        version = _next_version()
+        version = next_version()
         live, *others = collections
         removed = _remove(client, live, user_id, version)
         for collection in others:
@@ -151,21 +147,13 @@ def _lease_of(user_id: UUID) -> bool | None:
         return bool(row[0]) if row else None
 
 
-def _next_version() -> int:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT nextval('vector_sync_version')")
-        return int(cursor.fetchone()[0])
-
-
 def _remove(client: QdrantClient, collection: str, user_id: UUID, version: int) -> bool:
     """Also what does not seem to be there: an upsert may still wait to be applied, and the deletion comes after it."""
-    ids = [str(user_id)]
+    ids: list[ExtendedPointId] = [str(user_id)]
     found = client.retrieve(collection, ids, with_payload=False, with_vectors=False)
     if found:
         note_removal()
-    newer = FieldCondition(key="version", range=Range(gte=version))
-    gone = FilterSelector(filter=Filter(must=[HasIdCondition(has_id=list(ids))], must_not=[newer]))
-    client.delete(collection, gone, wait=True, ordering=WriteOrdering.MEDIUM)
+    guarded.delete(client, collection, ids, version)
     if client.retrieve(collection, ids, with_payload=False, with_vectors=False):
         raise NotDone(
             f"The point of {str(user_id)!r} is still in {collection!r} after its deletion: look at Qdrant's log, and run it again."

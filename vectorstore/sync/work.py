@@ -17,7 +17,7 @@ from vectorstore.sync.lease import Refusal, arm_second_looks, finish, give_back
 from vectorstore.sync.strangers import look_for_strangers
 from vectorstore.sync.writing import write
 
-BATCH_SIZE = 256
+BATCH_SIZE = 512
 """People of one claim and one request: some 1.5 MB of JSON."""
 LARGEST_BATCH = 1000
 """Each takes a lock in PostgreSQL's table of locks while they are claimed."""

@@ -12,12 +12,9 @@ from qdrant_client.models import (
     ExtendedPointId,
     FieldCondition,
     Filter,
-    FilterSelector,
     HasIdCondition,
-    PointStruct,
     Range,
     VectorParams,
-    WriteOrdering,
 )
 
 from findme.console.errors import StoreUnavailable, one_line
@@ -27,9 +24,11 @@ from vectorstore.errors import Refused, StoreWentBack
 from vectorstore.marks import never_drawn
 from vectorstore.models import VECTOR_SIZE
 from vectorstore.purge.removals import note_removal
+from vectorstore.sync import guarded
 from vectorstore.sync.beside import given_up_where_it_fails
 from vectorstore.sync.claim import Claim
 from vectorstore.sync.lease import Refusal, renew
+from vectorstore.sync.point import Point
 from vectorstore.sync.rows import Points, points_of
 from vectorstore.versions import last_drawn, version_of
 
@@ -81,7 +80,6 @@ class _Telling:
 
     def __init__(self, claim: Claim, collection: str) -> None:
         self.claim, self.collection = claim, collection
-        self.older = FieldCondition(key="version", range=Range(gte=claim.version))
         self.refused: list[Refusal] = []
         self.removed = 0
         self.sent_at: datetime | None = None
@@ -92,21 +90,19 @@ class _Telling:
             raise Refused(self.refused[0].reason)
         self.delete([str(person) for person in (*points.gone, *points.unusable)])
 
-    def write(self, points: Sequence[PointStruct]) -> None:
+    def write(self, points: Sequence[Point]) -> None:
         """A batch that is refused is split, until it is known whose data are refused."""
         if not points:
             return
         try:
             with qdrant() as client:
                 self.sent_at = renew(self.claim)
-                client.upsert(
-                    self.collection, points, wait=True, update_filter=Filter(must_not=[self.older]), ordering=WriteOrdering.MEDIUM
-                )
+                guarded.upsert(client, self.collection, points, self.claim.version)
                 self._prove_written(client, points)
         except Refused as error:
             self._prove_fit(error)
             if len(points) == 1:
-                self.refused.append(Refusal(UUID(str(points[0].id)), self.collection, one_line(error)))
+                self.refused.append(Refusal(UUID(points[0].id), self.collection, one_line(error)))
                 return
             middle = len(points) // 2
             self.write(points[:middle])
@@ -121,8 +117,7 @@ class _Telling:
             if self.removed:
                 note_removal()
             self.sent_at = renew(self.claim)
-            gone = Filter(must=[HasIdCondition(has_id=list(ids))], must_not=[self.older])
-            client.delete(self.collection, FilterSelector(filter=gone), wait=True, ordering=WriteOrdering.MEDIUM)
+            guarded.delete(client, self.collection, ids, self.claim.version)
             self._prove_deleted(client, ids)
 
     def _prove_fit(self, error: Refused) -> None:
@@ -132,7 +127,7 @@ class _Telling:
         if not isinstance(vectors, VectorParams) or vectors.size != VECTOR_SIZE:
             raise error
 
-    def _prove_written(self, client: QdrantClient, points: Sequence[PointStruct]) -> None:
+    def _prove_written(self, client: QdrantClient, points: Sequence[Point]) -> None:
         """An answer is no proof. Counting is nearly free; where the count is short, a later version may be there already."""
         ids: list[ExtendedPointId] = [point.id for point in points]
         mine = FieldCondition(key="version", range=Range(gte=self.claim.version, lte=self.claim.version))

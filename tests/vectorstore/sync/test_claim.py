@@ -87,8 +87,8 @@ def test_claim_due__passes_over_whom_another_is_just_claiming() -> None:
 
 def test_claim_due__others_are_found_behind_somebody_who_is_locked_and_has_many_entries() -> None:
     locked, free = uuid4(), uuid4()
-    for _ in range(50):
-        enqueue([locked])
+    with connection.cursor() as cursor:
+        cursor.execute("INSERT INTO vector_sync_queue (user_id) SELECT %s FROM generate_series(1, 5000)", [locked])
     enqueue([free])
     with another_connection() as other, other.cursor() as cursor:
         cursor.execute(f"SELECT pg_advisory_lock({claiming.LOCK_OF}) FROM (SELECT %s::uuid AS person) asked", [locked])

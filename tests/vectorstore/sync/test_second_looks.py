@@ -11,7 +11,6 @@ from uuid import UUID
 import httpx
 import pytest
 from pytest_django import Settings
-from qdrant_client import QdrantClient
 from qdrant_client.http.exceptions import ResponseHandlingException
 
 from accounts.models import User
@@ -22,6 +21,7 @@ from tests.vectorstore.sync.people import ids, people, plain_sql, point, points,
 from vectorstore.initialisation import initialise
 from vectorstore.models import QueueEntry, SyncLease
 from vectorstore.projection import point_of
+from vectorstore.sync import guarded
 from vectorstore.sync.drain import Worker, sync_once
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.qdrant_server]
@@ -35,14 +35,14 @@ def impatient(settings: Settings) -> None:
 def held_back(monkeypatch: pytest.MonkeyPatch, person: UUID) -> Callable[[], object]:
     """An upsert of PERSON that has timed out; it arrives when it is called."""
     late: list[Callable[[], object]] = []
-    upsert = QdrantClient.upsert
+    upsert = guarded.upsert
 
     def timing_out(*arguments: Any, **options: Any) -> Any:
         late.append(lambda: upsert(*arguments, **options))
         raise ResponseHandlingException(httpx.ReadTimeout(""))
 
     with monkeypatch.context() as patched:
-        patched.setattr(QdrantClient, "upsert", timing_out)
+        patched.setattr(guarded, "upsert", timing_out)
         worker = Worker()
         assert worker.step() is None
         assert worker.away is not None and "did not answer within 1 s" in worker.away
@@ -112,10 +112,10 @@ def test_a_server_that_was_frozen_still_applies_what_it_had(memory_path: Path, s
 
 KILLED = """
 import os, signal
-from qdrant_client import QdrantClient
+from vectorstore.sync import guarded
 from vectorstore.sync.drain import sync_once
 
-QdrantClient.upsert = lambda *arguments, **options: os.kill(os.getpid(), signal.SIGKILL)
+guarded.upsert = lambda *arguments, **options: os.kill(os.getpid(), signal.SIGKILL)
 sync_once()
 """
 

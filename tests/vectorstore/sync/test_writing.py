@@ -21,8 +21,10 @@ from vectorstore.errors import Refused, ServerFailed, StoreWentBack
 from vectorstore.models import QueueEntry, SetAside, SyncLease, VectorCollection
 from vectorstore.ownership import DATABASE, database_id
 from vectorstore.projection import point_of
+from vectorstore.sync import guarded
 from vectorstore.sync.claim import Claim, claim_due
 from vectorstore.sync.lease import LeaseLost, renew
+from vectorstore.sync.point import Point
 from vectorstore.sync.queue import enqueue
 from vectorstore.sync.work import Done, carry_out, work
 from vectorstore.sync.writing import NO_POINT
@@ -97,7 +99,7 @@ def test_carry_out__with_a_lost_lease_nothing_is_sent(embedded_collection: str, 
     User.objects.filter(pk=gone).delete()
     claim = claimed()
     for name in ("upsert", "delete"):
-        monkeypatch.setattr(QdrantClient, name, lambda *_arguments, **_options: pytest.fail("sent"))
+        monkeypatch.setattr(guarded, name, lambda *_arguments, **_options: pytest.fail("sent"))
     SyncLease.objects.update(until=LONG_AGO)
     with pytest.raises(LeaseLost):
         carry_out(claim)
@@ -119,8 +121,8 @@ def test_carry_out__renews_the_lease_before_each_send(server_collection: str, mo
         return renew(claim)
 
     monkeypatch.setattr("vectorstore.sync.writing.renew", renewed)
-    for name in ("upsert", "delete", "retrieve", "count"):
-        noted(monkeypatch, name, done)
+    for where, name in ((guarded, "upsert"), (guarded, "delete"), (QdrantClient, "retrieve"), (QdrantClient, "count")):
+        noted(monkeypatch, where, name, done)
     assert carry_out(claimed()).written == 1
     assert done.count("upsert") == 2 * 3
     assert done.count("delete") == 2
@@ -128,14 +130,14 @@ def test_carry_out__renews_the_lease_before_each_send(server_collection: str, mo
     assert {done[index - 1] for index in sends} == {"renew"}
 
 
-def noted(monkeypatch: pytest.MonkeyPatch, name: str, done: list[str]) -> None:
-    original = getattr(QdrantClient, name)
+def noted(monkeypatch: pytest.MonkeyPatch, where: object, name: str, done: list[str]) -> None:
+    original = getattr(where, name)
 
     def noting(*arguments: Any, **options: Any) -> Any:
         done.append(name)
         return original(*arguments, **options)
 
-    monkeypatch.setattr(QdrantClient, name, noting)
+    monkeypatch.setattr(where, name, noting)
 
 
 # --- Reading back ----------------------------------------------------------------------------------------------------------------
@@ -143,7 +145,7 @@ def noted(monkeypatch: pytest.MonkeyPatch, name: str, done: list[str]) -> None:
 
 def test_carry_out__an_upsert_that_did_not_arrive(any_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
     (person,) = people(1)
-    monkeypatch.setattr(QdrantClient, "upsert", lambda *_arguments, **_options: None)
+    monkeypatch.setattr(guarded, "upsert", lambda *_arguments, **_options: None)
     with pytest.raises(StoreUnavailable) as raised:
         carry_out(claimed())
     name = f"{collection_name()}_v1"
@@ -177,13 +179,13 @@ def test_carry_out__deletions_are_not_read_back_by_counting(embedded_collection:
 def test_carry_out__a_newer_point_that_came_in_between_is_no_loss(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
     (person,) = people(1)
     claim = claimed()
-    upsert = QdrantClient.upsert
+    upsert = guarded.upsert
 
     def overtaken(client: QdrantClient, *arguments: Any, **options: Any) -> Any:
         upsert(client, *arguments, **options)
-        return upsert(client, collection_name(), [a_point(person, version=drawn())])
+        return client.upsert(collection_name(), [a_point(person, version=drawn())])
 
-    monkeypatch.setattr(QdrantClient, "upsert", overtaken)
+    monkeypatch.setattr(guarded, "upsert", overtaken)
     assert carry_out(claim) == Done(written=1)
 
 
@@ -214,14 +216,14 @@ def answer(status: int, words: str = "no") -> UnexpectedResponse:
 
 def refuse(monkeypatch: pytest.MonkeyPatch, *refused: UUID) -> None:
     """Requests with any of these people are answered 400."""
-    upsert = QdrantClient.upsert
+    upsert = guarded.upsert
 
-    def refusing(client: QdrantClient, collection: str, sent: list[models.PointStruct], **options: Any) -> Any:
+    def refusing(client: QdrantClient, collection: str, sent: list[Point], version: int) -> None:
         if {point.id for point in sent} & ids(refused):
             raise answer(400, "Wrong input: too long")
-        return upsert(client, collection, sent, **options)
+        upsert(client, collection, sent, version)
 
-    monkeypatch.setattr(QdrantClient, "upsert", refusing)
+    monkeypatch.setattr(guarded, "upsert", refusing)
 
 
 @pytest.mark.qdrant_server
@@ -266,7 +268,7 @@ def test_work__what_is_no_persons_fault_sets_nobody_aside(
         raise error()
 
     with monkeypatch.context() as patched:
-        patched.setattr(QdrantClient, "upsert", failing)
+        patched.setattr(guarded, "upsert", failing)
         with pytest.raises(StoreUnavailable):
             work(uuid4(), 100)
     assert not SetAside.objects.exists()
@@ -366,14 +368,14 @@ def test_work__one_that_fails_beside_the_live_one_is_given_up(server_collection:
 
 
 def fail_in(monkeypatch: pytest.MonkeyPatch, failing: str, status: int) -> None:
-    upsert = QdrantClient.upsert
+    upsert = guarded.upsert
 
     def sometimes(client: QdrantClient, collection: str, *arguments: Any, **options: Any) -> Any:
         if collection == failing:
             raise answer(status)
         return upsert(client, collection, *arguments, **options)
 
-    monkeypatch.setattr(QdrantClient, "upsert", sometimes)
+    monkeypatch.setattr(guarded, "upsert", sometimes)
 
 
 @pytest.mark.qdrant_server
@@ -381,7 +383,7 @@ def test_work__one_that_is_silent_again_and_again_is_given_up(server_collection:
     """Though the live one answers. Once or twice it may be the server, which goes away just then."""
     name = beside()
     (person,) = people(1)
-    upsert = QdrantClient.upsert
+    upsert = guarded.upsert
 
     def silent(client: QdrantClient, collection: str, *arguments: Any, **options: Any) -> Any:
         if collection == name:
@@ -389,13 +391,13 @@ def test_work__one_that_is_silent_again_and_again_is_given_up(server_collection:
         return upsert(client, collection, *arguments, **options)
 
     with monkeypatch.context() as patched:
-        patched.setattr(QdrantClient, "upsert", silent)
+        patched.setattr(guarded, "upsert", silent)
         for _ in range(4):
             with pytest.raises(StoreUnavailable):
                 work(uuid4(), 100)
     work(uuid4(), 100)  # and again it may be silent as often
     enqueue([person])
-    monkeypatch.setattr(QdrantClient, "upsert", silent)
+    monkeypatch.setattr(guarded, "upsert", silent)
     for _ in range(4):
         with pytest.raises(StoreUnavailable):
             work(uuid4(), 100)

@@ -1,0 +1,51 @@
+"""What is sent to Qdrant of people's points, under the guard (protocol, rule 4): a point whose version is that of the sender or a higher one is
+left as it is. One without a version is not spared. On a cluster in an order that all replicas keep."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from qdrant_client import QdrantClient, grpc
+from qdrant_client.models import ExtendedPointId, FieldCondition, Filter, FilterSelector, HasIdCondition, Range, WriteOrdering
+
+from vectorstore.address import server_address
+from vectorstore.connection import is_embedded
+from vectorstore.sync.point import Point
+
+
+def upsert(client: QdrantClient, collection: str, points: Sequence[Point], version: int) -> None:
+    """Returns when they are applied. Raises what the driver raises."""
+    if not is_embedded() and server_address().grpc_port:
+        client.grpc_points.Upsert(request(collection, points, version), timeout=server_address().timeout)
+        return
+    client.upsert(
+        collection,
+        [point.as_rest() for point in points],
+        wait=True,
+        update_filter=Filter(must_not=[_newer(version)]),
+        ordering=WriteOrdering.MEDIUM,
+    )
+
+
+def delete(client: QdrantClient, collection: str, ids: Sequence[ExtendedPointId], version: int) -> None:
+    """Returns when it is applied. Raises what the driver raises."""
+    gone = Filter(must=[HasIdCondition(has_id=list(ids))], must_not=[_newer(version)])
+    client.delete(collection, FilterSelector(filter=gone), wait=True, ordering=WriteOrdering.MEDIUM)
+
+
+def _newer(version: int) -> FieldCondition:
+    return FieldCondition(key="version", range=Range(gte=version))
+
+
+def request(collection: str, points: Sequence[Point], version: int) -> grpc.UpsertPoints:
+    """The message of an upsert."""
+    newer = grpc.Condition(field=grpc.FieldCondition(key="version", range=grpc.Range(gte=version)))
+    request = grpc.UpsertPoints(
+        collection_name=collection,
+        wait=True,
+        update_filter=grpc.Filter(must_not=[newer]),
+        ordering=grpc.WriteOrdering(type=grpc.WriteOrderingType.Medium),
+    )
+    for point in points:
+        point.put_into(request.points.add())
+    return request
