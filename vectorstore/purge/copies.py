@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,7 +12,6 @@ from qdrant_client.models import WalConfigDiff
 
 from vectorstore import registry
 from vectorstore.address import timeout_seconds
-from vectorstore.collection import is_ours
 from vectorstore.connection import collection_name
 from vectorstore.models import VectorCollection
 from vectorstore.purge.removals import last_removal
@@ -93,12 +91,6 @@ def _suspects(snapshots: Sequence[Snapshot]) -> Iterator[Copy]:
 def _gone(client: QdrantClient) -> list[str]:
     """The names that were used before those that are there; and some after them, since what was dropped last may have had the highest number."""
     there = {found.name for found in client.get_collections().collections}
-    numbers = [_number(name) for name in (*there, *registry.rows().values_list("name", flat=True)) if is_ours(name)]
+    numbers = map(registry.number_of, (*there, *registry.rows().values_list("name", flat=True)))
     highest = max(numbers, default=0) + BEYOND
     return [name for number in range(1, highest + 1) if (name := f"{collection_name()}_v{number}") not in there]
-
-
-def _number(name: str) -> int:
-    found = re.search(r"[0-9]+$", name)
-    assert found is not None
-    return int(found[0])

@@ -15,8 +15,8 @@ from vectorstore.collection_lock import collection_lock
 from vectorstore.connection import qdrant
 from vectorstore.models import QueueEntry, SyncLease
 from vectorstore.purge.copies import Copy, Holds, copies, copies_of_the_gone, delete_copies, logs_with_removed
-from vectorstore.purge.rewriting import Rewritten, littered, rewrite
-from vectorstore.purge.segments import Segment
+from vectorstore.purge.rewriting import Rewritten, rewrite, untouched
+from vectorstore.purge.segments import segments_at_rest
 from vectorstore.purge.settings import noted, put_back
 from vectorstore.rebuild.kept import drop, drop_all_but_live
 from vectorstore.rebuild.reindex import reindex
@@ -35,7 +35,8 @@ class Purged:
 
     ``collections``: of each, the segments that were rewritten, and the deleted points that are still in some. ``copies``: the snapshots that may
     hold erased points, deleted or not. ``logs``: the collections whose write-ahead log may. ``dropped``: collections that are gone, with
-    their logs. ``unknown``: collections with names of ours that nobody has noted; they are left as they are. ``pending``: people who wait to be written or deleted; whoever of them is gone has not been purged.
+    their logs. ``unknown``: collections with names of ours that nobody has noted; they are left as they are. ``pending``: people who wait to be
+    written or deleted; those of them who are gone from PostgreSQL have not been purged.
     """
 
     dry_run: bool
@@ -77,7 +78,7 @@ def purge(
         follow_alias(client)
         _refuse_kept(log=log, drop_kept=drop_kept)
         if dry_run:
-            left = tuple(_untouched(one, littered(servers, one)) for one in registry.written())
+            left = tuple(untouched(one, segments_at_rest(servers, one, seconds)) for one in registry.written())
             return _result(client, left, copies(client, servers), (), dry_run=True)
         for collection in noted():
             put_back(client, collection)
@@ -103,10 +104,6 @@ def _copies(client: QdrantClient, nodes: Sequence[Node], *, delete: bool, log: b
     doomed = tuple(one for one in found if delete and (log or one.holds is Holds.POINTS))
     left = tuple(one for one in found if one not in doomed)
     return (*delete_copies(client, nodes, doomed), *left, *copies_of_the_gone(client, nodes, delete=delete))
-
-
-def _untouched(collection: str, found: Sequence[Segment]) -> Rewritten:
-    return Rewritten(collection, 0, 0, sum(one.deleted for one in found))
 
 
 def _result(

@@ -5,14 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from django.db import connection
 from qdrant_client import QdrantClient
 
 from findme.console.errors import NotDone
 from findme.console.progress import Report, unreported
-from vectorstore.purge.segments import Segment, segments
+from vectorstore.purge.segments import POLL_SECONDS, Segment, keep_session, segments, segments_at_rest
 from vectorstore.purge.settings import THOROUGH, change, put_back
 from vectorstore.snapshots.nodes import Node
 
@@ -21,7 +20,6 @@ SMALLEST = 100
 FEW = 20_000
 """Points of a collection that is rewritten as a whole, in some seconds, because of such a small segment."""
 FEW_SECONDS = 120.0
-POLL_SECONDS = 0.1
 
 
 class NotRewritten(NotDone):
@@ -30,12 +28,14 @@ class NotRewritten(NotDone):
 
 @dataclass(frozen=True, slots=True)
 class Rewritten:
-    """Of one collection: ``deleted`` points whose bytes were in ``segments`` that are gone now; ``left`` are in segments that are still there."""
+    """Of one collection: ``deleted`` points whose bytes were in ``segments`` that are gone now; ``left`` are deleted points in those that are there
+    now, ``small`` of them in segments that Qdrant does not rewrite; the others were deleted meanwhile."""
 
     collection: str
     segments: int
     deleted: int
     left: int
+    small: int = 0
 
 
 def rewrite(client: QdrantClient, nodes: Sequence[Node], collection: str, *, seconds: float, report: Report = unreported) -> Rewritten:
@@ -43,9 +43,9 @@ def rewrite(client: QdrantClient, nodes: Sequence[Node], collection: str, *, sec
 
     Qdrant deletes the files of a segment when the one that takes its place answers. The collection's settings are as before afterwards.
     """
-    doomed = littered(nodes, collection)
+    doomed = littered(segments_at_rest(nodes, collection, seconds))
     try:
-        big = [one for one in doomed if one.points + one.deleted >= SMALLEST]
+        big = [one for one in doomed if not is_small(one)]
         if big:
             change(client, collection, THOROUGH)
             _wait(nodes, collection, big, seconds, report)
@@ -54,14 +54,24 @@ def rewrite(client: QdrantClient, nodes: Sequence[Node], collection: str, *, sec
             _rewrite_all(client, nodes, collection, small, seconds, report)
     finally:
         put_back(client, collection)
-    left = _still_there(nodes, collection, doomed)
-    gone = [one for one in doomed if one not in left]
-    return Rewritten(collection, len(gone), sum(one.deleted for one in gone), sum(one.deleted for one in left))
+    there = segments_at_rest(nodes, collection, seconds)
+    gone = [one for one in doomed if one.key not in {one.key for one in there}]
+    return replace(untouched(collection, there), segments=len(gone), deleted=sum(one.deleted for one in gone))
 
 
-def littered(nodes: Sequence[Node], collection: str) -> list[Segment]:
+def untouched(collection: str, there: Sequence[Segment]) -> Rewritten:
+    """What is left where nothing was done, or nothing more is."""
+    left = littered(there)
+    return Rewritten(collection, 0, 0, sum(one.deleted for one in left), sum(one.deleted for one in left if is_small(one)))
+
+
+def littered(there: Sequence[Segment]) -> list[Segment]:
     """Those that hold deleted points."""
-    return [one for one in segments(nodes, {collection}) if one.deleted]
+    return [one for one in there if one.deleted]
+
+
+def is_small(segment: Segment) -> bool:
+    return segment.points + segment.deleted < SMALLEST
 
 
 def _rewrite_all(
@@ -86,11 +96,10 @@ def _wait(nodes: Sequence[Node], collection: str, doomed: Sequence[Segment], sec
                 " and run it again: it goes on."
             )
         report(len(doomed) - len(left), len(doomed))
-        connection.ensure_connection()
+        keep_session()
         time.sleep(POLL_SECONDS)
 
 
 def _still_there(nodes: Sequence[Node], collection: str, doomed: Sequence[Segment]) -> list[Segment]:
-    """A segment is known by its id: another one has taken the place of one that is gone."""
-    there = {(one.node, one.id) for one in segments(nodes, {collection})}
-    return [one for one in doomed if (one.node, one.id) in there]
+    there = {one.key for one in segments(nodes, collection)}
+    return [one for one in doomed if one.key in there]

@@ -2,40 +2,84 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from django.db import connection
+
+from findme.console.errors import NotDone
 from vectorstore.snapshots.nodes import Node
 from vectorstore.snapshots.transfer import ask
 
 DETAILS = "10"
 """The most that Qdrant tells."""
+POLL_SECONDS = 0.1
+
+
+class NotAtRest(NotDone):
+    """Qdrant was given its time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """``deleted`` points are out of reach, and their bytes are in its files, beside those of the ``points`` that are there."""
+    """``deleted`` points are out of reach, and their bytes are in its files, beside those of the ``points`` that are there. ``busy``: Qdrant is
+    writing segments of its shard anew, and tells of no deleted points in those, also of such as come with their bytes into the new one."""
 
     node: str
     collection: str
     id: str
     points: int
     deleted: int
+    busy: bool
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """A segment is known by its id: another one has taken the place of one that is gone."""
+        return self.node, self.id
 
 
-def segments(nodes: Sequence[Node], collections: Collection[str]) -> list[Segment]:
-    """All of them. Raises StoreUnavailable."""
-    return [one for node in nodes for one in _segments_of(node) if one.collection in collections]
+def segments(nodes: Sequence[Node], collection: str) -> list[Segment]:
+    """All of the collection. Raises StoreUnavailable."""
+    return [one for node in nodes for one in _segments_of(node) if one.collection == collection]
+
+
+def segments_at_rest(nodes: Sequence[Node], collection: str, seconds: float) -> list[Segment]:
+    """All of them, when none is being written anew; waited for as long as one comes or goes every SECONDS. Raises NotAtRest.
+
+    Whether a shard is busy and what its segments hold is not told of one moment: so two looks that follow each other have to show the same segments.
+    """
+    seen, deadline = None, time.monotonic() + seconds
+    while True:
+        found = segments(nodes, collection)
+        now = (any(one.busy for one in found), {one.key for one in found})
+        if now == seen and not now[0]:
+            return found
+        if now != seen:
+            seen, deadline = now, time.monotonic() + seconds
+        if time.monotonic() >= deadline:
+            raise NotAtRest(
+                f"Qdrant has been writing segments of {collection!r} anew for {seconds:g} s, and only then tells what is deleted in them: wait until"
+                " the collection is green, or give it more time with --wait, and run it again."
+            )
+        keep_session()
+        time.sleep(POLL_SECONDS)
+
+
+def keep_session() -> None:
+    """The session has the lock: it is not to end for having nothing to do, and if it has, that is noticed."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT")
 
 
 def _segments_of(node: Node) -> Iterator[Segment]:
     """Read as it comes: the driver's models of these answers fit one release of the server, and refuse those of another."""
     for collection in ask(node.address, "/telemetry", details_level=DETAILS)["collections"]["collections"]:
-        for shard in collection.get("shards") or ():
-            for one in (shard.get("local") or {}).get("segments") or ():
-                yield _segment(node.address.url, collection["id"], one["info"])
+        for local in (shard.get("local") or {} for shard in collection.get("shards") or ()):
+            for one in local.get("segments") or ():
+                yield _segment(node.address.url, collection["id"], one["info"], busy=local.get("status") == "yellow")
 
 
-def _segment(node: str, collection: str, info: dict[str, Any]) -> Segment:
-    return Segment(node, collection, info["uuid"], info["num_points"], info["num_deleted_vectors"])
+def _segment(node: str, collection: str, info: dict[str, Any], *, busy: bool) -> Segment:
+    return Segment(node, collection, info["uuid"], info["num_points"], info["num_deleted_vectors"], busy)

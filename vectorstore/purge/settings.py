@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from typing import Any, TypeAlias
 
-from django.db import transaction
 from qdrant_client import QdrantClient
 from qdrant_client.models import CollectionParamsDiff, OptimizersConfigDiff
 
 from findme.console.errors import NotDone
 from vectorstore.models import StoreState
+from vectorstore.sync.patience import short_transaction
 
 Settings: TypeAlias = dict[str, Any]
 """Of one collection: ``deleted_threshold``, ``vacuum_min_vector_number``, ``on_disk_payload``."""
@@ -31,7 +31,7 @@ def noted() -> dict[str, Settings]:
 def change(client: QdrantClient, collection: str, settings: Settings) -> None:
     """Give the collection other SETTINGS for a while. What it had is noted first, unless a run that was killed has noted it already."""
     before = _read(client, collection)
-    with transaction.atomic():
+    with short_transaction():
         state = _locked()
         known = state.optimizers_before_purge.get(collection, {})
         state.optimizers_before_purge[collection] = {name: before[name] for name in settings} | known
@@ -49,7 +49,7 @@ def put_back(client: QdrantClient, collection: str) -> None:
         ours = {name: value for name, value in before.items() if now[name] == _while_purging(name, value)}
         if ours:
             _set(client, collection, ours)
-    with transaction.atomic():
+    with short_transaction():
         state = _locked()
         state.optimizers_before_purge.pop(collection, None)
         state.save(update_fields=["optimizers_before_purge"])

@@ -81,9 +81,12 @@ def _of_segments(one: Rewritten, *, dry_run: bool) -> str:
     if dry_run:
         return f"{one.collection}: deleted points in its segments: {one.left:,}."
     line = f"{one.collection}: segments rewritten: {one.segments}, and deleted points that are gone with them: {one.deleted:,}"
-    if not one.left:
-        return f"{line}; none is left."
-    return f"{line}; {one.left:,} left in segments of less than 100 points, which Qdrant does not rewrite: --log clears them too."
+    left = [line]
+    if one.small:
+        left.append(f"{one.small:,} left in segments of less than 100 points, which Qdrant does not rewrite: --log clears them too")
+    if one.left > one.small:
+        left.append(f"{one.left - one.small:,} left that were deleted meanwhile: run it again")
+    return "; ".join(left if one.left else [*left, "none is left"]) + "."
 
 
 def _of_copy(copy: Copy) -> str:
