@@ -20,7 +20,7 @@ from vectorstore.comparison import lost
 from vectorstore.connection import is_embedded
 from vectorstore.declaration import DECLARATION, plain
 from vectorstore.models import VectorCollection
-from vectorstore.ownership import metadata_of
+from vectorstore.ownership import DATABASE, database_id, metadata_of, prove_ours
 from vectorstore.plan import Plan
 from vectorstore.purge.removals import note_removal
 from vectorstore.replicas import copy_missing
@@ -33,14 +33,19 @@ def apply(client: QdrantClient, planned: Plan) -> None:
 
     Killed anywhere in between, the next plan has what is left. The caller has refused what is not changed by itself.
     """
-    if planned.differs("collection "):
+    new = planned.differs("collection ")
+    if new:
         make(client, planned.collection)
     else:
+        if planned.collection not in planned.live.rows:
+            note_as_live(
+                client, planned.collection, new=False
+            )  # it may have points: an idle worker is to see nothing here that was never made
         _change(client, planned)
     for name in lost(planned.live):
         VectorCollection.objects.filter(name=name).delete()
-    if planned.differs("noted ") or planned.differs("collection "):
-        note_as_live(client, planned.collection, new=planned.differs("collection "))
+    if planned.differs("noted ") or new:
+        note_as_live(client, planned.collection, new=new)
     if planned.differs("alias "):
         point_alias(client, planned.alias, planned.collection)
 
@@ -61,12 +66,12 @@ def make(client: QdrantClient, collection: str) -> None:
         _index(client, collection, field)
 
 
-def note_as_live(client: QdrantClient, collection: str, *, new: bool) -> None:
-    """It is written from now on. If it was not before, everyone is queued; and unless it is NEW, points are asked for their people: in one
-    transaction, so that neither is forgotten."""
+def note_as_live(client: QdrantClient, collection: str, *, new: bool, of_others: bool = False) -> None:
+    """It is written from now on. If it was not before, or its points are OF_OTHERS, everyone is queued; and unless it is NEW, points are asked for
+    their people: in one transaction, so that neither is forgotten."""
     with short_transaction():
         row = registry.rows().select_for_update().filter(name=collection).first()
-        if row is None or row.state == registry.State.FAILED or new:
+        if row is None or row.state == registry.State.FAILED or new or of_others:
             registry.rows().filter(state=registry.State.LIVE).exclude(name=collection).update(state=registry.State.KEPT)
             registry.register(collection, registry.State.LIVE, DECLARATION.hash())
             enqueue_everyone()
@@ -76,6 +81,19 @@ def note_as_live(client: QdrantClient, collection: str, *, new: bool) -> None:
         else:
             registry.follow(collection)
     marks.stamp(client, collection)
+
+
+def note_as_it_is(client: QdrantClient, planned: Plan) -> None:
+    """For a collection that takes a new one, which is built by whoever calls this: what there is goes on being searched until then, and is written.
+
+    Raises NotOurs. Killed anywhere, the next plan has what is left.
+    """
+    prove_ours(client, planned.collection)
+    if planned.live.rows.get(planned.collection) is None:
+        client.update_collection(planned.collection, metadata={DATABASE: database_id()})
+    note_as_live(client, planned.collection, new=False)
+    if planned.differs("alias "):
+        point_alias(client, planned.alias, planned.collection)
 
 
 def point_alias(client: QdrantClient, alias: str, collection: str) -> None:
@@ -117,8 +135,6 @@ def _change(client: QdrantClient, planned: Plan) -> None:
 def _note_declaration(collection: str) -> None:
     """Before the collection is changed: killed in between, what is not yet so is found by the next plan, which reads the collection itself."""
     noted = VectorCollection.objects.filter(name=collection)
-    if not noted.exists():
-        registry.announce(collection, DECLARATION.hash())
     noted.update(declaration=DECLARATION.hash(), release=registry.release(), declared_at=TransactionNow())
 
 

@@ -51,7 +51,7 @@ class Live:
 def read_live(client: QdrantClient) -> Live:
     """Everything that is there, read in full."""
     names = _names(client)
-    alias_of = _target_of_alias(client)
+    alias_of = alias_target(client)
     rows = {row.name: row for row in registry.rows()}
     name = alias_of or _without_alias(names, rows)
     found = read_in_full(client, name) if name in names else None
@@ -69,10 +69,17 @@ def read_in_full(client: QdrantClient, collection: str) -> CollectionInfo:
 
 
 def _without_alias(names: frozenset[str], rows: dict[str, VectorCollection]) -> str:
-    """The collection that the alias led to, or was just going to, when it was lost; or else the first one."""
-    states = (VectorCollection.State.READY, VectorCollection.State.LIVE)
-    known = [row.name for state in states for row in rows.values() if row.state == state and row.name in names]
+    """The collection that the alias led to, or was just going to, when it was lost; or the newest that is kept, where that one is gone as well; or
+    else the first one."""
+    states = (VectorCollection.State.READY, VectorCollection.State.LIVE, VectorCollection.State.KEPT)
+    newest_first = sorted(names & rows.keys(), key=registry.number_of, reverse=True)
+    known = [name for state in states for name in newest_first if rows[name].state == state]
     return known[0] if known else first_collection()
+
+
+def alias_target(client: QdrantClient) -> str | None:
+    """The collection that everybody searches; None where there is no alias."""
+    return next((alias.collection_name for alias in client.get_aliases().aliases if alias.alias_name == collection_name()), None)
 
 
 def live_collection(client: QdrantClient) -> str:
@@ -81,7 +88,7 @@ def live_collection(client: QdrantClient) -> str:
     Raises CollectionMissing, which names ``init_qdrant``; StoreUnavailable where the alias leads to somebody else's collection, and where a
     real collection has its name.
     """
-    target = _target_of_alias(client)
+    target = alias_target(client)
     if target is None:
         if collection_name() in _names(client):
             raise StoreUnavailable(f"{name_taken()}. {way_out(collection_name())}")
@@ -119,7 +126,3 @@ def way_out(name: str) -> str:
 
 def _names(client: QdrantClient) -> frozenset[str]:
     return frozenset(collection.name for collection in client.get_collections().collections)
-
-
-def _target_of_alias(client: QdrantClient) -> str | None:
-    return next((alias.collection_name for alias in client.get_aliases().aliases if alias.alias_name == collection_name()), None)

@@ -14,6 +14,7 @@ from vectorstore.declaration import Change
 from vectorstore.ownership import way_out as adoption
 
 APPLIED = {Change.IN_PLACE, Change.GRAPH_REBUILD}
+REBUILD = "Build one as it is declared beside it, and put it in its place, with manage.py reindex_qdrant."
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,12 @@ class Plan:
     def differs(self, prefix: str) -> bool:
         return any(one.what.startswith(prefix) for one in self.differences)
 
+    @property
+    def rebuilt(self) -> list[Comparison]:
+        """What takes a new collection, where nothing else is refused but whose it is."""
+        refused = [one for one in self.refused if one.change is not Change.ADOPTION]
+        return refused if all(one.change is Change.NEW_COLLECTION for one in refused) else []
+
 
 def plan(client: QdrantClient) -> Plan:
     """Compare everything that is declared. Raises StoreUnavailable."""
@@ -57,16 +64,22 @@ def refuse(planned: Plan, *but: Change) -> None:
 
 
 def what_to_do(planned: Plan, found: list[Comparison]) -> str:
-    """The line for what is refused."""
-    first = found[0]
+    """The line for what is refused. First comes whose it is: nothing is built beside another database's."""
+    first = min(found, key=lambda one: one.change is not Change.ADOPTION)
     if first.change is Change.BY_HAND:
         return not_ours(str(first.live))
     if first.what.startswith("name "):
         return f"{name_taken()}: nothing was changed. {way_out(planned.alias)}"
     if first.change is Change.ADOPTION:
         return f"{planned.live.doubt}: nothing was changed. {adoption()}"
+    return f"{_first_of(planned, found)}: nothing was changed. {REBUILD}"
+
+
+def what_is_left(planned: Plan) -> str | None:
+    """The line for what stays as it is in a collection that is taken over, though it is not declared so."""
+    return f"{_first_of(planned, planned.rebuilt)}, which stays so. {REBUILD}" if planned.rebuilt else None
+
+
+def _first_of(planned: Plan, found: list[Comparison]) -> str:
     more = f", and {len(found) - 1} more" if len(found) > 1 else ""
-    return (
-        f"In {planned.collection!r}, {first}{more}: nothing was changed. Build one as it is declared beside it, and put it in its place, with"
-        " manage.py reindex_qdrant."
-    )
+    return f"In {planned.collection!r}, {found[0]}{more}"

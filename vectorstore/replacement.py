@@ -15,13 +15,14 @@ from findme.console.errors import NotDone
 from findme.console.progress import Report
 from vectorstore import registry
 from vectorstore.applying import point_alias
+from vectorstore.collection import alias_target
 from vectorstore.connection import collection_name, qdrant
 from vectorstore.rebuild.building import go_on_with, make, wait_for_graphs
 from vectorstore.rebuild.filling import fill
 from vectorstore.rebuild.gate import pass_gate
 from vectorstore.rebuild.kept import DROP_SECONDS
 from vectorstore.rebuild.nodes import refuse_without_a_node
-from vectorstore.rebuild.switching import AT_ONCE, alias_target
+from vectorstore.rebuild.switching import AT_ONCE, prepare
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +46,7 @@ def replace_by_alias(*, timeout: float, report: Report) -> Replaced:
     wait_for_graphs(collection, timeout)
     with qdrant() as client:
         gate = pass_gate(client, collection, min_recall=0.0)  # there is none to compare with
-        if not registry.prepare(collection, AT_ONCE):
-            raise NotDone(f"{collection!r} was given up while it was being compared: see why in the admin, and run it again.")
+        prepare(collection, AT_ONCE)
         gap = _swap(client, collection)
         registry.follow(collection)
     return Replaced(collection, gate.people, gate.points, gap)

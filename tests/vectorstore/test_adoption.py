@@ -1,4 +1,5 @@
 import json
+import re
 import signal
 import threading
 from contextlib import suppress
@@ -21,12 +22,14 @@ from tests.threads import in_thread
 from tests.vectorstore.commands import run_python
 from tests.vectorstore.storm.agreement import disagreements
 from vectorstore.adoption import Adopted, adopt
+from vectorstore.applying import point_alias
 from vectorstore.collection import live_collection
 from vectorstore.connection import collection_name, qdrant
 from vectorstore.initialisation import compare, initialise
 from vectorstore.models import ProfileEmbedding, QueueEntry, StoreState, SyncLease, VectorCollection
 from vectorstore.ownership import ADOPTING, DATABASE, prove_ours
 from vectorstore.projection import entitled
+from vectorstore.rebuild.kept import drop_due
 from vectorstore.sync.drain import sync_once
 from vectorstore.versions import last_drawn, version_of
 
@@ -211,16 +214,89 @@ def test_init_qdrant__adopt_in_words(embedded_qdrant: object, capsys: pytest.Cap
     )
     call_command("init_qdrant", "--adopt", "--json")
     told = json.loads(capsys.readouterr().out)
-    assert (told["changed"], told["adopted"]) == (False, {"points": 0, "strangers": 0, "removed": 0, "replaced": None})
+    assert (told["changed"], told["adopted"]) == (False, {"points": 0, "strangers": 0, "removed": 0, "replaced": None, "left": None})
 
 
-def test_init_qdrant__adopt_does_not_change_what_takes_a_new_collection(store: str) -> None:
+OTHERWISE: dict[str, dict[str, Any]] = {
+    "vectors of four numbers": {"vectors_config": models.VectorParams(size=4, distance=models.Distance.COSINE)},
+    "two shards": {"vectors_config": VECTORS, "shard_number": 2},
+}
+
+
+def made_otherwise(how: str, *, aliased: bool) -> None:
     with qdrant() as client:
-        client.create_collection(v1(), vectors_config=models.VectorParams(size=4, distance=models.Distance.COSINE))
+        client.create_collection(v1(), **OTHERWISE[how])
+        if aliased:
+            point_alias(client, collection_name(), v1())
+
+
+def outcome(*arguments: str) -> tuple[int, str]:
+    """As of a process: the exit code, and the line where there is one."""
+    try:
+        call_command(*arguments)
+    except CommandError as error:
+        return error.returncode, str(error)
+    except SystemExit as ended:
+        return int(str(ended.code)), ""
+    return 0, ""
+
+
+def walked() -> list[str]:
+    """Which commands have to be typed, as each line names the next, until there is nothing to look at."""
+    typed: list[str] = []
+    command = ["init_qdrant"]
+    while len(typed) < 6:
+        typed.append(" ".join(command))
+        code, line = outcome(*command)
+        if code == 0 and command[0] == "reindex_qdrant":
+            return typed
+        named = re.findall(r"manage\.py ((?:init|reindex)_qdrant(?: --adopt)?)", line)
+        command = named[-1].split() if named else ["reindex_qdrant"]
+    pytest.fail(f"There is no way out: {typed}")
+
+
+@pytest.mark.parametrize("aliased", [True, False])
+@pytest.mark.parametrize(
+    ("how", "store"),
+    [
+        ("vectors of four numbers", "embedded"),
+        pytest.param("vectors of four numbers", "server", marks=pytest.mark.qdrant_server),
+        pytest.param("two shards", "server", marks=pytest.mark.qdrant_server),
+    ],
+    indirect=["store"],
+)
+@pytest.mark.parametrize("points", [0, 1])
+def test_init_qdrant__what_nobody_has_noted_and_takes_a_new_collection_has_a_way_out(
+    store: str, how: str, points: int, *, aliased: bool
+) -> None:
+    """The lines of the commands lead to it: one that has points is adopted first, and what cannot be changed is mended by a rebuild."""
+    known = ProfileEmbeddingFactory.create().pk
+    made_otherwise(how, aliased=aliased)
+    if points:
+        with qdrant() as client:
+            client.upsert(v1(), [models.PointStruct(id=1, vector=[1.0] * (4 if "four" in how else 512))])
+    assert walked() == ["init_qdrant", *(["init_qdrant --adopt"] if points else []), "reindex_qdrant"]
+    assert compare().differences == []
+    sync_once(timeout=20)
+    assert versions(collection_name()).keys() == {str(known)}
+    assert [row.name for row in VectorCollection.objects.all()] == [f"{collection_name()}_v2"]
+    with qdrant() as client:
+        assert not client.collection_exists(v1())
+
+
+def test_init_qdrant__adopt_says_what_takes_a_new_collection(store: str, capsys: pytest.CaptureFixture[str]) -> None:
+    made_otherwise("vectors of four numbers", aliased=False)
+    with qdrant() as client:
         client.upsert(v1(), [models.PointStruct(id=1, vector=[1.0] * 4)])
-    with pytest.raises(CommandError) as raised:
-        call_command("init_qdrant", "--adopt")
-    assert str(raised.value).startswith(f"In {v1()!r}, params.vectors.size: 4, is to be 512 (new collection): nothing was changed.")
+    left = (
+        f"In {v1()!r}, params.vectors.size: 4, is to be 512 (new collection), which stays so. Build one as it is declared beside it, and put it in"
+        " its place, with manage.py reindex_qdrant.\n"
+    )
+    assert outcome("init_qdrant", "--adopt", "--plan") == (0, "")
+    assert capsys.readouterr().out.endswith(left)
+    assert outcome("init_qdrant", "--adopt") == (1, "")
+    assert capsys.readouterr().out.endswith(left)
+    assert outcome("init_qdrant", "--adopt") == (2, left.replace(", which stays so.", ": nothing was changed.").strip())
 
 
 KILLED = """
@@ -254,9 +330,9 @@ adopt(lambda _: None)
 TAKEOVER = [
     ("update_collection", 0),
     ("raise_above", 0),
+    ("note_as_live", 0),
     ("register", 0),
     ("update_collection", 1),
-    ("note_as_live", 0),
     ("make_new_mark", 0),
     ("project", 0),
 ]
@@ -278,7 +354,20 @@ def test_adopt__killed_anywhere_goes_on(qdrant_server: object, at: str, nth: int
     prove_adopted(v1(), above=FAR)
 
 
-@pytest.mark.parametrize("at", ["note_as_live", "project"])
+@pytest.mark.parametrize(("at", "nth"), TAKEOVER)
+def test_adopt__killed_anywhere_is_left_by_whoever_is_idle(embedded_qdrant: object, at: str, nth: int) -> None:
+    """Also where no alias leads to it: it has points that somebody may need."""
+    of_another_database([point(ProfileEmbeddingFactory.create().pk, version=FAR), point(uuid4(), version=FAR + 1)])
+    with qdrant() as client:
+        delete = models.DeleteAlias(alias_name=collection_name())
+        client.update_collection_aliases([models.DeleteAliasOperation(delete_alias=delete)])
+    killed(at, nth)
+    assert drop_due() == ()
+    adopted()
+    prove_adopted(v1(), above=FAR)
+
+
+@pytest.mark.parametrize("at", ["make_new_mark", "project"])
 def test_adopt__killed_after_the_claim_is_also_finished_by_a_plain_init(store: str, at: str) -> None:
     known = ProfileEmbeddingFactory.create().pk
     of_another_database([point(known, version=FAR), point(uuid4(), version=FAR + 1)])

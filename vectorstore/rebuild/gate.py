@@ -12,10 +12,10 @@ from qdrant_client.models import VectorParams
 
 from findme.console.errors import NotDone
 from findme.console.progress import Report, unreported
+from vectorstore.collection import alias_target
 from vectorstore.models import StoreState
 from vectorstore.projection import entitled
 from vectorstore.rebuild.recall import recall, sampled_vectors
-from vectorstore.rebuild.switching import alias_target
 from vectorstore.verification.collected import Collected
 from vectorstore.verification.streaming import verify_collection
 

@@ -11,11 +11,12 @@ from qdrant_client import QdrantClient
 
 from findme.console.errors import NotDone, StoreUnavailable
 from vectorstore import registry
+from vectorstore.collection import alias_target
 from vectorstore.collection_lock import try_lock, unlock
 from vectorstore.connection import qdrant
 from vectorstore.models import SyncLease
 from vectorstore.ownership import DATABASE, database_id
-from vectorstore.rebuild.switching import alias_target, follow_alias
+from vectorstore.rebuild.switching import follow_alias
 
 DROP_SECONDS = 60
 """How long Qdrant may take to delete a collection's files."""

@@ -11,10 +11,12 @@ from qdrant_client import QdrantClient
 from findme.console.errors import NotDone, one_line
 from findme.console.progress import Report, unreported
 from vectorstore import registry
+from vectorstore.applying import note_as_it_is
 from vectorstore.collection import live_collection
 from vectorstore.collection_lock import collection_lock
 from vectorstore.connection import collection_name, qdrant
 from vectorstore.models import VectorCollection
+from vectorstore.plan import plan
 from vectorstore.rebuild.building import go_on_with, make, wait_for_graphs
 from vectorstore.rebuild.filling import fill
 from vectorstore.rebuild.gate import GateResult, Proven, prove_points, prove_search
@@ -138,7 +140,11 @@ class _Moved:
 
 
 def _settle(client: QdrantClient) -> _Moved | None:
-    """What another run has left is brought to where the alias leads. Raises NotDone where nobody knows what that is."""
+    """What another run has left is brought to where the alias leads. Raises NotDone where nobody knows what that is: ``init_qdrant`` sees to it,
+    or leaves it to this where the collection takes a new one."""
+    planned = plan(client)
+    if planned.rebuilt and (planned.live.alias_of is None or planned.collection not in planned.live.rows):
+        note_as_it_is(client, planned)
     live = live_collection(client)
     standing.prove(client)
     before, row = registry.live(), registry.rows().filter(name=live).first()

@@ -16,17 +16,12 @@ from qdrant_client.models import (
 
 from findme.console.errors import NotDone
 from vectorstore import registry
-from vectorstore.collection import live_collection
+from vectorstore.collection import alias_target, live_collection
 from vectorstore.collection_lock import try_lock, unlock
 from vectorstore.connection import collection_name
 from vectorstore.models import VectorCollection
 
 AT_ONCE = timedelta(0)
-
-
-def alias_target(client: QdrantClient) -> str | None:
-    """The collection that everybody searches; None where there is no alias."""
-    return next((alias.collection_name for alias in client.get_aliases().aliases if alias.alias_name == collection_name()), None)
 
 
 def prove_alias(client: QdrantClient) -> None:
@@ -57,8 +52,7 @@ def switch_alias(client: QdrantClient, target: str, *, keep: timedelta | None = 
     Only under ``collection_lock``. Raises NotDone where TARGET has failed meanwhile, or the alias does not lead to it afterwards.
     """
     before = alias_target(client)
-    if not registry.prepare(target, keep):
-        raise NotDone(f"{target!r} was given up while it was being compared: see why in the admin, and run it again.")
+    prepare(target, keep)
     client.update_collection_aliases(_moves(before, target))
     after = alias_target(client)
     if after != target:
@@ -67,6 +61,12 @@ def switch_alias(client: QdrantClient, target: str, *, keep: timedelta | None = 
         )
     registry.follow(target)
     return before
+
+
+def prepare(target: str, keep: timedelta | None) -> None:
+    """The alias is about to be moved to TARGET. Raises NotDone where TARGET has failed meanwhile."""
+    if not registry.prepare(target, keep):
+        raise NotDone(f"{target!r} was given up while it was being compared: see why in the admin, and run it again.")
 
 
 def _moves(before: str | None, target: str) -> list[AliasOperations]:

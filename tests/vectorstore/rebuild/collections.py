@@ -6,10 +6,10 @@ from uuid import UUID
 
 from findme.console.progress import unreported
 from tests.factories import ProfileEmbeddingFactory
+from vectorstore.collection import alias_target
 from vectorstore.connection import collection_name, qdrant
 from vectorstore.initialisation import initialise
 from vectorstore.models import StoreState, VectorCollection
-from vectorstore.rebuild.switching import alias_target
 from vectorstore.sync.drain import sync_once
 from vectorstore.verification.collected import Collected
 from vectorstore.verification.streaming import verify_collection

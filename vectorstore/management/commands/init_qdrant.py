@@ -105,9 +105,13 @@ class Command(FindmeCommand):
             self.say(
                 f"Of {done.survey.points:,} points, {done.survey.strangers:,} are of nobody whom PostgreSQL knows, and would be removed."
             )
+            if done.left is not None:
+                self.say(done.left)
         else:
             self._say_adopted(done)
         if done.status is not None:
+            if done.left is not None:
+                self.something_to_look_at()
             self._say_if_not_green(done.planned.collection, done.status, options["wait"])
 
     def _say_adopted(self, done: Adopted) -> None:
@@ -121,7 +125,9 @@ class Command(FindmeCommand):
                 f"{done.planned.collection} is this database's: {done.removed:,} points of nobody are gone, and everybody is queued for"
                 " manage.py sync_qdrant."
             )
-        if done.planned.differences:
+        if done.left is not None:
+            self.say(done.left)
+        elif done.planned.differences:
             self.say("Done, and read back.")
 
     def _say_if_not_green(self, collection: str, status: str, wait: float) -> None:
@@ -158,7 +164,13 @@ def _number(text: str) -> int:
 
 
 def _told(done: Adopted) -> dict[str, Any]:
-    return {"points": done.survey.points, "strangers": done.survey.strangers, "removed": done.removed, "replaced": done.replaced}
+    return {
+        "points": done.survey.points,
+        "strangers": done.survey.strangers,
+        "removed": done.removed,
+        "replaced": done.replaced,
+        "left": done.left,
+    }
 
 
 def _name(planned: Plan) -> str:
