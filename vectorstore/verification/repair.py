@@ -10,16 +10,13 @@ from qdrant_client import QdrantClient
 from qdrant_client.models import ExtendedPointId, PointIdsList, WriteOrdering
 
 from findme.console.errors import NotDone
+from vectorstore.allowed import allowed_changes
 from vectorstore.connection import qdrant
 from vectorstore.marks import MarkNotTaken, make_new_mark
 from vectorstore.purge.removals import note_removal
 from vectorstore.sync.queue import enqueue
 from vectorstore.verification.collected import Collected
 from vectorstore.versions import highest, raise_above
-
-FEWEST = 100
-SHARE = 0.05
-"""Of the points: more changes than this, and than ``FEWEST``, are no drift but an accident, which somebody should look at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +31,7 @@ class Repaired:
 def too_many(collections: Sequence[Collected], max_changes: int | None) -> str | None:
     """The line where more differ than may be changed."""
     changes = sum(found.differing for found in collections)
-    allowed = max(FEWEST, int(SHARE * sum(found.points for found in collections))) if max_changes is None else max_changes
+    allowed = allowed_changes(sum(found.points for found in collections), max_changes)
     if changes <= allowed:
         return None
     return (

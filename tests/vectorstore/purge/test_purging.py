@@ -19,6 +19,7 @@ from tests.factories import ProfileEmbeddingFactory
 from tests.qdrant import QdrantServer, started_qdrant
 from tests.vectorstore.commands import manage, started
 from tests.vectorstore.snapshots.meddling import silent_on
+from vectorstore.collection import alias_target
 from vectorstore.connection import collection_name, qdrant
 from vectorstore.initialisation import compare, initialise
 from vectorstore.models import ProfileEmbedding, StoreState
@@ -27,7 +28,6 @@ from vectorstore.purge.purging import Purged, purge
 from vectorstore.purge.removals import last_removal, note_removal
 from vectorstore.purge.rewriting import Rewritten
 from vectorstore.rebuild.reindex import reindex
-from vectorstore.rebuild.switching import alias_target
 from vectorstore.snapshots.listing import create, listed
 from vectorstore.sync.drain import sync_once
 from vectorstore.sync.queue import enqueue

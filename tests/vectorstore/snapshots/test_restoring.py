@@ -21,13 +21,13 @@ from tests.threads import in_thread
 from tests.vectorstore.commands import manage, started
 from tests.vectorstore.snapshots.meddling import silent_on
 from vectorstore import registry
+from vectorstore.collection import alias_target
 from vectorstore.connection import collection_name, qdrant
 from vectorstore.initialisation import compare
 from vectorstore.models import ProfileEmbedding, QueueEntry, VectorCollection
 from vectorstore.projection import payload_of
 from vectorstore.rebuild.filling import Filled
 from vectorstore.rebuild.reindex import reindex
-from vectorstore.rebuild.switching import alias_target
 from vectorstore.snapshots.listing import create, delete, fetch, listed
 from vectorstore.snapshots.restoring import Restored, restore
 from vectorstore.snapshots.shape import make_as_declared

@@ -18,7 +18,7 @@ from tests.factories import ProfileEmbeddingFactory, UserFactory, unit_vector
 from tests.qdrant import QdrantServer, freeze, thaw
 from tests.threads import in_thread
 from tests.vectorstore.commands import run_python
-from vectorstore import registry
+from vectorstore import allowed, registry
 from vectorstore.connection import collection_name, qdrant
 from vectorstore.errors import CollectionMissing, StoreWentBack
 from vectorstore.initialisation import initialise
@@ -522,11 +522,9 @@ def test_repair__too_much_is_refused_before_anything_is_changed(live: str) -> No
 
 
 def test_repair__as_many_as_a_hundred_or_a_twentieth(live: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    import vectorstore.verification.repair as repairing
-
-    assert (repairing.FEWEST, repairing.SHARE) == (100, 0.05)
-    monkeypatch.setattr(repairing, "FEWEST", 1)
-    monkeypatch.setattr(repairing, "SHARE", 0.5)
+    assert (allowed.FEWEST, allowed.SHARE) == (100, 0.05)
+    monkeypatch.setattr(allowed, "FEWEST", 1)
+    monkeypatch.setattr(allowed, "SHARE", 0.5)
     there = people(6)
     delete(live, *there[:2])
     assert verify(repairing=True).queued == 2
