@@ -171,8 +171,8 @@ def _reason(client: QdrantClient, seen: list[_Seen]) -> str | None:
 
 
 def _reason_of_marks(client: QdrantClient, seen: list[_Seen]) -> str | None:
-    """A mark that PostgreSQL knew neither before nor after the collection was read; or witnesses."""
-    state, live = StoreState.current(), registry.live()
+    """A mark that PostgreSQL knew neither before nor after the collection was read; or witnesses, but not of one that is being built."""
+    state, live, built = StoreState.current(), registry.live(), registry.built()
     for one in seen:
         known = one.known | _known(state)
         if known and one.mark is not None and one.mark["id"] not in known:
@@ -182,8 +182,9 @@ def _reason_of_marks(client: QdrantClient, seen: list[_Seen]) -> str | None:
                 " to an older copy."
             )
         mark, older = state.mark or {}, False
+        remembered = mark.get("newest", {}).get(one.name, []) if one.name in built else []
         with held_up_by_none_but(live, one.name, doing="reading"):
-            older = contradict(client, one.name, mark.get("newest", {}).get(one.name, []))
+            older = contradict(client, one.name, remembered)
         if older:
             return (
                 f"Points in {one.name!r} are older than at {mark['at']}, or gone: it was restored to an older copy, or somebody has deleted or"
@@ -234,7 +235,7 @@ def _announce(newest_points: Mapping[str, list[tuple[str, int]]], *, afresh: boo
                 "id": str(uuid4()),
                 "version": last_drawn(),
                 "at": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
-                "newest": newest_points,
+                "newest": {name: newest_points[name] for name in newest_points.keys() & registry.built()},
             }
             state.save(update_fields=["pending_mark"])
         found: Mark = state.pending_mark

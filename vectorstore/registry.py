@@ -23,6 +23,7 @@ from django.db.models.fields import DateTimeField
 from vectorstore.connection import collection_name
 from vectorstore.models import VectorCollection
 from vectorstore.models.collections import VectorCollectionQuerySet
+from vectorstore.remembered import forget_collection
 from vectorstore.sync.patience import short_transaction
 from vectorstore.sync.queue import enqueue_everyone, enqueue_strangers
 
@@ -53,6 +54,11 @@ def _written() -> tuple[str, tuple[Any, ...]]:
     return VectorCollection.objects.of("").written().order_by(live_first, "name").values_list("name").query.sql_with_params()
 
 
+def built() -> frozenset[str]:
+    """Those of them that are not being built: of one that is, points may go, and it may be another one than before of its name."""
+    return frozenset(rows().written().exclude(state=State.BUILDING).values_list("name", flat=True))
+
+
 def live() -> str | None:
     """The collection that the alias leads to, as far as it has been written down."""
     return rows().filter(state=State.LIVE).values_list("name", flat=True).first()
@@ -60,24 +66,27 @@ def live() -> str | None:
 
 def register(name: str, state: VectorCollection.State, declaration: str) -> None:
     """Note a collection, or what has become of it. From the commit on every worker writes it, unless it has failed."""
-    VectorCollection.objects.update_or_create(
-        name=name,
-        defaults={
-            "alias": collection_name(),
-            "state": state,
-            "declaration": declaration,
-            "release": release(),
-            "live_since": TransactionNow() if state == State.LIVE else None,
-            "keep_until": None,
-            "failure": "",
-        },
-    )
+    with short_transaction():
+        VectorCollection.objects.update_or_create(
+            name=name,
+            defaults={
+                "alias": collection_name(),
+                "state": state,
+                "declaration": declaration,
+                "release": release(),
+                "live_since": TransactionNow() if state == State.LIVE else None,
+                "keep_until": None,
+                "failure": "",
+            },
+        )
 
 
 def announce(name: str, declaration: str) -> None:
     """Note a collection that is about to be made: nobody writes it yet, and whoever dies over it leaves nothing that nobody knows of."""
-    register(name, State.FAILED, declaration)
-    VectorCollection.objects.filter(name=name).update(failure=UNMADE)
+    with short_transaction():
+        register(name, State.FAILED, declaration)
+        VectorCollection.objects.filter(name=name).update(failure=UNMADE)
+        forget_collection(name)
 
 
 def fail(name: str, why: str) -> bool:
@@ -154,8 +163,10 @@ def condemn(name: str) -> None:
 
 
 def forget(name: str) -> None:
-    """NAME is gone."""
-    rows().filter(name=name, state=State.FAILED).delete()
+    """NAME is gone, and its number free."""
+    with short_transaction():
+        rows().filter(name=name, state=State.FAILED).delete()
+        forget_collection(name)
 
 
 def next_name(existing: Iterable[str]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
+from django.db import connection
 from django.db.models import Func, Q, Value
 
 from vectorstore.models import StoreState
@@ -17,3 +18,15 @@ def forget(user_id: UUID) -> None:
         name: Func(name, Value("newest"), template="(%(expressions)s)", arg_joiner=" - ") for name in ("mark", "pending_mark")
     }
     StoreState.objects.filter(of_them).update(**without)
+
+
+def forget_collection(name: str) -> None:
+    """Remember nothing of the points of a collection, whose name the next one may bear. Waits for whoever is just remembering."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE vector_store_state
+            SET mark = mark #- ARRAY['newest', %(name)s], pending_mark = pending_mark #- ARRAY['newest', %(name)s]
+            """,
+            {"name": name},
+        )

@@ -21,7 +21,7 @@ from vectorstore.connection import collection_name, qdrant
 from vectorstore.errors import StoreWentBack
 from vectorstore.initialisation import initialise
 from vectorstore.marks import check_marks, make_new_mark, mark_is_due, renew_mark, stamp
-from vectorstore.models import QueueEntry, StoreState
+from vectorstore.models import QueueEntry, StoreState, VectorCollection
 from vectorstore.remembered import forget
 from vectorstore.sync.now import project
 from vectorstore.sync.queue import enqueue
@@ -79,6 +79,10 @@ def carried(name: str) -> Any:
 def upsert(name: str, point_id: int | str, **payload: Any) -> None:
     with qdrant() as client:
         client.upsert(name, [models.PointStruct(id=point_id, vector=unit_vector(1), payload=payload)], wait=True)
+
+
+def made(client: QdrantClient, name: str) -> None:
+    client.create_collection(name, vectors_config=models.VectorParams(size=512, distance=models.Distance.COSINE))
 
 
 # --- Versions --------------------------------------------------------------------------------------------------------------------
@@ -458,6 +462,60 @@ def test_check_marks__a_person_who_is_just_being_removed(live: str) -> None:
     finally:
         locked.close()
     assert done and reason()
+
+
+def test_check_marks__a_collection_that_is_being_built(live: str) -> None:
+    """What a snapshot brought back goes from it again, as far as it is outdated, and is written anew."""
+    (person,) = people(1)
+    name = f"{collection_name()}_v2"
+    with qdrant() as client:
+        made(client, name)
+        upsert(name, str(person), version=1)
+        registry.register(name, registry.State.BUILDING, "")
+        renew()
+        client.delete(name, models.PointIdsList(points=[str(person)]), wait=True)
+    check()
+    assert StoreState.current().mark["newest"].keys() == {live}
+    VectorCollection.objects.filter(pk=name).update(state=registry.State.READY)
+    upsert(name, str(person), version=1)
+    assert renew()
+    assert StoreState.current().mark["newest"].keys() == {live, name}
+    registry.build(name)  # somebody died over it, and somebody else goes on
+    with qdrant() as client:
+        client.delete(name, models.PointIdsList(points=[str(person)]), wait=True)
+    check()
+
+
+def test_check_marks__another_collection_of_a_name_that_was_used(live: str) -> None:
+    """Of one that is dropped nothing is remembered: the next one gets its number. Nor is what is found in between."""
+    (person,) = people(1)
+    name = f"{collection_name()}_v2"
+    with qdrant() as client:
+        made(client, name)
+        registry.register(name, registry.State.KEPT, "")
+        upsert(name, str(person), version=last_drawn())
+        renew()
+        seen = marks._looked_at(client)
+        registry.condemn(name)
+        client.delete_collection(name)
+        registry.forget(name)
+        assert StoreState.current().mark["newest"].keys() == {live}
+        registry.announce(name, "")
+        made(client, name)
+        registry.build(name)
+        StoreState.objects.update(marked_at=None)
+        assert marks._renew(client, seen, afresh=False)
+        VectorCollection.objects.filter(pk=name).update(state=registry.State.READY)
+    check()
+
+
+def test_announce__forgets_what_was_known_of_the_name(live: str) -> None:
+    people(1)
+    renew()
+    StoreState.objects.update(pending_mark=StoreState.current().mark)
+    registry.announce(live, "")
+    state = StoreState.current()
+    assert (state.mark["newest"], state.pending_mark["newest"]) == ({}, {})
 
 
 def test_forget__an_erased_person_is_no_witness_any_more(live: str) -> None:
