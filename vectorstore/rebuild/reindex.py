@@ -146,9 +146,9 @@ def _settle(client: QdrantClient) -> _Moved | None:
     if planned.rebuilt and (planned.live.alias_of is None or planned.collection not in planned.live.rows):
         note_as_it_is(client, planned)
     live = live_collection(client)
-    standing.prove(client)
     before, row = registry.live(), registry.rows().filter(name=live).first()
     moved = follow_alias(client)
+    standing.prove(client)  # what was live before may be gone, which holds nobody up
     if registry.live() != live:
         raise NotDone(f"{live!r} is not noted in PostgreSQL: run manage.py init_qdrant, and then this again.")
     if not moved or before is None or row is None or row.state != registry.State.READY:

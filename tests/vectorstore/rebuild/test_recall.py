@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from qdrant_client import QdrantClient, models
-from qdrant_client.models import ScoredPoint
 
 from tests.vectorstore.rebuild.collections import version
+from vectorstore.candidates import Candidate
 from vectorstore.connection import qdrant
 from vectorstore.models import VECTOR_SIZE
 from vectorstore.rebuild.building import wait_for_graphs
@@ -18,8 +18,8 @@ pytestmark = pytest.mark.django_db
 SEED, MANY = 4, 3000
 
 
-def scored(*scores: float) -> list[ScoredPoint]:
-    return [ScoredPoint(id=number, version=0, score=score) for number, score in enumerate(scores)]
+def scored(*scores: float) -> list[Candidate]:
+    return list(enumerate(scores))
 
 
 def test_share__of_those_who_are_to_be_found() -> None:
