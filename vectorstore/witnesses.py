@@ -13,6 +13,7 @@ from uuid import UUID
 
 from qdrant_client import QdrantClient
 
+from vectorstore.models import SetAside
 from vectorstore.projection import entitled
 from vectorstore.settled import settled
 from vectorstore.versions import Newest, version_of
@@ -29,7 +30,8 @@ def witnesses(newest: Newest) -> list[tuple[str, int]]:
 
 
 def contradict(client: QdrantClient, collection: str, remembered: Witnesses) -> bool:
-    """Whether a point has become older, or is gone, of somebody who is to have one and whom nobody is writing."""
+    """Whether a point has become older, or is gone, of somebody who is to have one and whom nobody is writing. Whoever is set aside has none where
+    no point can be made of their rows; they are let go in the transaction that sets them aside."""
     doubtful = _older(client, collection, {UUID(point_id): version for point_id, version in remembered})
     if not doubtful:
         return False
@@ -37,7 +39,7 @@ def contradict(client: QdrantClient, collection: str, remembered: Witnesses) -> 
     still = _older(client, collection, doubtful)
     after = settled(list(still))
     unexplained = [person for person, rows in after.items() if before.get(person) == rows]
-    return bool(unexplained) and entitled().filter(pk__in=unexplained).exists()
+    return bool(unexplained) and entitled().filter(pk__in=unexplained).exclude(pk__in=SetAside.objects.values("pk")).exists()
 
 
 def _older(client: QdrantClient, collection: str, remembered: dict[UUID, int]) -> dict[UUID, int]:

@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from django.db import connection
+from django.db.models import Func, Value
 from psycopg import sql
 from pytest_django import Settings
 from qdrant_client import QdrantClient, models
@@ -17,11 +18,12 @@ from tests.factories import ProfileEmbeddingFactory, unit_vector
 from tests.qdrant import QdrantServer, started_qdrant
 from tests.threads import in_thread
 from vectorstore import marks, registry
+from vectorstore import witnesses as witnesses_module
 from vectorstore.connection import collection_name, qdrant
 from vectorstore.errors import StoreWentBack
 from vectorstore.initialisation import initialise
 from vectorstore.marks import check_marks, make_new_mark, mark_is_due, renew_mark, stamp
-from vectorstore.models import QueueEntry, StoreState, VectorCollection
+from vectorstore.models import QueueEntry, SetAside, StoreState, VectorCollection
 from vectorstore.remembered import forget
 from vectorstore.sync.now import project
 from vectorstore.sync.queue import enqueue
@@ -462,6 +464,35 @@ def test_check_marks__a_person_who_is_just_being_removed(live: str) -> None:
     finally:
         locked.close()
     assert done and reason()
+
+
+def test_check_marks__nobody_of_whose_rows_no_point_can_be_made(live: str) -> None:
+    """Their point is deleted, and they are set aside."""
+    there = people(2)
+    renew()
+    User.objects.filter(pk=there[0]).update(created_at=Func(Value("infinity"), function="CAST", template="%(expressions)s::timestamptz"))
+    assert project(there[:1]).refused == 1
+    check()
+    SetAside.objects.all().delete()
+    assert reason()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_check_marks__whose_rows_change_between_the_looks(live: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing can be said of them: somebody has been at work."""
+    (person,) = people(1)
+    renew()
+    with qdrant() as client:
+        client.delete(live, models.PointIdsList(points=[str(person)]), wait=True)
+    assert reason()
+    older = witnesses_module._older
+
+    def changed_meanwhile(*arguments: Any) -> dict[UUID, int]:
+        User.objects.filter(pk=person).update(bio=str(uuid4()))  # which queues nobody
+        return older(*arguments)
+
+    monkeypatch.setattr(witnesses_module, "_older", changed_meanwhile)
+    check()
 
 
 def test_check_marks__a_collection_that_is_being_built(live: str) -> None:
