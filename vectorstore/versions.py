@@ -17,8 +17,11 @@ from vectorstore.sync.patience import short_transaction
 Newest: TypeAlias = list[tuple[ExtendedPointId, int]]
 """Points with their versions, the highest first."""
 
-NO_MORE = 2**53
+TOO_HIGH = 2**53
 """Qdrant compares versions as doubles: from here on it cannot tell them apart."""
+
+NO_MORE = TOO_HIGH // 2
+"""From here on a version is another program's, if it was not drawn: the sequence is not set above it, and never comes near to what is too high."""
 
 MARGIN = 1_000_000
 """Added when the sequence is set: more than anybody draws between the reading of it and the setting."""
@@ -29,7 +32,15 @@ PAGE_SIZE = 1000
 def version_of(payload: Mapping[str, Any] | None) -> int | None:
     """The version of a point; None where there is none that a worker of ours can have written."""
     version = (payload or {}).get("version")
-    return version if isinstance(version, int) and not isinstance(version, bool) and 0 <= version < NO_MORE else None
+    if not isinstance(version, int) or isinstance(version, bool) or not 0 <= version < TOO_HIGH:
+        return None
+    return version if version < NO_MORE or version <= last_drawn() else None
+
+
+def is_blocking(payload: Mapping[str, Any] | None) -> bool:
+    """Whether the guard of every write may take the point for newer, and it is not: no worker can have written its version. Of a list each number
+    counts."""
+    return version_of(payload) is None and isinstance((payload or {}).get("version"), int | float | list)
 
 
 def next_version() -> int:
@@ -61,8 +72,8 @@ def raise_above(version: int) -> bool:
 
 
 def newest(client: QdrantClient, collection: str, found: CollectionInfo, limit: int = 1) -> Newest:
-    """The points of the collection, of which FOUND is what Qdrant says, with the highest versions. Reads them all where ``version`` has no
-    index on a server."""
+    """The points of the collection, of which FOUND is what Qdrant says, with the highest versions that a worker can have written. Reads them all
+    where ``version`` has no index on a server."""
     records = _first(client, collection, limit) if _can_be_sorted(found) else _every(client, collection)
     versions = ((version, str(record.id), record.id) for record in records if (version := version_of(record.payload)) is not None)
     return [(point_id, version) for version, _, point_id in heapq.nlargest(limit, versions)]
@@ -79,7 +90,7 @@ def _can_be_sorted(found: CollectionInfo) -> bool:
 
 
 def _first(client: QdrantClient, collection: str, limit: int) -> list[Record]:
-    order = OrderBy(key="version", direction=Direction.DESC)
+    order = OrderBy(key="version", direction=Direction.DESC, start_from=max(NO_MORE - 1, last_drawn()))
     return client.scroll(collection, order_by=order, limit=limit, with_payload=["version"], with_vectors=False)[0]
 
 

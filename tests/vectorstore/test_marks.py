@@ -27,7 +27,7 @@ from vectorstore.models import QueueEntry, SetAside, StoreState, VectorCollectio
 from vectorstore.remembered import forget
 from vectorstore.sync.now import project
 from vectorstore.sync.queue import enqueue
-from vectorstore.versions import MARGIN, NO_MORE, highest, last_drawn, newest, raise_above, version_of
+from vectorstore.versions import MARGIN, NO_MORE, TOO_HIGH, highest, last_drawn, newest, next_version, raise_above, version_of
 from vectorstore.witnesses import witnesses
 
 pytestmark = pytest.mark.django_db
@@ -97,12 +97,43 @@ def made(client: QdrantClient, name: str) -> None:
             (payload, None)
             for payload in (None, {}, {"version": True}, {"version": 7.0}, {"version": "7"}, {"version": -1}, {"version": NO_MORE})
         ],
+        ({"version": TOO_HIGH - 1}, None),
         ({"version": 7}, 7),
         ({"version": NO_MORE - 1}, NO_MORE - 1),
     ],
 )
 def test_version_of__only_what_a_worker_can_have_written(payload: dict[str, Any] | None, version: int | None) -> None:
     assert version_of(payload) == version
+
+
+def test_version_of__a_sequence_that_another_program_drove_up(restored_sequence: None) -> None:
+    """It goes on from the highest version that is taken for one of ours, and never comes to what is too high."""
+    assert raise_above(NO_MORE - 1)
+    drawn = next_version()
+    assert NO_MORE < drawn < TOO_HIGH
+    assert version_of({"version": drawn}) == drawn
+    assert version_of({"version": drawn + 1}) is None
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT setval('vector_sync_version', %s)", [2 * TOO_HIGH])
+    assert version_of({"version": TOO_HIGH}) is None
+
+
+@pytest.fixture
+def restored_sequence() -> Iterator[None]:
+    """No rollback sets a sequence back."""
+    before = last_drawn()
+    yield
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT setval('vector_sync_version', %s)", [before + 1])
+
+
+def test_newest__no_other_programs_versions_hide_ours(collection: str) -> None:
+    (person,) = people(1)
+    for number, version in enumerate((NO_MORE, TOO_HIGH - 1, TOO_HIGH, 2**62)):
+        upsert(collection, number, version=version)
+    with qdrant() as client:
+        assert newest(client, collection, client.get_collection(collection), 1) == [(str(person), last_drawn())]
+    check()
 
 
 def test_highest__of_the_points_of_a_collection(collection: str) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from accounts.age import age_group, age_on, today
 from vectorstore.verification.expected import People
 from vectorstore.verification.points import Points
-from vectorstore.versions import version_of
+from vectorstore.versions import is_blocking, version_of
 
 TOLERANCE = 1e-6
 """Of one number of a vector of length 1: more than 32 bits round, and less than a search can tell apart."""
@@ -86,7 +86,7 @@ def _compare_both(people: People, points: Points, both: list[tuple[int, int]], a
 
 def _difference(payload: Mapping[str, Any], *kinds: Kind) -> Difference:
     version = version_of(payload)
-    return Difference(kinds, version, blocking=version is None and isinstance(payload.get("version"), int | float | list))
+    return Difference(kinds, version, blocking=is_blocking(payload))
 
 
 def _same(found: Mapping[str, Any], expected: Mapping[str, Any]) -> bool:

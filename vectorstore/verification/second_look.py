@@ -2,7 +2,7 @@
 
 PostgreSQL is asked who is settled (``vectorstore.settled``), then Qdrant, then PostgreSQL again. A difference is one of somebody who was settled both
 times, on the same rows, and whose point was not written in between: it has no version that was drawn since the first question. All others wait for
-somebody, or are asked about again.
+somebody, or are asked about again. But a point that the guard of every write takes for newer is one, whoever is on the queue for it: nobody can write it.
 """
 
 from __future__ import annotations
@@ -60,7 +60,9 @@ def _look(collection: str, people: Sequence[UUID], ages_right_on: date | None, d
     drawn_after = last_drawn()
     again: list[UUID] = []
     for person, difference in differing.items():
-        if person not in before or person not in after:
+        if difference.blocking:
+            decided.differences[person] = difference
+        elif person not in before or person not in after:
             decided.pending += 1
         elif before[person] != after[person] or drawn_before < (difference.version or 0) <= drawn_after:
             again.append(person)
