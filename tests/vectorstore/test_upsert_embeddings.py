@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection
 from pytest_django import Settings
 
 from tests.factories import UserFactory
@@ -16,7 +17,7 @@ from tests.privacy.process import manage
 from tests.qdrant import free_port
 from tests.vectorstore.ingest.inputs import json_lines, ones, row
 from vectorstore.initialisation import initialise
-from vectorstore.models import ProfileEmbedding
+from vectorstore.models import ProfileEmbedding, SetAside
 from vectorstore.projection import point_of
 from vectorstore.sync.drain import sync_once
 
@@ -73,6 +74,21 @@ def test_upsert__queue_only_leaves_the_points_to_the_workers(collection: str, tm
 
 
 @pytest.mark.django_db
+def test_upsert__whoever_is_set_aside_is_told(collection: str, tmp_path: Path) -> None:
+    """A date that Python has not, as PostgreSQL alone can write it."""
+    user, odd = UserFactory.create_batch(2)
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE users SET created_at = 'infinity' WHERE id = %s", [odd.pk])
+    path = json_lines(tmp_path / "x.jsonl", [row(person.pk, vector=ones()) for person in (user, odd)])
+    said = (
+        "2 rows read, 2 loaded (2 of them new), 0 rejected.\n1 points written to the vector store.\n"
+        "1 people are set aside, since no point can be made of them: the admin says why, and tries again.\n"
+    )
+    assert upsert(path) == (1, said, "")
+    assert list(SetAside.objects.values_list("pk", flat=True)) == [odd.pk]
+
+
+@pytest.mark.django_db
 def test_upsert__null_clears_the_point_too(collection: str, tmp_path: Path) -> None:
     user = UserFactory.create()
     upsert(json_lines(tmp_path / "x.jsonl", [row(user.pk, vector=ones(), location={"lat": 1, "lon": 2}, interests=["sea"])]))
@@ -123,6 +139,7 @@ def test_upsert__json(collection: str, tmp_path: Path) -> None:
             "reasons": {"not JSON": 1},
             "first_rejections": [f"{path}:2: not JSON: Expecting property name enclosed in double quotes at character 2"],
             "projected": 1,
+            "set_aside": 0,
             "awaiting_projection": 0,
             "why_not_projected": None,
         },

@@ -31,7 +31,8 @@ REJECTIONS_TOLD = 20
 class Loaded:
     """What a run did, in rows: ``read`` is ``loaded`` and ``rejected`` together, ``new`` of the loaded are of people without an embedding before.
 
-    ``projected`` points were written to the vector store; ``awaiting_projection`` people were loaded after it could not be reached.
+    ``projected`` points were written to the vector store, and ``set_aside`` people have none, since it refuses their data; ``awaiting_projection``
+    people were loaded after it could not be reached.
     """
 
     read: int = 0
@@ -41,12 +42,13 @@ class Loaded:
     reasons: dict[str, int] = field(default_factory=dict)
     first_rejections: list[str] = field(default_factory=list)
     projected: int = 0
+    set_aside: int = 0
     awaiting_projection: int = 0
     why_not_projected: str | None = None
 
     @property
     def clean(self) -> bool:
-        return not self.rejected and not self.awaiting_projection
+        return not (self.rejected or self.set_aside or self.awaiting_projection)
 
 
 class StoppedHalfway(NotDone):
@@ -118,7 +120,9 @@ class _Run:
         """Once the store could not be reached it is left alone: every further batch might wait for it in vain, and one sync mends all."""
         if self.loaded.why_not_projected is None:
             try:
-                self.loaded.projected += project(user_ids).written
+                done = project(user_ids)
+                self.loaded.projected += done.written
+                self.loaded.set_aside += done.refused
             except NotDone as error:
                 self.loaded.why_not_projected = one_line(error)
         if self.loaded.why_not_projected is not None:

@@ -15,7 +15,7 @@ from vectorstore.ingest.load import Loaded, StoppedHalfway, upsert_embeddings
 class Command(FindmeCommand):
     help = (
         "Load embeddings: JSON Lines (.jsonl, .ndjson, or - for standard input), .npz or .parquet. Bad rows never stop the good ones."
-        " Exit 0: every row is loaded and projected; 1: rows were rejected, or people await projection; 2: an input cannot be read."
+        " Exit 0: every row is loaded and projected; 1: rows were rejected, or people are set aside or await projection; 2: an input cannot be read."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -67,6 +67,8 @@ class Command(FindmeCommand):
             self.say(f"  {count:,} {reason}")
         if loaded.projected:
             self.say(f"{loaded.projected:,} points written to the vector store.")
+        if loaded.set_aside:
+            self.say(f"{loaded.set_aside:,} people are set aside, since no point can be made of them: the admin says why, and tries again.")
         if loaded.awaiting_projection:
             self.say(
                 f"{loaded.awaiting_projection:,} people await projection: run manage.py sync_qdrant --once. {loaded.why_not_projected}"
