@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-import numpy as np
 from qdrant_client import models
 
+from vectorstore.candidates import Candidate, Question
 from vectorstore.connection import is_embedded
 from vectorstore.search_filter import filter_of
 from vectorstore.search_query import Place, SearchQuery
@@ -63,27 +63,21 @@ class Search:
         self.limit = min(self.query.wanted + SPARE, FIRST_PAGE_AT_MOST)
         self.examined = {str(user_id) for user_id in self.query.never_found}
 
-    def request(self) -> models.QueryRequest:
-        return models.QueryRequest(
-            query=self.direction,
-            filter=self.conditions,
-            params=None if is_embedded() else models.SearchParams(hnsw_ef=HNSW_EF, exact=self.exact),
-            limit=self.limit,
-            with_payload=False,
-        )
+    def question(self) -> Question:
+        return Question(self.direction, self.limit, self.conditions, HNSW_EF, self.exact)
 
-    def fresh(self, candidates: Iterable[models.ScoredPoint]) -> dict[str, float]:
+    def fresh(self, candidates: Iterable[Candidate]) -> dict[str, float]:
         """Who of the candidates has not been looked at, with their scores."""
         scores = {
-            point.id: score
-            for point in candidates
-            if isinstance(point.id, str) and point.id not in self.examined and math.isfinite(score := _score(point))
+            point_id: score
+            for point_id, score in candidates
+            if isinstance(point_id, str) and point_id not in self.examined and math.isfinite(score)
         }
         if self.query.min_score is None and self.query.after is None:
             return scores
         return {user_id: score for user_id, score in scores.items() if self.query.has_score(score, UUID(user_id))}
 
-    def take(self, candidates: Sequence[models.ScoredPoint], fresh: Mapping[str, float], shown: Mapping[str, tuple[str, int]]) -> None:
+    def take(self, candidates: Sequence[Candidate], fresh: Mapping[str, float], shown: Mapping[str, tuple[str, int]]) -> None:
         """What Qdrant has answered, who of it is FRESH, and whoever of these may be SHOWN."""
         self.examined |= fresh.keys()
         self.found += [
@@ -93,22 +87,17 @@ class Search:
         wanted = self.query.wanted
         exhausted = len(candidates) < self.limit or self._is_below(candidates[-1])
         # One more who scores the same as the last may be among those who were not fetched.
-        enough = len(self.found) >= wanted and (exhausted or _score(candidates[-1]) < -self.found[wanted - 1][0])
+        enough = len(self.found) >= wanted and (exhausted or candidates[-1][1] < -self.found[wanted - 1][0])
         self.done = enough or (exhausted and self.exact)
         if exhausted:
             self.exact = True
         else:
             self.limit *= 2
 
-    def _is_below(self, last: models.ScoredPoint) -> bool:
+    def _is_below(self, last: Candidate) -> bool:
         """Whether the candidate, and so whoever comes after it, is not good enough."""
-        return self.query.min_score is not None and _score(last) < self.query.min_score
+        return self.query.min_score is not None and last[1] < self.query.min_score
 
     def hits(self) -> list[Hit]:
         page = self.found[self.query.offset : self.query.wanted]
         return [Hit(UUID(user_id), -score, gender, age) for score, user_id, gender, age in page]
-
-
-def _score(point: models.ScoredPoint) -> float:
-    """By gRPC a score has 32 bits, by REST their decimal digits, and in the embedded store more: here the same everywhere."""
-    return float(np.float32(point.score))

@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 
 from qdrant_client import QdrantClient
-from qdrant_client.models import QueryRequest, Sample, SampleQuery, ScoredPoint, SearchParams
+from qdrant_client.models import Sample, SampleQuery
 
 from findme.console.progress import Report, unreported
-from vectorstore.candidates import candidates
+from vectorstore.candidates import Candidate, Question, candidates
 from vectorstore.connection import is_embedded
 
 NEAREST = 10
@@ -35,25 +35,26 @@ def recall(client: QdrantClient, collection: str, vectors: Vectors, report: Repo
         return 1.0
     found = 0.0
     for done, (own_id, vector) in enumerate(vectors, 1):
-        exact = _others(client, collection, own_id, vector, SearchParams(exact=True))
-        found += _share(exact, _others(client, collection, own_id, vector, None))
+        exact = _others(client, collection, own_id, vector, exact=True)
+        found += _share(exact, _others(client, collection, own_id, vector, exact=False))
         report(done, len(vectors))
     return found / len(vectors)
 
 
-def _others(client: QdrantClient, collection: str, own_id: str, vector: list[float], params: SearchParams | None) -> list[ScoredPoint]:
+def _others(client: QdrantClient, collection: str, own_id: str, vector: list[float], *, exact: bool) -> list[Candidate]:
     """The ten. Points of vectors with a NaN stand before them, and are like nobody."""
     limit = NEAREST + 1
     while True:
-        (found,) = candidates(client, collection, [QueryRequest(query=vector, limit=limit, params=params, with_payload=False)])
-        others = [point for point in found if str(point.id) != own_id and math.isfinite(point.score)]
+        (found,) = candidates(client, collection, [Question(vector, limit, exact=exact)])
+        others = [(point_id, score) for point_id, score in found if str(point_id) != own_id and math.isfinite(score)]
         if len(others) >= NEAREST or len(found) < limit:
             return others[:NEAREST]
         limit *= 2
 
 
-def _share(exact: list[ScoredPoint], found: list[ScoredPoint]) -> float:
+def _share(exact: Sequence[Candidate], found: Sequence[Candidate]) -> float:
     """Of those who are to be found, how many were: whoever is as like as the last of them is right as well."""
     if not exact:
         return 1.0
-    return sum(point.score >= exact[-1].score - ALIKE for point in found) / len(exact)
+    _, last = exact[-1]
+    return sum(score >= last - ALIKE for _, score in found) / len(exact)
