@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import time
+from typing import Any
 
 from django.db import connection
 from qdrant_client import QdrantClient
 
 from findme.console.errors import NotDone
 from vectorstore import applying, registry
-from vectorstore.connection import qdrant
+from vectorstore.connection import is_embedded, qdrant
 from vectorstore.declaration import DECLARATION
 from vectorstore.initialisation import settled
 from vectorstore.marks import stamp
@@ -49,15 +51,16 @@ def go_on_with(client: QdrantClient) -> str | None:
 
 
 def wait_for_graphs(collection: str, timeout: float) -> None:
-    """Until Qdrant has built them all; at most TIMEOUT seconds without anything happening. Raises NotDone."""
+    """Until Qdrant has built them all, however long that takes; at most TIMEOUT seconds without anything happening. Raises NotDone."""
     seen, deadline = None, time.monotonic() + timeout
     while True:
         with qdrant() as client:
             status = settled(client, collection, min(SLICE_SECONDS, timeout))
             found = client.get_collection(collection)
+            under_way = at_work(client, collection)
         if status == "green":
             return
-        if (now := (status, found.indexed_vectors_count, found.points_count)) != seen:
+        if (now := (status, found.indexed_vectors_count, found.points_count, under_way)) != seen:
             seen, deadline = now, time.monotonic() + timeout
         if time.monotonic() >= deadline:
             raise NotDone(
@@ -66,3 +69,17 @@ def wait_for_graphs(collection: str, timeout: float) -> None:
             )
         with connection.cursor() as cursor:
             cursor.execute("SELECT")  # the session has the lock: it is not to end for having nothing to do, and if it has, that is noticed
+
+
+def at_work(client: QdrantClient, collection: str) -> str:
+    """What Qdrant is writing anew and how far it has come with it, on every node of a cluster; no more than a text to compare with a later one.
+
+    While a graph is built nothing else of the collection changes, which for a large segment takes hours. As JSON has it: the driver's model of it
+    fits one release of the server.
+    """
+    if is_embedded():
+        return ""
+    answer: dict[str, Any] = client.http.client.request(
+        type_=dict[str, Any], method="GET", url="/collections/{collection_name}/optimizations", path_params={"collection_name": collection}
+    )
+    return json.dumps(answer["result"]["running"])

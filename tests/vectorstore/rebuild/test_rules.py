@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import Any
 from uuid import uuid4
 
+import numpy as np
 import pytest
 from pytest_django import Settings
 from qdrant_client import QdrantClient, models
 
 from accounts.models import User
-from findme.console.errors import NotDone
+from findme.console.errors import NotDone, StoreUnavailable
 from tests.factories import ProfileEmbeddingFactory, unit_vector
 from tests.threads import in_thread
 from tests.vectorstore.rebuild.collections import begun, ids, leads_to, states, there, version, wrong
 from vectorstore import applying, registry
+from vectorstore.collection_lock import collection_lock
 from vectorstore.connection import qdrant
+from vectorstore.errors import CollectionMissing, Refused
 from vectorstore.models import SyncLease, VectorCollection
-from vectorstore.rebuild import kept, switching
+from vectorstore.rebuild import building, kept, switching
 from vectorstore.rebuild.building import go_on_with, make, next_name, wait_for_graphs
 from vectorstore.rebuild.idle import Tidying
 from vectorstore.rebuild.kept import drop, drop_due
 from vectorstore.rebuild.reindex import reindex
+from vectorstore.sync import guarded
+from vectorstore.sync.beside import give_up
 from vectorstore.sync.drain import sync_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -87,6 +95,86 @@ def test_building__that_refuses_holds_no_worker_up(store: str, untidy: None) -> 
     ProfileEmbeddingFactory.create()
     done = sync_once(timeout=60)
     assert (done.left.length, done.left.aside, states(), wrong(1)) == (0, 0, {"v1": "live", "v2": "failed"}, {})
+
+
+def a_ready_one() -> str:
+    """As somebody leaves it who dies between the gate and the alias."""
+    name = a_building_one()
+    assert registry.prepare(name, DAY)
+    return name
+
+
+def test_ready__that_is_gone_holds_no_worker_up(store: str, untidy: None) -> None:
+    """Whoever is killed just before the alias is moved leaves it beside the live one, and nobody searches it."""
+    begun(1)
+    name = a_ready_one()
+    with qdrant() as client:
+        client.delete_collection(name)
+    ProfileEmbeddingFactory.create()
+    done = sync_once(timeout=60)
+    assert (done.left.length, done.away, states(), wrong(1)) == (0, None, {"v1": "live", "v2": "failed"}, {})
+
+
+def test_ready__that_is_gone_while_somebody_may_be_moving_the_alias_to_it(embedded_qdrant: object, untidy: None) -> None:
+    begun(1)
+    name = a_ready_one()
+    with qdrant() as client:
+        client.delete_collection(name)
+    ProfileEmbeddingFactory.create()
+    held, over = threading.Event(), threading.Event()
+
+    def move() -> None:
+        with collection_lock():
+            held.set()
+            over.wait(60)
+
+    mover = in_thread(move)
+    try:
+        assert held.wait(60)
+        assert (sync_once(timeout=1).away, states()) == (str(CollectionMissing(name)), {"v1": "live", "v2": "ready"})
+    finally:
+        over.set()
+        mover.join()
+    assert sync_once(timeout=60).left.length == 0
+
+
+def test_ready__that_is_searched_is_not_given_up(embedded_qdrant: object, untidy: None) -> None:
+    """Whoever moved the alias did not live to write it down."""
+    begun(1)
+    name = a_ready_one()
+    with qdrant() as client:
+        client.update_collection_aliases(switching._moves(version(1), name))
+    with pytest.raises(StoreUnavailable, match="no reason"):
+        give_up(name, StoreUnavailable("no reason"))
+    assert states() == {"v1": "live", "v2": "ready"}
+
+
+@pytest.mark.parametrize("searched", [False, True])
+def test_ready__that_refuses_somebody_is_given_up_or_they_are_kept(
+    embedded_qdrant: object, untidy: None, monkeypatch: pytest.MonkeyPatch, settings: Settings, *, searched: bool
+) -> None:
+    """Where it cannot be given up, since it is searched by now, nobody is forgotten for it."""
+    settings.SYNC_SECOND_LOOK_SECONDS = 0.1
+    begun(0)
+    name = a_ready_one()
+    if searched:
+        with qdrant() as client:
+            client.update_collection_aliases(switching._moves(version(1), name))
+    person = ProfileEmbeddingFactory.create().pk
+    upsert = guarded.upsert
+
+    def refusing(client: QdrantClient, collection: str, *arguments: Any) -> None:
+        if collection == name:
+            raise Refused("Too long.")
+        upsert(client, collection, *arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(guarded, "upsert", refusing)
+        done = sync_once(timeout=1)
+    assert (done.away, done.left.length > 0) == (("Too long.", True) if searched else (None, False))
+    assert states() == {"v1": "live", "v2": "ready" if searched else "failed"}
+    sync_once(timeout=60)
+    assert ids(2) == ({str(person)} if searched else set())
 
 
 def test_building__one_that_was_only_announced_is_written_by_nobody(embedded_qdrant: object, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,6 +344,43 @@ def test_drop__never_what_the_alias_leads_to(store: str) -> None:
     with qdrant() as client:
         assert drop(client, [version(1)]) == ()
     assert (leads_to(), states(), there()) == ("v1", {"v1": "kept"}, {"v1"})
+
+
+def test_wait_for_graphs__as_long_as_something_gets_on(embedded_qdrant: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A graph of a large segment takes longer than the timeout, and until it is done the collection itself shows nothing of it."""
+    begun(1)
+    begun_at = time.monotonic()
+    vectors = count()
+
+    def built(*_arguments: object) -> str:
+        time.sleep(0.01)
+        return "yellow" if time.monotonic() < begun_at + 0.5 else "green"
+
+    monkeypatch.setattr(building, "settled", built)
+    monkeypatch.setattr(building, "at_work", lambda *_arguments: str(next(vectors)))
+    wait_for_graphs(version(1), 0.2)
+
+
+@pytest.mark.qdrant_server
+def test_at_work__tells_of_a_graph_that_is_being_built_how_far_it_is(qdrant_server: object) -> None:
+    vectors = np.random.default_rng(4).standard_normal((2000, 512))
+    with qdrant() as client:
+        client.create_collection(
+            version(1),
+            vectors_config=models.VectorParams(size=512, distance=models.Distance.COSINE),
+            hnsw_config=models.HnswConfigDiff(m=32, ef_construct=500, full_scan_threshold=10),
+            optimizers_config=models.OptimizersConfigDiff(indexing_threshold=10**6, default_segment_number=1),
+        )
+        for start in range(0, len(vectors), 500):
+            ids = list(range(start, start + 500))
+            client.upsert(version(1), models.Batch(ids=[*ids], vectors=vectors[ids].tolist()), wait=True)
+        assert building.at_work(client, version(1)) == "[]"
+        client.update_collection(version(1), optimizers_config=models.OptimizersConfigDiff(indexing_threshold=100))
+        told: set[str] = set()
+        deadline = time.monotonic() + 60
+        while not client.get_collection(version(1)).indexed_vectors_count and time.monotonic() < deadline:
+            told.add(building.at_work(client, version(1)))
+    assert len(told - {"[]"}) > 1
 
 
 def test_wait_for_graphs__says_when_nothing_gets_on(embedded_qdrant: object, monkeypatch: pytest.MonkeyPatch) -> None:
