@@ -15,6 +15,7 @@ from vectorstore.applying import apply
 from vectorstore.collection_lock import collection_lock
 from vectorstore.connection import qdrant
 from vectorstore.plan import Plan, plan, refuse
+from vectorstore.projection import entitled
 from vectorstore.rebuild.nodes import refuse_without_a_node
 from vectorstore.replicas import is_copying
 
@@ -26,10 +27,12 @@ Announce = Callable[[Plan], None]
 
 @dataclass(frozen=True, slots=True)
 class Initialised:
-    """What was planned, which is now done and read back, and how Qdrant was at the end: ``yellow`` while it still builds graphs."""
+    """What was planned, which is now done and read back, and how Qdrant was at the end: ``yellow`` while it still builds graphs. Everybody, so many
+    people, is ``queued`` for a collection that was not written before."""
 
     planned: Plan
     status: str
+    queued: int
 
     @property
     def green(self) -> bool:
@@ -54,7 +57,8 @@ def initialise(announce: Announce, *, green_seconds: float = GREEN_SECONDS, repo
         if planned.differs("collection "):
             refuse_without_a_node(client)
         announce(planned)
-        return Initialised(planned, carry_out(client, planned, green_seconds, report))
+        status = carry_out(client, planned, green_seconds, report)
+        return Initialised(planned, status, entitled().count() if planned.queues_everybody else 0)
 
 
 def carry_out(client: QdrantClient, planned: Plan, green_seconds: float, report: Report = unreported) -> str:

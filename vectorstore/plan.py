@@ -11,6 +11,7 @@ from vectorstore.collection import Live, name_taken, not_ours, read_live, way_ou
 from vectorstore.comparison import Comparison, State, comparisons
 from vectorstore.connection import collection_name, is_embedded
 from vectorstore.declaration import Change
+from vectorstore.models import VectorCollection
 from vectorstore.ownership import way_out as adoption
 
 APPLIED = {Change.IN_PLACE, Change.GRAPH_REBUILD}
@@ -42,6 +43,12 @@ class Plan:
 
     def differs(self, prefix: str) -> bool:
         return any(one.what.startswith(prefix) for one in self.differences)
+
+    @property
+    def queues_everybody(self) -> bool:
+        """Whether nobody writes the collection yet."""
+        row = self.live.rows.get(self.collection)
+        return self.differs("collection ") or row is None or row.state == VectorCollection.State.FAILED
 
     @property
     def rebuilt(self) -> list[Comparison]:

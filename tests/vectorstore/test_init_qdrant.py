@@ -83,6 +83,17 @@ def test_init_qdrant__says_what_it_changes_and_then_has_nothing_to_do(
     assert output(capsys, "--plan") == f"{name}: nothing to do.{note}\n"
 
 
+def test_init_qdrant__says_who_is_queued_for_a_collection_that_is_new(store: str, capsys: pytest.CaptureFixture[str]) -> None:
+    ProfileEmbeddingFactory.create_batch(2)
+    assert output(capsys).endswith(
+        "\nDone, and read back.\n2 people are queued, and found once they are written: run manage.py sync_qdrant --once, where no --watch runs.\n"
+    )
+    with qdrant() as client:
+        client.delete_collection(v1())
+    assert json.loads(output(capsys, "--json"))["queued"] == 2
+    assert "queued" not in output(capsys)
+
+
 @pytest.mark.parametrize("option", ["--plan", "--dry-run"])
 def test_init_qdrant__plan_changes_nothing(store: str, option: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert " would be changed." in output(capsys, option)
@@ -186,6 +197,10 @@ def test_init_qdrant__refuses_a_real_collection_that_bears_the_aliass_name(store
         f" {how_to_delete(store, settings, name)}; then run manage.py init_qdrant."
     )
     assert everything_there() == before
+
+
+def test_init_qdrant__check_adopts_nothing() -> None:
+    assert refused("--check", "--adopt") == "--check says what differs, and adopts nothing: give --plan to see what --adopt would do."
 
 
 @pytest.mark.parametrize("arguments", [["--force"], ["--max-changes=3"], ["--check", "--force"]])
@@ -371,7 +386,7 @@ def test_init_qdrant__killed_at_any_step_goes_on(
         assert plan(client).differences
         assert client.collection_exists(v1()) is (steps > 0)
         assert not client.collection_exists(collection_name())
-    assert output(capsys).endswith("Done, and read back.\n")
+    assert "\nDone, and read back.\n" in output(capsys)
     assert not compare().differences
     assert QueueEntry.objects.filter(user_id=person).count() == 1
 

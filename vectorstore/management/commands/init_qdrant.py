@@ -50,6 +50,10 @@ class Command(FindmeCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if not options["adopt"] and (options["force"] or options["max_changes"] is not None):
             raise CommandError("--force and --max-changes say what --adopt may remove: give --adopt as well.", returncode=NOT_DONE)
+        if options["check"] and options["adopt"]:
+            raise CommandError(
+                "--check says what differs, and adopts nothing: give --plan to see what --adopt would do.", returncode=NOT_DONE
+            )
         if options["check"]:
             self._check(compare(), as_json=options["json"])
         elif options["adopt"]:
@@ -82,9 +86,13 @@ class Command(FindmeCommand):
         with progress("Building graphs") as report:
             done = initialise(announce, green_seconds=wait, report=report)
         if as_json:
-            self._say_json(done.planned, changed=bool(done.planned.differences), status=done.status)
+            self._say_json(done.planned, changed=bool(done.planned.differences), status=done.status, more={"queued": done.queued})
         elif done.planned.differences:
             self.say("Done, and read back.")
+        if done.queued and not as_json:
+            self.say(
+                f"{done.queued:,} people are queued, and found once they are written: run manage.py sync_qdrant --once, where no --watch runs."
+            )
         self._say_if_not_green(done.planned.collection, done.status, wait)
 
     def _adopt(self, options: dict[str, Any]) -> None:
@@ -99,7 +107,7 @@ class Command(FindmeCommand):
             )
         if options["json"]:
             changed = done.status is not None and bool(done.planned.differences)
-            self._say_json(done.planned, changed=changed, status=done.status, adopted=_told(done))
+            self._say_json(done.planned, changed=changed, status=done.status, more={"adopted": _told(done)})
         elif done.status is None:
             self._say_plan(done.planned, "would be changed")
             self.say(
@@ -143,7 +151,7 @@ class Command(FindmeCommand):
         for difference in planned.differences:
             self.say(f"  {difference}")
 
-    def _say_json(self, planned: Plan, *, changed: bool, status: str | None = None, adopted: dict[str, Any] | None = None) -> None:
+    def _say_json(self, planned: Plan, *, changed: bool, status: str | None = None, more: dict[str, Any] | None = None) -> None:
         document: dict[str, Any] = {
             "alias": planned.alias,
             "collection": planned.collection,
@@ -154,7 +162,7 @@ class Command(FindmeCommand):
             "status": status,
             "comparisons": planned.comparisons,
         }
-        self.say_json(document if adopted is None else document | {"adopted": adopted})
+        self.say_json(document | (more or {}))
 
 
 def _number(text: str) -> int:

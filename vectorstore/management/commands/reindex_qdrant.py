@@ -17,6 +17,8 @@ from vectorstore.rebuild.switching import AT_ONCE
 
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 LONGEST = timedelta(days=3650)
+NOT_TAKEN = {"drop_kept": ["keep", "min_recall", "timeout"], "rollback": ["timeout"]}
+"""Options that say nothing with another one."""
 
 
 class Command(FindmeCommand):
@@ -51,15 +53,18 @@ class Command(FindmeCommand):
         parser.add_argument(
             "--timeout",
             type=seconds,
-            default=TIMEOUT_SECONDS,
             metavar="S",
-            help="how long to wait, without anything getting on, for workers, a store that is away, and graphs (default %(default)g)",
+            help=f"how long to wait, without anything getting on, for workers, a store that is away, and graphs (default {TIMEOUT_SECONDS:g})",
         )
         parser.add_argument("--json", action="store_true", help="print one JSON document")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["dry_run"] and not options["drop_kept"]:
             raise CommandError("--dry-run goes with --drop-kept.", returncode=NOT_DONE)
+        for instead, names in NOT_TAKEN.items():
+            for name in names if options[instead] not in {None, False} else ():
+                if options[name] is not None:
+                    raise CommandError(f"{_option(name)} does not go with {_option(instead)}.", returncode=NOT_DONE)
         if options["drop_kept"]:
             self._say_dropped(drop_kept(dry_run=options["dry_run"]), options)
             return
@@ -72,7 +77,7 @@ class Command(FindmeCommand):
                 done = reindex(
                     keep=AT_ONCE if options["keep"] is None else options["keep"],
                     min_recall=options["min_recall"],
-                    timeout=options["timeout"],
+                    timeout=TIMEOUT_SECONDS if options["timeout"] is None else options["timeout"],
                     announce=announce,
                     report=report,
                 )
@@ -100,6 +105,10 @@ class Command(FindmeCommand):
         self.say(
             f"{'Would be dropped' if options['dry_run'] else 'Dropped'}: {', '.join(names)}." if names else "There is nothing to drop."
         )
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def duration(text: str) -> timedelta:
