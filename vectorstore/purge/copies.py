@@ -1,12 +1,14 @@
-"""Snapshots that may hold erased points, also those of collections that are gone: Qdrant keeps their files, and shows them to nobody."""
+"""Snapshots that may hold erased points, whoever made them: of collections, of single shards, of whole servers; also those of collections that are gone:
+Qdrant keeps their files, and shows them to nobody."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 
+from django.conf import settings
 from qdrant_client import QdrantClient
 from qdrant_client.models import WalConfigDiff
 
@@ -15,8 +17,16 @@ from vectorstore.address import timeout_seconds
 from vectorstore.connection import collection_name
 from vectorstore.models import VectorCollection
 from vectorstore.purge.removals import last_removal
-from vectorstore.rebuild.kept import drop
-from vectorstore.snapshots.listing import Snapshot, delete_on, snapshots_of, snapshots_on
+from vectorstore.rebuild.kept import DROP_SECONDS, drop
+from vectorstore.snapshots.listing import (
+    Snapshot,
+    delete_on,
+    server_snapshots_on,
+    shard_snapshots_of,
+    shard_snapshots_on,
+    snapshots_of,
+    snapshots_on,
+)
 from vectorstore.snapshots.nodes import Node
 
 A_SECOND = timedelta(seconds=1)
@@ -27,7 +37,7 @@ BEYOND = 3
 
 class Holds(StrEnum):
     """Why a snapshot may hold erased points: it was made before the last one was removed; or after that, with a copy of the write-ahead log of a
-    collection that had it."""
+    collection that had it (and of segments with the point's bytes, if they had not been rewritten yet)."""
 
     POINTS = "points"
     LOG = "log"
@@ -41,14 +51,20 @@ class Copy:
     holds: Holds
     deleted: bool = False
 
+    @property
+    def ours(self) -> bool:
+        """Whether nobody else's collections are in it."""
+        return bool(self.snapshot.collection)
+
 
 def copies(client: QdrantClient, nodes: Sequence[Node]) -> tuple[Copy, ...]:
-    """Those of the collections that are there."""
-    return tuple(_suspects(snapshots_on(client, nodes)))
+    """Those of the collections that are there, of their shards, and of the servers."""
+    of_ours = (*snapshots_on(client, nodes), *shard_snapshots_on(client, nodes))
+    return (*_suspects(of_ours), *_suspects_of_servers(server_snapshots_on(nodes)))
 
 
-def delete_copies(client: QdrantClient, nodes: Sequence[Node], doomed: Sequence[Copy]) -> tuple[Copy, ...]:
-    delete_on(client, nodes, [one.snapshot for one in doomed])
+def delete_copies(nodes: Sequence[Node], doomed: Sequence[Copy]) -> tuple[Copy, ...]:
+    delete_on(nodes, [one.snapshot for one in doomed])
     return tuple(Copy(one.snapshot, one.holds, deleted=True) for one in doomed)
 
 
@@ -61,12 +77,24 @@ def copies_of_the_gone(client: QdrantClient, nodes: Sequence[Node], *, delete: b
     for name in _gone(client):
         registry.announce(name, "")
         try:
-            client.create_collection(name, vectors_config={}, wal_config=WalConfigDiff(wal_capacity_mb=1))
-            suspects = tuple(Copy(one, Holds.POINTS) for node in nodes for one in snapshots_of(node, name))
-            found += delete_copies(client, nodes, suspects) if delete else suspects
+            _make_for_a_moment(client, name, copies=len(nodes))
+            there = [one for node in nodes for one in (*snapshots_of(node, name), *shard_snapshots_of(node, name))]
+            suspects = tuple(Copy(one, Holds.POINTS) for one in there)
+            found += delete_copies(nodes, suspects) if delete else suspects
         finally:
             drop(client, [name])
     return tuple(found)
+
+
+def _make_for_a_moment(client: QdrantClient, name: str, *, copies: int) -> None:
+    """With all of its shards on every node: each shows the snapshots of those that it has."""
+    client.create_collection(
+        name,
+        vectors_config={},
+        shard_number=settings.QDRANT_SHARD_NUMBER,
+        replication_factor=copies,
+        wal_config=WalConfigDiff(wal_capacity_mb=1),
+    )
 
 
 def logs_with_removed(names: Sequence[str]) -> tuple[str, ...]:
@@ -78,7 +106,7 @@ def logs_with_removed(names: Sequence[str]) -> tuple[str, ...]:
 def _suspects(snapshots: Sequence[Snapshot]) -> Iterator[Copy]:
     """The removal was noted before it was asked for, and had been carried out, or had failed, a request's timeout later. What is older than its
     collection is of another one that had the name before."""
-    removed = last_removal() + timedelta(seconds=timeout_seconds())
+    removed = _removed_by()
     with_log = set(logs_with_removed(sorted({one.collection for one in snapshots})))
     begun = dict(VectorCollection.objects.values_list("name", "created_at"))
     for one in snapshots:
@@ -86,6 +114,29 @@ def _suspects(snapshots: Sequence[Snapshot]) -> Iterator[Copy]:
             yield Copy(one, Holds.POINTS)
         elif one.collection in with_log:
             yield Copy(one, Holds.LOG)
+
+
+def _suspects_of_servers(snapshots: Sequence[Snapshot]) -> Iterator[Copy]:
+    """Nobody sees which collections are in it: those that are there now, if it is younger than the live one; or else also the one that was before."""
+    with_log = bool(logs_with_removed([*registry.rows().values_list("name", flat=True)]))
+    replaced = _replaced_by()
+    for one in snapshots:
+        if one.made_at <= _removed_by():
+            yield Copy(one, Holds.POINTS)
+        elif with_log or (replaced is not None and one.made_at <= replaced):
+            yield Copy(one, Holds.LOG)
+
+
+def _removed_by() -> datetime:
+    return last_removal() + timedelta(seconds=timeout_seconds())
+
+
+def _replaced_by() -> datetime | None:
+    """When the collection that was live before had been dropped, if nobody kept it. The first one replaced nothing."""
+    found = registry.rows().filter(state=registry.State.LIVE).first()
+    if found is None or found.live_since is None or registry.number_of(found.name) == 1:
+        return None
+    return found.live_since + timedelta(seconds=settings.SYNC_LEASE_SECONDS + DROP_SECONDS)
 
 
 def _gone(client: QdrantClient) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from qdrant_client import QdrantClient
 
@@ -19,6 +19,7 @@ from vectorstore.purge.rewriting import Rewritten, rewrite, untouched
 from vectorstore.purge.segments import segments_at_rest
 from vectorstore.purge.settings import noted, put_back
 from vectorstore.rebuild.kept import drop, drop_all_but_live
+from vectorstore.rebuild.nodes import refuse_without_a_node
 from vectorstore.rebuild.reindex import reindex
 from vectorstore.rebuild.switching import follow_alias
 from vectorstore.snapshots.nodes import Node, every_node, refuse_embedded
@@ -31,7 +32,7 @@ Announce = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Purged:
-    """What was done, and what is left.
+    """What was done, and what is left. ``dry_run``: nothing was done; what is told as deleted or dropped would have been.
 
     ``collections``: of each, the segments that were rewritten, and the deleted points that are still in some. ``copies``: the snapshots that may
     hold erased points, deleted or not. ``logs``: the collections whose write-ahead log may. ``dropped``: collections that are gone, with
@@ -50,7 +51,7 @@ class Purged:
     @property
     def clean(self) -> bool:
         """Whether nothing is left anywhere."""
-        kept = [one for one in self.copies if not one.deleted]
+        kept = [one for one in self.copies if self.dry_run or not one.deleted]
         return not (kept or self.logs or self.unknown or self.pending or any(one.left for one in self.collections))
 
 
@@ -68,7 +69,7 @@ def purge(
     """One at a time, beside searches and writes. Killed anywhere, the next run goes on, and puts back the settings that this one has changed.
 
     With LOG the live collection is built anew and the old one dropped, and with DROP_KEPT those that are kept. Raises NotDone, with nothing
-    done, where one is kept and is not to be dropped.
+    done, where one is kept and is not to be dropped, and where a node of a cluster is not there and none could be built.
     """
     refuse_embedded("segments, logs and snapshots that could be purged")
     with collection_lock(), qdrant() as client:
@@ -77,16 +78,20 @@ def purge(
         standing.prove(client)
         follow_alias(client)
         _refuse_kept(log=log, drop_kept=drop_kept)
+        if log:
+            refuse_without_a_node(client)
         if dry_run:
             left = tuple(untouched(one, segments_at_rest(servers, one, seconds)) for one in registry.written())
-            return _result(client, left, copies(client, servers), (), dry_run=True)
+            doomed, kept = _sorted(copies(client, servers), snapshots=snapshots, log=log)
+            found = (*(replace(one, deleted=True) for one in doomed), *kept)
+            return _result(client, left, found, _to_be_dropped(log=log, drop_kept=drop_kept), dry_run=True)
         for collection in noted():
             put_back(client, collection)
         dropped = drop_all_but_live(client) if log or drop_kept else drop(client, registry.due())
         if log:
             dropped += reindex(timeout=seconds, announce=announce, report=report).dropped
         rewritten = tuple(rewrite(client, servers, one, seconds=seconds, report=report) for one in registry.written())
-        return _result(client, rewritten, _copies(client, servers, delete=snapshots, log=log), dropped)
+        return _result(client, rewritten, _copies(client, servers, snapshots=snapshots, log=log), dropped)
 
 
 def _refuse_kept(*, log: bool, drop_kept: bool) -> None:
@@ -98,12 +103,21 @@ def _refuse_kept(*, log: bool, drop_kept: bool) -> None:
         )
 
 
-def _copies(client: QdrantClient, nodes: Sequence[Node], *, delete: bool, log: bool) -> tuple[Copy, ...]:
-    """A copy that holds the log only goes where the log itself went."""
-    found = copies(client, nodes)
-    doomed = tuple(one for one in found if delete and (log or one.holds is Holds.POINTS))
-    left = tuple(one for one in found if one not in doomed)
-    return (*delete_copies(client, nodes, doomed), *left, *copies_of_the_gone(client, nodes, delete=delete))
+def _to_be_dropped(*, log: bool, drop_kept: bool) -> tuple[str, ...]:
+    others = registry.all_but_live() if log or drop_kept else registry.due()
+    return (*others, *(name for name in [registry.live()] if log and name is not None))
+
+
+def _copies(client: QdrantClient, nodes: Sequence[Node], *, snapshots: bool, log: bool) -> tuple[Copy, ...]:
+    doomed, kept = _sorted(copies(client, nodes), snapshots=snapshots, log=log)
+    return (*delete_copies(nodes, doomed), *kept, *copies_of_the_gone(client, nodes, delete=snapshots))
+
+
+def _sorted(found: Sequence[Copy], *, snapshots: bool, log: bool) -> tuple[list[Copy], list[Copy]]:
+    """Those that go, and those that stay: one that may hold the log only goes where the log itself went; one of a whole server is somebody else's
+    as well."""
+    doomed = [one for one in found if snapshots and one.ours and (log or one.holds is Holds.POINTS)]
+    return doomed, [one for one in found if one not in doomed]
 
 
 def _result(

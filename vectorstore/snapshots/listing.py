@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ from privacy.whole_file import require_writable, whole_file
 from vectorstore.collection import is_ours, live_collection
 from vectorstore.connection import qdrant
 from vectorstore.errors import CollectionMissing, server_errors_told
-from vectorstore.snapshots.nodes import Node, every_node, refuse_embedded
+from vectorstore.snapshots.nodes import Node, every_node, local_shards, refuse_embedded
 from vectorstore.snapshots.transfer import download, make
 
 SECONDS = 3600.0
@@ -26,7 +26,7 @@ SECONDS = 3600.0
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """One file of one server: of COLLECTION, SIZE bytes, made at (UTC, to the second). ``sha256`` is what the server says of it, "" where it says
-    nothing; ``node`` is the URL of the server that has it."""
+    nothing; ``node`` is the URL of the server that has it. ``shard``: it is of this one only. ``collection`` is "" for one of the whole server."""
 
     name: str
     collection: str
@@ -34,6 +34,7 @@ class Snapshot:
     size: int
     made_at: datetime
     sha256: str
+    shard: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ def fetch(name: str, folder: Path, *, force: bool = False, nodes: Sequence[str] 
     with qdrant() as client:
         servers = every_node(client, nodes)
         found = _named(name, snapshots_on(client, servers))[0]
-        node = next(node for node in servers if node.address.url == found.node)
+        node = _node_of(found, servers)
         with whole_file(path, force=force) as file:
             sha256 = download(node.address, found.collection, name, file, size=found.size, report=report)
             if found.sha256 and sha256 != found.sha256:
@@ -103,7 +104,7 @@ def delete(names: Sequence[str], *, nodes: Sequence[str] = (), dry_run: bool = F
         servers = every_node(client, nodes)
         there = snapshots_on(client, servers)
         doomed = tuple(one for name in dict.fromkeys(names) for one in _named(name, there))
-        return doomed if dry_run else delete_on(client, servers, doomed)
+        return doomed if dry_run else delete_on(servers, doomed)
 
 
 def prune(keep: int, *, nodes: Sequence[str] = (), dry_run: bool = False) -> tuple[Snapshot, ...]:
@@ -113,33 +114,43 @@ def prune(keep: int, *, nodes: Sequence[str] = (), dry_run: bool = False) -> tup
         servers = every_node(client, nodes)
         there = snapshots_on(client, servers)
         doomed = tuple(one for node in servers for one in [one for one in there if one.node == node.address.url][keep:])
-        return doomed if dry_run else delete_on(client, servers, doomed)
+        return doomed if dry_run else delete_on(servers, doomed)
 
 
 def snapshots_on(client: QdrantClient, nodes: Sequence[Node]) -> tuple[Snapshot, ...]:
     """The newest first; of two of one second the one whose name comes later in the alphabet."""
-    names = [found.name for found in client.get_collections().collections if is_ours(found.name)]
-    found = [one for node in nodes for name in names for one in snapshots_of(node, name)]
-    return tuple(sorted(found, key=lambda one: (one.made_at, one.name), reverse=True))
+    return _newest_first(one for node in nodes for name in _ours(client) for one in snapshots_of(node, name))
+
+
+def shard_snapshots_on(client: QdrantClient, nodes: Sequence[Node]) -> tuple[Snapshot, ...]:
+    """Those that somebody has made of single shards of ours, the newest first."""
+    return _newest_first(one for node in nodes for name in _ours(client) for one in shard_snapshots_of(node, name))
+
+
+def server_snapshots_on(nodes: Sequence[Node]) -> tuple[Snapshot, ...]:
+    """Those that somebody has made of whole servers, with everybody's collections, the newest first."""
+    return _newest_first(one for node in nodes for one in _listed(node, "", None))
 
 
 def snapshots_of(node: Node, collection: str) -> list[Snapshot]:
     """Of one collection on one server; none where the collection has just gone."""
-    with suppress(CollectionMissing), server_errors_told(node.address):
-        return [
-            Snapshot(one.name, collection, node.address.url, one.size, _time(one.creation_time), one.checksum or "")
-            for one in node.client.list_snapshots(collection)
-        ]
+    return _listed(node, collection, None)
+
+
+def shard_snapshots_of(node: Node, collection: str) -> list[Snapshot]:
+    """Of each of the collection's shards that the server has."""
+    with suppress(CollectionMissing):
+        return [one for shard in sorted(local_shards(node, collection)) for one in _listed(node, collection, shard)]
     return []
 
 
-def delete_on(client: QdrantClient, nodes: Sequence[Node], doomed: Sequence[Snapshot]) -> tuple[Snapshot, ...]:
+def delete_on(nodes: Sequence[Node], doomed: Sequence[Snapshot]) -> tuple[Snapshot, ...]:
     """Delete each where it is. Raises NotDone where one is still there."""
     for one in doomed:
-        delete_one(next(node for node in nodes if node.address.url == one.node), one)
-    left = set(doomed) & set(snapshots_on(client, nodes))
-    for one in left:
-        raise NotDone(f"Qdrant at {one.node!r} says that the snapshot {one.name!r} is deleted, and it is still there: look at its log.")
+        delete_one(_node_of(one, nodes), one)
+    for one in doomed:
+        if one in _listed(_node_of(one, nodes), one.collection, one.shard):
+            raise NotDone(f"Qdrant at {one.node!r} says that the snapshot {one.name!r} is deleted, and it is still there: look at its log.")
     return tuple(doomed)
 
 
@@ -150,7 +161,36 @@ def checksum_file(path: Path) -> Path:
 
 def delete_one(node: Node, one: Snapshot) -> None:
     with server_errors_told(node.address):
-        node.client.delete_snapshot(one.collection, one.name, wait=True)
+        if one.shard is None:
+            node.client.delete_snapshot(one.collection, one.name, wait=True)
+        else:
+            node.client.delete_shard_snapshot(one.collection, one.shard, one.name, wait=True)
+
+
+def _ours(client: QdrantClient) -> list[str]:
+    return [found.name for found in client.get_collections().collections if is_ours(found.name)]
+
+
+def _listed(node: Node, collection: str, shard: int | None) -> list[Snapshot]:
+    """Of a collection, of a shard of it, or of the whole server."""
+    with suppress(CollectionMissing), server_errors_told(node.address):
+        if not collection:
+            found = node.client.list_full_snapshots()
+        elif shard is None:
+            found = node.client.list_snapshots(collection)
+        else:
+            found = node.client.list_shard_snapshots(collection, shard)
+        url = node.address.url
+        return [Snapshot(one.name, collection, url, one.size, _time(one.creation_time), one.checksum or "", shard) for one in found]
+    return []
+
+
+def _newest_first(found: Iterable[Snapshot]) -> tuple[Snapshot, ...]:
+    return tuple(sorted(found, key=lambda one: (one.made_at, one.name), reverse=True))
+
+
+def _node_of(one: Snapshot, nodes: Sequence[Node]) -> Node:
+    return next(node for node in nodes if node.address.url == one.node)
 
 
 def _named(name: str, there: Sequence[Snapshot]) -> list[Snapshot]:

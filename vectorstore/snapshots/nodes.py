@@ -49,6 +49,12 @@ def every_node(client: QdrantClient, urls: Sequence[str]) -> tuple[Node, ...]:
     return _complete([_node_at(url, peers) for url in urls], peers)
 
 
+def local_shards(node: Node, collection: str) -> set[int]:
+    """The shards of the collection that the server has. Raises StoreUnavailable."""
+    with server_errors_told(node.address):
+        return {shard.shard_id for shard in node.client.collection_cluster_info(collection).local_shards}
+
+
 def _node_at(url: str, peers: dict[int, str]) -> Node:
     if "@" in url or not url.startswith(("http://", "https://")):
         raise NotDone("A --node names no URL http://HOST:PORT or https://HOST:PORT, or holds a password: correct it.")

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from uuid import uuid4
 
 from qdrant_client import QdrantClient
 from qdrant_client.models import ReplicaState
 
 from findme.console.errors import NotDone, StoreUnavailable
 from findme.console.progress import Report
-from vectorstore.errors import server_errors_told
 from vectorstore.snapshots.contents import Contents
 from vectorstore.snapshots.listing import delete_one, snapshots_of
-from vectorstore.snapshots.nodes import Node
+from vectorstore.snapshots.nodes import Node, local_shards
 from vectorstore.snapshots.transfer import upload
 
 REPLICA_SECONDS = 300.0
 """How long the replicas of a cluster may take to agree after one of them was recovered."""
 POLL_SECONDS = 0.1
+SENT = "findme-restore-"
+"""What the names begin with that files are sent with: no snapshot that a server makes has such a name."""
 
 Files = Sequence[tuple[Contents, str]]
 """What each holds, with its SHA-256."""
@@ -44,23 +46,21 @@ def bring_back(client: QdrantClient, nodes: Sequence[Node], collection: str, fil
 
 
 def _give(node: Node, collection: str, file: tuple[Contents, str], seconds: float, report: Report) -> set[int]:
-    """The shards that the node has taken of it. Qdrant keeps the file that it was sent, as a snapshot of the new collection: it goes."""
+    """The shards that the node has taken of it. Qdrant keeps the file that it was sent, as a snapshot of the new collection, under the name that it was
+    sent with: it goes, as does what others left who were killed over it. What an older collection of the same name has left is not ours to delete."""
     contents, sha256 = file
-    upload(node.address, collection, contents.path, sha256, seconds=seconds, report=report)
+    name = f"{SENT}{uuid4().hex}.snapshot"
+    upload(node.address, collection, contents.path, sha256, name=name, seconds=seconds, report=report)
     for sent in snapshots_of(node, collection):
-        delete_one(node, sent)
-    return _local_shards(node, collection) & contents.shards
+        if sent.name.startswith(SENT):
+            delete_one(node, sent)
+    return local_shards(node, collection) & contents.shards
 
 
 def _pairs(nodes: Sequence[Node], collection: str, files: Files, shard: int) -> Iterator[tuple[Node, tuple[Contents, str]]]:
     for node in nodes:
-        if shard in _local_shards(node, collection):
+        if shard in local_shards(node, collection):
             yield from ((node, file) for file in files if shard in file[0].shards)
-
-
-def _local_shards(node: Node, collection: str) -> set[int]:
-    with server_errors_told(node.address):
-        return {shard.shard_id for shard in node.client.collection_cluster_info(collection).local_shards}
 
 
 def _wait_for_replicas(client: QdrantClient, nodes: Sequence[Node], collection: str) -> None:

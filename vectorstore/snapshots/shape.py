@@ -8,6 +8,7 @@ from dataclasses import replace
 from qdrant_client import QdrantClient
 
 from findme.console.errors import NotDone
+from vectorstore import registry
 from vectorstore.applying import apply
 from vectorstore.collection import read_in_full, read_live
 from vectorstore.comparison import comparisons
@@ -40,8 +41,14 @@ def make_as_declared(client: QdrantClient, collection: str) -> None:
 
 
 def _plan(client: QdrantClient, collection: str) -> Plan:
-    live = replace(
-        read_live(client), alias_of=collection, collection=collection, found=read_in_full(client, collection), doubt=None, rows={}
-    )
+    """Of nothing but the collection, whose row is there before it: what nobody has noted would be noted as live."""
+    row = registry.rows().filter(name=collection).first()
+    if row is None:
+        raise NotDone(
+            f"{collection!r} was given up, and its row is gone: somebody else has made or moved collections meanwhile. Run it again."
+        )
+    read = read_live(client)
+    found = read_in_full(client, collection)
+    live = replace(read, alias_of=collection, collection=collection, found=found, doubt=None, rows={collection: row})
     compared = tuple(one for one in comparisons(live) if not one.what.startswith(ABOUT_ITS_PLACE))
     return Plan(collection_name(), collection, False, compared, live)

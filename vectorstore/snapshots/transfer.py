@@ -65,8 +65,8 @@ def make(address: Address, collection: str, *, seconds: float) -> str:
         return str(response.json()["result"]["name"])
 
 
-def upload(address: Address, collection: str, path: Path, sha256: str, *, seconds: float, report: Report) -> None:
-    """Have the server make COLLECTION of the snapshot at PATH, which it compares with SHA256 itself; SECONDS for its answer.
+def upload(address: Address, collection: str, path: Path, sha256: str, *, name: str, seconds: float, report: Report) -> None:
+    """Have the server make COLLECTION of the snapshot at PATH, sent as NAME, which it compares with SHA256 itself; SECONDS for its answer.
 
     What the snapshot says wins over what is there (``priority=snapshot``). Raises NotDone for what the server refuses, StoreUnavailable.
     """
@@ -76,7 +76,7 @@ def upload(address: Address, collection: str, path: Path, sha256: str, *, second
         response = client.post(
             f"/collections/{quote(collection, safe='')}/snapshots/upload",
             params=parameters,
-            files={"snapshot": (path.name, told_of)},  # type: ignore[dict-item]  # anything that reads and seeks will do
+            files={"snapshot": (name, told_of)},  # type: ignore[dict-item]  # anything that reads and seeks will do
         )
         _check(response, address)
 

@@ -10,19 +10,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+from django.conf import settings as dj_settings
 from django.db import connection
+from django.db.models.functions import Now
 from pytest_django import Settings
 from qdrant_client import models
 
-from findme.console.errors import NotDone
+from findme.console.errors import NotDone, StoreUnavailable
 from tests.factories import ProfileEmbeddingFactory
 from tests.qdrant import QdrantServer, started_qdrant
 from tests.vectorstore.commands import manage, started
 from tests.vectorstore.snapshots.meddling import silent_on
+from vectorstore import registry
 from vectorstore.collection import alias_target
 from vectorstore.connection import collection_name, qdrant
 from vectorstore.initialisation import compare, initialise
-from vectorstore.models import ProfileEmbedding, StoreState
+from vectorstore.models import ProfileEmbedding, StoreState, VectorCollection
 from vectorstore.purge.copies import Holds
 from vectorstore.purge.purging import Purged, purge
 from vectorstore.purge.removals import last_removal, note_removal
@@ -220,6 +223,78 @@ def test_purge__snapshots_of_one_that_had_the_name_before(folder: Path) -> None:
     assert done.clean
 
 
+def test_purge__snapshots_of_a_shard_and_of_the_server(folder: Path) -> None:
+    """Which qdrant_snapshot neither makes nor lists."""
+    someone = someone_among(FEW)
+    needles = traces(someone)
+    of_server, of_shard = others_snapshots()
+    erase(someone)
+    assert listed() == ()
+    found = [(of_shard, name(1), 0, Holds.POINTS), (of_server, "", None, Holds.POINTS)]
+    done = purged(dry_run=True)
+    assert [(copy.snapshot.name, copy.snapshot.collection, copy.snapshot.shard, copy.holds) for copy in done.copies] == found
+    assert not any(copy.deleted for copy in done.copies)
+
+    done = purged(snapshots=True, log=True)
+    assert [(copy.snapshot.name, copy.deleted) for copy in done.copies] == [(of_server, False), (of_shard, True)]
+    assert not done.clean
+    assert where(folder, needles).keys() == {"snapshots"}
+    code, stdout, stderr = manage("purge_qdrant", "--snapshots", "--log")
+    assert (code, stderr) == (1, "")
+    (line,) = [line for line in stdout.splitlines() if of_server in line]
+    made_at = f"{done.copies[0].snapshot.made_at:%Y-%m-%d %H:%M:%S} UTC"
+    assert line == (
+        f"The snapshot {of_server} of {made_at} is of everything on {dj_settings.QDRANT_URL}, and may hold erased points: delete it when nobody needs it"
+        f" any more (curl -X DELETE {dj_settings.QDRANT_URL}/snapshots/{of_server})."
+    )
+    with qdrant() as client:
+        client.delete_full_snapshot(of_server, wait=True)
+    assert where(folder, needles) == {}
+    assert purged().clean
+
+
+def test_purge__a_snapshot_of_the_server_with_a_log(folder: Path) -> None:
+    """Made after the erasure: it holds the log that was there then, also when that is gone since."""
+    someone = someone_among(FEW)
+    needles = traces(someone)
+    erase(someone)
+    purged()
+    wait_until(lambda: time.time() > last_removal().timestamp() + 4)
+    of_server, _ = others_snapshots()
+    done = purged(log=True, snapshots=True)
+    first, *_ = done.copies
+    assert (first.snapshot.name, first.holds, first.deleted) == (of_server, Holds.LOG, False)
+    assert not done.clean
+    assert where(folder, needles).keys() == {"snapshots"}
+    VectorCollection.objects.update(live_since=Now() - timedelta(days=1))
+    assert purged().clean, "as if it had been made long after the collection"
+
+
+def test_purge__snapshots_of_shards_of_a_collection_that_is_gone(folder: Path, settings: Settings) -> None:
+    settings.QDRANT_SHARD_NUMBER = 3
+    someone_among(1)
+    reindex(announce=lambda _: None)
+    someone = someone_among(FEW)
+    needles = traces(someone)
+    with qdrant() as client:
+        for shard in range(3):
+            client.create_shard_snapshot(name(2), shard, wait=True)
+    reindex(announce=lambda _: None)
+    erase(someone)
+    done = purged(snapshots=True)
+    assert [(copy.snapshot.collection, copy.snapshot.shard, copy.deleted) for copy in done.copies] == [(name(2), n, True) for n in range(3)]
+    assert "snapshots" not in where(folder, needles)
+
+
+def others_snapshots() -> tuple[str, str]:
+    """The names of one of the whole server and one of a shard."""
+    with qdrant() as client:
+        of_server, of_shard = client.create_full_snapshot(wait=True), client.create_shard_snapshot(name(1), 0, wait=True)
+    assert of_server is not None
+    assert of_shard is not None
+    return of_server.name, of_shard.name
+
+
 def test_purge__a_collection_that_nobody_has_noted(folder: Path) -> None:
     someone_among(3)
     with qdrant() as client:
@@ -309,6 +384,22 @@ def test_purge__a_kept_collection(folder: Path) -> None:
     assert done.clean
 
 
+def test_purge__a_cluster_without_a_node(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No collection could be built: the kept one, the way back, is still there."""
+    someone_among(3)
+    reindex(keep=timedelta(hours=1), announce=lambda _: None)
+
+    def refuse(_client: Any) -> None:
+        raise StoreUnavailable("A node is dead. Nothing was begun.")
+
+    monkeypatch.setattr(f"{purge.__module__}.refuse_without_a_node", refuse)
+    with pytest.raises(StoreUnavailable, match=r"^A node is dead\. Nothing was begun\.$"):
+        purged(log=True, drop_kept=True)
+    assert registry.kept() == [name(1)]
+    purged(drop_kept=True)
+    assert registry.kept() == []
+
+
 # --- Killed ----------------------------------------------------------------------------------------------------------------------
 
 
@@ -371,6 +462,15 @@ def test_command(folder: Path) -> None:
         f"{name(1)}: its write-ahead log may hold erased points. Add --log to have the collection built anew without.",
         "Something is left, as said above.",
     ]
+    code, stdout, stderr = manage("purge_qdrant", "--dry-run", "--snapshots", "--log")
+    assert (code, stderr) == (1, "")
+    assert stdout.splitlines() == [
+        f"{name(1)} would be dropped, with its write-ahead log.",
+        f"{name(1)}: deleted points in its segments: 1.",
+        f"The snapshot {before.name} of {made_at} would be deleted.",
+        "Something is left, as said above.",
+    ]
+    assert [one.name for one in listed()] == [before.name]
     code, stdout, stderr = manage("purge_qdrant", "--snapshots", "--log", "--json")
     assert (code, stderr) == (0, "")
     told = json.loads(stdout)

@@ -197,6 +197,20 @@ def test_restore__a_vector_with_a_nan(any_collection: QdrantServer, tmp_path: Pa
     assert is_as_postgresql_says()
 
 
+def test_restore__snapshots_of_one_that_had_the_name_before(collection: QdrantServer, tmp_path: Path) -> None:
+    """As after going back to the first one: the second one is dropped, its snapshots stay on the server, and the next has its name."""
+    people(1)
+    path = snapshot(tmp_path)
+    with qdrant() as client:
+        client.create_collection(name(2), vectors_config={})
+        theirs = client.create_snapshot(name(2))
+        assert theirs is not None
+        client.delete_collection(name(2))
+    of_its_own_name = path.rename(path.with_name(theirs.name))
+    assert brought_back(of_its_own_name).collection == name(2)
+    assert [(one.name, one.size, one.sha256) for one in listed()] == [(theirs.name, theirs.size, theirs.checksum)]
+
+
 def test_restore__settings_of_then_become_those_of_today(collection: QdrantServer, tmp_path: Path) -> None:
     people(1)
     with qdrant() as client:

@@ -62,12 +62,12 @@ class Command(FindmeCommand):
 
     def _say(self, done: Purged) -> None:
         for name in done.dropped:
-            self.say(f"{name} is dropped, with its write-ahead log.")
+            self.say(f"{name} {'would be' if done.dry_run else 'is'} dropped, with its write-ahead log.")
         for one in done.collections:
             self.say(_of_segments(one, dry_run=done.dry_run))
         for copy in done.copies:
-            self.say(_of_copy(copy))
-        for name in done.logs:
+            self.say(_of_copy(copy, dry_run=done.dry_run))
+        for name in (name for name in done.logs if name not in done.dropped):
             self.say(f"{name}: its write-ahead log may hold erased points. Add --log to have the collection built anew without.")
         for name in done.unknown:
             self.say(f"{name} is not known to FindMe, and may hold anything: see what it is, and delete it.")
@@ -89,10 +89,17 @@ def _of_segments(one: Rewritten, *, dry_run: bool) -> str:
     return "; ".join(left if one.left else [*left, "none is left"]) + "."
 
 
-def _of_copy(copy: Copy) -> str:
-    name, made_at = copy.snapshot.name, f"{copy.snapshot.made_at:%Y-%m-%d %H:%M:%S} UTC"
+def _of_copy(copy: Copy, *, dry_run: bool) -> str:
+    one = copy.snapshot
+    which = f"The snapshot {one.name} of {one.made_at:%Y-%m-%d %H:%M:%S} UTC"
     if copy.deleted:
-        return f"The snapshot {name} of {made_at} is deleted."
+        return f"{which} {'would be' if dry_run else 'is'} deleted."
+    if not copy.ours:
+        server = one.node.rstrip("/")
+        return (
+            f"{which} is of everything on {server}, and may hold erased points: delete it when nobody needs it any more"
+            f" (curl -X DELETE {server}/snapshots/{one.name})."
+        )
     if copy.holds == "log":
-        return f"The snapshot {name} of {made_at} may hold erased points in its copy of the log: --snapshots with --log deletes it."
-    return f"The snapshot {name} of {made_at} is older than the last erasure: --snapshots deletes it."
+        return f"{which} may hold erased points, in its copy of the log at least: --snapshots with --log deletes it."
+    return f"{which} is older than the last erasure: --snapshots deletes it."
