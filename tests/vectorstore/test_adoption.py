@@ -15,7 +15,7 @@ from pytest_django import Settings
 from qdrant_client import models
 
 from accounts.models import User
-from findme.console.errors import NotDone
+from findme.console.errors import NotDone, StoreUnavailable
 from tests.factories import ProfileEmbeddingFactory
 from tests.qdrant import QdrantServer
 from tests.threads import in_thread
@@ -191,6 +191,22 @@ def test_adopt__refuses_to_remove_many(store: str) -> None:
         )
     assert state_of_everything() == before
     assert adopted(max_changes=101).removed == 101
+
+
+@pytest.mark.parametrize("of", ["nobody", "the guide's program"])
+def test_adopt__where_no_collection_can_be_made_nothing_is_begun(embedded_qdrant: object, monkeypatch: pytest.MonkeyPatch, of: str) -> None:
+    """On a cluster without one of its nodes: nothing is announced, looked through or noted."""
+    if of != "nobody":
+        of_the_guides_program([point(1)])
+
+    def without_a_node(_client: object) -> None:
+        raise StoreUnavailable("A node does not answer.")
+
+    monkeypatch.setattr("vectorstore.adoption.refuse_without_a_node", without_a_node)
+    monkeypatch.setattr("vectorstore.adoption._survey", pytest.fail)
+    with pytest.raises(StoreUnavailable, match="A node does not answer"):
+        adopt(lambda _: pytest.fail())
+    assert not VectorCollection.objects.exists()
 
 
 def test_adopt__removes_many_by_force(store: str) -> None:

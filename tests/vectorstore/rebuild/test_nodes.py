@@ -13,6 +13,7 @@ from pytest_django import Settings
 from findme.console.errors import StoreUnavailable
 from tests.vectorstore.cluster import cluster, is_whole, wait_until
 from tests.vectorstore.rebuild.collections import begun, leads_to, states, there, version, wrong
+from vectorstore.adoption import adopt
 from vectorstore.connection import qdrant
 from vectorstore.rebuild.nodes import refuse_without_a_node
 from vectorstore.rebuild.reindex import reindex, roll_back
@@ -59,6 +60,11 @@ def test_reindex__on_a_cluster_with_and_without_one_of_its_nodes(memory_path: Pa
         wait_until(lambda: not is_refused())
         other.kill()
         refused_for(f"{other.uri}/")
+        settings.QDRANT_COLLECTION = "findme_adopted_on_a_cluster"
+        with pytest.raises(StoreUnavailable, match="Nothing was begun"):
+            adopt(lambda _: pytest.fail())
+        assert (leads_to(), states()) == (None, {})
+        settings.QDRANT_COLLECTION = "findme_rebuilt_on_a_cluster"
         assert (leads_to(), states(), there()) == ("v2", {"v1": "kept", "v2": "live"}, {"v1", "v2"})
         assert roll_back(announce=lambda _: None).collection == version(1)
         assert roll_back(version(2), announce=lambda _: None).collection == version(2)
