@@ -89,13 +89,21 @@ def announce(name: str, declaration: str) -> None:
         forget_collection(name)
 
 
-def fail(name: str, why: str) -> bool:
-    """Give up a collection that nobody searches: nobody writes it any more. Whether it was one."""
-    found = VectorCollection.objects.filter(name=name, state__in=[State.BUILDING, State.KEPT])
-    if found.update(state=State.FAILED, failure=why) == 0:
+def fail(name: str, why: str, *, also_ready: bool = False) -> bool:
+    """Give up a collection that nobody searches: nobody writes it any more. Whether it was one; ALSO_READY says that one which is ready is none either
+    that is searched."""
+    given_up = [State.BUILDING, State.KEPT, *([State.READY] if also_ready else [])]
+    with short_transaction():
+        failed = VectorCollection.objects.filter(name=name, state__in=given_up).update(state=State.FAILED, failure=why)
+    if failed == 0:
         return False
     log.warning("The collection %s is given up, and will be dropped: %s", name, why)
     return True
+
+
+def is_ready(name: str) -> bool:
+    """Whether NAME was proven whole, and is not known to be searched."""
+    return VectorCollection.objects.filter(name=name, state=State.READY).exists()
 
 
 def unfinished() -> VectorCollection | None:

@@ -8,6 +8,9 @@ from contextlib import contextmanager
 
 from findme.console.errors import StoreUnavailable, one_line
 from vectorstore import registry
+from vectorstore.collection import alias_target
+from vectorstore.collection_lock import try_lock, unlock
+from vectorstore.connection import qdrant
 from vectorstore.errors import CollectionMissing, Refused, ServerFailed, StoreWentBack
 
 TIMES_SILENT = 5
@@ -25,21 +28,34 @@ def given_up_where_it_fails(collection: str, *, doing: str = "writing") -> Itera
     try:
         yield
     except (CollectionMissing, Refused, ServerFailed) as error:
-        _give_up(collection, error)
+        give_up(collection, error)
     except StoreWentBack:  # which is no fault of the collection's
         raise
     except StoreUnavailable as error:
         _silent[key] += 1
         if _silent[key] < TIMES_SILENT:
             raise
-        _give_up(collection, error)
+        give_up(collection, error)
     else:
         _silent.pop(key, None)
 
 
-def _give_up(collection: str, error: Exception) -> None:
-    """In the handler of the error, which goes on where the collection is still to be written."""
+def give_up(collection: str, error: Exception) -> None:
+    """Nobody writes the collection any more, for an error that was its own fault. Raises StoreUnavailable where it is to be written all the same, since
+    it has just become the live one, or is about to."""
     for key in [key for key in _silent if key[0] == collection]:
         del _silent[key]
-    if not registry.fail(collection, one_line(error)) and collection in registry.written():
-        raise error
+    why = one_line(error)
+    if not (registry.fail(collection, why) or _fail_ready(collection, why)) and collection in registry.written():
+        raise error if isinstance(error, StoreUnavailable) else StoreUnavailable(why) from error
+
+
+def _fail_ready(collection: str, why: str) -> bool:
+    """Give up one that was proven whole, and that nobody brought to be searched: unless somebody is just about to, or has and did not write it down."""
+    if not registry.is_ready(collection) or not try_lock():
+        return False
+    try:
+        with qdrant() as client:
+            return alias_target(client) != collection and registry.fail(collection, why, also_ready=True)
+    finally:
+        unlock()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -18,19 +19,20 @@ from qdrant_client.models import (
 )
 
 from findme.console.errors import StoreUnavailable, one_line
-from vectorstore import registry
 from vectorstore.connection import qdrant
 from vectorstore.errors import Refused, StoreWentBack
 from vectorstore.marks import never_drawn
 from vectorstore.models import VECTOR_SIZE
 from vectorstore.purge.removals import note_removal
 from vectorstore.sync import guarded
-from vectorstore.sync.beside import given_up_where_it_fails
+from vectorstore.sync.beside import give_up, given_up_where_it_fails
 from vectorstore.sync.claim import Claim
 from vectorstore.sync.lease import Refusal, renew
 from vectorstore.sync.point import Point
 from vectorstore.sync.rows import Points, points_of
-from vectorstore.versions import last_drawn, version_of
+from vectorstore.versions import is_blocking, last_drawn, version_of
+
+log = logging.getLogger(__name__)
 
 NO_POINT = "no point can be made of its rows: correct its vector (512 numbers with a direction) or its dates (of the years 1 to 9999)"
 
@@ -72,7 +74,7 @@ def _tell_beside(claim: Claim, collection: str, points: Points, refused: set[UUI
         told.tell(points)
     for refusal in told.refused:
         if refusal.user_id not in refused:
-            registry.fail(collection, refusal.reason)
+            give_up(collection, StoreUnavailable(refusal.reason))
 
 
 class _Telling:
@@ -96,9 +98,12 @@ class _Telling:
             return
         try:
             with qdrant() as client:
-                self.sent_at = renew(self.claim)
-                guarded.upsert(client, self.collection, points, self.claim.version)
-                self._prove_written(client, points)
+                self._upsert(client, points)
+                if in_the_way := self._prove_written(client, points):
+                    self._clear(client, in_the_way)
+                    self._upsert(client, [point for point in points if point.id in in_the_way])
+                    if still := self._prove_written(client, points):
+                        raise self._not_as_sent(len(still), len(points))
         except Refused as error:
             self._prove_fit(error)
             if len(points) == 1:
@@ -118,7 +123,21 @@ class _Telling:
                 note_removal()
             self.sent_at = renew(self.claim)
             guarded.delete(client, self.collection, ids, self.claim.version)
-            self._prove_deleted(client, ids)
+            if in_the_way := self._prove_deleted(client, ids):
+                self._clear(client, in_the_way)
+                if still := self._prove_deleted(client, ids):
+                    raise self._not_deleted(len(still), len(ids))
+
+    def _upsert(self, client: QdrantClient, points: Sequence[Point]) -> None:
+        self.sent_at = renew(self.claim)
+        guarded.upsert(client, self.collection, points, self.claim.version)
+
+    def _clear(self, client: QdrantClient, ids: Collection[ExtendedPointId]) -> None:
+        """Another program wrote them, with versions that nobody drew: they would stay for ever, and so would their people on the queue."""
+        log.warning("%s points in %s have a version that no worker can have written: they are deleted.", len(ids), self.collection)
+        note_removal()
+        self.sent_at = renew(self.claim)
+        guarded.clear(client, self.collection, list(ids))
 
     def _prove_fit(self, error: Refused) -> None:
         """A collection that takes nobody's vector says nothing about a person."""
@@ -127,32 +146,50 @@ class _Telling:
         if not isinstance(vectors, VectorParams) or vectors.size != VECTOR_SIZE:
             raise error
 
-    def _prove_written(self, client: QdrantClient, points: Sequence[Point]) -> None:
-        """An answer is no proof. Counting is nearly free; where the count is short, a later version may be there already."""
+    def _prove_written(self, client: QdrantClient, points: Sequence[Point]) -> set[ExtendedPointId]:
+        """An answer is no proof. Counting is nearly free; where the count is short, a later version may be there already, or one that is in the way:
+        whose those are."""
         ids: list[ExtendedPointId] = [point.id for point in points]
         mine = FieldCondition(key="version", range=Range(gte=self.claim.version, lte=self.claim.version))
         counted = client.count(self.collection, count_filter=Filter(must=[HasIdCondition(has_id=ids), mine]), exact=True).count
-        if counted != len(points):
-            there = self._versions(client, ids)
-            short = sum(there.get(point_id, -1) < self.claim.version for point_id in ids)
-            if short:
-                raise StoreUnavailable(
-                    f"Of {len(points)} points that Qdrant took for {self.collection!r}, {short} are not as they were sent: look at its log."
-                )
+        if counted == len(points):
+            return set()
+        there, in_the_way = self._versions(client, ids)
+        short = sum(there.get(point_id, -1) < self.claim.version for point_id in ids if point_id not in in_the_way)
+        if short:
+            raise self._not_as_sent(short, len(points))
+        return in_the_way
 
-    def _prove_deleted(self, client: QdrantClient, ids: Sequence[ExtendedPointId]) -> None:
-        """By retrieving: while a segment is being rewritten, a count goes on counting deleted points."""
-        left = sum(version <= self.claim.version for version in self._versions(client, ids).values())
+    def _prove_deleted(self, client: QdrantClient, ids: Sequence[ExtendedPointId]) -> set[ExtendedPointId]:
+        """By retrieving: while a segment is being rewritten, a count goes on counting deleted points. Whose is in the way."""
+        there, in_the_way = self._versions(client, ids)
+        left = sum(version <= self.claim.version for version in there.values())
         if left:
-            raise StoreUnavailable(
-                f"{left} of {len(ids)} points are still in {self.collection!r} after their deletion: look at Qdrant's log, and run it again."
-            )
+            raise self._not_deleted(left, len(ids))
+        return in_the_way
 
-    def _versions(self, client: QdrantClient, ids: Sequence[ExtendedPointId]) -> dict[ExtendedPointId, float]:
-        """Of those that are there; -1 for a point without one. Raises StoreWentBack where one was never drawn: the guard refused what was sent, and
-        whoever wrote that point did not look at PostgreSQL after this one."""
+    def _not_as_sent(self, short: int, sent: int) -> StoreUnavailable:
+        return StoreUnavailable(
+            f"Of {sent} points that Qdrant took for {self.collection!r}, {short} are not as they were sent: look at its log, and at what"
+            " manage.py verify_qdrant finds."
+        )
+
+    def _not_deleted(self, left: int, sent: int) -> StoreUnavailable:
+        return StoreUnavailable(
+            f"{left} of {sent} points are still in {self.collection!r} after their deletion: look at Qdrant's log, and run it again."
+        )
+
+    def _versions(self, client: QdrantClient, ids: Sequence[ExtendedPointId]) -> tuple[dict[ExtendedPointId, int], set[ExtendedPointId]]:
+        """Of those that are there, -1 for a point without one; and whose no worker can have written. Raises StoreWentBack where one was never drawn:
+        the guard refused what was sent, and whoever wrote that point did not look at PostgreSQL after this one."""
         found = client.retrieve(self.collection, list(ids), with_payload=["version"], with_vectors=False)
-        highest = max((version_of(record.payload) or 0 for record in found), default=0)
+        in_the_way = {record.id for record in found if is_blocking(record.payload)}
+        there = {record.id: _known(version_of(record.payload)) for record in found if record.id not in in_the_way}
+        highest = max(there.values(), default=0)
         if highest > self.claim.version and highest > (drawn := last_drawn()):
             raise StoreWentBack(never_drawn(self.collection, highest, drawn))
-        return {record.id: version if isinstance(version := (record.payload or {}).get("version"), int | float) else -1 for record in found}
+        return there, in_the_way
+
+
+def _known(version: int | None) -> int:
+    return -1 if version is None else version
