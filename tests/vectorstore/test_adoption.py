@@ -205,7 +205,7 @@ def test_adopt__where_no_collection_can_be_made_nothing_is_begun(embedded_qdrant
     monkeypatch.setattr("vectorstore.adoption.refuse_without_a_node", without_a_node)
     monkeypatch.setattr("vectorstore.adoption._survey", pytest.fail)
     with pytest.raises(StoreUnavailable, match="A node does not answer"):
-        adopt(lambda _: pytest.fail())
+        adopt(lambda _: pytest.fail("something was announced"))
     assert not VectorCollection.objects.exists()
 
 

@@ -62,7 +62,7 @@ def test_reindex__on_a_cluster_with_and_without_one_of_its_nodes(memory_path: Pa
         refused_for(f"{other.uri}/")
         settings.QDRANT_COLLECTION = "findme_adopted_on_a_cluster"
         with pytest.raises(StoreUnavailable, match="Nothing was begun"):
-            adopt(lambda _: pytest.fail())
+            adopt(lambda _: pytest.fail("something was announced"))
         assert (leads_to(), states()) == (None, {})
         settings.QDRANT_COLLECTION = "findme_rebuilt_on_a_cluster"
         assert (leads_to(), states(), there()) == ("v2", {"v1": "kept", "v2": "live"}, {"v1", "v2"})
