@@ -102,9 +102,7 @@ def restore(
             announce(
                 f"{removed:,} points removed that PostgreSQL does not know so, {filled.written:,} written, {filled.found:,} were right."
             )
-            wait_for_graphs(name, timeout)
-            with qdrant() as client:
-                gate = pass_gate(client, name, min_recall=min_recall)
+            gate = _proven(name, timeout, min_recall)
         except NotDone:
             with suppress(NotDone), qdrant() as client:  # the next run does it, where this cannot
                 drop(client, [name])
@@ -115,6 +113,22 @@ def restore(
         dropped = _drop_due(announce)
         kept = registry.rows().filter(name=replaced, state=registry.State.KEPT).exists()
     return Restored(collection_name(), name, replaced, kept, dropped, removed, filled.written, filled.found, gate)
+
+
+def _proven(name: str, timeout: float, min_recall: float | None) -> GateResult:
+    """Raises NotDone with what is wrong, and with the next step, which is not a rebuild's: that would go on with what is there, and this is dropped."""
+    try:
+        wait_for_graphs(name, timeout)
+        with qdrant() as client:
+            return pass_gate(client, name, min_recall=min_recall)
+    except NotDone as error:
+        what, not_moved, _ = str(error).partition(" alias was not moved.")
+        if not not_moved:
+            raise
+        raise NotDone(
+            f"{what}{not_moved} What came of the snapshot is dropped: bring it back once more, with --timeout or --min-recall if it is that, or build the"
+            " collection anew with manage.py reindex_qdrant."
+        ) from error
 
 
 def _drop_due(announce: Announce) -> tuple[str, ...]:
@@ -144,10 +158,13 @@ def _prepare(client: QdrantClient) -> None:
     refuse_without_a_node(client)
     with suppress(CollectionMissing):
         live_collection(client)
-        standing.prove(client)
         follow_alias(client)
+        standing.prove(client)  # after it: what was live before may be gone, which holds nobody up
     while (begun := registry.unfinished()) is not None:
-        drop(client, [begun.name])
+        if not drop(client, [begun.name]):
+            raise NotDone(
+                f"{begun.name!r} was begun by a run before, and cannot be dropped: run manage.py init_qdrant, and then this again."
+            )
     drop(client, registry.due())
 
 

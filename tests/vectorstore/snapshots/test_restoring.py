@@ -4,6 +4,7 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -26,6 +27,7 @@ from vectorstore.connection import collection_name, qdrant
 from vectorstore.initialisation import compare
 from vectorstore.models import ProfileEmbedding, QueueEntry, VectorCollection
 from vectorstore.projection import payload_of
+from vectorstore.rebuild.building import make
 from vectorstore.rebuild.filling import Filled
 from vectorstore.rebuild.reindex import reindex
 from vectorstore.snapshots.listing import create, delete, fetch, listed
@@ -259,7 +261,11 @@ def test_restore__the_gate(collection: QdrantServer, tmp_path: Path, monkeypatch
     plain_sql("UPDATE profile_embeddings SET vector = %s", unit_vector(99))
     sync_once()
     monkeypatch.setattr(f"{restore.__module__}.fill", lambda *_arguments, **_options: Filled(0, 0))
-    with pytest.raises(NotDone, match=rf"^'{name(2)}' is not let through: 3 missing \(.*\)\. The alias was not moved\."):
+    words = (
+        rf"^'{name(2)}' is not let through: 3 missing \(.*\)\. The alias was not moved\. What came of the snapshot is dropped: bring it back once more,"
+        r" with --timeout or --min-recall if it is that, or build the collection anew with manage\.py reindex_qdrant\.$"
+    )
+    with pytest.raises(NotDone, match=words):
         brought_back(path)
     monkeypatch.undo()
     assert nothing_is_left_of_it()
@@ -352,6 +358,22 @@ def test_restore__killed(qdrant_server: QdrantServer, settings: Settings, tmp_pa
     assert states() == {done.collection: "live"}
     assert collections() == {done.collection}
     assert is_as_postgresql_says()
+
+
+def test_restore__after_a_rebuild_that_was_killed_when_the_alias_had_moved(collection: QdrantServer, tmp_path: Path) -> None:
+    """And what was live before it is gone."""
+    people(3)
+    path = snapshot(tmp_path)
+    with qdrant() as client:
+        registry.prepare(make(client), timedelta(0))
+        moved = models.CreateAlias(collection_name=name(2), alias_name=collection_name())
+        client.update_collection_aliases([models.CreateAliasOperation(create_alias=moved)])
+        client.delete_collection(name(1))
+    assert states() == {name(1): "live", name(2): "ready"}
+    done = brought_back(path)
+    assert (done.collection, done.replaced) == (name(3), name(2))
+    assert is_as_postgresql_says()
+    assert states() == {name(3): "live"}
 
 
 def test_restore__killed_and_then_rebuilt(qdrant_server: QdrantServer, settings: Settings, tmp_path: Path) -> None:
