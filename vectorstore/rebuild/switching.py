@@ -28,21 +28,25 @@ def prove_alias(client: QdrantClient) -> None:
     """Raises CollectionMissing (a StoreUnavailable) where there is no alias any more, and NotDone where it leads to a collection that nobody has noted:
     that one is searched then, and not written.
 
-    One that is noted is followed by whoever is idle. While somebody makes or moves collections there is nothing to say.
+    One that is written is followed by whoever is idle, and one that was given up at once: it is searched, and not written either. While somebody makes
+    or moves collections there is nothing to say.
     """
-    if _is_noted(alias_target(client)) or not try_lock():
+    if _is_written(alias_target(client)) or not try_lock():
         return
-    unlock()
+    try:
+        follow_alias(client)
+    finally:
+        unlock()
     target = live_collection(client)
-    if not _is_noted(target):
+    if not _is_written(target):
         raise NotDone(
             f"The alias {collection_name()!r} leads to {target!r}, which is not noted in PostgreSQL, so it is searched and not written: run"
             " manage.py init_qdrant, which notes it and queues everybody; or move the alias back."
         )
 
 
-def _is_noted(target: str | None) -> bool:
-    return registry.rows().filter(name=target).exists()
+def _is_written(target: str | None) -> bool:
+    return registry.rows().written().filter(name=target).exists()
 
 
 def switch_alias(client: QdrantClient, target: str, *, keep: timedelta | None = AT_ONCE) -> str | None:

@@ -112,8 +112,9 @@ def _rows(client: QdrantClient) -> list[VectorCollection]:
     live = registry.live()
     if live is None:
         raise CollectionMissing(collection_name())
-    by_name = VectorCollection.objects.in_bulk(registry.written())
-    return [row for name, row in by_name.items() if name == live or client.collection_exists(name)]
+    written = registry.written()
+    rows = VectorCollection.objects.in_bulk(written)
+    return [rows[name] for name in written if name in rows and (name == live or client.collection_exists(name))]
 
 
 def _went_back(client: QdrantClient) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -12,6 +13,7 @@ from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
 from findme.console.errors import NotDone, StoreUnavailable
+from tests.factories import ProfileEmbeddingFactory
 from tests.threads import in_thread
 from vectorstore import registry
 from vectorstore.collection_lock import collection_lock
@@ -183,12 +185,17 @@ def lead_elsewhere() -> str:
     vectors = models.VectorParams(size=512, distance=models.Distance.COSINE)
     with qdrant() as client:
         client.create_collection(name, vectors_config=vectors, metadata={DATABASE: database_id()})
+    lead_to(name)
+    return name
+
+
+def lead_to(name: str) -> None:
+    with qdrant() as client:
         switched: list[models.CreateAliasOperation | models.RenameAliasOperation | models.DeleteAliasOperation | models.AliasOperations] = [
             models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=collection_name())),
             models.CreateAliasOperation(create_alias=models.CreateAlias(alias_name=collection_name(), collection_name=name)),
         ]
         client.update_collection_aliases(switched)
-    return name
 
 
 def delete_the_alias() -> None:
@@ -220,6 +227,22 @@ def test_prove__an_alias_that_was_moved_by_hand_is_told(server_collection: str) 
     initialise(lambda _: None)
     assert registry.live() == name
     prove()
+
+
+@pytest.mark.parametrize("look", [prove, verify])
+def test_prove__an_alias_that_was_moved_by_hand_to_one_that_was_given_up_is_followed(
+    server_collection: str, look: Callable[[], object]
+) -> None:
+    """It is what everybody searches; and a worker with much to do is never idle."""
+    ProfileEmbeddingFactory.create()
+    sync_once(timeout=60)
+    name = beside(State.FAILED)
+    lead_to(name)
+    StoreState.objects.update(marked_at=None)
+    look()
+    assert registry.live() == name
+    sync_once(timeout=60)
+    assert [(found.name, found.points, found.differing) for found in verify().collections][0] == (name, 1, 0)
 
 
 def test_prove__an_alias_that_was_deleted_is_told(server_collection: str) -> None:
