@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from findme.console.errors import NotDone
-from vectorstore.declaration import DECLARATION
+from vectorstore.declaration import DECLARATION, Change
 
 LARGEST_SETTING = 1 << 20
 """Bytes of a settings file that is read: real ones have some hundred."""
@@ -47,7 +47,7 @@ def read(path: Path) -> Contents:
     try:
         with tarfile.open(path, "r:") as archive:
             return _contents(path, archive)
-    except (tarfile.TarError, EOFError, KeyError, ValueError, TypeError, AttributeError) as error:
+    except (tarfile.TarError, EOFError, LookupError, ValueError, ArithmeticError, TypeError, AttributeError, RecursionError) as error:
         raise NotDone(
             f"{str(path)!r} is no snapshot of a Qdrant collection, or only a part of one ({error}): name another file."
         ) from error
@@ -83,13 +83,28 @@ def _json(archive: tarfile.TarFile, member: tarfile.TarInfo) -> dict[str, Any]:
 
 
 def _refuse_another_kind(one: Contents) -> None:
-    """What cannot be changed in place later."""
-    vectors = one.config["params"].get("vectors") or {}
-    if (vectors.get("size"), vectors.get("distance")) != (DECLARATION.size, DECLARATION.distance.value):
+    """What cannot be changed in place later. Where the file says nothing it is as Qdrant has it without being told, which is seen when it is there."""
+    vectors = _value(one, "params.vectors") or {}
+    if (_value(one, "params.vectors.size"), _value(one, "params.vectors.distance")) != (DECLARATION.size, DECLARATION.distance.value):
         raise NotDone(
             f"{str(one.path)!r} is of a collection with other vectors ({json.dumps(vectors)[:100]}) than {DECLARATION.size} numbers by"
             f" {DECLARATION.distance.value}: name a snapshot of this project's."
         )
+    for setting in DECLARATION.settings:
+        found = _value(one, setting.path)
+        if setting.change is Change.NEW_COLLECTION and found not in (None, setting.value):
+            raise NotDone(
+                f"{str(one.path)!r} is of a collection whose {setting.path} is {json.dumps(found)[:100]}, and is to be {json.dumps(setting.value)}, which"
+                " cannot be changed: name another snapshot, or build the collection anew with manage.py reindex_qdrant."
+            )
+
+
+def _value(one: Contents, path: str) -> Any:
+    """Of the collection's settings; None where there is none."""
+    node: Any = one.config
+    for name in path.split("."):
+        node = node.get(name) if isinstance(node, dict) else None
+    return node
 
 
 def _refuse_incomplete(found: Sequence[Contents]) -> None:

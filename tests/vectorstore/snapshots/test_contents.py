@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pytest_django import Settings
 
 from findme.console.errors import NotDone
 from vectorstore.snapshots.contents import read, read_set
@@ -18,7 +19,7 @@ def written(path: Path, files: dict[str, Any]) -> Path:
     """A tar as Qdrant writes it."""
     with tarfile.open(path, "w") as archive:
         for name, content in files.items():
-            encoded = json.dumps(content).encode()
+            encoded = content if isinstance(content, bytes) else json.dumps(content).encode()
             member = tarfile.TarInfo(name)
             member.size = len(encoded)
             archive.addfile(member, io.BytesIO(encoded))
@@ -39,7 +40,8 @@ def node_of_a_cluster(path: Path, peer: int, shards: int = 3, **config: Any) -> 
 
 
 @pytest.fixture
-def nodes(tmp_path: Path) -> list[Path]:
+def nodes(tmp_path: Path, settings: Settings) -> list[Path]:
+    settings.QDRANT_SHARD_NUMBER = 3
     return [node_of_a_cluster(tmp_path / f"{peer}.snapshot", peer) for peer in NODES]
 
 
@@ -71,7 +73,8 @@ def test_read_set__of_two_snapshots(nodes: list[Path], tmp_path: Path) -> None:
         read_set([*nodes[:2], other])
 
 
-def test_read_set__a_shard_that_nobody_has(tmp_path: Path) -> None:
+def test_read_set__a_shard_that_nobody_has(tmp_path: Path, settings: Settings) -> None:
+    settings.QDRANT_SHARD_NUMBER = 2
     config = {"params": {"vectors": VECTORS, "shard_number": 2}}
     state = {"is_local": True, "this_peer_id": 1, "peers": {"1": "Active"}}
     path = written(tmp_path / "a.snapshot", {"config.json": config, "0/replica_state.json": state})
@@ -86,11 +89,34 @@ def test_read_set__a_shard_that_nobody_has(tmp_path: Path) -> None:
         ({"size": 512, "distance": "Dot"}, '{"size": 512, "distance": "Dot"}'),
         ({"face": VECTORS}, '{"face": {"size": 512, "distance": "Cosine"}}'),
         (None, "{}"),
+        ("x", '"x"'),
+        ([1], "[1]"),
+        ({"size": [512], "distance": {}}, '{"size": [512], "distance": {}}'),
     ],
 )
 def test_read_set__other_vectors(tmp_path: Path, vectors: Any, words: str) -> None:
     path = node_of_a_cluster(tmp_path / "a.snapshot", 11, params={"vectors": vectors, "shard_number": 3})
     line = f"{str(path)!r} is of a collection with other vectors ({words}) than 512 numbers by Cosine: name a snapshot of this project's."
+    with pytest.raises(NotDone, match=f"^{re.escape(line)}$"):
+        read_set([path])
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"params": {"vectors": VECTORS, "shard_number": 3}}, "params.shard_number is 3, and is to be 1"),
+        ({"params": {"vectors": VECTORS, "shard_number": 10**15}}, "params.shard_number is 1000000000000000, and is to be 1"),
+        ({"wal_config": {"wal_capacity_mb": 64}}, "wal_config.wal_capacity_mb is 64, and is to be 32"),
+        ({"optimizer_config": {"max_segment_size": 7}}, "optimizer_config.max_segment_size is 7, and is to be null"),
+    ],
+)
+def test_read_set__what_cannot_be_changed(tmp_path: Path, config: Any, words: str) -> None:
+    """Before anything is sent."""
+    path = node_of_a_cluster(tmp_path / "a.snapshot", 11, **({"params": {"vectors": VECTORS, "shard_number": 1}} | config))
+    line = (
+        f"{str(path)!r} is of a collection whose {words}, which cannot be changed: name another snapshot, or build the collection anew with manage.py"
+        " reindex_qdrant."
+    )
     with pytest.raises(NotDone, match=f"^{re.escape(line)}$"):
         read_set([path])
 
@@ -116,6 +142,8 @@ def test_read__no_snapshot(tmp_path: Path, content: bytes) -> None:
         {"0/replica_state.json": {"is_local": True, "this_peer_id": 1, "peers": {}}},
         {"config.json": {}, "0/replica_state.json": {"is_local": True, "this_peer_id": 1, "peers": {}}},
         {"config.json": [], "0/replica_state.json": []},
+        {"config.json": b"[" * 200_000, "0/replica_state.json": {"is_local": True, "this_peer_id": 1, "peers": {}}},
+        {"config.json": {"params": {"shard_number": 1}}, "0/replica_state.json": b'{"is_local": true, "this_peer_id": 1e999, "peers": {}}'},
         {"config.json": {"params": {"shard_number": 1}}, "0/replica_state.json": {"is_local": True, "this_peer_id": "x", "peers": {}}},
     ],
 )
