@@ -38,9 +38,8 @@ def apply(client: QdrantClient, planned: Plan) -> None:
         make(client, planned.collection)
     else:
         if planned.collection not in planned.live.rows:
-            note_as_live(
-                client, planned.collection, new=False
-            )  # it may have points: an idle worker is to see nothing here that was never made
+            # It may have points: no idle worker is to take it for one that was never made, and drop it.
+            note_as_live(client, planned.collection, new=False)
         _change(client, planned)
     for name in lost(planned.live):
         VectorCollection.objects.filter(name=name).delete()

@@ -21,6 +21,7 @@ from vectorstore.initialisation import compare, initialise
 from vectorstore.models import QueueEntry, VectorCollection
 from vectorstore.ownership import metadata_of
 from vectorstore.plan import Plan, plan
+from vectorstore.rebuild.kept import drop_due
 from vectorstore.rebuild.reindex import reindex
 from vectorstore.sync.drain import sync_once
 
@@ -450,6 +451,34 @@ def test_initialise__a_collection_that_was_deleted_by_hand_is_filled_again(store
     with qdrant() as client:
         assert {record.id for record in client.scroll(collection_name())[0]} == people
         marks.check_marks(client)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_init_qdrant__dead_over_a_collection_that_nobody_had_noted_leaves_it_to_be_found(
+    embedded_qdrant: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of ours, as after its row was lost, and without an alias: an idle worker takes it for nothing that was never made."""
+    person = ProfileEmbeddingFactory.create().pk
+    initialise(lambda _: None)
+    sync_once(timeout=20)
+    VectorCollection.objects.all().delete()
+    with qdrant() as client:
+        client.update_collection(v1(), metadata={"findme_declaration": None})
+        alias = models.DeleteAlias(alias_name=collection_name())
+        client.update_collection_aliases([models.DeleteAliasOperation(delete_alias=alias)])
+
+    def dying(*_arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("vectorstore.applying.metadata_of", dying)
+        with pytest.raises(KeyboardInterrupt):
+            initialise(lambda _: None)
+    assert drop_due() == ()
+    initialise(lambda _: None)
+    assert compare().differences == []
+    with qdrant() as client:
+        assert [record.id for record in client.scroll(collection_name())[0]] == [str(person)]
 
 
 @pytest.mark.qdrant_server
