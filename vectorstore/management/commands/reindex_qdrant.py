@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import re
-from argparse import ArgumentTypeError
-from datetime import timedelta
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
 from findme.console.command import NOT_DONE, FindmeCommand
 from findme.console.progress import progress
+from findme.management.argument_types import duration, share
 from findme.management.waiting import seconds
 from vectorstore.rebuild.reindex import TIMEOUT_SECONDS, Reindexed, drop_kept, reindex, roll_back
 from vectorstore.rebuild.switching import AT_ONCE
 
-UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-LONGEST = timedelta(days=3650)
 NOT_TAKEN = {"drop_kept": ["keep", "min_recall", "timeout"], "rollback": ["timeout"]}
 """Options that say nothing with another one."""
 
@@ -109,23 +105,3 @@ class Command(FindmeCommand):
 
 def _option(name: str) -> str:
     return f"--{name.replace('_', '-')}"
-
-
-def duration(text: str) -> timedelta:
-    """``30m``, ``12h``, ``7d``, for argparse."""
-    found = re.fullmatch(r"([0-9]{1,9})([smhdw])", text)
-    length = timedelta(**{UNITS[found[2]]: int(found[1])}) if found else None
-    if length is None or length > LONGEST:
-        raise ArgumentTypeError(f"{text!r} is not a duration such as 30m, 12h or 7d, of ten years at most")
-    return length
-
-
-def share(text: str) -> float:
-    """From 0 to 1, for argparse."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
-    return value

@@ -1,0 +1,30 @@
+"""What several commands take as an option's value, for argparse."""
+
+from __future__ import annotations
+
+import re
+from argparse import ArgumentTypeError
+from datetime import timedelta
+
+UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+LONGEST = timedelta(days=3650)
+
+
+def duration(text: str) -> timedelta:
+    """``30m``, ``12h``, ``7d``."""
+    found = re.fullmatch(r"([0-9]{1,9})([smhdw])", text)
+    length = timedelta(**{UNITS[found[2]]: int(found[1])}) if found else None
+    if length is None or length > LONGEST:
+        raise ArgumentTypeError(f"{text!r} is not a duration such as 30m, 12h or 7d, of ten years at most")
+    return length
+
+
+def share(text: str) -> float:
+    """From 0 to 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
+    return value
