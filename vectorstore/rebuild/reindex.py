@@ -61,6 +61,7 @@ def reindex(
     with collection_lock():
         with qdrant() as client:
             refuse_without_a_node(client)
+            _note_what_takes_a_new_one(client)
             moved = _settle(client)
             if moved is not None and not moved.was_live:
                 return _finished(client, moved, announce)
@@ -139,12 +140,15 @@ class _Moved:
     was_live: bool
 
 
-def _settle(client: QdrantClient) -> _Moved | None:
-    """What another run has left is brought to where the alias leads. Raises NotDone where nobody knows what that is: ``init_qdrant`` sees to it,
-    or leaves it to this where the collection takes a new one."""
+def _note_what_takes_a_new_one(client: QdrantClient) -> None:
+    """A collection that nobody has noted, or to which no alias leads, is ``init_qdrant``'s to note; but that leaves to this one what takes a new one."""
     planned = plan(client)
     if planned.rebuilt and (planned.live.alias_of is None or planned.collection not in planned.live.rows):
         note_as_it_is(client, planned)
+
+
+def _settle(client: QdrantClient) -> _Moved | None:
+    """What another run has left is brought to where the alias leads. Raises NotDone where nobody knows what that is."""
     live = live_collection(client)
     before, row = registry.live(), registry.rows().filter(name=live).first()
     moved = follow_alias(client)
