@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from django.db import connection
 from qdrant_client import QdrantClient
 
-from findme.console.errors import NotDone
+from findme.console.errors import NotDone, StoreUnavailable
 from findme.console.progress import Report, unreported
 from vectorstore import registry
 from vectorstore.collection import live_collection
@@ -93,9 +93,10 @@ def verify(*, repairing: bool = False, max_changes: int | None = None, force: bo
             went_back = _went_back(client)
             totals = _totals(client, rows)
         collections = [stack.enter_context(Collected(row.name)) for row in rows]
-        people = _compare(rows, collections, totals, report)
+        people, compared = _compare(rows, collections, totals, report)
+        collections = [found for _, found in compared]
         _record(begun, people, collections, went_back)
-        told = tuple(_told(row, found) for row, found in zip(rows, collections, strict=True))
+        told = tuple(_told(row, found) for row, found in compared)
         verified = Verified(collection_name(), people, SetAside.objects.count(), went_back, told)
         return _repaired(verified, collections, max_changes, force=force) if repairing else verified
 
@@ -103,8 +104,9 @@ def verify(*, repairing: bool = False, max_changes: int | None = None, force: bo
 def _repaired(verified: Verified, collections: list[Collected], max_changes: int | None, *, force: bool) -> Verified:
     if not force and (refusal := too_many(collections, max_changes)) is not None:
         raise TooManyChanges(refusal, verified)
+    written = registry.written()
     with qdrant() as client:
-        return replace(verified, **asdict(repair(client, collections)))
+        return replace(verified, **asdict(repair(client, [found for found in collections if found.name in written])))
 
 
 def _rows(client: QdrantClient) -> list[VectorCollection]:
@@ -125,19 +127,35 @@ def _went_back(client: QdrantClient) -> str | None:
     return None
 
 
-def _compare(rows: list[VectorCollection], collections: list[Collected], totals: list[int], report: Report) -> int:
-    """How many people are to have a point."""
+def _compare(
+    rows: list[VectorCollection], collections: list[Collected], totals: list[int], report: Report
+) -> tuple[int, list[tuple[VectorCollection, Collected]]]:
+    """How many people are to have a point; and what was compared: all but what somebody has dropped meanwhile."""
     refreshed = StoreState.current().ages_refreshed_on
     done = people = 0
+    compared = []
     for row, found, total in zip(rows, collections, totals, strict=True):
 
         def so_far(seen: int, _total: int | None = None, /, done: int = done, total: int = total) -> None:
             report(done + min(seen, total), sum(totals))
 
         building = row.state == VectorCollection.State.BUILDING
-        people = verify_collection(found, building=building, ages_right_on=refreshed, report=so_far)
+        try:
+            people = verify_collection(found, building=building, ages_right_on=refreshed, report=so_far)
+        except CollectionMissing:
+            _prove_beside(row)
+        else:
+            compared.append((row, found))
         done += total
-    return people
+    return people, compared
+
+
+def _prove_beside(row: VectorCollection) -> None:
+    """Raises StoreUnavailable where the collection that is gone is, or was, the one that is searched."""
+    if row.name == registry.live():
+        raise CollectionMissing(row.name)
+    if row.state == VectorCollection.State.LIVE:
+        raise StoreUnavailable(f"{row.name!r} was searched no longer, and dropped, while it was compared: run it again.")
 
 
 def _totals(client: QdrantClient, rows: list[VectorCollection]) -> list[int]:
@@ -145,7 +163,13 @@ def _totals(client: QdrantClient, rows: list[VectorCollection]) -> list[int]:
     with connection.cursor() as cursor:
         cursor.execute("SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = 'profile_embeddings'::regclass")
         (people,) = cursor.fetchone()
-    return [max(client.count(row.name, exact=False).count, people) for row in rows]
+    return [max(_points_in(client, row.name), people) for row in rows]
+
+
+def _points_in(client: QdrantClient, collection: str) -> int:
+    with suppress(CollectionMissing), qdrant():
+        return client.count(collection, exact=False).count
+    return 0
 
 
 def _record(begun: datetime, people: int, collections: list[Collected], went_back: str | None) -> None:

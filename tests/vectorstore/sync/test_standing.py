@@ -242,7 +242,8 @@ def test_prove__an_alias_that_was_moved_by_hand_to_one_that_was_given_up_is_foll
     look()
     assert registry.live() == name
     sync_once(timeout=60)
-    assert [(found.name, found.points, found.differing) for found in verify().collections][0] == (name, 1, 0)
+    searched = verify().collections[0]
+    assert (searched.name, searched.points, searched.differing) == (name, 1, 0)
 
 
 def test_prove__an_alias_that_was_deleted_is_told(server_collection: str) -> None:

@@ -23,11 +23,13 @@ from vectorstore.connection import collection_name, qdrant
 from vectorstore.errors import CollectionMissing, StoreWentBack
 from vectorstore.initialisation import initialise
 from vectorstore.marks import check_marks, renew_mark
-from vectorstore.models import ProfileEmbedding, QueueEntry, SetAside, StoreState, SyncLease, Verification
+from vectorstore.models import ProfileEmbedding, QueueEntry, SetAside, StoreState, SyncLease, VectorCollection, Verification
+from vectorstore.ownership import DATABASE, database_id
 from vectorstore.projection import point_of
 from vectorstore.sync.now import project
 from vectorstore.sync.queue import EVERYBODY, enqueue
 from vectorstore.verification import found, streaming
+from vectorstore.verification import verify as verify_module
 from vectorstore.verification.verify import Verified, VerifiedCollection, verify
 from vectorstore.versions import NO_MORE, TOO_HIGH, last_drawn
 
@@ -240,6 +242,58 @@ def test_verify__every_collection_that_is_written(live: str) -> None:
     ]
     registry.register(f"{collection_name()}_v4", registry.State.BUILDING, "")  # which Qdrant does not have
     assert len(verify().collections) == 3
+
+
+def kept_beside(count: int) -> str:
+    """A kept collection with the points of so many people, as the live one has them."""
+    name = f"{collection_name()}_v2"
+    with qdrant() as client:
+        client.create_collection(
+            name, vectors_config=models.VectorParams(size=512, distance=models.Distance.COSINE), metadata={DATABASE: database_id()}
+        )
+    registry.register(name, registry.State.KEPT, "")
+    people(count)
+    return name
+
+
+@pytest.mark.parametrize("before", ["_totals", "_compare", "_repaired"])
+def test_verify__a_kept_collection_that_is_dropped_meanwhile(live: str, monkeypatch: pytest.MonkeyPatch, before: str) -> None:
+    """Its time is over, and an idle worker sees to it."""
+    name = kept_beside(2)
+    then = getattr(verify_module, before)
+
+    def dropped_before(*arguments: Any, **options: Any) -> Any:
+        registry.condemn(name)
+        with qdrant() as client:
+            client.delete_collection(name)
+        registry.forget(name)
+        return then(*arguments, **options)
+
+    monkeypatch.setattr(verify_module, before, dropped_before)
+    verified = verify(repairing=True)
+    assert ([told.name for told in verified.collections], verified.clean) == ([live, name] if before == "_repaired" else [live], True)
+
+
+def test_verify__the_live_collection_is_replaced_and_dropped_meanwhile(live: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = kept_beside(1)
+    compare = verify_module._compare
+
+    def dropped_before(*arguments: Any) -> Any:
+        with qdrant() as client:
+            client.delete_collection(live)
+        return compare(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(verify_module, "_compare", dropped_before)
+        with pytest.raises(CollectionMissing) as missing:
+            verify()
+    assert str(missing.value) == f"Qdrant has no collection {live!r}: make it with manage.py init_qdrant."
+    registry.follow(name)
+    row = VectorCollection.objects.get(pk=live)
+    row.state = registry.State.LIVE
+    with pytest.raises(StoreUnavailable) as replaced:
+        verify_module._prove_beside(row)
+    assert str(replaced.value) == f"{live!r} was searched no longer, and dropped, while it was compared: run it again."
 
 
 def test_verify__in_one_line_before_init_qdrant(store: str) -> None:
