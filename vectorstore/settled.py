@@ -11,6 +11,9 @@ from collections.abc import Collection
 from typing import TypeAlias
 from uuid import UUID
 
+from django.db import transaction
+
+from vectorstore.sync.arrays import uuid_array
 from vectorstore.sync.claim import LOCK_OF
 from vectorstore.sync.patience import short_transaction
 from vectorstore.sync.queue import EVERYBODY
@@ -34,10 +37,13 @@ SETTLED = """
 def settled(people: Collection[UUID]) -> dict[UUID, Rows]:
     """Those of PEOPLE (a thousand at most, since each takes a lock for a moment) who are settled, with what tells their rows from later ones.
 
-    First the locks, then a statement that sees what their last holders have committed.
+    First the locks, then a statement that sees what their last holders have committed. Both end without a trace, in a caller's transaction too: that
+    one waits for others as long as it did before, and holds nobody up for who was asked about.
     """
     with short_transaction() as cursor:
-        cursor.execute(LOCKED, [[str(person) for person in people]])
-        free = [str(row[0]) for row in cursor.fetchall()]
+        cursor.execute(LOCKED, [uuid_array(people)])
+        free = uuid_array(row[0] for row in cursor.fetchall())
         cursor.execute(SETTLED, {"people": free, "everybody": EVERYBODY})
-        return {person: (user, embedding) for person, user, embedding in cursor.fetchall()}
+        found = {person: (user, embedding) for person, user, embedding in cursor.fetchall()}
+        transaction.set_rollback(True)
+        return found
