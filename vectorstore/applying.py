@@ -41,8 +41,7 @@ def apply(client: QdrantClient, planned: Plan) -> None:
             # It may have points: no idle worker is to take it for one that was never made, and drop it.
             note_as_live(client, planned.collection, new=False)
         _change(client, planned)
-    for name in lost(planned.live):
-        VectorCollection.objects.filter(name=name).delete()
+    _forget_lost(planned)
     if planned.differs("noted ") or new:
         note_as_live(client, planned.collection, new=new)
     if planned.differs("alias "):
@@ -90,9 +89,15 @@ def note_as_it_is(client: QdrantClient, planned: Plan) -> None:
     prove_ours(client, planned.collection)
     if planned.live.rows.get(planned.collection) is None:
         client.update_collection(planned.collection, metadata={DATABASE: database_id()})
+    _forget_lost(planned)
     note_as_live(client, planned.collection, new=False)
     if planned.differs("alias "):
         point_alias(client, planned.alias, planned.collection)
+
+
+def _forget_lost(planned: Plan) -> None:
+    for name in lost(planned.live):
+        VectorCollection.objects.filter(name=name).delete()
 
 
 def point_alias(client: QdrantClient, alias: str, collection: str) -> None:

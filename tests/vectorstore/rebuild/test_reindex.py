@@ -508,6 +508,25 @@ def test_kept__takes_the_place_of_the_live_one_where_that_is_gone(store: str) ->
     assert (leads_to(), wrong(1)) == ("v1", {})
 
 
+@pytest.mark.qdrant_server
+def test_kept__that_takes_a_new_one_takes_the_place_of_the_live_one_that_is_gone(qdrant_server: object, settings: Settings) -> None:
+    """It is searched until the new one is built; a way back, which is not what it was kept for, does not move the alias to it."""
+    people = begun(3)
+    rebuilt(keep=WEEK)
+    settings.QDRANT_SHARD_NUMBER = 2
+    with qdrant() as client:
+        client.delete_collection(version(2))
+    standing.doubt()
+    with pytest.raises(NotDone, match=r"make it with manage\.py init_qdrant"):
+        roll_back(announce=unsaid)
+    with pytest.raises(NotDone, match=r"with manage\.py reindex_qdrant\.$"):
+        initialise(lambda _: None)
+    assert (leads_to(), there()) == (None, {"v1"})
+    assert rebuilt().replaced == version(1)
+    assert (leads_to(), states(), there(), ids(3)) == ("v3", {"v3": "live"}, {"v3"}, set(map(str, people)))
+    assert compare().differences == []
+
+
 def test_reindex__goes_on_after_a_move_that_was_not_noted_where_the_old_one_is_gone(store: str) -> None:
     """Killed between the alias and its row, and then the old one, which PostgreSQL has as live still, was deleted."""
     begun(2)
