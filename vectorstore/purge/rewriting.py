@@ -11,9 +11,10 @@ from qdrant_client import QdrantClient
 
 from findme.console.errors import NotDone
 from findme.console.progress import Report, unreported
-from vectorstore.purge.segments import POLL_SECONDS, Segment, keep_session, segments, segments_at_rest
+from vectorstore.purge.segments import POLL_SECONDS, Segment, segments, segments_at_rest
 from vectorstore.purge.settings import THOROUGH, change, put_back
 from vectorstore.snapshots.nodes import Node
+from vectorstore.snapshots.session import keep_session
 
 SMALLEST = 100
 """Points and deleted points of a segment that Qdrant rewrites because of the deleted ones; a smaller one it leaves alone."""

@@ -7,10 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import connection
-
 from findme.console.errors import NotDone
 from vectorstore.snapshots.nodes import Node
+from vectorstore.snapshots.session import keep_session
 from vectorstore.snapshots.transfer import ask
 
 DETAILS = "10"
@@ -65,12 +64,6 @@ def segments_at_rest(nodes: Sequence[Node], collection: str, seconds: float) -> 
             )
         keep_session()
         time.sleep(POLL_SECONDS)
-
-
-def keep_session() -> None:
-    """The session has the lock: it is not to end for having nothing to do, and if it has, that is noticed."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT")
 
 
 def _segments_of(node: Node) -> Iterator[Segment]:

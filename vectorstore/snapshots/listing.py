@@ -10,13 +10,13 @@ from pathlib import Path
 
 from qdrant_client import QdrantClient
 
-from findme.console.errors import NotDone, StoreUnavailable
+from findme.console.errors import NotDone, StoreUnavailable, one_line
 from findme.console.progress import Report, unreported
 from privacy.whole_file import require_writable, whole_file
 from vectorstore.collection import is_ours, live_collection
 from vectorstore.connection import qdrant
 from vectorstore.errors import CollectionMissing, server_errors_told
-from vectorstore.snapshots.nodes import Node, every_node, local_shards, refuse_embedded
+from vectorstore.snapshots.nodes import Node, every_node, local_shards, nodes_that_answer, refuse_embedded
 from vectorstore.snapshots.transfer import download, make
 
 SECONDS = 3600.0
@@ -47,11 +47,20 @@ class Fetched:
     compared: bool
 
 
-def listed(*, nodes: Sequence[str] = ()) -> tuple[Snapshot, ...]:
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """``silent`` says what is wrong with the nodes that do not answer: of what they have nothing is known."""
+
+    snapshots: tuple[Snapshot, ...]
+    silent: tuple[str, ...]
+
+
+def listed(*, nodes: Sequence[str] = ()) -> Listed:
     """Every snapshot of our collections, the newest first. Raises StoreUnavailable, NotDone for the embedded store."""
     refuse_embedded("snapshots")
     with qdrant() as client:
-        return snapshots_on(client, every_node(client, nodes))
+        servers, silent = nodes_that_answer(client, nodes)
+        return Listed(snapshots_on(client, servers), tuple(map(one_line, silent)))
 
 
 def create(*, nodes: Sequence[str] = (), seconds: float = SECONDS, report: Report = unreported) -> tuple[Snapshot, ...]:
@@ -64,7 +73,7 @@ def create(*, nodes: Sequence[str] = (), seconds: float = SECONDS, report: Repor
             for node in servers:
                 report(len(made), len(servers))
                 made.append((node, make(node.address, collection, seconds=seconds)))
-        except NotDone:
+        except BaseException:  # whoever interrupts it is not to be left with some of them either
             for node, name in made:
                 with suppress(NotDone), server_errors_told(node.address):
                     node.client.delete_snapshot(collection, name, wait=True)
@@ -76,14 +85,18 @@ def create(*, nodes: Sequence[str] = (), seconds: float = SECONDS, report: Repor
 def fetch(name: str, folder: Path, *, force: bool = False, nodes: Sequence[str] = (), report: Report = unreported) -> Fetched:
     """Fetch the snapshot NAME into FOLDER, and its SHA-256 into ``NAME.sha256`` beside it, for ``restore`` and for ``sha256sum -c``.
 
-    The file has its name when it is whole and equal to what the server says of it. Raises NotDone and StoreUnavailable.
+    The file has its name when it is whole and equal to what the server says of it. Nodes that do not have it need not answer. Raises NotDone and
+    StoreUnavailable.
     """
     refuse_embedded("snapshots")
     path = folder / Path(name).name
     require_writable(path, force=force)
     with qdrant() as client:
-        servers = every_node(client, nodes)
-        found = _named(name, snapshots_on(client, servers))[0]
+        servers, silent = nodes_that_answer(client, nodes)
+        there = snapshots_on(client, servers)
+        if silent and name not in {one.name for one in there}:
+            raise silent[0]
+        found = _named(name, there)[0]
         node = _node_of(found, servers)
         with whole_file(path, force=force) as file:
             sha256 = download(node.address, found.collection, name, file, size=found.size, report=report)

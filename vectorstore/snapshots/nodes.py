@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from qdrant_client import QdrantClient
 from qdrant_client.models import ClusterStatusOneOf1
 
-from findme.console.errors import NotDone
+from findme.console.errors import NotDone, StoreUnavailable
 from vectorstore.address import Address, server_address
 from vectorstore.connection import collection_name, is_embedded
 from vectorstore.errors import server_errors_told
@@ -40,13 +40,28 @@ def every_node(client: QdrantClient, urls: Sequence[str]) -> tuple[Node, ...]:
     A cluster tells only where its nodes hear each other, not where they answer requests: so each URL is asked whom it is, and all have to be named.
     Raises NotDone for a set that is not complete, StoreUnavailable for a node that does not answer.
     """
+    nodes, silent = nodes_that_answer(client, urls)
+    for error in silent:
+        raise error
+    return nodes
+
+
+def nodes_that_answer(client: QdrantClient, urls: Sequence[str]) -> tuple[tuple[Node, ...], tuple[StoreUnavailable, ...]]:
+    """As ``every_node``, and what is wrong with those of the cluster that do not answer."""
     status = client.cluster_status()
     peers = {int(peer): known.uri for peer, known in status.peers.items()} if isinstance(status, ClusterStatusOneOf1) else {}
     if len(peers) <= 1:
         if urls:
             raise NotDone(f"--node {urls[0]!r} is for a cluster, and Qdrant at {server_address()} is none: leave it out.")
-        return (Node(next(iter(peers), 0), server_address()),)
-    return _complete([_node_at(url, peers) for url in urls], peers)
+        return (Node(next(iter(peers), 0), server_address()),), ()
+    nodes: list[Node] = []
+    silent: list[StoreUnavailable] = []
+    for url in dict.fromkeys(urls):
+        try:
+            nodes.append(_node_at(url, peers))
+        except StoreUnavailable as error:
+            silent.append(error)
+    return _complete(nodes, len(silent), peers), tuple(silent)
 
 
 def local_shards(node: Node, collection: str) -> set[int]:
@@ -59,19 +74,23 @@ def _node_at(url: str, peers: dict[int, str]) -> Node:
     if "@" in url or not url.startswith(("http://", "https://")):
         raise NotDone("A --node names no URL http://HOST:PORT or https://HOST:PORT, or holds a password: correct it.")
     node = Node(0, replace(server_address(), url=url, grpc_port=0))
-    with server_errors_told(node.address):
-        status = node.client.cluster_status()
+    try:
+        with server_errors_told(node.address):
+            status = node.client.cluster_status()
+    except StoreUnavailable as error:
+        raise StoreUnavailable(str(error).replace("QDRANT_URL", "--node")) from error
     if not isinstance(status, ClusterStatusOneOf1) or status.peer_id not in peers:
         raise NotDone(f"What answers at --node {url!r} is not a node of the cluster at {server_address()}: correct it.")
     return replace(node, peer_id=status.peer_id)
 
 
-def _complete(nodes: list[Node], peers: dict[int, str]) -> tuple[Node, ...]:
+def _complete(nodes: list[Node], silent: int, peers: dict[int, str]) -> tuple[Node, ...]:
+    """So many of the nodes that are SILENT are named as well: nobody knows which."""
     found = {node.peer_id: node for node in nodes}
     missing = [uri for peer, uri in sorted(peers.items()) if peer not in found]
-    if missing:
+    if len(missing) > silent:
         raise NotDone(
             f"Qdrant at {server_address()} is a cluster of {len(peers)} nodes, each with data of its own: name the REST URL of every one with --node."
             f" Not named: the one that the others reach at {', '.join(missing)}."
         )
-    return tuple(found[peer] for peer in sorted(peers))
+    return tuple(found[peer] for peer in sorted(found))

@@ -14,6 +14,7 @@ from findme.console.progress import Report
 from vectorstore.snapshots.contents import Contents
 from vectorstore.snapshots.listing import delete_one, snapshots_of
 from vectorstore.snapshots.nodes import Node, local_shards
+from vectorstore.snapshots.session import beside_session, keep_session
 from vectorstore.snapshots.transfer import upload
 
 REPLICA_SECONDS = 300.0
@@ -50,7 +51,7 @@ def _give(node: Node, collection: str, file: tuple[Contents, str], seconds: floa
     sent with: it goes, as does what others left who were killed over it. What an older collection of the same name has left is not ours to delete."""
     contents, sha256 = file
     name = f"{SENT}{uuid4().hex}.snapshot"
-    upload(node.address, collection, contents.path, sha256, name=name, seconds=seconds, report=report)
+    beside_session(lambda: upload(node.address, collection, contents.path, sha256, name=name, seconds=seconds, report=report))
     for sent in snapshots_of(node, collection):
         if sent.name.startswith(SENT):
             delete_one(node, sent)
@@ -76,4 +77,5 @@ def _wait_for_replicas(client: QdrantClient, nodes: Sequence[Node], collection: 
                 f"The replicas of {collection!r} do not agree after {REPLICA_SECONDS:g} s ({', '.join(sorted({state.value for state in states}))}):"
                 " see whether every node runs, and run it again."
             )
+        keep_session()
         time.sleep(POLL_SECONDS)

@@ -33,11 +33,12 @@ def rest(address: Address, *, answer_seconds: float) -> Iterator[httpx.Client]:
     try:
         with httpx.Client(base_url=base, headers=headers, timeout=httpx.Timeout(address.timeout, read=answer_seconds)) as client:
             yield client
-    except httpx.ReadTimeout as error:
-        raise StoreUnavailable(
-            f"Qdrant at {address} did not answer within {answer_seconds:g} s: see whether it runs and what its log says, and give it more time."
-        ) from error
     except httpx.HTTPError as error:
+        if isinstance(error, httpx.ReadTimeout) and answer_seconds != address.timeout:
+            raise StoreUnavailable(
+                f"Qdrant at {address} did not answer within {answer_seconds:g} s: see whether it runs and what its log says, and give it more time"
+                " with --wait."
+            ) from error
         raise told(ResponseHandlingException(error), address) from error
 
 

@@ -3,8 +3,9 @@ import os
 import signal
 import struct
 import time
-from collections.abc import Callable, Iterator
-from datetime import timedelta
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from findme.console.errors import NotDone, StoreUnavailable
 from tests.factories import ProfileEmbeddingFactory
 from tests.qdrant import QdrantServer, started_qdrant
 from tests.vectorstore.commands import manage, started
+from tests.vectorstore.sessions import watched_session
 from tests.vectorstore.snapshots.meddling import silent_on
 from vectorstore import registry
 from vectorstore.collection import alias_target
@@ -30,8 +32,10 @@ from vectorstore.purge.copies import Holds
 from vectorstore.purge.purging import Purged, purge
 from vectorstore.purge.removals import last_removal, note_removal
 from vectorstore.purge.rewriting import Rewritten
+from vectorstore.purge.segments import Segment, segments
 from vectorstore.rebuild.reindex import reindex
 from vectorstore.snapshots.listing import create, listed
+from vectorstore.snapshots.nodes import Node
 from vectorstore.sync.drain import sync_once
 from vectorstore.sync.queue import enqueue
 
@@ -153,7 +157,7 @@ def test_purge__no_byte_is_left(folder: Path, how_many: int) -> None:
     done = purged(snapshots=True)
     assert done.collections == (Rewritten(name(1), 0, 0, 0),)
     assert [(copy.snapshot.name, copy.deleted) for copy in done.copies] == [(before.name, True), (after.name, False)]
-    assert [one.name for one in listed()] == [after.name]
+    assert [one.name for one in listed().snapshots] == [after.name]
 
     done = purged(snapshots=True, log=True)
     assert done.dropped == (name(1),)
@@ -193,7 +197,7 @@ def test_purge__snapshots_of_a_collection_that_is_gone(folder: Path) -> None:
     (before,) = create()
     reindex(announce=lambda _: None)
     erase(someone)
-    assert listed() == ()
+    assert listed().snapshots == ()
     done = purged(log=True)
     assert where(folder, needles).keys() == {"snapshots"}
     assert [(copy.snapshot.name, copy.deleted) for copy in done.copies] == [(before.name, False)]
@@ -217,7 +221,7 @@ def test_purge__snapshots_of_one_that_had_the_name_before(folder: Path) -> None:
     assert found.snapshot.collection == name(2)
     wait_until(lambda: time.time() > found.snapshot.made_at.timestamp() + 3)
     reindex(announce=lambda _: None)
-    assert [one.collection for one in listed()] == [name(2)]
+    assert [one.collection for one in listed().snapshots] == [name(2)]
     done = purged(snapshots=True)
     assert [(copy.snapshot.collection, copy.holds, copy.deleted) for copy in done.copies] == [(name(2), Holds.POINTS, True)]
     assert done.clean
@@ -229,7 +233,7 @@ def test_purge__snapshots_of_a_shard_and_of_the_server(folder: Path) -> None:
     needles = traces(someone)
     of_server, of_shard = others_snapshots()
     erase(someone)
-    assert listed() == ()
+    assert listed().snapshots == ()
     found = [(of_shard, name(1), 0, Holds.POINTS), (of_server, "", None, Holds.POINTS)]
     done = purged(dry_run=True)
     assert [(copy.snapshot.name, copy.snapshot.collection, copy.snapshot.shard, copy.holds) for copy in done.copies] == found
@@ -342,6 +346,26 @@ def test_purge__while_a_graph_is_built(folder: Path) -> None:
         f"Qdrant has been writing segments of '{name(1)}' anew for 0 s, and only then tells what is deleted in them: wait until the collection is"
         " green, or give it more time with --wait, and run it again."
     )
+
+
+@pytest.mark.parametrize("waiting", ["rewriting", "segments"])
+def test_purge__the_session_that_has_the_lock_is_used_all_along(folder: Path, monkeypatch: pytest.MonkeyPatch, waiting: str) -> None:
+    """Where idle sessions are ended, the lock would be gone: while one is waited for that is rewritten, or that Qdrant writes by itself."""
+    erase(someone_among(MANY))
+    first: list[Segment] = []
+    used: set[datetime] = set()
+
+    def slowly(nodes: Sequence[Node], collection: str) -> list[Segment]:
+        """For whoever waits, nothing changes before the session has been used twice."""
+        found = segments(nodes, collection)
+        first.extend(found if not first else [])
+        used.add(session.last_used())
+        return found if len(used) > 2 else [replace(one, busy=True) for one in first]
+
+    with watched_session() as session:
+        monkeypatch.setattr(f"vectorstore.purge.{waiting}.segments", slowly)
+        (done,) = purged(seconds=10).collections
+    assert (done.deleted, done.left) == (1, 0)
 
 
 def _add_points(how_many: int) -> None:
@@ -470,7 +494,7 @@ def test_command(folder: Path) -> None:
         f"The snapshot {before.name} of {made_at} would be deleted.",
         "Something is left, as said above.",
     ]
-    assert [one.name for one in listed()] == [before.name]
+    assert [one.name for one in listed().snapshots] == [before.name]
     code, stdout, stderr = manage("purge_qdrant", "--snapshots", "--log", "--json")
     assert (code, stderr) == (0, "")
     told = json.loads(stdout)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,9 +12,10 @@ import pytest
 from django.db import connection
 from pytest_django import Settings
 
-from findme.console.errors import NotDone
+from findme.console.errors import NotDone, StoreUnavailable
 from tests.factories import ProfileEmbeddingFactory
 from tests.vectorstore.cluster import Node, cluster, is_whole, wait_until
+from tests.vectorstore.commands import manage
 from vectorstore.connection import collection_name
 from vectorstore.initialisation import compare, initialise
 from vectorstore.models import VectorCollection
@@ -63,7 +66,7 @@ def test_a_cluster(nodes: list[Node], tmp_path: Path) -> None:
 
     made = create(nodes=urls)
     assert {one.node for one in made} == set(urls)
-    assert {one.name for one in listed(nodes=urls)} == {one.name for one in made}
+    assert {one.name for one in listed(nodes=urls).snapshots} == {one.name for one in made}
     files = [fetch(one.name, tmp_path, nodes=urls).path for one in made]
     with connection.cursor() as cursor:
         cursor.execute("DELETE FROM users WHERE id = %s", [people[0]])
@@ -85,3 +88,44 @@ def test_a_cluster(nodes: list[Node], tmp_path: Path) -> None:
     create(nodes=urls)
     assert len(prune(1, nodes=urls)) == 0
     assert compare().differences == []
+    interrupted_at_the_second_node(urls)
+    without_a_node(nodes, tmp_path)
+
+
+def interrupted_at_the_second_node(urls: list[str]) -> None:
+    before = listed(nodes=urls)
+
+    def report(done: int, total: int | None = None, /) -> None:
+        if done == 1:
+            assert len(listed(nodes=urls).snapshots) == len(before.snapshots) + 1
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        create(nodes=urls, report=report)
+    assert listed(nodes=urls) == before
+
+
+def without_a_node(nodes: list[Node], folder: Path) -> None:
+    """What is on the others can be listed and fetched."""
+    urls = [node.address.url for node in nodes]
+    before = listed(nodes=urls).snapshots
+    nodes[2].kill()
+    silent = rf"^Nothing answers at --node '{re.escape(urls[2])}' \(.*\): start Qdrant, or correct --node\.$"
+    found = listed(nodes=urls)
+    assert found.snapshots == tuple(one for one in before if one.node != urls[2])
+    assert [bool(re.fullmatch(silent, line)) for line in found.silent] == [True]
+    for one in found.snapshots:
+        assert fetch(one.name, folder, nodes=urls).size == one.size
+    for theirs in {one.name for one in before} - {one.name for one in found.snapshots}:
+        with pytest.raises(StoreUnavailable, match=silent):
+            fetch(theirs, folder, nodes=urls)
+    with pytest.raises(StoreUnavailable, match=silent):
+        create(nodes=urls)
+    with pytest.raises(NotDone, match="is a cluster of 3 nodes"):
+        listed(nodes=urls[1:2])
+    arguments = [argument for url in urls for argument in ("--node", url)]
+    code, stdout, stderr = manage("qdrant_snapshot", "list", *arguments)
+    assert (code, stderr) == (1, "")
+    assert re.fullmatch(silent, stdout.splitlines()[-1])
+    code, stdout, stderr = manage("qdrant_snapshot", "list", "--json", *arguments)
+    assert (code, len(json.loads(stdout)["silent"]), stderr) == (1, 1, "")

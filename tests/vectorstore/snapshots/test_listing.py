@@ -46,7 +46,7 @@ def sha256(path: Path) -> str:
 
 
 def test_create__one_of_the_live_collection(any_collection: QdrantServer) -> None:
-    assert listed() == ()
+    assert listed().snapshots == ()
     before = datetime.now(UTC) - timedelta(seconds=1)
     (one,) = create()
     assert one.collection == f"{collection_name()}_v1"
@@ -55,7 +55,7 @@ def test_create__one_of_the_live_collection(any_collection: QdrantServer) -> Non
     assert one.size > 0
     assert re.fullmatch("[0-9a-f]{64}", one.sha256)
     assert before <= one.made_at.replace(microsecond=999_999) <= datetime.now(UTC) + timedelta(seconds=1)
-    assert listed() == (one,)
+    assert listed().snapshots == (one,)
 
 
 def test_listed__collections_of_others_are_left_out(collection: QdrantServer) -> None:
@@ -63,7 +63,7 @@ def test_listed__collections_of_others_are_left_out(collection: QdrantServer) ->
     with httpx.Client(base_url=collection.url, timeout=30) as client:
         client.put(f"/collections/{other}", json={"vectors": {"size": 4, "distance": "Dot"}}).raise_for_status()
         name = client.post(f"/collections/{other}/snapshots").raise_for_status().json()["result"]["name"]
-        assert listed() == ()
+        assert listed().snapshots == ()
         with pytest.raises(
             NotDone, match=rf"There is no snapshot '{re.escape(name)}' of our collections: see manage\.py qdrant_snapshot list\."
         ):
@@ -74,7 +74,7 @@ def test_listed__collections_of_others_are_left_out(collection: QdrantServer) ->
 def test_create__a_server_that_is_gone(collection: QdrantServer, settings: Settings) -> None:
     with meddling(collection.url, whole) as url:
         settings.QDRANT_URL = url
-        assert listed() == ()
+        assert listed().snapshots == ()
     with pytest.raises(StoreUnavailable, match=f"^Nothing answers at QDRANT_URL '{url}'"):
         create()
     settings.QDRANT_URL = collection.url
@@ -183,18 +183,18 @@ def test_fetch__bad_names(collection: QdrantServer, tmp_path: Path) -> None:
 
 def test_prune__the_newest_stay(any_collection: QdrantServer) -> None:
     oldest, middle, newest = made(3)
-    assert [one.name for one in listed()] == [newest, middle, oldest]
+    assert [one.name for one in listed().snapshots] == [newest, middle, oldest]
     assert [one.name for one in prune(1, dry_run=True)] == [middle, oldest]
-    assert len(listed()) == 3
+    assert len(listed().snapshots) == 3
     assert [one.name for one in prune(2)] == [oldest]
-    assert [one.name for one in listed()] == [newest, middle]
+    assert [one.name for one in listed().snapshots] == [newest, middle]
     assert prune(2) == ()
     assert [one.name for one in delete([middle], dry_run=True)] == [middle]
     with pytest.raises(NotDone, match="There is no snapshot 'x'"):
         delete([newest, "x"])
-    assert [one.name for one in listed()] == [newest, middle]
+    assert [one.name for one in listed().snapshots] == [newest, middle]
     assert [one.name for one in delete([newest, middle])] == [newest, middle]
-    assert listed() == ()
+    assert listed().snapshots == ()
 
 
 # --- The command ---------------------------------------------------------------------------------------------------------------------

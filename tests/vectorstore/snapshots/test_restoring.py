@@ -20,6 +20,7 @@ from tests.factories import ProfileEmbeddingFactory, unit_vector
 from tests.qdrant import QdrantServer
 from tests.threads import in_thread
 from tests.vectorstore.commands import manage, started
+from tests.vectorstore.sessions import watched_session
 from tests.vectorstore.snapshots.meddling import silent_on
 from vectorstore import registry
 from vectorstore.collection import alias_target
@@ -33,7 +34,7 @@ from vectorstore.rebuild.reindex import reindex
 from vectorstore.snapshots.listing import create, delete, fetch, listed
 from vectorstore.snapshots.restoring import Restored, restore
 from vectorstore.snapshots.shape import make_as_declared
-from vectorstore.snapshots.transfer import sha256_of
+from vectorstore.snapshots.transfer import sha256_of, upload
 from vectorstore.sync.drain import sync_once
 from vectorstore.versions import highest, last_drawn
 
@@ -107,7 +108,7 @@ def test_restore__what_has_changed_since_is_as_it_is_now(any_collection: QdrantS
     assert is_as_postgresql_says()
     assert states() == {name(2): "live"}
     assert collections() == {name(2)}
-    assert listed() == (), "Qdrant keeps what it was sent"
+    assert listed().snapshots == (), "Qdrant keeps what it was sent"
     with qdrant() as client:
         assert alias_target(client) == name(2)
         assert before < highest(client, name(2)) <= last_drawn()
@@ -210,7 +211,7 @@ def test_restore__snapshots_of_one_that_had_the_name_before(collection: QdrantSe
         client.delete_collection(name(2))
     of_its_own_name = path.rename(path.with_name(theirs.name))
     assert brought_back(of_its_own_name).collection == name(2)
-    assert [(one.name, one.size, one.sha256) for one in listed()] == [(theirs.name, theirs.size, theirs.checksum)]
+    assert [(one.name, one.size, one.sha256) for one in listed().snapshots] == [(theirs.name, theirs.size, theirs.checksum)]
 
 
 def test_restore__settings_of_then_become_those_of_today(collection: QdrantServer, tmp_path: Path) -> None:
@@ -253,6 +254,24 @@ def test_restore__changes_while_it_comes_back(collection: QdrantServer, tmp_path
     assert (done.removed, done.written, done.found) == (1, 0, 3)
     assert not QueueEntry.objects.exists()
     assert is_as_postgresql_says()
+
+
+def test_restore__the_session_that_has_the_lock_is_used_all_along(
+    collection: QdrantServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An hour of uploading: where idle sessions are ended, the lock would be gone, and a worker would drop what is being made."""
+    people(1)
+    path = snapshot(tmp_path)
+    monkeypatch.setattr("vectorstore.snapshots.session.SLICE_SECONDS", 0.05)
+    with watched_session() as session:
+
+        def slowly(*arguments: Any, **options: Any) -> None:
+            begun = session.last_used()
+            wait_until(lambda: session.last_used() > begun)
+            upload(*arguments, **options)
+
+        monkeypatch.setattr("vectorstore.snapshots.placing.upload", slowly)
+        brought_back(path)
 
 
 def test_restore__the_gate(collection: QdrantServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

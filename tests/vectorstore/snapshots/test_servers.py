@@ -55,7 +55,7 @@ def test_a_frozen_server(memory_path: Path, tmp_path: Path, settings: Settings) 
         sync_once()
         (one,) = create()
         path = fetch(one.name, tmp_path).path
-        line = rf"^Qdrant at '{re.escape(server.url)}' did not answer within 1 s: see whether it runs and what its log says, and give it more time\.$"
+        line = rf"^Qdrant at '{re.escape(server.url)}' did not answer within 1 s: see whether it runs and what its log says, and give it more time with --wait\.$"
 
         def report(done: int, total: int | None = None, /) -> None:
             """The first thing that happens after everything was asked for that is asked before."""

@@ -48,7 +48,15 @@ class Command(FindmeCommand):
         self._say(made, options, "made")
 
     def _list(self, options: dict[str, Any]) -> None:
-        self._say(listed(nodes=options["node"]), options, "")
+        found = listed(nodes=options["node"])
+        if options["json"]:
+            self.say_json(found)
+        else:
+            self._say(found.snapshots, options, "")
+            for line in found.silent:
+                self.say(line)
+        if found.silent:
+            self.something_to_look_at()
 
     def _download(self, options: dict[str, Any]) -> None:
         with progress(f"Fetching {options['name']}, bytes") as report:
