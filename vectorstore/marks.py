@@ -16,7 +16,9 @@ from typing import Any, TypeAlias
 from uuid import uuid4
 
 from django.contrib.postgres.functions import TransactionNow
-from django.db import connection
+from django.db import OperationalError, connection
+from django.db.models import F
+from psycopg.errors import LockNotAvailable
 from qdrant_client import QdrantClient
 from qdrant_client.models import CollectionInfo
 
@@ -195,7 +197,7 @@ def _reason_of_marks(client: QdrantClient, seen: list[_Seen]) -> str | None:
 
 def _renew(client: QdrantClient, seen: list[_Seen], *, afresh: bool) -> bool:
     begun = time.monotonic()
-    pending = _announce({one.name: witnesses(one.newest) for one in seen}, afresh=afresh)
+    pending = _announce({one.name: one.newest for one in seen}, afresh=afresh)
     if pending is None:
         return False
     live = registry.live()
@@ -220,7 +222,7 @@ def _told_if_not_taken(is_live: bool) -> Iterator[None]:
         raise MarkNotTaken(one_line(error)) from error
 
 
-def _announce(newest_points: Mapping[str, list[tuple[str, int]]], *, afresh: bool) -> Mark | None:
+def _announce(newest_points: Mapping[str, Newest], *, afresh: bool) -> Mark | None:
     """The mark that is on its way now: one that somebody did not bring to its end, or a new one. None where somebody else is at it, or was.
 
     A third one is never begun, since collections may carry the second; and none right after the last, since somebody slow may still write that.
@@ -235,7 +237,7 @@ def _announce(newest_points: Mapping[str, list[tuple[str, int]]], *, afresh: boo
                 "id": str(uuid4()),
                 "version": last_drawn(),
                 "at": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
-                "newest": {name: newest_points[name] for name in newest_points.keys() & registry.built()},
+                "newest": witnesses({name: newest_points[name] for name in newest_points.keys() & registry.built()}),
             }
             state.save(update_fields=["pending_mark"])
         found: Mark = state.pending_mark
@@ -249,10 +251,15 @@ def _prove(client: QdrantClient, name: str, pending: Mark) -> None:
 
 
 def _confirm(pending: Mark) -> bool:
-    """False where somebody else was faster."""
-    with short_transaction():
-        confirmed = StoreState.objects.filter(pending_mark__id=pending["id"])
-        return confirmed.update(mark=pending, pending_mark=None, marked_at=TransactionNow()) == 1
+    """As it is by now: whoever was erased meanwhile is remembered no longer. False where somebody else was faster, or is at it."""
+    try:
+        with short_transaction():
+            confirmed = StoreState.objects.filter(pending_mark__id=pending["id"])
+            return confirmed.update(mark=F("pending_mark"), pending_mark=None, marked_at=TransactionNow()) == 1
+    except OperationalError as error:
+        if isinstance(error.__cause__, LockNotAvailable):
+            return False
+        raise
 
 
 def _shown(mark: Mark) -> Mark:

@@ -82,7 +82,6 @@ class Syncing(PersonalDataOwner):
 
     def anonymise(self, user_id: UUID) -> None:
         SetAside.objects.filter(pk=user_id).delete()
-        forget(user_id)
 
     def erase(self, user_id: UUID) -> None:
         self.anonymise(user_id)
@@ -115,9 +114,12 @@ class VectorStore(Store):
         return point_of(user_id) is not None
 
     def remove(self, user_id: UUID) -> bool:
+        """Workers mark the collections meanwhile, and remember of whom they hold the newest points: it takes long, and ``forget`` comes after it."""
         from vectorstore.sync.now import remove_point
 
-        return remove_point(user_id)
+        removed = remove_point(user_id)
+        forget(user_id)
+        return removed
 
 
 registry.register(Embeddings())

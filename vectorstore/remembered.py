@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
 from uuid import UUID
 
-from django.db import connection
-from django.db.models import Func, Q, Value
+from django.db import connection, transaction
 
 from vectorstore.models import StoreState
 
 
 def forget(user_id: UUID) -> None:
-    """Remember nobody until the next mark, if the person is one of them. Touches nothing if not."""
-    of_them = Q(mark__newest__icontains=str(user_id)) | Q(pending_mark__newest__icontains=str(user_id))
-    without: dict[str, Any] = {
-        name: Func(name, Value("newest"), template="(%(expressions)s)", arg_joiner=" - ") for name in ("mark", "pending_mark")
-    }
-    StoreState.objects.filter(of_them).update(**without)
+    """Remember the person no longer. Waits for whoever is just remembering somebody, and holds them up until the caller's transaction ends: it is the
+    last thing to do in one, and whoever remembers afterwards sees what that has changed."""
+    with transaction.atomic():
+        state = StoreState.objects.select_for_update().filter(pk=1).first()
+        if state is None:
+            return
+        marks = [mark for mark in (state.mark, state.pending_mark) if mark is not None and "newest" in mark]
+        if str(user_id) not in str(marks):
+            return
+        for mark in marks:
+            mark["newest"] = {name: [one for one in found if one[0] != str(user_id)] for name, found in mark["newest"].items()}
+        state.save(update_fields=["mark", "pending_mark"])
 
 
 def forget_collection(name: str) -> None:

@@ -7,7 +7,7 @@ gone, the collection is older than it was.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 from uuid import UUID
 
@@ -25,8 +25,14 @@ MANY = 8
 """As many as are remembered of each collection: some may leave meanwhile."""
 
 
-def witnesses(newest: Newest) -> list[tuple[str, int]]:
-    return [(point_id, version) for point_id, version in newest if isinstance(point_id, str)]
+def witnesses(newest: Mapping[str, Newest]) -> dict[str, list[tuple[str, int]]]:
+    """Of those by collection who are to have a point: whoever is erased meanwhile is not remembered."""
+    people = {UUID(point_id) for points in newest.values() for point_id, _ in points if isinstance(point_id, str)}
+    known = {str(person) for person in entitled().filter(pk__in=people).values_list("pk", flat=True)}
+    return {
+        name: [(point_id, version) for point_id, version in points if isinstance(point_id, str) and point_id in known]
+        for name, points in newest.items()
+    }
 
 
 def contradict(client: QdrantClient, collection: str, remembered: Witnesses) -> bool:

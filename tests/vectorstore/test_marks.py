@@ -1,4 +1,6 @@
+import json
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,14 +9,16 @@ from uuid import UUID, uuid4
 
 import pytest
 from django.db import connection
-from django.db.models import Func, Value
+from django.db.models import F, Func, Value
 from psycopg import sql
 from pytest_django import Settings
 from qdrant_client import QdrantClient, models
 
 from accounts.models import User
 from findme.console.errors import StoreUnavailable
+from privacy.erasure import erase
 from tests.factories import ProfileEmbeddingFactory, unit_vector
+from tests.findme.schema.scratch import wait_until
 from tests.qdrant import QdrantServer, started_qdrant
 from tests.threads import in_thread
 from vectorstore import marks, registry
@@ -25,6 +29,7 @@ from vectorstore.initialisation import initialise
 from vectorstore.marks import check_marks, make_new_mark, mark_is_due, renew_mark, stamp
 from vectorstore.models import QueueEntry, SetAside, StoreState, VectorCollection
 from vectorstore.remembered import forget
+from vectorstore.sync import now, patience
 from vectorstore.sync.now import project
 from vectorstore.sync.queue import enqueue
 from vectorstore.versions import MARGIN, NO_MORE, TOO_HIGH, highest, last_drawn, newest, next_version, raise_above, version_of
@@ -446,9 +451,10 @@ def test_check_marks__a_snapshot_recovered_in_place(memory_path: Path, settings:
 # --- What the witnesses do not take for a store that went back --------------------------------------------------------------------
 
 
-def test_witnesses__are_people() -> None:
-    person = str(uuid4())
-    assert witnesses([(7, 12), (person, 11)]) == [(person, 11)]
+def test_witnesses__are_people(live: str) -> None:
+    there, erased = people(2)
+    User.objects.filter(pk=erased).delete()
+    assert witnesses({"a": [(7, 12), (str(erased), 11), (str(there), 10)], "b": []}) == {"a": [(str(there), 10)], "b": []}
 
 
 def test_check_marks__the_newest_points_may_go_and_come_back(live: str) -> None:
@@ -581,10 +587,110 @@ def test_announce__forgets_what_was_known_of_the_name(live: str) -> None:
 
 
 def test_forget__an_erased_person_is_no_witness_any_more(live: str) -> None:
-    (person,) = people(1)
+    there, person = people(2)
     renew()
     forget(uuid4())
-    assert "newest" in StoreState.current().mark
+    assert len(StoreState.current().mark["newest"][live]) == 2
+    StoreState.objects.update(pending_mark=F("mark"))
     forget(person)
-    assert str(person) not in str(StoreState.current().mark)
+    state = StoreState.current()
+    assert [[point_id for point_id, _ in mark["newest"][live]] for mark in (state.mark, state.pending_mark)] == [[str(there)]] * 2
     check()
+
+
+@pytest.mark.qdrant_server
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("when", ["_announce", "_confirm"])
+def test_forget__whoever_is_erased_while_a_mark_is_on_its_way(
+    qdrant_server: QdrantServer, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """Looked at before, or announced before: they are not remembered for it."""
+    initialise(lambda _planned: None)
+    there, person = people(2)
+    then = getattr(marks, when)
+
+    def erased_before(*arguments: Any, **options: Any) -> Any:
+        in_thread(lambda: erase(person)).join(60)
+        return then(*arguments, **options)
+
+    monkeypatch.setattr(marks, when, erased_before)
+    assert renew()
+    assert remembered() == {str(there)}
+    check()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_forget__waits_for_whoever_is_just_remembering_the_person(live: str) -> None:
+    (person,) = people(1)
+    assert renew()
+    newest_points = json.dumps(StoreState.current().mark)
+    StoreState.objects.update(mark=None)
+    held = connection.copy()
+    try:
+        with held.cursor() as cursor:
+            cursor.execute("BEGIN")
+            cursor.execute("UPDATE vector_store_state SET mark = %s", [newest_points])
+            forgetting = in_thread(lambda: forget(person))
+            wait_until(lambda: not forgetting.is_alive() or waits_for_a_row())
+            cursor.execute("COMMIT")
+        forgetting.join(60)
+    finally:
+        held.close()
+    assert remembered() == set()
+
+
+def waits_for_a_row() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'")
+        return bool(cursor.fetchone()[0])
+
+
+@pytest.mark.qdrant_server
+@pytest.mark.django_db(transaction=True)
+def test_renew_mark__beside_an_erasure_that_waits_for_qdrant(qdrant_server: QdrantServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It holds no worker up, and whom it erases is not remembered in the end."""
+    initialise(lambda _planned: None)
+    there, person = people(2)
+    assert renew()
+    removing, over = threading.Event(), threading.Event()
+    remove = now._remove
+
+    def held_up(*arguments: Any) -> bool:
+        removing.set()
+        over.wait(60)
+        return remove(*arguments)
+
+    monkeypatch.setattr(now, "_remove", held_up)
+    erasing = in_thread(lambda: erase(person))
+    try:
+        assert removing.wait(60)
+        assert renew()
+        assert remembered() == {str(there), str(person)}
+    finally:
+        over.set()
+        erasing.join(60)
+    assert remembered() == {str(there)}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_renew_mark__beside_somebody_who_holds_what_is_remembered(live: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is left to the next renewal, without a word: nothing is wrong."""
+    confirm, held = marks._confirm, connection.copy()
+
+    def held_up(pending: Any) -> bool:
+        with held.cursor() as cursor:
+            cursor.execute("BEGIN; SELECT FROM vector_store_state FOR UPDATE")
+        return confirm(pending)
+
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(patience, "LOCK_SECONDS", 1)
+            patched.setattr(marks, "_confirm", held_up)
+            assert not renew()
+    finally:
+        held.close()
+    assert renew()
+
+
+def remembered() -> set[str]:
+    return {point_id for found in StoreState.current().mark["newest"].values() for point_id, _ in found}
