@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 from uuid import UUID
 
+import numpy as np
 from django.db.models import QuerySet
 
 from accounts.age import age_group, age_on, today
@@ -17,6 +18,7 @@ from accounts.models import User
 from vectorstore.collection import live_collection
 from vectorstore.connection import qdrant
 from vectorstore.models import ProfileEmbedding
+from vectorstore.verification.found import points_among
 
 
 def entitled() -> QuerySet[ProfileEmbedding]:
@@ -78,7 +80,11 @@ def payload_of(user: User, embedding: ProfileEmbedding) -> dict[str, Any]:
 
 
 def point_of(user_id: UUID) -> dict[str, Any] | None:
-    """The person's point as it is in Qdrant: ``payload`` and ``vector`` (of length 1); None where there is none. Raises StoreUnavailable."""
+    """The person's point as it is in Qdrant: ``payload`` and ``vector`` (of length 1; None where it is not 512 numbers, or one is NaN); None where
+    there is none. Raises StoreUnavailable."""
     with qdrant() as client:
-        found = client.retrieve(live_collection(client), [str(user_id)], with_payload=True, with_vectors=True)
-    return {"payload": found[0].payload or {}, "vector": found[0].vector} if found else None
+        found = points_among(live_collection(client), [user_id])
+    if not found.ids:
+        return None
+    (vector,) = found.vectors
+    return {"payload": found.payloads[0], "vector": vector.tolist() if np.isfinite(vector).all() else None}

@@ -1,5 +1,6 @@
 """The owner of the embeddings and the vector store by themselves; ``tests/privacy/test_with_qdrant.py`` has them at work."""
 
+import math
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -9,11 +10,14 @@ from uuid import UUID, uuid4
 import pytest
 from django.db import transaction
 from pytest_django import Settings
+from qdrant_client import models
 
 from findme.console.errors import StoreUnavailable
 from findme.environment import BASE_DIR
 from privacy.registry import Consequence, Fate, PersonalDataOwner, Store, registry
 from tests.factories import ProfileEmbeddingFactory, UserFactory
+from tests.qdrant import QdrantServer
+from vectorstore.connection import collection_name, qdrant
 from vectorstore.errors import CollectionMissing
 from vectorstore.initialisation import initialise
 from vectorstore.models import ProfileEmbedding
@@ -106,6 +110,26 @@ def test_store__holds_and_removes_a_point(vector_store: Store, person: UUID) -> 
         assert not vector_store.holds(person)
         assert not vector_store.remove(person)
     assert point_of(other) is not None
+
+
+@pytest.mark.qdrant_server
+@pytest.mark.parametrize("by_grpc", [False, True])
+def test_store__a_point_whose_vector_has_a_nan(
+    owner: PersonalDataOwner, vector_store: Store, qdrant_server_grpc: QdrantServer, settings: Settings, *, by_grpc: bool
+) -> None:
+    """Qdrant takes it by gRPC; by REST it answers with what is none. The person can be exported, as JSON, and erased all the same."""
+    initialise(lambda _: None)
+    person = ProfileEmbeddingFactory.create().pk
+    project([person])
+    with qdrant() as client:
+        client.update_vectors(collection_name(), [models.PointVectors(id=str(person), vector=[math.nan] * 512)], wait=True)
+    settings.QDRANT_GRPC_PORT = qdrant_server_grpc.grpc_port if by_grpc else 0
+    exported = export(owner, person)["point"]
+    assert (exported["vector"], exported["payload"]["user_id"]) == (None, str(person))
+    with vector_store.reached(), transaction.atomic():
+        assert vector_store.holds(person)
+        assert vector_store.remove(person)
+        assert not vector_store.holds(person)
 
 
 def test_store__is_not_reached_without_its_collection(vector_store: Store, every_store: str) -> None:
