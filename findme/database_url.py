@@ -11,8 +11,15 @@ from psycopg.conninfo import conninfo_to_dict
 FORM = "postgresql://USER:PASSWORD@HOST:PORT/NAME, or postgresql:///NAME?host=FOLDER for a socket"
 ESCAPES = "in a user's name or a password write @ : / ? # % as %40 %3A %2F %3F %23 %25"
 UNREADABLE = f"DATABASE_URL cannot be read: it must be {FORM}, with parameters of libpq after a ?; {ESCAPES}."
-CONNECT_SECONDS = "10"
-"""How long a server that does not answer is waited for, where the URL does not say."""
+PATIENCE = {
+    "connect_timeout": "10",
+    "tcp_user_timeout": "60000",
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+}
+"""How long a server that does not answer is waited for (seconds, milliseconds, seconds), where the URL does not say: without it a host that has
+vanished is for hours."""
 ISOLATION = IsolationLevel.READ_COMMITTED
 """Of every transaction, whatever the server, the role or the URL have for a default: who waits for a lock is to see what is committed by then."""
 
@@ -37,7 +44,7 @@ def database_settings(url: str) -> dict[str, Any]:
         raise ImproperlyConfigured(f"DATABASE_URL names no database: it must be {FORM}.")
     keys = {"NAME": "dbname", "USER": "user", "PASSWORD": "password", "HOST": "host", "PORT": "port"}
     settings = {key: parameters.pop(parameter, "") for key, parameter in keys.items()}
-    options = {"connect_timeout": CONNECT_SECONDS, **parameters, "isolation_level": ISOLATION}
+    options = {**PATIENCE, **parameters, "isolation_level": ISOLATION}
     return {"ENGINE": "django.db.backends.postgresql", **settings, "OPTIONS": options}
 
 

@@ -102,7 +102,9 @@ def _connection_failed(source: Exception, address: Address) -> StoreUnavailable:
             return StoreUnavailable(f"Qdrant at {address} broke off the connection ({_short(reason)}): look at its log, and run it again.")
         case ValidationError():
             return _not_a_qdrant(address)
-    return StoreUnavailable(f"Qdrant at {address} could not be asked: {_short(f'{type(source).__name__}: {reason}')}.")
+    return StoreUnavailable(
+        f"Qdrant at {address} could not be asked ({_short(f'{type(source).__name__}: {reason}')}): look at its log, and run it again."
+    )
 
 
 def _grpc_failed(error: grpc.RpcError, address: Address) -> NotDone:
@@ -143,7 +145,12 @@ def _answered(status: int, words: str, address: Address) -> NotDone:
             return CollectionMissing(missing[1])
         case 301 | 302 | 303 | 307 | 308 | 404 | 405:
             return _not_a_qdrant(address)
-        case 400 | 409 | 413 | 422:
+        case 413:
+            return Refused(
+                f"Qdrant at {address} refused this as too large: {_short(words)}. Shorten what the person's data hold, or set QDRANT_GRPC_PORT,"
+                " which takes more."
+            )
+        case 400 | 409 | 422:
             return Refused(f"Qdrant at {address} refused this: {_short(words)}. See manage.py init_qdrant --check.")
         case 429:
             return StoreUnavailable(f"Qdrant at {address} has too much to do ({_short(words)}): wait, and run it again.")

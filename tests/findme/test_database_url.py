@@ -36,6 +36,10 @@ def test_url__what_django_has_no_key_for_goes_to_libpq() -> None:
     found = database_settings("postgresql://h/db?sslmode=verify-full&sslrootcert=/etc/ca%20x.pem&application_name=findme")
     assert found["OPTIONS"] == {
         "connect_timeout": "10",
+        "tcp_user_timeout": "60000",
+        "keepalives_idle": "30",
+        "keepalives_interval": "10",
+        "keepalives_count": "3",
         "sslmode": "verify-full",
         "sslrootcert": "/etc/ca x.pem",
         "application_name": "findme",

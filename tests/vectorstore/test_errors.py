@@ -123,7 +123,7 @@ def test_errors__a_server_that_refuses_our_tls(settings: Settings) -> None:
 
 def test_errors__a_host_that_no_name_service_takes(settings: Settings) -> None:
     url = f"http://{'a' * 70}.example"
-    assert str(line_of(settings, url)).startswith(f"Qdrant at '{url}' could not be asked: UnicodeError: ")
+    assert str(line_of(settings, url)).startswith(f"Qdrant at '{url}' could not be asked (UnicodeError: ")
 
 
 def test_errors__a_server_that_says_when_to_come_back(settings: Settings) -> None:
@@ -188,6 +188,12 @@ ANSWERS: list[tuple[int, Any, type[NotDone], str]] = [
         Refused,
         "Qdrant at URL refused this: Wrong input: Vector dimension error: expected dim: 4, got 512. See manage.py init_qdrant --check.",
     ),
+    (
+        413,
+        error("Payload reached size limit"),
+        Refused,
+        "Qdrant at URL refused this as too large: Payload reached size limit. Shorten what the person's data hold, or set QDRANT_GRPC_PORT, which takes more.",
+    ),
     (429, error("Too many requests"), StoreUnavailable, "Qdrant at URL has too much to do (Too many requests): wait, and run it again."),
     (500, error("Service internal error: x"), ServerFailed, "Qdrant at URL answered 500 (Service internal error: x): look at its log, and run it again."),
 ]  # fmt: skip
@@ -207,7 +213,7 @@ CODES: list[tuple[Any, str, type[NotDone], str]] = [
     (grpc.StatusCode.PERMISSION_DENIED, "Forbidden: Global manage access is required", *ANSWERS[1][2:]),
     (grpc.StatusCode.NOT_FOUND, "Not found: Collection `a` doesn't exist!", *ANSWERS[2][2:]),
     (grpc.StatusCode.INVALID_ARGUMENT, "Wrong input: Vector dimension error: expected dim: 4, got 512", *ANSWERS[3][2:]),
-    (grpc.StatusCode.RESOURCE_EXHAUSTED, "Too many requests", *ANSWERS[4][2:]),
+    (grpc.StatusCode.RESOURCE_EXHAUSTED, "Too many requests", *ANSWERS[5][2:]),
     (
         grpc.StatusCode.INTERNAL,
         "Service internal error: x",

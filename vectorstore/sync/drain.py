@@ -21,7 +21,7 @@ from vectorstore.sync.claim import anybody_due
 from vectorstore.sync.lease import LeaseLost, arm_second_looks, database_clock, leave, take_over
 from vectorstore.sync.queue import Backlog, backlog, is_empty
 from vectorstore.sync.settings import check_settings
-from vectorstore.sync.stopping import Stopped, Stopping
+from vectorstore.sync.stopping import Stopped, Stopping, reach_postgresql
 from vectorstore.sync.work import BATCH_SIZE, Done, work
 
 TIMEOUT_SECONDS = 300.0
@@ -73,6 +73,7 @@ class Worker:
         """One batch; None where there was nobody to claim, or a store was away (``away`` says why, and ``pause`` how long to wait)."""
         reset_queries()  # with DEBUG on, Django keeps thousands of them
         try:
+            reach_postgresql()
             # The embedded store is read in full whenever it is opened.
             done = None if is_embedded() and not anybody_due() else work(self.id, self.batch_size)
             if done is None:
@@ -101,6 +102,7 @@ class Worker:
         """Let everybody go whom it still holds, over a new connection where this one is of no use any more."""
         for _ in range(2):
             try:
+                reach_postgresql()
                 leave(self.id)
             except (DatabaseError, InterfaceError):
                 connection.close()
@@ -143,11 +145,14 @@ def sync_once(
             _drain(worker, totals, timeout, stopping)
         finally:
             worker.leave()
-    return Synced(totals.written, totals.removed, totals.set_aside, _left(stopping), worker.away, stopping.requested)
+    left = _left(stopping)
+    away = worker.away if left.length or left.leased else None  # others may have done the rest, where this one came to no store
+    return Synced(totals.written, totals.removed, totals.set_aside, left, away, stopping.requested)
 
 
 def _left(stopping: Stopping) -> Backlog:
     try:
+        reach_postgresql()
         return backlog()
     except POSTGRES_AWAY as error:
         if stopping.requested:
@@ -216,6 +221,7 @@ class _Patience:
 def _prove_at_once() -> None:
     """A store that is away is waited for; what no waiting mends is said at once."""
     try:
+        reach_postgresql()
         with qdrant() as client:
             live_collection(client)
             standing.prove(client)
@@ -229,6 +235,7 @@ def _prove_at_once() -> None:
 
 def _is_over() -> bool:
     try:
+        reach_postgresql()
         return is_empty()
     except POSTGRES_AWAY:
         connection.close()

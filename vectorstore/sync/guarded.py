@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from qdrant_client import QdrantClient, grpc
-from qdrant_client.models import ExtendedPointId, FieldCondition, Filter, FilterSelector, HasIdCondition, Range, WriteOrdering
+from qdrant_client.models import ExtendedPointId, FieldCondition, Filter, FilterSelector, HasIdCondition, PointIdsList, Range, WriteOrdering
 
 from vectorstore.address import server_address
 from vectorstore.connection import is_embedded
@@ -31,6 +31,12 @@ def delete(client: QdrantClient, collection: str, ids: Sequence[ExtendedPointId]
     """Returns when it is applied. Raises what the driver raises."""
     gone = Filter(must=[HasIdCondition(has_id=list(ids))], must_not=[_newer(version)])
     client.delete(collection, FilterSelector(filter=gone), wait=True, ordering=WriteOrdering.MEDIUM)
+
+
+def clear(client: QdrantClient, collection: str, ids: Sequence[ExtendedPointId]) -> None:
+    """Delete points whatever version they claim to have: for such as no worker can have written (``versions.is_blocking``), which would stand in the
+    way of every guarded write. Whoever does it holds their people. Raises what the driver raises."""
+    client.delete(collection, PointIdsList(points=list(ids)), wait=True, ordering=WriteOrdering.MEDIUM)
 
 
 def _newer(version: int) -> FieldCondition:

@@ -25,7 +25,7 @@ from vectorstore.sync.beside import given_up_where_it_fails
 from vectorstore.sync.claim import DUE, LOCK_OF, queue_second_looks
 from vectorstore.sync.queue import enqueue
 from vectorstore.sync.work import BATCH_SIZE, work
-from vectorstore.versions import next_version
+from vectorstore.versions import is_blocking, next_version
 
 WAIT_SECONDS = 30
 """How long to wait for others who write the same people: several batches of theirs."""
@@ -154,7 +154,11 @@ def _remove(client: QdrantClient, collection: str, user_id: UUID, version: int) 
     if found:
         note_removal()
     guarded.delete(client, collection, ids, version)
-    if client.retrieve(collection, ids, with_payload=False, with_vectors=False):
+    left = client.retrieve(collection, ids, with_payload=["version"], with_vectors=False)
+    if left and is_blocking(left[0].payload):
+        guarded.clear(client, collection, ids)
+        left = client.retrieve(collection, ids, with_payload=False, with_vectors=False)
+    if left:
         raise NotDone(
             f"The point of {str(user_id)!r} is still in {collection!r} after its deletion: look at Qdrant's log, and run it again."
         )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
+
+from vectorstore.sync.stopping import answered_in_time
 
 LOCK_SECONDS, IDLE_SECONDS = 2, 5
 
@@ -25,6 +27,7 @@ def short_transaction(*, durable: bool = False, beside_seconds: float = 0) -> It
     """A transaction whose commit is on disk when it returns. A worker that is frozen in the middle of it is thrown out, and frees what it holds:
     its next statement raises InternalError. BESIDE_SECONDS is how long something else may take in the middle of it, as a request to Qdrant."""
     settings = (OUTERMOST if not connection.in_atomic_block else "") + SETTINGS
-    with transaction.atomic(durable=durable), connection.cursor() as cursor:
+    in_time = nullcontext() if beside_seconds else answered_in_time()
+    with in_time, transaction.atomic(durable=durable), connection.cursor() as cursor:
         cursor.execute(settings.format(lock=LOCK_SECONDS, idle=IDLE_SECONDS + math.ceil(beside_seconds)))
         yield cursor

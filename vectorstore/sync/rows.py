@@ -11,6 +11,7 @@ from vectorstore import profiles
 from vectorstore.projection import payload_from
 from vectorstore.sync.claim import Claim
 from vectorstore.sync.point import Point
+from vectorstore.sync.stopping import answered_in_time
 
 ROWS = f"""
     SELECT {profiles.COLUMNS}, (clock_timestamp() AT TIME ZONE 'UTC')::date
@@ -31,7 +32,8 @@ class Points:
 
 def points_of(claim: Claim) -> Points:
     """The points of the claim's people, with the claim's version. A statement that begins after the version was drawn."""
-    rows = profiles.read(ROWS, (claim.array,))
+    with answered_in_time():
+        rows = profiles.read(ROWS, (claim.array,))
     found = {row[0] for row in rows}
     gone = [person for person in claim.persons if person not in found]
     rows = [row for row in rows if profiles.is_datable(row)]

@@ -1,4 +1,4 @@
-"""What a worker does when it is told to end: by a signal, within ten seconds, whatever is frozen."""
+"""What a worker does when it is told to end, by a signal: within ten seconds, whatever is frozen. And where PostgreSQL does not answer for long."""
 
 from __future__ import annotations
 
@@ -6,22 +6,45 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import FrameType
+from typing import Any
+
+from django.db import OperationalError, connection
 
 GRACE_SECONDS, FAREWELL_SECONDS = 5.0, 3.0
 """After the signal: for the batch in hand, and then for giving it back."""
+SILENT_SECONDS = 30.0
+"""No statement of a worker takes so long, unless PostgreSQL is frozen: it is away then."""
 
 
 class Stopped(BaseException):
     """The worker was told to end, and the batch in hand is not to be waited for any longer."""
 
 
+def reach_postgresql() -> None:
+    """Connect, unless there is a connection: in time, where a worker's signals are caught. What Django asks on a new one, nobody is told of."""
+    with answered_in_time():
+        connection.ensure_connection()
+
+
+_caught: list[Stopping] = []
+"""Whose signals are caught just now: at most one's."""
+
+
+@contextmanager
+def answered_in_time() -> Iterator[None]:
+    """For what asks PostgreSQL and nobody else, as a commit. Raises OperationalError where it takes too long and a worker's signals are caught."""
+    with _caught[-1].answered_in_time() if _caught else nullcontext():
+        yield
+
+
 class Stopping:
     """At once where nothing is in hand, else the batch has some seconds to end, and some more to be given back."""
 
-    def __init__(self) -> None:
+    def __init__(self, silent_seconds: float = SILENT_SECONDS) -> None:
         self.requested = self.idle = False
+        self.silent_seconds = silent_seconds
 
     @contextmanager
     def caught(self, *signals: signal.Signals) -> Iterator[None]:
@@ -31,9 +54,12 @@ class Stopping:
             return
         before = {number: signal.signal(number, self._stop) for number in signals}
         before[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._over)
+        _caught.append(self)
         try:
-            yield
+            with connection.execute_wrapper(self._answered):
+                yield
         finally:
+            _caught.remove(self)
             signal.setitimer(signal.ITIMER_REAL, 0)
             for number, handler in before.items():
                 signal.signal(number, handler)
@@ -49,6 +75,22 @@ class Stopping:
         finally:
             self.idle = False
 
+    @contextmanager
+    def answered_in_time(self) -> Iterator[None]:
+        if self.requested or signal.getitimer(signal.ITIMER_REAL)[0]:
+            yield
+            return
+        signal.setitimer(signal.ITIMER_REAL, self.silent_seconds)
+        try:
+            yield
+        finally:
+            if not self.requested:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+
+    def _answered(self, execute: Any, sql: str, parameters: Any, many: bool, context: Any) -> Any:
+        with self.answered_in_time():
+            return execute(sql, parameters, many, context)
+
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
         if not self.requested:
             self.requested = True
@@ -57,7 +99,9 @@ class Stopping:
             raise Stopped
 
     def _over(self, _number: int, _frame: FrameType | None) -> None:
-        """First the batch is broken off; if not even giving it back ends, PostgreSQL is frozen as well: its lease runs out by itself."""
+        """Told to end, first the batch is broken off; if not even giving it back ends, PostgreSQL is frozen as well: its lease runs out by itself."""
+        if not self.requested:
+            raise OperationalError(f"it has not answered for {self.silent_seconds:g} s")
         signal.signal(signal.SIGALRM, lambda *_: os._exit(0))
         signal.setitimer(signal.ITIMER_REAL, FAREWELL_SECONDS)
         raise Stopped

@@ -19,7 +19,7 @@ POLL_SECONDS = 0.02
 class Door:
     def __init__(self) -> None:
         self.port = free_port()
-        self.frozen, self.over = threading.Event(), threading.Event()
+        self.connected, self.frozen, self.over = threading.Event(), threading.Event(), threading.Event()
         self.thread: threading.Thread | None = None
 
     def url(self) -> str:
@@ -51,6 +51,7 @@ class Door:
                     if found is listening:
                         caller, server = listening.accept()[0], _connected(address)
                         others |= {caller: server, server: caller}
+                        self.connected.set()
                         ready.register(caller, selectors.EVENT_READ)
                         ready.register(server, selectors.EVENT_READ)
                     elif found in others and not _passed_on(found, others[found]):

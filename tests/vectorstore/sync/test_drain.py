@@ -162,6 +162,14 @@ def test_sync_once__a_store_that_is_away_to_the_end(collection: str, settings: S
     assert not SyncLease.objects.exists()
 
 
+@pytest.mark.django_db
+def test_sync_once__a_store_that_is_away_while_others_do_the_rest(collection: str, settings: Settings) -> None:
+    people(1)
+    settings.QDRANT_URL = f"http://127.0.0.1:{free_port()}"
+    synced = sync_once(timeout=30, tell_away=lambda _why: QueueEntry.objects.all().delete() and None)
+    assert (synced.left.length, synced.away) == (0, None)
+
+
 @pytest.mark.qdrant_server
 @pytest.mark.django_db
 def test_sync_once__a_store_that_comes_back(server_collection: str, settings: Settings) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -14,6 +16,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 from django.db import connection
+from django.utils.timezone import now
 from pytest_django import Settings
 
 from tests.privacy.elsewhere import another_connection, in_a_thread, wait_until
@@ -137,14 +140,42 @@ def test_watch__ends_beside_a_frozen_postgresql(
     assert SyncLease.objects.count() == int(in_hand)
 
 
+@pytest.mark.qdrant_server
+@pytest.mark.long
+@pytest.mark.parametrize("after", [0.0, 0.4])
+def test_sync_once__ends_beside_a_frozen_postgresql(
+    memory_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch, after: float
+) -> None:
+    """Whatever it is asked just then: nobody else says that it is away."""
+    with started_qdrant(memory_path) as server, door() as postgresql:
+        settings.QDRANT_URL = server.url
+        initialise(lambda _: None)
+        (person,) = people(1)
+        SyncLease.objects.create(user_id=person, worker=uuid4(), until=now() + timedelta(hours=1))  # whom it waits for
+        postgresql.open()
+        with working_through(postgresql, monkeypatch, "--once", "--timeout", "2") as process:
+            wait_until("It has connected", postgresql.connected.is_set)
+            time.sleep(after)  # somewhere in what it does then
+            postgresql.frozen.set()
+            _printed, said = process.communicate(timeout=60)
+            postgresql.frozen.clear()
+    assert process.returncode == 2
+    assert "PostgreSQL: " in said
+    assert "Traceback" not in said
+
+
+def watching_through(postgresql: Door, monkeypatch: pytest.MonkeyPatch) -> AbstractContextManager[subprocess.Popen[str]]:
+    return working_through(postgresql, monkeypatch, "--watch")
+
+
 @contextmanager
-def watching_through(postgresql: Door, monkeypatch: pytest.MonkeyPatch) -> Iterator[subprocess.Popen[str]]:
+def working_through(postgresql: Door, monkeypatch: pytest.MonkeyPatch, *options: str) -> Iterator[subprocess.Popen[str]]:
     from tests.vectorstore import commands
 
-    there = commands.environment() | {"DATABASE_URL": postgresql.url()}
+    there = commands.environment() | {"DATABASE_URL": f"{postgresql.url()}?connect_timeout=2"}
     with monkeypatch.context() as patched:
         patched.setattr(commands, "environment", lambda: there)
-        process = started("sync_qdrant", "--watch")
+        process = started("sync_qdrant", *options)
     try:
         yield process
     finally:

@@ -149,7 +149,10 @@ def test_carry_out__an_upsert_that_did_not_arrive(any_collection: str, monkeypat
     with pytest.raises(StoreUnavailable) as raised:
         carry_out(claimed())
     name = f"{collection_name()}_v1"
-    assert str(raised.value) == f"Of 1 points that Qdrant took for {name!r}, 1 are not as they were sent: look at its log."
+    assert (
+        str(raised.value)
+        == f"Of 1 points that Qdrant took for {name!r}, 1 are not as they were sent: look at its log, and at what manage.py verify_qdrant finds."
+    )
     assert queued(person) == 2
     assert second_looks() == {person}
 
@@ -205,6 +208,32 @@ def test_carry_out__a_newer_point_of_a_version_that_was_never_drawn_is_no_proof(
     )
     assert QueueEntry.objects.filter(user_id=person, awaits_answer=False).exists()
     assert not SyncLease.objects.exists()
+
+
+@pytest.mark.parametrize("version", [2**53 + 2, [2**52], 2**52 + 7])
+def test_carry_out__a_version_that_no_worker_can_have_written_stands_in_nobodys_way(any_collection: str, version: object) -> None:
+    """It would make the guard refuse every write, and be taken for a proof of it: the person would never be written, or deleted."""
+    there, gone, other = people(3)
+    User.objects.filter(pk=gone).delete()
+    write(a_point(there, version=version), a_point(gone, version=version))
+    claim = claimed()
+    assert carry_out(claim) == Done(written=2, removed=1)
+    assert points() == ids([there, other])
+    assert version_of(there) == version_of(other) == claim.version
+    assert queued() == 0
+
+
+def test_carry_out__one_that_comes_back_as_often_as_it_is_deleted(any_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    there, gone = people(2)
+    User.objects.filter(pk=gone).delete()
+    write(a_point(there, version=2**53), a_point(gone, version=2**53))
+    monkeypatch.setattr(guarded, "clear", lambda *_arguments: None)
+    with pytest.raises(StoreUnavailable, match=r"Of 1 points .* 1 are not as they were sent"):
+        carry_out(claimed())
+    write(a_point(there))
+    with pytest.raises(StoreUnavailable, match="1 of 1 points are still in"):
+        carry_out(claimed())
+    assert QueueEntry.objects.filter(user_id=gone, awaits_answer=False).exists()
 
 
 # --- Whose fault -----------------------------------------------------------------------------------------------------------------
@@ -409,8 +438,10 @@ def test_work__one_that_is_silent_again_and_again_is_given_up(server_collection:
 
 @pytest.mark.qdrant_server
 def test_work__one_that_has_become_live_meanwhile_is_not_given_up(server_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its alias was moved just now, and the row does not say so yet."""
     name = beside(State.READY)
     fail_in(monkeypatch, name, 500)
+    monkeypatch.setattr("vectorstore.sync.beside.alias_target", lambda _client: name)
     people(1)
     with pytest.raises(ServerFailed):
         work(uuid4(), 100)

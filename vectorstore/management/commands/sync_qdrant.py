@@ -18,12 +18,14 @@ from findme.console.command import FindmeCommand
 from findme.console.errors import StoreUnavailable
 from vectorstore.sync.drain import TIMEOUT_SECONDS, Synced, sync_once
 from vectorstore.sync.queue import Backlog, backlog
-from vectorstore.sync.stopping import Stopped, Stopping
+from vectorstore.sync.stopping import SILENT_SECONDS, Stopped, Stopping
 from vectorstore.sync.watch import watch
 from vectorstore.sync.work import BATCH_SIZE, LARGEST_BATCH, Done
 
 RECOUNT_SECONDS = 2.0
 """Between two counts of the queue: a long one takes a while to count."""
+SPARE_SECONDS = 5.0
+"""For a statement of PostgreSQL's, beside --timeout."""
 
 
 class Command(FindmeCommand):
@@ -54,7 +56,7 @@ class Command(FindmeCommand):
         if options["watch"]:
             watch(batch_size=options["batch_size"], tell=lines.batch, tell_away=self._say_away)
             return
-        stopping = Stopping()
+        stopping = Stopping(min(SILENT_SECONDS, options["timeout"] + SPARE_SECONDS))
         with stopping.caught(signal.SIGTERM), suppress(Stopped):
             synced = sync_once(
                 batch_size=options["batch_size"], timeout=options["timeout"], tell=lines.batch, tell_away=self._say_away, stopping=stopping
