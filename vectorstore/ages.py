@@ -49,9 +49,8 @@ RECORD = """
 
 @dataclass(frozen=True, slots=True)
 class Refreshed:
-    """On ``day``: of ``people`` who were looked at, ``queued`` have another age than on ``since`` (None: it is not known when they were refreshed, or a clock was
-    ahead then).
-    Where ``since`` is ``day`` already, nobody was looked at."""
+    """On ``day``: of ``people`` who were looked at, ``queued`` have another age than on ``since`` (None: it is not known when they were refreshed, or
+    a clock was ahead then). Where ``since`` is ``day`` already, nobody was looked at."""
 
     day: date
     since: date | None
@@ -61,16 +60,18 @@ class Refreshed:
 
 @dataclass(frozen=True, slots=True)
 class DaysOfPoints:
-    """Every point has the age of some day between ``first`` (None: of any day) and ``last``."""
+    """Every point has the age of some day between ``first`` and ``last``; None is any day."""
 
     first: date | None
-    last: date
+    last: date | None
 
     def widened(self, youngest: int | None, oldest: int | None, today: date) -> tuple[int | None, int | None]:
         """Bounds that the points have of everyone who is from YOUNGEST to OLDEST years old TODAY, both included; None is no bound."""
         if youngest is not None:
             youngest = None if self.first is None else youngest - most_birthdays(self.first, today)
-        return youngest, None if oldest is None else oldest + most_birthdays(today, self.last)
+        if oldest is not None:
+            oldest = None if self.last is None else oldest + most_birthdays(today, self.last)
+        return youngest, oldest
 
 
 def most_birthdays(since: date, day: date) -> int:
@@ -111,15 +112,19 @@ def refresh_ages(*, day: date | None = None, size: int = PAGE_SIZE, report: Repo
 
 
 def days_of_points(*, day: date | None = None) -> DaysOfPoints:
-    """What is known on DAY (today) of the points in Qdrant, but for people who have changed otherwise and are still queued for that."""
+    """What is known on DAY (today) of the points in Qdrant, but for people who have changed otherwise and are still queued for that. Where a clock was
+    ahead once, points are of a day to come until everybody who was queued for it is written."""
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
-            SELECT CASE WHEN ages_refreshed_on > coalesce(%(day)s, {TODAY}) THEN NULL
-                        WHEN EXISTS (SELECT FROM vector_sync_queue WHERE id <= ages_queued_up_to) THEN ages_right_on
-                        ELSE ages_refreshed_on END,
-                   greatest(ages_refreshed_on, coalesce(%(day)s, {TODAY}))
-            FROM vector_store_state
+            WITH state AS (
+                SELECT ages_refreshed_on, ages_right_on, greatest(ages_refreshed_on, coalesce(%(day)s, {TODAY})) AS latest,
+                       EXISTS (SELECT FROM vector_sync_queue WHERE id <= ages_queued_up_to) AS queued
+                FROM vector_store_state
+            )
+            SELECT CASE WHEN ages_refreshed_on > coalesce(%(day)s, {TODAY}) THEN NULL WHEN queued THEN ages_right_on ELSE ages_refreshed_on END,
+                   CASE WHEN queued AND ages_right_on IS NULL THEN NULL ELSE latest END
+            FROM state
             """,  # noqa: S608  # a constant
             {"day": day},
         )
