@@ -15,7 +15,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.postgres.functions import TransactionNow
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import Case, ExpressionWrapper, Q, Value, When
 from django.db.models.expressions import CombinedExpression
 from django.db.models.fields import DateTimeField
@@ -150,9 +150,10 @@ def prepare(name: str, keep: timedelta | None) -> bool:
 def follow(target: str) -> bool:
     """The alias leads to TARGET: it is live, and the one that was is kept. Whether the rows said otherwise.
 
-    Only for one at a time (``collection_lock``). Raises VectorCollection.DoesNotExist where nobody has noted TARGET.
+    Only for one at a time (``collection_lock``). Raises VectorCollection.DoesNotExist where nobody has noted TARGET. Inside a caller's transaction, as
+    an erasure's, that one goes on with its own patience.
     """
-    with short_transaction():
+    with transaction.atomic() if connection.in_atomic_block else short_transaction():
         before = rows().select_for_update().get(name=target).state
         if before == State.LIVE:
             rows().filter(name=target).update(keep_until=None)

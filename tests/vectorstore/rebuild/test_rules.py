@@ -11,6 +11,8 @@ from uuid import uuid4
 
 import numpy as np
 import pytest
+from django.db import connection, transaction
+from django.db.backends.utils import CursorWrapper
 from pytest_django import Settings
 from qdrant_client import QdrantClient, models
 
@@ -223,6 +225,25 @@ def test_fail__only_what_nobody_searches(embedded_qdrant: object) -> None:
     for state, given_up in [("building", True), ("kept", True), ("ready", False), ("live", False)]:
         VectorCollection.objects.update(state=state)
         assert (registry.fail(version(1), "the disk is full"), states()["v1"]) == (given_up, "failed" if given_up else state)
+
+
+def test_follow__in_a_callers_transaction_leaves_it_its_patience(embedded_qdrant: object) -> None:
+    """An erasure proves the alias, and may be the one who follows it; alone, whoever is frozen over it is thrown out."""
+    begun(0)
+    a_building_one()
+    registry.prepare(version(2), DAY)
+    names = ("lock_timeout", "idle_in_transaction_session_timeout", "enable_seqscan")
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET LOCAL lock_timeout = '1234ms'")
+        before = [told(cursor, name) for name in names]
+        assert registry.follow(version(2))
+        assert [told(cursor, name) for name in names] == before
+    assert states() == {"v1": "kept", "v2": "live"}
+
+
+def told(cursor: CursorWrapper, name: str) -> str:
+    cursor.execute("SELECT current_setting(%s)", [name])
+    return str(cursor.fetchone()[0])
 
 
 def test_follow__what_nobody_wrote_for_a_while_is_written_again(embedded_qdrant: object, untidy: None) -> None:
