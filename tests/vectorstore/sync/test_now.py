@@ -17,7 +17,7 @@ from accounts.models import User
 from findme.console.errors import NotDone, StoreUnavailable
 from tests.factories import ProfileEmbeddingFactory, UserFactory, unit_vector
 from tests.privacy.elsewhere import another_connection, in_a_thread, wait_until
-from tests.vectorstore.sync.people import people, plain_sql, point, points, queued
+from tests.vectorstore.sync.people import a_point, people, plain_sql, point, points, queued, write
 from vectorstore import registry
 from vectorstore.connection import collection_name, qdrant
 from vectorstore.errors import CollectionMissing
@@ -200,6 +200,15 @@ def test_remove_point__a_deletion_that_did_not_happen(any_collection: str, monke
     assert str(raised.value) == (
         f"The point of {str(person)!r} is still in {name!r} after its deletion: look at Qdrant's log, and run it again."
     )
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("version", [2**53 + 2, [2**52]])
+def test_remove_point__with_a_version_that_no_worker_can_have_written(any_collection: str, version: object) -> None:
+    (person,) = people(1)
+    write(a_point(person, version=version))
+    assert remove_point(person)
+    assert point_of(person) is None
 
 
 @pytest.mark.django_db(transaction=True)
