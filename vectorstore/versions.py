@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from itertools import chain
 from typing import Any, TypeAlias
 
 from django.db import connection
@@ -12,6 +13,7 @@ from qdrant_client.models import CollectionInfo, Direction, ExtendedPointId, Ord
 
 from vectorstore.connection import is_embedded
 from vectorstore.models import StoreState
+from vectorstore.scrolled import pages
 from vectorstore.sync.patience import short_transaction
 
 Newest: TypeAlias = list[tuple[ExtendedPointId, int]]
@@ -74,7 +76,7 @@ def raise_above(version: int) -> bool:
 def newest(client: QdrantClient, collection: str, found: CollectionInfo, limit: int = 1) -> Newest:
     """The points of the collection, of which FOUND is what Qdrant says, with the highest versions that a worker can have written. Reads them all
     where ``version`` has no index on a server."""
-    records = _first(client, collection, limit) if _can_be_sorted(found) else _every(client, collection)
+    records = _first(client, collection, limit) if _can_be_sorted(found) else _every(collection)
     versions = ((version, str(record.id), record.id) for record in records if (version := version_of(record.payload)) is not None)
     return [(point_id, version) for version, _, point_id in heapq.nlargest(limit, versions)]
 
@@ -94,10 +96,5 @@ def _first(client: QdrantClient, collection: str, limit: int) -> list[Record]:
     return client.scroll(collection, order_by=order, limit=limit, with_payload=["version"], with_vectors=False)[0]
 
 
-def _every(client: QdrantClient, collection: str) -> Iterator[Record]:
-    offset = None
-    while True:
-        page, offset = client.scroll(collection, limit=PAGE_SIZE, offset=offset, with_payload=["version"], with_vectors=False)
-        yield from page
-        if offset is None:
-            return
+def _every(collection: str) -> Iterable[Record]:
+    return chain.from_iterable(pages(collection, PAGE_SIZE, with_payload=["version"], with_vectors=False))

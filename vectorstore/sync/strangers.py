@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from uuid import UUID
 
 from django.db import connection
-from qdrant_client.models import ExtendedPointId, PointIdsList, WriteOrdering
+from qdrant_client.models import PointIdsList, WriteOrdering
 
 from vectorstore.connection import qdrant
 from vectorstore.models import SetAside
 from vectorstore.projection import entitled
 from vectorstore.purge.removals import note_removal
+from vectorstore.scrolled import pages
 from vectorstore.sync.beside import given_up_where_it_fails
 from vectorstore.sync.claim import Claim
 from vectorstore.sync.lease import renew
@@ -38,9 +38,9 @@ def look_for_strangers(claim: Claim) -> int:
 
 def _look_through(claim: Claim, collection: str) -> int:
     queued = 0
-    for page in _pages(collection):
+    for page in pages(collection, PAGE_SIZE, with_payload=False, with_vectors=False):
         renew(claim)
-        people = {UUID(point_id) for point_id in page if isinstance(point_id, str)}
+        people = {UUID(record.id) for record in page if isinstance(record.id, str)}
         if EVERYBODY in people:
             _delete_nobodys(collection)
             people.remove(EVERYBODY)
@@ -60,13 +60,3 @@ def _leased(claim: Claim) -> list[UUID]:
     with connection.cursor() as cursor:
         cursor.execute("SELECT user_id FROM vector_sync_leases WHERE worker <> %s", [claim.worker])
         return [row[0] for row in cursor.fetchall()]
-
-
-def _pages(collection: str) -> Iterator[list[ExtendedPointId]]:
-    offset = None
-    while True:
-        with qdrant() as client:
-            page, offset = client.scroll(collection, limit=PAGE_SIZE, offset=offset, with_payload=False, with_vectors=False)
-        yield [record.id for record in page]
-        if offset is None:
-            return

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from uuid import uuid4
+from collections.abc import Iterable
+from uuid import UUID, uuid4
 
 import pytest
 from qdrant_client import models
@@ -15,8 +16,8 @@ from vectorstore.models import QueueEntry, SetAside, VectorCollection
 from vectorstore.sync import strangers
 from vectorstore.sync.claim import claim_due
 from vectorstore.sync.drain import sync_once
-from vectorstore.sync.lease import finish
-from vectorstore.sync.queue import EVERYBODY
+from vectorstore.sync.lease import LeaseLost, finish
+from vectorstore.sync.queue import EVERYBODY, enqueue
 from vectorstore.sync.rows import points_of
 from vectorstore.sync.work import work
 from vectorstore.sync.writing import _Telling
@@ -99,6 +100,26 @@ def test_look_for_strangers__who_is_to_have_no_point(embedded_collection: str) -
     sync_once()
     assert points() == {str(there), 7}
     assert queued() == 0
+
+
+def test_look_for_strangers__a_lease_that_runs_out_between_two_pages(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody else looks through them all then."""
+    monkeypatch.setattr(strangers, "PAGE_SIZE", 2)
+    write(*[a_point(uuid4()) for _ in range(5)])
+    plain_sql("INSERT INTO vector_sync_queue (user_id, urgent) VALUES (NULL, true)")
+    claim = claim_due(uuid4(), 10)
+    assert claim is not None and claim.everybody
+
+    def frozen_afterwards(people: Iterable[UUID], *, urgent: bool) -> int:
+        queued = enqueue(people, urgent=urgent)
+        if queued:
+            plain_sql("UPDATE vector_sync_leases SET until = clock_timestamp()")
+        return queued
+
+    monkeypatch.setattr(strangers, "enqueue", frozen_afterwards)
+    with pytest.raises(LeaseLost):
+        strangers.look_for_strangers(claim)
+    assert QueueEntry.objects.exclude(user_id=None).count() == 2
 
 
 def test_repair__the_point_of_the_id_that_stands_for_everybody(collection: str) -> None:
