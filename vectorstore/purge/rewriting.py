@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -11,10 +10,9 @@ from qdrant_client import QdrantClient
 
 from findme.console.errors import NotDone
 from findme.console.progress import Report, unreported
-from vectorstore.purge.segments import POLL_SECONDS, Segment, segments, segments_at_rest
+from vectorstore.purge.segments import Patience, Segment, segments, segments_at_rest
 from vectorstore.purge.settings import THOROUGH, change, put_back
 from vectorstore.snapshots.nodes import Node
-from vectorstore.snapshots.session import keep_session
 
 SMALLEST = 100
 """Points and deleted points of a segment that Qdrant rewrites because of the deleted ones; a smaller one it leaves alone."""
@@ -40,7 +38,7 @@ class Rewritten:
 
 
 def rewrite(client: QdrantClient, nodes: Sequence[Node], collection: str, *, seconds: float, report: Report = unreported) -> Rewritten:
-    """Waits until the segments that hold deleted points now are gone, as long as one goes every SECONDS. What others delete meanwhile is left.
+    """Waits until the segments that hold deleted points now are gone, as long as Qdrant gets on with it every SECONDS. What others delete meanwhile is left.
 
     Qdrant deletes the files of a segment when the one that takes its place answers. The collection's settings are as before afterwards.
     """
@@ -87,18 +85,14 @@ def _rewrite_all(
 
 
 def _wait(nodes: Sequence[Node], collection: str, doomed: Sequence[Segment], seconds: float, report: Report) -> None:
-    fewest, deadline = len(doomed) + 1, time.monotonic() + seconds
+    patience = Patience(nodes, collection, seconds)
     while left := _still_there(nodes, collection, doomed):
-        if len(left) < fewest:
-            fewest, deadline = len(left), time.monotonic() + seconds
-        if time.monotonic() >= deadline:
-            raise NotRewritten(
-                f"Qdrant has not rewritten {len(left)} of {len(doomed)} segments of {collection!r} within {seconds:g} s: look at its log and its disk,"
-                " and run it again: it goes on."
-            )
         report(len(doomed) - len(left), len(doomed))
-        keep_session()
-        time.sleep(POLL_SECONDS)
+        if patience.is_over({one.key for one in left}):
+            raise NotRewritten(
+                f"Qdrant has not rewritten {len(left)} of {len(doomed)} segments of {collection!r}, and has not got on with it for {seconds:g} s: look at"
+                " its log and its disk, and run it again: it goes on."
+            )
 
 
 def _still_there(nodes: Sequence[Node], collection: str, doomed: Sequence[Segment]) -> list[Segment]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from findme.console.errors import NotDone
+from vectorstore.rebuild.building import at_work
 from vectorstore.snapshots.nodes import Node
 from vectorstore.snapshots.session import keep_session
 from vectorstore.snapshots.transfer import ask
@@ -45,25 +46,42 @@ def segments(nodes: Sequence[Node], collection: str) -> list[Segment]:
 
 
 def segments_at_rest(nodes: Sequence[Node], collection: str, seconds: float) -> list[Segment]:
-    """All of them, when none is being written anew; waited for as long as one comes or goes every SECONDS. Raises NotAtRest.
+    """All of them, when none is being written anew; waited for as long as Qdrant gets on with that every SECONDS. Raises NotAtRest.
 
     Whether a shard is busy and what its segments hold is not told of one moment: so two looks that follow each other have to show the same segments.
     """
-    seen, deadline = None, time.monotonic() + seconds
+    before, patience = None, Patience(nodes, collection, seconds)
     while True:
         found = segments(nodes, collection)
-        now = (any(one.busy for one in found), {one.key for one in found})
-        if now == seen and not now[0]:
+        now = {one.key for one in found}
+        if now == before and not any(one.busy for one in found):
             return found
-        if now != seen:
-            seen, deadline = now, time.monotonic() + seconds
-        if time.monotonic() >= deadline:
+        before = now
+        if patience.is_over(now):
             raise NotAtRest(
                 f"Qdrant has been writing segments of {collection!r} anew for {seconds:g} s, and only then tells what is deleted in them: wait until"
                 " the collection is green, or give it more time with --wait, and run it again."
             )
+
+
+class Patience:
+    """It is over when nothing has got on for SECONDS: neither what the caller sees, nor what Qdrant says of what it writes anew, which for a large
+    segment takes hours."""
+
+    def __init__(self, nodes: Sequence[Node], collection: str, seconds: float) -> None:
+        self.client, self.collection, self.seconds = nodes[0].client, collection, seconds
+        self.seen: object = None
+        self.deadline = 0.0
+
+    def is_over(self, seen: object) -> bool:
+        """Waits a moment if it is not. Keeps the session that has the lock."""
+        if (now := (seen, at_work(self.client, self.collection))) != self.seen:
+            self.seen, self.deadline = now, time.monotonic() + self.seconds
         keep_session()
+        if time.monotonic() >= self.deadline:
+            return True
         time.sleep(POLL_SECONDS)
+        return False
 
 
 def _segments_of(node: Node) -> Iterator[Segment]:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from vectorstore.purge.rewriting import Rewritten
 from vectorstore.purge.segments import Segment, segments
 from vectorstore.rebuild.reindex import reindex
 from vectorstore.snapshots.listing import create, listed
-from vectorstore.snapshots.nodes import Node
+from vectorstore.snapshots.nodes import Node, every_node
 from vectorstore.sync.drain import sync_once
 from vectorstore.sync.queue import enqueue
 
@@ -366,6 +367,26 @@ def test_purge__the_session_that_has_the_lock_is_used_all_along(folder: Path, mo
         monkeypatch.setattr(f"vectorstore.purge.{waiting}.segments", slowly)
         (done,) = purged(seconds=10).collections
     assert (done.deleted, done.left) == (1, 0)
+
+
+@pytest.mark.parametrize("waiting", ["rewriting", "segments"])
+def test_purge__a_large_segment(folder: Path, monkeypatch: pytest.MonkeyPatch, waiting: str) -> None:
+    """Nothing but what Qdrant says of its progress tells for hours that it gets on."""
+    erase(someone_among(MANY))
+    with qdrant() as client:
+        first = segments(every_node(client, ()), name(1))
+    steps = count()
+
+    def slowly(nodes: Sequence[Node], collection: str) -> list[Segment]:
+        return [replace(one, busy=True) for one in first] if next(steps) < 10 else segments(nodes, collection)
+
+    monkeypatch.setattr(f"vectorstore.purge.{waiting}.segments", slowly)
+    with pytest.raises(NotDone):
+        purged(seconds=0.15)
+    steps = count()
+    monkeypatch.setattr("vectorstore.purge.segments.at_work", lambda _client, _collection: str(next(steps)))
+    (done,) = purged(seconds=0.15).collections
+    assert done.left == 0
 
 
 def _add_points(how_many: int) -> None:

@@ -342,10 +342,14 @@ def test_restore__changed_on_the_way_to_the_server(collection: QdrantServer, tmp
         damage(path)
         return found
 
-    monkeypatch.setattr(f"{restore.__module__}.sha256_of", and_damaged)
-    with pytest.raises(NotDone, match="refused this: Checksum mismatch"):
+    whole = path.read_bytes()
+    with monkeypatch.context() as patched, pytest.raises(NotDone, match="refused this: Checksum mismatch"):
+        patched.setattr(f"{restore.__module__}.sha256_of", and_damaged)
         brought_back(path)
     assert nothing_is_left_of_it()
+    path.write_bytes(whole)
+    brought_back(path)
+    assert listed().snapshots == (), "nor of what was sent before, which Qdrant may have kept"
 
 
 def test_restore__cut_off(collection: QdrantServer, tmp_path: Path) -> None:
