@@ -21,6 +21,7 @@ from tests.qdrant import QdrantServer
 from tests.threads import in_thread
 from tests.vectorstore.commands import run_python
 from tests.vectorstore.storm.agreement import disagreements
+from vectorstore import registry
 from vectorstore.adoption import Adopted, adopt
 from vectorstore.applying import point_alias
 from vectorstore.collection import live_collection
@@ -29,7 +30,6 @@ from vectorstore.initialisation import compare, initialise
 from vectorstore.models import ProfileEmbedding, QueueEntry, StoreState, SyncLease, VectorCollection
 from vectorstore.ownership import ADOPTING, DATABASE, prove_ours
 from vectorstore.projection import entitled
-from vectorstore.rebuild.kept import drop_due
 from vectorstore.sync.drain import sync_once
 from vectorstore.versions import last_drawn, version_of
 
@@ -378,7 +378,7 @@ def test_adopt__killed_anywhere_is_left_by_whoever_is_idle(embedded_qdrant: obje
         delete = models.DeleteAlias(alias_name=collection_name())
         client.update_collection_aliases([models.DeleteAliasOperation(delete_alias=delete)])
     killed(at, nth)
-    assert drop_due() == ()
+    assert registry.due() == []
     adopted()
     prove_adopted(v1(), above=FAR)
 

@@ -14,14 +14,13 @@ from qdrant_client.http.api.collections_api import SyncCollectionsApi
 from findme.console.errors import NotDone
 from tests.factories import ProfileEmbeddingFactory
 from tests.vectorstore.commands import ended, manage, run_python, started
-from vectorstore import marks
+from vectorstore import marks, registry
 from vectorstore.collection_lock import lock_key
 from vectorstore.connection import collection_name, qdrant
 from vectorstore.initialisation import compare, initialise
 from vectorstore.models import QueueEntry, VectorCollection
 from vectorstore.ownership import metadata_of
 from vectorstore.plan import Plan, plan
-from vectorstore.rebuild.kept import drop_due
 from vectorstore.rebuild.reindex import reindex
 from vectorstore.sync.drain import sync_once
 
@@ -474,7 +473,7 @@ def test_init_qdrant__dead_over_a_collection_that_nobody_had_noted_leaves_it_to_
         patch.setattr("vectorstore.applying.metadata_of", dying)
         with pytest.raises(KeyboardInterrupt):
             initialise(lambda _: None)
-    assert drop_due() == ()
+    assert registry.due() == []
     initialise(lambda _: None)
     assert compare().differences == []
     with qdrant() as client:

@@ -68,7 +68,8 @@ def let_claims_end() -> None:
 
 
 def drop_due() -> tuple[str, ...]:
-    """What a worker does when it has nothing else to do; whoever is just making or moving collections does it themselves.
+    """What a worker does when it has nothing else to do; whoever is just making or moving collections does it themselves. Where no alias leads anywhere
+    nothing is dropped: the one that is kept may be the last there is, and ``init_qdrant`` sets the alias to it.
 
     Raises StoreUnavailable.
     """
@@ -77,7 +78,7 @@ def drop_due() -> tuple[str, ...]:
     try:
         with qdrant() as client:
             follow_alias(client)
-            return drop(client, registry.due())
+            return () if alias_target(client) is None else drop(client, registry.due())
     finally:
         unlock()
 

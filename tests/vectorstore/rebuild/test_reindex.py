@@ -499,6 +499,8 @@ def test_kept__takes_the_place_of_the_live_one_where_that_is_gone(store: str) ->
     rebuilt(keep=WEEK)
     with qdrant() as client:
         client.delete_collection(version(3))
+    VectorCollection.objects.filter(name=version(2)).update(keep_until=datetime.now(UTC))
+    assert (drop_due(), there()) == ((), {"v1", "v2"})
     with pytest.raises(NotDone, match=r"make it with manage\.py init_qdrant"):
         roll_back(announce=unsaid)
     assert compare().collection == version(2)
