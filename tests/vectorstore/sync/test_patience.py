@@ -7,7 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
 from tests.vectorstore.sync.people import people
 from vectorstore import registry
@@ -16,6 +16,7 @@ from vectorstore.errors import Refused
 from vectorstore.marks import make_new_mark, stamp
 from vectorstore.settled import settled
 from vectorstore.sync import work as working
+from vectorstore.sync.patience import short_transaction
 from vectorstore.sync.work import work
 from vectorstore.versions import raise_above
 
@@ -60,3 +61,17 @@ def test_short_transaction__ends_where_nothing_is_heard(
         job()
     assert patience
     assert patience <= {("2s", "5s"), ("2s", "15s")}, "longer only where a request to Qdrant is in it"
+
+
+@pytest.mark.parametrize("planned", ["on", "off"])
+def test_short_transaction__in_another_ones__gives_that_its_own_patience_back(planned: str) -> None:
+    """As where an erasure gives a collection up. But what was written is on disk with the commit."""
+    asked = "SELECT current_setting('lock_timeout'), current_setting('enable_seqscan'), current_setting('jit'), current_setting('synchronous_commit')"
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(f"SET LOCAL lock_timeout = '1234ms'; SET LOCAL enable_seqscan = {planned}; SET LOCAL jit = {planned}")
+        cursor.execute("SET LOCAL synchronous_commit = off")
+        with short_transaction() as inner:
+            inner.execute(asked)
+            assert inner.fetchone() == ("2s", "off", "off", "on")
+        cursor.execute(asked)
+        assert cursor.fetchone() == ("1234ms", planned, planned, "on")
