@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from vectorstore.models import VECTOR_SIZE
 from vectorstore.projection import Profile
+from vectorstore.vectors import ELEMENT
 
 Row: TypeAlias = tuple[Any, ...]
 """``COLUMNS``, and whatever else was asked for."""
@@ -29,7 +30,6 @@ as everybody writes it; but the 512 by their bits."""
 FIRST_DATE, FIRST_TIME = date.min, datetime(1, 1, 2, tzinfo=UTC)
 """Stand for dates that Python has not."""
 
-ELEMENT = np.dtype([("length", ">i4"), ("number", ">f4")])
 HEADER = 20
 """Bytes before the elements of a ``real[]`` in PostgreSQL's binary format: dimensions, flags, type, length, first index."""
 SENT = np.dtype([("header", f"V{HEADER}"), ("elements", ELEMENT, (VECTOR_SIZE,))])

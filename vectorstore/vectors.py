@@ -13,6 +13,9 @@ from vectorstore.shortened import shortened
 
 Reals: TypeAlias = NDArray[np.float32]
 
+ELEMENT = np.dtype([("length", ">i4"), ("number", ">f4")])
+"""A number of a ``real[]`` in PostgreSQL's binary format."""
+
 NUMBERS = {int, float}
 """The types of a number. A boolean is none, though Python's ``bool`` is an ``int``."""
 

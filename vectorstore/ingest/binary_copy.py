@@ -9,13 +9,12 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from vectorstore.vectors import Reals
+from vectorstore.vectors import ELEMENT, Reals
 
 BEGIN = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 END = b"\xff\xff"
 NULL = b"\xff\xff\xff\xff"
 OID_OF_REAL, OID_OF_TEXT = 700, 25
-ELEMENT = np.dtype([("length", ">i4"), ("number", ">f4")])
 
 
 def line(values: Sequence[bytes | None]) -> bytes:
