@@ -7,14 +7,15 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 
 from tests.vectorstore.sync.people import people
 from vectorstore import registry
-from vectorstore.connection import qdrant
+from vectorstore.connection import collection_name, qdrant
 from vectorstore.errors import Refused
 from vectorstore.marks import make_new_mark, stamp
 from vectorstore.settled import settled
+from vectorstore.sync import patience as short
 from vectorstore.sync import work as working
 from vectorstore.sync.patience import short_transaction
 from vectorstore.sync.work import work
@@ -75,3 +76,33 @@ def test_short_transaction__in_another_ones__gives_that_its_own_patience_back(pl
             assert inner.fetchone() == ("2s", "off", "off", "on")
         cursor.execute(asked)
         assert cursor.fetchone() == ("1234ms", planned, planned, "on")
+
+
+@pytest.mark.parametrize(
+    ("state", "change"),
+    [
+        (registry.State.KEPT, lambda name: registry.fail(name, "no")),
+        (registry.State.KEPT, lambda name: registry.register(name, registry.State.KEPT, "")),
+        (registry.State.FAILED, registry.forget),
+    ],
+    ids=["fail", "register", "forget"],
+)
+def test_registry__waits_for_nobody_for_long(
+    embedded_qdrant: object, monkeypatch: pytest.MonkeyPatch, state: registry.State, change: Callable[[str], object]
+) -> None:
+    """Somebody who is frozen may hold the row of a collection; and whoever waits for it may hold people."""
+    monkeypatch.setattr(short, "LOCK_SECONDS", 1)
+    name = f"{collection_name()}_v2"
+    registry.register(name, state, "")
+    held = connection.copy()
+    try:
+        with held.cursor() as cursor:
+            cursor.execute("BEGIN")
+            cursor.execute("SELECT FROM vector_collections FOR UPDATE")
+            with connection.cursor() as mine:
+                mine.execute("SET statement_timeout = '20s'")
+            with pytest.raises(OperationalError, match="lock timeout"):
+                change(name)
+    finally:
+        held.close()
+        connection.close()
