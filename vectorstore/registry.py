@@ -114,7 +114,8 @@ def unfinished() -> VectorCollection | None:
 
 def build(name: str) -> None:
     """It is being built, or somebody goes on with it: from the commit on every worker writes it, until it fails."""
-    rows().filter(name=name).update(state=State.BUILDING, failure="")
+    with short_transaction():
+        rows().filter(name=name).update(state=State.BUILDING, failure="")
 
 
 def kept() -> list[str]:
@@ -168,7 +169,8 @@ def follow(target: str) -> bool:
 
 def condemn(name: str) -> None:
     """NAME is about to be dropped: nobody writes it from now on."""
-    rows().filter(name=name).exclude(state__in=[State.LIVE, State.FAILED]).update(state=State.FAILED, failure=UNWANTED)
+    with short_transaction():
+        rows().filter(name=name).exclude(state__in=[State.LIVE, State.FAILED]).update(state=State.FAILED, failure=UNWANTED)
 
 
 def forget(name: str) -> None:

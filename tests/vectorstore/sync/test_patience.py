@@ -83,9 +83,11 @@ def test_short_transaction__in_another_ones__gives_that_its_own_patience_back(pl
     [
         (registry.State.KEPT, lambda name: registry.fail(name, "no")),
         (registry.State.KEPT, lambda name: registry.register(name, registry.State.KEPT, "")),
+        (registry.State.READY, registry.build),
+        (registry.State.KEPT, registry.condemn),
         (registry.State.FAILED, registry.forget),
     ],
-    ids=["fail", "register", "forget"],
+    ids=["fail", "register", "build", "condemn", "forget"],
 )
 def test_registry__waits_for_nobody_for_long(
     embedded_qdrant: object, monkeypatch: pytest.MonkeyPatch, state: registry.State, change: Callable[[str], object]
