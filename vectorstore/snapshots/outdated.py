@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from uuid import UUID
 
 from qdrant_client import QdrantClient
-from qdrant_client.models import ExtendedPointId, FieldCondition, Filter, FilterSelector, PointIdsList, Range
+from qdrant_client.models import ExtendedPointId, PointIdsList
 
 from accounts.age import today
 from findme.console.progress import Report, unreported
@@ -16,13 +16,7 @@ from vectorstore.sync import guarded
 from vectorstore.verification.comparison import Difference, compare
 from vectorstore.verification.expected import people_among
 from vectorstore.verification.found import pages
-from vectorstore.versions import NO_MORE, next_version
-
-
-def forget_impossible_versions(client: QdrantClient, collection: str) -> None:
-    """Versions that no worker can have drawn are not seen above those that one has: only without them the highest of a collection is found."""
-    impossible = Filter(must=[FieldCondition(key="version", range=Range(gte=NO_MORE))])
-    client.delete_payload(collection, keys=["version"], points=FilterSelector(filter=impossible), wait=True)
+from vectorstore.versions import next_version
 
 
 def remove_outdated(client: QdrantClient, collection: str, report: Report = unreported) -> int:

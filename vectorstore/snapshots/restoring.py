@@ -33,7 +33,7 @@ from vectorstore.rebuild.switching import AT_ONCE, follow_alias, switch_alias
 from vectorstore.snapshots.contents import Contents, read_set
 from vectorstore.snapshots.listing import SECONDS, checksum_file
 from vectorstore.snapshots.nodes import Node, every_node, refuse_embedded
-from vectorstore.snapshots.outdated import forget_impossible_versions, remove_outdated
+from vectorstore.snapshots.outdated import remove_outdated
 from vectorstore.snapshots.placing import bring_back
 from vectorstore.snapshots.shape import make_as_declared
 from vectorstore.snapshots.transfer import sha256_of
@@ -179,7 +179,6 @@ def _bring_back(
     note_removal()  # what was removed before the snapshot was made is in it as well, in its log
     bring_back(client, servers, name, files, seconds=seconds, report=report)
     make_as_declared(client, name)
-    forget_impossible_versions(client, name)
     raise_above(highest(client, name))
     registry.register(name, registry.State.BUILDING, UNPROVEN)
     stamp(client, name)

@@ -159,7 +159,7 @@ def test_restore__points_of_nobody(collection: QdrantServer, tmp_path: Path) -> 
     assert is_as_postgresql_says()
 
 
-@pytest.mark.parametrize("version", [2**53, 2**60, -1, 1.5, [2**60, 1], [7], "x", True])
+@pytest.mark.parametrize("version", [2**52, 2**53, 2**60, -1, 1.5, [2**60, 1], [7], "x", True])
 def test_restore__a_version_that_nobody_drew(collection: QdrantServer, tmp_path: Path, version: Any) -> None:
     """The guard takes some of these for newer than anything, and the highest version in the collection is not seen behind them."""
     odd, *_ = people(3)
