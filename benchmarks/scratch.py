@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import secrets
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import django
@@ -45,6 +46,13 @@ def scratch_store() -> Iterator[str]:
 def size(on_server: int, embedded: int) -> int:
     """How much to measure by default: the embedded store takes about 500 points a second."""
     return on_server if os.environ.get("QDRANT_URL") else embedded
+
+
+def timed(work: Callable[[], object]) -> float:
+    """The seconds that WORK takes."""
+    begun = time.perf_counter()
+    work()
+    return time.perf_counter() - begun
 
 
 def start() -> None:

@@ -14,15 +14,14 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.scratch import size, start
+from benchmarks.scratch import size, start, timed
 
 TIMES, MORE = 1.3, 0.001
 LIMIT = 10
@@ -69,8 +68,8 @@ def _in_turn(asked: NDArray[np.float32], criteria: Mapping[str, Any]) -> tuple[f
             numbers = vector.tolist()
             conditions = filter_of(SearchQuery(vector=vector, **criteria)) if criteria else None
             call = partial(client.query_points, collection_name(), numbers, query_filter=conditions, limit=LIMIT, with_payload=False)
-            bare.append(_timed(call))
-            ours.append(_timed(partial(_search, vector, criteria)))
+            bare.append(timed(call))
+            ours.append(timed(partial(_search, vector, criteria)))
     return statistics.median(bare), statistics.median(ours)
 
 
@@ -79,12 +78,6 @@ def _search(vector: NDArray[np.float32], criteria: Mapping[str, Any]) -> object:
     from vectorstore.search_query import SearchQuery
 
     return search(SearchQuery(vector=vector, limit=LIMIT, **criteria))
-
-
-def _timed(work: Callable[[], object]) -> float:
-    begun = time.perf_counter()
-    work()
-    return time.perf_counter() - begun
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """New and changed points by the sync, against a bare ``upsert`` of ready-made points in batches of the same size.
 
 The sync claims the people on the queue, reads their rows, makes the points, writes them under a guard and reads them back; the bare upsert
-only sends, from one thread, into another collection that was made in the same way. In turn, in the same run, on the same rows. So few points that
-no graph is built meanwhile. AIM: at least 0.8 of its speed, for new points and for changed ones, with one worker or with several.
+only sends, from one thread, into another collection that was made in the same way. In turn, in the same run, on the same rows. No graph is built
+meanwhile, in neither: it would take the cores away from what is measured. AIM: at least 0.8 of its speed, for new points and for changed ones, with one worker or with several.
 
-    [QDRANT_URL=... [QDRANT_GRPC_PORT=...]] python -m benchmarks.sync [--points 4096] [--rounds 3] [--workers 1]
+    [QDRANT_URL=... [QDRANT_GRPC_PORT=...]] python -m benchmarks.sync [--points 16384] [--rounds 3] [--workers 2]
 
 Without a server at a small size, in the embedded store, which is slow.
 """
@@ -15,8 +15,6 @@ import argparse
 import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -26,7 +24,7 @@ from django.conf import settings
 from django.db import connection
 from numpy.typing import NDArray
 
-from benchmarks.scratch import scratch_database, scratch_store, size, start
+from benchmarks.scratch import scratch_database, scratch_store, size, start, timed
 
 if TYPE_CHECKING:  # the client takes most of a second to import
     from qdrant_client.models import PointStruct
@@ -45,9 +43,11 @@ def main() -> None:
         for round_ in range(options.rounds):
             before, after = (clustered(options.points, seed=2 * round_ + number) for number in range(2))
             with scratch_store() as kind:
+                _build_no_graph()
                 seconds["bare new"].append(_bare(user_ids, before))
                 seconds["bare changed"].append(_bare(user_ids, after))
             with scratch_store():
+                _build_no_graph()
                 _embed(user_ids, before)
                 seconds["sync new"].append(_sync(options.workers))
                 _embed(user_ids, after)
@@ -63,10 +63,21 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--points", type=int, default=size(4096, 512))
+    parser.add_argument("--points", type=int, default=size(16_384, 512))
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--workers", type=int, default=1, help="processes that work the queue off beside one another")
+    parser.add_argument("--workers", type=int, default=size(2, 1), help="processes that work the queue off beside one another")
     return parser.parse_args()
+
+
+def _build_no_graph() -> None:
+    from qdrant_client.models import OptimizersConfigDiff
+
+    from vectorstore.connection import is_embedded, qdrant
+    from vectorstore.registry import live
+
+    if not is_embedded():
+        with qdrant() as client:
+            client.update_collection(str(live()), optimizers_config=OptimizersConfigDiff(indexing_threshold=0))
 
 
 def _bare(user_ids: list[UUID], vectors: NDArray[np.float32]) -> float:
@@ -77,7 +88,7 @@ def _bare(user_ids: list[UUID], vectors: NDArray[np.float32]) -> float:
     points = _ready_made(user_ids, vectors)
     batches = [points[start : start + BATCH_SIZE] for start in range(0, len(points), BATCH_SIZE)]
     with qdrant() as client:
-        return _timed(lambda: [client.upsert(collection_name(), batch, wait=True) for batch in batches])
+        return timed(lambda: [client.upsert(collection_name(), batch, wait=True) for batch in batches])
 
 
 def _ready_made(user_ids: list[UUID], vectors: NDArray[np.float32]) -> list[PointStruct]:
@@ -118,7 +129,7 @@ def _sync(workers: int) -> float:
     if workers == 1:
         from vectorstore.sync.drain import sync_once
 
-        return _timed(sync_once)
+        return timed(sync_once)
     command = [sys.executable, "-m", "benchmarks.sync_worker", connection.settings_dict["NAME"], settings.QDRANT_COLLECTION]
     with ExitStack() as stack:
         pipes = [
@@ -127,7 +138,7 @@ def _sync(workers: int) -> float:
         ]
         for pipe in pipes:
             _wait_for(pipe, "ready")
-        return _timed(lambda: _run(pipes))
+        return timed(lambda: _run(pipes))
 
 
 def _run(pipes: list[subprocess.Popen[str]]) -> None:
@@ -144,12 +155,6 @@ def _wait_for(pipe: subprocess.Popen[str], word: str) -> None:
     found = pipe.stdout.readline().strip()
     if found != word:
         raise SystemExit(f"a worker ended before it was {word}")
-
-
-def _timed(work: Callable[[], object]) -> float:
-    begun = time.perf_counter()
-    work()
-    return time.perf_counter() - begun
 
 
 if __name__ == "__main__":

@@ -10,10 +10,8 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-import time
-from collections.abc import Callable
 
-from benchmarks.scratch import start
+from benchmarks.scratch import start, timed
 
 AIM = 0.7
 
@@ -27,8 +25,8 @@ def main() -> None:
     verification: list[float] = []
     with filled_stores(options.points) as (kind, _vectors):
         for _ in range(options.rounds):
-            bare.append(_timed(_scroll))
-            verification.append(_timed(_verify))
+            bare.append(timed(_scroll))
+            verification.append(timed(_verify))
     scrolled, verified = statistics.median(bare), statistics.median(verification)
     sys.stdout.write(
         f"verify: {options.points:,} points, medians of {options.rounds} rounds in turn; {kind}\n"
@@ -62,12 +60,6 @@ def _verify() -> None:
     verified = verify()
     if not verified.clean:
         raise SystemExit(f"The stores of the benchmark do not agree: {verified.collections}")
-
-
-def _timed(work: Callable[[], object]) -> float:
-    begun = time.perf_counter()
-    work()
-    return time.perf_counter() - begun
 
 
 if __name__ == "__main__":

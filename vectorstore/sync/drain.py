@@ -19,6 +19,7 @@ from vectorstore.rebuild.idle import Tidying
 from vectorstore.sync import standing
 from vectorstore.sync.claim import anybody_due
 from vectorstore.sync.lease import LeaseLost, arm_second_looks, database_clock, leave, take_over
+from vectorstore.sync.patience import over_a_new_connection_too
 from vectorstore.sync.queue import Backlog, backlog, is_empty
 from vectorstore.sync.settings import check_settings
 from vectorstore.sync.stopping import Stopped, Stopping, reach_postgresql
@@ -99,15 +100,12 @@ class Worker:
         self.away = why
 
     def leave(self) -> None:
-        """Let everybody go whom it still holds, over a new connection where this one is of no use any more."""
-        for _ in range(2):
-            try:
-                reach_postgresql()
-                leave(self.id)
-            except (DatabaseError, InterfaceError):
-                connection.close()
-            else:
-                return
+        """Let everybody go whom it still holds."""
+        over_a_new_connection_too(self._leave)
+
+    def _leave(self) -> None:
+        reach_postgresql()
+        leave(self.id)
 
     def _ask_for_the_waiting(self) -> None:
         """Second looks whose wait has not begun need an answer of Qdrant's, and there is no work to bring one."""

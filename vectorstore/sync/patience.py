@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 
-from django.db import connection, transaction
+from django.db import DatabaseError, InterfaceError, connection, transaction
 from django.db.backends.utils import CursorWrapper
 
 from vectorstore.sync.stopping import answered_in_time
@@ -46,3 +46,17 @@ def _callers(cursor: CursorWrapper) -> tuple[str, ...]:
     cursor.execute(CALLERS)
     found: tuple[str, ...] = cursor.fetchone()
     return found
+
+
+def over_a_new_connection_too(end: Callable[[], object]) -> None:
+    """For the end of something, in a transaction of its own: once more where the connection is of no use any more. Who does not succeed leaves what
+    there is to leases that run out."""
+    for _ in range(2):
+        try:
+            end()
+        except (DatabaseError, InterfaceError):
+            if connection.in_atomic_block:
+                return
+            connection.close()
+        else:
+            return

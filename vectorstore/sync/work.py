@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from django.db import DatabaseError, InterfaceError, connection
-
 from findme.console.errors import StoreUnavailable
 from vectorstore.connection import qdrant
 from vectorstore.errors import CollectionMissing, Refused
 from vectorstore.sync import standing
 from vectorstore.sync.claim import Claim, claim_due
 from vectorstore.sync.lease import Refusal, arm_second_looks, finish, give_back
+from vectorstore.sync.patience import over_a_new_connection_too
 from vectorstore.sync.strangers import look_for_strangers
 from vectorstore.sync.writing import write
 
@@ -56,23 +55,11 @@ def carry_out(claim: Claim) -> Done:
         written = write(claim)
         lost = finish(claim, written.refused)
     except BaseException as error:
-        _give_back(claim, unanswered=not isinstance(error, CollectionMissing | Refused))
+        unanswered = not isinstance(error, CollectionMissing | Refused)
+        over_a_new_connection_too(lambda: give_back(claim, unanswered=unanswered))
         if isinstance(error, StoreUnavailable):
             standing.doubt()
         raise
     if written.sent_at is not None:
         arm_second_looks(written.sent_at)
     return Done(written.written, written.removed, written.refused, lost)
-
-
-def _give_back(claim: Claim, *, unanswered: bool) -> None:
-    """Over a new connection, where this one is of no use any more. What cannot be given back is taken over when the lease has run out."""
-    for _ in range(2):
-        try:
-            give_back(claim, unanswered=unanswered)
-        except (DatabaseError, InterfaceError):
-            if connection.in_atomic_block:
-                return
-            connection.close()
-        else:
-            return
