@@ -5,12 +5,11 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any
 from uuid import UUID
 
-from qdrant_client import QdrantClient
 from qdrant_client.models import Record
 
+from vectorstore import scrolled
 from vectorstore.address import server_address
 from vectorstore.connection import is_embedded, qdrant
 from vectorstore.verification import by_grpc, by_rest
@@ -25,7 +24,10 @@ AHEAD = 2
 
 def pages(collection: str) -> Iterator[Points]:
     """Every point. A server is asked in a thread, ahead of whoever compares; the embedded store belongs to one thread at a time."""
-    return _pages(collection, EMBEDDED_PAGE_SIZE) if is_embedded() else _ahead(_pages(collection, PAGE_SIZE))
+    if is_embedded():
+        return map(_points, scrolled.pages(collection, EMBEDDED_PAGE_SIZE, with_payload=True, with_vectors=True))
+    scroll = by_grpc.scroll if server_address().grpc_port else by_rest.scroll
+    return _ahead(scrolled.paged(lambda client, offset: scroll(client, collection, PAGE_SIZE, offset)))
 
 
 def points_among(collection: str, ids: Collection[UUID]) -> Points:
@@ -34,25 +36,6 @@ def points_among(collection: str, ids: Collection[UUID]) -> Points:
         if not is_embedded() and not server_address().grpc_port:
             return by_rest.retrieve(client, collection, asked)
         return _points(client.retrieve(collection, asked, with_payload=True, with_vectors=True))
-
-
-def _pages(collection: str, size: int) -> Iterator[Points]:
-    offset: Any = None
-    while True:
-        with qdrant() as client:
-            page, offset = _page(client, collection, size, offset)
-        yield page
-        if offset is None:
-            return
-
-
-def _page(client: QdrantClient, collection: str, size: int, offset: Any) -> tuple[Points, Any]:
-    """A page, and where the next one begins."""
-    if not is_embedded():
-        scroll = by_grpc.scroll if server_address().grpc_port else by_rest.scroll
-        return scroll(client, collection, size, offset)
-    records, offset = client.scroll(collection, limit=size, offset=offset, with_payload=True, with_vectors=True)
-    return _points(records), offset
 
 
 def _points(records: Sequence[Record]) -> Points:
