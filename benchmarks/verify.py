@@ -3,6 +3,8 @@
 Both of the same points, in turn, in the same run; the stores agree and nobody writes. AIM: at least 0.7 of its speed.
 
     [QDRANT_URL=... [QDRANT_GRPC_PORT=...]] python -m benchmarks.verify [--points 20000] [--rounds 3]
+
+Without a server at a small size, in the embedded store.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import argparse
 import statistics
 import sys
 
-from benchmarks.scratch import start, timed
+from benchmarks.scratch import size, start, timed
 
 AIM = 0.7
 
@@ -37,7 +39,7 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--points", type=int, default=20_000)
+    parser.add_argument("--points", type=int, default=size(20_000, 2_000))
     parser.add_argument("--rounds", type=int, default=3)
     return parser.parse_args()
 

@@ -17,7 +17,7 @@ from vectorstore.sync.strangers import look_for_strangers
 from vectorstore.sync.writing import write
 
 BATCH_SIZE = 512
-"""People of one claim and one request: some 1.5 MB of JSON."""
+"""People of one claim and one request: some 3 MB of JSON, or 1 MB by gRPC. With half as many the statements of a batch take a tenth of its time."""
 LARGEST_BATCH = 1000
 """Each takes a lock in PostgreSQL's table of locks while they are claimed."""
 
