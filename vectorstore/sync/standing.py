@@ -17,6 +17,7 @@ from vectorstore import registry
 from vectorstore.marks import RENEWAL_SECONDS, MarkNotTaken, check_marks, held_up_by_none_but, mark_is_due, renew_mark
 from vectorstore.ownership import NotOurs, prove_ours
 from vectorstore.rebuild.switching import prove_alias
+from vectorstore.sync.beside import give_up
 
 Store = tuple[object, ...]
 
@@ -72,8 +73,9 @@ def prove_whose(client: QdrantClient) -> None:
             try:
                 prove_ours(client, collection)
             except NotOurs as error:
-                given_up = live not in {None, collection} and registry.fail(collection, one_line(error))
-                if not given_up and collection in registry.written():
+                if live not in {None, collection}:
+                    give_up(collection, error)
+                elif collection in registry.written():
                     raise
 
 

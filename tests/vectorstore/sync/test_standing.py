@@ -115,9 +115,12 @@ def test_prove__the_live_one_that_fails_stays(server_collection: str, monkeypatc
 
 
 @pytest.mark.parametrize("owner", [ANOTHER, None])
-def test_prove__one_beside_the_live_one_that_is_not_ours_is_given_up(server_collection: str, owner: str | None) -> None:
+@pytest.mark.parametrize("state", [State.KEPT, State.READY])
+def test_prove__one_beside_the_live_one_that_is_not_ours_is_given_up(
+    server_collection: str, state: VectorCollection.State, owner: str | None
+) -> None:
     """And left where it is: no step of ours makes it ours again."""
-    name = beside(State.KEPT)
+    name = beside(state)
     VectorCollection.objects.filter(pk=name).update(live_since=TransactionNow())
     with qdrant() as client:
         client.upsert(name, [models.PointStruct(id=1, vector=[1.0] * 512)])
