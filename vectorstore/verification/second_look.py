@@ -2,7 +2,8 @@
 
 PostgreSQL is asked who is settled (``vectorstore.settled``), then Qdrant, then PostgreSQL again. A difference is one of somebody who was settled both
 times, on the same rows, and whose point was not written in between: it has no version that was drawn since the first question. All others wait for
-somebody, or are asked about again. But a point that the guard of every write takes for newer is one, whoever is on the queue for it: nobody can write it.
+somebody, or are asked about again. But a point that the guard of every write takes for newer is one, whoever is on the queue for it: no writing
+of a person makes one.
 """
 
 from __future__ import annotations
