@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -94,6 +95,7 @@ def test_a_cluster(nodes: list[Node], tmp_path: Path) -> None:
 
 def interrupted_at_the_second_node(urls: list[str]) -> None:
     before = listed(nodes=urls)
+    wait_until(lambda: time.time() > before.snapshots[0].made_at.timestamp() + 1)  # two of a second would have one name
 
     def report(done: int, total: int | None = None, /) -> None:
         if done == 1:

@@ -31,9 +31,9 @@ def made(count: int) -> list[str]:
     deadline = time.monotonic() + 30
     while len(names) < count:
         assert time.monotonic() < deadline
-        second = datetime.now(UTC).second
-        names.append(create()[0].name)
-        while datetime.now(UTC).second == second:
+        (one,) = create()
+        names.append(one.name)
+        while datetime.now(UTC) < one.made_at + timedelta(seconds=1):
             time.sleep(0.01)
     return names
 

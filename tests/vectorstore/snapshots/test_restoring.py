@@ -343,9 +343,10 @@ def test_restore__changed_on_the_way_to_the_server(collection: QdrantServer, tmp
         return found
 
     whole = path.read_bytes()
-    with monkeypatch.context() as patched, pytest.raises(NotDone, match="refused this: Checksum mismatch"):
-        patched.setattr(f"{restore.__module__}.sha256_of", and_damaged)
+    monkeypatch.setattr(f"{restore.__module__}.sha256_of", and_damaged)
+    with pytest.raises(NotDone, match="refused this: Checksum mismatch"):
         brought_back(path)
+    monkeypatch.undo()
     assert nothing_is_left_of_it()
     path.write_bytes(whole)
     brought_back(path)
