@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Collection, Iterator, Sequence
+from itertools import chain
 from uuid import UUID
 
 from qdrant_client.models import Record
@@ -28,6 +29,12 @@ def pages(collection: str) -> Iterator[Points]:
         return map(_points, scrolled.pages(collection, EMBEDDED_PAGE_SIZE, with_payload=True, with_vectors=True))
     scroll = by_grpc.scroll if server_address().grpc_port else by_rest.scroll
     return _ahead(scrolled.paged(lambda client, offset: scroll(client, collection, PAGE_SIZE, offset)))
+
+
+def begun(collection: str) -> Iterator[Points]:
+    """As ``pages``, for whoever has just opened the embedded store, which is read in full for it: the first page is read at once."""
+    found = pages(collection)
+    return chain([next(found)], found) if is_embedded() else found
 
 
 def points_among(collection: str, ids: Collection[UUID]) -> Points:

@@ -24,13 +24,16 @@ WAIT_SECONDS = 0.5
 """From the last of them to the second look."""
 
 
-def verify_collection(found: Collected, *, building: bool, ages_right_on: date | None, report: Report) -> int:
-    """Compare every person with every point; how many people are to have one. While it is BUILDING, who is missing is still to come."""
+def verify_collection(
+    found: Collected, *, building: bool, ages_right_on: date | None, report: Report, points: Iterator[Points] | None = None
+) -> int:
+    """Compare every person with every point (the pages POINTS, if somebody has begun with them); how many people are to have one. While it is BUILDING,
+    who is missing is still to come."""
     doubtful: list[UUID] = []
     people = 0
-    for expected, points in _side_by_side(found.name):
+    for expected, there in _side_by_side(pages(found.name) if points is None else points):
         people += len(expected.ids)
-        compared = _compared(found, expected, points, ages_right_on)
+        compared = _compared(found, expected, there, ages_right_on)
         doubtful += [person for person, one in compared.differences.items() if not _is_to_come(found, one.kinds, building=building)]
         if len(doubtful) >= DOUBTFUL:
             _decide(found, doubtful, ages_right_on, building=building)
@@ -40,13 +43,13 @@ def verify_collection(found: Collected, *, building: bool, ages_right_on: date |
     return people
 
 
-def _side_by_side(collection: str) -> Iterator[tuple[People, Points]]:
+def _side_by_side(points: Iterator[Points]) -> Iterator[tuple[People, Points]]:
     """Pages of people, each with the points of the same range of ids; both stores sort UUIDs by their bytes, and Qdrant has numbers first.
 
     Qdrant leads. So of somebody who comes in between, the row is seen, and the point is asked for again.
     """
     low = BEFORE_ALL
-    for page in pages(collection):
+    for page in points:
         if page.numbers:
             yield People([], [], [], [], NONE.vectors), Points([], [], NONE.vectors, page.numbers)
         if page.ids:

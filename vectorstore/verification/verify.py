@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -21,6 +22,8 @@ from vectorstore.models import SetAside, StoreState, VectorCollection, Verificat
 from vectorstore.rebuild.switching import prove_alias
 from vectorstore.sync import standing
 from vectorstore.verification.collected import Collected
+from vectorstore.verification.found import begun
+from vectorstore.verification.points import Points
 from vectorstore.verification.repair import repair, too_many
 from vectorstore.verification.streaming import verify_collection
 
@@ -82,7 +85,7 @@ def verify(*, repairing: bool = False, max_changes: int | None = None, force: bo
     nothing changed, TooManyChanges where more differ than MAX_CHANGES and nothing FORCEs it, and NotDone where the live collection that is to be
     repaired is another database's.
     """
-    begun = datetime.now(UTC)
+    started = datetime.now(UTC)
     with ExitStack() as stack:
         with qdrant() as client:
             live_collection(client)
@@ -92,10 +95,11 @@ def verify(*, repairing: bool = False, max_changes: int | None = None, force: bo
             rows = _rows(client)
             went_back = _went_back(client)
             totals = _totals(client, rows)
+            of_live = begun(rows[0].name)
         collections = [stack.enter_context(Collected(row.name)) for row in rows]
-        people, compared = _compare(rows, collections, totals, report)
+        people, compared = _compare(rows, collections, totals, of_live, report)
         collections = [found for _, found in compared]
-        _record(begun, people, collections, went_back)
+        _record(started, people, collections, went_back)
         told = tuple(_told(row, found) for row, found in compared)
         verified = Verified(collection_name(), people, SetAside.objects.count(), went_back, told)
         return _repaired(verified, collections, max_changes, force=force) if repairing else verified
@@ -128,7 +132,7 @@ def _went_back(client: QdrantClient) -> str | None:
 
 
 def _compare(
-    rows: list[VectorCollection], collections: list[Collected], totals: list[int], report: Report
+    rows: list[VectorCollection], collections: list[Collected], totals: list[int], of_live: Iterator[Points], report: Report
 ) -> tuple[int, list[tuple[VectorCollection, Collected]]]:
     """How many people are to have a point; and what was compared: all but what somebody has dropped meanwhile."""
     refreshed = StoreState.current().ages_refreshed_on
@@ -141,7 +145,8 @@ def _compare(
 
         building = row.state == VectorCollection.State.BUILDING
         try:
-            people = verify_collection(found, building=building, ages_right_on=refreshed, report=so_far)
+            points = of_live if row is rows[0] else None
+            people = verify_collection(found, building=building, ages_right_on=refreshed, report=so_far, points=points)
         except CollectionMissing:
             _prove_beside(row)
         else:
@@ -172,7 +177,7 @@ def _points_in(client: QdrantClient, collection: str) -> int:
     return 0
 
 
-def _record(begun: datetime, people: int, collections: list[Collected], went_back: str | None) -> None:
+def _record(started: datetime, people: int, collections: list[Collected], went_back: str | None) -> None:
     """Counts only, nobody's id; the newest REMEMBERED runs."""
     found: dict[str, Any] = {
         "people": people,
@@ -180,7 +185,7 @@ def _record(begun: datetime, people: int, collections: list[Collected], went_bac
         "went_back": went_back is not None,
         "collections": {collected.name: collected.counts() for collected in collections},
     }
-    Verification.objects.create(alias=collection_name(), started_at=begun, found=found)
+    Verification.objects.create(alias=collection_name(), started_at=started, found=found)
     runs = Verification.objects.filter(alias=collection_name())
     runs.exclude(pk__in=list(runs.order_by("-finished_at", "-pk").values_list("pk", flat=True)[:REMEMBERED])).delete()
 

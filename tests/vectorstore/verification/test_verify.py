@@ -276,15 +276,15 @@ def test_verify__a_kept_collection_that_is_dropped_meanwhile(live: str, monkeypa
 
 def test_verify__the_live_collection_is_replaced_and_dropped_meanwhile(live: str, monkeypatch: pytest.MonkeyPatch) -> None:
     name = kept_beside(1)
-    compare = verify_module._compare
+    totals = verify_module._totals
 
     def dropped_before(*arguments: Any) -> Any:
         with qdrant() as client:
             client.delete_collection(live)
-        return compare(*arguments)
+        return totals(*arguments)
 
     with monkeypatch.context() as patched:
-        patched.setattr(verify_module, "_compare", dropped_before)
+        patched.setattr(verify_module, "_totals", dropped_before)
         with pytest.raises(CollectionMissing) as missing:
             verify()
     assert str(missing.value) == f"Qdrant has no collection {live!r}: make it with manage.py init_qdrant."
