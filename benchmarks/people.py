@@ -54,8 +54,9 @@ def copy_embeddings(cursor: CursorWrapper, copied: bytes) -> None:
 
 
 def clustered(count: int, *, seed: int = 5) -> NDArray[np.float32]:
-    """COUNT vectors around CLUSTERS middles, as embeddings have clusters: on independent ones a graph's recall says nothing about embeddings."""
+    """COUNT vectors around CLUSTERS middles, as embeddings have clusters: on independent ones a graph's recall says nothing about embeddings. The middles
+    are the same for every SEED, as whoever is searched for comes from the same people as whoever is found."""
+    middles = np.random.default_rng(CLUSTERS).standard_normal((CLUSTERS, VECTOR_SIZE)).astype(np.float32)
     random = np.random.default_rng(seed)
-    middles = random.standard_normal((CLUSTERS, VECTOR_SIZE)).astype(np.float32)
     around = random.standard_normal((count, VECTOR_SIZE)).astype(np.float32)
     return middles[random.integers(0, CLUSTERS, count)] + np.float32(SPREAD) * around

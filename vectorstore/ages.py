@@ -18,6 +18,8 @@ from vectorstore.models import StoreState
 PAGE_SIZE = 10_000
 """People who are looked at in one transaction."""
 
+NEVER = date.max
+
 TODAY = "(clock_timestamp() AT TIME ZONE 'UTC')::date"
 
 PAGE = """
@@ -130,6 +132,16 @@ def days_of_points(*, day: date | None = None) -> DaysOfPoints:
         )
         found = cursor.fetchone()
     return DaysOfPoints(*found) if found else DaysOfPoints(None, day or _today())
+
+
+def disbelieve_days_to_come(*, day: date | None = None) -> None:
+    """Points have been written on DAY (today): where ages were refreshed for a day to come, by a clock that was ahead, they will not be right on it.
+    So that day never comes, and the next job queues everybody."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"UPDATE vector_store_state SET ages_refreshed_on = %(never)s WHERE ages_refreshed_on > coalesce(%(day)s, {TODAY})",  # noqa: S608
+            {"day": day, "never": NEVER},
+        )
 
 
 def _turned(since: date | None, day: date) -> dict[str, Any]:

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
+from datetime import date
 
+from django.db import connection
 from qdrant_client import models
 
 from accounts.age import today
-from vectorstore.ages import days_of_points
+from vectorstore.ages import DaysOfPoints, days_of_points
 from vectorstore.connection import is_embedded
 from vectorstore.search_query import Near, SearchQuery
 
 FEW_EXCLUDED, MOST_EXCLUDED = 4, 1000
 """Between these Qdrant is told whom to leave out, who are left out afterwards in any case. ``must_not has_id`` is slow beyond a thousand ids; and
 a few are made up for by spare candidates, while queries with equal conditions share work in Qdrant."""
+
+
+REMEMBERED_SECONDS = 1.0
+"""How long it is taken for known, on one day, of which days the ages of points are: asking takes a tenth of a search. They get newer meanwhile, and the
+bounds a year too wide at the most."""
+
+_remembered: dict[tuple[str, date], tuple[float, DaysOfPoints]] = {}
+"""By database and day: until when, by the monotonic clock."""
 
 
 def filter_of(query: SearchQuery) -> models.Filter | None:
@@ -44,7 +55,8 @@ def _age(query: SearchQuery) -> list[models.FieldCondition]:
     """Bounds of the ages that points may still have of whom the query asks for."""
     if query.min_age is None and query.max_age is None:
         return []
-    youngest, oldest = days_of_points().widened(query.min_age, query.max_age, today())
+    day = today()
+    youngest, oldest = _days_of_points(day).widened(query.min_age, query.max_age, day)
     if youngest is None and oldest is None:
         return []
     return [models.FieldCondition(key="age", range=models.Range(gte=youngest, lte=oldest))]
@@ -59,3 +71,18 @@ def _near(near: Near) -> models.FieldCondition:
 def _excluded(query: SearchQuery) -> list[models.HasIdCondition]:
     ids = [str(user_id) for user_id in query.never_found]
     return [models.HasIdCondition(has_id=[*sorted(ids)])] if FEW_EXCLUDED < len(ids) <= MOST_EXCLUDED else []
+
+
+def _days_of_points(day: date) -> DaysOfPoints:
+    key = (str(connection.settings_dict["NAME"]), day)
+    until, days = _remembered.get(key, (0.0, None))
+    if days is None or until < time.monotonic():
+        days = days_of_points()
+        _remembered.clear()
+        _remembered[key] = time.monotonic() + REMEMBERED_SECONDS, days
+    return days
+
+
+def forget_days() -> None:
+    """Have it asked anew of which days the ages of points are."""
+    _remembered.clear()

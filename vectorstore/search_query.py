@@ -136,6 +136,13 @@ class SearchQuery:
         return frozenset(self.exclude) | ({self.user_id} if self.user_id is not None else set())
 
     @property
+    def has_criteria(self) -> bool:
+        """Whether not everybody is asked for."""
+        return any(
+            (self.genders, self.min_age is not None, self.max_age is not None, self.near, self.interests, self.all_interests, self.exclude)
+        )
+
+    @property
     def wanted(self) -> int:
         """How many have to be found until the page is whole."""
         return self.offset + self.limit

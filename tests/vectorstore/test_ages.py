@@ -18,12 +18,13 @@ from tests.factories import ProfileEmbeddingFactory
 from tests.findme.schema.scratch import wait_until
 from tests.schema.rows import NOBODY, ask, connect
 from tests.vectorstore.commands import ended, started
-from vectorstore.ages import DaysOfPoints, Refreshed, days_of_points, most_birthdays, refresh_ages
+from vectorstore.ages import NEVER, DaysOfPoints, Refreshed, days_of_points, disbelieve_days_to_come, most_birthdays, refresh_ages
 from vectorstore.connection import collection_name, qdrant
 from vectorstore.initialisation import initialise
 from vectorstore.models import StoreState
 from vectorstore.projection import point_of
 from vectorstore.search import search
+from vectorstore.search_filter import forget_days
 from vectorstore.search_query import SearchQuery
 from vectorstore.sync.claim import Claim
 from vectorstore.sync.now import project
@@ -45,6 +46,7 @@ def refreshed_on(day: date | None) -> None:
     """Ages are right as of DAY, and nothing is left to be done for it."""
     StoreState.current()
     StoreState.objects.update(ages_refreshed_on=day, ages_queued_up_to=None, ages_right_on=None)
+    forget_days()
 
 
 def queued() -> set[UUID]:
@@ -162,8 +164,10 @@ class Store:
             refresh_ages(day=self.today, size=1, report=stop)
 
     def _sync(self, user_id: UUID) -> None:
+        """As ``vectorstore.sync.work.carry_out`` does it."""
         if user_id in queued():
             self.written[user_id] = self.today
+            disbelieve_days_to_come(day=self.today)
             ask("DELETE FROM vector_sync_queue WHERE user_id = %s", user_id)
 
     def missed(self) -> list[UUID]:
@@ -183,6 +187,12 @@ class Store:
     dates=[date(1990, 1, 2)] * 3, noted=True, today=date(2020, 1, 1), events=[("days pass", 900), ("job", 2), ("days pass", 1), ("job", 2)]
 )
 @example(dates=[date(1990, 1, 2)] * 3, noted=True, today=date(2020, 1, 1), events=[("a clock ahead", 2), ("job", 0)])
+@example(  # who was queued by a clock that was ahead is written before the day that was noted
+    dates=[date(1960, 2, 29)] * 3,
+    noted=False,
+    today=date(2024, 2, 28),
+    events=[("a clock ahead", 1), ("days pass", 200), ("sync", 0), ("days pass", 200)],
+)
 @given(dates=st.lists(births, min_size=3, max_size=3), noted=st.booleans(), today=days, events=events)
 def test_search__whatever_has_happened__nobody_who_belongs_is_missed(
     dates: list[date], noted: bool, today: date, events: list[Event]
@@ -193,6 +203,18 @@ def test_search__whatever_has_happened__nobody_who_belongs_is_missed(
             store.take(event, number)
             assert store.missed() == [], event
         transaction.set_rollback(True)
+
+
+@pytest.mark.django_db
+def test_carry_out__before_a_day_that_was_noted_by_a_clock_ahead(embedded_qdrant: object) -> None:
+    initialise(lambda planned: None)
+    (person,) = born(date(1990, 1, 1))
+    refreshed_on(today() + timedelta(days=3))
+    project([person])
+    assert StoreState.current().ages_refreshed_on == NEVER
+    assert refresh_ages() == Refreshed(today(), None, 1, 1)
+    project([person])
+    assert days_of_points() == DaysOfPoints(today(), today())
 
 
 # --- The daily job ----------------------------------------------------------------------------------------------------------------
