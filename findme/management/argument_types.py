@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import re
 from argparse import ArgumentTypeError
 from datetime import timedelta
 
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 LONGEST = timedelta(days=3650)
+DIGITS = 18
+"""Of a number that PostgreSQL can count to."""
 
 
 def duration(text: str) -> timedelta:
@@ -28,3 +31,30 @@ def share(text: str) -> float:
     if not 0 <= value <= 1:
         raise ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
     return value
+
+
+def seconds(text: str) -> float:
+    """Seconds, 0 or more."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value >= 0):
+        raise ArgumentTypeError(f"{text!r} is not a number of seconds, 0 or more")
+    return value
+
+
+def number(text: str) -> int:
+    """A whole number from 0."""
+    return _whole(text, 0)
+
+
+def at_least_one(text: str) -> int:
+    """A whole number from 1."""
+    return _whole(text, 1)
+
+
+def _whole(text: str, least: int) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= DIGITS and int(text) >= least):
+        raise ArgumentTypeError(f"{text!r} is not a whole number, {least} or more")
+    return int(text)

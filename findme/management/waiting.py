@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
-import math
 from typing import Any
 
 from django.core.management.base import CommandParser
 
+from findme.management.argument_types import at_least_one, seconds
 from findme.schema.patience import Patience
 
 
@@ -31,25 +30,3 @@ def add_waiting_arguments(parser: CommandParser) -> None:
 
 def patience(options: dict[str, Any]) -> Patience:
     return Patience.configured(lock_seconds=options["lock_seconds"], lock_timeout=options["lock_timeout"], attempts=options["attempts"])
-
-
-def seconds(text: str) -> float:
-    """Seconds, 0 or more, for argparse."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not (math.isfinite(value) and value >= 0):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds, 0 or more")
-    return value
-
-
-def at_least_one(text: str) -> int:
-    """A whole number from 1, for argparse."""
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 1 or more")
-    return value

@@ -164,7 +164,7 @@ def test_verify_qdrant__what_is_refused_is_told_before(live: str, capsys: pytest
 def test_verify_qdrant__arguments_that_it_does_not_take(number: str) -> None:
     with pytest.raises(CommandError) as raised:
         call_command("verify_qdrant", f"--max-changes={number}")
-    assert str(raised.value) == f"Error: argument --max-changes: {number!r} is not a number of points"
+    assert str(raised.value) == f"Error: argument --max-changes: {number!r} is not a whole number, 0 or more"
 
 
 @pytest.mark.parametrize("option", ["--force", "--max-changes=0"])

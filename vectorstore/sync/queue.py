@@ -9,6 +9,7 @@ from uuid import UUID
 from django.db import connection
 
 from vectorstore.sync.arrays import uuid_array
+from vectorstore.sync.stopping import may_take_long
 
 EVERYBODY = UUID(int=0)
 """Stands for the person of an entry without one (after a TRUNCATE), where a person is needed: in a lease. Nobody who has an embedding has this id;
@@ -40,7 +41,7 @@ def enqueue(user_ids: Iterable[UUID], *, urgent: bool = False) -> int:
 
 def enqueue_everyone() -> int:
     """Have everybody's point looked at, as for a collection that is new; how many people that are."""
-    with connection.cursor() as cursor:
+    with may_take_long(), connection.cursor() as cursor:
         cursor.execute("INSERT INTO vector_sync_queue (user_id) SELECT user_id FROM profile_embeddings")
         queued = int(cursor.rowcount)
         if queued:

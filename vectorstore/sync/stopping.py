@@ -35,7 +35,14 @@ _caught: list[Stopping] = []
 @contextmanager
 def answered_in_time() -> Iterator[None]:
     """For what asks PostgreSQL and nobody else, as a commit. Raises OperationalError where it takes too long and a worker's signals are caught."""
-    with _caught[-1].answered_in_time() if _caught else nullcontext():
+    with _caught[-1].answered_in_time() if _caught and threading.current_thread() is threading.main_thread() else nullcontext():
+        yield
+
+
+@contextmanager
+def may_take_long() -> Iterator[None]:
+    """For a statement that goes through a whole table: it takes what it takes."""
+    with _caught[-1].may_take_long() if _caught and threading.current_thread() is threading.main_thread() else nullcontext():
         yield
 
 
@@ -43,7 +50,7 @@ class Stopping:
     """At once where nothing is in hand, else the batch has some seconds to end, and some more to be given back."""
 
     def __init__(self, silent_seconds: float = SILENT_SECONDS) -> None:
-        self.requested = self.idle = False
+        self.requested = self.idle = self.patient = False
         self.silent_seconds = silent_seconds
 
     @contextmanager
@@ -77,7 +84,7 @@ class Stopping:
 
     @contextmanager
     def answered_in_time(self) -> Iterator[None]:
-        if self.requested or signal.getitimer(signal.ITIMER_REAL)[0]:
+        if self.requested or self.patient or signal.getitimer(signal.ITIMER_REAL)[0]:
             yield
             return
         signal.setitimer(signal.ITIMER_REAL, self.silent_seconds)
@@ -86,6 +93,17 @@ class Stopping:
         finally:
             if not self.requested:
                 signal.setitimer(signal.ITIMER_REAL, 0)
+
+    @contextmanager
+    def may_take_long(self) -> Iterator[None]:
+        limited = not self.requested and signal.setitimer(signal.ITIMER_REAL, 0)[0]
+        self.patient = True
+        try:
+            yield
+        finally:
+            self.patient = False
+            if limited and not self.requested:
+                signal.setitimer(signal.ITIMER_REAL, self.silent_seconds)
 
     def _answered(self, execute: Any, sql: str, parameters: Any, many: bool, context: Any) -> Any:
         with self.answered_in_time():

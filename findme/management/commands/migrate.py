@@ -7,7 +7,8 @@ from django.core.management.commands import migrate
 from django.db.migrations import Migration
 
 from findme.console.command import FindmeCommand
-from findme.management.waiting import add_waiting_arguments, at_least_one, patience
+from findme.management.argument_types import at_least_one
+from findme.management.waiting import add_waiting_arguments, patience
 from findme.schema.executor import ATTEMPT_FAILED
 from findme.schema.migrate import migrating
 

@@ -7,7 +7,8 @@ from django.core.management.base import CommandParser
 
 from findme.console.command import FindmeCommand
 from findme.console.errors import NotDone
-from findme.management.waiting import add_waiting_arguments, at_least_one, patience
+from findme.management.argument_types import at_least_one
+from findme.management.waiting import add_waiting_arguments, patience
 from findme.schema.rollback import roll_back
 from findme.schema.rollback_plan import RollbackPlan, plan_rollback
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentTypeError
 from typing import Any
 
 from django.conf import settings
@@ -10,7 +9,7 @@ from django.core.management.base import CommandError, CommandParser
 
 from findme.console.command import NOT_DONE, FindmeCommand
 from findme.console.progress import progress
-from findme.management.waiting import seconds
+from findme.management.argument_types import number, seconds
 from vectorstore.adoption import Adopted, adopt
 from vectorstore.comparison import State
 from vectorstore.initialisation import GREEN_SECONDS, compare, initialise
@@ -33,7 +32,7 @@ class Command(FindmeCommand):
         )
         parser.add_argument(
             "--max-changes",
-            type=_number,
+            type=number,
             metavar="N",
             help="with --adopt: how many points it may remove at most (default: the greater of 100 and 5 %% of them)",
         )
@@ -163,12 +162,6 @@ class Command(FindmeCommand):
             "comparisons": planned.comparisons,
         }
         self.say_json(document | (more or {}))
-
-
-def _number(text: str) -> int:
-    if not text.isdecimal():
-        raise ArgumentTypeError(f"{text!r} is not a whole number, 0 or more")
-    return int(text)
 
 
 def _told(done: Adopted) -> dict[str, Any]:

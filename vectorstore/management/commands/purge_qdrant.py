@@ -8,7 +8,7 @@ from django.core.management.base import CommandParser
 
 from findme.console.command import FindmeCommand
 from findme.console.progress import progress
-from findme.management.waiting import seconds
+from findme.management.argument_types import seconds
 from vectorstore.purge.copies import Copy
 from vectorstore.purge.purging import SECONDS, Purged, purge
 from vectorstore.purge.rewriting import Rewritten

@@ -13,8 +13,7 @@ from django.core.management.base import CommandParser
 from findme.console.command import FindmeCommand
 from findme.console.errors import NotDone
 from findme.console.progress import progress
-from findme.management.argument_types import duration, share
-from findme.management.waiting import at_least_one, seconds
+from findme.management.argument_types import at_least_one, duration, seconds, share
 from vectorstore.rebuild.reindex import TIMEOUT_SECONDS
 from vectorstore.rebuild.switching import AT_ONCE
 from vectorstore.snapshots.listing import SECONDS, Snapshot, create, delete, fetch, listed, prune

@@ -8,8 +8,7 @@ from django.core.management.base import CommandError, CommandParser
 
 from findme.console.command import NOT_DONE, FindmeCommand
 from findme.console.progress import progress
-from findme.management.argument_types import duration, share
-from findme.management.waiting import seconds
+from findme.management.argument_types import duration, seconds, share
 from vectorstore.rebuild.reindex import TIMEOUT_SECONDS, Reindexed, drop_kept, reindex, roll_back
 from vectorstore.rebuild.switching import AT_ONCE
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentTypeError
 from typing import Any
 
 from django.core.management.base import CommandParser
@@ -10,6 +9,7 @@ from django.core.management.base import CommandParser
 from findme.console.command import FindmeCommand
 from findme.console.errors import NotDone
 from findme.console.progress import progress
+from findme.management.argument_types import number
 from vectorstore.verification.verify import TooManyChanges, Verified, VerifiedCollection, verify
 
 
@@ -23,7 +23,7 @@ class Command(FindmeCommand):
         parser.add_argument("--repair", action="store_true", help="put whoever differs on the queue, and delete points that are nobody's")
         parser.add_argument(
             "--max-changes",
-            type=_number,
+            type=number,
             metavar="N",
             help="the most that a repair may change (default: 100, or 5 %% of the points if that is more)",
         )
@@ -83,9 +83,3 @@ def _sentence(found: VerifiedCollection, people: int) -> str:
         f"{found.ahead:,} of a version that was never drawn" if found.ahead else "",
     ]
     return f"{found.name} ({found.state}): {found.points:,} points of {people:,} people, {', '.join([differing, *filter(None, more)])}."
-
-
-def _number(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= 18):
-        raise ArgumentTypeError(f"{text!r} is not a number of points")
-    return int(text)

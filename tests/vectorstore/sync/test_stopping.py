@@ -1,0 +1,61 @@
+"""Whom a worker waits for, and for how long: an alarm of its own for PostgreSQL, which leaves the others their time."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+from django.db import OperationalError, connection
+
+from tests.vectorstore.sync.people import plain_sql
+from vectorstore.sync.stopping import GRACE_SECONDS, Stopping, answered_in_time, may_take_long
+
+SLEEP = "SELECT pg_sleep(0.6)"
+
+
+def left() -> float:
+    """Seconds until the alarm."""
+    return signal.getitimer(signal.ITIMER_REAL)[0]
+
+
+@pytest.mark.django_db
+def test_stopping__a_statement_that_takes_too_long() -> None:
+    with Stopping(0.2).caught(), pytest.raises(OperationalError, match=r"^it has not answered for 0\.2 s$"):
+        plain_sql(SLEEP)
+    connection.close()
+    assert left() == 0
+
+
+@pytest.mark.django_db
+def test_stopping__one_that_may_take_long() -> None:
+    with Stopping(0.2).caught():
+        with answered_in_time(), may_take_long():
+            plain_sql(SLEEP)
+            assert left() == 0
+        with may_take_long():
+            plain_sql(SLEEP)
+        assert left() == 0
+        with answered_in_time():
+            assert 0 < left() <= 0.2
+
+
+@pytest.mark.django_db
+def test_stopping__beside_nobody_who_has_caught_signals_nothing_is_armed() -> None:
+    with answered_in_time(), may_take_long(), answered_in_time():
+        plain_sql("SELECT 1")
+        assert left() == 0
+
+
+@pytest.mark.django_db
+def test_stopping__told_to_end_in_a_statement_leaves_the_batch_its_grace() -> None:
+    stopping = Stopping(60)
+    with stopping.caught(signal.SIGUSR1), answered_in_time():
+        assert left() > GRACE_SECONDS
+        os.kill(os.getpid(), signal.SIGUSR1)
+        while not stopping.requested:
+            time.sleep(0.01)
+        plain_sql("SELECT 1")
+        assert 0 < left() <= GRACE_SECONDS
+    assert left() == 0
