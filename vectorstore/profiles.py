@@ -37,7 +37,7 @@ SENT = np.dtype([("header", f"V{HEADER}"), ("elements", ELEMENT, (VECTOR_SIZE,))
 
 
 def read(statement: str, parameters: tuple[object, ...]) -> list[Row]:
-    """The rows of STATEMENT, which selects COLUMNS first."""
+    """The rows of STATEMENT, past Django's cursors: its wrappers, and what it logs, know nothing of it."""
     connection.ensure_connection()
     with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:
         return cursor.execute(statement, parameters, binary=True).fetchall()

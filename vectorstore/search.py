@@ -8,7 +8,6 @@ from functools import cache
 from uuid import UUID
 
 from django.conf import settings
-from django.db import connection
 from django.db.models import BooleanField, TextField
 from django.db.models.expressions import RawSQL
 from django.db.models.functions import Cast
@@ -20,6 +19,7 @@ from findme.console.errors import NotDone
 from vectorstore.candidates import candidates
 from vectorstore.collection import live_collection
 from vectorstore.connection import collection_name, is_embedded, qdrant
+from vectorstore.profiles import read
 from vectorstore.search_page import Hit, Search
 from vectorstore.search_query import SearchQuery
 from vectorstore.vectors import Reals, unit, vector
@@ -90,10 +90,9 @@ def forget_proofs() -> None:
 
 def _shown(user_ids: Iterable[str]) -> dict[str, tuple[str, int]]:
     """Who of the candidates may be shown, with their gender and age, as PostgreSQL has it now: one query."""
-    with connection.cursor() as cursor:
-        cursor.execute(_statement(), ["{" + ",".join(user_ids) + "}"])
-        day = today()
-        return {user_id: (gender, age_on(born, day)) for user_id, gender, born in cursor.fetchall()}
+    rows = read(_statement(), ("{" + ",".join(user_ids) + "}",))
+    day = today()
+    return {user_id: (gender, age_on(born, day)) for user_id, gender, born in rows}
 
 
 @cache

@@ -28,6 +28,7 @@ from vectorstore import search_page as module
 from vectorstore.connection import collection_name, qdrant
 from vectorstore.initialisation import initialise
 from vectorstore.models import ProfileEmbedding, StoreState
+from vectorstore.profiles import read
 from vectorstore.search import Hit, search, search_many
 from vectorstore.search_filter import filter_of
 from vectorstore.search_query import Near, Place, SearchQuery
@@ -257,13 +258,26 @@ def test_search_many__as_one_by_one(collection: str, monkeypatch: pytest.MonkeyP
     assert [len(hits) for hits in together] == [4, 6, 19, 2, 0, 3]
 
 
-def test_search_many__one_query_of_postgresql_for_all(collection: str) -> None:
+@pytest.fixture
+def pages(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many candidates PostgreSQL is asked about, page by page."""
+    asked: list[int] = []
+
+    def noting(statement: str, parameters: tuple[str]) -> Any:
+        asked.append(len(parameters[0].split(",")))
+        return read(statement, parameters)
+
+    monkeypatch.setattr(search_module, "read", noting)
+    return asked
+
+
+def test_search_many__one_query_of_postgresql_for_all(collection: str, pages: list[int]) -> None:
     users = people(8)
     project_all()
     queries = [SearchQuery(user_id=user.pk, limit=2) for user in users]
     with CaptureQueriesContext(connection) as asked:
         search_many(queries)
-    assert len(asked) == 2  # the vectors, and one page of everybody's
+    assert (len(asked), pages) == (1, [8])  # the vectors, and one page of everybody's
 
 
 def test_search_many__nothing(collection: str) -> None:
@@ -353,17 +367,18 @@ def test_search__as_many_as_asked_for_behind_many_who_are_gone(collection: str, 
     assert found(limit=100) == ids(*users[30:])
 
 
-def test_search__one_query_a_page(collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_search__one_query_a_page(collection: str, monkeypatch: pytest.MonkeyPatch, pages: list[int]) -> None:
     monkeypatch.setattr(module, "SPARE", 2)
     users = people(40)
     project_all()
     with CaptureQueriesContext(connection) as queries:
         assert found(user_id=users[-1].pk, limit=4) == ids(*users[38:34:-1])
-    assert len(queries) == 2  # the vector, and one page
+    assert (len(queries), pages) == (1, [5])  # the vector, and one page
     User.objects.filter(pk__in=[user.pk for user in users[:30]]).update(verified=False)
+    pages.clear()
     with CaptureQueriesContext(connection) as queries:
         assert found(limit=4) == ids(*users[30:34])
-    assert len(queries) == 4  # pages of 6, 12, 24 and 40
+    assert (len(queries), pages) == (0, [6, 6, 12, 16])  # the first 6, 12, 24 and 40
 
 
 def test_search__equal_scores_in_the_order_of_the_ids(collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
