@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.conf import settings
@@ -32,8 +32,7 @@ LOCK_OF = "hashtextextended('findme point of ' || person, 0)"
 """The advisory lock of a person: held while they are claimed, and by whoever removes them for good."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A row of the queue, and whom it is about."""
 
     id: int
@@ -60,10 +59,6 @@ class Claim:
     def everybody(self) -> bool:
         """Whether a TRUNCATE is in it: whoever it took has to be looked for in the collections."""
         return EVERYBODY in self.people
-
-    @property
-    def persons(self) -> list[UUID]:
-        return sorted(self.people - {EVERYBODY}, key=lambda person: person.int)
 
 
 def anybody_due() -> bool:
@@ -156,8 +151,8 @@ def _lease(cursor: CursorWrapper, worker: UUID, people: list[UUID]) -> list[UUID
             asked,
         )
         expired = {row[0] for row in cursor.fetchall()}
-    leased = [person for person in people if person not in known or person in expired]
-    asked["people"] = uuid_array(leased)
+        people = [person for person in people if person not in known or person in expired]
+        asked["people"] = uuid_array(people)
     cursor.execute(
         """
         INSERT INTO vector_sync_leases (user_id, worker, until)
@@ -168,7 +163,7 @@ def _lease(cursor: CursorWrapper, worker: UUID, people: list[UUID]) -> list[UUID
     )
     if expired:
         queue_second_looks(cursor, expired)
-    return leased
+    return people
 
 
 def queue_second_looks(cursor: CursorWrapper, people: Iterable[UUID]) -> None:
@@ -197,18 +192,21 @@ def _entries(cursor: CursorWrapper, people: list[UUID]) -> tuple[Entry, ...]:
     """All that are due and visible now; a change that comes later queues another one. Whoever was set aside has changed since."""
     asked: dict[str, Any] = {"people": uuid_array(people)}
     whose = f"(user_id IS NULL OR user_id = '{EVERYBODY}')" if people == [EVERYBODY] else "user_id = ANY(%(people)s::uuid[])"
-    cursor.execute(f"SELECT id, {WHO} FROM vector_sync_queue WHERE {whose} AND {DUE}", asked)  # noqa: S608  # only constants
-    entries = tuple(Entry(*row) for row in cursor.fetchall())
-    # Whom somebody else is taking out just now need not be waited for.
     cursor.execute(
-        """
-        DELETE FROM vector_sync_aside WHERE user_id IN (
-            SELECT user_id FROM vector_sync_aside WHERE user_id = ANY(%(people)s::uuid[]) FOR UPDATE SKIP LOCKED
-        )
-        """,
+        f"SELECT id, {WHO}, EXISTS (SELECT FROM vector_sync_aside) FROM vector_sync_queue WHERE {whose} AND {DUE}",  # noqa: S608  # only constants
         asked,
     )
-    return entries
+    rows = cursor.fetchall()
+    if rows and rows[0][2]:  # Whom somebody else is taking out just now need not be waited for.
+        cursor.execute(
+            """
+            DELETE FROM vector_sync_aside WHERE user_id IN (
+                SELECT user_id FROM vector_sync_aside WHERE user_id = ANY(%(people)s::uuid[]) FOR UPDATE SKIP LOCKED
+            )
+            """,
+            asked,
+        )
+    return tuple([Entry(entry, person) for entry, person, _ in rows])
 
 
 def _claim(

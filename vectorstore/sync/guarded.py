@@ -15,7 +15,7 @@ from vectorstore.sync.point import Point
 
 def upsert(client: QdrantClient, collection: str, points: Sequence[Point], version: int) -> None:
     """Returns when they are applied. Raises what the driver raises."""
-    if not is_embedded() and server_address().grpc_port:
+    if _by_grpc():
         client.grpc_points.Upsert(request(collection, points, version), timeout=server_address().timeout)
         return
     client.upsert(
@@ -33,10 +33,26 @@ def delete(client: QdrantClient, collection: str, ids: Sequence[ExtendedPointId]
     client.delete(collection, FilterSelector(filter=gone), wait=True, ordering=WriteOrdering.MEDIUM)
 
 
+def count_of(client: QdrantClient, collection: str, ids: Sequence[ExtendedPointId], version: int) -> int:
+    """How many of these points have that VERSION. Raises what the driver raises."""
+    if _by_grpc():
+        mine = grpc.Condition(field=grpc.FieldCondition(key="version", range=grpc.Range(gte=version, lte=version)))
+        these = grpc.Condition(has_id=grpc.HasIdCondition(has_id=[grpc.PointId(uuid=str(point_id)) for point_id in ids]))
+        message = grpc.CountPoints(collection_name=collection, filter=grpc.Filter(must=[these, mine]), exact=True)
+        found: int = client.grpc_points.Count(message, timeout=server_address().timeout).result.count
+        return found
+    condition = Filter(must=[HasIdCondition(has_id=list(ids)), FieldCondition(key="version", range=Range(gte=version, lte=version))])
+    return client.count(collection, count_filter=condition, exact=True).count
+
+
 def clear(client: QdrantClient, collection: str, ids: Sequence[ExtendedPointId]) -> None:
     """Delete points whatever version they claim to have: for such as no worker can have written (``versions.is_blocking``), which would stand in the
     way of every guarded write. Whoever does it holds their people. Raises what the driver raises."""
     client.delete(collection, PointIdsList(points=list(ids)), wait=True, ordering=WriteOrdering.MEDIUM)
+
+
+def _by_grpc() -> bool:
+    return not is_embedded() and bool(server_address().grpc_port)
 
 
 def _newer(version: int) -> FieldCondition:

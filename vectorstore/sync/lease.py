@@ -66,8 +66,8 @@ def finish(claim: Claim, refused: Collection[Refusal] = ()) -> int:
     """
     with short_transaction() as cursor:
         held = _let_go(cursor, claim)
-        lost = claim.people - held
-        done = [entry.id for entry in claim.entries if entry.user_id in held]
+        lost = claim.people - held if len(held) < len(claim.people) else ()
+        done = [entry.id for entry in claim.entries if not lost or entry.user_id in held]
         cursor.execute("DELETE FROM vector_sync_queue WHERE id = ANY(%s::bigint[])", [done])
         for refusal in refused:
             if refusal.user_id in held:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
+from math import inf
 from uuid import UUID
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vectorstore import profiles
-from vectorstore.projection import payload_from
+from vectorstore.projection import Profile, payload_from
 from vectorstore.sync.claim import Claim
 from vectorstore.sync.point import Point
+from vectorstore.sync.queue import EVERYBODY
 from vectorstore.sync.stopping import answered_in_time
 
 ROWS = f"""
@@ -35,14 +39,21 @@ def points_of(claim: Claim) -> Points:
     with answered_in_time():
         rows = profiles.read(ROWS, (claim.array,))
     found = {row[0] for row in rows}
-    gone = [person for person in claim.persons if person not in found]
+    gone = sorted(claim.people - found - {EVERYBODY})
     rows = [row for row in rows if profiles.is_datable(row)]
     if not rows:
         return Points([], sorted(found), gone)
     directions, lengths = profiles.directions_of(rows)
-    points = {
-        row[0]: Point(str(row[0]), direction, payload_from(profiles.profile_of(row), row[-1]) | {"version": claim.version})
-        for row, direction, length in zip(rows, directions, lengths, strict=True)
-        if 0 < length < np.inf
-    }
-    return Points(list(points.values()), sorted(found - points.keys()), gone)
+    points = [
+        _point(profiles.profile_of(row), row[-1], direction, claim.version)
+        for row, direction, length in zip(rows, directions, lengths.tolist(), strict=True)
+        if 0 < length < inf
+    ]
+    unusable = found - {UUID(point.id) for point in points} if len(points) < len(found) else ()
+    return Points(points, sorted(unusable), gone)
+
+
+def _point(profile: Profile, day: date, direction: NDArray[np.float64], version: int) -> Point:
+    payload = payload_from(profile, day)
+    payload["version"] = version
+    return Point(payload["user_id"], direction, payload)

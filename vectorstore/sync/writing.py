@@ -11,10 +11,6 @@ from uuid import UUID
 from qdrant_client import QdrantClient
 from qdrant_client.models import (
     ExtendedPointId,
-    FieldCondition,
-    Filter,
-    HasIdCondition,
-    Range,
     VectorParams,
 )
 
@@ -150,9 +146,7 @@ class _Telling:
         """An answer is no proof. Counting is nearly free; where the count is short, a later version may be there already, or one that is in the way:
         whose those are."""
         ids: list[ExtendedPointId] = [point.id for point in points]
-        mine = FieldCondition(key="version", range=Range(gte=self.claim.version, lte=self.claim.version))
-        counted = client.count(self.collection, count_filter=Filter(must=[HasIdCondition(has_id=ids), mine]), exact=True).count
-        if counted == len(points):
+        if guarded.count_of(client, self.collection, ids, self.claim.version) == len(points):
             return set()
         there, in_the_way = self._versions(client, ids)
         short = sum(there.get(point_id, -1) < self.claim.version for point_id in ids if point_id not in in_the_way)

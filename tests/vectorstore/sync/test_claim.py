@@ -256,7 +256,7 @@ def test_claim__of_everybody() -> None:
     other = uuid4()
     enqueue([other], urgent=True)
     claim = claimed()
-    assert (claim.everybody, claim.persons, len(claim.entries)) == (True, [], 2)  # nobody else is held for as long
+    assert (claim.everybody, claim.people, len(claim.entries)) == (True, frozenset({EVERYBODY}), 2)  # nobody else is held for as long
     assert claimed().people == {other}
     assert claim_due(uuid4(), 10) is None
     for _ in range(2):  # however often the store is away, there is one second look

@@ -121,7 +121,7 @@ def test_carry_out__renews_the_lease_before_each_send(server_collection: str, mo
         return renew(claim)
 
     monkeypatch.setattr("vectorstore.sync.writing.renew", renewed)
-    for where, name in ((guarded, "upsert"), (guarded, "delete"), (QdrantClient, "retrieve"), (QdrantClient, "count")):
+    for where, name in ((guarded, "upsert"), (guarded, "delete"), (QdrantClient, "retrieve"), (guarded, "count_of")):
         noted(monkeypatch, where, name, done)
     assert carry_out(claimed()).written == 1
     assert done.count("upsert") == 2 * 3
