@@ -17,8 +17,8 @@ from vectorstore.sync.patience import over_a_new_connection_too
 from vectorstore.sync.strangers import look_for_strangers
 from vectorstore.sync.writing import write
 
-BATCH_SIZE = 512
-"""People of one claim and one request: some 3 MB of JSON, or 1 MB by gRPC. With half as many the statements of a batch take a tenth of its time."""
+BATCH_SIZE = 768
+"""People of one claim and one request: some 4.5 MB of JSON, or 1.7 MB by gRPC. A batch takes a dozen statements, however large it is."""
 LARGEST_BATCH = 1000
 """Each takes a lock in PostgreSQL's table of locks while they are claimed."""
 
