@@ -14,11 +14,13 @@ from django.db import connection, transaction
 
 from findme.console.progress import Report, unreported
 from vectorstore.models import StoreState
+from vectorstore.sync.patience import short_transaction
 
 PAGE_SIZE = 10_000
 """People who are looked at in one transaction."""
 
 NEVER = date.max
+TO_COME = "ages_refreshed_on > %(day)s AND ages_refreshed_on <> %(never)s"
 
 TODAY = "(clock_timestamp() AT TIME ZONE 'UTC')::date"
 
@@ -134,14 +136,16 @@ def days_of_points(*, day: date | None = None) -> DaysOfPoints:
     return DaysOfPoints(*found) if found else DaysOfPoints(None, day or _today())
 
 
-def disbelieve_days_to_come(*, day: date | None = None) -> None:
-    """Points have been written on DAY (today): where ages were refreshed for a day to come, by a clock that was ahead, they will not be right on it.
-    So that day never comes, and the next job queues everybody."""
+def disbelieve_days_after(day: date) -> None:
+    """Points are written with the ages of DAY: where ages were refreshed for a later one, by a clock that was ahead, they will not be right on it.
+    So that one never comes, and the next job queues everybody."""
+    asked = {"day": day, "never": NEVER}
     with connection.cursor() as cursor:
-        cursor.execute(
-            f"UPDATE vector_store_state SET ages_refreshed_on = %(never)s WHERE ages_refreshed_on > coalesce(%(day)s, {TODAY})",  # noqa: S608
-            {"day": day, "never": NEVER},
-        )
+        cursor.execute(f"SELECT EXISTS (SELECT FROM vector_store_state WHERE {TO_COME})", asked)  # noqa: S608  # a constant
+        if not cursor.fetchone()[0]:
+            return
+    with short_transaction() as cursor:
+        cursor.execute(f"UPDATE vector_store_state SET ages_refreshed_on = %(never)s WHERE {TO_COME}", asked)  # noqa: S608  # a constant
 
 
 def _turned(since: date | None, day: date) -> dict[str, Any]:

@@ -22,10 +22,9 @@ Row: TypeAlias = tuple[Any, ...]
 COLUMNS = """
     users.id, CASE WHEN date_of_birth BETWEEN '0001-01-01' AND '9999-12-31' THEN date_of_birth END, gender, active, verified,
     CASE WHEN users.created_at BETWEEN '0001-01-02' AND '9999-12-30' THEN users.created_at END,
-    interests, location::text, to_json(video_features)::text, array_send(vector)
+    interests, location::text, video_features, array_send(vector)
 """
-"""Dates that PostgreSQL has and Python has not (``infinity``) come as NULL: reading one would fail for everybody. A ``real`` by its shortest decimal,
-as everybody writes it; but the 512 by their bits."""
+"""Dates that PostgreSQL has and Python has not (``infinity``) come as NULL: reading one would fail for everybody."""
 
 FIRST_DATE, FIRST_TIME = date.min, datetime(1, 1, 2, tzinfo=UTC)
 """Stand for dates that Python has not."""
@@ -59,7 +58,7 @@ def profile_of(row: Row) -> Profile:
         created_at or FIRST_TIME,
         None if location is None else json.loads(location),
         interests,
-        None if video_features is None else json.loads(video_features),
+        None if video_features is None else [float(str(np.float32(number))) for number in video_features],  # the shortest decimal
     )
 
 

@@ -20,8 +20,8 @@ a few are made up for by spare candidates, while queries with equal conditions s
 
 
 REMEMBERED_SECONDS = 1.0
-"""How long it is taken for known, on one day, of which days the ages of points are: asking takes a tenth of a search. They get newer meanwhile, and the
-bounds a year too wide at the most."""
+"""How long it is taken for known, on one day, of which days the ages of points are: asking takes a tenth of a search. They get newer meanwhile, so
+that the bounds are too wide; too narrow for this second they are where PostgreSQL's day has just turned and this machine's has not."""
 
 _remembered: dict[tuple[str, date], tuple[float, DaysOfPoints]] = {}
 """By database and day: until when, by the monotonic clock."""

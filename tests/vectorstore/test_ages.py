@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from dataclasses import replace
 from datetime import date, timedelta
 from uuid import UUID
 
@@ -18,7 +19,7 @@ from tests.factories import ProfileEmbeddingFactory
 from tests.findme.schema.scratch import wait_until
 from tests.schema.rows import NOBODY, ask, connect
 from tests.vectorstore.commands import ended, started
-from vectorstore.ages import NEVER, DaysOfPoints, Refreshed, days_of_points, disbelieve_days_to_come, most_birthdays, refresh_ages
+from vectorstore.ages import NEVER, DaysOfPoints, Refreshed, days_of_points, disbelieve_days_after, most_birthdays, refresh_ages
 from vectorstore.connection import collection_name, qdrant
 from vectorstore.initialisation import initialise
 from vectorstore.models import StoreState
@@ -28,7 +29,7 @@ from vectorstore.search_filter import forget_days
 from vectorstore.search_query import SearchQuery
 from vectorstore.sync.claim import Claim
 from vectorstore.sync.now import project
-from vectorstore.sync.rows import points_of
+from vectorstore.sync.rows import Points, points_of
 
 days = st.dates(date(2015, 1, 1), date(2036, 12, 31)) | st.sampled_from([date(2024, 2, 28), date(2024, 2, 29), date(2024, 3, 1)])
 births = st.dates(date(1950, 1, 1), date(2010, 12, 31)) | st.builds(lambda year: date(4 * year, 2, 29), st.integers(490, 502))
@@ -164,10 +165,10 @@ class Store:
             refresh_ages(day=self.today, size=1, report=stop)
 
     def _sync(self, user_id: UUID) -> None:
-        """As ``vectorstore.sync.work.carry_out`` does it."""
+        """As ``vectorstore.sync.writing.write`` does it."""
         if user_id in queued():
             self.written[user_id] = self.today
-            disbelieve_days_to_come(day=self.today)
+            disbelieve_days_after(self.today)
             ask("DELETE FROM vector_sync_queue WHERE user_id = %s", user_id)
 
     def missed(self) -> list[UUID]:
@@ -215,6 +216,24 @@ def test_carry_out__before_a_day_that_was_noted_by_a_clock_ahead(embedded_qdrant
     assert refresh_ages() == Refreshed(today(), None, 1, 1)
     project([person])
     assert days_of_points() == DaysOfPoints(today(), today())
+
+
+@pytest.mark.django_db
+def test_carry_out__the_day_turns_between_the_reading_and_the_end(embedded_qdrant: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that was ahead has noted today, and the rows were read yesterday."""
+    initialise(lambda planned: None)
+    (person,) = born(date(1990, 1, 1))
+    refreshed_on(today())
+
+    def yesterday(claim: Claim) -> Points:
+        return replace(points_of(claim), day=today() - timedelta(days=1))
+
+    monkeypatch.setattr("vectorstore.sync.writing.points_of", yesterday)
+    project([person])
+    assert StoreState.current().ages_refreshed_on == NEVER
+    before = ask("SELECT xmin::text FROM vector_store_state")
+    project([person])
+    assert ask("SELECT xmin::text FROM vector_store_state") == before  # it is not written again and again
 
 
 # --- The daily job ----------------------------------------------------------------------------------------------------------------

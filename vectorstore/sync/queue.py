@@ -58,7 +58,7 @@ def enqueue_strangers() -> None:
 
 def backlog() -> Backlog:
     """Counts every entry: for a report, not for each batch of a long queue."""
-    with connection.cursor() as cursor:
+    with may_take_long(), connection.cursor() as cursor:
         cursor.execute(
             """
             SELECT (SELECT count(*) FROM vector_sync_queue),

@@ -27,11 +27,13 @@ ROWS = f"""
 
 @dataclass(frozen=True, slots=True)
 class Points:
-    """The points that people are to have; whose row no point can be made of; and who is to have none."""
+    """The points that people are to have, with the ages of ``day`` (None: there is no row); whose row no point can be made of; and who is to have
+    none."""
 
     due: list[Point]
     unusable: list[UUID]
     gone: list[UUID]
+    day: date | None = None
 
 
 def points_of(claim: Claim) -> Points:
@@ -50,7 +52,7 @@ def points_of(claim: Claim) -> Points:
         if 0 < length < inf
     ]
     unusable = found - {UUID(point.id) for point in points} if len(points) < len(found) else ()
-    return Points(points, sorted(unusable), gone)
+    return Points(points, sorted(unusable), gone, rows[0][-1])
 
 
 def _point(profile: Profile, day: date, direction: NDArray[np.float64], version: int) -> Point:

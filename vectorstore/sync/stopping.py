@@ -50,7 +50,7 @@ class Stopping:
     """At once where nothing is in hand, else the batch has some seconds to end, and some more to be given back."""
 
     def __init__(self, silent_seconds: float = SILENT_SECONDS) -> None:
-        self.requested = self.idle = self.patient = False
+        self.requested = self.idle = self.limited = self.patient = False
         self.silent_seconds = silent_seconds
 
     @contextmanager
@@ -84,26 +84,39 @@ class Stopping:
 
     @contextmanager
     def answered_in_time(self) -> Iterator[None]:
-        if self.requested or self.patient or signal.getitimer(signal.ITIMER_REAL)[0]:
+        if self.requested or self.limited or self.patient:
             yield
             return
-        signal.setitimer(signal.ITIMER_REAL, self.silent_seconds)
+        self.limited = True
+        self._arm(self.silent_seconds)
         try:
             yield
         finally:
-            if not self.requested:
-                signal.setitimer(signal.ITIMER_REAL, 0)
+            self.limited = False
+            self._arm(0)
 
     @contextmanager
     def may_take_long(self) -> Iterator[None]:
-        limited = not self.requested and signal.setitimer(signal.ITIMER_REAL, 0)[0]
+        if self.requested or self.patient:
+            yield
+            return
         self.patient = True
+        self._arm(0)
         try:
             yield
         finally:
             self.patient = False
-            if limited and not self.requested:
-                signal.setitimer(signal.ITIMER_REAL, self.silent_seconds)
+            self._arm(self.silent_seconds if self.limited else 0)
+
+    def _arm(self, seconds: float) -> None:
+        """The alarm in SECONDS, or none; but whoever is told to end, be it just now, has the grace."""
+        if not self.requested:
+            signal.setitimer(signal.ITIMER_REAL, seconds)
+            self._keep_the_grace()
+
+    def _keep_the_grace(self) -> None:
+        if self.requested:
+            signal.setitimer(signal.ITIMER_REAL, GRACE_SECONDS)
 
     def _answered(self, execute: Any, sql: str, parameters: Any, many: bool, context: Any) -> Any:
         with self.answered_in_time():

@@ -16,6 +16,7 @@ from vectorstore.sync.beside import given_up_where_it_fails
 from vectorstore.sync.claim import Claim
 from vectorstore.sync.lease import renew
 from vectorstore.sync.queue import EVERYBODY, enqueue
+from vectorstore.sync.stopping import may_take_long
 
 PAGE_SIZE = 1000
 """Ids of points that are read at a time."""
@@ -29,7 +30,9 @@ def look_for_strangers(claim: Claim) -> int:
     """
     live, *others = claim.collections
     aside = SetAside.objects.exclude(pk__in=entitled().values("pk")).values_list("pk", flat=True)
-    queued = enqueue(_leased(claim), urgent=True) + enqueue(aside, urgent=True) + _look_through(claim, live)
+    with may_take_long():
+        queued = enqueue(_leased(claim), urgent=True) + enqueue(aside, urgent=True)
+    queued += _look_through(claim, live)
     for collection in others:
         with given_up_where_it_fails(collection):
             queued += _look_through(claim, collection)

@@ -55,11 +55,14 @@ def _show(worker: Worker) -> None:
     if time.monotonic() - worker.shown_at < SHOW_SECONDS:
         return
     worker.shown_at = time.monotonic()
-    with suppress(DatabaseError, InterfaceError), connection.cursor() as cursor:
-        cursor.execute(
-            "INSERT INTO vector_sync_workers (id, host, pid) VALUES (%s, %s, %s) ON CONFLICT (id) DO UPDATE SET seen_at = now()",
-            [worker.id, socket.gethostname(), os.getpid()],
-        )
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "INSERT INTO vector_sync_workers (id, host, pid) VALUES (%s, %s, %s) ON CONFLICT (id) DO UPDATE SET seen_at = now()",
+                [worker.id, socket.gethostname(), os.getpid()],
+            )
+    except (DatabaseError, InterfaceError):
+        connection.close()
 
 
 def _rest(worker: Worker) -> None:

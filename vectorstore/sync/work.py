@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from findme.console.errors import StoreUnavailable
-from vectorstore.ages import disbelieve_days_to_come
 from vectorstore.connection import qdrant
 from vectorstore.errors import CollectionMissing, Refused
 from vectorstore.sync import standing
@@ -54,7 +53,6 @@ def carry_out(claim: Claim) -> Done:
         if claim.everybody:
             look_for_strangers(claim)
         written = write(claim)
-        disbelieve_days_to_come()
         lost = finish(claim, written.refused)
     except BaseException as error:
         unanswered = not isinstance(error, CollectionMissing | Refused)

@@ -15,6 +15,7 @@ from qdrant_client.models import (
 )
 
 from findme.console.errors import StoreUnavailable, one_line
+from vectorstore.ages import disbelieve_days_after
 from vectorstore.connection import qdrant
 from vectorstore.errors import Refused, StoreWentBack
 from vectorstore.marks import never_drawn
@@ -54,6 +55,8 @@ def write(claim: Claim) -> Written:
     that answers with an error is given up, and holds nobody up.
     """
     points = points_of(claim)
+    if points.day is not None:
+        disbelieve_days_after(points.day)
     unusable = tuple(Refusal(person, claim.collections[0], NO_POINT) for person in points.unusable)
     live, *others = claim.collections
     told = _Telling(claim, live)

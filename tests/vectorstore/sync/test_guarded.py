@@ -1,4 +1,4 @@
-"""What is sent by gRPC is what qdrant-client would send, whatever is in the payload; and the guard spares what is newer."""
+"""What is sent by gRPC is what qdrant-client would send, whatever is in the payload."""
 
 from __future__ import annotations
 

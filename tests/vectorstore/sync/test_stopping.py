@@ -59,3 +59,24 @@ def test_stopping__told_to_end_in_a_statement_leaves_the_batch_its_grace() -> No
         plain_sql("SELECT 1")
         assert 0 < left() <= GRACE_SECONDS
     assert left() == 0
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("seconds", [0.0, 30.0])
+def test_stopping__told_to_end_while_the_alarm_is_set(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Just before it is set to something else: the grace stays."""
+    stopping, setitimer = Stopping(30), signal.setitimer
+
+    def late(timer: int, after: float) -> object:
+        if after == seconds and not stopping.requested:
+            os.kill(os.getpid(), signal.SIGUSR1)
+            while not stopping.requested:
+                time.sleep(0.01)
+        return setitimer(timer, after)
+
+    with stopping.caught(signal.SIGUSR1), monkeypatch.context() as patched:
+        patched.setattr(signal, "setitimer", late)
+        with answered_in_time():
+            pass
+        assert 0 < left() <= GRACE_SECONDS
+    assert left() == 0

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from typing import Any
 
 from django.core.management.base import CommandParser
-from django.db import DatabaseError, InterfaceError
+from django.db import DatabaseError, InterfaceError, connection
 
 from findme.console.command import FindmeCommand
 from findme.console.errors import StoreUnavailable
@@ -98,10 +98,11 @@ class _Lines:
         return f"{done.written:,} written, {done.removed:,} removed{aside}; {_left(self.left)}."
 
     def _count(self) -> None:
+        self.counted_at = time.monotonic()
         try:
-            self.left, self.counted_at = backlog(), time.monotonic()
+            self.left = backlog()
         except (DatabaseError, InterfaceError):  # the batch is done; whoever asks PostgreSQL next is told
-            return
+            connection.close()
 
 
 def _left(left: Backlog) -> str:
