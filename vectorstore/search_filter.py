@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable
 from datetime import date
 
+from django.conf import settings
 from django.db import connection
 from qdrant_client import models
 
@@ -23,8 +24,8 @@ REMEMBERED_SECONDS = 1.0
 """How long it is taken for known, on one day, of which days the ages of points are: asking takes a tenth of a search. They get newer meanwhile, so
 that the bounds are too wide; too narrow for this second they are where PostgreSQL's day has just turned and this machine's has not."""
 
-_remembered: dict[tuple[str, date], tuple[float, DaysOfPoints]] = {}
-"""By database and day: until when, by the monotonic clock."""
+_remembered: dict[tuple[str, ...], tuple[float, DaysOfPoints]] = {}
+"""By database, vector store and day: until when, by the monotonic clock."""
 
 
 def filter_of(query: SearchQuery) -> models.Filter | None:
@@ -74,7 +75,8 @@ def _excluded(query: SearchQuery) -> list[models.HasIdCondition]:
 
 
 def _days_of_points(day: date) -> DaysOfPoints:
-    key = (str(connection.settings_dict["NAME"]), day)
+    store = settings.QDRANT_URL, settings.QDRANT_PATH, settings.QDRANT_COLLECTION
+    key = (str(connection.settings_dict["NAME"]), *store, day.isoformat())
     until, days = _remembered.get(key, (0.0, None))
     if days is None or until < time.monotonic():
         days = days_of_points()

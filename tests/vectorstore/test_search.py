@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from pytest_django import Settings
 from qdrant_client.models import Distance, PointStruct, VectorParams
 
 from accounts.age import age_on, today
@@ -312,9 +314,7 @@ def test_search__excluded_beyond_what_qdrant_is_told(collection: str, monkeypatc
 
 @pytest.mark.qdrant_server
 @pytest.mark.parametrize("by_grpc", [False, True])
-def test_search__a_vector_of_nan_is_like_nobody(
-    qdrant_server_grpc: QdrantServer, monkeypatch: pytest.MonkeyPatch, *, by_grpc: bool
-) -> None:
+def test_search__a_vector_of_nan_is_like_nobody(qdrant_server_grpc: QdrantServer, settings: Settings, *, by_grpc: bool) -> None:
     """A server stores it by gRPC, and puts it before all others; told of a least score, it finds nobody behind it."""
     initialise(lambda planned: None)
     *shown, odd = people(30)
@@ -322,7 +322,7 @@ def test_search__a_vector_of_nan_is_like_nobody(
     payload = {"active": True, "verified": True, "version": 1}
     with qdrant() as client:
         client.upsert(collection_name(), [PointStruct(id=str(odd.pk), vector=[math.nan] * 512, payload=payload)], wait=True)
-    monkeypatch.setattr("django.conf.settings.QDRANT_GRPC_PORT", qdrant_server_grpc.grpc_port if by_grpc else 0)
+    settings.QDRANT_GRPC_PORT = qdrant_server_grpc.grpc_port if by_grpc else 0
     assert found(limit=1) == ids(shown[0])
     assert found(limit=100) == ids(*shown)
     assert found(limit=1, min_score=-1) == ids(shown[0])
@@ -534,7 +534,7 @@ def populate(population: Sequence[dict[str, Any]]) -> None:
 
 @pytest.mark.no_cover
 @pytest.mark.long
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
+@hypothesis_settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
 @given(population=POPULATION, criteria=CRITERIA)
 def test_search__equals_a_search_by_hand(embedded_qdrant: Path, population: list[dict[str, Any]], criteria: dict[str, Any]) -> None:
     with pytest.MonkeyPatch.context() as patch, folder_in_memory() as folder:
@@ -546,7 +546,7 @@ def test_search__equals_a_search_by_hand(embedded_qdrant: Path, population: list
 
 @pytest.mark.no_cover
 @pytest.mark.qdrant_server
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
+@hypothesis_settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
 @given(population=POPULATION, criteria=CRITERIA)
 def test_search__equals_a_search_by_hand_on_a_server(
     qdrant_server: Any, population: list[dict[str, Any]], criteria: dict[str, Any]

@@ -18,7 +18,7 @@ from vectorstore.initialisation import initialise
 from vectorstore.sync.now import Projected
 from vectorstore.sync.queue import is_empty
 
-PEOPLE = 600
+PEOPLE = 1000
 
 
 @pytest.mark.qdrant_server
@@ -33,7 +33,9 @@ def test_send__everybody_has_a_point_and_nobody_is_left_on_the_queue(qdrant_serv
     assert is_empty()
 
 
-@pytest.mark.parametrize(("url", "grpc_port", "count", "threads"), [("x", 1, 600, 2), ("x", 1, 256, 1), ("x", 0, 600, 1), ("", 1, 600, 1)])
+@pytest.mark.parametrize(
+    ("url", "grpc_port", "count", "threads"), [("x", 1, 1000, 2), ("x", 1, 256, 1), ("x", 0, 1000, 1), ("", 1, 1000, 1)]
+)
 @pytest.mark.django_db
 def test_send__threads_where_they_help(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, url: str, grpc_port: int, count: int, threads: int
@@ -61,4 +63,4 @@ def test_send__store_that_is_away_is_told(settings: Settings, monkeypatch: pytes
 
     monkeypatch.setattr("vectorstore.sync.now.project", project)
     with pytest.raises(StoreUnavailable, match=r"^Nothing answers\.$"):
-        sending.project([uuid4() for _ in range(600)])
+        sending.project([uuid4() for _ in range(1000)])
