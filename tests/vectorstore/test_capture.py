@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
@@ -293,6 +293,9 @@ def test_replica__rows_that_a_tool_copies_are_queued_in_whatever_order(people: N
     assert queued() == [(NOBODY, QUIET)]
     insert("users", id=NOBODY)
     assert queued() == [(NOBODY, QUIET)]
+    later = uuid4()
+    insert("users", id=later, email="later@example.com")  # whose embedding another session may have inserted and not committed
+    assert queued() == [(later, QUIET)]
     ask("UPDATE users SET active = false WHERE id = %s", ANN)
     ask("DELETE FROM profile_embeddings WHERE user_id = %s", BOB)
     assert queued() == [(ANN, LOUD), (BOB, LOUD)]

@@ -40,9 +40,11 @@ $function$;
 CREATE FUNCTION vector_sync_users_inserted() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = %1$I, pg_temp AS $function$
 BEGIN
-    -- Whoever has no embedding has no point; it is queued itself when it comes. It comes first where foreign keys are not checked (replica).
+    -- Whoever has no embedding has no point; it is queued itself when it comes. Where foreign keys are not checked (replica) it may come first, in a
+    -- transaction that this one does not see yet: then everybody is queued.
     INSERT INTO vector_sync_queue (user_id, urgent)
-    SELECT id, false FROM new_rows WHERE EXISTS (SELECT FROM profile_embeddings WHERE user_id = new_rows.id);
+    SELECT id, false FROM new_rows
+    WHERE current_setting('session_replication_role') = 'replica' OR EXISTS (SELECT FROM profile_embeddings WHERE user_id = new_rows.id);
     IF FOUND THEN PERFORM vector_sync_wake(); END IF;
     RETURN NULL;
 END;
