@@ -138,7 +138,7 @@ def _compare(
     refreshed = StoreState.current().ages_refreshed_on
     done = people = 0
     compared = []
-    for row, found, total in zip(rows, collections, totals, strict=True):
+    for index, (row, found, total) in enumerate(zip(rows, collections, totals, strict=True)):
 
         def so_far(seen: int, _total: int | None = None, /, done: int = done, total: int = total) -> None:
             report(done + min(seen, total), sum(totals))
@@ -151,7 +151,9 @@ def _compare(
             _prove_beside(row)
         else:
             compared.append((row, found))
-        done += total
+        totals[index] = max(people, found.points)  # what was a guess is known
+        done += totals[index]
+        report(done, sum(totals))
     return people, compared
 
 

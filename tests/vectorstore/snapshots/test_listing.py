@@ -31,9 +31,8 @@ def made(count: int) -> list[str]:
     deadline = time.monotonic() + 30
     while len(names) < count:
         assert time.monotonic() < deadline
-        (one,) = create()
-        names.append(one.name)
-        while datetime.now(UTC) < one.made_at + timedelta(seconds=1):
+        names.append(create()[0].name)
+        while f"{datetime.now(UTC):%Y-%m-%d-%H-%M-%S}" <= names[-1].removesuffix(".snapshot")[-19:]:
             time.sleep(0.01)
     return names
 
