@@ -22,6 +22,8 @@ from vectorstore.rebuild.switching import AT_ONCE
 pytestmark = [pytest.mark.qdrant_server, pytest.mark.django_db(transaction=True)]
 
 ONE_DAY = timedelta(days=1)
+PATIENT, IMPATIENT = 40.0, 5.0
+"""Seconds: what nodes agree on takes a moment where they have just elected a leader; and one that is frozen is waited for so long."""
 
 
 def is_refused() -> bool:
@@ -49,13 +51,15 @@ def test_reindex__on_a_cluster_with_and_without_one_of_its_nodes(memory_path: Pa
         asked, other = [node for node in nodes if node.ask("/cluster")["peer_id"] != leader]
         settings.QDRANT_URL, settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT = asked.address.url, "", 0
         settings.QDRANT_COLLECTION = "findme_rebuilt_on_a_cluster"
-        settings.QDRANT_TIMEOUT = 5.0
+        settings.QDRANT_TIMEOUT = PATIENT
         settings.QDRANT_SHARD_NUMBER, settings.QDRANT_REPLICATION_FACTOR = 3, 2
         begun(5)
         assert reindex(keep=ONE_DAY, announce=lambda _: None).written == 5
         assert other.process is not None
         os.kill(other.process.pid, signal.SIGSTOP)
+        settings.QDRANT_TIMEOUT = IMPATIENT
         refused_for("one that is frozen, or cannot be reached")
+        settings.QDRANT_TIMEOUT = PATIENT
         os.kill(other.process.pid, signal.SIGCONT)
         wait_until(lambda: not is_refused())
         other.kill()
