@@ -124,7 +124,7 @@ def test_watch__ends_beside_a_frozen_postgresql(
 ) -> None:
     settings.QDRANT_TIMEOUT, settings.SYNC_LEASE_SECONDS = 120.0, 600.0
     with started_qdrant(memory_path) as server, door() as postgresql:
-        settings.QDRANT_URL = server.url
+        settings.QDRANT_URL, settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT = server.url, "", 0
         initialise(lambda _: None)
         postgresql.open()
         with watching_through(postgresql, monkeypatch) as process:
@@ -148,7 +148,7 @@ def test_sync_once__ends_beside_a_frozen_postgresql(
 ) -> None:
     """Whatever it is asked just then: nobody else says that it is away."""
     with started_qdrant(memory_path) as server, door() as postgresql:
-        settings.QDRANT_URL = server.url
+        settings.QDRANT_URL, settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT = server.url, "", 0
         initialise(lambda _: None)
         (person,) = people(1)
         SyncLease.objects.create(user_id=person, worker=uuid4(), until=now() + timedelta(hours=1))  # whom it waits for
@@ -194,7 +194,7 @@ def first_line(process: subprocess.Popen[str]) -> str:
 @pytest.mark.qdrant_server
 def test_watch__begins_while_qdrant_is_down_and_goes_on(memory_path: Path, settings: Settings) -> None:
     server = Server(memory_path)
-    settings.QDRANT_URL = server.address.url
+    settings.QDRANT_URL, settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT = server.address.url, "", 0
     server.start()
     try:
         initialise(lambda _: None)
