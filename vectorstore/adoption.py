@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 from uuid import UUID
 
 from qdrant_client import QdrantClient
@@ -25,6 +24,7 @@ from vectorstore.projection import entitled
 from vectorstore.purge.removals import note_removal
 from vectorstore.rebuild.nodes import refuse_without_a_node
 from vectorstore.replacement import Replaced, replace_by_alias
+from vectorstore.scrolled import pages
 from vectorstore.sync.now import project
 from vectorstore.versions import raise_above, version_of
 
@@ -159,13 +159,7 @@ def _without_strangers(collection: str, report: Report) -> int:
 
 def _pages(collection: str) -> Iterator[list[Record]]:
     """Every point, with its version."""
-    offset: Any = None
-    while True:
-        with qdrant() as client:
-            page, offset = client.scroll(collection, limit=PAGE_SIZE, offset=offset, with_payload=["version"], with_vectors=False)
-        yield page
-        if offset is None:
-            return
+    return pages(collection, PAGE_SIZE, with_payload=["version"], with_vectors=False)
 
 
 def _strangers(page: list[Record]) -> list[UUID | int]:

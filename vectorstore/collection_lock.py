@@ -46,6 +46,13 @@ def unlock() -> None:
         _ask("SELECT pg_advisory_unlock(%s)")
 
 
+def keep_session() -> None:
+    """The session that holds the lock is not to end for having nothing to do while Qdrant is at work for long. Raises OperationalError where it has
+    ended, and the lock with it."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT")
+
+
 def lock_key() -> int:
     """64 bits of a hash of the collection's name."""
     return int.from_bytes(hashlib.sha256(f"findme collection {collection_name()}".encode()).digest()[:8], signed=True)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from findme.console.errors import NotDone
+from vectorstore.collection_lock import keep_session
 from vectorstore.rebuild.building import at_work
 from vectorstore.snapshots.nodes import Node
-from vectorstore.snapshots.session import keep_session
 from vectorstore.snapshots.transfer import ask
 
 DETAILS = "10"

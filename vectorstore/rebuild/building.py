@@ -6,11 +6,11 @@ import json
 import time
 from typing import Any
 
-from django.db import connection
 from qdrant_client import QdrantClient
 
 from findme.console.errors import NotDone
 from vectorstore import applying, registry
+from vectorstore.collection_lock import keep_session
 from vectorstore.connection import is_embedded, qdrant
 from vectorstore.declaration import DECLARATION
 from vectorstore.initialisation import settled
@@ -67,8 +67,7 @@ def wait_for_graphs(collection: str, timeout: float) -> None:
                 f"Qdrant has been at work on {collection!r} for {timeout:g} s without getting on ({status}): the alias was not moved. Look at its log,"
                 " and run it again: it goes on."
             )
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT")  # the session has the lock: it is not to end for having nothing to do, and if it has, that is noticed
+        keep_session()
 
 
 def at_work(client: QdrantClient, collection: str) -> str:

@@ -11,10 +11,11 @@ from qdrant_client.models import ReplicaState
 
 from findme.console.errors import NotDone, StoreUnavailable
 from findme.console.progress import Report
+from vectorstore.collection_lock import keep_session
 from vectorstore.snapshots.contents import Contents
 from vectorstore.snapshots.listing import delete_one, snapshots_of
 from vectorstore.snapshots.nodes import Node, local_shards
-from vectorstore.snapshots.session import beside_session, keep_session
+from vectorstore.snapshots.session import beside_session
 from vectorstore.snapshots.transfer import upload
 
 REPLICA_SECONDS = 300.0

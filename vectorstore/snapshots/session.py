@@ -1,5 +1,4 @@
-"""The session of PostgreSQL's that holds ``collection_lock`` while Qdrant is at work for long: it is not to end for having nothing to do, and if it has,
-that is noticed."""
+"""Work beside the session of PostgreSQL's that holds ``collection_lock``, which is kept meanwhile."""
 
 from __future__ import annotations
 
@@ -8,18 +7,12 @@ from collections.abc import Callable
 from concurrent.futures import Future, wait
 from typing import TypeVar
 
-from django.db import connection
+from vectorstore.collection_lock import keep_session
 
 Result = TypeVar("Result")
 
 SLICE_SECONDS = 2.0
 """Between two signs of life."""
-
-
-def keep_session() -> None:
-    """Raises OperationalError where it has ended, and the lock with it."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT")
 
 
 def beside_session(work: Callable[[], Result]) -> Result:
