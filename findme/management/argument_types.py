@@ -9,6 +9,7 @@ from datetime import timedelta
 
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 LONGEST = timedelta(days=3650)
+DAY = 86_400
 DIGITS = 18
 """Of a number that PostgreSQL can count to."""
 
@@ -24,10 +25,7 @@ def duration(text: str) -> timedelta:
 
 def share(text: str) -> float:
     """From 0 to 1."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
+    value = _decimal(text)
     if not 0 <= value <= 1:
         raise ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
     return value
@@ -35,12 +33,17 @@ def share(text: str) -> float:
 
 def seconds(text: str) -> float:
     """Seconds, 0 or more."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
+    value = _decimal(text)
     if not (math.isfinite(value) and value >= 0):
         raise ArgumentTypeError(f"{text!r} is not a number of seconds, 0 or more")
+    return value
+
+
+def seconds_of_a_day(text: str) -> float:
+    """Seconds, from 0 to a day of them."""
+    value = _decimal(text)
+    if not 0 <= value <= DAY:
+        raise ArgumentTypeError(f"{text!r} is not a number of seconds from 0 to {DAY}")
     return value
 
 
@@ -52,6 +55,14 @@ def number(text: str) -> int:
 def at_least_one(text: str) -> int:
     """A whole number from 1."""
     return _whole(text, 1)
+
+
+def _decimal(text: str) -> float:
+    """NaN for what is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def _whole(text: str, least: int) -> int:

@@ -16,6 +16,7 @@ from django.db import DatabaseError, InterfaceError, connection
 
 from findme.console.command import FindmeCommand
 from findme.console.errors import StoreUnavailable
+from findme.management.argument_types import seconds_of_a_day
 from vectorstore.sync.drain import TIMEOUT_SECONDS, Synced, sync_once
 from vectorstore.sync.queue import Backlog, backlog
 from vectorstore.sync.stopping import SILENT_SECONDS, Stopped, Stopping
@@ -43,7 +44,7 @@ class Command(FindmeCommand):
         )
         parser.add_argument(
             "--timeout",
-            type=_seconds,
+            type=seconds_of_a_day,
             default=TIMEOUT_SECONDS,
             metavar="S",
             help="with --once: for how many seconds to wait, without anything done, for other workers and for a store (default %(default)g)",
@@ -122,13 +123,3 @@ def _batch_size(text: str) -> int:
     if not (text.isascii() and text.isdigit() and 1 <= int(text) <= LARGEST_BATCH):
         raise ArgumentTypeError(f"{text!r} is not a number from 1 to {LARGEST_BATCH}")
     return int(text)
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1
-    if not 0 <= seconds <= 86_400:
-        raise ArgumentTypeError(f"{text!r} is not a number of seconds from 0 to 86400")
-    return seconds
