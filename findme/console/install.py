@@ -12,7 +12,11 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent.parent.parent
-PIP = ("-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--quiet", "--require-hashes", "-r")
+PIP = ("-m", "pip", "--disable-pip-version-check", "--no-input")
+# The lock names every package, so pip need not resolve anything. Without --no-deps, pip 23 ignores the pinned version of a package
+# that another one requires with an extra ("coverage[toml]"), and takes the newest release, which has no hash in the lock.
+INSTALL = (*PIP, "install", "--quiet", "--require-hashes", "--no-deps", "-r")
+CHECK = (*PIP, "check")
 
 
 def is_current(folder: Path = HERE) -> bool:
@@ -36,7 +40,9 @@ def install(folder: Path = HERE) -> bool:
         sys.stderr.write("Installing the packages of requirements.lock into .venv ...\n")
         wanted = locked.read()
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(environment)], check=True)  # noqa: S603  # our own words
-        subprocess.run([str(environment / "bin" / "python"), *PIP, str(lock)], check=True)  # noqa: S603  # our own words
+        python = str(environment / "bin" / "python")
+        subprocess.run([python, *INSTALL, str(lock)], check=True)  # noqa: S603  # our own words
+        subprocess.run([python, *CHECK], check=True, stdout=subprocess.DEVNULL)  # noqa: S603  # our own words
         (environment / "requirements.lock").write_bytes(wanted)
     return True
 
