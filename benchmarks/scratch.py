@@ -13,6 +13,8 @@ import django
 from django.conf import settings
 from django.db import connection
 
+from findme.environment import default_to_debug
+
 
 @contextmanager
 def scratch_database() -> Iterator[None]:
@@ -56,8 +58,9 @@ def timed(work: Callable[[], object]) -> float:
 
 
 def start() -> None:
-    """To be called before any model is imported."""
+    """Set Django up, with the defaults of ``manage.py``. Call it before any model is imported."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "findme.settings")
+    default_to_debug()
     django.setup()
 
 

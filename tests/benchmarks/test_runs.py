@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -29,3 +30,14 @@ def test_benchmark__says_what_it_measured_against_what(embedded_qdrant: Path, na
     ran = subprocess.run(command, cwd=BASE_DIR, env=environment(), capture_output=True, text=True, check=False, timeout=120)
     assert (ran.returncode, ran.stderr) == (0, "")
     assert re.match(said, ran.stdout, re.DOTALL), ran.stdout
+
+
+@pytest.mark.django_db
+def test_benchmark__without_a_database_url_uses_the_embedded_server(embedded_qdrant: Path) -> None:
+    if os.environ.get("DATABASE_URL"):
+        pytest.skip("the tests run on the server at DATABASE_URL, so there is no embedded one")
+    names = {name: value for name, value in environment().items() if name not in ("DATABASE_URL", "DEBUG", "DJANGO_SETTINGS_MODULE")}
+    command = [sys.executable, "-m", "benchmarks.search", "--people", "20", "--searches", "2"]
+    ran = subprocess.run(command, cwd=BASE_DIR, env=names, capture_output=True, text=True, check=False, timeout=120)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.startswith("search: 10 of 20 people")
