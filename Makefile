@@ -1,16 +1,20 @@
 # Every path here is relative to this folder: make takes a blank in a path for the end of it.
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test storm lint stop lock clean
+.PHONY: help install demo serve test coverage storm lint build stop lock clean
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 PYTHON := .venv/bin/python
-# The first Python that is recent enough and can make a virtual environment.
+# What to install: development (all), or production (no embedded PostgreSQL, nothing of the tests).
+PROFILE := development
+# The first Python that the pinned packages have wheels for and that can make a virtual environment.
 FIND_PYTHON := for python in python3.11 python3 python3.12 python3.13 python3.14; do \
-	  "$$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; python=; \
+	  "$$python" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null && break; python=; \
 	done; \
 	if [ -z "$$python" ]; then \
-	  echo "FindMe needs Python 3.11 or later with venv and pip, and there is none on the PATH (Debian, Ubuntu: apt-get install python3 python3-venv)." >&2; exit 2; \
+	  echo "FindMe needs Python 3.11 to 3.14 with venv and pip, and there is none on the PATH (Debian, Ubuntu: apt-get install python3 python3-venv)." >&2; exit 2; \
 	fi
+# One process more than there are cores, since many tests wait.
+PYTEST := $(PYTHON) -m pytest -n "$$($(PYTHON) -c 'import os; print(min((os.cpu_count() or 1) + 1, 4))')" --dist worksteal
 SEEDS := 3
 # Production's settings, of no real place: for the checks that read them.
 PRODUCTION := DEBUG=off ALLOWED_HOSTS=findme.example DATABASE_URL='postgresql:///findme?host=/nonexistent'
@@ -20,8 +24,8 @@ help: ## This list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1|\2/p' Makefile | while IFS='|' read -r name words; do printf '%-10s %s\n' "$$name" "$$words"; done
 	@echo "  The commands themselves: .venv/bin/python manage.py help"
 
-install: ## The virtual environment .venv, with the packages of requirements.lock
-	@$(PYTHON) -m findme.console.install --check 2>/dev/null || { $(FIND_PYTHON); "$$python" -m findme.console.install; }
+install: ## The virtual environment .venv, with the packages of requirements.lock; PROFILE=production: only what production needs
+	@$(PYTHON) -m findme.console.install --check $(PROFILE) 2>/dev/null || { $(FIND_PYTHON); "$$python" -m findme.console.install $(PROFILE); }
 
 demo: install ## Everything once, on demo data: both stores, a search, an export, an anonymisation, the admin's login
 	@$(PYTHON) manage.py demo
@@ -41,8 +45,11 @@ serve: install ## The admin on http://127.0.0.1:8000, or a free port if that one
 	done; \
 	exit 2
 
-test: install ## All tests, with coverage; in one process more than there are cores, since many wait
-	@$(PYTHON) -m pytest -n "$$($(PYTHON) -c 'import os; print(min((os.cpu_count() or 1) + 1, 4))')" --dist worksteal --cov --cov-report term
+test: install ## All tests
+	@$(PYTEST)
+
+coverage: install ## All tests, with the coverage of branches and its floor; needs a Qdrant server, as many tests do
+	@$(PYTEST) --cov --cov-report term --cov-fail-under 95
 
 storm: install ## Workers and a Qdrant server killed and frozen beside writers, at length: make storm SEEDS=50
 	@STORM_SEEDS=$(SEEDS) $(PYTHON) -m pytest tests/vectorstore/storm -q
@@ -57,17 +64,22 @@ lint: install ## ruff, mypy, import-linter, and Django's checks with production'
 	@$(PRODUCTION) SECRET_KEY="$$($(PYTHON) -c 'import secrets; print(secrets.token_urlsafe(50))')" \
 	  $(PYTHON) manage.py check --deploy --fail-level WARNING
 
+build: install ## The wheel and the source distribution, in dist/
+	@rm -rf dist && $(PYTHON) -m build --no-isolation
+
 stop: ## End the embedded PostgreSQL
 	@if [ -x $(PYTHON) ]; then $(PYTHON) -m findme.embedded stop; else echo "Nothing is installed here, so nothing runs."; fi
 
-lock: ## Write requirements.lock anew, from pyproject.toml
+lock: ## Write both lock files again, from pyproject.toml, with the newest releases
 	@$(FIND_PYTHON); folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
 	"$$python" -m venv "$$folder" && \
 	"$$folder/bin/python" -m pip --disable-pip-version-check --no-input install --quiet uv && \
-	"$$folder/bin/python" -m uv pip compile pyproject.toml --extra embedded --extra dev --universal --python-version 3.11 --upgrade \
-	  --generate-hashes --no-annotate --no-header --no-emit-index-url --quiet --output-file requirements.lock
+	compile="$$folder/bin/python -m uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --quiet" && \
+	$$compile --extra embedded --extra dev --upgrade --output-file requirements.lock && \
+	grep -v '^ ' requirements.lock | sed 's/ *\\$$//' > "$$folder/same-versions.txt" && \
+	$$compile --constraint "$$folder/same-versions.txt" --upgrade --output-file requirements-production.lock
 
 clean: stop ## Remove what make has made, but for the data
-	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage .coverage.* htmlcov staticfiles
+	@rm -rf .venv dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage .coverage.* htmlcov staticfiles
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	@if [ -d .findme ]; then echo "The data are still in .findme."; fi

@@ -1,7 +1,7 @@
-"""``python -m findme.console.install`` makes the virtual environment ``.venv`` out of ``requirements.lock``, by a bare Python 3.11 or later;
-``--check`` only says whether that was done.
+"""``python -m findme.console.install [PROFILE]`` makes the virtual environment ``.venv`` from a lock file, with nothing but Python and pip.
 
-It is made anew when the lock has changed, so that nothing is in it but what the lock says, and left alone otherwise.
+``--check`` only says, by its exit code, whether that has been done. ``.venv`` is made again when the lock file has changed or another profile is
+asked for, so it holds exactly what the lock file names.
 """
 
 from __future__ import annotations
@@ -12,47 +12,58 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent.parent.parent
-PIP = ("-m", "pip", "--disable-pip-version-check", "--no-input")
+LOCKS = {"development": "requirements.lock", "production": "requirements-production.lock"}
+"""The lock file of each profile. The second one has the same versions, without the embedded PostgreSQL and without the tools of the tests."""
+PIP = ("--disable-pip-version-check", "--no-input")
 # The lock names every package, so pip need not resolve anything. Without --no-deps, pip 23 ignores the pinned version of a package
 # that another one requires with an extra ("coverage[toml]"), and takes the newest release, which has no hash in the lock.
-INSTALL = (*PIP, "install", "--quiet", "--require-hashes", "--no-deps", "-r")
+# A package without a wheel would be built with build tools that no lock pins.
+INSTALL = (*PIP, "install", "--quiet", "--no-deps", "--only-binary", ":all:", "--require-hashes", "-r")
 CHECK = (*PIP, "check")
 
 
-def is_current(folder: Path = HERE) -> bool:
-    """Whether ``.venv`` in FOLDER holds what its ``requirements.lock`` says."""
+def is_current(folder: Path = HERE, profile: str = "development") -> bool:
+    """Return whether ``.venv`` in ``folder`` holds what the lock file of ``profile`` says."""
     done = folder / ".venv" / "requirements.lock"
-    return (
-        done.is_file()
-        and done.read_bytes() == (folder / "requirements.lock").read_bytes()
-        and (folder / ".venv" / "bin" / "python").exists()
-    )
+    return done.is_file() and done.read_bytes() == (folder / LOCKS[profile]).read_bytes() and (folder / ".venv" / "bin" / "python").exists()
 
 
-def install(folder: Path = HERE) -> bool:
-    """Make ``.venv`` in FOLDER unless it is current, and say whether anything was to be done. Two at once wait for one another. Raises
-    subprocess.CalledProcessError where Python or pip fails; the next call begins again."""
-    lock, environment = folder / "requirements.lock", folder / ".venv"
-    with lock.open("rb") as locked:
-        fcntl.flock(locked, fcntl.LOCK_EX)
-        if is_current(folder):
+def install(folder: Path = HERE, profile: str = "development") -> bool:
+    """Make ``.venv`` in ``folder`` unless it is current, and return whether it was made.
+
+    Two processes that install at once wait for each other. Raises subprocess.CalledProcessError if Python or pip fails; the next call starts over.
+    """
+    lock, environment = folder / LOCKS[profile], folder / ".venv"
+    with (folder / "requirements.lock").open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        if is_current(folder, profile):
             return False
-        sys.stderr.write("Installing the packages of requirements.lock into .venv ...\n")
-        wanted = locked.read()
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(environment)], check=True)  # noqa: S603  # our own words
+        sys.stderr.write(f"Installing the packages of {lock.name} into .venv ...\n")
+        wanted = lock.read_bytes()
         python = str(environment / "bin" / "python")
-        subprocess.run([python, *INSTALL, str(lock)], check=True)  # noqa: S603  # our own words
-        subprocess.run([python, *CHECK], check=True, stdout=subprocess.DEVNULL)  # noqa: S603  # our own words
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(environment)], check=True)  # noqa: S603  # our own words
+        subprocess.run([python, "-m", "pip", *INSTALL, str(lock)], check=True)  # noqa: S603  # our own words
+        subprocess.run([python, "-m", "pip", *CHECK], check=True, stdout=subprocess.DEVNULL)  # noqa: S603  # our own words
         (environment / "requirements.lock").write_bytes(wanted)
     return True
 
 
-if __name__ == "__main__":
-    if sys.argv[1:] == ["--check"]:
-        sys.exit(not is_current())
+def main(arguments: list[str]) -> int:
+    check = "--check" in arguments
+    profile = next((argument for argument in arguments if argument != "--check"), "development")
+    if profile not in LOCKS:
+        sys.stderr.write(f"PROFILE is {profile!r}: it must be {' or '.join(LOCKS)}.\n")
+        return 2
+    if check:
+        return int(not is_current(profile=profile))
     try:
-        install()
+        install(profile=profile)
     except subprocess.CalledProcessError as error:
-        sys.exit(error.returncode)
+        return error.returncode
     except KeyboardInterrupt:
-        sys.exit(130)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

