@@ -13,7 +13,10 @@ from typing import Any
 import environ
 from environ import ImproperlyConfigured
 
-BASE_DIR = Path(__file__).resolve().parent.parent
+PACKAGES_DIR = Path(__file__).resolve().parent.parent
+"""The folder of the packages: the checkout, or the environment's ``site-packages`` where the wheel is installed."""
+BASE_DIR = PACKAGES_DIR if (PACKAGES_DIR / "manage.py").is_file() else Path.cwd()
+"""The folder of ``.env``, ``.findme`` and ``staticfiles``: the checkout, or the working folder of a command of the wheel."""
 SETTING = re.compile(r"(export )?[A-Za-z_0-9]+=")
 ON, OFF = ("on", "true", "yes", "y", "1"), ("off", "false", "no", "n", "0")
 

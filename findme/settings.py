@@ -8,7 +8,7 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 
 from findme.database_url import database_settings
-from findme.environment import BASE_DIR, embedded_postgres_folder, env, read_dotenv
+from findme.environment import BASE_DIR, PACKAGES_DIR, embedded_postgres_folder, env, read_dotenv
 
 read_dotenv()
 
@@ -104,7 +104,7 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator", "NumericPasswordValidator")
 ]
-FIXTURE_DIRS = [BASE_DIR / "fixtures"]
+FIXTURE_DIRS = [PACKAGES_DIR / "fixtures"]
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True

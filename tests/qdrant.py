@@ -1,7 +1,7 @@
 """Qdrant for tests: an embedded one in a folder of the test's own, and a real server.
 
-The server is the one that QDRANT_URL names, or a program ``qdrant`` on the PATH, which is started once for each process that runs tests. Without
-either, tests with the marker ``qdrant_server`` are skipped, and the last line of the run says how many.
+The server is the one that QDRANT_URL names, or the program that QDRANT_PROGRAM names, or a program ``qdrant`` on the PATH. A program is started once for
+each process that runs tests. Without any of them, tests with the marker ``qdrant_server`` are skipped, and the last line of the run says how many.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pytest_django import Settings
 
 from tests.memory import folder_in_memory
 
-NO_SERVER = "no QDRANT_URL and no program qdrant on the PATH"
+NO_SERVER = "no QDRANT_URL, no QDRANT_PROGRAM and no program qdrant on the PATH"
 START_SECONDS = 60
 STOP_SECONDS = 20
 
@@ -41,7 +41,12 @@ class QdrantServer:
 
 
 def program() -> str | None:
-    return shutil.which("qdrant")
+    """Return the path of the server's program. Raises pytest.UsageError if QDRANT_PROGRAM names none: tests must not be skipped for a wrong path."""
+    if not (named := os.environ.get("QDRANT_PROGRAM")):
+        return shutil.which("qdrant")
+    if found := shutil.which(named):
+        return found
+    raise pytest.UsageError(f"QDRANT_PROGRAM is {named!r}: it must be the path of a Qdrant server's program.")
 
 
 def pytest_configure() -> None:
@@ -164,7 +169,7 @@ def started_qdrant(folder: Path, **environment: str) -> Iterator[QdrantServer]:
     """A server of our own on free loopback ports, with its data in FOLDER; ENVIRONMENT adds to its settings (``SERVICE__API_KEY``)."""
     path = program()
     if path is None:
-        pytest.skip("they start a server of their own, and there is no program qdrant on the PATH")
+        pytest.skip("they start a server of their own, and there is no program qdrant")
     for _ in range(5):
         names = own_settings(folder) | environment
         process = launch(path, folder, names)

@@ -21,6 +21,11 @@ from findme.environment import default_to_debug, env, missing_settings
 NEED_NO_SETTINGS = {"help", "version", "check", "makemigrations", "collectstatic"}
 
 
+def run() -> int | str | None:
+    """Run one command: the program ``findme`` of the wheel."""
+    return main(sys.argv)
+
+
 def main(arguments: list[str]) -> int | str | None:
     """Run one command and give its exit code; DEBUG is on unless said otherwise, and production's settings are asked for where it is off."""
     if not output.opened():

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from uuid import UUID
 
-from findme.environment import BASE_DIR
+from findme.environment import PACKAGES_DIR
 
-FIXTURE = BASE_DIR / "fixtures" / "demo.json"
-EMBEDDINGS = BASE_DIR / "fixtures" / "demo_embeddings.parquet"
+FIXTURE = PACKAGES_DIR / "fixtures" / "demo.json"
+EMBEDDINGS = PACKAGES_DIR / "fixtures" / "demo_embeddings.parquet"
 ADMIN_ID = UUID("f1d0de30-0000-4000-8000-00000000ad01")
 ADMIN_EMAIL = "admin@example.com"
 JOHN, JANE = "john@example.com", "jane@example.com"

@@ -56,7 +56,7 @@ class Node:
 def cluster(folder: Path) -> Iterator[list[Node]]:
     """The nodes, which all know one another. Skips where there is no program."""
     if program() is None:
-        pytest.skip("they start servers of their own, and there is no program qdrant on the PATH")
+        pytest.skip("they start servers of their own, and there is no program qdrant")
     nodes: list[Node] = []
     try:
         for number in range(NODES):

@@ -16,7 +16,7 @@ class Server:
     def __init__(self, folder: Path) -> None:
         path = program()
         if path is None:
-            pytest.skip("a storm starts a server of its own, and there is no program qdrant on the PATH")
+            pytest.skip("a storm starts a server of its own, and there is no program qdrant")
         self.path, self.folder = path, folder
         self.names = own_settings(folder)
         self.process: subprocess.Popen[bytes] | None = None
