@@ -9,6 +9,7 @@ from django.contrib.messages import get_messages
 from django.test import Client
 
 from accounts.models import User
+from findme.admin.edit_conflicts import OPENED_WITH
 from tests.factories import UserFactory
 
 
@@ -29,6 +30,17 @@ def signed_in(person: User) -> Client:
     client = Client()
     client.force_login(person)
     return client
+
+
+def opened(client: Client, address: str) -> dict[str, str]:
+    """What the page at ``address`` posts besides its fields: the signed values that it was opened with."""
+    form = client.get(address).context["adminform"].form
+    return {OPENED_WITH: form.opened_with}
+
+
+def save(client: Client, address: str, posted: dict[str, Any]) -> Any:
+    """Open the page and press Save at once."""
+    return client.post(address, opened(client, address) | posted)
 
 
 def said(response: Any) -> list[str]:

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Any
 
-from django import forms
 from django.core.exceptions import ValidationError
 from django.db import DataError, IntegrityError
 
+from findme.admin.edit_conflicts import ConflictCheckedForm
 from findme.schema.violations import translate
-
-if TYPE_CHECKING:
-    _ModelForm = forms.ModelForm[Any]
-else:
-    _ModelForm = forms.ModelForm
 
 
 def told(error: IntegrityError | DataError, fields: Collection[str]) -> ValidationError:
@@ -24,7 +18,7 @@ def told(error: IntegrityError | DataError, fields: Collection[str]) -> Validati
     return ValidationError("PostgreSQL cannot store one of these values: it is too large, or has a character that no text may hold.")
 
 
-class RefusableForm(_ModelForm):
+class RefusableForm(ConflictCheckedForm):
     """A form that can be shown once more with what the database said."""
 
     refusal: IntegrityError | DataError | None = None
@@ -32,6 +26,6 @@ class RefusableForm(_ModelForm):
 
     def _post_clean(self) -> None:
         """The model's own check may see by now what the database saw: then its words are enough."""
-        super()._post_clean()  # type: ignore[misc]  # not in the stubs: Django's hook after clean()
+        super()._post_clean()
         if self.refusal is not None and not self.errors:
             self.add_error(None, told(self.refusal, self.fields))

@@ -11,7 +11,7 @@ from django.urls import reverse
 
 from accounts.models import User
 from tests.factories import PASSWORD, UserFactory
-from tests.staff import person_form, signed_in, staff, superuser
+from tests.staff import person_form, save, signed_in, staff, superuser
 
 pytestmark = pytest.mark.django_db
 
@@ -77,7 +77,7 @@ def test_login__in_another_case(client: Any) -> None:
 
 def test_change__member() -> None:
     person = UserFactory.create()
-    assert signed_in(staff(*CHANGE_PEOPLE)).post(page(person), person_form(person, full_name="Changed")).status_code == 302
+    assert save(signed_in(staff(*CHANGE_PEOPLE)), page(person), person_form(person, full_name="Changed")).status_code == 302
     person.refresh_from_db()
     assert person.full_name == "Changed"
 
@@ -127,7 +127,7 @@ def test_change__no_way_up(target: str) -> None:
         "user_permissions": [Permission.objects.get(codename="erase_user").pk],
     }
     before = target_person.is_staff
-    assert signed_in(person).post(page(target_person), posted).status_code == 302
+    assert save(signed_in(person), page(target_person), posted).status_code == 302
     target_person.refresh_from_db()
     assert (target_person.is_superuser, target_person.is_staff) == (False, before)
     assert not target_person.groups.exists() and not target_person.has_perm("accounts.erase_user")
@@ -136,7 +136,7 @@ def test_change__no_way_up(target: str) -> None:
 def test_change__superuser_makes_staff() -> None:
     person, group = UserFactory.create(), Group.objects.create(name="Support")
     posted = person_form(person, is_staff="on") | {"groups": [group.pk]}
-    assert signed_in(superuser()).post(page(person), posted).status_code == 302
+    assert save(signed_in(superuser()), page(person), posted).status_code == 302
     person.refresh_from_db()
     assert person.is_staff and list(person.groups.all()) == [group]
 
@@ -144,7 +144,7 @@ def test_change__superuser_makes_staff() -> None:
 def test_change__superuser_does_not_lose_their_own_rights() -> None:
     person = superuser()
     posted = person_form(person, full_name="Still Here", active="", is_staff="", is_superuser="")
-    assert signed_in(person).post(page(person), posted).status_code == 302
+    assert save(signed_in(person), page(person), posted).status_code == 302
     person.refresh_from_db()
     assert (person.full_name, person.active, person.is_staff, person.is_superuser) == ("Still Here", True, True, True)
 
@@ -224,5 +224,5 @@ def test_groups__superusers_only() -> None:
     assert client.post(address, posted).status_code == 403
     assert client.post(reverse("admin:auth_group_add"), posted).status_code == 403
     assert not group.permissions.exists()
-    assert signed_in(superuser()).post(address, posted).status_code == 302
+    assert save(signed_in(superuser()), address, posted).status_code == 302
     assert group.permissions.get().codename == "erase_user"

@@ -16,7 +16,7 @@ from django.urls import reverse
 from accounts.admin import UserAdmin
 from accounts.models import User
 from tests.factories import PASSWORD, UserFactory, VideoFactory
-from tests.staff import errors_of, person_form, signed_in, staff, superuser
+from tests.staff import errors_of, opened, person_form, save, signed_in, staff, superuser
 from tests.threads import in_thread
 
 ADD = reverse("admin:accounts_user_add")
@@ -37,28 +37,28 @@ def new_person(**fields: Any) -> dict[str, Any]:
 def test_change__address_of_another(email: str) -> None:
     UserFactory.create(email="taken@example.com")
     person = UserFactory.create()
-    response = signed_in(superuser()).post(page(person), person_form(person, email=email))
+    response = save(signed_in(superuser()), page(person), person_form(person, email=email))
     assert errors_of(response) == {"email": [TAKEN]}
 
 
 @pytest.mark.django_db
 def test_change__own_address_in_another_case() -> None:
     person = UserFactory.create(email="mine@example.com")
-    assert signed_in(superuser()).post(page(person), person_form(person, email="Mine@example.com")).status_code == 302
+    assert save(signed_in(superuser()), page(person), person_form(person, email="Mine@example.com")).status_code == 302
 
 
 @pytest.mark.django_db
 def test_change__born_tomorrow() -> None:
     person = UserFactory.create()
     tomorrow = date.today() + timedelta(days=2)  # noqa: DTZ011  # two days ahead is ahead in every time zone
-    response = signed_in(superuser()).post(page(person), person_form(person, date_of_birth=tomorrow.isoformat()))
+    response = save(signed_in(superuser()), page(person), person_form(person, date_of_birth=tomorrow.isoformat()))
     assert errors_of(response) == {"date_of_birth": ["A date of birth does not lie in the future."]}
 
 
 @pytest.mark.django_db
 def test_change__video_of_another() -> None:
     person, video = UserFactory.create(), VideoFactory.create()
-    response = signed_in(superuser()).post(page(person), person_form(person, video=video.pk))
+    response = save(signed_in(superuser()), page(person), person_form(person, video=video.pk))
     assert errors_of(response) == {"video": ["This video is another person's."]}
 
 
@@ -66,7 +66,7 @@ def test_change__video_of_another() -> None:
 def test_change__own_video() -> None:
     person = UserFactory.create()
     video = VideoFactory.create(user=person)
-    assert signed_in(superuser()).post(page(person), person_form(person, video=video.pk)).status_code == 302
+    assert save(signed_in(superuser()), page(person), person_form(person, video=video.pk)).status_code == 302
     person.refresh_from_db()
     assert person.video_id == video.pk
 
@@ -75,7 +75,7 @@ def test_change__own_video() -> None:
 @pytest.mark.parametrize("video", ["no-uuid", str(uuid4())], ids=["no UUID", "nobody's UUID"])
 def test_change__no_such_video(video: str) -> None:
     person = UserFactory.create()
-    assert list(errors_of(signed_in(superuser()).post(page(person), person_form(person, video=video)))) == ["video"]
+    assert list(errors_of(save(signed_in(superuser()), page(person), person_form(person, video=video)))) == ["video"]
 
 
 @pytest.mark.django_db
@@ -110,7 +110,7 @@ def test_add__address_is_taken_in_between(monkeypatch: pytest.MonkeyPatch) -> No
 def test_change__address_is_taken_in_between(monkeypatch: pytest.MonkeyPatch) -> None:
     person, client = UserFactory.create(full_name="Before"), signed_in(superuser())
     between_validation_and_saving(monkeypatch, lambda: UserFactory.create(email="new@example.com"))
-    response = client.post(page(person), person_form(person, email="new@example.com", full_name="After"))
+    response = save(client, page(person), person_form(person, email="new@example.com", full_name="After"))
     assert errors_of(response) == {"email": [TAKEN]}
     person.refresh_from_db()
     assert person.full_name == "Before"
@@ -130,7 +130,7 @@ def test_change__address_is_taken_and_let_go_in_between(monkeypatch: pytest.Monk
     person, client = UserFactory.create(), signed_in(superuser())
     between_validation_and_saving(monkeypatch, lambda: rival.append(UserFactory.create(email="new@example.com")))
     monkeypatch.setattr(UserAdmin, "get_form", get_form)
-    response = client.post(page(person), person_form(person, email="new@example.com"))
+    response = save(client, page(person), person_form(person, email="new@example.com"))
     assert errors_of(response) == {"email": [TAKEN]}
 
 
@@ -140,7 +140,7 @@ def test_change__video_goes_in_between(monkeypatch: pytest.MonkeyPatch) -> None:
     person = UserFactory.create()
     video, client = VideoFactory.create(user=person), signed_in(superuser())
     between_validation_and_saving(monkeypatch, lambda: video.delete())
-    response = client.post(page(person), person_form(person, video=video.pk))
+    response = save(client, page(person), person_form(person, video=video.pk))
     assert response.status_code == 200 and list(errors_of(response)) == ["video"]
 
 
@@ -171,7 +171,7 @@ def post_while_somebody_anonymises(person: User, post: Callable[[], Any]) -> Any
 def test_change__waits_for_an_anonymisation_and_does_not_undo_it() -> None:
     """The row is locked before it is read, so that a form cannot write back what was cleared meanwhile."""
     person, client = UserFactory.create(), signed_in(superuser())
-    posted = person_form(person, full_name="Written back")
+    posted = opened(client, page(person)) | person_form(person, full_name="Written back")
     response = post_while_somebody_anonymises(person, lambda: client.post(page(person), posted))
     assert response.status_code == 403 and person.full_name == "Deleted User"
 

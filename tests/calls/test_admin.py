@@ -9,7 +9,7 @@ from calls.admin import VideoCallAdmin
 from calls.models import VideoCall
 from matching.models import Match
 from tests.factories import MatchFactory, UserFactory, VideoCallFactory
-from tests.staff import errors_of, signed_in, superuser
+from tests.staff import errors_of, save, signed_in, superuser
 
 LIST = reverse("admin:calls_videocall_changelist")
 ADD = reverse("admin:calls_videocall_add")
@@ -60,8 +60,8 @@ def test_change__ends_before_it_starts() -> None:
     call = VideoCallFactory.create()
     posted = {"status": "ended", "started_at_0": "2026-01-02", "started_at_1": "10:00", "ended_at_0": "2026-01-02", "ended_at_1": "09:00"}
     address, client = reverse("admin:calls_videocall_change", args=[call.pk]), signed_in(superuser())
-    assert errors_of(client.post(address, posted)) == {"ended_at": ["A call ends after it starts."]}
-    assert client.post(address, posted | {"ended_at_1": "11:00"}).status_code == 302
+    assert errors_of(save(client, address, posted)) == {"ended_at": ["A call ends after it starts."]}
+    assert save(client, address, posted | {"ended_at_1": "11:00"}).status_code == 302
 
 
 @pytest.mark.django_db(transaction=True)

@@ -5,7 +5,7 @@ from django.urls import reverse
 
 from matching.models import Match
 from tests.factories import MatchFactory, UserFactory, VideoCallFactory
-from tests.staff import errors_of, signed_in, superuser
+from tests.staff import errors_of, save, signed_in, superuser
 
 pytestmark = pytest.mark.django_db
 
@@ -57,7 +57,7 @@ def test_add__week_that_is_not() -> None:
 def test_change__what_came_of_it_and_not_the_facts() -> None:
     match = MatchFactory.create(match_score=0.25)
     posted = new_match(status="accepted", user_action="accepted", matched_user_action="accepted", match_score=0.99)
-    assert signed_in(superuser()).post(reverse("admin:matching_match_change", args=[match.pk]), posted).status_code == 302
+    assert save(signed_in(superuser()), reverse("admin:matching_match_change", args=[match.pk]), posted).status_code == 302
     changed = Match.objects.get()
     assert (changed.status, changed.user_action) == ("accepted", "accepted")
     assert (changed.user_id, changed.matched_user_id, changed.match_score) == (match.user_id, match.matched_user_id, 0.25)

@@ -9,7 +9,7 @@ from django.urls import reverse
 
 from accounts.models import User
 from tests.factories import ProfileEmbeddingFactory, UserFactory
-from tests.staff import person_form, said, signed_in, superuser
+from tests.staff import person_form, said, save, signed_in, superuser
 from vectorstore.initialisation import initialise
 from vectorstore.projection import point_of
 from vectorstore.sync.now import project
@@ -28,7 +28,7 @@ def projected(store: str) -> User:
 
 def change(person: User, **changes: Any) -> list[str]:
     """Change PERSON in the admin, and give what it said."""
-    response = signed_in(superuser()).post(reverse("admin:accounts_user_change", args=[person.pk]), person_form(person, **changes))
+    response = save(signed_in(superuser()), reverse("admin:accounts_user_change", args=[person.pk]), person_form(person, **changes))
     assert response.status_code == 302
     return said(response)
 

@@ -2,7 +2,7 @@ import pytest
 from django.urls import reverse
 
 from tests.factories import UserFactory, VideoFactory
-from tests.staff import errors_of, signed_in, staff, superuser
+from tests.staff import errors_of, save, signed_in, staff, superuser
 from videos.models import Video
 
 pytestmark = pytest.mark.django_db
@@ -40,7 +40,7 @@ def test_change__status_and_not_the_facts() -> None:
     video, other = VideoFactory.create(duration=30), UserFactory.create()
     posted = {"status": "rejected", "rejection_reason": "No face can be seen.", "storage_url": video.storage_url}
     posted |= {"duration": "99", "user": str(other.pk), "metadata": "{}", "deleted_at_0": "2026-01-01", "verification_score": "1"}
-    assert signed_in(superuser()).post(page(video), posted).status_code == 302
+    assert save(signed_in(superuser()), page(video), posted).status_code == 302
     changed = Video.objects.get()
     assert (changed.status, changed.rejection_reason) == ("rejected", "No face can be seen.")
     assert (changed.duration, changed.user_id, changed.metadata) == (30, video.user_id, video.metadata)
@@ -80,6 +80,6 @@ def test_add__of_somebody_who_left(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["deleted", "anonymised"])
 def test_change__of_somebody_who_left(kind: str) -> None:
     video = VideoFactory.create(user=UserFactory.create(**{kind: True}), storage_url="s3://videos/1")
-    response = signed_in(superuser()).post(page(video), {"status": "rejected", "storage_url": "s3://videos/2"})
+    response = save(signed_in(superuser()), page(video), {"status": "rejected", "storage_url": "s3://videos/2"})
     assert errors_of(response) == {"__all__": ["This person was deleted or anonymised: nothing is written about them any more."]}
     assert Video.objects.get().storage_url == "s3://videos/1"
