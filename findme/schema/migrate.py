@@ -3,29 +3,41 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from django.core.management import CommandError, call_command
 from django.core.management.commands import migrate as django_migrate
-from django.db import DEFAULT_DB_ALIAS, InterfaceError, OperationalError
+from django.db import DEFAULT_DB_ALIAS, InterfaceError, OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations import Migration
-from django.db.migrations.exceptions import InconsistentMigrationHistory, IrreversibleError, MigrationSchemaMissing, NodeNotFoundError
+from django.db.migrations.exceptions import (
+    AmbiguityError,
+    InconsistentMigrationHistory,
+    IrreversibleError,
+    MigrationSchemaMissing,
+    NodeNotFoundError,
+)
 from django.db.migrations.executor import MigrationExecutor
+from django.db.migrations.loader import MigrationLoader
+from django.db.migrations.state import ProjectState
 
 from findme.console.errors import NotDone, StoreUnavailable, one_line, without_detail
 from findme.schema.executor import LockedExecutor, Run
 from findme.schema.lock import migration_lock
 from findme.schema.patience import Patience
+from findme.schema.rollback_plan import Key, RollbackPlan, plan_undo
+from findme.schema.undo_guard import Consent, guarded_undo
 from findme.schema.version import applied_migrations
 
 logger = logging.getLogger(__name__)
 
 Plan = list[tuple[Migration, bool]]
+
+NO_CONSENT = Consent()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +49,33 @@ class Applied:
 
 
 class StepwiseExecutor(LockedExecutor):
-    """Does the first STEPS of what there is to do; all of it for None."""
+    """Does the first STEPS of what there is to do; all of it for None. What it undoes needs the operator's consent."""
 
-    def __init__(self, steps: int | None, *args: Any) -> None:
+    def __init__(self, steps: int | None, consent: Consent, *args: Any) -> None:
         super().__init__(*args)
-        self.steps = steps
+        self.steps, self.consent = steps, consent
 
     def migration_plan(self, targets: Any, clean_start: bool = False) -> Plan:
         plan: Plan = super().migration_plan(targets, clean_start)
         # A clean start is not the plan: it asks for the order of all migrations.
         return plan if clean_start else plan[: self.steps]
+
+    def migrate(
+        self,
+        targets: Any,
+        plan: Sequence[tuple[Migration, bool]] | None = None,
+        state: ProjectState | None = None,
+        fake: bool = False,
+        fake_initial: bool = False,
+    ) -> ProjectState:
+        plan = self.migration_plan(targets) if plan is None else plan
+        undone = [migration for migration, backwards in plan if backwards]
+        with ExitStack() as stack:
+            if undone and not fake:
+                now = plan_undo(self.loader, undone)
+                stack.enter_context(guarded_undo(self.connection, now, self.consent, preview="migrate --plan"))
+            after: ProjectState = super().migrate(targets, plan, state, fake, fake_initial)
+        return after
 
 
 def apply_migrations(*, using: str = DEFAULT_DB_ALIAS, patience: Patience | None = None, steps: int | None = None) -> Applied:
@@ -70,18 +99,44 @@ def call_django_migrate(using: str) -> None:
         raise NotDone(one_line(error)) from error
 
 
+def planned_undo(app_label: str, migration_name: str, *, using: str = DEFAULT_DB_ALIAS, steps: int | None = None) -> RollbackPlan:
+    """Return what ``migrate app_label migration_name`` would undo: nothing if it goes forward, or if there is no such migration.
+
+    Reads only, without the lock. Raises NotDone where it could not be undone to its end.
+    """
+    executor = MigrationExecutor(connections[using])
+    target = _target(executor.loader, app_label, migration_name)
+    plan = executor.migration_plan([target])[:steps] if target is not None else []
+    return plan_undo(executor.loader, [migration for migration, backwards in plan if backwards])
+
+
+def _target(loader: MigrationLoader, app_label: str, migration_name: str) -> tuple[str, str | None] | None:
+    """None where Django's ``migrate`` refuses the names."""
+    if app_label not in loader.migrated_apps:
+        return None
+    if migration_name == "zero":
+        return app_label, None
+    try:
+        target: Key = (app_label, loader.get_migration_by_prefix(app_label, migration_name).name)
+    except (AmbiguityError, KeyError):
+        return None
+    return target if target in loader.graph.nodes else loader.replacements[target].replaces[-1]
+
+
 @contextmanager
 def migrating(
     *,
     using: str = DEFAULT_DB_ALIAS,
     patience: Patience | None = None,
     steps: int | None = None,
+    consent: Consent = NO_CONSENT,
     say: Callable[[str], None] = logger.warning,
 ) -> Iterator[Run]:
-    """Whatever Django's ``migrate`` does inside is done under the lock, its signals included. Raises NotDone for a migration that fails."""
+    """Whatever Django's ``migrate`` does inside is done under the lock, its signals included. Raises NotDone for a migration that fails, and
+    for an undo that drops more than ``consent`` accepts."""
     with (
         running("migrate", using=using, patience=patience or Patience.configured(), say=say) as run,
-        django_uses(partial(StepwiseExecutor, steps, run)),
+        django_uses(partial(StepwiseExecutor, steps, consent, run)),
     ):
         yield run
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,13 +11,13 @@ from typing import Any
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.migrations.state import ProjectState
 
-from findme.console.errors import NotDone
 from findme.schema.content_types import remove_stale_content_types
 from findme.schema.executor import LockedExecutor
-from findme.schema.losses import Loss, refuse_to_lose
+from findme.schema.losses import Loss
 from findme.schema.migrate import Plan, call_django_migrate, django_uses, running
 from findme.schema.patience import Patience
 from findme.schema.rollback_plan import RollbackPlan, in_order_of_application, plan_rollback
+from findme.schema.undo_guard import Consent, guarded_undo
 from findme.schema.version import applied_migrations
 
 logger = logging.getLogger(__name__)
@@ -68,16 +67,13 @@ def roll_back(
     Raises NotDone, and undoes nothing, if the migrations are no longer those of the plan or, without FORCE, if more would be lost than
     ACCEPTED: what a person was shown and has agreed to. Looks for it once more under each table's lock.
     """
-    with running("rollback", using=using, patience=patience or Patience.configured(), say=say) as run, ExitStack() as stack:
+    with running("rollback", using=using, patience=patience or Patience.configured(), say=say) as run:
         run.on_done = undone
         now = plan_rollback(len(plan.migrations), using=using)
-        if now.migrations != plan.migrations:
-            raise NotDone(
-                "Other migrations were applied or undone in the meantime: nothing was undone now. Look again: rollback --dry-run."
-            )
-        if not force:
-            now.refuse_losses(accepted)
-            stack.enter_context(connections[using].execute_wrapper(partial(refuse_to_lose, accepted)))
-        stack.enter_context(django_uses(partial(RollbackExecutor, len(plan.migrations), run)))
-        call_django_migrate(using)
+        consent = Consent(plan.migrations, tuple(accepted), force)
+        with (
+            guarded_undo(connections[using], now, consent, preview="rollback --dry-run"),
+            django_uses(partial(RollbackExecutor, len(plan.migrations), run)),
+        ):
+            call_django_migrate(using)
     return RolledBack(tuple(run.done), now.losses, len(applied_migrations(using)))

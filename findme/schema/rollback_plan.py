@@ -41,14 +41,23 @@ def plan_rollback(count: int | None = 1, *, using: str = DEFAULT_DB_ALIAS) -> Ro
     if count is not None and count > len(order):
         raise NotDone(f"{count} migrations cannot be undone: {len(order)} are applied. rollback --all undoes all.")
     kept = 0 if count is None else len(order) - count
-    undone = order[kept:][::-1]
+    return _plan(loader, order, order[kept:][::-1])
+
+
+def plan_undo(loader: MigrationLoader, undone: Sequence[Migration]) -> RollbackPlan:
+    """Return what undoing these applied migrations would do, in this order. Raises NotDone where it could not be done to its end."""
+    return _plan(loader, in_order_of_application(loader), undone)
+
+
+def _plan(loader: MigrationLoader, order: Sequence[Migration], undone: Sequence[Migration]) -> RollbackPlan:
+    assert loader.connection is not None
     _refuse_inconsistent(loader)
     _refuse_unknown(loader, undone)
     _refuse_irreversible(undone)
     _refuse_needed(loader, order, undone)
-    return RollbackPlan(
-        tuple(map(str, undone)), losses(connections[using], undone, before=_state(loader, order), after=_state(loader, order[:kept]))
-    )
+    remaining = [migration for migration in order if migration not in undone]
+    found = losses(loader.connection, undone, before=_state(loader, order), after=_state(loader, remaining))
+    return RollbackPlan(tuple(map(str, undone)), found)
 
 
 def in_order_of_application(loader: MigrationLoader) -> list[Migration]:
@@ -107,7 +116,7 @@ def _refuse_needed(loader: MigrationLoader, order: Sequence[Migration], undone: 
     remaining: set[Key] = {(migration.app_label, migration.name) for migration in order}
     for migration in undone:
         key = (migration.app_label, migration.name)
-        remaining.remove(key)
+        remaining.discard(key)
         if needing := sorted({node.key for node in loader.graph.node_map[key].children} & remaining):
             raise NotDone(
                 f"{migration} was recorded after {'.'.join(needing[0])}, which stands on it: nothing was undone."

@@ -8,9 +8,12 @@ from django.db.migrations import Migration
 
 from findme.console.command import FindmeCommand
 from findme.management.argument_types import at_least_one
+from findme.management.undo_question import ask, describe, describe_losses
 from findme.management.waiting import add_waiting_arguments, patience
 from findme.schema.executor import ATTEMPT_FAILED
-from findme.schema.migrate import migrating
+from findme.schema.migrate import migrating, planned_undo
+from findme.schema.rollback_plan import RollbackPlan
+from findme.schema.undo_guard import Consent
 
 
 class Command(FindmeCommand, migrate.Command):
@@ -19,14 +22,49 @@ class Command(FindmeCommand, migrate.Command):
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
         parser.add_argument("--steps", type=at_least_one, metavar="N", help="Only the first N migrations of what is to be done.")
+        parser.add_argument(
+            "--force",
+            action="store_true",
+            help="Going back to an earlier migration: also drop rows and values that no question was about. See rollback --help.",
+        )
         add_waiting_arguments(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if (options["plan"] or options["check_unapplied"]) and options["steps"] is None:
-            super().handle(*args, **options)  # it reads only, and waits for nobody
-            return
-        with migrating(using=options["database"], patience=patience(options), steps=options["steps"], say=self.stderr.write):
+        reads_only = options["plan"] or options["check_unapplied"]
+        if reads_only and options["steps"] is None:
+            super().handle(*args, **options)  # it waits for nobody
+        else:
+            self._handle_locked(Consent() if reads_only else self._consent(options), *args, **options)
+        if options["plan"]:
+            describe_losses(self._undo(options), self.say)
+
+    def _handle_locked(self, consent: Consent, *args: Any, **options: Any) -> None:
+        using, steps = options["database"], options["steps"]
+        with migrating(using=using, patience=patience(options), steps=steps, consent=consent, say=self.stderr.write):
             super().handle(*args, **options)
+
+    def _consent(self, options: dict[str, Any]) -> Consent:
+        """Ask before anything is undone, and before the lock is taken: nobody else waits while the operator thinks."""
+        force: bool = options["force"]
+        if options["fake"]:
+            return Consent(force=force)  # it drops nothing
+        plan = self._undo(options)
+        if not plan.migrations:
+            return Consent(())
+        if options["interactive"] or options["verbosity"] >= 1:
+            describe(plan, self.say)
+        if options["interactive"]:
+            ask(plan, lambda question: self.stderr.write(question, str, ""))
+            return Consent(plan.migrations, plan.losses, force)
+        if not force:
+            plan.refuse_losses()
+        return Consent(plan.migrations, force=force)
+
+    def _undo(self, options: dict[str, Any]) -> RollbackPlan:
+        app_label, name = options["app_label"], options["migration_name"]
+        if not (app_label and name):
+            return RollbackPlan((), ())  # only an earlier migration that is named is gone back to
+        return planned_undo(app_label, name, using=options["database"], steps=options["steps"])
 
     def migration_progress_callback(self, action: str, migration: Migration | None = None, fake: bool = False) -> None:
         if action == ATTEMPT_FAILED and self.verbosity >= 1:

@@ -14,6 +14,7 @@ from pytest_django import DjangoDbBlocker
 from findme.schema.migrate import apply_migrations
 from findme.schema.version import schema_version
 from tests.findme.schema.scratch import Database, database, django_uses
+from tests.findme.schema.undoing import PERSON, VIDEO, up_to
 
 
 @pytest.fixture(scope="session")
@@ -53,6 +54,16 @@ def notebook(migrated: Database) -> Iterator[Database]:
     with _same_admin(), modify_settings(INSTALLED_APPS={"append": "tests.findme.schema.notebook"}):
         apply_migrations(steps=1)
         yield migrated
+
+
+@pytest.fixture
+def with_videos(migrated: Database) -> Database:
+    """The last migration applied is ``accounts.0002_user_video``, the one before it ``videos.0001_initial``; one person, who has a video."""
+    up_to(migrated, "accounts.0002_user_video")
+    migrated.execute(PERSON)
+    migrated.execute(VIDEO)
+    migrated.execute("UPDATE users SET video_id = (SELECT id FROM videos)")
+    return migrated
 
 
 @contextmanager

@@ -62,7 +62,7 @@ def test_migrate__no_number_of_seconds__is_refused(seconds: str) -> None:
 
 def test_migrate__an_app_and_a_name__goes_there_and_back(migrated: Database) -> None:
     before = catalog(migrated)
-    call_command("migrate", "sessions", "zero", verbosity=0)
+    call_command("migrate", "sessions", "zero", verbosity=0, interactive=False)
     assert not migrated.has("django_session")
     call_command("migrate", "sessions", "0001", verbosity=0)
     assert catalog(migrated) == before
