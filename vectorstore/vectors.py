@@ -28,6 +28,10 @@ def reals(numbers: object) -> Reals:
     as_read = numbers if isinstance(numbers, np.ndarray) else _array_of(numbers)
     if as_read.ndim != 1 or as_read.dtype.kind not in "fiu":
         raise ValueError("is not a list of numbers")
+    if as_read.dtype.kind != "f":
+        as_read = as_read.astype(
+            np.float64
+        )  # as those of a JSON text are: straight to 32 bits, a large one may be rounded to another number
     with np.errstate(over="ignore", under="ignore"):
         rounded = as_read.astype(np.float32)
     if not np.isfinite(rounded).all():

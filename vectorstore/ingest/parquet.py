@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from findme.console.errors import NotDone
+from vectorstore.ingest.arrow import is_list, misfit, value_of, without_extensions
 from vectorstore.ingest.plain_json import plain_json
 from vectorstore.ingest.reading import no_rows, opened, reading
-from vectorstore.ingest.rows import FIELDS, UNSET, BadRow, Entry, Kind, entry
+from vectorstore.ingest.rows import FIELDS, UNSET, BadRow, Entry, entry
 from vectorstore.models import VECTOR_SIZE
 from vectorstore.vectors import Reals, matrix
 
@@ -35,9 +35,16 @@ def read_parquet(path: Path, name: str) -> Iterator[Entry]:
     """The rows of the file. Raises NotDone where it is damaged."""
     with _opened(path) as (file, columns):
         line = 1
-        for batch in file.iter_batches(ROWS_AT_A_TIME, columns=columns, use_threads=False):
+        for batch in _batches(file, columns):
             yield from _entries(name, line, batch)
             line += batch.num_rows
+
+
+def _batches(file: pq.ParquetFile, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    """Row group by row group: Arrow cannot read a list of dictionary-encoded texts across two of them."""
+    for group in range(file.num_row_groups):
+        for batch in file.iter_batches(ROWS_AT_A_TIME, row_groups=[group], columns=columns, use_threads=False):
+            yield without_extensions(batch)
 
 
 def _entries(name: str, line: int, batch: pa.RecordBatch) -> Iterator[Entry]:
@@ -57,6 +64,8 @@ def _vectors(batch: pa.RecordBatch) -> tuple[Reals, list[bool]]:
     if "vector" not in batch.schema.names:
         return none
     column: Any = batch.column("vector")
+    if not is_list(column.type):
+        return none
     numbers = column.flatten()
     if column.null_count or numbers.null_count or not pa.types.is_floating(numbers.type) or not _all_of_size(column):
         return none
@@ -68,28 +77,17 @@ def _all_of_size(lists: Any) -> bool:
 
 
 def _fields(batch: pa.RecordBatch, index: int) -> Mapping[str, object]:
-    return {name: _value(name, column[index]) for name, column in zip(batch.schema.names, batch.columns, strict=True)}
-
-
-def _value(name: str, scalar: Any) -> object:
-    """Lists of numbers as arrays, but where one of them is null; everything else as Python has it."""
-    if name in ("vector", "video_features") and scalar.is_valid and scalar.values.null_count == 0:
-        return scalar.values.to_numpy(zero_copy_only=False)
-    try:
-        value = scalar.as_py()
-    except UnicodeDecodeError:
-        raise BadRow(Kind(f"bad {name}"), f"{name} is not UTF-8") from None
-    return UUID(bytes=value) if isinstance(value, bytes) else value
+    return {name: value_of(name, column[index]) for name, column in zip(batch.schema.names, batch.columns, strict=True)}
 
 
 def _as_given(batch: pa.RecordBatch, index: int) -> object:
-    return {name: _printable(column[index]) for name, column in zip(batch.schema.names, batch.columns, strict=True)}
+    return {name: _printable(name, column[index]) for name, column in zip(batch.schema.names, batch.columns, strict=True)}
 
 
-def _printable(scalar: Any) -> object:
+def _printable(name: str, scalar: Any) -> object:
     try:
-        return plain_json(scalar.as_py())
-    except UnicodeDecodeError:
+        return plain_json(value_of(name, scalar))
+    except BadRow:
         return "not UTF-8"
 
 
@@ -109,42 +107,11 @@ def _columns(schema: pa.Schema, path: Path) -> list[str]:
         if name not in FIELDS or names.count(name) > 1:
             raise NotDone(f"{str(path)!r} has the column {name!r}: it may have {', '.join(FIELDS)}, each once, and no other.")
         kind = schema.field(name).type
-        wanted, fits = TYPES[name]
-        if not fits(kind):
+        if wanted := misfit(name, kind):
             raise NotDone(f"{str(path)!r}: the column {name!r} is {kind}, and must be {wanted}.")
     if "user_id" not in names:
         raise NotDone(f"{str(path)!r} has no column 'user_id'.")
     return names
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    plain = kind.value_type if isinstance(kind, pa.DictionaryType) else kind
-    return pa.types.is_string(plain) or pa.types.is_large_string(plain)
-
-
-def _is_user_id(kind: pa.DataType) -> bool:
-    return _is_text(kind) or kind == pa.binary(16) or kind == pa.uuid()
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    return pa.types.is_floating(kind) or pa.types.is_integer(kind)
-
-
-def _is_list_of(kind: pa.DataType, fits: Callable[[pa.DataType], bool]) -> bool:
-    return isinstance(kind, pa.ListType | pa.LargeListType | pa.FixedSizeListType) and fits(kind.value_type)
-
-
-def _is_location(kind: pa.DataType) -> bool:
-    return pa.types.is_struct(kind) and {field.name for field in kind} == {"lat", "lon"} and all(_is_number(field.type) for field in kind)
-
-
-TYPES: Mapping[str, tuple[str, Callable[[pa.DataType], bool]]] = {
-    "user_id": ("a text, 16 bytes or a UUID", _is_user_id),
-    "vector": ("a list of numbers", lambda kind: _is_list_of(kind, _is_number)),
-    "location": ("a struct of the numbers lat and lon", _is_location),
-    "interests": ("a list of texts", lambda kind: _is_list_of(kind, _is_text)),
-    "video_features": ("a list of numbers", lambda kind: _is_list_of(kind, _is_number)),
-}
 
 
 @contextmanager
