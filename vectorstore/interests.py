@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from vectorstore.models.interests import normalized
 from vectorstore.shortened import shortened
 
 UNSTORABLE = re.compile("[\0\ud800-\udfff]")
@@ -11,9 +12,9 @@ UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
 def interest(value: object) -> str:
-    """A text with something in it that PostgreSQL can keep. Raises ValueError with the reason."""
-    if not isinstance(value, str) or not value.strip():
+    """Return the text as it is compared. Raises ValueError with the reason, for one with nothing in it, or that PostgreSQL cannot keep."""
+    if not isinstance(value, str) or not (text := normalized(value)):
         raise ValueError(f"an interest is a text with something in it, and not {shortened(value)}")
-    if UNSTORABLE.search(value):
+    if UNSTORABLE.search(text):
         raise ValueError(f"an interest has a character that PostgreSQL cannot keep: {shortened(value)}")
-    return value
+    return text

@@ -18,6 +18,7 @@ from accounts.models import User
 from vectorstore.collection import live_collection
 from vectorstore.connection import qdrant
 from vectorstore.models import ProfileEmbedding
+from vectorstore.models.interests import distinct
 from vectorstore.verification.found import points_among
 
 
@@ -42,7 +43,8 @@ class Profile:
 
 
 def payload_from(profile: Profile, day: date | None = None) -> dict[str, Any]:
-    """What a search filters by, and what other services read. What is NULL is left out: Qdrant's filters take both alike.
+    """What a search filters by, and what other services read. What is NULL is left out: Qdrant's filters take both alike. Interests that plain SQL
+    wrote are put as they are compared, without empty ones.
 
     ``age`` in whole years on DAY (today, UTC), ``created_at`` the person's, by RFC 3339.
     """
@@ -56,7 +58,7 @@ def payload_from(profile: Profile, day: date | None = None) -> dict[str, Any]:
         "verified": profile.verified,
         "created_at": profile.created_at.astimezone(UTC).isoformat().replace("+00:00", "Z"),
         "location": profile.location,
-        "interests": profile.interests,
+        "interests": [interest for interest in distinct(profile.interests) if interest],
         "video_features": profile.video_features,
     }
     return {name: value for name, value in payload.items() if value is not None}

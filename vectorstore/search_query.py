@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
+from types import UnionType
 from typing import Self
 from uuid import UUID
 
@@ -13,6 +15,7 @@ from findme.console.errors import NotDone
 from vectorstore import vectors
 from vectorstore.degrees import latitude, longitude
 from vectorstore.interests import interest
+from vectorstore.shortened import shortened
 from vectorstore.vectors import Reals
 
 OLDEST = 150
@@ -35,7 +38,7 @@ class Near:
             longitude(self.lon)
         except ValueError as error:
             raise NotDone(f"The place to be near is none: {error}.") from None
-        if not (math.isfinite(self.km) and self.km > 0):
+        if not (_is_number(self.km) and math.isfinite(self.km) and self.km > 0):
             raise NotDone(f"The distance to be near is {self.km!r} km, and must be more than 0.")
 
     @classmethod
@@ -96,6 +99,7 @@ class SearchQuery:
     limit: int = 10
 
     def __post_init__(self) -> None:
+        self._check_types()
         if (self.user_id is None) == (self.vector is None):
             raise NotDone("A search needs a person or a vector, and not both.")
         if self.vector is not None:
@@ -108,8 +112,22 @@ class SearchQuery:
         if self.offset < 0:
             raise NotDone(f"The offset is {self.offset}, and must be 0 or more.")
         for name, score in (("least score", self.min_score), ("score to go on after", None if self.after is None else self.after.score)):
-            if score is not None and not -BEST <= score <= BEST:  # NaN neither
+            if score is not None and not (_is_number(score) and -BEST <= score <= BEST):  # NaN neither
                 raise NotDone(f"The {name} is {score!r}: a score is the cosine of two vectors, from -1 to 1.")
+
+    def _check_types(self) -> None:
+        """What comes from a form or from JSON is often a text."""
+        for name, (kind, wanted) in TYPES.items():
+            value = getattr(self, name)
+            if not isinstance(value, kind) or isinstance(value, bool):
+                raise NotDone(f"{name} is {shortened(value)}, and must be {wanted}.")
+        for name in ("genders", "interests", "all_interests", "exclude"):
+            values = getattr(self, name)
+            if isinstance(values, str) or not isinstance(values, Collection):
+                raise NotDone(f"{name} is {shortened(values)}, and must be a list.")
+        for user_id in self.exclude:
+            if not isinstance(user_id, UUID):
+                raise NotDone(f"exclude has {shortened(user_id)}, and must be a list of UUIDs.")
 
     def _check_genders(self) -> None:
         for gender in self.genders:
@@ -125,8 +143,8 @@ class SearchQuery:
 
     def _check_interests(self) -> None:
         try:
-            for text in (*self.interests, *self.all_interests):
-                interest(text)
+            for name in ("interests", "all_interests"):
+                object.__setattr__(self, name, tuple(dict.fromkeys(map(interest, getattr(self, name)))))
         except ValueError as error:
             raise NotDone(f"This cannot be searched for: {error}.") from None
 
@@ -161,6 +179,22 @@ class SearchQuery:
     def has_gender(self, gender: str) -> bool:
         """Whether GENDER is one of those that are looked for."""
         return not self.genders or gender in self.genders
+
+
+TYPES: Mapping[str, tuple[type | UnionType, str]] = {
+    "user_id": (UUID | None, "a UUID"),
+    "min_age": (Real | None, "a number of years"),
+    "max_age": (Real | None, "a number of years"),
+    "near": (Near | None, "a Near(lat, lon, km)"),
+    "min_score": (Real | None, "a number"),
+    "after": (Place | None, "a Place(score, user_id)"),
+    "offset": (Integral, "a whole number"),
+    "limit": (Integral, "a whole number"),
+}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def _checked_vector(numbers: Reals | Sequence[float]) -> Reals:

@@ -4,10 +4,14 @@ from typing import Any
 
 import pytest
 from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.factories import ProfileEmbeddingFactory, UserFactory, unit_vector
 from tests.schema.rows import ask
 from vectorstore.models import VECTOR_SIZE, ProfileEmbedding
+from vectorstore.models.interests import distinct, normalized
 
 pytestmark = pytest.mark.django_db
 
@@ -60,3 +64,38 @@ def test_full_clean__says_what_is_wrong_on_the_right_field(field: str, value: An
     with pytest.raises(ValidationError) as caught:
         embedding.full_clean()
     assert caught.value.message_dict == {field: sentences}
+
+
+def test_save__puts_interests_as_they_are_compared() -> None:
+    embedding = ProfileEmbeddingFactory.create(interests=["cafe\u0301", " caf\u00e9 ", "Caf\u00e9"])
+    assert embedding.interests == ["caf\u00e9", "Caf\u00e9"]
+    embedding.refresh_from_db()
+    assert embedding.interests == ["caf\u00e9", "Caf\u00e9"]
+
+
+def test_save__does_not_read_interests_that_are_deferred() -> None:
+    key = ProfileEmbeddingFactory.create(interests=["sea"]).pk
+    ProfileEmbedding.objects.filter(pk=key).update(interests=[" as it was written "])
+    embedding = ProfileEmbedding.objects.only("model").get(pk=key)
+    embedding.model = "another"
+    embedding.save()
+    embedding.refresh_from_db()
+    assert (embedding.model, embedding.interests) == ("another", [" as it was written "])
+
+
+def test_full_clean__refuses_an_interest_of_white_space() -> None:
+    embedding = ProfileEmbeddingFactory.create()
+    embedding.interests = ["sea", " \t"]
+    with pytest.raises(ValidationError) as caught:
+        embedding.full_clean()
+    assert caught.value.message_dict == {"interests": ["An interest is a text with something in it."]}
+    with pytest.raises(IntegrityError), transaction.atomic():
+        embedding.save()
+
+
+@given(st.lists(st.text()))
+def test_distinct__gives_what_it_gave(interests: list[str]) -> None:
+    once = distinct(interests)
+    assert distinct(once) == once
+    assert len(set(once)) == len(once)
+    assert {normalized(interest) for interest in interests} == set(once)

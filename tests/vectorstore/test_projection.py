@@ -32,6 +32,13 @@ def test_payload_of__everything() -> None:
     }
 
 
+def test_payload_of__interests_as_they_are_compared() -> None:
+    """Other services write them by plain SQL, where a text of white space only is possible too."""
+    interests = ["cafe\u0301", " caf\u00e9 ", "Caf\u00e9", " ", "sea\n"]
+    payload = payload_of(UserFactory.build(created_at=datetime(2025, 1, 1, tzinfo=UTC)), ProfileEmbeddingFactory.build(interests=interests))
+    assert payload["interests"] == ["caf\u00e9", "Caf\u00e9", "sea"]
+
+
 def test_payload_of__what_is_null_is_left_out() -> None:
     user = UserFactory.build(created_at=datetime(2025, 1, 1, tzinfo=UTC))
     payload = payload_of(user, ProfileEmbeddingFactory.build(user=user, location=None, interests=[], video_features=None))

@@ -35,6 +35,7 @@ from vectorstore.search import Hit, search, search_many
 from vectorstore.search_filter import filter_of
 from vectorstore.search_query import Near, Place, SearchQuery
 from vectorstore.sync.now import project
+from vectorstore.verification.verify import verify
 
 pytestmark = pytest.mark.django_db
 
@@ -200,6 +201,19 @@ def test_search__interests_that_each_is_required(collection: str) -> None:
     assert found(all_interests=["books"], interests=["books", "chess"]) == ids(both, books)
     assert found(all_interests=["books"], interests=["chess"]) == ids(both)
     assert found(all_interests=["sea", "hiking"]) == []
+
+
+def test_search__interests_are_found_however_they_were_written(collection: str) -> None:
+    by_orm, other_case = person(1, interests=["caf\u00e9"]), person(1, 1, interests=["CAF\u00c9"])
+    by_sql = person(1, 2)
+    ProfileEmbedding.objects.filter(user=by_sql).update(interests=[" ", "cafe\u0301", " caf\u00e9\n"])
+    project_all()
+    for written in ("caf\u00e9", "cafe\u0301", "\tcafe\u0301 "):
+        assert found(interests=[written]) == ids(by_orm, by_sql)
+        assert found(all_interests=[written]) == ids(by_orm, by_sql)
+    assert found(interests=["Caf\u00e9"]) == []
+    assert found(interests=["cafe\u0301".upper()]) == ids(other_case)
+    assert verify().clean
 
 
 def test_search__least_score_is_included(collection: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import numpy as np
@@ -65,6 +65,48 @@ def test_query__refused(criteria: dict[str, Any], said: str) -> None:
     with pytest.raises(NotDone) as raised:
         SearchQuery(**criteria)
     assert str(raised.value) == said
+
+
+@pytest.mark.parametrize(
+    ("criteria", "said"),
+    [
+        ({"user_id": "x"}, "user_id is 'x', and must be a UUID."),
+        ({"user_id": str(ANNE)}, f"user_id is '{ANNE}', and must be a UUID."),
+        ({"vector": "x" * 512}, "The vector is not a list of numbers."),
+        ({"user_id": ANNE, "genders": "male"}, "genders is 'male', and must be a list."),
+        ({"user_id": ANNE, "genders": [1]}, "1 is no gender: it is one of male, female, other."),
+        ({"user_id": ANNE, "interests": "sea"}, "interests is 'sea', and must be a list."),
+        ({"user_id": ANNE, "all_interests": None}, "all_interests is null, and must be a list."),
+        ({"user_id": ANNE, "interests": [1]}, "This cannot be searched for: an interest is a text with something in it, and not 1."),
+        ({"user_id": ANNE, "exclude": str(BEN)}, f"exclude is '{BEN}', and must be a list."),
+        ({"user_id": ANNE, "exclude": [BEN, "x"]}, "exclude has 'x', and must be a list of UUIDs."),
+        ({"user_id": ANNE, "min_age": "18"}, "min_age is '18', and must be a number of years."),
+        ({"user_id": ANNE, "max_age": True}, "max_age is true, and must be a number of years."),
+        ({"user_id": ANNE, "near": (52.5, 13.4, 25)}, "near is (52.5, 13.4, 25), and must be a Near(lat, lon, km)."),
+        ({"user_id": ANNE, "min_score": "0.5"}, "min_score is '0.5', and must be a number."),
+        ({"user_id": ANNE, "after": "0.5:x"}, "after is '0.5:x', and must be a Place(score, user_id)."),
+        (
+            {"user_id": ANNE, "after": Place(cast("float", "x"), BEN)},
+            "The score to go on after is 'x': a score is the cosine of two vectors, from -1 to 1.",
+        ),
+        ({"user_id": ANNE, "offset": 1.5}, "offset is 1.5, and must be a whole number."),
+        ({"user_id": ANNE, "limit": None}, "limit is null, and must be a whole number."),
+    ],
+)
+def test_query__another_type_is_refused_in_one_line(criteria: dict[str, Any], said: str) -> None:
+    with pytest.raises(NotDone) as raised:
+        SearchQuery(**criteria)
+    assert str(raised.value) == said
+
+
+def test_query__numbers_of_numpy_are_numbers() -> None:
+    query = SearchQuery(user_id=ANNE, min_age=np.int64(20), min_score=np.float32(0.5), limit=np.int32(3))  # type: ignore[arg-type]
+    assert query.has_age(20) and query.wanted == 3
+
+
+def test_query__interests_as_they_are_compared() -> None:
+    query = SearchQuery(user_id=ANNE, interests=["cafe\u0301", " caf\u00e9 ", "Caf\u00e9"], all_interests=(" sea",))
+    assert (query.interests, query.all_interests) == (("caf\u00e9", "Caf\u00e9"), ("sea",))
 
 
 def test_query__bounds_of_age_are_included() -> None:

@@ -155,7 +155,7 @@ def _interests(value: object) -> tuple[str, ...]:
     if not isinstance(value, list):
         raise BadRow(Kind.BAD_INTERESTS, f"interests is not a list: {shortened(value)}")
     try:
-        return tuple(map(interest, value))
+        return tuple(dict.fromkeys(map(interest, value)))
     except ValueError as error:
         raise BadRow(Kind.BAD_INTERESTS, str(error)) from None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from findme.models import StoredModel
 from findme.schema.constraints import ForeignKeyConstraint
 from findme.schema.expressions import HasLength, HasOnlyTexts, IsFinite, IsGeoPoint, IsNotZero
 from findme.schema.fields import RealField
+from vectorstore.models.interests import distinct
 
 if TYPE_CHECKING:
     from accounts.models import User
@@ -26,7 +28,8 @@ VECTOR_SIZE = 512
 class ProfileEmbedding(StoredModel):
     """One person's vector (512 numbers, finite, not all 0), and what else of them only the vector store is searched by.
 
-    ``location`` is ``{"lat": degrees, "lon": degrees}``; ``model`` names what made the vector.
+    ``location`` is ``{"lat": degrees, "lon": degrees}``; ``model`` names what made the vector. ``interests`` are saved as they are compared
+    (``vectorstore.models.interests``); plain SQL and ``bulk_create`` may write them otherwise, and only the point has them so.
     """
 
     written_by_database = frozenset({"updated_at"})
@@ -98,3 +101,24 @@ class ProfileEmbedding(StoredModel):
 
     def __str__(self) -> str:
         return str(self.pk)
+
+    def save(
+        self,
+        *,
+        force_insert: bool | tuple[models.base.ModelBase, ...] = False,
+        force_update: bool = False,
+        using: str | None = None,
+        update_fields: Iterable[str] | None = None,
+    ) -> None:
+        self._normalize_interests()
+        super().save(force_insert=force_insert, force_update=force_update, using=using, update_fields=update_fields)
+
+    def clean(self) -> None:
+        super().clean()
+        self._normalize_interests()
+
+    def _normalize_interests(self) -> None:
+        """Leave what is no list of texts to the constraints, and an empty text too."""
+        interests = self.__dict__.get("interests")  # not read from the database if it is deferred
+        if isinstance(interests, list | tuple) and all(isinstance(interest, str) for interest in interests):
+            self.interests = distinct(interests)
