@@ -26,6 +26,7 @@ from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.state import ProjectState
 
 from findme.console.errors import NotDone, StoreUnavailable, one_line, without_detail
+from findme.schema.encoding import require_utf8
 from findme.schema.executor import LockedExecutor, Run
 from findme.schema.lock import migration_lock
 from findme.schema.patience import Patience
@@ -133,7 +134,8 @@ def migrating(
     say: Callable[[str], None] = logger.warning,
 ) -> Iterator[Run]:
     """Whatever Django's ``migrate`` does inside is done under the lock, its signals included. Raises NotDone for a migration that fails, and
-    for an undo that drops more than ``consent`` accepts."""
+    for an undo that drops more than ``consent`` accepts, and for a database that is not UTF8."""
+    require_utf8(connections[using])
     with (
         running("migrate", using=using, patience=patience or Patience.configured(), say=say) as run,
         django_uses(partial(StepwiseExecutor, steps, consent, run)),

@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import DEFAULT_DB_ALIAS, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.recorder import MigrationRecorder
+
+from findme.schema.encoding import encoding_problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,8 @@ class SchemaVersion:
     """Migrations of the code that are not applied, in the order in which they would be."""
     unknown: tuple[str, ...]
     """Applied migrations that the code does not have."""
+    problems: tuple[str, ...] = ()
+    """What is wrong with the database although its migrations are applied, one sentence each."""
 
     @property
     def is_current(self) -> bool:
@@ -54,4 +59,10 @@ def schema_version(using: str = DEFAULT_DB_ALIAS) -> SchemaVersion:
         history=history,
         unapplied=tuple(str(migration) for migration, _ in unapplied),
         unknown=tuple(applied.description for applied in history if applied.description not in known),
+        problems=_problems(connections[using]),
     )
+
+
+def _problems(connection: BaseDatabaseWrapper) -> tuple[str, ...]:
+    encoding = encoding_problem(connection)
+    return () if encoding is None else (f"{encoding}.",)

@@ -14,7 +14,11 @@ class Command(FindmeCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--json", action="store_true", help="One JSON object.")
-        parser.add_argument("--check", action="store_true", help="Exit 1 if the database and the code do not have the same migrations.")
+        parser.add_argument(
+            "--check",
+            action="store_true",
+            help="Exit 1 if the database and the code do not have the same migrations, or something else is wrong with the database.",
+        )
 
     def handle(self, *args: Any, json: bool, check: bool, **options: Any) -> None:
         schema = schema_version()
@@ -22,7 +26,7 @@ class Command(FindmeCommand):
             self.say_json(schema)
         else:
             self._print(schema, check=check)
-        if check and not schema.is_current:
+        if check and not (schema.is_current and not schema.problems):
             self.something_to_look_at()
 
     def _print(self, schema: SchemaVersion, *, check: bool) -> None:
@@ -34,3 +38,5 @@ class Command(FindmeCommand):
                 self.say(f"not applied: {name}")
             for name in schema.unknown:
                 self.say(f"not in the code: {name}")
+            for problem in schema.problems:
+                self.say(f"problem: {problem}")

@@ -95,14 +95,17 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
 
 
 @contextmanager
-def database(template: str = "template0", owner: str | None = None) -> Iterator[Database]:
-    """A new one, copied from TEMPLATE, and dropped afterwards."""
+def database(template: str = "template0", owner: str | None = None, encoding: str | None = None) -> Iterator[Database]:
+    """A new one, copied from TEMPLATE, and dropped afterwards. One with an ``encoding`` has the locale C, which goes with each of them."""
     name = f"test_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}_{secrets.token_hex(6)}"
     server = Database("postgres")
     with server.connect() as session:
         session.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {} {}").format(
-                sql.Identifier(name), sql.Identifier(template), sql.SQL("OWNER {}").format(sql.Identifier(owner)) if owner else sql.SQL("")
+            sql.SQL("CREATE DATABASE {} TEMPLATE {} {} {}").format(
+                sql.Identifier(name),
+                sql.Identifier(template),
+                sql.SQL("OWNER {}").format(sql.Identifier(owner)) if owner else sql.SQL(""),
+                sql.SQL("ENCODING {} LOCALE_PROVIDER libc LC_COLLATE 'C' LC_CTYPE 'C'").format(encoding) if encoding else sql.SQL(""),
             )
         )
     try:
