@@ -366,25 +366,25 @@ def test_command__says_what_it_did(capsys: pytest.CaptureFixture[str]) -> None:
 def test_search__on_the_birthday__before_the_job_beside_it_and_after_the_sync(store: str) -> None:
     initialise(lambda planned: None)
     now = today()
-    birth = now.replace(year=now.year - 30) if (now.month, now.day) != (2, 29) else date(now.year - 30, 3, 1)
+    birth = now.replace(year=now.year - 32)  # which has a 29 February where this year has one
     person = ProfileEmbeddingFactory.create(user__date_of_birth=birth)
     project([person.user_id])
-    of_thirty = SearchQuery(vector=person.vector, min_age=30, max_age=30)
+    of_32 = SearchQuery(vector=person.vector, min_age=32, max_age=32)
     with qdrant() as client:  # the point as it was written yesterday
-        client.set_payload(collection_name(), {"age": 29, "age_group": "25-34"}, points=[str(person.user_id)], wait=True)
+        client.set_payload(collection_name(), {"age": 31, "age_group": "25-34"}, points=[str(person.user_id)], wait=True)
 
     refreshed_on(now)  # which is not true: nothing is widened, and nobody found
-    assert search(of_thirty) == []
+    assert search(of_32) == []
     refreshed_on(now - timedelta(days=1))
-    assert [hit.user_id for hit in search(of_thirty)] == [person.user_id]
-    assert search(SearchQuery(vector=person.vector, max_age=29)) == []
+    assert [hit.user_id for hit in search(of_32)] == [person.user_id]
+    assert search(SearchQuery(vector=person.vector, max_age=31)) == []
     assert refresh_ages(day=now).queued == 1
-    assert [hit.user_id for hit in search(of_thirty)] == [person.user_id]
+    assert [hit.user_id for hit in search(of_32)] == [person.user_id]
     project([person.user_id])
     assert days_of_points(day=now) == DaysOfPoints(now, now)
-    assert [hit.user_id for hit in search(of_thirty)] == [person.user_id]
+    assert [hit.user_id for hit in search(of_32)] == [person.user_id]
     point = point_of(person.user_id)
-    assert point is not None and (point["payload"]["age"], point["payload"]["age_group"]) == (30, "25-34")
+    assert point is not None and (point["payload"]["age"], point["payload"]["age_group"]) == (32, "25-34")
 
 
 @pytest.mark.django_db

@@ -73,10 +73,13 @@ def project_all() -> None:
 
 
 def years_ago(years: int, *, days: int = 0) -> date:
-    """The day YEARS before today (1 March for a 29 February), and DAYS later."""
+    """The latest date of birth of a user who is ``years`` old today, and ``days`` later.
+
+    On 29 February that is 28 February where the year of birth has no 29th: a user born on 1 March has a birthday tomorrow.
+    """
     now = today()
-    day = date(now.year - years, now.month, now.day) if (now.month, now.day) != (2, 29) else date(now.year - years, 3, 1)
-    return day + timedelta(days=days)
+    latest = now.replace(day=1, year=now.year - years) + timedelta(days=now.day - 1)
+    return latest + timedelta(days=days - (latest.month != now.month))
 
 
 def found(**criteria: Any) -> list[UUID]:
