@@ -1,6 +1,6 @@
 # Every path here is relative to this folder: make takes a blank in a path for the end of it.
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test coverage storm lint build stop lock clean
+.PHONY: help install demo serve test coverage test-dates storm lint build stop lock clean
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 PYTHON := .venv/bin/python
@@ -21,7 +21,7 @@ PRODUCTION := DEBUG=off ALLOWED_HOSTS=findme.example DATABASE_URL='postgresql://
 
 help: ## This list
 	@echo "FindMe: the two stores of a video-dating service, PostgreSQL and Qdrant. make ..."
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1|\2/p' Makefile | while IFS='|' read -r name words; do printf '%-10s %s\n' "$$name" "$$words"; done
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' Makefile | while IFS='|' read -r name words; do printf '%-10s %s\n' "$$name" "$$words"; done
 	@echo "  The commands themselves: .venv/bin/python manage.py help"
 
 install: ## The virtual environment .venv, with the packages of requirements.lock; PROFILE=production: only what production needs
@@ -50,6 +50,9 @@ test: install ## All tests
 
 coverage: install ## All tests, with the coverage of branches and its floor; needs a Qdrant server, as many tests do
 	@$(PYTEST) --cov --cov-report term --cov-fail-under 95
+
+test-dates: install ## All tests on a leap day, at the end of a year, in far time zones ...: make test-dates DATE=2028-02-29 TESTS=tests/accounts
+	@$(PYTHON) -m tests.dates $(foreach date,$(DATE),--date $(date)) $(TESTS)
 
 storm: install ## Workers and a Qdrant server killed and frozen beside writers, at length: make storm SEEDS=50
 	@STORM_SEEDS=$(SEEDS) $(PYTHON) -m pytest tests/vectorstore/storm -q

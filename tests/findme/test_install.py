@@ -165,7 +165,7 @@ def test_make__help_names_every_target() -> None:
     assert phony is not None
     shown = make(path=os.environ["PATH"])
     assert shown.returncode == 0
-    assert re.findall(r"^  ([a-z]+) +[A-Z0-9r]", shown.stdout, re.MULTILINE) == phony[1].split()
+    assert re.findall(r"^  ([a-z-]+) +[A-Z0-9r]", shown.stdout, re.MULTILINE) == phony[1].split()
 
 
 def test_make__without_a_python_that_is_recent_enough(tmp_path: Path) -> None:
