@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from qdrant_client import QdrantClient
 
@@ -15,6 +16,7 @@ from vectorstore.collection_lock import collection_lock
 from vectorstore.connection import qdrant
 from vectorstore.models import QueueEntry, SyncLease
 from vectorstore.purge.copies import Copy, Holds, copies, copies_of_the_gone, delete_copies, logs_with_removed
+from vectorstore.purge.files import check_storage, prove, wait_for_dropped
 from vectorstore.purge.rewriting import Rewritten, rewrite, untouched
 from vectorstore.purge.segments import segments_at_rest
 from vectorstore.purge.settings import noted, put_back
@@ -52,7 +54,7 @@ class Purged:
     def clean(self) -> bool:
         """Whether nothing is left anywhere."""
         kept = [one for one in self.copies if self.dry_run or not one.deleted]
-        return not (kept or self.logs or self.unknown or self.pending or any(one.left for one in self.collections))
+        return not (kept or self.logs or self.unknown or self.pending or any(one.left or not one.proven for one in self.collections))
 
 
 def purge(
@@ -62,6 +64,7 @@ def purge(
     log: bool = False,
     drop_kept: bool = False,
     nodes: Sequence[str] = (),
+    storage: Sequence[Path] = (),
     seconds: float = SECONDS,
     announce: Announce,
     report: Report = unreported,
@@ -70,6 +73,7 @@ def purge(
 
     With LOG the live collection is built anew and the old one dropped, and with DROP_KEPT those that are kept. Raises NotDone, with nothing
     done, where one is kept and is not to be dropped, and where a node of a cluster is not there and none could be built.
+    STORAGE are the storage folders of all servers: with them it is proven that Qdrant has deleted the files of what it replaced or dropped.
     """
     refuse_embedded("segments, logs and snapshots that could be purged")
     with collection_lock(), qdrant() as client:
@@ -80,6 +84,8 @@ def purge(
         _refuse_kept(log=log, drop_kept=drop_kept)
         if log:
             refuse_without_a_node(client)
+        if storage:
+            check_storage(servers, registry.written(), storage)
         if dry_run:
             left = tuple(untouched(one, segments_at_rest(servers, one, seconds)) for one in registry.written())
             doomed, kept = _sorted(copies(client, servers), snapshots=snapshots, log=log)
@@ -90,8 +96,12 @@ def purge(
         dropped = drop_all_but_live(client) if log or drop_kept else drop(client, registry.due())
         if log:
             dropped += reindex(timeout=seconds, announce=announce, report=report).dropped
-        rewritten = tuple(rewrite(client, servers, one, seconds=seconds, report=report) for one in registry.written())
-        return _result(client, rewritten, _copies(client, servers, snapshots=snapshots, log=log), dropped)
+        rewritten = [rewrite(client, servers, one, seconds=seconds, report=report) for one in registry.written()]
+        if storage:
+            wait_for_dropped(servers, dropped, storage, live=rewritten[0].collection, seconds=seconds)
+        with_removed = logs_with_removed([one.collection for one in rewritten])
+        proven = tuple(prove(servers, one, storage, younger=one.collection not in with_removed, seconds=seconds) for one in rewritten)
+        return _result(client, proven, _copies(client, servers, snapshots=snapshots, log=log), dropped)
 
 
 def _refuse_kept(*, log: bool, drop_kept: bool) -> None:

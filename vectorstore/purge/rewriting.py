@@ -28,13 +28,16 @@ class NotRewritten(NotDone):
 @dataclass(frozen=True, slots=True)
 class Rewritten:
     """Of one collection: ``deleted`` points whose bytes were in ``segments`` that are gone now; ``left`` are deleted points in those that are there
-    now, ``small`` of them in segments that Qdrant does not rewrite; the others were deleted meanwhile."""
+    now, ``small`` of them in segments that Qdrant does not rewrite; the others were deleted meanwhile. ``proven``: the files of replaced segments are
+    known to be deleted; ``leftover`` of their folders are known to be still there."""
 
     collection: str
     segments: int
     deleted: int
     left: int
     small: int = 0
+    proven: bool = True
+    leftover: int = 0
 
 
 def rewrite(client: QdrantClient, nodes: Sequence[Node], collection: str, *, seconds: float, report: Report = unreported) -> Rewritten:

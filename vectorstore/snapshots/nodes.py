@@ -64,6 +64,13 @@ def nodes_that_answer(client: QdrantClient, urls: Sequence[str]) -> tuple[tuple[
     return _complete(nodes, len(silent), peers), tuple(silent)
 
 
+def version_of(node: Node) -> tuple[int, int]:
+    """Return the server's version, major and minor. Raises StoreUnavailable."""
+    with server_errors_told(node.address):
+        major, minor, *_ = node.client.http.service_api.root().version.split(".")
+    return int(major), int(minor)
+
+
 def local_shards(node: Node, collection: str) -> set[int]:
     """The shards of the collection that the server has. Raises StoreUnavailable."""
     with server_errors_told(node.address):

@@ -30,13 +30,14 @@ from vectorstore.connection import collection_name, qdrant
 from vectorstore.initialisation import compare, initialise
 from vectorstore.models import ProfileEmbedding, StoreState, VectorCollection
 from vectorstore.purge.copies import Holds
+from vectorstore.purge.files import DELETES_LATER
 from vectorstore.purge.purging import Purged, purge
 from vectorstore.purge.removals import last_removal, note_removal
 from vectorstore.purge.rewriting import Rewritten
 from vectorstore.purge.segments import Segment, segments
 from vectorstore.rebuild.reindex import reindex
 from vectorstore.snapshots.listing import create, listed
-from vectorstore.snapshots.nodes import Node, every_node
+from vectorstore.snapshots.nodes import Node, every_node, version_of
 from vectorstore.sync.drain import sync_once
 from vectorstore.sync.queue import enqueue
 
@@ -113,6 +114,22 @@ def where(folder: Path, needles: dict[str, bytes]) -> dict[str, set[str]]:
     return found
 
 
+def is_in_a_reported_segment(folder: Path, needle: bytes) -> bool:
+    """Return whether the bytes are in a segment that the server reports, and not only in the files of one that was replaced."""
+    with qdrant() as client:
+        ids = {one.id for one in segments(every_node(client, ()), name(1))}
+    files = (
+        path for one in ids for path in (folder / "storage" / "collections" / name(1)).glob(f"*/segments/{one}/**/*") if path.is_file()
+    )
+    return any(needle in path.read_bytes() for path in files)
+
+
+def deletes_files_later() -> bool:
+    """Return whether the server deletes the files of a replaced segment later than it replaces the segment."""
+    with qdrant() as client:
+        return version_of(every_node(client, ())[0]) >= DELETES_LATER
+
+
 def purged(**options: Any) -> Purged:
     return purge(announce=lambda _: None, **options)
 
@@ -149,18 +166,23 @@ def test_purge__no_byte_is_left(folder: Path, how_many: int) -> None:
     assert where(folder, needles)["segments"] == {"vector", "payload", "id"}
 
     done = purged()
-    assert [(one.deleted, one.left) for one in done.collections] == [(1, 0)]
+    proven = not deletes_files_later()
+    assert [(one.deleted, one.left, one.proven) for one in done.collections] == [(1, 0, proven)]
     assert (done.logs, done.clean) == ((name(1),), False)
+    if not proven:
+        done = purged(storage=[folder / "storage"])
+        assert done.collections == (Rewritten(name(1), 0, 0, 0),)
+        assert (done.logs, done.clean) == ((name(1),), False)
     assert where(folder, needles).keys() == {"wal", "snapshots"}
     assert compare().differences == []
     assert StoreState.current().optimizers_before_purge == {}
 
     done = purged(snapshots=True)
-    assert done.collections == (Rewritten(name(1), 0, 0, 0),)
+    assert done.collections == (Rewritten(name(1), 0, 0, 0, proven=proven),)
     assert [(copy.snapshot.name, copy.deleted) for copy in done.copies] == [(before.name, True), (after.name, False)]
     assert [one.name for one in listed().snapshots] == [after.name]
 
-    done = purged(snapshots=True, log=True)
+    done = purged(snapshots=True, log=True, storage=[folder / "storage"])
     assert done.dropped == (name(1),)
     assert [(copy.snapshot.name, copy.snapshot.collection, copy.deleted) for copy in done.copies] == [(after.name, name(1), True)]
     assert where(folder, needles) == {}
@@ -316,6 +338,59 @@ def test_purge__people_who_wait(folder: Path) -> None:
     assert (done.pending, done.clean) == (1, False)
 
 
+# --- Proof in the storage folder -------------------------------------------------------------------------------------------------
+
+
+def test_purge__waits_until_replaced_segments_are_gone_from_the_folder(folder: Path) -> None:
+    """A folder that no server reports as a segment is one that was replaced: nothing is said to be proven while it is there."""
+    someone_among(3)
+    left_behind = folder / "storage" / "collections" / name(1) / "0" / "segments" / "3f8a1c1e-0f5e-4f2b-9a52-6a6f0d1f2b33"
+    left_behind.mkdir()
+    (done,) = purged(storage=[folder / "storage"], seconds=0.3).collections
+    assert (done.proven, done.leftover) == (False, 1)
+    code, stdout, stderr = manage("purge_qdrant", "--storage", folder / "storage", "--wait", "1")
+    assert (code, stderr) == (1, "")
+    assert stdout.splitlines() == [
+        (
+            f"{name(1)}: segments rewritten: 0, and deleted points that are gone with them: 0;"
+            " folders of replaced segments that Qdrant has not deleted yet: 1. Run it again."
+        ),
+        "Something is left, as said above.",
+    ]
+    left_behind.rmdir()
+    assert purged(storage=[folder / "storage"]).clean
+
+
+@pytest.mark.parametrize("wrong", ["", "snapshots", "missing"])
+def test_purge__another_storage_folder_is_refused(folder: Path, wrong: str) -> None:
+    erase(someone_among(FEW))
+    with pytest.raises(
+        NotDone, match=rf"^--storage '{folder / wrong}': the segment [0-9a-f-]{{36}} of '{name(1)}' is not there, so nothing was done"
+    ):
+        purged(storage=[folder / wrong])
+    assert purged(dry_run=True).collections[0].left == 1
+
+
+def test_purge__a_dropped_collection_is_waited_for(folder: Path) -> None:
+    erase(someone_among(FEW))
+    moved_aside = folder / "storage" / ".deleted" / "random"
+    moved_aside.mkdir(parents=True)
+    with pytest.raises(NotDone, match=r"is still there: Qdrant deletes the folder of a dropped collection in the background\."):
+        purged(log=True, storage=[folder / "storage"], seconds=0.3)
+    moved_aside.rmdir()
+    assert purged(storage=[folder / "storage"]).clean
+
+
+def test_command__without_the_storage_folder(folder: Path) -> None:
+    """Where the server deletes files later, nothing is said to be gone, also by the run after."""
+    erase(someone_among(FEW))
+    for _ in range(2):
+        code, stdout, stderr = manage("purge_qdrant")
+        assert (code, stderr) == (1, "")
+        assert ("and does not report it: prove it with --storage FOLDER" in stdout) == deletes_files_later()
+        assert ("none is left" in stdout) != deletes_files_later()
+
+
 # --- While Qdrant writes segments anew by itself -------------------------------------------------------------------------------------
 
 
@@ -326,19 +401,19 @@ def test_purge__while_a_graph_is_built(folder: Path) -> None:
     sync_once()
     _add_points(3000)
     for attempt, someone in enumerate(people):
-        needle = {"vector": traces(someone)["vector"]}
+        needle = traces(someone)["vector"]
         _have_graphs_built(800 + attempt)
         erase(someone)
         with qdrant() as client:
             assert client.get_collection(name(1)).status == "yellow"
         (done,) = purged(dry_run=True).collections
-        assert done == Rewritten(name(1), 0, 0, int("segments" in where(folder, needle)))
+        assert done == Rewritten(name(1), 0, 0, int(is_in_a_reported_segment(folder, needle)))
         if done.left:
             break
     assert done.left
-    (done,) = purged().collections
-    assert (done.deleted, done.left) == (1, 0)
-    assert "segments" not in where(folder, needle)
+    (done,) = purged(storage=[folder / "storage"]).collections
+    assert (done.deleted, done.left, done.proven) == (1, 0, True)
+    assert "segments" not in where(folder, {"vector": needle})
 
     _have_graphs_built(700)
     with pytest.raises(NotDone) as told:

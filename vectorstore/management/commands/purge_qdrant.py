@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from django.core.management.base import CommandParser
@@ -33,6 +34,14 @@ class Command(FindmeCommand):
             "--node", action="append", default=[], metavar="URL", help="of a cluster, the REST URL of each node (repeat it for every one)"
         )
         parser.add_argument(
+            "--storage",
+            action="append",
+            default=[],
+            type=Path,
+            metavar="FOLDER",
+            help="the storage folder of the server, of each one in a cluster: prove there that Qdrant has deleted the files of what it rewrote or dropped",
+        )
+        parser.add_argument(
             "--wait",
             type=seconds,
             default=SECONDS,
@@ -49,6 +58,7 @@ class Command(FindmeCommand):
                 log=options["log"],
                 drop_kept=options["drop_kept"],
                 nodes=options["node"],
+                storage=options["storage"],
                 seconds=options["wait"],
                 announce=(lambda _: None) if options["json"] else self.say,
                 report=report,
@@ -86,7 +96,16 @@ def _of_segments(one: Rewritten, *, dry_run: bool) -> str:
         left.append(f"{one.small:,} left in segments of less than 100 points, which Qdrant does not rewrite: --log clears them too")
     if one.left > one.small:
         left.append(f"{one.left - one.small:,} left that were deleted meanwhile: run it again")
-    return "; ".join(left if one.left else [*left, "none is left"]) + "."
+    if one.leftover:
+        left.append(f"folders of replaced segments that Qdrant has not deleted yet: {one.leftover}. Run it again")
+    elif not one.proven:
+        left.append(
+            "Qdrant 1.19 and later deletes the files of a replaced segment some seconds later and does not report it: prove it with --storage FOLDER on the"
+            " server's machine, or add --log"
+        )
+    elif not one.left:
+        left.append("none is left")
+    return "; ".join(left) + "."
 
 
 def _of_copy(copy: Copy, *, dry_run: bool) -> str:
