@@ -16,7 +16,8 @@ from django.db.models.lookups import Exact
 from accounts.age import age_on, today
 from findme.models import TimestampedModel
 from findme.schema.constraints import ForeignKeyConstraint
-from findme.schema.expressions import EnglishSearchVector
+from findme.schema.dates import supported_dates
+from findme.schema.expressions import EnglishSearchVector, HasBytes
 from findme.schema.storable import check_storable
 from privacy.people import anonymised_email
 
@@ -46,6 +47,8 @@ class UserQuerySet(models.QuerySet["User"]):
         return self.filter(Exact(Lower("email"), Lower(Value(email))))
 
 
+MOST_BYTES_OF_A_BIO = 100_000
+"""``to_tsvector`` raises an error for a text whose lexemes and positions need more than 1 MB. No text of this length needs as much."""
 CLEARED = frozenset({"email", "full_name", "bio", "password", "deleted_at", "is_superuser"})
 """The columns that a deletion or an anonymisation writes, but for the last login, which Django saves at each login by itself."""
 WHETHER_THERE = ("email", "deleted_at")
@@ -134,6 +137,12 @@ class User(TimestampedModel, AbstractBaseUser, PermissionsMixin):
                 condition=Q(gender__in=["male", "female", "other"]),
                 name="users_gender_check",
                 violation_error_message="The gender must be male, female or other.",
+            ),
+            *supported_dates("users", "date_of_birth", "created_at", "updated_at", "deleted_at", "last_login"),
+            models.CheckConstraint(
+                condition=HasBytes("bio", most=MOST_BYTES_OF_A_BIO),
+                name="users_bio_length_check",
+                violation_error_message="A bio can have at most 100,000 bytes (UTF-8): shorten it.",
             ),
             ForeignKeyConstraint(
                 columns=["video_id"],

@@ -14,6 +14,7 @@ from django.contrib.sessions.models import Session
 from django.db import IntegrityError
 from django.db.models import F, Q, QuerySet, Value
 from django.db.models.functions import Coalesce, Concat
+from psycopg.errors import UniqueViolation
 
 from accounts.models import User
 from findme.console.errors import NotDone
@@ -64,6 +65,8 @@ class Profile(PersonalDataOwner):
                 is_superuser=False,
             )
         except IntegrityError as error:
+            if not isinstance(error.__cause__, UniqueViolation):
+                raise
             raise NotDone(
                 f"Somebody else has the address {anonymised_email(user_id)!r}, which the anonymisation gives: change theirs first."
             ) from error

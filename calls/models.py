@@ -12,6 +12,7 @@ from django.db.models.functions import Greatest, Least
 
 from findme.models import IdentifiedModel
 from findme.schema.constraints import ForeignKeyConstraint
+from findme.schema.dates import supported_dates
 
 if TYPE_CHECKING:
     from collections.abc import Set
@@ -122,6 +123,7 @@ class VideoCall(IdentifiedModel):
                 name="video_calls_ended_times_check",
                 violation_error_message="A call that has ended has the times of its start and its end.",
             ),
+            *supported_dates("video_calls", "started_at", "ended_at", "created_at"),
             ForeignKeyConstraint(
                 columns=["match_id"],
                 to_table="matches",

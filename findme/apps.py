@@ -1,6 +1,12 @@
 from django.apps import AppConfig
+from django.db.backends.signals import connection_created
 
 
 class FindmeConfig(AppConfig):
     name = "findme"
     verbose_name = "FindMe"
+
+    def ready(self) -> None:
+        from findme.schema.unreadable import read_every_date
+
+        connection_created.connect(read_every_date, dispatch_uid="findme.read_every_date")

@@ -13,6 +13,7 @@ from django.db.models.functions import Greatest, Least
 
 from findme.models import TimestampedModel
 from findme.schema.constraints import ForeignKeyConstraint
+from findme.schema.dates import supported_dates
 from findme.schema.expressions import IsoWeeksInYear
 
 if TYPE_CHECKING:
@@ -135,6 +136,7 @@ class Match(TimestampedModel):
                 name="matches_week_number_check",
                 violation_error_message="This ISO year has no such week.",
             ),
+            *supported_dates("matches", "expires_at", "created_at", "updated_at", "deleted_at"),
             ForeignKeyConstraint(
                 columns=["user_id"],
                 to_table="users",

@@ -11,6 +11,8 @@ from typing import IO, Any
 from uuid import UUID
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
+from findme.schema.unreadable import Unreadable
+
 FORMAT_VERSION = 1
 """Of the files' shape; a change that a reader would notice makes it one more."""
 
@@ -77,6 +79,8 @@ def as_json(value: object) -> str:
 
 def _plain(value: object) -> str:
     match value:
+        case Unreadable():
+            return value.text
         case datetime():
             return value.astimezone(UTC).isoformat()
         case date():

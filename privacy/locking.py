@@ -21,7 +21,8 @@ LOCK_SECONDS = 5
 def person_locked(user_id: UUID) -> Iterator[Person | None]:
     """One transaction that holds the person's row; yields the row as it is under the lock, or None where there is none.
 
-    Raises NotDone when somebody else holds what it needs, and when the answer to the commit is lost.
+    Raises NotDone when somebody else holds what it needs, when the answer to the commit is lost, and when a row breaks a rule that the database
+    has not proven for all rows (``NOT VALID``).
     """
     answered = False
     try:
@@ -35,6 +36,11 @@ def person_locked(user_id: UUID) -> Iterator[Person | None]:
         if isinstance(error, OperationalError) and isinstance(error.__cause__, errors.LockNotAvailable | errors.DeadlockDetected):
             raise NotDone(
                 f"Another transaction holds the rows of {str(user_id)!r}: after {LOCK_SECONDS} seconds nothing was changed. Run it again."
+            ) from error
+        if isinstance(error.__cause__, errors.CheckViolation):
+            raise NotDone(
+                f"The rows of {str(user_id)!r} break the rule {error.__cause__.diag.constraint_name}: nothing was changed."
+                " Correct them with SQL, then run it again."
             ) from error
         raise
 

@@ -10,7 +10,7 @@ import hypothesis
 import pytest
 from django.conf import settings
 
-pytest_plugins = ["tests.chromium", "tests.coverage_files", "tests.emptying", "tests.order", "tests.qdrant"]
+pytest_plugins = ["tests.chromium", "tests.coverage_files", "tests.emptying", "tests.order", "tests.qdrant", "tests.unchecked"]
 
 USE_THE_DATABASE = {"db", "transactional_db", "live_server"}
 

@@ -13,13 +13,14 @@ from uuid import UUID
 from django.db import connection, transaction
 
 from findme.console.progress import Report, unreported
+from findme.schema.dates import LAST_DATE
 from vectorstore.models import StoreState
 from vectorstore.sync.patience import short_transaction
 
 PAGE_SIZE = 10_000
 """People who are looked at in one transaction."""
 
-NEVER = date.max
+NEVER = LAST_DATE
 TO_COME = "ages_refreshed_on > %(day)s AND ages_refreshed_on <> %(never)s"
 
 TODAY = "(clock_timestamp() AT TIME ZONE 'UTC')::date"

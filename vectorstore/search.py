@@ -16,6 +16,7 @@ from qdrant_client import QdrantClient
 from accounts.age import age_on, today
 from accounts.models import User
 from findme.console.errors import NotDone
+from findme.schema.unreadable import Unreadable
 from vectorstore.candidates import candidates
 from vectorstore.collection import live_collection
 from vectorstore.connection import collection_name, is_embedded, qdrant
@@ -89,10 +90,13 @@ def forget_proofs() -> None:
 
 
 def _shown(user_ids: Iterable[str]) -> dict[str, tuple[str, int]]:
-    """Who of the candidates may be shown, with their gender and age, as PostgreSQL has it now: one query."""
+    """Who of the candidates may be shown, with their gender and age, as PostgreSQL has it now: one query.
+
+    A user whose date of birth Python cannot read has no age, and is not shown.
+    """
     rows = read(_statement(), ("{" + ",".join(user_ids) + "}",))
     day = today()
-    return {user_id: (gender, age_on(born, day)) for user_id, gender, born in rows}
+    return {user_id: (gender, age_on(born, day)) for user_id, gender, born in rows if not isinstance(born, Unreadable)}
 
 
 @cache

@@ -11,6 +11,7 @@ from django.db.models import Q, Value
 
 from findme.models import TimestampedModel
 from findme.schema.constraints import ForeignKeyConstraint
+from findme.schema.dates import supported_dates
 
 if TYPE_CHECKING:
     from accounts.models import User
@@ -75,6 +76,7 @@ class Video(TimestampedModel):
                 name="videos_verification_score_check",
                 violation_error_message="A verification score goes from 0 to 1.",
             ),
+            *supported_dates("videos", "created_at", "updated_at", "deleted_at"),
             ForeignKeyConstraint(
                 columns=["user_id"],
                 to_table="users",

@@ -22,6 +22,7 @@ from findme.admin.identifiers import refers_to, uuid_in
 from findme.admin.links import Related, may_see
 from findme.admin.permissions import asked_for
 from findme.admin.refusal import RefusableForm
+from findme.schema.unreadable import Unreadable
 
 SYSTEM = "Written by the system"
 """The title of the fields that nobody types."""
@@ -148,7 +149,16 @@ class FindmeModelAdmin(_ModelAdmin[M]):
         if context.get("original") is not None:
             shown = (related.shown(request, context["original"]) for related in self.related)
             context["related"] = [link for link in shown if link is not None]
+            _warn_of_unreadable_dates(request, context["original"])
         return super().render_change_form(request, context, *args, **kwargs)
+
+
+def _warn_of_unreadable_dates(request: HttpRequest, row: Model) -> None:
+    for field in row._meta.concrete_fields:
+        if isinstance(value := row.__dict__.get(field.attname), Unreadable):
+            messages.warning(
+                request, f"{field.name} is {value.text!r} in the database. Python cannot read it: lists show the nearest date that it can."
+            )
 
 
 class FoundByUuid(FindmeModelAdmin[M]):

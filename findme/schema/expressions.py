@@ -107,6 +107,23 @@ class IsGeoPoint(_OfOneArgument):
     output_field = models.BooleanField()
 
 
+class IsSupportedDate(_OfOneArgument):
+    """A date or time from 0001-01-02 to 9999-12-30 (UTC): Python can read it in every time zone. A date takes only the date of these literals."""
+
+    template = "(%(expressions)s >= '0001-01-02 00:00:00+00' AND %(expressions)s < '9999-12-31 00:00:00+00')"
+    output_field = models.BooleanField()
+
+
+class HasBytes(_OfOneArgument):
+    """A text of at most ``most`` bytes in UTF-8."""
+
+    output_field = models.BooleanField()
+
+    def __init__(self, column: str | F, *, most: int) -> None:
+        super().__init__(column)
+        self.template = f"octet_length(%(expressions)s) <= {int(most)}"
+
+
 class ClockTimestamp(Func):
     """``clock_timestamp()``: the time now, where ``now()`` is the time at which the transaction began."""
 

@@ -126,6 +126,17 @@ def locations() -> list[Breach]:
     ]
 
 
+def supported(table: str, *columns: str) -> list[Breach]:
+    """Python has no such date, or not in every time zone."""
+    wrong = ["infinity", "-infinity", "19900-05-01", "0044-03-15 BC", "0001-01-01 23:59:59.999999+00", "9999-12-31 00:00+00"]
+    right = ["0001-01-02 00:00+00", "9999-12-30 23:59:59.999999+00"]
+    return [
+        Breach(table, f"{table}_{column}_range_check", CHECK, {column: bad}, {column: right[n % 2]})
+        for column in columns
+        for n, bad in enumerate(wrong)
+    ]
+
+
 USERS = [
     *not_null("users", id=NOBODY, email="new@example.com", password_hash="", full_name="", date_of_birth="1990-01-01", gender="male"),
     *not_null("users", verified=True, active=False, created_at=NINE, updated_at=NINE, is_staff=False, is_superuser=False),
@@ -134,6 +145,9 @@ USERS = [
     Breach("users", "idx_users_email_lower", UNIQUE, {"email": "Ann@Example.COM"}, {"email": "Anna@Example.COM"}),
     *one_of("users", "gender", "male", "female", "other"),
     refers("users", "video_id", VIDEO),
+    *supported("users", "date_of_birth", "created_at", "updated_at", "deleted_at", "last_login"),
+    Breach("users", "users_bio_length_check", CHECK, {"bio": "x" * 100_001}, {"bio": "x" * 100_000}),
+    Breach("users", "users_bio_length_check", CHECK, {"bio": "\u00fc" * 50_001}, {"bio": "\u00fc" * 50_000}),
 ]
 VIDEOS = [
     *not_null("videos", id=NOBODY, user_id=BOB, storage_url="", duration=1, file_size=0, status="error"),
@@ -143,6 +157,7 @@ VIDEOS = [
     *one_of("videos", "status", "uploading", "processing", "verifying", "verified", "rejected", "error"),
     *between("videos", "verification_score", wrong=[-0.001, 1.001, nan, inf, -inf], right=[0.0, 1.0, None, 0.5]),
     refers("videos", "user_id", BOB),
+    *supported("videos", "created_at", "updated_at", "deleted_at"),
 ]
 MATCHES = [
     *not_null("matches", id=NOBODY, user_id=BOB, matched_user_id=BOB, week_number=1, year=2026, match_score=0.0, expires_at=NINE),
@@ -156,6 +171,7 @@ MATCHES = [
     *weeks(),
     refers("matches", "user_id", BOB),
     refers("matches", "matched_user_id", BOB),
+    *supported("matches", "expires_at", "created_at", "updated_at", "deleted_at"),
     Breach(
         "matches",
         "matches_user_id_matched_user_id_week_number_year_key",
@@ -196,6 +212,7 @@ CALLS = [
     Breach(
         "video_calls", "video_calls_ended_times_check", CHECK, {"status": "ended", "ended_at": TEN}, {"status": "missed", "ended_at": TEN}
     ),
+    *supported("video_calls", "started_at", "ended_at", "created_at"),
     refers("video_calls", "match_id", MATCH),
     refers("video_calls", "caller_id", ANN),
     refers("video_calls", "callee_id", BOB),
@@ -208,6 +225,7 @@ EMBEDDINGS = [
     Breach("profile_embeddings", "profile_embeddings_pkey", UNIQUE, {"user_id": ANN}, {"user_id": BOB}, beside={"user_id": ANN}),
     refers("profile_embeddings", "user_id", BOB),
     Breach("profile_embeddings", "profile_embeddings_user_id_check", CHECK, {"user_id": UUID(int=0)}, {"user_id": BOB}),
+    *supported("profile_embeddings", "created_at", "updated_at"),
     *embeddings(),
 ]
 BREACHES = [*USERS, *VIDEOS, *MATCHES, *CALLS, *EMBEDDINGS]

@@ -25,6 +25,18 @@ def one_of(column: str, *values: str) -> tuple[None, str]:
     return NOTHING, f"CHECK ((({column})::text = ANY ((ARRAY[{listed}])::text[])))"
 
 
+def supported(table: str, *columns: str, kind: str = "timestamp with time zone") -> dict[str, tuple[None, str]]:
+    """A date or time that Python can read."""
+    first, end = ("0001-01-02", "9999-12-31") if kind == "date" else ("0001-01-02 00:00:00+00", "9999-12-31 00:00:00+00")
+    return {
+        f"check {table}.{table}_{column}_range_check": (
+            NOTHING,
+            f"CHECK ((({column} >= '{first}'::{kind}) AND ({column} < '{end}'::{kind})))",
+        )
+        for column in columns
+    }
+
+
 def queues(event: str, rows: str, function: str) -> tuple[None, str]:
     return NOTHING, " ".join(f"AFTER {event} {rows} FOR EACH STATEMENT EXECUTE FUNCTION vector_sync_{function}()".split())
 
@@ -110,6 +122,14 @@ DEVIATIONS: dict[str, tuple[str | None, str | None]] = {
         NOTHING,
         "CHECK (((NOT ((status)::text = 'ended'::text)) OR ((ended_at IS NOT NULL) AND (started_at IS NOT NULL))))",
     ),
+    # Every date is one that Python can read.
+    **supported("users", "date_of_birth", kind="date"),
+    **supported("users", "created_at", "updated_at", "deleted_at", "last_login"),
+    **supported("videos", "created_at", "updated_at", "deleted_at"),
+    **supported("matches", "expires_at", "created_at", "updated_at", "deleted_at"),
+    **supported("video_calls", "started_at", "ended_at", "created_at"),
+    # A bio is never too long for the full-text index.
+    "check users.users_bio_length_check": (NOTHING, "CHECK ((octet_length(bio) <= 100000))"),
     # Whose point in Qdrant may have to change is queued.
     "trigger users.vector_sync_inserted": queues("INSERT", "REFERENCING NEW TABLE AS new_rows", "users_inserted"),
     "trigger users.vector_sync_updated": queues("UPDATE", "REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows", "users_updated"),

@@ -503,7 +503,7 @@ def test_check_marks__a_person_who_is_just_being_removed(live: str) -> None:
     assert done and reason()
 
 
-def test_check_marks__nobody_of_whose_rows_no_point_can_be_made(live: str) -> None:
+def test_check_marks__nobody_of_whose_rows_no_point_can_be_made(dates_unchecked: None, live: str) -> None:
     """Their point is deleted, and they are set aside."""
     there = people(2)
     renew()

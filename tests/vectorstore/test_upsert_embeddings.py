@@ -74,7 +74,7 @@ def test_upsert__queue_only_leaves_the_points_to_the_workers(collection: str, tm
 
 
 @pytest.mark.django_db
-def test_upsert__whoever_is_set_aside_is_told(collection: str, tmp_path: Path) -> None:
+def test_upsert__whoever_is_set_aside_is_told(dates_unchecked: None, collection: str, tmp_path: Path) -> None:
     """A date that Python has not, as PostgreSQL alone can write it."""
     user, odd = UserFactory.create_batch(2)
     with connection.cursor() as cursor:

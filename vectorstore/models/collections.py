@@ -8,6 +8,8 @@ from django.contrib.postgres.functions import RandomUUID, TransactionNow
 from django.db import models
 from django.db.models import Q, Value
 
+from findme.schema.dates import supported_dates
+
 
 class VectorCollectionQuerySet(models.QuerySet["VectorCollection"]):
     def of(self, alias: str) -> Self:
@@ -52,6 +54,7 @@ class VectorCollection(models.Model):
                 condition=Q(state__in=["building", "ready", "live", "kept", "failed"]), name="vector_collections_state_check"
             ),
             models.UniqueConstraint(fields=["alias"], condition=Q(state="live"), name="vector_collections_live_key"),
+            *supported_dates("vector_collections", "declared_at", "created_at", "live_since", "keep_until"),
         ]
 
     def __str__(self) -> str:
@@ -78,7 +81,10 @@ class StoreState(models.Model):
 
     class Meta:
         db_table = "vector_store_state"
-        constraints = [models.CheckConstraint(condition=Q(id=1), name="vector_store_state_one_row_check")]
+        constraints = [
+            models.CheckConstraint(condition=Q(id=1), name="vector_store_state_one_row_check"),
+            *supported_dates("vector_store_state", "marked_at", "ages_refreshed_on", "ages_right_on"),
+        ]
 
     def __str__(self) -> str:
         return str(self.database_id)
@@ -99,6 +105,7 @@ class Verification(models.Model):
 
     class Meta:
         db_table = "vector_verifications"
+        constraints = [*supported_dates("vector_verifications", "started_at", "finished_at")]
         indexes = [models.Index(fields=["alias", "-finished_at"], name="vector_verifications_last_idx")]
 
     def __str__(self) -> str:

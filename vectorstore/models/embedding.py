@@ -14,6 +14,7 @@ from django.db.models import Q, Value
 
 from findme.models import StoredModel
 from findme.schema.constraints import ForeignKeyConstraint
+from findme.schema.dates import supported_dates
 from findme.schema.expressions import HasLength, HasOnlyTexts, IsFinite, IsGeoPoint, IsNotZero
 from findme.schema.fields import RealField
 from vectorstore.models.interests import distinct
@@ -89,6 +90,7 @@ class ProfileEmbedding(StoredModel):
                 name="profile_embeddings_user_id_check",
                 violation_error_message="The UUID of zeros is nobody's.",
             ),
+            *supported_dates("profile_embeddings", "created_at", "updated_at"),
             ForeignKeyConstraint(
                 columns=["user_id"],
                 to_table="users",

@@ -6,6 +6,7 @@ from django.contrib.postgres.functions import TransactionNow
 from django.db import models
 from django.db.models import Q
 
+from findme.schema.dates import supported_dates
 from findme.schema.expressions import ClockTimestamp
 
 
@@ -26,6 +27,7 @@ class QueueEntry(models.Model):
     class Meta:
         db_table = "vector_sync_queue"
         verbose_name_plural = "queue entries"
+        constraints = [*supported_dates("vector_sync_queue", "queued_at", "not_before")]
         indexes = [
             models.Index(fields=["user_id"], name="vector_sync_queue_user_idx"),
             models.Index(fields=["id"], name="vector_sync_queue_urgent_idx", condition=Q(urgent=True)),
@@ -45,6 +47,7 @@ class SyncLease(models.Model):
 
     class Meta:
         db_table = "vector_sync_leases"
+        constraints = [*supported_dates("vector_sync_leases", "until")]
         indexes = [models.Index(fields=["worker"], name="vector_sync_leases_worker_idx")]
 
     def __str__(self) -> str:
@@ -63,6 +66,7 @@ class SyncWorker(models.Model):
 
     class Meta:
         db_table = "vector_sync_workers"
+        constraints = [*supported_dates("vector_sync_workers", "started_at", "seen_at", "sleeping_until")]
 
     def __str__(self) -> str:
         return f"{self.host}:{self.pid}"
@@ -80,6 +84,7 @@ class SetAside(models.Model):
         db_table = "vector_sync_aside"
         verbose_name = "person set aside"
         verbose_name_plural = "people set aside"
+        constraints = [*supported_dates("vector_sync_aside", "set_aside_at")]
         permissions = [("retry_set_aside", "Can try people again who were set aside")]
 
     def __str__(self) -> str:

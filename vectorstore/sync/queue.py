@@ -62,7 +62,7 @@ def backlog() -> Backlog:
         cursor.execute(
             """
             SELECT (SELECT count(*) FROM vector_sync_queue),
-                   (SELECT extract(epoch FROM clock_timestamp() - min(queued_at))::float8 FROM vector_sync_queue),
+                   (SELECT extract(epoch FROM clock_timestamp() - min(queued_at))::float8 FROM vector_sync_queue WHERE isfinite(queued_at)),
                    (SELECT count(*) FROM vector_sync_leases WHERE until > clock_timestamp()),
                    (SELECT count(*) FROM vector_sync_aside)
             """

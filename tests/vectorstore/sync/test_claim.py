@@ -436,7 +436,7 @@ def test_claim_due__before_there_is_a_collection() -> None:
     assert one("SELECT count(*) FROM vector_sync_queue") == 1
 
 
-def test_points_of__a_row_that_python_cannot_read_holds_nobody_up() -> None:
+def test_points_of__a_row_that_python_cannot_read_holds_nobody_up(dates_unchecked: None) -> None:
     odd, fine = people(2)
     plain_sql("UPDATE users SET created_at = 'infinity' WHERE id = %s", odd)
     points = points_of(claimed())

@@ -67,7 +67,9 @@ def test_sync_qdrant__1_where_something_is_left(embedded_collection: str, capsys
     assert re.fullmatch(r"1 points written, 0 removed; 1 left, the oldest \d+ s old\.", capsys.readouterr().out.splitlines()[-1])
 
 
-def test_sync_qdrant__1_where_somebody_is_set_aside(embedded_collection: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sync_qdrant__1_where_somebody_is_set_aside(
+    dates_unchecked: None, embedded_collection: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     odd, _fine = people(2)
     plain_sql("UPDATE users SET created_at = 'infinity' WHERE id = %s", odd)
     with pytest.raises(SystemExit) as raised:

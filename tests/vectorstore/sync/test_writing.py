@@ -333,7 +333,7 @@ def test_work__where_everybody_is_refused_nobody_is_set_aside(server_collection:
     assert (queued(), SyncLease.objects.count()) == (16, 0)
 
 
-def test_work__a_row_that_no_point_can_be_made_of(embedded_collection: str) -> None:
+def test_work__a_row_that_no_point_can_be_made_of(dates_unchecked: None, embedded_collection: str) -> None:
     odd, fine = people(2)
     work(uuid4(), 100)
     plain_sql("UPDATE users SET created_at = 'infinity', active = false WHERE id = %s", odd)

@@ -1,0 +1,23 @@
+from django.db import migrations
+
+from findme.schema.checks import ValidateChecks
+
+
+class Migration(migrations.Migration):
+    """A migration of its own: the lock that adding the checks takes is released before the table is read."""
+
+    dependencies = [("accounts", "0004_date_and_length_checks")]
+
+    operations = [
+        ValidateChecks(
+            "User",
+            [
+                "users_date_of_birth_range_check",
+                "users_created_at_range_check",
+                "users_updated_at_range_check",
+                "users_deleted_at_range_check",
+                "users_last_login_range_check",
+                "users_bio_length_check",
+            ],
+        ),
+    ]

@@ -1,0 +1,106 @@
+"""A user with a date that Python cannot read stops no other user's search, sync or verification. Only a superuser can store such a date."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.core.management import call_command
+from django.db import connection
+from django.test import Client
+
+from accounts.models import User
+from tests.factories import ProfileEmbeddingFactory
+from tests.staff import signed_in, superuser
+from vectorstore.ages import refresh_ages
+from vectorstore.initialisation import initialise
+from vectorstore.models import QueueEntry, SetAside, StoreState
+from vectorstore.search import search
+from vectorstore.search_query import SearchQuery
+from vectorstore.state import state
+from vectorstore.sync.drain import sync_once
+from vectorstore.sync.queue import backlog
+from vectorstore.verification import streaming
+from vectorstore.verification.verify import verify
+
+pytestmark = pytest.mark.django_db
+
+IMPOSSIBLE = ["infinity", "-infinity", "19900-05-01", "0044-03-15 BC"]
+
+
+def sql(statement: str, *parameters: Any) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+
+
+@pytest.fixture
+def people(dates_unchecked: None, store: str, monkeypatch: pytest.MonkeyPatch) -> list[UUID]:
+    """Users with points."""
+    monkeypatch.setattr(streaming, "WAIT_SECONDS", 0)
+    initialise(lambda _planned: None)
+    there = sorted(embedding.pk for embedding in ProfileEmbeddingFactory.create_batch(3 + len(IMPOSSIBLE)))
+    sync_once()
+    return there
+
+
+def spoil(people: list[UUID], column: str = "date_of_birth") -> list[UUID]:
+    """Give some of them impossible dates, without a sync. Return the others."""
+    for person, text in zip(people, IMPOSSIBLE, strict=False):
+        sql(f"UPDATE users SET {column} = %s WHERE id = %s", text, person)
+    return people[len(IMPOSSIBLE) :]
+
+
+@pytest.mark.parametrize("criteria", [{}, {"max_age": 150}])
+def test_search__shows_everybody_else(people: list[UUID], criteria: Any) -> None:
+    *others, searcher = spoil(people)
+    assert sorted(hit.user_id for hit in search(SearchQuery(user_id=searcher, limit=10, **criteria))) == others
+
+
+def test_search_profiles__is_done(people: list[UUID], capsys: pytest.CaptureFixture[str]) -> None:
+    *others, searcher = spoil(people)
+    call_command("search_profiles", user=str(searcher), json=True)
+    assert sorted(hit["user_id"] for hit in json.loads(capsys.readouterr().out)) == list(map(str, others))
+
+
+@pytest.mark.parametrize("column", ["date_of_birth", "created_at"])
+def test_sync__quarantines_them_alone(people: list[UUID], column: str) -> None:
+    others = spoil(people, column)
+    sql("INSERT INTO vector_sync_queue (user_id) SELECT user_id FROM profile_embeddings")
+    sync_once()
+    assert sorted(SetAside.objects.values_list("pk", flat=True)) == people[: len(IMPOSSIBLE)]
+    assert sorted(hit.user_id for hit in search(SearchQuery(user_id=others[0], limit=10))) == others[1:]
+
+
+@pytest.mark.parametrize("column", ["date_of_birth", "created_at"])
+def test_verify__compares_everybody(people: list[UUID], column: str) -> None:
+    spoil(people, column)
+    sql("UPDATE profile_embeddings SET created_at = 'infinity'")
+    assert verify().people == len(people)
+
+
+def test_refresh_ages__queues_whoever_has_an_age(people: list[UUID]) -> None:
+    others = spoil(people)
+    QueueEntry.objects.all().delete()
+    StoreState.objects.update(ages_refreshed_on=None)
+    refresh_ages()
+    assert set(others) <= set(QueueEntry.objects.values_list("user_id", flat=True))
+
+
+@pytest.mark.parametrize("text", ["infinity", "-infinity"])
+def test_state__is_shown_whatever_the_queue_holds(people: list[UUID], text: str) -> None:
+    sql("INSERT INTO vector_sync_queue (queued_at) VALUES (%s)", text)
+    assert (backlog().length, backlog().oldest_seconds, state().oldest_seconds) == (1, None, None)
+
+
+@pytest.fixture
+def client() -> Client:
+    return signed_in(superuser())
+
+
+def test_admin__a_list_that_is_sorted_by_the_date(people: list[UUID], client: Client) -> None:
+    spoil(people, "created_at")
+    assert client.get("/admin/accounts/user/", {"o": "-6"}).status_code == 200
+    assert client.get("/admin/vectorstore/profileembedding/").status_code == 200
+    assert User.objects.count() == len(people) + 1

@@ -1,0 +1,42 @@
+from django.db import migrations
+
+from findme.schema.checks import ValidateChecks
+
+
+class Migration(migrations.Migration):
+    """A migration of its own: the lock that adding the checks takes is released before the table is read."""
+
+    dependencies = [("vectorstore", "0003_date_checks")]
+
+    operations = [
+        ValidateChecks("ProfileEmbedding", ["profile_embeddings_created_at_range_check", "profile_embeddings_updated_at_range_check"]),
+        ValidateChecks("QueueEntry", ["vector_sync_queue_queued_at_range_check", "vector_sync_queue_not_before_range_check"]),
+        ValidateChecks("SyncLease", ["vector_sync_leases_until_range_check"]),
+        ValidateChecks(
+            "SyncWorker",
+            [
+                "vector_sync_workers_started_at_range_check",
+                "vector_sync_workers_seen_at_range_check",
+                "vector_sync_workers_sleeping_until_range_check",
+            ],
+        ),
+        ValidateChecks("SetAside", ["vector_sync_aside_set_aside_at_range_check"]),
+        ValidateChecks(
+            "VectorCollection",
+            [
+                "vector_collections_declared_at_range_check",
+                "vector_collections_created_at_range_check",
+                "vector_collections_live_since_range_check",
+                "vector_collections_keep_until_range_check",
+            ],
+        ),
+        ValidateChecks(
+            "StoreState",
+            [
+                "vector_store_state_marked_at_range_check",
+                "vector_store_state_ages_refreshed_on_range_check",
+                "vector_store_state_ages_right_on_range_check",
+            ],
+        ),
+        ValidateChecks("Verification", ["vector_verifications_started_at_range_check", "vector_verifications_finished_at_range_check"]),
+    ]
