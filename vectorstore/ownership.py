@@ -21,6 +21,9 @@ DATABASE, VERSION, DECLARED, RELEASE, DECLARED_AT = (
 ADOPTING = "findme_adopting"
 """Of a collection's metadata. The last one says that a takeover was begun and not brought to its end; it is absent afterwards."""
 
+ADOPTED_AT = "findme_adopted_at_version"
+"""Of a collection's metadata: the version of this database's sequence when the collection was adopted. Versions up to it may be another database's."""
+
 
 class NotOurs(NotDone):
     """The collection is another database's, or does not say whose it is."""

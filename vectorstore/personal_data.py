@@ -49,7 +49,7 @@ class Syncing(PersonalDataOwner):
 
     section = "vector_sync"
     fields = {
-        "vectorstore.QueueEntry": frozenset({"id", "user_id", "urgent", "queued_at", "not_before", "awaits_answer"}),
+        "vectorstore.QueueEntry": frozenset({"id", "user_id", "urgent", "queued_at", "not_before", "awaits_answer", "cause"}),
         "vectorstore.SyncLease": frozenset({"user_id", "worker", "until"}),
         "vectorstore.SetAside": frozenset({"user_id", "reason", "collection", "set_aside_at"}),
         # Nothing of anybody: they stand here since every field of this project stands with an owner.
@@ -68,6 +68,7 @@ class Syncing(PersonalDataOwner):
                 "ages_queued_up_to",
                 "ages_right_on",
                 "optimizers_before_purge",
+                "skipped_versions",
             }
         ),
         "vectorstore.Verification": frozenset({"id", "alias", "started_at", "finished_at", "found"}),

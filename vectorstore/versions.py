@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import heapq
+import json
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any, TypeAlias
 
@@ -64,13 +66,51 @@ def raise_above(version: int) -> bool:
 
     ``setval`` would set it back to where it was read where others draw meanwhile: hence the margin, and one at a time.
     """
+    target = version + MARGIN
+    if not _note_skipped(version, target):
+        return False
+    with short_transaction() as cursor:
+        cursor.execute("SELECT FROM vector_store_state FOR UPDATE")
+        if last_drawn() < target:
+            cursor.execute("SELECT setval('vector_sync_version', %s)", [target])
+        return True
+
+
+def _note_skipped(version: int, target: int) -> bool:
+    """Record the versions that the sequence is about to skip. Return False if it is above ``version`` already.
+
+    Committed before ``setval``, which no transaction takes back: a process that is killed between the two records too many skipped versions, never
+    too few.
+    """
     StoreState.current()
     with short_transaction() as cursor:
         cursor.execute("SELECT FROM vector_store_state FOR UPDATE")
-        if last_drawn() >= version:
+        last = last_drawn()
+        if last >= version:
             return False
-        cursor.execute("SELECT setval('vector_sync_version', %s)", [version + MARGIN])
+        cursor.execute("UPDATE vector_store_state SET skipped_versions = skipped_versions || %s::jsonb", [json.dumps([[last + 1, target]])])
         return True
+
+
+@dataclass(frozen=True, slots=True)
+class AllocatedVersions:
+    """The versions that this database allocated: from 1 to ``last``, without the ``skipped`` ranges."""
+
+    last: int
+    skipped: tuple[tuple[int, int], ...]
+
+    def __contains__(self, version: int) -> bool:
+        return 1 <= version <= self.last and not any(low <= version <= high for low, high in self.skipped)
+
+
+def allocated_versions() -> AllocatedVersions:
+    """Read the sequence before the skipped ranges, which are committed before the sequence is set."""
+    last = last_drawn()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT (skipped ->> 0)::bigint, (skipped ->> 1)::bigint FROM vector_store_state, jsonb_array_elements(skipped_versions) AS skipped"
+        )
+        return AllocatedVersions(last, tuple((low, high) for low, high in cursor.fetchall()))
 
 
 def newest(client: QdrantClient, collection: str, found: CollectionInfo, limit: int = 1) -> Newest:

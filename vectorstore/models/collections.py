@@ -67,6 +67,8 @@ class StoreState(models.Model):
 
     On ``ages_refreshed_on`` everyone was queued whose age had changed, in entries up to ``ages_queued_up_to``; while one of these is left, the
     ages of points are right as of ``ages_right_on`` (None: of no day that is known).
+
+    ``skipped_versions`` are ranges of versions, both ends included, that the sequence was set past: this database never allocated them.
     """
 
     id = models.SmallIntegerField(primary_key=True, default=1, db_default=Value(1))
@@ -78,6 +80,7 @@ class StoreState(models.Model):
     ages_queued_up_to = models.BigIntegerField(null=True)
     ages_right_on = models.DateField(null=True)
     optimizers_before_purge: models.JSONField[Any, Any] = models.JSONField(default=dict, db_default=Value({}, models.JSONField()))
+    skipped_versions: models.JSONField[Any, Any] = models.JSONField(default=list, db_default=Value([], models.JSONField()))
 
     class Meta:
         db_table = "vector_store_state"

@@ -15,7 +15,16 @@ class QueueEntry(models.Model):
 
     ``user_id`` is None after a TRUNCATE: it may be anybody. ``urgent`` entries (deletions, flags) overtake the others. A second look
     ``awaits_answer`` until Qdrant has answered a request that was sent after it was queued; then it is due at ``not_before``.
+
+    ``cause`` decides about a point whose vector exists only in Qdrant (``vectorstore.unique_vectors``). A deletion removes it, and so does a TRUNCATE,
+    which is an entry without a user and without a cause. A scan for orphans, a recheck and any other change leave it where it is.
     """
+
+    class Cause(models.TextChoices):
+        CHANGE = "", "Change"
+        DELETION = "deletion", "Deletion"
+        SCAN = "scan", "Scan"
+        RECHECK = "recheck", "Recheck"
 
     id = models.BigAutoField(primary_key=True)
     user_id = models.UUIDField(null=True)
@@ -23,6 +32,7 @@ class QueueEntry(models.Model):
     queued_at = models.DateTimeField(db_default=ClockTimestamp(), editable=False)
     not_before = models.DateTimeField(null=True)
     awaits_answer = models.BooleanField(default=False, db_default=False)
+    cause = models.CharField(max_length=8, choices=Cause.choices, default="", db_default="", blank=True)
 
     class Meta:
         db_table = "vector_sync_queue"

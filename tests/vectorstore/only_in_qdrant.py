@@ -1,0 +1,81 @@
+"""Points that hold the only copy of a vector, as another program writes them, and what became of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+from uuid import UUID
+
+from django.core.management import CommandError, call_command
+from qdrant_client import models
+
+from tests.factories import UserFactory, unit_vector
+from vectorstore.connection import collection_name, qdrant
+from vectorstore.models import QueueEntry, VectorCollection
+from vectorstore.versions import last_drawn
+
+VECTORS = models.VectorParams(size=512, distance=models.Distance.COSINE)
+
+
+def users(count: int, **fields: Any) -> list[UUID]:
+    """Users without an embedding."""
+    return sorted(user.pk for user in UserFactory.create_batch(count, **fields))
+
+
+def point(point_id: UUID | int, **payload: Any) -> models.PointStruct:
+    """As the guide's program writes it, which knows nothing of versions."""
+    return models.PointStruct(id=point_id if isinstance(point_id, int) else str(point_id), vector=unit_vector(11), payload=payload)
+
+
+def write(points: Iterable[models.PointStruct], collection: str = "") -> None:
+    with qdrant() as client:
+        client.upsert(collection or collection_name(), list(points), wait=True)
+
+
+def of_the_guides_program(points: Iterable[models.PointStruct]) -> None:
+    """A real collection with the alias's name, without metadata."""
+    with qdrant() as client:
+        client.create_collection(collection_name(), vectors_config=VECTORS)
+    write(points)
+
+
+def there(collection: str = "") -> set[str]:
+    """The ids of the points."""
+    with qdrant() as client:
+        return {str(record.id) for record in client.scroll(collection or collection_name(), limit=10_000, with_payload=False)[0]}
+
+
+def names(ids: Iterable[UUID | int]) -> set[str]:
+    return set(map(str, ids))
+
+
+def everything() -> list[Any]:
+    """All that a refused command has to leave as it was: points with their vectors, settings, aliases, rows, queue, versions."""
+    with qdrant() as client:
+        found = sorted(one.name for one in client.get_collections().collections if one.name.startswith(collection_name()))
+        aliases = sorted((one.alias_name, one.collection_name) for one in client.get_aliases().aliases if one.collection_name in found)
+        content = [
+            (name, client.get_collection(name).config, client.scroll(name, limit=10_000, with_vectors=True, with_payload=True)[0])
+            for name in found
+        ]
+    rows = [list(VectorCollection.objects.order_by("name").values()), list(QueueEntry.objects.order_by("pk").values())]
+    return [aliases, content, rows, last_drawn()]
+
+
+def outcome(*arguments: str) -> tuple[int, str]:
+    """The exit code of a command, and the line of its error."""
+    try:
+        call_command(*arguments)
+    except CommandError as error:
+        return error.returncode, str(error)
+    except SystemExit as ended:
+        return int(str(ended.code)), ""
+    return 0, ""
+
+
+def refusal(count: int, limit: int = 0, *, what: str = "nothing was changed") -> str:
+    points = "1 point holds" if count == 1 else f"{count} points hold"
+    return (
+        f"{points} the only copy of a user's vector and the limit is {limit}: {what}. Store the vectors in profile_embeddings first, or rerun with"
+        f" --discard-vectors {count}."
+    )
