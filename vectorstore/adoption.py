@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from uuid import UUID
 
@@ -18,7 +18,8 @@ from vectorstore.collection_lock import collection_lock
 from vectorstore.connection import qdrant
 from vectorstore.declaration import Change
 from vectorstore.initialisation import GREEN_SECONDS, Announce, carry_out, settled
-from vectorstore.ownership import ADOPTING, DATABASE, database_id
+from vectorstore.models import QueueEntry
+from vectorstore.ownership import ADOPTED_AT, ADOPTING, DATABASE, database_id
 from vectorstore.plan import Plan, plan, refuse, what_is_left
 from vectorstore.projection import entitled
 from vectorstore.purge.removals import note_removal
@@ -26,24 +27,29 @@ from vectorstore.rebuild.nodes import refuse_without_a_node
 from vectorstore.replacement import Replaced, replace_by_alias
 from vectorstore.scrolled import pages
 from vectorstore.sync.now import project
-from vectorstore.versions import raise_above, version_of
+from vectorstore.sync.queue import enqueue
+from vectorstore.unique_vectors import FIELDS, DiscardLimit, UniqueVectors
+from vectorstore.versions import last_drawn, raise_above, version_of
 
 PAGE_SIZE = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """Of the points: how many there are, how many of nobody whom PostgreSQL knows, and the highest version that a worker can have written."""
+    """Of the points: how many there are, how many of nobody whom PostgreSQL knows, and the highest version that a worker can have written.
+    ``unique_vectors`` hold the only copy of a vector of a user whom PostgreSQL has; they are no strangers."""
 
     points: int = 0
     strangers: int = 0
     highest: int = 0
+    unique_vectors: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Adopted:
     """What was planned and what was found; ``removed`` points of nobody are gone. ``replaced`` where a real collection bore the alias's name. ``left``
-    says what is not as declared and takes a new collection. ``status`` is None where nothing was changed."""
+    says what is not as declared and takes a new collection. ``status`` is None where nothing was changed. ``came_meanwhile`` points hold a unique
+    vector that was not there when they were counted: they stay."""
 
     planned: Plan
     survey: Survey
@@ -51,6 +57,7 @@ class Adopted:
     replaced: Replaced | None = None
     left: str | None = None
     status: str | None = None
+    came_meanwhile: int = 0
 
 
 def adopt(
@@ -58,6 +65,7 @@ def adopt(
     *,
     max_changes: int | None = None,
     force: bool = False,
+    discard_vectors: int = 0,
     dry_run: bool = False,
     green_seconds: float = GREEN_SECONDS,
     report: Report = unreported,
@@ -66,7 +74,7 @@ def adopt(
     to ``reindex_qdrant``, which builds none beside another database's.
 
     Raises NotDone, with nothing touched, where more than MAX_CHANGES points (the greater of 100 and 5 % of them) would go and FORCE is not
-    given; where a collection is to be made on a cluster without one of its nodes; and for what takes a new collection where nothing is to be
+    given; where more than DISCARD_VECTORS hold a unique vector, which nothing else allows; where a collection is to be made on a cluster without one of its nodes; and for what takes a new collection where nothing is to be
     adopted.
     """
     with collection_lock():
@@ -75,28 +83,42 @@ def adopt(
             refuse(planned, Change.ADOPTION, *([Change.NEW_COLLECTION] if planned.is_to_be_adopted else []))
             if not dry_run and (planned.differs("collection ") or planned.live.name_taken):
                 refuse_without_a_node(client)
-            survey = _survey(planned, report) if planned.is_to_be_adopted else Survey()
+            limit = DiscardLimit(discard_vectors)
+            survey = _survey(planned, limit, report) if planned.is_to_be_adopted else Survey()
+            if not dry_run:
+                limit.require()
             _refuse_many(survey, max_changes, force)
         done = Adopted(planned, survey, left=what_is_left(planned))
         if dry_run:
             return done
         announce(planned)
         if planned.live.name_taken:
-            done = replace(done, replaced=replace_by_alias(timeout=green_seconds, report=report), removed=survey.strangers)
+            replaced = replace_by_alias(timeout=green_seconds, limit=limit, report=report)
+            done = replace(done, replaced=replaced, removed=survey.strangers + survey.unique_vectors)
         elif planned.is_to_be_adopted:
-            done = replace(done, removed=_take_over(planned, report))
+            removed, came_meanwhile = _take_over(planned, limit, report)
+            done = replace(done, removed=removed, came_meanwhile=came_meanwhile)
         with qdrant() as client:
             if done.left is not None:
                 return replace(done, status=settled(client, planned.collection, green_seconds, report))
             return replace(done, status=carry_out(client, plan(client), green_seconds, report))
 
 
-def _survey(planned: Plan, report: Report) -> Survey:
-    found = Survey()
-    for page in _pages(planned.alias if planned.live.name_taken else planned.collection):
+def _survey(planned: Plan, limit: DiscardLimit, report: Report) -> Survey:
+    """No version in it counts as allocated: it is not this database's, or was taken over only in part."""
+    collection = planned.alias if planned.live.name_taken else planned.collection
+    judge, found = UniqueVectors(None), Survey()
+    for page in _pages(collection):
         highest = max((version_of(record.payload) or 0 for record in page), default=0)
-        found = Survey(found.points + len(page), found.strangers + len(_strangers(page)), max(found.highest, highest))
+        unique = judge.among(page)
+        found = Survey(
+            found.points + len(page),
+            found.strangers + len(_strangers(page, spared=unique)),
+            max(found.highest, highest),
+            found.unique_vectors + len(unique),
+        )
         report(found.points)
+    limit.counts[collection] = found.unique_vectors
     return found
 
 
@@ -110,8 +132,8 @@ def _refuse_many(survey: Survey, max_changes: int | None, force: bool) -> None:
         )
 
 
-def _take_over(planned: Plan, report: Report) -> int:
-    """How many points of nobody were removed.
+def _take_over(planned: Plan, limit: DiscardLimit, report: Report) -> tuple[int, int]:
+    """How many points were removed; and how many hold a unique vector and stay.
 
     First it is claimed, so that nobody else writes it any more; then versions are drawn above all that are in it, and everybody is queued; only then
     is it written. Killed before, the claim says that it is not finished, and nobody writes it; killed after, the queue has what is left.
@@ -121,11 +143,11 @@ def _take_over(planned: Plan, report: Report) -> int:
         client.update_collection(collection, metadata={DATABASE: database_id(), ADOPTING: True, marks.KEY: None})
         raise_above(_cleaned(client, collection, report))
         note_as_live(client, collection, new=False, of_others=True)
-        client.update_collection(collection, metadata={ADOPTING: None})
+        client.update_collection(collection, metadata={ADOPTING: None, ADOPTED_AT: last_drawn()})
         if planned.differs("alias "):
             point_alias(client, planned.alias, collection)
         marks.make_new_mark(client)
-    return _without_strangers(collection, report)
+    return _without_strangers(collection, limit, report)
 
 
 def _cleaned(client: QdrantClient, collection: str, report: Report) -> int:
@@ -141,11 +163,19 @@ def _cleaned(client: QdrantClient, collection: str, report: Report) -> int:
     return highest
 
 
-def _without_strangers(collection: str, report: Report) -> int:
-    """People by way of the queue, as everybody is deleted; a number is nobody's id."""
-    removed = seen = 0
+def _without_strangers(collection: str, limit: DiscardLimit, report: Report) -> tuple[int, int]:
+    """People by way of the queue, as everybody is deleted; a number is nobody's id. Unique vectors go as far as the limit allows."""
+    removed = seen = came_meanwhile = 0
+    allowed = limit.limit
+    with qdrant() as client:
+        judge = UniqueVectors.of(client, collection)
     for page in _pages(collection):
-        strangers = _strangers(page)
+        unique = judge.among(page)
+        discarded, spared = unique[:allowed], unique[allowed:]
+        allowed -= len(discarded)
+        came_meanwhile += len(spared)
+        enqueue((UUID(one) for one in discarded if isinstance(one, str)), urgent=True, cause=QueueEntry.Cause.DELETION)
+        strangers = _strangers(page, spared=spared)
         numbers: list[ExtendedPointId] = [one for one in strangers if not isinstance(one, UUID)]
         if numbers:
             with qdrant() as client:
@@ -154,16 +184,17 @@ def _without_strangers(collection: str, report: Report) -> int:
         removed += project(one for one in strangers if isinstance(one, UUID)).removed + len(numbers)
         seen += len(page)
         report(seen)
-    return removed
+    return removed, came_meanwhile
 
 
 def _pages(collection: str) -> Iterator[list[Record]]:
     """Every point, with its version."""
-    return pages(collection, PAGE_SIZE, with_payload=["version"], with_vectors=False)
+    return pages(collection, PAGE_SIZE, with_payload=FIELDS, with_vectors=False)
 
 
-def _strangers(page: list[Record]) -> list[UUID | int]:
-    """The ids of points that nobody is to have."""
-    people = {UUID(record.id) for record in page if isinstance(record.id, str)}
+def _strangers(page: list[Record], *, spared: Collection[ExtendedPointId]) -> list[UUID | int]:
+    """The ids of points that nobody is to have, without the ``spared`` ones."""
+    ids = [record.id for record in page if record.id not in spared]
+    people = {UUID(one) for one in ids if isinstance(one, str)}
     known = set(entitled().filter(pk__in=people).values_list("pk", flat=True))
-    return [*sorted(people - known), *(record.id for record in page if isinstance(record.id, int))]
+    return [*sorted(people - known), *(one for one in ids if isinstance(one, int))]

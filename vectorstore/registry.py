@@ -134,6 +134,11 @@ def due() -> list[str]:
     return list(rows().filter(over | Q(state=State.FAILED)).order_by("name").values_list("name", flat=True))
 
 
+def may_hold_others_points(name: str) -> bool:
+    """Whether the alias has led to the collection, so that other programs may have written into it."""
+    return rows().filter(Q(live_since__isnull=False) | Q(state=State.KEPT), name=name).exists()
+
+
 def all_but_live() -> list[str]:
     """Those that nobody searches."""
     return list(rows().exclude(state=State.LIVE).order_by("name").values_list("name", flat=True))

@@ -23,6 +23,7 @@ from vectorstore.rebuild.gate import pass_gate
 from vectorstore.rebuild.kept import DROP_SECONDS
 from vectorstore.rebuild.nodes import refuse_without_a_node
 from vectorstore.rebuild.switching import AT_ONCE, prepare
+from vectorstore.unique_vectors import DiscardLimit, UniqueVectors
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +37,9 @@ class Replaced:
     gap_seconds: float
 
 
-def replace_by_alias(*, timeout: float, report: Report) -> Replaced:
+def replace_by_alias(*, timeout: float, limit: DiscardLimit, report: Report) -> Replaced:
     """Under ``collection_lock``, and for an alias whose name a real collection bears. Raises NotDone with that one untouched where the one that is
-    built is not whole. Killed after the old one was deleted, the next ``init_qdrant`` sets the alias."""
+    built is not whole, and where more unique vectors than the LIMIT came into the old one while it was built. Killed after the old one was deleted, the next ``init_qdrant`` sets the alias."""
     with qdrant() as client:
         refuse_without_a_node(client)
         collection = go_on_with(client) or make(client)
@@ -46,6 +47,8 @@ def replace_by_alias(*, timeout: float, report: Report) -> Replaced:
     wait_for_graphs(collection, timeout)
     with qdrant() as client:
         gate = pass_gate(client, collection, min_recall=0.0)  # there is none to compare with
+        limit.count(collection_name(), UniqueVectors(None), report)
+        limit.require(f"{collection_name()!r} stays as it is, with what another program wrote meanwhile")
         prepare(collection, AT_ONCE)
         gap = _swap(client, collection)
         registry.follow(collection)

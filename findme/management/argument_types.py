@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from argparse import ArgumentTypeError
+from argparse import ArgumentParser, ArgumentTypeError
 from datetime import timedelta
 
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -50,6 +50,16 @@ def seconds_of_a_day(text: str) -> float:
 def number(text: str) -> int:
     """A whole number from 0."""
     return _whole(text, 0)
+
+
+def add_discard_vectors(parser: ArgumentParser) -> None:
+    """The option of every command that may delete points."""
+    parser.add_argument(
+        "--discard-vectors",
+        type=number,
+        metavar="N",
+        help="delete vectors that PostgreSQL does not have, of users whom it has, if there are at most N (default: none)",
+    )
 
 
 def at_least_one(text: str) -> int:

@@ -129,6 +129,7 @@ def test_verify_qdrant__as_json(live: str, capsys: pytest.CaptureFixture[str]) -
                 "pending": 0,
                 "aside": 0,
                 "ahead": 0,
+                "unique_vectors": 0,
             }
         ],
         "queued": 1,

@@ -20,10 +20,11 @@ from vectorstore.plan import plan
 from vectorstore.rebuild.building import go_on_with, make, wait_for_graphs
 from vectorstore.rebuild.filling import fill
 from vectorstore.rebuild.gate import GateResult, Proven, prove_points, prove_search
-from vectorstore.rebuild.kept import drop, drop_all_but_live, let_claims_end
+from vectorstore.rebuild.kept import drop, drop_all_but_live, let_claims_end, refuse_losses
 from vectorstore.rebuild.nodes import refuse_without_a_node
 from vectorstore.rebuild.switching import AT_ONCE, follow_alias, switch_alias
 from vectorstore.sync import standing
+from vectorstore.unique_vectors import DiscardLimit
 
 TIMEOUT_SECONDS = 300.0
 
@@ -51,26 +52,30 @@ def reindex(
     keep: timedelta = AT_ONCE,
     min_recall: float | None = None,
     timeout: float = TIMEOUT_SECONDS,
+    limit: DiscardLimit | None = None,
     announce: Announce,
     report: Report = unreported,
 ) -> Reindexed:
     """Build, fill, prove and switch; one at a time. Killed anywhere, the next run goes on from there.
 
     Raises NotDone with the alias where it was: on a cluster without one of its nodes, where the gate refuses, and where the new collection fails.
+    Raises UniqueVectorsFound, with nothing begun, if more unique vectors would be lost than the ``limit`` allows.
     """
+    limit = limit or DiscardLimit()
     with collection_lock():
         with qdrant() as client:
             refuse_without_a_node(client)
+            refuse_losses(client, limit)
             _note_what_takes_a_new_one(client)
             moved = _settle(client)
             if moved is not None and not moved.was_live:
-                return _finished(client, moved, announce)
-            drop(client, registry.due())
+                return _finished(client, moved, limit, announce)
+            drop(client, registry.due(), limit)
             name = _begun(client, announce)
         filled = fill(name, timeout=timeout, report=report)
         announce(f"{filled.written:,} points written, {filled.found:,} were there.")
         wait_for_graphs(name, timeout)
-        return _put_in_place(prove_points(name, report), keep, min_recall, filled.written, announce)
+        return _put_in_place(prove_points(name, report), keep, min_recall, filled.written, limit, announce)
 
 
 def roll_back(
@@ -78,25 +83,28 @@ def roll_back(
     *,
     keep: timedelta | None = None,
     min_recall: float | None = None,
+    limit: DiscardLimit | None = None,
     announce: Announce,
     report: Report = unreported,
 ) -> Reindexed:
     """Back to the newest collection that is kept and older than the live one, or to the one named TO, through the same gate. The one that is left is
     kept for KEEP, by default for as long as the other one was to be. Run twice it goes back once, or to where nothing older is kept.
 
-    Raises NotDone with the alias where it was.
+    Raises NotDone with the alias where it was, and UniqueVectorsFound as ``reindex`` does.
     """
+    limit = limit or DiscardLimit()
     with collection_lock():
         with qdrant() as client:
+            refuse_losses(client, limit)
             moved = _settle(client)
             if moved is not None and moved.was_live:
-                return _finished(client, moved, announce)
+                return _finished(client, moved, limit, announce)
             row = VectorCollection.objects.get(name=_way_back(to))
             if not client.collection_exists(row.name):
                 registry.fail(row.name, "it is gone from Qdrant")
                 raise NotDone(f"{row.name!r} was kept, and is gone from Qdrant: {collection_name()!r} stays where it is.")
         proven = prove_points(row.name, report)
-        return _put_in_place(proven, _what_is_left(row) if keep is None else keep, min_recall, 0, announce)
+        return _put_in_place(proven, _what_is_left(row) if keep is None else keep, min_recall, 0, limit, announce)
 
 
 def _way_back(to: str | None) -> str:
@@ -115,10 +123,10 @@ def _which(kept: list[str]) -> str:
     return f"Kept: {', '.join(map(repr, kept))}. Name one after --rollback to go to it."
 
 
-def drop_kept(*, dry_run: bool = False) -> tuple[str, ...]:
-    """Drop every collection of the alias but the live one; or say which these are."""
+def drop_kept(*, dry_run: bool = False, limit: DiscardLimit | None = None) -> tuple[str, ...]:
+    """Drop every collection of the alias but the live one; or say which these are. The ``limit`` counts their unique vectors."""
     with collection_lock(), qdrant() as client:
-        return drop_all_but_live(client, dry_run=dry_run)
+        return drop_all_but_live(client, dry_run=dry_run, limit=limit)
 
 
 def _begun(client: QdrantClient, announce: Announce) -> str:
@@ -160,16 +168,18 @@ def _settle(client: QdrantClient) -> _Moved | None:
     return _Moved(before, live, row.live_since is not None)
 
 
-def _finished(client: QdrantClient, moved: _Moved, announce: Announce) -> Reindexed:
+def _finished(client: QdrantClient, moved: _Moved, limit: DiscardLimit, announce: Announce) -> Reindexed:
     announce(f"{collection_name()} leads to {moved.collection} already: a run that was broken off had moved it.")
-    return _reported(moved.collection, moved.before, _drop_due(client, announce), 0, None)
+    return _reported(moved.collection, moved.before, _drop_due(client, limit, announce), 0, None)
 
 
 def _what_is_left(row: VectorCollection) -> timedelta | None:
     return None if row.keep_until is None else max(row.keep_until - datetime.now(UTC), AT_ONCE)
 
 
-def _put_in_place(proven: Proven, keep: timedelta | None, min_recall: float | None, written: int, announce: Announce) -> Reindexed:
+def _put_in_place(
+    proven: Proven, keep: timedelta | None, min_recall: float | None, written: int, limit: DiscardLimit, announce: Announce
+) -> Reindexed:
     name = proven.collection
     with qdrant() as client:
         gate = prove_search(client, proven, min_recall=min_recall)
@@ -179,7 +189,7 @@ def _put_in_place(proven: Proven, keep: timedelta | None, min_recall: float | No
         assert replaced is not None
     let_claims_end()
     with qdrant() as client:
-        return _reported(name, replaced, _drop_due(client, announce), written, gate)
+        return _reported(name, replaced, _drop_due(client, limit, announce), written, gate)
 
 
 def _reported(name: str, replaced: str, dropped: tuple[str, ...], written: int, gate: GateResult | None) -> Reindexed:
@@ -187,10 +197,10 @@ def _reported(name: str, replaced: str, dropped: tuple[str, ...], written: int, 
     return Reindexed(collection_name(), name, replaced, left is not None, left.keep_until if left else None, dropped, written, gate)
 
 
-def _drop_due(client: QdrantClient, announce: Announce) -> tuple[str, ...]:
+def _drop_due(client: QdrantClient, limit: DiscardLimit, announce: Announce) -> tuple[str, ...]:
     """The alias has moved: that something cannot be dropped now is no reason to say that it has not."""
     try:
-        return drop(client, registry.due())
+        return drop(client, registry.due(), limit)
     except NotDone as error:
         announce(f"Not everything that is due could be dropped: {one_line(error)}")
         return ()

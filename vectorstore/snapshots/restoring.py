@@ -21,12 +21,12 @@ from vectorstore.declaration import DECLARATION
 from vectorstore.errors import CollectionMissing
 from vectorstore.marks import stamp
 from vectorstore.models import VectorCollection
-from vectorstore.ownership import metadata_of
+from vectorstore.ownership import ADOPTED_AT, metadata_of
 from vectorstore.purge.removals import note_removal
 from vectorstore.rebuild.building import next_name, wait_for_graphs
 from vectorstore.rebuild.filling import fill
 from vectorstore.rebuild.gate import GateResult, pass_gate
-from vectorstore.rebuild.kept import drop, let_claims_end
+from vectorstore.rebuild.kept import drop, let_claims_end, refuse_losses
 from vectorstore.rebuild.nodes import refuse_without_a_node
 from vectorstore.rebuild.reindex import TIMEOUT_SECONDS
 from vectorstore.rebuild.switching import AT_ONCE, follow_alias, switch_alias
@@ -38,7 +38,8 @@ from vectorstore.snapshots.placing import bring_back
 from vectorstore.snapshots.shape import make_as_declared
 from vectorstore.snapshots.transfer import sha256_of
 from vectorstore.sync import standing
-from vectorstore.versions import highest, raise_above
+from vectorstore.unique_vectors import DiscardLimit, UniqueVectors, version_floor
+from vectorstore.versions import highest, last_drawn, raise_above
 
 UNPROVEN = ""
 """The declaration of a collection that has not been compared with PostgreSQL yet: a rebuild does not go on with it, but drops it."""
@@ -49,7 +50,8 @@ Announce = Callable[[str], None]
 @dataclass(frozen=True, slots=True)
 class Restored:
     """The collection that is searched now, and the one that was (None where there was none), which is ``kept`` or among the ``dropped``. Of the snapshot's
-    points ``removed`` are gone or were others, and ``written`` are new; ``found`` were right."""
+    points ``removed`` are gone or were others, and ``written`` are new; ``found`` were right. ``unique_vectors`` points in the snapshot and in the
+    collections that are due held the only copy of a vector."""
 
     alias: str
     collection: str
@@ -60,6 +62,7 @@ class Restored:
     written: int
     found: int
     gate: GateResult
+    unique_vectors: int = 0
 
 
 def restore(
@@ -69,6 +72,7 @@ def restore(
     nodes: Sequence[str] = (),
     keep: timedelta = AT_ONCE,
     min_recall: float | None = None,
+    discard_vectors: int = 0,
     seconds: float = SECONDS,
     timeout: float = TIMEOUT_SECONDS,
     announce: Announce,
@@ -77,8 +81,10 @@ def restore(
     """Bring the snapshot back: PATHS are its file, or those of every node of a cluster. One at a time, beside searches and writes.
 
     Killed anywhere, the alias leads where it led, and the next run drops what was left. Raises NotDone with the alias where it was: for a file
-    that is damaged, none or of other vectors, for a set that is not complete, and where the gate refuses.
+    that is damaged, none or of other vectors, for a set that is not complete, and where the gate refuses. Raises UniqueVectorsFound likewise, if the
+    live collection, which is replaced, and the snapshot hold more unique vectors than DISCARD_VECTORS.
     """
+    limit = DiscardLimit(discard_vectors)
     refuse_embedded("snapshots")
     contents = read_set(paths)
     if sha256 and len(paths) > 1:
@@ -89,12 +95,12 @@ def restore(
     with collection_lock():
         with qdrant() as client:
             servers = every_node(client, nodes)
-            _prepare(client)
+            _prepare(client, limit)
             name = next_name(client)
             registry.announce(name, UNPROVEN)
         try:
             with qdrant() as client:
-                _bring_back(client, servers, name, list(zip(contents, sums, strict=True)), seconds, report)
+                _bring_back(client, servers, name, list(zip(contents, sums, strict=True)), limit, seconds, report)
                 announce(f"{name} is made of the snapshot, and written from now on.")
                 removed = remove_outdated(client, name, report)
                 _note_as_proven(client, name)
@@ -110,9 +116,9 @@ def restore(
         with qdrant() as client:
             replaced = switch_alias(client, name, keep=keep)
         announce(f"{collection_name()} leads to {name}.")
-        dropped = _drop_due(announce)
+        dropped = _drop_due(limit, announce)
         kept = registry.rows().filter(name=replaced, state=registry.State.KEPT).exists()
-    return Restored(collection_name(), name, replaced, kept, dropped, removed, filled.written, filled.found, gate)
+    return Restored(collection_name(), name, replaced, kept, dropped, removed, filled.written, filled.found, gate, limit.total)
 
 
 def _proven(name: str, timeout: float, min_recall: float | None) -> GateResult:
@@ -131,12 +137,12 @@ def _proven(name: str, timeout: float, min_recall: float | None) -> GateResult:
         ) from error
 
 
-def _drop_due(announce: Announce) -> tuple[str, ...]:
+def _drop_due(limit: DiscardLimit, announce: Announce) -> tuple[str, ...]:
     """The alias has moved: that something cannot be dropped now is no reason to say that it has not."""
     let_claims_end()
     try:
         with qdrant() as client:
-            return drop(client, registry.due())
+            return drop(client, registry.due(), limit)
     except NotDone as error:
         announce(f"Not everything that is due could be dropped: {one_line(error)}")
         return ()
@@ -153,9 +159,10 @@ def _checked(path: Path, sha256: str, report: Report) -> str:
     return found
 
 
-def _prepare(client: QdrantClient) -> None:
+def _prepare(client: QdrantClient, limit: DiscardLimit) -> None:
     """What others have left is brought to where the alias leads. There may be none: the server that is filled again may be an empty one."""
     refuse_without_a_node(client)
+    refuse_losses(client, limit)
     with suppress(CollectionMissing):
         live_collection(client)
         follow_alias(client)
@@ -165,11 +172,17 @@ def _prepare(client: QdrantClient) -> None:
             raise NotDone(
                 f"{begun.name!r} was begun by a run before, and cannot be dropped: run manage.py init_qdrant, and then this again."
             )
-    drop(client, registry.due())
+    drop(client, registry.due(), limit)
 
 
 def _bring_back(
-    client: QdrantClient, servers: Sequence[Node], name: str, files: Sequence[tuple[Contents, str]], seconds: float, report: Report
+    client: QdrantClient,
+    servers: Sequence[Node],
+    name: str,
+    files: Sequence[tuple[Contents, str]],
+    limit: DiscardLimit,
+    seconds: float,
+    report: Report,
 ) -> None:
     """The snapshot in a new collection, which every worker writes from now on.
 
@@ -178,8 +191,15 @@ def _bring_back(
     """
     note_removal()  # what was removed before the snapshot was made is in it as well, in its log
     bring_back(client, servers, name, files, seconds=seconds, report=report)
+    floor = version_floor(
+        client.get_collection(name).config.metadata
+    )  # of whoever made the snapshot, before the metadata are this database's
+    limit.count(name, UniqueVectors(floor), report)
+    limit.require("the alias was not moved")
     make_as_declared(client, name)
     raise_above(highest(client, name))
+    if floor is None:
+        client.update_collection(name, metadata={ADOPTED_AT: last_drawn()})
     registry.register(name, registry.State.BUILDING, UNPROVEN)
     stamp(client, name)
 

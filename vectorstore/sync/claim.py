@@ -18,6 +18,7 @@ from django.db.backends.utils import CursorWrapper
 from vectorstore import registry
 from vectorstore.connection import collection_name
 from vectorstore.errors import CollectionMissing
+from vectorstore.models import QueueEntry
 from vectorstore.sync.arrays import uuid_array
 from vectorstore.sync.patience import short_transaction
 from vectorstore.sync.queue import EVERYBODY
@@ -28,15 +29,18 @@ with many entries who is locked just now, it is so many times more."""
 
 DUE = "NOT awaits_answer AND (not_before IS NULL OR not_before <= clock_timestamp())"
 WHO = f"coalesce(user_id, '{EVERYBODY}')"
+IS_DELETION = f"(cause = '{QueueEntry.Cause.DELETION}' AND user_id IS DISTINCT FROM '{EVERYBODY}' OR user_id IS NULL AND cause = '')"
+"""A captured deletion of a user's row, or a TRUNCATE. The id that stands for all users is no TRUNCATE, if a user with that id is deleted."""
 LOCK_OF = "hashtextextended('findme point of ' || person, 0)"
 """The advisory lock of a person: held while they are claimed, and by whoever removes them for good."""
 
 
 class Entry(NamedTuple):
-    """A row of the queue, and whom it is about."""
+    """A row of the queue, and whom it is about. ``is_deletion``: it removes the user's point even if the vector is unique."""
 
     id: int
     user_id: UUID
+    is_deletion: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,11 @@ class Claim:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "array", uuid_array(self.people))
+
+    @property
+    def deletions(self) -> frozenset[UUID]:
+        """The users whose deletion was captured, and EVERYBODY after a TRUNCATE."""
+        return frozenset(entry.user_id for entry in self.entries if entry.is_deletion)
 
     @property
     def everybody(self) -> bool:
@@ -180,11 +189,11 @@ def queue_second_looks(cursor: CursorWrapper, people: Iterable[UUID]) -> None:
         ), waiting_anew AS (
             UPDATE vector_sync_queue q SET queued_at = clock_timestamp() FROM waiting WHERE q.id = waiting.id
         )
-        INSERT INTO vector_sync_queue (user_id, urgent, awaits_answer)
-        SELECT nullif(person, %(everybody)s), true, true FROM unnest(%(people)s::uuid[]) AS asked (person)
+        INSERT INTO vector_sync_queue (user_id, urgent, awaits_answer, cause)
+        SELECT nullif(person, %(everybody)s), true, true, %(cause)s FROM unnest(%(people)s::uuid[]) AS asked (person)
         WHERE NOT EXISTS (SELECT FROM waiting WHERE waiting.person = asked.person)
         """,
-        {"people": uuid_array(people), "everybody": EVERYBODY},
+        {"people": uuid_array(people), "everybody": EVERYBODY, "cause": QueueEntry.Cause.RECHECK},
     )
 
 
@@ -193,11 +202,12 @@ def _entries(cursor: CursorWrapper, people: list[UUID]) -> tuple[Entry, ...]:
     asked: dict[str, Any] = {"people": uuid_array(people)}
     whose = f"(user_id IS NULL OR user_id = '{EVERYBODY}')" if people == [EVERYBODY] else "user_id = ANY(%(people)s::uuid[])"
     cursor.execute(
-        f"SELECT id, {WHO}, EXISTS (SELECT FROM vector_sync_aside) FROM vector_sync_queue WHERE {whose} AND {DUE}",  # noqa: S608  # only constants
+        # Only constants are put together.
+        f"SELECT id, {WHO}, {IS_DELETION}, EXISTS (SELECT FROM vector_sync_aside) FROM vector_sync_queue WHERE {whose} AND {DUE}",  # noqa: S608
         asked,
     )
     rows = cursor.fetchall()
-    if rows and rows[0][2]:  # Whom somebody else is taking out just now need not be waited for.
+    if rows and rows[0][3]:  # Whom somebody else is taking out just now need not be waited for.
         cursor.execute(
             """
             DELETE FROM vector_sync_aside WHERE user_id IN (
@@ -206,7 +216,7 @@ def _entries(cursor: CursorWrapper, people: list[UUID]) -> tuple[Entry, ...]:
             """,
             asked,
         )
-    return tuple([Entry(entry, person) for entry, person, _ in rows])
+    return tuple([Entry(entry, person, is_deletion) for entry, person, is_deletion, _ in rows])
 
 
 def _claim(

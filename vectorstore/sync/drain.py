@@ -18,6 +18,7 @@ from vectorstore.errors import CollectionMissing, StoreWentBack
 from vectorstore.rebuild.idle import Tidying
 from vectorstore.sync import standing
 from vectorstore.sync.claim import anybody_due
+from vectorstore.sync.discarding import enqueue_discards
 from vectorstore.sync.lease import LeaseLost, arm_second_looks, database_clock, leave, take_over
 from vectorstore.sync.patience import over_a_new_connection_too
 from vectorstore.sync.queue import Backlog, backlog, is_empty
@@ -39,7 +40,7 @@ POSTGRES_AWAY = (OperationalError, InterfaceError, InternalError)
 @dataclass(frozen=True, slots=True)
 class Synced:
     """Points written, points that were there and are gone, people set aside; what is left; where a store was away to the end, why; and whether
-    it was told to end."""
+    it was told to end. ``unique_vectors`` points were not deleted, since they hold the only copy of a vector."""
 
     written: int
     removed: int
@@ -47,6 +48,7 @@ class Synced:
     left: Backlog
     away: str | None = None
     stopped: bool = False
+    unique_vectors: int = 0
 
 
 Tell = Callable[[Done], None]
@@ -126,12 +128,15 @@ def sync_once(
     tell: Tell = untold,
     tell_away: TellAway = untold,
     stopping: Stopping | None = None,
+    discard_vectors: int | None = None,
 ) -> Synced:
     """Work until the queue is empty: also what other workers hold, leases of dead ones, second looks, a store that is away are waited for, at most
     TIMEOUT seconds without a batch done by anybody.
 
     Raises NotDone for a wrong setting, another database's collection, and a collection that was never made: waiting mends none of them.
     Raises Stopped where it was told to end, and PostgreSQL does not say what is left.
+
+    With ``discard_vectors``, unique vectors are deleted as well. Raises UniqueVectorsFound, with nothing changed, if there are more of them.
     """
     check_settings()
     stopping = stopping or Stopping()
@@ -140,12 +145,14 @@ def sync_once(
         try:
             with stopping.may_interrupt():
                 _prove_at_once()
+                if discard_vectors is not None:
+                    enqueue_discards(discard_vectors)
             _drain(worker, totals, timeout, stopping)
         finally:
             worker.leave()
     left = _left(stopping)
     away = worker.away if left.length or left.leased else None  # others may have done the rest, where this one came to no store
-    return Synced(totals.written, totals.removed, totals.set_aside, left, away, stopping.requested)
+    return Synced(totals.written, totals.removed, totals.set_aside, left, away, stopping.requested, totals.unique_vectors)
 
 
 def _left(stopping: Stopping) -> Backlog:
@@ -181,12 +188,13 @@ def _drain(worker: Worker, totals: _Totals, timeout: float, stopping: Stopping) 
 
 class _Totals:
     def __init__(self) -> None:
-        self.written = self.removed = self.set_aside = 0
+        self.written = self.removed = self.set_aside = self.unique_vectors = 0
 
     def add(self, done: Done) -> None:
         self.written += done.written
         self.removed += done.removed
         self.set_aside += len(done.refused)
+        self.unique_vectors += done.unique_vectors
 
 
 class _Patience:

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from django.db import connection
 
+from vectorstore.models import QueueEntry
 from vectorstore.sync.arrays import uuid_array
 from vectorstore.sync.stopping import may_take_long
 
@@ -26,12 +27,12 @@ class Backlog:
     aside: int
 
 
-def enqueue(user_ids: Iterable[UUID], *, urgent: bool = False) -> int:
-    """Have the points of these people looked at; how many they are. URGENT ones overtake the others."""
+def enqueue(user_ids: Iterable[UUID], *, urgent: bool = False, cause: str = "") -> int:
+    """Have the points of these people looked at; how many they are. URGENT ones overtake the others. ``cause`` as ``QueueEntry`` has it."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "INSERT INTO vector_sync_queue (user_id, urgent) SELECT DISTINCT unnest(%s::uuid[]), %s",
-            [uuid_array(user_ids), urgent],
+            "INSERT INTO vector_sync_queue (user_id, urgent, cause) SELECT DISTINCT unnest(%s::uuid[]), %s, %s",
+            [uuid_array(user_ids), urgent, cause],
         )
         queued = int(cursor.rowcount)
         if queued:
@@ -50,9 +51,9 @@ def enqueue_everyone() -> int:
 
 
 def enqueue_strangers() -> None:
-    """Have every point asked for its person, as after a TRUNCATE: whoever has one and is to have none is queued then."""
+    """Have every point asked for its person, as after a TRUNCATE: whoever has one and is to have none is queued then, unless its vector is unique."""
     with connection.cursor() as cursor:
-        cursor.execute("INSERT INTO vector_sync_queue (urgent) VALUES (true)")
+        cursor.execute("INSERT INTO vector_sync_queue (urgent, cause) VALUES (true, %s)", [QueueEntry.Cause.SCAN])
         cursor.execute("SELECT vector_sync_wake()")
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from uuid import UUID
 
 from django.db import connection
 from qdrant_client.models import PointIdsList, WriteOrdering
 
 from vectorstore.connection import qdrant
-from vectorstore.models import SetAside
+from vectorstore.models import QueueEntry, SetAside
 from vectorstore.projection import entitled
 from vectorstore.purge.removals import note_removal
 from vectorstore.scrolled import pages
@@ -17,39 +18,53 @@ from vectorstore.sync.claim import Claim
 from vectorstore.sync.lease import renew
 from vectorstore.sync.queue import EVERYBODY, enqueue
 from vectorstore.sync.stopping import may_take_long
+from vectorstore.unique_vectors import FIELDS, UniqueVectors, points_hold
+
+Cause = QueueEntry.Cause
+log = logging.getLogger(__name__)
 
 PAGE_SIZE = 1000
 """Ids of points that are read at a time."""
 
 
 def look_for_strangers(claim: Claim) -> int:
-    """Queue, urgently, everybody who has a point and is to have none; how many they are. Raises StoreUnavailable, and LeaseLost.
+    """Queue, urgently, everybody who has a point and is to have none. Return how many points hold a unique vector and stay.
 
     And everybody who is leased: their holder may have read their rows before they were taken, and write after their page was read here. And
-    whoever is set aside, for nothing any more: no change of theirs is to come.
+    whoever is set aside, for nothing any more: no change of theirs is to come. After a TRUNCATE no vector is spared: it may have been in the table.
+
+    Raises StoreUnavailable, and LeaseLost.
     """
     live, *others = claim.collections
+    cause = Cause.DELETION if EVERYBODY in claim.deletions else Cause.SCAN
     aside = SetAside.objects.exclude(pk__in=entitled().values("pk")).values_list("pk", flat=True)
     with may_take_long():
-        queued = enqueue(_leased(claim), urgent=True) + enqueue(aside, urgent=True)
-    queued += _look_through(claim, live)
+        enqueue(_leased(claim), urgent=True, cause=cause)
+        enqueue(aside, urgent=True, cause=cause)
+    unique = _look_through(claim, live, cause)
     for collection in others:
         with given_up_where_it_fails(collection):
-            queued += _look_through(claim, collection)
-    return queued
+            unique += _look_through(claim, collection, cause)
+    return unique
 
 
-def _look_through(claim: Claim, collection: str) -> int:
-    queued = 0
-    for page in pages(collection, PAGE_SIZE, with_payload=False, with_vectors=False):
+def _look_through(claim: Claim, collection: str, cause: Cause) -> int:
+    with qdrant() as client:
+        judge = UniqueVectors.of(client, collection)
+    left = 0
+    for page in pages(collection, PAGE_SIZE, with_payload=FIELDS, with_vectors=False):
         renew(claim)
-        people = {UUID(record.id) for record in page if isinstance(record.id, str)}
+        kept = set() if cause is Cause.DELETION else set(judge.among(page))
+        left += len(kept)
+        people = {UUID(record.id) for record in page if isinstance(record.id, str) and record.id not in kept}
         if EVERYBODY in people:
             _delete_nobodys(collection)
             people.remove(EVERYBODY)
         strangers = people - set(entitled().filter(pk__in=people).values_list("pk", flat=True))
-        queued += enqueue(sorted(strangers), urgent=True)
-    return queued
+        enqueue(sorted(strangers), urgent=True, cause=cause)
+    if left:
+        log.warning("%s the only copy of a user's vector in %s and were not deleted.", points_hold(left), collection)
+    return left
 
 
 def _delete_nobodys(collection: str) -> None:

@@ -24,15 +24,23 @@ LARGEST_BATCH = 1000
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """Of one batch: points written, points that were there and are gone, people set aside, and people whose lease was lost on the way."""
+    """Of one batch: points written, points that were there and are gone, people set aside, and people whose lease was lost on the way.
+    ``unique_vectors`` points were not deleted."""
 
     written: int = 0
     removed: int = 0
     refused: tuple[Refusal, ...] = ()
     lost: int = 0
+    unique_vectors: int = 0
 
     def __add__(self, other: Done) -> Done:
-        return Done(self.written + other.written, self.removed + other.removed, (*self.refused, *other.refused), self.lost + other.lost)
+        return Done(
+            self.written + other.written,
+            self.removed + other.removed,
+            (*self.refused, *other.refused),
+            self.lost + other.lost,
+            self.unique_vectors + other.unique_vectors,
+        )
 
 
 def work(worker: UUID, limit: int, among: Sequence[UUID] | None = None) -> Done | None:
@@ -50,8 +58,7 @@ def work(worker: UUID, limit: int, among: Sequence[UUID] | None = None) -> Done 
 def carry_out(claim: Claim) -> Done:
     """Write what was claimed and end the claim, in one way or the other."""
     try:
-        if claim.everybody:
-            look_for_strangers(claim)
+        unique = look_for_strangers(claim) if claim.everybody else 0
         written = write(claim)
         lost = finish(claim, written.refused)
     except BaseException as error:
@@ -62,4 +69,4 @@ def carry_out(claim: Claim) -> Done:
         raise
     if written.sent_at is not None:
         arm_second_looks(written.sent_at)
-    return Done(written.written, written.removed, written.refused, lost)
+    return Done(written.written, written.removed, written.refused, lost, written.unique_vectors + unique)

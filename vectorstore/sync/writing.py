@@ -9,10 +9,7 @@ from datetime import datetime
 from uuid import UUID
 
 from qdrant_client import QdrantClient
-from qdrant_client.models import (
-    ExtendedPointId,
-    VectorParams,
-)
+from qdrant_client.models import ExtendedPointId, Record, VectorParams
 
 from findme.console.errors import StoreUnavailable, one_line
 from vectorstore.ages import disbelieve_days_after
@@ -27,6 +24,7 @@ from vectorstore.sync.claim import Claim
 from vectorstore.sync.lease import Refusal, renew
 from vectorstore.sync.point import Point
 from vectorstore.sync.rows import Points, points_of
+from vectorstore.unique_vectors import FIELDS, points_hold, unique_among_records
 from vectorstore.versions import is_blocking, last_drawn, version_of
 
 log = logging.getLogger(__name__)
@@ -40,12 +38,13 @@ SUSPICIOUSLY_MANY = 16
 @dataclass(frozen=True, slots=True)
 class Written:
     """Points written, new or not, and points that were there and are gone, in the live collection; who was refused; and when the last request
-    was sent that Qdrant has answered, by the database's clock."""
+    was sent that Qdrant has answered, by the database's clock. ``unique_vectors`` points were not deleted, in any collection."""
 
     written: int
     removed: int
     refused: tuple[Refusal, ...]
     sent_at: datetime | None
+    unique_vectors: int = 0
 
 
 def write(claim: Claim) -> Written:
@@ -61,19 +60,21 @@ def write(claim: Claim) -> Written:
     live, *others = claim.collections
     told = _Telling(claim, live)
     told.tell(points)
+    unique = told.unique_vectors
     for collection in others:
-        _tell_beside(claim, collection, points, {refusal.user_id for refusal in told.refused})
-    return Written(len(points.due) - len(told.refused), told.removed, (*unusable, *told.refused), told.sent_at)
+        unique += _tell_beside(claim, collection, points, {refusal.user_id for refusal in told.refused})
+    return Written(len(points.due) - len(told.refused), told.removed, (*unusable, *told.refused), told.sent_at, unique)
 
 
-def _tell_beside(claim: Claim, collection: str, points: Points, refused: set[UUID]) -> None:
-    """No collection is given up for people who are REFUSED by the live one as well."""
+def _tell_beside(claim: Claim, collection: str, points: Points, refused: set[UUID]) -> int:
+    """No collection is given up for people who are REFUSED by the live one as well. How many points hold a unique vector."""
     told = _Telling(claim, collection)
     with given_up_where_it_fails(collection):
         told.tell(points)
     for refusal in told.refused:
         if refusal.user_id not in refused:
             give_up(collection, StoreUnavailable(refusal.reason))
+    return told.unique_vectors
 
 
 class _Telling:
@@ -82,7 +83,7 @@ class _Telling:
     def __init__(self, claim: Claim, collection: str) -> None:
         self.claim, self.collection = claim, collection
         self.refused: list[Refusal] = []
-        self.removed = 0
+        self.removed = self.unique_vectors = 0
         self.sent_at: datetime | None = None
 
     def tell(self, points: Points) -> None:
@@ -113,11 +114,16 @@ class _Telling:
             self.write(points[middle:])
 
     def delete(self, ids: Sequence[ExtendedPointId]) -> None:
-        """Also what does not seem to be there: an upsert of somebody's may have been applied since."""
+        """Also what does not seem to be there: an upsert of somebody's may have been applied since. But no unique vector, unless its user's deletion was
+        captured."""
         if not ids:
             return
         with qdrant() as client:
-            self.removed = len(client.retrieve(self.collection, list(ids), with_payload=False, with_vectors=False))
+            found = client.retrieve(self.collection, list(ids), with_payload=FIELDS, with_vectors=False)
+            unique = self._unique(client, found)
+            self.removed = len(found) - len(unique)
+            if not (ids := [point_id for point_id in ids if point_id not in unique]):
+                return
             if self.removed:
                 note_removal()
             self.sent_at = renew(self.claim)
@@ -126,6 +132,15 @@ class _Telling:
                 self._clear(client, in_the_way)
                 if still := self._prove_deleted(client, ids):
                     raise self._not_deleted(len(still), len(ids))
+
+    def _unique(self, client: QdrantClient, found: Sequence[Record]) -> set[ExtendedPointId]:
+        """The points that stay where they are."""
+        deletions = self.claim.deletions
+        unique = unique_among_records(client, self.collection, [record for record in found if UUID(str(record.id)) not in deletions])
+        if unique:
+            self.unique_vectors += len(unique)
+            log.warning("%s the only copy of a user's vector in %s and were not deleted.", points_hold(len(unique)), self.collection)
+        return set(unique)
 
     def _upsert(self, client: QdrantClient, points: Sequence[Point]) -> None:
         self.sent_at = renew(self.claim)

@@ -39,19 +39,24 @@ class Collected(AbstractContextManager["Collected"]):
     """``people`` differ and can be queued, ``numbers`` are points of nobody; ``blocking`` are those of ``people`` whose point has to go first.
 
     ``pending`` differ and wait for somebody, ``aside`` differ and are set aside. ``ahead`` points have a version that was never drawn.
+    ``unique`` are those of ``people``, and ``unique_numbers`` counts those of ``numbers``, whose point holds the only copy of a vector.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.points = self.pending = self.aside = self.ahead = self.highest = 0
+        self.points = self.pending = self.aside = self.ahead = self.highest = self.unique_numbers = 0
         self.drawn = last_drawn()
         self.kinds: Counter[Kind] = Counter()
         self.examples: dict[Kind, list[str]] = {kind: [] for kind in Kind}
-        self.people, self.numbers, self.blocking = Ids(), Ids(), Ids()
+        self.people, self.numbers, self.blocking, self.unique = Ids(), Ids(), Ids(), Ids()
 
     @property
     def differing(self) -> int:
         return self.people.count + self.numbers.count
+
+    @property
+    def unique_vectors(self) -> int:
+        return self.unique.count + self.unique_numbers
 
     def add(self, person: UUID, difference: Difference) -> None:
         self.people.add(person.int)
@@ -85,11 +90,12 @@ class Collected(AbstractContextManager["Collected"]):
             "pending": self.pending,
             "aside": self.aside,
             "ahead": self.ahead,
+            "unique_vectors": self.unique_vectors,
         }
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        for ids in (self.people, self.numbers, self.blocking):
+        for ids in (self.people, self.numbers, self.blocking, self.unique):
             ids.file.close()

@@ -13,6 +13,7 @@ from findme.console.errors import NotDone
 from vectorstore.allowed import allowed_changes
 from vectorstore.connection import qdrant
 from vectorstore.marks import MarkNotTaken, make_new_mark
+from vectorstore.models import QueueEntry
 from vectorstore.purge.removals import note_removal
 from vectorstore.sync.queue import enqueue
 from vectorstore.verification.collected import Collected
@@ -40,11 +41,18 @@ def too_many(collections: Sequence[Collected], max_changes: int | None) -> str |
     )
 
 
+def count_unique(collections: Sequence[Collected]) -> int:
+    """The points that a repair would delete although they hold the only copy of a vector."""
+    return sum(found.unique_vectors for found in collections)
+
+
 def repair(client: QdrantClient, collections: Sequence[Collected]) -> Repaired:
     """Raises StoreUnavailable.
 
     First the sequence of versions: a worker who draws a lower one for somebody who is queued is refused by Qdrant, and takes what is there for the
     later write. Then the queue, and the marks last: as long as these say that a store went back in time, nobody begins to write.
+
+    The caller has compared the unique vectors with what the operator allows to discard.
     """
     for found in collections:
         raise_above(max(found.highest, highest(client, found.name)))
@@ -52,6 +60,8 @@ def repair(client: QdrantClient, collections: Sequence[Collected]) -> Repaired:
     for found in collections:
         for chunk in found.blocking.chunks():
             _delete(client, found.name, [str(UUID(int=number)) for number in chunk])
+        for chunk in found.unique.chunks():
+            enqueue((UUID(int=number) for number in chunk), cause=QueueEntry.Cause.DELETION)
         for chunk in found.people.chunks():
             queued += enqueue(UUID(int=number) for number in chunk)
         for chunk in found.numbers.chunks():

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import date
 from uuid import UUID
 
+from qdrant_client.models import ExtendedPointId
+
 from findme.console.progress import Report
+from vectorstore.connection import qdrant
 from vectorstore.models import SetAside
+from vectorstore.unique_vectors import unique_among
 from vectorstore.verification.collected import Collected
-from vectorstore.verification.comparison import Compared, Kind, compare
+from vectorstore.verification.comparison import Compared, Difference, Kind, compare
 from vectorstore.verification.expected import AFTER_ALL, BEFORE_ALL, People, people_between
 from vectorstore.verification.found import pages
 from vectorstore.verification.points import NONE, Points
@@ -75,6 +79,7 @@ def _compared(found: Collected, expected: People, points: Points, ages_right_on:
     found.pending += compared.waiting
     for number in points.numbers:
         found.add_number(number)
+    found.unique_numbers += sum(1 for _ in _unique(found.name, points.numbers))
     found.see_versions(compared.versions)
     return compared
 
@@ -97,3 +102,16 @@ def _decide(found: Collected, doubtful: list[UUID], ages_right_on: date | None, 
     for person, difference in decided.differences.items():
         if person not in set_aside and not _is_to_come(found, difference.kinds, building=building):
             found.add(person, difference)
+    for point_id in _unique(found.name, _orphans(decided.differences, set_aside)):
+        found.unique.add(UUID(str(point_id)).int)
+
+
+def _orphans(differences: Mapping[UUID, Difference], set_aside: Collection[UUID]) -> list[str]:
+    return [str(one) for one, difference in differences.items() if Kind.ORPHANED in difference.kinds and one not in set_aside]
+
+
+def _unique(collection: str, ids: Sequence[ExtendedPointId]) -> Iterator[ExtendedPointId]:
+    """Those of the points that hold the only copy of a vector."""
+    for start in range(0, len(ids), PAGE_SIZE):
+        with qdrant() as client:
+            yield from unique_among(client, collection, ids[start : start + PAGE_SIZE])

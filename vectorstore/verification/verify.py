@@ -21,10 +21,11 @@ from vectorstore.marks import check_marks
 from vectorstore.models import SetAside, StoreState, VectorCollection, Verification
 from vectorstore.rebuild.switching import prove_alias
 from vectorstore.sync import standing
+from vectorstore.unique_vectors import UniqueVectorsFound
 from vectorstore.verification.collected import Collected
 from vectorstore.verification.found import begun
 from vectorstore.verification.points import Points
-from vectorstore.verification.repair import repair, too_many
+from vectorstore.verification.repair import count_unique, repair, too_many
 from vectorstore.verification.streaming import verify_collection
 
 REMEMBERED = 100
@@ -44,6 +45,7 @@ class VerifiedCollection:
     pending: int
     aside: int
     ahead: int
+    unique_vectors: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,24 +68,39 @@ class Verified:
         return sum(found.differing for found in self.collections)
 
     @property
+    def unique_vectors(self) -> int:
+        return sum(found.unique_vectors for found in self.collections)
+
+    @property
     def clean(self) -> bool:
         return not (self.differing or self.set_aside or self.went_back or any(found.ahead for found in self.collections))
 
 
-class TooManyChanges(NotDone):
-    """A repair was refused; ``verified`` is what was found."""
+class RepairRefused(NotDone):
+    """Nothing was changed; ``verified`` is what was found."""
 
     def __init__(self, refusal: str, verified: Verified) -> None:
         self.verified = verified
         super().__init__(refusal)
 
 
-def verify(*, repairing: bool = False, max_changes: int | None = None, force: bool = False, report: Report = unreported) -> Verified:
+class TooManyChanges(RepairRefused):
+    """More differs than may be changed."""
+
+
+def verify(
+    *,
+    repairing: bool = False,
+    max_changes: int | None = None,
+    force: bool = False,
+    discard_vectors: int = 0,
+    report: Report = unreported,
+) -> Verified:
     """Compare every person with their point in every collection that is written; REPAIRING, have put right what differs.
 
     In constant memory, and beside writers. Raises StoreUnavailable; NotDone where the alias leads to a collection that nobody has noted; and, with
-    nothing changed, TooManyChanges where more differ than MAX_CHANGES and nothing FORCEs it, and NotDone where the live collection that is to be
-    repaired is another database's.
+    nothing changed, TooManyChanges where more differ than MAX_CHANGES and nothing FORCEs it, RepairRefused where more points than DISCARD_VECTORS hold a
+    unique vector, and NotDone where the live collection that is to be repaired is another database's.
     """
     started = datetime.now(UTC)
     with ExitStack() as stack:
@@ -102,10 +119,12 @@ def verify(*, repairing: bool = False, max_changes: int | None = None, force: bo
         _record(started, people, collections, went_back)
         told = tuple(_told(row, found) for row, found in compared)
         verified = Verified(collection_name(), people, SetAside.objects.count(), went_back, told)
-        return _repaired(verified, collections, max_changes, force=force) if repairing else verified
+        return _repaired(verified, collections, max_changes, discard_vectors, force=force) if repairing else verified
 
 
-def _repaired(verified: Verified, collections: list[Collected], max_changes: int | None, *, force: bool) -> Verified:
+def _repaired(verified: Verified, collections: list[Collected], max_changes: int | None, discard_vectors: int, *, force: bool) -> Verified:
+    if (unique := count_unique(collections)) > discard_vectors:
+        raise RepairRefused(str(UniqueVectorsFound(unique, discard_vectors)), verified)
     if not force and (refusal := too_many(collections, max_changes)) is not None:
         raise TooManyChanges(refusal, verified)
     written = registry.written()
@@ -196,5 +215,14 @@ def _told(row: VectorCollection, found: Collected) -> VerifiedCollection:
     kinds = {str(kind): found.kinds[kind] for kind in found.examples}
     examples = {str(kind): ids for kind, ids in found.examples.items() if ids}
     return VerifiedCollection(
-        found.name, row.state, found.points, found.differing, kinds, examples, found.pending, found.aside, found.ahead
+        found.name,
+        row.state,
+        found.points,
+        found.differing,
+        kinds,
+        examples,
+        found.pending,
+        found.aside,
+        found.ahead,
+        found.unique_vectors,
     )

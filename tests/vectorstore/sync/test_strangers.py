@@ -110,8 +110,8 @@ def test_look_for_strangers__a_lease_that_runs_out_between_two_pages(embedded_co
     claim = claim_due(uuid4(), 10)
     assert claim is not None and claim.everybody
 
-    def frozen_afterwards(people: Iterable[UUID], *, urgent: bool) -> int:
-        queued = enqueue(people, urgent=urgent)
+    def frozen_afterwards(people: Iterable[UUID], *, urgent: bool, cause: str) -> int:
+        queued = enqueue(people, urgent=urgent, cause=cause)
         if queued:
             plain_sql("UPDATE vector_sync_leases SET until = clock_timestamp()")
         return queued

@@ -47,8 +47,16 @@ def test_sync_qdrant__a_line_a_batch(collection: str, capsys: pytest.CaptureFixt
     User.objects.filter(pk=gone).delete()
     batch, whole = output(capsys, "--once", "--json", "--batch-size", "1").splitlines()
     nothing = {"length": 0, "oldest_seconds": None, "leased": 0, "aside": 0}
-    assert json.loads(batch) == {"written": 0, "removed": 1, "set_aside": 0, "left": nothing}
-    assert json.loads(whole) == {"written": 0, "removed": 1, "set_aside": 0, "left": nothing, "away": None, "stopped": False}
+    assert json.loads(batch) == {"written": 0, "removed": 1, "set_aside": 0, "unique_vectors": 0, "left": nothing}
+    assert json.loads(whole) == {
+        "written": 0,
+        "removed": 1,
+        "set_aside": 0,
+        "left": nothing,
+        "away": None,
+        "stopped": False,
+        "unique_vectors": 0,
+    }
 
 
 def test_sync_qdrant__says_what_is_left_and_how_old_it_is(embedded_collection: str, capsys: pytest.CaptureFixture[str]) -> None:

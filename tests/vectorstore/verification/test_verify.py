@@ -704,6 +704,7 @@ def test_verify__keeps_counts_and_nobodys_id(live: str) -> None:
                 "pending": 0,
                 "aside": 0,
                 "ahead": 0,
+                "unique_vectors": 0,
             }
         },
     }

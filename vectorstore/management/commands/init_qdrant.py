@@ -9,11 +9,12 @@ from django.core.management.base import CommandError, CommandParser
 
 from findme.console.command import NOT_DONE, FindmeCommand
 from findme.console.progress import progress
-from findme.management.argument_types import number, seconds
+from findme.management.argument_types import add_discard_vectors, number, seconds
 from vectorstore.adoption import Adopted, adopt
 from vectorstore.comparison import State
 from vectorstore.initialisation import GREEN_SECONDS, compare, initialise
 from vectorstore.plan import Plan, what_to_do
+from vectorstore.unique_vectors import points_hold
 
 
 class Command(FindmeCommand):
@@ -37,6 +38,7 @@ class Command(FindmeCommand):
             help="with --adopt: how many points it may remove at most (default: the greater of 100 and 5 %% of them)",
         )
         parser.add_argument("--force", action="store_true", help="with --adopt: remove as many as there are")
+        add_discard_vectors(parser)
         parser.add_argument("--json", action="store_true", help="print one JSON document")
         parser.add_argument(
             "--wait",
@@ -49,6 +51,8 @@ class Command(FindmeCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if not options["adopt"] and (options["force"] or options["max_changes"] is not None):
             raise CommandError("--force and --max-changes say what --adopt may remove: give --adopt as well.", returncode=NOT_DONE)
+        if not options["adopt"] and options["discard_vectors"] is not None:
+            raise CommandError("--discard-vectors says what --adopt may delete: give --adopt as well.", returncode=NOT_DONE)
         if options["check"] and options["adopt"]:
             raise CommandError(
                 "--check says what differs, and adopts nothing: give --plan to see what --adopt would do.", returncode=NOT_DONE
@@ -100,24 +104,27 @@ class Command(FindmeCommand):
                 (lambda _: None) if options["json"] else (lambda planned: self._say_plan(planned, "to change")),
                 max_changes=options["max_changes"],
                 force=options["force"],
+                discard_vectors=options["discard_vectors"] or 0,
                 dry_run=options["plan"],
                 green_seconds=options["wait"],
                 report=report,
             )
         if options["json"]:
             changed = done.status is not None and bool(done.planned.differences)
-            self._say_json(done.planned, changed=changed, status=done.status, more={"adopted": _told(done)})
+            self._say_json(done.planned, changed=changed, status=done.status, more=_told(done))
         elif done.status is None:
             self._say_plan(done.planned, "would be changed")
             self.say(
                 f"Of {done.survey.points:,} points, {done.survey.strangers:,} are of nobody whom PostgreSQL knows, and would be removed."
             )
+            if done.survey.unique_vectors:
+                self.say(_of_unique(done.survey.unique_vectors, options["discard_vectors"] or 0))
             if done.left is not None:
                 self.say(done.left)
         else:
             self._say_adopted(done)
         if done.status is not None:
-            if done.left is not None:
+            if done.left is not None or done.came_meanwhile:
                 self.something_to_look_at()
             self._say_if_not_green(done.planned.collection, done.status, options["wait"])
 
@@ -131,6 +138,10 @@ class Command(FindmeCommand):
             self.say(
                 f"{done.planned.collection} is this database's: {done.removed:,} points of nobody are gone, and everybody is queued for"
                 " manage.py sync_qdrant."
+            )
+        if done.came_meanwhile:
+            self.say(
+                f"{points_hold(done.came_meanwhile)} a vector that another program wrote meanwhile and PostgreSQL does not have: not deleted."
             )
         if done.left is not None:
             self.say(done.left)
@@ -165,13 +176,23 @@ class Command(FindmeCommand):
 
 
 def _told(done: Adopted) -> dict[str, Any]:
-    return {
+    adopted = {
         "points": done.survey.points,
         "strangers": done.survey.strangers,
         "removed": done.removed,
         "replaced": done.replaced,
         "left": done.left,
     }
+    return {"adopted": adopted, "unique_vectors": done.survey.unique_vectors, "unique_vectors_came_meanwhile": done.came_meanwhile}
+
+
+def _of_unique(count: int, allowed: int) -> str:
+    if count <= allowed:
+        return f"{points_hold(count)} the only copy of a user's vector, and would be deleted."
+    return (
+        f"{points_hold(count)} the only copy of a user's vector: --adopt would be refused. Store the vectors in profile_embeddings first, or add"
+        f" --discard-vectors {count}."
+    )
 
 
 def _name(planned: Plan) -> str:

@@ -9,10 +9,11 @@ from django.core.management.base import CommandParser
 
 from findme.console.command import FindmeCommand
 from findme.console.progress import progress
-from findme.management.argument_types import seconds
+from findme.management.argument_types import add_discard_vectors, seconds
 from vectorstore.purge.copies import Copy
 from vectorstore.purge.purging import SECONDS, Purged, purge
 from vectorstore.purge.rewriting import Rewritten
+from vectorstore.unique_vectors import points_hold
 
 
 class Command(FindmeCommand):
@@ -48,6 +49,7 @@ class Command(FindmeCommand):
             metavar="SECONDS",
             help="how long to wait without anything getting on (default %(default)g)",
         )
+        add_discard_vectors(parser)
         parser.add_argument("--json", action="store_true", help="print one JSON document")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -57,6 +59,7 @@ class Command(FindmeCommand):
                 snapshots=options["snapshots"],
                 log=options["log"],
                 drop_kept=options["drop_kept"],
+                discard_vectors=options["discard_vectors"] or 0,
                 nodes=options["node"],
                 storage=options["storage"],
                 seconds=options["wait"],
@@ -73,6 +76,8 @@ class Command(FindmeCommand):
     def _say(self, done: Purged) -> None:
         for name in done.dropped:
             self.say(f"{name} {'would be' if done.dry_run else 'is'} dropped, with its write-ahead log.")
+        if done.unique_vectors:
+            self.say(f"{points_hold(done.unique_vectors)} the only copy of a user's vector{'' if done.dry_run else ': discarded'}.")
         for one in done.collections:
             self.say(_of_segments(one, dry_run=done.dry_run))
         for copy in done.copies:

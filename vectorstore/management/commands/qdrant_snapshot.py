@@ -13,7 +13,7 @@ from django.core.management.base import CommandParser
 from findme.console.command import FindmeCommand
 from findme.console.errors import NotDone
 from findme.console.progress import progress
-from findme.management.argument_types import at_least_one, duration, seconds, share
+from findme.management.argument_types import add_discard_vectors, at_least_one, duration, seconds, share
 from vectorstore.rebuild.reindex import TIMEOUT_SECONDS
 from vectorstore.rebuild.switching import AT_ONCE
 from vectorstore.snapshots.listing import SECONDS, Snapshot, create, delete, fetch, listed, prune
@@ -74,6 +74,7 @@ class Command(FindmeCommand):
                 nodes=options["node"],
                 keep=options["keep"],
                 min_recall=options["min_recall"],
+                discard_vectors=options["discard_vectors"] or 0,
                 seconds=options["wait"],
                 timeout=options["timeout"],
                 announce=(lambda _: None) if options["json"] else self._announce,
@@ -153,6 +154,7 @@ def _restoring(parser: ArgumentParser) -> None:
         help="keep the collection that was live, up to date, for reindex_qdrant --rollback: 30m, 12h, 7d (default: drop it at once)",
     )
     parser.add_argument("--min-recall", type=share, metavar="R", help="let it through with recall@10 of at least R")
+    add_discard_vectors(parser)
     parser.add_argument(
         "--timeout",
         type=seconds,

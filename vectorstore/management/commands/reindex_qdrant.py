@@ -8,9 +8,10 @@ from django.core.management.base import CommandError, CommandParser
 
 from findme.console.command import NOT_DONE, FindmeCommand
 from findme.console.progress import progress
-from findme.management.argument_types import duration, seconds, share
+from findme.management.argument_types import add_discard_vectors, duration, seconds, share
 from vectorstore.rebuild.reindex import TIMEOUT_SECONDS, Reindexed, drop_kept, reindex, roll_back
 from vectorstore.rebuild.switching import AT_ONCE
+from vectorstore.unique_vectors import DiscardLimit, points_hold
 
 NOT_TAKEN = {"drop_kept": ["keep", "min_recall", "timeout"], "rollback": ["timeout"]}
 """Options that say nothing with another one."""
@@ -51,6 +52,7 @@ class Command(FindmeCommand):
             metavar="S",
             help=f"how long to wait, without anything getting on, for workers, a store that is away, and graphs (default {TIMEOUT_SECONDS:g})",
         )
+        add_discard_vectors(parser)
         parser.add_argument("--json", action="store_true", help="print one JSON document")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -60,19 +62,21 @@ class Command(FindmeCommand):
             for name in names if options[instead] not in {None, False} else ():
                 if options[name] is not None:
                     raise CommandError(f"{_option(name)} does not go with {_option(instead)}.", returncode=NOT_DONE)
+        limit = DiscardLimit(options["discard_vectors"] or 0)
         if options["drop_kept"]:
-            self._say_dropped(drop_kept(dry_run=options["dry_run"]), options)
+            self._say_dropped(drop_kept(dry_run=options["dry_run"], limit=limit), limit, options)
             return
         announce = (lambda _: None) if options["json"] else self._announce
         with progress("Filling and comparing the collection") as report:
             if options["rollback"] is not None:
                 to = options["rollback"] or None
-                done = roll_back(to, keep=options["keep"], min_recall=options["min_recall"], announce=announce, report=report)
+                done = roll_back(to, keep=options["keep"], min_recall=options["min_recall"], limit=limit, announce=announce, report=report)
             else:
                 done = reindex(
                     keep=AT_ONCE if options["keep"] is None else options["keep"],
                     min_recall=options["min_recall"],
                     timeout=TIMEOUT_SECONDS if options["timeout"] is None else options["timeout"],
+                    limit=limit,
                     announce=announce,
                     report=report,
                 )
@@ -93,13 +97,19 @@ class Command(FindmeCommand):
         else:
             self.say(f"{done.replaced} is kept until {done.kept_until:%Y-%m-%d %H:%M:%S} UTC: reindex_qdrant --rollback goes back to it.")
 
-    def _say_dropped(self, names: tuple[str, ...], options: dict[str, Any]) -> None:
+    def _say_dropped(self, names: tuple[str, ...], limit: DiscardLimit, options: dict[str, Any]) -> None:
         if options["json"]:
-            self.say_json({"dry_run": options["dry_run"], "dropped": names})
+            self.say_json({"dry_run": options["dry_run"], "dropped": names, "unique_vectors": limit.total})
             return
         self.say(
             f"{'Would be dropped' if options['dry_run'] else 'Dropped'}: {', '.join(names)}." if names else "There is nothing to drop."
         )
+        if limit.total:
+            self.say(
+                f"{points_hold(limit.total)} the only copy of a user's vector."
+                if options["dry_run"]
+                else f"Vectors discarded: {limit.total:,}."
+            )
 
 
 def _option(name: str) -> str:

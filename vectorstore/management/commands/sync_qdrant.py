@@ -15,13 +15,14 @@ from django.core.management.base import CommandParser
 from django.db import DatabaseError, InterfaceError, connection
 
 from findme.console.command import FindmeCommand
-from findme.console.errors import StoreUnavailable
-from findme.management.argument_types import seconds_of_a_day
+from findme.console.errors import NotDone, StoreUnavailable
+from findme.management.argument_types import add_discard_vectors, seconds_of_a_day
 from vectorstore.sync.drain import TIMEOUT_SECONDS, Synced, sync_once
 from vectorstore.sync.queue import Backlog, backlog
 from vectorstore.sync.stopping import SILENT_SECONDS, Stopped, Stopping
 from vectorstore.sync.watch import watch
 from vectorstore.sync.work import BATCH_SIZE, LARGEST_BATCH, Done
+from vectorstore.unique_vectors import points_hold
 
 RECOUNT_SECONDS = 2.0
 """Between two counts of the queue: a long one takes a while to count."""
@@ -49,9 +50,12 @@ class Command(FindmeCommand):
             metavar="S",
             help="with --once: for how many seconds to wait, without anything done, for other workers and for a store (default %(default)g)",
         )
+        add_discard_vectors(parser)
         parser.add_argument("--json", action="store_true", help="one JSON document a line")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if options["watch"] and options["discard_vectors"] is not None:
+            raise NotDone("--discard-vectors goes with --once: leave it out, or leave out --watch.")
         gc.freeze()  # or the collector goes through all that has been imported, again and again: a tenth of a second each time
         lines = _Lines(self, as_json=options["json"])
         if options["watch"]:
@@ -60,7 +64,12 @@ class Command(FindmeCommand):
         stopping = Stopping(min(SILENT_SECONDS, options["timeout"] + SPARE_SECONDS))
         with stopping.caught(signal.SIGTERM), suppress(Stopped):
             synced = sync_once(
-                batch_size=options["batch_size"], timeout=options["timeout"], tell=lines.batch, tell_away=self._say_away, stopping=stopping
+                batch_size=options["batch_size"],
+                timeout=options["timeout"],
+                tell=lines.batch,
+                tell_away=self._say_away,
+                stopping=stopping,
+                discard_vectors=options["discard_vectors"],
             )
             self._end_of(synced, as_json=options["json"])
 
@@ -74,6 +83,11 @@ class Command(FindmeCommand):
             return
         if synced.away is not None:
             raise StoreUnavailable(f"{synced.away} {synced.left.length:,} changes are left on the queue.")
+        if synced.unique_vectors:
+            raise NotDone(
+                f"{points_hold(synced.unique_vectors)} the only copy of a user's vector: not deleted. Store the vectors in profile_embeddings, or delete"
+                f" them with manage.py sync_qdrant --once --discard-vectors {synced.unique_vectors}."
+            )
         if synced.left.length or synced.left.aside:
             self.something_to_look_at()
 
@@ -92,11 +106,20 @@ class _Lines:
         self.command.stdout.flush()
 
     def _json(self, done: Done) -> str:
-        return json.dumps({"written": done.written, "removed": done.removed, "set_aside": len(done.refused), "left": asdict(self.left)})
+        return json.dumps(
+            {
+                "written": done.written,
+                "removed": done.removed,
+                "set_aside": len(done.refused),
+                "unique_vectors": done.unique_vectors,
+                "left": asdict(self.left),
+            }
+        )
 
     def _line(self, done: Done) -> str:
         aside = f", {len(done.refused):,} set aside" if done.refused else ""
-        return f"{done.written:,} written, {done.removed:,} removed{aside}; {_left(self.left)}."
+        unique = f", {done.unique_vectors:,} not deleted (the only copy of a vector)" if done.unique_vectors else ""
+        return f"{done.written:,} written, {done.removed:,} removed{aside}{unique}; {_left(self.left)}."
 
     def _count(self) -> None:
         self.counted_at = time.monotonic()
@@ -112,7 +135,7 @@ def _left(left: Backlog) -> str:
 
 
 def _sentence(synced: Synced) -> str:
-    nothing = "Nothing done" if synced.left.length or synced.left.aside else "Nothing to do"
+    nothing = "Nothing done" if synced.left.length or synced.left.aside or synced.unique_vectors else "Nothing to do"
     done = f"{synced.written:,} points written, {synced.removed:,} removed" if synced.written or synced.removed else nothing
     rest = f"; {_left(synced.left)}" if synced.left.length else ""
     aside = f"; {synced.left.aside:,} people are set aside: see the admin, or change them" if synced.left.aside else ""

@@ -9,8 +9,9 @@ from django.core.management.base import CommandParser
 from findme.console.command import FindmeCommand
 from findme.console.errors import NotDone
 from findme.console.progress import progress
-from findme.management.argument_types import number
-from vectorstore.verification.verify import TooManyChanges, Verified, VerifiedCollection, verify
+from findme.management.argument_types import add_discard_vectors, number
+from vectorstore.unique_vectors import points_hold
+from vectorstore.verification.verify import RepairRefused, Verified, VerifiedCollection, verify
 
 
 class Command(FindmeCommand):
@@ -28,20 +29,30 @@ class Command(FindmeCommand):
             help="the most that a repair may change (default: 100, or 5 %% of the points if that is more)",
         )
         parser.add_argument("--force", action="store_true", help="repair whatever differs, however much it is")
+        add_discard_vectors(parser)
         parser.add_argument("--json", action="store_true", help="print one JSON document")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if not options["repair"] and (options["force"] or options["max_changes"] is not None):
             raise NotDone("--max-changes and --force say how much a repair may change: add --repair, or leave them out.")
+        if not options["repair"] and options["discard_vectors"] is not None:
+            raise NotDone("--discard-vectors says what a repair may delete: add --repair, or leave it out.")
         try:
             with progress("Comparing people and points") as report:
-                verified = verify(repairing=options["repair"], max_changes=options["max_changes"], force=options["force"], report=report)
-        except TooManyChanges as refused:
+                verified = verify(
+                    repairing=options["repair"],
+                    max_changes=options["max_changes"],
+                    force=options["force"],
+                    discard_vectors=options["discard_vectors"] or 0,
+                    report=report,
+                )
+        except RepairRefused as refused:
             self._tell(refused.verified, as_json=options["json"])
             raise
         self._tell(verified, as_json=options["json"])
         if verified.queued is None and not options["json"] and (verified.differing or verified.went_back):
-            self.say("To put this right: manage.py verify_qdrant --repair")
+            discard = f" --discard-vectors {verified.unique_vectors}, or store those vectors first" if verified.unique_vectors else ""
+            self.say(f"To put this right: manage.py verify_qdrant --repair{discard}")
         if not verified.clean:
             self.something_to_look_at()
 
@@ -58,6 +69,10 @@ class Command(FindmeCommand):
             self.say(_sentence(found, verified.people))
             for kind, ids in found.examples.items():
                 self.say(f"  {found.kinds[kind]:,} {kind}: {', '.join(ids)}{', ...' if found.kinds[kind] > len(ids) else ''}")
+            if found.unique_vectors:
+                self.say(
+                    f"  {points_hold(found.unique_vectors)} the only copy of a user's vector: --repair deletes none of them by itself."
+                )
         if verified.set_aside:
             self.say(f"{verified.set_aside:,} people are set aside, since Qdrant refused them: the admin says why, and tries again.")
         if verified.queued is not None:

@@ -1,0 +1,563 @@
+"""No command deletes a vector that exists only in Qdrant, unless it is told how many; and what may go goes as before."""
+
+from __future__ import annotations
+
+import json
+import signal
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from django.core.management import call_command
+from django.db import connection
+from pytest_django import Settings
+from qdrant_client import models
+
+from accounts.models import User
+from tests.factories import ProfileEmbeddingFactory, UserFactory
+from tests.vectorstore.commands import manage, run_python
+from tests.vectorstore.only_in_qdrant import (
+    everything,
+    names,
+    of_the_guides_program,
+    outcome,
+    point,
+    refusal,
+    there,
+    users,
+    write,
+)
+from tests.vectorstore.snapshots.test_restoring import snapshot
+from tests.vectorstore.test_adoption import ANOTHER, KILLED, of_another_database
+from vectorstore import registry
+from vectorstore.adoption import adopt
+from vectorstore.applying import note_as_live
+from vectorstore.collection import alias_target
+from vectorstore.connection import collection_name, qdrant
+from vectorstore.initialisation import initialise
+from vectorstore.models import ProfileEmbedding, QueueEntry, SyncLease, VectorCollection
+from vectorstore.ownership import DATABASE, database_id
+from vectorstore.rebuild.filling import Filled, fill
+from vectorstore.rebuild.idle import Tidying
+from vectorstore.rebuild.kept import drop_due
+from vectorstore.rebuild.reindex import reindex
+from vectorstore.snapshots.restoring import restore
+from vectorstore.sync.claim import claim_due
+from vectorstore.sync.drain import sync_once
+from vectorstore.sync.lease import take_over
+from vectorstore.sync.now import remove_point
+from vectorstore.sync.queue import enqueue_strangers
+from vectorstore.unique_vectors import UniqueVectorsFound
+from vectorstore.versions import last_drawn, next_version
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def version(number: int) -> str:
+    return f"{collection_name()}_v{number}"
+
+
+@pytest.fixture(autouse=True)
+def _soon_looked_at_again(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.SYNC_SECOND_LOOK_SECONDS = 0.1
+    monkeypatch.setattr("vectorstore.verification.streaming.WAIT_SECONDS", 0)
+
+
+def to_be_removed() -> list[UUID | int]:
+    """Points that nobody is to have, and that no user misses."""
+    gone = [UserFactory.create(**{trait: True}).pk for trait in ("staff", "deleted", "anonymised")]
+    return [*gone, uuid4(), 7]
+
+
+def live(*points: models.PointStruct) -> None:
+    """A live collection that is this database's, with points of another program."""
+    initialise(lambda _: None)
+    QueueEntry.objects.all().delete()
+    if points:
+        write(points)
+
+
+# --- init_qdrant --adopt ---------------------------------------------------------------------------------------------------------
+
+
+def test_adopt__a_collection_of_the_guides_program_whose_users_have_no_embedding(every_store: str) -> None:
+    of_the_guides_program(map(point, bare := users(50)))
+    before = everything()
+    for arguments in ([], ["--force"], ["--max-changes", "1000"], ["--discard-vectors", "0"]):
+        assert outcome("init_qdrant", "--adopt", *arguments) == (2, refusal(50))
+    assert outcome("init_qdrant", "--adopt", "--discard-vectors", "49") == (2, refusal(50, 49))
+    assert everything() == before
+    assert there() == names(bare)
+
+
+def test_adopt__many_are_refused_by_force_too(embedded_qdrant: object) -> None:
+    code, _, line = _adopted_apart(120)
+    assert (code, line) == (2, refusal(120) + "\n")
+
+
+def _adopted_apart(count: int) -> tuple[int, str, str]:
+    of_the_guides_program(map(point, bare := users(count)))
+    ended = manage("init_qdrant", "--adopt", "--force")
+    assert there() == names(bare)
+    return ended
+
+
+def test_adopt__the_plan_and_the_document_have_the_number(store: str, capsys: pytest.CaptureFixture[str]) -> None:
+    of_the_guides_program([*map(point, users(2)), point(uuid4())])
+    before = everything()
+    assert outcome("init_qdrant", "--adopt", "--plan") == (0, "")
+    assert capsys.readouterr().out.endswith(
+        "\nOf 3 points, 1 are of nobody whom PostgreSQL knows, and would be removed.\n2 points hold the only copy of a user's vector: --adopt would be"
+        " refused. Store the vectors in profile_embeddings first, or add --discard-vectors 2.\n"
+    )
+    assert outcome("init_qdrant", "--adopt", "--plan", "--discard-vectors", "2") == (0, "")
+    assert capsys.readouterr().out.endswith("\n2 points hold the only copy of a user's vector, and would be deleted.\n")
+    assert outcome("init_qdrant", "--adopt", "--plan", "--json") == (0, "")
+    told = json.loads(capsys.readouterr().out)
+    assert (told["adopted"]["strangers"], told["unique_vectors"]) == (1, 2)
+    assert everything() == before
+
+
+def test_adopt__as_many_as_are_discarded(every_store: str) -> None:
+    with_row = ProfileEmbeddingFactory.create().pk
+    of_the_guides_program([*map(point, users(3)), point(with_row)])
+    done = adopt(lambda _: None, discard_vectors=3)
+    assert (done.survey.unique_vectors, done.survey.strangers, done.removed) == (3, 0, 3)
+    assert there() == names([with_row])
+
+
+def test_adopt__once_they_are_stored(store: str) -> None:
+    of_the_guides_program(map(point, bare := users(3)))
+    for person in bare:
+        ProfileEmbeddingFactory.create(user=User.objects.get(pk=person))
+    assert outcome("init_qdrant", "--adopt") == (0, "")
+    assert there() == names(bare)
+
+
+def test_adopt__what_no_user_misses_is_removed_as_before(every_store: str) -> None:
+    of_the_guides_program(map(point, to_be_removed()))
+    done = adopt(lambda _: None)
+    assert (done.survey.unique_vectors, done.survey.strangers, done.removed) == (0, 5, 5)
+    assert there() == set()
+
+
+def test_adopt__points_whose_payload_names_the_user(store: str) -> None:
+    (bare,) = users(1)
+    of_the_guides_program([point(7, user_id=str(bare)), point(uuid4(), user_id=str(bare)), point(8)])
+    before = everything()
+    assert outcome("init_qdrant", "--adopt") == (2, refusal(2))
+    assert everything() == before
+
+
+@pytest.mark.parametrize("owner", [ANOTHER, None])
+def test_adopt__a_version_of_another_database_that_this_one_allocated_too(every_store: str, owner: str | None) -> None:
+    for _ in range(3):
+        next_version()
+    stranger = uuid4()
+    of_another_database([*(point(person, version=2) for person in users(2)), point(stranger, version=2)], owner)
+    before = everything()
+    assert outcome("init_qdrant", "--adopt") == (2, refusal(2))
+    assert everything() == before
+    done = adopt(lambda _: None, discard_vectors=2)
+    assert (done.survey.strangers, done.removed, done.came_meanwhile) == (1, 3, 0)
+    assert there() == set()
+
+
+@pytest.mark.parametrize("at", ["raise_above", "note_as_live"])
+def test_adopt__killed_with_permission_the_next_run_needs_it_too(embedded_qdrant: object, at: str) -> None:
+    """The sequence is above their versions by then: they are another database's all the same."""
+    bare = users(2)
+    of_another_database([point(person, version=10**9) for person in bare])
+    code, _, stderr = run_python(KILLED.replace("adopt(lambda _: None)", "adopt(lambda _: None, discard_vectors=2)"), at, 0)
+    assert code == -signal.SIGKILL, stderr
+    SyncLease.objects.update(until=datetime(2026, 1, 1, tzinfo=UTC))
+    assert outcome("init_qdrant", "--adopt") == (2, refusal(2))
+    assert there(version(1)) == names(bare)
+    assert adopt(lambda _: None, discard_vectors=2).removed == 2
+
+
+def test_adopt__killed_before_they_were_deleted_they_stay(embedded_qdrant: object) -> None:
+    """The collection is this database's then, and their versions are still another one's."""
+    bare = users(2)
+    of_another_database([point(person, version=10**9) for person in bare])
+    code, _, stderr = run_python(KILLED.replace("adopt(lambda _: None)", "adopt(lambda _: None, discard_vectors=2)"), "make_new_mark", 0)
+    assert code == -signal.SIGKILL, stderr
+    SyncLease.objects.update(until=datetime(2026, 1, 1, tzinfo=UTC))
+    assert outcome("sync_qdrant", "--once", "--timeout", "20")[0] == 2
+    assert there() == names(bare)
+    assert outcome("verify_qdrant", "--repair") == (2, refusal(2))
+    assert there() == names(bare)
+
+
+def test_adopt__what_comes_while_a_real_collection_is_replaced(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other program still writes: nothing of it is deleted unseen."""
+    (bare,) = users(1)
+    of_the_guides_program([point(uuid4())])
+
+    def meanwhile(*arguments: Any, **options: Any) -> Filled:
+        write([point(bare)])
+        return fill(*arguments, **options)
+
+    monkeypatch.setattr("vectorstore.replacement.fill", meanwhile)
+    code, line = outcome("init_qdrant", "--adopt")
+    assert (code, line) == (2, refusal(1, what=f"{collection_name()!r} stays as it is, with what another program wrote meanwhile"))
+    assert str(bare) in there()
+    with qdrant() as client:
+        assert alias_target(client) is None
+
+
+def test_adopt__what_comes_while_a_collection_is_taken_over_stays(embedded_qdrant: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    (bare,) = users(1)
+    of_another_database([point(uuid4(), version=3)])
+
+    def meanwhile(*arguments: Any, **options: Any) -> None:
+        write([point(bare, version=1)], version(1))
+        note_as_live(*arguments, **options)
+
+    monkeypatch.setattr("vectorstore.adoption.note_as_live", meanwhile)
+    assert outcome("init_qdrant", "--adopt") == (1, "")
+    assert there() == names([bare])
+
+
+def test_adopt__a_later_command_does_not_take_a_foreign_version_for_an_allocated_one(store: str) -> None:
+    """Their users had a row when the collection was adopted; that it is gone was not captured."""
+    person = ProfileEmbeddingFactory.create().pk
+    for _ in range(5):
+        next_version()
+    of_another_database([point(person, version=3)])
+    adopt(lambda _: None)
+    ProfileEmbedding.objects.all().delete()
+    QueueEntry.objects.all().delete()
+    assert outcome("verify_qdrant", "--repair") == (2, refusal(1))
+    QueueEntry.objects.create(user_id=person)
+    assert outcome("sync_qdrant", "--once", "--timeout", "20")[0] == 2
+    assert there() == names([person])
+
+
+def test_adopt__a_deletion_that_is_captured_before_the_first_sync_counts(store: str) -> None:
+    person = ProfileEmbeddingFactory.create().pk
+    of_another_database([point(person, version=3)])
+    adopt(lambda _: None)
+    ProfileEmbedding.objects.all().delete()
+    assert sync_once(timeout=20).unique_vectors == 0
+    assert there() == set()
+
+
+# --- sync_qdrant -----------------------------------------------------------------------------------------------------------------
+
+
+def test_sync__a_change_of_a_user_without_an_embedding(every_store: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is done with everybody else, and says what it has left."""
+    (bare,) = users(1)
+    live(point(bare))
+    there_too = ProfileEmbeddingFactory.create().pk
+    User.objects.filter(pk=bare).update(active=False)
+    assert outcome("sync_qdrant", "--once", "--timeout", "20", "--json") == (
+        2,
+        (
+            "1 point holds the only copy of a user's vector: not deleted. Store the vectors in profile_embeddings, or delete them with manage.py"
+            " sync_qdrant --once --discard-vectors 1."
+        ),
+    )
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert (lines[-1]["written"], lines[-1]["removed"], lines[-1]["unique_vectors"]) == (1, 0, 1)
+    assert there() == names([bare, there_too])
+    assert not QueueEntry.objects.exists()
+    assert outcome("sync_qdrant", "--once", "--timeout", "20") == (0, "")
+    assert there() == names([bare, there_too])
+
+
+def test_sync__as_many_as_are_discarded(store: str) -> None:
+    (bare, other) = users(2)
+    there_too = ProfileEmbeddingFactory.create().pk
+    live(point(bare), point(other), point(7, user_id=str(bare)), point(there_too))
+    assert outcome("sync_qdrant", "--once", "--discard-vectors", "2") == (2, refusal(3, 2))
+    assert there() == names([bare, other, 7, there_too])
+    assert not QueueEntry.objects.exists()
+    assert outcome("sync_qdrant", "--once", "--discard-vectors", "3") == (0, "")
+    assert there() == names([there_too])
+    assert outcome("sync_qdrant", "--watch", "--discard-vectors", "3")[0] == 2
+
+
+def test_sync__deletions_that_are_captured(store: str) -> None:
+    """Whatever the version of the point: the rows are gone, or must not be shown."""
+    known = [embedding.pk for embedding in ProfileEmbeddingFactory.create_batch(5)]
+    live(*map(point, known), *map(point, bare := users(3)))
+    ProfileEmbedding.objects.filter(pk=known[0]).delete()
+    ProfileEmbedding.objects.filter(pk=known[1]).update(user_id=(moved := users(1)[0]))
+    User.objects.filter(pk=known[2]).update(deleted_at=datetime(2026, 1, 1, tzinfo=UTC))
+    User.objects.filter(pk=known[3]).update(is_staff=True)
+    User.objects.filter(pk=bare[0]).delete()
+    User.objects.filter(pk=bare[1]).update(deleted_at=datetime(2026, 1, 1, tzinfo=UTC))
+    assert sync_once(timeout=20).unique_vectors == 0
+    assert there() == names([known[4], moved, bare[2]])
+
+
+def test_sync__an_erasure(store: str) -> None:
+    (bare,) = users(1)
+    live(point(bare))
+    assert remove_point(bare)
+    assert there() == set()
+
+
+def test_sync__a_truncate_spares_nothing_and_a_scan_spares_the_only_copies(store: str) -> None:
+    (bare,) = users(1)
+    live(point(bare), point(uuid4()))
+    enqueue_strangers()
+    assert sync_once(timeout=20).unique_vectors == 1
+    assert there() == names([bare])
+    with_truncate()
+    assert sync_once(timeout=20).unique_vectors == 0
+    assert there() == set()
+
+
+def with_truncate() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("TRUNCATE profile_embeddings")
+
+
+def test_sync__a_scan_that_another_worker_takes_over_spares_them_too(embedded_qdrant: object) -> None:
+    (bare,) = users(1)
+    live(point(bare))
+    enqueue_strangers()
+    assert claim_due(uuid4(), 10) is not None
+    SyncLease.objects.update(until=datetime(2026, 1, 1, tzinfo=UTC))
+    take_over()
+    assert sync_once(timeout=20).unique_vectors > 0
+    assert there() == names([bare])
+
+
+def test_sync__a_collection_beside_the_live_one(store: str) -> None:
+    (bare,) = users(1)
+    live()
+    reindex(keep=timedelta(days=7), announce=lambda _: None)
+    write([point(bare)], version(1))
+    User.objects.filter(pk=bare).update(verified=False)
+    assert sync_once(timeout=20).unique_vectors == 1
+    assert there(version(1)) == names([bare])
+
+
+# --- verify_qdrant ---------------------------------------------------------------------------------------------------------------
+
+
+def test_verify__repair(every_store: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (bare, odd) = users(2)
+    live(point(bare), point(odd, version=[5]), point(7, user_id=str(bare)), point(uuid4()))
+    code, _ = outcome("verify_qdrant")
+    written = capsys.readouterr().out
+    assert code == 1
+    assert "\n  3 points hold the only copy of a user's vector: --repair deletes none of them by itself.\n" in written
+    assert written.endswith("To put this right: manage.py verify_qdrant --repair --discard-vectors 3, or store those vectors first\n")
+    before = everything()
+    for arguments in ([], ["--force"], ["--max-changes", "1000"]):
+        assert outcome("verify_qdrant", "--repair", *arguments) == (2, refusal(3))
+    assert everything() == before
+    capsys.readouterr()
+    assert outcome("verify_qdrant", "--repair", "--discard-vectors", "3", "--json") == (1, "")
+    assert json.loads(capsys.readouterr().out)["collections"][0]["unique_vectors"] == 3
+    sync_once(timeout=20)
+    assert there() == set()
+
+
+def test_verify__repair_of_what_no_user_misses(store: str) -> None:
+    live(*map(point, to_be_removed()))
+    assert outcome("verify_qdrant", "--repair") == (1, "")
+    sync_once(timeout=20)
+    assert there() == set()
+
+
+def test_verify__repair_of_what_this_database_wrote(store: str) -> None:
+    """PostgreSQL had the vector: that its deletion was not captured brings nothing back."""
+    person = ProfileEmbeddingFactory.create().pk
+    live()
+    QueueEntry.objects.create(user_id=person)
+    sync_once(timeout=20)
+    ProfileEmbedding.objects.all().delete()
+    QueueEntry.objects.all().delete()
+    assert outcome("verify_qdrant", "--repair") == (1, "")
+    sync_once(timeout=20)
+    assert there() == set()
+
+
+def test_verify__repair_after_postgresql_was_restored(store: str) -> None:
+    """What a worker wrote after the backup has a version that the restored PostgreSQL never allocated, and perhaps the only copy."""
+    (bare, pending) = users(2)
+    live(point(bare, version=last_drawn() + 5), point(pending, version=last_drawn() + 6))
+    QueueEntry.objects.create(user_id=pending)
+    assert outcome("verify_qdrant", "--repair") == (2, refusal(1))
+    ProfileEmbeddingFactory.create(user=User.objects.get(pk=bare))
+    assert outcome("verify_qdrant", "--repair") == (1, "")
+    assert sync_once(timeout=20).unique_vectors == 1
+    assert there() == names([bare, pending])
+
+
+# --- reindex_qdrant --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("arguments", [[], ["--keep", "7d"]])
+def test_reindex__refuses_before_anything_is_begun(store: str, arguments: list[str]) -> None:
+    (bare,) = users(1)
+    live(point(bare))
+    before = everything()
+    assert outcome("reindex_qdrant", *arguments) == (2, refusal(1))
+    assert everything() == before
+
+
+def test_reindex__as_many_as_are_discarded(every_store: str) -> None:
+    (bare,) = users(1)
+    live(point(bare), *map(point, to_be_removed()))
+    assert outcome("reindex_qdrant", "--discard-vectors", "1") == (0, "")
+    assert there() == set()
+    assert [row.name for row in VectorCollection.objects.all()] == [version(2)]
+
+
+def test_reindex__what_no_user_misses_goes_with_the_old_collection(store: str) -> None:
+    live(*map(point, to_be_removed()))
+    assert outcome("reindex_qdrant") == (0, "")
+    assert there() == set()
+
+
+def test_reindex__what_comes_meanwhile_keeps_the_old_collection(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (bare,) = users(1)
+    live()
+
+    def meanwhile(*arguments: Any, **options: Any) -> Filled:
+        write([point(bare)])
+        return fill(*arguments, **options)
+
+    monkeypatch.setattr("vectorstore.rebuild.reindex.fill", meanwhile)
+    said: list[str] = []
+    done = reindex(announce=said.append)
+    assert (done.dropped, done.kept) == ((), True)
+    assert said[-1] == f"Not everything that is due could be dropped: {refusal(1, what=f'{version(1)!r} stays')}"
+    assert there(version(1)) == names([bare])
+    User.objects.filter(pk=bare).delete()
+    sync_once(timeout=20)
+    assert there() == set()
+    assert not client_has(version(1))
+
+
+def client_has(name: str) -> bool:
+    with qdrant() as client:
+        return client.collection_exists(name)
+
+
+def test_kept__is_dropped_with_the_only_copies_by_nobody_who_was_not_told(store: str, caplog: pytest.LogCaptureFixture) -> None:
+    (bare,) = users(1)
+    live()
+    reindex(keep=timedelta(days=7), announce=lambda _: None)
+    write([point(bare)], version(1))
+    VectorCollection.objects.filter(name=version(1)).update(keep_until=datetime(2026, 1, 1, tzinfo=UTC))
+    with pytest.raises(UniqueVectorsFound):
+        drop_due()
+    assert "A collection that is due is not dropped: 1 point holds the only copy of a user's vector" in caplog.text
+    assert Tidying().tidy() == ()
+    assert registry.written() == (version(2), version(1))
+    before = everything()
+    assert outcome("reindex_qdrant", "--drop-kept") == (2, refusal(1, what="nothing was dropped"))
+    assert outcome("reindex_qdrant") == (2, refusal(1))
+    assert everything() == before
+    assert outcome("reindex_qdrant", "--drop-kept", "--discard-vectors", "1") == (0, "")
+    assert not client_has(version(1))
+
+
+def test_drop_kept__the_dry_run_has_the_number(store: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (bare,) = users(1)
+    live()
+    reindex(keep=timedelta(days=7), announce=lambda _: None)
+    write([point(bare)], version(1))
+    call_command("reindex_qdrant", "--drop-kept", "--dry-run", "--json")
+    assert json.loads(capsys.readouterr().out) == {"dry_run": True, "dropped": [version(1)], "unique_vectors": 1}
+    call_command("reindex_qdrant", "--drop-kept", "--dry-run")
+    assert capsys.readouterr().out == f"Would be dropped: {version(1)}.\n1 point holds the only copy of a user's vector.\n"
+    assert client_has(version(1))
+
+
+def test_rollback__leaves_no_collection_with_the_only_copy(store: str) -> None:
+    (bare,) = users(1)
+    live()
+    reindex(keep=timedelta(days=7), announce=lambda _: None)
+    write([point(bare)])
+    before = everything()
+    assert outcome("reindex_qdrant", "--rollback") == (2, refusal(1))
+    assert everything() == before
+
+
+# --- purge_qdrant ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.qdrant_server
+@pytest.mark.parametrize("arguments", [["--log"], ["--drop-kept"], ["--log", "--drop-kept"]])
+def test_purge__drops_no_only_copy(qdrant_server: object, capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+    (bare,) = users(1)
+    live()
+    if "--drop-kept" in arguments:
+        reindex(keep=timedelta(days=7), announce=lambda _: None)
+        write([point(bare)], version(1))
+    else:
+        write([point(bare)])
+    before = everything()
+    assert outcome("purge_qdrant", *arguments) == (2, refusal(1))
+    assert everything() == before
+    outcome("purge_qdrant", "--dry-run", "--json", *arguments)
+    assert json.loads(capsys.readouterr().out)["purged"]["unique_vectors"] == 1
+    assert client_has(version(1))
+    outcome("purge_qdrant", "--discard-vectors", "1", *arguments)
+    assert not client_has(version(1))
+
+
+# --- qdrant_snapshot restore -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.qdrant_server
+@pytest.mark.parametrize("foreign", [False, True])
+def test_restore__a_snapshot_with_only_copies(server: object, tmp_path: Path, *, foreign: bool) -> None:
+    (bare,) = users(1)
+    next_version()
+    next_version()
+    live(point(bare, **({"version": 1} if foreign else {})), *map(point, to_be_removed()))
+    if foreign:
+        with qdrant() as client:
+            client.update_collection(version(1), metadata={DATABASE: ANOTHER})
+    path = snapshot(tmp_path)
+    with qdrant() as client:
+        client.update_collection(version(1), metadata={DATABASE: database_id()})
+    before = everything()
+    if not foreign:  # the live collection is replaced
+        assert outcome("qdrant_snapshot", "restore", str(path)) == (2, refusal(1))
+        assert everything() == before
+    with qdrant() as client:
+        client.delete(version(1), models.PointIdsList(points=[str(bare)]), wait=True)
+    code, line = outcome("qdrant_snapshot", "restore", str(path))
+    assert (code, line) == (2, refusal(1, what="the alias was not moved"))
+    with qdrant() as client:
+        assert alias_target(client) == version(1)
+        assert not client.collection_exists(version(2))
+    assert outcome("qdrant_snapshot", "restore", str(path), "--discard-vectors", "1") == (0, "")
+    assert there() == set()
+
+
+@pytest.mark.qdrant_server
+def test_restore__does_not_drop_the_live_collection_with_what_came_meanwhile(qdrant_server: object, tmp_path: Path) -> None:
+    (bare,) = users(1)
+    live()
+    path = snapshot(tmp_path)
+
+    def meanwhile(line: str) -> None:
+        if "is made of the snapshot" in line:
+            write([point(bare)])
+
+    done = restore([path], announce=meanwhile)
+    assert (done.kept, done.dropped) == (True, ())
+    assert there(version(1)) == names([bare])
+
+
+def test_discard_vectors__is_refused_where_it_says_nothing(embedded_qdrant: object) -> None:
+    for command in ("init_qdrant", "verify_qdrant"):
+        code, line = outcome(command, "--discard-vectors", "3")
+        assert code == 2
+        assert line.startswith("--discard-vectors says what")
+    _, line = outcome("reindex_qdrant", "--discard-vectors", "-1")
+    assert "'-1' is not a whole number" in line

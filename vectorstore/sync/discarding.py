@@ -1,0 +1,45 @@
+"""Delete vectors that exist only in Qdrant, if the operator has said how many."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from qdrant_client.models import ExtendedPointId, PointIdsList, WriteOrdering
+
+from vectorstore import registry
+from vectorstore.connection import qdrant
+from vectorstore.models import QueueEntry
+from vectorstore.purge.removals import note_removal
+from vectorstore.sync.queue import enqueue
+from vectorstore.unique_vectors import UniqueVectors, UniqueVectorsFound, unique_in
+
+
+def enqueue_discards(limit: int) -> int:
+    """Queue the deletion of every unique vector in the collections that are written. Return how many there are.
+
+    Points whose id is a number are deleted at once: no worker leases them. Raises UniqueVectorsFound, with nothing changed, if there are more than
+    ``limit``.
+    """
+    found: dict[str, list[ExtendedPointId]] = {}
+    count = 0
+    for collection in registry.written():
+        with qdrant() as client:
+            judge = UniqueVectors.of(client, collection)
+        found[collection] = []
+        for page in unique_in(collection, judge):
+            count += len(page)
+            if count <= limit:
+                found[collection] += page
+    if count > limit:
+        raise UniqueVectorsFound(count, limit)
+    for collection, ids in found.items():
+        enqueue((UUID(one) for one in ids if isinstance(one, str)), urgent=True, cause=QueueEntry.Cause.DELETION)
+        _delete_numbers(collection, [one for one in ids if isinstance(one, int)])
+    return count
+
+
+def _delete_numbers(collection: str, numbers: list[ExtendedPointId]) -> None:
+    if numbers:
+        with qdrant() as client:
+            note_removal()
+            client.delete(collection, PointIdsList(points=numbers), wait=True, ordering=WriteOrdering.MEDIUM)
