@@ -8,7 +8,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from django.conf import settings
 
-from findme.console.errors import StoreUnavailable
+from findme.console.errors import StoreUnusable
 
 REST_PORT = 6333
 """Qdrant's own, for a URL without one."""
@@ -48,28 +48,28 @@ class Address:
 
 
 def server_address() -> Address:
-    """The server that the settings name. Raises StoreUnavailable for settings that name none, in one line, without the key."""
+    """The server that the settings name. Raises StoreUnusable for settings that name none, in one line, without the key."""
     _check_url(settings.QDRANT_URL)
     _check_key(settings.QDRANT_API_KEY)
     if not 0 <= settings.QDRANT_GRPC_PORT <= 65535:
-        raise StoreUnavailable(f"QDRANT_GRPC_PORT is {settings.QDRANT_GRPC_PORT!r}: it is a port up to 65535, or 0 for REST.")
+        raise StoreUnusable(f"QDRANT_GRPC_PORT is {settings.QDRANT_GRPC_PORT!r}: it is a port up to 65535, or 0 for REST.")
     return Address(settings.QDRANT_URL, settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT, math.ceil(timeout_seconds()))
 
 
 def timeout_seconds() -> float:
-    """How long to wait for a request, or for the embedded folder. Raises StoreUnavailable for a number that is no such time."""
+    """How long to wait for a request, or for the embedded folder. Raises StoreUnusable for a number that is no such time."""
     if not 0 < settings.QDRANT_TIMEOUT <= 86_400:
-        raise StoreUnavailable(f"QDRANT_TIMEOUT is {settings.QDRANT_TIMEOUT!r}: it is a number of seconds above 0, and at most a day.")
+        raise StoreUnusable(f"QDRANT_TIMEOUT is {settings.QDRANT_TIMEOUT!r}: it is a number of seconds above 0, and at most a day.")
     return float(settings.QDRANT_TIMEOUT)
 
 
 def _check_url(url: str) -> None:
     if "@" in url:
-        raise StoreUnavailable("QDRANT_URL holds a user name or a password: take it out, and put the key into QDRANT_API_KEY.")
+        raise StoreUnusable("QDRANT_URL holds a user name or a password: take it out, and put the key into QDRANT_API_KEY.")
     if "://" not in url:
-        raise StoreUnavailable(f"QDRANT_URL is {url!r}, without a scheme: write 'http://{url}', or https:// where the server speaks TLS.")
+        raise StoreUnusable(f"QDRANT_URL is {url!r}, without a scheme: write 'http://{url}', or https:// where the server speaks TLS.")
     if not _is_http_url(url):
-        raise StoreUnavailable(f"QDRANT_URL is {url!r}: write http://HOST:PORT or https://HOST:PORT.")
+        raise StoreUnusable(f"QDRANT_URL is {url!r}: write http://HOST:PORT or https://HOST:PORT.")
 
 
 def _is_http_url(url: str) -> bool:
@@ -84,4 +84,4 @@ def _is_http_url(url: str) -> bool:
 def _check_key(key: str) -> None:
     """A header takes visible ASCII only; httpx would put the whole key into its error."""
     if not all("!" <= character <= "~" for character in key):
-        raise StoreUnavailable("QDRANT_API_KEY holds a blank, a line break or a character beyond ASCII: take it out.")
+        raise StoreUnusable("QDRANT_API_KEY holds a blank, a line break or a character beyond ASCII: take it out.")

@@ -9,7 +9,7 @@ from django.conf import settings
 from qdrant_client import QdrantClient
 from qdrant_client.models import CollectionInfo
 
-from findme.console.errors import StoreUnavailable
+from findme.console.errors import StoreUnusable
 from vectorstore import registry
 from vectorstore.connection import collection_name, is_embedded
 from vectorstore.declaration import DECLARATION as DECLARATION
@@ -85,16 +85,16 @@ def alias_target(client: QdrantClient) -> str | None:
 def live_collection(client: QdrantClient) -> str:
     """The real collection behind the alias, for everything that writes or searches.
 
-    Raises CollectionMissing, which names ``init_qdrant``; StoreUnavailable where the alias leads to somebody else's collection, and where a
+    Raises CollectionMissing, which names ``init_qdrant``; StoreUnusable where the alias leads to somebody else's collection, and where a
     real collection has its name.
     """
     target = alias_target(client)
     if target is None:
         if collection_name() in _names(client):
-            raise StoreUnavailable(f"{name_taken()}. {way_out(collection_name())}")
+            raise StoreUnusable(f"{name_taken()}. {way_out(collection_name())}")
         raise CollectionMissing(collection_name())
     if not is_ours(target):
-        raise StoreUnavailable(not_ours(target))
+        raise StoreUnusable(not_ours(target))
     return target
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from django.conf import settings
 from qdrant_client import QdrantClient
 
-from findme.console.errors import StoreUnavailable
+from findme.console.errors import StoreUnavailable, StoreUnusable
 from vectorstore.address import server_address, timeout_seconds
 from vectorstore.embedded import folder_at
 from vectorstore.errors import CollectionMissing, server_errors_told
@@ -26,7 +26,7 @@ def is_embedded() -> bool:
 def collection_name() -> str:
     """The alias that everyone reads and writes through. Raises StoreUnavailable for a name that does not fit into a URL and a path."""
     if not NAME.fullmatch(settings.QDRANT_COLLECTION):
-        raise StoreUnavailable(
+        raise StoreUnusable(
             f"QDRANT_COLLECTION is {settings.QDRANT_COLLECTION!r}: it is made of letters, digits, '_', '-' and '.', begins with one of the first"
             " three, and has at most 200 characters."
         )
@@ -47,7 +47,7 @@ def qdrant() -> Iterator[QdrantClient]:
 @contextmanager
 def _held_folder() -> Iterator[QdrantClient]:
     if not settings.QDRANT_PATH:
-        raise StoreUnavailable("Neither QDRANT_URL nor QDRANT_PATH is set: name a Qdrant server, or a folder for the embedded one.")
+        raise StoreUnusable("Neither QDRANT_URL nor QDRANT_PATH is set: name a Qdrant server, or a folder for the embedded one.")
     with folder_at(settings.QDRANT_PATH).held(timeout_seconds()) as client:
         yield client
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import errno
 import fcntl
 import logging
 import os
@@ -18,13 +19,16 @@ from pathlib import Path
 
 from qdrant_client import QdrantClient
 
-from findme.console.errors import StoreUnavailable
+from findme.console.errors import StoreUnavailable, StoreUnusable
 from vectorstore.errors import CollectionMissing, Refused, raised_by_driver
 
 LOCK_FILE = "findme.lock"
 CLIENTS_LOCK_FILE = ".lock"
 """qdrant-client's own, which it takes without waiting, after it has read everything."""
 POLL_SECONDS = 0.02
+LASTING = frozenset({errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EROFS})
+LASTING_IN_SQLITE = ("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_PERM")
+"""Errors of a folder that waiting does not end."""
 MANY_POINTS = 20_000
 """Above which Qdrant advises against its local mode."""
 
@@ -87,7 +91,7 @@ class Folder:
         except BaseException as error:
             self.close()
             if isinstance(error, OSError):
-                raise StoreUnavailable(self._unusable(error.strerror or error)) from error
+                raise self._unusable(error) from error
             raise
 
     def _locked(self, deadline: float, seconds: float) -> int:
@@ -118,9 +122,9 @@ class Folder:
         except RuntimeError as error:
             raise StoreUnavailable(self._in_use("another program that uses qdrant-client", seconds)) from error
         except sqlite3.OperationalError as error:
-            raise StoreUnavailable(self._unusable(error)) from error
+            raise self._unusable(error) from error
         except (ValueError, LookupError, TypeError, AttributeError, EOFError, ImportError, sqlite3.Error, pickle.UnpicklingError) as error:
-            raise StoreUnavailable(self._damaged(error)) from error
+            raise StoreUnusable(self._damaged(error)) from error
 
     @contextmanager
     def _errors_told(self) -> Iterator[None]:
@@ -133,12 +137,12 @@ class Folder:
                 raise Refused(f"The embedded vector store refused this: {error}. See manage.py init_qdrant --check.") from error
             raise
         except sqlite3.OperationalError as error:
-            raise StoreUnavailable(self._unusable(error)) from error
+            raise self._unusable(error) from error
         except sqlite3.DatabaseError as error:
-            raise StoreUnavailable(self._damaged(error)) from error
+            raise StoreUnusable(self._damaged(error)) from error
         except OSError as error:
             if raised_by_driver(error):
-                raise StoreUnavailable(self._unusable(error.strerror or error)) from error
+                raise self._unusable(error) from error
             raise
 
     def _tell_of_many(self, client: QdrantClient) -> None:
@@ -155,8 +159,14 @@ class Folder:
             " run it again later, or set QDRANT_URL to a server."
         )
 
-    def _unusable(self, why: object) -> str:
-        return f"The embedded vector store {self.path!r} cannot be used: {why}. See to the folder, or name another one in QDRANT_PATH."
+    def _unusable(self, error: OSError | sqlite3.OperationalError) -> StoreUnavailable:
+        """Return the error for a folder that cannot be used. A full disk may have room again; a wrong path or permission stays wrong."""
+        why = error.strerror or error if isinstance(error, OSError) else error
+        lasting = error.errno in LASTING if isinstance(error, OSError) else _sqlite_name(error).startswith(LASTING_IN_SQLITE)
+        kind = StoreUnusable if lasting else StoreUnavailable
+        return kind(
+            f"The embedded vector store {self.path!r} cannot be used: {why}. See to the folder, or name another one in QDRANT_PATH."
+        )
 
     def _damaged(self, error: Exception) -> str:
         words = " ".join(f"{type(error).__name__}: {error}".split())[:200]
@@ -174,6 +184,11 @@ def folder_at(path: str) -> Folder:
     """The process's one object for the folder, however its path is written. A forked child has none of its parent's."""
     with _looking_up:
         return _folders.setdefault(f"{os.getpid()}:{os.path.realpath(path)}", Folder(os.path.realpath(path)))
+
+
+def _sqlite_name(error: sqlite3.Error) -> str:
+    """Return SQLite's name of the error, empty for one that Python raised itself."""
+    return getattr(error, "sqlite_errorname", "")
 
 
 def _try_lock(lock_file: int) -> bool:

@@ -16,14 +16,14 @@ from pydantic import ValidationError
 from qdrant_client.common.client_exceptions import QdrantException
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
-from findme.console.errors import NotDone, StoreUnavailable
+from findme.console.errors import NotDone, StoreUnavailable, StoreUnusable
 from vectorstore.address import Address
 
 SHORT = 200
 """Characters of a server's own words that fit into a line."""
 
 
-class CollectionMissing(StoreUnavailable):
+class CollectionMissing(StoreUnusable):
     """Qdrant answers, and has no such collection."""
 
     def __init__(self, name: str) -> None:
@@ -38,7 +38,7 @@ class TimedOut(StoreUnavailable):
     """Nothing came within QDRANT_TIMEOUT."""
 
 
-class StoreWentBack(StoreUnavailable):
+class StoreWentBack(StoreUnusable):
     """One of the stores is an older copy of itself: nothing is written until ``verify_qdrant --repair`` has been run."""
 
     def __init__(self, what: str) -> None:
@@ -95,7 +95,7 @@ def _connection_failed(source: Exception, address: Address) -> StoreUnavailable:
         case httpx.ConnectError():
             return _not_reached(reason, address)
         case httpx.TransportError() if not address.tls and speaks_tls(address):
-            return StoreUnavailable(f"The server at QDRANT_URL {address} speaks TLS: write https:// instead of http://.")
+            return StoreUnusable(f"The server at QDRANT_URL {address} speaks TLS: write https:// instead of http://.")
         case httpx.RemoteProtocolError() if "illegal" in reason:
             return _not_a_qdrant(address)
         case httpx.TransportError():
@@ -132,15 +132,11 @@ def _grpc_failed(error: grpc.RpcError, address: Address) -> NotDone:
 def _answered(status: int, words: str, address: Address) -> NotDone:
     match status:
         case 401 if not address.api_key:
-            return StoreUnavailable(f"Qdrant at {address} asks for a key: set QDRANT_API_KEY.")
+            return StoreUnusable(f"Qdrant at {address} asks for a key: set QDRANT_API_KEY.")
         case 401:
-            return StoreUnavailable(
-                f"Qdrant at {address} does not accept the key in QDRANT_API_KEY: set the one that the server was given."
-            )
+            return StoreUnusable(f"Qdrant at {address} does not accept the key in QDRANT_API_KEY: set the one that the server was given.")
         case 403:
-            return StoreUnavailable(
-                f"The key in QDRANT_API_KEY does not allow this at {address} ({_short(words)}): set one that may write."
-            )
+            return StoreUnusable(f"The key in QDRANT_API_KEY does not allow this at {address} ({_short(words)}): set one that may write.")
         case 404 if missing := re.search(r"Collection `(.*)` doesn't exist", words):
             return CollectionMissing(missing[1])
         case 301 | 302 | 303 | 307 | 308 | 404 | 405:
@@ -176,14 +172,14 @@ def _tls_failed(reason: str, address: Address) -> StoreUnavailable:
     if "CERTIFICATE_VERIFY_FAILED" in reason:
         why = re.search(r"verify failed: ([^(:]*)|VERIFY_FAILED: ([^:]*)", reason)
         words = next((group for group in why.groups() if group), reason).strip() if why else reason
-        return StoreUnavailable(
+        return StoreUnusable(
             f"The certificate at QDRANT_URL {address} is not trusted ({_short(words)}): name its authority's file in SSL_CERT_FILE"
             f"{' and GRPC_DEFAULT_SSL_ROOTS_FILE_PATH' if address.grpc_port else ''}, or correct the host."
         )
     if re.search("WRONG_VERSION_NUMBER|UNEXPECTED_EOF|RECORD_LAYER_FAILURE", reason):
-        return StoreUnavailable(
-            f"The server at QDRANT_URL {address} does not speak TLS: write http:// instead of https://, or give it a certificate."
-        )
+        # A server that stops in the middle of a handshake looks the same as one that speaks no TLS.
+        kind = StoreUnavailable if "UNEXPECTED_EOF" in reason else StoreUnusable
+        return kind(f"The server at QDRANT_URL {address} does not speak TLS: write http:// instead of https://, or give it a certificate.")
     return StoreUnavailable(f"No TLS with the server at QDRANT_URL {address} ({_short(reason)}): see its certificate and its settings.")
 
 
@@ -193,8 +189,8 @@ def _timed_out(address: Address) -> TimedOut:
     )
 
 
-def _not_a_qdrant(address: Address) -> StoreUnavailable:
-    return StoreUnavailable(
+def _not_a_qdrant(address: Address) -> StoreUnusable:
+    return StoreUnusable(
         f"What answers at QDRANT_URL {address} is not the REST interface of a Qdrant: correct the host, the port or the path."
     )
 

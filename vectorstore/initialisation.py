@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from qdrant_client import QdrantClient
 from qdrant_client.models import CollectionStatus, OptimizersConfigDiff
@@ -14,6 +14,8 @@ from findme.console.progress import Report, unreported
 from vectorstore.applying import apply
 from vectorstore.collection_lock import collection_lock
 from vectorstore.connection import qdrant
+from vectorstore.errors import CollectionMissing, StoreWentBack
+from vectorstore.marks import check_live_mark
 from vectorstore.plan import Plan, plan, refuse
 from vectorstore.projection import entitled
 from vectorstore.rebuild.nodes import refuse_without_a_node
@@ -40,9 +42,22 @@ class Initialised:
 
 
 def compare() -> Plan:
-    """How the live collection compares with the declaration. Changes nothing."""
+    """How the live collection compares with the declaration, and whether a store was restored. Changes nothing."""
     with qdrant() as client:
-        return plan(client)
+        return _with_restore(client, plan(client))
+
+
+def _with_restore(client: QdrantClient, planned: Plan) -> Plan:
+    """Add to the plan whether a store was restored. A collection that is missing, or another database's, says nothing about that."""
+    if planned.live.found is None or planned.live.doubt is not None:
+        return planned
+    try:
+        check_live_mark(client)
+    except StoreWentBack as error:
+        return replace(planned, restored=str(error))
+    except CollectionMissing:  # the plan names it
+        return planned
+    return planned
 
 
 def initialise(announce: Announce, *, green_seconds: float = GREEN_SECONDS, report: Report = unreported) -> Initialised:
@@ -52,7 +67,7 @@ def initialise(announce: Announce, *, green_seconds: float = GREEN_SECONDS, repo
     without one of its nodes; and where Qdrant says that all is done and it is not.
     """
     with collection_lock(), qdrant() as client:
-        planned = plan(client)
+        planned = _with_restore(client, plan(client))
         refuse(planned)
         if planned.differs("collection "):
             refuse_without_a_node(client)

@@ -8,7 +8,7 @@ is. With the mark PostgreSQL remembers the newest points of each collection (``w
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -73,7 +73,17 @@ class _Seen:
 
 def check_marks(client: QdrantClient) -> None:
     """Raises StoreWentBack, in one line, where a store is older than the other one remembers."""
-    _compare(client, _looked_at(client))
+    _compare(client, registry.written, _looked_at(client, registry.written()))
+
+
+def check_live_mark(client: QdrantClient) -> None:
+    """As ``check_marks``, for the live collection alone. Changes nothing: a secondary collection that fails is not asked, so it is not given up."""
+    _compare(client, _live_alone, _looked_at(client, _live_alone()))
+
+
+def _live_alone() -> tuple[str, ...]:
+    live = registry.live()
+    return () if live is None else (live,)
 
 
 def mark_is_due() -> bool:
@@ -92,14 +102,14 @@ def renew_mark(client: QdrantClient) -> bool:
 
     Comparing first: a new mark covers up the signs. Raises StoreWentBack, MarkNotTaken, and StoreUnavailable. Not inside a transaction.
     """
-    seen = _looked_at(client)
-    _compare(client, seen)
+    seen = _looked_at(client, registry.written())
+    _compare(client, registry.written, seen)
     return _renew(client, seen, afresh=False)
 
 
 def make_new_mark(client: QdrantClient) -> bool:
     """Have both stores begin anew, whatever they remember: after a repair, or an adoption. False where it took too long."""
-    return _renew(client, _looked_at(client), afresh=True)
+    return _renew(client, _looked_at(client, registry.written()), afresh=True)
 
 
 def stamp(client: QdrantClient, collection: str) -> None:
@@ -113,23 +123,23 @@ def stamp(client: QdrantClient, collection: str) -> None:
             client.update_collection(collection, metadata={KEY: _shown(mark)})
 
 
-def _compare(client: QdrantClient, seen: list[_Seen]) -> None:
-    """Raises StoreWentBack for what was seen, if it is seen again."""
+def _compare(client: QdrantClient, names: Callable[[], tuple[str, ...]], seen: list[_Seen]) -> None:
+    """Raises StoreWentBack for what was seen of the collections NAMES, if it is seen again."""
     reason = _reason(client, seen)
     for _ in range(LOOKS - 1):
         if reason is None:
             return
         time.sleep(WAIT_SECONDS)
-        reason = _reason(client, _looked_at(client))
+        reason = _reason(client, _looked_at(client, names()))
     if reason is not None:
         raise StoreWentBack(reason)
 
 
-def _looked_at(client: QdrantClient) -> list[_Seen]:
-    """Every collection that is written, as Qdrant has it, the live one first."""
+def _looked_at(client: QdrantClient, names: tuple[str, ...]) -> list[_Seen]:
+    """The collections NAMES, as Qdrant has them."""
     known = _known(StoreState.current())
     live, seen = registry.live(), []
-    for name in registry.written():
+    for name in names:
         with held_up_by_none_but(live, name, doing="reading"):
             found = client.get_collection(name)
             seen.append(_Seen(name, _mark_in(found), newest(client, name, found, MANY), known))

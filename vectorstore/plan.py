@@ -20,13 +20,15 @@ REBUILD = "Build one as it is declared beside it, and put it in its place, with 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """``collection`` is the real one, behind ``alias`` or meant for it; ``live`` is what the comparisons were made of."""
+    """``collection`` is the real one, behind ``alias`` or meant for it; ``live`` is what the comparisons were made of. ``restored`` is the error's text
+    if one of the stores is an older copy of itself, and None if not, or if nobody has looked."""
 
     alias: str
     collection: str
     embedded: bool
     comparisons: tuple[Comparison, ...]
     live: Live = field(repr=False)
+    restored: str | None = None
 
     @property
     def differences(self) -> list[Comparison]:

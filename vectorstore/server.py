@@ -15,7 +15,7 @@ import grpc
 from qdrant_client import QdrantClient, models
 from qdrant_client import grpc as qdrant_grpc
 
-from findme.console.errors import StoreUnavailable
+from findme.console.errors import StoreUnavailable, StoreUnusable
 from vectorstore.address import Address
 from vectorstore.errors import CollectionMissing, server_errors_told
 
@@ -94,7 +94,7 @@ def _prove(client: QdrantClient, address: Address, collection: str) -> None:
 def _check_version(version: str, address: Address) -> None:
     numbers = re.match(r"(\d+)\.(\d+)\.", version)
     if numbers is None or not OLDEST <= (int(numbers[1]), int(numbers[2])) <= NEWEST:
-        raise StoreUnavailable(
+        raise StoreUnusable(
             f"Qdrant at {address} is version {version!r}: FindMe works with {_dotted(OLDEST)} to {_dotted(NEWEST)}."
             " Run a server of one of these versions."
         )
@@ -171,8 +171,8 @@ def _peers_by_grpc(collection: str, client: QdrantClient, address: Address) -> s
     return {answer.peer_id, *(shard.peer_id for shard in answer.remote_shards)}
 
 
-def _another_server(address: Address, why: str) -> StoreUnavailable:
-    return StoreUnavailable(
+def _another_server(address: Address, why: str) -> StoreUnusable:
+    return StoreUnusable(
         f"QDRANT_GRPC_PORT {address.grpc_port} is not the server of QDRANT_URL {address} ({why}): correct it, or set it to 0 for REST."
     )
 

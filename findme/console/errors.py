@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 
 class NotDone(Exception):
     """Nothing was done, or what was begun was undone. The text is one line: what is wrong, the value, and the next step; no password."""
 
+    needs_operator: ClassVar[bool] = True
+    """Whether a person must act first. A job that waits for a store does not wait for this: it reports the error at once."""
+
 
 class StoreUnavailable(NotDone):
     """A store cannot be reached, or does not answer: nothing is wrong with what was asked, and it may be asked again."""
+
+    needs_operator = False
+
+
+class StoreUnusable(StoreUnavailable):
+    """A store cannot be used until a person changes it or a setting: a wrong key, a restored copy, a missing collection."""
+
+    needs_operator = True
 
 
 def one_line(error: BaseException) -> str:

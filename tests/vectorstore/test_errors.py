@@ -1,6 +1,8 @@
 """Every error of the driver in one line: by servers that only pretend, and by a real one."""
 
+import errno
 import json
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,12 +13,13 @@ import pytest
 from pytest_django import Settings
 from qdrant_client import QdrantClient, models
 
-from findme.console.errors import NotDone, StoreUnavailable
+from findme.console.errors import NotDone, StoreUnavailable, StoreUnusable
 from tests.memory import folder_in_memory
 from tests.qdrant import QdrantServer, free_port, freeze, started_qdrant, thaw
 from tests.vectorstore.pretenders import HTML, TLS_FOLDER, answering, answering_grpc, error, saying, silent
 from vectorstore.address import Address
 from vectorstore.connection import qdrant
+from vectorstore.embedded import Folder
 from vectorstore.errors import CollectionMissing, Refused, ServerFailed, TimedOut, server_errors_told
 
 KEY = "the-key-that-nobody-may-see"
@@ -25,6 +28,12 @@ KEY = "the-key-that-nobody-may-see"
 @pytest.fixture(autouse=True)
 def plain_settings(settings: Settings) -> None:
     settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT, settings.QDRANT_TIMEOUT = "", 0, 1
+
+
+def cannot_open() -> sqlite3.OperationalError:
+    with pytest.raises(sqlite3.OperationalError) as raised:
+        sqlite3.connect("/dev/null/none")
+    return raised.value
 
 
 def line_of(settings: Settings, url: str, ask: Callable[[QdrantClient], object] = lambda client: client.get_aliases()) -> NotDone:
@@ -40,13 +49,13 @@ def line_of(settings: Settings, url: str, ask: Callable[[QdrantClient], object] 
 def test_errors__nothing_listens(settings: Settings) -> None:
     url = f"http://127.0.0.1:{free_port()}"
     found = line_of(settings, url)
-    assert isinstance(found, StoreUnavailable)
+    assert type(found) is StoreUnavailable
     assert str(found) == f"Nothing answers at QDRANT_URL '{url}' ([Errno 111] Connection refused): start Qdrant, or correct QDRANT_URL."
 
 
 def test_errors__unknown_host(settings: Settings) -> None:
     found = line_of(settings, "http://no-such-host.invalid:6333")
-    assert isinstance(found, StoreUnavailable)
+    assert type(found) is StoreUnavailable
     assert str(found) == (
         "QDRANT_URL 'http://no-such-host.invalid:6333' names a host that is not known here: 'no-such-host.invalid'."
         " Correct it, or the name service."
@@ -60,7 +69,7 @@ def test_errors__no_scheme(settings: Settings) -> None:
 def test_errors__tls_against_plain(settings: Settings) -> None:
     with answering(200, {}) as port:
         found = line_of(settings, f"https://127.0.0.1:{port}")
-    assert isinstance(found, StoreUnavailable)
+    assert type(found) is StoreUnusable
     assert str(found) == (
         f"The server at QDRANT_URL 'https://127.0.0.1:{port}' does not speak TLS: write http:// instead of https://, or give it a certificate."
     )
@@ -69,14 +78,14 @@ def test_errors__tls_against_plain(settings: Settings) -> None:
 def test_errors__plain_against_tls(settings: Settings) -> None:
     with answering(200, {}, tls=True) as port:
         found = line_of(settings, f"http://127.0.0.1:{port}")
-    assert isinstance(found, StoreUnavailable)
+    assert type(found) is StoreUnusable
     assert str(found) == f"The server at QDRANT_URL 'http://127.0.0.1:{port}' speaks TLS: write https:// instead of http://."
 
 
 def test_errors__a_certificate_that_nobody_trusts(settings: Settings) -> None:
     with answering(200, {}, tls=True) as port:
         found = line_of(settings, f"https://127.0.0.1:{port}")
-    assert isinstance(found, StoreUnavailable)
+    assert type(found) is StoreUnusable
     assert str(found) == (
         f"The certificate at QDRANT_URL 'https://127.0.0.1:{port}' is not trusted (self-signed certificate):"
         " name its authority's file in SSL_CERT_FILE, or correct the host."
@@ -93,7 +102,7 @@ def test_errors__a_certificate_that_is_trusted(settings: Settings, monkeypatch: 
 def test_errors__a_server_that_is_frozen(settings: Settings) -> None:
     with silent() as port:
         found = line_of(settings, f"http://127.0.0.1:{port}")
-    assert isinstance(found, StoreUnavailable)
+    assert type(found) is TimedOut
     assert str(found) == (
         f"Qdrant at 'http://127.0.0.1:{port}' did not answer within 1 s: see whether it runs and can be reached, or raise QDRANT_TIMEOUT."
     )
@@ -102,7 +111,7 @@ def test_errors__a_server_that_is_frozen(settings: Settings) -> None:
 def test_errors__a_connection_that_breaks_off(settings: Settings) -> None:
     with saying(b"") as port:
         found = line_of(settings, f"http://127.0.0.1:{port}")
-    assert isinstance(found, StoreUnavailable)
+    assert type(found) is StoreUnavailable
     assert str(found).startswith(f"Qdrant at 'http://127.0.0.1:{port}' broke off the connection (")
 
 
@@ -139,7 +148,7 @@ def test_errors__a_server_that_says_when_to_come_back(settings: Settings) -> Non
 def test_errors__no_qdrant_at_all(settings: Settings, status: int, body: object) -> None:
     with answering(status, body, version=None) as port:
         found = line_of(settings, f"http://127.0.0.1:{port}")
-    assert isinstance(found, StoreUnavailable)
+    assert type(found) is StoreUnusable
     assert str(found) == (
         f"What answers at QDRANT_URL 'http://127.0.0.1:{port}' is not the REST interface of a Qdrant: correct the host, the port or the path."
     )
@@ -174,11 +183,11 @@ def test_errors__a_version_that_is_near_enough(settings: Settings, version: str)
 
 
 ANSWERS: list[tuple[int, Any, type[NotDone], str]] = [
-    (401, "Invalid API key or JWT", StoreUnavailable, "Qdrant at URL does not accept the key in QDRANT_API_KEY: set the one that the server was given."),
+    (401, "Invalid API key or JWT", StoreUnusable, "Qdrant at URL does not accept the key in QDRANT_API_KEY: set the one that the server was given."),
     (
         403,
         error("Forbidden: Global manage access is required"),
-        StoreUnavailable,
+        StoreUnusable,
         "The key in QDRANT_API_KEY does not allow this at URL (Forbidden: Global manage access is required): set one that may write.",
     ),
     (404, error("Not found: Collection `a` doesn't exist!"), CollectionMissing, "Qdrant has no collection 'a': make it with manage.py init_qdrant."),
@@ -397,3 +406,38 @@ def test_errors__a_real_server_that_goes_away_and_comes_back(memory_path: Path, 
         assert "is version '1.2.3'" in str(line_of(settings, settings.QDRANT_URL))
     with started_qdrant(memory_path, **ports), qdrant() as client:
         assert [collection.name for collection in client.get_collections().collections] == ["a"]
+
+
+def _kinds(base: type[NotDone]) -> set[type[NotDone]]:
+    return {base, *(kind for sub in base.__subclasses__() for kind in _kinds(sub))}
+
+
+def test_needs_operator__of_every_error_that_a_worker_can_meet() -> None:
+    """What ends ``sync_qdrant --once`` at once; a new kind of error has to be put on one side or the other."""
+    modules = ("vectorstore.", "findme.console.errors")
+    waited_for = {kind.__name__ for kind in _kinds(NotDone) if kind.__module__.startswith(modules) and not kind.needs_operator}
+    at_once = {kind.__name__ for kind in _kinds(NotDone) if kind.__module__.startswith(modules) and kind.needs_operator}
+    assert waited_for == {"StoreUnavailable", "ServerFailed", "TimedOut", "MarkNotTaken", "LeaseLost"}
+    assert {"NotDone", "StoreUnusable", "CollectionMissing", "StoreWentBack", "NotOurs", "Refused", "WrongSetting"} <= at_once
+
+
+def test_needs_operator__a_wrong_version_and_another_servers_grpc(settings: Settings) -> None:
+    with answering(200, {}, version="1.99.0") as port:
+        assert type(line_of(settings, f"http://127.0.0.1:{port}")) is StoreUnusable
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind"),
+    [
+        (NotADirectoryError(errno.ENOTDIR, "Not a directory"), StoreUnusable),
+        (PermissionError(errno.EACCES, "Permission denied"), StoreUnusable),
+        (OSError(errno.ENOSPC, "No space left on device"), StoreUnavailable),
+        (sqlite3.OperationalError("database is locked"), StoreUnavailable),
+        (cannot_open(), StoreUnusable),
+    ],
+    ids=str,
+)
+def test_needs_operator__a_folder_that_cannot_be_used(
+    tmp_path: Path, raised: OSError | sqlite3.OperationalError, kind: type[NotDone]
+) -> None:
+    assert type(Folder(str(tmp_path))._unusable(raised)) is kind

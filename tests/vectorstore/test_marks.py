@@ -563,7 +563,7 @@ def test_check_marks__another_collection_of_a_name_that_was_used(live: str) -> N
         registry.register(name, registry.State.KEPT, "")
         upsert(name, str(person), version=last_drawn())
         renew()
-        seen = marks._looked_at(client)
+        seen = marks._looked_at(client, registry.written())
         registry.condemn(name)
         client.delete_collection(name)
         registry.forget(name)

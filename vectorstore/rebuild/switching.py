@@ -20,13 +20,14 @@ from vectorstore.collection import alias_target, live_collection
 from vectorstore.collection_lock import try_lock, unlock
 from vectorstore.connection import collection_name
 from vectorstore.models import VectorCollection
+from vectorstore.ownership import prove_ours
 
 AT_ONCE = timedelta(0)
 
 
 def prove_alias(client: QdrantClient) -> None:
     """Raises CollectionMissing (a StoreUnavailable) where there is no alias any more, and NotDone where it leads to a collection that nobody has noted:
-    that one is searched then, and not written.
+    that one is searched then, and not written. If that collection is not this database's, the error is NotOurs.
 
     One that is written is followed by whoever is idle, and one that was given up at once: it is searched, and not written either. While somebody makes
     or moves collections there is nothing to say.
@@ -39,6 +40,7 @@ def prove_alias(client: QdrantClient) -> None:
         unlock()
     target = live_collection(client)
     if not _is_written(target):
+        prove_ours(client, target)
         raise NotDone(
             f"The alias {collection_name()!r} leads to {target!r}, which is not noted in PostgreSQL, so it is searched and not written: run"
             " manage.py init_qdrant, which notes it and queues everybody; or move the alias back."

@@ -11,15 +11,14 @@ from uuid import UUID, uuid4
 from django.db import DatabaseError, InterfaceError, InternalError, OperationalError, connection, reset_queries
 
 from findme.console.command import what_went_wrong
-from findme.console.errors import StoreUnavailable, one_line
+from findme.console.errors import NotDone, one_line
 from vectorstore.collection import live_collection
 from vectorstore.connection import is_embedded, qdrant
-from vectorstore.errors import CollectionMissing, StoreWentBack
 from vectorstore.rebuild.idle import Tidying
 from vectorstore.sync import standing
 from vectorstore.sync.claim import anybody_due
 from vectorstore.sync.discarding import enqueue_discards
-from vectorstore.sync.lease import LeaseLost, arm_second_looks, database_clock, leave, take_over
+from vectorstore.sync.lease import arm_second_looks, database_clock, leave, take_over
 from vectorstore.sync.patience import over_a_new_connection_too
 from vectorstore.sync.queue import Backlog, backlog, is_empty
 from vectorstore.sync.settings import check_settings
@@ -73,17 +72,23 @@ class Worker:
     tidying: Tidying = field(default_factory=Tidying)
 
     def step(self) -> Done | None:
-        """One batch; None where there was nobody to claim, or a store was away (``away`` says why, and ``pause`` how long to wait)."""
+        """One batch; None where there was nobody to claim, or a store was away (``away`` says why, and ``pause`` how long to wait).
+
+        The stores are compared at the first step, and again once a minute, whatever the queue holds. Raises NotDone for what only a person can mend.
+        """
         reset_queries()  # with DEBUG on, Django keeps thousands of them
         try:
             reach_postgresql()
             # The embedded store is read in full whenever it is opened.
-            done = None if is_embedded() and not anybody_due() else work(self.id, self.batch_size)
+            idle = is_embedded() and not anybody_due() and not standing.is_due()
+            done = None if idle else work(self.id, self.batch_size)
             if done is None:
                 take_over()
                 self._ask_for_the_waiting()
                 self.tidying.tidy()
-        except (StoreUnavailable, LeaseLost, *POSTGRES_AWAY) as error:
+        except (NotDone, *POSTGRES_AWAY) as error:
+            if isinstance(error, NotDone) and error.needs_operator:
+                raise
             self.is_away(error)
             return None
         self.away, self.pause = None, SHORTEST_PAUSE
@@ -95,8 +100,8 @@ class Worker:
         if isinstance(error, DatabaseError | InterfaceError):
             connection.close()
         why = what_went_wrong(error) or one_line(error)
-        if self.away is None or (isinstance(error, StoreWentBack) and why != self.away):
-            self.tell_away(why)  # also where a store is back, and older than it was
+        if self.away is None or (isinstance(error, NotDone) and error.needs_operator and why != self.away):
+            self.tell_away(why)  # also if a store is back, and is an older copy of itself
         else:
             self.pause = min(2 * self.pause, LONGEST_PAUSE)
         self.away = why
@@ -131,9 +136,10 @@ def sync_once(
     discard_vectors: int | None = None,
 ) -> Synced:
     """Work until the queue is empty: also what other workers hold, leases of dead ones, second looks, a store that is away are waited for, at most
-    TIMEOUT seconds without a batch done by anybody.
+    TIMEOUT seconds without a batch done by anybody. It also ends only after it has compared the two stores, so with an empty queue it still
+    notices a restored store.
 
-    Raises NotDone for a wrong setting, another database's collection, and a collection that was never made: waiting mends none of them.
+    Raises NotDone at once if a person must act first (``NotDone.needs_operator``): a restored store, a missing or foreign collection, a wrong key or setting.
     Raises Stopped where it was told to end, and PostgreSQL does not say what is left.
 
     With ``discard_vectors``, unique vectors are deleted as well. Raises UniqueVectorsFound, with nothing changed, if there are more of them.
@@ -151,7 +157,8 @@ def sync_once(
         finally:
             worker.leave()
     left = _left(stopping)
-    away = worker.away if left.length or left.leased else None  # others may have done the rest, where this one came to no store
+    unfinished = left.length or left.leased or not _has_compared()
+    away = worker.away if unfinished else None  # others may have done the rest
     return Synced(totals.written, totals.removed, totals.set_aside, left, away, stopping.requested, totals.unique_vectors)
 
 
@@ -225,24 +232,32 @@ class _Patience:
 
 
 def _prove_at_once() -> None:
-    """A store that is away is waited for; what no waiting mends is said at once."""
+    """Compare the stores. A store that is away is waited for later; an error that needs a person is raised."""
     try:
         reach_postgresql()
         with qdrant() as client:
             live_collection(client)
             standing.prove(client)
-    except CollectionMissing:
-        raise
-    except StoreUnavailable:
-        return
+    except NotDone as error:
+        if error.needs_operator:
+            raise
     except POSTGRES_AWAY:
         connection.close()
 
 
 def _is_over() -> bool:
+    """Return whether nothing is left to do: the queue is empty and this process has compared the stores."""
     try:
         reach_postgresql()
-        return is_empty()
+        return is_empty() and not standing.is_due()
+    except POSTGRES_AWAY:
+        connection.close()
+        return False
+
+
+def _has_compared() -> bool:
+    try:
+        return not standing.is_due()
     except POSTGRES_AWAY:
         connection.close()
         return False

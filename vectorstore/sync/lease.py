@@ -22,6 +22,8 @@ from vectorstore.sync.patience import short_transaction
 class LeaseLost(NotDone):
     """Somebody else has taken the people over, or may do so before Qdrant has answered: nothing may be sent for them any more."""
 
+    needs_operator = False  # another worker writes these users
+
     def __init__(self) -> None:
         super().__init__("The lease of people who were being written has run out: others write them now. Raise SYNC_LEASE_SECONDS.")
 

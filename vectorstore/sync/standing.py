@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 from django.conf import settings
@@ -23,8 +24,23 @@ Store = tuple[object, ...]
 
 log = logging.getLogger(__name__)
 
-_proven: WeakKeyDictionary[object, dict[Store, frozenset[str]]] = WeakKeyDictionary()
-"""The collections that nothing spoke against, by connection to PostgreSQL, which may come back as an older copy, and by store."""
+COMPARE_SECONDS = 60.0
+"""Each process compares the stores at least this often, whichever worker renews the mark, and whatever the queue holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Proof:
+    """The collections that were compared and found right, and when, by ``time.monotonic``."""
+
+    collections: frozenset[str]
+    at: float
+
+    def covers(self, written: tuple[str, ...]) -> bool:
+        return self.collections.issuperset(written) and time.monotonic() < self.at + COMPARE_SECONDS
+
+
+_proven: WeakKeyDictionary[object, dict[Store, _Proof]] = WeakKeyDictionary()
+"""By connection to PostgreSQL, which may come back as an older copy, and by store."""
 
 _put_off: dict[Store, float] = {}
 """Where the mark could not be renewed: when that is tried again, by ``time.monotonic``."""
@@ -34,20 +50,34 @@ def prove(client: QdrantClient) -> None:
     """Raises NotDone for another database's collection and for an alias that leads elsewhere, and StoreWentBack (a StoreUnavailable) where a store
     went back in time.
 
-    Nearly free once it has been asked. Renews the mark where that is due, but not inside a caller's transaction: it has to be committed first.
+    Nearly free for a minute after it has been asked. Renews the mark where that is due, but not inside a caller's transaction: it has to be committed
+    first. Where PostgreSQL has noted no collection, the alias decides: CollectionMissing, or what speaks against the collection that it leads to.
     """
     written = registry.written()
-    by_store = _proven.setdefault(connection.connection, {})
-    proven = by_store.get(_store(), frozenset())
-    if not proven.issuperset(written):
+    if _is_due(written):
         prove_alias(client)
         prove_whose(client)
         check_marks(client)
-        by_store[_store()] = frozenset(written)
+        _note(written)
     if written and not connection.in_atomic_block and time.monotonic() >= _put_off.get(_store(), 0.0) and mark_is_due():
         prove_alias(client)  # somebody may have moved it by hand meanwhile, and another database may have taken a collection over
         prove_whose(client)
         _renew(client)
+        _note(written)
+
+
+def is_due() -> bool:
+    """Return whether this process has yet to compare the stores, or compared them more than ``COMPARE_SECONDS`` ago."""
+    return _is_due(registry.written())
+
+
+def _is_due(written: tuple[str, ...]) -> bool:
+    proof = _proven.setdefault(connection.connection, {}).get(_store())
+    return proof is None or not proof.covers(written)
+
+
+def _note(written: tuple[str, ...]) -> None:
+    _proven.setdefault(connection.connection, {})[_store()] = _Proof(frozenset(written), time.monotonic())
 
 
 def _renew(client: QdrantClient) -> None:

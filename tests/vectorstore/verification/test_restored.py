@@ -12,14 +12,13 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
-from django.db import connection
-from psycopg import sql
 from pytest_django import Settings
 
 from accounts.models import User
 from tests.factories import ProfileEmbeddingFactory
 from tests.qdrant import QdrantServer, free_port, started_qdrant
 from tests.vectorstore.commands import ended, manage, started
+from tests.vectorstore.restored import restorable_postgres
 from vectorstore.connection import qdrant
 from vectorstore.initialisation import initialise
 from vectorstore.models import QueueEntry, StoreState, SyncLease
@@ -82,44 +81,6 @@ def goes_on_after_repair(worker: subprocess.Popen[str], line: str) -> None:
     code, _, errors = ended(worker)
     assert code == 0
     assert [one for one in errors.splitlines() if line in one and "manage.py verify_qdrant --repair" in one], errors
-
-
-@contextmanager
-def restorable_postgres() -> Iterator[Callable[[], None]]:
-    """A copy of the test's database as it is now; the function puts it in the place of the newer one, under whoever is connected."""
-    name = str(connection.settings_dict["NAME"])
-    copy, newer = f"{name}_copy", f"{name}_newer"
-    connection.close()
-    for left in (copy, newer):
-        _administer("DROP DATABASE IF EXISTS {}", left)
-    _administer("CREATE DATABASE {} TEMPLATE {}", copy, name)
-
-    def replace(out: str, aside: str, back: str) -> None:
-        connection.close()
-        _administer("ALTER DATABASE {} ALLOW_CONNECTIONS false", out)
-        _administer("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = " + sql.quote(out))
-        _administer("ALTER DATABASE {} RENAME TO {}", out, aside)
-        _administer("ALTER DATABASE {} RENAME TO {}", back, out)
-
-    restored = False
-
-    def restore() -> None:
-        nonlocal restored
-        replace(name, newer, copy)
-        restored = True
-
-    try:
-        yield restore
-    finally:
-        if restored:
-            replace(name, copy, newer)
-            _administer("ALTER DATABASE {} ALLOW_CONNECTIONS true", name)
-        _administer("DROP DATABASE {} WITH (FORCE)", copy)
-
-
-def _administer(statement: str, *names: str) -> None:
-    with connection._nodb_cursor() as cursor:
-        cursor.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
 
 
 def test_restored__postgresql(qdrant_server: QdrantServer) -> None:

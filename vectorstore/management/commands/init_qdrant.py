@@ -22,7 +22,7 @@ class Command(FindmeCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         what = parser.add_mutually_exclusive_group()
-        what.add_argument("--check", action="store_true", help="change nothing; exit 1 and name each difference if there is one")
+        what.add_argument("--check", action="store_true", help="change nothing; exit 1 and name each difference, or a restored store")
         what.add_argument(
             "--plan", "--dry-run", dest="plan", action="store_true", help="change nothing; print what would be changed, and what that takes"
         )
@@ -73,6 +73,7 @@ class Command(FindmeCommand):
         self._say_plan(planned, "differ" if planned.refused else "would be changed")
         if planned.refused:
             self.say(f"It would be refused. {what_to_do(planned, planned.refused)}")
+        self._say_restored(planned)
 
     def _check(self, found: Plan, *, as_json: bool) -> None:
         if as_json:
@@ -81,7 +82,9 @@ class Command(FindmeCommand):
             self._say_plan(found, "differ")
         else:
             self.say(f"{_name(found)} is as declared.{_not_compared(found)}")
-        if found.differences:
+        if not as_json:
+            self._say_restored(found)
+        if found.differences or found.restored:
             self.something_to_look_at()
 
     def _initialise(self, wait: float, *, as_json: bool) -> None:
@@ -96,7 +99,11 @@ class Command(FindmeCommand):
             self.say(
                 f"{done.queued:,} people are queued, and found once they are written: run manage.py sync_qdrant --once, where no --watch runs."
             )
+        if not as_json:
+            self._say_restored(done.planned)
         self._say_if_not_green(done.planned.collection, done.status, wait)
+        if done.planned.restored:
+            self.something_to_look_at()
 
     def _adopt(self, options: dict[str, Any]) -> None:
         with progress("Looking at points") as report:
@@ -161,6 +168,10 @@ class Command(FindmeCommand):
         for difference in planned.differences:
             self.say(f"  {difference}")
 
+    def _say_restored(self, planned: Plan) -> None:
+        if planned.restored:
+            self.say(planned.restored)
+
     def _say_json(self, planned: Plan, *, changed: bool, status: str | None = None, more: dict[str, Any] | None = None) -> None:
         document: dict[str, Any] = {
             "alias": planned.alias,
@@ -168,6 +179,7 @@ class Command(FindmeCommand):
             "embedded": planned.embedded,
             "differences": len(planned.differences),
             "refused": what_to_do(planned, planned.refused) if planned.refused else None,
+            "restored": planned.restored,
             "changed": changed,
             "status": status,
             "comparisons": planned.comparisons,

@@ -1,0 +1,277 @@
+"""Workers with an empty queue: they compare the stores all the same, and do not wait for what only a person can mend."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError
+from pytest_django import Settings
+from qdrant_client import QdrantClient, models
+
+from findme.console.errors import NotDone, StoreUnavailable, StoreUnusable
+from privacy.anonymisation import anonymise
+from privacy.erasure import erase
+from tests.privacy.elsewhere import wait_until
+from tests.qdrant import free_port
+from tests.vectorstore.commands import ended, manage, started
+from tests.vectorstore.restored import restorable_postgres
+from tests.vectorstore.sync.people import ids, people, plain_sql, points, queued
+from vectorstore.connection import collection_name, qdrant
+from vectorstore.models import QueueEntry, StoreState, VectorCollection
+from vectorstore.ownership import DATABASE, database_id
+from vectorstore.sync import drain, standing, watch
+from vectorstore.sync.drain import Worker, sync_once
+from vectorstore.sync.standing import COMPARE_SECONDS
+from vectorstore.verification.verify import verify
+
+WAY_OUT = "Nothing is written until this has been run: manage.py verify_qdrant --repair."
+
+
+def live() -> str:
+    return f"{collection_name()}_v1"
+
+
+def put_postgresql_back() -> None:
+    """The state row of an older copy: another checkpoint than the collection carries."""
+    older = StoreState.objects.get()
+    StoreState.objects.update(marked_at=None)
+    with qdrant() as client:
+        standing.prove(client)
+    StoreState.objects.update(mark=older.mark, pending_mark=older.pending_mark, marked_at=older.marked_at)
+
+
+def drop_the_collection() -> None:
+    with qdrant() as client:
+        delete_alias(client)
+        client.delete_collection(live())
+
+
+def delete_alias(client: QdrantClient) -> None:
+    client.update_collection_aliases([models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=collection_name()))])
+
+
+def move_the_alias() -> None:
+    """To a collection of this database that PostgreSQL does not know."""
+    lead_to(f"{collection_name()}_v7")
+
+
+def move_the_alias_to_anothers() -> None:
+    lead_to("somebody_elses")
+
+
+def lead_to(name: str) -> None:
+    with qdrant() as client:
+        name = name if name.startswith(collection_name()) else f"{collection_name()}_{name}"
+        vectors = models.VectorParams(size=512, distance=models.Distance.COSINE)
+        client.create_collection(name, vectors_config=vectors, metadata={DATABASE: database_id()})
+        delete_alias(client)
+        created = models.CreateAlias(alias_name=collection_name(), collection_name=name)
+        client.update_collection_aliases([models.CreateAliasOperation(create_alias=created)])
+
+
+def put_a_real_collection_there() -> None:
+    with qdrant() as client:
+        delete_alias(client)
+        client.create_collection(collection_name(), vectors_config=models.VectorParams(size=512, distance=models.Distance.COSINE))
+
+
+def replace_postgresql() -> None:
+    plain_sql("UPDATE vector_store_state SET database_id = gen_random_uuid()")
+
+
+def lose_the_state() -> None:
+    """As after a TRUNCATE of every table: the database has another id, and knows no collection."""
+    plain_sql("TRUNCATE vector_store_state, vector_collections, vector_sync_queue")
+
+
+STATES = [
+    (put_postgresql_back, WAY_OUT),
+    (drop_the_collection, "make it with manage.py init_qdrant."),
+    (move_the_alias, "run manage.py init_qdrant, which notes it"),
+    (move_the_alias_to_anothers, "delete the alias, or set QDRANT_COLLECTION to another name"),
+    (put_a_real_collection_there, "is a real collection, and is to be an alias"),
+    (replace_postgresql, "belongs to another database"),
+    (lose_the_state, "belongs to another database"),
+]
+
+
+@pytest.fixture
+def synced(any_collection: str) -> None:
+    """Three users with their points, a checkpoint in both stores, and an empty queue."""
+    people(3)
+    sync_once()
+    with qdrant() as client:
+        standing.prove(client)
+    assert queued() == 0
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(("happens", "line"), STATES, ids=[happens.__name__ for happens, _line in STATES])
+def test_sync_once__with_an_empty_queue_says_at_once_what_only_a_person_mends(
+    synced: None, monkeypatch: pytest.MonkeyPatch, happens: Callable[[], None], line: str
+) -> None:
+    """Also a process that found everything right a moment ago."""
+    happens()
+    QueueEntry.objects.all().delete()
+    standing.doubt()
+    monkeypatch.setattr(drain, "time", SimpleNamespace(monotonic=time.monotonic, sleep=lambda _seconds: pytest.fail("It waits.")))
+    with pytest.raises(CommandError) as raised:
+        call_command("sync_qdrant", "--once")
+    assert raised.value.returncode == 2
+    assert line in str(raised.value)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(("happens", "line"), STATES, ids=[happens.__name__ for happens, _line in STATES])
+def test_watch__with_an_empty_queue_looks_once_a_minute_and_says_it_once(
+    synced: None, monkeypatch: pytest.MonkeyPatch, happens: Callable[[], None], line: str
+) -> None:
+    said: list[str] = []
+    worker = Worker(tell_away=said.append)
+    assert watch._step(worker) is None
+    assert said == []
+    happens()
+    QueueEntry.objects.all().delete()
+    keep_the_mark_fresh()
+    a_minute_passes(monkeypatch)
+    for _ in range(3):
+        assert watch._step(worker) is None
+    assert len(said) == 1
+    assert line in said[0]
+    assert worker.pause > drain.SHORTEST_PAUSE
+
+
+def keep_the_mark_fresh() -> None:
+    """Another worker renews it, so that this one has to compare by itself."""
+    StoreState.objects.update(marked_at="2100-01-01T00:00Z")
+
+
+def a_minute_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monotonic = time.monotonic
+    monkeypatch.setattr("vectorstore.sync.standing.time.monotonic", lambda: monotonic() + COMPARE_SECONDS)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_watch__compares_no_more_often_than_once_a_minute(synced: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker, compared = Worker(), []
+    watch._step(worker)
+    keep_the_mark_fresh()
+    monkeypatch.setattr(standing, "check_marks", lambda _client: compared.append(1))
+    for _ in range(3):
+        watch._step(worker)
+    assert compared == []
+    a_minute_passes(monkeypatch)
+    for _ in range(3):
+        watch._step(worker)
+    assert compared == [1]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_watch__what_was_mended_meanwhile_is_said_again_if_it_comes_back(synced: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    worker = Worker(tell_away=said.append)
+    ours = StoreState.current().database_id
+    for _ in range(2):
+        replace_postgresql()
+        standing.doubt()
+        watch._step(worker)
+        watch._step(worker)
+        StoreState.objects.update(database_id=ours)
+        watch._step(worker)
+        assert worker.away is None
+    assert len(said) == 2
+
+
+@pytest.mark.django_db
+def test_sync_once__a_store_that_is_away_is_waited_for_though_the_queue_is_empty(collection: str, settings: Settings) -> None:
+    """Nobody knows then whether it was restored."""
+    settings.QDRANT_URL = f"http://127.0.0.1:{free_port()}"
+    said: list[str] = []
+    with pytest.raises(CommandError) as raised:
+        call_command("sync_qdrant", "--once", "--timeout", "0.5")
+    assert raised.value.returncode == 2
+    assert str(raised.value).startswith("Nothing answers at QDRANT_URL")
+    synced = sync_once(timeout=0.5, tell_away=said.append)
+    assert len(said) == 1
+    assert synced.away == said[0]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("with_entry", [False, True])
+def test_sync_once__what_only_a_person_mends_is_not_waited_for_in_the_middle(
+    embedded_collection: str, monkeypatch: pytest.MonkeyPatch, with_entry: bool
+) -> None:
+    """A store that is away at the start, and then comes back as an older copy."""
+    people(int(with_entry))
+    answers: list[NotDone] = [StoreUnavailable("Away."), StoreUnavailable("Away."), StoreUnusable("Restored.")]
+
+    def prove(_client: object) -> None:
+        raise answers.pop(0)
+
+    monkeypatch.setattr(standing, "prove", prove)
+    monkeypatch.setattr(standing, "is_due", lambda: True)
+    with pytest.raises(StoreUnusable):
+        sync_once(timeout=60)
+    assert answers == []
+
+
+# --- A real dump and a real restore ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.long
+@pytest.mark.django_db(transaction=True)
+def test_restored_postgresql__of_an_empty_queue_is_noticed_by_everybody(collection: str) -> None:
+    there = people(5)
+    sync_once()
+    with restorable_postgres(dumped=True) as restore:
+        erase(there[0])
+        anonymise(there[1])
+        StoreState.objects.update(marked_at=None)  # half a minute passes
+        sync_once()
+        assert points() == ids(there[2:])
+        restore()
+        assert queued() == 0
+        code, out, err = manage("sync_qdrant", "--once", "--timeout", "300")
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert WAY_OUT in err
+        code, out, err = manage("init_qdrant", "--check")
+        assert (code, err) == (1, "")
+        assert WAY_OUT in out
+        watching = started("sync_qdrant", "--watch")
+        try:
+            assert watching.stderr is not None
+            line = watching.stderr.readline()
+            assert WAY_OUT.rstrip(".") in line and line.endswith(". Trying again.\n")
+            assert manage("verify_qdrant", "--repair")[0] == 1
+            wait_until("Everybody is written", lambda: points() == ids(there))
+            wait_until("Nobody is queued", lambda: queued() == 0)
+            watching.send_signal(signal.SIGTERM)
+            assert ended(watching)[::2] == (0, "")
+        finally:
+            watching.kill()
+        assert verify().clean
+        assert manage("sync_qdrant", "--once") == (0, "Nothing to do.\n", "")
+        assert manage("init_qdrant", "--check")[0] == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_init_qdrant__reports_a_restored_store(synced: None, capsys: pytest.CaptureFixture[str]) -> None:
+    call_command("init_qdrant", "--check")
+    assert "is as declared." in capsys.readouterr().out
+    put_postgresql_back()
+    for options in (["--check"], []):
+        with pytest.raises(SystemExit) as ended_with:
+            call_command("init_qdrant", *options)
+        assert ended_with.value.code == 1
+        assert WAY_OUT in capsys.readouterr().out
+    call_command("init_qdrant", "--plan")
+    assert WAY_OUT in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        call_command("init_qdrant", "--check", "--json")
+    assert f'{WAY_OUT}",' in capsys.readouterr().out
+    assert VectorCollection.objects.get().state == VectorCollection.State.LIVE
