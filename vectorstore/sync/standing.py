@@ -36,7 +36,8 @@ class _Proof:
     at: float
 
     def covers(self, written: tuple[str, ...]) -> bool:
-        return self.collections.issuperset(written) and time.monotonic() < self.at + COMPARE_SECONDS
+        """Return whether nothing need be compared. Without a row of a collection there is nothing that was found right."""
+        return bool(written) and self.collections.issuperset(written) and time.monotonic() < self.at + COMPARE_SECONDS
 
 
 _proven: WeakKeyDictionary[object, dict[Store, _Proof]] = WeakKeyDictionary()
