@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from django.contrib.postgres.functions import RandomUUID, TransactionNow
 from django.db import models
@@ -33,6 +33,9 @@ class VectorCollection(models.Model):
         LIVE = "live", "Live"
         KEPT = "kept", "Kept"
         FAILED = "failed", "Failed"
+
+    not_copied: ClassVar[str] = "it names the collections that one database owns, and two databases must not own one collection"
+    kept_by_flush: ClassVar[bool] = True
 
     name = models.CharField(primary_key=True, max_length=255)
     alias = models.CharField(max_length=255)
@@ -71,6 +74,9 @@ class StoreState(models.Model):
     ``skipped_versions`` are ranges of versions, both ends included, that the sequence was set past: this database never allocated them.
     """
 
+    not_copied: ClassVar[str] = "it holds the id and the checkpoint of one database, and two databases must not own one collection"
+    kept_by_flush: ClassVar[bool] = True
+
     id = models.SmallIntegerField(primary_key=True, default=1, db_default=Value(1))
     database_id = models.UUIDField(db_default=RandomUUID(), editable=False)
     mark: models.JSONField[Any, Any] = models.JSONField(null=True)
@@ -99,6 +105,8 @@ class StoreState(models.Model):
 
 class Verification(models.Model):
     """One run of ``verify_qdrant``: what it found, by kind."""
+
+    not_copied: ClassVar[str] = "it is the history of one database and its collections"
 
     id = models.BigAutoField(primary_key=True)
     alias = models.CharField(max_length=255)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from django.contrib.postgres.functions import TransactionNow
 from django.db import models
 from django.db.models import Q
@@ -25,6 +27,9 @@ class QueueEntry(models.Model):
         DELETION = "deletion", "Deletion"
         SCAN = "scan", "Scan"
         RECHECK = "recheck", "Recheck"
+
+    not_copied: ClassVar[str] = "the triggers of the new database queue every user that is loaded"
+    kept_by_flush: ClassVar[bool] = True
 
     id = models.BigAutoField(primary_key=True)
     user_id = models.UUIDField(null=True)
@@ -51,6 +56,9 @@ class QueueEntry(models.Model):
 class SyncLease(models.Model):
     """A person whose points one worker writes, and nobody else, ``until`` then."""
 
+    not_copied: ClassVar[str] = "it is held by a worker of one database"
+    kept_by_flush: ClassVar[bool] = True
+
     user_id = models.UUIDField(primary_key=True)
     worker = models.UUIDField()
     until = models.DateTimeField()
@@ -66,6 +74,9 @@ class SyncLease(models.Model):
 
 class SyncWorker(models.Model):
     """A worker that is looking for work; while one says that it sleeps, whoever adds to the queue wakes it."""
+
+    not_copied: ClassVar[str] = "it is a running worker of one database"
+    kept_by_flush: ClassVar[bool] = True
 
     id = models.UUIDField(primary_key=True)
     host = models.TextField()
@@ -84,6 +95,8 @@ class SyncWorker(models.Model):
 
 class SetAside(models.Model):
     """A person whose data Qdrant refuses: left alone until the person changes, or somebody says to try again."""
+
+    not_copied: ClassVar[str] = "it says what Qdrant rejected for one database, and the new one tries every user again"
 
     user_id = models.UUIDField(primary_key=True)
     reason = models.TextField()

@@ -1,0 +1,102 @@
+"""``flush`` removes the users and leaves a database that is still itself: every command says the same, and the next sync empties the collection."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError
+
+from accounts.models import User
+from tests.factories import unit_vector
+from tests.vectorstore.sync.people import ids, people, plain_sql, points, queued
+from vectorstore import registry
+from vectorstore.connection import collection_name
+from vectorstore.initialisation import initialise
+from vectorstore.models import ProfileEmbedding, SetAside, StoreState, VectorCollection
+from vectorstore.ownership import database_id
+from vectorstore.sync.drain import sync_once
+from vectorstore.verification.verify import verify
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def synced(store: str) -> None:
+    initialise(lambda _: None)
+    there = people(3)
+    sync_once()
+    assert points() == ids(there)
+
+
+def flush() -> None:
+    call_command("flush", interactive=False, verbosity=0)
+
+
+def refused(command: str, *arguments: str) -> str:
+    with pytest.raises(CommandError) as raised:
+        call_command(command, *arguments)
+    assert raised.value.returncode == 2
+    return str(raised.value)
+
+
+def test_flush__the_database_is_still_itself(synced: None) -> None:
+    before = database_id(), StoreState.current().mark, list(VectorCollection.objects.values())
+    SetAside.objects.create(user_id=User.objects.values_list("pk", flat=True)[0], reason="", collection="")
+    flush()
+    assert (database_id(), StoreState.current().mark, list(VectorCollection.objects.values())) == before
+    assert not (User.objects.exists() or ProfileEmbedding.objects.exists() or SetAside.objects.exists())
+    assert queued() > 0
+
+
+def test_flush__the_next_sync_empties_the_collection(synced: None, capsys: pytest.CaptureFixture[str]) -> None:
+    flush()
+    call_command("sync_qdrant", "--once")
+    assert capsys.readouterr().out.endswith("0 points written, 3 removed.\n")
+    assert points() == set()
+    assert verify().clean
+
+
+def test_flush__every_command_agrees(synced: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Before the next sync as well: points without a user are pending, and found by no search."""
+    (tmp_path / "vector.json").write_text(json.dumps(unit_vector(1)))
+    flush()
+    for _ in range(2):
+        capsys.readouterr()
+        call_command("search_profiles", "--vector", str(tmp_path / "vector.json"), "--json")
+        assert json.loads(capsys.readouterr().out) == []
+        call_command("init_qdrant", "--check")
+        call_command("init_qdrant")
+        call_command("verify_qdrant")
+        call_command("sync_qdrant", "--once")
+    call_command("reindex_qdrant")
+    assert registry.live() == f"{collection_name()}_v2"
+    assert verify().clean
+    there = people(2)
+    sync_once()
+    assert points() == ids(there)
+    assert verify().clean
+
+
+def test_flush__a_state_that_sql_has_emptied_has_one_diagnosis_and_one_way_out(synced: None) -> None:
+    """As every flush did once: the database is a new one, and the collection another database's."""
+    plain_sql("TRUNCATE users CASCADE")
+    plain_sql("TRUNCATE vector_store_state, vector_collections, vector_sync_leases")
+    line = f"The collection '{collection_name()}_v1' belongs to another database ("
+    for command in ("sync_qdrant", "init_qdrant", "verify_qdrant", "reindex_qdrant"):
+        told = refused(command)
+        assert told.startswith(line)
+        assert "Take it over with manage.py init_qdrant --adopt" in told
+    call_command("init_qdrant", "--adopt")
+    call_command("sync_qdrant", "--once")
+    assert points() == set()
+    assert verify().clean
+
+
+def test_sqlflush__prints_what_flush_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    call_command("sqlflush")
+    printed = capsys.readouterr().out
+    assert '"users"' in printed and '"vector_sync_aside"' in printed
+    assert "vector_store_state" not in printed and "vector_sync_queue" not in printed
