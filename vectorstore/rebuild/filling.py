@@ -36,7 +36,7 @@ def fill(collection: str, *, timeout: float, batch_size: int = BATCH_SIZE, repor
     """Give everyone a point in COLLECTION, whose row as building has been committed: whatever changes from then on the workers write there too.
 
     Whom others hold is tried again until they let go, at most TIMEOUT seconds without anybody done; a store that is away is waited for as
-    long. Raises NotDone, and StoreUnavailable; a collection that fails is marked as failed.
+    long. Raises NotDone, and StoreUnavailable, at once if a person must act first; a collection that fails is marked as failed.
     """
     filling = _Filling(collection, timeout)
     try:
@@ -92,6 +92,8 @@ class _Filling:
         except (CollectionMissing, ServerFailed):
             raise
         except StoreUnavailable as error:
+            if error.needs_operator:
+                raise
             self.wait(error)
             return people
         if len(left) < len(people):

@@ -1,0 +1,40 @@
+"""What a rebuild waits for while it writes everybody, and what it does not wait for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import uuid4
+
+import pytest
+
+from findme.console.errors import StoreUnavailable, StoreUnusable
+from vectorstore.rebuild import filling
+
+
+def answer_with(monkeypatch: pytest.MonkeyPatch, error: StoreUnavailable) -> list[float]:
+    """Have every use of Qdrant end in ``error``; the list gets the pauses."""
+    pauses: list[float] = []
+
+    @contextmanager
+    def unavailable() -> Iterator[None]:
+        raise error
+        yield
+
+    monkeypatch.setattr(filling, "qdrant", unavailable)
+    monkeypatch.setattr("vectorstore.rebuild.filling.time.sleep", pauses.append)
+    return pauses
+
+
+def test_fill__a_store_that_is_away_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses = answer_with(monkeypatch, StoreUnavailable("Nothing answers."))
+    people = [uuid4()]
+    assert filling._Filling("a_v2", timeout=300).batch(people) == people
+    assert pauses == [filling.PAUSE_SECONDS]
+
+
+def test_fill__an_error_that_needs_a_person_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses = answer_with(monkeypatch, StoreUnusable("The key does not allow this."))
+    with pytest.raises(StoreUnusable):
+        filling._Filling("a_v2", timeout=300).batch([uuid4()])
+    assert pauses == []
