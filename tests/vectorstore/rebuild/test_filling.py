@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import NoReturn
 from uuid import uuid4
 
 import pytest
@@ -16,10 +15,8 @@ def answer_with(monkeypatch: pytest.MonkeyPatch, error: StoreUnavailable) -> lis
     """Have every use of Qdrant end in ``error``; the list gets the pauses."""
     pauses: list[float] = []
 
-    @contextmanager
-    def unavailable() -> Iterator[None]:
+    def unavailable() -> NoReturn:
         raise error
-        yield
 
     monkeypatch.setattr(filling, "qdrant", unavailable)
     monkeypatch.setattr("vectorstore.rebuild.filling.time.sleep", pauses.append)
