@@ -7,7 +7,6 @@ import errno
 import fcntl
 import logging
 import os
-import pickle
 import re
 import sqlite3
 import threading
@@ -19,10 +18,18 @@ from pathlib import Path
 
 from qdrant_client import QdrantClient
 
+<<<<<<< HEAD
 from findme.console.errors import StoreUnavailable, StoreUnusable
+=======
+from findme.console.errors import StoreUnavailable
+from vectorstore import embedded_storage
+>>>>>>> 7f91e15 (wip2)
 from vectorstore.errors import CollectionMissing, Refused, raised_by_driver
 
 LOCK_FILE = "findme.lock"
+TURN_FILE = "findme.turn"
+"""Its lock is held by the process that comes next. The one that has just left waits behind it: without that, a worker would take the folder
+again before anybody else has noticed that it was free."""
 CLIENTS_LOCK_FILE = ".lock"
 """qdrant-client's own, which it takes without waiting, after it has read everything."""
 POLL_SECONDS = 0.02
@@ -44,6 +51,9 @@ class Folder:
         self.client: QdrantClient | None = None
         self.lock_file: int | None = None
         self.owner = threading.RLock()
+        self.holder: int | None = None
+        self.turn = threading.Lock()
+        """As ``TURN_FILE``, among the threads of this process."""
         self.told_of_many = False
 
     @contextmanager
@@ -53,11 +63,11 @@ class Folder:
         Raises StoreUnavailable in one line, and CollectionMissing.
         """
         deadline = time.monotonic() + seconds
-        if not self.owner.acquire(timeout=seconds):
-            raise StoreUnavailable(self._in_use(f"another thread of this process, {os.getpid()}", seconds))
+        self._take_turn(deadline, seconds)
         try:
             if self.depth == 0:
                 self._open(deadline, seconds)
+                self.holder = threading.get_ident()
             self.depth += 1
             try:
                 with self._errors_told():
@@ -66,9 +76,23 @@ class Folder:
             finally:
                 self.depth -= 1
                 if self.depth == 0:
+                    self.holder = None
                     self.close()
         finally:
             self.owner.release()
+
+    def _take_turn(self, deadline: float, seconds: float) -> None:
+        """The thread that has it already does not wait for those that wait for it."""
+        if self.holder == threading.get_ident():
+            self.owner.acquire()
+            return
+        if self.turn.acquire(timeout=seconds):
+            try:
+                if self.owner.acquire(timeout=max(0.0, deadline - time.monotonic())):
+                    return
+            finally:
+                self.turn.release()
+        raise StoreUnavailable(self._in_use(f"another thread of this process, {os.getpid()}", seconds))
 
     def close(self) -> None:
         """Also at the interpreter's end: the client would print a traceback when it is closed after its modules."""
@@ -95,11 +119,13 @@ class Folder:
             raise
 
     def _locked(self, deadline: float, seconds: float) -> int:
-        lock_file = os.open(f"{self.path}/{LOCK_FILE}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock_file = _opened_lock(f"{self.path}/{LOCK_FILE}")
         try:
-            while not _try_lock(lock_file):
-                pid = os.pread(lock_file, 20, 0).decode(errors="replace").strip()
-                self._wait(f"process {pid}" if pid.isdigit() else "another process", deadline, seconds)
+            with _closing(_opened_lock(f"{self.path}/{TURN_FILE}")) as turn_file:
+                for file in (turn_file, lock_file):
+                    while not _try_lock(file):
+                        pid = os.pread(lock_file, 20, 0).decode(errors="replace").strip()
+                        self._wait(f"process {pid}" if pid.isdigit() else "another process", deadline, seconds)
             os.ftruncate(lock_file, 0)
             os.pwrite(lock_file, b"%d\n" % os.getpid(), 0)
             while _held_by_another_client(f"{self.path}/{CLIENTS_LOCK_FILE}"):
@@ -118,13 +144,22 @@ class Folder:
         # _tell_of_many says it, in one line that names the way out.
         warnings.filterwarnings("ignore", message="Local mode is not recommended", category=UserWarning)
         try:
-            return QdrantClient(path=self.path)
+            return embedded_storage.opened(self.path)
         except RuntimeError as error:
             raise StoreUnavailable(self._in_use("another program that uses qdrant-client", seconds)) from error
         except sqlite3.OperationalError as error:
+<<<<<<< HEAD
             raise self._unusable(error) from error
         except (ValueError, LookupError, TypeError, AttributeError, EOFError, ImportError, sqlite3.Error, pickle.UnpicklingError) as error:
             raise StoreUnusable(self._damaged(error)) from error
+=======
+            raise StoreUnavailable(self._unusable(error)) from error
+        except OSError:
+            raise
+        except Exception as error:
+            # Bytes that a power failure left may be any pickle, which fails with any error.
+            raise StoreUnavailable(self._damaged(error)) from error
+>>>>>>> 7f91e15 (wip2)
 
     @contextmanager
     def _errors_told(self) -> Iterator[None]:
@@ -186,9 +221,22 @@ def folder_at(path: str) -> Folder:
         return _folders.setdefault(f"{os.getpid()}:{os.path.realpath(path)}", Folder(os.path.realpath(path)))
 
 
+<<<<<<< HEAD
 def _sqlite_name(error: sqlite3.Error) -> str:
     """Return SQLite's name of the error, empty for one that Python raised itself."""
     return getattr(error, "sqlite_errorname", "")
+=======
+def _opened_lock(path: str) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+@contextmanager
+def _closing(file: int) -> Iterator[int]:
+    try:
+        yield file
+    finally:
+        os.close(file)
+>>>>>>> 7f91e15 (wip2)
 
 
 def _try_lock(lock_file: int) -> bool:

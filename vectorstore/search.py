@@ -27,8 +27,8 @@ from vectorstore.vectors import Reals, unit, vector
 
 __all__ = ["Hit", "search", "search_many"]
 
-SEARCHES_AT_A_TIME = 100
-"""Of one request: it is to be answered well within QDRANT_TIMEOUT, and the embedded store is held for so long."""
+SEARCHES_AT_A_TIME, EMBEDDED_SEARCHES_AT_A_TIME = 100, 10
+"""Of one request: it is to be answered well within QDRANT_TIMEOUT. The embedded store, which takes up to half a second for one, is held for so long."""
 PROVEN_SECONDS = 10.0
 """How long it is taken for granted that the alias leads to a collection of ours."""
 
@@ -55,10 +55,11 @@ def search_many(queries: Sequence[SearchQuery]) -> list[list[Hit]]:
     together = (
         sorted(searches, key=lambda one: one.conditions.model_dump_json() if one.conditions else "") if len(searches) > 1 else searches
     )
-    for start in range(0, len(together), SEARCHES_AT_A_TIME):
+    size = EMBEDDED_SEARCHES_AT_A_TIME if is_embedded() else SEARCHES_AT_A_TIME
+    for start in range(0, len(together), size):
         with qdrant() as client:
             _prove(client)
-            _carry_out(client, together[start : start + SEARCHES_AT_A_TIME])
+            _carry_out(client, together[start : start + size])
     return [one.hits() for one in searches]
 
 

@@ -70,6 +70,8 @@ def _near(near: Near) -> models.FieldCondition:
 
 
 def _excluded(query: SearchQuery) -> list[models.HasIdCondition]:
+    if is_embedded():
+        return []  # it compares each of the ids with each of its points
     ids = [str(user_id) for user_id in query.never_found]
     return [models.HasIdCondition(has_id=[*sorted(ids)])] if FEW_EXCLUDED < len(ids) <= MOST_EXCLUDED else []
 

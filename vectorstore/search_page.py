@@ -65,7 +65,9 @@ class Search:
 
     def __post_init__(self) -> None:
         self.conditions = filter_of(self.query)
-        self.limit = min(self.query.wanted + SPARE, FIRST_PAGE_AT_MOST)
+        # The embedded store is not told whom to leave out, and as many may stand in front.
+        left_out = len(frozenset(self.query.exclude)) if is_embedded() else 0
+        self.limit = min(self.query.wanted + left_out + SPARE, FIRST_PAGE_AT_MOST)
         self.examined = {str(user_id) for user_id in self.query.never_found}
 
     def question(self) -> Question:

@@ -261,6 +261,7 @@ def test_search_many__as_one_by_one(collection: str, monkeypatch: pytest.MonkeyP
     """Whatever their conditions, limits and numbers of pages, in the order of the queries, and also beyond one request."""
     monkeypatch.setattr(module, "SPARE", 2)
     monkeypatch.setattr(search_module, "SEARCHES_AT_A_TIME", 4)
+    monkeypatch.setattr(search_module, "EMBEDDED_SEARCHES_AT_A_TIME", 4)
     users = people(24, gender="male") + people(6, gender="other")
     project_all()
     User.objects.filter(pk__in=[user.pk for user in users[:10]]).update(active=False)
@@ -316,9 +317,23 @@ def test_search__equal_conditions_of_different_people_share_work() -> None:
 
 
 @pytest.mark.parametrize(("count", "told"), [(4, False), (5, True), (1000, True), (1001, False)])
-def test_search__many_excluded_are_left_out_in_qdrant_up_to_a_thousand(count: int, *, told: bool) -> None:
+def test_search__many_excluded_are_left_out_in_qdrant_up_to_a_thousand(settings: Settings, count: int, *, told: bool) -> None:
+    settings.QDRANT_URL = "http://127.0.0.1:6333"
     conditions = filter_of(SearchQuery(vector=direction(1), exclude=[UUID(int=number) for number in range(count)]))
     assert (conditions is not None and bool(conditions.must_not)) is told
+
+
+def test_search__embedded_is_not_told_whom_to_leave_out(settings: Settings) -> None:
+    """It would compare each of them with each of its points."""
+    assert filter_of(SearchQuery(vector=direction(1), exclude=[UUID(int=number) for number in range(500)])) is None
+
+
+def test_search__embedded_finds_a_page_at_once_whoever_is_left_out(embedded_qdrant: Path, pages: list[int]) -> None:
+    initialise(lambda planned: None)
+    users = people(60)
+    project_all()
+    assert found(exclude=ids(*users[:50]), limit=5) == ids(*users[50:55])
+    assert len(pages) == 1
 
 
 def test_search__excluded_beyond_what_qdrant_is_told(collection: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,11 +6,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from qdrant_client import QdrantClient, grpc
-from qdrant_client.models import ExtendedPointId, FieldCondition, Filter, FilterSelector, HasIdCondition, PointIdsList, Range, WriteOrdering
+from qdrant_client.local.payload_filters import check_filter
+from qdrant_client.models import (
+    ExtendedPointId,
+    FieldCondition,
+    Filter,
+    FilterSelector,
+    HasIdCondition,
+    PointIdsList,
+    Range,
+    Record,
+    WriteOrdering,
+)
 
 from vectorstore.address import server_address
 from vectorstore.connection import is_embedded
 from vectorstore.sync.point import Point
+from vectorstore.versions import version_of
 
 
 def upsert(client: QdrantClient, collection: str, points: Sequence[Point], version: int) -> None:
@@ -28,7 +40,16 @@ def upsert(client: QdrantClient, collection: str, points: Sequence[Point], versi
 
 
 def delete(client: QdrantClient, collection: str, ids: Sequence[ExtendedPointId], version: int) -> None:
-    """Returns when it is applied. Raises what the driver raises."""
+    """Returns when it is applied. Raises what the driver raises.
+
+    The embedded store, which nobody else can write meanwhile, is asked for these points by their ids: it compares the ids of a filter with every
+    point that it has, one by one.
+    """
+    guard = Filter(must_not=[_newer(version)])
+    if is_embedded():
+        older = [record.id for record in _retrieved(client, collection, ids) if check_filter(guard, record.payload or {}, record.id, {})]
+        client.delete(collection, PointIdsList(points=older), wait=True, ordering=WriteOrdering.MEDIUM)
+        return
     gone = Filter(must=[HasIdCondition(has_id=list(ids))], must_not=[_newer(version)])
     client.delete(collection, FilterSelector(filter=gone), wait=True, ordering=WriteOrdering.MEDIUM)
 
@@ -41,8 +62,14 @@ def count_of(client: QdrantClient, collection: str, ids: Sequence[ExtendedPointI
         message = grpc.CountPoints(collection_name=collection, filter=grpc.Filter(must=[these, mine]), exact=True)
         found: int = client.grpc_points.Count(message, timeout=server_address().timeout).result.count
         return found
+    if is_embedded():
+        return sum(version_of(record.payload) == version for record in _retrieved(client, collection, ids))
     condition = Filter(must=[HasIdCondition(has_id=list(ids)), FieldCondition(key="version", range=Range(gte=version, lte=version))])
     return client.count(collection, count_filter=condition, exact=True).count
+
+
+def _retrieved(client: QdrantClient, collection: str, ids: Sequence[ExtendedPointId]) -> list[Record]:
+    return client.retrieve(collection, list(ids), with_payload=["version"], with_vectors=False)
 
 
 def clear(client: QdrantClient, collection: str, ids: Sequence[ExtendedPointId]) -> None:

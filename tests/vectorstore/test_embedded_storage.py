@@ -1,0 +1,244 @@
+"""The embedded store on disk: one transaction for a request, what a killed process leaves, who comes next; and what no request may do to all points."""
+
+from __future__ import annotations
+
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from qdrant_client import QdrantClient, models
+from qdrant_client.local import local_collection
+from qdrant_client.local.persistence import CollectionPersistence
+
+from findme.console.errors import StoreUnavailable
+from tests.vectorstore.holder import started
+from vectorstore.connection import qdrant
+from vectorstore.embedded_storage import Persistence
+
+VECTORS = models.VectorParams(size=2, distance=models.Distance.COSINE)
+PATIENCE_SECONDS = 120
+
+
+def points(count: int, **payload: Any) -> list[models.PointStruct]:
+    return [models.PointStruct(id=number, vector=[0.6, 0.8], payload=payload) for number in range(count)]
+
+
+def file_of(client: QdrantClient, collection: str) -> Any:
+    """The SQLite connection of the collection."""
+    return client._client.collections[collection].storage.storage  # type: ignore[attr-defined]
+
+
+def commits_of(client: QdrantClient, work: Callable[[], object]) -> int:
+    statements: list[str] = []
+    file_of(client, "a").set_trace_callback(statements.append)
+    work()
+    return statements.count("COMMIT")
+
+
+def test_storage__does_not_wait_for_the_disk(embedded_qdrant: Path) -> None:
+    """Neither in a collection that was just made, nor in one that was opened."""
+    for made in (False, True):
+        with qdrant() as client:
+            if not made:
+                client.create_collection("a", vectors_config=VECTORS)
+            assert file_of(client, "a").execute("PRAGMA synchronous").fetchone() == (0,)
+
+
+def test_storage__commits_once_for_a_request(embedded_qdrant: Path) -> None:
+    with qdrant() as client:
+        client.create_collection("a", vectors_config=VECTORS)
+        assert commits_of(client, lambda: client.upsert("a", points(50, version=1))) == 1
+        assert commits_of(client, lambda: client.delete_payload("a", ["version"], points=models.Filter())) == 1
+        assert commits_of(client, lambda: client.delete("a", models.Filter())) == 1
+        assert not file_of(client, "a").in_transaction
+
+
+def test_storage__another_thread_commits_by_itself(embedded_qdrant: Path) -> None:
+    """A request of one thread holds back no commit of another folder's."""
+    with qdrant() as client:
+        client.create_collection("a", vectors_config=VECTORS)
+        upsert, committed = client._client.upsert, []
+
+        def in_thread(*arguments: Any, **options: Any) -> Any:
+            thread = threading.Thread(target=lambda: committed.append(commits_of(client, lambda: file_of(client, "a").commit())))
+            thread.start()
+            thread.join()
+            return upsert(*arguments, **options)
+
+        client._client.upsert = in_thread  # type: ignore[method-assign]
+        client.upsert("a", points(2))
+    assert committed == [0]  # there was nothing to commit, and it was not put off either
+    with qdrant() as client:
+        assert client.count("a").count == 2
+
+
+def test_storage__what_a_failed_request_had_written_is_on_disk(embedded_qdrant: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in memory: whoever goes on with the open client sees what the next one will see."""
+    persist = CollectionPersistence.persist
+    with qdrant() as client:
+        client.create_collection("a", vectors_config=VECTORS)
+
+        def failing(storage: CollectionPersistence, point: models.PointStruct) -> None:
+            if point.id == 3:
+                raise RuntimeError("the fourth")
+            persist(storage, point)
+
+        monkeypatch.setattr(CollectionPersistence, "persist", failing)
+        with pytest.raises(RuntimeError, match="the fourth"):
+            client.upsert("a", points(5))
+    with qdrant() as client:
+        assert client.count("a").count == 3
+
+
+def test_storage__what_was_answered_survives_a_killed_process(embedded_qdrant: Path) -> None:
+    script = """
+with qdrant() as client:
+    client.create_collection("a", vectors_config=models.VectorParams(size=2, distance="Cosine"))
+    for batch in range(10**6):
+        client.upsert("a", [models.PointStruct(id=batch * 20 + number, vector=[0.6, 0.8]) for number in range(20)])
+        print(batch, flush=True)
+"""
+    with started(script, embedded_qdrant) as process:
+        assert process.stdout is not None
+        answered = -1
+        while answered < 5:
+            answered = int(process.stdout.readline())
+        process.send_signal(signal.SIGKILL)
+        process.wait(PATIENCE_SECONDS)
+    with qdrant() as client:
+        count = client.count("a").count
+        assert count >= 20 * (answered + 1)
+        assert count % 20 == 0
+        assert [record.id for record in client.retrieve("a", [*range(20 * answered)])] == [*range(20 * answered)]
+
+
+def test_storage__is_read_by_a_plain_client(embedded_qdrant: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with qdrant() as client:
+        client.create_collection("a", vectors_config=VECTORS)
+        client.upsert("a", points(3, age=30))
+    monkeypatch.setattr(local_collection, "CollectionPersistence", CollectionPersistence)
+    plain = QdrantClient(path=str(embedded_qdrant))
+    try:
+        (record,) = plain.retrieve("a", [2], with_vectors=True)
+        assert (record.payload, record.vector) == ({"age": 30}, [pytest.approx(0.6), pytest.approx(0.8)])
+        plain.upsert("a", [models.PointStruct(id=9, vector=[1.0, 0.0], payload={"age": 31})])
+    finally:
+        plain.close()
+    monkeypatch.setattr(local_collection, "CollectionPersistence", Persistence)
+    with qdrant() as client:
+        found = client.retrieve("a", [2, 9], with_vectors=True)
+        assert [(record.payload, record.vector) for record in found] == [
+            ({"age": 30}, [pytest.approx(0.6), pytest.approx(0.8)]),
+            ({"age": 31}, [1.0, 0.0]),
+        ]
+
+
+def test_storage__other_kinds_of_vectors_are_kept(embedded_qdrant: Path) -> None:
+    """Of other programs' collections in the same folder."""
+    several = models.MultiVectorConfig(comparator=models.MultiVectorComparator.MAX_SIM)
+    with qdrant() as client:
+        client.create_collection("named", vectors_config={"x": VECTORS})
+        client.create_collection("several", vectors_config=VECTORS.model_copy(update={"multivector_config": several}))
+        client.upsert("named", [models.PointStruct(id=1, vector={"x": [1.0, 0.0]})])
+        client.upsert("several", [models.PointStruct(id=1, vector=[[1.0, 0.0], [0.0, 1.0]])])
+    with qdrant() as client:
+        assert client.retrieve("named", [1], with_vectors=True)[0].vector == {"x": [1.0, 0.0]}
+        assert client.retrieve("several", [1], with_vectors=True)[0].vector == [[1.0, 0.0], [0.0, 1.0]]
+
+
+def test_storage__damaged_anywhere_is_told_in_one_line(embedded_qdrant: Path) -> None:
+    """As after a power failure."""
+    with qdrant() as client:
+        client.create_collection("a", vectors_config=VECTORS)
+        client.upsert("a", points(40, interests=["sea"]))
+    (storage,) = embedded_qdrant.rglob("*.sqlite")
+    content, dice = storage.read_bytes(), random.Random(1)
+    told: list[str] = []
+    for _ in range(60):
+        spoilt = bytearray(content)
+        place = dice.randrange(len(content))
+        spoilt[place : place + 64] = bytes(dice.randrange(256) for _ in range(64)) if dice.random() < 0.7 else bytes(64)
+        storage.write_bytes(spoilt[: len(content)])
+        try:
+            with qdrant() as client:
+                client.scroll("a", limit=100)
+        except StoreUnavailable as error:
+            told.append(str(error))
+    assert told
+    assert all(line.startswith(f"The embedded vector store '{embedded_qdrant}' ") and "\n" not in line for line in told)
+
+
+# --- Who comes next --------------------------------------------------------------------------------------------------------------
+
+
+def test_turn__another_process_comes_between_two_holds(embedded_qdrant: Path) -> None:
+    """A worker takes the folder again at once after each batch: whoever waits gets it after the one that is under way, and not by luck."""
+    script = """
+import time
+from pathlib import Path
+number = 0
+while True:
+    with qdrant():
+        number += 1
+        Path(sys.argv[1], "holds").write_text(str(number))
+        if number == 1:
+            print("held", flush=True)
+        time.sleep(0.1)
+"""
+    holds = embedded_qdrant / "holds"
+    with started(script, embedded_qdrant) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        for _ in range(5):
+            before = int(holds.read_text() or 0)
+            with qdrant():
+                assert int(holds.read_text()) - before <= 2  # one that was under way, and one whose turn it was
+
+
+def test_turn__another_thread_comes_between_two_holds(embedded_qdrant: Path) -> None:
+    holds, stop = 0, threading.Event()
+    begun = threading.Event()
+
+    def greedy() -> None:
+        nonlocal holds
+        while not stop.is_set():
+            with qdrant():
+                holds += 1
+                begun.set()
+                time.sleep(0.05)
+
+    thread = threading.Thread(target=greedy)
+    thread.start()
+    try:
+        assert begun.wait(PATIENCE_SECONDS)
+        for _ in range(5):
+            before = holds
+            with qdrant():
+                assert holds - before <= 2
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_turn__a_thread_that_has_it_does_not_wait_for_those_that_wait(embedded_qdrant: Path) -> None:
+    waiting, done = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        waiting.set()
+        with qdrant():
+            done.set()
+
+    with qdrant():
+        thread = threading.Thread(target=wait)
+        thread.start()
+        assert waiting.wait(PATIENCE_SECONDS)
+        time.sleep(0.2)
+        with qdrant():
+            assert not done.is_set()
+    thread.join(PATIENCE_SECONDS)
+    assert done.is_set()
