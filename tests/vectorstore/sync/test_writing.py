@@ -11,6 +11,7 @@ import httpx
 import pytest
 from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
+from qdrant_client.local import local_collection
 
 from accounts.models import User
 from findme.console.errors import StoreUnavailable
@@ -89,6 +90,25 @@ def test_write__each_send_is_waited_for_and_ordered(embedded_collection: str, mo
     User.objects.filter(pk=gone).delete()
     carry_out(claimed())
     assert sent == [("upsert", True, models.WriteOrdering.MEDIUM), ("delete", True, models.WriteOrdering.MEDIUM)]
+
+
+def test_write__embedded_compares_no_point_but_those_of_the_batch(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It compares each id of a filter with each point: 768 times 20,000 for a batch."""
+    there, gone = people(2)
+    carry_out(claimed())
+    compared: list[int] = []
+    original = local_collection.calculate_payload_mask
+
+    def noting(payloads: list[Any], payload_filter: object, **options: Any) -> Any:
+        if payload_filter is not None:
+            compared.append(len(payloads))
+        return original(payloads, payload_filter, **options)
+
+    monkeypatch.setattr(local_collection, "calculate_payload_mask", noting)
+    User.objects.filter(pk=gone).delete()
+    User.objects.filter(pk=there).update(gender="other")
+    done = carry_out(claimed())
+    assert (done.written, done.removed, compared) == (1, 1, [])
 
 
 # --- The lease -------------------------------------------------------------------------------------------------------------------
