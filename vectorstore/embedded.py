@@ -18,12 +18,8 @@ from pathlib import Path
 
 from qdrant_client import QdrantClient
 
-<<<<<<< HEAD
 from findme.console.errors import StoreUnavailable, StoreUnusable
-=======
-from findme.console.errors import StoreUnavailable
 from vectorstore import embedded_storage
->>>>>>> 7f91e15 (wip2)
 from vectorstore.errors import CollectionMissing, Refused, raised_by_driver
 
 LOCK_FILE = "findme.lock"
@@ -148,18 +144,12 @@ class Folder:
         except RuntimeError as error:
             raise StoreUnavailable(self._in_use("another program that uses qdrant-client", seconds)) from error
         except sqlite3.OperationalError as error:
-<<<<<<< HEAD
             raise self._unusable(error) from error
-        except (ValueError, LookupError, TypeError, AttributeError, EOFError, ImportError, sqlite3.Error, pickle.UnpicklingError) as error:
-            raise StoreUnusable(self._damaged(error)) from error
-=======
-            raise StoreUnavailable(self._unusable(error)) from error
         except OSError:
             raise
         except Exception as error:
             # Bytes that a power failure left may be any pickle, which fails with any error.
-            raise StoreUnavailable(self._damaged(error)) from error
->>>>>>> 7f91e15 (wip2)
+            raise StoreUnusable(self._damaged(error)) from error
 
     @contextmanager
     def _errors_told(self) -> Iterator[None]:
@@ -221,11 +211,11 @@ def folder_at(path: str) -> Folder:
         return _folders.setdefault(f"{os.getpid()}:{os.path.realpath(path)}", Folder(os.path.realpath(path)))
 
 
-<<<<<<< HEAD
 def _sqlite_name(error: sqlite3.Error) -> str:
     """Return SQLite's name of the error, empty for one that Python raised itself."""
     return getattr(error, "sqlite_errorname", "")
-=======
+
+
 def _opened_lock(path: str) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
@@ -236,7 +226,6 @@ def _closing(file: int) -> Iterator[int]:
         yield file
     finally:
         os.close(file)
->>>>>>> 7f91e15 (wip2)
 
 
 def _try_lock(lock_file: int) -> bool:
