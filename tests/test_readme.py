@@ -6,7 +6,6 @@ import importlib
 import json
 import re
 import shlex
-import tomllib
 from pathlib import Path
 from uuid import UUID
 
@@ -16,6 +15,7 @@ from django.core.management import CommandParser, call_command, get_commands, lo
 
 from accounts.models import User
 from findme.environment import BASE_DIR, REQUIRED_IN_PRODUCTION
+from findme.version import __version__
 from vectorstore.models import VECTOR_SIZE
 
 README = (BASE_DIR / "README.md").read_text(encoding="utf-8")
@@ -108,9 +108,7 @@ def test_readme__its_settings_and_paths_exist() -> None:
 
 
 def test_changelog__knows_the_version_of_the_project() -> None:
-    version = tomllib.loads((BASE_DIR / "pyproject.toml").read_text())["project"]["version"]
-
-    assert f"What {version} will be." in CHANGELOG or f"## [{version}]" in CHANGELOG
+    assert f"What {__version__} will be." in CHANGELOG or f"## [{__version__}]" in CHANGELOG
 
 
 @pytest.mark.no_cover

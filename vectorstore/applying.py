@@ -15,6 +15,7 @@ from qdrant_client.models import (
     VectorParams,
 )
 
+from findme.version import __version__
 from vectorstore import marks, registry
 from vectorstore.comparison import lost
 from vectorstore.connection import is_embedded
@@ -139,7 +140,7 @@ def _change(client: QdrantClient, planned: Plan) -> None:
 def _note_declaration(collection: str) -> None:
     """Before the collection is changed: killed in between, what is not yet so is found by the next plan, which reads the collection itself."""
     noted = VectorCollection.objects.filter(name=collection)
-    noted.update(declaration=DECLARATION.hash(), release=registry.release(), declared_at=TransactionNow())
+    noted.update(declaration=DECLARATION.hash(), release=__version__, declared_at=TransactionNow())
 
 
 def _settings_that_differ(planned: Plan) -> set[str]:

@@ -7,19 +7,18 @@ from __future__ import annotations
 
 import logging
 import re
-import tomllib
 from collections.abc import Iterable
 from datetime import timedelta
 from functools import cache
 from typing import Any
 
-from django.conf import settings
 from django.contrib.postgres.functions import TransactionNow
 from django.db import connection, transaction
 from django.db.models import Case, ExpressionWrapper, Q, Value, When
 from django.db.models.expressions import CombinedExpression
 from django.db.models.fields import DateTimeField
 
+from findme.version import __version__
 from vectorstore.connection import collection_name
 from vectorstore.models import VectorCollection
 from vectorstore.models.collections import VectorCollectionQuerySet
@@ -73,7 +72,7 @@ def register(name: str, state: VectorCollection.State, declaration: str) -> None
                 "alias": collection_name(),
                 "state": state,
                 "declaration": declaration,
-                "release": release(),
+                "release": __version__,
                 "live_since": TransactionNow() if state == State.LIVE else None,
                 "keep_until": None,
                 "failure": "",
@@ -194,13 +193,6 @@ def number_of(name: str) -> int:
     """N of ``<alias>_vN``; 0 of any other name."""
     found = re.fullmatch(rf"{re.escape(collection_name())}_v([1-9][0-9]*)", name)
     return int(found[1]) if found else 0
-
-
-@cache
-def release() -> str:
-    """Which FindMe this is."""
-    project: dict[str, str] = tomllib.loads((settings.BASE_DIR / "pyproject.toml").read_text())["project"]
-    return project["version"]
 
 
 def _catch_up() -> None:
