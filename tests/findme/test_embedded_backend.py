@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -10,12 +11,15 @@ from unittest import mock
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.db.utils import load_backend
+from pytest_django import DjangoDbBlocker
 from pytest_django.fixtures import Settings
 
 from findme.embedded import server
 from findme.embedded.backend.base import DatabaseWrapper
+from findme.postgresql.variables import NOT_AN_OPTION, options
 from tests.findme.processes import manage
 
+DEFAULT = "default_transaction_isolation"
 Connect = Callable[[], DatabaseWrapper]
 
 
@@ -54,12 +58,43 @@ def test_backend__starts_the_server_at_the_first_connection_and_says_once_which(
     assert said.out == "" and said.err == f"{server.running(open_folder / 'pg')}\n".replace("is running", "was started")
 
 
-def test_backend__transactions_see_what_is_committed_whatever_the_default(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PGOPTIONS", "-c default_transaction_isolation=serializable")
+@pytest.mark.parametrize("default", ["repeatable read", "serializable"])
+def test_backend__transactions_see_what_is_committed_whatever_the_default(
+    connect: Connect, default: str, django_db_blocker: DjangoDbBlocker
+) -> None:
     made = connect()
-    with closing(made.get_new_connection(made.get_connection_params())) as session, session.transaction():
-        shown = session.execute("SELECT current_setting('default_transaction_isolation'), current_setting('transaction_isolation')")
-        assert shown.fetchone() == ("serializable", "read committed")
+    made.settings_dict["OPTIONS"]["options"] = f"-c default_transaction_isolation={default.replace(' ', chr(92) + ' ')}"
+    made.connection = made.get_new_connection(made.get_connection_params())
+    with django_db_blocker.unblock():
+        made.init_connection_state()
+    with closing(made.connection) as session:
+        shown = session.execute("SELECT reset_val, current_setting('transaction_isolation') FROM pg_settings WHERE name = %s", [DEFAULT])
+        assert shown.fetchone() == (default, "read committed")
+
+
+def test_backend__no_variable_of_libpq_leads_to_another_server(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With any one of them libpq would go somewhere else, or fail."""
+    names = NOT_AN_OPTION.union(filter(None, options().values()))
+    assert {"PGHOSTADDR", "PGSERVICE", "PGCHANNELBINDING", "PGOPTIONS"} <= names
+    for name in names:
+        monkeypatch.setenv(name, "none-of-the-values-that-it-may-have")
+    assert answer(connect()) == "findme findme"
+    assert not [name for name in names if name in os.environ]
+
+
+def test_backend__another_server_in_the_environment__is_not_reached(open_folder: Path) -> None:
+    environment = {"EMBEDDED_POSTGRES_DIR": str(open_folder / "pg"), "PGHOSTADDR": "127.0.0.1", "PGPORT": "1", "PGDATA": "/nonexistent"}
+    query = "SELECT current_setting('data_directory')"
+    code, out, err = manage("dbshell", "--", "-At", "-c", query, **environment, PGSERVICE="nope", PGOPTIONS="-c search_path=foo")
+    assert (code, out) == (0, f"{open_folder / 'pg' / 'data'}\n"), err
+    code, out, _ = manage(
+        "shell",
+        "--no-imports",
+        "-c",
+        f"from django.db import connection as c; cursor = c.cursor(); cursor.execute({query!r}); print(cursor.fetchone()[0])",
+        **environment,
+    )
+    assert (code, out) == (0, f"{open_folder / 'pg' / 'data'}\n")
 
 
 def test_backend__a_process_that_lives_longer_than_the_server_starts_it_again(
