@@ -12,6 +12,9 @@ from django.db import connection
 
 from findme.database_url import ESCAPES, FORM, ISOLATION, UNREADABLE, database_settings
 
+DEFAULT = "default_transaction_isolation"
+UNKNOWN = "DATABASE_URL has the parameter '{}', which libpq does not know."
+
 
 @pytest.mark.parametrize(
     ("url", "expected"),
@@ -28,7 +31,7 @@ from findme.database_url import ESCAPES, FORM, ISOLATION, UNREADABLE, database_s
 )
 def test_url__is_read_as_libpq_does(url: str, expected: dict[str, str]) -> None:
     found = database_settings(url)
-    assert found["ENGINE"] == "django.db.backends.postgresql"
+    assert found["ENGINE"] == "findme.postgresql"
     assert found | expected == found
 
 
@@ -62,7 +65,16 @@ def test_url__what_django_has_no_key_for_goes_to_libpq() -> None:
         ("postgresql://u:secret%zz@h/db", UNREADABLE),
         ("postgresql://u:secret/db", UNREADABLE),
         ("postgresql://u:x@h:secret/db", UNREADABLE),
-        ("postgresql://h/db?secret=1", UNREADABLE),
+        ("postgresql://u:x?secret=y@h:secret/db", UNREADABLE),
+        ("postgresql://h/db?secret", UNREADABLE),
+        ("postgresql://u:secret@h/db?sslmod=require", f"{UNKNOWN.format('sslmod')} Did you mean 'sslmode'?"),
+        ("postgresql://u:secret@h/db?sslmode=require&pgbouncer=true", f"{UNKNOWN.format('pgbouncer')} Remove it."),
+        (
+            "postgresql://u:secret@h/db?schema=public",
+            f"{UNKNOWN.format('schema')} Remove it. Another schema is chosen with options=-csearch_path%3DNAME.",
+        ),
+        ("postgresql://u:secret@h/db?connect_timeout=abc", "DATABASE_URL has connect_timeout='abc': it must be a whole number."),
+        ("postgresql://u:secret@h/db?keepalives_idle=1s", "DATABASE_URL has keepalives_idle='1s': it must be a whole number."),
     ],
 )
 def test_url__that_cannot_be_used_is_one_line_without_the_password(url: str, message: str) -> None:
@@ -85,5 +97,10 @@ def test_transactions__see_what_is_committed_whatever_the_default(level: str, mo
     with closing(own):
         own.set_autocommit(False)
         with own.cursor() as cursor:
-            cursor.execute("SELECT current_setting('default_transaction_isolation'), current_setting('transaction_isolation')")
+            cursor.execute("SELECT reset_val, current_setting('transaction_isolation') FROM pg_settings WHERE name = %s", [DEFAULT])
             assert cursor.fetchone() == (level, "read committed")
+        own.commit()
+        own.set_autocommit(True)
+        with own.cursor() as cursor:
+            cursor.execute("SELECT current_setting('transaction_isolation')")
+            assert cursor.fetchone() == ("read committed",)
