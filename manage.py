@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 
 OURS = ("findme", "accounts", "videos", "matching", "calls", "vectorstore", "privacy")
 
@@ -22,10 +23,13 @@ def run() -> int | str | None:
         sys.stderr.write("Interrupted.\n")
         return 130
     except ModuleNotFoundError as error:
-        if (error.name or OURS[0]).partition(".")[0] in OURS:
-            raise
-        sys.stderr.write(f"The module {error.name!r} is not installed here: `make install`, then .venv/bin/python manage.py\n")
-        return 2
+        if (error.name or OURS[0]).partition(".")[0] not in OURS:
+            sys.stderr.write(f"The module {error.name!r} is not installed here: `make install`, then .venv/bin/python manage.py\n")
+            return 2
+        traceback.print_exc()
+    except Exception:  # noqa: BLE001  # a defect: its traceback is shown
+        traceback.print_exc()
+    return 2  # 1 would mean that something was done
 
 
 if __name__ == "__main__":

@@ -4,41 +4,31 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import sys
 from argparse import ArgumentParser
+from datetime import date, datetime
 from typing import Any, NoReturn
 
-from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import InterfaceError, OperationalError, ProgrammingError
-from psycopg import errors
 
-from findme.console.errors import NotDone, one_line
+from findme.console.errors import one_line
+from findme.console.explanations import what_went_wrong
+from findme.console.program import INTERRUPTED, NOT_DONE
+from findme.version import __version__
 
 SOMETHING_TO_LOOK_AT = 1
-NOT_DONE = 2
-INTERRUPTED = 130
-
-
-def what_went_wrong(error: BaseException) -> str | None:
-    """The line for an error that a person can cause; None for a defect of ours, which keeps its traceback."""
-    match error:
-        case NotDone() | ImproperlyConfigured():
-            return one_line(error)
-        case OperationalError() | InterfaceError():
-            return f"PostgreSQL: {one_line(error)}"
-        case ProgrammingError(__cause__=errors.UndefinedTable() | errors.UndefinedColumn() as cause):
-            return f"PostgreSQL: {cause.diag.message_primary}: the schema is not the one of this release. Run manage.py migrate."
-        case ProgrammingError(__cause__=errors.InsufficientPrivilege() as cause):
-            return f"PostgreSQL: {cause.diag.message_primary}: use a role that may, in DATABASE_URL."
-        case OSError() if error.filename is not None:
-            return f"{error.filename}: {error.strerror}"
-    return None
 
 
 class FindmeCommand(BaseCommand):
     """Parses, calls one function, prints. Errors that a person can cause end in one line on stderr and exit 2, by ``CommandError`` when it is
     called from Python."""
+
+    after_interrupt = "Run it again: it goes on from where it is."
+    """What a person who pressed Ctrl-C reads: whether something was changed, and where the next run starts."""
+
+    def get_version(self) -> str:
+        return __version__
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
         parser = super().create_parser(prog_name, subcommand, **kwargs)
@@ -47,10 +37,12 @@ class FindmeCommand(BaseCommand):
         return parser
 
     def execute(self, *args: Any, **options: Any) -> str | None:
+        if options.get("no_color") and getattr(self, "_called_from_command_line", False):
+            os.environ["NO_COLOR"] = "1"  # rich reads it, for the progress bar too
         try:
             return super().execute(*args, **options)
         except KeyboardInterrupt:
-            self._end(f"{self.name()}: interrupted. Run it again: it goes on from where it is.", INTERRUPTED)
+            self._end(f"{self.name()}: interrupted. {self.after_interrupt}", INTERRUPTED)
         except CommandError as error:
             self._end(one_line(error), error.returncode if error.returncode != 1 else NOT_DONE)
         except Exception as error:
@@ -85,6 +77,8 @@ def _as_json(value: object) -> object:
         return dataclasses.asdict(value)
     if isinstance(value, (set, frozenset)):
         return sorted(map(str, value))
+    if isinstance(value, (date, datetime)):
+        return value.isoformat()
     return str(value)
 
 

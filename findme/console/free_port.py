@@ -5,7 +5,10 @@ from __future__ import annotations
 import socket
 import sys
 
+from findme.console.program import NOT_DONE, exit_code
+
 LOOPBACK = "127.0.0.1"
+HIGHEST = 65535
 
 
 def free_port(wanted: int) -> int:
@@ -23,5 +26,13 @@ def free_port(wanted: int) -> int:
     raise AssertionError("the system gives no port")
 
 
+def main(arguments: list[str]) -> int:
+    if len(arguments) != 1 or not arguments[0].isdecimal() or int(arguments[0]) > HIGHEST:
+        sys.stderr.write(f"PORT is {' '.join(arguments)!r}: it must be a whole number from 0 to {HIGHEST}.\n")
+        return NOT_DONE
+    sys.stdout.write(f"{free_port(int(arguments[0]))}\n")
+    return 0
+
+
 if __name__ == "__main__":
-    sys.stdout.write(f"{free_port(int(sys.argv[1]))}\n")
+    sys.exit(exit_code(lambda: main(sys.argv[1:])))

@@ -11,6 +11,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from findme.console.program import exit_code
+
 HERE = Path(__file__).resolve().parent.parent.parent
 LOCKS = {"development": "requirements.lock", "production": "requirements-production.lock"}
 """The lock file of each profile. The second one has the same versions, without the embedded PostgreSQL and without the tools of the tests."""
@@ -66,4 +68,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(exit_code(lambda: main(sys.argv[1:])))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from functools import partial
+from types import TracebackType
 from typing import Any
 
 from django.conf import settings
@@ -14,16 +16,19 @@ from django.core.management.base import BaseCommand, CommandError, SystemCheckEr
 from django.db import DataError, IntegrityError
 
 from findme.console import output
-from findme.console.command import INTERRUPTED, NOT_DONE, FindmeCommand, what_went_wrong
+from findme.console.command import FindmeCommand
 from findme.console.errors import one_line, without_detail
-from findme.environment import default_to_debug, env, missing_settings
+from findme.console.explanations import what_went_wrong
+from findme.console.program import INTERRUPTED, NOT_DONE, exit_code
+from findme.environment import default_to_debug, env, missing_settings, unknown_names
+from findme.version import __version__
 
 NEED_NO_SETTINGS = {"help", "version", "check", "makemigrations", "collectstatic"}
 
 
 def run() -> int | str | None:
     """Run one command: the program ``findme`` of the wheel."""
-    return main(sys.argv)
+    return exit_code(lambda: main(sys.argv))
 
 
 def main(arguments: list[str]) -> int | str | None:
@@ -35,6 +40,9 @@ def main(arguments: list[str]) -> int | str | None:
         code = _run(arguments)
     except SystemExit as end:
         code = end.code
+    except Exception:
+        output.arrived()
+        raise
     lost = output.arrived()
     if lost is None or code == INTERRUPTED:
         return code
@@ -47,9 +55,12 @@ def main(arguments: list[str]) -> int | str | None:
 
 def _run(arguments: list[str]) -> int:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "findme.settings")
+    _obey_no_color(arguments)
     try:
         default_to_debug()
         _refuse_half_a_production(arguments[1:2])
+        if unknown := unknown_names():
+            sys.stderr.write(f"{unknown}\n")
         _Commands(arguments).execute()
     except KeyboardInterrupt:
         sys.stderr.write("Interrupted.\n")
@@ -65,6 +76,12 @@ def _run(arguments: list[str]) -> int:
     return 0
 
 
+def _obey_no_color(arguments: list[str]) -> None:
+    """Turn Django's colors off for ``NO_COLOR`` (no-color.org): only rich reads it by itself. The option ``--force-color`` wins."""
+    if os.environ.get("NO_COLOR") and "--force-color" not in arguments:
+        os.environ["DJANGO_COLORS"] = "nocolor"
+
+
 def _refuse_half_a_production(command: list[str]) -> None:
     """Nobody is to migrate or to erase with development's settings because one of production's is missing."""
     if command and command[0].lstrip("-") not in NEED_NO_SETTINGS:
@@ -76,13 +93,21 @@ def _refuse_half_a_production(command: list[str]) -> None:
 class _Commands(ManagementUtility):
     """Django's own commands end with the codes of ours: 2 where something was not done, and 1 where a check has found something."""
 
+    def execute(self) -> None:
+        if self.argv[1:2] == ["version"] or self.argv[1:] == ["--version"]:
+            sys.stdout.write(f"{__version__}\n")
+        else:
+            super().execute()
+
     def fetch_command(self, subcommand: str) -> BaseCommand:
         try:
             command = super().fetch_command(subcommand)
         except SystemExit:  # an unknown command, and Django has said so
             sys.exit(NOT_DONE)
         if not isinstance(command, FindmeCommand):
-            command.execute = partial(_execute, command.execute)  # type: ignore[method-assign]
+            execute = _execute_script if subcommand == "shell" else _execute
+            command.execute = partial(execute, command.execute)  # type: ignore[method-assign]
+            command.get_version = lambda: __version__  # type: ignore[method-assign]
         return command
 
 
@@ -94,14 +119,33 @@ def _execute(execute: Any, *args: Any, **options: Any) -> Any:
     except CommandError as error:
         raise CommandError(one_line(error), returncode=NOT_DONE) from error
     except Exception as error:
-        if what_went_wrong(error) is not None or not _is_of_the_data(error):
+        if not _is_of_the_data(error):
             raise
         raise CommandError(_told(error), returncode=NOT_DONE) from error
 
 
+def _execute_script(execute: Any, *args: Any, **options: Any) -> Any:
+    """The person who wrote a script for ``shell`` needs Python's own traceback: it has the number of the line."""
+    try:
+        return execute(*args, **options)
+    except Exception as error:  # noqa: BLE001  # whatever it is, its traceback is shown
+        traceback.print_exception(error.with_traceback(_of_the_script(error.__traceback__)))
+        sys.exit(NOT_DONE)
+
+
+def _of_the_script(frames: TracebackType | None) -> TracebackType | None:
+    """The frames from the script's own on, or all of them where it never began."""
+    frame = frames
+    while frame is not None and frame.tb_frame.f_code.co_filename != "<string>":
+        frame = frame.tb_next
+    return frame or frames
+
+
 def _is_of_the_data(error: Exception) -> bool:
     """Whether the rows are wrong that a command was given: PostgreSQL refuses them, or loaddata cannot read the file that it names."""
-    return isinstance(error, (IntegrityError, DataError)) or str(error).startswith("Problem installing fixture")
+    if isinstance(error, (IntegrityError, DataError)):
+        return True
+    return what_went_wrong(error) is None and str(error).startswith("Problem installing fixture")
 
 
 def _told(error: Exception) -> str:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from findme.console.errors import NotDone
+from findme.console.program import exit_code
 from findme.embedded.server import running, stop
 from findme.environment import embedded_postgres_folder, read_dotenv
 
@@ -58,4 +59,4 @@ def _not_done(line: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(exit_code(lambda: main(sys.argv[1:])))

@@ -23,13 +23,17 @@ PRODUCTION = {
 }
 
 
-def start(*arguments: str, **settings: str) -> subprocess.Popen[str]:
-    """``python ARGUMENTS`` in the checkout. What is not among SETTINGS is empty, and so not taken from a
-    developer's ``.env``; no command comes to their database by mistake."""
+def environment_of(**settings: str) -> dict[str, str]:
+    """What is not among SETTINGS is empty, and so not taken from a developer's ``.env``; no command comes to their database by mistake."""
     kept = {name: value for name, value in os.environ.items() if name == "PATH" or name.startswith("COVERAGE_")}
     unset = dict.fromkeys((*REQUIRED_IN_PRODUCTION, "DEBUG", "QDRANT_URL", "QDRANT_API_KEY", "LOG_LEVEL"), "") | {
         "EMBEDDED_POSTGRES_DIR": "/nonexistent/pg"
     }
+    return kept | {"PYTHONDONTWRITEBYTECODE": "1", "LANG": "C.UTF-8"} | unset | settings
+
+
+def start(*arguments: str, **settings: str) -> subprocess.Popen[str]:
+    """``python ARGUMENTS`` in the checkout, with nothing set but SETTINGS."""
     return subprocess.Popen(
         [sys.executable, *arguments],
         stdin=subprocess.DEVNULL,
@@ -37,7 +41,7 @@ def start(*arguments: str, **settings: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         cwd=BASE_DIR,
-        env=kept | {"PYTHONDONTWRITEBYTECODE": "1", "LANG": "C.UTF-8"} | unset | settings,
+        env=environment_of(**settings),
     )
 
 

@@ -10,8 +10,8 @@ from uuid import UUID
 from django.conf import settings
 from django.db import InterfaceError, OperationalError
 
-from findme.console.command import what_went_wrong
 from findme.console.errors import NotDone, one_line
+from findme.console.explanations import what_went_wrong
 from findme.console.progress import Report, unreported
 from vectorstore.ingest.reading import no_rows
 from vectorstore.ingest.rejects import Write, rejects_file

@@ -10,8 +10,8 @@ from uuid import UUID, uuid4
 
 from django.db import DatabaseError, InterfaceError, InternalError, OperationalError, connection, reset_queries
 
-from findme.console.command import what_went_wrong
 from findme.console.errors import NotDone, one_line
+from findme.console.explanations import what_went_wrong
 from vectorstore.collection import live_collection
 from vectorstore.connection import is_embedded, qdrant
 from vectorstore.rebuild.idle import Tidying
