@@ -14,9 +14,11 @@ from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.state import ProjectState
 
 from findme.console.errors import NotDone, without_detail
+from findme.postgresql.diagnosis import why_refused
 from findme.schema.concurrently import wait_as_long_as_it_takes
 from findme.schema.failures import a_lock_was_not_free, oldest_transaction, what_was_left
 from findme.schema.lock import MigrationLock
+from findme.schema.operations import place_of
 from findme.schema.patience import Patience
 from findme.schema.session import one_transaction, session_settings
 
@@ -107,11 +109,14 @@ class LockedExecutor(MigrationExecutor):
     def _not_done(self, participle: str, migration: Migration, error: Error, number: int) -> str:
         other = self.run.lock.connection
         busy, then = "", f"When that is mended, run {self.run.command} again."
+        where = f" ({place})" if (place := place_of(error)) else ""
         if a_lock_was_not_free(error):
             busy = f", {number} times{oldest_transaction(other)}"
             then = f"Run {self.run.command} again when that has ended, or wait longer with --lock-timeout or --attempts."
+        elif setting := why_refused(error):
+            then = f"{setting[0].upper()}{setting[1:]} Then run {self.run.command} again."
         left = what_was_left(migration, error, other)
-        return f"{migration} was not {participle}: {without_detail(error)}{busy}. {left}{self._done_before(participle)} {then}"
+        return f"{migration} was not {participle}: {without_detail(error)}{where}{busy}. {left}{self._done_before(participle)} {then}"
 
     def _done_before(self, participle: str) -> str:
         match len(self.run.done):

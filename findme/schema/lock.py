@@ -82,10 +82,13 @@ def migration_lock(
 
 
 def _introduce(connection: BaseDatabaseWrapper, purpose: str) -> None:
-    """A name that others read in pg_stat_activity, and no end to the session for having nothing to do."""
+    """A name that others read in pg_stat_activity, no end to the session for having nothing to do, and no limit for its statements."""
     name = f"findme {purpose} {socket.gethostname()}:{os.getpid()}"
     with connection.cursor() as cursor:
-        cursor.execute("SELECT set_config('application_name', %s, false), set_config('idle_session_timeout', '0', false)", [name[:63]])
+        cursor.execute(
+            "SELECT set_config('application_name', %s, false), set_config('idle_session_timeout', '0', false), set_config('statement_timeout', '0', false)",
+            [name[:63]],
+        )
 
 
 def _wait(connection: BaseDatabaseWrapper, seconds: float, say: Callable[[str], None]) -> None:

@@ -24,13 +24,17 @@ from django.db.migrations.exceptions import (
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.state import ProjectState
+from psycopg import errors
 
 from findme.console.errors import NotDone, StoreUnavailable, one_line, without_detail
+from findme.console.explanations import what_went_wrong
 from findme.schema.encoding import require_utf8
 from findme.schema.executor import LockedExecutor, Run
 from findme.schema.lock import migration_lock
 from findme.schema.patience import Patience
 from findme.schema.rollback_plan import Key, RollbackPlan, plan_undo
+from findme.schema.search_path import require_search_path
+from findme.schema.session import without_time_limits
 from findme.schema.undo_guard import Consent, guarded_undo
 from findme.schema.version import applied_migrations
 
@@ -146,14 +150,22 @@ def migrating(
 @contextmanager
 def running(command: str, *, using: str, patience: Patience, say: Callable[[str], None]) -> Iterator[Run]:
     """The lock, and Django's words for a history or a database that cannot be migrated as a NotDone."""
-    with migration_lock(command, using=using, seconds=patience.lock_seconds, say=say) as lock:
+    with migration_lock(command, using=using, seconds=patience.lock_seconds, say=say) as lock, without_time_limits(connections[using]):
+        require_search_path(connections[using])
         try:
             yield Run(command, lock, patience, say)
         except MigrationSchemaMissing as error:
-            why = without_detail(error.__context__ or error)
-            raise NotDone(f"The table django_migrations cannot be made: {why}. Use the role that owns the database.") from error
+            raise NotDone(f"The table django_migrations cannot be made: {_why_no_table(error.__context__ or error)}") from error
         except (InconsistentMigrationHistory, IrreversibleError, NodeNotFoundError) as error:
             raise NotDone(one_line(error)) from error
+
+
+def _why_no_table(error: BaseException) -> str:
+    if isinstance(error.__cause__, errors.InsufficientPrivilege):
+        return f"{without_detail(error)}. Use the role that owns the database."
+    if isinstance(error.__cause__, errors.InvalidSchemaName):
+        return f"{without_detail(error)}. Create the schema that search_path names, or correct search_path."
+    return what_went_wrong(error) or f"{without_detail(error)}."
 
 
 @contextmanager

@@ -3,21 +3,72 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+from django.db import Error
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.migrations import RunSQL
 from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ProjectState
+from psycopg import errors
 
 
-def sql_file(name: str) -> RunSQL:
+class SqlFile(RunSQL):
+    """SQL from a file, and the reverse from another one. An error names the file and, where PostgreSQL says a position, the line."""
+
+    def __init__(self, up: Path, down: Path) -> None:
+        super().__init__(up.read_text(), down.read_text())
+        self.up, self.down = up, down
+
+    def deconstruct(self) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
+        return type(self).__qualname__, (self.up, self.down), {}
+
+    def database_forwards(
+        self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: ProjectState, to_state: ProjectState
+    ) -> None:
+        with _located(self.up, str(self.sql)):
+            super().database_forwards(app_label, schema_editor, from_state, to_state)
+
+    def database_backwards(
+        self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: ProjectState, to_state: ProjectState
+    ) -> None:
+        with _located(self.down, str(self.reverse_sql)):
+            super().database_backwards(app_label, schema_editor, from_state, to_state)
+
+
+def sql_file(name: str) -> SqlFile:
     """``sql/NAME.up.sql`` beside the migration that calls this, with ``sql/NAME.down.sql`` as its reverse.
 
     A file that was released never changes: a change is a new pair of files in a new migration.
     """
     folder = Path(inspect.stack()[1].filename).parent / "sql"
-    return RunSQL((folder / f"{name}.up.sql").read_text(), (folder / f"{name}.down.sql").read_text())
+    return SqlFile(folder / f"{name}.up.sql", folder / f"{name}.down.sql")
+
+
+def place_of(error: BaseException) -> str | None:
+    """Return the file, and the line if it is known, of the SQL that raised ``error``; None for other SQL."""
+    return next((note for note in getattr(error, "__notes__", ()) if isinstance(note, _Place)), None)
+
+
+class _Place(str):
+    """The note of an error that says where its SQL is."""
+
+    __slots__ = ()
+
+
+@contextmanager
+def _located(file: Path, sql: str) -> Iterator[None]:
+    try:
+        yield
+    except Error as error:
+        cause = error.__cause__
+        position = cause.diag.statement_position if isinstance(cause, errors.Error) else None
+        line = f", line {sql.count(chr(10), 0, int(position) - 1) + 1}" if position else ""
+        error.add_note(_Place(f"{'/'.join(file.parts[-4:])}{line}"))
+        raise
 
 
 class SetOnDelete(Operation):

@@ -8,6 +8,8 @@ from contextlib import contextmanager, suppress
 from django.db import InterfaceError, OperationalError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+TIME_LIMITS = ("idle_in_transaction_session_timeout", "idle_session_timeout", "transaction_timeout")
+
 
 @contextmanager
 def session_settings(connection: BaseDatabaseWrapper, **values: str) -> Iterator[None]:
@@ -19,6 +21,18 @@ def session_settings(connection: BaseDatabaseWrapper, **values: str) -> Iterator
         with suppress(InterfaceError, OperationalError):
             for name, value in before.items():
                 _exchange(connection, name, value)
+
+
+@contextmanager
+def without_time_limits(connection: BaseDatabaseWrapper) -> Iterator[None]:
+    """Lift the limits that a role, a database or the server set for a session of short queries: a migration takes the time that it needs."""
+    with session_settings(connection, statement_timeout="0"):
+        with connection.cursor() as cursor:
+            # Not every release has each of them.
+            cursor.execute("SELECT name FROM pg_settings WHERE name = ANY(%s) AND setting <> '0'", [list(TIME_LIMITS)])
+            limits = {name: "0" for (name,) in cursor.fetchall()}
+        with session_settings(connection, **limits):
+            yield
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.recorder import MigrationRecorder
 
 from findme.schema.encoding import encoding_problem
+from findme.schema.search_path import require_search_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ def applied_migrations(using: str = DEFAULT_DB_ALIAS) -> tuple[AppliedMigration,
     """In the order of application. Read from the table under the view: true also where the view was only faked, or dropped by hand."""
     recorder = MigrationRecorder(connections[using])
     if not recorder.has_table():
+        require_search_path(connections[using])
         return ()
     rows = recorder.migration_qs.order_by("id").values_list("app", "name", "applied")
     return tuple(AppliedMigration(version, f"{app}.{name}", applied) for version, (app, name, applied) in enumerate(rows, start=1))

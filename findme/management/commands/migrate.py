@@ -4,6 +4,7 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 from django.core.management.commands import migrate
+from django.db import connections
 from django.db.migrations import Migration
 
 from findme.console.command import FindmeCommand
@@ -13,6 +14,7 @@ from findme.management.waiting import add_waiting_arguments, patience
 from findme.schema.executor import ATTEMPT_FAILED
 from findme.schema.migrate import migrating, planned_undo
 from findme.schema.rollback_plan import RollbackPlan
+from findme.schema.search_path import require_search_path
 from findme.schema.undo_guard import Consent
 
 
@@ -31,6 +33,7 @@ class Command(FindmeCommand, migrate.Command):
 
     def handle(self, *args: Any, **options: Any) -> None:
         reads_only = options["plan"] or options["check_unapplied"]
+        require_search_path(connections[options["database"]])
         if reads_only and options["steps"] is None:
             super().handle(*args, **options)  # it waits for nobody
         else:

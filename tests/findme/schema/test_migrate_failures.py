@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import IntegrityError, connection
+from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 
 from findme.console.errors import NotDone, without_detail
 from findme.schema.lock import migration_lock
 from findme.schema.migrate import apply_migrations, call_django_migrate, migrating
+from findme.schema.operations import SqlFile
 from findme.schema.patience import Patience
 from findme.schema.rollback import roll_back
 from findme.schema.rollback_plan import plan_rollback
@@ -106,6 +109,30 @@ def test_migrate__a_migration_fails__says_why_what_is_left_and_what_stays(empty:
     assert not empty.has("users_groups")
     empty.execute("DROP TABLE users")
     assert apply_migrations().migrations[0] == "accounts.0001_initial"
+
+
+@pytest.mark.parametrize(
+    ("sql", "line", "why"),
+    [
+        ("SELECT 1;\n\n-- ř\nCREATE TABL x ();\n", ", line 4", 'syntax error at or near "TABL"'),
+        ("SELECT 1;\nSELECT nothing;\n", ", line 2", 'column "nothing" does not exist'),
+        ("CREATE TABLE users ();\n", "", 'relation "users" already exists'),
+    ],
+)
+def test_migrate__a_file_of_sql_is_wrong__names_it_and_the_line(
+    sql: str, line: str, why: str, before_videos: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = tmp_path / "videos" / "migrations" / "sql" / "0001.up.sql", tmp_path / "down.sql"
+    files[0].parent.mkdir(parents=True)
+    for file in files:
+        file.write_text(sql)
+    migration = type(MigrationLoader(None).graph.nodes["videos", "0001_initial"])
+    monkeypatch.setattr(migration, "operations", [SqlFile(*files)])
+    with pytest.raises(NotDone) as refused:
+        apply_migrations()
+    assert str(refused.value).startswith(
+        f"videos.0001_initial was not applied: {why} (videos/migrations/sql/0001.up.sql{line}). Nothing of it is left."
+    )
 
 
 def test_without_detail__a_row_is_in_the_way__is_not_quoted(migrated: Database) -> None:
