@@ -21,6 +21,7 @@ class Command(FindmeCommand):
         "Set up both stores, load the demo's people, search, export, anonymise, and make a login for the admin. It may be run again and again,"
         " and refuses where there is a person or a point that is not of the demo."
     )
+    after_interrupt = "Run it again: it starts from the beginning."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(

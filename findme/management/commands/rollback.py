@@ -14,6 +14,7 @@ from findme.schema.rollback_plan import plan_rollback
 
 class Command(FindmeCommand):
     help = "Undo the last N migrations that were applied, whatever app they are in, the last one first."
+    after_interrupt = "What was undone stays undone: manage.py schema_version says how far it came."
     requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:

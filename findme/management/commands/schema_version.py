@@ -10,6 +10,7 @@ from findme.schema.version import SchemaVersion, schema_version
 
 class Command(FindmeCommand):
     help = "The version of the schema, and the migrations in the order of their application, the last one first."
+    after_interrupt = "Nothing was changed."
     requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:

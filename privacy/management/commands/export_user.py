@@ -14,6 +14,7 @@ from privacy.people import find_person
 
 class Command(PersonCommand):
     help = "Write all that is held about a person to a zip of JSON files: profile, videos, matches, calls, vector store."
+    after_interrupt = "No file was written."
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)

@@ -19,6 +19,7 @@ from vectorstore.unique_vectors import points_hold
 
 class Command(FindmeCommand):
     help = "Make the Qdrant collection as FindMe declares it: prints what it changes, and changes it. Run again, there is nothing to do."
+    after_interrupt = "Run it again: it changes what still differs."
 
     def add_arguments(self, parser: CommandParser) -> None:
         what = parser.add_mutually_exclusive_group()

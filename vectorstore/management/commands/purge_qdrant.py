@@ -21,6 +21,7 @@ class Command(FindmeCommand):
         "Make the points that were erased unreadable on the server's disks: have Qdrant rewrite the segments that hold their bytes, wait for it, and say"
         " what is left where. Exit 1 while something is left."
     )
+    after_interrupt = "Run it again: it starts from the beginning, and what was purged stays so."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--dry-run", action="store_true", help="say what there is to purge, and change nothing")

@@ -22,6 +22,7 @@ from vectorstore.snapshots.restoring import restore
 
 class Command(FindmeCommand):
     help = "Snapshots of the Qdrant collection: make one, list them, fetch one, bring one back into a new collection, delete some."
+    after_interrupt = "Run it again: it starts from the beginning. qdrant_snapshot list shows what is there."
 
     def add_arguments(self, parser: CommandParser) -> None:
         what = parser.add_subparsers(dest="what", metavar="create | list | download | restore | delete | prune", required=True)

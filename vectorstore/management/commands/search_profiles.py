@@ -24,6 +24,7 @@ NEGATIVE_NUMBER = re.compile(r"-\.?[0-9]")
 
 class Command(FindmeCommand):
     help = "Search for people who are like a person or a vector: active, verified, and whom PostgreSQL lets be shown. Best first."
+    after_interrupt = "Nothing was changed."
 
     def add_arguments(self, parser: CommandParser) -> None:
         # So that a latitude in the south is not taken for an option: --near -33.9,18.4,20

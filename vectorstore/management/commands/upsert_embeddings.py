@@ -17,6 +17,7 @@ class Command(FindmeCommand):
         "Load embeddings: JSON Lines (.jsonl, .ndjson, or - for standard input), .npz or .parquet. Bad rows never stop the good ones."
         " Exit 0: every row is loaded and projected; 1: rows were rejected, or people are set aside or await projection; 2: an input cannot be read."
     )
+    after_interrupt = "Rows that were loaded stay. Run it again: it starts at the beginning of the files."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("files", nargs="+", metavar="FILE", help="what to load; - is standard input, as JSON Lines")

@@ -19,6 +19,7 @@ class Command(FindmeCommand):
         "Compare every person with their point in Qdrant, in every collection that is written. Changes nothing without --repair."
         " Exit 0: they agree, but for what is on its way; 1: something differs, or people are set aside; 2: it could not be done."
     )
+    after_interrupt = "Run it again: it compares from the beginning. What --repair did before stays done."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--repair", action="store_true", help="put whoever differs on the queue, and delete points that are nobody's")
