@@ -1,0 +1,108 @@
+"""Commands that ask: what they show, and what they say where nobody answers."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+
+import pytest
+from django.core.management import call_command
+
+from accounts.models import User
+from tests.findme.processes import PRODUCTION, manage, manage_here, python
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def answers(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """What is typed, in this order; a prompt that nobody answers finds the end of the input."""
+    typed: list[str] = []
+
+    def answer(prompt: str = "") -> str:
+        print(prompt)  # noqa: T201  # as input() does
+        if not typed:
+            raise EOFError("EOF when reading a line")
+        return typed.pop(0)
+
+    monkeypatch.setattr("builtins.input", answer)
+    monkeypatch.setattr("getpass.getpass", answer)
+    monkeypatch.setattr("sys.stdin", Terminal())
+    yield typed
+    assert not typed
+
+
+@pytest.mark.django_db
+def test_createsuperuser__shows_the_choices_and_names_them_in_the_error(answers: list[str]) -> None:
+    password = "correct horse battery staple"
+    answers += ["ann@example.org", "Ann", "1990-02-01", "f", "female", password, password]
+    code, out, err = manage_here("createsuperuser")
+    assert code == 0, err
+    assert "Gender (male, female, other): \n" in out and "Date of birth (YYYY-MM-DD): \n" in out
+    assert "Error: 'f' is not a valid choice for gender. Use one of: male, female, other." in err
+    assert User.objects.get().gender == "female"
+    assert "one of" not in str(User._meta.get_field("gender").error_messages["invalid_choice"])
+
+
+@pytest.mark.django_db
+def test_createsuperuser__without_questions__names_the_choices(monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = ["--no-input", "--email", "ann@example.org", "--full_name", "Ann", "--date_of_birth", "1990-02-01", "--gender", "f"]
+    assert manage_here("createsuperuser", *arguments) == (
+        2,
+        "",
+        "'f' is not a valid choice for gender. Use one of: male, female, other.\n",
+    )
+    assert not User.objects.exists()
+
+
+@pytest.mark.django_db
+def test_createsuperuser__ctrl_d(answers: list[str]) -> None:
+    answers += ["ann@example.org"]
+    code, _, err = manage_here("createsuperuser")
+    assert (code, err) == (2, ENDED)
+
+
+@pytest.mark.django_db
+def test_createsuperuser__ctrl_c(answers: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(prompt: str = "") -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("builtins.input", interrupted)
+    code, _, err = manage_here("createsuperuser")
+    assert code == 130
+    assert err.endswith("createsuperuser: interrupted. No user was created.\n")
+
+
+ENDED = "The input ended before the question was answered. Answer it on a terminal, or see --no-input in the command's --help.\n"
+
+
+def test_createsuperuser__without_a_terminal() -> None:
+    code, out, err = manage("createsuperuser", **PRODUCTION)
+    assert (code, out) == (2, "")
+    assert (
+        err.startswith("No question can be asked, as the standard input is not a terminal: no user was created.") and err.count("\n") == 1
+    )
+
+
+def test_flush__nobody_answers() -> None:
+    code, _, err = manage("flush", **PRODUCTION)
+    assert (code, err) == (2, ENDED)
+
+
+@pytest.mark.django_db
+def test_changepassword__nobody_answers(answers: list[str]) -> None:
+    call_command("createsuperuser", interactive=False, email="a@example.org", full_name="A", date_of_birth="1990-02-01", gender="other")
+    assert manage_here("changepassword", "a@example.org")[::2] == (2, ENDED)
+
+
+@pytest.mark.parametrize(("encoding", "code"), [("ascii", 2), ("utf-8", 0)])
+def test_output__that_cannot_hold_a_character(encoding: str, code: int) -> None:
+    program = "from django.core.management.commands.check import Command as c; c.handle = lambda self, *_, **__: self.stdout.write(chr(0x159)); import runpy, sys; sys.argv = ['manage.py', 'check']; runpy.run_path('manage.py', run_name='__main__')"
+    found = python("-c", program, PYTHONIOENCODING=encoding)
+    assert found[0] == code
+    if code:
+        line = "A text has the character U+0159, which 'ascii' cannot hold. Set a UTF-8 locale (LANG=C.UTF-8) or PYTHONIOENCODING=utf-8.\n"
+        assert found[1:] == ("", line)
