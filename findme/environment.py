@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import io
 import math
 import os
-import re
 from collections.abc import Callable
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import environ
 from environ import ImproperlyConfigured
+
+from findme import dotenv
 
 PACKAGES_DIR = Path(__file__).resolve().parent.parent
 """The folder of the packages: the checkout, or the environment's ``site-packages`` where the wheel is installed."""
 BASE_DIR = PACKAGES_DIR if (PACKAGES_DIR / "manage.py").is_file() else Path.cwd()
 """The folder of ``.env``, ``.findme`` and ``staticfiles``: the checkout, or the working folder of a command of the wheel."""
-SETTING = re.compile(r"(export )?[A-Za-z_0-9]+=")
+READ_BY_OTHERS = ("DJANGO_", "PG", "PYTHON", "COMPOSE_", "DOCKER_", "NO_COLOR", "LANG", "LC_", "TZ")
+"""Names in ``.env`` that begin so are for Django, libpq, Python, Docker Compose and the C library."""
 ON, OFF = ("on", "true", "yes", "y", "1"), ("off", "false", "no", "n", "0")
 
 
@@ -56,8 +58,12 @@ class Environment(environ.Env):  # type: ignore[misc]  # it ships no types
     """django-environ, strict: its own reader takes ``DEBUG=flase`` for off and ``1e3`` for 13, gives a traceback that names no setting, and
     takes a value that begins with ``$``, as a random key may, for the name of another setting."""
 
+    asked: ClassVar[set[str]] = set()
+    """The names of the settings that were read."""
+
     def get_value(self, var: str, cast: Any = None, default: Any = environ.Env.NOTSET, parse_default: bool = False) -> Any:
         """The value of VAR as CAST. Raises ImproperlyConfigured for one that is not of that type, or for none without a default."""
+        self.asked.add(var)
         read, wanted = READERS[cast or str]
         if not (text := os.environ.get(var)):
             if default is self.NOTSET:
@@ -70,6 +76,7 @@ class Environment(environ.Env):  # type: ignore[misc]  # it ships no types
 
     def count(self, var: str, default: int) -> int:
         """A number of things of which there is at least one. Raises ImproperlyConfigured."""
+        self.asked.add(var)
         text = os.environ.get(var) or str(default)
         if not text.isdecimal() or int(text) < 1:
             raise ImproperlyConfigured(f"{var} is {text!r}: it must be a whole number, 1 or more.")
@@ -83,20 +90,40 @@ class Environment(environ.Env):  # type: ignore[misc]  # it ships no types
 env = Environment()
 
 
+_in_dotenv: dict[str, str] = {}
+"""The names in ``.env``, each with the file and the line."""
+
+
 def read_dotenv(path: Path = BASE_DIR / ".env") -> None:
     """Put the settings of ``.env`` beside those of the environment, which win. Raises ImproperlyConfigured for a line that is no setting."""
     if not path.is_file():
         return
     try:
-        text = path.read_text()
+        entries = dotenv.parse(path.read_text())
     except UnicodeDecodeError:
         raise ImproperlyConfigured(f"{path} is not UTF-8 text.") from None
-    for number, line in enumerate(text.splitlines(), start=1):
-        if line and not line.startswith("#") and not SETTING.match(line):
-            raise ImproperlyConfigured(
-                f"{path}, line {number}: it must be NAME=value, without a blank before or after the name, or a comment that begins with #."
-            )
-    environ.Env.read_env(io.StringIO(text))
+    except dotenv.Unreadable as error:
+        raise ImproperlyConfigured(f"{path}, {error}") from None
+    for entry in entries:
+        _in_dotenv[entry.name] = f"{path}, line {entry.line}"
+        os.environ.setdefault(entry.name, entry.value)
+
+
+def refuse_misspelled_names() -> None:
+    """Raise ImproperlyConfigured for a name in ``.env`` that is nearly the name of a setting. Call it when all settings have been read."""
+    for name, place in _unknown_in_dotenv():
+        if near := get_close_matches(name.upper(), env.asked, n=1, cutoff=0.8):
+            raise ImproperlyConfigured(f"{place}: {name} is no setting. Did you mean {near[0]}?")
+
+
+def unknown_names() -> str | None:
+    """Return one line that names what ``.env`` has and FindMe does not read; None if there is nothing."""
+    found = [f"{name} ({place})" for name, place in _unknown_in_dotenv()]
+    return f"No setting of FindMe, and not read: {', '.join(found)}. .env.example has all settings." if found else None
+
+
+def _unknown_in_dotenv() -> list[tuple[str, str]]:
+    return [(name, place) for name, place in _in_dotenv.items() if name not in env.asked and not name.startswith(READ_BY_OTHERS)]
 
 
 def default_to_debug() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 
 from findme.database_url import database_settings
-from findme.environment import BASE_DIR, PACKAGES_DIR, embedded_postgres_folder, env, read_dotenv
+from findme.environment import BASE_DIR, PACKAGES_DIR, embedded_postgres_folder, env, read_dotenv, refuse_misspelled_names
 
 read_dotenv()
 
@@ -75,6 +75,7 @@ INSTALLED_APPS = [
     "vectorstore",
 ]
 MIDDLEWARE = [
+    "findme.streaming.stream_asynchronously",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -152,3 +153,5 @@ LOGGING = {
         "django.security.DisallowedHost": {"level": "CRITICAL"},
     },
 }
+
+refuse_misspelled_names()

@@ -21,7 +21,12 @@ from findme.environment import (
     env,
     missing_settings,
     read_dotenv,
+    refuse_misspelled_names,
+    unknown_names,
 )
+from tests.findme.processes import python
+
+PATH = os.environ.get("PATH", os.defpath)
 
 
 @pytest.fixture(autouse=True)
@@ -100,6 +105,71 @@ def test_dotenv__the_environment_wins(tmp_path: Path) -> None:
     os.environ |= {"DEBUG": "on", "QDRANT_URL": ""}
     read_dotenv(dotenv)
     assert settings() == {"DEBUG": "on", "QDRANT_URL": "", "SECRET_KEY": "$a#b=c d ", "LOG_LEVEL": "INFO"}
+
+
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        ("X=5 # seconds", "5"),
+        ("X=5\t# seconds", "5"),
+        ("X=a#b", "a#b"),
+        ("X=#b", "#b"),
+        ("X= # none", ""),
+        ("X='a # b' # c", "a # b"),
+        ("X='it's' # a 'quoted' comment", "it's"),
+        ('X="a # \\"b" # c', 'a # "b'),
+        ('X="a\\nb"', "a\\nb"),
+        ("X=''", ""),
+        ("export X=a b  ", "a b"),
+    ],
+)
+def test_dotenv__a_comment_behind_a_value(line: str, value: str, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(line)
+    read_dotenv(tmp_path / ".env")
+    assert settings() == {"X": value}
+
+
+@pytest.mark.parametrize("line", ["SECRET_KEY='secret", 'SECRET_KEY="secret', "SECRET_KEY='a' secret", 'SECRET_KEY="a"secret'])
+def test_dotenv__a_quote_without_an_end(line: str, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(line)
+    with pytest.raises(ImproperlyConfigured, match=r"\.env, line 1: the quote at the start of the value has no end") as raised:
+        read_dotenv(tmp_path / ".env")
+    assert "secret" not in str(raised.value)
+
+
+@pytest.fixture
+def fresh_names() -> Iterator[None]:
+    """``.env`` was not read before, and the settings were."""
+    with mock.patch.dict("findme.environment._in_dotenv", clear=True), mock.patch.object(env, "asked", names_that_are_read()):
+        yield
+
+
+@pytest.mark.usefixtures("fresh_names")
+@pytest.mark.parametrize(("name", "meant"), [("QDRANT_TIMOUT", "QDRANT_TIMEOUT"), ("DATABSE_URL", "DATABASE_URL"), ("debug", "DEBUG")])
+def test_dotenv__a_misspelled_name_is_refused(name: str, meant: str, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(f"# ours\n{name}=5\n")
+    read_dotenv(tmp_path / ".env")
+    with pytest.raises(ImproperlyConfigured) as raised:
+        refuse_misspelled_names()
+    assert str(raised.value) == f"{tmp_path / '.env'}, line 2: {name} is no setting. Did you mean {meant}?"
+
+
+@pytest.mark.usefixtures("fresh_names")
+def test_dotenv__another_name_is_reported(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("QDRANT_TIMEOUT=5\nPGSSLROOTCERT=x\nCOMPOSE_PROJECT_NAME=y\nTELEPHONE=z\n")
+    read_dotenv(tmp_path / ".env")
+    refuse_misspelled_names()
+    assert unknown_names() == f"No setting of FindMe, and not read: TELEPHONE ({tmp_path / '.env'}, line 4). .env.example has all settings."
+
+
+def test_dotenv__a_misspelled_name__ends_a_command(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("QDRANT_TIMOUT=5\n")
+    program = f"import findme.environment as e; from pathlib import Path; e.read_dotenv.__defaults__ = (Path({str(tmp_path / '.env')!r}),); import runpy, sys; sys.argv = ['manage.py', 'showmigrations']; runpy.run_path('manage.py', run_name='__main__')"
+    assert python("-c", program, PATH=PATH) == (
+        2,
+        "",
+        f"{tmp_path / '.env'}, line 1: QDRANT_TIMOUT is no setting. Did you mean QDRANT_TIMEOUT?\n",
+    )
 
 
 def test_dotenv__none_is_no_error(tmp_path: Path) -> None:

@@ -5,6 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from asgiref.sync import async_to_sync
+from django.contrib.staticfiles import finders
+from django.http import StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from django.test import AsyncClient
 
 from tests.findme.processes import PRODUCTION, python
 
@@ -43,3 +48,22 @@ def test_application__a_wrong_setting_in_one_line() -> None:
 def test_application__debug_is_off_unless_it_is_said(module: str) -> None:
     code = SHOW.format(module=module)
     assert python("-W", "ignore:No directory at", "-c", code, **(PRODUCTION | {"DEBUG": ""})) == (0, "False True\n", "")
+
+
+@async_to_sync
+async def fetched(path: str, **headers: str) -> tuple[int, list[bytes]]:
+    """The status and the parts of a streamed file. A warning is an error in the tests."""
+    response: HttpResponseBase = await AsyncClient().get(path, headers=headers)
+    assert isinstance(response, StreamingHttpResponse) and response.is_async
+    parts = [part async for part in response]
+    response.close()
+    return response.status_code, parts
+
+
+def test_asgi__files_are_read_in_parts() -> None:
+    found = finders.find("admin/css/base.css")
+    assert isinstance(found, str)
+    status, parts = fetched("/static/admin/css/base.css")
+    assert (status, b"".join(parts)) == (200, Path(found).read_bytes())
+    assert len(parts) > 1
+    assert fetched("/static/admin/css/base.css", Range="bytes=10-19") == (206, [Path(found).read_bytes()[10:20]])
