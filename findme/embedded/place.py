@@ -84,6 +84,7 @@ def place_for(folder: Path) -> Place:
     Where there are data already, there it stays: nobody is to find an empty database because a permission has changed.
     """
     folder, programs = _absolute(folder), installed()
+    _refuse_a_file(folder)
     here = Files(folder)
     account = account_for(here.data)
     if account.is_ours:
@@ -100,6 +101,14 @@ def place_for(folder: Path) -> Place:
         _make_open(folder, parents=True, exist_ok=True)
         return Place(here, account, programs)
     return _place_elsewhere(folder, programs)
+
+
+def _refuse_a_file(folder: Path) -> None:
+    """Raise NotDone if ``folder``, or what is to be above it, is there and is no folder."""
+    found = next(path for path in (folder, *folder.parents) if path.exists())
+    if not found.is_dir():
+        what = "which" if found == folder else f"and {str(found)!r}"
+        raise NotDone(f"EMBEDDED_POSTGRES_DIR is {str(folder)!r}, {what} is no folder. Name a folder, or one that can be made.")
 
 
 def possible_files(folder: Path) -> list[Files]:

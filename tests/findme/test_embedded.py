@@ -481,3 +481,13 @@ def test_command__stop_of_another_users_server_is_one_line(open_folder: Path, st
     code, out, err = ended(stage.start(COMMAND, "stop", user="daemon", settings={"EMBEDDED_POSTGRES_DIR": str(found.folder)}))
     assert (code, out) == (2, "")
     assert err.startswith(f"{found.folder / 'data'} belongs to {found.account!r}: ") and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("below", ["", "x/pg"])
+def test_ensure_running__a_file_is_in_the_way(below: str, open_folder: Path) -> None:
+    (open_folder / "file").touch()
+    folder = open_folder / "file" / below
+    with pytest.raises(NotDone) as raised:
+        server.ensure_running(folder)
+    what = f"and {str(open_folder / 'file')!r}" if below else "which"
+    assert str(raised.value) == f"EMBEDDED_POSTGRES_DIR is {str(folder)!r}, {what} is no folder. Name a folder, or one that can be made."
