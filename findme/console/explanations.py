@@ -50,8 +50,10 @@ def _of_postgresql(error: Error) -> str | None:
         case errors.InsufficientPrivilege():
             return f"PostgreSQL: {line}: use a role that may, in DATABASE_URL."
     variables = variables_that_count() if _is_of_the_connection(error) else []
-    note = f" The environment sets {', '.join(variables)}, which libpq reads where DATABASE_URL says nothing." if variables else ""
-    return f"PostgreSQL: {line}{note}"
+    if not variables:
+        return f"PostgreSQL: {line}"
+    end = "" if line.endswith((".", "?")) else "."
+    return f"PostgreSQL: {line}{end} The environment sets {', '.join(variables)}, which libpq reads where DATABASE_URL says nothing."
 
 
 def _sentence(error: Error) -> str | None:

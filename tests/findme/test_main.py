@@ -48,6 +48,13 @@ def test_main__an_unknown_host() -> None:
     assert err.startswith("PostgreSQL: ") and "nowhere.invalid" in err and err.count("\n") == 1 and "secret" not in err
 
 
+def test_main__a_variable_of_libpq_leads_the_connection_astray__is_named() -> None:
+    url = f"postgresql://u:secret@127.0.0.1/db?port={free_port()}"
+    code, out, err = manage("showmigrations", DATABASE_URL=url, PGHOSTADDR="127.0.0.2", PGSSLMODE="foo", PGPORT="1", PGUSER="x")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.endswith(" The environment sets PGHOSTADDR, PGSSLMODE, which libpq reads where DATABASE_URL says nothing.\n")
+
+
 @pytest.mark.django_db
 def test_main__an_unknown_database() -> None:
     code, out, err = manage("showmigrations", DATABASE_URL=url_of_the_test_server("no_such_database"))

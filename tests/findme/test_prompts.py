@@ -9,7 +9,7 @@ import pytest
 from django.core.management import call_command
 
 from accounts.models import User
-from tests.findme.processes import PRODUCTION, manage, manage_here, python
+from tests.findme.processes import manage_here, python
 
 
 class Terminal(io.StringIO):
@@ -79,17 +79,20 @@ def test_createsuperuser__ctrl_c(answers: list[str], monkeypatch: pytest.MonkeyP
 ENDED = "The input ended before the question was answered. Answer it on a terminal, or see --no-input in the command's --help.\n"
 
 
-def test_createsuperuser__without_a_terminal() -> None:
-    code, out, err = manage("createsuperuser", **PRODUCTION)
+@pytest.mark.django_db
+def test_createsuperuser__without_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    code, out, err = manage_here("createsuperuser")
     assert (code, out) == (2, "")
     assert (
         err.startswith("No question can be asked, as the standard input is not a terminal: no user was created.") and err.count("\n") == 1
     )
 
 
+@pytest.mark.django_db
+@pytest.mark.usefixtures("answers")
 def test_flush__nobody_answers() -> None:
-    code, _, err = manage("flush", **PRODUCTION)
-    assert (code, err) == (2, ENDED)
+    assert manage_here("flush")[::2] == (2, ENDED)
 
 
 @pytest.mark.django_db

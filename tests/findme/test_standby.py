@@ -70,7 +70,6 @@ def test_standby(standby: Standby) -> None:
         ["upsert_embeddings", "{files}/rows.jsonl", "--model", "m"],
         ["verify_qdrant"],
         ["reindex_qdrant"],
-        ["refresh_ages"],
         ["rollback", "1", "--no-input"],
         ["loaddata", "demo"],
         [

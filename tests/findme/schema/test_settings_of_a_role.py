@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -36,12 +35,12 @@ def test_commands__another_style_of_dates(app: Database) -> None:
     assert app.manage("migrate", "--verbosity", "0")[::2] == (0, "")
 
 
-def test_commands__a_search_path_without_the_tables(app: Database, tmp_path: Path) -> None:
+def test_commands__a_search_path_without_the_tables(app: Database) -> None:
     has(app, "search_path = foo")
     said = f"PostgreSQL: search_path is 'foo', and the tables of FindMe are in the schema public. {undo(app, 'search_path')}"
     for command in (["schema_version", "--check"], ["migrate"], ["migrate", "--check"], ["rollback", "1", "--dry-run"]):
         assert app.manage(*command) == (2, "", said)
-    code, out, err = app.manage("export_user", "4a9b659b-6607-5e7d-9873-1bd46266e31c", "--output", str(tmp_path / "x.zip"))
+    code, out, err = app.manage("erase_user", "4a9b659b-6607-5e7d-9873-1bd46266e31c", "--soft", "--no-input")
     assert (code, out) == (2, "")
     assert err == said.replace("PostgreSQL: ", 'PostgreSQL: relation "users" does not exist: ')
 

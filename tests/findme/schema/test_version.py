@@ -59,7 +59,7 @@ def test_schema_version__json(migrated: Database, capsys: pytest.CaptureFixture[
     call_command("schema_version", json=True)
     answer = json.loads(capsys.readouterr().out)
     assert answer["version"] == 1
-    assert answer["history"] == [{"version": 1, "description": "findme.0001_schema_version", "applied_at": "2026-02-03 04:05:06+00:00"}]
+    assert answer["history"] == [{"version": 1, "description": "findme.0001_schema_version", "applied_at": "2026-02-03T04:05:06+00:00"}]
     assert answer["unapplied"][0] == "contenttypes.0001_initial"
     assert answer["unknown"] == []
 

@@ -7,7 +7,8 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 
-from findme.console.command import NOT_DONE, FindmeCommand
+from findme.console.command import FindmeCommand
+from findme.console.program import NOT_DONE
 from findme.console.progress import progress
 from findme.management.argument_types import add_discard_vectors, number, seconds
 from vectorstore.adoption import Adopted, adopt

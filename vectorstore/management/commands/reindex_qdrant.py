@@ -6,7 +6,8 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from findme.console.command import NOT_DONE, FindmeCommand
+from findme.console.command import FindmeCommand
+from findme.console.program import NOT_DONE
 from findme.console.progress import progress
 from findme.management.argument_types import add_discard_vectors, duration, seconds, share
 from vectorstore.rebuild.reindex import TIMEOUT_SECONDS, Reindexed, drop_kept, reindex, roll_back
