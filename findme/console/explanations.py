@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from django.core.exceptions import ImproperlyConfigured
 from django.db import (
     DatabaseError,
@@ -20,6 +22,9 @@ from findme.postgresql.diagnosis import variables_that_count, why_refused
 
 PROMPT_ENDED = ((), ("EOF when reading a line",))
 """The arguments of the EOFError of ``getpass`` and of ``input``. One from a file that ends too early has other words."""
+
+VALUE = re.compile(r":? ['\"].*")
+"""The end of psycopg's words for a value that it cannot read: they quote it."""
 
 
 def what_went_wrong(error: BaseException) -> str | None:
@@ -66,7 +71,7 @@ def _sentence(error: Error) -> str | None:
         case InternalError():
             return primary or one_line(error)
         case DataError():  # psycopg's own words end with the value
-            return primary or one_line(error).partition(": ")[0]
+            return primary or VALUE.sub("", one_line(error))
         case ProgrammingError() if isinstance(cause, errors.UndefinedTable | errors.UndefinedColumn | errors.InsufficientPrivilege):
             return primary
         case NotSupportedError() if cause is None:  # Django: the server is too old
