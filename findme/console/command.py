@@ -14,7 +14,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from findme.console.errors import one_line
 from findme.console.explanations import what_went_wrong
-from findme.console.program import INTERRUPTED, NOT_DONE
+from findme.console.program import INTERRUPTED
+from findme.console.program import NOT_DONE as NOT_DONE
 from findme.version import __version__
 
 SOMETHING_TO_LOOK_AT = 1
