@@ -6,6 +6,7 @@ import logging
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
+from django.templatetags.static import static
 
 from findme.database_url import database_settings
 from findme.environment import BASE_DIR, PACKAGES_DIR, embedded_postgres_folder, env, read_dotenv, refuse_misspelled_names
@@ -100,6 +101,7 @@ TEMPLATES = [
     }
 ]
 AUTH_USER_MODEL = "accounts.User"
+LOGIN_REDIRECT_URL = "admin:index"
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher"]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
@@ -126,6 +128,8 @@ UNFOLD: dict[str, Any] = {
     "SITE_SYMBOL": "favorite",
     "SITE_URL": None,
     "SHOW_VIEW_ON_SITE": False,
+    "STYLES": [lambda _request: static("findme/admin.css")],
+    "SCRIPTS": [lambda _request: static("findme/admin.js")],
     "SIDEBAR": {"navigation": "findme.admin.sidebar.sections"},
 }
 

@@ -65,8 +65,9 @@ def chromium() -> Iterator[Browser]:
 
     Playwright keeps an event loop in this thread, in which Django would refuse to ask the database.
     """
-    from playwright.sync_api import sync_playwright  # most runs are of other tests
+    from playwright.sync_api import expect, sync_playwright  # most runs are of other tests
 
+    expect.set_options(timeout=PATIENCE)
     with pytest.MonkeyPatch.context() as environment, sync_playwright() as playwright:
         environment.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
         path = program()

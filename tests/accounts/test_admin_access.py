@@ -69,6 +69,12 @@ def test_login__refused(trait: str, client: Any) -> None:
     assert response.status_code == 200 and response.context["form"].errors
 
 
+def test_login__without_next_leads_to_the_admin(client: Any) -> None:
+    """Django's default is an address that does not exist here."""
+    response = client.post(reverse("admin:login"), {"username": superuser().email, "password": PASSWORD})
+    assert response.status_code == 302 and response.headers["Location"] == reverse("admin:index")
+
+
 def test_login__in_another_case(client: Any) -> None:
     person = superuser(email="Root@example.com")
     response = client.post(reverse("admin:login"), {"username": "rOOT@EXAMPLE.com", "password": PASSWORD})

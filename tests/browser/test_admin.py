@@ -12,19 +12,14 @@ from django.urls import reverse
 from playwright.sync_api import Page, expect
 
 from accounts.models import User
-from privacy.admin.actions import ACTIONS
-from privacy.admin.view import address_of
+from tests.browser.admin_pages import OFFICER, log_in, pages
 from tests.chromium import DESKTOP, PHONE, photograph
-from tests.factories import PASSWORD, UserFactory
-from tests.privacy.life import BIO, EMAIL, FULL_NAME, full_life
+from tests.privacy.life import BIO, EMAIL, FULL_NAME
 from tests.staff import staff, superuser
-from vectorstore.initialisation import initialise
 from vectorstore.projection import point_of
-from vectorstore.sync.now import project
 
 pytestmark = [pytest.mark.browser, pytest.mark.no_cover, pytest.mark.django_db(transaction=True)]
 
-OFFICER = "officer@example.com"
 RIGHTS = (
     "accounts.view_user",
     "accounts.export_personal_data",
@@ -32,27 +27,7 @@ RIGHTS = (
     "accounts.soft_delete_user",
     "accounts.erase_user",
 )
-LOGGED_IN = re.compile("/admin/$(?<!next=/admin/)")
 BOTH = pytest.mark.parametrize("page", ["desktop", "phone"], indirect=True)
-
-
-@pytest.fixture
-def person(embedded_qdrant: Path) -> User:
-    """Somebody with something in every table and a point, among others."""
-    initialise(lambda _planned: None)
-    person = full_life()
-    project([person.pk])
-    UserFactory.create_batch(12)
-    UserFactory.create(inactive=True), UserFactory.create(deleted=True), UserFactory.create(anonymised=True)
-    return person
-
-
-def log_in(page: Page, email: str = OFFICER) -> None:
-    page.goto("/")
-    page.get_by_label(re.compile("E-?mail", re.IGNORECASE)).fill(email)
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Log in").click()
-    page.wait_for_url(LOGGED_IN)
 
 
 def find(page: Page, words: str) -> None:
@@ -135,34 +110,6 @@ def test_officer__deletes_several_for_good(page: Page, person: User) -> None:
     assert not User.objects.filter(pk__in=[person.pk, *others]).exists()
 
 
-def pages(person: User) -> dict[str, str]:
-    """Every kind of page of the admin, by name."""
-    video, match, call = person.videos.all()[0], person.matches.all()[0], person.calls_made.all()[0]
-    lists = [
-        "accounts_user",
-        "videos_video",
-        "matching_match",
-        "calls_videocall",
-        "vectorstore_profileembedding",
-        "vectorstore_setaside",
-        "auth_group",
-        "admin_logentry",
-    ]
-    rows = [("accounts_user", person), ("videos_video", video), ("matching_match", match), ("calls_videocall", call)]
-    return {
-        "index": reverse("admin:index"),
-        **{f"list {name}": reverse(f"admin:{name}_changelist") for name in lists},
-        **{f"page {name}": reverse(f"admin:{name}_change", args=[row.pk]) for name, row in rows},
-        "page vectorstore_profileembedding": reverse("admin:vectorstore_profileembedding_change", args=[person.pk]),
-        **{f"new {name}": reverse(f"admin:{name}_add") for name, _ in [*rows, ("auth_group", None)]},
-        "state of the vector store": reverse("admin:vectorstore_setaside_state"),
-        "password": reverse("admin:auth_user_password_change", args=[person.pk]),
-        "own password": reverse("admin:password_change"),
-        "history": reverse("admin:accounts_user_history", args=[person.pk]),
-        **{action.slug: address_of(action, [person.pk]) for action in ACTIONS.values()},
-    }
-
-
 NAMELESS = """
 () => [...document.querySelectorAll('input, select, textarea, button')]
     .filter(field => field.type !== 'hidden' && field.checkVisibility({visibilityProperty: true}))
@@ -190,41 +137,3 @@ def test_every_page__fits_and_has_labels(page: Page, person: User) -> None:
             if too_wide > 0 or nameless:
                 wanting[f"{name} {size['width']}"] = too_wide, nameless
     assert wanting == {}
-
-
-def test_keyboard__is_enough(page: Page, person: User) -> None:
-    """From the login to the end of a soft deletion without a mouse: Tab, letters and Enter."""
-    staff(*RIGHTS, email=OFFICER)
-    page.goto("/")
-    tab_to(page, "Email*")
-    page.keyboard.type(OFFICER)
-    page.keyboard.press("Tab")
-    page.keyboard.type(PASSWORD)
-    with page.expect_navigation(url=LOGGED_IN):
-        page.keyboard.press("Enter")
-    for name in ("People", "Search", FULL_NAME, "Soft delete", "Soft delete"):
-        tab_to(page, name)
-        if name == "Search":
-            page.keyboard.type("quux")
-        with page.expect_navigation():
-            page.keyboard.press("Enter")
-    expect(page.get_by_text(f"Deleted softly: {person.pk}.")).to_be_visible()
-    person.refresh_from_db()
-    assert person.deleted_at is not None and point_of(person.pk) is None
-
-
-FOCUSED = """
-() => { const one = document.activeElement;
-        return (one.getAttribute('aria-label') || one.labels?.[0]?.innerText || one.innerText || one.value || '').trim(); }
-"""
-
-
-def tab_to(page: Page, name: str) -> None:
-    """Press Tab until what is called NAME has the focus, as anybody can see by its outline."""
-    passed: list[str] = []
-    while len(passed) < 60:
-        page.keyboard.press("Tab")
-        passed.append(page.evaluate(FOCUSED).split("\n")[-1].strip())
-        if passed[-1] == name:
-            return
-    raise AssertionError(f"Tab never comes to {name!r}, but to {passed}")

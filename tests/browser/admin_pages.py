@@ -1,0 +1,52 @@
+"""The admin's pages for the browser tests: the log-in, and the address of every kind of page."""
+
+from __future__ import annotations
+
+import re
+
+from django.urls import reverse
+from playwright.sync_api import Page
+
+from accounts.models import User
+from privacy.admin.actions import ACTIONS
+from privacy.admin.view import address_of
+from tests.factories import PASSWORD
+
+OFFICER = "officer@example.com"
+LOGGED_IN = re.compile("/admin/$(?<!next=/admin/)")
+
+
+def log_in(page: Page, email: str = OFFICER) -> None:
+    page.goto("/")
+    page.get_by_label(re.compile("E-?mail", re.IGNORECASE)).fill(email)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Log in").click()
+    page.wait_for_url(LOGGED_IN)
+
+
+def pages(person: User) -> dict[str, str]:
+    """Every kind of page of the admin, by name."""
+    video, match, call = person.videos.all()[0], person.matches.all()[0], person.calls_made.all()[0]
+    lists = [
+        "accounts_user",
+        "videos_video",
+        "matching_match",
+        "calls_videocall",
+        "vectorstore_profileembedding",
+        "vectorstore_setaside",
+        "auth_group",
+        "admin_logentry",
+    ]
+    rows = [("accounts_user", person), ("videos_video", video), ("matching_match", match), ("calls_videocall", call)]
+    return {
+        "index": reverse("admin:index"),
+        **{f"list {name}": reverse(f"admin:{name}_changelist") for name in lists},
+        **{f"page {name}": reverse(f"admin:{name}_change", args=[row.pk]) for name, row in rows},
+        "page vectorstore_profileembedding": reverse("admin:vectorstore_profileembedding_change", args=[person.pk]),
+        **{f"new {name}": reverse(f"admin:{name}_add") for name, _ in [*rows, ("auth_group", None)]},
+        "state of the vector store": reverse("admin:vectorstore_setaside_state"),
+        "password": reverse("admin:auth_user_password_change", args=[person.pk]),
+        "own password": reverse("admin:password_change"),
+        "history": reverse("admin:accounts_user_history", args=[person.pk]),
+        **{action.slug: address_of(action, [person.pk]) for action in ACTIONS.values()},
+    }

@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from accounts.models import User
+from tests.factories import UserFactory
+from tests.privacy.life import full_life
+from vectorstore.initialisation import initialise
+from vectorstore.sync.now import project
+
+
+@pytest.fixture
+def person(embedded_qdrant: Path) -> User:
+    """Somebody with something in every table and a point, among others."""
+    initialise(lambda _planned: None)
+    person = full_life()
+    project([person.pk])
+    UserFactory.create_batch(12)
+    UserFactory.create(inactive=True), UserFactory.create(deleted=True), UserFactory.create(anonymised=True)
+    return person
