@@ -40,7 +40,10 @@ Visit = Callable[[Page], None]
 
 
 def at(address: str) -> Visit:
-    return lambda page: page.goto(address) and None
+    def visit(page: Page) -> None:
+        page.goto(address)
+
+    return visit
 
 
 def pressed(address: str, button: str) -> Visit:

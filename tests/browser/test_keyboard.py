@@ -78,7 +78,8 @@ def test_skip_link__leads_past_the_navigation(page: Page, admin: User) -> None:
     page.keyboard.press("Tab")
     link = page.get_by_role("link", name="Skip to the content")
     expect(link).to_be_focused()
-    assert (link.bounding_box() or {})["width"] > 100  # it is seen while it has the focus
+    box = link.bounding_box()
+    assert box is not None and box["width"] > 100  # it is seen while it has the focus
     page.keyboard.press("Enter")
     expect(page.locator("#content")).to_be_focused()
     tab_to(page, "Search", at_most=2)
