@@ -118,7 +118,7 @@
 
   const hasOnlyIcons = (control) =>
     [...control.childNodes].every((node) => !node.textContent.trim() || node.classList?.contains("material-symbols-outlined"));
-  const nameOf = (control) => control.title || { "searchbar-submit": "Run the search" }[control.id] || (control.closest("#nav-sidebar") ? "Home" : "Open");
+  const nameOf = (control) => control.title || { "searchbar-submit": "Find" }[control.id] || (control.closest("#nav-sidebar") ? "Home" : "Open");
 
   /* The icons are letters of a font: their names are no text to read out. */
   function icons() {
