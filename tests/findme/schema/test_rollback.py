@@ -206,7 +206,7 @@ def test_rollback__applied_by_an_earlier_release_and_not_touched__is_no_matter(m
 
 
 def test_rollback__recorded_out_of_order__is_refused(migrated: Database) -> None:
-    migrated.execute("UPDATE django_migrations SET id = 999 WHERE app = 'videos'")
+    migrated.execute("UPDATE django_migrations SET id = 999 WHERE app = 'videos' AND name = '0001_initial'")
     with pytest.raises(
         NotDone,
         match=r"^videos\.0001_initial was recorded after accounts\.0002_user_video, which stands on it: nothing was undone\."
@@ -245,15 +245,17 @@ def test_rollback__while_another_one_migrates__waits_until_its_deadline(migrated
 def test_rollback__a_table_stays_in_use__says_what_was_undone_before(migrated: Database) -> None:
     up_to(migrated, "sessions.0001_initial")
     with migrated.connect() as user:
-        user.execute("BEGIN; LOCK TABLE video_calls IN ACCESS SHARE MODE")
+        user.execute("BEGIN; LOCK TABLE matches IN ACCESS SHARE MODE")
         with pytest.raises(NotDone) as refused:
             roll_back(plan_rollback(3), patience=Patience(0, 0.05, 1))
-    assert str(refused.value).startswith("calls.0001_initial was not undone: canceling statement due to lock timeout, 1 times (")
+    assert str(refused.value).startswith(
+        "matching.0003_validate_date_checks was not undone: canceling statement due to lock timeout, 1 times ("
+    )
     assert str(refused.value).endswith(
         " Nothing of it is left. Before it, 1 was undone, and stays so."
         " Run rollback again when that has ended, or wait longer with --lock-timeout or --attempts."
     )
-    assert roll_back(plan_rollback(1)).migrations == ("calls.0001_initial",)
+    assert roll_back(plan_rollback(1)).migrations == ("matching.0003_validate_date_checks",)
 
 
 # --- What Django keeps ------------------------------------------------------------------------------------------------------------
