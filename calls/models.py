@@ -13,6 +13,7 @@ from django.db.models.functions import Greatest, Least
 from findme.models import IdentifiedModel
 from findme.schema.constraints import ForeignKeyConstraint
 from findme.schema.dates import supported_dates
+from findme.schema.json_fields import ExactJSONField
 
 if TYPE_CHECKING:
     from collections.abc import Set
@@ -81,7 +82,7 @@ class VideoCall(IdentifiedModel):
     status = models.CharField(max_length=50, choices=Status, default=Status.INITIATED, db_default="initiated")
     recording_url = models.CharField(max_length=500, null=True, blank=True)  # noqa: DJ001  # the guide's column
     quality_rating = models.IntegerField(null=True, blank=True)
-    metadata: models.JSONField[Any, Any] = models.JSONField(default=dict, blank=True, db_default=Value({}, output_field=models.JSONField()))
+    metadata: models.JSONField[Any, Any] = ExactJSONField(default=dict, blank=True, db_default=Value({}, output_field=models.JSONField()))
     # The pair in one order, as the match has it: what the foreign key on both compares.
     lower_user_id = models.GeneratedField(
         expression=Least("caller", "callee"), output_field=models.UUIDField(), db_persist=True, editable=False

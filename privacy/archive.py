@@ -11,6 +11,7 @@ from typing import IO, Any
 from uuid import UUID
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
+from findme.schema.exact_json import LosslessEncoder
 from findme.schema.unreadable import Unreadable
 
 FORMAT_VERSION = 1
@@ -73,8 +74,8 @@ def _lines(section: Section) -> Iterator[tuple[str, bool]]:
 
 
 def as_json(value: object) -> str:
-    """JSON in the words of RFC 8259 (no NaN): times as RFC 3339 with all their digits, in UTC."""
-    return json.dumps(value, default=_plain, ensure_ascii=False, allow_nan=False, indent=2)
+    """JSON in the words of RFC 8259: times as RFC 3339 with all their digits, in UTC. NaN and the infinities, which JSON has not, are texts."""
+    return json.dumps(value, default=_plain, ensure_ascii=False, cls=LosslessEncoder, indent=2)
 
 
 def _plain(value: object) -> str:

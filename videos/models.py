@@ -12,6 +12,7 @@ from django.db.models import Q, Value
 from findme.models import TimestampedModel
 from findme.schema.constraints import ForeignKeyConstraint
 from findme.schema.dates import supported_dates
+from findme.schema.json_fields import ExactJSONField
 
 if TYPE_CHECKING:
     from accounts.models import User
@@ -54,7 +55,7 @@ class Video(TimestampedModel):
     status = models.CharField(max_length=50, choices=Status, default=Status.PROCESSING, db_default="processing")
     verification_score = models.FloatField(null=True, blank=True)
     rejection_reason = models.TextField(null=True, blank=True)  # noqa: DJ001  # the guide's column
-    metadata: models.JSONField[Any, Any] = models.JSONField(default=dict, blank=True, db_default=Value({}, output_field=models.JSONField()))
+    metadata: models.JSONField[Any, Any] = ExactJSONField(default=dict, blank=True, db_default=Value({}, output_field=models.JSONField()))
 
     objects = VideoQuerySet.as_manager()
 

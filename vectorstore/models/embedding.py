@@ -17,6 +17,7 @@ from findme.schema.constraints import ForeignKeyConstraint
 from findme.schema.dates import supported_dates
 from findme.schema.expressions import HasLength, HasOnlyTexts, IsFinite, IsGeoPoint, IsNotZero
 from findme.schema.fields import RealField
+from findme.schema.json_fields import ExactJSONField
 from vectorstore.models.interests import distinct
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class ProfileEmbedding(StoredModel):
         db_constraint=False,
     )
     vector: ArrayField[list[float], list[float]] = ArrayField(RealField())
-    location: models.JSONField[Any, Any] = models.JSONField(null=True, blank=True)
+    location: models.JSONField[Any, Any] = ExactJSONField(null=True, blank=True)
     interests: ArrayField[list[str], list[str]] = ArrayField(
         models.TextField(), default=list, blank=True, db_default=Value([], output_field=ArrayField(models.TextField()))
     )

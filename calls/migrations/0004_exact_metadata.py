@@ -1,0 +1,19 @@
+from django.db import migrations, models
+
+import findme.schema.json_fields
+
+
+class Migration(migrations.Migration):
+    dependencies = [
+        ("calls", "0003_validate_date_checks"),
+    ]
+
+    operations = [
+        migrations.AlterField(
+            model_name="videocall",
+            name="metadata",
+            field=findme.schema.json_fields.ExactJSONField(
+                blank=True, db_default=models.Value({}, output_field=models.JSONField()), default=dict
+            ),
+        ),
+    ]
