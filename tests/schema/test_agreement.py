@@ -5,6 +5,7 @@ Two things the forms ask for and the database does not: a required text is not e
 
 from __future__ import annotations
 
+import itertools
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -43,6 +44,16 @@ def texts(longest: int) -> st.SearchStrategy[str | None]:
     return st.text(min_size=1, max_size=9) | st.sampled_from(["x" * longest, "ü" * longest, "x" * (longest + 1), None]) | BAD_TEXT
 
 
+def worst_words(size: int) -> str:
+    """Words that are all different and of three letters, joined in pairs: the full-text index keeps each pair and both of its words."""
+    letters = "bcdfghjklmnpqrvwxz0123456789"
+    words = ["".join(word) for word in itertools.product(letters, repeat=3)]
+    return " ".join(f"{one}-{other}" for one, other in itertools.pairwise(words))[:size]
+
+
+LONG_BIOS = ["x " * 50_000, "ü" * 50_001, "x" * 100_001, "Ⱥ" * 50_000, worst_words(100_000), worst_words(100_001)]
+
+
 def one_of(choices: list[str]) -> st.SearchStrategy[str | None]:
     return st.sampled_from([*choices, "nonsense", choices[0].upper(), "", None]) | BAD_TEXT
 
@@ -74,7 +85,7 @@ users = {
     "full_name": texts(255),
     "date_of_birth": st.dates() | st.none(),
     "gender": one_of(list(User.Gender)),
-    "bio": texts(300),
+    "bio": texts(300) | st.sampled_from(LONG_BIOS),
     "video_id": st.sampled_from([VIDEO, NOBODY, None]),
     "verified": flags,
     "active": flags,
@@ -249,3 +260,24 @@ def test_full_clean__asks_for_an_email_address_where_the_database_takes_any_text
     row = User(**VALID[User] | {"email": "not an address"})
     assert sentences(row) == {"email": ["Enter a valid email address."]}
     assert is_stored(row)
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        "{0:x} ",
+        "a{0:x}-b{0:x} ",
+        "www.{0:x}.org/{0:x} ",
+        "{0:x}@{0:x}.de ",
+        "{0}.{0} ",
+        "-{0} ",
+        "/{0:x}/{0:x} ",
+        "Ⱥ{0:x} ",
+        "{0:x}-{0:x}-{0:x} ",
+    ],
+)
+def test_bio__of_the_greatest_length_fits_the_index_whatever_its_words(rows: None, unit: str) -> None:
+    """The limit is in bytes, and no text within it may need more than the index can hold."""
+    words = "".join(unit.format(number) for number in range(30_000)).encode()[:100_000].decode(errors="ignore")
+    assert len(words.encode()) >= 99_990
+    insert("users", bio=words)
