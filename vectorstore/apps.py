@@ -4,6 +4,11 @@ from django.apps import AppConfig
 class VectorStoreConfig(AppConfig):
     name = "vectorstore"
     verbose_name = "Vector store"
+    trigger_files = (
+        ("0001_initial", "0001_profile_embeddings"),
+        ("0002_capture", "0002_triggers"),
+        ("0005_unique_vectors", "0005_unique_vectors"),
+    )
 
     def ready(self) -> None:
         import vectorstore.following  # noqa: F401  # connects its receiver

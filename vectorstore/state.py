@@ -8,6 +8,7 @@ from typing import Any
 
 from django.db import connection
 
+from findme.schema.triggers import trigger_problems
 from vectorstore.models import StoreState, VectorCollection, Verification
 
 COUNTED = 1_000
@@ -48,6 +49,8 @@ class State:
     workers: int
     verification: Verification | None
     marked_at: datetime | None
+    triggers: tuple[str, ...]
+    """Triggers that are not as migrated: changes may not be captured."""
 
 
 def state() -> State:
@@ -68,6 +71,7 @@ def state() -> State:
         workers,
         Verification.objects.filter(alias=alias).order_by("-finished_at").first(),
         StoreState.current().marked_at,
+        tuple(map(str, trigger_problems())),
     )
 
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import DEFAULT_DB_ALIAS, connections
-from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.recorder import MigrationRecorder
 
 from findme.schema.encoding import encoding_problem
 from findme.schema.search_path import require_search_path
+from findme.schema.triggers import trigger_problems
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class SchemaVersion:
     unknown: tuple[str, ...]
     """Applied migrations that the code does not have."""
     problems: tuple[str, ...] = ()
-    """What is wrong with the database although its migrations are applied, one sentence each."""
+    """What is wrong with the database although its migrations are applied, one line each."""
 
     @property
     def is_current(self) -> bool:
@@ -61,10 +61,10 @@ def schema_version(using: str = DEFAULT_DB_ALIAS) -> SchemaVersion:
         history=history,
         unapplied=tuple(str(migration) for migration, _ in unapplied),
         unknown=tuple(applied.description for applied in history if applied.description not in known),
-        problems=_problems(connections[using]),
+        problems=_problems(using),
     )
 
 
-def _problems(connection: BaseDatabaseWrapper) -> tuple[str, ...]:
-    encoding = encoding_problem(connection)
-    return () if encoding is None else (f"{encoding}.",)
+def _problems(using: str) -> tuple[str, ...]:
+    encoding = encoding_problem(connections[using])
+    return (*(() if encoding is None else (encoding,)), *map(str, trigger_problems(using)))

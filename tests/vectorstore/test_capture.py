@@ -16,6 +16,7 @@ import pytest
 from django.db import DatabaseError, connection, transaction
 
 from accounts.models import User
+from findme.schema.trigger_repair import mend_triggers
 from tests.factories import ProfileEmbeddingFactory, UserFactory, unit_vector
 from tests.findme.schema.scratch import wait_until
 from tests.schema.rows import ANN, BOB, CEM, NOBODY, ONE_WAY, ask, connect, insert, settle
@@ -383,6 +384,53 @@ def test_search_path__tables_and_functions_of_the_same_names__are_passed_over(pe
         ask("SET LOCAL search_path = public")
         ask("DROP TABLE pg_temp.vector_sync_queue")
     assert queued() == EVERYTHING
+
+
+OPERANDS = (
+    "varchar, varchar",
+    "uuid, uuid",
+    "boolean, boolean",
+    "jsonb, jsonb",
+    "text[], text[]",
+    "real[], real[]",
+    "date, date",
+    "double precision, numeric",
+)
+
+
+def test_operators_of_another_role__in_the_schema_of_the_tables__are_passed_over(people: None) -> None:
+    """PostgreSQL prefers an operator of exactly the operands' types: it has none of its own for varchar."""
+    sleeping_worker()
+    ask("CREATE TABLE trapped (by name)")
+    with as_a_stranger():
+        ask("RESET ROLE")
+        ask("GRANT CREATE ON SCHEMA public TO findme_test_stranger; GRANT INSERT ON trapped TO findme_test_stranger")
+        ask("SET LOCAL ROLE findme_test_stranger")
+        for number, operands in enumerate(OPERANDS):
+            left, right = operands.split(", ")
+            ask(
+                f"CREATE FUNCTION public.trap{number}({operands}) RETURNS boolean LANGUAGE plpgsql"
+                f" AS 'BEGIN INSERT INTO public.trapped VALUES (current_user); RETURN false; END'"
+            )
+            for operator in ("=", "<"):
+                ask(f"CREATE OPERATOR public.{operator} (LEFTARG = {left}, RIGHTARG = {right}, FUNCTION = public.trap{number})")
+        write_everything()
+    mend_after("ALTER FUNCTION vector_sync_wake() RESET search_path; ALTER FUNCTION vector_sync_users_updated() RESET search_path")
+    ask("UPDATE users SET gender = 'other', verified = true WHERE id = %s", NOBODY)
+    owner = ask("SELECT current_user")
+    assert set(ask("TABLE trapped")) & set(owner) == set()
+    assert queued() == [*EVERYTHING, (NOBODY, LOUD)]
+
+
+def mend_after(statement: str) -> None:
+    settle()
+    ask(statement)
+    assert len(mend_triggers("verify_qdrant --repair")) == 2
+
+
+def test_wake__is_executable_by_its_owner_only(people: None) -> None:
+    with as_a_stranger():
+        assert refused("SELECT public.vector_sync_wake()") == "permission denied for function vector_sync_wake"
 
 
 # --- Nobody waits -----------------------------------------------------------------------------------------------------------------

@@ -135,6 +135,8 @@ def test_verify_qdrant__as_json(live: str, capsys: pytest.CaptureFixture[str]) -
         "queued": 1,
         "deleted": 0,
         "marked": True,
+        "triggers": [],
+        "mended": [],
     }
 
 

@@ -145,5 +145,6 @@ class Migration(migrations.Migration):
                 violation_error_message="The UUID of zeros is nobody's.",
             ),
         ),
+        sql_file("0002_triggers"),
         sql_file("0002_capture"),
     ]

@@ -12,6 +12,7 @@ import psycopg
 from django.db import DatabaseError, InterfaceError, connection
 
 from findme.console.errors import NotDone
+from vectorstore.sync.capture_check import CaptureCheck
 from vectorstore.sync.drain import POLL_SECONDS, Tell, TellAway, Worker, untold
 from vectorstore.sync.settings import check_settings
 from vectorstore.sync.stopping import Stopped, Stopping
@@ -29,11 +30,12 @@ def watch(*, batch_size: int = BATCH_SIZE, tell: Tell = untold, tell_away: TellA
     In the main thread of a process, which is told of its signals.
     """
     check_settings()
-    worker, stopping = Worker(batch_size, tell, tell_away), Stopping()
+    worker, stopping, capture = Worker(batch_size, tell, tell_away), Stopping(), CaptureCheck()
     with stopping.caught(signal.SIGTERM, signal.SIGINT), suppress(Stopped):
         try:
             while not stopping.requested:
                 _show(worker)
+                capture.run()
                 if _step(worker) is None:
                     with stopping.may_interrupt():
                         _rest(worker)

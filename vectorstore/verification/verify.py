@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -13,6 +13,8 @@ from qdrant_client import QdrantClient
 
 from findme.console.errors import NotDone, StoreUnavailable
 from findme.console.progress import Report, unreported
+from findme.schema.trigger_repair import mend_triggers
+from findme.schema.triggers import trigger_problems
 from vectorstore import registry
 from vectorstore.collection import live_collection
 from vectorstore.connection import collection_name, qdrant
@@ -52,7 +54,7 @@ class VerifiedCollection:
 class Verified:
     """``people`` are to have a point; ``set_aside`` are people whom Qdrant refused. ``went_back`` says that a store is older than the other one
     remembers. ``queued`` and ``deleted`` are what a repair has done, and ``marked`` says whether it could give both stores a new mark; None where
-    none was asked for."""
+    none was asked for. ``triggers`` are those that do not capture changes as they should, and ``mended`` those that the repair has mended."""
 
     alias: str
     people: int
@@ -62,6 +64,8 @@ class Verified:
     queued: int | None = None
     deleted: int | None = None
     marked: bool | None = None
+    triggers: tuple[str, ...] = ()
+    mended: tuple[str, ...] = ()
 
     @property
     def differing(self) -> int:
@@ -73,7 +77,8 @@ class Verified:
 
     @property
     def clean(self) -> bool:
-        return not (self.differing or self.set_aside or self.went_back or any(found.ahead for found in self.collections))
+        found = self.differing or self.set_aside or self.went_back or self.triggers or self.mended
+        return not (found or any(collection.ahead for collection in self.collections))
 
 
 class RepairRefused(NotDone):
@@ -95,13 +100,20 @@ def verify(
     force: bool = False,
     discard_vectors: int = 0,
     report: Report = unreported,
+    on_mended: Callable[[str], object] = str,
 ) -> Verified:
     """Compare every person with their point in every collection that is written; REPAIRING, have put right what differs.
 
+    A repair mends the triggers first, and calls ``on_mended`` for each: what they missed before is found by the comparison that follows, and what
+    changes from then on is captured. A mended trigger stays so, whatever becomes of the comparison.
     In constant memory, and beside writers. Raises StoreUnavailable; NotDone where the alias leads to a collection that nobody has noted; and, with
     nothing changed, TooManyChanges where more differ than MAX_CHANGES and nothing FORCEs it, RepairRefused where more points than DISCARD_VECTORS hold a
     unique vector, and NotDone where the live collection that is to be repaired is another database's.
     """
+    mended = tuple(map(str, mend_triggers("verify_qdrant --repair"))) if repairing else ()
+    for problem in mended:
+        on_mended(problem)
+    triggers = tuple(map(str, trigger_problems()))
     started = datetime.now(UTC)
     with ExitStack() as stack:
         with qdrant() as client:
@@ -118,7 +130,7 @@ def verify(
         collections = [found for _, found in compared]
         _record(started, people, collections, went_back)
         told = tuple(_told(row, found) for row, found in compared)
-        verified = Verified(collection_name(), people, SetAside.objects.count(), went_back, told)
+        verified = Verified(collection_name(), people, SetAside.objects.count(), went_back, told, triggers=triggers, mended=mended)
         return _repaired(verified, collections, max_changes, discard_vectors, force=force) if repairing else verified
 
 

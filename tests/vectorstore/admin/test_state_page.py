@@ -19,6 +19,8 @@ from vectorstore.models import QueueEntry, SetAside, SyncLease, Verification
 pytestmark = pytest.mark.django_db
 
 PAGE = reverse("admin:vectorstore_setaside_state")
+OF_TRIGGERS = 5
+"""Queries of PostgreSQL's catalogs: two for the applied migrations, three for functions, triggers and foreign keys."""
 
 
 def shown(**query: str) -> str:
@@ -32,6 +34,15 @@ def test_page__before_there_is_anything(settings: Settings) -> None:
     assert "None yet: <code>manage.py verify_qdrant</code>." in page
     assert "None yet: <code>manage.py init_qdrant</code>." in page
     assert "The stores carry no mark yet." in page and "Ask Qdrant" in page
+
+
+def test_page__triggers_that_are_not_as_migrated__are_named(db: None) -> None:
+    assert "These triggers are not as migrated" not in shown()
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE profile_embeddings DISABLE TRIGGER vector_sync_deleted")
+    page = shown()
+    assert '<li class="break-words">trigger vector_sync_deleted on profile_embeddings: disabled</li>' in page
+    assert "<code>manage.py verify_qdrant --repair</code> mends them" in page
 
 
 def test_page__queue_collections_verification_and_people_set_aside(settings: Settings) -> None:
@@ -68,7 +79,7 @@ def test_page__reads_no_further_than_it_counts(monkeypatch: pytest.MonkeyPatch) 
         registry.register(f"x_v{number}", registry.State.KEPT, "")
     with CaptureQueriesContext(connection) as after:
         assert "more than 3" in client.get(PAGE).content.decode()
-    assert len(after.captured_queries) == len(before.captured_queries) <= 6
+    assert len(after.captured_queries) == len(before.captured_queries) <= 6 + OF_TRIGGERS
     assert not any("LIMIT" not in query["sql"] and "vector_sync_queue" in query["sql"] for query in after.captured_queries)
 
 

@@ -28,8 +28,10 @@ from tests.vectorstore.sync.proxy import Door, door
 from vectorstore.initialisation import initialise
 from vectorstore.models import QueueEntry, SyncLease, SyncWorker
 from vectorstore.sync import watch
+from vectorstore.sync.capture_check import CaptureCheck
 from vectorstore.sync.drain import Worker, sync_once
 from vectorstore.sync.queue import enqueue
+from vectorstore.sync.stopping import Stopped
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -245,6 +247,19 @@ def test_watch__a_wrong_setting_ends_it(embedded_qdrant: Path, settings: Setting
         "",
         "SYNC_LEASE_SECONDS is 5.0: it is a number of seconds, above QDRANT_TIMEOUT (10) and at most a day.\n",
     )
+
+
+def test_watch__checks_that_changes_are_captured(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[CaptureCheck] = []
+
+    def run(check: CaptureCheck) -> None:
+        made.append(check)
+        if len(made) == 2:
+            raise Stopped
+
+    monkeypatch.setattr(CaptureCheck, "run", run)
+    watch.watch()
+    assert made[0] is made[1]
 
 
 # --- Sleeping --------------------------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from django.db import DatabaseError, InterfaceError, connection
 from findme.console.command import FindmeCommand
 from findme.console.errors import NotDone, StoreUnavailable
 from findme.management.argument_types import add_discard_vectors, seconds_of_a_day
+from vectorstore.sync.capture_check import capture_warning
 from vectorstore.sync.drain import TIMEOUT_SECONDS, Synced, sync_once
 from vectorstore.sync.queue import Backlog, backlog
 from vectorstore.sync.stopping import SILENT_SECONDS, Stopped, Stopping
@@ -83,12 +84,15 @@ class Command(FindmeCommand):
             return
         if synced.away is not None:
             raise StoreUnavailable(f"{synced.away} {synced.left.length:,} changes are left on the queue.")
+        warning = capture_warning()
+        if warning is not None:
+            self.stderr.write(warning)
         if synced.unique_vectors:
             raise NotDone(
                 f"{points_hold(synced.unique_vectors)} the only copy of a user's vector: not deleted. Store the vectors in profile_embeddings, or delete"
                 f" them with manage.py sync_qdrant --once --discard-vectors {synced.unique_vectors}."
             )
-        if synced.left.length or synced.left.aside:
+        if synced.left.length or synced.left.aside or warning is not None:
             self.something_to_look_at()
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from findme.console.command import FindmeCommand
-from findme.console.errors import NotDone
+from findme.console.errors import NotDone, one_line
 from findme.console.progress import progress
 from findme.management.argument_types import add_discard_vectors, number
 from vectorstore.unique_vectors import points_hold
@@ -38,24 +38,37 @@ class Command(FindmeCommand):
             raise NotDone("--max-changes and --force say how much a repair may change: add --repair, or leave them out.")
         if not options["repair"] and options["discard_vectors"] is not None:
             raise NotDone("--discard-vectors says what a repair may delete: add --repair, or leave it out.")
+        verified = self._verify(**options)
+        self._tell(verified, as_json=options["json"])
+        if verified.queued is None and not options["json"] and (verified.differing or verified.went_back or verified.triggers):
+            discard = f" --discard-vectors {verified.unique_vectors}, or store those vectors first" if verified.unique_vectors else ""
+            self.say(f"To put this right: manage.py verify_qdrant --repair{discard}")
+        if not verified.clean:
+            self.something_to_look_at()
+
+    def _verify(self, **options: Any) -> Verified:
+        mended: list[str] = []
+
+        def on_mended(problem: str) -> None:
+            mended.append(problem)
+            (self.stderr if options["json"] else self.stdout).write(f"Mended: {problem}", str)  # at once: the comparison may fail
+
         try:
             with progress("Comparing people and points") as report:
-                verified = verify(
+                return verify(
                     repairing=options["repair"],
                     max_changes=options["max_changes"],
                     force=options["force"],
                     discard_vectors=options["discard_vectors"] or 0,
                     report=report,
+                    on_mended=on_mended,
                 )
-        except RepairRefused as refused:
-            self._tell(refused.verified, as_json=options["json"])
+        except NotDone as error:
+            if isinstance(error, RepairRefused):
+                self._tell(error.verified, as_json=options["json"])
+            if mended:
+                raise NotDone(f"{one_line(error)} The triggers are mended, but changes that they missed are not queued yet.") from error
             raise
-        self._tell(verified, as_json=options["json"])
-        if verified.queued is None and not options["json"] and (verified.differing or verified.went_back):
-            discard = f" --discard-vectors {verified.unique_vectors}, or store those vectors first" if verified.unique_vectors else ""
-            self.say(f"To put this right: manage.py verify_qdrant --repair{discard}")
-        if not verified.clean:
-            self.something_to_look_at()
 
     def _tell(self, verified: Verified, *, as_json: bool) -> None:
         if as_json:
@@ -64,6 +77,8 @@ class Command(FindmeCommand):
             self._say(verified)
 
     def _say(self, verified: Verified) -> None:
+        for problem in verified.triggers:
+            self.say(f"Not as migrated: {problem}")
         if verified.went_back:
             self.say(verified.went_back)
         for found in verified.collections:

@@ -1,18 +1,2 @@
-DROP TRIGGER vector_sync_truncated ON profile_embeddings;
-DROP TRIGGER vector_sync_deleted ON profile_embeddings;
-DROP TRIGGER vector_sync_updated ON profile_embeddings;
-DROP TRIGGER vector_sync_inserted ON profile_embeddings;
-DROP TRIGGER vector_sync_truncated ON users;
-DROP TRIGGER vector_sync_deleted ON users;
-DROP TRIGGER vector_sync_updated ON users;
-DROP TRIGGER vector_sync_inserted ON users;
-DROP FUNCTION vector_sync_truncated();
-DROP FUNCTION vector_sync_embeddings_deleted();
-DROP FUNCTION vector_sync_embeddings_updated();
-DROP FUNCTION vector_sync_embeddings_inserted();
-DROP FUNCTION vector_sync_users_deleted();
-DROP FUNCTION vector_sync_users_updated();
-DROP FUNCTION vector_sync_users_inserted();
-DROP FUNCTION vector_sync_wake();
 DROP SEQUENCE vector_points_removed_at;
 DROP SEQUENCE vector_sync_version;

@@ -1,0 +1,118 @@
+"""Mend the triggers: create again what is missing or different, and enable what is not, by the SQL of the migrations."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import NoReturn
+
+from django.db import DEFAULT_DB_ALIAS, Error, connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+from psycopg import errors
+
+from findme.console.errors import NotDone, without_detail
+from findme.schema.failures import a_lock_was_not_free, oldest_transaction
+from findme.schema.lock import MigrationLock, migration_lock
+from findme.schema.patience import Patience
+from findme.schema.session import session_settings
+from findme.schema.trigger_files import Trigger, TriggerFunction
+from findme.schema.triggers import ForeignKeys, TriggerProblem, trigger_problems
+
+logger = logging.getLogger(__name__)
+
+
+def mend_triggers(
+    command: str, *, using: str = DEFAULT_DB_ALIAS, patience: Patience | None = None, say: Callable[[str], None] = logger.warning
+) -> tuple[TriggerProblem, ...]:
+    """Mend what ``trigger_problems`` finds, in one short transaction, and return what was mended.
+
+    Holds the lock on migrations, so that no migration changes the same triggers. Writers wait while the tables are locked. ``command`` is the one
+    that others who wait for the lock see, and that an error names. What changed before is not queued: compare both stores afterwards.
+    Raises NotDone.
+    """
+    patience = patience or Patience.configured()
+    if not _mendable(connections[using]):
+        return ()
+    with migration_lock(command, using=using, seconds=patience.lock_seconds, say=say) as lock:
+        for number in range(1, patience.attempts + 1):
+            try:
+                return _mend(connections[using], lock, patience)
+            except Error as error:
+                if number == patience.attempts or not a_lock_was_not_free(error):
+                    _refuse(command, error, lock)
+                seconds = patience.pause_after(number)
+                say(f"{without_detail(error)}{oldest_transaction(lock.connection)}; attempt {number + 1} in {seconds:.1f} s.")
+                time.sleep(seconds)
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _mendable(connection: BaseDatabaseWrapper) -> list[TriggerProblem]:
+    """PostgreSQL's own triggers are enabled by a superuser only."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_setting('is_superuser') = 'on'")
+        (is_superuser,) = cursor.fetchone()
+    problems = trigger_problems(connection.alias)
+    return [problem for problem in problems if is_superuser or not isinstance(problem.about, ForeignKeys)]
+
+
+def _mend(connection: BaseDatabaseWrapper, lock: MigrationLock, patience: Patience) -> tuple[TriggerProblem, ...]:
+    schema = _schema(connection)
+    timeout = f"{round(patience.lock_timeout * 1000)}ms"
+    # New functions belong into the schema of the tables, whatever else the search_path has. pg_catalog is searched first where it is not named.
+    with (
+        session_settings(connection, lock_timeout=timeout, search_path=f"{schema}, pg_temp"),
+        transaction.atomic(using=connection.alias),
+        connection.cursor() as cursor,
+    ):
+        lock.check()
+        found = _mendable(connection)
+        tables = sorted({problem.about.table for problem in found if not isinstance(problem.about, TriggerFunction)})
+        if tables:
+            cursor.execute(f"LOCK TABLE {', '.join(tables)} IN SHARE ROW EXCLUSIVE MODE")  # as CREATE TRIGGER takes it
+        for statement in _statements(found):
+            cursor.execute(statement)
+        lock.check()
+    return tuple(found)
+
+
+def _schema(connection: BaseDatabaseWrapper) -> str:
+    """Return the schema of the tables, quoted."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT quote_ident(nspname) FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE c.oid = 'users'::regclass"
+        )
+        return str(cursor.fetchone()[0])
+
+
+def _statements(problems: Sequence[TriggerProblem]) -> Iterator[str]:
+    """Functions first, since a trigger names one. ENABLE TRIGGER ALL takes ALWAYS away, so what is ALWAYS comes last."""
+    for problem in problems:
+        if isinstance(problem.about, TriggerFunction):
+            yield problem.about.statement
+            if not problem.about.public:
+                yield f"REVOKE ALL ON FUNCTION {problem.about.name}() FROM PUBLIC"
+    for problem in problems:
+        if isinstance(problem.about, Trigger):
+            yield problem.about.statement
+    for problem in problems:
+        if isinstance(problem.about, ForeignKeys):
+            yield f"ALTER TABLE {problem.about.table} ENABLE TRIGGER ALL"
+            yield from map(_enable, problem.about.triggers)
+        elif isinstance(problem.about, Trigger):
+            yield _enable(problem.about)
+
+
+def _enable(trigger: Trigger) -> str:
+    return f"ALTER TABLE {trigger.table} ENABLE {'ALWAYS ' if trigger.always else ''}TRIGGER {trigger.name}"
+
+
+def _refuse(command: str, error: Error, lock: MigrationLock) -> NoReturn:
+    then = f"Run manage.py {command} again"
+    if isinstance(error.__cause__, errors.InsufficientPrivilege):
+        then += " with the role that owns the tables in DATABASE_URL."
+    elif a_lock_was_not_free(error):
+        then += f" when that has ended{oldest_transaction(lock.connection)}."
+    else:
+        then += " when that is mended."
+    raise NotDone(f"The triggers were not mended: {without_detail(error)}; nothing was changed. {then}") from error

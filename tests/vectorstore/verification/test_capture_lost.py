@@ -1,0 +1,162 @@
+"""Triggers that no longer capture changes: named by every command that compares or syncs, and mended before the stores are compared."""
+
+from __future__ import annotations
+
+import logging
+from uuid import UUID
+
+import pytest
+from django.core.management import CommandError, call_command
+from pytest_django import Settings
+
+from findme.schema.triggers import trigger_problems
+from tests.factories import ProfileEmbeddingFactory
+from tests.schema.rows import ask, settle
+from vectorstore.connection import collection_name
+from vectorstore.initialisation import initialise
+from vectorstore.models import QueueEntry
+from vectorstore.sync import capture_check
+from vectorstore.sync.capture_check import CaptureCheck
+from vectorstore.sync.now import project
+from vectorstore.verification import streaming
+
+pytestmark = pytest.mark.django_db
+
+LOST = [
+    f"trigger vector_sync_{event} on {table}: enabled, but not ALWAYS"
+    for table in ("users", "profile_embeddings")
+    for event in ("inserted", "updated", "deleted", "truncated")
+]
+WARNING = "Changes in PostgreSQL may not be captured: {}. Run manage.py verify_qdrant --repair."
+
+
+@pytest.fixture
+def live(store: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setattr(streaming, "WAIT_SECONDS", 0)
+    initialise(lambda _planned: None)
+    return f"{collection_name()}_v1"
+
+
+def people(count: int) -> list[UUID]:
+    there = sorted(embedding.pk for embedding in ProfileEmbeddingFactory.create_batch(count))
+    project(there)
+    settle()
+    return there
+
+
+def enabled_by_pg_restore() -> None:
+    """What ``pg_restore --disable-triggers`` leaves."""
+    for table in ("users", "profile_embeddings"):
+        ask(f"ALTER TABLE {table} DISABLE TRIGGER USER")
+        ask(f"ALTER TABLE {table} ENABLE TRIGGER USER")
+
+
+def delete_as_a_replica(person: UUID) -> None:
+    ask("SET LOCAL session_replication_role = replica")
+    ask("DELETE FROM profile_embeddings WHERE user_id = %s", person)
+    ask("DELETE FROM users WHERE id = %s", person)
+    ask("SET LOCAL session_replication_role = origin")
+    settle()
+
+
+def output(capsys: pytest.CaptureFixture[str], command: str, *arguments: str) -> tuple[int, list[str], list[str]]:
+    """The exit code, and the lines of both outputs."""
+    code = 0
+    try:
+        call_command(command, *arguments)
+    except SystemExit as ended:
+        code = int(str(ended.code))
+    written = capsys.readouterr()
+    return code, written.out.splitlines(), written.err.splitlines()
+
+
+def test_deletion_that_was_not_captured__repair_mends_the_triggers_and_then_finds_it(live: str, capsys: pytest.CaptureFixture[str]) -> None:
+    gone, other, _ = people(3)
+    enabled_by_pg_restore()
+    delete_as_a_replica(gone)
+    assert not QueueEntry.objects.exists()
+    differs = [f"{live} (live): 3 points of 2 people, 1 differ.", f"  1 orphaned: {gone}"]
+    assert output(capsys, "verify_qdrant") == (
+        1,
+        [*(f"Not as migrated: {line}" for line in LOST), *differs, "To put this right: manage.py verify_qdrant --repair"],
+        [],
+    )
+    assert output(capsys, "verify_qdrant", "--repair") == (
+        1,
+        [
+            *(f"Mended: {line}" for line in LOST),
+            *differs,
+            "1 people queued, 0 points deleted. manage.py sync_qdrant --once does the rest.",
+        ],
+        [],
+    )
+    assert trigger_problems() == ()
+    delete_as_a_replica(other)
+    assert set(QueueEntry.objects.values_list("user_id", flat=True)) == {gone, other}
+    code, out, err = output(capsys, "sync_qdrant", "--once")
+    assert (code, out[-1], err) == (0, "0 points written, 2 removed.", [])
+    assert output(capsys, "verify_qdrant") == (0, [f"{live} (live): 1 points of 1 people, all as they are to be."], [])
+
+
+def test_triggers_lost_and_both_stores_agree__is_a_finding(live: str, capsys: pytest.CaptureFixture[str]) -> None:
+    people(1)
+    ask("ALTER TABLE users DISABLE TRIGGER vector_sync_deleted")
+    assert output(capsys, "verify_qdrant") == (
+        1,
+        [
+            "Not as migrated: trigger vector_sync_deleted on users: disabled",
+            f"{live} (live): 1 points of 1 people, all as they are to be.",
+            "To put this right: manage.py verify_qdrant --repair",
+        ],
+        [],
+    )
+
+
+def test_repair__qdrant_unavailable__says_that_what_was_missed_is_not_queued(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings.QDRANT_URL = "http://127.0.0.1:9"
+    ask("ALTER TABLE users DISABLE TRIGGER vector_sync_deleted")
+    with pytest.raises(CommandError) as refused:
+        call_command("verify_qdrant", "--repair", "--json")
+    assert refused.value.returncode == 2
+    assert str(refused.value).endswith(" The triggers are mended, but changes that they missed are not queued yet.")
+    assert capsys.readouterr() == ("", "Mended: trigger vector_sync_deleted on users: disabled\n")
+    assert trigger_problems() == ()
+
+
+def test_sync__triggers_lost_and_nothing_queued__is_not_clean(live: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert output(capsys, "sync_qdrant", "--once") == (0, ["Nothing to do."], [])
+    ask("ALTER TABLE users DISABLE TRIGGER vector_sync_deleted; DROP TRIGGER vector_sync_truncated ON users")
+    assert output(capsys, "sync_qdrant", "--once") == (
+        1,
+        ["Nothing to do."],
+        [WARNING.format("trigger vector_sync_deleted on users: disabled; trigger vector_sync_truncated on users: missing")],
+    )
+
+
+def test_capture_check__logs_once_and_again_when_something_else_is_wrong(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.WARNING)
+    monkeypatch.setattr(capture_check, "EVERY_SECONDS", 0)
+    check = CaptureCheck()
+    check.run()
+    ask("ALTER TABLE users DISABLE TRIGGER vector_sync_deleted")
+    check.run()
+    check.run()
+    ask("ALTER TABLE users DISABLE TRIGGER vector_sync_inserted; ALTER TABLE users ENABLE ALWAYS TRIGGER vector_sync_deleted")
+    check.run()
+    assert caplog.messages == [
+        WARNING.format("trigger vector_sync_deleted on users: disabled"),
+        WARNING.format("trigger vector_sync_inserted on users: disabled"),
+    ]
+
+
+def test_capture_check__is_made_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[None] = []
+    monkeypatch.setattr(capture_check, "capture_warning", lambda: made.append(None))
+    check = CaptureCheck()
+    check.run()
+    check.run()
+    assert len(made) == 1
