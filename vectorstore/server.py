@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import importlib.metadata
 import logging
 import os
 import re
@@ -18,9 +19,6 @@ from qdrant_client import grpc as qdrant_grpc
 from findme.console.errors import StoreUnavailable, StoreUnusable
 from vectorstore.address import Address
 from vectorstore.errors import CollectionMissing, server_errors_told
-
-OLDEST, NEWEST = (1, 18), (1, 20)
-"""Servers that differ from qdrant-client 1.19 by one minor version at most, which is what Qdrant promises to work."""
 
 OWN_CONNECTIONS = {"grpc.use_local_subchannel_pool": 1}
 """gRPC shares connections between clients, also the news that one has just failed: a new client would be told so without trying, for up to two
@@ -92,12 +90,21 @@ def _prove(client: QdrantClient, address: Address, collection: str) -> None:
 
 
 def _check_version(version: str, address: Address) -> None:
+    client = importlib.metadata.version("qdrant-client")
+    oldest, newest = accepted_versions(client)
     numbers = re.match(r"(\d+)\.(\d+)\.", version)
-    if numbers is None or not OLDEST <= (int(numbers[1]), int(numbers[2])) <= NEWEST:
+    if numbers is None or not oldest <= (int(numbers[1]), int(numbers[2])) <= newest:
         raise StoreUnusable(
-            f"Qdrant at {address} is version {version!r}: FindMe works with {_dotted(OLDEST)} to {_dotted(NEWEST)}."
+            f"Qdrant at {address} is version {version!r}: qdrant-client {client} works with {_dotted(oldest)} to {_dotted(newest)}."
             " Run a server of one of these versions."
         )
+
+
+def accepted_versions(client: str) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return the oldest and the newest minor version of a server that works with this version of qdrant-client: Qdrant promises it for those that
+    differ by one."""
+    major, minor = (int(number) for number in client.split(".")[:2])
+    return (major, minor - 1), (major, minor + 1)
 
 
 def _dotted(version: tuple[int, int]) -> str:

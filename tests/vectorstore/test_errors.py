@@ -164,18 +164,32 @@ def test_errors__a_proxy_that_answers_later_on(settings: Settings) -> None:
         )
 
 
-@pytest.mark.parametrize("version", ["1.17.9", "1.21.0", "0.19.1", "2.19.0", "dev"])
-def test_errors__a_version_too_far_away(settings: Settings, version: str) -> None:
+CLIENTS = {"1.19.1": "1.18 to 1.20", "1.20.0": "1.19 to 1.21"}
+
+
+@pytest.mark.parametrize(
+    ("driver", "version"),
+    [
+        *(("1.19.1", version) for version in ("1.17.9", "1.21.0", "0.19.1", "2.19.0", "dev")),
+        *(("1.20.0", version) for version in ("1.18.3", "1.22.0")),
+    ],
+)
+def test_errors__a_version_too_far_away(settings: Settings, monkeypatch: pytest.MonkeyPatch, driver: str, version: str) -> None:
+    monkeypatch.setattr("vectorstore.server.importlib.metadata.version", {"qdrant-client": driver}.__getitem__)
     with answering(200, {}, version=version) as port:
         found = line_of(settings, f"http://127.0.0.1:{port}")
     assert isinstance(found, StoreUnavailable)
     assert str(found) == (
-        f"Qdrant at 'http://127.0.0.1:{port}' is version '{version}': FindMe works with 1.18 to 1.20. Run a server of one of these versions."
+        f"Qdrant at 'http://127.0.0.1:{port}' is version '{version}': qdrant-client {driver} works with {CLIENTS[driver]}."
+        " Run a server of one of these versions."
     )
 
 
-@pytest.mark.parametrize("version", ["1.18.0", "1.19.2-dev", "1.20.7"])
-def test_errors__a_version_that_is_near_enough(settings: Settings, version: str) -> None:
+@pytest.mark.parametrize(
+    ("driver", "version"), [("1.19.1", "1.18.0"), ("1.19.1", "1.19.2-dev"), ("1.19.1", "1.20.7"), ("1.20.0", "1.21.0")]
+)
+def test_errors__a_version_that_is_near_enough(settings: Settings, monkeypatch: pytest.MonkeyPatch, driver: str, version: str) -> None:
+    monkeypatch.setattr("vectorstore.server.importlib.metadata.version", {"qdrant-client": driver}.__getitem__)
     with answering(200, {"result": {"aliases": []}, "status": "ok", "time": 0}, version=version) as port:
         settings.QDRANT_URL = f"http://127.0.0.1:{port}"
         with qdrant() as client:
