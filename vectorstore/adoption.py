@@ -10,6 +10,7 @@ from qdrant_client import QdrantClient
 from qdrant_client.models import ExtendedPointId, PointIdsList, Record
 
 from findme.console.errors import NotDone
+from findme.console.plurals import counted, plural
 from findme.console.progress import Report, unreported
 from vectorstore import marks
 from vectorstore.allowed import allowed_changes
@@ -126,7 +127,7 @@ def _refuse_many(survey: Survey, max_changes: int | None, force: bool) -> None:
     allowed = allowed_changes(survey.points, max_changes)
     if survey.strangers > allowed and not force:
         raise NotDone(
-            f"{survey.strangers:,} of {survey.points:,} points are of nobody whom PostgreSQL knows, and at most {allowed:,} may be removed: nothing"
+            f"{survey.strangers:,} of {counted(survey.points, 'point')} {plural(survey.strangers, 'is', 'are')} of nobody whom PostgreSQL knows, and at most {allowed:,} may be removed: nothing"
             " was changed. See that DATABASE_URL and QDRANT_URL belong together, and run it again with --force, or with --max-changes"
             f" {survey.strangers}."
         )

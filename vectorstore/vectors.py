@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from findme.console.plurals import counted
 from vectorstore.models import VECTOR_SIZE
 from vectorstore.shortened import shortened
 
@@ -44,7 +45,7 @@ def vector(numbers: object) -> Reals:
     """512 finite numbers, not all of them 0 as float32. Raises ValueError with the reason."""
     rounded = reals(numbers)
     if len(rounded) != VECTOR_SIZE:
-        raise ValueError(f"has {len(rounded)} numbers, and must have {VECTOR_SIZE}")
+        raise ValueError(f"has {counted(len(rounded), 'number')}, and must have {VECTOR_SIZE}")
     if not rounded.any():
         raise ValueError("is all zeros as 32-bit numbers: it has no direction")
     return rounded

@@ -13,6 +13,7 @@ from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ProjectState
 
 from findme.console.errors import NotDone
+from findme.console.plurals import counted
 
 Name = tuple[str, str | None]
 """A table, and a column of it or None for the whole table, as SQL has them: quoted where they must be."""
@@ -47,8 +48,8 @@ class Loss:
     def __str__(self) -> str:
         if self.column is None:
             made = ", made by migrate" if self.table in FILLED_BY_MIGRATE else ""
-            return f"table {self.table} ({self.count} {'row' if self.count == 1 else 'rows'}{made})"
-        return f"column {self.table}.{self.column} ({self.count} {'value' if self.count == 1 else 'values'})"
+            return f"table {self.table} ({counted(self.count, 'row')}{made})"
+        return f"column {self.table}.{self.column} ({counted(self.count, 'value')})"
 
 
 def losses(connection: BaseDatabaseWrapper, undone: Iterable[Migration], before: ProjectState, after: ProjectState) -> tuple[Loss, ...]:

@@ -226,7 +226,7 @@ def test_init_qdrant__adopt_in_words(embedded_qdrant: object, capsys: pytest.Cap
     assert state_of_everything() == before
     call_command("init_qdrant", "--adopt")
     assert capsys.readouterr().out.endswith(
-        f"{v1()} is this database's: 1 points of nobody are gone, and everybody is queued for manage.py sync_qdrant.\nDone, and read back.\n"
+        f"{v1()} is this database's: 1 point of nobody is gone, and everybody is queued for manage.py sync_qdrant.\nDone, and read back.\n"
     )
     call_command("init_qdrant", "--adopt", "--json")
     told = json.loads(capsys.readouterr().out)

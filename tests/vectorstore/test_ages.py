@@ -336,7 +336,7 @@ def test_refresh__killed_before_its_end__the_day_is_not_noted_and_the_next_run_q
     refreshed_on(None)
     code, out, err = ended(started("refresh_ages"))
     assert (code, err) == (0, "")
-    assert "queued 1 of 1 people" in out
+    assert "queued 1 of 1 person" in out
     assert queued() == set(person)
 
 

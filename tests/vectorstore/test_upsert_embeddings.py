@@ -46,7 +46,7 @@ def test_upsert__row_and_point(collection: str, tmp_path: Path) -> None:
     user, staff = UserFactory.create(), UserFactory.create(staff=True)
     fields = {"vector": ones(2), "location": {"lat": 52.5, "lon": 13.4}, "interests": ["sea"], "video_features": [0.5]}
     path = json_lines(tmp_path / "x.jsonl", [row(user.pk, **fields), row(staff.pk, vector=ones())])
-    said = "2 rows read, 2 loaded (2 of them new), 0 rejected.\n1 points written to the vector store.\n"
+    said = "2 rows read, 2 loaded (2 of them new), 0 rejected.\n1 point written to the vector store.\n"
     assert upsert(path, "--model", "clip-3") == (0, said, "")
     point = point_of(user.pk)
     assert point is not None and point_of(staff.pk) is None
@@ -66,7 +66,7 @@ def test_upsert__row_and_point(collection: str, tmp_path: Path) -> None:
 def test_upsert__queue_only_leaves_the_points_to_the_workers(collection: str, tmp_path: Path) -> None:
     user = UserFactory.create()
     path = json_lines(tmp_path / "x.jsonl", [row(user.pk, vector=ones())])
-    said = "1 rows read, 1 loaded (1 of them new), 0 rejected.\nTheir points are on the queue, for the workers of manage.py sync_qdrant --watch.\n"
+    said = "1 row read, 1 loaded (1 of them new), 0 rejected.\nTheir points are on the queue, for the workers of manage.py sync_qdrant --watch.\n"
     assert upsert(path, "--queue-only") == (0, said, "")
     assert point_of(user.pk) is None
     assert sync_once().written == 1
@@ -81,8 +81,8 @@ def test_upsert__whoever_is_set_aside_is_told(dates_unchecked: None, collection:
         cursor.execute("UPDATE users SET created_at = 'infinity' WHERE id = %s", [odd.pk])
     path = json_lines(tmp_path / "x.jsonl", [row(person.pk, vector=ones()) for person in (user, odd)])
     said = (
-        "2 rows read, 2 loaded (2 of them new), 0 rejected.\n1 points written to the vector store.\n"
-        "1 people are set aside, since no point can be made of them: the admin says why, and tries again.\n"
+        "2 rows read, 2 loaded (2 of them new), 0 rejected.\n1 point written to the vector store.\n"
+        "1 person is set aside, since no point can be made of them: the admin says why, and tries again.\n"
     )
     assert upsert(path) == (1, said, "")
     assert list(SetAside.objects.values_list("pk", flat=True)) == [odd.pk]
@@ -105,7 +105,7 @@ def test_upsert__rejected_rows_are_told_on_stderr_and_end_in_1(embedded_qdrant: 
     json_lines(path, [row(UserFactory.create().pk, vector=ones()), row(nobody, vector=ones()), "{", "["])
     assert upsert(path) == (
         1,
-        "4 rows read, 1 loaded (1 of them new), 3 rejected.\n  2 not JSON\n  1 unknown person\n1 points written to the vector store.\n",
+        "4 rows read, 1 loaded (1 of them new), 3 rejected.\n  2 not JSON\n  1 unknown person\n1 point written to the vector store.\n",
         (
             f"{path}:2: nobody has the id '{nobody}'\n"
             f"{path}:3: not JSON: Expecting property name enclosed in double quotes at character 2\n"
@@ -134,6 +134,7 @@ def test_upsert__json(collection: str, tmp_path: Path) -> None:
         {
             "read": 2,
             "loaded": 1,
+            "loadable": 0,
             "new": 1,
             "rejected": 1,
             "reasons": {"not JSON": 1},
@@ -149,7 +150,9 @@ def test_upsert__json(collection: str, tmp_path: Path) -> None:
 @pytest.mark.django_db
 def test_upsert__dry_run(tmp_path: Path) -> None:
     path = json_lines(tmp_path / "x.jsonl", [row(UserFactory.create().pk, vector=ones())])
-    assert upsert(path, "--dry-run") == (0, "1 rows read, 1 would be loaded, 0 rejected.\n", "")
+    assert upsert(path, "--dry-run") == (0, "1 row read, 1 would be loaded, 0 rejected.\n", "")
+    told = json.loads(upsert(path, "--dry-run", "--json")[1])
+    assert (told["read"], told["loaded"], told["loadable"]) == (1, 0, 1)
     assert not ProfileEmbedding.objects.exists()
 
 
@@ -162,9 +165,9 @@ def test_upsert__vector_store_away_and_back(collection: str, tmp_path: Path, set
     code, out, err = upsert(path)
     assert (code, err) == (1, "")
     first, second = out.splitlines()
-    assert first == "1 rows read, 1 loaded (1 of them new), 0 rejected."
+    assert first == "1 row read, 1 loaded (1 of them new), 0 rejected."
     assert second.startswith(
-        f"1 people await projection: run manage.py sync_qdrant --once. Nothing answers at QDRANT_URL '{settings.QDRANT_URL}'"
+        f"1 person awaits projection: run manage.py sync_qdrant --once. Nothing answers at QDRANT_URL '{settings.QDRANT_URL}'"
     )
     settings.QDRANT_URL = url
     assert point_of(user.pk) is None
@@ -177,7 +180,7 @@ def test_upsert__collection_not_made_yet(store: str, tmp_path: Path, settings: S
     path = json_lines(tmp_path / "x.jsonl", [row(UserFactory.create().pk, vector=ones())])
     code, out, _ = upsert(path)
     missing = f"Qdrant has no collection {settings.QDRANT_COLLECTION!r}: make it with manage.py init_qdrant."
-    assert (code, out.splitlines()[1]) == (1, f"1 people await projection: run manage.py sync_qdrant --once. {missing}")
+    assert (code, out.splitlines()[1]) == (1, f"1 person awaits projection: run manage.py sync_qdrant --once. {missing}")
 
 
 @pytest.mark.django_db
@@ -185,7 +188,7 @@ def test_upsert__damaged_file_says_what_was_loaded_before(tmp_path: Path) -> Non
     path = json_lines(tmp_path / "x.jsonl", [""])
     good = json_lines(tmp_path / "good.jsonl", [row(uuid4(), vector=ones())])
     code, out, err = upsert(good, path)
-    assert (code, out) == (2, "1 rows read, 0 loaded (0 of them new), 1 rejected.\n  1 unknown person\n")
+    assert (code, out) == (2, "1 row read, 0 loaded (0 of them new), 1 rejected.\n  1 unknown person\n")
     assert err.splitlines()[-1] == (
         f"{path!r} holds no row. Loaded before that: 0 rows. Run it again when this is mended: they may be loaded twice."
     )

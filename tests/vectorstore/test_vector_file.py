@@ -44,7 +44,7 @@ def test_npy__of_one_vector(tmp_path: Path, array: Any) -> None:
             "FILE is not a JSON array of 512 numbers: maximum recursion depth exceeded while decoding a JSON array from a unicode string.",
         ),
         ("{}", "FILE: the vector is not a list of numbers."),
-        ("[1]", "FILE: the vector has 1 numbers, and must have 512."),
+        ("[1]", "FILE: the vector has 1 number, and must have 512."),
         (json.dumps([0] * 512), "FILE: the vector is all zeros as 32-bit numbers: it has no direction."),
         (json.dumps([*ONES[1:], float("nan")]), "FILE: the vector number 512 is NaN."),
         (" " * (LONGEST_FILE + 1), "FILE is longer than 1,048,576 bytes: it must hold one vector of 512 numbers."),

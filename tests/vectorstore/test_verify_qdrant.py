@@ -61,16 +61,16 @@ def test_verify_qdrant__says_what_it_found_and_did(live: str, capsys: pytest.Cap
     assert output(capsys) == (1, f"{found}To put this right: manage.py verify_qdrant --repair\n")
     assert output(capsys, "--repair") == (
         1,
-        f"{found}1 people queued, 1 points deleted. manage.py sync_qdrant --once does the rest.\n",
+        f"{found}1 person queued, 1 point deleted. manage.py sync_qdrant --once does the rest.\n",
     )
-    assert output(capsys) == (0, f"{live} (live): 1 points of 3 people, all as they are to be, 2 pending.\n")
+    assert output(capsys) == (0, f"{live} (live): 1 point of 3 people, all as they are to be, 2 pending.\n")
 
 
 def test_verify_qdrant__people_set_aside(live: str, capsys: pytest.CaptureFixture[str]) -> None:
     (person,) = people(1)
     SetAside.objects.create(user_id=person, reason="refused", collection=live)
-    aside = "1 people are set aside, since Qdrant refused them: the admin says why, and tries again.\n"
-    assert output(capsys) == (1, f"{live} (live): 1 points of 1 people, all as they are to be.\n{aside}")
+    aside = "1 person is set aside, since Qdrant refused them: the admin says why, and tries again.\n"
+    assert output(capsys) == (1, f"{live} (live): 1 point of 1 person, all as they are to be.\n{aside}")
 
 
 def test_verify_qdrant__a_store_that_went_back(live: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -80,11 +80,11 @@ def test_verify_qdrant__a_store_that_went_back(live: str, capsys: pytest.Capture
         client.set_payload(live, {"version": version}, points=[str(person)], wait=True)
     back = (
         f"{live!r} holds a point of version {version}, and PostgreSQL has drawn {last_drawn()} so far: it was restored to an older copy, or"
-        f" failed over.\n{live} (live): 1 points of 1 people, all as they are to be, 1 of a version that was never drawn.\n"
+        f" failed over.\n{live} (live): 1 point of 1 person, all as they are to be, 1 of a version that was never drawn.\n"
     )
     assert output(capsys) == (1, f"{back}To put this right: manage.py verify_qdrant --repair\n")
     assert output(capsys, "--repair") == (1, f"{back}Both stores have a new mark: workers go on.\n")
-    assert output(capsys) == (0, f"{live} (live): 1 points of 1 people, all as they are to be.\n")
+    assert output(capsys) == (0, f"{live} (live): 1 point of 1 person, all as they are to be.\n")
 
 
 @pytest.mark.parametrize("failing", [False, True])
@@ -154,9 +154,9 @@ def test_verify_qdrant__too_much_is_refused_without_force(live: str, capsys: pyt
 def test_verify_qdrant__what_is_refused_is_told_before(live: str, capsys: pytest.CaptureFixture[str]) -> None:
     (person,) = people(1)
     delete(live, person)
-    with pytest.raises(CommandError, match="1 points differ, and at most 0 may be changed"):
+    with pytest.raises(CommandError, match="1 point differs, and at most 0 may be changed"):
         call_command("verify_qdrant", "--repair", "--max-changes", "0")
-    assert capsys.readouterr().out == f"{live} (live): 0 points of 1 people, 1 differ.\n  1 missing: {person}\n"
+    assert capsys.readouterr().out == f"{live} (live): 0 points of 1 person, 1 differs.\n  1 missing: {person}\n"
     with pytest.raises(CommandError):
         call_command("verify_qdrant", "--repair", "--max-changes", "0", "--json")
     told = json.loads(capsys.readouterr().out)

@@ -14,6 +14,7 @@ from django.utils.safestring import SafeString
 from accounts.models import User
 from findme.admin.links import link_to
 from findme.admin.model_admin import FoundByUuid
+from findme.console.plurals import counted
 from vectorstore.admin.state_page import state_page
 from vectorstore.models import SetAside
 from vectorstore.retry import retry
@@ -25,7 +26,9 @@ def retry_selected(_model_admin: Any, request: HttpRequest, people: QuerySet[Set
     assert request.user.pk is not None  # whoever comes here is signed in
     LogEntry.objects.log_actions(request.user.pk, chosen, CHANGE, change_message="Tried again.")
     queued = retry([one.pk for one in chosen])
-    messages.success(request, f"{queued:,} people are on the queue again: whoever is refused once more comes back here.")
+    messages.success(
+        request, f"{counted(queued, 'person is', 'people are')} on the queue again: whoever is refused once more comes back here."
+    )
 
 
 @admin.register(SetAside)

@@ -13,6 +13,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
 from findme.console.errors import NotDone, one_line
+from findme.console.plurals import counted
 from vectorstore.retry import retry
 from vectorstore.state import differing, state
 
@@ -29,7 +30,7 @@ def state_page(request: HttpRequest, model_admin: admin.ModelAdmin[Any]) -> Http
     if not model_admin.has_view_permission(request) or (request.method == "POST" and not may_retry):
         raise PermissionDenied
     if request.method == "POST":
-        messages.success(request, f"{retry(None):,} people are on the queue again.")
+        messages.success(request, f"{counted(retry(None), 'person is', 'people are')} on the queue again.")
         return HttpResponseRedirect(request.path)
     found = state()
     context = {
@@ -50,7 +51,7 @@ def duration(seconds: float) -> str:
     for unit, length in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
         if seconds >= 2 * length:
             return f"{seconds / length:,.0f} {unit}"
-    return f"{max(seconds, 0):.0f} seconds"
+    return counted(round(max(seconds, 0)), "second")
 
 
 def _verified(found: dict[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from django.db import InterfaceError, OperationalError
 
 from findme.console.errors import NotDone, one_line
 from findme.console.explanations import what_went_wrong
+from findme.console.plurals import counted
 from findme.console.progress import Report, unreported
 from vectorstore.ingest.reading import no_rows
 from vectorstore.ingest.rejects import Write, rejects_file
@@ -29,7 +30,8 @@ REJECTIONS_TOLD = 20
 
 @dataclass(slots=True)
 class Loaded:
-    """What a run did, in rows: ``read`` is ``loaded`` and ``rejected`` together, ``new`` of the loaded are of people without an embedding before.
+    """What a run did, in rows: ``read`` is ``loaded``, ``loadable`` and ``rejected`` together, ``new`` of the loaded are of people without an embedding
+    before. A dry run loads none: ``loadable`` is what it would load.
 
     ``projected`` points were written to the vector store, and ``set_aside`` people have none, since it refuses their data; ``awaiting_projection``
     people were loaded after it could not be reached.
@@ -37,6 +39,7 @@ class Loaded:
 
     read: int = 0
     loaded: int = 0
+    loadable: int = 0
     new: int = 0
     rejected: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
@@ -56,7 +59,9 @@ class StoppedHalfway(NotDone):
 
     def __init__(self, error: Exception, loaded: Loaded) -> None:
         what = (what_went_wrong(error) or "").rstrip(".")
-        super().__init__(f"{what}. Loaded before that: {loaded.loaded:,} rows. Run it again when this is mended: they may be loaded twice.")
+        super().__init__(
+            f"{what}. Loaded before that: {counted(loaded.loaded, 'row')}. Run it again when this is mended: they may be loaded twice."
+        )
         self.loaded = loaded
 
 
@@ -100,7 +105,10 @@ class _Run:
         """Store the good rows of the batch, project what was stored, and tell the bad ones."""
         stored = store([entry for entry in batch if isinstance(entry, Row)], model=self.model, dry_run=self.dry_run)
         self.loaded.read += len(batch)
-        self.loaded.loaded += len(stored.loaded)
+        if self.dry_run:
+            self.loaded.loadable += len(stored.loaded)
+        else:
+            self.loaded.loaded += len(stored.loaded)
         self.loaded.new += stored.new
         if stored.loaded and not (self.dry_run or self.queue_only):
             self._project(stored.loaded)

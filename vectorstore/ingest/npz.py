@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from findme.console.errors import NotDone
+from findme.console.plurals import counted
 from vectorstore.ingest.plain_json import plain_json
 from vectorstore.ingest.reading import no_rows, opened, reading
 from vectorstore.ingest.rows import BadRow, Content, Entry, Kind, Row, entry, uuid_of
@@ -46,13 +47,13 @@ class _Member:
         wanted = count * self.dtype.itemsize * int(np.prod(self.shape[1:]))
         found = self.stream.read(wanted)
         if len(found) < wanted:
-            raise NotDone(f"{self.name} is damaged: it ends before its {self.shape[0]:,} rows do.")
+            raise NotDone(f"{self.name} is damaged: it ends before its {counted(self.shape[0], 'row does', 'rows do')}.")
         return np.frombuffer(found, self.dtype).reshape(count, *self.shape[1:])
 
     def end(self) -> None:
         """Raises NotDone where something follows, or where the checksum, which zipfile compares at the end, is wrong."""
         if self.stream.read(1):
-            raise NotDone(f"{self.name} is damaged: something follows its {self.shape[0]:,} rows.")
+            raise NotDone(f"{self.name} is damaged: something follows its {counted(self.shape[0], 'row')}.")
 
 
 def check_npz(path: Path) -> int:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from uuid import UUID, uuid4
 
 from findme.console.errors import NotDone, StoreUnavailable, one_line
+from findme.console.plurals import counted
 from findme.console.progress import Report, unreported
 from vectorstore import registry
 from vectorstore.connection import qdrant
@@ -74,7 +75,7 @@ class _Filling:
         if len(left) == len(held):
             self.wait(
                 NotDone(
-                    f"Of {self.collection!r}, {len(left):,} people are held by other workers and have not been let go for {self.timeout:g} s: see what"
+                    f"Of {self.collection!r}, {counted(len(left), 'person is', 'people are')} held by other workers, and not let go for {self.timeout:g} s: see what"
                     " runs, and run it again: it goes on."
                 )
             )

@@ -11,6 +11,7 @@ from qdrant_client import QdrantClient
 from qdrant_client.models import VectorParams
 
 from findme.console.errors import NotDone
+from findme.console.plurals import counted
 from findme.console.progress import Report, unreported
 from vectorstore.collection import alias_target
 from vectorstore.models import StoreState
@@ -94,7 +95,7 @@ def _refuse_counts(client: QdrantClient, collection: str) -> None:
             return
         if time.monotonic() >= deadline:
             raise NotDone(
-                f"{collection!r} is not let through: Qdrant counts {points:,} points for {people:,} people, of whom {margin:,} wait to be written."
+                f"{collection!r} is not let through: Qdrant counts {counted(points, 'point')} for {counted(people, 'person', 'people')}, of whom {counted(margin, 'waits', 'wait')} to be written."
                 " The alias was not moved. Look at Qdrant's log, and run it again."
             )
         time.sleep(POLL_SECONDS)

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from qdrant_client import QdrantClient
 
 from findme.console.errors import NotDone, one_line
+from findme.console.plurals import counted
 from findme.console.progress import Report, unreported
 from vectorstore import registry
 from vectorstore.applying import note_as_it_is
@@ -73,7 +74,7 @@ def reindex(
             drop(client, registry.due(), limit)
             name = _begun(client, announce)
         filled = fill(name, timeout=timeout, report=report)
-        announce(f"{filled.written:,} points written, {filled.found:,} were there.")
+        announce(f"{counted(filled.written, 'point')} written, {counted(filled.found, 'was', 'were')} there.")
         wait_for_graphs(name, timeout)
         return _put_in_place(prove_points(name, report), keep, min_recall, filled.written, limit, announce)
 
@@ -183,7 +184,7 @@ def _put_in_place(
     name = proven.collection
     with qdrant() as client:
         gate = prove_search(client, proven, min_recall=min_recall)
-        announce(f"{name} is let through: {gate.points:,} points, recall@10 {gate.recall:.4f}{_beside(gate)}.")
+        announce(f"{name} is let through: {counted(gate.points, 'point')}, recall@10 {gate.recall:.4f}{_beside(gate)}.")
         replaced = switch_alias(client, name, keep=keep)
         announce(f"{collection_name()} leads to {name}.")
         assert replaced is not None

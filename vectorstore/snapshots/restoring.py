@@ -12,6 +12,7 @@ from django.contrib.postgres.functions import TransactionNow
 from qdrant_client import QdrantClient
 
 from findme.console.errors import NotDone, one_line
+from findme.console.plurals import counted
 from findme.console.progress import Report, unreported
 from vectorstore import registry
 from vectorstore.collection import live_collection
@@ -106,7 +107,7 @@ def restore(
                 _note_as_proven(client, name)
             filled = fill(name, timeout=timeout, report=report)
             announce(
-                f"{removed:,} points removed that PostgreSQL does not know so, {filled.written:,} written, {filled.found:,} were right."
+                f"{counted(removed, 'point')} removed that PostgreSQL does not know so, {filled.written:,} written, {counted(filled.found, 'was', 'were')} right."
             )
             gate = _proven(name, timeout, min_recall)
         except NotDone:

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 import psycopg
@@ -24,8 +25,12 @@ SHOW_SECONDS = 15.0
 """How often a worker that finds no time to sleep says that it is there."""
 
 
-def watch(*, batch_size: int = BATCH_SIZE, tell: Tell = untold, tell_away: TellAway = untold) -> None:
+def watch(
+    *, batch_size: int = BATCH_SIZE, tell: Tell = untold, tell_away: TellAway = untold, begun: Callable[[], None] = lambda: None
+) -> None:
     """Work until SIGTERM or SIGINT; a store that is away ends it neither at the start nor later. Raises NotDone for a wrong setting.
+
+    ``begun`` is called once, when the settings are right and the signals are caught.
 
     In the main thread of a process, which is told of its signals.
     """
@@ -33,6 +38,7 @@ def watch(*, batch_size: int = BATCH_SIZE, tell: Tell = untold, tell_away: TellA
     worker, stopping, capture = Worker(batch_size, tell, tell_away), Stopping(), CaptureCheck()
     with stopping.caught(signal.SIGTERM, signal.SIGINT), suppress(Stopped):
         try:
+            begun()
             while not stopping.requested:
                 _show(worker)
                 capture.run()

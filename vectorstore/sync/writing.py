@@ -12,6 +12,7 @@ from qdrant_client import QdrantClient
 from qdrant_client.models import ExtendedPointId, Record, VectorParams
 
 from findme.console.errors import StoreUnavailable, one_line
+from findme.console.plurals import counted
 from vectorstore.ages import disbelieve_days_after
 from vectorstore.connection import qdrant
 from vectorstore.errors import Refused, StoreWentBack
@@ -182,13 +183,13 @@ class _Telling:
 
     def _not_as_sent(self, short: int, sent: int) -> StoreUnavailable:
         return StoreUnavailable(
-            f"Of {sent} points that Qdrant took for {self.collection!r}, {short} are not as they were sent: look at its log, and at what"
+            f"Of {counted(sent, 'point')} that Qdrant took for {self.collection!r}, {counted(short, 'is not as it was', 'are not as they were')} sent: look at its log, and at what"
             " manage.py verify_qdrant finds."
         )
 
     def _not_deleted(self, left: int, sent: int) -> StoreUnavailable:
         return StoreUnavailable(
-            f"{left} of {sent} points are still in {self.collection!r} after their deletion: look at Qdrant's log, and run it again."
+            f"{left:,} of {counted(sent, 'point is', 'points are')} still in {self.collection!r} after their deletion: look at Qdrant's log, and run it again."
         )
 
     def _versions(self, client: QdrantClient, ids: Sequence[ExtendedPointId]) -> tuple[dict[ExtendedPointId, int], set[ExtendedPointId]]:

@@ -10,6 +10,7 @@ from qdrant_client import QdrantClient
 from qdrant_client.models import ExtendedPointId, PointIdsList, WriteOrdering
 
 from findme.console.errors import NotDone
+from findme.console.plurals import counted
 from vectorstore.allowed import allowed_changes
 from vectorstore.connection import qdrant
 from vectorstore.marks import MarkNotTaken, make_new_mark
@@ -36,7 +37,7 @@ def too_many(collections: Sequence[Collected], max_changes: int | None) -> str |
     if changes <= allowed:
         return None
     return (
-        f"{changes:,} points differ, and at most {allowed:,} may be changed: nothing was. See that both stores are the right ones; then run it"
+        f"{counted(changes, 'point differs', 'points differ')}, and at most {allowed:,} may be changed: nothing was. See that both stores are the right ones; then run it"
         " again with --force, or with a higher --max-changes."
     )
 
@@ -83,5 +84,7 @@ def _delete(client: QdrantClient, collection: str, ids: Sequence[ExtendedPointId
         client.delete(collection, PointIdsList(points=list(ids)), wait=True, ordering=WriteOrdering.MEDIUM)
         left = client.retrieve(collection, list(ids), with_payload=False, with_vectors=False)
     if left:
-        raise NotDone(f"{len(left)} points are still in {collection!r} after their deletion: look at Qdrant's log, and run it again.")
+        raise NotDone(
+            f"{counted(len(left), 'point is', 'points are')} still in {collection!r} after their deletion: look at Qdrant's log, and run it again."
+        )
     return len(ids)

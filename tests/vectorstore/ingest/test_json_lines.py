@@ -122,7 +122,7 @@ def test_rejection__what_is_no_object_is_kept_as_text(text: bytes, kind: Kind, r
             "unknown field 'vektor': a row has user_id, vector, location, interests, video_features",
         ),
         ({"user_id": ANNE, "vector": None}, Kind.BAD_VECTOR, "vector is null: leave it out to keep the one that is stored"),
-        ({"user_id": ANNE, "vector": [1]}, Kind.BAD_VECTOR, "vector has 1 numbers, and must have 512"),
+        ({"user_id": ANNE, "vector": [1]}, Kind.BAD_VECTOR, "vector has 1 number, and must have 512"),
         ({"user_id": ANNE, "location": [1, 2]}, Kind.BAD_LOCATION, "location is not an object of lat and lon: [1, 2]"),
         ({"user_id": ANNE, "location": {"lat": 1}}, Kind.BAD_LOCATION, "location is not an object of lat and lon: {'lat': 1}"),
         ({"user_id": ANNE, "location": {"lat": 91, "lon": 0}}, Kind.BAD_LOCATION, "lat is 91, and must be from -90 to 90"),

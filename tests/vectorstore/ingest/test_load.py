@@ -168,7 +168,7 @@ def test_load__bad_rows_never_stop_the_good_ones(tmp_path: Path, projected: list
         f"x.jsonl:4: '{erased.pk}' is deleted",
         f"x.jsonl:5: '{good.pk}' was loaded from an earlier row",
         f"x.jsonl:6: '{empty.pk}' has no embedding yet: a first row needs a vector",
-        "x.jsonl:7: vector has 1 numbers, and must have 512",
+        "x.jsonl:7: vector has 1 number, and must have 512",
     ]
     assert stored(good).vector == ones() and stored(other).vector == ones(3)
     assert ProfileEmbedding.objects.count() == 2
@@ -233,7 +233,8 @@ def test_load__dry_run_says_the_same_and_writes_nothing(
     rows = [*(row(user.pk, vector=ones()) for user in users), row(users[0].pk, vector=ones()), row(uuid4(), vector=ones())]
     rejects = tmp_path / "rejects.jsonl"
     loaded = upsert_embeddings([json_lines(tmp_path / "x.jsonl", rows)], rejects=rejects, dry_run=True)
-    assert (loaded.loaded, loaded.reasons, loaded.projected) == (3, {"second row of a person": 1, "unknown person": 1}, 0)
+    assert (loaded.read, loaded.loaded, loaded.loadable, loaded.projected) == (5, 0, 3, 0)
+    assert loaded.reasons == {"second row of a person": 1, "unknown person": 1}
     assert len(rejects.read_text().splitlines()) == 2
     assert not ProfileEmbedding.objects.exists() and projected == []
 

@@ -174,7 +174,7 @@ def test_read__more_than_the_header_says(tmp_path: Path) -> None:
     path = saved(tmp_path, *good(1))
     with zipfile.ZipFile(path) as archive:
         content = archive.read("vectors.npy")
-    with pytest.raises(NotDone, match=r"vectors is damaged: something follows its 1 rows\.$"):
+    with pytest.raises(NotDone, match=r"vectors is damaged: something follows its 1 row\.$"):
         list(read_npz(rewritten(path, "vectors.npy", content + b"!"), "x"))
 
 

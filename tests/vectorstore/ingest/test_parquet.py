@@ -131,7 +131,7 @@ def test_read__bad_rows_among_good_ones(tmp_path: Path) -> None:
     assert isinstance(found[0], Row)
     rejections = [entry for entry in found[1:] if isinstance(entry, Rejection)]
     assert [(entry.line, entry.kind, entry.reason) for entry in rejections] == [
-        (2, Kind.BAD_VECTOR, "vector has 1 numbers, and must have 512"),
+        (2, Kind.BAD_VECTOR, "vector has 1 number, and must have 512"),
         (3, Kind.BAD_VECTOR, "vector is null: leave it out to keep the one that is stored"),
         (4, Kind.BAD_VECTOR, "vector number 1 is NaN"),
         (5, Kind.BAD_VECTOR, "vector number 1 is not a number: null"),

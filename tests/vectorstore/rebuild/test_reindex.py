@@ -425,7 +425,7 @@ def test_reindex__whom_another_worker_holds_is_tried_again(embedded_qdrant: obje
 def test_reindex__whom_another_worker_never_lets_go(embedded_qdrant: object) -> None:
     held, _ = begun(2)
     SyncLease.objects.create(user_id=held, worker=uuid4(), until=datetime.now(UTC) + timedelta(hours=1))
-    with pytest.raises(NotDone, match=rf"^Of {version(2)!r}, 1 people are held by other workers and have not been let go for 0\.5 s"):
+    with pytest.raises(NotDone, match=rf"^Of {version(2)!r}, 1 person is held by other workers, and not let go for 0\.5 s"):
         rebuilt(timeout=0.5)
     assert (leads_to(), states()) == ("v1", {"v1": "live", "v2": "building"})
     SyncLease.objects.all().delete()

@@ -72,7 +72,7 @@ def test_sync_qdrant__1_where_something_is_left(embedded_collection: str, capsys
     with pytest.raises(SystemExit) as raised:
         call_command("sync_qdrant", "--once", "--timeout", "0.1")
     assert raised.value.code == 1
-    assert re.fullmatch(r"1 points written, 0 removed; 1 left, the oldest \d+ s old\.", capsys.readouterr().out.splitlines()[-1])
+    assert re.fullmatch(r"1 point written, 0 removed; 1 left, the oldest \d+ s old\.", capsys.readouterr().out.splitlines()[-1])
 
 
 def test_sync_qdrant__1_where_somebody_is_set_aside(
@@ -85,7 +85,7 @@ def test_sync_qdrant__1_where_somebody_is_set_aside(
     assert raised.value.code == 1
     batch, whole = capsys.readouterr().out.splitlines()
     assert batch == "1 written, 0 removed, 1 set aside; 0 left."
-    assert whole == "1 points written, 0 removed; 1 people are set aside: see the admin, or change them."
+    assert whole == "1 point written, 0 removed; 1 person is set aside: see the admin, or change them."
     assert SetAside.objects.count() == 1
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -82,7 +84,9 @@ def own_server(request: pytest.FixtureRequest, memory_path: Path, settings: Sett
 def test_watch__ends_where_nothing_is_to_be_done(embedded_collection: str, number: signal.Signals) -> None:
     with watching() as process:
         wait_until("It sleeps", sleeps)
-        assert end(process, number) == (0, "", "")
+        code, stdout, stderr = end(process, number)
+    assert (code, stderr) == (0, "")
+    assert re.fullmatch("Watching .*\n", stdout)
     assert not SyncWorker.objects.exists()
 
 
@@ -260,6 +264,25 @@ def test_watch__checks_that_changes_are_captured(embedded_collection: str, monke
     monkeypatch.setattr(CaptureCheck, "run", run)
     watch.watch()
     assert made[0] is made[1]
+
+
+def test_watch__says_at_its_start_which_stores_it_watches(embedded_collection: str, settings: Settings) -> None:
+    with watching() as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert end(process) == (0, "", "")
+    database = connection.settings_dict
+    assert line.startswith(f"Watching the queue in the PostgreSQL database '{database['NAME']}'")
+    assert line.endswith(f", for 'profile_embeddings' in the embedded Qdrant in {settings.QDRANT_PATH}. Ctrl-C ends it.\n")
+    assert not database["PASSWORD"] or database["PASSWORD"] not in line
+
+
+def test_watch__says_it_as_json(embedded_collection: str, settings: Settings) -> None:
+    with watching("--json") as process:
+        assert process.stdout is not None
+        (watched,) = json.loads(process.stdout.readline()).values()
+        assert end(process) == (0, "", "")
+    assert (watched["collection"], watched["qdrant"]) == ("profile_embeddings", f"the embedded Qdrant in {settings.QDRANT_PATH}")
 
 
 # --- Sleeping --------------------------------------------------------------------------------------------------------------------

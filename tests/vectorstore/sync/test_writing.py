@@ -12,6 +12,7 @@ import pytest
 from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 from qdrant_client.local import local_collection
+from qdrant_client.local.payload_filters import calculate_payload_mask
 
 from accounts.models import User
 from findme.console.errors import StoreUnavailable
@@ -97,12 +98,11 @@ def test_write__embedded_compares_no_point_but_those_of_the_batch(embedded_colle
     there, gone = people(2)
     carry_out(claimed())
     compared: list[int] = []
-    original = local_collection.calculate_payload_mask
 
-    def noting(payloads: list[Any], payload_filter: object, **options: Any) -> Any:
+    def noting(payloads: list[Any], payload_filter: models.Filter | None, **options: Any) -> Any:
         if payload_filter is not None:
             compared.append(len(payloads))
-        return original(payloads, payload_filter, **options)
+        return calculate_payload_mask(payloads, payload_filter, **options)
 
     monkeypatch.setattr(local_collection, "calculate_payload_mask", noting)
     User.objects.filter(pk=gone).delete()
@@ -171,7 +171,7 @@ def test_carry_out__an_upsert_that_did_not_arrive(any_collection: str, monkeypat
     name = f"{collection_name()}_v1"
     assert (
         str(raised.value)
-        == f"Of 1 points that Qdrant took for {name!r}, 1 are not as they were sent: look at its log, and at what manage.py verify_qdrant finds."
+        == f"Of 1 point that Qdrant took for {name!r}, 1 is not as it was sent: look at its log, and at what manage.py verify_qdrant finds."
     )
     assert queued(person) == 2
     assert second_looks() == {person}
@@ -185,7 +185,7 @@ def test_carry_out__a_deletion_that_did_not_happen(any_collection: str, monkeypa
     with pytest.raises(StoreUnavailable) as raised:
         carry_out(claimed())
     name = f"{collection_name()}_v1"
-    assert str(raised.value) == (f"1 of 1 points are still in {name!r} after their deletion: look at Qdrant's log, and run it again.")
+    assert str(raised.value) == (f"1 of 1 point is still in {name!r} after their deletion: look at Qdrant's log, and run it again.")
     assert QueueEntry.objects.filter(user_id=person, awaits_answer=False).exists()
     assert second_looks() == {person}
 
@@ -248,10 +248,10 @@ def test_carry_out__one_that_comes_back_as_often_as_it_is_deleted(any_collection
     User.objects.filter(pk=gone).delete()
     write(a_point(there, version=2**53), a_point(gone, version=2**53))
     monkeypatch.setattr(guarded, "clear", lambda *_arguments: None)
-    with pytest.raises(StoreUnavailable, match=r"Of 1 points .* 1 are not as they were sent"):
+    with pytest.raises(StoreUnavailable, match=r"Of 1 point .* 1 is not as it was sent"):
         carry_out(claimed())
     write(a_point(there))
-    with pytest.raises(StoreUnavailable, match="1 of 1 points are still in"):
+    with pytest.raises(StoreUnavailable, match="1 of 1 point is still in"):
         carry_out(claimed())
     assert QueueEntry.objects.filter(user_id=gone, awaits_answer=False).exists()
 

@@ -8,6 +8,7 @@ from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 
 from findme.console.command import FindmeCommand
+from findme.console.plurals import counted, plural
 from findme.console.program import NOT_DONE
 from findme.console.progress import progress
 from findme.management.argument_types import add_discard_vectors, number, seconds
@@ -72,7 +73,7 @@ class Command(FindmeCommand):
         if as_json:
             self._say_json(planned, changed=False)
             return
-        self._say_plan(planned, "differ" if planned.refused else "would be changed")
+        self._say_plan(planned, plural(len(planned.differences), "differs", "differ") if planned.refused else "would be changed")
         if planned.refused:
             self.say(f"It would be refused. {what_to_do(planned, planned.refused)}")
         self._say_restored(planned)
@@ -81,7 +82,7 @@ class Command(FindmeCommand):
         if as_json:
             self._say_json(found, changed=False)
         elif found.differences:
-            self._say_plan(found, "differ")
+            self._say_plan(found, plural(len(found.differences), "differs", "differ"))
         else:
             self.say(f"{_name(found)} is as declared.{_not_compared(found)}")
         if not as_json:
@@ -99,7 +100,7 @@ class Command(FindmeCommand):
             self.say("Done, and read back.")
         if done.queued and not as_json:
             self.say(
-                f"{done.queued:,} people are queued, and found once they are written: run manage.py sync_qdrant --once, where no --watch runs."
+                f"{counted(done.queued, 'person is', 'people are')} queued, and found once they are written: run manage.py sync_qdrant --once, where no --watch runs."
             )
         if not as_json:
             self._say_restored(done.planned)
@@ -124,7 +125,7 @@ class Command(FindmeCommand):
         elif done.status is None:
             self._say_plan(done.planned, "would be changed")
             self.say(
-                f"Of {done.survey.points:,} points, {done.survey.strangers:,} are of nobody whom PostgreSQL knows, and would be removed."
+                f"Of {counted(done.survey.points, 'point')}, {counted(done.survey.strangers, 'is', 'are')} of nobody whom PostgreSQL knows, and would be removed."
             )
             if done.survey.unique_vectors:
                 self.say(_of_unique(done.survey.unique_vectors, options["discard_vectors"] or 0))
@@ -140,12 +141,12 @@ class Command(FindmeCommand):
     def _say_adopted(self, done: Adopted) -> None:
         if done.replaced is not None:
             self.say(
-                f"{done.replaced.collection} was built with {done.replaced.points:,} points, and {done.planned.alias} leads to it. For"
+                f"{done.replaced.collection} was built with {counted(done.replaced.points, 'point')}, and {done.planned.alias} leads to it. For"
                 f" {done.replaced.gap_seconds * 1000:,.0f} ms there was nothing to search."
             )
         elif done.planned.is_to_be_adopted:
             self.say(
-                f"{done.planned.collection} is this database's: {done.removed:,} points of nobody are gone, and everybody is queued for"
+                f"{done.planned.collection} is this database's: {counted(done.removed, 'point of nobody is', 'points of nobody are')} gone, and everybody is queued for"
                 " manage.py sync_qdrant."
             )
         if done.came_meanwhile:

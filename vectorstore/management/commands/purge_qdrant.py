@@ -8,6 +8,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from findme.console.command import FindmeCommand
+from findme.console.plurals import counted
 from findme.console.progress import progress
 from findme.management.argument_types import add_discard_vectors, seconds
 from vectorstore.purge.copies import Copy
@@ -88,8 +89,9 @@ class Command(FindmeCommand):
         for name in done.unknown:
             self.say(f"{name} is not known to FindMe, and may hold anything: see what it is, and delete it.")
         if done.pending:
-            waiting = "1 person waits" if done.pending == 1 else f"{done.pending:,} people wait"
-            self.say(f"{waiting} to be written or deleted: run manage.py sync_qdrant --once, and then this again.")
+            self.say(
+                f"{counted(done.pending, 'person waits', 'people wait')} to be written or deleted: run manage.py sync_qdrant --once, and then this again."
+            )
         self.say("Nothing of what was erased is left in Qdrant's files." if done.clean else "Something is left, as said above.")
 
 

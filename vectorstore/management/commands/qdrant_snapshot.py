@@ -12,6 +12,7 @@ from django.core.management.base import CommandParser
 
 from findme.console.command import FindmeCommand
 from findme.console.errors import NotDone
+from findme.console.plurals import counted
 from findme.console.progress import progress
 from findme.management.argument_types import add_discard_vectors, at_least_one, duration, seconds, share
 from vectorstore.rebuild.reindex import TIMEOUT_SECONDS
@@ -120,8 +121,7 @@ class Command(FindmeCommand):
             return
         for one in snapshots:
             self.say(_line(one))
-        what = "1 snapshot" if len(snapshots) == 1 else f"{len(snapshots)} snapshots"
-        self.say(f"{what} {done}".rstrip() + ".")
+        self.say(f"{counted(len(snapshots), 'snapshot')} {done}".rstrip() + ".")
 
 
 def _line(one: Snapshot) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from findme.console.command import FindmeCommand
+from findme.console.plurals import counted, plural
 from findme.console.progress import progress
 from vectorstore.ages import Refreshed, refresh_ages
 
@@ -30,8 +31,9 @@ class Command(FindmeCommand):
 
 
 def _sentence(refreshed: Refreshed) -> str:
+    people = counted(refreshed.people, "person", "people")
     if refreshed.since is None:
-        return f"{refreshed.day}: queued {refreshed.queued:,} of {refreshed.people:,} people: it is not known of which day their points' ages are."
+        return f"{refreshed.day}: queued {refreshed.queued:,} of {people}: it is not known of which day their points' ages are."
     if refreshed.since >= refreshed.day:
         return f"{refreshed.day}: nothing to do, ages were refreshed up to {refreshed.since}."
-    return f"{refreshed.day}: queued {refreshed.queued:,} of {refreshed.people:,} people, who have become older since {refreshed.since}."
+    return f"{refreshed.day}: queued {refreshed.queued:,} of {people}, who {plural(refreshed.queued, 'has', 'have')} become older since {refreshed.since}."

@@ -11,12 +11,16 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import CommandParser
 from django.db import DatabaseError, InterfaceError, connection
 
 from findme.console.command import FindmeCommand
 from findme.console.errors import NotDone, StoreUnavailable
+from findme.console.plurals import counted
 from findme.management.argument_types import add_discard_vectors, seconds_of_a_day
+from vectorstore.address import server_address
+from vectorstore.connection import collection_name, is_embedded
 from vectorstore.sync.capture_check import capture_warning
 from vectorstore.sync.drain import TIMEOUT_SECONDS, Synced, sync_once
 from vectorstore.sync.queue import Backlog, backlog
@@ -60,7 +64,7 @@ class Command(FindmeCommand):
         gc.freeze()  # or the collector goes through all that has been imported, again and again: a tenth of a second each time
         lines = _Lines(self, as_json=options["json"])
         if options["watch"]:
-            watch(batch_size=options["batch_size"], tell=lines.batch, tell_away=self._say_away)
+            watch(batch_size=options["batch_size"], tell=lines.batch, tell_away=self._say_away, begun=lines.beginning)
             return
         stopping = Stopping(min(SILENT_SECONDS, options["timeout"] + SPARE_SECONDS))
         with stopping.caught(signal.SIGTERM), suppress(Stopped):
@@ -83,7 +87,7 @@ class Command(FindmeCommand):
         if synced.stopped:
             return
         if synced.away is not None:
-            raise StoreUnavailable(f"{synced.away} {synced.left.length:,} changes are left on the queue.")
+            raise StoreUnavailable(f"{synced.away} {counted(synced.left.length, 'change is', 'changes are')} left on the queue.")
         warning = capture_warning()
         if warning is not None:
             self.stderr.write(warning)
@@ -102,6 +106,13 @@ class _Lines:
     def __init__(self, command: FindmeCommand, *, as_json: bool) -> None:
         self.command, self.as_json = command, as_json
         self.counted_at, self.left = float("-inf"), Backlog(0, None, 0, 0)
+
+    def beginning(self) -> None:
+        """Which stores are watched: a wrong ``DATABASE_URL`` or ``QDRANT_URL`` would show in nothing else while the queue is empty."""
+        watched = {"postgresql": _postgresql(), "qdrant": _qdrant(), "collection": collection_name()}
+        sentence = f"Watching the queue in {watched['postgresql']}, for {watched['collection']!r} in {watched['qdrant']}. Ctrl-C ends it."
+        self.command.say(json.dumps({"watching": watched}) if self.as_json else sentence)
+        self.command.stdout.flush()
 
     def batch(self, done: Done) -> None:
         if time.monotonic() - self.counted_at >= RECOUNT_SECONDS:
@@ -133,6 +144,19 @@ class _Lines:
             connection.close()
 
 
+def _postgresql() -> str:
+    database = connection.settings_dict
+    if database["ENGINE"] == "findme.embedded.backend":
+        return f"the embedded PostgreSQL in {settings.EMBEDDED_POSTGRES_DIR}"
+    host, port = database.get("HOST"), database.get("PORT")
+    where = f" at {host}{f':{port}' if port else ''}" if host else ""
+    return f"the PostgreSQL database {str(database['NAME'])!r}{where}"
+
+
+def _qdrant() -> str:
+    return f"the embedded Qdrant in {settings.QDRANT_PATH}" if is_embedded() else f"Qdrant at {server_address()}"
+
+
 def _left(left: Backlog) -> str:
     oldest = f", the oldest {left.oldest_seconds:.0f} s old" if left.oldest_seconds is not None else ""
     return f"{left.length:,} left{oldest}"
@@ -140,9 +164,11 @@ def _left(left: Backlog) -> str:
 
 def _sentence(synced: Synced) -> str:
     nothing = "Nothing done" if synced.left.length or synced.left.aside or synced.unique_vectors else "Nothing to do"
-    done = f"{synced.written:,} points written, {synced.removed:,} removed" if synced.written or synced.removed else nothing
+    done = f"{counted(synced.written, 'point')} written, {synced.removed:,} removed" if synced.written or synced.removed else nothing
     rest = f"; {_left(synced.left)}" if synced.left.length else ""
-    aside = f"; {synced.left.aside:,} people are set aside: see the admin, or change them" if synced.left.aside else ""
+    aside = (
+        f"; {counted(synced.left.aside, 'person is', 'people are')} set aside: see the admin, or change them" if synced.left.aside else ""
+    )
     return f"{done}{rest}{aside}."
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from findme.console.command import FindmeCommand
+from findme.console.plurals import counted
 from findme.console.progress import progress
 from vectorstore.ingest.load import Loaded, StoppedHalfway, upsert_embeddings
 
@@ -52,7 +53,7 @@ class Command(FindmeCommand):
             self.stderr.write(line)
         if more := loaded.rejected - len(loaded.first_rejections):
             self.stderr.write(
-                f"... and {more:,} more rejected rows{': ' + str(options['rejects']) if options['rejects'] else '; --rejects FILE keeps them all'}"
+                f"... and {counted(more, 'more rejected row')}{': ' + str(options['rejects']) if options['rejects'] else '; --rejects FILE keeps them all'}"
             )
         if options["json"]:
             self.say_json(loaded)
@@ -62,15 +63,17 @@ class Command(FindmeCommand):
                 self.say("Their points are on the queue, for the workers of manage.py sync_qdrant --watch.")
 
     def _say(self, loaded: Loaded, *, dry_run: bool) -> None:
-        done = "would be loaded" if dry_run else f"loaded ({loaded.new:,} of them new)"
-        self.say(f"{loaded.read:,} rows read, {loaded.loaded:,} {done}, {loaded.rejected:,} rejected.")
+        done = f"{loaded.loadable:,} would be loaded" if dry_run else f"{loaded.loaded:,} loaded ({loaded.new:,} of them new)"
+        self.say(f"{counted(loaded.read, 'row')} read, {done}, {loaded.rejected:,} rejected.")
         for reason, count in sorted(loaded.reasons.items(), key=lambda item: -item[1]):
             self.say(f"  {count:,} {reason}")
         if loaded.projected:
-            self.say(f"{loaded.projected:,} points written to the vector store.")
+            self.say(f"{counted(loaded.projected, 'point')} written to the vector store.")
         if loaded.set_aside:
-            self.say(f"{loaded.set_aside:,} people are set aside, since no point can be made of them: the admin says why, and tries again.")
+            self.say(
+                f"{counted(loaded.set_aside, 'person is', 'people are')} set aside, since no point can be made of them: the admin says why, and tries again."
+            )
         if loaded.awaiting_projection:
             self.say(
-                f"{loaded.awaiting_projection:,} people await projection: run manage.py sync_qdrant --once. {loaded.why_not_projected}"
+                f"{counted(loaded.awaiting_projection, 'person awaits', 'people await')} projection: run manage.py sync_qdrant --once. {loaded.why_not_projected}"
             )

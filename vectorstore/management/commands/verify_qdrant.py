@@ -8,6 +8,7 @@ from django.core.management.base import CommandParser
 
 from findme.console.command import FindmeCommand
 from findme.console.errors import NotDone, one_line
+from findme.console.plurals import counted
 from findme.console.progress import progress
 from findme.management.argument_types import add_discard_vectors, number
 from vectorstore.unique_vectors import points_hold
@@ -90,13 +91,18 @@ class Command(FindmeCommand):
                     f"  {points_hold(found.unique_vectors)} the only copy of a user's vector: --repair deletes none of them by itself."
                 )
         if verified.set_aside:
-            self.say(f"{verified.set_aside:,} people are set aside, since Qdrant refused them: the admin says why, and tries again.")
+            self.say(
+                f"{counted(verified.set_aside, 'person is', 'people are')} set aside, since Qdrant refused them: the admin says why, and tries again."
+            )
         if verified.queued is not None:
             self._say_repaired(verified)
 
     def _say_repaired(self, verified: Verified) -> None:
         if verified.queued or verified.deleted:
-            self.say(f"{verified.queued:,} people queued, {verified.deleted:,} points deleted. manage.py sync_qdrant --once does the rest.")
+            self.say(
+                f"{counted(verified.queued or 0, 'person', 'people')} queued, {counted(verified.deleted or 0, 'point')} deleted."
+                " manage.py sync_qdrant --once does the rest."
+            )
         if verified.went_back or any(found.ahead for found in verified.collections):
             self.say(
                 "Both stores have a new mark: workers go on."
@@ -107,10 +113,10 @@ class Command(FindmeCommand):
 
 
 def _sentence(found: VerifiedCollection, people: int) -> str:
-    differing = f"{found.differing:,} differ" if found.differing else "all as they are to be"
+    differing = counted(found.differing, "differs", "differ") if found.differing else "all as they are to be"
     more = [
         f"{found.pending:,} pending" if found.pending else "",
         f"{found.aside:,} set aside" if found.aside else "",
         f"{found.ahead:,} of a version that was never drawn" if found.ahead else "",
     ]
-    return f"{found.name} ({found.state}): {found.points:,} points of {people:,} people, {', '.join([differing, *filter(None, more)])}."
+    return f"{found.name} ({found.state}): {counted(found.points, 'point')} of {counted(people, 'person', 'people')}, {', '.join([differing, *filter(None, more)])}."
