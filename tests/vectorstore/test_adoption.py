@@ -222,7 +222,7 @@ def test_init_qdrant__adopt_in_words(embedded_qdrant: object, capsys: pytest.Cap
     planned = capsys.readouterr().out
     assert planned.startswith(f"{collection_name()} ({v1()}): 2 would be changed.")
     assert f"\n  metadata.findme_database: {ANOTHER}, is to be {StoreState.current().database_id} (adoption)\n" in planned
-    assert planned.endswith("\nOf 2 points, 1 are of nobody whom PostgreSQL knows, and would be removed.\n")
+    assert planned.endswith("\nOf 2 points, 1 is of nobody whom PostgreSQL knows, and would be removed.\n")
     assert state_of_everything() == before
     call_command("init_qdrant", "--adopt")
     assert capsys.readouterr().out.endswith(

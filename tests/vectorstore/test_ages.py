@@ -351,7 +351,7 @@ def test_command__says_what_it_did(capsys: pytest.CaptureFixture[str]) -> None:
     refreshed_on(None)
     call_command("refresh_ages")
     assert capsys.readouterr().out.splitlines() == [
-        f"{today}: queued 1 of 2 people, who have become older since {today - timedelta(days=1)}.",
+        f"{today}: queued 1 of 2 people, who has become older since {today - timedelta(days=1)}.",
         f"{today}: nothing to do, ages were refreshed up to {today}.",
         f"{today}: queued 2 of 2 people: it is not known of which day their points' ages are.",
     ]

@@ -109,7 +109,7 @@ def test_adopt__the_plan_and_the_document_have_the_number(store: str, capsys: py
     before = everything()
     assert outcome("init_qdrant", "--adopt", "--plan") == (0, "")
     assert capsys.readouterr().out.endswith(
-        "\nOf 3 points, 1 are of nobody whom PostgreSQL knows, and would be removed.\n2 points hold the only copy of a user's vector: --adopt would be"
+        "\nOf 3 points, 1 is of nobody whom PostgreSQL knows, and would be removed.\n2 points hold the only copy of a user's vector: --adopt would be"
         " refused. Store the vectors in profile_embeddings first, or add --discard-vectors 2.\n"
     )
     assert outcome("init_qdrant", "--adopt", "--plan", "--discard-vectors", "2") == (0, "")

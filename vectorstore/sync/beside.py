@@ -47,7 +47,9 @@ def give_up(collection: str, error: Exception) -> None:
         del _silent[key]
     why = one_line(error)
     if not (registry.fail(collection, why) or _fail_ready(collection, why)) and collection in registry.written():
-        raise error if isinstance(error, StoreUnavailable) else StoreUnavailable(why) from error
+        # A move of the alias may be under way, so the worker tries again: this is nothing that only a person can mend.
+        is_retried = isinstance(error, StoreUnavailable) and not error.needs_operator
+        raise error if is_retried else StoreUnavailable(why) from error
 
 
 def _fail_ready(collection: str, why: str) -> bool:

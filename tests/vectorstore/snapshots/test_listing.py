@@ -206,7 +206,7 @@ def test_command__from_making_to_deleting(collection: QdrantServer, tmp_path: Pa
     (one,) = json.loads(stdout)["snapshots"]
     code, stdout, stderr = manage("qdrant_snapshot", "list")
     assert (code, stderr) == (0, "")
-    made_at = one["made_at"].removesuffix("+00:00")
+    made_at = one["made_at"].removesuffix("+00:00").replace("T", " ")
     assert stdout == f"  {one['name']}  {made_at} UTC  {one['size']:,} bytes  {collection.url}\n1 snapshot.\n"
     assert manage("qdrant_snapshot", "download", one["name"], tmp_path) == (
         0,

@@ -75,7 +75,7 @@ def test_deletion_that_was_not_captured__repair_mends_the_triggers_and_then_find
     enabled_by_pg_restore()
     delete_as_a_replica(gone)
     assert not QueueEntry.objects.exists()
-    differs = [f"{live} (live): 3 points of 2 people, 1 differ.", f"  1 orphaned: {gone}"]
+    differs = [f"{live} (live): 3 points of 2 people, 1 differs.", f"  1 orphaned: {gone}"]
     assert output(capsys, "verify_qdrant") == (
         1,
         [*(f"Not as migrated: {line}" for line in LOST), *differs, "To put this right: manage.py verify_qdrant --repair"],
@@ -86,7 +86,7 @@ def test_deletion_that_was_not_captured__repair_mends_the_triggers_and_then_find
         [
             *(f"Mended: {line}" for line in LOST),
             *differs,
-            "1 people queued, 0 points deleted. manage.py sync_qdrant --once does the rest.",
+            "1 person queued, 0 points deleted. manage.py sync_qdrant --once does the rest.",
         ],
         [],
     )
@@ -95,7 +95,7 @@ def test_deletion_that_was_not_captured__repair_mends_the_triggers_and_then_find
     assert set(QueueEntry.objects.values_list("user_id", flat=True)) == {gone, other}
     code, out, err = output(capsys, "sync_qdrant", "--once")
     assert (code, out[-1], err) == (0, "0 points written, 2 removed.", [])
-    assert output(capsys, "verify_qdrant") == (0, [f"{live} (live): 1 points of 1 people, all as they are to be."], [])
+    assert output(capsys, "verify_qdrant") == (0, [f"{live} (live): 1 point of 1 person, all as they are to be."], [])
 
 
 def test_triggers_lost_and_both_stores_agree__is_a_finding(live: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -105,7 +105,7 @@ def test_triggers_lost_and_both_stores_agree__is_a_finding(live: str, capsys: py
         1,
         [
             "Not as migrated: trigger vector_sync_deleted on users: disabled",
-            f"{live} (live): 1 points of 1 people, all as they are to be.",
+            f"{live} (live): 1 point of 1 person, all as they are to be.",
             "To put this right: manage.py verify_qdrant --repair",
         ],
         [],
