@@ -48,7 +48,8 @@ def delete(client: QdrantClient, collection: str, ids: Sequence[ExtendedPointId]
     guard = Filter(must_not=[_newer(version)])
     if is_embedded():
         older = [record.id for record in _retrieved(client, collection, ids) if check_filter(guard, record.payload or {}, record.id, {})]
-        client.delete(collection, PointIdsList(points=older), wait=True, ordering=WriteOrdering.MEDIUM)
+        if older:  # qdrant-client 1.20 refuses an empty list
+            client.delete(collection, PointIdsList(points=older), wait=True, ordering=WriteOrdering.MEDIUM)
         return
     gone = Filter(must=[HasIdCondition(has_id=list(ids))], must_not=[_newer(version)])
     client.delete(collection, FilterSelector(filter=gone), wait=True, ordering=WriteOrdering.MEDIUM)
