@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from unittest import mock
@@ -14,7 +14,7 @@ from django.db.utils import load_backend
 from pytest_django import DjangoDbBlocker
 from pytest_django.fixtures import Settings
 
-from findme.embedded import server
+from findme.embedded import place, server
 from findme.embedded.backend.base import DatabaseWrapper
 from findme.postgresql.variables import NOT_AN_OPTION, options
 from tests.findme.processes import manage
@@ -82,11 +82,19 @@ def test_backend__no_variable_of_libpq_leads_to_another_server(connect: Connect,
     assert not [name for name in names if name in os.environ]
 
 
-def test_backend__another_server_in_the_environment__is_not_reached(open_folder: Path) -> None:
-    environment = {"EMBEDDED_POSTGRES_DIR": str(open_folder / "pg"), "PGHOSTADDR": "127.0.0.1", "PGPORT": "1", "PGDATA": "/nonexistent"}
+@pytest.fixture
+def folder_of_commands(open_folder: Path) -> Iterator[Path]:
+    """The folder for the server of commands in processes of their own. Where they cannot share the checkout's programs, its data are elsewhere."""
+    yield open_folder / "pg"
+    server.remove(open_folder / "pg")
+
+
+def test_backend__another_server_in_the_environment__is_not_reached(folder_of_commands: Path) -> None:
+    environment = {"EMBEDDED_POSTGRES_DIR": str(folder_of_commands), "PGHOSTADDR": "127.0.0.1", "PGPORT": "1", "PGDATA": "/nonexistent"}
     query = "SELECT current_setting('data_directory')"
     code, out, err = manage("dbshell", "--", "-At", "-c", query, **environment, PGSERVICE="nope", PGOPTIONS="-c search_path=foo")
-    assert (code, out) == (0, f"{open_folder / 'pg' / 'data'}\n"), err
+    (files,) = place.possible_files(folder_of_commands)
+    assert (code, out) == (0, f"{files.data}\n"), err
     code, out, _ = manage(
         "shell",
         "--no-imports",
@@ -94,7 +102,7 @@ def test_backend__another_server_in_the_environment__is_not_reached(open_folder:
         f"from django.db import connection as c; cursor = c.cursor(); cursor.execute({query!r}); print(cursor.fetchone()[0])",
         **environment,
     )
-    assert (code, out) == (0, f"{open_folder / 'pg' / 'data'}\n")
+    assert (code, out) == (0, f"{files.data}\n")
 
 
 def test_backend__a_process_that_lives_longer_than_the_server_starts_it_again(

@@ -406,7 +406,7 @@ def loaded_by_the_model(rows: list[Any]) -> tuple[dict[UUID, dict[str, Any]], in
         people[user_id] = {
             "vector": fields["vector"],
             "location": fields.get("location"),
-            "interests": fields.get("interests") or [],
+            "interests": list(dict.fromkeys(fields.get("interests") or [])),  # each once
             "video_features": fields.get("video_features"),
         }
     return people, bad
