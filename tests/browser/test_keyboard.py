@@ -6,7 +6,7 @@ import re
 
 import pytest
 from django.urls import reverse
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from accounts.models import User
 from privacy.admin.actions import ERASE
@@ -221,6 +221,21 @@ def test_error__takes_the_focus_and_leads_to_the_field(page: Page, admin: User) 
     tab_to(page, "Full name", at_most=1)
     page.keyboard.press("Enter")
     expect(page.get_by_label("Full name")).to_be_focused()
+
+
+def test_error__keeps_the_focus_when_a_script_arrives_late(page: Page, admin: User) -> None:
+    """Django's change_form.js puts the focus on the first field of a new row, whenever it arrives."""
+    page.goto(reverse("admin:matching_match_add"))
+    late: list[Route] = []
+    page.route("**/admin/js/change_form*.js", lambda route: late.append(route))
+    page.get_by_role("button", name="Save", exact=True).first.click()
+    note = page.get_by_role("alert").first
+    expect(page.locator(".errornote").first).to_be_visible()
+    page.wait_for_function("frames => new Promise(done => { const next = () => (frames-- ? requestAnimationFrame(next) : done(true)); next(); })", arg=10)
+    (script,) = late
+    script.continue_()
+    page.wait_for_load_state("load")
+    expect(note).to_be_focused()
 
 
 def test_error__overtaken_edit(page: Page, admin: User) -> None:

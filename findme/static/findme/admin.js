@@ -9,6 +9,9 @@
   /* Alpine changes the page in a later task: wait until the panel is as it will stay. */
   const soon = (work) => setTimeout(() => requestAnimationFrame(work), 0);
 
+  /* Django's change_form.js, which may arrive at any time before this, puts the focus on the first field of a new row. */
+  const afterLoading = (work) => (document.readyState === "complete" ? work() : window.addEventListener("load", work, { once: true }));
+
   /* A panel that `opener` shows and hides. Escape, or leaving it with Tab, closes it; the focus goes in when it opens and back when it closes. */
   function disclosure({ opener, panel, close, isOverlay = () => true }) {
     const tell = () => opener.setAttribute("aria-expanded", String(isVisible(panel)));
@@ -169,6 +172,6 @@
 
   document.addEventListener("alpine:initialized", () => {
     for (const part of [userMenu, navigation, filters, themeMenu, tools, clickable, icons]) part();
-    soon(focusError); // Alpine shows the page after this event
+    afterLoading(() => soon(focusError)); // Alpine shows the page after this event
   });
 })();
