@@ -77,7 +77,7 @@ lock: ## Write both lock files again, from pyproject.toml, with the newest relea
 	@$(FIND_PYTHON); folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
 	"$$python" -m venv "$$folder" && \
 	"$$folder/bin/python" -m pip --disable-pip-version-check --no-input install --quiet uv && \
-	compile="$$folder/bin/python -m uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --quiet" && \
+	compile="$$folder/bin/python -m uv pip compile pyproject.toml --universal --python-version 3.11 --fork-strategy fewest --generate-hashes --no-annotate --no-header --no-emit-index-url --quiet" && \
 	$$compile --extra embedded --extra dev --upgrade --output-file requirements.lock && \
 	grep -v '^ ' requirements.lock | sed 's/ *\\$$//' > "$$folder/same-versions.txt" && \
 	$$compile --constraint "$$folder/same-versions.txt" --upgrade --output-file requirements-production.lock
