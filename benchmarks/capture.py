@@ -18,6 +18,7 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
+from benchmarks.program import run
 from benchmarks.scratch import scratch_database, start
 
 PROMISE = 1.25
@@ -107,4 +108,4 @@ def _copy(statement: str, copied: bytes) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -12,6 +12,7 @@ from qdrant_client.models import CollectionStatus
 
 from benchmarks.people import clustered, give_embeddings, make_people
 from benchmarks.scratch import scratch_database, scratch_store
+from findme.console.errors import NotDone
 from vectorstore.connection import collection_name, is_embedded, qdrant
 from vectorstore.sync.drain import sync_once
 
@@ -36,5 +37,5 @@ def wait_for_green() -> None:
     with qdrant() as client:
         while client.get_collection(collection_name()).status != CollectionStatus.GREEN:
             if time.monotonic() > deadline:
-                raise SystemExit(f"The collection is not green after {GREEN_SECONDS} s.")
+                raise NotDone(f"The collection is not green after {GREEN_SECONDS} s.")
             time.sleep(0.2)

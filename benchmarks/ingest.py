@@ -19,7 +19,9 @@ from pathlib import Path
 import numpy as np
 from django.db import connection, transaction
 
+from benchmarks.program import run as run_program
 from benchmarks.scratch import scratch_database, start
+from findme.console.errors import NotDone
 
 AIM = 0.5
 
@@ -82,7 +84,7 @@ def _load(file: Path, rows: int) -> None:
 
     loaded = load.upsert_embeddings([str(file)], queue_only=True)
     if (loaded.loaded, loaded.new) != (rows, rows):
-        raise SystemExit(f"of {rows:,} rows {loaded.new:,} were loaded as new")
+        raise NotDone(f"of {rows:,} rows {loaded.new:,} were loaded as new")
 
 
 def _range(seconds: list[float]) -> str:
@@ -90,4 +92,4 @@ def _range(seconds: list[float]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

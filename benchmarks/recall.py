@@ -17,9 +17,12 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import numpy as np
+from django.conf import settings
 from numpy.typing import NDArray
 
+from benchmarks.program import run
 from benchmarks.scratch import start
+from findme.console.errors import NotDone
 
 if TYPE_CHECKING:  # the client takes most of a second to import
     from qdrant_client import models
@@ -42,9 +45,9 @@ def main() -> None:
     from vectorstore.search_page import hnsw_ef_for
     from vectorstore.search_query import SearchQuery
 
+    if not settings.QDRANT_URL:
+        raise NotDone("QDRANT_URL is not set, and the embedded store has no graph: every search in it is exact. Set QDRANT_URL.")
     with filled_stores(options.people) as (kind, _):
-        if kind.startswith("embedded"):
-            raise SystemExit("Set QDRANT_URL: the embedded store has no graph, and every search in it is exact.")
         asked = clustered(options.searches, seed=6)
         sys.stdout.write(f"recall@{LIMIT} of {options.people:,} people ({_indexed():,} in graphs), {options.searches} searches; {kind}\n")
         for name, criteria in CRITERIA.items():
@@ -100,4 +103,4 @@ def _indexed() -> int:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

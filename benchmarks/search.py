@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.program import run
 from benchmarks.scratch import size, start, timed
 
 TIMES, MORE = 1.3, 0.001
@@ -81,4 +82,4 @@ def _search(vector: NDArray[np.float32], criteria: Mapping[str, Any]) -> object:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

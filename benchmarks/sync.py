@@ -24,7 +24,9 @@ from django.conf import settings
 from django.db import connection
 from numpy.typing import NDArray
 
+from benchmarks.program import run
 from benchmarks.scratch import scratch_database, scratch_store, size, start, timed
+from findme.console.errors import NotDone
 
 if TYPE_CHECKING:  # the client takes most of a second to import
     from qdrant_client.models import PointStruct
@@ -157,8 +159,8 @@ def _wait_for(pipe: subprocess.Popen[str], word: str) -> None:
     assert pipe.stdout is not None
     found = pipe.stdout.readline().strip()
     if found != word:
-        raise SystemExit(f"a worker ended before it was {word}")
+        raise NotDone(f"a worker ended before it was {word}")
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import sys
 
+from benchmarks.program import run
 from benchmarks.scratch import start
 
 
@@ -36,4 +37,4 @@ def _say(word: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    run(lambda: main(*sys.argv[1:]))

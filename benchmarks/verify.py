@@ -13,7 +13,9 @@ import argparse
 import statistics
 import sys
 
+from benchmarks.program import run
 from benchmarks.scratch import size, start, timed
+from findme.console.errors import NotDone
 
 AIM = 0.7
 
@@ -61,8 +63,8 @@ def _verify() -> None:
 
     verified = verify()
     if not verified.clean:
-        raise SystemExit(f"The stores of the benchmark do not agree: {verified.collections}")
+        raise NotDone(f"The stores of the benchmark do not agree: {verified.collections}")
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.program import run
+from findme.console.errors import NotDone
 from findme.environment import BASE_DIR
+from tests.untraced import untraced
 from tests.vectorstore.commands import environment
 
 RATIO = r"ratio [0-9.]+ \(aim: at least 0\.[58]\)"
@@ -41,3 +44,48 @@ def test_benchmark__without_a_database_url_uses_the_embedded_server(embedded_qdr
     ran = subprocess.run(command, cwd=BASE_DIR, env=names, capture_output=True, text=True, check=False, timeout=120)
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.startswith("search: 10 of 20 people")
+
+
+PROGRAMS = sorted(path.stem for path in (BASE_DIR / "benchmarks").glob("*.py") if '__name__ == "__main__"' in path.read_text())
+
+
+def test_benchmarks__are_found() -> None:
+    assert {"capture", "ingest", "recall", "search", "sync", "sync_worker", "verify"} <= set(PROGRAMS)
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_benchmark__without_postgresql_it_ends_in_one_line_and_exit_2(tmp_path: Path, name: str) -> None:
+    """Exit 1 means that it was done, and that an aim was missed."""
+    names = untraced() | {
+        "DATABASE_URL": f"postgresql:///none?host={tmp_path}",
+        "DEBUG": "on",
+        "QDRANT_URL": "",
+        "QDRANT_PATH": str(tmp_path / "qdrant"),
+    }
+    sizes = {"recall": (), "sync_worker": ("none", "none"), "capture": ("--rows", "20"), "ingest": ("--rows", "20")}
+    arguments = sizes.get(name, ("--points" if name in ("sync", "verify") else "--people", "20"))
+    command = [sys.executable, "-m", f"benchmarks.{name}", *arguments]
+    ran = subprocess.run(command, cwd=BASE_DIR, env=names, capture_output=True, text=True, check=False, timeout=120)
+    assert (ran.returncode, ran.stdout, ran.stderr.count("\n")) == (2, "", 1), ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (None, 0, ""),
+        (NotDone("It was not done."), 2, "It was not done.\n"),
+        (ZeroDivisionError("a defect"), 2, "Traceback .*ZeroDivisionError: a defect\n"),
+        (KeyboardInterrupt(), 130, "Interrupted.\n"),
+        (SystemExit(1), 1, ""),
+    ],
+)
+def test_run__exit_codes(error: BaseException | None, code: int, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def main() -> None:
+        if error is not None:
+            raise error
+
+    with pytest.raises(SystemExit) as ended:
+        run(main)
+    assert ended.value.code == code
+    assert re.fullmatch(said, capsys.readouterr().err, re.DOTALL)

@@ -1,0 +1,27 @@
+"""How a benchmark ends: with the project's exit codes, and with one line for an error that a person can cause."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from findme.console.explanations import what_went_wrong
+from findme.console.program import NOT_DONE, exit_code
+
+
+def run(main: Callable[[], object]) -> NoReturn:
+    """Run ``main`` and end the process."""
+    sys.exit(exit_code(lambda: _code_of(main)))
+
+
+def _code_of(main: Callable[[], object]) -> int:
+    try:
+        main()
+    except Exception as error:
+        line = what_went_wrong(error)
+        if line is None:
+            raise
+        sys.stderr.write(f"{line}\n")
+        return NOT_DONE
+    return 0
