@@ -68,6 +68,7 @@ def test_standby(standby: Standby) -> None:
         ["erase_user", USER, "--hard", "--no-input"],
         ["anonymize_user", USER, "--no-input"],
         ["upsert_embeddings", "{files}/rows.jsonl", "--model", "m"],
+        ["sync_qdrant", "--once"],
         ["verify_qdrant"],
         ["reindex_qdrant"],
         ["rollback", "1", "--no-input"],

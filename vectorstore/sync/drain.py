@@ -12,6 +12,7 @@ from django.db import DatabaseError, InterfaceError, InternalError, OperationalE
 
 from findme.console.errors import NotDone, one_line
 from findme.console.explanations import what_went_wrong
+from findme.postgresql import refusals
 from vectorstore.collection import live_collection
 from vectorstore.connection import is_embedded, qdrant
 from vectorstore.rebuild.idle import Tidying
@@ -33,7 +34,7 @@ RECOUNT_SECONDS = 2.0
 """Between two looks whether others get on."""
 
 POSTGRES_AWAY = (OperationalError, InterfaceError, InternalError)
-"""It is down, restarting, has ended the session, or is a standby that takes no writes."""
+"""It is down, restarting or has ended the session; or it refuses, and then ``_needs_operator`` decides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,8 @@ class Worker:
     def step(self) -> Done | None:
         """One batch; None where there was nobody to claim, or a store was away (``away`` says why, and ``pause`` how long to wait).
 
-        The stores are compared at the first step, and again once a minute, whatever the queue holds. Raises NotDone for what only a person can mend.
+        The stores are compared at the first step, and again once a minute, whatever the queue holds. Raises NotDone, or Django's error of PostgreSQL,
+        for what only a person can mend.
         """
         reset_queries()  # with DEBUG on, Django keeps thousands of them
         try:
@@ -87,7 +89,7 @@ class Worker:
                 self._ask_for_the_waiting()
                 self.tidying.tidy()
         except (NotDone, *POSTGRES_AWAY) as error:
-            if isinstance(error, NotDone) and error.needs_operator:
+            if _needs_operator(error):
                 raise
             self.is_away(error)
             return None
@@ -100,7 +102,7 @@ class Worker:
         if isinstance(error, DatabaseError | InterfaceError):
             connection.close()
         why = what_went_wrong(error) or one_line(error)
-        if self.away is None or (isinstance(error, NotDone) and error.needs_operator and why != self.away):
+        if self.away is None or (why != self.away and _needs_operator(error)):
             self.tell_away(why)  # also if a store is back, and is an older copy of itself
         else:
             self.pause = min(2 * self.pause, LONGEST_PAUSE)
@@ -140,6 +142,7 @@ def sync_once(
     notices a restored store.
 
     Raises NotDone at once if a person must act first (``NotDone.needs_operator``): a restored store, a missing or foreign collection, a wrong key or setting.
+    Raises Django's error at once if PostgreSQL only reads or refuses the connection (``refusals.needs_operator``).
     Raises Stopped where it was told to end, and PostgreSQL does not say what is left.
 
     With ``discard_vectors``, unique vectors are deleted as well. Raises UniqueVectorsFound, with nothing changed, if there are more of them.
@@ -231,18 +234,23 @@ class _Patience:
                 self.renew()
 
 
+def _needs_operator(error: Exception) -> bool:
+    return error.needs_operator if isinstance(error, NotDone) else refusals.needs_operator(error)
+
+
 def _prove_at_once() -> None:
     """Compare the stores. A store that is away is waited for later; an error that needs a person is raised."""
     try:
         reach_postgresql()
+        take_over()  # a PostgreSQL that only reads is reported even if the queue is empty
         with qdrant() as client:
             live_collection(client)
             standing.prove(client)
-    except NotDone as error:
-        if error.needs_operator:
+    except (NotDone, *POSTGRES_AWAY) as error:
+        if _needs_operator(error):
             raise
-    except POSTGRES_AWAY:
-        connection.close()
+        if not isinstance(error, NotDone):
+            connection.close()
 
 
 def _is_over() -> bool:

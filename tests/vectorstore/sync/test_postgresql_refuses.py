@@ -1,0 +1,89 @@
+"""A PostgreSQL that only reads, or refuses the connection: ``--once`` reports it and ends, ``--watch`` reports it once and keeps trying."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+
+import pytest
+from django.db import connection
+
+from tests.findme.postgresql.refusing import refusing_server
+from tests.privacy.elsewhere import wait_until
+from tests.vectorstore import commands
+from tests.vectorstore.commands import ended, manage, started
+from tests.vectorstore.sync.people import ids, people, plain_sql, points, queued
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+READ_ONLY = "default_transaction_read_only is 'on'. "
+ONCE = ("sync_qdrant", "--once", "--timeout", "20")
+
+
+@pytest.fixture
+def read_only(embedded_collection: str) -> Iterator[None]:
+    """New sessions at the test's database only read; the test's own session still writes."""
+    connection.ensure_connection()
+    database = connection.ops.quote_name(connection.settings_dict["NAME"])
+    plain_sql(f"ALTER DATABASE {database} SET default_transaction_read_only = on")
+    try:
+        yield
+    finally:
+        plain_sql(f"ALTER DATABASE {database} RESET default_transaction_read_only")
+
+
+def use(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    elsewhere = commands.environment() | {"DATABASE_URL": url}
+    monkeypatch.setattr(commands, "environment", lambda: elsewhere)
+
+
+@pytest.mark.parametrize("with_entry", [False, True])
+def test_once__a_postgresql_that_only_reads_is_not_waited_for(read_only: None, with_entry: bool) -> None:
+    people(int(with_entry))
+    code, out, err = manage(*ONCE)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert READ_ONLY in err
+
+
+def test_watch__a_postgresql_that_only_reads_is_reported_once_until_it_writes(read_only: None) -> None:
+    there = people(2)
+    with started("sync_qdrant", "--watch") as process:
+        try:
+            assert process.stderr is not None
+            line = process.stderr.readline()
+            assert READ_ONLY in line and line.endswith(" Trying again.\n")
+            plain_sql(f"ALTER DATABASE {connection.ops.quote_name(connection.settings_dict['NAME'])} RESET default_transaction_read_only")
+            wait_until("The worker writes", lambda: queued() == 0 and points() == ids(there))
+            process.send_signal(signal.SIGTERM)
+            assert ended(process)[::2] == (0, "")
+        finally:
+            process.kill()
+
+
+def test_once__a_refused_connection_is_not_waited_for(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with refusing_server("28P01", "Passwort-Authentifizierung für Benutzer »ann« fehlgeschlagen") as url:
+        use(monkeypatch, url)
+        code, out, err = manage(*ONCE)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "fehlgeschlagen" in err and "secret" not in err and "Trying again" not in err
+
+
+def test_once__a_server_that_starts_up_is_waited_for(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with refusing_server("57P03", "das Datenbanksystem startet") as url:
+        use(monkeypatch, url)
+        code, out, err = manage("sync_qdrant", "--once", "--timeout", "1")
+    assert (code, out) == (2, "")
+    assert err.splitlines()[0].endswith("das Datenbanksystem startet. Trying again.")
+
+
+def test_watch__a_refused_connection_is_reported_once(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with refusing_server("3D000", 'database "findme" does not exist') as url:
+        use(monkeypatch, url)
+        with started("sync_qdrant", "--watch") as process:
+            try:
+                assert process.stderr is not None
+                assert process.stderr.readline().endswith('database "findme" does not exist. Trying again.\n')
+                process.send_signal(signal.SIGTERM)
+                assert ended(process)[::2] == (0, "")
+            finally:
+                process.kill()
