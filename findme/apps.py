@@ -1,4 +1,5 @@
 from django.apps import AppConfig
+from django.core import checks
 from django.db.backends.signals import connection_created
 
 
@@ -7,6 +8,8 @@ class FindmeConfig(AppConfig):
     verbose_name = "FindMe"
 
     def ready(self) -> None:
+        from findme.schema.system_checks import check_triggers
         from findme.schema.unreadable import read_every_date
 
+        checks.register(check_triggers, checks.Tags.database)
         connection_created.connect(read_every_date, dispatch_uid="findme.read_every_date")

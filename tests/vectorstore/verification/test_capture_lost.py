@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from uuid import UUID
 
@@ -160,3 +161,19 @@ def test_capture_check__is_made_once_a_minute(monkeypatch: pytest.MonkeyPatch) -
     check.run()
     check.run()
     assert len(made) == 1
+
+
+def test_init_qdrant_check__triggers_lost__is_a_finding(live: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, said, err = output(capsys, "init_qdrant", "--check")
+    assert (code, err) == (0, [])
+    ask("ALTER TABLE users DISABLE TRIGGER vector_sync_deleted; DROP TRIGGER vector_sync_truncated ON users")
+    problems = ["trigger vector_sync_deleted on users: disabled", "trigger vector_sync_truncated on users: missing"]
+    assert output(capsys, "init_qdrant", "--check") == (
+        1,
+        [*said, *(f"Not as migrated: {problem}" for problem in problems), "To put this right: manage.py verify_qdrant --repair"],
+        [],
+    )
+    with pytest.raises(SystemExit) as ended:
+        call_command("init_qdrant", "--check", "--json")
+    assert ended.value.code == 1
+    assert json.loads(capsys.readouterr().out)["triggers"] == problems

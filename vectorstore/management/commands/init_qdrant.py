@@ -12,6 +12,7 @@ from findme.console.plurals import counted, plural
 from findme.console.program import NOT_DONE
 from findme.console.progress import progress
 from findme.management.argument_types import add_discard_vectors, number, seconds
+from findme.schema.triggers import trigger_problems
 from vectorstore.adoption import Adopted, adopt
 from vectorstore.comparison import State
 from vectorstore.initialisation import GREEN_SECONDS, compare, initialise
@@ -25,7 +26,9 @@ class Command(FindmeCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         what = parser.add_mutually_exclusive_group()
-        what.add_argument("--check", action="store_true", help="change nothing; exit 1 and name each difference, or a restored store")
+        what.add_argument(
+            "--check", action="store_true", help="change nothing; exit 1 and name each difference, a restored store, or a lost trigger"
+        )
         what.add_argument(
             "--plan", "--dry-run", dest="plan", action="store_true", help="change nothing; print what would be changed, and what that takes"
         )
@@ -79,15 +82,17 @@ class Command(FindmeCommand):
         self._say_restored(planned)
 
     def _check(self, found: Plan, *, as_json: bool) -> None:
+        problems = [str(problem) for problem in trigger_problems()]
         if as_json:
-            self._say_json(found, changed=False)
+            self._say_json(found, changed=False, more={"triggers": problems})
         elif found.differences:
             self._say_plan(found, plural(len(found.differences), "differs", "differ"))
         else:
             self.say(f"{_name(found)} is as declared.{_not_compared(found)}")
         if not as_json:
             self._say_restored(found)
-        if found.differences or found.restored:
+            self._say_triggers(problems)
+        if found.differences or found.restored or problems:
             self.something_to_look_at()
 
     def _initialise(self, wait: float, *, as_json: bool) -> None:
@@ -174,6 +179,12 @@ class Command(FindmeCommand):
     def _say_restored(self, planned: Plan) -> None:
         if planned.restored:
             self.say(planned.restored)
+
+    def _say_triggers(self, problems: list[str]) -> None:
+        for problem in problems:
+            self.say(f"Not as migrated: {problem}")
+        if problems:
+            self.say("To put this right: manage.py verify_qdrant --repair")
 
     def _say_json(self, planned: Plan, *, changed: bool, status: str | None = None, more: dict[str, Any] | None = None) -> None:
         document: dict[str, Any] = {
