@@ -15,6 +15,8 @@ FIND_PYTHON := for python in python3.11 python3 python3.12 python3.13 python3.14
 	fi
 # One process more than there are cores, since many tests wait.
 PYTEST := $(PYTHON) -m pytest -n "$$($(PYTHON) -c 'import os; print(min((os.cpu_count() or 1) + 1, 4))')" --dist worksteal
+# More options of pytest.
+OPTIONS :=
 SEEDS := 3
 # Production's settings, of no real place: for the checks that read them.
 PRODUCTION := DEBUG=off ALLOWED_HOSTS=findme.example DATABASE_URL='postgresql:///findme?host=/nonexistent'
@@ -45,11 +47,11 @@ serve: install ## The admin on http://127.0.0.1:8000, or a free port if that one
 	done; \
 	exit 2
 
-test: install ## All tests
-	@$(PYTEST)
+test: install ## All tests; with pytest's options: make test OPTIONS="-k search"
+	@$(PYTEST) $(OPTIONS)
 
 coverage: install ## All tests, with the coverage of branches and its floor; needs a Qdrant server, as many tests do
-	@$(PYTEST) --cov --cov-report term --cov-fail-under 95
+	@$(PYTEST) --cov --cov-report term --cov-fail-under 95 $(OPTIONS)
 
 test-dates: install ## All tests on a leap day, at the end of a year, in far time zones ...: make test-dates DATE=2028-02-29 TESTS=tests/accounts
 	@$(PYTHON) -m tests.dates $(foreach date,$(DATE),--date $(date)) $(TESTS)
