@@ -21,6 +21,12 @@ hypothesis.settings.load_profile("patient")
 
 
 @pytest.fixture(autouse=True)
+def silent_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No command that runs in this process reports its progress, however slow the machine is."""
+    monkeypatch.setattr("findme.console.progress.SILENT_SECONDS", float("inf"))
+
+
+@pytest.fixture(autouse=True)
 def nobody_queued(request: pytest.FixtureRequest) -> None:
     """Every test begins with an empty queue: after a test with ``transaction=True`` everything is truncated, and that queues a row itself."""
     if request.node.get_closest_marker("django_db") or USE_THE_DATABASE.intersection(request.fixturenames):

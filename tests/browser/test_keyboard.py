@@ -231,7 +231,9 @@ def test_error__keeps_the_focus_when_a_script_arrives_late(page: Page, admin: Us
     page.get_by_role("button", name="Save", exact=True).first.click()
     note = page.get_by_role("alert").first
     expect(page.locator(".errornote").first).to_be_visible()
-    page.wait_for_function("frames => new Promise(done => { const next = () => (frames-- ? requestAnimationFrame(next) : done(true)); next(); })", arg=10)
+    page.wait_for_function(
+        "frames => new Promise(done => { const next = () => (frames-- ? requestAnimationFrame(next) : done(true)); next(); })", arg=10
+    )
     (script,) = late
     script.continue_()
     page.wait_for_load_state("load")

@@ -13,6 +13,7 @@ from django.db import connections
 
 from findme.console.main import main
 from findme.environment import BASE_DIR, REQUIRED_IN_PRODUCTION
+from tests.progress_lines import without_progress
 
 DEADLINE_SECONDS = 120.0
 PRODUCTION = {
@@ -46,10 +47,10 @@ def start(*arguments: str, **settings: str) -> subprocess.Popen[str]:
 
 
 def python(*arguments: str, **settings: str) -> tuple[int, str, str]:
-    """Exit code, output and errors."""
+    """Return the exit code, stdout, and stderr without lines of progress."""
     with start(*arguments, **settings) as process:
         out, err = process.communicate(timeout=DEADLINE_SECONDS)
-        return process.returncode, out, err
+        return process.returncode, out, without_progress(err)
 
 
 def manage(*arguments: str, **settings: str) -> tuple[int, str, str]:

@@ -3,6 +3,12 @@ import io
 import pytest
 
 from findme.console.progress import progress, unreported
+from tests.progress_lines import without_progress
+
+
+@pytest.fixture(autouse=True)
+def silent_progress() -> None:
+    """As on a user's machine."""
 
 
 class Clock:
@@ -74,3 +80,14 @@ def test_progress__stderr_unless_told_otherwise(capsys: pytest.CaptureFixture[st
 def test_unreported__takes_what_every_report_takes() -> None:
     unreported(1)
     unreported(1, 2)
+
+
+def test_without_progress__leaves_every_other_line() -> None:
+    stream, clock = io.StringIO(), Clock()
+    for total in (20_000, None):
+        with progress("Fetching a.snapshot, bytes", stream=stream, clock=clock) as report:
+            clock.now += 2
+            report(1_500, total)
+    assert len(stream.getvalue().splitlines()) == 2
+    other = "CommandError: 5 points differ.\nWarning: 12 of 20\n5 users queued: 3\n"
+    assert without_progress(f"{other}{stream.getvalue()}{other}") == other * 2

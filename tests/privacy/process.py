@@ -14,6 +14,7 @@ from django.db import connection
 
 from findme.environment import BASE_DIR
 from tests.privacy.elsewhere import DEADLINE
+from tests.progress_lines import without_progress
 from tests.untraced import untraced
 
 PAUSING = """
@@ -55,7 +56,7 @@ def environment() -> dict[str, str]:
 
 
 def manage(*arguments: object, stdin: str = "") -> tuple[int, str, str]:
-    """The exit code, stdout and stderr of ``manage.py``."""
+    """Return the exit code, stdout, and stderr without lines of progress, of ``manage.py``."""
     ran = subprocess.run(
         [sys.executable, "manage.py", *map(str, arguments)],
         cwd=BASE_DIR,
@@ -66,7 +67,7 @@ def manage(*arguments: object, stdin: str = "") -> tuple[int, str, str]:
         check=False,
         timeout=DEADLINE,
     )
-    return ran.returncode, ran.stdout, ran.stderr
+    return ran.returncode, ran.stdout, without_progress(ran.stderr)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from django.conf import settings
 from django.db import connection
 
 from findme.environment import BASE_DIR
+from tests.progress_lines import without_progress
 from tests.untraced import untraced
 
 SECONDS = 120
@@ -38,10 +39,10 @@ def started(*arguments: object) -> subprocess.Popen[str]:
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    """Its exit code, stdout and stderr."""
+    """Return its exit code, stdout, and stderr without lines of progress."""
     with process:
         stdout, stderr = process.communicate(timeout=SECONDS)
-    return process.returncode, stdout, stderr
+    return process.returncode, stdout, without_progress(stderr)
 
 
 def manage(*arguments: object) -> tuple[int, str, str]:
