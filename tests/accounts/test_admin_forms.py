@@ -16,6 +16,7 @@ from django.urls import reverse
 from accounts.admin import UserAdmin
 from accounts.models import User
 from tests.factories import PASSWORD, UserFactory, VideoFactory
+from tests.privacy.elsewhere import DEADLINE, somebody_waits_for_a_lock, wait_until
 from tests.staff import errors_of, opened, person_form, save, signed_in, staff, superuser
 from tests.threads import in_thread
 
@@ -160,9 +161,9 @@ def post_while_somebody_anonymises(person: User, post: Callable[[], Any]) -> Any
             email=f"deleted_{person.pk}@findme.ai", full_name="Deleted User", deleted_at=TransactionNow()
         )
         thread.start()
-        _wait_until_somebody_waits()
+        wait_until("The post waits for the row", somebody_waits_for_a_lock)
         assert responses == []
-    thread.join(20)
+    thread.join(DEADLINE)
     person.refresh_from_db()
     return responses[0]
 
@@ -206,18 +207,6 @@ def test_own_password__changed() -> None:
 
 def own_password(**fields: str) -> dict[str, str]:
     return {"old_password": PASSWORD, "new_password1": "another-one-5", "new_password2": "another-one-5"} | fields
-
-
-def _wait_until_somebody_waits() -> None:
-    for _ in range(2000):
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE NOT granted AND a.datname = current_database()"
-            )
-            if cursor.fetchone()[0]:
-                return
-            cursor.execute("SELECT pg_sleep(0.01)")
-    raise AssertionError("nobody waits for the lock")
 
 
 @pytest.mark.django_db(transaction=True)

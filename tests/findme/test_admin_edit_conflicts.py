@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 from django.contrib.auth.models import Group, Permission
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import Model
 from django.test import Client
 from django.urls import reverse
@@ -20,6 +20,7 @@ from findme.admin.edit_conflicts import NOT_COMPARABLE, OPENED_WITH
 from matching.models import Match
 from tests.factories import PASSWORD, MatchFactory, UserFactory, VideoCallFactory, VideoFactory
 from tests.html_form import fields_of
+from tests.privacy.elsewhere import DEADLINE, sessions_waiting_for_a_lock, wait_until
 from tests.staff import errors_of, signed_in, staff, superuser
 from tests.threads import in_thread
 from videos.models import Video
@@ -331,26 +332,14 @@ def test_change__two_saves_at_once() -> None:
     with transaction.atomic():
         User.objects.select_for_update().get(pk=person.pk)
         threads = [in_thread(lambda name=name: post(name)) for name in posts]  # type: ignore[misc]  # mypy does not see the default
-        wait_for_waiting(2)
+        wait_until("Both posts wait for the row", lambda: sessions_waiting_for_a_lock() == 2)
         assert answers == {}
     for thread in threads:
-        thread.join(30)
+        thread.join(DEADLINE)
     by_status = {response.status_code: name for name, response in answers.items()}
     assert sorted(by_status) == [200, 302]
     assert f"Bio: was “Old.”, is now “{by_status[302]}”; your value is kept below." in conflict(answers[by_status[200]])
     assert User.objects.get(pk=person.pk).bio == by_status[302]
-
-
-def wait_for_waiting(sessions: int) -> None:
-    """Wait until this many sessions wait for a lock."""
-    query = "SELECT count(DISTINCT pid) FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE NOT granted AND a.datname = current_database()"
-    for _ in range(3_000):
-        with connection.cursor() as cursor:
-            cursor.execute(query)
-            if cursor.fetchone()[0] >= sessions:
-                return
-            cursor.execute("SELECT pg_sleep(0.01)")
-    raise AssertionError(f"never {sessions} sessions that wait for a lock")
 
 
 def test_match__of_two_tabs_with_different_fields() -> None:

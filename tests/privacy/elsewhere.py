@@ -48,11 +48,18 @@ def wait_until(what: str, condition: Callable[[], object]) -> None:
         time.sleep(0.01)
 
 
-def somebody_waits_for_a_lock() -> bool:
-    """Whether a session at this database waits for another."""
+def sessions_waiting_for_a_lock() -> int:
+    """Return how many sessions at this database wait for another.
+
+    Asks over a connection of its own: within a transaction PostgreSQL shows the sessions that were there at the first look.
+    """
     with another_connection() as other, other.cursor() as cursor:
         cursor.execute(
-            "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND cardinality(pg_blocking_pids(pid)) > 0)"
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND cardinality(pg_blocking_pids(pid)) > 0"
         )
-        (waits,) = cursor.fetchone()
-    return bool(waits)
+        found: int = cursor.fetchone()[0]
+    return found
+
+
+def somebody_waits_for_a_lock() -> bool:
+    return sessions_waiting_for_a_lock() > 0
