@@ -463,6 +463,22 @@ def test_kept__is_dropped_with_the_only_copies_by_nobody_who_was_not_told(store:
     assert not client_has(version(1))
 
 
+def test_kept__the_permission_of_the_run_that_moved_the_alias_is_not_remembered(store: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (bare,) = users(1)
+    live(point(bare))
+    assert outcome("reindex_qdrant", "--keep", "7d", "--discard-vectors", "1") == (0, "")
+    assert capsys.readouterr().out.endswith(
+        f"1 point holds the only copy of a user's vector in {version(1)}: no worker drops it."
+        " To drop it, run reindex_qdrant --drop-kept --discard-vectors 1.\n"
+    )
+    VectorCollection.objects.filter(name=version(1)).update(keep_until=datetime(2026, 1, 1, tzinfo=UTC))
+    assert Tidying().tidy() == ()
+    assert outcome("reindex_qdrant") == (2, refusal(1))
+    assert there(version(1)) == names([bare])
+    assert outcome("reindex_qdrant", "--drop-kept", "--discard-vectors", "1") == (0, "")
+    assert not client_has(version(1))
+
+
 def test_drop_kept__the_dry_run_has_the_number(store: str, capsys: pytest.CaptureFixture[str]) -> None:
     (bare,) = users(1)
     live()

@@ -81,14 +81,14 @@ class Command(FindmeCommand):
                     announce=announce,
                     report=report,
                 )
-        self.say_json(done) if options["json"] else self._say(done)
+        self.say_json(done) if options["json"] else self._say(done, limit.counts.get(done.replaced, 0))
 
     def _announce(self, line: str) -> None:
         """At once, also into a pipe: it takes long."""
         self.say(line)
         self.stdout.flush()
 
-    def _say(self, done: Reindexed) -> None:
+    def _say(self, done: Reindexed, unique: int) -> None:
         if done.replaced in done.dropped:
             self.say(f"{done.replaced} is dropped.")
         elif not done.kept:
@@ -97,6 +97,11 @@ class Command(FindmeCommand):
             self.say(f"{done.replaced} is kept until reindex_qdrant --drop-kept.")
         else:
             self.say(f"{done.replaced} is kept until {done.kept_until:%Y-%m-%d %H:%M:%S} UTC: reindex_qdrant --rollback goes back to it.")
+        if done.kept and unique:
+            self.say(
+                f"{points_hold(unique)} the only copy of a user's vector in {done.replaced}: no worker drops it."
+                f" To drop it, run reindex_qdrant --drop-kept --discard-vectors {unique}."
+            )
 
     def _say_dropped(self, names: tuple[str, ...], limit: DiscardLimit, options: dict[str, Any]) -> None:
         if options["json"]:
