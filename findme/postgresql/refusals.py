@@ -31,7 +31,10 @@ LIBPQ_REFUSES = re.compile(
 """libpq's own errors. They are in English, because Python does not set LC_MESSAGES; the server's errors are in the server's language."""
 SEVERITY_END = ":  "
 """libpq writes a colon and two spaces between the severity and the text of an error that the server sent, in every language."""
-SQLSTATE = re.compile(rb'ErrorResponse\t.*? C "([0-9A-Z]{5})" M ')
+POOLER = "08P01"
+POOLER_REFUSES = re.compile("authentication failed|login rejected|no such (?:user|database)|does not exist|unsupported startup parameter")
+"""PgBouncer sends the SQLSTATE 08P01 with nearly every error, also for a full pool. Its own texts are always in English."""
+SENT = re.compile(rb'ErrorResponse\t.*? C "([0-9A-Z]{5})" M ([^\n]*)')
 SECONDS = 10.0
 
 
@@ -58,14 +61,14 @@ def _is_refused_again() -> bool:
     known = options()
     try:
         parameters = connections[DEFAULT_DB_ALIAS].get_connection_params()
-        states = _states_of_attempt(make_conninfo(**{name: value for name, value in parameters.items() if name in known}))
+        refusals = _refusals_of_attempt(make_conninfo(**{name: value for name, value in parameters.items() if name in known}))
     except psycopg.Error:
         return False
-    return bool(states) and all(state.startswith(NEEDS_OPERATOR) for state in states)
+    return bool(refusals) and all(refusals)
 
 
-def _states_of_attempt(conninfo: str) -> list[str]:
-    """Connect once, and return the SQLSTATE of each error that a server sent meanwhile.
+def _refusals_of_attempt(conninfo: str) -> list[bool]:
+    """Connect once, and return for each error that a server sent meanwhile whether it needs a person.
 
     Only libpq's trace shows them. It goes to a file in memory, because it contains the answers to the server's authentication requests.
     """
@@ -80,7 +83,11 @@ def _states_of_attempt(conninfo: str) -> list[str]:
         finally:
             session.finish()
         trace.seek(0)
-        return [state.decode() for state in SQLSTATE.findall(trace.read())]
+        return [_is_refusal(state.decode(), text.decode(errors="replace")) for state, text in SENT.findall(trace.read())]
+
+
+def _is_refusal(sqlstate: str, text: str) -> bool:
+    return bool(POOLER_REFUSES.search(text)) if sqlstate == POOLER else sqlstate.startswith(NEEDS_OPERATOR)
 
 
 def _poll(session: Any, deadline: float) -> None:

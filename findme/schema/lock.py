@@ -27,6 +27,7 @@ POLL_SECONDS = 0.2
 
 logger = logging.getLogger(__name__)
 
+NO_SHARED_SESSIONS = "If a pooler shares sessions between clients, name PostgreSQL itself in DATABASE_URL, or set pool_mode = session."
 _HOLDERS = """
     SELECT pid, application_name FROM pg_locks LEFT JOIN pg_stat_activity USING (pid)
     WHERE locktype = 'advisory' AND granted AND objsubid = 1 AND (classid::bigint << 32 | objid::bigint) = %s
@@ -42,13 +43,13 @@ class MigrationLock:
 
     def check(self) -> None:
         """Raises NotDone if the lock is no longer held, since its connection was lost: somebody else may have it."""
-        reason = "its session is another one"
+        reason, next_step = "its session is another one", f"{NO_SHARED_SESSIONS} Then run it again."
         try:
             if self._is_held():
                 return
         except (InterfaceError, OperationalError) as error:
-            reason = " ".join(str(error).split())
-        raise NotDone(f"The connection that held the lock on migrations was lost ({reason}): nothing more was begun. Run it again.")
+            reason, next_step = " ".join(str(error).split()), "Run it again."
+        raise NotDone(f"The connection that held the lock on migrations was lost ({reason}): nothing more was begun. {next_step}")
 
     def _is_held(self) -> bool:
         with self.connection.cursor() as cursor:

@@ -48,6 +48,9 @@ def refusal_of(url: str) -> bool:
         ("28000", "FATAL", 'ロール"ann"は存在しません'),
         ("3D000", "FATAL", "la base de données « findme » n'existe pas"),
         ("42501", "FATAL", 'permission denied for database "findme"'),
+        ("08P01", "FATAL", "SASL authentication failed"),
+        ("08P01", "FATAL", 'database "findme" does not exist'),
+        ("08P01", "FATAL", "server login failed: FATAL password authentication failed for user"),
     ],
 )
 def test_needs_operator__a_server_that_refuses(sqlstate: str, severity: str, words: str) -> None:
@@ -64,6 +67,8 @@ def test_needs_operator__a_server_that_refuses(sqlstate: str, severity: str, wor
         ("53300", "sorry, too many clients already"),
         ("53300", 'password authentication failed for user "ann"'),
         ("08P01", "query_wait_timeout"),
+        ("08P01", "pgbouncer cannot connect to server"),
+        ("08P01", "no more connections allowed (max_client_conn)"),
     ],
 )
 def test_needs_operator__a_server_that_may_answer_later(sqlstate: str, words: str) -> None:
