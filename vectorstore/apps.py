@@ -8,6 +8,7 @@ class VectorStoreConfig(AppConfig):
         ("0001_initial", "0001_profile_embeddings"),
         ("0002_capture", "0002_triggers"),
         ("0005_unique_vectors", "0005_unique_vectors"),
+        ("0007_users_inserted", "0007_users_inserted"),
     )
 
     def ready(self) -> None:

@@ -1,0 +1,41 @@
+"""Two writers in plain sessions, one of which waits for the other: schedules for tests of locks."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+
+from tests.findme.schema.scratch import Database, wait_until
+
+
+def first_writer(made: Database) -> psycopg.Connection[Any]:
+    """A session in which no deadlock ends: it ends in the other one."""
+    session = made.connect()
+    session.execute("SET deadlock_timeout = '100s'")
+    return session
+
+
+@contextmanager
+def second_writer(made: Database, write: Callable[[psycopg.Connection[Any]], object]) -> Iterator[list[psycopg.Error]]:
+    """Run ``write`` in a second session and thread. It has ended, or waits for a lock, before the block runs; its error is in the list after it."""
+    errors: list[psycopg.Error] = []
+
+    def run() -> None:
+        with made.connect() as session:
+            try:
+                write(session)
+            except psycopg.Error as error:
+                errors.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    wait_until(lambda: not thread.is_alive() or made.waits_for_a_lock())
+    try:
+        yield errors
+    finally:
+        thread.join(60)
+    assert not thread.is_alive()
