@@ -1,10 +1,15 @@
-"""Writers who know nothing of Qdrant: plain SQL, by a fixed seed. A write that fails, or waits, fails the storm."""
+"""Writers who know nothing of Qdrant: plain SQL, by a fixed seed. A write that fails, or waits, fails the storm.
+
+One failure is retried, as a service does: the deadlock of a deletion with a transaction that changes an embedding twice. PostgreSQL has it by itself
+(``tests/vectorstore/test_capture_locks.py``).
+"""
 
 from __future__ import annotations
 
 import json
 import random
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID
@@ -15,6 +20,12 @@ import psycopg
 from tests.findme.schema.scratch import Database
 
 PAUSE_SECONDS = 0.004
+ATTEMPTS = 3
+"""Of one write, where each but the last ends in a deadlock that PostgreSQL has without triggers too."""
+RETRY_SECONDS = 0.1
+"""Before the next attempt: without a pause it can take the user again before the other transaction does."""
+DEADLOCKED = ('DELETE FROM ONLY "public"."profile_embeddings" WHERE', 'SELECT 1 FROM ONLY "public"."users" x WHERE')
+"""The statements of PostgreSQL's foreign keys that such a deadlock ends: the cascade of the deletion, or the check of the embedding's user."""
 INTERESTS = ("books", "chess", "climbing", "cooking", "sailing")
 
 
@@ -25,7 +36,7 @@ class Writer(threading.Thread):
         super().__init__()
         self.database, self.people, self.over = database, people, over
         self.random, self.numbers = random.Random(seed), np.random.default_rng(seed)
-        self.writes = 0
+        self.writes = self.deadlocks = 0
         self.error: BaseException | None = None
 
     def run(self) -> None:
@@ -45,7 +56,22 @@ class Writer(threading.Thread):
             (self._hide, 2), (self._return, 2), (self._go, 3), (self._lose_embedding, 1), (self._birthday, 1), (self._everybody, 1),
         ]  # fmt: skip
         act = self.random.choices([one for one, _ in acts], [weight for _, weight in acts])[0]
-        act(session)
+        self._repeat(session, act)
+
+    def _repeat(self, session: psycopg.Connection[Any], act: Callable[[psycopg.Connection[Any]], None]) -> None:
+        """Run the write again, with the same random numbers, after a known deadlock."""
+        chance, numbers = self.random.getstate(), self.numbers.bit_generator.state
+        for attempt in range(1, ATTEMPTS + 1):
+            self.random.setstate(chance)
+            self.numbers.bit_generator.state = numbers
+            try:
+                act(session)
+                break
+            except psycopg.errors.DeadlockDetected as error:
+                if attempt == ATTEMPTS or not any(statement in str(error.diag.context) for statement in DEADLOCKED):
+                    raise
+                self.deadlocks += 1
+                time.sleep(RETRY_SECONDS)
 
     def _somebody(self) -> UUID:
         return self.random.choice(self.people)
@@ -103,7 +129,7 @@ class Writer(threading.Thread):
         session.execute("UPDATE users SET date_of_birth = date_of_birth - 400 WHERE id = %s", [self._somebody()])
 
     def _everybody(self, session: psycopg.Connection[Any]) -> None:
-        """Many at once, in the order of their ids, as all who lock several rows do; or a TRUNCATE, now and then."""
+        """Many at once, in the order of their ids, as all who lock several rows do, and some of them twice; or a TRUNCATE, now and then."""
         if self.random.random() < 0.1:
             session.execute("TRUNCATE profile_embeddings")
             return
