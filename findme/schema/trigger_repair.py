@@ -9,6 +9,7 @@ from typing import NoReturn
 
 from django.db import DEFAULT_DB_ALIAS, Error, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.utils import CursorWrapper
 from psycopg import errors
 
 from findme.console.errors import NotDone, without_detail
@@ -21,14 +22,25 @@ from findme.schema.triggers import ForeignKeys, TriggerProblem, trigger_problems
 
 logger = logging.getLogger(__name__)
 
+_WAIT_LESS_THAN_A_DEADLOCK = """
+    SELECT set_config('lock_timeout', greatest(1, least(nullif(own.setting::int, 0), deadlock.reset_val::int / 2))::text, true)
+    FROM pg_settings own, pg_settings deadlock WHERE own.name = 'lock_timeout' AND deadlock.name = 'deadlock_timeout'
+"""
+
 
 def mend_triggers(
-    command: str, *, using: str = DEFAULT_DB_ALIAS, patience: Patience | None = None, say: Callable[[str], None] = logger.warning
+    command: str,
+    *,
+    using: str = DEFAULT_DB_ALIAS,
+    patience: Patience | None = None,
+    say: Callable[[str], None] = logger.warning,
+    with_the_mending: Callable[[], object] = lambda: None,
 ) -> tuple[TriggerProblem, ...]:
     """Mend what ``trigger_problems`` finds, in one short transaction, and return what was mended.
 
     Holds the lock on migrations, so that no migration changes the same triggers. Writers wait while the tables are locked. ``command`` is the one
     that others who wait for the lock see, and that an error names. What changed before is not queued: compare both stores afterwards.
+    ``with_the_mending`` is called at the end of that transaction, so that what it writes is committed if and only if something is mended.
     Raises NotDone.
     """
     patience = patience or Patience.configured()
@@ -37,7 +49,7 @@ def mend_triggers(
     with migration_lock(command, using=using, seconds=patience.lock_seconds, say=say) as lock:
         for number in range(1, patience.attempts + 1):
             try:
-                return _mend(connections[using], lock, patience)
+                return _mend(connections[using], lock, patience, with_the_mending)
             except Error as error:
                 if number == patience.attempts or not a_lock_was_not_free(error):
                     _refuse(command, error, lock)
@@ -56,7 +68,9 @@ def _mendable(connection: BaseDatabaseWrapper) -> list[TriggerProblem]:
     return [problem for problem in problems if is_superuser or not isinstance(problem.about, ForeignKeys)]
 
 
-def _mend(connection: BaseDatabaseWrapper, lock: MigrationLock, patience: Patience) -> tuple[TriggerProblem, ...]:
+def _mend(
+    connection: BaseDatabaseWrapper, lock: MigrationLock, patience: Patience, with_the_mending: Callable[[], object]
+) -> tuple[TriggerProblem, ...]:
     schema = _schema(connection)
     timeout = f"{round(patience.lock_timeout * 1000)}ms"
     # New functions belong into the schema of the tables, whatever else the search_path has. pg_catalog is searched first where it is not named.
@@ -67,13 +81,25 @@ def _mend(connection: BaseDatabaseWrapper, lock: MigrationLock, patience: Patien
     ):
         lock.check()
         found = _mendable(connection)
-        tables = sorted({problem.about.table for problem in found if not isinstance(problem.about, TriggerFunction)})
-        if tables:
-            cursor.execute(f"LOCK TABLE {', '.join(tables)} IN SHARE ROW EXCLUSIVE MODE")  # as CREATE TRIGGER takes it
+        _lock_tables(cursor, sorted({table for problem in found for table in problem.tables}))
         for statement in _statements(found):
             cursor.execute(statement)
+        if found:
+            with_the_mending()
         lock.check()
     return tuple(found)
+
+
+def _lock_tables(cursor: CursorWrapper, tables: Sequence[str]) -> None:
+    """Lock the tables as CREATE TRIGGER does. Afterwards every transaction that a trigger did not capture has ended.
+
+    While one table is locked, a writer may wait for it and hold another one. So the wait for the others ends before PostgreSQL looks for a deadlock,
+    and no writer fails for it.
+    """
+    for position, table in enumerate(tables):
+        cursor.execute(f"LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE")
+        if position == 0:
+            cursor.execute(_WAIT_LESS_THAN_A_DEADLOCK)
 
 
 def _schema(connection: BaseDatabaseWrapper) -> str:

@@ -53,9 +53,12 @@ class ForeignKeys:
 
 @dataclass(frozen=True, slots=True)
 class TriggerProblem:
+    """``tables`` are those whose changes the trigger, or a trigger that calls the function, may have missed."""
+
     subject: str
     state: str
     about: Trigger | TriggerFunction | ForeignKeys
+    tables: tuple[str, ...]
 
     def __str__(self) -> str:
         return f"{self.subject}: {self.state}"
@@ -83,14 +86,17 @@ def _problems(connection: BaseDatabaseWrapper, expected: TriggerSchema) -> Itera
     for number, function in enumerate(expected.functions, start=1):
         state = _function_state(function, *functions[number]) if number in functions else "missing"
         if state is not None:
-            yield TriggerProblem(f"function {function.name}()", state, function)
+            tables = tuple(sorted({trigger.table for trigger in expected.triggers if trigger.function == function.name}))
+            yield TriggerProblem(f"function {function.name}()", state, function, tables)
     for number, trigger in enumerate(expected.triggers, start=1):
         state = _trigger_state(trigger, *triggers[number]) if number in triggers else "missing"
         if state is not None:
-            yield TriggerProblem(f"trigger {trigger.name} on {trigger.table}", state, trigger)
+            yield TriggerProblem(f"trigger {trigger.name} on {trigger.table}", state, trigger, (trigger.table,))
     for table in without_foreign_keys:
         own = tuple(trigger for trigger in expected.triggers if trigger.table == table)
-        yield TriggerProblem(f"foreign keys of {table}", "not enforced, and only a superuser can mend it", ForeignKeys(table, own))
+        yield TriggerProblem(
+            f"foreign keys of {table}", "not enforced, and only a superuser can mend it", ForeignKeys(table, own), (table,)
+        )
 
 
 def _function_state(function: TriggerFunction, definer: bool, settings: list[str] | None, body: str, public: bool) -> str | None:
