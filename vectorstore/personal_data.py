@@ -69,6 +69,7 @@ class Syncing(PersonalDataOwner):
                 "ages_right_on",
                 "optimizers_before_purge",
                 "skipped_versions",
+                "comparison_due_at",
             }
         ),
         "vectorstore.Verification": frozenset({"id", "alias", "started_at", "finished_at", "found"}),

@@ -51,13 +51,15 @@ class State:
     marked_at: datetime | None
     triggers: tuple[str, ...]
     """Triggers that are not as migrated: changes may not be captured."""
+    comparison_due_at: datetime | None
+    """When triggers were mended, if the stores have not been compared since."""
 
 
 def state() -> State:
     # Qdrant's client takes most of a second to import, and this module is part of every command.
     from vectorstore.connection import collection_name
 
-    alias = collection_name()
+    alias, store = collection_name(), StoreState.current()
     with connection.cursor() as cursor:
         cursor.execute(STANDING)
         queued, oldest, leased, aside, workers = cursor.fetchone()
@@ -70,8 +72,9 @@ def state() -> State:
         Counted(aside),
         workers,
         Verification.objects.filter(alias=alias).order_by("-finished_at").first(),
-        StoreState.current().marked_at,
+        store.marked_at,
         tuple(map(str, trigger_problems())),
+        store.comparison_due_at,
     )
 
 

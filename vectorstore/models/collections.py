@@ -72,6 +72,8 @@ class StoreState(models.Model):
     ages of points are right as of ``ages_right_on`` (None: of no day that is known).
 
     ``skipped_versions`` are ranges of versions, both ends included, that the sequence was set past: this database never allocated them.
+
+    ``comparison_due_at`` is when triggers were last mended, until a repair has compared the stores (``vectorstore.comparison_due``).
     """
 
     not_copied: ClassVar[str] = "it holds the id and the checkpoint of one database, and two databases must not own one collection"
@@ -87,12 +89,13 @@ class StoreState(models.Model):
     ages_right_on = models.DateField(null=True)
     optimizers_before_purge: models.JSONField[Any, Any] = models.JSONField(default=dict, db_default=Value({}, models.JSONField()))
     skipped_versions: models.JSONField[Any, Any] = models.JSONField(default=list, db_default=Value([], models.JSONField()))
+    comparison_due_at = models.DateTimeField(null=True)
 
     class Meta:
         db_table = "vector_store_state"
         constraints = [
             models.CheckConstraint(condition=Q(id=1), name="vector_store_state_one_row_check"),
-            *supported_dates("vector_store_state", "marked_at", "ages_refreshed_on", "ages_right_on"),
+            *supported_dates("vector_store_state", "marked_at", "ages_refreshed_on", "ages_right_on", "comparison_due_at"),
         ]
 
     def __str__(self) -> str:

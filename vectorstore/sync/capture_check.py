@@ -1,4 +1,4 @@
-"""Whether the triggers still put changes on the queue: a worker that has nothing to do may have missed everything."""
+"""Whether the triggers put changes on the queue, now and before: a worker that has nothing to do may have missed everything."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from django.db import DatabaseError, InterfaceError, connection
 
 from findme.schema.triggers import trigger_problems
+from vectorstore.comparison_due import comparison_due_at, comparison_due_warning
 from vectorstore.sync.stopping import answered_in_time
 
 EVERY_SECONDS = 60.0
@@ -17,12 +18,12 @@ log = logging.getLogger(__name__)
 
 
 def capture_warning() -> str | None:
-    """Return one line with each trigger that is not as migrated, or None."""
+    """Return one line with each trigger that is not as migrated, or else with the comparison that is due, or None."""
     with answered_in_time():
-        problems = trigger_problems()
-    if not problems:
-        return None
-    return f"Changes in PostgreSQL may not be captured: {'; '.join(map(str, problems))}. Run manage.py verify_qdrant --repair."
+        problems, due_at = trigger_problems(), comparison_due_at()
+    if problems:
+        return f"Changes in PostgreSQL may not be captured: {'; '.join(map(str, problems))}. Run manage.py verify_qdrant --repair."
+    return None if due_at is None else f"{comparison_due_warning(due_at)} Run manage.py verify_qdrant --repair."
 
 
 @dataclass

@@ -17,6 +17,7 @@ from findme.schema.trigger_repair import mend_triggers
 from findme.schema.triggers import trigger_problems
 from vectorstore import registry
 from vectorstore.collection import live_collection
+from vectorstore.comparison_due import clear_comparison_due, comparison_due_at, note_comparison_due
 from vectorstore.connection import collection_name, qdrant
 from vectorstore.errors import CollectionMissing, StoreWentBack
 from vectorstore.marks import check_marks
@@ -54,7 +55,8 @@ class VerifiedCollection:
 class Verified:
     """``people`` are to have a point; ``set_aside`` are people whom Qdrant refused. ``went_back`` says that a store is older than the other one
     remembers. ``queued`` and ``deleted`` are what a repair has done, and ``marked`` says whether it could give both stores a new mark; None where
-    none was asked for. ``triggers`` are those that do not capture changes as they should, and ``mended`` those that the repair has mended."""
+    none was asked for. ``triggers`` are those that do not capture changes as they should, and ``mended`` those that the repair has mended.
+    ``comparison_due_at`` is when an earlier run mended triggers, if the stores were not compared between that run and this one."""
 
     alias: str
     people: int
@@ -66,6 +68,7 @@ class Verified:
     marked: bool | None = None
     triggers: tuple[str, ...] = ()
     mended: tuple[str, ...] = ()
+    comparison_due_at: datetime | None = None
 
     @property
     def differing(self) -> int:
@@ -77,7 +80,7 @@ class Verified:
 
     @property
     def clean(self) -> bool:
-        found = self.differing or self.set_aside or self.went_back or self.triggers or self.mended
+        found = self.differing or self.set_aside or self.went_back or self.triggers or self.mended or self.comparison_due_at
         return not (found or any(collection.ahead for collection in self.collections))
 
 
@@ -105,15 +108,16 @@ def verify(
     """Compare every person with their point in every collection that is written; REPAIRING, have put right what differs.
 
     A repair mends the triggers first, and calls ``on_mended`` for each: what they missed before is found by the comparison that follows, and what
-    changes from then on is captured. A mended trigger stays so, whatever becomes of the comparison.
+    changes from then on is captured. A mended trigger stays so, whatever becomes of the comparison, which is then still noted as due.
     In constant memory, and beside writers. Raises StoreUnavailable; NotDone where the alias leads to a collection that nobody has noted; and, with
     nothing changed, TooManyChanges where more differ than MAX_CHANGES and nothing FORCEs it, RepairRefused where more points than DISCARD_VECTORS hold a
     unique vector, and NotDone where the live collection that is to be repaired is another database's.
     """
-    mended = tuple(map(str, mend_triggers("verify_qdrant --repair"))) if repairing else ()
+    due_at = comparison_due_at()
+    mended = tuple(map(str, mend_triggers("verify_qdrant --repair", with_the_mending=note_comparison_due))) if repairing else ()
     for problem in mended:
         on_mended(problem)
-    triggers = tuple(map(str, trigger_problems()))
+    noted, triggers = comparison_due_at(), tuple(map(str, trigger_problems()))
     started = datetime.now(UTC)
     with ExitStack() as stack:
         with qdrant() as client:
@@ -130,8 +134,22 @@ def verify(
         collections = [found for _, found in compared]
         _record(started, people, collections, went_back)
         told = tuple(_told(row, found) for row, found in compared)
-        verified = Verified(collection_name(), people, SetAside.objects.count(), went_back, told, triggers=triggers, mended=mended)
-        return _repaired(verified, collections, max_changes, discard_vectors, force=force) if repairing else verified
+        verified = Verified(
+            collection_name(),
+            people,
+            SetAside.objects.count(),
+            went_back,
+            told,
+            triggers=triggers,
+            mended=mended,
+            comparison_due_at=due_at,
+        )
+        if not repairing:
+            return verified
+        repaired = _repaired(verified, collections, max_changes, discard_vectors, force=force)
+        if noted is not None:
+            clear_comparison_due(noted)
+        return repaired
 
 
 def _repaired(verified: Verified, collections: list[Collected], max_changes: int | None, discard_vectors: int, *, force: bool) -> Verified:

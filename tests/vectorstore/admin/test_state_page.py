@@ -12,6 +12,7 @@ from tests.factories import ProfileEmbeddingFactory, UserFactory
 from tests.staff import said, signed_in, staff, superuser
 from vectorstore import registry, state
 from vectorstore.admin.state_page import duration
+from vectorstore.comparison_due import note_comparison_due
 from vectorstore.connection import qdrant
 from vectorstore.initialisation import initialise
 from vectorstore.models import QueueEntry, SetAside, SyncLease, Verification
@@ -43,6 +44,12 @@ def test_page__triggers_that_are_not_as_migrated__are_named(db: None) -> None:
     page = shown()
     assert '<li class="break-words">trigger vector_sync_deleted on profile_embeddings: disabled</li>' in page
     assert "<code>manage.py verify_qdrant --repair</code> mends them" in page
+
+
+def test_page__comparison_that_is_due__is_named(db: None) -> None:
+    assert "have not been compared since" not in shown()
+    note_comparison_due()
+    assert "and the stores have not been compared since. <code>manage.py verify_qdrant --repair</code> compares them." in shown()
 
 
 def test_page__queue_collections_verification_and_people_set_aside(settings: Settings) -> None:

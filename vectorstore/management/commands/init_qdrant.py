@@ -15,6 +15,7 @@ from findme.management.argument_types import add_discard_vectors, number, second
 from findme.schema.triggers import trigger_problems
 from vectorstore.adoption import Adopted, adopt
 from vectorstore.comparison import State
+from vectorstore.comparison_due import comparison_due_at, comparison_due_warning
 from vectorstore.initialisation import GREEN_SECONDS, compare, initialise
 from vectorstore.plan import Plan, what_to_do
 from vectorstore.unique_vectors import points_hold
@@ -27,7 +28,9 @@ class Command(FindmeCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         what = parser.add_mutually_exclusive_group()
         what.add_argument(
-            "--check", action="store_true", help="change nothing; exit 1 and name each difference, a restored store, or a lost trigger"
+            "--check",
+            action="store_true",
+            help="change nothing; exit 1 and name each difference, a restored store, a lost trigger, or a comparison that is due",
         )
         what.add_argument(
             "--plan", "--dry-run", dest="plan", action="store_true", help="change nothing; print what would be changed, and what that takes"
@@ -82,17 +85,19 @@ class Command(FindmeCommand):
         self._say_restored(planned)
 
     def _check(self, found: Plan, *, as_json: bool) -> None:
-        problems = [str(problem) for problem in trigger_problems()]
+        problems, due_at = [str(problem) for problem in trigger_problems()], comparison_due_at()
         if as_json:
-            self._say_json(found, changed=False, more={"triggers": problems})
+            self._say_json(found, changed=False, more={"triggers": problems, "comparison_due_at": due_at})
         elif found.differences:
             self._say_plan(found, plural(len(found.differences), "differs", "differ"))
         else:
             self.say(f"{_name(found)} is as declared.{_not_compared(found)}")
         if not as_json:
             self._say_restored(found)
-            self._say_triggers(problems)
-        if found.differences or found.restored or problems:
+            self._say_capture(
+                [*(f"Not as migrated: {problem}" for problem in problems), *([comparison_due_warning(due_at)] if due_at else [])]
+            )
+        if found.differences or found.restored or problems or due_at:
             self.something_to_look_at()
 
     def _initialise(self, wait: float, *, as_json: bool) -> None:
@@ -180,9 +185,9 @@ class Command(FindmeCommand):
         if planned.restored:
             self.say(planned.restored)
 
-    def _say_triggers(self, problems: list[str]) -> None:
+    def _say_capture(self, problems: list[str]) -> None:
         for problem in problems:
-            self.say(f"Not as migrated: {problem}")
+            self.say(problem)
         if problems:
             self.say("To put this right: manage.py verify_qdrant --repair")
 

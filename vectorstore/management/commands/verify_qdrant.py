@@ -11,6 +11,7 @@ from findme.console.errors import NotDone, one_line
 from findme.console.plurals import counted
 from findme.console.progress import progress
 from findme.management.argument_types import add_discard_vectors, number
+from vectorstore.comparison_due import comparison_due_warning
 from vectorstore.unique_vectors import points_hold
 from vectorstore.verification.verify import RepairRefused, Verified, VerifiedCollection, verify
 
@@ -41,7 +42,7 @@ class Command(FindmeCommand):
             raise NotDone("--discard-vectors says what a repair may delete: add --repair, or leave it out.")
         verified = self._verify(**options)
         self._tell(verified, as_json=options["json"])
-        if verified.queued is None and not options["json"] and (verified.differing or verified.went_back or verified.triggers):
+        if verified.queued is None and not options["json"] and _is_repairable(verified):
             discard = f" --discard-vectors {verified.unique_vectors}, or store those vectors first" if verified.unique_vectors else ""
             self.say(f"To put this right: manage.py verify_qdrant --repair{discard}")
         if not verified.clean:
@@ -80,6 +81,8 @@ class Command(FindmeCommand):
     def _say(self, verified: Verified) -> None:
         for problem in verified.triggers:
             self.say(f"Not as migrated: {problem}")
+        if verified.comparison_due_at is not None:
+            self.say(comparison_due_warning(verified.comparison_due_at))
         if verified.went_back:
             self.say(verified.went_back)
         for found in verified.collections:
@@ -110,6 +113,10 @@ class Command(FindmeCommand):
                 else "The new mark is not in both stores, since Qdrant does not take it or took too long, and workers do not go on before it is:"
                 " run it again."
             )
+
+
+def _is_repairable(verified: Verified) -> bool:
+    return bool(verified.differing or verified.went_back or verified.triggers or verified.comparison_due_at)
 
 
 def _sentence(found: VerifiedCollection, people: int) -> str:
