@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from difflib import get_close_matches
 from typing import Any
-from urllib.parse import unquote
 
 from django.core.exceptions import ImproperlyConfigured
 from psycopg import IsolationLevel, ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 
-from findme.postgresql.variables import options
+from findme.database_parameters import why_unreadable, why_unusable
 
 FORM = "postgresql://USER:PASSWORD@HOST:PORT/NAME, or postgresql:///NAME?host=FOLDER for a socket"
 ESCAPES = "in a user's name or a password write @ : / ? # % as %40 %3A %2F %3F %23 %25"
@@ -25,11 +22,6 @@ PATIENCE = {
 }
 """How long a server that does not answer is waited for (seconds, milliseconds, seconds), where the URL does not say: without it a host that has
 vanished is for hours."""
-SCHEMA = " Another schema is chosen with options=-csearch_path%3DNAME."
-WHOLE_NUMBERS = ("connect_timeout", "tcp_user_timeout", "keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count")
-WHOLE_NUMBER = re.compile(r"\s*[-+]?[0-9]{1,9}\s*")
-ALSO_ACCEPTED = frozenset({"ssl"})
-"""libpq reads ``ssl=true``, as JDBC writes it, as ``sslmode=require``."""
 ISOLATION = IsolationLevel.READ_COMMITTED
 """Of every transaction, whatever the server, the role or the URL have for a default: who waits for a lock is to see what is committed by then."""
 
@@ -62,30 +54,9 @@ def _parameters(url: str) -> dict[str, str]:
     try:
         parameters = {name: str(value) for name, value in conninfo_to_dict(url).items() if value is not None}
     except (ProgrammingError, UnicodeError):  # libpq's words repeat what it does not understand, which may be the password
-        raise ImproperlyConfigured(_unknown_parameter(url) or UNREADABLE) from None
-    if not all(port.isdigit() for port in parameters.get("port", "").split(",") if port):
-        raise ImproperlyConfigured(UNREADABLE)
-    for name in WHOLE_NUMBERS:
-        if not WHOLE_NUMBER.fullmatch(value := parameters.get(name, "0")):
-            raise ImproperlyConfigured(f"DATABASE_URL has {name}={value!r}: it must be a whole number.")
+        raise ImproperlyConfigured(why_unreadable(url) or UNREADABLE) from None
+    if wrong := why_unusable(url, parameters):
+        raise ImproperlyConfigured(wrong)
+    if not all(port.strip().isdigit() for port in parameters.get("port", "").split(",") if port):
+        raise ImproperlyConfigured(UNREADABLE)  # an unescaped password can be read as the port
     return parameters
-
-
-def _unknown_parameter(url: str) -> str | None:
-    """Name the first parameter that libpq does not know; None if the URL is unreadable for another reason.
-
-    A question mark in front of an @ may be a part of the password, and then what follows is no parameter.
-    """
-    _, question_mark, query = url.partition("?")
-    if not question_mark or "@" in query:
-        return None
-    known = ALSO_ACCEPTED.union(options())
-    for part in query.split("&"):
-        name, equals, _ = part.partition("=")
-        name = unquote(name)
-        if name not in known and equals and re.fullmatch("[A-Za-z_]+", name):
-            near = get_close_matches(name.lower(), known, n=1, cutoff=0.75)
-            return f"DATABASE_URL has the parameter {name!r}, which libpq does not know. " + (
-                f"Did you mean {near[0]!r}?" if near else f"Remove it.{SCHEMA if name.lower() == 'schema' else ''}"
-            )
-    return None

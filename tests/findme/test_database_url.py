@@ -9,10 +9,14 @@ from urllib.parse import quote
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
+from psycopg import pq
 
+from findme.database_parameters import CHOICES
 from findme.database_url import ESCAPES, FORM, ISOLATION, UNREADABLE, database_settings
 
 DEFAULT = "default_transaction_isolation"
+PORT = "it must be a whole number from 1 to 65535."
+WITH = "DATABASE_URL has the parameter {!r} with"
 UNKNOWN = "DATABASE_URL has the parameter '{}', which libpq does not know."
 
 
@@ -75,6 +79,23 @@ def test_url__what_django_has_no_key_for_goes_to_libpq() -> None:
         ),
         ("postgresql://u:secret@h/db?connect_timeout=abc", "DATABASE_URL has connect_timeout='abc': it must be a whole number."),
         ("postgresql://u:secret@h/db?keepalives_idle=1s", "DATABASE_URL has keepalives_idle='1s': it must be a whole number."),
+        ("postgresql://u:secret@h/db?port=abc", f"DATABASE_URL has port='abc': {PORT}"),
+        ("postgresql://u:secret@h/db?port=99999", f"DATABASE_URL has port='99999': {PORT}"),
+        ("postgresql://u:secret@h/db?port=0", f"DATABASE_URL has port='0': {PORT}"),
+        ("postgresql://u:secret@h:99999/db", f"DATABASE_URL has a wrong port: {PORT}"),
+        ("postgresql://u:12345678/db", f"DATABASE_URL has a wrong port: {PORT}"),
+        ("postgresql://h/db?port=1,2", "DATABASE_URL has port='1,2': 2 ports for 1 host. Name one port, or one for each host."),
+        ("postgresql://h/db?hostaddr=h", "DATABASE_URL has hostaddr='h': it must be an IP address, or several with a comma between them."),
+        ("postgresql://u:secret@h/db?options=-c%20secret=bar", f"{WITH.format('options')} an = in its value: write it as %3D."),
+        (
+            "postgresql://h/db?application_name=%zz",
+            f"{WITH.format('application_name')} a % that begins no escape such as %3D: write a % as %25.",
+        ),
+        ("postgresql://h/db?password=secret%", f"{WITH.format('password')} a % that begins no escape such as %3D: write a % as %25."),
+        (
+            "postgresql://h/db?ssl=false",
+            "DATABASE_URL has the parameter 'ssl', which can only be true: use sslmode=disable, allow, prefer, require, verify-ca, verify-full.",
+        ),
     ],
 )
 def test_url__that_cannot_be_used_is_one_line_without_the_password(url: str, message: str) -> None:
@@ -82,6 +103,43 @@ def test_url__that_cannot_be_used_is_one_line_without_the_password(url: str, mes
         database_settings(url)
     assert str(raised.value) == message
     assert "secret" not in message and "\n" not in message
+
+
+@pytest.mark.parametrize("name", sorted(CHOICES))
+def test_url__a_choice_that_libpq_refuses__is_named_with_the_choices(name: str) -> None:
+    with pytest.raises(ImproperlyConfigured) as raised:
+        database_settings(f"postgresql://u:secret@h/db?{name}=bogus")
+    assert str(raised.value) == f"DATABASE_URL has {name}='bogus': it must be one of {', '.join(CHOICES[name])}."
+    assert "value:" in refusal_of_libpq(name, "bogus")
+    for choice in CHOICES[name]:
+        assert database_settings(f"postgresql://h/db?{name}={choice}")["OPTIONS"][name] == choice
+        assert "value:" not in refusal_of_libpq(name, choice)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "ssl_min_protocol_version=tlsv1.2",
+        "ssl_min_protocol_version=",
+        "port=%205",
+        "port=",
+        "hostaddr=::1",
+        "service=x&port=1,2",
+        "ssl=true",
+    ],
+)
+def test_url__values_that_libpq_reads(query: str) -> None:
+    assert database_settings(f"postgresql:///db?{query}")["NAME"] == "db"
+
+
+def refusal_of_libpq(name: str, value: str) -> str:
+    session = pq.PGconn.connect_start(f"host=/nonexistent dbname=db sslmode=verify-full {name}={value}".encode())
+    try:
+        while session.status != pq.ConnStatus.BAD:
+            session.connect_poll()
+        return session.error_message.decode()
+    finally:
+        session.finish()
 
 
 @pytest.mark.django_db
