@@ -9,6 +9,7 @@ import logging
 import os
 import re
 import sqlite3
+import stat
 import threading
 import time
 import warnings
@@ -186,12 +187,24 @@ class Folder:
 
     def _unusable(self, error: OSError | sqlite3.OperationalError) -> StoreUnavailable:
         """Return the error for a folder that cannot be used. A full disk may have room again; a wrong path or permission stays wrong."""
+        if (obstacle := self._obstacle()) is not None:
+            what = "which" if obstacle == Path(self.path) else f"and {str(obstacle)!r}"
+            return StoreUnusable(f"QDRANT_PATH is {self.path!r}, {what} is no folder. Name a folder, or one that can be made.")
         why = error.strerror or error if isinstance(error, OSError) else error
         lasting = error.errno in LASTING if isinstance(error, OSError) else _sqlite_name(error).startswith(LASTING_IN_SQLITE)
         kind = StoreUnusable if lasting else StoreUnavailable
         return kind(
             f"The embedded vector store {self.path!r} cannot be used: {why}. See to the folder, or name another one in QDRANT_PATH."
         )
+
+    def _obstacle(self) -> Path | None:
+        """Return what is in the place of the folder, or of one above it, and is no folder."""
+        for path in (Path(self.path), *Path(self.path).parents):
+            with suppress(OSError):
+                if stat.S_ISDIR(path.stat().st_mode):
+                    return None
+                return path
+        return None
 
     def _damaged(self, error: Exception) -> str:
         words = " ".join(f"{type(error).__name__}: {error}".split())[:200]

@@ -284,9 +284,7 @@ def test_qdrant__embedded_in_the_place_of_a_file(embedded_qdrant: Path) -> None:
     embedded_qdrant.write_text("a file")
     with pytest.raises(StoreUnavailable) as raised, qdrant():
         pass
-    assert str(raised.value) == (
-        f"The embedded vector store '{embedded_qdrant}' cannot be used: File exists. See to the folder, or name another one in QDRANT_PATH."
-    )
+    assert str(raised.value) == (f"QDRANT_PATH is '{embedded_qdrant}', which is no folder. Name a folder, or one that can be made.")
 
 
 def test_qdrant__embedded_below_a_file(embedded_qdrant: Path, settings: Settings) -> None:
@@ -294,7 +292,9 @@ def test_qdrant__embedded_below_a_file(embedded_qdrant: Path, settings: Settings
     settings.QDRANT_PATH = f"{embedded_qdrant}/store"
     with pytest.raises(StoreUnavailable) as raised, qdrant():
         pass
-    assert f"The embedded vector store '{embedded_qdrant}/store' cannot be used: Not a directory." in str(raised.value)
+    assert str(raised.value) == (
+        f"QDRANT_PATH is '{embedded_qdrant}/store', and '{embedded_qdrant}' is no folder. Name a folder, or one that can be made."
+    )
 
 
 def test_qdrant__neither_a_server_nor_a_folder(settings: Settings) -> None:
@@ -372,7 +372,7 @@ def test_qdrant__embedded_with_many_points_says_so_once(
 def test_settings__no_test_reaches_a_store_that_it_does_not_ask_for() -> None:
     """Even as root, to whom every folder can be made."""
     assert not project_settings.QDRANT_URL
-    with pytest.raises(StoreUnavailable, match="cannot be used"), qdrant():
+    with pytest.raises(StoreUnavailable, match="is no folder"), qdrant():
         pass
 
 
