@@ -107,7 +107,7 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator", "NumericPasswordValidator")
 ]
-SERIALIZATION_MODULES = {"json": "findme.schema.json_dump"}
+SERIALIZATION_MODULES = {"json": "findme.schema.json_dump", "yaml": "findme.schema.yaml_dump"}
 FIXTURE_DIRS = [PACKAGES_DIR / "fixtures"]
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
