@@ -19,16 +19,11 @@ from findme.console import output
 from findme.console.command import FindmeCommand
 from findme.console.errors import one_line, without_detail
 from findme.console.explanations import what_went_wrong
-from findme.console.program import INTERRUPTED, NOT_DONE, exit_code
+from findme.console.program import INTERRUPTED, NOT_DONE
 from findme.environment import default_to_debug, env, missing_settings, unknown_names
 from findme.version import __version__
 
 NEED_NO_SETTINGS = {"help", "version", "check", "makemigrations", "collectstatic"}
-
-
-def run() -> int | str | None:
-    """Run one command: the program ``findme`` of the wheel."""
-    return exit_code(lambda: main(sys.argv))
 
 
 def main(arguments: list[str]) -> int | str | None:

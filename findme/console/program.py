@@ -6,7 +6,6 @@ Needs nothing but Python: ``install`` runs before any package is there.
 from __future__ import annotations
 
 import sys
-import traceback
 from collections.abc import Callable
 
 NOT_DONE = 2
@@ -20,6 +19,17 @@ def exit_code(main: Callable[[], int | str | None]) -> int | str | None:
     except KeyboardInterrupt:
         sys.stderr.write("Interrupted.\n")
         return INTERRUPTED
-    except Exception:  # noqa: BLE001  # whatever it is, its traceback is shown
-        traceback.print_exc()
+    except Exception as error:  # noqa: BLE001  # whatever it is, its traceback is shown
+        sys.excepthook(type(error), error, error.__traceback__)
         return NOT_DONE
+
+
+def manage() -> int | str | None:
+    """Run one command: the program ``findme`` of the wheel. It imports Django here, where Ctrl-C is handled already."""
+
+    def run() -> int | str | None:
+        from findme.console.main import main
+
+        return main(sys.argv)
+
+    return exit_code(run)

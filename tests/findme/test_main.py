@@ -134,6 +134,29 @@ def test_main__interrupted_while_the_modules_are_read(tmp_path: Path) -> None:
     assert process.returncode == 130
 
 
+INTERRUPT_AT = """
+import os, runpy, signal, sys
+
+sys.modules.pop("traceback", None)
+
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupt())
+sys.argv = ["manage.py", "help"]
+"""
+MANAGE = "runpy.run_path('manage.py', run_name='__main__')"
+WHEEL = "from findme.console.program import manage; sys.exit(manage())"
+
+
+@pytest.mark.parametrize("program", [MANAGE, WHEEL], ids=["manage.py", "wheel"])
+@pytest.mark.parametrize("module", ["traceback", "findme.console.main", "django.conf", "findme.settings"])
+def test_main__interrupted_by_ctrl_c_while_a_module_is_imported(module: str, program: str) -> None:
+    assert python("-c", INTERRUPT_AT.format(module=module) + program) == (130, "", "Interrupted.\n")
+
+
 # --- Output that does not arrive -------------------------------------------------------------------------------------------------
 
 FULL = "standard output: No space left on device\n"
