@@ -18,6 +18,7 @@ from vectorstore.applying import note_as_live, point_alias
 from vectorstore.collection_lock import collection_lock
 from vectorstore.connection import qdrant
 from vectorstore.declaration import Change
+from vectorstore.deletions import DELETED
 from vectorstore.initialisation import GREEN_SECONDS, Announce, carry_out, settled
 from vectorstore.models import QueueEntry
 from vectorstore.ownership import ADOPTED_AT, ADOPTING, DATABASE, database_id
@@ -141,7 +142,7 @@ def _take_over(planned: Plan, limit: DiscardLimit, report: Report) -> tuple[int,
     """
     collection = planned.collection
     with qdrant() as client:
-        client.update_collection(collection, metadata={DATABASE: database_id(), ADOPTING: True, marks.KEY: None})
+        client.update_collection(collection, metadata={DATABASE: database_id(), ADOPTING: True, marks.KEY: None, DELETED: None})
         raise_above(_cleaned(client, collection, report))
         note_as_live(client, collection, new=False, of_others=True)
         client.update_collection(collection, metadata={ADOPTING: None, ADOPTED_AT: last_drawn()})

@@ -3,13 +3,15 @@
 The mark (a random id, the last version drawn, the time) goes first into PostgreSQL as *pending*, then into each collection's metadata, and then
 into PostgreSQL as *the mark*. So a collection that carries neither of the two is not the one that was written last: it is older, or PostgreSQL
 is. With the mark PostgreSQL remembers the newest points of each collection (``witnesses``).
+
+A deletion leaves a version in the collections besides (``vectorstore.deletions``).
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
@@ -26,9 +28,10 @@ from findme.console.errors import StoreUnavailable, one_line
 from vectorstore import registry
 from vectorstore.address import timeout_seconds
 from vectorstore.connection import qdrant
-from vectorstore.errors import CollectionMissing, ServerFailed, StoreWentBack, TimedOut
+from vectorstore.deletions import DELETED, deleted_at, last_deletion
+from vectorstore.errors import ServerFailed, StoreWentBack, TimedOut
 from vectorstore.models import StoreState
-from vectorstore.sync.beside import given_up_where_it_fails
+from vectorstore.sync.beside import held_up_by_none_but
 from vectorstore.sync.patience import short_transaction
 from vectorstore.versions import Newest, last_drawn, newest
 from vectorstore.witnesses import MANY, contradict, witnesses
@@ -69,6 +72,8 @@ class _Seen:
     mark: Mark | None
     newest: Newest
     known: frozenset[str]
+    deleted_at: int
+    """The version that the last deletion noted; 0 where none did."""
 
 
 def check_marks(client: QdrantClient) -> None:
@@ -120,7 +125,7 @@ def stamp(client: QdrantClient, collection: str) -> None:
         state = StoreState.objects.select_for_update().get(pk=1)
         mark = state.pending_mark or state.mark
         if mark is not None:
-            client.update_collection(collection, metadata={KEY: _shown(mark)})
+            client.update_collection(collection, metadata={KEY: _shown(mark), DELETED: last_deletion(client)})
 
 
 def _compare(client: QdrantClient, names: Callable[[], tuple[str, ...]], seen: list[_Seen]) -> None:
@@ -142,25 +147,12 @@ def _looked_at(client: QdrantClient, names: tuple[str, ...]) -> list[_Seen]:
     for name in names:
         with held_up_by_none_but(live, name, doing="reading"):
             found = client.get_collection(name)
-            seen.append(_Seen(name, _mark_in(found), newest(client, name, found, MANY), known))
+            seen.append(_Seen(name, _mark_in(found), newest(client, name, found, MANY), known, deleted_at(found)))
     return seen
 
 
 def _known(state: StoreState) -> frozenset[str]:
     return frozenset(mark["id"] for mark in (state.mark, state.pending_mark) if mark is not None)
-
-
-@contextmanager
-def held_up_by_none_but(live: str | None, name: str, *, doing: str) -> Iterator[None]:
-    """For what is asked of the collection NAME, with Qdrant's errors told. One beside the live one may not be made yet, or be just dropped, and is
-    passed over; where it fails it is given up, if the live one has answered just before."""
-    if name == live:
-        with qdrant():
-            yield
-        return
-    beside = nullcontext() if live is None else given_up_where_it_fails(name, doing=doing)
-    with beside, suppress(CollectionMissing), qdrant():
-        yield
 
 
 def _mark_in(found: CollectionInfo) -> Mark | None:
@@ -178,6 +170,11 @@ def _reason(client: QdrantClient, seen: list[_Seen]) -> str | None:
             return (
                 f"{one.name!r} was marked at version {one.mark['version']}, and PostgreSQL has drawn {drawn} so far: it was restored to an"
                 " older copy, or failed over."
+            )
+        if one.deleted_at > drawn:
+            return (
+                f"Points were deleted from {one.name!r} at version {one.deleted_at}, and PostgreSQL has drawn {drawn} so far: it was restored to an older"
+                " copy, or failed over."
             )
     return _reason_of_marks(client, seen)
 
@@ -215,7 +212,7 @@ def _renew(client: QdrantClient, seen: list[_Seen], *, afresh: bool) -> bool:
         if time.monotonic() - begun > GIVE_UP_SECONDS:
             return False
         with held_up_by_none_but(live, name, doing="marking"), _told_if_not_taken(name == live):
-            client.update_collection(name, metadata={KEY: _shown(pending)})
+            client.update_collection(name, metadata={KEY: _shown(pending)} | ({DELETED: None} if afresh else {}))
             _prove(client, name, pending)
     return _confirm(pending)
 

@@ -13,6 +13,7 @@ from vectorstore.applying import apply
 from vectorstore.collection import read_in_full, read_live
 from vectorstore.comparison import comparisons
 from vectorstore.connection import collection_name
+from vectorstore.deletions import DELETED
 from vectorstore.marks import KEY as MARK
 from vectorstore.ownership import ADOPTING
 from vectorstore.plan import Plan, refuse
@@ -31,7 +32,7 @@ def make_as_declared(client: QdrantClient, collection: str) -> None:
     """
     planned = _plan(client, collection)
     refuse(planned)
-    client.update_collection(collection, metadata={MARK: None, ADOPTING: None})
+    client.update_collection(collection, metadata={MARK: None, DELETED: None, ADOPTING: None})
     apply(client, planned)
     deadline = time.monotonic() + CONSENSUS_SECONDS
     while left := _plan(client, collection).differences:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 
 from findme.console.errors import StoreUnavailable, one_line
 from vectorstore import registry
@@ -61,3 +61,16 @@ def _fail_ready(collection: str, why: str) -> bool:
             return alias_target(client) != collection and registry.fail(collection, why, also_ready=True)
     finally:
         unlock()
+
+
+@contextmanager
+def held_up_by_none_but(live: str | None, name: str, *, doing: str) -> Iterator[None]:
+    """For what is asked of the collection NAME, with Qdrant's errors told. One beside the live one may not be made yet, or be just dropped, and is
+    passed over; where it fails it is given up, if the live one has answered just before."""
+    if name == live:
+        with qdrant():
+            yield
+        return
+    beside = nullcontext() if live is None else given_up_where_it_fails(name, doing=doing)
+    with beside, suppress(CollectionMissing), qdrant():
+        yield

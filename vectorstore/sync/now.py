@@ -15,7 +15,7 @@ from qdrant_client import QdrantClient
 from qdrant_client.models import ExtendedPointId
 
 from findme.console.errors import NotDone, StoreUnavailable
-from vectorstore import registry
+from vectorstore import deletions, registry
 from vectorstore.connection import collection_name, qdrant
 from vectorstore.errors import CollectionMissing
 from vectorstore.purge.removals import note_removal
@@ -56,6 +56,9 @@ def project(user_ids: Iterable[UUID]) -> Projected:
     while batch := sorted(set(islice(people, BATCH_SIZE))):
         enqueue(batch, urgent=True)
         projected += _project_batch(worker, batch)
+    if projected.removed:
+        with qdrant() as client:
+            deletions.note_deletion(client, deletions.draw_for_deletion())
     return projected
 
 
@@ -94,12 +97,13 @@ def remove_point(user_id: UUID) -> bool:
         collections = registry.written()
         if not collections:
             raise CollectionMissing(collection_name())
-        _queue_apart(user_id)
+        before_deletion = _queue_apart(user_id)
         version = next_version()
         live, *others = collections
         removed = _remove(client, live, user_id, version)
         for collection in others:
             removed |= _remove_beside(collection, user_id, version)
+        deletions.note_deletion(client, before_deletion)
         return removed
 
 
@@ -129,12 +133,17 @@ def _keep_others_out(user_id: UUID) -> None:
             time.sleep(POLL_SECONDS)
 
 
-def _queue_apart(user_id: UUID) -> None:
-    """Queue the person over a connection of its own, committed before anything is sent. Nobody can claim them yet."""
+def _queue_apart(user_id: UUID) -> int:
+    """Queue the person over a connection of its own, committed before anything is sent. Nobody can claim them yet.
+
+    Return a version that is drawn there, for ``deletions.note_deletion``.
+    """
     apart = connection.copy()
     try:
         with apart.cursor() as cursor:
             cursor.execute("INSERT INTO vector_sync_queue (user_id, urgent) VALUES (%s, true)", [user_id])
+            cursor.execute(deletions.DRAW_FOR_DELETION)
+            return int(cursor.fetchone()[0])
     finally:
         apart.close()
 

@@ -15,10 +15,10 @@ from qdrant_client import QdrantClient
 
 from findme.console.errors import one_line
 from vectorstore import registry
-from vectorstore.marks import RENEWAL_SECONDS, MarkNotTaken, check_marks, held_up_by_none_but, mark_is_due, renew_mark
+from vectorstore.marks import RENEWAL_SECONDS, MarkNotTaken, check_marks, mark_is_due, renew_mark
 from vectorstore.ownership import NotOurs, prove_ours
 from vectorstore.rebuild.switching import prove_alias
-from vectorstore.sync.beside import give_up
+from vectorstore.sync.beside import give_up, held_up_by_none_but
 
 Store = tuple[object, ...]
 

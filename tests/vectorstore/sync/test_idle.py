@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Callable
 from types import SimpleNamespace
+from uuid import UUID
 
 import pytest
 from django.core.management import call_command
@@ -15,7 +16,7 @@ from qdrant_client import QdrantClient, models
 
 from findme.console.errors import NotDone, StoreUnavailable, StoreUnusable
 from privacy.anonymisation import anonymise
-from privacy.erasure import erase
+from privacy.erasure import erase, soft_delete
 from tests.privacy.elsewhere import wait_until
 from tests.qdrant import free_port
 from tests.vectorstore.commands import ended, manage, started
@@ -26,6 +27,7 @@ from vectorstore.models import QueueEntry, StoreState, VectorCollection
 from vectorstore.ownership import DATABASE, database_id
 from vectorstore.sync import drain, standing, watch
 from vectorstore.sync.drain import Worker, sync_once
+from vectorstore.sync.now import project
 from vectorstore.sync.standing import COMPARE_SECONDS
 from vectorstore.verification.verify import verify
 
@@ -231,8 +233,6 @@ def test_restored_postgresql__of_an_empty_queue_is_noticed_by_everybody(collecti
     with restorable_postgres(dumped=True) as restore:
         erase(there[0])
         anonymise(there[1])
-        StoreState.objects.update(marked_at=None)  # half a minute passes
-        sync_once()
         assert points() == ids(there[2:])
         restore()
         assert queued() == 0
@@ -275,3 +275,35 @@ def test_init_qdrant__reports_a_restored_store(synced: None, capsys: pytest.Capt
         call_command("init_qdrant", "--check", "--json")
     assert f'{WAY_OUT}",' in capsys.readouterr().out
     assert VectorCollection.objects.get().state == VectorCollection.State.LIVE
+
+
+def delete_with_sql(user_id: UUID) -> None:
+    plain_sql(f"DELETE FROM users WHERE id = '{user_id}'")
+    sync_once()
+
+
+def delete_with_sql_and_project(user_id: UUID) -> None:
+    """As the admin has the point follow a change."""
+    plain_sql(f"UPDATE users SET verified = false WHERE id = '{user_id}'")
+    project([user_id])
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    "remove", [erase, anonymise, soft_delete, delete_with_sql, delete_with_sql_and_project], ids=lambda remove: remove.__name__
+)
+def test_restored_postgresql__to_a_copy_from_right_before_a_deletion_is_noticed(synced: None, remove: Callable[[UUID], object]) -> None:
+    """No worker renews the mark in between."""
+    (user_id, *_others) = sorted(UUID(str(one)) for one in points())
+    with restorable_postgres(dumped=True) as restore:
+        remove(user_id)
+        restore()
+        with pytest.raises(CommandError, match="it was restored to an older copy, or failed over") as raised:
+            call_command("sync_qdrant", "--once")
+        assert raised.value.returncode == 2
+        assert manage("init_qdrant", "--check")[0] == 1
+        assert manage("verify_qdrant", "--repair", "--force")[0] == 1
+        assert manage("sync_qdrant", "--once")[0] == 0
+        remove(user_id)
+        assert manage("verify_qdrant")[0] == 0
+        assert manage("sync_qdrant", "--once")[0] == 0

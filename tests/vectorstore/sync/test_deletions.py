@@ -1,0 +1,84 @@
+"""The version that a deletion leaves in the collections' metadata."""
+
+from __future__ import annotations
+
+import pytest
+from django.db import transaction
+
+from findme.console.errors import StoreUnavailable
+from privacy.erasure import erase
+from tests.vectorstore.sync.people import people
+from vectorstore import deletions, registry
+from vectorstore.connection import qdrant
+from vectorstore.deletions import deleted_at, draw_for_deletion, note_deletion
+from vectorstore.marks import check_marks, make_new_mark
+from vectorstore.rebuild.reindex import reindex
+from vectorstore.sync.drain import sync_once
+from vectorstore.sync.now import remove_point
+from vectorstore.versions import last_drawn
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def noted() -> int:
+    live = registry.live()
+    assert live is not None
+    with qdrant() as client:
+        return deleted_at(client.get_collection(live))
+
+
+def test_draw__is_above_what_a_sequence_notes_ahead(any_collection: str) -> None:
+    before = last_drawn()
+    assert draw_for_deletion() == last_drawn() >= before + 33
+
+
+def test_removal__notes_a_version_that_is_drawn_whatever_becomes_of_the_transaction(any_collection: str) -> None:
+    (user_id,) = people(1)
+    sync_once()
+    assert noted() == 0
+    with transaction.atomic():
+        remove_point(user_id)
+        transaction.set_rollback(True)
+    first = noted()
+    assert 0 < first <= last_drawn()
+    with qdrant() as client:
+        check_marks(client)
+    erase(user_id)
+    assert first < noted() <= last_drawn()
+
+
+def test_sync_once__without_a_deletion_notes_nothing(any_collection: str) -> None:
+    people(2)
+    sync_once()
+    assert noted() == 0
+
+
+def test_collections__that_take_the_place_of_the_live_one_carry_it_too(any_collection: str) -> None:
+    user_id, *_ = people(2)
+    sync_once()
+    erase(user_id)
+    before, live = noted(), registry.live()
+    reindex(announce=lambda _line: None)
+    assert registry.live() != live
+    assert noted() >= before > 0
+
+
+def test_new_mark__forgets_it(any_collection: str) -> None:
+    with qdrant() as client:
+        note_deletion(client, last_drawn() + 1_000_000)
+        make_new_mark(client)
+        check_marks(client)
+    assert noted() == 0
+
+
+def test_note__a_collection_that_does_not_answer_is_passed_over(
+    any_collection: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def away(*_arguments: object, **_options: object) -> None:
+        raise StoreUnavailable("Qdrant is away.")
+
+    with qdrant() as client, monkeypatch.context() as patched:
+        patched.setattr(deletions, "held_up_by_none_but", away)
+        note_deletion(client, 1)
+    assert "A restored PostgreSQL may go unnoticed until the next mark: Qdrant is away." in caplog.text
+    assert noted() == 0
