@@ -1,11 +1,13 @@
-"""What WSGI and ASGI do before Django begins."""
+"""The settings that production cannot do without: asked for by WSGI and ASGI before Django begins, and by ``check --deploy``."""
 
 from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
 from django.conf import settings
+from django.core.checks import CheckMessage, Error
 from django.core.exceptions import ImproperlyConfigured
 
 from findme.environment import missing_settings, read_dotenv
@@ -28,3 +30,9 @@ def read_settings() -> None:
     if wrong:
         sys.stderr.write(f"{wrong}\n")
         sys.exit(WILL_NOT_BOOT)
+
+
+def check_required_settings(**_app_configs_and_databases: Any) -> list[CheckMessage]:
+    """E001 for settings that are missing; WSGI and ASGI would not start without them."""
+    missing = missing_settings()
+    return [Error(missing, id="findme.E001")] if missing else []

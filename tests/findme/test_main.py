@@ -16,7 +16,7 @@ import pytest
 from django.db import connection
 
 from accounts.models import User
-from findme.environment import BASE_DIR
+from findme.environment import BASE_DIR, REQUIRED_IN_PRODUCTION
 from tests.factories import UserFactory
 from tests.findme.processes import DEADLINE_SECONDS, PRODUCTION, manage, manage_here, python, start
 
@@ -243,6 +243,13 @@ def test_check__productions_settings_show_no_warning() -> None:
         "System check identified no issues (0 silenced).\n",
         "",
     )
+
+
+@pytest.mark.parametrize("name", REQUIRED_IN_PRODUCTION)
+def test_check_deploy__names_a_setting_that_production_needs(name: str) -> None:
+    code, _out, err = manage("check", "--deploy", **PRODUCTION | {name: ""})
+    assert code == 1
+    assert f"(findme.E001) Not set: {name} ({REQUIRED_IN_PRODUCTION[name]}). Set what is missing" in err
 
 
 def test_settings__importing_them_starts_nothing_and_needs_nothing() -> None:
