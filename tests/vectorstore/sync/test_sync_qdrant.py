@@ -26,6 +26,7 @@ from tests.vectorstore.sync.people import ids, people, plain_sql, points
 from tests.vectorstore.sync.proxy import door
 from vectorstore.connection import collection_name, qdrant
 from vectorstore.initialisation import initialise
+from vectorstore.management.commands import sync_qdrant
 from vectorstore.models import QueueEntry, SetAside, SyncLease
 from vectorstore.sync import drain, stopping
 from vectorstore.sync.queue import Backlog
@@ -45,9 +46,8 @@ def test_sync_qdrant__a_line_a_batch(collection: str, capsys: pytest.CaptureFixt
     assert output(capsys, "--once") == "3 written, 0 removed; 0 left.\n3 points written, 0 removed.\n"
     assert output(capsys) == "Nothing to do.\n"
     User.objects.filter(pk=gone).delete()
-    batch, whole = output(capsys, "--once", "--json", "--batch-size", "1").splitlines()
+    whole = output(capsys, "--once", "--json", "--batch-size", "1")
     nothing = {"length": 0, "oldest_seconds": None, "leased": 0, "aside": 0}
-    assert json.loads(batch) == {"written": 0, "removed": 1, "set_aside": 0, "unique_vectors": 0, "left": nothing}
     assert json.loads(whole) == {
         "written": 0,
         "removed": 1,
@@ -57,6 +57,33 @@ def test_sync_qdrant__a_line_a_batch(collection: str, capsys: pytest.CaptureFixt
         "stopped": False,
         "unique_vectors": 0,
     }
+
+
+def test_sync_qdrant__counts_the_queue_after_the_batch_of_the_line(embedded_collection: str, capsys: pytest.CaptureFixture[str]) -> None:
+    people(3)
+    lines = output(capsys, "--once", "--batch-size", "1").splitlines()
+    assert [re.sub(", the oldest.*", ".", line) for line in lines] == [
+        "1 written, 0 removed; 2 left.",
+        "1 written, 0 removed; 1 left.",
+        "1 written, 0 removed; 0 left.",
+        "3 points written, 0 removed.",
+    ]
+
+
+def test_sync_qdrant__a_long_count__is_left_out_of_lines(
+    embedded_collection: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people(3)
+    monkeypatch.setattr(sync_qdrant, "COUNT_PAUSE", float("inf"))
+    _, *lines = output(capsys, "--once", "--batch-size", "1").splitlines()
+    assert lines == ["1 written, 0 removed.", "1 written, 0 removed.", "3 points written, 0 removed."]
+
+
+def test_sync_qdrant__json__is_one_document_where_many_batches_are_done(
+    embedded_collection: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    people(3)
+    assert json.loads(output(capsys, "--once", "--batch-size", "1", "--json"))["written"] == 3
 
 
 def test_sync_qdrant__says_what_is_left_and_how_old_it_is(embedded_collection: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,15 +22,15 @@ from findme.management.argument_types import add_discard_vectors, seconds_of_a_d
 from vectorstore.address import server_address
 from vectorstore.connection import collection_name, is_embedded
 from vectorstore.sync.capture_check import capture_warning
-from vectorstore.sync.drain import TIMEOUT_SECONDS, Synced, sync_once
+from vectorstore.sync.drain import TIMEOUT_SECONDS, Synced, sync_once, untold
 from vectorstore.sync.queue import Backlog, backlog
 from vectorstore.sync.stopping import SILENT_SECONDS, Stopped, Stopping
 from vectorstore.sync.watch import watch
 from vectorstore.sync.work import BATCH_SIZE, LARGEST_BATCH, Done
 from vectorstore.unique_vectors import points_hold
 
-RECOUNT_SECONDS = 2.0
-"""Between two counts of the queue: a long one takes a while to count."""
+COUNT_PAUSE = 20
+"""How many times as long as the last count of the queue no other one is made: a long queue takes a while to count."""
 SPARE_SECONDS = 5.0
 """For a statement of PostgreSQL's, beside --timeout."""
 
@@ -56,13 +56,14 @@ class Command(FindmeCommand):
             help="with --once: for how many seconds to wait, without anything done, for other workers and for a store (default %(default)g)",
         )
         add_discard_vectors(parser)
-        parser.add_argument("--json", action="store_true", help="one JSON document a line")
+        parser.add_argument("--json", action="store_true", help="one JSON document: at the end, or with --watch one a line")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["watch"] and options["discard_vectors"] is not None:
             raise NotDone("--discard-vectors goes with --once: leave it out, or leave out --watch.")
         gc.freeze()  # or the collector goes through all that has been imported, again and again: a tenth of a second each time
         lines = _Lines(self, as_json=options["json"])
+        tell = untold if options["json"] else lines.batch
         if options["watch"]:
             watch(batch_size=options["batch_size"], tell=lines.batch, tell_away=self._say_away, begun=lines.beginning)
             return
@@ -71,7 +72,7 @@ class Command(FindmeCommand):
             synced = sync_once(
                 batch_size=options["batch_size"],
                 timeout=options["timeout"],
-                tell=lines.batch,
+                tell=tell,
                 tell_away=self._say_away,
                 stopping=stopping,
                 discard_vectors=options["discard_vectors"],
@@ -101,11 +102,11 @@ class Command(FindmeCommand):
 
 
 class _Lines:
-    """A line a batch, with a fresh count of the queue every few seconds."""
+    """One line a batch. It has the length of the queue only if that was just counted, so all its numbers belong to one moment."""
 
     def __init__(self, command: FindmeCommand, *, as_json: bool) -> None:
         self.command, self.as_json = command, as_json
-        self.counted_at, self.left = float("-inf"), Backlog(0, None, 0, 0)
+        self.next_count = float("-inf")
 
     def beginning(self) -> None:
         """Which stores are watched: a wrong ``DATABASE_URL`` or ``QDRANT_URL`` would show in nothing else while the queue is empty."""
@@ -115,33 +116,36 @@ class _Lines:
         self.command.stdout.flush()
 
     def batch(self, done: Done) -> None:
-        if time.monotonic() - self.counted_at >= RECOUNT_SECONDS:
-            self._count()
-        self.command.say(self._json(done) if self.as_json else self._line(done))
+        left = self._count() if time.monotonic() >= self.next_count else None
+        self.command.say(self._json(done, left) if self.as_json else self._line(done, left))
         self.command.stdout.flush()
 
-    def _json(self, done: Done) -> str:
+    def _json(self, done: Done, left: Backlog | None) -> str:
         return json.dumps(
             {
                 "written": done.written,
                 "removed": done.removed,
                 "set_aside": len(done.refused),
+                "left": None if left is None else asdict(left),
                 "unique_vectors": done.unique_vectors,
-                "left": asdict(self.left),
             }
         )
 
-    def _line(self, done: Done) -> str:
+    def _line(self, done: Done, left: Backlog | None) -> str:
         aside = f", {len(done.refused):,} set aside" if done.refused else ""
         unique = f", {done.unique_vectors:,} not deleted (the only copy of a vector)" if done.unique_vectors else ""
-        return f"{done.written:,} written, {done.removed:,} removed{aside}{unique}; {_left(self.left)}."
+        return f"{done.written:,} written, {done.removed:,} removed{aside}{unique}{'' if left is None else f'; {_left(left)}'}."
 
-    def _count(self) -> None:
-        self.counted_at = time.monotonic()
+    def _count(self) -> Backlog | None:
+        begun = time.monotonic()
         try:
-            self.left = backlog()
-        except (DatabaseError, InterfaceError):  # the batch is done; whoever asks PostgreSQL next is told
+            return backlog()
+        except (DatabaseError, InterfaceError):  # the batch is done, and the next step reports that PostgreSQL is unavailable
             connection.close()
+            return None
+        finally:
+            now = time.monotonic()
+            self.next_count = now + COUNT_PAUSE * (now - begun)
 
 
 def _postgresql() -> str:
