@@ -16,6 +16,7 @@ from findme.console.errors import one_line
 from findme.console.explanations import what_went_wrong
 from findme.console.program import INTERRUPTED
 from findme.console.program import NOT_DONE as NOT_DONE
+from findme.console.prompts import unanswered_questions
 from findme.version import __version__
 
 SOMETHING_TO_LOOK_AT = 1
@@ -41,7 +42,8 @@ class FindmeCommand(BaseCommand):
         if options.get("no_color") and getattr(self, "_called_from_command_line", False):
             os.environ["NO_COLOR"] = "1"  # rich reads it, for the progress bar too
         try:
-            return super().execute(*args, **options)
+            with unanswered_questions(options):
+                return super().execute(*args, **options)
         except KeyboardInterrupt:
             self._end(f"{self.name()}: interrupted. {self.after_interrupt}", INTERRUPTED)
         except CommandError as error:

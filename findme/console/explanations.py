@@ -20,9 +20,6 @@ from psycopg import errors
 from findme.console.errors import NotDone, one_line
 from findme.postgresql.diagnosis import variables_that_count, why_refused
 
-PROMPT_ENDED = ((), ("EOF when reading a line",))
-"""The arguments of the EOFError of ``getpass`` and of ``input``. One from a file that ends too early has other words."""
-
 VALUE = re.compile(r":? ['\"].*")
 """The end of psycopg's words for a value that it cannot read: they quote it."""
 
@@ -34,8 +31,6 @@ def what_went_wrong(error: BaseException) -> str | None:
             return one_line(error)
         case DatabaseError() | InterfaceError():
             return _of_postgresql(error)
-        case EOFError() if error.args in PROMPT_ENDED:
-            return "The input ended before the question was answered. Answer it on a terminal, or see --no-input in the command's --help."
         case UnicodeEncodeError():
             return _cannot_encode(error)
         case OSError() if error.filename is not None:

@@ -13,13 +13,14 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import ManagementUtility
 from django.core.management.base import BaseCommand, CommandError, SystemCheckError
-from django.db import DataError, IntegrityError
+from django.db import DatabaseError, DataError, IntegrityError, InterfaceError
 
 from findme.console import output
 from findme.console.command import FindmeCommand
-from findme.console.errors import one_line, without_detail
+from findme.console.errors import NotDone, one_line, without_detail
 from findme.console.explanations import what_went_wrong
 from findme.console.program import INTERRUPTED, NOT_DONE
+from findme.console.prompts import unanswered_questions
 from findme.environment import default_to_debug, env, missing_settings, unknown_names
 from findme.version import __version__
 
@@ -108,15 +109,24 @@ class _Commands(ManagementUtility):
 
 def _execute(execute: Any, *args: Any, **options: Any) -> Any:
     try:
-        return execute(*args, **options)
+        with unanswered_questions(options):
+            return execute(*args, **options)
     except SystemCheckError:
         raise
     except CommandError as error:
+        if line := _why_refused(error):
+            raise NotDone(line) from error
         raise CommandError(one_line(error), returncode=NOT_DONE) from error
     except Exception as error:
         if not _is_of_the_data(error):
             raise
         raise CommandError(_told(error), returncode=NOT_DONE) from error
+
+
+def _why_refused(error: CommandError) -> str | None:
+    """Return the line for the database error that Django put into ``error``; None if there is none, or if the rows cause it."""
+    cause = error.__cause__ or error.__context__
+    return what_went_wrong(cause) if isinstance(cause, DatabaseError | InterfaceError) and not _is_of_the_data(cause) else None
 
 
 def _execute_script(execute: Any, *args: Any, **options: Any) -> Any:

@@ -29,6 +29,7 @@ def ask(plan: RollbackPlan, prompt: Callable[[str], None]) -> None:
     try:
         answer = input()
     except EOFError:
+        prompt("\n")
         raise NotDone("There was no answer: nothing was undone. A script adds --no-input.") from None
     if answer.strip().lower() not in ("y", "yes"):
         raise NotDone(f"The answer was {answer!r}, not y: nothing was undone.")

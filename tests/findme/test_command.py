@@ -186,16 +186,6 @@ def test_command__json_has_times_in_iso_8601() -> None:
     }
 
 
-@pytest.mark.parametrize("error", [EOFError(), EOFError("EOF when reading a line")])
-def test_what_went_wrong__nobody_answers(error: EOFError) -> None:
-    line = what_went_wrong(error)
-    assert line is not None and line.startswith("The input ended before the question was answered.")
-
-
-def test_what_went_wrong__a_file_that_ends_too_early_is_no_answer() -> None:
-    assert what_went_wrong(EOFError("Compressed file ended before the end-of-stream marker was reached")) is None
-
-
 @pytest.mark.parametrize(
     ("text", "encoding", "words"),
     [("cañon", "ascii", "U+00F1, which 'ascii' cannot hold"), ("\udcff", "utf-8", "U+DCFF, which no UTF-8 can hold")],

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import io
+import sys
 from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
 
 import pytest
 from django.core.management import call_command
+from pytest_django import Settings
 
 from accounts.models import User
+from findme.console.prompts import unanswered_questions
 from tests.findme.processes import manage_here, python
 
 
@@ -90,15 +95,48 @@ def test_createsuperuser__without_a_terminal(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.django_db
-@pytest.mark.usefixtures("answers")
-def test_flush__nobody_answers() -> None:
-    assert manage_here("flush")[::2] == (2, ENDED)
+def test_flush__the_input_ends__is_said_on_a_line_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    code, out, err = manage_here("flush")
+    assert (code, err) == (2, ENDED)
+    assert out.endswith("Type 'yes' to continue, or 'no' to cancel: \n")
+
+
+def test_collectstatic__the_input_ends__is_said_on_a_line_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings, tmp_path: Path
+) -> None:
+    (tmp_path / "a file").touch()
+    settings.STATIC_ROOT = tmp_path
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    code, out, err = manage_here("collectstatic")
+    assert (code, err) == (2, ENDED)
+    assert out.endswith("Type 'yes' to continue, or 'no' to cancel: \n")
 
 
 @pytest.mark.django_db
-def test_changepassword__nobody_answers(answers: list[str]) -> None:
+@pytest.mark.usefixtures("somebody")
+def test_changepassword__the_input_ends__does_not_advise_an_option_that_it_has_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    def ask(prompt: str, stream: TextIO | None = None) -> str:
+        sys.stderr.write(prompt)  # as getpass() does without a terminal
+        raise EOFError
+
+    monkeypatch.setattr("getpass.getpass", ask)
+    code, _, err = manage_here("changepassword", "a@example.org")
+    assert code == 2
+    assert err == (
+        "Password: \nThe input ended before the question was answered. Run the command on a terminal: it takes the answer from nothing else.\n"
+    )
+    assert manage_here("changepassword", "--no-input")[0] == 2
+
+
+@pytest.fixture
+def somebody() -> None:
     call_command("createsuperuser", interactive=False, email="a@example.org", full_name="A", date_of_birth="1990-02-01", gender="other")
-    assert manage_here("changepassword", "a@example.org")[::2] == (2, ENDED)
+
+
+def test_unanswered_questions__a_file_that_ends_too_early_is_no_answer() -> None:
+    with pytest.raises(EOFError, match="Compressed file"), unanswered_questions({}):
+        raise EOFError("Compressed file ended before the end-of-stream marker was reached")
 
 
 @pytest.mark.parametrize(("encoding", "code"), [("ascii", 2), ("utf-8", 0)])
