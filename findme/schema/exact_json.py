@@ -78,20 +78,22 @@ class ExactEncoder(json.JSONEncoder):
         """Yield the pieces of the document. Without recursion: Python's stack does not limit the depth. Raises ValueError for a circle."""
         indent = self.indent if isinstance(self.indent, str) or self.indent is None else " " * self.indent
         levels: list[_Level] = []
-        yield self._begin(o, levels)
+        open_containers: set[int] = set()  # their ids: a search through the levels would take a minute for a document of 100,000 levels
+        yield self._begin(o, levels, open_containers)
         while levels:
             level = levels[-1]
             for name, element in level.elements:
                 yield f"{'' if level.is_empty else self.item_separator}{_line(indent, levels)}{name}"
                 level.is_empty = False
-                yield self._begin(element, levels)
+                yield self._begin(element, levels, open_containers)
                 if levels[-1] is not level:
                     break
             else:
                 levels.pop()
+                open_containers.remove(id(level.container))
                 yield level.closing if level.is_empty else f"{_line(indent, levels)}{level.closing}"
 
-    def _begin(self, value: Any, levels: list[_Level]) -> str:
+    def _begin(self, value: Any, levels: list[_Level], open_containers: set[int]) -> str:
         """Return the text of a scalar; for a container, append a level and return its opening bracket."""
         match value:
             case dict():
@@ -102,9 +104,10 @@ class ExactEncoder(json.JSONEncoder):
             case None | str() | int() | float() | Decimal():
                 return self._scalar(value)
             case _:
-                return self._begin(self.default(value), levels)
-        if any(outer.container is value for outer in levels):
+                return self._begin(self.default(value), levels, open_containers)
+        if id(value) in open_containers:
             raise ValueError("Circular reference detected")
+        open_containers.add(id(value))
         levels.append(level)
         return "{" if level.closing == "}" else "["
 
