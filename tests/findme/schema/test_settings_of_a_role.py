@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
+import psycopg
 import pytest
+from django.db import OperationalError
 
-from tests.findme.schema.scratch import Database, role
+from findme.postgresql.diagnosis import why_refused
+from tests.findme.schema.scratch import Database, django_uses, role
 
 
 @pytest.fixture
@@ -51,6 +54,7 @@ def test_commands__a_search_path_without_the_tables(app: Database) -> None:
         ["erase_user", "{user}", "--soft", "--no-input"],
         ["migrate", "vectorstore", "zero", "--no-input"],
         ["loaddata", "demo"],
+        ["flush", "--no-input"],
     ],
     ids="_".join,
 )
@@ -86,6 +90,39 @@ def test_commands__a_statement_that_takes_longer_than_its_limit__names_it(app: D
     assert err == (
         f"PostgreSQL: canceling statement due to statement timeout: statement_timeout is '300ms'. {undo(app, 'statement_timeout')}"
     )
+
+
+def test_commands__a_session_that_ends_when_it_is_idle__names_the_setting(app: Database) -> None:
+    has(app, "idle_session_timeout = 1")
+    for command in (["schema_version", "--check"], ["showmigrations"]):
+        code, out, err = app.manage(*command)
+        assert (code, out) == (2, ""), err
+        assert err.count("\n") == 1 and err.startswith("PostgreSQL: ")
+        assert "idle_session_timeout is '1ms'" in err and err.endswith(undo(app, "idle_session_timeout"))
+
+
+def test_commands__a_limit_too_short_for_the_diagnosis__is_named(app: Database, migrated: Database) -> None:
+    has(app, "statement_timeout = '1ms'")
+    with migrated.connect() as session, session.transaction():
+        session.execute("LOCK TABLE django_migrations")
+        code, _, err = app.manage("schema_version")
+    assert code == 2
+    assert err.endswith(f": statement_timeout is '1ms'. {undo(app, 'statement_timeout')}")
+
+
+@pytest.mark.parametrize("setting", ["idle_session_timeout", "idle_in_transaction_session_timeout"])
+def test_why_refused__the_reason_was_lost_with_the_connection(migrated: Database, setting: str) -> None:
+    error = OperationalError("it is over")
+    error.__cause__ = psycopg.OperationalError("consuming input failed: server closed the connection unexpectedly")
+    with django_uses(migrated):
+        assert why_refused(error) is None
+        Database("postgres").execute(f"ALTER DATABASE {migrated.name} SET {setting} = '5min'")
+        assert why_refused(error) == (
+            f"{setting} is '5min', which may have ended the session. To undo it: ALTER DATABASE {migrated.name} RESET {setting};"
+            " or use another role in DATABASE_URL."
+        )
+        error.__cause__ = psycopg.OperationalError("connection failed: server closed the connection unexpectedly")
+        assert why_refused(error) is None
 
 
 def test_commands__triggers_that_would_not_fire__are_refused(app: Database) -> None:
