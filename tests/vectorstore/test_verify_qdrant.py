@@ -137,6 +137,7 @@ def test_verify_qdrant__as_json(live: str, capsys: pytest.CaptureFixture[str]) -
         "marked": True,
         "triggers": [],
         "mended": [],
+        "comparison_due_at": None,
     }
 
 
