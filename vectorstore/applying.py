@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from django.contrib.postgres.functions import TransactionNow
@@ -17,6 +18,7 @@ from qdrant_client.models import (
 
 from findme.version import __version__
 from vectorstore import marks, registry
+from vectorstore.address import timeout_seconds
 from vectorstore.comparison import lost
 from vectorstore.connection import is_embedded
 from vectorstore.declaration import DECLARATION, plain
@@ -103,7 +105,7 @@ def _forget_lost(planned: Plan) -> None:
 
 def point_alias(client: QdrantClient, alias: str, collection: str) -> None:
     created = CreateAlias(collection_name=collection, alias_name=alias)
-    client.update_collection_aliases([CreateAliasOperation(create_alias=created)])
+    client.update_collection_aliases([CreateAliasOperation(create_alias=created)], timeout=math.ceil(timeout_seconds()))
 
 
 def _creation() -> dict[str, Any]:
