@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -9,9 +10,11 @@ import sys
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import psycopg
 import pytest
+import time_machine
 from django.conf import settings
 
 from findme.embedded.server import ensure_running
@@ -23,6 +26,7 @@ PRINT_TIME = "import datetime, os; print(datetime.datetime.now(datetime.UTC).iso
 
 def pytest_sessionstart() -> None:
     """In each process that runs tests, xdist's workers included."""
+    give_grpc_the_real_clock()
     clock = json.loads(os.environ[VARIABLE])
     start = datetime.fromisoformat(clock["start"])
     children = [_of_child(dict(os.environ)), _of_child({"PATH": os.defpath})]
@@ -36,6 +40,14 @@ def pytest_sessionstart() -> None:
     wrong += [f"a subprocess has TZ={zone} instead of {clock['zone']}" for _, zone in children if zone != clock["zone"]]
     if wrong:
         pytest.exit(f"The clocks do not show {start:%Y-%m-%d %H:%M} UTC: {'; '.join(wrong)}.", returncode=2)
+
+
+def give_grpc_the_real_clock() -> None:
+    """gRPC's core keeps the clock of the machine, and Python tells it deadlines as times: ahead of it, a timeout of a second would take until that day."""
+    for name in ("grpc._channel", "grpc._common", "grpc._cython.cygrpc"):
+        module = importlib.import_module(name)
+        assert hasattr(module, "time")
+        module.time = SimpleNamespace(**{**vars(time), "time": time_machine.escape_hatch.time.time})  # type: ignore[attr-defined]
 
 
 def pytest_report_header() -> str:

@@ -21,6 +21,9 @@ from vectorstore.address import Address
 from vectorstore.connection import qdrant
 from vectorstore.embedded import Folder
 from vectorstore.errors import CollectionMissing, Refused, ServerFailed, TimedOut, server_errors_told
+from vectorstore.marks import MarkNotTaken
+from vectorstore.sync.lease import LeaseLost
+from vectorstore.sync.settings import WrongSetting
 
 KEY = "the-key-that-nobody-may-see"
 
@@ -431,8 +434,8 @@ def test_needs_operator__of_every_error_that_a_worker_can_meet() -> None:
     modules = ("vectorstore.", "findme.console.errors")
     waited_for = {kind.__name__ for kind in _kinds(NotDone) if kind.__module__.startswith(modules) and not kind.needs_operator}
     at_once = {kind.__name__ for kind in _kinds(NotDone) if kind.__module__.startswith(modules) and kind.needs_operator}
-    assert waited_for == {"StoreUnavailable", "ServerFailed", "TimedOut", "MarkNotTaken", "LeaseLost"}
-    assert {"NotDone", "StoreUnusable", "CollectionMissing", "StoreWentBack", "NotOurs", "Refused", "WrongSetting"} <= at_once
+    assert waited_for == {kind.__name__ for kind in (StoreUnavailable, ServerFailed, TimedOut, MarkNotTaken, LeaseLost)}
+    assert {"NotDone", "StoreUnusable", "CollectionMissing", "StoreWentBack", "NotOurs", "Refused", WrongSetting.__name__} <= at_once
 
 
 def test_needs_operator__a_wrong_version_and_another_servers_grpc(settings: Settings) -> None:
