@@ -1,6 +1,6 @@
 """That points were deleted, noted in Qdrant: a PostgreSQL that was restored to a copy from before the deletion is noticed by it (protocol, rule 9).
 
-A deletion leaves no point, and a mark is renewed only now and then. So whoever has deleted points draws a version, and notes it in the metadata of each
+A deletion leaves no point, and a mark is renewed only now and then. So a process that deletes points draws a version, and notes it in the metadata of each
 collection. A PostgreSQL that has drawn less is older than the deletion.
 """
 
@@ -13,7 +13,7 @@ from django.db import connection
 from qdrant_client import QdrantClient
 from qdrant_client.models import CollectionInfo
 
-from findme.console.errors import StoreUnavailable, one_line
+from findme.console.errors import NotDone, StoreUnavailable, one_line
 from vectorstore import registry
 from vectorstore.connection import qdrant
 from vectorstore.errors import CollectionMissing
@@ -48,6 +48,12 @@ def draw_for_deletion() -> int:
     with connection.cursor() as cursor:
         cursor.execute(DRAW_FOR_DELETION)
         return int(cursor.fetchone()[0])
+
+
+def note_new_deletion() -> None:
+    """Draw a version and note it, after points were deleted. If Qdrant is unavailable, the next renewal of the mark says the same."""
+    with suppress(NotDone), qdrant() as client:
+        note_deletion(client, draw_for_deletion())
 
 
 def last_deletion(client: QdrantClient) -> int | None:

@@ -15,7 +15,7 @@ from findme.console.explanations import what_went_wrong
 from findme.postgresql import refusals
 from vectorstore.collection import live_collection
 from vectorstore.connection import is_embedded, qdrant
-from vectorstore.deletions import draw_for_deletion, note_deletion
+from vectorstore.deletions import note_new_deletion
 from vectorstore.rebuild.idle import Tidying
 from vectorstore.sync import standing
 from vectorstore.sync.claim import anybody_due
@@ -159,20 +159,14 @@ def sync_once(
                     enqueue_discards(discard_vectors)
             _drain(worker, totals, timeout, stopping)
             if totals.removed:
-                note_deletions()
+                with suppress(*POSTGRES_AWAY):
+                    note_new_deletion()
         finally:
             worker.leave()
     left = _left(stopping)
     unfinished = left.length or left.leased or not _has_compared()
     away = worker.away if unfinished else None  # others may have done the rest
     return Synced(totals.written, totals.removed, totals.set_aside, left, away, stopping.requested, totals.unique_vectors)
-
-
-def note_deletions() -> None:
-    """Let Qdrant remember that points were deleted, so that a PostgreSQL that is older than that is noticed. A store that is away now has the mark for it,
-    later."""
-    with suppress(NotDone, *POSTGRES_AWAY), qdrant() as client:
-        note_deletion(client, draw_for_deletion())
 
 
 def _left(stopping: Stopping) -> Backlog:

@@ -57,8 +57,7 @@ def project(user_ids: Iterable[UUID]) -> Projected:
         enqueue(batch, urgent=True)
         projected += _project_batch(worker, batch)
     if projected.removed:
-        with qdrant() as client:
-            deletions.note_deletion(client, deletions.draw_for_deletion())
+        deletions.note_new_deletion()
     return projected
 
 
