@@ -59,8 +59,11 @@ def test_sync_qdrant__a_line_a_batch(collection: str, capsys: pytest.CaptureFixt
     }
 
 
-def test_sync_qdrant__counts_the_queue_after_the_batch_of_the_line(embedded_collection: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sync_qdrant__counts_the_queue_after_the_batch_of_the_line(
+    embedded_collection: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     people(3)
+    monkeypatch.setattr(sync_qdrant, "COUNT_PAUSE", 0)
     lines = output(capsys, "--once", "--batch-size", "1").splitlines()
     assert [re.sub(", the oldest.*", ".", line) for line in lines] == [
         "1 written, 0 removed; 2 left.",
