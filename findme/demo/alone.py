@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
-from django.db import connection
+from django.db import DatabaseError, InterfaceError, connection
 
 from findme.console.errors import NotDone
 
@@ -21,6 +21,11 @@ def alone() -> Iterator[None]:
             cursor.execute("SELECT pg_try_advisory_lock(%s)", [LOCK_KEY])
             if not cursor.fetchone()[0]:
                 raise NotDone(f"Another demo is running in the database {own.settings_dict['NAME']!r}: wait until it is done.")
-        yield
+            try:
+                yield
+            finally:
+                with suppress(DatabaseError, InterfaceError):  # a lost connection has no lock
+                    # PostgreSQL notices a closed connection only later, and would refuse the next demo until then.
+                    cursor.execute("SELECT pg_advisory_unlock(%s)", [LOCK_KEY])
     finally:
         own.close()

@@ -18,7 +18,7 @@ from findme.console.errors import NotDone, StoreUnavailable, StoreUnusable
 from privacy.anonymisation import anonymise
 from privacy.erasure import erase, soft_delete
 from tests.privacy.elsewhere import wait_until
-from tests.qdrant import free_port
+from tests.qdrant import QdrantServer, free_port
 from tests.vectorstore.commands import ended, manage, started
 from tests.vectorstore.restored import restorable_postgres
 from tests.vectorstore.sync.people import ids, people, plain_sql, points, queued
@@ -104,6 +104,10 @@ STATES = [
 
 @pytest.fixture
 def synced(any_collection: str) -> None:
+    sync_three_users()
+
+
+def sync_three_users() -> None:
     """Three users with their points, a checkpoint in both stores, and an empty queue."""
     people(3)
     sync_once()
@@ -292,18 +296,45 @@ def delete_with_sql_and_project(user_id: UUID) -> None:
 @pytest.mark.parametrize(
     "remove", [erase, anonymise, soft_delete, delete_with_sql, delete_with_sql_and_project], ids=lambda remove: remove.__name__
 )
-def test_restored_postgresql__to_a_copy_from_right_before_a_deletion_is_noticed(synced: None, remove: Callable[[UUID], object]) -> None:
-    """No worker renews the mark in between."""
-    (user_id, *_others) = sorted(UUID(str(one)) for one in points())
-    with restorable_postgres(dumped=True) as restore:
+def test_restored_postgresql__to_a_copy_from_right_before_a_deletion(
+    embedded_collection: str, capsys: pytest.CaptureFixture[str], remove: Callable[[UUID], object]
+) -> None:
+    sync_three_users()
+    restored_after(remove, capsys)
+
+
+@pytest.mark.qdrant_server
+@pytest.mark.django_db(transaction=True)
+def test_restored_postgresql__to_a_copy_from_right_before_a_deletion__on_a_server(
+    server: QdrantServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call_command("init_qdrant")
+    sync_three_users()
+    restored_after(erase, capsys)
+
+
+def restored_after(remove: Callable[[UUID], object], capsys: pytest.CaptureFixture[str]) -> None:
+    """No worker renews the mark between the deletion and the restore."""
+    user_id = UUID(str(min(points())))
+    with restorable_postgres() as restore:
         remove(user_id)
         restore()
         with pytest.raises(CommandError, match="it was restored to an older copy, or failed over") as raised:
             call_command("sync_qdrant", "--once")
         assert raised.value.returncode == 2
-        assert manage("init_qdrant", "--check")[0] == 1
-        assert manage("verify_qdrant", "--repair", "--force")[0] == 1
-        assert manage("sync_qdrant", "--once")[0] == 0
+        assert [exit_code("init_qdrant", "--check"), exit_code("verify_qdrant", "--repair", "--force"), exit_code("sync_qdrant")] == [
+            1,
+            1,
+            0,
+        ]
         remove(user_id)
-        assert manage("verify_qdrant")[0] == 0
-        assert manage("sync_qdrant", "--once")[0] == 0
+        assert [exit_code("verify_qdrant"), exit_code("sync_qdrant")] == [0, 0]
+    capsys.readouterr()
+
+
+def exit_code(*arguments: str) -> int:
+    try:
+        call_command(*arguments)
+    except SystemExit as ended_with:
+        return int(ended_with.code or 0)
+    return 0
