@@ -56,6 +56,9 @@ coverage: install ## All tests, with the coverage of branches and its floor; nee
 test-dates: install ## All tests on a leap day, at the end of a year, in far time zones ...: make test-dates DATE=2028-02-29 TESTS=tests/accounts
 	@$(PYTHON) -m tests.dates $(foreach date,$(DATE),--date $(date)) $(TESTS)
 
+test-long: install ## The examples that make test leaves out: the same properties at other sizes, moments and stores
+	@$(PYTEST) --long $(OPTIONS)
+
 storm: install ## Workers and a Qdrant server killed and frozen beside writers, at length: make storm SEEDS=50
 	@STORM_SEEDS=$(SEEDS) $(PYTHON) -m pytest tests/vectorstore/storm -q
 

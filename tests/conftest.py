@@ -10,7 +10,16 @@ import hypothesis
 import pytest
 from django.conf import settings
 
-pytest_plugins = ["tests.chromium", "tests.coverage_files", "tests.emptying", "tests.order", "tests.qdrant", "tests.unchecked"]
+pytest_plugins = [
+    "tests.at_length",
+    "tests.chromium",
+    "tests.coverage_files",
+    "tests.emptying",
+    "tests.findme.schema.databases",
+    "tests.order",
+    "tests.qdrant",
+    "tests.unchecked",
+]
 
 USE_THE_DATABASE = {"db", "transactional_db", "live_server"}
 

@@ -25,10 +25,9 @@ with_and_without_triggers = pytest.mark.parametrize("setup", ["", DISABLED], ids
 
 
 @pytest.fixture
-def made(django_db_blocker: DjangoDbBlocker) -> Iterator[Database]:
+def made(template: Database, django_db_blocker: DjangoDbBlocker) -> Iterator[Database]:
     """A database with ANN, who has an embedding."""
-    with django_db_blocker.unblock(), database() as made:
-        assert made.manage("migrate")[0] == 0
+    with django_db_blocker.unblock(), database(template.name) as made:
         with made.connect() as session:
             session.execute(INSERT_USER, [ANN, "ann@example.com"])
             session.execute("INSERT INTO profile_embeddings (user_id, vector) VALUES (%s, %s)", [ANN, ONE_WAY])

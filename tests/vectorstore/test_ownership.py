@@ -71,6 +71,7 @@ def test_prove_ours__one_whose_takeover_was_broken_off_is_not(store: str) -> Non
     assert str(refusal()).startswith(f"The collection {v1()!r} has been taken over only in part: nothing was written.")
 
 
+@pytest.mark.at_length("server")
 @pytest.mark.django_db(transaction=True)
 def test_ownership__commands_that_write_refuse_in_one_line(store: str) -> None:
     """As after DATABASE_URL was pointed at another database of the same people."""

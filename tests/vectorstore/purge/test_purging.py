@@ -144,6 +144,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 # --- Bytes -----------------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.at_length(str(FEW))
 @pytest.mark.parametrize("how_many", [FEW, MANY])
 def test_purge__no_byte_is_left(folder: Path, how_many: int) -> None:
     someone = someone_among(how_many)

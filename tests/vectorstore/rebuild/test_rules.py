@@ -117,7 +117,10 @@ def test_ready__that_is_gone_holds_no_worker_up(store: str, untidy: None) -> Non
     assert (done.left.length, done.away, states(), wrong(1)) == (0, None, {"v1": "live", "v2": "failed"}, {})
 
 
-def test_ready__that_is_gone_while_somebody_may_be_moving_the_alias_to_it(embedded_qdrant: object, untidy: None) -> None:
+def test_ready__that_is_gone_while_somebody_may_be_moving_the_alias_to_it(
+    embedded_qdrant: object, untidy: None, settings: Settings
+) -> None:
+    settings.SYNC_SECOND_LOOK_SECONDS = 1
     begun(1)
     name = a_ready_one()
     with qdrant() as client:

@@ -17,9 +17,8 @@ from tests.vectorstore.two_writers import first_writer, second_writer
 
 
 @pytest.fixture
-def made(django_db_blocker: DjangoDbBlocker) -> Iterator[Database]:
-    with django_db_blocker.unblock(), database() as made:
-        assert made.manage("migrate")[0] == 0
+def made(template: Database, django_db_blocker: DjangoDbBlocker) -> Iterator[Database]:
+    with django_db_blocker.unblock(), database(template.name) as made:
         yield made
 
 

@@ -230,6 +230,7 @@ def test_sync_once__what_only_a_person_mends_is_not_waited_for_in_the_middle(
 
 
 @pytest.mark.long
+@pytest.mark.at_length("server")
 @pytest.mark.django_db(transaction=True)
 def test_restored_postgresql__of_an_empty_queue_is_noticed_by_everybody(collection: str) -> None:
     there = people(5)

@@ -109,6 +109,7 @@ def test_watch__finishes_the_batch_in_hand(own_server: QdrantServer) -> None:
 
 
 @pytest.mark.qdrant_server
+@pytest.mark.at_length("grpc")
 @pytest.mark.usefixtures("patient")
 def test_watch__gives_back_what_a_frozen_qdrant_does_not_answer(own_server: QdrantServer) -> None:
     with watching() as process:
@@ -148,6 +149,7 @@ def test_watch__ends_beside_a_frozen_postgresql(
 
 @pytest.mark.qdrant_server
 @pytest.mark.long
+@pytest.mark.at_length("0.4")
 @pytest.mark.parametrize("after", [0.0, 0.4])
 def test_sync_once__ends_beside_a_frozen_postgresql(
     memory_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch, after: float

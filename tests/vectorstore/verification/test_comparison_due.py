@@ -72,6 +72,7 @@ def note(moment: datetime) -> None:
 # --- Killed between the two -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.at_length("server")
 @pytest.mark.django_db(transaction=True)
 def test_repair__killed_after_the_mending__every_command_says_that_a_comparison_is_due(live: str) -> None:
     gone, *_ = people(3)

@@ -1,0 +1,55 @@
+"""Scratch databases, for tests of every folder: an empty one, and migrated ones that are copied from a template."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from pytest_django import DjangoDbBlocker
+
+from findme.schema.migrate import apply_migrations
+from tests.findme.schema.scratch import Database, database, django_uses
+from tests.findme.schema.undoing import PERSON, VIDEO, up_to
+
+
+@pytest.fixture(scope="session")
+def template(django_db_blocker: DjangoDbBlocker) -> Iterator[Database]:
+    """A migrated database that nobody is connected to: others are copied from it."""
+    with database() as made:
+        # Unblocked no longer than this, or every later test of the session might reach the database that DATABASE_URL names.
+        with django_db_blocker.unblock(), django_uses(made):
+            apply_migrations()
+        yield made
+
+
+@pytest.fixture(scope="session")
+def template_with_videos(template: Database, django_db_blocker: DjangoDbBlocker) -> Iterator[Database]:
+    """As ``with_videos``, and nobody is connected to it."""
+    with database(template.name) as made:
+        with django_db_blocker.unblock(), django_uses(made):
+            up_to(made, "accounts.0002_user_video")
+            made.execute(PERSON)
+            made.execute(VIDEO)
+            made.execute("UPDATE users SET video_id = (SELECT id FROM videos)")
+        yield made
+
+
+@pytest.fixture
+def empty(django_db_blocker: DjangoDbBlocker) -> Iterator[Database]:
+    """An empty database, to which Django is connected."""
+    with django_db_blocker.unblock(), database() as made, django_uses(made):
+        yield made
+
+
+@pytest.fixture
+def migrated(template: Database, django_db_blocker: DjangoDbBlocker) -> Iterator[Database]:
+    """A migrated database, to which Django is connected."""
+    with django_db_blocker.unblock(), database(template.name) as made, django_uses(made):
+        yield made
+
+
+@pytest.fixture
+def with_videos(template_with_videos: Database, django_db_blocker: DjangoDbBlocker) -> Iterator[Database]:
+    """The last migration applied is ``accounts.0002_user_video``, the one before it ``videos.0001_initial``; one person, who has a video."""
+    with django_db_blocker.unblock(), database(template_with_videos.name) as made, django_uses(made):
+        yield made

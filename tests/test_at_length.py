@@ -1,0 +1,60 @@
+"""Examples with the marker ``at_length`` are left out of a run, and are all of a run with ``--long``."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from findme.environment import BASE_DIR
+
+TESTS = """
+import pytest
+
+@pytest.mark.at_length("two", "20")
+@pytest.mark.parametrize("name", ["one", "two"])
+@pytest.mark.parametrize("size", [10, 20])
+def test_some(name, size):
+    pass
+
+@pytest.mark.at_length
+@pytest.mark.parametrize("size", [10, 20])
+def test_all(size):
+    pass
+
+def test_none():
+    pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "chosen", "others"),
+    [
+        ([], ["test_none", "test_some[10-one]"], 5),
+        (["--long"], ["test_all[10]", "test_all[20]", "test_some[10-two]", "test_some[20-one]", "test_some[20-two]"], 2),
+    ],
+)
+def test_at_length(tmp_path: Path, options: list[str], chosen: list[str], others: int) -> None:
+    (tmp_path / "test_it.py").write_text(TESTS)
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = at_length")
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "tests.at_length",
+        "-p",
+        "no:randomly",
+        "-p",
+        "no:cacheprovider",
+        "-v",
+        "-c",
+        "pytest.ini",
+    ]
+    ran = subprocess.run(
+        [*command, *options], cwd=tmp_path, env={"PYTHONPATH": str(BASE_DIR), "PATH": ""}, capture_output=True, text=True, check=False
+    )
+    names = sorted(line.split()[0].split("::")[1] for line in ran.stdout.splitlines() if " PASSED" in line)
+    assert (names, f"{others} deselected" in ran.stdout) == (chosen, True), ran.stdout + ran.stderr
