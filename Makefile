@@ -1,6 +1,6 @@
 # Every path here is relative to this folder: make takes a blank in a path for the end of it.
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test coverage test-dates storm lint build stop lock clean
+.PHONY: help install demo serve test coverage test-dates test-long storm lint build stop lock clean
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 PYTHON := .venv/bin/python
