@@ -9,9 +9,10 @@ class FindmeConfig(AppConfig):
 
     def ready(self) -> None:
         from findme.production import check_required_settings
-        from findme.schema.system_checks import check_triggers
+        from findme.schema.system_checks import check_server_log, check_triggers
         from findme.schema.unreadable import read_every_date
 
         checks.register(check_triggers, checks.Tags.database)
+        checks.register(check_server_log, checks.Tags.database)
         checks.register(check_required_settings, deploy=True)
         connection_created.connect(read_every_date, dispatch_uid="findme.read_every_date")

@@ -19,6 +19,14 @@ PORT = 5432
 """No port of the machine: a part of the socket's name."""
 START_SECONDS, FAST_SECONDS, IMMEDIATE_SECONDS, ORPHAN_SECONDS = 120.0, 30.0, 10.0, 1.0
 NOT_DURABLE = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
+LOG_WITHOUT_ROWS = (
+    "log_min_error_statement=panic",
+    "log_error_verbosity=terse",
+    "log_parameter_max_length_on_error=0",
+    "log_min_messages=log",
+)
+"""No statement, DETAIL or parameter in the log, and no errors of statements at all: ``invalid input syntax for type uuid: "..."`` quotes the value.
+The client still receives them."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +141,7 @@ def _launch(place: Place, socket_folder: Path, *, durable: bool) -> int:
         f"port={PORT}",
         f"hba_file={place.files.hba}",
         f"ident_file={place.files.ident}",
+        *LOG_WITHOUT_ROWS,
         *([] if durable else NOT_DURABLE),
     ]
     command = [

@@ -11,6 +11,7 @@ from pathlib import Path
 import psycopg
 
 from findme.embedded.place import place_for
+from findme.embedded.postmaster import LOG_WITHOUT_ROWS
 from findme.embedded.server import Running
 from tests.findme.embedded import DEADLINE_SECONDS, wait_for
 
@@ -28,7 +29,7 @@ def hot_standby(primary: Running, folder: Path) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="findme-standby-") as socket_folder:
         place.account.give(Path(socket_folder))
         settings = [f"unix_socket_directories={socket_folder}", "listen_addresses=", f"hba_file={place.files.hba}", "fsync=off"]
-        settings += [f"ident_file={place.files.ident}", f"port={primary.port}", "hot_standby=on"]
+        settings += [f"ident_file={place.files.ident}", f"port={primary.port}", "hot_standby=on", *LOG_WITHOUT_ROWS]
         command = [str(place.programs.path("postgres")), "-D", str(folder / "data"), *(word for one in settings for word in ("-c", one))]
         with subprocess.Popen(command, stderr=subprocess.DEVNULL, **as_account) as server:
             try:

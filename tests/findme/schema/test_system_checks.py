@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
+from pytest_django import Settings
 
 from tests.findme.processes import manage
 from tests.findme.schema.scratch import Database
@@ -14,6 +15,12 @@ NAMED = (
     "In the database 'default', not as migrated: trigger vector_sync_deleted on users: disabled",
     "In the database 'default', not as migrated: trigger vector_sync_truncated on users: missing",
 )
+
+
+@pytest.fixture(autouse=True)
+def any_server_log(settings: Settings) -> None:
+    """The server of DATABASE_URL may log what it likes: ``test_log_settings`` is about that."""
+    settings.SILENCED_SYSTEM_CHECKS = ["findme.W002"]
 
 
 @pytest.mark.django_db

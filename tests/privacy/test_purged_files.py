@@ -1,0 +1,60 @@
+"""The commands that docs/privacy.md names leave no byte of an erased user in the files of PostgreSQL's tables."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+
+from findme.embedded import server
+from findme.environment import BASE_DIR
+from tests.findme.schema.scratch import Database
+
+USERS = """
+    INSERT INTO users (email, password_hash, full_name, bio, date_of_birth, gender)
+    SELECT format('%s-%s@example.com', n, '{word}'), '{word}', '{word}', 'I am {word}.', '1990-01-01', 'female' FROM generate_series(1, 50) AS n
+"""
+
+OF_AN_EMPTY_TABLE = "DELETE FROM pg_statistic WHERE starelid = 'users'::regclass"
+
+
+def documented() -> list[str]:
+    """The commands in their order."""
+    section = (BASE_DIR / "docs" / "privacy.md").read_text().split("### Purging PostgreSQL's files", 1)[1].split("\n### ", 1)[0]
+    assert f"`{OF_AN_EMPTY_TABLE}`" in section
+    return [line.strip() for line in section.splitlines() if line.startswith("    ")]
+
+
+def files_with(word: str, database: Database) -> list[str]:
+    """The relations in whose files the word is. Files that PostgreSQL has emptied and not deleted yet hold nothing."""
+    running = server.running(Path(settings.EMBEDDED_POSTGRES_DIR))
+    assert running is not None
+    (folder,) = database.query("SELECT 'base/' || oid FROM pg_database WHERE datname = current_database()")
+    names = {path.name.partition(".")[0] for path in (running.folder / "data" / folder).iterdir() if word.encode() in path.read_bytes()}
+    return sorted(
+        database.query("SELECT relname::text FROM pg_class WHERE pg_relation_filenode(oid)::text = ANY(%s)", list(names)) if names else []
+    )
+
+
+@pytest.mark.skipif(bool(os.environ.get("DATABASE_URL")), reason="it reads the files of the embedded server")
+@pytest.mark.parametrize("others", [0, 1])
+def test_purge__as_documented__leaves_no_byte_in_the_files(others: int, migrated: Database) -> None:
+    word = f"Jane{secrets.token_hex(12)}"
+    migrated.execute(USERS.format(word=word))
+    migrated.execute("ANALYZE users; CHECKPOINT")
+    assert {"users", "pg_statistic"} <= set(files_with(word, migrated))
+    migrated.execute(f"DELETE FROM users WHERE full_name = '{word}'")
+    if others:
+        migrated.execute(USERS.format(word="Another").replace("1, 50", "1, 1"))
+    rebuild_tables, rebuild_statistics, *rest = documented()
+    migrated.execute(rebuild_tables)
+    migrated.execute("CHECKPOINT")
+    assert files_with(word, migrated) == ["pg_statistic"]  # ANALYZE alone leaves the old statistics in the file
+    if not others:
+        migrated.execute(OF_AN_EMPTY_TABLE)
+    for statement in (rebuild_statistics, *rest):
+        migrated.execute(statement)
+    assert files_with(word, migrated) == []
