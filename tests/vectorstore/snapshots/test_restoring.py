@@ -366,6 +366,7 @@ def test_restore__cut_off(collection: QdrantServer, tmp_path: Path) -> None:
 # --- Killed ----------------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.at_length("/snapshots/upload", "/points/query")
 @pytest.mark.parametrize("moment", ["/snapshots/upload", "_v2/points/scroll", "_v2/points/delete", "/points/query", "/collections/aliases"])
 def test_restore__killed(qdrant_server: QdrantServer, settings: Settings, tmp_path: Path, moment: str) -> None:
     """When the file is sent; before it is noted; while it is compared; in the gate; when the alias is moved. The next run starts clean, and ends as one whole run."""

@@ -83,6 +83,7 @@ def goes_on_after_repair(worker: subprocess.Popen[str], line: str) -> None:
     assert [one for one in errors.splitlines() if line in one and "manage.py verify_qdrant --repair" in one], errors
 
 
+@pytest.mark.at_length
 def test_restored__postgresql(qdrant_server: QdrantServer) -> None:
     initialise(lambda _planned: None)
     with watching() as first:
