@@ -16,6 +16,7 @@ from vectorstore.shortened import shortened
 MAGIC = b"\x93NUMPY"
 LENGTH_OF_HEADER = {(1, 0): "<H", (2, 0): "<I"}
 LONGEST_HEADER = 1 << 16
+LARGEST_SIZE = (1 << 63) - 1
 KEYS = {"descr", "fortran_order", "shape"}
 PLAIN_TYPE = re.compile(r"[<>|=]?[fiuSUV][0-9]{1,4}")
 
@@ -31,7 +32,7 @@ def read_header(stream: IO[bytes], name: str) -> Header:
     plain numbers, texts or bytes in C order."""
     said = _said(stream, name)
     shape, descr = said["shape"], said["descr"]
-    if not isinstance(shape, tuple) or not all(type(size) is int and size >= 0 for size in shape):
+    if not isinstance(shape, tuple) or not all(type(size) is int and 0 <= size <= LARGEST_SIZE for size in shape):
         raise NotDone(f"{name} is damaged: its shape is {shortened(shape)}.")
     if said["fortran_order"] and len(shape) > 1:
         raise NotDone(f"{name} is stored by columns and cannot be read row by row: save numpy.ascontiguousarray(...) of it.")

@@ -12,6 +12,7 @@ from findme.console.errors import NotDone
 from vectorstore import vectors
 from vectorstore.models import VECTOR_SIZE
 from vectorstore.npy import read_header
+from vectorstore.shortened import shortened
 from vectorstore.vectors import Reals
 
 LONGEST_FILE = 1 << 20
@@ -44,7 +45,7 @@ def _json(stream: BinaryIO, path: Path) -> object:
 def _npy(stream: BinaryIO, path: Path) -> object:
     header = read_header(stream, repr(str(path)))
     if header.shape not in ((VECTOR_SIZE,), (1, VECTOR_SIZE)):
-        raise NotDone(f"{str(path)!r} has the shape {header.shape}, and must have {(VECTOR_SIZE,)}.")
+        raise NotDone(f"{str(path)!r} has the shape {shortened(header.shape)}, and must have {(VECTOR_SIZE,)}.")
     size = VECTOR_SIZE * header.dtype.itemsize
     found = stream.read(size)
     if len(found) < size or not size:

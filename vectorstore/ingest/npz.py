@@ -1,14 +1,18 @@
-"""``.npz``: the arrays ``user_ids`` and ``vectors``, streamed out of their zip file a few hundred rows at a time."""
+"""``.npz``: the arrays ``user_ids`` and ``vectors``, streamed out of their zip file a few hundred rows at a time.
+
+zipfile unpacks bzip2 and LZMA without a limit: 4,854 bytes become gigabytes. So ``zip_members`` looks at both members before one is opened.
+"""
 
 from __future__ import annotations
 
+import math
+import os
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from lzma import LZMAError
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 from uuid import UUID
@@ -18,20 +22,21 @@ from numpy.typing import NDArray
 
 from findme.console.errors import NotDone
 from findme.console.plurals import counted
+from vectorstore.ingest import zip_members
 from vectorstore.ingest.plain_json import plain_json
 from vectorstore.ingest.reading import no_rows, opened, reading
 from vectorstore.ingest.rows import BadRow, Content, Entry, Kind, Row, entry, uuid_of
 from vectorstore.models import VECTOR_SIZE
 from vectorstore.npy import read_header
+from vectorstore.shortened import shortened
 from vectorstore.vectors import matrix
 
 Array: TypeAlias = NDArray[Any]
 
-MEMBERS = {"user_ids.npy", "vectors.npy"}
 ROWS_AT_A_TIME = 256
 LONGEST_ID = 256
 """In bytes: ``U36`` has 144."""
-DAMAGE = (zipfile.BadZipFile, zlib.error, LZMAError, EOFError, ValueError, RuntimeError)
+DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError)
 """What zipfile raises for a file that is cut off, changed, encrypted or packed in a way that it does not know."""
 
 
@@ -42,18 +47,29 @@ class _Member:
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
 
+    @property
+    def row_size(self) -> int:
+        """In bytes."""
+        return self.dtype.itemsize * math.prod(self.shape[1:])
+
     def rows(self, count: int) -> Array:
         """The next COUNT rows. Raises NotDone where there are fewer."""
-        wanted = count * self.dtype.itemsize * int(np.prod(self.shape[1:]))
+        wanted = count * self.row_size
         found = self.stream.read(wanted)
         if len(found) < wanted:
-            raise NotDone(f"{self.name} is damaged: it ends before its {counted(self.shape[0], 'row does', 'rows do')}.")
+            raise self.too_short()
         return np.frombuffer(found, self.dtype).reshape(count, *self.shape[1:])
 
     def end(self) -> None:
         """Raises NotDone where something follows, or where the checksum, which zipfile compares at the end, is wrong."""
         if self.stream.read(1):
-            raise NotDone(f"{self.name} is damaged: something follows its {counted(self.shape[0], 'row')}.")
+            raise self.too_long()
+
+    def too_short(self) -> NotDone:
+        return NotDone(f"{self.name} is damaged: it ends before its {counted(self.shape[0], 'row does', 'rows do')}.")
+
+    def too_long(self) -> NotDone:
+        return NotDone(f"{self.name} is damaged: something follows its {counted(self.shape[0], 'row')}.")
 
 
 def check_npz(path: Path) -> int:
@@ -125,13 +141,13 @@ def _user_id(one: Array) -> str | UUID:
 
 @contextmanager
 def _members(path: Path) -> Iterator[tuple[_Member, _Member]]:
-    with opened(path) as stream, _damage_of(path), zipfile.ZipFile(stream) as archive:
-        names = set(archive.namelist())
-        if names != MEMBERS:
-            held = ", ".join(sorted(name.removesuffix(".npy") for name in names))
-            raise NotDone(f"{str(path)!r} holds {held or 'nothing'}, and must hold the arrays user_ids and vectors, and no other.")
-        with archive.open("user_ids.npy") as first, archive.open("vectors.npy") as second:
-            yield _checked(path, _member(first, path), _member(second, path))
+    with opened(path) as stream, _damage_of(path), zipfile.ZipFile(zip_members.InSmallReads(stream)) as archive:
+        first, second = zip_members.user_ids_and_vectors(archive, os.fstat(stream.fileno()).st_size, repr(str(path)))
+        with archive.open(first) as user_ids, archive.open(second) as vectors:
+            checked = _checked(path, _member(user_ids, path), _member(vectors, path))
+            for member, info in zip(checked, (first, second), strict=True):
+                _check_size(member, info)
+            yield checked
 
 
 def _member(stream: IO[bytes], path: Path) -> _Member:
@@ -140,10 +156,19 @@ def _member(stream: IO[bytes], path: Path) -> _Member:
     return _Member(stream, name, header.dtype, header.shape)
 
 
+def _check_size(member: _Member, info: zipfile.ZipInfo) -> None:
+    """Raise NotDone unless the member, whose header has just been read, can hold as many rows as that says."""
+    claimed = member.stream.tell() + member.row_size * member.shape[0]
+    if claimed > min(info.file_size, zip_members.most_bytes(info)):
+        raise member.too_short()
+    if claimed < info.file_size:
+        raise member.too_long()
+
+
 def _checked(path: Path, user_ids: _Member, vectors: _Member) -> tuple[_Member, _Member]:
     if user_ids.dtype.kind not in "SUV" or len(user_ids.shape) != 1 or not 0 < user_ids.dtype.itemsize <= LONGEST_ID:
         raise NotDone(
-            f"{user_ids.name} holds {user_ids.dtype.str} in the shape {user_ids.shape}, and must be a list of texts (U36) or UUIDs (V16)."
+            f"{user_ids.name} holds {user_ids.dtype.str} in the shape {shortened(user_ids.shape)}, and must be a list of texts (U36) or UUIDs (V16)."
         )
     if user_ids.dtype.kind == "V" and user_ids.dtype.itemsize != 16:
         raise NotDone(f"{user_ids.name} holds {user_ids.dtype.itemsize} bytes each, and a UUID has 16.")
@@ -151,7 +176,7 @@ def _checked(path: Path, user_ids: _Member, vectors: _Member) -> tuple[_Member, 
         raise NotDone(f"{vectors.name} holds {vectors.dtype.str}, and must hold floating-point numbers of 16, 32 or 64 bits.")
     if vectors.shape != (user_ids.shape[0], VECTOR_SIZE):
         raise NotDone(
-            f"{vectors.name} has the shape {vectors.shape}, and must have {(user_ids.shape[0], VECTOR_SIZE)}: a row of {VECTOR_SIZE} for each id."
+            f"{vectors.name} has the shape {shortened(vectors.shape)}, and must have {(user_ids.shape[0], VECTOR_SIZE)}: a row of {VECTOR_SIZE} for each id."
         )
     if not user_ids.shape[0]:
         raise no_rows(str(path))

@@ -160,22 +160,105 @@ def rewritten(path: Path, name: str, content: bytes) -> Path:
     return path
 
 
-def test_read__fewer_rows_than_the_header_says(tmp_path: Path) -> None:
-    path = saved(tmp_path, *good(ROWS_AT_A_TIME + 1))
+def test_check__fewer_rows_than_the_header_says(tmp_path: Path) -> None:
+    path = saved(tmp_path, *good(257))
     with zipfile.ZipFile(path) as archive:
         content = archive.read("vectors.npy")
-    reader = read_npz(rewritten(path, "vectors.npy", content[:-1]), "x")
+    assert refusal(rewritten(path, "vectors.npy", content[:-1])) == "FILE: vectors is damaged: it ends before its 257 rows do."
+
+
+def test_check__more_than_the_header_says(tmp_path: Path) -> None:
+    path = saved(tmp_path, *good(1))
+    with zipfile.ZipFile(path) as archive:
+        content = archive.read("vectors.npy")
+    assert refusal(rewritten(path, "vectors.npy", content + b"!")) == "FILE: vectors is damaged: something follows its 1 row."
+
+
+def packed(path: Path, method: int, *arrays: tuple[str, NDArray[Any]], claimed: int = 0) -> Path:
+    """An archive of ARRAYS whose list of members claims ``claimed`` bytes more of each than there are."""
+    file = path / "packed.npz"
+    with zipfile.ZipFile(file, "w", method) as archive:
+        for name, array in arrays:
+            with archive.open(f"{name}.npy", "w") as member:
+                np.lib.format.write_array(member, array)
+            archive.infolist()[-1].file_size += claimed
+    return file
+
+
+def test_read__fewer_rows_than_the_list_of_members_says(tmp_path: Path) -> None:
+    """What is packed ends early: the rows before are read."""
+    user_ids, vectors = good(ROWS_AT_A_TIME + 1)
+    path = packed(tmp_path, zipfile.ZIP_DEFLATED, ("user_ids", user_ids), ("vectors", vectors))
+    with zipfile.ZipFile(path) as archive:
+        content = archive.read("vectors.npy")
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        with archive.open("user_ids.npy", "w") as member:
+            np.lib.format.write_array(member, user_ids)
+        archive.writestr("vectors.npy", content[:-1])
+        archive.getinfo("vectors.npy").file_size += 1
+    assert check_npz(path) == ROWS_AT_A_TIME + 1
+    reader = read_npz(path, "x")
     assert len([next(reader) for _ in range(ROWS_AT_A_TIME)]) == ROWS_AT_A_TIME
     with pytest.raises(NotDone, match=r"vectors is damaged: it ends before its 257 rows do\.$"):
         next(reader)
 
 
-def test_read__more_than_the_header_says(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("method", "said"), [(zipfile.ZIP_BZIP2, "bzip2"), (zipfile.ZIP_LZMA, "LZMA")])
+def test_check__packed_by_what_unpacks_without_a_limit(tmp_path: Path, method: int, said: str) -> None:
+    user_ids, vectors = good(1)
+    path = packed(tmp_path, method, ("user_ids", user_ids), ("vectors", vectors))
+    assert refusal(path) == f"FILE: user_ids is packed with {said}: save it with numpy.savez or numpy.savez_compressed."
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_check__member_twice(tmp_path: Path) -> None:
+    """The last one would silently replace the first."""
+    user_ids, vectors = good(1)
+    path = packed(tmp_path, zipfile.ZIP_STORED, ("user_ids", user_ids), ("user_ids", user_ids), ("vectors", vectors))
+    assert refusal(path) == "FILE holds one of its arrays twice: save it again with numpy.savez."
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_check__more_rows_than_can_come_out_of_the_file(tmp_path: Path, method: int) -> None:
+    """Headers and the list of members claim 10,000 rows, and one is there."""
+    claimed = 10_000
+    path = tmp_path / "claimed.npz"
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, descr, shape, size in (("user_ids", "<U36", (claimed,), 144), ("vectors", "<f4", (claimed, 512), 2048)):
+            stream = io.BytesIO()
+            np.lib.format.write_array_header_1_0(stream, {"descr": descr, "fortran_order": False, "shape": shape})
+            archive.writestr(f"{name}.npy", stream.getvalue() + bytes(size))
+            archive.getinfo(f"{name}.npy").file_size = len(stream.getvalue()) + claimed * size
+    assert refusal(path) == "FILE: user_ids is damaged: it ends before its 10,000 rows do."
+
+
+def test_check__members_larger_than_the_file(tmp_path: Path) -> None:
+    user_ids, vectors = good(1)
+    path = packed(tmp_path, zipfile.ZIP_STORED, ("user_ids", user_ids), ("vectors", vectors))
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.comment = b"so that the list of members is written again"
+        for info in archive.infolist():
+            info.compress_size = 10**6
+    assert refusal(path) == "FILE is damaged, or is no .npz file: its members are larger than the file."
+
+
+def test_check__list_of_members_without_end(tmp_path: Path) -> None:
+    """zipfile would make an object of each of the entries."""
     path = saved(tmp_path, *good(1))
-    with zipfile.ZipFile(path) as archive:
-        content = archive.read("vectors.npy")
-    with pytest.raises(NotDone, match=r"vectors is damaged: something follows its 1 row\.$"):
-        list(read_npz(rewritten(path, "vectors.npy", content + b"!"), "x"))
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.comment = b"so that the list of members is written again"
+        archive.filelist.extend([archive.filelist[0]] * 20_000)
+    assert refusal(path) == "FILE is damaged, or is no .npz file: its list of members is longer than 1,048,576 bytes."
+
+
+def test_check__many_other_members(tmp_path: Path) -> None:
+    path = tmp_path / "x.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(9):
+            archive.writestr(f"{number}\n{'x' * 1000}", b"")
+    said = refusal(path)
+    assert said.startswith("FILE holds 0\\nxxx") and ", 4 more, and must hold the arrays user_ids and vectors" in said
+    assert len(said) < 600
 
 
 def test_read__wrong_checksum(tmp_path: Path) -> None:
@@ -212,5 +295,4 @@ def test_read__unknown_numbers_of_rows_are_not_believed(tmp_path: Path) -> None:
         stream = io.BytesIO()
         np.lib.format.write_array_header_1_0(stream, header | {"fortran_order": False})
         rewritten(path, name, stream.getvalue())
-    with pytest.raises(NotDone, match="it ends before its 1,000,000,000,000,000 rows do"):
-        list(read_npz(path, "x"))
+    assert refusal(path) == "FILE: user_ids is damaged: it ends before its 1,000,000,000,000,000 rows do."
