@@ -75,6 +75,25 @@ class HasLength(_ArrayCondition):
         self.condition = f"cardinality(%(expressions)s) = {int(length)}"
 
 
+class HasAtMost(_ArrayCondition):
+    """An array of one dimension with at most ``most`` elements."""
+
+    def __init__(self, column: str | F, *, most: int) -> None:
+        super().__init__(column)
+        self.condition = f"cardinality(%(expressions)s) <= {int(most)}"
+
+
+class HasShortTexts(_ArrayCondition):
+    """An array of texts with at most ``longest`` characters in each.
+
+    A CHECK has no subquery that could look at each element. The cast cuts each text, so an array with a longer one changes.
+    """
+
+    def __init__(self, column: str | F, *, longest: int) -> None:
+        super().__init__(column)
+        self.condition = f"%(expressions)s = %(expressions)s::varchar({int(longest)})[]::text[]"
+
+
 class IsFinite(_ArrayCondition):
     """No NaN, no infinity and no NULL among the elements."""
 

@@ -98,7 +98,20 @@ def embeddings() -> list[Breach]:
         Breach(table, interests, CHECK, {"interests": ["books", None]}, {"interests": ["books", "NULL"]}),
         Breach(table, interests, CHECK, {"interests": ["books", ""]}, {"interests": ["books", " "]}),
         Breach(table, interests, CHECK, {"interests": [["books"]]}, {"interests": []}),
+        *sizes_of_lists(),
         *locations(),
+    ]
+
+
+def sizes_of_lists() -> list[Breach]:
+    table, count, length = "profile_embeddings", "profile_embeddings_{}_count_check", "profile_embeddings_interests_length_check"
+    texts = [f"{number}" for number in range(101)]
+    return [
+        Breach(table, count.format("interests"), CHECK, {"interests": texts}, {"interests": texts[:100]}),
+        Breach(table, length, CHECK, {"interests": ["sea", "x" * 101]}, {"interests": ["sea", "x" * 100]}),
+        Breach(table, length, CHECK, {"interests": ["ü" * 101]}, {"interests": ["ü" * 100]}),
+        Breach(table, length, CHECK, {"interests": [f"{'x' * 100} "]}, {"interests": [f"{'x' * 99} "]}),
+        Breach(table, count.format("video_features"), CHECK, {"video_features": [0.5] * 4097}, {"video_features": [0.5] * 4096}),
     ]
 
 

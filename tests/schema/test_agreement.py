@@ -64,6 +64,9 @@ def vectors() -> st.SearchStrategy[list[Any] | None]:
     return changed | st.sampled_from([[], ONE_WAY[:511], [*ONE_WAY, 0.5], [0.0] * 512, [1e-50] * 512, [1e-45] * 512, None])
 
 
+LISTS_OF_INTERESTS = [[f"{number}" for number in range(100)], [f"{number}" for number in range(101)], ["sea"] * 101, ["a\u0301" * 100]]
+"""As many as may be, too many, the same ones again, and one that only counts as long enough in its normal form."""
+
 coordinates = st.floats(-200, 200) | st.sampled_from([90, -90, 180, -180, 90.0000001, "52", True, None, float("nan")])
 locations = st.fixed_dictionaries({"lat": coordinates}, optional={"lon": coordinates, "city": st.just("Berlin")}) | json_values
 
@@ -140,8 +143,8 @@ embeddings = {
     "user_id": ids,
     "vector": vectors(),
     "location": locations,
-    "interests": st.lists(st.text(min_size=1, max_size=5) | BAD_TEXT | st.none(), max_size=3) | st.none(),
-    "video_features": st.lists(st.floats() | st.none(), max_size=3) | st.none(),
+    "interests": st.lists(texts(100), max_size=3) | st.sampled_from(LISTS_OF_INTERESTS) | st.none(),
+    "video_features": st.lists(st.floats() | st.none(), max_size=3) | st.sampled_from([[0.5] * 4096, [0.5] * 4097]) | st.none(),
     "model": texts(255),
     "created_at": times,
 }

@@ -52,6 +52,10 @@ def test_query__of_a_vector(vector: Any) -> None:
             {"user_id": ANNE, "all_interests": [" "]},
             "This cannot be searched for: an interest is a text with something in it, and not ' '.",
         ),
+        (
+            {"user_id": ANNE, "interests": ["x" * 101]},
+            f"This cannot be searched for: an interest has at most 100 characters, and not 101: '{'x' * 27}...{'x' * 28}'.",
+        ),
         ({"user_id": ANNE, "offset": -1}, "The offset is -1, and must be 0 or more."),
         ({"user_id": ANNE, "min_score": math.nan}, "The least score is nan: a score is the cosine of two vectors, from -1 to 1."),
         (

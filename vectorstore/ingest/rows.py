@@ -12,6 +12,7 @@ from uuid import UUID
 from vectorstore import vectors
 from vectorstore.degrees import latitude, longitude
 from vectorstore.interests import interest
+from vectorstore.models.limits import MOST_INTERESTS, MOST_VIDEO_FEATURES
 from vectorstore.shortened import shortened
 from vectorstore.vectors import Reals
 
@@ -155,18 +156,24 @@ def _interests(value: object) -> tuple[str, ...]:
     if not isinstance(value, list):
         raise BadRow(Kind.BAD_INTERESTS, f"interests is not a list: {shortened(value)}")
     try:
-        return tuple(dict.fromkeys(map(interest, value)))
+        interests = tuple(dict.fromkeys(map(interest, value)))
     except ValueError as error:
         raise BadRow(Kind.BAD_INTERESTS, str(error)) from None
+    if len(interests) > MOST_INTERESTS:
+        raise BadRow(Kind.BAD_INTERESTS, f"interests has {len(interests):,} texts, and may have {MOST_INTERESTS}")
+    return interests
 
 
 def _video_features(value: object) -> Reals | None:
     if value is None:
         return None
     try:
-        return vectors.reals(value)
+        features = vectors.reals(value)
     except ValueError as error:
         raise BadRow(Kind.BAD_VIDEO_FEATURES, f"video_features {error}") from None
+    if len(features) > MOST_VIDEO_FEATURES:
+        raise BadRow(Kind.BAD_VIDEO_FEATURES, f"video_features has {len(features):,} numbers, and may have {MOST_VIDEO_FEATURES:,}")
+    return features
 
 
 CHECKS: Mapping[str, Callable[[object], Any]] = {

@@ -19,6 +19,7 @@ from findme.schema.expressions import HasLength, HasOnlyTexts, IsFinite, IsGeoPo
 from findme.schema.fields import RealField
 from findme.schema.json_fields import ExactJSONField
 from vectorstore.models.interests import distinct
+from vectorstore.models.limits import LONGEST_INTEREST, MOST_INTERESTS, MOST_VIDEO_FEATURES, size_checks
 
 if TYPE_CHECKING:
     from accounts.models import User
@@ -46,9 +47,15 @@ class ProfileEmbedding(StoredModel):
     vector: ArrayField[list[float], list[float]] = ArrayField(RealField())
     location: models.JSONField[Any, Any] = ExactJSONField(null=True, blank=True)
     interests: ArrayField[list[str], list[str]] = ArrayField(
-        models.TextField(), default=list, blank=True, db_default=Value([], output_field=ArrayField(models.TextField()))
+        models.TextField(),
+        default=list,
+        blank=True,
+        db_default=Value([], output_field=ArrayField(models.TextField())),
+        help_text=f"At most {MOST_INTERESTS} texts, each with at most {LONGEST_INTEREST} characters.",
     )
-    video_features: ArrayField[list[float] | None, list[float] | None] = ArrayField(RealField(), null=True, blank=True)
+    video_features: ArrayField[list[float] | None, list[float] | None] = ArrayField(
+        RealField(), null=True, blank=True, help_text=f"At most {MOST_VIDEO_FEATURES:,} finite numbers."
+    )
     model = models.CharField(max_length=255, default="", blank=True, db_default="")
     created_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
     updated_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
@@ -91,6 +98,7 @@ class ProfileEmbedding(StoredModel):
                 name="profile_embeddings_user_id_check",
                 violation_error_message="The UUID of zeros is nobody's.",
             ),
+            *size_checks(),
             *supported_dates("profile_embeddings", "created_at", "updated_at"),
             ForeignKeyConstraint(
                 columns=["user_id"],

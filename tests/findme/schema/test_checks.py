@@ -56,3 +56,26 @@ def test_migrate__finds_rows_that_came_before_the_rule_was_proven(migrated: Data
     with pytest.raises(NotDone) as raised:
         apply_migrations()
     assert f"users_bio_length_check: 1 row ({key}). A bio can have at most 100,000 bytes (UTF-8)" in str(raised.value)
+
+
+@pytest.mark.long
+def test_migrate__names_the_embeddings_that_are_too_large(migrated: Database) -> None:
+    undo_from("vectorstore.0010_embedding_sizes")
+    (key,) = migrated.query(USER.format("a@example.com", "1990-05-01"))
+    migrated.execute(
+        "INSERT INTO profile_embeddings (user_id, vector, interests, video_features)"
+        f" VALUES ('{key}', array_fill(0.5::real, '{{512}}'), array_fill(repeat('a', 101), '{{101}}'), array_fill(0.5::real, '{{4097}}'))"
+    )
+    with pytest.raises(NotDone) as raised:
+        apply_migrations()
+    assert str(raised.value) == (
+        "Table profile_embeddings has rows that a new rule refuses: nothing was changed."
+        f" profile_embeddings_interests_count_check: 1 row ({key}). A user has at most 100 interests."
+        f" profile_embeddings_interests_length_check: 1 row ({key}). An interest has at most 100 characters."
+        f" profile_embeddings_video_features_count_check: 1 row ({key}). Video features are at most 4,096 numbers."
+        " Correct these rows, then run manage.py migrate again."
+    )
+    migrated.execute("UPDATE profile_embeddings SET interests = '{sea}', video_features = NULL")
+    apply_migrations()
+    checks = "SELECT convalidated FROM pg_constraint WHERE conname ~ '^profile_embeddings_.*(interests|features)_(count|length)_check$'"
+    assert migrated.query(checks) == [True] * 3

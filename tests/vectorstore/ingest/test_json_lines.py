@@ -46,6 +46,10 @@ def row(*lines: bytes) -> Row:
     return found
 
 
+TOO_LONG = f"{'x' * 27}...{'x' * 28}"
+"""A text of more characters as messages show it."""
+
+
 def test_row__every_field() -> None:
     found = row(line(user_id=ANNE, vector=ONES, location={"lat": -33.9, "lon": 18}, interests=["sea", "sea", "Ⅻ"], video_features=[0, 0.5]))
     assert (found.file, found.line, found.content.user_id) == ("x.jsonl", 1, UUID(ANNE))
@@ -69,6 +73,20 @@ def test_row__fields_left_out_stay_as_they_are() -> None:
 def test_row__null_clears() -> None:
     content = row(line(user_id=ANNE, location=None, interests=None, video_features=None)).content
     assert (content.location, content.interests, content.video_features) == (None, (), None)
+
+
+def test_row__as_much_as_a_row_may_hold() -> None:
+    """It fits into a line, also with each character of an interest written as two escapes."""
+    interests = ["\U0001f30a" * 97 + f"{number:03}" for number in range(100)]
+    features = [-1.2345678901234567e-38] * 4096
+    content = row(line(user_id=ANNE, vector=features[:512], interests=interests, video_features=features)).content
+    assert content.interests == tuple(interests)
+    assert content.video_features is not UNSET and content.video_features is not None and len(content.video_features) == 4096
+
+
+def test_row__interests_are_counted_as_they_are_compared() -> None:
+    content = row(line(user_id=ANNE, interests=["sea"] * 1000 + ["e\u0301" * 100 + " " * 100])).content
+    assert content.interests == ("sea", "\u00e9" * 100)
 
 
 @pytest.mark.parametrize("written", [ANNE.upper(), ANNE.replace("-", "")])
@@ -131,6 +149,16 @@ def test_rejection__what_is_no_object_is_kept_as_text(text: bytes, kind: Kind, r
         ({"user_id": ANNE, "location": {"lat": None, "lon": 0}}, Kind.BAD_LOCATION, "lat is not a number: null"),
         ({"user_id": ANNE, "interests": "sea"}, Kind.BAD_INTERESTS, "interests is not a list: 'sea'"),
         ({"user_id": ANNE, "interests": [1]}, Kind.BAD_INTERESTS, "an interest is a text with something in it, and not 1"),
+        (
+            {"user_id": ANNE, "interests": ["x" * 101]},
+            Kind.BAD_INTERESTS,
+            f"an interest has at most 100 characters, and not 101: {TOO_LONG!r}",
+        ),
+        (
+            {"user_id": ANNE, "interests": [str(number) for number in range(101)]},
+            Kind.BAD_INTERESTS,
+            "interests has 101 texts, and may have 100",
+        ),
         ({"user_id": ANNE, "interests": [" "]}, Kind.BAD_INTERESTS, "an interest is a text with something in it, and not ' '"),
         ({"user_id": ANNE, "interests": [None]}, Kind.BAD_INTERESTS, "an interest is a text with something in it, and not null"),
         ({"user_id": ANNE, "interests": ["a\0"]}, Kind.BAD_INTERESTS, "an interest has a character that PostgreSQL cannot keep: 'a\\x00'"),
@@ -143,6 +171,11 @@ def test_rejection__what_is_no_object_is_kept_as_text(text: bytes, kind: Kind, r
             {"user_id": ANNE, "video_features": [1e39]},
             Kind.BAD_VIDEO_FEATURES,
             "video_features number 1 is 1e+39, beyond the range of 32-bit numbers",
+        ),
+        (
+            {"user_id": ANNE, "video_features": [0.5] * 4097},
+            Kind.BAD_VIDEO_FEATURES,
+            "video_features has 4,097 numbers, and may have 4,096",
         ),
         ({"user_id": ANNE, "video_features": 1}, Kind.BAD_VIDEO_FEATURES, "video_features is not a list of numbers"),
     ],
