@@ -23,6 +23,7 @@ from vectorstore.initialisation import GREEN_SECONDS, Announce, carry_out, settl
 from vectorstore.models import QueueEntry
 from vectorstore.ownership import ADOPTED_AT, ADOPTING, DATABASE, database_id
 from vectorstore.plan import Plan, plan, refuse, what_is_left
+from vectorstore.possibly_erased import require_after_restore
 from vectorstore.projection import entitled
 from vectorstore.purge.removals import note_removal
 from vectorstore.rebuild.nodes import refuse_without_a_node
@@ -68,6 +69,7 @@ def adopt(
     max_changes: int | None = None,
     force: bool = False,
     discard_vectors: int = 0,
+    after_restore: bool = False,
     dry_run: bool = False,
     green_seconds: float = GREEN_SECONDS,
     report: Report = unreported,
@@ -76,7 +78,8 @@ def adopt(
     to ``reindex_qdrant``, which builds none beside another database's.
 
     Raises NotDone, with nothing touched, where more than MAX_CHANGES points (the greater of 100 and 5 % of them) would go and FORCE is not
-    given; where more than DISCARD_VECTORS hold a unique vector, which nothing else allows; where a collection is to be made on a cluster without one of its nodes; and for what takes a new collection where nothing is to be
+    given; where a FindMe database wrote the collection, it lacks users whom PostgreSQL has, and AFTER_RESTORE does not say that the operator has looked
+    at them; where more than DISCARD_VECTORS hold a unique vector, which nothing else allows; where a collection is to be made on a cluster without one of its nodes; and for what takes a new collection where nothing is to be
     adopted.
     """
     with collection_lock():
@@ -89,6 +92,8 @@ def adopt(
             survey = _survey(planned, limit, report) if planned.is_to_be_adopted else Survey()
             if not dry_run:
                 limit.require()
+                if planned.is_to_be_adopted and not after_restore and _has_checkpoint(planned):
+                    require_after_restore(planned.collection, "manage.py init_qdrant --adopt")
             _refuse_many(survey, max_changes, force)
         done = Adopted(planned, survey, left=what_is_left(planned))
         if dry_run:
@@ -104,6 +109,12 @@ def adopt(
             if done.left is not None:
                 return replace(done, status=settled(client, planned.collection, green_seconds, report))
             return replace(done, status=carry_out(client, plan(client), green_seconds, report))
+
+
+def _has_checkpoint(planned: Plan) -> bool:
+    """Return whether a FindMe database wrote the collection: this PostgreSQL is then a copy of that one, restored under another id."""
+    found = planned.live.found
+    return found is not None and marks.KEY in (found.config.metadata or {})
 
 
 def _survey(planned: Plan, limit: DiscardLimit, report: Report) -> Survey:

@@ -52,6 +52,15 @@ def number(text: str) -> int:
     return _whole(text, 0)
 
 
+def add_after_restore(parser: ArgumentParser) -> None:
+    """The option of every command that may write points again after one of the stores was restored."""
+    parser.add_argument(
+        "--after-restore",
+        action="store_true",
+        help="a store was restored, and you have erased again the users who had been erased after the backup: write the points of all others again",
+    )
+
+
 def add_discard_vectors(parser: ArgumentParser) -> None:
     """The option of every command that may delete points."""
     parser.add_argument(

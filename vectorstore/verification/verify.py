@@ -22,6 +22,7 @@ from vectorstore.connection import collection_name, qdrant
 from vectorstore.errors import CollectionMissing, StoreWentBack
 from vectorstore.marks import check_marks
 from vectorstore.models import SetAside, StoreState, VectorCollection, Verification
+from vectorstore.possibly_erased import PossiblyErased, require_after_restore
 from vectorstore.rebuild.switching import prove_alias
 from vectorstore.sync import standing
 from vectorstore.unique_vectors import UniqueVectorsFound
@@ -56,7 +57,8 @@ class Verified:
     """``people`` are to have a point; ``set_aside`` are people whom Qdrant refused. ``went_back`` says that a store is older than the other one
     remembers. ``queued`` and ``deleted`` are what a repair has done, and ``marked`` says whether it could give both stores a new mark; None where
     none was asked for. ``triggers`` are those that do not capture changes as they should, and ``mended`` those that the repair has mended.
-    ``comparison_due_at`` is when an earlier run mended triggers, if the stores were not compared between that run and this one."""
+    ``comparison_due_at`` is when an earlier run mended triggers, if the stores were not compared between that run and this one. ``possibly_erased`` are
+    the ids of users without a point, for which a repair after a restore was refused."""
 
     alias: str
     people: int
@@ -69,6 +71,7 @@ class Verified:
     triggers: tuple[str, ...] = ()
     mended: tuple[str, ...] = ()
     comparison_due_at: datetime | None = None
+    possibly_erased: tuple[str, ...] = ()
 
     @property
     def differing(self) -> int:
@@ -102,6 +105,7 @@ def verify(
     max_changes: int | None = None,
     force: bool = False,
     discard_vectors: int = 0,
+    after_restore: bool = False,
     report: Report = unreported,
     on_mended: Callable[[str], object] = str,
 ) -> Verified:
@@ -111,7 +115,8 @@ def verify(
     changes from then on is captured. A mended trigger stays so, whatever becomes of the comparison, which is then still noted as due.
     In constant memory, and beside writers. Raises StoreUnavailable; NotDone where the alias leads to a collection that nobody has noted; and, with
     nothing changed, TooManyChanges where more differ than MAX_CHANGES and nothing FORCEs it, RepairRefused where more points than DISCARD_VECTORS hold a
-    unique vector, and NotDone where the live collection that is to be repaired is another database's.
+    unique vector, or where a store was restored, users have no point, and AFTER_RESTORE does not say that the operator has looked at them; and NotDone
+    where the live collection that is to be repaired is another database's.
     """
     due_at = comparison_due_at()
     mended = tuple(map(str, mend_triggers("verify_qdrant --repair", with_the_mending=note_comparison_due))) if repairing else ()
@@ -146,10 +151,19 @@ def verify(
         )
         if not repairing:
             return verified
+        if went_back and not after_restore:
+            _refuse_to_restore_users(verified)
         repaired = _repaired(verified, collections, max_changes, discard_vectors, force=force)
         if noted is not None:
             clear_comparison_due(noted)
         return repaired
+
+
+def _refuse_to_restore_users(verified: Verified) -> None:
+    try:
+        require_after_restore(verified.collections[0].name, "manage.py verify_qdrant --repair")
+    except PossiblyErased as error:
+        raise RepairRefused(str(error), replace(verified, possibly_erased=tuple(map(str, error.ids)))) from error
 
 
 def _repaired(verified: Verified, collections: list[Collected], max_changes: int | None, discard_vectors: int, *, force: bool) -> Verified:

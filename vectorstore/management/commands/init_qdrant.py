@@ -11,13 +11,14 @@ from findme.console.command import FindmeCommand
 from findme.console.plurals import counted, plural
 from findme.console.program import NOT_DONE
 from findme.console.progress import progress
-from findme.management.argument_types import add_discard_vectors, number, seconds
+from findme.management.argument_types import add_after_restore, add_discard_vectors, number, seconds
 from findme.schema.triggers import trigger_problems
 from vectorstore.adoption import Adopted, adopt
 from vectorstore.comparison import State
 from vectorstore.comparison_due import comparison_due_at, comparison_due_warning
 from vectorstore.initialisation import GREEN_SECONDS, compare, initialise
 from vectorstore.plan import Plan, what_to_do
+from vectorstore.possibly_erased import PossiblyErased
 from vectorstore.unique_vectors import points_hold
 
 
@@ -48,6 +49,7 @@ class Command(FindmeCommand):
         )
         parser.add_argument("--force", action="store_true", help="with --adopt: remove as many as there are")
         add_discard_vectors(parser)
+        add_after_restore(parser)
         parser.add_argument("--json", action="store_true", help="print one JSON document")
         parser.add_argument(
             "--wait",
@@ -62,6 +64,8 @@ class Command(FindmeCommand):
             raise CommandError("--force and --max-changes say what --adopt may remove: give --adopt as well.", returncode=NOT_DONE)
         if not options["adopt"] and options["discard_vectors"] is not None:
             raise CommandError("--discard-vectors says what --adopt may delete: give --adopt as well.", returncode=NOT_DONE)
+        if not options["adopt"] and options["after_restore"]:
+            raise CommandError("--after-restore says what --adopt may write: give --adopt as well.", returncode=NOT_DONE)
         if options["check"] and options["adopt"]:
             raise CommandError(
                 "--check says what differs, and adopts nothing: give --plan to see what --adopt would do.", returncode=NOT_DONE
@@ -119,16 +123,24 @@ class Command(FindmeCommand):
             self.something_to_look_at()
 
     def _adopt(self, options: dict[str, Any]) -> None:
-        with progress("Looking at points") as report:
-            done = adopt(
-                (lambda _: None) if options["json"] else (lambda planned: self._say_plan(planned, "to change")),
-                max_changes=options["max_changes"],
-                force=options["force"],
-                discard_vectors=options["discard_vectors"] or 0,
-                dry_run=options["plan"],
-                green_seconds=options["wait"],
-                report=report,
-            )
+        try:
+            with progress("Looking at points") as report:
+                done = adopt(
+                    (lambda _: None) if options["json"] else (lambda planned: self._say_plan(planned, "to change")),
+                    max_changes=options["max_changes"],
+                    force=options["force"],
+                    discard_vectors=options["discard_vectors"] or 0,
+                    after_restore=options["after_restore"],
+                    dry_run=options["plan"],
+                    green_seconds=options["wait"],
+                    report=report,
+                )
+        except PossiblyErased as error:
+            if options["json"]:
+                self.say_json({"possibly_erased": error.ids})
+            for user_id in [] if options["json"] else error.ids:
+                self.say(str(user_id))
+            raise
         if options["json"]:
             changed = done.status is not None and bool(done.planned.differences)
             self._say_json(done.planned, changed=changed, status=done.status, more=_told(done))

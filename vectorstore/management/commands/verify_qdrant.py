@@ -10,7 +10,7 @@ from findme.console.command import FindmeCommand
 from findme.console.errors import NotDone, one_line
 from findme.console.plurals import counted
 from findme.console.progress import progress
-from findme.management.argument_types import add_discard_vectors, number
+from findme.management.argument_types import add_after_restore, add_discard_vectors, number
 from vectorstore.comparison_due import comparison_due_warning
 from vectorstore.unique_vectors import points_hold
 from vectorstore.verification.verify import RepairRefused, Verified, VerifiedCollection, verify
@@ -33,6 +33,7 @@ class Command(FindmeCommand):
         )
         parser.add_argument("--force", action="store_true", help="repair whatever differs, however much it is")
         add_discard_vectors(parser)
+        add_after_restore(parser)
         parser.add_argument("--json", action="store_true", help="print one JSON document")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -40,6 +41,8 @@ class Command(FindmeCommand):
             raise NotDone("--max-changes and --force say how much a repair may change: add --repair, or leave them out.")
         if not options["repair"] and options["discard_vectors"] is not None:
             raise NotDone("--discard-vectors says what a repair may delete: add --repair, or leave it out.")
+        if not options["repair"] and options["after_restore"]:
+            raise NotDone("--after-restore says what a repair may write: add --repair, or leave it out.")
         verified = self._verify(**options)
         self._tell(verified, as_json=options["json"])
         if verified.queued is None and not options["json"] and _is_repairable(verified):
@@ -62,6 +65,7 @@ class Command(FindmeCommand):
                     max_changes=options["max_changes"],
                     force=options["force"],
                     discard_vectors=options["discard_vectors"] or 0,
+                    after_restore=options["after_restore"],
                     report=report,
                     on_mended=on_mended,
                 )
@@ -97,6 +101,10 @@ class Command(FindmeCommand):
             self.say(
                 f"{counted(verified.set_aside, 'person is', 'people are')} set aside, since Qdrant refused them: the admin says why, and tries again."
             )
+        if verified.possibly_erased:
+            self.say("Users without a point:")
+        for user_id in verified.possibly_erased:
+            self.say(user_id)
         if verified.queued is not None:
             self._say_repaired(verified)
 

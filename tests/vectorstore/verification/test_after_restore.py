@@ -1,0 +1,169 @@
+"""After a restore of PostgreSQL no command writes points of users whom Qdrant lacks: each may have been erased after the backup."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from uuid import UUID, uuid4
+
+import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError
+
+from accounts.models import User
+from privacy.anonymisation import anonymise
+from privacy.erasure import erase, soft_delete
+from tests.factories import ProfileEmbeddingFactory
+from tests.vectorstore.restored import restorable_postgres
+from vectorstore.connection import collection_name, qdrant
+from vectorstore.errors import StoreWentBack
+from vectorstore.initialisation import initialise
+from vectorstore.models import QueueEntry, StoreState, VectorCollection
+from vectorstore.ownership import DATABASE
+from vectorstore.possibly_erased import users_without_point
+from vectorstore.projection import point_of
+from vectorstore.sync import standing
+from vectorstore.sync.drain import sync_once
+from vectorstore.sync.now import project
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def users(store: str) -> list[UUID]:
+    """Three users with their points, and a checkpoint in both stores."""
+    initialise(lambda _planned: None)
+    made = sorted(embedding.pk for embedding in ProfileEmbeddingFactory.create_batch(3))
+    sync_once()
+    with qdrant() as client:
+        standing.prove(client)
+    return made
+
+
+@contextmanager
+def restored_after(change: Callable[[], object]) -> Iterator[None]:
+    """PostgreSQL is restored to a copy from before CHANGE, and Qdrant has followed that."""
+    with restorable_postgres() as restore:
+        change()
+        sync_once()
+        restore()
+        yield
+
+
+def refused(*arguments: str) -> str:
+    with pytest.raises(CommandError) as raised:
+        call_command(*arguments)
+    assert raised.value.returncode == 2
+    return str(raised.value)
+
+
+def exit_code(*arguments: str) -> int:
+    try:
+        call_command(*arguments)
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    return 0
+
+
+@pytest.mark.parametrize("remove", [erase, anonymise, soft_delete], ids=lambda remove: remove.__name__)
+def test_repair__users_whom_qdrant_lacks__are_listed_and_not_written(
+    users: list[UUID], remove: Callable[[UUID], object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with restored_after(lambda: remove(users[1])):
+        assert refused("verify_qdrant", "--repair", "--force") == (
+            "A store was restored, and 1 user has no point: each may have been erased after the backup. Nothing was changed. Erase again those who"
+            " were, with manage.py erase_user ID, and then run manage.py verify_qdrant --repair --after-restore."
+        )
+        assert capsys.readouterr().out.splitlines()[-2:] == ["Users without a point:", str(users[1])]
+        assert not QueueEntry.objects.exists()
+        with pytest.raises(StoreWentBack):
+            sync_once()
+        assert point_of(users[1]) is None
+
+        assert exit_code("verify_qdrant", "--repair", "--force", "--after-restore") == 1
+        assert sync_once().written == 1
+        assert point_of(users[1]) is not None
+        assert exit_code("verify_qdrant") == 0
+
+
+def test_repair__user_who_waits_on_the_restored_queue__is_listed(users: list[UUID], capsys: pytest.CaptureFixture[str]) -> None:
+    waiting = ProfileEmbeddingFactory.create().pk
+    with restored_after(lambda: (sync_once(), erase(waiting))):
+        assert QueueEntry.objects.filter(user_id=waiting).exists()
+        refused("verify_qdrant", "--repair", "--force")
+        assert str(waiting) in capsys.readouterr().out.splitlines()
+
+
+def test_repair__erased_again__needs_no_permission(users: list[UUID]) -> None:
+    with restored_after(lambda: erase(users[1])):
+        erase(users[1])
+        assert not User.objects.filter(pk=users[1]).exists()
+        assert exit_code("verify_qdrant", "--repair", "--force") == 1
+        sync_once()
+        assert [point_of(one) is not None for one in users] == [True, False, True]
+        assert exit_code("verify_qdrant") == 0
+
+
+def test_repair__where_qdrant_lacks_nobody__needs_no_permission(users: list[UUID]) -> None:
+    with restored_after(lambda: (User.objects.filter(pk=users[0]).update(verified=False), make_new_checkpoint())):
+        assert exit_code("verify_qdrant", "--repair", "--force") == 1
+        sync_once()
+        assert exit_code("verify_qdrant") == 0
+
+
+def test_repair__json(users: list[UUID], capsys: pytest.CaptureFixture[str]) -> None:
+    with restored_after(lambda: erase(users[2])):
+        refused("verify_qdrant", "--repair", "--force", "--json")
+        assert json.loads(capsys.readouterr().out)["possibly_erased"] == [str(users[2])]
+
+
+@pytest.mark.parametrize("command", [["sync_qdrant"], ["reindex_qdrant"], ["qdrant_snapshot", "restore", "missing.snapshot"]], ids=" ".join)
+def test_others__name_the_repair(embedded_qdrant: object, command: list[str]) -> None:
+    initialise(lambda _planned: None)
+    users = sorted(embedding.pk for embedding in ProfileEmbeddingFactory.create_batch(2))
+    sync_once()
+    with qdrant() as client:
+        standing.prove(client)
+    with restored_after(lambda: erase(users[0])):
+        refused(*command)
+        with pytest.raises(StoreWentBack):
+            project(users)
+        assert point_of(users[0]) is None
+        assert list(users_without_point(f"{collection_name()}_v1")) == [users[0]]
+
+
+def test_adoption__of_a_collection_that_another_copy_of_the_database_wrote(users: list[UUID], capsys: pytest.CaptureFixture[str]) -> None:
+    """As after a dump of the users alone was loaded into a new database."""
+    with qdrant() as client:
+        client.delete(f"{collection_name()}_v1", [str(users[1])], wait=True)
+    pretend_to_be_another_database()
+    line = refused("init_qdrant", "--adopt")
+    assert line.endswith("run manage.py init_qdrant --adopt --after-restore.")
+    assert capsys.readouterr().out.splitlines() == [str(users[1])]
+    assert point_of(users[1]) is None
+
+    assert exit_code("init_qdrant", "--adopt", "--after-restore") == 0
+    sync_once()
+    assert point_of(users[1]) is not None
+
+
+@pytest.mark.parametrize(("command", "add"), [("verify_qdrant", "--repair"), ("init_qdrant", "--adopt")])
+def test_option__alone__is_refused(db: object, command: str, add: str) -> None:
+    assert add in refused(command, "--after-restore")
+
+
+def make_new_checkpoint() -> None:
+    sync_once()
+    StoreState.objects.update(marked_at=None)
+    with qdrant() as client:
+        standing.doubt()
+        standing.prove(client)
+
+
+def pretend_to_be_another_database() -> None:
+    with qdrant() as client:
+        client.update_collection(f"{collection_name()}_v1", metadata={DATABASE: str(uuid4())})
+    VectorCollection.objects.all().delete()
+    QueueEntry.objects.all().delete()
+    StoreState.objects.update(mark=None, pending_mark=None, marked_at=None)
