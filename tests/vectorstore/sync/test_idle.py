@@ -252,7 +252,7 @@ def test_restored_postgresql__of_an_empty_queue_is_noticed_by_everybody(collecti
             assert watching.stderr is not None
             line = watching.stderr.readline()
             assert WAY_OUT.rstrip(".") in line and line.endswith(". Trying again.\n")
-            assert manage("verify_qdrant", "--repair")[0] == 1
+            assert manage("verify_qdrant", "--repair", "--after-restore")[0] == 1
             wait_until("Everybody is written", lambda: points() == ids(there))
             wait_until("Nobody is queued", lambda: queued() == 0)
             watching.send_signal(signal.SIGTERM)
@@ -323,7 +323,11 @@ def restored_after(remove: Callable[[UUID], object], capsys: pytest.CaptureFixtu
         with pytest.raises(CommandError, match="it was restored to an older copy, or failed over") as raised:
             call_command("sync_qdrant", "--once")
         assert raised.value.returncode == 2
-        assert [exit_code("init_qdrant", "--check"), exit_code("verify_qdrant", "--repair", "--force"), exit_code("sync_qdrant")] == [
+        assert [
+            exit_code("init_qdrant", "--check"),
+            exit_code("verify_qdrant", "--repair", "--force", "--after-restore"),
+            exit_code("sync_qdrant"),
+        ] == [
             1,
             1,
             0,

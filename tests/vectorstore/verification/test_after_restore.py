@@ -89,7 +89,12 @@ def test_repair__users_whom_qdrant_lacks__are_listed_and_not_written(
 
 def test_repair__user_who_waits_on_the_restored_queue__is_listed(users: list[UUID], capsys: pytest.CaptureFixture[str]) -> None:
     waiting = ProfileEmbeddingFactory.create().pk
-    with restored_after(lambda: (sync_once(), erase(waiting))):
+
+    def write_and_erase() -> None:
+        sync_once()
+        erase(waiting)
+
+    with restored_after(write_and_erase):
         assert QueueEntry.objects.filter(user_id=waiting).exists()
         refused("verify_qdrant", "--repair", "--force")
         assert str(waiting) in capsys.readouterr().out.splitlines()
@@ -106,7 +111,11 @@ def test_repair__erased_again__needs_no_permission(users: list[UUID]) -> None:
 
 
 def test_repair__where_qdrant_lacks_nobody__needs_no_permission(users: list[UUID]) -> None:
-    with restored_after(lambda: (User.objects.filter(pk=users[0]).update(verified=False), make_new_checkpoint())):
+    def change() -> None:
+        User.objects.filter(pk=users[0]).update(verified=False)
+        make_new_checkpoint()
+
+    with restored_after(change):
         assert exit_code("verify_qdrant", "--repair", "--force") == 1
         sync_once()
         assert exit_code("verify_qdrant") == 0

@@ -72,7 +72,7 @@ def goes_on_after_repair(worker: subprocess.Popen[str], line: str) -> None:
     assert (code, line in told) == (1, True), told
     time.sleep(0.5)
     assert point_of(newcomer) is None
-    code, told, errors = manage("verify_qdrant", "--repair", "--force")
+    code, told, errors = manage("verify_qdrant", "--repair", "--force", "--after-restore")
     assert (code, errors) == (1, ""), told + errors
     wait_until("everybody is written", is_synced)
     assert point_of(newcomer) is not None
