@@ -138,6 +138,7 @@ def test_verify_qdrant__as_json(live: str, capsys: pytest.CaptureFixture[str]) -
         "triggers": [],
         "mended": [],
         "comparison_due_at": None,
+        "possibly_erased": [],
     }
 
 

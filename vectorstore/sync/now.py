@@ -17,7 +17,7 @@ from qdrant_client.models import ExtendedPointId
 from findme.console.errors import NotDone, StoreUnavailable
 from vectorstore import deletions, registry
 from vectorstore.connection import collection_name, qdrant
-from vectorstore.errors import CollectionMissing
+from vectorstore.errors import CollectionMissing, StoreWentBack
 from vectorstore.purge.removals import note_removal
 from vectorstore.sync import guarded, standing
 from vectorstore.sync.arrays import uuid_array
@@ -88,25 +88,39 @@ def remove_point(user_id: UUID) -> bool:
     """Delete the person's point everywhere, inside the caller's transaction, until whose end nobody writes it again; whether there was one.
 
     Whatever becomes of that transaction, the person is looked at after it: where it ends without its commit, they get their point back.
+    Also after a restore, when nothing else is written: an operator erases again who had been erased after the backup.
     Raises StoreUnavailable, or NotDone if the point is still there.
     """
     with qdrant() as client:
-        standing.prove(client)
+        restored = _is_restored(client)
         _keep_others_out(user_id)
         collections = registry.written()
         if not collections:
             raise CollectionMissing(collection_name())
-        before_deletion = _queue_apart(user_id)
-        version = next_version()
+        before_deletion = _queue_apart(user_id, restored=restored)
+        version = None if restored else next_version()
         live, *others = collections
         removed = _remove(client, live, user_id, version)
         for collection in others:
             removed |= _remove_beside(collection, user_id, version)
-        deletions.note_deletion(client, before_deletion)
+        if before_deletion is not None:
+            deletions.note_deletion(client, before_deletion)
         return removed
 
 
-def _remove_beside(collection: str, user_id: UUID, version: int) -> bool:
+def _is_restored(client: QdrantClient) -> bool:
+    """Return whether a store is an older copy of itself. Then no version is drawn: that PostgreSQL has drawn too few is what shows it.
+
+    Raises NotDone where the collection is another database's.
+    """
+    try:
+        standing.prove(client)
+    except StoreWentBack:
+        return True
+    return False
+
+
+def _remove_beside(collection: str, user_id: UUID, version: int | None) -> bool:
     """A collection beside the live one that answers with an error is given up, as workers do."""
     with given_up_where_it_fails(collection), qdrant() as client:
         if _remove(client, collection, user_id, version):
@@ -132,15 +146,17 @@ def _keep_others_out(user_id: UUID) -> None:
             time.sleep(POLL_SECONDS)
 
 
-def _queue_apart(user_id: UUID) -> int:
+def _queue_apart(user_id: UUID, *, restored: bool) -> int | None:
     """Queue the person over a connection of its own, committed before anything is sent. Nobody can claim them yet.
 
-    Return a version that is drawn there, for ``deletions.note_deletion``.
+    Return a version that is drawn there, for ``deletions.note_deletion``; None after a restore.
     """
     apart = connection.copy()
     try:
         with apart.cursor() as cursor:
             cursor.execute("INSERT INTO vector_sync_queue (user_id, urgent) VALUES (%s, true)", [user_id])
+            if restored:
+                return None
             cursor.execute(deletions.DRAW_FOR_DELETION)
             return int(cursor.fetchone()[0])
     finally:
@@ -155,13 +171,19 @@ def _lease_of(user_id: UUID) -> bool | None:
         return bool(row[0]) if row else None
 
 
-def _remove(client: QdrantClient, collection: str, user_id: UUID, version: int) -> bool:
-    """Also what does not seem to be there: an upsert may still wait to be applied, and the deletion comes after it."""
+def _remove(client: QdrantClient, collection: str, user_id: UUID, version: int | None) -> bool:
+    """Also what does not seem to be there: an upsert may still wait to be applied, and the deletion comes after it.
+
+    Without a version, whatever version the point has: it may be higher than a restored PostgreSQL can draw.
+    """
     ids: list[ExtendedPointId] = [str(user_id)]
     found = client.retrieve(collection, ids, with_payload=False, with_vectors=False)
     if found:
         note_removal()
-    guarded.delete(client, collection, ids, version)
+    if version is None:
+        guarded.clear(client, collection, ids)
+    else:
+        guarded.delete(client, collection, ids, version)
     left = client.retrieve(collection, ids, with_payload=["version"], with_vectors=False)
     if left and is_blocking(left[0].payload):
         guarded.clear(client, collection, ids)

@@ -26,6 +26,7 @@ from vectorstore.projection import point_of
 from vectorstore.sync import standing
 from vectorstore.sync.drain import sync_once
 from vectorstore.sync.now import project
+from vectorstore.versions import last_drawn
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -100,13 +101,33 @@ def test_repair__user_who_waits_on_the_restored_queue__is_listed(users: list[UUI
         assert str(waiting) in capsys.readouterr().out.splitlines()
 
 
-def test_repair__erased_again__needs_no_permission(users: list[UUID]) -> None:
+@pytest.mark.parametrize("remove", [erase, anonymise, soft_delete], ids=lambda remove: remove.__name__)
+def test_repair__erased_again__needs_no_permission(users: list[UUID], remove: Callable[[UUID], object]) -> None:
+    """And draws no version: that PostgreSQL has drawn too few is all that shows the restore."""
     with restored_after(lambda: erase(users[1])):
-        erase(users[1])
-        assert not User.objects.filter(pk=users[1]).exists()
+        drawn = last_drawn()
+        remove(users[1])
+        assert last_drawn() == drawn
+        with pytest.raises(StoreWentBack):
+            sync_once()
         assert exit_code("verify_qdrant", "--repair", "--force") == 1
         sync_once()
         assert [point_of(one) is not None for one in users] == [True, False, True]
+        assert exit_code("verify_qdrant") == 0
+
+
+def test_erasure__after_a_restore__removes_a_point_of_a_later_version(users: list[UUID]) -> None:
+    def change() -> None:
+        User.objects.filter(pk=users[0]).update(verified=False)
+        make_new_checkpoint()
+
+    with restored_after(change):
+        erase(users[0])
+        assert point_of(users[0]) is None
+        with pytest.raises(StoreWentBack):
+            sync_once()
+        assert exit_code("verify_qdrant", "--repair", "--force") == 1
+        sync_once()
         assert exit_code("verify_qdrant") == 0
 
 
