@@ -585,11 +585,11 @@ def test_repair__as_many_as_a_hundred_or_a_twentieth(live: str, monkeypatch: pyt
     monkeypatch.setattr(allowed, "SHARE", 0.5)
     there = people(6)
     delete(live, *there[:2])
-    assert verify(repairing=True).queued == 2
+    assert verify(repairing=True, after_restore=True).queued == 2
     QueueEntry.objects.all().delete()
     delete(live, there[2])
     with pytest.raises(NotDone, match="3 points differ, and at most 1 may be changed"):
-        verify(repairing=True)
+        verify(repairing=True, after_restore=True)
 
 
 def test_repair__not_of_another_database(live: str) -> None:
@@ -665,9 +665,9 @@ def test_repair__the_marks_are_made_new(live: str) -> None:
     delete(live, person)
     assert (verify().went_back or "").startswith(f"{live!r} carries the mark of 2026-01-01T00:00:00Z")
     with pytest.raises(NotDone):
-        verify(repairing=True, max_changes=0)
+        verify(repairing=True, after_restore=True, max_changes=0)
     assert verify().went_back is not None
-    verify(repairing=True)
+    verify(repairing=True, after_restore=True)
     assert verify().went_back is None
     work()
     assert verify().clean
