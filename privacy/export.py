@@ -11,11 +11,11 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
+from findme.files import require_writable, whole_file
 from privacy.archive import ExportedFile, Section, write_archive
 from privacy.people import require_person
 from privacy.registry import registry
 from privacy.stores import stores_reached
-from privacy.whole_file import require_writable, whole_file
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from findme.demo.login import renew_login
 from findme.demo.strangers import refuse_strangers
 from findme.demo.telling import Telling
 from findme.demo.traces import traces_of
-from privacy.whole_file import require_writable
+from findme.files import require_writable
 from vectorstore.connection import collection_name, is_embedded
 from vectorstore.models import ProfileEmbedding
 from vectorstore.search import Hit, search

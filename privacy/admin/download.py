@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from pathlib import Path
 from typing import IO, Any
 from uuid import UUID
 from zipfile import ZIP_STORED, ZipFile
 
 from django.http import FileResponse
 
+from findme.files import unnamed_file
 from privacy.admin.actions import EXPORT
 from privacy.admin.doing import Result, do_for_each
 from privacy.export import write_zip
@@ -20,7 +22,7 @@ def export_for(actor: Any, user_ids: list[UUID]) -> tuple[FileResponse | None, l
 
     It lies in a temporary file without a name, mode 0600, which is gone when the response is sent.
     """
-    file = tempfile.TemporaryFile()  # noqa: SIM115  # closed by the response
+    file = unnamed_file(Path(tempfile.gettempdir()))  # closed by the response
     try:
         results = _one(actor, user_ids[0], file) if len(user_ids) == 1 else _several(actor, user_ids, file)
     except BaseException:
@@ -42,7 +44,7 @@ def _several(actor: Any, user_ids: list[UUID], file: IO[bytes]) -> list[Result[i
     with ZipFile(file, "w", ZIP_STORED) as archive:
 
         def add(user_id: UUID) -> int:
-            with tempfile.TemporaryFile() as aside:
+            with unnamed_file(Path(tempfile.gettempdir())) as aside:
                 files = write_zip(user_id, aside)
                 aside.seek(0)
                 with archive.open(f"{user_id}.zip", "w", force_zip64=True) as member:

@@ -6,7 +6,6 @@ import io
 import json
 import os
 import stat
-import tempfile
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -16,6 +15,7 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.urls import reverse
 
+from findme.files import unnamed_file
 from privacy import export
 from privacy.admin import download
 from privacy.admin.actions import EXPORT
@@ -118,13 +118,13 @@ def test_export__store_out_of_reach(shelf: Shelf) -> None:
 def test_export__leaves_no_file_that_others_could_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, shelf: Shelf) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     files: list[Any] = []
-    make = tempfile.TemporaryFile
 
-    def remembered() -> Any:
-        files.append(make())
+    def remembered(folder: Path) -> Any:
+        assert folder == tmp_path
+        files.append(unnamed_file(folder))
         return files[-1]
 
-    monkeypatch.setattr("tempfile.TemporaryFile", remembered)
+    monkeypatch.setattr(download, "unnamed_file", remembered)
     response = signed_in(superuser()).post(address_of(EXPORT, [full_life().pk]))
     (file,) = files
     assert stat.S_IMODE(os.fstat(file.fileno()).st_mode) == 0o600

@@ -6,14 +6,17 @@ import json
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
 from findme.console.errors import NotDone
+from findme.files import growing_file
 from vectorstore.ingest.rows import Rejection
 
 FIELDS = {"file", "line", "reason", "row"}
+LONGEST_LINE = 64 << 20
+"""In bytes; a row of JSON Lines has 1 MB at most, and needs a few times of that with escapes."""
 
 Write: TypeAlias = Callable[[Rejection], None]
 
@@ -22,15 +25,16 @@ Write: TypeAlias = Callable[[Rejection], None]
 def rejects_file(path: Path | None, inputs: Iterable[Path]) -> Iterator[Write]:
     """Yields what writes a rejection to the file, at once and whole; without a PATH, what drops it.
 
-    The file is made with mode 0600. One that is there is begun anew if it is the rejects file of an earlier run, or empty. Raises NotDone for
-    any other, for one of the INPUTS, and where it cannot be written.
+    The file is a new one of mode 0600. It replaces one that is there if that is the rejects file of an earlier run of this account, or empty.
+    Raises NotDone for any other, a link, one of ``inputs``, and a file that cannot be written.
     """
     if path is None:
         yield _drop
         return
-    with _writing(path):
-        stream = _begun(path, inputs)
-    with stream:
+    with ExitStack() as stack:
+        with _writing(path):
+            _refuse_other_files(path, inputs)
+            stream = stack.enter_context(growing_file(path, force=True))
         yield lambda rejection: _write(stream, rejection, path)
 
 
@@ -44,24 +48,25 @@ def _write(stream: BinaryIO, rejection: Rejection, path: Path) -> None:
         stream.write(json.dumps(fields).encode() + b"\n")
 
 
-def _begun(path: Path, inputs: Iterable[Path]) -> BinaryIO:
-    if path.exists() and not _may_be_replaced(path, inputs):
-        raise NotDone(f"{str(path)!r} is there and is no rejects file of an earlier run: name another one, or move it away.")
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    stream = os.fdopen(descriptor, "wb", buffering=0)
-    if stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.fchmod(descriptor, 0o600)
-        os.ftruncate(descriptor, 0)
-    return stream
+def _refuse_other_files(path: Path, inputs: Iterable[Path]) -> None:
+    """Raise NotDone for a file that must not be replaced. The open file is checked, and no link is followed to it."""
+    try:
+        if stat.S_ISREG(path.lstat().st_mode):
+            with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
+                if _may_be_replaced(stream, inputs):
+                    return
+    except FileNotFoundError:
+        return
+    raise NotDone(f"{str(path)!r} is there and is no rejects file of an earlier run: name another one, or move it away.")
 
 
-def _may_be_replaced(path: Path, inputs: Iterable[Path]) -> bool:
-    if any(path.samefile(other) for other in inputs if other.exists()):
+def _may_be_replaced(stream: BinaryIO, inputs: Iterable[Path]) -> bool:
+    found = os.fstat(stream.fileno())
+    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
         return False
-    if not path.is_file():
-        return not path.is_dir()
-    with path.open("rb") as stream:
-        first = stream.readline()
+    if any(os.path.samestat(found, other.stat()) for other in inputs if other.exists()):
+        return False
+    first = stream.readline(LONGEST_LINE)
     return not first or _is_rejection(first)
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from findme.console.errors import NotDone
+from vectorstore.ingest import rejects
 from vectorstore.ingest.rejects import rejects_file
 from vectorstore.ingest.rows import Kind, Rejection
 
@@ -84,10 +88,73 @@ def test_rejects__folder_that_is_not_there(tmp_path: Path) -> None:
     assert str(raised.value) == f"The rejects file {str(path)!r} cannot be written: No such file or directory."
 
 
-def test_rejects__full_disk() -> None:
-    with pytest.raises(NotDone) as raised, rejects_file(Path("/dev/full"), []) as write:
+@contextmanager
+def full_disk() -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_rejects__full_disk(tmp_path: Path) -> None:
+    path = tmp_path / "rejects.jsonl"
+    with pytest.raises(NotDone) as raised, rejects_file(path, []) as write, full_disk():
         write(BAD)
-    assert str(raised.value) == "The rejects file '/dev/full' cannot be written: No space left on device."
+    assert str(raised.value) == f"The rejects file {str(path)!r} cannot be written: File too large."
+
+
+@pytest.mark.parametrize("kind", ["link", "link to rejects", "dangling link", "fifo", "device"])
+def test_rejects__never_through_a_link_or_into_a_pipe(kind: str, tmp_path: Path) -> None:
+    path, victim = tmp_path / "rejects.jsonl", tmp_path / "victim"
+    content = b"" if kind == "link" else b'{"file": "a", "line": 1, "reason": "b", "row": "c"}\n'
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "device":
+        path = Path("/dev/full")
+    else:
+        path.symlink_to(victim)
+    if kind.startswith("link"):
+        victim.write_bytes(content)
+    with pytest.raises(NotDone) as raised, rejects_file(path, []):
+        pass
+    assert str(raised.value) == f"{str(path)!r} is there and is no rejects file of an earlier run: name another one, or move it away."
+    assert victim.read_bytes() == content if kind.startswith("link") else not victim.exists()
+
+
+def test_rejects__another_name_of_the_old_file_keeps_its_content(tmp_path: Path) -> None:
+    path, victim = tmp_path / "rejects.jsonl", tmp_path / "victim"
+    victim.touch()
+    path.hardlink_to(victim)
+    with path.open("rb") as reader, rejects_file(path, []) as write:
+        write(BAD)
+        assert reader.read() == b""
+    assert victim.read_bytes() == b""
+    assert path.stat().st_size > 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make files of two accounts")
+def test_rejects__of_another_account_are_never_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "rejects.jsonl"
+    path.touch(mode=0o666)
+    os.chown(path, 65534, 65534)
+    with pytest.raises(NotDone, match="is there and is no rejects file of an earlier run"), rejects_file(path, []) as write:
+        write(BAD)
+    assert (path.stat().st_uid, path.stat().st_size) == (65534, 0)
+
+
+def test_rejects__a_link_that_appears_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, victim = tmp_path / "rejects.jsonl", tmp_path / "victim"
+    victim.touch()
+
+    def planted(path: Path, inputs: object) -> None:
+        path.symlink_to(victim)
+
+    monkeypatch.setattr(rejects, "_refuse_other_files", planted)
+    with pytest.raises(NotDone, match="is not an ordinary file"), rejects_file(path, []) as write:
+        write(BAD)
+    assert victim.read_bytes() == b""
 
 
 def test_rejects__errors_of_the_block_are_its_own(tmp_path: Path) -> None:
