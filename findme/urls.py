@@ -1,10 +1,21 @@
+from typing import NoReturn
+
 from django.contrib import admin
+from django.http import Http404, HttpRequest
 from django.urls import path
 from django.views.generic import RedirectView
 
 from accounts.own_password import change_own_password
 
+
+def no_such_page(_request: HttpRequest, **_parts: str) -> NoReturn:
+    raise Http404("There is no such page.")
+
+
 urlpatterns = [
+    # In place of two views of Django that nothing here uses: "view on site", and the suggestions for ``autocomplete_fields``.
+    path("admin/r/<path:rest>", no_such_page),
+    path("admin/autocomplete/", no_such_page),
     path("admin/password_change/", change_own_password),  # in the place of Django's: admin:password_change leads here
     path("admin/", admin.site.urls),
     path("", RedirectView.as_view(pattern_name="admin:index")),

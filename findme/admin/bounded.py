@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.contrib.admin.options import IncorrectLookupParameters
+from django.core.exceptions import BadRequest
 from django.core.paginator import Page, Paginator
 from django.db import DataError
 from django.db.models import QuerySet
@@ -66,12 +67,28 @@ class BoundedPaginator(_Paginator):
 class BoundedChangeList(ChangeList):
     """Reads a page, and never the whole table."""
 
-    def get_results(self, request: HttpRequest) -> None:
-        """Where all fits on one page, Django reads without a limit. A value that PostgreSQL cannot even be asked about is a wrong parameter."""
+    def __init__(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
+        """Raise BadRequest for a page that does not exist, and for a filter whose value the field cannot have.
+
+        Django finds some of these values when it builds the query, some when it runs it (``year=0``), and would show the list without the
+        filter or fail.
+        """
         try:
-            super().get_results(request)
-        except DataError as error:
-            raise IncorrectLookupParameters from error
+            super().__init__(request, *args, **kwargs)
+        except (IncorrectLookupParameters, DataError, ValueError, OverflowError) as error:
+            if not request.GET:
+                raise
+            raise BadRequest(
+                "The address of a list has a page that does not exist, or a filter with a value that its field cannot have"
+            ) from error
+
+    def get_ordering_field(self, field_name: Any) -> Any:
+        """Return the field to order by; None for a column that ``sortable_by`` leaves out, also where the address asks for it."""
+        return super().get_ordering_field(field_name) if self.sortable_by is None or field_name in self.sortable_by else None
+
+    def get_results(self, request: HttpRequest) -> None:
+        """Where all fits on one page, Django reads without a limit."""
+        super().get_results(request)
         self.full_result_count = self.result_count  # or unfold would write "1000 results" at the top, where there are more
         if not self.multi_page:
             self.result_list = self.paginator.page(1).object_list

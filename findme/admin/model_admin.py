@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from django.contrib import messages
 from django.contrib.admin import ShowFacets
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
 from django.core.exceptions import ValidationError
@@ -22,6 +23,7 @@ from findme.admin.identifiers import refers_to, uuid_in
 from findme.admin.links import Related, may_see
 from findme.admin.permissions import asked_for
 from findme.admin.refusal import RefusableForm
+from findme.admin.url_lookups import is_lookup_allowed
 from findme.schema.unreadable import Unreadable
 
 SYSTEM = "Written by the system"
@@ -76,6 +78,10 @@ class FindmeModelAdmin(_ModelAdmin[M]):
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[BoundedChangeList]:
         return BoundedChangeList
 
+    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
+        """Whether the list may be filtered by this parameter of its address; Django allows every field of the model."""
+        return is_lookup_allowed(self, request, lookup)
+
     def get_readonly_fields(self, request: HttpRequest, obj: M | None = None) -> Any:
         return (*super().get_readonly_fields(request, obj), *(self.fixed_fields if obj is not None else ()))
 
@@ -92,6 +98,18 @@ class FindmeModelAdmin(_ModelAdmin[M]):
             return list(columns)
         return [shown for shown in (self.named.get(str(column), column) for column in columns) if shown is not None]
 
+    def response_action(self, request: HttpRequest, queryset: QuerySet[M], *args: Any) -> HttpResponse | None:
+        """Run the chosen action, unless one of the selected keys cannot be a key of the model."""
+        for key in request.POST.getlist(ACTION_CHECKBOX_NAME):
+            try:
+                self.opts.pk.to_python(key)
+            except ValidationError:
+                messages.error(
+                    request, f"{key[:40]!r} cannot be the key of a {self.opts.verbose_name}: nothing was done. Select rows in the list."
+                )
+                return None
+        return super().response_action(request, queryset, *args)
+
     def get_search_results(self, request: HttpRequest, queryset: QuerySet[M], search_term: str) -> tuple[QuerySet[M], bool]:
         identifier = uuid_in(search_term)
         if identifier is not None:
@@ -102,7 +120,7 @@ class FindmeModelAdmin(_ModelAdmin[M]):
         """The row; locked where it is about to be saved, so that what an erasure or another form commits meanwhile is not written over."""
         if request.method == "POST" and connection.in_atomic_block:
             self._lock(object_id)
-        return super().get_object(request, object_id, from_field)
+        return super().get_object(request, object_id, from_field or None)  # an empty ``_to_field`` names no field
 
     def _lock(self, object_id: str) -> None:
         with suppress(ValidationError):  # no key at all: super() finds nothing, and says so
