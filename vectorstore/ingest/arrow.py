@@ -21,12 +21,6 @@ UUID_BYTES = 16
 LISTS = (pa.ListType, pa.LargeListType, pa.FixedSizeListType, pa.ListViewType, pa.LargeListViewType)
 
 
-def without_extensions(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Return the batch with each extension column (``arrow.uuid``, ``arrow.json``) replaced by its storage."""
-    columns: list[Any] = [column.storage if isinstance(column, pa.ExtensionArray) else column for column in batch.columns]
-    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
-
-
 def value_of(name: str, scalar: Any) -> object:
     """Return a list of numbers as an array, and everything else as JSON Lines would give it. A UUID of 16 bytes is a ``UUID``.
 

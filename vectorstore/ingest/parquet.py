@@ -1,50 +1,48 @@
-"""Parquet: columns named like the fields, read in batches of a few hundred rows."""
+"""Parquet: columns named like the fields, decoded in a process of its own, a few hundred rows at a time."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from findme.console.errors import NotDone
-from vectorstore.ingest.arrow import is_list, misfit, value_of, without_extensions
+from vectorstore.ingest.arrow import is_list, misfit, value_of
+from vectorstore.ingest.parquet_decoder import LONGEST_ROW, PANDAS_INDEX
+from vectorstore.ingest.parquet_process import LongRow, Summary, batches_of, summary_of
 from vectorstore.ingest.plain_json import plain_json
-from vectorstore.ingest.reading import no_rows, opened, reading
-from vectorstore.ingest.rows import FIELDS, UNSET, BadRow, Entry, entry
+from vectorstore.ingest.reading import no_rows
+from vectorstore.ingest.rows import FIELDS, UNSET, BadRow, Entry, Kind, Rejection, entry
 from vectorstore.models import VECTOR_SIZE
+from vectorstore.shortened import shortened
 from vectorstore.vectors import Reals, matrix
 
-ROWS_AT_A_TIME = 256
-PANDAS_INDEX = "__index_level_"
-"""How the columns begin that pandas adds for the index of a frame: they say nothing about a person."""
+LONGEST_TYPE_NAME = 100
 
 
 def check_parquet(path: Path) -> int:
-    """How many rows the file has. Raises NotDone unless it is there and its columns are those of a row."""
-    with _opened(path) as (file, _):
-        return file.metadata.num_rows
+    """Return how many rows the file has. Raises NotDone unless it is there and its columns are those of a row."""
+    return _checked(summary_of(path), path)
 
 
 def read_parquet(path: Path, name: str) -> Iterator[Entry]:
-    """The rows of the file. Raises NotDone where it is damaged."""
-    with _opened(path) as (file, columns):
-        line = 1
-        for batch in _batches(file, columns):
-            yield from _entries(name, line, batch)
-            line += batch.num_rows
-
-
-def _batches(file: pq.ParquetFile, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    """Row group by row group: Arrow cannot read a list of dictionary-encoded texts across two of them."""
-    for group in range(file.num_row_groups):
-        for batch in file.iter_batches(ROWS_AT_A_TIME, row_groups=[group], columns=columns, use_threads=False):
-            yield without_extensions(batch)
+    """Yield the rows of the file. Raises NotDone where it is damaged."""
+    line = 1
+    for answer in batches_of(path):
+        match answer:
+            case Summary():
+                _checked(answer, path)
+            case LongRow():
+                reason = f"the row is longer than {LONGEST_ROW:,} bytes"
+                yield Rejection(name, line, Kind.TOO_LONG, reason, partial(_as_given, answer.user_id, 0))
+                line += 1
+            case pa.RecordBatch():
+                yield from _entries(name, line, answer)
+                line += answer.num_rows
 
 
 def _entries(name: str, line: int, batch: pa.RecordBatch) -> Iterator[Entry]:
@@ -91,33 +89,28 @@ def _printable(name: str, scalar: Any) -> object:
         return "not UTF-8"
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[tuple[pq.ParquetFile, list[str]]]:
-    with opened(path) as stream, _damage_of(path), pq.ParquetFile(stream, buffer_size=1 << 20, pre_buffer=False) as file:
-        columns = _columns(file.schema_arrow, path)
-        if not file.metadata.num_rows:
-            raise no_rows(str(path))
-        yield file, columns
+def _checked(summary: Summary, path: Path) -> int:
+    """Return the number of rows. Raises NotDone for one of the columns, and where there is no row."""
+    _check_columns(summary.schema, path)
+    if not summary.rows:
+        raise no_rows(str(path))
+    return summary.rows
 
 
-def _columns(schema: pa.Schema, path: Path) -> list[str]:
-    """The columns to read. Raises NotDone for one that a row does not have, or of another type."""
+def _check_columns(schema: pa.Schema, path: Path) -> None:
+    """Raise NotDone for a column that a row does not have, or of another type."""
     names = [name for name in schema.names if not name.startswith(PANDAS_INDEX)]
     for name in names:
         if name not in FIELDS or names.count(name) > 1:
-            raise NotDone(f"{str(path)!r} has the column {name!r}: it may have {', '.join(FIELDS)}, each once, and no other.")
+            raise NotDone(f"{str(path)!r} has the column {shortened(name)}: it may have {', '.join(FIELDS)}, each once, and no other.")
         kind = schema.field(name).type
         if wanted := misfit(name, kind):
-            raise NotDone(f"{str(path)!r}: the column {name!r} is {kind}, and must be {wanted}.")
+            raise NotDone(f"{str(path)!r}: the column {name!r} is {_type_name(kind)}, and must be {wanted}.")
     if "user_id" not in names:
         raise NotDone(f"{str(path)!r} has no column 'user_id'.")
-    return names
 
 
-@contextmanager
-def _damage_of(path: Path) -> Iterator[None]:
-    try:
-        with reading(str(path)):
-            yield
-    except (pa.ArrowException, ValueError) as error:
-        raise NotDone(f"{str(path)!r} is damaged, or is no Parquet file: {error}") from error
+def _type_name(kind: pa.DataType) -> str:
+    """Return the name of a type; a struct of many fields has a long one."""
+    name = " ".join(str(kind).split())
+    return name if len(name) <= LONGEST_TYPE_NAME else f"{name[:LONGEST_TYPE_NAME]}..."

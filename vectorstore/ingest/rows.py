@@ -68,6 +68,15 @@ class Content:
     interests: tuple[str, ...] | Unset = UNSET
     video_features: Reals | Unset | None = UNSET
 
+    @property
+    def size(self) -> int:
+        """Return about the bytes that PostgreSQL's COPY format needs: 8 for a number, up to 4 for a character."""
+        numbers = 0 if self.vector is UNSET else len(self.vector)
+        if self.video_features is not UNSET and self.video_features is not None:
+            numbers += len(self.video_features)
+        characters = 0 if self.interests is UNSET else sum(map(len, self.interests)) + len(self.interests)
+        return 8 * numbers + 4 * characters
+
 
 @dataclass(frozen=True, slots=True)
 class Row:

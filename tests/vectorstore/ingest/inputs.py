@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID
+
+from vectorstore.ingest import parquet_decoder
+from vectorstore.ingest.parquet_decoder import Frame
+from vectorstore.ingest.reading import opened
 
 
 def ones(number: float = 1.0) -> list[float]:
@@ -25,3 +29,9 @@ def json_lines(path: Path, rows: Iterable[object]) -> str:
             stream.write(content if isinstance(content, str) else json.dumps(content))
             stream.write("\n")
     return str(path)
+
+
+def frames_in_process(path: Path, rows_at_a_time: int, skip: int) -> Iterator[Frame]:
+    """What the decoder's process would answer."""
+    with opened(path) as stream:
+        yield from parquet_decoder.frames(stream, rows_at_a_time=rows_at_a_time, skip=skip)

@@ -279,7 +279,7 @@ def test_load__tells_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_load__large_rows_make_smaller_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, projected: list[list[UUID]]) -> None:
-    monkeypatch.setattr(load, "BYTES_IN_A_BATCH", 5000)
+    monkeypatch.setattr(load, "BYTES_IN_A_BATCH", 10_000)
     rows = [row(user.pk, vector=ones()) for user in UserFactory.create_batch(5)]
     upsert_embeddings([json_lines(tmp_path / "x.jsonl", rows)])
     assert [len(batch) for batch in projected] == [2, 2, 1]

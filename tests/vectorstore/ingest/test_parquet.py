@@ -16,8 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from findme.console.errors import NotDone
-from vectorstore.ingest.parquet import ROWS_AT_A_TIME, check_parquet, read_parquet
+from vectorstore.ingest.parquet import check_parquet, read_parquet
+from vectorstore.ingest.parquet_process import ROWS_AT_A_TIME
 from vectorstore.ingest.rows import UNSET, Entry, Kind, Rejection, Row
+
+pytestmark = pytest.mark.usefixtures("decoder_in_process")
 
 ANNE = UUID("11111111-1111-4111-8111-111111111111")
 ONES = [1.0] * 512
