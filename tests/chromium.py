@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page, Request, ViewportSize
+    from playwright.sync_api import Browser, Page, Request, Response, ViewportSize
 
 NO_BROWSER = "no program chromium on the PATH"
 ARGUMENTS = (
@@ -31,6 +31,11 @@ ARGUMENTS = (
 HERE = {"127.0.0.1", "localhost", "[::1]"}
 DESKTOP: ViewportSize = {"width": 1280, "height": 900}
 PHONE: ViewportSize = {"width": 390, "height": 844}
+TELL_VIOLATIONS = """
+document.addEventListener("securitypolicyviolation", event =>
+    console.error(`CSP: ${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}:${event.lineNumber} ${event.sample}`))
+"""
+"""Whatever a page wants and its Content-Security-Policy forbids is an error of the page, as every error on the console is."""
 PATIENCE = 20_000
 """Milliseconds for anything that a page is to do: other runs share the machine."""
 
@@ -92,6 +97,12 @@ def page(request: pytest.FixtureRequest, chromium: Browser, live_server: object)
         if urlsplit(request.url).hostname not in HERE:
             elsewhere.append(request.url)
 
+    def look_at_answer(response: Response) -> None:
+        if response.request.resource_type == "document" and "content-security-policy" not in response.headers:
+            wrong.append(f"no Content-Security-Policy: {response.url}")
+
+    context.add_init_script(TELL_VIOLATIONS)
+    context.on("response", look_at_answer)
     context.on("request", look)  # a route would do, and would switch off the cache: every page would fetch every file again
     page = context.new_page()
     page.on("pageerror", lambda error: wrong.append(str(error)))

@@ -12,6 +12,7 @@ from findme.environment import BASE_DIR
 
 TEMPLATES = sorted(BASE_DIR.glob("*/templates/**/*.html"))
 SHEETS = [Path(unfold.__file__).parent / "static/unfold/css/styles.css", BASE_DIR / "findme/static/findme/admin.css"]
+SHEETS += [BASE_DIR / "findme/static/findme/error.css"]  # of the pages for errors, which have no other
 HOOKS = {"addlink", "colM", "current-app", "disclosure", "errornote", "filter-open-button", "group", "material-symbols-outlined"}
 HOOKS |= {"related-lookup", "view-related", "@container"}
 """Names that scripts look for, or that group others."""

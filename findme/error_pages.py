@@ -1,0 +1,50 @@
+"""Answers to errors that need no database: the page for PostgreSQL that is unavailable (503), and that for a defect (500)."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from django.db import OperationalError
+from django.http import HttpRequest, HttpResponse
+from django.template.loader import render_to_string
+from django.utils.deprecation import MiddlewareMixin
+from psycopg import errors
+
+from findme.console.errors import without_detail
+
+logger = logging.getLogger(__name__)
+
+RETRY_AFTER = 30
+"""Seconds after which a client may ask again."""
+UNAVAILABLE = (errors.AdminShutdown, errors.CrashShutdown, errors.CannotConnectNow, errors.TooManyConnections)
+"""What PostgreSQL says when it ends, starts or is full. A connection that cannot be made, or is lost, has no code."""
+
+
+def is_postgresql_unavailable(error: BaseException | None) -> bool:
+    """Whether the error means that PostgreSQL cannot be asked now, and not that it refused what it was asked."""
+    cause = error.__cause__ if isinstance(error, OperationalError) else None
+    return isinstance(cause, errors.Error) and (getattr(cause, "sqlstate", None) is None or isinstance(cause, UNAVAILABLE))
+
+
+class PostgresqlUnavailable(MiddlewareMixin):
+    """Middleware that answers 503 where a view, or the template that it leads to, finds PostgreSQL unavailable."""
+
+    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
+        return unavailable(request, error) if is_postgresql_unavailable(error) else None
+
+
+def unavailable(request: HttpRequest, error: BaseException) -> HttpResponse:
+    """Return the page and write one line into the log: Django would write the traceback, for every request."""
+    logger.error("PostgreSQL is unavailable: %s %r: %s", request.method, request.path, without_detail(error))
+    response = HttpResponse(render_to_string("503.html"), status=503, headers={"Retry-After": str(RETRY_AFTER)})
+    response._has_been_logged = True  # type: ignore[attr-defined]  # how Django knows that it need not write another line
+    return response
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """Answer an error that no view raised as well: of a middleware, which has read a session or saved one."""
+    error = sys.exc_info()[1]
+    if error is not None and is_postgresql_unavailable(error):
+        return unavailable(request, error)
+    return HttpResponse(render_to_string("500.html"), status=500)

@@ -1,0 +1,109 @@
+"""The pages for errors, in light and dark, and the Content-Security-Policy at work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from django.db import OperationalError
+from django.http import HttpRequest
+from django.urls import reverse
+from playwright.sync_api import Browser, Page, expect
+from psycopg import errors
+
+from tests.browser.admin_pages import OFFICER, log_in
+from tests.chromium import DESKTOP, PATIENCE, PHONE, TELL_VIOLATIONS, photograph
+from tests.findme.test_error_pages import PAGES
+from tests.staff import staff
+
+pytestmark = [pytest.mark.browser, pytest.mark.no_cover, pytest.mark.django_db(transaction=True)]
+
+
+@pytest.fixture
+def page(chromium: Browser, live_server: object) -> Iterator[Page]:
+    """A page that may have errors: the browser writes each answer of 400 and above to the console."""
+    context = chromium.new_context(viewport=DESKTOP, base_url=str(live_server))
+    context.set_default_timeout(PATIENCE)
+    context.add_init_script(TELL_VIOLATIONS)
+    yield context.new_page()
+    context.close()
+
+
+def fail(error: Exception) -> object:
+    def view(_request: HttpRequest, *_arguments: object, **_options: object) -> None:
+        raise error
+
+    return view
+
+
+def unavailable() -> OperationalError:
+    error = OperationalError("starting up")
+    error.__cause__ = errors.CannotConnectNow("starting up")
+    return error
+
+
+def test_error_pages__light_and_dark(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    violations: list[str] = []
+    page.on("console", lambda message: violations.append(message.text) if "CSP" in message.text else None)
+    staff("accounts.view_user", "matching.view_match", "calls.view_videocall", email=OFFICER)
+    log_in(page)
+    users = reverse("admin:accounts_user_changelist")
+    monkeypatch.setattr("matching.admin.MatchAdmin.get_queryset", fail(LookupError("a defect")))
+    monkeypatch.setattr("calls.admin.VideoCallAdmin.get_queryset", fail(unavailable()))
+    addresses = {
+        "400": f"{users}?is_superuser__exact=1",
+        "403": reverse("admin:videos_video_changelist"),
+        "404": "/nonsense",
+        "500": reverse("admin:matching_match_changelist"),
+        "503": reverse("admin:calls_videocall_changelist"),
+    }
+    found: dict[str, list[str]] = {}
+    for name, address in addresses.items():
+        page.goto(address)
+        expect(page.get_by_role("heading", name=PAGES[name])).to_be_visible()
+        look(page, name, found)
+    page.goto(users)
+    page.context.clear_cookies(name="csrftoken")
+    page.locator("#user-menu-button").click()
+    page.get_by_role("button", name="Log out").click()
+    expect(page.get_by_role("heading", name=PAGES["403_csrf"])).to_be_visible()
+    look(page, "403_csrf", found)
+    assert found == {}
+    page.get_by_role("link", name="Back to the start").click()
+    expect(page.get_by_role("heading", name="Site administration")).to_be_visible()
+    assert violations == []
+
+
+def look(page: Page, name: str, found: dict[str, list[str]]) -> None:
+    """Add to ``found`` what axe-core finds."""
+    for scheme, size in (("light", DESKTOP), ("dark", DESKTOP), ("light", PHONE)):
+        page.set_viewport_size(size)
+        page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+        photograph(page, f"error {name} {scheme}")
+        if wrong := [one["id"] for one in Axe().run(page).response["violations"]]:
+            found[f"{name} {scheme}"] = wrong
+    page.set_viewport_size(DESKTOP)
+
+
+def test_policy__refuses_a_script_in_the_page(page: Page) -> None:
+    """And the listener of every browser test hears of it: without this, its silence would prove nothing."""
+    heard: list[str] = []
+    page.on("console", lambda message: heard.append(message.text))
+    page.goto(reverse("admin:login"))
+    page.evaluate("""() => {
+        const script = document.createElement("script");
+        script.textContent = "window.ran = true";
+        document.body.append(script);
+        const button = document.createElement("button");
+        button.setAttribute("onclick", "window.ran = true");
+        document.body.append(button);
+        button.click();
+        const image = document.createElement("img");
+        image.src = "http://localhost:9/x.png";
+        document.body.append(image);
+    }""")
+    page.wait_for_function("() => true")
+    assert page.evaluate("() => window.ran") is None
+    told = " ".join(text for text in heard if text.startswith("CSP: "))
+    assert "script-src-elem inline" in told and "script-src-attr inline" in told and "img-src http://localhost:9/x.png" in told
