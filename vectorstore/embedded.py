@@ -18,17 +18,20 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from qdrant_client import QdrantClient
+from qdrant_client.local.qdrant_local import META_INFO_FILENAME
 
 from findme.console.errors import StoreUnavailable, StoreUnusable
+from findme.folders import distrust_reason, distrusted_file, make_private_folder
 from vectorstore import embedded_storage
+from vectorstore.embedded_storage import LOCK_FILE_NAME
 from vectorstore.errors import CollectionMissing, Refused, raised_by_driver
 
 LOCK_FILE = "findme.lock"
 TURN_FILE = "findme.turn"
 """Its lock is held by the process that comes next. The one that has just left waits behind it: without that, a worker would take the folder
 again before anybody else has noticed that it was free."""
-CLIENTS_LOCK_FILE = ".lock"
-"""qdrant-client's own, which it takes without waiting, after it has read everything."""
+FILES = (META_INFO_FILENAME, LOCK_FILE_NAME, LOCK_FILE, TURN_FILE, "collection")
+"""What the client and this module make in the folder, and read. Other files there are not FindMe's."""
 POLL_SECONDS = 0.02
 LASTING = frozenset({errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EROFS})
 LASTING_IN_SQLITE = ("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_PERM")
@@ -106,14 +109,23 @@ class Folder:
     def _open(self, deadline: float, seconds: float) -> None:
         """Lock, then open: the client reads the whole folder before it takes a lock of its own."""
         try:
-            Path(self.path).mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private_folder(Path(self.path))
+            self._require_trusted(distrust_reason(Path(self.path)))
             self.lock_file = self._locked(deadline, seconds)
+            self._require_trusted(distrusted_file(Path(self.path), FILES))
             self.client = self._opened(seconds)
         except BaseException as error:
             self.close()
             if isinstance(error, OSError):
                 raise self._unusable(error) from error
             raise
+
+    def _require_trusted(self, reason: str | None) -> None:
+        """The client unpickles what is in the folder: an account that can write there can run code as this one."""
+        if reason is not None:
+            raise StoreUnusable(
+                f"QDRANT_PATH is {self.path!r}, {reason}: nothing was read. Only you or root may own and write it: name another folder, or put that right."
+            )
 
     def _locked(self, deadline: float, seconds: float) -> int:
         lock_file = _opened_lock(f"{self.path}/{LOCK_FILE}")
@@ -125,7 +137,7 @@ class Folder:
                         self._wait(f"process {pid}" if pid.isdigit() else "another process", deadline, seconds)
             os.ftruncate(lock_file, 0)
             os.pwrite(lock_file, b"%d\n" % os.getpid(), 0)
-            while _held_by_another_client(f"{self.path}/{CLIENTS_LOCK_FILE}"):
+            while _held_by_another_client(f"{self.path}/{LOCK_FILE_NAME}"):
                 self._wait("another program that uses qdrant-client", deadline, seconds)
         except BaseException:
             os.close(lock_file)
@@ -230,7 +242,7 @@ def _sqlite_name(error: sqlite3.Error) -> str:
 
 
 def _opened_lock(path: str) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
 
 @contextmanager
@@ -251,7 +263,7 @@ def _try_lock(lock_file: int) -> bool:
 
 def _held_by_another_client(path: str) -> bool:
     try:
-        lock_file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        lock_file = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
         return False
     try:

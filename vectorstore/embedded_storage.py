@@ -7,19 +7,24 @@ system has it; after a power failure the folder may be damaged, and is filled ag
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
 import numpy as np
 from qdrant_client import QdrantClient
 from qdrant_client.local import local_collection
-from qdrant_client.local.persistence import CollectionPersistence
+from qdrant_client.local.persistence import STORAGE_FILE_NAME, STORAGE_FILE_NAME_OLD, CollectionPersistence
+from qdrant_client.local.qdrant_local import META_INFO_FILENAME
 from qdrant_client.models import PointStruct
 
+LOCK_FILE_NAME = ".lock"
+"""qdrant-client's own lock, which it takes without waiting, after it has read everything."""
 REQUESTS = ("upsert", "delete", "delete_payload")
 """Those that may write many points, and that this project sends."""
 
@@ -54,6 +59,7 @@ class Persistence(CollectionPersistence):
     """One collection's file."""
 
     def __init__(self, location: str, force_disable_check_same_thread: bool = False) -> None:
+        _make_private(Path(location))
         super().__init__(location, force_disable_check_same_thread)
         self.storage.close()
         self.storage = sqlite3.connect(str(self.location), check_same_thread=bool(self.CHECK_SAME_THREAD), factory=_Connection)
@@ -78,6 +84,8 @@ def one_commit() -> Iterator[None]:
 
 def opened(path: str) -> QdrantClient:
     """Return a client of the folder. Raises what the driver raises."""
+    _create_private(Path(path, META_INFO_FILENAME), b'{"collections": {}, "aliases": {}}')
+    _create_private(Path(path, LOCK_FILE_NAME))
     client = QdrantClient(path=path)
     # Or it looks at every number of every vector for a text to make a vector of, which takes three quarters of an upsert. There is none.
     client.cloud_inference = True
@@ -85,6 +93,22 @@ def opened(path: str) -> QdrantClient:
         request: Callable[..., Any] = getattr(client._client, name)
         setattr(client._client, name, one_commit()(request))
     return client
+
+
+def _make_private(folder: Path) -> None:
+    """Have a collection's folder and file be readable for their owner only. SQLite gives its journal the mode of the file."""
+    for path in (folder.parent, folder):
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if path.stat().st_uid == os.geteuid():
+            path.chmod(0o700)
+    if not (folder / STORAGE_FILE_NAME_OLD).exists():  # the client makes the new file of the old one only where there is none
+        _create_private(folder / STORAGE_FILE_NAME)
+
+
+def _create_private(path: Path, content: bytes = b"") -> None:
+    """Create a file of mode 0600, unless it exists: the client would create it with the mode that the umask gives."""
+    with suppress(FileExistsError), os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+        file.write(content)
 
 
 def _with_array(point: PointStruct) -> PointStruct:

@@ -20,6 +20,7 @@ from findme.embedded.account import Account, account_for
 from findme.embedded.lock import locked
 from findme.embedded.programs import PARTS, Programs, copied, installed
 from findme.environment import BASE_DIR
+from findme.folders import distrust_reason, make_private_folder
 
 ELSEWHERE = Path("/var/tmp")  # noqa: S108  # what is made in it belongs to root, or is refused
 
@@ -88,7 +89,7 @@ def place_for(folder: Path) -> Place:
     here = Files(folder)
     account = account_for(here.data)
     if account.is_ours:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_private_folder(folder)
         return Place(here, account, programs)
     enters, runs = _enters(account, folder), _runs(account, programs)
     if here.data.exists():
@@ -109,6 +110,15 @@ def _refuse_a_file(folder: Path) -> None:
     if not found.is_dir():
         what = "which" if found == folder else f"and {str(found)!r}"
         raise NotDone(f"EMBEDDED_POSTGRES_DIR is {str(folder)!r}, {what} is no folder. Name a folder, or one that can be made.")
+
+
+def require_trusted(folder: Path) -> None:
+    """Raise NotDone for a folder that another account owns or can write in: it could have put its own data or access rules there."""
+    folder = _absolute(folder)
+    if reason := distrust_reason(folder):
+        raise NotDone(
+            f"EMBEDDED_POSTGRES_DIR is {str(folder)!r}, {reason}: no server was used. Only you or root may own and write it: name another folder, or put that right."
+        )
 
 
 def possible_files(folder: Path) -> list[Files]:

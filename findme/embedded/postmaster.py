@@ -174,9 +174,11 @@ def _make_socket_folder(place: Place) -> Path:
 
 
 def _remove_socket_folder(files: Files) -> None:
-    """Only what PostgreSQL put there, and the folder if nothing else is in it."""
+    """Only what PostgreSQL put there, and the folder if nothing else is in it. Another account's folder stays, whatever the file says."""
     try:
         folder = Path(files.socket.read_text())
+        if folder.lstat().st_uid != files.data.stat().st_uid:
+            return
         for name in (f".s.PGSQL.{PORT}", f".s.PGSQL.{PORT}.lock"):
             (folder / name).unlink(missing_ok=True)
         folder.rmdir()

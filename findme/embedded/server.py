@@ -10,7 +10,7 @@ from findme.embedded import postmaster
 from findme.embedded.account import account_for
 from findme.embedded.cluster import DATABASE, ROLE, make_cluster, write_access_rules
 from findme.embedded.lock import locked
-from findme.embedded.place import Files, Place, elsewhere, place_for, possible_files, write
+from findme.embedded.place import Files, Place, elsewhere, place_for, possible_files, require_trusted, write
 from findme.embedded.postmaster import PORT, Postmaster
 
 
@@ -40,10 +40,12 @@ class Running:
 
 
 def ensure_running(folder: Path, *, durable: bool = True) -> Running:
-    """Start the server for FOLDER unless it runs; several may ask at once, and one of them does it. Raises NotDone.
+    """Start the server for FOLDER unless it runs; several may ask at once, and one of them does it. Raises NotDone, also for a folder that
+    another account owns or can write in.
 
     Without ``durable`` a crash of the machine may spoil the data: for tests.
     """
+    require_trusted(folder)
     return running(folder) or _start(place_for(folder), durable=durable)
 
 

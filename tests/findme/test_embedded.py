@@ -280,12 +280,51 @@ def test_ensure_running__another_users_data_are_refused_in_one_line(open_folder:
 
 
 @as_root
-def test_ensure_running__root_runs_an_ordinary_users_data_as_that_user(open_folder: Path, stage: Stage) -> None:
+def test_ensure_running__root_runs_the_data_of_an_ordinary_user_in_its_own_folder_as_that_user(open_folder: Path) -> None:
+    server.ensure_running(open_folder / "pg", durable=False)
+    server.stop(open_folder / "pg")
+    data = open_folder / "pg" / "data"
+    for path in (data, *data.rglob("*")):
+        shutil.chown(path, "daemon")
+    assert server.ensure_running(open_folder / "pg", durable=False).account == "daemon"
+
+
+@as_root
+@pytest.mark.parametrize("running", [False, True])
+def test_ensure_running__a_folder_of_another_account_is_refused(running: bool, open_folder: Path, stage: Stage) -> None:
+    """It could have put data, access rules or the socket of a server of its own there."""
     shutil.chown(open_folder, "daemon")
     stage.ensure(open_folder / "pg", "daemon")
-    server.stop(open_folder / "pg")
-    assert server.ensure_running(open_folder / "pg", durable=False).account == "daemon"
-    assert stage.ensure(open_folder / "pg", "daemon", wanted="account") == "daemon"
+    if not running:
+        server.stop(open_folder / "pg")
+    with pytest.raises(NotDone) as raised:
+        server.ensure_running(open_folder / "pg", durable=False)
+    assert str(raised.value) == (
+        f"EMBEDDED_POSTGRES_DIR is '{open_folder / 'pg'}', which belongs to 'daemon': no server was used."
+        " Only you or root may own and write it: name another folder, or put that right."
+    )
+
+
+def test_ensure_running__a_folder_that_others_write_is_refused(open_folder: Path) -> None:
+    (open_folder / "pg").mkdir()
+    (open_folder / "pg").chmod(0o777)
+    with pytest.raises(NotDone, match=r"which is writable by other accounts \(mode 0777\): no server was used"):
+        server.ensure_running(open_folder / "pg", durable=False)
+    assert list((open_folder / "pg").iterdir()) == []
+
+
+@as_root
+def test_stop__removes_no_folder_of_another_account(open_folder: Path) -> None:
+    """The file that names the socket's folder may be another account's; so may be the folder."""
+    server.ensure_running(open_folder / "pg", durable=False)
+    socket, theirs = open_folder / "pg" / "socket", open_folder / "theirs"
+    ours = Path(socket.read_text())
+    theirs.mkdir()
+    (theirs / ".s.PGSQL.5432").touch()
+    socket.write_text(str(theirs))
+    assert server.stop(open_folder / "pg") == 1
+    assert (theirs / ".s.PGSQL.5432").exists()
+    socket.write_text(str(ours))
 
 
 @as_root

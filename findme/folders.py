@@ -1,0 +1,82 @@
+"""Folders whose files FindMe trusts: they belong to this account or to root, and no other account can change what is in them."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
+PASSABLE_FOR_OTHERS = stat.S_IXGRP | stat.S_IXOTH
+READABLE_BY_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+def make_private_folder(folder: Path) -> None:
+    """Make the folder with mode 0700. Missing folders above it get 0755, whatever the umask is; existing ones stay as they are."""
+    for parent in reversed([parent for parent in folder.parents if not parent.exists()]):
+        parent.mkdir(mode=0o755, exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
+
+
+def distrust_reason(folder: Path) -> str | None:
+    """Return why the files in ``folder`` cannot be trusted, as the end of a sentence that names it; None if they can, or it does not exist.
+
+    A folder above it that all accounts can write in makes it possible to exchange it, unless only owners may rename in there (``/tmp``).
+    Raises OSError for a folder that cannot be looked at.
+    """
+    resolved = folder.resolve()
+    try:
+        found = resolved.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    if reason := _reason(found):
+        return f"which {reason}"
+    for parent in resolved.parents:
+        mode = parent.stat().st_mode
+        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+            return f"and all accounts can write in {str(parent)!r}"
+    return None
+
+
+def distrusted_file(folder: Path, names: tuple[str, ...]) -> str | None:
+    """As ``distrust_reason``, for the files and folders ``names`` in a trusted ``folder``, and what is in them; no links are trusted.
+
+    Files of this account become readable for this account only.
+    """
+    passable = bool(folder.stat().st_mode & PASSABLE_FOR_OTHERS)
+    for path in _with_content(folder, names):
+        try:
+            found = path.lstat()
+        except FileNotFoundError:
+            continue
+        if stat.S_ISLNK(found.st_mode):
+            return f"and {str(path)!r} is a link"
+        if reason := _reason(found, ignore_mode=not passable):
+            return f"and {str(path)!r} {reason}"
+        if found.st_uid == os.geteuid() and found.st_mode & READABLE_BY_OTHERS:
+            path.chmod(0o700 if stat.S_ISDIR(found.st_mode) else 0o600)
+    return None
+
+
+def _with_content(folder: Path, names: tuple[str, ...]) -> Iterator[Path]:
+    for name in names:
+        yield folder / name
+        for inside, folders, files in os.walk(folder / name):
+            yield from (Path(inside, entry) for entry in (*folders, *files))
+
+
+def _reason(found: os.stat_result, *, ignore_mode: bool = False) -> str | None:
+    if found.st_uid not in (0, os.geteuid()):
+        return f"belongs to {_account(found.st_uid)}"
+    if found.st_mode & WRITABLE_BY_OTHERS and not ignore_mode:
+        return f"is writable by other accounts (mode {stat.S_IMODE(found.st_mode):04o})"
+    return None
+
+
+def _account(uid: int) -> str:
+    try:
+        return repr(pwd.getpwuid(uid).pw_name)
+    except KeyError:
+        return f"user id {uid}"

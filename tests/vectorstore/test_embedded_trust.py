@@ -1,0 +1,107 @@
+"""The embedded store reads pickles: only from a folder that no other account owns or writes, and its own files are for its owner only."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import sqlite3
+import stat
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from qdrant_client import models
+
+from findme.console.errors import StoreUnusable
+from vectorstore.connection import qdrant
+
+VECTORS = models.VectorParams(size=2, distance=models.Distance.COSINE)
+ran: list[str] = []
+
+
+class Crafted:
+    """Runs code where it is unpickled."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return run, ("code of another account",)
+
+
+def run(what: str) -> None:
+    ran.append(what)
+
+
+@pytest.fixture
+def filled(embedded_qdrant: Path) -> Path:
+    """The folder with a collection whose only point is crafted."""
+    ran.clear()
+    with qdrant() as client:
+        client.create_collection("a", vectors_config=VECTORS)
+        client.upsert("a", [models.PointStruct(id=1, vector=[0.6, 0.8], payload={})])
+    (storage,) = embedded_qdrant.rglob("*.sqlite")
+    with closing(sqlite3.connect(storage)) as database:
+        database.execute("UPDATE points SET point = ?", (pickle.dumps(Crafted()),))
+        database.commit()
+    return embedded_qdrant
+
+
+def open_and_fail() -> str:
+    with pytest.raises(StoreUnusable) as raised, qdrant():
+        pass
+    return str(raised.value)
+
+
+def test_qdrant__crafted_point_in_a_trusted_folder__runs(filled: Path) -> None:
+    """That it does is what the other tests rely on."""
+    with pytest.raises(StoreUnusable, match="is damaged"), qdrant():
+        pass
+    assert ran == ["code of another account"]
+
+
+def test_qdrant__folder_that_others_write__is_not_read(filled: Path) -> None:
+    filled.chmod(0o777)
+    assert open_and_fail() == (
+        f"QDRANT_PATH is '{filled}', which is writable by other accounts (mode 0777): nothing was read."
+        " Only you or root may own and write it: name another folder, or put that right."
+    )
+    assert ran == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make files of two accounts")
+@pytest.mark.parametrize("what", ["", "meta.json", "collection/a", "collection/a/storage.sqlite"])
+def test_qdrant__another_accounts_folder_or_file__is_not_read(what: str, filled: Path) -> None:
+    os.chown(filled / what, 65534, 65534)
+    assert "belongs to " in open_and_fail()
+    assert ran == []
+
+
+def test_qdrant__link_to_another_folder__is_not_read(filled: Path) -> None:
+    (filled / "collection").rename(filled.parent / "elsewhere")
+    (filled / "collection").symlink_to(filled.parent / "elsewhere")
+    assert f"and '{filled / 'collection'}' is a link: nothing was read" in open_and_fail()
+    assert ran == []
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_qdrant__what_it_writes_is_for_its_owner_only(exists: bool, embedded_qdrant: Path) -> None:
+    before = os.umask(0)
+    try:
+        if exists:
+            embedded_qdrant.mkdir(mode=0o755)
+        with qdrant() as client:
+            client.create_collection("a", vectors_config=VECTORS)
+            client.upsert("a", [models.PointStruct(id=1, vector=[0.6, 0.8], payload={})])
+    finally:
+        os.umask(before)
+    modes = {path: stat.S_IMODE(path.stat().st_mode) for path in embedded_qdrant.rglob("*")}
+    assert modes == {path: 0o700 if path.is_dir() else 0o600 for path in modes}
+    assert len(modes) == 7
+    assert stat.S_IMODE(embedded_qdrant.stat().st_mode) == (0o755 if exists else 0o700)
+
+
+def test_qdrant__files_of_an_earlier_release_become_private(embedded_qdrant: Path) -> None:
+    with qdrant() as client:
+        client.create_collection("a", vectors_config=VECTORS)
+    (storage,) = embedded_qdrant.rglob("*.sqlite")
+    storage.chmod(0o644)
+    with qdrant():
+        assert stat.S_IMODE(storage.stat().st_mode) == 0o600
