@@ -6,12 +6,12 @@ import dataclasses
 import json
 import os
 import sys
-from argparse import ArgumentParser
 from datetime import date, datetime
 from typing import Any, NoReturn
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import BaseCommand, CommandError
 
+from findme.console.arguments import use_parser
 from findme.console.errors import one_line
 from findme.console.explanations import what_went_wrong
 from findme.console.program import INTERRUPTED
@@ -20,6 +20,8 @@ from findme.console.prompts import unanswered_questions
 from findme.version import __version__
 
 SOMETHING_TO_LOOK_AT = 1
+
+use_parser()
 
 
 class FindmeCommand(BaseCommand):
@@ -31,12 +33,6 @@ class FindmeCommand(BaseCommand):
 
     def get_version(self) -> str:
         return __version__
-
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        parser = super().create_parser(prog_name, subcommand, **kwargs)
-        if getattr(self, "_called_from_command_line", False):
-            _say_errors_in_one_line(parser, f"{prog_name} {subcommand} --help")
-        return parser
 
     def execute(self, *args: Any, **options: Any) -> str | None:
         if options.get("no_color") and getattr(self, "_called_from_command_line", False):
@@ -83,10 +79,3 @@ def _as_json(value: object) -> object:
     if isinstance(value, (date, datetime)):
         return value.isoformat()
     return str(value)
-
-
-def _say_errors_in_one_line(parser: ArgumentParser, help_command: str) -> None:
-    def error(message: str) -> NoReturn:
-        parser.exit(NOT_DONE, f"{one_line(ValueError(message))}. See {help_command}\n")
-
-    parser.error = error  # type: ignore[method-assign]

@@ -148,8 +148,12 @@ def test_search__by_email_in_any_case_and_by_file(collection: str, three: list[U
         (["--user", UUID(int=1), "--near", "91,0,1"], "The place to be near is none: lat is 91.0, and must be from -90 to 90."),
         (["--user", UUID(int=1), "--near", "Berlin"], "'Berlin' is not LAT,LON,KM, as in 52.52,13.405,25."),
         (
+            ["--user", UUID(int=1), "--interest", " "],
+            "This cannot be searched for: an interest is a text with something in it, and not ' '.",
+        ),
+        (
             ["--user", UUID(int=1), "--interest", ""],
-            "This cannot be searched for: an interest is a text with something in it, and not ''.",
+            "Error: argument --interest: '' is no value. Give one, or leave the option out",
         ),
         (["--vector", "/nonexistent/vector.npy"], "'/nonexistent/vector.npy' cannot be read: No such file or directory."),
         ([], "Error: one of the arguments --user --vector is required"),
