@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from django.apps import apps
@@ -8,6 +12,7 @@ from django.core.management.commands import dumpdata
 from django.db.models import Model
 
 from findme.console.command import NOT_DONE
+from findme.files import require_writable
 from findme.schema.local_rows import local_models, reason_not_to_copy
 
 
@@ -25,7 +30,25 @@ class Command(dumpdata.Command):
                 f"Left out, because they belong to this database: {', '.join(model._meta.label_lower for model in left_out)}."
             )
         exclude = [*options["exclude"], *(model._meta.label_lower for model in left_out)]
-        super().handle(*app_labels, **options | {"exclude": exclude, "use_natural_foreign_keys": True})
+        with _private(options["output"]):
+            super().handle(*app_labels, **options | {"exclude": exclude, "use_natural_foreign_keys": True})
+
+
+@contextmanager
+def _private(output: str | None) -> Iterator[None]:
+    """Have the file that Django opens be readable for its owner only. Raises NotDone for a link and for a file of another account."""
+    if output is None:
+        yield
+        return
+    path = Path(output)
+    require_writable(path, force=True)
+    if path.exists():
+        path.chmod(0o600)
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def _refuse_local(label: str) -> None:
