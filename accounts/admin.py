@@ -37,7 +37,7 @@ OWN_RIGHTS = ("active", "is_staff", "is_superuser")
 
 
 @admin.register(User)
-class UserAdmin(PrivacyActions, _DjangoUserAdmin, FindmeModelAdmin[User]):  # type: ignore[misc]  # Django's get_form takes ``change`` by name
+class UserAdmin(PrivacyActions, _DjangoUserAdmin, FindmeModelAdmin[User]):
     """Members are changed by whoever has the permission, staff by superusers only, and those who left by nobody."""
 
     form = PersonForm
@@ -90,6 +90,11 @@ class UserAdmin(PrivacyActions, _DjangoUserAdmin, FindmeModelAdmin[User]):  # ty
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
         own = OWN_RIGHTS if obj is not None and obj.pk == request.user.pk else ()
         return (*super().get_readonly_fields(request, obj), *own)
+
+    def get_form(self, request: HttpRequest, obj: User | None = None, change: bool = False, **kwargs: Any) -> type[Any]:
+        form: type[Any] = super().get_form(request, obj, change=change, **kwargs)
+        form.actor_id = request.user.pk
+        return form
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from django.core.exceptions import ValidationError
 
 from accounts.age import today
 from accounts.models import User
 from findme.admin.refusal import RefusableForm
+from findme.console.errors import NotDone, one_line
+from privacy.superusers import check_removal
 
 if TYPE_CHECKING:
     from datetime import date
@@ -39,8 +42,24 @@ class _PersonRules:
         return video
 
 
+RIGHTS_OF_A_SUPERUSER = ("active", "is_staff", "is_superuser")
+
+
 class PersonForm(_PersonRules, RefusableForm):
     """A person who is there."""
+
+    actor_id: UUID | None = None
+    """Who changes the person: set on the class, which the admin makes anew for every request."""
+
+    def clean(self) -> dict[str, Any] | None:
+        """Django holds the lock of the person's row here, and saves in the same transaction."""
+        cleaned = super().clean()
+        if any(self.cleaned_data.get(name) is False for name in RIGHTS_OF_A_SUPERUSER if name in self.fields):
+            try:
+                check_removal(self.instance.pk, self.actor_id)
+            except NotDone as error:
+                raise ValidationError(one_line(error)) from error
+        return cleaned
 
 
 class NewPersonForm(_PersonRules, RefusableForm, AdminUserCreationForm):

@@ -9,6 +9,7 @@ from privacy.outcome import Outcome
 from privacy.people import require_person, unknown
 from privacy.registry import Consequence, registry
 from privacy.stores import held_in_stores, remove_from_stores, stores_reached
+from privacy.superusers import check_removal
 
 
 def preview_anonymisation(user_id: UUID) -> list[Consequence]:
@@ -18,17 +19,18 @@ def preview_anonymisation(user_id: UUID) -> list[Consequence]:
         return [*_in_postgresql(user_id), *held_in_stores(user_id)]
 
 
-def anonymise(user_id: UUID) -> Outcome:
+def anonymise(user_id: UUID, *, actor_id: UUID | None = None) -> Outcome:
     """Clear what identifies the person in every table and delete them from every store, or change nothing in PostgreSQL.
 
     The stores are reached before the row is locked, and told as the last step before the commit: where it ends in between, the person is as
     before but for the point, which ``sync_qdrant`` brings back. A second time it clears what was written since. Raises NotDone for somebody
-    unknown or held by another transaction, StoreUnavailable where a store cannot be reached and nothing has happened, RemovalUnknown where one
+    unknown or held by another transaction, and as ``check_removal`` does, StoreUnavailable where a store cannot be reached and nothing has happened, RemovalUnknown where one
     does not answer in the end.
     """
     with stores_reached(), person_locked(user_id) as person:
         if person is None:
             raise unknown(user_id)
+        check_removal(user_id, actor_id)
         in_postgresql = _in_postgresql(user_id)
         for owner in registry.owners:
             owner.anonymise(user_id)

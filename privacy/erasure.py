@@ -14,6 +14,7 @@ from privacy.outcome import LeftIn, Outcome
 from privacy.people import exists, require_person, unknown
 from privacy.registry import Consequence, Fate, Store, registry
 from privacy.stores import held_in_stores, remove_from_stores, stores_reached
+from privacy.superusers import check_removal
 
 
 def preview_soft_deletion(user_id: UUID) -> list[Consequence]:
@@ -23,15 +24,16 @@ def preview_soft_deletion(user_id: UUID) -> list[Consequence]:
     return [*in_postgresql, *(_held_in(store, user_id) for store in registry.stores)]
 
 
-def soft_delete(user_id: UUID) -> Outcome:
+def soft_delete(user_id: UUID, *, actor_id: UUID | None = None) -> Outcome:
     """Set ``deleted_at`` and commit: from then on no search shows the person. Then delete them from the stores.
 
     A store that cannot be told stands in ``left_in`` and is no error; the next call, or ``sync_qdrant``, does it. Raises NotDone for
-    somebody unknown or held by another transaction.
+    somebody unknown or held by another transaction, and as ``check_removal`` does.
     """
     with person_locked(user_id) as person:
         if person is None:
             raise unknown(user_id)
+        check_removal(user_id, actor_id)
         in_postgresql = [consequence for owner in registry.owners for consequence in owner.after_soft_deletion(user_id)]
         if person.deleted_at is None:
             get_user_model().objects.filter(pk=user_id).update(deleted_at=TransactionNow())
@@ -48,15 +50,17 @@ def preview_erasure(user_id: UUID) -> list[Consequence]:
     return _left_over(user_id, in_stores)
 
 
-def erase(user_id: UUID) -> Outcome:
+def erase(user_id: UUID, *, actor_id: UUID | None = None) -> Outcome:
     """Delete the person's row with all that hangs on it, and delete them from every store; or change nothing in PostgreSQL.
 
     In the order of ``anonymise``, with its failures. Of somebody whom PostgreSQL no longer has, what a store still holds is deleted.
-    Raises NotDone for somebody whom neither knows, or who is held by another transaction; StoreUnavailable and RemovalUnknown.
+    Raises NotDone for somebody whom neither knows, or who is held by another transaction, and as ``check_removal`` does; StoreUnavailable and
+    RemovalUnknown.
     """
     with stores_reached(), person_locked(user_id) as person:
         if person is None:
             return Outcome(user_id, changed=False, consequences=tuple(_left_over(user_id, remove_from_stores(user_id))))
+        check_removal(user_id, actor_id)
         in_postgresql = _taken_along(user_id)
         for owner in registry.owners:
             owner.erase(user_id)

@@ -27,7 +27,8 @@ class PrivacyAction:
     done: str
     """What the messages and the admin log say of a person it was done to."""
     preview: Callable[[UUID], list[Consequence]] | Callable[[UUID], dict[str, int]]
-    perform: Callable[[UUID], Outcome] | None = None
+    perform: Callable[..., Outcome] | None = None
+    """Takes the id of the person, and as ``actor_id`` that of the superuser or member of the staff who does it."""
     log_flag: int = CHANGE
     needs_stores: bool = True
     """Cannot be done while a store is out of reach."""

@@ -50,7 +50,7 @@ def full_life(**fields: Any) -> User:
 
 def working_life(person: User) -> None:
     """Make PERSON one of the staff: a group, a permission, an open session, and entries in the admin's log by them and about them."""
-    colleague = UserFactory.create(is_staff=True)
+    colleague = UserFactory.create(superuser=True)  # or PERSON would be the last
     User.objects.filter(pk=person.pk).update(is_staff=True, is_superuser=True)
     person.groups.add(Group.objects.create(name="Privacy officers"))
     person.user_permissions.add(Permission.objects.get(codename="export_personal_data"))

@@ -149,11 +149,11 @@ def test_store_out_of_reach__soft_deletion_is_done_and_says_what_is_left(shelf: 
 def failing_for(monkeypatch: pytest.MonkeyPatch, action: PrivacyAction, person: User, error: Exception) -> PrivacyAction:
     """ACTION, which raises ERROR for PERSON and goes on as ever for others."""
 
-    def perform(user_id: UUID) -> Any:
+    def perform(user_id: UUID, **options: Any) -> Any:
         assert action.perform is not None
         if user_id == person.pk:
             raise error
-        return action.perform(user_id)
+        return action.perform(user_id, **options)
 
     failing = replace(action, perform=perform)
     monkeypatch.setitem(actions.ACTIONS, action.slug, failing)
@@ -187,11 +187,11 @@ def test_several__database_errors_are_logged_without_their_values(
 ) -> None:
     first, second = UserFactory.create(email="wilhelmina@example.org"), UserFactory.create()
 
-    def breach(user_id: UUID) -> Any:
+    def breach(user_id: UUID, **options: Any) -> Any:
         if user_id == first.pk:
             with transaction.atomic():
                 UserFactory.create(email=first.email)
-        return anonymise(user_id)
+        return anonymise(user_id, **options)
 
     monkeypatch.setitem(actions.ACTIONS, ANONYMISE.slug, replace(ANONYMISE, perform=breach))
     response = signed_in(superuser()).post(address_of(ANONYMISE, [first.pk, second.pk]))
