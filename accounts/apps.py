@@ -7,6 +7,10 @@ class AccountsConfig(AppConfig):
     trigger_files = (("0001_initial", "0001_updated_at"),)
 
     def ready(self) -> None:
+        from django.contrib.auth.signals import user_logged_in
+
         from accounts.last_login import replace_receiver  # it imports the models
+        from accounts.login.session_limits import begin_session
 
         replace_receiver()
+        user_logged_in.connect(begin_session, dispatch_uid="accounts.begin_session")

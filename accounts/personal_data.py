@@ -16,6 +16,7 @@ from django.db.models import F, Q, QuerySet, Value
 from django.db.models.functions import Coalesce, Concat
 from psycopg.errors import UniqueViolation
 
+import accounts.login.personal_data  # noqa: F401  # registers its owner, which needs the address that Profile clears
 from accounts.models import User
 from findme.console.errors import NotDone
 from privacy.columns import columns_of

@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Callable
 from difflib import get_close_matches
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -81,6 +82,19 @@ class Environment(environ.Env):  # type: ignore[misc]  # it ships no types
         if not text.isdecimal() or int(text) < 1:
             raise ImproperlyConfigured(f"{var} is {text!r}: it must be a whole number, 1 or more.")
         return int(text)
+
+    def networks(self, var: str, words: tuple[str, ...] = ()) -> list[str]:
+        """IP addresses and networks, separated by commas, or one of ``words``. Raises ImproperlyConfigured."""
+        parts: list[str] = self.list(var, default=[])
+        for part in parts:
+            try:
+                part in words or ip_network(part)
+            except ValueError:
+                others = "".join(f", or {word!r}" for word in words)
+                raise ImproperlyConfigured(
+                    f"{var} has {part!r}: it must be an IP address, or a network as 10.0.0.0/8 without bits of a host{others}."
+                ) from None
+        return parts
 
     def folder(self, var: str, default: str) -> Path:
         """A relative one is inside the checkout, from wherever the command is run."""

@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error
+from django.core.checks import CheckMessage, Error, Warning  # noqa: A004  # Django's name
 from django.core.exceptions import ImproperlyConfigured
 
 from findme.environment import missing_settings, read_dotenv
@@ -36,3 +36,13 @@ def check_required_settings(**_app_configs_and_databases: Any) -> list[CheckMess
     """E001 for settings that are missing; WSGI and ASGI would not start without them."""
     missing = missing_settings()
     return [Error(missing, id="findme.E001")] if missing else []
+
+
+def check_trusted_proxies(**_app_configs_and_databases: Any) -> list[CheckMessage]:
+    """W010 for a proxy that is not trusted: all clients behind it would count as one network at the log-in."""
+    if settings.SECURE_PROXY_SSL_HEADER is None or settings.TRUSTED_PROXIES:
+        return []
+    hint = "Set TRUSTED_PROXIES to the addresses of the proxy, or to unix if it connects by a Unix socket."
+    return [
+        Warning("BEHIND_TLS_PROXY is on and TRUSTED_PROXIES is not set: all clients share the limits of one.", hint=hint, id="findme.W010")
+    ]

@@ -70,6 +70,7 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "django.contrib.postgres",
     "csp",
+    "axes",
     "privacy",
     "accounts",
     "videos",
@@ -87,9 +88,11 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "accounts.login.session_limits.limit_sessions",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "findme.error_pages.PostgresqlUnavailable",
+    "axes.middleware.AxesMiddleware",
 ]
 ROOT_URLCONF = "findme.urls"
 TEMPLATES = [
@@ -138,6 +141,17 @@ UNFOLD: dict[str, Any] = {
     "SCRIPTS": [lambda _request: static("findme/admin.js")],
     "SIDEBAR": {"navigation": "findme.admin.sidebar.sections"},
 }
+
+# --- Log-in -----------------------------------------------------------------------------------------------------------------------
+AUTHENTICATION_BACKENDS = ["accounts.login.backend.LoginBackend"]
+TRUSTED_PROXIES = env.networks("TRUSTED_PROXIES", words=("unix",))
+LOGIN_HASHES_AT_ONCE = env.count("LOGIN_HASHES_AT_ONCE", default=2)
+"""How many passwords one process hashes at the same time: each takes 100 MB of memory."""
+SESSION_COOKIE_AGE = 12 * 3600
+AXES_HANDLER = "accounts.login.handler.LoginHandler"
+AXES_CLIENT_IP_CALLABLE = "accounts.login.client.client_network"
+AXES_LOCKOUT_CALLABLE = "accounts.login.response.lockout_response"
+AXES_ENABLE_ADMIN = AXES_VERBOSE = False
 
 # --- HTTPS, in production ---------------------------------------------------------------------------------------------------------
 SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", default=not DEBUG)

@@ -11,12 +11,18 @@ from django.db.models import Model
 
 _MADE_BY_MIGRATE = "migrate makes these rows, with other ids in each database"
 
+_A_LOGIN = "it records log-ins at the site that made it"
+
 _REASONS_OF_OTHERS = {
     "contenttypes.contenttype": _MADE_BY_MIGRATE,
     "auth.permission": _MADE_BY_MIGRATE,
+    "axes.accessattempt": _A_LOGIN,
+    "axes.accessattemptexpiration": _A_LOGIN,
+    "axes.accessfailurelog": _A_LOGIN,
+    "axes.accesslog": _A_LOGIN,
     "sessions.session": "a session is a login at the site that made it",
 }
-"""Models of Django's own. A model of the project has the reason as its attribute ``not_copied``."""
+"""Models of Django and django-axes. A model of the project has the reason as its attribute ``not_copied``."""
 
 
 def reason_not_to_copy(model: type[Model]) -> str | None:

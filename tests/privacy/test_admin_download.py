@@ -40,6 +40,7 @@ def test_preview__entries_by_file(shelf: Shelf) -> None:
     person = full_life()
     (preview,) = signed_in(superuser()).get(address_of(EXPORT, [person.pk])).context["previews"]
     assert set(preview.lines) == {
+        ("log_ins.json", 1, "in the zip"),
         ("profile.json", 1, "in the zip"),
         ("videos.json", 2, "in the zip"),
         ("matches.json", 2, "in the zip"),

@@ -1,0 +1,63 @@
+"""The authentication backend: a password is hashed only for an attempt that is allowed, and every failure is counted before the next attempt."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from axes.backends import AxesStandaloneBackend
+from axes.exceptions import AxesBackendPermissionDenied
+from django.contrib.auth.backends import ModelBackend
+from django.http import HttpRequest
+
+from accounts.login import attempts
+from accounts.login.client import client_network
+from accounts.login.gate import GATE, LoginBusy
+from accounts.login.response import BUSY_SECONDS, refuse
+from accounts.models import User
+
+
+class LoginBackend(AxesStandaloneBackend, ModelBackend):  # type: ignore[misc]  # axes has no types
+    def authenticate(
+        self, request: HttpRequest | None, username: str | None = None, password: str | None = None, **kwargs: Any
+    ) -> User | None:
+        """Return the user, or None for a wrong name or password. Raises PermissionDenied for an attempt that is not allowed now.
+
+        Without a request the call comes from this server's own code, and nothing is counted.
+        """
+        name = username if username is not None else kwargs.get(User.USERNAME_FIELD)
+        if request is None or name is None or password is None:
+            return self._check(request, name, password)
+        network = client_network(request)
+        try:
+            with GATE.entered(network), attempts.one_at_a_time(network):
+                user, wait = self._try(request, name, password, network)
+        except LoginBusy:
+            refuse(request, timedelta(seconds=BUSY_SECONDS), is_busy=True)
+            raise AxesBackendPermissionDenied("Too many log-ins at once.") from None
+        if wait is not None:
+            refuse(request, wait)
+            raise AxesBackendPermissionDenied("Too many failed log-ins.")
+        return user
+
+    async def aauthenticate(
+        self, request: HttpRequest | None, username: str | None = None, password: str | None = None, **kwargs: Any
+    ) -> User | None:
+        """As ``authenticate``: Django's own would check the password without counting."""
+        return await sync_to_async(self.authenticate)(request, username=username, password=password, **kwargs)
+
+    def _try(self, request: HttpRequest, name: str, password: str, network: str) -> tuple[User | None, timedelta | None]:
+        account = attempts.account_named(name)
+        if (wait := attempts.time_to_wait(account, network)) is not None:
+            return None, wait
+        user = self._check(request, name, password)
+        if user is None:
+            attempts.record_failure(name, account, network)
+        else:
+            attempts.forget_failures(account, network)
+        return user, None
+
+    def _check(self, request: HttpRequest | None, name: str | None, password: str | None) -> User | None:
+        user: User | None = ModelBackend.authenticate(self, request, username=name, password=password)
+        return user

@@ -1,0 +1,75 @@
+"""The personal data of log-ins: the tables of django-axes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID
+
+from axes.models import AccessAttempt, AccessFailureLog, AccessLog
+from django.db.models import QuerySet
+
+from accounts.login.attempts import digest_of
+from accounts.login.retention import RECORDS
+from accounts.models import User
+from privacy.registry import Consequence, Fate, PersonalDataOwner, registry
+
+OF_EVERY_RECORD = frozenset({"id", "user_agent", "ip_address", "username", "http_accept", "path_info", "attempt_time"})
+
+
+class LogIns(PersonalDataOwner):
+    """Log-ins and failed log-ins of the last 30 days. ``username`` is the user's UUID; what was typed is nowhere.
+
+    Failures with the user's address from before they had an account stand under a digest of it, so they are found while the address is known.
+    """
+
+    section = "log_ins"
+    fields = {
+        "axes.AccessAttempt": OF_EVERY_RECORD | {"get_data", "post_data", "failures_since_start"},
+        "axes.AccessFailureLog": OF_EVERY_RECORD | {"locked_out"},
+        "axes.AccessLog": OF_EVERY_RECORD | {"logout_time", "session_hash"},
+        # Without rows: this project does not use it.
+        "axes.AccessAttemptExpiration": frozenset({"access_attempt", "expires_at"}),
+    }
+
+    def export(self, user_id: UUID) -> dict[str, Any]:
+        keys = keys_of(user_id)
+        return {
+            "log_ins": list(_of(AccessLog, keys).values("attempt_time", "ip_address")),
+            "failures": list(_of(AccessFailureLog, keys).values("attempt_time", "ip_address", "locked_out")),
+            "counted": list(_of(AccessAttempt, keys).values("attempt_time", "ip_address", "failures_since_start")),
+        }
+
+    def anonymise(self, user_id: UUID) -> None:
+        keys = keys_of(user_id)
+        for model in RECORDS:
+            _of(model, keys).delete()
+
+    def erase(self, user_id: UUID) -> None:
+        self.anonymise(user_id)
+
+    def after_anonymisation(self, user_id: UUID) -> list[Consequence]:
+        return list(_records(user_id))
+
+    def after_erasure(self, user_id: UUID) -> list[Consequence]:
+        return list(_records(user_id))
+
+
+def _records(user_id: UUID) -> Iterator[Consequence]:
+    keys = keys_of(user_id)
+    if count := sum(_of(model, keys).count() for model in RECORDS):
+        yield Consequence("records of log-ins", count, Fate.DELETED)
+
+
+def _of(model: Any, keys: list[str]) -> QuerySet[Any]:
+    found: QuerySet[Any] = model.objects.filter(username__in=keys).order_by("pk")
+    return found
+
+
+def keys_of(user_id: UUID) -> list[str]:
+    """Return what the tables have for the user: the UUID, and the digest of the address."""
+    email = User.objects.filter(pk=user_id).values_list("email", flat=True).first()
+    return [str(user_id), *([digest_of(email)] if email is not None else [])]
+
+
+registry.register(LogIns())

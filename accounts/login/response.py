@@ -1,0 +1,33 @@
+"""The answer to an attempt that is not allowed now."""
+
+from __future__ import annotations
+
+import math
+from datetime import timedelta
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+
+BUSY_SECONDS = 5
+SECONDS_OF_A_MINUTE = 60
+TOO_MANY_REQUESTS, UNAVAILABLE = 429, 503
+
+
+def refuse(request: HttpRequest, wait: timedelta, *, is_busy: bool = False) -> None:
+    """Mark the request, so that the middleware of axes answers it by ``lockout_response``."""
+    request.axes_locked_out = True  # type: ignore[attr-defined]  # the name that axes looks for
+    request.login_refused = (max(1, math.ceil(wait.total_seconds())), is_busy)  # type: ignore[attr-defined]
+
+
+def lockout_response(request: HttpRequest, *_response_and_credentials: Any) -> HttpResponse:
+    """429 for too many failures, 503 for too many log-ins at once; ``Retry-After`` says when. The same for every account, known or not."""
+    seconds, is_busy = getattr(request, "login_refused", (BUSY_SECONDS, False))
+    status = UNAVAILABLE if is_busy else TOO_MANY_REQUESTS
+    minutes = None if seconds < SECONDS_OF_A_MINUTE else math.ceil(seconds / SECONDS_OF_A_MINUTE)
+    title = "Too many log-ins at once" if is_busy else "Log-in paused"
+    context = {**admin.site.each_context(request), "title": title, "is_busy": is_busy, "seconds": seconds, "minutes": minutes}
+    response = render(request, "accounts/login_refused.html", context, status=status)
+    response["Retry-After"] = str(seconds)
+    return response

@@ -1,0 +1,64 @@
+"""``unlock_login [USER] [--network ADDRESS]``: end the lock of a user, the lock and the slowing down of a network, or both."""
+
+from __future__ import annotations
+
+from argparse import ArgumentTypeError
+from dataclasses import dataclass
+from ipaddress import IPV6LENGTH, IPv4Network, ip_network
+from typing import Any
+from uuid import UUID
+
+from django.core.management.base import CommandParser
+
+from accounts.login.client import PREFIX_OF_IPV6
+from accounts.login.unlock import unlock
+from findme.console.command import FindmeCommand
+from findme.console.errors import NotDone
+from findme.console.plurals import counted
+from privacy.people import find_person
+
+
+@dataclass(frozen=True, slots=True)
+class Unlocked:
+    user_id: UUID | None
+    network: str | None
+    failures: int
+    dry_run: bool
+
+
+class Command(FindmeCommand):
+    help = "Forget failed log-ins, so that a user, or a network, may log in again at once."
+    after_interrupt = "Nothing was changed."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("user", metavar="USER", nargs="?", help="a UUID, or an e-mail address in whatever case")
+        parser.add_argument("--network", type=_network, metavar="ADDRESS", help="an IP address, or a network (192.0.2.0/24)")
+        parser.add_argument("--dry-run", action="store_true", help="count the failures, and change nothing")
+        parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+    def handle(self, *args: Any, user: str | None, network: str | None, dry_run: bool, json: bool, **options: Any) -> None:
+        if user is None and network is None:
+            raise NotDone("Neither USER nor --network is given: nothing was changed. Name the user, the network, or both.")
+        user_id = None if user is None else find_person(user)
+        unlocked = Unlocked(user_id, network, unlock(user_id, network, dry_run=dry_run), dry_run)
+        if json:
+            self.say_json(unlocked)
+        elif not unlocked.failures:
+            self.say("No failed log-in counts: nothing was locked.")
+        else:
+            self.say(
+                f"{counted(unlocked.failures, 'failed log-in')} {'would be' if dry_run else 'was' if unlocked.failures == 1 else 'were'} forgotten."
+            )
+
+
+def _network(text: str) -> str:
+    try:
+        network = ip_network(text, strict=False)
+    except ValueError:
+        raise ArgumentTypeError(f"{text!r} is neither an IP address nor a network") from None
+    if isinstance(network, IPv4Network):
+        return str(network)
+    if network.prefixlen == IPV6LENGTH and (mapped := network.network_address.ipv4_mapped) is not None:
+        return str(mapped)
+    # Attempts are counted by /64.
+    return str(network if network.prefixlen <= PREFIX_OF_IPV6 else network.supernet(new_prefix=PREFIX_OF_IPV6))

@@ -1,0 +1,94 @@
+"""Posts to the log-in at the same moment, to processes of their own: none is a guess too many, and memory is bounded."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+from axes.models import AccessAttempt, AccessFailureLog, AccessLog
+from django.contrib.auth.hashers import Argon2PasswordHasher
+from django.db import transaction
+
+from accounts.login.attempts import FAILURES_OF_A_PAIR, account_named, one_at_a_time, record_failure, record_login
+from accounts.models import User
+from tests.factories import PASSWORD, UserFactory
+from tests.threads import in_thread
+from tests.web import LoginForm, Web, post_together, serving
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.long]
+
+HOME, ELSEWHERE = "192.0.2.7", "198.51.100.9"
+MEGABYTES_OF_A_HASH = 100
+
+
+@pytest.fixture
+def webs() -> Iterator[list[Web]]:
+    """Three processes behind one proxy."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(serving(TRUSTED_PROXIES="127.0.0.1")) for _ in range(3)]
+
+
+def test_locking__five_guesses_of_many_processes_at_once(webs: list[Web]) -> None:
+    """36 wrong passwords at the same moment are five guesses; then the right one is refused from there, and taken from elsewhere."""
+    user = UserFactory.create(superuser=True)
+    User.objects.filter(pk=user.pk).update(password=Argon2PasswordHasher().encode(PASSWORD, "a-salt-of-a-test"))
+    form = LoginForm.opened(webs[0])
+    statuses = Counter[int]()
+    while not statuses[429]:  # on a slow machine the first posts keep all others waiting for too long: 503
+        statuses += post_together(form, [(webs[n % 3], user.email, "wrong", HOME) for n in range(36)])
+    assert statuses[200] == FAILURES_OF_A_PAIR
+    assert set(statuses) <= {200, 429, 503}
+    assert AccessFailureLog.objects.count() == FAILURES_OF_A_PAIR
+    assert AccessAttempt.objects.get().failures_since_start == FAILURES_OF_A_PAIR
+    assert [form.post(web, user.email, PASSWORD, HOME).status for web in webs] == [429, 429, 429]
+    assert form.post(webs[1], user.email, PASSWORD, ELSEWHERE).status == 302
+
+
+def test_hashing__sixteen_posts_at_once_take_the_memory_of_two() -> None:
+    """From 16 networks, so that none of them waits for another one's turn."""
+    with serving(TRUSTED_PROXIES="127.0.0.1", LOGIN_HASHES_AT_ONCE="2") as web:
+        form = LoginForm.opened(web)
+        form.post(web, "warm@example.com", "wrong", ELSEWHERE)
+        before = web.peak_megabytes()  # with one hash in it
+        statuses = post_together(form, [(web, f"nobody{n}@example.com", "wrong", f"192.0.2.{n}") for n in range(16)])
+        assert set(statuses) <= {200, 503} and statuses[200] >= 2
+        assert web.peak_megabytes() - before < 1.5 * MEGABYTES_OF_A_HASH
+
+
+def test_hashing__busy_says_when_to_come_again() -> None:
+    """A process whose only place is held for longer than an attempt waits."""
+    network_of_the_test = HOME
+    with serving(TRUSTED_PROXIES="127.0.0.1", LOGIN_HASHES_AT_ONCE="1") as web, one_at_a_time(network_of_the_test):
+        form = LoginForm.opened(web)
+        answer = form.post(web, "nobody@example.com", "wrong", HOME)
+        assert (answer.status, answer.headers["Retry-After"]) == (503, "5")
+        assert "Nothing was checked." in answer.body
+    assert AccessFailureLog.objects.count() == 0
+
+
+@pytest.mark.parametrize("what", ["failure", "log-in"])
+def test_records__beside_an_anonymisation_have_nothing_of_the_user(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The attempt found the account before, and is recorded while the anonymization is not committed yet."""
+    user = UserFactory.create(superuser=True)
+    account = account_named(user.email)
+    recorded = threading.Event()
+
+    def record() -> None:
+        if what == "failure":
+            with one_at_a_time(HOME):
+                record_failure(user.email, account, HOME)
+        else:
+            record_login(user, HOME)
+        recorded.set()
+
+    with transaction.atomic():
+        User.objects.select_for_update().get(pk=user.pk)
+        thread = in_thread(record)
+        assert not recorded.wait(0.5)
+        User.objects.filter(pk=user.pk).update(email=f"deleted_{user.pk}@findme.ai")
+    thread.join()
+    assert not AccessFailureLog.objects.filter(username=str(user.pk)).exists()
+    assert not AccessLog.objects.exists()

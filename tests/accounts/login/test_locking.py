@@ -1,0 +1,188 @@
+"""Wrong passwords at the admin's log-in: what is counted, locked, slowed down and logged."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import time_machine
+from axes.models import AccessAttempt, AccessAttemptExpiration, AccessFailureLog, AccessLog
+from django.test import Client
+from django.urls import reverse
+from pytest_django import Settings
+
+from accounts.login import retention
+from accounts.login.attempts import FAILURES_OF_A_NETWORK, FAILURES_OF_A_PAIR, PAUSE, WINDOW
+from accounts.models import User
+from tests.factories import PASSWORD, UserFactory
+
+pytestmark = pytest.mark.django_db
+
+HOME, ELSEWHERE = "192.0.2.7", "198.51.100.9"
+NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True)
+def clock() -> Iterator[Any]:
+    with time_machine.travel(NOW, tick=False) as travel:
+        yield travel
+
+
+@pytest.fixture
+def admin_user() -> User:
+    return UserFactory.create(superuser=True, email="root@example.com")
+
+
+def post(name: str, password: str, network: str = HOME, **headers: Any) -> Any:
+    return Client().post(reverse("admin:login"), {"username": name, "password": password}, REMOTE_ADDR=network, **headers)
+
+
+def fail(name: str, times: int, network: str = HOME) -> None:
+    for _ in range(times):
+        assert post(name, "wrong", network).status_code == 200
+
+
+def test_lock__after_five_failures_also_the_right_password(admin_user: User) -> None:
+    fail(admin_user.email, FAILURES_OF_A_PAIR)
+    for password in ("wrong", PASSWORD):
+        response = post(admin_user.email, password)
+        assert (response.status_code, response["Retry-After"]) == (429, str(15 * 60))
+        assert "Try again in 15 minutes." in response.content.decode()
+
+
+def test_lock__the_pair_and_not_the_account(admin_user: User) -> None:
+    """Nobody can lock an administrator out from elsewhere, and the others of a network go on."""
+    colleague = UserFactory.create(superuser=True)
+    fail(admin_user.email, FAILURES_OF_A_PAIR)
+    assert post(admin_user.email, PASSWORD, ELSEWHERE).status_code == 302
+    assert post(colleague.email, PASSWORD).status_code == 302
+
+
+def test_lock__however_the_address_is_written(admin_user: User) -> None:
+    for name in ("root@example.com", "ROOT@example.com", " root@EXAMPLE.com ", "Root@Example.Com", "rOOT@example.com"):
+        fail(name, 1)
+    assert post("root@example.com", PASSWORD).status_code == 429
+
+
+def test_lock__ends_after_fifteen_minutes_also_if_posts_go_on(admin_user: User, clock: Any) -> None:
+    fail(admin_user.email, FAILURES_OF_A_PAIR)
+    clock.shift(WINDOW - timedelta(seconds=1))
+    response = post(admin_user.email, PASSWORD)
+    assert (response.status_code, response["Retry-After"]) == (429, "1")
+    clock.shift(timedelta(seconds=1))
+    assert post(admin_user.email, PASSWORD).status_code == 302
+
+
+def test_lock__a_right_password_ends_the_count(admin_user: User) -> None:
+    for _ in range(3):
+        fail(admin_user.email, FAILURES_OF_A_PAIR - 1)
+        assert post(admin_user.email, PASSWORD).status_code == 302
+
+
+def test_lock__failures_of_an_hour_ago_do_not_count(admin_user: User, clock: Any) -> None:
+    for _ in range(3):
+        fail(admin_user.email, FAILURES_OF_A_PAIR - 1)
+        clock.shift(WINDOW)
+    assert AccessFailureLog.objects.filter(locked_out=True).count() == 0
+
+
+def test_lock__says_nothing_about_whether_the_account_exists(admin_user: User) -> None:
+    fail(admin_user.email, FAILURES_OF_A_PAIR)
+    fail("nobody@example.com", FAILURES_OF_A_PAIR, ELSEWHERE)
+    known, unknown = post(admin_user.email, "wrong"), post("nobody@example.com", "wrong", ELSEWHERE)
+    assert (known.status_code, known.content) == (unknown.status_code, unknown.content)
+
+
+def test_lock__no_hash_is_made_for_a_locked_pair(admin_user: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    fail(admin_user.email, FAILURES_OF_A_PAIR)
+    monkeypatch.setattr(User, "check_password", lambda *_: pytest.fail("a password was checked"))
+    assert post(admin_user.email, PASSWORD).status_code == 429
+
+
+def test_network__is_slowed_down_and_not_locked(admin_user: User, clock: Any) -> None:
+    """One attempt in ten seconds, whatever the accounts; other networks notice nothing."""
+    for n in range(FAILURES_OF_A_NETWORK):
+        fail(f"guess{n}@example.com", 1)
+    response = post(admin_user.email, PASSWORD)
+    assert (response.status_code, response["Retry-After"]) == (429, "10")
+    assert post(admin_user.email, PASSWORD, ELSEWHERE).status_code == 302
+    clock.shift(PAUSE)
+    fail("guess@example.com", 1)
+    assert post("another@example.com", "wrong").status_code == 429
+    clock.shift(PAUSE)
+    assert post(admin_user.email, PASSWORD).status_code == 302
+
+
+def test_network__a_trusted_proxy_does_not_lock_everybody(admin_user: User, settings: Settings) -> None:
+    settings.TRUSTED_PROXIES = ["10.0.0.1"]
+    for _ in range(FAILURES_OF_A_PAIR):
+        post(admin_user.email, "wrong", "10.0.0.1", HTTP_X_FORWARDED_FOR=f"1.2.3.4, {ELSEWHERE}")
+    assert post(admin_user.email, PASSWORD, "10.0.0.1", HTTP_X_FORWARDED_FOR=ELSEWHERE).status_code == 429
+    assert post(admin_user.email, PASSWORD, "10.0.0.1", HTTP_X_FORWARDED_FOR=HOME).status_code == 302
+
+
+def test_network__an_invented_header_changes_nothing(admin_user: User) -> None:
+    for n in range(FAILURES_OF_A_PAIR):
+        assert post(admin_user.email, "wrong", HTTP_X_FORWARDED_FOR=f"203.0.113.{n}").status_code == 200
+    assert post(admin_user.email, PASSWORD, HTTP_X_FORWARDED_FOR="203.0.113.99").status_code == 429
+
+
+def test_network__of_ipv6_is_its_64(admin_user: User) -> None:
+    for n in range(FAILURES_OF_A_PAIR):
+        fail(admin_user.email, 1, f"2001:db8:1:2::{n}")
+    assert post(admin_user.email, PASSWORD, "2001:db8:1:2:ffff::1").status_code == 429
+    assert post(admin_user.email, PASSWORD, "2001:db8:1:3::1").status_code == 302
+
+
+def test_log__has_each_failure_and_no_address(admin_user: User, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    fail(admin_user.email, FAILURES_OF_A_PAIR)
+    fail("typed@example.com", 1)
+    post(admin_user.email, PASSWORD)
+    post(admin_user.email, PASSWORD, ELSEWHERE)
+    warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    lines = [f"Log-in failed: account {admin_user.pk}, failure {n} of 5 from its network." for n in range(1, 6)]
+    locked = f"Log-in locked for 15 minutes: account {admin_user.pk}, for one network."
+    unknown = "Log-in failed: account unknown, failure 1 of 5 from its network."
+    assert warnings[:7] == [*lines, locked, unknown]
+    for word in ("root@", "typed@", "example.com", HOME, ELSEWHERE, PASSWORD):
+        assert not [line for line in map(logging.LogRecord.getMessage, caplog.records) if word in line and "SELECT" not in line]
+
+
+def test_tables__have_nothing_that_was_typed(admin_user: User) -> None:
+    """Neither the password in the field of the address, nor other fields, nor the address."""
+    Client().post(
+        f"{reverse('admin:login')}?q=typed-query",
+        {"username": "typed-secret", "password": "typed-wrong", "extra": "typed-extra"},
+        REMOTE_ADDR=HOME,
+        HTTP_USER_AGENT="typed-agent",
+        HTTP_ACCEPT="typed-accept",
+    )
+    fail(admin_user.email, 1)
+    post(admin_user.email, PASSWORD, ELSEWHERE)
+    rows = [list(model.objects.values()) for model in (AccessAttempt, AccessFailureLog, AccessLog, AccessAttemptExpiration)]
+    assert list(map(len, rows)) == [2, 2, 1, 0]
+    for word in ("typed", "root@", "example.com"):
+        assert word not in str(rows)
+
+
+def test_records__are_deleted_after_thirty_days(admin_user: User, clock: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    fail(admin_user.email, 2)
+    post(admin_user.email, PASSWORD, ELSEWHERE)
+    clock.shift(timedelta(days=30, seconds=1))
+    monkeypatch.setattr(retention, "_next_at", float("-inf"))
+    fail("other@example.com", 1, "203.0.113.1")
+    kept = [model.objects.values_list("ip_address", flat=True) for model in (AccessAttempt, AccessFailureLog, AccessLog)]
+    assert [set(addresses) for addresses in kept] == [{"203.0.113.1"}, {"203.0.113.1"}, set()]
+
+
+def test_records__are_looked_at_once_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    monkeypatch.setattr(retention, "delete_old_records", lambda: calls.append(1))
+    monkeypatch.setattr(retention, "_next_at", float("-inf"))
+    for _ in range(5):
+        retention.delete_old_records_hourly()
+    assert calls == [1]

@@ -1,0 +1,82 @@
+"""What the tables of log-ins have of a user: exported, and deleted with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from uuid import UUID
+
+import pytest
+from axes.models import AccessAttempt, AccessFailureLog, AccessLog
+
+from accounts.login.attempts import account_named, record_failure, record_login
+from accounts.login.personal_data import LogIns
+from accounts.models import User
+from privacy.registry import Consequence, Fate
+from tests.factories import UserFactory
+
+pytestmark = pytest.mark.django_db
+
+HOME = "192.0.2.7"
+TABLES = (AccessAttempt, AccessFailureLog, AccessLog)
+
+
+def fail(email: str, network: str = HOME) -> None:
+    record_failure(email, account_named(email), network)
+
+
+@pytest.fixture
+def user() -> User:
+    """Failed twice, and before they had an account once; then logged in."""
+    fail("Jane@example.com")
+    person = UserFactory.create(email="jane@example.com")
+    fail(person.email)
+    fail(person.email, "198.51.100.9")
+    record_login(person, HOME)
+    return person
+
+
+@pytest.fixture
+def colleague() -> User:
+    person = UserFactory.create()
+    fail(person.email)
+    record_login(person, HOME)
+    return person
+
+
+def counts() -> list[int]:
+    return [model.objects.count() for model in TABLES]
+
+
+def test_export__when_and_from_where(user: User, colleague: User) -> None:
+    exported = LogIns().export(user.pk)
+    assert [row["ip_address"] for row in exported["failures"]] == [HOME, HOME, "198.51.100.9"]
+    assert [row["failures_since_start"] for row in exported["counted"]] == [1, 1, 1]
+    (log_in,) = exported["log_ins"]
+    assert log_in == {"attempt_time": AccessLog.objects.get(username=str(user.pk)).attempt_time, "ip_address": HOME}
+
+
+@pytest.mark.parametrize("leave", [LogIns().anonymise, LogIns().erase])
+def test_leaving__deletes_the_users_records_and_no_others(user: User, colleague: User, leave: Callable[[UUID], None]) -> None:
+    assert counts() == [4, 4, 2]
+    leave(user.pk)
+    assert counts() == [1, 1, 1]
+    assert {row.username for model in TABLES for row in model.objects.all()} == {str(colleague.pk)}
+
+
+def test_preview__counts_them(user: User) -> None:
+    assert LogIns().after_anonymisation(user.pk) == [Consequence("records of log-ins", 7, Fate.DELETED)]
+    assert LogIns().after_erasure(user.pk) == [Consequence("records of log-ins", 7, Fate.DELETED)]
+    assert LogIns().after_soft_deletion(user.pk) == [Consequence("records of log-ins", 7, Fate.KEPT)]
+
+
+def test_preview__says_nothing_of_a_user_who_never_logged_in() -> None:
+    assert LogIns().after_erasure(UserFactory.create().pk) == []
+
+
+def test_anonymise__of_the_whole_user_finds_the_digest_before_the_address_is_cleared(user: User) -> None:
+    """The owner of log-ins stands before the owner of the profile."""
+    from privacy.registry import registry
+
+    for owner in registry.owners:
+        owner.anonymise(user.pk)
+    assert counts() == [0, 0, 0]

@@ -1,0 +1,91 @@
+"""``unlock_login`` and ``clear_login_records``."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+
+import pytest
+from axes.models import AccessAttempt, AccessFailureLog
+from django.utils import timezone
+
+from accounts.login.attempts import FAILURES_OF_A_PAIR, account_named, record_failure, time_to_wait
+from accounts.models import User
+from tests.factories import UserFactory
+from tests.findme.processes import manage_here
+
+pytestmark = pytest.mark.django_db
+
+HOME, ELSEWHERE = "192.0.2.7", "198.51.100.9"
+
+
+@pytest.fixture
+def user() -> User:
+    person = UserFactory.create(email="jane@example.com")
+    lock(person.email, HOME)
+    lock(person.email, ELSEWHERE)
+    return person
+
+
+def lock(email: str, network: str) -> None:
+    for _ in range(FAILURES_OF_A_PAIR):
+        record_failure(email, account_named(email), network)
+
+
+def is_locked(email: str, network: str) -> bool:
+    return time_to_wait(account_named(email), network) is not None
+
+
+@pytest.mark.parametrize("written", ["JANE@example.com", "id"])
+def test_unlock__user(user: User, written: str) -> None:
+    lock("bob@example.com", HOME)
+    assert manage_here("unlock_login", user.pk if written == "id" else written) == (0, "10 failed log-ins were forgotten.\n", "")
+    assert [is_locked(user.email, HOME), is_locked(user.email, ELSEWHERE), is_locked("bob@example.com", HOME)] == [False, False, True]
+    assert AccessFailureLog.objects.count() == 15
+
+
+@pytest.mark.parametrize("network", [HOME, "192.0.2.0/24", "::ffff:192.0.2.7"])
+def test_unlock__network(user: User, network: str) -> None:
+    assert manage_here("unlock_login", "--network", network) == (0, "5 failed log-ins were forgotten.\n", "")
+    assert [is_locked(user.email, HOME), is_locked(user.email, ELSEWHERE)] == [False, True]
+
+
+def test_unlock__network_of_ipv6_by_any_of_its_addresses() -> None:
+    lock("jane@example.com", "2001:db8:1:2::")
+    assert manage_here("unlock_login", "--network", "2001:db8:1:2:3::4")[1] == "5 failed log-ins were forgotten.\n"
+
+
+def test_unlock__user_and_network(user: User) -> None:
+    lock("bob@example.com", HOME)
+    code, out, _err = manage_here("unlock_login", user.email, "--network", HOME, "--json")
+    assert (code, json.loads(out)) == (0, {"user_id": str(user.pk), "network": f"{HOME}/32", "failures": 5, "dry_run": False})
+    assert [is_locked(user.email, HOME), is_locked(user.email, ELSEWHERE), is_locked("bob@example.com", HOME)] == [False, True, True]
+
+
+def test_unlock__dry_run_changes_nothing(user: User) -> None:
+    assert manage_here("unlock_login", user.email, "--dry-run") == (0, "10 failed log-ins would be forgotten.\n", "")
+    assert is_locked(user.email, HOME)
+
+
+def test_unlock__nothing_to_do() -> None:
+    assert manage_here("unlock_login", "--network", HOME) == (0, "No failed log-in counts: nothing was locked.\n", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ((), "Neither USER nor --network is given: nothing was changed. Name the user, the network, or both.\n"),
+        (("jane",), "'jane' is neither a UUID nor an e-mail address.\n"),
+        (("--network", "1.2.3"), "argument --network: '1.2.3' is neither an IP address nor a network. See manage.py unlock_login --help\n"),
+    ],
+)
+def test_unlock__wrong_arguments_in_one_line(arguments: tuple[str, ...], line: str) -> None:
+    assert manage_here("unlock_login", *arguments) == (2, "", line)
+
+
+def test_clear_login_records(user: User) -> None:
+    AccessFailureLog.objects.filter(ip_address=HOME).update(attempt_time=timezone.now() - timedelta(days=30, seconds=1))
+    AccessFailureLog.objects.filter(ip_address=ELSEWHERE).update(attempt_time=timezone.now() - timedelta(days=29, hours=23))
+    assert manage_here("clear_login_records") == (0, "5 records of log-ins deleted.\n", "")
+    assert (AccessFailureLog.objects.count(), AccessAttempt.objects.count()) == (5, 2)
+    assert json.loads(manage_here("clear_login_records", "--json")[1]) == {"deleted": 0, "older_than_days": 30}

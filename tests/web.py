@@ -1,0 +1,114 @@
+"""The web application as processes of their own, at the test's database: one thread a request, as a production server has it."""
+
+from __future__ import annotations
+
+import http.client
+import re
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlencode
+
+from findme.environment import BASE_DIR
+from tests.privacy.process import environment
+
+DEADLINE = 120.0
+SERVE = """
+from socketserver import ThreadingMixIn
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+from findme.wsgi import application
+
+class Server(ThreadingMixIn, WSGIServer):
+    daemon_threads, request_queue_size = True, 128
+
+class Handler(WSGIRequestHandler):
+    def address_string(self): return self.client_address[0]
+    def log_message(self, *args): pass
+
+server = make_server("127.0.0.1", 0, application, Server, Handler)
+print(server.server_port, flush=True)
+server.serve_forever()
+"""
+HTTP = {"SECRET_KEY": "a-key-of-more-than-fifty-characters-that-are-never-used-0123456789", "ALLOWED_HOSTS": "127.0.0.1"}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    status: int
+    headers: Mapping[str, str]
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
+class Web:
+    process: subprocess.Popen[str]
+    port: int
+
+    def ask(self, method: str, path: str, body: str | None = None, **headers: str) -> Answer:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE)
+        try:
+            connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+            response = connection.getresponse()
+            return Answer(response.status, dict(response.getheaders()), response.read().decode())
+        finally:
+            connection.close()
+
+    def peak_megabytes(self) -> float:
+        """The most memory that the process has ever had."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+
+
+@contextmanager
+def serving(**settings: str) -> Iterator[Web]:
+    """One process. It ends with the block."""
+    there = environment() | HTTP | settings
+    command = [sys.executable, "-W", "ignore", "-c", SERVE]
+    with subprocess.Popen(command, cwd=BASE_DIR, env=there, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield Web(process, int(process.stdout.readline()))
+        finally:
+            process.kill()
+
+
+@dataclass(frozen=True, slots=True)
+class LoginForm:
+    """The page as one browser has it, at every process."""
+
+    cookie: str
+    token: str
+
+    @classmethod
+    def opened(cls, web: Web) -> LoginForm:
+        page = web.ask("GET", "/admin/login/")
+        token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page.body)
+        assert page.status == 200 and token is not None
+        return cls(page.headers["Set-Cookie"].partition(";")[0], token[1])
+
+    def post(self, web: Web, name: str, password: str, network: str) -> Answer:
+        """``network`` is what the proxy in front says: the process trusts 127.0.0.1."""
+        body = urlencode({"csrfmiddlewaretoken": self.token, "username": name, "password": password})
+        kind = "application/x-www-form-urlencoded"
+        return web.ask("POST", "/admin/login/", body, Cookie=self.cookie, Content_Type=kind, X_Forwarded_For=network)
+
+
+def post_together(form: LoginForm, posts: Sequence[tuple[Web, str, str, str]]) -> Counter[int]:
+    """Send every post at the same moment; count the statuses."""
+    together, statuses = threading.Barrier(len(posts)), list[int]()
+
+    def post(web: Web, name: str, password: str, network: str) -> None:
+        together.wait(DEADLINE)
+        statuses.append(form.post(web, name, password, network).status)
+
+    threads = [threading.Thread(target=post, args=arguments) for arguments in posts]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return Counter(statuses)
