@@ -79,6 +79,7 @@ INSTALLED_APPS = [
     "vectorstore",
 ]
 MIDDLEWARE = [
+    "findme.health.middleware.answer_health_checks",
     "findme.streaming.stream_asynchronously",
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",

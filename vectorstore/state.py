@@ -55,22 +55,38 @@ class State:
     """When triggers were mended, if the stores have not been compared since."""
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The numbers of ``State``."""
+
+    queued: Counted
+    oldest_seconds: float | None
+    leased: Counted
+    set_aside: Counted
+    workers: int
+
+
+def standing() -> Standing:
+    with connection.cursor() as cursor:
+        cursor.execute(STANDING)
+        queued, oldest, leased, aside, workers = cursor.fetchone()
+    return Standing(Counted(queued), oldest.total_seconds() if oldest is not None else None, Counted(leased), Counted(aside), workers)
+
+
 def state() -> State:
     # Qdrant's client takes most of a second to import, and this module is part of every command.
     from vectorstore.connection import collection_name
 
     alias, store = collection_name(), StoreState.current()
-    with connection.cursor() as cursor:
-        cursor.execute(STANDING)
-        queued, oldest, leased, aside, workers = cursor.fetchone()
+    now = standing()
     return State(
         alias,
         list(VectorCollection.objects.of(alias).order_by("-created_at", "-name")),
-        Counted(queued),
-        oldest.total_seconds() if oldest is not None else None,
-        Counted(leased),
-        Counted(aside),
-        workers,
+        now.queued,
+        now.oldest_seconds,
+        now.leased,
+        now.set_aside,
+        now.workers,
         Verification.objects.filter(alias=alias).order_by("-finished_at").first(),
         store.marked_at,
         tuple(map(str, trigger_problems())),

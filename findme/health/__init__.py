@@ -1,0 +1,1 @@
+"""``/healthz`` and ``/readyz``: whether the process answers, and whether it can work."""

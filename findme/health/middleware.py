@@ -1,0 +1,43 @@
+"""The two addresses for load balancers and supervisors. They come before every other middleware.
+
+A check comes from inside, by HTTP and by an IP address: it is neither redirected to HTTPS nor compared with ALLOWED_HOSTS, and needs no session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
+from django.http.response import HttpResponseBase
+
+from findme.health.report import Report
+from findme.health.watcher import WATCHER
+
+OK, UNAVAILABLE = 200, 503
+
+
+def answer_health_checks(get_response: Callable[[HttpRequest], HttpResponseBase]) -> Callable[[HttpRequest], HttpResponseBase]:
+    answers: dict[str, Callable[[], HttpResponse]] = {"/healthz": _healthz, "/readyz": _readyz}
+
+    def middleware(request: HttpRequest) -> HttpResponseBase:
+        answer = answers.get(request.path_info)
+        if answer is None:
+            return get_response(request)
+        if request.method not in ("GET", "HEAD"):
+            return HttpResponseNotAllowed(["GET", "HEAD"])
+        response = answer()
+        response._has_been_logged = True  # type: ignore[attr-defined]  # Django would log each 503 as an error, every few seconds
+        response["Cache-Control"], response["X-Content-Type-Options"] = "no-store", "nosniff"
+        return response
+
+    return middleware
+
+
+def _healthz() -> HttpResponse:
+    """It reaches no store: a supervisor must not restart processes because PostgreSQL is unavailable."""
+    return JsonResponse({"status": "ok"})
+
+
+def _readyz() -> HttpResponse:
+    report: Report = WATCHER.report()
+    return JsonResponse(report.as_json(), status=OK if report.is_ready else UNAVAILABLE)

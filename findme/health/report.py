@@ -1,0 +1,72 @@
+"""What ``/readyz`` says: statuses, counts and ages. Nothing in it is about a person, or names a host."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class Status(StrEnum):
+    OK = "ok"
+    UNAVAILABLE = "unavailable"
+    NO_ANSWER = "no answer in time"
+    BEHIND = "not all applied"
+    BROKEN = "not as migrated"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Sync:
+    """How far Qdrant lags. Data only: an old entry is no reason to take a web process out of service."""
+
+    oldest_entry_seconds: float | None
+    """None while the queue is empty."""
+    queued: int
+    """Counted up to 1,001."""
+    quarantined: int
+    """Counted up to 1,001."""
+    workers: int
+    """Workers that were seen in the last minute."""
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresqlReport:
+    postgresql: Status
+    migrations: Status = Status.UNKNOWN
+    triggers: Status = Status.UNKNOWN
+    unapplied_migrations: int | None = None
+    schema_problems: int | None = None
+    sync: Sync | None = None
+    """None where it could not be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    postgresql: PostgresqlReport
+    qdrant: Status
+
+    @property
+    def checks(self) -> dict[str, Status]:
+        """The checks that decide."""
+        stores = self.postgresql
+        return {
+            "postgresql": stores.postgresql,
+            "qdrant": self.qdrant,
+            "migrations": stores.migrations,
+            "triggers": stores.triggers,
+        }
+
+    @property
+    def is_ready(self) -> bool:
+        return all(status is Status.OK for status in self.checks.values())
+
+    def as_json(self) -> dict[str, Any]:
+        stores = self.postgresql
+        return {
+            "status": "ready" if self.is_ready else "not ready",
+            "checks": self.checks,
+            "unapplied_migrations": stores.unapplied_migrations,
+            "schema_problems": stores.schema_problems,
+            "sync": None if stores.sync is None else asdict(stores.sync),
+        }
