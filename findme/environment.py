@@ -83,6 +83,13 @@ class Environment(environ.Env):  # type: ignore[misc]  # it ships no types
             raise ImproperlyConfigured(f"{var} is {text!r}: it must be a whole number, 1 or more.")
         return int(text)
 
+    def choice(self, var: str, values: tuple[str, ...]) -> str:
+        """One of ``values``, in whatever case; the first is the default. Raises ImproperlyConfigured."""
+        text: str = self.str(var, default=values[0])
+        if text.lower() not in values:
+            raise ImproperlyConfigured(f"{var} is {text!r}: it must be {' or '.join(values)}.")
+        return text.lower()
+
     def networks(self, var: str, words: tuple[str, ...] = ()) -> list[str]:
         """IP addresses and networks, separated by commas, or one of ``words``. Raises ImproperlyConfigured."""
         parts: list[str] = self.list(var, default=[])

@@ -168,17 +168,23 @@ SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.bool("BEHIN
 LOG_LEVEL = env.str("LOG_LEVEL", default="WARNING").upper()
 if LOG_LEVEL not in logging.getLevelNamesMapping():
     raise ImproperlyConfigured(f"LOG_LEVEL is {LOG_LEVEL!r}: it must be one of DEBUG, INFO, WARNING, ERROR, CRITICAL.")
+LOG_FORMAT = env.choice("LOG_FORMAT", ("text", "json"))
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "formatters": {
+        "text": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"},
+        "json": {"()": "findme.json_log.JsonLines"},
+    },
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT}},
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
     "loggers": {
         # Django's own handlers would write each line a second time with DEBUG on, and none with DEBUG off.
         "django": {"handlers": [], "level": "NOTSET"},
         # A request for a host that is not ours is answered 400; the internet is full of them, and each would be a traceback.
         "django.security.DisallowedHost": {"level": "CRITICAL"},
+        # One line for each command, where a program reads the log.
+        "findme.command": {"level": "INFO" if LOG_FORMAT == "json" else "NOTSET"},
     },
 }
 

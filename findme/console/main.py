@@ -21,6 +21,7 @@ from findme.console.errors import NotDone, one_line, without_detail
 from findme.console.explanations import what_went_wrong
 from findme.console.program import INTERRUPTED, NOT_DONE
 from findme.console.prompts import unanswered_questions
+from findme.console.running import begin, logged
 from findme.environment import default_to_debug, env, missing_settings, unknown_names
 from findme.version import __version__
 
@@ -31,6 +32,12 @@ def main(arguments: list[str]) -> int | str | None:
     """Run one command and give its exit code; DEBUG is on unless said otherwise, and production's settings are asked for where it is off."""
     if not output.opened():
         return NOT_DONE
+    with logged() as ended:
+        ended.append(code := _run_to_the_end(arguments))
+    return code
+
+
+def _run_to_the_end(arguments: list[str]) -> int | str | None:
     code: int | str | None
     try:
         code = _run(arguments)
@@ -100,6 +107,7 @@ class _Commands(ManagementUtility):
             command = super().fetch_command(subcommand)
         except SystemExit:  # an unknown command, and Django has said so
             sys.exit(NOT_DONE)
+        begin(subcommand)
         if not isinstance(command, FindmeCommand):
             execute = _execute_script if subcommand == "shell" else _execute
             command.execute = partial(execute, command.execute)  # type: ignore[method-assign]

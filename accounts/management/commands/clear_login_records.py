@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from django.core.management.base import CommandParser
@@ -9,6 +10,13 @@ from django.core.management.base import CommandParser
 from accounts.login.retention import KEPT, delete_old_records
 from findme.console.command import FindmeCommand
 from findme.console.plurals import counted
+from findme.console.running import note_counts
+
+
+@dataclass(frozen=True, slots=True)
+class Cleared:
+    deleted: int
+    older_than_days: int
 
 
 class Command(FindmeCommand):
@@ -19,8 +27,9 @@ class Command(FindmeCommand):
         parser.add_argument("--json", action="store_true", help="print one JSON document")
 
     def handle(self, *args: Any, json: bool, **options: Any) -> None:
-        deleted = delete_old_records()
+        cleared = Cleared(delete_old_records(), KEPT.days)
+        note_counts(cleared)
         if json:
-            self.say_json({"deleted": deleted, "older_than_days": KEPT.days})
+            self.say_json(cleared)
         else:
-            self.say(f"{counted(deleted, 'record')} of log-ins deleted.")
+            self.say(f"{counted(cleared.deleted, 'record')} of log-ins deleted.")

@@ -15,6 +15,7 @@ from accounts.login.unlock import unlock
 from findme.console.command import FindmeCommand
 from findme.console.errors import NotDone
 from findme.console.plurals import counted
+from findme.console.running import note_counts
 from privacy.people import find_person
 
 
@@ -41,6 +42,7 @@ class Command(FindmeCommand):
             raise NotDone("Neither USER nor --network is given: nothing was changed. Name the user, the network, or both.")
         user_id = None if user is None else find_person(user)
         unlocked = Unlocked(user_id, network, unlock(user_id, network, dry_run=dry_run), dry_run)
+        note_counts(unlocked)
         if json:
             self.say_json(unlocked)
         elif not unlocked.failures:

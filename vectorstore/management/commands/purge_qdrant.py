@@ -10,6 +10,7 @@ from django.core.management.base import CommandParser
 from findme.console.command import FindmeCommand
 from findme.console.plurals import counted
 from findme.console.progress import progress
+from findme.console.running import note_counts
 from findme.management.argument_types import add_discard_vectors, seconds
 from vectorstore.purge.copies import Copy
 from vectorstore.purge.purging import SECONDS, Purged, purge
@@ -68,6 +69,7 @@ class Command(FindmeCommand):
                 announce=(lambda _: None) if options["json"] else self.say,
                 report=report,
             )
+        note_counts(done)
         if options["json"]:
             self.say_json({"clean": done.clean, "purged": done})
         else:

@@ -9,6 +9,7 @@ from django.core.management.base import CommandParser
 from findme.console.command import FindmeCommand
 from findme.console.plurals import counted, plural
 from findme.console.progress import progress
+from findme.console.running import note_counts
 from vectorstore.ages import Refreshed, refresh_ages
 
 
@@ -24,6 +25,7 @@ class Command(FindmeCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         with progress("Looking for birthdays") as report:
             refreshed = refresh_ages(report=report)
+        note_counts(refreshed)
         if options["json"]:
             self.say_json(refreshed)
         else:

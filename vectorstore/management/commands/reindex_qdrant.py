@@ -9,6 +9,7 @@ from django.core.management.base import CommandError, CommandParser
 from findme.console.command import FindmeCommand
 from findme.console.program import NOT_DONE
 from findme.console.progress import progress
+from findme.console.running import note_counts
 from findme.management.argument_types import add_discard_vectors, duration, seconds, share
 from vectorstore.rebuild.reindex import TIMEOUT_SECONDS, Reindexed, drop_kept, reindex, roll_back
 from vectorstore.rebuild.switching import AT_ONCE
@@ -81,6 +82,7 @@ class Command(FindmeCommand):
                     announce=announce,
                     report=report,
                 )
+        note_counts(done)
         self.say_json(done) if options["json"] else self._say(done, limit.counts.get(done.replaced, 0))
 
     def _announce(self, line: str) -> None:

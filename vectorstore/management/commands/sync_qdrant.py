@@ -18,6 +18,7 @@ from django.db import DatabaseError, InterfaceError, connection
 from findme.console.command import FindmeCommand
 from findme.console.errors import NotDone, StoreUnavailable
 from findme.console.plurals import counted
+from findme.console.running import log_batch, note_counts
 from findme.management.argument_types import add_discard_vectors, seconds_of_a_day
 from vectorstore.address import server_address
 from vectorstore.connection import collection_name, is_embedded
@@ -84,6 +85,7 @@ class Command(FindmeCommand):
         self.stderr.flush()
 
     def _end_of(self, synced: Synced, *, as_json: bool) -> None:
+        note_counts(synced)
         self.say(json.dumps(asdict(synced)) if as_json else _sentence(synced))
         if synced.stopped:
             return
@@ -117,6 +119,7 @@ class _Lines:
 
     def batch(self, done: Done) -> None:
         left = self._count() if time.monotonic() >= self.next_count else None
+        log_batch(done)
         self.command.say(self._json(done, left) if self.as_json else self._line(done, left))
         self.command.stdout.flush()
 

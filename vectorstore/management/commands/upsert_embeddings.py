@@ -10,6 +10,7 @@ from django.core.management.base import CommandParser
 from findme.console.command import FindmeCommand
 from findme.console.plurals import counted
 from findme.console.progress import progress
+from findme.console.running import note_counts
 from vectorstore.ingest.load import Loaded, StoppedHalfway, upsert_embeddings
 
 
@@ -49,6 +50,7 @@ class Command(FindmeCommand):
             self.something_to_look_at()
 
     def _print(self, loaded: Loaded, options: dict[str, Any]) -> None:
+        note_counts(loaded)
         for line in loaded.first_rejections:
             self.stderr.write(line)
         if more := loaded.rejected - len(loaded.first_rejections):

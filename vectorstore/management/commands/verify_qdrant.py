@@ -10,6 +10,7 @@ from findme.console.command import FindmeCommand
 from findme.console.errors import NotDone, one_line
 from findme.console.plurals import counted
 from findme.console.progress import progress
+from findme.console.running import note_counts
 from findme.management.argument_types import add_after_restore, add_discard_vectors, number
 from vectorstore.comparison_due import comparison_due_warning
 from vectorstore.unique_vectors import points_hold
@@ -77,6 +78,7 @@ class Command(FindmeCommand):
             raise
 
     def _tell(self, verified: Verified, *, as_json: bool) -> None:
+        note_counts(verified)
         if as_json:
             self.say_json(verified)
         else:
