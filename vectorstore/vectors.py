@@ -56,7 +56,7 @@ def matrix(numbers: NDArray[Any]) -> tuple[Reals, list[bool]]:
     that is none."""
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         rounded = np.ascontiguousarray(numbers, dtype=np.float32)
-    sound: NDArray[np.bool_] = np.logical_and(np.isfinite(rounded).all(axis=1), rounded.any(axis=1))
+        sound: NDArray[np.bool_] = np.logical_and(np.isfinite(rounded).all(axis=1), rounded.any(axis=1))
     return rounded, sound.tolist()
 
 

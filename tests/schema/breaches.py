@@ -111,7 +111,7 @@ def sizes_of_lists() -> list[Breach]:
         Breach(table, length, CHECK, {"interests": ["sea", "x" * 101]}, {"interests": ["sea", "x" * 100]}),
         Breach(table, length, CHECK, {"interests": ["ü" * 101]}, {"interests": ["ü" * 100]}),
         Breach(table, length, CHECK, {"interests": [f"{'x' * 100} "]}, {"interests": [f"{'x' * 99} "]}),
-        Breach(table, count.format("video_features"), CHECK, {"video_features": [0.5] * 4097}, {"video_features": [0.5] * 4096}),
+        Breach(table, count.format("video_features"), CHECK, {"video_features": [0.5] * 1025}, {"video_features": [0.5] * 1024}),
     ]
 
 

@@ -144,7 +144,7 @@ embeddings = {
     "vector": vectors(),
     "location": locations,
     "interests": st.lists(texts(100), max_size=3) | st.sampled_from(LISTS_OF_INTERESTS) | st.none(),
-    "video_features": st.lists(st.floats() | st.none(), max_size=3) | st.sampled_from([[0.5] * 4096, [0.5] * 4097]) | st.none(),
+    "video_features": st.lists(st.floats() | st.none(), max_size=3) | st.sampled_from([[0.5] * 1024, [0.5] * 1025]) | st.none(),
     "model": texts(255),
     "created_at": times,
 }

@@ -127,7 +127,8 @@ def _answers(path: Path, *, rows_at_a_time: int, skip: int) -> Iterator[Summary 
 def frames_of(path: Path, rows_at_a_time: int, skip: int) -> Iterator[Frame]:
     """Yield what a new process answers, up to its end."""
     command = [sys.executable, "-P", "-m", parquet_decoder.__name__, str(rows_at_a_time), str(skip)]
-    places = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    # With python -c, an empty place stands for the current folder.
+    places = {"PYTHONPATH": os.pathsep.join(str(Path(place).absolute()) for place in sys.path)}
     with (
         opened(path) as stream,
         subprocess.Popen(  # noqa: S603  # our own program

@@ -30,7 +30,7 @@ class Migration(migrations.Migration):
             model_name="profileembedding",
             name="video_features",
             field=django.contrib.postgres.fields.ArrayField(
-                base_field=RealField(), blank=True, help_text="At most 4,096 finite numbers.", null=True, size=None
+                base_field=RealField(), blank=True, help_text="At most 1,024 finite numbers.", null=True, size=None
             ),
         ),
         AddChecks(
@@ -47,9 +47,9 @@ class Migration(migrations.Migration):
                     violation_error_message="An interest has at most 100 characters.",
                 ),
                 models.CheckConstraint(
-                    condition=HasAtMost("video_features", most=4096),
+                    condition=HasAtMost("video_features", most=1024),
                     name="profile_embeddings_video_features_count_check",
-                    violation_error_message="Video features are at most 4,096 numbers.",
+                    violation_error_message="Video features are at most 1,024 numbers.",
                 ),
             ],
         ),

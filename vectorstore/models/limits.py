@@ -9,8 +9,8 @@ from findme.schema.expressions import HasAtMost, HasShortTexts
 MOST_INTERESTS = 100
 LONGEST_INTEREST = 100
 """In characters."""
-MOST_VIDEO_FEATURES = 4096
-"""The largest embeddings of video models have as many numbers."""
+MOST_VIDEO_FEATURES = 1024
+"""As many as common video models give. Points of 4,096 take 700 MiB to write a thousand of them."""
 
 
 def size_checks() -> list[CheckConstraint]:

@@ -64,7 +64,7 @@ def test_migrate__names_the_embeddings_that_are_too_large(migrated: Database) ->
     (key,) = migrated.query(USER.format("a@example.com", "1990-05-01"))
     migrated.execute(
         "INSERT INTO profile_embeddings (user_id, vector, interests, video_features)"
-        f" VALUES ('{key}', array_fill(0.5::real, '{{512}}'), array_fill(repeat('a', 101), '{{101}}'), array_fill(0.5::real, '{{4097}}'))"
+        f" VALUES ('{key}', array_fill(0.5::real, '{{512}}'), array_fill(repeat('a', 101), '{{101}}'), array_fill(0.5::real, '{{1025}}'))"
     )
     with pytest.raises(NotDone) as raised:
         apply_migrations()
@@ -72,7 +72,7 @@ def test_migrate__names_the_embeddings_that_are_too_large(migrated: Database) ->
         "Table profile_embeddings has rows that a new rule refuses: nothing was changed."
         f" profile_embeddings_interests_count_check: 1 row ({key}). A user has at most 100 interests."
         f" profile_embeddings_interests_length_check: 1 row ({key}). An interest has at most 100 characters."
-        f" profile_embeddings_video_features_count_check: 1 row ({key}). Video features are at most 4,096 numbers."
+        f" profile_embeddings_video_features_count_check: 1 row ({key}). Video features are at most 1,024 numbers."
         " Correct these rows, then run manage.py migrate again."
     )
     migrated.execute("UPDATE profile_embeddings SET interests = '{sea}', video_features = NULL")

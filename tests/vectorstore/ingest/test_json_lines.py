@@ -78,10 +78,10 @@ def test_row__null_clears() -> None:
 def test_row__as_much_as_a_row_may_hold() -> None:
     """It fits into a line, also with each character of an interest written as two escapes."""
     interests = ["\U0001f30a" * 97 + f"{number:03}" for number in range(100)]
-    features = [-1.2345678901234567e-38] * 4096
+    features = [-1.2345678901234567e-38] * 1024
     content = row(line(user_id=ANNE, vector=features[:512], interests=interests, video_features=features)).content
     assert content.interests == tuple(interests)
-    assert content.video_features is not UNSET and content.video_features is not None and len(content.video_features) == 4096
+    assert content.video_features is not UNSET and content.video_features is not None and len(content.video_features) == 1024
 
 
 def test_row__interests_are_counted_as_they_are_compared() -> None:
@@ -173,9 +173,9 @@ def test_rejection__what_is_no_object_is_kept_as_text(text: bytes, kind: Kind, r
             "video_features number 1 is 1e+39, beyond the range of 32-bit numbers",
         ),
         (
-            {"user_id": ANNE, "video_features": [0.5] * 4097},
+            {"user_id": ANNE, "video_features": [0.5] * 1025},
             Kind.BAD_VIDEO_FEATURES,
-            "video_features has 4,097 numbers, and may have 4,096",
+            "video_features has 1,025 numbers, and may have 1,024",
         ),
         ({"user_id": ANNE, "video_features": 1}, Kind.BAD_VIDEO_FEATURES, "video_features is not a list of numbers"),
     ],

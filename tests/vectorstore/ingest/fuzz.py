@@ -1,0 +1,209 @@
+"""A program that changes files at random, for the three readers: each file must end in rows, in rejections or in one line.
+
+    python -m tests.vectorstore.ingest.fuzz parquet --seconds 300 --seed 1
+
+It may take 256 MiB more memory than at its start. The first fault ends it with exit code 1, and the file that shows it is kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import random
+import resource
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tests.vectorstore.ingest.mutations import changed, changed_inside
+from vectorstore.ingest import parquet_decoder, parquet_process
+from vectorstore.ingest.parquet_decoder import Frame
+
+MEMORY = 256 << 20
+SECONDS_FOR_A_FILE = 60
+LONGEST_MESSAGE = 2000
+CHANGED_INSIDE = 0.5
+
+
+def ids(count: int) -> list[str]:
+    return [str(UUID(int=number + 1)) for number in range(count)]
+
+
+def json_lines() -> Iterator[bytes]:
+    rows: list[Any] = [
+        {
+            "user_id": ids(1)[0],
+            "vector": [0.5] * 512,
+            "location": {"lat": 52.5, "lon": 13.4},
+            "interests": ["sea"],
+            "video_features": [1, 2.5],
+        },
+        {"user_id": ids(2)[1], "location": None, "interests": ["caf\u00e9", "\U0001f30a"], "video_features": None},
+        {"user_id": ids(3)[2].replace("-", ""), "vector": [-1e-3, 7] * 256},
+    ]
+    yield b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+    yield b"\xef\xbb\xbf" + b"\r\n".join(json.dumps(row, ensure_ascii=False).encode() for row in rows)
+
+
+def npz() -> Iterator[bytes]:
+    for save in (np.savez, np.savez_compressed):
+        for user_ids, dtype in (
+            (np.array(ids(3)), "<f4"),
+            (np.frombuffer(bytes(range(48)), "V16"), ">f8"),
+            (np.array(ids(3), "S36"), "<f2"),
+        ):
+            stream = io.BytesIO()
+            save(stream, user_ids=user_ids, vectors=np.linspace(-1, 1, 3 * 512).reshape(3, 512).astype(dtype))
+            yield stream.getvalue()
+
+
+def parquet() -> Iterator[bytes]:
+    text, number = pa.dictionary(pa.int32(), pa.string()), pa.float32()
+    columns = {
+        "user_id": ids(4),
+        "vector": pa.array([[0.5] * 512, None, [1.0] * 511, [-2.0] * 512], pa.list_(number)),
+        "location": pa.array([{"lat": 52.5, "lon": 13.4}, None, None, None]),
+        "interests": pa.array([["sea", "sea"], None, [], [None, "x" * 200]], pa.list_(text)),
+        "video_features": pa.array([[1], None, [], [3, None]], pa.large_list(pa.int32())),
+    }
+    ways: list[dict[str, Any]] = [
+        {"compression": "none", "write_page_checksum": True},
+        {"compression": "snappy", "row_group_size": 3},
+        {"compression": "zstd", "use_dictionary": False, "data_page_version": "2.0"},
+        {"compression": "gzip", "use_dictionary": False, "column_encoding": {"user_id": "DELTA_BYTE_ARRAY"}},
+        {"compression": "none", "store_schema": False, "write_statistics": False},
+    ]
+    for way in ways:
+        stream = io.BytesIO()
+        pq.write_table(pa.table(columns), stream, **way)
+        yield stream.getvalue()
+
+
+SAMPLES: dict[str, tuple[str, Callable[[], Iterator[bytes]]]] = {
+    "json_lines": (".jsonl", json_lines),
+    "npz": (".npz", npz),
+    "parquet": (".parquet", parquet),
+}
+
+
+def frames_of_fork(path: Path, rows_at_a_time: int, skip: int) -> Iterator[Frame]:
+    """Answer as the real process does, from a fork of this one: 50 times as many files in the same time."""
+    read_end, write_end = os.pipe()
+    pid = os.fork()
+    if not pid:
+        try:
+            parquet_decoder.limit_memory()
+            with path.open("rb") as stream, os.fdopen(write_end, "wb") as answer:
+                for tag, content in parquet_decoder.frames(stream, rows_at_a_time=rows_at_a_time, skip=skip):
+                    answer.write(parquet_decoder.HEADER.pack(tag, len(content)) + content)
+        finally:
+            os._exit(0)
+    os.close(write_end)
+    try:
+        with os.fdopen(read_end, "rb") as answer:
+            while frame := parquet_process._frame(answer):
+                yield frame
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def read(path: Path) -> str:
+    """Read the file as ``upsert_embeddings`` does, and say how it ended. Raises what must not be raised."""
+    from findme.console.errors import NotDone
+    from vectorstore.ingest.rows import UNSET, Row
+    from vectorstore.ingest.sources import sources
+    from vectorstore.models.limits import LONGEST_INTEREST, MOST_INTERESTS, MOST_VIDEO_FEATURES
+
+    rejected = 0
+    try:
+        (source,) = sources([str(path)])
+        for entry in source.entries():
+            json.dumps(entry.original(), allow_nan=False)
+            if not isinstance(entry, Row):
+                rejected += 1
+                assert len(entry.reason) < LONGEST_MESSAGE, entry.reason
+                continue
+            vector, interests, features = entry.content.vector, entry.content.interests, entry.content.video_features
+            assert vector is UNSET or (len(vector) == 512 and np.isfinite(vector).all() and vector.any())
+            assert interests is UNSET or (len(interests) <= MOST_INTERESTS and max(map(len, interests), default=0) <= LONGEST_INTEREST)
+            assert features is UNSET or features is None or (len(features) <= MOST_VIDEO_FEATURES and np.isfinite(features).all())
+    except NotDone as error:
+        message = str(error)
+    else:
+        message = ""
+    assert "\n" not in message and len(message) < LONGEST_MESSAGE, message
+    if message:
+        return "refused"
+    return "some rows rejected" if rejected else "every row read"
+
+
+def limit_memory() -> None:
+    data = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_DATA, (data + MEMORY, data + MEMORY))
+
+
+def fuzz(reader: str, seed: int, *, seconds: float, inputs: int) -> Counter[str]:
+    """Raises what a reader must not raise."""
+    ending, samples = SAMPLES[reader]
+    originals, chance = list(samples()), random.Random(seed)
+    parquet_process.frames_of = frames_of_fork
+    limit_memory()
+    ended: Counter[str] = Counter()
+    until = time.monotonic() + seconds
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"x{ending}"
+        while ended.total() < inputs and time.monotonic() < until:
+            if reader == "npz" and chance.random() < CHANGED_INSIDE:
+                content = changed_inside(chance, originals)
+            else:
+                content = changed(chance, originals, as_text=reader == "json_lines")
+            path.write_bytes(content)
+            signal.alarm(SECONDS_FOR_A_FILE)
+            try:
+                ended[read(path)] += 1
+            except BaseException:  # noqa: BLE001  # SIGALRM's and MemoryError too
+                kept = Path(tempfile.gettempdir()) / f"fuzz-{reader}-{seed}-{ended.total()}{ending}"
+                kept.write_bytes(content)
+                raise SystemExit(f"{traceback.format_exc()}{reader}, seed {seed}, file {ended.total()}: {kept}") from None
+            signal.alarm(0)
+    return ended
+
+
+def too_slow(*_: object) -> None:
+    raise TimeoutError(f"A file took more than {SECONDS_FOR_A_FILE} s.")
+
+
+def main(arguments: Sequence[str]) -> None:
+    import django
+
+    parser = argparse.ArgumentParser()
+    parser.add_argument("reader", choices=SAMPLES)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=float("inf"))
+    parser.add_argument("--inputs", type=int, default=sys.maxsize)
+    options = parser.parse_args(arguments)
+    django.setup()
+    signal.signal(signal.SIGALRM, too_slow)
+    ended = fuzz(options.reader, options.seed, seconds=options.seconds, inputs=options.inputs)
+    own, forks = (resource.getrusage(who).ru_maxrss >> 10 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    sys.stdout.write(
+        f"{options.reader}, seed {options.seed}: {ended.total():,} files, {dict(ended)}, at most {own} MiB, forks {forks} MiB\n"
+    )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
