@@ -16,8 +16,8 @@ from vectorstore.sync.work import BATCH_SIZE
 
 THREADS = 2
 """One builds its points while Qdrant works on the other's; more only wait for Python's own lock."""
-AT_A_TIME = 1000
-"""Points. A thousand of the largest take 200 MiB while they are built."""
+AT_A_TIME = 500
+"""Points. A thousand of the largest take 300 MiB while they are built."""
 
 
 def project(user_ids: Sequence[UUID]) -> Projected:
