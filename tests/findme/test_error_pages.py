@@ -36,7 +36,7 @@ client.cookies["sessionid"] = "0123456789abcdefghijklmnopqrstuv"
 for method, address in (("get", "/admin/"), ("get", "/admin/accounts/user/?email=secret"), ("post", "/admin/login/")):
     response = getattr(client, method)(address, {"username": "a@example.com", "password": "secret"} if method == "post" else None, secure=True)
     print(response.status_code, response.headers.get("Retry-After"), "The database is unavailable" in response.content.decode())
-print(client.get("/nonsense", secure=True).status_code)
+print(Client(headers={"host": "findme.example"}).get("/nonsense", secure=True).status_code)  # without a session
 """
 
 
