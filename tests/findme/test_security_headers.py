@@ -18,7 +18,7 @@ HSTS = "import django; django.setup(); from django.test import Client; print(Cli
 
 def headers(client: Client, address: str) -> Any:
     response = client.get(address)
-    response.close()  # a static file is open until then
+    response.getvalue()  # a static file is open until it is read
     return response.headers
 
 
