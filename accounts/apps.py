@@ -4,7 +4,7 @@ from django.apps import AppConfig
 class AccountsConfig(AppConfig):
     name = "accounts"
     verbose_name = "Accounts"
-    trigger_files = (("0001_initial", "0001_updated_at"),)
+    trigger_files = (("0001_initial", "0001_updated_at"), ("0006_erased_users", "0006_erased_users"))
 
     def ready(self) -> None:
         from django.contrib.auth.signals import user_logged_in

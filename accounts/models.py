@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
 from django.contrib.postgres.indexes import GinIndex, OpClass
-from django.core.exceptions import ValidationError
+from django.core.exceptions import ObjectDoesNotExist, ValidationError
 from django.db import DatabaseError, models
 from django.db.models import Q, Value
-from django.db.models.functions import Lower, Upper
+from django.db.models.functions import Cast, Concat, Lower, Upper
 from django.db.models.lookups import Exact
 
 from accounts.age import age_on, today
@@ -81,6 +82,8 @@ class UserManager(BaseUserManager["User"].from_queryset(UserQuerySet)):  # type:
 class User(TimestampedModel, AbstractBaseUser, PermissionsMixin):
     """One person. ``password`` is the column ``password_hash``; ``deleted_at`` set means that nobody sees them any more."""
 
+    blames = {"users_reserved_email_check": "email", "users_video_id_fkey": "video"}
+
     class Gender(models.TextChoices):
         MALE = "male", "Male"
         FEMALE = "female", "Female"
@@ -144,13 +147,20 @@ class User(TimestampedModel, AbstractBaseUser, PermissionsMixin):
                 name="users_bio_length_check",
                 violation_error_message="A bio can have at most 100,000 bytes (UTF-8): shorten it.",
             ),
+            models.CheckConstraint(
+                condition=~Q(email__iregex=r"^deleted_[0-9a-f-]{36}@findme\.ai$")
+                | Q(email=Concat(Value("deleted_"), Cast("id", models.CharField()), Value("@findme.ai"))),
+                name="users_reserved_email_check",
+                violation_error_message="This address is reserved for an anonymized user.",
+            ),
             ForeignKeyConstraint(
-                columns=["video_id"],
+                columns=["video_id", "id"],
                 to_table="videos",
-                to_columns=["id"],
+                to_columns=["id", "user_id"],
                 on_delete="SET NULL",
+                set_null=["video_id"],
                 name="users_video_id_fkey",
-                violation_error_message="There is no such video.",
+                violation_error_message="This user has no such video.",
             ),
         ]
         indexes = [
@@ -215,6 +225,13 @@ class User(TimestampedModel, AbstractBaseUser, PermissionsMixin):
         if not updated and still is not base_qs and base_qs.filter(pk=pk_val).exists():
             raise DatabaseError(f"The person {pk_val} left meanwhile: read them again.")
         return updated
+
+    def clean(self) -> None:
+        """Raise ValidationError for a video of another user."""
+        super().clean()
+        with suppress(ObjectDoesNotExist):  # which the field itself reports
+            if self.video is not None and self.video.user_id != self.pk:
+                raise ValidationError({"video": "This video is another person's."})
 
     @property
     def is_active(self) -> bool:  # type: ignore[override]  # Django's class attribute says True of everyone

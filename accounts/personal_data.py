@@ -11,17 +11,14 @@ from django.contrib.auth import SESSION_KEY
 from django.contrib.auth.models import Group, Permission
 from django.contrib.postgres.functions import TransactionNow
 from django.contrib.sessions.models import Session
-from django.db import IntegrityError
 from django.db.models import F, Q, QuerySet, Value
 from django.db.models.functions import Coalesce, Concat
-from psycopg.errors import UniqueViolation
 
 import accounts.login.personal_data  # noqa: F401  # registers its owner, which needs the address that Profile clears
 from accounts.models import User
-from findme.console.errors import NotDone
 from privacy.columns import columns_of
 from privacy.people import anonymised_email
-from privacy.registry import Consequence, Fate, PersonalDataOwner, registry
+from privacy.registry import Consequence, Fate, PersonalDataOwner, Protection, registry
 
 RIGHTS = (User.groups.through, User.user_permissions.through)
 
@@ -43,6 +40,35 @@ class Profile(PersonalDataOwner):
         "sessions.Session": frozenset({"session_key", "session_data", "expire_date"}),
     }
 
+    protection = {
+        "accounts.User": Protection(
+            users=("id",),
+            protected={
+                "email": "=deleted_{id}@findme.ai",
+                "full_name": "=Deleted User",
+                "bio": "",
+                "password": "",
+                "deleted_at": "!",
+                "last_login": "",
+                "is_superuser": "=false",
+            },
+            kept=frozenset(
+                {
+                    "date_of_birth",
+                    "gender",
+                    "video",
+                    "verified",
+                    "active",
+                    "created_at",
+                    "updated_at",
+                    "is_staff",
+                    "groups",
+                    "user_permissions",
+                }
+            ),
+        )
+    }
+
     def export(self, user_id: UUID) -> dict[str, Any]:
         return {
             **User.objects.values(*columns_of(User, without=frozenset({"password"}))).get(pk=user_id),
@@ -54,23 +80,15 @@ class Profile(PersonalDataOwner):
 
     def anonymise(self, user_id: UUID) -> None:
         """The guide's UPDATE, where ``deleted_at`` stays what it is if it is set; beside it the last login and every right."""
-        person = User.objects.filter(pk=user_id)
-        try:
-            person.update(
-                email=anonymised_email(user_id),
-                full_name="Deleted User",
-                bio=None,
-                password="",  # no hash: nothing verifies against it
-                deleted_at=Coalesce(F("deleted_at"), TransactionNow()),
-                last_login=None,
-                is_superuser=False,
-            )
-        except IntegrityError as error:
-            if not isinstance(error.__cause__, UniqueViolation):
-                raise
-            raise NotDone(
-                f"Somebody else has the address {anonymised_email(user_id)!r}, which the anonymisation gives: change theirs first."
-            ) from error
+        User.objects.filter(pk=user_id).update(
+            email=anonymised_email(user_id),
+            full_name="Deleted User",
+            bio=None,
+            password="",  # no hash: nothing verifies against it
+            deleted_at=Coalesce(F("deleted_at"), TransactionNow()),
+            last_login=None,
+            is_superuser=False,
+        )
         for rights in RIGHTS:
             rights._base_manager.filter(user_id=user_id).delete()
         _end_sessions(user_id)

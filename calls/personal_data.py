@@ -11,7 +11,7 @@ from django.db.models.functions import Cast, Concat
 
 from calls.models import VideoCall, VideoCallQuerySet
 from privacy.columns import columns_of
-from privacy.registry import Consequence, Fate, PersonalDataOwner, registry
+from privacy.registry import Consequence, Fate, PersonalDataOwner, Protection, registry
 
 
 class Calls(PersonalDataOwner):
@@ -24,6 +24,19 @@ class Calls(PersonalDataOwner):
                 *("id", "match", "caller", "callee", "session_id", "started_at", "ended_at", "duration", "status", "recording_url"),
                 *("quality_rating", "metadata", "created_at", "lower_user_id", "higher_user_id"),
             }
+        )
+    }
+
+    protection = {
+        "calls.VideoCall": Protection(
+            users=("caller", "callee"),
+            protected={"session_id": "=deleted_{id}", "recording_url": "", "metadata": ""},
+            kept=frozenset(
+                {
+                    *("id", "match", "started_at", "ended_at", "duration", "status", "quality_rating", "created_at"),
+                    *("lower_user_id", "higher_user_id"),
+                }
+            ),
         )
     }
 

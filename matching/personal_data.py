@@ -10,7 +10,7 @@ from django.db.models import Q
 
 from matching.models import Match, MatchQuerySet
 from privacy.columns import columns_of
-from privacy.registry import Consequence, Fate, PersonalDataOwner, registry
+from privacy.registry import Consequence, Fate, PersonalDataOwner, Protection, registry
 
 
 class Matches(PersonalDataOwner):
@@ -23,6 +23,19 @@ class Matches(PersonalDataOwner):
                 *("id", "user", "matched_user", "week_number", "year", "status", "match_score", "user_action", "matched_user_action"),
                 *("expires_at", "created_at", "updated_at", "deleted_at", "lower_user_id", "higher_user_id"),
             }
+        )
+    }
+
+    protection = {
+        "matching.Match": Protection(
+            users=("user", "matched_user"),
+            protected={"created_at": "<"},
+            kept=frozenset(
+                {
+                    *("id", "week_number", "year", "status", "match_score", "user_action", "matched_user_action", "expires_at"),
+                    *("updated_at", "deleted_at", "lower_user_id", "higher_user_id"),
+                }
+            ),
         )
     }
 

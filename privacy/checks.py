@@ -12,6 +12,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error
 from django.db.models import Model
 
+from findme.schema.trigger_files import expected_triggers
 from privacy.registry import PersonalDataOwner, registry
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -20,14 +21,15 @@ PROJECT = Path(__file__).resolve().parent.parent
 def check_owners(**_app_configs_and_databases: Any) -> list[CheckMessage]:
     """All models at once, whatever apps are asked for: an owner may answer for another app's fields."""
     owners = list(registry.owners)
-    return [*errors_of_ownership(models_with_personal_data(owners), owners)]
+    models = models_with_personal_data(owners)
+    return [*errors_of_ownership(models, owners), *errors_of_protection(filter(is_ours, models), owners)]
 
 
 def models_with_personal_data(owners: Iterable[PersonalDataOwner]) -> list[type[Model]]:
     """Every model of this project's apps, every other that refers to people (Django's admin log, or what an app that is installed later keeps
     of them), and whatever else an owner names: of a model that has one, no field is left out."""
     named = {label for owner in owners for label in owner.fields}
-    return [model for model in apps.get_models() if _is_ours(model) or _refers_to_people(model) or model._meta.label in named]
+    return [model for model in apps.get_models() if is_ours(model) or _refers_to_people(model) or model._meta.label in named]
 
 
 def errors_of_ownership(models: Iterable[type[Model]], owners: Sequence[PersonalDataOwner]) -> Iterator[Error]:
@@ -51,7 +53,7 @@ def field_names(model: type[Model]) -> list[str]:
     return [field.name for field in (*model._meta.concrete_fields, *model._meta.local_many_to_many)]
 
 
-def _is_ours(model: type[Model]) -> bool:
+def is_ours(model: type[Model]) -> bool:
     return Path(apps.get_app_config(model._meta.app_label).path).parent == PROJECT
 
 
@@ -60,6 +62,26 @@ def _refers_to_people(model: type[Model]) -> bool:
         field.is_relation and field.related_model is not None and field.related_model._meta.label == settings.AUTH_USER_MODEL
         for field in (*model._meta.concrete_fields, *model._meta.local_many_to_many)
     )
+
+
+def errors_of_protection(models: Iterable[type[Model]], owners: Iterable[PersonalDataOwner]) -> Iterator[Error]:
+    """E004 for fields of a row that is tied to a user of which nobody has said what an erased user's row may hold; E005 where the triggers of the table
+    enforce something else."""
+    declared = {label: protection for owner in owners for label, protection in owner.protection.items()}
+    triggers = {(trigger.table, trigger.name): trigger.arguments for trigger in expected_triggers().triggers}
+    for model in models:
+        label, protection = model._meta.label, declared.get(model._meta.label)
+        if protection is None and not _refers_to_people(model) and label != settings.AUTH_USER_MODEL:
+            continue
+        said = frozenset() if protection is None else {*protection.users, *protection.protected, *protection.kept}
+        # Of a model without protected fields no row is left.
+        if protection is None or (protection.protected and set(field_names(model)) != said):
+            yield _not_said(model, sorted(said ^ set(field_names(model))))
+            continue
+        arguments = ", ".join(f"'{argument}'" for argument in protection.arguments(model))
+        for event in ("inserted", "updated"):
+            if triggers.get((model._meta.db_table, f"erased_users_{event}")) != arguments:
+                yield _not_enforced(model, f"erased_users_{event}", arguments)
 
 
 def _errors_of_names(owner: PersonalDataOwner, label: str, fields: Iterable[str]) -> Iterator[Error]:
@@ -78,6 +100,24 @@ def _no_owner(model: type[Model], fields: list[str]) -> Error:
         hint=f"Name them in the fields of an owner in {model._meta.app_label}/personal_data.py, which exports, anonymises and erases them.",
         obj=model,
         id="privacy.E001",
+    )
+
+
+def _not_said(model: type[Model], fields: list[str]) -> Error:
+    return Error(
+        f"What {model._meta.label} may hold for an anonymized or deleted user is not said of {', '.join(fields)}.",
+        hint=f"Name each field once in the Protection of the model in {model._meta.app_label}/personal_data.py.",
+        obj=model,
+        id="privacy.E004",
+    )
+
+
+def _not_enforced(model: type[Model], trigger: str, arguments: str) -> Error:
+    return Error(
+        f"The trigger {trigger} on {model._meta.db_table} does not enforce the Protection of {model._meta.label}.",
+        hint=f"Write a migration with a new SQL file that creates it with the arguments {arguments}, and name the file in trigger_files.",
+        obj=model,
+        id="privacy.E005",
     )
 
 

@@ -11,8 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
+
+from django.db.models import Model
 
 
 class Fate(StrEnum):
@@ -38,6 +40,29 @@ class Consequence:
         return f"{self.what}: {'unknown' if self.count is None else self.count}, {self.fate}"
 
 
+@dataclass(frozen=True, slots=True)
+class Protection:
+    """What the rows of one model may hold for a user who was anonymized or deleted for good. Triggers enforce it, whoever writes.
+
+    ``privacy/migrations/sql/0001_erased_users.up.sql`` has the rules. Each field of the model stands in one of the three.
+    """
+
+    users: tuple[str, ...]
+    """The fields that name users."""
+    protected: Mapping[str, str]
+    """By field: ``""`` (NULL, empty or ``{}``), ``"=VALUE"``, ``"!"`` (not NULL) or ``"<"`` (a time before the erasure). Empty: no row at all."""
+    kept: frozenset[str] = frozenset()
+    """What an anonymization leaves as it is, since it identifies nobody."""
+
+    def arguments(self, model: type[Model]) -> list[str]:
+        """Return the arguments of the triggers that enforce it, by the names of the columns."""
+
+        def column(name: str) -> str:
+            return str(model._meta.get_field(name).column)  # type: ignore[union-attr]  # no relation from another table
+
+        return [",".join(map(column, self.users)), *(f"{column(name)}{rule}" for name, rule in self.protected.items())]
+
+
 class PersonalDataOwner(ABC):
     """Answers for the personal data of one app in PostgreSQL. Its methods run inside the caller's transaction."""
 
@@ -47,6 +72,12 @@ class PersonalDataOwner(ABC):
     fields: Mapping[str, frozenset[str]]
     """The fields that it answers for, by model label (``"videos.Video"``). Every concrete field of a model of this project stands with exactly
     one owner (``privacy.checks``)."""
+
+    is_last: ClassVar[bool] = False
+    """Whether its section and its consequences come after those of the others."""
+
+    protection: Mapping[str, Protection] = {}
+    """By model label, for each model whose rows a foreign key ties to a user."""
 
     @abstractmethod
     def export(self, user_id: UUID) -> Mapping[str, Any] | Iterable[Mapping[str, Any]]:
@@ -124,7 +155,7 @@ class Registry:
 
     @property
     def owners(self) -> Iterator[PersonalDataOwner]:
-        return iter(self._owners.values())
+        return iter(sorted(self._owners.values(), key=lambda owner: owner.is_last))
 
     @property
     def stores(self) -> Iterator[Store]:

@@ -37,12 +37,15 @@ def silent_progress(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def nobody_queued(request: pytest.FixtureRequest) -> None:
-    """Every test begins with an empty queue: after a test with ``transaction=True`` everything is truncated, and that queues a row itself."""
+    """Every test begins with an empty queue, and without erased users: after a test with ``transaction=True`` everything is truncated, and that queues
+    a row itself."""
     if request.node.get_closest_marker("django_db") or USE_THE_DATABASE.intersection(request.fixturenames):
         request.getfixturevalue("db")
+        from privacy.models import ErasedUser
         from vectorstore.models import QueueEntry
 
         QueueEntry.objects.all().delete()
+        ErasedUser.objects.all().delete()
 
 
 def pytest_collection_finish() -> None:

@@ -20,6 +20,8 @@ from accounts.models import User
 from calls.models import VideoCall
 from findme.environment import BASE_DIR
 from matching.models import Match
+from privacy.models import ErasedUser
+from privacy.unerasure import take_erasures_back
 from videos.models import Video
 
 FIXTURES = BASE_DIR / "fixtures"
@@ -84,8 +86,14 @@ def test_demo__loads_twice_and_restores_what_was_changed(loaded: None) -> None:
     john.update(email=f"deleted_{john_id}@findme.ai", full_name="Deleted User", bio=None, password="", deleted_at="2026-01-15T00:00Z")
     User.objects.filter(email="jane@example.com").delete()
 
-    call_command("loaddata", "demo", verbosity=0)
+    with pytest.raises(SystemExit) as ended:
+        call_command("loaddata", "demo", verbosity=0)
+    assert ended.value.code == 1
+    assert not User.objects.filter(email="jane@example.com").exists()
+    assert User.objects.get(pk=john_id).full_name == "Deleted User"
 
+    take_erasures_back(list(ErasedUser.objects.values_list("pk", flat=True)))
+    call_command("loaddata", "demo", verbosity=0)
     assert {model: model._base_manager.count() for model in MODELS} == before
     assert User.objects.alive().get(pk=john_id).full_name == "John Doe"
 

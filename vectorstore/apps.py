@@ -9,6 +9,7 @@ class VectorStoreConfig(AppConfig):
         ("0002_capture", "0002_triggers"),
         ("0005_unique_vectors", "0005_unique_vectors"),
         ("0007_users_inserted", "0007_users_inserted"),
+        ("0012_erased_users", "0012_erased_users"),
     )
 
     def ready(self) -> None:

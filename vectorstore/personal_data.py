@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from privacy.columns import columns_of
-from privacy.registry import Consequence, Fate, PersonalDataOwner, Store, registry
+from privacy.registry import Consequence, Fate, PersonalDataOwner, Protection, Store, registry
 from vectorstore.models import ProfileEmbedding, QueueEntry, SetAside
 from vectorstore.remembered import forget
 
@@ -25,6 +25,8 @@ class Embeddings(PersonalDataOwner):
             {"user", "vector", "location", "interests", "video_features", "model", "created_at", "updated_at"}
         )
     }
+
+    protection = {"vectorstore.ProfileEmbedding": Protection(users=("user",), protected={})}
 
     def export(self, user_id: UUID) -> dict[str, Any]:
         """The row, and the point as it is in Qdrant (its vector of length 1), each None where there is none. Raises StoreUnavailable."""

@@ -33,6 +33,8 @@ class VideoQuerySet(models.QuerySet["Video"]):
 class Video(TimestampedModel):
     """One uploaded video: ``duration`` in seconds (1 to 120), ``file_size`` in bytes, ``verification_score`` from 0 to 1."""
 
+    blames = {"videos_id_user_key": "user"}
+
     class Status(models.TextChoices):
         UPLOADING = "uploading", "Uploading"
         PROCESSING = "processing", "Processing"
@@ -77,6 +79,8 @@ class Video(TimestampedModel):
                 name="videos_verification_score_check",
                 violation_error_message="A verification score goes from 0 to 1.",
             ),
+            # For users.video_id to refer to: a video of that user.
+            models.UniqueConstraint(fields=["id", "user"], name="videos_id_user_key"),
             *supported_dates("videos", "created_at", "updated_at", "deleted_at"),
             ForeignKeyConstraint(
                 columns=["user_id"],

@@ -11,7 +11,7 @@ from django.db.models import F, Q
 from django.db.models.functions import Coalesce
 
 from privacy.columns import columns_of
-from privacy.registry import Consequence, Fate, PersonalDataOwner, registry
+from privacy.registry import Consequence, Fate, PersonalDataOwner, Protection, registry
 from videos.models import Video, VideoQuerySet
 
 
@@ -25,6 +25,14 @@ class Videos(PersonalDataOwner):
                 *("id", "user", "storage_url", "thumbnail_url", "duration", "file_size", "status", "verification_score"),
                 *("rejection_reason", "metadata", "created_at", "updated_at", "deleted_at"),
             }
+        )
+    }
+
+    protection = {
+        "videos.Video": Protection(
+            users=("user",),
+            protected={"storage_url": "", "thumbnail_url": "", "rejection_reason": "", "metadata": "", "deleted_at": "!"},
+            kept=frozenset({"id", "duration", "file_size", "status", "verification_score", "created_at", "updated_at"}),
         )
     }
 

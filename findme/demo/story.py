@@ -18,6 +18,7 @@ from findme.demo.strangers import refuse_strangers
 from findme.demo.telling import Telling
 from findme.demo.traces import traces_of
 from findme.files import require_writable
+from privacy.unerasure import take_erasures_back
 from vectorstore.connection import collection_name, is_embedded
 from vectorstore.models import ProfileEmbedding
 from vectorstore.search import Hit, search
@@ -71,6 +72,7 @@ def _load(telling: Telling) -> None:
     telling.step(
         "People", "John and Jane of the guide and two hundred others, with videos, six weeks of matches, and calls. None of them exists."
     )
+    take_erasures_back(cast())  # those of earlier demos
     try:
         telling.command("loaddata", "demo")
     except IntegrityError as error:

@@ -15,8 +15,8 @@ class ForeignKeyConstraint(models.BaseConstraint):
     are declared with ``db_constraint=False`` and this stands in ``Meta.constraints``. It may have several columns, which Django's
     ``ForeignKey`` may not.
 
-    ``columns`` and ``to_columns`` are names of columns; ``to_table`` is a table. Raises ValueError for lists of different lengths or an
-    unknown ``on_delete``.
+    ``columns`` and ``to_columns`` are names of columns; ``to_table`` is a table. ``set_null`` are those of ``columns`` that SET NULL clears, which are
+    all without it. Raises ValueError for lists of different lengths, an unknown ``on_delete``, or a ``set_null`` that does not fit.
     """
 
     ON_DELETE = ("CASCADE", "SET NULL", "NO ACTION")
@@ -29,6 +29,7 @@ class ForeignKeyConstraint(models.BaseConstraint):
         to_columns: list[str],
         on_delete: str,
         name: str,
+        set_null: list[str] | None = None,
         violation_error_code: str | None = None,
         violation_error_message: str | None = None,
     ) -> None:
@@ -36,16 +37,20 @@ class ForeignKeyConstraint(models.BaseConstraint):
             raise ValueError(f"{name}: {columns!r} cannot refer to {to_columns!r}: the lists differ in length or are empty")
         if on_delete not in self.ON_DELETE:
             raise ValueError(f"{name}: on_delete is {on_delete!r}, and must be one of {', '.join(self.ON_DELETE)}")
+        if set_null is not None and (on_delete != "SET NULL" or not set_null or not set(set_null) <= set(columns)):
+            raise ValueError(f"{name}: set_null is {set_null!r}, and must be some of {columns!r}, with on_delete='SET NULL'")
         super().__init__(name=name, violation_error_code=violation_error_code, violation_error_message=violation_error_message)
         self.columns, self.to_table, self.to_columns, self.on_delete = list(columns), to_table, list(to_columns), on_delete
+        self.set_null = None if set_null is None else list(set_null)
 
     def constraint_sql(self, model: type[models.Model] | None, schema_editor: BaseDatabaseSchemaEditor | None) -> str:
         assert schema_editor is not None
         quote = schema_editor.quote_name
         own, other = (", ".join(map(quote, names)) for names in (self.columns, self.to_columns))
+        cleared = f" ({', '.join(map(quote, self.set_null))})" if self.set_null else ""
         return (
             f"CONSTRAINT {quote(self.name)} FOREIGN KEY ({own}) REFERENCES {quote(self.to_table)} ({other})"
-            f" ON DELETE {self.on_delete} DEFERRABLE INITIALLY DEFERRED"
+            f" ON DELETE {self.on_delete}{cleared} DEFERRABLE INITIALLY DEFERRED"
         )
 
     def create_sql(self, model: type[models.Model] | None, schema_editor: BaseDatabaseSchemaEditor | None) -> str:
@@ -75,4 +80,4 @@ class ForeignKeyConstraint(models.BaseConstraint):
     def deconstruct(self) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
         path, args, kwargs = super().deconstruct()
         kwargs |= {"columns": self.columns, "to_table": self.to_table, "to_columns": self.to_columns, "on_delete": self.on_delete}
-        return path, tuple(args), kwargs
+        return path, tuple(args), kwargs if self.set_null is None else kwargs | {"set_null": self.set_null}

@@ -39,6 +39,8 @@ class Trigger:
     statement: str
     definition: str
     function: str
+    arguments: str
+    """As SQL has them: ``'user_id', 'storage_url'``."""
     always: bool
     """Whether it also fires with ``session_replication_role = replica``."""
 
@@ -54,7 +56,7 @@ _FUNCTION = re.compile(
     re.DOTALL | re.MULTILINE,
 )
 _TRIGGER = re.compile(
-    r"^CREATE (?:OR REPLACE )?TRIGGER (?P<name>\w+)\s+(?P<event>[^;]*?)\s+ON (?P<table>\w+)\s+(?P<rest>[^;]*?)\s+EXECUTE FUNCTION (?P<function>\w+)\(\);",
+    r"^CREATE (?:OR REPLACE )?TRIGGER (?P<name>\w+)\s+(?P<event>[^;]*?)\s+ON (?P<table>\w+)\s+(?P<rest>[^;]*?)\s+EXECUTE FUNCTION (?P<function>\w+)\((?P<arguments>[^)]*)\);",
     re.MULTILINE,
 )
 _ALWAYS = re.compile(r"^ALTER TABLE (\w+) ENABLE ALWAYS TRIGGER (\w+);", re.MULTILINE)
@@ -62,13 +64,13 @@ _REVOKED = re.compile(r"^REVOKE ALL ON FUNCTION (\w+)\(\) FROM PUBLIC;", re.MULT
 _SEARCH_PATH = re.compile(r"SET search_path = ([\w, ]+\w)")
 
 
-def expected_triggers(applied: Collection[str]) -> TriggerSchema:
-    """Return what the applied migrations (``app.name``) have created."""
+def expected_triggers(applied: Collection[str] | None = None) -> TriggerSchema:
+    """Return what the applied migrations (``app.name``) have created; without ``applied``, what all of them create."""
     functions: dict[str, TriggerFunction] = {}
     triggers: dict[tuple[str, str], Trigger] = {}
     for config in apps.get_app_configs():
         for migration, name in getattr(config, "trigger_files", ()):
-            if f"{config.label}.{migration}" in applied:
+            if applied is None or f"{config.label}.{migration}" in applied:
                 found = read_triggers(Path(config.path) / "migrations" / "sql" / f"{name}.up.sql", f"{config.label}.{migration}")
                 functions |= {function.name: function for function in found.functions}
                 triggers |= {(trigger.table, trigger.name): trigger for trigger in found.triggers}
@@ -99,7 +101,16 @@ def _function(found: re.Match[str], migration: str, *, public: bool) -> TriggerF
 
 def _trigger(found: re.Match[str], migration: str, *, always: bool) -> Trigger:
     definition = " ".join(f"{found['event']} {found['rest']}".split())
-    return Trigger(found["table"], found["name"], migration, _or_replace(found[0]), definition, found["function"], always)
+    return Trigger(
+        found["table"],
+        found["name"],
+        migration,
+        _or_replace(found[0]),
+        definition,
+        found["function"],
+        " ".join(found["arguments"].split()),
+        always,
+    )
 
 
 def _or_replace(statement: str) -> str:

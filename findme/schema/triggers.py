@@ -20,7 +20,9 @@ ORIGIN, ALWAYS = "O", "A"
 STATES = {"D": "disabled", "R": "enabled for session_replication_role = replica only", ORIGIN: "enabled, but not ALWAYS"}
 
 _NAME = r'(?:"(?:[^"]|"")+"|\w+)'
-_DEFINITION = re.compile(rf"CREATE TRIGGER {_NAME} (?P<event>.+?) ON {_NAME}(?:\.{_NAME})? (?P<rest>.*?) ?EXECUTE FUNCTION ")
+_DEFINITION = re.compile(
+    rf"CREATE TRIGGER {_NAME} (?P<event>.+?) ON {_NAME}(?:\.{_NAME})? (?P<rest>.*?) ?EXECUTE FUNCTION [^(]+\((?P<arguments>.*)\)$"
+)
 
 _TRIGGERS = """
     SELECT e.number, t.tgenabled::text, pg_get_triggerdef(t.oid), p.proname::text, p.pronamespace = c.relnamespace
@@ -114,6 +116,7 @@ def _function_state(function: TriggerFunction, definer: bool, settings: list[str
 def _trigger_state(trigger: Trigger, enabled: str, definition: str, function: str, same_schema: bool) -> str | None:
     found = _DEFINITION.match(definition)
     parts = " ".join(f"{found['event']} {found['rest']}".split()) if found else definition
-    if (parts, function, same_schema) != (trigger.definition, trigger.function, True):
+    arguments = found["arguments"] if found else None
+    if (parts, function, arguments, same_schema) != (trigger.definition, trigger.function, trigger.arguments, True):
         return f"not as {trigger.migration} created it"
     return None if enabled == ALWAYS or (enabled == ORIGIN and not trigger.always) else STATES[enabled]

@@ -12,6 +12,14 @@ from django.db import IntegrityError, models
 
 from findme.schema.constraints import ForeignKeyConstraint
 
+OF_ERASED_USER = "_erased_user_check"
+"""What the name of the rule ends with that keeps data of anonymized and deleted users out of a table. Triggers enforce it."""
+
+
+def is_of_erased_user(error: IntegrityError) -> bool:
+    """Return whether the database refused data of a user who was anonymized or deleted for good."""
+    return (getattr(getattr(error.__cause__, "diag", None), "constraint_name", None) or "").endswith(OF_ERASED_USER)
+
 
 @dataclass(frozen=True, slots=True)
 class Violation:
@@ -42,6 +50,8 @@ def translate(error: IntegrityError) -> Violation:
             return Violation(name, model, field_blamed(model, constraint), str(constraint.get_violation_error_message()))
     if model is not None and name == f"{model._meta.db_table}_pkey":
         return Violation(name, model, model._meta.pk.name, "There is another row with this key.")
+    if is_of_erased_user(error):
+        return Violation(name, model, None, "A user of this row was anonymized or deleted for good: no data of this user can be written.")
     return Violation(name, model, None, f"The database refused this: it breaks the rule {name!r}.")
 
 

@@ -298,10 +298,9 @@ def test_save__of_one_who_was_deleted_when_read_and_anonymised_since_gives_nothi
     refused_save(user)
 
 
-@LEFT
-def test_save__of_one_who_left_and_was_read_again(left: str) -> None:
+def test_save__of_one_who_left_and_was_read_again() -> None:
     user = UserFactory.create()
-    leave(user, left)
+    leave(user, "soft-deleted")
     user.refresh_from_db(fields=["bio"])
     refused_save(user)
     user.refresh_from_db()
@@ -313,10 +312,20 @@ def test_save__of_one_who_left_and_was_read_again(left: str) -> None:
     assert ask("SELECT bio, deleted_at FROM users WHERE id = %s", user.pk) == [("a line", None)]
 
 
-@LEFT
-def test_save__of_one_who_left_writes_what_nothing_clears(left: str, django_assert_num_queries: DjangoAssertNumQueries) -> None:
+@pytest.mark.parametrize("change", [{"bio": "a line"}, {"deleted_at": None}, {"full_name": "Jane Doe"}], ids=str)
+def test_save__of_an_anonymised_user_who_was_read_again__is_refused_by_the_database(change: dict[str, Any]) -> None:
+    user = UserFactory.create()
+    leave(user, "anonymised")
+    user.refresh_from_db()
+    for name, value in change.items():
+        setattr(user, name, value)
+    with pytest.raises(IntegrityError, match=f"User {user.pk} was anonymized or deleted for good"):
+        user.save()
+
+
+def test_save__of_one_who_left_writes_what_nothing_clears(django_assert_num_queries: DjangoAssertNumQueries) -> None:
     user = User.objects.get(pk=UserFactory.create().pk)
-    leave(user, left)
+    leave(user, "soft-deleted")
     user.last_login, user.active = datetime(2025, 1, 1, tzinfo=UTC), False
     with django_assert_num_queries(1) as queries:
         user.save(update_fields=["last_login"])

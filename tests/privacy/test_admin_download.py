@@ -46,6 +46,7 @@ def test_preview__entries_by_file(shelf: Shelf) -> None:
         ("matches.json", 2, "in the zip"),
         ("calls.json", 2, "in the zip"),
         ("vector_sync.json", 1, "in the zip"),
+        ("erasure.json", 1, "in the zip"),
     }
     assert not LogEntry.objects.exists()
 

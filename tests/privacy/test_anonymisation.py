@@ -5,6 +5,8 @@ from uuid import uuid4
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.sessions.models import Session
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
 
 from accounts.models import User
 from calls.models import VideoCall
@@ -13,6 +15,7 @@ from matching.models import Match
 from privacy.anonymisation import anonymise, preview_anonymisation
 from privacy.outcome import Outcome
 from privacy.registry import Consequence, Fate
+from privacy.unerasure import take_erasures_back
 from tests.factories import UserFactory, VideoFactory
 from tests.privacy.life import full_life, working_life
 from tests.privacy.shelf import Shelf
@@ -84,6 +87,7 @@ def test_anonymise__a_second_time_clears_what_came_since(shelf: Shelf) -> None:
     person = full_life()
     anonymise(person.pk)
     first = User.objects.get(pk=person.pk)
+    take_erasures_back([person.pk])
     VideoFactory.create(user=person, storage_url="https://videos.example/late.mp4")
     shelf.ids.add(person.pk)
     outcome = anonymise(person.pk)
@@ -137,11 +141,16 @@ def test_anonymise__somebody_unknown(shelf: Shelf) -> None:
             act(nobody)
 
 
-def test_anonymise__an_address_that_somebody_else_has_taken(shelf: Shelf) -> None:
-    person = UserFactory.create()
-    UserFactory.create(email=f"Deleted_{person.pk}@findme.ai")
-    with pytest.raises(NotDone) as refused:
-        anonymise(person.pk)
-    assert str(refused.value) == (
-        f"Somebody else has the address 'deleted_{person.pk}@findme.ai', which the anonymisation gives: change theirs first."
-    )
+def test_anonymise__its_address_is_reserved(shelf: Shelf) -> None:
+    person, other = UserFactory.create(), UserFactory.create()
+    other.email = f"Deleted_{person.pk}@FindMe.ai"
+    with pytest.raises(ValidationError) as invalid:
+        other.full_clean()
+    assert invalid.value.message_dict == {"email": ["This address is reserved for an anonymized user."]}
+    with pytest.raises(IntegrityError, match="users_reserved_email_check"), transaction.atomic():
+        other.save()
+    for free in ("deleted_@findme.ai", "deleted_x@findme.ai", f"deleted_{person.pk}@example.com"):
+        other.email = free
+        other.full_clean()
+        other.save()
+    anonymise(person.pk)

@@ -1,15 +1,18 @@
+import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
 import pytest
+from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.core.checks import Error, run_checks
-from django.db import models
+from django.db import connection, models
 from django.test.utils import isolate_apps
 
-from privacy.checks import errors_of_ownership, field_names, models_with_personal_data
-from privacy.registry import Consequence, PersonalDataOwner, registry
+from privacy.checks import errors_of_ownership, errors_of_protection, field_names, models_with_personal_data
+from privacy.registry import Consequence, PersonalDataOwner, Protection, registry
 from tests.privacy.shelf import Shelf
 
 
@@ -126,3 +129,51 @@ def test_registry__a_section_has_one_owner() -> None:
 def test_registry__a_store_has_a_name_of_its_own(shelf: Shelf) -> None:
     with pytest.raises(ValueError, match=r"^store 'shelf' is registered: Shelf$"):
         registry.register_store(Shelf())
+
+
+# --- What a row may hold for an erased user ---------------------------------------------------------------------------------------
+
+
+def protected(label: str, protection: Protection) -> Owner:
+    owner = Owner("protected", {})
+    owner.protection = {label: protection}
+    return owner
+
+
+def test_protection__a_new_column_is_in_none_of_the_three() -> None:
+    (video,) = (model for model in models_with_personal_data(registry.owners) if model._meta.label == "videos.Video")
+    (declared,) = (owner.protection["videos.Video"] for owner in registry.owners if "videos.Video" in owner.protection)
+    assert list(errors_of_protection([video], [protected("videos.Video", declared)])) == []
+    without = replace(declared, kept=declared.kept - {"status"})
+    (error,) = errors_of_protection([video], [protected("videos.Video", without)])
+    assert (error.id, error.msg) == ("privacy.E004", "What videos.Video may hold for an anonymized or deleted user is not said of status.")
+    (error,) = errors_of_protection([video], [])
+    assert (error.id, error.obj) == ("privacy.E004", video)
+
+
+def test_protection__that_no_trigger_enforces() -> None:
+    (video,) = (model for model in models_with_personal_data(registry.owners) if model._meta.label == "videos.Video")
+    (declared,) = (owner.protection["videos.Video"] for owner in registry.owners if "videos.Video" in owner.protection)
+    more = replace(declared, protected={**declared.protected, "status": "=rejected"}, kept=declared.kept - {"status"})
+    first, second = errors_of_protection([video], [protected("videos.Video", more)])
+    assert first.id == second.id == "privacy.E005"
+    assert first.hint is not None
+    assert "'user_id', 'storage_url', 'thumbnail_url', 'rejection_reason', 'metadata', 'deleted_at!', 'status=rejected'" in first.hint
+
+
+@pytest.mark.django_db
+def test_protection__the_condition_of_each_trigger_names_every_protected_column() -> None:
+    """Its condition decides whether the function is called at all."""
+    protections = {label: protection for owner in registry.owners for label, protection in owner.protection.items()}
+    assert len(protections) == 5
+    for label, protection in protections.items():
+        model = apps.get_model(label)
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE tgname = 'erased_users_updated' AND tgrelid = %s::regclass",
+                [model._meta.db_table],
+            )
+            (definition,) = cursor.fetchone()
+        for name in (*protection.users, *protection.protected):
+            column = re.escape(model._meta.get_field(name).column)
+            assert re.search(rf"\(?old\.{column}\)?(::text)? IS DISTINCT FROM \(?new\.{column}\b", definition), (label, name)

@@ -32,6 +32,7 @@ def lines(fate: Fate, *, profile: Fate) -> list[Consequence]:
         Consequence("matches", 2, fate),
         Consequence("calls", 2, fate),
         Consequence(RECORDINGS, 2, Fate.KEPT),
+        *([Consequence("ids of erased users, with the time", 1, Fate.KEPT)] if profile is Fate.DELETED else []),
         Consequence("points in the shelf", 1, Fate.DELETED),
     ]
 

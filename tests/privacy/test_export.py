@@ -20,7 +20,15 @@ from tests.privacy.shelf import Shelf
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-ENTRIES = {"log_ins.json": 1, "profile.json": 1, "videos.json": 2, "matches.json": 2, "calls.json": 2, "vector_sync.json": 1}
+ENTRIES = {
+    "log_ins.json": 1,
+    "profile.json": 1,
+    "videos.json": 2,
+    "matches.json": 2,
+    "calls.json": 2,
+    "vector_sync.json": 1,
+    "erasure.json": 1,
+}
 
 
 def read_zip(file: Path | io.BytesIO) -> dict[str, Any]:
@@ -175,7 +183,7 @@ def test_write_zip__the_same_to_a_file_object(shelf: Shelf) -> None:
 def test_export_sections__the_same_in_memory(shelf: Shelf) -> None:
     person = full_life()
     sections = export_sections(person.pk)
-    assert list(sections) == ["log_ins", "profile", "videos", "matches", "calls", "vector_sync"]
+    assert list(sections) == ["log_ins", "profile", "videos", "matches", "calls", "vector_sync", "erasure"]
     assert sections["profile"]["date_of_birth"] == person.date_of_birth
     assert [len(sections[name]) for name in ("videos", "matches", "calls")] == [2, 2, 2]
 

@@ -157,8 +157,12 @@ USERS = [
     Breach("users", "users_email_key", UNIQUE, {"email": "ann@example.com"}, {"email": "anna@example.com"}),
     Breach("users", "idx_users_email_lower", UNIQUE, {"email": "Ann@Example.COM"}, {"email": "Anna@Example.COM"}),
     *one_of("users", "gender", "male", "female", "other"),
-    refers("users", "video_id", VIDEO),
+    Breach("users", "users_video_id_fkey", FOREIGN_KEY, {"video_id": NOBODY}, {"video_id": None}),
+    Breach("users", "users_video_id_fkey", FOREIGN_KEY, {"video_id": VIDEO}, {"video_id": None}),  # of another user
     *supported("users", "date_of_birth", "created_at", "updated_at", "deleted_at", "last_login"),
+    Breach(
+        "users", "users_reserved_email_check", CHECK, {"email": f"deleted_{NOBODY}@findme.ai"}, {"email": f"deleted_{NOBODY}@example.com"}
+    ),
     Breach("users", "users_bio_length_check", CHECK, {"bio": "x" * 100_001}, {"bio": "x" * 100_000}),
     Breach("users", "users_bio_length_check", CHECK, {"bio": "\u00fc" * 50_001}, {"bio": "\u00fc" * 50_000}),
 ]

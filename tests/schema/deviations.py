@@ -79,8 +79,9 @@ DEVIATIONS: dict[str, tuple[str | None, str | None]] = {
     "foreign key video_calls.video_calls_callee_id_fkey": deferred("callee_id", "users"),
     "foreign key users.users_video_id_fkey": (
         NOTHING,
-        "FOREIGN KEY (video_id) REFERENCES videos(id) ON DELETE SET NULL DEFERRABLE INITIALLY DEFERRED",
+        "FOREIGN KEY (video_id, id) REFERENCES videos(id, user_id) ON DELETE SET NULL (video_id) DEFERRABLE INITIALLY DEFERRED",
     ),
+    "unique videos.videos_id_user_key": (NOTHING, "UNIQUE (id, user_id)"),
     # Every cascade has an index.
     "index users.idx_users_video_id": (NOTHING, "USING btree (video_id)"),
     "index videos.idx_videos_user_id_cascade": (NOTHING, "USING btree (user_id)"),
@@ -130,6 +131,55 @@ DEVIATIONS: dict[str, tuple[str | None, str | None]] = {
     **supported("video_calls", "started_at", "ended_at", "created_at"),
     # A bio is never too long for the full-text index.
     "check users.users_bio_length_check": (NOTHING, "CHECK ((octet_length(bio) <= 100000))"),
+    # A user who was anonymized or deleted for good stays so, whoever writes.
+    "check users.users_reserved_email_check": (
+        NOTHING,
+        "CHECK (((NOT ((email)::text ~* '^deleted_[0-9a-f-]{36}@findme\\.ai$'::text)) OR ((email)::text = (COALESCE('deleted_'::text, ''::text) || COALESCE(((COALESCE((id)::character varying, ''::character varying))::text || COALESCE('@findme.ai'::text, ''::text)), ''::text)))))",
+    ),
+    "trigger matches.erased_users_inserted": (
+        NOTHING,
+        "AFTER INSERT REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION refuse_rows_of_erased_users('user_id,matched_user_id', 'created_at<')",
+    ),
+    "trigger matches.erased_users_updated": (
+        NOTHING,
+        "AFTER UPDATE FOR EACH ROW WHEN (((old.user_id IS DISTINCT FROM new.user_id) OR (old.matched_user_id IS DISTINCT FROM new.matched_user_id) OR (old.created_at IS DISTINCT FROM new.created_at))) EXECUTE FUNCTION refuse_data_of_erased_users('user_id,matched_user_id', 'created_at<')",
+    ),
+    "trigger users.erased_users_inserted": (
+        NOTHING,
+        "AFTER INSERT REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION refuse_rows_of_erased_users('id', 'email=deleted_{id}@findme.ai', 'full_name=Deleted User', 'bio', 'password_hash', 'deleted_at!', 'last_login', 'is_superuser=false')",
+    ),
+    "trigger users.erased_users_updated": (
+        NOTHING,
+        "AFTER UPDATE FOR EACH ROW WHEN (((old.id IS DISTINCT FROM new.id) OR ((old.email)::text IS DISTINCT FROM (new.email)::text) OR ((old.full_name)::text IS DISTINCT FROM (new.full_name)::text) OR (old.bio IS DISTINCT FROM new.bio) OR ((old.password_hash)::text IS DISTINCT FROM (new.password_hash)::text) OR (old.deleted_at IS DISTINCT FROM new.deleted_at) OR (old.last_login IS DISTINCT FROM new.last_login) OR (old.is_superuser IS DISTINCT FROM new.is_superuser))) EXECUTE FUNCTION refuse_data_of_erased_users('id', 'email=deleted_{id}@findme.ai', 'full_name=Deleted User', 'bio', 'password_hash', 'deleted_at!', 'last_login', 'is_superuser=false')",
+    ),
+    "trigger users.note_erased_users_deleted": (
+        NOTHING,
+        "AFTER DELETE REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION note_deleted_users()",
+    ),
+    "trigger users.note_erased_users_inserted": (
+        NOTHING,
+        "AFTER INSERT REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION note_anonymized_rows()",
+    ),
+    "trigger users.note_erased_users_updated": (
+        NOTHING,
+        "AFTER UPDATE FOR EACH ROW WHEN ((((old.email)::text IS DISTINCT FROM (new.email)::text) AND ((new.email)::text = (('deleted_'::text || (new.id)::text) || '@findme.ai'::text)))) EXECUTE FUNCTION note_anonymized_user()",
+    ),
+    "trigger video_calls.erased_users_inserted": (
+        NOTHING,
+        "AFTER INSERT REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION refuse_rows_of_erased_users('caller_id,callee_id', 'session_id=deleted_{id}', 'recording_url', 'metadata')",
+    ),
+    "trigger video_calls.erased_users_updated": (
+        NOTHING,
+        "AFTER UPDATE FOR EACH ROW WHEN (((old.caller_id IS DISTINCT FROM new.caller_id) OR (old.callee_id IS DISTINCT FROM new.callee_id) OR ((old.session_id)::text IS DISTINCT FROM (new.session_id)::text) OR ((old.recording_url)::text IS DISTINCT FROM (new.recording_url)::text) OR (old.metadata IS DISTINCT FROM new.metadata))) EXECUTE FUNCTION refuse_data_of_erased_users('caller_id,callee_id', 'session_id=deleted_{id}', 'recording_url', 'metadata')",
+    ),
+    "trigger videos.erased_users_inserted": (
+        NOTHING,
+        "AFTER INSERT REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION refuse_rows_of_erased_users('user_id', 'storage_url', 'thumbnail_url', 'rejection_reason', 'metadata', 'deleted_at!')",
+    ),
+    "trigger videos.erased_users_updated": (
+        NOTHING,
+        "AFTER UPDATE FOR EACH ROW WHEN (((old.user_id IS DISTINCT FROM new.user_id) OR ((old.storage_url)::text IS DISTINCT FROM (new.storage_url)::text) OR ((old.thumbnail_url)::text IS DISTINCT FROM (new.thumbnail_url)::text) OR (old.rejection_reason IS DISTINCT FROM new.rejection_reason) OR (old.metadata IS DISTINCT FROM new.metadata) OR (old.deleted_at IS DISTINCT FROM new.deleted_at))) EXECUTE FUNCTION refuse_data_of_erased_users('user_id', 'storage_url', 'thumbnail_url', 'rejection_reason', 'metadata', 'deleted_at!')",
+    ),
     # Whose point in Qdrant may have to change is queued.
     "trigger users.vector_sync_inserted": queues("INSERT", "REFERENCING NEW TABLE AS new_rows", "users_inserted"),
     "trigger users.vector_sync_updated": queues("UPDATE", "REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows", "users_updated"),

@@ -54,6 +54,7 @@ def test_loaddata__of_a_dump_brings_back_every_row(rows: None, tmp_path: Path, o
     before = everything()
     assert all(before.values())
     ask("DELETE FROM users")
+    ask("DELETE FROM erased_users")
     settle()
     assert not any(everything().values())
 

@@ -81,6 +81,7 @@ def server(django_db_setup: None) -> Iterator[psycopg.Connection]:
         )
         yield connection
         connection.execute("DELETE FROM users WHERE id = ANY (%s)", [[ANN, BOB, CEM]])
+        connection.execute("DELETE FROM erased_users WHERE user_id = ANY (%s)", [[ANN, BOB, CEM]])
 
 
 class Transaction:

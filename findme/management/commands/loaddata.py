@@ -1,16 +1,34 @@
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from django.core.management.base import CommandError
 from django.core.management.commands import loaddata
+from django.db import IntegrityError, transaction
 
-from findme.console.command import NOT_DONE
+from findme.console.command import NOT_DONE, SOMETHING_TO_LOOK_AT
+from findme.console.plurals import counted
 from findme.schema.local_rows import reason_not_to_copy
+from findme.schema.violations import is_of_erased_user
 
 
 class Command(loaddata.Command):
-    help = "Django's loaddata, which refuses rows that belong to the database that they were dumped from."
+    help = (
+        "Django's loaddata, which refuses rows that belong to the database that they were dumped from, and leaves out data of users who were"
+        " anonymized or deleted for good."
+    )
+
+    def handle(self, *fixture_labels: Any, **options: Any) -> None:
+        """Exits with 1 where data of erased users were left out; the others are loaded."""
+        self.rejected: set[str] = set()
+        super().handle(*fixture_labels, **options)
+        if self.rejected:
+            self.stderr.write(
+                f"Not loaded: {counted(len(self.rejected), 'row')} of users who were anonymized or deleted for good, {min(self.rejected)} among them."
+                " Everything else was loaded."
+            )
+            sys.exit(SOMETHING_TO_LOOK_AT)
 
     def save_obj(self, obj: Any) -> bool:
         """Raises CommandError for such a row; the transaction of the command is rolled back. ``--exclude`` leaves these rows out."""
@@ -21,7 +39,14 @@ class Command(loaddata.Command):
                 f" them out with --exclude {model._meta.label_lower}.",
                 returncode=NOT_DONE,
             )
-        return bool(super().save_obj(obj))
+        try:
+            with transaction.atomic(using=self.using):
+                return bool(super().save_obj(obj))
+        except IntegrityError as error:
+            if not is_of_erased_user(error):
+                raise
+            self.rejected.add(f"{model._meta.label_lower} {obj.object.pk}")
+            return False
 
     def _is_excluded(self, model: type[Any]) -> bool:
         return model in self.excluded_models or model._meta.app_config in self.excluded_apps

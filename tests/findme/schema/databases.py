@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from django.core.management import call_command
 from pytest_django import DjangoDbBlocker
 
 from findme.schema.migrate import apply_migrations
 from tests.findme.schema.scratch import Database, database, django_uses
-from tests.findme.schema.undoing import PERSON, VIDEO, up_to
+from tests.findme.schema.undoing import PERSON, VIDEO
 
 
 @pytest.fixture(scope="session")
@@ -23,11 +24,12 @@ def template(django_db_blocker: DjangoDbBlocker) -> Iterator[Database]:
 
 
 @pytest.fixture(scope="session")
-def template_with_videos(template: Database, django_db_blocker: DjangoDbBlocker) -> Iterator[Database]:
+def template_with_videos(django_db_blocker: DjangoDbBlocker) -> Iterator[Database]:
     """As ``with_videos``, and nobody is connected to it."""
-    with database(template.name) as made:
+    with database() as made:
         with django_db_blocker.unblock(), django_uses(made):
-            up_to(made, "accounts.0002_user_video")
+            call_command("migrate", "admin", verbosity=0)
+            call_command("migrate", "accounts", "0002_user_video", verbosity=0)
             made.execute(PERSON)
             made.execute(VIDEO)
             made.execute("UPDATE users SET video_id = (SELECT id FROM videos)")

@@ -60,9 +60,9 @@ class Database:
         """Whether a session in this database waits for a table, a transaction or a snapshot."""
         return bool(self.query("SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"))
 
-    def start(self, *arguments: str, settings: str = "tests.settings") -> subprocess.Popen[str]:
-        """``manage.py`` in a process of its own."""
-        environment = untraced() | {"DATABASE_URL": self.url(), "DJANGO_SETTINGS_MODULE": settings, "PYTHONWARNINGS": "error"}
+    def start(self, *arguments: str, settings: str = "tests.settings", **variables: str) -> subprocess.Popen[str]:
+        """``manage.py`` in a process of its own, with more environment variables."""
+        environment = untraced() | {"DATABASE_URL": self.url(), "DJANGO_SETTINGS_MODULE": settings, "PYTHONWARNINGS": "error"} | variables
         return subprocess.Popen(
             [sys.executable, "manage.py", *arguments],
             cwd=BASE_DIR,
@@ -73,9 +73,9 @@ class Database:
             text=True,
         )
 
-    def manage(self, *arguments: str, settings: str = "tests.settings") -> tuple[int, str, str]:
+    def manage(self, *arguments: str, settings: str = "tests.settings", **variables: str) -> tuple[int, str, str]:
         """The exit code, standard output and standard error."""
-        return ended(self.start(*arguments, settings=settings))
+        return ended(self.start(*arguments, settings=settings, **variables))
 
     def _parameters(self) -> dict[str, str]:
         server = {

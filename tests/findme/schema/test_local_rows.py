@@ -20,6 +20,7 @@ from django.db.models import Model
 
 from accounts.models import User
 from findme.schema.local_rows import local_models, reason_not_to_copy
+from privacy.models import ErasedUser
 from tests.factories import UserFactory
 from tests.findme.processes import manage_here
 from tests.staff import staff
@@ -31,6 +32,7 @@ COPIED = {
     "matching.match",
     "calls.videocall",
     "vectorstore.profileembedding",
+    "privacy.eraseduser",
     "auth.group",
     "admin.logentry",
 }
@@ -74,13 +76,14 @@ def test_local_rows__of_every_table_it_is_decided() -> None:
 def test_local_rows__only_what_says_which_database_this_is_survives_a_flush() -> None:
     kept = [model for model in apps.get_models() if getattr(model, "kept_by_flush", False)]
     assert {model._meta.db_table for model in kept} == {
+        "erased_users",
         "vector_store_state",
         "vector_collections",
         "vector_sync_queue",
         "vector_sync_leases",
         "vector_sync_workers",
     }
-    assert set(kept) <= set(local_models())
+    assert set(kept) - {ErasedUser} <= set(local_models())  # erased users stay erased in another database, too
 
 
 @pytest.mark.django_db
@@ -165,6 +168,7 @@ def test_loaddata__permissions_are_found_by_their_names(tmp_path: Path) -> None:
     path = tmp_path / "all.json"
     call_command("dumpdata", output=str(path), verbosity=0)
     User.objects.all().delete()
+    ErasedUser.objects.all().delete()
     editors.delete()
     with connection.cursor() as cursor:
         cursor.execute("UPDATE auth_permission SET id = -id")

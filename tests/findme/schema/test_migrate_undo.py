@@ -169,7 +169,7 @@ def test_migrate_back__steps__asks_about_those_only(with_videos: Database) -> No
         "This would drop column users.video_id (1 value): nothing was undone. With --force it is done."
     )
     call_command("migrate", "videos", "zero", steps=1, interactive=False, force=True, verbosity=0)
-    assert schema_version().unapplied[0] == "accounts.0002_user_video"
+    assert {"videos.0001_initial", "accounts.0002_user_video"} & set(schema_version().unapplied) == {"accounts.0002_user_video"}
     assert with_videos.query("SELECT count(*) FROM videos") == [1]
 
 

@@ -157,7 +157,7 @@ def test_rollback__no_input__drops_what_is_empty(with_videos: Database) -> None:
     with_videos.execute("UPDATE users SET video_id = NULL")
     with_videos.execute("DELETE FROM videos")
     call_command("rollback", "2", no_input=True)
-    assert schema_version().unapplied[:2] == ("videos.0001_initial", "accounts.0002_user_video")
+    assert {"videos.0001_initial", "accounts.0002_user_video"} <= set(schema_version().unapplied)
     assert with_videos.query("SELECT email FROM users") == ["ann@example.org"]
 
 
@@ -178,7 +178,7 @@ def test_rollback__a_row_comes_between_the_look_and_the_drop__is_refused(with_vi
         match=r"^Somebody has written to table videos \(1 row\) in the meantime: --force drops it all the same\. Before it, 1 was undone, and stays so\.$",
     ):
         roll_back(plan_rollback(2), undone=writes)
-    assert schema_version().unapplied[0] == "accounts.0002_user_video"
+    assert {"videos.0001_initial", "accounts.0002_user_video"} & set(schema_version().unapplied) == {"accounts.0002_user_video"}
     assert with_videos.query("SELECT count(*) FROM videos") == [1]
 
 
@@ -249,13 +249,13 @@ def test_rollback__a_table_stays_in_use__says_what_was_undone_before(migrated: D
         with pytest.raises(NotDone) as refused:
             roll_back(plan_rollback(3), patience=Patience(0, 0.05, 1))
     assert str(refused.value).startswith(
-        "matching.0003_validate_date_checks was not undone: canceling statement due to lock timeout, 1 times ("
+        "matching.0004_erased_users was not undone: canceling statement due to lock timeout (matching/migrations/sql/0004_erased_users.down.sql"
     )
     assert str(refused.value).endswith(
         " Nothing of it is left. Before it, 1 was undone, and stays so."
         " Run rollback again when that has ended, or wait longer with --lock-timeout or --attempts."
     )
-    assert roll_back(plan_rollback(1)).migrations == ("matching.0003_validate_date_checks",)
+    assert roll_back(plan_rollback(1)).migrations == ("matching.0004_erased_users",)
 
 
 # --- What Django keeps ------------------------------------------------------------------------------------------------------------

@@ -13,7 +13,6 @@ from django.db import connection
 from pytest_django import DjangoDbBlocker
 
 from findme.console.errors import NotDone
-from findme.environment import BASE_DIR
 from findme.schema.lock import migration_lock
 from findme.schema.migrate import apply_migrations
 from findme.schema.patience import Patience
@@ -67,6 +66,11 @@ BREAKS = {
     "GRANT EXECUTE ON FUNCTION vector_sync_wake() TO PUBLIC": ["function vector_sync_wake(): any role may execute it"],
     "ALTER TABLE users DISABLE TRIGGER ALL": [
         "trigger update_users_updated_at on users: disabled",
+        "trigger erased_users_inserted on users: disabled",
+        "trigger erased_users_updated on users: disabled",
+        "trigger note_erased_users_inserted on users: disabled",
+        "trigger note_erased_users_updated on users: disabled",
+        "trigger note_erased_users_deleted on users: disabled",
         "trigger vector_sync_inserted on users: disabled",
         "trigger vector_sync_updated on users: disabled",
         "trigger vector_sync_deleted on users: disabled",
@@ -74,9 +78,16 @@ BREAKS = {
         "foreign keys of users: not enforced, and only a superuser can mend it",
     ],
     "ALTER TABLE matches DISABLE TRIGGER ALL; ALTER TABLE matches ENABLE TRIGGER USER": [
-        "foreign keys of matches: not enforced, and only a superuser can mend it"
+        "trigger erased_users_inserted on matches: enabled, but not ALWAYS",
+        "trigger erased_users_updated on matches: enabled, but not ALWAYS",
+        "foreign keys of matches: not enforced, and only a superuser can mend it",
     ],
     "ALTER TABLE users DISABLE TRIGGER ALL; ALTER TABLE users ENABLE TRIGGER ALL": [
+        "trigger erased_users_inserted on users: enabled, but not ALWAYS",
+        "trigger erased_users_updated on users: enabled, but not ALWAYS",
+        "trigger note_erased_users_inserted on users: enabled, but not ALWAYS",
+        "trigger note_erased_users_updated on users: enabled, but not ALWAYS",
+        "trigger note_erased_users_deleted on users: enabled, but not ALWAYS",
         "trigger vector_sync_inserted on users: enabled, but not ALWAYS",
         "trigger vector_sync_updated on users: enabled, but not ALWAYS",
         "trigger vector_sync_deleted on users: enabled, but not ALWAYS",
@@ -114,8 +125,10 @@ def test_migrated__has_no_problem_and_no_trigger_or_function_that_is_not_known(m
 
 def test_trigger_files__run_again__change_nothing(migrated: Database) -> None:
     before = catalog(migrated)
-    for name in ("0002_triggers", "0005_unique_vectors", "0007_users_inserted"):
-        migrated.execute((BASE_DIR / "vectorstore" / "migrations" / "sql" / f"{name}.up.sql").read_text())
+    for config in apps.get_app_configs():
+        for _migration, name in getattr(config, "trigger_files", ()):
+            if name not in {"0001_updated_at", "0001_profile_embeddings"}:  # the guide's own statements cannot be run again
+                migrated.execute((Path(config.path) / "migrations" / "sql" / f"{name}.up.sql").read_text())
     assert catalog(migrated) == before
 
 
@@ -235,13 +248,13 @@ def test_mend__owner_who_is_no_superuser__mends_all_but_foreign_keys(template: D
             f" EXECUTE format('ALTER DATABASE %I OWNER TO {name}', current_database()); ALTER SCHEMA public OWNER TO {name};"
             f" FOR r IN SELECT oid::regclass AS name FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'v') LOOP"
             f" EXECUTE format('ALTER TABLE %s OWNER TO {name}', r.name); END LOOP;"
-            f" FOR r IN SELECT oid::regprocedure AS name FROM pg_proc WHERE proname LIKE 'vector_sync_%' LOOP"
+            f" FOR r IN SELECT oid::regprocedure AS name FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND probin IS NULL LOOP"
             f" EXECUTE format('ALTER FUNCTION %s OWNER TO {name}', r.name); END LOOP; END $$"
         )
         made.execute("ALTER TABLE users DISABLE TRIGGER ALL; DROP TRIGGER vector_sync_inserted ON users")
         with connection.cursor() as cursor:
             cursor.execute(f"SET ROLE {name}")
-        assert len(mend_triggers("verify_qdrant --repair")) == 5
+        assert len(mend_triggers("verify_qdrant --repair")) == 10
         assert problems() == ["foreign keys of users: not enforced, and only a superuser can mend it"]
         connection.close()
         assert [str(problem) for problem in mend_triggers("verify_qdrant --repair")] == [

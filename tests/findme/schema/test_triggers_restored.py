@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from findme.embedded.programs import installed
+from findme.schema.trigger_files import expected_triggers
 from findme.schema.trigger_repair import mend_triggers
 from findme.schema.triggers import trigger_problems
 from tests.findme.schema.catalog import catalog
@@ -46,9 +47,9 @@ def test_pg_restore__triggers_that_it_enables_again__are_named_and_mended_to_alw
 
     assert migrated.query(STATES) == ["O"]
     lost = [
-        f"trigger vector_sync_{event} on {table}: enabled, but not ALWAYS"
-        for table in ("users", "profile_embeddings")
-        for event in ("inserted", "updated", "deleted", "truncated")
+        f"trigger {trigger.name} on {trigger.table}: enabled, but not ALWAYS"
+        for trigger in expected_triggers().triggers
+        if trigger.always and trigger.table in {"users", "profile_embeddings"}
     ]
     assert [str(problem) for problem in trigger_problems()] == lost
     migrated.execute("SET session_replication_role = replica; UPDATE users SET active = false")

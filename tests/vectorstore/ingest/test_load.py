@@ -23,6 +23,7 @@ from pytest_django import DjangoDbBlocker
 
 from accounts.models import User
 from findme.console.errors import NotDone, StoreUnavailable
+from privacy.models import ErasedUser
 from tests.factories import ProfileEmbeddingFactory, UserFactory
 from tests.vectorstore.ingest.inputs import json_lines, ones, row
 from vectorstore.ingest import load
@@ -434,6 +435,7 @@ def test_load__any_mixture_of_rows(
 ) -> None:
     folder = tmp_path_factory.mktemp("mixture")
     User.objects.all().delete()
+    ErasedUser.objects.all().delete()
     for user_id in PEOPLE:
         UserFactory.create(id=user_id)
     UserFactory.create(id=ERASED, deleted=True)

@@ -10,6 +10,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
+from findme.schema.trigger_files import expected_triggers
 from findme.schema.triggers import trigger_problems
 from tests.factories import ProfileEmbeddingFactory
 from tests.schema.rows import ask, settle
@@ -24,9 +25,9 @@ from vectorstore.verification import streaming
 pytestmark = pytest.mark.django_db
 
 LOST = [
-    f"trigger vector_sync_{event} on {table}: enabled, but not ALWAYS"
-    for table in ("users", "profile_embeddings")
-    for event in ("inserted", "updated", "deleted", "truncated")
+    f"trigger {trigger.name} on {trigger.table}: enabled, but not ALWAYS"
+    for trigger in expected_triggers().triggers
+    if trigger.always and trigger.table in {"users", "profile_embeddings"}
 ]
 WARNING = "Changes in PostgreSQL may not be captured: {}. Run manage.py verify_qdrant --repair."
 

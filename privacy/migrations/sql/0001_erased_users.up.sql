@@ -1,0 +1,160 @@
+-- A user who was anonymized or deleted for good stays so, whoever writes: a page that was open, a stale object, a restore, a service.
+--
+-- erased_users has the id of each. These functions keep the table, and refuse what would bring data of such a user back. Each app creates the
+-- triggers of its own tables. They run with the owner's rights, so that nobody needs a privilege on erased_users: search_path has PostgreSQL's own
+-- schema only, and tables are named by the schema of the table that fired.
+--
+-- The arguments of the two functions that refuse: first the columns that name users, then the protected columns of the table, each with what it
+-- may be for an erased user:
+--   name         NULL, '' or {}
+--   name=value   NULL or this value; {id} in it stands for the row's id
+--   name!        anything but NULL
+--   name<        a time before the erasure
+-- Without protected columns, and of a user who was deleted for good, no row may be written.
+--
+-- findme/schema/trigger_files.py reads the definitions from this file. verify_qdrant --repair runs its statements again, so each of them can be.
+
+-- AFTER INSERT FOR EACH STATEMENT, with new_rows. Locks the users first: beside an anonymization that is not committed, a plain look would let the
+-- row through. Where the transaction's snapshot is older than the lock, PostgreSQL raises a serialization failure.
+CREATE OR REPLACE FUNCTION refuse_rows_of_erased_users() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $function$
+DECLARE
+    users text := (SELECT string_agg(format('r.%I', name), ', ') FROM unnest(string_to_array(TG_ARGV[0], ',')) AS name);
+    refused text := 'true';
+    found uuid;
+    noted uuid[];
+BEGIN
+    IF TG_NARGS > 1 THEN
+        refused := (
+            SELECT string_agg(
+                CASE
+                    WHEN argument LIKE '%!' THEN format('r.%I IS NULL', rtrim(argument, '!'))
+                    WHEN argument LIKE '%<' THEN format('NOT coalesce(r.%I < e.erased_at, false)', rtrim(argument, '<'))
+                    WHEN argument LIKE '%=%' THEN format('r.%I::text <> replace(%L, ''{id}'', r.id::text)',
+                                                         split_part(argument, '=', 1), substr(argument, strpos(argument, '=') + 1))
+                    ELSE format('r.%I::text NOT IN ('''', ''{}'')', argument)
+                END, ' OR ')
+            FROM unnest(TG_ARGV[1:]) AS argument
+        );
+    END IF;
+    IF TG_TABLE_NAME <> 'users' THEN
+        EXECUTE format($sql$
+            SELECT FROM %1$I.users WHERE id IN (SELECT named.user_id FROM new_rows r CROSS JOIN LATERAL unnest(ARRAY[%2$s]) AS named(user_id))
+            ORDER BY id FOR KEY SHARE
+        $sql$, TG_TABLE_SCHEMA, users);
+    END IF;
+    EXECUTE format($sql$
+        SELECT e.user_id FROM new_rows r CROSS JOIN LATERAL unnest(ARRAY[%2$s]) AS named(user_id)
+        JOIN %1$I.erased_users e ON e.user_id = named.user_id WHERE %3$s LIMIT 1
+    $sql$, TG_TABLE_SCHEMA, users, format('e.deleted OR (%s)', refused)) INTO found;
+    IF TG_TABLE_NAME = 'users' AND current_setting('transaction_isolation') <> 'read committed' THEN
+        -- A deletion may have been committed after this transaction's snapshot, which does not show it. A row with the same key does: PostgreSQL raises a
+        -- serialization failure for it.
+        EXECUTE format($sql$
+            WITH noted AS (INSERT INTO %1$I.erased_users (user_id) SELECT id FROM new_rows ON CONFLICT DO NOTHING RETURNING user_id)
+            SELECT array_agg(user_id) FROM noted
+        $sql$, TG_TABLE_SCHEMA) INTO noted;
+        EXECUTE format('DELETE FROM %I.erased_users WHERE user_id = ANY($1)', TG_TABLE_SCHEMA) USING noted;
+    END IF;
+    IF found IS NOT NULL THEN
+        RAISE EXCEPTION 'User % was anonymized or deleted for good: no data of this user may be written to the table %.', found, TG_TABLE_NAME
+            USING ERRCODE = 'check_violation', SCHEMA = TG_TABLE_SCHEMA, TABLE = TG_TABLE_NAME, CONSTRAINT = TG_TABLE_NAME || '_erased_user_check';
+    END IF;
+    RETURN NULL;
+END;
+$function$;
+
+-- AFTER UPDATE FOR EACH ROW, WHEN a protected column or one that names users changes. Values that stay, and cleared ones, pass.
+CREATE OR REPLACE FUNCTION refuse_data_of_erased_users() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $function$
+DECLARE
+    before jsonb := to_jsonb(OLD);
+    after jsonb := to_jsonb(NEW);
+    columns text[] := string_to_array(TG_ARGV[0], ',');
+    users uuid[] := (SELECT array_agg((row_ ->> name)::uuid) FROM unnest(columns) AS name, unnest(ARRAY[before, after]) AS row_);
+    is_moved boolean := (SELECT bool_or(before -> name IS DISTINCT FROM after -> name) FROM unnest(columns) AS name);
+    erased record;
+    is_refused boolean;
+BEGIN
+    IF TG_TABLE_NAME <> 'users' THEN
+        EXECUTE format('SELECT FROM %I.users WHERE id = ANY($1) ORDER BY id FOR KEY SHARE', TG_TABLE_SCHEMA) USING users;
+    END IF;
+    FOR erased IN EXECUTE format('SELECT user_id, erased_at FROM %I.erased_users WHERE user_id = ANY($1)', TG_TABLE_SCHEMA) USING users LOOP
+        is_refused := TG_NARGS = 1 OR (is_moved AND TG_TABLE_NAME = 'users') OR EXISTS (
+            SELECT FROM (
+                SELECT rtrim(split_part(argument, '=', 1), '!<') AS name, argument FROM unnest(TG_ARGV[1:]) AS argument
+            ) AS protected
+            WHERE (is_moved OR before -> name IS DISTINCT FROM after -> name)
+            AND CASE
+                WHEN argument LIKE '%!' THEN after ->> name IS NULL
+                WHEN argument LIKE '%<' THEN NOT coalesce((after ->> name)::timestamptz < erased.erased_at, false)
+                WHEN argument LIKE '%=%' THEN after ->> name <> replace(substr(argument, strpos(argument, '=') + 1), '{id}', after ->> 'id')
+                ELSE after ->> name NOT IN ('', '{}')
+            END
+        );
+        IF is_refused THEN
+            RAISE EXCEPTION 'User % was anonymized or deleted for good: no data of this user may be written to the table %.', erased.user_id, TG_TABLE_NAME
+                USING ERRCODE = 'check_violation', SCHEMA = TG_TABLE_SCHEMA, TABLE = TG_TABLE_NAME, CONSTRAINT = TG_TABLE_NAME || '_erased_user_check';
+        END IF;
+    END LOOP;
+    RETURN NULL;
+END;
+$function$;
+
+-- AFTER UPDATE ON users FOR EACH ROW, WHEN the row gets the address of an anonymized user: the guide's own statement is enough.
+CREATE OR REPLACE FUNCTION note_anonymized_user() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $function$
+BEGIN
+    EXECUTE format('INSERT INTO %I.erased_users (user_id, deleted) VALUES ($1, false) ON CONFLICT DO NOTHING', TG_TABLE_SCHEMA) USING NEW.id;
+    RETURN NULL;
+END;
+$function$;
+
+-- AFTER INSERT ON users FOR EACH STATEMENT, with new_rows: a dump that is loaded brings anonymized users along.
+CREATE OR REPLACE FUNCTION note_anonymized_rows() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $function$
+BEGIN
+    EXECUTE format($sql$
+        INSERT INTO %I.erased_users (user_id, deleted)
+        SELECT id, false FROM new_rows WHERE email LIKE 'deleted\_%%' AND email = 'deleted_' || id::text || '@findme.ai'
+        ON CONFLICT DO NOTHING
+    $sql$, TG_TABLE_SCHEMA);
+    RETURN NULL;
+END;
+$function$;
+
+-- AFTER DELETE ON users FOR EACH STATEMENT, with old_rows.
+CREATE OR REPLACE FUNCTION note_deleted_users() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $function$
+BEGIN
+    EXECUTE format($sql$
+        INSERT INTO %I.erased_users (user_id, deleted) SELECT id, true FROM old_rows
+        ON CONFLICT (user_id) DO UPDATE SET deleted = true, erased_at = DEFAULT
+    $sql$, TG_TABLE_SCHEMA);
+    RETURN NULL;
+END;
+$function$;
+
+-- BEFORE UPDATE OR DELETE OR TRUNCATE ON erased_users FOR EACH STATEMENT: only a member of the owner's role takes an erasure back, whatever was
+-- granted. Not SECURITY DEFINER: it asks who is writing.
+CREATE OR REPLACE FUNCTION keep_erased_users() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+BEGIN
+    IF NOT pg_has_role(current_user, (SELECT relowner FROM pg_class WHERE oid = TG_RELID), 'MEMBER') THEN
+        RAISE EXCEPTION 'Only the role that owns the table erased_users may take an erasure back.' USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    RETURN NULL;
+END;
+$function$;
+
+REVOKE ALL ON FUNCTION refuse_rows_of_erased_users() FROM PUBLIC;
+REVOKE ALL ON FUNCTION refuse_data_of_erased_users() FROM PUBLIC;
+REVOKE ALL ON FUNCTION note_anonymized_user() FROM PUBLIC;
+REVOKE ALL ON FUNCTION note_anonymized_rows() FROM PUBLIC;
+REVOKE ALL ON FUNCTION note_deleted_users() FROM PUBLIC;
+REVOKE ALL ON FUNCTION keep_erased_users() FROM PUBLIC;
+
+CREATE OR REPLACE TRIGGER erased_users_kept BEFORE DELETE OR UPDATE OR TRUNCATE ON erased_users
+    FOR EACH STATEMENT EXECUTE FUNCTION keep_erased_users();
+
+ALTER TABLE erased_users ENABLE ALWAYS TRIGGER erased_users_kept;

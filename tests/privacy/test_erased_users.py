@@ -1,0 +1,276 @@
+"""A user who was anonymized or deleted for good stays so, by whatever way the data are written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.core import serializers
+from django.db import DatabaseError, IntegrityError, OperationalError, connection, transaction
+from django.db.models import Q
+
+from accounts.models import User
+from calls.models import VideoCall
+from matching.models import Match
+from privacy.anonymisation import anonymise
+from privacy.erasure import erase
+from privacy.models import ErasedUser
+from privacy.registry import registry
+from tests.factories import MatchFactory, ProfileEmbeddingFactory, UserFactory, VideoCallFactory, VideoFactory
+from tests.privacy.elsewhere import another_connection, in_a_thread, somebody_waits_for_a_lock, wait_until
+from tests.privacy.life import WORDS, full_life
+from tests.privacy.shelf import Shelf
+from vectorstore.models import ProfileEmbedding
+from videos.models import Video
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+GUIDE = """
+    UPDATE users SET email = 'deleted_' || id || '@findme.ai', full_name = 'Deleted User', bio = NULL, password_hash = '', deleted_at = NOW()
+    WHERE id = %s
+"""
+MODELS: tuple[type[Any], ...] = (User, Video, VideoCall, ProfileEmbedding)
+
+
+@pytest.fixture
+def shelf(monkeypatch: pytest.MonkeyPatch) -> Shelf:
+    """The only store; every owner stays, that of the embeddings too."""
+    shelf = Shelf()
+    monkeypatch.setattr(registry, "_stores", {shelf.name: shelf})
+    return shelf
+
+
+def rows_of(person: User) -> dict[type[Any], list[Any]]:
+    """Return the objects of the user, as a page or a service read them before."""
+    return {
+        User: list(User.objects.filter(pk=person.pk)),
+        Video: list(Video.objects.filter(user=person)),
+        VideoCall: list(VideoCall.objects.filter(Q(caller=person) | Q(callee=person))),
+        ProfileEmbedding: list(ProfileEmbedding.objects.filter(pk=person.pk)),
+    }
+
+
+def columns(model: type[Any]) -> list[str]:
+    return [field.name for field in model._meta.concrete_fields if not field.primary_key and not field.generated]
+
+
+def refused(write: Callable[[], object]) -> None:
+    with pytest.raises(DatabaseError), transaction.atomic():
+        write()
+
+
+def save(objects: list[Any]) -> None:
+    for one in objects:
+        one.save()
+
+
+def force_insert(objects: list[Any]) -> None:
+    for one in objects:
+        one.save(force_insert=True)
+
+
+def bulk_update(objects: list[Any]) -> None:
+    type(objects[0])._base_manager.bulk_update(objects, columns(type(objects[0])))
+
+
+def upsert(objects: list[Any]) -> None:
+    model = type(objects[0])
+    model._base_manager.bulk_create(objects, update_conflicts=True, unique_fields=[model._meta.pk.name], update_fields=columns(model))
+
+
+def deserialized(objects: list[Any]) -> None:
+    for one in serializers.deserialize("json", serializers.serialize("json", objects)):
+        one.save()
+
+
+def queryset_update(objects: list[Any]) -> None:
+    for one in objects:
+        values = {field.attname: getattr(one, field.attname) for field in one._meta.concrete_fields if field.name in columns(type(one))}
+        if not type(one)._base_manager.filter(pk=one.pk).update(**values):
+            raise DatabaseError("there is no such row")
+
+
+WAYS = (save, force_insert, bulk_update, upsert, deserialized, queryset_update)
+
+
+def assert_gone(person: User) -> None:
+    """No word of the user is in any row, and no embedding."""
+    written = serializers.serialize("json", [one for objects in rows_of(person).values() for one in objects])
+    assert [word for word in WORDS if word in written] == []
+    assert not ProfileEmbedding.objects.filter(pk=person.pk).exists()
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
+def test_anonymized__a_stale_object_brings_nothing_back(shelf: Shelf, model: type[Any], way: Callable[[list[Any]], None]) -> None:
+    person = full_life()
+    stale = rows_of(person)[model]
+    assert stale
+    anonymise(person.pk)
+    if model is ProfileEmbedding and way is bulk_update:
+        way(stale)  # an UPDATE of no row
+    else:
+        refused(lambda: way(stale))
+    assert_gone(person)
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
+def test_erased__a_stale_object_brings_nothing_back(shelf: Shelf, way: Callable[[list[Any]], None]) -> None:
+    person = full_life()
+    stale = rows_of(person)
+    erase(person.pk)
+    for objects in stale.values():
+        if way is bulk_update:
+            way(objects)
+        else:
+            refused(lambda: way(objects))  # noqa: B023  # called at once
+    assert not any(rows_of(person).values())
+
+
+def test_erased__by_plain_sql__is_not_inserted_again() -> None:
+    person = UserFactory.create()
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM users WHERE id = %s", [person.pk])
+    assert ErasedUser.objects.get().deleted
+    with pytest.raises(IntegrityError, match=f"User {person.pk} was anonymized or deleted for good") as raised:
+        person.save(force_insert=True)
+    assert raised.value.__cause__.diag.constraint_name == "users_erased_user_check"  # type: ignore[union-attr]
+    assert person.email not in str(raised.value)
+
+
+def test_anonymized__by_the_guides_statement() -> None:
+    person = full_life()
+    with connection.cursor() as cursor:
+        cursor.execute(GUIDE, [person.pk])
+        cursor.execute(GUIDE, [person.pk])
+    assert [(one.pk, one.deleted) for one in ErasedUser.objects.all()] == [(person.pk, False)]
+    refused(lambda: User.objects.filter(pk=person.pk).update(bio="Back."))
+    refused(lambda: User.objects.filter(pk=person.pk).update(deleted_at=None))
+    refused(lambda: User.objects.filter(pk=person.pk).update(email="back@example.com"))
+    refused(lambda: VideoFactory.create(user=person))
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM users WHERE id = %s", [person.pk])
+    assert ErasedUser.objects.get().deleted
+
+
+def test_anonymized__what_identifies_nobody_is_written(shelf: Shelf) -> None:
+    person, other = full_life(), UserFactory.create()
+    anonymise(person.pk)
+    User.objects.filter(pk=person.pk).update(active=False, verified=False)
+    Video.objects.filter(user=person).update(status=Video.Status.REJECTED, verification_score=0.1)
+    VideoCall.objects.filter(Q(caller=person) | Q(callee=person)).update(quality_rating=1)
+    Match.objects.filter(Q(user=person) | Q(matched_user=person)).update(status=Match.Status.EXPIRED)
+    other.bio = "Still here."
+    other.save()
+    VideoFactory.create(user=other)
+    anonymise(person.pk)
+
+
+def test_anonymized__no_new_match_call_or_embedding(shelf: Shelf) -> None:
+    person = full_life()
+    match = MatchFactory.create(user=person)
+    anonymise(person.pk)
+    for make in (
+        lambda: MatchFactory.create(user=person),
+        lambda: MatchFactory.create(matched_user=person),
+        lambda: VideoCallFactory.create(match=match, caller=match.user, callee=match.matched_user),
+        lambda: ProfileEmbeddingFactory.create(user=person),
+        lambda: Video.objects.filter(pk=VideoFactory.create().pk).update(user=person),
+    ):
+        refused(make)
+
+
+def test_anonymized__is_taken_back_by_the_owner_of_the_table_only(shelf: Shelf) -> None:
+    person = full_life()
+    anonymise(person.pk)
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE ROLE test_service")
+        try:
+            cursor.execute("GRANT ALL ON ALL TABLES IN SCHEMA public TO test_service")
+            for statement in ("DELETE FROM erased_users", "UPDATE erased_users SET deleted = false", "TRUNCATE erased_users"):
+                with transaction.atomic():
+                    cursor.execute("SET LOCAL ROLE test_service")
+                    with pytest.raises(DatabaseError, match="Only the role that owns"), transaction.atomic():
+                        cursor.execute(statement)
+            with transaction.atomic():
+                cursor.execute("SET LOCAL ROLE test_service")
+                cursor.execute("UPDATE users SET active = NOT active WHERE id = %s", [person.pk])
+                refused(lambda: cursor.execute("UPDATE users SET bio = 'back' WHERE id = %s", [person.pk]))
+        finally:
+            cursor.execute("REVOKE ALL ON ALL TABLES IN SCHEMA public FROM test_service")
+            cursor.execute("DROP ROLE test_service")
+    ErasedUser.objects.filter(pk=person.pk).delete()
+    User.objects.filter(pk=person.pk).update(email="back@example.com", full_name="Back", deleted_at=None)
+    assert not ErasedUser.objects.exists()
+
+
+def insert_video(cursor: Any, user_id: UUID) -> None:
+    cursor.execute("INSERT INTO videos (user_id, storage_url, duration, file_size) VALUES (%s, 'https://example.com/v', 1, 1)", [user_id])
+
+
+def test_concurrently__a_video_waits_for_an_anonymization_and_is_refused() -> None:
+    person = UserFactory.create()
+    with another_connection() as other, other.cursor() as cursor:
+        cursor.execute("BEGIN")
+        cursor.execute(GUIDE, [person.pk])
+
+        def write() -> None:
+            with connection.cursor() as mine:
+                insert_video(mine, person.pk)
+
+        with in_a_thread(write) as writing:
+            wait_until("the video waits", somebody_waits_for_a_lock)
+            cursor.execute("COMMIT")
+            with pytest.raises(IntegrityError, match="was anonymized or deleted for good"):
+                writing.result()
+    assert not Video.objects.exists()
+
+
+def test_concurrently__an_anonymization_waits_for_a_video_and_clears_it(shelf: Shelf) -> None:
+    person = UserFactory.create()
+    with another_connection() as other, other.cursor() as cursor:
+        cursor.execute("BEGIN")
+        insert_video(cursor, person.pk)
+        with in_a_thread(lambda: anonymise(person.pk)) as anonymising:
+            wait_until("the anonymization waits", somebody_waits_for_a_lock)
+            cursor.execute("COMMIT")
+            assert anonymising.result().changed
+    assert Video.objects.get().storage_url == ""
+
+
+def test_concurrently__a_user_is_inserted_again_beside_the_deletion() -> None:
+    person = UserFactory.create()
+    with another_connection() as other, other.cursor() as cursor:
+        cursor.execute("BEGIN")
+        cursor.execute("DELETE FROM users WHERE id = %s", [person.pk])
+        with in_a_thread(lambda: person.save(force_insert=True)) as inserting:
+            wait_until("the row waits", somebody_waits_for_a_lock)
+            cursor.execute("COMMIT")
+            with pytest.raises(IntegrityError, match="was anonymized or deleted for good"):
+                inserting.result()
+    assert not User.objects.exists()
+
+
+def test_concurrently__a_snapshot_from_before_the_deletion_does_not_hide_it() -> None:
+    """With REPEATABLE READ the row of ``erased_users`` is not seen; the insertion fails all the same."""
+    person = UserFactory.create()
+    with another_connection() as other, other.cursor() as cursor:
+        cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        cursor.execute("SELECT count(*) FROM erased_users")
+        User.objects.filter(pk=person.pk).delete()
+        with pytest.raises(OperationalError, match="could not serialize access"):
+            cursor.execute(
+                "INSERT INTO users (id, email, password_hash, full_name, date_of_birth, gender) VALUES (%s, 'back@example.com', '', 'Back', '2000-01-01', 'other')",
+                [person.pk],
+            )
+    assert not User.objects.exists()
+    with another_connection() as other, other.cursor() as cursor:
+        cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        cursor.execute(
+            "INSERT INTO users (email, password_hash, full_name, date_of_birth, gender) VALUES ('new@example.com', '', 'New', '2000-01-01', 'other')"
+        )
+        cursor.execute("COMMIT")
+    assert User.objects.count() == 1
+    assert ErasedUser.objects.count() == 1

@@ -1,0 +1,125 @@
+"""The roles of docs/security.md: each can do its work, and nothing else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+import pytest
+from psycopg.errors import InsufficientPrivilege
+from pytest_django import DjangoDbBlocker
+
+from findme.environment import BASE_DIR
+from tests.findme.schema.scratch import Database, database, role
+
+NAMES = ("findme_owner", "findme_writer", "findme_reader", "findme_worker")
+USER = """
+    INSERT INTO users (id, email, password_hash, full_name, date_of_birth, gender, verified)
+    VALUES (%s, %s, 'secret', 'Ann', '1990-01-01', 'female', true)
+"""
+
+
+def documented() -> str:
+    text = (BASE_DIR / "docs" / "security.md").read_text()
+    found = re.search(r"```sql\n(.*?)```", text, re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
+class Roles:
+    def __init__(self, database: Database, logins: dict[str, tuple[str, str]]) -> None:
+        self.database, self.logins = database, logins
+
+    def connect(self, name: str) -> psycopg.Connection[tuple[object, ...]]:
+        return self.as_role(name).connect()
+
+    def as_role(self, name: str) -> Database:
+        return Database(self.database.name, *self.logins[name])
+
+
+@pytest.fixture
+def roles(django_db_blocker: DjangoDbBlocker) -> Iterator[Roles]:
+    """A database that belongs to an owner who is no superuser, migrated by it, with the rights of the documentation."""
+    with django_db_blocker.unblock(), role() as owner, role() as writer, role() as reader, role() as worker:
+        logins = dict(zip(NAMES, (owner, writer, reader, worker), strict=True))
+        with database(owner=owner[0]) as made:
+            made.execute(f"ALTER SCHEMA public OWNER TO {owner[0]}")
+            found = Roles(made, logins)
+            assert found.as_role("findme_owner").manage("migrate")[0] == 0
+            statements = documented()
+            for name, (login, _) in logins.items():
+                statements = statements.replace(name, login)
+            with found.connect("findme_owner") as session:
+                session.execute(statements.encode())
+            yield found
+
+
+def refused(session: psycopg.Connection[tuple[object, ...]], statement: str) -> None:
+    with pytest.raises(InsufficientPrivilege):
+        session.execute(statement.encode())
+
+
+@pytest.mark.long
+def test_roles__each_can_do_its_work_and_nothing_else(roles: Roles, tmp_path: Path) -> None:
+    ann, bob = uuid4(), uuid4()
+    with roles.connect("findme_writer") as writer:
+        writer.execute(USER, [ann, "ann@example.com"])
+        writer.execute(USER, [bob, "bob@example.com"])
+        writer.execute("INSERT INTO videos (user_id, storage_url, duration, file_size) VALUES (%s, 's3://a', 30, 1)", [ann])
+        writer.execute("INSERT INTO profile_embeddings (user_id, vector) VALUES (%s, array_fill(0.1::real, ARRAY[512]))", [ann])
+        writer.execute(
+            "INSERT INTO matches (user_id, matched_user_id, week_number, year, match_score, expires_at) VALUES (%s, %s, 1, 2026, 1, now())",
+            [ann, bob],
+        )
+        writer.execute("UPDATE users SET bio = 'a line' WHERE id = %s", [ann])
+        for statement in (
+            "SELECT password_hash FROM users",
+            "SELECT * FROM erased_users",
+            "DELETE FROM erased_users",
+            "SELECT * FROM vector_sync_queue",
+            "INSERT INTO vector_sync_queue (user_id) SELECT id FROM users",
+            "TRUNCATE users CASCADE",
+            "ALTER TABLE users DISABLE TRIGGER USER",
+            "SELECT vector_sync_wake()",
+            "SELECT * FROM django_session",
+            "CREATE TABLE public.mine (id int)",
+        ):
+            refused(writer, statement)
+        writer.execute("DELETE FROM users WHERE id = %s", [bob])
+        with pytest.raises(psycopg.errors.CheckViolation, match=f"User {bob} was anonymized or deleted for good"):
+            writer.execute(USER, [bob, "bob@example.com"])
+
+    with roles.connect("findme_reader") as reader:
+        assert reader.execute("SELECT full_name FROM users").fetchall() == [("Ann",)]
+        assert reader.execute("SELECT count(*) FROM profile_embeddings").fetchall() == [(1,)]
+        for statement in (
+            "SELECT email FROM users",
+            "SELECT password_hash FROM users",
+            "UPDATE users SET bio = ''",
+            "DELETE FROM videos",
+            "INSERT INTO videos (user_id, storage_url, duration, file_size) SELECT id, 's3://a', 30, 1 FROM users",
+            "SELECT * FROM vector_sync_queue",
+        ):
+            refused(reader, statement)
+
+    owner, worker = (roles.as_role(name) for name in ("findme_owner", "findme_worker"))
+    environment = {"DEBUG": "on", "QDRANT_URL": "", "QDRANT_PATH": str(tmp_path / "qdrant")}
+    assert owner.manage("init_qdrant", settings="findme.settings", **environment)[0] == 0
+    code, out, err = worker.manage("sync_qdrant", "--once", settings="findme.settings", **environment)
+    assert (code, err) == (0, ""), out + err
+    assert out.splitlines()[-1] == "1 point written, 0 removed."
+    assert worker.manage("verify_qdrant", settings="findme.settings", **environment)[0] == 0
+    assert worker.manage("refresh_ages", settings="findme.settings", **environment)[0] == 0
+    with roles.connect("findme_worker") as session:
+        for statement in (
+            "SELECT email FROM users",
+            "SELECT full_name FROM users",
+            "UPDATE users SET bio = ''",
+            "DELETE FROM profile_embeddings",
+            "SELECT * FROM videos",
+            "SELECT * FROM erased_users",
+        ):
+            refused(session, statement)
