@@ -165,7 +165,7 @@ def test_verify_qdrant__what_is_refused_is_told_before(live: str, capsys: pytest
     assert (told["collections"][0]["examples"], told["queued"]) == ({"missing": [str(person)]}, None)
 
 
-@pytest.mark.parametrize("number", ["-1", "many", "1.5", "", "9" * 19])
+@pytest.mark.parametrize("number", ["-1", "many", "1.5", "9" * 19])
 def test_verify_qdrant__arguments_that_it_does_not_take(number: str) -> None:
     with pytest.raises(CommandError) as raised:
         call_command("verify_qdrant", f"--max-changes={number}")

@@ -24,7 +24,7 @@ from vectorstore.interests import UNSTORABLE
 from vectorstore.models import ProfileEmbedding
 
 ROWS_IN_A_BATCH = 2000
-BYTES_IN_A_BATCH = 16 << 20
+BYTES_IN_A_BATCH = 8 << 20
 """Of the rows as they were read and as COPY writes them. Loading takes about four times as much."""
 REJECTIONS_TOLD = 20
 
