@@ -14,7 +14,7 @@ from unfold.forms import AdminPasswordChangeForm
 
 import accounts.admin_groups  # noqa: F401  # registers the groups
 from accounts.admin_state import LABELS, StateFilter, state_of
-from accounts.forms import NewPersonForm, PersonForm
+from accounts.forms import RIGHTS_OF_A_SUPERUSER, NewPersonForm, PersonForm
 from accounts.models import User
 from accounts.signals import people_changed
 from findme.admin.labels import labelled
@@ -33,7 +33,6 @@ PERSON = (None, {"fields": ("email", "full_name", "date_of_birth", "gender", "bi
 STAFF = ("Staff", {"fields": ("is_staff", "is_superuser", "groups", "user_permissions")})
 SYSTEM_FIELDS = ("id", "state", "password_state", "created_at", "updated_at", "deleted_at", "last_login")
 WRITTEN = (SYSTEM, {"fields": SYSTEM_FIELDS})
-OWN_RIGHTS = ("active", "is_staff", "is_superuser")
 
 
 @admin.register(User)
@@ -88,7 +87,7 @@ class UserAdmin(PrivacyActions, _DjangoUserAdmin, FindmeModelAdmin[User]):
         return (PERSON, STAFF, WRITTEN) if request.user.is_superuser else (PERSON, WRITTEN)
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
-        own = OWN_RIGHTS if obj is not None and obj.pk == request.user.pk else ()
+        own = RIGHTS_OF_A_SUPERUSER if obj is not None and obj.pk == request.user.pk else ()
         return (*super().get_readonly_fields(request, obj), *own)
 
     def get_form(self, request: HttpRequest, obj: User | None = None, change: bool = False, **kwargs: Any) -> type[Any]:

@@ -48,15 +48,9 @@ def main() -> None:
     with scratch_database():
         user_ids = make_people(options.rows)
         embeddings = _embeddings(user_ids)
-        kept = [
-            _compare("profile_embeddings", EMBEDDINGS, embeddings, "TRUNCATE profile_embeddings", options, triggers)
-            for triggers in (CAPTURE, ERASED)
-        ]
+        kept = _compare_all("profile_embeddings", EMBEDDINGS, embeddings, "TRUNCATE profile_embeddings", options)
         _copy(EMBEDDINGS, embeddings)
-        kept += [
-            _compare("users", USERS, _people(user_ids), "DELETE FROM users WHERE bio = 'new'", options, triggers)
-            for triggers in (CAPTURE, ERASED)
-        ]
+        kept += _compare_all("users", USERS, _people(user_ids), "DELETE FROM users WHERE bio = 'new'", options)
     raise SystemExit(0 if all(kept) else 1)
 
 
@@ -82,6 +76,10 @@ def _people(user_ids: Sequence[UUID]) -> bytes:
         f"{UUID(int=user_id.int ^ 1)}\tnew{number}@example.com\tnot-a-hash\tNew Person {number}\t1990-01-{1 + number % 28:02}\tother\tnew\n"
         for number, user_id in enumerate(user_ids)
     ).encode()
+
+
+def _compare_all(table: str, statement: str, copied: bytes, undo: str, options: argparse.Namespace) -> list[bool]:
+    return [_compare(table, statement, copied, undo, options, triggers) for triggers in (CAPTURE, ERASED)]
 
 
 def _compare(table: str, statement: str, copied: bytes, undo: str, options: argparse.Namespace, triggers: Triggers) -> bool:

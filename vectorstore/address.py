@@ -53,7 +53,12 @@ def server_address() -> Address:
     _check_key(settings.QDRANT_API_KEY)
     if not 0 <= settings.QDRANT_GRPC_PORT <= 65535:
         raise StoreUnusable(f"QDRANT_GRPC_PORT is {settings.QDRANT_GRPC_PORT!r}: it is a port up to 65535, or 0 for REST.")
-    return Address(settings.QDRANT_URL, settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT, math.ceil(timeout_seconds()))
+    return Address(settings.QDRANT_URL, settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT, whole_timeout_seconds())
+
+
+def whole_timeout_seconds() -> int:
+    """Return the timeout as Qdrant takes it: rounded up to whole seconds. Raises as ``timeout_seconds`` does."""
+    return math.ceil(timeout_seconds())
 
 
 def timeout_seconds() -> float:

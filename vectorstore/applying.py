@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from django.contrib.postgres.functions import TransactionNow
@@ -18,7 +17,7 @@ from qdrant_client.models import (
 
 from findme.version import __version__
 from vectorstore import marks, registry
-from vectorstore.address import timeout_seconds
+from vectorstore.address import whole_timeout_seconds
 from vectorstore.comparison import lost
 from vectorstore.connection import is_embedded
 from vectorstore.declaration import DECLARATION, plain
@@ -105,7 +104,7 @@ def _forget_lost(planned: Plan) -> None:
 
 def point_alias(client: QdrantClient, alias: str, collection: str) -> None:
     created = CreateAlias(collection_name=collection, alias_name=alias)
-    client.update_collection_aliases([CreateAliasOperation(create_alias=created)], timeout=math.ceil(timeout_seconds()))
+    client.update_collection_aliases([CreateAliasOperation(create_alias=created)], timeout=whole_timeout_seconds())
 
 
 def _creation() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""When a session ends: 12 hours after the log-in, and for staff who may export or erase also after 30 minutes without a request."""
+"""When a session ends: 12 hours after the log-in (SESSION_COOKIE_AGE, the age of the cookie as well), and for staff who may export or erase also after 30 minutes without a request."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth import SESSION_KEY, logout
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-LONGEST_SECONDS = 12 * 3600
 IDLE_SECONDS = 30 * 60
 NOTED_EVERY_SECONDS = 60
 """How often a session notes that it is in use: each time is an UPDATE."""
@@ -40,7 +40,7 @@ def limit_sessions(get_response: Callable[[HttpRequest], HttpResponseBase]) -> C
 def _check(request: HttpRequest) -> None:
     now = int(time.time())
     used_seconds, idle_seconds = (now - request.session.get(name, 0) for name in (BEGUN_AT, SEEN_AT))
-    if used_seconds >= LONGEST_SECONDS or (idle_seconds >= IDLE_SECONDS and _may_export_or_erase(request)):
+    if used_seconds >= settings.SESSION_COOKIE_AGE or (idle_seconds >= IDLE_SECONDS and _may_export_or_erase(request)):
         logout(request)
     elif idle_seconds >= NOTED_EVERY_SECONDS:
         request.session[SEEN_AT] = now

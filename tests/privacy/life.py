@@ -15,6 +15,16 @@ from django.contrib.contenttypes.models import ContentType
 from accounts.models import User
 from tests.factories import MatchFactory, ProfileEmbeddingFactory, UserFactory, VideoCallFactory, VideoFactory
 
+ENTRIES = {
+    "log_ins.json": 1,
+    "profile.json": 1,
+    "videos.json": 2,
+    "matches.json": 2,
+    "calls.json": 2,
+    "vector_sync.json": 1,
+    "erasure.json": 1,
+}
+"""The files of an export of ``full_life``, with the number of entries in each."""
 EMAIL = "Wilhelmina.Quux@example.org"
 FULL_NAME = "Wilhelmina Quux"
 BIO = "Plays the theremin at midnight"

@@ -11,7 +11,7 @@ from django.core.management import CommandError, call_command
 
 from accounts.models import User
 from tests.factories import UserFactory
-from tests.privacy.life import full_life
+from tests.privacy.life import ENTRIES, full_life
 from tests.privacy.shelf import Shelf
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -81,15 +81,7 @@ def test_export_user__json(shelf: Shelf, tmp_path: Path) -> None:
         "user_id": str(person.pk),
         "dry_run": True,
         "path": str(path),
-        "entries": {
-            "log_ins.json": 1,
-            "profile.json": 1,
-            "videos.json": 2,
-            "matches.json": 2,
-            "calls.json": 2,
-            "vector_sync.json": 1,
-            "erasure.json": 1,
-        },
+        "entries": ENTRIES,
     }
     written = json.loads(run("export_user", person.pk, "--output", path, "--json")[0])
     assert (written["user_id"], written["path"], written["size"]) == (str(person.pk), str(path), path.stat().st_size)

@@ -15,20 +15,10 @@ from privacy.export import count_entries, export_person, export_sections, previe
 from privacy.registry import Consequence, PersonalDataOwner, registry
 from tests.factories import MatchFactory, UserFactory, VideoFactory
 from tests.privacy.elsewhere import another_connection
-from tests.privacy.life import full_life
+from tests.privacy.life import ENTRIES, full_life
 from tests.privacy.shelf import Shelf
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-ENTRIES = {
-    "log_ins.json": 1,
-    "profile.json": 1,
-    "videos.json": 2,
-    "matches.json": 2,
-    "calls.json": 2,
-    "vector_sync.json": 1,
-    "erasure.json": 1,
-}
 
 
 def read_zip(file: Path | io.BytesIO) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import sys
 from urllib.parse import quote, urlencode
 
 from django.conf import settings
+from django.core.management import call_command
 from django.db import connection
 
 from findme.environment import BASE_DIR
@@ -61,3 +62,12 @@ def run_python(script: str, *arguments: object) -> tuple[int, str, str]:
         timeout=SECONDS,
     )
     return ran.returncode, ran.stdout, ran.stderr
+
+
+def exit_code(*arguments: str) -> int:
+    """Run the command in this process, and return its exit code. An error is raised."""
+    try:
+        call_command(*arguments)
+    except SystemExit as ended_with:
+        return int(ended_with.code or 0)
+    return 0

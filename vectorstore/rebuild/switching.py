@@ -3,7 +3,6 @@ alias moves, then the rows follow it; whoever comes after a death in between onl
 
 from __future__ import annotations
 
-import math
 from datetime import timedelta
 
 from qdrant_client import QdrantClient
@@ -17,7 +16,7 @@ from qdrant_client.models import (
 
 from findme.console.errors import NotDone
 from vectorstore import registry
-from vectorstore.address import timeout_seconds
+from vectorstore.address import whole_timeout_seconds
 from vectorstore.collection import alias_target, live_collection
 from vectorstore.collection_lock import try_lock, unlock
 from vectorstore.connection import collection_name
@@ -61,7 +60,7 @@ def switch_alias(client: QdrantClient, target: str, *, keep: timedelta | None = 
     """
     before = alias_target(client)
     prepare(target, keep)
-    client.update_collection_aliases(_moves(before, target), timeout=math.ceil(timeout_seconds()))
+    client.update_collection_aliases(_moves(before, target), timeout=whole_timeout_seconds())
     after = alias_target(client)
     if after != target:
         raise NotDone(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,7 +13,7 @@ from django.db import connection
 from django.db.backends.utils import CursorWrapper
 
 from findme.console.errors import NotDone
-from vectorstore.address import timeout_seconds
+from vectorstore.address import whole_timeout_seconds
 from vectorstore.sync.claim import Claim, queue_second_looks
 from vectorstore.sync.patience import short_transaction
 
@@ -52,7 +51,7 @@ def renew(claim: Claim) -> datetime:
             )
             SELECT clock_timestamp(), count(*), min(until) > clock_timestamp() + make_interval(secs => %(timeout)s) FROM renewed
             """,
-            _of(claim) | {"lease": settings.SYNC_LEASE_SECONDS, "timeout": math.ceil(timeout_seconds())},
+            _of(claim) | {"lease": settings.SYNC_LEASE_SECONDS, "timeout": whole_timeout_seconds()},
         )
         now, renewed, enough = cursor.fetchone()
     if renewed != len(claim.people) or not enough:

@@ -19,7 +19,7 @@ from privacy.anonymisation import anonymise
 from privacy.erasure import erase, soft_delete
 from tests.privacy.elsewhere import wait_until
 from tests.qdrant import QdrantServer, free_port
-from tests.vectorstore.commands import ended, manage, started
+from tests.vectorstore.commands import ended, exit_code, manage, started
 from tests.vectorstore.restored import restorable_postgres
 from tests.vectorstore.sync.people import ids, people, plain_sql, points, queued
 from vectorstore.connection import collection_name, qdrant
@@ -335,11 +335,3 @@ def restored_after(remove: Callable[[UUID], object], capsys: pytest.CaptureFixtu
         remove(user_id)
         assert [exit_code("verify_qdrant"), exit_code("sync_qdrant")] == [0, 0]
     capsys.readouterr()
-
-
-def exit_code(*arguments: str) -> int:
-    try:
-        call_command(*arguments)
-    except SystemExit as ended_with:
-        return int(ended_with.code or 0)
-    return 0

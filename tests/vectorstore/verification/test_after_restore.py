@@ -15,6 +15,7 @@ from accounts.models import User
 from privacy.anonymisation import anonymise
 from privacy.erasure import erase, soft_delete
 from tests.factories import ProfileEmbeddingFactory
+from tests.vectorstore.commands import exit_code
 from tests.vectorstore.restored import restorable_postgres
 from vectorstore.connection import collection_name, qdrant
 from vectorstore.errors import StoreWentBack
@@ -57,14 +58,6 @@ def refused(*arguments: str) -> str:
         call_command(*arguments)
     assert raised.value.returncode == 2
     return str(raised.value)
-
-
-def exit_code(*arguments: str) -> int:
-    try:
-        call_command(*arguments)
-    except SystemExit as ended:
-        return int(ended.code or 0)
-    return 0
 
 
 @pytest.mark.parametrize("remove", [erase, anonymise, soft_delete], ids=lambda remove: remove.__name__)
