@@ -43,7 +43,7 @@ class PersonForm(_PersonRules, RefusableForm):
     """A person who is there."""
 
     actor_id: UUID | None = None
-    """Who changes the person: set on the class, which the admin makes anew for every request."""
+    """Who changes the person: set on the class, which the admin creates for every request."""
 
     def clean(self) -> dict[str, Any] | None:
         """Django holds the lock of the person's row here, and saves in the same transaction."""

@@ -65,7 +65,7 @@ def _refers_to_people(model: type[Model]) -> bool:
 
 
 def errors_of_protection(models: Iterable[type[Model]], owners: Iterable[PersonalDataOwner]) -> Iterator[Error]:
-    """E004 for fields of a row that is tied to a user of which nobody has said what an erased user's row may hold; E005 where the triggers of the table
+    """E004 for fields without a rule about what an erased user's row may hold, in models that are tied to a user; E005 where the triggers of the table
     enforce something else."""
     declared = {label: protection for owner in owners for label, protection in owner.protection.items()}
     triggers = {(trigger.table, trigger.name): trigger.arguments for trigger in expected_triggers().triggers}

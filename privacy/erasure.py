@@ -28,7 +28,7 @@ def soft_delete(user_id: UUID, *, actor_id: UUID | None = None) -> Outcome:
     """Set ``deleted_at`` and commit: from then on no search shows the person. Then delete them from the stores.
 
     A store that cannot be told stands in ``left_in`` and is no error; the next call, or ``sync_qdrant``, does it. Raises NotDone for
-    somebody unknown or held by another transaction, and as ``check_removal`` does.
+    a user who is unknown or held by another transaction, and as ``check_removal`` does.
     """
     with person_locked(user_id) as person:
         if person is None:
@@ -54,7 +54,7 @@ def erase(user_id: UUID, *, actor_id: UUID | None = None) -> Outcome:
     """Delete the person's row with all that hangs on it, and delete them from every store; or change nothing in PostgreSQL.
 
     In the order of ``anonymise``, with its failures. Of somebody whom PostgreSQL no longer has, what a store still holds is deleted.
-    Raises NotDone for somebody whom neither knows, or who is held by another transaction, and as ``check_removal`` does; StoreUnavailable and
+    Raises NotDone for a user whom neither knows, or who is held by another transaction, and as ``check_removal`` does; StoreUnavailable and
     RemovalUnknown.
     """
     with stores_reached(), person_locked(user_id) as person:

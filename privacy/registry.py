@@ -42,7 +42,7 @@ class Consequence:
 
 @dataclass(frozen=True, slots=True)
 class Protection:
-    """What the rows of one model may hold for a user who was anonymized or deleted for good. Triggers enforce it, whoever writes.
+    """What the rows of one model may hold for a user who was anonymized or deleted for good. Triggers enforce it for every way of writing.
 
     ``privacy/migrations/sql/0001_erased_users.up.sql`` has the rules. Each field of the model stands in one of the three.
     """
@@ -52,7 +52,7 @@ class Protection:
     protected: Mapping[str, str]
     """By field: ``""`` (NULL, empty or ``{}``), ``"=VALUE"``, ``"!"`` (not NULL) or ``"<"`` (a time before the erasure). Empty: no row at all."""
     kept: frozenset[str] = frozenset()
-    """What an anonymization leaves as it is, since it identifies nobody."""
+    """What an anonymization leaves as it is, since it identifies no one."""
 
     def arguments(self, model: type[Model]) -> list[str]:
         """Return the arguments of the triggers that enforce it, by the names of the columns."""

@@ -24,7 +24,7 @@ class PossiblyErased(NotDone):
         self.ids = ids
         super().__init__(
             f"A store was restored, and {counted(len(ids), 'user has', 'users have')} no point: each may have been erased after the backup. Nothing was"
-            f" changed. Erase again those who were, with manage.py erase_user ID, and then run {command} --after-restore."
+            f" changed. Erase again those who were, with manage.py erase_user ID --hard, and then run {command} --after-restore."
         )
 
 

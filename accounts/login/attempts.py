@@ -133,7 +133,7 @@ def record_login(user: User, network: str) -> None:
 def _still_has(user_id: UUID, email: str) -> bool:
     """Lock the user's row against an anonymization and a deletion until the transaction ends; whether the address is still theirs.
 
-    A row about a user that is written beside their erasure would stay.
+    A row about a user that is written during their erasure would stay.
     """
     with connection.cursor() as cursor:
         cursor.execute("SELECT FROM users WHERE id = %s AND lower(email) = lower(%s) FOR KEY SHARE", [user_id, email.strip()])

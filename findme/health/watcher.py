@@ -31,7 +31,7 @@ class Watched(Generic[T]):
         self._begun_at = self._seen_at = float("-inf")
 
     def begin(self) -> None:
-        """Look again unless somebody is looking, or the last result is young enough."""
+        """Look again unless another look is on its way, or the last result is young enough."""
         with self._changed:
             if self._running or self._is_young():
                 return

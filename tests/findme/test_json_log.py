@@ -172,7 +172,7 @@ def test_command__text_has_no_such_line() -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_command__counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On the test's database, in a process: Django sets logging up anew for each command."""
+    """On the test's database, in a process: Django sets logging up again for each command."""
     monkeypatch.setenv("LOG_FORMAT", "json")
     code, _out, err = manage_the_test_database("clear_login_records")
     (entry,) = lines(err)

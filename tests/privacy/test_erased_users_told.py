@@ -53,9 +53,9 @@ def test_loaddata__leaves_out_erased_users_and_loads_the_rest(tmp_path: Path) ->
     person, other = full_life(), UserFactory.create(full_name="Somebody Else")
     gone = UserFactory.create()
     VideoFactory.create(user=gone)
-    everybody = [*User.objects.all(), *Video.objects.all()]
+    every_row = [*User.objects.all(), *Video.objects.all()]
     path = tmp_path / "all.json"
-    path.write_text(serializers.serialize("json", everybody))
+    path.write_text(serializers.serialize("json", every_row))
     anonymise(person.pk)
     erase(gone.pk)
     User.objects.filter(pk=other.pk).update(full_name="Changed meanwhile")

@@ -131,7 +131,7 @@ DEVIATIONS: dict[str, tuple[str | None, str | None]] = {
     **supported("video_calls", "started_at", "ended_at", "created_at"),
     # A bio is never too long for the full-text index.
     "check users.users_bio_length_check": (NOTHING, "CHECK ((octet_length(bio) <= 100000))"),
-    # A user who was anonymized or deleted for good stays so, whoever writes.
+    # A user who was anonymized or deleted for good stays so, by every way of writing.
     "check users.users_reserved_email_check": (
         NOTHING,
         "CHECK (((NOT ((email)::text ~* '^deleted_[0-9a-f-]{36}@findme\\.ai$'::text)) OR ((email)::text = (COALESCE('deleted_'::text, ''::text) || COALESCE(((COALESCE((id)::character varying, ''::character varying))::text || COALESCE('@findme.ai'::text, ''::text)), ''::text)))))",

@@ -1,7 +1,7 @@
--- A user who was anonymized or deleted for good stays so, whoever writes: a page that was open, a stale object, a restore, a service.
+-- A user who was anonymized or deleted for good stays so, by every way of writing: a page that was open, a stale object, a restore, a service.
 --
 -- erased_users has the id of each. These functions keep the table, and refuse what would bring data of such a user back. Each app creates the
--- triggers of its own tables. They run with the owner's rights, so that nobody needs a privilege on erased_users: search_path has PostgreSQL's own
+-- triggers of its own tables. They run with the owner's rights, so that no role needs a privilege on erased_users: search_path has PostgreSQL's own
 -- schema only, and tables are named by the schema of the table that fired.
 --
 -- The arguments of the two functions that refuse: first the columns that name users, then the protected columns of the table, each with what it
@@ -14,7 +14,7 @@
 --
 -- findme/schema/trigger_files.py reads the definitions from this file. verify_qdrant --repair runs its statements again, so each of them can be.
 
--- AFTER INSERT FOR EACH STATEMENT, with new_rows. Locks the users first: beside an anonymization that is not committed, a plain look would let the
+-- AFTER INSERT FOR EACH STATEMENT, with new_rows. Locks the users first: during an anonymization that is not committed, a plain look would let the
 -- row through. Where the transaction's snapshot is older than the lock, PostgreSQL raises a serialization failure.
 CREATE OR REPLACE FUNCTION refuse_rows_of_erased_users() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $function$

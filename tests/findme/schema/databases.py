@@ -15,7 +15,7 @@ from tests.findme.schema.undoing import PERSON, VIDEO
 
 @pytest.fixture(scope="session")
 def template(django_db_blocker: DjangoDbBlocker) -> Iterator[Database]:
-    """A migrated database that nobody is connected to: others are copied from it."""
+    """A migrated database without a connection to it: others are copied from it."""
     with database() as made:
         # Unblocked no longer than this, or every later test of the session might reach the database that DATABASE_URL names.
         with django_db_blocker.unblock(), django_uses(made):
@@ -25,7 +25,7 @@ def template(django_db_blocker: DjangoDbBlocker) -> Iterator[Database]:
 
 @pytest.fixture(scope="session")
 def template_with_videos(django_db_blocker: DjangoDbBlocker) -> Iterator[Database]:
-    """As ``with_videos``, and nobody is connected to it."""
+    """As ``with_videos``, without a connection to it."""
     with database() as made:
         with django_db_blocker.unblock(), django_uses(made):
             call_command("migrate", "admin", verbosity=0)

@@ -67,7 +67,7 @@ def test_repair__users_whom_qdrant_lacks__are_listed_and_not_written(
     with restored_after(lambda: remove(users[1])):
         assert refused("verify_qdrant", "--repair", "--force") == (
             "A store was restored, and 1 user has no point: each may have been erased after the backup. Nothing was changed. Erase again those who"
-            " were, with manage.py erase_user ID, and then run manage.py verify_qdrant --repair --after-restore."
+            " were, with manage.py erase_user ID --hard, and then run manage.py verify_qdrant --repair --after-restore."
         )
         assert capsys.readouterr().out.splitlines()[-2:] == ["Users without a point:", str(users[1])]
         assert not QueueEntry.objects.exists()
