@@ -29,12 +29,13 @@ class Triggers:
     """What is measured together, and how many times as long the COPY may take at the most."""
 
     what: str
-    names: tuple[str, ...]
+    pattern: str
+    """Of the names of the triggers, for ``~``."""
     promise: float
 
 
-CAPTURE = Triggers("the capture", ("vector_sync_inserted", "vector_sync_updated", "vector_sync_deleted", "vector_sync_truncated"), 1.25)
-ERASED = Triggers("the check for erased users", ("erased_users_inserted", "erased_users_updated"), 1.05)
+CAPTURE = Triggers("the capture", "^vector_sync_", 1.25)
+ERASED = Triggers("the check for erased users", "erased_users_", 1.05)
 
 EMBEDDINGS = "COPY profile_embeddings (user_id, vector) FROM STDIN (FORMAT BINARY)"
 USERS = "COPY users (id, email, password_hash, full_name, date_of_birth, gender, bio) FROM STDIN"
@@ -104,7 +105,12 @@ def _compare(table: str, statement: str, copied: bytes, undo: str, options: argp
 
 
 def _enable(table: str, triggers: Triggers, enabled: bool) -> None:
-    for name in triggers.names:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT tgname FROM pg_trigger WHERE tgrelid = %s::regclass AND NOT tgisinternal AND tgname ~ %s", [table, triggers.pattern]
+        )
+        names = [name for (name,) in cursor.fetchall()]
+    for name in names:
         _execute(f"ALTER TABLE {table} {'ENABLE ALWAYS' if enabled else 'DISABLE'} TRIGGER {name}")
 
 
