@@ -3,7 +3,8 @@ erased users.
 
 Each round copies the same bytes twice, with the triggers and with them disabled, in an order that changes from round to round, COMMIT included;
 in between, the rows are taken out again. Everybody who is there before has an embedding. Printed is the median of the rounds' ratios.
-PROMISES: at most 1.25 times the time for the former, and 1.05 times for the latter.
+PROMISES: at most 1.25 times the time for the former. For the latter at most 1.05 times for users, and 1.25 times for embeddings, whose users are
+locked as well, once more than the foreign key does.
 
     python -m benchmarks.capture [--rows 50000] [--rounds 5]
 """
@@ -14,7 +15,7 @@ import argparse
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -31,11 +32,12 @@ class Triggers:
     what: str
     pattern: str
     """Of the names of the triggers, for ``~``."""
-    promise: float
+    promises: Mapping[str, float]
+    """By table."""
 
 
-CAPTURE = Triggers("the capture", "^vector_sync_", 1.25)
-ERASED = Triggers("the check for erased users", "erased_users_", 1.05)
+CAPTURE = Triggers("the capture", "^vector_sync_", {"users": 1.25, "profile_embeddings": 1.25})
+ERASED = Triggers("the check for erased users", "erased_users_", {"users": 1.05, "profile_embeddings": 1.25})
 
 EMBEDDINGS = "COPY profile_embeddings (user_id, vector) FROM STDIN (FORMAT BINARY)"
 USERS = "COPY users (id, email, password_hash, full_name, date_of_birth, gender, bio) FROM STDIN"
@@ -99,9 +101,9 @@ def _compare(table: str, statement: str, copied: bytes, undo: str, options: argp
     sys.stdout.write(
         f"COPY of {options.rows:,} rows into {table}, {options.rounds} pairs, {triggers.what}:"
         f" {statistics.median(seconds[False]):.2f} s without the triggers, {statistics.median(seconds[True]):.2f} s with them,"
-        f" ratio {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}; at most {triggers.promise})\n"
+        f" ratio {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}; at most {triggers.promises[table]})\n"
     )
-    return statistics.median(ratios) <= triggers.promise
+    return statistics.median(ratios) <= triggers.promises[table]
 
 
 def _enable(table: str, triggers: Triggers, enabled: bool) -> None:

@@ -19,7 +19,7 @@
 CREATE OR REPLACE FUNCTION refuse_rows_of_erased_users() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $function$
 DECLARE
-    users text := (SELECT string_agg(format('r.%I', name), ', ') FROM unnest(string_to_array(TG_ARGV[0], ',')) AS name);
+    users text := (SELECT string_agg(format('SELECT r.%I', name), ' UNION ALL ') FROM unnest(string_to_array(TG_ARGV[0], ',')) AS name);
     refused text := 'true';
     found uuid;
     noted uuid[];
@@ -39,13 +39,14 @@ BEGIN
     END IF;
     IF TG_TABLE_NAME <> 'users' THEN
         EXECUTE format($sql$
-            SELECT FROM %1$I.users WHERE id IN (SELECT named.user_id FROM new_rows r CROSS JOIN LATERAL unnest(ARRAY[%2$s]) AS named(user_id))
+            SELECT FROM %1$I.users WHERE id IN (SELECT named.user_id FROM new_rows r CROSS JOIN LATERAL (%2$s) AS named(user_id))
             ORDER BY id FOR KEY SHARE
         $sql$, TG_TABLE_SCHEMA, users);
     END IF;
+    -- An aggregate, since PostgreSQL would look up each row by itself for a LIMIT 1, and hash the erased users for this.
     EXECUTE format($sql$
-        SELECT e.user_id FROM new_rows r CROSS JOIN LATERAL unnest(ARRAY[%2$s]) AS named(user_id)
-        JOIN %1$I.erased_users e ON e.user_id = named.user_id WHERE %3$s LIMIT 1
+        SELECT (array_agg(e.user_id))[1] FROM new_rows r CROSS JOIN LATERAL (%2$s) AS named(user_id)
+        JOIN %1$I.erased_users e ON e.user_id = named.user_id WHERE %3$s
     $sql$, TG_TABLE_SCHEMA, users, format('e.deleted OR (%s)', refused)) INTO found;
     IF TG_TABLE_NAME = 'users' AND current_setting('transaction_isolation') <> 'read committed' THEN
         -- A deletion may have been committed after this transaction's snapshot, which does not show it. A row with the same key does: PostgreSQL raises a
