@@ -7,7 +7,6 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from django.core import serializers
 from django.db import DatabaseError, IntegrityError, OperationalError, connection, transaction
 from django.db.models import Q
 
@@ -15,14 +14,12 @@ from accounts.models import User
 from calls.models import VideoCall
 from matching.models import Match
 from privacy.anonymisation import anonymise
-from privacy.erasure import erase
 from privacy.models import ErasedUser
 from privacy.registry import registry
 from tests.factories import MatchFactory, ProfileEmbeddingFactory, UserFactory, VideoCallFactory, VideoFactory
 from tests.privacy.elsewhere import another_connection, in_a_thread, somebody_waits_for_a_lock, wait_until
-from tests.privacy.life import WORDS, full_life
+from tests.privacy.life import full_life
 from tests.privacy.shelf import Shelf
-from vectorstore.models import ProfileEmbedding
 from videos.models import Video
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -31,7 +28,6 @@ GUIDE = """
     UPDATE users SET email = 'deleted_' || id || '@findme.ai', full_name = 'Deleted User', bio = NULL, password_hash = '', deleted_at = NOW()
     WHERE id = %s
 """
-MODELS: tuple[type[Any], ...] = (User, Video, VideoCall, ProfileEmbedding)
 
 
 @pytest.fixture
@@ -42,91 +38,9 @@ def shelf(monkeypatch: pytest.MonkeyPatch) -> Shelf:
     return shelf
 
 
-def rows_of(person: User) -> dict[type[Any], list[Any]]:
-    """Return the objects of the user, as a page or a service read them before."""
-    return {
-        User: list(User.objects.filter(pk=person.pk)),
-        Video: list(Video.objects.filter(user=person)),
-        VideoCall: list(VideoCall.objects.filter(Q(caller=person) | Q(callee=person))),
-        ProfileEmbedding: list(ProfileEmbedding.objects.filter(pk=person.pk)),
-    }
-
-
-def columns(model: type[Any]) -> list[str]:
-    return [field.name for field in model._meta.concrete_fields if not field.primary_key and not field.generated]
-
-
 def refused(write: Callable[[], object]) -> None:
     with pytest.raises(DatabaseError), transaction.atomic():
         write()
-
-
-def save(objects: list[Any]) -> None:
-    for one in objects:
-        one.save()
-
-
-def force_insert(objects: list[Any]) -> None:
-    for one in objects:
-        one.save(force_insert=True)
-
-
-def bulk_update(objects: list[Any]) -> None:
-    type(objects[0])._base_manager.bulk_update(objects, columns(type(objects[0])))
-
-
-def upsert(objects: list[Any]) -> None:
-    model = type(objects[0])
-    model._base_manager.bulk_create(objects, update_conflicts=True, unique_fields=[model._meta.pk.name], update_fields=columns(model))
-
-
-def deserialized(objects: list[Any]) -> None:
-    for one in serializers.deserialize("json", serializers.serialize("json", objects)):
-        one.save()
-
-
-def queryset_update(objects: list[Any]) -> None:
-    for one in objects:
-        values = {field.attname: getattr(one, field.attname) for field in one._meta.concrete_fields if field.name in columns(type(one))}
-        if not type(one)._base_manager.filter(pk=one.pk).update(**values):
-            raise DatabaseError("there is no such row")
-
-
-WAYS = (save, force_insert, bulk_update, upsert, deserialized, queryset_update)
-
-
-def assert_gone(person: User) -> None:
-    """No word of the user is in any row, and no embedding."""
-    written = serializers.serialize("json", [one for objects in rows_of(person).values() for one in objects])
-    assert [word for word in WORDS if word in written] == []
-    assert not ProfileEmbedding.objects.filter(pk=person.pk).exists()
-
-
-@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
-@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
-def test_anonymized__a_stale_object_brings_nothing_back(shelf: Shelf, model: type[Any], way: Callable[[list[Any]], None]) -> None:
-    person = full_life()
-    stale = rows_of(person)[model]
-    assert stale
-    anonymise(person.pk)
-    if model is ProfileEmbedding and way is bulk_update:
-        way(stale)  # an UPDATE of no row
-    else:
-        refused(lambda: way(stale))
-    assert_gone(person)
-
-
-@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
-def test_erased__a_stale_object_brings_nothing_back(shelf: Shelf, way: Callable[[list[Any]], None]) -> None:
-    person = full_life()
-    stale = rows_of(person)
-    erase(person.pk)
-    for objects in stale.values():
-        if way is bulk_update:
-            way(objects)
-        else:
-            refused(lambda: way(objects))  # noqa: B023  # called at once
-    assert not any(rows_of(person).values())
 
 
 def test_erased__by_plain_sql__is_not_inserted_again() -> None:
