@@ -62,7 +62,7 @@ def _run(arguments: list[str]) -> int:
     try:
         default_to_debug()
         _refuse_half_a_production(arguments[1:2])
-        if unknown := unknown_names():
+        if _settings_are_read() and (unknown := unknown_names()):
             sys.stderr.write(f"{unknown}\n")
         _Commands(arguments).execute()
     except KeyboardInterrupt:
@@ -91,6 +91,15 @@ def _refuse_half_a_production(command: list[str]) -> None:
         settings.INSTALLED_APPS  # noqa: B018  # reads them: Django would go on without, until something else fails
         if not env.bool("DEBUG") and (missing := missing_settings()):
             raise ImproperlyConfigured(f"DEBUG is off. {missing}")
+
+
+def _settings_are_read() -> bool:
+    """Read the settings, and return whether they are complete. Until then no name in ``.env`` has been asked for, and each would look unknown."""
+    try:
+        settings.INSTALLED_APPS  # noqa: B018  # reads them
+    except ImproperlyConfigured:
+        return False  # the command reports it, unless it needs none
+    return True
 
 
 class _Commands(ManagementUtility):

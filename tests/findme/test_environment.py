@@ -162,14 +162,27 @@ def test_dotenv__another_name_is_reported(tmp_path: Path) -> None:
     assert unknown_names() == f"No setting of FindMe, and not read: TELEPHONE ({tmp_path / '.env'}, line 4). .env.example has all settings."
 
 
+def with_dotenv(path: Path, command: str) -> str:
+    """A program that is ``manage.py COMMAND`` with another ``.env``."""
+    return f"import findme.environment as e; from pathlib import Path; e.read_dotenv.__defaults__ = (Path({str(path)!r}),); import runpy, sys; sys.argv = ['manage.py', {command!r}]; runpy.run_path('manage.py', run_name='__main__')"
+
+
 def test_dotenv__a_misspelled_name__ends_a_command(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("QDRANT_TIMOUT=5\n")
-    program = f"import findme.environment as e; from pathlib import Path; e.read_dotenv.__defaults__ = (Path({str(tmp_path / '.env')!r}),); import runpy, sys; sys.argv = ['manage.py', 'showmigrations']; runpy.run_path('manage.py', run_name='__main__')"
+    program = with_dotenv(tmp_path / ".env", "showmigrations")
     assert python("-c", program, PATH=PATH) == (
         2,
         "",
         f"{tmp_path / '.env'}, line 1: QDRANT_TIMOUT is no setting. Did you mean QDRANT_TIMEOUT?\n",
     )
+
+
+@pytest.mark.parametrize("command", ["version", "help", "check"])
+def test_dotenv__settings_are_not_reported_by_a_command_that_needs_none(command: str, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("DEBUG=off\nSECRET_KEY=x\nQDRANT_URL=http://127.0.0.1:9\nTELEPHONE=1\n")
+    code, _out, err = python("-c", with_dotenv(tmp_path / ".env", command), PATH=PATH)
+    line = f"No setting of FindMe, and not read: TELEPHONE ({tmp_path / '.env'}, line 4). .env.example has all settings.\n"
+    assert (code, err) == (0, line)
 
 
 def test_dotenv__none_is_no_error(tmp_path: Path) -> None:
