@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from django.db import OperationalError
 from django.http import HttpRequest
 from django.urls import reverse
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Response, ViewportSize, expect
 from psycopg import errors
 
+from accounts.login.gate import GATE
 from tests.browser.admin_pages import OFFICER, log_in
-from tests.chromium import DESKTOP, PATIENCE, PHONE, TELL_VIOLATIONS, photograph
+from tests.chromium import DESKTOP, PATIENCE, TELL_VIOLATIONS, photograph
 from tests.findme.test_error_pages import PAGES
 from tests.staff import staff
+
+NARROW: ViewportSize = {"width": 360, "height": 740}
+EVERY_LOOK: tuple[tuple[str, ViewportSize], ...] = (("light", DESKTOP), ("dark", DESKTOP), ("light", NARROW), ("dark", NARROW))
 
 pytestmark = [pytest.mark.browser, pytest.mark.no_cover, pytest.mark.django_db(transaction=True)]
 
@@ -76,14 +82,57 @@ def test_error_pages__light_and_dark(page: Page, monkeypatch: pytest.MonkeyPatch
 
 
 def look(page: Page, name: str, found: dict[str, list[str]]) -> None:
-    """Add to ``found`` what axe-core finds."""
-    for scheme, size in (("light", DESKTOP), ("dark", DESKTOP), ("light", PHONE)):
+    """Add to ``found`` what is wrong with the page in light and dark, on a desktop and on a narrow phone."""
+    for scheme, size in EVERY_LOOK:
         page.set_viewport_size(size)
         page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
-        photograph(page, f"error {name} {scheme}")
-        if wrong := [one["id"] for one in Axe().run(page).response["violations"]]:
-            found[f"{name} {scheme}"] = wrong
+        examine(page, f"error {name} {scheme}", found)
     page.set_viewport_size(DESKTOP)
+
+
+def examine(page: Page, name: str, found: dict[str, list[str]]) -> None:
+    """Add what axe-core finds, and a page that is wider than the window."""
+    photograph(page, name)
+    wrong = [one["id"] for one in Axe().run(page).response["violations"]]
+    if page.evaluate("document.documentElement.scrollWidth > window.innerWidth"):
+        wrong.append("wider than the window")
+    if wrong:
+        found[f"{name} {page.evaluate('window.innerWidth')}"] = wrong
+
+
+def refuse_logins(page: Page) -> None:
+    """Post a log-in as the form does, and stay on the answer."""
+    page.goto(reverse("admin:login"))
+    page.get_by_label(re.compile("E-?mail", re.IGNORECASE)).fill("stranger@example.com")
+    page.get_by_label("Password").fill("wrong")
+    page.get_by_role("button", name="Log in").click()
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_refused_login__light_and_dark(page: Page, status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page of a locked account, and that of too many log-ins at once."""
+    if status == 429:
+        monkeypatch.setattr("accounts.login.attempts.time_to_wait", lambda _account, _network: timedelta(minutes=15))
+    else:
+        monkeypatch.setattr("accounts.login.gate.MOST_WAITING", 0)
+        monkeypatch.setattr(GATE, "_inside", {"127.0.0.1"})
+    answers: list[Response] = []
+    page.on("response", lambda response: answers.append(response) if response.request.method == "POST" else None)
+    refuse_logins(page)
+    wait = "15 minutes" if status == 429 else "5 seconds"
+    expect(page.get_by_role("alert")).to_contain_text(f"Try again in {wait}.")
+    assert [(one.status, one.headers["retry-after"]) for one in answers] == [(status, "900" if status == 429 else "5")]
+    found: dict[str, list[str]] = {}
+    for theme, size in EVERY_LOOK:
+        page.set_viewport_size(size)
+        page.emulate_media(reduced_motion="reduce")
+        page.evaluate("theme => Alpine.$data(document.documentElement).switchTheme(theme)", theme)
+        expect(page.locator("html")).to_have_class(theme)
+        examine(page, f"log-in {status} {theme}", found)
+    assert found == {}
+    page.keyboard.press("Tab")
+    page.get_by_role("link", name="Back to the log-in").press("Enter")
+    expect(page.get_by_label("Password")).to_be_visible()
 
 
 def test_policy__refuses_a_script_in_the_page(page: Page) -> None:
