@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from privacy.audit import Action, done_or_unchanged, failure_recorded, record
 from privacy.locking import check_deferred_constraints, person_locked
 from privacy.outcome import Outcome
 from privacy.people import require_person, unknown
@@ -27,13 +28,14 @@ def anonymise(user_id: UUID, *, actor_id: UUID | None = None) -> Outcome:
     unknown or held by another transaction, and as ``check_removal`` does, StoreUnavailable where a store cannot be reached and nothing has happened, RemovalUnknown where one
     does not answer in the end.
     """
-    with stores_reached(), person_locked(user_id) as person:
+    with failure_recorded(Action.ANONYMIZE, user_id, actor_id=actor_id), stores_reached(), person_locked(user_id) as person:
         if person is None:
             raise unknown(user_id)
         check_removal(user_id, actor_id)
         in_postgresql = _in_postgresql(user_id)
         for owner in registry.owners:
             owner.anonymise(user_id)
+        record(Action.ANONYMIZE, user_id, done_or_unchanged(not person.is_anonymised), actor_id=actor_id)
         check_deferred_constraints()
         return Outcome(user_id, not person.is_anonymised, (*in_postgresql, *remove_from_stores(user_id)))
 

@@ -9,6 +9,7 @@ from django.contrib.postgres.functions import TransactionNow
 from django.db import DatabaseError, connection
 
 from findme.console.errors import NotDone, StoreUnavailable, one_line
+from privacy.audit import Action, done_or_unchanged, failure_recorded, record
 from privacy.locking import check_deferred_constraints, person_locked
 from privacy.outcome import LeftIn, Outcome
 from privacy.people import exists, require_person, unknown
@@ -30,10 +31,11 @@ def soft_delete(user_id: UUID, *, actor_id: UUID | None = None) -> Outcome:
     A store that cannot be told stands in ``left_in`` and is no error; the next call, or ``sync_qdrant``, does it. Raises NotDone for
     a user who is unknown or held by another transaction, and as ``check_removal`` does.
     """
-    with person_locked(user_id) as person:
+    with failure_recorded(Action.SOFT_DELETE, user_id, actor_id=actor_id), person_locked(user_id) as person:
         if person is None:
             raise unknown(user_id)
         check_removal(user_id, actor_id)
+        record(Action.SOFT_DELETE, user_id, done_or_unchanged(person.deleted_at is None), actor_id=actor_id)
         in_postgresql = [consequence for owner in registry.owners for consequence in owner.after_soft_deletion(user_id)]
         if person.deleted_at is None:
             get_user_model().objects.filter(pk=user_id).update(deleted_at=TransactionNow())
@@ -57,14 +59,17 @@ def erase(user_id: UUID, *, actor_id: UUID | None = None) -> Outcome:
     Raises NotDone for a user whom neither knows, or who is held by another transaction, and as ``check_removal`` does; StoreUnavailable and
     RemovalUnknown.
     """
-    with stores_reached(), person_locked(user_id) as person:
+    with failure_recorded(Action.ERASE, user_id, actor_id=actor_id), stores_reached(), person_locked(user_id) as person:
         if person is None:
-            return Outcome(user_id, changed=False, consequences=tuple(_left_over(user_id, remove_from_stores(user_id))))
+            left_over = _left_over(user_id, remove_from_stores(user_id))
+            record(Action.ERASE, user_id, actor_id=actor_id)
+            return Outcome(user_id, changed=False, consequences=tuple(left_over))
         check_removal(user_id, actor_id)
         in_postgresql = _taken_along(user_id)
         for owner in registry.owners:
             owner.erase(user_id)
         _delete_row(user_id)
+        record(Action.ERASE, user_id, actor_id=actor_id)
         check_deferred_constraints()
         return Outcome(user_id, changed=True, consequences=(*in_postgresql, *remove_from_stores(user_id)))
 

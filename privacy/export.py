@@ -13,6 +13,7 @@ from django.db import connection, transaction
 
 from findme.files import require_writable, whole_file
 from privacy.archive import ExportedFile, Section, write_archive
+from privacy.audit import Action, failure_recorded, record
 from privacy.people import require_person
 from privacy.registry import registry
 from privacy.stores import stores_reached
@@ -28,30 +29,40 @@ class Exported:
     files: tuple[ExportedFile, ...]
 
 
-def export_person(user_id: UUID, destination: Path, *, force: bool = False) -> Exported:
+def export_person(user_id: UUID, destination: Path, *, force: bool = False, actor_id: UUID | None = None) -> Exported:
     """Write the zip to DESTINATION, which appears when it is whole.
 
     Raises NotDone for somebody unknown, an existing file without FORCE and a path that cannot be used, StoreUnavailable; there is no file then.
     """
-    with whole_file(destination, force=force) as file:
-        files = write_zip(user_id, file)
+    with failure_recorded(Action.EXPORT, user_id, actor_id=actor_id), whole_file(destination, force=force) as file:
+        files = _write_zip(user_id, file, actor_id)
         size = file.tell()
     return Exported(user_id, destination, size, files)
 
 
-def write_zip(user_id: UUID, fileobj: IO[bytes]) -> tuple[ExportedFile, ...]:
+def write_zip(user_id: UUID, fileobj: IO[bytes], *, actor_id: UUID | None = None) -> tuple[ExportedFile, ...]:
     """Write the zip to FILEOBJ as it is read; what was written is no zip if this raises. Opens a transaction: call it outside of one.
 
-    Raises NotDone for somebody unknown, StoreUnavailable.
+    The audit log has the export when this returns: do not hand the file over before. Raises NotDone for somebody unknown, StoreUnavailable.
     """
+    with failure_recorded(Action.EXPORT, user_id, actor_id=actor_id):
+        return _write_zip(user_id, fileobj, actor_id)
+
+
+def _write_zip(user_id: UUID, fileobj: IO[bytes], actor_id: UUID | None) -> tuple[ExportedFile, ...]:
     with _sections(user_id) as sections:
-        return write_archive(fileobj, user_id, sections)
+        files = write_archive(fileobj, user_id, sections)
+    record(Action.EXPORT, user_id, actor_id=actor_id)
+    return files
 
 
-def export_sections(user_id: UUID) -> dict[str, Any]:
+def export_sections(user_id: UUID, *, actor_id: UUID | None = None) -> dict[str, Any]:
     """The same in memory: lists and dicts that hold dates, times and UUIDs, by section. Raises as ``write_zip``."""
-    with _sections(user_id) as sections:
-        return {name: section if isinstance(section, Mapping) else list(section) for name, section in sections}
+    with failure_recorded(Action.EXPORT, user_id, actor_id=actor_id):
+        with _sections(user_id) as sections:
+            exported = {name: section if isinstance(section, Mapping) else list(section) for name, section in sections}
+        record(Action.EXPORT, user_id, actor_id=actor_id)
+    return exported
 
 
 def preview_export(user_id: UUID, destination: Path, *, force: bool = False) -> dict[str, int]:

@@ -11,6 +11,7 @@ from django.db import DatabaseError, OperationalError, connection, transaction
 from psycopg import errors
 
 from findme.console.errors import NotDone, one_line
+from privacy.audit import OutcomeUnknown
 from privacy.people import Person
 
 LOCK_SECONDS = 5
@@ -61,8 +62,8 @@ def _lock(user_id: UUID) -> Person | None:
     return Person(*row) if row else None
 
 
-def _commit_lost(user_id: UUID, error: DatabaseError) -> NotDone:
-    return NotDone(
+def _commit_lost(user_id: UUID, error: DatabaseError) -> OutcomeUnknown:
+    return OutcomeUnknown(
         f"PostgreSQL did not confirm the commit ({one_line(error)}): whether {str(user_id)!r} was changed is not known."
         " Run it again; if the person is to stay, manage.py sync_qdrant --once brings back what the vector store lost."
     )

@@ -1,8 +1,11 @@
-"""Who was anonymized or deleted for good: the table that keeps them so."""
+"""The users who were anonymized or deleted for good, and the audit log."""
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from django.db import models
+from django.db.models import Q
 
 from findme.schema.dates import supported_dates
 from findme.schema.expressions import ClockTimestamp
@@ -28,3 +31,72 @@ class ErasedUser(models.Model):
 
     def __str__(self) -> str:
         return str(self.user_id)
+
+
+class AuditEntry(models.Model):
+    """One action on a user's data, or on a collection of the vector store: who did it, when, and with what outcome.
+
+    No foreign key, so that the entry outlives both users. Triggers let nobody change an entry, or delete it before its retention is over.
+    """
+
+    class Action(models.TextChoices):
+        EXPORT = "export", "Export"
+        ANONYMIZE = "anonymize", "Anonymize"
+        SOFT_DELETE = "soft_delete", "Soft delete"
+        ERASE = "erase", "Delete for good"
+        UNDO_ERASURE = "undo_erasure", "Undo an erasure"
+        RETRY = "retry", "Retry"
+        ADOPT = "adopt", "Adopt a collection"
+
+    class Outcome(models.TextChoices):
+        STARTED = "started", "Started"
+        DONE = "done", "Done"
+        UNCHANGED = "unchanged", "Was so already"
+        FAILED = "failed", "Failed"
+        UNKNOWN = "unknown", "Unknown"
+
+    not_copied: ClassVar[str] = "it proves what was done in one database"
+    kept_by_flush: ClassVar[bool] = True
+
+    id = models.BigAutoField(primary_key=True)
+    recorded_at = models.DateTimeField(db_default=ClockTimestamp(), editable=False)
+    actor_id = models.UUIDField(null=True, help_text="The member of the staff")
+    actor_account = models.CharField(
+        max_length=64, default="", db_default="", help_text="The account of the operating system that ran a command"
+    )
+    action = models.CharField(max_length=20, choices=Action.choices)
+    target_id = models.UUIDField(null=True, help_text="The user")
+    collection = models.CharField(max_length=255, default="", db_default="", help_text="The collection that was adopted")
+    outcome = models.CharField(max_length=20, choices=Outcome.choices)
+
+    class Meta:
+        db_table = "audit_log"
+        default_permissions = ("view",)
+        verbose_name_plural = "audit entries"
+        indexes = [
+            models.Index(fields=["target_id"], name="audit_log_target_id_idx"),
+            models.Index(fields=["actor_id"], name="audit_log_actor_id_idx"),
+            models.Index(fields=["recorded_at"], name="audit_log_recorded_at_idx"),
+        ]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(action__in=["export", "anonymize", "soft_delete", "erase", "undo_erasure", "retry", "adopt"]),
+                name="audit_log_action_check",
+            ),
+            models.CheckConstraint(
+                condition=Q(outcome__in=["started", "done", "unchanged", "failed", "unknown"]), name="audit_log_outcome_check"
+            ),
+            models.CheckConstraint(
+                condition=Q(actor_id__isnull=True, actor_account__gt="") | Q(actor_id__isnull=False, actor_account=""),
+                name="audit_log_actor_check",
+            ),
+            models.CheckConstraint(
+                condition=Q(action="adopt", target_id__isnull=True, collection__gt="")
+                | (~Q(action="adopt") & Q(target_id__isnull=False, collection="")),
+                name="audit_log_target_check",
+            ),
+            *supported_dates("audit_log", "recorded_at"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.action} of {self.target_id or self.collection}: {self.outcome}"

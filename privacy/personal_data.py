@@ -1,11 +1,15 @@
-"""The personal data of ``privacy`` itself: that a user was anonymized or deleted for good, and when."""
+"""The personal data of ``privacy`` itself: that a user was anonymized or deleted for good, and the audit log."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
-from privacy.models import ErasedUser
+from django.db.models import Q, QuerySet
+
+from privacy import audit
+from privacy.models import AuditEntry, ErasedUser
 from privacy.registry import Consequence, Fate, PersonalDataOwner, registry
 
 
@@ -34,4 +38,41 @@ class Erasures(PersonalDataOwner):
         return []
 
 
+class AuditLog(PersonalDataOwner):
+    """Residual data: what was done with a user's data, by whom and when, outlives the user for the retention (GDPR, articles 5 (2) and 30)."""
+
+    section = "audit_log"
+    is_last = True
+    retention = audit.KEPT
+    fields = {
+        "privacy.AuditEntry": frozenset({"id", "recorded_at", "actor_id", "actor_account", "action", "target_id", "collection", "outcome"})
+    }
+
+    def export(self, user_id: UUID) -> Iterator[dict[str, Any]]:
+        """Return the entries about the user and, of a member of the staff, by them. Who acted on the user stays the operator's."""
+        columns = ("recorded_at", "action", "target_id", "outcome")
+        yield from _entries(user_id).order_by("pk").values(*columns).iterator()
+
+    def anonymise(self, user_id: UUID) -> None:
+        """Do nothing: an entry has no name or address."""
+
+    def after_anonymisation(self, user_id: UUID) -> list[Consequence]:
+        count = _entries(user_id).count()
+        return [Consequence("entries of the audit log, by the id", count, Fate.KEPT)] if count else []
+
+    def after_erasure(self, user_id: UUID) -> list[Consequence]:
+        return self.after_anonymisation(user_id)
+
+    def after_soft_deletion(self, user_id: UUID) -> list[Consequence]:
+        return []
+
+    def delete_expired(self) -> int:
+        return audit.expired().delete()[0]
+
+
+def _entries(user_id: UUID) -> QuerySet[AuditEntry]:
+    return AuditEntry.objects.filter(Q(target_id=user_id) | Q(actor_id=user_id))
+
+
 registry.register(Erasures())
+registry.register(AuditLog())

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from enum import StrEnum
 from typing import Any, ClassVar
 from uuid import UUID
@@ -79,6 +80,9 @@ class PersonalDataOwner(ABC):
     protection: Mapping[str, Protection] = {}
     """By model label, for each model whose rows a foreign key ties to a user."""
 
+    retention: ClassVar[timedelta | None] = None
+    """How long its rows are kept at the most. None: as long as the user."""
+
     @abstractmethod
     def export(self, user_id: UUID) -> Mapping[str, Any] | Iterable[Mapping[str, Any]]:
         """What is held about the person: one object, or any number of them, which may be an iterator that is read once, as it is written.
@@ -104,6 +108,10 @@ class PersonalDataOwner(ABC):
 
     def erase(self, user_id: UUID) -> None:  # noqa: B027  # most owners have nothing to add to the cascade
         """Delete what the cascade from the person's row does not reach, right before that row is deleted: nothing, unless an owner says so."""
+
+    def delete_expired(self) -> int:
+        """Delete the rows whose ``retention`` is over, of all users, and return how many rows it was. Called only if there is a ``retention``."""
+        raise NotImplementedError(f"{type(self).__qualname__} has a retention and does not delete what is older")
 
 
 class Store(ABC):

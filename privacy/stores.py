@@ -7,10 +7,11 @@ from contextlib import ExitStack, contextmanager
 from uuid import UUID
 
 from findme.console.errors import StoreUnavailable, one_line
+from privacy.audit import OutcomeUnknown
 from privacy.registry import Consequence, Fate, Store, registry
 
 
-class RemovalUnknown(StoreUnavailable):
+class RemovalUnknown(OutcomeUnknown, StoreUnavailable):
     """A store did not answer when it was told to delete the person: it may have done so, or may still do it. ``reason`` is the store's own line."""
 
     def __init__(self, store: Store, error: StoreUnavailable) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import pytest
 from django.db import connection
 
+from tests.emptying import empty_the_tables
+
 RANGE_CHECKS = """
     SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint
     WHERE contype = 'c' AND connamespace = 'public'::regnamespace AND conname LIKE '%\\_range\\_check'
@@ -25,10 +27,8 @@ def dates_unchecked(request: pytest.FixtureRequest) -> Iterator[None]:
             cursor.execute(f"ALTER TABLE {table} DROP CONSTRAINT {name}")
     yield
     if not connection.in_atomic_block:
-        tables = ", ".join(sorted({table for table, _, _ in checks}))
+        empty_the_tables()
         with connection.cursor() as cursor:
-            cursor.execute(f"TRUNCATE {tables} CASCADE")
-            cursor.execute("DELETE FROM vector_sync_queue")
             for table, name, definition in checks:
                 cursor.execute(f"ALTER TABLE {table} ADD CONSTRAINT {name} {definition}")
 

@@ -12,6 +12,7 @@ from qdrant_client.models import ExtendedPointId, PointIdsList, Record
 from findme.console.errors import NotDone
 from findme.console.plurals import counted, plural
 from findme.console.progress import Report, unreported
+from privacy.audit import adoption_recorded
 from vectorstore import marks
 from vectorstore.allowed import allowed_changes
 from vectorstore.applying import note_as_live, point_alias
@@ -100,10 +101,12 @@ def adopt(
             return done
         announce(planned)
         if planned.live.name_taken:
-            replaced = replace_by_alias(timeout=green_seconds, limit=limit, report=report)
+            with adoption_recorded(planned.alias):
+                replaced = replace_by_alias(timeout=green_seconds, limit=limit, report=report)
             done = replace(done, replaced=replaced, removed=survey.strangers + survey.unique_vectors)
         elif planned.is_to_be_adopted:
-            removed, came_meanwhile = _take_over(planned, limit, report)
+            with adoption_recorded(planned.collection):
+                removed, came_meanwhile = _take_over(planned, limit, report)
             done = replace(done, removed=removed, came_meanwhile=came_meanwhile)
         with qdrant() as client:
             if done.left is not None:

@@ -10,7 +10,7 @@ from axes.models import AccessAttempt, AccessFailureLog, AccessLog
 from django.db.models import QuerySet
 
 from accounts.login.attempts import digest_of
-from accounts.login.retention import RECORDS
+from accounts.login.retention import KEPT, RECORDS, delete_old_records
 from accounts.models import User
 from privacy.registry import Consequence, Fate, PersonalDataOwner, registry
 
@@ -24,6 +24,7 @@ class LogIns(PersonalDataOwner):
     """
 
     section = "log_ins"
+    retention = KEPT
     fields = {
         "axes.AccessAttempt": OF_EVERY_RECORD | {"get_data", "post_data", "failures_since_start"},
         "axes.AccessFailureLog": OF_EVERY_RECORD | {"locked_out"},
@@ -53,6 +54,9 @@ class LogIns(PersonalDataOwner):
 
     def after_erasure(self, user_id: UUID) -> list[Consequence]:
         return list(_records(user_id))
+
+    def delete_expired(self) -> int:
+        return delete_old_records()
 
 
 def _records(user_id: UUID) -> Iterator[Consequence]:

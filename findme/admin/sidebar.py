@@ -29,7 +29,10 @@ SECTIONS: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
             ("People set aside", "person_alert", "vectorstore.SetAside"),
         ),
     ),
-    ("Staff", (("Groups", "shield_person", "auth.Group"), ("Log", "history", "admin.LogEntry"))),
+    (
+        "Staff",
+        (("Groups", "shield_person", "auth.Group"), ("Log", "history", "admin.LogEntry"), ("Audit log", "policy", "privacy.AuditEntry")),
+    ),
 )
 """Titles, with the icons and the labels of the models listed there; and another page of a model's than its list."""
 

@@ -6,8 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import UUID
 
-from django.contrib.admin.models import CHANGE, DELETION
-
 from privacy.anonymisation import anonymise, preview_anonymisation
 from privacy.erasure import erase, preview_erasure, preview_soft_deletion, soft_delete
 from privacy.export import count_entries
@@ -25,11 +23,10 @@ class PrivacyAction:
     noun: str
     explanation: str
     done: str
-    """What the messages and the admin log say of a person it was done to."""
+    """What the messages say of a person it was done to."""
     preview: Callable[[UUID], list[Consequence]] | Callable[[UUID], dict[str, int]]
     perform: Callable[..., Outcome] | None = None
     """Takes the id of the person, and as ``actor_id`` that of the superuser or member of the staff who does it."""
-    log_flag: int = CHANGE
     needs_stores: bool = True
     """Cannot be done while a store is out of reach."""
     is_final: bool = False
@@ -80,7 +77,6 @@ ERASE = PrivacyAction(
     done="deleted for good",
     preview=preview_erasure,
     perform=erase,
-    log_flag=DELETION,
     is_final=True,
 )
 

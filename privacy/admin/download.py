@@ -36,7 +36,7 @@ def export_for(actor: Any, user_ids: list[UUID]) -> tuple[FileResponse | None, l
 
 
 def _one(actor: Any, user_id: UUID, file: IO[bytes]) -> list[Result[int]]:
-    return do_for_each(actor, EXPORT, lambda one: len(write_zip(one, file)), [user_id])
+    return do_for_each(EXPORT, lambda one: len(write_zip(one, file, actor_id=actor.pk)), [user_id])
 
 
 def _several(actor: Any, user_ids: list[UUID], file: IO[bytes]) -> list[Result[int]]:
@@ -45,13 +45,13 @@ def _several(actor: Any, user_ids: list[UUID], file: IO[bytes]) -> list[Result[i
 
         def add(user_id: UUID) -> int:
             with unnamed_file(Path(tempfile.gettempdir())) as aside:
-                files = write_zip(user_id, aside)
+                files = write_zip(user_id, aside, actor_id=actor.pk)
                 aside.seek(0)
                 with archive.open(f"{user_id}.zip", "w", force_zip64=True) as member:
                     shutil.copyfileobj(aside, member)
             return len(files)
 
-        results = do_for_each(actor, EXPORT, add, user_ids)
+        results = do_for_each(EXPORT, add, user_ids)
         missing = [f"{result.user_id}: {result.reason}\n" for result in results if result.done is None]
         if missing:
             archive.writestr("NOT_EXPORTED.txt", "".join(missing))

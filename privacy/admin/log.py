@@ -1,4 +1,4 @@
-"""Who did what to whom: Django's admin log as a list, also of people who are no longer there."""
+"""Which rows were added and changed in the admin, and by whom: Django's admin log as a list."""
 
 from __future__ import annotations
 

@@ -31,13 +31,7 @@ def told(action: PrivacyAction, results: list[Result[Outcome]]) -> Iterator[tupl
 
 
 def failures(action: PrivacyAction, results: Sequence[Result[Any]]) -> Iterator[tuple[int, str]]:
-    """What went wrong: also that a thing was done and could not be written down."""
-    unlogged = [result.user_id for result in results if not result.logged]
-    if unlogged:
-        yield (
-            WARNING,
-            f"{action.done[0].upper()}{action.done[1:]}, but the admin's log could not be written: it does not name {_named(unlogged)}.",
-        )
+    """What went wrong."""
     for reason, user_ids in _grouped((result.reason, result.user_id) for result in results if result.done is None):
         yield ERROR, f"{action.noun} failed for {_named(user_ids)}: {reason}"
 

@@ -101,7 +101,7 @@ def _exported(request: HttpRequest, user_ids: list[UUID]) -> HttpResponseBase:
 
 def _performed(request: HttpRequest, action: PrivacyAction, user_ids: list[UUID]) -> HttpResponseBase:
     assert action.perform is not None
-    results = do_for_each(request.user, action, partial(action.perform, actor_id=request.user.pk), user_ids)
+    results = do_for_each(action, partial(action.perform, actor_id=request.user.pk), user_ids)
     for level, text in told(action, results):
         messages.add_message(request, level, text)
     if len(results) > 1 or (action.is_final and results[0].done is not None):

@@ -213,8 +213,8 @@ def test_groups__offer_only_what_is_asked_for() -> None:
         *(f"accounts.{codename}" for codename in ("add_user", "anonymize_user", "change_user", "erase_user", "export_personal_data")),
         *("accounts.soft_delete_user", "accounts.view_user", "admin.view_logentry", "auth.view_group"),
         *("calls.add_videocall", "calls.change_videocall", "calls.view_videocall"),
-        *("matching.add_match", "matching.change_match", "matching.view_match", "vectorstore.view_profileembedding"),
-        *("vectorstore.retry_set_aside", "vectorstore.view_setaside"),
+        *("matching.add_match", "matching.change_match", "matching.view_match", "privacy.view_auditentry"),
+        *("vectorstore.view_profileembedding", "vectorstore.retry_set_aside", "vectorstore.view_setaside"),
         *("videos.add_video", "videos.change_video", "videos.view_video"),
     ]
 

@@ -174,6 +174,6 @@ def test_command__text_has_no_such_line() -> None:
 def test_command__counts(monkeypatch: pytest.MonkeyPatch) -> None:
     """On the test's database, in a process: Django sets logging up again for each command."""
     monkeypatch.setenv("LOG_FORMAT", "json")
-    code, _out, err = manage_the_test_database("clear_login_records")
+    code, _out, err = manage_the_test_database("apply_retention")
     (entry,) = lines(err)
-    assert (code, entry["counts"], entry["exit_code"]) == (0, {"deleted": 0, "older_than_days": 30}, 0)
+    assert (code, entry["counts"], entry["exit_code"]) == (0, {"deleted": 0, "sections": 2}, 0)

@@ -23,6 +23,7 @@ ENTRIES = {
     "calls.json": 2,
     "vector_sync.json": 1,
     "erasure.json": 1,
+    "audit_log.json": 0,
 }
 """The files of an export of ``full_life``, with the number of entries in each."""
 EMAIL = "Wilhelmina.Quux@example.org"

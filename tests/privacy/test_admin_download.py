@@ -12,7 +12,6 @@ from uuid import UUID
 from zipfile import ZipFile
 
 import pytest
-from django.contrib.admin.models import LogEntry
 from django.urls import reverse
 
 from findme.files import unnamed_file
@@ -21,6 +20,7 @@ from privacy.admin import download
 from privacy.admin.actions import EXPORT
 from privacy.admin.view import address_of
 from tests.factories import UserFactory
+from tests.privacy.audit import audited
 from tests.privacy.life import full_life
 from tests.privacy.shelf import Shelf
 from tests.staff import said, signed_in, staff, superuser
@@ -47,8 +47,9 @@ def test_preview__entries_by_file(shelf: Shelf) -> None:
         ("calls.json", 2, "in the zip"),
         ("vector_sync.json", 1, "in the zip"),
         ("erasure.json", 1, "in the zip"),
+        ("audit_log.json", 0, "in the zip"),
     }
-    assert not LogEntry.objects.exists()
+    assert audited() == []
 
 
 def test_export__one(shelf: Shelf) -> None:
@@ -60,8 +61,7 @@ def test_export__one(shelf: Shelf) -> None:
     archive = opened(content_of(response))
     assert json.loads(archive.read("profile.json"))["email"] == person.email
     assert person.password.encode() not in b"".join(archive.read(name) for name in archive.namelist())
-    entry = LogEntry.objects.get()
-    assert (entry.user_id, entry.object_id, entry.change_message) == (officer.pk, str(person.pk), "Exported the personal data.")
+    assert audited() == [("export", officer.pk, person.pk, "done")]
 
 
 def test_export__without_permission(shelf: Shelf) -> None:
@@ -87,17 +87,17 @@ def test_export__several(shelf: Shelf) -> None:
     assert set(archive.namelist()) == {f"{person.pk}.zip" for person in people}
     for person in people:
         assert json.loads(opened(archive.read(f"{person.pk}.zip")).read("profile.json"))["email"] == person.email
-    assert LogEntry.objects.count() == 2
+    assert [entry[2] for entry in audited()] == [person.pk for person in people]
 
 
 def test_export__several_and_one_fails(monkeypatch: pytest.MonkeyPatch, shelf: Shelf) -> None:
     first, second = UserFactory.create_batch(2)
 
-    def write_zip(user_id: UUID, file: Any) -> Any:
+    def write_zip(user_id: UUID, file: Any, **options: Any) -> Any:
         if user_id == first.pk:
             file.write(b"the beginning of something")
             raise ZeroDivisionError
-        return export.write_zip(user_id, file)
+        return export.write_zip(user_id, file, **options)
 
     monkeypatch.setattr(download, "write_zip", write_zip)
     response = signed_in(superuser()).post(address_of(EXPORT, [first.pk, second.pk]))
@@ -114,7 +114,7 @@ def test_export__store_out_of_reach(shelf: Shelf) -> None:
     response = client.post(address_of(EXPORT, [person.pk]))
     assert response.headers["Location"] == address_of(EXPORT, [person.pk])
     assert said(response) == [f"The export failed for {person.pk}: The shelf is too high. Fetch a ladder."]
-    assert not LogEntry.objects.exists()
+    assert [entry[2:] for entry in audited()] == [(person.pk, "failed")]
 
 
 def test_export__leaves_no_file_that_others_could_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, shelf: Shelf) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin, messages
-from django.contrib.admin.models import CHANGE, LogEntry
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path
@@ -22,10 +21,7 @@ from vectorstore.retry import retry
 
 @admin.action(permissions=["retry_set_aside"], description="Try again")
 def retry_selected(_model_admin: Any, request: HttpRequest, people: QuerySet[SetAside]) -> None:
-    chosen = list(people.order_by("pk"))
-    assert request.user.pk is not None  # whoever comes here is signed in
-    LogEntry.objects.log_actions(request.user.pk, chosen, CHANGE, change_message="Tried again.")
-    queued = retry([one.pk for one in chosen])
+    queued = retry(list(people.values_list("pk", flat=True)), actor_id=request.user.pk)
     messages.success(
         request, f"{counted(queued, 'person is', 'people are')} on the queue again: whoever is refused once more comes back here."
     )

@@ -30,7 +30,7 @@ def state_page(request: HttpRequest, model_admin: admin.ModelAdmin[Any]) -> Http
     if not model_admin.has_view_permission(request) or (request.method == "POST" and not may_retry):
         raise PermissionDenied
     if request.method == "POST":
-        messages.success(request, f"{counted(retry(None), 'person is', 'people are')} on the queue again.")
+        messages.success(request, f"{counted(retry(None, actor_id=request.user.pk), 'person is', 'people are')} on the queue again.")
         return HttpResponseRedirect(request.path)
     found = state()
     context = {

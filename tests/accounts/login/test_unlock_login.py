@@ -1,4 +1,4 @@
-"""``unlock_login`` and ``clear_login_records``."""
+"""``unlock_login``, and the records of log-ins that ``apply_retention`` deletes."""
 
 from __future__ import annotations
 
@@ -83,9 +83,14 @@ def test_unlock__wrong_arguments_in_one_line(arguments: tuple[str, ...], line: s
     assert manage_here("unlock_login", *arguments) == (2, "", line)
 
 
-def test_clear_login_records(user: User) -> None:
+def test_apply_retention__records_of_log_ins(user: User) -> None:
     AccessFailureLog.objects.filter(ip_address=HOME).update(attempt_time=timezone.now() - timedelta(days=30, seconds=1))
     AccessFailureLog.objects.filter(ip_address=ELSEWHERE).update(attempt_time=timezone.now() - timedelta(days=29, hours=23))
-    assert manage_here("clear_login_records") == (0, "5 records of log-ins deleted.\n", "")
+    code, out, err = manage_here("apply_retention")
+    assert (code, out.splitlines()[0], err) == (0, "log_ins: 5 rows older than 30 days deleted.", "")
     assert (AccessFailureLog.objects.count(), AccessAttempt.objects.count()) == (5, 2)
-    assert json.loads(manage_here("clear_login_records", "--json")[1]) == {"deleted": 0, "older_than_days": 30}
+    assert json.loads(manage_here("apply_retention", "--json")[1])["sections"][0] == {
+        "section": "log_ins",
+        "deleted": 0,
+        "retention_days": 30,
+    }

@@ -77,6 +77,7 @@ def test_local_rows__only_what_says_which_database_this_is_survives_a_flush() ->
     kept = [model for model in apps.get_models() if getattr(model, "kept_by_flush", False)]
     assert {model._meta.db_table for model in kept} == {
         "erased_users",
+        "audit_log",
         "vector_store_state",
         "vector_collections",
         "vector_sync_queue",

@@ -1,8 +1,8 @@
 import pytest
-from django.contrib.admin.models import LogEntry
 from django.urls import reverse
 
 from tests.factories import UserFactory
+from tests.privacy.audit import audited
 from tests.staff import said, signed_in, staff, superuser
 from vectorstore.models import QueueEntry, SetAside
 
@@ -39,7 +39,7 @@ def test_retry__who_is_selected_is_on_the_queue_before_others() -> None:
     assert said(response) == ["2 people are on the queue again: whoever is refused once more comes back here."]
     assert list(SetAside.objects.all()) == [second]
     assert set(QueueEntry.objects.values_list("user_id", "urgent")) == {(first.pk, True), (third.pk, True)}
-    assert set(LogEntry.objects.values_list("object_id", "user_id")) == {(str(first.pk), officer.pk), (str(third.pk), officer.pk)}
+    assert set(audited()) == {("retry", officer.pk, first.pk, "done"), ("retry", officer.pk, third.pk, "done")}
 
 
 def test_retry__has_a_permission_of_its_own() -> None:

@@ -1,0 +1,54 @@
+"""The audit log as a list, also of users who are no longer there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest
+
+from findme.admin.labels import labelled
+from findme.admin.model_admin import FoundByUuid
+from privacy.models import AuditEntry
+
+Outcome = AuditEntry.Outcome
+
+LABELS = {
+    Outcome.STARTED.label: "info",
+    Outcome.DONE.label: "success",
+    Outcome.UNCHANGED.label: "default",
+    Outcome.FAILED.label: "danger",
+    Outcome.UNKNOWN.label: "warning",
+}
+
+
+@admin.register(AuditEntry)
+class AuditEntryAdmin(FoundByUuid[AuditEntry]):
+    """Written by the privacy actions, the retry and the adoption; no one changes an entry."""
+
+    asks_for = ("view",)
+    list_display = ("recorded_at", "actor", "action", "target", "shown_outcome")
+    list_filter = ("action", "outcome")
+    sortable_by = ()
+    ordering = ("-pk",)  # as they were written
+    search_help_text = "UUID of the member of the staff, or of the user"
+    uuid_lookups = ("actor_id", "target_id")
+    fields = ("recorded_at", "actor", "action", "target", "shown_outcome")
+
+    @admin.display(description="By")
+    def actor(self, entry: AuditEntry) -> str:
+        return str(entry.actor_id) if entry.actor_id else f"{entry.actor_account} (command)"
+
+    @admin.display(description="Of")
+    def target(self, entry: AuditEntry) -> str:
+        return str(entry.target_id) if entry.target_id else entry.collection
+
+    @labelled("Outcome", LABELS)
+    def shown_outcome(self, entry: AuditEntry) -> str:
+        return Outcome(entry.outcome).label
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False

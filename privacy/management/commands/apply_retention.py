@@ -1,0 +1,50 @@
+"""``apply_retention``: delete the personal data whose retention is over."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from findme.console.command import FindmeCommand
+from findme.console.plurals import counted
+from findme.console.running import note_counts
+from privacy.registry import registry
+
+
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """The rows of one owner of personal data that were older than ``retention_days``."""
+
+    section: str
+    deleted: int
+    retention_days: int
+
+    def __str__(self) -> str:
+        return f"{self.section}: {counted(self.deleted, 'row')} older than {self.retention_days} days deleted."
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    deleted: int
+    sections: list[Expired]
+
+
+class Command(FindmeCommand):
+    help = "Delete the personal data whose retention is over: records of log-ins and the audit log. Run it once a day."
+    after_interrupt = "What was deleted stays deleted: run it again for the rest."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+    def handle(self, *args: Any, json: bool, **options: Any) -> None:
+        expired = [
+            Expired(owner.section, owner.delete_expired(), owner.retention.days) for owner in registry.owners if owner.retention is not None
+        ]
+        applied = Applied(sum(one.deleted for one in expired), expired)
+        note_counts(applied)
+        if json:
+            self.say_json(applied)
+        for one in [] if json else expired:
+            self.say(str(one))

@@ -1,0 +1,289 @@
+"""The audit log: an entry for each action, whoever does it, and nobody who changes one."""
+
+from __future__ import annotations
+
+import io
+import os
+import pwd
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.db import DatabaseError, IntegrityError, connection, transaction
+from django.utils import timezone
+
+from accounts.models import User
+from findme.console.errors import NotDone
+from findme.environment import BASE_DIR
+from privacy import audit, export
+from privacy.anonymisation import anonymise
+from privacy.audit import Action, Outcome, operating_system_account, record
+from privacy.erasure import erase, soft_delete
+from privacy.export import count_entries, export_person, export_sections, write_zip
+from privacy.models import AuditEntry
+from privacy.unerasure import take_erasures_back
+from tests.factories import UserFactory
+from tests.findme.processes import manage_here
+from tests.privacy.audit import audited
+from tests.privacy.shelf import Shelf
+from tests.privacy.test_commands import run
+
+pytestmark = pytest.mark.django_db
+
+ACCOUNT = operating_system_account()
+REMOVALS = pytest.mark.parametrize(
+    ("remove", "action"),
+    [(anonymise, "anonymize"), (soft_delete, "soft_delete"), (erase, "erase")],
+    ids=["anonymize", "soft_delete", "erase"],
+)
+Remove = Callable[..., Any]
+
+
+def make_entry(age: timedelta = timedelta(0)) -> AuditEntry:
+    return AuditEntry.objects.create(
+        action=Action.EXPORT, target_id=uuid4(), actor_id=uuid4(), outcome=Outcome.DONE, recorded_at=timezone.now() - age
+    )
+
+
+# --- who did what -----------------------------------------------------------------------------------------------------------------
+
+
+@REMOVALS
+def test_removal__by_a_command_and_by_staff(remove: Remove, action: str, shelf: Shelf) -> None:
+    first, second, actor = UserFactory.create(), UserFactory.create(), uuid4()
+    remove(first.pk)
+    remove(second.pk, actor_id=actor)
+    assert audited() == [(action, ACCOUNT, first.pk, "done"), (action, actor, second.pk, "done")]
+
+
+@pytest.mark.parametrize("remove", [anonymise, soft_delete], ids=["anonymize", "soft_delete"])
+def test_removal__a_second_time(remove: Remove, shelf: Shelf) -> None:
+    person = UserFactory.create()
+    remove(person.pk)
+    remove(person.pk)
+    assert [entry[3] for entry in audited()] == ["done", "unchanged"]
+
+
+def test_erase__what_only_a_store_still_has(shelf: Shelf) -> None:
+    user_id = uuid4()
+    shelf.ids.add(user_id)
+    erase(user_id)
+    assert audited() == [("erase", ACCOUNT, user_id, "done")]
+
+
+@REMOVALS
+def test_removal__of_an_unknown_user(remove: Remove, action: str, shelf: Shelf) -> None:
+    user_id = uuid4()
+    with pytest.raises(NotDone):
+        remove(user_id)
+    assert audited() == [(action, ACCOUNT, user_id, "failed")]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_removal__interrupted(error: type[BaseException], shelf: Shelf) -> None:
+    def interrupt() -> None:
+        raise error
+
+    person, shelf.after_removal = UserFactory.create(), interrupt
+    with pytest.raises(error):
+        erase(person.pk)
+    assert User.objects.filter(pk=person.pk).exists() and [entry[3] for entry in audited()] == ["unknown"]
+
+
+@pytest.mark.django_db(transaction=True)
+@REMOVALS
+def test_removal__is_not_committed_without_its_entry(remove: Remove, action: str, shelf: Shelf) -> None:
+    person = UserFactory.create()
+    with connection.cursor() as cursor:
+        cursor.execute(f"ALTER TABLE audit_log ADD CONSTRAINT no_entry CHECK (action <> '{action}') NOT VALID")
+    try:
+        with pytest.raises((NotDone, DatabaseError)):
+            remove(person.pk)
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER TABLE audit_log DROP CONSTRAINT no_entry")
+    assert User.objects.filter(pk=person.pk, email=person.email, deleted_at=None).exists() and audited() == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_failure__that_cannot_be_recorded_is_a_line_in_the_log(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def lost(*_arguments: object, **_options: object) -> None:
+        raise DatabaseError("Failing row contains (secret)")
+
+    person, shelf.after_removal = UserFactory.create(), shelf.fail
+    monkeypatch.setattr(AuditEntry.objects, "bulk_create", lost)
+    with pytest.raises(DatabaseError):  # of the entry of the deletion itself
+        erase(person.pk)
+    assert caplog.messages == [f"The audit log has no entry of this: erase of {person.pk} failed (DatabaseError)."]
+    assert User.objects.filter(pk=person.pk).exists()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("how", ["file", "zip", "sections"])
+def test_export__each_way(how: str, shelf: Shelf, tmp_path: Path) -> None:
+    person, actor = UserFactory.create(), uuid4()
+    ways: dict[str, Callable[..., Any]] = {
+        "file": lambda **options: export_person(person.pk, tmp_path / "export.zip", **options),
+        "zip": lambda **options: write_zip(person.pk, io.BytesIO(), **options),
+        "sections": lambda **options: export_sections(person.pk, **options),
+    }
+    ways[how](actor_id=actor)
+    assert audited() == [("export", actor, person.pk, "done")]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_export__there_is_no_file_without_an_entry(shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lost(*_arguments: object, **_options: object) -> None:
+        assert list(tmp_path.iterdir()) == []
+        raise DatabaseError
+
+    person = UserFactory.create()
+    monkeypatch.setattr(export, "record", lost)
+    with pytest.raises(DatabaseError):
+        export_person(person.pk, tmp_path / "export.zip")
+    assert list(tmp_path.iterdir()) == [] and [entry[3] for entry in audited()] == ["failed"]
+
+
+def test_export__to_a_file_that_is_there(shelf: Shelf, tmp_path: Path) -> None:
+    person, path = UserFactory.create(), tmp_path / "export.zip"
+    path.touch()
+    with pytest.raises(NotDone):
+        export_person(person.pk, path)
+    assert audited() == [("export", ACCOUNT, person.pk, "failed")]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_previews__are_no_actions(shelf: Shelf) -> None:
+    person = UserFactory.create()
+    count_entries(person.pk)
+    for command in (("anonymize_user",), ("erase_user", "--hard"), ("erase_user", "--soft")):
+        run(*command, person.pk, "--dry-run")
+    assert audited() == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_commands__each_writes_an_entry(shelf: Shelf, tmp_path: Path) -> None:
+    person = UserFactory.create()
+    run("export_user", person.pk, "--output", tmp_path / "export.zip")
+    run("erase_user", person.pk, "--soft", "--no-input")
+    run("anonymize_user", person.pk, "--no-input")
+    run("erase_user", person.pk, "--hard", "--no-input")
+    assert audited() == [(action, ACCOUNT, person.pk, "done") for action in ("export", "soft_delete", "anonymize", "erase")]
+
+
+def test_take_erasures_back__an_entry_for_each_that_was_erased(shelf: Shelf) -> None:
+    person, other = UserFactory.create_batch(2)
+    anonymise(person.pk)
+    assert take_erasures_back([person.pk, other.pk]) == 1
+    assert audited()[1:] == [("undo_erasure", ACCOUNT, person.pk, "done")]
+
+
+@pytest.mark.parametrize(
+    ("login_uid", "account"),
+    [
+        (str(os.getuid()), pwd.getpwuid(os.getuid()).pw_name),
+        ("4294967295", pwd.getpwuid(os.getuid()).pw_name),
+        ("4000000000", "4000000000"),
+        (None, pwd.getpwuid(os.getuid()).pw_name),
+    ],
+    ids=["a login", "a service", "without a name", "not Linux"],
+)
+def test_operating_system_account(login_uid: str | None, account: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit, "LOGIN_UID", tmp_path / "loginuid")
+    if login_uid is not None:
+        audit.LOGIN_UID.write_text(login_uid)
+    assert operating_system_account() == account
+
+
+# --- append-only ------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("role", ["origin", "replica"])
+@pytest.mark.parametrize(
+    "statement", ["UPDATE audit_log SET outcome = 'failed'", "DELETE FROM audit_log", "TRUNCATE audit_log", "UPDATE audit_log SET id = id"]
+)
+def test_triggers__not_even_the_owner_changes_an_entry(statement: str, role: str) -> None:
+    entry = make_entry()
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET LOCAL session_replication_role = {role}")
+        with pytest.raises(IntegrityError, match="The audit log is append-only"), transaction.atomic():
+            cursor.execute(statement)
+    assert AuditEntry.objects.get() == entry
+
+
+def test_triggers__nor_does_a_merge() -> None:
+    entry = make_entry()
+    upsert = "INSERT INTO audit_log SELECT * FROM audit_log ON CONFLICT (id) DO UPDATE SET outcome = 'failed'"
+    with pytest.raises(IntegrityError), transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(upsert)
+    entry.outcome = Outcome.FAILED
+    for change in (entry.save, entry.delete):
+        with pytest.raises(IntegrityError), transaction.atomic():
+            change()
+    assert AuditEntry.objects.get().outcome == Outcome.DONE
+
+
+def test_apply_retention__entries_of_three_years() -> None:
+    young, old = make_entry(audit.KEPT - timedelta(minutes=1)), make_entry(audit.KEPT + timedelta(minutes=1))
+    code, out, err = manage_here("apply_retention")
+    assert (code, out.splitlines()[-1], err) == (0, "audit_log: 1 row older than 1095 days deleted.", "")
+    assert list(AuditEntry.objects.all()) == [young] != [old]
+
+
+def test_retention__is_the_one_of_the_trigger() -> None:
+    text = (BASE_DIR / "privacy" / "migrations" / "sql" / "0002_audit_log.up.sql").read_text()
+    assert re.findall(r"interval '(\d+) days'", text) == [str(audit.KEPT.days)]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"action": "look"},
+        {"outcome": "great"},
+        {"actor_id": None},
+        {"actor_account": "root"},
+        {"target_id": None},
+        {"collection": "profiles"},
+        {"action": "adopt"},
+        {"action": "adopt", "target_id": None},
+        {"action": "adopt", "collection": "profiles"},
+    ],
+    ids=str,
+)
+def test_rules__of_an_entry(values: dict[str, Any]) -> None:
+    entry: dict[str, Any] = {"action": "export", "target_id": uuid4(), "actor_id": uuid4(), "outcome": "done"}
+    AuditEntry.objects.create(**entry)
+    AuditEntry.objects.create(**{**entry, "action": "adopt", "target_id": None, "collection": "profiles"})
+    with pytest.raises(IntegrityError, match="_check"), transaction.atomic():
+        AuditEntry.objects.create(**{**entry, **values})
+
+
+# --- the data of one user ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db(transaction=True)
+def test_export__has_what_was_done_with_the_users_data(shelf: Shelf) -> None:
+    person, actor = UserFactory.create(), UserFactory.create(is_staff=True)
+    record(Action.EXPORT, person.pk, actor_id=actor.pk)
+    (about,) = export_sections(person.pk)["audit_log"]
+    assert {name: about[name] for name in ("action", "target_id", "outcome")} == {
+        "action": "export",
+        "target_id": person.pk,
+        "outcome": "done",
+    }
+    assert str(actor.pk) not in str(about)
+    by = export_sections(actor.pk)["audit_log"]
+    assert [entry["target_id"] for entry in by] == [person.pk]
+
+
+def test_entries__stay_when_both_users_are_gone(shelf: Shelf) -> None:
+    person, actor = UserFactory.create(), UserFactory.create(is_staff=True)
+    erase(person.pk, actor_id=actor.pk)
+    erase(actor.pk)
+    assert audited() == [("erase", actor.pk, person.pk, "done"), ("erase", ACCOUNT, actor.pk, "done")]
