@@ -79,6 +79,9 @@ def test_roles__each_can_do_its_work_and_nothing_else(roles: Roles, tmp_path: Pa
             "SELECT password_hash FROM users",
             "SELECT * FROM erased_users",
             "DELETE FROM erased_users",
+            "SELECT * FROM audit_log",
+            "DELETE FROM audit_log",
+            "INSERT INTO audit_log (actor_account, action, target_id, outcome) VALUES ('me', 'export', gen_random_uuid(), 'done')",
             "SELECT * FROM vector_sync_queue",
             "INSERT INTO vector_sync_queue (user_id) SELECT id FROM users",
             "TRUNCATE users CASCADE",
@@ -123,3 +126,25 @@ def test_roles__each_can_do_its_work_and_nothing_else(roles: Roles, tmp_path: Pa
             "SELECT * FROM erased_users",
         ):
             refused(session, statement)
+
+
+@pytest.mark.long
+def test_audit_log__a_role_that_may_insert_neither_dates_nor_changes_an_entry(roles: Roles) -> None:
+    login = roles.logins["findme_worker"][0]
+    with roles.connect("findme_owner") as owner:
+        owner.execute(f"GRANT INSERT, SELECT ON audit_log TO {login}".encode())
+    with roles.connect("findme_worker") as worker:
+        worker.execute(
+            "INSERT INTO audit_log (recorded_at, actor_account, action, target_id, outcome)"
+            " VALUES ('2001-01-01', 'me', 'export', gen_random_uuid(), 'done')"
+        )
+        assert worker.execute("SELECT recorded_at > now() - interval '1 hour' FROM audit_log").fetchall() == [(True,)]
+        for statement in ("UPDATE audit_log SET outcome = 'failed'", "DELETE FROM audit_log", "TRUNCATE audit_log"):
+            refused(worker, statement)
+        worker.commit()
+    with roles.connect("findme_owner") as owner:  # who restores a backup
+        owner.execute(
+            "INSERT INTO audit_log (recorded_at, actor_account, action, target_id, outcome)"
+            " VALUES ('2001-01-01', 'me', 'export', gen_random_uuid(), 'done')"
+        )
+        assert owner.execute("SELECT min(recorded_at)::date::text FROM audit_log").fetchall() == [("2001-01-01",)]

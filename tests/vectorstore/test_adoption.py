@@ -17,6 +17,7 @@ from qdrant_client import models
 from accounts.models import User
 from findme.console.errors import NotDone, StoreUnavailable
 from tests.factories import ProfileEmbeddingFactory
+from tests.privacy.audit import audited
 from tests.qdrant import QdrantServer
 from tests.threads import in_thread
 from tests.vectorstore.commands import run_python
@@ -115,6 +116,7 @@ def test_adopt__of_another_database(every_store: str, owner: str | None) -> None
     assert last_drawn() > FAR + 7
     assert set(QueueEntry.objects.exclude(user_id=None).values_list("user_id", flat=True)) >= set(known)
     prove_adopted(v1(), above=FAR)
+    assert [entry[2:] for entry in audited()] == [(v1(), "started"), (v1(), "done")]
 
 
 ODD = (None, "new", -3, 1.5, True, 2**53, 2**60, 1e300, [5])
@@ -189,7 +191,7 @@ def test_adopt__refuses_to_remove_many(store: str) -> None:
             f"101 of 101 points are of nobody whom PostgreSQL knows, and at most {allowed} may be removed: nothing was changed. See that"
             " DATABASE_URL and QDRANT_URL belong together, and run it again with --force, or with --max-changes 101."
         )
-    assert state_of_everything() == before
+    assert state_of_everything() == before and audited() == []
     assert adopted(max_changes=101).removed == 101
 
 
@@ -390,6 +392,17 @@ def test_adopt__killed_after_the_claim_is_also_finished_by_a_plain_init(store: s
     killed(at)
     initialise(lambda _: None)
     prove_adopted(v1(), above=FAR)
+
+
+def test_adopt__that_fails_is_recorded(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_version: int) -> None:
+        raise StoreUnavailable("PostgreSQL does not answer.")
+
+    of_another_database([point(uuid4(), version=FAR)])
+    monkeypatch.setattr("vectorstore.adoption.raise_above", fail)
+    with pytest.raises(StoreUnavailable):
+        adopted()
+    assert [entry[3] for entry in audited()] == ["started", "failed"]
 
 
 def of_the_guides_program(points: list[models.PointStruct]) -> None:

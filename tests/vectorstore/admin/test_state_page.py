@@ -9,6 +9,7 @@ from django.urls import reverse
 from pytest_django import Settings
 
 from tests.factories import ProfileEmbeddingFactory, UserFactory
+from tests.privacy.audit import audited
 from tests.staff import said, signed_in, staff, superuser
 from vectorstore import registry, state
 from vectorstore.admin.state_page import duration
@@ -131,6 +132,9 @@ def test_page__tries_everybody_again() -> None:
     assert "Try all of them again" in client.get(PAGE).content.decode()
     assert said(client.post(PAGE)) == ["3 people are on the queue again."]
     assert (SetAside.objects.count(), QueueEntry.objects.filter(urgent=True).count()) == (0, 3)
+    assert {entry[0] for entry in audited()} == {"retry"} and {entry[2] for entry in audited()} == set(
+        QueueEntry.objects.values_list("user_id", flat=True)
+    )
     assert "Try all of them again" not in client.get(PAGE).content.decode()
 
 
