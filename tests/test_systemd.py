@@ -105,7 +105,7 @@ def verified(paths: list[Path]) -> tuple[int, str]:
 def test_daily__each_command_succeeds(migrated: Database, memory_path: Path) -> None:
     """systemd would not run those behind one that fails; what deletes personal data comes first."""
     lines = values("findme-daily.service", "ExecStart")
-    assert [line.split()[-1] for line in lines] == ["clear_login_records", "clearsessions", "refresh_ages"]
+    assert [line.split()[-1] for line in lines] == ["apply_retention", "clearsessions", "refresh_ages"]
     for line in lines:
         command = [sys.executable, *shlex.split(line)[1:]]
         ran = subprocess.run(
