@@ -12,9 +12,11 @@ from django.utils.deprecation import MiddlewareMixin
 from psycopg import errors
 
 from findme.console.errors import without_detail
+from findme.request_log import RequestLine
 
 logger = logging.getLogger(__name__)
 
+UNAVAILABLE_STATUS = 503
 RETRY_AFTER = 30
 """Seconds after which a client may ask again."""
 UNAVAILABLE = (errors.AdminShutdown, errors.CrashShutdown, errors.CannotConnectNow, errors.TooManyConnections)
@@ -36,8 +38,9 @@ class PostgresqlUnavailable(MiddlewareMixin):
 
 def unavailable(request: HttpRequest, error: BaseException) -> HttpResponse:
     """Return the page and write one line into the log: Django would write the traceback, for every request."""
-    logger.error("PostgreSQL is unavailable: %s %r: %s", request.method, request.path, without_detail(error))
-    response = HttpResponse(render_to_string("503.html"), status=503, headers={"Retry-After": str(RETRY_AFTER)})
+    about = {"request": request, "status_code": UNAVAILABLE_STATUS}
+    logger.error("PostgreSQL is unavailable: %s: %s", RequestLine(request), without_detail(error), extra=about)
+    response = HttpResponse(render_to_string("503.html"), status=UNAVAILABLE_STATUS, headers={"Retry-After": str(RETRY_AFTER)})
     response._has_been_logged = True  # type: ignore[attr-defined]  # how Django knows that it need not write another line
     return response
 

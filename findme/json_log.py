@@ -8,23 +8,23 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import traceback
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
 
+from django.http import HttpRequest
+
 from findme.console.running import running_command
+from findme.request_log import EMAIL, MASKED_EMAIL, RequestLine, method_of
 
 OURS = frozenset({"findme", "accounts", "videos", "matching", "calls", "vectorstore", "privacy"})
 """Loggers of this project: their records have ids and counts, and no value of a row."""
-EMAIL = re.compile(r"[^\s@\"'<>()\[\]{},;:=]+@[^\s@\"'<>()\[\]{},;:=]+")
-MASKED_EMAIL = "<e-mail>"
 WITHHELD = "..."
 MOST_FRAMES = 20
 NUMBERS = (int, float)
-EXTRA = ("duration_seconds", "exit_code", "counts", "status_code")
+EXTRA = ("duration_seconds", "exit_code", "counts", "status_code", "reason")
 
 
 class JsonLines(logging.Formatter):
@@ -47,7 +47,7 @@ def _message(record: logging.LogRecord) -> str:
     """Never raises: a record that cannot be formatted is written all the same."""
     if record.name.partition(".")[0] in OURS:
         try:
-            return str(record.getMessage())
+            return str(str(record.msg) % _without_addresses(record.args)) if record.args else str(record.msg)
         except (TypeError, ValueError, KeyError):
             return str(record.msg)
     if not record.args:
@@ -57,6 +57,12 @@ def _message(record: logging.LogRecord) -> str:
         return str(str(record.msg) % _harmless(record.args))
     except (TypeError, ValueError, KeyError):
         return str(record.msg)
+
+
+def _without_addresses(args: tuple[object, ...] | Mapping[str, object]) -> Any:
+    if isinstance(args, Mapping):
+        return args
+    return tuple(WITHHELD if isinstance(arg, RequestLine) else arg for arg in args)
 
 
 def _harmless(args: tuple[object, ...] | Mapping[str, object]) -> Any:
@@ -73,8 +79,8 @@ def _number(value: object) -> object:
 def _request(record: logging.LogRecord) -> dict[str, str]:
     """The method and the pattern of the address: the address itself may have what was searched for."""
     request = getattr(record, "request", None)
-    method, match = getattr(request, "method", None), getattr(request, "resolver_match", None)
-    found = {"method": method, "route": getattr(match, "route", None)}
+    method = method_of(request) if isinstance(request, HttpRequest) else None
+    found = {"method": method, "route": getattr(getattr(request, "resolver_match", None), "route", None)}
     return {name: str(value) for name, value in found.items() if value is not None}
 
 

@@ -176,13 +176,11 @@ LOGGING = {
         "text": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"},
         "json": {"()": "findme.json_log.JsonLines"},
     },
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT}},
+    "handlers": {"stderr": {"class": "findme.request_log.Stderr", "formatter": LOG_FORMAT}},
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
     "loggers": {
         # Django's own handlers would write each line a second time with DEBUG on, and none with DEBUG off.
         "django": {"handlers": [], "level": "NOTSET"},
-        # A request for a host that is not ours is answered 400; the internet is full of them, and each would be a traceback.
-        "django.security.DisallowedHost": {"level": "CRITICAL"},
         # One line for each command, where a program reads the log.
         "findme.command": {"level": "INFO" if LOG_FORMAT == "json" else "NOTSET"},
     },

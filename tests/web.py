@@ -9,7 +9,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlencode
@@ -65,11 +65,14 @@ class Web:
 
 
 @contextmanager
-def serving(**settings: str) -> Iterator[Web]:
-    """One process. It ends with the block."""
+def serving(log: Path | None = None, **settings: str) -> Iterator[Web]:
+    """One process, whose stderr goes to the file ``log``. It ends with the block."""
     there = environment() | HTTP | settings
     command = [sys.executable, "-W", "ignore", "-c", SERVE]
-    with subprocess.Popen(command, cwd=BASE_DIR, env=there, stdout=subprocess.PIPE, text=True) as process:
+    with (
+        nullcontext() if log is None else log.open("w") as stderr,
+        subprocess.Popen(command, cwd=BASE_DIR, env=there, stdout=subprocess.PIPE, stderr=stderr, text=True) as process,
+    ):
         try:
             assert process.stdout is not None
             yield Web(process, int(process.stdout.readline()))

@@ -1,0 +1,94 @@
+"""One short line in the log for each request that is refused.
+
+Django writes a traceback for a PermissionDenied or a SuspiciousOperation, and a whole address for a 404. A stranger can cause as many of these as
+they like, and can put anything into the address and the headers.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import re
+from typing import TextIO
+
+from django.http import HttpRequest
+
+EMAIL = re.compile(r"(?<![^\s@\"'<>()\[\]{},;:=])[^\s@\"'<>()\[\]{},;:=]+@[^\s@\"'<>()\[\]{},;:=]+")
+"""Tried at the beginning of a word only: otherwise a long word without an @ would take the square of its length."""
+MASKED_EMAIL = "<e-mail>"
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
+OTHER_METHOD = "OTHER"
+LONGEST = 100
+"""Characters of an address, a host or a reason."""
+LONGEST_EMAIL = 320
+LOGGERS = ("django.request.", "django.security.")
+CSRF_LOGGER = "django.security.csrf"
+FIRST_REFUSAL, FIRST_FAILURE = 400, 500
+
+
+def shown(text: str) -> str:
+    """Return the text for a log: quoted, ASCII, of at most ``LONGEST`` characters, without a query string and with e-mail addresses masked."""
+    path = text[: LONGEST + LONGEST_EMAIL].partition("?")[0].replace("%40", "@")
+    masked = EMAIL.sub(MASKED_EMAIL, path)
+    return ascii(masked if len(masked) <= LONGEST else f"{masked[:LONGEST]}...")
+
+
+def method_of(request: HttpRequest) -> str:
+    """Return the method; a client may send any word."""
+    return request.method if request.method in METHODS else OTHER_METHOD
+
+
+class RequestLine:
+    """The method and the address of a request, as text for the log. ``LOG_FORMAT=json`` leaves it out."""
+
+    def __init__(self, request: HttpRequest) -> None:
+        self._text = f"{method_of(request)} {shown(request.path)}"
+
+    def __str__(self) -> str:
+        return self._text
+
+
+class Stderr(logging.StreamHandler[TextIO]):
+    """The handler of all records. It writes Django's records of refused requests in its own words."""
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        told = in_one_line(record)
+        if told is not record and not logging.getLogger(told.name).isEnabledFor(told.levelno):
+            return False
+        return bool(super().handle(told))
+
+
+def in_one_line(record: logging.LogRecord) -> logging.LogRecord:
+    """Return a new record for a request that Django has answered with an error, and every other record as it is.
+
+    A refusal (4xx) is a warning without a traceback. A failure (5xx) keeps its level and its traceback.
+    """
+    status = getattr(record, "status_code", None)
+    if not f"{record.name}.".startswith(LOGGERS) or not isinstance(status, int) or status < FIRST_REFUSAL:
+        return record
+    told = copy.copy(record)
+    request = getattr(record, "request", None)
+    line = f": {RequestLine(request)}" if isinstance(request, HttpRequest) else ""
+    reason, detail = _reason(record)
+    if reason is not None:
+        told.__dict__["reason"] = reason
+        line += f" ({reason}{detail})"
+    told.msg, told.args = "The request was answered with %d%s", (status, line)
+    if status < FIRST_FAILURE:
+        told.levelno, told.levelname = logging.WARNING, logging.getLevelName(logging.WARNING)
+        told.exc_info = told.exc_text = told.stack_info = None
+    return told
+
+
+def _reason(record: logging.LogRecord) -> tuple[str | None, str]:
+    """Return the kind of the refusal, and what the log in text adds to it."""
+    if record.name == CSRF_LOGGER:
+        words = record.args[0] if isinstance(record.args, tuple) and record.args else ""
+        return "CSRF", f": {shown(str(words))}"
+    if not record.exc_info or record.exc_info[0] is None:
+        return None, ""
+    kind = record.exc_info[0].__name__
+    request = getattr(record, "request", None)
+    if kind == "DisallowedHost" and isinstance(request, HttpRequest):
+        return kind, f": {shown(str(request.META.get('HTTP_HOST', '')))}"
+    return kind, ""
