@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 
+from django.contrib import admin
 from django.urls import reverse
 from playwright.sync_api import Page
 
 from accounts.models import User
 from privacy.admin.actions import ACTIONS
 from privacy.admin.view import address_of
+from privacy.models import AuditEntry
 from tests.factories import PASSWORD
 
 OFFICER = "officer@example.com"
@@ -27,21 +29,14 @@ def log_in(page: Page, email: str = OFFICER) -> None:
 def pages(person: User) -> dict[str, str]:
     """Every kind of page of the admin, by name."""
     video, match, call = person.videos.all()[0], person.matches.all()[0], person.calls_made.all()[0]
-    lists = [
-        "accounts_user",
-        "videos_video",
-        "matching_match",
-        "calls_videocall",
-        "vectorstore_profileembedding",
-        "vectorstore_setaside",
-        "auth_group",
-        "admin_logentry",
-    ]
+    entry = AuditEntry.objects.create(action="export", actor_account="root", target_id=person.pk, outcome="done")
+    lists = [f"{model._meta.app_label}_{model._meta.model_name}" for model in admin.site._registry]
     rows = [("accounts_user", person), ("videos_video", video), ("matching_match", match), ("calls_videocall", call)]
     return {
         "index": reverse("admin:index"),
         **{f"list {name}": reverse(f"admin:{name}_changelist") for name in lists},
         **{f"page {name}": reverse(f"admin:{name}_change", args=[row.pk]) for name, row in rows},
+        "page privacy_auditentry": reverse("admin:privacy_auditentry_change", args=[entry.pk]),
         "page vectorstore_profileembedding": reverse("admin:vectorstore_profileembedding_change", args=[person.pk]),
         **{f"new {name}": reverse(f"admin:{name}_add") for name, _ in [*rows, ("auth_group", None)]},
         "state of the vector store": reverse("admin:vectorstore_setaside_state"),
