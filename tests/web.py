@@ -65,7 +65,7 @@ class Web:
 
 
 @contextmanager
-def serving(log: Path | None = None, **settings: str) -> Iterator[Web]:
+def serving(log: Path | None = None, /, **settings: str) -> Iterator[Web]:
     """One process, whose stderr goes to the file ``log``. It ends with the block."""
     there = environment() | HTTP | settings
     command = [sys.executable, "-W", "ignore", "-c", SERVE]

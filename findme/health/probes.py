@@ -11,7 +11,7 @@ from django.db import DatabaseError, InterfaceError, connection
 
 from findme.console.errors import NotDone
 from findme.health.report import PostgresqlReport, Status, Sync
-from findme.schema.version import schema_version
+from findme.schema.version import MigrationFiles, read_migration_files, schema_version
 from vectorstore.collection import live_collection
 from vectorstore.connection import is_embedded, qdrant
 from vectorstore.state import standing
@@ -34,7 +34,7 @@ def probe_postgresql() -> PostgresqlReport:
 
 def _of_the_schema() -> PostgresqlReport:
     """Migrations that only the database has are those of a newer release that is being rolled out."""
-    schema = schema_version()
+    schema = schema_version(files=_migration_files())
     unapplied, broken = len(schema.unapplied), len(schema.problems)
     return PostgresqlReport(
         postgresql=Status.OK,
@@ -44,6 +44,17 @@ def _of_the_schema() -> PostgresqlReport:
         schema_problems=None if unapplied else broken,
         sync=None if unapplied else _sync(),
     )
+
+
+_files: MigrationFiles | None = None
+
+
+def _migration_files() -> MigrationFiles:
+    """Read them once: four fifths of the function calls of a check were for the graph of the migrations."""
+    global _files  # those of this process
+    if _files is None or _files.are_replaced:
+        _files = read_migration_files()
+    return _files
 
 
 def _sync() -> Sync:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import DEFAULT_DB_ALIAS, connections
-from django.db.migrations.executor import MigrationExecutor
+from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 
 from findme.schema.encoding import encoding_problem
@@ -41,6 +41,38 @@ class SchemaVersion:
         return not self.unapplied and not self.unknown
 
 
+@dataclass(frozen=True, slots=True)
+class MigrationFiles:
+    """The migrations of the code, ``app.name``. A process that lives long reads them once: the files of a release do not change."""
+
+    names: frozenset[str]
+    plans: tuple[tuple[str, ...], ...]
+    """For the last migration of each app: itself, and before it all that it needs, in the order of application."""
+    are_replaced: bool
+    """Whether a migration replaces others. What counts then depends on the database, and must be read again."""
+
+    def unapplied(self, applied: frozenset[str]) -> tuple[str, ...]:
+        """Return what Django's ``migrate`` would apply, in that order."""
+        missing = (name for plan in self.plans if plan[-1] not in applied for name in plan if name not in applied)
+        return tuple(dict.fromkeys(missing))
+
+
+def read_migration_files(using: str = DEFAULT_DB_ALIAS) -> MigrationFiles:
+    return files_of(MigrationLoader(connections[using]))
+
+
+def files_of(loader: MigrationLoader) -> MigrationFiles:
+    return MigrationFiles(
+        names=frozenset(map(_name, loader.disk_migrations)),
+        plans=tuple(tuple(map(_name, loader.graph.forwards_plan(leaf))) for leaf in loader.graph.leaf_nodes()),
+        are_replaced=bool(loader.replacements),
+    )
+
+
+def _name(migration: tuple[str, str]) -> str:
+    return ".".join(migration)
+
+
 def applied_migrations(using: str = DEFAULT_DB_ALIAS) -> tuple[AppliedMigration, ...]:
     """In the order of application. Read from the table under the view: true also where the view was only faked, or dropped by hand."""
     recorder = MigrationRecorder(connections[using])
@@ -51,20 +83,20 @@ def applied_migrations(using: str = DEFAULT_DB_ALIAS) -> tuple[AppliedMigration,
     return tuple(AppliedMigration(version, f"{app}.{name}", applied) for version, (app, name, applied) in enumerate(rows, start=1))
 
 
-def schema_version(using: str = DEFAULT_DB_ALIAS) -> SchemaVersion:
+def schema_version(using: str = DEFAULT_DB_ALIAS, files: MigrationFiles | None = None) -> SchemaVersion:
+    """Compare the database with ``files``, by default with those that are there now."""
     history = applied_migrations(using)
-    executor = MigrationExecutor(connections[using])
-    unapplied = executor.migration_plan(executor.loader.graph.leaf_nodes())
-    known = {f"{app}.{name}" for app, name in executor.loader.disk_migrations}
+    files = files or read_migration_files(using)
+    applied = frozenset(migration.description for migration in history)
     return SchemaVersion(
         version=len(history),
         history=history,
-        unapplied=tuple(str(migration) for migration, _ in unapplied),
-        unknown=tuple(applied.description for applied in history if applied.description not in known),
-        problems=_problems(using),
+        unapplied=files.unapplied(applied),
+        unknown=tuple(migration.description for migration in history if migration.description not in files.names),
+        problems=_problems(using, applied),
     )
 
 
-def _problems(using: str) -> tuple[str, ...]:
+def _problems(using: str, applied: frozenset[str]) -> tuple[str, ...]:
     encoding = encoding_problem(connections[using])
-    return (*(() if encoding is None else (encoding,)), *map(str, trigger_problems(using)))
+    return (*(() if encoding is None else (encoding,)), *map(str, trigger_problems(using, applied)))

@@ -4,12 +4,29 @@ import json
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db.migrations.executor import MigrationExecutor
+from django.db.migrations.loader import MigrationLoader
+from hypothesis import given
+from hypothesis import strategies as st
 
 from findme.schema.migrate import apply_migrations
 from findme.schema.rollback import roll_back
 from findme.schema.rollback_plan import plan_rollback
-from findme.schema.version import schema_version
+from findme.schema.version import files_of, schema_version
 from tests.findme.schema.scratch import Database, django_uses
+
+LOADER = MigrationLoader(None)
+
+
+@given(st.data())
+def test_migration_files__what_is_missing_is_what_django_would_apply(data: st.DataObject) -> None:
+    """For any migrations that are applied, also where earlier ones are missing."""
+    keys = sorted(LOADER.disk_migrations)
+    applied = data.draw(st.one_of(st.sets(st.sampled_from(keys)), st.integers(0, len(keys)).map(lambda count: set(keys[:count]))))
+    executor = MigrationExecutor.__new__(MigrationExecutor)
+    executor.loader, LOADER.applied_migrations = LOADER, {key: LOADER.disk_migrations[key] for key in applied}
+    wanted = [str(migration) for migration, _ in executor.migration_plan(LOADER.graph.leaf_nodes())]
+    assert files_of(LOADER).unapplied(frozenset(map(".".join, applied))) == tuple(wanted)
 
 
 def test_schema_version__empty_database__is_0(empty: Database, capsys: pytest.CaptureFixture[str]) -> None:
