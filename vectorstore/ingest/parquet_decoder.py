@@ -34,6 +34,8 @@ PANDAS_INDEX = "__index_level_"
 # A frame is its tag, its length and its content.
 HEADER = struct.Struct("!cI")
 SUMMARY, BATCH, TOO_LONG, NO_MEMORY, ERROR, END = b"S", b"B", b"L", b"M", b"E", b"Z"
+STARTED = b"+"
+"""The first frame of the process, before it has looked at the file: without it, the file is not the reason for its end."""
 ROWS = struct.Struct("!Q")
 
 Frame: TypeAlias = tuple[bytes, bytes]
@@ -170,10 +172,15 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     limit_memory()
     rows_at_a_time, skip = map(int, sys.argv[1:])
+    _write(STARTED, b"")
     with open(0, "rb") as stream:  # a descriptor
         for tag, content in frames(stream, rows_at_a_time=rows_at_a_time, skip=skip):
-            sys.stdout.buffer.write(HEADER.pack(tag, len(content)) + content)
-            sys.stdout.buffer.flush()
+            _write(tag, content)
+
+
+def _write(tag: bytes, content: bytes) -> None:
+    sys.stdout.buffer.write(HEADER.pack(tag, len(content)) + content)
+    sys.stdout.buffer.flush()
 
 
 if __name__ == "__main__":

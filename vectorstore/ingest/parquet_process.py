@@ -24,6 +24,7 @@ from vectorstore.ingest.parquet_decoder import (
     MEMORY_LIMIT,
     NO_MEMORY,
     ROWS,
+    STARTED,
     SUMMARY,
     Frame,
 )
@@ -125,22 +126,34 @@ def _answers(path: Path, *, rows_at_a_time: int, skip: int) -> Iterator[Summary 
 
 
 def frames_of(path: Path, rows_at_a_time: int, skip: int) -> Iterator[Frame]:
-    """Yield what a new process answers, up to its end."""
+    """Yield what a new process answers, up to its end. Raises NotDone where the process cannot begin."""
     command = [sys.executable, "-P", "-m", parquet_decoder.__name__, str(rows_at_a_time), str(skip)]
-    # With python -c, an empty place stands for the current folder.
-    places = {"PYTHONPATH": os.pathsep.join(str(Path(place).absolute()) for place in sys.path)}
-    with (
-        opened(path) as stream,
-        subprocess.Popen(  # noqa: S603  # our own program
-            command, stdin=stream, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=os.environ | ENVIRONMENT | places
-        ) as process,
-    ):
+    with opened(path) as stream, _started(command, stream) as process:
         assert process.stdout is not None
         try:
+            if _frame(process.stdout) != (STARTED, b""):
+                process.stdout.close()  # so that it cannot wait for a reader
+                raise _not_started(f"it ended with code {process.wait()}")
             while frame := _frame(process.stdout):
                 yield frame
         finally:
             process.kill()
+
+
+def _started(command: list[str], stream: IO[bytes]) -> subprocess.Popen[bytes]:
+    # With python -c, an empty place stands for the current folder.
+    places = {"PYTHONPATH": os.pathsep.join(str(Path(place).absolute()) for place in sys.path)}
+    try:
+        return subprocess.Popen(  # noqa: S603  # our own program
+            command, stdin=stream, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=os.environ | ENVIRONMENT | places
+        )
+    except OSError as error:
+        raise _not_started(error.strerror or str(error)) from error
+
+
+def _not_started(reason: str) -> NotDone:
+    """The file is not the reason: no memory is left, or no process more is allowed."""
+    return NotDone(f"The process that decodes Parquet cannot start: {reason}. Free memory or end other processes, then run it again.")
 
 
 def _frame(stream: IO[bytes]) -> Frame | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -27,6 +28,7 @@ MANY = 20_000_000
 """Elements of a list, which take less than 2,000 bytes in the file."""
 
 UNDECODABLE = "FILE is damaged, or row {} needs more than 128 MiB: write it again, with smaller row groups and pages."
+NOT_STARTED = "The process that decodes Parquet cannot start: {}. Free memory or end other processes, then run it again."
 
 
 def user_ids(count: int) -> list[str]:
@@ -242,3 +244,27 @@ def test_program__ends_when_the_parent_reads_no_more(tmp_path: Path) -> None:
     frames.close()  # type: ignore[attr-defined]
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+def test_read__process_that_cannot_be_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a fork that the system refuses, nor a program that is not there, says anything about the file."""
+    path = saved(tmp_path, {"user_id": [str(ANNE)]})
+
+    def refuse(*_arguments: object, **_options: object) -> None:
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("subprocess.Popen", refuse)
+        assert refusal(path) == NOT_STARTED.format("Cannot allocate memory")
+    monkeypatch.setattr("sys.executable", "/nonexistent/python")
+    assert refusal(path) == NOT_STARTED.format("No such file or directory")
+
+
+@pytest.mark.parametrize(("program", "code"), [("import os; os.kill(os.getpid(), 9)", -9), ("raise MemoryError", 1)])
+def test_read__process_that_ends_before_it_has_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, code: int) -> None:
+    """As while it imports pyarrow, where no memory is left."""
+    path = saved(tmp_path, {"user_id": [str(ANNE)]})
+    (tmp_path / "early.py").write_text(program)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(parquet_decoder, "__name__", "early")
+    assert refusal(path) == NOT_STARTED.format(f"it ended with code {code}")
