@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-_LINE = re.compile(r"^[A-Z][a-z]+ [\w. ,]+: [\d,]+(?: of [\d,]+ \(\d+ %\))?\n", re.MULTILINE)
+_LINE = re.compile(r"^[A-Z][a-z]+ [\w. ,-]+: [\d,]+(?: of [\d,]+ \(\d+ %\))?\n", re.MULTILINE)
 
 
 def without_progress(errors: str) -> str:

@@ -85,7 +85,7 @@ def test_unreported__takes_what_every_report_takes() -> None:
 def test_without_progress__leaves_every_other_line() -> None:
     stream, clock = io.StringIO(), Clock()
     for total in (20_000, None):
-        with progress("Fetching a.snapshot, bytes", stream=stream, clock=clock) as report:
+        with progress("Fetching profile_embeddings_v1-4711-2026-11-30-04-05-06.snapshot, bytes", stream=stream, clock=clock) as report:
             clock.now += 2
             report(1_500, total)
     assert len(stream.getvalue().splitlines()) == 2

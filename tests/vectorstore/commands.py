@@ -61,7 +61,7 @@ def run_python(script: str, *arguments: object) -> tuple[int, str, str]:
         check=False,
         timeout=SECONDS,
     )
-    return ran.returncode, ran.stdout, ran.stderr
+    return ran.returncode, ran.stdout, without_progress(ran.stderr)
 
 
 def exit_code(*arguments: str) -> int:

@@ -19,6 +19,7 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from findme.environment import BASE_DIR
+from tests.progress_lines import without_progress
 from tests.untraced import untraced
 
 DEADLINE_SECONDS = 120.0
@@ -89,9 +90,9 @@ class Database:
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    """The exit code, standard output and standard error."""
+    """The exit code, standard output, and standard error without lines of progress."""
     out, err = process.communicate(timeout=DEADLINE_SECONDS)
-    return process.returncode, out, err
+    return process.returncode, out, without_progress(err)
 
 
 @contextmanager
