@@ -1,10 +1,14 @@
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
+import bz2
+import gzip
+import lzma
+import shutil
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from django.apps import apps
 from django.core.management.base import CommandError
@@ -12,8 +16,16 @@ from django.core.management.commands import dumpdata
 from django.db.models import Model
 
 from findme.console.command import NOT_DONE
-from findme.files import require_writable
+from findme.console.errors import NotDone
+from findme.files import require_writable, unnamed_file, whole_file
 from findme.schema.local_rows import local_models, reason_not_to_copy
+
+COMPRESSED: dict[str, Callable[[IO[bytes]], Any]] = {
+    ".gz": partial(gzip.open, mode="wb"),
+    ".bz2": partial(bz2.open, mode="wb"),
+    ".xz": partial(lzma.open, mode="wb"),
+    ".lzma": partial(lzma.open, mode="wb", format=lzma.FORMAT_ALONE),
+}
 
 
 class Command(dumpdata.Command):
@@ -30,25 +42,35 @@ class Command(dumpdata.Command):
                 f"Left out, because they belong to this database: {', '.join(model._meta.label_lower for model in left_out)}."
             )
         exclude = [*options["exclude"], *(model._meta.label_lower for model in left_out)]
-        with _private(options["output"]):
-            super().handle(*app_labels, **options | {"exclude": exclude, "use_natural_foreign_keys": True})
+        with _whole(options["output"]) as output:
+            super().handle(*app_labels, **options | {"exclude": exclude, "use_natural_foreign_keys": True, "output": output})
 
 
 @contextmanager
-def _private(output: str | None) -> Iterator[None]:
-    """Have the file that Django opens be readable for its owner only. Raises NotDone for a link and for a file of another account."""
+def _whole(output: str | None) -> Iterator[str | None]:
+    """Yield a path for Django to write to. What it writes is a file named ``output``, mode 0600, when the block has ended without an error.
+
+    Raises NotDone for a link, a file of another account, and ``.zip``, which Django cannot write.
+    """
     if output is None:
-        yield
+        yield None
         return
     path = Path(output)
+    if path.suffix == ".zip":
+        raise NotDone(
+            f"{output!r} would be a zip file, which dumpdata cannot write: name a file that ends in .json, .gz, .bz2, .xz or .lzma."
+        )
     require_writable(path, force=True)
-    if path.exists():
-        path.chmod(0o600)
-    before = os.umask(0o077)
-    try:
-        yield
-    finally:
-        os.umask(before)
+    compressed = COMPRESSED.get(path.suffix)
+    if compressed is None:
+        with whole_file(path, force=True) as file:
+            yield f"/dev/fd/{file.fileno()}"
+        return
+    with unnamed_file(path.parent) as plain:
+        yield f"/dev/fd/{plain.fileno()}"
+        plain.seek(0)
+        with whole_file(path, force=True) as file, compressed(file) as packed:
+            shutil.copyfileobj(plain, packed)
 
 
 def _refuse_local(label: str) -> None:
