@@ -10,6 +10,7 @@ class VectorStoreConfig(AppConfig):
         ("0005_unique_vectors", "0005_unique_vectors"),
         ("0007_users_inserted", "0007_users_inserted"),
         ("0012_erased_users", "0012_erased_users"),
+        ("0013_erased_users_changed", "0013_erased_users_changed"),
     )
 
     def ready(self) -> None:

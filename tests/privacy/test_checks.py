@@ -11,6 +11,7 @@ from django.core.checks import Error, run_checks
 from django.db import connection, models
 from django.test.utils import isolate_apps
 
+from findme.schema.trigger_files import expected_triggers
 from privacy.checks import errors_of_ownership, errors_of_protection, field_names, models_with_personal_data
 from privacy.registry import Consequence, PersonalDataOwner, Protection, registry
 from tests.privacy.shelf import Shelf
@@ -159,6 +160,20 @@ def test_protection__that_no_trigger_enforces() -> None:
     assert first.id == second.id == "privacy.E005"
     assert first.hint is not None
     assert "'user_id', 'storage_url', 'thumbnail_url', 'rejection_reason', 'metadata', 'deleted_at!', 'status=rejected'" in first.hint
+
+
+def test_protection__of_a_table_without_protected_columns_needs_a_trigger_for_every_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    (embedding,) = (model for model in models_with_personal_data(registry.owners) if model._meta.label == "vectorstore.ProfileEmbedding")
+    schema = expected_triggers()
+    assert list(errors_of_protection([embedding], registry.owners)) == []
+    without = replace(schema, triggers=tuple(trigger for trigger in schema.triggers if trigger.name != "erased_users_changed"))
+    monkeypatch.setattr("privacy.checks.expected_triggers", lambda: without)
+    (error,) = errors_of_protection([embedding], registry.owners)
+    assert error.id == "privacy.E005"
+    assert (
+        error.msg
+        == "The trigger erased_users_changed on profile_embeddings does not enforce the Protection of vectorstore.ProfileEmbedding."
+    )
 
 
 @pytest.mark.django_db

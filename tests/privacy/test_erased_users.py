@@ -16,10 +16,11 @@ from matching.models import Match
 from privacy.anonymisation import anonymise
 from privacy.models import ErasedUser
 from privacy.registry import registry
-from tests.factories import MatchFactory, ProfileEmbeddingFactory, UserFactory, VideoCallFactory, VideoFactory
+from tests.factories import MatchFactory, ProfileEmbeddingFactory, UserFactory, VideoCallFactory, VideoFactory, unit_vector
 from tests.privacy.elsewhere import another_connection, in_a_thread, somebody_waits_for_a_lock, wait_until
 from tests.privacy.life import full_life
 from tests.privacy.shelf import Shelf
+from vectorstore.models import ProfileEmbedding
 from videos.models import Video
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -67,6 +68,42 @@ def test_anonymized__by_the_guides_statement() -> None:
     with connection.cursor() as cursor:
         cursor.execute("DELETE FROM users WHERE id = %s", [person.pk])
     assert ErasedUser.objects.get().deleted
+
+
+def test_anonymized__by_the_guides_statement__its_embedding_is_cleared_or_stays() -> None:
+    person, other = full_life(), ProfileEmbeddingFactory.create().user
+    everybody = ProfileEmbedding.objects.filter(pk__in=[person.pk, other.pk])
+    everybody.update(video_features=[0.5])
+    with connection.cursor() as cursor:
+        cursor.execute(GUIDE, [person.pk])
+    written: list[dict[str, Any]] = [
+        {"vector": unit_vector(9)},
+        {"location": {"lat": 1, "lon": 2}},
+        {"interests": ["new"]},
+        {"video_features": [0.25]},
+        {"model": "new"},
+    ]
+    for values in written:
+        with pytest.raises(IntegrityError, match=f"User {person.pk} was anonymized or deleted for good") as raised, transaction.atomic():
+            everybody.update(**values)
+        assert raised.value.__cause__.diag.constraint_name == "profile_embeddings_erased_user_check"  # type: ignore[union-attr]
+        ProfileEmbedding.objects.filter(pk=other.pk).update(**values)
+    stays: dict[str, Any] = {"interests": ["theremin"]}
+    cleared: dict[str, Any] = {"location": None, "interests": [], "video_features": None, "model": ""}
+    for values in (stays, cleared):
+        ProfileEmbedding.objects.filter(pk=person.pk).update(**values)
+    ProfileEmbedding.objects.filter(pk=person.pk).delete()
+
+
+def test_anonymized__by_the_guides_statement__no_older_snapshot_changes_its_embedding() -> None:
+    person = full_life()
+    with another_connection() as other, other.cursor() as cursor:
+        cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        cursor.execute("SELECT count(*) FROM erased_users")
+        with connection.cursor() as mine:
+            mine.execute(GUIDE, [person.pk])
+        with pytest.raises(OperationalError, match="could not serialize access"):
+            cursor.execute("UPDATE profile_embeddings SET model = 'new' WHERE user_id = %s", [person.pk])
 
 
 def test_anonymized__what_identifies_nobody_is_written(shelf: Shelf) -> None:

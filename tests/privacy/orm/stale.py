@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import secrets
 from collections.abc import Collection
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 from uuid import UUID, uuid4
@@ -52,15 +52,19 @@ def again(one: Any) -> Any:
 
 
 def twin(one: Any) -> Any:
-    """Return a copy that is inserted as another row of the same users; of a user, as another user. An embedding has no key of its own."""
+    """Return a copy that is inserted as another row of the same users; of a user, as another user. An embedding has no key of its own.
+
+    A new match is one that was made after an erasure that is done: an old one is no new datum of the user.
+    """
     copied = again(one)
     match copied:
         case User():
             copied.pk = uuid4()
-            copied.email, copied.full_name, copied.bio, copied.video_id = f"{copied.pk}@twin.example", "A Twin", "Another user.", None
+            copied.email, copied.full_name, copied.bio, copied.password = f"{copied.pk}@twin.example", "A Twin", "Another user.", ""
+            copied.video_id = None
         case Match():
             copied.pk, copied.year, copied.week_number = uuid4(), 2000 + secrets.randbelow(7000), 1 + secrets.randbelow(52)
-            copied.created_at = datetime.now(UTC) + timedelta(minutes=1)  # later than an erasure that has begun
+            copied.created_at = datetime.now(UTC)
         case VideoCall():
             copied.pk, copied.session_id = uuid4(), f"twin-{secrets.token_hex(8)}"
         case Video():
