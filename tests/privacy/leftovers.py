@@ -14,6 +14,8 @@ from psycopg import sql
 
 from privacy.registry import registry
 
+TIMES = ("created_at", "updated_at")
+"""Of an embedding: no data of the user."""
 Value = tuple[str, str, str]
 """Table, key of the row, and column: of a row that may not be there, the column is ``*``."""
 Values = dict[Value, Any]
@@ -28,7 +30,7 @@ def left_over(session: psycopg.Connection[Any], user_ids: Collection[UUID]) -> V
         for row in _rows(session, model._meta.db_table, users.split(","), user_ids):
             key = str(row[model._meta.pk.column])
             if not rules:
-                found[model._meta.db_table, key, "*"] = row
+                found[model._meta.db_table, key, "*"] = {column: value for column, value in row.items() if column not in TIMES}
             for rule in rules:
                 column, kind, value = split(rule)
                 if not is_cleared(row[column], kind, value.replace("{id}", key), row["erased_at"]):

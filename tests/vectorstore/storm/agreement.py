@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 import httpx
 import numpy as np
@@ -31,6 +32,11 @@ def disagreements(server: QdrantServer, collection: str) -> list[str]:
         if not np.allclose(vector, wanted, rtol=0, atol=1e-6):
             lines.append(f"{user_id}: version {version} has another vector")
     return lines
+
+
+def points(server: QdrantServer, collection: str) -> set[UUID]:
+    """Return the ids of all points."""
+    return {UUID(point_id) for point_id in _points(server, collection)}
 
 
 def _points(server: QdrantServer, collection: str) -> dict[str, tuple[dict[str, Any], list[float]]]:

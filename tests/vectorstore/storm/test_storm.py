@@ -1,6 +1,7 @@
-"""Everything that can go wrong between the two stores, at once and for a while; then they agree.
+"""Everything that can go wrong between the two stores, at once and for a while; then they agree, and no erased user is back.
 
-Workers are killed, and frozen for longer than their lease; Qdrant is frozen, and killed; people come, change and go all along, by a fixed seed. One
+Workers are killed, and frozen for longer than their lease; Qdrant is frozen, and killed; people come, change and go all along, by a fixed seed. Users
+are anonymized and deleted for good, while stale objects and old copies of them are written (``tests/privacy/storm``). One
 thing is kept apart, since the protocol leaves it to ``verify_qdrant``: a worker that was frozen is not killed right after it goes on, before it could
 put its people back.
 """
@@ -19,7 +20,8 @@ import pytest
 from pytest_django import DjangoDbBlocker, Settings
 
 from tests.findme.schema.scratch import Database, database, django_uses
-from tests.vectorstore.storm.agreement import disagreements
+from tests.privacy.storm.storm import Erasures
+from tests.vectorstore.storm.agreement import disagreements, points
 from tests.vectorstore.storm.server import Server
 from tests.vectorstore.storm.workers import Workers
 from tests.vectorstore.storm.writers import Writer
@@ -28,7 +30,11 @@ from vectorstore.sync.drain import sync_once
 from vectorstore.sync.queue import is_empty
 from vectorstore.verification.verify import verify
 
-SEEDS = range(int(os.environ.get("STORM_SEEDS", "2")))
+EVERY_DAY, AT_LENGTH = 2, 20
+"""Seeds of ``make test``, and of it together with ``make test-long``."""
+SEEDS = [pytest.param(seed, marks=pytest.mark.at_length) if seed >= EVERY_DAY else seed for seed in range(AT_LENGTH)]
+if "STORM_SEEDS" in os.environ:
+    SEEDS = list(range(int(os.environ["STORM_SEEDS"])))
 SECONDS = 10.0
 """Of writing."""
 TIMEOUT, LEASE, SECOND_LOOK = 1.0, 2.0, 1.0
@@ -41,7 +47,12 @@ MOST_DEADLOCKS = 3
 @pytest.mark.qdrant_server
 @pytest.mark.parametrize("seed", SEEDS)
 def test_storm__then_both_stores_agree(
-    seed: int, memory_path: Path, settings: Settings, template: Database, django_db_blocker: DjangoDbBlocker
+    seed: int,
+    memory_path: Path,
+    settings: Settings,
+    template: Database,
+    django_db_blocker: DjangoDbBlocker,
+    record_testsuite_property: Callable[[str, object], None],
 ) -> None:
     server = Server(memory_path)
     with django_db_blocker.unblock(), database(template.name) as made, django_uses(made):
@@ -49,9 +60,12 @@ def test_storm__then_both_stores_agree(
         try:
             environment = _use(settings, server, made, with_grpc=seed % 2 == 1)
             initialise(lambda _plan: None)
-            _storm(seed, made, server, environment, memory_path / "workers.log")
+            erasures = _storm(seed, made, server, environment, memory_path)
             assert verify().clean
             assert disagreements(server.address, settings.QDRANT_COLLECTION) == [], (memory_path / "workers.log").read_text()[-3000:]
+            assert erasures.findings() == []
+            assert erasures.ledger.erased() & points(server.address, settings.QDRANT_COLLECTION) == set()
+            record_testsuite_property(f"storm {seed}", erasures.report())
         finally:
             server.stop()
 
@@ -68,12 +82,14 @@ def _use(settings: Settings, server: Server, made: Database, *, with_grpc: bool)
     }
 
 
-def _storm(seed: int, made: Database, server: Server, environment: dict[str, str], log: Path) -> None:
+def _storm(seed: int, made: Database, server: Server, environment: dict[str, str], folder: Path) -> Erasures:
     chance, over = random.Random(seed), threading.Event()
     people = [UUID(int=chance.getrandbits(128), version=4) for _ in range(PEOPLE)]
-    workers = Workers(environment, log)
-    writers = [Writer(made, 1000 * seed + number, people, over) for number in range(WRITERS)]
+    erasures = Erasures(made, seed, people, environment, folder)
+    workers = Workers(environment, folder / "workers.log")
+    writers = [Writer(made, 1000 * seed + number, people, over, erasures.ledger) for number in range(WRITERS)]
     try:
+        erasures.start()
         for _ in range(WORKERS):
             workers.spawn()
         for writer in writers:
@@ -82,15 +98,18 @@ def _storm(seed: int, made: Database, server: Server, environment: dict[str, str
         over.set()
         for writer in writers:
             writer.join(60)
+        erasures.stop()
         _calm(workers)
     finally:
         over.set()
+        erasures.end()
         workers.end()
     assert [writer.error for writer in writers] == [None] * WRITERS
     assert min(writer.writes for writer in writers) > 50, "the writers hardly wrote"
     assert sum(writer.deadlocks for writer in writers) <= MOST_DEADLOCKS
     left = sync_once(timeout=30).left
     assert (left.length, left.aside) == (0, 0)
+    return erasures
 
 
 def _wreck(chance: random.Random, workers: Workers, server: Server) -> None:

@@ -11,6 +11,7 @@ import pytest
 from pytest_django import DjangoDbBlocker
 
 from tests.findme.schema.scratch import Database, database
+from tests.privacy.storm.ledger import Ledger
 from tests.schema.rows import ANN
 from tests.vectorstore.storm.writers import ATTEMPTS, Writer
 from tests.vectorstore.two_writers import first_writer, second_writer
@@ -23,7 +24,7 @@ def made(template: Database, django_db_blocker: DjangoDbBlocker) -> Iterator[Dat
 
 
 def writer_of(made: Database) -> Writer:
-    return Writer(made, 1, [ANN], threading.Event())
+    return Writer(made, 1, [ANN], threading.Event(), Ledger())
 
 
 def test_writer__known_deadlock__repeats_the_write(made: Database) -> None:
@@ -69,3 +70,29 @@ def test_writer__known_deadlock_again_and_again__fails_the_storm(made: Database)
     with made.connect() as session, pytest.raises(psycopg.errors.DeadlockDetected):
         writer._repeat(session, act)
     assert writer.deadlocks == ATTEMPTS - 1
+
+
+def test_writer__erased_user__is_refused(made: Database) -> None:
+    writer = writer_of(made)
+    with made.connect() as session:
+        insert = "INSERT INTO users (id, email, password_hash, full_name, date_of_birth, gender) VALUES (%s, 'a', '', 'A', '1990-02-28', 'other')"
+        session.execute(insert, [ANN])
+        writer._repeat(session, writer._go)
+        writer._repeat(session, lambda session: session.execute(insert, [ANN]))
+        assert (writer.refused, writer.ledger.deleted) == (1, {ANN})
+        writer.ledger.begun.clear()
+        with pytest.raises(psycopg.errors.CheckViolation):
+            writer._repeat(session, lambda session: session.execute(insert, [ANN]))
+
+
+def test_writer__any_other_rule__fails_the_storm(made: Database) -> None:
+    writer = writer_of(made)
+    writer.ledger.begun.add(ANN)
+    with made.connect() as session, pytest.raises(psycopg.errors.CheckViolation, match="users_gender_check"):
+        writer._repeat(
+            session,
+            lambda session: session.execute(
+                "INSERT INTO users (id, email, password_hash, full_name, date_of_birth, gender) VALUES (%s, 'a', '', 'A', '1990-02-28', 'none')",
+                [ANN],
+            ),
+        )

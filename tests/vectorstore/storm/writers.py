@@ -1,7 +1,7 @@
 """Writers who know nothing of Qdrant: plain SQL, by a fixed seed. A write that fails, or waits, fails the storm.
 
 One failure is retried, as a service does: the deadlock of a deletion with a transaction that changes an embedding twice. PostgreSQL has it by itself
-(``tests/vectorstore/test_capture_locks.py``).
+(``tests/vectorstore/test_capture_locks.py``). One error is no failure: data of a user who was anonymized or deleted for good are refused.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 import psycopg
 
 from tests.findme.schema.scratch import Database
+from tests.privacy.storm.ledger import Ledger
 
 PAUSE_SECONDS = 0.004
 ATTEMPTS = 3
@@ -32,11 +33,11 @@ INTERESTS = ("books", "chess", "climbing", "cooking", "sailing")
 class Writer(threading.Thread):
     """Works on people of its own, and on those of the others: they come, change, hide, return and go."""
 
-    def __init__(self, database: Database, seed: int, people: list[UUID], over: threading.Event) -> None:
+    def __init__(self, database: Database, seed: int, people: list[UUID], over: threading.Event, ledger: Ledger) -> None:
         super().__init__()
-        self.database, self.people, self.over = database, people, over
+        self.database, self.people, self.over, self.ledger = database, people, over, ledger
         self.random, self.numbers = random.Random(seed), np.random.default_rng(seed)
-        self.writes = self.deadlocks = 0
+        self.writes = self.deadlocks = self.refused = 0
         self.error: BaseException | None = None
 
     def run(self) -> None:
@@ -58,7 +59,7 @@ class Writer(threading.Thread):
         act = self.random.choices([one for one, _ in acts], [weight for _, weight in acts])[0]
         self._repeat(session, act)
 
-    def _repeat(self, session: psycopg.Connection[Any], act: Callable[[psycopg.Connection[Any]], None]) -> None:
+    def _repeat(self, session: psycopg.Connection[Any], act: Callable[[psycopg.Connection[Any]], object]) -> None:
         """Run the write again, with the same random numbers, after a known deadlock."""
         chance, numbers = self.random.getstate(), self.numbers.bit_generator.state
         for attempt in range(1, ATTEMPTS + 1):
@@ -72,12 +73,17 @@ class Writer(threading.Thread):
                     raise
                 self.deadlocks += 1
                 time.sleep(RETRY_SECONDS)
+            except psycopg.errors.CheckViolation as error:
+                if not self.ledger.allows(error):
+                    raise
+                self.refused += 1
+                break
 
     def _somebody(self) -> UUID:
         return self.random.choice(self.people)
 
     def _come(self, session: psycopg.Connection[Any]) -> None:
-        """New, or somebody who was erased and whose id comes again."""
+        """New, or somebody who is there; one who was erased is refused."""
         user_id = self._somebody() if self.random.random() < 0.3 else UUID(int=self.random.getrandbits(128), version=4)
         with session.transaction():
             session.execute(
@@ -120,7 +126,10 @@ class Writer(threading.Thread):
         session.execute("UPDATE users SET deleted_at = NULL WHERE id = %s", [self._somebody()])
 
     def _go(self, session: psycopg.Connection[Any]) -> None:
-        session.execute("DELETE FROM users WHERE id = %s", [self._somebody()])
+        user_id = self._somebody()
+        self.ledger.begun.add(user_id)
+        if session.execute("DELETE FROM users WHERE id = %s", [user_id]).rowcount:
+            self.ledger.deleted.add(user_id)
 
     def _lose_embedding(self, session: psycopg.Connection[Any]) -> None:
         session.execute("DELETE FROM profile_embeddings WHERE user_id = %s", [self._somebody()])

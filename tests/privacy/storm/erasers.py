@@ -1,0 +1,135 @@
+"""A program that anonymizes and deletes users all along, in every way that the project and its guide have."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from uuid import UUID
+
+import psycopg
+from django.db import OperationalError, connection
+from psycopg import errors
+
+from accounts.models import User
+from findme.console.errors import NotDone
+from privacy.anonymisation import anonymise
+from privacy.erasure import erase
+from tests.findme.schema.scratch import Database
+from tests.privacy.leftovers import left_over
+from tests.privacy.storm.ledger import Ledger
+
+PAUSE_SECONDS = 0.05
+WAYS = 5
+"""To erase: each comes at least once."""
+MORE_SECONDS = 120
+"""After the storm, until enough users are erased."""
+GUIDE = """
+    UPDATE users SET email = 'deleted_' || id || '@findme.ai', full_name = 'Deleted User', bio = NULL, password_hash = '', deleted_at = NOW()
+    WHERE id = %s
+"""
+
+
+class Eraser(threading.Thread):
+    """Erases the ``victims`` one after the other, and now and then one of the ``others``, whom other writers change.
+
+    An erasure that is not done, since Qdrant is unavailable or another transaction holds the rows, is tried again later.
+    """
+
+    def __init__(
+        self, database: Database, seed: int, victims: list[UUID], others: list[UUID], ledger: Ledger, over: threading.Event
+    ) -> None:
+        super().__init__()
+        self.database, self.victims, self.others, self.ledger, self.over = database, list(victims), others, ledger, over
+        self.random = random.Random(seed)
+        self.at_least = len(victims) // 2
+        self.counts: Counter[str] = Counter()
+        self.not_done = 0
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        ways: list[Callable[[psycopg.Connection[object], UUID], bool]] = [
+            self._anonymise, self._erase, self._guide_anonymizes, self._guide_deletes, self._orm_deletes,
+        ]  # fmt: skip
+        number, deadline = 0, 0.0
+        try:
+            with self.database.connect() as session:
+                session.execute("SET statement_timeout = '20s'")
+                while not self.over.wait(PAUSE_SECONDS) or not self.is_complete():
+                    if self.over.is_set():
+                        deadline = deadline or time.monotonic() + MORE_SECONDS
+                        assert time.monotonic() < deadline, f"too few erasures: {self.counts}"
+                    self._erase_one(session, ways[number % len(ways)])
+                    number += 1
+        except BaseException as error:  # noqa: BLE001  # the storm raises it
+            self.error = error
+        finally:
+            connection.close()
+
+    def is_complete(self) -> bool:
+        return len(self.counts) == WAYS and len(self.ledger.erased()) >= self.at_least
+
+    def _erase_one(self, session: psycopg.Connection[object], way: Callable[[psycopg.Connection[object], UUID], bool]) -> None:
+        user_id = self._victim()
+        if user_id is None:
+            return
+        self.ledger.begun.add(user_id)
+        try:
+            done = way(session, user_id)
+        except (NotDone, errors.DeadlockDetected):
+            done = False
+        except OperationalError as error:
+            if not isinstance(error.__cause__, errors.DeadlockDetected):
+                raise
+            done = False
+        if done:
+            self.counts[way.__name__.removeprefix("_")] += 1
+        else:
+            self.not_done += 1
+            if user_id not in self.others:
+                self.victims.insert(0, user_id)
+
+    def _victim(self) -> UUID | None:
+        if self.others and self.random.random() < 0.15:
+            return self.random.choice(self.others)
+        if self.ledger.kept and self.random.random() < 0.15:
+            return self.random.choice(list(self.ledger.kept))  # anonymized by the guide's statement, and not yet in the other tables
+        return self.victims.pop() if self.victims else None
+
+    def _anonymise(self, _session: psycopg.Connection[object], user_id: UUID) -> bool:
+        anonymise(user_id)
+        self.ledger.anonymized.add(user_id)
+        return True
+
+    def _erase(self, _session: psycopg.Connection[object], user_id: UUID) -> bool:
+        erase(user_id)
+        self.ledger.deleted.add(user_id)
+        return True
+
+    def _guide_anonymizes(self, session: psycopg.Connection[object], user_id: UUID) -> bool:
+        """Note what the statement leaves in the same transaction: nothing can be added after it.
+
+        An UPDATE of the embedding does not wait for the statement. One that has begun before is waited for.
+        """
+        with session.transaction():
+            done = session.execute(GUIDE, [user_id]).rowcount == 1
+            session.execute("SELECT FROM profile_embeddings WHERE user_id = %s FOR UPDATE", [user_id])
+            found = left_over(session, [user_id])
+            assert {column for table, _, column in found if table == "users"} <= {"last_login", "is_superuser"}
+        if done:
+            self.ledger.kept.setdefault(user_id, found)
+        return done
+
+    def _guide_deletes(self, session: psycopg.Connection[object], user_id: UUID) -> bool:
+        done = session.execute("DELETE FROM users WHERE id = %s", [user_id]).rowcount == 1
+        if done:
+            self.ledger.deleted.add(user_id)
+        return done
+
+    def _orm_deletes(self, _session: psycopg.Connection[object], user_id: UUID) -> bool:
+        done = bool(User.objects.filter(pk=user_id).delete()[1].get("accounts.User"))
+        if done:
+            self.ledger.deleted.add(user_id)
+        return done

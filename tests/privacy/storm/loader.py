@@ -1,0 +1,106 @@
+"""A program that loads old copies of users who are being erased: ``manage.py loaddata`` and ``manage.py upsert_embeddings``, in processes of their own."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from uuid import UUID
+
+import numpy as np
+from django.core import serializers
+from django.db import connection
+
+from tests.factories import unit_vector
+from tests.privacy.orm.stale import PROTECTED, read
+from tests.privacy.storm.commands import Commands
+from tests.privacy.storm.ledger import Ledger
+from vectorstore.ingest.rows import Kind
+
+PAUSE_SECONDS = 0.05
+MORE_SECONDS = 120
+"""After the storm, for what has not happened yet."""
+IN_A_FILE = 10
+"""Users: some of them are erased, the others are not."""
+ALL = {("loaddata", "loaded"), ("loaddata", "refused"), ("upsert_embeddings", "loaded"), ("upsert_embeddings", "refused")}
+REFUSED_ROWS = "of users who were anonymized or deleted for good"
+DEADLOCK = "deadlock detected"
+
+
+class Loader(threading.Thread):
+    """The copies are from before the storm. Each load must leave out the erased users and load the others."""
+
+    def __init__(self, seed: int, lives: list[UUID], ledger: Ledger, over: threading.Event, commands: Commands, folder: Path) -> None:
+        super().__init__()
+        self.ledger, self.over, self.commands, self.folder = ledger, over, commands, folder
+        self.random = random.Random(seed)
+        self.options: list[str] = []
+        """Of ``upsert_embeddings``."""
+        self.groups = [lives[first : first + IN_A_FILE] for first in range(0, len(lives), IN_A_FILE)]
+        self.counts: Counter[tuple[str, str]] = Counter()
+        """Users of loads, but for those of ``loaddata`` that were refused: these are loads."""
+        self.runs = self.deadlocks = 0
+        self.error: BaseException | None = None
+        for number, group in enumerate(self.groups):
+            self._write_copies(number, group)
+
+    def _write_copies(self, number: int, group: list[UUID]) -> None:
+        dump = [one for model in PROTECTED for one in read(model, group)]
+        self._file(number, "json").write_text(serializers.serialize("json", dump))
+        lines = [{"user_id": str(one), "vector": unit_vector(1000 + place), "interests": ["old"]} for place, one in enumerate(group)]
+        self._file(number, "jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+        vectors = np.array([unit_vector(2000 + place) for place in range(len(group))], dtype=np.float32)
+        np.savez(self._file(number, "npz"), user_ids=np.array([str(one) for one in group]), vectors=vectors)
+
+    def _file(self, number: int, ending: str) -> Path:
+        return self.folder / f"copy{number}.{ending}"
+
+    def run(self) -> None:
+        try:
+            deadline = 0.0
+            while not self.over.wait(PAUSE_SECONDS) or ALL - self.counts.keys():
+                if self.over.is_set():
+                    deadline = deadline or time.monotonic() + MORE_SECONDS
+                    assert time.monotonic() < deadline, f"never happened: {ALL - self.counts.keys()}"
+                self._load(self._number())
+        except BaseException as error:  # noqa: BLE001  # the storm raises it
+            self.error = error
+        finally:
+            connection.close()
+
+    def _number(self) -> int:
+        """Return a file, mostly one of users of whom some are erased."""
+        some = [number for number, group in enumerate(self.groups) if 0 < len(self.ledger.begun.intersection(group)) < len(group)]
+        return self.random.choice(some if some and self.random.random() < 0.8 else range(len(self.groups)))
+
+    def _load(self, number: int) -> None:
+        self.runs += 1
+        if self.random.random() < 0.5:
+            self._loaddata(self._file(number, "json"))
+        else:
+            self._upsert(self._file(number, self.random.choice(("jsonl", "npz"))))
+
+    def _loaddata(self, path: Path) -> None:
+        code, output = self.commands.run("loaddata", path)
+        if code == 2 and DEADLOCK in output:
+            self.deadlocks += 1
+            return
+        assert code in (0, 1), output
+        assert (REFUSED_ROWS in output) == (code == 1), output
+        installed = int(output.partition("Installed ")[2].split()[0])
+        self.counts["loaddata", "loaded"] += installed
+        self.counts["loaddata", "refused"] += code == 1
+
+    def _upsert(self, path: Path) -> None:
+        code, output = self.commands.run("upsert_embeddings", path, "--json", *self.options)
+        if code == 2 and DEADLOCK in output:
+            self.deadlocks += 1
+            return
+        assert code in (0, 1), output
+        result = json.loads(output[output.index("{") : output.rindex("}") + 1])
+        assert result["reasons"].keys() <= {Kind.ERASED_PERSON, Kind.UNKNOWN_PERSON}, output
+        self.counts["upsert_embeddings", "loaded"] += result["loaded"]
+        self.counts["upsert_embeddings", "refused"] += result["rejected"]

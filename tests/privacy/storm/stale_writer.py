@@ -1,0 +1,128 @@
+"""A program that keeps the objects that it has read, and writes them later, in every way of the ORM, whatever has become of the users."""
+
+from __future__ import annotations
+
+import copy
+import random
+import threading
+import time
+from collections import Counter, defaultdict
+from typing import Any
+from uuid import UUID
+
+from django.db import connection
+from django.db.models import Model
+
+from accounts.models import User
+from tests.privacy.orm.stale import PROTECTED, Outcome, again, attempt, read, twin, users_of
+from tests.privacy.orm.ways import WAYS, Calls, Way
+from tests.privacy.storm.ledger import Ledger
+from vectorstore.models import ProfileEmbedding
+from videos.models import Video
+
+PAUSE_SECONDS = 0.002
+MORE_SECONDS = 120
+"""After the storm, for the ways that no user has passed yet, or that were not refused yet."""
+READ_AGAIN = 25
+"""Writes between two readings of a user's rows."""
+
+
+class StaleWriter(threading.Thread):
+    """Writes until each way has been refused for erased users, and has passed for others, and the storm is over."""
+
+    def __init__(self, seed: int, lives: list[UUID], to_move: list[Video], ledger: Ledger, over: threading.Event) -> None:
+        super().__init__()
+        self.lives, self.to_move, self.ledger, self.over = lives, to_move, ledger, over
+        self.random = random.Random(seed)
+        self.stale: dict[UUID, dict[type[Model], list[Any]]] = {}
+        self.counts: Counter[tuple[str, Outcome]] = Counter()
+        """By way. A write for living users that passed is counted as PASSED, one that names an erased user as IN_VAIN, until the end shows it."""
+        self.in_vain = 0
+        self.error: BaseException | None = None
+
+    @property
+    def writes(self) -> int:
+        return self.counts.total() + self.in_vain
+
+    def lacking(self) -> list[tuple[Way, Outcome]]:
+        return [(way, outcome) for way in WAYS for outcome in (Outcome.PASSED, Outcome.REFUSED) if not self.counts[way.name, outcome]]
+
+    def run(self) -> None:
+        try:
+            self._read(self.lives)
+            deadline = 0.0
+            while not self.over.wait(PAUSE_SECONDS) or self.lacking():
+                if self.over.is_set():
+                    deadline = deadline or time.monotonic() + MORE_SECONDS
+                    assert time.monotonic() < deadline, f"never happened: {self.lacking()}"
+                self._write(*self._chosen_way())
+        except BaseException as error:  # noqa: BLE001  # the storm raises it
+            self.error = error
+        finally:
+            connection.close()
+
+    def _read(self, user_ids: list[UUID]) -> None:
+        for user_id in user_ids:
+            self.stale[user_id] = defaultdict(list)
+        for model in PROTECTED:
+            for one in read(model, user_ids):
+                for user_id in users_of(one) & set(user_ids):
+                    self.stale[user_id][model].append(one)
+
+    def _chosen_way(self) -> tuple[Way, bool]:
+        """Return a way, those first that lack something, and whether to write for an erased user."""
+        lacking = self.lacking()
+        if lacking and self.random.random() < 0.5:
+            way, outcome = self.random.choice(lacking)
+            return way, outcome == Outcome.REFUSED
+        return self.random.choice(WAYS), self.random.random() < 0.5
+
+    def _write(self, way: Way, is_for_erased: bool) -> None:
+        objects = self._objects(way, is_for_erased)
+        if not objects:
+            return
+        isolation = self.random.choice(("READ COMMITTED",) * 3 + ("REPEATABLE READ",))
+        outcome, named = attempt(way, Calls(is_async=self.random.random() < 0.3), objects, isolation)
+        erased = set().union(*map(users_of, objects)) & self.ledger.begun
+        self._check(outcome, named, erased, objects)
+        if outcome == Outcome.PASSED and erased:
+            self.in_vain += 1
+        else:
+            self.counts[way.name, outcome] += 1
+        if self.writes % READ_AGAIN == 0:
+            self._read([one for one in [self.random.choice(self.lives)] if one not in self.ledger.begun])
+
+    def _check(self, outcome: Outcome, named: UUID | None, erased: set[UUID], objects: list[Any]) -> None:
+        """Raise AssertionError for an error that no erasure explains."""
+        if outcome == Outcome.REFUSED:
+            assert named in self.ledger.begun, f"{named} was refused and is not erased"
+        if outcome == Outcome.NO_USER or (outcome == Outcome.NO_ROW and not isinstance(objects[0], ProfileEmbedding)):
+            assert erased, f"{outcome}: {objects}, and no user of them is erased"
+
+    def _objects(self, way: Way, is_for_erased: bool) -> list[Any]:
+        """Return what to write: the objects as they were read, or to be inserted again, or as other rows of the same users."""
+        user_id = self._user(is_for_erased)
+        models = [model for model, found in self.stale[user_id].items() if found and way.works_for(found[0])] if user_id else []
+        if user_id is None or not models:
+            return []
+        model = self.random.choice(models)
+        found = self.stale[user_id][model]
+        kinds = [copy.copy] if not way.inserts else [again, twin] if not way.updates else [copy.copy, again, twin]
+        kind = self.random.choice(kinds)
+        if model is User and kind is twin and is_for_erased:
+            kind = again  # its twin is another user
+        if model is Video and is_for_erased and not way.manager and self.random.random() < 0.3:
+            return self._moved(found[0])
+        return [kind(one) for one in found]
+
+    def _user(self, is_for_erased: bool) -> UUID | None:
+        erased = [one for one in list(self.ledger.begun) if one in self.stale]
+        if is_for_erased:
+            return self.random.choice(erased) if erased else None
+        return self.random.choice(self.lives)
+
+    def _moved(self, video: Any) -> list[Any]:
+        """Return a video of another user, with the stale object of this one as its user."""
+        other = copy.copy(self.random.choice(self.to_move))
+        other.user = video.user
+        return [other]

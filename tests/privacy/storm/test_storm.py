@@ -1,0 +1,38 @@
+"""Stale objects and old copies are written while users are erased, without Qdrant: no user and no data come back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pytest_django import DjangoDbBlocker
+
+from privacy.registry import registry
+from tests.findme.schema.scratch import Database, database, django_uses
+from tests.privacy.shelf import Shelf
+from tests.privacy.storm.storm import Erasures
+
+SECONDS = 2.0
+
+
+@pytest.mark.long
+def test_storm__of_erasures(
+    template: Database,
+    django_db_blocker: DjangoDbBlocker,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    record_testsuite_property: Callable[[str, object], None],
+) -> None:
+    shelf = Shelf()
+    monkeypatch.setattr(registry, "_stores", {shelf.name: shelf})
+    with django_db_blocker.unblock(), database(template.name) as made, django_uses(made):
+        environment = {"DATABASE_URL": made.url(), "DJANGO_SETTINGS_MODULE": "tests.settings", "QDRANT_URL": ""}
+        erasures = Erasures(made, 1, [], environment, tmp_path)
+        erasures.loader.options = ["--queue-only"]
+        erasures.start()
+        time.sleep(SECONDS)
+        erasures.stop()
+        assert erasures.findings() == []
+    record_testsuite_property("storm", erasures.report())
