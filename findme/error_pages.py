@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 import sys
 
-from django.db import OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.utils.deprecation import MiddlewareMixin
-from psycopg import errors
 
 from findme.console.errors import without_detail
+from findme.postgresql.connection_errors import is_unavailable
 from findme.request_log import RequestLine
 
 logger = logging.getLogger(__name__)
@@ -19,21 +18,13 @@ logger = logging.getLogger(__name__)
 UNAVAILABLE_STATUS = 503
 RETRY_AFTER = 30
 """Seconds after which a client may ask again."""
-UNAVAILABLE = (errors.AdminShutdown, errors.CrashShutdown, errors.CannotConnectNow, errors.TooManyConnections)
-"""What PostgreSQL says when it ends, starts or is full. A connection that cannot be made, or is lost, has no code."""
-
-
-def is_postgresql_unavailable(error: BaseException | None) -> bool:
-    """Whether the error means that PostgreSQL cannot be asked now, and not that it refused what it was asked."""
-    cause = error.__cause__ if isinstance(error, OperationalError) else None
-    return isinstance(cause, errors.Error) and (getattr(cause, "sqlstate", None) is None or isinstance(cause, UNAVAILABLE))
 
 
 class PostgresqlUnavailable(MiddlewareMixin):
     """Middleware that answers 503 where a view, or the template that it leads to, finds PostgreSQL unavailable."""
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
-        return unavailable(request, error) if is_postgresql_unavailable(error) else None
+        return unavailable(request, error) if is_unavailable(error) else None
 
 
 def unavailable(request: HttpRequest, error: BaseException) -> HttpResponse:
@@ -48,6 +39,6 @@ def unavailable(request: HttpRequest, error: BaseException) -> HttpResponse:
 def server_error(request: HttpRequest) -> HttpResponse:
     """Answer an error that no view raised as well: of a middleware, which has read a session or saved one."""
     error = sys.exc_info()[1]
-    if error is not None and is_postgresql_unavailable(error):
+    if error is not None and is_unavailable(error):
         return unavailable(request, error)
     return HttpResponse(render_to_string("500.html"), status=500)

@@ -18,6 +18,7 @@ from django.db import (
 from psycopg import errors
 
 from findme.console.errors import NotDone, one_line
+from findme.postgresql.connection_errors import has_no_answer
 from findme.postgresql.diagnosis import variables_that_count, why_refused
 
 VALUE = re.compile(r":? ['\"].*")
@@ -49,7 +50,7 @@ def _of_postgresql(error: Error) -> str | None:
             return f"PostgreSQL: {line}: the schema is not the one of this release. Run manage.py migrate."
         case errors.InsufficientPrivilege():
             return f"PostgreSQL: {line}: use a role that may, in DATABASE_URL."
-    variables = variables_that_count() if _is_of_the_connection(error) else []
+    variables = variables_that_count() if has_no_answer(error) else []
     if not variables:
         return f"PostgreSQL: {line}"
     end = "" if line.endswith((".", "?")) else "."
@@ -72,10 +73,6 @@ def _sentence(error: Error) -> str | None:
         case NotSupportedError() if cause is None:  # Django: the server is too old
             return one_line(error)
     return None
-
-
-def _is_of_the_connection(error: Error) -> bool:
-    return isinstance(error, OperationalError) and getattr(error.__cause__, "sqlstate", None) is None
 
 
 def _cannot_encode(error: UnicodeEncodeError) -> str:

@@ -7,6 +7,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations import Migration
 from psycopg import errors
 
+from findme.postgresql.connection_errors import is_unavailable
 from findme.schema.concurrently import invalid_indexes
 
 
@@ -16,12 +17,7 @@ def a_lock_was_not_free(error: BaseException) -> bool:
 
 
 def the_connection_was_lost(error: BaseException) -> bool:
-    cause = error.__cause__
-    return (
-        isinstance(error, InterfaceError)
-        or isinstance(cause, errors.AdminShutdown)
-        or (isinstance(cause, errors.OperationalError) and cause.sqlstate is None)
-    )
+    return isinstance(error, InterfaceError) or is_unavailable(error)
 
 
 def what_was_left(migration: Migration, error: BaseException, connection: BaseDatabaseWrapper) -> str:

@@ -16,7 +16,6 @@ from django.test import Client, RequestFactory
 from django.urls import reverse
 from psycopg import errors
 
-from findme.error_pages import is_postgresql_unavailable
 from tests.findme.processes import PRODUCTION, python
 from tests.staff import signed_in, superuser
 
@@ -116,23 +115,6 @@ def test_postgresql_unavailable__while_the_template_reads(monkeypatch: pytest.Mo
     client = signed_in(superuser())
     monkeypatch.setattr("django.template.response.SimpleTemplateResponse.rendered_content", property(fail))
     assert client.get(reverse("admin:index")).status_code == 503
-
-
-@pytest.mark.parametrize(
-    ("cause", "unavailable"),
-    [
-        (psycopg.OperationalError("connection refused"), True),
-        (errors.CannotConnectNow("the database system is starting up"), True),
-        (errors.TooManyConnections("sorry, too many clients already"), True),
-        (errors.LockNotAvailable("canceling statement due to lock timeout"), False),
-        (errors.QueryCanceled("canceling statement due to statement timeout"), False),
-        (errors.DiskFull("could not extend file"), False),
-        (RuntimeError("x"), False),
-    ],
-)
-def test_is_postgresql_unavailable__by_cause(cause: Exception, unavailable: bool) -> None:
-    assert is_postgresql_unavailable(django_error(cause)) is unavailable
-    assert not is_postgresql_unavailable(cause)
 
 
 @pytest.mark.django_db

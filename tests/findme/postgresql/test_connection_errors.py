@@ -1,0 +1,47 @@
+"""PostgreSQL that cannot be asked, told from PostgreSQL that refuses: by the pages of the admin, by migrations and by commands alike."""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+from django.db import InterfaceError, OperationalError, connection
+from django.db.migrations import Migration
+from psycopg import errors
+
+from findme.postgresql.connection_errors import has_no_answer, is_unavailable
+from findme.schema.failures import what_was_left
+
+LOST = psycopg.OperationalError("server closed the connection unexpectedly")
+CASES: list[tuple[Exception, bool, bool]] = [
+    (LOST, True, True),
+    (psycopg.OperationalError("connection failed: connection refused"), True, True),
+    (errors.AdminShutdown("terminating connection due to administrator command"), True, False),
+    (errors.CrashShutdown("terminating connection because of crash of another server process"), True, False),
+    (errors.CannotConnectNow("the database system is starting up"), True, False),
+    (errors.TooManyConnections("sorry, too many clients already"), True, False),
+    (errors.LockNotAvailable("canceling statement due to lock timeout"), False, False),
+    (errors.QueryCanceled("canceling statement due to statement timeout"), False, False),
+    (errors.DiskFull("could not extend file"), False, False),
+    (RuntimeError("x"), False, False),
+]
+
+
+def django_error(cause: Exception) -> OperationalError:
+    error = OperationalError(*cause.args)
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(("cause", "unavailable", "no_answer"), CASES)
+def test_error__by_cause(cause: Exception, unavailable: bool, no_answer: bool) -> None:
+    assert (is_unavailable(django_error(cause)), has_no_answer(django_error(cause))) == (unavailable, no_answer)
+    assert not is_unavailable(cause) and not is_unavailable(None)
+
+
+@pytest.mark.parametrize(("cause", "unavailable", "_no_answer"), CASES)
+def test_migration__may_be_done_whole_where_the_connection_ended(cause: Exception, unavailable: bool, _no_answer: bool) -> None:
+    """Also where the server crashed: the answer to COMMIT may be what was lost."""
+    unknown = "It is done whole or not at all: schema_version says which."
+    left = what_was_left(Migration("0001_x", "videos"), django_error(cause), connection)
+    assert left == (unknown if unavailable else "Nothing of it is left.")
+    assert what_was_left(Migration("0001_x", "videos"), InterfaceError("the connection is closed"), connection) == unknown
