@@ -61,7 +61,7 @@ def failure_recorded(action: Action, target_id: UUID, *, actor_id: UUID | None) 
     try:
         yield
     except BaseException as error:
-        with _logged_if_not_written(action, target_id):
+        with _logged_if_not_written(error, action, target_id):
             record(action, target_id, outcome_of(error), actor_id=actor_id)
         raise
 
@@ -73,7 +73,7 @@ def adoption_recorded(collection: str) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        with _logged_if_not_written(Action.ADOPT, collection):
+        with _logged_if_not_written(error, Action.ADOPT, collection):
             _record_adoption(collection, outcome_of(error))
         raise
     _record_adoption(collection, Outcome.DONE)
@@ -93,11 +93,16 @@ def done_or_unchanged(changed: bool) -> Outcome:
 
 
 @contextmanager
-def _logged_if_not_written(action: Action, target: UUID | str) -> Iterator[None]:
-    """The caller must hear of the failure itself, so an entry about it that cannot be written is a line in the server's log."""
+def _logged_if_not_written(failure: BaseException, action: Action, target: UUID | str) -> Iterator[None]:
+    """The caller must hear of the failure itself, so an entry about it that cannot be written is a line in the server's log.
+
+    It is not, if PostgreSQL refused the action too: nothing can have happened, and the caller reports that.
+    """
     try:
         yield
     except DatabaseError as error:
+        if isinstance(failure, DatabaseError):
+            return
         kind = type(error.__cause__ or error).__name__  # PostgreSQL's own words have the values of the row
         logger.error("The audit log has no entry of this: %s of %s failed (%s).", action, target, kind)  # noqa: TRY400
 

@@ -11,15 +11,7 @@ from findme.admin.labels import labelled
 from findme.admin.model_admin import FoundByUuid
 from privacy.models import AuditEntry
 
-Outcome = AuditEntry.Outcome
-
-LABELS = {
-    Outcome.STARTED.label: "info",
-    Outcome.DONE.label: "success",
-    Outcome.UNCHANGED.label: "default",
-    Outcome.FAILED.label: "danger",
-    Outcome.UNKNOWN.label: "warning",
-}
+COLORS = {"started": "info", "done": "success", "failed": "danger", "unknown": "warning"}
 
 
 @admin.register(AuditEntry)
@@ -33,7 +25,7 @@ class AuditEntryAdmin(FoundByUuid[AuditEntry]):
     ordering = ("-pk",)  # as they were written
     search_help_text = "UUID of the member of the staff, or of the user"
     uuid_lookups = ("actor_id", "target_id")
-    fields = ("recorded_at", "actor", "action", "target", "shown_outcome")
+    fields = ("recorded_at", "actor", "action", "target", "outcome")
 
     @admin.display(description="By")
     def actor(self, entry: AuditEntry) -> str:
@@ -43,9 +35,9 @@ class AuditEntryAdmin(FoundByUuid[AuditEntry]):
     def target(self, entry: AuditEntry) -> str:
         return str(entry.target_id) if entry.target_id else entry.collection
 
-    @labelled("Outcome", LABELS)
-    def shown_outcome(self, entry: AuditEntry) -> str:
-        return Outcome(entry.outcome).label
+    @labelled("Outcome", COLORS)
+    def shown_outcome(self, entry: AuditEntry) -> tuple[str, str]:
+        return entry.outcome, entry.get_outcome_display()
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

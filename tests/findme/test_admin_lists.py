@@ -24,6 +24,7 @@ from findme.admin import bounded
 from findme.admin.bounded import BoundedPaginator, bounded_count
 from findme.admin.model_admin import FindmeModelAdmin
 from matching.models import Match
+from privacy.models import AuditEntry
 from tests.factories import MatchFactory, ProfileEmbeddingFactory, UserFactory, VideoCallFactory, VideoFactory
 from tests.staff import signed_in, staff, superuser
 from vectorstore.models import ProfileEmbedding, SetAside
@@ -48,6 +49,13 @@ def make_set_aside(size: int) -> list[SetAside]:
     return [SetAside.objects.create(user_id=UserFactory.create().pk, reason="Wrong input", collection="x_v1") for _ in range(size)]
 
 
+def make_audit_entries(size: int) -> list[AuditEntry]:
+    return [
+        AuditEntry.objects.create(action="export", actor_account="root", target_id=UserFactory.create().pk, outcome="done")
+        for _ in range(size)
+    ]
+
+
 ROWS: dict[type[Model], Callable[[int], list[Any]]] = {
     User: UserFactory.create_batch,
     Video: VideoFactory.create_batch,
@@ -57,6 +65,7 @@ ROWS: dict[type[Model], Callable[[int], list[Any]]] = {
     SetAside: make_set_aside,
     Group: make_groups,
     LogEntry: make_log,
+    AuditEntry: make_audit_entries,
 }
 LISTS = pytest.mark.parametrize("model", ROWS, ids=lambda model: model.__name__)
 

@@ -18,7 +18,7 @@ def test_sidebar__superuser_sees_every_list() -> None:
         "": ["People"],
         "What they have": ["Videos", "Matches", "Calls", "Embeddings"],
         "Vector store": ["State", "People set aside"],
-        "Staff": ["Groups", "Log"],
+        "Staff": ["Groups", "Log", "Audit log"],
     }
 
 

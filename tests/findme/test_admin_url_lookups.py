@@ -56,6 +56,7 @@ SHOWN: dict[str, set[str]] = {
     "vectorstore.ProfileEmbedding": {"user", "model", "created_at", "updated_at"},
     "vectorstore.SetAside": {"user_id", "reason", "collection", "set_aside_at"},
     "auth.Group": {"name", "permissions"},
+    "privacy.AuditEntry": {"recorded_at", "action", "outcome"},
     "admin.LogEntry": {"action_time", "user", "action_flag", "content_type", "object_id"},
 }
 """The fields that an account with nothing but the permission to view the model finds on its pages, without lists of numbers and JSON."""

@@ -56,7 +56,6 @@ def test_standby(standby: Standby) -> None:
     for command in (
         ["schema_version", "--check"],
         ["search_profiles", "--user", USER],
-        ["export_user", USER, "--output", "{files}/ann.zip"],
         ["init_qdrant", "--check"],
         ["migrate", "--check"],
         ["erase_user", USER, "--hard", "--dry-run"],
@@ -67,6 +66,7 @@ def test_standby(standby: Standby) -> None:
         ["erase_user", USER, "--soft", "--no-input"],
         ["erase_user", USER, "--hard", "--no-input"],
         ["anonymize_user", USER, "--no-input"],
+        ["export_user", USER, "--output", "{files}/ann.zip"],  # the audit log could not have it
         ["upsert_embeddings", "{files}/rows.jsonl", "--model", "m"],
         ["sync_qdrant", "--once"],
         ["verify_qdrant"],
@@ -91,3 +91,4 @@ def test_standby(standby: Standby) -> None:
         said = f" T{SAID[1:].strip()} Then run rollback again.\n" if command[0] == "rollback" else SAID
         assert err.endswith(said) and err.count("\n") == 1, (command, err)
         assert "example.org" not in err
+    assert not (standby.files / "ann.zip").exists()

@@ -247,12 +247,12 @@ def test_rollback__a_table_stays_in_use__says_what_was_undone_before(migrated: D
     with migrated.connect() as user:
         user.execute("BEGIN; LOCK TABLE matches IN ACCESS SHARE MODE")
         with pytest.raises(NotDone) as refused:
-            roll_back(plan_rollback(3), patience=Patience(0, 0.05, 1))
+            roll_back(plan_rollback(4), patience=Patience(0, 0.05, 1))
     assert str(refused.value).startswith(
         "matching.0004_erased_users was not undone: canceling statement due to lock timeout (matching/migrations/sql/0004_erased_users.down.sql"
     )
     assert str(refused.value).endswith(
-        " Nothing of it is left. Before it, 1 was undone, and stays so."
+        " Nothing of it is left. Before it, 2 were undone, and stay so."
         " Run rollback again when that has ended, or wait longer with --lock-timeout or --attempts."
     )
     assert roll_back(plan_rollback(1)).migrations == ("matching.0004_erased_users",)
