@@ -18,7 +18,9 @@ import pytest
 
 from findme.environment import BASE_DIR
 from tests.factories import UserFactory
-from tests.privacy.process import environment
+from tests.qdrant import QdrantServer
+from tests.vectorstore.commands import environment
+from vectorstore.initialisation import initialise
 
 MEMORY = 256
 """In MiB."""
@@ -37,10 +39,13 @@ def mebibytes(name):
 
 connection.ensure_connection()
 start = mebibytes("VmRSS")
+queue_only = sys.argv.pop(1) == "queue only"
 for file in sys.argv[1:]:
     try:
-        loaded = upsert_embeddings([file], queue_only=True)
+        loaded = upsert_embeddings([file], queue_only=queue_only)
         ended = f"{loaded.loaded} loaded, {loaded.rejected} rejected"
+        if not queue_only:
+            ended += f", {loaded.projected} written"
     except NotDone as error:
         ended = "refused: " + str(error).split("'")[2].strip()[:30]
     decoder = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss >> 10
@@ -48,9 +53,9 @@ for file in sys.argv[1:]:
 """
 
 
-def run(*files: Path) -> list[str]:
+def run(*files: Path, queue_only: bool = True) -> list[str]:
     """Load the files one after the other in one process. Return how each ended; fail where it took too much memory."""
-    command = [sys.executable, "-c", CHILD, *map(str, files)]
+    command = [sys.executable, "-c", CHILD, "queue only" if queue_only else "and write", *map(str, files)]
     ran = subprocess.run(command, cwd=BASE_DIR, env=environment(), capture_output=True, text=True, check=False, timeout=600)
     assert ran.returncode == 0, ran.stderr
     results = [line.split("\t") for line in ran.stdout.splitlines()]
@@ -134,3 +139,16 @@ def test_load__rows_that_are_as_large_as_may_be(tmp_path: Path) -> None:
     lines.write_text("\n".join(json.dumps(row, ensure_ascii=False, separators=(",", ":")) for row in rows))
     pq.write_table(pa.Table.from_pylist(rows), table, compression="zstd")
     assert run(lines, lines, table) == [f"{count} loaded, 0 rejected"] * 3
+
+
+@pytest.mark.no_cover
+@pytest.mark.long
+@pytest.mark.qdrant_server
+@pytest.mark.django_db(transaction=True)
+def test_load__points_that_are_as_large_as_may_be(server: QdrantServer, tmp_path: Path) -> None:
+    """With their points, by REST and by gRPC: a batch of rows is small enough for its points, too."""
+    initialise(lambda _: None)
+    count, lines = 700, tmp_path / "x.jsonl"
+    rows = largest_rows([user.pk for user in UserFactory.create_batch(count)])
+    lines.write_text("\n".join(json.dumps(row, ensure_ascii=False, separators=(",", ":")) for row in rows))
+    assert run(lines, lines, queue_only=False) == [f"{count} loaded, 0 rejected, {count} written"] * 2
