@@ -11,15 +11,18 @@ from django.urls import reverse
 
 from accounts.models import User
 from calls.models import VideoCall
+from matching.models import Match
 from privacy.anonymisation import anonymise
 from privacy.erasure import erase
 from privacy.registry import registry
 from privacy.unerasure import take_erasures_back
-from tests.factories import UserFactory, VideoFactory
+from tests.calls.test_admin import new_call
+from tests.factories import MatchFactory, UserFactory, VideoFactory
 from tests.findme.processes import manage_here
+from tests.matching.test_admin import new_match
 from tests.privacy.life import FULL_NAME, full_life
 from tests.privacy.shelf import Shelf
-from tests.staff import errors_of, opened, signed_in, superuser
+from tests.staff import errors_of, opened, person_form, save, signed_in, superuser
 from videos.models import Video
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -47,6 +50,38 @@ def test_admin__an_open_page_brings_no_recording_back() -> None:
     assert errors_of(response) == {"__all__": [REFUSED]}
     call.refresh_from_db()
     assert call.recording_url is None
+
+
+@pytest.mark.parametrize("role", ["user", "matched_user"])
+def test_admin__no_new_match_with_an_anonymized_user(role: str) -> None:
+    person = full_life()
+    anonymise(person.pk)
+    before = Match.objects.count()
+    response = signed_in(superuser()).post(reverse("admin:matching_match_add"), new_match(**{role: person.pk}))
+    assert response.status_code == 200 and Match.objects.count() == before
+    assert list(errors_of(response).values()) == [[REFUSED]]
+
+
+@pytest.mark.parametrize("role", ["user", "matched_user"])
+def test_admin__no_new_call_with_an_anonymized_user(role: str) -> None:
+    """Of a match from before: a superuser could add a call with the address of a recording."""
+    match = MatchFactory.create()
+    anonymise(getattr(match, f"{role}_id"))
+    posted = new_call(match, recording_url="https://calls.example/quux.webm")
+    response = signed_in(superuser()).post(reverse("admin:calls_videocall_add"), posted)
+    assert response.status_code == 200 and not VideoCall.objects.exists()
+    assert list(errors_of(response).values()) == [[REFUSED]]
+
+
+def test_admin__the_address_of_another_anonymized_user_is_reserved() -> None:
+    """Otherwise the anonymization of that user would be refused."""
+    person, other = UserFactory.create(), UserFactory.create()
+    address = reverse("admin:accounts_user_change", args=[person.pk])
+    response = save(signed_in(superuser()), address, person_form(person, email=f"deleted_{other.pk}@findme.ai"))
+    assert response.status_code == 200
+    assert errors_of(response) == {"email": ["This address is reserved for an anonymized user."]}
+    assert not User.objects.filter(email__startswith="deleted_").exists()
+    anonymise(other.pk)
 
 
 def test_loaddata__leaves_out_erased_users_and_loads_the_rest(tmp_path: Path) -> None:
