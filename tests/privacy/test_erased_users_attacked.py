@@ -1,0 +1,147 @@
+"""Another role cannot use the functions that refuse data of erased users: neither to run its own code as their owner, nor to have them look elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.db import DatabaseError, connection, transaction
+
+from privacy.anonymisation import anonymise
+from privacy.erasure import erase
+from privacy.registry import registry
+from tests.factories import UserFactory
+from tests.privacy.life import full_life
+from tests.privacy.shelf import Shelf
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+STRANGER = "findme_test_stranger"
+OPERANDS = (
+    "varchar, varchar",
+    "varchar, text",
+    "text, varchar",
+    "uuid, uuid",
+    "jsonb, text",
+    "jsonb, jsonb",
+    "text[], text[]",
+    "boolean, boolean",
+    "timestamptz, timestamptz",
+)
+TRAP = f"BEGIN IF current_user::text OPERATOR(pg_catalog.<>) ''{STRANGER}'' THEN PERFORM pg_catalog.nextval(''public.trapped''); END IF;"
+"""It notes that another role runs it."""
+NEW_VIDEO = "INSERT INTO public.videos (user_id, storage_url, duration, file_size) VALUES (%s, 'https://example.com/v', 1, 1)"
+DEFINERS = """
+    SELECT proname::text, proconfig, has_function_privilege('public', oid, 'EXECUTE') FROM pg_proc
+    WHERE prosecdef AND pronamespace = (SELECT relnamespace FROM pg_class WHERE oid = 'users'::regclass)
+"""
+
+
+@pytest.fixture(autouse=True)
+def shelf(monkeypatch: pytest.MonkeyPatch) -> Shelf:
+    shelf = Shelf()
+    monkeypatch.setattr(registry, "_stores", {shelf.name: shelf})
+    return shelf
+
+
+def ask(statement: str, *parameters: object) -> list[Any]:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, parameters or None)
+        return cursor.fetchall() if cursor.description else []
+
+
+@contextmanager
+def stranger() -> Iterator[None]:
+    """A role that may write the tables of users, and make objects in the schema of the tables and in a temporary one."""
+    with transaction.atomic():
+        ask(f"CREATE ROLE {STRANGER}")
+        ask(f"GRANT SELECT, INSERT, UPDATE, DELETE ON users, videos TO {STRANGER}")
+        ask(f"GRANT CREATE ON SCHEMA public TO {STRANGER}")
+        ask(f"DO $$ BEGIN EXECUTE format('GRANT TEMP ON DATABASE %I TO {STRANGER}', current_database()); END $$")
+        ask("CREATE SEQUENCE trapped; GRANT USAGE ON SEQUENCE trapped TO PUBLIC")  # no error takes its numbers back
+        yield
+        transaction.set_rollback(True)
+
+
+def set_traps() -> None:
+    """Operators that PostgreSQL would prefer for their operands, functions of the same names, and a table that says that no user was erased."""
+    for number, operands in enumerate(OPERANDS):
+        left, right = operands.split(", ")
+        ask(f"CREATE FUNCTION public.trap{number}({operands}) RETURNS boolean LANGUAGE plpgsql AS '{TRAP} RETURN false; END'")
+        for operator in ("=", "<>", "<"):
+            ask(f"CREATE OPERATOR public.{operator} (LEFTARG = {left}, RIGHTARG = {right}, FUNCTION = public.trap{number})")
+    ask("CREATE TEMP TABLE erased_users (user_id uuid, deleted boolean, erased_at timestamptz)")
+    ask("CREATE TEMP TABLE new_rows (id uuid)")
+    for signature in ("format(text, text)", "replace(varchar, text, text)", "rtrim(varchar, varchar)"):
+        ask(f"CREATE FUNCTION public.{signature} RETURNS text LANGUAGE plpgsql AS '{TRAP} RETURN NULL; END'")
+    ask("SET LOCAL search_path = pg_temp, public, pg_catalog")
+
+
+def has_run() -> bool:
+    return bool(ask("SELECT is_called FROM trapped")[0][0])
+
+
+def refused(statement: str, *parameters: object) -> bool:
+    with pytest.raises(DatabaseError) as caught, transaction.atomic():
+        ask(statement, *parameters)
+    return getattr(caught.value.__cause__, "sqlstate", None) == "23514"
+
+
+def insert_user(user_id: UUID) -> tuple[str, UUID]:
+    return (
+        "INSERT INTO public.users (id, email, password_hash, full_name, date_of_birth, gender) VALUES (%s, 'n@example.com', '', 'N', '1990-01-01', 'male')",
+        user_id,
+    )
+
+
+def test_traps_of_another_role__are_passed_over() -> None:
+    anonymized, gone, other = full_life(), UserFactory.create(), UserFactory.create()
+    anonymise(anonymized.pk)
+    erase(gone.pk)
+    with stranger():
+        ask(f"SET LOCAL ROLE {STRANGER}")
+        set_traps()
+        assert refused("UPDATE public.users SET bio = 'back' WHERE id OPERATOR(pg_catalog.=) %s", anonymized.pk)
+        assert refused(
+            "UPDATE public.videos SET storage_url = 'https://example.com/v' WHERE user_id OPERATOR(pg_catalog.=) %s", anonymized.pk
+        )
+        assert refused(NEW_VIDEO, anonymized.pk)
+        assert refused(*insert_user(gone.pk))
+        ask(*insert_user(UUID(int=7)))
+        ask("UPDATE public.users SET bio = 'new' WHERE id OPERATOR(pg_catalog.=) %s", other.pk)
+        ask("UPDATE public.users SET email = pg_catalog.concat('deleted_', id, '@findme.ai') WHERE id OPERATOR(pg_catalog.=) %s", other.pk)
+        ask("DELETE FROM public.users WHERE id OPERATOR(pg_catalog.=) %s", UUID(int=7))
+        ask("RESET ROLE; SET LOCAL search_path = public")
+        assert ask("SELECT user_id, deleted FROM public.erased_users ORDER BY user_id") == sorted(
+            [(anonymized.pk, False), (gone.pk, True), (other.pk, False), (UUID(int=7), True)]
+        )
+        assert not has_run()
+
+
+@pytest.mark.parametrize("function", ["refuse_data_of_erased_users", "refuse_rows_of_erased_users"])
+def test_traps__would_run_as_the_owner_on_the_path_of_the_tables(function: str) -> None:
+    """Without this, the test above would prove nothing."""
+    anonymized = full_life()
+    anonymise(anonymized.pk)
+    with stranger():
+        ask(f"ALTER FUNCTION {function}() SET search_path = public, pg_catalog, pg_temp")
+        ask(f"SET LOCAL ROLE {STRANGER}")
+        set_traps()
+        for statement in (
+            NEW_VIDEO,
+            "UPDATE public.videos SET storage_url = 'https://example.com/v' WHERE user_id OPERATOR(pg_catalog.=) %s",
+        ):
+            with suppress(DatabaseError), transaction.atomic():
+                ask(statement, anonymized.pk)
+        ask("RESET ROLE; SET LOCAL search_path = public")
+        assert has_run()
+
+
+def test_functions__that_run_as_their_owner__are_closed() -> None:
+    """Each of the database, so that one of a later migration is held to it."""
+    found = ask(DEFINERS)
+    assert len(found) > 10
+    assert [name for name, settings, public in found if settings != ["search_path=pg_catalog, pg_temp"] or public] == []
