@@ -19,7 +19,7 @@ from tests.privacy.shelf import Shelf
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-STRANGER = "findme_test_stranger"
+STRANGER = "findme_test_attacker"
 OPERANDS = (
     "varchar, varchar",
     "varchar, text",
@@ -47,7 +47,7 @@ def shelf(monkeypatch: pytest.MonkeyPatch) -> Shelf:
     return shelf
 
 
-def ask(statement: str, *parameters: object) -> list[Any]:
+def ask(statement: str, *parameters: UUID) -> list[Any]:
     with connection.cursor() as cursor:
         cursor.execute(statement, parameters or None)
         return cursor.fetchall() if cursor.description else []
@@ -84,7 +84,7 @@ def has_run() -> bool:
     return bool(ask("SELECT is_called FROM trapped")[0][0])
 
 
-def refused(statement: str, *parameters: object) -> bool:
+def refused(statement: str, *parameters: UUID) -> bool:
     with pytest.raises(DatabaseError) as caught, transaction.atomic():
         ask(statement, *parameters)
     return getattr(caught.value.__cause__, "sqlstate", None) == "23514"
