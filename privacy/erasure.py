@@ -61,8 +61,8 @@ def erase(user_id: UUID, *, actor_id: UUID | None = None) -> Outcome:
     """
     with failure_recorded(Action.ERASE, user_id, actor_id=actor_id), stores_reached(), person_locked(user_id) as person:
         if person is None:
+            record(Action.ERASE, user_id, actor_id=actor_id)  # first: no point is removed if there can be no entry
             left_over = _left_over(user_id, remove_from_stores(user_id))
-            record(Action.ERASE, user_id, actor_id=actor_id)
             return Outcome(user_id, changed=False, consequences=tuple(left_over))
         check_removal(user_id, actor_id)
         in_postgresql = _taken_along(user_id)

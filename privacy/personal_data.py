@@ -25,7 +25,8 @@ class Erasures(PersonalDataOwner):
         return {"anonymized_at": ErasedUser.objects.filter(pk=user_id).values_list("erased_at", flat=True).first()}
 
     def anonymise(self, user_id: UUID) -> None:
-        """Do nothing: a trigger adds the row."""
+        """Add the row if a trigger has not: it sees no change in an address that was anonymized before the erasure was taken back."""
+        ErasedUser.objects.bulk_create([ErasedUser(user_id=user_id)], ignore_conflicts=True)
 
     def after_anonymisation(self, user_id: UUID) -> list[Consequence]:
         """Return nothing that a user has to be told: the row of the user has the same id."""

@@ -16,6 +16,7 @@ from matching.models import Match
 from privacy.anonymisation import anonymise
 from privacy.models import ErasedUser
 from privacy.registry import registry
+from privacy.unerasure import take_erasures_back
 from tests.factories import MatchFactory, ProfileEmbeddingFactory, UserFactory, VideoCallFactory, VideoFactory, unit_vector
 from tests.privacy.elsewhere import another_connection, in_a_thread, somebody_waits_for_a_lock, wait_until
 from tests.privacy.life import full_life
@@ -155,6 +156,16 @@ def test_anonymized__is_taken_back_by_the_owner_of_the_table_only(shelf: Shelf) 
     ErasedUser.objects.filter(pk=person.pk).delete()
     User.objects.filter(pk=person.pk).update(email="back@example.com", full_name="Back", deleted_at=None)
     assert not ErasedUser.objects.exists()
+
+
+def test_anonymized__again_after_it_was_taken_back(shelf: Shelf) -> None:
+    person = UserFactory.create()
+    anonymise(person.pk)
+    take_erasures_back([person.pk])
+    User.objects.filter(pk=person.pk).update(full_name="Back")
+    anonymise(person.pk)
+    assert ErasedUser.objects.filter(pk=person.pk, deleted=False).exists()
+    refused(lambda: User.objects.filter(pk=person.pk).update(full_name="Back again"))
 
 
 def insert_video(cursor: Any, user_id: UUID) -> None:

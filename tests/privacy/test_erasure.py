@@ -4,12 +4,14 @@ from uuid import uuid4
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.sessions.models import Session
+from django.db import DatabaseError
 
 from accounts.models import User
 from calls.models import VideoCall
 from findme.console.errors import NotDone, StoreUnavailable
 from matching.models import Match
 from privacy.erasure import erase, preview_erasure, preview_soft_deletion, soft_delete
+from privacy.models import AuditEntry
 from privacy.outcome import LeftIn, Outcome
 from privacy.registry import Consequence, Fate
 from tests.factories import UserFactory
@@ -122,6 +124,19 @@ def test_erase__somebody_whom_nobody_knows(shelf: Shelf) -> None:
         with pytest.raises(NotDone) as refused:
             act(nobody)
         assert str(refused.value) == f"Neither PostgreSQL nor the shelf knows anybody with the id '{nobody}'."
+
+
+@pytest.mark.django_db(transaction=True)
+def test_erase__what_only_a_store_still_has__stays_if_there_can_be_no_entry(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lost(*_arguments: object, **_options: object) -> None:
+        raise DatabaseError("The connection is closed")
+
+    user_id = uuid4()
+    shelf.ids.add(user_id)
+    monkeypatch.setattr(AuditEntry.objects, "bulk_create", lost)
+    with pytest.raises(DatabaseError):
+        erase(user_id)
+    assert shelf.ids == {user_id}
 
 
 # --- softly -----------------------------------------------------------------------------------------------------------------------
