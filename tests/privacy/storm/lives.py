@@ -30,7 +30,7 @@ def make_lives(chance: random.Random, count: int) -> list[UUID]:
 
 
 def make_videos_to_move() -> list[Video]:
-    """Make videos of another user, without a word of anybody, for writes that make them those of an erased user."""
+    """Make videos of another user that have no personal word, for writes that give them to an erased user."""
     keeper = User.objects.create_user("keeper@example.com", full_name="Keeper", date_of_birth=date(1990, 1, 1), gender="other")
     video = {"storage_url": "https://videos.example/moved.mp4", "duration": 30, "file_size": 1000}
     return Video.objects.bulk_create([Video(user=keeper, **video) for _ in range(5)])
@@ -47,7 +47,7 @@ def _user(user_id: UUID) -> User:
         pk=user_id,
         email=f"{word}@example.com",
         password=f"hash-{word}",
-        full_name=f"Somebody {word}",
+        full_name=f"Name {word}",
         bio=f"I am {word}.",
         date_of_birth=date(1990, 1, 1),
         gender="other",

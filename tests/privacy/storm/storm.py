@@ -26,8 +26,9 @@ class Erasures:
 
     def __init__(self, database: Database, seed: int, others: list[UUID], environment: dict[str, str], folder: Path) -> None:
         self.database, self.ledger, self.over = database, Ledger(), threading.Event()
-        self.lives = make_lives(random.Random(seed), LIVES)
-        victims = random.Random(seed).sample(self.lives, int(ERASED * LIVES))
+        chance = random.Random(f"erasures {seed}")  # other ids than those of the other writers
+        self.lives = make_lives(chance, LIVES)
+        victims = chance.sample(self.lives, int(ERASED * LIVES))
         self.commands = Commands(environment, folder)
         self.eraser = Eraser(database, seed, victims, others, self.ledger, self.over)
         self.stale = StaleWriter(seed + 1, self.lives, make_videos_to_move(), self.ledger, self.over)
@@ -59,9 +60,8 @@ class Erasures:
             lines = back(session, self.ledger)
         lines += self._words_of_the_erased()
         lines += [f"{way.name}: never {outcome}" for way, outcome in self.stale.lacking()]
-        if len(self.ledger.erased()) < LIVES / 4:
-            lines.append(f"only {len(self.ledger.erased())} users were erased")
-        return lines
+        lines += [f"{command}: never {what}" for command, what in self.loader.lacking()]
+        return lines + self.eraser.lacking()
 
     def _words_of_the_erased(self) -> list[str]:
         """Look for them in all text of all tables: not in what the owners of the data declare."""

@@ -23,7 +23,7 @@ def test_storm__of_erasures(
     django_db_blocker: DjangoDbBlocker,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    record_testsuite_property: Callable[[str, object], None],
+    record_property: Callable[[str, object], None],
 ) -> None:
     shelf = Shelf()
     monkeypatch.setattr(registry, "_stores", {shelf.name: shelf})
@@ -35,4 +35,4 @@ def test_storm__of_erasures(
         time.sleep(SECONDS)
         erasures.stop()
         assert erasures.findings() == []
-    record_testsuite_property("storm", erasures.report())
+    record_property("storm", erasures.report())

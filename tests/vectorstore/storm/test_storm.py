@@ -52,7 +52,7 @@ def test_storm__then_both_stores_agree(
     settings: Settings,
     template: Database,
     django_db_blocker: DjangoDbBlocker,
-    record_testsuite_property: Callable[[str, object], None],
+    record_property: Callable[[str, object], None],
 ) -> None:
     server = Server(memory_path)
     with django_db_blocker.unblock(), database(template.name) as made, django_uses(made):
@@ -65,7 +65,7 @@ def test_storm__then_both_stores_agree(
             assert disagreements(server.address, settings.QDRANT_COLLECTION) == [], (memory_path / "workers.log").read_text()[-3000:]
             assert erasures.findings() == []
             assert erasures.ledger.erased() & points(server.address, settings.QDRANT_COLLECTION) == set()
-            record_testsuite_property(f"storm {seed}", erasures.report())
+            record_property("storm", erasures.report())
         finally:
             server.stop()
 
