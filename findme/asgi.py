@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from django.core.asgi import get_asgi_application
 
+from findme.bounded_asgi import BoundedAsgi
 from findme.production import read_settings
 
 read_settings()
-application = get_asgi_application()
+application = BoundedAsgi(get_asgi_application())

@@ -118,6 +118,7 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 SERIALIZATION_MODULES = {"json": "findme.schema.json_dump", "yaml": "findme.schema.yaml_dump"}
 FIXTURE_DIRS = [PACKAGES_DIR / "fixtures"]
+FILE_UPLOAD_HANDLERS = ["findme.uploads.RefuseFiles"]
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
