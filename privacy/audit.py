@@ -74,7 +74,7 @@ def adoption_recorded(collection: str) -> Iterator[None]:
         yield
     except BaseException as error:
         with _logged_if_not_written(error, Action.ADOPT, collection):
-            _record_adoption(collection, outcome_of(error))
+            _record_adoption(collection, Outcome.UNKNOWN)  # each step before the error stays done, in both stores
         raise
     _record_adoption(collection, Outcome.DONE)
 

@@ -394,15 +394,18 @@ def test_adopt__killed_after_the_claim_is_also_finished_by_a_plain_init(store: s
     prove_adopted(v1(), above=FAR)
 
 
-def test_adopt__that_fails_is_recorded(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(_version: int) -> None:
-        raise StoreUnavailable("PostgreSQL does not answer.")
+@pytest.mark.parametrize("step", ["raise_above", "marks.make_new_mark"])
+def test_adopt__that_fails_is_recorded(store: str, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    """As unknown: the collection says already that it is being adopted, or that it was."""
+
+    def fail(_argument: object) -> None:
+        raise StoreUnavailable("The store does not answer.")
 
     of_another_database([point(uuid4(), version=FAR)])
-    monkeypatch.setattr("vectorstore.adoption.raise_above", fail)
+    monkeypatch.setattr(f"vectorstore.adoption.{step}", fail)
     with pytest.raises(StoreUnavailable):
         adopted()
-    assert [entry[3] for entry in audited()] == ["started", "failed"]
+    assert [entry[3] for entry in audited()] == ["started", "unknown"]
 
 
 def of_the_guides_program(points: list[models.PointStruct]) -> None:
