@@ -6,6 +6,9 @@ from django.core.asgi import get_asgi_application
 
 from findme.bounded_asgi import BoundedAsgi
 from findme.production import read_settings
+from findme.utf8_requests import Utf8AsgiRequest
 
 read_settings()
-application = BoundedAsgi(get_asgi_application())
+_django = get_asgi_application()
+_django.request_class = Utf8AsgiRequest
+application = BoundedAsgi(_django)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from django.core.wsgi import get_wsgi_application
 
 from findme.production import read_settings
+from findme.utf8_requests import Utf8WsgiRequest
 
 read_settings()
 application = get_wsgi_application()
+application.request_class = Utf8WsgiRequest
