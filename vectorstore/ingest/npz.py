@@ -24,7 +24,7 @@ from findme.console.errors import NotDone
 from findme.console.plurals import counted
 from vectorstore.ingest import zip_members
 from vectorstore.ingest.plain_json import plain_json
-from vectorstore.ingest.reading import no_rows, opened, reading
+from vectorstore.ingest.reading import no_rows, opened_file, reading
 from vectorstore.ingest.rows import BadRow, Content, Entry, Kind, Row, entry, uuid_of
 from vectorstore.models import VECTOR_SIZE
 from vectorstore.npy import read_header
@@ -141,7 +141,7 @@ def _user_id(one: Array) -> str | UUID:
 
 @contextmanager
 def _members(path: Path) -> Iterator[tuple[_Member, _Member]]:
-    with opened(path) as stream, _damage_of(path), zipfile.ZipFile(zip_members.InSmallReads(stream)) as archive:
+    with opened_file(path) as stream, _damage_of(path), zipfile.ZipFile(zip_members.InSmallReads(stream)) as archive:
         first, second = zip_members.user_ids_and_vectors(archive, os.fstat(stream.fileno()).st_size, repr(str(path)))
         with archive.open(first) as user_ids, archive.open(second) as vectors:
             checked = _checked(path, _member(user_ids, path), _member(vectors, path))

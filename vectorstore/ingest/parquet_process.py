@@ -28,7 +28,7 @@ from vectorstore.ingest.parquet_decoder import (
     SUMMARY,
     Frame,
 )
-from vectorstore.ingest.reading import opened
+from vectorstore.ingest.reading import opened_file
 
 ROWS_AT_A_TIME = 256
 LARGEST_FRAME = LONGEST_ROW + LARGEST_SCHEMA
@@ -128,7 +128,7 @@ def _answers(path: Path, *, rows_at_a_time: int, skip: int) -> Iterator[Summary 
 def frames_of(path: Path, rows_at_a_time: int, skip: int) -> Iterator[Frame]:
     """Yield what a new process answers, up to its end. Raises NotDone where the process cannot begin."""
     command = [sys.executable, "-P", "-m", parquet_decoder.__name__, str(rows_at_a_time), str(skip)]
-    with opened(path) as stream, _started(command, stream) as process:
+    with opened_file(path) as stream, _started(command, stream) as process:
         assert process.stdout is not None
         try:
             if _frame(process.stdout) != (STARTED, b""):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,17 @@ def reading(name: str) -> Iterator[None]:
 def opened(path: Path) -> Iterator[BinaryIO]:
     """The file, open for reading bytes. Raises NotDone where it is missing, a directory, or may not be read."""
     with reading(str(path)), path.open("rb") as stream:
+        yield stream
+
+
+@contextmanager
+def opened_file(path: Path) -> Iterator[BinaryIO]:
+    """As ``opened``, for a format that is not read from its beginning to its end. Raises NotDone for a pipe, which would wait for a writer, and a device."""
+    with reading(str(path)):
+        mode = path.stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise NotDone(f"{str(path)!r} is not an ordinary file, which its format needs: save it to one. JSON Lines may come by a pipe.")
+    with opened(path) as stream:
         yield stream
 
 
