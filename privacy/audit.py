@@ -120,7 +120,7 @@ def operating_system_account() -> str:
     if uid is None:
         uid = os.getuid()
     try:
-        return pwd.getpwuid(uid).pw_name[:LONGEST_ACCOUNT]
+        return pwd.getpwuid(uid).pw_name.encode(errors="backslashreplace").decode()[:LONGEST_ACCOUNT]
     except KeyError:
         return str(uid)
 

@@ -9,6 +9,7 @@ from django.contrib.postgres.functions import TransactionNow
 from django.db import DatabaseError, connection
 
 from findme.console.errors import NotDone, StoreUnavailable, one_line
+from privacy import audit
 from privacy.audit import Action, done_or_unchanged, failure_recorded, record
 from privacy.locking import check_deferred_constraints, person_locked
 from privacy.outcome import LeftIn, Outcome
@@ -59,9 +60,17 @@ def erase(user_id: UUID, *, actor_id: UUID | None = None) -> Outcome:
     Raises NotDone for a user whom neither knows, or who is held by another transaction, and as ``check_removal`` does; StoreUnavailable and
     RemovalUnknown.
     """
-    with failure_recorded(Action.ERASE, user_id, actor_id=actor_id), stores_reached(), person_locked(user_id) as person:
+    with failure_recorded(Action.ERASE, user_id, actor_id=actor_id), stores_reached():
+        if not exists(user_id):
+            # Committed before: what only a store has is removed, even if this process is killed before its own commit.
+            record(Action.ERASE, user_id, audit.Outcome.STARTED, actor_id=actor_id)
+        return _erase(user_id, actor_id)
+
+
+def _erase(user_id: UUID, actor_id: UUID | None) -> Outcome:
+    with person_locked(user_id) as person:
         if person is None:
-            record(Action.ERASE, user_id, actor_id=actor_id)  # first: no point is removed if there can be no entry
+            record(Action.ERASE, user_id, actor_id=actor_id)
             left_over = _left_over(user_id, remove_from_stores(user_id))
             return Outcome(user_id, changed=False, consequences=tuple(left_over))
         check_removal(user_id, actor_id)

@@ -35,9 +35,7 @@ def person_locked(user_id: UUID) -> Iterator[Person | None]:
         if answered:
             raise _commit_lost(user_id, error) from error
         if isinstance(error, OperationalError) and isinstance(error.__cause__, errors.LockNotAvailable | errors.DeadlockDetected):
-            raise NotDone(
-                f"Another transaction holds the rows of {str(user_id)!r}: after {LOCK_SECONDS} seconds nothing was changed. Run it again."
-            ) from error
+            raise NotDone(_locked(user_id, error.__cause__)) from error
         if isinstance(error.__cause__, errors.CheckViolation):
             raise NotDone(
                 f"The rows of {str(user_id)!r} break the rule {error.__cause__.diag.constraint_name}: nothing was changed."
@@ -60,6 +58,12 @@ def _limit_waiting() -> None:
 def _lock(user_id: UUID) -> Person | None:
     row = get_user_model().objects.select_for_update().filter(pk=user_id).values_list("pk", "email", "deleted_at").first()
     return Person(*row) if row else None
+
+
+def _locked(user_id: UUID, cause: errors.LockNotAvailable | errors.DeadlockDetected) -> str:
+    if isinstance(cause, errors.DeadlockDetected):
+        return f"Another transaction and this one each waited for rows of {str(user_id)!r}: nothing was changed. Run it again."
+    return f"Another transaction holds the rows of {str(user_id)!r}: after {LOCK_SECONDS} seconds nothing was changed. Run it again."
 
 
 def _commit_lost(user_id: UUID, error: DatabaseError) -> OutcomeUnknown:

@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib.auth import get_user_model
+from django.contrib.auth.hashers import UNUSABLE_PASSWORD_PREFIX
 from django.db import connection
 from django.db.models import QuerySet
 
@@ -16,8 +17,9 @@ REMOVAL_LOCK = 7_021_339_562_118_406
 
 
 def active_superusers() -> QuerySet[Any]:
-    """Return the superusers who can open the admin."""
-    return get_user_model()._base_manager.filter(is_superuser=True, is_staff=True, active=True, deleted_at__isnull=True)
+    """Return the superusers who can open the admin, and have a password to log in with."""
+    superusers = get_user_model()._base_manager.filter(is_superuser=True, is_staff=True, active=True, deleted_at__isnull=True)
+    return superusers.exclude(password="").exclude(password__startswith=UNUSABLE_PASSWORD_PREFIX)  # no password
 
 
 def check_removal(user_id: UUID, actor_id: UUID | None) -> None:

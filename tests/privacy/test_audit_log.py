@@ -13,6 +13,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.core.management.base import CommandError
 from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.utils import timezone
 
@@ -72,7 +73,7 @@ def test_erase__what_only_a_store_still_has(shelf: Shelf) -> None:
     user_id = uuid4()
     shelf.ids.add(user_id)
     erase(user_id)
-    assert audited() == [("erase", ACCOUNT, user_id, "done")]
+    assert audited() == [("erase", ACCOUNT, user_id, "started"), ("erase", ACCOUNT, user_id, "done")]
 
 
 @REMOVALS
@@ -80,7 +81,8 @@ def test_removal__of_an_unknown_user(remove: Remove, action: str, shelf: Shelf) 
     user_id = uuid4()
     with pytest.raises(NotDone):
         remove(user_id)
-    assert audited() == [(action, ACCOUNT, user_id, "failed")]
+    started = [("erase", ACCOUNT, user_id, "started")] if action == "erase" else []
+    assert audited() == [*started, (action, ACCOUNT, user_id, "failed")]
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
@@ -185,6 +187,17 @@ def test_take_erasures_back__an_entry_for_each_that_was_erased(shelf: Shelf) -> 
     anonymise(person.pk)
     assert take_erasures_back([person.pk, other.pk]) == 1
     assert audited()[1:] == [("undo_erasure", ACCOUNT, person.pk, "done")]
+
+
+def test_undo_erasure__in_words(shelf: Shelf) -> None:
+    person = UserFactory.create()
+    erase(person.pk)
+    out, err = run("undo_erasure", person.pk)
+    assert (out, err) == (f"Data of {person.pk} can be written again. Nothing that was cleared has come back.\n", "")
+    with pytest.raises(CommandError, match=r"is neither anonymized nor deleted for good: nothing was changed\."):
+        run("undo_erasure", person.pk)
+    assert [entry[0] for entry in audited()] == ["erase", "undo_erasure"]
+    UserFactory.create(pk=person.pk)
 
 
 @pytest.mark.parametrize(

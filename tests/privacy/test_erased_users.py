@@ -168,6 +168,42 @@ def test_anonymized__again_after_it_was_taken_back(shelf: Shelf) -> None:
     refused(lambda: User.objects.filter(pk=person.pk).update(full_name="Back again"))
 
 
+def test_anonymized__again_by_the_guides_statement_after_it_was_taken_back() -> None:
+    """Its address stays the same, and only the time of the deletion changes."""
+    person = UserFactory.create()
+    with connection.cursor() as cursor:
+        cursor.execute(GUIDE, [person.pk])
+        assert take_erasures_back([person.pk]) == 1
+        cursor.execute(GUIDE, [person.pk])
+    refused(lambda: User.objects.filter(pk=person.pk).update(full_name="Back Again"))
+
+
+@pytest.mark.parametrize("value", ["null", '""', '"{}"', "{}"])
+def test_anonymized__json_without_content_is_the_same_to_an_insert_and_to_an_update(value: str) -> None:
+    """Otherwise a row that PostgreSQL has taken could not be restored."""
+    person = UserFactory.create()
+    video = VideoFactory.create(user=person)
+    with connection.cursor() as cursor:
+        cursor.execute(GUIDE, [person.pk])
+        cursor.execute(
+            "UPDATE videos SET storage_url = '', thumbnail_url = NULL, metadata = %s, deleted_at = now() WHERE id = %s", [value, video.pk]
+        )
+        cursor.execute("CREATE TEMP TABLE kept AS SELECT * FROM videos; DELETE FROM videos; INSERT INTO videos SELECT * FROM kept")
+    assert Video.objects.filter(pk=video.pk).exists()
+
+
+def test_erased__an_older_copy_of_the_table_weakens_no_erasure() -> None:
+    anonymized, deleted = UserFactory.create_batch(2)
+    with connection.cursor() as cursor:
+        cursor.execute(GUIDE, [anonymized.pk])
+        cursor.execute("DELETE FROM users WHERE id = %s", [deleted.pk])
+        before = list(ErasedUser.objects.order_by("pk").values())
+        cursor.execute("UPDATE erased_users SET deleted = false, erased_at = now() + interval '1 day'")
+        assert list(ErasedUser.objects.order_by("pk").values()) == before
+        cursor.execute("UPDATE erased_users SET deleted = true")
+    assert all(ErasedUser.objects.values_list("deleted", flat=True))
+
+
 def insert_video(cursor: Any, user_id: UUID) -> None:
     cursor.execute("INSERT INTO videos (user_id, storage_url, duration, file_size) VALUES (%s, 'https://example.com/v', 1, 1)", [user_id])
 

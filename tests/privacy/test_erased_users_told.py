@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.contenttypes.models import ContentType
 from django.core import serializers
 from django.db.models import Q
 from django.urls import reverse
@@ -14,6 +17,7 @@ from calls.models import VideoCall
 from matching.models import Match
 from privacy.anonymisation import anonymise
 from privacy.erasure import erase
+from privacy.models import ErasedUser
 from privacy.registry import registry
 from privacy.unerasure import take_erasures_back
 from tests.calls.test_admin import new_call
@@ -109,3 +113,35 @@ def test_loaddata__leaves_out_erased_users_and_loads_the_rest(tmp_path: Path) ->
     assert (code, err) == (0, "")
     assert User.objects.filter(full_name=FULL_NAME).exists()
     assert User.objects.filter(pk=gone.pk).exists()
+
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def test_loaddata__leaves_out_rows_that_refer_to_a_deleted_user(tmp_path: Path) -> None:
+    gone, other = UserFactory.create(is_staff=True), UserFactory.create()
+    kind = ContentType.objects.get_for_model(User)
+    entries = [
+        LogEntry(pk=number, user=user, content_type=kind, action_flag=CHANGE, action_time=NOW)
+        for number, user in enumerate((gone, other), 1)
+    ]
+    path = tmp_path / "log.json"
+    path.write_text(serializers.serialize("json", entries, use_natural_foreign_keys=True))
+    erase(gone.pk)
+    code, _out, err = manage_here("loaddata", path)
+    assert (code, err) == (
+        1,
+        "Not loaded: 1 row of users who were anonymized or deleted for good, admin.logentry 1 among them. Everything else was loaded.\n",
+    )
+    assert list(LogEntry.objects.values_list("pk", "user_id")) == [(2, other.pk)]
+
+
+def test_loaddata__does_not_make_a_deletion_an_anonymization(tmp_path: Path) -> None:
+    person = UserFactory.create()
+    anonymise(person.pk)
+    path = tmp_path / "before.json"
+    path.write_text(serializers.serialize("json", [*ErasedUser.objects.all(), *User.objects.all()]))
+    erase(person.pk)
+    code, _out, err = manage_here("loaddata", path)
+    assert (code, err.startswith("Not loaded: 1 row")) == (1, True)
+    assert ErasedUser.objects.get().deleted and not User.objects.filter(pk=person.pk).exists()

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import connections
+from django.db import connections, transaction
 from django.test import Client
 from django.urls import reverse
 
@@ -190,3 +190,12 @@ def test_check_removal__of_who_is_no_superuser() -> None:
     superuser()
     with pytest.raises(NotDone, match="no longer that of an active superuser"):
         check_removal(member.pk, actor.pk)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("password", ["", "!unusable"])
+def test_check_removal__a_superuser_who_cannot_log_in_does_not_count(password: str) -> None:
+    ann, bob = superuser(), superuser()
+    User.objects.filter(pk=bob.pk).update(password=password)
+    with transaction.atomic(), pytest.raises(NotDone, match="is the last active superuser"):
+        check_removal(ann.pk, None)

@@ -162,7 +162,7 @@ DEVIATIONS: dict[str, tuple[str | None, str | None]] = {
     ),
     "trigger users.note_erased_users_updated": (
         NOTHING,
-        "AFTER UPDATE FOR EACH ROW WHEN ((((old.email)::text IS DISTINCT FROM (new.email)::text) AND ((new.email)::text = (('deleted_'::text || (new.id)::text) || '@findme.ai'::text)))) EXECUTE FUNCTION note_anonymized_user()",
+        "AFTER UPDATE FOR EACH ROW WHEN ((((new.email)::text = (('deleted_'::text || (new.id)::text) || '@findme.ai'::text)) AND (((old.email)::text IS DISTINCT FROM (new.email)::text) OR ((new.deleted_at IS NOT NULL) AND (old.deleted_at IS DISTINCT FROM new.deleted_at))))) EXECUTE FUNCTION note_anonymized_user()",
     ),
     "trigger video_calls.erased_users_inserted": (
         NOTHING,

@@ -22,9 +22,12 @@ USER = """
 """
 
 
+def security() -> str:
+    return (BASE_DIR / "docs" / "security.md").read_text()
+
+
 def documented() -> str:
-    text = (BASE_DIR / "docs" / "security.md").read_text()
-    found = re.search(r"```sql\n(.*?)```", text, re.DOTALL)
+    found = re.search(r"```sql\n(.*?)```", security(), re.DOTALL)
     assert found is not None
     return found[1]
 
@@ -77,6 +80,10 @@ def test_roles__each_can_do_its_work_and_nothing_else(roles: Roles, tmp_path: Pa
         writer.execute("UPDATE users SET bio = 'a line' WHERE id = %s", [ann])
         for statement in (
             "SELECT password_hash FROM users",
+            "UPDATE users SET is_superuser = true, is_staff = true",
+            "UPDATE users SET password_hash = 'mine'",
+            "UPDATE users SET last_login = now()",
+            "INSERT INTO users (email, password_hash, full_name, date_of_birth, gender, is_staff) VALUES ('x@example.com', '', 'X', '1990-01-01', 'other', true)",
             "SELECT * FROM erased_users",
             "DELETE FROM erased_users",
             "SELECT * FROM audit_log",
@@ -133,12 +140,22 @@ def test_audit_log__a_role_that_may_insert_neither_dates_nor_changes_an_entry(ro
     login = roles.logins["findme_worker"][0]
     with roles.connect("findme_owner") as owner:
         owner.execute(f"GRANT INSERT, SELECT ON audit_log TO {login}".encode())
-    with roles.connect("findme_worker") as worker:
+    with roles.connect("findme_worker") as worker:  # with more than the documented grant
         worker.execute(
             "INSERT INTO audit_log (recorded_at, actor_account, action, target_id, outcome)"
             " VALUES ('2001-01-01', 'me', 'export', gen_random_uuid(), 'done')"
         )
         assert worker.execute("SELECT recorded_at > now() - interval '1 hour' FROM audit_log").fetchall() == [(True,)]
+        worker.commit()
+    with roles.connect("findme_owner") as owner:
+        owner.execute(f"REVOKE INSERT ON audit_log FROM {login}".encode())
+        owner.execute(re.search(r"GRANT INSERT \([^)]*\) ON audit_log", security())[0].encode() + f" TO {login}".encode())  # type: ignore[index]
+    with roles.connect("findme_worker") as worker:
+        worker.execute(
+            "INSERT INTO audit_log (actor_account, action, target_id, outcome) VALUES ('me', 'export', gen_random_uuid(), 'done')"
+        )
+        for column in ("id", "recorded_at"):
+            refused(worker, f"INSERT INTO audit_log ({column}, actor_account, action, outcome) VALUES (DEFAULT, 'me', 'export', 'done')")
         for statement in ("UPDATE audit_log SET outcome = 'failed'", "DELETE FROM audit_log", "TRUNCATE audit_log"):
             refused(worker, statement)
         worker.commit()

@@ -31,7 +31,7 @@ CREATE OR REPLACE TRIGGER erased_users_updated AFTER UPDATE ON users
 CREATE OR REPLACE TRIGGER note_erased_users_inserted AFTER INSERT ON users
     REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION note_anonymized_rows();
 CREATE OR REPLACE TRIGGER note_erased_users_updated AFTER UPDATE ON users
-    FOR EACH ROW WHEN ((((old.email)::text IS DISTINCT FROM (new.email)::text) AND ((new.email)::text = (('deleted_'::text || (new.id)::text) || '@findme.ai'::text))))
+    FOR EACH ROW WHEN ((((new.email)::text = (('deleted_'::text || (new.id)::text) || '@findme.ai'::text)) AND (((old.email)::text IS DISTINCT FROM (new.email)::text) OR ((new.deleted_at IS NOT NULL) AND (old.deleted_at IS DISTINCT FROM new.deleted_at)))))
     EXECUTE FUNCTION note_anonymized_user();
 CREATE OR REPLACE TRIGGER note_erased_users_deleted AFTER DELETE ON users
     REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION note_deleted_users();

@@ -30,9 +30,9 @@ BEGIN
                 CASE
                     WHEN argument LIKE '%!' THEN format('r.%I IS NULL', rtrim(argument, '!'))
                     WHEN argument LIKE '%<' THEN format('NOT coalesce(r.%I < e.erased_at, false)', rtrim(argument, '<'))
-                    WHEN argument LIKE '%=%' THEN format('r.%I::text <> replace(%L, ''{id}'', r.id::text)',
+                    WHEN argument LIKE '%=%' THEN format('to_jsonb(r) ->> %L <> replace(%L, ''{id}'', r.id::text)',
                                                          split_part(argument, '=', 1), substr(argument, strpos(argument, '=') + 1))
-                    ELSE format('r.%I::text NOT IN ('''', ''{}'')', argument)
+                    ELSE format('to_jsonb(r) ->> %L NOT IN ('''', ''{}'')', argument)
                 END, ' OR ')
             FROM unnest(TG_ARGV[1:]) AS argument
         );
@@ -136,6 +136,18 @@ BEGIN
 END;
 $function$;
 
+-- BEFORE UPDATE ON erased_users FOR EACH ROW: a copy of the table that is older makes no deletion an anonymization, and no erasure a later one.
+CREATE OR REPLACE FUNCTION keep_strongest_of_erased_user() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+BEGIN
+    IF OLD.deleted OR NOT NEW.deleted THEN
+        NEW.deleted := OLD.deleted;
+        NEW.erased_at := least(OLD.erased_at, NEW.erased_at);
+    END IF;
+    RETURN NEW;
+END;
+$function$;
+
 -- BEFORE UPDATE OR DELETE OR TRUNCATE ON erased_users FOR EACH STATEMENT: only a member of the owner's role takes an erasure back, whatever was
 -- granted. Not SECURITY DEFINER: it asks who is writing.
 CREATE OR REPLACE FUNCTION keep_erased_users() RETURNS trigger
@@ -153,9 +165,14 @@ REVOKE ALL ON FUNCTION refuse_data_of_erased_users() FROM PUBLIC;
 REVOKE ALL ON FUNCTION note_anonymized_user() FROM PUBLIC;
 REVOKE ALL ON FUNCTION note_anonymized_rows() FROM PUBLIC;
 REVOKE ALL ON FUNCTION note_deleted_users() FROM PUBLIC;
+REVOKE ALL ON FUNCTION keep_strongest_of_erased_user() FROM PUBLIC;
 REVOKE ALL ON FUNCTION keep_erased_users() FROM PUBLIC;
 
 CREATE OR REPLACE TRIGGER erased_users_kept BEFORE DELETE OR UPDATE OR TRUNCATE ON erased_users
     FOR EACH STATEMENT EXECUTE FUNCTION keep_erased_users();
 
+CREATE OR REPLACE TRIGGER erased_users_strongest BEFORE UPDATE ON erased_users
+    FOR EACH ROW EXECUTE FUNCTION keep_strongest_of_erased_user();
+
 ALTER TABLE erased_users ENABLE ALWAYS TRIGGER erased_users_kept;
+ALTER TABLE erased_users ENABLE ALWAYS TRIGGER erased_users_strongest;

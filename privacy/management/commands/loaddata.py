@@ -3,14 +3,17 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from django.contrib.auth import get_user_model
 from django.core.management.base import CommandError
 from django.core.management.commands import loaddata
 from django.db import IntegrityError, transaction
+from django.db.models import Model
 
 from findme.console.command import NOT_DONE, SOMETHING_TO_LOOK_AT
 from findme.console.plurals import counted
 from findme.schema.local_rows import reason_not_to_copy
 from findme.schema.violations import is_of_erased_user
+from privacy.models import ErasedUser
 
 
 class Command(loaddata.Command):
@@ -39,14 +42,29 @@ class Command(loaddata.Command):
                 f" them out with --exclude {model._meta.label_lower}.",
                 returncode=NOT_DONE,
             )
+        if self._refers_to_a_deleted_user(obj.object):
+            return self._reject(obj.object)
         try:
             with transaction.atomic(using=self.using):
                 return bool(super().save_obj(obj))
         except IntegrityError as error:
             if not is_of_erased_user(error):
                 raise
-            self.rejected.add(f"{model._meta.label_lower} {obj.object.pk}")
-            return False
+            return self._reject(obj.object)
+
+    def _reject(self, row: Model) -> bool:
+        self.rejected.add(f"{row._meta.label_lower} {row.pk}")
+        return False
+
+    def _refers_to_a_deleted_user(self, row: Model) -> bool:
+        """Whether a foreign key names a user who was deleted for good. Without this the whole file would fail in the end, as foreign keys are checked
+        then."""
+        user_ids = [
+            getattr(row, field.attname)
+            for field in row._meta.concrete_fields
+            if field.is_relation and field.related_model is get_user_model()
+        ]
+        return bool(user_ids) and ErasedUser.objects.using(self.using).filter(pk__in=user_ids, deleted=True).exists()
 
     def _is_excluded(self, model: type[Any]) -> bool:
         return model in self.excluded_models or model._meta.app_config in self.excluded_apps

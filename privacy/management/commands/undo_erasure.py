@@ -1,0 +1,37 @@
+"""``undo_erasure USER``: let the data of a user who was anonymized or deleted for good be written again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.core.management.base import CommandParser
+
+from findme.console.command import FindmeCommand
+from findme.console.errors import NotDone
+from privacy.people import find_person
+from privacy.unerasure import take_erasures_back
+
+
+@dataclass(frozen=True, slots=True)
+class Undone:
+    user_id: UUID
+
+
+class Command(FindmeCommand):
+    help = "Let the data of a user who was anonymized or deleted for good be written again. Nothing that was cleared comes back."
+    after_interrupt = "Nothing was changed."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("user", metavar="USER", help="a UUID, or an e-mail address in whatever case")
+        parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+    def handle(self, *args: Any, user: str, json: bool, **options: Any) -> None:
+        user_id = find_person(user)
+        if not take_erasures_back([user_id]):
+            raise NotDone(f"{user_id} is neither anonymized nor deleted for good: nothing was changed.")
+        if json:
+            self.say_json(Undone(user_id))
+        else:
+            self.say(f"Data of {user_id} can be written again. Nothing that was cleared has come back.")
