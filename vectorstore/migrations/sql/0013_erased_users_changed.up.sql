@@ -9,20 +9,27 @@
 CREATE OR REPLACE FUNCTION refuse_changes_of_erased_users() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $function$
 DECLARE
+    erased uuid[];
     refused uuid;
 BEGIN
     IF current_setting('transaction_isolation') <> 'read committed' THEN
         EXECUTE format('SELECT FROM %I.users WHERE id IN (SELECT %I FROM new_rows) ORDER BY id FOR KEY SHARE', TG_TABLE_SCHEMA, TG_ARGV[0]);
     END IF;
+    -- Most statements write no row of an erased user: the rows are compared only for those: the second query takes 0.2 ms to plan.
     EXECUTE format($sql$
-        SELECT (array_agg(e.user_id))[1]
-        FROM new_rows n JOIN %1$I.erased_users e ON e.user_id = n.%2$I JOIN old_rows o ON o.%2$I = n.%2$I
-        WHERE EXISTS (
+        SELECT array_agg(e.user_id) FROM new_rows n JOIN %I.erased_users e ON e.user_id = n.%I
+    $sql$, TG_TABLE_SCHEMA, TG_ARGV[0]) INTO erased;
+    IF erased IS NULL THEN
+        RETURN NULL;
+    END IF;
+    EXECUTE format($sql$
+        SELECT (array_agg(n.%1$I))[1] FROM new_rows n JOIN old_rows o ON o.%1$I = n.%1$I
+        WHERE n.%1$I = ANY ($1) AND EXISTS (
             SELECT FROM jsonb_each(to_jsonb(n)) AS written JOIN jsonb_each(to_jsonb(o)) AS before ON before.key = written.key
             WHERE written.key NOT IN ('created_at', 'updated_at')
             AND written.value <> before.value AND written.value NOT IN ('null', '""', '[]', '{}')
         )
-    $sql$, TG_TABLE_SCHEMA, TG_ARGV[0]) INTO refused;
+    $sql$, TG_ARGV[0]) INTO refused USING erased;
     IF refused IS NOT NULL THEN
         RAISE EXCEPTION 'User % was anonymized or deleted for good: no data of this user may be written to the table %.', refused, TG_TABLE_NAME
             USING ERRCODE = 'check_violation', SCHEMA = TG_TABLE_SCHEMA, TABLE = TG_TABLE_NAME, CONSTRAINT = TG_TABLE_NAME || '_erased_user_check';
