@@ -13,3 +13,8 @@ _repr.maxlevel, _repr.maxlist, _repr.maxdict, _repr.maxstring, _repr.maxother, _
 def shortened(value: object) -> str:
     """``repr`` of VALUE, never long, and never an error however deep it is."""
     return JSON_NAMES[value] if value is None or isinstance(value, bool) else _repr.repr(value)
+
+
+def printable(text: str) -> str:
+    """Return ``text`` with the escapes of ``repr`` for newlines, controls and surrogates: for the name of a file, which may have any of them."""
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)

@@ -120,8 +120,8 @@ def test_upsert__many_rejected_rows_are_told_in_part(tmp_path: Path) -> None:
     code, _, err = upsert(path)
     assert (code, len(err.splitlines())) == (1, 21)
     assert err.splitlines()[-1] == "... and 1,010 more rejected rows; --rejects FILE keeps them all"
-    rejects = tmp_path / "rejects.jsonl"
-    assert upsert(path, "--rejects", rejects)[2].splitlines()[-1] == f"... and 1,010 more rejected rows: {rejects}"
+    rejects = tmp_path / "rejects\x1b.jsonl"
+    assert upsert(path, "--rejects", rejects)[2].splitlines()[-1] == f"... and 1,010 more rejected rows: {tmp_path}/rejects\\x1b.jsonl"
     assert len(rejects.read_text().splitlines()) == 1030
 
 

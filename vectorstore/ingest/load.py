@@ -22,6 +22,7 @@ from vectorstore.ingest.sources import Source, paths, sources, total
 from vectorstore.ingest.staging import staging, store
 from vectorstore.interests import UNSTORABLE
 from vectorstore.models import ProfileEmbedding
+from vectorstore.shortened import printable
 
 ROWS_IN_A_BATCH = 2000
 BYTES_IN_A_BATCH = 8 << 20
@@ -121,9 +122,7 @@ class _Run:
         self.loaded.rejected += 1
         self.loaded.reasons[rejection.kind] = self.loaded.reasons.get(rejection.kind, 0) + 1
         if len(self.loaded.first_rejections) < REJECTIONS_TOLD:
-            told = f"{rejection.file}:{rejection.line}: {rejection.reason}"
-            # The name of a file is bytes, and need not be UTF-8.
-            self.loaded.first_rejections.append(told.encode(errors="backslashreplace").decode())
+            self.loaded.first_rejections.append(printable(f"{rejection.file}:{rejection.line}: {rejection.reason}"))
 
     def _project(self, user_ids: list[UUID]) -> None:
         """Once the store could not be reached it is left alone: every further batch might wait for it in vain, and one sync mends all."""

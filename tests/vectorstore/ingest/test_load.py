@@ -355,6 +355,12 @@ def test_load__name_of_a_file_that_is_not_utf8(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "rejects").read_text())["file"] == str(path)
 
 
+def test_load__name_of_a_file_with_controls(tmp_path: Path) -> None:
+    """A terminal would obey them, and a log would have a second line."""
+    (told,) = upsert_embeddings([json_lines(tmp_path / "a\n\x1b[31mb é.jsonl", ["{"])]).first_rejections
+    assert told == f"{tmp_path}/a\\n\\x1b[31mb é.jsonl:1: not JSON: Expecting property name enclosed in double quotes at character 2"
+
+
 def test_load__first_rejections_only(tmp_path: Path) -> None:
     loaded = upsert_embeddings([json_lines(tmp_path / "x.jsonl", ["{"] * 30)])
     assert (loaded.rejected, len(loaded.first_rejections)) == (30, 20)

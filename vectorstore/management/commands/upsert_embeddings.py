@@ -12,6 +12,7 @@ from findme.console.plurals import counted
 from findme.console.progress import progress
 from findme.console.running import note_counts
 from vectorstore.ingest.load import Loaded, StoppedHalfway, upsert_embeddings
+from vectorstore.shortened import printable
 
 
 class Command(FindmeCommand):
@@ -55,7 +56,7 @@ class Command(FindmeCommand):
             self.stderr.write(line)
         if more := loaded.rejected - len(loaded.first_rejections):
             self.stderr.write(
-                f"... and {counted(more, 'more rejected row')}{': ' + str(options['rejects']) if options['rejects'] else '; --rejects FILE keeps them all'}"
+                f"... and {counted(more, 'more rejected row')}{': ' + printable(str(options['rejects'])) if options['rejects'] else '; --rejects FILE keeps them all'}"
             )
         if options["json"]:
             self.say_json(loaded)
