@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,8 +16,10 @@ from findme.files import growing_file
 from vectorstore.ingest.rows import Rejection
 
 FIELDS = {"file", "line", "reason", "row"}
-LONGEST_LINE = 64 << 20
-"""In bytes; a row of JSON Lines has 1 MB at most, and needs a few times of that with escapes."""
+LONGEST_BEGINNING = 1 << 16
+"""In bytes: of the first line of an existing file. What stands before ``row`` is shorter, also with a path of 4,096 bytes that are all escaped."""
+_TEXT = rb'"[^"\\\n]*+(?:\\.[^"\\\n]*+)*+"'
+BEGINNING = re.compile(rb'\{"file": ' + _TEXT + rb', "line": [0-9]+, "reason": ' + _TEXT + rb', "row": ')
 
 Write: TypeAlias = Callable[[Rejection], None]
 
@@ -66,7 +69,9 @@ def _may_be_replaced(stream: BinaryIO, inputs: Iterable[Path]) -> bool:
         return False
     if any(os.path.samestat(found, other.stat()) for other in inputs if other.exists()):
         return False
-    first = stream.readline(LONGEST_LINE)
+    first = stream.readline(LONGEST_BEGINNING)
+    if len(first) == LONGEST_BEGINNING:
+        return BEGINNING.match(first) is not None
     return not first or _is_rejection(first)
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import resource
 import stat
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,6 +64,31 @@ def test_rejects__another_file_is_never_replaced(tmp_path: Path, content: str) -
         pass
     assert str(raised.value) == f"{str(path)!r} is there and is no rejects file of an earlier run: name another one, or move it away."
     assert path.read_text() == content
+
+
+@pytest.mark.parametrize("content", [b"[" + b"[]," * 3_000_000 + b"[]]\n", b'{"file": "a", "line": 1, "reason": "' + b"x" * 9_000_000])
+def test_rejects__of_another_file_only_the_beginning_is_read(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "mine.json"
+    path.write_bytes(content)
+    tracemalloc.start()
+    try:
+        with pytest.raises(NotDone, match="is there and is no rejects file"), rejects_file(path, []):
+            pass
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+    assert path.stat().st_size == len(content)
+
+
+@pytest.mark.parametrize("file", ["a.jsonl", '\\"/' + "\udcff" * 4000])
+@pytest.mark.parametrize("end", [None, 150_000], ids=["whole", "torn"])
+def test_rejects__of_an_earlier_run_are_replaced_also_where_the_first_row_is_long(tmp_path: Path, file: str, end: int | None) -> None:
+    path = tmp_path / "rejects.jsonl"
+    fields = {"file": file, "line": 1, "reason": 'a "quoted" reason', "row": "x" * 200_000}
+    path.write_text(json.dumps(fields)[:end])
+    with rejects_file(path, []):
+        pass
+    assert path.read_bytes() == b""
 
 
 def test_rejects__an_input_is_never_replaced(tmp_path: Path) -> None:
