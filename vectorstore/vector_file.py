@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,6 +23,7 @@ LONGEST_FILE = 1 << 20
 def read_vector(path: Path) -> Reals:
     """The 512 numbers of the file. Raises NotDone where it cannot be read or is no vector."""
     try:
+        _require_file(path)
         with path.open("rb") as stream:
             numbers = _npy(stream, path) if path.suffix.lower() == ".npy" else _json(stream, path)
     except OSError as error:
@@ -30,6 +32,13 @@ def read_vector(path: Path) -> Reals:
         return vectors.vector(numbers)
     except ValueError as error:
         raise NotDone(f"{str(path)!r}: the vector {error}.") from None
+
+
+def _require_file(path: Path) -> None:
+    """Raise NotDone for a pipe, which would wait for a writer, and for a device. A folder is left to what opens it."""
+    mode = path.stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise NotDone(f"{str(path)!r} is not an ordinary file: save the vector to one.")
 
 
 def _json(stream: BinaryIO, path: Path) -> object:

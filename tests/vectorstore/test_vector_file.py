@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from findme.console.errors import NotDone
+from tests.vectorstore.ingest.inputs import open_pipe
 from vectorstore.vector_file import LONGEST_FILE, read_vector
 
 ONES = [1.0] * 512
@@ -94,3 +95,12 @@ def test_read__file_that_is_not_there(tmp_path: Path) -> None:
 
 def test_read__directory(tmp_path: Path) -> None:
     assert refusal(tmp_path) == "FILE cannot be read: Is a directory."
+
+
+@pytest.mark.parametrize("ending", ["json", "npy"])
+def test_read__pipe_and_device(tmp_path: Path, ending: str) -> None:
+    pipe, device = tmp_path / f"pipe.{ending}", tmp_path / f"device.{ending}"
+    device.symlink_to("/dev/zero")
+    with open_pipe(pipe):
+        for path in (pipe, device):
+            assert refusal(path) == "FILE is not an ordinary file: save the vector to one."

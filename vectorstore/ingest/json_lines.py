@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from vectorstore.ingest.reading import no_rows, opened, reading
+from vectorstore.ingest.reading import no_rows, opened_text, reading
 from vectorstore.ingest.rows import BadRow, Entry, Kind, Rejection, entry
 from vectorstore.shortened import shortened
 
@@ -30,13 +30,13 @@ def check_json_lines(path: Path) -> None:
     if stat.S_ISREG(status.st_mode) and not status.st_size:
         raise no_rows(str(path))
     if not stat.S_ISFIFO(status.st_mode):
-        with opened(path):
+        with opened_text(path):
             pass
 
 
 def read_json_lines(path: Path, name: str) -> Iterator[Entry]:
     """The rows of the file. Raises NotDone where it cannot be read."""
-    with opened(path) as stream:
+    with opened_text(path) as stream:
         yield from rows_of(stream, name)
 
 

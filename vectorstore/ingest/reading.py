@@ -38,6 +38,17 @@ def opened_file(path: Path) -> Iterator[BinaryIO]:
         yield stream
 
 
+@contextmanager
+def opened_text(path: Path) -> Iterator[BinaryIO]:
+    """As ``opened``, for a file or a pipe. Raises NotDone for a device, which may have no end."""
+    with reading(str(path)):
+        mode = path.stat().st_mode
+    if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+        raise NotDone(f"{str(path)!r} is a device, which may have no end: name an ordinary file or a pipe, or '-' for standard input.")
+    with opened(path) as stream:
+        yield stream
+
+
 def no_rows(name: str) -> NotDone:
     """For an input without a single row: more often a job that failed before this one than a day without news."""
     return NotDone(f"{name!r} holds no row.")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -35,3 +37,14 @@ def frames_in_process(path: Path, rows_at_a_time: int, skip: int) -> Iterator[Fr
     """What the decoder's process would answer."""
     with opened(path) as stream:
         yield from parquet_decoder.frames(stream, rows_at_a_time=rows_at_a_time, skip=skip)
+
+
+@contextmanager
+def open_pipe(path: Path) -> Iterator[Path]:
+    """A pipe with a writer, which never writes: opening it does not wait."""
+    os.mkfifo(path)
+    writer = os.open(path, os.O_RDWR | os.O_NONBLOCK)
+    try:
+        yield path
+    finally:
+        os.close(writer)

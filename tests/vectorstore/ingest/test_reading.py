@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from findme.console.errors import NotDone
+from tests.vectorstore.ingest.inputs import open_pipe
+from vectorstore.ingest.json_lines import check_json_lines, read_json_lines
 from vectorstore.ingest.npz import check_npz
 from vectorstore.ingest.parquet import check_parquet
-
-
-@contextmanager
-def pipe(path: Path) -> Iterator[Path]:
-    """A pipe with a writer, which never writes: opening it does not wait."""
-    os.mkfifo(path)
-    writer = os.open(path, os.O_RDWR | os.O_NONBLOCK)
-    try:
-        yield path
-    finally:
-        os.close(writer)
 
 
 @pytest.mark.parametrize(("check", "ending"), [(check_npz, "npz"), (check_parquet, "parquet")])
 def test_check__a_pipe_and_a_device(tmp_path: Path, check: Callable[[Path], int], ending: str) -> None:
     device = tmp_path / f"device.{ending}"
     device.symlink_to("/dev/zero")
-    with pipe(tmp_path / f"pipe.{ending}") as one:
+    with open_pipe(tmp_path / f"pipe.{ending}") as one:
         for path in (one, device):
             with pytest.raises(NotDone) as refused:
                 check(path)
@@ -37,3 +26,17 @@ def test_check__a_pipe_and_a_device(tmp_path: Path, check: Callable[[Path], int]
                 str(refused.value)
                 == f"{str(path)!r} is not an ordinary file, which its format needs: save it to one. JSON Lines may come by a pipe."
             )
+
+
+@pytest.mark.parametrize("read", [check_json_lines, lambda path: next(read_json_lines(path, "x"))], ids=["check", "read"])
+@pytest.mark.parametrize("device", ["/dev/null", "/dev/tty", "/dev/ptmx"])
+def test_json_lines__device(tmp_path: Path, device: str, read: Callable[[Path], object]) -> None:
+    """/dev/zero has no end, and a terminal waits for its user."""
+    path = tmp_path / "x.jsonl"
+    path.symlink_to(device)
+    with pytest.raises(NotDone) as refused:
+        read(path)
+    assert (
+        str(refused.value)
+        == f"{str(path)!r} is a device, which may have no end: name an ordinary file or a pipe, or '-' for standard input."
+    )
