@@ -19,12 +19,17 @@ from tests.privacy.process import environment
 
 DEADLINE = 120.0
 SERVE = """
+from concurrent.futures import ThreadPoolExecutor
+from os import environ
 from socketserver import ThreadingMixIn
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from findme.wsgi import application
 
 class Server(ThreadingMixIn, WSGIServer):
     daemon_threads, request_queue_size = True, 128
+    if threads := int(environ.get("THREADS_OF_THE_TEST", 0)):
+        pool = ThreadPoolExecutor(threads)
+        def process_request(self, *arguments): self.pool.submit(self.process_request_thread, *arguments)
 
 class Handler(WSGIRequestHandler):
     def address_string(self): return self.client_address[0]
@@ -65,10 +70,10 @@ class Web:
 
 
 @contextmanager
-def serving(log: Path | None = None, /, **settings: str) -> Iterator[Web]:
-    """One process, whose stderr goes to the file ``log``. It ends with the block."""
+def serving(log: Path | None = None, prelude: str = "", /, **settings: str) -> Iterator[Web]:
+    """One process, whose stderr goes to the file ``log``, and which runs ``prelude`` first. It ends with the block."""
     there = environment() | HTTP | settings
-    command = [sys.executable, "-W", "ignore", "-c", SERVE]
+    command = [sys.executable, "-W", "ignore", "-c", prelude + SERVE]
     with (
         nullcontext() if log is None else log.open("w") as stderr,
         subprocess.Popen(command, cwd=BASE_DIR, env=there, stdout=subprocess.PIPE, stderr=stderr, text=True) as process,

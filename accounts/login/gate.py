@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from threading import Condition
 
@@ -11,8 +10,8 @@ from django.conf import settings
 
 WAIT_SECONDS = 5.0
 """How long an attempt waits for its turn."""
-MOST_WAITING = 32
-"""How many attempts wait in one process. Each holds a thread."""
+MOST_WAITING = 4
+"""How many attempts wait in one process. Each holds a thread, and a process has few: 8 with the documented command."""
 
 
 class LoginBusy(Exception):
@@ -20,42 +19,57 @@ class LoginBusy(Exception):
 
 
 class Gate:
-    """Lets in at most ``LOGIN_HASHES_AT_ONCE`` attempts, and one of each network, so that one network cannot keep all others waiting."""
+    """Lets in at most ``LOGIN_HASHES_AT_ONCE`` attempts at once, in the order in which they came.
+
+    One attempt of each network is inside, and one waits. Every other attempt of that network is refused at once, so a network takes one of the
+    places in the queue, and an attempt that waits lets at most ``MOST_WAITING - 1`` others pass.
+    """
 
     def __init__(self) -> None:
         self._changed = Condition()
-        self._inside: set[str] = set()
-        self._waiting = 0
+        self._inside: set[Hashable] = set()
+        self._queue: list[Hashable] = []
 
     @contextmanager
-    def entered(self, network: str, wait_seconds: float = WAIT_SECONDS) -> Iterator[None]:
-        """Hold one place for the block. Raises LoginBusy if none is free in time, or if too many wait already."""
-        self._enter(network, time.monotonic() + wait_seconds)
+    def entered(self, network: str | None, wait_seconds: float | None = None) -> Iterator[None]:
+        """Hold one place for the block. ``None`` stands for an unknown network, which is a different one each time.
+
+        Raises LoginBusy if no place is free in time, and without waiting if this network or too many others wait already.
+        """
+        key: Hashable = object() if network is None else network
+        with self._changed:
+            self._enter(key, WAIT_SECONDS if wait_seconds is None else wait_seconds)
         try:
             yield
         finally:
             with self._changed:
-                self._inside.discard(network)
+                self._inside.discard(key)
                 self._changed.notify_all()
 
-    def _enter(self, network: str, deadline: float) -> None:
-        with self._changed:
-            if not self._is_free(network):
-                self._wait(network, deadline)
-            self._inside.add(network)
-
-    def _wait(self, network: str, deadline: float) -> None:
-        if self._waiting >= MOST_WAITING:
+    def _enter(self, key: Hashable, wait_seconds: float) -> None:
+        if key in self._queue:
             raise LoginBusy
-        self._waiting += 1
+        if not self._is_next(key):
+            self._wait(key, wait_seconds)
+        self._inside.add(key)
+
+    def _wait(self, key: Hashable, wait_seconds: float) -> None:
+        if len(self._queue) >= MOST_WAITING:
+            raise LoginBusy
+        self._queue.append(key)
         try:
-            if not self._changed.wait_for(lambda: self._is_free(network), timeout=deadline - time.monotonic()):
+            if not self._changed.wait_for(lambda: self._is_next(key), timeout=wait_seconds):
                 raise LoginBusy
         finally:
-            self._waiting -= 1
+            self._queue.remove(key)
+            self._changed.notify_all()  # another place may be free for the next in the queue
 
-    def _is_free(self, network: str) -> bool:
-        return network not in self._inside and len(self._inside) < settings.LOGIN_HASHES_AT_ONCE
+    def _is_next(self, key: Hashable) -> bool:
+        """Whether a place is free, and no attempt that came earlier could take it."""
+        if key in self._inside or len(self._inside) >= settings.LOGIN_HASHES_AT_ONCE:
+            return False
+        earlier = self._queue[: self._queue.index(key)] if key in self._queue else self._queue
+        return all(other in self._inside for other in earlier)
 
 
 GATE = Gate()

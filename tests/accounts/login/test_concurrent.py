@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
+from itertools import islice
 
 import pytest
 from axes.models import AccessAttempt, AccessFailureLog, AccessLog
@@ -16,7 +18,7 @@ from accounts.login.attempts import FAILURES_OF_A_PAIR, account_named, one_at_a_
 from accounts.models import User
 from tests.factories import PASSWORD, UserFactory
 from tests.threads import in_thread
-from tests.web import LoginForm, Web, post_together, serving
+from tests.web import DEADLINE, LoginForm, Web, post_together, serving
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.long]
 
@@ -56,6 +58,23 @@ def test_hashing__sixteen_posts_at_once_take_the_memory_of_two() -> None:
         statuses = post_together(form, [(web, f"nobody{n}@example.com", "wrong", f"192.0.2.{n}") for n in range(16)])
         assert set(statuses) <= {200, 503} and statuses[200] >= 2
         assert web.peak_megabytes() - before < 1.5 * MEGABYTES_OF_A_HASH
+
+
+def test_threads__one_network_leaves_them_free() -> None:
+    """24 posts of one network to a process of 8 threads, of which the first cannot end: 22 are refused, and 2 hold a thread."""
+    network_of_the_test = HOME
+    waits_for_the_test = (
+        "import findme.wsgi\nfrom accounts.login import attempts, gate\nattempts.LOCK_WAIT_SECONDS = gate.WAIT_SECONDS = 600\n"
+    )
+    with serving(None, waits_for_the_test, TRUSTED_PROXIES="127.0.0.1", THREADS_OF_THE_TEST="8") as web, ThreadPoolExecutor(24) as posts:
+        form = LoginForm.opened(web)
+        with one_at_a_time(network_of_the_test):
+            sent = [posts.submit(form.post, web, "nobody@example.com", "wrong", HOME) for _ in range(24)]
+            refused = [one.result() for one in islice(as_completed(sent, DEADLINE), 22)]
+            assert {(one.status, one.headers["Retry-After"]) for one in refused} == {(503, "5")}
+            assert [web.ask("GET", path).status for path in ("/healthz", "/admin/login/")] == [200, 200]
+            assert [one.done() for one in sent].count(False) == 2
+        assert Counter(one.result().status for one in sent) == {503: 22, 200: 2}
 
 
 def test_hashing__busy_says_when_to_come_again() -> None:

@@ -1,15 +1,22 @@
-"""How many are inside at once: real threads."""
+"""How many are inside at once, and how many wait: real threads."""
 
 from __future__ import annotations
 
+import re
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from pytest_django import Settings
 
 from accounts.login import gate
 from accounts.login.gate import Gate, LoginBusy
+from findme import settings as findme_settings
+from findme.environment import BASE_DIR
+
+DEADLINE = 60.0
 
 
 def run_together(work: list[object]) -> None:
@@ -27,7 +34,7 @@ def most_inside(networks: list[str]) -> tuple[int, int]:
 
     def enter(network: str) -> None:
         nonlocal inside, most, done
-        with tested.entered(network, wait_seconds=60):
+        with tested.entered(network, wait_seconds=DEADLINE):
             with lock:
                 inside += 1
                 most = max(most, inside)
@@ -40,14 +47,104 @@ def most_inside(networks: list[str]) -> tuple[int, int]:
     return most, done
 
 
-def test_gate__at_most_so_many_at_once(settings: Settings) -> None:
+class Attempt:
+    """One attempt in a thread of its own: it waits for its turn, then stays inside until ``leave``."""
+
+    def __init__(self, tested: Gate, network: str | None, order: list[str | None] | None = None) -> None:
+        self.is_inside, self.may_leave, self.is_refused = threading.Event(), threading.Event(), threading.Event()
+        self._arguments = tested, network, order if order is not None else []
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        tested, network, order = self._arguments
+        try:
+            with tested.entered(network, wait_seconds=DEADLINE):
+                order.append(network)
+                self.is_inside.set()
+                self.may_leave.wait(DEADLINE)
+        except LoginBusy:
+            self.is_refused.set()
+
+    def leave(self) -> None:
+        self.may_leave.set()
+        self._thread.join(DEADLINE)
+
+
+def wait_for_queue(tested: Gate, length: int) -> None:
+    deadline = time.monotonic() + DEADLINE
+    while len(tested._queue) != length:
+        assert time.monotonic() < deadline, "the attempts do not wait"
+        time.sleep(0.001)
+
+
+@contextmanager
+def held(tested: Gate, *networks: str) -> Iterator[None]:
+    """Each network has an attempt inside for the block."""
+    attempts = [Attempt(tested, network) for network in networks]
+    assert all(one.is_inside.wait(DEADLINE) for one in attempts)
+    try:
+        yield
+    finally:
+        for one in attempts:
+            one.leave()
+
+
+def test_gate__at_most_so_many_at_once(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.LOGIN_HASHES_AT_ONCE = 3
+    monkeypatch.setattr(gate, "MOST_WAITING", 24)
     assert most_inside([f"192.0.2.{n}" for n in range(24)]) == (3, 24)
 
 
 def test_gate__one_of_each_network(settings: Settings) -> None:
+    """One inside and one that waits. All others are refused at once, and other networks find places free."""
     settings.LOGIN_HASHES_AT_ONCE = 3
-    assert most_inside(["192.0.2.1"] * 12) == (1, 12)
+    tested = Gate()
+    with held(tested, "192.0.2.1"):
+        waiting = Attempt(tested, "192.0.2.1")
+        wait_for_queue(tested, 1)
+        others = [Attempt(tested, "192.0.2.1") for _ in range(22)]
+        assert all(one.is_refused.wait(DEADLINE) for one in others)
+        assert not waiting.is_inside.is_set()
+        for network in ("192.0.2.2", "192.0.2.3"):
+            with tested.entered(network, wait_seconds=0):
+                pass
+    assert waiting.is_inside.wait(DEADLINE)
+    waiting.leave()
+
+
+def test_gate__in_the_order_in_which_they_came(settings: Settings) -> None:
+    """With one place: a network that posts all the time does not overtake one that waits."""
+    settings.LOGIN_HASHES_AT_ONCE = 1
+    tested, order = Gate(), list[str | None]()
+    networks: list[str | None] = ["192.0.2.2", "192.0.2.1", "192.0.2.3"]
+    with held(tested, "192.0.2.1"):
+        attempts = []
+        for count, network in enumerate(networks, 1):
+            attempts.append(Attempt(tested, network, order))
+            wait_for_queue(tested, count)
+    for one in attempts:
+        assert one.is_inside.wait(DEADLINE)
+        one.leave()
+    assert order == networks
+
+
+def test_gate__an_attempt_whose_network_is_inside_keeps_no_other_waiting(settings: Settings) -> None:
+    settings.LOGIN_HASHES_AT_ONCE = 2
+    tested = Gate()
+    with held(tested, "192.0.2.1"):
+        waiting = Attempt(tested, "192.0.2.1")
+        wait_for_queue(tested, 1)
+        with tested.entered("192.0.2.2", wait_seconds=0):
+            pass
+    waiting.leave()
+
+
+def test_gate__unknown_networks_are_different_ones(settings: Settings) -> None:
+    settings.LOGIN_HASHES_AT_ONCE = 2
+    tested = Gate()
+    with tested.entered(None), tested.entered(None, wait_seconds=0):
+        pass
 
 
 def test_gate__busy_when_no_place_is_free_in_time(settings: Settings) -> None:
@@ -59,12 +156,21 @@ def test_gate__busy_when_no_place_is_free_in_time(settings: Settings) -> None:
         pass
 
 
-def test_gate__busy_at_once_when_many_wait(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gate__busy_at_once_when_many_wait(settings: Settings) -> None:
     settings.LOGIN_HASHES_AT_ONCE = 1
-    monkeypatch.setattr(gate, "MOST_WAITING", 0)
     tested = Gate()
-    with tested.entered("192.0.2.1"), pytest.raises(LoginBusy), tested.entered("192.0.2.2", wait_seconds=600):
-        raise AssertionError
+    with held(tested, "192.0.2.1"):
+        waiting = [Attempt(tested, f"198.51.100.{n}") for n in range(gate.MOST_WAITING)]
+        wait_for_queue(tested, gate.MOST_WAITING)
+        assert Attempt(tested, "192.0.2.2").is_refused.wait(DEADLINE)
+    for one in waiting:
+        one.leave()
+
+
+def test_gate__leaves_threads_of_the_documented_process_free() -> None:
+    threads = re.search(r"--threads (\d+)", (BASE_DIR / "docs" / "operations.md").read_text())
+    assert threads is not None
+    assert int(threads[1]) - 2 >= findme_settings.LOGIN_HASHES_AT_ONCE + gate.MOST_WAITING
 
 
 def test_gate__an_error_inside_frees_the_place() -> None:
