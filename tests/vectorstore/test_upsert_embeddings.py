@@ -16,6 +16,7 @@ from tests.factories import UserFactory
 from tests.privacy.process import manage
 from tests.qdrant import free_port
 from tests.vectorstore.ingest.inputs import json_lines, ones, row
+from vectorstore.ingest import answers, parquet_decoder
 from vectorstore.initialisation import initialise
 from vectorstore.models import ProfileEmbedding, SetAside
 from vectorstore.projection import point_of
@@ -123,6 +124,17 @@ def test_upsert__many_rejected_rows_are_told_in_part(tmp_path: Path) -> None:
     rejects = tmp_path / "rejects\x1b.jsonl"
     assert upsert(path, "--rejects", rejects)[2].splitlines()[-1] == f"... and 1,010 more rejected rows: {tmp_path}/rejects\\x1b.jsonl"
     assert len(rejects.read_text().splitlines()) == 1030
+
+
+def test_upsert__decoder_that_stops_ends_in_2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x.parquet"
+    path.touch()
+    (tmp_path / "stopped.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGSTOP)")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(parquet_decoder, "__name__", "stopped")
+    monkeypatch.setattr(answers, "SECONDS", 0.5)
+    said = f"The process that decodes '{path}' was silent for 0.5 seconds, and was ended. Check that the disk of the file answers, then run it again.\n"
+    assert upsert(path) == (2, "", said)
 
 
 @pytest.mark.django_db

@@ -34,6 +34,8 @@ PANDAS_INDEX = "__index_level_"
 # A frame is its tag, its length and its content.
 HEADER = struct.Struct("!cI")
 SUMMARY, BATCH, TOO_LONG, NO_MEMORY, ERROR, END = b"S", b"B", b"L", b"M", b"E", b"Z"
+SKIPPED = b"K"
+"""Says that rows were skipped: skipping a million rows one by one takes longer than the parent waits for a sign of life."""
 STARTED = b"+"
 """The first frame of the process, before it has looked at the file: without it, the file is not the reason for its end."""
 ROWS = struct.Struct("!Q")
@@ -61,7 +63,10 @@ def _decoded(stream: IO[bytes], rows_at_a_time: int, skip: int) -> Iterator[Fram
         columns = [name for name in file.schema_arrow.names if not name.startswith(PANDAS_INDEX)]
         if rows_at_a_time:
             for batch in _batches(file, columns, rows_at_a_time, skip):
-                yield from _small_frames(plain_batch(batch))
+                if batch.num_rows:
+                    yield from _small_frames(plain_batch(batch))
+                else:
+                    yield SKIPPED, b""
 
 
 def _summary(file: pq.ParquetFile, size: int) -> bytes:
@@ -75,7 +80,10 @@ def _summary(file: pq.ParquetFile, size: int) -> bytes:
 
 
 def _batches(file: pq.ParquetFile, columns: list[str], rows_at_a_time: int, skip: int) -> Iterator[pa.RecordBatch]:
-    """Read one row group after the other: Arrow cannot read a list of dictionary-encoded texts across two of them."""
+    """Read one row group after the other: Arrow cannot read a list of dictionary-encoded texts across two of them.
+
+    A batch that is skipped is yielded without its rows.
+    """
     left = file.metadata.num_rows
     for group in range(file.num_row_groups):
         rows = file.metadata.row_group(group).num_rows
@@ -87,8 +95,7 @@ def _batches(file: pq.ParquetFile, columns: list[str], rows_at_a_time: int, skip
             if left < 0:
                 raise ValueError(f"it has more rows than the {file.metadata.num_rows:,} that it claims")
             skipped, skip = min(skip, batch.num_rows), max(skip - batch.num_rows, 0)
-            if skipped < batch.num_rows:
-                yield batch.slice(skipped)
+            yield batch.slice(skipped)
 
 
 def _small_frames(batch: pa.RecordBatch) -> Iterator[Frame]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pyarrow as pa
 
 from findme.console.errors import NotDone, one_line
 from vectorstore.ingest import parquet_decoder
+from vectorstore.ingest.answers import Answers
 from vectorstore.ingest.parquet_decoder import (
     BATCH,
     END,
@@ -24,6 +26,7 @@ from vectorstore.ingest.parquet_decoder import (
     MEMORY_LIMIT,
     NO_MEMORY,
     ROWS,
+    SKIPPED,
     STARTED,
     SUMMARY,
     Frame,
@@ -113,6 +116,8 @@ def _answers(path: Path, *, rows_at_a_time: int, skip: int) -> Iterator[Summary 
         if tag == SUMMARY:
             (rows,) = ROWS.unpack(content[: ROWS.size])
             yield Summary(rows, pa.ipc.read_schema(pa.py_buffer(content[ROWS.size :])))
+        elif tag == SKIPPED:
+            continue
         elif tag == NO_MEMORY:
             break
         elif tag == ERROR:
@@ -126,15 +131,16 @@ def _answers(path: Path, *, rows_at_a_time: int, skip: int) -> Iterator[Summary 
 
 
 def frames_of(path: Path, rows_at_a_time: int, skip: int) -> Iterator[Frame]:
-    """Yield what a new process answers, up to its end. Raises NotDone where the process cannot begin."""
+    """Yield what a new process answers, up to its end. Raises NotDone where the process cannot begin, and where it is silent for too long."""
     command = [sys.executable, "-P", "-m", parquet_decoder.__name__, str(rows_at_a_time), str(skip)]
     with opened_file(path) as stream, _started(command, stream) as process:
         assert process.stdout is not None
+        answers = io.BufferedReader(Answers(process.stdout, path))
         try:
-            if _frame(process.stdout) != (STARTED, b""):
+            if _frame(answers) != (STARTED, b""):
                 process.stdout.close()  # so that it cannot wait for a reader
                 raise _not_started(f"it ended with code {process.wait()}")
-            while frame := _frame(process.stdout):
+            while frame := _frame(answers):
                 yield frame
         finally:
             process.kill()
@@ -145,7 +151,7 @@ def _started(command: list[str], stream: IO[bytes]) -> subprocess.Popen[bytes]:
     places = {"PYTHONPATH": os.pathsep.join(str(Path(place).absolute()) for place in sys.path)}
     try:
         return subprocess.Popen(  # noqa: S603  # our own program
-            command, stdin=stream, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=os.environ | ENVIRONMENT | places
+            command, bufsize=0, stdin=stream, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=os.environ | ENVIRONMENT | places
         )
     except OSError as error:
         raise _not_started(error.strerror or str(error)) from error

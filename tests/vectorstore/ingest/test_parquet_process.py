@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -17,7 +22,7 @@ import pytest
 
 from findme.console.errors import NotDone
 from tests.vectorstore.ingest.inputs import frames_in_process
-from vectorstore.ingest import parquet_decoder, parquet_process
+from vectorstore.ingest import answers, parquet_decoder, parquet_process
 from vectorstore.ingest.parquet import check_parquet, read_parquet
 from vectorstore.ingest.parquet_decoder import LONGEST_ROW, plain_batch, size_of
 from vectorstore.ingest.parquet_process import ROWS_AT_A_TIME, Summary, batches_of
@@ -172,7 +177,7 @@ def test_check__names_and_types_are_cut(tmp_path: Path) -> None:
         assert len(str(raised.value)) < 500 and "\n" not in str(raised.value)
 
 
-def answers(monkeypatch: pytest.MonkeyPatch, *runs: list[tuple[bytes, bytes]]) -> list[tuple[int, int]]:
+def answer_with(monkeypatch: pytest.MonkeyPatch, *runs: list[tuple[bytes, bytes]]) -> list[tuple[int, int]]:
     """Have the process answer RUNS, one for each start. Return what it is started with."""
     left, started = iter(runs), []
 
@@ -191,12 +196,12 @@ def test_read__process_that_ends_early_is_started_once_more(
     path = saved(tmp_path, {"user_id": user_ids(3)})
     two_rows = list(frames_in_process(path, 2, 0))[:2]
     third_row = list(frames_in_process(path, 1, 2))
-    started = answers(monkeypatch, [*two_rows, *last], third_row)
+    started = answer_with(monkeypatch, [*two_rows, *last], third_row)
     assert [row.line for row in read_parquet(path, "x")] == [1, 2, 3]
     assert started == [(ROWS_AT_A_TIME, 0), (1, 2)]
-    answers(monkeypatch, [*two_rows, *last], last)
+    answer_with(monkeypatch, [*two_rows, *last], last)
     assert refusal(path) == UNDECODABLE.format(3)
-    answers(monkeypatch, last)
+    answer_with(monkeypatch, last)
     with pytest.raises(NotDone, match=r"is damaged, or its list of columns needs more than 128 MiB: write it again"):
         check_parquet(path)
 
@@ -268,3 +273,73 @@ def test_read__process_that_ends_before_it_has_begun(tmp_path: Path, monkeypatch
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(parquet_decoder, "__name__", "early")
     assert refusal(path) == NOT_STARTED.format(f"it ended with code {code}")
+
+
+SILENT = (
+    "The process that decodes FILE was silent for 0.5 seconds, and was ended. Check that the disk of the file answers, then run it again."
+)
+
+
+@pytest.mark.parametrize("stopped", ["before it has begun", "between two rows"])
+def test_read__process_that_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped: str) -> None:
+    """The rows that it has sent are read, and then it is ended."""
+    monkeypatch.setattr(answers, "SECONDS", 0.5)
+    path, others = saved(tmp_path, {"user_id": user_ids(20_000)}), children()
+    if stopped == "before it has begun":
+        (tmp_path / "early.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGSTOP)")
+        monkeypatch.syspath_prepend(tmp_path)
+        monkeypatch.setattr(parquet_decoder, "__name__", "early")
+        assert refusal(path) == SILENT
+    else:
+        monkeypatch.setattr(answers, "SECONDS", 60)
+        frames = parquet_process.frames_of(path, 1, 0)
+        next(frames)
+        (pid,) = children() - others
+        os.kill(pid, signal.SIGSTOP)
+        monkeypatch.setattr(answers, "SECONDS", 0.5)
+        with pytest.raises(NotDone) as raised:
+            list(frames)
+        assert str(raised.value).replace(repr(str(path)), "FILE") == SILENT
+    assert children() == others
+
+
+def test_answers__process_that_is_slow_is_not_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It sends for longer than it may be silent."""
+    monkeypatch.setattr(answers, "SECONDS", 2)
+    program = "import os, time\nfor _ in range(12): time.sleep(0.3); os.write(1, b'x')"
+    with subprocess.Popen([sys.executable, "-c", program], bufsize=0, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert answers.Answers(process.stdout, tmp_path).read() == b"x" * 12
+
+
+def test_answers__time_in_which_this_process_was_stopped_does_not_count(tmp_path: Path) -> None:
+    """As after Ctrl-Z and fg."""
+    program = """
+        import os, sys
+        from pathlib import Path
+        from vectorstore.ingest import answers
+        answers.SECONDS = 2
+        with open(0, "rb", buffering=0) as pipe:
+            pipe.read(1)
+            print("waits", flush=True)
+            print(answers.Answers(pipe, Path("x")).read(1))
+    """
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(program)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+    ) as process:
+        assert process.stdin is not None and process.stdout is not None
+        process.stdin.write(b"+")
+        assert process.stdout.readline() == b"waits\n"
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(3)
+        process.send_signal(signal.SIGCONT)
+        time.sleep(0.2)
+        process.stdin.write(b"x")
+        assert process.stdout.read() == b"b'x'\n"
+
+
+@pytest.mark.usefixtures("in_process")
+def test_decoder__gives_a_sign_of_life_while_it_skips(tmp_path: Path) -> None:
+    path = saved(tmp_path, {"user_id": user_ids(7)}, row_group_size=5)
+    tags = [tag for tag, _ in frames_in_process(path, 1, 4)]
+    assert tags == [parquet_decoder.SUMMARY, *[parquet_decoder.SKIPPED] * 4, *[parquet_decoder.BATCH] * 3, parquet_decoder.END]
