@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-import pwd
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+
+from findme.parent_folders import account_name, exchange_reason
 
 WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 PASSABLE_FOR_OTHERS = stat.S_IXGRP | stat.S_IXOTH
@@ -21,23 +22,18 @@ def make_private_folder(folder: Path) -> None:
 
 
 def distrust_reason(folder: Path) -> str | None:
-    """Return why the files in ``folder`` cannot be trusted, as the end of a sentence that names it; None if they can, or it does not exist.
+    """Return why the files in ``folder`` cannot be trusted, as the end of a sentence that names it; None if they can.
 
-    A folder above it that all accounts can write in makes it possible to exchange it, unless only owners may rename in there (``/tmp``).
-    Raises OSError for a folder that cannot be looked at.
+    The folders above it count too: an account that can rename an entry of one can exchange ``folder`` between this check and the opening. A
+    missing folder is judged by those that exist. Raises OSError for a folder that cannot be looked at.
     """
-    resolved = folder.resolve()
     try:
-        found = resolved.lstat()
+        found = folder.stat()
     except (FileNotFoundError, NotADirectoryError):
-        return None
-    if reason := _reason(found):
+        found = None
+    if found is not None and (reason := _reason(found)):
         return f"which {reason}"
-    for parent in resolved.parents:
-        mode = parent.stat().st_mode
-        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-            return f"and all accounts can write in {str(parent)!r}"
-    return None
+    return exchange_reason(folder)
 
 
 def distrusted_file(folder: Path, names: tuple[str, ...]) -> str | None:
@@ -69,14 +65,7 @@ def _with_content(folder: Path, names: tuple[str, ...]) -> Iterator[Path]:
 
 def _reason(found: os.stat_result, *, ignore_mode: bool = False) -> str | None:
     if found.st_uid not in (0, os.geteuid()):
-        return f"belongs to {_account(found.st_uid)}"
+        return f"belongs to {account_name(found.st_uid)}"
     if found.st_mode & WRITABLE_BY_OTHERS and not ignore_mode:
         return f"is writable by other accounts (mode {stat.S_IMODE(found.st_mode):04o})"
     return None
-
-
-def _account(uid: int) -> str:
-    try:
-        return repr(pwd.getpwuid(uid).pw_name)
-    except KeyError:
-        return f"user id {uid}"

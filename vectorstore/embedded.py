@@ -109,6 +109,7 @@ class Folder:
     def _open(self, deadline: float, seconds: float) -> None:
         """Lock, then open: the client reads the whole folder before it takes a lock of its own."""
         try:
+            self._require_trusted(distrust_reason(Path(self.path)))  # before anything is made through another account's link
             make_private_folder(Path(self.path))
             self._require_trusted(distrust_reason(Path(self.path)))
             self.lock_file = self._locked(deadline, seconds)

@@ -113,8 +113,8 @@ def _refuse_a_file(folder: Path) -> None:
 
 
 def require_trusted(folder: Path) -> None:
-    """Raise NotDone for a folder that another account owns or can write in: it could have put its own data or access rules there."""
-    folder = _absolute(folder)
+    """Raise NotDone for a folder that another account owns, can write in or can exchange: it could put its own data or access rules there."""
+    folder = BASE_DIR / folder  # not resolved: the links on the way count
     if reason := distrust_reason(folder):
         raise NotDone(
             f"EMBEDDED_POSTGRES_DIR is {str(folder)!r}, {reason}: no server was used. Only you or root may own and write it: name another folder, or put that right."

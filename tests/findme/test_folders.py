@@ -50,8 +50,10 @@ def test_distrust_reason__the_folder_that_a_link_leads_to_counts(tmp_path: Path)
 def test_distrust_reason__folder_above_that_all_write(tmp_path: Path) -> None:
     above = tmp_path / "above"
     make_private_folder(above / "folder")
-    above.chmod(0o777)
-    assert distrust_reason(above / "folder") == f"and all accounts can write in {str(above)!r}"
+    above.chmod(0o757)
+    assert distrust_reason(above / "folder") == (
+        f"and its parent {str(above)!r} is writable by other accounts (mode 0757; type: chmod o-w {above})"
+    )
     above.chmod(0o1777)
     assert distrust_reason(above / "folder") is None
 
