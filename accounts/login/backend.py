@@ -13,7 +13,8 @@ from django.http import HttpRequest
 
 from accounts.login import attempts
 from accounts.login.client import client_network
-from accounts.login.gate import GATE, LoginBusy
+from accounts.login.gate import LoginBusy
+from accounts.login.hashing import hashing_turn
 from accounts.login.response import BUSY_SECONDS, refuse
 from accounts.models import User
 
@@ -31,7 +32,7 @@ class LoginBackend(AxesStandaloneBackend, ModelBackend):  # type: ignore[misc]  
             return self._check(request, name, password)
         network = client_network(request)
         try:
-            with GATE.entered(network), attempts.one_at_a_time(network):
+            with hashing_turn(network), attempts.one_at_a_time(network):
                 user, wait = self._try(request, name, password, network)
         except LoginBusy:
             refuse(request, timedelta(seconds=BUSY_SECONDS), is_busy=True)

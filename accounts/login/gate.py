@@ -15,7 +15,7 @@ MOST_WAITING = 4
 
 
 class LoginBusy(Exception):
-    """Too many log-ins at once: the attempt was not made."""
+    """Too many passwords at once: none was hashed or verified."""
 
 
 class Gate:

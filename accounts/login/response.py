@@ -1,4 +1,4 @@
-"""The answer to an attempt that is not allowed now."""
+"""The answers to a log-in, and to a check or a change of a password, that is not allowed now."""
 
 from __future__ import annotations
 
@@ -24,10 +24,18 @@ def refuse(request: HttpRequest, wait: timedelta, *, is_busy: bool = False) -> N
 def lockout_response(request: HttpRequest, *_response_and_credentials: Any) -> HttpResponse:
     """429 for too many failures, 503 for too many log-ins at once; ``Retry-After`` says when. The same for every account, known or not."""
     seconds, is_busy = getattr(request, "login_refused", (BUSY_SECONDS, False))
-    status = UNAVAILABLE if is_busy else TOO_MANY_REQUESTS
+    return _refusal(request, seconds, "Too many log-ins at once" if is_busy else "Log-in paused", is_busy=is_busy, is_login=True)
+
+
+def busy_response(request: HttpRequest) -> HttpResponse:
+    """Return 503 for a page other than the log-in that hashes a password."""
+    return _refusal(request, BUSY_SECONDS, "Too many passwords at once", is_busy=True, is_login=False)
+
+
+def _refusal(request: HttpRequest, seconds: int, title: str, *, is_busy: bool, is_login: bool) -> HttpResponse:
     minutes = None if seconds < SECONDS_OF_A_MINUTE else math.ceil(seconds / SECONDS_OF_A_MINUTE)
-    title = "Too many log-ins at once" if is_busy else "Log-in paused"
-    context = {**admin.site.each_context(request), "title": title, "is_busy": is_busy, "seconds": seconds, "minutes": minutes}
-    response = render(request, "accounts/login_refused.html", context, status=status)
+    about = {"title": title, "is_busy": is_busy, "is_login": is_login, "seconds": seconds, "minutes": minutes}
+    status = UNAVAILABLE if is_busy else TOO_MANY_REQUESTS
+    response = render(request, "accounts/login_refused.html", {**admin.site.each_context(request), **about}, status=status)
     response["Retry-After"] = str(seconds)
     return response

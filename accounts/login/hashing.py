@@ -1,0 +1,44 @@
+"""The only place where passwords are hashed and verified: each hash takes its turn at the gate of this process.
+
+A command hashes one password at a time, so it never waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from django.contrib.auth.hashers import Argon2PasswordHasher
+
+from accounts.login.gate import GATE
+
+network_of_request: ContextVar[str | None] = ContextVar("network_of_request", default=None)
+"""The network whose request this thread answers; None outside a request."""
+_has_turn: ContextVar[bool] = ContextVar("_has_turn", default=False)
+
+
+@contextmanager
+def hashing_turn(network: str | None) -> Iterator[None]:
+    """Hold one place at the gate for every password that the block hashes. Raises LoginBusy."""
+    if _has_turn.get():
+        yield
+        return
+    with GATE.entered(network):
+        token = _has_turn.set(True)
+        try:
+            yield
+        finally:
+            _has_turn.reset(token)
+
+
+class BoundedArgon2PasswordHasher(Argon2PasswordHasher):
+    """Argon2, at most ``LOGIN_HASHES_AT_ONCE`` times at once in a process. Raises LoginBusy."""
+
+    def encode(self, password: str, salt: str) -> str:
+        with hashing_turn(network_of_request.get()):
+            return super().encode(password, salt)
+
+    def verify(self, password: str, encoded: str) -> bool:
+        with hashing_turn(network_of_request.get()):
+            return super().verify(password, encoded)

@@ -1,0 +1,203 @@
+"""Every password that the web process hashes or verifies takes its turn, and a command never waits."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from io import StringIO
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from asgiref.sync import async_to_sync
+from django.conf import settings as django_settings
+from django.contrib.auth import authenticate
+from django.contrib.auth.hashers import Argon2PasswordHasher, check_password, make_password
+from django.core.management import call_command
+from django.test import AsyncClient, Client
+from django.urls import reverse
+from pytest_django import Settings
+
+import findme.settings
+from accounts.login import gate
+from accounts.login.gate import GATE, LoginBusy
+from accounts.login.hashing import hashing_turn
+from accounts.models import User
+from tests.factories import PASSWORD, UserFactory
+from tests.staff import signed_in, superuser
+from tests.web import Web, serving
+
+NEW = "another-one-5"
+MEGABYTES_OF_A_HASH = 100
+DEADLINE = 60.0
+
+
+class FullArgon2(Argon2PasswordHasher):
+    memory_cost = Argon2PasswordHasher.memory_cost
+
+
+@pytest.fixture(autouse=True)
+def argon2(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hasher of production, with little memory."""
+    settings.PASSWORD_HASHERS = findme.settings.PASSWORD_HASHERS
+    monkeypatch.setattr(Argon2PasswordHasher, "memory_cost", 64)
+    monkeypatch.setattr(gate, "WAIT_SECONDS", 0.01)
+    settings.LOGIN_HASHES_AT_ONCE = 1
+
+
+@contextmanager
+def busy() -> Iterator[None]:
+    """Another thread holds the only place for the block."""
+    inside, may_leave = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with GATE.entered("192.0.2.1"):
+            inside.set()
+            may_leave.wait(DEADLINE)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert inside.wait(DEADLINE)
+    try:
+        yield
+    finally:
+        may_leave.set()
+        thread.join()
+
+
+Page = Callable[[User], tuple[str, dict[str, str]]]
+
+
+def own_password(_user: User) -> tuple[str, dict[str, str]]:
+    return reverse("admin:password_change"), {"old_password": "wrong", "new_password1": NEW, "new_password2": NEW}
+
+
+def another_users_password(user: User) -> tuple[str, dict[str, str]]:
+    return reverse("admin:auth_user_password_change", args=[user.pk]), {"password1": NEW, "password2": NEW}
+
+
+def new_user(user: User) -> tuple[str, dict[str, str]]:
+    shown = {"email": f"new-{user.pk}@example.com", "full_name": "New", "date_of_birth": "1999-12-31", "gender": "female", "active": "on"}
+    return reverse("admin:accounts_user_add"), shown | {"usable_password": "true", "password1": NEW, "password2": NEW}
+
+
+every_page = pytest.mark.parametrize("page", [own_password, another_users_password, new_user])
+
+
+@pytest.mark.django_db
+@every_page
+def test_pages__busy_says_when_to_come_again(page: Page) -> None:
+    user, client = UserFactory.create(), signed_in(superuser())
+    address, posted = page(user)
+    before = User.objects.count(), user.password
+    with busy():
+        response = client.post(address, posted)
+        assert client.get(address).status_code == 200
+    assert (response.status_code, response.headers["Retry-After"]) == (503, "5")
+    assert "Nothing was changed." in response.content.decode()
+    user.refresh_from_db()
+    assert (User.objects.count(), user.password) == before
+    assert client.post(address, posted).status_code in {200, 302}
+
+
+@pytest.mark.django_db
+def test_pages__busy_under_asgi() -> None:
+    client = AsyncClient()
+    client.force_login(superuser())
+    address, posted = another_users_password(UserFactory.create())
+    with busy():
+        response = async_to_sync(client.post)(address, posted)
+    assert (response.status_code, response.headers["Retry-After"]) == (503, "5")
+    assert async_to_sync(client.post)(address, posted).status_code == 302
+
+
+@pytest.mark.django_db
+def test_login__takes_one_turn_for_all_that_it_hashes() -> None:
+    """It holds the only place, and neither verifying nor the hash for an unknown name waits for another."""
+    user = superuser(email="root@example.com")
+    for name, status in ((user.email, 302), ("nobody@example.com", 200)):
+        posted = {"username": name, "password": PASSWORD}
+        assert Client().post(reverse("admin:login"), posted, REMOTE_ADDR="192.0.2.7").status_code == status
+
+
+@pytest.mark.django_db
+def test_hasher__encodes_and_verifies_in_turn() -> None:
+    encoded = make_password(PASSWORD)
+    for hash_one in (
+        lambda: make_password(PASSWORD),
+        lambda: check_password(PASSWORD, encoded),
+        lambda: authenticate(username="a", password="b"),
+    ):
+        with busy(), pytest.raises(LoginBusy):
+            hash_one()
+        hash_one()
+
+
+def test_turn__is_one_for_the_whole_block_and_ends_with_it() -> None:
+    with hashing_turn("192.0.2.1"), hashing_turn("192.0.2.1"), hashing_turn(None):
+        assert GATE._inside == {"192.0.2.1"}
+    assert GATE._inside == set()
+
+
+@pytest.mark.django_db
+def test_hasher__knows_the_network_of_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    networks: list[Any] = []
+    entered = GATE.entered
+
+    def entered_by(network: str | None) -> Any:
+        networks.append(network)
+        return entered(network)
+
+    monkeypatch.setattr(GATE, "entered", entered_by)
+    address, posted = another_users_password(UserFactory.create())
+    assert signed_in(superuser()).post(address, posted, REMOTE_ADDR="192.0.2.9").status_code == 302
+    assert "192.0.2.9" in networks
+    networks.clear()
+    make_password(PASSWORD)
+    assert networks == [None]
+
+
+@pytest.mark.django_db
+def test_command__hashes_without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DJANGO_SUPERUSER_PASSWORD", PASSWORD)
+    monkeypatch.setattr(gate, "WAIT_SECONDS", 0)
+    fields = {"email": "root@example.com", "full_name": "Root", "date_of_birth": "1980-01-01", "gender": "other"}
+    call_command("createsuperuser", interactive=False, stdout=StringIO(), **fields)
+    assert User.objects.get().check_password(PASSWORD)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.long
+@every_page
+def test_memory__six_posts_of_one_user_at_once(page: Page) -> None:
+    """Of six networks, so that none waits for another one's turn: two hashes at once, of 100 MB each."""
+    admin = superuser()
+    User.objects.filter(pk=admin.pk).update(password=FullArgon2().encode(PASSWORD, "a-salt-of-a-test"))
+    admin.refresh_from_db()
+    sessions = [f"sessionid={signed_in(admin).cookies['sessionid'].value}" for _ in range(7)]  # to set a password renews the session
+    users = [UserFactory.create() for _ in range(7)]
+    with serving(SECRET_KEY=django_settings.SECRET_KEY, TRUSTED_PROXIES="127.0.0.1", LOGIN_HASHES_AT_ONCE="2") as web:
+
+        def post(number: int) -> int:
+            return post_page(web, sessions[number], page(users[number]), f"192.0.2.{number}")
+
+        assert post(6) in {200, 302}
+        before = web.peak_megabytes()  # with one hash in it
+        with ThreadPoolExecutor(6) as pool:
+            statuses = set(pool.map(post, range(6)))
+        assert statuses <= {200, 302, 503} and statuses != {503}
+        assert web.peak_megabytes() - before < 1.5 * MEGABYTES_OF_A_HASH
+
+
+def post_page(web: Web, session: str, page: tuple[str, dict[str, str]], network: str) -> int:
+    address, posted = page
+    opened = web.ask("GET", address, Cookie=session)
+    token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', opened.body)
+    assert opened.status == 200 and token is not None
+    cookie = f"{session}; {opened.headers['Set-Cookie'].partition(';')[0]}"
+    body = urlencode({"csrfmiddlewaretoken": token[1], **posted})
+    kind = "application/x-www-form-urlencoded"
+    return web.ask("POST", address, body, Cookie=cookie, Content_Type=kind, X_Forwarded_For=network).status
