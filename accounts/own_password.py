@@ -1,21 +1,69 @@
-"""The admin's page for one's own password, with one's row locked from the reading to the saving."""
+"""The admin's page for one's own password.
+
+A wrong old password counts like a failed log-in. Otherwise an open or stolen session had any number of guesses.
+"""
 
 from __future__ import annotations
 
 from django.contrib import admin
 from django.contrib.auth.models import AnonymousUser
-from django.db import transaction
+from django.forms import Form
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
+from accounts.login import attempts
+from accounts.login.attempts import Account
+from accounts.login.client import client_network
+from accounts.login.hashing import hashing_turn
+from accounts.login.response import paused_response
 from accounts.models import User
 
 
 def change_own_password(request: HttpRequest) -> HttpResponseBase:
-    """Django's page saves the whole row as it was when the request came: it would bring back what an anonymisation cleared in between, and
-    somebody who was deleted for good."""
-    with transaction.atomic():
-        if request.method == "POST":
-            person = User.objects.select_for_update(no_key=True).filter(pk=request.user.pk).first()
-            request.user = person if person is not None and person.is_active else AnonymousUser()
-        return admin.site.admin_view(admin.site.password_change, cacheable=True)(request)
+    """Show or save Django's form. Raises LoginBusy if too many passwords are hashed at once."""
+    if request.method != "POST":
+        return _page(request)
+    network = client_network(request)
+    with hashing_turn(network), attempts.one_at_a_time(network):
+        user = _lock_user(request)
+        if user is None or not admin.site.has_permission(request):
+            return _page(request)  # which leads to the log-in
+        return _try(request, user, network)
+
+
+def _lock_user(request: HttpRequest) -> User | None:
+    """Lock the user's row until the transaction ends, and read it again. Return None if the user may not log in any more.
+
+    Django saves the whole row as it was when the request came. Without the lock that would restore what an anonymization has cleared, and a user who
+    was deleted for good.
+    """
+    user: User | None = User.objects.select_for_update(no_key=True).filter(pk=request.user.pk).first()
+    if user is None or not user.is_active:
+        request.user = AnonymousUser()
+        return None
+    request.user = user
+    return user
+
+
+def _try(request: HttpRequest, user: User, network: str) -> HttpResponseBase:
+    account = Account(str(user.pk), user.pk)
+    if (wait := attempts.time_to_wait(account, network)) is not None:
+        return paused_response(request, wait)
+    response = _page(request)
+    form = _refused_form(response)
+    if form is not None and form.has_error("old_password", "password_incorrect"):
+        attempts.record_failure(user.email, account, network, "Wrong old password")
+    elif form is None or not form.has_error("old_password"):
+        attempts.forget_failures(account, network)
+    return response
+
+
+def _page(request: HttpRequest) -> HttpResponseBase:
+    response: HttpResponseBase = admin.site.admin_view(admin.site.password_change, cacheable=True)(request)
+    return response
+
+
+def _refused_form(response: HttpResponseBase) -> Form | None:
+    """Return the form that was not valid; None if the password was changed."""
+    form: Form | None = (getattr(response, "context_data", None) or {}).get("form")
+    return form

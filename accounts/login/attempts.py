@@ -1,4 +1,4 @@
-"""Failed log-ins, and what follows from them. The rows are in the tables of django-axes.
+"""Failed log-ins, and wrong passwords of users who change theirs, and what follows from them. The rows are in the tables of django-axes.
 
 Five failures lock the pair of account and network, never the account: otherwise any stranger could lock out an administrator. Twenty failures of
 one network, whatever the accounts, slow that network down: one attempt in ten seconds.
@@ -101,8 +101,8 @@ def _remaining(until: datetime, now: datetime) -> timedelta | None:
     return until - now if until > now else None
 
 
-def record_failure(name: str, account: Account, network: str) -> None:
-    """Count a wrong password. Call it inside ``one_at_a_time``."""
+def record_failure(name: str, account: Account, network: str, what: str = "Log-in failed") -> None:
+    """Count a wrong password. ``what`` begins the line of the log. Call it inside ``one_at_a_time``."""
     if account.user_id is not None and not _still_has(account.user_id, name):
         account = _without_account(name)
     now = timezone.now()
@@ -113,7 +113,7 @@ def record_failure(name: str, account: Account, network: str) -> None:
     failures = mine.get().failures_since_start
     locked = failures >= FAILURES_OF_A_PAIR
     AccessFailureLog.objects.create(username=account.key, ip_address=network, locked_out=locked)
-    log.warning("Log-in failed: account %s, failure %s of %s from its network.", account, failures, FAILURES_OF_A_PAIR)
+    log.warning("%s: account %s, failure %s of %s from its network.", what, account, failures, FAILURES_OF_A_PAIR)
     if locked:
         log.warning("Log-in locked for %s minutes: account %s, for one network.", WINDOW // timedelta(minutes=1), account)
 

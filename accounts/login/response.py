@@ -15,10 +15,14 @@ SECONDS_OF_A_MINUTE = 60
 TOO_MANY_REQUESTS, UNAVAILABLE = 429, 503
 
 
+def _seconds(wait: timedelta) -> int:
+    return max(1, math.ceil(wait.total_seconds()))
+
+
 def refuse(request: HttpRequest, wait: timedelta, *, is_busy: bool = False) -> None:
     """Mark the request, so that the middleware of axes answers it by ``lockout_response``."""
     request.axes_locked_out = True  # type: ignore[attr-defined]  # the name that axes looks for
-    request.login_refused = (max(1, math.ceil(wait.total_seconds())), is_busy)  # type: ignore[attr-defined]
+    request.login_refused = (_seconds(wait), is_busy)  # type: ignore[attr-defined]
 
 
 def lockout_response(request: HttpRequest, *_response_and_credentials: Any) -> HttpResponse:
@@ -30,6 +34,11 @@ def lockout_response(request: HttpRequest, *_response_and_credentials: Any) -> H
 def busy_response(request: HttpRequest) -> HttpResponse:
     """Return 503 for a page other than the log-in that hashes a password."""
     return _refusal(request, BUSY_SECONDS, "Too many passwords at once", is_busy=True, is_login=False)
+
+
+def paused_response(request: HttpRequest, wait: timedelta) -> HttpResponse:
+    """Return 429 for a page other than the log-in that checks a password."""
+    return _refusal(request, _seconds(wait), "Password check paused", is_busy=False, is_login=False)
 
 
 def _refusal(request: HttpRequest, seconds: int, title: str, *, is_busy: bool, is_login: bool) -> HttpResponse:
