@@ -7,6 +7,9 @@ from io import StringIO
 from pathlib import Path
 from uuid import uuid4
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
@@ -16,7 +19,7 @@ from tests.factories import UserFactory
 from tests.privacy.process import manage
 from tests.qdrant import free_port
 from tests.vectorstore.ingest.inputs import json_lines, ones, row
-from vectorstore.ingest import answers, parquet_decoder
+from vectorstore.ingest import answers, parquet_decoder, rejected_lines
 from vectorstore.initialisation import initialise
 from vectorstore.models import ProfileEmbedding, SetAside
 from vectorstore.projection import point_of
@@ -126,6 +129,38 @@ def test_upsert__many_rejected_rows_are_told_in_part(tmp_path: Path) -> None:
     assert len(rejects.read_text().splitlines()) == 1030
 
 
+@pytest.mark.django_db
+def test_upsert__small_files_make_no_large_rejects_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """50 rows of 900 kB in a few hundred bytes, and 2,000 of 2,600 bytes each."""
+    parquet, npz, rejects = tmp_path / "x.parquet", tmp_path / "x.npz", tmp_path / "rejects.jsonl"
+    pq.write_table(pa.table({"user_id": ["x" * 900_000] * 50}), parquet, compression="zstd")
+    np.savez_compressed(npz, user_ids=np.array([f"{number:036}" for number in range(2000)]), vectors=np.zeros((2000, 512), np.float16))
+    for name, size in (("ROOM", 1 << 19), ("ROOM_FOR_A_BYTE", 1), ("MORE_ROOM", 1 << 17), ("MORE_ROOM_FOR_A_BYTE", 1)):
+        monkeypatch.setattr(rejected_lines, name, size)
+    code, out, err = upsert(parquet, npz, "--rejects", rejects)
+    assert (code, out.splitlines()[0]) == (1, "2,050 rows read, 0 loaded (0 of them new), 2,050 rejected.")
+    lines = [json.loads(line) for line in rejects.read_text().splitlines()]
+    kept = {True: 0, False: 0}
+    for line in lines[:-1]:
+        kept["shortened" in line["row"]] += 1
+    assert "left_out" in lines[-1]["row"] and kept[True] > 100 and kept[False] > 100
+    explained = f"{rejects}: how much it keeps depends on the size of the input."
+    assert err.splitlines()[-2:] == [
+        f"{kept[True]:,} rejected rows are shortened in {explained}",
+        f"{2050 - len(lines) + 1:,} rejected rows are left out of {explained}",
+    ]
+    most = 2 * ((1 << 19) + (1 << 17) + parquet.stat().st_size + npz.stat().st_size)
+    assert rejects.stat().st_size < most
+
+
+@pytest.mark.django_db
+def test_upsert__repeated_user_id_of_900_kilobytes(tmp_path: Path) -> None:
+    path, rejects = tmp_path / "x.parquet", tmp_path / "rejects.jsonl"
+    pq.write_table(pa.table({"user_id": ["x" * 900_000] * 50}), path, compression="zstd")
+    assert upsert(path, "--rejects", rejects)[0] == 1
+    assert (len(rejects.read_text().splitlines()), rejects.stat().st_size < 100_000) == (50, True)
+
+
 def test_upsert__decoder_that_stops_ends_in_2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "x.parquet"
     path.touch()
@@ -151,6 +186,8 @@ def test_upsert__json(collection: str, tmp_path: Path) -> None:
             "rejected": 1,
             "reasons": {"not JSON": 1},
             "first_rejections": [f"{path}:2: not JSON: Expecting property name enclosed in double quotes at character 2"],
+            "shortened_rejects": 0,
+            "left_out_rejects": 0,
             "projected": 1,
             "set_aside": 0,
             "awaiting_projection": 0,

@@ -15,10 +15,11 @@ from findme.console.explanations import what_went_wrong
 from findme.console.plurals import counted
 from findme.console.progress import Report, unreported
 from vectorstore.ingest.reading import no_rows
+from vectorstore.ingest.rejected_lines import Kept
 from vectorstore.ingest.rejects import Write, rejects_file
 from vectorstore.ingest.rows import Entry, Rejection, Row
 from vectorstore.ingest.sending import project
-from vectorstore.ingest.sources import Source, paths, sources, total
+from vectorstore.ingest.sources import Source, paths, sizes, sources, total
 from vectorstore.ingest.staging import staging, store
 from vectorstore.interests import UNSTORABLE
 from vectorstore.models import ProfileEmbedding
@@ -35,6 +36,8 @@ class Loaded:
     """What a run did, in rows: ``read`` is ``loaded``, ``loadable`` and ``rejected`` together, ``new`` of the loaded are of people without an embedding
     before. A dry run loads none: ``loadable`` is what it would load.
 
+    The rejects file has ``shortened_rejects`` of the rejected rows without most of their content, and ``left_out_rejects`` not at all.
+
     ``projected`` points were written to the vector store, and ``set_aside`` people have none, since it refuses their data; ``awaiting_projection``
     people were loaded after it could not be reached.
     """
@@ -46,6 +49,8 @@ class Loaded:
     rejected: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
     first_rejections: list[str] = field(default_factory=list)
+    shortened_rejects: int = 0
+    left_out_rejects: int = 0
     projected: int = 0
     set_aside: int = 0
     awaiting_projection: int = 0
@@ -86,7 +91,7 @@ def upsert_embeddings(
     """
     inputs = sources(files)
     run = _Run(_model(model), dry_run, queue_only, Loaded())
-    with rejects_file(rejects, paths(files)) as write, staging():
+    with rejects_file(rejects, paths(files), sizes(files)) as write, staging():
         try:
             for batch in _batches(inputs):
                 run.take(batch, write)
@@ -116,13 +121,17 @@ class _Run:
             self._project(stored.loaded)
         for rejection in _in_order(batch, stored.rejections):
             self._reject(rejection)
-            write(rejection)
+            self._note(write(rejection))
 
     def _reject(self, rejection: Rejection) -> None:
         self.loaded.rejected += 1
         self.loaded.reasons[rejection.kind] = self.loaded.reasons.get(rejection.kind, 0) + 1
         if len(self.loaded.first_rejections) < REJECTIONS_TOLD:
             self.loaded.first_rejections.append(printable(f"{rejection.file}:{rejection.line}: {rejection.reason}"))
+
+    def _note(self, kept: Kept) -> None:
+        self.loaded.shortened_rejects += kept is Kept.SHORTENED
+        self.loaded.left_out_rejects += kept is Kept.LEFT_OUT
 
     def _project(self, user_ids: list[UUID]) -> None:
         """Once the store could not be reached it is left alone: every further batch might wait for it in vain, and one sync mends all."""

@@ -2,34 +2,35 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
 from findme.console.errors import NotDone
 from findme.files import growing_file
+from vectorstore.ingest.rejected_lines import Kept, RejectedLines, is_rejection
 from vectorstore.ingest.rows import Rejection
 
-FIELDS = {"file", "line", "reason", "row"}
 LONGEST_BEGINNING = 1 << 16
 """In bytes: of the first line of an existing file. What stands before ``row`` is shorter, also with a path of 4,096 bytes that are all escaped."""
 _TEXT = rb'"[^"\\\n]*+(?:\\.[^"\\\n]*+)*+"'
 BEGINNING = re.compile(rb'\{"file": ' + _TEXT + rb', "line": [0-9]+, "reason": ' + _TEXT + rb', "row": ')
 
-Write: TypeAlias = Callable[[Rejection], None]
+Write: TypeAlias = Callable[[Rejection], Kept]
+"""It returns what the file has of the row."""
 
 
 @contextmanager
-def rejects_file(path: Path | None, inputs: Iterable[Path]) -> Iterator[Write]:
+def rejects_file(path: Path | None, inputs: Iterable[Path], sizes: Mapping[str, int] | None = None) -> Iterator[Write]:
     """Yields what writes a rejection to the file, at once and whole; without a PATH, what drops it.
 
     The file is a new one of mode 0600. It replaces one that is there if that is the rejects file of an earlier run of this account, or empty.
-    Raises NotDone for any other, a link, one of ``inputs``, and a file that cannot be written.
+    Raises NotDone for any other, a link, one of ``inputs``, and a file that cannot be written. ``sizes`` as in ``RejectedLines``.
     """
     if path is None:
         yield _drop
@@ -38,17 +39,19 @@ def rejects_file(path: Path | None, inputs: Iterable[Path]) -> Iterator[Write]:
         with _writing(path):
             _refuse_other_files(path, inputs)
             stream = stack.enter_context(growing_file(path, force=True))
-        yield lambda rejection: _write(stream, rejection, path)
+        yield partial(_write, stream, RejectedLines(sizes or {}), path)
 
 
-def _drop(_: Rejection) -> None:
+def _drop(_: Rejection) -> Kept:
     """Nobody asked for the rejects."""
+    return Kept.WHOLE
 
 
-def _write(stream: BinaryIO, rejection: Rejection, path: Path) -> None:
-    fields = {"file": rejection.file, "line": rejection.line, "reason": rejection.reason, "row": rejection.original()}
+def _write(stream: BinaryIO, lines: RejectedLines, path: Path, rejection: Rejection) -> Kept:
+    line, kept = lines.line(rejection)
     with _writing(path):
-        stream.write(json.dumps(fields).encode() + b"\n")
+        stream.write(line)
+    return kept
 
 
 def _refuse_other_files(path: Path, inputs: Iterable[Path]) -> None:
@@ -72,15 +75,7 @@ def _may_be_replaced(stream: BinaryIO, inputs: Iterable[Path]) -> bool:
     first = stream.readline(LONGEST_BEGINNING)
     if len(first) == LONGEST_BEGINNING:
         return BEGINNING.match(first) is not None
-    return not first or _is_rejection(first)
-
-
-def _is_rejection(line: bytes) -> bool:
-    try:
-        fields = json.loads(line)
-    except (ValueError, RecursionError):
-        return False
-    return isinstance(fields, dict) and set(fields) == FIELDS
+    return not first or is_rejection(first)
 
 
 @contextmanager

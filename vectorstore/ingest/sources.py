@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from findme.console.errors import NotDone
 from vectorstore.ingest.json_lines import check_json_lines, read_json_lines, rows_of
 from vectorstore.ingest.npz import check_npz, read_npz
 from vectorstore.ingest.parquet import check_parquet, read_parquet
+from vectorstore.ingest.reading import reading
 from vectorstore.ingest.rows import Entry
 
 STANDARD_INPUT = "-"
@@ -52,6 +54,18 @@ def total(inputs: Sequence[Source]) -> int | None:
 def paths(files: Sequence[str]) -> list[Path]:
     """The inputs that are files."""
     return [Path(file) for file in files if file != STANDARD_INPUT]
+
+
+def sizes(files: Sequence[str]) -> dict[str, int]:
+    """The bytes of each input that is an ordinary file, twice of one that is named twice. Raises NotDone where one is gone."""
+    found: dict[str, int] = {}
+    for file in files:
+        if file != STANDARD_INPUT:
+            with reading(file):
+                status = Path(file).stat()
+            if stat.S_ISREG(status.st_mode):
+                found[file] = found.get(file, 0) + status.st_size
+    return found
 
 
 def _source(file: str) -> Source:

@@ -58,12 +58,20 @@ class Command(FindmeCommand):
             self.stderr.write(
                 f"... and {counted(more, 'more rejected row')}{': ' + printable(str(options['rejects'])) if options['rejects'] else '; --rejects FILE keeps them all'}"
             )
+        self._tell_limits(loaded, options["rejects"])
         if options["json"]:
             self.say_json(loaded)
         else:
             self._say(loaded, dry_run=options["dry_run"])
             if options["queue_only"] and loaded.loaded and not options["dry_run"]:
                 self.say("Their points are on the queue, for the workers of manage.py sync_qdrant --watch.")
+
+    def _tell_limits(self, loaded: Loaded, rejects: Path | None) -> None:
+        for count, what in ((loaded.shortened_rejects, "shortened in"), (loaded.left_out_rejects, "left out of")):
+            if count:
+                self.stderr.write(
+                    f"{counted(count, 'rejected row is', 'rejected rows are')} {what} {printable(str(rejects))}: how much it keeps depends on the size of the input."
+                )
 
     def _say(self, loaded: Loaded, *, dry_run: bool) -> None:
         done = f"{loaded.loadable:,} would be loaded" if dry_run else f"{loaded.loaded:,} loaded ({loaded.new:,} of them new)"

@@ -1,0 +1,111 @@
+"""How much of rejected rows a rejects file keeps."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from vectorstore.ingest import rejected_lines
+from vectorstore.ingest.rejected_lines import LONGEST_LINE, Kept, RejectedLines
+from vectorstore.ingest.rows import Kind, Rejection
+
+ANNE = "11111111-1111-4111-8111-111111111111"
+
+
+def rejection(row: object, line: int = 1, file: str = "x.parquet") -> Rejection:
+    return Rejection(file, line, Kind.BAD_VECTOR, "vector number 1 is NaN", lambda: row)
+
+
+def written(lines: RejectedLines, row: object, line: int = 1, file: str = "x.parquet") -> tuple[Any, Kept]:
+    text, kept = lines.line(rejection(row, line, file))
+    if not text:
+        return None, kept
+    assert text.endswith(b"\n") and rejected_lines.is_rejection(text)
+    fields = json.loads(text)
+    assert (fields["file"], fields["line"], fields["reason"]) == (file, line, "vector number 1 is NaN")
+    return fields["row"], kept
+
+
+@pytest.mark.parametrize(
+    ("row", "kept"),
+    [
+        ({"user_id": "é" * 900_000}, {"shortened": True, "user_id": "é" * 100}),
+        ({"user_id": ANNE, "vector": [0.5] * 100_000}, {"shortened": True, "user_id": ANNE}),
+        ({"vector": [0.5] * 100_000}, {"shortened": True}),
+        ({"user_id": [1] * 100_000}, {"shortened": True, "user_id": "[1, 1, 1, ...]"}),
+        ("{" * 900_000, {"shortened": True, "text": "{" * 1000}),
+        ([[]] * 100_000, {"shortened": True, "text": json.dumps([[]] * 1000)[:1000]}),
+    ],
+)
+def test_line__row_of_hundreds_of_kilobytes(row: object, kept: object) -> None:
+    """In an input of any size, and it takes no room from the others."""
+    for sizes in ({}, {"x.parquet": 10 << 30}):
+        lines = RejectedLines(sizes)
+        assert written(lines, row) == (kept, Kept.SHORTENED)
+        assert written(lines, {"user_id": ANNE}) == ({"user_id": ANNE}, Kept.WHOLE)
+
+
+def test_line__row_with_everything_that_it_may_have_is_whole() -> None:
+    row = {
+        "user_id": ANNE,
+        "vector": [-1.1754943508222875e-38] * 512,
+        "location": {"lat": -1.1754943508222875e-38, "lon": -1.1754943508222875e-38},
+        "interests": ["\U0001f3d6" * 100] * 100,
+        "video_features": [-1.1754943508222875e-38] * 1024,
+    }
+    assert written(RejectedLines({}), row) == (row, Kept.WHOLE)
+    assert len(json.dumps(row)) < LONGEST_LINE
+
+
+@pytest.fixture
+def room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An input of 100 bytes has room for 4,500 bytes of whole rows, and then for 1,500 of shortened ones."""
+    for name, size in (("ROOM", 4000), ("ROOM_FOR_A_BYTE", 5), ("MORE_ROOM", 1000), ("MORE_ROOM_FOR_A_BYTE", 5)):
+        monkeypatch.setattr(rejected_lines, name, size)
+
+
+@pytest.mark.usefixtures("room")
+def test_line__many_rows() -> None:
+    """First whole, then shortened, then none. What is written is within the limit, but for the line that says that rows are left out."""
+    lines, row = RejectedLines({"x.parquet": 100}), {"user_id": ANNE, "vector": [0.5] * 200}
+    found = [written(lines, row, number) for number in range(1, 101)]
+    kinds = [kept for _, kept in found]
+    assert kinds == sorted(kinds, key=lambda kept: kept.value)
+    assert [kinds.count(kept) for kept in Kept] == [3, 10, 87]
+    assert found[2][0] == row and found[3][0] == {"shortened": True, "user_id": ANNE}
+    assert [content for content, kept in found if kept is Kept.LEFT_OUT and content is not None] == [
+        {"left_out": "this row and every later one of this input"}
+    ]
+    lines = RejectedLines({"x.parquet": 100})
+    sizes = [len(text) for text, kept in (lines.line(rejection(row)) for _ in range(100)) if kept is not Kept.LEFT_OUT]
+    assert 4800 < sum(sizes) <= 6000
+
+
+@pytest.mark.usefixtures("room")
+def test_line__each_input_has_its_own_room() -> None:
+    lines, row = RejectedLines({"x.parquet": 100, "y.parquet": 0}), {"user_id": ANNE, "vector": [0.5] * 200}
+    assert [written(lines, row)[1] for _ in range(100)][-1] is Kept.LEFT_OUT
+    assert written(lines, row, file="y.parquet") == (row, Kept.WHOLE)
+    assert {written(lines, row, file="-")[1] for _ in range(100)} == {Kept.WHOLE}
+
+
+@pytest.mark.usefixtures("room")
+def test_line__small_row_is_never_made_longer() -> None:
+    lines = RejectedLines({"x.parquet": 100})
+    while written(lines, {"user_id": ANNE, "vector": [0.5] * 200})[1] is Kept.WHOLE:
+        pass
+    assert written(lines, {"user_id": "x"}) == ({"user_id": "x"}, Kept.WHOLE)
+
+
+@pytest.mark.usefixtures("room")
+def test_line__row_that_is_left_out_is_not_made() -> None:
+    lines = RejectedLines({"x.parquet": 100})
+    while written(lines, {"user_id": ANNE, "vector": [0.5] * 200})[1] is not Kept.LEFT_OUT:
+        pass
+
+    def fail() -> object:
+        raise AssertionError("it was made")
+
+    assert lines.line(Rejection("x.parquet", 1, Kind.BAD_VECTOR, "x", fail)) == (b"", Kept.LEFT_OUT)
