@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 from django.core import management
 from django.core.management import base
 
-from findme.console.errors import one_line
+from findme.console.errors import ends_of, one_line
 from findme.console.program import NOT_DONE
 
 LONGEST = 32_768
@@ -20,7 +20,7 @@ class Parser(base.CommandParser):
     """Refuses values that no option can mean, before a type or a command sees them."""
 
     def error(self, message: str) -> NoReturn:
-        line = _shortened(one_line(ValueError(message)))
+        line = ends_of(one_line(ValueError(message)), LONGEST_MESSAGE)
         if self.called_from_command_line:
             self.exit(NOT_DONE, f"{line}. See {self.prog} --help\n")
         raise base.CommandError(f"Error: {line}")
@@ -42,11 +42,6 @@ def _problem(text: str, *, is_option: bool) -> str | None:
     if len(text) > LONGEST:
         return f"the value has {len(text):,} characters, and at most {LONGEST:,} are possible"
     return None
-
-
-def _shortened(line: str) -> str:
-    half = LONGEST_MESSAGE // 2
-    return line if len(line) <= LONGEST_MESSAGE else f"{line[:half]} ... {line[-half:]}"
 
 
 def use_parser() -> None:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import ClassVar
+
+LONGEST_VALUE = 200
+"""Characters of a value that an error repeats."""
+LONGEST_LINE = 2_000
+LONG_VALUE = re.compile(rf"(?<!\w)'[^']{{{LONGEST_VALUE + 1},}}'(?!\w)|\S{{{LONGEST_VALUE + 1},}}")
 
 
 class NotDone(Exception):
@@ -25,8 +31,19 @@ class StoreUnusable(StoreUnavailable):
 
 
 def one_line(error: BaseException) -> str:
-    """The words of ERROR on one line."""
-    return " ".join(str(error).split()) or type(error).__name__
+    """The words of ERROR on one line, with long values shortened."""
+    return shortened(" ".join(str(error).split())) or type(error).__name__
+
+
+def shortened(text: str) -> str:
+    """Return ``text`` with the beginning and the end of each long value, and of all of it."""
+    return ends_of(LONG_VALUE.sub(lambda found: ends_of(found[0]), text), LONGEST_LINE)
+
+
+def ends_of(text: str, longest: int = LONGEST_VALUE) -> str:
+    """Return ``text``, or its beginning and its end if it has more than ``longest`` characters."""
+    half = longest // 2
+    return text if len(text) <= longest else f"{text[:half]} ... {text[-half:]}"
 
 
 def without_detail(error: BaseException) -> str:
@@ -38,4 +55,4 @@ def without_detail(error: BaseException) -> str:
         return one_line(error)
     words = str(error)
     before = words[: words.find(str(cause))] if str(cause) in words else ""  # what Django says of the row that it was about
-    return " ".join(f"{before}{sentence}".split())
+    return shortened(" ".join(f"{before}{sentence}".split()))

@@ -17,7 +17,7 @@ from django.db import (
 )
 from psycopg import errors
 
-from findme.console.errors import NotDone, one_line
+from findme.console.errors import NotDone, ends_of, one_line
 from findme.postgresql.connection_errors import has_no_answer
 from findme.postgresql.diagnosis import variables_that_count, why_refused
 
@@ -35,7 +35,7 @@ def what_went_wrong(error: BaseException) -> str | None:
         case UnicodeEncodeError():
             return _cannot_encode(error)
         case OSError() if error.filename is not None:
-            return f"{error.filename}: {error.strerror}"
+            return one_line(NotDone(f"{ends_of(str(error.filename))}: {error.strerror}"))
     return None
 
 

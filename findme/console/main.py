@@ -17,8 +17,9 @@ from django.db import DatabaseError, DataError, IntegrityError, InterfaceError
 
 from findme.console import output
 from findme.console.command import FindmeCommand
-from findme.console.errors import NotDone, one_line, without_detail
+from findme.console.errors import NotDone, one_line, shortened, without_detail
 from findme.console.explanations import what_went_wrong
+from findme.console.foreign_errors import refused_argument, report_first_unknown_app
 from findme.console.program import INTERRUPTED, NOT_DONE
 from findme.console.prompts import unanswered_questions
 from findme.console.running import begin, logged
@@ -113,11 +114,12 @@ class _Commands(ManagementUtility):
 
     def fetch_command(self, subcommand: str) -> BaseCommand:
         try:
-            command = super().fetch_command(subcommand)
+            command = super().fetch_command(shortened(subcommand))
         except SystemExit:  # an unknown command, and Django has said so
             sys.exit(NOT_DONE)
         begin(subcommand)
         if not isinstance(command, FindmeCommand):
+            report_first_unknown_app(command)
             execute = _execute_script if subcommand == "shell" else _execute
             command.execute = partial(execute, command.execute)  # type: ignore[method-assign]
             command.get_version = lambda: __version__  # type: ignore[method-assign]
@@ -135,6 +137,8 @@ def _execute(execute: Any, *args: Any, **options: Any) -> Any:
             raise NotDone(line) from error
         raise CommandError(one_line(error), returncode=NOT_DONE) from error
     except Exception as error:
+        if line := refused_argument(error):
+            raise CommandError(line, returncode=NOT_DONE) from error
         if not _is_of_the_data(error):
             raise
         raise CommandError(_told(error), returncode=NOT_DONE) from error

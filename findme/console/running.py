@@ -8,6 +8,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from findme.console.program import INTERRUPTED, NOT_DONE
+
 log = logging.getLogger("findme.command")
 
 _command: str | None = None
@@ -53,14 +55,31 @@ def _counts_of(result: object, prefix: str = "") -> Iterator[tuple[str, int]]:
 
 @contextmanager
 def logged() -> Iterator[list[int | str | None]]:
-    """Log one line when the block has ended. The block puts the exit code into the list that it gets."""
+    """Log one line when the block has ended. The block puts the exit code into the list that it gets; an exception has the code of ``program``."""
     global _command  # as above
     begun, ended = time.monotonic(), list[int | str | None]()
     _counts.clear()
     try:
         yield ended
+    except BaseException as error:
+        ended.append(_code_of(error))
+        raise
     finally:
-        code = ended[-1] if ended else None
+        code = _number(ended[-1] if ended else None)
         details = {"duration_seconds": round(time.monotonic() - begun, 3), "exit_code": code, "counts": dict(_counts)}
-        log.info("The command %s ended with code %s.", _command or "unknown", "unknown" if code is None else code, extra=details)
+        log.info("The command %s ended with code %s.", _command or "unknown", code, extra=details)
         _command = None
+
+
+def _code_of(error: BaseException) -> int | str | None:
+    match error:
+        case SystemExit():
+            return error.code
+        case KeyboardInterrupt():
+            return INTERRUPTED
+    return NOT_DONE
+
+
+def _number(code: int | str | None) -> int:
+    """The code that the process ends with: Python prints a text, and ends with 1."""
+    return code if isinstance(code, int) else int(code is not None)

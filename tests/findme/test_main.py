@@ -230,10 +230,10 @@ def test_main__a_fixture_with_rows_that_are_refused__is_not_quoted(tmp_path: Pat
 
 def test_main__a_defect_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*args: object, **options: object) -> None:
-        raise LookupError("a defect")
+        raise KeyError("a defect")
 
     monkeypatch.setattr("django.core.management.commands.check.Command.handle", broken)
-    with pytest.raises(LookupError, match="a defect"):
+    with pytest.raises(KeyError, match="a defect"):
         manage_here("check")
 
 

@@ -17,6 +17,7 @@ from django.db.models import Model
 
 from findme.console.command import NOT_DONE
 from findme.console.errors import NotDone
+from findme.console.labels import require_label
 from findme.files import require_writable, unnamed_file, whole_file
 from findme.schema.local_rows import local_models, reason_not_to_copy
 
@@ -36,14 +37,16 @@ class Command(dumpdata.Command):
     def handle(self, *app_labels: str, **options: Any) -> None:
         for label in app_labels:
             _refuse_local(label)
+        for label in options["exclude"]:
+            require_label(label)
         left_out = [model for model in local_models() if not app_labels or model._meta.app_label in app_labels]
+        exclude = [*options["exclude"], *(model._meta.label_lower for model in left_out)]
+        with _whole(options["output"]) as output:
+            super().handle(*app_labels, **options | {"exclude": exclude, "use_natural_foreign_keys": True, "output": output})
         if left_out and options["verbosity"] > 0:
             self.stderr.write(
                 f"Left out, because they belong to this database: {', '.join(model._meta.label_lower for model in left_out)}."
             )
-        exclude = [*options["exclude"], *(model._meta.label_lower for model in left_out)]
-        with _whole(options["output"]) as output:
-            super().handle(*app_labels, **options | {"exclude": exclude, "use_natural_foreign_keys": True, "output": output})
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Model
 
 from findme.console.command import NOT_DONE, SOMETHING_TO_LOOK_AT
+from findme.console.labels import require_label
 from findme.console.plurals import counted
 from findme.schema.local_rows import reason_not_to_copy
 from findme.schema.violations import is_of_erased_user
@@ -24,6 +25,8 @@ class Command(loaddata.Command):
 
     def handle(self, *fixture_labels: Any, **options: Any) -> None:
         """Exits with 1 where data of erased users were left out; the others are loaded."""
+        for label in options["exclude"]:
+            require_label(label)
         self.rejected: set[str] = set()
         super().handle(*fixture_labels, **options)
         if self.rejected:

@@ -1,0 +1,58 @@
+"""Errors by which Django's and other packages' commands refuse an argument, where they raise no ``CommandError``."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.core.management.base import BaseCommand, CommandError
+
+from findme.console.errors import one_line
+from findme.console.explanations import what_went_wrong
+from findme.console.program import NOT_DONE
+from findme.environment import BASE_DIR
+
+PACKAGES = frozenset({"findme", "accounts", "videos", "matching", "calls", "vectorstore", "privacy"})
+REFUSALS = (LookupError, ValueError, OverflowError, ValidationError)
+DEFECTS = (KeyError, IndexError)
+"""Kinds of LookupError that no command means as an answer."""
+
+
+def refused_argument(error: Exception) -> str | None:
+    """Return the line for an error that a wrong argument of another package's command causes; None for any other error, and for one that has a line already."""
+    if not isinstance(error, REFUSALS) or isinstance(error, DEFECTS) or what_went_wrong(error) or _is_ours(error):
+        return None
+    words = "; ".join(map(str, error.messages)) if isinstance(error, ValidationError) else str(error)
+    line = one_line(ValueError(words)) if words.strip() else type(error).__name__
+    if isinstance(error, OverflowError):
+        line = f"A number is too large: {line}"
+    return f"{line.rstrip('.')}. Correct the arguments; --traceback shows where it was refused."
+
+
+def report_first_unknown_app(command: BaseCommand) -> None:
+    """Make ``command`` end at the first app that does not exist, in one line: showmigrations and makemigrations write a line for each one."""
+    write = command.stderr.write
+
+    def checked(text: str = "", *args: Any, **options: Any) -> int | None:
+        error = sys.exc_info()[1]
+        if type(error) is LookupError and text == str(error):
+            raise CommandError(one_line(error), returncode=NOT_DONE) from error
+        return write(text, *args, **options)
+
+    command.stderr.write = checked  # type: ignore[method-assign,assignment]
+
+
+def _is_ours(error: Exception) -> bool:
+    """Whether code of this project raised ``error``, or called what raised it: that is a defect, or what a fixture or a migration contains."""
+    return any(_is_our_code(Path(frame.f_code.co_filename)) for frame, _line in traceback.walk_tb(error.__traceback__))
+
+
+def _is_our_code(path: Path) -> bool:
+    """Whether it is code of this project that a command runs; the commands themselves only pass arguments on."""
+    if not path.is_relative_to(BASE_DIR):
+        return False
+    first, *rest = path.relative_to(BASE_DIR).parts
+    return first in PACKAGES and rest[:1] != ["console"] and rest[:2] != ["management", "commands"]
