@@ -9,6 +9,8 @@ from __future__ import annotations
 import copy
 import logging
 import re
+import sys
+from contextlib import suppress
 from typing import TextIO
 
 from django.http import HttpRequest
@@ -48,6 +50,12 @@ class RequestLine:
         return self._text
 
 
+class Reason(str):
+    """The kind of a refusal, as this module has found it: ``LOG_FORMAT=json`` writes no reason of another package."""
+
+    __slots__ = ()
+
+
 class Stderr(logging.StreamHandler[TextIO]):
     """The handler of all records. It writes Django's records of refused requests in its own words."""
 
@@ -56,6 +64,14 @@ class Stderr(logging.StreamHandler[TextIO]):
         if told is not record and not logging.getLogger(told.name).isEnabledFor(told.levelno):
             return False
         return bool(super().handle(told))
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # the name is logging's
+        """Report a record that cannot be written by its place in the code: ``logging`` would print its arguments, which may be personal data."""
+        error = sys.exc_info()[0]
+        with suppress(Exception):
+            sys.stderr.write(
+                f"A log record cannot be written ({error.__name__ if error else 'unknown'}): {record.module}:{record.lineno}\n"
+            )
 
 
 def in_one_line(record: logging.LogRecord) -> logging.LogRecord:
@@ -71,7 +87,7 @@ def in_one_line(record: logging.LogRecord) -> logging.LogRecord:
     line = f": {RequestLine(request)}" if isinstance(request, HttpRequest) else ""
     reason, detail = _reason(record)
     if reason is not None:
-        told.__dict__["reason"] = reason
+        told.__dict__["reason"] = Reason(reason)
         line += f" ({reason}{detail})"
     told.msg, told.args = "The request was answered with %d%s", (status, line)
     if status < FIRST_FAILURE:

@@ -14,6 +14,7 @@ from findme.health.report import Report
 from findme.health.watcher import WATCHER
 
 OK, UNAVAILABLE = 200, 503
+METHODS = ("GET", "HEAD")
 
 
 def answer_health_checks(get_response: Callable[[HttpRequest], HttpResponseBase]) -> Callable[[HttpRequest], HttpResponseBase]:
@@ -23,9 +24,7 @@ def answer_health_checks(get_response: Callable[[HttpRequest], HttpResponseBase]
         answer = answers.get(request.path_info)
         if answer is None:
             return get_response(request)
-        if request.method not in ("GET", "HEAD"):
-            return HttpResponseNotAllowed(["GET", "HEAD"])
-        response = answer()
+        response = answer() if request.method in METHODS else HttpResponseNotAllowed(METHODS)
         response._has_been_logged = True  # type: ignore[attr-defined]  # Django would log each 503 as an error, every few seconds
         response["Cache-Control"], response["X-Content-Type-Options"] = "no-store", "nosniff"
         return response

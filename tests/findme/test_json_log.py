@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 from findme.console import running
 from findme.json_log import JsonLines
+from findme.request_log import Reason, Stderr
 from tests.factories import UserFactory
 from tests.findme.processes import PRODUCTION, manage
 from tests.privacy.process import manage as manage_the_test_database
@@ -90,8 +92,124 @@ def test_record__of_another_package_that_is_put_together_already() -> None:
 
 def test_record__of_another_package_with_values() -> None:
     entry = logged("django.db.backends", "(%.3f) %s; args=%s; alias=%s", 0.5, f"SELECT '{NAME}'", (EMAIL,), "default")
-    assert entry["message"] == "(0.500) ...; args=...; alias=..."
+    assert entry["message"] == "(...) ...; args=...; alias=..."
     assert logged("other", "%(who)s has %(count)d", {"who": NAME, "count": 4})["message"] == "... has 4"
+
+
+class Whole(int):
+    def __str__(self) -> str:
+        return NAME
+
+
+@pytest.mark.parametrize(
+    ("message", "args", "words"),
+    [
+        ("at %.4f, %f of %s", (52.5163, 13.3777, 52.5163), "at ..., ... of ..."),
+        ("at %5.1e %g%% %d%%f", (52.5163, 13.3777, 4), "at ... ...% 4%f"),
+        ("at %(lat).4f with %(count)03d", ({"lat": 52.5163, "count": 4},), "at ... with 004"),
+        ("%s and %d", (Whole(5), Whole(5)), "... and ..."),
+        ("%d of %s, %s", (3, True, None), "3 of True, ..."),
+        ("%x %c %r", (255, NAME, NAME), "ff ... '...'"),
+    ],
+)
+def test_record__of_another_package__whole_numbers_only(message: str, args: tuple[object, ...], words: str) -> None:
+    """A float may be a place."""
+    assert logged("elsewhere", message, *args)["message"] == words
+
+
+@pytest.mark.parametrize("logger", ["elsewhere", "django.request", "findmeelse"])
+def test_record__extra_of_another_package__is_left_out(logger: str) -> None:
+    extra: dict[str, Any] = {"reason": NAME, "counts": {NAME: 1}, "duration_seconds": 52.5163, "exit_code": EMAIL, "status_code": NAME}
+    assert set(logged(logger, "It failed", **extra)) == {"time", "level", "logger", "message", "process", "command"}
+
+
+def test_record__reason_of_a_refusal() -> None:
+    assert logged("django.request", "no", reason=Reason("CSRF"), status_code=403)["reason"] == "CSRF"
+    assert "status_code" not in logged("elsewhere", "no", status_code=403)
+
+
+class Broken:
+    """An argument, a message or an attribute that cannot be shown; its own error has a person's name."""
+
+    def __str__(self) -> str:
+        raise RuntimeError(NAME)
+
+    __repr__ = __str__
+
+
+class BrokenMapping(dict[str, object]):
+    def items(self) -> Any:
+        raise RuntimeError(NAME)
+
+    def __getitem__(self, key: str) -> object:
+        raise RuntimeError(NAME)
+
+
+class BrokenError(Exception):
+    @property
+    def diag(self) -> object:
+        raise RuntimeError(NAME)
+
+    def __eq__(self, other: object) -> bool:
+        raise RuntimeError(NAME)
+
+    __hash__ = Exception.__hash__
+
+
+@pytest.mark.parametrize("logger", ["findme.x", "elsewhere"])
+@pytest.mark.parametrize(
+    ("message", "args"),
+    [
+        ("It is %s", (Broken(),)),
+        ("It is %(a)s", (BrokenMapping(a=1),)),
+        (Broken(), ()),
+        (Broken(), (1,)),
+        ("%d", (10**5000,)),
+    ],
+    ids=["argument", "mapping", "message", "message with arguments", "huge number"],
+)
+def test_record__that_raises__is_written(logger: str, message: Any, args: tuple[object, ...]) -> None:
+    entry = logged(logger, message, *args)
+    assert entry["logger"] == logger and "message" in entry
+
+
+@pytest.mark.parametrize("logger", ["findme.x", "elsewhere"])
+def test_record__argument_without_a_class__is_written(logger: str) -> None:
+    class Classless(Broken):
+        @property  # type: ignore[misc]
+        def __class__(self) -> type:
+            raise RuntimeError(NAME)
+
+    assert logged(logger, "It is %s and %s", Classless(), 4, counts=Classless(), request=Classless())["level"] == "ERROR"
+
+
+@pytest.mark.parametrize("logger", ["findme.x", "elsewhere"])
+@pytest.mark.parametrize("value", [Broken(), float("nan"), {1: Broken()}, {(1, 2): 3}], ids=["broken", "nan", "inside", "key"])
+def test_record__extra_or_exception_that_raises__is_written(logger: str, value: object) -> None:
+    entry = logged(logger, "It failed", counts=value, reason=value, request=value, error=raised(BrokenError(), BrokenError()))
+    assert entry["message"] == "It failed" if logger == "findme.x" else "... (somewhere:7)"
+    assert "counts" not in entry
+
+
+def test_record__diagnosis_of_another_kind__is_left_out() -> None:
+    error = ValueError()
+    error.diag = type("Diagnosis", (), {"sqlstate": NAME, "table_name": EMAIL})  # type: ignore[attr-defined]
+    assert logged("findme.x", "It failed", error=error)["exception"] == ["ValueError"]
+
+
+@given(st.text(), st.lists(st.one_of(st.text(), st.integers(), st.floats(), st.none(), st.builds(Broken)), max_size=3))
+def test_format__never_raises(message: str, args: list[object]) -> None:
+    for name in ("findme.x", "elsewhere"):
+        record = logging.LogRecord(name, logging.ERROR, "/srv/somewhere.py", 7, message, tuple(args), None)
+        assert json.loads(JsonLines().format(record))["logger"] == name
+
+
+def test_handler__record_that_cannot_be_written__has_no_arguments(capsys: pytest.CaptureFixture[str]) -> None:
+    """``logging`` would print them, and a traceback."""
+    handler = Stderr(io.StringIO())
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.handle(logging.LogRecord("elsewhere", logging.ERROR, "/srv/somewhere.py", 7, "%d of %s", (NAME, EMAIL), None))
+    assert capsys.readouterr() == ("", "A log record cannot be written (TypeError): somewhere:7\n")
 
 
 def test_record__of_ours_masks_an_address() -> None:

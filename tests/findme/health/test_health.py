@@ -63,6 +63,13 @@ def test_healthz__answers_without_a_database() -> None:
     assert Client().head("/healthz").status_code == 200
 
 
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+def test_health__wrong_method__is_not_cached_either(path: str) -> None:
+    response = Client().post(path)
+    assert (response.status_code, response["Allow"]) == (405, "GET, HEAD")
+    assert (response["Cache-Control"], response["X-Content-Type-Options"]) == ("no-store", "nosniff")
+
+
 @pytest.mark.long
 def test_readyz__in_production(web: Web) -> None:
     """Not redirected, whatever the host is called, and without a person in it."""
