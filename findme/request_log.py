@@ -60,7 +60,9 @@ class Stderr(logging.StreamHandler[TextIO]):
     """The handler of all records. It writes Django's records of refused requests in its own words."""
 
     def handle(self, record: logging.LogRecord) -> bool:
-        told = in_one_line(record)
+        told = record
+        with suppress(Exception):  # an argument whose __str__ raises ends in handleError, and not in the code that logs
+            told = in_one_line(record)
         if told is not record and not logging.getLogger(told.name).isEnabledFor(told.levelno):
             return False
         return bool(super().handle(told))

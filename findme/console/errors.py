@@ -7,7 +7,8 @@ from typing import ClassVar
 
 LONGEST_VALUE = 200
 """Characters of a value that an error repeats."""
-LONGEST_LINE = 2_000
+LONGEST_LINE = 10_000
+"""Characters of a line: more than a list of all tables and columns has."""
 LONG_VALUE = re.compile(rf"(?<!\w)'[^']{{{LONGEST_VALUE + 1},}}'(?!\w)|\S{{{LONGEST_VALUE + 1},}}")
 
 

@@ -212,6 +212,17 @@ def test_handler__record_that_cannot_be_written__has_no_arguments(capsys: pytest
     assert capsys.readouterr() == ("", "A log record cannot be written (TypeError): somewhere:7\n")
 
 
+def test_handler__refusal_whose_reason_cannot_be_shown__is_written() -> None:
+    out = io.StringIO()
+    handler = Stderr(out)
+    handler.setFormatter(JsonLines())
+    record = logging.LogRecord("django.security.csrf", logging.WARNING, "/srv/somewhere.py", 7, "Forbidden (%s)", (Broken(),), None)
+    record.__dict__["status_code"] = 403
+    handler.handle(record)
+    entry = json.loads(out.getvalue())
+    assert (entry["message"], entry["status_code"]) == ("Forbidden (...)", 403)
+
+
 def test_record__of_ours_masks_an_address() -> None:
     """None of ours logs one; an error of a driver might be among its words."""
     assert logged("vectorstore.rebuild.kept", "Not dropped: %s", f"no {EMAIL}!")["message"] == "Not dropped: no <e-mail>"
