@@ -27,7 +27,7 @@ help: ## This list
 	@echo "  The commands themselves: .venv/bin/python manage.py help"
 
 install: ## The virtual environment .venv, with the packages of requirements.lock; PROFILE=production: only what production needs
-	@$(PYTHON) -m findme.console.install --check $(PROFILE) 2>/dev/null || { $(FIND_PYTHON); "$$python" -m findme.console.install $(PROFILE); }
+	@$(PYTHON) -m findme.tools.install --check $(PROFILE) 2>/dev/null || { $(FIND_PYTHON); "$$python" -m findme.tools.install $(PROFILE); }
 
 demo: install ## Everything once, on demo data: both stores, a search, an export, an anonymisation, the admin's login
 	@$(PYTHON) manage.py demo
@@ -39,7 +39,7 @@ serve: install ## The admin on http://127.0.0.1:8000, or a free port if that one
 	trap : INT; \
 	port=8000; \
 	for attempt in 1 2 3; do \
-	  free=$$($(PYTHON) -m findme.console.free_port $$port); \
+	  free=$$($(PYTHON) -m findme.tools.free_port $$port); \
 	  [ $$attempt -eq 1 ] || [ "$$free" != $$port ] || exit 2; \
 	  port=$$free; \
 	  [ $$attempt -eq 1 ] || echo "Another program was faster: on port $$port instead." >&2; \

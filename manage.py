@@ -13,7 +13,7 @@ def run() -> "int | str | None":  # in quotes for an older Python, which cannot 
         )
         return 2
     try:
-        from findme.console.main import main
+        from findme.cli import main
 
         return main(sys.argv)
     except KeyboardInterrupt:

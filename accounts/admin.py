@@ -17,10 +17,10 @@ from accounts.admin_state import LABELS, StateFilter, state_of
 from accounts.forms import RIGHTS_OF_A_SUPERUSER, NewPersonForm, PersonForm
 from accounts.models import User
 from accounts.signals import people_changed
-from findme.admin.labels import labelled
-from findme.admin.links import Related
-from findme.admin.model_admin import SYSTEM, FindmeModelAdmin
-from findme.console.errors import NotDone, one_line
+from findme.core.admin.labels import labelled
+from findme.core.admin.links import Related
+from findme.core.admin.model_admin import SYSTEM, FindmeModelAdmin
+from findme.core.errors import NotDone, one_line
 from privacy.admin.mixin import PrivacyActions
 from privacy.admin.protection import obstacle
 

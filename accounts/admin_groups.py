@@ -9,7 +9,7 @@ from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.models import Group
 from django.http import HttpRequest
 
-from findme.admin.model_admin import FindmeModelAdmin
+from findme.core.admin.model_admin import FindmeModelAdmin
 
 admin.site.unregister(Group)
 

@@ -9,8 +9,8 @@ from django.core.exceptions import ValidationError
 
 from accounts.age import today
 from accounts.models import User
-from findme.admin.refusal import RefusableForm
-from findme.console.errors import NotDone, one_line
+from findme.core.admin.db_errors import RefusableForm
+from findme.core.errors import NotDone, one_line
 from privacy.superusers import check_removal
 
 if TYPE_CHECKING:

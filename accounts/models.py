@@ -15,11 +15,11 @@ from django.db.models.functions import Cast, Concat, Lower, Upper
 from django.db.models.lookups import Exact
 
 from accounts.age import age_on, today
-from findme.models import TimestampedModel
-from findme.schema.constraints import ForeignKeyConstraint
-from findme.schema.dates import supported_dates
-from findme.schema.expressions import EnglishSearchVector, HasBytes
-from findme.schema.storable import check_storable
+from findme.core.db.constraints import ForeignKeyConstraint
+from findme.core.db.dates import supported_dates
+from findme.core.db.expressions import EnglishSearchVector, HasBytes
+from findme.core.db.validators import check_storable
+from findme.core.models import TimestampedModel
 from privacy.people import anonymised_email
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from django.db import connection, transaction
 
 from benchmarks.program import run as run_program
 from benchmarks.scratch import scratch_database, start
-from findme.console.errors import NotDone
+from findme.core.errors import NotDone
 
 AIM = 0.5
 

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from findme.console.explanations import what_went_wrong
-from findme.console.program import NOT_DONE, exit_code
+from findme.core.commands.explanations import what_went_wrong
+from findme.core.program import NOT_DONE, exit_code
 
 
 def run(main: Callable[[], object]) -> NoReturn:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from benchmarks.program import run
 from benchmarks.scratch import start
-from findme.console.errors import NotDone
+from findme.core.errors import NotDone
 
 if TYPE_CHECKING:  # the client takes most of a second to import
     from qdrant_client import models

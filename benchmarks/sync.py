@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from benchmarks.program import run
 from benchmarks.scratch import scratch_database, scratch_store, size, start, timed
-from findme.console.errors import NotDone
+from findme.core.errors import NotDone
 
 if TYPE_CHECKING:  # the client takes most of a second to import
     from qdrant_client.models import PointStruct

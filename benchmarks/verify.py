@@ -15,7 +15,7 @@ import sys
 
 from benchmarks.program import run
 from benchmarks.scratch import size, start, timed
-from findme.console.errors import NotDone
+from findme.core.errors import NotDone
 
 AIM = 0.7
 

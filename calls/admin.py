@@ -7,9 +7,9 @@ from django.utils.safestring import SafeString
 
 from accounts.models import User
 from calls.models import VideoCall
-from findme.admin.labels import labelled
-from findme.admin.links import link_to
-from findme.admin.model_admin import SYSTEM, FoundByUuid
+from findme.core.admin.labels import labelled
+from findme.core.admin.links import link_to
+from findme.core.admin.model_admin import SYSTEM, FoundByUuid
 
 COLOURS = {"initiated": "info", "ringing": "info", "active": "info", "ended": "success", "missed": "warning", "rejected": "danger"}
 SYSTEM_FIELDS = ("id", "metadata", "created_at")

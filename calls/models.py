@@ -10,10 +10,10 @@ from django.db import models
 from django.db.models import F, Q, Value
 from django.db.models.functions import Greatest, Least
 
-from findme.models import IdentifiedModel
-from findme.schema.constraints import ForeignKeyConstraint
-from findme.schema.dates import supported_dates
-from findme.schema.json_fields import ExactJSONField
+from findme.core.db.constraints import ForeignKeyConstraint
+from findme.core.db.dates import supported_dates
+from findme.core.models import IdentifiedModel
+from findme.core.values.json_fields import ExactJSONField
 
 if TYPE_CHECKING:
     from collections.abc import Set

@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from ipaddress import ip_address
 from urllib.parse import unquote
 
-from findme.postgresql.variables import options
+from findme.core.postgresql.variables import options
 
 HIGHEST_PORT = 65535
 WHOLE_NUMBERS = ("connect_timeout", "tcp_user_timeout", "keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count")

@@ -47,7 +47,7 @@ def database_settings(url: str) -> dict[str, Any]:
     keys = {"NAME": "dbname", "USER": "user", "PASSWORD": "password", "HOST": "host", "PORT": "port"}
     settings = {key: parameters.pop(parameter, "") for key, parameter in keys.items()}
     options_of_libpq = {**PATIENCE, **parameters, "isolation_level": ISOLATION}
-    return {"ENGINE": "findme.postgresql", **settings, "OPTIONS": options_of_libpq}
+    return {"ENGINE": "findme.core.postgresql", **settings, "OPTIONS": options_of_libpq}
 
 
 def _parameters(url: str) -> dict[str, str]:

@@ -9,8 +9,8 @@ from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.utils.deprecation import MiddlewareMixin
 
-from findme.console.errors import without_detail
-from findme.postgresql.connection_errors import is_unavailable
+from findme.core.errors import without_detail
+from findme.core.postgresql.connection_errors import is_unavailable
 from findme.request_log import RequestLine
 
 logger = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from typing import Any
 from django.http import HttpRequest
 from psycopg.errors import Diagnostic
 
-from findme.console.running import running_command
+from findme.core.commands.running import running_command
 from findme.request_log import EMAIL, LOGGERS, MASKED_EMAIL, Reason, RequestLine, method_of
 
 OURS = frozenset({"findme", "accounts", "videos", "matching", "calls", "vectorstore", "privacy"})

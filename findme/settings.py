@@ -61,6 +61,7 @@ EMBEDDING_MODEL = env.str("EMBEDDING_MODEL", default="")
 # --- Django -----------------------------------------------------------------------------------------------------------------------
 INSTALLED_APPS = [
     "findme",
+    "findme.core",
     "unfold",
     "django.contrib.admin",
     "django.contrib.auth",
@@ -117,7 +118,7 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator", "NumericPasswordValidator")
 ]
-SERIALIZATION_MODULES = {"json": "findme.schema.json_dump", "yaml": "findme.schema.yaml_dump"}
+SERIALIZATION_MODULES = {"json": "findme.core.dumps.json_format", "yaml": "findme.core.dumps.yaml_format"}
 FIXTURE_DIRS = [PACKAGES_DIR / "fixtures"]
 FILE_UPLOAD_HANDLERS = ["findme.uploads.RefuseFiles"]
 LANGUAGE_CODE = "en"
@@ -142,7 +143,7 @@ UNFOLD: dict[str, Any] = {
     "SHOW_VIEW_ON_SITE": False,
     "STYLES": [lambda _request: static("findme/admin.css")],
     "SCRIPTS": [lambda _request: static("findme/admin.js")],
-    "SIDEBAR": {"navigation": "findme.admin.sidebar.sections"},
+    "SIDEBAR": {"navigation": "findme.sidebar.sections"},
 }
 
 # --- Log-in -----------------------------------------------------------------------------------------------------------------------

@@ -6,9 +6,9 @@ from django.contrib import admin
 from django.utils.safestring import SafeString
 
 from accounts.models import User
-from findme.admin.labels import labelled
-from findme.admin.links import Related, link_to
-from findme.admin.model_admin import SYSTEM, FoundByUuid
+from findme.core.admin.labels import labelled
+from findme.core.admin.links import Related, link_to
+from findme.core.admin.model_admin import SYSTEM, FoundByUuid
 from matching.models import Match
 
 COLOURS = {"pending": "info", "accepted": "success", "rejected": "danger", "completed": "success", "expired": "warning"}

@@ -11,10 +11,10 @@ from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Greatest, Least
 
-from findme.models import TimestampedModel
-from findme.schema.constraints import ForeignKeyConstraint
-from findme.schema.dates import supported_dates
-from findme.schema.expressions import IsoWeeksInYear
+from findme.core.db.constraints import ForeignKeyConstraint
+from findme.core.db.dates import supported_dates
+from findme.core.db.expressions import IsoWeeksInYear
+from findme.core.models import TimestampedModel
 
 if TYPE_CHECKING:
     from uuid import UUID

@@ -11,8 +11,8 @@ from typing import IO, Any
 from uuid import UUID
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
-from findme.schema.exact_json import LosslessEncoder
-from findme.schema.unreadable import Unreadable
+from findme.core.values.exact_json import LosslessEncoder
+from findme.core.values.unreadable import Unreadable
 
 FORMAT_VERSION = 1
 """Of the files' shape; a change that a reader would notice makes it one more."""

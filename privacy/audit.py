@@ -20,7 +20,7 @@ from django.db import DatabaseError
 from django.db.models import DateTimeField, ExpressionWrapper, QuerySet, Value
 from django.db.models.functions import Now
 
-from findme.console.errors import NotDone
+from findme.core.errors import NotDone
 from privacy.models import AuditEntry
 
 Action: TypeAlias = AuditEntry.Action

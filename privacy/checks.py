@@ -12,7 +12,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error
 from django.db.models import Model
 
-from findme.schema.trigger_files import expected_triggers
+from findme.core.triggers.definitions import expected_triggers
 from privacy.registry import PersonalDataOwner, registry
 
 PROJECT = Path(__file__).resolve().parent.parent

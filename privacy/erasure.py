@@ -8,7 +8,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.postgres.functions import TransactionNow
 from django.db import DatabaseError, connection
 
-from findme.console.errors import NotDone, StoreUnavailable, one_line
+from findme.core.errors import NotDone, StoreUnavailable, one_line
 from privacy import audit
 from privacy.audit import Action, done_or_unchanged, failure_recorded, record
 from privacy.locking import check_deferred_constraints, person_locked

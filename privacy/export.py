@@ -11,7 +11,7 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
-from findme.files import require_writable, whole_file
+from findme.core.files import require_writable, whole_file
 from privacy.archive import ExportedFile, Section, write_archive
 from privacy.audit import Action, failure_recorded, record
 from privacy.people import require_person

@@ -10,7 +10,7 @@ from django.contrib.auth import get_user_model
 from django.db import DatabaseError, OperationalError, connection, transaction
 from psycopg import errors
 
-from findme.console.errors import NotDone, one_line
+from findme.core.errors import NotDone, one_line
 from privacy.audit import OutcomeUnknown
 from privacy.people import Person
 

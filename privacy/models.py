@@ -7,8 +7,8 @@ from typing import ClassVar
 from django.db import models
 from django.db.models import Q
 
-from findme.schema.dates import supported_dates
-from findme.schema.expressions import ClockTimestamp
+from findme.core.db.dates import supported_dates
+from findme.core.db.expressions import ClockTimestamp
 
 
 class ErasedUser(models.Model):

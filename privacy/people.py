@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django.contrib.auth import get_user_model
 
-from findme.console.errors import NotDone
+from findme.core.errors import NotDone
 
 
 def find_person(text: str) -> UUID:

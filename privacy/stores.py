@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from uuid import UUID
 
-from findme.console.errors import StoreUnavailable, one_line
+from findme.core.errors import StoreUnavailable, one_line
 from privacy.audit import OutcomeUnknown
 from privacy.registry import Consequence, Fate, Store, registry
 

@@ -10,7 +10,7 @@ from django.contrib.auth.hashers import UNUSABLE_PASSWORD_PREFIX
 from django.db import connection
 from django.db.models import QuerySet
 
-from findme.console.errors import NotDone
+from findme.core.errors import NotDone
 
 REMOVAL_LOCK = 7_021_339_562_118_406
 """Key of the advisory lock under which superusers are removed, one after the other. Any number that nothing else uses."""

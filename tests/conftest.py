@@ -32,7 +32,7 @@ hypothesis.settings.load_profile("patient")
 @pytest.fixture(autouse=True)
 def silent_progress(monkeypatch: pytest.MonkeyPatch) -> None:
     """No command that runs in this process reports its progress, however slow the machine is."""
-    monkeypatch.setattr("findme.console.progress.SILENT_SECONDS", float("inf"))
+    monkeypatch.setattr("findme.core.commands.progress.SILENT_SECONDS", float("inf"))
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ from django.contrib.messages import get_messages
 from django.test import Client
 
 from accounts.models import User
-from findme.admin.edit_conflicts import OPENED_WITH
+from findme.core.admin.edit_conflicts import OPENED_WITH
 from tests.factories import UserFactory
 
 

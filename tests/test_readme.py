@@ -16,8 +16,8 @@ from django.contrib.auth.hashers import is_password_usable
 from django.core.management import CommandParser, call_command, get_commands, load_command_class
 
 from accounts.models import User
+from findme.core.version import __version__
 from findme.environment import BASE_DIR, REQUIRED_IN_PRODUCTION
-from findme.version import __version__
 from tests.vectorstore.commands import environment
 from vectorstore.models import VECTOR_SIZE
 

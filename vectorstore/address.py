@@ -8,7 +8,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from django.conf import settings
 
-from findme.console.errors import StoreUnusable
+from findme.core.errors import StoreUnusable
 
 REST_PORT = 6333
 """Qdrant's own, for a URL without one."""

@@ -9,9 +9,9 @@ from uuid import UUID
 from qdrant_client import QdrantClient
 from qdrant_client.models import ExtendedPointId, PointIdsList, Record
 
-from findme.console.errors import NotDone
-from findme.console.plurals import counted, plural
-from findme.console.progress import Report, unreported
+from findme.core.commands.progress import Report, unreported
+from findme.core.errors import NotDone
+from findme.core.plurals import counted, plural
 from privacy.audit import adoption_recorded
 from vectorstore import marks
 from vectorstore.allowed import allowed_changes

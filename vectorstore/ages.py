@@ -12,8 +12,8 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
-from findme.console.progress import Report, unreported
-from findme.schema.dates import LAST_DATE
+from findme.core.commands.progress import Report, unreported
+from findme.core.db.dates import LAST_DATE
 from vectorstore.models import StoreState
 from vectorstore.sync.patience import short_transaction
 

@@ -15,7 +15,7 @@ from qdrant_client.models import (
     VectorParams,
 )
 
-from findme.version import __version__
+from findme.core.version import __version__
 from vectorstore import marks, registry
 from vectorstore.address import whole_timeout_seconds
 from vectorstore.comparison import lost

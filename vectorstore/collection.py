@@ -9,7 +9,7 @@ from django.conf import settings
 from qdrant_client import QdrantClient
 from qdrant_client.models import CollectionInfo
 
-from findme.console.errors import StoreUnusable
+from findme.core.errors import StoreUnusable
 from vectorstore import registry
 from vectorstore.connection import collection_name, is_embedded
 from vectorstore.declaration import DECLARATION as DECLARATION

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 
-from findme.console.errors import NotDone
+from findme.core.errors import NotDone
 from vectorstore.connection import collection_name
 
 POLL_SECONDS = 0.1

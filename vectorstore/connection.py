@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from django.conf import settings
 from qdrant_client import QdrantClient
 
-from findme.console.errors import StoreUnavailable, StoreUnusable
+from findme.core.errors import StoreUnavailable, StoreUnusable
 from vectorstore.address import server_address, timeout_seconds
 from vectorstore.embedded import folder_at
 from vectorstore.errors import CollectionMissing, server_errors_told

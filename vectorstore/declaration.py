@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from django.conf import settings
 from qdrant_client.models import Distance
 
-from findme.console.errors import NotDone
+from findme.core.errors import NotDone
 from vectorstore.models import VECTOR_SIZE
 
 

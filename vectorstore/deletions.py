@@ -13,7 +13,7 @@ from django.db import connection
 from qdrant_client import QdrantClient
 from qdrant_client.models import CollectionInfo
 
-from findme.console.errors import NotDone, StoreUnavailable, one_line
+from findme.core.errors import NotDone, StoreUnavailable, one_line
 from vectorstore import registry
 from vectorstore.connection import qdrant
 from vectorstore.errors import CollectionMissing

@@ -20,8 +20,8 @@ from pathlib import Path
 from qdrant_client import QdrantClient
 from qdrant_client.local.qdrant_local import META_INFO_FILENAME
 
-from findme.console.errors import StoreUnavailable, StoreUnusable
-from findme.folders import distrust_reason, distrusted_file, make_private_folder
+from findme.core.errors import StoreUnavailable, StoreUnusable
+from findme.core.folders import distrust_reason, distrusted_file, make_private_folder
 from vectorstore import embedded_storage
 from vectorstore.embedded_storage import LOCK_FILE_NAME
 from vectorstore.errors import CollectionMissing, Refused, raised_by_driver

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from qdrant_client.common.client_exceptions import QdrantException
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
-from findme.console.errors import NotDone, StoreUnavailable, StoreUnusable
+from findme.core.errors import NotDone, StoreUnavailable, StoreUnusable
 from vectorstore.address import Address
 
 SHORT = 200

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from qdrant_client import QdrantClient
 from qdrant_client.models import CollectionStatus, OptimizersConfigDiff
 
-from findme.console.errors import NotDone
-from findme.console.progress import Report, unreported
+from findme.core.commands.progress import Report, unreported
+from findme.core.errors import NotDone
 from vectorstore.applying import apply
 from vectorstore.collection_lock import collection_lock
 from vectorstore.connection import qdrant

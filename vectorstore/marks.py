@@ -24,7 +24,7 @@ from psycopg.errors import LockNotAvailable
 from qdrant_client import QdrantClient
 from qdrant_client.models import CollectionInfo
 
-from findme.console.errors import StoreUnavailable, one_line
+from findme.core.errors import StoreUnavailable, one_line
 from vectorstore import registry
 from vectorstore.address import timeout_seconds
 from vectorstore.connection import qdrant

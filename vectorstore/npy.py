@@ -10,7 +10,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from findme.console.errors import NotDone
+from findme.core.errors import NotDone
 from vectorstore.shortened import shortened
 
 MAGIC = b"\x93NUMPY"

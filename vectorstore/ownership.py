@@ -8,7 +8,7 @@ from typing import Any
 from qdrant_client import QdrantClient
 from qdrant_client.models import CollectionInfo
 
-from findme.console.errors import NotDone
+from findme.core.errors import NotDone
 from vectorstore.models import StoreState, VectorCollection
 
 DATABASE, VERSION, DECLARED, RELEASE, DECLARED_AT = (

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from qdrant_client import QdrantClient
 
-from findme.console.errors import NotDone
+from findme.core.errors import NotDone
 from vectorstore.collection import Live, name_taken, not_ours, read_live, way_out
 from vectorstore.comparison import Comparison, State, comparisons
 from vectorstore.connection import collection_name, is_embedded

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from uuid import UUID
 
-from findme.console.errors import NotDone
-from findme.console.plurals import counted
+from findme.core.errors import NotDone
+from findme.core.plurals import counted
 from vectorstore.connection import qdrant
 from vectorstore.projection import entitled
 

@@ -18,7 +18,7 @@ from django.db.models import Case, ExpressionWrapper, Q, Value, When
 from django.db.models.expressions import CombinedExpression
 from django.db.models.fields import DateTimeField
 
-from findme.version import __version__
+from findme.core.version import __version__
 from vectorstore.connection import collection_name
 from vectorstore.models import VectorCollection
 from vectorstore.models.collections import VectorCollectionQuerySet

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from qdrant_client import QdrantClient
 
-from findme.console.errors import NotDone
-from findme.console.progress import Report
+from findme.core.commands.progress import Report
+from findme.core.errors import NotDone
 from vectorstore import registry
 from vectorstore.applying import point_alias
 from vectorstore.collection import alias_target

@@ -15,8 +15,8 @@ from qdrant_client import QdrantClient
 
 from accounts.age import age_on, today
 from accounts.models import User
-from findme.console.errors import NotDone
-from findme.schema.unreadable import Unreadable
+from findme.core.errors import NotDone
+from findme.core.values.unreadable import Unreadable
 from vectorstore.candidates import candidates
 from vectorstore.collection import live_collection
 from vectorstore.connection import collection_name, is_embedded, qdrant

@@ -11,7 +11,7 @@ from typing import Self
 from uuid import UUID
 
 from accounts.models import User
-from findme.console.errors import NotDone
+from findme.core.errors import NotDone
 from vectorstore import vectors
 from vectorstore.degrees import latitude, longitude
 from vectorstore.interests import interest

@@ -16,7 +16,7 @@ import grpc
 from qdrant_client import QdrantClient, models
 from qdrant_client import grpc as qdrant_grpc
 
-from findme.console.errors import StoreUnavailable, StoreUnusable
+from findme.core.errors import StoreUnavailable, StoreUnusable
 from vectorstore.address import Address
 from vectorstore.errors import CollectionMissing, server_errors_told
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.db import connection
 
-from findme.schema.triggers import trigger_problems
+from findme.core.triggers.problems import trigger_problems
 from vectorstore.models import StoreState, VectorCollection, Verification
 
 COUNTED = 1_000

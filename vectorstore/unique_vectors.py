@@ -17,8 +17,8 @@ from django.db import connection
 from qdrant_client import QdrantClient
 from qdrant_client.models import ExtendedPointId, Record
 
-from findme.console.errors import NotDone
-from findme.console.progress import Report, unreported
+from findme.core.commands.progress import Report, unreported
+from findme.core.errors import NotDone
 from vectorstore.collection_lock import keep_session
 from vectorstore.ownership import ADOPTED_AT, ADOPTING, DATABASE, database_id
 from vectorstore.scrolled import pages

@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from findme.console.errors import NotDone
+from findme.core.errors import NotDone
 from vectorstore import vectors
 from vectorstore.models import VECTOR_SIZE
 from vectorstore.npy import read_header

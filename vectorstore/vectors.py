@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from findme.console.plurals import counted
+from findme.core.plurals import counted
 from vectorstore.models import VECTOR_SIZE
 from vectorstore.shortened import shortened
 

@@ -9,10 +9,10 @@ from django.core.exceptions import ValidationError
 from django.utils.safestring import SafeString
 
 from accounts.models import User
-from findme.admin.labels import labelled
-from findme.admin.links import link_to
-from findme.admin.model_admin import SYSTEM, FoundByUuid
-from findme.admin.refusal import RefusableForm
+from findme.core.admin.db_errors import RefusableForm
+from findme.core.admin.labels import labelled
+from findme.core.admin.links import link_to
+from findme.core.admin.model_admin import SYSTEM, FoundByUuid
 from videos.models import Video
 
 COLOURS = {"uploading": "info", "processing": "info", "verifying": "info", "verified": "success", "rejected": "danger", "error": "danger"}

@@ -9,10 +9,10 @@ from django.contrib.postgres.indexes import GinIndex
 from django.db import models
 from django.db.models import Q, Value
 
-from findme.models import TimestampedModel
-from findme.schema.constraints import ForeignKeyConstraint
-from findme.schema.dates import supported_dates
-from findme.schema.json_fields import ExactJSONField
+from findme.core.db.constraints import ForeignKeyConstraint
+from findme.core.db.dates import supported_dates
+from findme.core.models import TimestampedModel
+from findme.core.values.json_fields import ExactJSONField
 
 if TYPE_CHECKING:
     from accounts.models import User

@@ -5,8 +5,8 @@ import django.contrib.postgres.indexes
 import django.db.models.functions.text
 from django.db import migrations, models
 
-import findme.schema.expressions
-from findme.schema.operations import sql_file
+import findme.core.db.expressions
+from findme.core.db.operations import sql_file
 
 
 class Migration(migrations.Migration):
@@ -87,7 +87,7 @@ class Migration(migrations.Migration):
                     ),
                     models.Index(fields=["-created_at"], name="idx_users_created_at"),
                     django.contrib.postgres.indexes.GinIndex(
-                        findme.schema.expressions.EnglishSearchVector("bio"), name="idx_users_bio_search"
+                        findme.core.db.expressions.EnglishSearchVector("bio"), name="idx_users_bio_search"
                     ),
                     django.contrib.postgres.indexes.GinIndex(
                         django.contrib.postgres.indexes.OpClass(django.db.models.functions.text.Upper("full_name"), "gin_trgm_ops"),

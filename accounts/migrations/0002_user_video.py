@@ -1,7 +1,7 @@
 import django.db.models.deletion
 from django.db import migrations, models
 
-import findme.schema.constraints
+import findme.core.db.constraints
 
 
 class Migration(migrations.Migration):
@@ -26,7 +26,7 @@ class Migration(migrations.Migration):
         migrations.AddIndex(model_name="user", index=models.Index(fields=["video"], name="idx_users_video_id")),
         migrations.AddConstraint(
             model_name="user",
-            constraint=findme.schema.constraints.ForeignKeyConstraint(
+            constraint=findme.core.db.constraints.ForeignKeyConstraint(
                 columns=["video_id"],
                 name="users_video_id_fkey",
                 on_delete="SET NULL",

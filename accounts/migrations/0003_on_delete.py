@@ -1,6 +1,6 @@
 from django.db import migrations
 
-from findme.schema.operations import SetOnDelete
+from findme.core.db.operations import SetOnDelete
 
 
 class Migration(migrations.Migration):

@@ -1,8 +1,8 @@
 from django.db import migrations, models
 
-from findme.schema.checks import AddChecks
-from findme.schema.dates import supported_dates
-from findme.schema.expressions import HasBytes
+from findme.core.db.checks import AddChecks
+from findme.core.db.dates import supported_dates
+from findme.core.db.expressions import HasBytes
 
 
 class Migration(migrations.Migration):

@@ -1,6 +1,6 @@
 from django.db import migrations
 
-from findme.schema.operations import sql_file
+from findme.core.db.operations import sql_file
 
 NOTE_ANONYMIZED_USERS = """
     INSERT INTO erased_users (user_id, deleted)

@@ -2,7 +2,7 @@ from django.db import migrations, models
 from django.db.models import Q, Value
 from django.db.models.functions import Cast, Concat
 
-from findme.schema.checks import AddChecks
+from findme.core.db.checks import AddChecks
 
 
 class Migration(migrations.Migration):

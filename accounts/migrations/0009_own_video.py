@@ -1,6 +1,6 @@
 from django.db import migrations
 
-import findme.schema.constraints
+import findme.core.db.constraints
 
 
 class Migration(migrations.Migration):
@@ -17,7 +17,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name="user",
-            constraint=findme.schema.constraints.ForeignKeyConstraint(
+            constraint=findme.core.db.constraints.ForeignKeyConstraint(
                 columns=["video_id", "id"],
                 name="users_video_id_fkey",
                 on_delete="SET NULL",

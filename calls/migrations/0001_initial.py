@@ -6,7 +6,7 @@ import django.db.models.functions.comparison
 from django.conf import settings
 from django.db import migrations, models
 
-import findme.schema.constraints
+import findme.core.db.constraints
 
 
 class Migration(migrations.Migration):
@@ -145,7 +145,7 @@ class Migration(migrations.Migration):
                         name="video_calls_ended_times_check",
                         violation_error_message="A call that has ended has the times of its start and its end.",
                     ),
-                    findme.schema.constraints.ForeignKeyConstraint(
+                    findme.core.db.constraints.ForeignKeyConstraint(
                         columns=["match_id"],
                         name="video_calls_match_id_fkey",
                         on_delete="CASCADE",
@@ -153,7 +153,7 @@ class Migration(migrations.Migration):
                         to_table="matches",
                         violation_error_message="There is no such match.",
                     ),
-                    findme.schema.constraints.ForeignKeyConstraint(
+                    findme.core.db.constraints.ForeignKeyConstraint(
                         columns=["match_id", "lower_user_id", "higher_user_id"],
                         name="video_calls_people_of_match_fkey",
                         on_delete="CASCADE",
@@ -161,7 +161,7 @@ class Migration(migrations.Migration):
                         to_table="matches",
                         violation_error_message="A call's two people are those of its match.",
                     ),
-                    findme.schema.constraints.ForeignKeyConstraint(
+                    findme.core.db.constraints.ForeignKeyConstraint(
                         columns=["caller_id"],
                         name="video_calls_caller_id_fkey",
                         on_delete="CASCADE",
@@ -169,7 +169,7 @@ class Migration(migrations.Migration):
                         to_table="users",
                         violation_error_message="There is no such person.",
                     ),
-                    findme.schema.constraints.ForeignKeyConstraint(
+                    findme.core.db.constraints.ForeignKeyConstraint(
                         columns=["callee_id"],
                         name="video_calls_callee_id_fkey",
                         on_delete="CASCADE",

@@ -1,7 +1,7 @@
 from django.db import migrations
 
-from findme.schema.checks import AddChecks
-from findme.schema.dates import supported_dates
+from findme.core.db.checks import AddChecks
+from findme.core.db.dates import supported_dates
 
 
 class Migration(migrations.Migration):

@@ -1,6 +1,6 @@
 from django.db import migrations, models
 
-import findme.schema.json_fields
+import findme.core.values.json_fields
 
 
 class Migration(migrations.Migration):
@@ -12,7 +12,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name="videocall",
             name="metadata",
-            field=findme.schema.json_fields.ExactJSONField(
+            field=findme.core.values.json_fields.ExactJSONField(
                 blank=True, db_default=models.Value({}, output_field=models.JSONField()), default=dict
             ),
         ),

@@ -10,9 +10,9 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
 
-from findme.console.errors import one_line
-from findme.console.explanations import what_went_wrong
-from findme.console.program import NOT_DONE
+from findme.core.commands.explanations import what_went_wrong
+from findme.core.errors import one_line
+from findme.core.program import NOT_DONE
 from findme.environment import BASE_DIR
 
 PACKAGES = frozenset({"findme", "accounts", "videos", "matching", "calls", "vectorstore", "privacy"})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from findme.console.errors import NotDone
+from findme.core.errors import NotDone
 
 
 def require_label(label: str) -> None:

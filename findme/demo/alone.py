@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 
 from django.db import DatabaseError, InterfaceError, connection
 
-from findme.console.errors import NotDone
+from findme.core.errors import NotDone
 
 LOCK_KEY = int.from_bytes(b"fm demo", "big")
 

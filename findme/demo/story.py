@@ -11,13 +11,13 @@ from pathlib import Path
 from django.db import IntegrityError, connection
 
 from accounts.models import User
-from findme.console.errors import NotDone, without_detail
+from findme.core.errors import NotDone, without_detail
+from findme.core.files import require_writable
 from findme.demo.cast import EMBEDDINGS, JANE, JOHN, cast
 from findme.demo.login import renew_login
 from findme.demo.strangers import refuse_strangers
 from findme.demo.telling import Telling
 from findme.demo.traces import traces_of
-from findme.files import require_writable
 from privacy.unerasure import take_erasures_back
 from vectorstore.connection import collection_name, is_embedded
 from vectorstore.models import ProfileEmbedding

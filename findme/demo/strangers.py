@@ -8,7 +8,7 @@ from uuid import UUID
 from django.db import ProgrammingError, connection
 from qdrant_client import models
 
-from findme.console.errors import NotDone
+from findme.core.errors import NotDone
 from vectorstore.collection import first_collection
 from vectorstore.connection import collection_name, qdrant
 from vectorstore.errors import CollectionMissing

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from findme.console.errors import NotDone
+from findme.core.errors import NotDone
 
 INDENT = 4
 WIDTH_OF_A_FILE = 110

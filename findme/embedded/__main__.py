@@ -8,8 +8,8 @@ import json
 import sys
 from pathlib import Path
 
-from findme.console.errors import NotDone
-from findme.console.program import exit_code
+from findme.core.errors import NotDone
+from findme.core.program import exit_code
 from findme.embedded.server import running, stop
 from findme.environment import embedded_postgres_folder, read_dotenv
 

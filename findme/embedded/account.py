@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from findme.console.errors import NotDone
+from findme.core.errors import NotDone
 
 UNPRIVILEGED = ("nobody", "daemon")
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from findme.console.errors import NotDone
+from findme.core.errors import NotDone
 from findme.embedded.account import Account, root_name
 from findme.embedded.place import Files, Place, write
 from findme.embedded.programs import Programs, copied

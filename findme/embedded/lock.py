@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from findme.console.errors import NotDone
+from findme.core.errors import NotDone
 
 DEADLINE_SECONDS = 120.0
 

@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from findme.console.errors import NotDone
+from findme.core.errors import NotDone
 from findme.embedded.place import Files, Place, write
 from findme.embedded.processes import identity, is_ours, may_be_postgres, orphans, send, servers, wait_for
 

@@ -9,7 +9,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, InterfaceError, connection
 
-from findme.console.errors import NotDone
+from findme.core.errors import NotDone
 from findme.health.report import PostgresqlReport, Status, Sync
 from findme.schema.version import MigrationFiles, read_migration_files, schema_version
 from vectorstore.collection import live_collection

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from findme.console.errors import NotDone
+from findme.core.errors import NotDone
 from findme.schema.rollback_plan import RollbackPlan
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from findme.management.argument_types import at_least_one, seconds
+from findme.core.commands.arguments import at_least_one, seconds
 from findme.schema.patience import Patience
 
 

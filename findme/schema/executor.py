@@ -13,14 +13,14 @@ from django.db.migrations import Migration
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.state import ProjectState
 
-from findme.console.errors import NotDone, without_detail
-from findme.postgresql.diagnosis import why_refused
+from findme.core.db.operations import place_of
+from findme.core.db.session import one_transaction, session_settings
+from findme.core.errors import NotDone, without_detail
+from findme.core.postgresql.diagnosis import why_refused
 from findme.schema.concurrently import wait_as_long_as_it_takes
 from findme.schema.failures import a_lock_was_not_free, oldest_transaction, what_was_left
 from findme.schema.lock import MigrationLock
-from findme.schema.operations import place_of
 from findme.schema.patience import Patience
-from findme.schema.session import one_transaction, session_settings
 
 NOTICE_A_DEAD_CLIENT = "1s"
 """How soon the server sees that the process that migrates was killed, and ends the statement that it runs for it."""

@@ -7,7 +7,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations import Migration
 from psycopg import errors
 
-from findme.postgresql.connection_errors import is_unavailable
+from findme.core.postgresql.connection_errors import is_unavailable
 from findme.schema.concurrently import invalid_indexes
 
 

@@ -18,7 +18,7 @@ from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, InterfaceError, OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from findme.console.errors import NotDone
+from findme.core.errors import NotDone
 
 LOCK_KEY = int.from_bytes(b"findme", "big")
 """Advisory locks belong to one database: the same key does not meet itself in another."""

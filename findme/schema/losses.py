@@ -12,8 +12,8 @@ from django.db.migrations import Migration, RunSQL, SeparateDatabaseAndState
 from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ProjectState
 
-from findme.console.errors import NotDone
-from findme.console.plurals import counted
+from findme.core.errors import NotDone
+from findme.core.plurals import counted
 
 Name = tuple[str, str | None]
 """A table, and a column of it or None for the whole table, as SQL has them: quoted where they must be."""

@@ -26,15 +26,15 @@ from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.state import ProjectState
 from psycopg import errors
 
-from findme.console.errors import NotDone, StoreUnavailable, one_line, without_detail
-from findme.console.explanations import what_went_wrong
-from findme.schema.encoding import require_utf8
+from findme.core.commands.explanations import what_went_wrong
+from findme.core.db.session import without_time_limits
+from findme.core.errors import NotDone, StoreUnavailable, one_line, without_detail
+from findme.core.postgresql.encoding import require_utf8
+from findme.core.postgresql.search_path import require_search_path
 from findme.schema.executor import LockedExecutor, Run
 from findme.schema.lock import migration_lock
 from findme.schema.patience import Patience
 from findme.schema.rollback_plan import Key, RollbackPlan, plan_undo
-from findme.schema.search_path import require_search_path
-from findme.schema.session import without_time_limits
 from findme.schema.undo_guard import Consent, guarded_undo
 from findme.schema.version import applied_migrations
 

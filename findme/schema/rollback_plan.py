@@ -12,7 +12,7 @@ from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ProjectState
 
-from findme.console.errors import NotDone, one_line
+from findme.core.errors import NotDone, one_line
 from findme.schema.losses import Loss, losses
 from findme.schema.version import applied_migrations
 

@@ -12,13 +12,13 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 from psycopg import errors
 
-from findme.console.errors import NotDone, without_detail
+from findme.core.db.session import session_settings
+from findme.core.errors import NotDone, without_detail
+from findme.core.triggers.definitions import Trigger, TriggerFunction
+from findme.core.triggers.problems import ForeignKeys, TriggerProblem, trigger_problems
 from findme.schema.failures import a_lock_was_not_free, oldest_transaction
 from findme.schema.lock import MigrationLock, migration_lock
 from findme.schema.patience import Patience
-from findme.schema.session import session_settings
-from findme.schema.trigger_files import Trigger, TriggerFunction
-from findme.schema.triggers import ForeignKeys, TriggerProblem, trigger_problems
 
 logger = logging.getLogger(__name__)
 

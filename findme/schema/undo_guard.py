@@ -9,7 +9,7 @@ from functools import partial
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from findme.console.errors import NotDone
+from findme.core.errors import NotDone
 from findme.schema.losses import Loss, refuse_to_lose
 from findme.schema.rollback_plan import RollbackPlan
 

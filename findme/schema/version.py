@@ -9,9 +9,9 @@ from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 
-from findme.schema.encoding import encoding_problem
-from findme.schema.search_path import require_search_path
-from findme.schema.triggers import trigger_problems
+from findme.core.postgresql.encoding import encoding_problem
+from findme.core.postgresql.search_path import require_search_path
+from findme.core.triggers.problems import trigger_problems
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ import django.db.models.functions.comparison
 from django.conf import settings
 from django.db import migrations, models
 
-import findme.schema.constraints
-import findme.schema.expressions
-from findme.schema.operations import sql_file
+import findme.core.db.constraints
+import findme.core.db.expressions
+from findme.core.db.operations import sql_file
 
 
 class Migration(migrations.Migration):
@@ -153,14 +153,14 @@ class Migration(migrations.Migration):
                     models.CheckConstraint(
                         condition=models.Q(
                             ("week_number__gte", 1),
-                            ("week_number__lte", findme.schema.expressions.IsoWeeksInYear(models.F("year"))),
+                            ("week_number__lte", findme.core.db.expressions.IsoWeeksInYear(models.F("year"))),
                             ("year__gte", 1),
                             ("year__lte", 9999),
                         ),
                         name="matches_week_number_check",
                         violation_error_message="This ISO year has no such week.",
                     ),
-                    findme.schema.constraints.ForeignKeyConstraint(
+                    findme.core.db.constraints.ForeignKeyConstraint(
                         columns=["user_id"],
                         name="matches_user_id_fkey",
                         on_delete="CASCADE",
@@ -168,7 +168,7 @@ class Migration(migrations.Migration):
                         to_table="users",
                         violation_error_message="There is no such person.",
                     ),
-                    findme.schema.constraints.ForeignKeyConstraint(
+                    findme.core.db.constraints.ForeignKeyConstraint(
                         columns=["matched_user_id"],
                         name="matches_matched_user_id_fkey",
                         on_delete="CASCADE",

@@ -1,6 +1,6 @@
 from django.db import migrations
 
-from findme.schema.operations import sql_file
+from findme.core.db.operations import sql_file
 
 
 class Migration(migrations.Migration):

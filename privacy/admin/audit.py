@@ -7,8 +7,8 @@ from typing import Any
 from django.contrib import admin
 from django.http import HttpRequest
 
-from findme.admin.labels import labelled
-from findme.admin.model_admin import FoundByUuid
+from findme.core.admin.labels import labelled
+from findme.core.admin.model_admin import FoundByUuid
 from privacy.models import AuditEntry
 
 COLORS = {"started": "info", "done": "success", "failed": "danger", "unknown": "warning"}

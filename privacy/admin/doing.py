@@ -11,7 +11,7 @@ from uuid import UUID
 
 from django.db import Error
 
-from findme.console.errors import NotDone, StoreUnavailable, one_line
+from findme.core.errors import NotDone, StoreUnavailable, one_line
 from privacy.admin.actions import PrivacyAction
 from privacy.stores import RemovalUnknown
 

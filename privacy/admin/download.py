@@ -11,7 +11,7 @@ from zipfile import ZIP_STORED, ZipFile
 
 from django.http import FileResponse
 
-from findme.files import unnamed_file
+from findme.core.files import unnamed_file
 from privacy.admin.actions import EXPORT
 from privacy.admin.doing import Result, do_for_each
 from privacy.export import write_zip

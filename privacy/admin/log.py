@@ -8,7 +8,7 @@ from django.contrib import admin
 from django.contrib.admin.models import LogEntry
 from django.http import HttpRequest
 
-from findme.admin.model_admin import FoundByUuid
+from findme.core.admin.model_admin import FoundByUuid
 
 
 @admin.register(LogEntry)

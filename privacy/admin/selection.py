@@ -9,7 +9,7 @@ from uuid import UUID
 
 from django.contrib.auth import get_user_model
 
-from findme.console.errors import NotDone, StoreUnavailable, one_line
+from findme.core.errors import NotDone, StoreUnavailable, one_line
 from privacy.admin.actions import PrivacyAction
 from privacy.admin.protection import obstacle
 from privacy.registry import Consequence

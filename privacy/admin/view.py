@@ -16,7 +16,7 @@ from django.utils.http import urlencode
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
-from findme.console.errors import NotDone, one_line
+from findme.core.errors import NotDone, one_line
 from privacy.admin.actions import ACTIONS, EXPORT, PrivacyAction
 from privacy.admin.doing import do_for_each
 from privacy.admin.download import export_for

@@ -9,8 +9,8 @@ from uuid import UUID
 
 from django.core.management.base import CommandParser
 
-from findme.console.command import FindmeCommand
-from findme.console.errors import NotDone
+from findme.core.commands.base import FindmeCommand
+from findme.core.errors import NotDone
 from privacy.outcome import Outcome
 from privacy.registry import Consequence
 

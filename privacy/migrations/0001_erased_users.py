@@ -1,8 +1,8 @@
 from django.db import migrations, models
 
-from findme.schema.dates import supported_dates
-from findme.schema.expressions import ClockTimestamp
-from findme.schema.operations import sql_file
+from findme.core.db.dates import supported_dates
+from findme.core.db.expressions import ClockTimestamp
+from findme.core.db.operations import sql_file
 
 
 class Migration(migrations.Migration):

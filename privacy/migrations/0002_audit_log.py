@@ -1,8 +1,8 @@
 from django.db import migrations, models
 
-import findme.schema.dates
-import findme.schema.expressions
-from findme.schema.operations import sql_file
+import findme.core.db.dates
+import findme.core.db.expressions
+from findme.core.db.operations import sql_file
 
 
 class Migration(migrations.Migration):
@@ -15,7 +15,7 @@ class Migration(migrations.Migration):
             name="AuditEntry",
             fields=[
                 ("id", models.BigAutoField(primary_key=True, serialize=False)),
-                ("recorded_at", models.DateTimeField(db_default=findme.schema.expressions.ClockTimestamp(), editable=False)),
+                ("recorded_at", models.DateTimeField(db_default=findme.core.db.expressions.ClockTimestamp(), editable=False)),
                 ("actor_id", models.UUIDField(help_text="The member of the staff", null=True)),
                 (
                     "actor_account",
@@ -90,7 +90,7 @@ class Migration(migrations.Migration):
                         ),
                         name="audit_log_target_check",
                     ),
-                    findme.schema.dates.SupportedDate(field="recorded_at", name="audit_log_recorded_at_range_check"),
+                    findme.core.db.dates.SupportedDate(field="recorded_at", name="audit_log_recorded_at_range_check"),
                 ],
             },
         ),

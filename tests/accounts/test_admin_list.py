@@ -9,7 +9,7 @@ from django.test import Client
 from django.urls import reverse
 
 from accounts.models import User
-from findme.admin.bounded import COUNTED
+from findme.core.admin.pagination import COUNTED
 from tests.factories import MatchFactory, ProfileEmbeddingFactory, UserFactory, VideoCallFactory, VideoFactory
 from tests.staff import signed_in, staff, superuser
 

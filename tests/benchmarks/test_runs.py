@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.program import run
-from findme.console.errors import NotDone
+from findme.core.errors import NotDone
 from findme.environment import BASE_DIR
 from tests.untraced import untraced
 from tests.vectorstore.commands import environment

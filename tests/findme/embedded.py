@@ -19,7 +19,7 @@ DEADLINE_SECONDS = 60.0
 AS_USER = """
 import os, sys
 from pathlib import Path
-from findme.console.errors import NotDone
+from findme.core.errors import NotDone
 from findme.embedded import __main__, place, programs, server
 user, group, home, *arguments = sys.argv[1:]
 found = programs.Programs(Path(home), programs.installed().version)

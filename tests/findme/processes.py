@@ -11,7 +11,7 @@ from contextlib import redirect_stderr, redirect_stdout
 import pytest
 from django.db import connections
 
-from findme.console.main import main
+from findme.cli import main
 from findme.environment import BASE_DIR, REQUIRED_IN_PRODUCTION
 from tests.progress_lines import without_progress
 

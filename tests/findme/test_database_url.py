@@ -35,7 +35,7 @@ UNKNOWN = "DATABASE_URL has the parameter '{}', which libpq does not know."
 )
 def test_url__is_read_as_libpq_does(url: str, expected: dict[str, str]) -> None:
     found = database_settings(url)
-    assert found["ENGINE"] == "findme.postgresql"
+    assert found["ENGINE"] == "findme.core.postgresql"
     assert found | expected == found
 
 

@@ -22,7 +22,7 @@ from pytest_django import DjangoDbBlocker, Settings
 from qdrant_client import models
 
 from accounts.models import User
-from findme.console.errors import NotDone
+from findme.core.errors import NotDone
 from findme.demo.alone import alone
 from findme.demo.cast import ADMIN_EMAIL, ADMIN_ID, JOHN, cast
 from findme.demo.login import Login, renew_login

@@ -16,7 +16,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from findme.console.errors import NotDone
+from findme.core.errors import NotDone
 from findme.embedded import account, lock, place, postmaster, processes, programs, server
 from findme.environment import BASE_DIR
 from tests.findme.embedded import COMMAND, CONNECT, DEADLINE_SECONDS, Stage, ended, environment, said, wait_for

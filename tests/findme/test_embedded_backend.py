@@ -14,9 +14,9 @@ from django.db.utils import load_backend
 from pytest_django import DjangoDbBlocker
 from pytest_django.fixtures import Settings
 
+from findme.core.postgresql.variables import NOT_AN_OPTION, options
 from findme.embedded import place, server
 from findme.embedded.backend.base import DatabaseWrapper
-from findme.postgresql.variables import NOT_AN_OPTION, options
 from tests.findme.processes import manage
 
 DEFAULT = "default_transaction_isolation"

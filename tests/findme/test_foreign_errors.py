@@ -9,10 +9,10 @@ from django.core.exceptions import ValidationError
 from django.core.management import get_commands, load_command_class
 from django.core.management.base import BaseCommand
 
-from findme.console.command import FindmeCommand
-from findme.console.errors import LONGEST_LINE, LONGEST_VALUE, one_line
 from findme.console.foreign_errors import refused_argument
-from findme.console.running import logged
+from findme.core.commands.base import FindmeCommand
+from findme.core.commands.running import logged
+from findme.core.errors import LONGEST_LINE, LONGEST_VALUE, one_line
 from tests.findme.processes import PRODUCTION, manage, manage_here, python
 
 LONG = "9" * 5000
@@ -132,7 +132,7 @@ def test_log__exit_code_of_a_refused_argument() -> None:
 
 BROKEN = (
     "import sys; sys.argv = ['manage.py', 'check']; import django.core.management.commands.check as broken;"
-    " broken.Command.handle = lambda *_, **__: {}['x']; from findme.console.program import manage; sys.exit(manage())"
+    " broken.Command.handle = lambda *_, **__: {}['x']; from findme.core.program import manage; sys.exit(manage())"
 )
 
 

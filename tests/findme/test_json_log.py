@@ -15,7 +15,7 @@ from django.test import Client
 from hypothesis import given
 from hypothesis import strategies as st
 
-from findme.console import running
+from findme.core.commands import running
 from findme.json_log import JsonLines
 from findme.request_log import Reason, Stderr
 from tests.factories import UserFactory

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from findme import parent_folders
-from findme.console.errors import NotDone, StoreUnusable
+from findme.core.errors import NotDone, StoreUnusable
+from findme.core.folders import distrust_reason
 from findme.embedded.place import require_trusted
 from findme.environment import BASE_DIR
-from findme.folders import distrust_reason
 from vectorstore.embedded import folder_at
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make folders of two accounts")
@@ -220,7 +220,7 @@ def test_distrust_reason__root_in_the_checkout_of_a_user(checkout: Path, above: 
 AS_USER = """
 import os, sys
 from pathlib import Path
-from findme.folders import distrust_reason, make_private_folder
+from findme.core.folders import distrust_reason, make_private_folder
 account = int(sys.argv[1])
 os.setgroups([])
 os.setgid(account)

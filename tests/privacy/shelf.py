@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from uuid import UUID
 
-from findme.console.errors import StoreUnavailable
+from findme.core.errors import StoreUnavailable
 from privacy.registry import Store
 
 

@@ -11,7 +11,7 @@ from django.db import transaction
 from django.urls import reverse
 
 from accounts.models import User
-from findme.console.errors import NotDone
+from findme.core.errors import NotDone
 from privacy.admin import actions
 from privacy.admin.actions import ANONYMISE, ERASE, SOFT_DELETE, PrivacyAction
 from privacy.admin.messages import AFTERWARDS

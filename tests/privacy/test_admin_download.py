@@ -14,7 +14,7 @@ from zipfile import ZipFile
 import pytest
 from django.urls import reverse
 
-from findme.files import unnamed_file
+from findme.core.files import unnamed_file
 from privacy import export
 from privacy.admin import download
 from privacy.admin.actions import EXPORT

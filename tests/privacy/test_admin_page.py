@@ -11,7 +11,7 @@ from django.test import Client
 from django.urls import reverse
 
 from accounts.models import User
-from findme.console.errors import NotDone
+from findme.core.errors import NotDone
 from privacy.admin import selection
 from privacy.admin.actions import ACTIONS, ANONYMISE, ERASE, EXPORT, SOFT_DELETE, PrivacyAction
 from privacy.admin.protection import NOT_TO_ONESELF, SUPERUSERS_ONLY

@@ -10,7 +10,7 @@ from django.db import IntegrityError, transaction
 
 from accounts.models import User
 from calls.models import VideoCall
-from findme.console.errors import NotDone, StoreUnavailable
+from findme.core.errors import NotDone, StoreUnavailable
 from matching.models import Match
 from privacy.anonymisation import anonymise, preview_anonymisation
 from privacy.outcome import Outcome

@@ -11,7 +11,7 @@ from django.core.checks import Error, run_checks
 from django.db import connection, models
 from django.test.utils import isolate_apps
 
-from findme.schema.trigger_files import expected_triggers
+from findme.core.triggers.definitions import expected_triggers
 from privacy.checks import errors_of_ownership, errors_of_protection, field_names, models_with_personal_data
 from privacy.registry import Consequence, PersonalDataOwner, Protection, registry
 from tests.privacy.shelf import Shelf

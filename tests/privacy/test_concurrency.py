@@ -11,7 +11,7 @@ from django.db import IntegrityError, connections
 from django.db.backends.utils import CursorWrapper
 
 from accounts.models import User
-from findme.console.errors import NotDone
+from findme.core.errors import NotDone
 from matching.models import Match
 from privacy.erasure import erase
 from privacy.outcome import Outcome

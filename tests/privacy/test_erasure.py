@@ -8,7 +8,7 @@ from django.db import DatabaseError
 
 from accounts.models import User
 from calls.models import VideoCall
-from findme.console.errors import NotDone, StoreUnavailable
+from findme.core.errors import NotDone, StoreUnavailable
 from matching.models import Match
 from privacy.erasure import erase, preview_erasure, preview_soft_deletion, soft_delete
 from privacy.models import AuditEntry

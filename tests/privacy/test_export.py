@@ -10,7 +10,7 @@ import pytest
 from django.db import connection
 
 from accounts.models import User
-from findme.console.errors import NotDone, StoreUnavailable
+from findme.core.errors import NotDone, StoreUnavailable
 from privacy.export import count_entries, export_person, export_sections, preview_export, write_zip
 from privacy.registry import Consequence, PersonalDataOwner, registry
 from tests.factories import MatchFactory, UserFactory, VideoFactory

@@ -4,7 +4,7 @@ import pytest
 from django.db import IntegrityError, OperationalError, connection, transaction
 from psycopg import errors
 
-from findme.console.errors import NotDone
+from findme.core.errors import NotDone
 from privacy import locking
 from privacy.locking import check_deferred_constraints, person_locked
 from privacy.people import Person

@@ -2,7 +2,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from findme.console.errors import NotDone
+from findme.core.errors import NotDone
 from privacy.people import Person, anonymised_email, find_person, require_person
 from tests.factories import UserFactory
 

@@ -16,8 +16,8 @@ from django.test import Client
 from django.urls import reverse
 
 from accounts.models import User
-from findme.admin.model_admin import FindmeModelAdmin
-from findme.console.errors import NotDone
+from findme.core.admin.model_admin import FindmeModelAdmin
+from findme.core.errors import NotDone
 from privacy import locking
 from privacy.admin.actions import ANONYMISE, ERASE, SOFT_DELETE, PrivacyAction
 from privacy.admin.view import address_of

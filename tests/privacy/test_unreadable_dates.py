@@ -15,8 +15,8 @@ from django.urls import reverse
 
 from accounts.models import User
 from calls.models import VideoCall
-from findme.console.errors import NotDone
-from findme.schema.unreadable import UnreadableDateTime
+from findme.core.errors import NotDone
+from findme.core.values.unreadable import UnreadableDateTime
 from matching.models import Match
 from privacy.anonymisation import anonymise
 from privacy.erasure import erase, soft_delete

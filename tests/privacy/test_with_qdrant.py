@@ -17,7 +17,7 @@ import pytest
 from django.db import connection
 
 from accounts.models import User
-from findme.console.errors import StoreUnavailable
+from findme.core.errors import StoreUnavailable
 from privacy.anonymisation import anonymise
 from privacy.erasure import erase, soft_delete
 from privacy.export import export_person

@@ -1,7 +1,7 @@
 import pytest
 from pytest_django import Settings
 
-from findme.console.errors import StoreUnavailable
+from findme.core.errors import StoreUnavailable
 from vectorstore.address import server_address, timeout_seconds
 
 

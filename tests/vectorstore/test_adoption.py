@@ -15,7 +15,7 @@ from pytest_django import Settings
 from qdrant_client import models
 
 from accounts.models import User
-from findme.console.errors import NotDone, StoreUnavailable
+from findme.core.errors import NotDone, StoreUnavailable
 from tests.factories import ProfileEmbeddingFactory
 from tests.privacy.audit import audited
 from tests.qdrant import QdrantServer

@@ -10,7 +10,7 @@ import pytest
 from pytest_django import Settings
 
 from accounts.models import User
-from findme.console.errors import StoreUnavailable
+from findme.core.errors import StoreUnavailable
 from tests.factories import ProfileEmbeddingFactory
 from tests.threads import in_thread
 from tests.vectorstore.cluster import Node, cluster, is_whole, wait_until

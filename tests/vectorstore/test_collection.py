@@ -4,7 +4,7 @@ import pytest
 from pytest_django import Settings
 from qdrant_client import models
 
-from findme.console.errors import StoreUnavailable
+from findme.core.errors import StoreUnavailable
 from vectorstore.collection import DECLARATION, first_collection, is_ours, live_collection, read_live, way_out
 from vectorstore.connection import collection_name, qdrant
 from vectorstore.errors import CollectionMissing

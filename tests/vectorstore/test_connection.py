@@ -18,7 +18,7 @@ from qdrant_client.local.local_collection import LocalCollection
 from qdrant_client.local.qdrant_local import QdrantLocal
 
 import vectorstore.server
-from findme.console.errors import StoreUnavailable
+from findme.core.errors import StoreUnavailable
 from tests.memory import folder_in_memory
 from tests.qdrant import QdrantServer, free_port, started_qdrant
 from tests.vectorstore.holder import holding, run_script

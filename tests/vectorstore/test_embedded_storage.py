@@ -15,7 +15,7 @@ from qdrant_client import QdrantClient, models
 from qdrant_client.local import local_collection
 from qdrant_client.local.persistence import CollectionPersistence
 
-from findme.console.errors import StoreUnavailable
+from findme.core.errors import StoreUnavailable
 from tests.vectorstore.holder import started
 from vectorstore.connection import qdrant
 from vectorstore.embedded_storage import Persistence

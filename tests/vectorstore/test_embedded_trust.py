@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from qdrant_client import models
 
-from findme.console.errors import StoreUnusable
+from findme.core.errors import StoreUnusable
 from vectorstore.connection import qdrant
 
 VECTORS = models.VectorParams(size=2, distance=models.Distance.COSINE)

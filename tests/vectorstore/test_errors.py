@@ -13,7 +13,7 @@ import pytest
 from pytest_django import Settings
 from qdrant_client import QdrantClient, models
 
-from findme.console.errors import NotDone, StoreUnavailable, StoreUnusable
+from findme.core.errors import NotDone, StoreUnavailable, StoreUnusable
 from tests.memory import folder_in_memory
 from tests.qdrant import QdrantServer, free_port, freeze, started_qdrant, thaw
 from tests.vectorstore.pretenders import HTML, TLS_FOLDER, answering, answering_grpc, error, saying, silent
@@ -431,7 +431,7 @@ def _kinds(base: type[NotDone]) -> set[type[NotDone]]:
 
 def test_needs_operator__of_every_error_that_a_worker_can_meet() -> None:
     """What ends ``sync_qdrant --once`` at once; a new kind of error has to be put on one side or the other."""
-    modules = ("vectorstore.", "findme.console.errors")
+    modules = ("vectorstore.", "findme.core.errors")
     waited_for = {kind.__name__ for kind in _kinds(NotDone) if kind.__module__.startswith(modules) and not kind.needs_operator}
     at_once = {kind.__name__ for kind in _kinds(NotDone) if kind.__module__.startswith(modules) and kind.needs_operator}
     assert waited_for == {kind.__name__ for kind in (StoreUnavailable, ServerFailed, TimedOut, MarkNotTaken, LeaseLost)}

@@ -11,7 +11,7 @@ from pytest_django import Settings
 from qdrant_client import QdrantClient, models
 from qdrant_client.http.api.collections_api import SyncCollectionsApi
 
-from findme.console.errors import NotDone
+from findme.core.errors import NotDone
 from tests.factories import ProfileEmbeddingFactory
 from tests.vectorstore.commands import ended, manage, run_python, started
 from vectorstore import marks, registry

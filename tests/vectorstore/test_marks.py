@@ -15,7 +15,7 @@ from pytest_django import Settings
 from qdrant_client import QdrantClient, models
 
 from accounts.models import User
-from findme.console.errors import StoreUnavailable
+from findme.core.errors import StoreUnavailable
 from privacy.erasure import erase
 from tests.factories import ProfileEmbeddingFactory, unit_vector
 from tests.findme.schema.scratch import wait_until

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from findme.console.errors import NotDone
+from findme.core.errors import NotDone
 from vectorstore.npy import LONGEST_HEADER, read_header
 
 

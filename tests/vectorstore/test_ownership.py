@@ -3,7 +3,7 @@ from datetime import UTC, datetime
 import pytest
 from qdrant_client import models
 
-from findme.console.errors import NotDone
+from findme.core.errors import NotDone
 from tests.vectorstore.commands import manage
 from vectorstore.connection import collection_name, qdrant
 from vectorstore.initialisation import initialise

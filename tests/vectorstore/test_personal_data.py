@@ -12,7 +12,7 @@ from django.db import transaction
 from pytest_django import Settings
 from qdrant_client import models
 
-from findme.console.errors import StoreUnavailable
+from findme.core.errors import StoreUnavailable
 from findme.environment import BASE_DIR
 from privacy.registry import Consequence, Fate, PersonalDataOwner, Store, registry
 from tests.factories import ProfileEmbeddingFactory, UserFactory

@@ -9,7 +9,7 @@ from pytest_django import Settings
 from qdrant_client import QdrantClient, models
 from qdrant_client.http.api.collections_api import SyncCollectionsApi
 
-from findme.console.errors import NotDone
+from findme.core.errors import NotDone
 from vectorstore.applying import apply, note_as_live
 from vectorstore.collection import live_collection
 from vectorstore.comparison import Comparison, State

@@ -4,7 +4,7 @@ import pytest
 from pytest_django import Settings
 from qdrant_client.models import DropReplicaOperation, PointStruct, Replica, ReplicaState
 
-from findme.console.errors import StoreUnavailable
+from findme.core.errors import StoreUnavailable
 from tests.vectorstore.cluster import cluster, wait_until
 from vectorstore.connection import collection_name, qdrant
 from vectorstore.initialisation import compare, initialise

@@ -21,7 +21,7 @@ from qdrant_client.models import Distance, PointStruct, VectorParams
 
 from accounts.age import age_on, today
 from accounts.models import User
-from findme.console.errors import NotDone, StoreUnavailable
+from findme.core.errors import NotDone, StoreUnavailable
 from tests.factories import ProfileEmbeddingFactory, UserFactory
 from tests.memory import folder_in_memory
 from tests.qdrant import QdrantServer

@@ -9,7 +9,7 @@ from uuid import UUID
 import numpy as np
 import pytest
 
-from findme.console.errors import NotDone
+from findme.core.errors import NotDone
 from vectorstore.search_query import Near, Place, SearchQuery
 
 ANNE, BEN = UUID(int=1), UUID(int=2)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from findme.console.errors import NotDone
+from findme.core.errors import NotDone
 from tests.vectorstore.ingest.inputs import open_pipe
 from vectorstore.vector_file import LONGEST_FILE, read_vector
 

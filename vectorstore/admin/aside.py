@@ -11,9 +11,9 @@ from django.urls import URLPattern, path
 from django.utils.safestring import SafeString
 
 from accounts.models import User
-from findme.admin.links import link_to
-from findme.admin.model_admin import FoundByUuid
-from findme.console.plurals import counted
+from findme.core.admin.links import link_to
+from findme.core.admin.model_admin import FoundByUuid
+from findme.core.plurals import counted
 from vectorstore.admin.state_page import state_page
 from vectorstore.models import SetAside
 from vectorstore.retry import retry

@@ -10,8 +10,8 @@ from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
 from accounts.models import User
-from findme.admin.links import link_to
-from findme.admin.model_admin import FoundByUuid
+from findme.core.admin.links import link_to
+from findme.core.admin.model_admin import FoundByUuid
 from vectorstore.models import VECTOR_SIZE, ProfileEmbedding
 
 FIRST = 8

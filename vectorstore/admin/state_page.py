@@ -12,8 +12,8 @@ from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
-from findme.console.errors import NotDone, one_line
-from findme.console.plurals import counted
+from findme.core.errors import NotDone, one_line
+from findme.core.plurals import counted
 from vectorstore.retry import retry
 from vectorstore.state import differing, state
 

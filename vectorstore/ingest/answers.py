@@ -7,7 +7,7 @@ import select
 from pathlib import Path
 from typing import IO
 
-from findme.console.errors import NotDone
+from findme.core.errors import NotDone
 
 SECONDS = 60
 """How long the process may be silent. It sends something after each batch of rows, also of rows that it skips: that takes milliseconds."""

@@ -10,10 +10,10 @@ from uuid import UUID
 from django.conf import settings
 from django.db import InterfaceError, OperationalError
 
-from findme.console.errors import NotDone, one_line
-from findme.console.explanations import what_went_wrong
-from findme.console.plurals import counted
-from findme.console.progress import Report, unreported
+from findme.core.commands.explanations import what_went_wrong
+from findme.core.commands.progress import Report, unreported
+from findme.core.errors import NotDone, one_line
+from findme.core.plurals import counted
 from vectorstore.ingest.reading import no_rows
 from vectorstore.ingest.rejected_lines import Kept
 from vectorstore.ingest.rejects import Write, rejects_file

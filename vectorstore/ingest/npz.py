@@ -20,8 +20,8 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
-from findme.console.errors import NotDone
-from findme.console.plurals import counted
+from findme.core.errors import NotDone
+from findme.core.plurals import counted
 from vectorstore.ingest import zip_members
 from vectorstore.ingest.plain_json import plain_json
 from vectorstore.ingest.reading import no_rows, opened_file, reading

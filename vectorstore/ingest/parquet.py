@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from findme.console.errors import NotDone
+from findme.core.errors import NotDone
 from vectorstore.ingest.arrow import is_list, misfit, value_of
 from vectorstore.ingest.parquet_decoder import LONGEST_ROW, PANDAS_INDEX
 from vectorstore.ingest.parquet_process import LongRow, Summary, batches_of, summary_of

@@ -13,7 +13,7 @@ from typing import IO
 
 import pyarrow as pa
 
-from findme.console.errors import NotDone, one_line
+from findme.core.errors import NotDone, one_line
 from vectorstore.ingest import parquet_decoder
 from vectorstore.ingest.answers import Answers
 from vectorstore.ingest.parquet_decoder import (

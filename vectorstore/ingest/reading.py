@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from findme.console.errors import NotDone
+from findme.core.errors import NotDone
 
 
 @contextmanager

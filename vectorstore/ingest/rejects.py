@@ -11,8 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
-from findme.console.errors import NotDone
-from findme.files import growing_file
+from findme.core.errors import NotDone
+from findme.core.files import growing_file
 from vectorstore.ingest.rejected_lines import Kept, RejectedLines, is_rejection
 from vectorstore.ingest.rows import Rejection
 

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
-from findme.console.errors import NotDone
+from findme.core.errors import NotDone
 from vectorstore.ingest.json_lines import check_json_lines, read_json_lines, rows_of
 from vectorstore.ingest.npz import check_npz, read_npz
 from vectorstore.ingest.parquet import check_parquet, read_parquet

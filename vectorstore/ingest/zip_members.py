@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from findme.console.errors import NotDone
+from findme.core.errors import NotDone
 from vectorstore.shortened import shortened
 
 MEMBERS = ("user_ids.npy", "vectors.npy")

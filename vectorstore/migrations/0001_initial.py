@@ -4,10 +4,10 @@ import django.db.models.deletion
 from django.conf import settings
 from django.db import migrations, models
 
-import findme.schema.constraints
-import findme.schema.expressions
-import findme.schema.fields
-from findme.schema.operations import sql_file
+import findme.core.db.constraints
+import findme.core.db.expressions
+import findme.core.db.fields
+from findme.core.db.operations import sql_file
 
 
 class Migration(migrations.Migration):
@@ -32,7 +32,7 @@ class Migration(migrations.Migration):
                         to=settings.AUTH_USER_MODEL,
                     ),
                 ),
-                ("vector", django.contrib.postgres.fields.ArrayField(base_field=findme.schema.fields.RealField(), size=None)),
+                ("vector", django.contrib.postgres.fields.ArrayField(base_field=findme.core.db.fields.RealField(), size=None)),
                 ("location", models.JSONField(blank=True, null=True)),
                 (
                     "interests",
@@ -49,7 +49,7 @@ class Migration(migrations.Migration):
                 (
                     "video_features",
                     django.contrib.postgres.fields.ArrayField(
-                        base_field=findme.schema.fields.RealField(), blank=True, null=True, size=None
+                        base_field=findme.core.db.fields.RealField(), blank=True, null=True, size=None
                     ),
                 ),
                 ("model", models.CharField(blank=True, db_default="", default="", max_length=255)),
@@ -60,36 +60,36 @@ class Migration(migrations.Migration):
                 "db_table": "profile_embeddings",
                 "constraints": [
                     models.CheckConstraint(
-                        condition=findme.schema.expressions.HasLength("vector", length=512),
+                        condition=findme.core.db.expressions.HasLength("vector", length=512),
                         name="profile_embeddings_vector_length_check",
                         violation_error_message="A vector has 512 numbers.",
                     ),
                     models.CheckConstraint(
-                        condition=findme.schema.expressions.IsFinite("vector"),
+                        condition=findme.core.db.expressions.IsFinite("vector"),
                         name="profile_embeddings_vector_finite_check",
                         violation_error_message="A vector's numbers are finite.",
                     ),
                     models.CheckConstraint(
-                        condition=findme.schema.expressions.IsNotZero("vector"),
+                        condition=findme.core.db.expressions.IsNotZero("vector"),
                         name="profile_embeddings_vector_nonzero_check",
                         violation_error_message="A vector of zeros has no direction.",
                     ),
                     models.CheckConstraint(
-                        condition=findme.schema.expressions.IsGeoPoint("location"),
+                        condition=findme.core.db.expressions.IsGeoPoint("location"),
                         name="profile_embeddings_location_check",
                         violation_error_message="A location is an object of lat (-90 to 90) and lon (-180 to 180).",
                     ),
                     models.CheckConstraint(
-                        condition=findme.schema.expressions.HasOnlyTexts("interests"),
+                        condition=findme.core.db.expressions.HasOnlyTexts("interests"),
                         name="profile_embeddings_interests_check",
                         violation_error_message="An interest is a text with something in it.",
                     ),
                     models.CheckConstraint(
-                        condition=findme.schema.expressions.IsFinite("video_features"),
+                        condition=findme.core.db.expressions.IsFinite("video_features"),
                         name="profile_embeddings_video_features_check",
                         violation_error_message="Video features are finite numbers.",
                     ),
-                    findme.schema.constraints.ForeignKeyConstraint(
+                    findme.core.db.constraints.ForeignKeyConstraint(
                         columns=["user_id"],
                         name="profile_embeddings_user_id_fkey",
                         on_delete="CASCADE",

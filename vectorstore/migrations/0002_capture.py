@@ -3,8 +3,8 @@ from uuid import UUID
 import django.contrib.postgres.functions
 from django.db import migrations, models
 
-import findme.schema.expressions
-from findme.schema.operations import sql_file
+import findme.core.db.expressions
+from findme.core.db.operations import sql_file
 
 
 class Migration(migrations.Migration):
@@ -48,7 +48,7 @@ class Migration(migrations.Migration):
                 ("id", models.BigAutoField(primary_key=True, serialize=False)),
                 ("user_id", models.UUIDField(null=True)),
                 ("urgent", models.BooleanField(db_default=False, default=False)),
-                ("queued_at", models.DateTimeField(db_default=findme.schema.expressions.ClockTimestamp(), editable=False)),
+                ("queued_at", models.DateTimeField(db_default=findme.core.db.expressions.ClockTimestamp(), editable=False)),
                 ("not_before", models.DateTimeField(null=True)),
                 ("awaits_answer", models.BooleanField(db_default=False, default=False)),
             ],

@@ -1,6 +1,6 @@
 from django.db import migrations
 
-import findme.schema.json_fields
+import findme.core.values.json_fields
 
 
 class Migration(migrations.Migration):
@@ -12,6 +12,6 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name="profileembedding",
             name="location",
-            field=findme.schema.json_fields.ExactJSONField(blank=True, null=True),
+            field=findme.core.values.json_fields.ExactJSONField(blank=True, null=True),
         ),
     ]

@@ -1,9 +1,9 @@
 import django.contrib.postgres.fields
 from django.db import migrations, models
 
-from findme.schema.checks import AddChecks
-from findme.schema.expressions import HasAtMost, HasShortTexts
-from findme.schema.fields import RealField
+from findme.core.db.checks import AddChecks
+from findme.core.db.expressions import HasAtMost, HasShortTexts
+from findme.core.db.fields import RealField
 
 
 class Migration(migrations.Migration):

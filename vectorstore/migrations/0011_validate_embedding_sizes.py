@@ -1,6 +1,6 @@
 from django.db import migrations
 
-from findme.schema.checks import ValidateChecks
+from findme.core.db.checks import ValidateChecks
 
 
 class Migration(migrations.Migration):

@@ -8,7 +8,7 @@ from django.contrib.postgres.functions import RandomUUID, TransactionNow
 from django.db import models
 from django.db.models import Q, Value
 
-from findme.schema.dates import supported_dates
+from findme.core.db.dates import supported_dates
 
 
 class VectorCollectionQuerySet(models.QuerySet["VectorCollection"]):

@@ -12,12 +12,12 @@ from django.contrib.postgres.functions import TransactionNow
 from django.db import models
 from django.db.models import Q, Value
 
-from findme.models import StoredModel
-from findme.schema.constraints import ForeignKeyConstraint
-from findme.schema.dates import supported_dates
-from findme.schema.expressions import HasLength, HasOnlyTexts, IsFinite, IsGeoPoint, IsNotZero
-from findme.schema.fields import RealField
-from findme.schema.json_fields import ExactJSONField
+from findme.core.db.constraints import ForeignKeyConstraint
+from findme.core.db.dates import supported_dates
+from findme.core.db.expressions import HasLength, HasOnlyTexts, IsFinite, IsGeoPoint, IsNotZero
+from findme.core.db.fields import RealField
+from findme.core.models import StoredModel
+from findme.core.values.json_fields import ExactJSONField
 from vectorstore.models.interests import distinct
 from vectorstore.models.limits import LONGEST_INTEREST, MOST_INTERESTS, MOST_VIDEO_FEATURES, size_checks
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db.models import CheckConstraint
 
-from findme.schema.expressions import HasAtMost, HasShortTexts
+from findme.core.db.expressions import HasAtMost, HasShortTexts
 
 MOST_INTERESTS = 100
 LONGEST_INTEREST = 100

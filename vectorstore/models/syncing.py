@@ -8,8 +8,8 @@ from django.contrib.postgres.functions import TransactionNow
 from django.db import models
 from django.db.models import Q
 
-from findme.schema.dates import supported_dates
-from findme.schema.expressions import ClockTimestamp
+from findme.core.db.dates import supported_dates
+from findme.core.db.expressions import ClockTimestamp
 
 
 class QueueEntry(models.Model):

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from findme.console.errors import NotDone
+from findme.core.errors import NotDone
 from vectorstore.purge.rewriting import Rewritten
 from vectorstore.purge.segments import Patience, segments
 from vectorstore.snapshots.nodes import Node, version_of

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from qdrant_client import QdrantClient
 
-from findme.console.errors import NotDone
-from findme.console.progress import Report, unreported
+from findme.core.commands.progress import Report, unreported
+from findme.core.errors import NotDone
 from vectorstore import registry
 from vectorstore.collection import is_ours, live_collection
 from vectorstore.collection_lock import collection_lock

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 from qdrant_client import QdrantClient
 
-from findme.console.errors import NotDone
-from findme.console.progress import Report, unreported
+from findme.core.commands.progress import Report, unreported
+from findme.core.errors import NotDone
 from vectorstore.purge.segments import Patience, Segment, segments, segments_at_rest
 from vectorstore.purge.settings import THOROUGH, change, put_back
 from vectorstore.snapshots.nodes import Node

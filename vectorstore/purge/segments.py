@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from findme.console.errors import NotDone
+from findme.core.errors import NotDone
 from vectorstore.collection_lock import keep_session
 from vectorstore.rebuild.building import at_work
 from vectorstore.snapshots.nodes import Node

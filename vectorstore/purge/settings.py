@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from qdrant_client import QdrantClient
 from qdrant_client.models import CollectionParamsDiff, OptimizersConfigDiff
 
-from findme.console.errors import NotDone
+from findme.core.errors import NotDone
 from vectorstore.models import StoreState
 from vectorstore.sync.patience import short_transaction
 

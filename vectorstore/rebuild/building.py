@@ -8,7 +8,7 @@ from typing import Any
 
 from qdrant_client import QdrantClient
 
-from findme.console.errors import NotDone
+from findme.core.errors import NotDone
 from vectorstore import applying, registry
 from vectorstore.collection_lock import keep_session
 from vectorstore.connection import is_embedded, qdrant

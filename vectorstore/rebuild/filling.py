@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
-from findme.console.errors import NotDone, StoreUnavailable, one_line
-from findme.console.plurals import counted
-from findme.console.progress import Report, unreported
+from findme.core.commands.progress import Report, unreported
+from findme.core.errors import NotDone, StoreUnavailable, one_line
+from findme.core.plurals import counted
 from vectorstore import registry
 from vectorstore.connection import qdrant
 from vectorstore.errors import CollectionMissing, Refused, ServerFailed

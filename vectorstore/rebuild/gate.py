@@ -10,9 +10,9 @@ from django.db import connection
 from qdrant_client import QdrantClient
 from qdrant_client.models import VectorParams
 
-from findme.console.errors import NotDone
-from findme.console.plurals import counted
-from findme.console.progress import Report, unreported
+from findme.core.commands.progress import Report, unreported
+from findme.core.errors import NotDone
+from findme.core.plurals import counted
 from vectorstore.collection import alias_target
 from vectorstore.models import StoreState
 from vectorstore.projection import entitled

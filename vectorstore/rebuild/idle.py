@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from findme.console.errors import NotDone
+from findme.core.errors import NotDone
 from vectorstore.connection import qdrant
 from vectorstore.rebuild.kept import drop_due
 from vectorstore.rebuild.switching import follow_alias_if_behind

@@ -10,7 +10,7 @@ from django.conf import settings
 from django.db.models.functions import Now
 from qdrant_client import QdrantClient
 
-from findme.console.errors import NotDone, StoreUnavailable, one_line
+from findme.core.errors import NotDone, StoreUnavailable, one_line
 from vectorstore import registry
 from vectorstore.collection import alias_target, read_live
 from vectorstore.collection_lock import try_lock, unlock

@@ -5,7 +5,7 @@ from __future__ import annotations
 from qdrant_client import QdrantClient
 from qdrant_client.models import ClusterStatusOneOf1, ReplicaState
 
-from findme.console.errors import StoreUnavailable
+from findme.core.errors import StoreUnavailable
 from vectorstore import registry
 from vectorstore.connection import is_embedded, qdrant
 

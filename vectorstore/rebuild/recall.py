@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from qdrant_client import QdrantClient
 from qdrant_client.models import Sample, SampleQuery
 
-from findme.console.progress import Report, unreported
+from findme.core.commands.progress import Report, unreported
 from vectorstore.candidates import Candidate, Question, candidates
 from vectorstore.connection import is_embedded
 

@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 
 from qdrant_client import QdrantClient
 
-from findme.console.errors import NotDone, one_line
-from findme.console.plurals import counted
-from findme.console.progress import Report, unreported
+from findme.core.commands.progress import Report, unreported
+from findme.core.errors import NotDone, one_line
+from findme.core.plurals import counted
 from vectorstore import registry
 from vectorstore.applying import note_as_it_is
 from vectorstore.collection import live_collection

@@ -14,7 +14,7 @@ from qdrant_client.models import (
     DeleteAliasOperation,
 )
 
-from findme.console.errors import NotDone
+from findme.core.errors import NotDone
 from vectorstore import registry
 from vectorstore.address import whole_timeout_seconds
 from vectorstore.collection import alias_target, live_collection

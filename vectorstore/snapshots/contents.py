@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from findme.console.errors import NotDone
+from findme.core.errors import NotDone
 from vectorstore.declaration import DECLARATION, Change
 
 LARGEST_SETTING = 1 << 20

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from qdrant_client import QdrantClient
 
-from findme.console.errors import NotDone, StoreUnavailable, one_line
-from findme.console.progress import Report, unreported
-from findme.files import require_writable, whole_file
+from findme.core.commands.progress import Report, unreported
+from findme.core.errors import NotDone, StoreUnavailable, one_line
+from findme.core.files import require_writable, whole_file
 from vectorstore.collection import is_ours, live_collection
 from vectorstore.connection import qdrant
 from vectorstore.errors import CollectionMissing, server_errors_told

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from qdrant_client import QdrantClient
 from qdrant_client.models import ClusterStatusOneOf1
 
-from findme.console.errors import NotDone, StoreUnavailable
+from findme.core.errors import NotDone, StoreUnavailable
 from vectorstore.address import Address, server_address
 from vectorstore.connection import collection_name, is_embedded
 from vectorstore.errors import server_errors_told

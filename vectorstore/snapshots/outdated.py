@@ -10,7 +10,7 @@ from qdrant_client import QdrantClient
 from qdrant_client.models import ExtendedPointId, PointIdsList
 
 from accounts.age import today
-from findme.console.progress import Report, unreported
+from findme.core.commands.progress import Report, unreported
 from vectorstore.purge.removals import note_removal
 from vectorstore.sync import guarded
 from vectorstore.verification.comparison import Difference, compare

@@ -9,8 +9,8 @@ from uuid import uuid4
 from qdrant_client import QdrantClient
 from qdrant_client.models import ReplicaState
 
-from findme.console.errors import NotDone, StoreUnavailable
-from findme.console.progress import Report
+from findme.core.commands.progress import Report
+from findme.core.errors import NotDone, StoreUnavailable
 from vectorstore.collection_lock import keep_session
 from vectorstore.snapshots.contents import Contents
 from vectorstore.snapshots.listing import delete_one, snapshots_of

@@ -11,9 +11,9 @@ from pathlib import Path
 from django.contrib.postgres.functions import TransactionNow
 from qdrant_client import QdrantClient
 
-from findme.console.errors import NotDone, one_line
-from findme.console.plurals import counted
-from findme.console.progress import Report, unreported
+from findme.core.commands.progress import Report, unreported
+from findme.core.errors import NotDone, one_line
+from findme.core.plurals import counted
 from vectorstore import registry
 from vectorstore.collection import live_collection
 from vectorstore.collection_lock import collection_lock

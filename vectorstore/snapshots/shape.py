@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from qdrant_client import QdrantClient
 
-from findme.console.errors import NotDone
+from findme.core.errors import NotDone
 from vectorstore import registry
 from vectorstore.applying import apply
 from vectorstore.collection import read_in_full, read_live

@@ -12,8 +12,8 @@ from urllib.parse import quote
 import httpx
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
-from findme.console.errors import NotDone, StoreUnavailable
-from findme.console.progress import Report
+from findme.core.commands.progress import Report
+from findme.core.errors import NotDone, StoreUnavailable
 from vectorstore.address import Address
 from vectorstore.errors import told
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 
-from findme.console.errors import StoreUnavailable, one_line
+from findme.core.errors import StoreUnavailable, one_line
 from vectorstore import registry
 from vectorstore.collection import alias_target
 from vectorstore.collection_lock import try_lock, unlock

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from django.db import DatabaseError, InterfaceError, connection
 
-from findme.schema.triggers import trigger_problems
+from findme.core.triggers.problems import trigger_problems
 from vectorstore.comparison_due import comparison_due_at, comparison_due_warning
 from vectorstore.sync.stopping import answered_in_time
 

@@ -10,9 +10,9 @@ from uuid import UUID, uuid4
 
 from django.db import DatabaseError, InterfaceError, InternalError, OperationalError, connection, reset_queries
 
-from findme.console.errors import NotDone, one_line
-from findme.console.explanations import what_went_wrong
-from findme.postgresql import refusals
+from findme.core.commands.explanations import what_went_wrong
+from findme.core.errors import NotDone, one_line
+from findme.core.postgresql import refusals
 from vectorstore.collection import live_collection
 from vectorstore.connection import is_embedded, qdrant
 from vectorstore.deletions import note_new_deletion

@@ -12,7 +12,7 @@ from django.conf import settings
 from django.db import connection
 from django.db.backends.utils import CursorWrapper
 
-from findme.console.errors import NotDone
+from findme.core.errors import NotDone
 from vectorstore.address import whole_timeout_seconds
 from vectorstore.sync.claim import Claim, queue_second_looks
 from vectorstore.sync.patience import short_transaction

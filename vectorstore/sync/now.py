@@ -14,7 +14,7 @@ from psycopg.errors import LockNotAvailable
 from qdrant_client import QdrantClient
 from qdrant_client.models import ExtendedPointId
 
-from findme.console.errors import NotDone, StoreUnavailable
+from findme.core.errors import NotDone, StoreUnavailable
 from vectorstore import deletions, registry
 from vectorstore.connection import collection_name, qdrant
 from vectorstore.errors import CollectionMissing, StoreWentBack

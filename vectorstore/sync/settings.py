@@ -6,7 +6,7 @@ import math
 
 from django.conf import settings
 
-from findme.console.errors import NotDone
+from findme.core.errors import NotDone
 from vectorstore.address import server_address, timeout_seconds
 from vectorstore.connection import collection_name, is_embedded
 

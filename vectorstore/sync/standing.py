@@ -13,7 +13,7 @@ from django.conf import settings
 from django.db import connection
 from qdrant_client import QdrantClient
 
-from findme.console.errors import one_line
+from findme.core.errors import one_line
 from vectorstore import registry
 from vectorstore.marks import RENEWAL_SECONDS, MarkNotTaken, check_marks, mark_is_due, renew_mark
 from vectorstore.ownership import NotOurs, prove_ours

@@ -12,7 +12,7 @@ from contextlib import suppress
 import psycopg
 from django.db import DatabaseError, InterfaceError, connection
 
-from findme.console.errors import NotDone
+from findme.core.errors import NotDone
 from vectorstore.sync.capture_check import CaptureCheck
 from vectorstore.sync.drain import POLL_SECONDS, Tell, TellAway, Worker, untold
 from vectorstore.sync.settings import check_settings

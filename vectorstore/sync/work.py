@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from findme.console.errors import StoreUnavailable
+from findme.core.errors import StoreUnavailable
 from vectorstore.connection import qdrant
 from vectorstore.errors import CollectionMissing, Refused
 from vectorstore.sync import standing

@@ -11,8 +11,8 @@ from uuid import UUID
 from qdrant_client import QdrantClient
 from qdrant_client.models import ExtendedPointId, Record, VectorParams
 
-from findme.console.errors import StoreUnavailable, one_line
-from findme.console.plurals import counted
+from findme.core.errors import StoreUnavailable, one_line
+from findme.core.plurals import counted
 from vectorstore.ages import disbelieve_days_after
 from vectorstore.connection import qdrant
 from vectorstore.errors import Refused, StoreWentBack

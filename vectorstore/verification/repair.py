@@ -9,8 +9,8 @@ from uuid import UUID
 from qdrant_client import QdrantClient
 from qdrant_client.models import ExtendedPointId, PointIdsList, WriteOrdering
 
-from findme.console.errors import NotDone
-from findme.console.plurals import counted
+from findme.core.errors import NotDone
+from findme.core.plurals import counted
 from vectorstore.allowed import allowed_changes
 from vectorstore.connection import qdrant
 from vectorstore.marks import MarkNotTaken, make_new_mark

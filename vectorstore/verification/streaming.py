@@ -9,7 +9,7 @@ from uuid import UUID
 
 from qdrant_client.models import ExtendedPointId
 
-from findme.console.progress import Report
+from findme.core.commands.progress import Report
 from vectorstore.connection import qdrant
 from vectorstore.models import SetAside
 from vectorstore.unique_vectors import unique_among

@@ -11,10 +11,10 @@ from typing import Any
 from django.db import connection
 from qdrant_client import QdrantClient
 
-from findme.console.errors import NotDone, StoreUnavailable
-from findme.console.progress import Report, unreported
+from findme.core.commands.progress import Report, unreported
+from findme.core.errors import NotDone, StoreUnavailable
+from findme.core.triggers.problems import trigger_problems
 from findme.schema.trigger_repair import mend_triggers
-from findme.schema.triggers import trigger_problems
 from vectorstore import registry
 from vectorstore.collection import live_collection
 from vectorstore.comparison_due import clear_comparison_due, comparison_due_at, note_comparison_due

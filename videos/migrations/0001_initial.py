@@ -6,8 +6,8 @@ import django.db.models.deletion
 from django.conf import settings
 from django.db import migrations, models
 
-import findme.schema.constraints
-from findme.schema.operations import sql_file
+import findme.core.db.constraints
+from findme.core.db.operations import sql_file
 
 
 class Migration(migrations.Migration):
@@ -93,7 +93,7 @@ class Migration(migrations.Migration):
                         name="videos_verification_score_check",
                         violation_error_message="A verification score goes from 0 to 1.",
                     ),
-                    findme.schema.constraints.ForeignKeyConstraint(
+                    findme.core.db.constraints.ForeignKeyConstraint(
                         columns=["user_id"],
                         name="videos_user_id_fkey",
                         on_delete="CASCADE",

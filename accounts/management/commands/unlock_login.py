@@ -12,10 +12,10 @@ from django.core.management.base import CommandParser
 
 from accounts.login.client import PREFIX_OF_IPV6
 from accounts.login.unlock import unlock
-from findme.console.command import FindmeCommand
-from findme.console.errors import NotDone
-from findme.console.plurals import counted
-from findme.console.running import note_counts
+from findme.core.commands.base import FindmeCommand
+from findme.core.commands.running import note_counts
+from findme.core.errors import NotDone
+from findme.core.plurals import counted
 from privacy.people import find_person
 
 

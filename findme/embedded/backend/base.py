@@ -9,11 +9,11 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
+from findme.core.postgresql import base
+from findme.core.postgresql.variables import forget_variables
 from findme.database_url import ISOLATION
 from findme.embedded.backend.client import DatabaseClient
 from findme.embedded.server import ensure_running
-from findme.postgresql import base
-from findme.postgresql.variables import forget_variables
 
 _said: set[int] = set()
 

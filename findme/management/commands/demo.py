@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from findme.console.command import FindmeCommand
+from findme.core.commands.base import FindmeCommand
 from findme.demo.alone import alone
 from findme.demo.story import tell
 from findme.demo.telling import Telling

@@ -7,14 +7,14 @@ from django.core.management.commands import migrate
 from django.db import connections
 from django.db.migrations import Migration
 
-from findme.console.command import FindmeCommand
-from findme.management.argument_types import at_least_one
+from findme.core.commands.arguments import at_least_one
+from findme.core.commands.base import FindmeCommand
+from findme.core.postgresql.search_path import require_search_path
 from findme.management.undo_question import ask, describe, describe_losses
 from findme.management.waiting import add_waiting_arguments, patience
 from findme.schema.executor import ATTEMPT_FAILED
 from findme.schema.migrate import migrating, planned_undo
 from findme.schema.rollback_plan import RollbackPlan
-from findme.schema.search_path import require_search_path
 from findme.schema.undo_guard import Consent
 
 

@@ -4,8 +4,8 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from findme.console.command import FindmeCommand
-from findme.management.argument_types import at_least_one
+from findme.core.commands.arguments import at_least_one
+from findme.core.commands.base import FindmeCommand
 from findme.management.undo_question import ask, describe
 from findme.management.waiting import add_waiting_arguments, patience
 from findme.schema.rollback import roll_back

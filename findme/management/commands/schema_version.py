@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from findme.console.command import FindmeCommand
+from findme.core.commands.base import FindmeCommand
 from findme.schema.version import SchemaVersion, schema_version
 
 

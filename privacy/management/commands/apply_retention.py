@@ -7,9 +7,9 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from findme.console.command import FindmeCommand
-from findme.console.plurals import counted
-from findme.console.running import note_counts
+from findme.core.commands.base import FindmeCommand
+from findme.core.commands.running import note_counts
+from findme.core.plurals import counted
 from privacy.registry import registry
 
 

@@ -12,7 +12,7 @@
 --   name<        a time before the erasure
 -- Without protected columns, and of a user who was deleted for good, no row may be written.
 --
--- findme/schema/trigger_files.py reads the definitions from this file. verify_qdrant --repair runs its statements again, so each of them can be.
+-- findme/core/triggers/definitions.py reads the definitions from this file. verify_qdrant --repair runs its statements again, so each of them can be.
 
 -- AFTER INSERT FOR EACH STATEMENT, with new_rows. Locks the users first: during an anonymization that is not committed, a plain look would let the
 -- row through. Where the transaction's snapshot is older than the lock, PostgreSQL raises a serialization failure.

@@ -1,6 +1,6 @@
 -- Nobody changes an entry of the audit log, or deletes it in its first three years: not even the owner, unless a trigger is disabled.
 --
--- findme/schema/trigger_files.py reads the definitions from this file. verify_qdrant --repair runs its statements again, so each of them can be.
+-- findme/core/triggers/definitions.py reads the definitions from this file. verify_qdrant --repair runs its statements again, so each of them can be.
 
 -- BEFORE UPDATE OR TRUNCATE FOR EACH STATEMENT.
 CREATE OR REPLACE FUNCTION refuse_change_of_audit_log() RETURNS trigger

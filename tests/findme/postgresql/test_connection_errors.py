@@ -8,7 +8,7 @@ from django.db import InterfaceError, OperationalError, connection
 from django.db.migrations import Migration
 from psycopg import errors
 
-from findme.postgresql.connection_errors import has_no_answer, is_unavailable
+from findme.core.postgresql.connection_errors import has_no_answer, is_unavailable
 from findme.schema.failures import what_was_left
 
 LOST = psycopg.OperationalError("server closed the connection unexpectedly")

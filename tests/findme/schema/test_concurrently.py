@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from findme.console.errors import NotDone
+from findme.core.errors import NotDone
 from findme.schema.migrate import apply_migrations
 from findme.schema.patience import Patience
 from findme.schema.rollback import roll_back

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 import psycopg
 import pytest
 
-from findme.console.errors import NotDone
+from findme.core.errors import NotDone
 from findme.schema.lock import LOCK_KEY, migration_lock
 from tests.findme.schema.scratch import Database, thread, wait_until
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from django.core.management import CommandError, call_command
 
-from findme.console.errors import NotDone, StoreUnavailable
+from findme.core.errors import NotDone, StoreUnavailable
 from findme.schema.migrate import Applied, apply_migrations
 from findme.schema.version import schema_version
 from tests.findme.schema.catalog import catalog

@@ -13,10 +13,10 @@ from django.db import IntegrityError, connection
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 
-from findme.console.errors import NotDone, without_detail
+from findme.core.db.operations import SqlFile
+from findme.core.errors import NotDone, without_detail
 from findme.schema.lock import migration_lock
 from findme.schema.migrate import apply_migrations, call_django_migrate, migrating
-from findme.schema.operations import SqlFile
 from findme.schema.patience import Patience
 from findme.schema.rollback import roll_back
 from findme.schema.rollback_plan import plan_rollback

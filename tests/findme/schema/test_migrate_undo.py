@@ -11,7 +11,7 @@ from django.core.management.commands import migrate as django_migrate
 from django.db import connection, migrations
 from django.db.migrations.loader import MigrationLoader
 
-from findme.console.errors import NotDone
+from findme.core.errors import NotDone
 from findme.schema.migrate import migrating, planned_undo
 from findme.schema.undo_guard import Consent
 from findme.schema.version import schema_version

@@ -11,7 +11,7 @@ from django.db import connection, migrations
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.operations.base import Operation
 
-from findme.console.errors import NotDone
+from findme.core.errors import NotDone
 from findme.schema.lock import migration_lock
 from findme.schema.losses import Loss, count, dropped_by
 from findme.schema.migrate import apply_migrations

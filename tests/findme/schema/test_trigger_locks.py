@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from django.db import connection
 
-from findme.console.errors import NotDone
+from findme.core.errors import NotDone
+from findme.core.triggers.problems import trigger_problems
 from findme.schema.patience import Patience
 from findme.schema.trigger_repair import mend_triggers
-from findme.schema.triggers import trigger_problems
 from tests.findme.schema.scratch import Database, thread, wait_until
 from tests.findme.schema.undoing import PERSON
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from findme.core.triggers.definitions import expected_triggers
+from findme.core.triggers.problems import trigger_problems
 from findme.embedded.programs import installed
-from findme.schema.trigger_files import expected_triggers
 from findme.schema.trigger_repair import mend_triggers
-from findme.schema.triggers import trigger_problems
 from tests.findme.schema.catalog import catalog
 from tests.findme.schema.scratch import Database
 from tests.findme.schema.undoing import PERSON

@@ -17,7 +17,7 @@ from psycopg import errors
 
 from accounts.models import User
 from calls.models import VideoCall
-from findme.schema.violations import is_of_erased_user
+from findme.core.db.violations import is_of_erased_user
 from matching.models import Match
 from privacy.registry import Protection, registry
 from tests.privacy.orm.ways import Calls, Objects, Way

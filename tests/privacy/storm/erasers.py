@@ -14,7 +14,7 @@ from django.db import OperationalError, connection
 from psycopg import errors
 
 from accounts.models import User
-from findme.console.errors import NotDone
+from findme.core.errors import NotDone
 from privacy.anonymisation import anonymise
 from privacy.erasure import erase
 from tests.findme.schema.scratch import Database

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import psycopg
 
-from findme.schema.violations import OF_ERASED_USER
+from findme.core.db.violations import OF_ERASED_USER
 from tests.privacy.leftovers import Values, left_over, rows_of
 
 

@@ -123,7 +123,7 @@ def frames_of_fork(path: Path, rows_at_a_time: int, skip: int) -> Iterator[Frame
 
 def read(path: Path) -> str:
     """Read the file as ``upsert_embeddings`` does, and say how it ended. Raises what must not be raised."""
-    from findme.console.errors import NotDone
+    from findme.core.errors import NotDone
     from vectorstore.ingest.rows import UNSET, Row
     from vectorstore.ingest.sources import sources
     from vectorstore.models.limits import LONGEST_INTEREST, MOST_INTERESTS, MOST_VIDEO_FEATURES

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from findme.console.errors import NotDone
+from findme.core.errors import NotDone
 from vectorstore.ingest.json_lines import BYTE_ORDER_MARK, KEPT_OF_A_LONG_LINE, LONGEST_LINE, check_json_lines, read_json_lines, rows_of
 from vectorstore.ingest.rows import UNSET, Entry, Kind, Rejection, Row
 

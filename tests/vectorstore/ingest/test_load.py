@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from pytest_django import DjangoDbBlocker
 
 from accounts.models import User
-from findme.console.errors import NotDone, StoreUnavailable
+from findme.core.errors import NotDone, StoreUnavailable
 from privacy.models import ErasedUser
 from tests.factories import ProfileEmbeddingFactory, UserFactory
 from tests.vectorstore.ingest.inputs import json_lines, ones, row

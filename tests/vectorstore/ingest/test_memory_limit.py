@@ -31,7 +31,7 @@ import django
 django.setup()
 from pathlib import Path
 from django.db import connection
-from findme.console.errors import NotDone
+from findme.core.errors import NotDone
 from vectorstore.ingest.load import upsert_embeddings
 
 def mebibytes(name):

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from findme.console.errors import NotDone
+from findme.core.errors import NotDone
 from vectorstore.ingest.npz import ROWS_AT_A_TIME, check_npz, read_npz
 from vectorstore.ingest.rows import UNSET, Kind, Rejection, Row
 

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from findme.console.errors import NotDone
+from findme.core.errors import NotDone
 from vectorstore.ingest.parquet import check_parquet, read_parquet
 from vectorstore.ingest.parquet_process import ROWS_AT_A_TIME
 from vectorstore.ingest.rows import UNSET, Entry, Kind, Rejection, Row

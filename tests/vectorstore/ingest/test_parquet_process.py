@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from findme.console.errors import NotDone
+from findme.core.errors import NotDone
 from tests.vectorstore.ingest.inputs import frames_in_process
 from vectorstore.ingest import answers, parquet_decoder, parquet_process
 from vectorstore.ingest.parquet import check_parquet, read_parquet

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from findme.console.errors import NotDone
+from findme.core.errors import NotDone
 from tests.vectorstore.ingest.inputs import open_pipe
 from vectorstore.ingest.json_lines import check_json_lines, read_json_lines
 from vectorstore.ingest.npz import check_npz

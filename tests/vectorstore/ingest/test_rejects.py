@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from findme.console.errors import NotDone
+from findme.core.errors import NotDone
 from vectorstore.ingest import rejects
 from vectorstore.ingest.rejects import rejects_file
 from vectorstore.ingest.rows import Kind, Rejection

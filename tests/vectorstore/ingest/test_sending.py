@@ -10,7 +10,7 @@ import pytest
 from pytest_django import Settings
 
 from benchmarks.people import give_embeddings, make_people
-from findme.console.errors import StoreUnavailable
+from findme.core.errors import StoreUnavailable
 from tests.qdrant import QdrantServer
 from vectorstore.connection import collection_name, qdrant
 from vectorstore.ingest import sending

@@ -18,7 +18,7 @@ from django.db.models.functions import Now
 from pytest_django import Settings
 from qdrant_client import models
 
-from findme.console.errors import NotDone, StoreUnavailable
+from findme.core.errors import NotDone, StoreUnavailable
 from tests.factories import ProfileEmbeddingFactory
 from tests.qdrant import QdrantServer, started_qdrant
 from tests.vectorstore.commands import manage, started

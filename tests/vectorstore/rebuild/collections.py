@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from findme.console.progress import unreported
+from findme.core.commands.progress import unreported
 from tests.factories import ProfileEmbeddingFactory
 from vectorstore.collection import alias_target
 from vectorstore.connection import collection_name, qdrant

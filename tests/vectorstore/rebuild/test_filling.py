@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from findme.console.errors import StoreUnavailable, StoreUnusable
+from findme.core.errors import StoreUnavailable, StoreUnusable
 from vectorstore.rebuild import filling
 
 

@@ -9,7 +9,7 @@ import pytest
 from pytest_django import Settings
 
 from accounts.models import User
-from findme.console.errors import NotDone
+from findme.core.errors import NotDone
 from tests.factories import ProfileEmbeddingFactory
 from tests.vectorstore.commands import run_python, started
 from tests.vectorstore.rebuild.collections import begun, ids, leads_to, states, there, version, wrong

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pytest_django import Settings
 
-from findme.console.errors import StoreUnavailable
+from findme.core.errors import StoreUnavailable
 from tests.vectorstore.cluster import cluster, is_whole, wait_until
 from tests.vectorstore.rebuild.collections import begun, leads_to, states, there, version, wrong
 from vectorstore.adoption import adopt

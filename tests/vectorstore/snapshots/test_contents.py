@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
-from findme.console.errors import NotDone
+from findme.core.errors import NotDone
 from vectorstore.snapshots.contents import read, read_set
 
 NODES = (11, 12, 13)

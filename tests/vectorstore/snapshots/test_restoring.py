@@ -15,7 +15,7 @@ from django.db import connection
 from pytest_django import Settings
 from qdrant_client import QdrantClient, models
 
-from findme.console.errors import NotDone
+from findme.core.errors import NotDone
 from tests.factories import ProfileEmbeddingFactory, unit_vector
 from tests.qdrant import QdrantServer
 from tests.threads import in_thread

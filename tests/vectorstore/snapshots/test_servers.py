@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pytest_django import Settings
 
-from findme.console.errors import StoreUnavailable
+from findme.core.errors import StoreUnavailable
 from tests.factories import ProfileEmbeddingFactory
 from tests.qdrant import QdrantServer, freeze, started_qdrant, thaw
 from tests.vectorstore.pretenders import TLS_FOLDER

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from findme.console.errors import StoreUnavailable
+from findme.core.errors import StoreUnavailable
 from vectorstore import registry
 from vectorstore.connection import collection_name
 from vectorstore.errors import StoreWentBack

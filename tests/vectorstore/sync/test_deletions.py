@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from django.db import transaction
 
-from findme.console.errors import StoreUnavailable
+from findme.core.errors import StoreUnavailable
 from privacy.erasure import erase
 from tests.vectorstore.sync.people import people
 from vectorstore import deletions, registry

@@ -10,7 +10,7 @@ from django.db import connection
 from pytest_django import Settings
 
 from accounts.models import User
-from findme.console.errors import NotDone, StoreUnavailable
+from findme.core.errors import NotDone, StoreUnavailable
 from tests.factories import ProfileEmbeddingFactory, UserFactory
 from tests.privacy.elsewhere import another_connection, in_a_thread
 from tests.qdrant import free_port

@@ -14,7 +14,7 @@ from django.core.management.base import CommandError
 from pytest_django import Settings
 from qdrant_client import QdrantClient, models
 
-from findme.console.errors import NotDone, StoreUnavailable, StoreUnusable
+from findme.core.errors import NotDone, StoreUnavailable, StoreUnusable
 from privacy.anonymisation import anonymise
 from privacy.erasure import erase, soft_delete
 from tests.privacy.elsewhere import wait_until

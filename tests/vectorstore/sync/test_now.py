@@ -14,7 +14,7 @@ from pytest_django import Settings
 from qdrant_client import QdrantClient, models
 
 from accounts.models import User
-from findme.console.errors import NotDone, StoreUnavailable
+from findme.core.errors import NotDone, StoreUnavailable
 from privacy.people import anonymised_email
 from tests.factories import ProfileEmbeddingFactory, UserFactory, unit_vector
 from tests.privacy.elsewhere import another_connection, in_a_thread, wait_until

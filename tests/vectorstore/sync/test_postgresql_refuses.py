@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from django.db import connection
 
-from tests.findme.postgresql.refusing import refusing_server
+from tests.findme.core.postgresql.refusing import refusing_server
 from tests.privacy.elsewhere import wait_until
 from tests.vectorstore import commands
 from tests.vectorstore.commands import ended, manage, started

@@ -14,7 +14,7 @@ from pytest_django import Settings
 from qdrant_client.http.exceptions import ResponseHandlingException
 
 from accounts.models import User
-from findme.console.errors import StoreUnavailable
+from findme.core.errors import StoreUnavailable
 from tests.qdrant import freeze, started_qdrant, thaw
 from tests.vectorstore.commands import run_python
 from tests.vectorstore.sync.people import ids, people, plain_sql, point, points, queued

@@ -15,7 +15,7 @@ from qdrant_client.local import local_collection
 from qdrant_client.local.payload_filters import calculate_payload_mask
 
 from accounts.models import User
-from findme.console.errors import StoreUnavailable
+from findme.core.errors import StoreUnavailable
 from tests.vectorstore.sync.people import a_point, ids, one, people, plain_sql, point, points, queued, version_of, write
 from vectorstore import registry
 from vectorstore.connection import collection_name, qdrant

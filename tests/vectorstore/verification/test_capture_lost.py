@@ -10,8 +10,8 @@ import pytest
 from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
-from findme.schema.trigger_files import expected_triggers
-from findme.schema.triggers import trigger_problems
+from findme.core.triggers.definitions import expected_triggers
+from findme.core.triggers.problems import trigger_problems
 from tests.factories import ProfileEmbeddingFactory
 from tests.schema.rows import ask, settle
 from vectorstore.connection import collection_name

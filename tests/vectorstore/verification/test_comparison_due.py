@@ -11,7 +11,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
-from findme.schema.triggers import trigger_problems
+from findme.core.triggers.problems import trigger_problems
 from tests.factories import ProfileEmbeddingFactory
 from tests.findme.schema.scratch import wait_until
 from tests.schema.rows import ask, settle

@@ -13,7 +13,7 @@ from qdrant_client import QdrantClient, models
 
 from accounts.age import today
 from accounts.models import User
-from findme.console.errors import NotDone, StoreUnavailable
+from findme.core.errors import NotDone, StoreUnavailable
 from tests.factories import ProfileEmbeddingFactory, UserFactory, unit_vector
 from tests.qdrant import QdrantServer, freeze, thaw
 from tests.threads import in_thread

@@ -7,12 +7,12 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 
-from findme.console.command import FindmeCommand
-from findme.console.plurals import counted, plural
-from findme.console.program import NOT_DONE
-from findme.console.progress import progress
-from findme.management.argument_types import add_after_restore, add_discard_vectors, number, seconds
-from findme.schema.triggers import trigger_problems
+from findme.core.commands.arguments import add_after_restore, add_discard_vectors, number, seconds
+from findme.core.commands.base import FindmeCommand
+from findme.core.commands.progress import progress
+from findme.core.plurals import counted, plural
+from findme.core.program import NOT_DONE
+from findme.core.triggers.problems import trigger_problems
 from vectorstore.adoption import Adopted, adopt
 from vectorstore.comparison import State
 from vectorstore.comparison_due import comparison_due_at, comparison_due_warning

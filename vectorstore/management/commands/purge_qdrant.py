@@ -7,11 +7,11 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from findme.console.command import FindmeCommand
-from findme.console.plurals import counted
-from findme.console.progress import progress
-from findme.console.running import note_counts
-from findme.management.argument_types import add_discard_vectors, seconds
+from findme.core.commands.arguments import add_discard_vectors, seconds
+from findme.core.commands.base import FindmeCommand
+from findme.core.commands.progress import progress
+from findme.core.commands.running import note_counts
+from findme.core.plurals import counted
 from vectorstore.purge.copies import Copy
 from vectorstore.purge.purging import SECONDS, Purged, purge
 from vectorstore.purge.rewriting import Rewritten

@@ -10,11 +10,11 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from findme.console.command import FindmeCommand
-from findme.console.errors import NotDone
-from findme.console.plurals import counted
-from findme.console.progress import progress
-from findme.management.argument_types import add_discard_vectors, at_least_one, duration, seconds, share
+from findme.core.commands.arguments import add_discard_vectors, at_least_one, duration, seconds, share
+from findme.core.commands.base import FindmeCommand
+from findme.core.commands.progress import progress
+from findme.core.errors import NotDone
+from findme.core.plurals import counted
 from vectorstore.rebuild.reindex import TIMEOUT_SECONDS
 from vectorstore.rebuild.switching import AT_ONCE
 from vectorstore.snapshots.listing import SECONDS, Snapshot, create, delete, fetch, listed, prune

@@ -6,10 +6,10 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from findme.console.command import FindmeCommand
-from findme.console.plurals import counted, plural
-from findme.console.progress import progress
-from findme.console.running import note_counts
+from findme.core.commands.base import FindmeCommand
+from findme.core.commands.progress import progress
+from findme.core.commands.running import note_counts
+from findme.core.plurals import counted, plural
 from vectorstore.ages import Refreshed, refresh_ages
 
 

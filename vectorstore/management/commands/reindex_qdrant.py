@@ -6,11 +6,11 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from findme.console.command import FindmeCommand
-from findme.console.program import NOT_DONE
-from findme.console.progress import progress
-from findme.console.running import note_counts
-from findme.management.argument_types import add_discard_vectors, duration, seconds, share
+from findme.core.commands.arguments import add_discard_vectors, duration, seconds, share
+from findme.core.commands.base import FindmeCommand
+from findme.core.commands.progress import progress
+from findme.core.commands.running import note_counts
+from findme.core.program import NOT_DONE
 from vectorstore.rebuild.reindex import TIMEOUT_SECONDS, Reindexed, drop_kept, reindex, roll_back
 from vectorstore.rebuild.switching import AT_ONCE
 from vectorstore.unique_vectors import DiscardLimit, points_hold

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from accounts.models import User
-from findme.console.command import FindmeCommand
+from findme.core.commands.base import FindmeCommand
 from privacy.people import find_person
 from vectorstore.search import Hit, search
 from vectorstore.search_query import Near, Place, SearchQuery

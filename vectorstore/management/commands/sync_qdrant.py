@@ -15,11 +15,11 @@ from django.conf import settings
 from django.core.management.base import CommandParser
 from django.db import DatabaseError, InterfaceError, connection
 
-from findme.console.command import FindmeCommand
-from findme.console.errors import NotDone, StoreUnavailable
-from findme.console.plurals import counted
-from findme.console.running import log_batch, note_counts
-from findme.management.argument_types import add_discard_vectors, seconds_of_a_day
+from findme.core.commands.arguments import add_discard_vectors, seconds_of_a_day
+from findme.core.commands.base import FindmeCommand
+from findme.core.commands.running import log_batch, note_counts
+from findme.core.errors import NotDone, StoreUnavailable
+from findme.core.plurals import counted
 from vectorstore.address import server_address
 from vectorstore.connection import collection_name, is_embedded
 from vectorstore.sync.capture_check import capture_warning

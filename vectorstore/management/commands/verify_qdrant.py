@@ -6,12 +6,12 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from findme.console.command import FindmeCommand
-from findme.console.errors import NotDone, one_line
-from findme.console.plurals import counted
-from findme.console.progress import progress
-from findme.console.running import note_counts
-from findme.management.argument_types import add_after_restore, add_discard_vectors, number
+from findme.core.commands.arguments import add_after_restore, add_discard_vectors, number
+from findme.core.commands.base import FindmeCommand
+from findme.core.commands.progress import progress
+from findme.core.commands.running import note_counts
+from findme.core.errors import NotDone, one_line
+from findme.core.plurals import counted
 from vectorstore.comparison_due import comparison_due_warning
 from vectorstore.unique_vectors import points_hold
 from vectorstore.verification.verify import RepairRefused, Verified, VerifiedCollection, verify

@@ -8,7 +8,7 @@
 -- another role. The search_path holds PostgreSQL's own schema only, which operators come from too; pg_temp is named last, or it would come first.
 -- Tables are named by the schema of the table that fired, as it is now: ALTER SCHEMA ... RENAME breaks nothing.
 --
--- findme/schema/trigger_files.py reads the definitions from this file. verify_qdrant --repair runs its statements again, so each of them can be.
+-- findme/core/triggers/definitions.py reads the definitions from this file. verify_qdrant --repair runs its statements again, so each of them can be.
 
 -- A SQL body is parsed when it is created, and keeps the table itself and not its name. The types are written out, so that each operator and each
 -- function is PostgreSQL's own, whatever else the schema has.

@@ -1,0 +1,33 @@
+"""Questions of a command whose standard input ends before the answer."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from findme.core.errors import NotDone
+
+BY_GETPASS = ()
+BY_INPUT = ("EOF when reading a line",)
+"""The arguments of the EOFError. One from a file that ends too early has other arguments."""
+
+
+@contextmanager
+def unanswered_questions(options: Mapping[str, object]) -> Iterator[None]:
+    """Raise NotDone where the input ends at a question of a command with these ``options``, and end the line of the question."""
+    try:
+        yield
+    except EOFError as error:
+        if error.args not in (BY_GETPASS, BY_INPUT):
+            raise
+        stream = sys.stdout if error.args == BY_INPUT else sys.stderr
+        stream.write("\n")
+        stream.flush()
+        raise NotDone(f"The input ended before the question was answered. {_advice(options)}") from error
+
+
+def _advice(options: Mapping[str, object]) -> str:
+    if "interactive" in options:  # where Django stores --no-input
+        return "Answer it on a terminal, or see --no-input in the command's --help."
+    return "Run the command on a terminal: it takes the answer from nothing else."

@@ -1,0 +1,117 @@
+"""Migration operations that add CHECK constraints to tables that are large and in use."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from django.db.backends.base.schema import BaseDatabaseSchemaEditor
+from django.db.migrations.operations.base import Operation
+from django.db.migrations.state import ProjectState
+from django.db.models import CheckConstraint, Model
+
+from findme.core.errors import NotDone
+
+NAMED = 10
+"""How many rows an error names, by their key."""
+
+
+class AddChecks(Operation):
+    """Add CHECK constraints that hold for new rows only (``NOT VALID``). Needs ``ValidateChecks`` in a later migration.
+
+    Adding a valid constraint reads the whole table under a lock that blocks every query. This one takes the lock for a moment. First it looks for
+    rows that break a constraint, and raises NotDone with their keys: nothing is changed then.
+    """
+
+    reduces_to_sql = True
+    reversible = True
+
+    def __init__(self, model_name: str, constraints: Sequence[CheckConstraint]) -> None:
+        self.model_name, self.constraints = model_name, list(constraints)
+
+    def state_forwards(self, app_label: str, state: ProjectState) -> None:
+        for constraint in self.constraints:
+            state.add_constraint(app_label, self.model_name.lower(), constraint)
+
+    def database_forwards(
+        self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: ProjectState, to_state: ProjectState
+    ) -> None:
+        model = to_state.apps.get_model(app_label, self.model_name)
+        refuse_existing_rows(schema_editor, model, self.constraints)
+        for constraint in self.constraints:
+            schema_editor.execute(f"{constraint.create_sql(model, schema_editor)} NOT VALID", params=None)
+
+    def database_backwards(
+        self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: ProjectState, to_state: ProjectState
+    ) -> None:
+        model = from_state.apps.get_model(app_label, self.model_name)
+        for constraint in reversed(self.constraints):
+            schema_editor.execute(str(constraint.remove_sql(model, schema_editor)))
+
+    def describe(self) -> str:
+        return f"Add {len(self.constraints)} checks on {self.model_name} for new rows"
+
+
+class ValidateChecks(Operation):
+    """Have PostgreSQL prove constraints of ``AddChecks`` for the existing rows. Other sessions read and write the table meanwhile.
+
+    Raises NotDone with the keys of the rows that break one.
+    """
+
+    reduces_to_sql = True
+    reversible = True
+
+    def __init__(self, model_name: str, names: Sequence[str]) -> None:
+        self.model_name, self.names = model_name, list(names)
+
+    def state_forwards(self, app_label: str, state: ProjectState) -> None:
+        """Do nothing: Django's state does not have whether a constraint is valid."""
+
+    def database_forwards(
+        self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: ProjectState, to_state: ProjectState
+    ) -> None:
+        model = to_state.apps.get_model(app_label, self.model_name)
+        refuse_existing_rows(schema_editor, model, self._constraints(model))
+        validate = ", ".join(f"VALIDATE CONSTRAINT {schema_editor.quote_name(name)}" for name in self.names)
+        schema_editor.execute(f"ALTER TABLE {schema_editor.quote_name(model._meta.db_table)} {validate}")
+
+    def database_backwards(
+        self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: ProjectState, to_state: ProjectState
+    ) -> None:
+        """Make them NOT VALID again, which PostgreSQL can do only by making them again."""
+        model = from_state.apps.get_model(app_label, self.model_name)
+        for constraint in self._constraints(model):
+            schema_editor.execute(str(constraint.remove_sql(model, schema_editor)))
+            schema_editor.execute(f"{constraint.create_sql(model, schema_editor)} NOT VALID", params=None)
+
+    def _constraints(self, model: type[Model]) -> list[CheckConstraint]:
+        by_name = {one.name: one for one in model._meta.constraints if isinstance(one, CheckConstraint)}
+        return [by_name[name] for name in self.names]
+
+    def describe(self) -> str:
+        return f"Validate {len(self.names)} checks on {self.model_name}"
+
+
+def refuse_existing_rows(schema_editor: BaseDatabaseSchemaEditor, model: type[Model], constraints: Sequence[CheckConstraint]) -> None:
+    """Raise NotDone if rows of the table break one of ``constraints``: how many, and the keys of some. No other value of a row is named."""
+    if schema_editor.collect_sql:
+        return
+    quote = schema_editor.quote_name
+    table, key = quote(model._meta.db_table), quote(str(model._meta.pk.column))
+    conditions = [one._get_check_sql(model, schema_editor) for one in constraints]  # type: ignore[attr-defined]  # what create_sql uses
+    with schema_editor.connection.cursor() as cursor:
+        counts = ", ".join(f"count(*) FILTER (WHERE NOT ({condition}))" for condition in conditions)
+        cursor.execute(f"SELECT {counts} FROM {table}")  # noqa: S608  # names and conditions of the models
+        broken = [one for one in zip(constraints, conditions, cursor.fetchone(), strict=True) if one[-1]]
+        if not broken:
+            return
+        found = []
+        for constraint, condition, count in broken:
+            cursor.execute(f"SELECT {key} FROM {table} WHERE NOT ({condition}) ORDER BY 1 LIMIT {NAMED}")  # noqa: S608  # as above
+            keys = ", ".join(str(row[0]) for row in cursor.fetchall())
+            more = ", ..." if count > NAMED else ""
+            rows = "1 row" if count == 1 else f"{count} rows"
+            found.append(f"{constraint.name}: {rows} ({keys}{more}). {constraint.get_violation_error_message()}")
+    raise NotDone(
+        f"Table {model._meta.db_table} has rows that a new rule refuses: nothing was changed. {' '.join(found)}"
+        " Correct these rows, then run manage.py migrate again."
+    )

@@ -1,0 +1,85 @@
+"""What PostgreSQL cannot store and Django's fields let through: found before the database is asked, and told in a sentence."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import models
+from django.db.models.expressions import BaseExpression, DatabaseDefault
+
+from findme.core.values.exact_json import MOST_DIGITS, ExactNumber, digits_of, fits_numeric
+
+NOT_JSON = "This cannot be written as JSON: it has a NaN, an infinity, or too much depth."
+
+
+def check_storable(field: models.Field[Any, Any], value: object) -> None:
+    """Raise ValidationError if VALUE cannot be stored in FIELD's column, whatever the column's constraints say."""
+    if isinstance(value, (BaseExpression, DatabaseDefault)):
+        return
+    if value is None:
+        if not (field.null or field.primary_key):
+            raise ValidationError(field.error_messages["null"], code="null")
+        return
+    if isinstance(field, models.JSONField):
+        _check_json(field, value)
+    try:
+        for text in _texts(value):
+            _check_text(text)
+    except RecursionError as error:
+        raise ValidationError(NOT_JSON, code="invalid") from error
+
+
+def _check_json(field: models.JSONField[Any, Any], value: object) -> None:
+    """JSON has no NaN and no infinity, Python's ``json`` writes them; what is of no JSON type at all is told by Django."""
+    try:
+        json.dumps(value, cls=field.encoder, allow_nan=False)
+    except (ValueError, RecursionError) as error:
+        raise ValidationError(NOT_JSON, code="invalid") from error
+    except TypeError:
+        return
+    try:
+        numbers_fit = all(fits_numeric(digits) for digits in _long_numbers(value))
+    except RecursionError as error:
+        raise ValidationError(NOT_JSON, code="invalid") from error
+    if not numbers_fit:
+        raise ValidationError("This has a number with more digits than PostgreSQL can store.", code="invalid")
+
+
+def _check_text(text: str) -> None:
+    if "\0" in text:
+        raise ValidationError("Null characters are not allowed.", code="null_characters_not_allowed")
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValidationError("Half a character (a lone surrogate) cannot be stored.", code="surrogates_not_allowed")
+
+
+def _long_numbers(value: object) -> Iterator[str]:
+    """Every number in ``value`` that may have too many digits. What a float writes never has."""
+    if isinstance(value, ExactNumber):
+        yield value.text
+    elif isinstance(value, int) and value.bit_length() > MOST_DIGITS:
+        yield digits_of(value)
+    elif isinstance(value, Decimal):
+        yield str(value)
+    elif isinstance(value, dict):
+        for element in value.values():
+            yield from _long_numbers(element)
+    elif isinstance(value, (list, tuple)):
+        for element in value:
+            yield from _long_numbers(element)
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Every string in VALUE, however deep."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, element in value.items():
+            yield from _texts(key)
+            yield from _texts(element)
+    elif isinstance(value, (list, tuple)):
+        for element in value:
+            yield from _texts(element)

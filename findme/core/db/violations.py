@@ -1,0 +1,90 @@
+"""The database's refusals, told as a sentence on the field that it is about: translated once, by the constraint's name."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from django.apps import apps
+from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
+from django.db import IntegrityError, models
+
+from findme.core.db.constraints import ForeignKeyConstraint
+
+OF_ERASED_USER = "_erased_user_check"
+"""What the name of the rule ends with that keeps data of anonymized and deleted users out of a table. Triggers enforce it."""
+
+
+def is_of_erased_user(error: IntegrityError) -> bool:
+    """Return whether the database refused data of a user who was anonymized or deleted for good."""
+    return (getattr(getattr(error.__cause__, "diag", None), "constraint_name", None) or "").endswith(OF_ERASED_USER)
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A rule of the database that was broken. ``model`` and ``field`` are None where the rule is not one of a model's, or of no single field."""
+
+    constraint: str
+    """The constraint's name; empty for a NOT NULL."""
+    model: type[models.Model] | None
+    field: str | None
+    sentence: str
+
+    def as_validation_error(self, fields: Collection[str]) -> ValidationError:
+        """For a form that has FIELDS: on the right one, or on the whole form if that is not one of them."""
+        where = self.field if self.field in fields else None
+        return ValidationError({where or NON_FIELD_ERRORS: [self.sentence]})
+
+
+def translate(error: IntegrityError) -> Violation:
+    """What ERROR says, by the table, the constraint and the column that PostgreSQL names in it."""
+    diagnosis = getattr(error.__cause__, "diag", None)
+    name, column = getattr(diagnosis, "constraint_name", None) or "", getattr(diagnosis, "column_name", None)
+    model = _model_of(getattr(diagnosis, "table_name", None))
+    if model is not None and column is not None:
+        field = next(field for field in model._meta.concrete_fields if field.column == column)
+        return Violation(name, model, field.name, str(field.error_messages["null"]))
+    for constraint in model._meta.constraints if model is not None else ():
+        if constraint.name == name and model is not None:
+            return Violation(name, model, field_blamed(model, constraint), str(constraint.get_violation_error_message()))
+    if model is not None and name == f"{model._meta.db_table}_pkey":
+        return Violation(name, model, model._meta.pk.name, "There is another row with this key.")
+    if is_of_erased_user(error):
+        return Violation(name, model, None, "A user of this row was anonymized or deleted for good: no data of this user can be written.")
+    return Violation(name, model, None, f"The database refused this: it breaks the rule {name!r}.")
+
+
+def _model_of(table: str | None) -> type[models.Model] | None:
+    return next((model for model in apps.get_models(include_auto_created=True) if model._meta.db_table == table), None)
+
+
+def field_blamed(model: type[models.Model], constraint: models.BaseConstraint) -> str | None:
+    """The field that the constraint's sentence is put on: the one that the model's ``blames`` names, or the only one it is about, or none."""
+    blames: dict[str, str] = getattr(model, "blames", {})
+    fields = fields_of(model, constraint)
+    return blames.get(constraint.name) or (next(iter(fields)) if len(fields) == 1 else None)
+
+
+def fields_of(model: type[models.Model], constraint: models.BaseConstraint) -> set[str]:
+    """The fields that the constraint is about; a generated one stands for those that it is made from."""
+    found: set[str] = set()
+    for name in _names_in(model, constraint):
+        field = next(field for field in model._meta.concrete_fields if name in (field.name, field.column))
+        found |= _sources(model, field.expression) if isinstance(field, models.GeneratedField) else {field.name}  # type: ignore[attr-defined]  # missing from the stubs
+    return found
+
+
+def _names_in(model: type[models.Model], constraint: models.BaseConstraint) -> Iterator[str]:
+    if isinstance(constraint, ForeignKeyConstraint):
+        yield from constraint.columns
+    elif isinstance(constraint, models.UniqueConstraint):
+        yield from constraint.fields
+        for expression in constraint.expressions:
+            yield from _sources(model, expression)
+    elif isinstance(constraint, models.CheckConstraint):
+        yield from _sources(model, constraint.condition)
+
+
+def _sources(model: type[models.Model], expression: Any) -> set[str]:
+    return {path[0] for path in model._get_expr_references(expression)}  # type: ignore[attr-defined]  # what Django's own checks use

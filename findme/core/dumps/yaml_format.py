@@ -1,0 +1,16 @@
+"""``dumpdata`` and ``loaddata`` in YAML, which need PyYAML. FindMe does not install it."""
+
+from __future__ import annotations
+
+from findme.core.errors import NotDone
+
+
+class FormatUnavailable(NotDone, ImportError):
+    """Django keeps an ImportError of a format, and raises it when a command uses the format."""
+
+
+try:
+    from django.core.serializers.pyyaml import Deserializer as Deserializer
+    from django.core.serializers.pyyaml import Serializer as Serializer
+except ModuleNotFoundError as error:
+    raise FormatUnavailable("The format 'yaml' needs PyYAML, which is not installed: use the format 'json', or install PyYAML.") from error

@@ -1,0 +1,178 @@
+"""Why PostgreSQL refused a statement, where the reason is a setting of the role, the database or the server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+from django.core.exceptions import ImproperlyConfigured
+from django.db import DEFAULT_DB_ALIAS, Error, connections
+from django.db.backends.base.base import NO_DB_ALIAS, BaseDatabaseWrapper
+from django.db.backends.utils import CursorWrapper
+from psycopg import OperationalError, errors
+
+from findme.core.postgresql.variables import options, variables_that_are_set
+
+TIMEOUTS: dict[type[errors.Error], str] = {
+    errors.QueryCanceled: "statement_timeout",
+    errors.LockNotAvailable: "lock_timeout",
+    errors.IdleInTransactionSessionTimeout: "idle_in_transaction_session_timeout",
+    errors.IdleSessionTimeout: "idle_session_timeout",
+    errors.TransactionTimeout: "transaction_timeout",
+}
+BY_USER = "user request"
+CLOSED = "server closed the connection unexpectedly"
+"""libpq's words if it reads the end of the connection together with the server's reason for it: the reason is then lost."""
+MAY_HAVE_CLOSED = ("idle_session_timeout", "idle_in_transaction_session_timeout", "transaction_timeout")
+NOT_CONNECTED = ("connection failed", "connection is bad", "connection timeout")
+"""psycopg's words for a connection that was never made."""
+NO_TIMEOUTS = "-c statement_timeout=0 -c lock_timeout=0 -c idle_session_timeout=0 -c idle_in_transaction_session_timeout=0"
+
+# A role and a database can both have the setting: the most specific entry counts.
+_SET_BY = """
+    SELECT CASE WHEN setrole <> 0 THEN 'ALTER ROLE ' || quote_ident(session_user::text) ELSE '' END
+        || CASE WHEN setdatabase = 0 THEN '' WHEN setrole = 0 THEN 'ALTER DATABASE ' ELSE ' IN DATABASE ' END
+        || CASE WHEN setdatabase <> 0 THEN quote_ident(current_database()) ELSE '' END,
+        substr(entry, strpos(entry, '=') + 1)
+    FROM pg_db_role_setting, unnest(setconfig) AS entry
+    WHERE lower(split_part(entry, '=', 1)) = lower(%s)
+    AND setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
+    AND setrole IN (0, (SELECT oid FROM pg_roles WHERE rolname = session_user))
+    ORDER BY setrole <> 0 DESC, setdatabase <> 0 DESC LIMIT 1
+"""
+_SCHEMA = """
+    SELECT quote_ident(nspname) FROM pg_namespace s WHERE to_regclass('users') IS NULL
+    AND 2 = (SELECT count(*) FROM pg_class WHERE relnamespace = s.oid AND relname IN ('users', 'django_migrations') AND relkind IN ('r', 'p'))
+    ORDER BY oid LIMIT 1
+"""
+
+
+def why_refused(error: BaseException) -> str | None:
+    """Return the setting that made PostgreSQL raise the Django error ``error``, with the next step; None if no setting explains it.
+
+    Asks the server over a connection of its own: after an error the one that failed may be of no use.
+    """
+    cause = error.__cause__
+    try:
+        if isinstance(cause, errors.ReadOnlySqlTransaction):
+            with _asking() as cursor:
+                return _why_read_only(cursor)
+        if isinstance(cause, errors.UndefinedTable | errors.UndefinedColumn | errors.UndefinedFunction | errors.InvalidSchemaName):
+            with _asking() as cursor:
+                return wrong_search_path(cursor)
+        if names := _timeouts_behind(error):
+            return _why_timed_out(names, is_certain=_timeout_of(error) is not None)
+    except Error:
+        return None
+    return None
+
+
+def variables_that_count() -> list[str]:
+    """Return the names of libpq's environment variables that are set and that ``DATABASE_URL`` does not overrule."""
+    if not (found := variables_that_are_set()):
+        return []
+    try:
+        given = connections[DEFAULT_DB_ALIAS].get_connection_params()
+    except (Error, ImproperlyConfigured):
+        return []
+    overruled = {variable for name, variable in options().items() if name in given}
+    return [name for name in found if name not in overruled]
+
+
+def wrong_search_path(cursor: CursorWrapper) -> str | None:
+    """Return which schema has FindMe's tables if ``search_path`` does not lead to it, with the next step; None if it does, or no schema has them."""
+    cursor.execute(_SCHEMA)
+    found = cursor.fetchone()
+    if found is None:
+        return None
+    return f"{_said(cursor, 'search_path')}, and the tables of FindMe are in the schema {found[0]}. {_undo(cursor, 'search_path')}"
+
+
+def _timeouts_behind(error: BaseException) -> tuple[str, ...]:
+    """Return the settings that can have made PostgreSQL raise ``error``, or end the session."""
+    if (name := _timeout_of(error)) is not None:
+        return (name,)
+    cause = error.__cause__
+    is_closed = isinstance(cause, OperationalError) and cause.sqlstate is None and CLOSED in str(cause)
+    return MAY_HAVE_CLOSED if is_closed and not str(cause).startswith(NOT_CONNECTED) else ()
+
+
+def _timeout_of(error: BaseException) -> str | None:
+    cause = error.__cause__
+    name = next((name for kind, name in TIMEOUTS.items() if isinstance(cause, kind)), None)
+    return None if BY_USER in str(cause) else name
+
+
+@contextmanager
+def _asking(startup_options: str = "") -> Iterator[CursorWrapper]:
+    # With another alias, django.contrib.postgres asks for types over the connection of that alias, which may be the one that ended.
+    connection: BaseDatabaseWrapper = connections[DEFAULT_DB_ALIAS].copy(alias=NO_DB_ALIAS)
+    if startup_options:
+        connection.settings_dict["OPTIONS"] = {**connection.settings_dict["OPTIONS"], "options": startup_options}
+    with closing(connection), connection.cursor() as cursor:
+        yield cursor
+
+
+def _why_read_only(cursor: CursorWrapper) -> str | None:
+    cursor.execute("SELECT pg_is_in_recovery(), current_setting('default_transaction_read_only')")
+    in_recovery, default = cursor.fetchone()
+    if in_recovery:
+        return "the server is a hot standby, which only reads. Give the address of the primary in DATABASE_URL."
+    if default == "on":
+        return f"{_said(cursor, 'default_transaction_read_only')}. {_undo(cursor, 'default_transaction_read_only')}"
+    return None
+
+
+def _why_timed_out(names: tuple[str, ...], *, is_certain: bool) -> str | None:
+    """Return which of the settings ended a statement or the session; without ``is_certain`` it is only likely."""
+    try:
+        with _asking() as cursor:
+            found = next(filter(None, (_timeout(cursor, name) for name in names)), None)
+    except Error as error:
+        if str(error).startswith(NOT_CONNECTED):
+            raise
+        with _asking(NO_TIMEOUTS) as cursor:  # the timeout is so short that it ends this session too
+            found = next(filter(None, (_timeout_of_role(cursor, name) for name in names)), None)
+    if found is None:
+        return None
+    said, undo = found
+    return f"{said}{'' if is_certain else ', which may have ended the session'}. {undo}"
+
+
+def _timeout(cursor: CursorWrapper, name: str) -> tuple[str, str] | None:
+    """Return what is said of the timeout and how to undo it; None if it is off."""
+    cursor.execute("SELECT setting FROM pg_settings WHERE name = %s", [name])
+    found = cursor.fetchone()
+    return None if found is None or found[0] == "0" else (_said(cursor, name), _undo(cursor, name))
+
+
+def _timeout_of_role(cursor: CursorWrapper, name: str) -> tuple[str, str] | None:
+    """As ``_timeout``, in a session in which the timeouts are off: so only a setting of the role or the database is found."""
+    cursor.execute(_SET_BY, [name])
+    set_by = cursor.fetchone()
+    if set_by is None:
+        return None
+    cursor.execute("SELECT set_config(%s, %s, true)", [name, set_by[1]])  # with its unit; the transaction ends with the statement
+    value = cursor.fetchone()[0]
+    return None if value == "0" else (f"{name} is {value!r}", _reset(set_by[0], name))
+
+
+def _said(cursor: CursorWrapper, name: str) -> str:
+    cursor.execute("SELECT current_setting(%s)", [name])
+    return f"{name} is {cursor.fetchone()[0]!r}"
+
+
+def _undo(cursor: CursorWrapper, name: str) -> str:
+    cursor.execute("SELECT source FROM pg_settings WHERE lower(name) = lower(%s)", [name])
+    source = cursor.fetchone()
+    if source is not None and source[0] == "client":
+        return "It is set in DATABASE_URL (options=) or in PGOPTIONS: correct it there."
+    cursor.execute(_SET_BY, [name])
+    set_by = cursor.fetchone()
+    if set_by is None:
+        return "It is set by the configuration of the server: correct it there, or for the role in DATABASE_URL with ALTER ROLE."
+    return _reset(set_by[0], name)
+
+
+def _reset(statement: str, name: str) -> str:
+    return f"To undo it: {statement} RESET {name}; or use another role in DATABASE_URL."

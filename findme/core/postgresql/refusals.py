@@ -1,0 +1,99 @@
+"""Which errors of PostgreSQL last until a person changes something, and which pass by themselves.
+
+Every job that waits for PostgreSQL decides by ``needs_operator``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import time
+from typing import Any
+
+import psycopg
+from django.db import DEFAULT_DB_ALIAS, connections
+from psycopg import errors, pq
+from psycopg.conninfo import make_conninfo
+
+from findme.core.postgresql.diagnosis import why_refused
+from findme.core.postgresql.variables import options
+
+NEEDS_OPERATOR = ("0A", "22", "28", "3D", "42", "54", "57P04", "XX001", "XX002")
+"""SQLSTATEs and classes of them: a wrong password, role, database or setting, a missing right, corrupted data.
+
+The other errors of a connection may pass: 08 (connection), 40 (deadlock), 53 (resources), 55 and 57 (locks, shutdown, startup), 58 (system).
+"""
+LIBPQ_REFUSES = re.compile(
+    "certificate|private key file|SSL error: (?!unexpected eof)|does not support SSL|no password supplied"
+    "|authentication method requirement|channel binding|failed: Permission denied"
+)
+"""libpq's own errors. They are in English, because Python does not set LC_MESSAGES; the server's errors are in the server's language."""
+SEVERITY_END = ":  "
+"""libpq writes a colon and two spaces between the severity and the text of an error that the server sent, in every language."""
+POOLER = "08P01"
+POOLER_REFUSES = re.compile("authentication failed|login rejected|no such (?:user|database)|does not exist|unsupported startup parameter")
+"""PgBouncer sends the SQLSTATE 08P01 with nearly every error, also for a full pool. Its own texts are always in English."""
+SENT = re.compile(rb'ErrorResponse\t.*? C "([0-9A-Z]{5})" M ([^\n]*)')
+SECONDS = 10.0
+
+
+def needs_operator(error: BaseException) -> bool:
+    """Return whether the Django error ``error`` stays until a person acts. If that is unknown, it may pass by itself.
+
+    libpq keeps the SQLSTATE of a failed connection to itself. If the server refused the connection, this connects again to read the SQLSTATE.
+    """
+    cause = error.__cause__
+    if not isinstance(cause, psycopg.Error):
+        return False
+    if isinstance(cause, errors.ReadOnlySqlTransaction):
+        return why_refused(error) is not None  # after a failover only the old session is read-only, and a new one writes
+    if cause.sqlstate is not None:
+        return cause.sqlstate.startswith(NEEDS_OPERATOR)
+    if not isinstance(cause, psycopg.OperationalError):
+        return False
+    if LIBPQ_REFUSES.search(str(cause)):
+        return True
+    return SEVERITY_END in str(cause) and _is_refused_again()
+
+
+def _is_refused_again() -> bool:
+    known = options()
+    try:
+        parameters = connections[DEFAULT_DB_ALIAS].get_connection_params()
+        refusals = _refusals_of_attempt(make_conninfo(**{name: value for name, value in parameters.items() if name in known}))
+    except psycopg.Error:
+        return False
+    return bool(refusals) and all(refusals)
+
+
+def _refusals_of_attempt(conninfo: str) -> list[bool]:
+    """Connect once, and return for each error that a server sent meanwhile whether it needs a person.
+
+    Only libpq's trace shows them. It goes to a file in memory, because it contains the answers to the server's authentication requests.
+    """
+    if not hasattr(os, "memfd_create"):  # psycopg supports the trace only on Linux
+        return []
+    with os.fdopen(os.memfd_create("findme"), "w+b", buffering=0) as trace:
+        session = pq.PGconn.connect_start(conninfo.encode())
+        try:
+            session.trace(trace.fileno())
+            _poll(session, time.monotonic() + SECONDS)
+            session.untrace()
+        finally:
+            session.finish()
+        trace.seek(0)
+        return [_is_refusal(state.decode(), text.decode(errors="replace")) for state, text in SENT.findall(trace.read())]
+
+
+def _is_refusal(sqlstate: str, text: str) -> bool:
+    return bool(POOLER_REFUSES.search(text)) if sqlstate == POOLER else sqlstate.startswith(NEEDS_OPERATOR)
+
+
+def _poll(session: Any, deadline: float) -> None:
+    events = {pq.PollingStatus.READING: select.POLLIN, pq.PollingStatus.WRITING: select.POLLOUT}
+    while session.status != pq.ConnStatus.BAD and (event := events.get(session.connect_poll())):
+        waiting = select.poll()
+        waiting.register(session.socket, event)
+        if not waiting.poll(max(0.0, deadline - time.monotonic()) * 1000):
+            return

@@ -1,0 +1,205 @@
+"""The address of a list filters and orders by what the same account sees on its pages, and by nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import parse_qs
+
+import pytest
+from django.contrib import admin
+from django.contrib.admin.exceptions import DisallowedModelAdminLookup
+from django.contrib.auth.models import Permission
+from django.db.models import Model
+from django.http import HttpRequest
+from django.test import RequestFactory
+
+from accounts.models import User
+from findme.core.admin.model_admin import FindmeModelAdmin
+from findme.core.admin.url_lookups import COMPARISONS, PARTS_OF_DATES
+from matching.models import Match
+from tests.factories import MatchFactory, ProfileEmbeddingFactory, UserFactory
+from tests.findme.core.admin.test_lists import LISTS, ROWS, list_of
+from tests.staff import signed_in, staff, superuser
+from vectorstore.models import ProfileEmbedding
+
+pytestmark = pytest.mark.django_db
+
+PERSON = {"id", "email", "full_name", "date_of_birth", "gender", "bio", "video", "verified", "active", "is_staff"}
+PERSON |= {"created_at", "updated_at", "deleted_at", "last_login"}
+SHOWN: dict[str, set[str]] = {
+    "accounts.User": PERSON,
+    "videos.Video": {
+        *("id", "user", "storage_url", "thumbnail_url", "duration", "file_size", "status", "rejection_reason", "verification_score"),
+        *("created_at", "updated_at", "deleted_at"),
+    },
+    "matching.Match": {
+        *("id", "user", "matched_user", "year", "week_number", "match_score", "status", "user_action", "matched_user_action", "expires_at"),
+        *("created_at", "updated_at", "deleted_at"),
+    },
+    "calls.VideoCall": {
+        *(
+            "id",
+            "match",
+            "caller",
+            "callee",
+            "session_id",
+            "status",
+            "started_at",
+            "ended_at",
+            "duration",
+            "quality_rating",
+            "recording_url",
+        ),
+        "created_at",
+    },
+    "vectorstore.ProfileEmbedding": {"user", "model", "created_at", "updated_at"},
+    "vectorstore.SetAside": {"user_id", "reason", "collection", "set_aside_at"},
+    "auth.Group": {"name", "permissions"},
+    "privacy.AuditEntry": {"recorded_at", "action", "outcome"},
+    "admin.LogEntry": {"action_time", "user", "action_flag", "content_type", "object_id"},
+}
+"""The fields that an account with nothing but the permission to view the model finds on its pages, without lists of numbers and JSON."""
+SUPERUSER: dict[str, set[str]] = SHOWN | {"accounts.User": PERSON | {"is_superuser", "groups", "user_permissions"}}
+ODD_LOOKUPS = ("range", "regex", "iregex", "search", "unaccent", "trigram_similar", "week", "len", "0", "511__gt", "has_key", "isempty", "")
+
+
+def viewer(model: type[Model], *more: str) -> User:
+    return staff(f"{model._meta.app_label}.view_{model._meta.model_name}", *more)
+
+
+def asking(person: User, model: type[Model], **query: str) -> HttpRequest:
+    """A request with the account's permissions as the database has them."""
+    request = RequestFactory().get(list_of(model), query)
+    request.user = User.objects.get(pk=person.pk)
+    return request
+
+
+def is_allowed(request: HttpRequest, model: type[Model], lookup: str) -> bool:
+    """Whether the list is made with this parameter; a value that the field cannot have is another matter."""
+    return bool(admin.site._registry[model].lookup_allowed(lookup, "x", request))
+
+
+def names(model: type[Model]) -> list[str]:
+    """Every field of the model, its own and those by which others refer to it."""
+    return [field.name for field in model._meta.get_fields()]
+
+
+def test_admins__every_one_has_the_rule() -> None:
+    assert all(isinstance(one, FindmeModelAdmin) for one in admin.site._registry.values())
+    deciding = {base.__module__ for one in admin.site._registry.values() for base in type(one).__mro__ if "lookup_allowed" in vars(base)}
+    # Django's for users refuses lookups of the password, and asks ours for the rest; that of every ModelAdmin is behind ours.
+    assert deciding == {"findme.core.admin.model_admin", "django.contrib.auth.admin", "django.contrib.admin.options"}
+    assert set(SHOWN) == {model._meta.label for model in admin.site._registry}
+
+
+def roles(model: type[Model]) -> Iterator[tuple[User, set[str]]]:
+    label = model._meta.label
+    yield viewer(model), SHOWN[label]
+    yield viewer(model, "accounts.view_user"), SHOWN[label]
+    yield viewer(model, "accounts.change_user", "vectorstore.view_profileembedding"), SHOWN[label]
+    yield superuser(), SUPERUSER[label]
+
+
+@LISTS
+def test_filter__every_field(model: type[Model]) -> None:
+    for person, shown in roles(model):
+        request = asking(person, model)
+        for end in ("", "__exact", "__in", "__isnull"):
+            assert {name for name in names(model) if is_allowed(request, model, f"{name}{end}")} == shown
+        for lookup in COMPARISONS | PARTS_OF_DATES:
+            assert not any(is_allowed(request, model, f"{name}__{lookup}") for name in {*names(model)} - shown)
+
+
+@LISTS
+def test_filter__no_odd_lookup_and_no_field_of_another_row(model: type[Model]) -> None:
+    others = {"email", "password", "vector", "is_superuser", "codename", "status", "metadata", "nonsense"}
+    request = asking(superuser(), model)
+    for name in names(model):
+        for lookup in (*ODD_LOOKUPS, *others):
+            assert not is_allowed(request, model, f"{name}__{lookup}"), f"{name}__{lookup}"
+            assert not is_allowed(request, model, f"{name}__{lookup}__gt"), f"{name}__{lookup}__gt"
+
+
+@LISTS
+def test_filter__the_list_asks_the_rule(model: type[Model]) -> None:
+    """Each field once through Django's own list, as a page makes it."""
+    person = viewer(model)
+    model_admin: Any = admin.site._registry[model]
+    for name in names(model):
+        refused = False
+        try:
+            model_admin.get_changelist_instance(asking(person, model, **{f"{name}__isnull": "0"}))
+        except DisallowedModelAdminLookup:
+            refused = True
+        assert refused == (name not in SHOWN[model._meta.label]), name
+
+
+@LISTS
+def test_filter__every_choice_of_the_page(model: type[Model]) -> None:
+    """What the panel of filters leads to is allowed to the account that sees it."""
+    ROWS[model](1)
+    person = viewer(model)
+    model_admin: Any = admin.site._registry[model]
+    changelist = model_admin.get_changelist_instance(asking(person, model))
+    for spec in changelist.filter_specs:
+        for choice in spec.choices(changelist):
+            chosen = {name: values[0] for name, values in parse_qs(choice["query_string"].removeprefix("?")).items()}
+            assert model_admin.get_changelist_instance(asking(person, model, **chosen)).result_list is not None
+
+
+def test_filter__key_of_a_related_row() -> None:
+    match = MatchFactory.create()
+    MatchFactory.create()
+    client = signed_in(viewer(Match))
+    for lookup in ("user", "user_id", "user__exact", "user__id", "user__id__exact", "user__pk", "user__in"):
+        assert [row.pk for row in client.get(list_of(Match), {lookup: str(match.user_id)}).context["cl"].result_list] == [match.pk], lookup
+
+
+def test_filter__parts_of_dates() -> None:
+    UserFactory.create()
+    client = signed_in(viewer(User))
+    found = client.get(list_of(User), {"date_of_birth__year__gte": "1960", "created_at__date__isnull": "0", "email__icontains": "PERSON"})
+    assert found.status_code == 200 and len(found.context["cl"].result_list) > 0
+
+
+def test_filter__bisects_no_vector() -> None:
+    embedding = ProfileEmbeddingFactory.create()
+    client = signed_in(viewer(ProfileEmbedding))
+    for lookup in (
+        "vector__511__gt",
+        "vector__0__lt",
+        "vector__len",
+        "vector__contains",
+        "vector__isnull",
+        "video_features__0__gt",
+        "vector",
+    ):
+        assert client.get(list_of(ProfileEmbedding), {"user__id__exact": embedding.pk, lookup: "0.1"}).status_code == 400, lookup
+
+
+def test_filter__says_nothing_of_rights() -> None:
+    permission = Permission.objects.get(codename="erase_user")
+    for query in (
+        {"is_superuser__exact": "1"},
+        {"user_permissions__id__exact": permission.pk},
+        {"groups__name": "x"},
+        {"password__startswith": "a"},
+    ):
+        assert signed_in(viewer(User)).get(list_of(User), query).status_code == 400, query
+    holder = staff("accounts.erase_user")
+    found = signed_in(superuser()).get(list_of(User), {"user_permissions__id__exact": permission.pk})
+    assert [row.pk for row in found.context["cl"].result_list] == [holder.pk]
+    assert signed_in(superuser()).get(list_of(User), {"password__startswith": "a"}).status_code == 400
+
+
+@LISTS
+def test_order__only_by_columns_that_are_sorted(model: type[Model]) -> None:
+    model_admin: Any = admin.site._registry[model]
+    for person in (viewer(model), superuser()):
+        by_default = model_admin.get_changelist_instance(asking(person, model)).queryset.query.order_by
+        columns = model_admin.list_display if model_admin.sortable_by is None else model_admin.sortable_by
+        for query in ("0", "1", "2", "-3", "4", "5.1", "-6", "7", "8", "-1", "x"):
+            order = model_admin.get_changelist_instance(asking(person, model, o=query)).queryset.query.order_by
+            by = {str(name).lstrip("-") for name in order} - {"pk"}
+            assert by <= {*columns, *(str(name).lstrip("-") for name in by_default)}, query

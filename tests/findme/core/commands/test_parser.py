@@ -1,0 +1,111 @@
+"""Every option of every command, of Django's own too: a value that no option can mean ends in one line and exit 2, and nothing is run."""
+
+from __future__ import annotations
+
+from argparse import Action, ArgumentParser, _SubParsersAction
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.core.management import BaseCommand, CommandError, call_command, get_commands, load_command_class
+
+from findme.core.commands.base import FindmeCommand
+from findme.core.commands.parser import LONGEST, LONGEST_MESSAGE
+from tests.findme.processes import manage, manage_here
+
+VALUES = {"two dashes": "--", "empty": "", "NUL": "a\0b", "1 MB": "x" * (1 << 20), "1 MB of lines": "x\n" * (1 << 19)}
+PROBLEMS = {
+    "two dashes": "'--' is no value. Give one, or leave the option out.",
+    "empty": "'' is no value. Give one, or leave the option out.",
+    "NUL": "the value has a NUL character. Remove it.",
+    "1 MB": f"the value has 1,048,576 characters, and at most {LONGEST:,} are possible.",
+    "1 MB of lines": f"the value has 1,048,576 characters, and at most {LONGEST:,} are possible.",
+}
+
+
+@pytest.fixture(autouse=True)
+def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    def execute(command: BaseCommand, *_args: Any, **_options: Any) -> None:
+        raise AssertionError(f"{type(command).__module__} was run")
+
+    for kind in (BaseCommand, FindmeCommand):
+        monkeypatch.setattr(kind, "execute", execute)
+
+
+def parser_of(name: str) -> ArgumentParser:
+    command = load_command_class(get_commands()[name], name)
+    setattr(command, "_called_from_command_line", True)  # noqa: B010  # as run_from_argv does; Django declares it nowhere
+    return command.create_parser("manage.py", name)
+
+
+def options_of(parser: ArgumentParser, before: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Action]]:
+    """Each option that takes a value, with the names of the subcommands before it."""
+    for action in parser._actions:
+        if isinstance(action, _SubParsersAction):
+            for name, inner in action.choices.items():
+                yield from options_of(inner, (*before, name))
+        elif action.option_strings and action.nargs != 0:
+            yield before, action
+
+
+def attempts(parser: ArgumentParser, value: str) -> Iterator[tuple[str, list[str]]]:
+    """The arguments for each option, in each of its spellings."""
+    for before, action in options_of(parser):
+        for option in action.option_strings:
+            if option.startswith("--"):
+                yield option, [*before, f"{option}={value}"]
+            elif value:  # -v followed by nothing takes the next argument
+                yield option, [*before, f"{option}{value}"]
+            if value != "--":
+                yield option, [*before, option, value]
+
+
+@pytest.mark.parametrize("name", sorted(get_commands()))
+def test_parser__value_that_is_none__is_one_line(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    parser = parser_of(name)
+    for kind, value in VALUES.items():
+        tried = 0
+        for option, arguments in attempts(parser, value):
+            with pytest.raises(SystemExit) as ended:
+                parser.parse_args(arguments)
+            out, err = capsys.readouterr()
+            assert (ended.value.code, out, err.count("\n")) == (2, "", 1), (option, kind, err[:1000])
+            named, _, problem = err.partition(": ")
+            assert option in named and problem.startswith(f"{PROBLEMS[kind]} See manage.py {name} "), err[:1000]
+            tried += 1
+        assert tried >= 4  # --verbosity, -v, --settings and --pythonpath
+
+
+@pytest.mark.parametrize("name", sorted(get_commands()))
+def test_command__value_that_is_none__is_one_line_and_nothing_runs(name: str) -> None:
+    for kind, value in VALUES.items():
+        option, arguments = list(attempts(parser_of(name), value))[-1]
+        code, out, err = manage_here(name, *arguments)
+        assert (code, out, err.count("\n")) == (2, "", 1), err[:1000]
+        assert f"{option}: {PROBLEMS[kind]}" in err
+
+
+@pytest.mark.parametrize("name", sorted(get_commands()))
+def test_command__unknown_option_or_wrong_value__is_one_short_line(name: str) -> None:
+    for value in VALUES.values():
+        for arguments in ([f"--no-such-option={value}"], [f"--verbosity={value[:LONGEST]}"]):
+            code, out, err = manage_here(name, *arguments)
+            assert (code, out, err.count("\n")) == (2, "", 1), err[:1000]
+            assert len(err) < LONGEST_MESSAGE + 100
+
+
+def test_command__from_python__raises() -> None:
+    with pytest.raises(CommandError, match="'--' is no value"):
+        call_command("reindex_qdrant", "--keep=--")
+
+
+def test_command__two_dashes_before_the_positional_arguments__are_no_value() -> None:
+    with pytest.raises(AssertionError, match="upsert_embeddings was run"):
+        manage_here("upsert_embeddings", "--model=m", "--", "--file.jsonl")
+
+
+@pytest.mark.parametrize("arguments", [("reindex_qdrant", "--keep=--"), ("migrate", "--settings=--"), ("check", "-v--")])
+def test_manage__two_dashes__in_a_process(arguments: tuple[str, ...]) -> None:
+    code, out, err = manage(*arguments, DEBUG="on")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "'--' is no value. Give one, or leave the option out. See manage.py " in err

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from django.core.management import call_command
+from pytest_django import DjangoDbBlocker
+
+from findme.core.errors import NotDone
+from findme.schema.migrate import apply_migrations
+from tests.findme.schema.catalog import catalog
+from tests.findme.schema.scratch import Database, database, django_uses
+
+
+@pytest.fixture(params=["SQL_ASCII", "LATIN1"])
+def other_encoding(request: pytest.FixtureRequest, django_db_blocker: DjangoDbBlocker) -> Iterator[tuple[Database, str]]:
+    with django_db_blocker.unblock(), database(encoding=request.param) as made, django_uses(made):
+        yield made, request.param
+
+
+def problem(made: Database, encoding: str) -> str:
+    return f"The database '{made.name}' has the encoding {encoding}, and FindMe needs UTF8"
+
+
+def test_migrate__not_utf8__is_refused_in_one_line_and_creates_nothing(other_encoding: tuple[Database, str]) -> None:
+    made, _ = other_encoding
+    before = catalog(made)
+    code, out, err = made.manage("migrate")
+    assert (code, out) == (2, "")
+    assert err == (
+        f"{problem(*other_encoding)}: nothing was changed. Create another database, createdb --encoding UTF8 --template template0 NAME,"
+        " and name it in DATABASE_URL.\n"
+    )
+    assert catalog(made) == before
+
+
+def test_apply_migrations__not_utf8__is_not_done(other_encoding: tuple[Database, str]) -> None:
+    with pytest.raises(NotDone, match=r"^The database .* and FindMe needs UTF8: nothing was changed\."):
+        apply_migrations()
+    assert not other_encoding[0].has("django_migrations")
+
+
+def test_schema_version_check__not_utf8__names_it(other_encoding: tuple[Database, str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as found:
+        call_command("schema_version", check=True)
+    assert found.value.code == 1
+    assert f"problem: {problem(*other_encoding)}" in capsys.readouterr().out.splitlines()
+
+
+def test_schema_version__utf8_that_was_asked_for__is_no_problem(
+    django_db_blocker: DjangoDbBlocker, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with django_db_blocker.unblock(), database(encoding="UTF8") as made, django_uses(made):
+        apply_migrations()
+        call_command("schema_version", check=True)
+    assert "problem" not in capsys.readouterr().out

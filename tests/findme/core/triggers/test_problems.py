@@ -1,0 +1,329 @@
+"""Triggers that are lost without an error: named by ``schema_version --check``, mended by the SQL of the migrations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from django.apps import apps
+from django.core.management import call_command
+from django.db import connection
+from pytest_django import DjangoDbBlocker
+
+from findme.core.errors import NotDone
+from findme.core.triggers.definitions import read_triggers
+from findme.core.triggers.problems import trigger_problems
+from findme.schema.lock import migration_lock
+from findme.schema.migrate import apply_migrations
+from findme.schema.patience import Patience
+from findme.schema.rollback import roll_back
+from findme.schema.rollback_plan import plan_rollback
+from findme.schema.trigger_repair import mend_triggers
+from findme.schema.version import schema_version
+from tests.findme.schema.catalog import NOT_OF_AN_EXTENSION, catalog
+from tests.findme.schema.scratch import Database, database, django_uses, role
+from tests.findme.schema.undoing import PERSON, up_to
+
+BREAKS = {
+    "ALTER TABLE users DISABLE TRIGGER vector_sync_deleted": ["trigger vector_sync_deleted on users: disabled"],
+    "ALTER TABLE profile_embeddings ENABLE TRIGGER vector_sync_updated": [
+        "trigger vector_sync_updated on profile_embeddings: enabled, but not ALWAYS"
+    ],
+    "ALTER TABLE users ENABLE REPLICA TRIGGER vector_sync_inserted": [
+        "trigger vector_sync_inserted on users: enabled for session_replication_role = replica only"
+    ],
+    "DROP TRIGGER vector_sync_truncated ON users": ["trigger vector_sync_truncated on users: missing"],
+    "ALTER TABLE videos DISABLE TRIGGER update_videos_updated_at": ["trigger update_videos_updated_at on videos: disabled"],
+    "DROP FUNCTION vector_sync_users_deleted CASCADE": [
+        "function vector_sync_users_deleted(): missing",
+        "trigger vector_sync_deleted on users: missing",
+    ],
+    "CREATE OR REPLACE TRIGGER vector_sync_deleted AFTER DELETE ON users FOR EACH ROW EXECUTE FUNCTION vector_sync_users_deleted()": [
+        "trigger vector_sync_deleted on users: not as vectorstore.0002_capture created it"
+    ],
+    "CREATE OR REPLACE TRIGGER update_users_updated_at BEFORE UPDATE ON users FOR EACH ROW WHEN (new.active) EXECUTE FUNCTION update_updated_at_column()": [
+        "trigger update_users_updated_at on users: not as accounts.0001_initial created it"
+    ],
+    "CREATE OR REPLACE TRIGGER vector_sync_truncated AFTER TRUNCATE ON users FOR EACH STATEMENT EXECUTE FUNCTION update_updated_at_column()": [
+        "trigger vector_sync_truncated on users: not as vectorstore.0002_capture created it"
+    ],
+    "CREATE OR REPLACE FUNCTION vector_sync_truncated() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER"
+    " SET search_path = pg_catalog, pg_temp AS 'BEGIN RETURN NULL; END'": [
+        "function vector_sync_truncated(): not as vectorstore.0002_capture created it"
+    ],
+    "ALTER FUNCTION vector_sync_users_updated() SET search_path = public, pg_temp": [
+        "function vector_sync_users_updated(): its search_path is public, pg_temp, and should be pg_catalog, pg_temp"
+    ],
+    "ALTER FUNCTION vector_sync_wake() RESET search_path": [
+        "function vector_sync_wake(): its search_path is not set, and should be pg_catalog, pg_temp"
+    ],
+    "ALTER FUNCTION vector_sync_embeddings_inserted() SECURITY INVOKER": [
+        "function vector_sync_embeddings_inserted(): it is not SECURITY DEFINER"
+    ],
+    "ALTER FUNCTION update_updated_at_column() SECURITY DEFINER": ["function update_updated_at_column(): it is SECURITY DEFINER"],
+    "GRANT EXECUTE ON FUNCTION vector_sync_wake() TO PUBLIC": ["function vector_sync_wake(): any role may execute it"],
+    "ALTER TABLE users DISABLE TRIGGER ALL": [
+        "trigger update_users_updated_at on users: disabled",
+        "trigger erased_users_inserted on users: disabled",
+        "trigger erased_users_updated on users: disabled",
+        "trigger note_erased_users_inserted on users: disabled",
+        "trigger note_erased_users_updated on users: disabled",
+        "trigger note_erased_users_deleted on users: disabled",
+        "trigger vector_sync_inserted on users: disabled",
+        "trigger vector_sync_updated on users: disabled",
+        "trigger vector_sync_deleted on users: disabled",
+        "trigger vector_sync_truncated on users: disabled",
+        "foreign keys of users: not enforced, and only a superuser can mend it",
+    ],
+    "ALTER TABLE matches DISABLE TRIGGER ALL; ALTER TABLE matches ENABLE TRIGGER USER": [
+        "trigger erased_users_inserted on matches: enabled, but not ALWAYS",
+        "trigger erased_users_updated on matches: enabled, but not ALWAYS",
+        "foreign keys of matches: not enforced, and only a superuser can mend it",
+    ],
+    "ALTER TABLE users DISABLE TRIGGER ALL; ALTER TABLE users ENABLE TRIGGER ALL": [
+        "trigger erased_users_inserted on users: enabled, but not ALWAYS",
+        "trigger erased_users_updated on users: enabled, but not ALWAYS",
+        "trigger note_erased_users_inserted on users: enabled, but not ALWAYS",
+        "trigger note_erased_users_updated on users: enabled, but not ALWAYS",
+        "trigger note_erased_users_deleted on users: enabled, but not ALWAYS",
+        "trigger vector_sync_inserted on users: enabled, but not ALWAYS",
+        "trigger vector_sync_updated on users: enabled, but not ALWAYS",
+        "trigger vector_sync_deleted on users: enabled, but not ALWAYS",
+        "trigger vector_sync_truncated on users: enabled, but not ALWAYS",
+    ],
+}
+
+
+def problems() -> list[str]:
+    return [str(problem) for problem in trigger_problems()]
+
+
+# --- What is found ----------------------------------------------------------------------------------------------------------------
+
+
+def test_migrated__has_no_problem_and_no_trigger_or_function_that_is_not_known(migrated: Database) -> None:
+    """A trigger that a later migration creates stands in ``trigger_files`` of its app."""
+    assert problems() == []
+    read = [
+        read_triggers(Path(config.path) / "migrations" / "sql" / f"{name}.up.sql", migration)
+        for config in apps.get_app_configs()
+        for migration, name in getattr(config, "trigger_files", ())
+    ]
+    triggers = {(trigger.table, trigger.name) for file in read for trigger in file.triggers}
+    functions = {function.name for file in read for function in file.functions}
+    with migrated.connect() as session:
+        assert triggers == set(
+            session.execute(
+                "SELECT c.relname::text, tgname::text FROM pg_trigger JOIN pg_class c ON c.oid = tgrelid WHERE NOT tgisinternal"
+            )
+        )
+    mine = NOT_OF_AN_EXTENSION.format(oid="p.oid")
+    assert functions == set(migrated.query(f"SELECT proname::text FROM pg_proc p WHERE pronamespace = 'public'::regnamespace AND {mine}"))
+
+
+def test_trigger_files__run_again__change_nothing(migrated: Database) -> None:
+    before = catalog(migrated)
+    for config in apps.get_app_configs():
+        for _migration, name in getattr(config, "trigger_files", ()):
+            if name not in {"0001_updated_at", "0001_profile_embeddings"}:  # the guide's own statements cannot be run again
+                migrated.execute((Path(config.path) / "migrations" / "sql" / f"{name}.up.sql").read_text())
+    assert catalog(migrated) == before
+
+
+def test_problems__migrations_not_applied__expect_no_trigger_of_theirs(empty: Database) -> None:
+    assert problems() == []
+    apply_migrations(steps=len(plan_of_everything_before("vectorstore.0002_capture")))
+    assert problems() == []
+    empty.execute("DROP TRIGGER update_users_updated_at ON users")
+    assert problems() == ["trigger update_users_updated_at on users: missing"]
+
+
+def plan_of_everything_before(migration: str) -> list[str]:
+    unapplied = list(schema_version().unapplied)
+    return unapplied[: unapplied.index(migration)]
+
+
+@pytest.mark.parametrize("statement", BREAKS)
+def test_broken__is_named_by_the_check_and_mended_to_what_the_migrations_created(
+    migrated: Database, capsys: pytest.CaptureFixture[str], statement: str
+) -> None:
+    before, expected = catalog(migrated), BREAKS[statement]
+    migrated.execute(statement)
+    with pytest.raises(SystemExit) as found:
+        call_command("schema_version", check=True)
+    assert found.value.code == 1
+    assert [line for line in capsys.readouterr().out.splitlines() if line.startswith("problem: ")] == [
+        f"problem: {line}" for line in expected
+    ]
+    assert [str(problem) for problem in mend_triggers("verify_qdrant --repair")] == expected
+    assert problems() == []
+    assert catalog(migrated) == before
+    assert migrated.query("SELECT DISTINCT tgrelid::regclass::text FROM pg_trigger WHERE tgisinternal AND tgenabled <> 'O'") == []
+
+
+def test_mend__nothing_wrong__takes_no_lock(migrated: Database) -> None:
+    with migration_lock("migrate"):
+        assert mend_triggers("verify_qdrant --repair", patience=Patience(0, 0.1, 1)) == ()
+
+
+# --- What keeps it from being mended ----------------------------------------------------------------------------------------------
+
+
+def test_mend__table_in_use__is_tried_again_and_then_refused_in_one_line(migrated: Database) -> None:
+    migrated.execute("ALTER TABLE users DISABLE TRIGGER vector_sync_deleted")
+    said: list[str] = []
+    with migrated.connect() as writer:
+        writer.execute("BEGIN")
+        writer.execute(PERSON.encode())
+        with pytest.raises(NotDone) as refused:
+            mend_triggers("verify_qdrant --repair", patience=Patience(5, 0.1, 2), say=said.append)
+        assert str(refused.value).startswith(
+            "The triggers were not mended: canceling statement due to lock timeout; nothing was changed. Run manage.py verify_qdrant --repair"
+            " again when that has ended (the oldest open transaction: process "
+        )
+        assert len(said) == 1
+        writer.execute("COMMIT")
+    assert problems() == ["trigger vector_sync_deleted on users: disabled"]
+    assert [str(problem) for problem in mend_triggers("verify_qdrant --repair", patience=Patience(5, 5, 1))] == [
+        "trigger vector_sync_deleted on users: disabled"
+    ]
+
+
+def test_mend__while_another_process_migrates__waits_until_its_deadline(migrated: Database) -> None:
+    migrated.execute("ALTER TABLE users DISABLE TRIGGER vector_sync_deleted")
+    with migration_lock("migrate"), pytest.raises(NotDone, match=r"^The lock on migrations was not free within 0 s: .*'findme migrate "):
+        mend_triggers("verify_qdrant --repair", patience=Patience(0, 1, 1))
+
+
+def test_mend__session_settings__are_as_before(migrated: Database) -> None:
+    settings = "SELECT current_setting('lock_timeout'), current_setting('search_path')"
+    with connection.cursor() as cursor:
+        cursor.execute(settings)
+        before = cursor.fetchone()
+        migrated.execute("ALTER TABLE users DISABLE TRIGGER vector_sync_deleted")
+        mend_triggers("verify_qdrant --repair")
+        cursor.execute(settings)
+        assert cursor.fetchone() == before
+
+
+@pytest.fixture
+def as_another_role(migrated: Database) -> Iterator[str]:
+    """Django's session acts as a role that may read and write everything and owns nothing."""
+    with role() as (name, _):
+        migrated.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {name}; GRANT USAGE ON SCHEMA public TO {name}")
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET ROLE {name}")
+        yield name
+        connection.close()
+        migrated.execute(f"DROP OWNED BY {name}")
+
+
+@pytest.mark.parametrize(
+    ("statement", "reason"),
+    [
+        ("ALTER TABLE users DISABLE TRIGGER vector_sync_deleted", "permission denied for function vector_sync_users_deleted"),
+        ("ALTER FUNCTION vector_sync_wake() RESET search_path", "permission denied for schema public"),
+    ],
+)
+def test_mend__role_that_does_not_own_the_tables__is_refused_in_one_line(
+    migrated: Database, as_another_role: str, statement: str, reason: str
+) -> None:
+    migrated.execute(statement)
+    before = catalog(migrated)
+    with pytest.raises(NotDone) as refused:
+        mend_triggers("verify_qdrant --repair")
+    assert str(refused.value) == (
+        f"The triggers were not mended: {reason}; nothing was changed."
+        " Run manage.py verify_qdrant --repair again with the role that owns the tables in DATABASE_URL."
+    )
+    assert catalog(migrated) == before
+
+
+def test_mend__owner_who_is_no_superuser__mends_all_but_foreign_keys(template: Database, django_db_blocker: DjangoDbBlocker) -> None:
+    with django_db_blocker.unblock(), role() as (name, _), database(template.name) as made, django_uses(made):
+        made.execute(
+            f"DO $$ DECLARE r record; BEGIN"
+            f" EXECUTE format('ALTER DATABASE %I OWNER TO {name}', current_database()); ALTER SCHEMA public OWNER TO {name};"
+            f" FOR r IN SELECT oid::regclass AS name FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'v') LOOP"
+            f" EXECUTE format('ALTER TABLE %s OWNER TO {name}', r.name); END LOOP;"
+            f" FOR r IN SELECT oid::regprocedure AS name FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND probin IS NULL LOOP"
+            f" EXECUTE format('ALTER FUNCTION %s OWNER TO {name}', r.name); END LOOP; END $$"
+        )
+        made.execute("ALTER TABLE users DISABLE TRIGGER ALL; DROP TRIGGER vector_sync_inserted ON users")
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET ROLE {name}")
+        assert len(mend_triggers("verify_qdrant --repair")) == 10
+        assert problems() == ["foreign keys of users: not enforced, and only a superuser can mend it"]
+        connection.close()
+        assert [str(problem) for problem in mend_triggers("verify_qdrant --repair")] == [
+            "foreign keys of users: not enforced, and only a superuser can mend it"
+        ]
+        assert problems() == []
+        connection.close()
+        made.execute("ALTER SCHEMA public OWNER TO CURRENT_USER")
+        made.execute(f"REASSIGN OWNED BY {name} TO CURRENT_USER")
+        made.execute("DO $$ BEGIN EXECUTE format('ALTER DATABASE %I OWNER TO %I', current_database(), current_user); END $$")
+
+
+# --- A schema of another name -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["live", "Live one"])
+def renamed(migrated: Database, request: pytest.FixtureRequest) -> Database:
+    """The schema was renamed after the migrations, and the database's search_path with it."""
+    migrated.execute(PERSON)
+    migrated.execute("INSERT INTO profile_embeddings (user_id, vector) SELECT id, array_fill(0.5::real, ARRAY[512]) FROM users")
+    migrated.execute("TRUNCATE vector_sync_queue")
+    migrated.execute(f'ALTER SCHEMA public RENAME TO "{request.param}"')
+    migrated.execute(f"DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET search_path = \"{request.param}\"', current_database()); END $$")
+    connection.close()
+    return migrated
+
+
+@pytest.mark.parametrize(
+    ("statement", "entries"),
+    [
+        ("UPDATE users SET active = NOT active", [True]),
+        ("UPDATE profile_embeddings SET interests = '{tea}'", [False]),
+        ("DELETE FROM users", [True, True]),
+        ("TRUNCATE profile_embeddings", [True]),
+        (PERSON.replace("ann@", "bob@"), []),
+        ("UPDATE users SET bio = 'Tea'", []),
+    ],
+)
+def test_renamed_schema__changes_are_captured_and_nothing_is_wrong(renamed: Database, statement: str, entries: list[bool]) -> None:
+    assert problems() == []
+    renamed.execute(statement)
+    assert renamed.query("SELECT urgent FROM vector_sync_queue") == entries
+    assert renamed.query("SELECT bool_and(updated_at >= created_at) FROM users") in ([True], [None])
+
+
+def test_renamed_schema__is_mended_too(renamed: Database) -> None:
+    renamed.execute("DROP FUNCTION vector_sync_users_updated CASCADE; DROP FUNCTION vector_sync_embeddings_updated CASCADE")
+    renamed.execute("ALTER TABLE users DISABLE TRIGGER vector_sync_deleted; ALTER FUNCTION vector_sync_wake() SECURITY INVOKER")
+    assert len(mend_triggers("verify_qdrant --repair")) == 6
+    assert problems() == []
+    renamed.execute("UPDATE users SET active = NOT active; DELETE FROM users")
+    assert renamed.query("SELECT urgent FROM vector_sync_queue") == [True, True, True]
+
+
+def test_renamed_schema__functions_of_the_release_before__are_named(renamed: Database) -> None:
+    """Functions with the name of the schema in their search_path fail every write since it was renamed."""
+    renamed.execute(
+        "CREATE OR REPLACE FUNCTION vector_sync_users_updated() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER"
+        " SET search_path = public, pg_temp AS 'BEGIN INSERT INTO vector_sync_queue (user_id) SELECT id FROM new_rows; RETURN NULL; END'"
+    )
+    with pytest.raises(psycopg.errors.UndefinedTable):
+        renamed.execute("UPDATE users SET active = NOT active")
+    assert problems() == ["function vector_sync_users_updated(): its search_path is public, pg_temp, and should be pg_catalog, pg_temp"]
+    mend_triggers("verify_qdrant --repair")
+    renamed.execute("UPDATE users SET active = NOT active")
+    assert renamed.query("SELECT urgent FROM vector_sync_queue") == [True]
+
+
+def test_rolled_back_before_the_triggers__nothing_is_expected_of_them(migrated: Database) -> None:
+    up_to(migrated, "vectorstore.0001_initial")
+    assert problems() == []
+    assert roll_back(plan_rollback(1), force=True).migrations
