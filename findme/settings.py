@@ -62,6 +62,7 @@ EMBEDDING_MODEL = env.str("EMBEDDING_MODEL", default="")
 INSTALLED_APPS = [
     "findme",
     "findme.core",
+    "findme.migrator",
     "unfold",
     "django.contrib.admin",
     "django.contrib.auth",

@@ -15,7 +15,7 @@ pytest_plugins = [
     "tests.chromium",
     "tests.coverage_files",
     "tests.emptying",
-    "tests.findme.schema.databases",
+    "tests.findme.migrator.databases",
     "tests.order",
     "tests.qdrant",
     "tests.unchecked",

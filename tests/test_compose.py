@@ -19,8 +19,8 @@ import pytest
 
 from findme.environment import BASE_DIR
 from tests.compose_file import read_compose_file
-from tests.findme.schema.scratch import Database
 from tests.qdrant import free_port, program, started_qdrant
+from tests.support.database import Database
 from tests.untraced import untraced
 
 COMPOSE = read_compose_file((BASE_DIR / "compose.yaml").read_text(encoding="utf-8"))

@@ -17,8 +17,8 @@ import pytest
 
 from findme.environment import BASE_DIR
 from tests.findme.processes import PRODUCTION
-from tests.findme.schema.scratch import Database
 from tests.qdrant import free_port
+from tests.support.database import Database
 from tests.test_readme import parser_of
 from tests.untraced import untraced
 from tests.web import serving

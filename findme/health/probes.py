@@ -11,7 +11,7 @@ from django.db import DatabaseError, InterfaceError, connection
 
 from findme.core.errors import NotDone
 from findme.health.report import PostgresqlReport, Status, Sync
-from findme.schema.version import MigrationFiles, read_migration_files, schema_version
+from findme.migrator.version import MigrationFiles, read_migration_files, schema_version
 from vectorstore.collection import live_collection
 from vectorstore.connection import is_embedded, qdrant
 from vectorstore.state import standing

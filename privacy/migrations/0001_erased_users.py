@@ -7,7 +7,7 @@ from findme.core.db.operations import sql_file
 
 class Migration(migrations.Migration):
     initial = True
-    dependencies = [("findme", "0001_schema_version"), ("accounts", "0005_validate_date_and_length_checks")]
+    dependencies = [("migrator", "0001_schema_version"), ("accounts", "0005_validate_date_and_length_checks")]
 
     operations = [
         migrations.CreateModel(

@@ -31,7 +31,7 @@ from findme.demo.telling import Telling
 from findme.demo.traces import traces_of
 from matching.models import Match
 from tests.factories import UserFactory
-from tests.findme.schema.scratch import Database, database, ended, wait_until
+from tests.support.database import Database, database, ended, wait_until
 from vectorstore.collection import live_collection
 from vectorstore.connection import qdrant
 from vectorstore.initialisation import initialise

@@ -13,7 +13,7 @@ from psycopg.errors import InsufficientPrivilege
 from pytest_django import DjangoDbBlocker
 
 from findme.environment import BASE_DIR
-from tests.findme.schema.scratch import Database, database, role
+from tests.support.database import Database, database, role
 
 NAMES = ("findme_owner", "findme_writer", "findme_reader", "findme_worker")
 USER = """

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from accounts.age import age_on, today
 from tests.factories import ProfileEmbeddingFactory
-from tests.findme.schema.scratch import wait_until
 from tests.schema.rows import NOBODY, ask, connect
+from tests.support.database import wait_until
 from tests.vectorstore.commands import ended, started
 from vectorstore.ages import NEVER, DaysOfPoints, Refreshed, days_of_points, disbelieve_days_after, most_birthdays, refresh_ages
 from vectorstore.connection import collection_name, qdrant

@@ -16,10 +16,10 @@ import pytest
 from django.db import DatabaseError, connection, transaction
 
 from accounts.models import User
-from findme.schema.trigger_repair import mend_triggers
+from findme.migrator.trigger_repair import mend_triggers
 from tests.factories import ProfileEmbeddingFactory, UserFactory, unit_vector
-from tests.findme.schema.scratch import wait_until
 from tests.schema.rows import ANN, BOB, CEM, NOBODY, ONE_WAY, ask, connect, insert, settle
+from tests.support.database import wait_until
 from tests.threads import in_thread
 from vectorstore.models import ProfileEmbedding
 

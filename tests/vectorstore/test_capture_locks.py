@@ -10,8 +10,8 @@ import psycopg
 import pytest
 from pytest_django import DjangoDbBlocker
 
-from tests.findme.schema.scratch import Database, database
 from tests.schema.rows import ANN, BOB, CEM, ONE_WAY
+from tests.support.database import Database, database
 from tests.vectorstore.two_writers import first_writer, second_writer
 
 Write = Callable[[psycopg.Connection[Any]], object]

@@ -18,8 +18,8 @@ from accounts.models import User
 from findme.core.errors import StoreUnavailable
 from privacy.erasure import erase
 from tests.factories import ProfileEmbeddingFactory, unit_vector
-from tests.findme.schema.scratch import wait_until
 from tests.qdrant import QdrantServer, started_qdrant
+from tests.support.database import wait_until
 from tests.threads import in_thread
 from vectorstore import marks, registry
 from vectorstore import witnesses as witnesses_module

@@ -18,8 +18,8 @@ from pytest_django import Settings
 
 from accounts.models import User
 from tests.factories import MatchFactory, ProfileEmbeddingFactory, UserFactory, VideoCallFactory, VideoFactory
-from tests.findme.schema.scratch import Database, database
 from tests.staff import staff
+from tests.support.database import Database, database
 from tests.vectorstore import commands
 from tests.vectorstore.commands import manage
 from vectorstore.connection import qdrant

@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg
 
-from tests.findme.schema.scratch import Database, wait_until
+from tests.support.database import Database, wait_until
 
 
 def first_writer(made: Database) -> psycopg.Connection[Any]:

@@ -78,6 +78,8 @@ class StoreState(models.Model):
 
     not_copied: ClassVar[str] = "it holds the id and the checkpoint of one database, and two databases must not own one collection"
     kept_by_flush: ClassVar[bool] = True
+    filled_by_migrate: ClassVar[bool] = True
+    """A rollback that drops the row loses nothing: which collections have the database's id is in another table."""
 
     id = models.SmallIntegerField(primary_key=True, default=1, db_default=Value(1))
     database_id = models.UUIDField(db_default=RandomUUID(), editable=False)

@@ -14,7 +14,7 @@ from qdrant_client import QdrantClient
 from findme.core.commands.progress import Report, unreported
 from findme.core.errors import NotDone, StoreUnavailable
 from findme.core.triggers.problems import trigger_problems
-from findme.schema.trigger_repair import mend_triggers
+from findme.migrator.trigger_repair import mend_triggers
 from vectorstore import registry
 from vectorstore.collection import live_collection
 from vectorstore.comparison_due import clear_comparison_due, comparison_due_at, note_comparison_due

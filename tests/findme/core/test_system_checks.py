@@ -8,7 +8,7 @@ from django.db import connection
 from pytest_django import Settings
 
 from tests.findme.processes import manage
-from tests.findme.schema.scratch import Database
+from tests.support.database import Database
 
 LOST = "ALTER TABLE users DISABLE TRIGGER vector_sync_deleted; DROP TRIGGER vector_sync_truncated ON users"
 NAMED = (

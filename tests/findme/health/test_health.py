@@ -19,8 +19,8 @@ from findme.health.report import PostgresqlReport, Report, Status, Sync
 from findme.health.watcher import CACHED_SECONDS, Watched
 from tests.factories import ProfileEmbeddingFactory
 from tests.findme.processes import PRODUCTION, python
-from tests.findme.schema.scratch import Database
 from tests.qdrant import QdrantServer, freeze, thaw
+from tests.support.database import Database
 from tests.vectorstore.sync.proxy import Door, door
 from tests.web import Answer, Web, serving
 from vectorstore.initialisation import initialise

@@ -9,7 +9,7 @@ from django.db.migrations import Migration
 from psycopg import errors
 
 from findme.core.postgresql.connection_errors import has_no_answer, is_unavailable
-from findme.schema.failures import what_was_left
+from findme.migrator.diagnostics import what_was_left
 
 LOST = psycopg.OperationalError("server closed the connection unexpectedly")
 CASES: list[tuple[Exception, bool, bool]] = [

@@ -22,13 +22,13 @@ from accounts.models import User
 from matching.models import Match
 from privacy.anonymisation import anonymise
 from privacy.erasure import erase
-from tests.findme.schema.scratch import Database
 from tests.privacy.elsewhere import in_a_thread, sessions_waiting_for_a_lock, wait_until
 from tests.privacy.leftovers import left_over, rows_of
 from tests.privacy.life import WORDS, full_life
 from tests.privacy.orm.stale import PROTECTED, Outcome, again, attempt, read, twin
 from tests.privacy.orm.ways import WAYS, Calls, Way, related_update_or_create
 from tests.privacy.shelf import Shelf
+from tests.support.database import Database
 from vectorstore.models import ProfileEmbedding
 from videos.models import Video
 

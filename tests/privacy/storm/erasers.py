@@ -17,9 +17,9 @@ from accounts.models import User
 from findme.core.errors import NotDone
 from privacy.anonymisation import anonymise
 from privacy.erasure import erase
-from tests.findme.schema.scratch import Database
 from tests.privacy.leftovers import left_over
 from tests.privacy.storm.ledger import Ledger
+from tests.support.database import Database
 
 PAUSE_SECONDS = 0.05
 WAYS = ("anonymise", "erase", "guide_anonymizes", "guide_deletes", "orm_deletes")

@@ -7,7 +7,6 @@ import threading
 from pathlib import Path
 from uuid import UUID
 
-from tests.findme.schema.scratch import Database
 from tests.privacy.orm.stale import Outcome
 from tests.privacy.storm.commands import Commands
 from tests.privacy.storm.erasers import Eraser
@@ -15,6 +14,7 @@ from tests.privacy.storm.ledger import Ledger, back
 from tests.privacy.storm.lives import make_lives, make_videos_to_move, mark
 from tests.privacy.storm.loader import Loader
 from tests.privacy.storm.stale_writer import StaleWriter
+from tests.support.database import Database
 
 LIVES = 100
 ERASED = 0.6

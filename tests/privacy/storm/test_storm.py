@@ -10,9 +10,9 @@ import pytest
 from pytest_django import DjangoDbBlocker
 
 from privacy.registry import registry
-from tests.findme.schema.scratch import Database, database, django_uses
 from tests.privacy.shelf import Shelf
 from tests.privacy.storm.storm import Erasures
+from tests.support.database import Database, database, django_uses
 
 SECONDS = 2.0
 

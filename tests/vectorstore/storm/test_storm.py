@@ -19,8 +19,8 @@ from uuid import UUID
 import pytest
 from pytest_django import DjangoDbBlocker, Settings
 
-from tests.findme.schema.scratch import Database, database, django_uses
 from tests.privacy.storm.storm import Erasures
+from tests.support.database import Database, database, django_uses
 from tests.vectorstore.storm.agreement import disagreements, points
 from tests.vectorstore.storm.server import Server
 from tests.vectorstore.storm.workers import Workers

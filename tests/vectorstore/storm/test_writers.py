@@ -10,9 +10,9 @@ import psycopg
 import pytest
 from pytest_django import DjangoDbBlocker
 
-from tests.findme.schema.scratch import Database, database
 from tests.privacy.storm.ledger import Ledger
 from tests.schema.rows import ANN
+from tests.support.database import Database, database
 from tests.vectorstore.storm.writers import ATTEMPTS, Writer
 from tests.vectorstore.two_writers import first_writer, second_writer
 

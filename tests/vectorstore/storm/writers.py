@@ -17,8 +17,8 @@ from uuid import UUID
 import numpy as np
 import psycopg
 
-from tests.findme.schema.scratch import Database
 from tests.privacy.storm.ledger import Ledger
+from tests.support.database import Database
 
 PAUSE_SECONDS = 0.004
 ATTEMPTS = 3

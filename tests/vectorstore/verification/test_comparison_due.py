@@ -13,8 +13,8 @@ from pytest_django import Settings
 
 from findme.core.triggers.problems import trigger_problems
 from tests.factories import ProfileEmbeddingFactory
-from tests.findme.schema.scratch import wait_until
 from tests.schema.rows import ask, settle
+from tests.support.database import wait_until
 from tests.vectorstore.commands import manage, run_python
 from vectorstore.comparison_due import clear_comparison_due, comparison_due_at, comparison_due_warning, note_comparison_due
 from vectorstore.connection import collection_name

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from findme.core.errors import NotDone
-from findme.schema.migrate import apply_migrations
-from findme.schema.rollback import roll_back
-from findme.schema.rollback_plan import plan_rollback
-from findme.schema.version import schema_version
-from tests.findme.schema.scratch import Database
+from findme.migrator.migrate import apply_migrations
+from findme.migrator.undo.plan import plan_rollback
+from findme.migrator.undo.rollback import roll_back
+from findme.migrator.version import schema_version
+from tests.support.database import Database
 
 USER = (
     "INSERT INTO users (email, password_hash, full_name, gender, date_of_birth) VALUES ('{}', '', 'Ann', 'male', '{}') RETURNING id::text"

@@ -19,8 +19,8 @@ from findme.core.db.violations import Violation, field_blamed, fields_of, transl
 from findme.core.models import StoredModel
 from matching.models import Match
 from tests.factories import MatchFactory, UserFactory, VideoCallFactory, VideoFactory
-from tests.findme.schema.scratch import wait_until
 from tests.schema.rows import NOBODY, connect
+from tests.support.database import wait_until
 from vectorstore.models import ProfileEmbedding
 from videos.models import Video
 

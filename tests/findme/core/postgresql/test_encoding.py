@@ -7,9 +7,9 @@ from django.core.management import call_command
 from pytest_django import DjangoDbBlocker
 
 from findme.core.errors import NotDone
-from findme.schema.migrate import apply_migrations
-from tests.findme.schema.catalog import catalog
-from tests.findme.schema.scratch import Database, database, django_uses
+from findme.migrator.migrate import apply_migrations
+from tests.findme.migrator.catalog import catalog
+from tests.support.database import Database, database, django_uses
 
 
 @pytest.fixture(params=["SQL_ASCII", "LATIN1"])

@@ -15,7 +15,7 @@ from django.db import connection
 from findme.core.postgresql.log_settings import RULES, leaking_log_settings
 from findme.embedded import server
 from findme.environment import BASE_DIR
-from tests.findme.schema.scratch import Database
+from tests.support.database import Database
 
 embedded = pytest.mark.skipif(bool(os.environ.get("DATABASE_URL")), reason="it is about the embedded server")
 POSTGRESQLS_DEFAULTS = {

@@ -10,7 +10,7 @@ import pytest
 from django.db import OperationalError
 
 from findme.core.postgresql.diagnosis import why_refused
-from tests.findme.schema.scratch import Database, django_uses, role
+from tests.support.database import Database, django_uses, role
 
 
 @pytest.fixture

@@ -15,16 +15,16 @@ from pytest_django import DjangoDbBlocker
 from findme.core.errors import NotDone
 from findme.core.triggers.definitions import read_triggers
 from findme.core.triggers.problems import trigger_problems
-from findme.schema.lock import migration_lock
-from findme.schema.migrate import apply_migrations
-from findme.schema.patience import Patience
-from findme.schema.rollback import roll_back
-from findme.schema.rollback_plan import plan_rollback
-from findme.schema.trigger_repair import mend_triggers
-from findme.schema.version import schema_version
-from tests.findme.schema.catalog import NOT_OF_AN_EXTENSION, catalog
-from tests.findme.schema.scratch import Database, database, django_uses, role
-from tests.findme.schema.undoing import PERSON, up_to
+from findme.migrator.lock import migration_lock
+from findme.migrator.migrate import apply_migrations
+from findme.migrator.timeouts import Patience
+from findme.migrator.trigger_repair import mend_triggers
+from findme.migrator.undo.plan import plan_rollback
+from findme.migrator.undo.rollback import roll_back
+from findme.migrator.version import schema_version
+from tests.findme.migrator.catalog import NOT_OF_AN_EXTENSION, catalog
+from tests.findme.migrator.undoing import PERSON, up_to
+from tests.support.database import Database, database, django_uses, role
 
 BREAKS = {
     "ALTER TABLE users DISABLE TRIGGER vector_sync_deleted": ["trigger vector_sync_deleted on users: disabled"],

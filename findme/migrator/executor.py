@@ -1,0 +1,128 @@
+"""How one migration is run: under the lock, in one transaction with its record, with a ``lock_timeout``, and again if a lock was not free."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+from django.db import Error
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.migrations import Migration
+from django.db.migrations.executor import MigrationExecutor
+from django.db.migrations.state import ProjectState
+
+from findme.core.db.operations import place_of
+from findme.core.db.session import one_transaction, session_settings
+from findme.core.errors import NotDone, without_detail
+from findme.core.postgresql.diagnosis import why_refused
+from findme.migrator.concurrently import wait_as_long_as_it_takes
+from findme.migrator.diagnostics import a_lock_was_not_free, oldest_transaction, what_was_left
+from findme.migrator.lock import MigrationLock
+from findme.migrator.timeouts import Patience
+
+NOTICE_A_DEAD_CLIENT = "1s"
+"""How soon the server sees that the process that migrates was killed, and ends the statement that it runs for it."""
+
+ATTEMPT_FAILED = "attempt_failed"
+"""What the progress callback is told, beside what Django tells it, before anything is said of the failure."""
+
+
+@dataclass(slots=True)
+class Run:
+    """One run of ``migrate`` or ``rollback``: the lock it has, how long it waits, whom it tells, and what it has done so far."""
+
+    command: str
+    lock: MigrationLock
+    patience: Patience
+    say: Callable[[str], None]
+    on_done: Callable[[str], object] = str
+    """Told of each migration when it is done."""
+    done: list[str] = field(default_factory=list)
+
+
+class LockedExecutor(MigrationExecutor):
+    """Django's executor records many a migration in a transaction after the migration's own: a process that is killed between the two leaves one
+    that is applied and not recorded. Here an atomic migration is recorded in the transaction that does it, and only while the lock is held.
+    """
+
+    def __init__(self, run: Run, connection: BaseDatabaseWrapper, progress_callback: Callable[..., None] | None = None) -> None:
+        super().__init__(connection, progress_callback)
+        self.run = run
+
+    def apply_migration(self, state: ProjectState, migration: Migration, fake: bool = False, fake_initial: bool = False) -> ProjectState:
+        apply = super().apply_migration
+        # Applying changes the state that it is given: each attempt has a copy.
+        return self._attempts("applied", migration, lambda: apply(state.clone(), migration, fake, fake_initial))
+
+    def unapply_migration(self, state: ProjectState, migration: Migration, fake: bool = False) -> ProjectState:
+        unapply = super().unapply_migration
+        return self._attempts("undone", migration, lambda: unapply(state, migration, fake))
+
+    def _attempts(self, participle: str, migration: Migration, attempt: Callable[[], ProjectState]) -> ProjectState:
+        number = 1
+        while True:
+            try:
+                state = self._once(migration, attempt)
+            except NotDone as error:
+                raise NotDone(f"{error}{self._done_before(participle)}") from error
+            except Error as error:
+                if self.progress_callback:
+                    self.progress_callback(ATTEMPT_FAILED, migration)
+                if not (migration.atomic and a_lock_was_not_free(error) and number < self.run.patience.attempts):
+                    raise NotDone(self._not_done(participle, migration, error, number)) from error
+                self._pause(migration, error, number)
+                number += 1
+            except KeyboardInterrupt as error:
+                self.run.say(f"{migration} was not {participle}. {what_was_left(migration, error, self.run.lock.connection)}")
+                raise
+            else:
+                self.run.done.append(str(migration))
+                self.run.on_done(str(migration))
+                return state
+
+    def _once(self, migration: Migration, attempt: Callable[[], ProjectState]) -> ProjectState:
+        self.run.lock.check()
+        # A statement that waits for a table holds up everybody who comes after it: it gives up soon.
+        timeout = f"{round(self.run.patience.lock_timeout * 1000)}ms"
+        with ExitStack() as stack:
+            stack.enter_context(
+                session_settings(self.connection, lock_timeout=timeout, client_connection_check_interval=NOTICE_A_DEAD_CLIENT)
+            )
+            if not migration.atomic:
+                stack.enter_context(self.connection.execute_wrapper(wait_as_long_as_it_takes))
+                return attempt()
+            stack.enter_context(one_transaction(self.connection))
+            state = attempt()
+            self.run.lock.check()
+            return state
+
+    def _pause(self, migration: Migration, error: Error, number: int) -> None:
+        seconds = self.run.patience.pause_after(number)
+        self.run.say(
+            f"{migration}: {without_detail(error)}{oldest_transaction(self.run.lock.connection)};"
+            f" attempt {number + 1} of {self.run.patience.attempts} in {seconds:.1f} s."
+        )
+        time.sleep(seconds)
+
+    def _not_done(self, participle: str, migration: Migration, error: Error, number: int) -> str:
+        other = self.run.lock.connection
+        busy, then = "", f"When that is mended, run {self.run.command} again."
+        where = f" ({place})" if (place := place_of(error)) else ""
+        if a_lock_was_not_free(error):
+            busy = f", {number} times{oldest_transaction(other)}"
+            then = f"Run {self.run.command} again when that has ended, or wait longer with --lock-timeout or --attempts."
+        elif setting := why_refused(error):
+            then = f"{setting[0].upper()}{setting[1:]} Then run {self.run.command} again."
+        left = what_was_left(migration, error, other)
+        return f"{migration} was not {participle}: {without_detail(error)}{where}{busy}. {left}{self._done_before(participle)} {then}"
+
+    def _done_before(self, participle: str) -> str:
+        match len(self.run.done):
+            case 0:
+                return ""
+            case 1:
+                return f" Before it, 1 was {participle}, and stays so."
+            case count:
+                return f" Before it, {count} were {participle}, and stay so."

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import CommandParser
+from django.core.management.commands import migrate
+from django.db import connections
+from django.db.migrations import Migration
+
+from findme.core.commands.arguments import at_least_one
+from findme.core.commands.base import FindmeCommand
+from findme.core.postgresql.search_path import require_search_path
+from findme.migrator.executor import ATTEMPT_FAILED
+from findme.migrator.migrate import migrating, planned_undo
+from findme.migrator.options import add_waiting_arguments, patience
+from findme.migrator.undo.guard import Consent
+from findme.migrator.undo.plan import RollbackPlan
+from findme.migrator.undo.question import ask, describe, describe_losses
+
+
+class Command(FindmeCommand, migrate.Command):
+    help = "Django's migrate, one at a time in a database: it waits for another one, and for tables that are in use."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("--steps", type=at_least_one, metavar="N", help="Only the first N migrations of what is to be done.")
+        parser.add_argument(
+            "--force",
+            action="store_true",
+            help="Going back to an earlier migration: also drop rows and values that no question was about. See rollback --help.",
+        )
+        add_waiting_arguments(parser)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        reads_only = options["plan"] or options["check_unapplied"]
+        require_search_path(connections[options["database"]])
+        if reads_only and options["steps"] is None:
+            super().handle(*args, **options)  # it waits for nobody
+        else:
+            self._handle_locked(Consent() if reads_only else self._consent(options), *args, **options)
+        if options["plan"]:
+            describe_losses(self._undo(options), self.say)
+
+    def _handle_locked(self, consent: Consent, *args: Any, **options: Any) -> None:
+        using, steps = options["database"], options["steps"]
+        with migrating(using=using, patience=patience(options), steps=steps, consent=consent, say=self.stderr.write):
+            super().handle(*args, **options)
+
+    def _consent(self, options: dict[str, Any]) -> Consent:
+        """Ask before anything is undone, and before the lock is taken: nobody else waits while the operator thinks."""
+        force: bool = options["force"]
+        if options["fake"]:
+            return Consent(force=force)  # it drops nothing
+        plan = self._undo(options)
+        if not plan.migrations:
+            return Consent(())
+        if options["interactive"] or options["verbosity"] >= 1:
+            describe(plan, self.say)
+        if options["interactive"]:
+            ask(plan, lambda question: self.stderr.write(question, str, ""))
+            return Consent(plan.migrations, plan.losses, force)
+        if not force:
+            plan.refuse_losses()
+        return Consent(plan.migrations, force=force)
+
+    def _undo(self, options: dict[str, Any]) -> RollbackPlan:
+        app_label, name = options["app_label"], options["migration_name"]
+        if not (app_label and name):
+            return RollbackPlan((), ())  # only an earlier migration that is named is gone back to
+        return planned_undo(app_label, name, using=options["database"], steps=options["steps"])
+
+    def migration_progress_callback(self, action: str, migration: Migration | None = None, fake: bool = False) -> None:
+        if action == ATTEMPT_FAILED and self.verbosity >= 1:
+            self.stdout.write(" not yet")  # the end of Django's line: "Applying accounts.0001_initial..."
+        super().migration_progress_callback(action, migration, fake)

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from findme.core.commands.arguments import at_least_one
+from findme.core.commands.base import FindmeCommand
+from findme.migrator.options import add_waiting_arguments, patience
+from findme.migrator.undo.plan import plan_rollback
+from findme.migrator.undo.question import ask, describe
+from findme.migrator.undo.rollback import roll_back
+
+
+class Command(FindmeCommand):
+    help = "Undo the last N migrations that were applied, whatever app they are in, the last one first."
+    after_interrupt = "What was undone stays undone: manage.py schema_version says how far it came."
+    requires_system_checks = []
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        how_many = parser.add_mutually_exclusive_group()
+        how_many.add_argument("count", nargs="?", type=at_least_one, metavar="N", help="How many (1).")
+        how_many.add_argument("--all", action="store_true", help="All of them: down to an empty database.")
+        parser.add_argument("--dry-run", action="store_true", help="Say what would be undone and lost, and do nothing.")
+        parser.add_argument(
+            "--force", action="store_true", help="Also drop what nobody was asked about: with --no-input, or written since the question."
+        )
+        parser.add_argument("--no-input", "--noinput", action="store_true", help="Do not ask.")
+        parser.add_argument("--json", action="store_true", help="One JSON object on standard output.")
+        add_waiting_arguments(parser)
+
+    def handle(self, *args: Any, count: int | None, dry_run: bool, force: bool, no_input: bool, json: bool, **options: Any) -> None:
+        self.tell = self.on_stderr if json else self.say
+        plan = plan_rollback(None if options["all"] else count or 1)
+        if not plan.migrations:
+            self.tell("There is nothing to undo.")
+        describe(plan, self.tell)
+        if dry_run:
+            if json:
+                self.say_json(plan)
+            return
+        if not no_input and plan.migrations:
+            ask(plan, lambda question: self.on_stderr(question, ending=""))
+        accepted = () if no_input else plan.losses
+        done = roll_back(plan, force=force, accepted=accepted, patience=patience(options), say=self.on_stderr, undone=self._undone)
+        if json:
+            self.say_json(done)
+        else:
+            self.say(f"version {done.version}")
+
+    def _undone(self, migration: str) -> None:
+        self.tell(f"undone: {migration}")
+
+    def on_stderr(self, line: str, ending: str = "\n") -> None:
+        self.stderr.write(line, str, ending)

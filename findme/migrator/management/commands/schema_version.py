@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from findme.core.commands.base import FindmeCommand
+from findme.migrator.version import SchemaVersion, schema_version
+
+
+class Command(FindmeCommand):
+    help = "The version of the schema, and the migrations in the order of their application, the last one first."
+    after_interrupt = "Nothing was changed."
+    requires_system_checks = []
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--json", action="store_true", help="One JSON object.")
+        parser.add_argument(
+            "--check",
+            action="store_true",
+            help="Exit 1 if the database and the code do not have the same migrations, or something else is wrong with the database.",
+        )
+
+    def handle(self, *args: Any, json: bool, check: bool, **options: Any) -> None:
+        schema = schema_version()
+        if json:
+            self.say_json(schema)
+        else:
+            self._print(schema, check=check)
+        if check and not (schema.is_current and not schema.problems):
+            self.something_to_look_at()
+
+    def _print(self, schema: SchemaVersion, *, check: bool) -> None:
+        self.say(f"version {schema.version}")
+        for applied in reversed(schema.history):
+            self.say(f"{applied.version:5}  {applied.applied_at:%Y-%m-%d %H:%M:%S}  {applied.description}")
+        if check:
+            for name in schema.unapplied:
+                self.say(f"not applied: {name}")
+            for name in schema.unknown:
+                self.say(f"not in the code: {name}")
+            for problem in schema.problems:
+                self.say(f"problem: {problem}")

@@ -1,0 +1,181 @@
+"""Django's ``migrate`` under the lock, for the command and for application code."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from django.core.management import CommandError, call_command
+from django.core.management.commands import migrate as django_migrate
+from django.db import DEFAULT_DB_ALIAS, InterfaceError, OperationalError, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.migrations import Migration
+from django.db.migrations.exceptions import (
+    AmbiguityError,
+    InconsistentMigrationHistory,
+    IrreversibleError,
+    MigrationSchemaMissing,
+    NodeNotFoundError,
+)
+from django.db.migrations.executor import MigrationExecutor
+from django.db.migrations.loader import MigrationLoader
+from django.db.migrations.state import ProjectState
+from psycopg import errors
+
+from findme.core.commands.explanations import what_went_wrong
+from findme.core.db.session import without_time_limits
+from findme.core.errors import NotDone, StoreUnavailable, one_line, without_detail
+from findme.core.postgresql.encoding import require_utf8
+from findme.core.postgresql.search_path import require_search_path
+from findme.migrator.executor import LockedExecutor, Run
+from findme.migrator.lock import migration_lock
+from findme.migrator.timeouts import Patience
+from findme.migrator.undo.guard import Consent, guarded_undo
+from findme.migrator.undo.plan import Key, RollbackPlan, plan_undo
+from findme.migrator.version import applied_migrations
+
+logger = logging.getLogger(__name__)
+
+Plan = list[tuple[Migration, bool]]
+
+NO_CONSENT = Consent()
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """The migrations that this call applied (none: there was nothing to do), and the version of the schema after it."""
+
+    migrations: tuple[str, ...]
+    version: int
+
+
+class StepwiseExecutor(LockedExecutor):
+    """Does the first STEPS of what there is to do; all of it for None. What it undoes needs the operator's consent."""
+
+    def __init__(self, steps: int | None, consent: Consent, *args: Any) -> None:
+        super().__init__(*args)
+        self.steps, self.consent = steps, consent
+
+    def migration_plan(self, targets: Any, clean_start: bool = False) -> Plan:
+        plan: Plan = super().migration_plan(targets, clean_start)
+        # A clean start is not the plan: it asks for the order of all migrations.
+        return plan if clean_start else plan[: self.steps]
+
+    def migrate(
+        self,
+        targets: Any,
+        plan: Sequence[tuple[Migration, bool]] | None = None,
+        state: ProjectState | None = None,
+        fake: bool = False,
+        fake_initial: bool = False,
+    ) -> ProjectState:
+        plan = self.migration_plan(targets) if plan is None else plan
+        undone = [migration for migration, backwards in plan if backwards]
+        with ExitStack() as stack:
+            if undone and not fake:
+                now = plan_undo(self.loader, undone)
+                stack.enter_context(guarded_undo(self.connection, now, self.consent, preview="migrate --plan"))
+            after: ProjectState = super().migrate(targets, plan, state, fake, fake_initial)
+        return after
+
+
+def apply_migrations(*, using: str = DEFAULT_DB_ALIAS, patience: Patience | None = None, steps: int | None = None) -> Applied:
+    """Apply what is not applied yet (or the first STEPS of it), as a service does when it starts.
+
+    Any number of processes may call it at once. Nothing to do is a success; everything else that kept it from being done raises NotDone, and
+    StoreUnavailable where the database cannot be reached. Waits as the settings say where PATIENCE does not.
+    """
+    try:
+        with migrating(using=using, patience=patience, steps=steps) as run:
+            call_django_migrate(using)
+        return Applied(tuple(run.done), len(applied_migrations(using)))
+    except (OperationalError, InterfaceError) as error:
+        raise StoreUnavailable(f"PostgreSQL: {one_line(error)}") from error
+
+
+def call_django_migrate(using: str) -> None:
+    try:
+        call_command(django_migrate.Command(), database=using, interactive=False, verbosity=0)
+    except CommandError as error:
+        raise NotDone(one_line(error)) from error
+
+
+def planned_undo(app_label: str, migration_name: str, *, using: str = DEFAULT_DB_ALIAS, steps: int | None = None) -> RollbackPlan:
+    """Return what ``migrate app_label migration_name`` would undo: nothing if it goes forward, or if there is no such migration.
+
+    Reads only, without the lock. Raises NotDone where it could not be undone to its end.
+    """
+    executor = MigrationExecutor(connections[using])
+    target = _target(executor.loader, app_label, migration_name)
+    plan = executor.migration_plan([target])[:steps] if target is not None else []
+    return plan_undo(executor.loader, [migration for migration, backwards in plan if backwards])
+
+
+def _target(loader: MigrationLoader, app_label: str, migration_name: str) -> tuple[str, str | None] | None:
+    """None where Django's ``migrate`` refuses the names."""
+    if app_label not in loader.migrated_apps:
+        return None
+    if migration_name == "zero":
+        return app_label, None
+    try:
+        target: Key = (app_label, loader.get_migration_by_prefix(app_label, migration_name).name)
+    except (AmbiguityError, KeyError):
+        return None
+    return target if target in loader.graph.nodes else loader.replacements[target].replaces[-1]
+
+
+@contextmanager
+def migrating(
+    *,
+    using: str = DEFAULT_DB_ALIAS,
+    patience: Patience | None = None,
+    steps: int | None = None,
+    consent: Consent = NO_CONSENT,
+    say: Callable[[str], None] = logger.warning,
+) -> Iterator[Run]:
+    """Whatever Django's ``migrate`` does inside is done under the lock, its signals included. Raises NotDone for a migration that fails, and
+    for an undo that drops more than ``consent`` accepts, and for a database that is not UTF8."""
+    require_utf8(connections[using])
+    with (
+        running("migrate", using=using, patience=patience or Patience.configured(), say=say) as run,
+        django_uses(partial(StepwiseExecutor, steps, consent, run)),
+    ):
+        yield run
+
+
+@contextmanager
+def running(command: str, *, using: str, patience: Patience, say: Callable[[str], None]) -> Iterator[Run]:
+    """The lock, and Django's words for a history or a database that cannot be migrated as a NotDone."""
+    with migration_lock(command, using=using, seconds=patience.lock_seconds, say=say) as lock, without_time_limits(connections[using]):
+        require_search_path(connections[using])
+        try:
+            yield Run(command, lock, patience, say)
+        except MigrationSchemaMissing as error:
+            raise NotDone(f"The table django_migrations cannot be made: {_why_no_table(error.__context__ or error)}") from error
+        except (InconsistentMigrationHistory, IrreversibleError, NodeNotFoundError) as error:
+            raise NotDone(one_line(error)) from error
+
+
+def _why_no_table(error: BaseException) -> str:
+    if isinstance(error.__cause__, errors.InsufficientPrivilege):
+        return f"{without_detail(error)}. Use the role that owns the database."
+    if isinstance(error.__cause__, errors.InvalidSchemaName):
+        return f"{without_detail(error)}. Create the schema that search_path names, or correct search_path."
+    return what_went_wrong(error) or f"{without_detail(error)}."
+
+
+@contextmanager
+def django_uses(executor: Callable[[BaseDatabaseWrapper, Callable[..., None]], MigrationExecutor]) -> Iterator[None]:
+    """Django's command finds its executor under this name of its own module: there is no other way to hand it one. It is a global of
+    the process: the lock, which the caller holds, keeps those apart that migrate one database, and nobody migrates two from threads of one process."""
+    module: Any = django_migrate
+    original = module.MigrationExecutor
+    module.MigrationExecutor = executor
+    try:
+        yield
+    finally:
+        module.MigrationExecutor = original

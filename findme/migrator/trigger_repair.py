@@ -1,0 +1,144 @@
+"""Mend the triggers: create again what is missing or different, and enable what is not, by the SQL of the migrations."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import NoReturn
+
+from django.db import DEFAULT_DB_ALIAS, Error, connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.utils import CursorWrapper
+from psycopg import errors
+
+from findme.core.db.session import session_settings
+from findme.core.errors import NotDone, without_detail
+from findme.core.triggers.definitions import Trigger, TriggerFunction
+from findme.core.triggers.problems import ForeignKeys, TriggerProblem, trigger_problems
+from findme.migrator.diagnostics import a_lock_was_not_free, oldest_transaction
+from findme.migrator.lock import MigrationLock, migration_lock
+from findme.migrator.timeouts import Patience
+
+logger = logging.getLogger(__name__)
+
+_WAIT_LESS_THAN_A_DEADLOCK = """
+    SELECT set_config('lock_timeout', greatest(1, least(nullif(own.setting::int, 0), deadlock.reset_val::int / 2))::text, true)
+    FROM pg_settings own, pg_settings deadlock WHERE own.name = 'lock_timeout' AND deadlock.name = 'deadlock_timeout'
+"""
+
+
+def mend_triggers(
+    command: str,
+    *,
+    using: str = DEFAULT_DB_ALIAS,
+    patience: Patience | None = None,
+    say: Callable[[str], None] = logger.warning,
+    with_the_mending: Callable[[], object] = lambda: None,
+) -> tuple[TriggerProblem, ...]:
+    """Mend what ``trigger_problems`` finds, in one short transaction, and return what was mended.
+
+    Holds the lock on migrations, so that no migration changes the same triggers. Writers wait while the tables are locked. ``command`` is the one
+    that others who wait for the lock see, and that an error names. What changed before is not queued: compare both stores afterwards.
+    ``with_the_mending`` is called at the end of that transaction, so that what it writes is committed if and only if something is mended.
+    Raises NotDone.
+    """
+    patience = patience or Patience.configured()
+    if not _mendable(connections[using]):
+        return ()
+    with migration_lock(command, using=using, seconds=patience.lock_seconds, say=say) as lock:
+        for number in range(1, patience.attempts + 1):
+            try:
+                return _mend(connections[using], lock, patience, with_the_mending)
+            except Error as error:
+                if number == patience.attempts or not a_lock_was_not_free(error):
+                    _refuse(command, error, lock)
+                seconds = patience.pause_after(number)
+                say(f"{without_detail(error)}{oldest_transaction(lock.connection)}; attempt {number + 1} in {seconds:.1f} s.")
+                time.sleep(seconds)
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _mendable(connection: BaseDatabaseWrapper) -> list[TriggerProblem]:
+    """PostgreSQL's own triggers are enabled by a superuser only."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_setting('is_superuser') = 'on'")
+        (is_superuser,) = cursor.fetchone()
+    problems = trigger_problems(connection.alias)
+    return [problem for problem in problems if is_superuser or not isinstance(problem.about, ForeignKeys)]
+
+
+def _mend(
+    connection: BaseDatabaseWrapper, lock: MigrationLock, patience: Patience, with_the_mending: Callable[[], object]
+) -> tuple[TriggerProblem, ...]:
+    schema = _schema(connection)
+    timeout = f"{round(patience.lock_timeout * 1000)}ms"
+    # New functions belong into the schema of the tables, whatever else the search_path has. pg_catalog is searched first where it is not named.
+    with (
+        session_settings(connection, lock_timeout=timeout, search_path=f"{schema}, pg_temp"),
+        transaction.atomic(using=connection.alias),
+        connection.cursor() as cursor,
+    ):
+        lock.check()
+        found = _mendable(connection)
+        _lock_tables(cursor, sorted({table for problem in found for table in problem.tables}))
+        for statement in _statements(found):
+            cursor.execute(statement)
+        if found:
+            with_the_mending()
+        lock.check()
+    return tuple(found)
+
+
+def _lock_tables(cursor: CursorWrapper, tables: Sequence[str]) -> None:
+    """Lock the tables as CREATE TRIGGER does. Afterwards every transaction that a trigger did not capture has ended.
+
+    While one table is locked, a writer may wait for it and hold another one. So the wait for the others ends before PostgreSQL looks for a deadlock,
+    and no writer fails for it.
+    """
+    for position, table in enumerate(tables):
+        cursor.execute(f"LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE")
+        if position == 0:
+            cursor.execute(_WAIT_LESS_THAN_A_DEADLOCK)
+
+
+def _schema(connection: BaseDatabaseWrapper) -> str:
+    """Return the schema of the tables, quoted."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT quote_ident(nspname) FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE c.oid = 'users'::regclass"
+        )
+        return str(cursor.fetchone()[0])
+
+
+def _statements(problems: Sequence[TriggerProblem]) -> Iterator[str]:
+    """Functions first, since a trigger names one. ENABLE TRIGGER ALL takes ALWAYS away, so what is ALWAYS comes last."""
+    for problem in problems:
+        if isinstance(problem.about, TriggerFunction):
+            yield problem.about.statement
+            if not problem.about.public:
+                yield f"REVOKE ALL ON FUNCTION {problem.about.name}() FROM PUBLIC"
+    for problem in problems:
+        if isinstance(problem.about, Trigger):
+            yield problem.about.statement
+    for problem in problems:
+        if isinstance(problem.about, ForeignKeys):
+            yield f"ALTER TABLE {problem.about.table} ENABLE TRIGGER ALL"
+            yield from map(_enable, problem.about.triggers)
+        elif isinstance(problem.about, Trigger):
+            yield _enable(problem.about)
+
+
+def _enable(trigger: Trigger) -> str:
+    return f"ALTER TABLE {trigger.table} ENABLE {'ALWAYS ' if trigger.always else ''}TRIGGER {trigger.name}"
+
+
+def _refuse(command: str, error: Error, lock: MigrationLock) -> NoReturn:
+    then = f"Run manage.py {command} again"
+    if isinstance(error.__cause__, errors.InsufficientPrivilege):
+        then += " with the role that owns the tables in DATABASE_URL."
+    elif a_lock_was_not_free(error):
+        then += f" when that has ended{oldest_transaction(lock.connection)}."
+    else:
+        then += " when that is mended."
+    raise NotDone(f"The triggers were not mended: {without_detail(error)}; nothing was changed. {then}") from error

@@ -1,0 +1,141 @@
+"""What a rollback takes along: tables with their rows, columns with their values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.apps import apps
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.migrations import Migration, RunSQL, SeparateDatabaseAndState
+from django.db.migrations.operations.base import Operation
+from django.db.migrations.state import ProjectState
+
+from findme.core.errors import NotDone
+from findme.core.plurals import counted
+
+Name = tuple[str, str | None]
+"""A table, and a column of it or None for the whole table, as SQL has them: quoted where they must be."""
+
+FILLED_BY_MIGRATE = {"django_content_type", "auth_permission"}
+"""Django's tables whose rows ``migrate`` makes, and the next one makes again: which models there are (who was granted what is in other tables)."""
+
+_NAME = r'(?:"[^"]+"|\w+)(?:\.(?:"[^"]+"|\w+))?'
+_DROP_TABLE = re.compile(rf"\bDROP\s+TABLE\s+(?:IF\s+EXISTS\s+)?({_NAME}(?:\s*,\s*{_NAME})*)", re.IGNORECASE)
+_ALTER_TABLE = re.compile(rf"\bALTER\s+TABLE\s+(?:IF\s+EXISTS\s+)?(?:ONLY\s+)?({_NAME})([^;]*)", re.IGNORECASE)
+_DROP_COLUMN = re.compile(rf"\bDROP\s+COLUMN\s+(?:IF\s+EXISTS\s+)?({_NAME})", re.IGNORECASE)
+
+
+def filled_by_migrate() -> set[str]:
+    """Return the tables whose rows ``migrate`` makes: a model of the project says so by the attribute ``filled_by_migrate``."""
+    return FILLED_BY_MIGRATE | {model._meta.db_table for model in apps.get_models() if getattr(model, "filled_by_migrate", False)}
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """``count`` rows of a table, or values other than NULL of a column."""
+
+    table: str
+    column: str | None
+    count: int
+
+    @property
+    def hurts(self) -> bool:
+        return self.count > 0 and self.table not in filled_by_migrate()
+
+    def is_within(self, accepted: Iterable[Loss]) -> bool:
+        """Whether somebody who accepted those has accepted this: no more rows of the table, or values of the column, than there were. Who
+        accepted that a table goes has accepted it of its columns."""
+        return any(self.table == other.table and other.column in (None, self.column) and self.count <= other.count for other in accepted)
+
+    def __str__(self) -> str:
+        if self.column is None:
+            made = ", made by migrate" if self.table in filled_by_migrate() else ""
+            return f"table {self.table} ({counted(self.count, 'row')}{made})"
+        return f"column {self.table}.{self.column} ({counted(self.count, 'value')})"
+
+
+def losses(connection: BaseDatabaseWrapper, undone: Iterable[Migration], before: ProjectState, after: ProjectState) -> tuple[Loss, ...]:
+    """Of the tables and columns that the models have in the state BEFORE and not in the one AFTER, and of those that the SQL of the reverses
+    drops, each that exists, tables first."""
+    names = _gone(connection, before, after) | {name for migration in undone for name in _dropped_by_sql(migration.operations)}
+    found = {loss for name in names if (loss := count(connection, name)) is not None}
+    tables = {loss.table for loss in found if loss.column is None}
+    kept = [loss for loss in found if loss.column is None or loss.table not in tables]
+    return tuple(sorted(kept, key=lambda loss: (loss.column is not None, loss.table, loss.column or "")))
+
+
+def refuse_to_lose(
+    accepted: Sequence[Loss], execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: dict[str, Any]
+) -> Any:
+    """But for ACCEPTED, a wrapper of ``connection.execute_wrapper``: looks again under the table's lock, just before it is dropped, for what
+    came in the meantime."""
+    connection: BaseDatabaseWrapper = context["connection"]
+    for table, column in dropped_by(str(sql)):
+        if connection.in_atomic_block and count(connection, (table, column)) is not None:
+            with connection.cursor() as cursor:
+                cursor.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+        loss = count(connection, (table, column))
+        if loss is not None and loss.hurts and not loss.is_within(accepted):
+            raise NotDone(f"Somebody has written to {loss} in the meantime: --force drops it all the same.")
+    return execute(sql, params, many, context)
+
+
+def dropped_by(sql: str) -> Iterator[Name]:
+    """What the DROP TABLE and DROP COLUMN in SQL name."""
+    for tables in _DROP_TABLE.findall(sql):
+        yield from ((table, None) for table in re.findall(_NAME, tables))
+    for table, actions in _ALTER_TABLE.findall(sql):
+        yield from ((table, column) for column in _DROP_COLUMN.findall(actions))
+
+
+def count(connection: BaseDatabaseWrapper, name: Name) -> Loss | None:
+    """None where there is no such table or column, and for a column that is computed from others."""
+    table, column = name
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT c.oid::regclass::text, quote_ident(a.attname)
+            FROM pg_class c LEFT JOIN pg_attribute a
+                ON a.attrelid = c.oid AND quote_ident(a.attname) = quote_ident((parse_ident(%(column)s))[1]) AND a.attgenerated = ''
+            WHERE c.oid = to_regclass(%(table)s) AND c.relkind IN ('r', 'p') AND (%(column)s::text IS NULL OR a.attname IS NOT NULL)
+            """,
+            {"table": table, "column": column},
+        )
+        if (found := cursor.fetchone()) is None:
+            return None
+        table, column = found
+        cursor.execute(f"SELECT count({column or '*'}) FROM {table}")  # noqa: S608  # names that PostgreSQL has just quoted
+        return Loss(table, column, cursor.fetchone()[0])
+
+
+def _gone(connection: BaseDatabaseWrapper, before: ProjectState, after: ProjectState) -> set[Name]:
+    quote = connection.ops.quote_name
+    remaining = _columns(after)
+    gone: set[Name] = set()
+    for table, columns in _columns(before).items():
+        if table not in remaining:
+            gone.add((quote(table), None))
+        else:
+            gone |= {(quote(table), quote(column)) for column in columns - remaining[table]}
+    return gone
+
+
+def _columns(state: ProjectState) -> dict[str, set[str]]:
+    """By table; with the tables between many and many."""
+    models = state.clone().apps.get_models(include_auto_created=True)
+    return {
+        model._meta.db_table: {str(field.column) for field in model._meta.local_concrete_fields}
+        for model in models
+        if model._meta.managed and not model._meta.proxy
+    }
+
+
+def _dropped_by_sql(operations: Sequence[Operation]) -> Iterator[Name]:
+    for operation in operations:
+        if isinstance(operation, SeparateDatabaseAndState):
+            yield from _dropped_by_sql(operation.database_operations)
+        elif isinstance(operation, RunSQL):
+            yield from dropped_by(str(operation.reverse_sql))

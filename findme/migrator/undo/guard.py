@@ -1,0 +1,43 @@
+"""The guard that stands before every undo, of ``rollback`` and of ``migrate APP EARLIER``: no row is dropped that the operator did not agree to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from findme.core.errors import NotDone
+from findme.migrator.undo.data_loss import Loss, refuse_to_lose
+from findme.migrator.undo.plan import RollbackPlan
+
+
+@dataclass(frozen=True, slots=True)
+class Consent:
+    """What the operator agreed to.
+
+    ``migrations`` are those that were shown, None if none were. ``losses`` were accepted by an answer. ``force`` accepts every loss.
+    """
+
+    migrations: tuple[str, ...] | None = None
+    losses: tuple[Loss, ...] = ()
+    force: bool = False
+
+
+@contextmanager
+def guarded_undo(connection: BaseDatabaseWrapper, plan: RollbackPlan, consent: Consent, *, preview: str) -> Iterator[None]:
+    """Undo ``plan`` inside the block, under the lock on migrations.
+
+    Raises NotDone before the block if the plan is no longer the one that was shown, or drops more than was accepted. Inside the block each
+    table is checked again, under its own lock, before it is dropped. ``preview`` is the command that shows the plan again.
+    """
+    if consent.migrations is not None and consent.migrations != plan.migrations:
+        raise NotDone(f"Other migrations were applied or undone in the meantime: nothing was undone now. Look again: {preview}.")
+    if consent.force:
+        yield
+        return
+    plan.refuse_losses(consent.losses)
+    with connection.execute_wrapper(partial(refuse_to_lose, consent.losses)):
+        yield

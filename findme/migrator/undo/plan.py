@@ -1,0 +1,124 @@
+"""What a rollback would do, and whether it could be done to its end: asked before anything is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from django.db import DEFAULT_DB_ALIAS, connections
+from django.db.migrations import Migration, SeparateDatabaseAndState
+from django.db.migrations.exceptions import InconsistentMigrationHistory
+from django.db.migrations.loader import MigrationLoader
+from django.db.migrations.operations.base import Operation
+from django.db.migrations.state import ProjectState
+
+from findme.core.errors import NotDone, one_line
+from findme.migrator.undo.data_loss import Loss, losses
+from findme.migrator.version import applied_migrations
+
+Key = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class RollbackPlan:
+    """The migrations that would be undone, in this order, and what goes with them."""
+
+    migrations: tuple[str, ...]
+    losses: tuple[Loss, ...]
+
+    def refuse_losses(self, accepted: Sequence[Loss] = ()) -> None:
+        """Raises NotDone if a row or a value would be lost that is not among those ACCEPTED."""
+        lost = [str(loss) for loss in self.losses if loss.hurts and not loss.is_within(accepted)]
+        if lost:
+            since = " by now" if accepted else ""
+            raise NotDone(f"This would drop{since} {', '.join(lost)}: nothing was undone. With --force it is done.")
+
+
+def plan_rollback(count: int | None = 1, *, using: str = DEFAULT_DB_ALIAS) -> RollbackPlan:
+    """What undoing the last COUNT applied (all of them for None) would do. Raises NotDone where it could not be done to its end."""
+    loader = MigrationLoader(connections[using])
+    order = in_order_of_application(loader)
+    if count is not None and count > len(order):
+        raise NotDone(f"{count} migrations cannot be undone: {len(order)} are applied. rollback --all undoes all.")
+    kept = 0 if count is None else len(order) - count
+    return _plan(loader, order, order[kept:][::-1])
+
+
+def plan_undo(loader: MigrationLoader, undone: Sequence[Migration]) -> RollbackPlan:
+    """Return what undoing these applied migrations would do, in this order. Raises NotDone where it could not be done to its end."""
+    return _plan(loader, in_order_of_application(loader), undone)
+
+
+def _plan(loader: MigrationLoader, order: Sequence[Migration], undone: Sequence[Migration]) -> RollbackPlan:
+    assert loader.connection is not None
+    _refuse_inconsistent(loader)
+    _refuse_unknown(loader, undone)
+    _refuse_irreversible(undone)
+    _refuse_needed(loader, order, undone)
+    remaining = [migration for migration in order if migration not in undone]
+    found = losses(loader.connection, undone, before=_state(loader, order), after=_state(loader, remaining))
+    return RollbackPlan(tuple(map(str, undone)), found)
+
+
+def in_order_of_application(loader: MigrationLoader) -> list[Migration]:
+    """The applied migrations that the code has."""
+    assert loader.connection is not None
+    keys = [_key(applied.description) for applied in applied_migrations(loader.connection.alias)]
+    return [loader.graph.nodes[key] for key in keys if key in loader.graph.nodes]
+
+
+def _key(description: str) -> Key:
+    app, _, name = description.partition(".")
+    return app, name
+
+
+def _state(loader: MigrationLoader, migrations: Sequence[Migration]) -> ProjectState:
+    state = ProjectState(real_apps=loader.unmigrated_apps)
+    for migration in migrations:
+        migration.mutate_state(state, preserve=False)
+    return state
+
+
+def _refuse_inconsistent(loader: MigrationLoader) -> None:
+    assert loader.connection is not None
+    try:
+        loader.check_consistent_history(loader.connection)
+    except InconsistentMigrationHistory as error:
+        raise NotDone(f"{one_line(error)} Nothing was undone.") from error
+
+
+def _refuse_unknown(loader: MigrationLoader, undone: Sequence[Migration]) -> None:
+    """A migration that this code does not have, applied after one that is to be undone, may stand on it."""
+    remaining = set(map(str, undone))
+    assert loader.connection is not None
+    for applied in reversed(applied_migrations(loader.connection.alias)):
+        if not remaining:
+            return
+        if _key(applied.description) not in loader.disk_migrations:
+            raise NotDone(f"{applied.description} is applied, and not in this code: nothing was undone. Use the release that has it.")
+        remaining.discard(applied.description)
+
+
+def _refuse_irreversible(undone: Sequence[Migration]) -> None:
+    for migration in undone:
+        if not all(map(is_reversible, migration.operations)):
+            raise NotDone(f"{migration} has no reverse: nothing was undone. Restore a backup, or write a migration that mends it.")
+
+
+def is_reversible(operation: Operation) -> bool:
+    if isinstance(operation, SeparateDatabaseAndState):
+        return all(map(is_reversible, operation.database_operations))
+    return bool(operation.reversible)
+
+
+def _refuse_needed(loader: MigrationLoader, order: Sequence[Migration], undone: Sequence[Migration]) -> None:
+    """The order of application is that of the dependencies, unless somebody has faked one."""
+    remaining: set[Key] = {(migration.app_label, migration.name) for migration in order}
+    for migration in undone:
+        key = (migration.app_label, migration.name)
+        remaining.discard(key)
+        if needing := sorted({node.key for node in loader.graph.node_map[key].children} & remaining):
+            raise NotDone(
+                f"{migration} was recorded after {'.'.join(needing[0])}, which stands on it: nothing was undone."
+                f" Undo that one first: migrate {needing[0][0]} zero."
+            )

@@ -1,0 +1,35 @@
+"""What ``rollback`` and ``migrate APP EARLIER`` show and ask before they undo anything."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from findme.core.errors import NotDone
+from findme.migrator.undo.plan import RollbackPlan
+
+
+def describe(plan: RollbackPlan, tell: Callable[[str], None]) -> None:
+    for migration in plan.migrations:
+        tell(f"to undo: {migration}")
+    describe_losses(plan, tell)
+
+
+def describe_losses(plan: RollbackPlan, tell: Callable[[str], None]) -> None:
+    for loss in plan.losses:
+        tell(f"goes with it: {loss}")
+
+
+def ask(plan: RollbackPlan, prompt: Callable[[str], None]) -> None:
+    """Return if the answer is yes. Raises NotDone otherwise, and where the standard input is not a terminal."""
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise NotDone("Nobody can be asked, as the standard input is not a terminal: nothing was undone. A script adds --no-input.")
+    migrations = "1 migration" if len(plan.migrations) == 1 else f"{len(plan.migrations)} migrations"
+    prompt(f"Undo {migrations}? [y/N] ")
+    try:
+        answer = input()
+    except EOFError:
+        prompt("\n")
+        raise NotDone("There was no answer: nothing was undone. A script adds --no-input.") from None
+    if answer.strip().lower() not in ("y", "yes"):
+        raise NotDone(f"The answer was {answer!r}, not y: nothing was undone.")

@@ -1,0 +1,79 @@
+"""Undo migrations, the last applied first, whatever app they are in."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from django.db import DEFAULT_DB_ALIAS, connections
+from django.db.migrations.state import ProjectState
+
+from findme.migrator.executor import LockedExecutor
+from findme.migrator.migrate import Plan, call_django_migrate, django_uses, running
+from findme.migrator.timeouts import Patience
+from findme.migrator.undo.content_types import remove_stale_content_types
+from findme.migrator.undo.data_loss import Loss
+from findme.migrator.undo.guard import Consent, guarded_undo
+from findme.migrator.undo.plan import RollbackPlan, in_order_of_application, plan_rollback
+from findme.migrator.version import applied_migrations
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RolledBack:
+    """The migrations that were undone, in this order, what went with them, and the version of the schema after it."""
+
+    migrations: tuple[str, ...]
+    losses: tuple[Loss, ...]
+    version: int
+
+
+class RollbackExecutor(LockedExecutor):
+    """Whatever Django's ``migrate`` asks it for, it undoes the last COUNT applied."""
+
+    def __init__(self, count: int, *args: Any) -> None:
+        super().__init__(*args)
+        self.count = count
+
+    def migration_plan(self, targets: Any, clean_start: bool = False) -> Plan:
+        """A clean start asks for the order of all migrations, from which the state before each one is built: here that of application."""
+        order = in_order_of_application(self.loader)
+        if clean_start:
+            return [(migration, False) for migration in order]
+        return [(migration, True) for migration in order[: -self.count - 1 : -1]]
+
+    def migrate(self, *args: Any, **kwargs: Any) -> ProjectState:
+        state: ProjectState = super().migrate(*args, **kwargs)
+        remove_stale_content_types(self.connection, state, self.loader.migrated_apps)
+        return state
+
+
+def roll_back(
+    plan: RollbackPlan,
+    *,
+    force: bool = False,
+    accepted: Sequence[Loss] = (),
+    using: str = DEFAULT_DB_ALIAS,
+    patience: Patience | None = None,
+    say: Callable[[str], None] = logger.warning,
+    undone: Callable[[str], None] = logger.info,
+) -> RolledBack:
+    """Undo what PLAN says, each migration in a transaction of its own; UNDONE is told of each.
+
+    Raises NotDone, and undoes nothing, if the migrations are no longer those of the plan or, without FORCE, if more would be lost than
+    ACCEPTED: what a person was shown and has agreed to. Looks for it once more under each table's lock.
+    """
+    with running("rollback", using=using, patience=patience or Patience.configured(), say=say) as run:
+        run.on_done = undone
+        now = plan_rollback(len(plan.migrations), using=using)
+        consent = Consent(plan.migrations, tuple(accepted), force)
+        with (
+            guarded_undo(connections[using], now, consent, preview="rollback --dry-run"),
+            django_uses(partial(RollbackExecutor, len(plan.migrations), run)),
+        ):
+            call_django_migrate(using)
+    return RolledBack(tuple(run.done), now.losses, len(applied_migrations(using)))

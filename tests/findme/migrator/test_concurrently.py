@@ -1,0 +1,112 @@
+"""An index that is built while its table is in use."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from findme.core.errors import NotDone
+from findme.migrator.migrate import apply_migrations
+from findme.migrator.timeouts import Patience
+from findme.migrator.undo.plan import plan_rollback
+from findme.migrator.undo.rollback import roll_back
+from tests.findme.migrator.test_lock import INVALID
+from tests.support.database import Database, ended, thread, wait_until
+
+SETTINGS = "tests.findme.migrator.notebook_settings"
+INDEXES = "SELECT indexrelid::regclass || ' ' || indisvalid FROM pg_index WHERE indrelid = 'notes'::regclass AND NOT indisprimary"
+BUILDS = """
+    SELECT pid FROM pg_stat_activity
+    WHERE datname = current_database() AND query LIKE 'CREATE INDEX CONCURRENTLY%%' AND wait_event = 'virtualxid' AND clock_timestamp() - query_start > %s
+"""
+LEFT = "INVALID is left: idx_notes_text. Type in dbshell: DROP INDEX CONCURRENTLY idx_notes_text;"
+
+
+@contextmanager
+def old_snapshot(database: Database) -> Iterator[None]:
+    """A transaction that began before whatever is done now: a build waits for it."""
+    with database.connect() as reader:
+        reader.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1")
+        yield
+        reader.execute("ROLLBACK")
+
+
+def is_building(database: Database, since: str = "0 s") -> list[int]:
+    return database.query(BUILDS, since)
+
+
+def test_migrate__an_old_transaction__is_waited_for_longer_than_lock_timeout(notebook: Database) -> None:
+    patience = Patience(lock_seconds=0, lock_timeout=0.05, attempts=1)
+    with thread(lambda: apply_migrations(patience=patience)), old_snapshot(notebook):
+        wait_until(lambda: is_building(notebook, since="0.5 s"))
+    assert notebook.query(INDEXES) == ["idx_notes_text true"]
+
+
+def test_migrate__the_build_is_cancelled__says_what_is_left_and_the_next_one_mends_it(notebook: Database) -> None:
+    with old_snapshot(notebook):
+        with thread(lambda: cancel(notebook)), pytest.raises(NotDone) as refused:
+            apply_migrations()
+        assert notebook.query(INVALID) == ["idx_notes_text"]
+    assert str(refused.value) == (
+        "notebook.0002_index was not applied: canceling statement due to user request."
+        f" It does not run in one transaction. {LEFT} When that is mended, run migrate again."
+    )
+    assert apply_migrations().migrations == ("notebook.0002_index",)
+    assert notebook.query(INDEXES) == ["idx_notes_text true"]
+
+
+def cancel(database: Database) -> None:
+    wait_until(lambda: is_building(database))
+    (pid,) = is_building(database)
+    database.query("SELECT pg_cancel_backend(%s)", pid)
+
+
+def test_migrate__killed_while_it_builds__the_next_one_builds_it(notebook: Database) -> None:
+    with old_snapshot(notebook):
+        builder = notebook.start("migrate", settings=SETTINGS)
+        wait_until(lambda: is_building(notebook))
+        builder.kill()
+        assert ended(builder)[0] == -signal.SIGKILL
+        wait_until(lambda: not is_building(notebook))  # though the old transaction is still there
+    assert notebook.query(INVALID) == ["idx_notes_text"]
+    assert apply_migrations().migrations == ("notebook.0002_index",)
+    assert notebook.query(INDEXES) == ["idx_notes_text true"]
+
+
+def test_migrate__interrupted_while_it_builds__says_what_is_left(notebook: Database) -> None:
+    with old_snapshot(notebook):
+        builder = notebook.start("migrate", settings=SETTINGS)
+        wait_until(lambda: is_building(notebook))
+        builder.send_signal(signal.SIGINT)
+        code, _, err = ended(builder)
+    assert code == 130
+    assert err.splitlines() == [
+        f"notebook.0002_index was not applied. It does not run in one transaction. {LEFT}",
+        "migrate: interrupted. Run it again: it goes on from where it is.",
+    ]
+
+
+def test_migrate__killed_before_it_could_record_the_index__leaves_the_index_as_it_is(notebook: Database) -> None:
+    notebook.execute("CREATE INDEX idx_notes_text ON notes (text)")
+    before = notebook.query("SELECT 'idx_notes_text'::regclass::oid")
+    assert apply_migrations().migrations == ("notebook.0002_index",)
+    assert notebook.query("SELECT 'idx_notes_text'::regclass::oid") == before
+
+
+def test_migrate__the_name_is_taken__says_that_nothing_invalid_is_left(notebook: Database) -> None:
+    notebook.execute("CREATE TABLE idx_notes_text ()")
+    with pytest.raises(NotDone) as refused:
+        apply_migrations()
+    assert str(refused.value) == (
+        'notebook.0002_index was not applied: relation "idx_notes_text" already exists. It does not run in one transaction.'
+        " No INVALID index is left. When that is mended, run migrate again."
+    )
+
+
+def test_rollback__of_the_index__drops_it(notebook: Database) -> None:
+    apply_migrations()
+    assert roll_back(plan_rollback(1)).migrations == ("notebook.0002_index",)
+    assert notebook.query(INDEXES) == []

@@ -1,0 +1,262 @@
+"""What is left of a migration that could not be done, and of a lock that was lost."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import IntegrityError, connection
+from django.db.migrations.loader import MigrationLoader
+from django.db.migrations.recorder import MigrationRecorder
+
+from findme.core.db.operations import SqlFile
+from findme.core.errors import NotDone, without_detail
+from findme.migrator.lock import migration_lock
+from findme.migrator.migrate import apply_migrations, call_django_migrate, migrating
+from findme.migrator.timeouts import Patience
+from findme.migrator.undo.plan import plan_rollback
+from findme.migrator.undo.rollback import roll_back
+from tests.findme.migrator.catalog import catalog
+from tests.findme.migrator.test_lock import HOLDER
+from tests.support.database import Database, database, ended, role, wait_until
+
+IMPATIENT = Patience(lock_seconds=0, lock_timeout=0.05, attempts=2)
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: nothing catches it."""
+
+
+def end_the_holder(database: Database) -> None:
+    assert database.query(f"SELECT pg_terminate_backend(pid, 60000) FROM ({HOLDER}) AS held") == [True]
+
+
+# --- A table that is in use -------------------------------------------------------------------------------------------------------
+
+
+def test_migrate__a_table_is_in_use_for_a_while__tries_again(before_videos: Database) -> None:
+    said: list[str] = []
+    with before_videos.connect() as user:
+
+        def say(line: str) -> None:
+            said.append(line)
+            user.execute("ROLLBACK")
+
+        user.execute("BEGIN; LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
+        with migrating(patience=IMPATIENT, say=say) as run:
+            call_django_migrate("default")
+        pid = user.info.backend_pid
+    assert run.done[0] == "videos.0001_initial"
+    assert before_videos.has("videos")
+    assert not connection.in_atomic_block
+    assert len(said) == 1
+    assert said[0].startswith(
+        f"videos.0001_initial: canceling statement due to lock timeout (the oldest open transaction: process {pid}, '', for "
+    )
+    assert " s); attempt 2 of 2 in " in said[0]
+
+
+def test_migrate__a_table_stays_in_use__is_not_done_and_leaves_nothing(before_videos: Database) -> None:
+    before = catalog(before_videos)
+    with before_videos.connect() as user:
+        user.execute("BEGIN; LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(NotDone) as refused:
+            apply_migrations(patience=IMPATIENT)
+        pid = user.info.backend_pid
+    start, _, rest = str(refused.value).partition(", for ")
+    assert start == (
+        "videos.0001_initial was not applied: canceling statement due to lock timeout, 2 times"
+        f" (the oldest open transaction: process {pid}, ''"
+    )
+    assert rest.partition(" s). ")[2] == (
+        "Nothing of it is left. Run migrate again when that has ended, or wait longer with --lock-timeout or --attempts."
+    )
+    assert catalog(before_videos) == before
+
+
+@pytest.mark.parametrize("in_use", [False, True])
+def test_migrate__the_settings_of_the_session__are_put_back(before_videos: Database, in_use: bool) -> None:
+    settings = "SELECT current_setting('lock_timeout'), current_setting('client_connection_check_interval')"
+    with before_videos.connect() as user, connection.cursor() as cursor:
+        cursor.execute("SET lock_timeout = '7s'")
+        if in_use:
+            user.execute("BEGIN; LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
+            with pytest.raises(NotDone, match="lock timeout"):
+                apply_migrations(patience=IMPATIENT)
+        else:
+            apply_migrations(patience=IMPATIENT)
+        cursor.execute(settings)
+        assert cursor.fetchone() == ("7s", "0")
+
+
+# --- A migration that fails -------------------------------------------------------------------------------------------------------
+
+
+def test_migrate__a_migration_fails__says_why_what_is_left_and_what_stays(empty: Database) -> None:
+    empty.execute("CREATE TABLE users ()")
+    with pytest.raises(CommandError) as refused:
+        call_command("migrate", verbosity=0)
+    assert str(refused.value) == (
+        'accounts.0001_initial was not applied: relation "users" already exists. Nothing of it is left.'
+        " Before it, 15 were applied, and stay so. When that is mended, run migrate again."
+    )
+    assert refused.value.returncode == 2
+    assert empty.version() == 15
+    assert not empty.has("users_groups")
+    empty.execute("DROP TABLE users")
+    assert apply_migrations().migrations[0] == "accounts.0001_initial"
+
+
+@pytest.mark.parametrize(
+    ("sql", "line", "why"),
+    [
+        ("SELECT 1;\n\n-- ř\nCREATE TABL x ();\n", ", line 4", 'syntax error at or near "TABL"'),
+        ("SELECT 1;\nSELECT nothing;\n", ", line 2", 'column "nothing" does not exist'),
+        ("CREATE TABLE users ();\n", "", 'relation "users" already exists'),
+    ],
+)
+def test_migrate__a_file_of_sql_is_wrong__names_it_and_the_line(
+    sql: str, line: str, why: str, before_videos: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = tmp_path / "videos" / "migrations" / "sql" / "0001.up.sql", tmp_path / "down.sql"
+    files[0].parent.mkdir(parents=True)
+    for file in files:
+        file.write_text(sql)
+    migration = type(MigrationLoader(None).graph.nodes["videos", "0001_initial"])
+    monkeypatch.setattr(migration, "operations", [SqlFile(*files)])
+    with pytest.raises(NotDone) as refused:
+        apply_migrations()
+    assert str(refused.value).startswith(
+        f"videos.0001_initial was not applied: {why} (videos/migrations/sql/0001.up.sql{line}). Nothing of it is left."
+    )
+
+
+def test_without_detail__a_row_is_in_the_way__is_not_quoted(migrated: Database) -> None:
+    """PostgreSQL's DETAIL says whose e-mail address it is."""
+    person = "INSERT INTO users (email, password_hash, full_name, date_of_birth, gender) VALUES ('ann@example.org', '', 'Ann', '1990-01-01', 'female')"
+    migrated.execute(person)
+    with connection.cursor() as cursor, pytest.raises(IntegrityError, match=r"ann@example\.org") as error:
+        cursor.execute(person)
+    assert without_detail(error.value) == 'duplicate key value violates unique constraint "users_email_key"'
+
+
+def test_migrate__may_not_create_tables__is_not_done_in_one_line(migrated: Database) -> None:
+    with role() as (user, password), database() as made:
+        code, out, err = Database(made.name, user, password).manage("migrate", "--verbosity", "0")
+    assert (code, out) == (2, "")
+    assert err == "The table django_migrations cannot be made: permission denied for schema public. Use the role that owns the database.\n"
+
+
+@pytest.mark.long
+def test_migrate__owner_of_the_database_who_is_no_superuser__may_do_all(migrated: Database) -> None:
+    with role() as (user, password), database(owner=user) as made:
+        owned = Database(made.name, user, password)
+        assert owned.manage("migrate", "--verbosity", "0") == (0, "", "")
+        assert catalog(made) == catalog(migrated)
+        code, _, err = owned.manage("rollback", "--all", "--no-input")
+        assert (code, err) == (0, "")
+        assert made.version() == 0
+
+
+# --- A process that ends in the middle -----------------------------------------------------------------------------------------------
+
+
+def killed_at(step: str, description: str) -> Callable[..., None]:
+    original = getattr(MigrationRecorder, step)
+
+    def recorded(self: MigrationRecorder, app: str, name: str) -> None:
+        original(self, app, name)
+        if f"{app}.{name}" == description:
+            raise Killed
+
+    return recorded
+
+
+def test_migrate__killed_just_before_the_commit__has_neither_the_migration_nor_its_record(
+    empty: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Django records a migration like this one, with foreign keys and indexes, in a transaction after the migration's own."""
+    with monkeypatch.context() as patch:
+        patch.setattr(MigrationRecorder, "record_applied", killed_at("record_applied", "accounts.0001_initial"))
+        with pytest.raises(Killed):
+            apply_migrations()
+    assert empty.version() == 15
+    assert not empty.has("users")
+    assert apply_migrations().migrations[0] == "accounts.0001_initial"
+
+
+def test_rollback__killed_just_before_the_commit__has_both_the_migration_and_its_record(
+    migrated: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = catalog(migrated)
+    last = plan_rollback(1).migrations[0]
+    with monkeypatch.context() as patch:
+        patch.setattr(MigrationRecorder, "record_unapplied", killed_at("record_unapplied", last))
+        with pytest.raises(Killed):
+            roll_back(plan_rollback(3))
+    assert catalog(migrated) == before
+    assert roll_back(plan_rollback(3)).migrations[0] == last
+
+
+@pytest.mark.long
+def test_migrate__killed__frees_the_lock_and_the_table_and_the_next_goes_on(before_videos: Database, template: Database) -> None:
+    with before_videos.connect() as user:
+        user.execute("BEGIN; LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
+        process = before_videos.start("migrate", "--lock-timeout", "600")
+        wait_until(before_videos.waits_for_a_lock)
+        process.kill()
+        assert ended(process)[0] == -signal.SIGKILL
+        # Though the table is still in use: the server has seen that the process is gone, and ended what it did for it.
+        wait_until(lambda: not before_videos.waits_for_a_lock())
+        with migration_lock("migrate", seconds=60):
+            pass
+    assert before_videos.manage("migrate", "--verbosity", "0") == (0, "", "")
+    assert catalog(before_videos) == catalog(template)
+
+
+# --- A lock that is lost -------------------------------------------------------------------------------------------------------------
+
+
+def test_migrate__the_lock_is_lost_between_two_migrations__does_not_begin_the_second(empty: Database) -> None:
+    with migrating() as run:
+        run.on_done = lambda _: end_the_holder(empty)
+        with pytest.raises(NotDone) as refused:
+            call_django_migrate("default")
+    assert str(refused.value).startswith("The connection that held the lock on migrations was lost (")
+    assert str(refused.value).endswith("): nothing more was begun. Run it again. Before it, 1 was applied, and stays so.")
+    assert run.done == ["migrator.0001_schema_version"]
+    assert empty.version() == 1
+
+
+def test_migrate__the_lock_is_lost_during_a_migration__undoes_it(empty: Database) -> None:
+    def ends_the_holder(execute: Callable[..., Any], statement: str, *arguments: Any) -> Any:
+        if statement.startswith('CREATE TABLE "auth_group"'):
+            end_the_holder(empty)
+        return execute(statement, *arguments)
+
+    with (
+        pytest.raises(NotDone, match=r"^The connection that held the lock on migrations was lost"),
+        connection.execute_wrapper(ends_the_holder),
+    ):
+        apply_migrations()
+    assert empty.version() == 3
+    assert not empty.has("auth_group")
+
+
+def test_migrate__its_own_connection_is_lost__says_that_it_is_done_whole_or_not_at_all(empty: Database) -> None:
+    def ends_its_own(execute: Callable[..., Any], statement: str, *arguments: Any) -> Any:
+        if statement.startswith('CREATE TABLE "auth_group"'):
+            empty.query("SELECT pg_terminate_backend(%s, 60000)", connection.connection.info.backend_pid)
+        return execute(statement, *arguments)
+
+    with pytest.raises(NotDone) as refused, connection.execute_wrapper(ends_its_own):
+        apply_migrations()
+    assert str(refused.value) == (
+        "auth.0001_initial was not applied: terminating connection due to administrator command."
+        " It is done whole or not at all: schema_version says which. Before it, 3 were applied, and stay so."
+        " When that is mended, run migrate again."
+    )

@@ -1,0 +1,65 @@
+"""What the mending of triggers waits for, and that no writer fails because of it."""
+
+from __future__ import annotations
+
+import pytest
+from django.db import connection
+
+from findme.core.errors import NotDone
+from findme.core.triggers.problems import trigger_problems
+from findme.migrator.timeouts import Patience
+from findme.migrator.trigger_repair import mend_triggers
+from tests.findme.migrator.undoing import PERSON
+from tests.support.database import Database, thread, wait_until
+
+COMMAND = "verify_qdrant --repair"
+
+
+def test_mend__function__waits_for_transactions_that_it_did_not_capture(migrated: Database) -> None:
+    """Or the comparison would not see what such a transaction changed, and no entry of the queue would name it."""
+    migrated.execute("ALTER FUNCTION vector_sync_users_inserted() RESET search_path")
+    with migrated.connect() as writer:
+        writer.execute("BEGIN")
+        writer.execute(PERSON.encode())
+        with pytest.raises(NotDone, match=r"^The triggers were not mended: canceling statement due to lock timeout"):
+            mend_triggers(COMMAND, patience=Patience(5, 0.1, 1))
+        writer.execute("COMMIT")
+    assert len(mend_triggers(COMMAND)) == 1
+
+
+def test_mend__writer_that_holds_one_table_and_waits_for_the_other__does_not_fail(migrated: Database) -> None:
+    """PostgreSQL looks for a deadlock once, when a session has waited for a while. The writer that begins to wait after that would fail."""
+    migrated.execute("ALTER TABLE users DISABLE TRIGGER USER; ALTER TABLE profile_embeddings DISABLE TRIGGER USER")
+
+    def mend() -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SET deadlock_timeout = '100s'")
+        mend_triggers(COMMAND, patience=Patience(5, 100, 10), say=lambda _: None)
+
+    with migrated.connect() as writer:
+        writer.execute("BEGIN")
+        writer.execute(PERSON.encode())
+        with thread(mend):
+            wait_until(migrated.waits_for_a_lock)
+            writer.execute("INSERT INTO profile_embeddings (user_id, vector) SELECT id, array_fill(0.5::real, ARRAY[512]) FROM users")
+            writer.execute("COMMIT")
+    assert trigger_problems() == ()
+    assert migrated.query("SELECT count(*) FROM profile_embeddings") == [1]
+
+
+def test_mend__other_lock_timeout_of_the_session__is_as_before(migrated: Database) -> None:
+    migrated.execute(
+        "ALTER TABLE users DISABLE TRIGGER vector_sync_deleted; ALTER TABLE profile_embeddings DISABLE TRIGGER vector_sync_deleted"
+    )
+    seen: list[str] = []
+
+    def lock_timeout() -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SHOW lock_timeout")
+            seen.extend(cursor.fetchone())
+
+    for seconds in (5.0, 0.2):
+        migrated.execute("ALTER TABLE users DISABLE TRIGGER vector_sync_deleted")
+        mend_triggers(COMMAND, patience=Patience(5, seconds, 1), with_the_mending=lock_timeout)
+    lock_timeout()
+    assert seen == ["500ms", "200ms", "0"]
