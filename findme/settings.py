@@ -79,6 +79,7 @@ INSTALLED_APPS = [
     "matching",
     "calls",
     "vectorstore",
+    "findme.demo",
 ]
 MIDDLEWARE = [
     "findme.health.middleware.answer_health_checks",

@@ -9,7 +9,7 @@ from datetime import date
 from django.contrib.auth.hashers import make_password
 
 from accounts.models import User
-from findme.demo.cast import ADMIN_EMAIL, ADMIN_ID
+from findme.demo.dataset import ADMIN_EMAIL, ADMIN_ID
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,10 +24,10 @@ from qdrant_client import models
 from accounts.models import User
 from findme.core.errors import NotDone
 from findme.demo.alone import alone
-from findme.demo.cast import ADMIN_EMAIL, ADMIN_ID, JOHN, cast
+from findme.demo.dataset import ADMIN_EMAIL, ADMIN_ID, JOHN, cast
+from findme.demo.guard import refuse_strangers
 from findme.demo.login import Login, renew_login
-from findme.demo.strangers import refuse_strangers
-from findme.demo.telling import Telling
+from findme.demo.presenter import Telling
 from findme.demo.traces import traces_of
 from matching.models import Match
 from tests.factories import UserFactory
@@ -133,7 +133,7 @@ def test_telling__a_command_that_found_something__ends_the_story(tmp_path: Path,
     def found_something(*args: object, **options: object) -> None:
         raise SystemExit(1)
 
-    monkeypatch.setattr("findme.demo.telling.call_command", found_something)
+    monkeypatch.setattr("findme.demo.presenter.call_command", found_something)
 
     with pytest.raises(NotDone) as raised:
         Telling(OutputWrapper(StringIO())).command("sync_qdrant", "--once")

@@ -13,10 +13,10 @@ from django.db import IntegrityError, connection
 from accounts.models import User
 from findme.core.errors import NotDone, without_detail
 from findme.core.files import require_writable
-from findme.demo.cast import EMBEDDINGS, JANE, JOHN, cast
+from findme.demo.dataset import EMBEDDINGS, JANE, JOHN, cast
+from findme.demo.guard import refuse_strangers
 from findme.demo.login import renew_login
-from findme.demo.strangers import refuse_strangers
-from findme.demo.telling import Telling
+from findme.demo.presenter import Telling
 from findme.demo.traces import traces_of
 from privacy.unerasure import take_erasures_back
 from vectorstore.connection import collection_name, is_embedded

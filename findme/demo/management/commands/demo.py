@@ -9,8 +9,8 @@ from django.core.management.base import CommandParser
 
 from findme.core.commands.base import FindmeCommand
 from findme.demo.alone import alone
-from findme.demo.story import tell
-from findme.demo.telling import Telling
+from findme.demo.presenter import Telling
+from findme.demo.steps import tell
 from findme.environment import BASE_DIR
 
 EXPORTS = BASE_DIR / "exports"
