@@ -13,8 +13,8 @@ from qdrant_client.models import CollectionStatus
 from benchmarks.people import clustered, give_embeddings, make_people
 from benchmarks.scratch import scratch_database, scratch_store
 from findme.core.errors import NotDone
-from vectorstore.connection import collection_name, is_embedded, qdrant
-from vectorstore.sync.drain import sync_once
+from vectorstore.qdrant.connection import collection_name, is_embedded, qdrant
+from vectorstore.sync.worker import sync_once
 
 GREEN_SECONDS = 300
 

@@ -42,8 +42,8 @@ def main() -> None:
     start()
     from benchmarks.filled import filled_stores
     from benchmarks.people import clustered
-    from vectorstore.search_page import hnsw_ef_for
-    from vectorstore.search_query import SearchQuery
+    from vectorstore.search.criteria import SearchQuery
+    from vectorstore.search.paging import hnsw_ef_for
 
     if not settings.QDRANT_URL:
         raise NotDone("QDRANT_URL is not set, and the embedded store has no graph: every search in it is exact. Set QDRANT_URL.")
@@ -79,9 +79,9 @@ def recall(exact: Sequence[set[UUID]], found: Sequence[set[UUID]]) -> float:
 
 
 def _found(asked: NDArray[np.float32], criteria: Mapping[str, Any], params: models.SearchParams) -> tuple[list[set[UUID]], float]:
-    from vectorstore.connection import collection_name, qdrant
-    from vectorstore.search_filter import filter_of
-    from vectorstore.search_query import SearchQuery
+    from vectorstore.qdrant.connection import collection_name, qdrant
+    from vectorstore.search.criteria import SearchQuery
+    from vectorstore.search.filter import filter_of
 
     found = []
     with qdrant() as client:
@@ -96,7 +96,7 @@ def _found(asked: NDArray[np.float32], criteria: Mapping[str, Any], params: mode
 
 
 def _indexed() -> int:
-    from vectorstore.connection import collection_name, qdrant
+    from vectorstore.qdrant.connection import collection_name, qdrant
 
     with qdrant() as client:
         return client.get_collection(collection_name()).indexed_vectors_count or 0

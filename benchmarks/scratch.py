@@ -36,7 +36,7 @@ def scratch_database() -> Iterator[None]:
 @contextmanager
 def scratch_store() -> Iterator[str]:
     """A collection of a random name on the server at QDRANT_URL, or in an embedded store in a temporary folder; yields what it is."""
-    from vectorstore.initialisation import initialise
+    from vectorstore.schema.initialize import initialise
 
     settings.QDRANT_COLLECTION = f"findme_benchmark_{secrets.token_hex(8)}"
     with tempfile.TemporaryDirectory(prefix="findme-benchmark-") as folder:
@@ -76,7 +76,7 @@ def _kind() -> str:
 
 def _drop_collections() -> None:
     """A collection takes its aliases with it."""
-    from vectorstore.connection import qdrant
+    from vectorstore.qdrant.connection import qdrant
 
     with qdrant() as client:
         for collection in client.get_collections().collections:

@@ -59,9 +59,9 @@ def _options() -> argparse.Namespace:
 
 def _in_turn(asked: NDArray[np.float32], criteria: Mapping[str, Any]) -> tuple[float, float]:
     """The median seconds of the bare call and of the search."""
-    from vectorstore.connection import collection_name, qdrant
-    from vectorstore.search_filter import filter_of
-    from vectorstore.search_query import SearchQuery
+    from vectorstore.qdrant.connection import collection_name, qdrant
+    from vectorstore.search.criteria import SearchQuery
+    from vectorstore.search.filter import filter_of
 
     bare, ours = [], []
     with qdrant() as client:
@@ -75,8 +75,8 @@ def _in_turn(asked: NDArray[np.float32], criteria: Mapping[str, Any]) -> tuple[f
 
 
 def _search(vector: NDArray[np.float32], criteria: Mapping[str, Any]) -> object:
-    from vectorstore.search import search
-    from vectorstore.search_query import SearchQuery
+    from vectorstore.search.criteria import SearchQuery
+    from vectorstore.search.engine import search
 
     return search(SearchQuery(vector=vector, limit=LIMIT, **criteria))
 

@@ -74,8 +74,8 @@ def _options() -> argparse.Namespace:
 def _build_no_graph() -> None:
     from qdrant_client.models import OptimizersConfigDiff
 
-    from vectorstore.connection import is_embedded, qdrant
-    from vectorstore.registry import live
+    from vectorstore.catalog.registry import live
+    from vectorstore.qdrant.connection import is_embedded, qdrant
 
     if not is_embedded():
         with qdrant() as client:
@@ -84,8 +84,8 @@ def _build_no_graph() -> None:
 
 def _bare(user_ids: list[UUID], vectors: NDArray[np.float32]) -> float:
     """The points are made before the clock starts."""
-    from vectorstore.connection import collection_name, qdrant
-    from vectorstore.sync.work import BATCH_SIZE
+    from vectorstore.qdrant.connection import collection_name, qdrant
+    from vectorstore.sync.batch import BATCH_SIZE
 
     points = _ready_made(user_ids, vectors)
     batches = [points[start : start + BATCH_SIZE] for start in range(0, len(points), BATCH_SIZE)]
@@ -97,7 +97,7 @@ def _ready_made(user_ids: list[UUID], vectors: NDArray[np.float32]) -> list[Poin
     """The same vectors, and payloads of the same size."""
     from qdrant_client.models import PointStruct
 
-    from vectorstore.vectors import unit
+    from vectorstore.projection.vectors import unit
 
     payload = {
         "age": 30,
@@ -132,7 +132,7 @@ def _embed(user_ids: list[UUID], vectors: NDArray[np.float32]) -> None:
 def _sync(workers: int) -> float:
     """Several are processes, as they are in production: they are ready when the clock starts."""
     if workers == 1:
-        from vectorstore.sync.drain import sync_once
+        from vectorstore.sync.worker import sync_once
 
         return timed(sync_once)
     command = [sys.executable, "-m", "benchmarks.sync_worker", connection.settings_dict["NAME"], settings.QDRANT_COLLECTION]

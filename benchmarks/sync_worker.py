@@ -18,12 +18,12 @@ def main(database: str, collection: str) -> None:
     from django.db import connection
 
     connection.settings_dict["NAME"], settings.QDRANT_COLLECTION = database, collection
-    from vectorstore.connection import qdrant
-    from vectorstore.sync import standing
-    from vectorstore.sync.drain import sync_once
+    from vectorstore.consistency import preflight
+    from vectorstore.qdrant.connection import qdrant
+    from vectorstore.sync.worker import sync_once
 
     with qdrant() as client:
-        standing.prove(client)
+        preflight.prove(client)
     gc.freeze()  # as sync_qdrant does
     _say("ready")
     sys.stdin.readline()

@@ -47,8 +47,8 @@ def _options() -> argparse.Namespace:
 
 
 def _scroll() -> None:
-    from vectorstore.connection import collection_name, is_embedded, qdrant
-    from vectorstore.verification.found import EMBEDDED_PAGE_SIZE, PAGE_SIZE
+    from vectorstore.qdrant.connection import collection_name, is_embedded, qdrant
+    from vectorstore.qdrant.scroll import EMBEDDED_PAGE_SIZE, PAGE_SIZE
 
     offset, size = None, EMBEDDED_PAGE_SIZE if is_embedded() else PAGE_SIZE
     while True:

@@ -22,7 +22,7 @@ from tests.support.database import Database
 from tests.test_readme import parser_of
 from tests.untraced import untraced
 from tests.web import serving
-from vectorstore.initialisation import initialise
+from vectorstore.schema.initialize import initialise
 
 OPERATIONS = (BASE_DIR / "docs" / "operations.md").read_text(encoding="utf-8")
 UNITS = {

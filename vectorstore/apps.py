@@ -14,4 +14,4 @@ class VectorStoreConfig(AppConfig):
     )
 
     def ready(self) -> None:
-        import vectorstore.following  # noqa: F401  # connects its receiver
+        import vectorstore.receivers  # noqa: F401  # connects its receiver

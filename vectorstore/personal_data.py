@@ -12,8 +12,8 @@ from uuid import UUID
 
 from privacy.columns import columns_of
 from privacy.registry import Consequence, Fate, PersonalDataOwner, Protection, Store, registry
+from vectorstore.consistency.remembered import forget
 from vectorstore.models import ProfileEmbedding, QueueEntry, SetAside
-from vectorstore.remembered import forget
 
 
 class Embeddings(PersonalDataOwner):
@@ -30,7 +30,7 @@ class Embeddings(PersonalDataOwner):
 
     def export(self, user_id: UUID) -> dict[str, Any]:
         """The row, and the point as it is in Qdrant (its vector of length 1), each None where there is none. Raises StoreUnavailable."""
-        from vectorstore.projection import point_of
+        from vectorstore.projection.payload import point_of
 
         embedding = ProfileEmbedding.objects.filter(pk=user_id).values(*columns_of(ProfileEmbedding)).first()
         return {"embedding": embedding, "point": point_of(user_id)}
@@ -105,21 +105,21 @@ class VectorStore(Store):
 
     @contextmanager
     def reached(self) -> Iterator[None]:
-        from vectorstore.collection import live_collection
-        from vectorstore.connection import qdrant
+        from vectorstore.qdrant.connection import qdrant
+        from vectorstore.schema.live import live_collection
 
         with qdrant() as client:
             live_collection(client)
             yield
 
     def holds(self, user_id: UUID) -> bool:
-        from vectorstore.projection import point_of
+        from vectorstore.projection.payload import point_of
 
         return point_of(user_id) is not None
 
     def remove(self, user_id: UUID) -> bool:
         """Workers mark the collections meanwhile, and remember of whom they hold the newest points: it takes long, and ``forget`` comes after it."""
-        from vectorstore.sync.now import remove_point
+        from vectorstore.sync.inline import remove_point
 
         removed = remove_point(user_id)
         forget(user_id)

@@ -19,10 +19,10 @@ from findme.demo.login import renew_login
 from findme.demo.presenter import Telling
 from findme.demo.traces import traces_of
 from privacy.unerasure import take_erasures_back
-from vectorstore.connection import collection_name, is_embedded
 from vectorstore.models import ProfileEmbedding
-from vectorstore.search import Hit, search
-from vectorstore.search_query import Near, SearchQuery
+from vectorstore.qdrant.connection import collection_name, is_embedded
+from vectorstore.search.criteria import Near, SearchQuery
+from vectorstore.search.engine import Hit, search
 
 BERLIN = "52.52,13.405,30"
 AS_TYPED = ("--user", JANE, "--near", BERLIN, "--limit", "5")

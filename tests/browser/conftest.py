@@ -7,8 +7,8 @@ import pytest
 from accounts.models import User
 from tests.factories import UserFactory
 from tests.privacy.life import full_life
-from vectorstore.initialisation import initialise
-from vectorstore.sync.now import project
+from vectorstore.schema.initialize import initialise
+from vectorstore.sync.inline import project
 
 
 @pytest.fixture

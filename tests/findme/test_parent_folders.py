@@ -19,7 +19,7 @@ from findme.core.errors import NotDone, StoreUnusable
 from findme.core.folders import distrust_reason
 from findme.embedded.place import require_trusted
 from findme.environment import BASE_DIR
-from vectorstore.embedded import folder_at
+from vectorstore.qdrant.embedded import folder_at
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make folders of two accounts")
 MALLORY = 3_999_999

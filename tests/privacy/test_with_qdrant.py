@@ -27,11 +27,11 @@ from tests.findme.processes import manage_here
 from tests.privacy.elsewhere import another_connection, in_a_thread, wait_until
 from tests.privacy.life import WORDS, full_life, working_life
 from tests.privacy.process import database_parameters, manage, stopped_before_the_commit
-from vectorstore.initialisation import initialise
 from vectorstore.models import ProfileEmbedding, QueueEntry
-from vectorstore.projection import payload_of, point_of
-from vectorstore.sync.claim import LOCK_OF
-from vectorstore.sync.now import project
+from vectorstore.projection.payload import payload_of, point_of
+from vectorstore.schema.initialize import initialise
+from vectorstore.sync.claims import LOCK_OF
+from vectorstore.sync.inline import project
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -243,7 +243,7 @@ def is_queued(user_id: UUID) -> bool:
 def test_removals__a_projection_in_flight(collection: str, remove: Callable[[UUID], Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """It has read the person's rows and not written yet, and holds the person: whoever removes them waits, and comes after it."""
     person = ProfileEmbeddingFactory.create().user
-    points_of = import_module("vectorstore.sync.writing").points_of
+    points_of = import_module("vectorstore.sync.writer").points_of
     asked: list[bool] = []
     store = the_store()
     reached = store.reached
@@ -264,7 +264,7 @@ def test_removals__a_projection_in_flight(collection: str, remove: Callable[[UUI
 
     removing: list[Any] = []
     futures: list[Any] = []
-    monkeypatch.setattr("vectorstore.sync.writing.points_of", write_late)
+    monkeypatch.setattr("vectorstore.sync.writer.points_of", write_late)
     assert project([person.pk]).written == 1
     removing[0].__exit__(None, None, None)
     assert GONE in futures[0].result().consequences

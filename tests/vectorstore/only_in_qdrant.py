@@ -10,9 +10,9 @@ from django.core.management import CommandError, call_command
 from qdrant_client import models
 
 from tests.factories import UserFactory, unit_vector
-from vectorstore.connection import collection_name, qdrant
+from vectorstore.consistency.versions import last_drawn
 from vectorstore.models import QueueEntry, VectorCollection
-from vectorstore.versions import last_drawn
+from vectorstore.qdrant.connection import collection_name, qdrant
 
 VECTORS = models.VectorParams(size=512, distance=models.Distance.COSINE)
 

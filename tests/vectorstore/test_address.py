@@ -2,7 +2,7 @@ import pytest
 from pytest_django import Settings
 
 from findme.core.errors import StoreUnavailable
-from vectorstore.address import server_address, timeout_seconds
+from vectorstore.qdrant.address import server_address, timeout_seconds
 
 
 @pytest.fixture(autouse=True)

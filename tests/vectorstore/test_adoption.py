@@ -22,17 +22,17 @@ from tests.qdrant import QdrantServer
 from tests.threads import in_thread
 from tests.vectorstore.commands import run_python
 from tests.vectorstore.storm.agreement import disagreements
-from vectorstore import registry
-from vectorstore.adoption import Adopted, adopt
-from vectorstore.applying import point_alias
-from vectorstore.collection import live_collection
-from vectorstore.connection import collection_name, qdrant
-from vectorstore.initialisation import compare, initialise
+from vectorstore.catalog import registry
+from vectorstore.catalog.ownership import ADOPTING, DATABASE, prove_ours
+from vectorstore.consistency.versions import last_drawn, version_of
 from vectorstore.models import ProfileEmbedding, QueueEntry, StoreState, SyncLease, VectorCollection
-from vectorstore.ownership import ADOPTING, DATABASE, prove_ours
-from vectorstore.projection import entitled
-from vectorstore.sync.drain import sync_once
-from vectorstore.versions import last_drawn, version_of
+from vectorstore.projection.payload import entitled
+from vectorstore.qdrant.connection import collection_name, qdrant
+from vectorstore.rebuild.adopt import Adopted, adopt
+from vectorstore.schema.apply import point_alias
+from vectorstore.schema.initialize import compare, initialise
+from vectorstore.schema.live import live_collection
+from vectorstore.sync.worker import sync_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -204,8 +204,8 @@ def test_adopt__where_no_collection_can_be_made_nothing_is_begun(embedded_qdrant
     def without_a_node(_client: object) -> None:
         raise StoreUnavailable("A node does not answer.")
 
-    monkeypatch.setattr("vectorstore.adoption.refuse_without_a_node", without_a_node)
-    monkeypatch.setattr("vectorstore.adoption._survey", pytest.fail)
+    monkeypatch.setattr("vectorstore.rebuild.adopt.refuse_without_a_node", without_a_node)
+    monkeypatch.setattr("vectorstore.rebuild.adopt._survey", pytest.fail)
     with pytest.raises(StoreUnavailable, match="A node does not answer"):
         adopt(lambda _: pytest.fail("something was announced"))
     assert not VectorCollection.objects.exists()
@@ -321,7 +321,7 @@ KILLED = """
 import os, signal, sys
 from qdrant_client import QdrantClient
 from vectorstore import adoption, applying, registry, replacement
-from vectorstore.adoption import adopt
+from vectorstore.rebuild.adopt import adopt
 from vectorstore.sync import guarded
 
 at, nth = sys.argv[1], int(sys.argv[2])
@@ -402,7 +402,7 @@ def test_adopt__that_fails_is_recorded(store: str, monkeypatch: pytest.MonkeyPat
         raise StoreUnavailable("The store does not answer.")
 
     of_another_database([point(uuid4(), version=FAR)])
-    monkeypatch.setattr(f"vectorstore.adoption.{step}", fail)
+    monkeypatch.setattr(f"vectorstore.rebuild.adopt.{step}", fail)
     with pytest.raises(StoreUnavailable):
         adopted()
     assert [entry[3] for entry in audited()] == ["started", "unknown"]
@@ -440,7 +440,7 @@ def test_adopt__keeps_the_old_one_where_its_points_are_many_of_nobody(store: str
 def test_adopt__keeps_the_old_one_where_the_new_one_is_not_whole(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     known = [ProfileEmbeddingFactory.create().pk for _ in range(2)]
     of_the_guides_program([point(known[0])])
-    monkeypatch.setattr("vectorstore.replacement.fill", lambda *_args, **_options: None)
+    monkeypatch.setattr("vectorstore.rebuild.replace.fill", lambda *_args, **_options: None)
     QueueEntry.objects.all().delete()
     with pytest.raises(NotDone, match=f"'{v1()}' is not let through: 2 missing"):
         adopted()

@@ -19,17 +19,17 @@ from tests.factories import ProfileEmbeddingFactory
 from tests.schema.rows import NOBODY, ask, connect
 from tests.support.database import wait_until
 from tests.vectorstore.commands import ended, started
-from vectorstore.ages import NEVER, DaysOfPoints, Refreshed, days_of_points, disbelieve_days_after, most_birthdays, refresh_ages
-from vectorstore.connection import collection_name, qdrant
-from vectorstore.initialisation import initialise
 from vectorstore.models import StoreState
-from vectorstore.projection import point_of
-from vectorstore.search import search
-from vectorstore.search_filter import forget_days
-from vectorstore.search_query import SearchQuery
-from vectorstore.sync.claim import Claim
-from vectorstore.sync.now import project
-from vectorstore.sync.rows import Points, points_of
+from vectorstore.projection.ages import NEVER, DaysOfPoints, Refreshed, days_of_points, disbelieve_days_after, most_birthdays, refresh_ages
+from vectorstore.projection.payload import point_of
+from vectorstore.projection.points import Points, points_of
+from vectorstore.qdrant.connection import collection_name, qdrant
+from vectorstore.schema.initialize import initialise
+from vectorstore.search.criteria import SearchQuery
+from vectorstore.search.engine import search
+from vectorstore.search.filter import forget_days
+from vectorstore.sync.claims import Claim
+from vectorstore.sync.inline import project
 
 days = st.dates(date(2015, 1, 1), date(2036, 12, 31)) | st.sampled_from([date(2024, 2, 28), date(2024, 2, 29), date(2024, 3, 1)])
 births = st.dates(date(1950, 1, 1), date(2010, 12, 31)) | st.builds(lambda year: date(4 * year, 2, 29), st.integers(490, 502))
@@ -165,7 +165,7 @@ class Store:
             refresh_ages(day=self.today, size=1, report=stop)
 
     def _sync(self, user_id: UUID) -> None:
-        """As ``vectorstore.sync.writing.write`` does it."""
+        """As ``vectorstore.sync.writer.write`` does it."""
         if user_id in queued():
             self.written[user_id] = self.today
             disbelieve_days_after(self.today)
@@ -228,7 +228,7 @@ def test_carry_out__the_day_turns_between_the_reading_and_the_end(embedded_qdran
     def yesterday(claim: Claim) -> Points:
         return replace(points_of(claim), day=today() - timedelta(days=1))
 
-    monkeypatch.setattr("vectorstore.sync.writing.points_of", yesterday)
+    monkeypatch.setattr("vectorstore.sync.writer.points_of", yesterday)
     project([person])
     assert StoreState.current().ages_refreshed_on == NEVER
     before = ask("SELECT xmin::text FROM vector_store_state")
@@ -391,7 +391,7 @@ def test_search__on_the_birthday__before_the_job_beside_it_and_after_the_sync(st
 def test_points__have_the_age_of_the_databases_day(monkeypatch: pytest.MonkeyPatch) -> None:
     """And not of a worker's machine, whose clock may be behind."""
     person = ProfileEmbeddingFactory.create(user__date_of_birth=date(1990, 1, 1))
-    monkeypatch.setattr("vectorstore.projection.today", lambda: date(2000, 1, 1))
+    monkeypatch.setattr("vectorstore.projection.payload.today", lambda: date(2000, 1, 1))
     claim = Claim(NOBODY, frozenset({person.user_id}), (), 1, ())
     (point,) = points_of(claim).due
     assert point.payload is not None and point.payload["age"] == age_on(date(1990, 1, 1), today())

@@ -15,13 +15,13 @@ from tests.factories import ProfileEmbeddingFactory
 from tests.threads import in_thread
 from tests.vectorstore.cluster import Node, cluster, is_whole, wait_until
 from tests.vectorstore.storm.agreement import disagreements
-from vectorstore.connection import qdrant
-from vectorstore.initialisation import initialise
 from vectorstore.models import ProfileEmbedding
+from vectorstore.qdrant.connection import qdrant
 from vectorstore.rebuild.reindex import reindex
-from vectorstore.search import search
-from vectorstore.search_query import SearchQuery
-from vectorstore.sync.drain import sync_once
+from vectorstore.schema.initialize import initialise
+from vectorstore.search.criteria import SearchQuery
+from vectorstore.search.engine import search
+from vectorstore.sync.worker import sync_once
 from vectorstore.verification.verify import verify
 
 pytestmark = [pytest.mark.qdrant_server, pytest.mark.long, pytest.mark.django_db(transaction=True)]

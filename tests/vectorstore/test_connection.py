@@ -17,15 +17,15 @@ from qdrant_client import QdrantClient, models
 from qdrant_client.local.local_collection import LocalCollection
 from qdrant_client.local.qdrant_local import QdrantLocal
 
-import vectorstore.server
+import vectorstore.qdrant.server
 from findme.core.errors import StoreUnavailable
 from tests.memory import folder_in_memory
 from tests.qdrant import QdrantServer, free_port, started_qdrant
 from tests.vectorstore.holder import holding, run_script
 from tests.vectorstore.pretenders import answering
-from vectorstore import embedded
-from vectorstore.connection import collection_name, is_embedded, qdrant
-from vectorstore.errors import CollectionMissing, Refused
+from vectorstore.qdrant import embedded
+from vectorstore.qdrant.connection import collection_name, is_embedded, qdrant
+from vectorstore.qdrant.errors import CollectionMissing, Refused
 
 VECTORS = models.VectorParams(size=2, distance=models.Distance.COSINE)
 
@@ -383,7 +383,7 @@ def test_qdrant__a_key_that_leaves_the_machine_unencrypted(settings: Settings, c
     settings.QDRANT_URL, settings.QDRANT_API_KEY = "http://no-such-host.invalid", "secret"
     with pytest.raises(StoreUnavailable), qdrant():
         pass
-    assert [(record.levelno, record.getMessage()) for record in caplog.records if record.name == "vectorstore.server"] == [
+    assert [(record.levelno, record.getMessage()) for record in caplog.records if record.name == "vectorstore.qdrant.server"] == [
         (logging.WARNING, "QDRANT_API_KEY is sent to 'http://no-such-host.invalid' without encryption: use https://.")
     ]
 
@@ -393,7 +393,7 @@ def test_qdrant__a_key_that_nobody_can_read(settings: Settings, caplog: pytest.L
     settings.QDRANT_URL, settings.QDRANT_API_KEY = url, "secret"
     with pytest.raises(StoreUnavailable), qdrant():
         pass
-    assert [record for record in caplog.records if record.name == "vectorstore.server"] == []
+    assert [record for record in caplog.records if record.name == "vectorstore.qdrant.server"] == []
 
 
 @pytest.mark.qdrant_server
@@ -517,14 +517,14 @@ def test_qdrant__grpc_is_not_misled_by_a_collection_that_is_deleted_meanwhile(
     memory_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It seems to be missing by gRPC only; there is no other one to prove the server by."""
-    ask = vectorstore.server._peers_by_grpc
+    ask = vectorstore.qdrant.server._peers_by_grpc
 
     def meanwhile(collection: str, client: QdrantClient, *arguments: Any) -> set[int] | None:
         if collection == "a":
             client.delete_collection("a")
         return ask(collection, client, *arguments)
 
-    monkeypatch.setattr(vectorstore.server, "_peers_by_grpc", meanwhile)
+    monkeypatch.setattr(vectorstore.qdrant.server, "_peers_by_grpc", meanwhile)
     with started_qdrant(memory_path) as server:
         make_collection(server, "a")
         settings.QDRANT_URL, settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT = server.url, "", server.grpc_port

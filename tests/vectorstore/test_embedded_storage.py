@@ -17,8 +17,8 @@ from qdrant_client.local.persistence import CollectionPersistence
 
 from findme.core.errors import StoreUnavailable
 from tests.vectorstore.holder import started
-from vectorstore.connection import qdrant
-from vectorstore.embedded_storage import Persistence
+from vectorstore.qdrant.connection import qdrant
+from vectorstore.qdrant.embedded_storage import Persistence
 
 VECTORS = models.VectorParams(size=2, distance=models.Distance.COSINE)
 PATIENCE_SECONDS = 120

@@ -13,7 +13,7 @@ import pytest
 from qdrant_client import models
 
 from findme.core.errors import StoreUnusable
-from vectorstore.connection import qdrant
+from vectorstore.qdrant.connection import qdrant
 
 VECTORS = models.VectorParams(size=2, distance=models.Distance.COSINE)
 ran: list[str] = []

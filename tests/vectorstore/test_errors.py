@@ -17,12 +17,12 @@ from findme.core.errors import NotDone, StoreUnavailable, StoreUnusable
 from tests.memory import folder_in_memory
 from tests.qdrant import QdrantServer, free_port, freeze, started_qdrant, thaw
 from tests.vectorstore.pretenders import HTML, TLS_FOLDER, answering, answering_grpc, error, saying, silent
-from vectorstore.address import Address
-from vectorstore.connection import qdrant
-from vectorstore.embedded import Folder
-from vectorstore.errors import CollectionMissing, Refused, ServerFailed, TimedOut, server_errors_told
-from vectorstore.marks import MarkNotTaken
-from vectorstore.sync.lease import LeaseLost
+from vectorstore.consistency.checkpoint import MarkNotTaken
+from vectorstore.qdrant.address import Address
+from vectorstore.qdrant.connection import qdrant
+from vectorstore.qdrant.embedded import Folder
+from vectorstore.qdrant.errors import CollectionMissing, Refused, ServerFailed, TimedOut, server_errors_told
+from vectorstore.sync.leases import LeaseLost
 from vectorstore.sync.settings import WrongSetting
 
 KEY = "the-key-that-nobody-may-see"
@@ -178,7 +178,7 @@ CLIENTS = {"1.19.1": "1.18 to 1.20", "1.20.0": "1.19 to 1.21"}
     ],
 )
 def test_errors__a_version_too_far_away(settings: Settings, monkeypatch: pytest.MonkeyPatch, driver: str, version: str) -> None:
-    monkeypatch.setattr("vectorstore.server.importlib.metadata.version", {"qdrant-client": driver}.__getitem__)
+    monkeypatch.setattr("vectorstore.qdrant.server.importlib.metadata.version", {"qdrant-client": driver}.__getitem__)
     with answering(200, {}, version=version) as port:
         found = line_of(settings, f"http://127.0.0.1:{port}")
     assert isinstance(found, StoreUnavailable)
@@ -192,7 +192,7 @@ def test_errors__a_version_too_far_away(settings: Settings, monkeypatch: pytest.
     ("driver", "version"), [("1.19.1", "1.18.0"), ("1.19.1", "1.19.2-dev"), ("1.19.1", "1.20.7"), ("1.20.0", "1.21.0")]
 )
 def test_errors__a_version_that_is_near_enough(settings: Settings, monkeypatch: pytest.MonkeyPatch, driver: str, version: str) -> None:
-    monkeypatch.setattr("vectorstore.server.importlib.metadata.version", {"qdrant-client": driver}.__getitem__)
+    monkeypatch.setattr("vectorstore.qdrant.server.importlib.metadata.version", {"qdrant-client": driver}.__getitem__)
     with answering(200, {"result": {"aliases": []}, "status": "ok", "time": 0}, version=version) as port:
         settings.QDRANT_URL = f"http://127.0.0.1:{port}"
         with qdrant() as client:

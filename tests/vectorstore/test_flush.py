@@ -12,12 +12,12 @@ from django.core.management.base import CommandError
 from accounts.models import User
 from tests.factories import unit_vector
 from tests.vectorstore.sync.people import ids, people, plain_sql, points, queued
-from vectorstore import registry
-from vectorstore.connection import collection_name
-from vectorstore.initialisation import initialise
+from vectorstore.catalog import registry
+from vectorstore.catalog.ownership import database_id
 from vectorstore.models import ProfileEmbedding, SetAside, StoreState, VectorCollection
-from vectorstore.ownership import database_id
-from vectorstore.sync.drain import sync_once
+from vectorstore.qdrant.connection import collection_name
+from vectorstore.schema.initialize import initialise
+from vectorstore.sync.worker import sync_once
 from vectorstore.verification.verify import verify
 
 pytestmark = pytest.mark.django_db(transaction=True)

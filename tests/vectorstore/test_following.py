@@ -10,9 +10,9 @@ from django.urls import reverse
 from accounts.models import User
 from tests.factories import ProfileEmbeddingFactory, UserFactory
 from tests.staff import person_form, said, save, signed_in, superuser
-from vectorstore.initialisation import initialise
-from vectorstore.projection import point_of
-from vectorstore.sync.now import project
+from vectorstore.projection.payload import point_of
+from vectorstore.schema.initialize import initialise
+from vectorstore.sync.inline import project
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -45,7 +45,7 @@ def test_change__staff_have_no_point(projected: User) -> None:
 
 
 def test_change__nothing_changed_asks_for_nothing(projected: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vectorstore.sync.now.project", lambda _user_ids: pytest.fail("nothing changed"))
+    monkeypatch.setattr("vectorstore.sync.inline.project", lambda _user_ids: pytest.fail("nothing changed"))
     change(projected)
 
 
@@ -63,7 +63,7 @@ def test_change__stands_whatever_goes_wrong_afterwards(monkeypatch: pytest.Monke
     def fail(_user_ids: Any) -> None:
         raise ZeroDivisionError("a defect")
 
-    monkeypatch.setattr("vectorstore.sync.now.project", fail)
+    monkeypatch.setattr("vectorstore.sync.inline.project", fail)
     _saved, warning = change(UserFactory.create(), full_name="After")
     assert warning == (
         "Saved, but the search does not know it yet. It failed in a way that the server's log describes."

@@ -14,15 +14,16 @@ from qdrant_client.http.api.collections_api import SyncCollectionsApi
 from findme.core.errors import NotDone
 from tests.factories import ProfileEmbeddingFactory
 from tests.vectorstore.commands import ended, manage, run_python, started
-from vectorstore import marks, registry
-from vectorstore.collection_lock import lock_key
-from vectorstore.connection import collection_name, qdrant
-from vectorstore.initialisation import compare, initialise
+from vectorstore.catalog import registry
+from vectorstore.catalog.lock import lock_key
+from vectorstore.catalog.ownership import metadata_of
+from vectorstore.consistency import checkpoint
 from vectorstore.models import QueueEntry, VectorCollection
-from vectorstore.ownership import metadata_of
-from vectorstore.plan import Plan, plan
+from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.rebuild.reindex import reindex
-from vectorstore.sync.drain import sync_once
+from vectorstore.schema.initialize import compare, initialise
+from vectorstore.schema.plan import Plan, plan
+from vectorstore.sync.worker import sync_once
 
 pytestmark = pytest.mark.django_db
 
@@ -343,7 +344,7 @@ from qdrant_client import QdrantClient
 from qdrant_client.http.api.collections_api import SyncCollectionsApi
 from qdrant_client.http.api.indexes_api import SyncIndexesApi
 from vectorstore import applying
-from vectorstore.initialisation import initialise
+from vectorstore.schema.initialize import initialise
 
 left = int(sys.argv[1])
 
@@ -442,14 +443,14 @@ def test_initialise__a_collection_that_was_deleted_by_hand_is_filled_again(store
     initialise(lambda _: None)
     sync_once(timeout=20)
     with qdrant() as client:
-        assert marks.make_new_mark(client)
+        assert checkpoint.make_new_mark(client)
         client.delete_collection(v1())
     initialise(lambda _: None)
     done = sync_once(timeout=20)
     assert (done.written, done.left.length, done.away) == (3, 0, None)
     with qdrant() as client:
         assert {record.id for record in client.scroll(collection_name())[0]} == people
-        marks.check_marks(client)
+        checkpoint.check_marks(client)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -470,7 +471,7 @@ def test_init_qdrant__dead_over_a_collection_that_nobody_had_noted_leaves_it_to_
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("vectorstore.applying.metadata_of", dying)
+        patch.setattr("vectorstore.schema.apply.metadata_of", dying)
         with pytest.raises(KeyboardInterrupt):
             initialise(lambda _: None)
     assert registry.due() == []

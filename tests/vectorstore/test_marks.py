@@ -21,19 +21,21 @@ from tests.factories import ProfileEmbeddingFactory, unit_vector
 from tests.qdrant import QdrantServer, started_qdrant
 from tests.support.database import wait_until
 from tests.threads import in_thread
-from vectorstore import marks, registry
-from vectorstore import witnesses as witnesses_module
-from vectorstore.connection import collection_name, qdrant
-from vectorstore.errors import StoreWentBack
-from vectorstore.initialisation import initialise
-from vectorstore.marks import check_marks, make_new_mark, mark_is_due, renew_mark, stamp
+from vectorstore.catalog import registry
+from vectorstore.consistency import checkpoint
+from vectorstore.consistency import sentinels as witnesses_module
+from vectorstore.consistency.checkpoint import check_marks, make_new_mark, mark_is_due, renew_mark, stamp
+from vectorstore.consistency.remembered import forget
+from vectorstore.consistency.sentinels import witnesses
+from vectorstore.consistency.versions import MARGIN, NO_MORE, TOO_HIGH, highest, last_drawn, newest, next_version, raise_above, version_of
 from vectorstore.models import QueueEntry, SetAside, StoreState, VectorCollection
-from vectorstore.remembered import forget
-from vectorstore.sync import now, patience
-from vectorstore.sync.now import project
-from vectorstore.sync.queue import enqueue
-from vectorstore.versions import MARGIN, NO_MORE, TOO_HIGH, highest, last_drawn, newest, next_version, raise_above, version_of
-from vectorstore.witnesses import witnesses
+from vectorstore.qdrant.connection import collection_name, qdrant
+from vectorstore.qdrant.errors import StoreWentBack
+from vectorstore.queue import transactions
+from vectorstore.queue.entries import enqueue
+from vectorstore.schema.initialize import initialise
+from vectorstore.sync import inline
+from vectorstore.sync.inline import project
 
 pytestmark = pytest.mark.django_db
 
@@ -202,7 +204,7 @@ def test_renew_mark__what_was_not_brought_to_its_end_is(live: str, monkeypatch: 
     """Killed before the collection has it, and killed after: neither is an alarm, and no third mark is begun."""
     people(1)
     renew()
-    for killed, at in ((QdrantClient, "update_collection"), (marks, "_confirm")):
+    for killed, at in ((QdrantClient, "update_collection"), (checkpoint, "_confirm")):
         with monkeypatch.context() as patched:
             patched.setattr(killed, at, _killed)
             with pytest.raises(KeyboardInterrupt):
@@ -227,7 +229,7 @@ def test_renew_mark__only_when_it_is_due(live: str) -> None:
 
 
 def test_renew_mark__one_that_took_too_long_is_left_to_the_next(live: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(marks, "GIVE_UP_SECONDS", -1)
+    monkeypatch.setattr(checkpoint, "GIVE_UP_SECONDS", -1)
     assert not renew()
     assert carried(live) is None and StoreState.current().mark is None
     monkeypatch.undo()
@@ -563,7 +565,7 @@ def test_check_marks__another_collection_of_a_name_that_was_used(live: str) -> N
         registry.register(name, registry.State.KEPT, "")
         upsert(name, str(person), version=last_drawn())
         renew()
-        seen = marks._looked_at(client, registry.written())
+        seen = checkpoint._looked_at(client, registry.written())
         registry.condemn(name)
         client.delete_collection(name)
         registry.forget(name)
@@ -572,7 +574,7 @@ def test_check_marks__another_collection_of_a_name_that_was_used(live: str) -> N
         made(client, name)
         registry.build(name)
         StoreState.objects.update(marked_at=None)
-        assert marks._renew(client, seen, afresh=False)
+        assert checkpoint._renew(client, seen, afresh=False)
         VectorCollection.objects.filter(pk=name).update(state=registry.State.READY)
     check()
 
@@ -607,13 +609,13 @@ def test_forget__whoever_is_erased_while_a_mark_is_on_its_way(
     """Looked at before, or announced before: they are not remembered for it."""
     initialise(lambda _planned: None)
     there, person = people(2)
-    then = getattr(marks, when)
+    then = getattr(checkpoint, when)
 
     def erased_before(*arguments: Any, **options: Any) -> Any:
         in_thread(lambda: erase(person)).join(60)
         return then(*arguments, **options)
 
-    monkeypatch.setattr(marks, when, erased_before)
+    monkeypatch.setattr(checkpoint, when, erased_before)
     assert renew()
     assert remembered() == {str(there)}
     check()
@@ -653,14 +655,14 @@ def test_renew_mark__beside_an_erasure_that_waits_for_qdrant(qdrant_server: Qdra
     there, person = people(2)
     assert renew()
     removing, over = threading.Event(), threading.Event()
-    remove = now._remove
+    remove = inline._remove
 
     def held_up(*arguments: Any) -> bool:
         removing.set()
         over.wait(60)
         return remove(*arguments)
 
-    monkeypatch.setattr(now, "_remove", held_up)
+    monkeypatch.setattr(inline, "_remove", held_up)
     erasing = in_thread(lambda: erase(person))
     try:
         assert removing.wait(60)
@@ -675,7 +677,7 @@ def test_renew_mark__beside_an_erasure_that_waits_for_qdrant(qdrant_server: Qdra
 @pytest.mark.django_db(transaction=True)
 def test_renew_mark__beside_somebody_who_holds_what_is_remembered(live: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is left to the next renewal, without a word: nothing is wrong."""
-    confirm, held = marks._confirm, connection.copy()
+    confirm, held = checkpoint._confirm, connection.copy()
 
     def held_up(pending: Any) -> bool:
         with held.cursor() as cursor:
@@ -684,8 +686,8 @@ def test_renew_mark__beside_somebody_who_holds_what_is_remembered(live: str, mon
 
     try:
         with monkeypatch.context() as patched:
-            patched.setattr(patience, "LOCK_SECONDS", 1)
-            patched.setattr(marks, "_confirm", held_up)
+            patched.setattr(transactions, "LOCK_SECONDS", 1)
+            patched.setattr(checkpoint, "_confirm", held_up)
             assert not renew()
     finally:
         held.close()

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from findme.core.errors import NotDone
-from vectorstore.npy import LONGEST_HEADER, read_header
+from vectorstore.ingest.formats.npy import LONGEST_HEADER, read_header
 
 
 def npy(header: str, version: bytes = b"\1\0") -> io.BytesIO:

@@ -31,26 +31,26 @@ from tests.vectorstore.only_in_qdrant import (
 )
 from tests.vectorstore.snapshots.test_restoring import snapshot
 from tests.vectorstore.test_adoption import ANOTHER, KILLED, of_another_database
-from vectorstore import registry
-from vectorstore.adoption import adopt
-from vectorstore.applying import note_as_live
-from vectorstore.collection import alias_target
-from vectorstore.connection import collection_name, qdrant
-from vectorstore.initialisation import initialise
+from vectorstore.catalog import registry
+from vectorstore.catalog.housekeeping import Tidying
+from vectorstore.catalog.ownership import DATABASE, database_id
+from vectorstore.catalog.retention import drop_due
+from vectorstore.consistency.unique_vectors import UniqueVectorsFound
+from vectorstore.consistency.versions import last_drawn, next_version
 from vectorstore.models import ProfileEmbedding, QueueEntry, SyncLease, VectorCollection
-from vectorstore.ownership import DATABASE, database_id
-from vectorstore.rebuild.filling import Filled, fill
-from vectorstore.rebuild.idle import Tidying
-from vectorstore.rebuild.kept import drop_due
+from vectorstore.qdrant.connection import collection_name, qdrant
+from vectorstore.queue.entries import enqueue_strangers
+from vectorstore.rebuild.adopt import adopt
+from vectorstore.rebuild.backfill import Filled, fill
 from vectorstore.rebuild.reindex import reindex
-from vectorstore.snapshots.restoring import restore
-from vectorstore.sync.claim import claim_due
-from vectorstore.sync.drain import sync_once
-from vectorstore.sync.lease import take_over
-from vectorstore.sync.now import remove_point
-from vectorstore.sync.queue import enqueue_strangers
-from vectorstore.unique_vectors import UniqueVectorsFound
-from vectorstore.versions import last_drawn, next_version
+from vectorstore.schema.apply import note_as_live
+from vectorstore.schema.initialize import initialise
+from vectorstore.schema.live import alias_target
+from vectorstore.snapshots.restore import restore
+from vectorstore.sync.claims import claim_due
+from vectorstore.sync.inline import remove_point
+from vectorstore.sync.leases import take_over
+from vectorstore.sync.worker import sync_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -62,7 +62,7 @@ def version(number: int) -> str:
 @pytest.fixture(autouse=True)
 def _soon_looked_at_again(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.SYNC_SECOND_LOOK_SECONDS = 0.1
-    monkeypatch.setattr("vectorstore.verification.streaming.WAIT_SECONDS", 0)
+    monkeypatch.setattr("vectorstore.verification.merge_join.WAIT_SECONDS", 0)
 
 
 def to_be_removed() -> list[UUID | int]:
@@ -200,7 +200,7 @@ def test_adopt__what_comes_while_a_real_collection_is_replaced(store: str, monke
         write([point(bare)])
         return fill(*arguments, **options)
 
-    monkeypatch.setattr("vectorstore.replacement.fill", meanwhile)
+    monkeypatch.setattr("vectorstore.rebuild.replace.fill", meanwhile)
     code, line = outcome("init_qdrant", "--adopt")
     assert (code, line) == (2, refusal(1, what=f"{collection_name()!r} stays as it is, with what another program wrote meanwhile"))
     assert str(bare) in there()
@@ -216,7 +216,7 @@ def test_adopt__what_comes_while_a_collection_is_taken_over_stays(embedded_qdran
         write([point(bare, version=1)], version(1))
         note_as_live(*arguments, **options)
 
-    monkeypatch.setattr("vectorstore.adoption.note_as_live", meanwhile)
+    monkeypatch.setattr("vectorstore.rebuild.adopt.note_as_live", meanwhile)
     assert outcome("init_qdrant", "--adopt") == (1, "")
     assert there() == names([bare])
 

@@ -5,11 +5,11 @@ from qdrant_client import models
 
 from findme.core.errors import NotDone
 from tests.vectorstore.commands import manage
-from vectorstore.connection import collection_name, qdrant
-from vectorstore.initialisation import initialise
+from vectorstore.catalog.ownership import ADOPTING, DATABASE, prove_ours
+from vectorstore.consistency import preflight
 from vectorstore.models import StoreState
-from vectorstore.ownership import ADOPTING, DATABASE, prove_ours
-from vectorstore.sync import standing
+from vectorstore.qdrant.connection import collection_name, qdrant
+from vectorstore.schema.initialize import initialise
 
 pytestmark = pytest.mark.django_db
 
@@ -91,9 +91,9 @@ def test_prove__notices_a_takeover_when_the_mark_is_due(store: str) -> None:
     """A worker that has been running all along stops within half a minute."""
     initialise(lambda _: None)
     with qdrant() as client:
-        standing.prove(client)
+        preflight.prove(client)
         say(**{DATABASE: ANOTHER})
-        standing.prove(client)
+        preflight.prove(client)
         StoreState.objects.update(marked_at=datetime(2026, 1, 1, tzinfo=UTC))
         with pytest.raises(NotDone, match="belongs to another database"):
-            standing.prove(client)
+            preflight.prove(client)

@@ -17,12 +17,12 @@ from findme.environment import BASE_DIR
 from privacy.registry import Consequence, Fate, PersonalDataOwner, Store, registry
 from tests.factories import ProfileEmbeddingFactory, UserFactory
 from tests.qdrant import QdrantServer
-from vectorstore.connection import collection_name, qdrant
-from vectorstore.errors import CollectionMissing
-from vectorstore.initialisation import initialise
 from vectorstore.models import ProfileEmbedding
-from vectorstore.projection import payload_of, point_of
-from vectorstore.sync.now import project
+from vectorstore.projection.payload import payload_of, point_of
+from vectorstore.qdrant.connection import collection_name, qdrant
+from vectorstore.qdrant.errors import CollectionMissing
+from vectorstore.schema.initialize import initialise
+from vectorstore.sync.inline import project
 
 pytestmark = pytest.mark.django_db
 

@@ -12,11 +12,11 @@ from benchmarks.filled import wait_for_green
 from benchmarks.people import clustered
 from benchmarks.recall import CRITERIA, recall_and_seconds
 from tests.qdrant import QdrantServer
-from vectorstore.collection import live_collection
-from vectorstore.connection import qdrant
-from vectorstore.initialisation import initialise
-from vectorstore.search_page import hnsw_ef_for
-from vectorstore.search_query import SearchQuery
+from vectorstore.qdrant.connection import qdrant
+from vectorstore.schema.initialize import initialise
+from vectorstore.schema.live import live_collection
+from vectorstore.search.criteria import SearchQuery
+from vectorstore.search.paging import hnsw_ef_for
 
 PEOPLE, SEARCHES, BATCH = 5000, 40, 500
 GRAPHS_FROM_KB = 1000

@@ -6,10 +6,10 @@ from qdrant_client.models import DropReplicaOperation, PointStruct, Replica, Rep
 
 from findme.core.errors import StoreUnavailable
 from tests.vectorstore.cluster import cluster, wait_until
-from vectorstore.connection import collection_name, qdrant
-from vectorstore.initialisation import compare, initialise
-from vectorstore.rebuild.nodes import refuse_without_a_node
-from vectorstore.replicas import holders
+from vectorstore.catalog.cluster import holders
+from vectorstore.catalog.nodes import refuse_without_a_node
+from vectorstore.qdrant.connection import collection_name, qdrant
+from vectorstore.schema.initialize import compare, initialise
 
 pytestmark = [pytest.mark.qdrant_server, pytest.mark.django_db]
 

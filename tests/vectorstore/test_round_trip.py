@@ -22,12 +22,12 @@ from tests.staff import staff
 from tests.support.database import Database, database
 from tests.vectorstore import commands
 from tests.vectorstore.commands import manage
-from vectorstore.connection import qdrant
-from vectorstore.initialisation import initialise
+from vectorstore.catalog.ownership import DATABASE, database_id
+from vectorstore.consistency import preflight
 from vectorstore.models import ProfileEmbedding, StoreState
-from vectorstore.ownership import DATABASE, database_id
-from vectorstore.sync import standing
-from vectorstore.sync.drain import sync_once
+from vectorstore.qdrant.connection import qdrant
+from vectorstore.schema.initialize import initialise
+from vectorstore.sync.worker import sync_once
 
 pytestmark = [pytest.mark.long, pytest.mark.django_db(transaction=True)]
 
@@ -61,7 +61,7 @@ def source(store: str) -> None:
     Session.objects.create(session_key="a-login", session_data="", expire_date=datetime(2100, 1, 1, tzinfo=UTC))
     sync_once()
     with qdrant() as client:
-        standing.prove(client)
+        preflight.prove(client)
     assert StoreState.current().mark is not None
     UserFactory.create()
     User.objects.filter(pk=embedded[3].pk).update(active=False)

@@ -25,16 +25,16 @@ from findme.core.errors import NotDone, StoreUnavailable
 from tests.factories import ProfileEmbeddingFactory, UserFactory
 from tests.memory import folder_in_memory
 from tests.qdrant import QdrantServer
-from vectorstore import search as search_module
-from vectorstore import search_page as module
-from vectorstore.connection import collection_name, qdrant
-from vectorstore.initialisation import initialise
 from vectorstore.models import ProfileEmbedding, StoreState
-from vectorstore.profiles import read
-from vectorstore.search import Hit, search, search_many
-from vectorstore.search_filter import filter_of
-from vectorstore.search_query import Near, Place, SearchQuery
-from vectorstore.sync.now import project
+from vectorstore.projection.rows import read
+from vectorstore.qdrant.connection import collection_name, qdrant
+from vectorstore.schema.initialize import initialise
+from vectorstore.search import engine as search_module
+from vectorstore.search import paging as module
+from vectorstore.search.criteria import Near, Place, SearchQuery
+from vectorstore.search.engine import Hit, search, search_many
+from vectorstore.search.filter import filter_of
+from vectorstore.sync.inline import project
 from vectorstore.verification.verify import verify
 
 pytestmark = pytest.mark.django_db
@@ -338,7 +338,7 @@ def test_search__embedded_finds_a_page_at_once_whoever_is_left_out(embedded_qdra
 
 def test_search__excluded_beyond_what_qdrant_is_told(collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """All of those who would be first: more candidates are fetched."""
-    monkeypatch.setattr("vectorstore.search_filter.MOST_EXCLUDED", 10)
+    monkeypatch.setattr("vectorstore.search.filter.MOST_EXCLUDED", 10)
     users = people(40)
     project_all()
     assert found(exclude=ids(*users[:30]), limit=5) == ids(*users[30:35])

@@ -19,9 +19,9 @@ from accounts.models import User
 from tests.factories import ProfileEmbeddingFactory, UserFactory
 from tests.privacy.process import manage
 from tests.qdrant import free_port
-from vectorstore.initialisation import initialise
 from vectorstore.models import ProfileEmbedding
-from vectorstore.sync.now import project
+from vectorstore.schema.initialize import initialise
+from vectorstore.sync.inline import project
 
 ANY_UUID = re.compile(r"[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}", re.IGNORECASE)
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from findme.core.errors import NotDone
-from vectorstore.search_query import Near, Place, SearchQuery
+from vectorstore.search.criteria import Near, Place, SearchQuery
 
 ANNE, BEN = UUID(int=1), UUID(int=2)
 ONES = [1.0] * 512

@@ -8,8 +8,8 @@ import pytest
 from django.db import connection, transaction
 
 from tests.vectorstore.sync.people import one, people, plain_sql
+from vectorstore.consistency.quiescence import settled
 from vectorstore.models import QueueEntry
-from vectorstore.settled import settled
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

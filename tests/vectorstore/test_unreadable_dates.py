@@ -14,15 +14,15 @@ from django.test import Client
 from accounts.models import User
 from tests.factories import ProfileEmbeddingFactory
 from tests.staff import signed_in, superuser
-from vectorstore.ages import refresh_ages
-from vectorstore.initialisation import initialise
 from vectorstore.models import QueueEntry, SetAside, StoreState
-from vectorstore.search import search
-from vectorstore.search_query import SearchQuery
-from vectorstore.state import state
-from vectorstore.sync.drain import sync_once
-from vectorstore.sync.queue import backlog
-from vectorstore.verification import streaming
+from vectorstore.projection.ages import refresh_ages
+from vectorstore.queue.entries import backlog
+from vectorstore.schema.initialize import initialise
+from vectorstore.search.criteria import SearchQuery
+from vectorstore.search.engine import search
+from vectorstore.status import state
+from vectorstore.sync.worker import sync_once
+from vectorstore.verification import merge_join
 from vectorstore.verification.verify import verify
 
 pytestmark = pytest.mark.django_db
@@ -38,7 +38,7 @@ def sql(statement: str, *parameters: Any) -> None:
 @pytest.fixture
 def people(dates_unchecked: None, store: str, monkeypatch: pytest.MonkeyPatch) -> list[UUID]:
     """Users with points."""
-    monkeypatch.setattr(streaming, "WAIT_SECONDS", 0)
+    monkeypatch.setattr(merge_join, "WAIT_SECONDS", 0)
     initialise(lambda _planned: None)
     there = sorted(embedding.pk for embedding in ProfileEmbeddingFactory.create_batch(3 + len(IMPOSSIBLE)))
     sync_once()

@@ -19,11 +19,12 @@ from tests.factories import UserFactory
 from tests.privacy.process import manage
 from tests.qdrant import free_port
 from tests.vectorstore.ingest.inputs import json_lines, ones, row
-from vectorstore.ingest import answers, parquet_decoder, rejected_lines
-from vectorstore.initialisation import initialise
+from vectorstore.ingest import answers, rejected_lines
+from vectorstore.ingest.formats import parquet_decoder
 from vectorstore.models import ProfileEmbedding, SetAside
-from vectorstore.projection import point_of
-from vectorstore.sync.drain import sync_once
+from vectorstore.projection.payload import point_of
+from vectorstore.schema.initialize import initialise
+from vectorstore.sync.worker import sync_once
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 
 from findme.core.errors import NotDone
 from tests.vectorstore.ingest.inputs import open_pipe
-from vectorstore.vector_file import LONGEST_FILE, read_vector
+from vectorstore.ingest.formats.vector_file import LONGEST_FILE, read_vector
 
 ONES = [1.0] * 512
 

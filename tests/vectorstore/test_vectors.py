@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from vectorstore import vectors
+from vectorstore.projection import vectors
 
 ONES = [1.0] * 512
 

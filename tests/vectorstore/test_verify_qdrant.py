@@ -9,20 +9,20 @@ from qdrant_client import models
 
 from tests.factories import ProfileEmbeddingFactory, unit_vector
 from tests.vectorstore.commands import manage
-from vectorstore.connection import collection_name, qdrant
-from vectorstore.initialisation import initialise
-from vectorstore.marks import MarkNotTaken
+from vectorstore.consistency.checkpoint import MarkNotTaken
+from vectorstore.consistency.versions import last_drawn
 from vectorstore.models import QueueEntry, SetAside
-from vectorstore.sync.now import project
-from vectorstore.verification import streaming
-from vectorstore.versions import last_drawn
+from vectorstore.qdrant.connection import collection_name, qdrant
+from vectorstore.schema.initialize import initialise
+from vectorstore.sync.inline import project
+from vectorstore.verification import merge_join
 
 pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
 def live(store: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr(streaming, "WAIT_SECONDS", 0)
+    monkeypatch.setattr(merge_join, "WAIT_SECONDS", 0)
     initialise(lambda _planned: None)
     return f"{collection_name()}_v1"
 

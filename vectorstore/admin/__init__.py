@@ -1,3 +1,3 @@
-"""The vector store in the admin: what it holds, how it is, and whom it refused."""
+"""The vector store in the admin: embeddings, quarantined users, and its status."""
 
-from vectorstore.admin import aside, embeddings  # noqa: F401  # they register their models
+from vectorstore.admin import embeddings, quarantine  # noqa: F401  # they register their models

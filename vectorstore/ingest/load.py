@@ -14,16 +14,16 @@ from findme.core.commands.explanations import what_went_wrong
 from findme.core.commands.progress import Report, unreported
 from findme.core.errors import NotDone, one_line
 from findme.core.plurals import counted
-from vectorstore.ingest.reading import no_rows
+from vectorstore.ingest.formats.input_file import no_rows
 from vectorstore.ingest.rejected_lines import Kept
 from vectorstore.ingest.rejects import Write, rejects_file
 from vectorstore.ingest.rows import Entry, Rejection, Row
 from vectorstore.ingest.sending import project
 from vectorstore.ingest.sources import Source, paths, sizes, sources, total
 from vectorstore.ingest.staging import staging, store
-from vectorstore.interests import UNSTORABLE
 from vectorstore.models import ProfileEmbedding
-from vectorstore.shortened import printable
+from vectorstore.projection.interests import UNSTORABLE
+from vectorstore.projection.shortened import printable
 
 ROWS_IN_A_BATCH = 2000
 BYTES_IN_A_BATCH = 8 << 20

@@ -9,12 +9,12 @@ from enum import Enum, StrEnum
 from typing import Any, TypeAlias
 from uuid import UUID
 
-from vectorstore import vectors
-from vectorstore.degrees import latitude, longitude
-from vectorstore.interests import interest
 from vectorstore.models.limits import MOST_INTERESTS, MOST_VIDEO_FEATURES
-from vectorstore.shortened import shortened
-from vectorstore.vectors import Reals
+from vectorstore.projection import vectors
+from vectorstore.projection.degrees import latitude, longitude
+from vectorstore.projection.interests import interest
+from vectorstore.projection.shortened import shortened
+from vectorstore.projection.vectors import Reals
 
 FIELDS = ("user_id", "vector", "location", "interests", "video_features")
 """What a row may hold. Only ``user_id`` must be there."""

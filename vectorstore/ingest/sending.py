@@ -9,10 +9,10 @@ from uuid import UUID
 from django.conf import settings
 from django.db import connection
 
-from vectorstore.connection import is_embedded
-from vectorstore.sync import now
-from vectorstore.sync.now import Projected
-from vectorstore.sync.work import BATCH_SIZE
+from vectorstore.qdrant.connection import is_embedded
+from vectorstore.sync import inline
+from vectorstore.sync.batch import BATCH_SIZE
+from vectorstore.sync.inline import Projected
 
 THREADS = 2
 """One builds its points while Qdrant works on the other's; more only wait for Python's own lock."""
@@ -23,7 +23,7 @@ AT_A_TIME = 500
 def project(user_ids: Sequence[UUID]) -> Projected:
     """Write the points of these people, who are on the queue since the commit that loaded them. Raises as ``now.project`` does."""
     if is_embedded() or not settings.QDRANT_GRPC_PORT or len(user_ids) <= BATCH_SIZE:
-        return now.project(user_ids)
+        return inline.project(user_ids)
     with ThreadPoolExecutor(THREADS) as pool:
         slices = [user_ids[start : start + AT_A_TIME] for start in range(0, len(user_ids), AT_A_TIME)]
         return sum((_in_threads(pool, part) for part in slices), Projected())
@@ -35,6 +35,6 @@ def _in_threads(pool: ThreadPoolExecutor, user_ids: Sequence[UUID]) -> Projected
 
 def _in_thread(user_ids: Sequence[UUID]) -> Projected:
     try:
-        return now.project(user_ids)
+        return inline.project(user_ids)
     finally:
         connection.close()

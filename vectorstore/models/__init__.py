@@ -2,7 +2,7 @@
 
 from vectorstore.models.collections import StoreState, VectorCollection, Verification
 from vectorstore.models.embedding import VECTOR_SIZE, ProfileEmbedding
-from vectorstore.models.syncing import QueueEntry, SetAside, SyncLease, SyncWorker
+from vectorstore.models.sync import QueueEntry, SetAside, SyncLease, SyncWorker
 
 __all__ = [
     "VECTOR_SIZE",

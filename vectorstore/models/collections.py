@@ -73,7 +73,7 @@ class StoreState(models.Model):
 
     ``skipped_versions`` are ranges of versions, both ends included, that the sequence was set past: this database never allocated them.
 
-    ``comparison_due_at`` is when triggers were last mended, until a repair has compared the stores (``vectorstore.comparison_due``).
+    ``comparison_due_at`` is when triggers were last mended, until a repair has compared the stores (``vectorstore.consistency.comparison_due``).
     """
 
     not_copied: ClassVar[str] = "it holds the id and the checkpoint of one database, and two databases must not own one collection"

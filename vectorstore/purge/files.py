@@ -12,8 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from findme.core.errors import NotDone
-from vectorstore.purge.rewriting import Rewritten
 from vectorstore.purge.segments import Patience, segments
+from vectorstore.purge.vacuum import Rewritten
 from vectorstore.snapshots.nodes import Node, version_of
 
 DELETES_LATER = (1, 19)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from findme.core.errors import NotDone
-from vectorstore.collection_lock import keep_session
-from vectorstore.rebuild.building import at_work
+from vectorstore.catalog.lock import keep_session
+from vectorstore.rebuild.build import at_work
 from vectorstore.snapshots.nodes import Node
 from vectorstore.snapshots.transfer import ask
 

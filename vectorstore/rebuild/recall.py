@@ -9,8 +9,8 @@ from qdrant_client import QdrantClient
 from qdrant_client.models import Sample, SampleQuery
 
 from findme.core.commands.progress import Report, unreported
-from vectorstore.candidates import Candidate, Question, candidates
-from vectorstore.connection import is_embedded
+from vectorstore.qdrant.connection import is_embedded
+from vectorstore.qdrant.query import Candidate, Question, candidates
 
 NEAREST = 10
 SAMPLED = 200

@@ -11,21 +11,21 @@ from qdrant_client import QdrantClient
 from findme.core.commands.progress import Report, unreported
 from findme.core.errors import NotDone, one_line
 from findme.core.plurals import counted
-from vectorstore import registry
-from vectorstore.applying import note_as_it_is
-from vectorstore.collection import live_collection
-from vectorstore.collection_lock import collection_lock
-from vectorstore.connection import collection_name, qdrant
+from vectorstore.catalog import registry
+from vectorstore.catalog.alias import AT_ONCE, follow_alias, switch_alias
+from vectorstore.catalog.lock import collection_lock
+from vectorstore.catalog.nodes import refuse_without_a_node
+from vectorstore.catalog.retention import drop, drop_all_but_live, let_claims_end, refuse_losses
+from vectorstore.consistency import preflight
+from vectorstore.consistency.unique_vectors import DiscardLimit
 from vectorstore.models import VectorCollection
-from vectorstore.plan import plan
-from vectorstore.rebuild.building import go_on_with, make, wait_for_graphs
-from vectorstore.rebuild.filling import fill
-from vectorstore.rebuild.gate import GateResult, Proven, prove_points, prove_search
-from vectorstore.rebuild.kept import drop, drop_all_but_live, let_claims_end, refuse_losses
-from vectorstore.rebuild.nodes import refuse_without_a_node
-from vectorstore.rebuild.switching import AT_ONCE, follow_alias, switch_alias
-from vectorstore.sync import standing
-from vectorstore.unique_vectors import DiscardLimit
+from vectorstore.qdrant.connection import collection_name, qdrant
+from vectorstore.rebuild.acceptance import GateResult, Proven, prove_points, prove_search
+from vectorstore.rebuild.backfill import fill
+from vectorstore.rebuild.build import go_on_with, make, wait_for_graphs
+from vectorstore.schema.apply import note_as_it_is
+from vectorstore.schema.live import live_collection
+from vectorstore.schema.plan import plan
 
 TIMEOUT_SECONDS = 300.0
 
@@ -161,7 +161,7 @@ def _settle(client: QdrantClient) -> _Moved | None:
     live = live_collection(client)
     before, row = registry.live(), registry.rows().filter(name=live).first()
     moved = follow_alias(client)
-    standing.prove(client)  # what was live before may be gone, which holds nobody up
+    preflight.prove(client)  # what was live before may be gone, which holds nobody up
     if registry.live() != live:
         raise NotDone(f"{live!r} is not noted in PostgreSQL: run manage.py init_qdrant, and then this again.")
     if not moved or before is None or row is None or row.state != registry.State.READY:

@@ -9,10 +9,10 @@ from qdrant_client import QdrantClient
 from qdrant_client.models import ClusterStatusOneOf1
 
 from findme.core.errors import NotDone, StoreUnavailable
-from vectorstore.address import Address, server_address
-from vectorstore.connection import collection_name, is_embedded
-from vectorstore.errors import server_errors_told
-from vectorstore.server import client_of
+from vectorstore.qdrant.address import Address, server_address
+from vectorstore.qdrant.connection import collection_name, is_embedded
+from vectorstore.qdrant.errors import server_errors_told
+from vectorstore.qdrant.server import client_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, wait
 from typing import TypeVar
 
-from vectorstore.collection_lock import keep_session
+from vectorstore.catalog.lock import keep_session
 
 Result = TypeVar("Result")
 

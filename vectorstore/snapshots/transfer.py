@@ -14,8 +14,8 @@ from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedR
 
 from findme.core.commands.progress import Report
 from findme.core.errors import NotDone, StoreUnavailable
-from vectorstore.address import Address
-from vectorstore.errors import told
+from vectorstore.qdrant.address import Address
+from vectorstore.qdrant.errors import told
 
 CHUNK = 1 << 20
 """Bytes that are read and hashed at a time."""

@@ -6,12 +6,12 @@ from uuid import UUID
 
 from qdrant_client.models import ExtendedPointId, PointIdsList, WriteOrdering
 
-from vectorstore import registry
-from vectorstore.connection import qdrant
+from vectorstore.catalog import registry
+from vectorstore.consistency.unique_vectors import UniqueVectors, UniqueVectorsFound, unique_in
 from vectorstore.models import QueueEntry
-from vectorstore.purge.removals import note_removal
-from vectorstore.sync.queue import enqueue
-from vectorstore.unique_vectors import UniqueVectors, UniqueVectorsFound, unique_in
+from vectorstore.qdrant.connection import qdrant
+from vectorstore.queue.deletions import note_removal
+from vectorstore.queue.entries import enqueue
 
 
 def enqueue_discards(limit: int) -> int:

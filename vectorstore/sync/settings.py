@@ -7,8 +7,8 @@ import math
 from django.conf import settings
 
 from findme.core.errors import NotDone
-from vectorstore.address import server_address, timeout_seconds
-from vectorstore.connection import collection_name, is_embedded
+from vectorstore.qdrant.address import server_address, timeout_seconds
+from vectorstore.qdrant.connection import collection_name, is_embedded
 
 LONGEST = 86_400
 

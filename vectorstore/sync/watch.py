@@ -13,11 +13,11 @@ import psycopg
 from django.db import DatabaseError, InterfaceError, connection
 
 from findme.core.errors import NotDone
-from vectorstore.sync.capture_check import CaptureCheck
-from vectorstore.sync.drain import POLL_SECONDS, Tell, TellAway, Worker, untold
+from vectorstore.consistency.capture_check import CaptureCheck
+from vectorstore.queue.shutdown import Stopped, Stopping
+from vectorstore.sync.batch import BATCH_SIZE
 from vectorstore.sync.settings import check_settings
-from vectorstore.sync.stopping import Stopped, Stopping
-from vectorstore.sync.work import BATCH_SIZE
+from vectorstore.sync.worker import POLL_SECONDS, Tell, TellAway, Worker, untold
 
 SLEEP_SECONDS = 1.0
 """A worker looks by itself, whether it was woken or not."""

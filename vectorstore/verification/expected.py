@@ -11,9 +11,9 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
-from vectorstore import profiles
-from vectorstore.projection import payload_from
-from vectorstore.sync.arrays import uuid_array
+from findme.core.db.arrays import uuid_array
+from vectorstore.projection import rows as profiles
+from vectorstore.projection.payload import payload_from
 
 ROWS = f"""
     SELECT {profiles.COLUMNS},
@@ -26,7 +26,7 @@ BETWEEN = f"{ROWS} AND user_id > %s AND user_id <= %s ORDER BY user_id LIMIT %s"
 AMONG = f"{ROWS} AND user_id = ANY(%s::uuid[])"
 
 BEFORE_ALL, AFTER_ALL = UUID(int=0), UUID(int=2**128 - 1)
-"""Both stores sort UUIDs by their bytes. No row has the first one (``vectorstore.sync.queue.EVERYBODY``)."""
+"""Both stores sort UUIDs by their bytes. No row has the first one (``vectorstore.queue.entries.EVERYBODY``)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,14 +11,14 @@ from qdrant_client.models import ExtendedPointId, PointIdsList, WriteOrdering
 
 from findme.core.errors import NotDone
 from findme.core.plurals import counted
-from vectorstore.allowed import allowed_changes
-from vectorstore.connection import qdrant
-from vectorstore.marks import MarkNotTaken, make_new_mark
+from vectorstore.consistency.checkpoint import MarkNotTaken, make_new_mark
+from vectorstore.consistency.versions import highest, raise_above
 from vectorstore.models import QueueEntry
-from vectorstore.purge.removals import note_removal
-from vectorstore.sync.queue import enqueue
-from vectorstore.verification.collected import Collected
-from vectorstore.versions import highest, raise_above
+from vectorstore.qdrant.connection import qdrant
+from vectorstore.queue.deletions import note_removal
+from vectorstore.queue.entries import enqueue
+from vectorstore.verification.allowed import allowed_changes
+from vectorstore.verification.drift import Collected
 
 
 @dataclass(frozen=True, slots=True)

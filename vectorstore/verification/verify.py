@@ -15,22 +15,22 @@ from findme.core.commands.progress import Report, unreported
 from findme.core.errors import NotDone, StoreUnavailable
 from findme.core.triggers.problems import trigger_problems
 from findme.migrator.trigger_repair import mend_triggers
-from vectorstore import registry
-from vectorstore.collection import live_collection
-from vectorstore.comparison_due import clear_comparison_due, comparison_due_at, note_comparison_due
-from vectorstore.connection import collection_name, qdrant
-from vectorstore.errors import CollectionMissing, StoreWentBack
-from vectorstore.marks import check_marks
+from vectorstore.catalog import registry
+from vectorstore.catalog.alias import prove_alias
+from vectorstore.consistency import preflight
+from vectorstore.consistency.checkpoint import check_marks
+from vectorstore.consistency.comparison_due import clear_comparison_due, comparison_due_at, note_comparison_due
+from vectorstore.consistency.possibly_erased import PossiblyErased, require_after_restore
+from vectorstore.consistency.unique_vectors import UniqueVectorsFound
 from vectorstore.models import SetAside, StoreState, VectorCollection, Verification
-from vectorstore.possibly_erased import PossiblyErased, require_after_restore
-from vectorstore.rebuild.switching import prove_alias
-from vectorstore.sync import standing
-from vectorstore.unique_vectors import UniqueVectorsFound
-from vectorstore.verification.collected import Collected
-from vectorstore.verification.found import begun
-from vectorstore.verification.points import Points
+from vectorstore.qdrant.connection import collection_name, qdrant
+from vectorstore.qdrant.errors import CollectionMissing, StoreWentBack
+from vectorstore.qdrant.pages import Points
+from vectorstore.qdrant.scroll import begun
+from vectorstore.schema.live import live_collection
+from vectorstore.verification.drift import Collected
+from vectorstore.verification.merge_join import verify_collection
 from vectorstore.verification.repair import count_unique, repair, too_many
-from vectorstore.verification.streaming import verify_collection
 
 REMEMBERED = 100
 """Runs of which PostgreSQL keeps what they found."""
@@ -129,7 +129,7 @@ def verify(
             live_collection(client)
             prove_alias(client)
             if repairing:
-                standing.prove_whose(client)
+                preflight.prove_whose(client)
             rows = _rows(client)
             went_back = _went_back(client)
             totals = _totals(client, rows)

@@ -23,8 +23,8 @@ from tests.qdrant import QdrantServer, freeze, thaw
 from tests.support.database import Database
 from tests.vectorstore.sync.proxy import Door, door
 from tests.web import Answer, Web, serving
-from vectorstore.initialisation import initialise
 from vectorstore.models import SyncWorker
+from vectorstore.schema.initialize import initialise
 
 PRODUCTION_OF_THE_TEST = {"DEBUG": "off", "SECURE_SSL_REDIRECT": "on", "ALLOWED_HOSTS": "findme.example"}
 

@@ -11,12 +11,13 @@ from pytest_django import Settings
 from tests.factories import ProfileEmbeddingFactory, UserFactory
 from tests.privacy.audit import audited
 from tests.staff import said, signed_in, staff, superuser
-from vectorstore import registry, state
-from vectorstore.admin.state_page import duration
-from vectorstore.comparison_due import note_comparison_due
-from vectorstore.connection import qdrant
-from vectorstore.initialisation import initialise
+from vectorstore import status
+from vectorstore.admin.status_page import duration
+from vectorstore.catalog import registry
+from vectorstore.consistency.comparison_due import note_comparison_due
 from vectorstore.models import QueueEntry, SetAside, SyncLease, Verification
+from vectorstore.qdrant.connection import qdrant
+from vectorstore.schema.initialize import initialise
 
 pytestmark = pytest.mark.django_db
 
@@ -80,8 +81,8 @@ def test_page__reads_no_further_than_it_counts(monkeypatch: pytest.MonkeyPatch) 
     client.get(PAGE)
     with CaptureQueriesContext(connection) as before:
         client.get(PAGE)
-    monkeypatch.setattr(state, "COUNTED", 3)
-    monkeypatch.setattr(state, "STANDING", state.STANDING.replace("LIMIT 1001", "LIMIT 4"))
+    monkeypatch.setattr(status, "COUNTED", 3)
+    monkeypatch.setattr(status, "STANDING", status.STANDING.replace("LIMIT 1001", "LIMIT 4"))
     QueueEntry.objects.bulk_create(QueueEntry(user_id=uuid4()) for _ in range(6))
     for number in range(1, 5):
         registry.register(f"x_v{number}", registry.State.KEPT, "")

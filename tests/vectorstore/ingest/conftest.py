@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.vectorstore.ingest.inputs import frames_in_process
-from vectorstore.ingest import parquet_process
+from vectorstore.ingest.formats import parquet_process
 
 
 @pytest.fixture(scope="module")

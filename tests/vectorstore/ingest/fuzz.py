@@ -29,8 +29,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tests.vectorstore.ingest.mutations import changed, changed_inside
-from vectorstore.ingest import parquet_decoder, parquet_process
-from vectorstore.ingest.parquet_decoder import Frame
+from vectorstore.ingest.formats import parquet_decoder, parquet_process
+from vectorstore.ingest.formats.parquet_decoder import Frame
 
 MEMORY = 256 << 20
 SECONDS_FOR_A_FILE = 60

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from vectorstore.ingest import parquet_decoder
-from vectorstore.ingest.parquet_decoder import Frame
-from vectorstore.ingest.reading import opened
+from vectorstore.ingest.formats import parquet_decoder
+from vectorstore.ingest.formats.input_file import opened
+from vectorstore.ingest.formats.parquet_decoder import Frame
 
 
 def ones(number: float = 1.0) -> list[float]:

@@ -26,7 +26,7 @@ from tests.vectorstore.ingest.inputs import json_lines, ones, row
 from vectorstore.ingest import load, staging
 from vectorstore.ingest.load import Loaded, StoppedHalfway, upsert_embeddings
 from vectorstore.models import ProfileEmbedding
-from vectorstore.sync.now import Projected
+from vectorstore.sync.inline import Projected
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -221,7 +221,7 @@ import sys
 import django
 django.setup()
 from vectorstore.ingest import load
-from vectorstore.sync.now import Projected
+from vectorstore.sync.inline import Projected
 
 load.ROWS_IN_A_BATCH = 2
 load.project = lambda user_ids: Projected()

@@ -14,7 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from findme.core.errors import NotDone
-from vectorstore.ingest.json_lines import BYTE_ORDER_MARK, KEPT_OF_A_LONG_LINE, LONGEST_LINE, check_json_lines, read_json_lines, rows_of
+from vectorstore.ingest.formats.json_lines import (
+    BYTE_ORDER_MARK,
+    KEPT_OF_A_LONG_LINE,
+    LONGEST_LINE,
+    check_json_lines,
+    read_json_lines,
+    rows_of,
+)
 from vectorstore.ingest.rows import UNSET, Entry, Kind, Rejection, Row
 
 ANNE = "11111111-1111-4111-8111-111111111111"

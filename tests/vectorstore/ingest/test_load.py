@@ -29,7 +29,7 @@ from tests.vectorstore.ingest.inputs import json_lines, ones, row
 from vectorstore.ingest import load
 from vectorstore.ingest.load import Loaded, StoppedHalfway, upsert_embeddings
 from vectorstore.models import ProfileEmbedding
-from vectorstore.sync.now import Projected
+from vectorstore.sync.inline import Projected
 
 pytestmark = pytest.mark.django_db
 

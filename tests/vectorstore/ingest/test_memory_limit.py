@@ -20,7 +20,7 @@ from findme.environment import BASE_DIR
 from tests.factories import UserFactory
 from tests.qdrant import QdrantServer
 from tests.vectorstore.commands import environment
-from vectorstore.initialisation import initialise
+from vectorstore.schema.initialize import initialise
 
 MEMORY = 256
 """In MiB."""

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from findme.core.errors import NotDone
-from vectorstore.ingest.npz import ROWS_AT_A_TIME, check_npz, read_npz
+from vectorstore.ingest.formats.npz import ROWS_AT_A_TIME, check_npz, read_npz
 from vectorstore.ingest.rows import UNSET, Kind, Rejection, Row
 
 ANNE = UUID("11111111-1111-4111-8111-111111111111")

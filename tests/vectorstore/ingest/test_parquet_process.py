@@ -22,10 +22,11 @@ import pytest
 
 from findme.core.errors import NotDone
 from tests.vectorstore.ingest.inputs import frames_in_process
-from vectorstore.ingest import answers, parquet_decoder, parquet_process
-from vectorstore.ingest.parquet import check_parquet, read_parquet
-from vectorstore.ingest.parquet_decoder import LONGEST_ROW, plain_batch, size_of
-from vectorstore.ingest.parquet_process import ROWS_AT_A_TIME, Summary, batches_of
+from vectorstore.ingest import answers
+from vectorstore.ingest.formats import parquet_decoder, parquet_process
+from vectorstore.ingest.formats.parquet import check_parquet, read_parquet
+from vectorstore.ingest.formats.parquet_decoder import LONGEST_ROW, plain_batch, size_of
+from vectorstore.ingest.formats.parquet_process import ROWS_AT_A_TIME, Summary, batches_of
 from vectorstore.ingest.rows import Kind, Rejection, Row
 
 ANNE = UUID("11111111-1111-4111-8111-111111111111")

@@ -12,11 +12,11 @@ from pytest_django import Settings
 from benchmarks.people import give_embeddings, make_people
 from findme.core.errors import StoreUnavailable
 from tests.qdrant import QdrantServer
-from vectorstore.connection import collection_name, qdrant
 from vectorstore.ingest import sending
-from vectorstore.initialisation import initialise
-from vectorstore.sync.now import Projected
-from vectorstore.sync.queue import is_empty
+from vectorstore.qdrant.connection import collection_name, qdrant
+from vectorstore.queue.entries import is_empty
+from vectorstore.schema.initialize import initialise
+from vectorstore.sync.inline import Projected
 
 PEOPLE = 1000
 
@@ -48,7 +48,7 @@ def test_send__threads_where_they_help(
         seen.extend(user_ids)
         return Projected(written=len(user_ids))
 
-    monkeypatch.setattr("vectorstore.sync.now.project", project)
+    monkeypatch.setattr("vectorstore.sync.inline.project", project)
     user_ids = [uuid4() for _ in range(count)]
     assert sending.project(user_ids) == Projected(written=count)
     assert sorted(seen) == sorted(user_ids)
@@ -61,6 +61,6 @@ def test_send__store_that_is_away_is_told(settings: Settings, monkeypatch: pytes
     def project(user_ids: list[UUID]) -> Projected:
         raise StoreUnavailable("Nothing answers.")
 
-    monkeypatch.setattr("vectorstore.sync.now.project", project)
+    monkeypatch.setattr("vectorstore.sync.inline.project", project)
     with pytest.raises(StoreUnavailable, match=r"^Nothing answers\.$"):
         sending.project([uuid4() for _ in range(1000)])

@@ -24,22 +24,22 @@ from tests.qdrant import QdrantServer, started_qdrant
 from tests.vectorstore.commands import manage, started
 from tests.vectorstore.sessions import watched_session
 from tests.vectorstore.snapshots.meddling import silent_on
-from vectorstore import registry
-from vectorstore.collection import alias_target
-from vectorstore.connection import collection_name, qdrant
-from vectorstore.initialisation import compare, initialise
+from vectorstore.catalog import registry
 from vectorstore.models import ProfileEmbedding, StoreState, VectorCollection
-from vectorstore.purge.copies import Holds
 from vectorstore.purge.files import DELETES_LATER
-from vectorstore.purge.purging import Purged, purge
-from vectorstore.purge.removals import last_removal, note_removal
-from vectorstore.purge.rewriting import Rewritten
+from vectorstore.purge.purge import Purged, purge
 from vectorstore.purge.segments import Segment, segments
+from vectorstore.purge.stale_snapshots import Holds
+from vectorstore.purge.vacuum import Rewritten
+from vectorstore.qdrant.connection import collection_name, qdrant
+from vectorstore.queue.deletions import last_removal, note_removal
+from vectorstore.queue.entries import enqueue
 from vectorstore.rebuild.reindex import reindex
-from vectorstore.snapshots.listing import create, listed
+from vectorstore.schema.initialize import compare, initialise
+from vectorstore.schema.live import alias_target
 from vectorstore.snapshots.nodes import Node, every_node, version_of
-from vectorstore.sync.drain import sync_once
-from vectorstore.sync.queue import enqueue
+from vectorstore.snapshots.repository import create, listed
+from vectorstore.sync.worker import sync_once
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.qdrant_server]
 

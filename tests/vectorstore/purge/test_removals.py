@@ -6,11 +6,11 @@ from qdrant_client import models
 
 from accounts.models import User
 from tests.factories import ProfileEmbeddingFactory, UserFactory, unit_vector
-from vectorstore.connection import collection_name, qdrant
-from vectorstore.initialisation import initialise
-from vectorstore.purge.removals import last_removal
-from vectorstore.sync.drain import sync_once
-from vectorstore.sync.now import remove_point
+from vectorstore.qdrant.connection import collection_name, qdrant
+from vectorstore.queue.deletions import last_removal
+from vectorstore.schema.initialize import initialise
+from vectorstore.sync.inline import remove_point
+from vectorstore.sync.worker import sync_once
 from vectorstore.verification.verify import verify
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -5,8 +5,8 @@ from django.db import connection
 from qdrant_client import QdrantClient
 
 from vectorstore.models import StoreState
-from vectorstore.purge import settings
-from vectorstore.sync.patience import IDLE_SECONDS
+from vectorstore.purge import saved_settings
+from vectorstore.queue.transactions import IDLE_SECONDS
 
 
 @pytest.mark.django_db(transaction=True)
@@ -24,8 +24,8 @@ def test_change__somebody_who_is_frozen_holds_nobody_up(monkeypatch: pytest.Monk
     StoreState.current()
     client = cast("QdrantClient", None)
     monkeypatch.setattr(StoreState, "save", and_look)
-    monkeypatch.setattr(settings, "_read", lambda _client, _collection: dict.fromkeys(settings.THOROUGH, 1))
-    monkeypatch.setattr(settings, "_set", lambda _client, _collection, _settings: None)
-    settings.change(client, "people_v1", settings.THOROUGH)
-    assert settings.noted() == {"people_v1": dict.fromkeys(settings.THOROUGH, 1)}
+    monkeypatch.setattr(saved_settings, "_read", lambda _client, _collection: dict.fromkeys(saved_settings.THOROUGH, 1))
+    monkeypatch.setattr(saved_settings, "_set", lambda _client, _collection, _settings: None)
+    saved_settings.change(client, "people_v1", saved_settings.THOROUGH)
+    assert saved_settings.noted() == {"people_v1": dict.fromkeys(saved_settings.THOROUGH, 1)}
     assert found == [f"{IDLE_SECONDS}s"]

@@ -6,13 +6,13 @@ from uuid import UUID
 
 from findme.core.commands.progress import unreported
 from tests.factories import ProfileEmbeddingFactory
-from vectorstore.collection import alias_target
-from vectorstore.connection import collection_name, qdrant
-from vectorstore.initialisation import initialise
 from vectorstore.models import StoreState, VectorCollection
-from vectorstore.sync.drain import sync_once
-from vectorstore.verification.collected import Collected
-from vectorstore.verification.streaming import verify_collection
+from vectorstore.qdrant.connection import collection_name, qdrant
+from vectorstore.schema.initialize import initialise
+from vectorstore.schema.live import alias_target
+from vectorstore.sync.worker import sync_once
+from vectorstore.verification.drift import Collected
+from vectorstore.verification.merge_join import verify_collection
 
 
 def begun(people: int = 0) -> list[UUID]:

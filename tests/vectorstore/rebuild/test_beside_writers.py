@@ -18,13 +18,13 @@ from tests.factories import ProfileEmbeddingFactory, unit_vector
 from tests.threads import in_thread
 from tests.vectorstore.rebuild.collections import begun, ids, leads_to, states, there, version, wrong
 from vectorstore.models import ProfileEmbedding
-from vectorstore.projection import entitled
-from vectorstore.rebuild.filling import fill
+from vectorstore.projection.payload import entitled
+from vectorstore.rebuild.backfill import fill
 from vectorstore.rebuild.reindex import reindex, roll_back
-from vectorstore.search import search
-from vectorstore.search_query import SearchQuery
-from vectorstore.sync.drain import Worker, sync_once
-from vectorstore.sync.now import project
+from vectorstore.search.criteria import SearchQuery
+from vectorstore.search.engine import search
+from vectorstore.sync.inline import project
+from vectorstore.sync.worker import Worker, sync_once
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.qdrant_server]
 

@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from findme.core.errors import StoreUnavailable, StoreUnusable
-from vectorstore.rebuild import filling
+from vectorstore.rebuild import backfill
 
 
 def answer_with(monkeypatch: pytest.MonkeyPatch, error: StoreUnavailable) -> list[float]:
@@ -18,20 +18,20 @@ def answer_with(monkeypatch: pytest.MonkeyPatch, error: StoreUnavailable) -> lis
     def unavailable() -> NoReturn:
         raise error
 
-    monkeypatch.setattr(filling, "qdrant", unavailable)
-    monkeypatch.setattr("vectorstore.rebuild.filling.time.sleep", pauses.append)
+    monkeypatch.setattr(backfill, "qdrant", unavailable)
+    monkeypatch.setattr("vectorstore.rebuild.backfill.time.sleep", pauses.append)
     return pauses
 
 
 def test_fill__a_store_that_is_away_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     pauses = answer_with(monkeypatch, StoreUnavailable("Nothing answers."))
     people = [uuid4()]
-    assert filling._Filling("a_v2", timeout=300).batch(people) == people
-    assert pauses == [filling.PAUSE_SECONDS]
+    assert backfill._Filling("a_v2", timeout=300).batch(people) == people
+    assert pauses == [backfill.PAUSE_SECONDS]
 
 
 def test_fill__an_error_that_needs_a_person_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     pauses = answer_with(monkeypatch, StoreUnusable("The key does not allow this."))
     with pytest.raises(StoreUnusable):
-        filling._Filling("a_v2", timeout=300).batch([uuid4()])
+        backfill._Filling("a_v2", timeout=300).batch([uuid4()])
     assert pauses == []

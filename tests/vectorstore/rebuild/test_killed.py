@@ -13,11 +13,11 @@ from findme.core.errors import NotDone
 from tests.factories import ProfileEmbeddingFactory
 from tests.vectorstore.commands import run_python, started
 from tests.vectorstore.rebuild.collections import begun, ids, leads_to, states, there, version, wrong
-from vectorstore.initialisation import compare, initialise
+from vectorstore.catalog.retention import drop_due
 from vectorstore.models import VectorCollection
-from vectorstore.rebuild.kept import drop_due
 from vectorstore.rebuild.reindex import reindex, roll_back
-from vectorstore.sync.drain import sync_once
+from vectorstore.schema.initialize import compare, initialise
+from vectorstore.sync.worker import sync_once
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.qdrant_server]
 

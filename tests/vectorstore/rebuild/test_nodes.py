@@ -13,11 +13,11 @@ from pytest_django import Settings
 from findme.core.errors import StoreUnavailable
 from tests.vectorstore.cluster import cluster, is_whole, wait_until
 from tests.vectorstore.rebuild.collections import begun, leads_to, states, there, version, wrong
-from vectorstore.adoption import adopt
-from vectorstore.connection import qdrant
-from vectorstore.rebuild.nodes import refuse_without_a_node
+from vectorstore.catalog.alias import AT_ONCE
+from vectorstore.catalog.nodes import refuse_without_a_node
+from vectorstore.qdrant.connection import qdrant
+from vectorstore.rebuild.adopt import adopt
 from vectorstore.rebuild.reindex import reindex, roll_back
-from vectorstore.rebuild.switching import AT_ONCE
 
 pytestmark = [pytest.mark.qdrant_server, pytest.mark.django_db(transaction=True)]
 

@@ -7,10 +7,10 @@ import pytest
 from qdrant_client import QdrantClient, models
 
 from tests.vectorstore.rebuild.collections import version
-from vectorstore.candidates import Candidate
-from vectorstore.connection import qdrant
 from vectorstore.models import VECTOR_SIZE
-from vectorstore.rebuild.building import wait_for_graphs
+from vectorstore.qdrant.connection import qdrant
+from vectorstore.qdrant.query import Candidate
+from vectorstore.rebuild.build import wait_for_graphs
 from vectorstore.rebuild.recall import _share, recall, sampled_vectors
 
 pytestmark = pytest.mark.django_db

@@ -21,22 +21,24 @@ from tests.factories import ProfileEmbeddingFactory, unit_vector
 from tests.qdrant import QdrantServer
 from tests.threads import in_thread
 from tests.vectorstore.rebuild.collections import begun, ids, leads_to, states, there, version, wrong
-from vectorstore import applying, registry
-from vectorstore.collection_lock import lock_key
-from vectorstore.connection import collection_name, qdrant
-from vectorstore.initialisation import compare, initialise
+from vectorstore.catalog import alias, registry
+from vectorstore.catalog.alias import follow_alias_if_behind, switch_alias
+from vectorstore.catalog.lock import lock_key
+from vectorstore.catalog.retention import drop_due
+from vectorstore.consistency import preflight
 from vectorstore.models import SetAside, SyncLease, VectorCollection
-from vectorstore.rebuild import filling, gate, recall, switching
-from vectorstore.rebuild.building import make
-from vectorstore.rebuild.gate import GateResult
-from vectorstore.rebuild.kept import drop_due
+from vectorstore.qdrant.connection import collection_name, qdrant
+from vectorstore.rebuild import acceptance as gate
+from vectorstore.rebuild import backfill, recall
+from vectorstore.rebuild.acceptance import GateResult
+from vectorstore.rebuild.build import make
 from vectorstore.rebuild.reindex import Reindexed, drop_kept, reindex, roll_back
-from vectorstore.rebuild.switching import follow_alias_if_behind, switch_alias
-from vectorstore.sync import standing
-from vectorstore.sync.claim import Claim
-from vectorstore.sync.drain import sync_once
-from vectorstore.sync.lease import LeaseLost, give_back
-from vectorstore.sync.work import Done, carry_out
+from vectorstore.schema import apply
+from vectorstore.schema.initialize import compare, initialise
+from vectorstore.sync.batch import Done, carry_out
+from vectorstore.sync.claims import Claim
+from vectorstore.sync.leases import LeaseLost, give_back
+from vectorstore.sync.worker import sync_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -96,13 +98,13 @@ def test_reindex__keeps_the_old_one_up_to_date_and_goes_back_to_it(store: str) -
 def test_reindex__has_the_declared_indexes_before_the_points(qdrant_server: object, monkeypatch: pytest.MonkeyPatch) -> None:
     begun(2)
     seen: list[tuple[str, int]] = []
-    index = applying._index
+    index = apply._index
 
     def counted(client: QdrantClient, name: str, field: str) -> None:
         seen.append((name, client.count(name).count))
         index(client, name, field)
 
-    monkeypatch.setattr(applying, "_index", counted)
+    monkeypatch.setattr(apply, "_index", counted)
     rebuilt()
     assert set(seen) == {(version(2), 0)}
     with qdrant() as client:
@@ -129,7 +131,7 @@ def test_reindex__takes_the_place_of_one_whose_vectors_have_another_size(qdrant_
     with qdrant() as client:
         client.delete_collection(version(1))
         client.create_collection(version(1), vectors_config=models.VectorParams(size=4, distance=models.Distance.COSINE))
-        client.update_collection_aliases(switching._moves(None, version(1)))
+        client.update_collection_aliases(alias._moves(None, version(1)))
     people = [embedding.pk for embedding in ProfileEmbeddingFactory.create_batch(3)]
     done = rebuilt()
     assert (done.written, done.gate) == (3, GateResult(version(2), people=3, points=3, pending=0, recall=1.0, live_recall=None))
@@ -380,7 +382,7 @@ def test_reindex__whoever_loses_a_lease_on_the_way_is_tried_again(embedded_qdran
             raise LeaseLost
         return carry_out(claim)
 
-    monkeypatch.setattr(filling, "carry_out", slow_at_first)
+    monkeypatch.setattr(backfill, "carry_out", slow_at_first)
     assert (rebuilt().written, len(lost)) == (3, 1)
 
 
@@ -417,7 +419,7 @@ def test_reindex__whom_another_worker_holds_is_tried_again(embedded_qdrant: obje
         if len(pauses) == 3:
             SyncLease.objects.all().delete()
 
-    monkeypatch.setattr("vectorstore.rebuild.filling.time.sleep", let_go)
+    monkeypatch.setattr("vectorstore.rebuild.backfill.time.sleep", let_go)
     assert rebuilt().written == 3
     assert (len(pauses) >= 3, wrong(2)) == (True, {})
 
@@ -518,7 +520,7 @@ def test_kept__that_takes_a_new_one_takes_the_place_of_the_live_one_that_is_gone
     settings.QDRANT_SHARD_NUMBER = 2
     with qdrant() as client:
         client.delete_collection(version(2))
-    standing.doubt()
+    preflight.doubt()
     with pytest.raises(NotDone, match=r"make it with manage\.py init_qdrant"):
         roll_back(announce=unsaid)
     with pytest.raises(NotDone, match=r"with manage\.py reindex_qdrant\.$"):
@@ -535,9 +537,9 @@ def test_reindex__goes_on_after_a_move_that_was_not_noted_where_the_old_one_is_g
     with qdrant() as client:
         make(client)
         registry.prepare(version(2), WEEK)
-        client.update_collection_aliases(switching._moves(version(1), version(2)))
+        client.update_collection_aliases(alias._moves(version(1), version(2)))
         client.delete_collection(version(1))
-    standing.doubt()
+    preflight.doubt()
     assert (rebuilt().collection, leads_to()) == (version(2), "v2")
     assert states()["v2"] == "live"
 

@@ -21,19 +21,20 @@ from findme.core.errors import NotDone, StoreUnavailable
 from tests.factories import ProfileEmbeddingFactory, unit_vector
 from tests.threads import in_thread
 from tests.vectorstore.rebuild.collections import begun, ids, leads_to, states, there, version, wrong
-from vectorstore import applying, registry
-from vectorstore.collection_lock import collection_lock
-from vectorstore.connection import qdrant
-from vectorstore.errors import CollectionMissing, Refused
+from vectorstore.catalog import alias, registry, retention
+from vectorstore.catalog.housekeeping import Tidying
+from vectorstore.catalog.lock import collection_lock
+from vectorstore.catalog.retention import drop, drop_due
+from vectorstore.catalog.secondary import give_up
 from vectorstore.models import SyncLease, VectorCollection
-from vectorstore.rebuild import building, kept, switching
-from vectorstore.rebuild.building import go_on_with, make, next_name, wait_for_graphs
-from vectorstore.rebuild.idle import Tidying
-from vectorstore.rebuild.kept import drop, drop_due
+from vectorstore.qdrant import write
+from vectorstore.qdrant.connection import qdrant
+from vectorstore.qdrant.errors import CollectionMissing, Refused
+from vectorstore.rebuild import build
+from vectorstore.rebuild.build import go_on_with, make, next_name, wait_for_graphs
 from vectorstore.rebuild.reindex import reindex
-from vectorstore.sync import guarded
-from vectorstore.sync.beside import give_up
-from vectorstore.sync.drain import sync_once
+from vectorstore.schema import apply
+from vectorstore.sync.worker import sync_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -148,7 +149,7 @@ def test_ready__that_is_searched_is_not_given_up(embedded_qdrant: object, untidy
     begun(1)
     name = a_ready_one()
     with qdrant() as client:
-        client.update_collection_aliases(switching._moves(version(1), name))
+        client.update_collection_aliases(alias._moves(version(1), name))
     with pytest.raises(StoreUnavailable, match="no reason"):
         give_up(name, StoreUnavailable("no reason"))
     assert states() == {"v1": "live", "v2": "ready"}
@@ -164,9 +165,9 @@ def test_ready__that_refuses_somebody_is_given_up_or_they_are_kept(
     name = a_ready_one()
     if searched:
         with qdrant() as client:
-            client.update_collection_aliases(switching._moves(version(1), name))
+            client.update_collection_aliases(alias._moves(version(1), name))
     person = ProfileEmbeddingFactory.create().pk
-    upsert = guarded.upsert
+    upsert = write.upsert
 
     def refusing(client: QdrantClient, collection: str, *arguments: Any) -> None:
         if collection == name:
@@ -174,7 +175,7 @@ def test_ready__that_refuses_somebody_is_given_up_or_they_are_kept(
         upsert(client, collection, *arguments)
 
     with monkeypatch.context() as patched:
-        patched.setattr(guarded, "upsert", refusing)
+        patched.setattr(write, "upsert", refusing)
         done = sync_once(timeout=1)
     assert (done.away, done.left.length > 0) == (("Too long.", True) if searched else (None, False))
     assert states() == {"v1": "live", "v2": "ready" if searched else "failed"}
@@ -190,7 +191,7 @@ def test_building__one_that_was_only_announced_is_written_by_nobody(embedded_qdr
         written.append(registry.written())
         return {}
 
-    monkeypatch.setattr(applying, "metadata_of", looked_at)
+    monkeypatch.setattr(apply, "metadata_of", looked_at)
     a_building_one()
     assert written == [(version(1),)]
 
@@ -286,7 +287,7 @@ def test_reindex__drops_the_old_one_when_nobody_writes_it_as_the_live_one_any_mo
         if len(seen) == 3:
             SyncLease.objects.all().delete()
 
-    monkeypatch.setattr("vectorstore.rebuild.kept.time.sleep", let_go)
+    monkeypatch.setattr("vectorstore.catalog.retention.time.sleep", let_go)
     reindex(announce=hold)
     assert seen == 3 * [("v2", {"v1", "v2"})]
     assert there() == {"v2"}
@@ -298,12 +299,12 @@ def test_drop__an_alias_that_is_moved_meanwhile(embedded_qdrant: object, monkeyp
     reindex(keep=DAY, announce=lambda _: None)
 
     def moved(client: QdrantClient, name: str) -> bool:
-        operations = switching._moves(version(2), name)
+        operations = alias._moves(version(2), name)
         client.update_collection_aliases(operations)
         User.objects.filter(pk=leaving).delete()
         return False
 
-    monkeypatch.setattr(kept, "_is_anothers", moved)
+    monkeypatch.setattr(retention, "_is_anothers", moved)
     with qdrant() as client:
         assert drop(client, [version(1)]) == ()
     assert (leads_to(), states()) == ("v1", {"v1": "failed", "v2": "live"})
@@ -347,7 +348,7 @@ def test_sync_once__drops_what_is_due_at_its_end(embedded_qdrant: object) -> Non
 
 def test_drop_due__asks_qdrant_nothing_where_nothing_is_due(embedded_qdrant: object, monkeypatch: pytest.MonkeyPatch) -> None:
     begun(0)
-    monkeypatch.setattr("vectorstore.rebuild.kept.qdrant", lambda: pytest.fail("asked"))
+    monkeypatch.setattr("vectorstore.catalog.retention.qdrant", lambda: pytest.fail("asked"))
     assert drop_due() == ()
 
 
@@ -380,8 +381,8 @@ def test_wait_for_graphs__as_long_as_something_gets_on(embedded_qdrant: object, 
         time.sleep(0.01)
         return "yellow" if time.monotonic() < begun_at + 0.5 else "green"
 
-    monkeypatch.setattr(building, "settled", built)
-    monkeypatch.setattr(building, "at_work", lambda *_arguments: str(next(vectors)))
+    monkeypatch.setattr(build, "settled", built)
+    monkeypatch.setattr(build, "at_work", lambda *_arguments: str(next(vectors)))
     wait_for_graphs(version(1), 0.2)
 
 
@@ -398,18 +399,18 @@ def test_at_work__tells_of_a_graph_that_is_being_built_how_far_it_is(qdrant_serv
         for start in range(0, len(vectors), 500):
             ids = list(range(start, start + 500))
             client.upsert(version(1), models.Batch(ids=[*ids], vectors=vectors[ids].tolist()), wait=True)
-        assert building.at_work(client, version(1)) == "[]"
+        assert build.at_work(client, version(1)) == "[]"
         client.update_collection(version(1), optimizers_config=models.OptimizersConfigDiff(indexing_threshold=100))
         told: set[str] = set()
         deadline = time.monotonic() + 60
         while not client.get_collection(version(1)).indexed_vectors_count and time.monotonic() < deadline:
-            told.add(building.at_work(client, version(1)))
+            told.add(build.at_work(client, version(1)))
     assert len(told - {"[]"}) > 1
 
 
 def test_wait_for_graphs__says_when_nothing_gets_on(embedded_qdrant: object, monkeypatch: pytest.MonkeyPatch) -> None:
     begun(1)
-    monkeypatch.setattr("vectorstore.rebuild.building.settled", lambda *_arguments: "yellow")
+    monkeypatch.setattr("vectorstore.rebuild.build.settled", lambda *_arguments: "yellow")
     with pytest.raises(NotDone) as raised:
         wait_for_graphs(version(1), 0.1)
     assert str(raised.value) == (

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.qdrant import QdrantServer
-from vectorstore.initialisation import initialise
-from vectorstore.snapshots.listing import delete, listed
+from vectorstore.schema.initialize import initialise
+from vectorstore.snapshots.repository import delete, listed
 
 
 @pytest.fixture

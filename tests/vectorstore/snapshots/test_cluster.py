@@ -17,13 +17,13 @@ from findme.core.errors import NotDone, StoreUnavailable
 from tests.factories import ProfileEmbeddingFactory
 from tests.vectorstore.cluster import Node, cluster, is_whole, wait_until
 from tests.vectorstore.commands import manage
-from vectorstore.connection import collection_name
-from vectorstore.initialisation import compare, initialise
 from vectorstore.models import VectorCollection
-from vectorstore.purge.purging import purge
-from vectorstore.snapshots.listing import create, fetch, listed, prune
-from vectorstore.snapshots.restoring import restore
-from vectorstore.sync.drain import sync_once
+from vectorstore.purge.purge import purge
+from vectorstore.qdrant.connection import collection_name
+from vectorstore.schema.initialize import compare, initialise
+from vectorstore.snapshots.repository import create, fetch, listed, prune
+from vectorstore.snapshots.restore import restore
+from vectorstore.sync.worker import sync_once
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.qdrant_server]
 

@@ -9,7 +9,7 @@ import pytest
 from pytest_django import Settings
 
 from findme.core.errors import NotDone
-from vectorstore.snapshots.contents import read, read_set
+from vectorstore.snapshots.archive import read, read_set
 
 NODES = (11, 12, 13)
 VECTORS = {"size": 512, "distance": "Cosine"}

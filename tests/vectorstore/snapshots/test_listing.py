@@ -19,9 +19,9 @@ from tests.factories import ProfileEmbeddingFactory
 from tests.qdrant import QdrantServer
 from tests.vectorstore.commands import manage, started
 from tests.vectorstore.snapshots.meddling import half, half_and_silence, meddling, one_bit_wrong, whole
-from vectorstore.connection import collection_name
-from vectorstore.snapshots.listing import create, delete, fetch, listed, prune
-from vectorstore.sync.now import project
+from vectorstore.qdrant.connection import collection_name
+from vectorstore.snapshots.repository import create, delete, fetch, listed, prune
+from vectorstore.sync.inline import project
 
 pytestmark = [pytest.mark.django_db, pytest.mark.qdrant_server]
 

@@ -22,21 +22,21 @@ from tests.threads import in_thread
 from tests.vectorstore.commands import manage, started
 from tests.vectorstore.sessions import watched_session
 from tests.vectorstore.snapshots.meddling import silent_on
-from vectorstore import registry
-from vectorstore.collection import alias_target
-from vectorstore.connection import collection_name, qdrant
-from vectorstore.initialisation import compare
+from vectorstore.catalog import registry
+from vectorstore.consistency.versions import highest, last_drawn
 from vectorstore.models import ProfileEmbedding, QueueEntry, VectorCollection
-from vectorstore.projection import payload_of
-from vectorstore.rebuild.building import make
-from vectorstore.rebuild.filling import Filled
+from vectorstore.projection.payload import payload_of
+from vectorstore.qdrant.connection import collection_name, qdrant
+from vectorstore.rebuild.backfill import Filled
+from vectorstore.rebuild.build import make
 from vectorstore.rebuild.reindex import reindex
-from vectorstore.snapshots.listing import create, delete, fetch, listed
-from vectorstore.snapshots.restoring import Restored, restore
-from vectorstore.snapshots.shape import make_as_declared
+from vectorstore.schema.initialize import compare
+from vectorstore.schema.live import alias_target
+from vectorstore.snapshots.repository import create, delete, fetch, listed
+from vectorstore.snapshots.restore import Restored, restore
 from vectorstore.snapshots.transfer import sha256_of, upload
-from vectorstore.sync.drain import sync_once
-from vectorstore.versions import highest, last_drawn
+from vectorstore.snapshots.upgrade import make_as_declared
+from vectorstore.sync.worker import sync_once
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.qdrant_server]
 
@@ -270,7 +270,7 @@ def test_restore__the_session_that_has_the_lock_is_used_all_along(
             wait_until(lambda: session.last_used() > begun)
             upload(*arguments, **options)
 
-        monkeypatch.setattr("vectorstore.snapshots.placing.upload", slowly)
+        monkeypatch.setattr("vectorstore.snapshots.upload.upload", slowly)
         brought_back(path)
 
 

@@ -13,12 +13,12 @@ from findme.core.errors import StoreUnavailable
 from tests.factories import ProfileEmbeddingFactory
 from tests.qdrant import QdrantServer, freeze, started_qdrant, thaw
 from tests.vectorstore.pretenders import TLS_FOLDER
-from vectorstore.connection import collection_name, qdrant
-from vectorstore.initialisation import initialise
-from vectorstore.purge.purging import purge
-from vectorstore.snapshots.listing import create, fetch, listed
-from vectorstore.snapshots.restoring import restore
-from vectorstore.sync.drain import sync_once
+from vectorstore.purge.purge import purge
+from vectorstore.qdrant.connection import collection_name, qdrant
+from vectorstore.schema.initialize import initialise
+from vectorstore.snapshots.repository import create, fetch, listed
+from vectorstore.snapshots.restore import restore
+from vectorstore.sync.worker import sync_once
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.qdrant_server]
 

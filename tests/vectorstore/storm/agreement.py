@@ -10,7 +10,7 @@ import numpy as np
 
 from tests.qdrant import QdrantServer
 from vectorstore.models import ProfileEmbedding
-from vectorstore.projection import payload_of
+from vectorstore.projection.payload import payload_of
 
 
 def disagreements(server: QdrantServer, collection: str) -> list[str]:

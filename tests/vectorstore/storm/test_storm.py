@@ -25,9 +25,9 @@ from tests.vectorstore.storm.agreement import disagreements, points
 from tests.vectorstore.storm.server import Server
 from tests.vectorstore.storm.workers import Workers
 from tests.vectorstore.storm.writers import Writer
-from vectorstore.initialisation import initialise
-from vectorstore.sync.drain import sync_once
-from vectorstore.sync.queue import is_empty
+from vectorstore.queue.entries import is_empty
+from vectorstore.schema.initialize import initialise
+from vectorstore.sync.worker import sync_once
 from vectorstore.verification.verify import verify
 
 EVERY_DAY, AT_LENGTH = 2, 20

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from vectorstore import registry
-from vectorstore.connection import collection_name
-from vectorstore.initialisation import initialise
+from vectorstore.catalog import registry
 from vectorstore.models import QueueEntry, VectorCollection
+from vectorstore.qdrant.connection import collection_name
+from vectorstore.schema.initialize import initialise
 
 
 def _made(store: str) -> str:

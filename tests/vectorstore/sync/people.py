@@ -10,9 +10,9 @@ from django.db import connection
 from qdrant_client import models
 
 from tests.factories import ProfileEmbeddingFactory, unit_vector
-from vectorstore.connection import collection_name, qdrant
 from vectorstore.models import QueueEntry
-from vectorstore.projection import point_of
+from vectorstore.projection.payload import point_of
+from vectorstore.qdrant.connection import collection_name, qdrant
 
 
 def people(count: int) -> list[UUID]:

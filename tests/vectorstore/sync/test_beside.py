@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from findme.core.errors import StoreUnavailable
-from vectorstore import registry
-from vectorstore.connection import collection_name
-from vectorstore.errors import StoreWentBack
+from vectorstore.catalog import registry
+from vectorstore.catalog.secondary import TIMES_SILENT, given_up_where_it_fails
 from vectorstore.models import VectorCollection
-from vectorstore.sync.beside import TIMES_SILENT, given_up_where_it_fails
+from vectorstore.qdrant.connection import collection_name
+from vectorstore.qdrant.errors import StoreWentBack
 
 pytestmark = pytest.mark.django_db
 

@@ -20,15 +20,15 @@ from findme.environment import BASE_DIR
 from tests.privacy.elsewhere import another_connection, in_a_thread, wait_until
 from tests.vectorstore.commands import environment
 from tests.vectorstore.sync.people import one, people, plain_sql, queued
-from vectorstore import registry
-from vectorstore.errors import CollectionMissing
+from vectorstore.catalog import registry
 from vectorstore.models import QueueEntry, SetAside, SyncLease, VectorCollection
-from vectorstore.sync import claim as claiming
-from vectorstore.sync import patience
-from vectorstore.sync.claim import Claim, claim_due, claim_people
-from vectorstore.sync.lease import finish, give_back
-from vectorstore.sync.queue import EVERYBODY, enqueue
-from vectorstore.sync.rows import points_of
+from vectorstore.projection.points import points_of
+from vectorstore.qdrant.errors import CollectionMissing
+from vectorstore.queue import transactions
+from vectorstore.queue.entries import EVERYBODY, enqueue
+from vectorstore.sync import claims as claiming
+from vectorstore.sync.claims import Claim, claim_due, claim_people
+from vectorstore.sync.leases import finish, give_back
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("registered")]
 
@@ -108,7 +108,7 @@ def test_claim_due__passes_over_an_expired_lease_that_is_just_being_renewed() ->
 
 
 def test_claim_due__waits_for_nobody_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patience, "LOCK_SECONDS", 0.05)
+    monkeypatch.setattr(transactions, "LOCK_SECONDS", 0.05)
     enqueue([uuid4()])
     plain_sql("SET statement_timeout = '30s'")
     with another_connection() as other, other.cursor() as cursor:
@@ -124,7 +124,7 @@ FROZEN = """
 import os, signal
 from vectorstore import registry
 from vectorstore.sync import claim, patience
-from vectorstore.sync.drain import Worker
+from vectorstore.sync.worker import Worker
 
 patience.IDLE_SECONDS = 1
 written = registry.written

@@ -8,14 +8,15 @@ from django.db import transaction
 from findme.core.errors import StoreUnavailable
 from privacy.erasure import erase
 from tests.vectorstore.sync.people import people
-from vectorstore import deletions, registry
-from vectorstore.connection import qdrant
-from vectorstore.deletions import deleted_at, draw_for_deletion, note_deletion
-from vectorstore.marks import check_marks, make_new_mark
+from vectorstore.catalog import registry
+from vectorstore.consistency import deletions
+from vectorstore.consistency.checkpoint import check_marks, make_new_mark
+from vectorstore.consistency.deletions import deleted_at, draw_for_deletion, note_deletion
+from vectorstore.consistency.versions import last_drawn
+from vectorstore.qdrant.connection import qdrant
 from vectorstore.rebuild.reindex import reindex
-from vectorstore.sync.drain import sync_once
-from vectorstore.sync.now import remove_point
-from vectorstore.versions import last_drawn
+from vectorstore.sync.inline import remove_point
+from vectorstore.sync.worker import sync_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

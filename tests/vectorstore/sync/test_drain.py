@@ -15,17 +15,17 @@ from tests.factories import ProfileEmbeddingFactory, UserFactory
 from tests.privacy.elsewhere import another_connection, in_a_thread
 from tests.qdrant import free_port
 from tests.vectorstore.sync.people import ids, one, people, plain_sql, points, queued
-from vectorstore.connection import collection_name
-from vectorstore.errors import CollectionMissing
 from vectorstore.models import QueueEntry, SyncLease
-from vectorstore.sync import drain
-from vectorstore.sync.claim import Claim, claim_due
-from vectorstore.sync.drain import Worker, sync_once
-from vectorstore.sync.lease import finish
-from vectorstore.sync.queue import Backlog, backlog
-from vectorstore.sync.rows import Points, points_of
+from vectorstore.projection.points import Points, points_of
+from vectorstore.qdrant.connection import collection_name
+from vectorstore.qdrant.errors import CollectionMissing
+from vectorstore.queue.entries import Backlog, backlog
+from vectorstore.sync import worker as drain
+from vectorstore.sync.batch import Done
+from vectorstore.sync.claims import Claim, claim_due
+from vectorstore.sync.leases import finish
 from vectorstore.sync.settings import WrongSetting
-from vectorstore.sync.work import Done
+from vectorstore.sync.worker import Worker, sync_once
 
 EMPTY = Backlog(0, None, 0, 0)
 
@@ -120,7 +120,7 @@ def test_step__a_lost_lease_is_said_once(embedded_collection: str, monkeypatch: 
         return points_of(claim)
 
     with monkeypatch.context() as patched:
-        patched.setattr("vectorstore.sync.writing.points_of", slowly)
+        patched.setattr("vectorstore.sync.writer.points_of", slowly)
         assert [worker.step() for _ in range(3)] == [None] * 3
     assert said == ["The lease of people who were being written has run out: others write them now. Raise SYNC_LEASE_SECONDS."]
     assert worker.pause > drain.SHORTEST_PAUSE
@@ -146,7 +146,7 @@ def test_sync_once__others_getting_on_is_progress(embedded_collection: str, monk
         if claims and (claim := claims.pop()) is not None:
             finish(claim)
 
-    monkeypatch.setattr("vectorstore.sync.drain.time.sleep", another_is_done)
+    monkeypatch.setattr("vectorstore.sync.worker.time.sleep", another_is_done)
     assert sync_once(timeout=0.5).left == EMPTY
 
 
@@ -229,7 +229,7 @@ def test_step__what_is_in_hand_is_given_back_over_a_new_connection(embedded_coll
 
     worker = Worker()
     with monkeypatch.context() as patched:
-        patched.setattr("vectorstore.sync.writing.points_of", ended)
+        patched.setattr("vectorstore.sync.writer.points_of", ended)
         assert worker.step() is None
     assert not SyncLease.objects.exists()
     assert queued(person) == 2
@@ -256,9 +256,9 @@ def test_sync_once__another_databases_collection(server_collection: str) -> None
     """Waiting does not make it ours."""
     people(1)
     plain_sql("UPDATE vector_store_state SET database_id = gen_random_uuid()")
-    from vectorstore.sync import standing
+    from vectorstore.consistency import preflight
 
-    standing.doubt()
+    preflight.doubt()
     with pytest.raises(NotDone, match="belongs to another database") as raised:
         sync_once()
     assert not isinstance(raised.value, StoreUnavailable)

@@ -22,13 +22,15 @@ from tests.qdrant import QdrantServer, free_port
 from tests.vectorstore.commands import ended, exit_code, manage, started
 from tests.vectorstore.restored import restorable_postgres
 from tests.vectorstore.sync.people import ids, people, plain_sql, points, queued
-from vectorstore.connection import collection_name, qdrant
+from vectorstore.catalog.ownership import DATABASE, database_id
+from vectorstore.consistency import preflight
+from vectorstore.consistency.preflight import COMPARE_SECONDS
 from vectorstore.models import QueueEntry, StoreState, VectorCollection
-from vectorstore.ownership import DATABASE, database_id
-from vectorstore.sync import drain, standing, watch
-from vectorstore.sync.drain import Worker, sync_once
-from vectorstore.sync.now import project
-from vectorstore.sync.standing import COMPARE_SECONDS
+from vectorstore.qdrant.connection import collection_name, qdrant
+from vectorstore.sync import watch
+from vectorstore.sync import worker as drain
+from vectorstore.sync.inline import project
+from vectorstore.sync.worker import Worker, sync_once
 from vectorstore.verification.verify import verify
 
 WAY_OUT = "Nothing is written until this has been run: manage.py verify_qdrant --repair."
@@ -43,7 +45,7 @@ def put_postgresql_back() -> None:
     older = StoreState.objects.get()
     StoreState.objects.update(marked_at=None)
     with qdrant() as client:
-        standing.prove(client)
+        preflight.prove(client)
     StoreState.objects.update(mark=older.mark, pending_mark=older.pending_mark, marked_at=older.marked_at)
 
 
@@ -112,7 +114,7 @@ def sync_three_users() -> None:
     people(3)
     sync_once()
     with qdrant() as client:
-        standing.prove(client)
+        preflight.prove(client)
     assert queued() == 0
 
 
@@ -124,7 +126,7 @@ def test_sync_once__with_an_empty_queue_says_at_once_what_only_a_person_mends(
     """Also a process that found everything right a moment ago."""
     happens()
     QueueEntry.objects.all().delete()
-    standing.doubt()
+    preflight.doubt()
     monkeypatch.setattr(drain, "time", SimpleNamespace(monotonic=time.monotonic, sleep=lambda _seconds: pytest.fail("It waits.")))
     with pytest.raises(CommandError) as raised:
         call_command("sync_qdrant", "--once")
@@ -159,7 +161,7 @@ def keep_the_mark_fresh() -> None:
 
 def a_minute_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     monotonic = time.monotonic
-    monkeypatch.setattr("vectorstore.sync.standing.time.monotonic", lambda: monotonic() + COMPARE_SECONDS)
+    monkeypatch.setattr("vectorstore.consistency.preflight.time.monotonic", lambda: monotonic() + COMPARE_SECONDS)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -167,7 +169,7 @@ def test_watch__compares_no_more_often_than_once_a_minute(synced: None, monkeypa
     worker, compared = Worker(), []
     watch._step(worker)
     keep_the_mark_fresh()
-    monkeypatch.setattr(standing, "check_marks", lambda _client: compared.append(1))
+    monkeypatch.setattr(preflight, "check_marks", lambda _client: compared.append(1))
     for _ in range(3):
         watch._step(worker)
     assert compared == []
@@ -184,7 +186,7 @@ def test_watch__what_was_mended_meanwhile_is_said_again_if_it_comes_back(synced:
     ours = StoreState.current().database_id
     for _ in range(2):
         replace_postgresql()
-        standing.doubt()
+        preflight.doubt()
         watch._step(worker)
         watch._step(worker)
         StoreState.objects.update(database_id=ours)
@@ -219,8 +221,8 @@ def test_sync_once__what_only_a_person_mends_is_not_waited_for_in_the_middle(
     def prove(_client: object) -> None:
         raise answers.pop(0)
 
-    monkeypatch.setattr(standing, "prove", prove)
-    monkeypatch.setattr(standing, "is_due", lambda: True)
+    monkeypatch.setattr(preflight, "prove", prove)
+    monkeypatch.setattr(preflight, "is_due", lambda: True)
     with pytest.raises(StoreUnusable):
         sync_once(timeout=60)
     assert answers == []

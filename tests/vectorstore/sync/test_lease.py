@@ -12,9 +12,9 @@ from tests.factories import UserFactory
 from tests.privacy.elsewhere import another_connection
 from tests.vectorstore.sync.people import one, queued
 from vectorstore.models import QueueEntry, SetAside, SyncLease, SyncWorker
-from vectorstore.sync.claim import Claim, claim_due
-from vectorstore.sync.lease import LeaseLost, Refusal, arm_second_looks, database_clock, finish, give_back, leave, renew, take_over
-from vectorstore.sync.queue import enqueue, is_empty
+from vectorstore.queue.entries import enqueue, is_empty
+from vectorstore.sync.claims import Claim, claim_due
+from vectorstore.sync.leases import LeaseLost, Refusal, arm_second_looks, database_clock, finish, give_back, leave, renew, take_over
 from vectorstore.sync.settings import WrongSetting, check_settings
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("registered")]

@@ -19,16 +19,16 @@ from privacy.people import anonymised_email
 from tests.factories import ProfileEmbeddingFactory, UserFactory, unit_vector
 from tests.privacy.elsewhere import another_connection, in_a_thread, wait_until
 from tests.vectorstore.sync.people import a_point, people, plain_sql, point, points, queued, write
-from vectorstore import registry
-from vectorstore.connection import collection_name, qdrant
-from vectorstore.errors import CollectionMissing
+from vectorstore.catalog import registry
 from vectorstore.models import ProfileEmbedding, QueueEntry, SyncLease, VectorCollection
-from vectorstore.projection import payload_of, point_of
-from vectorstore.sync import now
-from vectorstore.sync.claim import LOCK_OF, claim_due
-from vectorstore.sync.lease import give_back
-from vectorstore.sync.now import Projected, project, remove_point
-from vectorstore.sync.queue import enqueue
+from vectorstore.projection.payload import payload_of, point_of
+from vectorstore.qdrant.connection import collection_name, qdrant
+from vectorstore.qdrant.errors import CollectionMissing
+from vectorstore.queue.entries import enqueue
+from vectorstore.sync import inline
+from vectorstore.sync.claims import LOCK_OF, claim_due
+from vectorstore.sync.inline import Projected, project, remove_point
+from vectorstore.sync.leases import give_back
 
 State = VectorCollection.State
 
@@ -122,7 +122,7 @@ def test_project__vectors_whose_squares_do_not_fit_into_32_bits(any_collection: 
 
 @pytest.mark.django_db
 def test_project__batch_by_batch(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(now, "BATCH_SIZE", 2)
+    monkeypatch.setattr(inline, "BATCH_SIZE", 2)
     there = people(5)
     assert project(iter([*there, there[0], uuid4()])) == Projected(written=6)
     assert len(points()) == 5
@@ -167,7 +167,7 @@ def test_project__is_for_after_the_commit(embedded_collection: str) -> None:
 
 @pytest.mark.django_db
 def test_project__waits_so_long_for_others_and_no_longer(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(now, "WAIT_SECONDS", 0.2)
+    monkeypatch.setattr(inline, "WAIT_SECONDS", 0.2)
     (person,) = people(1)
     claim = claim_due(uuid4(), 1)
     assert claim is not None

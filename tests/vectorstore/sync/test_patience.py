@@ -10,16 +10,16 @@ import pytest
 from django.db import OperationalError, connection, transaction
 
 from tests.vectorstore.sync.people import people
-from vectorstore import registry
-from vectorstore.connection import collection_name, qdrant
-from vectorstore.errors import Refused
-from vectorstore.marks import make_new_mark, stamp
-from vectorstore.settled import settled
-from vectorstore.sync import patience as short
-from vectorstore.sync import work as working
-from vectorstore.sync.patience import short_transaction
-from vectorstore.sync.work import work
-from vectorstore.versions import raise_above
+from vectorstore.catalog import registry
+from vectorstore.consistency.checkpoint import make_new_mark, stamp
+from vectorstore.consistency.quiescence import settled
+from vectorstore.consistency.versions import raise_above
+from vectorstore.qdrant.connection import collection_name, qdrant
+from vectorstore.qdrant.errors import Refused
+from vectorstore.queue import transactions as short
+from vectorstore.queue.transactions import short_transaction
+from vectorstore.sync import batch as working
+from vectorstore.sync.batch import work
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -8,11 +8,11 @@ import pytest
 from django.db import connection, transaction
 
 from tests.factories import ProfileEmbeddingFactory
-from vectorstore.initialisation import initialise
 from vectorstore.models import QueueEntry
-from vectorstore.projection import point_of
-from vectorstore.sync.drain import sync_once
-from vectorstore.sync.now import project, remove_point
+from vectorstore.projection.payload import point_of
+from vectorstore.schema.initialize import initialise
+from vectorstore.sync.inline import project, remove_point
+from vectorstore.sync.worker import sync_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -18,11 +18,11 @@ from findme.core.errors import StoreUnavailable
 from tests.qdrant import freeze, started_qdrant, thaw
 from tests.vectorstore.commands import run_python
 from tests.vectorstore.sync.people import ids, people, plain_sql, point, points, queued
-from vectorstore.initialisation import initialise
 from vectorstore.models import QueueEntry, SyncLease
-from vectorstore.projection import point_of
-from vectorstore.sync import guarded
-from vectorstore.sync.drain import Worker, sync_once
+from vectorstore.projection.payload import point_of
+from vectorstore.qdrant import write
+from vectorstore.schema.initialize import initialise
+from vectorstore.sync.worker import Worker, sync_once
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.qdrant_server]
 
@@ -35,14 +35,14 @@ def impatient(settings: Settings) -> None:
 def held_back(monkeypatch: pytest.MonkeyPatch, person: UUID) -> Callable[[], object]:
     """An upsert of PERSON that has timed out; it arrives when it is called."""
     late: list[Callable[[], object]] = []
-    upsert = guarded.upsert
+    upsert = write.upsert
 
     def timing_out(*arguments: Any, **options: Any) -> Any:
         late.append(lambda: upsert(*arguments, **options))
         raise ResponseHandlingException(httpx.ReadTimeout(""))
 
     with monkeypatch.context() as patched:
-        patched.setattr(guarded, "upsert", timing_out)
+        patched.setattr(write, "upsert", timing_out)
         worker = Worker()
         assert worker.step() is None
         assert worker.away is not None and "did not answer within 1 s" in worker.away
@@ -113,7 +113,7 @@ def test_a_server_that_was_frozen_still_applies_what_it_had(memory_path: Path, s
 KILLED = """
 import os, signal
 from vectorstore.sync import guarded
-from vectorstore.sync.drain import sync_once
+from vectorstore.sync.worker import sync_once
 
 guarded.upsert = lambda *arguments, **options: os.kill(os.getpid(), signal.SIGKILL)
 sync_once()

@@ -15,17 +15,17 @@ from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedR
 from findme.core.errors import NotDone, StoreUnavailable
 from tests.factories import ProfileEmbeddingFactory
 from tests.threads import in_thread
-from vectorstore import registry
-from vectorstore.collection_lock import collection_lock
-from vectorstore.connection import collection_name, qdrant
-from vectorstore.errors import CollectionMissing, ServerFailed, StoreWentBack
-from vectorstore.initialisation import initialise
+from vectorstore.catalog import registry
+from vectorstore.catalog.lock import collection_lock
+from vectorstore.catalog.ownership import DATABASE, NotOurs, database_id
+from vectorstore.consistency import preflight
+from vectorstore.consistency.versions import last_drawn
 from vectorstore.models import StoreState, VectorCollection
-from vectorstore.ownership import DATABASE, NotOurs, database_id
-from vectorstore.sync import standing
-from vectorstore.sync.drain import sync_once
+from vectorstore.qdrant.connection import collection_name, qdrant
+from vectorstore.qdrant.errors import CollectionMissing, ServerFailed, StoreWentBack
+from vectorstore.schema.initialize import initialise
+from vectorstore.sync.worker import sync_once
 from vectorstore.verification.verify import verify
-from vectorstore.versions import last_drawn
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.qdrant_server]
 
@@ -52,7 +52,7 @@ def state_of(name: str) -> tuple[str, str]:
 
 def prove() -> None:
     with qdrant() as client:
-        standing.prove(client)
+        preflight.prove(client)
 
 
 def fail_at(monkeypatch: pytest.MonkeyPatch, method: str, name: str, error: Exception) -> None:
@@ -89,7 +89,7 @@ def test_prove__one_that_is_silent_again_and_again_is_given_up(
     for _ in range(4):
         with pytest.raises(StoreUnavailable, match="did not answer within"):
             prove()
-        standing.doubt()
+        preflight.doubt()
     assert state_of(name) == (State.KEPT, "")
     prove()
     assert state_of(name)[0] == State.FAILED
@@ -151,7 +151,7 @@ def test_prove__where_the_mark_cannot_be_renewed_writing_goes_on(
         fail_at(patched, "update_collection", f"{collection_name()}_v1", error)
         prove()
         begun = StoreState.current().pending_mark["id"]
-        patched.setattr(standing, "renew_mark", lambda _client: pytest.fail("too early"))
+        patched.setattr(preflight, "renew_mark", lambda _client: pytest.fail("too early"))
         prove()
     with monkeypatch.context() as patched:
         fail_at(patched, "update_collection", f"{collection_name()}_v1", error)
@@ -167,7 +167,7 @@ def test_prove__where_the_mark_cannot_be_renewed_writing_goes_on(
 
 
 def it_is_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(standing, "_put_off", dict.fromkeys(standing._put_off, 0.0))
+    monkeypatch.setattr(preflight, "_put_off", dict.fromkeys(preflight._put_off, 0.0))
 
 
 def test_prove__a_store_that_went_back_is_told_though_the_mark_could_not_be_renewed(
@@ -223,7 +223,7 @@ def test_prove__an_alias_that_was_moved_by_hand_is_told(server_collection: str) 
     with pytest.raises(NotDone) as raised:
         verify()
     assert str(raised.value) == line
-    standing.doubt()
+    preflight.doubt()
     with pytest.raises(NotDone) as raised:
         sync_once()
     assert str(raised.value) == line

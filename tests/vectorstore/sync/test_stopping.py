@@ -10,7 +10,7 @@ import pytest
 from django.db import OperationalError, connection
 
 from tests.vectorstore.sync.people import plain_sql
-from vectorstore.sync.stopping import GRACE_SECONDS, Stopping, answered_in_time, may_take_long
+from vectorstore.queue.shutdown import GRACE_SECONDS, Stopping, answered_in_time, may_take_long
 
 SLEEP = "SELECT pg_sleep(0.6)"
 

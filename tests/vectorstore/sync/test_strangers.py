@@ -11,16 +11,16 @@ from qdrant_client import models
 from accounts.models import User
 from tests.factories import ProfileEmbeddingFactory, UserFactory, unit_vector
 from tests.vectorstore.sync.people import a_point, ids, people, plain_sql, points, queued, write
-from vectorstore import registry
+from vectorstore.catalog import registry
 from vectorstore.models import QueueEntry, SetAside, VectorCollection
-from vectorstore.sync import strangers
-from vectorstore.sync.claim import claim_due
-from vectorstore.sync.drain import sync_once
-from vectorstore.sync.lease import LeaseLost, finish
-from vectorstore.sync.queue import EVERYBODY, enqueue
-from vectorstore.sync.rows import points_of
-from vectorstore.sync.work import work
-from vectorstore.sync.writing import _Telling
+from vectorstore.projection.points import points_of
+from vectorstore.queue.entries import EVERYBODY, enqueue
+from vectorstore.sync import orphan_scan
+from vectorstore.sync.batch import work
+from vectorstore.sync.claims import claim_due
+from vectorstore.sync.leases import LeaseLost, finish
+from vectorstore.sync.worker import sync_once
+from vectorstore.sync.writer import _Telling
 from vectorstore.verification.verify import verify
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.mark.parametrize("table", ["users", "profile_embeddings"])
 def test_truncate__the_points_go(collection: str, table: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(strangers, "PAGE_SIZE", 2)
+    monkeypatch.setattr(orphan_scan, "PAGE_SIZE", 2)
     people(5)
     sync_once()
     assert len(points()) == 5
@@ -104,7 +104,7 @@ def test_look_for_strangers__who_is_to_have_no_point(embedded_collection: str) -
 
 def test_look_for_strangers__a_lease_that_runs_out_between_two_pages(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody else looks through them all then."""
-    monkeypatch.setattr(strangers, "PAGE_SIZE", 2)
+    monkeypatch.setattr(orphan_scan, "PAGE_SIZE", 2)
     write(*[a_point(uuid4()) for _ in range(5)])
     plain_sql("INSERT INTO vector_sync_queue (user_id, urgent) VALUES (NULL, true)")
     claim = claim_due(uuid4(), 10)
@@ -116,9 +116,9 @@ def test_look_for_strangers__a_lease_that_runs_out_between_two_pages(embedded_co
             plain_sql("UPDATE vector_sync_leases SET until = clock_timestamp()")
         return queued
 
-    monkeypatch.setattr(strangers, "enqueue", frozen_afterwards)
+    monkeypatch.setattr(orphan_scan, "enqueue", frozen_afterwards)
     with pytest.raises(LeaseLost):
-        strangers.look_for_strangers(claim)
+        orphan_scan.look_for_strangers(claim)
     assert QueueEntry.objects.exclude(user_id=None).count() == 2
 
 

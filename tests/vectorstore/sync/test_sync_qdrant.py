@@ -24,12 +24,13 @@ from tests.vectorstore import commands
 from tests.vectorstore.commands import manage, started
 from tests.vectorstore.sync.people import ids, people, plain_sql, points
 from tests.vectorstore.sync.proxy import door
-from vectorstore.connection import collection_name, qdrant
-from vectorstore.initialisation import initialise
 from vectorstore.management.commands import sync_qdrant
 from vectorstore.models import QueueEntry, SetAside, SyncLease
-from vectorstore.sync import drain, stopping
-from vectorstore.sync.queue import Backlog
+from vectorstore.qdrant.connection import collection_name, qdrant
+from vectorstore.queue import shutdown
+from vectorstore.queue.entries import Backlog
+from vectorstore.schema.initialize import initialise
+from vectorstore.sync import worker
 
 pytestmark = pytest.mark.django_db
 
@@ -187,15 +188,15 @@ def told_to_end(*_: object) -> None:
 def test_sync_qdrant__told_to_end_before_a_store_has_answered(
     embedded_collection: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(drain, "_prove_at_once", told_to_end)
+    monkeypatch.setattr(worker, "_prove_at_once", told_to_end)
     assert output(capsys, "--once") == "Nothing to do.\n"
 
 
 def test_sync_qdrant__told_to_end_while_it_takes_its_leave(
     embedded_collection: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stopping, "GRACE_SECONDS", 0.1)
-    monkeypatch.setattr(drain, "leave", told_to_end)
+    monkeypatch.setattr(shutdown, "GRACE_SECONDS", 0.1)
+    monkeypatch.setattr(worker, "leave", told_to_end)
     assert output(capsys, "--once") == "Nothing to do.\n"
 
 
@@ -205,10 +206,10 @@ def test_sync_qdrant__told_to_end_where_postgresql_is_away(
     def away() -> Backlog:
         raise OperationalError("the connection is lost")
 
-    monkeypatch.setattr(drain, "backlog", away)
+    monkeypatch.setattr(worker, "backlog", away)
     with pytest.raises(CommandError, match="PostgreSQL: the connection is lost"):
         call_command("sync_qdrant", "--once")
-    monkeypatch.setattr(drain, "_prove_at_once", told_to_end)
+    monkeypatch.setattr(worker, "_prove_at_once", told_to_end)
     assert output(capsys, "--once") == ""
 
 

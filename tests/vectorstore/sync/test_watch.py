@@ -27,13 +27,13 @@ from tests.vectorstore.commands import ended, started
 from tests.vectorstore.storm.server import Server
 from tests.vectorstore.sync.people import ids, one, people, plain_sql, points, queued
 from tests.vectorstore.sync.proxy import Door, door
-from vectorstore.initialisation import initialise
+from vectorstore.consistency.capture_check import CaptureCheck
 from vectorstore.models import QueueEntry, SyncLease, SyncWorker
+from vectorstore.queue.entries import enqueue
+from vectorstore.queue.shutdown import Stopped
+from vectorstore.schema.initialize import initialise
 from vectorstore.sync import watch
-from vectorstore.sync.capture_check import CaptureCheck
-from vectorstore.sync.drain import Worker, sync_once
-from vectorstore.sync.queue import enqueue
-from vectorstore.sync.stopping import Stopped
+from vectorstore.sync.worker import Worker, sync_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

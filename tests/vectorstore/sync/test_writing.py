@@ -17,19 +17,19 @@ from qdrant_client.local.payload_filters import calculate_payload_mask
 from accounts.models import User
 from findme.core.errors import StoreUnavailable
 from tests.vectorstore.sync.people import a_point, ids, one, people, plain_sql, point, points, queued, version_of, write
-from vectorstore import registry
-from vectorstore.connection import collection_name, qdrant
-from vectorstore.errors import Refused, ServerFailed, StoreWentBack
+from vectorstore.catalog import registry
+from vectorstore.catalog.ownership import DATABASE, database_id
 from vectorstore.models import QueueEntry, SetAside, SyncLease, VectorCollection
-from vectorstore.ownership import DATABASE, database_id
-from vectorstore.projection import point_of
-from vectorstore.sync import guarded
-from vectorstore.sync.claim import Claim, claim_due
-from vectorstore.sync.lease import LeaseLost, renew
-from vectorstore.sync.point import Point
-from vectorstore.sync.queue import enqueue
-from vectorstore.sync.work import Done, carry_out, work
-from vectorstore.sync.writing import NO_POINT
+from vectorstore.projection.payload import point_of
+from vectorstore.qdrant import write as guarded
+from vectorstore.qdrant.connection import collection_name, qdrant
+from vectorstore.qdrant.errors import Refused, ServerFailed, StoreWentBack
+from vectorstore.qdrant.point import Point
+from vectorstore.queue.entries import enqueue
+from vectorstore.sync.batch import Done, carry_out, work
+from vectorstore.sync.claims import Claim, claim_due
+from vectorstore.sync.leases import LeaseLost, renew
+from vectorstore.sync.writer import NO_POINT
 
 pytestmark = pytest.mark.django_db
 
@@ -152,7 +152,7 @@ def test_carry_out__renews_the_lease_before_each_send(server_collection: str, mo
         done.append("renew")
         return renew(claim)
 
-    monkeypatch.setattr("vectorstore.sync.writing.renew", renewed)
+    monkeypatch.setattr("vectorstore.sync.writer.renew", renewed)
     for where, name in ((guarded, "upsert"), (guarded, "delete"), (QdrantClient, "retrieve"), (guarded, "count_of")):
         noted(monkeypatch, where, name, done)
     assert carry_out(claimed()).written == 1
@@ -473,7 +473,7 @@ def test_work__one_that_has_become_live_meanwhile_is_not_given_up(server_collect
     """Its alias was moved just now, and the row does not say so yet."""
     name = beside(State.READY)
     fail_in(monkeypatch, name, 500)
-    monkeypatch.setattr("vectorstore.sync.beside.alias_target", lambda _client: name)
+    monkeypatch.setattr("vectorstore.catalog.secondary.alias_target", lambda _client: name)
     people(1)
     with pytest.raises(ServerFailed):
         work(uuid4(), 100)

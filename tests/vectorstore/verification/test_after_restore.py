@@ -17,17 +17,17 @@ from privacy.erasure import erase, soft_delete
 from tests.factories import ProfileEmbeddingFactory
 from tests.vectorstore.commands import exit_code
 from tests.vectorstore.restored import restorable_postgres
-from vectorstore.connection import collection_name, qdrant
-from vectorstore.errors import StoreWentBack
-from vectorstore.initialisation import initialise
+from vectorstore.catalog.ownership import DATABASE
+from vectorstore.consistency import preflight
+from vectorstore.consistency.possibly_erased import users_without_point
+from vectorstore.consistency.versions import last_drawn
 from vectorstore.models import QueueEntry, StoreState, VectorCollection
-from vectorstore.ownership import DATABASE
-from vectorstore.possibly_erased import users_without_point
-from vectorstore.projection import point_of
-from vectorstore.sync import standing
-from vectorstore.sync.drain import sync_once
-from vectorstore.sync.now import project
-from vectorstore.versions import last_drawn
+from vectorstore.projection.payload import point_of
+from vectorstore.qdrant.connection import collection_name, qdrant
+from vectorstore.qdrant.errors import StoreWentBack
+from vectorstore.schema.initialize import initialise
+from vectorstore.sync.inline import project
+from vectorstore.sync.worker import sync_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -39,7 +39,7 @@ def users(store: str) -> list[UUID]:
     made = sorted(embedding.pk for embedding in ProfileEmbeddingFactory.create_batch(3))
     sync_once()
     with qdrant() as client:
-        standing.prove(client)
+        preflight.prove(client)
     return made
 
 
@@ -147,7 +147,7 @@ def test_others__name_the_repair(embedded_qdrant: object, command: list[str]) ->
     users = sorted(embedding.pk for embedding in ProfileEmbeddingFactory.create_batch(2))
     sync_once()
     with qdrant() as client:
-        standing.prove(client)
+        preflight.prove(client)
     with restored_after(lambda: erase(users[0])):
         refused(*command)
         with pytest.raises(StoreWentBack):
@@ -180,8 +180,8 @@ def make_new_checkpoint() -> None:
     sync_once()
     StoreState.objects.update(marked_at=None)
     with qdrant() as client:
-        standing.doubt()
-        standing.prove(client)
+        preflight.doubt()
+        preflight.prove(client)
 
 
 def pretend_to_be_another_database() -> None:

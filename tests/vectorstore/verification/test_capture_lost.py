@@ -14,13 +14,13 @@ from findme.core.triggers.definitions import expected_triggers
 from findme.core.triggers.problems import trigger_problems
 from tests.factories import ProfileEmbeddingFactory
 from tests.schema.rows import ask, settle
-from vectorstore.connection import collection_name
-from vectorstore.initialisation import initialise
+from vectorstore.consistency import capture_check
+from vectorstore.consistency.capture_check import CaptureCheck
 from vectorstore.models import QueueEntry
-from vectorstore.sync import capture_check
-from vectorstore.sync.capture_check import CaptureCheck
-from vectorstore.sync.now import project
-from vectorstore.verification import streaming
+from vectorstore.qdrant.connection import collection_name
+from vectorstore.schema.initialize import initialise
+from vectorstore.sync.inline import project
+from vectorstore.verification import merge_join
 
 pytestmark = pytest.mark.django_db
 
@@ -34,7 +34,7 @@ WARNING = "Changes in PostgreSQL may not be captured: {}. Run manage.py verify_q
 
 @pytest.fixture
 def live(store: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr(streaming, "WAIT_SECONDS", 0)
+    monkeypatch.setattr(merge_join, "WAIT_SECONDS", 0)
     initialise(lambda _planned: None)
     return f"{collection_name()}_v1"
 

@@ -16,18 +16,18 @@ from tests.factories import ProfileEmbeddingFactory
 from tests.schema.rows import ask, settle
 from tests.support.database import wait_until
 from tests.vectorstore.commands import manage, run_python
-from vectorstore.comparison_due import clear_comparison_due, comparison_due_at, comparison_due_warning, note_comparison_due
-from vectorstore.connection import collection_name
-from vectorstore.initialisation import initialise
+from vectorstore.consistency.capture_check import capture_warning
+from vectorstore.consistency.comparison_due import clear_comparison_due, comparison_due_at, comparison_due_warning, note_comparison_due
 from vectorstore.models import QueueEntry, StoreState, SyncLease
-from vectorstore.sync import writing
-from vectorstore.sync.capture_check import capture_warning
-from vectorstore.sync.claim import Claim
-from vectorstore.sync.now import project
-from vectorstore.sync.queue import EVERYBODY, enqueue
-from vectorstore.sync.rows import Points, points_of
-from vectorstore.sync.work import work
-from vectorstore.verification import streaming
+from vectorstore.projection.points import Points, points_of
+from vectorstore.qdrant.connection import collection_name
+from vectorstore.queue.entries import EVERYBODY, enqueue
+from vectorstore.schema.initialize import initialise
+from vectorstore.sync import writer
+from vectorstore.sync.batch import work
+from vectorstore.sync.claims import Claim
+from vectorstore.sync.inline import project
+from vectorstore.verification import merge_join
 from vectorstore.verification import verify as verify_module
 from vectorstore.verification.verify import TooManyChanges, verify
 
@@ -46,7 +46,7 @@ call_command("verify_qdrant", "--repair")
 
 @pytest.fixture
 def live(store: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr(streaming, "WAIT_SECONDS", 0)
+    monkeypatch.setattr(merge_join, "WAIT_SECONDS", 0)
     initialise(lambda _planned: None)
     return f"{collection_name()}_v1"
 
@@ -174,7 +174,7 @@ def test_repair__worker_read_rows_before_a_change_that_was_not_captured__user_is
     person, _ = people(2)
 
     def read_and_then_lose_a_change(claim: Claim) -> Points:
-        monkeypatch.setattr(writing, "points_of", points_of)
+        monkeypatch.setattr(writer, "points_of", points_of)
         read = points_of(claim)
         ask("ALTER TABLE users DISABLE TRIGGER USER")
         ask("UPDATE users SET verified = NOT verified WHERE id = %s", person)
@@ -183,7 +183,7 @@ def test_repair__worker_read_rows_before_a_change_that_was_not_captured__user_is
         return read
 
     enqueue([person])
-    monkeypatch.setattr(writing, "points_of", read_and_then_lose_a_change)
+    monkeypatch.setattr(writer, "points_of", read_and_then_lose_a_change)
     assert work(uuid4(), 10) is not None
     assert list(QueueEntry.objects.values_list("user_id", "cause")) == [(person, QueueEntry.Cause.RECHECK)]
     assert verify().collections[0].pending == 1

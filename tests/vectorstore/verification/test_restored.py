@@ -19,10 +19,10 @@ from tests.factories import ProfileEmbeddingFactory
 from tests.qdrant import QdrantServer, free_port, started_qdrant
 from tests.vectorstore.commands import ended, manage, started
 from tests.vectorstore.restored import restorable_postgres
-from vectorstore.connection import qdrant
-from vectorstore.initialisation import initialise
 from vectorstore.models import QueueEntry, StoreState, SyncLease
-from vectorstore.projection import point_of
+from vectorstore.projection.payload import point_of
+from vectorstore.qdrant.connection import qdrant
+from vectorstore.schema.initialize import initialise
 from vectorstore.verification.verify import verify
 
 pytestmark = [pytest.mark.qdrant_server, pytest.mark.django_db(transaction=True)]

@@ -18,20 +18,21 @@ from tests.factories import ProfileEmbeddingFactory, UserFactory, unit_vector
 from tests.qdrant import QdrantServer, freeze, thaw
 from tests.threads import in_thread
 from tests.vectorstore.commands import run_python
-from vectorstore import allowed, registry
-from vectorstore.connection import collection_name, qdrant
-from vectorstore.errors import CollectionMissing, StoreWentBack
-from vectorstore.initialisation import initialise
-from vectorstore.marks import check_marks, renew_mark
+from vectorstore.catalog import registry
+from vectorstore.catalog.ownership import DATABASE, database_id
+from vectorstore.consistency.checkpoint import check_marks, renew_mark
+from vectorstore.consistency.versions import NO_MORE, TOO_HIGH, last_drawn
 from vectorstore.models import ProfileEmbedding, QueueEntry, SetAside, StoreState, SyncLease, VectorCollection, Verification
-from vectorstore.ownership import DATABASE, database_id
-from vectorstore.projection import point_of
-from vectorstore.sync.now import project
-from vectorstore.sync.queue import EVERYBODY, enqueue
-from vectorstore.verification import found, streaming
+from vectorstore.projection.payload import point_of
+from vectorstore.qdrant import scroll
+from vectorstore.qdrant.connection import collection_name, qdrant
+from vectorstore.qdrant.errors import CollectionMissing, StoreWentBack
+from vectorstore.queue.entries import EVERYBODY, enqueue
+from vectorstore.schema.initialize import initialise
+from vectorstore.sync.inline import project
+from vectorstore.verification import allowed, merge_join
 from vectorstore.verification import verify as verify_module
 from vectorstore.verification.verify import Verified, VerifiedCollection, verify
-from vectorstore.versions import NO_MORE, TOO_HIGH, last_drawn
 
 pytestmark = pytest.mark.django_db
 
@@ -39,7 +40,7 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody writes meanwhile, where a test does not say so."""
-    monkeypatch.setattr(streaming, "WAIT_SECONDS", 0)
+    monkeypatch.setattr(merge_join, "WAIT_SECONDS", 0)
 
 
 @pytest.fixture
@@ -197,8 +198,8 @@ def test_verify__at_most_ten_examples_of_each_kind(live: str) -> None:
 def test_verify__many_pages_in_the_order_of_the_ids(collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """UUIDs whose first byte is above 127 too: as signed numbers they would come first. More people than points, and more points than people."""
     for name in ("PAGE_SIZE", "EMBEDDED_PAGE_SIZE"):
-        monkeypatch.setattr(found, name, 3)
-    monkeypatch.setattr(streaming, "PAGE_SIZE", 2)
+        monkeypatch.setattr(scroll, name, 3)
+    monkeypatch.setattr(merge_join, "PAGE_SIZE", 2)
     ids = [UUID(int=(number << 120) + 1) for number in (0, 1, 2, 127, 128, 129, 200, 254, 255)]
     for identifier in ids:
         ProfileEmbeddingFactory.create(user__id=identifier)
@@ -215,12 +216,12 @@ def test_verify__many_pages_in_the_order_of_the_ids(collection: str, monkeypatch
 @pytest.mark.qdrant_server
 def test_verify__shards_in_one_order(server: QdrantServer, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each shard has an order of its own, and Qdrant merges them."""
-    monkeypatch.setattr(found, "PAGE_SIZE", 7)
+    monkeypatch.setattr(scroll, "PAGE_SIZE", 7)
     settings.QDRANT_SHARD_NUMBER = 3
     initialise(lambda _planned: None)
     collection = f"{collection_name()}_v1"
     there = people(40)
-    seen = [person for page in found.pages(collection) for person in page.ids]
+    seen = [person for page in scroll.pages(collection) for person in page.ids]
     assert seen == there
     delete(collection, *there[::5])
     assert kinds(verify()) == {"missing": 8}
@@ -308,7 +309,7 @@ def test_verify__a_server_that_stops_answering_in_the_middle_of_it(
 ) -> None:
     if qdrant_server.pid is None:
         pytest.skip("the server is not ours to stop")
-    monkeypatch.setattr(found, "PAGE_SIZE", 1)
+    monkeypatch.setattr(scroll, "PAGE_SIZE", 1)
     initialise(lambda _planned: None)
     people(12)
     settings.QDRANT_TIMEOUT = 1
@@ -403,7 +404,7 @@ def test_verify__an_age_is_of_the_time_since_there_is_an_embedding(live: str) ->
 
 def while_it_looks(monkeypatch: pytest.MonkeyPatch, change: Callable[[], object], *, always: bool = False) -> None:
     """Let CHANGE happen between PostgreSQL's row and Qdrant's point, in the first second look, or in each."""
-    asked = found.points_among
+    asked = scroll.points_among
     looks = 0
 
     def meanwhile(*arguments: Any) -> Any:
@@ -413,8 +414,8 @@ def while_it_looks(monkeypatch: pytest.MonkeyPatch, change: Callable[[], object]
             change()
         return asked(*arguments)
 
-    monkeypatch.setattr("vectorstore.verification.second_look.WAIT_SECONDS", 0)
-    monkeypatch.setattr("vectorstore.verification.second_look.points_among", meanwhile)
+    monkeypatch.setattr("vectorstore.verification.recheck.WAIT_SECONDS", 0)
+    monkeypatch.setattr("vectorstore.verification.recheck.points_among", meanwhile)
 
 
 def doubted(live: str) -> UUID:
@@ -490,8 +491,8 @@ def test_second_look__somebody_who_is_just_being_removed(live: str) -> None:
 @pytest.mark.django_db(transaction=True)
 def test_verify__beside_live_writers_finds_nothing(qdrant_server_grpc: object, monkeypatch: pytest.MonkeyPatch) -> None:
     """Four writers and their workers, from a fixed seed: everybody changes, leaves and comes back all the time."""
-    monkeypatch.setattr(found, "PAGE_SIZE", 5)
-    monkeypatch.setattr(streaming, "PAGE_SIZE", 4)
+    monkeypatch.setattr(scroll, "PAGE_SIZE", 5)
+    monkeypatch.setattr(merge_join, "PAGE_SIZE", 4)
     initialise(lambda _planned: None)
     there = people(24)
     stop: list[bool] = []
@@ -723,7 +724,7 @@ def test_verify__in_short_transactions(qdrant_server: QdrantServer, monkeypatch:
         assert (len(connection.savepoint_ids), transaction.get_connection().in_atomic_block) == depth
         return asked(*arguments, **options)
 
-    monkeypatch.setattr(found, "_ahead", lambda pages: pages)
+    monkeypatch.setattr(scroll, "_ahead", lambda pages: pages)
     monkeypatch.setattr(QdrantClient, "scroll", watched)
     assert verify().clean
 
@@ -731,9 +732,9 @@ def test_verify__in_short_transactions(qdrant_server: QdrantServer, monkeypatch:
 @pytest.mark.qdrant_server
 def test_verify__in_constant_memory(qdrant_server_grpc: object, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of people who are missing, whom it keeps for the second look, and of points that are nobody's."""
-    monkeypatch.setattr(found, "PAGE_SIZE", 25)
-    monkeypatch.setattr(streaming, "PAGE_SIZE", 25)
-    monkeypatch.setattr(streaming, "DOUBTFUL", 100)
+    monkeypatch.setattr(scroll, "PAGE_SIZE", 25)
+    monkeypatch.setattr(merge_join, "PAGE_SIZE", 25)
+    monkeypatch.setattr(merge_join, "DOUBTFUL", 100)
     initialise(lambda _planned: None)
     peaks = []
     for strangers in (400, 1600):

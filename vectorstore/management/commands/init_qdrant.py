@@ -13,13 +13,13 @@ from findme.core.commands.progress import progress
 from findme.core.plurals import counted, plural
 from findme.core.program import NOT_DONE
 from findme.core.triggers.problems import trigger_problems
-from vectorstore.adoption import Adopted, adopt
-from vectorstore.comparison import State
-from vectorstore.comparison_due import comparison_due_at, comparison_due_warning
-from vectorstore.initialisation import GREEN_SECONDS, compare, initialise
-from vectorstore.plan import Plan, what_to_do
-from vectorstore.possibly_erased import PossiblyErased
-from vectorstore.unique_vectors import points_hold
+from vectorstore.consistency.comparison_due import comparison_due_at, comparison_due_warning
+from vectorstore.consistency.possibly_erased import PossiblyErased
+from vectorstore.consistency.unique_vectors import points_hold
+from vectorstore.rebuild.adopt import Adopted, adopt
+from vectorstore.schema.diff import State
+from vectorstore.schema.initialize import GREEN_SECONDS, compare, initialise
+from vectorstore.schema.plan import Plan, what_to_do
 
 
 class Command(FindmeCommand):

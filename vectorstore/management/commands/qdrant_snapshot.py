@@ -15,10 +15,10 @@ from findme.core.commands.base import FindmeCommand
 from findme.core.commands.progress import progress
 from findme.core.errors import NotDone
 from findme.core.plurals import counted
+from vectorstore.catalog.alias import AT_ONCE
 from vectorstore.rebuild.reindex import TIMEOUT_SECONDS
-from vectorstore.rebuild.switching import AT_ONCE
-from vectorstore.snapshots.listing import SECONDS, Snapshot, create, delete, fetch, listed, prune
-from vectorstore.snapshots.restoring import restore
+from vectorstore.snapshots.repository import SECONDS, Snapshot, create, delete, fetch, listed, prune
+from vectorstore.snapshots.restore import restore
 
 
 class Command(FindmeCommand):

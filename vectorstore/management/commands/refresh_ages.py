@@ -10,7 +10,7 @@ from findme.core.commands.base import FindmeCommand
 from findme.core.commands.progress import progress
 from findme.core.commands.running import note_counts
 from findme.core.plurals import counted, plural
-from vectorstore.ages import Refreshed, refresh_ages
+from vectorstore.projection.ages import Refreshed, refresh_ages
 
 
 class Command(FindmeCommand):

@@ -15,9 +15,9 @@ from rich.table import Table
 from accounts.models import User
 from findme.core.commands.base import FindmeCommand
 from privacy.people import find_person
-from vectorstore.search import Hit, search
-from vectorstore.search_query import Near, Place, SearchQuery
-from vectorstore.vector_file import read_vector
+from vectorstore.ingest.formats.vector_file import read_vector
+from vectorstore.search.criteria import Near, Place, SearchQuery
+from vectorstore.search.engine import Hit, search
 
 NEGATIVE_NUMBER = re.compile(r"-\.?[0-9]")
 

@@ -20,15 +20,15 @@ from findme.core.commands.base import FindmeCommand
 from findme.core.commands.running import log_batch, note_counts
 from findme.core.errors import NotDone, StoreUnavailable
 from findme.core.plurals import counted
-from vectorstore.address import server_address
-from vectorstore.connection import collection_name, is_embedded
-from vectorstore.sync.capture_check import capture_warning
-from vectorstore.sync.drain import TIMEOUT_SECONDS, Synced, sync_once, untold
-from vectorstore.sync.queue import Backlog, backlog
-from vectorstore.sync.stopping import SILENT_SECONDS, Stopped, Stopping
+from vectorstore.consistency.capture_check import capture_warning
+from vectorstore.consistency.unique_vectors import points_hold
+from vectorstore.qdrant.address import server_address
+from vectorstore.qdrant.connection import collection_name, is_embedded
+from vectorstore.queue.entries import Backlog, backlog
+from vectorstore.queue.shutdown import SILENT_SECONDS, Stopped, Stopping
+from vectorstore.sync.batch import BATCH_SIZE, LARGEST_BATCH, Done
 from vectorstore.sync.watch import watch
-from vectorstore.sync.work import BATCH_SIZE, LARGEST_BATCH, Done
-from vectorstore.unique_vectors import points_hold
+from vectorstore.sync.worker import TIMEOUT_SECONDS, Synced, sync_once, untold
 
 COUNT_PAUSE = 20
 """How many times as long as the last count of the queue no other one is made: a long queue takes a while to count."""

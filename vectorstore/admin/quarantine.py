@@ -1,0 +1,63 @@
+"""People whom Qdrant refused: why, and once more. Beside their list stands the page of the vector store's state."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern, path
+from django.utils.safestring import SafeString
+
+from accounts.models import User
+from findme.core.admin.links import link_to
+from findme.core.admin.model_admin import FoundByUuid
+from findme.core.plurals import counted
+from vectorstore.admin.status_page import state_page
+from vectorstore.models import SetAside
+from vectorstore.queue.retry import retry
+
+
+@admin.action(permissions=["retry_set_aside"], description="Try again")
+def retry_selected(_model_admin: Any, request: HttpRequest, people: QuerySet[SetAside]) -> None:
+    queued = retry(list(people.values_list("pk", flat=True)), actor_id=request.user.pk)
+    messages.success(
+        request, f"{counted(queued, 'person is', 'people are')} on the queue again: whoever is refused once more comes back here."
+    )
+
+
+@admin.register(SetAside)
+class SetAsideAdmin(FoundByUuid[SetAside]):
+    asks_for = ("view",)
+    list_display = ("identifier", "person", "reason", "collection", "set_aside_at")
+    named = {"person": None}
+    list_display_links = ("identifier",)
+    sortable_by = ()
+    ordering = ("pk",)
+    search_help_text = "UUID of a person"
+    fields = ("user_id", "reason", "collection", "set_aside_at")
+    actions = (retry_selected,)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_retry_set_aside_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.has_perm("vectorstore.retry_set_aside"))
+
+    def get_urls(self) -> list[URLPattern]:
+        return [path("state/", self.admin_site.admin_view(self.state_view), name="vectorstore_setaside_state"), *super().get_urls()]
+
+    def state_view(self, request: HttpRequest) -> HttpResponse:
+        return state_page(request, self)
+
+    @admin.display(description="Id")
+    def identifier(self, aside: SetAside) -> str:
+        return str(aside.pk)
+
+    @admin.display(description="Person")
+    def person(self, aside: SetAside) -> SafeString:
+        return link_to(User, aside.pk, "their page")

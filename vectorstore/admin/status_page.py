@@ -1,0 +1,70 @@
+"""The page of the vector store's state: collections, queue, last verification, people set aside; and on request what ``init_qdrant`` would do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods
+
+from findme.core.errors import NotDone, one_line
+from findme.core.plurals import counted
+from vectorstore.queue.retry import retry
+from vectorstore.status import differing, state
+
+COLUMNS = ("points", "missing", "orphaned", "stale payload", "stale vector", "pending", "aside", "ahead")
+"""What a verification counts in each collection."""
+
+
+@never_cache
+@require_http_methods(["GET", "HEAD", "POST"])
+def state_page(request: HttpRequest, model_admin: admin.ModelAdmin[Any]) -> HttpResponse:
+    """Qdrant is asked only with ``?plan=``, since it may be away; then the page says so, and shows the rest. POST tries everybody again who is set
+    aside."""
+    may_retry = request.user.has_perm("vectorstore.retry_set_aside")
+    if not model_admin.has_view_permission(request) or (request.method == "POST" and not may_retry):
+        raise PermissionDenied
+    if request.method == "POST":
+        messages.success(request, f"{counted(retry(None, actor_id=request.user.pk), 'person is', 'people are')} on the queue again.")
+        return HttpResponseRedirect(request.path)
+    found = state()
+    context = {
+        **model_admin.admin_site.each_context(request),
+        "title": "Vector store",
+        "state": found,
+        "may_retry": may_retry,
+        "oldest": None if found.oldest_seconds is None else duration(found.oldest_seconds),
+        **(_verified(found.verification.found) if found.verification else {}),
+        "aside_url": reverse("admin:vectorstore_setaside_changelist"),
+        **(_planned() if "plan" in request.GET else {}),
+    }
+    return TemplateResponse(request, "admin/vectorstore/state.html", context)
+
+
+def duration(seconds: float) -> str:
+    """In the largest unit that fits."""
+    for unit, length in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:,.0f} {unit}"
+    return counted(round(max(seconds, 0)), "second")
+
+
+def _verified(found: dict[str, Any]) -> dict[str, Any]:
+    """The counts of a verification as a table: a line for each collection."""
+    collections = [(name, [f"{counts.get(kind, 0):,}" for kind in COLUMNS]) for name, counts in found["collections"].items()]
+    return {"differing": differing(found), "kinds": COLUMNS, "verified": collections}
+
+
+def _planned() -> dict[str, Any]:
+    """Qdrant's client takes most of a second to import, and this module is part of every command."""
+    from vectorstore.schema.initialize import compare
+
+    try:
+        return {"plan": compare()}
+    except NotDone as error:
+        return {"problem": one_line(error)}

@@ -1,0 +1,104 @@
+"""The alias and the row that says where it leads. They cannot change in one transaction, so what is about to happen is written down first, then the
+alias moves, then the rows follow it; whoever comes after a death in between only has to look where the alias leads."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from qdrant_client import QdrantClient
+from qdrant_client.models import (
+    AliasOperations,
+    CreateAlias,
+    CreateAliasOperation,
+    DeleteAlias,
+    DeleteAliasOperation,
+)
+
+from findme.core.errors import NotDone
+from vectorstore.catalog import registry
+from vectorstore.catalog.lock import try_lock, unlock
+from vectorstore.catalog.ownership import prove_ours
+from vectorstore.models import VectorCollection
+from vectorstore.qdrant.address import whole_timeout_seconds
+from vectorstore.qdrant.connection import collection_name
+from vectorstore.schema.live import alias_target, live_collection
+
+AT_ONCE = timedelta(0)
+
+
+def prove_alias(client: QdrantClient) -> None:
+    """Raises CollectionMissing (a StoreUnavailable) where there is no alias any more, and NotDone where it leads to a collection that nobody has noted:
+    that one is searched then, and not written. If that collection is not this database's, the error is NotOurs.
+
+    One that is written is followed by whoever is idle, and one that was given up at once: it is searched, and not written either. While somebody makes
+    or moves collections there is nothing to say.
+    """
+    if _is_written(alias_target(client)) or not try_lock():
+        return
+    try:
+        follow_alias(client)
+    finally:
+        unlock()
+    target = live_collection(client)
+    if not _is_written(target):
+        prove_ours(client, target)
+        raise NotDone(
+            f"The alias {collection_name()!r} leads to {target!r}, which is not noted in PostgreSQL, so it is searched and not written: run"
+            " manage.py init_qdrant, which notes it and queues everybody; or move the alias back."
+        )
+
+
+def _is_written(target: str | None) -> bool:
+    return registry.rows().written().filter(name=target).exists()
+
+
+def switch_alias(client: QdrantClient, target: str, *, keep: timedelta | None = AT_ONCE) -> str | None:
+    """Move the alias to TARGET, which has passed the gate, in one step; the collection that it led to, which is kept for KEEP (None: until
+    somebody drops it).
+
+    Only under ``collection_lock``. Raises NotDone where TARGET has failed meanwhile, or the alias does not lead to it afterwards.
+    """
+    before = alias_target(client)
+    prepare(target, keep)
+    client.update_collection_aliases(_moves(before, target), timeout=whole_timeout_seconds())
+    after = alias_target(client)
+    if after != target:
+        raise NotDone(
+            f"Qdrant says that the alias {collection_name()!r} was moved, and it leads to {after!r}: look at its log, and run it again."
+        )
+    registry.follow(target)
+    return before
+
+
+def prepare(target: str, keep: timedelta | None) -> None:
+    """The alias is about to be moved to TARGET. Raises NotDone where TARGET has failed meanwhile."""
+    if not registry.prepare(target, keep):
+        raise NotDone(f"{target!r} was given up while it was being compared: see why in the admin, and run it again.")
+
+
+def _moves(before: str | None, target: str) -> list[AliasOperations]:
+    create = CreateAliasOperation(create_alias=CreateAlias(collection_name=target, alias_name=collection_name()))
+    delete = DeleteAliasOperation(delete_alias=DeleteAlias(alias_name=collection_name()))
+    return [create] if before is None else [delete, create]
+
+
+def follow_alias(client: QdrantClient) -> bool:
+    """Bring the rows after the alias, for whoever comes after a death in between; whether they were behind.
+
+    Under ``collection_lock``. An alias that leads to what nobody has noted is ``init_qdrant``'s to note.
+    """
+    target = alias_target(client)
+    try:
+        return target is not None and registry.follow(target)
+    except VectorCollection.DoesNotExist:
+        return False
+
+
+def follow_alias_if_behind(client: QdrantClient) -> bool:
+    """As a worker does it, now and then: without waiting for whoever is just moving the alias, who will see to it."""
+    if alias_target(client) == registry.live() or not try_lock():
+        return False
+    try:
+        return follow_alias(client)
+    finally:
+        unlock()

@@ -1,0 +1,84 @@
+"""How many nodes of a cluster hold each shard. Qdrant notes another replication factor and copies nothing by itself: whoever changes it has to."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+
+from django.conf import settings
+from qdrant_client import QdrantClient
+from qdrant_client.models import (
+    ClusterStatusOneOf1,
+    ReplicaState,
+    ReplicateShard,
+    ReplicateShardOperation,
+    ShardTransferMethod,
+)
+
+from vectorstore.qdrant.connection import is_embedded
+
+BEGIN_SECONDS = 10.0
+"""How long until every node has heard of a copy that is to be made."""
+POLL_SECONDS = 0.2
+
+
+def missing_copies(client: QdrantClient, collection: str) -> dict[int, int]:
+    """How many copies there are of each shard that has too few. No more is wanted than there are nodes."""
+    status = None if is_embedded() else client.cluster_status()
+    if not isinstance(status, ClusterStatusOneOf1):
+        return {}
+    wanted = min(settings.QDRANT_REPLICATION_FACTOR, len(status.peers))
+    return {shard: len(peers) for shard, peers in sorted(holders(client, collection).items()) if len(peers) < wanted}
+
+
+def holders(client: QdrantClient, collection: str) -> dict[int, dict[int, ReplicaState]]:
+    """The nodes that hold each shard, and how they are. A dead copy counts: it comes back with its node, or goes when that is removed."""
+    info = client.collection_cluster_info(collection)
+    found: dict[int, dict[int, ReplicaState]] = defaultdict(dict)
+    for local in info.local_shards:
+        found[local.shard_id][info.peer_id] = local.state
+    for remote in info.remote_shards:
+        found[remote.shard_id][remote.peer_id] = remote.state
+    return found
+
+
+def copy_missing(client: QdrantClient, collection: str) -> None:
+    """Have one copy more made of each shard that has too few, until none has; on the nodes that hold the fewest shards. Qdrant goes on copying."""
+    deadline = time.monotonic() + BEGIN_SECONDS
+    while missing := missing_copies(client, collection):
+        for shard in missing:
+            _copy(client, collection, shard)
+        while missing_copies(client, collection) == missing:
+            if time.monotonic() >= deadline:
+                return  # the caller reads back, and says so
+            time.sleep(POLL_SECONDS)
+
+
+def is_copying(client: QdrantClient, collection: str) -> bool:
+    """Whether Qdrant is still copying shards from node to node."""
+    if is_embedded():
+        return False
+    return bool(client.collection_cluster_info(collection).shard_transfers)
+
+
+def _copy(client: QdrantClient, collection: str, shard: int) -> None:
+    held = holders(client, collection)
+    active = [peer for peer, state in held[shard].items() if state is ReplicaState.ACTIVE]
+    load = Counter(peer for peers in held.values() for peer in peers)
+    free = [peer for peer in _reachable(client) if peer not in held[shard]]
+    if not active or not free:
+        return
+    copy = ReplicateShard(
+        shard_id=shard,
+        from_peer_id=active[0],
+        to_peer_id=min(free, key=lambda peer: (load[peer], peer)),
+        method=ShardTransferMethod.STREAM_RECORDS,
+    )
+    client.cluster_collection_update(collection, ReplicateShardOperation(replicate_shard=copy))
+
+
+def _reachable(client: QdrantClient) -> list[int]:
+    status = client.cluster_status()
+    assert isinstance(status, ClusterStatusOneOf1)
+    lost = status.message_send_failures.keys()
+    return [int(peer) for peer, known in status.peers.items() if peer not in lost and known.uri not in lost]

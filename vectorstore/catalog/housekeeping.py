@@ -1,0 +1,35 @@
+"""What a worker sees to when it has nothing else to do: that the rows follow the alias, and that what is no longer kept is dropped."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from findme.core.errors import NotDone
+from vectorstore.catalog.alias import follow_alias_if_behind
+from vectorstore.catalog.retention import drop_due
+from vectorstore.qdrant.connection import qdrant
+
+EVERY_SECONDS, AFTER_FAILURE_SECONDS = 60.0, 600.0
+
+
+@dataclass
+class Tidying:
+    """One worker's: when it is to look again."""
+
+    due_at: float = float("-inf")
+
+    def tidy(self) -> tuple[str, ...]:
+        """The collections that were dropped. Once a minute at most; where Qdrant cannot do it (a cluster without one of its nodes), it is tried
+        again some minutes later, since nobody's point depends on it."""
+        if time.monotonic() < self.due_at:
+            return ()
+        self.due_at = time.monotonic() + AFTER_FAILURE_SECONDS
+        try:
+            with qdrant() as client:
+                follow_alias_if_behind(client)
+            dropped = drop_due()
+        except NotDone:
+            return ()
+        self.due_at = time.monotonic() + EVERY_SECONDS
+        return dropped

@@ -1,0 +1,76 @@
+"""Collections beside the live one: one that fails is given up, and holds nobody up (protocol, rule 10)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
+
+from findme.core.errors import StoreUnavailable, one_line
+from vectorstore.catalog import registry
+from vectorstore.catalog.lock import try_lock, unlock
+from vectorstore.qdrant.connection import qdrant
+from vectorstore.qdrant.errors import CollectionMissing, Refused, ServerFailed, StoreWentBack
+from vectorstore.schema.live import alias_target
+
+TIMES_SILENT = 5
+"""In a row: so often a collection may not answer in time right after the live one did. Once may be a server that goes away just then."""
+
+_silent: Counter[tuple[str, str]] = Counter()
+"""By collection, and by what is done with it: one that is read and takes no writes does not answer either."""
+
+
+@contextmanager
+def given_up_where_it_fails(collection: str, *, doing: str = "writing") -> Iterator[None]:
+    """For what is sent after the live collection has answered: an error is the collection's fault, and so is silence again and again at what one
+    is DOING. A collection that is searched meanwhile is no longer given up: the error stays one."""
+    key = (collection, doing)
+    try:
+        yield
+    except (CollectionMissing, Refused, ServerFailed) as error:
+        give_up(collection, error)
+    except StoreWentBack:  # which is no fault of the collection's
+        raise
+    except StoreUnavailable as error:
+        _silent[key] += 1
+        if _silent[key] < TIMES_SILENT:
+            raise
+        give_up(collection, error)
+    else:
+        _silent.pop(key, None)
+
+
+def give_up(collection: str, error: Exception) -> None:
+    """Nobody writes the collection any more, for an error that was its own fault. Raises StoreUnavailable where it is to be written all the same, since
+    it has just become the live one, or is about to."""
+    for key in [key for key in _silent if key[0] == collection]:
+        del _silent[key]
+    why = one_line(error)
+    if not (registry.fail(collection, why) or _fail_ready(collection, why)) and collection in registry.written():
+        # A move of the alias may be under way, so the worker tries again: this is nothing that only a person can mend.
+        is_retried = isinstance(error, StoreUnavailable) and not error.needs_operator
+        raise error if is_retried else StoreUnavailable(why) from error
+
+
+def _fail_ready(collection: str, why: str) -> bool:
+    """Give up one that was proven whole, and that nobody brought to be searched: unless somebody is just about to, or has and did not write it down."""
+    if not registry.is_ready(collection) or not try_lock():
+        return False
+    try:
+        with qdrant() as client:
+            return alias_target(client) != collection and registry.fail(collection, why, also_ready=True)
+    finally:
+        unlock()
+
+
+@contextmanager
+def held_up_by_none_but(live: str | None, name: str, *, doing: str) -> Iterator[None]:
+    """For what is asked of the collection NAME, with Qdrant's errors told. One beside the live one may not be made yet, or be just dropped, and is
+    passed over; where it fails it is given up, if the live one has answered just before."""
+    if name == live:
+        with qdrant():
+            yield
+        return
+    beside = nullcontext() if live is None else given_up_where_it_fails(name, doing=doing)
+    with beside, suppress(CollectionMissing), qdrant():
+        yield

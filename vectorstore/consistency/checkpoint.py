@@ -1,0 +1,274 @@
+"""A store that went back in time is noticed by a mark that PostgreSQL and the collections both carry (protocol, rule 9).
+
+The mark (a random id, the last version drawn, the time) goes first into PostgreSQL as *pending*, then into each collection's metadata, and then
+into PostgreSQL as *the mark*. So a collection that carries neither of the two is not the one that was written last: it is older, or PostgreSQL
+is. With the mark PostgreSQL remembers the newest points of each collection (``witnesses``).
+
+A deletion leaves a version in the collections besides (``vectorstore.consistency.deletions``).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, TypeAlias
+from uuid import uuid4
+
+from django.contrib.postgres.functions import TransactionNow
+from django.db import OperationalError, connection
+from django.db.models import F
+from psycopg.errors import LockNotAvailable
+from qdrant_client import QdrantClient
+from qdrant_client.models import CollectionInfo
+
+from findme.core.errors import StoreUnavailable, one_line
+from vectorstore.catalog import registry
+from vectorstore.catalog.secondary import held_up_by_none_but
+from vectorstore.consistency.deletions import DELETED, deleted_at, last_deletion
+from vectorstore.consistency.sentinels import MANY, contradict, witnesses
+from vectorstore.consistency.versions import Newest, last_drawn, newest
+from vectorstore.models import StoreState
+from vectorstore.qdrant.address import timeout_seconds
+from vectorstore.qdrant.connection import qdrant
+from vectorstore.qdrant.errors import ServerFailed, StoreWentBack, TimedOut
+from vectorstore.queue.transactions import short_transaction
+
+Mark: TypeAlias = dict[str, Any]
+
+KEY = "findme_mark"
+"""Of a collection's metadata."""
+
+RENEWAL_SECONDS = 30
+"""The age at which a mark is due to be renewed: at least once a minute, with room for a slow batch."""
+
+GIVE_UP_SECONDS = 10
+"""A renewal that has taken longer is left to the next one, which completes it: a mark that arrives after its successor would be a false alarm."""
+
+LOOKS, WAIT_SECONDS = 3, 0.2
+"""A mark that two others replace between the readings is not known either: what looks wrong is looked at again."""
+
+
+class MarkNotTaken(StoreUnavailable):
+    """Nothing speaks against writing; but Qdrant answers questions, and does not change what the live collection says of itself. On a cluster that
+    needs most of the nodes, and writing does not."""
+
+
+def never_drawn(collection: str, version: int, drawn: int) -> str:
+    """What is wrong where a point has a VERSION above the last one that was DRAWN."""
+    return (
+        f"{collection!r} holds a point of version {version}, and PostgreSQL has drawn {drawn} so far: it was restored to an older copy, or"
+        " failed over."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A collection as it was found, after PostgreSQL knew the marks with the ids KNOWN."""
+
+    name: str
+    mark: Mark | None
+    newest: Newest
+    known: frozenset[str]
+    deleted_at: int
+    """The version that the last deletion noted; 0 where none did."""
+
+
+def check_marks(client: QdrantClient) -> None:
+    """Raises StoreWentBack, in one line, where a store is older than the other one remembers."""
+    _compare(client, registry.written, _looked_at(client, registry.written()))
+
+
+def check_live_mark(client: QdrantClient) -> None:
+    """As ``check_marks``, for the live collection alone. Changes nothing: a secondary collection that fails is not asked, so it is not given up."""
+    _compare(client, _live_alone, _looked_at(client, _live_alone()))
+
+
+def _live_alone() -> tuple[str, ...]:
+    live = registry.live()
+    return () if live is None else (live,)
+
+
+def mark_is_due() -> bool:
+    """Whether the mark is to be renewed, by the database's clock."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT coalesce(marked_at < clock_timestamp() - make_interval(secs => %s), true) FROM vector_store_state", [RENEWAL_SECONDS]
+        )
+        row = cursor.fetchone()
+        return row is None or bool(row[0])
+
+
+def renew_mark(client: QdrantClient) -> bool:
+    """Compare, and then give PostgreSQL and every collection a new mark if it is due; False where it is not, or somebody else is faster, or it
+    took too long.
+
+    Comparing first: a new mark covers up the signs. Raises StoreWentBack, MarkNotTaken, and StoreUnavailable. Not inside a transaction.
+    """
+    seen = _looked_at(client, registry.written())
+    _compare(client, registry.written, seen)
+    return _renew(client, seen, afresh=False)
+
+
+def make_new_mark(client: QdrantClient) -> bool:
+    """Have both stores begin anew, whatever they remember: after a repair, or an adoption. False where it took too long."""
+    return _renew(client, _looked_at(client, registry.written()), afresh=True)
+
+
+def stamp(client: QdrantClient, collection: str) -> None:
+    """Give a collection that is new, or newly written, the mark that the others have; its row is committed already. It is not the collection's own
+    that is asked for, but the one that is on its way, if one is; nobody renews it meanwhile."""
+    StoreState.current()
+    with short_transaction(beside_seconds=timeout_seconds()):
+        state = StoreState.objects.select_for_update().get(pk=1)
+        mark = state.pending_mark or state.mark
+        if mark is not None:
+            client.update_collection(collection, metadata={KEY: _shown(mark), DELETED: last_deletion(client)})
+
+
+def _compare(client: QdrantClient, names: Callable[[], tuple[str, ...]], seen: list[_Seen]) -> None:
+    """Raises StoreWentBack for what was seen of the collections NAMES, if it is seen again."""
+    reason = _reason(client, seen)
+    for _ in range(LOOKS - 1):
+        if reason is None:
+            return
+        time.sleep(WAIT_SECONDS)
+        reason = _reason(client, _looked_at(client, names()))
+    if reason is not None:
+        raise StoreWentBack(reason)
+
+
+def _looked_at(client: QdrantClient, names: tuple[str, ...]) -> list[_Seen]:
+    """The collections NAMES, as Qdrant has them."""
+    known = _known(StoreState.current())
+    live, seen = registry.live(), []
+    for name in names:
+        with held_up_by_none_but(live, name, doing="reading"):
+            found = client.get_collection(name)
+            seen.append(_Seen(name, _mark_in(found), newest(client, name, found, MANY), known, deleted_at(found)))
+    return seen
+
+
+def _known(state: StoreState) -> frozenset[str]:
+    return frozenset(mark["id"] for mark in (state.mark, state.pending_mark) if mark is not None)
+
+
+def _mark_in(found: CollectionInfo) -> Mark | None:
+    mark = (found.config.metadata or {}).get(KEY)
+    return mark if isinstance(mark, dict) and mark.keys() == {"id", "version", "at"} else None
+
+
+def _reason(client: QdrantClient, seen: list[_Seen]) -> str | None:
+    """What is wrong, or None. PostgreSQL is read after the collections: it is behind nothing that they held before."""
+    drawn = last_drawn()
+    for one in seen:
+        if one.newest and one.newest[0][1] > drawn:
+            return never_drawn(one.name, one.newest[0][1], drawn)
+        if one.mark is not None and one.mark["version"] > drawn:
+            return (
+                f"{one.name!r} was marked at version {one.mark['version']}, and PostgreSQL has drawn {drawn} so far: it was restored to an"
+                " older copy, or failed over."
+            )
+        if one.deleted_at > drawn:
+            return (
+                f"Points were deleted from {one.name!r} at version {one.deleted_at}, and PostgreSQL has drawn {drawn} so far: it was restored to an older"
+                " copy, or failed over."
+            )
+    return _reason_of_marks(client, seen)
+
+
+def _reason_of_marks(client: QdrantClient, seen: list[_Seen]) -> str | None:
+    """A mark that PostgreSQL knew neither before nor after the collection was read; or witnesses, but not of one that is being built."""
+    state, live, built = StoreState.current(), registry.live(), registry.built()
+    for one in seen:
+        known = one.known | _known(state)
+        if known and one.mark is not None and one.mark["id"] not in known:
+            of = state.mark or state.pending_mark or {}
+            return (
+                f"{one.name!r} carries the mark of {one.mark['at']}, and PostgreSQL remembers that of {of.get('at')}: one of the two was restored"
+                " to an older copy."
+            )
+        mark, older = state.mark or {}, False
+        remembered = mark.get("newest", {}).get(one.name, []) if one.name in built else []
+        with held_up_by_none_but(live, one.name, doing="reading"):
+            older = contradict(client, one.name, remembered)
+        if older:
+            return (
+                f"Points in {one.name!r} are older than at {mark['at']}, or gone: it was restored to an older copy, or somebody has deleted or"
+                " overwritten points behind FindMe's back."
+            )
+    return None
+
+
+def _renew(client: QdrantClient, seen: list[_Seen], *, afresh: bool) -> bool:
+    begun = time.monotonic()
+    pending = _announce({one.name: one.newest for one in seen}, afresh=afresh)
+    if pending is None:
+        return False
+    live = registry.live()
+    for name in registry.written():
+        if time.monotonic() - begun > GIVE_UP_SECONDS:
+            return False
+        with held_up_by_none_but(live, name, doing="marking"), _told_if_not_taken(name == live):
+            client.update_collection(name, metadata={KEY: _shown(pending)} | ({DELETED: None} if afresh else {}))
+            _prove(client, name, pending)
+    return _confirm(pending)
+
+
+@contextmanager
+def _told_if_not_taken(is_live: bool) -> Iterator[None]:
+    """One beside the live one, which has just taken its mark, has only itself to blame."""
+    try:
+        with qdrant():
+            yield
+    except (ServerFailed, TimedOut) as error:
+        if not is_live:
+            raise
+        raise MarkNotTaken(one_line(error)) from error
+
+
+def _announce(newest_points: Mapping[str, Newest], *, afresh: bool) -> Mark | None:
+    """The mark that is on its way now: one that somebody did not bring to its end, or a new one. None where somebody else is at it, or was.
+
+    A third one is never begun, since collections may carry the second; and none right after the last, since somebody slow may still write that.
+    """
+    StoreState.current()
+    with short_transaction():
+        state = StoreState.objects.select_for_update(skip_locked=not afresh).filter(pk=1).first()
+        if state is None or (state.pending_mark is None and not afresh and not mark_is_due()):
+            return None
+        if state.pending_mark is None or afresh:
+            state.pending_mark = {
+                "id": str(uuid4()),
+                "version": last_drawn(),
+                "at": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+                "newest": witnesses({name: newest_points[name] for name in newest_points.keys() & registry.built()}),
+            }
+            state.save(update_fields=["pending_mark"])
+        found: Mark = state.pending_mark
+        return found
+
+
+def _prove(client: QdrantClient, name: str, pending: Mark) -> None:
+    """An answer is no proof."""
+    if _mark_in(client.get_collection(name)) != _shown(pending):
+        raise StoreUnavailable(f"The mark that Qdrant took for {name!r} is not there: look at its log, and run it again.")
+
+
+def _confirm(pending: Mark) -> bool:
+    """As it is by now: whoever was erased meanwhile is remembered no longer. False where somebody else was faster, or is at it."""
+    try:
+        with short_transaction():
+            confirmed = StoreState.objects.filter(pending_mark__id=pending["id"])
+            return confirmed.update(mark=F("pending_mark"), pending_mark=None, marked_at=TransactionNow()) == 1
+    except OperationalError as error:
+        if isinstance(error.__cause__, LockNotAvailable):
+            return False
+        raise
+
+
+def _shown(mark: Mark) -> Mark:
+    """What of the mark a collection carries: nobody's id."""
+    return {name: value for name, value in mark.items() if name != "newest"}

@@ -1,0 +1,72 @@
+"""That points were deleted, noted in Qdrant: a PostgreSQL that was restored to a copy from before the deletion is noticed by it (protocol, rule 9).
+
+A deletion leaves no point, and a mark is renewed only now and then. So a process that deletes points draws a version, and notes it in the metadata of each
+collection. A PostgreSQL that has drawn less is older than the deletion.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+
+from django.db import connection
+from qdrant_client import QdrantClient
+from qdrant_client.models import CollectionInfo
+
+from findme.core.errors import NotDone, StoreUnavailable, one_line
+from vectorstore.catalog import registry
+from vectorstore.catalog.secondary import held_up_by_none_but
+from vectorstore.qdrant.connection import qdrant
+from vectorstore.qdrant.errors import CollectionMissing
+
+logger = logging.getLogger(__name__)
+
+DELETED = "findme_deleted_at_version"
+"""Of a collection's metadata: a version that was drawn before points were deleted."""
+
+DRAW_FOR_DELETION = "SELECT max(nextval('vector_sync_version')) FROM generate_series(1, 33)"
+"""PostgreSQL notes 32 values of a sequence ahead on disk: it takes more than that for a copy of its files, which is older than the deletion, to have drawn
+less."""
+
+
+def note_deletion(client: QdrantClient, version: int) -> None:
+    """Note in every collection that points were deleted after VERSION was drawn, by a transaction that is committed.
+
+    One that cannot be told is passed over with a warning: the deletion stands, and the next renewal of the mark says the same.
+    """
+    live = registry.live()
+    for name in registry.written():
+        try:
+            with held_up_by_none_but(live, name, doing="marking"):
+                client.update_collection(name, metadata={DELETED: version})
+        except StoreUnavailable as error:
+            logger.warning("A restored PostgreSQL may go unnoticed until the next mark: %s", one_line(error))
+
+
+def draw_for_deletion() -> int:
+    """Return a version for ``note_deletion``. Call it outside a transaction, or over a connection of its own."""
+    with connection.cursor() as cursor:
+        cursor.execute(DRAW_FOR_DELETION)
+        return int(cursor.fetchone()[0])
+
+
+def note_new_deletion() -> None:
+    """Draw a version and note it, after points were deleted. If Qdrant is unavailable, the next renewal of the mark says the same."""
+    with suppress(NotDone), qdrant() as client:
+        note_deletion(client, draw_for_deletion())
+
+
+def last_deletion(client: QdrantClient) -> int | None:
+    """What the live collection says of the last deletion."""
+    live = registry.live()
+    if live is None:
+        return None
+    with suppress(CollectionMissing), qdrant():
+        return deleted_at(client.get_collection(live)) or None
+    return None
+
+
+def deleted_at(found: CollectionInfo) -> int:
+    """Return the version that the last deletion noted; 0 where none did."""
+    version = (found.config.metadata or {}).get(DELETED)
+    return version if isinstance(version, int) else 0

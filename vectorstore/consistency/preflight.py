@@ -1,0 +1,120 @@
+"""Whether the collections are this database's, and no store has gone back in time (protocol, rules 8 and 9): asked when a process first writes,
+whenever a store was away, on each new connection to PostgreSQL, and whenever the mark is renewed."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+from django.conf import settings
+from django.db import connection
+from qdrant_client import QdrantClient
+
+from findme.core.errors import one_line
+from vectorstore.catalog import registry
+from vectorstore.catalog.alias import prove_alias
+from vectorstore.catalog.ownership import NotOurs, prove_ours
+from vectorstore.catalog.secondary import give_up, held_up_by_none_but
+from vectorstore.consistency.checkpoint import RENEWAL_SECONDS, MarkNotTaken, check_marks, mark_is_due, renew_mark
+
+Store = tuple[object, ...]
+
+log = logging.getLogger(__name__)
+
+COMPARE_SECONDS = 60.0
+"""Each process compares the stores at least this often, whichever worker renews the mark, and whatever the queue holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Proof:
+    """The collections that were compared and found right, and when, by ``time.monotonic``."""
+
+    collections: frozenset[str]
+    at: float
+
+    def covers(self, written: tuple[str, ...]) -> bool:
+        """Return whether nothing need be compared. Without a row of a collection there is nothing that was found right."""
+        return bool(written) and self.collections.issuperset(written) and time.monotonic() < self.at + COMPARE_SECONDS
+
+
+_proven: WeakKeyDictionary[object, dict[Store, _Proof]] = WeakKeyDictionary()
+"""By connection to PostgreSQL, which may come back as an older copy, and by store."""
+
+_put_off: dict[Store, float] = {}
+"""Where the mark could not be renewed: when that is tried again, by ``time.monotonic``."""
+
+
+def prove(client: QdrantClient) -> None:
+    """Raises NotDone for another database's collection and for an alias that leads elsewhere, and StoreWentBack (a StoreUnavailable) where a store
+    went back in time.
+
+    Nearly free for a minute after it has been asked. Renews the mark where that is due, but not inside a caller's transaction: it has to be committed
+    first. Where PostgreSQL has noted no collection, the alias decides: CollectionMissing, or what speaks against the collection that it leads to.
+    """
+    written = registry.written()
+    if _is_due(written):
+        prove_alias(client)
+        prove_whose(client)
+        check_marks(client)
+        _note(written)
+    if written and not connection.in_atomic_block and time.monotonic() >= _put_off.get(_store(), 0.0) and mark_is_due():
+        prove_alias(client)  # somebody may have moved it by hand meanwhile, and another database may have taken a collection over
+        prove_whose(client)
+        _renew(client)
+        _note(written)
+
+
+def is_due() -> bool:
+    """Return whether this process has yet to compare the stores, or compared them more than ``COMPARE_SECONDS`` ago."""
+    return _is_due(registry.written())
+
+
+def _is_due(written: tuple[str, ...]) -> bool:
+    proof = _proven.setdefault(connection.connection, {}).get(_store())
+    return proof is None or not proof.covers(written)
+
+
+def _note(written: tuple[str, ...]) -> None:
+    _proven.setdefault(connection.connection, {})[_store()] = _Proof(frozenset(written), time.monotonic())
+
+
+def _renew(client: QdrantClient) -> None:
+    """Where a cluster has lost too many nodes for a new mark, people's points are written all the same: what was compared speaks for it."""
+    try:
+        renew_mark(client)
+    except MarkNotTaken as error:
+        if _store() not in _put_off:
+            log.warning(
+                "The mark was compared and could not be renewed, which is tried again every %s s: %s", RENEWAL_SECONDS, one_line(error)
+            )
+        _put_off[_store()] = time.monotonic() + RENEWAL_SECONDS
+    else:
+        _put_off.pop(_store(), None)
+
+
+def prove_whose(client: QdrantClient) -> None:
+    """Raises NotDone where the live collection is another database's. It comes first, and its answer says that it is not the store that is away:
+    one beside it that is gone, fails, or is not ours holds nobody up."""
+    live = registry.live()
+    for collection in registry.written():
+        with held_up_by_none_but(live, collection, doing="reading"):
+            try:
+                prove_ours(client, collection)
+            except NotOurs as error:
+                if live not in {None, collection}:
+                    give_up(collection, error)
+                elif collection in registry.written():
+                    raise
+
+
+def doubt() -> None:
+    """A store was away: it may come back as another one."""
+    for by_store in list(_proven.values()):
+        by_store.pop(_store(), None)
+
+
+def _store() -> Store:
+    return os.getpid(), settings.QDRANT_URL, settings.QDRANT_PATH, settings.QDRANT_COLLECTION, connection.settings_dict["NAME"]

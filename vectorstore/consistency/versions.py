@@ -1,0 +1,140 @@
+"""The versions of points: what was drawn in PostgreSQL, and what the collections hold (protocol, rules 4 and 9)."""
+
+from __future__ import annotations
+
+import heapq
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, TypeAlias
+
+from django.db import connection
+from qdrant_client import QdrantClient
+from qdrant_client.models import CollectionInfo, Direction, ExtendedPointId, OrderBy, PayloadSchemaType, Record
+
+from vectorstore.models import StoreState
+from vectorstore.qdrant.connection import is_embedded
+from vectorstore.qdrant.scrolled import pages
+from vectorstore.queue.transactions import short_transaction
+
+Newest: TypeAlias = list[tuple[ExtendedPointId, int]]
+"""Points with their versions, the highest first."""
+
+TOO_HIGH = 2**53
+"""Qdrant compares versions as doubles: from here on it cannot tell them apart."""
+
+NO_MORE = TOO_HIGH // 2
+"""From here on a version is another program's, if it was not drawn: the sequence is not set above it, and never comes near to what is too high."""
+
+MARGIN = 1_000_000
+"""Added when the sequence is set: more than anybody draws between the reading of it and the setting."""
+
+PAGE_SIZE = 1000
+
+
+def version_of(payload: Mapping[str, Any] | None) -> int | None:
+    """The version of a point; None where there is none that a worker of ours can have written."""
+    version = (payload or {}).get("version")
+    if not isinstance(version, int) or isinstance(version, bool) or not 0 <= version < TOO_HIGH:
+        return None
+    return version if version < NO_MORE or version <= last_drawn() else None
+
+
+def is_blocking(payload: Mapping[str, Any] | None) -> bool:
+    """Whether the guard of every write may take the point for newer, and it is not: no worker can have written its version. Of a list each number
+    counts."""
+    return version_of(payload) is None and isinstance((payload or {}).get("version"), int | float | list)
+
+
+def next_version() -> int:
+    """Draw one, which no transaction gives back."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT nextval('vector_sync_version')")
+        return int(cursor.fetchone()[0])
+
+
+def last_drawn() -> int:
+    """The last version that anybody drew. No transaction hides what others draw, and none gives back what it drew."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM vector_sync_version")
+        return int(cursor.fetchone()[0])
+
+
+def raise_above(version: int) -> bool:
+    """See that every version that is drawn from now on is above VERSION; whether the sequence had to be set for it.
+
+    ``setval`` would set it back to where it was read where others draw meanwhile: hence the margin, and one at a time.
+    """
+    target = version + MARGIN
+    if not _note_skipped(version, target):
+        return False
+    with short_transaction() as cursor:
+        cursor.execute("SELECT FROM vector_store_state FOR UPDATE")
+        if last_drawn() < target:
+            cursor.execute("SELECT setval('vector_sync_version', %s)", [target])
+        return True
+
+
+def _note_skipped(version: int, target: int) -> bool:
+    """Record the versions that the sequence is about to skip. Return False if it is above ``version`` already.
+
+    Committed before ``setval``, which no transaction takes back: a process that is killed between the two records too many skipped versions, never
+    too few.
+    """
+    StoreState.current()
+    with short_transaction() as cursor:
+        cursor.execute("SELECT FROM vector_store_state FOR UPDATE")
+        last = last_drawn()
+        if last >= version:
+            return False
+        cursor.execute("UPDATE vector_store_state SET skipped_versions = skipped_versions || %s::jsonb", [json.dumps([[last + 1, target]])])
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class AllocatedVersions:
+    """The versions that this database allocated: from 1 to ``last``, without the ``skipped`` ranges."""
+
+    last: int
+    skipped: tuple[tuple[int, int], ...]
+
+    def __contains__(self, version: int) -> bool:
+        return 1 <= version <= self.last and not any(low <= version <= high for low, high in self.skipped)
+
+
+def allocated_versions() -> AllocatedVersions:
+    """Read the sequence before the skipped ranges, which are committed before the sequence is set."""
+    last = last_drawn()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT (skipped ->> 0)::bigint, (skipped ->> 1)::bigint FROM vector_store_state, jsonb_array_elements(skipped_versions) AS skipped"
+        )
+        return AllocatedVersions(last, tuple((low, high) for low, high in cursor.fetchall()))
+
+
+def newest(client: QdrantClient, collection: str, found: CollectionInfo, limit: int = 1) -> Newest:
+    """The points of the collection, of which FOUND is what Qdrant says, with the highest versions that a worker can have written. Reads them all
+    where ``version`` has no index on a server."""
+    records = _first(client, collection, limit) if _can_be_sorted(found) else _every(collection)
+    versions = ((version, str(record.id), record.id) for record in records if (version := version_of(record.payload)) is not None)
+    return [(point_id, version) for version, _, point_id in heapq.nlargest(limit, versions)]
+
+
+def highest(client: QdrantClient, collection: str) -> int:
+    """The highest version in the collection; 0 where no point has one."""
+    return next((version for _, version in newest(client, collection, client.get_collection(collection))), 0)
+
+
+def _can_be_sorted(found: CollectionInfo) -> bool:
+    index = found.payload_schema.get("version")
+    return is_embedded() or (index is not None and index.data_type == PayloadSchemaType.INTEGER)
+
+
+def _first(client: QdrantClient, collection: str, limit: int) -> list[Record]:
+    order = OrderBy(key="version", direction=Direction.DESC, start_from=max(NO_MORE - 1, last_drawn()))
+    return client.scroll(collection, order_by=order, limit=limit, with_payload=["version"], with_vectors=False)[0]
+
+
+def _every(collection: str) -> Iterable[Record]:
+    return chain.from_iterable(pages(collection, PAGE_SIZE, with_payload=["version"], with_vectors=False))

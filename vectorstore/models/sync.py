@@ -1,0 +1,114 @@
+"""What is still to be told to Qdrant, and who is telling it. Nothing here refers to ``users``: a person who is gone has to be told as well."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.contrib.postgres.functions import TransactionNow
+from django.db import models
+from django.db.models import Q
+
+from findme.core.db.dates import supported_dates
+from findme.core.db.expressions import ClockTimestamp
+
+
+class QueueEntry(models.Model):
+    """Somebody whose point may have to change; written by triggers, in the transaction that changes the person.
+
+    ``user_id`` is None after a TRUNCATE: it may be anybody. ``urgent`` entries (deletions, flags) overtake the others. A second look
+    ``awaits_answer`` until Qdrant has answered a request that was sent after it was queued; then it is due at ``not_before``.
+
+    ``cause`` decides about a point whose vector exists only in Qdrant (``vectorstore.consistency.unique_vectors``). A deletion removes it, and so does a TRUNCATE,
+    which is an entry without a user and without a cause. A scan for orphans, a recheck and any other change leave it where it is.
+    """
+
+    class Cause(models.TextChoices):
+        CHANGE = "", "Change"
+        DELETION = "deletion", "Deletion"
+        SCAN = "scan", "Scan"
+        RECHECK = "recheck", "Recheck"
+
+    not_copied: ClassVar[str] = "the triggers of the new database queue every user that is loaded"
+    kept_by_flush: ClassVar[bool] = True
+
+    id = models.BigAutoField(primary_key=True)
+    user_id = models.UUIDField(null=True)
+    urgent = models.BooleanField(default=False, db_default=False)
+    queued_at = models.DateTimeField(db_default=ClockTimestamp(), editable=False)
+    not_before = models.DateTimeField(null=True)
+    awaits_answer = models.BooleanField(default=False, db_default=False)
+    cause = models.CharField(max_length=8, choices=Cause.choices, default="", db_default="", blank=True)
+
+    class Meta:
+        db_table = "vector_sync_queue"
+        verbose_name_plural = "queue entries"
+        constraints = [*supported_dates("vector_sync_queue", "queued_at", "not_before")]
+        indexes = [
+            models.Index(fields=["user_id"], name="vector_sync_queue_user_idx"),
+            models.Index(fields=["id"], name="vector_sync_queue_urgent_idx", condition=Q(urgent=True)),
+            models.Index(fields=["queued_at"], name="vector_sync_queue_awaiting_idx", condition=Q(awaits_answer=True)),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.pk)
+
+
+class SyncLease(models.Model):
+    """A person whose points one worker writes, and nobody else, ``until`` then."""
+
+    not_copied: ClassVar[str] = "it is held by a worker of one database"
+    kept_by_flush: ClassVar[bool] = True
+
+    user_id = models.UUIDField(primary_key=True)
+    worker = models.UUIDField()
+    until = models.DateTimeField()
+
+    class Meta:
+        db_table = "vector_sync_leases"
+        constraints = [*supported_dates("vector_sync_leases", "until")]
+        indexes = [models.Index(fields=["worker"], name="vector_sync_leases_worker_idx")]
+
+    def __str__(self) -> str:
+        return str(self.pk)
+
+
+class SyncWorker(models.Model):
+    """A worker that is looking for work; while one says that it sleeps, whoever adds to the queue wakes it."""
+
+    not_copied: ClassVar[str] = "it is a running worker of one database"
+    kept_by_flush: ClassVar[bool] = True
+
+    id = models.UUIDField(primary_key=True)
+    host = models.TextField()
+    pid = models.IntegerField()
+    started_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
+    seen_at = models.DateTimeField(db_default=TransactionNow())
+    sleeping_until = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "vector_sync_workers"
+        constraints = [*supported_dates("vector_sync_workers", "started_at", "seen_at", "sleeping_until")]
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.pid}"
+
+
+class SetAside(models.Model):
+    """A person whose data Qdrant refuses: left alone until the person changes, or somebody says to try again."""
+
+    not_copied: ClassVar[str] = "it says what Qdrant rejected for one database, and the new one tries every user again"
+
+    user_id = models.UUIDField(primary_key=True)
+    reason = models.TextField()
+    collection = models.TextField()
+    set_aside_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
+
+    class Meta:
+        db_table = "vector_sync_aside"
+        verbose_name = "person set aside"
+        verbose_name_plural = "people set aside"
+        constraints = [*supported_dates("vector_sync_aside", "set_aside_at")]
+        permissions = [("retry_set_aside", "Can try people again who were set aside")]
+
+    def __str__(self) -> str:
+        return str(self.pk)

@@ -1,0 +1,92 @@
+"""A person's point, as it follows from the current rows: PostgreSQL is the truth, and Qdrant a projection of it.
+
+A person has a point if and only if there is a row in ``profile_embeddings``, ``deleted_at`` is null, and they are not staff.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+from django.db.models import QuerySet
+
+from accounts.age import age_group, age_on, today
+from accounts.models import User
+from vectorstore.models import ProfileEmbedding
+from vectorstore.models.interests import distinct
+from vectorstore.qdrant.connection import qdrant
+from vectorstore.qdrant.scroll import points_among
+from vectorstore.schema.live import live_collection
+
+
+def entitled() -> QuerySet[ProfileEmbedding]:
+    """The rows of those who have a point."""
+    return ProfileEmbedding.objects.filter(user__deleted_at__isnull=True, user__is_staff=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What a person's payload is made of, as the tables have it."""
+
+    user_id: UUID
+    date_of_birth: date
+    gender: str
+    active: bool
+    verified: bool
+    created_at: datetime
+    location: dict[str, float] | None
+    interests: list[str]
+    video_features: list[float] | None
+
+
+def payload_from(profile: Profile, day: date | None = None) -> dict[str, Any]:
+    """What a search filters by, and what other services read. What is NULL is left out: Qdrant's filters take both alike. Interests that plain SQL
+    wrote are put as they are compared, without empty ones.
+
+    ``age`` in whole years on DAY (today, UTC), ``created_at`` the person's, by RFC 3339.
+    """
+    age = age_on(profile.date_of_birth, day or today())
+    payload = {
+        "user_id": str(profile.user_id),
+        "age": age,
+        "age_group": age_group(age),
+        "gender": profile.gender,
+        "active": profile.active,
+        "verified": profile.verified,
+        "created_at": profile.created_at.astimezone(UTC).isoformat().replace("+00:00", "Z"),
+        "location": profile.location,
+        "interests": [interest for interest in distinct(profile.interests) if interest],
+        "video_features": profile.video_features,
+    }
+    return {name: value for name, value in payload.items() if value is not None}
+
+
+def payload_of(user: User, embedding: ProfileEmbedding) -> dict[str, Any]:
+    """``payload_from`` the two rows."""
+    return payload_from(
+        Profile(
+            user.pk,
+            user.date_of_birth,
+            user.gender,
+            user.active,
+            user.verified,
+            user.created_at,
+            embedding.location,
+            embedding.interests,
+            embedding.video_features,
+        )
+    )
+
+
+def point_of(user_id: UUID) -> dict[str, Any] | None:
+    """The person's point as it is in Qdrant: ``payload`` and ``vector`` (of length 1; None where it is not 512 numbers, or one is NaN); None where
+    there is none. Raises StoreUnavailable."""
+    with qdrant() as client:
+        found = points_among(live_collection(client), [user_id])
+    if not found.ids:
+        return None
+    (vector,) = found.vectors
+    return {"payload": found.payloads[0], "vector": vector.tolist() if np.isfinite(vector).all() else None}

@@ -1,0 +1,160 @@
+"""Make what was erased unreadable in the server's files, and say what is left where: what ``purge_qdrant`` does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from qdrant_client import QdrantClient
+
+from findme.core.commands.progress import Report, unreported
+from findme.core.errors import NotDone
+from vectorstore.catalog import registry
+from vectorstore.catalog.alias import follow_alias
+from vectorstore.catalog.lock import collection_lock
+from vectorstore.catalog.nodes import refuse_without_a_node
+from vectorstore.catalog.retention import count_losses, drop, drop_all_but_live
+from vectorstore.consistency import preflight
+from vectorstore.consistency.unique_vectors import DiscardLimit
+from vectorstore.models import QueueEntry, SyncLease
+from vectorstore.purge.files import check_storage, prove, wait_for_dropped
+from vectorstore.purge.saved_settings import noted, put_back
+from vectorstore.purge.segments import segments_at_rest
+from vectorstore.purge.stale_snapshots import Copy, Holds, copies, copies_of_the_gone, delete_copies, logs_with_removed
+from vectorstore.purge.vacuum import Rewritten, rewrite, untouched
+from vectorstore.qdrant.connection import qdrant
+from vectorstore.rebuild.reindex import reindex
+from vectorstore.schema.live import is_ours, live_collection
+from vectorstore.snapshots.nodes import Node, every_node, refuse_embedded
+
+SECONDS = 600.0
+
+Announce = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Purged:
+    """What was done, and what is left. ``dry_run``: nothing was done; what is told as deleted or dropped would have been.
+
+    ``collections``: of each, the segments that were rewritten, and the deleted points that are still in some. ``copies``: the snapshots that may
+    hold erased points, deleted or not. ``logs``: the collections whose write-ahead log may. ``dropped``: collections that are gone, with
+    their logs. ``unknown``: collections with names of ours that nobody has noted; they are left as they are. ``pending``: people who wait to be
+    written or deleted; those of them who are gone from PostgreSQL have not been purged. ``unique_vectors`` points in the dropped collections held the
+    only copy of a vector.
+    """
+
+    dry_run: bool
+    collections: tuple[Rewritten, ...]
+    copies: tuple[Copy, ...]
+    logs: tuple[str, ...]
+    dropped: tuple[str, ...]
+    unknown: tuple[str, ...]
+    pending: int
+    unique_vectors: int = 0
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing is left anywhere."""
+        kept = [one for one in self.copies if self.dry_run or not one.deleted]
+        return not (kept or self.logs or self.unknown or self.pending or any(one.left or not one.proven for one in self.collections))
+
+
+def purge(
+    *,
+    dry_run: bool = False,
+    snapshots: bool = False,
+    log: bool = False,
+    drop_kept: bool = False,
+    discard_vectors: int = 0,
+    nodes: Sequence[str] = (),
+    storage: Sequence[Path] = (),
+    seconds: float = SECONDS,
+    announce: Announce,
+    report: Report = unreported,
+) -> Purged:
+    """One at a time, beside searches and writes. Killed anywhere, the next run goes on, and puts back the settings that this one has changed.
+
+    With LOG the live collection is built anew and the old one dropped, and with DROP_KEPT those that are kept. Raises NotDone, with nothing
+    done, where one is kept and is not to be dropped, where a node of a cluster is not there and none could be built, and where more than
+    DISCARD_VECTORS unique vectors would be lost.
+    STORAGE are the storage folders of all servers: with them it is proven that Qdrant has deleted the files of what it replaced or dropped.
+    """
+    limit = DiscardLimit(discard_vectors)
+    refuse_embedded("segments, logs and snapshots that could be purged")
+    with collection_lock(), qdrant() as client:
+        servers = every_node(client, nodes)
+        live_collection(client)
+        follow_alias(client)
+        _refuse_kept(log=log, drop_kept=drop_kept)
+        if log:
+            refuse_without_a_node(client)
+        if storage:
+            check_storage(servers, registry.written(), storage)
+        _count_losses(client, limit, log=log, drop_kept=drop_kept, dry_run=dry_run)
+        preflight.prove(client)
+        if dry_run:
+            left = tuple(untouched(one, segments_at_rest(servers, one, seconds)) for one in registry.written())
+            doomed, kept = _sorted(copies(client, servers), snapshots=snapshots, log=log)
+            found = (*(replace(one, deleted=True) for one in doomed), *kept)
+            return _result(client, left, found, _to_be_dropped(log=log, drop_kept=drop_kept), limit, dry_run=True)
+        for collection in noted():
+            put_back(client, collection)
+        dropped = drop_all_but_live(client, limit=limit) if log or drop_kept else drop(client, registry.due(), limit)
+        if log:
+            dropped += reindex(timeout=seconds, limit=limit, announce=announce, report=report).dropped
+        rewritten = [rewrite(client, servers, one, seconds=seconds, report=report) for one in registry.written()]
+        if storage:
+            wait_for_dropped(servers, dropped, storage, live=rewritten[0].collection, seconds=seconds)
+        with_removed = logs_with_removed([one.collection for one in rewritten])
+        proven = tuple(prove(servers, one, storage, younger=one.collection not in with_removed, seconds=seconds) for one in rewritten)
+        return _result(client, proven, _copies(client, servers, snapshots=snapshots, log=log), dropped, limit)
+
+
+def _refuse_kept(*, log: bool, drop_kept: bool) -> None:
+    kept = registry.last_kept()
+    if log and kept is not None and not drop_kept:
+        raise NotDone(
+            f"{kept.name!r} is kept, with a write-ahead log of its own: nothing was done. Add --drop-kept to drop it, after which there is no"
+            " reindex_qdrant --rollback, or wait until it is no longer kept."
+        )
+
+
+def _count_losses(client: QdrantClient, limit: DiscardLimit, *, log: bool, drop_kept: bool, dry_run: bool) -> None:
+    """Raises UniqueVectorsFound, but not of a dry run."""
+    count_losses(client, _to_be_dropped(log=log, drop_kept=drop_kept), limit)
+    if not dry_run:
+        limit.require()
+
+
+def _to_be_dropped(*, log: bool, drop_kept: bool) -> tuple[str, ...]:
+    others = registry.all_but_live() if log or drop_kept else registry.due()
+    return (*others, *(name for name in [registry.live()] if log and name is not None))
+
+
+def _copies(client: QdrantClient, nodes: Sequence[Node], *, snapshots: bool, log: bool) -> tuple[Copy, ...]:
+    doomed, kept = _sorted(copies(client, nodes), snapshots=snapshots, log=log)
+    return (*delete_copies(nodes, doomed), *kept, *copies_of_the_gone(client, nodes, delete=snapshots))
+
+
+def _sorted(found: Sequence[Copy], *, snapshots: bool, log: bool) -> tuple[list[Copy], list[Copy]]:
+    """Those that go, and those that stay: one that may hold the log only goes where the log itself went; one of a whole server is somebody else's
+    as well."""
+    doomed = [one for one in found if snapshots and one.ours and (log or one.holds is Holds.POINTS)]
+    return doomed, [one for one in found if one not in doomed]
+
+
+def _result(
+    client: QdrantClient,
+    collections: tuple[Rewritten, ...],
+    found: tuple[Copy, ...],
+    dropped: tuple[str, ...],
+    limit: DiscardLimit,
+    *,
+    dry_run: bool = False,
+) -> Purged:
+    known = set(registry.rows().values_list("name", flat=True))
+    unknown = sorted(one.name for one in client.get_collections().collections if is_ours(one.name) and one.name not in known)
+    logs = logs_with_removed([one.collection for one in collections])
+    waiting = QueueEntry.objects.values("user_id").union(SyncLease.objects.values("user_id")).count()
+    return Purged(dry_run, collections, found, logs, dropped, tuple(unknown), waiting, limit.total)

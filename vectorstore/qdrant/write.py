@@ -1,0 +1,101 @@
+"""What is sent to Qdrant of people's points, under the guard (protocol, rule 4): a point whose version is that of the sender or a higher one is
+left as it is. One without a version is not spared. On a cluster in an order that all replicas keep."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from qdrant_client import QdrantClient, grpc
+from qdrant_client.local.payload_filters import check_filter
+from qdrant_client.models import (
+    ExtendedPointId,
+    FieldCondition,
+    Filter,
+    FilterSelector,
+    HasIdCondition,
+    PointIdsList,
+    Range,
+    Record,
+    WriteOrdering,
+)
+
+from vectorstore.consistency.versions import version_of
+from vectorstore.qdrant.address import server_address
+from vectorstore.qdrant.connection import is_embedded
+from vectorstore.qdrant.point import Point
+
+
+def upsert(client: QdrantClient, collection: str, points: Sequence[Point], version: int) -> None:
+    """Returns when they are applied. Raises what the driver raises."""
+    if _by_grpc():
+        client.grpc_points.Upsert(request(collection, points, version), timeout=server_address().timeout)
+        return
+    client.upsert(
+        collection,
+        [point.as_rest() for point in points],
+        wait=True,
+        update_filter=Filter(must_not=[_newer(version)]),
+        ordering=WriteOrdering.MEDIUM,
+    )
+
+
+def delete(client: QdrantClient, collection: str, ids: Sequence[ExtendedPointId], version: int) -> None:
+    """Returns when it is applied. Raises what the driver raises.
+
+    The embedded store, which nobody else can write meanwhile, is asked for these points by their ids: it compares the ids of a filter with every
+    point that it has, one by one.
+    """
+    guard = Filter(must_not=[_newer(version)])
+    if is_embedded():
+        older = [record.id for record in _retrieved(client, collection, ids) if check_filter(guard, record.payload or {}, record.id, {})]
+        if older:  # qdrant-client 1.20 refuses an empty list
+            client.delete(collection, PointIdsList(points=older), wait=True, ordering=WriteOrdering.MEDIUM)
+        return
+    gone = Filter(must=[HasIdCondition(has_id=list(ids))], must_not=[_newer(version)])
+    client.delete(collection, FilterSelector(filter=gone), wait=True, ordering=WriteOrdering.MEDIUM)
+
+
+def count_of(client: QdrantClient, collection: str, ids: Sequence[ExtendedPointId], version: int) -> int:
+    """How many of these points have that VERSION. Raises what the driver raises."""
+    if _by_grpc():
+        mine = grpc.Condition(field=grpc.FieldCondition(key="version", range=grpc.Range(gte=version, lte=version)))
+        these = grpc.Condition(has_id=grpc.HasIdCondition(has_id=[grpc.PointId(uuid=str(point_id)) for point_id in ids]))
+        message = grpc.CountPoints(collection_name=collection, filter=grpc.Filter(must=[these, mine]), exact=True)
+        found: int = client.grpc_points.Count(message, timeout=server_address().timeout).result.count
+        return found
+    if is_embedded():
+        return sum(version_of(record.payload) == version for record in _retrieved(client, collection, ids))
+    condition = Filter(must=[HasIdCondition(has_id=list(ids)), FieldCondition(key="version", range=Range(gte=version, lte=version))])
+    return client.count(collection, count_filter=condition, exact=True).count
+
+
+def _retrieved(client: QdrantClient, collection: str, ids: Sequence[ExtendedPointId]) -> list[Record]:
+    return client.retrieve(collection, list(ids), with_payload=["version"], with_vectors=False)
+
+
+def clear(client: QdrantClient, collection: str, ids: Sequence[ExtendedPointId]) -> None:
+    """Delete points whatever version they claim to have: for such as no worker can have written (``versions.is_blocking``), which would stand in the
+    way of every guarded write. Whoever does it holds their people. Raises what the driver raises."""
+    client.delete(collection, PointIdsList(points=list(ids)), wait=True, ordering=WriteOrdering.MEDIUM)
+
+
+def _by_grpc() -> bool:
+    return not is_embedded() and bool(server_address().grpc_port)
+
+
+def _newer(version: int) -> FieldCondition:
+    return FieldCondition(key="version", range=Range(gte=version))
+
+
+def request(collection: str, points: Sequence[Point], version: int) -> grpc.UpsertPoints:
+    """The message of an upsert."""
+    newer = grpc.Condition(field=grpc.FieldCondition(key="version", range=grpc.Range(gte=version)))
+    request = grpc.UpsertPoints(
+        collection_name=collection,
+        wait=True,
+        update_filter=grpc.Filter(must_not=[newer]),
+        ordering=grpc.WriteOrdering(type=grpc.WriteOrderingType.Medium),
+    )
+    for point in points:
+        point.put_into(request.points.add())
+    return request

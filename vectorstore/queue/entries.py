@@ -1,0 +1,83 @@
+"""The queue of people whose points may have to change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.db import connection
+
+from findme.core.db.arrays import uuid_array
+from vectorstore.models import QueueEntry
+from vectorstore.queue.shutdown import may_take_long
+
+EVERYBODY = UUID(int=0)
+"""Stands for the person of an entry without one (after a TRUNCATE), where a person is needed: in a lease. Nobody who has an embedding has this id;
+whoever queues it all the same has everybody looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What is left to do. ``oldest_seconds`` is the age of the oldest entry, None where there is none; ``leased`` and ``aside`` are people."""
+
+    length: int
+    oldest_seconds: float | None
+    leased: int
+    aside: int
+
+
+def enqueue(user_ids: Iterable[UUID], *, urgent: bool = False, cause: str = "") -> int:
+    """Have the points of these people looked at; how many they are. URGENT ones overtake the others. ``cause`` as ``QueueEntry`` has it."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO vector_sync_queue (user_id, urgent, cause) SELECT DISTINCT unnest(%s::uuid[]), %s, %s",
+            [uuid_array(user_ids), urgent, cause],
+        )
+        queued = int(cursor.rowcount)
+        if queued:
+            cursor.execute("SELECT vector_sync_wake()")
+    return queued
+
+
+def enqueue_everyone() -> int:
+    """Have everybody's point looked at, as for a collection that is new; how many people that are."""
+    with may_take_long(), connection.cursor() as cursor:
+        cursor.execute("INSERT INTO vector_sync_queue (user_id) SELECT user_id FROM profile_embeddings")
+        queued = int(cursor.rowcount)
+        if queued:
+            cursor.execute("SELECT vector_sync_wake()")
+    return queued
+
+
+def enqueue_strangers() -> None:
+    """Have every point asked for its person, as after a TRUNCATE: whoever has one and is to have none is queued then, unless its vector is unique."""
+    with connection.cursor() as cursor:
+        cursor.execute("INSERT INTO vector_sync_queue (urgent, cause) VALUES (true, %s)", [QueueEntry.Cause.SCAN])
+        cursor.execute("SELECT vector_sync_wake()")
+
+
+def backlog() -> Backlog:
+    """Counts every entry: for a report, not for each batch of a long queue."""
+    with may_take_long(), connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT (SELECT count(*) FROM vector_sync_queue),
+                   (SELECT extract(epoch FROM clock_timestamp() - min(queued_at))::float8 FROM vector_sync_queue WHERE isfinite(queued_at)),
+                   (SELECT count(*) FROM vector_sync_leases WHERE until > clock_timestamp()),
+                   (SELECT count(*) FROM vector_sync_aside)
+            """
+        )
+        return Backlog(*cursor.fetchone())
+
+
+def is_empty() -> bool:
+    """Whether nobody is queued, and no lease of a dead worker is left, whose people are still to be queued."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT NOT EXISTS (SELECT FROM vector_sync_queue)
+               AND NOT EXISTS (SELECT FROM vector_sync_leases WHERE until <= clock_timestamp())
+            """
+        )
+        return bool(cursor.fetchone()[0])

@@ -1,0 +1,141 @@
+"""Filling a collection that is being built from PostgreSQL, beside the workers: people are leased, in the order of their ids, as workers lease them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from uuid import UUID, uuid4
+
+from findme.core.commands.progress import Report, unreported
+from findme.core.errors import NotDone, StoreUnavailable, one_line
+from findme.core.plurals import counted
+from vectorstore.catalog import registry
+from vectorstore.models import SetAside, VectorCollection
+from vectorstore.projection.payload import entitled
+from vectorstore.qdrant.connection import qdrant
+from vectorstore.qdrant.errors import CollectionMissing, Refused, ServerFailed
+from vectorstore.sync.batch import BATCH_SIZE, Done, carry_out
+from vectorstore.sync.claims import claim_people
+from vectorstore.sync.leases import LeaseLost
+from vectorstore.sync.writer import NO_POINT
+
+MOST_HELD = 10_000
+"""People whom others hold: so many are remembered, and then waited for."""
+PAUSE_SECONDS = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """Points ``written`` now, and ``found`` there: from a run that was broken off, or by workers, who were quicker."""
+
+    written: int
+    found: int
+
+
+def fill(collection: str, *, timeout: float, batch_size: int = BATCH_SIZE, report: Report = unreported) -> Filled:
+    """Give everyone a point in COLLECTION, whose row as building has been committed: whatever changes from then on the workers write there too.
+
+    Whom others hold is tried again until they let go, at most TIMEOUT seconds without anybody done; a store that is away is waited for as
+    long. Raises NotDone, and StoreUnavailable, at once if a person must act first; a collection that fails is marked as failed.
+    """
+    filling = _Filling(collection, timeout)
+    try:
+        for done, total in filling.everybody(batch_size):
+            report(done, total)
+    except (CollectionMissing, Refused, ServerFailed) as error:
+        registry.fail(collection, one_line(error))
+        raise
+    return Filled(filling.written, filling.found)
+
+
+class _Filling:
+    def __init__(self, collection: str, timeout: float) -> None:
+        self.collection, self.timeout = collection, timeout
+        self.worker = uuid4()
+        self.written = self.found = 0
+        self.got_on = time.monotonic()
+
+    def everybody(self, batch_size: int) -> Iterator[tuple[int, int]]:
+        """How many have been seen, and of how many."""
+        seen, total = 0, entitled().count()
+        held: list[UUID] = []
+        for page in _pages(batch_size):
+            seen += len(page)
+            held += self.batch(page)
+            while len(held) > MOST_HELD:
+                held = self.again(held, batch_size)
+            yield min(seen, total), total
+        while held:
+            held = self.again(held, batch_size)
+
+    def again(self, held: Sequence[UUID], batch_size: int) -> list[UUID]:
+        time.sleep(PAUSE_SECONDS)
+        left = [person for start in range(0, len(held), batch_size) for person in self.batch(held[start : start + batch_size])]
+        if len(left) == len(held):
+            self.wait(
+                NotDone(
+                    f"Of {self.collection!r}, {counted(len(left), 'person is', 'people are')} held by other workers, and not let go for {self.timeout:g} s: see what"
+                    " runs, and run it again: it goes on."
+                )
+            )
+        return left
+
+    def batch(self, people: Sequence[UUID]) -> Sequence[UUID]:
+        """Write those who have no point yet; whom somebody else holds."""
+        try:
+            with qdrant() as client:
+                there = client.retrieve(self.collection, [str(person) for person in people], with_payload=False, with_vectors=False)
+                missing = sorted(set(people) - {UUID(str(record.id)) for record in there})
+                left = self.write(missing) if missing else ()
+        except LeaseLost:
+            return people
+        except (CollectionMissing, ServerFailed):
+            raise
+        except StoreUnavailable as error:
+            if error.needs_operator:
+                raise
+            self.wait(error)
+            return people
+        if len(left) < len(people):
+            self.got_on = time.monotonic()
+        self.found += len(there)
+        return left
+
+    def write(self, missing: list[UUID]) -> list[UUID]:
+        self.refuse_given_up()
+        claim = claim_people(self.worker, missing, collections=(self.collection,))
+        if claim is None:
+            return missing
+        done = carry_out(claim)
+        self.written += done.written
+        self.refuse_refused(done)
+        return sorted(set(missing) - claim.people)
+
+    def wait(self, error: NotDone) -> None:
+        """Nobody is done: what is wrong may go by itself, for a while."""
+        if time.monotonic() - self.got_on >= self.timeout:
+            raise error
+        time.sleep(PAUSE_SECONDS)
+
+    def refuse_given_up(self) -> None:
+        """A worker may have met with an error, and given the collection up."""
+        row = VectorCollection.objects.filter(name=self.collection).first()
+        if row is None or row.state != registry.State.BUILDING:
+            why = "somebody has dropped it" if row is None else row.failure or f"it is {row.state}"
+            raise NotDone(f"{self.collection!r} was given up: {why}. The alias was not moved. Mend that, and run it again: it starts anew.")
+
+    def refuse_refused(self, done: Done) -> None:
+        """Whoever is refused here has a point in the live collection: it is not the person's fault."""
+        theirs = [refusal for refusal in done.refused if refusal.reason != NO_POINT]
+        if theirs:
+            SetAside.objects.filter(collection=self.collection).exclude(reason=NO_POINT).delete()
+            raise Refused(f"{self.collection!r} refuses the point of {str(theirs[0].user_id)!r}: {theirs[0].reason}")
+
+
+def _pages(batch_size: int) -> Iterator[list[UUID]]:
+    people = entitled().order_by("pk").values_list("pk", flat=True)
+    page = list(people[:batch_size])
+    while page:
+        yield page
+        page = list(people.filter(pk__gt=page[-1])[:batch_size])

@@ -1,0 +1,22 @@
+"""The point follows what the admin changes: right after the commit, like the commands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+from uuid import UUID
+
+from django.dispatch import receiver
+
+from accounts.signals import people_changed
+
+
+@receiver(people_changed)
+def project_people(user_ids: Iterable[UUID], **_signal: Any) -> None:
+    """Raises StoreUnavailable or NotDone where the point could not be written.
+
+    Qdrant's client takes most of a second to import, and this module is part of every command: it is imported where it is used.
+    """
+    from vectorstore.sync.inline import project
+
+    project(user_ids)

@@ -1,0 +1,197 @@
+"""Making the differences go away. Everything goes by REST, as it was seen to work; the embedded store has only some of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.postgres.functions import TransactionNow
+from qdrant_client import QdrantClient
+from qdrant_client.models import (
+    CreateAlias,
+    CreateAliasOperation,
+    CreateCollection,
+    CreateFieldIndex,
+    UpdateCollection,
+    VectorParams,
+)
+
+from findme.core.version import __version__
+from vectorstore.catalog import registry
+from vectorstore.catalog.cluster import copy_missing
+from vectorstore.catalog.ownership import DATABASE, database_id, metadata_of, prove_ours
+from vectorstore.consistency import checkpoint
+from vectorstore.models import VectorCollection
+from vectorstore.qdrant.address import whole_timeout_seconds
+from vectorstore.qdrant.connection import is_embedded
+from vectorstore.queue.deletions import note_removal
+from vectorstore.queue.entries import enqueue_everyone, enqueue_strangers
+from vectorstore.queue.transactions import short_transaction
+from vectorstore.schema.definition import DECLARATION, plain
+from vectorstore.schema.diff import lost
+from vectorstore.schema.plan import Plan
+
+
+def apply(client: QdrantClient, planned: Plan) -> None:
+    """The collection first, then its indexes, then that it is written; the alias last, so that nobody sees it half made.
+
+    Killed anywhere in between, the next plan has what is left. The caller has refused what is not changed by itself.
+    """
+    new = planned.differs("collection ")
+    if new:
+        make(client, planned.collection)
+    else:
+        if planned.collection not in planned.live.rows:
+            # It may have points: no idle worker is to take it for one that was never made, and drop it.
+            note_as_live(client, planned.collection, new=False)
+        _change(client, planned)
+    _forget_lost(planned)
+    if planned.differs("noted ") or new:
+        note_as_live(client, planned.collection, new=new)
+    if planned.differs("alias "):
+        point_alias(client, planned.alias, planned.collection)
+
+
+def make(client: QdrantClient, collection: str) -> None:
+    """A collection as it is declared, without points, and without an alias. Nobody writes it yet: its row, which comes first, says that it has not
+    been made, and whoever is killed over it leaves nothing that nobody knows of."""
+    registry.announce(collection, DECLARATION.hash())
+    VectorCollection.objects.filter(name=collection).update(declared_at=TransactionNow())
+    metadata = metadata_of(VectorCollection.objects.get(name=collection))
+    if is_embedded():
+        vectors = VectorParams(size=DECLARATION.size, distance=DECLARATION.distance)
+        client.create_collection(collection, vectors_config=vectors, metadata=metadata)
+        return
+    request = CreateCollection.model_validate(_creation() | {"metadata": metadata})
+    client.http.collections_api.create_collection(collection, create_collection=request)
+    for field in DECLARATION.payload_indexes:
+        _index(client, collection, field)
+
+
+def note_as_live(client: QdrantClient, collection: str, *, new: bool, of_others: bool = False) -> None:
+    """It is written from now on. If it was not before, or its points are OF_OTHERS, everyone is queued; and unless it is NEW, points are asked for
+    their people: in one transaction, so that neither is forgotten."""
+    with short_transaction():
+        row = registry.rows().select_for_update().filter(name=collection).first()
+        if row is None or row.state == registry.State.FAILED or new or of_others:
+            registry.rows().filter(state=registry.State.LIVE).exclude(name=collection).update(state=registry.State.KEPT)
+            registry.register(collection, registry.State.LIVE, DECLARATION.hash())
+            enqueue_everyone()
+            if not new:
+                enqueue_strangers()
+                note_removal()  # nobody knows when the last one was
+        else:
+            registry.follow(collection)
+    checkpoint.stamp(client, collection)
+
+
+def note_as_it_is(client: QdrantClient, planned: Plan) -> None:
+    """For a collection that takes a new one, which is built by whoever calls this: what there is goes on being searched until then, and is written.
+
+    Raises NotOurs. Killed anywhere, the next plan has what is left.
+    """
+    prove_ours(client, planned.collection)
+    if planned.live.rows.get(planned.collection) is None:
+        client.update_collection(planned.collection, metadata={DATABASE: database_id()})
+    _forget_lost(planned)
+    note_as_live(client, planned.collection, new=False)
+    if planned.differs("alias "):
+        point_alias(client, planned.alias, planned.collection)
+
+
+def _forget_lost(planned: Plan) -> None:
+    for name in lost(planned.live):
+        VectorCollection.objects.filter(name=name).delete()
+
+
+def point_alias(client: QdrantClient, alias: str, collection: str) -> None:
+    created = CreateAlias(collection_name=collection, alias_name=alias)
+    client.update_collection_aliases([CreateAliasOperation(create_alias=created)], timeout=whole_timeout_seconds())
+
+
+def _creation() -> dict[str, Any]:
+    """The request that makes it: every setting that is declared as something, but those that requests or older servers do not have, and which are so
+    by themselves."""
+    values = {
+        setting.path: setting.value
+        for setting in DECLARATION.settings
+        if setting.value is not None and not setting.path.endswith(".memory")
+    }
+    tree = _tree(values)
+    parameters = tree.pop("params")
+    parameters = {name: value for name, value in parameters.items() if not name.startswith("read_fan_out") and name != "sharding_method"}
+    return _named_for_requests(tree) | parameters
+
+
+def _change(client: QdrantClient, planned: Plan) -> None:
+    collection = planned.collection
+    if planned.differs("metadata.") or planned.differs(f"noted {collection!r}.declaration") or _settings_that_differ(planned):
+        _note_declaration(collection)
+    if _settings_that_differ(planned):
+        request = UpdateCollection.model_validate(_update(planned))
+        client.http.collections_api.update_collection(collection, update_collection=request)
+    for difference in planned.differences:
+        if difference.what.startswith("payload_schema."):
+            _index(client, collection, difference.what.removeprefix("payload_schema."))
+    if planned.differs("copies ") or planned.differs("params.replication_factor"):
+        copy_missing(client, collection)
+    row = VectorCollection.objects.filter(name=collection).first()
+    if row is not None:
+        client.update_collection(collection, metadata=metadata_of(row))
+
+
+def _note_declaration(collection: str) -> None:
+    """Before the collection is changed: killed in between, what is not yet so is found by the next plan, which reads the collection itself."""
+    noted = VectorCollection.objects.filter(name=collection)
+    noted.update(declaration=DECLARATION.hash(), release=__version__, declared_at=TransactionNow())
+
+
+def _settings_that_differ(planned: Plan) -> set[str]:
+    declared = {setting.path for setting in DECLARATION.settings}
+    return {one.what for one in planned.differences if one.what in declared}
+
+
+def _update(planned: Plan) -> dict[str, Any]:
+    """The request that changes what differs, and nothing else. Qdrant takes null for "leave it": quantization is taken away by a word."""
+    differing = _settings_that_differ(planned)
+    values = {setting.path: setting.value for setting in DECLARATION.settings if setting.path in differing}
+    values = {path: "Disabled" if path.endswith("quantization_config") and value is None else value for path, value in values.items()}
+    tree = _named_for_requests(_tree(values))
+    vectors = tree.get("params", {}).pop("vectors", {})
+    own = planned.live.found.config.params.vectors if planned.live.found else None
+    if "hnsw_config" in tree and isinstance(own, VectorParams) and own.hnsw_config:
+        # A vector's own graph settings win over the collection's: where it has some, they are set as well.
+        vectors["hnsw_config"] = tree["hnsw_config"]
+    return tree | ({"vectors": {"": vectors}} if vectors else {})
+
+
+def _tree(values: dict[str, Any]) -> dict[str, Any]:
+    """Nested, from paths."""
+    tree: dict[str, Any] = {}
+    for path, value in values.items():
+        *parents, name = path.split(".")
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[name] = value
+    return tree
+
+
+def _named_for_requests(tree: dict[str, Any]) -> dict[str, Any]:
+    """Requests have one name in the plural that answers have in the singular."""
+    return {"optimizers_config" if name == "optimizer_config" else name: value for name, value in tree.items()}
+
+
+def _index(client: QdrantClient, collection: str, field: str) -> None:
+    """Make, replace or remove it."""
+    declared = DECLARATION.payload_indexes.get(field)
+    if declared is None:
+        client.delete_payload_index(collection, field, wait=True)
+        return
+    request = CreateFieldIndex.model_validate({"field_name": field, "field_schema": _schema(declared)})
+    client.http.indexes_api.create_field_index(collection, wait=True, create_field_index=request)
+
+
+def _schema(declared: Any) -> Any:
+    """By its name alone where it has no parameters, as the guide's program makes it."""
+    parameters = plain(declared)
+    return parameters["type"] if parameters.keys() == {"type"} else dict(declared)

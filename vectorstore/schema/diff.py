@@ -1,0 +1,188 @@
+"""How what Qdrant has compares with what is declared: setting by setting, index by index, and what the collection says of itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, TypeAlias
+
+from django.conf import settings
+from qdrant_client.models import CollectionConfig, CollectionInfo, PayloadIndexInfo, VectorParams
+
+from vectorstore.catalog.ownership import ADOPTING, DATABASE, DECLARED, database_id, metadata_of
+from vectorstore.models import VectorCollection
+from vectorstore.qdrant.connection import collection_name, is_embedded
+from vectorstore.schema.definition import DECLARATION, Change, Setting, plain
+from vectorstore.schema.live import Live, is_ours
+
+OF_BOTH = frozenset({"params.vectors.size", "params.vectors.distance", "params.vectors.multivector_config"})
+"""What the embedded store has too. The rest it drops, and reports made-up figures of."""
+
+NOT_OF_THE_COLLECTION = ("metadata", "strict_mode_config", "params.vectors.hnsw_config")
+"""Compared by themselves, or without effect."""
+
+Values: TypeAlias = dict[str, Any]
+"""Of a configuration, by path; what is not set is not among them."""
+
+
+class State(StrEnum):
+    """How a declared thing compares; what the embedded store does not have is not applicable."""
+
+    EQUAL = "equal"
+    MISSING = "missing"
+    DIFFERENT = "different"
+    NOT_APPLICABLE = "not applicable"
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One declared thing ("hnsw_config.m"), as it is declared and as it is; and what it takes to change it, where it differs."""
+
+    what: str
+    declared: Any
+    live: Any
+    state: State
+    change: Change | None = None
+
+    def __str__(self) -> str:
+        live = "missing" if self.state is State.MISSING else _words(self.live)
+        return f"{self.what}: {live}, is to be {_words(self.declared)} ({self.change})"
+
+
+def comparisons(live: Live) -> Iterator[Comparison]:
+    """Everything that is declared, and what is there without being declared."""
+    alias = collection_name()
+    if live.name_taken:
+        yield Comparison(f"name {alias!r}", "an alias", "a real collection", State.DIFFERENT, Change.ADOPTION)
+    elif live.alias_of is not None and not is_ours(live.alias_of):
+        yield Comparison(f"alias {alias!r}", f"{alias}_v1", live.alias_of, State.DIFFERENT, Change.BY_HAND)
+    else:
+        yield _compared(f"collection {live.collection!r}", "there", "there" if live.found else None, Change.IN_PLACE)
+        if live.found is not None:
+            yield from _of_a_collection(live, live.found)
+        yield from _of_the_rows(live)
+        yield _compared(f"alias {alias!r}", live.collection, live.alias_of, Change.IN_PLACE)
+
+
+def _of_a_collection(live: Live, found: CollectionInfo) -> Iterator[Comparison]:
+    yield from _of_settings(found.config)
+    yield from _of_indexes(found.payload_schema)
+    for shard, copies in live.missing_copies.items():
+        yield Comparison(f"copies of shard {shard}", settings.QDRANT_REPLICATION_FACTOR, copies, State.DIFFERENT, Change.IN_PLACE)
+    yield from _of_metadata(live, found.config.metadata or {})
+
+
+def _of_settings(config: CollectionConfig) -> Iterator[Comparison]:
+    vectors = config.params.vectors
+    if (vectors is not None and not isinstance(vectors, VectorParams)) or not vectors:
+        names = f"those named {', '.join(map(repr, sorted(vectors)))}" if vectors else "none"
+        yield Comparison("params.vectors", "one without a name", names, State.DIFFERENT, Change.NEW_COLLECTION)
+    values = _values(config)
+    for setting in DECLARATION.settings:
+        if isinstance(vectors, VectorParams) or not setting.path.startswith("params.vectors."):
+            yield _of_setting(setting, values)
+    if not is_embedded():
+        yield from _undeclared(values)
+
+
+def _of_setting(setting: Setting, values: Values) -> Comparison:
+    if is_embedded() and setting.path not in OF_BOTH:
+        return Comparison(setting.path, setting.value, None, State.NOT_APPLICABLE)
+    live = values.get(setting.path)
+    if live is None and setting.unset_is_equal:
+        live = setting.value
+    if setting.value is None and live is None:
+        return Comparison(setting.path, None, None, State.EQUAL)
+    return _compared(setting.path, setting.value, live, setting.change)
+
+
+def _values(config: CollectionConfig) -> Values:
+    """A vector's own graph settings win over the collection's."""
+    tree = config.model_dump(mode="json", exclude_none=True)
+    vectors = config.params.vectors
+    if isinstance(vectors, VectorParams) and vectors.hnsw_config:
+        tree["hnsw_config"] |= vectors.hnsw_config.model_dump(mode="json", exclude_none=True)
+    return dict(_leaves(tree, "", frozenset(setting.path for setting in DECLARATION.settings)))
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str, whole: frozenset[str]) -> Iterator[tuple[str, Any]]:
+    """Each value by its path; those that are declared as a whole, as a whole."""
+    for name, value in tree.items():
+        path = f"{prefix}{name}"
+        if isinstance(value, Mapping) and path not in whole:
+            yield from _leaves(value, f"{path}.", whole)
+        else:
+            yield path, value
+
+
+def _undeclared(values: Values) -> Iterator[Comparison]:
+    """What somebody has set that is not declared: of such, nobody knows the way back. Named vectors are told of as a whole."""
+    declared = {setting.path for setting in DECLARATION.settings}
+    named = not any(path == "params.vectors.size" for path in values)
+    for path, value in values.items():
+        if path in declared or path.startswith(NOT_OF_THE_COLLECTION) or (named and path.startswith("params.vectors.")):
+            continue
+        yield Comparison(path, None, value, State.DIFFERENT, Change.NEW_COLLECTION)
+
+
+def _of_indexes(schema: Mapping[str, PayloadIndexInfo]) -> Iterator[Comparison]:
+    for field, index in DECLARATION.payload_indexes.items():
+        if is_embedded():
+            yield Comparison(f"payload_schema.{field}", plain(index), None, State.NOT_APPLICABLE)
+        else:
+            yield _compared(f"payload_schema.{field}", plain(index), _index(schema.get(field)), Change.IN_PLACE)
+    for field in () if is_embedded() else sorted(schema.keys() - DECLARATION.payload_indexes.keys()):
+        yield Comparison(f"payload_schema.{field}", None, _index(schema[field]), State.DIFFERENT, Change.IN_PLACE)
+
+
+def _index(found: PayloadIndexInfo | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    parameters = found.params.model_dump(mode="json") if found.params else {}
+    return plain(parameters | {"type": found.data_type.value})
+
+
+def _of_metadata(live: Live, metadata: Mapping[str, Any]) -> Iterator[Comparison]:
+    """Whose it is, and as what it was declared, by whom and when, as its row says; where there is none yet, only whose and as what."""
+    row = live.rows.get(live.collection)
+    expected = metadata_of(row) if row else {DATABASE: database_id(), DECLARED: DECLARATION.hash()}
+    for name, value in (expected | {DECLARED: DECLARATION.hash()}).items():
+        change = Change.ADOPTION if name == DATABASE and live.doubt else Change.IN_PLACE
+        yield _compared(f"metadata.{name}", value, metadata.get(name), change)
+    if metadata.get(ADOPTING):
+        yield Comparison(f"metadata.{ADOPTING}", None, metadata[ADOPTING], State.DIFFERENT, Change.ADOPTION)
+
+
+def _of_the_rows(live: Live) -> Iterator[Comparison]:
+    """What PostgreSQL has noted: that it is live; and nothing that Qdrant does not have, since workers would write it in vain."""
+    row = live.rows.get(live.collection)
+    yield _compared(f"noted {live.collection!r}", "live", str(row.state) if row else None, Change.IN_PLACE)
+    if row is not None:
+        yield _compared(f"noted {live.collection!r}.declaration", DECLARATION.hash(), row.declaration, Change.IN_PLACE)
+    for name in lost(live):
+        yield Comparison(f"noted {name!r}", None, str(live.rows[name].state), State.DIFFERENT, Change.IN_PLACE)
+
+
+def lost(live: Live) -> list[str]:
+    """Collections that PostgreSQL has noted as live or kept, beside the one that is live, and that are gone from Qdrant."""
+    states = {VectorCollection.State.LIVE, VectorCollection.State.KEPT}
+    return sorted(name for name, row in live.rows.items() if name not in live.names and name != live.collection and row.state in states)
+
+
+def _compared(what: str, declared: Any, live: Any, change: Change) -> Comparison:
+    if live is None:
+        return Comparison(what, declared, None, State.MISSING, change)
+    return Comparison(what, declared, live, State.EQUAL) if live == declared else Comparison(what, declared, live, State.DIFFERENT, change)
+
+
+def _words(value: Any) -> str:
+    match value:
+        case None:
+            return "none"
+        case {"type": kind, **parameters}:
+            return f"{kind} {json.dumps(parameters, sort_keys=True)}" if parameters else str(kind)
+        case str():
+            return value
+    return json.dumps(value, sort_keys=True)

@@ -1,0 +1,108 @@
+"""Make the collection as it is declared, and prove it: what ``init_qdrant`` does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from qdrant_client import QdrantClient
+from qdrant_client.models import CollectionStatus, OptimizersConfigDiff
+
+from findme.core.commands.progress import Report, unreported
+from findme.core.errors import NotDone
+from vectorstore.catalog.cluster import is_copying
+from vectorstore.catalog.lock import collection_lock
+from vectorstore.catalog.nodes import refuse_without_a_node
+from vectorstore.consistency.checkpoint import check_live_mark
+from vectorstore.projection.payload import entitled
+from vectorstore.qdrant.connection import qdrant
+from vectorstore.qdrant.errors import CollectionMissing, StoreWentBack
+from vectorstore.schema.apply import apply
+from vectorstore.schema.plan import Plan, plan, refuse
+
+GREEN_SECONDS = 60.0
+POLL_SECONDS = 0.1
+
+Announce = Callable[[Plan], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Initialised:
+    """What was planned, which is now done and read back, and how Qdrant was at the end: ``yellow`` while it still builds graphs. Everybody, so many
+    people, is ``queued`` for a collection that was not written before."""
+
+    planned: Plan
+    status: str
+    queued: int
+
+    @property
+    def green(self) -> bool:
+        return self.status == "green"
+
+
+def compare() -> Plan:
+    """How the live collection compares with the declaration, and whether a store was restored. Changes nothing."""
+    with qdrant() as client:
+        return _with_restore(client, plan(client))
+
+
+def _with_restore(client: QdrantClient, planned: Plan) -> Plan:
+    """Add to the plan whether a store was restored. A collection that is missing, or another database's, says nothing about that."""
+    if planned.live.found is None or planned.live.doubt is not None:
+        return planned
+    try:
+        check_live_mark(client)
+    except StoreWentBack as error:
+        return replace(planned, restored=str(error))
+    except CollectionMissing:  # the plan names it
+        return planned
+    return planned
+
+
+def initialise(announce: Announce, *, green_seconds: float = GREEN_SECONDS, report: Report = unreported) -> Initialised:
+    """Make what is missing and change what can be changed, after ANNOUNCE was told; one at a time.
+
+    Raises NotDone, with nothing touched, for what takes a new collection or is another database's, and where one is to be made on a cluster
+    without one of its nodes; and where Qdrant says that all is done and it is not.
+    """
+    with collection_lock(), qdrant() as client:
+        planned = _with_restore(client, plan(client))
+        refuse(planned)
+        if planned.differs("collection "):
+            refuse_without_a_node(client)
+        announce(planned)
+        status = carry_out(client, planned, green_seconds, report)
+        return Initialised(planned, status, entitled().count() if planned.queues_everybody else 0)
+
+
+def carry_out(client: QdrantClient, planned: Plan, green_seconds: float, report: Report = unreported) -> str:
+    """Apply, wait, and read back; the collection's status. Under ``collection_lock``."""
+    if not planned.differences:
+        return settled(client, planned.collection, green_seconds, report)
+    apply(client, planned)
+    status = settled(client, planned.collection, green_seconds, report)
+    left = plan(client).differences
+    if left:
+        raise NotDone(f"Qdrant says that it is done, and {left[0]}: look at its log, and run manage.py init_qdrant again.")
+    return status
+
+
+def settled(client: QdrantClient, collection: str, seconds: float, report: Report = unreported) -> str:
+    """The collection's status when it is green and no shard is being copied, or when SECONDS are over. Raises NotDone where it is red."""
+    deadline = time.monotonic() + seconds
+    woken = False
+    while True:
+        found = client.get_collection(collection)
+        if found.status is CollectionStatus.GREY and not woken:
+            # After a restart Qdrant leaves its segments as they are until somebody changes something.
+            client.update_collection(collection, optimizers_config=OptimizersConfigDiff())
+            woken = True
+        if found.status is CollectionStatus.RED:
+            reason = getattr(found.optimizer_status, "error", found.optimizer_status)
+            raise NotDone(f"Qdrant reports the collection {collection!r} as red ({reason}): look at its log.")
+        copying = is_copying(client, collection)
+        if (found.status is CollectionStatus.GREEN and not copying) or time.monotonic() >= deadline:
+            return "copying shards" if copying else str(found.status)
+        report(found.indexed_vectors_count or 0, found.points_count)
+        time.sleep(POLL_SECONDS)

@@ -1,0 +1,213 @@
+"""A snapshot brought back into a collection of its own, made what PostgreSQL says, proven, and put in the live one's place: ``restore``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from django.contrib.postgres.functions import TransactionNow
+from qdrant_client import QdrantClient
+
+from findme.core.commands.progress import Report, unreported
+from findme.core.errors import NotDone, one_line
+from findme.core.plurals import counted
+from vectorstore.catalog import registry
+from vectorstore.catalog.alias import AT_ONCE, follow_alias, switch_alias
+from vectorstore.catalog.lock import collection_lock
+from vectorstore.catalog.nodes import refuse_without_a_node
+from vectorstore.catalog.ownership import ADOPTED_AT, metadata_of
+from vectorstore.catalog.retention import drop, let_claims_end, refuse_losses
+from vectorstore.consistency import preflight
+from vectorstore.consistency.checkpoint import stamp
+from vectorstore.consistency.unique_vectors import DiscardLimit, UniqueVectors, version_floor
+from vectorstore.consistency.versions import highest, last_drawn, raise_above
+from vectorstore.models import VectorCollection
+from vectorstore.qdrant.connection import collection_name, qdrant
+from vectorstore.qdrant.errors import CollectionMissing
+from vectorstore.queue.deletions import note_removal
+from vectorstore.rebuild.acceptance import GateResult, pass_gate
+from vectorstore.rebuild.backfill import fill
+from vectorstore.rebuild.build import next_name, wait_for_graphs
+from vectorstore.rebuild.reindex import TIMEOUT_SECONDS
+from vectorstore.schema.definition import DECLARATION
+from vectorstore.schema.live import live_collection
+from vectorstore.snapshots.archive import Contents, read_set
+from vectorstore.snapshots.nodes import Node, every_node, refuse_embedded
+from vectorstore.snapshots.repository import SECONDS, checksum_file
+from vectorstore.snapshots.stale_points import remove_outdated
+from vectorstore.snapshots.transfer import sha256_of
+from vectorstore.snapshots.upgrade import make_as_declared
+from vectorstore.snapshots.upload import bring_back
+
+UNPROVEN = ""
+"""The declaration of a collection that has not been compared with PostgreSQL yet: a rebuild does not go on with it, but drops it."""
+
+Announce = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """The collection that is searched now, and the one that was (None where there was none), which is ``kept`` or among the ``dropped``. Of the snapshot's
+    points ``removed`` are gone or were others, and ``written`` are new; ``found`` were right. ``unique_vectors`` points in the snapshot and in the
+    collections that are due held the only copy of a vector."""
+
+    alias: str
+    collection: str
+    replaced: str | None
+    kept: bool
+    dropped: tuple[str, ...]
+    removed: int
+    written: int
+    found: int
+    gate: GateResult
+    unique_vectors: int = 0
+
+
+def restore(
+    paths: Sequence[Path],
+    *,
+    sha256: str = "",
+    nodes: Sequence[str] = (),
+    keep: timedelta = AT_ONCE,
+    min_recall: float | None = None,
+    discard_vectors: int = 0,
+    seconds: float = SECONDS,
+    timeout: float = TIMEOUT_SECONDS,
+    announce: Announce,
+    report: Report = unreported,
+) -> Restored:
+    """Bring the snapshot back: PATHS are its file, or those of every node of a cluster. One at a time, beside searches and writes.
+
+    Killed anywhere, the alias leads where it led, and the next run drops what was left. Raises NotDone with the alias where it was: for a file
+    that is damaged, none or of other vectors, for a set that is not complete, and where the gate refuses. Raises UniqueVectorsFound likewise, if the
+    live collection, which is replaced, and the snapshot hold more unique vectors than DISCARD_VECTORS.
+    """
+    limit = DiscardLimit(discard_vectors)
+    refuse_embedded("snapshots")
+    contents = read_set(paths)
+    if sha256 and len(paths) > 1:
+        raise NotDone(
+            f"--sha256 {sha256!r} is of one file, and {len(paths)} are named: leave it out, download has written each file's beside it."
+        )
+    sums = [_checked(path, sha256, report) for path in paths]
+    with collection_lock():
+        with qdrant() as client:
+            servers = every_node(client, nodes)
+            _prepare(client, limit)
+            name = next_name(client)
+            registry.announce(name, UNPROVEN)
+        try:
+            with qdrant() as client:
+                _bring_back(client, servers, name, list(zip(contents, sums, strict=True)), limit, seconds, report)
+                announce(f"{name} is made of the snapshot, and written from now on.")
+                removed = remove_outdated(client, name, report)
+                _note_as_proven(client, name)
+            filled = fill(name, timeout=timeout, report=report)
+            announce(
+                f"{counted(removed, 'point')} removed that PostgreSQL does not know so, {filled.written:,} written, {counted(filled.found, 'was', 'were')} right."
+            )
+            gate = _proven(name, timeout, min_recall)
+        except NotDone:
+            with suppress(NotDone), qdrant() as client:  # the next run does it, where this cannot
+                drop(client, [name])
+            raise
+        with qdrant() as client:
+            replaced = switch_alias(client, name, keep=keep)
+        announce(f"{collection_name()} leads to {name}.")
+        dropped = _drop_due(limit, announce)
+        kept = registry.rows().filter(name=replaced, state=registry.State.KEPT).exists()
+    return Restored(collection_name(), name, replaced, kept, dropped, removed, filled.written, filled.found, gate, limit.total)
+
+
+def _proven(name: str, timeout: float, min_recall: float | None) -> GateResult:
+    """Raises NotDone with what is wrong, and with the next step, which is not a rebuild's: that would go on with what is there, and this is dropped."""
+    try:
+        wait_for_graphs(name, timeout)
+        with qdrant() as client:
+            return pass_gate(client, name, min_recall=min_recall)
+    except NotDone as error:
+        what, not_moved, _ = str(error).partition(" alias was not moved.")
+        if not not_moved:
+            raise
+        raise NotDone(
+            f"{what}{not_moved} What came of the snapshot is dropped: bring it back once more, with --timeout or --min-recall if it is that, or build the"
+            " collection anew with manage.py reindex_qdrant."
+        ) from error
+
+
+def _drop_due(limit: DiscardLimit, announce: Announce) -> tuple[str, ...]:
+    """The alias has moved: that something cannot be dropped now is no reason to say that it has not."""
+    let_claims_end()
+    try:
+        with qdrant() as client:
+            return drop(client, registry.due(), limit)
+    except NotDone as error:
+        announce(f"Not everything that is due could be dropped: {one_line(error)}")
+        return ()
+
+
+def _checked(path: Path, sha256: str, report: Report) -> str:
+    """The file's SHA-256, compared with what was asked for and with what download wrote beside it."""
+    found = sha256_of(path, report)
+    beside = checksum_file(path)
+    written = beside.read_text(errors="replace").split() if beside.is_file() else []
+    for told in (sha256.lower(), *written[:1]):
+        if told and told != found:
+            raise NotDone(f"{str(path)!r} has the SHA-256 {found}, and is to have {told[:64]!r}: it is damaged; fetch it again.")
+    return found
+
+
+def _prepare(client: QdrantClient, limit: DiscardLimit) -> None:
+    """What others have left is brought to where the alias leads. There may be none: the server that is filled again may be an empty one."""
+    refuse_without_a_node(client)
+    refuse_losses(client, limit)
+    with suppress(CollectionMissing):
+        live_collection(client)
+        follow_alias(client)
+        preflight.prove(client)  # after it: what was live before may be gone, which holds nobody up
+    while (begun := registry.unfinished()) is not None:
+        if not drop(client, [begun.name]):
+            raise NotDone(
+                f"{begun.name!r} was begun by a run before, and cannot be dropped: run manage.py init_qdrant, and then this again."
+            )
+    drop(client, registry.due(), limit)
+
+
+def _bring_back(
+    client: QdrantClient,
+    servers: Sequence[Node],
+    name: str,
+    files: Sequence[tuple[Contents, str]],
+    limit: DiscardLimit,
+    seconds: float,
+    report: Report,
+) -> None:
+    """The snapshot in a new collection, which every worker writes from now on.
+
+    Its row as building comes after its points: a worker that writes a collection that is not there gives it up. What changes in between is found
+    when all is compared.
+    """
+    note_removal()  # what was removed before the snapshot was made is in it as well, in its log
+    bring_back(client, servers, name, files, seconds=seconds, report=report)
+    floor = version_floor(
+        client.get_collection(name).config.metadata
+    )  # of whoever made the snapshot, before the metadata are this database's
+    limit.count(name, UniqueVectors(floor), report)
+    limit.require("the alias was not moved")
+    make_as_declared(client, name)
+    raise_above(highest(client, name))
+    if floor is None:
+        client.update_collection(name, metadata={ADOPTED_AT: last_drawn()})
+    registry.register(name, registry.State.BUILDING, UNPROVEN)
+    stamp(client, name)
+
+
+def _note_as_proven(client: QdrantClient, name: str) -> None:
+    """From now on it is one like any that is built: what is missing is written, by a rebuild too, should this one be killed."""
+    found = VectorCollection.objects.filter(name=name)
+    found.update(declaration=DECLARATION.hash(), declared_at=TransactionNow())
+    for row in found:
+        client.update_collection(name, metadata=metadata_of(row))

@@ -1,0 +1,51 @@
+"""What a collection that came out of a snapshot says of people, and PostgreSQL does not say any more: it goes, so that only what is missing is
+left to be written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from uuid import UUID
+
+from qdrant_client import QdrantClient
+from qdrant_client.models import ExtendedPointId, PointIdsList
+
+from accounts.age import today
+from findme.core.commands.progress import Report, unreported
+from vectorstore.consistency.versions import next_version
+from vectorstore.qdrant import write
+from vectorstore.qdrant.scroll import pages
+from vectorstore.queue.deletions import note_removal
+from vectorstore.verification.compare import Difference, compare
+from vectorstore.verification.expected import people_among
+
+
+def remove_outdated(client: QdrantClient, collection: str, report: Report = unreported) -> int:
+    """Delete every point that is nobody's, or another than the person's rows make today, ages too; how many are gone for it.
+
+    For a collection that workers write already: what they have written since is newer than the version that is drawn here, and stays.
+    """
+    version = next_version()
+    seen = removed = 0
+    total = client.count(collection, exact=False).count
+    for page in pages(collection):
+        outdated = compare(people_among(page.ids), page, today()).differences
+        if outdated or page.numbers:
+            removed += _delete(client, collection, outdated, page.numbers, version)
+        seen += len(page.ids) + len(page.numbers)
+        report(min(seen, total), total)
+    return removed
+
+
+def _delete(client: QdrantClient, collection: str, outdated: Mapping[UUID, Difference], numbers: list[int], version: int) -> int:
+    """How many are gone. A number is nobody's id, and nobody writes it. What the guard would take for newer than anything loses its version first."""
+    people: list[ExtendedPointId] = [*map(str, outdated)]
+    blocking: list[ExtendedPointId] = [str(person) for person, difference in outdated.items() if difference.blocking]
+    note_removal()
+    if blocking:
+        client.delete_payload(collection, keys=["version"], points=blocking, wait=True)
+    if people:
+        write.delete(client, collection, people, version)
+    if numbers:
+        client.delete(collection, PointIdsList(points=[*numbers]), wait=True)
+    ids = [*people, *numbers]
+    return len(ids) - len(client.retrieve(collection, ids, with_payload=False, with_vectors=False))

@@ -1,0 +1,55 @@
+"""A collection that came out of a snapshot is as it was declared then: what differs from today is changed, as ``init_qdrant`` changes it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from qdrant_client import QdrantClient
+
+from findme.core.errors import NotDone
+from vectorstore.catalog import registry
+from vectorstore.catalog.ownership import ADOPTING
+from vectorstore.consistency.checkpoint import KEY as MARK
+from vectorstore.consistency.deletions import DELETED
+from vectorstore.qdrant.connection import collection_name
+from vectorstore.schema.apply import apply
+from vectorstore.schema.diff import comparisons
+from vectorstore.schema.live import read_in_full, read_live
+from vectorstore.schema.plan import Plan, refuse
+
+ABOUT_ITS_PLACE = ("collection ", "noted ", "alias ", "name ", "metadata.")
+"""Comparisons of what the live collection is to be, and not of what a collection is to look like."""
+CONSENSUS_SECONDS = 10.0
+"""Another node of a cluster than the one that is asked may have agreed to a change first."""
+POLL_SECONDS = 0.1
+
+
+def make_as_declared(client: QdrantClient, collection: str) -> None:
+    """Give it the settings, indexes and metadata of today, read back. Raises NotDone where it cannot be changed into that.
+
+    What it says of itself is this database's from now on, and the mark of then is gone.
+    """
+    planned = _plan(client, collection)
+    refuse(planned)
+    client.update_collection(collection, metadata={MARK: None, DELETED: None, ADOPTING: None})
+    apply(client, planned)
+    deadline = time.monotonic() + CONSENSUS_SECONDS
+    while left := _plan(client, collection).differences:
+        if time.monotonic() >= deadline:
+            raise NotDone(f"Qdrant says that {collection!r} is changed, and {left[0]}: look at its log, and run it again.")
+        time.sleep(POLL_SECONDS)
+
+
+def _plan(client: QdrantClient, collection: str) -> Plan:
+    """Of nothing but the collection, whose row is there before it: what nobody has noted would be noted as live."""
+    row = registry.rows().filter(name=collection).first()
+    if row is None:
+        raise NotDone(
+            f"{collection!r} was given up, and its row is gone: somebody else has made or moved collections meanwhile. Run it again."
+        )
+    read = read_live(client)
+    found = read_in_full(client, collection)
+    live = replace(read, alias_of=collection, collection=collection, found=found, doubt=None, rows={collection: row})
+    compared = tuple(one for one in comparisons(live) if not one.what.startswith(ABOUT_ITS_PLACE))
+    return Plan(collection_name(), collection, False, compared, live)

@@ -1,0 +1,72 @@
+"""One batch of the queue, from the claim to the end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from findme.core.errors import StoreUnavailable
+from vectorstore.consistency import preflight
+from vectorstore.qdrant.connection import qdrant
+from vectorstore.qdrant.errors import CollectionMissing, Refused
+from vectorstore.queue.transactions import over_a_new_connection_too
+from vectorstore.sync.claims import Claim, claim_due
+from vectorstore.sync.leases import Refusal, arm_second_looks, finish, give_back
+from vectorstore.sync.orphan_scan import look_for_strangers
+from vectorstore.sync.writer import write
+
+BATCH_SIZE = 768
+"""People of one claim and one request: some 4.5 MB of JSON, or 1.7 MB by gRPC. A batch takes a dozen statements, however large it is."""
+LARGEST_BATCH = 1000
+"""Each takes a lock in PostgreSQL's table of locks while they are claimed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """Of one batch: points written, points that were there and are gone, people set aside, and people whose lease was lost on the way.
+    ``unique_vectors`` points were not deleted."""
+
+    written: int = 0
+    removed: int = 0
+    refused: tuple[Refusal, ...] = ()
+    lost: int = 0
+    unique_vectors: int = 0
+
+    def __add__(self, other: Done) -> Done:
+        return Done(
+            self.written + other.written,
+            self.removed + other.removed,
+            (*self.refused, *other.refused),
+            self.lost + other.lost,
+            self.unique_vectors + other.unique_vectors,
+        )
+
+
+def work(worker: UUID, limit: int, among: Sequence[UUID] | None = None) -> Done | None:
+    """Claim up to LIMIT people who are due and write their points; None where nobody is to be had.
+
+    Raises StoreUnavailable (CollectionMissing before ``init_qdrant``), with everybody given back; LeaseLost likewise. The store is taken
+    before anything is claimed: who holds people never waits for it.
+    """
+    with qdrant() as client:
+        preflight.prove(client)
+        claim = claim_due(worker, limit, among)
+        return carry_out(claim) if claim is not None else None
+
+
+def carry_out(claim: Claim) -> Done:
+    """Write what was claimed and end the claim, in one way or the other."""
+    try:
+        unique = look_for_strangers(claim) if claim.everybody else 0
+        written = write(claim)
+        lost = finish(claim, written.refused)
+    except BaseException as error:
+        unanswered = not isinstance(error, CollectionMissing | Refused)
+        over_a_new_connection_too(lambda: give_back(claim, unanswered=unanswered))
+        if isinstance(error, StoreUnavailable):
+            preflight.doubt()
+        raise
+    if written.sent_at is not None:
+        arm_second_looks(written.sent_at)
+    return Done(written.written, written.removed, written.refused, lost, written.unique_vectors + unique)

@@ -1,0 +1,212 @@
+"""The same machinery for people who are waited for: after the commit of a command or of the admin, and before a person is removed for good."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from uuid import UUID, uuid4
+
+from django.db import OperationalError, connection
+from psycopg.errors import LockNotAvailable
+from qdrant_client import QdrantClient
+from qdrant_client.models import ExtendedPointId
+
+from findme.core.db.arrays import uuid_array
+from findme.core.errors import NotDone, StoreUnavailable
+from vectorstore.catalog import registry
+from vectorstore.catalog.secondary import given_up_where_it_fails
+from vectorstore.consistency import deletions, preflight
+from vectorstore.consistency.versions import is_blocking, next_version
+from vectorstore.qdrant import write
+from vectorstore.qdrant.connection import collection_name, qdrant
+from vectorstore.qdrant.errors import CollectionMissing, StoreWentBack
+from vectorstore.queue.deletions import note_removal
+from vectorstore.queue.entries import enqueue
+from vectorstore.sync.batch import BATCH_SIZE, work
+from vectorstore.sync.claims import DUE, LOCK_OF, queue_second_looks
+
+WAIT_SECONDS = 30
+"""How long to wait for others who write the same people: several batches of theirs."""
+POLL_SECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Projected:
+    """Points written, new or not; points that were there and are gone; and people whose data Qdrant refused."""
+
+    written: int = 0
+    removed: int = 0
+    refused: int = 0
+
+    def __add__(self, other: Projected) -> Projected:
+        return Projected(self.written + other.written, self.removed + other.removed, self.refused + other.refused)
+
+
+def project(user_ids: Iterable[UUID]) -> Projected:
+    """Write or delete the points of these people, from their current rows, batch by batch. Call it after the commit that changed them.
+
+    Raises StoreUnavailable (CollectionMissing where ``init_qdrant`` has not been run), and NotDone for a collection of another database: who is
+    not done stays on the queue, for the next ``sync_qdrant``. What another worker did of it is not counted.
+    """
+    projected = Projected()
+    worker = uuid4()
+    people = iter(user_ids)
+    while batch := sorted(set(islice(people, BATCH_SIZE))):
+        enqueue(batch, urgent=True)
+        projected += _project_batch(worker, batch)
+    if projected.removed:
+        deletions.note_new_deletion()
+    return projected
+
+
+def _project_batch(worker: UUID, batch: list[UUID]) -> Projected:
+    projected = Projected()
+    deadline = time.monotonic() + WAIT_SECONDS
+    while _are_due(batch):
+        done = work(worker, len(batch), among=batch)
+        if done is not None:
+            projected += Projected(done.written, done.removed, len(done.refused))
+        elif time.monotonic() >= deadline:
+            raise _somebody_else()
+        else:
+            time.sleep(POLL_SECONDS)
+    return projected
+
+
+def _are_due(batch: list[UUID]) -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT EXISTS (SELECT FROM vector_sync_queue WHERE user_id = ANY(%s::uuid[]) AND {DUE})",  # noqa: S608  # a constant
+            [uuid_array(batch)],
+        )
+        return bool(cursor.fetchone()[0])
+
+
+def remove_point(user_id: UUID) -> bool:
+    """Delete the person's point everywhere, inside the caller's transaction, until whose end nobody writes it again; whether there was one.
+
+    Whatever becomes of that transaction, the person is looked at after it: where it ends without its commit, they get their point back.
+    Also after a restore, when nothing else is written: an operator erases again who had been erased after the backup.
+    Raises StoreUnavailable, or NotDone if the point is still there.
+    """
+    with qdrant() as client:
+        restored = _is_restored(client)
+        _keep_others_out(user_id)
+        collections = registry.written()
+        if not collections:
+            raise CollectionMissing(collection_name())
+        before_deletion = _queue_apart(user_id, restored=restored)
+        version = None if restored else next_version()
+        live, *others = collections
+        removed = _remove(client, live, user_id, version)
+        for collection in others:
+            removed |= _remove_beside(collection, user_id, version)
+        if before_deletion is not None:
+            deletions.note_deletion(client, before_deletion)
+        return removed
+
+
+def _is_restored(client: QdrantClient) -> bool:
+    """Return whether a store is an older copy of itself. Then no version is drawn: that PostgreSQL has drawn too few is what shows it.
+
+    Raises NotDone where the collection is another database's.
+    """
+    try:
+        preflight.prove(client)
+    except StoreWentBack:
+        return True
+    return False
+
+
+def _remove_beside(collection: str, user_id: UUID, version: int | None) -> bool:
+    """A collection beside the live one that answers with an error is given up, as workers do."""
+    with given_up_where_it_fails(collection), qdrant() as client:
+        if _remove(client, collection, user_id, version):
+            return True
+    return False
+
+
+def _keep_others_out(user_id: UUID) -> None:
+    """Hold the person's advisory lock, so that nobody claims them, until the transaction ends; and wait for whoever has claimed them.
+
+    Where that one's lease ran out, what it sent may still arrive: a second look is queued, with the caller's transaction.
+    """
+    with _waiting_told(), connection.cursor() as cursor:
+        cursor.execute("SELECT set_config('lock_timeout', %s, true) WHERE current_setting('lock_timeout') = '0'", [f"{WAIT_SECONDS}s"])
+        cursor.execute(f"SELECT pg_advisory_xact_lock({LOCK_OF}) FROM (SELECT %s::uuid AS person) asked", [user_id])  # noqa: S608  # a constant
+        deadline = time.monotonic() + WAIT_SECONDS
+        while (lease := _lease_of(user_id)) is not None:
+            if not lease:
+                queue_second_looks(cursor, [user_id])
+                return
+            if time.monotonic() >= deadline:
+                raise _somebody_else()
+            time.sleep(POLL_SECONDS)
+
+
+def _queue_apart(user_id: UUID, *, restored: bool) -> int | None:
+    """Queue the person over a connection of its own, committed before anything is sent. Nobody can claim them yet.
+
+    Return a version that is drawn there, for ``deletions.note_deletion``; None after a restore.
+    """
+    apart = connection.copy()
+    try:
+        with apart.cursor() as cursor:
+            cursor.execute("INSERT INTO vector_sync_queue (user_id, urgent) VALUES (%s, true)", [user_id])
+            if restored:
+                return None
+            cursor.execute(deletions.DRAW_FOR_DELETION)
+            return int(cursor.fetchone()[0])
+    finally:
+        apart.close()
+
+
+def _lease_of(user_id: UUID) -> bool | None:
+    """Whether the person's lease still holds; None where there is none."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT until > clock_timestamp() FROM vector_sync_leases WHERE user_id = %s", [user_id])
+        row = cursor.fetchone()
+        return bool(row[0]) if row else None
+
+
+def _remove(client: QdrantClient, collection: str, user_id: UUID, version: int | None) -> bool:
+    """Also what does not seem to be there: an upsert may still wait to be applied, and the deletion comes after it.
+
+    Without a version, whatever version the point has: it may be higher than a restored PostgreSQL can draw.
+    """
+    ids: list[ExtendedPointId] = [str(user_id)]
+    found = client.retrieve(collection, ids, with_payload=False, with_vectors=False)
+    if found:
+        note_removal()
+    if version is None:
+        write.clear(client, collection, ids)
+    else:
+        write.delete(client, collection, ids, version)
+    left = client.retrieve(collection, ids, with_payload=["version"], with_vectors=False)
+    if left and is_blocking(left[0].payload):
+        write.clear(client, collection, ids)
+        left = client.retrieve(collection, ids, with_payload=False, with_vectors=False)
+    if left:
+        raise NotDone(
+            f"The point of {str(user_id)!r} is still in {collection!r} after its deletion: look at Qdrant's log, and run it again."
+        )
+    return bool(found)
+
+
+@contextmanager
+def _waiting_told() -> Iterator[None]:
+    try:
+        yield
+    except OperationalError as error:
+        if isinstance(error.__cause__, LockNotAvailable):
+            raise _somebody_else() from error
+        raise
+
+
+def _somebody_else() -> StoreUnavailable:
+    return StoreUnavailable(
+        "Somebody else is writing the points of the same people, and has not been done in time: see what runs, and run it again."
+    )

@@ -1,0 +1,164 @@
+"""Keeping and ending a claim (protocol, rules 2, 5 and 7). Each function is one transaction of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import connection
+from django.db.backends.utils import CursorWrapper
+
+from findme.core.errors import NotDone
+from vectorstore.qdrant.address import whole_timeout_seconds
+from vectorstore.queue.transactions import short_transaction
+from vectorstore.sync.claims import Claim, queue_second_looks
+
+
+class LeaseLost(NotDone):
+    """Somebody else has taken the people over, or may do so before Qdrant has answered: nothing may be sent for them any more."""
+
+    needs_operator = False  # another worker writes these users
+
+    def __init__(self) -> None:
+        super().__init__("The lease of people who were being written has run out: others write them now. Raise SYNC_LEASE_SECONDS.")
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A person whose data Qdrant refuses, by which collection, and in which words."""
+
+    user_id: UUID
+    collection: str
+    reason: str
+
+
+def renew(claim: Claim) -> datetime:
+    """Lease everybody of the claim anew, by the database's clock, and say what it shows: what is sent now is sent after that.
+
+    Raises LeaseLost, unless all are still held and more than a request's timeout is left.
+    """
+    with short_transaction() as cursor:
+        cursor.execute(
+            """
+            WITH renewed AS (
+                UPDATE vector_sync_leases SET until = clock_timestamp() + make_interval(secs => %(lease)s)
+                WHERE worker = %(worker)s AND user_id = ANY(%(people)s::uuid[]) AND until > clock_timestamp()
+                RETURNING until
+            )
+            SELECT clock_timestamp(), count(*), min(until) > clock_timestamp() + make_interval(secs => %(timeout)s) FROM renewed
+            """,
+            _of(claim) | {"lease": settings.SYNC_LEASE_SECONDS, "timeout": whole_timeout_seconds()},
+        )
+        now, renewed, enough = cursor.fetchone()
+    if renewed != len(claim.people) or not enough:
+        raise LeaseLost
+    found: datetime = now
+    return found
+
+
+def finish(claim: Claim, refused: Collection[Refusal] = ()) -> int:
+    """Drop the entries of those who are done, exactly the claimed ones, and let everybody go; how many leases were lost meanwhile.
+
+    REFUSED people are set aside. Whoever was taken over by another worker is queued again.
+    """
+    with short_transaction() as cursor:
+        held = _let_go(cursor, claim)
+        lost = claim.people - held if len(held) < len(claim.people) else ()
+        done = [entry.id for entry in claim.entries if not lost or entry.user_id in held]
+        cursor.execute("DELETE FROM vector_sync_queue WHERE id = ANY(%s::bigint[])", [done])
+        for refusal in refused:
+            if refusal.user_id in held:
+                _set_aside(cursor, refusal)
+        if lost:
+            queue_second_looks(cursor, lost)
+    return len(lost)
+
+
+def give_back(claim: Claim, *, unanswered: bool) -> None:
+    """Let everybody go, with their entries still on the queue; UNANSWERED means that what was sent may still be applied."""
+    with short_transaction() as cursor:
+        if unanswered:
+            queue_second_looks(cursor, claim.people)
+        _let_go(cursor, claim)
+
+
+def take_over() -> int:
+    """Free people whose lease has run out, and have them looked at again: who held them without an entry of the queue, and was killed, is missed by
+    no claim. How many they are. Whoever claims one of them just now does it by themselves. Workers who were killed go off the list, too."""
+    with short_transaction() as cursor:
+        cursor.execute(
+            """
+            DELETE FROM vector_sync_leases WHERE user_id IN (
+                SELECT user_id FROM vector_sync_leases WHERE until <= clock_timestamp() LIMIT 1000 FOR UPDATE SKIP LOCKED
+            ) RETURNING user_id
+            """
+        )
+        people = [row[0] for row in cursor.fetchall()]
+        if people:
+            queue_second_looks(cursor, people)
+        cursor.execute("DELETE FROM vector_sync_workers WHERE seen_at < clock_timestamp() - interval '1 hour'")
+    return len(people)
+
+
+def leave(worker: UUID) -> None:
+    """Let everybody go whom WORKER still holds, whatever came in between. What it sent may still be applied."""
+    with short_transaction() as cursor:
+        cursor.execute("DELETE FROM vector_sync_leases WHERE worker = %s RETURNING user_id", [worker])
+        if people := [row[0] for row in cursor.fetchall()]:
+            queue_second_looks(cursor, people)
+        cursor.execute("DELETE FROM vector_sync_workers WHERE id = %s", [worker])
+
+
+def arm_second_looks(sent_at: datetime) -> int:
+    """Begin the wait of the second looks that were queued before SENT_AT (by the database's clock), since Qdrant has answered what was sent then.
+
+    Those that another worker begins just now are left to it: two would wait for each other.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE vector_sync_queue SET awaits_answer = false, not_before = clock_timestamp() + make_interval(secs => %s)
+            WHERE id IN (SELECT id FROM vector_sync_queue WHERE awaits_answer AND queued_at < %s FOR UPDATE SKIP LOCKED)
+            """,
+            [settings.SYNC_SECOND_LOOK_SECONDS, sent_at],
+        )
+        return int(cursor.rowcount)
+
+
+def database_clock() -> datetime:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        found: datetime = cursor.fetchone()[0]
+        return found
+
+
+def _of(claim: Claim) -> dict[str, Any]:
+    return {"worker": claim.worker, "people": claim.array}
+
+
+def _let_go(cursor: CursorWrapper, claim: Claim) -> set[UUID]:
+    """Who was held until now. Until this transaction ends nobody takes them over; who was let go in vain, since it does not end well, is held again."""
+    cursor.execute(
+        """
+        DELETE FROM vector_sync_leases WHERE worker = %(worker)s AND user_id = ANY(%(people)s::uuid[])
+        RETURNING user_id, until > clock_timestamp()
+        """,
+        _of(claim),
+    )
+    return {user_id for user_id, held in cursor.fetchall() if held}
+
+
+def _set_aside(cursor: CursorWrapper, refusal: Refusal) -> None:
+    """Unless the person has gone meanwhile: that is a deletion, which is queued."""
+    cursor.execute(
+        """
+        INSERT INTO vector_sync_aside (user_id, reason, collection)
+        SELECT id, %s, %s FROM users WHERE id = %s
+        ON CONFLICT (user_id) DO UPDATE SET reason = EXCLUDED.reason, collection = EXCLUDED.collection, set_aside_at = now()
+        """,
+        [refusal.reason, refusal.collection, refusal.user_id],
+    )

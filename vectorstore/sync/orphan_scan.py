@@ -1,0 +1,80 @@
+"""After a TRUNCATE nobody knows whom it took: every point is asked for its person (protocol, rule 1)."""
+
+from __future__ import annotations
+
+import logging
+from uuid import UUID
+
+from django.db import connection
+from qdrant_client.models import PointIdsList, WriteOrdering
+
+from vectorstore.catalog.secondary import given_up_where_it_fails
+from vectorstore.consistency.unique_vectors import FIELDS, UniqueVectors, points_hold
+from vectorstore.models import QueueEntry, SetAside
+from vectorstore.projection.payload import entitled
+from vectorstore.qdrant.connection import qdrant
+from vectorstore.qdrant.scrolled import pages
+from vectorstore.queue.deletions import note_removal
+from vectorstore.queue.entries import EVERYBODY, enqueue
+from vectorstore.queue.shutdown import may_take_long
+from vectorstore.sync.claims import Claim
+from vectorstore.sync.leases import renew
+
+Cause = QueueEntry.Cause
+log = logging.getLogger(__name__)
+
+PAGE_SIZE = 1000
+"""Ids of points that are read at a time."""
+
+
+def look_for_strangers(claim: Claim) -> int:
+    """Queue, urgently, everybody who has a point and is to have none. Return how many points hold a unique vector and stay.
+
+    And everybody who is leased: their holder may have read their rows before they were taken, and write after their page was read here. And
+    whoever is set aside, for nothing any more: no change of theirs is to come. After a TRUNCATE no vector is spared: it may have been in the table.
+
+    Raises StoreUnavailable, and LeaseLost.
+    """
+    live, *others = claim.collections
+    cause = Cause.DELETION if EVERYBODY in claim.deletions else Cause.SCAN
+    aside = SetAside.objects.exclude(pk__in=entitled().values("pk")).values_list("pk", flat=True)
+    with may_take_long():
+        enqueue(_leased(claim), urgent=True, cause=cause)
+        enqueue(aside, urgent=True, cause=cause)
+    unique = _look_through(claim, live, cause)
+    for collection in others:
+        with given_up_where_it_fails(collection):
+            unique += _look_through(claim, collection, cause)
+    return unique
+
+
+def _look_through(claim: Claim, collection: str, cause: Cause) -> int:
+    with qdrant() as client:
+        judge = UniqueVectors.of(client, collection)
+    left = 0
+    for page in pages(collection, PAGE_SIZE, with_payload=FIELDS, with_vectors=False):
+        renew(claim)
+        kept = set() if cause is Cause.DELETION else set(judge.among(page))
+        left += len(kept)
+        people = {UUID(record.id) for record in page if isinstance(record.id, str) and record.id not in kept}
+        if EVERYBODY in people:
+            _delete_nobodys(collection)
+            people.remove(EVERYBODY)
+        strangers = people - set(entitled().filter(pk__in=people).values_list("pk", flat=True))
+        enqueue(sorted(strangers), urgent=True, cause=cause)
+    if left:
+        log.warning("%s the only copy of a user's vector in %s and were not deleted.", points_hold(left), collection)
+    return left
+
+
+def _delete_nobodys(collection: str) -> None:
+    """The point of an id that stands for everybody on the queue: no worker comes to it as to a person's."""
+    with qdrant() as client:
+        note_removal()
+        client.delete(collection, PointIdsList(points=[str(EVERYBODY)]), wait=True, ordering=WriteOrdering.MEDIUM)
+
+
+def _leased(claim: Claim) -> list[UUID]:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT user_id FROM vector_sync_leases WHERE worker <> %s", [claim.worker])
+        return [row[0] for row in cursor.fetchall()]

@@ -1,0 +1,101 @@
+"""What a verification has found in one collection, in constant memory: counts, a few examples, and on disk the ids of all that differ."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import IO, Any, Self
+from uuid import UUID
+
+from vectorstore.consistency.versions import last_drawn
+from vectorstore.verification.compare import Difference, Kind
+
+EXAMPLES = 10
+"""Ids of each kind that are told."""
+AT_ONCE = 1000
+
+
+class Ids:
+    """Ids in the order in which they came, 16 bytes each, in a file that nobody else sees and that goes with it."""
+
+    def __init__(self) -> None:
+        self.file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # closed by ``Collected``
+        self.count = 0
+
+    def add(self, number: int) -> None:
+        self.file.write(number.to_bytes(16))
+        self.count += 1
+
+    def chunks(self) -> Iterator[list[int]]:
+        self.file.seek(0)
+        while chunk := self.file.read(16 * AT_ONCE):
+            yield [int.from_bytes(chunk[start : start + 16]) for start in range(0, len(chunk), 16)]
+
+
+class Collected(AbstractContextManager["Collected"]):
+    """``people`` differ and can be queued, ``numbers`` are points of nobody; ``blocking`` are those of ``people`` whose point has to go first.
+
+    ``pending`` differ and wait for somebody, ``aside`` differ and are set aside. ``ahead`` points have a version that was never drawn.
+    ``unique`` are those of ``people``, and ``unique_numbers`` counts those of ``numbers``, whose point holds the only copy of a vector.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.points = self.pending = self.aside = self.ahead = self.highest = self.unique_numbers = 0
+        self.drawn = last_drawn()
+        self.kinds: Counter[Kind] = Counter()
+        self.examples: dict[Kind, list[str]] = {kind: [] for kind in Kind}
+        self.people, self.numbers, self.blocking, self.unique = Ids(), Ids(), Ids(), Ids()
+
+    @property
+    def differing(self) -> int:
+        return self.people.count + self.numbers.count
+
+    @property
+    def unique_vectors(self) -> int:
+        return self.unique.count + self.unique_numbers
+
+    def add(self, person: UUID, difference: Difference) -> None:
+        self.people.add(person.int)
+        if difference.blocking:
+            self.blocking.add(person.int)
+        for kind in difference.kinds:
+            self._note(kind, str(person))
+
+    def add_number(self, number: int) -> None:
+        self.numbers.add(number)
+        self._note(Kind.ORPHANED, str(number))
+
+    def see_versions(self, versions: Sequence[int]) -> None:
+        """After the points were read: whoever wrote them had drawn their versions before."""
+        highest = max(versions, default=0)
+        if highest > self.drawn:
+            self.drawn = last_drawn()
+            self.ahead += sum(version > self.drawn for version in versions)
+        self.highest = max(self.highest, highest)
+
+    def _note(self, kind: Kind, example: str) -> None:
+        self.kinds[kind] += 1
+        if len(self.examples[kind]) < EXAMPLES:
+            self.examples[kind].append(example)
+
+    def counts(self) -> dict[str, Any]:
+        """Without an id: what PostgreSQL keeps of it."""
+        return {
+            "points": self.points,
+            **{kind: self.kinds[kind] for kind in Kind},
+            "pending": self.pending,
+            "aside": self.aside,
+            "ahead": self.ahead,
+            "unique_vectors": self.unique_vectors,
+        }
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for ids in (self.people, self.numbers, self.blocking, self.unique):
+            ids.file.close()

@@ -1,0 +1,79 @@
+"""What differed is looked at again, in such a way that nobody who writes meanwhile can be taken for a difference.
+
+PostgreSQL is asked who is settled (``vectorstore.consistency.quiescence``), then Qdrant, then PostgreSQL again. A difference is one of somebody who was settled both
+times, on the same rows, and whose point was not written in between: it has no version that was drawn since the first question. All others wait for
+somebody, or are asked about again. But a point that the guard of every write takes for newer is one, whoever is on the queue for it: no writing
+of a person makes one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from itertools import islice
+from uuid import UUID
+
+from vectorstore.consistency.quiescence import settled
+from vectorstore.consistency.versions import last_drawn
+from vectorstore.qdrant.scroll import points_among
+from vectorstore.verification.compare import Difference, compare
+from vectorstore.verification.expected import people_among
+
+AT_ONCE = 500
+"""People of one question; each takes a lock in PostgreSQL's table of locks for a moment."""
+LOOKS = 5
+WAIT_SECONDS = 0.3
+"""Between two looks: longer than most batches take."""
+
+
+@dataclass(slots=True)
+class Decided:
+    """``pending`` are people whom somebody is to look at, or is looking at, and whose age is to be refreshed."""
+
+    differences: dict[UUID, Difference] = field(default_factory=dict)
+    pending: int = 0
+
+
+def look_again(collection: str, people: Iterable[UUID], ages_right_on: date | None) -> Decided:
+    """Decide about PEOPLE, whose points differed before."""
+    decided = Decided()
+    for chunk in _chunks(people):
+        undecided = chunk
+        for look in range(LOOKS):
+            if look:
+                time.sleep(WAIT_SECONDS)
+            undecided = _look(collection, undecided, ages_right_on, decided)
+            if not undecided:
+                break
+        decided.pending += len(undecided)
+    return decided
+
+
+def _look(collection: str, people: Sequence[UUID], ages_right_on: date | None, decided: Decided) -> list[UUID]:
+    """One look; whom nothing can be said about yet."""
+    drawn_before = last_drawn()
+    before = settled(people)
+    compared = compare(people_among(people), points_among(collection, people), ages_right_on)
+    differing = compared.differences
+    after = settled(list(differing))
+    drawn_after = last_drawn()
+    again: list[UUID] = []
+    for person, difference in differing.items():
+        if difference.blocking:
+            decided.differences[person] = difference
+        elif person not in before or person not in after:
+            decided.pending += 1
+        elif before[person] != after[person] or drawn_before < (difference.version or 0) <= drawn_after:
+            again.append(person)
+        else:
+            decided.differences[person] = difference
+    decided.pending += compared.waiting
+    return again
+
+
+def _chunks(people: Iterable[UUID]) -> Iterator[list[UUID]]:
+    remaining = iter(people)
+    while chunk := list(islice(remaining, AT_ONCE)):
+        yield chunk
