@@ -12,8 +12,7 @@ from uuid import UUID
 
 from privacy.columns import columns_of
 from privacy.registry import Consequence, Fate, PersonalDataOwner, Protection, Store, registry
-from vectorstore.consistency.remembered import forget
-from vectorstore.models import ProfileEmbedding, QueueEntry, SetAside
+from vectorstore.models import ProfileEmbedding, QueueEntry, SetAside, StoreState
 
 
 class Embeddings(PersonalDataOwner):
@@ -30,7 +29,7 @@ class Embeddings(PersonalDataOwner):
 
     def export(self, user_id: UUID) -> dict[str, Any]:
         """The row, and the point as it is in Qdrant (its vector of length 1), each None where there is none. Raises StoreUnavailable."""
-        from vectorstore.projection.payload import point_of
+        from vectorstore.sync.removal import point_of
 
         embedding = ProfileEmbedding.objects.filter(pk=user_id).values(*columns_of(ProfileEmbedding)).first()
         return {"embedding": embedding, "point": point_of(user_id)}
@@ -105,15 +104,15 @@ class VectorStore(Store):
 
     @contextmanager
     def reached(self) -> Iterator[None]:
+        from vectorstore.catalog.alias import live_collection
         from vectorstore.qdrant.connection import qdrant
-        from vectorstore.schema.live import live_collection
 
         with qdrant() as client:
             live_collection(client)
             yield
 
     def holds(self, user_id: UUID) -> bool:
-        from vectorstore.projection.payload import point_of
+        from vectorstore.sync.removal import point_of
 
         return point_of(user_id) is not None
 
@@ -122,7 +121,7 @@ class VectorStore(Store):
         from vectorstore.sync.inline import remove_point
 
         removed = remove_point(user_id)
-        forget(user_id)
+        StoreState.forget_user(user_id)
         return removed
 
 

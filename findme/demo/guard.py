@@ -9,9 +9,9 @@ from django.db import ProgrammingError, connection
 from qdrant_client import models
 
 from findme.core.errors import NotDone
+from vectorstore.catalog.alias import first_collection
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.qdrant.errors import CollectionMissing
-from vectorstore.schema.live import first_collection
 
 
 def refuse_strangers(known: Collection[UUID]) -> None:

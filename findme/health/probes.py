@@ -12,8 +12,8 @@ from django.db import DatabaseError, InterfaceError, connection
 from findme.core.errors import NotDone
 from findme.health.report import PostgresqlReport, Status, Sync
 from findme.migrator.version import MigrationFiles, read_migration_files, schema_version
+from vectorstore.catalog.alias import live_collection
 from vectorstore.qdrant.connection import is_embedded, qdrant
-from vectorstore.schema.live import live_collection
 from vectorstore.status import standing
 
 log = logging.getLogger(__name__)

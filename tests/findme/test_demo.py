@@ -32,10 +32,10 @@ from findme.demo.traces import traces_of
 from matching.models import Match
 from tests.factories import UserFactory
 from tests.support.database import Database, database, ended, wait_until
+from vectorstore.catalog.alias import live_collection
 from vectorstore.models import VECTOR_SIZE
 from vectorstore.qdrant.connection import qdrant
 from vectorstore.schema.initialize import initialise
-from vectorstore.schema.live import live_collection
 
 COMMANDS = [
     "migrate",

@@ -225,7 +225,7 @@ def test_handler__refusal_whose_reason_cannot_be_shown__is_written() -> None:
 
 def test_record__of_ours_masks_an_address() -> None:
     """None of ours logs one; an error of a driver might be among its words."""
-    assert logged("vectorstore.catalog.retention", "Not dropped: %s", f"no {EMAIL}!")["message"] == "Not dropped: no <e-mail>"
+    assert logged("vectorstore.retention.drop", "Not dropped: %s", f"no {EMAIL}!")["message"] == "Not dropped: no <e-mail>"
 
 
 @pytest.mark.parametrize("name", ["findme.x", "elsewhere"])

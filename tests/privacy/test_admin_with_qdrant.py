@@ -14,9 +14,9 @@ from privacy.admin.actions import ANONYMISE, ERASE, EXPORT, SOFT_DELETE, Privacy
 from privacy.admin.view import address_of
 from tests.factories import ProfileEmbeddingFactory
 from tests.staff import said, signed_in, superuser
-from vectorstore.projection.payload import point_of
 from vectorstore.schema.initialize import initialise
 from vectorstore.sync.inline import project
+from vectorstore.sync.removal import point_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -28,10 +28,11 @@ from tests.privacy.elsewhere import another_connection, in_a_thread, wait_until
 from tests.privacy.life import WORDS, full_life, working_life
 from tests.privacy.process import database_parameters, manage, stopped_before_the_commit
 from vectorstore.models import ProfileEmbedding, QueueEntry
-from vectorstore.projection.payload import payload_of, point_of
+from vectorstore.projection.payload import payload_of
+from vectorstore.queue.entries import LOCK_OF
 from vectorstore.schema.initialize import initialise
-from vectorstore.sync.claims import LOCK_OF
 from vectorstore.sync.inline import project
+from vectorstore.sync.removal import point_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -23,15 +23,14 @@ from tests.threads import in_thread
 from tests.vectorstore.commands import run_python
 from tests.vectorstore.storm.agreement import disagreements
 from vectorstore.catalog import registry
+from vectorstore.catalog.alias import live_collection
 from vectorstore.catalog.ownership import ADOPTING, DATABASE, prove_ours
 from vectorstore.consistency.versions import last_drawn, version_of
 from vectorstore.models import ProfileEmbedding, QueueEntry, StoreState, SyncLease, VectorCollection
-from vectorstore.projection.payload import entitled
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.rebuild.adopt import Adopted, adopt
 from vectorstore.schema.apply import point_alias
 from vectorstore.schema.initialize import compare, initialise
-from vectorstore.schema.live import live_collection
 from vectorstore.sync.worker import sync_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -72,7 +71,7 @@ def versions(collection: str) -> dict[str, int | None]:
 
 
 def people() -> set[str]:
-    return {str(user_id) for user_id in entitled().values_list("pk", flat=True)}
+    return {str(user_id) for user_id in ProfileEmbedding.objects.projectable().values_list("pk", flat=True)}
 
 
 def adopted(**options: Any) -> Adopted:

@@ -21,7 +21,6 @@ from tests.support.database import wait_until
 from tests.vectorstore.commands import ended, started
 from vectorstore.models import StoreState
 from vectorstore.projection.ages import NEVER, DaysOfPoints, Refreshed, days_of_points, disbelieve_days_after, most_birthdays, refresh_ages
-from vectorstore.projection.payload import point_of
 from vectorstore.projection.points import Points, points_of
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.schema.initialize import initialise
@@ -30,6 +29,7 @@ from vectorstore.search.engine import search
 from vectorstore.search.filter import forget_days
 from vectorstore.sync.claims import Claim
 from vectorstore.sync.inline import project
+from vectorstore.sync.removal import point_of
 
 days = st.dates(date(2015, 1, 1), date(2036, 12, 31)) | st.sampled_from([date(2024, 2, 28), date(2024, 2, 29), date(2024, 3, 1)])
 births = st.dates(date(1950, 1, 1), date(2010, 12, 31)) | st.builds(lambda year: date(4 * year, 2, 29), st.integers(490, 502))

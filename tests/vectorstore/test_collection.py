@@ -5,10 +5,11 @@ from pytest_django import Settings
 from qdrant_client import models
 
 from findme.core.errors import StoreUnavailable
+from vectorstore.catalog.alias import first_collection, is_ours, live_collection, way_out
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.qdrant.errors import CollectionMissing
 from vectorstore.schema.initialize import initialise
-from vectorstore.schema.live import DECLARATION, first_collection, is_ours, live_collection, read_live, way_out
+from vectorstore.schema.live import DECLARATION, read_live
 
 VECTORS = models.VectorParams(size=512, distance=models.Distance.COSINE)
 

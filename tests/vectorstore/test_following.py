@@ -10,9 +10,9 @@ from django.urls import reverse
 from accounts.models import User
 from tests.factories import ProfileEmbeddingFactory, UserFactory
 from tests.staff import person_form, said, save, signed_in, superuser
-from vectorstore.projection.payload import point_of
 from vectorstore.schema.initialize import initialise
 from vectorstore.sync.inline import project
+from vectorstore.sync.removal import point_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -25,7 +25,6 @@ from vectorstore.catalog import registry
 from vectorstore.consistency import checkpoint
 from vectorstore.consistency import sentinels as witnesses_module
 from vectorstore.consistency.checkpoint import check_marks, make_new_mark, mark_is_due, renew_mark, stamp
-from vectorstore.consistency.remembered import forget
 from vectorstore.consistency.sentinels import witnesses
 from vectorstore.consistency.versions import MARGIN, NO_MORE, TOO_HIGH, highest, last_drawn, newest, next_version, raise_above, version_of
 from vectorstore.models import QueueEntry, SetAside, StoreState, VectorCollection
@@ -591,10 +590,10 @@ def test_announce__forgets_what_was_known_of_the_name(live: str) -> None:
 def test_forget__an_erased_person_is_no_witness_any_more(live: str) -> None:
     there, person = people(2)
     renew()
-    forget(uuid4())
+    StoreState.forget_user(uuid4())
     assert len(StoreState.current().mark["newest"][live]) == 2
     StoreState.objects.update(pending_mark=F("mark"))
-    forget(person)
+    StoreState.forget_user(person)
     state = StoreState.current()
     assert [[point_id for point_id, _ in mark["newest"][live]] for mark in (state.mark, state.pending_mark)] == [[str(there)]] * 2
     check()
@@ -632,7 +631,7 @@ def test_forget__waits_for_whoever_is_just_remembering_the_person(live: str) -> 
         with held.cursor() as cursor:
             cursor.execute("BEGIN")
             cursor.execute("UPDATE vector_store_state SET mark = %s", [newest_points])
-            forgetting = in_thread(lambda: forget(person))
+            forgetting = in_thread(lambda: StoreState.forget_user(person))
             wait_until(lambda: not forgetting.is_alive() or waits_for_a_row())
             cursor.execute("COMMIT")
         forgetting.join(60)

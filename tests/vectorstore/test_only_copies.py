@@ -32,10 +32,8 @@ from tests.vectorstore.only_in_qdrant import (
 from tests.vectorstore.snapshots.test_restoring import snapshot
 from tests.vectorstore.test_adoption import ANOTHER, KILLED, of_another_database
 from vectorstore.catalog import registry
-from vectorstore.catalog.housekeeping import Tidying
+from vectorstore.catalog.alias import alias_target
 from vectorstore.catalog.ownership import DATABASE, database_id
-from vectorstore.catalog.retention import drop_due
-from vectorstore.consistency.unique_vectors import UniqueVectorsFound
 from vectorstore.consistency.versions import last_drawn, next_version
 from vectorstore.models import ProfileEmbedding, QueueEntry, SyncLease, VectorCollection
 from vectorstore.qdrant.connection import collection_name, qdrant
@@ -43,9 +41,11 @@ from vectorstore.queue.entries import enqueue_strangers
 from vectorstore.rebuild.adopt import adopt
 from vectorstore.rebuild.backfill import Filled, fill
 from vectorstore.rebuild.reindex import reindex
+from vectorstore.retention.drop import drop_due
+from vectorstore.retention.housekeeping import Tidying
+from vectorstore.retention.unique_vectors import UniqueVectorsFound
 from vectorstore.schema.apply import note_as_live
 from vectorstore.schema.initialize import initialise
-from vectorstore.schema.live import alias_target
 from vectorstore.snapshots.restore import restore
 from vectorstore.sync.claims import claim_due
 from vectorstore.sync.inline import remove_point

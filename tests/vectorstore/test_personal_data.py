@@ -18,11 +18,12 @@ from privacy.registry import Consequence, Fate, PersonalDataOwner, Store, regist
 from tests.factories import ProfileEmbeddingFactory, UserFactory
 from tests.qdrant import QdrantServer
 from vectorstore.models import ProfileEmbedding
-from vectorstore.projection.payload import payload_of, point_of
+from vectorstore.projection.payload import payload_of
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.qdrant.errors import CollectionMissing
 from vectorstore.schema.initialize import initialise
 from vectorstore.sync.inline import project
+from vectorstore.sync.removal import point_of
 
 pytestmark = pytest.mark.django_db
 

@@ -10,13 +10,13 @@ from qdrant_client import QdrantClient, models
 from qdrant_client.http.api.collections_api import SyncCollectionsApi
 
 from findme.core.errors import NotDone
+from vectorstore.catalog.alias import live_collection
 from vectorstore.catalog.ownership import metadata_of
 from vectorstore.models import VectorCollection
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.schema.apply import apply, note_as_live
 from vectorstore.schema.definition import DECLARATION, Change, Declaration
 from vectorstore.schema.diff import Comparison, State
-from vectorstore.schema.live import live_collection
 from vectorstore.schema.plan import Plan, plan, refuse
 
 pytestmark = pytest.mark.django_db

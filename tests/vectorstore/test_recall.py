@@ -12,9 +12,9 @@ from benchmarks.filled import wait_for_green
 from benchmarks.people import clustered
 from benchmarks.recall import CRITERIA, recall_and_seconds
 from tests.qdrant import QdrantServer
+from vectorstore.catalog.alias import live_collection
 from vectorstore.qdrant.connection import qdrant
 from vectorstore.schema.initialize import initialise
-from vectorstore.schema.live import live_collection
 from vectorstore.search.criteria import SearchQuery
 from vectorstore.search.paging import hnsw_ef_for
 

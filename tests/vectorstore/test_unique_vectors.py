@@ -16,10 +16,10 @@ from tests.factories import ProfileEmbeddingFactory, UserFactory
 from tests.threads import in_thread
 from tests.vectorstore.only_in_qdrant import of_the_guides_program, point, users, write
 from vectorstore.catalog.ownership import ADOPTED_AT, ADOPTING, DATABASE, database_id
-from vectorstore.consistency.unique_vectors import DiscardLimit, UniqueVectors, UniqueVectorsFound, unique_among, unique_in, version_floor
 from vectorstore.consistency.versions import MARGIN, allocated_versions, last_drawn, next_version, raise_above
 from vectorstore.models import ProfileEmbedding, QueueEntry, StoreState
 from vectorstore.qdrant.connection import collection_name, qdrant
+from vectorstore.retention.unique_vectors import DiscardLimit, UniqueVectors, UniqueVectorsFound, unique_among, unique_in, version_floor
 from vectorstore.schema.initialize import initialise
 from vectorstore.sync.worker import sync_once
 
@@ -145,7 +145,7 @@ def test_among__one_query_for_many_points(django_assert_num_queries: DjangoAsser
 
 
 def test_unique_in__every_point_page_by_page(every_store: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vectorstore.consistency.unique_vectors.PAGE_SIZE", 3)
+    monkeypatch.setattr("vectorstore.retention.unique_vectors.PAGE_SIZE", 3)
     bare = users(4)
     of_the_guides_program([*map(point, bare), point(1), point(2, user_id=str(bare[0])), *(point(uuid4()) for _ in range(5))])
     found = list(unique_in(collection_name(), UniqueVectors(None)))

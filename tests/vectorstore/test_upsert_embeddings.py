@@ -22,8 +22,8 @@ from tests.vectorstore.ingest.inputs import json_lines, ones, row
 from vectorstore.ingest import answers, rejected_lines
 from vectorstore.ingest.formats import parquet_decoder
 from vectorstore.models import ProfileEmbedding, SetAside
-from vectorstore.projection.payload import point_of
 from vectorstore.schema.initialize import initialise
+from vectorstore.sync.removal import point_of
 from vectorstore.sync.worker import sync_once
 
 

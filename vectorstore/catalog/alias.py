@@ -3,8 +3,10 @@ alias moves, then the rows follow it; whoever comes after a death in between onl
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
+from django.conf import settings
 from qdrant_client import QdrantClient
 from qdrant_client.models import (
     AliasOperations,
@@ -14,14 +16,14 @@ from qdrant_client.models import (
     DeleteAliasOperation,
 )
 
-from findme.core.errors import NotDone
+from findme.core.errors import NotDone, StoreUnusable
 from vectorstore.catalog import registry
 from vectorstore.catalog.lock import try_lock, unlock
 from vectorstore.catalog.ownership import prove_ours
 from vectorstore.models import VectorCollection
 from vectorstore.qdrant.address import whole_timeout_seconds
-from vectorstore.qdrant.connection import collection_name
-from vectorstore.schema.live import alias_target, live_collection
+from vectorstore.qdrant.connection import collection_name, is_embedded
+from vectorstore.qdrant.errors import CollectionMissing
 
 AT_ONCE = timedelta(0)
 
@@ -102,3 +104,64 @@ def follow_alias_if_behind(client: QdrantClient) -> bool:
         return follow_alias(client)
     finally:
         unlock()
+
+
+def first_collection() -> str:
+    """The real collection that is made where there is none."""
+    return f"{collection_name()}_v1"
+
+
+def is_ours(collection: str) -> bool:
+    """Whether a real collection is one of those that the alias is meant for."""
+    return re.fullmatch(rf"{re.escape(collection_name())}_v[1-9][0-9]*", collection) is not None
+
+
+def alias_target(client: QdrantClient) -> str | None:
+    """The collection that everybody searches; None where there is no alias."""
+    return next((alias.collection_name for alias in client.get_aliases().aliases if alias.alias_name == collection_name()), None)
+
+
+def live_collection(client: QdrantClient) -> str:
+    """The real collection behind the alias, for everything that writes or searches.
+
+    Raises CollectionMissing, which names ``init_qdrant``; StoreUnusable where the alias leads to somebody else's collection, and where a
+    real collection has its name.
+    """
+    target = alias_target(client)
+    if target is None:
+        if collection_name() in collection_names(client):
+            raise StoreUnusable(f"{name_taken()}. {way_out(collection_name())}")
+        raise CollectionMissing(collection_name())
+    if not is_ours(target):
+        raise StoreUnusable(not_ours(target))
+    return target
+
+
+def not_ours(target: str) -> str:
+    """The line for an alias that somebody else made."""
+    return (
+        f"The alias {collection_name()!r} leads to {target!r}, which is not one of {collection_name()}_v1, _v2 and so on:"
+        " delete the alias, or set QDRANT_COLLECTION to another name, then run manage.py init_qdrant."
+    )
+
+
+def name_taken() -> str:
+    """What is wrong where a real collection has the alias's name, as one that was made by the guide's program has."""
+    return f"{collection_name()!r} is a real collection, and is to be an alias"
+
+
+def way_out(name: str) -> str:
+    """What to do about a real collection that bears the alias's name."""
+    deleting = (
+        f"delete the folder {settings.QDRANT_PATH!r}"
+        if is_embedded()
+        else f"delete it (curl -X DELETE {settings.QDRANT_URL.rstrip('/')}/collections/{name})"
+    )
+    return (
+        "Put one that is made from PostgreSQL in its place with manage.py init_qdrant --adopt, or set QDRANT_COLLECTION to another name, or, when"
+        f" nobody needs its points any more, {deleting}; then run manage.py init_qdrant."
+    )
+
+
+def collection_names(client: QdrantClient) -> frozenset[str]:
+    return frozenset(collection.name for collection in client.get_collections().collections)

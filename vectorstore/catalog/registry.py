@@ -19,8 +19,7 @@ from django.db.models.expressions import CombinedExpression
 from django.db.models.fields import DateTimeField
 
 from findme.core.version import __version__
-from vectorstore.consistency.remembered import forget_collection
-from vectorstore.models import VectorCollection
+from vectorstore.models import StoreState, VectorCollection
 from vectorstore.models.collections import VectorCollectionQuerySet
 from vectorstore.qdrant.connection import collection_name
 from vectorstore.queue.entries import enqueue_everyone, enqueue_strangers
@@ -85,7 +84,7 @@ def announce(name: str, declaration: str) -> None:
     with short_transaction():
         register(name, State.FAILED, declaration)
         VectorCollection.objects.filter(name=name).update(failure=UNMADE)
-        forget_collection(name)
+        StoreState.forget_collection(name)
 
 
 def fail(name: str, why: str, *, also_ready: bool = False) -> bool:
@@ -181,7 +180,7 @@ def forget(name: str) -> None:
     """NAME is gone, and its number free."""
     with short_transaction():
         rows().filter(name=name, state=State.FAILED).delete()
-        forget_collection(name)
+        StoreState.forget_collection(name)
 
 
 def next_name(existing: Iterable[str]) -> str:

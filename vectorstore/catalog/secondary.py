@@ -8,10 +8,10 @@ from contextlib import contextmanager, nullcontext, suppress
 
 from findme.core.errors import StoreUnavailable, one_line
 from vectorstore.catalog import registry
+from vectorstore.catalog.alias import alias_target
 from vectorstore.catalog.lock import try_lock, unlock
 from vectorstore.qdrant.connection import qdrant
 from vectorstore.qdrant.errors import CollectionMissing, Refused, ServerFailed, StoreWentBack
-from vectorstore.schema.live import alias_target
 
 TIMES_SILENT = 5
 """In a row: so often a collection may not answer in time right after the live one did. Once may be a server that goes away just then."""

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from findme.core.errors import NotDone
 from findme.core.plurals import counted
-from vectorstore.projection.payload import entitled
+from vectorstore.models import ProfileEmbedding
 from vectorstore.qdrant.connection import qdrant
 
 PAGE_SIZE = 1000
@@ -36,7 +36,7 @@ def require_after_restore(collection: str, command: str) -> None:
 
 def users_without_point(collection: str) -> Iterator[UUID]:
     """The users who are to have a point and have none, whether they are queued or not, in the order of their ids."""
-    rows, low = entitled().order_by("pk"), UUID(int=0)
+    rows, low = ProfileEmbedding.objects.projectable().order_by("pk"), UUID(int=0)
     while ids := list(rows.filter(pk__gt=low).values_list("pk", flat=True)[:PAGE_SIZE]):
         with qdrant() as client:
             found = client.retrieve(collection, [str(one) for one in ids], with_payload=False, with_vectors=False)

@@ -14,9 +14,8 @@ from uuid import UUID
 from django.db import transaction
 
 from findme.core.db.arrays import uuid_array
-from vectorstore.queue.entries import EVERYBODY
+from vectorstore.queue.entries import EVERYBODY, LOCK_OF
 from vectorstore.queue.transactions import short_transaction
-from vectorstore.sync.claims import LOCK_OF
 
 Rows: TypeAlias = tuple[str | None, str | None]
 """The transactions that wrote the person's row in ``users`` and in ``profile_embeddings``; None where there is no row."""

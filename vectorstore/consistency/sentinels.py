@@ -15,8 +15,7 @@ from qdrant_client import QdrantClient
 
 from vectorstore.consistency.quiescence import settled
 from vectorstore.consistency.versions import Newest, version_of
-from vectorstore.models import SetAside
-from vectorstore.projection.payload import entitled
+from vectorstore.models import ProfileEmbedding, SetAside
 
 Witnesses: TypeAlias = Sequence[tuple[str, int]]
 """Ids of people, with the versions of their points, as JSON keeps them."""
@@ -28,7 +27,7 @@ MANY = 8
 def witnesses(newest: Mapping[str, Newest]) -> dict[str, list[tuple[str, int]]]:
     """Of those by collection who are to have a point: whoever is erased meanwhile is not remembered."""
     people = {UUID(point_id) for points in newest.values() for point_id, _ in points if isinstance(point_id, str)}
-    known = {str(person) for person in entitled().filter(pk__in=people).values_list("pk", flat=True)}
+    known = {str(person) for person in ProfileEmbedding.objects.projectable().filter(pk__in=people).values_list("pk", flat=True)}
     return {
         name: [(point_id, version) for point_id, version in points if isinstance(point_id, str) and point_id in known]
         for name, points in newest.items()
@@ -45,7 +44,10 @@ def contradict(client: QdrantClient, collection: str, remembered: Witnesses) -> 
     still = _older(client, collection, doubtful)
     after = settled(list(still))
     unexplained = [person for person, rows in after.items() if before.get(person) == rows]
-    return bool(unexplained) and entitled().filter(pk__in=unexplained).exclude(pk__in=SetAside.objects.values("pk")).exists()
+    return (
+        bool(unexplained)
+        and ProfileEmbedding.objects.projectable().filter(pk__in=unexplained).exclude(pk__in=SetAside.objects.values("pk")).exists()
+    )
 
 
 def _older(client: QdrantClient, collection: str, remembered: dict[UUID, int]) -> dict[UUID, int]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from typing import Any, ClassVar, Self
+from uuid import UUID
 
 from django.contrib.postgres.functions import RandomUUID, TransactionNow
-from django.db import models
+from django.db import connection, models, transaction
 from django.db.models import Q, Value
 
 from findme.core.db.dates import supported_dates
@@ -106,6 +107,33 @@ class StoreState(models.Model):
     @classmethod
     def current(cls) -> StoreState:
         return cls.objects.get_or_create(pk=1)[0]
+
+    @classmethod
+    def forget_user(cls, user_id: UUID) -> None:
+        """Remember the person no longer. Waits for whoever is just remembering somebody, and holds them up until the caller's transaction ends: it is the
+        last thing to do in one, and whoever remembers afterwards sees what that has changed."""
+        with transaction.atomic():
+            state = cls.objects.select_for_update().filter(pk=1).first()
+            if state is None:
+                return
+            marks = [mark for mark in (state.mark, state.pending_mark) if mark is not None and "newest" in mark]
+            if str(user_id) not in str(marks):
+                return
+            for mark in marks:
+                mark["newest"] = {name: [one for one in found if one[0] != str(user_id)] for name, found in mark["newest"].items()}
+            state.save(update_fields=["mark", "pending_mark"])
+
+    @classmethod
+    def forget_collection(cls, name: str) -> None:
+        """Remember nothing of the points of a collection, whose name the next one may bear. Waits for whoever is just remembering."""
+        with connection.cursor() as cursor:
+            cursor.execute(
+                """
+                UPDATE vector_store_state
+                SET mark = mark #- ARRAY['newest', %(name)s], pending_mark = pending_mark #- ARRAY['newest', %(name)s]
+                """,
+                {"name": name},
+            )
 
 
 class Verification(models.Model):

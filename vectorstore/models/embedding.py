@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
 from django.conf import settings
@@ -26,6 +26,12 @@ if TYPE_CHECKING:
 
 VECTOR_SIZE = 512
 """Numbers in a profile's vector."""
+
+
+class ProfileEmbeddingQuerySet(models.QuerySet["ProfileEmbedding"]):
+    def projectable(self) -> Self:
+        """Those whose user has a point: not deleted, and not staff."""
+        return self.filter(user__deleted_at__isnull=True, user__is_staff=False)
 
 
 class ProfileEmbedding(StoredModel):
@@ -59,6 +65,8 @@ class ProfileEmbedding(StoredModel):
     model = models.CharField(max_length=255, default="", blank=True, db_default="")
     created_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
     updated_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
+
+    objects: ProfileEmbeddingQuerySet = ProfileEmbeddingQuerySet.as_manager()  # type: ignore[assignment]  # a manager made by a call
 
     class Meta:
         db_table = "profile_embeddings"

@@ -18,7 +18,7 @@ class QueueEntry(models.Model):
     ``user_id`` is None after a TRUNCATE: it may be anybody. ``urgent`` entries (deletions, flags) overtake the others. A second look
     ``awaits_answer`` until Qdrant has answered a request that was sent after it was queued; then it is due at ``not_before``.
 
-    ``cause`` decides about a point whose vector exists only in Qdrant (``vectorstore.consistency.unique_vectors``). A deletion removes it, and so does a TRUNCATE,
+    ``cause`` decides about a point whose vector exists only in Qdrant (``vectorstore.retention.unique_vectors``). A deletion removes it, and so does a TRUNCATE,
     which is an entry without a user and without a cause. A scan for orphans, a recheck and any other change leave it where it is.
     """
 

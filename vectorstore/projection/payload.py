@@ -10,21 +10,10 @@ from datetime import UTC, date, datetime
 from typing import Any
 from uuid import UUID
 
-import numpy as np
-from django.db.models import QuerySet
-
 from accounts.age import age_group, age_on, today
 from accounts.models import User
 from vectorstore.models import ProfileEmbedding
 from vectorstore.models.interests import distinct
-from vectorstore.qdrant.connection import qdrant
-from vectorstore.qdrant.scroll import points_among
-from vectorstore.schema.live import live_collection
-
-
-def entitled() -> QuerySet[ProfileEmbedding]:
-    """The rows of those who have a point."""
-    return ProfileEmbedding.objects.filter(user__deleted_at__isnull=True, user__is_staff=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +68,3 @@ def payload_of(user: User, embedding: ProfileEmbedding) -> dict[str, Any]:
             embedding.video_features,
         )
     )
-
-
-def point_of(user_id: UUID) -> dict[str, Any] | None:
-    """The person's point as it is in Qdrant: ``payload`` and ``vector`` (of length 1; None where it is not 512 numbers, or one is NaN); None where
-    there is none. Raises StoreUnavailable."""
-    with qdrant() as client:
-        found = points_among(live_collection(client), [user_id])
-    if not found.ids:
-        return None
-    (vector,) = found.vectors
-    return {"payload": found.payloads[0], "vector": vector.tolist() if np.isfinite(vector).all() else None}

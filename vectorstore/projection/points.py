@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 from math import inf
+from typing import Protocol
 from uuid import UUID
 
 import numpy as np
@@ -15,7 +16,6 @@ from vectorstore.projection.payload import Profile, payload_from
 from vectorstore.qdrant.point import Point
 from vectorstore.queue.entries import EVERYBODY
 from vectorstore.queue.shutdown import answered_in_time
-from vectorstore.sync.claims import Claim
 
 ROWS = f"""
     SELECT {profiles.COLUMNS}, (clock_timestamp() AT TIME ZONE 'UTC')::date
@@ -23,6 +23,17 @@ ROWS = f"""
     WHERE users.id = ANY(%s::uuid[]) AND deleted_at IS NULL AND NOT is_staff
 """  # noqa: S608  # a constant
 """The day of the ages is the database's: whoever was queued for a birthday is not written as a year too young by a machine whose clock is behind."""
+
+
+class Claimed(Protocol):
+    """What is asked of a claim: the people, the same as an array for PostgreSQL, and the version of their points."""
+
+    @property
+    def people(self) -> frozenset[UUID]: ...
+    @property
+    def array(self) -> str: ...
+    @property
+    def version(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +47,7 @@ class Points:
     day: date | None = None
 
 
-def points_of(claim: Claim) -> Points:
+def points_of(claim: Claimed) -> Points:
     """The points of the claim's people, with the claim's version. A statement that begins after the version was drawn."""
     with answered_in_time():
         rows = profiles.read(ROWS, (claim.array,))

@@ -11,12 +11,10 @@ from qdrant_client import QdrantClient
 from findme.core.commands.progress import Report, unreported
 from findme.core.errors import NotDone
 from vectorstore.catalog import registry
-from vectorstore.catalog.alias import follow_alias
+from vectorstore.catalog.alias import follow_alias, is_ours, live_collection
 from vectorstore.catalog.lock import collection_lock
 from vectorstore.catalog.nodes import refuse_without_a_node
-from vectorstore.catalog.retention import count_losses, drop, drop_all_but_live
 from vectorstore.consistency import preflight
-from vectorstore.consistency.unique_vectors import DiscardLimit
 from vectorstore.models import QueueEntry, SyncLease
 from vectorstore.purge.files import check_storage, prove, wait_for_dropped
 from vectorstore.purge.saved_settings import noted, put_back
@@ -25,7 +23,8 @@ from vectorstore.purge.stale_snapshots import Copy, Holds, copies, copies_of_the
 from vectorstore.purge.vacuum import Rewritten, rewrite, untouched
 from vectorstore.qdrant.connection import qdrant
 from vectorstore.rebuild.reindex import reindex
-from vectorstore.schema.live import is_ours, live_collection
+from vectorstore.retention.drop import count_losses, drop, drop_all_but_live
+from vectorstore.retention.unique_vectors import DiscardLimit
 from vectorstore.snapshots.nodes import Node, every_node, refuse_embedded
 
 SECONDS = 600.0

@@ -13,11 +13,11 @@ from qdrant_client import QdrantClient
 from qdrant_client.models import WalConfigDiff
 
 from vectorstore.catalog import registry
-from vectorstore.catalog.retention import DROP_SECONDS, drop
 from vectorstore.models import VectorCollection
 from vectorstore.qdrant.address import timeout_seconds
 from vectorstore.qdrant.connection import collection_name
 from vectorstore.queue.deletions import last_removal
+from vectorstore.retention.drop import DROP_SECONDS, drop
 from vectorstore.snapshots.nodes import Node
 from vectorstore.snapshots.repository import (
     Snapshot,

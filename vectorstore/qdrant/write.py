@@ -19,7 +19,6 @@ from qdrant_client.models import (
     WriteOrdering,
 )
 
-from vectorstore.consistency.versions import version_of
 from vectorstore.qdrant.address import server_address
 from vectorstore.qdrant.connection import is_embedded
 from vectorstore.qdrant.point import Point
@@ -64,7 +63,7 @@ def count_of(client: QdrantClient, collection: str, ids: Sequence[ExtendedPointI
         found: int = client.grpc_points.Count(message, timeout=server_address().timeout).result.count
         return found
     if is_embedded():
-        return sum(version_of(record.payload) == version for record in _retrieved(client, collection, ids))
+        return sum((record.payload or {}).get("version") == version for record in _retrieved(client, collection, ids))
     condition = Filter(must=[HasIdCondition(has_id=list(ids)), FieldCondition(key="version", range=Range(gte=version, lte=version))])
     return client.count(collection, count_filter=condition, exact=True).count
 

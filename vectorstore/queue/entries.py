@@ -81,3 +81,7 @@ def is_empty() -> bool:
             """
         )
         return bool(cursor.fetchone()[0])
+
+
+LOCK_OF = "hashtextextended('findme point of ' || person, 0)"
+"""The advisory lock of a person: held while they are claimed, and by whoever removes them for good."""

@@ -13,10 +13,9 @@ from qdrant_client.models import VectorParams
 from findme.core.commands.progress import Report, unreported
 from findme.core.errors import NotDone
 from findme.core.plurals import counted
-from vectorstore.models import StoreState
-from vectorstore.projection.payload import entitled
+from vectorstore.catalog.alias import alias_target
+from vectorstore.models import ProfileEmbedding, StoreState
 from vectorstore.rebuild.recall import recall, sampled_vectors
-from vectorstore.schema.live import alias_target
 from vectorstore.verification.drift import Collected
 from vectorstore.verification.merge_join import verify_collection
 
@@ -89,7 +88,7 @@ def _refuse_counts(client: QdrantClient, collection: str) -> None:
     deadline = time.monotonic() + COUNT_SECONDS
     while True:
         margin = _in_motion()
-        people, points = entitled().count(), client.count(collection, exact=True).count
+        people, points = ProfileEmbedding.objects.projectable().count(), client.count(collection, exact=True).count
         margin = max(margin, _in_motion())
         if abs(people - points) <= margin:
             return

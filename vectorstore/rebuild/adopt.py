@@ -19,15 +19,14 @@ from vectorstore.catalog.ownership import ADOPTED_AT, ADOPTING, DATABASE, databa
 from vectorstore.consistency import checkpoint
 from vectorstore.consistency.deletions import DELETED
 from vectorstore.consistency.possibly_erased import require_after_restore
-from vectorstore.consistency.unique_vectors import FIELDS, DiscardLimit, UniqueVectors
 from vectorstore.consistency.versions import last_drawn, raise_above, version_of
-from vectorstore.models import QueueEntry
-from vectorstore.projection.payload import entitled
+from vectorstore.models import ProfileEmbedding, QueueEntry
 from vectorstore.qdrant.connection import qdrant
 from vectorstore.qdrant.scrolled import pages
 from vectorstore.queue.deletions import note_removal
 from vectorstore.queue.entries import enqueue
 from vectorstore.rebuild.replace import Replaced, replace_by_alias
+from vectorstore.retention.unique_vectors import FIELDS, DiscardLimit, UniqueVectors
 from vectorstore.schema.apply import note_as_live, point_alias
 from vectorstore.schema.definition import Change
 from vectorstore.schema.initialize import GREEN_SECONDS, Announce, carry_out, settled
@@ -212,5 +211,5 @@ def _strangers(page: list[Record], *, spared: Collection[ExtendedPointId]) -> li
     """The ids of points that nobody is to have, without the ``spared`` ones."""
     ids = [record.id for record in page if record.id not in spared]
     people = {UUID(one) for one in ids if isinstance(one, str)}
-    known = set(entitled().filter(pk__in=people).values_list("pk", flat=True))
+    known = set(ProfileEmbedding.objects.projectable().filter(pk__in=people).values_list("pk", flat=True))
     return [*sorted(people - known), *(one for one in ids if isinstance(one, int))]

@@ -11,8 +11,7 @@ from findme.core.commands.progress import Report, unreported
 from findme.core.errors import NotDone, StoreUnavailable, one_line
 from findme.core.plurals import counted
 from vectorstore.catalog import registry
-from vectorstore.models import SetAside, VectorCollection
-from vectorstore.projection.payload import entitled
+from vectorstore.models import ProfileEmbedding, SetAside, VectorCollection
 from vectorstore.qdrant.connection import qdrant
 from vectorstore.qdrant.errors import CollectionMissing, Refused, ServerFailed
 from vectorstore.sync.batch import BATCH_SIZE, Done, carry_out
@@ -58,7 +57,7 @@ class _Filling:
 
     def everybody(self, batch_size: int) -> Iterator[tuple[int, int]]:
         """How many have been seen, and of how many."""
-        seen, total = 0, entitled().count()
+        seen, total = 0, ProfileEmbedding.objects.projectable().count()
         held: list[UUID] = []
         for page in _pages(batch_size):
             seen += len(page)
@@ -134,7 +133,7 @@ class _Filling:
 
 
 def _pages(batch_size: int) -> Iterator[list[UUID]]:
-    people = entitled().order_by("pk").values_list("pk", flat=True)
+    people = ProfileEmbedding.objects.projectable().order_by("pk").values_list("pk", flat=True)
     page = list(people[:batch_size])
     while page:
         yield page

@@ -11,9 +11,9 @@ from qdrant_client import QdrantClient
 from findme.core.errors import NotDone
 from vectorstore.catalog import registry
 from vectorstore.catalog.lock import keep_session
-from vectorstore.catalog.retention import drop
 from vectorstore.consistency.checkpoint import stamp
 from vectorstore.qdrant.connection import is_embedded, qdrant
+from vectorstore.retention.drop import drop
 from vectorstore.schema import apply
 from vectorstore.schema.definition import DECLARATION
 from vectorstore.schema.initialize import settled

@@ -12,19 +12,19 @@ from findme.core.commands.progress import Report, unreported
 from findme.core.errors import NotDone, one_line
 from findme.core.plurals import counted
 from vectorstore.catalog import registry
-from vectorstore.catalog.alias import AT_ONCE, follow_alias, switch_alias
+from vectorstore.catalog.alias import AT_ONCE, follow_alias, live_collection, switch_alias
 from vectorstore.catalog.lock import collection_lock
 from vectorstore.catalog.nodes import refuse_without_a_node
-from vectorstore.catalog.retention import drop, drop_all_but_live, let_claims_end, refuse_losses
 from vectorstore.consistency import preflight
-from vectorstore.consistency.unique_vectors import DiscardLimit
 from vectorstore.models import VectorCollection
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.rebuild.acceptance import GateResult, Proven, prove_points, prove_search
 from vectorstore.rebuild.backfill import fill
 from vectorstore.rebuild.build import go_on_with, make, wait_for_graphs
+from vectorstore.rebuild.losses import refuse_losses
+from vectorstore.retention.drop import drop, drop_all_but_live, let_claims_end
+from vectorstore.retention.unique_vectors import DiscardLimit
 from vectorstore.schema.apply import note_as_it_is
-from vectorstore.schema.live import live_collection
 from vectorstore.schema.plan import plan
 
 TIMEOUT_SECONDS = 300.0

@@ -14,16 +14,15 @@ from qdrant_client import QdrantClient
 from findme.core.commands.progress import Report
 from findme.core.errors import NotDone
 from vectorstore.catalog import registry
-from vectorstore.catalog.alias import AT_ONCE, prepare
+from vectorstore.catalog.alias import AT_ONCE, alias_target, prepare
 from vectorstore.catalog.nodes import refuse_without_a_node
-from vectorstore.catalog.retention import DROP_SECONDS
-from vectorstore.consistency.unique_vectors import DiscardLimit, UniqueVectors
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.rebuild.acceptance import pass_gate
 from vectorstore.rebuild.backfill import fill
 from vectorstore.rebuild.build import go_on_with, make, wait_for_graphs
+from vectorstore.retention.drop import DROP_SECONDS
+from vectorstore.retention.unique_vectors import DiscardLimit, UniqueVectors
 from vectorstore.schema.apply import point_alias
-from vectorstore.schema.live import alias_target
 
 
 @dataclass(frozen=True, slots=True)

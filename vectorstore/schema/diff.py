@@ -11,11 +11,12 @@ from typing import Any, TypeAlias
 from django.conf import settings
 from qdrant_client.models import CollectionConfig, CollectionInfo, PayloadIndexInfo, VectorParams
 
+from vectorstore.catalog.alias import is_ours
 from vectorstore.catalog.ownership import ADOPTING, DATABASE, DECLARED, database_id, metadata_of
 from vectorstore.models import VectorCollection
 from vectorstore.qdrant.connection import collection_name, is_embedded
 from vectorstore.schema.definition import DECLARATION, Change, Setting, plain
-from vectorstore.schema.live import Live, is_ours
+from vectorstore.schema.live import Live
 
 OF_BOTH = frozenset({"params.vectors.size", "params.vectors.distance", "params.vectors.multivector_config"})
 """What the embedded store has too. The rest it drops, and reports made-up figures of."""

@@ -15,7 +15,7 @@ from vectorstore.catalog.cluster import is_copying
 from vectorstore.catalog.lock import collection_lock
 from vectorstore.catalog.nodes import refuse_without_a_node
 from vectorstore.consistency.checkpoint import check_live_mark
-from vectorstore.projection.payload import entitled
+from vectorstore.models import ProfileEmbedding
 from vectorstore.qdrant.connection import qdrant
 from vectorstore.qdrant.errors import CollectionMissing, StoreWentBack
 from vectorstore.schema.apply import apply
@@ -73,7 +73,7 @@ def initialise(announce: Announce, *, green_seconds: float = GREEN_SECONDS, repo
             refuse_without_a_node(client)
         announce(planned)
         status = carry_out(client, planned, green_seconds, report)
-        return Initialised(planned, status, entitled().count() if planned.queues_everybody else 0)
+        return Initialised(planned, status, ProfileEmbedding.objects.projectable().count() if planned.queues_everybody else 0)
 
 
 def carry_out(client: QdrantClient, planned: Plan, green_seconds: float, report: Report = unreported) -> str:

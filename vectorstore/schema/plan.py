@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from qdrant_client import QdrantClient
 
 from findme.core.errors import NotDone
+from vectorstore.catalog.alias import name_taken, not_ours, way_out
 from vectorstore.catalog.ownership import way_out as adoption
 from vectorstore.models import VectorCollection
 from vectorstore.qdrant.connection import collection_name, is_embedded
 from vectorstore.schema.definition import Change
 from vectorstore.schema.diff import Comparison, State, comparisons
-from vectorstore.schema.live import Live, name_taken, not_ours, read_live, way_out
+from vectorstore.schema.live import Live, read_live
 
 APPLIED = {Change.IN_PLACE, Change.GRAPH_REBUILD}
 REBUILD = "Build one as it is declared beside it, and put it in its place, with manage.py reindex_qdrant."

@@ -17,11 +17,11 @@ from accounts.age import age_on, today
 from accounts.models import User
 from findme.core.errors import NotDone
 from findme.core.values.unreadable import Unreadable
+from vectorstore.catalog.alias import live_collection
 from vectorstore.projection.rows import read
 from vectorstore.projection.vectors import Reals, unit, vector
 from vectorstore.qdrant.connection import collection_name, is_embedded, qdrant
 from vectorstore.qdrant.query import candidates
-from vectorstore.schema.live import live_collection
 from vectorstore.search.criteria import SearchQuery
 from vectorstore.search.paging import Hit, Search
 

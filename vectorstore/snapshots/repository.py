@@ -13,9 +13,9 @@ from qdrant_client import QdrantClient
 from findme.core.commands.progress import Report, unreported
 from findme.core.errors import NotDone, StoreUnavailable, one_line
 from findme.core.files import require_writable, whole_file
+from vectorstore.catalog.alias import is_ours, live_collection
 from vectorstore.qdrant.connection import qdrant
 from vectorstore.qdrant.errors import CollectionMissing, server_errors_told
-from vectorstore.schema.live import is_ours, live_collection
 from vectorstore.snapshots.nodes import Node, every_node, local_shards, nodes_that_answer, refuse_embedded
 from vectorstore.snapshots.transfer import download, make
 

@@ -15,14 +15,12 @@ from findme.core.commands.progress import Report, unreported
 from findme.core.errors import NotDone, one_line
 from findme.core.plurals import counted
 from vectorstore.catalog import registry
-from vectorstore.catalog.alias import AT_ONCE, follow_alias, switch_alias
+from vectorstore.catalog.alias import AT_ONCE, follow_alias, live_collection, switch_alias
 from vectorstore.catalog.lock import collection_lock
 from vectorstore.catalog.nodes import refuse_without_a_node
 from vectorstore.catalog.ownership import ADOPTED_AT, metadata_of
-from vectorstore.catalog.retention import drop, let_claims_end, refuse_losses
 from vectorstore.consistency import preflight
 from vectorstore.consistency.checkpoint import stamp
-from vectorstore.consistency.unique_vectors import DiscardLimit, UniqueVectors, version_floor
 from vectorstore.consistency.versions import highest, last_drawn, raise_above
 from vectorstore.models import VectorCollection
 from vectorstore.qdrant.connection import collection_name, qdrant
@@ -31,9 +29,11 @@ from vectorstore.queue.deletions import note_removal
 from vectorstore.rebuild.acceptance import GateResult, pass_gate
 from vectorstore.rebuild.backfill import fill
 from vectorstore.rebuild.build import next_name, wait_for_graphs
+from vectorstore.rebuild.losses import refuse_losses
 from vectorstore.rebuild.reindex import TIMEOUT_SECONDS
+from vectorstore.retention.drop import drop, let_claims_end
+from vectorstore.retention.unique_vectors import DiscardLimit, UniqueVectors, version_floor
 from vectorstore.schema.definition import DECLARATION
-from vectorstore.schema.live import live_collection
 from vectorstore.snapshots.archive import Contents, read_set
 from vectorstore.snapshots.nodes import Node, every_node, refuse_embedded
 from vectorstore.snapshots.repository import SECONDS, checksum_file

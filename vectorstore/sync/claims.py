@@ -20,7 +20,7 @@ from vectorstore.catalog import registry
 from vectorstore.models import QueueEntry
 from vectorstore.qdrant.connection import collection_name
 from vectorstore.qdrant.errors import CollectionMissing
-from vectorstore.queue.entries import EVERYBODY
+from vectorstore.queue.entries import EVERYBODY, LOCK_OF
 from vectorstore.queue.transactions import short_transaction
 
 SPARE_ROWS, TIMES_MORE = 32, 4
@@ -31,8 +31,6 @@ DUE = "NOT awaits_answer AND (not_before IS NULL OR not_before <= clock_timestam
 WHO = f"coalesce(user_id, '{EVERYBODY}')"
 IS_DELETION = f"(cause = '{QueueEntry.Cause.DELETION}' AND user_id IS DISTINCT FROM '{EVERYBODY}' OR user_id IS NULL AND cause = '')"
 """A captured deletion of a user's row, or a TRUNCATE. The id that stands for all users is no TRUNCATE, if a user with that id is deleted."""
-LOCK_OF = "hashtextextended('findme point of ' || person, 0)"
-"""The advisory lock of a person: held while they are claimed, and by whoever removes them for good."""
 
 
 class Entry(NamedTuple):

@@ -7,11 +7,11 @@ from uuid import UUID
 from qdrant_client.models import ExtendedPointId, PointIdsList, WriteOrdering
 
 from vectorstore.catalog import registry
-from vectorstore.consistency.unique_vectors import UniqueVectors, UniqueVectorsFound, unique_in
 from vectorstore.models import QueueEntry
 from vectorstore.qdrant.connection import qdrant
 from vectorstore.queue.deletions import note_removal
 from vectorstore.queue.entries import enqueue
+from vectorstore.retention.unique_vectors import UniqueVectors, UniqueVectorsFound, unique_in
 
 
 def enqueue_discards(limit: int) -> int:

@@ -24,9 +24,9 @@ from vectorstore.qdrant import write
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.qdrant.errors import CollectionMissing, StoreWentBack
 from vectorstore.queue.deletions import note_removal
-from vectorstore.queue.entries import enqueue
+from vectorstore.queue.entries import LOCK_OF, enqueue
 from vectorstore.sync.batch import BATCH_SIZE, work
-from vectorstore.sync.claims import DUE, LOCK_OF, queue_second_looks
+from vectorstore.sync.claims import DUE, queue_second_looks
 
 WAIT_SECONDS = 30
 """How long to wait for others who write the same people: several batches of theirs."""

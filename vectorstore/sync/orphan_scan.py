@@ -9,14 +9,13 @@ from django.db import connection
 from qdrant_client.models import PointIdsList, WriteOrdering
 
 from vectorstore.catalog.secondary import given_up_where_it_fails
-from vectorstore.consistency.unique_vectors import FIELDS, UniqueVectors, points_hold
-from vectorstore.models import QueueEntry, SetAside
-from vectorstore.projection.payload import entitled
+from vectorstore.models import ProfileEmbedding, QueueEntry, SetAside
 from vectorstore.qdrant.connection import qdrant
 from vectorstore.qdrant.scrolled import pages
 from vectorstore.queue.deletions import note_removal
 from vectorstore.queue.entries import EVERYBODY, enqueue
 from vectorstore.queue.shutdown import may_take_long
+from vectorstore.retention.unique_vectors import FIELDS, UniqueVectors, points_hold
 from vectorstore.sync.claims import Claim
 from vectorstore.sync.leases import renew
 
@@ -37,7 +36,7 @@ def look_for_strangers(claim: Claim) -> int:
     """
     live, *others = claim.collections
     cause = Cause.DELETION if EVERYBODY in claim.deletions else Cause.SCAN
-    aside = SetAside.objects.exclude(pk__in=entitled().values("pk")).values_list("pk", flat=True)
+    aside = SetAside.objects.exclude(pk__in=ProfileEmbedding.objects.projectable().values("pk")).values_list("pk", flat=True)
     with may_take_long():
         enqueue(_leased(claim), urgent=True, cause=cause)
         enqueue(aside, urgent=True, cause=cause)
@@ -60,7 +59,7 @@ def _look_through(claim: Claim, collection: str, cause: Cause) -> int:
         if EVERYBODY in people:
             _delete_nobodys(collection)
             people.remove(EVERYBODY)
-        strangers = people - set(entitled().filter(pk__in=people).values_list("pk", flat=True))
+        strangers = people - set(ProfileEmbedding.objects.projectable().filter(pk__in=people).values_list("pk", flat=True))
         enqueue(sorted(strangers), urgent=True, cause=cause)
     if left:
         log.warning("%s the only copy of a user's vector in %s and were not deleted.", points_hold(left), collection)

@@ -13,14 +13,14 @@ from django.db import DatabaseError, InterfaceError, InternalError, OperationalE
 from findme.core.commands.explanations import what_went_wrong
 from findme.core.errors import NotDone, one_line
 from findme.core.postgresql import refusals
-from vectorstore.catalog.housekeeping import Tidying
+from vectorstore.catalog.alias import live_collection
 from vectorstore.consistency import preflight
 from vectorstore.consistency.deletions import note_new_deletion
 from vectorstore.qdrant.connection import is_embedded, qdrant
 from vectorstore.queue.entries import Backlog, backlog, is_empty
 from vectorstore.queue.shutdown import Stopped, Stopping, reach_postgresql
 from vectorstore.queue.transactions import over_a_new_connection_too
-from vectorstore.schema.live import live_collection
+from vectorstore.retention.housekeeping import Tidying
 from vectorstore.sync.batch import BATCH_SIZE, Done, work
 from vectorstore.sync.claims import anybody_due
 from vectorstore.sync.discarding import enqueue_discards

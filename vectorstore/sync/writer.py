@@ -15,7 +15,6 @@ from findme.core.errors import StoreUnavailable, one_line
 from findme.core.plurals import counted
 from vectorstore.catalog.secondary import give_up, given_up_where_it_fails
 from vectorstore.consistency.checkpoint import never_drawn
-from vectorstore.consistency.unique_vectors import FIELDS, points_hold, unique_among_records
 from vectorstore.consistency.versions import is_blocking, last_drawn, version_of
 from vectorstore.models import VECTOR_SIZE
 from vectorstore.projection.ages import disbelieve_days_after
@@ -25,6 +24,7 @@ from vectorstore.qdrant.connection import qdrant
 from vectorstore.qdrant.errors import Refused, StoreWentBack
 from vectorstore.qdrant.point import Point
 from vectorstore.queue.deletions import note_removal
+from vectorstore.retention.unique_vectors import FIELDS, points_hold, unique_among_records
 from vectorstore.sync.claims import Claim
 from vectorstore.sync.leases import Refusal, renew
 

@@ -10,11 +10,11 @@ from uuid import UUID
 from qdrant_client.models import ExtendedPointId
 
 from findme.core.commands.progress import Report
-from vectorstore.consistency.unique_vectors import unique_among
 from vectorstore.models import SetAside
 from vectorstore.qdrant.connection import qdrant
 from vectorstore.qdrant.pages import NONE, Points
 from vectorstore.qdrant.scroll import pages
+from vectorstore.retention.unique_vectors import unique_among
 from vectorstore.verification.compare import Compared, Difference, Kind, compare
 from vectorstore.verification.drift import Collected
 from vectorstore.verification.expected import AFTER_ALL, BEFORE_ALL, People, people_between

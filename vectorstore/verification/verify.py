@@ -16,18 +16,17 @@ from findme.core.errors import NotDone, StoreUnavailable
 from findme.core.triggers.problems import trigger_problems
 from findme.migrator.trigger_repair import mend_triggers
 from vectorstore.catalog import registry
-from vectorstore.catalog.alias import prove_alias
+from vectorstore.catalog.alias import live_collection, prove_alias
 from vectorstore.consistency import preflight
 from vectorstore.consistency.checkpoint import check_marks
 from vectorstore.consistency.comparison_due import clear_comparison_due, comparison_due_at, note_comparison_due
 from vectorstore.consistency.possibly_erased import PossiblyErased, require_after_restore
-from vectorstore.consistency.unique_vectors import UniqueVectorsFound
 from vectorstore.models import SetAside, StoreState, VectorCollection, Verification
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.qdrant.errors import CollectionMissing, StoreWentBack
 from vectorstore.qdrant.pages import Points
 from vectorstore.qdrant.scroll import begun
-from vectorstore.schema.live import live_collection
+from vectorstore.retention.unique_vectors import UniqueVectorsFound
 from vectorstore.verification.drift import Collected
 from vectorstore.verification.merge_join import verify_collection
 from vectorstore.verification.repair import count_unique, repair, too_many

@@ -25,6 +25,7 @@ from tests.vectorstore.commands import manage, started
 from tests.vectorstore.sessions import watched_session
 from tests.vectorstore.snapshots.meddling import silent_on
 from vectorstore.catalog import registry
+from vectorstore.catalog.alias import alias_target
 from vectorstore.models import ProfileEmbedding, StoreState, VectorCollection
 from vectorstore.purge.files import DELETES_LATER
 from vectorstore.purge.purge import Purged, purge
@@ -36,7 +37,6 @@ from vectorstore.queue.deletions import last_removal, note_removal
 from vectorstore.queue.entries import enqueue
 from vectorstore.rebuild.reindex import reindex
 from vectorstore.schema.initialize import compare, initialise
-from vectorstore.schema.live import alias_target
 from vectorstore.snapshots.nodes import Node, every_node, version_of
 from vectorstore.snapshots.repository import create, listed
 from vectorstore.sync.worker import sync_once

@@ -6,10 +6,10 @@ from uuid import UUID
 
 from findme.core.commands.progress import unreported
 from tests.factories import ProfileEmbeddingFactory
+from vectorstore.catalog.alias import alias_target
 from vectorstore.models import StoreState, VectorCollection
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.schema.initialize import initialise
-from vectorstore.schema.live import alias_target
 from vectorstore.sync.worker import sync_once
 from vectorstore.verification.drift import Collected
 from vectorstore.verification.merge_join import verify_collection

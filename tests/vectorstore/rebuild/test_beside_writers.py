@@ -18,7 +18,6 @@ from tests.factories import ProfileEmbeddingFactory, unit_vector
 from tests.threads import in_thread
 from tests.vectorstore.rebuild.collections import begun, ids, leads_to, states, there, version, wrong
 from vectorstore.models import ProfileEmbedding
-from vectorstore.projection.payload import entitled
 from vectorstore.rebuild.backfill import fill
 from vectorstore.rebuild.reindex import reindex, roll_back
 from vectorstore.search.criteria import SearchQuery
@@ -79,7 +78,7 @@ class Writers:
         chance = random.Random(SEED)
         while not self.stopped.is_set():
             assert search(SearchQuery(vector=unit_vector(chance.randrange(10_000)), limit=5))
-            project(entitled().order_by("pk").values_list("pk", flat=True)[:2])
+            project(ProfileEmbedding.objects.projectable().order_by("pk").values_list("pk", flat=True)[:2])
             self.searches += 1
 
     def stop(self) -> None:
@@ -112,5 +111,5 @@ def test_reindex__beside_writers(qdrant_server_grpc: object, monkeypatch: pytest
     assert sync_once(timeout=60).left.length == 0
     assert (leads_to(), states(), there()) == ("v3", {"v1": "kept", "v3": "live"}, {"v1", "v3"})
     assert (wrong(1), wrong(3)) == ({}, {})
-    assert ids(1) == ids(3) == {str(person) for person in entitled().values_list("pk", flat=True)}
+    assert ids(1) == ids(3) == {str(person) for person in ProfileEmbedding.objects.projectable().values_list("pk", flat=True)}
     assert not ids(3) & {str(person) for person in writers.deleted}

@@ -13,9 +13,9 @@ from findme.core.errors import NotDone
 from tests.factories import ProfileEmbeddingFactory
 from tests.vectorstore.commands import run_python, started
 from tests.vectorstore.rebuild.collections import begun, ids, leads_to, states, there, version, wrong
-from vectorstore.catalog.retention import drop_due
 from vectorstore.models import VectorCollection
 from vectorstore.rebuild.reindex import reindex, roll_back
+from vectorstore.retention.drop import drop_due
 from vectorstore.schema.initialize import compare, initialise
 from vectorstore.sync.worker import sync_once
 

@@ -24,7 +24,6 @@ from tests.vectorstore.rebuild.collections import begun, ids, leads_to, states, 
 from vectorstore.catalog import alias, registry
 from vectorstore.catalog.alias import follow_alias_if_behind, switch_alias
 from vectorstore.catalog.lock import lock_key
-from vectorstore.catalog.retention import drop_due
 from vectorstore.consistency import preflight
 from vectorstore.models import SetAside, SyncLease, VectorCollection
 from vectorstore.qdrant.connection import collection_name, qdrant
@@ -33,6 +32,7 @@ from vectorstore.rebuild import backfill, recall
 from vectorstore.rebuild.acceptance import GateResult
 from vectorstore.rebuild.build import make
 from vectorstore.rebuild.reindex import Reindexed, drop_kept, reindex, roll_back
+from vectorstore.retention.drop import drop_due
 from vectorstore.schema import apply
 from vectorstore.schema.initialize import compare, initialise
 from vectorstore.sync.batch import Done, carry_out

@@ -21,10 +21,8 @@ from findme.core.errors import NotDone, StoreUnavailable
 from tests.factories import ProfileEmbeddingFactory, unit_vector
 from tests.threads import in_thread
 from tests.vectorstore.rebuild.collections import begun, ids, leads_to, states, there, version, wrong
-from vectorstore.catalog import alias, registry, retention
-from vectorstore.catalog.housekeeping import Tidying
+from vectorstore.catalog import alias, registry
 from vectorstore.catalog.lock import collection_lock
-from vectorstore.catalog.retention import drop, drop_due
 from vectorstore.catalog.secondary import give_up
 from vectorstore.models import SyncLease, VectorCollection
 from vectorstore.qdrant import write
@@ -33,6 +31,9 @@ from vectorstore.qdrant.errors import CollectionMissing, Refused
 from vectorstore.rebuild import build
 from vectorstore.rebuild.build import go_on_with, make, next_name, wait_for_graphs
 from vectorstore.rebuild.reindex import reindex
+from vectorstore.retention import drop as retention
+from vectorstore.retention.drop import drop, drop_due
+from vectorstore.retention.housekeeping import Tidying
 from vectorstore.schema import apply
 from vectorstore.sync.worker import sync_once
 
@@ -287,7 +288,7 @@ def test_reindex__drops_the_old_one_when_nobody_writes_it_as_the_live_one_any_mo
         if len(seen) == 3:
             SyncLease.objects.all().delete()
 
-    monkeypatch.setattr("vectorstore.catalog.retention.time.sleep", let_go)
+    monkeypatch.setattr("vectorstore.retention.drop.time.sleep", let_go)
     reindex(announce=hold)
     assert seen == 3 * [("v2", {"v1", "v2"})]
     assert there() == {"v2"}
@@ -348,7 +349,7 @@ def test_sync_once__drops_what_is_due_at_its_end(embedded_qdrant: object) -> Non
 
 def test_drop_due__asks_qdrant_nothing_where_nothing_is_due(embedded_qdrant: object, monkeypatch: pytest.MonkeyPatch) -> None:
     begun(0)
-    monkeypatch.setattr("vectorstore.catalog.retention.qdrant", lambda: pytest.fail("asked"))
+    monkeypatch.setattr("vectorstore.retention.drop.qdrant", lambda: pytest.fail("asked"))
     assert drop_due() == ()
 
 

@@ -23,6 +23,7 @@ from tests.vectorstore.commands import manage, started
 from tests.vectorstore.sessions import watched_session
 from tests.vectorstore.snapshots.meddling import silent_on
 from vectorstore.catalog import registry
+from vectorstore.catalog.alias import alias_target
 from vectorstore.consistency.versions import highest, last_drawn
 from vectorstore.models import ProfileEmbedding, QueueEntry, VectorCollection
 from vectorstore.projection.payload import payload_of
@@ -31,7 +32,6 @@ from vectorstore.rebuild.backfill import Filled
 from vectorstore.rebuild.build import make
 from vectorstore.rebuild.reindex import reindex
 from vectorstore.schema.initialize import compare
-from vectorstore.schema.live import alias_target
 from vectorstore.snapshots.repository import create, delete, fetch, listed
 from vectorstore.snapshots.restore import Restored, restore
 from vectorstore.snapshots.transfer import sha256_of, upload

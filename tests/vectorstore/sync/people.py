@@ -11,8 +11,8 @@ from qdrant_client import models
 
 from tests.factories import ProfileEmbeddingFactory, unit_vector
 from vectorstore.models import QueueEntry
-from vectorstore.projection.payload import point_of
 from vectorstore.qdrant.connection import collection_name, qdrant
+from vectorstore.sync.removal import point_of
 
 
 def people(count: int) -> list[UUID]:

@@ -25,7 +25,7 @@ from vectorstore.models import QueueEntry, SetAside, SyncLease, VectorCollection
 from vectorstore.projection.points import points_of
 from vectorstore.qdrant.errors import CollectionMissing
 from vectorstore.queue import transactions
-from vectorstore.queue.entries import EVERYBODY, enqueue
+from vectorstore.queue.entries import EVERYBODY, LOCK_OF, enqueue
 from vectorstore.sync import claims as claiming
 from vectorstore.sync.claims import Claim, claim_due, claim_people
 from vectorstore.sync.leases import finish, give_back
@@ -78,7 +78,7 @@ def test_claim_due__passes_over_whom_another_is_just_claiming() -> None:
     enqueue([free])
     with another_connection() as other, other.cursor() as cursor:
         cursor.execute("BEGIN")
-        cursor.execute(f"SELECT pg_advisory_xact_lock({claiming.LOCK_OF}) FROM (SELECT %s::uuid AS person) asked", [locked])
+        cursor.execute(f"SELECT pg_advisory_xact_lock({LOCK_OF}) FROM (SELECT %s::uuid AS person) asked", [locked])
         assert claimed().people == {free}
         assert claim_people(uuid4(), [locked]) is None
         cursor.execute("ROLLBACK")
@@ -91,7 +91,7 @@ def test_claim_due__others_are_found_behind_somebody_who_is_locked_and_has_many_
         cursor.execute("INSERT INTO vector_sync_queue (user_id) SELECT %s FROM generate_series(1, 5000)", [locked])
     enqueue([free])
     with another_connection() as other, other.cursor() as cursor:
-        cursor.execute(f"SELECT pg_advisory_lock({claiming.LOCK_OF}) FROM (SELECT %s::uuid AS person) asked", [locked])
+        cursor.execute(f"SELECT pg_advisory_lock({LOCK_OF}) FROM (SELECT %s::uuid AS person) asked", [locked])
         assert claimed(1).people == {free}
 
 

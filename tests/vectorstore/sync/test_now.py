@@ -21,14 +21,15 @@ from tests.privacy.elsewhere import another_connection, in_a_thread, wait_until
 from tests.vectorstore.sync.people import a_point, people, plain_sql, point, points, queued, write
 from vectorstore.catalog import registry
 from vectorstore.models import ProfileEmbedding, QueueEntry, SyncLease, VectorCollection
-from vectorstore.projection.payload import payload_of, point_of
+from vectorstore.projection.payload import payload_of
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.qdrant.errors import CollectionMissing
-from vectorstore.queue.entries import enqueue
+from vectorstore.queue.entries import LOCK_OF, enqueue
 from vectorstore.sync import inline
-from vectorstore.sync.claims import LOCK_OF, claim_due
+from vectorstore.sync.claims import claim_due
 from vectorstore.sync.inline import Projected, project, remove_point
 from vectorstore.sync.leases import give_back
+from vectorstore.sync.removal import point_of
 
 State = VectorCollection.State
 

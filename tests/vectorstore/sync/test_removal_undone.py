@@ -9,9 +9,9 @@ from django.db import connection, transaction
 
 from tests.factories import ProfileEmbeddingFactory
 from vectorstore.models import QueueEntry
-from vectorstore.projection.payload import point_of
 from vectorstore.schema.initialize import initialise
 from vectorstore.sync.inline import project, remove_point
+from vectorstore.sync.removal import point_of
 from vectorstore.sync.worker import sync_once
 
 pytestmark = pytest.mark.django_db(transaction=True)

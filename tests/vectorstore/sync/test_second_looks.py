@@ -19,9 +19,9 @@ from tests.qdrant import freeze, started_qdrant, thaw
 from tests.vectorstore.commands import run_python
 from tests.vectorstore.sync.people import ids, people, plain_sql, point, points, queued
 from vectorstore.models import QueueEntry, SyncLease
-from vectorstore.projection.payload import point_of
 from vectorstore.qdrant import write
 from vectorstore.schema.initialize import initialise
+from vectorstore.sync.removal import point_of
 from vectorstore.sync.worker import Worker, sync_once
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.qdrant_server]

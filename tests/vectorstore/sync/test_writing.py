@@ -20,7 +20,6 @@ from tests.vectorstore.sync.people import a_point, ids, one, people, plain_sql, 
 from vectorstore.catalog import registry
 from vectorstore.catalog.ownership import DATABASE, database_id
 from vectorstore.models import QueueEntry, SetAside, SyncLease, VectorCollection
-from vectorstore.projection.payload import point_of
 from vectorstore.qdrant import write as guarded
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.qdrant.errors import Refused, ServerFailed, StoreWentBack
@@ -29,6 +28,7 @@ from vectorstore.queue.entries import enqueue
 from vectorstore.sync.batch import Done, carry_out, work
 from vectorstore.sync.claims import Claim, claim_due
 from vectorstore.sync.leases import LeaseLost, renew
+from vectorstore.sync.removal import point_of
 from vectorstore.sync.writer import NO_POINT
 
 pytestmark = pytest.mark.django_db

@@ -22,11 +22,11 @@ from vectorstore.consistency import preflight
 from vectorstore.consistency.possibly_erased import users_without_point
 from vectorstore.consistency.versions import last_drawn
 from vectorstore.models import QueueEntry, StoreState, VectorCollection
-from vectorstore.projection.payload import point_of
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.qdrant.errors import StoreWentBack
 from vectorstore.schema.initialize import initialise
 from vectorstore.sync.inline import project
+from vectorstore.sync.removal import point_of
 from vectorstore.sync.worker import sync_once
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -20,9 +20,9 @@ from tests.qdrant import QdrantServer, free_port, started_qdrant
 from tests.vectorstore.commands import ended, manage, started
 from tests.vectorstore.restored import restorable_postgres
 from vectorstore.models import QueueEntry, StoreState, SyncLease
-from vectorstore.projection.payload import point_of
 from vectorstore.qdrant.connection import qdrant
 from vectorstore.schema.initialize import initialise
+from vectorstore.sync.removal import point_of
 from vectorstore.verification.verify import verify
 
 pytestmark = [pytest.mark.qdrant_server, pytest.mark.django_db(transaction=True)]

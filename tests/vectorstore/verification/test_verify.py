@@ -23,13 +23,13 @@ from vectorstore.catalog.ownership import DATABASE, database_id
 from vectorstore.consistency.checkpoint import check_marks, renew_mark
 from vectorstore.consistency.versions import NO_MORE, TOO_HIGH, last_drawn
 from vectorstore.models import ProfileEmbedding, QueueEntry, SetAside, StoreState, SyncLease, VectorCollection, Verification
-from vectorstore.projection.payload import point_of
 from vectorstore.qdrant import scroll
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.qdrant.errors import CollectionMissing, StoreWentBack
 from vectorstore.queue.entries import EVERYBODY, enqueue
 from vectorstore.schema.initialize import initialise
 from vectorstore.sync.inline import project
+from vectorstore.sync.removal import point_of
 from vectorstore.verification import allowed, merge_join
 from vectorstore.verification import verify as verify_module
 from vectorstore.verification.verify import Verified, VerifiedCollection, verify

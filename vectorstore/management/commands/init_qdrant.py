@@ -15,8 +15,8 @@ from findme.core.program import NOT_DONE
 from findme.core.triggers.problems import trigger_problems
 from vectorstore.consistency.comparison_due import comparison_due_at, comparison_due_warning
 from vectorstore.consistency.possibly_erased import PossiblyErased
-from vectorstore.consistency.unique_vectors import points_hold
 from vectorstore.rebuild.adopt import Adopted, adopt
+from vectorstore.retention.unique_vectors import points_hold
 from vectorstore.schema.diff import State
 from vectorstore.schema.initialize import GREEN_SECONDS, compare, initialise
 from vectorstore.schema.plan import Plan, what_to_do

@@ -12,10 +12,10 @@ from findme.core.commands.base import FindmeCommand
 from findme.core.commands.progress import progress
 from findme.core.commands.running import note_counts
 from findme.core.plurals import counted
-from vectorstore.consistency.unique_vectors import points_hold
 from vectorstore.purge.purge import SECONDS, Purged, purge
 from vectorstore.purge.stale_snapshots import Copy
 from vectorstore.purge.vacuum import Rewritten
+from vectorstore.retention.unique_vectors import points_hold
 
 
 class Command(FindmeCommand):

@@ -12,8 +12,8 @@ from findme.core.commands.progress import progress
 from findme.core.commands.running import note_counts
 from findme.core.program import NOT_DONE
 from vectorstore.catalog.alias import AT_ONCE
-from vectorstore.consistency.unique_vectors import DiscardLimit, points_hold
 from vectorstore.rebuild.reindex import TIMEOUT_SECONDS, Reindexed, drop_kept, reindex, roll_back
+from vectorstore.retention.unique_vectors import DiscardLimit, points_hold
 
 NOT_TAKEN = {"drop_kept": ["keep", "min_recall", "timeout"], "rollback": ["timeout"]}
 """Options that say nothing with another one."""

@@ -21,11 +21,11 @@ from findme.core.commands.running import log_batch, note_counts
 from findme.core.errors import NotDone, StoreUnavailable
 from findme.core.plurals import counted
 from vectorstore.consistency.capture_check import capture_warning
-from vectorstore.consistency.unique_vectors import points_hold
 from vectorstore.qdrant.address import server_address
 from vectorstore.qdrant.connection import collection_name, is_embedded
 from vectorstore.queue.entries import Backlog, backlog
 from vectorstore.queue.shutdown import SILENT_SECONDS, Stopped, Stopping
+from vectorstore.retention.unique_vectors import points_hold
 from vectorstore.sync.batch import BATCH_SIZE, LARGEST_BATCH, Done
 from vectorstore.sync.watch import watch
 from vectorstore.sync.worker import TIMEOUT_SECONDS, Synced, sync_once, untold

@@ -13,7 +13,7 @@ from findme.core.commands.running import note_counts
 from findme.core.errors import NotDone, one_line
 from findme.core.plurals import counted
 from vectorstore.consistency.comparison_due import comparison_due_warning
-from vectorstore.consistency.unique_vectors import points_hold
+from vectorstore.retention.unique_vectors import points_hold
 from vectorstore.verification.verify import RepairRefused, Verified, VerifiedCollection, verify
 
 

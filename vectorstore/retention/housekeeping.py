@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from findme.core.errors import NotDone
 from vectorstore.catalog.alias import follow_alias_if_behind
-from vectorstore.catalog.retention import drop_due
 from vectorstore.qdrant.connection import qdrant
+from vectorstore.retention.drop import drop_due
 
 EVERY_SECONDS, AFTER_FAILURE_SECONDS = 60.0, 600.0
 

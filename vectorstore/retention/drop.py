@@ -12,13 +12,12 @@ from qdrant_client import QdrantClient
 
 from findme.core.errors import NotDone, StoreUnavailable, one_line
 from vectorstore.catalog import registry
-from vectorstore.catalog.alias import follow_alias
+from vectorstore.catalog.alias import alias_target, follow_alias
 from vectorstore.catalog.lock import try_lock, unlock
 from vectorstore.catalog.ownership import DATABASE, database_id
-from vectorstore.consistency.unique_vectors import DiscardLimit, UniqueVectors, UniqueVectorsFound
 from vectorstore.models import SyncLease
 from vectorstore.qdrant.connection import qdrant
-from vectorstore.schema.live import alias_target, read_live
+from vectorstore.retention.unique_vectors import DiscardLimit, UniqueVectors, UniqueVectorsFound
 
 DROP_SECONDS = 60
 """How long Qdrant may take to delete a collection's files."""
@@ -46,16 +45,6 @@ def drop(client: QdrantClient, names: Iterable[str], limit: DiscardLimit | None 
     if refused is not None:
         raise refused
     return tuple(dropped)
-
-
-def refuse_losses(client: QdrantClient, limit: DiscardLimit) -> None:
-    """Raise UniqueVectorsFound if more unique vectors than the ``limit`` allows are in the live collection, which is about to be replaced, and in
-    those that are due."""
-    live = read_live(client)
-    if live.found is not None and live.doubt is None:
-        limit.count(live.collection, UniqueVectors.of(client, live.collection))
-    count_losses(client, registry.due(), limit)
-    limit.require()
 
 
 def count_losses(client: QdrantClient, names: Iterable[str], limit: DiscardLimit) -> int:

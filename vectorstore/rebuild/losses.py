@@ -1,0 +1,20 @@
+"""Unique vectors that a new live collection would lose."""
+
+from __future__ import annotations
+
+from qdrant_client import QdrantClient
+
+from vectorstore.catalog import registry
+from vectorstore.retention.drop import count_losses
+from vectorstore.retention.unique_vectors import DiscardLimit, UniqueVectors
+from vectorstore.schema.live import read_live
+
+
+def refuse_losses(client: QdrantClient, limit: DiscardLimit) -> None:
+    """Raise UniqueVectorsFound if more unique vectors than the ``limit`` allows are in the live collection, which is about to be replaced, and in
+    those that are due."""
+    live = read_live(client)
+    if live.found is not None and live.doubt is None:
+        limit.count(live.collection, UniqueVectors.of(client, live.collection))
+    count_losses(client, registry.due(), limit)
+    limit.require()
