@@ -5,7 +5,7 @@ from django.http import Http404, HttpRequest
 from django.urls import path
 from django.views.generic import RedirectView
 
-from accounts.own_password import change_own_password
+from accounts.admin.password_change import change_own_password
 
 
 def no_such_page(_request: HttpRequest, **_parts: str) -> NoReturn:

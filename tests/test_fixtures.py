@@ -20,8 +20,8 @@ from accounts.models import User
 from calls.models import VideoCall
 from findme.environment import BASE_DIR
 from matching.models import Match
+from privacy.actions.undo_erasure import take_erasures_back
 from privacy.models import ErasedUser
-from privacy.unerasure import take_erasures_back
 from videos.models import Video
 
 FIXTURES = BASE_DIR / "fixtures"

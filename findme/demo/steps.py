@@ -18,7 +18,7 @@ from findme.demo.guard import refuse_strangers
 from findme.demo.login import renew_login
 from findme.demo.presenter import Telling
 from findme.demo.traces import traces_of
-from privacy.unerasure import take_erasures_back
+from privacy.actions.undo_erasure import take_erasures_back
 from vectorstore.models import ProfileEmbedding
 from vectorstore.qdrant.connection import collection_name, is_embedded
 from vectorstore.search.criteria import Near, SearchQuery

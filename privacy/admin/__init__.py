@@ -1,4 +1,3 @@
-"""The privacy actions in the admin: a page that shows what will happen, and the doing, one person or several at a time."""
+"""The privacy actions in the admin, its log and the audit log."""
 
-import privacy.admin.audit  # registers the audit log
-import privacy.admin.log  # noqa: F401  # registers the admin's log
+from privacy.admin import admin_log, audit_log  # noqa: F401  # they register their models

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import UUID
 
-from privacy.anonymisation import anonymise, preview_anonymisation
-from privacy.erasure import erase, preview_erasure, preview_soft_deletion, soft_delete
-from privacy.export import count_entries
-from privacy.outcome import Outcome
+from privacy.actions.anonymize import anonymise, preview_anonymisation
+from privacy.actions.erase import erase, preview_erasure, preview_soft_deletion, soft_delete
+from privacy.actions.export import count_entries
+from privacy.actions.outcome import Outcome
 from privacy.registry import Consequence
 
 

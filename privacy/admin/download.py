@@ -12,9 +12,9 @@ from zipfile import ZIP_STORED, ZipFile
 from django.http import FileResponse
 
 from findme.core.files import unnamed_file
+from privacy.actions.export import write_zip
 from privacy.admin.actions import EXPORT
-from privacy.admin.doing import Result, do_for_each
-from privacy.export import write_zip
+from privacy.admin.execution import Result, do_for_each
 
 
 def export_for(actor: Any, user_ids: list[UUID]) -> tuple[FileResponse | None, list[Result[int]]]:

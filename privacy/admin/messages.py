@@ -9,9 +9,9 @@ from uuid import UUID
 
 from django.contrib.messages import ERROR, SUCCESS, WARNING
 
+from privacy.actions.outcome import Outcome
 from privacy.admin.actions import PrivacyAction
-from privacy.admin.doing import Result
-from privacy.outcome import Outcome
+from privacy.admin.execution import Result
 
 T = TypeVar("T")
 

@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path
 
 from privacy.admin.actions import ACTIONS, ANONYMISE, ERASE, EXPORT, SOFT_DELETE, PrivacyAction
-from privacy.admin.protection import obstacle
+from privacy.admin.permissions import obstacle
 from privacy.admin.selection import MOST_PEOPLE
 from privacy.admin.view import address_of, may_do, privacy_page
 

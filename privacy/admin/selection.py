@@ -10,10 +10,10 @@ from uuid import UUID
 from django.contrib.auth import get_user_model
 
 from findme.core.errors import NotDone, StoreUnavailable, one_line
+from privacy.actions.stores import stores_reached
 from privacy.admin.actions import PrivacyAction
-from privacy.admin.protection import obstacle
+from privacy.admin.permissions import obstacle
 from privacy.registry import Consequence
-from privacy.stores import stores_reached
 
 MOST_PEOPLE = 50
 """More at once would keep the person at the page waiting too long; the commands take any number, one by one."""

@@ -11,7 +11,7 @@ from django.core.management.base import CommandParser
 
 from findme.core.commands.base import FindmeCommand
 from findme.core.errors import NotDone
-from privacy.outcome import Outcome
+from privacy.actions.outcome import Outcome
 from privacy.registry import Consequence
 
 Preview = Callable[[UUID], list[Consequence]]

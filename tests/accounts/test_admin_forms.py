@@ -13,7 +13,7 @@ from django.contrib.postgres.functions import TransactionNow
 from django.db import connection, transaction
 from django.urls import reverse
 
-from accounts.admin import UserAdmin
+from accounts.admin.users import UserAdmin
 from accounts.models import User
 from tests.factories import PASSWORD, UserFactory, VideoFactory
 from tests.privacy.elsewhere import DEADLINE, somebody_waits_for_a_lock, wait_until

@@ -2,7 +2,7 @@ import pytest
 
 from calls.models import VideoCall
 from calls.personal_data import Calls
-from privacy.archive import as_json
+from privacy.actions.archive import as_json
 from tests.factories import VideoCallFactory
 
 pytestmark = pytest.mark.django_db

@@ -61,7 +61,7 @@ def test_record__what_a_line_has() -> None:
     }
 
 
-@pytest.mark.parametrize("logger", ["privacy.admin.doing", "django.request", "root", "asyncio"])
+@pytest.mark.parametrize("logger", ["privacy.admin.execution", "django.request", "root", "asyncio"])
 def test_exception__kind_and_place_without_its_words(logger: str) -> None:
     error = raised(ValueError(f"{NAME} <{EMAIL}>"), raised(KeyError(BIO)))
     entry = logged(logger, "It failed: %s", 5, error=error)

@@ -12,11 +12,11 @@ from django.urls import reverse
 
 from accounts.models import User
 from findme.core.errors import NotDone
+from privacy.actions.anonymize import anonymise
 from privacy.admin import actions
 from privacy.admin.actions import ANONYMISE, ERASE, SOFT_DELETE, PrivacyAction
 from privacy.admin.messages import AFTERWARDS
 from privacy.admin.view import address_of
-from privacy.anonymisation import anonymise
 from privacy.models import AuditEntry
 from tests.factories import UserFactory
 from tests.privacy.audit import audited

@@ -15,7 +15,7 @@ import pytest
 from django.urls import reverse
 
 from findme.core.files import unnamed_file
-from privacy import export
+from privacy.actions import export
 from privacy.admin import download
 from privacy.admin.actions import EXPORT
 from privacy.admin.view import address_of

@@ -14,7 +14,7 @@ from accounts.models import User
 from findme.core.errors import NotDone
 from privacy.admin import selection
 from privacy.admin.actions import ACTIONS, ANONYMISE, ERASE, EXPORT, SOFT_DELETE, PrivacyAction
-from privacy.admin.protection import NOT_TO_ONESELF, SUPERUSERS_ONLY
+from privacy.admin.permissions import NOT_TO_ONESELF, SUPERUSERS_ONLY
 from privacy.admin.view import address_of
 from privacy.registry import Consequence, Fate
 from tests.factories import UserFactory

@@ -12,10 +12,10 @@ from accounts.models import User
 from calls.models import VideoCall
 from findme.core.errors import NotDone, StoreUnavailable
 from matching.models import Match
-from privacy.anonymisation import anonymise, preview_anonymisation
-from privacy.outcome import Outcome
+from privacy.actions.anonymize import anonymise, preview_anonymisation
+from privacy.actions.outcome import Outcome
+from privacy.actions.undo_erasure import take_erasures_back
 from privacy.registry import Consequence, Fate
-from privacy.unerasure import take_erasures_back
 from tests.factories import UserFactory, VideoFactory
 from tests.privacy.life import full_life, working_life
 from tests.privacy.shelf import Shelf

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from privacy.archive import as_json, write_archive
+from privacy.actions.archive import as_json, write_archive
 
 SOMEBODY = UUID("11111111-2222-4333-8444-555555555555")
 

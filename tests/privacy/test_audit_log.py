@@ -20,13 +20,14 @@ from django.utils import timezone
 from accounts.models import User
 from findme.core.errors import NotDone, StoreUnavailable
 from findme.environment import BASE_DIR
-from privacy import audit, export
-from privacy.anonymisation import anonymise
+from privacy import audit
+from privacy.actions import export
+from privacy.actions.anonymize import anonymise
+from privacy.actions.erase import erase, soft_delete
+from privacy.actions.export import count_entries, export_person, export_sections, write_zip
+from privacy.actions.undo_erasure import take_erasures_back
 from privacy.audit import Action, Outcome, operating_system_account, record
-from privacy.erasure import erase, soft_delete
-from privacy.export import count_entries, export_person, export_sections, write_zip
 from privacy.models import AuditEntry
-from privacy.unerasure import take_erasures_back
 from tests.factories import UserFactory
 from tests.findme.processes import manage_here
 from tests.privacy.audit import audited

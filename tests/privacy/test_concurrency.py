@@ -13,8 +13,8 @@ from django.db.backends.utils import CursorWrapper
 from accounts.models import User
 from findme.core.errors import NotDone
 from matching.models import Match
-from privacy.erasure import erase
-from privacy.outcome import Outcome
+from privacy.actions.erase import erase
+from privacy.actions.outcome import Outcome
 from tests.factories import UserFactory
 from tests.privacy.elsewhere import another_connection, in_a_thread, somebody_waits_for_a_lock, wait_until
 from tests.privacy.shelf import Shelf

@@ -13,10 +13,10 @@ from django.db.models import Q
 from accounts.models import User
 from calls.models import VideoCall
 from matching.models import Match
-from privacy.anonymisation import anonymise
+from privacy.actions.anonymize import anonymise
+from privacy.actions.undo_erasure import take_erasures_back
 from privacy.models import ErasedUser
 from privacy.registry import registry
-from privacy.unerasure import take_erasures_back
 from tests.factories import MatchFactory, ProfileEmbeddingFactory, UserFactory, VideoCallFactory, VideoFactory, unit_vector
 from tests.privacy.elsewhere import another_connection, in_a_thread, somebody_waits_for_a_lock, wait_until
 from tests.privacy.life import full_life

@@ -10,8 +10,8 @@ from uuid import UUID
 import pytest
 from django.db import DatabaseError, connection, transaction
 
-from privacy.anonymisation import anonymise
-from privacy.erasure import erase
+from privacy.actions.anonymize import anonymise
+from privacy.actions.erase import erase
 from privacy.registry import registry
 from tests.factories import UserFactory
 from tests.privacy.life import full_life

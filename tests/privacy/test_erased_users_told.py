@@ -15,11 +15,11 @@ from django.urls import reverse
 from accounts.models import User
 from calls.models import VideoCall
 from matching.models import Match
-from privacy.anonymisation import anonymise
-from privacy.erasure import erase
+from privacy.actions.anonymize import anonymise
+from privacy.actions.erase import erase
+from privacy.actions.undo_erasure import take_erasures_back
 from privacy.models import ErasedUser
 from privacy.registry import registry
-from privacy.unerasure import take_erasures_back
 from tests.calls.test_admin import new_call
 from tests.factories import MatchFactory, UserFactory, VideoFactory
 from tests.findme.processes import manage_here

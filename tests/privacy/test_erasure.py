@@ -10,9 +10,9 @@ from accounts.models import User
 from calls.models import VideoCall
 from findme.core.errors import NotDone, StoreUnavailable
 from matching.models import Match
-from privacy.erasure import erase, preview_erasure, preview_soft_deletion, soft_delete
+from privacy.actions.erase import erase, preview_erasure, preview_soft_deletion, soft_delete
+from privacy.actions.outcome import LeftIn, Outcome
 from privacy.models import AuditEntry
-from privacy.outcome import LeftIn, Outcome
 from privacy.registry import Consequence, Fate
 from tests.factories import UserFactory
 from tests.privacy.life import full_life, working_life

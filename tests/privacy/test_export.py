@@ -11,7 +11,7 @@ from django.db import connection
 
 from accounts.models import User
 from findme.core.errors import NotDone, StoreUnavailable
-from privacy.export import count_entries, export_person, export_sections, preview_export, write_zip
+from privacy.actions.export import count_entries, export_person, export_sections, preview_export, write_zip
 from privacy.registry import Consequence, PersonalDataOwner, registry
 from tests.factories import MatchFactory, UserFactory, VideoFactory
 from tests.privacy.elsewhere import another_connection

@@ -5,8 +5,8 @@ from django.db import IntegrityError, OperationalError, connection, transaction
 from psycopg import errors
 
 from findme.core.errors import NotDone
-from privacy import locking
-from privacy.locking import check_deferred_constraints, person_locked
+from privacy.actions import locking
+from privacy.actions.locking import check_deferred_constraints, person_locked
 from privacy.people import Person
 from tests.factories import UserFactory, VideoFactory
 from tests.privacy.elsewhere import another_connection

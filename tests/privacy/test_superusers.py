@@ -18,12 +18,12 @@ from django.urls import reverse
 from accounts.models import User
 from findme.core.admin.model_admin import FindmeModelAdmin
 from findme.core.errors import NotDone
-from privacy import locking
+from privacy.actions import locking
+from privacy.actions.anonymize import anonymise
+from privacy.actions.erase import erase, soft_delete
+from privacy.actions.superusers import active_superusers, check_removal
 from privacy.admin.actions import ANONYMISE, ERASE, SOFT_DELETE, PrivacyAction
 from privacy.admin.view import address_of
-from privacy.anonymisation import anonymise
-from privacy.erasure import erase, soft_delete
-from privacy.superusers import active_superusers, check_removal
 from tests.factories import UserFactory
 from tests.privacy.shelf import Shelf
 from tests.staff import errors_of, opened, person_form, said, save, signed_in, superuser

@@ -18,9 +18,9 @@ from calls.models import VideoCall
 from findme.core.errors import NotDone
 from findme.core.values.unreadable import UnreadableDateTime
 from matching.models import Match
-from privacy.anonymisation import anonymise
-from privacy.erasure import erase, soft_delete
-from privacy.export import write_zip
+from privacy.actions.anonymize import anonymise
+from privacy.actions.erase import erase, soft_delete
+from privacy.actions.export import write_zip
 from tests.privacy.life import full_life
 from tests.privacy.shelf import Shelf
 from tests.staff import opened, signed_in, superuser

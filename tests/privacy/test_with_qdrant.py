@@ -18,9 +18,9 @@ from django.db import connection
 
 from accounts.models import User
 from findme.core.errors import StoreUnavailable
-from privacy.anonymisation import anonymise
-from privacy.erasure import erase, soft_delete
-from privacy.export import export_person
+from privacy.actions.anonymize import anonymise
+from privacy.actions.erase import erase, soft_delete
+from privacy.actions.export import export_person
 from privacy.registry import Consequence, Fate, Store, registry
 from tests.factories import ProfileEmbeddingFactory, UserFactory
 from tests.findme.processes import manage_here

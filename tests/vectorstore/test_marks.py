@@ -16,7 +16,7 @@ from qdrant_client import QdrantClient, models
 
 from accounts.models import User
 from findme.core.errors import StoreUnavailable
-from privacy.erasure import erase
+from privacy.actions.erase import erase
 from tests.factories import ProfileEmbeddingFactory, unit_vector
 from tests.qdrant import QdrantServer, started_qdrant
 from tests.support.database import wait_until

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from privacy.anonymisation import anonymise, preview_anonymisation
+from privacy.actions.anonymize import anonymise, preview_anonymisation
 from privacy.management.person_command import PersonCommand
 from privacy.people import find_person
 

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.core.management.base import CommandParser
 
-from privacy.erasure import erase, preview_erasure, preview_soft_deletion, soft_delete
+from privacy.actions.erase import erase, preview_erasure, preview_soft_deletion, soft_delete
 from privacy.management.person_command import PersonCommand
 from privacy.people import find_person
 

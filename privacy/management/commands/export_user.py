@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from privacy.export import export_person, preview_export
+from privacy.actions.export import export_person, preview_export
 from privacy.management.person_command import PersonCommand
 from privacy.people import find_person
 

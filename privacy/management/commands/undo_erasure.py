@@ -10,8 +10,8 @@ from django.core.management.base import CommandParser
 
 from findme.core.commands.base import FindmeCommand
 from findme.core.errors import NotDone
+from privacy.actions.undo_erasure import take_erasures_back
 from privacy.people import find_person
-from privacy.unerasure import take_erasures_back
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ import pytest
 from django.db import connection
 from django.db.models import Model
 
-from privacy.anonymisation import anonymise
-from privacy.erasure import erase
+from privacy.actions.anonymize import anonymise
+from privacy.actions.erase import erase
 from tests.privacy.leftovers import left_over, rows_of, split
 from tests.privacy.life import full_life
 from tests.privacy.orm.stale import PROTECTED, Outcome, again, attempt, read

@@ -20,8 +20,8 @@ from django.db.models import Model
 
 from accounts.models import User
 from matching.models import Match
-from privacy.anonymisation import anonymise
-from privacy.erasure import erase
+from privacy.actions.anonymize import anonymise
+from privacy.actions.erase import erase
 from tests.privacy.elsewhere import in_a_thread, sessions_waiting_for_a_lock, wait_until
 from tests.privacy.leftovers import left_over, rows_of
 from tests.privacy.life import WORDS, full_life

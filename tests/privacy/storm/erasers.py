@@ -15,8 +15,8 @@ from psycopg import errors
 
 from accounts.models import User
 from findme.core.errors import NotDone
-from privacy.anonymisation import anonymise
-from privacy.erasure import erase
+from privacy.actions.anonymize import anonymise
+from privacy.actions.erase import erase
 from tests.privacy.leftovers import left_over
 from tests.privacy.storm.ledger import Ledger
 from tests.support.database import Database

@@ -6,7 +6,7 @@ import pytest
 from django.db import transaction
 
 from findme.core.errors import StoreUnavailable
-from privacy.erasure import erase
+from privacy.actions.erase import erase
 from tests.vectorstore.sync.people import people
 from vectorstore.catalog import registry
 from vectorstore.consistency import deletions

@@ -15,8 +15,8 @@ from pytest_django import Settings
 from qdrant_client import QdrantClient, models
 
 from findme.core.errors import NotDone, StoreUnavailable, StoreUnusable
-from privacy.anonymisation import anonymise
-from privacy.erasure import erase, soft_delete
+from privacy.actions.anonymize import anonymise
+from privacy.actions.erase import erase, soft_delete
 from tests.privacy.elsewhere import wait_until
 from tests.qdrant import QdrantServer, free_port
 from tests.vectorstore.commands import ended, exit_code, manage, started

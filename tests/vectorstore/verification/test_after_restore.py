@@ -12,8 +12,8 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 
 from accounts.models import User
-from privacy.anonymisation import anonymise
-from privacy.erasure import erase, soft_delete
+from privacy.actions.anonymize import anonymise
+from privacy.actions.erase import erase, soft_delete
 from tests.factories import ProfileEmbeddingFactory
 from tests.vectorstore.commands import exit_code
 from tests.vectorstore.restored import restorable_postgres

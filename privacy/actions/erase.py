@@ -10,13 +10,13 @@ from django.db import DatabaseError, connection
 
 from findme.core.errors import NotDone, StoreUnavailable, one_line
 from privacy import audit
+from privacy.actions.locking import check_deferred_constraints, person_locked
+from privacy.actions.outcome import LeftIn, Outcome
+from privacy.actions.stores import held_in_stores, remove_from_stores, stores_reached
+from privacy.actions.superusers import check_removal
 from privacy.audit import Action, done_or_unchanged, failure_recorded, record
-from privacy.locking import check_deferred_constraints, person_locked
-from privacy.outcome import LeftIn, Outcome
 from privacy.people import exists, require_person, unknown
 from privacy.registry import Consequence, Fate, Store, registry
-from privacy.stores import held_in_stores, remove_from_stores, stores_reached
-from privacy.superusers import check_removal
 
 
 def preview_soft_deletion(user_id: UUID) -> list[Consequence]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from privacy.actions.locking import check_deferred_constraints, person_locked
+from privacy.actions.outcome import Outcome
+from privacy.actions.stores import held_in_stores, remove_from_stores, stores_reached
+from privacy.actions.superusers import check_removal
 from privacy.audit import Action, done_or_unchanged, failure_recorded, record
-from privacy.locking import check_deferred_constraints, person_locked
-from privacy.outcome import Outcome
 from privacy.people import require_person, unknown
 from privacy.registry import Consequence, registry
-from privacy.stores import held_in_stores, remove_from_stores, stores_reached
-from privacy.superusers import check_removal
 
 
 def preview_anonymisation(user_id: UUID) -> list[Consequence]:

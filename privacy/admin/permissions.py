@@ -12,7 +12,7 @@ def obstacle(actor: Any, person: Any, *, removes: bool) -> str | None:
     """Why ACTOR may not do something to PERSON (both people), whatever their permissions; None if they may.
 
     REMOVES: it takes the account away. No superuser removes themself; two who remove each other are checked once more under a lock
-    (``privacy.superusers``).
+    (``privacy.actions.superusers``).
     """
     if removes and actor.pk == person.pk:
         return NOT_TO_ONESELF

@@ -11,7 +11,7 @@ from accounts.age import today
 from accounts.models import User
 from findme.core.admin.db_errors import RefusableForm
 from findme.core.errors import NotDone, one_line
-from privacy.superusers import check_removal
+from privacy.actions.superusers import check_removal
 
 if TYPE_CHECKING:
     from datetime import date

@@ -12,8 +12,8 @@ from uuid import UUID
 from django.db import Error
 
 from findme.core.errors import NotDone, StoreUnavailable, one_line
+from privacy.actions.stores import RemovalUnknown
 from privacy.admin.actions import PrivacyAction
-from privacy.stores import RemovalUnknown
 
 T = TypeVar("T")
 

@@ -12,9 +12,8 @@ from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from unfold.forms import AdminPasswordChangeForm
 
-import accounts.admin_groups  # noqa: F401  # registers the groups
-from accounts.admin_state import LABELS, StateFilter, state_of
-from accounts.forms import RIGHTS_OF_A_SUPERUSER, NewPersonForm, PersonForm
+from accounts.admin.forms import RIGHTS_OF_A_SUPERUSER, NewPersonForm, PersonForm
+from accounts.admin.state import LABELS, StateFilter, state_of
 from accounts.models import User
 from accounts.signals import people_changed
 from findme.core.admin.labels import labelled
@@ -22,7 +21,7 @@ from findme.core.admin.links import Related
 from findme.core.admin.model_admin import SYSTEM, FindmeModelAdmin
 from findme.core.errors import NotDone, one_line
 from privacy.admin.mixin import PrivacyActions
-from privacy.admin.protection import obstacle
+from privacy.admin.permissions import obstacle
 
 if TYPE_CHECKING:
     _DjangoUserAdmin = DjangoUserAdmin[User]

@@ -12,11 +12,11 @@ from uuid import UUID
 from django.db import connection, transaction
 
 from findme.core.files import require_writable, whole_file
-from privacy.archive import ExportedFile, Section, write_archive
+from privacy.actions.archive import ExportedFile, Section, write_archive
+from privacy.actions.stores import stores_reached
 from privacy.audit import Action, failure_recorded, record
 from privacy.people import require_person
 from privacy.registry import registry
-from privacy.stores import stores_reached
 
 
 @dataclass(frozen=True, slots=True)
