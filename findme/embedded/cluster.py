@@ -11,8 +11,8 @@ from pathlib import Path
 
 from findme.core.errors import NotDone
 from findme.embedded.account import Account, root_name
-from findme.embedded.place import Files, Place, write
-from findme.embedded.programs import Programs, copied
+from findme.embedded.binaries import Programs, copied
+from findme.embedded.paths import Files, Place, write
 
 ROLE = DATABASE = "findme"
 UNFINISHED = "unfinished-"

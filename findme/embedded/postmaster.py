@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from findme.core.errors import NotDone
-from findme.embedded.place import Files, Place, write
+from findme.embedded.paths import Files, Place, write
 from findme.embedded.processes import identity, is_ours, may_be_postgres, orphans, send, servers, wait_for
 
 PORT = 5432

@@ -10,7 +10,7 @@ from findme.embedded import postmaster
 from findme.embedded.account import account_for
 from findme.embedded.cluster import DATABASE, ROLE, make_cluster, write_access_rules
 from findme.embedded.lock import locked
-from findme.embedded.place import Files, Place, elsewhere, place_for, possible_files, require_trusted, write
+from findme.embedded.paths import Files, Place, elsewhere, place_for, possible_files, require_trusted, write
 from findme.embedded.postmaster import PORT, Postmaster
 
 

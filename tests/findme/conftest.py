@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from findme.embedded import place
+from findme.embedded import paths
 from findme.embedded.account import UNPRIVILEGED
 from findme.embedded.server import stop
 from tests.findme.embedded import Stage
@@ -20,7 +20,7 @@ from tests.memory import roomy_folder
 @pytest.fixture
 def open_folder(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder that every account can reach, as pytest's own ``tmp_path`` is not; so can it the programs, and servers in the folder are ended."""
-    monkeypatch.setattr(place, "installed", lambda: stage.programs)
+    monkeypatch.setattr(paths, "installed", lambda: stage.programs)
     folder = Path(tempfile.mkdtemp(prefix="findme-test-", dir=roomy_folder()))
     folder.chmod(0o755)
     yield folder

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from findme.embedded.programs import Programs, copied, installed
+from findme.embedded.binaries import Programs, copied, installed
 from findme.environment import BASE_DIR
 
 DEADLINE_SECONDS = 60.0

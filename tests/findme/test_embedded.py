@@ -17,7 +17,7 @@ import psycopg
 import pytest
 
 from findme.core.errors import NotDone
-from findme.embedded import account, lock, place, postmaster, processes, programs, server
+from findme.embedded import account, binaries, lock, paths, postmaster, processes, server
 from findme.environment import BASE_DIR
 from tests.findme.embedded import COMMAND, CONNECT, DEADLINE_SECONDS, Stage, ended, environment, said, wait_for
 
@@ -91,8 +91,8 @@ def test_ensure_running__the_programs_in_a_path_that_a_shell_would_read(open_fol
     odd = open_folder / 'a "$HOME" `id`'
     odd.mkdir()
     odd.chmod(0o755)
-    copied = programs.copied(programs.installed(), odd)
-    monkeypatch.setattr(place, "installed", lambda: copied)
+    copied = binaries.copied(binaries.installed(), odd)
+    monkeypatch.setattr(paths, "installed", lambda: copied)
     assert server.ensure_running(open_folder / "pg", durable=False).started
     assert copied.home == odd / f"programs-{copied.version}"
 
@@ -224,7 +224,7 @@ def test_ensure_running__data_of_another_version(open_folder: Path) -> None:
     server.ensure_running(open_folder / "pg", durable=False)
     server.stop(open_folder / "pg")
     (open_folder / "pg" / "data" / "PG_VERSION").write_text("17\n")
-    version = programs.installed().version
+    version = binaries.installed().version
     with pytest.raises(NotDone) as raised:
         server.ensure_running(open_folder / "pg")
     assert str(raised.value) == (
@@ -234,8 +234,8 @@ def test_ensure_running__data_of_another_version(open_folder: Path) -> None:
 
 
 def test_ensure_running__without_the_package(open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(place, "installed", programs.installed)
-    monkeypatch.setattr(programs, "PACKAGE", "embedded_postgres_that_is_not_here")
+    monkeypatch.setattr(paths, "installed", binaries.installed)
+    monkeypatch.setattr(binaries, "PACKAGE", "embedded_postgres_that_is_not_here")
     with pytest.raises(NotDone) as raised:
         server.ensure_running(open_folder / "pg")
     assert str(raised.value) == (
@@ -360,7 +360,7 @@ def test_account_for__a_user_id_without_a_name(open_folder: Path, monkeypatch: p
 @pytest.fixture
 def closed_folder(tmp_path: Path, open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder that only root can enter, as a checkout in ``/root``; what would be in ``/var/tmp`` is in ``open_folder``."""
-    monkeypatch.setattr(place, "ELSEWHERE", open_folder)
+    monkeypatch.setattr(paths, "ELSEWHERE", open_folder)
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
     return closed
@@ -370,7 +370,7 @@ def closed_folder(tmp_path: Path, open_folder: Path, monkeypatch: pytest.MonkeyP
 def test_ensure_running__elsewhere_where_the_account_cannot_reach_the_folder(closed_folder: Path, open_folder: Path) -> None:
     before = modes_up_to_the_root(closed_folder)
     found = server.ensure_running(closed_folder / "pg", durable=False)
-    home = place.elsewhere()
+    home = paths.elsewhere()
     assert modes_up_to_the_root(closed_folder) == before and list(closed_folder.iterdir()) == []
     assert found.folder.parent == home and home.parent == open_folder and str(found.folder) in str(found)
     assert (home.stat().st_uid, home.stat().st_mode & 0o7777) == (0, 0o755)
@@ -410,11 +410,11 @@ def test_ensure_running__only_the_programs_cannot_be_reached_any_more(
 ) -> None:
     server.ensure_running(open_folder / "pg", durable=False)
     server.stop(open_folder / "pg")
-    closed = programs.copied(programs.installed(), closed_folder)
-    monkeypatch.setattr(place, "installed", lambda: closed)
+    closed = binaries.copied(binaries.installed(), closed_folder)
+    monkeypatch.setattr(paths, "installed", lambda: closed)
     found = server.ensure_running(open_folder / "pg", durable=False)
     assert found.folder == open_folder / "pg"
-    assert Path(f"/proc/{found.pid}/exe").readlink().is_relative_to(place.elsewhere())
+    assert Path(f"/proc/{found.pid}/exe").readlink().is_relative_to(paths.elsewhere())
 
 
 @as_root
@@ -424,15 +424,15 @@ def test_ensure_running__elsewhere_the_copy_may_be_run_by_everyone_and_changed_b
         server.ensure_running(closed_folder / "pg", durable=False)
     finally:
         os.umask(before)
-    copy = place.elsewhere() / f"programs-{programs.installed().version}"
+    copy = paths.elsewhere() / f"programs-{binaries.installed().version}"
     assert {(path.stat().st_uid, path.stat().st_mode & 0o022) for path in copy.rglob("*")} == {(0, 0)}
-    assert list(place.elsewhere().glob("unfinished-*")) == []
+    assert list(paths.elsewhere().glob("unfinished-*")) == []
 
 
 @as_root
 @pytest.mark.parametrize("kind", ["another's", "a link", "writable by others", "a file"])
 def test_ensure_running__elsewhere_is_refused_if_it_is(kind: str, closed_folder: Path, tmp_path: Path) -> None:
-    home = place.elsewhere()
+    home = paths.elsewhere()
     if kind == "a link":
         home.symlink_to(tmp_path)
     elif kind == "a file":

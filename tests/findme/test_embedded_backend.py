@@ -15,7 +15,7 @@ from pytest_django import DjangoDbBlocker
 from pytest_django.fixtures import Settings
 
 from findme.core.postgresql.variables import NOT_AN_OPTION, options
-from findme.embedded import place, server
+from findme.embedded import paths, server
 from findme.embedded.backend.base import DatabaseWrapper
 from tests.findme.processes import manage
 
@@ -93,7 +93,7 @@ def test_backend__another_server_in_the_environment__is_not_reached(folder_of_co
     environment = {"EMBEDDED_POSTGRES_DIR": str(folder_of_commands), "PGHOSTADDR": "127.0.0.1", "PGPORT": "1", "PGDATA": "/nonexistent"}
     query = "SELECT current_setting('data_directory')"
     code, out, err = manage("dbshell", "--", "-At", "-c", query, **environment, PGSERVICE="nope", PGOPTIONS="-c search_path=foo")
-    (files,) = place.possible_files(folder_of_commands)
+    (files,) = paths.possible_files(folder_of_commands)
     assert (code, out) == (0, f"{files.data}\n"), err
     code, out, _ = manage(
         "shell",

@@ -17,7 +17,7 @@ import pytest
 from findme import parent_folders
 from findme.core.errors import NotDone, StoreUnusable
 from findme.core.folders import distrust_reason
-from findme.embedded.place import require_trusted
+from findme.embedded.paths import require_trusted
 from findme.environment import BASE_DIR
 from vectorstore.qdrant.embedded import folder_at
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from django.db import connection
 from psycopg import sql
 
-from findme.embedded.programs import installed
+from findme.embedded.binaries import installed
 
 
 @contextmanager

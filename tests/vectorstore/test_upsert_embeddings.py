@@ -20,7 +20,7 @@ from tests.privacy.process import manage
 from tests.qdrant import free_port
 from tests.vectorstore.ingest.inputs import json_lines, ones, row
 from vectorstore.ingest import answers, rejected_lines
-from vectorstore.ingest.formats import parquet_decoder
+from vectorstore.ingest.formats.parquet import decoder
 from vectorstore.models import ProfileEmbedding, SetAside
 from vectorstore.schema.initialize import initialise
 from vectorstore.sync.removal import point_of
@@ -167,7 +167,7 @@ def test_upsert__decoder_that_stops_ends_in_2(tmp_path: Path, monkeypatch: pytes
     path.touch()
     (tmp_path / "stopped.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGSTOP)")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(parquet_decoder, "__name__", "stopped")
+    monkeypatch.setattr(decoder, "__name__", "stopped")
     monkeypatch.setattr(answers, "SECONDS", 0.5)
     said = f"The process that decodes '{path}' was silent for 0.5 seconds, and was ended. Check that the disk of the file answers, then run it again.\n"
     assert upsert(path) == (2, "", said)

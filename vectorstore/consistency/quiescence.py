@@ -13,7 +13,7 @@ from uuid import UUID
 
 from django.db import transaction
 
-from findme.core.db.arrays import uuid_array
+from findme.core.postgresql.arrays import uuid_array
 from vectorstore.queue.entries import EVERYBODY, LOCK_OF
 from vectorstore.queue.transactions import short_transaction
 

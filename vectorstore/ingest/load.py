@@ -22,8 +22,8 @@ from vectorstore.ingest.sending import project
 from vectorstore.ingest.sources import Source, paths, sizes, sources, total
 from vectorstore.ingest.staging import staging, store
 from vectorstore.models import ProfileEmbedding
-from vectorstore.projection.interests import UNSTORABLE
 from vectorstore.projection.shortened import printable
+from vectorstore.projection.validation import UNSTORABLE
 
 ROWS_IN_A_BATCH = 2000
 BYTES_IN_A_BATCH = 8 << 20

@@ -14,7 +14,7 @@ from findme.core.errors import NotDone
 from vectorstore.ingest.formats.input_file import reading
 from vectorstore.ingest.formats.json_lines import check_json_lines, read_json_lines, rows_of
 from vectorstore.ingest.formats.npz import check_npz, read_npz
-from vectorstore.ingest.formats.parquet import check_parquet, read_parquet
+from vectorstore.ingest.formats.parquet.reader import check_parquet, read_parquet
 from vectorstore.ingest.rows import Entry
 
 STANDARD_INPUT = "-"

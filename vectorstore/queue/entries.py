@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django.db import connection
 
-from findme.core.db.arrays import uuid_array
+from findme.core.postgresql.arrays import uuid_array
 from vectorstore.models import QueueEntry
 from vectorstore.queue.shutdown import may_take_long
 

@@ -18,8 +18,8 @@ from qdrant_client import QdrantClient
 from qdrant_client.models import ExtendedPointId, Record
 
 from findme.core.commands.progress import Report, unreported
-from findme.core.db.arrays import uuid_array
 from findme.core.errors import NotDone
+from findme.core.postgresql.arrays import uuid_array
 from vectorstore.catalog.lock import keep_session
 from vectorstore.catalog.ownership import ADOPTED_AT, ADOPTING, DATABASE, database_id
 from vectorstore.consistency.versions import AllocatedVersions, allocated_versions, version_of

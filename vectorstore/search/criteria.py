@@ -14,8 +14,8 @@ from accounts.models import User
 from findme.core.errors import NotDone
 from vectorstore.projection import vectors
 from vectorstore.projection.degrees import latitude, longitude
-from vectorstore.projection.interests import interest
 from vectorstore.projection.shortened import shortened
+from vectorstore.projection.validation import interest
 from vectorstore.projection.vectors import Reals
 
 OLDEST = 150

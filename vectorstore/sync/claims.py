@@ -15,7 +15,7 @@ from django.conf import settings
 from django.db import connection
 from django.db.backends.utils import CursorWrapper
 
-from findme.core.db.arrays import uuid_array
+from findme.core.postgresql.arrays import uuid_array
 from vectorstore.catalog import registry
 from vectorstore.models import QueueEntry
 from vectorstore.qdrant.connection import collection_name

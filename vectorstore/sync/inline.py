@@ -14,8 +14,8 @@ from psycopg.errors import LockNotAvailable
 from qdrant_client import QdrantClient
 from qdrant_client.models import ExtendedPointId
 
-from findme.core.db.arrays import uuid_array
 from findme.core.errors import NotDone, StoreUnavailable
+from findme.core.postgresql.arrays import uuid_array
 from vectorstore.catalog import registry
 from vectorstore.catalog.secondary import given_up_where_it_fails
 from vectorstore.consistency import deletions, preflight

@@ -11,7 +11,7 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
-from findme.core.db.arrays import uuid_array
+from findme.core.postgresql.arrays import uuid_array
 from vectorstore.projection import rows as profiles
 from vectorstore.projection.payload import payload_from
 

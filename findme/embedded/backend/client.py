@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from django.db.backends.postgresql import client
 
-from findme.embedded.programs import installed
+from findme.embedded.binaries import installed
 
 if TYPE_CHECKING:
     from findme.embedded.backend.base import DatabaseWrapper

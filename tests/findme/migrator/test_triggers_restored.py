@@ -10,7 +10,7 @@ import pytest
 
 from findme.core.triggers.definitions import expected_triggers
 from findme.core.triggers.problems import trigger_problems
-from findme.embedded.programs import installed
+from findme.embedded.binaries import installed
 from findme.migrator.trigger_repair import mend_triggers
 from tests.findme.migrator.catalog import catalog
 from tests.findme.migrator.undoing import PERSON

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 import pytest
 
 from tests.vectorstore.ingest.inputs import frames_in_process
-from vectorstore.ingest.formats import parquet_process
+from vectorstore.ingest.formats.parquet import process
 
 
 @pytest.fixture(scope="module")
 def decoder_in_process() -> Iterator[None]:
     """Parquet is decoded by the code of the program, without the start of a process for each file."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(parquet_process, "frames_of", frames_in_process)
+        patch.setattr(process, "frames_of", frames_in_process)
         yield

@@ -29,8 +29,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tests.vectorstore.ingest.mutations import changed, changed_inside
-from vectorstore.ingest.formats import parquet_decoder, parquet_process
-from vectorstore.ingest.formats.parquet_decoder import Frame
+from vectorstore.ingest.formats.parquet import decoder, process
+from vectorstore.ingest.formats.parquet.decoder import Frame
 
 MEMORY = 256 << 20
 SECONDS_FOR_A_FILE = 60
@@ -105,16 +105,16 @@ def frames_of_fork(path: Path, rows_at_a_time: int, skip: int) -> Iterator[Frame
     pid = os.fork()
     if not pid:
         try:
-            parquet_decoder.limit_memory()
+            decoder.limit_memory()
             with path.open("rb") as stream, os.fdopen(write_end, "wb") as answer:
-                for tag, content in parquet_decoder.frames(stream, rows_at_a_time=rows_at_a_time, skip=skip):
-                    answer.write(parquet_decoder.HEADER.pack(tag, len(content)) + content)
+                for tag, content in decoder.frames(stream, rows_at_a_time=rows_at_a_time, skip=skip):
+                    answer.write(decoder.HEADER.pack(tag, len(content)) + content)
         finally:
             os._exit(0)
     os.close(write_end)
     try:
         with os.fdopen(read_end, "rb") as answer:
-            while frame := parquet_process._frame(answer):
+            while frame := process._frame(answer):
                 yield frame
     finally:
         os.kill(pid, signal.SIGKILL)
@@ -160,7 +160,7 @@ def fuzz(reader: str, seed: int, *, seconds: float, inputs: int) -> Counter[str]
     """Raises what a reader must not raise."""
     ending, samples = SAMPLES[reader]
     originals, chance = list(samples()), random.Random(seed)
-    parquet_process.frames_of = frames_of_fork
+    process.frames_of = frames_of_fork
     limit_memory()
     ended: Counter[str] = Counter()
     until = time.monotonic() + seconds

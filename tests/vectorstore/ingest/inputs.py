@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from vectorstore.ingest.formats import parquet_decoder
 from vectorstore.ingest.formats.input_file import opened
-from vectorstore.ingest.formats.parquet_decoder import Frame
+from vectorstore.ingest.formats.parquet import decoder
+from vectorstore.ingest.formats.parquet.decoder import Frame
 
 
 def ones(number: float = 1.0) -> list[float]:
@@ -36,7 +36,7 @@ def json_lines(path: Path, rows: Iterable[object]) -> str:
 def frames_in_process(path: Path, rows_at_a_time: int, skip: int) -> Iterator[Frame]:
     """What the decoder's process would answer."""
     with opened(path) as stream:
-        yield from parquet_decoder.frames(stream, rows_at_a_time=rows_at_a_time, skip=skip)
+        yield from decoder.frames(stream, rows_at_a_time=rows_at_a_time, skip=skip)
 
 
 @contextmanager

@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from findme.core.errors import NotDone
-from vectorstore.ingest.formats.parquet import check_parquet, read_parquet
-from vectorstore.ingest.formats.parquet_process import ROWS_AT_A_TIME
+from vectorstore.ingest.formats.parquet.process import ROWS_AT_A_TIME
+from vectorstore.ingest.formats.parquet.reader import check_parquet, read_parquet
 from vectorstore.ingest.rows import UNSET, Entry, Kind, Rejection, Row
 
 pytestmark = pytest.mark.usefixtures("decoder_in_process")

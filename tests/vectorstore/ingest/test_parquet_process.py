@@ -23,10 +23,11 @@ import pytest
 from findme.core.errors import NotDone
 from tests.vectorstore.ingest.inputs import frames_in_process
 from vectorstore.ingest import answers
-from vectorstore.ingest.formats import parquet_decoder, parquet_process
-from vectorstore.ingest.formats.parquet import check_parquet, read_parquet
-from vectorstore.ingest.formats.parquet_decoder import LONGEST_ROW, plain_batch, size_of
-from vectorstore.ingest.formats.parquet_process import ROWS_AT_A_TIME, Summary, batches_of
+from vectorstore.ingest.formats.parquet import decoder
+from vectorstore.ingest.formats.parquet import process as parquet_process
+from vectorstore.ingest.formats.parquet.decoder import LONGEST_ROW, plain_batch, size_of
+from vectorstore.ingest.formats.parquet.process import ROWS_AT_A_TIME, Summary, batches_of
+from vectorstore.ingest.formats.parquet.reader import check_parquet, read_parquet
 from vectorstore.ingest.rows import Kind, Rejection, Row
 
 ANNE = UUID("11111111-1111-4111-8111-111111111111")
@@ -190,7 +191,7 @@ def answer_with(monkeypatch: pytest.MonkeyPatch, *runs: list[tuple[bytes, bytes]
     return started
 
 
-@pytest.mark.parametrize("last", [[], [(parquet_decoder.NO_MEMORY, b"")]], ids=["killed", "out of memory"])
+@pytest.mark.parametrize("last", [[], [(decoder.NO_MEMORY, b"")]], ids=["killed", "out of memory"])
 def test_read__process_that_ends_early_is_started_once_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: list[tuple[bytes, bytes]]
 ) -> None:
@@ -220,9 +221,7 @@ def test_frames__end_with_the_process(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_decoder__skips_whole_row_groups_and_parts(tmp_path: Path) -> None:
     path = saved(tmp_path, {"user_id": user_ids(25)}, row_group_size=10)
     for skip in range(26):
-        left = [
-            answer.num_rows for answer in parquet_process._answers(path, rows_at_a_time=4, skip=skip) if isinstance(answer, pa.RecordBatch)
-        ]
+        left = [answer.num_rows for answer in process._answers(path, rows_at_a_time=4, skip=skip) if isinstance(answer, pa.RecordBatch)]
         assert sum(left) == 25 - skip
 
 
@@ -272,7 +271,7 @@ def test_read__process_that_ends_before_it_has_begun(tmp_path: Path, monkeypatch
     path = saved(tmp_path, {"user_id": [str(ANNE)]})
     (tmp_path / "early.py").write_text(program)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(parquet_decoder, "__name__", "early")
+    monkeypatch.setattr(decoder, "__name__", "early")
     assert refusal(path) == NOT_STARTED.format(f"it ended with code {code}")
 
 
@@ -289,7 +288,7 @@ def test_read__process_that_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     if stopped == "before it has begun":
         (tmp_path / "early.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGSTOP)")
         monkeypatch.syspath_prepend(tmp_path)
-        monkeypatch.setattr(parquet_decoder, "__name__", "early")
+        monkeypatch.setattr(decoder, "__name__", "early")
         assert refusal(path) == SILENT
     else:
         monkeypatch.setattr(answers, "SECONDS", 60)
@@ -343,4 +342,4 @@ def test_answers__time_in_which_this_process_was_stopped_does_not_count(tmp_path
 def test_decoder__gives_a_sign_of_life_while_it_skips(tmp_path: Path) -> None:
     path = saved(tmp_path, {"user_id": user_ids(7)}, row_group_size=5)
     tags = [tag for tag, _ in frames_in_process(path, 1, 4)]
-    assert tags == [parquet_decoder.SUMMARY, *[parquet_decoder.SKIPPED] * 4, *[parquet_decoder.BATCH] * 3, parquet_decoder.END]
+    assert tags == [decoder.SUMMARY, *[decoder.SKIPPED] * 4, *[decoder.BATCH] * 3, decoder.END]

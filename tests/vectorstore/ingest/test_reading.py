@@ -11,7 +11,7 @@ from findme.core.errors import NotDone
 from tests.vectorstore.ingest.inputs import open_pipe
 from vectorstore.ingest.formats.json_lines import check_json_lines, read_json_lines
 from vectorstore.ingest.formats.npz import check_npz
-from vectorstore.ingest.formats.parquet import check_parquet
+from vectorstore.ingest.formats.parquet.reader import check_parquet
 
 
 @pytest.mark.parametrize(("check", "ending"), [(check_npz, "npz"), (check_parquet, "parquet")])

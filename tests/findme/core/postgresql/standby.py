@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psycopg
 
-from findme.embedded.place import place_for
+from findme.embedded.paths import place_for
 from findme.embedded.postmaster import LOG_WITHOUT_ROWS
 from findme.embedded.server import Running
 from tests.findme.embedded import DEADLINE_SECONDS, wait_for

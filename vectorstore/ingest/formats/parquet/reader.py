@@ -11,10 +11,10 @@ import numpy as np
 import pyarrow as pa
 
 from findme.core.errors import NotDone
-from vectorstore.ingest.formats.arrow import is_list, misfit, value_of
 from vectorstore.ingest.formats.input_file import no_rows
-from vectorstore.ingest.formats.parquet_decoder import LONGEST_ROW, PANDAS_INDEX
-from vectorstore.ingest.formats.parquet_process import LongRow, Summary, batches_of, summary_of
+from vectorstore.ingest.formats.parquet.arrow import is_list, misfit, value_of
+from vectorstore.ingest.formats.parquet.decoder import LONGEST_ROW, PANDAS_INDEX
+from vectorstore.ingest.formats.parquet.process import LongRow, Summary, batches_of, summary_of
 from vectorstore.ingest.formats.plain_json import plain_json
 from vectorstore.ingest.rows import FIELDS, UNSET, BadRow, Entry, Kind, Rejection, entry
 from vectorstore.models import VECTOR_SIZE

@@ -18,8 +18,8 @@ from pathlib import Path
 from findme.core.errors import NotDone
 from findme.core.folders import distrust_reason, make_private_folder
 from findme.embedded.account import Account, account_for
+from findme.embedded.binaries import PARTS, Programs, copied, installed
 from findme.embedded.lock import locked
-from findme.embedded.programs import PARTS, Programs, copied, installed
 from findme.environment import BASE_DIR
 
 ELSEWHERE = Path("/var/tmp")  # noqa: S108  # what is made in it belongs to root, or is refused

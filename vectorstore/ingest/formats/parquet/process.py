@@ -1,4 +1,4 @@
-"""The parent's side of ``parquet_decoder``: it starts the process and reads its frames."""
+"""The parent's side of ``decoder``: it starts the process and reads its frames."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ import pyarrow as pa
 
 from findme.core.errors import NotDone, one_line
 from vectorstore.ingest.answers import Answers
-from vectorstore.ingest.formats import parquet_decoder
 from vectorstore.ingest.formats.input_file import opened_file
-from vectorstore.ingest.formats.parquet_decoder import (
+from vectorstore.ingest.formats.parquet import decoder
+from vectorstore.ingest.formats.parquet.decoder import (
     BATCH,
     END,
     ERROR,
@@ -132,7 +132,7 @@ def _answers(path: Path, *, rows_at_a_time: int, skip: int) -> Iterator[Summary 
 
 def frames_of(path: Path, rows_at_a_time: int, skip: int) -> Iterator[Frame]:
     """Yield what a new process answers, up to its end. Raises NotDone where the process cannot begin, and where it is silent for too long."""
-    command = [sys.executable, "-P", "-m", parquet_decoder.__name__, str(rows_at_a_time), str(skip)]
+    command = [sys.executable, "-P", "-m", decoder.__name__, str(rows_at_a_time), str(skip)]
     with opened_file(path) as stream, _started(command, stream) as process:
         assert process.stdout is not None
         answers = io.BufferedReader(Answers(process.stdout, path))
