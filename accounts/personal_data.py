@@ -16,9 +16,8 @@ from django.db.models.functions import Coalesce, Concat
 
 import accounts.login.personal_data  # noqa: F401  # registers its owner, which needs the address that Profile clears
 from accounts.models import User
-from privacy.columns import columns_of
 from privacy.people import anonymised_email
-from privacy.registry import Consequence, Fate, PersonalDataOwner, Protection, registry
+from privacy.registry import Consequence, Fate, PersonalDataOwner, Protection, columns_of, registry
 
 RIGHTS = (User.groups.through, User.user_permissions.through)
 

@@ -7,8 +7,7 @@ from django.utils.safestring import SafeString
 
 from accounts.models import User
 from calls.models import VideoCall
-from findme.core.admin.labels import labelled
-from findme.core.admin.links import link_to
+from findme.core.admin.links import labelled, link_to
 from findme.core.admin.model_admin import SYSTEM, FoundByUuid
 
 COLOURS = {"initiated": "info", "ringing": "info", "active": "info", "ended": "success", "missed": "warning", "rejected": "danger"}

@@ -10,8 +10,7 @@ from django.db.models import CharField, Q, Value
 from django.db.models.functions import Cast, Concat
 
 from calls.models import VideoCall, VideoCallQuerySet
-from privacy.columns import columns_of
-from privacy.registry import Consequence, Fate, PersonalDataOwner, Protection, registry
+from privacy.registry import Consequence, Fate, PersonalDataOwner, Protection, columns_of, registry
 
 
 class Calls(PersonalDataOwner):

@@ -6,8 +6,7 @@ from django.contrib import admin
 from django.utils.safestring import SafeString
 
 from accounts.models import User
-from findme.core.admin.labels import labelled
-from findme.core.admin.links import Related, link_to
+from findme.core.admin.links import Related, labelled, link_to
 from findme.core.admin.model_admin import SYSTEM, FoundByUuid
 from matching.models import Match
 

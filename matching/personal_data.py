@@ -9,8 +9,7 @@ from uuid import UUID
 from django.db.models import Q
 
 from matching.models import Match, MatchQuerySet
-from privacy.columns import columns_of
-from privacy.registry import Consequence, Fate, PersonalDataOwner, Protection, registry
+from privacy.registry import Consequence, Fate, PersonalDataOwner, Protection, columns_of, registry
 
 
 class Matches(PersonalDataOwner):

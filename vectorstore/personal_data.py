@@ -10,8 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
-from privacy.columns import columns_of
-from privacy.registry import Consequence, Fate, PersonalDataOwner, Protection, Store, registry
+from privacy.registry import Consequence, Fate, PersonalDataOwner, Protection, Store, columns_of, registry
 from vectorstore.models import ProfileEmbedding, QueueEntry, SetAside, StoreState
 
 

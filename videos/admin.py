@@ -10,8 +10,7 @@ from django.utils.safestring import SafeString
 
 from accounts.models import User
 from findme.core.admin.db_errors import RefusableForm
-from findme.core.admin.labels import labelled
-from findme.core.admin.links import link_to
+from findme.core.admin.links import labelled, link_to
 from findme.core.admin.model_admin import SYSTEM, FoundByUuid
 from videos.models import Video
 

@@ -10,8 +10,7 @@ from django.contrib.postgres.functions import TransactionNow
 from django.db.models import F, Q
 from django.db.models.functions import Coalesce
 
-from privacy.columns import columns_of
-from privacy.registry import Consequence, Fate, PersonalDataOwner, Protection, registry
+from privacy.registry import Consequence, Fate, PersonalDataOwner, Protection, columns_of, registry
 from videos.models import Video, VideoQuerySet
 
 

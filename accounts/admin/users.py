@@ -16,8 +16,7 @@ from accounts.admin.forms import RIGHTS_OF_A_SUPERUSER, NewPersonForm, PersonFor
 from accounts.admin.state import LABELS, StateFilter, state_of
 from accounts.models import User
 from accounts.signals import people_changed
-from findme.core.admin.labels import labelled
-from findme.core.admin.links import Related
+from findme.core.admin.links import Related, labelled
 from findme.core.admin.model_admin import SYSTEM, FindmeModelAdmin
 from findme.core.errors import NotDone, one_line
 from privacy.admin.mixin import PrivacyActions

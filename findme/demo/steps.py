@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import zipfile
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 
+from django.contrib.auth.hashers import make_password
 from django.db import IntegrityError, connection
 
 from accounts.models import User
 from findme.core.errors import NotDone, without_detail
 from findme.core.files import require_writable
-from findme.demo.dataset import EMBEDDINGS, JANE, JOHN, cast
+from findme.demo.dataset import ADMIN_EMAIL, ADMIN_ID, EMBEDDINGS, JANE, JOHN, cast
 from findme.demo.guard import refuse_strangers
-from findme.demo.login import renew_login
 from findme.demo.presenter import Telling
 from findme.demo.traces import traces_of
 from privacy.actions.undo_erasure import take_erasures_back
@@ -169,3 +172,32 @@ def _shown(path: Path) -> str:
     """As a person would type it: from here if it is below."""
     here = Path.cwd()
     return str(path.relative_to(here)) if path.is_relative_to(here) else os.fspath(path)
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    email: str
+    password: str = field(repr=False)
+
+
+def renew_login() -> Login:
+    """Make the demo's superuser, or put it right again, with a new random password; who was logged in with the old one no longer is."""
+    password = secrets.token_urlsafe(12)
+    User.objects.update_or_create(
+        pk=ADMIN_ID,
+        defaults={
+            "email": ADMIN_EMAIL,
+            "password": make_password(password),
+            "full_name": "Admin of the demo",
+            "date_of_birth": date(1990, 1, 1),
+            "gender": User.Gender.OTHER,
+            "bio": None,
+            "video": None,
+            "verified": False,
+            "active": True,
+            "deleted_at": None,
+            "is_staff": True,
+            "is_superuser": True,
+        },
+    )
+    return Login(ADMIN_EMAIL, password)

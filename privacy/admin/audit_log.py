@@ -7,7 +7,7 @@ from typing import Any
 from django.contrib import admin
 from django.http import HttpRequest
 
-from findme.core.admin.labels import labelled
+from findme.core.admin.links import labelled
 from findme.core.admin.model_admin import FoundByUuid
 from privacy.models import AuditEntry
 

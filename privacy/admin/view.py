@@ -19,8 +19,7 @@ from django.views.decorators.http import require_http_methods
 from findme.core.errors import NotDone, one_line
 from privacy.admin.actions import ACTIONS, EXPORT, PrivacyAction
 from privacy.admin.download import export_for
-from privacy.admin.execution import do_for_each
-from privacy.admin.messages import failures, told
+from privacy.admin.execution import do_for_each, failures, told
 from privacy.admin.selection import Selected, ids_from, preview, select
 
 

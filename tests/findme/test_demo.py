@@ -23,11 +23,10 @@ from qdrant_client import models
 
 from accounts.models import User
 from findme.core.errors import NotDone
-from findme.demo.alone import alone
 from findme.demo.dataset import ADMIN_EMAIL, ADMIN_ID, JOHN, cast
-from findme.demo.guard import refuse_strangers
-from findme.demo.login import Login, renew_login
+from findme.demo.guard import alone, refuse_strangers
 from findme.demo.presenter import Telling
+from findme.demo.steps import Login, renew_login
 from findme.demo.traces import traces_of
 from matching.models import Match
 from tests.factories import UserFactory

@@ -15,7 +15,7 @@ from findme.core.errors import NotDone
 from privacy.actions.anonymize import anonymise
 from privacy.admin import actions
 from privacy.admin.actions import ANONYMISE, ERASE, SOFT_DELETE, PrivacyAction
-from privacy.admin.messages import AFTERWARDS
+from privacy.admin.execution import AFTERWARDS
 from privacy.admin.view import address_of
 from privacy.models import AuditEntry
 from tests.factories import UserFactory

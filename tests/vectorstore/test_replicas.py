@@ -6,8 +6,7 @@ from qdrant_client.models import DropReplicaOperation, PointStruct, Replica, Rep
 
 from findme.core.errors import StoreUnavailable
 from tests.vectorstore.cluster import cluster, wait_until
-from vectorstore.catalog.cluster import holders
-from vectorstore.catalog.nodes import refuse_without_a_node
+from vectorstore.catalog.cluster import holders, refuse_without_a_node
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.schema.initialize import compare, initialise
 

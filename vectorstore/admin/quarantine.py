@@ -16,7 +16,7 @@ from findme.core.admin.model_admin import FoundByUuid
 from findme.core.plurals import counted
 from vectorstore.admin.status_page import state_page
 from vectorstore.models import SetAside
-from vectorstore.queue.retry import retry
+from vectorstore.queue.entries import retry
 
 
 @admin.action(permissions=["retry_set_aside"], description="Try again")

@@ -14,7 +14,7 @@ from django.views.decorators.http import require_http_methods
 
 from findme.core.errors import NotDone, one_line
 from findme.core.plurals import counted
-from vectorstore.queue.retry import retry
+from vectorstore.queue.entries import retry
 from vectorstore.status import differing, state
 
 COLUMNS = ("points", "missing", "orphaned", "stale payload", "stale vector", "pending", "aside", "ahead")

@@ -22,8 +22,7 @@ from vectorstore.ingest.sending import project
 from vectorstore.ingest.sources import Source, paths, sizes, sources, total
 from vectorstore.ingest.staging import staging, store
 from vectorstore.models import ProfileEmbedding
-from vectorstore.projection.shortened import printable
-from vectorstore.projection.validation import UNSTORABLE
+from vectorstore.projection.validation import UNSTORABLE, printable
 
 ROWS_IN_A_BATCH = 2000
 BYTES_IN_A_BATCH = 8 << 20

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from vectorstore.ingest.rows import Rejection
-from vectorstore.projection.shortened import shortened
+from vectorstore.projection.validation import shortened
 
 FIELDS = ("file", "line", "reason", "row")
 LONGEST_LINE = 256 << 10

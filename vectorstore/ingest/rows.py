@@ -11,9 +11,7 @@ from uuid import UUID
 
 from vectorstore.models.limits import MOST_INTERESTS, MOST_VIDEO_FEATURES
 from vectorstore.projection import vectors
-from vectorstore.projection.degrees import latitude, longitude
-from vectorstore.projection.shortened import shortened
-from vectorstore.projection.validation import interest
+from vectorstore.projection.validation import interest, latitude, longitude, shortened
 from vectorstore.projection.vectors import Reals
 
 FIELDS = ("user_id", "vector", "location", "interests", "video_features")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from vectorstore.projection import rows as profiles
 from vectorstore.projection.payload import Profile, payload_from
-from vectorstore.qdrant.point import Point
+from vectorstore.qdrant.write import Point
 from vectorstore.queue.entries import EVERYBODY
 from vectorstore.queue.shutdown import answered_in_time
 

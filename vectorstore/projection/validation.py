@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+import reprlib
 
 from vectorstore.models.interests import normalized
 from vectorstore.models.limits import LONGEST_INTEREST
-from vectorstore.projection.shortened import shortened
+from vectorstore.projection.vectors import NUMBERS
 
 UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 """What a text in PostgreSQL cannot hold: NUL, and half of a surrogate pair."""
@@ -21,3 +22,37 @@ def interest(value: object) -> str:
     if len(text) > LONGEST_INTEREST:
         raise ValueError(f"an interest has at most {LONGEST_INTEREST} characters, and not {len(text):,}: {shortened(text)}")
     return text
+
+
+def latitude(value: object) -> float:
+    """From -90 to 90. Raises ValueError with the reason."""
+    return _degrees("lat", value, 90)
+
+
+def longitude(value: object) -> float:
+    """From -180 to 180. Raises ValueError with the reason."""
+    return _degrees("lon", value, 180)
+
+
+def _degrees(name: str, value: object, most: int) -> float:
+    if type(value) not in NUMBERS or not isinstance(value, (int, float)):
+        raise ValueError(f"{name} is not a number: {shortened(value)}")
+    if not -most <= value <= most:  # NaN neither
+        raise ValueError(f"{name} is {shortened(value)}, and must be from -{most} to {most}")
+    return float(value)
+
+
+JSON_NAMES = {None: "null", True: "true", False: "false"}
+
+_repr = reprlib.Repr()
+_repr.maxlevel, _repr.maxlist, _repr.maxdict, _repr.maxstring, _repr.maxother, _repr.maxlong = 2, 3, 3, 60, 60, 40
+
+
+def shortened(value: object) -> str:
+    """``repr`` of VALUE, never long, and never an error however deep it is."""
+    return JSON_NAMES[value] if value is None or isinstance(value, bool) else _repr.repr(value)
+
+
+def printable(text: str) -> str:
+    """Return ``text`` with the escapes of ``repr`` for newlines, controls and surrogates: for the name of a file, which may have any of them."""
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)

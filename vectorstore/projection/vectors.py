@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from findme.core.plurals import counted
 from vectorstore.models import VECTOR_SIZE
-from vectorstore.projection.shortened import shortened
+from vectorstore.projection.validation import shortened
 
 Reals: TypeAlias = NDArray[np.float32]
 

@@ -12,8 +12,8 @@ from findme.core.commands.progress import Report, unreported
 from findme.core.errors import NotDone
 from vectorstore.catalog import registry
 from vectorstore.catalog.alias import follow_alias, is_ours, live_collection
+from vectorstore.catalog.cluster import refuse_without_a_node
 from vectorstore.catalog.lock import collection_lock
-from vectorstore.catalog.nodes import refuse_without_a_node
 from vectorstore.consistency import preflight
 from vectorstore.models import QueueEntry, SyncLease
 from vectorstore.purge.files import check_storage, prove, wait_for_dropped

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from uuid import UUID
 
-from django.db import connection
+from django.db import connection, transaction
 
 from findme.core.postgresql.arrays import uuid_array
+from privacy.audit import Action, record_each
 from vectorstore.models import QueueEntry
 from vectorstore.queue.shutdown import may_take_long
 
@@ -85,3 +86,20 @@ def is_empty() -> bool:
 
 LOCK_OF = "hashtextextended('findme point of ' || person, 0)"
 """The advisory lock of a person: held while they are claimed, and by whoever removes them for good."""
+
+
+RETRY = """
+    WITH freed AS (DELETE FROM vector_sync_aside WHERE %(everybody)s OR user_id = ANY(%(people)s::uuid[]) RETURNING user_id)
+    INSERT INTO vector_sync_queue (user_id, urgent) SELECT user_id, true FROM freed RETURNING user_id
+"""
+
+
+def retry(user_ids: Iterable[UUID] | None, *, actor_id: UUID | None = None) -> int:
+    """Put those of the people (None: all) who are set aside on the queue, before others; how many they are. Whoever is refused again is set
+    aside again. The audit log has an entry for each."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(RETRY, {"everybody": user_ids is None, "people": [str(user_id) for user_id in user_ids or ()]})
+        queued = [user_id for (user_id,) in cursor.fetchall()]
+        record_each(Action.RETRY, queued, actor_id=actor_id)
+        cursor.execute("SELECT vector_sync_wake()")
+    return len(queued)

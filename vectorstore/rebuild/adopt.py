@@ -13,8 +13,8 @@ from findme.core.commands.progress import Report, unreported
 from findme.core.errors import NotDone
 from findme.core.plurals import counted, plural
 from privacy.audit import adoption_recorded
+from vectorstore.catalog.cluster import refuse_without_a_node
 from vectorstore.catalog.lock import collection_lock
-from vectorstore.catalog.nodes import refuse_without_a_node
 from vectorstore.catalog.ownership import ADOPTED_AT, ADOPTING, DATABASE, database_id
 from vectorstore.consistency import checkpoint
 from vectorstore.consistency.deletions import DELETED
@@ -32,7 +32,7 @@ from vectorstore.schema.definition import Change
 from vectorstore.schema.initialize import GREEN_SECONDS, Announce, carry_out, settled
 from vectorstore.schema.plan import Plan, plan, refuse, what_is_left
 from vectorstore.sync.inline import project
-from vectorstore.verification.allowed import allowed_changes
+from vectorstore.verification.repair import allowed_changes
 
 PAGE_SIZE = 1000
 

@@ -15,7 +15,7 @@ from findme.core.commands.progress import Report
 from findme.core.errors import NotDone
 from vectorstore.catalog import registry
 from vectorstore.catalog.alias import AT_ONCE, alias_target, prepare
-from vectorstore.catalog.nodes import refuse_without_a_node
+from vectorstore.catalog.cluster import refuse_without_a_node
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.rebuild.acceptance import pass_gate
 from vectorstore.rebuild.backfill import fill

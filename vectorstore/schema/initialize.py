@@ -11,9 +11,8 @@ from qdrant_client.models import CollectionStatus, OptimizersConfigDiff
 
 from findme.core.commands.progress import Report, unreported
 from findme.core.errors import NotDone
-from vectorstore.catalog.cluster import is_copying
+from vectorstore.catalog.cluster import is_copying, refuse_without_a_node
 from vectorstore.catalog.lock import collection_lock
-from vectorstore.catalog.nodes import refuse_without_a_node
 from vectorstore.consistency.checkpoint import check_live_mark
 from vectorstore.models import ProfileEmbedding
 from vectorstore.qdrant.connection import qdrant

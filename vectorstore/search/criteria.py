@@ -13,9 +13,7 @@ from uuid import UUID
 from accounts.models import User
 from findme.core.errors import NotDone
 from vectorstore.projection import vectors
-from vectorstore.projection.degrees import latitude, longitude
-from vectorstore.projection.shortened import shortened
-from vectorstore.projection.validation import interest
+from vectorstore.projection.validation import interest, latitude, longitude, shortened
 from vectorstore.projection.vectors import Reals
 
 OLDEST = 150

@@ -16,8 +16,8 @@ from findme.core.errors import NotDone, one_line
 from findme.core.plurals import counted
 from vectorstore.catalog import registry
 from vectorstore.catalog.alias import AT_ONCE, follow_alias, live_collection, switch_alias
+from vectorstore.catalog.cluster import refuse_without_a_node
 from vectorstore.catalog.lock import collection_lock
-from vectorstore.catalog.nodes import refuse_without_a_node
 from vectorstore.catalog.ownership import ADOPTED_AT, metadata_of
 from vectorstore.consistency import preflight
 from vectorstore.consistency.checkpoint import stamp

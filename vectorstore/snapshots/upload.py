@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, wait
+from typing import TypeVar
 from uuid import uuid4
 
 from qdrant_client import QdrantClient
@@ -15,7 +18,6 @@ from vectorstore.catalog.lock import keep_session
 from vectorstore.snapshots.archive import Contents
 from vectorstore.snapshots.nodes import Node, local_shards
 from vectorstore.snapshots.repository import delete_one, snapshots_of
-from vectorstore.snapshots.session import beside_session
 from vectorstore.snapshots.transfer import upload
 
 REPLICA_SECONDS = 300.0
@@ -80,3 +82,25 @@ def _wait_for_replicas(client: QdrantClient, nodes: Sequence[Node], collection: 
             )
         keep_session()
         time.sleep(POLL_SECONDS)
+
+
+Result = TypeVar("Result")
+
+SLICE_SECONDS = 2.0
+"""Between two signs of life."""
+
+
+def beside_session(work: Callable[[], Result]) -> Result:
+    """What WORK gives or raises, which needs no database, in a thread of its own. Whoever ends the process need not wait for it."""
+    done: Future[Result] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(work())
+        except BaseException as error:  # noqa: BLE001  # whatever it is, it is raised to whoever asked
+            done.set_exception(error)
+
+    threading.Thread(target=run, name="beside the session", daemon=True).start()
+    while not wait([done], timeout=SLICE_SECONDS).done:
+        keep_session()
+    return done.result()

@@ -22,7 +22,7 @@ from vectorstore.projection.points import Points, points_of
 from vectorstore.qdrant import write as guarded
 from vectorstore.qdrant.connection import qdrant
 from vectorstore.qdrant.errors import Refused, StoreWentBack
-from vectorstore.qdrant.point import Point
+from vectorstore.qdrant.write import Point
 from vectorstore.queue.deletions import note_removal
 from vectorstore.retention.unique_vectors import FIELDS, points_hold, unique_among_records
 from vectorstore.sync.claims import Claim

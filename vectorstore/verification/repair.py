@@ -17,7 +17,6 @@ from vectorstore.models import QueueEntry
 from vectorstore.qdrant.connection import qdrant
 from vectorstore.queue.deletions import note_removal
 from vectorstore.queue.entries import enqueue
-from vectorstore.verification.allowed import allowed_changes
 from vectorstore.verification.drift import Collected
 
 
@@ -88,3 +87,12 @@ def _delete(client: QdrantClient, collection: str, ids: Sequence[ExtendedPointId
             f"{counted(len(left), 'point is', 'points are')} still in {collection!r} after their deletion: look at Qdrant's log, and run it again."
         )
     return len(ids)
+
+
+FEWEST = 100
+SHARE = 0.05
+
+
+def allowed_changes(points: int, max_changes: int | None) -> int:
+    """MAX_CHANGES, by default the greater of 100 and 5 % of the POINTS: more than that is no drift but an accident, which somebody should look at."""
+    return max(FEWEST, int(SHARE * points)) if max_changes is None else max_changes

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar, cast
 from urllib.parse import urlencode
 
 from django.apps import apps
@@ -12,6 +13,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from unfold.decorators import display
 
 from findme.core.admin.pagination import COUNTED, bounded_count
 from findme.core.admin.uuid_search import refers_to
@@ -48,3 +50,11 @@ class Related:
         count = bounded_count(model._default_manager.filter(refers_to(row.pk, self.lookups)))
         url = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
         return {"title": self.title, "url": f"{url}?{urlencode({'q': row.pk})}", "count": min(count, COUNTED), "has_more": count > COUNTED}
+
+
+C = TypeVar("C", bound=Callable[..., Any])
+
+
+def labelled(description: str, colours: dict[str, str]) -> Callable[[C], C]:
+    """For a column that gives a key of COLOURS, or a pair of a key and the text to show."""
+    return cast("Callable[[C], C]", display(description=description, label=colours))

@@ -9,12 +9,12 @@ from functools import partial
 from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.state import ProjectState
 
 from findme.migrator.executor import LockedExecutor
 from findme.migrator.migrate import Plan, call_django_migrate, django_uses, running
 from findme.migrator.timeouts import Patience
-from findme.migrator.undo.content_types import remove_stale_content_types
 from findme.migrator.undo.data_loss import Loss
 from findme.migrator.undo.guard import Consent, guarded_undo
 from findme.migrator.undo.plan import RollbackPlan, in_order_of_application, plan_rollback
@@ -77,3 +77,18 @@ def roll_back(
         ):
             call_django_migrate(using)
     return RolledBack(tuple(run.done), now.losses, len(applied_migrations(using)))
+
+
+def remove_stale_content_types(connection: BaseDatabaseWrapper, state: ProjectState, app_labels: set[str]) -> int:
+    """Delete the content types of models of these apps that STATE no longer has, with their permissions, wherever those were granted; how many.
+
+    Django never does by itself: its command ``remove_stale_contenttypes`` asks the code, which still has the models.
+    """
+    try:
+        content_types = state.apps.get_model("contenttypes", "ContentType")._base_manager.using(connection.alias)
+    except LookupError:
+        return 0
+    rows = content_types.filter(app_label__in=app_labels).values_list("pk", "app_label", "model")
+    stale = [pk for pk, app_label, model in rows if (app_label, model) not in state.models]
+    content_types.filter(pk__in=stale).delete()
+    return len(stale)

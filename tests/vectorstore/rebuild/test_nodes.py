@@ -14,7 +14,7 @@ from findme.core.errors import StoreUnavailable
 from tests.vectorstore.cluster import cluster, is_whole, wait_until
 from tests.vectorstore.rebuild.collections import begun, leads_to, states, there, version, wrong
 from vectorstore.catalog.alias import AT_ONCE
-from vectorstore.catalog.nodes import refuse_without_a_node
+from vectorstore.catalog.cluster import refuse_without_a_node
 from vectorstore.qdrant.connection import qdrant
 from vectorstore.rebuild.adopt import adopt
 from vectorstore.rebuild.reindex import reindex, roll_back

@@ -262,7 +262,7 @@ def test_restore__the_session_that_has_the_lock_is_used_all_along(
     """An hour of uploading: where idle sessions are ended, the lock would be gone, and a worker would drop what is being made."""
     people(1)
     path = snapshot(tmp_path)
-    monkeypatch.setattr("vectorstore.snapshots.session.SLICE_SECONDS", 0.05)
+    monkeypatch.setattr("vectorstore.snapshots.upload.SLICE_SECONDS", 0.05)
     with watched_session() as session:
 
         def slowly(*arguments: Any, **options: Any) -> None:

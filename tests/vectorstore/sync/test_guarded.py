@@ -13,8 +13,7 @@ from qdrant_client import grpc, models
 from qdrant_client.conversions.conversion import RestToGrpc
 
 from tests.factories import unit_vector
-from vectorstore.qdrant.point import Point
-from vectorstore.qdrant.write import request
+from vectorstore.qdrant.write import Point, request
 
 ID = "4b6e9b3c-0f8e-4a53-9d3f-0a1b2c3d4e5f"
 

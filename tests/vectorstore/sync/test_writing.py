@@ -23,7 +23,7 @@ from vectorstore.models import QueueEntry, SetAside, SyncLease, VectorCollection
 from vectorstore.qdrant import write as guarded
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.qdrant.errors import Refused, ServerFailed, StoreWentBack
-from vectorstore.qdrant.point import Point
+from vectorstore.qdrant.write import Point
 from vectorstore.queue.entries import enqueue
 from vectorstore.sync.batch import Done, carry_out, work
 from vectorstore.sync.claims import Claim, claim_due

@@ -30,7 +30,7 @@ from vectorstore.queue.entries import EVERYBODY, enqueue
 from vectorstore.schema.initialize import initialise
 from vectorstore.sync.inline import project
 from vectorstore.sync.removal import point_of
-from vectorstore.verification import allowed, merge_join
+from vectorstore.verification import merge_join, repair
 from vectorstore.verification import verify as verify_module
 from vectorstore.verification.verify import Verified, VerifiedCollection, verify
 
@@ -581,9 +581,9 @@ def test_repair__too_much_is_refused_before_anything_is_changed(live: str) -> No
 
 
 def test_repair__as_many_as_a_hundred_or_a_twentieth(live: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert (allowed.FEWEST, allowed.SHARE) == (100, 0.05)
-    monkeypatch.setattr(allowed, "FEWEST", 1)
-    monkeypatch.setattr(allowed, "SHARE", 0.5)
+    assert (repair.FEWEST, repair.SHARE) == (100, 0.05)
+    monkeypatch.setattr(repair, "FEWEST", 1)
+    monkeypatch.setattr(repair, "SHARE", 0.5)
     there = people(6)
     delete(live, *there[:2])
     assert verify(repairing=True, after_restore=True).queued == 2

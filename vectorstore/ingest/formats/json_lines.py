@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from vectorstore.ingest.formats.input_file import no_rows, opened_text, reading
 from vectorstore.ingest.rows import BadRow, Entry, Kind, Rejection, entry
-from vectorstore.projection.shortened import shortened
+from vectorstore.projection.validation import shortened
 
 LONGEST_LINE = 1 << 20
 """In bytes. A line of 512 numbers has about 10,000."""

@@ -11,7 +11,7 @@ from typing import IO, Any
 import numpy as np
 
 from findme.core.errors import NotDone
-from vectorstore.projection.shortened import shortened
+from vectorstore.projection.validation import shortened
 
 MAGIC = b"\x93NUMPY"
 LENGTH_OF_HEADER = {(1, 0): "<H", (2, 0): "<I"}

@@ -28,7 +28,7 @@ from vectorstore.ingest.formats.npy import read_header
 from vectorstore.ingest.formats.plain_json import plain_json
 from vectorstore.ingest.rows import BadRow, Content, Entry, Kind, Row, entry, uuid_of
 from vectorstore.models import VECTOR_SIZE
-from vectorstore.projection.shortened import shortened
+from vectorstore.projection.validation import shortened
 from vectorstore.projection.vectors import matrix
 
 Array: TypeAlias = NDArray[Any]

@@ -13,7 +13,7 @@ from findme.core.errors import NotDone
 from vectorstore.ingest.formats.npy import read_header
 from vectorstore.models import VECTOR_SIZE
 from vectorstore.projection import vectors
-from vectorstore.projection.shortened import shortened
+from vectorstore.projection.validation import shortened
 from vectorstore.projection.vectors import Reals
 
 LONGEST_FILE = 1 << 20

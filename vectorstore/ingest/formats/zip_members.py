@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from findme.core.errors import NotDone
-from vectorstore.projection.shortened import shortened
+from vectorstore.projection.validation import shortened
 
 MEMBERS = ("user_ids.npy", "vectors.npy")
 PACKED = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: 1032}

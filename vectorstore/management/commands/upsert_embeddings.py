@@ -12,7 +12,7 @@ from findme.core.commands.progress import progress
 from findme.core.commands.running import note_counts
 from findme.core.plurals import counted
 from vectorstore.ingest.load import Loaded, StoppedHalfway, upsert_embeddings
-from vectorstore.projection.shortened import printable
+from vectorstore.projection.validation import printable
 
 
 class Command(FindmeCommand):

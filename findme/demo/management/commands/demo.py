@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from findme.core.commands.base import FindmeCommand
-from findme.demo.alone import alone
+from findme.demo.guard import alone
 from findme.demo.presenter import Telling
 from findme.demo.steps import tell
 from findme.environment import BASE_DIR

@@ -18,7 +18,7 @@ from vectorstore.ingest.formats.parquet.process import LongRow, Summary, batches
 from vectorstore.ingest.formats.plain_json import plain_json
 from vectorstore.ingest.rows import FIELDS, UNSET, BadRow, Entry, Kind, Rejection, entry
 from vectorstore.models import VECTOR_SIZE
-from vectorstore.projection.shortened import shortened
+from vectorstore.projection.validation import shortened
 from vectorstore.projection.vectors import Reals, matrix
 
 LONGEST_TYPE_NAME = 100
