@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from django.core.asgi import get_asgi_application
 
-from findme.bounded_asgi import BoundedAsgi
 from findme.production import read_settings
-from findme.utf8_requests import Utf8AsgiRequest
+from findme.web.bounded_asgi import BoundedAsgi
+from findme.web.utf8_requests import Utf8AsgiRequest
 
 read_settings()
 _django = get_asgi_application()

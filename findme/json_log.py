@@ -20,7 +20,7 @@ from django.http import HttpRequest
 from psycopg.errors import Diagnostic
 
 from findme.core.commands.running import running_command
-from findme.request_log import EMAIL, LOGGERS, MASKED_EMAIL, Reason, RequestLine, method_of
+from findme.web.request_log import EMAIL, LOGGERS, MASKED_EMAIL, Reason, RequestLine, method_of
 
 OURS = frozenset({"findme", "accounts", "videos", "matching", "calls", "vectorstore", "privacy"})
 """Loggers of this project: their records have ids and counts, and no value of a row."""

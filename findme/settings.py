@@ -10,7 +10,7 @@ from django.templatetags.static import static
 
 from findme.database_url import database_settings
 from findme.environment import BASE_DIR, PACKAGES_DIR, embedded_postgres_folder, env, read_dotenv, refuse_misspelled_names
-from findme.security_headers import CONTENT_SECURITY_POLICY as CONTENT_SECURITY_POLICY
+from findme.web.security_headers import CONTENT_SECURITY_POLICY as CONTENT_SECURITY_POLICY
 
 read_dotenv()
 
@@ -82,11 +82,11 @@ INSTALLED_APPS = [
     "findme.demo",
 ]
 MIDDLEWARE = [
-    "findme.health.middleware.answer_health_checks",
-    "findme.streaming.stream_asynchronously",
+    "findme.web.health.middleware.answer_health_checks",
+    "findme.web.streaming.stream_asynchronously",
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
-    "findme.security_headers.permissions_policy",
+    "findme.web.security_headers.permissions_policy",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -95,7 +95,7 @@ MIDDLEWARE = [
     "accounts.login.session_limits.limit_sessions",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "findme.error_pages.PostgresqlUnavailable",
+    "findme.web.error_pages.PostgresqlUnavailable",
     "axes.middleware.AxesMiddleware",
     "accounts.login.middleware.HashingMiddleware",
 ]
@@ -122,7 +122,7 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 SERIALIZATION_MODULES = {"json": "findme.core.dumps.json_format", "yaml": "findme.core.dumps.yaml_format"}
 FIXTURE_DIRS = [PACKAGES_DIR / "fixtures"]
-FILE_UPLOAD_HANDLERS = ["findme.uploads.RefuseFiles"]
+FILE_UPLOAD_HANDLERS = ["findme.web.uploads.RefuseFiles"]
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
@@ -181,7 +181,7 @@ LOGGING = {
         "text": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"},
         "json": {"()": "findme.json_log.JsonLines"},
     },
-    "handlers": {"stderr": {"class": "findme.request_log.Stderr", "formatter": LOG_FORMAT}},
+    "handlers": {"stderr": {"class": "findme.web.request_log.Stderr", "formatter": LOG_FORMAT}},
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
     "loggers": {
         # Django's own handlers would write each line a second time with DEBUG on, and none with DEBUG off.

@@ -12,7 +12,7 @@ def no_such_page(_request: HttpRequest, **_parts: str) -> NoReturn:
     raise Http404("There is no such page.")
 
 
-handler500 = "findme.error_pages.server_error"
+handler500 = "findme.web.error_pages.server_error"
 urlpatterns = [
     # In place of two views of Django that nothing here uses: "view on site", and the suggestions for ``autocomplete_fields``.
     path("admin/r/<path:rest>", no_such_page),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.core.wsgi import get_wsgi_application
 
 from findme.production import read_settings
-from findme.utf8_requests import Utf8WsgiRequest
+from findme.web.utf8_requests import Utf8WsgiRequest
 
 read_settings()
 application = get_wsgi_application()

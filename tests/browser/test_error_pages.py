@@ -17,7 +17,7 @@ from psycopg import errors
 from accounts.login.gate import GATE
 from tests.browser.admin_pages import OFFICER, log_in
 from tests.chromium import DESKTOP, PATIENCE, TELL_VIOLATIONS, photograph
-from tests.findme.test_error_pages import PAGES
+from tests.findme.web.test_error_pages import PAGES
 from tests.staff import staff
 
 NARROW: ViewportSize = {"width": 360, "height": 740}

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from findme.core.commands import running
 from findme.json_log import JsonLines
-from findme.request_log import Reason, Stderr
+from findme.web.request_log import Reason, Stderr
 from tests.factories import UserFactory
 from tests.findme.processes import PRODUCTION, manage
 from tests.privacy.process import manage as manage_the_test_database

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
 from django.http.response import HttpResponseBase
 
-from findme.health.report import Report
-from findme.health.watcher import WATCHER
+from findme.web.health.report import Report
+from findme.web.health.watcher import WATCHER
 
 OK, UNAVAILABLE = 200, 503
 METHODS = ("GET", "HEAD")

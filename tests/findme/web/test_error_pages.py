@@ -83,7 +83,7 @@ def test_postgresql_unavailable__one_line_a_request() -> None:
     code, out, err = python("-c", LOST, DJANGO_SETTINGS_MODULE="findme.settings", **PRODUCTION)
     assert (code, out) == (0, "503 30 True\n503 30 True\n503 30 True\n404\n")
     lines = [line for line in err.splitlines() if "PostgreSQL" in line]
-    assert len(lines) == 3 and all(" ERROR findme.error_pages: PostgreSQL is unavailable: " in line for line in lines)
+    assert len(lines) == 3 and all(" ERROR findme.web.error_pages: PostgreSQL is unavailable: " in line for line in lines)
     assert "GET '/admin/accounts/user/': " in lines[1] and "POST '/admin/login/': " in lines[2]
     assert "Traceback" not in err and "secret" not in err and "example.com" not in err
 
@@ -133,7 +133,7 @@ def test_login__without_an_address_leads_to_the_admin(address: str) -> None:
 
 def test_handlers__are_ours() -> None:
     from findme import urls
-    from findme.error_pages import server_error
+    from findme.web.error_pages import server_error
 
     assert urls.handler500 == f"{server_error.__module__}.{server_error.__name__}"
     assert isinstance(server_error(HttpRequest()).content, bytes)

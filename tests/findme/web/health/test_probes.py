@@ -11,8 +11,8 @@ from django.db import connection
 from django.db.migrations.loader import MigrationLoader
 from django.test.utils import CaptureQueriesContext
 
-from findme.health import probes
-from findme.health.report import Status
+from findme.web.health import probes
+from findme.web.health.report import Status
 
 pytestmark = pytest.mark.django_db
 

@@ -11,7 +11,7 @@ from django.utils.deprecation import MiddlewareMixin
 
 from findme.core.errors import without_detail
 from findme.core.postgresql.connection_errors import is_unavailable
-from findme.request_log import RequestLine
+from findme.web.request_log import RequestLine
 
 logger = logging.getLogger(__name__)
 

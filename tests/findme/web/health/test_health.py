@@ -14,9 +14,9 @@ from django.conf import settings
 from django.test import Client
 from django.utils.timezone import now
 
-from findme.health import watcher
-from findme.health.report import PostgresqlReport, Report, Status, Sync
-from findme.health.watcher import CACHED_SECONDS, Watched
+from findme.web.health import watcher
+from findme.web.health.report import PostgresqlReport, Report, Status, Sync
+from findme.web.health.watcher import CACHED_SECONDS, Watched
 from tests.factories import ProfileEmbeddingFactory
 from tests.findme.processes import PRODUCTION, python
 from tests.qdrant import QdrantServer, freeze, thaw
@@ -170,7 +170,7 @@ def test_readyz__starts_no_embedded_server_where_debug_is_off(tmp_path: Path) ->
     """Also where WSGI's own check is passed by."""
     code = (
         "import os; os.environ['DJANGO_SETTINGS_MODULE'] = 'findme.settings'; import django; django.setup();"
-        " from findme.health import watcher; watcher.WAIT_SECONDS = 60.0;"
+        " from findme.web.health import watcher; watcher.WAIT_SECONDS = 60.0;"
         " from django.test import Client; answer = Client().get('/readyz'); print(answer.status_code, answer.json()['checks'])"
     )
     folder = tmp_path / "pg"
@@ -250,4 +250,4 @@ def test_watched__a_defect_is_logged_and_answered(caplog: pytest.LogCaptureFixtu
 
 
 def test_settings__health_checks_come_first() -> None:
-    assert settings.MIDDLEWARE[0] == "findme.health.middleware.answer_health_checks"
+    assert settings.MIDDLEWARE[0] == "findme.web.health.middleware.answer_health_checks"

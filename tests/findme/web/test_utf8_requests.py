@@ -10,7 +10,7 @@ from django.core.handlers.asgi import ASGIRequest
 from django.core.handlers.wsgi import WSGIRequest
 from django.test import RequestFactory
 
-from findme.utf8_requests import Utf8AsgiRequest, Utf8WsgiRequest
+from findme.web.utf8_requests import Utf8AsgiRequest, Utf8WsgiRequest
 from tests.findme.processes import PRODUCTION, python
 
 NO_TEXT_ENCODINGS = ("zip", "rot13", "base64", "undefined", "punycode", "idna", "utf-16", "latin-1", "nonsense")

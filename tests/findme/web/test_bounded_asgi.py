@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from findme.bounded_asgi import LARGEST_BODY, BoundedAsgi, Message, Receive, Scope, Send
+from findme.web.bounded_asgi import LARGEST_BODY, BoundedAsgi, Message, Receive, Scope, Send
 from tests.findme.processes import PRODUCTION, python
 
 PART = 1 << 20

@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from findme.health.probes import probe_postgresql, probe_qdrant
-from findme.health.report import PostgresqlReport, Report, Status
+from findme.web.health.probes import probe_postgresql, probe_qdrant
+from findme.web.health.report import PostgresqlReport, Report, Status
 
 T = TypeVar("T")
 

@@ -17,10 +17,10 @@ from django.test import RequestFactory
 from hypothesis import given
 from hypothesis import strategies as st
 
-from findme.error_pages import unavailable
 from findme.json_log import JsonLines
-from findme.request_log import EMAIL as EMAIL_PATTERN
-from findme.request_log import LONGEST, RequestLine, Stderr, in_one_line, shown
+from findme.web.error_pages import unavailable
+from findme.web.request_log import EMAIL as EMAIL_PATTERN
+from findme.web.request_log import LONGEST, RequestLine, Stderr, in_one_line, shown
 from tests.web import LoginForm, Web, serving
 
 EMAIL = "Wilhelmina.Quux@example.org"
@@ -142,7 +142,7 @@ def test_in_one_line__a_failure_keeps_its_traceback() -> None:
     assert told.levelname == "ERROR" and told.exc_info is not None
 
 
-@pytest.mark.parametrize("name", ["findme.error_pages", "django.server", "django.requests.other"])
+@pytest.mark.parametrize("name", ["findme.web.error_pages", "django.server", "django.requests.other"])
 def test_in_one_line__other_records_stay(name: str) -> None:
     record = record_of(400, logging.ERROR, name=name)
     assert in_one_line(record) is record

@@ -10,8 +10,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, InterfaceError, connection
 
 from findme.core.errors import NotDone
-from findme.health.report import PostgresqlReport, Status, Sync
 from findme.migrator.version import MigrationFiles, read_migration_files, schema_version
+from findme.web.health.report import PostgresqlReport, Status, Sync
 from vectorstore.catalog.alias import live_collection
 from vectorstore.qdrant.connection import is_embedded, qdrant
 from vectorstore.status import standing

@@ -1,0 +1,1 @@
+"""What stands around Django's requests: headers, limits, error pages, the request log and the health checks."""
