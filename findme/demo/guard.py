@@ -1,4 +1,4 @@
-"""The demo changes people's data and makes a login that it prints: so it refuses to run beside anybody who is not of the demo."""
+"""The demo changes users' data and prints a login: so it refuses to run in a database with other users, and runs once at a time."""
 
 from __future__ import annotations
 

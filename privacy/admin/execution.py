@@ -1,4 +1,4 @@
-"""Doing a privacy action to several people, one after the other: what happens to one is never hidden by what happens to another."""
+"""Run a privacy action for several users, one after the other, and say what became of each: none is hidden by what happens to another."""
 
 from __future__ import annotations
 

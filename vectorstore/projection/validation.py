@@ -1,4 +1,4 @@
-"""What one interest of a person may be."""
+"""What an interest, a coordinate and a number of a profile may be, and how a value is shown in an error."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import reprlib
 
 from vectorstore.models.interests import normalized
 from vectorstore.models.limits import LONGEST_INTEREST
-from vectorstore.projection.vectors import NUMBERS
+
+NUMBERS = {int, float}
+"""The types of a number. A boolean is none, though Python's ``bool`` is an ``int``."""
 
 UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 """What a text in PostgreSQL cannot hold: NUL, and half of a surrogate pair."""

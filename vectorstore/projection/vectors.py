@@ -10,15 +10,12 @@ from numpy.typing import NDArray
 
 from findme.core.plurals import counted
 from vectorstore.models import VECTOR_SIZE
-from vectorstore.projection.validation import shortened
+from vectorstore.projection.validation import NUMBERS, shortened
 
 Reals: TypeAlias = NDArray[np.float32]
 
 ELEMENT = np.dtype([("length", ">i4"), ("number", ">f4")])
 """A number of a ``real[]`` in PostgreSQL's binary format."""
-
-NUMBERS = {int, float}
-"""The types of a number. A boolean is none, though Python's ``bool`` is an ``int``."""
 
 
 def reals(numbers: object) -> Reals:
