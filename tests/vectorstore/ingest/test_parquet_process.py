@@ -221,7 +221,7 @@ def test_frames__end_with_the_process(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_decoder__skips_whole_row_groups_and_parts(tmp_path: Path) -> None:
     path = saved(tmp_path, {"user_id": user_ids(25)}, row_group_size=10)
     for skip in range(26):
-        left = [answer.num_rows for answer in process._answers(path, rows_at_a_time=4, skip=skip) if isinstance(answer, pa.RecordBatch)]
+        left = [answer.num_rows for answer in parquet_process._answers(path, rows_at_a_time=4, skip=skip) if isinstance(answer, pa.RecordBatch)]
         assert sum(left) == 25 - skip
 
 
