@@ -15,10 +15,10 @@ from django.core.management import ManagementUtility
 from django.core.management.base import BaseCommand, CommandError, SystemCheckError
 from django.db import DatabaseError, DataError, IntegrityError, InterfaceError
 
-from findme.console.foreign_errors import refused_argument, report_first_unknown_app
 from findme.core.commands import stdout
 from findme.core.commands.base import FindmeCommand
 from findme.core.commands.explanations import what_went_wrong
+from findme.core.commands.foreign_errors import refused_argument, report_first_unknown_app
 from findme.core.commands.prompts import unanswered_questions
 from findme.core.commands.running import begin, logged
 from findme.core.errors import NotDone, one_line, shortened, without_detail

@@ -7,7 +7,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from findme.parent_folders import account_name, exchange_reason
+from findme.core.parent_folders import account_name, exchange_reason
 
 WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 PASSABLE_FOR_OTHERS = stat.S_IXGRP | stat.S_IXOTH

@@ -19,8 +19,8 @@ from tests.factories import UserFactory
 from tests.privacy.process import manage
 from tests.qdrant import free_port
 from tests.vectorstore.ingest.inputs import json_lines, ones, row
-from vectorstore.ingest import answers, rejected_lines
-from vectorstore.ingest.formats.parquet import decoder
+from vectorstore.ingest import rejected_lines
+from vectorstore.ingest.formats.parquet import answers, decoder
 from vectorstore.models import ProfileEmbedding, SetAside
 from vectorstore.schema.initialize import initialise
 from vectorstore.sync.removal import point_of

@@ -22,8 +22,7 @@ import pytest
 
 from findme.core.errors import NotDone
 from tests.vectorstore.ingest.inputs import frames_in_process
-from vectorstore.ingest import answers
-from vectorstore.ingest.formats.parquet import decoder
+from vectorstore.ingest.formats.parquet import answers, decoder
 from vectorstore.ingest.formats.parquet import process as parquet_process
 from vectorstore.ingest.formats.parquet.decoder import LONGEST_ROW, plain_batch, size_of
 from vectorstore.ingest.formats.parquet.process import ROWS_AT_A_TIME, Summary, batches_of
@@ -221,7 +220,9 @@ def test_frames__end_with_the_process(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_decoder__skips_whole_row_groups_and_parts(tmp_path: Path) -> None:
     path = saved(tmp_path, {"user_id": user_ids(25)}, row_group_size=10)
     for skip in range(26):
-        left = [answer.num_rows for answer in parquet_process._answers(path, rows_at_a_time=4, skip=skip) if isinstance(answer, pa.RecordBatch)]
+        left = [
+            answer.num_rows for answer in parquet_process._answers(path, rows_at_a_time=4, skip=skip) if isinstance(answer, pa.RecordBatch)
+        ]
         assert sum(left) == 25 - skip
 
 

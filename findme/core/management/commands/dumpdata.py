@@ -15,8 +15,8 @@ from django.core.management.base import CommandError
 from django.core.management.commands import dumpdata
 from django.db.models import Model
 
-from findme.console.labels import require_label
 from findme.core.commands.base import NOT_DONE
+from findme.core.commands.labels import require_label
 from findme.core.dumps.local_rows import local_models, reason_not_to_copy
 from findme.core.errors import NotDone
 from findme.core.files import require_writable, unnamed_file, whole_file

@@ -130,7 +130,7 @@ def test_command__a_traceback_that_is_asked_for() -> None:
 def test_command__interrupted() -> None:
     command = Command(failing(KeyboardInterrupt()))
     assert command.run() == 130
-    assert command.err.getvalue() == "test_command: interrupted. Run it again: it goes on from where it is.\n"
+    assert command.err.getvalue() == "test_base: interrupted. Run it again: it goes on from where it is.\n"
 
 
 def test_command__a_wrong_argument_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:

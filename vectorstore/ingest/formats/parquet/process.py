@@ -14,9 +14,9 @@ from typing import IO
 import pyarrow as pa
 
 from findme.core.errors import NotDone, one_line
-from vectorstore.ingest.answers import Answers
 from vectorstore.ingest.formats.input_file import opened_file
 from vectorstore.ingest.formats.parquet import decoder
+from vectorstore.ingest.formats.parquet.answers import Answers
 from vectorstore.ingest.formats.parquet.decoder import (
     BATCH,
     END,

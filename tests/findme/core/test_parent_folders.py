@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from findme import parent_folders
+from findme.core import parent_folders
 from findme.core.errors import NotDone, StoreUnusable
 from findme.core.folders import distrust_reason
 from findme.embedded.paths import require_trusted
@@ -199,7 +199,7 @@ def checkout(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="findme-test-checkout-"))
     folder.chmod(0o755)
     os.chown(folder, MALLORY, MALLORY)
-    monkeypatch.setattr(parent_folders, "BASE_DIR", folder)
+    monkeypatch.setattr(parent_folders, "CODE_DIR", folder)
     yield folder
     shutil.rmtree(folder)
 

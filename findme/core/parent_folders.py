@@ -11,9 +11,9 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from findme.environment import BASE_DIR
-
 ROOT = 0
+CODE_DIR = Path(__file__).resolve().parents[2]
+"""The folder that has the package: the checkout, or the site-packages of a wheel."""
 MOST_LINKS = 40
 """As many as Linux follows in one path."""
 ACCESS_LIST = "system.posix_acl_access"
@@ -83,7 +83,7 @@ def _reason(path: Path, found: os.stat_result) -> str | None:
 
 def _trusted_accounts() -> frozenset[int]:
     """Root, this account, and the owner of the code that runs, who can run anything as this account anyway: root works in a user's checkout."""
-    return frozenset({ROOT, os.geteuid(), BASE_DIR.stat().st_uid})
+    return frozenset({ROOT, os.geteuid(), CODE_DIR.stat().st_uid})
 
 
 def _group_can_write(folder: Path, found: os.stat_result) -> bool:
