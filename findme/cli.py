@@ -18,13 +18,13 @@ from django.db import DatabaseError, DataError, IntegrityError, InterfaceError
 from findme.core.commands import stdout
 from findme.core.commands.base import FindmeCommand
 from findme.core.commands.explanations import what_went_wrong
-from findme.core.commands.foreign_errors import refused_argument, report_first_unknown_app
 from findme.core.commands.prompts import unanswered_questions
 from findme.core.commands.running import begin, logged
 from findme.core.errors import NotDone, one_line, shortened, without_detail
 from findme.core.program import INTERRUPTED, NOT_DONE
 from findme.core.version import __version__
 from findme.environment import default_to_debug, env, missing_settings, unknown_names
+from findme.foreign_errors import refused_argument, report_first_unknown_app
 
 NEED_NO_SETTINGS = {"help", "version", "check", "makemigrations", "collectstatic"}
 

@@ -14,6 +14,7 @@ from pathlib import Path
 ROOT = 0
 CODE_DIR = Path(__file__).resolve().parents[2]
 """The folder that has the package: the checkout, or the site-packages of a wheel."""
+TOP = Path("/")
 MOST_LINKS = 40
 """As many as Linux follows in one path."""
 ACCESS_LIST = "system.posix_acl_access"
@@ -82,8 +83,9 @@ def _reason(path: Path, found: os.stat_result) -> str | None:
 
 
 def _trusted_accounts() -> frozenset[int]:
-    """Root, this account, and the owner of the code that runs, who can run anything as this account anyway: root works in a user's checkout."""
-    return frozenset({ROOT, os.geteuid(), CODE_DIR.stat().st_uid})
+    """Root, this account, the owner of the code that runs, who can run anything as this account anyway (root works in a user's checkout), and the
+    owner of ``/``, who can exchange everything: in a container that may be an account without a number there."""
+    return frozenset({ROOT, os.geteuid(), CODE_DIR.stat().st_uid, TOP.stat().st_uid})
 
 
 def _group_can_write(folder: Path, found: os.stat_result) -> bool:

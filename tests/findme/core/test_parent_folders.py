@@ -242,3 +242,17 @@ def test_distrust_reason__as_an_ordinary_user() -> None:
         run[3] = str(GROUP)
         told = subprocess.run(run, capture_output=True, text=True, check=False, cwd=BASE_DIR)
         assert told.returncode == 1
+
+
+@as_root
+def test_distrust_reason__in_a_container_whose_top_folder_is_not_roots(
+    checkout: Path, above: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its owner can exchange everything, whatever else is checked."""
+    folder = above / "mine"
+    folder.mkdir(mode=0o700)
+    os.chown(above, MALLORY, MALLORY)
+    monkeypatch.setattr(parent_folders, "CODE_DIR", above.parent)
+    assert distrust_reason(folder) is not None
+    monkeypatch.setattr(parent_folders, "TOP", checkout)
+    assert distrust_reason(folder) is None

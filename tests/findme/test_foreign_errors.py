@@ -10,9 +10,9 @@ from django.core.management import get_commands, load_command_class
 from django.core.management.base import BaseCommand
 
 from findme.core.commands.base import FindmeCommand
-from findme.core.commands.foreign_errors import refused_argument
 from findme.core.commands.running import logged
 from findme.core.errors import LONGEST_LINE, LONGEST_VALUE, one_line
+from findme.foreign_errors import refused_argument
 from tests.findme.processes import PRODUCTION, manage, manage_here, python
 
 LONG = "9" * 5000
