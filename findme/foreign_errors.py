@@ -16,6 +16,7 @@ from findme.core.program import NOT_DONE
 from findme.environment import BASE_DIR
 
 PACKAGES = frozenset({"findme", "accounts", "videos", "matching", "calls", "vectorstore", "privacy"})
+PASS_ON = (Path("findme/__main__.py"), Path("findme/cli.py"), Path("findme/core/commands"))
 REFUSALS = (LookupError, ValueError, OverflowError, ValidationError)
 DEFECTS = (KeyError, IndexError)
 """Kinds of LookupError that no command means as an answer."""
@@ -54,5 +55,7 @@ def _is_our_code(path: Path) -> bool:
     """Whether it is code of this project that a command runs; the commands themselves only pass arguments on."""
     if not path.is_relative_to(BASE_DIR):
         return False
-    first, *rest = path.relative_to(BASE_DIR).parts
-    return first in PACKAGES and rest[:1] != ["console"] and rest[:2] != ["management", "commands"]
+    relative = path.relative_to(BASE_DIR)
+    if any(relative.is_relative_to(one) for one in PASS_ON) or "management/commands" in relative.as_posix():
+        return False
+    return relative.parts[0] in PACKAGES

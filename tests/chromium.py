@@ -5,6 +5,7 @@ It talks to this machine only: a page that asks for anything else fails its test
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 from collections.abc import Iterator
@@ -120,3 +121,17 @@ def photograph(page: Page, name: str) -> None:
     """What the page looks like from top to bottom, for people to look at: in the folder that PHOTOGRAPHS names, if it is set, by NAME and the page's width."""
     if (folder := os.environ.get("PHOTOGRAPHS")) and page.viewport_size:
         page.screenshot(path=Path(folder) / f"{name} {page.viewport_size['width']}.png", full_page=True)
+
+
+@pytest.fixture(autouse=True)
+def _no_running_loop(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The synchronous interface of Playwright leaves its event loop marked as running, and no other test of the process could run one."""
+    if "chromium" in request.fixturenames:
+        yield
+        return
+    running = asyncio._get_running_loop()
+    asyncio._set_running_loop(None)
+    try:
+        yield
+    finally:
+        asyncio._set_running_loop(running)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import gc
 import os
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
 from django.conf import settings
+from django.db import connection
+from pytest_django import DjangoDbBlocker
 
 pytest_plugins = [
     "tests.at_length",
@@ -46,6 +50,18 @@ def nobody_queued(request: pytest.FixtureRequest) -> None:
 
         QueueEntry.objects.all().delete()
         ErasedUser.objects.all().delete()
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """The test database. A process that the last test ended may still have a session for a moment, and PostgreSQL would not drop the database."""
+    yield
+    with django_db_blocker.unblock(), connection.cursor() as cursor:
+        for _ in range(100):
+            cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
+            if cursor.fetchone() == (0,):
+                break
+            time.sleep(0.1)
 
 
 def pytest_collection_finish() -> None:

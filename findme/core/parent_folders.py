@@ -43,7 +43,10 @@ def _way_to(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
     """Each folder in which a name is looked up on the way to ``folder``, from the root on, and each link. It ends where nothing exists."""
     here, names, links = Path("/"), _names_in(folder.absolute()), 0
     while names:
-        yield here, here.lstat()
+        above = here.lstat()
+        if not stat.S_ISDIR(above.st_mode):
+            return
+        yield here, above
         name = names.pop()
         entry = here.parent if name == ".." else here / name
         try:

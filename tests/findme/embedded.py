@@ -20,7 +20,10 @@ AS_USER = """
 import os, sys
 from pathlib import Path
 from findme.core.errors import NotDone
-from findme.embedded import __main__, place, programs, server
+from findme.embedded import __main__
+from findme.embedded import paths as place
+from findme.embedded import binaries as programs
+from findme.embedded import server
 user, group, home, *arguments = sys.argv[1:]
 found = programs.Programs(Path(home), programs.installed().version)
 place.installed = lambda: found

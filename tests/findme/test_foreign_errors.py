@@ -132,7 +132,7 @@ def test_log__exit_code_of_a_refused_argument() -> None:
 
 BROKEN = (
     "import sys; sys.argv = ['manage.py', 'check']; import django.core.management.commands.check as broken;"
-    " broken.Command.handle = lambda *_, **__: {}['x']; from findme.core.program import manage; sys.exit(manage())"
+    " broken.Command.handle = lambda *_, **__: {}['x']; from findme.__main__ import manage; sys.exit(manage())"
 )
 
 

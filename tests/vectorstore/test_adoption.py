@@ -319,9 +319,12 @@ def test_init_qdrant__adopt_says_what_takes_a_new_collection(store: str, capsys:
 KILLED = """
 import os, signal, sys
 from qdrant_client import QdrantClient
-from vectorstore import adoption, applying, registry, replacement
+from vectorstore.rebuild import adopt as adoption
+from vectorstore.schema import apply as applying
+from vectorstore.catalog import registry
+from vectorstore.rebuild import replace as replacement
 from vectorstore.rebuild.adopt import adopt
-from vectorstore.sync import guarded
+from vectorstore.qdrant import write as guarded
 
 at, nth = sys.argv[1], int(sys.argv[2])
 
@@ -336,7 +339,7 @@ def dying(method):
     return call
 
 owners = {
-    "update_collection": QdrantClient, "raise_above": adoption, "register": registry, "note_as_live": adoption, "make_new_mark": adoption.marks,
+    "update_collection": QdrantClient, "raise_above": adoption, "register": registry, "note_as_live": adoption, "make_new_mark": adoption.checkpoint,
     "project": adoption, "upsert": guarded, "fill": replacement, "pass_gate": replacement, "prepare": registry,
     "delete_collection": QdrantClient, "point_alias": replacement, "follow": registry,
 }
@@ -393,7 +396,7 @@ def test_adopt__killed_after_the_claim_is_also_finished_by_a_plain_init(store: s
     prove_adopted(v1(), above=FAR)
 
 
-@pytest.mark.parametrize("step", ["raise_above", "marks.make_new_mark"])
+@pytest.mark.parametrize("step", ["raise_above", "checkpoint.make_new_mark"])
 def test_adopt__that_fails_is_recorded(store: str, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     """As unknown: the collection says already that it is being adopted, or that it was."""
 

@@ -343,7 +343,7 @@ import os, signal, sys
 from qdrant_client import QdrantClient
 from qdrant_client.http.api.collections_api import SyncCollectionsApi
 from qdrant_client.http.api.indexes_api import SyncIndexesApi
-from vectorstore import applying
+from vectorstore.schema import apply as applying
 from vectorstore.schema.initialize import initialise
 
 left = int(sys.argv[1])

@@ -318,7 +318,7 @@ def test_answers__time_in_which_this_process_was_stopped_does_not_count(tmp_path
     program = """
         import os, sys
         from pathlib import Path
-        from vectorstore.ingest import answers
+        from vectorstore.ingest.formats.parquet import answers
         answers.SECONDS = 2
         with open(0, "rb", buffering=0) as pipe:
             pipe.read(1)

@@ -28,7 +28,8 @@ import os, signal, sys
 from datetime import timedelta
 from functools import partial
 from qdrant_client import QdrantClient
-from vectorstore import applying, registry
+from vectorstore.schema import apply as applying
+from vectorstore.catalog import registry
 from vectorstore.rebuild import reindex as module
 
 module.fill = partial(module.fill, batch_size=2)

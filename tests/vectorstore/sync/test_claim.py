@@ -122,8 +122,9 @@ def test_claim_due__waits_for_nobody_for_long(monkeypatch: pytest.MonkeyPatch) -
 
 FROZEN = """
 import os, signal
-from vectorstore import registry
-from vectorstore.sync import claim, patience
+from vectorstore.catalog import registry
+from vectorstore.sync import claims as claim
+from vectorstore.queue import transactions as patience
 from vectorstore.sync.worker import Worker
 
 patience.IDLE_SECONDS = 1

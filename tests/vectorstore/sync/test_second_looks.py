@@ -112,7 +112,7 @@ def test_a_server_that_was_frozen_still_applies_what_it_had(memory_path: Path, s
 
 KILLED = """
 import os, signal
-from vectorstore.sync import guarded
+from vectorstore.qdrant import write as guarded
 from vectorstore.sync.worker import sync_once
 
 guarded.upsert = lambda *arguments, **options: os.kill(os.getpid(), signal.SIGKILL)
