@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import random
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable
 from uuid import UUID
 
 import psycopg
-from django.db import OperationalError, connection
+from django.db import OperationalError
 from psycopg import errors
 
 from accounts.models import User
@@ -19,55 +18,43 @@ from privacy.actions.anonymize import anonymise
 from privacy.actions.erase import erase
 from tests.privacy.leftovers import left_over
 from tests.privacy.storm.ledger import Ledger
+from tests.privacy.storm.program import Program
 from tests.support.database import Database
 
-PAUSE_SECONDS = 0.05
 WAYS = ("anonymise", "erase", "guide_anonymizes", "guide_deletes", "orm_deletes")
 """Each comes at least once."""
-MORE_SECONDS = 60
-"""After the storm, until enough users are erased."""
 GUIDE = """
     UPDATE users SET email = 'deleted_' || id || '@findme.ai', full_name = 'Deleted User', bio = NULL, password_hash = '', deleted_at = NOW()
     WHERE id = %s
 """
 
 
-class Eraser(threading.Thread):
+class Eraser(Program):
     """Erases the ``victims`` one after the other, and now and then one of the ``others``, whom other writers change.
 
     An erasure that is not done, since Qdrant is unavailable or another transaction holds the rows, is tried again later.
     """
 
+    pause_seconds = 0.05
+
     def __init__(
         self, database: Database, seed: int, victims: list[UUID], others: list[UUID], ledger: Ledger, over: threading.Event
     ) -> None:
-        super().__init__()
-        self.database, self.victims, self.others, self.ledger, self.over = database, list(victims), others, ledger, over
+        super().__init__(over)
+        self.database, self.victims, self.others, self.ledger = database, list(victims), others, ledger
         self.random = random.Random(seed)
         self.at_least = len(victims) // 2
         self.counts: Counter[str] = Counter()
         self.not_done = 0
-        self.error: BaseException | None = None
 
-    def run(self) -> None:
+    def work(self) -> None:
         ways: list[Callable[[psycopg.Connection[object], UUID], bool]] = [
             self._anonymise, self._erase, self._guide_anonymizes, self._guide_deletes, self._orm_deletes,
         ]  # fmt: skip
-        number, deadline = 0, 0.0
-        try:
-            with self.database.connect() as session:
-                session.execute("SET statement_timeout = '20s'")
-                while not self.over.wait(PAUSE_SECONDS) or self.lacking():
-                    if self.over.is_set():
-                        deadline = deadline or time.monotonic() + MORE_SECONDS
-                        if time.monotonic() > deadline:
-                            break  # the storm names what is lacking
-                    self._erase_one(session, ways[number % len(ways)])
-                    number += 1
-        except BaseException as error:  # noqa: BLE001  # the storm raises it
-            self.error = error
-        finally:
-            connection.close()
+        with self.database.connect() as session:
+            session.execute("SET statement_timeout = '20s'")
+            for number in self.turns():
+                self._erase_one(session, ways[number % len(ways)])
 
     def lacking(self) -> list[str]:
         lines = [f"no user was erased by {way}" for way in WAYS if not self.counts[way]]

@@ -5,24 +5,20 @@ from __future__ import annotations
 import json
 import random
 import threading
-import time
 from collections import Counter
 from pathlib import Path
 from uuid import UUID
 
 import numpy as np
 from django.core import serializers
-from django.db import connection
 
 from tests.factories import unit_vector
 from tests.privacy.orm.stale import PROTECTED, read
 from tests.privacy.storm.commands import Commands
 from tests.privacy.storm.ledger import Ledger
+from tests.privacy.storm.program import Program
 from vectorstore.ingest.rows import Kind
 
-PAUSE_SECONDS = 0.05
-MORE_SECONDS = 60
-"""After the storm, for what has not happened yet."""
 IN_A_FILE = 10
 """Users: some of them are erased, the others are not."""
 ALL = {("loaddata", "loaded"), ("loaddata", "refused"), ("upsert_embeddings", "loaded"), ("upsert_embeddings", "refused")}
@@ -30,12 +26,14 @@ REFUSED_ROWS = "of users who were anonymized or deleted for good"
 DEADLOCK = "deadlock detected"
 
 
-class Loader(threading.Thread):
+class Loader(Program):
     """The copies are from before the storm. Each load must leave out the erased users and load the others."""
 
+    pause_seconds = 0.05
+
     def __init__(self, seed: int, lives: list[UUID], ledger: Ledger, over: threading.Event, commands: Commands, folder: Path) -> None:
-        super().__init__()
-        self.ledger, self.over, self.commands, self.folder = ledger, over, commands, folder
+        super().__init__(over)
+        self.ledger, self.commands, self.folder = ledger, commands, folder
         self.random = random.Random(seed)
         self.options: list[str] = []
         """Of ``upsert_embeddings``."""
@@ -43,7 +41,6 @@ class Loader(threading.Thread):
         self.counts: Counter[tuple[str, str]] = Counter()
         """Rows by command; of ``loaddata`` that left out some, the runs."""
         self.runs = self.deadlocks = 0
-        self.error: BaseException | None = None
         for number, group in enumerate(self.groups):
             self._write_copies(number, group)
 
@@ -58,19 +55,9 @@ class Loader(threading.Thread):
     def _file(self, number: int, ending: str) -> Path:
         return self.folder / f"copy{number}.{ending}"
 
-    def run(self) -> None:
-        try:
-            deadline = 0.0
-            while not self.over.wait(PAUSE_SECONDS) or self.lacking():
-                if self.over.is_set():
-                    deadline = deadline or time.monotonic() + MORE_SECONDS
-                    if time.monotonic() > deadline:
-                        break  # the storm names what is lacking
-                self._load(self._number())
-        except BaseException as error:  # noqa: BLE001  # the storm raises it
-            self.error = error
-        finally:
-            connection.close()
+    def work(self) -> None:
+        for _ in self.turns():
+            self._load(self._number())
 
     def lacking(self) -> set[tuple[str, str]]:
         return {one for one in ALL if not self.counts[one]}

@@ -5,40 +5,37 @@ from __future__ import annotations
 import copy
 import random
 import threading
-import time
 from collections import Counter, defaultdict
 from typing import Any
 from uuid import UUID
 
-from django.db import connection
 from django.db.models import Model
 
 from accounts.models import User
 from tests.privacy.orm.stale import PROTECTED, Outcome, again, attempt, read, twin, users_of
 from tests.privacy.orm.ways import WAYS, Calls, Way
 from tests.privacy.storm.ledger import Ledger
+from tests.privacy.storm.program import Program
 from vectorstore.models import ProfileEmbedding
 from videos.models import Video
 
-PAUSE_SECONDS = 0.002
-MORE_SECONDS = 60
-"""After the storm, for the ways that no user has passed yet, or that were not refused yet."""
 READ_AGAIN = 25
 """Writes between two readings of a user's rows."""
 
 
-class StaleWriter(threading.Thread):
+class StaleWriter(Program):
     """Writes until each way has been refused for erased users, and has passed for others, and the storm is over."""
 
+    pause_seconds = 0.002
+
     def __init__(self, seed: int, lives: list[UUID], to_move: list[Video], ledger: Ledger, over: threading.Event) -> None:
-        super().__init__()
-        self.lives, self.to_move, self.ledger, self.over = lives, to_move, ledger, over
+        super().__init__(over)
+        self.lives, self.to_move, self.ledger = lives, to_move, ledger
         self.random = random.Random(seed)
         self.stale: dict[UUID, dict[type[Model], list[Any]]] = {}
         self.counts: Counter[tuple[str, Outcome]] = Counter()
         """By way. A write for living users that passed is counted as PASSED, one that names an erased user as IN_VAIN, until the end shows it."""
         self.in_vain = 0
-        self.error: BaseException | None = None
 
     @property
     def writes(self) -> int:
@@ -47,20 +44,10 @@ class StaleWriter(threading.Thread):
     def lacking(self) -> list[tuple[Way, Outcome]]:
         return [(way, outcome) for way in WAYS for outcome in (Outcome.PASSED, Outcome.REFUSED) if not self.counts[way.name, outcome]]
 
-    def run(self) -> None:
-        try:
-            self._read(self.lives)
-            deadline = 0.0
-            while not self.over.wait(PAUSE_SECONDS) or self.lacking():
-                if self.over.is_set():
-                    deadline = deadline or time.monotonic() + MORE_SECONDS
-                    if time.monotonic() > deadline:
-                        break  # the storm names what is lacking
-                self._write(*self._chosen_way())
-        except BaseException as error:  # noqa: BLE001  # the storm raises it
-            self.error = error
-        finally:
-            connection.close()
+    def work(self) -> None:
+        self._read(self.lives)
+        for _ in self.turns():
+            self._write(*self._chosen_way())
 
     def _read(self, user_ids: list[UUID]) -> None:
         for user_id in user_ids:
