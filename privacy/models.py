@@ -36,7 +36,7 @@ class ErasedUser(models.Model):
 class AuditEntry(models.Model):
     """One action on a user's data, or on a collection of the vector store: who did it, when, and with what outcome.
 
-    No foreign key, so that the entry outlives both users. Triggers let nobody change an entry, or delete it before its retention is over.
+    No foreign key, so that the entry outlives both users. Triggers refuse to change an entry, and to delete it before its retention is over.
     """
 
     class Action(models.TextChoices):

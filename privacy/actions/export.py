@@ -43,7 +43,7 @@ def export_person(user_id: UUID, destination: Path, *, force: bool = False, acto
 def write_zip(user_id: UUID, fileobj: IO[bytes], *, actor_id: UUID | None = None) -> tuple[ExportedFile, ...]:
     """Write the zip to FILEOBJ as it is read; what was written is no zip if this raises. Opens a transaction: call it outside of one.
 
-    The audit log has the export when this returns: do not hand the file over before. Raises NotDone for somebody unknown, StoreUnavailable.
+    The audit log has the export when this returns: do not hand the file over before. Raises NotDone for an unknown user, StoreUnavailable.
     """
     with failure_recorded(Action.EXPORT, user_id, actor_id=actor_id):
         return _write_zip(user_id, fileobj, actor_id)

@@ -16,7 +16,7 @@ COLORS = {"started": "info", "done": "success", "failed": "danger", "unknown": "
 
 @admin.register(AuditEntry)
 class AuditEntryAdmin(FoundByUuid[AuditEntry]):
-    """Written by the privacy actions, the retry and the adoption; no one changes an entry."""
+    """Written by the privacy actions, the retry and the adoption. Read only."""
 
     asks_for = ("view",)
     list_display = ("recorded_at", "actor", "action", "target", "shown_outcome")

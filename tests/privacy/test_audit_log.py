@@ -1,4 +1,4 @@
-"""The audit log: an entry for each action, whoever does it, and nobody who changes one."""
+"""The audit log: an entry for each action by a command or in the admin, and no change of an entry."""
 
 from __future__ import annotations
 
