@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
+from django.db import connections
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, Request, Response, ViewportSize
@@ -65,9 +66,28 @@ def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
         reporter.write_line(f"{len(skipped)} browser tests skipped: {NO_BROWSER} (apt-get install chromium)")
 
 
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Hide Playwright's event loop from every test that does not use the browser, from its first fixture to its last.
+
+    The synchronous interface of Playwright leaves its loop marked as running in this thread. There ``asyncio.run`` would fail, and Django's
+    ``connections`` would give a second connection: a test and its transaction would not share one.
+    """
+    if "chromium" in getattr(item, "fixturenames", ()):
+        result = yield
+        connections.close_all()
+        return result
+    running = asyncio._get_running_loop()
+    asyncio._set_running_loop(None)
+    try:
+        return (yield)
+    finally:
+        asyncio._set_running_loop(running)
+
+
 @pytest.fixture(scope="session")
-def chromium() -> Iterator[Browser]:
-    """One browser for each process that runs tests.
+def chromium(django_db_setup: None) -> Iterator[Browser]:
+    """One browser for each process that runs tests; it ends before the test database is dropped.
 
     Playwright keeps an event loop in this thread, in which Django would refuse to ask the database.
     """
@@ -81,6 +101,7 @@ def chromium() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=path, headless=True, args=list(ARGUMENTS))
         yield browser
         browser.close()
+        connections.close_all()  # those of the thread in which the loop runs
 
 
 @pytest.fixture(params=["desktop"])
@@ -121,17 +142,3 @@ def photograph(page: Page, name: str) -> None:
     """What the page looks like from top to bottom, for people to look at: in the folder that PHOTOGRAPHS names, if it is set, by NAME and the page's width."""
     if (folder := os.environ.get("PHOTOGRAPHS")) and page.viewport_size:
         page.screenshot(path=Path(folder) / f"{name} {page.viewport_size['width']}.png", full_page=True)
-
-
-@pytest.fixture(autouse=True)
-def _no_running_loop(request: pytest.FixtureRequest) -> Iterator[None]:
-    """The synchronous interface of Playwright leaves its event loop marked as running, and no other test of the process could run one."""
-    if "chromium" in request.fixturenames:
-        yield
-        return
-    running = asyncio._get_running_loop()
-    asyncio._set_running_loop(None)
-    try:
-        yield
-    finally:
-        asyncio._set_running_loop(running)
