@@ -29,7 +29,7 @@ help: ## This list
 install: ## The virtual environment .venv, with the packages of requirements.lock; PROFILE=production: only what production needs
 	@$(PYTHON) -m findme.tools.install --check $(PROFILE) 2>/dev/null || { $(FIND_PYTHON); "$$python" -m findme.tools.install $(PROFILE); }
 
-demo: install ## Everything once, on demo data: both stores, a search, an export, an anonymisation, the admin's login
+demo: install ## Everything once, on demo data: both stores, a search, an export, an anonymization, the admin's login
 	@$(PYTHON) manage.py demo
 
 serve: install ## The admin on http://127.0.0.1:8000, or a free port if that one is taken

@@ -14,7 +14,7 @@ DISPATCH_UID = "update_last_login"
 
 
 def note_login(user: User, **_rest: Any) -> None:
-    """Write the time for somebody who is still there. Django's receiver would write it also after an anonymisation that it had to wait for."""
+    """Write the time for somebody who is still there. Django's receiver would write it also after an anonymization that it had to wait for."""
     user.last_login = timezone.now()
     User.objects.alive().filter(pk=user.pk).update(last_login=user.last_login)
 

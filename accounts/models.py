@@ -20,7 +20,7 @@ from findme.core.db.dates import supported_dates
 from findme.core.db.expressions import EnglishSearchVector, HasBytes
 from findme.core.db.validators import check_storable
 from findme.core.models import TimestampedModel
-from privacy.people import anonymised_email
+from privacy.people import anonymized_email
 
 if TYPE_CHECKING:
     from videos.models import Video
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 class UserQuerySet(models.QuerySet["User"]):
     def alive(self) -> Self:
-        """Not deleted, softly or by anonymisation."""
+        """Not deleted, softly or by anonymization."""
         return self.filter(deleted_at__isnull=True)
 
     def members(self) -> Self:
@@ -51,7 +51,7 @@ class UserQuerySet(models.QuerySet["User"]):
 MOST_BYTES_OF_A_BIO = 100_000
 """``to_tsvector`` raises an error for a text whose lexemes and positions need more than 1 MB. No text of this length needs as much."""
 CLEARED = frozenset({"email", "full_name", "bio", "password", "deleted_at", "is_superuser"})
-"""The columns that a deletion or an anonymisation writes, but for the last login, which Django saves at each login by itself."""
+"""The columns that a deletion or an anonymization writes, but for the last login, which Django saves at each login by itself."""
 WHETHER_THERE = ("email", "deleted_at")
 """The columns that tell whether the person is there."""
 
@@ -90,11 +90,11 @@ class User(TimestampedModel, AbstractBaseUser, PermissionsMixin):
         OTHER = "other", "Other"
 
     email = models.EmailField(max_length=255)
-    password = models.CharField("password", max_length=255, blank=True, db_column="password_hash")  # '' after an anonymisation
+    password = models.CharField("password", max_length=255, blank=True, db_column="password_hash")  # '' after an anonymization
     full_name = models.CharField(max_length=255)
     date_of_birth = models.DateField()
     gender = models.CharField(max_length=50, choices=Gender)
-    bio = models.TextField(null=True, blank=True)  # noqa: DJ001  # the guide's column: NULL after an anonymisation
+    bio = models.TextField(null=True, blank=True)  # noqa: DJ001  # the guide's column: NULL after an anonymization
     video: models.ForeignKey[Video | None, Video | None] = models.ForeignKey(
         "videos.Video",
         on_delete=models.DO_NOTHING,  # the database sets it to NULL
@@ -125,7 +125,7 @@ class User(TimestampedModel, AbstractBaseUser, PermissionsMixin):
         verbose_name_plural = "people"
         permissions = [
             ("export_personal_data", "Can export a person's data"),
-            ("anonymize_user", "Can anonymise a person"),
+            ("anonymize_user", "Can anonymize a person"),
             ("soft_delete_user", "Can delete a person softly"),
             ("erase_user", "Can delete a person for good"),
         ]
@@ -210,7 +210,7 @@ class User(TimestampedModel, AbstractBaseUser, PermissionsMixin):
         self._row = self.__dict__.get("_row", {}) | now
 
     def _do_update(self, base_qs: Any, using: Any, pk_val: Any, values: Any, update_fields: Any, *args: Any) -> Any:
-        """As Django's, but never over the row of one who was deleted or anonymised since it was read: that would give back what was cleared.
+        """As Django's, but never over the row of one who was deleted or anonymized since it was read: that would give back what was cleared.
 
         The UPDATE itself asks, so nothing comes in between and it is no query more. Who was read without these columns counts as there.
         """
@@ -219,8 +219,8 @@ class User(TimestampedModel, AbstractBaseUser, PermissionsMixin):
             row = self.__dict__.get("_row", {})
             if row.get("deleted_at") is None:
                 still = still.filter(deleted_at__isnull=True)
-            if row.get("email") != anonymised_email(pk_val):
-                still = still.exclude(email=anonymised_email(pk_val))
+            if row.get("email") != anonymized_email(pk_val):
+                still = still.exclude(email=anonymized_email(pk_val))
         updated = super()._do_update(still, using, pk_val, values, update_fields, *args)
         if not updated and still is not base_qs and base_qs.filter(pk=pk_val).exists():
             raise DatabaseError(f"The person {pk_val} left meanwhile: read them again.")

@@ -16,7 +16,7 @@ from django.db.models.functions import Coalesce, Concat
 
 import accounts.login.personal_data  # noqa: F401  # registers its owner, which needs the address that Profile clears
 from accounts.models import User
-from privacy.people import anonymised_email
+from privacy.people import anonymized_email
 from privacy.registry import Consequence, Fate, PersonalDataOwner, Protection, columns_of, registry
 
 RIGHTS = (User.groups.through, User.user_permissions.through)
@@ -77,10 +77,10 @@ class Profile(PersonalDataOwner):
             "admin_log": list(_log_of(user_id)),
         }
 
-    def anonymise(self, user_id: UUID) -> None:
+    def anonymize(self, user_id: UUID) -> None:
         """The guide's UPDATE, where ``deleted_at`` stays what it is if it is set; beside it the last login and every right."""
         User.objects.filter(pk=user_id).update(
-            email=anonymised_email(user_id),
+            email=anonymized_email(user_id),
             full_name="Deleted User",
             bio=None,
             password="",  # no hash: nothing verifies against it
@@ -95,7 +95,7 @@ class Profile(PersonalDataOwner):
     def erase(self, user_id: UUID) -> None:
         _end_sessions(user_id)
 
-    def after_anonymisation(self, user_id: UUID) -> list[Consequence]:
+    def after_anonymization(self, user_id: UUID) -> list[Consequence]:
         return [
             Consequence("profiles (e-mail, name, bio, password, last login)", 1, Fate.CLEARED),
             Consequence("profiles (date of birth, gender, flags, times)", 1, Fate.KEPT),

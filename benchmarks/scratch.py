@@ -36,14 +36,14 @@ def scratch_database() -> Iterator[None]:
 @contextmanager
 def scratch_store() -> Iterator[str]:
     """A collection of a random name on the server at QDRANT_URL, or in an embedded store in a temporary folder; yields what it is."""
-    from vectorstore.schema.initialize import initialise
+    from vectorstore.schema.initialize import initialize
 
     settings.QDRANT_COLLECTION = f"findme_benchmark_{secrets.token_hex(8)}"
     with tempfile.TemporaryDirectory(prefix="findme-benchmark-") as folder:
         if not settings.QDRANT_URL:
             settings.QDRANT_PATH = f"{folder}/qdrant"
         try:
-            initialise(_untold)
+            initialize(_untold)
             yield _kind()
         finally:
             _drop_collections()

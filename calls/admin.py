@@ -7,10 +7,10 @@ from django.utils.safestring import SafeString
 
 from accounts.models import User
 from calls.models import VideoCall
-from findme.core.admin.links import labelled, link_to
+from findme.core.admin.links import labeled, link_to
 from findme.core.admin.model_admin import SYSTEM, FoundByUuid
 
-COLOURS = {"initiated": "info", "ringing": "info", "active": "info", "ended": "success", "missed": "warning", "rejected": "danger"}
+COLORS = {"initiated": "info", "ringing": "info", "active": "info", "ended": "success", "missed": "warning", "rejected": "danger"}
 SYSTEM_FIELDS = ("id", "metadata", "created_at")
 
 
@@ -42,6 +42,6 @@ class VideoCallAdmin(FoundByUuid[VideoCall]):
     def called_person(self, call: VideoCall) -> SafeString:
         return link_to(User, call.callee_id, call.callee.full_name)
 
-    @labelled("Status", COLOURS)
+    @labeled("Status", COLORS)
     def shown_status(self, call: VideoCall) -> tuple[str, str]:
         return call.status, call.get_status_display()

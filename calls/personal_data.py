@@ -42,7 +42,7 @@ class Calls(PersonalDataOwner):
     def export(self, user_id: UUID) -> Iterator[dict[str, Any]]:
         yield from _calls(user_id).order_by("created_at", "pk").values(*columns_of(VideoCall)).iterator()
 
-    def anonymise(self, user_id: UUID) -> None:
+    def anonymize(self, user_id: UUID) -> None:
         """The recording cannot be taken apart, so it goes for the other person as well; times, status and rating stay for statistics.
 
         ``session_id`` is unique and NOT NULL: it takes the form that the guide gives an e-mail address.
@@ -53,7 +53,7 @@ class Calls(PersonalDataOwner):
             metadata={},
         )
 
-    def after_anonymisation(self, user_id: UUID) -> list[Consequence]:
+    def after_anonymization(self, user_id: UUID) -> list[Consequence]:
         return [Consequence("calls (session, recording, metadata)", _calls(user_id).count(), Fate.CLEARED), _recordings(user_id)]
 
     def after_erasure(self, user_id: UUID) -> list[Consequence]:

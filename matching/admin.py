@@ -6,11 +6,11 @@ from django.contrib import admin
 from django.utils.safestring import SafeString
 
 from accounts.models import User
-from findme.core.admin.links import Related, labelled, link_to
+from findme.core.admin.links import Related, labeled, link_to
 from findme.core.admin.model_admin import SYSTEM, FoundByUuid
 from matching.models import Match
 
-COLOURS = {"pending": "info", "accepted": "success", "rejected": "danger", "completed": "success", "expired": "warning"}
+COLORS = {"pending": "info", "accepted": "success", "rejected": "danger", "completed": "success", "expired": "warning"}
 SYSTEM_FIELDS = ("id", "created_at", "updated_at", "deleted_at")
 
 
@@ -44,6 +44,6 @@ class MatchAdmin(FoundByUuid[Match]):
     def matched_person(self, match: Match) -> SafeString:
         return link_to(User, match.matched_user_id, match.matched_user.full_name)
 
-    @labelled("Status", COLOURS)
+    @labeled("Status", COLORS)
     def shown_status(self, match: Match) -> tuple[str, str]:
         return match.status, match.get_status_display()

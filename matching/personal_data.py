@@ -44,10 +44,10 @@ class Matches(PersonalDataOwner):
             del match["matched_user_action" if match["user_id"] == user_id else "user_action"]
             yield match
 
-    def anonymise(self, user_id: UUID) -> None:
-        """Nothing: the row is as much the other person's, and says of this one only the id of an anonymised profile."""
+    def anonymize(self, user_id: UUID) -> None:
+        """Nothing: the row is as much the other person's, and says of this one only the id of an anonymized profile."""
 
-    def after_anonymisation(self, user_id: UUID) -> list[Consequence]:
+    def after_anonymization(self, user_id: UUID) -> list[Consequence]:
         return [Consequence("matches", _matches(user_id).count(), Fate.KEPT)]
 
     def after_erasure(self, user_id: UUID) -> list[Consequence]:

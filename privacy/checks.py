@@ -98,7 +98,7 @@ def _errors_of_names(owner: PersonalDataOwner, label: str, fields: Iterable[str]
 def _no_owner(model: type[Model], fields: list[str]) -> Error:
     return Error(
         f"{model._meta.label} has fields that no owner of personal data answers for: {', '.join(fields)}.",
-        hint=f"Name them in the fields of an owner in {model._meta.app_label}/personal_data.py, which exports, anonymises and erases them.",
+        hint=f"Name them in the fields of an owner in {model._meta.app_label}/personal_data.py, which exports, anonymizes and erases them.",
         obj=model,
         id="privacy.E001",
     )

@@ -25,13 +25,13 @@ def find_person(text: str) -> UUID:
     user_id: UUID | None = get_user_model().objects.with_email(text).values_list("pk", flat=True).first()
     if user_id is None:
         raise NotDone(
-            f"Nobody has the e-mail address {text!r}. Somebody who was anonymised or deleted for good is found by their UUID only."
+            f"Nobody has the e-mail address {text!r}. Somebody who was anonymized or deleted for good is found by their UUID only."
         )
     return user_id
 
 
-def anonymised_email(user_id: UUID) -> str:
-    """What stands in ``email`` after an anonymisation: the guide's form."""
+def anonymized_email(user_id: UUID) -> str:
+    """What stands in ``email`` after an anonymization: the guide's form."""
     return f"deleted_{user_id}@findme.ai"
 
 
@@ -44,12 +44,12 @@ class Person:
     deleted_at: datetime | None
 
     @property
-    def is_anonymised(self) -> bool:
-        return self.email == anonymised_email(self.user_id)
+    def is_anonymized(self) -> bool:
+        return self.email == anonymized_email(self.user_id)
 
 
 def exists(user_id: UUID) -> bool:
-    """Whether PostgreSQL knows the person: alive, softly deleted or anonymised."""
+    """Whether PostgreSQL knows the person: alive, softly deleted or anonymized."""
     return get_user_model()._base_manager.filter(pk=user_id).exists()
 
 

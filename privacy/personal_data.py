@@ -24,11 +24,11 @@ class Erasures(PersonalDataOwner):
         """Return when the user was anonymized, if so."""
         return {"anonymized_at": ErasedUser.objects.filter(pk=user_id).values_list("erased_at", flat=True).first()}
 
-    def anonymise(self, user_id: UUID) -> None:
+    def anonymize(self, user_id: UUID) -> None:
         """Add the row if a trigger has not: it sees no change in an address that was anonymized before the erasure was taken back."""
         ErasedUser.objects.bulk_create([ErasedUser(user_id=user_id)], ignore_conflicts=True)
 
-    def after_anonymisation(self, user_id: UUID) -> list[Consequence]:
+    def after_anonymization(self, user_id: UUID) -> list[Consequence]:
         """Return nothing that a user has to be told: the row of the user has the same id."""
         return []
 
@@ -54,15 +54,15 @@ class AuditLog(PersonalDataOwner):
         columns = ("recorded_at", "action", "target_id", "outcome")
         yield from _entries(user_id).order_by("pk").values(*columns).iterator()
 
-    def anonymise(self, user_id: UUID) -> None:
+    def anonymize(self, user_id: UUID) -> None:
         """Do nothing: an entry has no name or address."""
 
-    def after_anonymisation(self, user_id: UUID) -> list[Consequence]:
+    def after_anonymization(self, user_id: UUID) -> list[Consequence]:
         count = _entries(user_id).count()
         return [Consequence("entries of the audit log, by the id", count, Fate.KEPT)] if count else []
 
     def after_erasure(self, user_id: UUID) -> list[Consequence]:
-        return self.after_anonymisation(user_id)
+        return self.after_anonymization(user_id)
 
     def after_soft_deletion(self, user_id: UUID) -> list[Consequence]:
         return []

@@ -92,12 +92,12 @@ class PersonalDataOwner(ABC):
         """
 
     @abstractmethod
-    def anonymise(self, user_id: UUID) -> None:
+    def anonymize(self, user_id: UUID) -> None:
         """Clear or delete what identifies the person; the caller holds their row's lock."""
 
     @abstractmethod
-    def after_anonymisation(self, user_id: UUID) -> list[Consequence]:
-        """What ``anonymise`` would do now, for a preview."""
+    def after_anonymization(self, user_id: UUID) -> list[Consequence]:
+        """What ``anonymize`` would do now, for a preview."""
 
     @abstractmethod
     def after_erasure(self, user_id: UUID) -> list[Consequence]:

@@ -65,7 +65,7 @@ class UserFactory(DjangoModelFactory[User]):
         deleted = Trait(deleted_at=LazyFunction(now))
         inactive = Trait(active=False)
         unverified = Trait(verified=False)
-        anonymised = Trait(
+        anonymized = Trait(
             email=LazyAttribute(lambda user: f"deleted_{user.id}@findme.ai"),
             full_name="Deleted User",
             bio=None,

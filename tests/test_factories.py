@@ -52,7 +52,7 @@ def test_factory__every_status(status: Video.Status | Match.Status | VideoCall.S
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("trait", ["staff", "superuser", "deleted", "inactive", "unverified", "anonymised"])
+@pytest.mark.parametrize("trait", ["staff", "superuser", "deleted", "inactive", "unverified", "anonymized"])
 def test_user_factory__every_trait_obeys_every_rule(trait: str) -> None:
     factories.UserFactory.create(**{trait: True}).full_clean()
 
@@ -60,7 +60,7 @@ def test_user_factory__every_trait_obeys_every_rule(trait: str) -> None:
 @pytest.mark.django_db
 def test_user_factory__only_a_plain_person_is_matchable() -> None:
     plain = factories.UserFactory.create()
-    for trait in ("staff", "superuser", "deleted", "inactive", "unverified", "anonymised"):
+    for trait in ("staff", "superuser", "deleted", "inactive", "unverified", "anonymized"):
         factories.UserFactory.create(**{trait: True})
     assert list(User.objects.matchable()) == [plain]
 

@@ -15,7 +15,7 @@ from vectorstore.models import ProfileEmbedding, QueueEntry, SetAside, StoreStat
 
 
 class Embeddings(PersonalDataOwner):
-    """The vector says what a face and a voice are like, the location where somebody is: nothing of the row outlives an anonymisation."""
+    """The vector says what a face and a voice are like, the location where somebody is: nothing of the row outlives an anonymization."""
 
     section = "vector_store"
     fields = {
@@ -33,14 +33,14 @@ class Embeddings(PersonalDataOwner):
         embedding = ProfileEmbedding.objects.filter(pk=user_id).values(*columns_of(ProfileEmbedding)).first()
         return {"embedding": embedding, "point": point_of(user_id)}
 
-    def anonymise(self, user_id: UUID) -> None:
+    def anonymize(self, user_id: UUID) -> None:
         ProfileEmbedding.objects.filter(pk=user_id).delete()
 
-    def after_anonymisation(self, user_id: UUID) -> list[Consequence]:
+    def after_anonymization(self, user_id: UUID) -> list[Consequence]:
         return [Consequence("embeddings", ProfileEmbedding.objects.filter(pk=user_id).count(), Fate.DELETED)]
 
     def after_erasure(self, user_id: UUID) -> list[Consequence]:
-        return self.after_anonymisation(user_id)
+        return self.after_anonymization(user_id)
 
 
 class Syncing(PersonalDataOwner):
@@ -82,13 +82,13 @@ class Syncing(PersonalDataOwner):
             "set_aside": SetAside.objects.filter(pk=user_id).values("reason", "collection", "set_aside_at").first(),
         }
 
-    def anonymise(self, user_id: UUID) -> None:
+    def anonymize(self, user_id: UUID) -> None:
         SetAside.objects.filter(pk=user_id).delete()
 
     def erase(self, user_id: UUID) -> None:
-        self.anonymise(user_id)
+        self.anonymize(user_id)
 
-    def after_anonymisation(self, user_id: UUID) -> list[Consequence]:
+    def after_anonymization(self, user_id: UUID) -> list[Consequence]:
         """Nothing that a person has to be told of: bookkeeping, which goes by itself."""
         return []
 

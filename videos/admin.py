@@ -10,13 +10,13 @@ from django.utils.safestring import SafeString
 
 from accounts.models import User
 from findme.core.admin.db_errors import RefusableForm
-from findme.core.admin.links import labelled, link_to
+from findme.core.admin.links import labeled, link_to
 from findme.core.admin.model_admin import SYSTEM, FoundByUuid
 from videos.models import Video
 
-COLOURS = {"uploading": "info", "processing": "info", "verifying": "info", "verified": "success", "rejected": "danger", "error": "danger"}
+COLORS = {"uploading": "info", "processing": "info", "verifying": "info", "verified": "success", "rejected": "danger", "error": "danger"}
 SYSTEM_FIELDS = ("id", "metadata", "created_at", "updated_at", "deleted_at")
-PERSON_LEFT = "This person was deleted or anonymised: nothing is written about them any more."
+PERSON_LEFT = "This person was deleted or anonymized: nothing is written about them any more."
 
 
 class VideoForm(RefusableForm):
@@ -60,6 +60,6 @@ class VideoAdmin(FoundByUuid[Video]):
     def person(self, video: Video) -> SafeString:
         return link_to(User, video.user_id, video.user.full_name)
 
-    @labelled("Status", COLOURS)
+    @labeled("Status", COLORS)
     def shown_status(self, video: Video) -> tuple[str, str]:
         return video.status, video.get_status_display()

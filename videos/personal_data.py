@@ -38,7 +38,7 @@ class Videos(PersonalDataOwner):
     def export(self, user_id: UUID) -> Iterator[dict[str, Any]]:
         yield from _videos(user_id).order_by("created_at", "pk").values(*columns_of(Video)).iterator()
 
-    def anonymise(self, user_id: UUID) -> None:
+    def anonymize(self, user_id: UUID) -> None:
         """What points to the person goes; length, size, status and score stay for statistics, in a row that is deleted softly.
 
         ``storage_url`` is NOT NULL: it becomes the empty string, as ``password_hash`` does.
@@ -51,7 +51,7 @@ class Videos(PersonalDataOwner):
             deleted_at=Coalesce(F("deleted_at"), TransactionNow()),
         )
 
-    def after_anonymisation(self, user_id: UUID) -> list[Consequence]:
+    def after_anonymization(self, user_id: UUID) -> list[Consequence]:
         return [
             Consequence("videos (addresses, reasons of a rejection, metadata)", _videos(user_id).count(), Fate.CLEARED),
             _files(user_id),

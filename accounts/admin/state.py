@@ -1,4 +1,4 @@
-"""Where a person stands: active, deactivated, deleted or anonymised; as a column and as a filter of the list."""
+"""Where a person stands: active, deactivated, deleted or anonymized; as a column and as a filter of the list."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from accounts.models import User
-from privacy.people import anonymised_email
+from privacy.people import anonymized_email
 
 if TYPE_CHECKING:
     from accounts.models import UserQuerySet
 
-LABELS = {"active": "success", "deactivated": "warning", "deleted": "danger", "anonymised": "info"}
-"""The colour of each."""
+LABELS = {"active": "success", "deactivated": "warning", "deleted": "danger", "anonymized": "info"}
+"""The color of each."""
 
 
 def state_of(person: User) -> str:
-    if person.email == anonymised_email(person.pk):
-        return "anonymised"
+    if person.email == anonymized_email(person.pk):
+        return "anonymized"
     if person.deleted_at is not None:
         return "deleted"
     return "active" if person.active else "deactivated"
@@ -33,7 +33,7 @@ class StateFilter(admin.SimpleListFilter):
     parameter_name = "state"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("active", "Active"), ("deactivated", "Deactivated"), ("deleted", "Deleted or anonymised")]
+        return [("active", "Active"), ("deactivated", "Deactivated"), ("deleted", "Deleted or anonymized")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[User]) -> QuerySet[User]:
         people: UserQuerySet = queryset  # type: ignore[assignment]  # the manager's own class

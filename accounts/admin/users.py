@@ -16,7 +16,7 @@ from accounts.admin.forms import RIGHTS_OF_A_SUPERUSER, NewPersonForm, PersonFor
 from accounts.admin.state import LABELS, StateFilter, state_of
 from accounts.models import User
 from accounts.signals import people_changed
-from findme.core.admin.links import Related, labelled
+from findme.core.admin.links import Related, labeled
 from findme.core.admin.model_admin import SYSTEM, FindmeModelAdmin
 from findme.core.errors import NotDone, one_line
 from privacy.admin.mixin import PrivacyActions
@@ -62,7 +62,7 @@ class UserAdmin(PrivacyActions, _DjangoUserAdmin, FindmeModelAdmin[User]):
         Related("Audit log", "privacy.AuditEntry", ("target_id", "actor_id")),
     )
 
-    @labelled("State", LABELS)
+    @labeled("State", LABELS)
     def state(self, person: User) -> str:
         return state_of(person)
 

@@ -41,15 +41,15 @@ class LogIns(PersonalDataOwner):
             "counted": list(_of(AccessAttempt, keys).values("attempt_time", "ip_address", "failures_since_start")),
         }
 
-    def anonymise(self, user_id: UUID) -> None:
+    def anonymize(self, user_id: UUID) -> None:
         keys = keys_of(user_id)
         for model in RECORDS:
             _of(model, keys).delete()
 
     def erase(self, user_id: UUID) -> None:
-        self.anonymise(user_id)
+        self.anonymize(user_id)
 
-    def after_anonymisation(self, user_id: UUID) -> list[Consequence]:
+    def after_anonymization(self, user_id: UUID) -> list[Consequence]:
         return list(_records(user_id))
 
     def after_erasure(self, user_id: UUID) -> list[Consequence]:

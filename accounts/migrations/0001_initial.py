@@ -75,7 +75,7 @@ class Migration(migrations.Migration):
                 "db_table": "users",
                 "permissions": [
                     ("export_personal_data", "Can export a person's data"),
-                    ("anonymize_user", "Can anonymise a person"),
+                    ("anonymize_user", "Can anonymize a person"),
                     ("soft_delete_user", "Can delete a person softly"),
                     ("erase_user", "Can delete a person for good"),
                 ],

@@ -23,7 +23,7 @@ WIDTH_OF_A_FILE = 110
 
 
 class Telling:
-    """Writes to OUT: in colours on a terminal, and plain elsewhere."""
+    """Writes to OUT: in colors on a terminal, and plain elsewhere."""
 
     def __init__(self, out: OutputWrapper) -> None:
         self.out = out

@@ -41,7 +41,7 @@ def tell(telling: Telling, exports: Path) -> None:
     _load(telling)
     best = _search(telling)
     _export(telling, zipped)
-    _anonymise(telling, best)
+    _anonymize(telling, best)
     _log_in(telling)
 
 
@@ -133,7 +133,7 @@ def _export(telling: Telling, path: Path) -> None:
     telling.line(f"From profile.json: {json.dumps(excerpt, ensure_ascii=False)}")
 
 
-def _anonymise(telling: Telling, best: Hit) -> None:
+def _anonymize(telling: Telling, best: Hit) -> None:
     person = User.objects.get(pk=best.user_id)
     email, name = person.email, person.full_name
     telling.step(

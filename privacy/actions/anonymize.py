@@ -1,4 +1,4 @@
-"""Anonymising: the person goes, what statistics need stays (the guide, "Data Anonymization"; GDPR, article 17)."""
+"""Anonymizing: the person goes, what statistics need stays (the guide, "Data Anonymization"; GDPR, article 17)."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from privacy.people import require_person, unknown
 from privacy.registry import Consequence, registry
 
 
-def preview_anonymisation(user_id: UUID) -> list[Consequence]:
-    """What ``anonymise`` would do now. Raises NotDone for somebody unknown, StoreUnavailable where it could not be done."""
+def preview_anonymization(user_id: UUID) -> list[Consequence]:
+    """What ``anonymize`` would do now. Raises NotDone for somebody unknown, StoreUnavailable where it could not be done."""
     require_person(user_id)
     with stores_reached():
         return [*_in_postgresql(user_id), *held_in_stores(user_id)]
 
 
-def anonymise(user_id: UUID, *, actor_id: UUID | None = None) -> Outcome:
+def anonymize(user_id: UUID, *, actor_id: UUID | None = None) -> Outcome:
     """Clear what identifies the person in every table and delete them from every store, or change nothing in PostgreSQL.
 
     The stores are reached before the row is locked, and told as the last step before the commit: where it ends in between, the person is as
@@ -34,11 +34,11 @@ def anonymise(user_id: UUID, *, actor_id: UUID | None = None) -> Outcome:
         check_removal(user_id, actor_id)
         in_postgresql = _in_postgresql(user_id)
         for owner in registry.owners:
-            owner.anonymise(user_id)
-        record(Action.ANONYMIZE, user_id, done_or_unchanged(not person.is_anonymised), actor_id=actor_id)
+            owner.anonymize(user_id)
+        record(Action.ANONYMIZE, user_id, done_or_unchanged(not person.is_anonymized), actor_id=actor_id)
         check_deferred_constraints()
-        return Outcome(user_id, not person.is_anonymised, (*in_postgresql, *remove_from_stores(user_id)))
+        return Outcome(user_id, not person.is_anonymized, (*in_postgresql, *remove_from_stores(user_id)))
 
 
 def _in_postgresql(user_id: UUID) -> list[Consequence]:
-    return [consequence for owner in registry.owners for consequence in owner.after_anonymisation(user_id)]
+    return [consequence for owner in registry.owners for consequence in owner.after_anonymization(user_id)]

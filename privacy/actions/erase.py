@@ -56,7 +56,7 @@ def preview_erasure(user_id: UUID) -> list[Consequence]:
 def erase(user_id: UUID, *, actor_id: UUID | None = None) -> Outcome:
     """Delete the person's row with all that hangs on it, and delete them from every store; or change nothing in PostgreSQL.
 
-    In the order of ``anonymise``, with its failures. Of somebody whom PostgreSQL no longer has, what a store still holds is deleted.
+    In the order of ``anonymize``, with its failures. Of somebody whom PostgreSQL no longer has, what a store still holds is deleted.
     Raises NotDone for a user whom neither knows, or who is held by another transaction, and as ``check_removal`` does; StoreUnavailable and
     RemovalUnknown.
     """

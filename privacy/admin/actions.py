@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import UUID
 
-from privacy.actions.anonymize import anonymise, preview_anonymisation
+from privacy.actions.anonymize import anonymize, preview_anonymization
 from privacy.actions.erase import erase, preview_erasure, preview_soft_deletion, soft_delete
 from privacy.actions.export import count_entries
 from privacy.actions.outcome import Outcome
@@ -47,15 +47,15 @@ EXPORT = PrivacyAction(
     done="exported the personal data",
     preview=count_entries,
 )
-ANONYMISE = PrivacyAction(
-    slug="anonymise",
+ANONYMIZE = PrivacyAction(
+    slug="anonymize",
     permission="anonymize_user",
-    title="Anonymise",
-    noun="The anonymisation",
+    title="Anonymize",
+    noun="The anonymization",
     explanation="What identifies the person is cleared, in every table, and cannot be brought back. Their matches and calls stay, for statistics.",
-    done="anonymised",
-    preview=preview_anonymisation,
-    perform=anonymise,
+    done="anonymized",
+    preview=preview_anonymization,
+    perform=anonymize,
 )
 SOFT_DELETE = PrivacyAction(
     slug="soft-delete",
@@ -80,4 +80,4 @@ ERASE = PrivacyAction(
     is_final=True,
 )
 
-ACTIONS = {action.slug: action for action in (EXPORT, ANONYMISE, SOFT_DELETE, ERASE)}
+ACTIONS = {action.slug: action for action in (EXPORT, ANONYMIZE, SOFT_DELETE, ERASE)}

@@ -7,7 +7,7 @@ from typing import Any
 from django.contrib import admin
 from django.http import HttpRequest
 
-from findme.core.admin.links import labelled
+from findme.core.admin.links import labeled
 from findme.core.admin.model_admin import FoundByUuid
 from privacy.models import AuditEntry
 
@@ -35,7 +35,7 @@ class AuditEntryAdmin(FoundByUuid[AuditEntry]):
     def target(self, entry: AuditEntry) -> str:
         return str(entry.target_id) if entry.target_id else entry.collection
 
-    @labelled("Outcome", COLORS)
+    @labeled("Outcome", COLORS)
     def shown_outcome(self, entry: AuditEntry) -> tuple[str, str]:
         return entry.outcome, entry.get_outcome_display()
 

@@ -10,7 +10,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path
 
-from privacy.admin.actions import ACTIONS, ANONYMISE, ERASE, EXPORT, SOFT_DELETE, PrivacyAction
+from privacy.admin.actions import ACTIONS, ANONYMIZE, ERASE, EXPORT, SOFT_DELETE, PrivacyAction
 from privacy.admin.permissions import obstacle
 from privacy.admin.selection import MOST_PEOPLE
 from privacy.admin.view import address_of, may_do, privacy_page
@@ -35,9 +35,9 @@ def export_selected(_model_admin: Any, request: HttpRequest, people: QuerySet[An
     return _to_page(request, EXPORT, people)
 
 
-@admin.action(permissions=[ANONYMISE.permission], description=ANONYMISE.title)
-def anonymise_selected(_model_admin: Any, request: HttpRequest, people: QuerySet[Any]) -> HttpResponse | None:
-    return _to_page(request, ANONYMISE, people)
+@admin.action(permissions=[ANONYMIZE.permission], description=ANONYMIZE.title)
+def anonymize_selected(_model_admin: Any, request: HttpRequest, people: QuerySet[Any]) -> HttpResponse | None:
+    return _to_page(request, ANONYMIZE, people)
 
 
 @admin.action(permissions=[SOFT_DELETE.permission], description=SOFT_DELETE.title)
@@ -53,13 +53,13 @@ def erase_selected(_model_admin: Any, request: HttpRequest, people: QuerySet[Any
 class PrivacyActions(_Base):
     """For the ModelAdmin of people."""
 
-    actions = (export_selected, anonymise_selected, soft_delete_selected, erase_selected)
+    actions = (export_selected, anonymize_selected, soft_delete_selected, erase_selected)
 
     def has_export_personal_data_permission(self, request: HttpRequest) -> bool:
         return may_do(request, EXPORT)
 
     def has_anonymize_user_permission(self, request: HttpRequest) -> bool:
-        return may_do(request, ANONYMISE)
+        return may_do(request, ANONYMIZE)
 
     def has_soft_delete_user_permission(self, request: HttpRequest) -> bool:
         return may_do(request, SOFT_DELETE)

@@ -62,7 +62,7 @@ def test_session__ends_with_the_next_request(change: dict[str, Any]) -> None:
     assert client.get(LIST).headers["Location"].startswith(reverse("admin:login"))
 
 
-@pytest.mark.parametrize("trait", ["inactive", "deleted", "anonymised"])
+@pytest.mark.parametrize("trait", ["inactive", "deleted", "anonymized"])
 def test_login__refused(trait: str, client: Any) -> None:
     person = UserFactory.create(superuser=True, **{trait: True})
     response = client.post(reverse("admin:login"), {"username": person.email, "password": PASSWORD})
@@ -155,7 +155,7 @@ def test_change__superuser_does_not_lose_their_own_rights() -> None:
     assert (person.full_name, person.active, person.is_staff, person.is_superuser) == ("Still Here", True, True, True)
 
 
-@pytest.mark.parametrize("trait", ["deleted", "anonymised"])
+@pytest.mark.parametrize("trait", ["deleted", "anonymized"])
 @pytest.mark.parametrize("address", [page, password_page])
 def test_change__those_who_left_stay_as_they_are(trait: str, address: Any) -> None:
     person = UserFactory.create(**{trait: True})
@@ -192,7 +192,7 @@ def test_list__has_no_delete_selected() -> None:
     UserFactory.create()
     response = signed_in(superuser()).get(LIST)
     choices = [name for name, _ in response.context["action_form"].fields["action"].choices]
-    assert choices == ["", "export_selected", "anonymise_selected", "soft_delete_selected", "erase_selected"]
+    assert choices == ["", "export_selected", "anonymize_selected", "soft_delete_selected", "erase_selected"]
 
 
 def test_page__no_part_of_a_password_hash() -> None:

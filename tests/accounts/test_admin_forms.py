@@ -145,8 +145,8 @@ def test_change__video_goes_in_between(monkeypatch: pytest.MonkeyPatch) -> None:
     assert response.status_code == 200 and list(errors_of(response)) == ["video"]
 
 
-def post_while_somebody_anonymises(person: User, post: Callable[[], Any]) -> Any:
-    """What POST answers, which begins while PERSON is being anonymised by a transaction that has not committed yet."""
+def post_while_somebody_anonymizes(person: User, post: Callable[[], Any]) -> Any:
+    """What POST answers, which begins while PERSON is being anonymized by a transaction that has not committed yet."""
     responses: list[Any] = []
 
     def run() -> None:
@@ -169,28 +169,28 @@ def post_while_somebody_anonymises(person: User, post: Callable[[], Any]) -> Any
 
 
 @pytest.mark.django_db(transaction=True)
-def test_change__waits_for_an_anonymisation_and_does_not_undo_it() -> None:
+def test_change__waits_for_an_anonymization_and_does_not_undo_it() -> None:
     """The row is locked before it is read, so that a form cannot write back what was cleared meanwhile."""
     person, client = UserFactory.create(), signed_in(superuser())
     posted = opened(client, page(person)) | person_form(person, full_name="Written back")
-    response = post_while_somebody_anonymises(person, lambda: client.post(page(person), posted))
+    response = post_while_somebody_anonymizes(person, lambda: client.post(page(person), posted))
     assert response.status_code == 403 and person.full_name == "Deleted User"
 
 
 @pytest.mark.django_db(transaction=True)
-def test_password__waits_for_an_anonymisation_and_does_not_undo_it() -> None:
+def test_password__waits_for_an_anonymization_and_does_not_undo_it() -> None:
     person, client = UserFactory.create(), signed_in(superuser())
     posted = {"password1": "another-one-5", "password2": "another-one-5"}
     address = reverse("admin:auth_user_password_change", args=[person.pk])
-    response = post_while_somebody_anonymises(person, lambda: client.post(address, posted))
+    response = post_while_somebody_anonymizes(person, lambda: client.post(address, posted))
     assert response.status_code == 403 and person.full_name == "Deleted User"
 
 
 @pytest.mark.django_db(transaction=True)
-def test_own_password__waits_for_an_anonymisation_and_does_not_undo_it() -> None:
+def test_own_password__waits_for_an_anonymization_and_does_not_undo_it() -> None:
     person = superuser()
     client = signed_in(person)
-    response = post_while_somebody_anonymises(person, lambda: client.post(reverse("admin:password_change"), own_password()))
+    response = post_while_somebody_anonymizes(person, lambda: client.post(reverse("admin:password_change"), own_password()))
     assert response.headers["Location"].startswith(reverse("admin:login")) and person.full_name == "Deleted User"
 
 

@@ -67,15 +67,15 @@ def test_search__reads_the_trigram_index(client: Client, words: str) -> None:
 def test_filter__state(client: Client) -> None:
     superuser_ = User.objects.get()
     active, inactive = UserFactory.create(), UserFactory.create(inactive=True)
-    deleted, anonymised = UserFactory.create(deleted=True, active=False), UserFactory.create(anonymised=True)
+    deleted, anonymized = UserFactory.create(deleted=True, active=False), UserFactory.create(anonymized=True)
     assert found(client, state="active") == {superuser_, active}
     assert found(client, state="deactivated") == {inactive}
-    assert found(client, state="deleted") == {deleted, anonymised}
-    assert found(client) == {superuser_, active, inactive, deleted, anonymised}
+    assert found(client, state="deleted") == {deleted, anonymized}
+    assert found(client) == {superuser_, active, inactive, deleted, anonymized}
 
 
 @pytest.mark.parametrize(
-    ("trait", "label"), [("verified", "active"), ("inactive", "deactivated"), ("deleted", "deleted"), ("anonymised", "anonymised")]
+    ("trait", "label"), [("verified", "active"), ("inactive", "deactivated"), ("deleted", "deleted"), ("anonymized", "anonymized")]
 )
 def test_list__shows_the_state(client: Client, trait: str, label: str) -> None:
     person = UserFactory.create(**{trait: True})

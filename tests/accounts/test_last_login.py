@@ -1,4 +1,4 @@
-"""When somebody logged in last, also beside an anonymisation."""
+"""When somebody logged in last, also beside an anonymization."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_login__is_noted() -> None:
     assert last_login_of(person) == person.last_login
 
 
-@pytest.mark.parametrize("kind", ["deleted", "anonymised"])
+@pytest.mark.parametrize("kind", ["deleted", "anonymized"])
 def test_login__of_somebody_who_left_in_the_meantime_is_not(kind: str) -> None:
     person = UserFactory.create(**{kind: True})
     before = last_login_of(person)
@@ -33,7 +33,7 @@ def test_login__of_somebody_who_left_in_the_meantime_is_not(kind: str) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_login__waits_for_an_anonymisation_and_leaves_it_as_it_is() -> None:
+def test_login__waits_for_an_anonymization_and_leaves_it_as_it_is() -> None:
     person = UserFactory.create()
     with another_connection() as other, other.cursor() as cursor:
         cursor.execute("BEGIN")

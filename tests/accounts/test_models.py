@@ -20,7 +20,7 @@ from accounts.age import age_on, today
 from accounts.models import User
 from tests.factories import PASSWORD, MatchFactory, ProfileEmbeddingFactory, UserFactory, VideoCallFactory, VideoFactory
 from tests.privacy.elsewhere import another_connection, in_a_thread, somebody_waits_for_a_lock, wait_until
-from tests.schema.guide import ANONYMISE, SOFT_DELETE
+from tests.schema.guide import ANONYMIZE, SOFT_DELETE
 from tests.schema.rows import ask
 
 pytestmark = pytest.mark.django_db
@@ -29,7 +29,7 @@ REQUIRED: dict[str, Any] = {"full_name": "Jane Smith", "date_of_birth": date(199
 WHO_LEFT = {
     "deactivated": "UPDATE users SET active = FALSE WHERE id = 'user_uuid'",
     "soft-deleted": SOFT_DELETE,
-    "anonymised": ANONYMISE,
+    "anonymized": ANONYMIZE,
     "erased": "DELETE FROM users WHERE id = 'user_uuid'",
 }
 
@@ -251,7 +251,7 @@ def test_delete__of_a_video_leaves_the_profile_without_one() -> None:
 
 
 CLEARED_ROW = "SELECT email, full_name, bio, password_hash, deleted_at IS NOT NULL FROM users WHERE id = %s"
-LEFT = pytest.mark.parametrize("left", ["soft-deleted", "anonymised"])
+LEFT = pytest.mark.parametrize("left", ["soft-deleted", "anonymized"])
 
 
 def leave(user: User, left: str) -> None:
@@ -290,9 +290,9 @@ def test_save__of_one_who_was_read_in_part_and_left_gives_nothing_back(left: str
     refused_save(user)
 
 
-def test_save__of_one_who_was_deleted_when_read_and_anonymised_since_gives_nothing_back() -> None:
+def test_save__of_one_who_was_deleted_when_read_and_anonymized_since_gives_nothing_back() -> None:
     user = User.objects.get(pk=UserFactory.create(deleted=True).pk)
-    leave(user, "anonymised")
+    leave(user, "anonymized")
     refused_save(user)
     user.deleted_at = None
     refused_save(user)
@@ -313,9 +313,9 @@ def test_save__of_one_who_left_and_was_read_again() -> None:
 
 
 @pytest.mark.parametrize("change", [{"bio": "a line"}, {"deleted_at": None}, {"full_name": "Jane Doe"}], ids=str)
-def test_save__of_an_anonymised_user_who_was_read_again__is_refused_by_the_database(change: dict[str, Any]) -> None:
+def test_save__of_an_anonymized_user_who_was_read_again__is_refused_by_the_database(change: dict[str, Any]) -> None:
     user = UserFactory.create()
-    leave(user, "anonymised")
+    leave(user, "anonymized")
     user.refresh_from_db()
     for name, value in change.items():
         setattr(user, name, value)
@@ -342,11 +342,11 @@ def test_save__asks_in_the_same_query_whether_they_are_there(django_assert_num_q
 
 
 @pytest.mark.django_db(transaction=True)
-def test_save__waits_for_an_anonymisation_and_gives_nothing_back() -> None:
+def test_save__waits_for_an_anonymization_and_gives_nothing_back() -> None:
     user = User.objects.get(pk=UserFactory.create().pk)
     with another_connection() as other, other.cursor() as cursor:
         cursor.execute("BEGIN")
-        cursor.execute(ANONYMISE.replace("user_uuid", str(user.pk)))
+        cursor.execute(ANONYMIZE.replace("user_uuid", str(user.pk)))
         with in_a_thread(user.save) as saved:
             wait_until("the save waits", somebody_waits_for_a_lock)
             cursor.execute("COMMIT")

@@ -13,7 +13,7 @@ from tests.privacy.life import BIO, EMAIL, FULL_NAME, full_life, open_session, w
 
 pytestmark = pytest.mark.django_db
 
-ANONYMISED = {
+ANONYMIZED = {
     "full_name": "Deleted User",
     "bio": None,
     "password": "",
@@ -67,35 +67,35 @@ def test_export__a_member_has_no_working_life() -> None:
     assert [exported[name] for name in ("groups", "user_permissions", "sessions", "admin_log")] == [[], [], [], []]
 
 
-def test_anonymise__field_by_field() -> None:
+def test_anonymize__field_by_field() -> None:
     person = full_life()
     working_life(person)
     before = row(person)
-    Profile().anonymise(person.pk)
+    Profile().anonymize(person.pk)
     after = row(person)
     changed = {name: value for name, value in after.items() if value != before[name] and name not in WITH_THE_TIME}
-    assert changed == {"email": f"deleted_{person.pk}@findme.ai", **ANONYMISED}
+    assert changed == {"email": f"deleted_{person.pk}@findme.ai", **ANONYMIZED}
     assert after["deleted_at"] is not None
     assert after["deleted_at"] == after["updated_at"]
 
 
-def test_anonymise__the_time_of_an_earlier_deletion_stays() -> None:
+def test_anonymize__the_time_of_an_earlier_deletion_stays() -> None:
     then = datetime(2025, 1, 1, tzinfo=UTC)
     person = UserFactory.create(deleted_at=then)
-    Profile().anonymise(person.pk)
+    Profile().anonymize(person.pk)
     assert row(person)["deleted_at"] == then
 
 
-def test_anonymise__nobody_logs_in_any_more() -> None:
+def test_anonymize__nobody_logs_in_any_more() -> None:
     person = UserFactory.create()
     assert authenticate(username=person.email, password=PASSWORD) == person
-    Profile().anonymise(person.pk)
+    Profile().anonymize(person.pk)
     for password in (PASSWORD, ""):
         for email in (person.email, f"deleted_{person.pk}@findme.ai"):
             assert authenticate(username=email, password=password) is None
 
 
-@pytest.mark.parametrize("leave", [Profile().anonymise, Profile().erase])
+@pytest.mark.parametrize("leave", [Profile().anonymize, Profile().erase])
 def test_sessions__end_with_the_person_and_for_nobody_else(leave: object) -> None:
     person, colleague = UserFactory.create_batch(2, is_staff=True)
     open_session(person)

@@ -7,16 +7,16 @@ import pytest
 from accounts.models import User
 from tests.factories import UserFactory
 from tests.privacy.life import full_life
-from vectorstore.schema.initialize import initialise
+from vectorstore.schema.initialize import initialize
 from vectorstore.sync.inline import project
 
 
 @pytest.fixture
 def person(embedded_qdrant: Path) -> User:
     """Somebody with something in every table and a point, among others."""
-    initialise(lambda _planned: None)
+    initialize(lambda _planned: None)
     person = full_life()
     project([person.pk])
     UserFactory.create_batch(12)
-    UserFactory.create(inactive=True), UserFactory.create(deleted=True), UserFactory.create(anonymised=True)
+    UserFactory.create(inactive=True), UserFactory.create(deleted=True), UserFactory.create(anonymized=True)
     return person

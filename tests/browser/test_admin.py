@@ -44,7 +44,7 @@ def open_action(page: Page, title: str) -> None:
 
 
 @BOTH
-def test_officer__finds_exports_and_anonymises(page: Page, person: User, tmp_path: Path) -> None:
+def test_officer__finds_exports_and_anonymizes(page: Page, person: User, tmp_path: Path) -> None:
     staff(*RIGHTS, email=OFFICER)
     page.goto("/")
     photograph(page, "1-login")
@@ -70,18 +70,18 @@ def test_officer__finds_exports_and_anonymises(page: Page, person: User, tmp_pat
         assert json.loads(archive.read("vector_store.json"))["point"]["payload"]["user_id"] == str(person.pk)
 
     page.get_by_role("link", name="Cancel").click()
-    open_action(page, "Anonymise")
+    open_action(page, "Anonymize")
     expect(page.get_by_role("row", name="points in the vector store 1 deleted")).to_be_visible()
-    photograph(page, "6-anonymise")
+    photograph(page, "6-anonymize")
     assert User.objects.get(pk=person.pk).email == EMAIL
-    page.get_by_role("button", name="Anonymise").click()
-    expect(page.get_by_text(f"Anonymised: {person.pk}.")).to_be_visible()
+    page.get_by_role("button", name="Anonymize").click()
+    expect(page.get_by_text(f"Anonymized: {person.pk}.")).to_be_visible()
     expect(page.get_by_text("Deleted User").first).to_be_visible()
-    photograph(page, "7-anonymised")
+    photograph(page, "7-anonymized")
     assert EMAIL.lower() not in page.content().lower()
 
     find(page, str(person.pk))
-    expect(page.get_by_role("row", name=re.compile("Deleted User.*anonymised", re.IGNORECASE | re.DOTALL))).to_be_visible()
+    expect(page.get_by_role("row", name=re.compile("Deleted User.*anonymized", re.IGNORECASE | re.DOTALL))).to_be_visible()
     assert point_of(person.pk) is None
 
 

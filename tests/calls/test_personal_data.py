@@ -32,10 +32,10 @@ def test_export__the_other_person_is_an_id() -> None:
 
 
 @pytest.mark.parametrize("side", ["caller_id", "callee_id"])
-def test_anonymise__field_by_field(side: str) -> None:
+def test_anonymize__field_by_field(side: str) -> None:
     call = recorded_call()
     before = dict(VideoCall.objects.values().get())
-    Calls().anonymise(getattr(call, side))
+    Calls().anonymize(getattr(call, side))
     after = dict(VideoCall.objects.values().get())
     assert {name: value for name, value in after.items() if value != before[name]} == {
         "session_id": f"deleted_{call.pk}",
@@ -44,17 +44,17 @@ def test_anonymise__field_by_field(side: str) -> None:
     }
 
 
-def test_anonymise__a_second_time_changes_nothing() -> None:
+def test_anonymize__a_second_time_changes_nothing() -> None:
     call = recorded_call()
-    Calls().anonymise(call.caller_id)
+    Calls().anonymize(call.caller_id)
     before = list(VideoCall.objects.values())
-    Calls().anonymise(call.caller_id)
+    Calls().anonymize(call.caller_id)
     assert list(VideoCall.objects.values()) == before
 
 
-def test_anonymise__the_calls_of_others_stay() -> None:
+def test_anonymize__the_calls_of_others_stay() -> None:
     call, other = recorded_call(), recorded_call()
-    Calls().anonymise(call.caller_id)
+    Calls().anonymize(call.caller_id)
     other.refresh_from_db()
     assert other.recording_url
     assert other.metadata == {"address": "192.0.2.1"}
@@ -67,4 +67,4 @@ def test_consequences__recordings_are_counted() -> None:
         "calls: 2, deleted",
         "recordings of calls, in the storage that their addresses name: 1, kept",
     ]
-    assert str(Calls().after_anonymisation(call.caller_id)[0]) == "calls (session, recording, metadata): 2, cleared"
+    assert str(Calls().after_anonymization(call.caller_id)[0]) == "calls (session, recording, metadata): 2, cleared"

@@ -34,7 +34,7 @@ from tests.support.database import Database, database, ended, wait_until
 from vectorstore.catalog.alias import live_collection
 from vectorstore.models import VECTOR_SIZE
 from vectorstore.qdrant.connection import qdrant
-from vectorstore.schema.initialize import initialise
+from vectorstore.schema.initialize import initialize
 
 COMMANDS = [
     "migrate",
@@ -62,7 +62,7 @@ def password_in(story: str) -> str:
 
 
 def put_point(point_id: str) -> None:
-    initialise(lambda _: None)
+    initialize(lambda _: None)
     with qdrant() as client:
         client.upsert(live_collection(client), [models.PointStruct(id=point_id, vector=[1.0] * VECTOR_SIZE)])
 
@@ -89,7 +89,7 @@ def test_demo__tells_the_whole_story__and_tells_it_again(store: str, tmp_path: P
 
 
 def assert_one_is_forgotten() -> None:
-    """The one of the last time; whom an earlier demo anonymised is back."""
+    """The one of the last time; whom an earlier demo anonymized is back."""
     forgotten = User.objects.get(full_name="Deleted User")
     assert not hasattr(forgotten, "embedding")
     assert set(User.objects.values_list("pk", flat=True)) == cast()
@@ -317,7 +317,7 @@ def start(empty: Database, tmp_path: Path) -> subprocess.Popen[str]:
 
 @pytest.mark.long
 def test_demo__killed_in_the_middle__goes_on_from_there(empty: Database, tmp_path: Path) -> None:
-    """On an empty database: while it makes the tables, again while it anonymises somebody, and then to the end."""
+    """On an empty database: while it makes the tables, again while it anonymizes somebody, and then to the end."""
     for step in ("2.", "9."):
         process = start(empty, tmp_path)
         assert process.stdout is not None

@@ -35,10 +35,10 @@ def test_export__the_other_person_is_an_id() -> None:
         assert str(words) not in text
 
 
-def test_anonymise__nothing_changes() -> None:
+def test_anonymize__nothing_changes() -> None:
     match = MatchFactory.create(status="accepted")
     before = list(Match.objects.values())
-    Matches().anonymise(match.user_id)
+    Matches().anonymize(match.user_id)
     assert list(Match.objects.values()) == before
 
 
@@ -47,5 +47,5 @@ def test_consequences__both_sides_are_counted() -> None:
     MatchFactory.create(user=person)
     MatchFactory.create(matched_user=person)
     MatchFactory.create()
-    assert [str(line) for line in Matches().after_anonymisation(person.pk)] == ["matches: 2, kept"]
+    assert [str(line) for line in Matches().after_anonymization(person.pk)] == ["matches: 2, kept"]
     assert [str(line) for line in Matches().after_erasure(person.pk)] == ["matches: 2, deleted"]

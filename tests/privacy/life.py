@@ -30,7 +30,7 @@ EMAIL = "Wilhelmina.Quux@example.org"
 FULL_NAME = "Wilhelmina Quux"
 BIO = "Plays the theremin at midnight"
 WORDS = (EMAIL, EMAIL.lower(), FULL_NAME, "Wilhelmina", "wilhelmina", "Quux", "quux", BIO, "theremin")
-"""None of these is anywhere after an anonymisation."""
+"""None of these is anywhere after an anonymization."""
 
 
 def full_life(**fields: Any) -> User:

@@ -12,9 +12,9 @@ from django.urls import reverse
 
 from accounts.models import User
 from findme.core.errors import NotDone
-from privacy.actions.anonymize import anonymise
+from privacy.actions.anonymize import anonymize
 from privacy.admin import actions
-from privacy.admin.actions import ANONYMISE, ERASE, SOFT_DELETE, PrivacyAction
+from privacy.admin.actions import ANONYMIZE, ERASE, SOFT_DELETE, PrivacyAction
 from privacy.admin.execution import AFTERWARDS
 from privacy.admin.view import address_of
 from privacy.models import AuditEntry
@@ -33,11 +33,11 @@ def page(person: User) -> str:
     return reverse("admin:accounts_user_change", args=[person.pk])
 
 
-def test_anonymise__one(shelf: Shelf) -> None:
+def test_anonymize__one(shelf: Shelf) -> None:
     person, officer = full_life(), superuser()
     shelf.ids.add(person.pk)
-    response = signed_in(officer).post(address_of(ANONYMISE, [person.pk]))
-    assert (response.headers["Location"], said(response)) == (page(person), [f"Anonymised: {person.pk}."])
+    response = signed_in(officer).post(address_of(ANONYMIZE, [person.pk]))
+    assert (response.headers["Location"], said(response)) == (page(person), [f"Anonymized: {person.pk}."])
     person.refresh_from_db()
     assert person.email == f"deleted_{person.pk}@findme.ai" and shelf.ids == set()
     assert audited() == [("anonymize", officer.pk, person.pk, "done")]
@@ -90,7 +90,7 @@ def test_several__those_who_are_protected_are_passed_over(shelf: Shelf) -> None:
     assert list(User.objects.all()) == [officer]
 
 
-@pytest.mark.parametrize("action", [ANONYMISE, ERASE], ids=lambda action: action.slug)
+@pytest.mark.parametrize("action", [ANONYMIZE, ERASE], ids=lambda action: action.slug)
 def test_store_out_of_reach__nothing_has_changed(action: PrivacyAction, shelf: Shelf) -> None:
     person = UserFactory.create()
     shelf.reachable = False
@@ -104,13 +104,13 @@ def test_store_out_of_reach__nothing_has_changed(action: PrivacyAction, shelf: S
 def test_store_out_of_reach__is_not_tried_again_for_each(shelf: Shelf) -> None:
     people = UserFactory.create_batch(3)
     shelf.reachable = False
-    response = signed_in(superuser()).post(address_of(ANONYMISE, [person.pk for person in people]))
+    response = signed_in(superuser()).post(address_of(ANONYMIZE, [person.pk for person in people]))
     names = ", ".join(str(person.pk) for person in people)
-    assert said(response) == [f"The anonymisation failed for {names}: The shelf is too high. Fetch a ladder. Nothing has changed."]
+    assert said(response) == [f"The anonymization failed for {names}: The shelf is too high. Fetch a ladder. Nothing has changed."]
     assert shelf.calls == ["reached"]
 
 
-@pytest.mark.parametrize("action", [ANONYMISE, ERASE], ids=lambda action: action.slug)
+@pytest.mark.parametrize("action", [ANONYMIZE, ERASE], ids=lambda action: action.slug)
 def test_store_that_fails_in_the_end__is_not_said_to_have_the_person_as_before(action: PrivacyAction, shelf: Shelf) -> None:
     first, second = UserFactory.create_batch(2)
     shelf.ids |= {first.pk, second.pk}
@@ -155,22 +155,22 @@ def failing_for(monkeypatch: pytest.MonkeyPatch, action: PrivacyAction, person: 
 
 def test_several__one_that_fails_hides_nobody(monkeypatch: pytest.MonkeyPatch, shelf: Shelf) -> None:
     first, second, third = UserFactory.create_batch(3)
-    failing_for(monkeypatch, ANONYMISE, second, NotDone("Somebody holds them."))
-    response = signed_in(superuser()).post(address_of(ANONYMISE, [first.pk, second.pk, third.pk]))
+    failing_for(monkeypatch, ANONYMIZE, second, NotDone("Somebody holds them."))
+    response = signed_in(superuser()).post(address_of(ANONYMIZE, [first.pk, second.pk, third.pk]))
     assert said(response) == [
-        f"Anonymised: {first.pk}, {third.pk}.",
-        f"The anonymisation failed for {second.pk}: Somebody holds them.",
+        f"Anonymized: {first.pk}, {third.pk}.",
+        f"The anonymization failed for {second.pk}: Somebody holds them.",
     ]
     assert [entry[2] for entry in audited()] == [first.pk, third.pk]
 
 
 def test_several__nor_does_a_defect(monkeypatch: pytest.MonkeyPatch, shelf: Shelf, caplog: pytest.LogCaptureFixture) -> None:
     first, second = UserFactory.create_batch(2)
-    failing_for(monkeypatch, ANONYMISE, first, ZeroDivisionError("a defect"))
-    response = signed_in(superuser()).post(address_of(ANONYMISE, [first.pk, second.pk]))
+    failing_for(monkeypatch, ANONYMIZE, first, ZeroDivisionError("a defect"))
+    response = signed_in(superuser()).post(address_of(ANONYMIZE, [first.pk, second.pk]))
     assert said(response) == [
-        f"Anonymised: {second.pk}.",
-        f"The anonymisation failed for {first.pk}: The server's log says why. Look at them before you try again.",
+        f"Anonymized: {second.pk}.",
+        f"The anonymization failed for {first.pk}: The server's log says why. Look at them before you try again.",
     ]
     assert "a defect" in caplog.text
 
@@ -184,19 +184,19 @@ def test_several__database_errors_are_logged_without_their_values(
         if user_id == first.pk:
             with transaction.atomic():
                 UserFactory.create(email=first.email)
-        return anonymise(user_id, **options)
+        return anonymize(user_id, **options)
 
-    monkeypatch.setitem(actions.ACTIONS, ANONYMISE.slug, replace(ANONYMISE, perform=breach))
-    response = signed_in(superuser()).post(address_of(ANONYMISE, [first.pk, second.pk]))
+    monkeypatch.setitem(actions.ACTIONS, ANONYMIZE.slug, replace(ANONYMIZE, perform=breach))
+    response = signed_in(superuser()).post(address_of(ANONYMIZE, [first.pk, second.pk]))
     assert said(response) == [
-        f"Anonymised: {second.pk}.",
-        f"The anonymisation failed for {first.pk}: The server's log says why. Look at them before you try again.",
+        f"Anonymized: {second.pk}.",
+        f"The anonymization failed for {first.pk}: The server's log says why. Look at them before you try again.",
     ]
-    assert f"Anonymise failed for {first.pk}: UniqueViolation, 23505, users, " in caplog.text
+    assert f"Anonymize failed for {first.pk}: UniqueViolation, 23505, users, " in caplog.text
     assert "in breach" in caplog.text and "wilhelmina" not in caplog.text
 
 
-@pytest.mark.parametrize("action", [ANONYMISE, SOFT_DELETE, ERASE], ids=lambda action: action.slug)
+@pytest.mark.parametrize("action", [ANONYMIZE, SOFT_DELETE, ERASE], ids=lambda action: action.slug)
 def test_audit_log_and_messages__no_personal_data(action: PrivacyAction, shelf: Shelf) -> None:
     person = full_life()
     client = signed_in(superuser(email="officer@example.com", full_name="Officer"))

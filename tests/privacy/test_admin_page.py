@@ -13,7 +13,7 @@ from django.urls import reverse
 from accounts.models import User
 from findme.core.errors import NotDone
 from privacy.admin import selection
-from privacy.admin.actions import ACTIONS, ANONYMISE, ERASE, EXPORT, SOFT_DELETE, PrivacyAction
+from privacy.admin.actions import ACTIONS, ANONYMIZE, ERASE, EXPORT, SOFT_DELETE, PrivacyAction
 from privacy.admin.permissions import NOT_TO_ONESELF, SUPERUSERS_ONLY
 from privacy.admin.view import address_of
 from privacy.registry import Consequence, Fate
@@ -26,7 +26,7 @@ from tests.staff import said, signed_in, staff, superuser
 pytestmark = pytest.mark.django_db
 
 LIST = reverse("admin:accounts_user_changelist")
-REMOVING = pytest.mark.parametrize("action", [ANONYMISE, SOFT_DELETE, ERASE], ids=lambda action: action.slug)
+REMOVING = pytest.mark.parametrize("action", [ANONYMIZE, SOFT_DELETE, ERASE], ids=lambda action: action.slug)
 
 
 def officer(action: PrivacyAction, **fields: Any) -> User:
@@ -161,7 +161,7 @@ def test_preview__store_out_of_reach(shelf: Shelf) -> None:
     person = UserFactory.create()
     shelf.reachable = False
     client = signed_in(superuser())
-    for action in (ANONYMISE, ERASE):
+    for action in (ANONYMIZE, ERASE):
         page = client.get(address_of(action, [person.pk]))
         assert page.status_code == 200 and not page.context["can_be_done"]
         assert "This cannot be done now, and nothing has changed.</strong> The shelf is too high. Fetch a ladder." in page.content.decode()
@@ -213,7 +213,7 @@ def test_address__of_no_action(shelf: Shelf) -> None:
     assert signed_in(superuser()).get(reverse("admin:accounts_user_privacy", args=["forgive"])).status_code == 404
 
 
-@pytest.mark.parametrize("name", ["anonymise", "soft_delete", "erase"])
+@pytest.mark.parametrize("name", ["anonymize", "soft_delete", "erase"])
 def test_list__leads_to_the_page(name: str, shelf: Shelf) -> None:
     people = UserFactory.create_batch(2)
     client = signed_in(superuser())
@@ -227,9 +227,9 @@ def test_list__too_many(monkeypatch: pytest.MonkeyPatch, shelf: Shelf) -> None:
     monkeypatch.setattr("privacy.admin.mixin.MOST_PEOPLE", 2)
     people = UserFactory.create_batch(3)
     response = signed_in(superuser()).post(
-        LIST, {"action": "anonymise_selected", "_selected_action": [str(person.pk) for person in people]}
+        LIST, {"action": "anonymize_selected", "_selected_action": [str(person.pk) for person in people]}
     )
-    assert said(response) == ["Anonymise: at most 2 people at a time. Select fewer."]
+    assert said(response) == ["Anonymize: at most 2 people at a time. Select fewer."]
 
 
 def test_list__too_many_by_all_across_the_pages(monkeypatch: pytest.MonkeyPatch, shelf: Shelf) -> None:
@@ -242,6 +242,6 @@ def test_list__too_many_by_all_across_the_pages(monkeypatch: pytest.MonkeyPatch,
 def test_address__too_many(monkeypatch: pytest.MonkeyPatch, shelf: Shelf) -> None:
     monkeypatch.setattr(selection, "MOST_PEOPLE", 2)
     people = UserFactory.create_batch(3)
-    response = signed_in(superuser()).post(address_of(ANONYMISE, [person.pk for person in people]))
+    response = signed_in(superuser()).post(address_of(ANONYMIZE, [person.pk for person in people]))
     assert said(response) == ["3 people are selected: at most 2 at a time."]
     assert all(is_as_before(person) for person in people)

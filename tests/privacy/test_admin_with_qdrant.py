@@ -10,11 +10,11 @@ from zipfile import ZipFile
 import pytest
 
 from accounts.models import User
-from privacy.admin.actions import ANONYMISE, ERASE, EXPORT, SOFT_DELETE, PrivacyAction
+from privacy.admin.actions import ANONYMIZE, ERASE, EXPORT, SOFT_DELETE, PrivacyAction
 from privacy.admin.view import address_of
 from tests.factories import ProfileEmbeddingFactory
 from tests.staff import said, signed_in, superuser
-from vectorstore.schema.initialize import initialise
+from vectorstore.schema.initialize import initialize
 from vectorstore.sync.inline import project
 from vectorstore.sync.removal import point_of
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture
 def person(store: str) -> User:
     """Somebody with a point, in each store in turn."""
-    initialise(lambda _planned: None)
+    initialize(lambda _planned: None)
     person = ProfileEmbeddingFactory.create().user
     project([person.pk])
     return person
@@ -34,7 +34,7 @@ def do(action: PrivacyAction, person: User) -> Any:
     return signed_in(superuser()).post(address_of(action, [person.pk]), {"confirmation": person.email})
 
 
-@pytest.mark.parametrize("action", [ANONYMISE, SOFT_DELETE, ERASE], ids=lambda action: action.slug)
+@pytest.mark.parametrize("action", [ANONYMIZE, SOFT_DELETE, ERASE], ids=lambda action: action.slug)
 def test_point__goes(action: PrivacyAction, person: User) -> None:
     page = signed_in(superuser()).get(address_of(action, [person.pk]))
     assert ("points in the vector store", 1, "deleted") in page.context["previews"][0].lines
@@ -50,7 +50,7 @@ def test_point__is_exported(person: User) -> None:
     assert len(exported["point"]["vector"]) == len(exported["embedding"]["vector"]) == 512
 
 
-@pytest.mark.parametrize("action", [ANONYMISE, ERASE], ids=lambda action: action.slug)
+@pytest.mark.parametrize("action", [ANONYMIZE, ERASE], ids=lambda action: action.slug)
 def test_away__nothing_has_changed(action: PrivacyAction, person: User, settings: Any) -> None:
     address, settings.QDRANT_URL = settings.QDRANT_URL, "http://127.0.0.1:9"
     (message,) = said(do(action, person))

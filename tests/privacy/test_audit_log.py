@@ -22,7 +22,7 @@ from findme.core.errors import NotDone, StoreUnavailable
 from findme.environment import BASE_DIR
 from privacy import audit
 from privacy.actions import export
-from privacy.actions.anonymize import anonymise
+from privacy.actions.anonymize import anonymize
 from privacy.actions.erase import erase, soft_delete
 from privacy.actions.export import count_entries, export_person, export_sections, write_zip
 from privacy.actions.undo_erasure import take_erasures_back
@@ -39,7 +39,7 @@ pytestmark = pytest.mark.django_db
 ACCOUNT = operating_system_account()
 REMOVALS = pytest.mark.parametrize(
     ("remove", "action"),
-    [(anonymise, "anonymize"), (soft_delete, "soft_delete"), (erase, "erase")],
+    [(anonymize, "anonymize"), (soft_delete, "soft_delete"), (erase, "erase")],
     ids=["anonymize", "soft_delete", "erase"],
 )
 Remove = Callable[..., Any]
@@ -62,7 +62,7 @@ def test_removal__by_a_command_and_by_staff(remove: Remove, action: str, shelf: 
     assert audited() == [(action, ACCOUNT, first.pk, "done"), (action, actor, second.pk, "done")]
 
 
-@pytest.mark.parametrize("remove", [anonymise, soft_delete], ids=["anonymize", "soft_delete"])
+@pytest.mark.parametrize("remove", [anonymize, soft_delete], ids=["anonymize", "soft_delete"])
 def test_removal__a_second_time(remove: Remove, shelf: Shelf) -> None:
     person = UserFactory.create()
     remove(person.pk)
@@ -185,7 +185,7 @@ def test_commands__each_writes_an_entry(shelf: Shelf, tmp_path: Path) -> None:
 
 def test_take_erasures_back__an_entry_for_each_that_was_erased(shelf: Shelf) -> None:
     person, other = UserFactory.create_batch(2)
-    anonymise(person.pk)
+    anonymize(person.pk)
     assert take_erasures_back([person.pk, other.pk]) == 1
     assert audited()[1:] == [("undo_erasure", ACCOUNT, person.pk, "done")]
 

@@ -25,9 +25,9 @@ class Owner(PersonalDataOwner):
     def export(self, user_id: UUID) -> dict[str, Any]:
         return {}
 
-    def anonymise(self, user_id: UUID) -> None: ...
+    def anonymize(self, user_id: UUID) -> None: ...
 
-    def after_anonymisation(self, user_id: UUID) -> list[Consequence]:
+    def after_anonymization(self, user_id: UUID) -> list[Consequence]:
         return []
 
     def after_erasure(self, user_id: UUID) -> list[Consequence]:
@@ -60,7 +60,7 @@ def test_checks__a_field_without_an_owner(diary: type[models.Model]) -> None:
     (error,) = errors(Owner("diaries", {}), of=diary)
     assert error == Error(
         "privacy.Diary has fields that no owner of personal data answers for: id, text, readers.",
-        hint="Name them in the fields of an owner in privacy/personal_data.py, which exports, anonymises and erases them.",
+        hint="Name them in the fields of an owner in privacy/personal_data.py, which exports, anonymizes and erases them.",
         obj=diary,
         id="privacy.E001",
     )

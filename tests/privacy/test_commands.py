@@ -102,7 +102,7 @@ def test_anonymize_user__says_what_it_did(shelf: Shelf) -> None:
     shelf.ids.add(person.pk)
     out, err = run("anonymize_user", person.email.lower(), "--no-input")
     assert out.splitlines() == [
-        f"{person.pk} is anonymised.",
+        f"{person.pk} is anonymized.",
         "  profiles (e-mail, name, bio, password, last login): 1, cleared",
         "  profiles (date of birth, gender, flags, times): 1, kept",
         "  videos (addresses, reasons of a rejection, metadata): 2, cleared",
@@ -121,7 +121,7 @@ def test_anonymize_user__a_second_time(shelf: Shelf) -> None:
     run("anonymize_user", person.pk, "--no-input")
     shelf.ids.add(person.pk)
     out, _ = run("anonymize_user", person.pk, "--no-input")
-    assert out.splitlines()[0] == f"{person.pk} was anonymised already."
+    assert out.splitlines()[0] == f"{person.pk} was anonymized already."
     assert out.splitlines()[-1] == "  points in the shelf: 1, deleted"
     assert shelf.ids == set()
 
@@ -228,7 +228,7 @@ def test_actions__confirmed_with_json_says_the_preview_on_stderr(shelf: Shelf, m
     person = UserFactory.create()
     out, err = run("anonymize_user", person.pk, "--json")
     assert json.loads(out)["changed"] is True
-    assert err.startswith(f"Anonymising {person.pk} cannot be undone. This will happen:\n  profiles")
+    assert err.startswith(f"Anonymizing {person.pk} cannot be undone. This will happen:\n  profiles")
 
 
 @pytest.mark.parametrize("action", [*ACTIONS, ["export_user", "--output", "/nonexistent/export.zip"]])

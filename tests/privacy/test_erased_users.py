@@ -13,7 +13,7 @@ from django.db.models import Q
 from accounts.models import User
 from calls.models import VideoCall
 from matching.models import Match
-from privacy.actions.anonymize import anonymise
+from privacy.actions.anonymize import anonymize
 from privacy.actions.undo_erasure import take_erasures_back
 from privacy.models import ErasedUser
 from privacy.registry import registry
@@ -109,7 +109,7 @@ def test_anonymized__by_the_guides_statement__no_older_snapshot_changes_its_embe
 
 def test_anonymized__what_identifies_nobody_is_written(shelf: Shelf) -> None:
     person, other = full_life(), UserFactory.create()
-    anonymise(person.pk)
+    anonymize(person.pk)
     User.objects.filter(pk=person.pk).update(active=False, verified=False)
     Video.objects.filter(user=person).update(status=Video.Status.REJECTED, verification_score=0.1)
     VideoCall.objects.filter(Q(caller=person) | Q(callee=person)).update(quality_rating=1)
@@ -117,13 +117,13 @@ def test_anonymized__what_identifies_nobody_is_written(shelf: Shelf) -> None:
     other.bio = "Still here."
     other.save()
     VideoFactory.create(user=other)
-    anonymise(person.pk)
+    anonymize(person.pk)
 
 
 def test_anonymized__no_new_match_call_or_embedding(shelf: Shelf) -> None:
     person = full_life()
     match = MatchFactory.create(user=person)
-    anonymise(person.pk)
+    anonymize(person.pk)
     for make in (
         lambda: MatchFactory.create(user=person),
         lambda: MatchFactory.create(matched_user=person),
@@ -136,7 +136,7 @@ def test_anonymized__no_new_match_call_or_embedding(shelf: Shelf) -> None:
 
 def test_anonymized__is_taken_back_by_the_owner_of_the_table_only(shelf: Shelf) -> None:
     person = full_life()
-    anonymise(person.pk)
+    anonymize(person.pk)
     with connection.cursor() as cursor:
         cursor.execute("CREATE ROLE test_service")
         try:
@@ -160,10 +160,10 @@ def test_anonymized__is_taken_back_by_the_owner_of_the_table_only(shelf: Shelf) 
 
 def test_anonymized__again_after_it_was_taken_back(shelf: Shelf) -> None:
     person = UserFactory.create()
-    anonymise(person.pk)
+    anonymize(person.pk)
     take_erasures_back([person.pk])
     User.objects.filter(pk=person.pk).update(full_name="Back")
-    anonymise(person.pk)
+    anonymize(person.pk)
     assert ErasedUser.objects.filter(pk=person.pk, deleted=False).exists()
     refused(lambda: User.objects.filter(pk=person.pk).update(full_name="Back again"))
 
@@ -231,10 +231,10 @@ def test_concurrently__an_anonymization_waits_for_a_video_and_clears_it(shelf: S
     with another_connection() as other, other.cursor() as cursor:
         cursor.execute("BEGIN")
         insert_video(cursor, person.pk)
-        with in_a_thread(lambda: anonymise(person.pk)) as anonymising:
+        with in_a_thread(lambda: anonymize(person.pk)) as anonymizing:
             wait_until("the anonymization waits", somebody_waits_for_a_lock)
             cursor.execute("COMMIT")
-            assert anonymising.result().changed
+            assert anonymizing.result().changed
     assert Video.objects.get().storage_url == ""
 
 

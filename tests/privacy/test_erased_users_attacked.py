@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 from django.db import DatabaseError, connection, transaction
 
-from privacy.actions.anonymize import anonymise
+from privacy.actions.anonymize import anonymize
 from privacy.actions.erase import erase
 from privacy.registry import registry
 from tests.factories import UserFactory
@@ -99,7 +99,7 @@ def insert_user(user_id: UUID) -> tuple[str, UUID]:
 
 def test_traps_of_another_role__are_passed_over() -> None:
     anonymized, gone, other = full_life(), UserFactory.create(), UserFactory.create()
-    anonymise(anonymized.pk)
+    anonymize(anonymized.pk)
     erase(gone.pk)
     with stranger():
         ask(f"SET LOCAL ROLE {STRANGER}")
@@ -125,7 +125,7 @@ def test_traps_of_another_role__are_passed_over() -> None:
 def test_traps__would_run_as_the_owner_on_the_path_of_the_tables(function: str) -> None:
     """Without this, the test above would prove nothing."""
     anonymized = full_life()
-    anonymise(anonymized.pk)
+    anonymize(anonymized.pk)
     with stranger():
         ask(f"ALTER FUNCTION {function}() SET search_path = public, pg_catalog, pg_temp")
         ask(f"SET LOCAL ROLE {STRANGER}")

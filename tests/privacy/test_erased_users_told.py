@@ -15,7 +15,7 @@ from django.urls import reverse
 from accounts.models import User
 from calls.models import VideoCall
 from matching.models import Match
-from privacy.actions.anonymize import anonymise
+from privacy.actions.anonymize import anonymize
 from privacy.actions.erase import erase
 from privacy.actions.undo_erasure import take_erasures_back
 from privacy.models import ErasedUser
@@ -47,7 +47,7 @@ def test_admin__an_open_page_brings_no_recording_back() -> None:
     assert call is not None
     address = reverse("admin:calls_videocall_change", args=[call.pk])
     form = opened(client, address) | {"status": call.status, "recording_url": "https://calls.example/quux.webm", "quality_rating": "3"}
-    anonymise(person.pk)
+    anonymize(person.pk)
     fresh = opened(client, address) | {"status": call.status, "recording_url": "https://calls.example/new.webm"}
     assert client.post(address, form).status_code == 200
     response = client.post(address, fresh)
@@ -59,7 +59,7 @@ def test_admin__an_open_page_brings_no_recording_back() -> None:
 @pytest.mark.parametrize("role", ["user", "matched_user"])
 def test_admin__no_new_match_with_an_anonymized_user(role: str) -> None:
     person = full_life()
-    anonymise(person.pk)
+    anonymize(person.pk)
     before = Match.objects.count()
     response = signed_in(superuser()).post(reverse("admin:matching_match_add"), new_match(**{role: person.pk}))
     assert response.status_code == 200 and Match.objects.count() == before
@@ -70,7 +70,7 @@ def test_admin__no_new_match_with_an_anonymized_user(role: str) -> None:
 def test_admin__no_new_call_with_an_anonymized_user(role: str) -> None:
     """Of a match from before: a superuser could add a call with the address of a recording."""
     match = MatchFactory.create()
-    anonymise(getattr(match, f"{role}_id"))
+    anonymize(getattr(match, f"{role}_id"))
     posted = new_call(match, recording_url="https://calls.example/quux.webm")
     response = signed_in(superuser()).post(reverse("admin:calls_videocall_add"), posted)
     assert response.status_code == 200 and not VideoCall.objects.exists()
@@ -85,7 +85,7 @@ def test_admin__the_address_of_another_anonymized_user_is_reserved() -> None:
     assert response.status_code == 200
     assert errors_of(response) == {"email": ["This address is reserved for an anonymized user."]}
     assert not User.objects.filter(email__startswith="deleted_").exists()
-    anonymise(other.pk)
+    anonymize(other.pk)
 
 
 def test_loaddata__leaves_out_erased_users_and_loads_the_rest(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_loaddata__leaves_out_erased_users_and_loads_the_rest(tmp_path: Path) ->
     every_row = [*User.objects.all(), *Video.objects.all()]
     path = tmp_path / "all.json"
     path.write_text(serializers.serialize("json", every_row))
-    anonymise(person.pk)
+    anonymize(person.pk)
     erase(gone.pk)
     User.objects.filter(pk=other.pk).update(full_name="Changed meanwhile")
     code, _out, err = manage_here("loaddata", path)
@@ -138,7 +138,7 @@ def test_loaddata__leaves_out_rows_that_refer_to_a_deleted_user(tmp_path: Path) 
 
 def test_loaddata__does_not_make_a_deletion_an_anonymization(tmp_path: Path) -> None:
     person = UserFactory.create()
-    anonymise(person.pk)
+    anonymize(person.pk)
     path = tmp_path / "before.json"
     path.write_text(serializers.serialize("json", [*ErasedUser.objects.all(), *User.objects.all()]))
     erase(person.pk)

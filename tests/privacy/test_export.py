@@ -38,9 +38,9 @@ class Interlude(PersonalDataOwner):
         self.act()
         return {}
 
-    def anonymise(self, user_id: UUID) -> None: ...
+    def anonymize(self, user_id: UUID) -> None: ...
 
-    def after_anonymisation(self, user_id: UUID) -> list[Consequence]:
+    def after_anonymization(self, user_id: UUID) -> list[Consequence]:
         return []
 
     def after_erasure(self, user_id: UUID) -> list[Consequence]:
@@ -75,7 +75,7 @@ def test_export_person__another_person_is_an_id_only(shelf: Shelf, tmp_path: Pat
     assert person.password not in text
 
 
-@pytest.mark.parametrize("kind", ["deleted", "anonymised", "inactive", "staff"])
+@pytest.mark.parametrize("kind", ["deleted", "anonymized", "inactive", "staff"])
 def test_export_person__whoever_it_is(shelf: Shelf, tmp_path: Path, kind: str) -> None:
     person = UserFactory.create(**{kind: True})
     export_person(person.pk, tmp_path / "export.zip")

@@ -3,7 +3,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from findme.core.errors import NotDone
-from privacy.people import Person, anonymised_email, find_person, require_person
+from privacy.people import Person, anonymized_email, find_person, require_person
 from tests.factories import UserFactory
 
 pytestmark = pytest.mark.django_db
@@ -27,7 +27,7 @@ def test_find_person__an_address_that_nobody_has() -> None:
     with pytest.raises(NotDone) as refused:
         find_person("nobody@example.com")
     assert str(refused.value) == (
-        "Nobody has the e-mail address 'nobody@example.com'. Somebody who was anonymised or deleted for good is found by their UUID only."
+        "Nobody has the e-mail address 'nobody@example.com'. Somebody who was anonymized or deleted for good is found by their UUID only."
     )
 
 
@@ -51,8 +51,8 @@ def test_require_person__known() -> None:
     require_person(UserFactory.create().pk)
 
 
-def test_person__is_anonymised_by_the_address_of_their_own_id() -> None:
+def test_person__is_anonymized_by_the_address_of_their_own_id() -> None:
     one, other = UUID(int=1), UUID(int=2)
-    assert Person(one, anonymised_email(one), None).is_anonymised
-    assert not Person(one, anonymised_email(other), None).is_anonymised
-    assert anonymised_email(one) == "deleted_00000000-0000-0000-0000-000000000001@findme.ai"
+    assert Person(one, anonymized_email(one), None).is_anonymized
+    assert not Person(one, anonymized_email(other), None).is_anonymized
+    assert anonymized_email(one) == "deleted_00000000-0000-0000-0000-000000000001@findme.ai"

@@ -19,10 +19,10 @@ from accounts.models import User
 from findme.core.admin.model_admin import FindmeModelAdmin
 from findme.core.errors import NotDone
 from privacy.actions import locking
-from privacy.actions.anonymize import anonymise
+from privacy.actions.anonymize import anonymize
 from privacy.actions.erase import erase, soft_delete
 from privacy.actions.superusers import active_superusers, check_removal
-from privacy.admin.actions import ANONYMISE, ERASE, SOFT_DELETE, PrivacyAction
+from privacy.admin.actions import ANONYMIZE, ERASE, SOFT_DELETE, PrivacyAction
 from privacy.admin.view import address_of
 from tests.factories import UserFactory
 from tests.privacy.shelf import Shelf
@@ -30,10 +30,10 @@ from tests.staff import errors_of, opened, person_form, said, save, signed_in, s
 
 LAST = "is the last active superuser: nothing was changed. Run manage.py createsuperuser first."
 NO_MORE = "Your account is no longer that of an active superuser: nothing was changed. Ask another superuser."
-ACTIONS = pytest.mark.parametrize("action", [ANONYMISE, SOFT_DELETE, ERASE], ids=lambda action: action.slug)
-FUNCTIONS = pytest.mark.parametrize("remove", [anonymise, soft_delete, erase])
+ACTIONS = pytest.mark.parametrize("action", [ANONYMIZE, SOFT_DELETE, ERASE], ids=lambda action: action.slug)
+FUNCTIONS = pytest.mark.parametrize("remove", [anonymize, soft_delete, erase])
 RIGHTS = pytest.mark.parametrize("right", ["is_superuser", "is_staff", "active"])
-COMMANDS = {"anonymise": ["anonymize_user"], "soft-delete": ["erase_user", "--soft"], "erase": ["erase_user", "--hard"]}
+COMMANDS = {"anonymize": ["anonymize_user"], "soft-delete": ["erase_user", "--soft"], "erase": ["erase_user", "--hard"]}
 SECONDS = 30.0
 """How long one of two waits for the other to hold its row as well."""
 
@@ -117,7 +117,7 @@ def test_admin__of_three_who_remove_in_a_circle_one_is_refused(shelf: Shelf, row
     """A third superuser is there, and still no account that was removed removes another."""
     ann, ben = superuser(), superuser()
     superuser()
-    answers = together(removal(signed_in(ann), ANONYMISE, ben), removal(signed_in(ben), ANONYMISE, ann))
+    answers = together(removal(signed_in(ann), ANONYMIZE, ben), removal(signed_in(ben), ANONYMIZE, ann))
     assert active_superusers().count() == 2
     assert sum(NO_MORE in " ".join(answer) for answer in answers) == 1
 

@@ -18,7 +18,7 @@ from calls.models import VideoCall
 from findme.core.errors import NotDone
 from findme.core.values.unreadable import UnreadableDateTime
 from matching.models import Match
-from privacy.actions.anonymize import anonymise
+from privacy.actions.anonymize import anonymize
 from privacy.actions.erase import erase, soft_delete
 from privacy.actions.export import write_zip
 from tests.privacy.life import full_life
@@ -70,7 +70,7 @@ def test_export_user__is_a_file(shelf: Shelf, person: User, tmp_path: Path) -> N
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("act", [anonymise, soft_delete, erase])
+@pytest.mark.parametrize("act", [anonymize, soft_delete, erase])
 def test_actions__are_done(shelf: Shelf, person: User, act: Any) -> None:
     assert act(person.pk).changed
     row = User.objects.filter(pk=person.pk).first()
@@ -79,7 +79,7 @@ def test_actions__are_done(shelf: Shelf, person: User, act: Any) -> None:
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("act", [anonymise, soft_delete, erase])
+@pytest.mark.parametrize("act", [anonymize, soft_delete, erase])
 def test_actions__somebody_who_is_deleted_at_infinity(shelf: Shelf, person: User, act: Any) -> None:
     force(users={"deleted_at": "infinity"})
     assert act(person.pk).user_id == person.pk
@@ -89,12 +89,12 @@ def test_actions__somebody_who_is_deleted_at_infinity(shelf: Shelf, person: User
 
 
 @pytest.mark.django_db
-def test_anonymise__a_rule_that_is_not_proven_is_named(shelf: Shelf, person: User) -> None:
+def test_anonymize__a_rule_that_is_not_proven_is_named(shelf: Shelf, person: User) -> None:
     with connection.cursor() as cursor:
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
         cursor.execute("ALTER TABLE users ADD CONSTRAINT users_last_login_range_check CHECK (date_of_birth < '2100-01-01') NOT VALID")
     with pytest.raises(NotDone) as raised:
-        anonymise(person.pk)
+        anonymize(person.pk)
     assert str(raised.value) == (
         f"The rows of {str(person.pk)!r} break the rule users_last_login_range_check: nothing was changed."
         " Correct them with SQL, then run it again."

@@ -18,7 +18,7 @@ from django.db import connection
 
 from accounts.models import User
 from findme.core.errors import StoreUnavailable
-from privacy.actions.anonymize import anonymise
+from privacy.actions.anonymize import anonymize
 from privacy.actions.erase import erase, soft_delete
 from privacy.actions.export import export_person
 from privacy.registry import Consequence, Fate, Store, registry
@@ -30,20 +30,20 @@ from tests.privacy.process import database_parameters, manage, stopped_before_th
 from vectorstore.models import ProfileEmbedding, QueueEntry
 from vectorstore.projection.payload import payload_of
 from vectorstore.queue.entries import LOCK_OF
-from vectorstore.schema.initialize import initialise
+from vectorstore.schema.initialize import initialize
 from vectorstore.sync.inline import project
 from vectorstore.sync.removal import point_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 GONE = Consequence("points in the vector store", 1, Fate.DELETED)
-REMOVALS = [anonymise, erase, soft_delete]
+REMOVALS = [anonymize, erase, soft_delete]
 
 
 @pytest.fixture
 def collection(store: str) -> str:
     """Each store in turn, with the collection as ``init_qdrant`` makes it."""
-    initialise(lambda _planned: None)
+    initialize(lambda _planned: None)
     return store
 
 
@@ -69,9 +69,9 @@ def test_removals__the_point_goes_and_others_stay(collection: str, remove: Calla
     assert point_of(other.pk) is not None
 
 
-def test_anonymise__the_embedding_goes(collection: str) -> None:
+def test_anonymize__the_embedding_goes(collection: str) -> None:
     person = person_with_a_point()
-    assert Consequence("embeddings", 1, Fate.DELETED) in anonymise(person.pk).consequences
+    assert Consequence("embeddings", 1, Fate.DELETED) in anonymize(person.pk).consequences
     assert not ProfileEmbedding.objects.exists()
 
 
@@ -128,13 +128,13 @@ def dump() -> str:
     ).stdout
 
 
-def test_anonymise__pg_dump_holds_no_word_of_them(collection: str) -> None:
+def test_anonymize__pg_dump_holds_no_word_of_them(collection: str) -> None:
     person = full_life()
     working_life(person)
     project([person.pk])
     before = dump()
     assert all(word in before for word in WORDS)
-    anonymise(person.pk)
+    anonymize(person.pk)
     after = dump()
     assert [word for word in WORDS if word in after] == []
     assert str(person.pk) in after
@@ -161,15 +161,15 @@ def words_in_statistics() -> list[str]:
     return [word for word in WORDS if word in statistics]
 
 
-def test_anonymise__the_planner_forgets_with_the_next_analyze(embedded_qdrant: Path) -> None:
+def test_anonymize__the_planner_forgets_with_the_next_analyze(embedded_qdrant: Path) -> None:
     """As docs/privacy.md has it: single values stay in pg_statistic until then, which pg_dump leaves out."""
-    initialise(lambda _planned: None)
+    initialize(lambda _planned: None)
     person = full_life()
     ProfileEmbeddingFactory.create()  # of a table without rows, ANALYZE leaves the statistics as they were
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE")
         assert words_in_statistics()
-        anonymise(person.pk)
+        anonymize(person.pk)
         cursor.execute("ANALYZE")
     assert words_in_statistics() == []
 
@@ -177,7 +177,7 @@ def test_anonymise__the_planner_forgets_with_the_next_analyze(embedded_qdrant: P
 # --- out of reach -----------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("remove", [anonymise, erase])
+@pytest.mark.parametrize("remove", [anonymize, erase])
 def test_removals__without_a_collection_nothing_changes(store: str, remove: Callable[[UUID], Any]) -> None:
     person = ProfileEmbeddingFactory.create().user
     before = list(User.objects.values())
@@ -209,7 +209,7 @@ def test_commands__a_server_that_is_down(settings: Any, tmp_path: Path) -> None:
 @pytest.mark.long
 def test_commands__a_story(embedded_qdrant: Path, tmp_path: Path) -> None:
     """Real processes, and what they print and leave."""
-    initialise(lambda _planned: None)
+    initialize(lambda _planned: None)
     person = full_life()
     project([person.pk])
     path = tmp_path / "export.zip"
@@ -302,7 +302,7 @@ def test_removals__a_projection_that_begins_before_the_commit(
     assert point_of(person.pk) is None
 
 
-@pytest.mark.parametrize("remove", [anonymise, erase])
+@pytest.mark.parametrize("remove", [anonymize, erase])
 def test_removals__killed_between_the_point_and_the_commit(collection: str, remove: Callable[[UUID], Any]) -> None:
     """The person is as before but for the point, which a projection brings back; and the next try goes through."""
     person = person_with_a_point()
@@ -327,7 +327,7 @@ def without_version(point: dict[str, Any] | None) -> dict[str, Any]:
 
 def test_removals__not_killed(embedded_qdrant: Path) -> None:
     """The permitted twin: the same process, let go on, commits."""
-    initialise(lambda _planned: None)
+    initialize(lambda _planned: None)
     person = person_with_a_point()
     with stopped_before_the_commit(erase, person.pk) as child:
         output, _ = child.communicate("go on\n", timeout=60)

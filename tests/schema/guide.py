@@ -9,7 +9,7 @@ TABLES = ("users", "videos", "matches", "video_calls")
 
 SOFT_DELETE = "UPDATE users SET deleted_at = NOW() WHERE id = 'user_uuid';"
 HARD_DELETE = "DELETE FROM users WHERE id = 'user_uuid'; -- Cascades to related data"
-ANONYMISE = """
+ANONYMIZE = """
 UPDATE users
 SET
     email = 'deleted_' || id || '@findme.ai',

@@ -40,7 +40,7 @@ def rows() -> None:
         ProfileEmbeddingFactory.create(user=caller, **at)
         match = MatchFactory.create(user=caller, matched_user=UserFactory.create(**at), expires_at=at["updated_at"], **at)
         VideoCallFactory.create(match=match, started_at=at["created_at"], status=status, created_at=at["created_at"])
-    UserFactory.create(anonymised=True, staff=True, **at | {"deleted_at": at["updated_at"]}).groups.add(
+    UserFactory.create(anonymized=True, staff=True, **at | {"deleted_at": at["updated_at"]}).groups.add(
         Group.objects.create(name="Editors")
     )
     settle()

@@ -11,7 +11,7 @@ from django.contrib.auth.models import Group, Permission
 from django.db import connection
 
 from tests.factories import ProfileEmbeddingFactory, UserFactory, VideoCallFactory, VideoFactory
-from tests.schema.guide import ANONYMISE, GUIDE, HARD_DELETE, SOFT_DELETE, TABLES
+from tests.schema.guide import ANONYMIZE, GUIDE, HARD_DELETE, SOFT_DELETE, TABLES
 from tests.schema.rows import ANN, BOB, CEM, MATCH, VIDEO, ask, insert, settle
 
 TIME = "2026-01-05 09:00:00+00"
@@ -83,8 +83,8 @@ def test_insert__defaults_are_the_guides() -> None:
     assert ask("SELECT status, metadata, created_at = now() FROM video_calls") == [("initiated", "{}", True)]
 
 
-def test_anonymise__as_the_guide_has_it(people: None) -> None:
-    ask(ANONYMISE.replace("user_uuid", str(ANN)))
+def test_anonymize__as_the_guide_has_it(people: None) -> None:
+    ask(ANONYMIZE.replace("user_uuid", str(ANN)))
     settle()
     assert ask("SELECT email, full_name, bio, password_hash, deleted_at = now() FROM users WHERE id = %s", ANN) == [
         (f"deleted_{ANN}@findme.ai", "Deleted User", None, "", True)

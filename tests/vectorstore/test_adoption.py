@@ -30,7 +30,7 @@ from vectorstore.models import ProfileEmbedding, QueueEntry, StoreState, SyncLea
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.rebuild.adopt import Adopted, adopt
 from vectorstore.schema.apply import point_alias
-from vectorstore.schema.initialize import compare, initialise
+from vectorstore.schema.initialize import compare, initialize
 from vectorstore.sync.worker import sync_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -56,7 +56,7 @@ def fill(collection: str, points: list[models.PointStruct]) -> None:
 
 def of_another_database(points: list[models.PointStruct], owner: str | None = ANOTHER) -> None:
     """As that one's own init_qdrant made it."""
-    initialise(lambda _: None)
+    initialize(lambda _: None)
     with qdrant() as client:
         client.update_collection(v1(), metadata={DATABASE: owner})
     VectorCollection.objects.all().delete()
@@ -135,7 +135,7 @@ def test_adopt__versions_that_nobody_can_be_above(store: str) -> None:
 def test_adopt__of_a_collection_that_this_database_believes_to_be_live(store: str) -> None:
     """As after PostgreSQL was replaced: the row is there, and says nothing of who wrote the points."""
     person = ProfileEmbeddingFactory.create().pk
-    initialise(lambda _: None)
+    initialize(lambda _: None)
     QueueEntry.objects.all().delete()
     fill(v1(), [point(person, version=FAR), point(uuid4(), version=FAR)])
     StoreState.objects.update(database_id=ANOTHER)
@@ -163,9 +163,9 @@ def test_adopt__forgets_the_other_ones_mark(store: str) -> None:
     prove_adopted(v1())
 
 
-def test_adopt__what_is_ours_is_only_initialised(store: str) -> None:
+def test_adopt__what_is_ours_is_only_initialized(store: str) -> None:
     person = ProfileEmbeddingFactory.create().pk
-    initialise(lambda _: None)
+    initialize(lambda _: None)
     sync_once(timeout=20)
     fill(v1(), [point(uuid4(), version=FAR)])
     assert adopted().removed == 0
@@ -368,7 +368,7 @@ def test_adopt__killed_anywhere_goes_on(qdrant_server: object, at: str, nth: int
         unfinished = client.get_collection(v1()).config.metadata or {}
     if unfinished.get(DATABASE) == ANOTHER or unfinished.get(ADOPTING):
         with pytest.raises(NotDone, match="--adopt"):
-            initialise(lambda _: None)
+            initialize(lambda _: None)
     adopted()
     assert last_drawn() > FAR + 1
     prove_adopted(v1(), above=FAR)
@@ -392,7 +392,7 @@ def test_adopt__killed_after_the_claim_is_also_finished_by_a_plain_init(store: s
     known = ProfileEmbeddingFactory.create().pk
     of_another_database([point(known, version=FAR), point(uuid4(), version=FAR + 1)])
     killed(at)
-    initialise(lambda _: None)
+    initialize(lambda _: None)
     prove_adopted(v1(), above=FAR)
 
 
@@ -467,7 +467,7 @@ def test_adopt__a_replacement_killed_anywhere_goes_on(qdrant_server: object, at:
         client.create_collection(v1(), vectors_config=VECTORS)  # somebody's, so that the new one is another
     killed(at)
     if at in {"point_alias", "follow"}:
-        initialise(lambda _: None)
+        initialize(lambda _: None)
     else:
         with qdrant() as client:
             assert client.count(collection_name()).count == 2

@@ -18,7 +18,7 @@ from tests.vectorstore.storm.agreement import disagreements
 from vectorstore.models import ProfileEmbedding
 from vectorstore.qdrant.connection import qdrant
 from vectorstore.rebuild.reindex import reindex
-from vectorstore.schema.initialize import initialise
+from vectorstore.schema.initialize import initialize
 from vectorstore.search.criteria import SearchQuery
 from vectorstore.search.engine import search
 from vectorstore.sync.worker import sync_once
@@ -39,7 +39,7 @@ def nodes(memory_path: Path, settings: Settings) -> Iterator[list[Node]]:
 
 
 def test_cluster__a_node_dies_while_a_sync_runs__and_comes_back(nodes: list[Node]) -> None:
-    initialise(lambda _planned: None)
+    initialize(lambda _planned: None)
     shards = nodes[0].ask(f"/collections/{ALIAS}/cluster")
     assert len(shards["local_shards"]) + len(shards["remote_shards"]) == 6
     ProfileEmbeddingFactory.create_batch(40)

@@ -8,7 +8,7 @@ from findme.core.errors import StoreUnavailable
 from vectorstore.catalog.alias import first_collection, is_ours, live_collection, way_out
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.qdrant.errors import CollectionMissing
-from vectorstore.schema.initialize import initialise
+from vectorstore.schema.initialize import initialize
 from vectorstore.schema.live import DECLARATION, read_live
 
 VECTORS = models.VectorParams(size=512, distance=models.Distance.COSINE)
@@ -64,7 +64,7 @@ def test_read_live__of_an_empty_store(every_store: str) -> None:
 
 @pytest.mark.django_db
 def test_live_collection__behind_the_alias(every_store: str) -> None:
-    initialise(lambda _: None)
+    initialize(lambda _: None)
     with qdrant() as client:
         assert live_collection(client) == first_collection()
 

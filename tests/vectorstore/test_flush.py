@@ -16,7 +16,7 @@ from vectorstore.catalog import registry
 from vectorstore.catalog.ownership import database_id
 from vectorstore.models import ProfileEmbedding, SetAside, StoreState, VectorCollection
 from vectorstore.qdrant.connection import collection_name
-from vectorstore.schema.initialize import initialise
+from vectorstore.schema.initialize import initialize
 from vectorstore.sync.worker import sync_once
 from vectorstore.verification.verify import verify
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture
 def synced(store: str) -> None:
-    initialise(lambda _: None)
+    initialize(lambda _: None)
     there = people(3)
     sync_once()
     assert points() == ids(there)

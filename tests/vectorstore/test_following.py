@@ -10,7 +10,7 @@ from django.urls import reverse
 from accounts.models import User
 from tests.factories import ProfileEmbeddingFactory, UserFactory
 from tests.staff import person_form, said, save, signed_in, superuser
-from vectorstore.schema.initialize import initialise
+from vectorstore.schema.initialize import initialize
 from vectorstore.sync.inline import project
 from vectorstore.sync.removal import point_of
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture
 def projected(store: str) -> User:
     """Somebody with a point, in each store in turn."""
-    initialise(lambda _planned: None)
+    initialize(lambda _planned: None)
     person = ProfileEmbeddingFactory.create(user__gender="female").user
     project([person.pk])
     return person

@@ -21,7 +21,7 @@ from vectorstore.consistency import checkpoint
 from vectorstore.models import QueueEntry, VectorCollection
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.rebuild.reindex import reindex
-from vectorstore.schema.initialize import compare, initialise
+from vectorstore.schema.initialize import compare, initialize
 from vectorstore.schema.plan import Plan, plan
 from vectorstore.sync.worker import sync_once
 
@@ -111,7 +111,7 @@ def test_init_qdrant__check_of_what_is_missing(store: str, capsys: pytest.Captur
 
 @pytest.mark.qdrant_server
 def test_init_qdrant__check_names_each_difference(server: object, capsys: pytest.CaptureFixture[str]) -> None:
-    initialise(lambda _: None)
+    initialize(lambda _: None)
     with qdrant() as client:
         client.update_collection(v1(), hnsw_config=models.HnswConfigDiff(m=8))
         client.delete_payload_index(v1(), "age")
@@ -124,7 +124,7 @@ def test_init_qdrant__check_names_each_difference(server: object, capsys: pytest
 
 
 def test_init_qdrant__check_in_json(store: str, capsys: pytest.CaptureFixture[str]) -> None:
-    initialise(lambda _: None)
+    initialize(lambda _: None)
     told = json.loads(output(capsys, "--check", "--json"))
     assert {name: told[name] for name in ("alias", "collection", "embedded", "differences", "changed")} == {
         "alias": collection_name(),
@@ -230,14 +230,14 @@ def test_init_qdrant__in_one_line_where_there_is_no_qdrant(settings: Settings) -
 
 
 @pytest.mark.qdrant_server
-def test_initialise__an_answer_is_no_proof(server: object, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_initialize__an_answer_is_no_proof(server: object, monkeypatch: pytest.MonkeyPatch) -> None:
     """Qdrant says yes to several changes that it does not make."""
-    initialise(lambda _: None)
+    initialize(lambda _: None)
     with qdrant() as client:
         client.update_collection(v1(), hnsw_config=models.HnswConfigDiff(m=8))
     monkeypatch.setattr(SyncCollectionsApi, "update_collection", lambda *_args, **_options: SimpleNamespace(result=True))
     with pytest.raises(NotDone) as raised:
-        initialise(lambda _: None)
+        initialize(lambda _: None)
     assert str(raised.value) == (
         "Qdrant says that it is done, and hnsw_config.m: 8, is to be 16 (graph rebuild): look at its log, and run manage.py init_qdrant again."
     )
@@ -262,9 +262,9 @@ def test_init_qdrant__says_when_graphs_are_still_being_built(
 
 
 @pytest.mark.qdrant_server
-def test_initialise__wakes_a_collection_that_waits_for_a_change(server: object, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_initialize__wakes_a_collection_that_waits_for_a_change(server: object, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a server does that was restarted while it built graphs: it is grey until it is told of any change of the optimizers."""
-    initialise(lambda _: None)
+    initialize(lambda _: None)
     read, update = QdrantClient.get_collection, QdrantClient.update_collection
     updates: list[object] = []
 
@@ -279,14 +279,14 @@ def test_initialise__wakes_a_collection_that_waits_for_a_change(server: object, 
 
     monkeypatch.setattr(QdrantClient, "get_collection", grey_until_updated)
     monkeypatch.setattr(QdrantClient, "update_collection", noted)
-    assert initialise(lambda _: None).status == "green"
+    assert initialize(lambda _: None).status == "green"
     assert updates == [{"optimizers_config": models.OptimizersConfigDiff()}]
     assert compare().differences == []
 
 
 @pytest.mark.qdrant_server
-def test_initialise__a_collection_that_is_red(server: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    initialise(lambda _: None)
+def test_initialize__a_collection_that_is_red(server: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    initialize(lambda _: None)
     read = QdrantClient.get_collection
 
     def red(client: QdrantClient, name: str) -> models.CollectionInfo:
@@ -297,37 +297,37 @@ def test_initialise__a_collection_that_is_red(server: object, monkeypatch: pytes
 
     monkeypatch.setattr(QdrantClient, "get_collection", red)
     with pytest.raises(NotDone) as raised:
-        initialise(lambda _: None)
+        initialize(lambda _: None)
     assert str(raised.value) == f"Qdrant reports the collection {v1()!r} as red (no space left): look at its log."
 
 
-def test_initialise__announces_before_it_changes(store: str) -> None:
+def test_initialize__announces_before_it_changes(store: str) -> None:
     seen: list[Plan] = []
 
     def announce(planned: Plan) -> None:
         assert everything_there() == []
         seen.append(planned)
 
-    done = initialise(announce)
+    done = initialize(announce)
     assert seen == [done.planned]
     assert (done.status, done.green) == ("green", True)
 
 
-def test_initialise__waits_for_another_one(embedded_qdrant: object, settings: Settings) -> None:
+def test_initialize__waits_for_another_one(embedded_qdrant: object, settings: Settings) -> None:
     settings.MIGRATE_LOCK_SECONDS = 0.2
     other = connection.copy()
     try:
         with other.cursor() as cursor:
             cursor.execute("SELECT pg_try_advisory_lock(%s)", [lock_key()])
         with pytest.raises(NotDone) as raised:
-            initialise(lambda _: None)
+            initialize(lambda _: None)
     finally:
         other.close()
     assert str(raised.value) == (
         "Somebody else has been making or moving collections of 'profile_embeddings' for 0.2 s: wait for it, and run it again."
     )
     assert compare().differences
-    initialise(lambda _: None)
+    initialize(lambda _: None)
     assert not compare().differences
 
 
@@ -344,7 +344,7 @@ from qdrant_client import QdrantClient
 from qdrant_client.http.api.collections_api import SyncCollectionsApi
 from qdrant_client.http.api.indexes_api import SyncIndexesApi
 from vectorstore.schema import apply as applying
-from vectorstore.schema.initialize import initialise
+from vectorstore.schema.initialize import initialize
 
 left = int(sys.argv[1])
 
@@ -363,7 +363,7 @@ steps = [
 ]
 for owner, name in steps:
     setattr(owner, name, dying(getattr(owner, name)))
-initialise(lambda _: None)
+initialize(lambda _: None)
 """
 
 
@@ -409,43 +409,43 @@ def test_init_qdrant__waits_for_a_number_of_seconds(wait: str, store: str) -> No
     assert everything_there() == []
 
 
-def test_initialise__notes_whose_it_is_and_has_everyone_written(every_store: str) -> None:
+def test_initialize__notes_whose_it_is_and_has_everyone_written(every_store: str) -> None:
     person = ProfileEmbeddingFactory.create().pk
     QueueEntry.objects.all().delete()
-    initialise(lambda _: None)
+    initialize(lambda _: None)
     row = VectorCollection.objects.get()
     assert (row.name, row.state, row.alias) == (v1(), "live", collection_name())
     assert list(QueueEntry.objects.values_list("user_id", flat=True)) == [person]
     with qdrant() as client:
         told = client.get_collection(v1()).config.metadata
     assert told == metadata_of(row)
-    initialise(lambda _: None)
+    initialize(lambda _: None)
     assert QueueEntry.objects.count() == 1
 
 
 @pytest.mark.parametrize("steps", ["registered", "unregistered"])
-def test_initialise__has_everyone_written_into_a_collection_that_is_made_again(store: str, steps: str) -> None:
+def test_initialize__has_everyone_written_into_a_collection_that_is_made_again(store: str, steps: str) -> None:
     person = ProfileEmbeddingFactory.create().pk
-    initialise(lambda _: None)
+    initialize(lambda _: None)
     if steps == "unregistered":
         VectorCollection.objects.all().delete()
     QueueEntry.objects.all().delete()
     with qdrant() as client:
         client.delete_collection(v1())
-    initialise(lambda _: None)
+    initialize(lambda _: None)
     assert list(QueueEntry.objects.values_list("user_id", flat=True)) == [person]
 
 
 @pytest.mark.django_db(transaction=True)
-def test_initialise__a_collection_that_was_deleted_by_hand_is_filled_again(store: str) -> None:
+def test_initialize__a_collection_that_was_deleted_by_hand_is_filled_again(store: str) -> None:
     """Nobody takes the new one for a store that went back in time."""
     people = {str(ProfileEmbeddingFactory.create().pk) for _ in range(3)}
-    initialise(lambda _: None)
+    initialize(lambda _: None)
     sync_once(timeout=20)
     with qdrant() as client:
         assert checkpoint.make_new_mark(client)
         client.delete_collection(v1())
-    initialise(lambda _: None)
+    initialize(lambda _: None)
     done = sync_once(timeout=20)
     assert (done.written, done.left.length, done.away) == (3, 0, None)
     with qdrant() as client:
@@ -459,7 +459,7 @@ def test_init_qdrant__dead_over_a_collection_that_nobody_had_noted_leaves_it_to_
 ) -> None:
     """Of ours, as after its row was lost, and without an alias: an idle worker takes it for nothing that was never made."""
     person = ProfileEmbeddingFactory.create().pk
-    initialise(lambda _: None)
+    initialize(lambda _: None)
     sync_once(timeout=20)
     VectorCollection.objects.all().delete()
     with qdrant() as client:
@@ -473,9 +473,9 @@ def test_init_qdrant__dead_over_a_collection_that_nobody_had_noted_leaves_it_to_
     with monkeypatch.context() as patch:
         patch.setattr("vectorstore.schema.apply.metadata_of", dying)
         with pytest.raises(KeyboardInterrupt):
-            initialise(lambda _: None)
+            initialize(lambda _: None)
     assert registry.due() == []
-    initialise(lambda _: None)
+    initialize(lambda _: None)
     assert compare().differences == []
     with qdrant() as client:
         assert [record.id for record in client.scroll(collection_name())[0]] == [str(person)]
@@ -485,7 +485,7 @@ def test_init_qdrant__dead_over_a_collection_that_nobody_had_noted_leaves_it_to_
 @pytest.mark.django_db(transaction=True)
 def test_init_qdrant__what_takes_a_new_collection_is_mended_by_a_rebuild(qdrant_server: object, settings: Settings) -> None:
     ProfileEmbeddingFactory.create_batch(3)
-    initialise(lambda _: None)
+    initialize(lambda _: None)
     sync_once(timeout=20)
     settings.QDRANT_SHARD_NUMBER = 2
     assert refused().endswith("with manage.py reindex_qdrant.")

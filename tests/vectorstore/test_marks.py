@@ -32,7 +32,7 @@ from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.qdrant.errors import StoreWentBack
 from vectorstore.queue import transactions
 from vectorstore.queue.entries import enqueue
-from vectorstore.schema.initialize import initialise
+from vectorstore.schema.initialize import initialize
 from vectorstore.sync import inline
 from vectorstore.sync.inline import project
 
@@ -43,13 +43,13 @@ NEXT = " Nothing is written until this has been run: manage.py verify_qdrant --r
 
 @pytest.fixture
 def collection(every_store: str) -> str:
-    initialise(lambda _planned: None)
+    initialize(lambda _planned: None)
     return f"{collection_name()}_v1"
 
 
 @pytest.fixture
 def live(store: str) -> str:
-    initialise(lambda _planned: None)
+    initialize(lambda _planned: None)
     return f"{collection_name()}_v1"
 
 
@@ -155,7 +155,7 @@ def test_highest__of_the_points_of_a_collection(collection: str) -> None:
 
 @pytest.mark.qdrant_server
 def test_highest__without_an_index(qdrant_server: QdrantServer) -> None:
-    initialise(lambda _planned: None)
+    initialize(lambda _planned: None)
     people(2)
     with qdrant() as client:
         collection = f"{collection_name()}_v1"
@@ -270,7 +270,7 @@ def test_check_marks__a_collection_that_is_only_announced_is_passed_over(live: s
 @pytest.mark.qdrant_server
 @pytest.mark.django_db(transaction=True)
 def test_renew_mark__several_at_once_raise_no_false_alarm(qdrant_server: QdrantServer) -> None:
-    initialise(lambda _planned: None)
+    initialize(lambda _planned: None)
     people(4)
     wrong: list[Exception] = []
     renewed: list[bool] = []
@@ -346,7 +346,7 @@ def _administer(statement: str, *names: str) -> None:
 @pytest.mark.qdrant_server
 @pytest.mark.django_db(transaction=True)
 def test_check_marks__postgresql_restored_to_an_older_copy(qdrant_server: QdrantServer) -> None:
-    initialise(lambda _planned: None)
+    initialize(lambda _planned: None)
     people(2)
     renew()
     with older_postgres() as restore:
@@ -363,7 +363,7 @@ def test_check_marks__postgresql_restored_to_an_older_copy(qdrant_server: Qdrant
 @pytest.mark.django_db(transaction=True)
 def test_check_marks__postgresql_restored_and_its_versions_have_caught_up(qdrant_server: QdrantServer) -> None:
     """The mark tells it then."""
-    initialise(lambda _planned: None)
+    initialize(lambda _planned: None)
     people(2)
     renew()
     before = StoreState.current().mark["at"]
@@ -388,7 +388,7 @@ def test_check_marks__qdrant_restored_to_an_older_copy_of_its_folder(memory_path
     copy = memory_path / "copy"
     with started_qdrant(memory_path) as server:
         settings.QDRANT_URL, settings.QDRANT_GRPC_PORT, settings.QDRANT_COLLECTION = server.url, 0, "people"
-        initialise(lambda _planned: None)
+        initialize(lambda _planned: None)
         people(2)
         renew()
         before = carried("people_v1")["at"]
@@ -413,7 +413,7 @@ def test_check_marks__qdrant_restored_to_an_older_copy_of_its_folder(memory_path
 
 
 def test_check_marks__the_embedded_folder_put_back(embedded_qdrant: Path) -> None:
-    initialise(lambda _planned: None)
+    initialize(lambda _planned: None)
     people(2)
     renew()
     shutil.copytree(embedded_qdrant, embedded_qdrant.parent / "copy")
@@ -429,7 +429,7 @@ def test_check_marks__a_snapshot_recovered_in_place(memory_path: Path, settings:
     """Qdrant leaves the metadata as they are, and the mark with them; the points tell it. Also when others have been written since."""
     with started_qdrant(memory_path) as server:
         settings.QDRANT_URL, settings.QDRANT_GRPC_PORT, settings.QDRANT_COLLECTION = server.url, 0, "people"
-        initialise(lambda _planned: None)
+        initialize(lambda _planned: None)
         first, second, _ = people(3)
         renew()
         with qdrant() as client:
@@ -606,7 +606,7 @@ def test_forget__whoever_is_erased_while_a_mark_is_on_its_way(
     qdrant_server: QdrantServer, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
     """Looked at before, or announced before: they are not remembered for it."""
-    initialise(lambda _planned: None)
+    initialize(lambda _planned: None)
     there, person = people(2)
     then = getattr(checkpoint, when)
 
@@ -650,7 +650,7 @@ def waits_for_a_row() -> bool:
 @pytest.mark.django_db(transaction=True)
 def test_renew_mark__beside_an_erasure_that_waits_for_qdrant(qdrant_server: QdrantServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """It holds no worker up, and whom it erases is not remembered in the end."""
-    initialise(lambda _planned: None)
+    initialize(lambda _planned: None)
     there, person = people(2)
     assert renew()
     removing, over = threading.Event(), threading.Event()

@@ -45,7 +45,7 @@ from vectorstore.retention.drop import drop_due
 from vectorstore.retention.housekeeping import Tidying
 from vectorstore.retention.unique_vectors import UniqueVectorsFound
 from vectorstore.schema.apply import note_as_live
-from vectorstore.schema.initialize import initialise
+from vectorstore.schema.initialize import initialize
 from vectorstore.snapshots.restore import restore
 from vectorstore.sync.claims import claim_due
 from vectorstore.sync.inline import remove_point
@@ -67,13 +67,13 @@ def _soon_looked_at_again(settings: Settings, monkeypatch: pytest.MonkeyPatch) -
 
 def to_be_removed() -> list[UUID | int]:
     """Points that nobody is to have, and that no user misses."""
-    gone = [UserFactory.create(**{trait: True}).pk for trait in ("staff", "deleted", "anonymised")]
+    gone = [UserFactory.create(**{trait: True}).pk for trait in ("staff", "deleted", "anonymized")]
     return [*gone, uuid4(), 7]
 
 
 def live(*points: models.PointStruct) -> None:
     """A live collection that is this database's, with points of another program."""
-    initialise(lambda _: None)
+    initialize(lambda _: None)
     QueueEntry.objects.all().delete()
     if points:
         write(points)

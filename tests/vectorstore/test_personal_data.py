@@ -21,7 +21,7 @@ from vectorstore.models import ProfileEmbedding
 from vectorstore.projection.payload import payload_of
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.qdrant.errors import CollectionMissing
-from vectorstore.schema.initialize import initialise
+from vectorstore.schema.initialize import initialize
 from vectorstore.sync.inline import project
 from vectorstore.sync.removal import point_of
 
@@ -42,7 +42,7 @@ def vector_store() -> Store:
 
 @pytest.fixture
 def person(every_store: str) -> UUID:
-    initialise(lambda _: None)
+    initialize(lambda _: None)
     person: UUID = ProfileEmbeddingFactory.create(model="a-model").pk
     project([person])
     return person
@@ -93,12 +93,12 @@ def test_export__without_qdrant(owner: PersonalDataOwner, settings: Settings) ->
         owner.export(uuid4())
 
 
-def test_anonymise__the_row_goes_and_others_stay(owner: PersonalDataOwner) -> None:
+def test_anonymize__the_row_goes_and_others_stay(owner: PersonalDataOwner) -> None:
     person, other = ProfileEmbeddingFactory.create().pk, ProfileEmbeddingFactory.create().pk
-    assert owner.after_anonymisation(person) == owner.after_erasure(person) == [Consequence("embeddings", 1, Fate.DELETED)]
+    assert owner.after_anonymization(person) == owner.after_erasure(person) == [Consequence("embeddings", 1, Fate.DELETED)]
     assert owner.after_soft_deletion(person) == [Consequence("embeddings", 1, Fate.KEPT)]
-    owner.anonymise(person)
-    assert owner.after_anonymisation(person) == [Consequence("embeddings", 0, Fate.DELETED)]
+    owner.anonymize(person)
+    assert owner.after_anonymization(person) == [Consequence("embeddings", 0, Fate.DELETED)]
     assert list(ProfileEmbedding.objects.values_list("pk", flat=True)) == [other]
 
 
@@ -119,7 +119,7 @@ def test_store__a_point_whose_vector_has_a_nan(
     owner: PersonalDataOwner, vector_store: Store, qdrant_server_grpc: QdrantServer, settings: Settings, *, by_grpc: bool
 ) -> None:
     """Qdrant takes it by gRPC; by REST it answers with what is none. The person can be exported, as JSON, and erased all the same."""
-    initialise(lambda _: None)
+    initialize(lambda _: None)
     person = ProfileEmbeddingFactory.create().pk
     project([person])
     with qdrant() as client:

@@ -14,7 +14,7 @@ from benchmarks.recall import CRITERIA, recall_and_seconds
 from tests.qdrant import QdrantServer
 from vectorstore.catalog.alias import live_collection
 from vectorstore.qdrant.connection import qdrant
-from vectorstore.schema.initialize import initialise
+from vectorstore.schema.initialize import initialize
 from vectorstore.search.criteria import SearchQuery
 from vectorstore.search.paging import hnsw_ef_for
 
@@ -25,7 +25,7 @@ GRAPHS_FROM_KB = 1000
 
 @pytest.fixture
 def graph(qdrant_server_grpc: QdrantServer) -> None:
-    initialise(lambda planned: None)
+    initialize(lambda planned: None)
     random = np.random.default_rng(7)
     points = [
         PointStruct(

@@ -26,7 +26,7 @@ from vectorstore.catalog.ownership import DATABASE, database_id
 from vectorstore.consistency import preflight
 from vectorstore.models import ProfileEmbedding, StoreState
 from vectorstore.qdrant.connection import qdrant
-from vectorstore.schema.initialize import initialise
+from vectorstore.schema.initialize import initialize
 from vectorstore.sync.worker import sync_once
 
 pytestmark = [pytest.mark.long, pytest.mark.django_db(transaction=True)]
@@ -45,7 +45,7 @@ NAMED = """
 def source(store: str) -> None:
     """Rows in every table, points, a checkpoint in both stores, and something on the queue again."""
     at = {"created_at": datetime(2026, 1, 5, 9, tzinfo=UTC)}
-    initialise(lambda _: None)
+    initialize(lambda _: None)
     embedded = ProfileEmbeddingFactory.create_batch(4, user__created_at=at["created_at"])
     ProfileEmbeddingFactory.create(user__deleted=True)
     for embedding in embedded[:2]:

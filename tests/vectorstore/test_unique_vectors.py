@@ -20,7 +20,7 @@ from vectorstore.consistency.versions import MARGIN, allocated_versions, last_dr
 from vectorstore.models import ProfileEmbedding, QueueEntry, StoreState
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.retention.unique_vectors import DiscardLimit, UniqueVectors, UniqueVectorsFound, unique_among, unique_in, version_floor
-from vectorstore.schema.initialize import initialise
+from vectorstore.schema.initialize import initialize
 from vectorstore.sync.worker import sync_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -43,7 +43,7 @@ def test_among__users_whom_postgresql_has_without_an_embedding() -> None:
     assert is_unique(record(UserFactory.create(inactive=True, unverified=True).pk))
 
 
-@pytest.mark.parametrize("trait", ["staff", "deleted", "anonymised"])
+@pytest.mark.parametrize("trait", ["staff", "deleted", "anonymized"])
 def test_among__no_user_who_is_to_have_no_point(trait: str) -> None:
     assert not is_unique(record(UserFactory.create(**{trait: True}).pk))
 
@@ -158,7 +158,7 @@ def test_unique_in__every_point_page_by_page(every_store: str, monkeypatch: pyte
 
 def test_unique_in__a_collection_of_ours(every_store: str) -> None:
     """What workers wrote is theirs, also where the user's row is gone without a trace; what another program wrote is not."""
-    initialise(lambda _: None)
+    initialize(lambda _: None)
     written = ProfileEmbeddingFactory.create().pk
     sync_once(timeout=20)
     (bare,) = users(1)

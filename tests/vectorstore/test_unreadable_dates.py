@@ -17,7 +17,7 @@ from tests.staff import signed_in, superuser
 from vectorstore.models import QueueEntry, SetAside, StoreState
 from vectorstore.projection.ages import refresh_ages
 from vectorstore.queue.entries import backlog
-from vectorstore.schema.initialize import initialise
+from vectorstore.schema.initialize import initialize
 from vectorstore.search.criteria import SearchQuery
 from vectorstore.search.engine import search
 from vectorstore.status import state
@@ -39,7 +39,7 @@ def sql(statement: str, *parameters: Any) -> None:
 def people(dates_unchecked: None, store: str, monkeypatch: pytest.MonkeyPatch) -> list[UUID]:
     """Users with points."""
     monkeypatch.setattr(merge_join, "WAIT_SECONDS", 0)
-    initialise(lambda _planned: None)
+    initialize(lambda _planned: None)
     there = sorted(embedding.pk for embedding in ProfileEmbeddingFactory.create_batch(3 + len(IMPOSSIBLE)))
     sync_once()
     return there

@@ -13,7 +13,7 @@ from vectorstore.consistency.checkpoint import MarkNotTaken
 from vectorstore.consistency.versions import last_drawn
 from vectorstore.models import QueueEntry, SetAside
 from vectorstore.qdrant.connection import collection_name, qdrant
-from vectorstore.schema.initialize import initialise
+from vectorstore.schema.initialize import initialize
 from vectorstore.sync.inline import project
 from vectorstore.verification import merge_join
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture
 def live(store: str, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(merge_join, "WAIT_SECONDS", 0)
-    initialise(lambda _planned: None)
+    initialize(lambda _planned: None)
     return f"{collection_name()}_v1"
 
 

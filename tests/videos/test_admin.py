@@ -2,7 +2,7 @@ import pytest
 from django.urls import reverse
 
 from accounts.models import User
-from privacy.people import anonymised_email
+from privacy.people import anonymized_email
 from tests.factories import UserFactory, VideoFactory, now
 from tests.staff import errors_of, save, signed_in, staff, superuser
 from videos.models import Video
@@ -71,20 +71,20 @@ def test_add__against_a_rule(field: str, value: str, sentence: str) -> None:
     assert Video.objects.get().metadata == {}
 
 
-@pytest.mark.parametrize("kind", ["deleted", "anonymised"])
+@pytest.mark.parametrize("kind", ["deleted", "anonymized"])
 def test_add__of_somebody_who_left(kind: str) -> None:
     posted = {"user": str(UserFactory.create(**{kind: True}).pk), "storage_url": "s3://videos/1", "duration": "30", "file_size": "1000"}
     response = signed_in(superuser()).post(ADD, posted | {"status": "processing"})
-    assert errors_of(response) == {"user": ["This person was deleted or anonymised: nothing is written about them any more."]}
+    assert errors_of(response) == {"user": ["This person was deleted or anonymized: nothing is written about them any more."]}
     assert not Video.objects.exists()
 
 
-@pytest.mark.parametrize("kind", ["deleted", "anonymised"])
+@pytest.mark.parametrize("kind", ["deleted", "anonymized"])
 def test_change__of_somebody_who_left(kind: str) -> None:
     video = VideoFactory.create(storage_url="s3://videos/1")
     User.objects.filter(pk=video.user_id).update(
-        deleted_at=now(), **{"email": anonymised_email(video.user_id)} if kind == "anonymised" else {}
+        deleted_at=now(), **{"email": anonymized_email(video.user_id)} if kind == "anonymized" else {}
     )
     response = save(signed_in(superuser()), page(video), {"status": "rejected", "storage_url": "s3://videos/2"})
-    assert errors_of(response) == {"__all__": ["This person was deleted or anonymised: nothing is written about them any more."]}
+    assert errors_of(response) == {"__all__": ["This person was deleted or anonymized: nothing is written about them any more."]}
     assert Video.objects.get().storage_url == "s3://videos/1"

@@ -24,10 +24,10 @@ def test_export__every_column_of_every_video_also_of_the_deleted() -> None:
     assert exported == list(Video.objects.filter(user=video.user_id).order_by("created_at", "pk").values())
 
 
-def test_anonymise__field_by_field() -> None:
+def test_anonymize__field_by_field() -> None:
     video = rejected_video()
     before = dict(Video.objects.values().get())
-    Videos().anonymise(video.user_id)
+    Videos().anonymize(video.user_id)
     after = dict(Video.objects.values().get())
     assert after.pop("deleted_at") == after.pop("updated_at")
     assert {name: value for name, value in after.items() if value != before[name]} == {
@@ -38,10 +38,10 @@ def test_anonymise__field_by_field() -> None:
     }
 
 
-def test_anonymise__the_time_of_an_earlier_deletion_stays() -> None:
+def test_anonymize__the_time_of_an_earlier_deletion_stays() -> None:
     then = datetime(2025, 1, 1, tzinfo=UTC)
     video = VideoFactory.create(deleted_at=then)
-    Videos().anonymise(video.user_id)
+    Videos().anonymize(video.user_id)
     video.refresh_from_db()
     assert video.deleted_at == then
 
@@ -55,8 +55,8 @@ def test_consequences__files_are_counted_once_each() -> None:
         "videos: 3, deleted",
         "files of videos, in the storage that their addresses name: 4, kept",
     ]
-    Videos().anonymise(person.pk)
-    assert [str(line) for line in Videos().after_anonymisation(person.pk)] == [
+    Videos().anonymize(person.pk)
+    assert [str(line) for line in Videos().after_anonymization(person.pk)] == [
         "videos (addresses, reasons of a rejection, metadata): 3, cleared",
         "files of videos, in the storage that their addresses name: 0, kept",
     ]

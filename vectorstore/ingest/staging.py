@@ -30,7 +30,7 @@ ALTER TABLE embeddings_staged ALTER COLUMN vector SET STORAGE EXTERNAL, ALTER CO
 """
 DROP = "DROP TABLE IF EXISTS pg_temp.embeddings_loaded, pg_temp.embeddings_staged"
 
-# Locked in the order of the ids, like everywhere: whoever deletes, erases or anonymises one of these people waits for the batch, or the batch
+# Locked in the order of the ids, like everywhere: whoever deletes, erases or anonymizes one of these people waits for the batch, or the batch
 # for them, and then sees what became of the person. Told are only those who may not be loaded.
 LOCK_PEOPLE = """
 WITH locked AS MATERIALIZED (

@@ -27,7 +27,7 @@ Announce = Callable[[Plan], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Initialised:
+class Initialized:
     """What was planned, which is now done and read back, and how Qdrant was at the end: ``yellow`` while it still builds graphs. Everybody, so many
     people, is ``queued`` for a collection that was not written before."""
 
@@ -59,7 +59,7 @@ def _with_restore(client: QdrantClient, planned: Plan) -> Plan:
     return planned
 
 
-def initialise(announce: Announce, *, green_seconds: float = GREEN_SECONDS, report: Report = unreported) -> Initialised:
+def initialize(announce: Announce, *, green_seconds: float = GREEN_SECONDS, report: Report = unreported) -> Initialized:
     """Make what is missing and change what can be changed, after ANNOUNCE was told; one at a time.
 
     Raises NotDone, with nothing touched, for what takes a new collection or is another database's, and where one is to be made on a cluster
@@ -72,7 +72,7 @@ def initialise(announce: Announce, *, green_seconds: float = GREEN_SECONDS, repo
             refuse_without_a_node(client)
         announce(planned)
         status = carry_out(client, planned, green_seconds, report)
-        return Initialised(planned, status, ProfileEmbedding.objects.projectable().count() if planned.queues_everybody else 0)
+        return Initialized(planned, status, ProfileEmbedding.objects.projectable().count() if planned.queues_everybody else 0)
 
 
 def carry_out(client: QdrantClient, planned: Plan, green_seconds: float, report: Report = unreported) -> str:

@@ -47,7 +47,7 @@ def search(query: SearchQuery) -> list[Hit]:
 def search_many(queries: Sequence[SearchQuery]) -> list[list[Hit]]:
     """For each query what ``search`` gives, in a fraction of the time: many queries go in one request, and PostgreSQL is asked once for all.
 
-    Queries with equal conditions go one after the other, since Qdrant then works out only once who fulfils them. Raises as ``search`` does,
+    Queries with equal conditions go one after the other, since Qdrant then works out only once who fulfills them. Raises as ``search`` does,
     for the first query that cannot be carried out.
     """
     vectors = _vectors_of([query.user_id for query in queries if query.user_id is not None])

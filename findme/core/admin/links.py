@@ -55,6 +55,6 @@ class Related:
 C = TypeVar("C", bound=Callable[..., Any])
 
 
-def labelled(description: str, colours: dict[str, str]) -> Callable[[C], C]:
-    """For a column that gives a key of COLOURS, or a pair of a key and the text to show."""
-    return cast("Callable[[C], C]", display(description=description, label=colours))
+def labeled(description: str, colors: dict[str, str]) -> Callable[[C], C]:
+    """For a column that gives a key of COLORS, or a pair of a key and the text to show."""
+    return cast("Callable[[C], C]", display(description=description, label=colors))

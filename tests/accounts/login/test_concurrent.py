@@ -89,7 +89,7 @@ def test_hashing__busy_says_when_to_come_again() -> None:
 
 
 @pytest.mark.parametrize("what", ["failure", "log-in"])
-def test_records__beside_an_anonymisation_have_nothing_of_the_user(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_records__beside_an_anonymization_have_nothing_of_the_user(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The attempt found the account before, and is recorded while the anonymization is not committed yet."""
     user = UserFactory.create(superuser=True)
     account = account_named(user.email)

@@ -55,7 +55,7 @@ def test_export__when_and_from_where(user: User, colleague: User) -> None:
     assert log_in == {"attempt_time": AccessLog.objects.get(username=str(user.pk)).attempt_time, "ip_address": HOME}
 
 
-@pytest.mark.parametrize("leave", [LogIns().anonymise, LogIns().erase])
+@pytest.mark.parametrize("leave", [LogIns().anonymize, LogIns().erase])
 def test_leaving__deletes_the_users_records_and_no_others(user: User, colleague: User, leave: Callable[[UUID], None]) -> None:
     assert counts() == [4, 4, 2]
     leave(user.pk)
@@ -64,7 +64,7 @@ def test_leaving__deletes_the_users_records_and_no_others(user: User, colleague:
 
 
 def test_preview__counts_them(user: User) -> None:
-    assert LogIns().after_anonymisation(user.pk) == [Consequence("records of log-ins", 7, Fate.DELETED)]
+    assert LogIns().after_anonymization(user.pk) == [Consequence("records of log-ins", 7, Fate.DELETED)]
     assert LogIns().after_erasure(user.pk) == [Consequence("records of log-ins", 7, Fate.DELETED)]
     assert LogIns().after_soft_deletion(user.pk) == [Consequence("records of log-ins", 7, Fate.KEPT)]
 
@@ -73,10 +73,10 @@ def test_preview__says_nothing_of_a_user_who_never_logged_in() -> None:
     assert LogIns().after_erasure(UserFactory.create().pk) == []
 
 
-def test_anonymise__of_the_whole_user_finds_the_digest_before_the_address_is_cleared(user: User) -> None:
+def test_anonymize__of_the_whole_user_finds_the_digest_before_the_address_is_cleared(user: User) -> None:
     """The owner of log-ins stands before the owner of the profile."""
     from privacy.registry import registry
 
     for owner in registry.owners:
-        owner.anonymise(user.pk)
+        owner.anonymize(user.pk)
     assert counts() == [0, 0, 0]

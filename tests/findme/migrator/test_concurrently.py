@@ -45,7 +45,7 @@ def test_migrate__an_old_transaction__is_waited_for_longer_than_lock_timeout(not
     assert notebook.query(INDEXES) == ["idx_notes_text true"]
 
 
-def test_migrate__the_build_is_cancelled__says_what_is_left_and_the_next_one_mends_it(notebook: Database) -> None:
+def test_migrate__the_build_is_canceled__says_what_is_left_and_the_next_one_mends_it(notebook: Database) -> None:
     with old_snapshot(notebook):
         with thread(lambda: cancel(notebook)), pytest.raises(NotDone) as refused:
             apply_migrations()

@@ -8,7 +8,7 @@ import pytest
 from django.db import connection
 from django.db.models import Model
 
-from privacy.actions.anonymize import anonymise
+from privacy.actions.anonymize import anonymize
 from privacy.actions.erase import erase
 from tests.privacy.leftovers import left_over, rows_of, split
 from tests.privacy.life import full_life
@@ -36,7 +36,7 @@ def without_triggers(*models: type[Model]) -> None:
 def test_left_over__names_each_protected_column(shelf: Shelf, model: Any) -> None:
     person = full_life()
     stale = read(model, [person.pk])
-    anonymise(person.pk)
+    anonymize(person.pk)
     assert left_over(connection.connection, [person.pk]) == {}
     without_triggers(model)
     assert attempt(UPSERT, Calls(), [again(one) for one in stale]) == (Outcome.PASSED, None)

@@ -20,7 +20,7 @@ from django.db.models import Model
 
 from accounts.models import User
 from matching.models import Match
-from privacy.actions.anonymize import anonymise
+from privacy.actions.anonymize import anonymize
 from privacy.actions.erase import erase
 from tests.privacy.elsewhere import in_a_thread, sessions_waiting_for_a_lock, wait_until
 from tests.privacy.leftovers import left_over, rows_of
@@ -47,13 +47,13 @@ def by_sql(statement: str, user_id: UUID) -> None:
         cursor.execute(statement, [user_id])
 
 
-def guide_then_anonymise(user_id: UUID) -> None:
+def guide_then_anonymize(user_id: UUID) -> None:
     """Run the guide's statement, and then the anonymization that clears the other tables too."""
     by_sql(GUIDE, user_id)
-    anonymise(user_id)
+    anonymize(user_id)
 
 
-ANONYMIZATIONS: dict[str, Callable[[UUID], object]] = {"anonymise": anonymise, "guide and anonymise": guide_then_anonymise}
+ANONYMIZATIONS: dict[str, Callable[[UUID], object]] = {"anonymize": anonymize, "guide and anonymize": guide_then_anonymize}
 DELETIONS: dict[str, Callable[[UUID], object]] = {"erase": erase, "guide": partial(by_sql, "DELETE FROM users WHERE id = %s")}
 ERASURES = ANONYMIZATIONS | DELETIONS
 
@@ -102,7 +102,7 @@ def moved(stale: Any) -> Any:
     return other
 
 
-@pytest.mark.at_length("guide and anonymise")
+@pytest.mark.at_length("guide and anonymize")
 @pytest.mark.parametrize("erasure", ERASURES)
 def test_stale__after_an_erasure(shelf: Shelf, erasure: str) -> None:
     person, deleted = full_life(), erasure in DELETIONS
@@ -110,7 +110,7 @@ def test_stale__after_an_erasure(shelf: Shelf, erasure: str) -> None:
     stale = {model: read(model, [person.pk]) for model in PROTECTED}
     ERASURES[erasure](person.pk)
     refusals = dict.fromkeys((way.name for way in WAYS), 0)
-    call = Calls(is_async=erasure in ("erase", "guide and anonymise"))
+    call = Calls(is_async=erasure in ("erase", "guide and anonymize"))
     for objects in stale.values():
         for way in WAYS:
             for written, must_be_refused in writes(way, objects, deleted=deleted):
@@ -154,7 +154,7 @@ class Paused:
 
 @pytest.mark.at_length("snapshot")
 @pytest.mark.parametrize("isolation", ["READ COMMITTED", "REPEATABLE READ"], ids=["committed", "snapshot"])
-@pytest.mark.parametrize("erasure", [anonymise, erase], ids=lambda erasure: erasure.__name__)
+@pytest.mark.parametrize("erasure", [anonymize, erase], ids=lambda erasure: erasure.__name__)
 @pytest.mark.parametrize("model", PROTECTED, ids=lambda model: model.__name__)
 def test_stale__during_an_erasure(shelf: Shelf, model: type[Model], erasure: Callable[[UUID], object], isolation: str) -> None:
     """Each write begins before the erasure is committed. In REPEATABLE READ its transaction does not see the erasure afterwards."""

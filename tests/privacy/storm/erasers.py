@@ -14,14 +14,14 @@ from psycopg import errors
 
 from accounts.models import User
 from findme.core.errors import NotDone
-from privacy.actions.anonymize import anonymise
+from privacy.actions.anonymize import anonymize
 from privacy.actions.erase import erase
 from tests.privacy.leftovers import left_over
 from tests.privacy.storm.ledger import Ledger
 from tests.privacy.storm.program import Program
 from tests.support.database import Database
 
-WAYS = ("anonymise", "erase", "guide_anonymizes", "guide_deletes", "orm_deletes")
+WAYS = ("anonymize", "erase", "guide_anonymizes", "guide_deletes", "orm_deletes")
 """Each comes at least once."""
 GUIDE = """
     UPDATE users SET email = 'deleted_' || id || '@findme.ai', full_name = 'Deleted User', bio = NULL, password_hash = '', deleted_at = NOW()
@@ -49,7 +49,7 @@ class Eraser(Program):
 
     def work(self) -> None:
         ways: list[Callable[[psycopg.Connection[object], UUID], bool]] = [
-            self._anonymise, self._erase, self._guide_anonymizes, self._guide_deletes, self._orm_deletes,
+            self._anonymize, self._erase, self._guide_anonymizes, self._guide_deletes, self._orm_deletes,
         ]  # fmt: skip
         with self.database.connect() as session:
             session.execute("SET statement_timeout = '20s'")
@@ -88,8 +88,8 @@ class Eraser(Program):
             return self.random.choice(list(self.ledger.kept))  # anonymized by the guide's statement, and not yet in the other tables
         return self.victims.pop() if self.victims else None
 
-    def _anonymise(self, _session: psycopg.Connection[object], user_id: UUID) -> bool:
-        anonymise(user_id)
+    def _anonymize(self, _session: psycopg.Connection[object], user_id: UUID) -> bool:
+        anonymize(user_id)
         self.ledger.anonymized.add(user_id)
         return True
 

@@ -17,7 +17,7 @@ from vectorstore.catalog import registry
 from vectorstore.consistency.comparison_due import note_comparison_due
 from vectorstore.models import QueueEntry, SetAside, SyncLease, Verification
 from vectorstore.qdrant.connection import qdrant
-from vectorstore.schema.initialize import initialise
+from vectorstore.schema.initialize import initialize
 
 pytestmark = pytest.mark.django_db
 
@@ -94,13 +94,13 @@ def test_page__reads_no_further_than_it_counts(monkeypatch: pytest.MonkeyPatch) 
 
 def test_plan__what_init_qdrant_would_do(store: str) -> None:
     assert "collection " in shown(plan="1")
-    initialise(lambda _planned: None)
+    initialize(lambda _planned: None)
     ProfileEmbeddingFactory.create()
     assert "_v1 is as it is declared." in shown(plan="1")
 
 
 def test_plan__names_each_difference(embedded_qdrant: Path, settings: Settings) -> None:
-    initialise(lambda _planned: None)
+    initialize(lambda _planned: None)
     with qdrant() as client:
         client.update_collection(f"{settings.QDRANT_COLLECTION}_v1", metadata={"findme_database": str(uuid4())})
     page = shown(plan="1")

@@ -36,7 +36,7 @@ from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.queue.deletions import last_removal, note_removal
 from vectorstore.queue.entries import enqueue
 from vectorstore.rebuild.reindex import reindex
-from vectorstore.schema.initialize import compare, initialise
+from vectorstore.schema.initialize import compare, initialize
 from vectorstore.snapshots.nodes import Node, every_node, version_of
 from vectorstore.snapshots.repository import create, listed
 from vectorstore.sync.worker import sync_once
@@ -56,7 +56,7 @@ def folder(memory_path: Path, settings: Settings, db: None) -> Iterator[Path]:
         _use(server, settings)
         with connection.cursor() as cursor:  # the tests before this one have removed people
             cursor.execute("SELECT setval('vector_points_removed_at', 1)")
-        initialise(lambda _: None)
+        initialize(lambda _: None)
         yield memory_path
 
 

@@ -8,7 +8,7 @@ from accounts.models import User
 from tests.factories import ProfileEmbeddingFactory, UserFactory, unit_vector
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.queue.deletions import last_removal
-from vectorstore.schema.initialize import initialise
+from vectorstore.schema.initialize import initialize
 from vectorstore.sync.inline import remove_point
 from vectorstore.sync.worker import sync_once
 from vectorstore.verification.verify import verify
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture
 def before(store: str) -> datetime:
     """When somebody was removed before: nobody, ever."""
-    initialise(lambda _: None)
+    initialize(lambda _: None)
     with connection.cursor() as cursor:
         cursor.execute("SELECT setval('vector_points_removed_at', 1)")
     return last_removal()

@@ -9,7 +9,7 @@ from tests.factories import ProfileEmbeddingFactory
 from vectorstore.catalog.alias import alias_target
 from vectorstore.models import StoreState, VectorCollection
 from vectorstore.qdrant.connection import collection_name, qdrant
-from vectorstore.schema.initialize import initialise
+from vectorstore.schema.initialize import initialize
 from vectorstore.sync.worker import sync_once
 from vectorstore.verification.drift import Collected
 from vectorstore.verification.merge_join import verify_collection
@@ -17,7 +17,7 @@ from vectorstore.verification.merge_join import verify_collection
 
 def begun(people: int = 0) -> list[UUID]:
     """A live collection, ``_v1``, with the points of so many people."""
-    initialise(lambda _: None)
+    initialize(lambda _: None)
     made = sorted(embedding.pk for embedding in ProfileEmbeddingFactory.create_batch(people))
     sync_once(timeout=60)
     return made

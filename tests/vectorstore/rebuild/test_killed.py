@@ -16,7 +16,7 @@ from tests.vectorstore.rebuild.collections import begun, ids, leads_to, states, 
 from vectorstore.models import VectorCollection
 from vectorstore.rebuild.reindex import reindex, roll_back
 from vectorstore.retention.drop import drop_due
-from vectorstore.schema.initialize import compare, initialise
+from vectorstore.schema.initialize import compare, initialize
 from vectorstore.sync.worker import sync_once
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.qdrant_server]
@@ -149,7 +149,7 @@ def test_reindex_qdrant__killed_from_outside(qdrant_server: object, line: str) -
 def test_init_qdrant__mends_what_was_killed_between_the_alias_and_its_row(qdrant_server: object) -> None:
     begun(2)
     assert run_python(DYING, "client.update_collection_aliases", "after", 1, "reindex", 7)[0] == -signal.SIGKILL
-    initialise(lambda _: None)
+    initialize(lambda _: None)
     assert (leads_to(), states(), compare().differences) == ("v2", {"v1": "kept", "v2": "live"}, [])
     assert VectorCollection.objects.get(name=version(1)).keep_until is not None
     assert sync_once(timeout=60).left.length == 0

@@ -34,7 +34,7 @@ from vectorstore.rebuild.build import make
 from vectorstore.rebuild.reindex import Reindexed, drop_kept, reindex, roll_back
 from vectorstore.retention.drop import drop_due
 from vectorstore.schema import apply
-from vectorstore.schema.initialize import compare, initialise
+from vectorstore.schema.initialize import compare, initialize
 from vectorstore.sync.batch import Done, carry_out
 from vectorstore.sync.claims import Claim
 from vectorstore.sync.leases import LeaseLost, give_back
@@ -506,7 +506,7 @@ def test_kept__takes_the_place_of_the_live_one_where_that_is_gone(store: str) ->
     with pytest.raises(NotDone, match=r"make it with manage\.py init_qdrant"):
         roll_back(announce=unsaid)
     assert compare().collection == version(2)
-    initialise(lambda _: None)
+    initialize(lambda _: None)
     assert (leads_to(), states(), ids(2), compare().differences) == ("v2", {"v1": "kept", "v2": "live"}, set(map(str, people)), [])
     roll_back(announce=unsaid)
     assert (leads_to(), wrong(1)) == ("v1", {})
@@ -524,7 +524,7 @@ def test_kept__that_takes_a_new_one_takes_the_place_of_the_live_one_that_is_gone
     with pytest.raises(NotDone, match=r"make it with manage\.py init_qdrant"):
         roll_back(announce=unsaid)
     with pytest.raises(NotDone, match=r"with manage\.py reindex_qdrant\.$"):
-        initialise(lambda _: None)
+        initialize(lambda _: None)
     assert (leads_to(), there()) == (None, {"v1"})
     assert rebuilt().replaced == version(1)
     assert (leads_to(), states(), there(), ids(2)) == ("v2", {"v2": "live"}, {"v2"}, set(map(str, people)))

@@ -7,24 +7,24 @@ from collections.abc import Iterator
 import pytest
 
 from tests.qdrant import QdrantServer
-from vectorstore.schema.initialize import initialise
+from vectorstore.schema.initialize import initialize
 from vectorstore.snapshots.repository import delete, listed
 
 
 @pytest.fixture
 def any_collection(db: None, server: QdrantServer) -> Iterator[QdrantServer]:
     """By REST and by gRPC in turn."""
-    yield from _initialised(server)
+    yield from _initialized(server)
 
 
 @pytest.fixture
 def collection(db: None, qdrant_server: QdrantServer) -> Iterator[QdrantServer]:
     """By REST."""
-    yield from _initialised(qdrant_server)
+    yield from _initialized(qdrant_server)
 
 
-def _initialised(server: QdrantServer) -> Iterator[QdrantServer]:
+def _initialized(server: QdrantServer) -> Iterator[QdrantServer]:
     """Qdrant keeps the snapshots of a collection that is deleted, and shows them to nobody: so they go first."""
-    initialise(lambda _: None)
+    initialize(lambda _: None)
     yield server
     delete([one.name for one in listed().snapshots])

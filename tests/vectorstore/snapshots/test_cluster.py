@@ -20,7 +20,7 @@ from tests.vectorstore.commands import manage
 from vectorstore.models import VectorCollection
 from vectorstore.purge.purge import purge
 from vectorstore.qdrant.connection import collection_name
-from vectorstore.schema.initialize import compare, initialise
+from vectorstore.schema.initialize import compare, initialize
 from vectorstore.snapshots.repository import create, fetch, listed, prune
 from vectorstore.snapshots.restore import restore
 from vectorstore.sync.worker import sync_once
@@ -36,7 +36,7 @@ def nodes(memory_path: Path, settings: Settings, db: None) -> Iterator[list[Node
         settings.QDRANT_URL, settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT = nodes[0].address.url, "", 0
         settings.QDRANT_COLLECTION = "people"
         settings.QDRANT_SHARD_NUMBER, settings.QDRANT_REPLICATION_FACTOR = 3, 2
-        initialise(lambda _: None)
+        initialize(lambda _: None)
         yield nodes
 
 

@@ -15,7 +15,7 @@ from tests.qdrant import QdrantServer, freeze, started_qdrant, thaw
 from tests.vectorstore.pretenders import TLS_FOLDER
 from vectorstore.purge.purge import purge
 from vectorstore.qdrant.connection import collection_name, qdrant
-from vectorstore.schema.initialize import initialise
+from vectorstore.schema.initialize import initialize
 from vectorstore.snapshots.repository import create, fetch, listed
 from vectorstore.snapshots.restore import restore
 from vectorstore.sync.worker import sync_once
@@ -33,7 +33,7 @@ def test_with_a_key_and_tls(memory_path: Path, tmp_path: Path, settings: Setting
     tls = {"SERVICE__ENABLE_TLS": "true", "TLS__CERT": str(TLS_FOLDER / "cert.pem"), "TLS__KEY": str(TLS_FOLDER / "key.pem")}
     with started_qdrant(memory_path, SERVICE__API_KEY="a-key-of-ours", **tls) as server:
         use(server, settings)
-        initialise(lambda _: None)
+        initialize(lambda _: None)
         ProfileEmbeddingFactory.create_batch(3)
         sync_once()
         (one,) = create()
@@ -50,7 +50,7 @@ def test_a_frozen_server(memory_path: Path, tmp_path: Path, settings: Settings) 
     """It is waited for as long as was said, and what was begun can be begun again."""
     with started_qdrant(memory_path) as server:
         use(server, settings)
-        initialise(lambda _: None)
+        initialize(lambda _: None)
         ProfileEmbeddingFactory.create_batch(3)
         sync_once()
         (one,) = create()

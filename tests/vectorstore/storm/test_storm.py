@@ -26,7 +26,7 @@ from tests.vectorstore.storm.server import Server
 from tests.vectorstore.storm.workers import Workers
 from tests.vectorstore.storm.writers import Writer
 from vectorstore.queue.entries import is_empty
-from vectorstore.schema.initialize import initialise
+from vectorstore.schema.initialize import initialize
 from vectorstore.sync.worker import sync_once
 from vectorstore.verification.verify import verify
 
@@ -59,7 +59,7 @@ def test_storm__then_both_stores_agree(
         server.start()
         try:
             environment = _use(settings, server, made, with_grpc=seed % 2 == 1)
-            initialise(lambda _plan: None)
+            initialize(lambda _plan: None)
             erasures = _storm(seed, made, server, environment, memory_path)
             assert verify().clean
             assert disagreements(server.address, settings.QDRANT_COLLECTION) == [], (memory_path / "workers.log").read_text()[-3000:]

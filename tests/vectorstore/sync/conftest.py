@@ -7,11 +7,11 @@ import pytest
 from vectorstore.catalog import registry
 from vectorstore.models import QueueEntry, VectorCollection
 from vectorstore.qdrant.connection import collection_name
-from vectorstore.schema.initialize import initialise
+from vectorstore.schema.initialize import initialize
 
 
 def _made(store: str) -> str:
-    initialise(lambda _: None)
+    initialize(lambda _: None)
     QueueEntry.objects.all().delete()
     return store
 

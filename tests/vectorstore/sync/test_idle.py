@@ -15,7 +15,7 @@ from pytest_django import Settings
 from qdrant_client import QdrantClient, models
 
 from findme.core.errors import NotDone, StoreUnavailable, StoreUnusable
-from privacy.actions.anonymize import anonymise
+from privacy.actions.anonymize import anonymize
 from privacy.actions.erase import erase, soft_delete
 from tests.privacy.elsewhere import wait_until
 from tests.qdrant import QdrantServer, free_port
@@ -239,7 +239,7 @@ def test_restored_postgresql__of_an_empty_queue_is_noticed_by_everybody(collecti
     sync_once()
     with restorable_postgres(dumped=True) as restore:
         erase(there[0])
-        anonymise(there[1])
+        anonymize(there[1])
         assert points() == ids(there[2:])
         restore()
         assert queued() == 0
@@ -297,7 +297,7 @@ def delete_with_sql_and_project(user_id: UUID) -> None:
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(
-    "remove", [erase, anonymise, soft_delete, delete_with_sql, delete_with_sql_and_project], ids=lambda remove: remove.__name__
+    "remove", [erase, anonymize, soft_delete, delete_with_sql, delete_with_sql_and_project], ids=lambda remove: remove.__name__
 )
 def test_restored_postgresql__to_a_copy_from_right_before_a_deletion(
     embedded_collection: str, capsys: pytest.CaptureFixture[str], remove: Callable[[UUID], object]

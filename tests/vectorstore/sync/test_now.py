@@ -15,7 +15,7 @@ from qdrant_client import QdrantClient, models
 
 from accounts.models import User
 from findme.core.errors import NotDone, StoreUnavailable
-from privacy.people import anonymised_email
+from privacy.people import anonymized_email
 from tests.factories import ProfileEmbeddingFactory, UserFactory, unit_vector
 from tests.privacy.elsewhere import another_connection, in_a_thread, wait_until
 from tests.vectorstore.sync.people import a_point, people, plain_sql, point, points, queued, write
@@ -57,16 +57,16 @@ def test_project__writes_the_point_as_the_rows_are(any_collection: str) -> None:
         ({"unverified": True}, True),
         ({"staff": True}, False),
         ({"deleted": True}, False),
-        ({"anonymised": True}, False),
+        ({"anonymized": True}, False),
     ],
     ids=str,
 )
 def test_project__who_has_a_point(embedded_collection: str, person: dict[str, bool], has_point: bool) -> None:
-    anonymised = person.get("anonymised", False)
-    user = UserFactory.create(**{} if anonymised else person)
+    anonymized = person.get("anonymized", False)
+    user = UserFactory.create(**{} if anonymized else person)
     ProfileEmbeddingFactory.create(user=user)
-    if anonymised:  # by the guide's statement, which leaves the embedding
-        User.objects.filter(pk=user.pk).update(email=anonymised_email(user.pk), deleted_at=datetime.now(UTC))
+    if anonymized:  # by the guide's statement, which leaves the embedding
+        User.objects.filter(pk=user.pk).update(email=anonymized_email(user.pk), deleted_at=datetime.now(UTC))
     assert project([user.pk]) == Projected(written=int(has_point))
     assert (point_of(user.pk) is not None) is has_point
 

@@ -9,7 +9,7 @@ from django.db import connection, transaction
 
 from tests.factories import ProfileEmbeddingFactory
 from vectorstore.models import QueueEntry
-from vectorstore.schema.initialize import initialise
+from vectorstore.schema.initialize import initialize
 from vectorstore.sync.inline import project, remove_point
 from vectorstore.sync.removal import point_of
 from vectorstore.sync.worker import sync_once
@@ -22,7 +22,7 @@ class GoneWrong(Exception):
 
 
 def test_remove_point__the_transaction_is_rolled_back(store: str) -> None:
-    initialise(lambda _planned: None)
+    initialize(lambda _planned: None)
     person = ProfileEmbeddingFactory.create().pk
     project([person])
 
@@ -41,7 +41,7 @@ def _remove_and_fail(person: UUID) -> None:
 
 
 def test_remove_point__the_transaction_is_committed(store: str) -> None:
-    initialise(lambda _planned: None)
+    initialize(lambda _planned: None)
     person = ProfileEmbeddingFactory.create().pk
     project([person])
 

@@ -20,7 +20,7 @@ from tests.vectorstore.commands import run_python
 from tests.vectorstore.sync.people import ids, people, plain_sql, point, points, queued
 from vectorstore.models import QueueEntry, SyncLease
 from vectorstore.qdrant import write
-from vectorstore.schema.initialize import initialise
+from vectorstore.schema.initialize import initialize
 from vectorstore.sync.removal import point_of
 from vectorstore.sync.worker import Worker, sync_once
 
@@ -93,7 +93,7 @@ def test_a_server_that_was_frozen_still_applies_what_it_had(memory_path: Path, s
     """By REST an upsert that timed out lies in its socket, and is done when it goes on: before the deletion, or after it."""
     with started_qdrant(memory_path) as server:
         settings.QDRANT_URL, settings.QDRANT_GRPC_PORT = server.url, server.grpc_port if with_grpc else 0
-        initialise(lambda _: None)
+        initialize(lambda _: None)
         everybody = people(20)
         worker = Worker(batch_size=5)
         sync_once(timeout=30)

@@ -23,7 +23,7 @@ from vectorstore.consistency.versions import last_drawn
 from vectorstore.models import StoreState, VectorCollection
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.qdrant.errors import CollectionMissing, ServerFailed, StoreWentBack
-from vectorstore.schema.initialize import initialise
+from vectorstore.schema.initialize import initialize
 from vectorstore.sync.worker import sync_once
 from vectorstore.verification.verify import verify
 
@@ -227,7 +227,7 @@ def test_prove__an_alias_that_was_moved_by_hand_is_told(server_collection: str) 
     with pytest.raises(NotDone) as raised:
         sync_once()
     assert str(raised.value) == line
-    initialise(lambda _: None)
+    initialize(lambda _: None)
     assert registry.live() == name
     prove()
 

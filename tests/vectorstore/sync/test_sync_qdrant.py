@@ -29,7 +29,7 @@ from vectorstore.models import QueueEntry, SetAside, SyncLease
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.queue import shutdown
 from vectorstore.queue.entries import Backlog
-from vectorstore.schema.initialize import initialise
+from vectorstore.schema.initialize import initialize
 from vectorstore.sync import worker
 
 pytestmark = pytest.mark.django_db
@@ -257,7 +257,7 @@ def test_sync_qdrant__interrupted_it_gives_back_what_is_in_hand(
     settings.QDRANT_TIMEOUT, settings.SYNC_LEASE_SECONDS = 120.0, 600.0
     with started_qdrant(memory_path) as server:
         settings.QDRANT_URL, settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT = server.url, "", 0
-        initialise(lambda _: None)
+        initialize(lambda _: None)
         (person,) = people(1)
         with another_connection() as other, other.cursor() as cursor, started("sync_qdrant", "--once") as process:
             try:

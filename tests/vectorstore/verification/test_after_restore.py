@@ -12,7 +12,7 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 
 from accounts.models import User
-from privacy.actions.anonymize import anonymise
+from privacy.actions.anonymize import anonymize
 from privacy.actions.erase import erase, soft_delete
 from tests.factories import ProfileEmbeddingFactory
 from tests.vectorstore.commands import exit_code
@@ -24,7 +24,7 @@ from vectorstore.consistency.versions import last_drawn
 from vectorstore.models import QueueEntry, StoreState, VectorCollection
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.qdrant.errors import StoreWentBack
-from vectorstore.schema.initialize import initialise
+from vectorstore.schema.initialize import initialize
 from vectorstore.sync.inline import project
 from vectorstore.sync.removal import point_of
 from vectorstore.sync.worker import sync_once
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture
 def users(store: str) -> list[UUID]:
     """Three users with their points, and a checkpoint in both stores."""
-    initialise(lambda _planned: None)
+    initialize(lambda _planned: None)
     made = sorted(embedding.pk for embedding in ProfileEmbeddingFactory.create_batch(3))
     sync_once()
     with qdrant() as client:
@@ -60,7 +60,7 @@ def refused(*arguments: str) -> str:
     return str(raised.value)
 
 
-@pytest.mark.parametrize("remove", [erase, anonymise, soft_delete], ids=lambda remove: remove.__name__)
+@pytest.mark.parametrize("remove", [erase, anonymize, soft_delete], ids=lambda remove: remove.__name__)
 def test_repair__users_whom_qdrant_lacks__are_listed_and_not_written(
     users: list[UUID], remove: Callable[[UUID], object], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -94,7 +94,7 @@ def test_repair__user_who_waits_on_the_restored_queue__is_listed(users: list[UUI
         assert str(waiting) in capsys.readouterr().out.splitlines()
 
 
-@pytest.mark.parametrize("remove", [erase, anonymise, soft_delete], ids=lambda remove: remove.__name__)
+@pytest.mark.parametrize("remove", [erase, anonymize, soft_delete], ids=lambda remove: remove.__name__)
 def test_repair__erased_again__needs_no_permission(users: list[UUID], remove: Callable[[UUID], object]) -> None:
     """And draws no version: that PostgreSQL has drawn too few is all that shows the restore."""
     with restored_after(lambda: erase(users[1])):
@@ -143,7 +143,7 @@ def test_repair__json(users: list[UUID], capsys: pytest.CaptureFixture[str]) -> 
 
 @pytest.mark.parametrize("command", [["sync_qdrant"], ["reindex_qdrant"], ["qdrant_snapshot", "restore", "missing.snapshot"]], ids=" ".join)
 def test_others__name_the_repair(embedded_qdrant: object, command: list[str]) -> None:
-    initialise(lambda _planned: None)
+    initialize(lambda _planned: None)
     users = sorted(embedding.pk for embedding in ProfileEmbeddingFactory.create_batch(2))
     sync_once()
     with qdrant() as client:

@@ -18,7 +18,7 @@ from vectorstore.consistency import capture_check
 from vectorstore.consistency.capture_check import CaptureCheck
 from vectorstore.models import QueueEntry
 from vectorstore.qdrant.connection import collection_name
-from vectorstore.schema.initialize import initialise
+from vectorstore.schema.initialize import initialize
 from vectorstore.sync.inline import project
 from vectorstore.verification import merge_join
 
@@ -35,7 +35,7 @@ WARNING = "Changes in PostgreSQL may not be captured: {}. Run manage.py verify_q
 @pytest.fixture
 def live(store: str, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(merge_join, "WAIT_SECONDS", 0)
-    initialise(lambda _planned: None)
+    initialize(lambda _planned: None)
     return f"{collection_name()}_v1"
 
 

@@ -22,7 +22,7 @@ from vectorstore.models import QueueEntry, StoreState, SyncLease
 from vectorstore.projection.points import Points, points_of
 from vectorstore.qdrant.connection import collection_name
 from vectorstore.queue.entries import EVERYBODY, enqueue
-from vectorstore.schema.initialize import initialise
+from vectorstore.schema.initialize import initialize
 from vectorstore.sync import writer
 from vectorstore.sync.batch import work
 from vectorstore.sync.claims import Claim
@@ -47,7 +47,7 @@ call_command("verify_qdrant", "--repair")
 @pytest.fixture
 def live(store: str, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(merge_join, "WAIT_SECONDS", 0)
-    initialise(lambda _planned: None)
+    initialize(lambda _planned: None)
     return f"{collection_name()}_v1"
 
 

@@ -18,7 +18,7 @@ from vectorstore.consistency.possibly_erased import PossiblyErased
 from vectorstore.rebuild.adopt import Adopted, adopt
 from vectorstore.retention.unique_vectors import points_hold
 from vectorstore.schema.diff import State
-from vectorstore.schema.initialize import GREEN_SECONDS, compare, initialise
+from vectorstore.schema.initialize import GREEN_SECONDS, compare, initialize
 from vectorstore.schema.plan import Plan, what_to_do
 
 
@@ -77,7 +77,7 @@ class Command(FindmeCommand):
         elif options["plan"]:
             self._plan(compare(), as_json=options["json"])
         else:
-            self._initialise(options["wait"], as_json=options["json"])
+            self._initialize(options["wait"], as_json=options["json"])
 
     def _plan(self, planned: Plan, *, as_json: bool) -> None:
         if as_json:
@@ -104,10 +104,10 @@ class Command(FindmeCommand):
         if found.differences or found.restored or problems or due_at:
             self.something_to_look_at()
 
-    def _initialise(self, wait: float, *, as_json: bool) -> None:
+    def _initialize(self, wait: float, *, as_json: bool) -> None:
         announce = (lambda _: None) if as_json else (lambda planned: self._say_plan(planned, "to change"))
         with progress("Building graphs") as report:
-            done = initialise(announce, green_seconds=wait, report=report)
+            done = initialize(announce, green_seconds=wait, report=report)
         if as_json:
             self._say_json(done.planned, changed=bool(done.planned.differences), status=done.status, more={"queued": done.queued})
         elif done.planned.differences:

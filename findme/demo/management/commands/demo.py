@@ -18,7 +18,7 @@ EXPORTS = BASE_DIR / "exports"
 
 class Command(FindmeCommand):
     help = (
-        "Set up both stores, load the demo's people, search, export, anonymise, and make a login for the admin. It may be run again and again,"
+        "Set up both stores, load the demo's people, search, export, anonymize, and make a login for the admin. It may be run again and again,"
         " and refuses where there is a person or a point that is not of the demo."
     )
     after_interrupt = "Run it again: it starts from the beginning."

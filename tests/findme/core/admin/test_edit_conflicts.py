@@ -168,7 +168,7 @@ def test_change__deleted_meanwhile_is_not_made_again(make: Callable[[], Model]) 
     assert not type(row)._default_manager.filter(pk=row.pk).exists()
 
 
-def test_change__recording_of_an_anonymised_user_is_not_brought_back() -> None:
+def test_change__recording_of_an_anonymized_user_is_not_brought_back() -> None:
     call, client = VideoCallFactory.create(recording_url="https://calls.example.com/1"), signed_in(superuser())
     posted = tab(client, call)
     VideoCall.objects.filter(pk=call.pk).update(recording_url=None)

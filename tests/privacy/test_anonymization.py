@@ -12,7 +12,7 @@ from accounts.models import User
 from calls.models import VideoCall
 from findme.core.errors import NotDone, StoreUnavailable
 from matching.models import Match
-from privacy.actions.anonymize import anonymise, preview_anonymisation
+from privacy.actions.anonymize import anonymize, preview_anonymization
 from privacy.actions.outcome import Outcome
 from privacy.actions.undo_erasure import take_erasures_back
 from privacy.registry import Consequence, Fate
@@ -39,42 +39,42 @@ def everything() -> dict[str, list[Any]]:
     return {model.__name__: list(model._base_manager.order_by("pk").values()) for model in (User, Video, Match, VideoCall)}
 
 
-def test_anonymise__the_preview_is_what_happens(shelf: Shelf) -> None:
+def test_anonymize__the_preview_is_what_happens(shelf: Shelf) -> None:
     person = full_life()
     shelf.ids.add(person.pk)
     before = everything()
-    assert preview_anonymisation(person.pk) == CONSEQUENCES
+    assert preview_anonymization(person.pk) == CONSEQUENCES
     assert everything() == before
-    assert anonymise(person.pk) == Outcome(person.pk, changed=True, consequences=tuple(CONSEQUENCES))
+    assert anonymize(person.pk) == Outcome(person.pk, changed=True, consequences=tuple(CONSEQUENCES))
     assert shelf.ids == set()
 
 
-def test_anonymise__the_stores_are_reached_first_and_told_last(shelf: Shelf) -> None:
+def test_anonymize__the_stores_are_reached_first_and_told_last(shelf: Shelf) -> None:
     person = full_life()
     shelf.before_removal = lambda: shelf.calls.append(User.objects.get(pk=person.pk).full_name)
-    anonymise(person.pk)
+    anonymize(person.pk)
     assert shelf.calls == ["reached", "remove", "Deleted User", "let go"]
 
 
-def test_anonymise__a_store_out_of_reach_changes_nothing(shelf: Shelf) -> None:
+def test_anonymize__a_store_out_of_reach_changes_nothing(shelf: Shelf) -> None:
     person = full_life()
     before, shelf.reachable = everything(), False
     with pytest.raises(StoreUnavailable, match="The shelf is too high"):
-        preview_anonymisation(person.pk)
+        preview_anonymization(person.pk)
     with pytest.raises(StoreUnavailable, match="The shelf is too high"):
-        anonymise(person.pk)
+        anonymize(person.pk)
     assert everything() == before
 
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("moment", ["before_removal", "after_removal"])
-def test_anonymise__a_store_that_fails_in_the_end_changes_nothing_in_postgresql(shelf: Shelf, moment: str) -> None:
+def test_anonymize__a_store_that_fails_in_the_end_changes_nothing_in_postgresql(shelf: Shelf, moment: str) -> None:
     person = full_life()
     shelf.ids.add(person.pk)
     before = everything()
     setattr(shelf, moment, shelf.fail)
     with pytest.raises(StoreUnavailable) as refused:
-        anonymise(person.pk)
+        anonymize(person.pk)
     assert str(refused.value) == (
         "The shelf is too high. Fetch a ladder. PostgreSQL is as before; whether the shelf still has the person is not known:"
         " run it again, or manage.py sync_qdrant --once if they are to stay."
@@ -83,14 +83,14 @@ def test_anonymise__a_store_that_fails_in_the_end_changes_nothing_in_postgresql(
     assert (person.pk in shelf.ids) == (moment == "before_removal")
 
 
-def test_anonymise__a_second_time_clears_what_came_since(shelf: Shelf) -> None:
+def test_anonymize__a_second_time_clears_what_came_since(shelf: Shelf) -> None:
     person = full_life()
-    anonymise(person.pk)
+    anonymize(person.pk)
     first = User.objects.get(pk=person.pk)
     take_erasures_back([person.pk])
     VideoFactory.create(user=person, storage_url="https://videos.example/late.mp4")
     shelf.ids.add(person.pk)
-    outcome = anonymise(person.pk)
+    outcome = anonymize(person.pk)
     assert not outcome.changed
     assert outcome.consequences[-1] == Consequence("points in the shelf", 1, Fate.DELETED)
     assert shelf.ids == set()
@@ -98,28 +98,28 @@ def test_anonymise__a_second_time_clears_what_came_since(shelf: Shelf) -> None:
     assert User.objects.get(pk=person.pk).deleted_at == first.deleted_at
 
 
-def test_anonymise__the_softly_deleted_keep_the_time_of_their_deletion(shelf: Shelf) -> None:
+def test_anonymize__the_softly_deleted_keep_the_time_of_their_deletion(shelf: Shelf) -> None:
     then = datetime(2025, 1, 1, tzinfo=UTC)
     person = UserFactory.create(deleted_at=then)
-    assert anonymise(person.pk).changed
+    assert anonymize(person.pk).changed
     person.refresh_from_db()
     assert (person.full_name, person.deleted_at) == ("Deleted User", then)
 
 
-def test_anonymise__nobody_else_is_touched(shelf: Shelf) -> None:
+def test_anonymize__nobody_else_is_touched(shelf: Shelf) -> None:
     person, other = full_life(), full_life(email="other@example.org")
     shelf.ids |= {person.pk, other.pk}
     others = User.objects.exclude(pk=person.pk).order_by("pk")
     before = list(others.values()), list(Video.objects.filter(user=other).order_by("pk").values())
-    anonymise(person.pk)
+    anonymize(person.pk)
     assert (list(others.values()), list(Video.objects.filter(user=other).order_by("pk").values())) == before
     assert shelf.ids == {other.pk}
 
 
-def test_anonymise__one_of_the_staff(shelf: Shelf) -> None:
+def test_anonymize__one_of_the_staff(shelf: Shelf) -> None:
     person = full_life()
     working_life(person)
-    outcome = anonymise(person.pk)
+    outcome = anonymize(person.pk)
     assert outcome.consequences[2:6] == (
         Consequence("groups and permissions", 2, Fate.DELETED),
         Consequence("sessions", 1, Fate.DELETED),
@@ -134,14 +134,14 @@ def test_anonymise__one_of_the_staff(shelf: Shelf) -> None:
     assert LogEntry.objects.count() == 2
 
 
-def test_anonymise__somebody_unknown(shelf: Shelf) -> None:
+def test_anonymize__somebody_unknown(shelf: Shelf) -> None:
     nobody = uuid4()
-    for act in (preview_anonymisation, anonymise):
+    for act in (preview_anonymization, anonymize):
         with pytest.raises(NotDone, match=f"^PostgreSQL knows nobody with the id '{nobody}'"):
             act(nobody)
 
 
-def test_anonymise__its_address_is_reserved(shelf: Shelf) -> None:
+def test_anonymize__its_address_is_reserved(shelf: Shelf) -> None:
     person, other = UserFactory.create(), UserFactory.create()
     other.email = f"Deleted_{person.pk}@FindMe.ai"
     with pytest.raises(ValidationError) as invalid:
@@ -153,4 +153,4 @@ def test_anonymise__its_address_is_reserved(shelf: Shelf) -> None:
         other.email = free
         other.full_clean()
         other.save()
-    anonymise(person.pk)
+    anonymize(person.pk)
