@@ -3,5 +3,5 @@
 from django.dispatch import Signal
 
 people_changed = Signal()
-"""Sent after the commit of a change in the admin, with ``user_ids`` (a list of UUIDs). A receiver raises StoreUnavailable or NotDone where it
-cannot follow: the change stands, and the person who made it is told."""
+"""Sent after the commit of a change in the admin, with ``user_ids`` (a list of UUIDs). A receiver raises StoreUnavailable or
+UserFacingError where it cannot follow: the change stands, and the person who made it is told."""

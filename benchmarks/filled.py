@@ -12,7 +12,7 @@ from qdrant_client.models import CollectionStatus
 
 from benchmarks.people import clustered, give_embeddings, make_people
 from benchmarks.scratch import scratch_database, scratch_store
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from vectorstore.qdrant.connection import collection_name, is_embedded, qdrant
 from vectorstore.sync.worker import sync_once
 
@@ -37,5 +37,5 @@ def wait_for_green() -> None:
     with qdrant() as client:
         while client.get_collection(collection_name()).status != CollectionStatus.GREEN:
             if time.monotonic() > deadline:
-                raise NotDone(f"The collection is not green after {GREEN_SECONDS} s.")
+                raise UserFacingError(f"The collection is not green after {GREEN_SECONDS} s.")
             time.sleep(0.2)

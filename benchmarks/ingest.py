@@ -21,7 +21,7 @@ from django.db import connection, transaction
 
 from benchmarks.program import run as run_program
 from benchmarks.scratch import scratch_database, start
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 
 AIM = 0.5
 
@@ -84,7 +84,7 @@ def _load(file: Path, rows: int) -> None:
 
     loaded = load.upsert_embeddings([str(file)], queue_only=True)
     if (loaded.loaded, loaded.new) != (rows, rows):
-        raise NotDone(f"of {rows:,} rows {loaded.new:,} were loaded as new")
+        raise UserFacingError(f"of {rows:,} rows {loaded.new:,} were loaded as new")
 
 
 def _range(seconds: list[float]) -> str:

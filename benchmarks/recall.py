@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from benchmarks.program import run
 from benchmarks.scratch import start
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 
 if TYPE_CHECKING:  # the client takes most of a second to import
     from qdrant_client import models
@@ -46,7 +46,7 @@ def main() -> None:
     from vectorstore.search.paging import hnsw_ef_for
 
     if not settings.QDRANT_URL:
-        raise NotDone("QDRANT_URL is not set, and the embedded store has no graph: every search in it is exact. Set QDRANT_URL.")
+        raise UserFacingError("QDRANT_URL is not set, and the embedded store has no graph: every search in it is exact. Set QDRANT_URL.")
     with filled_stores(options.people) as (kind, _):
         asked = clustered(options.searches, seed=6)
         sys.stdout.write(f"recall@{LIMIT} of {options.people:,} people ({_indexed():,} in graphs), {options.searches} searches; {kind}\n")

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from benchmarks.program import run
 from benchmarks.scratch import scratch_database, scratch_store, size, start, timed
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 
 if TYPE_CHECKING:  # the client takes most of a second to import
     from qdrant_client.models import PointStruct
@@ -159,7 +159,7 @@ def _wait_for(pipe: subprocess.Popen[str], word: str) -> None:
     assert pipe.stdout is not None
     found = pipe.stdout.readline().strip()
     if found != word:
-        raise NotDone(f"a worker ended before it was {word}")
+        raise UserFacingError(f"a worker ended before it was {word}")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import sys
 
 from benchmarks.program import run
 from benchmarks.scratch import size, start, timed
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 
 AIM = 0.7
 
@@ -63,7 +63,7 @@ def _verify() -> None:
 
     verified = verify()
     if not verified.clean:
-        raise NotDone(f"The stores of the benchmark do not agree: {verified.collections}")
+        raise UserFacingError(f"The stores of the benchmark do not agree: {verified.collections}")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from findme.core.commands.base import FindmeCommand
 from findme.core.commands.explanations import what_went_wrong
 from findme.core.commands.prompts import unanswered_questions
 from findme.core.commands.running import begin, logged
-from findme.core.errors import NotDone, one_line, shortened, without_detail
+from findme.core.errors import UserFacingError, one_line, shortened, without_detail
 from findme.core.program import INTERRUPTED, NOT_DONE
 from findme.core.version import __version__
 from findme.environment import default_to_debug, env, missing_settings, unknown_names
@@ -134,7 +134,7 @@ def _execute(execute: Any, *args: Any, **options: Any) -> Any:
         raise
     except CommandError as error:
         if line := _why_refused(error):
-            raise NotDone(line) from error
+            raise UserFacingError(line) from error
         raise CommandError(one_line(error), returncode=NOT_DONE) from error
     except Exception as error:
         if line := refused_argument(error):

@@ -20,7 +20,7 @@ from django.db import DatabaseError
 from django.db.models import DateTimeField, ExpressionWrapper, QuerySet, Value
 from django.db.models.functions import Now
 
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from privacy.models import AuditEntry
 
 Action: TypeAlias = AuditEntry.Action
@@ -38,7 +38,7 @@ LONGEST_ACCOUNT = 64
 logger = logging.getLogger(__name__)
 
 
-class OutcomeUnknown(NotDone):
+class OutcomeUnknown(UserFacingError):
     """A failure after which the action may have happened all the same."""
 
 

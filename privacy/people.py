@@ -8,23 +8,23 @@ from uuid import UUID
 
 from django.contrib.auth import get_user_model
 
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 
 
 def find_person(text: str) -> UUID:
     """The id of the person whom TEXT names: a UUID, whether PostgreSQL knows it or not, or an e-mail address in whatever case.
 
-    Raises NotDone for an address that nobody has, and for a text that is neither.
+    Raises UserFacingError for an address that nobody has, and for a text that is neither.
     """
     try:
         return UUID(text)
     except ValueError:
         pass
     if "@" not in text or not text.isprintable():
-        raise NotDone(f"{text!r} is neither a UUID nor an e-mail address.")
+        raise UserFacingError(f"{text!r} is neither a UUID nor an e-mail address.")
     user_id: UUID | None = get_user_model().objects.with_email(text).values_list("pk", flat=True).first()
     if user_id is None:
-        raise NotDone(
+        raise UserFacingError(
             f"Nobody has the e-mail address {text!r}. Somebody who was anonymized or deleted for good is found by their UUID only."
         )
     return user_id
@@ -53,14 +53,14 @@ def exists(user_id: UUID) -> bool:
     return get_user_model()._base_manager.filter(pk=user_id).exists()
 
 
-def unknown(user_id: UUID) -> NotDone:
+def unknown(user_id: UUID) -> UserFacingError:
     """For everything but an erasure, which may still find a point of theirs."""
-    return NotDone(
+    return UserFacingError(
         f"PostgreSQL knows nobody with the id {str(user_id)!r}. If the vector store still does: manage.py erase_user {user_id} --hard"
     )
 
 
 def require_person(user_id: UUID) -> None:
-    """Raises NotDone unless PostgreSQL knows the person."""
+    """Raises UserFacingError unless PostgreSQL knows the person."""
     if not exists(user_id):
         raise unknown(user_id)

@@ -13,7 +13,7 @@ from accounts.signals import people_changed
 
 @receiver(people_changed)
 def project_people(user_ids: Iterable[UUID], **_signal: Any) -> None:
-    """Raises StoreUnavailable or NotDone where the point could not be written.
+    """Raises StoreUnavailable or UserFacingError where the point could not be written.
 
     Qdrant's client takes most of a second to import, and this module is part of every command: it is imported where it is used.
     """

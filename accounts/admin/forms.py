@@ -10,7 +10,7 @@ from django.core.exceptions import ValidationError
 from accounts.age import today
 from accounts.models import User
 from findme.core.admin.db_errors import RefusableForm
-from findme.core.errors import NotDone, one_line
+from findme.core.errors import UserFacingError, one_line
 from privacy.actions.superusers import check_removal
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class PersonForm(_PersonRules, RefusableForm):
         if any(self.cleaned_data.get(name) is False for name in RIGHTS_OF_A_SUPERUSER if name in self.fields):
             try:
                 check_removal(self.instance.pk, self.actor_id)
-            except NotDone as error:
+            except UserFacingError as error:
                 raise ValidationError(one_line(error)) from error
         return cleaned
 

@@ -18,7 +18,7 @@ from accounts.models import User
 from accounts.signals import people_changed
 from findme.core.admin.links import Related, labeled
 from findme.core.admin.model_admin import SYSTEM, FindmeModelAdmin
-from findme.core.errors import NotDone, one_line
+from findme.core.errors import UserFacingError, one_line
 from privacy.admin.mixin import PrivacyActions
 from privacy.admin.permissions import obstacle
 
@@ -109,7 +109,7 @@ def _tell_the_others(request: HttpRequest, person: User) -> None:
     """After the commit: what follows people elsewhere may be out of reach, and the change stands all the same."""
     for _receiver, answer in people_changed.send_robust(sender=User, user_ids=[person.pk]):
         if isinstance(answer, Exception):
-            reason = one_line(answer) if isinstance(answer, NotDone) else "It failed in a way that the server's log describes."
+            reason = one_line(answer) if isinstance(answer, UserFacingError) else "It failed in a way that the server's log describes."
             messages.warning(
                 request, f"Saved, but the search does not know it yet. {reason} To bring it up to date: manage.py sync_qdrant --once"
             )

@@ -12,14 +12,14 @@ LONGEST_LINE = 10_000
 LONG_VALUE = re.compile(rf"(?<!\w)'[^']{{{LONGEST_VALUE + 1},}}'(?!\w)|\S{{{LONGEST_VALUE + 1},}}")
 
 
-class NotDone(Exception):
+class UserFacingError(Exception):
     """Nothing was done, or what was begun was undone. The text is one line: what is wrong, the value, and the next step; no password."""
 
     needs_operator: ClassVar[bool] = True
     """Whether a person must act first. A job that waits for a store does not wait for this: it reports the error at once."""
 
 
-class StoreUnavailable(NotDone):
+class StoreUnavailable(UserFacingError):
     """A store cannot be reached, or does not answer: nothing is wrong with what was asked, and it may be asked again."""
 
     needs_operator = False

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 
 ATTEMPTS = 100
 """How often a name is cleared for a new file while other processes take it again."""
@@ -31,7 +31,7 @@ def whole_file(path: Path, *, force: bool) -> Iterator[BinaryIO]:
     account is, and only then: a killed process leaves the old file, nothing, or the complete new one. On a file system without unnamed files
     (NFS, FAT) the data are copied to ``path`` at the end, and a process that is killed while it copies leaves a part of them there.
 
-    Raises NotDone for a path that cannot be used and a full disk; OSError, with its file name, for what else the system refuses.
+    Raises UserFacingError for a path that cannot be used and a full disk; OSError, with its file name, for what else the system refuses.
     """
     require_writable(path, force=force)
     with _opened(path.parent) as folder, unnamed_file(path.parent) as file:
@@ -43,7 +43,9 @@ def whole_file(path: Path, *, force: bool) -> Iterator[BinaryIO]:
         except OSError as error:
             if error.filename is not None:
                 raise
-            raise NotDone(f"{str(path)!r} cannot be written: {error.strerror or error}. Make room, or name a file elsewhere.") from error
+            raise UserFacingError(
+                f"{str(path)!r} cannot be written: {error.strerror or error}. Make room, or name a file elsewhere."
+            ) from error
         os.fsync(folder)
 
 
@@ -51,7 +53,7 @@ def whole_file(path: Path, *, force: bool) -> Iterator[BinaryIO]:
 def growing_file(path: Path, *, force: bool) -> Iterator[BinaryIO]:
     """Yield a new unbuffered file ``path`` of mode 0600 that other programs can read while it grows. An error leaves what was written.
 
-    ``force`` as in ``whole_file``. Raises NotDone for an existing file that is not replaced, and OSError.
+    ``force`` as in ``whole_file``. Raises UserFacingError for an existing file that is not replaced, and OSError.
     """
     with _opened(path.parent) as folder:
         descriptor = _make(path, folder, force=force, make=lambda: _create(path.name, folder))
@@ -67,11 +69,11 @@ def unnamed_file(folder: Path) -> BinaryIO:
 
 
 def require_writable(path: Path, *, force: bool) -> None:
-    """Raise NotDone for a path that ``whole_file`` would refuse, and OSError for one that the system refuses."""
+    """Raise UserFacingError for a path that ``whole_file`` would refuse, and OSError for one that the system refuses."""
     if not path.parent.is_dir():
-        raise NotDone(f"There is no folder {str(path.parent)!r}: make it first, or name a file elsewhere.")
+        raise UserFacingError(f"There is no folder {str(path.parent)!r}: make it first, or name a file elsewhere.")
     if path.is_dir():
-        raise NotDone(f"{str(path)!r} is a folder: name a file in it.")
+        raise UserFacingError(f"{str(path)!r} is a folder: name a file in it.")
     try:
         found = path.lstat()
     except FileNotFoundError:
@@ -83,13 +85,13 @@ def require_writable(path: Path, *, force: bool) -> None:
 
 def _require_replaceable(path: Path, found: os.stat_result) -> None:
     if not stat.S_ISREG(found.st_mode):
-        raise NotDone(f"{str(path)!r} is not an ordinary file, and is not replaced, by --force neither: name another one.")
+        raise UserFacingError(f"{str(path)!r} is not an ordinary file, and is not replaced, by --force neither: name another one.")
     if found.st_uid != os.geteuid():
-        raise NotDone(f"{str(path)!r} belongs to another account, and is not replaced, by --force neither: name another one.")
+        raise UserFacingError(f"{str(path)!r} belongs to another account, and is not replaced, by --force neither: name another one.")
 
 
-def _exists(path: Path) -> NotDone:
-    return NotDone(f"{str(path)!r} exists, and is not replaced without --force. Name another file, or add --force.")
+def _exists(path: Path) -> UserFacingError:
+    return UserFacingError(f"{str(path)!r} exists, and is not replaced without --force. Name another file, or add --force.")
 
 
 @contextmanager
@@ -134,7 +136,7 @@ def _make(path: Path, folder: int, *, force: bool, make: Callable[[], int]) -> i
             if not force:
                 raise _exists(path) from None
             _remove(path, folder)
-    raise NotDone(f"Other processes write {str(path)!r} again and again: wait for them, or name another file.")
+    raise UserFacingError(f"Other processes write {str(path)!r} again and again: wait for them, or name another file.")
 
 
 def _remove(path: Path, folder: int) -> None:

@@ -9,18 +9,18 @@ from uuid import UUID
 from django.db import DatabaseError, InterfaceError, ProgrammingError, connection
 from qdrant_client import models
 
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from vectorstore.catalog.alias import first_collection
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.qdrant.errors import CollectionMissing
 
 
 def refuse_strangers(known: Collection[UUID]) -> None:
-    """Reads, and changes nothing. Raises NotDone if PostgreSQL has a person or Qdrant a point that is not KNOWN, StoreUnavailable if one of them
-    cannot be asked. A table or a collection that does not exist yet holds nobody."""
+    """Reads, and changes nothing. Raises UserFacingError if PostgreSQL has a person or Qdrant a point that is not KNOWN, StoreUnavailable
+    if one of them cannot be asked. A table or a collection that does not exist yet holds nobody."""
     person = _stranger_in_postgresql(known)
     if person is not None:
-        raise NotDone(
+        raise UserFacingError(
             f"The database {connection.settings_dict['NAME']!r} holds a person who is not of the demo, {person!r}, and nothing was touched."
             " Give the demo an empty database: DATABASE_URL, or EMBEDDED_POSTGRES_DIR for an embedded one."
         )
@@ -28,7 +28,7 @@ def refuse_strangers(known: Collection[UUID]) -> None:
     for collection in (collection_name(), first_collection()):
         point = _stranger_in(collection, known)
         if point is not None:
-            raise NotDone(
+            raise UserFacingError(
                 f"The collection {collection!r} holds a point that is not of the demo, {point!r}, and nothing was touched."
                 " Give the demo a collection of its own: QDRANT_COLLECTION, or QDRANT_PATH for an embedded one."
             )
@@ -43,7 +43,7 @@ def _stranger_in_postgresql(known: Collection[UUID]) -> str | None:
             cursor.execute("SELECT id::text FROM users WHERE id::text <> ALL (%s) LIMIT 1", [[str(user_id) for user_id in known]])
             found = cursor.fetchone()
     except ProgrammingError as error:
-        raise NotDone(f"The table users of the database {connection.settings_dict['NAME']!r} is not FindMe's: {error}") from error
+        raise UserFacingError(f"The table users of the database {connection.settings_dict['NAME']!r} is not FindMe's: {error}") from error
     return None if found is None else str(found[0])
 
 
@@ -62,13 +62,13 @@ LOCK_KEY = int.from_bytes(b"fm demo", "big")
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """An advisory lock, held by a connection of its own, which goes with the process. Raises NotDone if another demo holds it."""
+    """An advisory lock, held by a connection of its own, which goes with the process. Raises UserFacingError if another demo holds it."""
     own = connection.copy()
     try:
         with own.cursor() as cursor:
             cursor.execute("SELECT pg_try_advisory_lock(%s)", [LOCK_KEY])
             if not cursor.fetchone()[0]:
-                raise NotDone(f"Another demo is running in the database {own.settings_dict['NAME']!r}: wait until it is done.")
+                raise UserFacingError(f"Another demo is running in the database {own.settings_dict['NAME']!r}: wait until it is done.")
             try:
                 yield
             finally:

@@ -15,7 +15,7 @@ from django.contrib.auth.hashers import make_password
 from django.db import IntegrityError, connection
 
 from accounts.models import User
-from findme.core.errors import NotDone, without_detail
+from findme.core.errors import UserFacingError, without_detail
 from findme.core.files import require_writable
 from findme.demo.dataset import ADMIN_EMAIL, ADMIN_ID, EMBEDDINGS, JANE, JOHN, cast
 from findme.demo.guard import refuse_strangers
@@ -32,8 +32,8 @@ AS_TYPED = ("--user", JANE, "--near", BERLIN, "--limit", "5")
 
 
 def tell(telling: Telling, exports: Path) -> None:
-    """Everything once; EXPORTS is the folder for the zip. Raises NotDone, and before anything is touched if there is somebody who is not of the
-    demo, or EXPORTS cannot be used; for a folder that cannot be made, OSError."""
+    """Everything once; EXPORTS is the folder for the zip. Raises UserFacingError, and before anything is touched if there is somebody who
+    is not of the demo, or EXPORTS cannot be used; for a folder that cannot be made, OSError."""
     refuse_strangers(cast())
     zipped = _place_for_the_export(exports)
     _look(telling)
@@ -49,7 +49,7 @@ def _place_for_the_export(exports: Path) -> Path:
     """The folder is made here, so that nothing else is done where it cannot be."""
     exports.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not os.access(exports, os.W_OK | os.X_OK):
-        raise NotDone(f"The folder {str(exports)!r} is not yours to write in: name another one with --exports.")
+        raise UserFacingError(f"The folder {str(exports)!r} is not yours to write in: name another one with --exports.")
     path = exports / "john.zip"
     require_writable(path, force=True)
     return path
@@ -79,7 +79,7 @@ def _load(telling: Telling) -> None:
     try:
         telling.command("loaddata", "demo")
     except IntegrityError as error:
-        raise NotDone(
+        raise UserFacingError(
             f"Something that was added to the demo's data stands in the way of loading them again: {without_detail(error)}"
         ) from error
     telling.step(
@@ -104,7 +104,9 @@ def _search(telling: Telling) -> Hit:
     telling.words("The command names nobody. These are the demo's people, so here is who they are:")
     hits = _like_jane()
     if not hits:
-        raise NotDone("The search found nobody: the demo's own people are missing. Run manage.py sync_qdrant --once, and the demo again.")
+        raise UserFacingError(
+            "The search found nobody: the demo's own people are missing. Run manage.py sync_qdrant --once, and the demo again."
+        )
     telling.table(("Name", "Age", "Score", "Likes", "Says"), _introduced(hits))
     return hits[0]
 
@@ -145,11 +147,11 @@ def _anonymize(telling: Telling, best: Hit) -> None:
     telling.line(f"The row now: {person.email}, {person.full_name!r}, bio {person.bio!r}, deleted {person.deleted_at:%Y-%m-%d %H:%M}.")
     traces = traces_of(email)
     if traces.found:
-        raise NotDone(f"The address {email!r} still stands in {', '.join(traces.found)}: that must not be.")
+        raise UserFacingError(f"The address {email!r} still stands in {', '.join(traces.found)}: that must not be.")
     telling.line(f"{email} stands in none of the {traces.searched} tables any more. The same search again:")
     telling.command("search_profiles", *AS_TYPED)
     if any(hit.user_id == best.user_id for hit in _like_jane()):
-        raise NotDone(f"The search still finds {str(best.user_id)!r}: that must not be.")
+        raise UserFacingError(f"The search still finds {str(best.user_id)!r}: that must not be.")
     telling.line(f"{name} is not among them. The next demo brings its people back.")
 
 

@@ -8,7 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from findme.core.program import exit_code
 from findme.embedded.server import running, stop
 from findme.environment import embedded_postgres_folder, read_dotenv
@@ -23,7 +23,7 @@ def main(arguments: list[str]) -> int:
         read_dotenv()
         folder = embedded_postgres_folder()
         return _stop(folder) if options.action == "stop" else _status(folder, as_json=options.json)
-    except NotDone as error:
+    except UserFacingError as error:
         return _not_done(str(error))
     except OSError as error:
         return _not_done(f"{error.filename}: {error.strerror}")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 
 UNPRIVILEGED = ("nobody", "daemon")
 
@@ -48,17 +48,17 @@ class Account:
 def account_for(data: Path) -> Account:
     """Whoever owns the DATA folder or, where there is none yet, whoever runs this command; for root, an unprivileged account.
 
-    Raises NotDone where the folder is another's, where there is no such account, and where root owns the data.
+    Raises UserFacingError where the folder is another's, where there is no such account, and where root owns the data.
     """
     owner = data.stat().st_uid if data.exists() else None
     if os.geteuid() != 0:
         if owner is not None and owner != os.geteuid():
-            raise NotDone(
+            raise UserFacingError(
                 f"{data} belongs to {_name(owner)!r}: run this as that user or as root, or give a folder of your own in EMBEDDED_POSTGRES_DIR."
             )
         return _account(os.geteuid())
     if owner == 0:
-        raise NotDone(
+        raise UserFacingError(
             f"{data} belongs to root, and PostgreSQL does not run as root: give the folder to another account, for instance {UNPRIVILEGED[0]!r}."
         )
     return _account(owner) if owner is not None else _unprivileged()
@@ -72,7 +72,7 @@ def _unprivileged() -> Account:
     for entry in map(_entry_of, UNPRIVILEGED):
         if entry is not None and entry.pw_uid != 0:
             return Account(entry.pw_name, entry.pw_uid, entry.pw_gid)
-    raise NotDone(
+    raise UserFacingError(
         f"PostgreSQL does not run as root, and this machine has no account {' or '.join(map(repr, UNPRIVILEGED))} to run it as:"
         " run this as an ordinary user, or give the address of a server in DATABASE_URL."
     )
@@ -89,7 +89,7 @@ def _account(uid: int) -> Account:
     try:
         entry = pwd.getpwuid(uid)
     except KeyError:  # PostgreSQL asks the machine for names, of itself and of who connects
-        raise NotDone(
+        raise UserFacingError(
             f"The user id {uid} has no name on this machine, and PostgreSQL needs one: add it to /etc/passwd, or give the address of a server in DATABASE_URL."
         ) from None
     return Account(entry.pw_name, entry.pw_uid, entry.pw_gid)

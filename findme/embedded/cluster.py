@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from findme.embedded.account import Account, root_name
 from findme.embedded.binaries import Programs, copied
 from findme.embedded.paths import Files, Place, write
@@ -21,7 +21,7 @@ UNFINISHED = "unfinished-"
 def make_cluster(place: Place, lock: int, *, durable: bool) -> None:
     """Make the data folder, with the database in it, unless it is there. The caller holds the lock, whose descriptor LOCK is.
 
-    It is made under another name and renamed when it is whole, so one whose making was killed is never started. Raises NotDone.
+    It is made under another name and renamed when it is whole, so one whose making was killed is never started. Raises UserFacingError.
     """
     data = place.files.data
     if (data / "PG_VERSION").exists():
@@ -75,7 +75,7 @@ def _run(place: Place, command: list[str], lock: int, text: str = "") -> None:
     done = subprocess.run(command, check=False, input=text, capture_output=True, text=True, errors="replace", **arguments)  # noqa: S603  # our own words
     if done.returncode:
         words = f"it was ended by signal {-done.returncode}" if done.returncode < 0 else " ".join((done.stderr or done.stdout).split())
-        raise NotDone(f"No PostgreSQL could be made in {place.files.folder}: {Path(command[0]).name}: {words}")
+        raise UserFacingError(f"No PostgreSQL could be made in {place.files.folder}: {Path(command[0]).name}: {words}")
 
 
 @contextmanager
@@ -92,7 +92,7 @@ def _path_for_a_shell(programs: Programs) -> Iterator[Programs]:
 def _refuse_other_version(data: Path, programs: Programs) -> None:
     major = (data / "PG_VERSION").read_text().strip()
     if major != programs.major:
-        raise NotDone(
+        raise UserFacingError(
             f"{data} was made by PostgreSQL {major}, and the programs are of version {programs.version}:"
             f" dump it with the programs of {major}, or remove the folder to begin again."
         )

@@ -15,7 +15,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from findme.core.folders import distrust_reason, make_private_folder
 from findme.embedded.account import Account, account_for
 from findme.embedded.binaries import PARTS, Programs, copied, installed
@@ -80,7 +80,7 @@ class Place:
 
 
 def place_for(folder: Path) -> Place:
-    """The place of the server that FOLDER was asked for, its folder made if need be. Raises NotDone where there can be none.
+    """The place of the server that FOLDER was asked for, its folder made if need be. Raises UserFacingError where there can be none.
 
     Where there are data already, there it stays: nobody is to find an empty database because a permission has changed.
     """
@@ -94,7 +94,7 @@ def place_for(folder: Path) -> Place:
     enters, runs = _enters(account, folder), _runs(account, programs)
     if here.data.exists():
         if not enters:
-            raise NotDone(
+            raise UserFacingError(
                 f"The data in {folder} are those of {account.name!r}, who cannot reach them any more: let that user pass, or move the folder away to begin anew."
             )
         return Place(here, account, programs if runs else _copied_elsewhere(programs))
@@ -105,18 +105,19 @@ def place_for(folder: Path) -> Place:
 
 
 def _refuse_a_file(folder: Path) -> None:
-    """Raise NotDone if ``folder``, or what is to be above it, is there and is no folder."""
+    """Raise UserFacingError if ``folder``, or what is to be above it, is there and is no folder."""
     found = next(path for path in (folder, *folder.parents) if path.exists())
     if not found.is_dir():
         what = "which" if found == folder else f"and {str(found)!r}"
-        raise NotDone(f"EMBEDDED_POSTGRES_DIR is {str(folder)!r}, {what} is no folder. Name a folder, or one that can be made.")
+        raise UserFacingError(f"EMBEDDED_POSTGRES_DIR is {str(folder)!r}, {what} is no folder. Name a folder, or one that can be made.")
 
 
 def require_trusted(folder: Path) -> None:
-    """Raise NotDone for a folder that another account owns, can write in or can exchange: it could put its own data or access rules there."""
+    """Raise UserFacingError for a folder that another account owns, can write in or can exchange: it could put its own data or access rules
+    there."""
     folder = BASE_DIR / folder  # not resolved: the links on the way count
     if reason := distrust_reason(folder):
-        raise NotDone(
+        raise UserFacingError(
             f"EMBEDDED_POSTGRES_DIR is {str(folder)!r}, {reason}: no server was used. Only you or root may own and write it: name another folder, or put that right."
         )
 
@@ -157,7 +158,7 @@ def _make_roots_own(home: Path) -> None:
         _make_open(home)
     except FileExistsError:
         if not _is_roots_own(home):
-            raise NotDone(
+            raise UserFacingError(
                 f"{home} is where the embedded PostgreSQL would be, and it is not a folder that only root can write:"
                 " remove it, or give the address of a server in DATABASE_URL."
             ) from None
@@ -198,7 +199,7 @@ def _can(account: Account, script: str, *paths: Path) -> bool:
     try:
         tried = subprocess.run(command, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **account.popen_arguments())  # noqa: S603  # our own words
     except OSError as error:
-        raise NotDone(
+        raise UserFacingError(
             f"PostgreSQL does not run as root, and root may not become {account.name!r} here ({error.strerror}):"
             " run this as an ordinary user, or give the address of a server in DATABASE_URL."
         ) from None

@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from findme.embedded.paths import Files, Place, write
 from findme.embedded.processes import identity, is_ours, may_be_postgres, orphans, send, servers, wait_for
 
@@ -59,7 +59,7 @@ def find(data: Path) -> Postmaster | None:
 
 
 def start(place: Place, *, durable: bool) -> Postmaster:
-    """Start the server and wait until it takes connections. Raises NotDone with its own words.
+    """Start the server and wait until it takes connections. Raises UserFacingError with its own words.
 
     Another attempt is for a crash that is still going on: processes of the server before that had not ended when they were looked for.
     """
@@ -71,18 +71,21 @@ def start(place: Place, *, durable: bool) -> Postmaster:
             return running
         _remove_socket_folder(place.files)
         time.sleep(wait_seconds)
-    raise NotDone(f"PostgreSQL did not start: {_last_words(place.files.log)} (all of it is in {place.files.log})")
+    raise UserFacingError(f"PostgreSQL did not start: {_last_words(place.files.log)} (all of it is in {place.files.log})")
 
 
 def wait_until_ready(data: Path) -> Postmaster | None:
-    """The server over DATA when it takes connections; None where there is none, or it has ended meanwhile. Raises NotDone at the deadline."""
+    """The server over DATA when it takes connections; None where there is none, or it has ended meanwhile. Raises UserFacingError at the
+    deadline."""
     deadline = time.monotonic() + START_SECONDS
     while pids := _pids(data):
         found = find(data)
         if found is not None and found.is_ready and found.answers():
             return found
         if time.monotonic() > deadline:
-            raise NotDone(f"PostgreSQL (process {pids[0]}) does not get ready in {data.parent}: `make stop` ends it, then try again.")
+            raise UserFacingError(
+                f"PostgreSQL (process {pids[0]}) does not get ready in {data.parent}: `make stop` ends it, then try again."
+            )
         time.sleep(0.02)
     return None
 
@@ -194,7 +197,9 @@ def _wait_until_ready(place: Place, pid: int) -> Postmaster | None:
         if found is not None and found.pid == pid and found.is_ready:
             return found
         if time.monotonic() > deadline:
-            raise NotDone(f"PostgreSQL is not ready after {START_SECONDS:.0f} s; it goes on, and says what it does in {place.files.log}")
+            raise UserFacingError(
+                f"PostgreSQL is not ready after {START_SECONDS:.0f} s; it goes on, and says what it does in {place.files.log}"
+            )
         time.sleep(0.02)
     return None
 

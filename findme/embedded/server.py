@@ -40,8 +40,8 @@ class Running:
 
 
 def ensure_running(folder: Path, *, durable: bool = True) -> Running:
-    """Start the server for FOLDER unless it runs; several may ask at once, and one of them does it. Raises NotDone, also for a folder that
-    another account owns or can write in.
+    """Start the server for FOLDER unless it runs; several may ask at once, and one of them does it. Raises UserFacingError, also for a
+    folder that another account owns or can write in.
 
     Without ``durable`` a crash of the machine may spoil the data: for tests.
     """
@@ -50,7 +50,7 @@ def ensure_running(folder: Path, *, durable: bool = True) -> Running:
 
 
 def running(folder: Path) -> Running | None:
-    """The server for FOLDER, if there is one that takes connections. Raises NotDone where it is another account's."""
+    """The server for FOLDER, if there is one that takes connections. Raises UserFacingError where it is another account's."""
     for files in possible_files(folder):
         account = account_for(files.data)
         found = postmaster.find(files.data)
@@ -60,7 +60,7 @@ def running(folder: Path) -> Running | None:
 
 
 def stop(folder: Path) -> int:
-    """End every server for FOLDER, and give their number. Raises NotDone where one is another account's."""
+    """End every server for FOLDER, and give their number. Raises UserFacingError where one is another account's."""
     ended = 0
     for files in possible_files(folder):
         account_for(files.data)

@@ -15,7 +15,7 @@ from django.db.migrations.state import ProjectState
 
 from findme.core.db.operations import place_of
 from findme.core.db.session import one_transaction, session_settings
-from findme.core.errors import NotDone, without_detail
+from findme.core.errors import UserFacingError, without_detail
 from findme.core.postgresql.diagnosis import why_refused
 from findme.migrator.concurrently import wait_as_long_as_it_takes
 from findme.migrator.diagnostics import a_lock_was_not_free, oldest_transaction, what_was_left
@@ -65,13 +65,13 @@ class LockedExecutor(MigrationExecutor):
         while True:
             try:
                 state = self._once(migration, attempt)
-            except NotDone as error:
-                raise NotDone(f"{error}{self._done_before(participle)}") from error
+            except UserFacingError as error:
+                raise UserFacingError(f"{error}{self._done_before(participle)}") from error
             except Error as error:
                 if self.progress_callback:
                     self.progress_callback(ATTEMPT_FAILED, migration)
                 if not (migration.atomic and a_lock_was_not_free(error) and number < self.run.patience.attempts):
-                    raise NotDone(self._not_done(participle, migration, error, number)) from error
+                    raise UserFacingError(self._not_done(participle, migration, error, number)) from error
                 self._pause(migration, error, number)
                 number += 1
             except KeyboardInterrupt as error:

@@ -18,7 +18,7 @@ from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, InterfaceError, OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 
 LOCK_KEY = int.from_bytes(b"findme", "big")
 """Advisory locks belong to one database: the same key does not meet itself in another."""
@@ -42,14 +42,14 @@ class MigrationLock:
     connection: BaseDatabaseWrapper
 
     def check(self) -> None:
-        """Raises NotDone if the lock is no longer held, since its connection was lost: somebody else may have it."""
+        """Raises UserFacingError if the lock is no longer held, since its connection was lost: somebody else may have it."""
         reason, next_step = "its session is another one", f"{NO_SHARED_SESSIONS} Then run it again."
         try:
             if self._is_held():
                 return
         except (InterfaceError, OperationalError) as error:
             reason, next_step = " ".join(str(error).split()), "Run it again."
-        raise NotDone(f"The connection that held the lock on migrations was lost ({reason}): nothing more was begun. {next_step}")
+        raise UserFacingError(f"The connection that held the lock on migrations was lost ({reason}): nothing more was begun. {next_step}")
 
     def _is_held(self) -> bool:
         with self.connection.cursor() as cursor:
@@ -67,8 +67,9 @@ def migration_lock(
 ) -> Iterator[MigrationLock]:
     """Hold the lock for PURPOSE ("migrate"), which others who wait are told. It is not reentrant.
 
-    Waits up to SECONDS (``settings.MIGRATE_LOCK_SECONDS``), says once that it waits and for whom, and raises NotDone at the deadline. Whoever
-    dies loses the lock with the connection. Behind a pooler that shares sessions it does not hold: connect to PostgreSQL itself.
+    Waits up to SECONDS (``settings.MIGRATE_LOCK_SECONDS``), says once that it waits and for whom, and raises UserFacingError at the
+    deadline. Whoever dies loses the lock with the connection. Behind a pooler that shares sessions it does not hold: connect to PostgreSQL
+    itself.
     """
     connection = connections[using].copy()
     try:
@@ -98,7 +99,7 @@ def _wait(connection: BaseDatabaseWrapper, seconds: float, say: Callable[[str], 
     while not _try(connection):
         holder = _holder(connection)
         if time.monotonic() >= deadline:
-            raise NotDone(
+            raise UserFacingError(
                 f"The lock on migrations was not free within {seconds:g} s: {holder}. Run it again when that has ended,"
                 " or wait longer with --lock-seconds."
             )

@@ -28,7 +28,7 @@ from psycopg import errors
 
 from findme.core.commands.explanations import what_went_wrong
 from findme.core.db.session import without_time_limits
-from findme.core.errors import NotDone, StoreUnavailable, one_line, without_detail
+from findme.core.errors import StoreUnavailable, UserFacingError, one_line, without_detail
 from findme.core.postgresql.encoding import require_utf8
 from findme.core.postgresql.search_path import require_search_path
 from findme.migrator.executor import LockedExecutor, Run
@@ -86,8 +86,8 @@ class StepwiseExecutor(LockedExecutor):
 def apply_migrations(*, using: str = DEFAULT_DB_ALIAS, patience: Patience | None = None, steps: int | None = None) -> Applied:
     """Apply what is not applied yet (or the first STEPS of it), as a service does when it starts.
 
-    Any number of processes may call it at once. Nothing to do is a success; everything else that kept it from being done raises NotDone, and
-    StoreUnavailable where the database cannot be reached. Waits as the settings say where PATIENCE does not.
+    Any number of processes may call it at once. Nothing to do is a success; everything else that kept it from being done raises
+    UserFacingError, and StoreUnavailable where the database cannot be reached. Waits as the settings say where PATIENCE does not.
     """
     try:
         with migrating(using=using, patience=patience, steps=steps) as run:
@@ -101,13 +101,13 @@ def call_django_migrate(using: str) -> None:
     try:
         call_command(django_migrate.Command(), database=using, interactive=False, verbosity=0)
     except CommandError as error:
-        raise NotDone(one_line(error)) from error
+        raise UserFacingError(one_line(error)) from error
 
 
 def planned_undo(app_label: str, migration_name: str, *, using: str = DEFAULT_DB_ALIAS, steps: int | None = None) -> RollbackPlan:
     """Return what ``migrate app_label migration_name`` would undo: nothing if it goes forward, or if there is no such migration.
 
-    Reads only, without the lock. Raises NotDone where it could not be undone to its end.
+    Reads only, without the lock. Raises UserFacingError where it could not be undone to its end.
     """
     executor = MigrationExecutor(connections[using])
     target = _target(executor.loader, app_label, migration_name)
@@ -137,8 +137,8 @@ def migrating(
     consent: Consent = NO_CONSENT,
     say: Callable[[str], None] = logger.warning,
 ) -> Iterator[Run]:
-    """Whatever Django's ``migrate`` does inside is done under the lock, its signals included. Raises NotDone for a migration that fails, and
-    for an undo that drops more than ``consent`` accepts, and for a database that is not UTF8."""
+    """Whatever Django's ``migrate`` does inside is done under the lock, its signals included. Raises UserFacingError for a migration that
+    fails, and for an undo that drops more than ``consent`` accepts, and for a database that is not UTF8."""
     require_utf8(connections[using])
     with (
         running("migrate", using=using, patience=patience or Patience.configured(), say=say) as run,
@@ -149,15 +149,15 @@ def migrating(
 
 @contextmanager
 def running(command: str, *, using: str, patience: Patience, say: Callable[[str], None]) -> Iterator[Run]:
-    """The lock, and Django's words for a history or a database that cannot be migrated as a NotDone."""
+    """The lock, and Django's words for a history or a database that cannot be migrated as a UserFacingError."""
     with migration_lock(command, using=using, seconds=patience.lock_seconds, say=say) as lock, without_time_limits(connections[using]):
         require_search_path(connections[using])
         try:
             yield Run(command, lock, patience, say)
         except MigrationSchemaMissing as error:
-            raise NotDone(f"The table django_migrations cannot be made: {_why_no_table(error.__context__ or error)}") from error
+            raise UserFacingError(f"The table django_migrations cannot be made: {_why_no_table(error.__context__ or error)}") from error
         except (InconsistentMigrationHistory, IrreversibleError, NodeNotFoundError) as error:
-            raise NotDone(one_line(error)) from error
+            raise UserFacingError(one_line(error)) from error
 
 
 def _why_no_table(error: BaseException) -> str:

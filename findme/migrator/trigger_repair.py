@@ -13,7 +13,7 @@ from django.db.backends.utils import CursorWrapper
 from psycopg import errors
 
 from findme.core.db.session import session_settings
-from findme.core.errors import NotDone, without_detail
+from findme.core.errors import UserFacingError, without_detail
 from findme.core.triggers.definitions import Trigger, TriggerFunction
 from findme.core.triggers.problems import ForeignKeys, TriggerProblem, trigger_problems
 from findme.migrator.diagnostics import a_lock_was_not_free, oldest_transaction
@@ -41,7 +41,7 @@ def mend_triggers(
     Holds the lock on migrations, so that no migration changes the same triggers. Writers wait while the tables are locked. ``command`` is the one
     that others who wait for the lock see, and that an error names. What changed before is not queued: compare both stores afterwards.
     ``with_the_mending`` is called at the end of that transaction, so that what it writes is committed if and only if something is mended.
-    Raises NotDone.
+    Raises UserFacingError.
     """
     patience = patience or Patience.configured()
     if not _mendable(connections[using]):
@@ -141,4 +141,4 @@ def _refuse(command: str, error: Error, lock: MigrationLock) -> NoReturn:
         then += f" when that has ended{oldest_transaction(lock.connection)}."
     else:
         then += " when that is mended."
-    raise NotDone(f"The triggers were not mended: {without_detail(error)}; nothing was changed. {then}") from error
+    raise UserFacingError(f"The triggers were not mended: {without_detail(error)}; nothing was changed. {then}") from error

@@ -14,7 +14,7 @@ from privacy.registry import Consequence, registry
 
 
 def preview_anonymization(user_id: UUID) -> list[Consequence]:
-    """What ``anonymize`` would do now. Raises NotDone for somebody unknown, StoreUnavailable where it could not be done."""
+    """What ``anonymize`` would do now. Raises UserFacingError for somebody unknown, StoreUnavailable where it could not be done."""
     require_person(user_id)
     with stores_reached():
         return [*_in_postgresql(user_id), *held_in_stores(user_id)]
@@ -24,9 +24,9 @@ def anonymize(user_id: UUID, *, actor_id: UUID | None = None) -> Outcome:
     """Clear what identifies the person in every table and delete them from every store, or change nothing in PostgreSQL.
 
     The stores are reached before the row is locked, and told as the last step before the commit: where it ends in between, the person is as
-    before but for the point, which ``sync_qdrant`` brings back. A second time it clears what was written since. Raises NotDone for somebody
-    unknown or held by another transaction, and as ``check_removal`` does, StoreUnavailable where a store cannot be reached and nothing has happened, RemovalUnknown where one
-    does not answer in the end.
+    before but for the point, which ``sync_qdrant`` brings back. A second time it clears what was written since. Raises UserFacingError for
+    somebody unknown or held by another transaction, and as ``check_removal`` does, StoreUnavailable where a store cannot be reached and
+    nothing has happened, RemovalUnknown where one does not answer in the end.
     """
     with failure_recorded(Action.ANONYMIZE, user_id, actor_id=actor_id), stores_reached(), person_locked(user_id) as person:
         if person is None:

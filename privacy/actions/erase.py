@@ -8,7 +8,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.postgres.functions import TransactionNow
 from django.db import DatabaseError, connection
 
-from findme.core.errors import NotDone, StoreUnavailable, one_line
+from findme.core.errors import StoreUnavailable, UserFacingError, one_line
 from privacy import audit
 from privacy.actions.locking import check_deferred_constraints, person_locked
 from privacy.actions.outcome import LeftIn, Outcome
@@ -20,7 +20,7 @@ from privacy.registry import Consequence, Fate, Store, registry
 
 
 def preview_soft_deletion(user_id: UUID) -> list[Consequence]:
-    """What ``soft_delete`` would do now; a store that cannot be reached counts as unknown. Raises NotDone for somebody unknown."""
+    """What ``soft_delete`` would do now; a store that cannot be reached counts as unknown. Raises UserFacingError for somebody unknown."""
     require_person(user_id)
     in_postgresql = [consequence for owner in registry.owners for consequence in owner.after_soft_deletion(user_id)]
     return [*in_postgresql, *(_held_in(store, user_id) for store in registry.stores)]
@@ -29,8 +29,8 @@ def preview_soft_deletion(user_id: UUID) -> list[Consequence]:
 def soft_delete(user_id: UUID, *, actor_id: UUID | None = None) -> Outcome:
     """Set ``deleted_at`` and commit: from then on no search shows the person. Then delete them from the stores.
 
-    A store that cannot be told stands in ``left_in`` and is no error; the next call, or ``sync_qdrant``, does it. Raises NotDone for
-    a user who is unknown or held by another transaction, and as ``check_removal`` does.
+    A store that cannot be told stands in ``left_in`` and is no error; the next call, or ``sync_qdrant``, does it. Raises UserFacingError
+    for a user who is unknown or held by another transaction, and as ``check_removal`` does.
     """
     with failure_recorded(Action.SOFT_DELETE, user_id, actor_id=actor_id), person_locked(user_id) as person:
         if person is None:
@@ -45,7 +45,7 @@ def soft_delete(user_id: UUID, *, actor_id: UUID | None = None) -> Outcome:
 
 
 def preview_erasure(user_id: UUID) -> list[Consequence]:
-    """What ``erase`` would do now. Raises NotDone for somebody whom neither PostgreSQL nor a store knows, StoreUnavailable."""
+    """What ``erase`` would do now. Raises UserFacingError for somebody whom neither PostgreSQL nor a store knows, StoreUnavailable."""
     with stores_reached():
         in_stores = held_in_stores(user_id)
     if exists(user_id):
@@ -57,8 +57,8 @@ def erase(user_id: UUID, *, actor_id: UUID | None = None) -> Outcome:
     """Delete the person's row with all that hangs on it, and delete them from every store; or change nothing in PostgreSQL.
 
     In the order of ``anonymize``, with its failures. Of somebody whom PostgreSQL no longer has, what a store still holds is deleted.
-    Raises NotDone for a user whom neither knows, or who is held by another transaction, and as ``check_removal`` does; StoreUnavailable and
-    RemovalUnknown.
+    Raises UserFacingError for a user whom neither knows, or who is held by another transaction, and as ``check_removal`` does;
+    StoreUnavailable and RemovalUnknown.
     """
     with failure_recorded(Action.ERASE, user_id, actor_id=actor_id), stores_reached():
         if not exists(user_id):
@@ -90,7 +90,7 @@ def _taken_along(user_id: UUID) -> list[Consequence]:
 def _left_over(user_id: UUID, in_stores: list[Consequence]) -> list[Consequence]:
     if not any(consequence.count for consequence in in_stores):
         names = "".join(f" nor the {store.name}" for store in registry.stores)
-        raise NotDone(f"Neither PostgreSQL{names} knows anybody with the id {str(user_id)!r}.")
+        raise UserFacingError(f"Neither PostgreSQL{names} knows anybody with the id {str(user_id)!r}.")
     return in_stores
 
 
@@ -115,7 +115,7 @@ def _withdraw(user_id: UUID) -> tuple[list[Consequence], list[LeftIn]]:
     for store in registry.stores:
         try:
             done.append(_withdraw_from(store, user_id))
-        except (NotDone, DatabaseError) as error:
+        except (UserFacingError, DatabaseError) as error:
             left_in.append(LeftIn(store.name, one_line(error)))
     return done, left_in
 

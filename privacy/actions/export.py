@@ -32,7 +32,8 @@ class Exported:
 def export_person(user_id: UUID, destination: Path, *, force: bool = False, actor_id: UUID | None = None) -> Exported:
     """Write the zip to DESTINATION, which appears when it is whole.
 
-    Raises NotDone for somebody unknown, an existing file without FORCE and a path that cannot be used, StoreUnavailable; there is no file then.
+    Raises UserFacingError for somebody unknown, an existing file without FORCE and a path that cannot be used, StoreUnavailable; there is
+    no file then.
     """
     with failure_recorded(Action.EXPORT, user_id, actor_id=actor_id), whole_file(destination, force=force) as file:
         files = _write_zip(user_id, file, actor_id)
@@ -43,7 +44,8 @@ def export_person(user_id: UUID, destination: Path, *, force: bool = False, acto
 def write_zip(user_id: UUID, fileobj: IO[bytes], *, actor_id: UUID | None = None) -> tuple[ExportedFile, ...]:
     """Write the zip to FILEOBJ as it is read; what was written is no zip if this raises. Opens a transaction: call it outside of one.
 
-    The audit log has the export when this returns: do not hand the file over before. Raises NotDone for an unknown user, StoreUnavailable.
+    The audit log has the export when this returns: do not hand the file over before. Raises UserFacingError for an unknown user,
+    StoreUnavailable.
     """
     with failure_recorded(Action.EXPORT, user_id, actor_id=actor_id):
         return _write_zip(user_id, fileobj, actor_id)

@@ -10,7 +10,7 @@ from django.contrib.auth import get_user_model
 from django.db import DatabaseError, OperationalError, connection, transaction
 from psycopg import errors
 
-from findme.core.errors import NotDone, one_line
+from findme.core.errors import UserFacingError, one_line
 from privacy.audit import OutcomeUnknown
 from privacy.people import Person
 
@@ -22,8 +22,8 @@ LOCK_SECONDS = 5
 def person_locked(user_id: UUID) -> Iterator[Person | None]:
     """One transaction that holds the person's row; yields the row as it is under the lock, or None where there is none.
 
-    Raises NotDone when somebody else holds what it needs, when the answer to the commit is lost, and when a row breaks a rule that the database
-    has not proven for all rows (``NOT VALID``).
+    Raises UserFacingError when somebody else holds what it needs, when the answer to the commit is lost, and when a row breaks a rule that
+    the database has not proven for all rows (``NOT VALID``).
     """
     answered = False
     try:
@@ -35,9 +35,9 @@ def person_locked(user_id: UUID) -> Iterator[Person | None]:
         if answered:
             raise _commit_lost(user_id, error) from error
         if isinstance(error, OperationalError) and isinstance(error.__cause__, errors.LockNotAvailable | errors.DeadlockDetected):
-            raise NotDone(_locked(user_id, error.__cause__)) from error
+            raise UserFacingError(_locked(user_id, error.__cause__)) from error
         if isinstance(error.__cause__, errors.CheckViolation):
-            raise NotDone(
+            raise UserFacingError(
                 f"The rows of {str(user_id)!r} break the rule {error.__cause__.diag.constraint_name}: nothing was changed."
                 " Correct them with SQL, then run it again."
             ) from error

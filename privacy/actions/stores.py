@@ -37,7 +37,7 @@ def held_in_stores(user_id: UUID) -> list[Consequence]:
 
 
 def remove_from_stores(user_id: UUID) -> list[Consequence]:
-    """Delete the person from every store, as the last step of the caller's transaction. Raises RemovalUnknown or NotDone."""
+    """Delete the person from every store, as the last step of the caller's transaction. Raises RemovalUnknown or UserFacingError."""
     return [Consequence(store.contents, int(_remove(store, user_id)), Fate.DELETED) for store in registry.stores]
 
 

@@ -10,7 +10,7 @@ from django.contrib.auth.hashers import UNUSABLE_PASSWORD_PREFIX
 from django.db import connection
 from django.db.models import QuerySet
 
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 
 REMOVAL_LOCK = 7_021_339_562_118_406
 """Key of the advisory lock under which superusers are removed, one after the other. Any number that nothing else uses."""
@@ -23,7 +23,8 @@ def active_superusers() -> QuerySet[Any]:
 
 
 def check_removal(user_id: UUID, actor_id: UUID | None) -> None:
-    """Raise NotDone if the removal of this user would leave no active superuser, or if the actor may not remove a superuser any more.
+    """Raise UserFacingError if the removal of this user would leave no active superuser, or if the actor may not remove a superuser any
+    more.
 
     Call it in the transaction that removes the user, deactivates them or takes their rights, after it has locked the user's row. It does nothing
     for a user who is no superuser. ``actor_id`` is None for a command. A lock on the row alone would not do: each of the two transactions locks
@@ -35,6 +36,6 @@ def check_removal(user_id: UUID, actor_id: UUID | None) -> None:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [REMOVAL_LOCK])
     staying = set(active_superusers().exclude(pk=user_id).values_list("pk", flat=True))
     if actor_id is not None and actor_id not in staying:
-        raise NotDone("Your account is no longer that of an active superuser: nothing was changed. Ask another superuser.")
+        raise UserFacingError("Your account is no longer that of an active superuser: nothing was changed. Ask another superuser.")
     if not staying:
-        raise NotDone(f"{str(user_id)!r} is the last active superuser: nothing was changed. Run manage.py createsuperuser first.")
+        raise UserFacingError(f"{str(user_id)!r} is the last active superuser: nothing was changed. Run manage.py createsuperuser first.")

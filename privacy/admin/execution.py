@@ -13,7 +13,7 @@ from uuid import UUID
 from django.contrib.messages import ERROR, SUCCESS, WARNING
 from django.db import Error
 
-from findme.core.errors import NotDone, StoreUnavailable, one_line
+from findme.core.errors import StoreUnavailable, UserFacingError, one_line
 from privacy.actions.outcome import Outcome
 from privacy.actions.stores import RemovalUnknown
 from privacy.admin.actions import PrivacyAction
@@ -50,7 +50,7 @@ def do_for_each(action: PrivacyAction, perform: Callable[[UUID], T], user_ids: I
         except StoreUnavailable as error:
             out_of_reach = _untouched(action, error)
             results.append(Result(user_id, None, one_line(error) if isinstance(error, RemovalUnknown) else out_of_reach))
-        except NotDone as error:
+        except UserFacingError as error:
             results.append(Result(user_id, None, one_line(error)))
         except Exception as error:  # noqa: BLE001  # a defect of ours in one of them must not hide what became of the others
             _report(f"{action.title} failed for {user_id}", error)

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from django.contrib.auth import get_user_model
 
-from findme.core.errors import NotDone, StoreUnavailable, one_line
+from findme.core.errors import StoreUnavailable, UserFacingError, one_line
 from privacy.actions.stores import stores_reached
 from privacy.admin.actions import PrivacyAction
 from privacy.admin.permissions import obstacle
@@ -37,15 +37,17 @@ class Preview:
 
 
 def ids_from(texts: Iterable[str]) -> list[UUID]:
-    """The UUIDs that TEXTS are, each once. Raises NotDone for none, too many, and a text that is no UUID."""
+    """The UUIDs that TEXTS are, each once. Raises UserFacingError for none, too many, and a text that is no UUID."""
     try:
         user_ids = list(dict.fromkeys(UUID(text) for text in texts))
     except ValueError as error:
-        raise NotDone("The address of this page names somebody by something that is not a UUID. Choose people in the list.") from error
+        raise UserFacingError(
+            "The address of this page names somebody by something that is not a UUID. Choose people in the list."
+        ) from error
     if not user_ids:
-        raise NotDone("Nobody is selected. Choose people in the list.")
+        raise UserFacingError("Nobody is selected. Choose people in the list.")
     if len(user_ids) > MOST_PEOPLE:
-        raise NotDone(f"{len(user_ids)} people are selected: at most {MOST_PEOPLE} at a time.")
+        raise UserFacingError(f"{len(user_ids)} people are selected: at most {MOST_PEOPLE} at a time.")
     return user_ids
 
 
@@ -72,7 +74,7 @@ def preview(action: PrivacyAction, people: list[Selected]) -> tuple[list[Preview
     try:
         with stores_reached():
             return [_preview_of(action, person, short=several) for person in people], None
-    except NotDone as error:
+    except UserFacingError as error:
         if several or action.needs_stores:
             return [Preview(person) for person in people], one_line(error)
         return [_preview_of(action, person, short=False) for person in people], one_line(error)
@@ -86,7 +88,7 @@ def _preview_of(action: PrivacyAction, person: Selected, *, short: bool) -> Prev
         answer = action.preview(person.user_id)
     except StoreUnavailable:
         raise
-    except NotDone as error:
+    except UserFacingError as error:
         return Preview(replace(person, obstacle=one_line(error)))
     return Preview(person, tuple(line for line in _lines(answer) if not short or line[1] != 0))
 

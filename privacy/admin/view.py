@@ -16,7 +16,7 @@ from django.utils.http import urlencode
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
-from findme.core.errors import NotDone, one_line
+from findme.core.errors import UserFacingError, one_line
 from privacy.admin.actions import ACTIONS, EXPORT, PrivacyAction
 from privacy.admin.download import export_for
 from privacy.admin.execution import do_for_each, failures, told
@@ -42,7 +42,7 @@ def privacy_page(request: HttpRequest, model_admin: admin.ModelAdmin[Any], slug:
         raise PermissionDenied
     try:
         user_ids = ids_from(request.GET.getlist("person"))
-    except NotDone as error:
+    except UserFacingError as error:
         messages.error(request, one_line(error))
         return HttpResponseRedirect(reverse("admin:accounts_user_changelist"))
     people = select(request.user, action, user_ids)

@@ -10,7 +10,7 @@ from uuid import UUID
 from django.core.management.base import CommandParser
 
 from findme.core.commands.base import FindmeCommand
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from privacy.actions.outcome import Outcome
 from privacy.registry import Consequence
 
@@ -33,16 +33,19 @@ class PersonCommand(FindmeCommand):
             self.say("\n".join(lines))
 
     def preview_and_ask(self, user_id: UUID, heading: str, preview: Preview, options: dict[str, Any]) -> None:
-        """With ``--no-input`` nothing. Raises NotDone unless the question is answered with ``yes``, and where nobody can be asked."""
+        """With ``--no-input`` nothing. Raises UserFacingError unless the question is answered with ``yes``, and where nobody can be
+        asked."""
         if options["no_input"]:
             return
         if sys.stdin is None or not sys.stdin.isatty():
-            raise NotDone("Nobody can be asked, as the standard input is not a terminal: add --no-input to go on without, or --dry-run.")
+            raise UserFacingError(
+                "Nobody can be asked, as the standard input is not a terminal: add --no-input to go on without, or --dry-run."
+            )
         self.show(heading, preview(user_id), options)
         self.stderr.write("Type yes to go on: ", ending="", style_func=str)
         self.stderr.flush()
         if sys.stdin.readline().strip().lower() != "yes":
-            raise NotDone("Not confirmed: nothing was changed.")
+            raise UserFacingError("Not confirmed: nothing was changed.")
 
     def show_dry_run(self, user_id: UUID, preview: Preview, options: dict[str, Any]) -> None:
         consequences = preview(user_id)

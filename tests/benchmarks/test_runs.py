@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.program import run
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from findme.environment import BASE_DIR
 from tests.untraced import untraced
 from tests.vectorstore.commands import environment
@@ -74,7 +74,7 @@ def test_benchmark__without_postgresql_it_ends_in_one_line_and_exit_2(tmp_path: 
     ("error", "code", "said"),
     [
         (None, 0, ""),
-        (NotDone("It was not done."), 2, "It was not done.\n"),
+        (UserFacingError("It was not done."), 2, "It was not done.\n"),
         (ZeroDivisionError("a defect"), 2, "Traceback .*ZeroDivisionError: a defect\n"),
         (KeyboardInterrupt(), 130, "Interrupted.\n"),
         (SystemExit(1), 1, ""),

@@ -19,7 +19,7 @@ DEADLINE_SECONDS = 60.0
 AS_USER = """
 import os, sys
 from pathlib import Path
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from findme.embedded import __main__
 from findme.embedded import paths as place
 from findme.embedded import binaries as programs
@@ -37,7 +37,7 @@ if os.geteuid() != int(user):
 ENSURE = """
 try:
     print(getattr(server.ensure_running(Path(arguments[0]), durable=False), arguments[1]))
-except NotDone as error:
+except UserFacingError as error:
     sys.exit(str(error))
 """
 CONNECT = "os.execv(found.path('psql'), ['psql', '-X', '-At', '-c', 'SELECT current_user', arguments[0]])"

@@ -22,7 +22,7 @@ from pytest_django import DjangoDbBlocker, Settings
 from qdrant_client import models
 
 from accounts.models import User
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from findme.demo.dataset import ADMIN_EMAIL, ADMIN_ID, JOHN, cast
 from findme.demo.guard import alone, refuse_strangers
 from findme.demo.presenter import Telling
@@ -134,7 +134,7 @@ def test_telling__a_command_that_found_something__ends_the_story(tmp_path: Path,
 
     monkeypatch.setattr("findme.demo.presenter.call_command", found_something)
 
-    with pytest.raises(NotDone) as raised:
+    with pytest.raises(UserFacingError) as raised:
         Telling(OutputWrapper(StringIO())).command("sync_qdrant", "--once")
 
     assert str(raised.value) == "The demo stops here: python manage.py sync_qdrant --once found something to look at, and says above what."
@@ -210,7 +210,7 @@ def test_refuse_strangers__a_strange_point_behind_a_lost_alias__is_one(store: st
         lost = models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=settings.QDRANT_COLLECTION))
         client.update_collection_aliases([lost])
 
-    with pytest.raises(NotDone, match=f"^The collection '{settings.QDRANT_COLLECTION}_v1' holds a point that is not of the demo"):
+    with pytest.raises(UserFacingError, match=f"^The collection '{settings.QDRANT_COLLECTION}_v1' holds a point that is not of the demo"):
         refuse_strangers(cast())
 
 
@@ -227,7 +227,7 @@ def test_refuse_strangers__the_demos_own_people_and_its_login__are_none(store: s
 def test_refuse_strangers__another_superuser__is_one(embedded_qdrant: Path) -> None:
     other = User.objects.create_superuser("root@example.com", "secret", full_name="Root", date_of_birth="1990-01-01", gender="other")
 
-    with pytest.raises(NotDone, match=f"not of the demo, '{other.pk}'"):
+    with pytest.raises(UserFacingError, match=f"not of the demo, '{other.pk}'"):
         refuse_strangers(cast())
 
 
@@ -237,7 +237,7 @@ def test_refuse_strangers__a_table_users_of_something_else__is_refused(embedded_
         cursor.execute("ALTER TABLE users RENAME TO people")
         cursor.execute("CREATE TABLE users (login text)")
 
-    with pytest.raises(NotDone, match=r"^The table users of the database '.*' is not FindMe's: column \"id\" does not exist"):
+    with pytest.raises(UserFacingError, match=r"^The table users of the database '.*' is not FindMe's: column \"id\" does not exist"):
         refuse_strangers(cast())
 
 
@@ -247,7 +247,7 @@ def test_refuse_strangers__a_number_for_an_id__is_a_stranger(embedded_qdrant: Pa
         cursor.execute("ALTER TABLE users RENAME TO people")
         cursor.execute("CREATE TABLE users (id integer); INSERT INTO users VALUES (7)")
 
-    with pytest.raises(NotDone, match="not of the demo, '7'"):
+    with pytest.raises(UserFacingError, match="not of the demo, '7'"):
         refuse_strangers(cast())
 
 
@@ -256,7 +256,7 @@ def test_refuse_strangers__a_number_for_an_id__is_a_stranger(embedded_qdrant: Pa
 
 @pytest.mark.django_db(transaction=True)
 def test_alone__a_second_one__is_refused_until_the_first_has_ended() -> None:
-    with alone(), pytest.raises(NotDone) as raised, alone():
+    with alone(), pytest.raises(UserFacingError) as raised, alone():
         pass
     assert str(raised.value) == f"Another demo is running in the database {connection.settings_dict['NAME']!r}: wait until it is done."
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from findme.embedded import account, binaries, lock, paths, postmaster, processes, server
 from findme.environment import BASE_DIR
 from tests.findme.embedded import COMMAND, CONNECT, DEADLINE_SECONDS, Stage, ended, environment, said, wait_for
@@ -199,7 +199,7 @@ def test_ensure_running__what_postgresql_says_when_it_does_not_start(open_folder
     server.stop(open_folder / "pg")
     with (open_folder / "pg" / "data" / "postgresql.conf").open("a") as file:
         file.write("work_mem = nonsense\n")
-    with pytest.raises(NotDone) as raised:
+    with pytest.raises(UserFacingError) as raised:
         server.ensure_running(open_folder / "pg", durable=False)
     assert str(raised.value).startswith("PostgreSQL did not start: ")
     assert str(raised.value).endswith(f"contains errors (all of it is in {open_folder / 'pg' / 'log'})")
@@ -214,7 +214,7 @@ def test_ensure_running__beside_a_server_that_was_started_by_hand(open_folder: P
     by_hand = [str(stage.programs.path("postgres")), "-D", str(data), "-c", "listen_addresses=", "-c", f"unix_socket_directories={data}"]
     with subprocess.Popen(by_hand, stderr=subprocess.DEVNULL, **owner.popen_arguments()) as process:
         wait_for((data / "postmaster.pid").exists)
-        with pytest.raises(NotDone) as raised:
+        with pytest.raises(UserFacingError) as raised:
             server.ensure_running(open_folder / "pg")
         process.send_signal(signal.SIGINT)
     assert 'FATAL: lock file "postmaster.pid" already exists' in str(raised.value)
@@ -225,7 +225,7 @@ def test_ensure_running__data_of_another_version(open_folder: Path) -> None:
     server.stop(open_folder / "pg")
     (open_folder / "pg" / "data" / "PG_VERSION").write_text("17\n")
     version = binaries.installed().version
-    with pytest.raises(NotDone) as raised:
+    with pytest.raises(UserFacingError) as raised:
         server.ensure_running(open_folder / "pg")
     assert str(raised.value) == (
         f"{open_folder / 'pg' / 'data'} was made by PostgreSQL 17, and the programs are of version {version}:"
@@ -236,7 +236,7 @@ def test_ensure_running__data_of_another_version(open_folder: Path) -> None:
 def test_ensure_running__without_the_package(open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paths, "installed", binaries.installed)
     monkeypatch.setattr(binaries, "PACKAGE", "embedded_postgres_that_is_not_here")
-    with pytest.raises(NotDone) as raised:
+    with pytest.raises(UserFacingError) as raised:
         server.ensure_running(open_folder / "pg")
     assert str(raised.value) == (
         "The package 'embedded-postgres' is not installed: run `make install`, or give the address of a server in DATABASE_URL."
@@ -244,7 +244,7 @@ def test_ensure_running__without_the_package(open_folder: Path, monkeypatch: pyt
 
 
 def test_locked__says_at_the_deadline_where_another_command_is(open_folder: Path) -> None:
-    with lock.locked(open_folder / "lock"), pytest.raises(NotDone) as raised, lock.locked(open_folder / "lock", deadline_seconds=0):
+    with lock.locked(open_folder / "lock"), pytest.raises(UserFacingError) as raised, lock.locked(open_folder / "lock", deadline_seconds=0):
         pass
     assert str(raised.value) == (
         f"Another command has been starting or stopping PostgreSQL in {open_folder} for 0 s: see to it, or try again."
@@ -297,7 +297,7 @@ def test_ensure_running__a_folder_of_another_account_is_refused(running: bool, o
     stage.ensure(open_folder / "pg", "daemon")
     if not running:
         server.stop(open_folder / "pg")
-    with pytest.raises(NotDone) as raised:
+    with pytest.raises(UserFacingError) as raised:
         server.ensure_running(open_folder / "pg", durable=False)
     assert str(raised.value) == (
         f"EMBEDDED_POSTGRES_DIR is '{open_folder / 'pg'}', which belongs to 'daemon': no server was used."
@@ -308,7 +308,7 @@ def test_ensure_running__a_folder_of_another_account_is_refused(running: bool, o
 def test_ensure_running__a_folder_that_others_write_is_refused(open_folder: Path) -> None:
     (open_folder / "pg").mkdir()
     (open_folder / "pg").chmod(0o777)
-    with pytest.raises(NotDone, match=r"which is writable by other accounts \(mode 0777\): no server was used"):
+    with pytest.raises(UserFacingError, match=r"which is writable by other accounts \(mode 0777\): no server was used"):
         server.ensure_running(open_folder / "pg", durable=False)
     assert list((open_folder / "pg").iterdir()) == []
 
@@ -330,7 +330,7 @@ def test_stop__removes_no_folder_of_another_account(open_folder: Path) -> None:
 @as_root
 def test_ensure_running__data_of_root_are_refused(open_folder: Path) -> None:
     (open_folder / "data").mkdir()
-    with pytest.raises(NotDone) as raised:
+    with pytest.raises(UserFacingError) as raised:
         server.ensure_running(open_folder)
     assert str(raised.value) == (
         f"{open_folder / 'data'} belongs to root, and PostgreSQL does not run as root: give the folder to another account, for instance 'nobody'."
@@ -340,7 +340,7 @@ def test_ensure_running__data_of_root_are_refused(open_folder: Path) -> None:
 def test_account_for__no_unprivileged_account(open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(account, "UNPRIVILEGED", ("no-such-account",))
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    with pytest.raises(NotDone) as raised:
+    with pytest.raises(UserFacingError) as raised:
         account.account_for(open_folder / "data")
     assert str(raised.value) == (
         "PostgreSQL does not run as root, and this machine has no account 'no-such-account' to run it as:"
@@ -350,7 +350,7 @@ def test_account_for__no_unprivileged_account(open_folder: Path, monkeypatch: py
 
 def test_account_for__a_user_id_without_a_name(open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 3_999_999)
-    with pytest.raises(NotDone) as raised:
+    with pytest.raises(UserFacingError) as raised:
         account.account_for(open_folder / "data")
     assert str(raised.value) == (
         "The user id 3999999 has no name on this machine, and PostgreSQL needs one: add it to /etc/passwd, or give the address of a server in DATABASE_URL."
@@ -397,7 +397,7 @@ def test_ensure_running__stays_where_the_data_are(closed_folder: Path, open_fold
     first = server.ensure_running(here / "pg", durable=False)
     server.stop(here / "pg")
     here.chmod(0o700)
-    with pytest.raises(NotDone) as raised:
+    with pytest.raises(UserFacingError) as raised:
         server.ensure_running(here / "pg")
     assert str(raised.value) == (
         f"The data in {here / 'pg'} are those of {first.account!r}, who cannot reach them any more: let that user pass, or move the folder away to begin anew."
@@ -441,7 +441,7 @@ def test_ensure_running__elsewhere_is_refused_if_it_is(kind: str, closed_folder:
         home.mkdir()
         home.chmod(0o777 if kind == "writable by others" else 0o755)
         shutil.chown(home, "daemon" if kind == "another's" else "root")
-    with pytest.raises(NotDone) as raised:
+    with pytest.raises(UserFacingError) as raised:
         server.ensure_running(closed_folder / "pg")
     assert str(raised.value) == (
         f"{home} is where the embedded PostgreSQL would be, and it is not a folder that only root can write:"
@@ -457,7 +457,7 @@ def test_ensure_running__root_may_not_become_the_account(open_folder: Path, monk
         raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
 
     monkeypatch.setattr(subprocess, "run", refused)
-    with pytest.raises(NotDone) as raised:
+    with pytest.raises(UserFacingError) as raised:
         server.ensure_running(open_folder / "pg")
     assert str(raised.value) == (
         "PostgreSQL does not run as root, and root may not become 'nobody' here (Operation not permitted):"
@@ -526,7 +526,7 @@ def test_command__stop_of_another_users_server_is_one_line(open_folder: Path, st
 def test_ensure_running__a_file_is_in_the_way(below: str, open_folder: Path) -> None:
     (open_folder / "file").touch()
     folder = open_folder / "file" / below
-    with pytest.raises(NotDone) as raised:
+    with pytest.raises(UserFacingError) as raised:
         server.ensure_running(folder)
     what = f"and {str(open_folder / 'file')!r}" if below else "which"
     assert str(raised.value) == f"EMBEDDED_POSTGRES_DIR is {str(folder)!r}, {what} is no folder. Name a folder, or one that can be made."

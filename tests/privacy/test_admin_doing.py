@@ -11,7 +11,7 @@ from django.db import transaction
 from django.urls import reverse
 
 from accounts.models import User
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from privacy.actions.anonymize import anonymize
 from privacy.admin import actions
 from privacy.admin.actions import ANONYMIZE, ERASE, SOFT_DELETE, PrivacyAction
@@ -155,7 +155,7 @@ def failing_for(monkeypatch: pytest.MonkeyPatch, action: PrivacyAction, person: 
 
 def test_several__one_that_fails_hides_nobody(monkeypatch: pytest.MonkeyPatch, shelf: Shelf) -> None:
     first, second, third = UserFactory.create_batch(3)
-    failing_for(monkeypatch, ANONYMIZE, second, NotDone("Somebody holds them."))
+    failing_for(monkeypatch, ANONYMIZE, second, UserFacingError("Somebody holds them."))
     response = signed_in(superuser()).post(address_of(ANONYMIZE, [first.pk, second.pk, third.pk]))
     assert said(response) == [
         f"Anonymized: {first.pk}, {third.pk}.",

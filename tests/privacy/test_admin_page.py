@@ -11,7 +11,7 @@ from django.test import Client
 from django.urls import reverse
 
 from accounts.models import User
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from privacy.admin import selection
 from privacy.admin.actions import ACTIONS, ANONYMIZE, ERASE, EXPORT, SOFT_DELETE, PrivacyAction
 from privacy.admin.permissions import NOT_TO_ONESELF, SUPERUSERS_ONLY
@@ -181,7 +181,7 @@ def test_preview__somebody_who_cannot_be_shown(shelf: Shelf, monkeypatch: pytest
 
     def preview(user_id: UUID) -> list[Consequence]:
         if user_id == gone.pk:
-            raise NotDone("Nobody knows them any more.")
+            raise UserFacingError("Nobody knows them any more.")
         return [Consequence("videos", 0, Fate.DELETED), Consequence("calls", 2, Fate.DELETED)]
 
     monkeypatch.setitem(ACTIONS, ERASE.slug, replace(ERASE, preview=preview))

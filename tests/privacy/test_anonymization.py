@@ -10,7 +10,7 @@ from django.db import IntegrityError, transaction
 
 from accounts.models import User
 from calls.models import VideoCall
-from findme.core.errors import NotDone, StoreUnavailable
+from findme.core.errors import StoreUnavailable, UserFacingError
 from matching.models import Match
 from privacy.actions.anonymize import anonymize, preview_anonymization
 from privacy.actions.outcome import Outcome
@@ -137,7 +137,7 @@ def test_anonymize__one_of_the_staff(shelf: Shelf) -> None:
 def test_anonymize__somebody_unknown(shelf: Shelf) -> None:
     nobody = uuid4()
     for act in (preview_anonymization, anonymize):
-        with pytest.raises(NotDone, match=f"^PostgreSQL knows nobody with the id '{nobody}'"):
+        with pytest.raises(UserFacingError, match=f"^PostgreSQL knows nobody with the id '{nobody}'"):
             act(nobody)
 
 

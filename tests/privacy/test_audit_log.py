@@ -18,7 +18,7 @@ from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.utils import timezone
 
 from accounts.models import User
-from findme.core.errors import NotDone, StoreUnavailable
+from findme.core.errors import StoreUnavailable, UserFacingError
 from findme.environment import BASE_DIR
 from privacy import audit
 from privacy.actions import export
@@ -80,7 +80,7 @@ def test_erase__what_only_a_store_still_has(shelf: Shelf) -> None:
 @REMOVALS
 def test_removal__of_an_unknown_user(remove: Remove, action: str, shelf: Shelf) -> None:
     user_id = uuid4()
-    with pytest.raises(NotDone):
+    with pytest.raises(UserFacingError):
         remove(user_id)
     started = [("erase", ACCOUNT, user_id, "started")] if action == "erase" else []
     assert audited() == [*started, (action, ACCOUNT, user_id, "failed")]
@@ -104,7 +104,7 @@ def test_removal__is_not_committed_without_its_entry(remove: Remove, action: str
     with connection.cursor() as cursor:
         cursor.execute(f"ALTER TABLE audit_log ADD CONSTRAINT no_entry CHECK (action <> '{action}') NOT VALID")
     try:
-        with pytest.raises((NotDone, DatabaseError)):
+        with pytest.raises((UserFacingError, DatabaseError)):
             remove(person.pk)
     finally:
         with connection.cursor() as cursor:
@@ -159,7 +159,7 @@ def test_export__there_is_no_file_without_an_entry(shelf: Shelf, tmp_path: Path,
 def test_export__to_a_file_that_is_there(shelf: Shelf, tmp_path: Path) -> None:
     person, path = UserFactory.create(), tmp_path / "export.zip"
     path.touch()
-    with pytest.raises(NotDone):
+    with pytest.raises(UserFacingError):
         export_person(person.pk, path)
     assert audited() == [("export", ACCOUNT, person.pk, "failed")]
 

@@ -11,7 +11,7 @@ from django.db import IntegrityError, connections
 from django.db.backends.utils import CursorWrapper
 
 from accounts.models import User
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from matching.models import Match
 from privacy.actions.erase import erase
 from privacy.actions.outcome import Outcome
@@ -34,17 +34,17 @@ def test_erase__two_at_once(shelf: Shelf) -> None:
     shelf.ids.add(person.pk)
     both = Barrier(2)
 
-    def run(_number: int) -> Outcome | NotDone:
+    def run(_number: int) -> Outcome | UserFacingError:
         try:
             both.wait()
             return erase(person.pk)
-        except NotDone as refused:
+        except UserFacingError as refused:
             return refused
         finally:
             connections.close_all()
 
     with ThreadPoolExecutor(2) as pool:
-        results: list[Any] = sorted(pool.map(run, range(2)), key=lambda result: isinstance(result, NotDone))
+        results: list[Any] = sorted(pool.map(run, range(2)), key=lambda result: isinstance(result, UserFacingError))
     assert results[0].changed
     assert str(results[1]) == f"Neither PostgreSQL nor the shelf knows anybody with the id '{person.pk}'."
     assert not User.objects.filter(pk=person.pk).exists()
@@ -56,7 +56,7 @@ def test_erase__a_match_that_is_inserted_before_and_committed_after(shelf: Shelf
     with another_connection() as other, other.cursor() as cursor:
         cursor.execute("BEGIN")
         insert_match(cursor, person.pk, other_person.pk)
-        with pytest.raises(NotDone, match="Another transaction holds the rows"):
+        with pytest.raises(UserFacingError, match="Another transaction holds the rows"):
             erase(person.pk)
         cursor.execute("COMMIT")
     assert erase(person.pk).changed

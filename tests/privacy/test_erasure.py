@@ -8,7 +8,7 @@ from django.db import DatabaseError
 
 from accounts.models import User
 from calls.models import VideoCall
-from findme.core.errors import NotDone, StoreUnavailable
+from findme.core.errors import StoreUnavailable, UserFacingError
 from matching.models import Match
 from privacy.actions.erase import erase, preview_erasure, preview_soft_deletion, soft_delete
 from privacy.actions.outcome import LeftIn, Outcome
@@ -121,7 +121,7 @@ def test_erase__what_a_store_was_left_with(shelf: Shelf) -> None:
 def test_erase__somebody_whom_nobody_knows(shelf: Shelf) -> None:
     nobody = uuid4()
     for act in (preview_erasure, erase):
-        with pytest.raises(NotDone) as refused:
+        with pytest.raises(UserFacingError) as refused:
             act(nobody)
         assert str(refused.value) == f"Neither PostgreSQL nor the shelf knows anybody with the id '{nobody}'."
 
@@ -211,5 +211,5 @@ def test_soft_delete__one_who_came_back_meanwhile_keeps_the_point(shelf: Shelf, 
 def test_soft_delete__somebody_unknown(shelf: Shelf) -> None:
     nobody = uuid4()
     for act in (preview_soft_deletion, soft_delete):
-        with pytest.raises(NotDone, match=f"^PostgreSQL knows nobody with the id '{nobody}'"):
+        with pytest.raises(UserFacingError, match=f"^PostgreSQL knows nobody with the id '{nobody}'"):
             act(nobody)

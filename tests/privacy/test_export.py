@@ -10,7 +10,7 @@ import pytest
 from django.db import connection
 
 from accounts.models import User
-from findme.core.errors import NotDone, StoreUnavailable
+from findme.core.errors import StoreUnavailable, UserFacingError
 from privacy.actions.export import count_entries, export_person, export_sections, preview_export, write_zip
 from privacy.registry import Consequence, PersonalDataOwner, registry
 from tests.factories import MatchFactory, UserFactory, VideoFactory
@@ -86,7 +86,7 @@ def test_export_person__an_existing_file(shelf: Shelf, tmp_path: Path) -> None:
     person, path = UserFactory.create(), tmp_path / "export.zip"
     path.write_bytes(b"mine")
     for refused in (export_person, preview_export):
-        with pytest.raises(NotDone, match="exists, and is not replaced without --force"):
+        with pytest.raises(UserFacingError, match="exists, and is not replaced without --force"):
             refused(person.pk, path)
     assert path.read_bytes() == b"mine"
     assert preview_export(person.pk, path, force=True)["profile.json"] == 1
@@ -95,7 +95,7 @@ def test_export_person__an_existing_file(shelf: Shelf, tmp_path: Path) -> None:
 
 
 def test_export_person__somebody_unknown_leaves_no_file(shelf: Shelf, tmp_path: Path) -> None:
-    with pytest.raises(NotDone, match=r"^PostgreSQL knows nobody with the id"):
+    with pytest.raises(UserFacingError, match=r"^PostgreSQL knows nobody with the id"):
         export_person(uuid4(), tmp_path / "export.zip")
     assert list(tmp_path.iterdir()) == []
 

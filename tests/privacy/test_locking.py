@@ -4,7 +4,7 @@ import pytest
 from django.db import IntegrityError, OperationalError, connection, transaction
 from psycopg import errors
 
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from privacy.actions import locking
 from privacy.actions.locking import check_deferred_constraints, person_locked
 from privacy.people import Person
@@ -39,12 +39,12 @@ def test_person_locked__somebody_else_holds_the_row(monkeypatch: pytest.MonkeyPa
     with another_connection() as other, other.cursor() as cursor:
         cursor.execute("BEGIN")
         cursor.execute("UPDATE users SET bio = 'Changed' WHERE id = %s", [person.pk])
-        with pytest.raises(NotDone) as refused, person_locked(person.pk):
+        with pytest.raises(UserFacingError) as refused, person_locked(person.pk):
             pass
     assert str(refused.value) == f"Another transaction holds the rows of '{person.pk}': after 1 seconds nothing was changed. Run it again."
 
 
-@pytest.mark.parametrize(("cause", "told"), [(errors.DeadlockDetected(), NotDone), (errors.AdminShutdown(), OperationalError)])
+@pytest.mark.parametrize(("cause", "told"), [(errors.DeadlockDetected(), UserFacingError), (errors.AdminShutdown(), OperationalError)])
 def test_person_locked__a_deadlock_is_told_and_nothing_else(cause: Exception, told: type[Exception]) -> None:
     def fail() -> None:
         raise OperationalError("failed") from cause
@@ -64,7 +64,7 @@ def test_person_locked__the_answer_to_the_commit_is_lost() -> None:
             cursor.execute("SELECT pg_terminate_backend(%s, 10000)", [pid])
             assert cursor.fetchone() == (True,)
 
-    with pytest.raises(NotDone) as refused, person_locked(person.pk):
+    with pytest.raises(UserFacingError) as refused, person_locked(person.pk):
         cut_off()
     connection.close()
     told = str(refused.value)

@@ -2,7 +2,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from privacy.people import Person, anonymized_email, find_person, require_person
 from tests.factories import UserFactory
 
@@ -24,7 +24,7 @@ def test_find_person__by_a_uuid_known_or_not() -> None:
 
 
 def test_find_person__an_address_that_nobody_has() -> None:
-    with pytest.raises(NotDone) as refused:
+    with pytest.raises(UserFacingError) as refused:
         find_person("nobody@example.com")
     assert str(refused.value) == (
         "Nobody has the e-mail address 'nobody@example.com'. Somebody who was anonymized or deleted for good is found by their UUID only."
@@ -33,14 +33,14 @@ def test_find_person__an_address_that_nobody_has() -> None:
 
 @pytest.mark.parametrize("text", ["", "jane", "1234", "jane\udcff@example.com", "jane\n@example.com"])
 def test_find_person__a_text_that_is_neither(text: str) -> None:
-    with pytest.raises(NotDone) as refused:
+    with pytest.raises(UserFacingError) as refused:
         find_person(text)
     assert str(refused.value) == f"{text!r} is neither a UUID nor an e-mail address."
 
 
 def test_require_person__unknown() -> None:
     nobody = uuid4()
-    with pytest.raises(NotDone) as refused:
+    with pytest.raises(UserFacingError) as refused:
         require_person(nobody)
     assert str(refused.value) == (
         f"PostgreSQL knows nobody with the id '{nobody}'. If the vector store still does: manage.py erase_user {nobody} --hard"

@@ -17,7 +17,7 @@ from django.urls import reverse
 
 from accounts.models import User
 from findme.core.admin.model_admin import FindmeModelAdmin
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from privacy.actions import locking
 from privacy.actions.anonymize import anonymize
 from privacy.actions.erase import erase, soft_delete
@@ -84,12 +84,12 @@ def together(*functions: Callable[[], Any]) -> list[Any]:
 
 
 def refusal(function: Callable[[], Any]) -> Callable[[], str]:
-    """The words of the NotDone that the function raises; empty where it raises none."""
+    """The words of the UserFacingError that the function raises; empty where it raises none."""
 
     def run() -> str:
         try:
             function()
-        except NotDone as error:
+        except UserFacingError as error:
             return str(error)
         return ""
 
@@ -188,7 +188,7 @@ def test_check_removal__of_who_is_no_superuser() -> None:
     check_removal(member.pk, actor.pk)
     User.objects.filter(pk=member.pk).update(is_staff=True, is_superuser=True)
     superuser()
-    with pytest.raises(NotDone, match="no longer that of an active superuser"):
+    with pytest.raises(UserFacingError, match="no longer that of an active superuser"):
         check_removal(member.pk, actor.pk)
 
 
@@ -197,5 +197,5 @@ def test_check_removal__of_who_is_no_superuser() -> None:
 def test_check_removal__a_superuser_who_cannot_log_in_does_not_count(password: str) -> None:
     ann, bob = superuser(), superuser()
     User.objects.filter(pk=bob.pk).update(password=password)
-    with transaction.atomic(), pytest.raises(NotDone, match="is the last active superuser"):
+    with transaction.atomic(), pytest.raises(UserFacingError, match="is the last active superuser"):
         check_removal(ann.pk, None)

@@ -15,7 +15,7 @@ from django.urls import reverse
 
 from accounts.models import User
 from calls.models import VideoCall
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from findme.core.values.unreadable import UnreadableDateTime
 from matching.models import Match
 from privacy.actions.anonymize import anonymize
@@ -93,7 +93,7 @@ def test_anonymize__a_rule_that_is_not_proven_is_named(shelf: Shelf, person: Use
     with connection.cursor() as cursor:
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
         cursor.execute("ALTER TABLE users ADD CONSTRAINT users_last_login_range_check CHECK (date_of_birth < '2100-01-01') NOT VALID")
-    with pytest.raises(NotDone) as raised:
+    with pytest.raises(UserFacingError) as raised:
         anonymize(person.pk)
     assert str(raised.value) == (
         f"The rows of {str(person.pk)!r} break the rule users_last_login_range_check: nothing was changed."

@@ -17,7 +17,7 @@ import os, sys
 from django.conf import settings
 settings.configure(QDRANT_URL="", QDRANT_PATH=sys.argv[1], QDRANT_TIMEOUT=float(sys.argv[2]), QDRANT_COLLECTION="profile_embeddings")
 from qdrant_client import models
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from vectorstore.qdrant.connection import qdrant
 """
 

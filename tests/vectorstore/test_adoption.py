@@ -15,7 +15,7 @@ from pytest_django import Settings
 from qdrant_client import models
 
 from accounts.models import User
-from findme.core.errors import NotDone, StoreUnavailable
+from findme.core.errors import StoreUnavailable, UserFacingError
 from tests.factories import ProfileEmbeddingFactory
 from tests.privacy.audit import audited
 from tests.qdrant import QdrantServer
@@ -184,7 +184,7 @@ def test_adopt__refuses_to_remove_many(store: str) -> None:
     of_another_database([point(number) for number in range(1, 102)])
     before = state_of_everything()
     for max_changes, allowed in ((None, 100), (7, 7)):
-        with pytest.raises(NotDone) as raised:
+        with pytest.raises(UserFacingError) as raised:
             adopted(max_changes=max_changes)
         assert str(raised.value) == (
             f"101 of 101 points are of nobody whom PostgreSQL knows, and at most {allowed} may be removed: nothing was changed. See that"
@@ -367,7 +367,7 @@ def test_adopt__killed_anywhere_goes_on(qdrant_server: object, at: str, nth: int
     with qdrant() as client:
         unfinished = client.get_collection(v1()).config.metadata or {}
     if unfinished.get(DATABASE) == ANOTHER or unfinished.get(ADOPTING):
-        with pytest.raises(NotDone, match="--adopt"):
+        with pytest.raises(UserFacingError, match="--adopt"):
             initialize(lambda _: None)
     adopted()
     assert last_drawn() > FAR + 1
@@ -430,7 +430,7 @@ def test_adopt__a_real_collection_that_bears_the_aliass_name(every_store: str) -
 
 def test_adopt__keeps_the_old_one_where_its_points_are_many_of_nobody(store: str) -> None:
     of_the_guides_program([point(number) for number in range(1, 102)])
-    with pytest.raises(NotDone, match="101 of 101 points are of nobody"):
+    with pytest.raises(UserFacingError, match="101 of 101 points are of nobody"):
         adopted()
     with qdrant() as client:
         assert client.count(collection_name()).count == 101
@@ -444,7 +444,7 @@ def test_adopt__keeps_the_old_one_where_the_new_one_is_not_whole(store: str, mon
     of_the_guides_program([point(known[0])])
     monkeypatch.setattr("vectorstore.rebuild.replace.fill", lambda *_args, **_options: None)
     QueueEntry.objects.all().delete()
-    with pytest.raises(NotDone, match=f"'{v1()}' is not let through: 2 missing"):
+    with pytest.raises(UserFacingError, match=f"'{v1()}' is not let through: 2 missing"):
         adopted()
     with qdrant() as client:
         assert collection_name() not in {one.alias_name for one in client.get_aliases().aliases}
@@ -494,7 +494,7 @@ def test_adopt__beside_writers_and_a_worker(qdrant_server: QdrantServer, of: str
 
     def work() -> None:
         while not over.is_set():
-            with suppress(NotDone):
+            with suppress(UserFacingError):
                 sync_once(timeout=1)
             over.wait(0.05)
 

@@ -175,7 +175,7 @@ with qdrant() as client:
         try:
             with qdrant() as again:
                 print("shared", again is client)
-        except NotDone as error:
+        except UserFacingError as error:
             print(error)
         sys.exit()
     os.waitpid(child, 0)
@@ -414,7 +414,7 @@ with qdrant() as client:
 try:
     with qdrant() as client:
         client.get_collection("no such collection")
-except NotDone as error:
+except UserFacingError as error:
     print(error)
 """
     done = run_script(script, memory_path)

@@ -13,7 +13,7 @@ import pytest
 from pytest_django import Settings
 from qdrant_client import QdrantClient, models
 
-from findme.core.errors import NotDone, StoreUnavailable, StoreUnusable
+from findme.core.errors import StoreUnavailable, StoreUnusable, UserFacingError
 from tests.memory import folder_in_memory
 from tests.qdrant import QdrantServer, free_port, freeze, started_qdrant, thaw
 from tests.vectorstore.pretenders import HTML, TLS_FOLDER, answering, answering_grpc, error, saying, silent
@@ -39,10 +39,10 @@ def cannot_open() -> sqlite3.OperationalError:
     return raised.value
 
 
-def line_of(settings: Settings, url: str, ask: Callable[[QdrantClient], object] = lambda client: client.get_aliases()) -> NotDone:
+def line_of(settings: Settings, url: str, ask: Callable[[QdrantClient], object] = lambda client: client.get_aliases()) -> UserFacingError:
     """The error that a question ends in; its text is one line, without the key."""
     settings.QDRANT_URL = url
-    with pytest.raises(NotDone) as raised, qdrant() as client:
+    with pytest.raises(UserFacingError) as raised, qdrant() as client:
         ask(client)
     assert "\n" not in str(raised.value)
     assert KEY not in str(raised.value)
@@ -199,7 +199,7 @@ def test_errors__a_version_that_is_near_enough(settings: Settings, monkeypatch: 
             assert client.get_aliases().aliases == []
 
 
-ANSWERS: list[tuple[int, Any, type[NotDone], str]] = [
+ANSWERS: list[tuple[int, Any, type[UserFacingError], str]] = [
     (401, "Invalid API key or JWT", StoreUnusable, "Qdrant at URL does not accept the key in QDRANT_API_KEY: set the one that the server was given."),
     (
         403,
@@ -226,7 +226,9 @@ ANSWERS: list[tuple[int, Any, type[NotDone], str]] = [
 
 
 @pytest.mark.parametrize(("status", "body", "kind", "line"), ANSWERS, ids=[str(answer[0]) for answer in ANSWERS])
-def test_errors__what_a_server_answers_by_rest(settings: Settings, status: int, body: object, kind: type[NotDone], line: str) -> None:
+def test_errors__what_a_server_answers_by_rest(
+    settings: Settings, status: int, body: object, kind: type[UserFacingError], line: str
+) -> None:
     settings.QDRANT_API_KEY = KEY
     with answering(status, body) as port:
         found = line_of(settings, f"http://127.0.0.1:{port}")
@@ -234,7 +236,7 @@ def test_errors__what_a_server_answers_by_rest(settings: Settings, status: int, 
     assert str(found) == line.replace("URL", f"'http://127.0.0.1:{port}'", 1)
 
 
-CODES: list[tuple[Any, str, type[NotDone], str]] = [
+CODES: list[tuple[Any, str, type[UserFacingError], str]] = [
     (grpc.StatusCode.UNAUTHENTICATED, "Invalid API key or JWT", *ANSWERS[0][2:]),
     (grpc.StatusCode.PERMISSION_DENIED, "Forbidden: Global manage access is required", *ANSWERS[1][2:]),
     (grpc.StatusCode.NOT_FOUND, "Not found: Collection `a` doesn't exist!", *ANSWERS[2][2:]),
@@ -274,8 +276,8 @@ def by_grpc(port: int, timeout: int = 1, *, tls: bool = False) -> Iterator[Qdran
 
 
 @pytest.mark.parametrize(("code", "words", "kind", "line"), CODES, ids=[code[0].name for code in CODES])
-def test_errors__what_a_server_answers_by_grpc(code: Any, words: str, kind: type[NotDone], line: str) -> None:
-    with answering_grpc(code, words) as port, pytest.raises(NotDone) as raised, by_grpc(port) as client:
+def test_errors__what_a_server_answers_by_grpc(code: Any, words: str, kind: type[UserFacingError], line: str) -> None:
+    with answering_grpc(code, words) as port, pytest.raises(UserFacingError) as raised, by_grpc(port) as client:
         client.get_aliases()
     assert type(raised.value) is kind
     assert str(raised.value) == line.replace("URL", "'http://127.0.0.1:1'", 1)
@@ -425,17 +427,25 @@ def test_errors__a_real_server_that_goes_away_and_comes_back(memory_path: Path, 
         assert [collection.name for collection in client.get_collections().collections] == ["a"]
 
 
-def _kinds(base: type[NotDone]) -> set[type[NotDone]]:
+def _kinds(base: type[UserFacingError]) -> set[type[UserFacingError]]:
     return {base, *(kind for sub in base.__subclasses__() for kind in _kinds(sub))}
 
 
 def test_needs_operator__of_every_error_that_a_worker_can_meet() -> None:
     """What ends ``sync_qdrant --once`` at once; a new kind of error has to be put on one side or the other."""
     modules = ("vectorstore.", "findme.core.errors")
-    waited_for = {kind.__name__ for kind in _kinds(NotDone) if kind.__module__.startswith(modules) and not kind.needs_operator}
-    at_once = {kind.__name__ for kind in _kinds(NotDone) if kind.__module__.startswith(modules) and kind.needs_operator}
+    waited_for = {kind.__name__ for kind in _kinds(UserFacingError) if kind.__module__.startswith(modules) and not kind.needs_operator}
+    at_once = {kind.__name__ for kind in _kinds(UserFacingError) if kind.__module__.startswith(modules) and kind.needs_operator}
     assert waited_for == {kind.__name__ for kind in (StoreUnavailable, ServerFailed, TimedOut, MarkNotTaken, LeaseLost)}
-    assert {"NotDone", "StoreUnusable", "CollectionMissing", "StoreWentBack", "NotOurs", "Refused", WrongSetting.__name__} <= at_once
+    assert {
+        "UserFacingError",
+        "StoreUnusable",
+        "CollectionMissing",
+        "StoreWentBack",
+        "NotOurs",
+        "Refused",
+        WrongSetting.__name__,
+    } <= at_once
 
 
 def test_needs_operator__a_wrong_version_and_another_servers_grpc(settings: Settings) -> None:
@@ -455,6 +465,6 @@ def test_needs_operator__a_wrong_version_and_another_servers_grpc(settings: Sett
     ids=str,
 )
 def test_needs_operator__a_folder_that_cannot_be_used(
-    tmp_path: Path, raised: OSError | sqlite3.OperationalError, kind: type[NotDone]
+    tmp_path: Path, raised: OSError | sqlite3.OperationalError, kind: type[UserFacingError]
 ) -> None:
     assert type(Folder(str(tmp_path))._unusable(raised)) is kind

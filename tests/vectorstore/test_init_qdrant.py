@@ -11,7 +11,7 @@ from pytest_django import Settings
 from qdrant_client import QdrantClient, models
 from qdrant_client.http.api.collections_api import SyncCollectionsApi
 
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from tests.factories import ProfileEmbeddingFactory
 from tests.vectorstore.commands import ended, manage, run_python, started
 from vectorstore.catalog import registry
@@ -236,7 +236,7 @@ def test_initialize__an_answer_is_no_proof(server: object, monkeypatch: pytest.M
     with qdrant() as client:
         client.update_collection(v1(), hnsw_config=models.HnswConfigDiff(m=8))
     monkeypatch.setattr(SyncCollectionsApi, "update_collection", lambda *_args, **_options: SimpleNamespace(result=True))
-    with pytest.raises(NotDone) as raised:
+    with pytest.raises(UserFacingError) as raised:
         initialize(lambda _: None)
     assert str(raised.value) == (
         "Qdrant says that it is done, and hnsw_config.m: 8, is to be 16 (graph rebuild): look at its log, and run manage.py init_qdrant again."
@@ -296,7 +296,7 @@ def test_initialize__a_collection_that_is_red(server: object, monkeypatch: pytes
         return found
 
     monkeypatch.setattr(QdrantClient, "get_collection", red)
-    with pytest.raises(NotDone) as raised:
+    with pytest.raises(UserFacingError) as raised:
         initialize(lambda _: None)
     assert str(raised.value) == f"Qdrant reports the collection {v1()!r} as red (no space left): look at its log."
 
@@ -319,7 +319,7 @@ def test_initialize__waits_for_another_one(embedded_qdrant: object, settings: Se
     try:
         with other.cursor() as cursor:
             cursor.execute("SELECT pg_try_advisory_lock(%s)", [lock_key()])
-        with pytest.raises(NotDone) as raised:
+        with pytest.raises(UserFacingError) as raised:
             initialize(lambda _: None)
     finally:
         other.close()

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from vectorstore.ingest.formats.npy import LONGEST_HEADER, read_header
 
 
@@ -49,28 +49,28 @@ def test_header__stream_is_left_at_the_numbers(version: tuple[int, int]) -> None
     ],
 )
 def test_header__refused(header: str, said: str) -> None:
-    with pytest.raises(NotDone) as raised:
+    with pytest.raises(UserFacingError) as raised:
         read_header(npy(header), "x")
     assert str(raised.value) == said
 
 
 @pytest.mark.parametrize("version", [b"\3\0", b"\0\0"])
 def test_header__other_versions(version: bytes) -> None:
-    with pytest.raises(NotDone, match=r"^x is not an array of numpy's format 1.0 or 2.0\.$"):
+    with pytest.raises(UserFacingError, match=r"^x is not an array of numpy's format 1.0 or 2.0\.$"):
         read_header(npy("{}", version), "x")
 
 
 def test_header__length_is_not_believed() -> None:
-    with pytest.raises(NotDone, match=r"^x is damaged: its header claims 65,537 bytes\.$"):
+    with pytest.raises(UserFacingError, match=r"^x is damaged: its header claims 65,537 bytes\.$"):
         read_header(io.BytesIO(b"\x93NUMPY\2\0" + struct.pack("<I", LONGEST_HEADER + 1)), "x")
 
 
 def test_header__cut_off() -> None:
-    with pytest.raises(NotDone, match=r"^x is damaged: it ends within its header\.$"):
+    with pytest.raises(UserFacingError, match=r"^x is damaged: it ends within its header\.$"):
         read_header(io.BytesIO(b"\x93NUM"), "x")
 
 
 @given(st.binary(max_size=100).map(lambda text: npy(text.decode("latin-1"))) | st.binary(max_size=100).map(io.BytesIO))
 def test_header__any_bytes(stream: io.BytesIO) -> None:
-    with suppress(NotDone):
+    with suppress(UserFacingError):
         read_header(stream, "x")

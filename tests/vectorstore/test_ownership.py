@@ -3,7 +3,7 @@ from datetime import UTC, datetime
 import pytest
 from qdrant_client import models
 
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from tests.vectorstore.commands import manage
 from vectorstore.catalog.ownership import ADOPTING, DATABASE, prove_ours
 from vectorstore.consistency import preflight
@@ -24,7 +24,7 @@ def refusal() -> str | None:
     with qdrant() as client:
         try:
             prove_ours(client, v1())
-        except NotDone as error:
+        except UserFacingError as error:
             return str(error)
     return None
 
@@ -95,5 +95,5 @@ def test_prove__notices_a_takeover_when_the_mark_is_due(store: str) -> None:
         say(**{DATABASE: ANOTHER})
         preflight.prove(client)
         StoreState.objects.update(marked_at=datetime(2026, 1, 1, tzinfo=UTC))
-        with pytest.raises(NotDone, match="belongs to another database"):
+        with pytest.raises(UserFacingError, match="belongs to another database"):
             preflight.prove(client)

@@ -9,7 +9,7 @@ from pytest_django import Settings
 from qdrant_client import QdrantClient, models
 from qdrant_client.http.api.collections_api import SyncCollectionsApi
 
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from vectorstore.catalog.alias import live_collection
 from vectorstore.catalog.ownership import metadata_of
 from vectorstore.models import VectorCollection
@@ -444,7 +444,7 @@ def test_plan__what_takes_a_new_collection(server: object, name: str) -> None:
         found = plan(client)
     assert [str(one) for one in found.refused] == expected
     more = f", and {len(expected) - 1} more" if len(expected) > 1 else ""
-    with pytest.raises(NotDone) as raised:
+    with pytest.raises(UserFacingError) as raised:
         refuse(found)
     assert str(raised.value) == (
         f"In {v1()!r}, {expected[0]}{more}: nothing was changed. Build one as it is declared beside it, and put it in its place, with"
@@ -468,7 +468,7 @@ def test_plan__follows_the_settings_of_the_cluster(server: object, settings: Set
 
 def test_plan__refuses_a_write_that_would_wait_for_more_copies_than_there_are(store: str, settings: Settings) -> None:
     settings.QDRANT_REPLICATION_FACTOR, settings.QDRANT_WRITE_CONSISTENCY_FACTOR = 2, 3
-    with pytest.raises(NotDone) as raised:
+    with pytest.raises(UserFacingError) as raised:
         made()
     assert str(raised.value) == (
         "QDRANT_WRITE_CONSISTENCY_FACTOR is 3, and QDRANT_REPLICATION_FACTOR 2: no write could ever be done. Set the first to at most the second."

@@ -21,7 +21,7 @@ from qdrant_client.models import Distance, PointStruct, VectorParams
 
 from accounts.age import age_on, today
 from accounts.models import User
-from findme.core.errors import NotDone, StoreUnavailable
+from findme.core.errors import StoreUnavailable, UserFacingError
 from tests.factories import ProfileEmbeddingFactory, UserFactory
 from tests.memory import folder_in_memory
 from tests.qdrant import QdrantServer
@@ -306,7 +306,7 @@ def test_search_many__nothing(collection: str) -> None:
 
 def test_search_many__one_who_has_no_embedding(collection: str) -> None:
     embedded, user = person(1), UserFactory.create()
-    with pytest.raises(NotDone, match=rf"^'{user.pk}' has no embedding yet"):
+    with pytest.raises(UserFacingError, match=rf"^'{user.pk}' has no embedding yet"):
         search_many([SearchQuery(user_id=embedded.pk), SearchQuery(user_id=user.pk)])
 
 
@@ -451,20 +451,20 @@ def test_search__vectors_of_any_length(collection: str, size: float) -> None:
 
 def test_search__person_without_an_embedding() -> None:
     user = UserFactory.create()
-    with pytest.raises(NotDone) as raised:
+    with pytest.raises(UserFacingError) as raised:
         found(user_id=user.pk)
     assert str(raised.value) == f"'{user.pk}' has no embedding yet: load one with manage.py upsert_embeddings FILE."
 
 
 def test_search__person_who_is_unknown() -> None:
-    with pytest.raises(NotDone) as raised:
+    with pytest.raises(UserFacingError) as raised:
         found(user_id=UUID(int=1))
     assert str(raised.value) == f"PostgreSQL knows nobody with the id '{UUID(int=1)}'."
 
 
 def test_search__person_who_is_deleted() -> None:
     user = ProfileEmbeddingFactory.create(user__deleted=True).user
-    with pytest.raises(NotDone) as raised:
+    with pytest.raises(UserFacingError) as raised:
         found(user_id=user.pk)
     assert str(raised.value) == f"'{user.pk}' is deleted: nobody is searched for them any more."
 

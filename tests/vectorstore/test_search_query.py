@@ -9,7 +9,7 @@ from uuid import UUID
 import numpy as np
 import pytest
 
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from vectorstore.search.criteria import Near, Place, SearchQuery
 
 ANNE, BEN = UUID(int=1), UUID(int=2)
@@ -66,7 +66,7 @@ def test_query__of_a_vector(vector: Any) -> None:
     ],
 )
 def test_query__refused(criteria: dict[str, Any], said: str) -> None:
-    with pytest.raises(NotDone) as raised:
+    with pytest.raises(UserFacingError) as raised:
         SearchQuery(**criteria)
     assert str(raised.value) == said
 
@@ -98,7 +98,7 @@ def test_query__refused(criteria: dict[str, Any], said: str) -> None:
     ],
 )
 def test_query__another_type_is_refused_in_one_line(criteria: dict[str, Any], said: str) -> None:
-    with pytest.raises(NotDone) as raised:
+    with pytest.raises(UserFacingError) as raised:
         SearchQuery(**criteria)
     assert str(raised.value) == said
 
@@ -129,7 +129,7 @@ def test_near__as_typed() -> None:
 
 @pytest.mark.parametrize("text", ["", "52", "52.5,13.4", "52.5,13.4,1,2", "Berlin", "a,b,c"])
 def test_near__not_three_numbers(text: str) -> None:
-    with pytest.raises(NotDone) as raised:
+    with pytest.raises(UserFacingError) as raised:
         Near.parse(text)
     assert str(raised.value) == f"{text!r} is not LAT,LON,KM, as in 52.52,13.405,25."
 
@@ -147,7 +147,7 @@ def test_near__not_three_numbers(text: str) -> None:
     ],
 )
 def test_near__out_of_range(lat: float, lon: float, km: float, said: str) -> None:
-    with pytest.raises(NotDone) as raised:
+    with pytest.raises(UserFacingError) as raised:
         Near(lat, lon, km)
     assert str(raised.value) == said
 
@@ -164,7 +164,7 @@ def test_place__is_read_as_it_is_written(score: float) -> None:
 
 @pytest.mark.parametrize("text", ["", "0.5", f"0.5:{ANNE}:", f"much:{ANNE}", "0.5:anne"])
 def test_place__refused(text: str) -> None:
-    with pytest.raises(NotDone) as raised:
+    with pytest.raises(UserFacingError) as raised:
         Place.parse(text)
     assert str(raised.value) == f"{text!r} is not SCORE:ID, the score and the id of the last person of the page before."
 

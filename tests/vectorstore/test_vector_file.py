@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from tests.vectorstore.ingest.inputs import open_pipe
 from vectorstore.ingest.formats.vector_file import LONGEST_FILE, read_vector
 
@@ -17,7 +17,7 @@ ONES = [1.0] * 512
 
 
 def refusal(path: Path) -> str:
-    with pytest.raises(NotDone) as raised:
+    with pytest.raises(UserFacingError) as raised:
         read_vector(path)
     assert "\n" not in str(raised.value)
     return str(raised.value).replace(repr(str(path)), "FILE")

@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
-from findme.core.errors import NotDone, one_line
+from findme.core.errors import UserFacingError, one_line
 from findme.core.plurals import counted
 from vectorstore.queue.entries import retry
 from vectorstore.status import differing, state
@@ -66,5 +66,5 @@ def _planned() -> dict[str, Any]:
 
     try:
         return {"plan": compare()}
-    except NotDone as error:
+    except UserFacingError as error:
         return {"problem": one_line(error)}

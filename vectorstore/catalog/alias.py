@@ -16,7 +16,7 @@ from qdrant_client.models import (
     DeleteAliasOperation,
 )
 
-from findme.core.errors import NotDone, StoreUnusable
+from findme.core.errors import StoreUnusable, UserFacingError
 from vectorstore.catalog import registry
 from vectorstore.catalog.lock import try_lock, unlock
 from vectorstore.catalog.ownership import prove_ours
@@ -29,8 +29,8 @@ AT_ONCE = timedelta(0)
 
 
 def prove_alias(client: QdrantClient) -> None:
-    """Raises CollectionMissing (a StoreUnavailable) where there is no alias any more, and NotDone where it leads to a collection that nobody has noted:
-    that one is searched then, and not written. If that collection is not this database's, the error is NotOurs.
+    """Raises CollectionMissing (a StoreUnavailable) where there is no alias any more, and UserFacingError where it leads to a collection
+    that nobody has noted: that one is searched then, and not written. If that collection is not this database's, the error is NotOurs.
 
     One that is written is followed by whoever is idle, and one that was given up at once: it is searched, and not written either. While somebody makes
     or moves collections there is nothing to say.
@@ -44,7 +44,7 @@ def prove_alias(client: QdrantClient) -> None:
     target = live_collection(client)
     if not _is_written(target):
         prove_ours(client, target)
-        raise NotDone(
+        raise UserFacingError(
             f"The alias {collection_name()!r} leads to {target!r}, which is not noted in PostgreSQL, so it is searched and not written: run"
             " manage.py init_qdrant, which notes it and queues everybody; or move the alias back."
         )
@@ -58,14 +58,14 @@ def switch_alias(client: QdrantClient, target: str, *, keep: timedelta | None = 
     """Move the alias to TARGET, which has passed the gate, in one step; the collection that it led to, which is kept for KEEP (None: until
     somebody drops it).
 
-    Only under ``collection_lock``. Raises NotDone where TARGET has failed meanwhile, or the alias does not lead to it afterwards.
+    Only under ``collection_lock``. Raises UserFacingError where TARGET has failed meanwhile, or the alias does not lead to it afterwards.
     """
     before = alias_target(client)
     prepare(target, keep)
     client.update_collection_aliases(_moves(before, target), timeout=whole_timeout_seconds())
     after = alias_target(client)
     if after != target:
-        raise NotDone(
+        raise UserFacingError(
             f"Qdrant says that the alias {collection_name()!r} was moved, and it leads to {after!r}: look at its log, and run it again."
         )
     registry.follow(target)
@@ -73,9 +73,9 @@ def switch_alias(client: QdrantClient, target: str, *, keep: timedelta | None = 
 
 
 def prepare(target: str, keep: timedelta | None) -> None:
-    """The alias is about to be moved to TARGET. Raises NotDone where TARGET has failed meanwhile."""
+    """The alias is about to be moved to TARGET. Raises UserFacingError where TARGET has failed meanwhile."""
     if not registry.prepare(target, keep):
-        raise NotDone(f"{target!r} was given up while it was being compared: see why in the admin, and run it again.")
+        raise UserFacingError(f"{target!r} was given up while it was being compared: see why in the admin, and run it again.")
 
 
 def _moves(before: str | None, target: str) -> list[AliasOperations]:

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from vectorstore.qdrant.connection import collection_name
 
 POLL_SECONDS = 0.1
@@ -20,13 +20,13 @@ POLL_SECONDS = 0.1
 def collection_lock(*, seconds: float | None = None) -> Iterator[None]:
     """Hold it. Waits SECONDS (``settings.MIGRATE_LOCK_SECONDS``) for others, by polling, so that nobody holds a snapshot while waiting.
 
-    Take it before the embedded store's folder. Raises NotDone. Whoever dies loses it with the connection.
+    Take it before the embedded store's folder. Raises UserFacingError. Whoever dies loses it with the connection.
     """
     patience = settings.MIGRATE_LOCK_SECONDS if seconds is None else seconds
     deadline = time.monotonic() + patience
     while not try_lock():
         if time.monotonic() >= deadline:
-            raise NotDone(
+            raise UserFacingError(
                 f"Somebody else has been making or moving collections of {collection_name()!r} for {patience:g} s: wait for it, and run it again."
             )
         time.sleep(POLL_SECONDS)

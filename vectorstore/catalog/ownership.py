@@ -8,7 +8,7 @@ from typing import Any
 from qdrant_client import QdrantClient
 from qdrant_client.models import CollectionInfo
 
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from vectorstore.models import StoreState, VectorCollection
 
 DATABASE, VERSION, DECLARED, RELEASE, DECLARED_AT = (
@@ -25,7 +25,7 @@ ADOPTED_AT = "findme_adopted_at_version"
 """Of a collection's metadata: the version of this database's sequence when the collection was adopted. Versions up to it may be another database's."""
 
 
-class NotOurs(NotDone):
+class NotOurs(UserFacingError):
     """The collection is another database's, or does not say whose it is."""
 
 

@@ -13,7 +13,7 @@ from django.db import connection
 from qdrant_client import QdrantClient
 from qdrant_client.models import CollectionInfo
 
-from findme.core.errors import NotDone, StoreUnavailable, one_line
+from findme.core.errors import StoreUnavailable, UserFacingError, one_line
 from vectorstore.catalog import registry
 from vectorstore.catalog.secondary import held_up_by_none_but
 from vectorstore.qdrant.connection import qdrant
@@ -52,7 +52,7 @@ def draw_for_deletion() -> int:
 
 def note_new_deletion() -> None:
     """Draw a version and note it, after points were deleted. If Qdrant is unavailable, the next renewal of the mark says the same."""
-    with suppress(NotDone), qdrant() as client:
+    with suppress(UserFacingError), qdrant() as client:
         note_deletion(client, draw_for_deletion())
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from uuid import UUID
 
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from findme.core.plurals import counted
 from vectorstore.models import ProfileEmbedding
 from vectorstore.qdrant.connection import qdrant
@@ -17,7 +17,7 @@ from vectorstore.qdrant.connection import qdrant
 PAGE_SIZE = 1000
 
 
-class PossiblyErased(NotDone):
+class PossiblyErased(UserFacingError):
     """Nothing was changed. ``ids`` are the users whom PostgreSQL has and Qdrant lacks."""
 
     def __init__(self, ids: list[UUID], command: str) -> None:

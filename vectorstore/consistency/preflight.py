@@ -48,8 +48,8 @@ _put_off: dict[Store, float] = {}
 
 
 def prove(client: QdrantClient) -> None:
-    """Raises NotDone for another database's collection and for an alias that leads elsewhere, and StoreWentBack (a StoreUnavailable) where a store
-    went back in time.
+    """Raises UserFacingError for another database's collection and for an alias that leads elsewhere, and StoreWentBack (a
+    StoreUnavailable) where a store went back in time.
 
     Nearly free for a minute after it has been asked. Renews the mark where that is due, but not inside a caller's transaction: it has to be committed
     first. Where PostgreSQL has noted no collection, the alias decides: CollectionMissing, or what speaks against the collection that it leads to.
@@ -96,8 +96,8 @@ def _renew(client: QdrantClient) -> None:
 
 
 def prove_whose(client: QdrantClient) -> None:
-    """Raises NotDone where the live collection is another database's. It comes first, and its answer says that it is not the store that is away:
-    one beside it that is gone, fails, or is not ours holds nobody up."""
+    """Raises UserFacingError where the live collection is another database's. It comes first, and its answer says that it is not the store
+    that is away: one beside it that is gone, fails, or is not ours holds nobody up."""
     live = registry.live()
     for collection in registry.written():
         with held_up_by_none_but(live, collection, doing="reading"):

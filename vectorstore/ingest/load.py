@@ -12,7 +12,7 @@ from django.db import InterfaceError, OperationalError
 
 from findme.core.commands.explanations import what_went_wrong
 from findme.core.commands.progress import Report, unreported
-from findme.core.errors import NotDone, one_line
+from findme.core.errors import UserFacingError, one_line
 from findme.core.plurals import counted
 from vectorstore.ingest.formats.input_file import no_rows
 from vectorstore.ingest.rejected_lines import Kept
@@ -60,7 +60,7 @@ class Loaded:
         return not (self.rejected or self.set_aside or self.awaiting_projection)
 
 
-class StoppedHalfway(NotDone):
+class StoppedHalfway(UserFacingError):
     """The run ended before its inputs did; ``loaded`` is what it did until then."""
 
     def __init__(self, error: Exception, loaded: Loaded) -> None:
@@ -85,8 +85,8 @@ def upsert_embeddings(
     Bad rows are written to REJECTS and never stop the good ones. MODEL names what made the vectors, by default ``EMBEDDING_MODEL``. With DRY_RUN
     the rows are checked, also against PostgreSQL, and nothing is written but the rejects. With QUEUE_ONLY the points are left to the workers of
     ``sync_qdrant``. Each batch is a transaction of its own: call it outside
-    of any. Raises NotDone before anything is loaded where an input cannot be read, and StoppedHalfway afterwards; the rows that are loaded stay
-    loaded where the vector store cannot be reached.
+    of any. Raises UserFacingError before anything is loaded where an input cannot be read, and StoppedHalfway afterwards; the rows that are
+    loaded stay loaded where the vector store cannot be reached.
     """
     inputs = sources(files)
     run = _Run(_model(model), dry_run, queue_only, Loaded())
@@ -95,7 +95,7 @@ def upsert_embeddings(
             for batch in _batches(inputs):
                 run.take(batch, write)
                 report(run.loaded.read, total(inputs))
-        except (NotDone, OperationalError, InterfaceError) as error:
+        except (UserFacingError, OperationalError, InterfaceError) as error:
             raise StoppedHalfway(error, run.loaded) from error
     return run.loaded
 
@@ -139,7 +139,7 @@ class _Run:
                 done = project(user_ids)
                 self.loaded.projected += done.written
                 self.loaded.set_aside += done.refused
-            except NotDone as error:
+            except UserFacingError as error:
                 self.loaded.why_not_projected = one_line(error)
         if self.loaded.why_not_projected is not None:
             self.loaded.awaiting_projection += len(user_ids)
@@ -149,9 +149,9 @@ def _model(name: str | None) -> str:
     chosen: str = settings.EMBEDDING_MODEL if name is None else name
     longest = ProfileEmbedding._meta.get_field("model").max_length
     if longest is not None and len(chosen) > longest:
-        raise NotDone(f"The model's name has {len(chosen)} characters, and may have {longest}: {chosen[:60]!r}...")
+        raise UserFacingError(f"The model's name has {len(chosen)} characters, and may have {longest}: {chosen[:60]!r}...")
     if UNSTORABLE.search(chosen):
-        raise NotDone(f"The model's name has a character that PostgreSQL cannot keep: {chosen!r}.")
+        raise UserFacingError(f"The model's name has a character that PostgreSQL cannot keep: {chosen!r}.")
     return chosen
 
 
@@ -166,7 +166,7 @@ def _batches(inputs: Sequence[Source]) -> Iterator[list[Entry]]:
             if len(batch) == ROWS_IN_A_BATCH or size > BYTES_IN_A_BATCH:
                 yield batch
                 batch, size = [], 0
-    except NotDone:
+    except UserFacingError:
         if batch:
             yield batch
         raise

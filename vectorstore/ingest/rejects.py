@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from findme.core.files import growing_file
 from vectorstore.ingest.rejected_lines import Kept, RejectedLines, is_rejection
 from vectorstore.ingest.rows import Rejection
@@ -30,7 +30,7 @@ def rejects_file(path: Path | None, inputs: Iterable[Path], sizes: Mapping[str, 
     """Yields what writes a rejection to the file, at once and whole; without a PATH, what drops it.
 
     The file is a new one of mode 0600. It replaces one that is there if that is the rejects file of an earlier run of this account, or empty.
-    Raises NotDone for any other, a link, one of ``inputs``, and a file that cannot be written. ``sizes`` as in ``RejectedLines``.
+    Raises UserFacingError for any other, a link, one of ``inputs``, and a file that cannot be written. ``sizes`` as in ``RejectedLines``.
     """
     if path is None:
         yield _drop
@@ -55,7 +55,7 @@ def _write(stream: BinaryIO, lines: RejectedLines, path: Path, rejection: Reject
 
 
 def _refuse_other_files(path: Path, inputs: Iterable[Path]) -> None:
-    """Raise NotDone for a file that must not be replaced. The open file is checked, and no link is followed to it."""
+    """Raise UserFacingError for a file that must not be replaced. The open file is checked, and no link is followed to it."""
     try:
         if stat.S_ISREG(path.lstat().st_mode):
             with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
@@ -63,7 +63,7 @@ def _refuse_other_files(path: Path, inputs: Iterable[Path]) -> None:
                     return
     except FileNotFoundError:
         return
-    raise NotDone(f"{str(path)!r} is there and is no rejects file of an earlier run: name another one, or move it away.")
+    raise UserFacingError(f"{str(path)!r} is there and is no rejects file of an earlier run: name another one, or move it away.")
 
 
 def _may_be_replaced(stream: BinaryIO, inputs: Iterable[Path]) -> bool:
@@ -83,4 +83,4 @@ def _writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise NotDone(f"The rejects file {str(path)!r} cannot be written: {error.strerror or error}.") from error
+        raise UserFacingError(f"The rejects file {str(path)!r} cannot be written: {error.strerror or error}.") from error

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from vectorstore.ingest.formats.input_file import reading
 from vectorstore.ingest.formats.json_lines import check_json_lines, read_json_lines, rows_of
 from vectorstore.ingest.formats.npz import check_npz, read_npz
@@ -39,9 +39,9 @@ class Source:
 
 
 def sources(files: Sequence[str]) -> list[Source]:
-    """The inputs, each of them checked. Raises NotDone for the first that cannot be read."""
+    """The inputs, each of them checked. Raises UserFacingError for the first that cannot be read."""
     if list(files).count(STANDARD_INPUT) > 1:
-        raise NotDone("Standard input, '-', can be read once only.")
+        raise UserFacingError("Standard input, '-', can be read once only.")
     return [_source(file) for file in files]
 
 
@@ -57,7 +57,7 @@ def paths(files: Sequence[str]) -> list[Path]:
 
 
 def sizes(files: Sequence[str]) -> dict[str, int]:
-    """The bytes of each input that is an ordinary file, twice of one that is named twice. Raises NotDone where one is gone."""
+    """The bytes of each input that is an ordinary file, twice of one that is named twice. Raises UserFacingError where one is gone."""
     found: dict[str, int] = {}
     for file in files:
         if file != STANDARD_INPUT:
@@ -71,11 +71,11 @@ def sizes(files: Sequence[str]) -> dict[str, int]:
 def _source(file: str) -> Source:
     if file == STANDARD_INPUT:
         if sys.stdin is None:
-            raise NotDone("Standard input, '-', is closed.")
+            raise UserFacingError("Standard input, '-', is closed.")
         return Source(file, None, lambda: rows_of(sys.stdin.buffer, file))
     path = Path(file)
     if path.suffix.lower() not in FORMATS:
-        raise NotDone(
+        raise UserFacingError(
             f"{file!r}: the format is told by the ending, and it is none of {', '.join(FORMATS)}. JSON Lines may also come by '-', standard input."
         )
     check, read = FORMATS[path.suffix.lower()]

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from vectorstore.purge.segments import Patience, segments
 from vectorstore.purge.vacuum import Rewritten
 from vectorstore.snapshots.nodes import Node, version_of
@@ -21,13 +21,13 @@ DELETES_LATER = (1, 19)
 
 
 def check_storage(nodes: Sequence[Node], collections: Sequence[str], storage: Sequence[Path]) -> None:
-    """Raise NotDone unless the folders ``storage`` hold every segment of ``collections`` that the servers report."""
+    """Raise UserFacingError unless the folders ``storage`` hold every segment of ``collections`` that the servers report."""
     for collection in collections:
         found = _segment_folders(storage, collection)
         for segment in segments(nodes, collection):
             if segment.id not in found:
                 folders = ", ".join(f"--storage {str(folder)!r}" for folder in storage)
-                raise NotDone(
+                raise UserFacingError(
                     f"{folders}: the segment {segment.id} of {collection!r} is not there, so nothing was done. Name the storage folder of each"
                     " server, where this account can read it."
                 )
@@ -50,7 +50,8 @@ def prove(nodes: Sequence[Node], found: Rewritten, storage: Sequence[Path], *, y
 
 
 def wait_for_dropped(nodes: Sequence[Node], dropped: Sequence[str], storage: Sequence[Path], *, live: str, seconds: float) -> None:
-    """Wait until the folders of ``dropped`` collections are gone from ``storage``. Raises NotDone if their number does not fall within ``seconds``.
+    """Wait until the folders of ``dropped`` collections are gone from ``storage``. Raises UserFacingError if their number does not fall
+    within ``seconds``.
 
     ``live`` is a collection that is there, whose work counts as progress.
     """
@@ -59,7 +60,7 @@ def wait_for_dropped(nodes: Sequence[Node], dropped: Sequence[str], storage: Seq
     patience = Patience(nodes, live, seconds)
     while left := [folder for folder in _dropped_folders(storage, dropped) if folder.exists()]:
         if patience.is_over(frozenset(left)):
-            raise NotDone(
+            raise UserFacingError(
                 f"{left[0]} is still there: Qdrant deletes the folder of a dropped collection in the background. Look at its log, and run this again."
             )
 

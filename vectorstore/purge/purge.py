@@ -9,7 +9,7 @@ from pathlib import Path
 from qdrant_client import QdrantClient
 
 from findme.core.commands.progress import Report, unreported
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from vectorstore.catalog import registry
 from vectorstore.catalog.alias import follow_alias, is_ours, live_collection
 from vectorstore.catalog.cluster import refuse_without_a_node
@@ -74,9 +74,9 @@ def purge(
 ) -> Purged:
     """One at a time, beside searches and writes. Killed anywhere, the next run goes on, and puts back the settings that this one has changed.
 
-    With LOG the live collection is built anew and the old one dropped, and with DROP_KEPT those that are kept. Raises NotDone, with nothing
-    done, where one is kept and is not to be dropped, where a node of a cluster is not there and none could be built, and where more than
-    DISCARD_VECTORS unique vectors would be lost.
+    With LOG the live collection is built anew and the old one dropped, and with DROP_KEPT those that are kept. Raises UserFacingError, with
+    nothing done, where one is kept and is not to be dropped, where a node of a cluster is not there and none could be built, and where more
+    than DISCARD_VECTORS unique vectors would be lost.
     STORAGE are the storage folders of all servers: with them it is proven that Qdrant has deleted the files of what it replaced or dropped.
     """
     limit = DiscardLimit(discard_vectors)
@@ -113,7 +113,7 @@ def purge(
 def _refuse_kept(*, log: bool, drop_kept: bool) -> None:
     kept = registry.last_kept()
     if log and kept is not None and not drop_kept:
-        raise NotDone(
+        raise UserFacingError(
             f"{kept.name!r} is kept, with a write-ahead log of its own: nothing was done. Add --drop-kept to drop it, after which there is no"
             " reindex_qdrant --rollback, or wait until it is no longer kept."
         )

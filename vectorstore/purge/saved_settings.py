@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from qdrant_client import QdrantClient
 from qdrant_client.models import CollectionParamsDiff, OptimizersConfigDiff
 
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from vectorstore.models import StoreState
 from vectorstore.queue.transactions import short_transaction
 
@@ -74,7 +74,8 @@ def _read(client: QdrantClient, collection: str) -> Settings:
 
 
 def _set(client: QdrantClient, collection: str, settings: Settings) -> None:
-    """An answer is no proof; and another node of a cluster than the one that is asked may have agreed to it first. Raises NotDone."""
+    """An answer is no proof; and another node of a cluster than the one that is asked may have agreed to it first. Raises
+    UserFacingError."""
     optimizers = {name: value for name, value in settings.items() if name in THOROUGH}
     parameters = {name: value for name, value in settings.items() if name not in THOROUGH}
     client.update_collection(
@@ -85,5 +86,7 @@ def _set(client: QdrantClient, collection: str, settings: Settings) -> None:
     deadline = time.monotonic() + CONSENSUS_SECONDS
     while (now := {name: _read(client, collection)[name] for name in settings}) != settings:
         if time.monotonic() >= deadline:
-            raise NotDone(f"Qdrant says that it has set {settings} of {collection!r}, and it is {now}: look at its log, and run it again.")
+            raise UserFacingError(
+                f"Qdrant says that it has set {settings} of {collection!r}, and it is {now}: look at its log, and run it again."
+            )
         time.sleep(POLL_SECONDS)

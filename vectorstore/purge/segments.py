@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from vectorstore.catalog.lock import keep_session
 from vectorstore.rebuild.build import at_work
 from vectorstore.snapshots.nodes import Node
@@ -18,7 +18,7 @@ DETAILS = "10"
 POLL_SECONDS = 0.1
 
 
-class NotAtRest(NotDone):
+class NotAtRest(UserFacingError):
     """Qdrant was given its time."""
 
 

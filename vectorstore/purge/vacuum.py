@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from qdrant_client import QdrantClient
 
 from findme.core.commands.progress import Report, unreported
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from vectorstore.purge.saved_settings import THOROUGH, change, put_back
 from vectorstore.purge.segments import Patience, Segment, segments, segments_at_rest
 from vectorstore.snapshots.nodes import Node
@@ -21,7 +21,7 @@ FEW = 20_000
 FEW_SECONDS = 120.0
 
 
-class NotRewritten(NotDone):
+class NotRewritten(UserFacingError):
     """Qdrant was given its time."""
 
 

@@ -35,7 +35,7 @@ def collection_name() -> str:
 
 @contextmanager
 def qdrant() -> Iterator[QdrantClient]:
-    """A client for the block. Errors of the driver leave it as StoreUnavailable or NotDone, in one line.
+    """A client for the block. Errors of the driver leave it as StoreUnavailable or UserFacingError, in one line.
 
     A server's client is shared by the process. The embedded store is locked for as long as the block lasts, so hold it for one batch or one
     search, and take it before anything is locked in PostgreSQL; a thread that holds it may enter again.

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from qdrant_client.common.client_exceptions import QdrantException
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
-from findme.core.errors import NotDone, StoreUnavailable, StoreUnusable
+from findme.core.errors import StoreUnavailable, StoreUnusable, UserFacingError
 from vectorstore.qdrant.address import Address
 
 SHORT = 200
@@ -46,7 +46,7 @@ class StoreWentBack(StoreUnusable):
         super().__init__(f"{what} Nothing is written until this has been run: manage.py verify_qdrant --repair.")
 
 
-class Refused(NotDone):
+class Refused(UserFacingError):
     """Qdrant answers that the request itself is wrong: asking again does not help."""
 
 
@@ -63,7 +63,7 @@ def server_errors_told(address: Address) -> Iterator[None]:
         raise
 
 
-def told(error: Exception, address: Address) -> NotDone:
+def told(error: Exception, address: Address) -> UserFacingError:
     """The line for an error of the driver, by REST or by gRPC."""
     match error:
         case ResponseHandlingException():
@@ -107,7 +107,7 @@ def _connection_failed(source: Exception, address: Address) -> StoreUnavailable:
     )
 
 
-def _grpc_failed(error: grpc.RpcError, address: Address) -> NotDone:
+def _grpc_failed(error: grpc.RpcError, address: Address) -> UserFacingError:
     code, details = error.code(), error.details() or ""
     match code:
         case grpc.StatusCode.DEADLINE_EXCEEDED:
@@ -129,7 +129,7 @@ def _grpc_failed(error: grpc.RpcError, address: Address) -> NotDone:
     return ServerFailed(f"Qdrant at {address} answered {code.name} ({_short(details)}): look at its log, and run it again.")
 
 
-def _answered(status: int, words: str, address: Address) -> NotDone:
+def _answered(status: int, words: str, address: Address) -> UserFacingError:
     match status:
         case 401 if not address.api_key:
             return StoreUnusable(f"Qdrant at {address} asks for a key: set QDRANT_API_KEY.")

@@ -11,7 +11,7 @@ from qdrant_client import QdrantClient
 from qdrant_client.models import VectorParams
 
 from findme.core.commands.progress import Report, unreported
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from findme.core.plurals import counted
 from vectorstore.catalog.alias import alias_target
 from vectorstore.models import ProfileEmbedding, StoreState
@@ -42,7 +42,7 @@ class GateResult:
 
 def pass_gate(client: QdrantClient, collection: str, *, min_recall: float | None = None, report: Report = unreported) -> GateResult:
     """Prove COLLECTION: nobody missing, orphaned or stale, as many points as people, and recall@10 at most 0.01 below the live one's, or at least
-    MIN_RECALL where it is given. Changes nothing. Raises NotDone with what failed, and StoreUnavailable."""
+    MIN_RECALL where it is given. Changes nothing. Raises UserFacingError with what failed, and StoreUnavailable."""
     return prove_search(client, prove_points(collection, report), min_recall=min_recall)
 
 
@@ -61,7 +61,7 @@ def prove_points(collection: str, report: Report = unreported) -> Proven:
     with Collected(collection) as found:
         people = verify_collection(found, building=False, ages_right_on=StoreState.current().ages_refreshed_on, report=report)
         if found.differing or found.ahead:
-            raise NotDone(_what_differs(found))
+            raise UserFacingError(_what_differs(found))
         return Proven(collection, people, found.points, found.pending + found.aside)
 
 
@@ -93,7 +93,7 @@ def _refuse_counts(client: QdrantClient, collection: str) -> None:
         if abs(people - points) <= margin:
             return
         if time.monotonic() >= deadline:
-            raise NotDone(
+            raise UserFacingError(
                 f"{collection!r} is not let through: Qdrant counts {counted(points, 'point')} for {counted(people, 'person', 'people')}, of whom {counted(margin, 'waits', 'wait')} to be written."
                 " The alias was not moved. Look at Qdrant's log, and run it again."
             )
@@ -121,7 +121,7 @@ def _recalls(client: QdrantClient, collection: str, min_recall: float | None) ->
     live_recall = None if live is None else recall(client, live, vectors)
     least = min_recall if min_recall is not None else WITHOUT_LIVE if live_recall is None else live_recall - LESS
     if reached < least - 1e-9:
-        raise NotDone(_too_little(collection, reached, least, live_recall))
+        raise UserFacingError(_too_little(collection, reached, least, live_recall))
     return reached, live_recall
 
 

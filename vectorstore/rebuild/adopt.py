@@ -10,7 +10,7 @@ from qdrant_client import QdrantClient
 from qdrant_client.models import ExtendedPointId, PointIdsList, Record
 
 from findme.core.commands.progress import Report, unreported
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from findme.core.plurals import counted, plural
 from privacy.audit import adoption_recorded
 from vectorstore.catalog.cluster import refuse_without_a_node
@@ -77,10 +77,10 @@ def adopt(
     """Make the collection ours, and then as it is declared; one at a time. Killed anywhere, the next run goes on. What takes a new collection is left
     to ``reindex_qdrant``, which builds none beside another database's.
 
-    Raises NotDone, with nothing touched, where more than MAX_CHANGES points (the greater of 100 and 5 % of them) would go and FORCE is not
-    given; where a FindMe database wrote the collection, it lacks users whom PostgreSQL has, and AFTER_RESTORE does not say that the operator has looked
-    at them; where more than DISCARD_VECTORS hold a unique vector, which nothing else allows; where a collection is to be made on a cluster without one of its nodes; and for what takes a new collection where nothing is to be
-    adopted.
+    Raises UserFacingError, with nothing touched, where more than MAX_CHANGES points (the greater of 100 and 5 % of them) would go and FORCE
+    is not given; where a FindMe database wrote the collection, it lacks users whom PostgreSQL has, and AFTER_RESTORE does not say that the
+    operator has looked at them; where more than DISCARD_VECTORS hold a unique vector, which nothing else allows; where a collection is to
+    be made on a cluster without one of its nodes; and for what takes a new collection where nothing is to be adopted.
     """
     with collection_lock():
         with qdrant() as client:
@@ -140,7 +140,7 @@ def _survey(planned: Plan, limit: DiscardLimit, report: Report) -> Survey:
 def _refuse_many(survey: Survey, max_changes: int | None, force: bool) -> None:
     allowed = allowed_changes(survey.points, max_changes)
     if survey.strangers > allowed and not force:
-        raise NotDone(
+        raise UserFacingError(
             f"{survey.strangers:,} of {counted(survey.points, 'point')} {plural(survey.strangers, 'is', 'are')} of nobody whom PostgreSQL knows, and at most {allowed:,} may be removed: nothing"
             " was changed. See that DATABASE_URL and QDRANT_URL belong together, and run it again with --force, or with --max-changes"
             f" {survey.strangers}."

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from uuid import UUID, uuid4
 
 from findme.core.commands.progress import Report, unreported
-from findme.core.errors import NotDone, StoreUnavailable, one_line
+from findme.core.errors import StoreUnavailable, UserFacingError, one_line
 from findme.core.plurals import counted
 from vectorstore.catalog import registry
 from vectorstore.models import ProfileEmbedding, SetAside, VectorCollection
@@ -36,7 +36,7 @@ def fill(collection: str, *, timeout: float, batch_size: int = BATCH_SIZE, repor
     """Give everyone a point in COLLECTION, whose row as building has been committed: whatever changes from then on the workers write there too.
 
     Whom others hold is tried again until they let go, at most TIMEOUT seconds without anybody done; a store that is away is waited for as
-    long. Raises NotDone, and StoreUnavailable, at once if a person must act first; a collection that fails is marked as failed.
+    long. Raises UserFacingError, and StoreUnavailable, at once if a person must act first; a collection that fails is marked as failed.
     """
     filling = _Filling(collection, timeout)
     try:
@@ -73,7 +73,7 @@ class _Filling:
         left = [person for start in range(0, len(held), batch_size) for person in self.batch(held[start : start + batch_size])]
         if len(left) == len(held):
             self.wait(
-                NotDone(
+                UserFacingError(
                     f"Of {self.collection!r}, {counted(len(left), 'person is', 'people are')} held by other workers, and not let go for {self.timeout:g} s: see what"
                     " runs, and run it again: it goes on."
                 )
@@ -111,7 +111,7 @@ class _Filling:
         self.refuse_refused(done)
         return sorted(set(missing) - claim.people)
 
-    def wait(self, error: NotDone) -> None:
+    def wait(self, error: UserFacingError) -> None:
         """Nobody is done: what is wrong may go by itself, for a while."""
         if time.monotonic() - self.got_on >= self.timeout:
             raise error
@@ -122,7 +122,9 @@ class _Filling:
         row = VectorCollection.objects.filter(name=self.collection).first()
         if row is None or row.state != registry.State.BUILDING:
             why = "somebody has dropped it" if row is None else row.failure or f"it is {row.state}"
-            raise NotDone(f"{self.collection!r} was given up: {why}. The alias was not moved. Mend that, and run it again: it starts anew.")
+            raise UserFacingError(
+                f"{self.collection!r} was given up: {why}. The alias was not moved. Mend that, and run it again: it starts anew."
+            )
 
     def refuse_refused(self, done: Done) -> None:
         """Whoever is refused here has a point in the live collection: it is not the person's fault."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from qdrant_client import QdrantClient
 
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from vectorstore.catalog import registry
 from vectorstore.catalog.lock import keep_session
 from vectorstore.consistency.checkpoint import stamp
@@ -52,7 +52,8 @@ def go_on_with(client: QdrantClient) -> str | None:
 
 
 def wait_for_graphs(collection: str, timeout: float) -> None:
-    """Until Qdrant has built them all, however long that takes; at most TIMEOUT seconds without anything happening. Raises NotDone."""
+    """Until Qdrant has built them all, however long that takes; at most TIMEOUT seconds without anything happening. Raises
+    UserFacingError."""
     seen, deadline = None, time.monotonic() + timeout
     while True:
         with qdrant() as client:
@@ -64,7 +65,7 @@ def wait_for_graphs(collection: str, timeout: float) -> None:
         if (now := (status, found.indexed_vectors_count, found.points_count, under_way)) != seen:
             seen, deadline = now, time.monotonic() + timeout
         if time.monotonic() >= deadline:
-            raise NotDone(
+            raise UserFacingError(
                 f"Qdrant has been at work on {collection!r} for {timeout:g} s without getting on ({status}): the alias was not moved. Look at its log,"
                 " and run it again: it goes on."
             )

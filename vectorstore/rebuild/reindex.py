@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from qdrant_client import QdrantClient
 
 from findme.core.commands.progress import Report, unreported
-from findme.core.errors import NotDone, one_line
+from findme.core.errors import UserFacingError, one_line
 from findme.core.plurals import counted
 from vectorstore.catalog import registry
 from vectorstore.catalog.alias import AT_ONCE, follow_alias, live_collection, switch_alias
@@ -59,8 +59,8 @@ def reindex(
 ) -> Reindexed:
     """Build, fill, prove and switch; one at a time. Killed anywhere, the next run goes on from there.
 
-    Raises NotDone with the alias where it was: on a cluster without one of its nodes, where the gate refuses, and where the new collection fails.
-    Raises UniqueVectorsFound, with nothing begun, if more unique vectors would be lost than the ``limit`` allows.
+    Raises UserFacingError with the alias where it was: on a cluster without one of its nodes, where the gate refuses, and where the new
+    collection fails. Raises UniqueVectorsFound, with nothing begun, if more unique vectors would be lost than the ``limit`` allows.
     """
     limit = limit or DiscardLimit()
     with collection_lock():
@@ -91,7 +91,7 @@ def roll_back(
     """Back to the newest collection that is kept and older than the live one, or to the one named TO, through the same gate. The one that is left is
     kept for KEEP, by default for as long as the other one was to be. Run twice it goes back once, or to where nothing older is kept.
 
-    Raises NotDone with the alias where it was, and UniqueVectorsFound as ``reindex`` does.
+    Raises UserFacingError with the alias where it was, and UniqueVectorsFound as ``reindex`` does.
     """
     limit = limit or DiscardLimit()
     with collection_lock():
@@ -103,7 +103,7 @@ def roll_back(
             row = VectorCollection.objects.get(name=_way_back(to))
             if not client.collection_exists(row.name):
                 registry.fail(row.name, "it is gone from Qdrant")
-                raise NotDone(f"{row.name!r} was kept, and is gone from Qdrant: {collection_name()!r} stays where it is.")
+                raise UserFacingError(f"{row.name!r} was kept, and is gone from Qdrant: {collection_name()!r} stays where it is.")
         proven = prove_points(row.name, report)
         return _put_in_place(proven, _what_is_left(row) if keep is None else keep, min_recall, 0, limit, announce)
 
@@ -112,9 +112,9 @@ def _way_back(to: str | None) -> str:
     kept, live = registry.kept(), registry.live() or ""
     older = [name for name in kept if registry.number_of(name) < registry.number_of(live)] if to is None else [to]
     if not older:
-        raise NotDone(f"{collection_name()!r} leads to {live!r}, and nothing older is kept to go back to. {_which(kept)}")
+        raise UserFacingError(f"{collection_name()!r} leads to {live!r}, and nothing older is kept to go back to. {_which(kept)}")
     if older[0] not in kept:
-        raise NotDone(f"{older[0]!r} is not kept: {collection_name()!r} leads to {live!r}. {_which(kept)}")
+        raise UserFacingError(f"{older[0]!r} is not kept: {collection_name()!r} leads to {live!r}. {_which(kept)}")
     return older[0]
 
 
@@ -157,13 +157,13 @@ def _note_what_takes_a_new_one(client: QdrantClient) -> None:
 
 
 def _settle(client: QdrantClient) -> _Moved | None:
-    """What another run has left is brought to where the alias leads. Raises NotDone where nobody knows what that is."""
+    """What another run has left is brought to where the alias leads. Raises UserFacingError where nobody knows what that is."""
     live = live_collection(client)
     before, row = registry.live(), registry.rows().filter(name=live).first()
     moved = follow_alias(client)
     preflight.prove(client)  # what was live before may be gone, which holds nobody up
     if registry.live() != live:
-        raise NotDone(f"{live!r} is not noted in PostgreSQL: run manage.py init_qdrant, and then this again.")
+        raise UserFacingError(f"{live!r} is not noted in PostgreSQL: run manage.py init_qdrant, and then this again.")
     if not moved or before is None or row is None or row.state != registry.State.READY:
         return None
     return _Moved(before, live, row.live_since is not None)
@@ -202,7 +202,7 @@ def _drop_due(client: QdrantClient, limit: DiscardLimit, announce: Announce) -> 
     """The alias has moved: that something cannot be dropped now is no reason to say that it has not."""
     try:
         return drop(client, registry.due(), limit)
-    except NotDone as error:
+    except UserFacingError as error:
         announce(f"Not everything that is due could be dropped: {one_line(error)}")
         return ()
 

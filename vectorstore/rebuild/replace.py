@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from qdrant_client import QdrantClient
 
 from findme.core.commands.progress import Report
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from vectorstore.catalog import registry
 from vectorstore.catalog.alias import AT_ONCE, alias_target, prepare
 from vectorstore.catalog.cluster import refuse_without_a_node
@@ -37,8 +37,9 @@ class Replaced:
 
 
 def replace_by_alias(*, timeout: float, limit: DiscardLimit, report: Report) -> Replaced:
-    """Under ``collection_lock``, and for an alias whose name a real collection bears. Raises NotDone with that one untouched where the one that is
-    built is not whole, and where more unique vectors than the LIMIT came into the old one while it was built. Killed after the old one was deleted, the next ``init_qdrant`` sets the alias."""
+    """Under ``collection_lock``, and for an alias whose name a real collection bears. Raises UserFacingError with that one untouched where
+    the one that is built is not whole, and where more unique vectors than the LIMIT came into the old one while it was built. Killed after
+    the old one was deleted, the next ``init_qdrant`` sets the alias."""
     with qdrant() as client:
         refuse_without_a_node(client)
         collection = go_on_with(client) or make(client)
@@ -60,5 +61,7 @@ def _swap(client: QdrantClient, collection: str) -> float:
     point_alias(client, collection_name(), collection)
     gap = time.monotonic() - begun
     if alias_target(client) != collection:
-        raise NotDone(f"Qdrant says that the alias {collection_name()!r} was set, and it is not: look at its log, and run it again.")
+        raise UserFacingError(
+            f"Qdrant says that the alias {collection_name()!r} was set, and it is not: look at its log, and run it again."
+        )
     return gap

@@ -10,7 +10,7 @@ from django.conf import settings
 from django.db.models.functions import Now
 from qdrant_client import QdrantClient
 
-from findme.core.errors import NotDone, StoreUnavailable, one_line
+from findme.core.errors import StoreUnavailable, UserFacingError, one_line
 from vectorstore.catalog import registry
 from vectorstore.catalog.alias import alias_target, follow_alias
 from vectorstore.catalog.lock import try_lock, unlock
@@ -70,7 +70,7 @@ def _drop(client: QdrantClient, name: str, limit: DiscardLimit) -> bool:
             return False
         client.delete_collection(name, timeout=DROP_SECONDS)
         if client.collection_exists(name):
-            raise NotDone(f"Qdrant says that {name!r} is deleted, and it is there: look at its log, and run it again.")
+            raise UserFacingError(f"Qdrant says that {name!r} is deleted, and it is there: look at its log, and run it again.")
     registry.forget(name)
     return True
 

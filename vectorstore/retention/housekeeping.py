@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from vectorstore.catalog.alias import follow_alias_if_behind
 from vectorstore.qdrant.connection import qdrant
 from vectorstore.retention.drop import drop_due
@@ -29,7 +29,7 @@ class Tidying:
             with qdrant() as client:
                 follow_alias_if_behind(client)
             dropped = drop_due()
-        except NotDone:
+        except UserFacingError:
             return ()
         self.due_at = time.monotonic() + EVERY_SECONDS
         return dropped

@@ -18,7 +18,7 @@ from qdrant_client import QdrantClient
 from qdrant_client.models import ExtendedPointId, Record
 
 from findme.core.commands.progress import Report, unreported
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from findme.core.postgresql.arrays import uuid_array
 from vectorstore.catalog.lock import keep_session
 from vectorstore.catalog.ownership import ADOPTED_AT, ADOPTING, DATABASE, database_id
@@ -39,7 +39,7 @@ WITHOUT_EMBEDDING = """
 """A captured deletion that is still on the queue decides: a worker is about to remove the point."""
 
 
-class UniqueVectorsFound(NotDone):
+class UniqueVectorsFound(UserFacingError):
     """More vectors would be lost than the operator allowed. ``count`` is their number."""
 
     def __init__(self, count: int, limit: int, *, what: str = "nothing was changed") -> None:

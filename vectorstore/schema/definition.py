@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from django.conf import settings
 from qdrant_client.models import Distance
 
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from vectorstore.models import VECTOR_SIZE
 
 
@@ -96,10 +96,10 @@ class Declaration:
         )
 
     def _cluster(self) -> tuple[Setting, ...]:
-        """Raises NotDone for a write that would wait for more copies than there are."""
+        """Raises UserFacingError for a write that would wait for more copies than there are."""
         copies, waited_for = settings.QDRANT_REPLICATION_FACTOR, settings.QDRANT_WRITE_CONSISTENCY_FACTOR
         if waited_for > copies:
-            raise NotDone(
+            raise UserFacingError(
                 f"QDRANT_WRITE_CONSISTENCY_FACTOR is {waited_for!r}, and QDRANT_REPLICATION_FACTOR {copies!r}: no write could ever be done. Set the"
                 " first to at most the second."
             )

@@ -10,7 +10,7 @@ from qdrant_client import QdrantClient
 from qdrant_client.models import CollectionStatus, OptimizersConfigDiff
 
 from findme.core.commands.progress import Report, unreported
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from vectorstore.catalog.cluster import is_copying, refuse_without_a_node
 from vectorstore.catalog.lock import collection_lock
 from vectorstore.consistency.checkpoint import check_live_mark
@@ -62,8 +62,8 @@ def _with_restore(client: QdrantClient, planned: Plan) -> Plan:
 def initialize(announce: Announce, *, green_seconds: float = GREEN_SECONDS, report: Report = unreported) -> Initialized:
     """Make what is missing and change what can be changed, after ANNOUNCE was told; one at a time.
 
-    Raises NotDone, with nothing touched, for what takes a new collection or is another database's, and where one is to be made on a cluster
-    without one of its nodes; and where Qdrant says that all is done and it is not.
+    Raises UserFacingError, with nothing touched, for what takes a new collection or is another database's, and where one is to be made on a
+    cluster without one of its nodes; and where Qdrant says that all is done and it is not.
     """
     with collection_lock(), qdrant() as client:
         planned = _with_restore(client, plan(client))
@@ -83,12 +83,13 @@ def carry_out(client: QdrantClient, planned: Plan, green_seconds: float, report:
     status = settled(client, planned.collection, green_seconds, report)
     left = plan(client).differences
     if left:
-        raise NotDone(f"Qdrant says that it is done, and {left[0]}: look at its log, and run manage.py init_qdrant again.")
+        raise UserFacingError(f"Qdrant says that it is done, and {left[0]}: look at its log, and run manage.py init_qdrant again.")
     return status
 
 
 def settled(client: QdrantClient, collection: str, seconds: float, report: Report = unreported) -> str:
-    """The collection's status when it is green and no shard is being copied, or when SECONDS are over. Raises NotDone where it is red."""
+    """The collection's status when it is green and no shard is being copied, or when SECONDS are over. Raises UserFacingError where it is
+    red."""
     deadline = time.monotonic() + seconds
     woken = False
     while True:
@@ -99,7 +100,7 @@ def settled(client: QdrantClient, collection: str, seconds: float, report: Repor
             woken = True
         if found.status is CollectionStatus.RED:
             reason = getattr(found.optimizer_status, "error", found.optimizer_status)
-            raise NotDone(f"Qdrant reports the collection {collection!r} as red ({reason}): look at its log.")
+            raise UserFacingError(f"Qdrant reports the collection {collection!r} as red ({reason}): look at its log.")
         copying = is_copying(client, collection)
         if (found.status is CollectionStatus.GREEN and not copying) or time.monotonic() >= deadline:
             return "copying shards" if copying else str(found.status)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from qdrant_client import QdrantClient
 
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from vectorstore.catalog.alias import name_taken, not_ours, way_out
 from vectorstore.catalog.ownership import way_out as adoption
 from vectorstore.models import VectorCollection
@@ -67,10 +67,10 @@ def plan(client: QdrantClient) -> Plan:
 
 
 def refuse(planned: Plan, *but: Change) -> None:
-    """Raises NotDone, with what to do, for the first difference that is not changed by itself, and is none of BUT."""
+    """Raises UserFacingError, with what to do, for the first difference that is not changed by itself, and is none of BUT."""
     found = [one for one in planned.refused if one.change not in but]
     if found:
-        raise NotDone(what_to_do(planned, found))
+        raise UserFacingError(what_to_do(planned, found))
 
 
 def what_to_do(planned: Plan, found: list[Comparison]) -> str:

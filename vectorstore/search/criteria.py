@@ -11,7 +11,7 @@ from typing import Self
 from uuid import UUID
 
 from accounts.models import User
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from vectorstore.projection import vectors
 from vectorstore.projection.validation import interest, latitude, longitude, shortened
 from vectorstore.projection.vectors import Reals
@@ -24,7 +24,7 @@ BEST = 1 + 1e-6
 
 @dataclass(frozen=True, slots=True)
 class Near:
-    """A circle on the earth: degrees, and kilometres. Raises NotDone for one that is none."""
+    """A circle on the earth: degrees, and kilometres. Raises UserFacingError for one that is none."""
 
     lat: float
     lon: float
@@ -35,17 +35,17 @@ class Near:
             latitude(self.lat)
             longitude(self.lon)
         except ValueError as error:
-            raise NotDone(f"The place to be near is none: {error}.") from None
+            raise UserFacingError(f"The place to be near is none: {error}.") from None
         if not (_is_number(self.km) and math.isfinite(self.km) and self.km > 0):
-            raise NotDone(f"The distance to be near is {self.km!r} km, and must be more than 0.")
+            raise UserFacingError(f"The distance to be near is {self.km!r} km, and must be more than 0.")
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """``LAT,LON,KM``, as in ``52.52,13.405,25``. Raises NotDone."""
+        """``LAT,LON,KM``, as in ``52.52,13.405,25``. Raises UserFacingError."""
         try:
             lat, lon, km = map(float, text.split(","))
         except ValueError:
-            raise NotDone(f"{text!r} is not LAT,LON,KM, as in 52.52,13.405,25.") from None
+            raise UserFacingError(f"{text!r} is not LAT,LON,KM, as in 52.52,13.405,25.") from None
         return cls(lat, lon, km)
 
 
@@ -58,12 +58,12 @@ class Place:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """``SCORE:ID``, as it is written by ``str``. Raises NotDone."""
+        """``SCORE:ID``, as it is written by ``str``. Raises UserFacingError."""
         score, _, user_id = text.partition(":")
         try:
             return cls(float(score), UUID(user_id))
         except ValueError:
-            raise NotDone(f"{text!r} is not SCORE:ID, the score and the id of the last person of the page before.") from None
+            raise UserFacingError(f"{text!r} is not SCORE:ID, the score and the id of the last person of the page before.") from None
 
     def __str__(self) -> str:
         return f"{self.score!r}:{self.user_id}"
@@ -79,7 +79,8 @@ class SearchQuery:
 
     Of the ``genders`` and of the ``interests`` one is enough; none given means all. Of ``all_interests`` a person has each. Ages are whole years
     today (UTC), both bounds included, and so is ``min_score``. The person themself and those in ``exclude`` are never found. The first ``offset``
-    who would be found are passed over, and so is everybody up to the place ``after``. Raises NotDone for what cannot be searched for.
+    who would be found are passed over, and so is everybody up to the place ``after``. Raises UserFacingError for what cannot be searched
+    for.
     """
 
     user_id: UUID | None = None
@@ -99,52 +100,52 @@ class SearchQuery:
     def __post_init__(self) -> None:
         self._check_types()
         if (self.user_id is None) == (self.vector is None):
-            raise NotDone("A search needs a person or a vector, and not both.")
+            raise UserFacingError("A search needs a person or a vector, and not both.")
         if self.vector is not None:
             object.__setattr__(self, "vector", _checked_vector(self.vector))
         self._check_genders()
         self._check_ages()
         self._check_interests()
         if self.limit < 1:
-            raise NotDone(f"The limit is {self.limit}, and must be at least 1.")
+            raise UserFacingError(f"The limit is {self.limit}, and must be at least 1.")
         if self.offset < 0:
-            raise NotDone(f"The offset is {self.offset}, and must be 0 or more.")
+            raise UserFacingError(f"The offset is {self.offset}, and must be 0 or more.")
         for name, score in (("least score", self.min_score), ("score to go on after", None if self.after is None else self.after.score)):
             if score is not None and not (_is_number(score) and -BEST <= score <= BEST):  # NaN neither
-                raise NotDone(f"The {name} is {score!r}: a score is the cosine of two vectors, from -1 to 1.")
+                raise UserFacingError(f"The {name} is {score!r}: a score is the cosine of two vectors, from -1 to 1.")
 
     def _check_types(self) -> None:
         """What comes from a form or from JSON is often a text."""
         for name, (kind, wanted) in TYPES.items():
             value = getattr(self, name)
             if not isinstance(value, kind) or isinstance(value, bool):
-                raise NotDone(f"{name} is {shortened(value)}, and must be {wanted}.")
+                raise UserFacingError(f"{name} is {shortened(value)}, and must be {wanted}.")
         for name in ("genders", "interests", "all_interests", "exclude"):
             values = getattr(self, name)
             if isinstance(values, str) or not isinstance(values, Collection):
-                raise NotDone(f"{name} is {shortened(values)}, and must be a list.")
+                raise UserFacingError(f"{name} is {shortened(values)}, and must be a list.")
         for user_id in self.exclude:
             if not isinstance(user_id, UUID):
-                raise NotDone(f"exclude has {shortened(user_id)}, and must be a list of UUIDs.")
+                raise UserFacingError(f"exclude has {shortened(user_id)}, and must be a list of UUIDs.")
 
     def _check_genders(self) -> None:
         for gender in self.genders:
             if gender not in User.Gender.values:
-                raise NotDone(f"{gender!r} is no gender: it is one of {', '.join(User.Gender.values)}.")
+                raise UserFacingError(f"{gender!r} is no gender: it is one of {', '.join(User.Gender.values)}.")
 
     def _check_ages(self) -> None:
         for age in (self.min_age, self.max_age):
             if age is not None and not 0 <= age <= OLDEST:
-                raise NotDone(f"The age {age} is out of range: an age is from 0 to {OLDEST}.")
+                raise UserFacingError(f"The age {age} is out of range: an age is from 0 to {OLDEST}.")
         if self.min_age is not None and self.max_age is not None and self.min_age > self.max_age:
-            raise NotDone(f"Nobody is at least {self.min_age} and at most {self.max_age} years old.")
+            raise UserFacingError(f"Nobody is at least {self.min_age} and at most {self.max_age} years old.")
 
     def _check_interests(self) -> None:
         try:
             for name in ("interests", "all_interests"):
                 object.__setattr__(self, name, tuple(dict.fromkeys(map(interest, getattr(self, name)))))
         except ValueError as error:
-            raise NotDone(f"This cannot be searched for: {error}.") from None
+            raise UserFacingError(f"This cannot be searched for: {error}.") from None
 
     @property
     def never_found(self) -> frozenset[UUID]:
@@ -199,4 +200,4 @@ def _checked_vector(numbers: Reals | Sequence[float]) -> Reals:
     try:
         return vectors.vector(numbers if not isinstance(numbers, tuple) else list(numbers))
     except ValueError as error:
-        raise NotDone(f"The vector {error}.") from None
+        raise UserFacingError(f"The vector {error}.") from None

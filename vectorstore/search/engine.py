@@ -15,7 +15,7 @@ from qdrant_client import QdrantClient
 
 from accounts.age import age_on, today
 from accounts.models import User
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from findme.core.values.unreadable import Unreadable
 from vectorstore.catalog.alias import live_collection
 from vectorstore.projection.rows import read
@@ -39,7 +39,7 @@ _proven: dict[tuple[str, str], float] = {}
 def search(query: SearchQuery) -> list[Hit]:
     """The best first, equal scores in the order of their ids: as many as the limit while there are that many.
 
-    Raises NotDone where the person to search for has no vector or is gone, and where Qdrant cannot be asked.
+    Raises UserFacingError where the person to search for has no vector or is gone, and where Qdrant cannot be asked.
     """
     return search_many([query])[0]
 
@@ -113,17 +113,17 @@ def _statement() -> str:
 
 
 def _vectors_of(user_ids: Sequence[UUID]) -> dict[UUID, Reals]:
-    """The people's vectors as PostgreSQL has them now: one query. Raises NotDone for the first who has none."""
+    """The people's vectors as PostgreSQL has them now: one query. Raises UserFacingError for the first who has none."""
     if not user_ids:
         return {}
     rows = User.objects.filter(pk__in=set(user_ids)).values_list("pk", "deleted_at", "embedding__vector")
     people = {user_id: (deleted_at, numbers) for user_id, deleted_at, numbers in rows}
     for user_id in user_ids:
         if user_id not in people:
-            raise NotDone(f"PostgreSQL knows nobody with the id {str(user_id)!r}.")
+            raise UserFacingError(f"PostgreSQL knows nobody with the id {str(user_id)!r}.")
         deleted_at, numbers = people[user_id]
         if deleted_at is not None:
-            raise NotDone(f"{str(user_id)!r} is deleted: nobody is searched for them any more.")
+            raise UserFacingError(f"{str(user_id)!r} is deleted: nobody is searched for them any more.")
         if numbers is None:
-            raise NotDone(f"{str(user_id)!r} has no embedding yet: load one with manage.py upsert_embeddings FILE.")
+            raise UserFacingError(f"{str(user_id)!r} has no embedding yet: load one with manage.py upsert_embeddings FILE.")
     return {user_id: vector(numbers) for user_id, (_, numbers) in people.items()}

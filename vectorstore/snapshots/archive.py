@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from vectorstore.schema.definition import DECLARATION, Change
 
 LARGEST_SETTING = 1 << 20
@@ -32,7 +32,8 @@ class Contents:
 
 
 def read_set(paths: Sequence[Path]) -> tuple[Contents, ...]:
-    """What the files of one snapshot hold. Raises NotDone for what is none, is of another collection than is declared, or is not complete."""
+    """What the files of one snapshot hold. Raises UserFacingError for what is none, is of another collection than is declared, or is not
+    complete."""
     found = [read(path) for path in paths]
     for one in found:
         _refuse_another_kind(one)
@@ -41,14 +42,14 @@ def read_set(paths: Sequence[Path]) -> tuple[Contents, ...]:
 
 
 def read(path: Path) -> Contents:
-    """Raises NotDone for a file that is no snapshot of a collection."""
+    """Raises UserFacingError for a file that is no snapshot of a collection."""
     if not path.is_file():
-        raise NotDone(f"There is no file {str(path)!r}: name one that qdrant_snapshot download has written.")
+        raise UserFacingError(f"There is no file {str(path)!r}: name one that qdrant_snapshot download has written.")
     try:
         with tarfile.open(path, "r:") as archive:
             return _contents(path, archive)
     except (tarfile.TarError, EOFError, LookupError, ValueError, ArithmeticError, TypeError, AttributeError, RecursionError) as error:
-        raise NotDone(
+        raise UserFacingError(
             f"{str(path)!r} is no snapshot of a Qdrant collection, or only a part of one ({error}): name another file."
         ) from error
 
@@ -86,14 +87,14 @@ def _refuse_another_kind(one: Contents) -> None:
     """What cannot be changed in place later. Where the file says nothing it is as Qdrant has it without being told, which is seen when it is there."""
     vectors = _value(one, "params.vectors") or {}
     if (_value(one, "params.vectors.size"), _value(one, "params.vectors.distance")) != (DECLARATION.size, DECLARATION.distance.value):
-        raise NotDone(
+        raise UserFacingError(
             f"{str(one.path)!r} is of a collection with other vectors ({json.dumps(vectors)[:100]}) than {DECLARATION.size} numbers by"
             f" {DECLARATION.distance.value}: name a snapshot of this project's."
         )
     for setting in DECLARATION.settings:
         found = _value(one, setting.path)
         if setting.change is Change.NEW_COLLECTION and found not in (None, setting.value):
-            raise NotDone(
+            raise UserFacingError(
                 f"{str(one.path)!r} is of a collection whose {setting.path} is {json.dumps(found)[:100]}, and is to be {json.dumps(setting.value)}, which"
                 " cannot be changed: name another snapshot, or build the collection anew with manage.py reindex_qdrant."
             )
@@ -111,13 +112,15 @@ def _refuse_incomplete(found: Sequence[Contents]) -> None:
     first = found[0]
     for one in found[1:]:
         if (one.config.get("uuid"), one.shard_number) != (first.config.get("uuid"), first.shard_number):
-            raise NotDone(f"{str(one.path)!r} is of another collection than {str(first.path)!r}: name the files of one snapshot.")
+            raise UserFacingError(f"{str(one.path)!r} is of another collection than {str(first.path)!r}: name the files of one snapshot.")
     missing = frozenset().union(*(one.peers for one in found)) - {one.peer for one in found}
     if missing:
-        raise NotDone(
+        raise UserFacingError(
             f"The snapshot is of a cluster, and {len(found)} of the files of its {len(found) + len(missing)} nodes are named: without that of"
             f" node {', '.join(map(str, sorted(missing)))} it is not whole."
         )
     lost = frozenset(range(first.shard_number)) - frozenset().union(*(one.shards for one in found))
     if lost:
-        raise NotDone(f"{str(first.path)!r} lacks the shards {', '.join(map(str, sorted(lost)))} of {first.shard_number}: it is not whole.")
+        raise UserFacingError(
+            f"{str(first.path)!r} lacks the shards {', '.join(map(str, sorted(lost)))} of {first.shard_number}: it is not whole."
+        )

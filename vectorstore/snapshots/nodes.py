@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from qdrant_client import QdrantClient
 from qdrant_client.models import ClusterStatusOneOf1
 
-from findme.core.errors import NotDone, StoreUnavailable
+from findme.core.errors import StoreUnavailable, UserFacingError
 from vectorstore.qdrant.address import Address, server_address
 from vectorstore.qdrant.connection import collection_name, is_embedded
 from vectorstore.qdrant.errors import server_errors_told
@@ -29,16 +29,16 @@ class Node:
 
 
 def refuse_embedded(what: str) -> None:
-    """Raises NotDone where Qdrant is a folder: WHAT ("snapshots") is a server's."""
+    """Raises UserFacingError where Qdrant is a folder: WHAT ("snapshots") is a server's."""
     if is_embedded():
-        raise NotDone(f"The embedded vector store has no {what}: set QDRANT_URL to a Qdrant server.")
+        raise UserFacingError(f"The embedded vector store has no {what}: set QDRANT_URL to a Qdrant server.")
 
 
 def every_node(client: QdrantClient, urls: Sequence[str]) -> tuple[Node, ...]:
     """The server at QDRANT_URL, or the nodes of its cluster at URLS.
 
     A cluster tells only where its nodes hear each other, not where they answer requests: so each URL is asked whom it is, and all have to be named.
-    Raises NotDone for a set that is not complete, StoreUnavailable for a node that does not answer.
+    Raises UserFacingError for a set that is not complete, StoreUnavailable for a node that does not answer.
     """
     nodes, silent = nodes_that_answer(client, urls)
     for error in silent:
@@ -52,7 +52,7 @@ def nodes_that_answer(client: QdrantClient, urls: Sequence[str]) -> tuple[tuple[
     peers = {int(peer): known.uri for peer, known in status.peers.items()} if isinstance(status, ClusterStatusOneOf1) else {}
     if len(peers) <= 1:
         if urls:
-            raise NotDone(f"--node {urls[0]!r} is for a cluster, and Qdrant at {server_address()} is none: leave it out.")
+            raise UserFacingError(f"--node {urls[0]!r} is for a cluster, and Qdrant at {server_address()} is none: leave it out.")
         return (Node(next(iter(peers), 0), server_address()),), ()
     nodes: list[Node] = []
     silent: list[StoreUnavailable] = []
@@ -79,7 +79,7 @@ def local_shards(node: Node, collection: str) -> set[int]:
 
 def _node_at(url: str, peers: dict[int, str]) -> Node:
     if "@" in url or not url.startswith(("http://", "https://")):
-        raise NotDone("A --node names no URL http://HOST:PORT or https://HOST:PORT, or holds a password: correct it.")
+        raise UserFacingError("A --node names no URL http://HOST:PORT or https://HOST:PORT, or holds a password: correct it.")
     node = Node(0, replace(server_address(), url=url, grpc_port=0))
     try:
         with server_errors_told(node.address):
@@ -87,7 +87,7 @@ def _node_at(url: str, peers: dict[int, str]) -> Node:
     except StoreUnavailable as error:
         raise StoreUnavailable(str(error).replace("QDRANT_URL", "--node")) from error
     if not isinstance(status, ClusterStatusOneOf1) or status.peer_id not in peers:
-        raise NotDone(f"What answers at --node {url!r} is not a node of the cluster at {server_address()}: correct it.")
+        raise UserFacingError(f"What answers at --node {url!r} is not a node of the cluster at {server_address()}: correct it.")
     return replace(node, peer_id=status.peer_id)
 
 
@@ -96,7 +96,7 @@ def _complete(nodes: list[Node], silent: int, peers: dict[int, str]) -> tuple[No
     found = {node.peer_id: node for node in nodes}
     missing = [uri for peer, uri in sorted(peers.items()) if peer not in found]
     if len(missing) > silent:
-        raise NotDone(
+        raise UserFacingError(
             f"Qdrant at {server_address()} is a cluster of {len(peers)} nodes, each with data of its own: name the REST URL of every one with --node."
             f" Not named: the one that the others reach at {', '.join(missing)}."
         )

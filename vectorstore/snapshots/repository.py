@@ -11,7 +11,7 @@ from pathlib import Path
 from qdrant_client import QdrantClient
 
 from findme.core.commands.progress import Report, unreported
-from findme.core.errors import NotDone, StoreUnavailable, one_line
+from findme.core.errors import StoreUnavailable, UserFacingError, one_line
 from findme.core.files import require_writable, whole_file
 from vectorstore.catalog.alias import is_ours, live_collection
 from vectorstore.qdrant.connection import qdrant
@@ -56,7 +56,7 @@ class Listed:
 
 
 def listed(*, nodes: Sequence[str] = ()) -> Listed:
-    """Every snapshot of our collections, the newest first. Raises StoreUnavailable, NotDone for the embedded store."""
+    """Every snapshot of our collections, the newest first. Raises StoreUnavailable, UserFacingError for the embedded store."""
     refuse_embedded("snapshots")
     with qdrant() as client:
         servers, silent = nodes_that_answer(client, nodes)
@@ -75,7 +75,7 @@ def create(*, nodes: Sequence[str] = (), seconds: float = SECONDS, report: Repor
                 made.append((node, make(node.address, collection, seconds=seconds)))
         except BaseException:  # whoever interrupts it is not to be left with some of them either
             for node, name in made:
-                with suppress(NotDone), server_errors_told(node.address):
+                with suppress(UserFacingError), server_errors_told(node.address):
                     node.client.delete_snapshot(collection, name, wait=True)
             raise
         names = {name for _, name in made}
@@ -85,8 +85,8 @@ def create(*, nodes: Sequence[str] = (), seconds: float = SECONDS, report: Repor
 def fetch(name: str, folder: Path, *, force: bool = False, nodes: Sequence[str] = (), report: Report = unreported) -> Fetched:
     """Fetch the snapshot NAME into FOLDER, and its SHA-256 into ``NAME.sha256`` beside it, for ``restore`` and for ``sha256sum -c``.
 
-    The file has its name when it is whole and equal to what the server says of it. Nodes that do not have it need not answer. Raises NotDone and
-    StoreUnavailable.
+    The file has its name when it is whole and equal to what the server says of it. Nodes that do not have it need not answer. Raises
+    UserFacingError and StoreUnavailable.
     """
     refuse_embedded("snapshots")
     path = folder / Path(name).name
@@ -111,7 +111,7 @@ def fetch(name: str, folder: Path, *, force: bool = False, nodes: Sequence[str] 
 
 
 def delete(names: Sequence[str], *, nodes: Sequence[str] = (), dry_run: bool = False) -> tuple[Snapshot, ...]:
-    """Delete snapshots, and see that they are gone. Raises NotDone, with nothing deleted, where there is none of a name."""
+    """Delete snapshots, and see that they are gone. Raises UserFacingError, with nothing deleted, where there is none of a name."""
     refuse_embedded("snapshots")
     with qdrant() as client:
         servers = every_node(client, nodes)
@@ -158,12 +158,14 @@ def shard_snapshots_of(node: Node, collection: str) -> list[Snapshot]:
 
 
 def delete_on(nodes: Sequence[Node], doomed: Sequence[Snapshot]) -> tuple[Snapshot, ...]:
-    """Delete each where it is. Raises NotDone where one is still there."""
+    """Delete each where it is. Raises UserFacingError where one is still there."""
     for one in doomed:
         delete_one(_node_of(one, nodes), one)
     for one in doomed:
         if one in _listed(_node_of(one, nodes), one.collection, one.shard):
-            raise NotDone(f"Qdrant at {one.node!r} says that the snapshot {one.name!r} is deleted, and it is still there: look at its log.")
+            raise UserFacingError(
+                f"Qdrant at {one.node!r} says that the snapshot {one.name!r} is deleted, and it is still there: look at its log."
+            )
     return tuple(doomed)
 
 
@@ -210,7 +212,7 @@ def _named(name: str, there: Sequence[Snapshot]) -> list[Snapshot]:
     """Several where somebody has sent a snapshot into another collection: Qdrant keeps it there, under its name."""
     if found := [one for one in there if one.name == name]:
         return found
-    raise NotDone(f"There is no snapshot {name!r} of our collections: see manage.py qdrant_snapshot list.")
+    raise UserFacingError(f"There is no snapshot {name!r} of our collections: see manage.py qdrant_snapshot list.")
 
 
 def _time(text: str | None) -> datetime:

@@ -12,7 +12,7 @@ from django.contrib.postgres.functions import TransactionNow
 from qdrant_client import QdrantClient
 
 from findme.core.commands.progress import Report, unreported
-from findme.core.errors import NotDone, one_line
+from findme.core.errors import UserFacingError, one_line
 from findme.core.plurals import counted
 from vectorstore.catalog import registry
 from vectorstore.catalog.alias import AT_ONCE, follow_alias, live_collection, switch_alias
@@ -81,15 +81,15 @@ def restore(
 ) -> Restored:
     """Bring the snapshot back: PATHS are its file, or those of every node of a cluster. One at a time, beside searches and writes.
 
-    Killed anywhere, the alias leads where it led, and the next run drops what was left. Raises NotDone with the alias where it was: for a file
-    that is damaged, none or of other vectors, for a set that is not complete, and where the gate refuses. Raises UniqueVectorsFound likewise, if the
-    live collection, which is replaced, and the snapshot hold more unique vectors than DISCARD_VECTORS.
+    Killed anywhere, the alias leads where it led, and the next run drops what was left. Raises UserFacingError with the alias where it was:
+    for a file that is damaged, none or of other vectors, for a set that is not complete, and where the gate refuses. Raises
+    UniqueVectorsFound likewise, if the live collection, which is replaced, and the snapshot hold more unique vectors than DISCARD_VECTORS.
     """
     limit = DiscardLimit(discard_vectors)
     refuse_embedded("snapshots")
     contents = read_set(paths)
     if sha256 and len(paths) > 1:
-        raise NotDone(
+        raise UserFacingError(
             f"--sha256 {sha256!r} is of one file, and {len(paths)} are named: leave it out, download has written each file's beside it."
         )
     sums = [_checked(path, sha256, report) for path in paths]
@@ -110,8 +110,8 @@ def restore(
                 f"{counted(removed, 'point')} removed that PostgreSQL does not know so, {filled.written:,} written, {counted(filled.found, 'was', 'were')} right."
             )
             gate = _proven(name, timeout, min_recall)
-        except NotDone:
-            with suppress(NotDone), qdrant() as client:  # the next run does it, where this cannot
+        except UserFacingError:
+            with suppress(UserFacingError), qdrant() as client:  # the next run does it, where this cannot
                 drop(client, [name])
             raise
         with qdrant() as client:
@@ -123,16 +123,17 @@ def restore(
 
 
 def _proven(name: str, timeout: float, min_recall: float | None) -> GateResult:
-    """Raises NotDone with what is wrong, and with the next step, which is not a rebuild's: that would go on with what is there, and this is dropped."""
+    """Raises UserFacingError with what is wrong, and with the next step, which is not a rebuild's: that would go on with what is there, and
+    this is dropped."""
     try:
         wait_for_graphs(name, timeout)
         with qdrant() as client:
             return pass_gate(client, name, min_recall=min_recall)
-    except NotDone as error:
+    except UserFacingError as error:
         what, not_moved, _ = str(error).partition(" alias was not moved.")
         if not not_moved:
             raise
-        raise NotDone(
+        raise UserFacingError(
             f"{what}{not_moved} What came of the snapshot is dropped: bring it back once more, with --timeout or --min-recall if it is that, or build the"
             " collection anew with manage.py reindex_qdrant."
         ) from error
@@ -144,7 +145,7 @@ def _drop_due(limit: DiscardLimit, announce: Announce) -> tuple[str, ...]:
     try:
         with qdrant() as client:
             return drop(client, registry.due(), limit)
-    except NotDone as error:
+    except UserFacingError as error:
         announce(f"Not everything that is due could be dropped: {one_line(error)}")
         return ()
 
@@ -156,7 +157,7 @@ def _checked(path: Path, sha256: str, report: Report) -> str:
     written = beside.read_text(errors="replace").split() if beside.is_file() else []
     for told in (sha256.lower(), *written[:1]):
         if told and told != found:
-            raise NotDone(f"{str(path)!r} has the SHA-256 {found}, and is to have {told[:64]!r}: it is damaged; fetch it again.")
+            raise UserFacingError(f"{str(path)!r} has the SHA-256 {found}, and is to have {told[:64]!r}: it is damaged; fetch it again.")
     return found
 
 
@@ -170,7 +171,7 @@ def _prepare(client: QdrantClient, limit: DiscardLimit) -> None:
         preflight.prove(client)  # after it: what was live before may be gone, which holds nobody up
     while (begun := registry.unfinished()) is not None:
         if not drop(client, [begun.name]):
-            raise NotDone(
+            raise UserFacingError(
                 f"{begun.name!r} was begun by a run before, and cannot be dropped: run manage.py init_qdrant, and then this again."
             )
     drop(client, registry.due(), limit)

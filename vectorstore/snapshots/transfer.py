@@ -13,7 +13,7 @@ import httpx
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
 from findme.core.commands.progress import Report
-from findme.core.errors import NotDone, StoreUnavailable
+from findme.core.errors import StoreUnavailable, UserFacingError
 from vectorstore.qdrant.address import Address
 from vectorstore.qdrant.errors import told
 
@@ -25,7 +25,8 @@ CHUNK = 1 << 20
 def rest(address: Address, *, answer_seconds: float) -> Iterator[httpx.Client]:
     """A connection to the server; an answer may take ANSWER_SECONDS to begin, everything else as long as any request.
 
-    ``identity``: Qdrant would compress what it sends, and then not say how long it is. Errors leave the block as NotDone or StoreUnavailable.
+    ``identity``: Qdrant would compress what it sends, and then not say how long it is. Errors leave the block as UserFacingError or
+    StoreUnavailable.
     """
     headers = {"Accept-Encoding": "identity"} | ({"api-key": address.api_key} if address.api_key else {})
     host = f"[{address.host}]" if ":" in address.host else address.host
@@ -43,7 +44,8 @@ def rest(address: Address, *, answer_seconds: float) -> Iterator[httpx.Client]:
 
 
 def download(address: Address, collection: str, name: str, file: BinaryIO, *, size: int, report: Report) -> str:
-    """Write the snapshot NAME, of SIZE bytes, into FILE; its SHA-256 in hex. Raises StoreUnavailable, and NotDone for one that is not there."""
+    """Write the snapshot NAME, of SIZE bytes, into FILE; its SHA-256 in hex. Raises StoreUnavailable, and UserFacingError for one that is
+    not there."""
     digest, done = hashlib.sha256(), 0
     path = f"/collections/{quote(collection, safe='')}/snapshots/{quote(name, safe='')}"
     with rest(address, answer_seconds=address.timeout) as client, client.stream("GET", path) as response:
@@ -59,7 +61,7 @@ def download(address: Address, collection: str, name: str, file: BinaryIO, *, si
 
 
 def make(address: Address, collection: str, *, seconds: float) -> str:
-    """Have the server make a snapshot of the collection, and wait for it; its name. Raises NotDone, StoreUnavailable."""
+    """Have the server make a snapshot of the collection, and wait for it; its name. Raises UserFacingError, StoreUnavailable."""
     with rest(address, answer_seconds=seconds) as client:
         response = client.post(f"/collections/{quote(collection, safe='')}/snapshots", params={"wait": "true"})
         _check(response, address)
@@ -69,7 +71,8 @@ def make(address: Address, collection: str, *, seconds: float) -> str:
 def upload(address: Address, collection: str, path: Path, sha256: str, *, name: str, seconds: float, report: Report) -> None:
     """Have the server make COLLECTION of the snapshot at PATH, sent as NAME, which it compares with SHA256 itself; SECONDS for its answer.
 
-    What the snapshot says wins over what is there (``priority=snapshot``). Raises NotDone for what the server refuses, StoreUnavailable.
+    What the snapshot says wins over what is there (``priority=snapshot``). Raises UserFacingError for what the server refuses,
+    StoreUnavailable.
     """
     parameters = {"wait": "true", "priority": "snapshot", "checksum": sha256}
     with path.open("rb") as file, rest(address, answer_seconds=seconds) as client:
@@ -127,5 +130,5 @@ def _check(response: httpx.Response, address: Address, *, missing: str = "") -> 
         return
     content = response.read()
     if response.status_code == 404 and missing:
-        raise NotDone(missing)
+        raise UserFacingError(missing)
     raise told(UnexpectedResponse(response.status_code, response.reason_phrase, content, response.headers), address)

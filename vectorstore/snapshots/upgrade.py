@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from qdrant_client import QdrantClient
 
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from vectorstore.catalog import registry
 from vectorstore.catalog.ownership import ADOPTING
 from vectorstore.consistency.checkpoint import KEY as MARK
@@ -26,7 +26,7 @@ POLL_SECONDS = 0.1
 
 
 def make_as_declared(client: QdrantClient, collection: str) -> None:
-    """Give it the settings, indexes and metadata of today, read back. Raises NotDone where it cannot be changed into that.
+    """Give it the settings, indexes and metadata of today, read back. Raises UserFacingError where it cannot be changed into that.
 
     What it says of itself is this database's from now on, and the mark of then is gone.
     """
@@ -37,7 +37,7 @@ def make_as_declared(client: QdrantClient, collection: str) -> None:
     deadline = time.monotonic() + CONSENSUS_SECONDS
     while left := _plan(client, collection).differences:
         if time.monotonic() >= deadline:
-            raise NotDone(f"Qdrant says that {collection!r} is changed, and {left[0]}: look at its log, and run it again.")
+            raise UserFacingError(f"Qdrant says that {collection!r} is changed, and {left[0]}: look at its log, and run it again.")
         time.sleep(POLL_SECONDS)
 
 
@@ -45,7 +45,7 @@ def _plan(client: QdrantClient, collection: str) -> Plan:
     """Of nothing but the collection, whose row is there before it: what nobody has noted would be noted as live."""
     row = registry.rows().filter(name=collection).first()
     if row is None:
-        raise NotDone(
+        raise UserFacingError(
             f"{collection!r} was given up, and its row is gone: somebody else has made or moved collections meanwhile. Run it again."
         )
     read = read_live(client)

@@ -13,7 +13,7 @@ from qdrant_client import QdrantClient
 from qdrant_client.models import ReplicaState
 
 from findme.core.commands.progress import Report
-from findme.core.errors import NotDone, StoreUnavailable
+from findme.core.errors import StoreUnavailable, UserFacingError
 from vectorstore.catalog.lock import keep_session
 from vectorstore.snapshots.archive import Contents
 from vectorstore.snapshots.nodes import Node, local_shards
@@ -42,11 +42,13 @@ def bring_back(client: QdrantClient, nodes: Sequence[Node], collection: str, fil
     while missing := sorted(set(range(first[0].shard_number)) - done):
         node, file = next(_pairs(nodes, collection, files, missing[0]), (None, None))
         if node is None or file is None:
-            raise NotDone(f"No node has been given shard {missing[0]} of {collection!r}: look at the cluster, and run it again.")
+            raise UserFacingError(f"No node has been given shard {missing[0]} of {collection!r}: look at the cluster, and run it again.")
         done |= _give(node, collection, file, seconds, report)
         _wait_for_replicas(client, nodes, collection)
     if not client.collection_exists(collection):
-        raise NotDone(f"Qdrant says that {collection!r} is made of the snapshot, and it is not there: look at its log, and run it again.")
+        raise UserFacingError(
+            f"Qdrant says that {collection!r} is made of the snapshot, and it is not there: look at its log, and run it again."
+        )
 
 
 def _give(node: Node, collection: str, file: tuple[Contents, str], seconds: float, report: Report) -> set[int]:

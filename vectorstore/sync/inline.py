@@ -14,7 +14,7 @@ from psycopg.errors import LockNotAvailable
 from qdrant_client import QdrantClient
 from qdrant_client.models import ExtendedPointId
 
-from findme.core.errors import NotDone, StoreUnavailable
+from findme.core.errors import StoreUnavailable, UserFacingError
 from findme.core.postgresql.arrays import uuid_array
 from vectorstore.catalog import registry
 from vectorstore.catalog.secondary import given_up_where_it_fails
@@ -48,8 +48,8 @@ class Projected:
 def project(user_ids: Iterable[UUID]) -> Projected:
     """Write or delete the points of these people, from their current rows, batch by batch. Call it after the commit that changed them.
 
-    Raises StoreUnavailable (CollectionMissing where ``init_qdrant`` has not been run), and NotDone for a collection of another database: who is
-    not done stays on the queue, for the next ``sync_qdrant``. What another worker did of it is not counted.
+    Raises StoreUnavailable (CollectionMissing where ``init_qdrant`` has not been run), and UserFacingError for a collection of another
+    database: who is not done stays on the queue, for the next ``sync_qdrant``. What another worker did of it is not counted.
     """
     projected = Projected()
     worker = uuid4()
@@ -90,7 +90,7 @@ def remove_point(user_id: UUID) -> bool:
 
     Whatever becomes of that transaction, the person is looked at after it: where it ends without its commit, they get their point back.
     Also after a restore, when nothing else is written: an operator erases again who had been erased after the backup.
-    Raises StoreUnavailable, or NotDone if the point is still there.
+    Raises StoreUnavailable, or UserFacingError if the point is still there.
     """
     with qdrant() as client:
         restored = _is_restored(client)
@@ -112,7 +112,7 @@ def remove_point(user_id: UUID) -> bool:
 def _is_restored(client: QdrantClient) -> bool:
     """Return whether a store is an older copy of itself. Then no version is drawn: that PostgreSQL has drawn too few is what shows it.
 
-    Raises NotDone where the collection is another database's.
+    Raises UserFacingError where the collection is another database's.
     """
     try:
         preflight.prove(client)
@@ -190,7 +190,7 @@ def _remove(client: QdrantClient, collection: str, user_id: UUID, version: int |
         write.clear(client, collection, ids)
         left = client.retrieve(collection, ids, with_payload=False, with_vectors=False)
     if left:
-        raise NotDone(
+        raise UserFacingError(
             f"The point of {str(user_id)!r} is still in {collection!r} after its deletion: look at Qdrant's log, and run it again."
         )
     return bool(found)

@@ -12,13 +12,13 @@ from django.conf import settings
 from django.db import connection
 from django.db.backends.utils import CursorWrapper
 
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from vectorstore.qdrant.address import whole_timeout_seconds
 from vectorstore.queue.transactions import short_transaction
 from vectorstore.sync.claims import Claim, queue_second_looks
 
 
-class LeaseLost(NotDone):
+class LeaseLost(UserFacingError):
     """Somebody else has taken the people over, or may do so before Qdrant has answered: nothing may be sent for them any more."""
 
     needs_operator = False  # another worker writes these users

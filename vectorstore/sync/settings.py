@@ -6,14 +6,14 @@ import math
 
 from django.conf import settings
 
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from vectorstore.qdrant.address import server_address, timeout_seconds
 from vectorstore.qdrant.connection import collection_name, is_embedded
 
 LONGEST = 86_400
 
 
-class WrongSetting(NotDone):
+class WrongSetting(UserFacingError):
     """No waiting mends it."""
 
 
@@ -23,7 +23,7 @@ def check_settings() -> None:
         timeout, _name = timeout_seconds(), collection_name()
         if not is_embedded():
             server_address()
-    except NotDone as error:
+    except UserFacingError as error:
         raise WrongSetting(str(error)) from error
     if not math.ceil(timeout) < settings.SYNC_LEASE_SECONDS <= LONGEST:
         raise WrongSetting(

@@ -12,7 +12,7 @@ from contextlib import suppress
 import psycopg
 from django.db import DatabaseError, InterfaceError, connection
 
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from vectorstore.consistency.capture_check import CaptureCheck
 from vectorstore.queue.shutdown import Stopped, Stopping
 from vectorstore.sync.batch import BATCH_SIZE
@@ -28,7 +28,8 @@ SHOW_SECONDS = 15.0
 def watch(
     *, batch_size: int = BATCH_SIZE, tell: Tell = untold, tell_away: TellAway = untold, begun: Callable[[], None] = lambda: None
 ) -> None:
-    """Work until SIGTERM or SIGINT; a store that is away ends it neither at the start nor later. Raises NotDone for a wrong setting.
+    """Work until SIGTERM or SIGINT; a store that is away ends it neither at the start nor later. Raises UserFacingError for a wrong
+    setting.
 
     ``begun`` is called once, when the settings are right and the signals are caught.
 
@@ -53,7 +54,7 @@ def _step(worker: Worker) -> object:
     """What is wrong with the collections or the schema, and not with a setting of this process, may be mended while it runs."""
     try:
         return worker.step()
-    except (NotDone, DatabaseError) as error:
+    except (UserFacingError, DatabaseError) as error:
         worker.is_away(error)
         return None
 

@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 from django.db import DatabaseError, InterfaceError, InternalError, OperationalError, connection, reset_queries
 
 from findme.core.commands.explanations import what_went_wrong
-from findme.core.errors import NotDone, one_line
+from findme.core.errors import UserFacingError, one_line
 from findme.core.postgresql import refusals
 from vectorstore.catalog.alias import live_collection
 from vectorstore.consistency import preflight
@@ -76,8 +76,8 @@ class Worker:
     def step(self) -> Done | None:
         """One batch; None where there was nobody to claim, or a store was away (``away`` says why, and ``pause`` how long to wait).
 
-        The stores are compared at the first step, and again once a minute, whatever the queue holds. Raises NotDone, or Django's error of PostgreSQL,
-        for what only a person can mend.
+        The stores are compared at the first step, and again once a minute, whatever the queue holds. Raises UserFacingError, or Django's
+        error of PostgreSQL, for what only a person can mend.
         """
         reset_queries()  # with DEBUG on, Django keeps thousands of them
         try:
@@ -89,7 +89,7 @@ class Worker:
                 take_over()
                 self._ask_for_the_waiting()
                 self.tidying.tidy()
-        except (NotDone, *POSTGRES_AWAY) as error:
+        except (UserFacingError, *POSTGRES_AWAY) as error:
             if _needs_operator(error):
                 raise
             self.is_away(error)
@@ -142,9 +142,9 @@ def sync_once(
     TIMEOUT seconds without a batch done by anybody. It also ends only after it has compared the two stores, so with an empty queue it still
     notices a restored store.
 
-    Raises NotDone at once if a person must act first (``NotDone.needs_operator``): a restored store, a missing or foreign collection, a wrong key or setting.
-    Raises Django's error at once if PostgreSQL only reads or refuses the connection (``refusals.needs_operator``).
-    Raises Stopped where it was told to end, and PostgreSQL does not say what is left.
+    Raises UserFacingError at once if a person must act first (``UserFacingError.needs_operator``): a restored store, a missing or foreign
+    collection, a wrong key or setting. Raises Django's error at once if PostgreSQL only reads or refuses the connection
+    (``refusals.needs_operator``). Raises Stopped where it was told to end, and PostgreSQL does not say what is left.
 
     With ``discard_vectors``, unique vectors are deleted as well. Raises UniqueVectorsFound, with nothing changed, if there are more of them.
     """
@@ -239,7 +239,7 @@ class _Patience:
 
 
 def _needs_operator(error: Exception) -> bool:
-    return error.needs_operator if isinstance(error, NotDone) else refusals.needs_operator(error)
+    return error.needs_operator if isinstance(error, UserFacingError) else refusals.needs_operator(error)
 
 
 def _prove_at_once() -> None:
@@ -250,10 +250,10 @@ def _prove_at_once() -> None:
         with qdrant() as client:
             live_collection(client)
             preflight.prove(client)
-    except (NotDone, *POSTGRES_AWAY) as error:
+    except (UserFacingError, *POSTGRES_AWAY) as error:
         if _needs_operator(error):
             raise
-        if not isinstance(error, NotDone):
+        if not isinstance(error, UserFacingError):
             connection.close()
 
 

@@ -9,7 +9,7 @@ from uuid import UUID
 from qdrant_client import QdrantClient
 from qdrant_client.models import ExtendedPointId, PointIdsList, WriteOrdering
 
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from findme.core.plurals import counted
 from vectorstore.consistency.checkpoint import MarkNotTaken, make_new_mark
 from vectorstore.consistency.versions import highest, raise_above
@@ -83,7 +83,7 @@ def _delete(client: QdrantClient, collection: str, ids: Sequence[ExtendedPointId
         client.delete(collection, PointIdsList(points=list(ids)), wait=True, ordering=WriteOrdering.MEDIUM)
         left = client.retrieve(collection, list(ids), with_payload=False, with_vectors=False)
     if left:
-        raise NotDone(
+        raise UserFacingError(
             f"{counted(len(left), 'point is', 'points are')} still in {collection!r} after their deletion: look at Qdrant's log, and run it again."
         )
     return len(ids)

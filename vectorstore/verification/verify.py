@@ -12,7 +12,7 @@ from django.db import connection
 from qdrant_client import QdrantClient
 
 from findme.core.commands.progress import Report, unreported
-from findme.core.errors import NotDone, StoreUnavailable
+from findme.core.errors import StoreUnavailable, UserFacingError
 from findme.core.triggers.problems import trigger_problems
 from findme.migrator.trigger_repair import mend_triggers
 from vectorstore.catalog import registry
@@ -86,7 +86,7 @@ class Verified:
         return not (found or any(collection.ahead for collection in self.collections))
 
 
-class RepairRefused(NotDone):
+class RepairRefused(UserFacingError):
     """Nothing was changed; ``verified`` is what was found."""
 
     def __init__(self, refusal: str, verified: Verified) -> None:
@@ -112,10 +112,10 @@ def verify(
 
     A repair mends the triggers first, and calls ``on_mended`` for each: what they missed before is found by the comparison that follows, and what
     changes from then on is captured. A mended trigger stays so, whatever becomes of the comparison, which is then still noted as due.
-    In constant memory, and beside writers. Raises StoreUnavailable; NotDone where the alias leads to a collection that nobody has noted; and, with
-    nothing changed, TooManyChanges where more differ than MAX_CHANGES and nothing FORCEs it, RepairRefused where more points than DISCARD_VECTORS hold a
-    unique vector, or where a store was restored, users have no point, and AFTER_RESTORE does not say that the operator has looked at them; and NotDone
-    where the live collection that is to be repaired is another database's.
+    In constant memory, and beside writers. Raises StoreUnavailable; UserFacingError where the alias leads to a collection that nobody has
+    noted; and, with nothing changed, TooManyChanges where more differ than MAX_CHANGES and nothing FORCEs it, RepairRefused where more
+    points than DISCARD_VECTORS hold a unique vector, or where a store was restored, users have no point, and AFTER_RESTORE does not say
+    that the operator has looked at them; and UserFacingError where the live collection that is to be repaired is another database's.
     """
     due_at = comparison_due_at()
     mended = tuple(map(str, mend_triggers("verify_qdrant --repair", with_the_mending=note_comparison_due))) if repairing else ()

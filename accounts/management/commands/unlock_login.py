@@ -14,7 +14,7 @@ from accounts.login.client import PREFIX_OF_IPV6
 from accounts.login.unlock import unlock
 from findme.core.commands.base import FindmeCommand
 from findme.core.commands.running import note_counts
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from findme.core.plurals import counted
 from privacy.people import find_person
 
@@ -39,7 +39,7 @@ class Command(FindmeCommand):
 
     def handle(self, *args: Any, user: str | None, network: str | None, dry_run: bool, json: bool, **options: Any) -> None:
         if user is None and network is None:
-            raise NotDone("Neither USER nor --network is given: nothing was changed. Name the user, the network, or both.")
+            raise UserFacingError("Neither USER nor --network is given: nothing was changed. Name the user, the network, or both.")
         user_id = None if user is None else find_person(user)
         unlocked = Unlocked(user_id, network, unlock(user_id, network, dry_run=dry_run), dry_run)
         note_counts(unlocked)

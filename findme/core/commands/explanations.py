@@ -17,7 +17,7 @@ from django.db import (
 )
 from psycopg import errors
 
-from findme.core.errors import NotDone, ends_of, one_line
+from findme.core.errors import UserFacingError, ends_of, one_line
 from findme.core.postgresql.connection_errors import has_no_answer
 from findme.core.postgresql.diagnosis import variables_that_count, why_refused
 
@@ -28,14 +28,14 @@ VALUE = re.compile(r":? ['\"].*")
 def what_went_wrong(error: BaseException) -> str | None:
     """Return the line for an error that a person can cause; None for a defect, which keeps its traceback."""
     match error:
-        case NotDone() | ImproperlyConfigured():
+        case UserFacingError() | ImproperlyConfigured():
             return one_line(error)
         case DatabaseError() | InterfaceError():
             return _of_postgresql(error)
         case UnicodeEncodeError():
             return _cannot_encode(error)
         case OSError() if error.filename is not None:
-            return one_line(NotDone(f"{ends_of(str(error.filename))}: {error.strerror}"))
+            return one_line(UserFacingError(f"{ends_of(str(error.filename))}: {error.strerror}"))
     return None
 
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 
 BY_GETPASS = ()
 BY_INPUT = ("EOF when reading a line",)
@@ -15,7 +15,7 @@ BY_INPUT = ("EOF when reading a line",)
 
 @contextmanager
 def unanswered_questions(options: Mapping[str, object]) -> Iterator[None]:
-    """Raise NotDone where the input ends at a question of a command with these ``options``, and end the line of the question."""
+    """Raise UserFacingError where the input ends at a question of a command with these ``options``, and end the line of the question."""
     try:
         yield
     except EOFError as error:
@@ -24,7 +24,7 @@ def unanswered_questions(options: Mapping[str, object]) -> Iterator[None]:
         stream = sys.stdout if error.args == BY_INPUT else sys.stderr
         stream.write("\n")
         stream.flush()
-        raise NotDone(f"The input ended before the question was answered. {_advice(options)}") from error
+        raise UserFacingError(f"The input ended before the question was answered. {_advice(options)}") from error
 
 
 def _advice(options: Mapping[str, object]) -> str:

@@ -9,7 +9,7 @@ from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ProjectState
 from django.db.models import CheckConstraint, Model
 
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 
 NAMED = 10
 """How many rows an error names, by their key."""
@@ -19,7 +19,7 @@ class AddChecks(Operation):
     """Add CHECK constraints that hold for new rows only (``NOT VALID``). Needs ``ValidateChecks`` in a later migration.
 
     Adding a valid constraint reads the whole table under a lock that blocks every query. This one takes the lock for a moment. First it looks for
-    rows that break a constraint, and raises NotDone with their keys: nothing is changed then.
+    rows that break a constraint, and raises UserFacingError with their keys: nothing is changed then.
     """
 
     reduces_to_sql = True
@@ -54,7 +54,7 @@ class AddChecks(Operation):
 class ValidateChecks(Operation):
     """Have PostgreSQL prove constraints of ``AddChecks`` for the existing rows. Other sessions read and write the table meanwhile.
 
-    Raises NotDone with the keys of the rows that break one.
+    Raises UserFacingError with the keys of the rows that break one.
     """
 
     reduces_to_sql = True
@@ -92,7 +92,8 @@ class ValidateChecks(Operation):
 
 
 def refuse_existing_rows(schema_editor: BaseDatabaseSchemaEditor, model: type[Model], constraints: Sequence[CheckConstraint]) -> None:
-    """Raise NotDone if rows of the table break one of ``constraints``: how many, and the keys of some. No other value of a row is named."""
+    """Raise UserFacingError if rows of the table break one of ``constraints``: how many, and the keys of some. No other value of a row is
+    named."""
     if schema_editor.collect_sql:
         return
     quote = schema_editor.quote_name
@@ -111,7 +112,7 @@ def refuse_existing_rows(schema_editor: BaseDatabaseSchemaEditor, model: type[Mo
             more = ", ..." if count > NAMED else ""
             rows = "1 row" if count == 1 else f"{count} rows"
             found.append(f"{constraint.name}: {rows} ({keys}{more}). {constraint.get_violation_error_message()}")
-    raise NotDone(
+    raise UserFacingError(
         f"Table {model._meta.db_table} has rows that a new rule refuses: nothing was changed. {' '.join(found)}"
         " Correct these rows, then run manage.py migrate again."
     )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 
 
-class FormatUnavailable(NotDone, ImportError):
+class FormatUnavailable(UserFacingError, ImportError):
     """Django keeps an ImportError of a format, and raises it when a command uses the format."""
 
 

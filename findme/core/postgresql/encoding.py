@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 
 ENCODING = "UTF8"
 
@@ -21,9 +21,9 @@ def encoding_problem(connection: BaseDatabaseWrapper) -> str | None:
 
 
 def require_utf8(connection: BaseDatabaseWrapper) -> None:
-    """Raises NotDone for a database with another encoding, which cannot be changed."""
+    """Raises UserFacingError for a database with another encoding, which cannot be changed."""
     if (problem := encoding_problem(connection)) is not None:
-        raise NotDone(
+        raise UserFacingError(
             f"{problem}: nothing was changed. Create another database, createdb --encoding {ENCODING} --template template0 NAME,"
             " and name it in DATABASE_URL."
         )

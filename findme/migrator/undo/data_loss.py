@@ -13,7 +13,7 @@ from django.db.migrations import Migration, RunSQL, SeparateDatabaseAndState
 from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ProjectState
 
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from findme.core.plurals import counted
 
 Name = tuple[str, str | None]
@@ -79,7 +79,7 @@ def refuse_to_lose(
                 cursor.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
         loss = count(connection, (table, column))
         if loss is not None and loss.hurts and not loss.is_within(accepted):
-            raise NotDone(f"Somebody has written to {loss} in the meantime: --force drops it all the same.")
+            raise UserFacingError(f"Somebody has written to {loss} in the meantime: --force drops it all the same.")
     return execute(sql, params, many, context)
 
 

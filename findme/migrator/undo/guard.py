@@ -9,7 +9,7 @@ from functools import partial
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from findme.migrator.undo.data_loss import Loss, refuse_to_lose
 from findme.migrator.undo.plan import RollbackPlan
 
@@ -30,11 +30,11 @@ class Consent:
 def guarded_undo(connection: BaseDatabaseWrapper, plan: RollbackPlan, consent: Consent, *, preview: str) -> Iterator[None]:
     """Undo ``plan`` inside the block, under the lock on migrations.
 
-    Raises NotDone before the block if the plan is no longer the one that was shown, or drops more than was accepted. Inside the block each
-    table is checked again, under its own lock, before it is dropped. ``preview`` is the command that shows the plan again.
+    Raises UserFacingError before the block if the plan is no longer the one that was shown, or drops more than was accepted. Inside the
+    block each table is checked again, under its own lock, before it is dropped. ``preview`` is the command that shows the plan again.
     """
     if consent.migrations is not None and consent.migrations != plan.migrations:
-        raise NotDone(f"Other migrations were applied or undone in the meantime: nothing was undone now. Look again: {preview}.")
+        raise UserFacingError(f"Other migrations were applied or undone in the meantime: nothing was undone now. Look again: {preview}.")
     if consent.force:
         yield
         return

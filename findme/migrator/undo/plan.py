@@ -12,7 +12,7 @@ from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ProjectState
 
-from findme.core.errors import NotDone, one_line
+from findme.core.errors import UserFacingError, one_line
 from findme.migrator.undo.data_loss import Loss, losses
 from findme.migrator.version import applied_migrations
 
@@ -27,25 +27,26 @@ class RollbackPlan:
     losses: tuple[Loss, ...]
 
     def refuse_losses(self, accepted: Sequence[Loss] = ()) -> None:
-        """Raises NotDone if a row or a value would be lost that is not among those ACCEPTED."""
+        """Raises UserFacingError if a row or a value would be lost that is not among those ACCEPTED."""
         lost = [str(loss) for loss in self.losses if loss.hurts and not loss.is_within(accepted)]
         if lost:
             since = " by now" if accepted else ""
-            raise NotDone(f"This would drop{since} {', '.join(lost)}: nothing was undone. With --force it is done.")
+            raise UserFacingError(f"This would drop{since} {', '.join(lost)}: nothing was undone. With --force it is done.")
 
 
 def plan_rollback(count: int | None = 1, *, using: str = DEFAULT_DB_ALIAS) -> RollbackPlan:
-    """What undoing the last COUNT applied (all of them for None) would do. Raises NotDone where it could not be done to its end."""
+    """What undoing the last COUNT applied (all of them for None) would do. Raises UserFacingError where it could not be done to its end."""
     loader = MigrationLoader(connections[using])
     order = in_order_of_application(loader)
     if count is not None and count > len(order):
-        raise NotDone(f"{count} migrations cannot be undone: {len(order)} are applied. rollback --all undoes all.")
+        raise UserFacingError(f"{count} migrations cannot be undone: {len(order)} are applied. rollback --all undoes all.")
     kept = 0 if count is None else len(order) - count
     return _plan(loader, order, order[kept:][::-1])
 
 
 def plan_undo(loader: MigrationLoader, undone: Sequence[Migration]) -> RollbackPlan:
-    """Return what undoing these applied migrations would do, in this order. Raises NotDone where it could not be done to its end."""
+    """Return what undoing these applied migrations would do, in this order. Raises UserFacingError where it could not be done to its
+    end."""
     return _plan(loader, in_order_of_application(loader), undone)
 
 
@@ -84,7 +85,7 @@ def _refuse_inconsistent(loader: MigrationLoader) -> None:
     try:
         loader.check_consistent_history(loader.connection)
     except InconsistentMigrationHistory as error:
-        raise NotDone(f"{one_line(error)} Nothing was undone.") from error
+        raise UserFacingError(f"{one_line(error)} Nothing was undone.") from error
 
 
 def _refuse_unknown(loader: MigrationLoader, undone: Sequence[Migration]) -> None:
@@ -95,14 +96,16 @@ def _refuse_unknown(loader: MigrationLoader, undone: Sequence[Migration]) -> Non
         if not remaining:
             return
         if _key(applied.description) not in loader.disk_migrations:
-            raise NotDone(f"{applied.description} is applied, and not in this code: nothing was undone. Use the release that has it.")
+            raise UserFacingError(
+                f"{applied.description} is applied, and not in this code: nothing was undone. Use the release that has it."
+            )
         remaining.discard(applied.description)
 
 
 def _refuse_irreversible(undone: Sequence[Migration]) -> None:
     for migration in undone:
         if not all(map(is_reversible, migration.operations)):
-            raise NotDone(f"{migration} has no reverse: nothing was undone. Restore a backup, or write a migration that mends it.")
+            raise UserFacingError(f"{migration} has no reverse: nothing was undone. Restore a backup, or write a migration that mends it.")
 
 
 def is_reversible(operation: Operation) -> bool:
@@ -118,7 +121,7 @@ def _refuse_needed(loader: MigrationLoader, order: Sequence[Migration], undone: 
         key = (migration.app_label, migration.name)
         remaining.discard(key)
         if needing := sorted({node.key for node in loader.graph.node_map[key].children} & remaining):
-            raise NotDone(
+            raise UserFacingError(
                 f"{migration} was recorded after {'.'.join(needing[0])}, which stands on it: nothing was undone."
                 f" Undo that one first: migrate {needing[0][0]} zero."
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from findme.migrator.undo.plan import RollbackPlan
 
 
@@ -21,15 +21,15 @@ def describe_losses(plan: RollbackPlan, tell: Callable[[str], None]) -> None:
 
 
 def ask(plan: RollbackPlan, prompt: Callable[[str], None]) -> None:
-    """Return if the answer is yes. Raises NotDone otherwise, and where the standard input is not a terminal."""
+    """Return if the answer is yes. Raises UserFacingError otherwise, and where the standard input is not a terminal."""
     if sys.stdin is None or not sys.stdin.isatty():
-        raise NotDone("Nobody can be asked, as the standard input is not a terminal: nothing was undone. A script adds --no-input.")
+        raise UserFacingError("Nobody can be asked, as the standard input is not a terminal: nothing was undone. A script adds --no-input.")
     migrations = "1 migration" if len(plan.migrations) == 1 else f"{len(plan.migrations)} migrations"
     prompt(f"Undo {migrations}? [y/N] ")
     try:
         answer = input()
     except EOFError:
         prompt("\n")
-        raise NotDone("There was no answer: nothing was undone. A script adds --no-input.") from None
+        raise UserFacingError("There was no answer: nothing was undone. A script adds --no-input.") from None
     if answer.strip().lower() not in ("y", "yes"):
-        raise NotDone(f"The answer was {answer!r}, not y: nothing was undone.")
+        raise UserFacingError(f"The answer was {answer!r}, not y: nothing was undone.")

@@ -64,8 +64,8 @@ def roll_back(
 ) -> RolledBack:
     """Undo what PLAN says, each migration in a transaction of its own; UNDONE is told of each.
 
-    Raises NotDone, and undoes nothing, if the migrations are no longer those of the plan or, without FORCE, if more would be lost than
-    ACCEPTED: what a person was shown and has agreed to. Looks for it once more under each table's lock.
+    Raises UserFacingError, and undoes nothing, if the migrations are no longer those of the plan or, without FORCE, if more would be lost
+    than ACCEPTED: what a person was shown and has agreed to. Looks for it once more under each table's lock.
     """
     with running("rollback", using=using, patience=patience or Patience.configured(), say=say) as run:
         run.on_done = undone

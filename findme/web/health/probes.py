@@ -9,7 +9,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, InterfaceError, connection
 
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from findme.migrator.version import MigrationFiles, read_migration_files, schema_version
 from findme.web.health.report import PostgresqlReport, Status, Sync
 from vectorstore.catalog.alias import live_collection
@@ -18,7 +18,7 @@ from vectorstore.status import standing
 
 log = logging.getLogger(__name__)
 
-UNREACHABLE = (DatabaseError, InterfaceError, ImproperlyConfigured, NotDone, OSError)
+UNREACHABLE = (DatabaseError, InterfaceError, ImproperlyConfigured, UserFacingError, OSError)
 
 
 def probe_postgresql() -> PostgresqlReport:

@@ -9,7 +9,7 @@ from uuid import UUID
 from django.core.management.base import CommandParser
 
 from findme.core.commands.base import FindmeCommand
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from privacy.actions.undo_erasure import take_erasures_back
 from privacy.people import find_person
 
@@ -30,7 +30,7 @@ class Command(FindmeCommand):
     def handle(self, *args: Any, user: str, json: bool, **options: Any) -> None:
         user_id = find_person(user)
         if not take_erasures_back([user_id]):
-            raise NotDone(f"{user_id} is neither anonymized nor deleted for good: nothing was changed.")
+            raise UserFacingError(f"{user_id} is neither anonymized nor deleted for good: nothing was changed.")
         if json:
             self.say_json(Undone(user_id))
         else:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from findme.core.files import growing_file, unnamed_file, whole_file
 
 CHILD = """
@@ -88,7 +88,7 @@ def test_whole_file__is_its_owners_alone_from_the_start(tmp_path: Path, mask: in
 def test_whole_file__an_existing_one_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "export.zip"
     path.write_bytes(b"mine")
-    with pytest.raises(NotDone) as refused:
+    with pytest.raises(UserFacingError) as refused:
         write(path)
     assert str(refused.value) == f"'{path}' exists, and is not replaced without --force. Name another file, or add --force."
     assert path.read_bytes() == b"mine"
@@ -97,7 +97,7 @@ def test_whole_file__an_existing_one_is_refused(tmp_path: Path) -> None:
 
 def test_whole_file__one_that_appears_meanwhile_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "export.zip"
-    with pytest.raises(NotDone, match="exists, and is not replaced without --force"), whole_file(path, force=False):
+    with pytest.raises(UserFacingError, match="exists, and is not replaced without --force"), whole_file(path, force=False):
         path.write_bytes(b"mine")
     assert path.read_bytes() == b"mine"
     assert list(tmp_path.iterdir()) == [path]
@@ -106,7 +106,7 @@ def test_whole_file__one_that_appears_meanwhile_is_refused(tmp_path: Path) -> No
 def test_whole_file__a_dangling_link_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "export.zip"
     path.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(NotDone, match="exists, and is not replaced"):
+    with pytest.raises(UserFacingError, match="exists, and is not replaced"):
         write(path)
     assert not (tmp_path / "elsewhere").exists()
 
@@ -124,7 +124,7 @@ def test_whole_file__force_replaces_a_file(tmp_path: Path) -> None:
 def test_whole_file__force_replaces_nothing_but_a_file(tmp_path: Path) -> None:
     path = tmp_path / "export.zip"
     path.symlink_to("/dev/null")
-    with pytest.raises(NotDone) as refused:
+    with pytest.raises(UserFacingError) as refused:
         write(path, force=True)
     assert str(refused.value) == f"'{path}' is not an ordinary file, and is not replaced, by --force neither: name another one."
     assert path.is_symlink()
@@ -132,13 +132,13 @@ def test_whole_file__force_replaces_nothing_but_a_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("force", [False, True])
 def test_whole_file__a_folder_is_refused(tmp_path: Path, force: bool) -> None:
-    with pytest.raises(NotDone) as refused:
+    with pytest.raises(UserFacingError) as refused:
         write(tmp_path, force=force)
     assert str(refused.value) == f"'{tmp_path}' is a folder: name a file in it."
 
 
 def test_whole_file__a_missing_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(NotDone) as refused:
+    with pytest.raises(UserFacingError) as refused:
         write(tmp_path / "no" / "export.zip")
     assert str(refused.value) == f"There is no folder '{tmp_path / 'no'}': make it first, or name a file elsewhere."
 
@@ -160,12 +160,12 @@ def test_whole_file__an_error_leaves_the_old_one(tmp_path: Path) -> None:
 
 def test_whole_file__a_full_disk_is_one_line(tmp_path: Path) -> None:
     limited = (
-        "import resource, sys\nfrom pathlib import Path\nfrom findme.core.errors import NotDone\nfrom findme.core.files import whole_file\n"
+        "import resource, sys\nfrom pathlib import Path\nfrom findme.core.errors import UserFacingError\nfrom findme.core.files import whole_file\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
         "try:\n"
         "    with whole_file(Path(sys.argv[1]), force=False) as file:\n"
         "        file.write(bytes(1_000_000))\n"
-        "except NotDone as error:\n"
+        "except UserFacingError as error:\n"
         "    print(error)\n"
     )
     path = tmp_path / "export.zip"
@@ -206,7 +206,7 @@ def test_whole_file__on_every_file_system(force: bool, tmp_path: Path, file_syst
 
 def test_whole_file__on_every_file_system_one_that_appears_is_refused(tmp_path: Path, file_system: str) -> None:
     path = tmp_path / "export.zip"
-    with pytest.raises(NotDone, match="exists, and is not replaced without --force"), whole_file(path, force=False):
+    with pytest.raises(UserFacingError, match="exists, and is not replaced without --force"), whole_file(path, force=False):
         path.write_bytes(b"mine")
     assert path.read_bytes() == b"mine"
     assert list(tmp_path.iterdir()) == [path]
@@ -218,7 +218,7 @@ def test_whole_file__force_replaces_no_other_kind_that_appears(kind: str, tmp_pa
     if kind != "dangling link":
         victim.write_bytes(b"precious")
     plant: dict[str, Callable[[], None]] = {"fifo": lambda: os.mkfifo(path), "folder": path.mkdir}
-    with pytest.raises(NotDone, match="is not an ordinary file"), whole_file(path, force=True):
+    with pytest.raises(UserFacingError, match="is not an ordinary file"), whole_file(path, force=True):
         plant.get(kind, lambda: path.symlink_to(victim))()
     assert not victim.exists() if kind == "dangling link" else victim.read_bytes() == b"precious"
 
@@ -239,7 +239,7 @@ def test_whole_file__force_replaces_no_file_of_another_account(when: str, tmp_pa
     path.write_bytes(b"theirs")
     calls = itertools.count()
     monkeypatch.setattr(os, "geteuid", lambda: mine + (when == "before" or next(calls) > 0))
-    with pytest.raises(NotDone) as refused:
+    with pytest.raises(UserFacingError) as refused:
         write(path, force=True)
     assert str(refused.value) == f"'{path}' belongs to another account, and is not replaced, by --force neither: name another one."
     assert path.read_bytes() == b"theirs"
@@ -251,7 +251,7 @@ def test_whole_file__root_replaces_no_file_of_another_account(tmp_path: Path) ->
     path = tmp_path / "export.zip"
     path.touch(mode=0o666)
     os.chown(path, 65534, 65534)
-    with pytest.raises(NotDone, match="belongs to another account"):
+    with pytest.raises(UserFacingError, match="belongs to another account"):
         write(path, force=True)
     assert path.stat().st_size == 0
 
@@ -263,7 +263,7 @@ def test_whole_file__a_full_disk_while_it_is_copied_leaves_nothing(tmp_path: Pat
     monkeypatch.setattr(os, "link", no_links)
     monkeypatch.setattr(shutil, "copyfileobj", full)
     path = tmp_path / "export.zip"
-    with pytest.raises(NotDone) as refused:
+    with pytest.raises(UserFacingError) as refused:
         write(path)
     assert str(refused.value) == f"'{path}' cannot be written: No space left on device. Make room, or name a file elsewhere."
     assert list(tmp_path.iterdir()) == []
@@ -275,7 +275,7 @@ def test_whole_file__a_name_that_others_take_again_and_again(tmp_path: Path, mon
 
     monkeypatch.setattr(os, "link", taken)
     path = tmp_path / "export.zip"
-    with pytest.raises(NotDone) as refused:
+    with pytest.raises(UserFacingError) as refused:
         write(path, force=True)
     assert str(refused.value) == f"Other processes write '{path}' again and again: wait for them, or name another file."
 
@@ -363,7 +363,7 @@ def test_whole_file__two_at_once_do_not_mix(tmp_path: Path) -> None:
     with writing_child(path) as child:
         write(path)
         output, _ = child.communicate("go on\n", timeout=60)
-    assert output.startswith(f"NotDone: '{path}' exists, and is not replaced without --force.")
+    assert output.startswith(f"UserFacingError: '{path}' exists, and is not replaced without --force.")
     assert path.read_bytes() == b"whole"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -400,7 +400,7 @@ def test_growing_file__is_there_from_the_start(tmp_path: Path) -> None:
         file.write(b"one\n")
         assert path.read_bytes() == b"one\n"
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    with pytest.raises(NotDone, match="exists"), growing_file(path, force=False):
+    with pytest.raises(UserFacingError, match="exists"), growing_file(path, force=False):
         pass
     with growing_file(path, force=True):
         assert path.read_bytes() == b""

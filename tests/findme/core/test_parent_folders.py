@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from findme.core import parent_folders
-from findme.core.errors import NotDone, StoreUnusable
+from findme.core.errors import StoreUnusable, UserFacingError
 from findme.core.folders import distrust_reason
 from findme.embedded.paths import require_trusted
 from findme.environment import BASE_DIR
@@ -186,7 +186,7 @@ def test_stores__parent_of_another_account__is_one_line_and_nothing_is_made(abov
             pass
         line = str(refused.value)
         assert line.startswith(f"QDRANT_PATH is {str(folder)!r}, and its parent {str(above)!r} belongs to ") and "\n" not in line
-        with pytest.raises(NotDone) as not_done:
+        with pytest.raises(UserFacingError) as not_done:
             require_trusted(folder)
         line = str(not_done.value)
         assert line.startswith(f"EMBEDDED_POSTGRES_DIR is {str(folder)!r}, and its parent {str(above)!r} belongs to ") and "\n" not in line

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from findme.migrator.migrate import apply_migrations
 from findme.migrator.timeouts import Patience
 from findme.migrator.undo.plan import plan_rollback
@@ -47,7 +47,7 @@ def test_migrate__an_old_transaction__is_waited_for_longer_than_lock_timeout(not
 
 def test_migrate__the_build_is_canceled__says_what_is_left_and_the_next_one_mends_it(notebook: Database) -> None:
     with old_snapshot(notebook):
-        with thread(lambda: cancel(notebook)), pytest.raises(NotDone) as refused:
+        with thread(lambda: cancel(notebook)), pytest.raises(UserFacingError) as refused:
             apply_migrations()
         assert notebook.query(INVALID) == ["idx_notes_text"]
     assert str(refused.value) == (
@@ -98,7 +98,7 @@ def test_migrate__killed_before_it_could_record_the_index__leaves_the_index_as_i
 
 def test_migrate__the_name_is_taken__says_that_nothing_invalid_is_left(notebook: Database) -> None:
     notebook.execute("CREATE TABLE idx_notes_text ()")
-    with pytest.raises(NotDone) as refused:
+    with pytest.raises(UserFacingError) as refused:
         apply_migrations()
     assert str(refused.value) == (
         'notebook.0002_index was not applied: relation "idx_notes_text" already exists. It does not run in one transaction.'

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 import psycopg
 import pytest
 
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from findme.migrator.lock import LOCK_KEY, migration_lock
 from tests.support.database import Database, thread, wait_until
 
@@ -31,7 +31,7 @@ def has_polled(database: Database, polls: set[object]) -> bool:
 def test_lock__second_one__ends_at_the_deadline_and_names_the_holder(empty: Database) -> None:
     with migration_lock("backup"):
         (pid,) = empty.query(HOLDER)
-        with pytest.raises(NotDone) as refused, migration_lock("migrate", seconds=0):
+        with pytest.raises(UserFacingError) as refused, migration_lock("migrate", seconds=0):
             pass
     assert str(refused.value) == (
         f"The lock on migrations was not free within 0 s: process {pid} ({this_process('backup')!r}) holds it."
@@ -86,7 +86,8 @@ def test_check__session_ended_by_somebody__says_so(empty: Database) -> None:
     with migration_lock("migrate") as lock:
         assert empty.query(f"SELECT pg_terminate_backend(pid, 60000) FROM ({HOLDER}) AS held") == [True]
         with pytest.raises(
-            NotDone, match=r"^The connection that held the lock on migrations was lost \(.*\): nothing more was begun\. Run it again\.$"
+            UserFacingError,
+            match=r"^The connection that held the lock on migrations was lost \(.*\): nothing more was begun\. Run it again\.$",
         ):
             lock.check()
 
@@ -94,7 +95,9 @@ def test_check__session_ended_by_somebody__says_so(empty: Database) -> None:
 def test_check__lock_given_back_by_somebody__says_so(empty: Database) -> None:
     with migration_lock("migrate") as lock:
         lock.connection.cursor().execute("SELECT pg_advisory_unlock_all()")
-        with pytest.raises(NotDone, match=r"was lost \(its session is another one\).* set pool_mode = session\. Then run it again\.$"):
+        with pytest.raises(
+            UserFacingError, match=r"was lost \(its session is another one\).* set pool_mode = session\. Then run it again\.$"
+        ):
             lock.check()
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from django.core.management import CommandError, call_command
 
-from findme.core.errors import NotDone, StoreUnavailable
+from findme.core.errors import StoreUnavailable, UserFacingError
 from findme.migrator.migrate import Applied, apply_migrations
 from findme.migrator.version import schema_version
 from tests.findme.migrator.catalog import catalog
@@ -34,7 +34,7 @@ def test_apply_migrations__no_such_database__is_unavailable(migrated: Database) 
 def test_apply_migrations__recorded_before_what_it_stands_on__is_not_done(migrated: Database) -> None:
     migrated.execute("DELETE FROM django_migrations WHERE app = 'videos'")
     with pytest.raises(
-        NotDone,
+        UserFacingError,
         match=r"^Migration accounts\.0002_user_video is applied before its dependency videos\.0001_initial on database 'default'\.$",
     ):
         apply_migrations()

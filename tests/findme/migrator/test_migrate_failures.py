@@ -14,7 +14,7 @@ from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 
 from findme.core.db.operations import SqlFile
-from findme.core.errors import NotDone, without_detail
+from findme.core.errors import UserFacingError, without_detail
 from findme.migrator.lock import migration_lock
 from findme.migrator.migrate import apply_migrations, call_django_migrate, migrating
 from findme.migrator.timeouts import Patience
@@ -64,7 +64,7 @@ def test_migrate__a_table_stays_in_use__is_not_done_and_leaves_nothing(before_vi
     before = catalog(before_videos)
     with before_videos.connect() as user:
         user.execute("BEGIN; LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
-        with pytest.raises(NotDone) as refused:
+        with pytest.raises(UserFacingError) as refused:
             apply_migrations(patience=IMPATIENT)
         pid = user.info.backend_pid
     start, _, rest = str(refused.value).partition(", for ")
@@ -85,7 +85,7 @@ def test_migrate__the_settings_of_the_session__are_put_back(before_videos: Datab
         cursor.execute("SET lock_timeout = '7s'")
         if in_use:
             user.execute("BEGIN; LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
-            with pytest.raises(NotDone, match="lock timeout"):
+            with pytest.raises(UserFacingError, match="lock timeout"):
                 apply_migrations(patience=IMPATIENT)
         else:
             apply_migrations(patience=IMPATIENT)
@@ -128,7 +128,7 @@ def test_migrate__a_file_of_sql_is_wrong__names_it_and_the_line(
         file.write_text(sql)
     migration = type(MigrationLoader(None).graph.nodes["videos", "0001_initial"])
     monkeypatch.setattr(migration, "operations", [SqlFile(*files)])
-    with pytest.raises(NotDone) as refused:
+    with pytest.raises(UserFacingError) as refused:
         apply_migrations()
     assert str(refused.value).startswith(
         f"videos.0001_initial was not applied: {why} (videos/migrations/sql/0001.up.sql{line}). Nothing of it is left."
@@ -224,7 +224,7 @@ def test_migrate__killed__frees_the_lock_and_the_table_and_the_next_goes_on(befo
 def test_migrate__the_lock_is_lost_between_two_migrations__does_not_begin_the_second(empty: Database) -> None:
     with migrating() as run:
         run.on_done = lambda _: end_the_holder(empty)
-        with pytest.raises(NotDone) as refused:
+        with pytest.raises(UserFacingError) as refused:
             call_django_migrate("default")
     assert str(refused.value).startswith("The connection that held the lock on migrations was lost (")
     assert str(refused.value).endswith("): nothing more was begun. Run it again. Before it, 1 was applied, and stays so.")
@@ -239,7 +239,7 @@ def test_migrate__the_lock_is_lost_during_a_migration__undoes_it(empty: Database
         return execute(statement, *arguments)
 
     with (
-        pytest.raises(NotDone, match=r"^The connection that held the lock on migrations was lost"),
+        pytest.raises(UserFacingError, match=r"^The connection that held the lock on migrations was lost"),
         connection.execute_wrapper(ends_the_holder),
     ):
         apply_migrations()
@@ -253,7 +253,7 @@ def test_migrate__its_own_connection_is_lost__says_that_it_is_done_whole_or_not_
             empty.query("SELECT pg_terminate_backend(%s, 60000)", connection.connection.info.backend_pid)
         return execute(statement, *arguments)
 
-    with pytest.raises(NotDone) as refused, connection.execute_wrapper(ends_its_own):
+    with pytest.raises(UserFacingError) as refused, connection.execute_wrapper(ends_its_own):
         apply_migrations()
     assert str(refused.value) == (
         "auth.0001_initial was not applied: terminating connection due to administrator command."

@@ -11,7 +11,7 @@ from django.core.management.commands import migrate as django_migrate
 from django.db import connection, migrations
 from django.db.migrations.loader import MigrationLoader
 
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from findme.migrator.migrate import migrating, planned_undo
 from findme.migrator.undo.guard import Consent
 from findme.migrator.version import schema_version
@@ -147,7 +147,9 @@ def test_migrate_back__a_row_comes_between_the_look_and_the_drop__is_refused(wit
             run.on_done = writes
             call_command(django_migrate.Command(), "videos", "zero", verbosity=0)
 
-    with pytest.raises(NotDone, match=r"^Somebody has written to table videos \(1 row\) in the meantime: --force drops it all the same\."):
+    with pytest.raises(
+        UserFacingError, match=r"^Somebody has written to table videos \(1 row\) in the meantime: --force drops it all the same\."
+    ):
         goes_back()
     assert with_videos.query("SELECT count(*) FROM videos") == [1]
 
@@ -156,7 +158,7 @@ def test_migrate_back__it_would_have_gone_forward_when_it_was_planned__is_refuse
     """Another process has applied migrations since the plan, which showed nothing to undo."""
     with (
         pytest.raises(
-            NotDone, match=r"^Other migrations were applied or undone .*: nothing was undone now\. Look again: migrate --plan\.$"
+            UserFacingError, match=r"^Other migrations were applied or undone .*: nothing was undone now\. Look again: migrate --plan\.$"
         ),
         migrating(consent=Consent(())),
     ):

@@ -11,7 +11,7 @@ from django.db import connection, migrations
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.operations.base import Operation
 
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from findme.migrator.lock import migration_lock
 from findme.migrator.migrate import apply_migrations
 from findme.migrator.timeouts import Patience
@@ -66,7 +66,7 @@ def test_rollback__all__twice__the_second_has_nothing_to_undo(empty: Database, c
 
 def test_rollback__more_than_there_are__is_refused(empty: Database) -> None:
     apply_migrations(steps=2)
-    with pytest.raises(NotDone, match=r"^3 migrations cannot be undone: 2 are applied\. rollback --all undoes all\.$"):
+    with pytest.raises(UserFacingError, match=r"^3 migrations cannot be undone: 2 are applied\. rollback --all undoes all\.$"):
         plan_rollback(3)
 
 
@@ -174,7 +174,7 @@ def test_rollback__a_row_comes_between_the_look_and_the_drop__is_refused(with_vi
             with_videos.execute(VIDEO)
 
     with pytest.raises(
-        NotDone,
+        UserFacingError,
         match=r"^Somebody has written to table videos \(1 row\) in the meantime: --force drops it all the same\. Before it, 1 was undone, and stays so\.$",
     ):
         roll_back(plan_rollback(2), undone=writes)
@@ -185,7 +185,7 @@ def test_rollback__a_row_comes_between_the_look_and_the_drop__is_refused(with_vi
 def test_rollback__no_reverse__is_refused_before_anything_is_done(migrated: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     before = catalog(migrated)
     name = last_migration_has(monkeypatch, migrations.SeparateDatabaseAndState([migrations.RunSQL("SELECT 1")]))
-    with pytest.raises(NotDone) as refused:
+    with pytest.raises(UserFacingError) as refused:
         plan_rollback(None)
     assert str(refused.value) == f"{name} has no reverse: nothing was undone. Restore a backup, or write a migration that mends it."
     assert catalog(migrated) == before
@@ -194,7 +194,8 @@ def test_rollback__no_reverse__is_refused_before_anything_is_done(migrated: Data
 def test_rollback__applied_by_a_later_release__is_refused(migrated: Database) -> None:
     migrated.execute("INSERT INTO django_migrations (app, name, applied) VALUES ('accounts', '0999_later', now())")
     with pytest.raises(
-        NotDone, match=r"^accounts\.0999_later is applied, and not in this code: nothing was undone\. Use the release that has it\.$"
+        UserFacingError,
+        match=r"^accounts\.0999_later is applied, and not in this code: nothing was undone\. Use the release that has it\.$",
     ):
         plan_rollback(1)
 
@@ -208,7 +209,7 @@ def test_rollback__applied_by_an_earlier_release_and_not_touched__is_no_matter(m
 def test_rollback__recorded_out_of_order__is_refused(migrated: Database) -> None:
     migrated.execute("UPDATE django_migrations SET id = 999 WHERE app = 'videos' AND name = '0001_initial'")
     with pytest.raises(
-        NotDone,
+        UserFacingError,
         match=r"^videos\.0001_initial was recorded after accounts\.0002_user_video, which stands on it: nothing was undone\."
         r" Undo that one first: migrate accounts zero\.$",
     ):
@@ -218,7 +219,7 @@ def test_rollback__recorded_out_of_order__is_refused(migrated: Database) -> None
 def test_rollback__one_is_not_recorded_that_others_stand_on__is_refused(migrated: Database) -> None:
     migrated.execute("DELETE FROM django_migrations WHERE app = 'videos'")
     with pytest.raises(
-        NotDone,
+        UserFacingError,
         match=r"^Migration accounts\.0002_user_video is applied before its dependency videos\.0001_initial on database 'default'\."
         r" Nothing was undone\.$",
     ):
@@ -228,7 +229,7 @@ def test_rollback__one_is_not_recorded_that_others_stand_on__is_refused(migrated
 def test_rollback__other_migrations_since_the_plan__is_refused(migrated: Database) -> None:
     plan = plan_rollback(1)
     roll_back(plan)
-    with pytest.raises(NotDone, match=r"^Other migrations were applied or undone in the meantime: nothing was undone now\."):
+    with pytest.raises(UserFacingError, match=r"^Other migrations were applied or undone in the meantime: nothing was undone now\."):
         roll_back(plan)
 
 
@@ -246,7 +247,7 @@ def test_rollback__a_table_stays_in_use__says_what_was_undone_before(migrated: D
     up_to(migrated, "sessions.0001_initial")
     with migrated.connect() as user:
         user.execute("BEGIN; LOCK TABLE matches IN ACCESS SHARE MODE")
-        with pytest.raises(NotDone) as refused:
+        with pytest.raises(UserFacingError) as refused:
             roll_back(plan_rollback(4), patience=Patience(0, 0.05, 1))
     assert str(refused.value).startswith(
         "matching.0004_erased_users was not undone: canceling statement due to lock timeout (matching/migrations/sql/0004_erased_users.down.sql"
@@ -369,7 +370,9 @@ def test_rollback__a_row_more_than_was_accepted_comes_before_the_drop__is_refuse
             with_videos.execute(VIDEO)
 
     plan = plan_rollback(2)
-    with pytest.raises(NotDone, match=r"^Somebody has written to table videos \(2 rows\) in the meantime: --force drops it all the same\."):
+    with pytest.raises(
+        UserFacingError, match=r"^Somebody has written to table videos \(2 rows\) in the meantime: --force drops it all the same\."
+    ):
         roll_back(plan, accepted=plan.losses, undone=writes)
     assert with_videos.query("SELECT count(*) FROM videos") == [2]
 

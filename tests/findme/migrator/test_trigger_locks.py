@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from django.db import connection
 
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from findme.core.triggers.problems import trigger_problems
 from findme.migrator.timeouts import Patience
 from findme.migrator.trigger_repair import mend_triggers
@@ -21,7 +21,7 @@ def test_mend__function__waits_for_transactions_that_it_did_not_capture(migrated
     with migrated.connect() as writer:
         writer.execute("BEGIN")
         writer.execute(PERSON.encode())
-        with pytest.raises(NotDone, match=r"^The triggers were not mended: canceling statement due to lock timeout"):
+        with pytest.raises(UserFacingError, match=r"^The triggers were not mended: canceling statement due to lock timeout"):
             mend_triggers(COMMAND, patience=Patience(5, 0.1, 1))
         writer.execute("COMMIT")
     assert len(mend_triggers(COMMAND)) == 1

@@ -13,7 +13,7 @@ from django.db import OperationalError
 from psycopg import errors
 
 from accounts.models import User
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from privacy.actions.anonymize import anonymize
 from privacy.actions.erase import erase
 from tests.privacy.leftovers import left_over
@@ -68,7 +68,7 @@ class Eraser(Program):
         self.ledger.begun.add(user_id)
         try:
             done = way(session, user_id)
-        except (NotDone, errors.DeadlockDetected):
+        except (UserFacingError, errors.DeadlockDetected):
             done = False
         except OperationalError as error:
             if not isinstance(error.__cause__, errors.DeadlockDetected):

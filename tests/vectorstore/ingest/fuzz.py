@@ -123,7 +123,7 @@ def frames_of_fork(path: Path, rows_at_a_time: int, skip: int) -> Iterator[Frame
 
 def read(path: Path) -> str:
     """Read the file as ``upsert_embeddings`` does, and say how it ended. Raises what must not be raised."""
-    from findme.core.errors import NotDone
+    from findme.core.errors import UserFacingError
     from vectorstore.ingest.rows import UNSET, Row
     from vectorstore.ingest.sources import sources
     from vectorstore.models.limits import LONGEST_INTEREST, MOST_INTERESTS, MOST_VIDEO_FEATURES
@@ -141,7 +141,7 @@ def read(path: Path) -> str:
             assert vector is UNSET or (len(vector) == 512 and np.isfinite(vector).all() and vector.any())
             assert interests is UNSET or (len(interests) <= MOST_INTERESTS and max(map(len, interests), default=0) <= LONGEST_INTEREST)
             assert features is UNSET or features is None or (len(features) <= MOST_VIDEO_FEATURES and np.isfinite(features).all())
-    except NotDone as error:
+    except UserFacingError as error:
         message = str(error)
     else:
         message = ""

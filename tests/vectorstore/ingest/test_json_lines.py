@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from vectorstore.ingest.formats.json_lines import (
     BYTE_ORDER_MARK,
     KEPT_OF_A_LONG_LINE,
@@ -231,18 +231,18 @@ def test_rows__any_json(fields: dict[str, Any]) -> None:
 
 
 def test_check__file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(NotDone, match=r"^'.*/none.jsonl' cannot be read: No such file or directory$"):
+    with pytest.raises(UserFacingError, match=r"^'.*/none.jsonl' cannot be read: No such file or directory$"):
         check_json_lines(tmp_path / "none.jsonl")
 
 
 def test_check__directory(tmp_path: Path) -> None:
-    with pytest.raises(NotDone, match=r"cannot be read: Is a directory$"):
+    with pytest.raises(UserFacingError, match=r"cannot be read: Is a directory$"):
         check_json_lines(tmp_path)
 
 
 def test_check__empty(tmp_path: Path) -> None:
     (tmp_path / "empty.jsonl").touch()
-    with pytest.raises(NotDone, match=r"^'.*/empty.jsonl' holds no row\.$"):
+    with pytest.raises(UserFacingError, match=r"^'.*/empty.jsonl' holds no row\.$"):
         check_json_lines(tmp_path / "empty.jsonl")
 
 

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from pytest_django import DjangoDbBlocker
 
 from accounts.models import User
-from findme.core.errors import NotDone, StoreUnavailable
+from findme.core.errors import StoreUnavailable, UserFacingError
 from privacy.models import ErasedUser
 from tests.factories import ProfileEmbeddingFactory, UserFactory
 from tests.vectorstore.ingest.inputs import json_lines, ones, row
@@ -110,7 +110,7 @@ def test_load__without_a_model_the_old_name_goes_with_the_old_vector(tmp_path: P
     ],
 )
 def test_load__model_that_cannot_be_kept(tmp_path: Path, model: str, said: str) -> None:
-    with pytest.raises(NotDone) as raised:
+    with pytest.raises(UserFacingError) as raised:
         upsert_embeddings([json_lines(tmp_path / "x.jsonl", [row(uuid4())])], model=model)
     assert str(raised.value) == said
 
@@ -304,20 +304,20 @@ def test_load__inputs_are_checked_before_anything_is_loaded(tmp_path: Path, monk
     monkeypatch.chdir(tmp_path)
     rejects = tmp_path / "rejects.jsonl"
     good = json_lines(tmp_path / "good.jsonl", [row(UserFactory.create().pk, vector=ones())])
-    with pytest.raises(NotDone) as raised:
+    with pytest.raises(UserFacingError) as raised:
         upsert_embeddings([good, name], rejects=rejects)
     assert str(raised.value) == said
     assert not ProfileEmbedding.objects.exists() and not rejects.exists()
 
 
 def test_load__standard_input_twice() -> None:
-    with pytest.raises(NotDone, match=r"^Standard input, '-', can be read once only\.$"):
+    with pytest.raises(UserFacingError, match=r"^Standard input, '-', can be read once only\.$"):
         upsert_embeddings(["-", "-"])
 
 
 def test_load__standard_input_that_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", None)
-    with pytest.raises(NotDone, match=r"^Standard input, '-', is closed\.$"):
+    with pytest.raises(UserFacingError, match=r"^Standard input, '-', is closed\.$"):
         upsert_embeddings(["-"])
 
 

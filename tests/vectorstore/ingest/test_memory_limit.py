@@ -31,7 +31,7 @@ import django
 django.setup()
 from pathlib import Path
 from django.db import connection
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from vectorstore.ingest.load import upsert_embeddings
 
 def mebibytes(name):
@@ -46,7 +46,7 @@ for file in sys.argv[1:]:
         ended = f"{loaded.loaded} loaded, {loaded.rejected} rejected"
         if not queue_only:
             ended += f", {loaded.projected} written"
-    except NotDone as error:
+    except UserFacingError as error:
         ended = "refused: " + str(error).split("'")[2].strip()[:30]
     decoder = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss >> 10
     print(mebibytes("VmHWM") - start + decoder, ended, sep="\\t", flush=True)

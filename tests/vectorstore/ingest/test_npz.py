@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from vectorstore.ingest.formats.npz import ROWS_AT_A_TIME, check_npz, read_npz
 from vectorstore.ingest.rows import UNSET, Kind, Rejection, Row
 
@@ -33,7 +33,7 @@ def good(count: int = 2) -> tuple[NDArray[Any], NDArray[Any]]:
 
 
 def refusal(path: Path) -> str:
-    with pytest.raises(NotDone) as raised:
+    with pytest.raises(UserFacingError) as raised:
         check_npz(path)
     assert "\n" not in str(raised.value)
     return str(raised.value).replace(repr(str(path)), "FILE")
@@ -199,7 +199,7 @@ def test_read__fewer_rows_than_the_list_of_members_says(tmp_path: Path) -> None:
     assert check_npz(path) == ROWS_AT_A_TIME + 1
     reader = read_npz(path, "x")
     assert len([next(reader) for _ in range(ROWS_AT_A_TIME)]) == ROWS_AT_A_TIME
-    with pytest.raises(NotDone, match=r"vectors is damaged: it ends before its 257 rows do\.$"):
+    with pytest.raises(UserFacingError, match=r"vectors is damaged: it ends before its 257 rows do\.$"):
         next(reader)
 
 
@@ -266,7 +266,7 @@ def test_read__wrong_checksum(tmp_path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[content.rindex(np.float32(1).tobytes())] ^= 1  # the last number of the last vector
     path.write_bytes(content)
-    with pytest.raises(NotDone, match=r"is damaged, or is no .npz file: Bad CRC-32 for file 'vectors.npy'\.$"):
+    with pytest.raises(UserFacingError, match=r"is damaged, or is no .npz file: Bad CRC-32 for file 'vectors.npy'\.$"):
         list(read_npz(path, "x"))
 
 
@@ -280,7 +280,7 @@ def test_read__damaged_anywhere(
     for place, change in flips:
         content[int(place * len(content))] ^= change
     path.write_bytes(content[: int(cut * len(content)) + 1])
-    with suppress(NotDone):
+    with suppress(UserFacingError):
         check_npz(path)
         list(read_npz(path, "x"))
 

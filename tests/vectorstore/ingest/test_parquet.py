@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from vectorstore.ingest.formats.parquet.process import ROWS_AT_A_TIME
 from vectorstore.ingest.formats.parquet.reader import check_parquet, read_parquet
 from vectorstore.ingest.rows import UNSET, Entry, Kind, Rejection, Row
@@ -40,7 +40,7 @@ def read(folder: Path, columns: dict[str, Any]) -> list[Entry]:
 
 
 def refusal(path: Path) -> str:
-    with pytest.raises(NotDone) as raised:
+    with pytest.raises(UserFacingError) as raised:
         check_parquet(path)
     assert "\n" not in str(raised.value)
     return str(raised.value).replace(repr(str(path)), "FILE")
@@ -207,7 +207,7 @@ def test_read__damaged_anywhere(tmp_path_factory: pytest.TempPathFactory, cut: f
     for place, change in flips:
         content[int(place * len(content))] ^= change
     path.write_bytes(content[: int(cut * len(content)) + 1])
-    with suppress(NotDone):
+    with suppress(UserFacingError):
         check_parquet(path)
         for entry in read_parquet(path, "x"):
             json.dumps(entry.original(), allow_nan=False)

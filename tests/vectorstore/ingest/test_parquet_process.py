@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from tests.vectorstore.ingest.inputs import frames_in_process
 from vectorstore.ingest.formats.parquet import answers, decoder
 from vectorstore.ingest.formats.parquet import process as parquet_process
@@ -52,7 +52,7 @@ def saved(folder: Path, columns: dict[str, Any], **options: Any) -> Path:
 
 
 def refusal(path: Path) -> str:
-    with pytest.raises(NotDone) as raised:
+    with pytest.raises(UserFacingError) as raised:
         list(read_parquet(path, "x"))
     assert "\n" not in str(raised.value)
     return str(raised.value).replace(repr(str(path)), "FILE")
@@ -158,14 +158,16 @@ def test_read__page_checksum_that_is_wrong(tmp_path: Path, field: str) -> None:
 @pytest.mark.usefixtures("in_process")
 def test_check__more_ids_than_the_file_can_hold(tmp_path: Path) -> None:
     path = saved(tmp_path, {"user_id": pa.nulls(10_000_000, pa.string())}, row_group_size=10_000_000)
-    with pytest.raises(NotDone, match=r"Parquet file: it claims 10,000,000 rows, and [\d,]+ bytes cannot hold as many different ids$"):
+    with pytest.raises(
+        UserFacingError, match=r"Parquet file: it claims 10,000,000 rows, and [\d,]+ bytes cannot hold as many different ids$"
+    ):
         check_parquet(path)
 
 
 @pytest.mark.usefixtures("in_process")
 def test_check__list_of_columns_that_is_too_long(tmp_path: Path) -> None:
     path = saved(tmp_path, {f"{'x' * 1000}{number}": [1] for number in range(100)})
-    with pytest.raises(NotDone, match=r"its list of columns is longer than 65,536 bytes$"):
+    with pytest.raises(UserFacingError, match=r"its list of columns is longer than 65,536 bytes$"):
         check_parquet(path)
 
 
@@ -173,7 +175,7 @@ def test_check__list_of_columns_that_is_too_long(tmp_path: Path) -> None:
 def test_check__names_and_types_are_cut(tmp_path: Path) -> None:
     fields = [(f"{'x' * 100}\n{number}", pa.int8()) for number in range(20)]
     for columns in ({"user_id": ["x"], "y" * 5000: [1]}, {"user_id": ["x"], "location": pa.array([None], pa.struct(fields))}):
-        with pytest.raises(NotDone) as raised:
+        with pytest.raises(UserFacingError) as raised:
             check_parquet(saved(tmp_path, columns))
         assert len(str(raised.value)) < 500 and "\n" not in str(raised.value)
 
@@ -203,7 +205,7 @@ def test_read__process_that_ends_early_is_started_once_more(
     answer_with(monkeypatch, [*two_rows, *last], last)
     assert refusal(path) == UNDECODABLE.format(3)
     answer_with(monkeypatch, last)
-    with pytest.raises(NotDone, match=r"is damaged, or its list of columns needs more than 128 MiB: write it again"):
+    with pytest.raises(UserFacingError, match=r"is damaged, or its list of columns needs more than 128 MiB: write it again"):
         check_parquet(path)
 
 
@@ -298,7 +300,7 @@ def test_read__process_that_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         (pid,) = children() - others
         os.kill(pid, signal.SIGSTOP)
         monkeypatch.setattr(answers, "SECONDS", 0.5)
-        with pytest.raises(NotDone) as raised:
+        with pytest.raises(UserFacingError) as raised:
             list(frames)
         assert str(raised.value).replace(repr(str(path)), "FILE") == SILENT
     assert children() == others

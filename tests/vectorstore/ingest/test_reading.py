@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from tests.vectorstore.ingest.inputs import open_pipe
 from vectorstore.ingest.formats.json_lines import check_json_lines, read_json_lines
 from vectorstore.ingest.formats.npz import check_npz
@@ -20,7 +20,7 @@ def test_check__a_pipe_and_a_device(tmp_path: Path, check: Callable[[Path], int]
     device.symlink_to("/dev/zero")
     with open_pipe(tmp_path / f"pipe.{ending}") as one:
         for path in (one, device):
-            with pytest.raises(NotDone) as refused:
+            with pytest.raises(UserFacingError) as refused:
                 check(path)
             assert (
                 str(refused.value)
@@ -34,7 +34,7 @@ def test_json_lines__device(tmp_path: Path, device: str, read: Callable[[Path], 
     """/dev/zero has no end, and a terminal waits for its user."""
     path = tmp_path / "x.jsonl"
     path.symlink_to(device)
-    with pytest.raises(NotDone) as refused:
+    with pytest.raises(UserFacingError) as refused:
         read(path)
     assert (
         str(refused.value)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from vectorstore.ingest import rejects
 from vectorstore.ingest.rejects import rejects_file
 from vectorstore.ingest.rows import Kind, Rejection
@@ -60,7 +60,7 @@ def test_rejects__of_an_earlier_run_are_replaced_also_by_none(tmp_path: Path) ->
 def test_rejects__another_file_is_never_replaced(tmp_path: Path, content: str) -> None:
     path = tmp_path / "mine.jsonl"
     path.write_text(content)
-    with pytest.raises(NotDone) as raised, rejects_file(path, []):
+    with pytest.raises(UserFacingError) as raised, rejects_file(path, []):
         pass
     assert str(raised.value) == f"{str(path)!r} is there and is no rejects file of an earlier run: name another one, or move it away."
     assert path.read_text() == content
@@ -72,7 +72,7 @@ def test_rejects__of_another_file_only_the_beginning_is_read(tmp_path: Path, con
     path.write_bytes(content)
     tracemalloc.start()
     try:
-        with pytest.raises(NotDone, match="is there and is no rejects file"), rejects_file(path, []):
+        with pytest.raises(UserFacingError, match="is there and is no rejects file"), rejects_file(path, []):
             pass
         assert tracemalloc.get_traced_memory()[1] < 1 << 20
     finally:
@@ -97,19 +97,19 @@ def test_rejects__an_input_is_never_replaced(tmp_path: Path) -> None:
     with rejects_file(path, []) as write:
         write(BAD)
     link.symlink_to(path)
-    with pytest.raises(NotDone, match="is there and is no rejects file"), rejects_file(link, [path]):
+    with pytest.raises(UserFacingError, match="is there and is no rejects file"), rejects_file(link, [path]):
         pass
     assert path.stat().st_size > 0
 
 
 def test_rejects__directory(tmp_path: Path) -> None:
-    with pytest.raises(NotDone, match="is there and is no rejects file"), rejects_file(tmp_path, []):
+    with pytest.raises(UserFacingError, match="is there and is no rejects file"), rejects_file(tmp_path, []):
         pass
 
 
 def test_rejects__folder_that_is_not_there(tmp_path: Path) -> None:
     path = tmp_path / "none" / "x"
-    with pytest.raises(NotDone) as raised, rejects_file(path, []):
+    with pytest.raises(UserFacingError) as raised, rejects_file(path, []):
         pass
     assert str(raised.value) == f"The rejects file {str(path)!r} cannot be written: No such file or directory."
 
@@ -126,7 +126,7 @@ def full_disk() -> Iterator[None]:
 
 def test_rejects__full_disk(tmp_path: Path) -> None:
     path = tmp_path / "rejects.jsonl"
-    with pytest.raises(NotDone) as raised, rejects_file(path, []) as write, full_disk():
+    with pytest.raises(UserFacingError) as raised, rejects_file(path, []) as write, full_disk():
         write(BAD)
     assert str(raised.value) == f"The rejects file {str(path)!r} cannot be written: File too large."
 
@@ -143,7 +143,7 @@ def test_rejects__never_through_a_link_or_into_a_pipe(kind: str, tmp_path: Path)
         path.symlink_to(victim)
     if kind.startswith("link"):
         victim.write_bytes(content)
-    with pytest.raises(NotDone) as raised, rejects_file(path, []):
+    with pytest.raises(UserFacingError) as raised, rejects_file(path, []):
         pass
     assert str(raised.value) == f"{str(path)!r} is there and is no rejects file of an earlier run: name another one, or move it away."
     assert victim.read_bytes() == content if kind.startswith("link") else not victim.exists()
@@ -165,7 +165,7 @@ def test_rejects__of_another_account_are_never_replaced(tmp_path: Path) -> None:
     path = tmp_path / "rejects.jsonl"
     path.touch(mode=0o666)
     os.chown(path, 65534, 65534)
-    with pytest.raises(NotDone, match="is there and is no rejects file of an earlier run"), rejects_file(path, []) as write:
+    with pytest.raises(UserFacingError, match="is there and is no rejects file of an earlier run"), rejects_file(path, []) as write:
         write(BAD)
     assert (path.stat().st_uid, path.stat().st_size) == (65534, 0)
 
@@ -178,7 +178,7 @@ def test_rejects__a_link_that_appears_is_not_followed(tmp_path: Path, monkeypatc
         path.symlink_to(victim)
 
     monkeypatch.setattr(rejects, "_refuse_other_files", planted)
-    with pytest.raises(NotDone, match="is not an ordinary file"), rejects_file(path, []) as write:
+    with pytest.raises(UserFacingError, match="is not an ordinary file"), rejects_file(path, []) as write:
         write(BAD)
     assert victim.read_bytes() == b""
 

@@ -18,7 +18,7 @@ from django.db.models.functions import Now
 from pytest_django import Settings
 from qdrant_client import models
 
-from findme.core.errors import NotDone, StoreUnavailable
+from findme.core.errors import StoreUnavailable, UserFacingError
 from tests.factories import ProfileEmbeddingFactory
 from tests.qdrant import QdrantServer, started_qdrant
 from tests.vectorstore.commands import manage, started
@@ -366,7 +366,8 @@ def test_purge__waits_until_replaced_segments_are_gone_from_the_folder(folder: P
 def test_purge__another_storage_folder_is_refused(folder: Path, wrong: str) -> None:
     erase(someone_among(FEW))
     with pytest.raises(
-        NotDone, match=rf"^--storage '{folder / wrong}': the segment [0-9a-f-]{{36}} of '{name(1)}' is not there, so nothing was done"
+        UserFacingError,
+        match=rf"^--storage '{folder / wrong}': the segment [0-9a-f-]{{36}} of '{name(1)}' is not there, so nothing was done",
     ):
         purged(storage=[folder / wrong])
     assert purged(dry_run=True).collections[0].left == 1
@@ -376,7 +377,7 @@ def test_purge__a_dropped_collection_is_waited_for(folder: Path) -> None:
     erase(someone_among(FEW))
     moved_aside = folder / "storage" / ".deleted" / "random"
     moved_aside.mkdir(parents=True)
-    with pytest.raises(NotDone, match=r"is still there: Qdrant deletes the folder of a dropped collection in the background\."):
+    with pytest.raises(UserFacingError, match=r"is still there: Qdrant deletes the folder of a dropped collection in the background\."):
         purged(log=True, storage=[folder / "storage"], seconds=0.3)
     moved_aside.rmdir()
     assert purged(storage=[folder / "storage"]).clean
@@ -417,7 +418,7 @@ def test_purge__while_a_graph_is_built(folder: Path) -> None:
     assert "segments" not in where(folder, {"vector": needle})
 
     _have_graphs_built(700)
-    with pytest.raises(NotDone) as told:
+    with pytest.raises(UserFacingError) as told:
         purged(seconds=0)
     assert str(told.value) == (
         f"Qdrant has been writing segments of '{name(1)}' anew for 0 s, and only then tells what is deleted in them: wait until the collection is"
@@ -457,7 +458,7 @@ def test_purge__a_large_segment(folder: Path, monkeypatch: pytest.MonkeyPatch, w
         return [replace(one, busy=True) for one in first] if next(steps) < 10 else segments(nodes, collection)
 
     monkeypatch.setattr(f"vectorstore.purge.{waiting}.segments", slowly)
-    with pytest.raises(NotDone):
+    with pytest.raises(UserFacingError):
         purged(seconds=0.15)
     steps = count()
     monkeypatch.setattr("vectorstore.purge.segments.at_work", lambda _client, _collection: str(next(steps)))
@@ -489,7 +490,7 @@ def test_purge__a_kept_collection(folder: Path) -> None:
     needles = traces(someone)
     reindex(keep=timedelta(hours=1), announce=lambda _: None)
     erase(someone)
-    with pytest.raises(NotDone) as told:
+    with pytest.raises(UserFacingError) as told:
         purged(log=True, snapshots=True)
     assert str(told.value) == (
         f"'{name(1)}' is kept, with a write-ahead log of its own: nothing was done. Add --drop-kept to drop it, after which there is no"

@@ -9,7 +9,7 @@ import pytest
 from pytest_django import Settings
 
 from accounts.models import User
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from tests.factories import ProfileEmbeddingFactory
 from tests.vectorstore.commands import run_python, started
 from tests.vectorstore.rebuild.collections import begun, ids, leads_to, states, there, version, wrong
@@ -123,7 +123,7 @@ def test_rollback__killed(qdrant_server: object, step: str, alias: str, synced: 
     if not synced or alias == "v2":
         assert roll_back(announce=lambda _: None).collection == version(1)
     else:  # a worker has let the row follow the alias
-        with pytest.raises(NotDone, match="nothing older is kept"):
+        with pytest.raises(UserFacingError, match="nothing older is kept"):
             roll_back(announce=lambda _: None)
     assert leads_to() == "v1"
     assert states() == {"v1": "live", "v2": "kept"}

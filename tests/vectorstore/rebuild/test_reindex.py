@@ -16,7 +16,7 @@ from pytest_django import Settings
 from qdrant_client import QdrantClient, models
 
 from accounts.models import User
-from findme.core.errors import NotDone, StoreUnavailable
+from findme.core.errors import StoreUnavailable, UserFacingError
 from tests.factories import ProfileEmbeddingFactory, unit_vector
 from tests.qdrant import QdrantServer
 from tests.threads import in_thread
@@ -239,7 +239,7 @@ def test_gate__refuses_to_go_back_to_what_is_not_whole(store: str, spoil: Callab
     person, _ = begun(2)
     rebuilt(keep=WEEK)
     spoil(1, person)
-    with pytest.raises(NotDone) as raised:
+    with pytest.raises(UserFacingError) as raised:
         roll_back(announce=unsaid)
     assert str(raised.value).startswith(f"{version(1)!r} is not let through: {what.format(person=person)}")
     assert str(raised.value).endswith("Run manage.py verify_qdrant --repair and manage.py sync_qdrant --once, and then this again.")
@@ -257,14 +257,14 @@ def test_gate__lets_pass_whoever_is_on_the_queue(embedded_qdrant: object) -> Non
 def test_gate__refuses_a_recall_below_the_live_one(embedded_qdrant: object, monkeypatch: pytest.MonkeyPatch) -> None:
     begun(2)
     monkeypatch.setattr(gate, "recall", lambda _client, collection, _vectors: 0.9 if collection == version(1) else 0.885)
-    with pytest.raises(NotDone) as raised:
+    with pytest.raises(UserFacingError) as raised:
         rebuilt()
     assert str(raised.value) == (
         f"{version(2)!r} is not let through: its recall@10 is 0.8850, and is to be at least 0.8900, 0.01 below the live collection's. The alias was"
         " not moved. Run it again with --min-recall 0.88 to take it as it is, or drop it with manage.py reindex_qdrant --drop-kept."
     )
     assert (leads_to(), states()) == ("v1", {"v1": "live", "v2": "building"})
-    with pytest.raises(NotDone, match=r"its recall@10 is 0\.8850, and is to be at least 0\.8900\. The alias"):
+    with pytest.raises(UserFacingError, match=r"its recall@10 is 0\.8850, and is to be at least 0\.8900\. The alias"):
         rebuilt(min_recall=0.89)
     done = rebuilt(min_recall=0.88)  # goes on with the same one
     assert (done.collection, done.written, leads_to()) == (version(2), 0, "v2")
@@ -294,7 +294,7 @@ def test_gate__refuses_what_qdrant_counts_otherwise(embedded_qdrant: object, mon
     rebuilt(keep=WEEK)
     monkeypatch.setattr(gate, "COUNT_SECONDS", 0.0)
     monkeypatch.setattr(QdrantClient, "count", lambda *_arguments, **_options: models.CountResult(count=5))
-    with pytest.raises(NotDone, match="Qdrant counts 5 points for 2 people, of whom 0 wait to be written"):
+    with pytest.raises(UserFacingError, match="Qdrant counts 5 points for 2 people, of whom 0 wait to be written"):
         roll_back(announce=unsaid)
     assert leads_to() == "v2"
 
@@ -310,7 +310,7 @@ def test_reindex__a_collection_that_vanishes_is_given_up_and_holds_nobody_up(sto
             with qdrant() as client:
                 client.delete_collection(version(2))
 
-    with pytest.raises(NotDone, match=rf"^Qdrant has no collection '{version(2)}'"):
+    with pytest.raises(UserFacingError, match=rf"^Qdrant has no collection '{version(2)}'"):
         reindex(announce=dropped_by_hand)
     assert (leads_to(), states()) == ("v1", {"v1": "live", "v2": "failed"})
     ProfileEmbeddingFactory.create()
@@ -326,7 +326,7 @@ def test_reindex__a_worker_that_meets_with_an_error_gives_the_building_one_up(em
         if "is made" in line:
             registry.fail(version(2), "the disk is full")
 
-    with pytest.raises(NotDone) as raised:
+    with pytest.raises(UserFacingError) as raised:
         reindex(announce=failed_elsewhere)
     assert str(raised.value) == (
         f"{version(2)!r} was given up: the disk is full. The alias was not moved. Mend that, and run it again: it starts anew."
@@ -343,7 +343,7 @@ def test_reindex__a_collection_that_refuses_is_given_up_and_nobody_is_set_aside(
                 client.delete_collection(version(2))
                 client.create_collection(version(2), vectors_config=models.VectorParams(size=4, distance=models.Distance.COSINE))
 
-    with pytest.raises(NotDone, match="refuse"):
+    with pytest.raises(UserFacingError, match="refuse"):
         reindex(announce=made_otherwise)
     assert (leads_to(), states(), SetAside.objects.count()) == ("v1", {"v1": "live", "v2": "failed"}, 0)
     assert [record.getMessage() for record in caplog.records if "given up" in record.getMessage()]
@@ -389,7 +389,7 @@ def test_reindex__whoever_loses_a_lease_on_the_way_is_tried_again(embedded_qdran
 def test_switch__of_one_that_was_given_up_meanwhile(embedded_qdrant: object) -> None:
     begun(1)
     registry.announce(version(2), "")
-    with qdrant() as client, pytest.raises(NotDone, match="was given up while it was being compared"):
+    with qdrant() as client, pytest.raises(UserFacingError, match="was given up while it was being compared"):
         switch_alias(client, version(2))
     assert leads_to() == "v1"
 
@@ -427,7 +427,7 @@ def test_reindex__whom_another_worker_holds_is_tried_again(embedded_qdrant: obje
 def test_reindex__whom_another_worker_never_lets_go(embedded_qdrant: object) -> None:
     held, _ = begun(2)
     SyncLease.objects.create(user_id=held, worker=uuid4(), until=datetime.now(UTC) + timedelta(hours=1))
-    with pytest.raises(NotDone, match=rf"^Of {version(2)!r}, 1 person is held by other workers, and not let go for 0\.5 s"):
+    with pytest.raises(UserFacingError, match=rf"^Of {version(2)!r}, 1 person is held by other workers, and not let go for 0\.5 s"):
         rebuilt(timeout=0.5)
     assert (leads_to(), states()) == ("v1", {"v1": "live", "v2": "building"})
     SyncLease.objects.all().delete()
@@ -440,7 +440,7 @@ def test_reindex__one_at_a_time(embedded_qdrant: object, settings: Settings) -> 
     raised: list[str] = []
 
     def second() -> None:
-        with pytest.raises(NotDone) as error:
+        with pytest.raises(UserFacingError) as error:
             rebuilt()
         raised.append(str(error.value))
 
@@ -452,7 +452,7 @@ def test_reindex__one_at_a_time(embedded_qdrant: object, settings: Settings) -> 
 
 def test_rollback__where_nothing_older_is_kept(embedded_qdrant: object) -> None:
     begun(1)
-    with pytest.raises(NotDone) as raised:
+    with pytest.raises(UserFacingError) as raised:
         roll_back(announce=unsaid)
     assert str(raised.value) == (
         f"{collection_name()!r} leads to {version(1)!r}, and nothing older is kept to go back to. reindex_qdrant keeps the old one with --keep."
@@ -463,14 +463,14 @@ def test_rollback__twice_does_not_go_forward_again_unless_it_is_said(embedded_qd
     begun(1)
     rebuilt(keep=WEEK)
     roll_back(announce=unsaid)
-    with pytest.raises(NotDone) as raised:
+    with pytest.raises(UserFacingError) as raised:
         roll_back(announce=unsaid)
     assert str(raised.value) == (
         f"{collection_name()!r} leads to {version(1)!r}, and nothing older is kept to go back to. Kept: {version(2)!r}. Name one after --rollback to go"
         " to it."
     )
     with pytest.raises(
-        NotDone, match=rf"^{version(1)!r} is not kept: {collection_name()!r} leads to {version(1)!r}\. Kept: {version(2)!r}\. "
+        UserFacingError, match=rf"^{version(1)!r} is not kept: {collection_name()!r} leads to {version(1)!r}\. Kept: {version(2)!r}\. "
     ):
         roll_back(version(1), announce=unsaid)
     roll_back(version(2), announce=unsaid)
@@ -489,7 +489,7 @@ def test_rollback__to_what_is_gone(embedded_qdrant: object) -> None:
     rebuilt(keep=WEEK)
     with qdrant() as client:
         client.delete_collection(version(1))
-    with pytest.raises(NotDone, match="was kept, and is gone from Qdrant"):
+    with pytest.raises(UserFacingError, match="was kept, and is gone from Qdrant"):
         roll_back(announce=unsaid)
     assert (leads_to(), states()) == ("v2", {"v1": "failed", "v2": "live"})
 
@@ -503,7 +503,7 @@ def test_kept__takes_the_place_of_the_live_one_where_that_is_gone(store: str) ->
         client.delete_collection(version(3))
     VectorCollection.objects.filter(name=version(2)).update(keep_until=datetime.now(UTC))
     assert (drop_due(), there()) == ((), {"v1", "v2"})
-    with pytest.raises(NotDone, match=r"make it with manage\.py init_qdrant"):
+    with pytest.raises(UserFacingError, match=r"make it with manage\.py init_qdrant"):
         roll_back(announce=unsaid)
     assert compare().collection == version(2)
     initialize(lambda _: None)
@@ -521,9 +521,9 @@ def test_kept__that_takes_a_new_one_takes_the_place_of_the_live_one_that_is_gone
     with qdrant() as client:
         client.delete_collection(version(2))
     preflight.doubt()
-    with pytest.raises(NotDone, match=r"make it with manage\.py init_qdrant"):
+    with pytest.raises(UserFacingError, match=r"make it with manage\.py init_qdrant"):
         roll_back(announce=unsaid)
-    with pytest.raises(NotDone, match=r"with manage\.py reindex_qdrant\.$"):
+    with pytest.raises(UserFacingError, match=r"with manage\.py reindex_qdrant\.$"):
         initialize(lambda _: None)
     assert (leads_to(), there()) == (None, {"v1"})
     assert rebuilt().replaced == version(1)
@@ -546,14 +546,18 @@ def test_reindex__goes_on_after_a_move_that_was_not_noted_where_the_old_one_is_g
 
 def test_reindex__where_there_is_no_collection(embedded_qdrant: object) -> None:
     for refused in (reindex, roll_back):
-        with pytest.raises(NotDone, match=r"^Qdrant has no collection 'profile_embeddings': make it with manage\.py init_qdrant\.$"):
+        with pytest.raises(
+            UserFacingError, match=r"^Qdrant has no collection 'profile_embeddings': make it with manage\.py init_qdrant\.$"
+        ):
             refused(announce=unsaid)
 
 
 def test_reindex__where_postgresql_knows_nothing_of_the_live_one(embedded_qdrant: object) -> None:
     begun(1)
     VectorCollection.objects.all().delete()
-    with pytest.raises(NotDone, match=r"is not noted in PostgreSQL, so it is searched and not written: run manage\.py init_qdrant, "):
+    with pytest.raises(
+        UserFacingError, match=r"is not noted in PostgreSQL, so it is searched and not written: run manage\.py init_qdrant, "
+    ):
         rebuilt()
     assert there() == {"v1"}
 

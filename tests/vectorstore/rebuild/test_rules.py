@@ -17,7 +17,7 @@ from pytest_django import Settings
 from qdrant_client import QdrantClient, models
 
 from accounts.models import User
-from findme.core.errors import NotDone, StoreUnavailable
+from findme.core.errors import StoreUnavailable, UserFacingError
 from tests.factories import ProfileEmbeddingFactory, unit_vector
 from tests.threads import in_thread
 from tests.vectorstore.rebuild.collections import begun, ids, leads_to, states, there, version, wrong
@@ -412,7 +412,7 @@ def test_at_work__tells_of_a_graph_that_is_being_built_how_far_it_is(qdrant_serv
 def test_wait_for_graphs__says_when_nothing_gets_on(embedded_qdrant: object, monkeypatch: pytest.MonkeyPatch) -> None:
     begun(1)
     monkeypatch.setattr("vectorstore.rebuild.build.settled", lambda *_arguments: "yellow")
-    with pytest.raises(NotDone) as raised:
+    with pytest.raises(UserFacingError) as raised:
         wait_for_graphs(version(1), 0.1)
     assert str(raised.value) == (
         f"Qdrant has been at work on {version(1)!r} for 0.1 s without getting on (yellow): the alias was not moved. Look at its log, and run it again:"

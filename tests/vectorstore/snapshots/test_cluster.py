@@ -13,7 +13,7 @@ import pytest
 from django.db import connection
 from pytest_django import Settings
 
-from findme.core.errors import NotDone, StoreUnavailable
+from findme.core.errors import StoreUnavailable, UserFacingError
 from tests.factories import ProfileEmbeddingFactory
 from tests.vectorstore.cluster import Node, cluster, is_whole, wait_until
 from tests.vectorstore.commands import manage
@@ -57,12 +57,13 @@ def test_a_cluster(nodes: list[Node], tmp_path: Path) -> None:
     sync_once()
     urls = [node.address.url for node in nodes]
     with pytest.raises(
-        NotDone, match=r"is a cluster of 3 nodes, each with data of its own: name the REST URL of every one with --node\. Not named: "
+        UserFacingError,
+        match=r"is a cluster of 3 nodes, each with data of its own: name the REST URL of every one with --node\. Not named: ",
     ):
         create()
-    with pytest.raises(NotDone, match=rf"Not named: the one that the others reach at {nodes[2].uri}/?\.$"):
+    with pytest.raises(UserFacingError, match=rf"Not named: the one that the others reach at {nodes[2].uri}/?\.$"):
         create(nodes=urls[:2])
-    with pytest.raises(NotDone, match="is a cluster of 3 nodes"):
+    with pytest.raises(UserFacingError, match="is a cluster of 3 nodes"):
         purge(announce=lambda _: None)
 
     made = create(nodes=urls)
@@ -73,7 +74,7 @@ def test_a_cluster(nodes: list[Node], tmp_path: Path) -> None:
         cursor.execute("DELETE FROM users WHERE id = %s", [people[0]])
     sync_once()
 
-    with pytest.raises(NotDone, match="2 of the files of its 3 nodes are named"):
+    with pytest.raises(UserFacingError, match="2 of the files of its 3 nodes are named"):
         restore(files[:2], nodes=urls, announce=lambda _: None)
     done = restore(files, nodes=urls, announce=lambda _: None)
     assert (done.removed, done.written, done.found) == (1, 0, PEOPLE - 1)
@@ -123,7 +124,7 @@ def without_a_node(nodes: list[Node], folder: Path) -> None:
             fetch(theirs, folder, nodes=urls)
     with pytest.raises(StoreUnavailable, match=silent):
         create(nodes=urls)
-    with pytest.raises(NotDone, match="is a cluster of 3 nodes"):
+    with pytest.raises(UserFacingError, match="is a cluster of 3 nodes"):
         listed(nodes=urls[1:2])
     arguments = [argument for url in urls for argument in ("--node", url)]
     code, stdout, stderr = manage("qdrant_snapshot", "list", *arguments)

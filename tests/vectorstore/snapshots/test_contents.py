@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from vectorstore.snapshots.archive import read, read_set
 
 NODES = (11, 12, 13)
@@ -55,20 +55,20 @@ def test_read_set__every_node_of_a_cluster(nodes: list[Path]) -> None:
 def test_read_set__a_node_is_missing(nodes: list[Path]) -> None:
     """Also where the others have every shard: of some of its replicas nobody knows what they held."""
     with pytest.raises(
-        NotDone,
+        UserFacingError,
         match=r"^The snapshot is of a cluster, and 2 of the files of its 3 nodes are named: without that of node 13 it is not whole\.$",
     ):
         read_set(nodes[:2])
-    with pytest.raises(NotDone, match=r"1 of the files of its 3 nodes are named: without that of node 11, 13 it is not whole\.$"):
+    with pytest.raises(UserFacingError, match=r"1 of the files of its 3 nodes are named: without that of node 11, 13 it is not whole\.$"):
         read_set([nodes[1]])
-    with pytest.raises(NotDone, match=r"without that of node 13 it is not whole\.$"):
+    with pytest.raises(UserFacingError, match=r"without that of node 13 it is not whole\.$"):
         read_set([nodes[0], nodes[1], nodes[0]])
 
 
 def test_read_set__of_two_snapshots(nodes: list[Path], tmp_path: Path) -> None:
     other = node_of_a_cluster(tmp_path / "other.snapshot", 13, uuid="b")
     with pytest.raises(
-        NotDone, match=r"'.*/other\.snapshot' is of another collection than '.*/11\.snapshot': name the files of one snapshot\."
+        UserFacingError, match=r"'.*/other\.snapshot' is of another collection than '.*/11\.snapshot': name the files of one snapshot\."
     ):
         read_set([*nodes[:2], other])
 
@@ -78,7 +78,7 @@ def test_read_set__a_shard_that_nobody_has(tmp_path: Path, settings: Settings) -
     config = {"params": {"vectors": VECTORS, "shard_number": 2}}
     state = {"is_local": True, "this_peer_id": 1, "peers": {"1": "Active"}}
     path = written(tmp_path / "a.snapshot", {"config.json": config, "0/replica_state.json": state})
-    with pytest.raises(NotDone, match=r"'.*/a\.snapshot' lacks the shards 1 of 2: it is not whole\.$"):
+    with pytest.raises(UserFacingError, match=r"'.*/a\.snapshot' lacks the shards 1 of 2: it is not whole\.$"):
         read_set([path])
 
 
@@ -97,7 +97,7 @@ def test_read_set__a_shard_that_nobody_has(tmp_path: Path, settings: Settings) -
 def test_read_set__other_vectors(tmp_path: Path, vectors: Any, words: str) -> None:
     path = node_of_a_cluster(tmp_path / "a.snapshot", 11, params={"vectors": vectors, "shard_number": 3})
     line = f"{str(path)!r} is of a collection with other vectors ({words}) than 512 numbers by Cosine: name a snapshot of this project's."
-    with pytest.raises(NotDone, match=f"^{re.escape(line)}$"):
+    with pytest.raises(UserFacingError, match=f"^{re.escape(line)}$"):
         read_set([path])
 
 
@@ -117,7 +117,7 @@ def test_read_set__what_cannot_be_changed(tmp_path: Path, config: Any, words: st
         f"{str(path)!r} is of a collection whose {words}, which cannot be changed: name another snapshot, or build the collection anew with manage.py"
         " reindex_qdrant."
     )
-    with pytest.raises(NotDone, match=f"^{re.escape(line)}$"):
+    with pytest.raises(UserFacingError, match=f"^{re.escape(line)}$"):
         read_set([path])
 
 
@@ -129,7 +129,7 @@ def test_read__no_snapshot(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.snapshot"
     path.write_bytes(content)
     with pytest.raises(
-        NotDone,
+        UserFacingError,
         match=rf"^{re.escape(repr(str(path)))} is no snapshot of a Qdrant collection, or only a part of one \(.*\): name another file\.$",
     ):
         read(path)
@@ -149,13 +149,13 @@ def test_read__no_snapshot(tmp_path: Path, content: bytes) -> None:
 )
 def test_read__another_tar(tmp_path: Path, files: dict[str, Any]) -> None:
     path = written(tmp_path / "a.snapshot", files)
-    with pytest.raises(NotDone, match="is no snapshot of a Qdrant collection, or only a part of one"):
+    with pytest.raises(UserFacingError, match="is no snapshot of a Qdrant collection, or only a part of one"):
         read(path)
 
 
 def test_read__not_there(tmp_path: Path) -> None:
     for path in (tmp_path / "a.snapshot", tmp_path):
         with pytest.raises(
-            NotDone, match=f"^There is no file {re.escape(repr(str(path)))}: name one that qdrant_snapshot download has written\\.$"
+            UserFacingError, match=f"^There is no file {re.escape(repr(str(path)))}: name one that qdrant_snapshot download has written\\.$"
         ):
             read(path)

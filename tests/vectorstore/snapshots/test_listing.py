@@ -14,7 +14,7 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from pytest_django import Settings
 
-from findme.core.errors import NotDone, StoreUnavailable
+from findme.core.errors import StoreUnavailable, UserFacingError
 from tests.factories import ProfileEmbeddingFactory
 from tests.qdrant import QdrantServer
 from tests.vectorstore.commands import manage, started
@@ -65,7 +65,7 @@ def test_listed__collections_of_others_are_left_out(collection: QdrantServer) ->
         name = client.post(f"/collections/{other}/snapshots").raise_for_status().json()["result"]["name"]
         assert listed().snapshots == ()
         with pytest.raises(
-            NotDone, match=rf"There is no snapshot '{re.escape(name)}' of our collections: see manage\.py qdrant_snapshot list\."
+            UserFacingError, match=rf"There is no snapshot '{re.escape(name)}' of our collections: see manage\.py qdrant_snapshot list\."
         ):
             delete([name])
         client.delete(f"/collections/{other}/snapshots/{name}").raise_for_status()
@@ -171,7 +171,7 @@ def test_fetch__killed(one_there: tuple[QdrantServer, str], settings: Settings, 
 def test_fetch__a_file_that_is_there(collection: QdrantServer, tmp_path: Path) -> None:
     (one,) = create()
     (tmp_path / one.name).write_text("mine")
-    with pytest.raises(NotDone, match="exists, and is not replaced without --force"):
+    with pytest.raises(UserFacingError, match="exists, and is not replaced without --force"):
         fetch(one.name, tmp_path)
     assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
     fetch(one.name, tmp_path, force=True)
@@ -179,9 +179,11 @@ def test_fetch__a_file_that_is_there(collection: QdrantServer, tmp_path: Path) -
 
 
 def test_fetch__bad_names(collection: QdrantServer, tmp_path: Path) -> None:
-    with pytest.raises(NotDone, match=r"^There is no snapshot 'a\.snapshot' of our collections: see manage\.py qdrant_snapshot list\.$"):
+    with pytest.raises(
+        UserFacingError, match=r"^There is no snapshot 'a\.snapshot' of our collections: see manage\.py qdrant_snapshot list\.$"
+    ):
         fetch("a.snapshot", tmp_path)
-    with pytest.raises(NotDone, match=r"There is no folder '.*/nowhere': make it first"):
+    with pytest.raises(UserFacingError, match=r"There is no folder '.*/nowhere': make it first"):
         fetch("a.snapshot", tmp_path / "nowhere")
     assert list(tmp_path.iterdir()) == []
 
@@ -198,7 +200,7 @@ def test_prune__the_newest_stay(any_collection: QdrantServer) -> None:
     assert [one.name for one in listed().snapshots] == [newest, middle]
     assert prune(2) == ()
     assert [one.name for one in delete([middle], dry_run=True)] == [middle]
-    with pytest.raises(NotDone, match="There is no snapshot 'x'"):
+    with pytest.raises(UserFacingError, match="There is no snapshot 'x'"):
         delete([newest, "x"])
     assert [one.name for one in listed().snapshots] == [newest, middle]
     assert [one.name for one in delete([newest, middle])] == [newest, middle]

@@ -15,7 +15,7 @@ from django.db import connection
 from pytest_django import Settings
 from qdrant_client import QdrantClient, models
 
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from tests.factories import ProfileEmbeddingFactory, unit_vector
 from tests.qdrant import QdrantServer
 from tests.threads import in_thread
@@ -284,7 +284,7 @@ def test_restore__the_gate(collection: QdrantServer, tmp_path: Path, monkeypatch
         rf"^'{name(2)}' is not let through: 3 missing \(.*\)\. The alias was not moved\. What came of the snapshot is dropped: bring it back once more,"
         r" with --timeout or --min-recall if it is that, or build the collection anew with manage\.py reindex_qdrant\.$"
     )
-    with pytest.raises(NotDone, match=words):
+    with pytest.raises(UserFacingError, match=words):
         brought_back(path)
     monkeypatch.undo()
     assert nothing_is_left_of_it()
@@ -315,7 +315,7 @@ def test_restore__a_damaged_file(collection: QdrantServer, tmp_path: Path) -> No
     words = (
         rf"^{re.escape(repr(str(path)))} has the SHA-256 [0-9a-f]{{64}}, and is to have '[0-9a-f]{{64}}': it is damaged; fetch it again\.$"
     )
-    with pytest.raises(NotDone, match=words):
+    with pytest.raises(UserFacingError, match=words):
         brought_back(path)
     assert nothing_is_left_of_it()
 
@@ -323,10 +323,11 @@ def test_restore__a_damaged_file(collection: QdrantServer, tmp_path: Path) -> No
 def test_restore__another_file_than_was_meant(collection: QdrantServer, tmp_path: Path) -> None:
     people(1)
     path = snapshot(tmp_path)
-    with pytest.raises(NotDone, match="and is to have 'abcd': it is damaged"):
+    with pytest.raises(UserFacingError, match="and is to have 'abcd': it is damaged"):
         brought_back(path, sha256="ABCD")
     with pytest.raises(
-        NotDone, match=r"^--sha256 'ABCD' is of one file, and 2 are named: leave it out, download has written each file's beside it\.$"
+        UserFacingError,
+        match=r"^--sha256 'ABCD' is of one file, and 2 are named: leave it out, download has written each file's beside it\.$",
     ):
         restore([path, path], sha256="ABCD", announce=lambda _: None)
     assert nothing_is_left_of_it()
@@ -344,7 +345,7 @@ def test_restore__changed_on_the_way_to_the_server(collection: QdrantServer, tmp
 
     whole = path.read_bytes()
     monkeypatch.setattr(f"{restore.__module__}.sha256_of", and_damaged)
-    with pytest.raises(NotDone, match="refused this: Checksum mismatch"):
+    with pytest.raises(UserFacingError, match="refused this: Checksum mismatch"):
         brought_back(path)
     monkeypatch.undo()
     assert nothing_is_left_of_it()
@@ -358,7 +359,7 @@ def test_restore__cut_off(collection: QdrantServer, tmp_path: Path) -> None:
     path = snapshot(tmp_path)
     path.with_name(f"{path.name}.sha256").unlink()
     path.write_bytes(path.read_bytes()[:-30_000])
-    with pytest.raises(NotDone, match=r"is no snapshot of a Qdrant collection, or only a part of one"):
+    with pytest.raises(UserFacingError, match=r"is no snapshot of a Qdrant collection, or only a part of one"):
         brought_back(path)
     assert nothing_is_left_of_it()
 

@@ -10,7 +10,7 @@ from django.db import connection
 from pytest_django import Settings
 
 from accounts.models import User
-from findme.core.errors import NotDone, StoreUnavailable
+from findme.core.errors import StoreUnavailable, UserFacingError
 from tests.factories import ProfileEmbeddingFactory, UserFactory
 from tests.privacy.elsewhere import another_connection, in_a_thread
 from tests.qdrant import free_port
@@ -259,7 +259,7 @@ def test_sync_once__another_databases_collection(server_collection: str) -> None
     from vectorstore.consistency import preflight
 
     preflight.doubt()
-    with pytest.raises(NotDone, match="belongs to another database") as raised:
+    with pytest.raises(UserFacingError, match="belongs to another database") as raised:
         sync_once()
     assert not isinstance(raised.value, StoreUnavailable)
     assert "manage.py init_qdrant --adopt" in str(raised.value)

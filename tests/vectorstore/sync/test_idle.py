@@ -14,7 +14,7 @@ from django.core.management.base import CommandError
 from pytest_django import Settings
 from qdrant_client import QdrantClient, models
 
-from findme.core.errors import NotDone, StoreUnavailable, StoreUnusable
+from findme.core.errors import StoreUnavailable, StoreUnusable, UserFacingError
 from privacy.actions.anonymize import anonymize
 from privacy.actions.erase import erase, soft_delete
 from tests.privacy.elsewhere import wait_until
@@ -216,7 +216,7 @@ def test_sync_once__what_only_a_person_mends_is_not_waited_for_in_the_middle(
 ) -> None:
     """A store that is away at the start, and then comes back as an older copy."""
     people(int(with_entry))
-    answers: list[NotDone] = [StoreUnavailable("Away."), StoreUnavailable("Away."), StoreUnusable("Restored.")]
+    answers: list[UserFacingError] = [StoreUnavailable("Away."), StoreUnavailable("Away."), StoreUnusable("Restored.")]
 
     def prove(_client: object) -> None:
         raise answers.pop(0)

@@ -14,7 +14,7 @@ from pytest_django import Settings
 from qdrant_client import QdrantClient, models
 
 from accounts.models import User
-from findme.core.errors import NotDone, StoreUnavailable
+from findme.core.errors import StoreUnavailable, UserFacingError
 from privacy.people import anonymized_email
 from tests.factories import ProfileEmbeddingFactory, UserFactory, unit_vector
 from tests.privacy.elsewhere import another_connection, in_a_thread, wait_until
@@ -199,7 +199,7 @@ def test_remove_point__a_deletion_that_did_not_happen(any_collection: str, monke
     (person,) = people(1)
     project([person])
     monkeypatch.setattr(QdrantClient, "delete", lambda *_arguments, **_options: None)
-    with pytest.raises(NotDone) as raised:
+    with pytest.raises(UserFacingError) as raised:
         remove_point(person)
     name = f"{collection_name()}_v1"
     assert str(raised.value) == (

@@ -12,7 +12,7 @@ from django.contrib.postgres.functions import TransactionNow
 from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
-from findme.core.errors import NotDone, StoreUnavailable
+from findme.core.errors import StoreUnavailable, UserFacingError
 from tests.factories import ProfileEmbeddingFactory
 from tests.threads import in_thread
 from vectorstore.catalog import registry
@@ -217,14 +217,14 @@ def test_prove__an_alias_that_was_moved_by_hand_is_told(server_collection: str) 
     )
     prove()
     StoreState.objects.update(marked_at=None)
-    with pytest.raises(NotDone) as raised:
+    with pytest.raises(UserFacingError) as raised:
         prove()
     assert str(raised.value) == line
-    with pytest.raises(NotDone) as raised:
+    with pytest.raises(UserFacingError) as raised:
         verify()
     assert str(raised.value) == line
     preflight.doubt()
-    with pytest.raises(NotDone) as raised:
+    with pytest.raises(UserFacingError) as raised:
         sync_once()
     assert str(raised.value) == line
     initialize(lambda _: None)

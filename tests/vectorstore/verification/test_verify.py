@@ -13,7 +13,7 @@ from qdrant_client import QdrantClient, models
 
 from accounts.age import today
 from accounts.models import User
-from findme.core.errors import NotDone, StoreUnavailable
+from findme.core.errors import StoreUnavailable, UserFacingError
 from tests.factories import ProfileEmbeddingFactory, UserFactory, unit_vector
 from tests.qdrant import QdrantServer, freeze, thaw
 from tests.threads import in_thread
@@ -568,7 +568,7 @@ def test_repair__a_point_that_every_guard_takes_for_newer(collection: str, versi
 def test_repair__too_much_is_refused_before_anything_is_changed(live: str) -> None:
     delete(live, *people(3))
     write(live, models.PointStruct(id=1, vector=unit_vector(1)))
-    with pytest.raises(NotDone) as raised:
+    with pytest.raises(UserFacingError) as raised:
         verify(repairing=True, max_changes=3)
     assert str(raised.value) == (
         "4 points differ, and at most 3 may be changed: nothing was. See that both stores are the right ones; then run it again with --force, or"
@@ -589,7 +589,7 @@ def test_repair__as_many_as_a_hundred_or_a_twentieth(live: str, monkeypatch: pyt
     assert verify(repairing=True, after_restore=True).queued == 2
     QueueEntry.objects.all().delete()
     delete(live, there[2])
-    with pytest.raises(NotDone, match="3 points differ, and at most 1 may be changed"):
+    with pytest.raises(UserFacingError, match="3 points differ, and at most 1 may be changed"):
         verify(repairing=True, after_restore=True)
 
 
@@ -597,7 +597,7 @@ def test_repair__not_of_another_database(live: str) -> None:
     delete(live, *people(1))
     with qdrant() as client:
         client.update_collection(live, metadata={"findme_database": str(uuid4())})
-    with pytest.raises(NotDone, match=r"belongs to another database .* --adopt"):
+    with pytest.raises(UserFacingError, match=r"belongs to another database .* --adopt"):
         verify(repairing=True)
     assert QueueEntry.objects.count() == 0
 
@@ -665,7 +665,7 @@ def test_repair__the_marks_are_made_new(live: str) -> None:
         client.update_collection(live, metadata={"findme_mark": {"id": "older", "version": 0, "at": "2026-01-01T00:00:00Z"}})
     delete(live, person)
     assert (verify().went_back or "").startswith(f"{live!r} carries the mark of 2026-01-01T00:00:00Z")
-    with pytest.raises(NotDone):
+    with pytest.raises(UserFacingError):
         verify(repairing=True, after_restore=True, max_changes=0)
     assert verify().went_back is not None
     verify(repairing=True, after_restore=True)

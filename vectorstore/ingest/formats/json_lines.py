@@ -24,7 +24,8 @@ class _RepeatedField(ValueError):
 
 
 def check_json_lines(path: Path) -> None:
-    """Raises NotDone unless the file is there, may be read and is not empty; a pipe is left untouched. How many rows there are is not known."""
+    """Raises UserFacingError unless the file is there, may be read and is not empty; a pipe is left untouched. How many rows there are is
+    not known."""
     with reading(str(path)):
         status = path.stat()
     if stat.S_ISREG(status.st_mode) and not status.st_size:
@@ -35,13 +36,14 @@ def check_json_lines(path: Path) -> None:
 
 
 def read_json_lines(path: Path, name: str) -> Iterator[Entry]:
-    """The rows of the file. Raises NotDone where it cannot be read."""
+    """The rows of the file. Raises UserFacingError where it cannot be read."""
     with opened_text(path) as stream:
         yield from rows_of(stream, name)
 
 
 def rows_of(stream: BinaryIO, name: str) -> Iterator[Entry]:
-    """The rows of an open stream, which the messages call NAME; blank lines are passed over. Raises NotDone where it cannot be read."""
+    """The rows of an open stream, which the messages call NAME; blank lines are passed over. Raises UserFacingError where it cannot be
+    read."""
     with reading(name):
         for number, line in enumerate(_lines(stream), 1):
             if len(line) > LONGEST_LINE:

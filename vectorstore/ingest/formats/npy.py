@@ -10,7 +10,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from vectorstore.projection.validation import shortened
 
 MAGIC = b"\x93NUMPY"
@@ -28,14 +28,14 @@ class Header:
 
 
 def read_header(stream: IO[bytes], name: str) -> Header:
-    """Read the header and leave the stream at the first number. Raises NotDone, with the array called NAME, for what is not an array of
-    plain numbers, texts or bytes in C order."""
+    """Read the header and leave the stream at the first number. Raises UserFacingError, with the array called NAME, for what is not an
+    array of plain numbers, texts or bytes in C order."""
     said = _said(stream, name)
     shape, descr = said["shape"], said["descr"]
     if not isinstance(shape, tuple) or not all(type(size) is int and 0 <= size <= LARGEST_SIZE for size in shape):
-        raise NotDone(f"{name} is damaged: its shape is {shortened(shape)}.")
+        raise UserFacingError(f"{name} is damaged: its shape is {shortened(shape)}.")
     if said["fortran_order"] and len(shape) > 1:
-        raise NotDone(f"{name} is stored by columns and cannot be read row by row: save numpy.ascontiguousarray(...) of it.")
+        raise UserFacingError(f"{name} is stored by columns and cannot be read row by row: save numpy.ascontiguousarray(...) of it.")
     return Header(shape, _dtype(descr, name))
 
 
@@ -43,33 +43,33 @@ def _said(stream: IO[bytes], name: str) -> dict[str, Any]:
     magic = _exactly(stream, 8, name)
     version = (magic[6], magic[7])
     if magic[:6] != MAGIC or version not in LENGTH_OF_HEADER:
-        raise NotDone(f"{name} is not an array of numpy's format 1.0 or 2.0.")
+        raise UserFacingError(f"{name} is not an array of numpy's format 1.0 or 2.0.")
     form = LENGTH_OF_HEADER[version]
     (length,) = struct.unpack(form, _exactly(stream, struct.calcsize(form), name))
     if length > LONGEST_HEADER:
-        raise NotDone(f"{name} is damaged: its header claims {length:,} bytes.")
+        raise UserFacingError(f"{name} is damaged: its header claims {length:,} bytes.")
     try:
         said = ast.literal_eval(_exactly(stream, length, name).decode("latin-1").strip())
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         said = None
     if not isinstance(said, dict) or set(said) != KEYS:
-        raise NotDone(f"{name} is damaged: its header cannot be read.")
+        raise UserFacingError(f"{name} is damaged: its header cannot be read.")
     return said
 
 
 def _dtype(descr: object, name: str) -> np.dtype[Any]:
     if isinstance(descr, str) and descr.lstrip("<>|=").startswith("O"):
-        raise NotDone(f"{name} holds pickled Python objects, which are never read: save it as numbers or texts of a fixed length.")
+        raise UserFacingError(f"{name} holds pickled Python objects, which are never read: save it as numbers or texts of a fixed length.")
     try:
         if isinstance(descr, str) and PLAIN_TYPE.fullmatch(descr):
             return np.dtype(descr)
     except TypeError:
         pass
-    raise NotDone(f"{name} holds {shortened(descr)}, and not plain numbers, texts or bytes.")
+    raise UserFacingError(f"{name} holds {shortened(descr)}, and not plain numbers, texts or bytes.")
 
 
 def _exactly(stream: IO[bytes], count: int, name: str) -> bytes:
     found = stream.read(count)
     if len(found) < count:
-        raise NotDone(f"{name} is damaged: it ends within its header.")
+        raise UserFacingError(f"{name} is damaged: it ends within its header.")
     return found

@@ -20,7 +20,7 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from findme.core.plurals import counted
 from vectorstore.ingest.formats import zip_members
 from vectorstore.ingest.formats.input_file import no_rows, opened_file, reading
@@ -53,7 +53,7 @@ class _Member:
         return self.dtype.itemsize * math.prod(self.shape[1:])
 
     def rows(self, count: int) -> Array:
-        """The next COUNT rows. Raises NotDone where there are fewer."""
+        """The next COUNT rows. Raises UserFacingError where there are fewer."""
         wanted = count * self.row_size
         found = self.stream.read(wanted)
         if len(found) < wanted:
@@ -61,25 +61,25 @@ class _Member:
         return np.frombuffer(found, self.dtype).reshape(count, *self.shape[1:])
 
     def end(self) -> None:
-        """Raises NotDone where something follows, or where the checksum, which zipfile compares at the end, is wrong."""
+        """Raises UserFacingError where something follows, or where the checksum, which zipfile compares at the end, is wrong."""
         if self.stream.read(1):
             raise self.too_long()
 
-    def too_short(self) -> NotDone:
-        return NotDone(f"{self.name} is damaged: it ends before its {counted(self.shape[0], 'row does', 'rows do')}.")
+    def too_short(self) -> UserFacingError:
+        return UserFacingError(f"{self.name} is damaged: it ends before its {counted(self.shape[0], 'row does', 'rows do')}.")
 
-    def too_long(self) -> NotDone:
-        return NotDone(f"{self.name} is damaged: something follows its {counted(self.shape[0], 'row')}.")
+    def too_long(self) -> UserFacingError:
+        return UserFacingError(f"{self.name} is damaged: something follows its {counted(self.shape[0], 'row')}.")
 
 
 def check_npz(path: Path) -> int:
-    """How many rows the file has. Raises NotDone unless it is there and both arrays can be read row by row."""
+    """How many rows the file has. Raises UserFacingError unless it is there and both arrays can be read row by row."""
     with _members(path) as (user_ids, _):
         return user_ids.shape[0]
 
 
 def read_npz(path: Path, name: str) -> Iterator[Entry]:
-    """The rows of the file. Raises NotDone where it is damaged."""
+    """The rows of the file. Raises UserFacingError where it is damaged."""
     with _members(path) as (user_ids, vectors):
         total = user_ids.shape[0]
         for start in range(0, total, ROWS_AT_A_TIME):
@@ -157,7 +157,7 @@ def _member(stream: IO[bytes], path: Path) -> _Member:
 
 
 def _check_size(member: _Member, info: zipfile.ZipInfo) -> None:
-    """Raise NotDone unless the member, whose header has just been read, can hold as many rows as that says."""
+    """Raise UserFacingError unless the member, whose header has just been read, can hold as many rows as that says."""
     claimed = member.stream.tell() + member.row_size * member.shape[0]
     if claimed > min(info.file_size, zip_members.most_bytes(info)):
         raise member.too_short()
@@ -167,15 +167,15 @@ def _check_size(member: _Member, info: zipfile.ZipInfo) -> None:
 
 def _checked(path: Path, user_ids: _Member, vectors: _Member) -> tuple[_Member, _Member]:
     if user_ids.dtype.kind not in "SUV" or len(user_ids.shape) != 1 or not 0 < user_ids.dtype.itemsize <= LONGEST_ID:
-        raise NotDone(
+        raise UserFacingError(
             f"{user_ids.name} holds {user_ids.dtype.str} in the shape {shortened(user_ids.shape)}, and must be a list of texts (U36) or UUIDs (V16)."
         )
     if user_ids.dtype.kind == "V" and user_ids.dtype.itemsize != 16:
-        raise NotDone(f"{user_ids.name} holds {user_ids.dtype.itemsize} bytes each, and a UUID has 16.")
+        raise UserFacingError(f"{user_ids.name} holds {user_ids.dtype.itemsize} bytes each, and a UUID has 16.")
     if vectors.dtype.kind != "f" or vectors.dtype.itemsize > 8:
-        raise NotDone(f"{vectors.name} holds {vectors.dtype.str}, and must hold floating-point numbers of 16, 32 or 64 bits.")
+        raise UserFacingError(f"{vectors.name} holds {vectors.dtype.str}, and must hold floating-point numbers of 16, 32 or 64 bits.")
     if vectors.shape != (user_ids.shape[0], VECTOR_SIZE):
-        raise NotDone(
+        raise UserFacingError(
             f"{vectors.name} has the shape {shortened(vectors.shape)}, and must have {(user_ids.shape[0], VECTOR_SIZE)}: a row of {VECTOR_SIZE} for each id."
         )
     if not user_ids.shape[0]:
@@ -189,4 +189,4 @@ def _damage_of(path: Path) -> Iterator[None]:
         with reading(str(path)):
             yield
     except DAMAGE as error:
-        raise NotDone(f"{str(path)!r} is damaged, or is no .npz file: {error or type(error).__name__}.") from error
+        raise UserFacingError(f"{str(path)!r} is damaged, or is no .npz file: {error or type(error).__name__}.") from error

@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from vectorstore.ingest.formats.npy import read_header
 from vectorstore.models import VECTOR_SIZE
 from vectorstore.projection import vectors
@@ -21,42 +21,42 @@ LONGEST_FILE = 1 << 20
 
 
 def read_vector(path: Path) -> Reals:
-    """The 512 numbers of the file. Raises NotDone where it cannot be read or is no vector."""
+    """The 512 numbers of the file. Raises UserFacingError where it cannot be read or is no vector."""
     try:
         _require_file(path)
         with path.open("rb") as stream:
             numbers = _npy(stream, path) if path.suffix.lower() == ".npy" else _json(stream, path)
     except OSError as error:
-        raise NotDone(f"{str(path)!r} cannot be read: {error.strerror or error}.") from error
+        raise UserFacingError(f"{str(path)!r} cannot be read: {error.strerror or error}.") from error
     try:
         return vectors.vector(numbers)
     except ValueError as error:
-        raise NotDone(f"{str(path)!r}: the vector {error}.") from None
+        raise UserFacingError(f"{str(path)!r}: the vector {error}.") from None
 
 
 def _require_file(path: Path) -> None:
-    """Raise NotDone for a pipe, which would wait for a writer, and for a device. A folder is left to what opens it."""
+    """Raise UserFacingError for a pipe, which would wait for a writer, and for a device. A folder is left to what opens it."""
     mode = path.stat().st_mode
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-        raise NotDone(f"{str(path)!r} is not an ordinary file: save the vector to one.")
+        raise UserFacingError(f"{str(path)!r} is not an ordinary file: save the vector to one.")
 
 
 def _json(stream: BinaryIO, path: Path) -> object:
     text = stream.read(LONGEST_FILE + 1)
     if len(text) > LONGEST_FILE:
-        raise NotDone(f"{str(path)!r} is longer than {LONGEST_FILE:,} bytes: it must hold one vector of {VECTOR_SIZE} numbers.")
+        raise UserFacingError(f"{str(path)!r} is longer than {LONGEST_FILE:,} bytes: it must hold one vector of {VECTOR_SIZE} numbers.")
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise NotDone(f"{str(path)!r} is not a JSON array of {VECTOR_SIZE} numbers: {error}.") from None
+        raise UserFacingError(f"{str(path)!r} is not a JSON array of {VECTOR_SIZE} numbers: {error}.") from None
 
 
 def _npy(stream: BinaryIO, path: Path) -> object:
     header = read_header(stream, repr(str(path)))
     if header.shape not in ((VECTOR_SIZE,), (1, VECTOR_SIZE)):
-        raise NotDone(f"{str(path)!r} has the shape {shortened(header.shape)}, and must have {(VECTOR_SIZE,)}.")
+        raise UserFacingError(f"{str(path)!r} has the shape {shortened(header.shape)}, and must have {(VECTOR_SIZE,)}.")
     size = VECTOR_SIZE * header.dtype.itemsize
     found = stream.read(size)
     if len(found) < size or not size:
-        raise NotDone(f"{str(path)!r} is damaged: it ends before its {VECTOR_SIZE} numbers do.")
+        raise UserFacingError(f"{str(path)!r} is damaged: it ends before its {VECTOR_SIZE} numbers do.")
     return np.frombuffer(found, header.dtype)

@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from vectorstore.projection.validation import shortened
 
 MEMBERS = ("user_ids.npy", "vectors.npy")
@@ -50,19 +50,19 @@ class InSmallReads(io.RawIOBase):
 def user_ids_and_vectors(archive: zipfile.ZipFile, size: int, name: str) -> Iterator[zipfile.ZipInfo]:
     """Return both members of a file of ``size`` bytes, which the messages call ``name``.
 
-    Raises NotDone where there are other members, where one is there twice, or packed in another way than numpy does. Raises BadZipFile where they
-    claim more bytes than the file has.
+    Raises UserFacingError where there are other members, where one is there twice, or packed in another way than numpy does. Raises
+    BadZipFile where they claim more bytes than the file has.
     """
     infos = archive.infolist()
     names = {info.filename for info in infos}
     if names != set(MEMBERS):
-        raise NotDone(f"{name} holds {_listed(names)}, and must hold the arrays user_ids and vectors, and no other.")
+        raise UserFacingError(f"{name} holds {_listed(names)}, and must hold the arrays user_ids and vectors, and no other.")
     if len(infos) > len(MEMBERS):
-        raise NotDone(f"{name} holds one of its arrays twice: save it again with numpy.savez.")
+        raise UserFacingError(f"{name} holds one of its arrays twice: save it again with numpy.savez.")
     for info in infos:
         if info.compress_type not in PACKED:
             packed = OTHER_METHODS.get(info.compress_type, f"method {info.compress_type}")
-            raise NotDone(
+            raise UserFacingError(
                 f"{name}: {info.filename.removesuffix('.npy')} is packed with {packed}: save it with numpy.savez or numpy.savez_compressed."
             )
     if sum(info.compress_size for info in infos) > size:

@@ -13,7 +13,7 @@ from django.core.management.base import CommandParser
 from findme.core.commands.arguments import add_discard_vectors, at_least_one, duration, seconds, share
 from findme.core.commands.base import FindmeCommand
 from findme.core.commands.progress import progress
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from findme.core.plurals import counted
 from vectorstore.catalog.alias import AT_ONCE
 from vectorstore.rebuild.reindex import TIMEOUT_SECONDS
@@ -108,12 +108,14 @@ class Command(FindmeCommand):
 
     def _ask(self, doomed: Sequence[Snapshot]) -> None:
         if sys.stdin is None or not sys.stdin.isatty():
-            raise NotDone("Nobody can be asked, as the standard input is not a terminal: add --no-input to go on without, or --dry-run.")
+            raise UserFacingError(
+                "Nobody can be asked, as the standard input is not a terminal: add --no-input to go on without, or --dry-run."
+            )
         self.stderr.write("\n".join(["These snapshots will be deleted for good:", *map(_line, doomed)]), style_func=str)
         self.stderr.write("Type yes to go on: ", ending="", style_func=str)
         self.stderr.flush()
         if sys.stdin.readline().strip().lower() != "yes":
-            raise NotDone("Not confirmed: nothing was changed.")
+            raise UserFacingError("Not confirmed: nothing was changed.")
 
     def _say(self, snapshots: Sequence[Snapshot], options: dict[str, Any], done: str) -> None:
         if options["json"]:

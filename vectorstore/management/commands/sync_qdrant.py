@@ -18,7 +18,7 @@ from django.db import DatabaseError, InterfaceError, connection
 from findme.core.commands.arguments import add_discard_vectors, seconds_of_a_day
 from findme.core.commands.base import FindmeCommand
 from findme.core.commands.running import log_batch, note_counts
-from findme.core.errors import NotDone, StoreUnavailable
+from findme.core.errors import StoreUnavailable, UserFacingError
 from findme.core.plurals import counted
 from vectorstore.consistency.capture_check import capture_warning
 from vectorstore.qdrant.address import server_address
@@ -61,7 +61,7 @@ class Command(FindmeCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["watch"] and options["discard_vectors"] is not None:
-            raise NotDone("--discard-vectors goes with --once: leave it out, or leave out --watch.")
+            raise UserFacingError("--discard-vectors goes with --once: leave it out, or leave out --watch.")
         gc.freeze()  # or the collector goes through all that has been imported, again and again: a tenth of a second each time
         lines = _Lines(self, as_json=options["json"])
         tell = untold if options["json"] else lines.batch
@@ -95,7 +95,7 @@ class Command(FindmeCommand):
         if warning is not None:
             self.stderr.write(warning)
         if synced.unique_vectors:
-            raise NotDone(
+            raise UserFacingError(
                 f"{points_hold(synced.unique_vectors)} the only copy of a user's vector: not deleted. Store the vectors in profile_embeddings, or delete"
                 f" them with manage.py sync_qdrant --once --discard-vectors {synced.unique_vectors}."
             )

@@ -10,7 +10,7 @@ from findme.core.commands.arguments import add_after_restore, add_discard_vector
 from findme.core.commands.base import FindmeCommand
 from findme.core.commands.progress import progress
 from findme.core.commands.running import note_counts
-from findme.core.errors import NotDone, one_line
+from findme.core.errors import UserFacingError, one_line
 from findme.core.plurals import counted
 from vectorstore.consistency.comparison_due import comparison_due_warning
 from vectorstore.retention.unique_vectors import points_hold
@@ -39,11 +39,11 @@ class Command(FindmeCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         if not options["repair"] and (options["force"] or options["max_changes"] is not None):
-            raise NotDone("--max-changes and --force say how much a repair may change: add --repair, or leave them out.")
+            raise UserFacingError("--max-changes and --force say how much a repair may change: add --repair, or leave them out.")
         if not options["repair"] and options["discard_vectors"] is not None:
-            raise NotDone("--discard-vectors says what a repair may delete: add --repair, or leave it out.")
+            raise UserFacingError("--discard-vectors says what a repair may delete: add --repair, or leave it out.")
         if not options["repair"] and options["after_restore"]:
-            raise NotDone("--after-restore says what a repair may write: add --repair, or leave it out.")
+            raise UserFacingError("--after-restore says what a repair may write: add --repair, or leave it out.")
         verified = self._verify(**options)
         self._tell(verified, as_json=options["json"])
         if verified.queued is None and not options["json"] and _is_repairable(verified):
@@ -70,11 +70,13 @@ class Command(FindmeCommand):
                     report=report,
                     on_mended=on_mended,
                 )
-        except NotDone as error:
+        except UserFacingError as error:
             if isinstance(error, RepairRefused):
                 self._tell(error.verified, as_json=options["json"])
             if mended:
-                raise NotDone(f"{one_line(error)} The triggers are mended, but changes that they missed are not queued yet.") from error
+                raise UserFacingError(
+                    f"{one_line(error)} The triggers are mended, but changes that they missed are not queued yet."
+                ) from error
             raise
 
     def _tell(self, verified: Verified, *, as_json: bool) -> None:

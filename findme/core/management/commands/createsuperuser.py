@@ -10,7 +10,7 @@ from django.contrib.auth.management.commands import createsuperuser
 from django.db.models import DateField, Field
 
 from findme.core.commands.base import FindmeCommand
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 
 
 class Command(FindmeCommand, createsuperuser.Command):
@@ -19,7 +19,7 @@ class Command(FindmeCommand, createsuperuser.Command):
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["interactive"] and not self.stdin.isatty():
-            raise NotDone(
+            raise UserFacingError(
                 "No question can be asked, as the standard input is not a terminal: no user was created. Add --no-input and the options, see --help."
             )
         with self._naming_choices():

@@ -18,7 +18,7 @@ from django.db.models import Model
 from findme.core.commands.base import NOT_DONE
 from findme.core.commands.labels import require_label
 from findme.core.dumps.local_rows import local_models, reason_not_to_copy
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from findme.core.files import require_writable, unnamed_file, whole_file
 
 COMPRESSED: dict[str, Callable[[IO[bytes]], Any]] = {
@@ -53,14 +53,14 @@ class Command(dumpdata.Command):
 def _whole(output: str | None) -> Iterator[str | None]:
     """Yield a path for Django to write to. What it writes is a file named ``output``, mode 0600, when the block has ended without an error.
 
-    Raises NotDone for a link, a file of another account, and ``.zip``, which Django cannot write.
+    Raises UserFacingError for a link, a file of another account, and ``.zip``, which Django cannot write.
     """
     if output is None:
         yield None
         return
     path = Path(output)
     if path.suffix == ".zip":
-        raise NotDone(
+        raise UserFacingError(
             f"{output!r} would be a zip file, which dumpdata cannot write: name a file that ends in .json, .gz, .bz2, .xz or .lzma."
         )
     require_writable(path, force=True)

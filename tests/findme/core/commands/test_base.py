@@ -22,7 +22,7 @@ from rich.console import Console
 
 from findme.core.commands.base import FindmeCommand
 from findme.core.commands.explanations import what_went_wrong
-from findme.core.errors import NotDone, StoreUnavailable, one_line
+from findme.core.errors import StoreUnavailable, UserFacingError, one_line
 from findme.environment import BASE_DIR
 from tests.findme.processes import environment_of
 
@@ -98,7 +98,7 @@ def test_command__something_to_look_at() -> None:
 @pytest.mark.parametrize(
     ("error", "line"),
     [
-        (NotDone("no 'x':\n  make one"), "no 'x': make one"),
+        (UserFacingError("no 'x':\n  make one"), "no 'x': make one"),
         (StoreUnavailable("away"), "away"),
         (ImproperlyConfigured("unset"), "unset"),
         (OperationalError("refused\nreally"), "PostgreSQL: refused really"),
@@ -123,8 +123,8 @@ def test_command__a_defect_keeps_its_traceback() -> None:
 
 
 def test_command__a_traceback_that_is_asked_for() -> None:
-    with pytest.raises(NotDone):
-        Command(failing(NotDone("no"))).run("--traceback")
+    with pytest.raises(UserFacingError):
+        Command(failing(UserFacingError("no"))).run("--traceback")
 
 
 def test_command__interrupted() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from findme.migrator.migrate import apply_migrations
 from findme.migrator.undo.plan import plan_rollback
 from findme.migrator.undo.rollback import roll_back
@@ -28,7 +28,7 @@ def test_migrate__names_the_rows_that_break_a_new_rule_and_changes_nothing(migra
     (odd,) = migrated.query(USER.format("a@example.com", "infinity"))
     several = sorted(key for n in range(12) for key in migrated.query(USER.format(f"b{n}@example.com", "19900-05-01")))
     named = ", ".join(sorted([odd, *several])[:10])
-    with pytest.raises(NotDone) as raised:
+    with pytest.raises(UserFacingError) as raised:
         apply_migrations()
     assert str(raised.value) == (
         "Table users has rows that a new rule refuses: nothing was changed. users_date_of_birth_range_check: 13 rows"
@@ -53,7 +53,7 @@ def test_migrate__finds_rows_that_came_before_the_rule_was_proven(migrated: Data
         " VALUES ('a', '', '', 'male', '1990-01-01', repeat('x', 100001)) RETURNING id::text"
     )
     migrated.execute("ALTER TABLE users ADD CONSTRAINT users_bio_length_check CHECK (octet_length(bio) <= 100000) NOT VALID")
-    with pytest.raises(NotDone) as raised:
+    with pytest.raises(UserFacingError) as raised:
         apply_migrations()
     assert f"users_bio_length_check: 1 row ({key}). A bio can have at most 100,000 bytes (UTF-8)" in str(raised.value)
 
@@ -66,7 +66,7 @@ def test_migrate__names_the_embeddings_that_are_too_large(migrated: Database) ->
         "INSERT INTO profile_embeddings (user_id, vector, interests, video_features)"
         f" VALUES ('{key}', array_fill(0.5::real, '{{512}}'), array_fill(repeat('a', 101), '{{101}}'), array_fill(0.5::real, '{{1025}}'))"
     )
-    with pytest.raises(NotDone) as raised:
+    with pytest.raises(UserFacingError) as raised:
         apply_migrations()
     assert str(raised.value) == (
         "Table profile_embeddings has rows that a new rule refuses: nothing was changed."

@@ -6,7 +6,7 @@ import pytest
 from django.core.management import call_command
 from pytest_django import DjangoDbBlocker
 
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from findme.migrator.migrate import apply_migrations
 from tests.findme.migrator.catalog import catalog
 from tests.support.database import Database, database, django_uses
@@ -35,7 +35,7 @@ def test_migrate__not_utf8__is_refused_in_one_line_and_creates_nothing(other_enc
 
 
 def test_apply_migrations__not_utf8__is_not_done(other_encoding: tuple[Database, str]) -> None:
-    with pytest.raises(NotDone, match=r"^The database .* and FindMe needs UTF8: nothing was changed\."):
+    with pytest.raises(UserFacingError, match=r"^The database .* and FindMe needs UTF8: nothing was changed\."):
         apply_migrations()
     assert not other_encoding[0].has("django_migrations")
 

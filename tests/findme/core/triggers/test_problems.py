@@ -12,7 +12,7 @@ from django.core.management import call_command
 from django.db import connection
 from pytest_django import DjangoDbBlocker
 
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from findme.core.triggers.definitions import read_triggers
 from findme.core.triggers.problems import trigger_problems
 from findme.migrator.lock import migration_lock
@@ -177,7 +177,7 @@ def test_mend__table_in_use__is_tried_again_and_then_refused_in_one_line(migrate
     with migrated.connect() as writer:
         writer.execute("BEGIN")
         writer.execute(PERSON.encode())
-        with pytest.raises(NotDone) as refused:
+        with pytest.raises(UserFacingError) as refused:
             mend_triggers("verify_qdrant --repair", patience=Patience(5, 0.1, 2), say=said.append)
         assert str(refused.value).startswith(
             "The triggers were not mended: canceling statement due to lock timeout; nothing was changed. Run manage.py verify_qdrant --repair"
@@ -193,7 +193,10 @@ def test_mend__table_in_use__is_tried_again_and_then_refused_in_one_line(migrate
 
 def test_mend__while_another_process_migrates__waits_until_its_deadline(migrated: Database) -> None:
     migrated.execute("ALTER TABLE users DISABLE TRIGGER vector_sync_deleted")
-    with migration_lock("migrate"), pytest.raises(NotDone, match=r"^The lock on migrations was not free within 0 s: .*'findme migrate "):
+    with (
+        migration_lock("migrate"),
+        pytest.raises(UserFacingError, match=r"^The lock on migrations was not free within 0 s: .*'findme migrate "),
+    ):
         mend_triggers("verify_qdrant --repair", patience=Patience(0, 1, 1))
 
 
@@ -232,7 +235,7 @@ def test_mend__role_that_does_not_own_the_tables__is_refused_in_one_line(
 ) -> None:
     migrated.execute(statement)
     before = catalog(migrated)
-    with pytest.raises(NotDone) as refused:
+    with pytest.raises(UserFacingError) as refused:
         mend_triggers("verify_qdrant --repair")
     assert str(refused.value) == (
         f"The triggers were not mended: {reason}; nothing was changed."

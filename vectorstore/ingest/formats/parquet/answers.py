@@ -7,7 +7,7 @@ import select
 from pathlib import Path
 from typing import IO
 
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 
 SECONDS = 60
 """How long the process may be silent. It sends something after each batch of rows, also of rows that it skips: that takes milliseconds."""
@@ -17,8 +17,8 @@ WAITS_IN_A_SECOND = 2
 class Answers(io.RawIOBase):
     """Reads an unbuffered pipe from the process that decodes ``path``.
 
-    Raises NotDone if no byte has come for ``SECONDS``. Many short waits are counted, and not the time: while Ctrl-Z stops this process too,
-    no wait ends.
+    Raises UserFacingError if no byte has come for ``SECONDS``. Many short waits are counted, and not the time: while Ctrl-Z stops this
+    process too, no wait ends.
     """
 
     def __init__(self, pipe: IO[bytes], path: Path) -> None:
@@ -36,6 +36,6 @@ class Answers(io.RawIOBase):
                 found = self._pipe.read(len(buffer))
                 buffer[: len(found)] = found
                 return len(found)
-        raise NotDone(
+        raise UserFacingError(
             f"The process that decodes {str(self._path)!r} was silent for {SECONDS:,} seconds, and was ended. Check that the disk of the file answers, then run it again."
         )

@@ -13,7 +13,7 @@ from typing import IO
 
 import pyarrow as pa
 
-from findme.core.errors import NotDone, one_line
+from findme.core.errors import UserFacingError, one_line
 from vectorstore.ingest.formats.input_file import opened_file
 from vectorstore.ingest.formats.parquet import decoder
 from vectorstore.ingest.formats.parquet.answers import Answers
@@ -61,7 +61,7 @@ class _EndedEarly(Exception):
 
 
 def summary_of(path: Path) -> Summary:
-    """Return the number of rows and the columns. Raises NotDone."""
+    """Return the number of rows and the columns. Raises UserFacingError."""
     try:
         (summary,) = _answers(path, rows_at_a_time=0, skip=0)
     except _EndedEarly:
@@ -71,7 +71,7 @@ def summary_of(path: Path) -> Summary:
 
 
 def batches_of(path: Path) -> Iterator[Summary | pa.RecordBatch | LongRow]:
-    """Yield the summary, then the rows. Raises NotDone.
+    """Yield the summary, then the rows. Raises UserFacingError.
 
     Batches of rows that are each within the limit can need more than all of the memory. So the rest is decoded row by row where memory is short.
     """
@@ -102,14 +102,14 @@ def _rows(answer: Summary | pa.RecordBatch | LongRow) -> int:
     return answer.num_rows
 
 
-def _undecodable(path: Path, what: str) -> NotDone:
-    return NotDone(
+def _undecodable(path: Path, what: str) -> UserFacingError:
+    return UserFacingError(
         f"{str(path)!r} is damaged, or {what} needs more than {MEMORY_LIMIT >> 20} MiB: write it again, with smaller row groups and pages."
     )
 
 
 def _answers(path: Path, *, rows_at_a_time: int, skip: int) -> Iterator[Summary | pa.RecordBatch | LongRow]:
-    """Raises _EndedEarly, and NotDone where the process has found the file damaged."""
+    """Raises _EndedEarly, and UserFacingError where the process has found the file damaged."""
     for tag, content in frames_of(path, rows_at_a_time, skip):
         if tag == END:
             return
@@ -122,7 +122,7 @@ def _answers(path: Path, *, rows_at_a_time: int, skip: int) -> Iterator[Summary 
             break
         elif tag == ERROR:
             words = one_line(ValueError(content.decode(errors="replace")))
-            raise NotDone(f"{str(path)!r} is damaged, or is no Parquet file: {words}")
+            raise UserFacingError(f"{str(path)!r} is damaged, or is no Parquet file: {words}")
         else:
             with pa.ipc.open_stream(content) as reader:
                 batch = reader.read_next_batch()
@@ -131,7 +131,8 @@ def _answers(path: Path, *, rows_at_a_time: int, skip: int) -> Iterator[Summary 
 
 
 def frames_of(path: Path, rows_at_a_time: int, skip: int) -> Iterator[Frame]:
-    """Yield what a new process answers, up to its end. Raises NotDone where the process cannot begin, and where it is silent for too long."""
+    """Yield what a new process answers, up to its end. Raises UserFacingError where the process cannot begin, and where it is silent for
+    too long."""
     command = [sys.executable, "-P", "-m", decoder.__name__, str(rows_at_a_time), str(skip)]
     with opened_file(path) as stream, _started(command, stream) as process:
         assert process.stdout is not None
@@ -157,9 +158,11 @@ def _started(command: list[str], stream: IO[bytes]) -> subprocess.Popen[bytes]:
         raise _not_started(error.strerror or str(error)) from error
 
 
-def _not_started(reason: str) -> NotDone:
+def _not_started(reason: str) -> UserFacingError:
     """The file is not the reason: no memory is left, or no process more is allowed."""
-    return NotDone(f"The process that decodes Parquet cannot start: {reason}. Free memory or end other processes, then run it again.")
+    return UserFacingError(
+        f"The process that decodes Parquet cannot start: {reason}. Free memory or end other processes, then run it again."
+    )
 
 
 def _frame(stream: IO[bytes]) -> Frame | None:

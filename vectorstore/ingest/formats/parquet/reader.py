@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from findme.core.errors import NotDone
+from findme.core.errors import UserFacingError
 from vectorstore.ingest.formats.input_file import no_rows
 from vectorstore.ingest.formats.parquet.arrow import is_list, misfit, value_of
 from vectorstore.ingest.formats.parquet.decoder import LONGEST_ROW, PANDAS_INDEX
@@ -25,12 +25,12 @@ LONGEST_TYPE_NAME = 100
 
 
 def check_parquet(path: Path) -> int:
-    """Return how many rows the file has. Raises NotDone unless it is there and its columns are those of a row."""
+    """Return how many rows the file has. Raises UserFacingError unless it is there and its columns are those of a row."""
     return _checked(summary_of(path), path)
 
 
 def read_parquet(path: Path, name: str) -> Iterator[Entry]:
-    """Yield the rows of the file. Raises NotDone where it is damaged."""
+    """Yield the rows of the file. Raises UserFacingError where it is damaged."""
     line = 1
     for answer in batches_of(path):
         match answer:
@@ -90,7 +90,7 @@ def _printable(name: str, scalar: Any) -> object:
 
 
 def _checked(summary: Summary, path: Path) -> int:
-    """Return the number of rows. Raises NotDone for one of the columns, and where there is no row."""
+    """Return the number of rows. Raises UserFacingError for one of the columns, and where there is no row."""
     _check_columns(summary.schema, path)
     if not summary.rows:
         raise no_rows(str(path))
@@ -98,16 +98,18 @@ def _checked(summary: Summary, path: Path) -> int:
 
 
 def _check_columns(schema: pa.Schema, path: Path) -> None:
-    """Raise NotDone for a column that a row does not have, or of another type."""
+    """Raise UserFacingError for a column that a row does not have, or of another type."""
     names = [name for name in schema.names if not name.startswith(PANDAS_INDEX)]
     for name in names:
         if name not in FIELDS or names.count(name) > 1:
-            raise NotDone(f"{str(path)!r} has the column {shortened(name)}: it may have {', '.join(FIELDS)}, each once, and no other.")
+            raise UserFacingError(
+                f"{str(path)!r} has the column {shortened(name)}: it may have {', '.join(FIELDS)}, each once, and no other."
+            )
         kind = schema.field(name).type
         if wanted := misfit(name, kind):
-            raise NotDone(f"{str(path)!r}: the column {name!r} is {_type_name(kind)}, and must be {wanted}.")
+            raise UserFacingError(f"{str(path)!r}: the column {name!r} is {_type_name(kind)}, and must be {wanted}.")
     if "user_id" not in names:
-        raise NotDone(f"{str(path)!r} has no column 'user_id'.")
+        raise UserFacingError(f"{str(path)!r} has no column 'user_id'.")
 
 
 def _type_name(kind: pa.DataType) -> str:
