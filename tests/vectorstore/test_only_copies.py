@@ -49,7 +49,7 @@ from vectorstore.schema.initialize import initialize
 from vectorstore.snapshots.restore import restore
 from vectorstore.sync.claims import claim_due
 from vectorstore.sync.inline import remove_point
-from vectorstore.sync.leases import take_over
+from vectorstore.sync.leases import expire_leases
 from vectorstore.sync.worker import sync_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -324,7 +324,7 @@ def test_sync__a_scan_that_another_worker_takes_over_spares_them_too(embedded_qd
     enqueue_strangers()
     assert claim_due(uuid4(), 10) is not None
     SyncLease.objects.update(until=datetime(2026, 1, 1, tzinfo=UTC))
-    take_over()
+    expire_leases()
     assert sync_once(timeout=20).unique_vectors > 0
     assert there() == names([bare])
 

@@ -13,15 +13,15 @@ from vectorstore.catalog.lock import try_lock, unlock
 from vectorstore.qdrant.connection import qdrant
 from vectorstore.qdrant.errors import CollectionMissing, Refused, ServerFailed, StoreWentBack
 
-TIMES_SILENT = 5
+MAX_CONSECUTIVE_TIMEOUTS = 5
 """In a row: so often a collection may not answer in time right after the live one did. Once may be a server that goes away just then."""
 
-_silent: Counter[tuple[str, str]] = Counter()
+_consecutive_timeouts: Counter[tuple[str, str]] = Counter()
 """By collection, and by what is done with it: one that is read and takes no writes does not answer either."""
 
 
 @contextmanager
-def given_up_where_it_fails(collection: str, *, doing: str = "writing") -> Iterator[None]:
+def fail_secondary_on_error(collection: str, *, doing: str = "writing") -> Iterator[None]:
     """For what is sent after the live collection has answered: an error is the collection's fault, and so is silence again and again at what one
     is DOING. A collection that is searched meanwhile is no longer given up: the error stays one."""
     key = (collection, doing)
@@ -32,19 +32,19 @@ def given_up_where_it_fails(collection: str, *, doing: str = "writing") -> Itera
     except StoreWentBack:  # which is no fault of the collection's
         raise
     except StoreUnavailable as error:
-        _silent[key] += 1
-        if _silent[key] < TIMES_SILENT:
+        _consecutive_timeouts[key] += 1
+        if _consecutive_timeouts[key] < MAX_CONSECUTIVE_TIMEOUTS:
             raise
         give_up(collection, error)
     else:
-        _silent.pop(key, None)
+        _consecutive_timeouts.pop(key, None)
 
 
 def give_up(collection: str, error: Exception) -> None:
     """Nobody writes the collection any more, for an error that was its own fault. Raises StoreUnavailable where it is to be written all the same, since
     it has just become the live one, or is about to."""
-    for key in [key for key in _silent if key[0] == collection]:
-        del _silent[key]
+    for key in [key for key in _consecutive_timeouts if key[0] == collection]:
+        del _consecutive_timeouts[key]
     why = one_line(error)
     if not (registry.fail(collection, why) or _fail_ready(collection, why)) and collection in registry.written():
         # A move of the alias may be under way, so the worker tries again: this is nothing that only a person can mend.
@@ -64,13 +64,13 @@ def _fail_ready(collection: str, why: str) -> bool:
 
 
 @contextmanager
-def held_up_by_none_but(live: str | None, name: str, *, doing: str) -> Iterator[None]:
+def tolerate_secondary_failure(live: str | None, name: str, *, doing: str) -> Iterator[None]:
     """For what is asked of the collection NAME, with Qdrant's errors told. One beside the live one may not be made yet, or be just dropped, and is
     passed over; where it fails it is given up, if the live one has answered just before."""
     if name == live:
         with qdrant():
             yield
         return
-    beside = nullcontext() if live is None else given_up_where_it_fails(name, doing=doing)
+    beside = nullcontext() if live is None else fail_secondary_on_error(name, doing=doing)
     with beside, suppress(CollectionMissing), qdrant():
         yield

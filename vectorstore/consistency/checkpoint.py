@@ -26,7 +26,7 @@ from qdrant_client.models import CollectionInfo
 
 from findme.core.errors import StoreUnavailable, one_line
 from vectorstore.catalog import registry
-from vectorstore.catalog.secondary import held_up_by_none_but
+from vectorstore.catalog.secondary import tolerate_secondary_failure
 from vectorstore.consistency.deletions import DELETED, deleted_at, last_deletion
 from vectorstore.consistency.sentinels import MANY, contradict, witnesses
 from vectorstore.consistency.versions import Newest, last_drawn, newest
@@ -145,7 +145,7 @@ def _looked_at(client: QdrantClient, names: tuple[str, ...]) -> list[_Seen]:
     known = _known(StoreState.current())
     live, seen = registry.live(), []
     for name in names:
-        with held_up_by_none_but(live, name, doing="reading"):
+        with tolerate_secondary_failure(live, name, doing="reading"):
             found = client.get_collection(name)
             seen.append(_Seen(name, _mark_in(found), newest(client, name, found, MANY), known, deleted_at(found)))
     return seen
@@ -192,7 +192,7 @@ def _reason_of_marks(client: QdrantClient, seen: list[_Seen]) -> str | None:
             )
         mark, older = state.mark or {}, False
         remembered = mark.get("newest", {}).get(one.name, []) if one.name in built else []
-        with held_up_by_none_but(live, one.name, doing="reading"):
+        with tolerate_secondary_failure(live, one.name, doing="reading"):
             older = contradict(client, one.name, remembered)
         if older:
             return (
@@ -211,7 +211,7 @@ def _renew(client: QdrantClient, seen: list[_Seen], *, afresh: bool) -> bool:
     for name in registry.written():
         if time.monotonic() - begun > GIVE_UP_SECONDS:
             return False
-        with held_up_by_none_but(live, name, doing="marking"), _told_if_not_taken(name == live):
+        with tolerate_secondary_failure(live, name, doing="marking"), _told_if_not_taken(name == live):
             client.update_collection(name, metadata={KEY: _shown(pending)} | ({DELETED: None} if afresh else {}))
             _prove(client, name, pending)
     return _confirm(pending)

@@ -15,7 +15,7 @@ from qdrant_client.models import CollectionInfo
 
 from findme.core.errors import StoreUnavailable, UserFacingError, one_line
 from vectorstore.catalog import registry
-from vectorstore.catalog.secondary import held_up_by_none_but
+from vectorstore.catalog.secondary import tolerate_secondary_failure
 from vectorstore.qdrant.connection import qdrant
 from vectorstore.qdrant.errors import CollectionMissing
 
@@ -37,7 +37,7 @@ def note_deletion(client: QdrantClient, version: int) -> None:
     live = registry.live()
     for name in registry.written():
         try:
-            with held_up_by_none_but(live, name, doing="marking"):
+            with tolerate_secondary_failure(live, name, doing="marking"):
                 client.update_collection(name, metadata={DELETED: version})
         except StoreUnavailable as error:
             logger.warning("A restored PostgreSQL may go unnoticed until the next mark: %s", one_line(error))

@@ -17,7 +17,7 @@ from findme.core.errors import one_line
 from vectorstore.catalog import registry
 from vectorstore.catalog.alias import prove_alias
 from vectorstore.catalog.ownership import NotOurs, prove_ours
-from vectorstore.catalog.secondary import give_up, held_up_by_none_but
+from vectorstore.catalog.secondary import give_up, tolerate_secondary_failure
 from vectorstore.consistency.checkpoint import RENEWAL_SECONDS, MarkNotTaken, check_marks, mark_is_due, renew_mark
 
 Store = tuple[object, ...]
@@ -100,7 +100,7 @@ def prove_whose(client: QdrantClient) -> None:
     that is away: one beside it that is gone, fails, or is not ours holds nobody up."""
     live = registry.live()
     for collection in registry.written():
-        with held_up_by_none_but(live, collection, doing="reading"):
+        with tolerate_secondary_failure(live, collection, doing="reading"):
             try:
                 prove_ours(client, collection)
             except NotOurs as error:

@@ -15,7 +15,7 @@ from vectorstore.projection import rows as profiles
 from vectorstore.projection.payload import Profile, payload_from
 from vectorstore.qdrant.write import Point
 from vectorstore.queue.entries import EVERYBODY
-from vectorstore.queue.shutdown import answered_in_time
+from vectorstore.queue.shutdown import statement_deadline
 
 ROWS = f"""
     SELECT {profiles.COLUMNS}, (clock_timestamp() AT TIME ZONE 'UTC')::date
@@ -49,7 +49,7 @@ class Points:
 
 def points_of(claim: Claimed) -> Points:
     """The points of the claim's people, with the claim's version. A statement that begins after the version was drawn."""
-    with answered_in_time():
+    with statement_deadline():
         rows = profiles.read(ROWS, (claim.array,))
     found = {row[0] for row in rows}
     gone = sorted(claim.people - found - {EVERYBODY})

@@ -11,7 +11,7 @@ from django.db import connection, transaction
 from findme.core.postgresql.arrays import uuid_array
 from privacy.audit import Action, record_each
 from vectorstore.models import QueueEntry
-from vectorstore.queue.shutdown import may_take_long
+from vectorstore.queue.shutdown import no_statement_deadline
 
 EVERYBODY = UUID(int=0)
 """Stands for the person of an entry without one (after a TRUNCATE), where a person is needed: in a lease. Nobody who has an embedding has this id;
@@ -43,7 +43,7 @@ def enqueue(user_ids: Iterable[UUID], *, urgent: bool = False, cause: str = "") 
 
 def enqueue_everyone() -> int:
     """Have everybody's point looked at, as for a collection that is new; how many people that are."""
-    with may_take_long(), connection.cursor() as cursor:
+    with no_statement_deadline(), connection.cursor() as cursor:
         cursor.execute("INSERT INTO vector_sync_queue (user_id) SELECT user_id FROM profile_embeddings")
         queued = int(cursor.rowcount)
         if queued:
@@ -60,7 +60,7 @@ def enqueue_strangers() -> None:
 
 def backlog() -> Backlog:
     """Counts every entry: for a report, not for each batch of a long queue."""
-    with may_take_long(), connection.cursor() as cursor:
+    with no_statement_deadline(), connection.cursor() as cursor:
         cursor.execute(
             """
             SELECT (SELECT count(*) FROM vector_sync_queue),

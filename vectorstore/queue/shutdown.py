@@ -24,7 +24,7 @@ class Stopped(BaseException):
 
 def reach_postgresql() -> None:
     """Connect, unless there is a connection: in time, where a worker's signals are caught. What Django asks on a new one, nobody is told of."""
-    with answered_in_time():
+    with statement_deadline():
         connection.ensure_connection()
 
 
@@ -33,16 +33,16 @@ _caught: list[Stopping] = []
 
 
 @contextmanager
-def answered_in_time() -> Iterator[None]:
+def statement_deadline() -> Iterator[None]:
     """For what asks PostgreSQL and nobody else, as a commit. Raises OperationalError where it takes too long and a worker's signals are caught."""
-    with _caught[-1].answered_in_time() if _caught and threading.current_thread() is threading.main_thread() else nullcontext():
+    with _caught[-1].statement_deadline() if _caught and threading.current_thread() is threading.main_thread() else nullcontext():
         yield
 
 
 @contextmanager
-def may_take_long() -> Iterator[None]:
+def no_statement_deadline() -> Iterator[None]:
     """For a statement that goes through a whole table: it takes what it takes."""
-    with _caught[-1].may_take_long() if _caught and threading.current_thread() is threading.main_thread() else nullcontext():
+    with _caught[-1].no_statement_deadline() if _caught and threading.current_thread() is threading.main_thread() else nullcontext():
         yield
 
 
@@ -63,7 +63,7 @@ class Stopping:
         before[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._over)
         _caught.append(self)
         try:
-            with connection.execute_wrapper(self._answered):
+            with connection.execute_wrapper(self._with_deadline):
                 yield
         finally:
             _caught.remove(self)
@@ -83,7 +83,7 @@ class Stopping:
             self.idle = False
 
     @contextmanager
-    def answered_in_time(self) -> Iterator[None]:
+    def statement_deadline(self) -> Iterator[None]:
         if self.requested or self.limited or self.patient:
             yield
             return
@@ -96,7 +96,7 @@ class Stopping:
             self._arm(0)
 
     @contextmanager
-    def may_take_long(self) -> Iterator[None]:
+    def no_statement_deadline(self) -> Iterator[None]:
         if self.requested or self.patient:
             yield
             return
@@ -118,8 +118,8 @@ class Stopping:
         if self.requested:
             signal.setitimer(signal.ITIMER_REAL, GRACE_SECONDS)
 
-    def _answered(self, execute: Any, sql: str, parameters: Any, many: bool, context: Any) -> Any:
-        with self.answered_in_time():
+    def _with_deadline(self, execute: Any, sql: str, parameters: Any, many: bool, context: Any) -> Any:
+        with self.statement_deadline():
             return execute(sql, parameters, many, context)
 
     def _stop(self, _number: int, _frame: FrameType | None) -> None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager, nullcontext
 from django.db import DatabaseError, InterfaceError, connection, transaction
 from django.db.backends.utils import CursorWrapper
 
-from vectorstore.queue.shutdown import answered_in_time
+from vectorstore.queue.shutdown import statement_deadline
 
 LOCK_SECONDS, IDLE_SECONDS = 2, 5
 
@@ -33,7 +33,7 @@ def short_transaction(*, durable: bool = False, beside_seconds: float = 0) -> It
     its next statement raises InternalError. BESIDE_SECONDS is how long something else may take in the middle of it, as a request to Qdrant."""
     nested = connection.in_atomic_block
     settings = ("" if nested else OUTERMOST) + SETTINGS
-    in_time = nullcontext() if beside_seconds else answered_in_time()
+    in_time = nullcontext() if beside_seconds else statement_deadline()
     with in_time, transaction.atomic(durable=durable), connection.cursor() as cursor:
         before = _callers(cursor) if nested else ()
         cursor.execute(settings.format(lock=LOCK_SECONDS, idle=IDLE_SECONDS + math.ceil(beside_seconds)))
@@ -48,7 +48,7 @@ def _callers(cursor: CursorWrapper) -> tuple[str, ...]:
     return found
 
 
-def over_a_new_connection_too(end: Callable[[], object]) -> None:
+def retry_on_new_connection(end: Callable[[], object]) -> None:
     """For the end of something, in a transaction of its own: once more where the connection is of no use any more. Who does not succeed leaves what
     there is to leases that run out."""
     for _ in range(2):

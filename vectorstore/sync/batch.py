@@ -10,9 +10,9 @@ from findme.core.errors import StoreUnavailable
 from vectorstore.consistency import preflight
 from vectorstore.qdrant.connection import qdrant
 from vectorstore.qdrant.errors import CollectionMissing, Refused
-from vectorstore.queue.transactions import over_a_new_connection_too
+from vectorstore.queue.transactions import retry_on_new_connection
 from vectorstore.sync.claims import Claim, claim_due
-from vectorstore.sync.leases import Refusal, arm_second_looks, finish, give_back
+from vectorstore.sync.leases import Refusal, finish, release, start_recheck_delay
 from vectorstore.sync.orphan_scan import look_for_strangers
 from vectorstore.sync.writer import write
 
@@ -63,10 +63,10 @@ def carry_out(claim: Claim) -> Done:
         lost = finish(claim, written.refused)
     except BaseException as error:
         unanswered = not isinstance(error, CollectionMissing | Refused)
-        over_a_new_connection_too(lambda: give_back(claim, unanswered=unanswered))
+        retry_on_new_connection(lambda: release(claim, unanswered=unanswered))
         if isinstance(error, StoreUnavailable):
             preflight.doubt()
         raise
     if written.sent_at is not None:
-        arm_second_looks(written.sent_at)
+        start_recheck_delay(written.sent_at)
     return Done(written.written, written.removed, written.refused, lost, written.unique_vectors + unique)

@@ -17,7 +17,7 @@ from qdrant_client.models import ExtendedPointId
 from findme.core.errors import StoreUnavailable, UserFacingError
 from findme.core.postgresql.arrays import uuid_array
 from vectorstore.catalog import registry
-from vectorstore.catalog.secondary import given_up_where_it_fails
+from vectorstore.catalog.secondary import fail_secondary_on_error
 from vectorstore.consistency import deletions, preflight
 from vectorstore.consistency.versions import is_blocking, next_version
 from vectorstore.qdrant import write
@@ -94,7 +94,7 @@ def remove_point(user_id: UUID) -> bool:
     """
     with qdrant() as client:
         restored = _is_restored(client)
-        _keep_others_out(user_id)
+        _lock_user(user_id)
         collections = registry.written()
         if not collections:
             raise CollectionMissing(collection_name())
@@ -123,13 +123,13 @@ def _is_restored(client: QdrantClient) -> bool:
 
 def _remove_beside(collection: str, user_id: UUID, version: int | None) -> bool:
     """A collection beside the live one that answers with an error is given up, as workers do."""
-    with given_up_where_it_fails(collection), qdrant() as client:
+    with fail_secondary_on_error(collection), qdrant() as client:
         if _remove(client, collection, user_id, version):
             return True
     return False
 
 
-def _keep_others_out(user_id: UUID) -> None:
+def _lock_user(user_id: UUID) -> None:
     """Hold the person's advisory lock, so that nobody claims them, until the transaction ends; and wait for whoever has claimed them.
 
     Where that one's lease ran out, what it sent may still arrive: a second look is queued, with the caller's transaction.

@@ -66,7 +66,7 @@ def finish(claim: Claim, refused: Collection[Refusal] = ()) -> int:
     REFUSED people are set aside. Whoever was taken over by another worker is queued again.
     """
     with short_transaction() as cursor:
-        held = _let_go(cursor, claim)
+        held = _release(cursor, claim)
         lost = claim.people - held if len(held) < len(claim.people) else ()
         done = [entry.id for entry in claim.entries if not lost or entry.user_id in held]
         cursor.execute("DELETE FROM vector_sync_queue WHERE id = ANY(%s::bigint[])", [done])
@@ -78,15 +78,15 @@ def finish(claim: Claim, refused: Collection[Refusal] = ()) -> int:
     return len(lost)
 
 
-def give_back(claim: Claim, *, unanswered: bool) -> None:
+def release(claim: Claim, *, unanswered: bool) -> None:
     """Let everybody go, with their entries still on the queue; UNANSWERED means that what was sent may still be applied."""
     with short_transaction() as cursor:
         if unanswered:
             queue_second_looks(cursor, claim.people)
-        _let_go(cursor, claim)
+        _release(cursor, claim)
 
 
-def take_over() -> int:
+def expire_leases() -> int:
     """Free people whose lease has run out, and have them looked at again: who held them without an entry of the queue, and was killed, is missed by
     no claim. How many they are. Whoever claims one of them just now does it by themselves. Workers who were killed go off the list, too."""
     with short_transaction() as cursor:
@@ -104,7 +104,7 @@ def take_over() -> int:
     return len(people)
 
 
-def leave(worker: UUID) -> None:
+def release_all(worker: UUID) -> None:
     """Let everybody go whom WORKER still holds, whatever came in between. What it sent may still be applied."""
     with short_transaction() as cursor:
         cursor.execute("DELETE FROM vector_sync_leases WHERE worker = %s RETURNING user_id", [worker])
@@ -113,7 +113,7 @@ def leave(worker: UUID) -> None:
         cursor.execute("DELETE FROM vector_sync_workers WHERE id = %s", [worker])
 
 
-def arm_second_looks(sent_at: datetime) -> int:
+def start_recheck_delay(sent_at: datetime) -> int:
     """Begin the wait of the second looks that were queued before SENT_AT (by the database's clock), since Qdrant has answered what was sent then.
 
     Those that another worker begins just now are left to it: two would wait for each other.
@@ -140,7 +140,7 @@ def _of(claim: Claim) -> dict[str, Any]:
     return {"worker": claim.worker, "people": claim.array}
 
 
-def _let_go(cursor: CursorWrapper, claim: Claim) -> set[UUID]:
+def _release(cursor: CursorWrapper, claim: Claim) -> set[UUID]:
     """Who was held until now. Until this transaction ends nobody takes them over; who was let go in vain, since it does not end well, is held again."""
     cursor.execute(
         """

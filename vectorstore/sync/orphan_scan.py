@@ -8,13 +8,13 @@ from uuid import UUID
 from django.db import connection
 from qdrant_client.models import PointIdsList, WriteOrdering
 
-from vectorstore.catalog.secondary import given_up_where_it_fails
+from vectorstore.catalog.secondary import fail_secondary_on_error
 from vectorstore.models import ProfileEmbedding, QueueEntry, SetAside
 from vectorstore.qdrant.connection import qdrant
 from vectorstore.qdrant.scrolled import pages
 from vectorstore.queue.deletions import note_removal
 from vectorstore.queue.entries import EVERYBODY, enqueue
-from vectorstore.queue.shutdown import may_take_long
+from vectorstore.queue.shutdown import no_statement_deadline
 from vectorstore.retention.unique_vectors import FIELDS, UniqueVectors, points_hold
 from vectorstore.sync.claims import Claim
 from vectorstore.sync.leases import renew
@@ -37,12 +37,12 @@ def look_for_strangers(claim: Claim) -> int:
     live, *others = claim.collections
     cause = Cause.DELETION if EVERYBODY in claim.deletions else Cause.SCAN
     aside = SetAside.objects.exclude(pk__in=ProfileEmbedding.objects.projectable().values("pk")).values_list("pk", flat=True)
-    with may_take_long():
+    with no_statement_deadline():
         enqueue(_leased(claim), urgent=True, cause=cause)
         enqueue(aside, urgent=True, cause=cause)
     unique = _look_through(claim, live, cause)
     for collection in others:
-        with given_up_where_it_fails(collection):
+        with fail_secondary_on_error(collection):
             unique += _look_through(claim, collection, cause)
     return unique
 

@@ -47,7 +47,7 @@ def watch(
                     with stopping.may_interrupt():
                         _rest(worker)
         finally:
-            worker.leave()
+            worker.release_all()
 
 
 def _step(worker: Worker) -> object:

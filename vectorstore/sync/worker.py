@@ -19,12 +19,12 @@ from vectorstore.consistency.deletions import note_new_deletion
 from vectorstore.qdrant.connection import is_embedded, qdrant
 from vectorstore.queue.entries import Backlog, backlog, is_empty
 from vectorstore.queue.shutdown import Stopped, Stopping, reach_postgresql
-from vectorstore.queue.transactions import over_a_new_connection_too
+from vectorstore.queue.transactions import retry_on_new_connection
 from vectorstore.retention.housekeeping import Tidying
 from vectorstore.sync.batch import BATCH_SIZE, Done, work
 from vectorstore.sync.claims import anybody_due
 from vectorstore.sync.discarding import enqueue_discards
-from vectorstore.sync.leases import arm_second_looks, database_clock, leave, take_over
+from vectorstore.sync.leases import database_clock, expire_leases, release_all, start_recheck_delay
 from vectorstore.sync.settings import check_settings
 
 TIMEOUT_SECONDS = 300.0
@@ -86,7 +86,7 @@ class Worker:
             idle = is_embedded() and not anybody_due() and not preflight.is_due()
             done = None if idle else work(self.id, self.batch_size)
             if done is None:
-                take_over()
+                expire_leases()
                 self._ask_for_the_waiting()
                 self.tidying.tidy()
         except (UserFacingError, *POSTGRES_AWAY) as error:
@@ -109,13 +109,13 @@ class Worker:
             self.pause = min(2 * self.pause, LONGEST_PAUSE)
         self.away = why
 
-    def leave(self) -> None:
+    def release_all(self) -> None:
         """Let everybody go whom it still holds."""
-        over_a_new_connection_too(self._leave)
+        retry_on_new_connection(self._release_all)
 
-    def _leave(self) -> None:
+    def _release_all(self) -> None:
         reach_postgresql()
-        leave(self.id)
+        release_all(self.id)
 
     def _ask_for_the_waiting(self) -> None:
         """Second looks whose wait has not begun need an answer of Qdrant's, and there is no work to bring one."""
@@ -126,7 +126,7 @@ class Worker:
             sent_at = database_clock()
             with qdrant() as client:
                 client.get_collections()
-            arm_second_looks(sent_at)
+            start_recheck_delay(sent_at)
 
 
 def sync_once(
@@ -162,7 +162,7 @@ def sync_once(
                 with suppress(*POSTGRES_AWAY):
                     note_new_deletion()
         finally:
-            worker.leave()
+            worker.release_all()
     left = _left(stopping)
     unfinished = left.length or left.leased or not _has_compared()
     away = worker.away if unfinished else None  # others may have done the rest
@@ -246,7 +246,7 @@ def _prove_at_once() -> None:
     """Compare the stores. A store that is away is waited for later; an error that needs a person is raised."""
     try:
         reach_postgresql()
-        take_over()  # a PostgreSQL that only reads is reported even if the queue is empty
+        expire_leases()  # a PostgreSQL that only reads is reported even if the queue is empty
         with qdrant() as client:
             live_collection(client)
             preflight.prove(client)

@@ -13,7 +13,7 @@ from qdrant_client.models import ExtendedPointId, Record, VectorParams
 
 from findme.core.errors import StoreUnavailable, one_line
 from findme.core.plurals import counted
-from vectorstore.catalog.secondary import give_up, given_up_where_it_fails
+from vectorstore.catalog.secondary import fail_secondary_on_error, give_up
 from vectorstore.consistency.checkpoint import never_drawn
 from vectorstore.consistency.versions import is_blocking, last_drawn, version_of
 from vectorstore.models import VECTOR_SIZE
@@ -70,7 +70,7 @@ def write(claim: Claim) -> Written:
 def _tell_beside(claim: Claim, collection: str, points: Points, refused: set[UUID]) -> int:
     """No collection is given up for people who are REFUSED by the live one as well. How many points hold a unique vector."""
     told = _Telling(claim, collection)
-    with given_up_where_it_fails(collection):
+    with fail_secondary_on_error(collection):
         told.tell(points)
     for refusal in told.refused:
         if refusal.user_id not in refused:

@@ -37,7 +37,7 @@ from vectorstore.schema import apply
 from vectorstore.schema.initialize import compare, initialize
 from vectorstore.sync.batch import Done, carry_out
 from vectorstore.sync.claims import Claim
-from vectorstore.sync.leases import LeaseLost, give_back
+from vectorstore.sync.leases import LeaseLost, release
 from vectorstore.sync.worker import sync_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -378,7 +378,7 @@ def test_reindex__whoever_loses_a_lease_on_the_way_is_tried_again(embedded_qdran
     def slow_at_first(claim: Claim) -> Done:
         if not lost:
             lost.append(claim)
-            give_back(claim, unanswered=True)
+            release(claim, unanswered=True)
             raise LeaseLost
         return carry_out(claim)
 

@@ -6,7 +6,7 @@ import pytest
 
 from findme.core.errors import StoreUnavailable
 from vectorstore.catalog import registry
-from vectorstore.catalog.secondary import TIMES_SILENT, given_up_where_it_fails
+from vectorstore.catalog.secondary import MAX_CONSECUTIVE_TIMEOUTS, fail_secondary_on_error
 from vectorstore.models import VectorCollection
 from vectorstore.qdrant.connection import collection_name
 from vectorstore.qdrant.errors import StoreWentBack
@@ -21,13 +21,13 @@ def kept() -> str:
 
 
 def fail_with(collection: str, error: Exception) -> None:
-    with given_up_where_it_fails(collection):
+    with fail_secondary_on_error(collection):
         raise error
 
 
 def test_given_up__a_store_that_went_back_is_no_silence(embedded_qdrant: object) -> None:
     name = kept()
-    for _ in range(2 * TIMES_SILENT):
+    for _ in range(2 * MAX_CONSECUTIVE_TIMEOUTS):
         with pytest.raises(StoreWentBack):
             fail_with(name, StoreWentBack("An older copy."))
     assert registry.written() == (name,)
@@ -35,7 +35,7 @@ def test_given_up__a_store_that_went_back_is_no_silence(embedded_qdrant: object)
 
 def test_given_up__silence_again_and_again(embedded_qdrant: object) -> None:
     name = kept()
-    for _ in range(TIMES_SILENT - 1):
+    for _ in range(MAX_CONSECUTIVE_TIMEOUTS - 1):
         with pytest.raises(StoreUnavailable):
             fail_with(name, StoreUnavailable("No answer."))
     fail_with(name, StoreUnavailable("No answer."))

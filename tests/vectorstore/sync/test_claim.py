@@ -28,7 +28,7 @@ from vectorstore.queue import transactions
 from vectorstore.queue.entries import EVERYBODY, LOCK_OF, enqueue
 from vectorstore.sync import claims as claiming
 from vectorstore.sync.claims import Claim, claim_due, claim_people
-from vectorstore.sync.leases import finish, give_back
+from vectorstore.sync.leases import finish, release
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("registered")]
 
@@ -261,7 +261,7 @@ def test_claim__of_everybody() -> None:
     assert claimed().people == {other}
     assert claim_due(uuid4(), 10) is None
     for _ in range(2):  # however often the store is away, there is one second look
-        give_back(claim, unanswered=True)
+        release(claim, unanswered=True)
         claim = claimed()
     assert QueueEntry.objects.filter(user_id=None, awaits_answer=True).count() == 1
     finish(claim)

@@ -79,7 +79,7 @@ def test_note__a_collection_that_does_not_answer_is_passed_over(
         raise StoreUnavailable("Qdrant is away.")
 
     with qdrant() as client, monkeypatch.context() as patched:
-        patched.setattr(deletions, "held_up_by_none_but", away)
+        patched.setattr(deletions, "tolerate_secondary_failure", away)
         note_deletion(client, 1)
     assert "A restored PostgreSQL may go unnoticed until the next mark: Qdrant is away." in caplog.text
     assert noted() == 0

@@ -14,7 +14,17 @@ from tests.vectorstore.sync.people import one, queued
 from vectorstore.models import QueueEntry, SetAside, SyncLease, SyncWorker
 from vectorstore.queue.entries import enqueue, is_empty
 from vectorstore.sync.claims import Claim, claim_due
-from vectorstore.sync.leases import LeaseLost, Refusal, arm_second_looks, database_clock, finish, give_back, leave, renew, take_over
+from vectorstore.sync.leases import (
+    LeaseLost,
+    Refusal,
+    database_clock,
+    expire_leases,
+    finish,
+    release,
+    release_all,
+    renew,
+    start_recheck_delay,
+)
 from vectorstore.sync.settings import WrongSetting, check_settings
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("registered")]
@@ -103,70 +113,70 @@ def test_finish__sets_aside_whom_qdrant_refuses() -> None:
 
 
 @pytest.mark.parametrize("unanswered", [True, False])
-def test_give_back__with_a_second_look_where_a_request_is_unanswered(unanswered: bool) -> None:
+def test_release__with_a_second_look_where_a_request_is_unanswered(unanswered: bool) -> None:
     claim = claimed(2)
-    give_back(claim, unanswered=unanswered)
+    release(claim, unanswered=unanswered)
     assert not SyncLease.objects.exists()
     assert sorted(map(str, second_looks())) == (sorted(map(str, claim.people)) if unanswered else [])
 
 
-def test_give_back__again_and_again_does_not_pile_up_second_looks() -> None:
+def test_release__again_and_again_does_not_pile_up_second_looks() -> None:
     """A long outage."""
     for _ in range(5):
         claim = claim_due(uuid4(), 3) or claimed(3)
-        give_back(claim, unanswered=True)
+        release(claim, unanswered=True)
     assert len(second_looks()) == 3
 
 
-def test_give_back__again_the_second_look_awaits_an_answer_to_what_is_sent_afterwards() -> None:
+def test_release__again_the_second_look_awaits_an_answer_to_what_is_sent_afterwards() -> None:
     """One to a request that was sent between the two tells nothing of the second."""
-    give_back(claimed(), unanswered=True)
+    release(claimed(), unanswered=True)
     between = database_clock()
     again = claim_due(uuid4(), 10)
     assert again is not None
-    give_back(again, unanswered=True)
-    assert arm_second_looks(between) == 0
-    assert arm_second_looks(database_clock()) == 1
+    release(again, unanswered=True)
+    assert start_recheck_delay(between) == 0
+    assert start_recheck_delay(database_clock()) == 1
 
 
 @pytest.mark.django_db(transaction=True)
-def test_give_back__a_second_look_that_is_just_being_armed_is_not_that_of_the_next_request() -> None:
+def test_release__a_second_look_that_is_just_being_armed_is_not_that_of_the_next_request() -> None:
     (person,) = (claim := claimed()).people
-    give_back(claim, unanswered=True)
+    release(claim, unanswered=True)
     again = claim_due(uuid4(), 10)
     assert again is not None
     with another_connection() as other, other.cursor() as cursor:
         cursor.execute("BEGIN")
         cursor.execute("UPDATE vector_sync_queue SET awaits_answer = false WHERE awaits_answer")
-        give_back(again, unanswered=True)
+        release(again, unanswered=True)
         cursor.execute("COMMIT")
     assert second_looks() == [person]
 
 
-def test_take_over__frees_whom_a_dead_worker_held_without_an_entry() -> None:
+def test_expire_leases__frees_whom_a_dead_worker_held_without_an_entry() -> None:
     claim = claimed(2)
     QueueEntry.objects.all().delete()
     assert is_empty()
     SyncLease.objects.filter(pk=min(claim.people)).update(until=LONG_AGO)
     assert not is_empty()
-    assert (take_over(), take_over()) == (1, 0)
+    assert (expire_leases(), expire_leases()) == (1, 0)
     assert second_looks() == [min(claim.people)]
     assert SyncLease.objects.get().user_id == max(claim.people)
 
 
-def test_take_over__forgets_workers_that_were_killed() -> None:
+def test_expire_leases__forgets_workers_that_were_killed() -> None:
     there, _gone = (
         SyncWorker.objects.create(id=uuid4(), host="", pid=1),
         SyncWorker.objects.create(id=uuid4(), host="", pid=2, seen_at=LONG_AGO),
     )
-    take_over()
+    expire_leases()
     assert SyncWorker.objects.get() == there
 
 
-def test_leave__lets_go_whom_a_worker_still_holds() -> None:
+def test_release_all__lets_go_whom_a_worker_still_holds() -> None:
     claim, other = claimed(2), claimed()
     SyncWorker.objects.create(id=claim.worker, host="", pid=1)
-    leave(claim.worker)
+    release_all(claim.worker)
     assert SyncLease.objects.get().worker == other.worker
     assert set(second_looks()) == claim.people
     assert not SyncWorker.objects.exists()
@@ -175,30 +185,30 @@ def test_leave__lets_go_whom_a_worker_still_holds() -> None:
 # --- Second looks ----------------------------------------------------------------------------------------------------------------
 
 
-def test_arm_second_looks__what_was_sent_before_they_were_queued_tells_nothing(settings: Settings) -> None:
+def test_start_recheck_delay__what_was_sent_before_they_were_queued_tells_nothing(settings: Settings) -> None:
     settings.SYNC_SECOND_LOOK_SECONDS = 30.0
     sent_at = database_clock()
-    give_back(claimed(), unanswered=True)
-    assert arm_second_looks(sent_at) == 0
+    release(claimed(), unanswered=True)
+    assert start_recheck_delay(sent_at) == 0
     now = database_clock()
-    assert arm_second_looks(now) == 1
+    assert start_recheck_delay(now) == 1
     entry = QueueEntry.objects.get(urgent=True)
     assert entry.not_before is not None
     assert (entry.awaits_answer, entry.not_before > now + timedelta(seconds=30)) == (False, True)
-    assert arm_second_looks(database_clock()) == 0
+    assert start_recheck_delay(database_clock()) == 0
 
 
 @pytest.mark.django_db(transaction=True)
-def test_arm_second_looks__leaves_to_another_worker_what_that_one_begins() -> None:
-    give_back(claimed(), unanswered=True)
+def test_start_recheck_delay__leaves_to_another_worker_what_that_one_begins() -> None:
+    release(claimed(), unanswered=True)
     with another_connection() as other, other.cursor() as cursor:
         cursor.execute("BEGIN")
         cursor.execute("SELECT FROM vector_sync_queue WHERE awaits_answer FOR UPDATE")
         one("SELECT set_config('lock_timeout', '1s', false)")
-        assert arm_second_looks(database_clock()) == 0
+        assert start_recheck_delay(database_clock()) == 0
         one("SELECT set_config('lock_timeout', '0', false)")
         cursor.execute("ROLLBACK")
-    assert arm_second_looks(database_clock()) == 1
+    assert start_recheck_delay(database_clock()) == 1
 
 
 # --- Settings --------------------------------------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ from vectorstore.queue.entries import LOCK_OF, enqueue
 from vectorstore.sync import inline
 from vectorstore.sync.claims import claim_due
 from vectorstore.sync.inline import Projected, project, remove_point
-from vectorstore.sync.leases import give_back
+from vectorstore.sync.leases import release
 from vectorstore.sync.removal import point_of
 
 State = VectorCollection.State
@@ -178,7 +178,7 @@ def test_project__waits_so_long_for_others_and_no_longer(embedded_collection: st
         assert str(raised.value) == (
             "Somebody else is writing the points of the same people, and has not been done in time: see what runs, and run it again."
         )
-    give_back(claim, unanswered=False)
+    release(claim, unanswered=False)
     assert project([person]) == Projected(written=1)
 
 
@@ -231,7 +231,7 @@ def test_remove_point__waits_for_whoever_holds_the_person(server_collection: str
     with in_a_thread(remove) as removing:
         wait_until("The removal has begun", lambda: begun and is_locked(person))
         assert not removing.done()
-        give_back(claim, unanswered=False)
+        release(claim, unanswered=False)
         assert removing.result(60) is False
 
 

@@ -10,7 +10,7 @@ import pytest
 from django.db import OperationalError, connection
 
 from tests.vectorstore.sync.people import plain_sql
-from vectorstore.queue.shutdown import GRACE_SECONDS, Stopping, answered_in_time, may_take_long
+from vectorstore.queue.shutdown import GRACE_SECONDS, Stopping, no_statement_deadline, statement_deadline
 
 SLEEP = "SELECT pg_sleep(0.6)"
 
@@ -31,19 +31,19 @@ def test_stopping__a_statement_that_takes_too_long() -> None:
 @pytest.mark.django_db
 def test_stopping__one_that_may_take_long() -> None:
     with Stopping(0.2).caught():
-        with answered_in_time(), may_take_long():
+        with statement_deadline(), no_statement_deadline():
             plain_sql(SLEEP)
             assert left() == 0
-        with may_take_long():
+        with no_statement_deadline():
             plain_sql(SLEEP)
         assert left() == 0
-        with answered_in_time():
+        with statement_deadline():
             assert 0 < left() <= 0.2
 
 
 @pytest.mark.django_db
 def test_stopping__beside_nobody_who_has_caught_signals_nothing_is_armed() -> None:
-    with answered_in_time(), may_take_long(), answered_in_time():
+    with statement_deadline(), no_statement_deadline(), statement_deadline():
         plain_sql("SELECT 1")
         assert left() == 0
 
@@ -51,7 +51,7 @@ def test_stopping__beside_nobody_who_has_caught_signals_nothing_is_armed() -> No
 @pytest.mark.django_db
 def test_stopping__told_to_end_in_a_statement_leaves_the_batch_its_grace() -> None:
     stopping = Stopping(60)
-    with stopping.caught(signal.SIGUSR1), answered_in_time():
+    with stopping.caught(signal.SIGUSR1), statement_deadline():
         assert left() > GRACE_SECONDS
         os.kill(os.getpid(), signal.SIGUSR1)
         while not stopping.requested:
@@ -76,7 +76,7 @@ def test_stopping__told_to_end_while_the_alarm_is_set(monkeypatch: pytest.Monkey
 
     with stopping.caught(signal.SIGUSR1), monkeypatch.context() as patched:
         patched.setattr(signal, "setitimer", late)
-        with answered_in_time():
+        with statement_deadline():
             pass
         assert 0 < left() <= GRACE_SECONDS
     assert left() == 0

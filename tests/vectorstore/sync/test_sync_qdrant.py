@@ -196,7 +196,7 @@ def test_sync_qdrant__told_to_end_while_it_takes_its_leave(
     embedded_collection: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutdown, "GRACE_SECONDS", 0.1)
-    monkeypatch.setattr(worker, "leave", told_to_end)
+    monkeypatch.setattr(worker, "release_all", told_to_end)
     assert output(capsys, "--once") == "Nothing to do.\n"
 
 
