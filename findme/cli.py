@@ -141,7 +141,7 @@ def _execute(execute: Any, *args: Any, **options: Any) -> Any:
             raise CommandError(line, returncode=NOT_DONE) from error
         if not _is_of_the_data(error):
             raise
-        raise CommandError(_told(error), returncode=NOT_DONE) from error
+        raise CommandError(_to_line(error), returncode=NOT_DONE) from error
 
 
 def _why_refused(error: CommandError) -> str | None:
@@ -174,7 +174,7 @@ def _is_of_the_data(error: Exception) -> bool:
     return what_went_wrong(error) is None and str(error).startswith("Problem installing fixture")
 
 
-def _told(error: Exception) -> str:
+def _to_line(error: Exception) -> str:
     """In one line; where Django says only which file it was, with its cause."""
     words = without_detail(error)
     return f"{words} {one_line(error.__cause__)}" if error.__cause__ is not None and words.endswith(":") else words

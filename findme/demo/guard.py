@@ -12,7 +12,7 @@ from qdrant_client import models
 from findme.core.errors import UserFacingError
 from vectorstore.catalog.alias import first_collection
 from vectorstore.qdrant.connection import collection_name, qdrant
-from vectorstore.qdrant.errors import CollectionMissing
+from vectorstore.qdrant.errors import CollectionNotFound
 
 
 def refuse_strangers(known: Collection[UUID]) -> None:
@@ -52,7 +52,7 @@ def _stranger_in(collection: str, known: Collection[UUID]) -> str | None:
     try:
         with qdrant() as client:
             points, _ = client.scroll(collection, scroll_filter=others, limit=1, with_payload=False)
-    except CollectionMissing:
+    except CollectionNotFound:
         return None
     return str(points[0].id) if points else None
 

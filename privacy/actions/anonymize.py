@@ -26,7 +26,7 @@ def anonymize(user_id: UUID, *, actor_id: UUID | None = None) -> Outcome:
     The stores are reached before the row is locked, and told as the last step before the commit: where it ends in between, the person is as
     before but for the point, which ``sync_qdrant`` brings back. A second time it clears what was written since. Raises UserFacingError for
     somebody unknown or held by another transaction, and as ``check_removal`` does, StoreUnavailable where a store cannot be reached and
-    nothing has happened, RemovalUnknown where one does not answer in the end.
+    nothing has happened, DeletionUnconfirmed where one does not answer in the end.
     """
     with failure_recorded(Action.ANONYMIZE, user_id, actor_id=actor_id), stores_reached(), person_locked(user_id) as person:
         if person is None:

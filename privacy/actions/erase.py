@@ -58,7 +58,7 @@ def erase(user_id: UUID, *, actor_id: UUID | None = None) -> Outcome:
 
     In the order of ``anonymize``, with its failures. Of somebody whom PostgreSQL no longer has, what a store still holds is deleted.
     Raises UserFacingError for a user whom neither knows, or who is held by another transaction, and as ``check_removal`` does;
-    StoreUnavailable and RemovalUnknown.
+    StoreUnavailable and DeletionUnconfirmed.
     """
     with failure_recorded(Action.ERASE, user_id, actor_id=actor_id), stores_reached():
         if not exists(user_id):

@@ -11,7 +11,7 @@ from privacy.audit import OutcomeUnknown
 from privacy.registry import Consequence, Fate, Store, registry
 
 
-class RemovalUnknown(OutcomeUnknown, StoreUnavailable):
+class DeletionUnconfirmed(OutcomeUnknown, StoreUnavailable):
     """A store did not answer when it was told to delete the person: it may have done so, or may still do it. ``reason`` is the store's own line."""
 
     def __init__(self, store: Store, error: StoreUnavailable) -> None:
@@ -37,7 +37,7 @@ def held_in_stores(user_id: UUID) -> list[Consequence]:
 
 
 def remove_from_stores(user_id: UUID) -> list[Consequence]:
-    """Delete the person from every store, as the last step of the caller's transaction. Raises RemovalUnknown or UserFacingError."""
+    """Delete the person from every store, as the last step of the caller's transaction. Raises DeletionUnconfirmed or UserFacingError."""
     return [Consequence(store.contents, int(_remove(store, user_id)), Fate.DELETED) for store in registry.stores]
 
 
@@ -45,4 +45,4 @@ def _remove(store: Store, user_id: UUID) -> bool:
     try:
         return store.remove(user_id)
     except StoreUnavailable as error:
-        raise RemovalUnknown(store, error) from error
+        raise DeletionUnconfirmed(store, error) from error

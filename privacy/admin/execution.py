@@ -15,7 +15,7 @@ from django.db import Error
 
 from findme.core.errors import StoreUnavailable, UserFacingError, one_line
 from privacy.actions.outcome import Outcome
-from privacy.actions.stores import RemovalUnknown
+from privacy.actions.stores import DeletionUnconfirmed
 from privacy.admin.actions import PrivacyAction
 
 T = TypeVar("T")
@@ -49,7 +49,7 @@ def do_for_each(action: PrivacyAction, perform: Callable[[UUID], T], user_ids: I
             done = perform(user_id)
         except StoreUnavailable as error:
             out_of_reach = _untouched(action, error)
-            results.append(Result(user_id, None, one_line(error) if isinstance(error, RemovalUnknown) else out_of_reach))
+            results.append(Result(user_id, None, one_line(error) if isinstance(error, DeletionUnconfirmed) else out_of_reach))
         except UserFacingError as error:
             results.append(Result(user_id, None, one_line(error)))
         except Exception as error:  # noqa: BLE001  # a defect of ours in one of them must not hide what became of the others
@@ -62,7 +62,7 @@ def do_for_each(action: PrivacyAction, perform: Callable[[UUID], T], user_ids: I
 
 def _untouched(action: PrivacyAction, error: StoreUnavailable) -> str:
     """What to say of those for whom nothing was begun, as a store does not answer."""
-    reason = error.reason if isinstance(error, RemovalUnknown) else one_line(error)
+    reason = error.reason if isinstance(error, DeletionUnconfirmed) else one_line(error)
     return f"{reason} Nothing has changed." if action.removes else reason
 
 

@@ -7,7 +7,7 @@ from qdrant_client import models
 from findme.core.errors import StoreUnavailable
 from vectorstore.catalog.alias import first_collection, is_ours, live_collection, way_out
 from vectorstore.qdrant.connection import collection_name, qdrant
-from vectorstore.qdrant.errors import CollectionMissing
+from vectorstore.qdrant.errors import CollectionNotFound
 from vectorstore.schema.initialize import initialize
 from vectorstore.schema.live import DECLARATION, read_live
 
@@ -70,7 +70,7 @@ def test_live_collection__behind_the_alias(every_store: str) -> None:
 
 
 def test_live_collection__names_init_qdrant_where_there_is_none(every_store: str) -> None:
-    with qdrant() as client, pytest.raises(CollectionMissing) as raised:
+    with qdrant() as client, pytest.raises(CollectionNotFound) as raised:
         live_collection(client)
     assert str(raised.value) == f"Qdrant has no collection {collection_name()!r}: make it with manage.py init_qdrant."
 

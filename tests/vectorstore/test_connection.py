@@ -25,7 +25,7 @@ from tests.vectorstore.holder import holding, run_script
 from tests.vectorstore.pretenders import answering
 from vectorstore.qdrant import embedded
 from vectorstore.qdrant.connection import collection_name, is_embedded, qdrant
-from vectorstore.qdrant.errors import CollectionMissing, Refused
+from vectorstore.qdrant.errors import CollectionNotFound, RequestRejected
 
 VECTORS = models.VectorParams(size=2, distance=models.Distance.COSINE)
 
@@ -272,7 +272,7 @@ def test_qdrant__embedded_spoilt_while_it_is_used(embedded_qdrant: Path, spoil: 
 def test_qdrant__embedded_refuses_points_of_another_size(embedded_qdrant: Path) -> None:
     with qdrant() as client:
         client.create_collection("a", vectors_config=VECTORS)
-    with pytest.raises(Refused) as raised, qdrant() as client:
+    with pytest.raises(RequestRejected) as raised, qdrant() as client:
         client.upsert("a", [models.PointStruct(id=1, vector=[1.0, 2.0, 3.0])])
     assert str(raised.value) == (
         "The embedded vector store refused this: Wrong input: Vector dimension error: expected dim: 2, got 3 for vector ''."
@@ -341,7 +341,7 @@ def test_collection_name__that_does_not_fit(settings: Settings, name: str) -> No
 
 
 def test_qdrant__embedded_without_the_collection(embedded_qdrant: Path) -> None:
-    with pytest.raises(CollectionMissing) as raised, qdrant() as client:
+    with pytest.raises(CollectionNotFound) as raised, qdrant() as client:
         client.count("a")
     assert str(raised.value) == "Qdrant has no collection 'a': make it with manage.py init_qdrant."
 

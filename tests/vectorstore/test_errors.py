@@ -17,11 +17,11 @@ from findme.core.errors import StoreUnavailable, StoreUnusable, UserFacingError
 from tests.memory import folder_in_memory
 from tests.qdrant import QdrantServer, free_port, freeze, started_qdrant, thaw
 from tests.vectorstore.pretenders import HTML, TLS_FOLDER, answering, answering_grpc, error, saying, silent
-from vectorstore.consistency.checkpoint import MarkNotTaken
+from vectorstore.consistency.checkpoint import CheckpointNotWritten
 from vectorstore.qdrant.address import Address
 from vectorstore.qdrant.connection import qdrant
 from vectorstore.qdrant.embedded import Folder
-from vectorstore.qdrant.errors import CollectionMissing, Refused, ServerFailed, TimedOut, server_errors_told
+from vectorstore.qdrant.errors import CollectionNotFound, RequestRejected, RequestTimeout, ServerError, translate_server_errors
 from vectorstore.sync.leases import LeaseLost
 from vectorstore.sync.settings import WrongSetting
 
@@ -105,7 +105,7 @@ def test_errors__a_certificate_that_is_trusted(settings: Settings, monkeypatch: 
 def test_errors__a_server_that_is_frozen(settings: Settings) -> None:
     with silent() as port:
         found = line_of(settings, f"http://127.0.0.1:{port}")
-    assert type(found) is TimedOut
+    assert type(found) is RequestTimeout
     assert str(found) == (
         f"Qdrant at 'http://127.0.0.1:{port}' did not answer within 1 s: see whether it runs and can be reached, or raise QDRANT_TIMEOUT."
     )
@@ -207,21 +207,21 @@ ANSWERS: list[tuple[int, Any, type[UserFacingError], str]] = [
         StoreUnusable,
         "The key in QDRANT_API_KEY does not allow this at URL (Forbidden: Global manage access is required): set one that may write.",
     ),
-    (404, error("Not found: Collection `a` doesn't exist!"), CollectionMissing, "Qdrant has no collection 'a': make it with manage.py init_qdrant."),
+    (404, error("Not found: Collection `a` doesn't exist!"), CollectionNotFound, "Qdrant has no collection 'a': make it with manage.py init_qdrant."),
     (
         400,
         error("Wrong input: Vector dimension error: expected dim: 4, got 512"),
-        Refused,
+        RequestRejected,
         "Qdrant at URL refused this: Wrong input: Vector dimension error: expected dim: 4, got 512. See manage.py init_qdrant --check.",
     ),
     (
         413,
         error("Payload reached size limit"),
-        Refused,
+        RequestRejected,
         "Qdrant at URL refused this as too large: Payload reached size limit. Shorten what the person's data hold, or set QDRANT_GRPC_PORT, which takes more.",
     ),
     (429, error("Too many requests"), StoreUnavailable, "Qdrant at URL has too much to do (Too many requests): wait, and run it again."),
-    (500, error("Service internal error: x"), ServerFailed, "Qdrant at URL answered 500 (Service internal error: x): look at its log, and run it again."),
+    (500, error("Service internal error: x"), ServerError, "Qdrant at URL answered 500 (Service internal error: x): look at its log, and run it again."),
 ]  # fmt: skip
 
 
@@ -245,19 +245,19 @@ CODES: list[tuple[Any, str, type[UserFacingError], str]] = [
     (
         grpc.StatusCode.INTERNAL,
         "Service internal error: x",
-        ServerFailed,
+        ServerError,
         "Qdrant at URL answered INTERNAL (Service internal error: x): look at its log, and run it again.",
     ),
     (
         grpc.StatusCode.FAILED_PRECONDITION,
         "the shard is being transferred",
-        ServerFailed,
+        ServerError,
         "Qdrant at URL answered FAILED_PRECONDITION (the shard is being transferred): look at its log, and run it again.",
     ),
     (
         grpc.StatusCode.DEADLINE_EXCEEDED,
         "too late",
-        TimedOut,
+        RequestTimeout,
         "Qdrant at URL did not answer within 1 s: see whether it runs and can be reached, or raise QDRANT_TIMEOUT.",
     ),
 ]
@@ -269,7 +269,7 @@ def by_grpc(port: int, timeout: int = 1, *, tls: bool = False) -> Iterator[Qdran
     address = Address(f"http{'s' if tls else ''}://127.0.0.1:1", KEY, port, timeout)
     client = QdrantClient(url=address.url, grpc_port=port, prefer_grpc=True, timeout=timeout, check_compatibility=False)
     try:
-        with server_errors_told(address):
+        with translate_server_errors(address):
             yield client
     finally:
         client.close()
@@ -392,7 +392,7 @@ def test_errors__what_a_real_server_answers(server: QdrantServer, settings: Sett
         client.create_collection(f"{name}_v1", vectors_config=models.VectorParams(size=4, distance=models.Distance.COSINE))
     point = models.PointStruct(id=1, vector=[1.0, 2.0, 3.0])
     found = line_of(settings, server.url, lambda client: client.upsert(f"{name}_v1", [point]))
-    assert isinstance(found, Refused)
+    assert isinstance(found, RequestRejected)
     assert "Vector dimension error: expected dim: 4, got 3" in str(found)
 
 
@@ -436,14 +436,14 @@ def test_needs_operator__of_every_error_that_a_worker_can_meet() -> None:
     modules = ("vectorstore.", "findme.core.errors")
     waited_for = {kind.__name__ for kind in _kinds(UserFacingError) if kind.__module__.startswith(modules) and not kind.needs_operator}
     at_once = {kind.__name__ for kind in _kinds(UserFacingError) if kind.__module__.startswith(modules) and kind.needs_operator}
-    assert waited_for == {kind.__name__ for kind in (StoreUnavailable, ServerFailed, TimedOut, MarkNotTaken, LeaseLost)}
+    assert waited_for == {kind.__name__ for kind in (StoreUnavailable, ServerError, RequestTimeout, CheckpointNotWritten, LeaseLost)}
     assert {
         "UserFacingError",
         "StoreUnusable",
-        "CollectionMissing",
+        "CollectionNotFound",
         "StoreWentBack",
-        "NotOurs",
-        "Refused",
+        "ForeignCollection",
+        "RequestRejected",
         WrongSetting.__name__,
     } <= at_once
 

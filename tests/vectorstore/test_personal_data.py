@@ -20,7 +20,7 @@ from tests.qdrant import QdrantServer
 from vectorstore.models import ProfileEmbedding
 from vectorstore.projection.payload import payload_of
 from vectorstore.qdrant.connection import collection_name, qdrant
-from vectorstore.qdrant.errors import CollectionMissing
+from vectorstore.qdrant.errors import CollectionNotFound
 from vectorstore.schema.initialize import initialize
 from vectorstore.sync.inline import project
 from vectorstore.sync.removal import point_of
@@ -136,7 +136,7 @@ def test_store__a_point_whose_vector_has_a_nan(
 def test_store__is_not_reached_without_its_collection(vector_store: Store, every_store: str) -> None:
     """Nobody can say then whether it holds anything of a person."""
     for ask in (lambda: vector_store.holds(uuid4()), lambda: vector_store.remove(uuid4()), lambda: vector_store.reached().__enter__()):
-        with pytest.raises(CollectionMissing, match=r"make it with manage\.py init_qdrant\.$"):
+        with pytest.raises(CollectionNotFound, match=r"make it with manage\.py init_qdrant\.$"):
             ask()
 
 

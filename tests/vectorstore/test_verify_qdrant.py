@@ -9,7 +9,7 @@ from qdrant_client import models
 
 from tests.factories import ProfileEmbeddingFactory, unit_vector
 from tests.vectorstore.commands import manage
-from vectorstore.consistency.checkpoint import MarkNotTaken
+from vectorstore.consistency.checkpoint import CheckpointNotWritten
 from vectorstore.consistency.versions import last_drawn
 from vectorstore.models import QueueEntry, SetAside
 from vectorstore.qdrant.connection import collection_name, qdrant
@@ -93,7 +93,7 @@ def test_verify_qdrant__a_mark_that_is_not_taken_is_not_said_to_be(
 ) -> None:
     def untaken(_client: object) -> bool:
         if failing:
-            raise MarkNotTaken("no")
+            raise CheckpointNotWritten("no")
         return False
 
     (person,) = people(1)

@@ -23,14 +23,15 @@ from vectorstore.catalog.ownership import prove_ours
 from vectorstore.models import VectorCollection
 from vectorstore.qdrant.address import whole_timeout_seconds
 from vectorstore.qdrant.connection import collection_name, is_embedded
-from vectorstore.qdrant.errors import CollectionMissing
+from vectorstore.qdrant.errors import CollectionNotFound
 
 AT_ONCE = timedelta(0)
 
 
 def prove_alias(client: QdrantClient) -> None:
-    """Raises CollectionMissing (a StoreUnavailable) where there is no alias any more, and UserFacingError where it leads to a collection
-    that nobody has noted: that one is searched then, and not written. If that collection is not this database's, the error is NotOurs.
+    """Raises CollectionNotFound (a StoreUnavailable) where there is no alias any more, and UserFacingError where it leads to a collection
+    that nobody has noted: that one is searched then, and not written. If that collection is not this database's, the error is
+    ForeignCollection.
 
     One that is written is followed by whoever is idle, and one that was given up at once: it is searched, and not written either. While somebody makes
     or moves collections there is nothing to say.
@@ -124,14 +125,14 @@ def alias_target(client: QdrantClient) -> str | None:
 def live_collection(client: QdrantClient) -> str:
     """The real collection behind the alias, for everything that writes or searches.
 
-    Raises CollectionMissing, which names ``init_qdrant``; StoreUnusable where the alias leads to somebody else's collection, and where a
+    Raises CollectionNotFound, which names ``init_qdrant``; StoreUnusable where the alias leads to somebody else's collection, and where a
     real collection has its name.
     """
     target = alias_target(client)
     if target is None:
         if collection_name() in collection_names(client):
             raise StoreUnusable(f"{name_taken()}. {way_out(collection_name())}")
-        raise CollectionMissing(collection_name())
+        raise CollectionNotFound(collection_name())
     if not is_ours(target):
         raise StoreUnusable(not_ours(target))
     return target

@@ -25,7 +25,7 @@ ADOPTED_AT = "findme_adopted_at_version"
 """Of a collection's metadata: the version of this database's sequence when the collection was adopted. Versions up to it may be another database's."""
 
 
-class NotOurs(UserFacingError):
+class ForeignCollection(UserFacingError):
     """The collection is another database's, or does not say whose it is."""
 
 
@@ -45,10 +45,11 @@ def database_id() -> str:
 
 
 def prove_ours(client: QdrantClient, collection: str) -> None:
-    """Raises NotOurs, naming ``init_qdrant --adopt``, where the collection is another database's, or has points and does not say whose it is."""
+    """Raises ForeignCollection, naming ``init_qdrant --adopt``, where the collection is another database's, or has points and does not say
+    whose it is."""
     doubt = doubt_about(client, collection, client.get_collection(collection))
     if doubt is not None:
-        raise NotOurs(f"{doubt}: nothing was written. {way_out()}")
+        raise ForeignCollection(f"{doubt}: nothing was written. {way_out()}")
 
 
 def doubt_about(client: QdrantClient, collection: str, found: CollectionInfo) -> str | None:

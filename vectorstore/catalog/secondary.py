@@ -11,7 +11,7 @@ from vectorstore.catalog import registry
 from vectorstore.catalog.alias import alias_target
 from vectorstore.catalog.lock import try_lock, unlock
 from vectorstore.qdrant.connection import qdrant
-from vectorstore.qdrant.errors import CollectionMissing, Refused, ServerFailed, StoreWentBack
+from vectorstore.qdrant.errors import CollectionNotFound, RequestRejected, ServerError, StoreWentBack
 
 MAX_CONSECUTIVE_TIMEOUTS = 5
 """In a row: so often a collection may not answer in time right after the live one did. Once may be a server that goes away just then."""
@@ -27,7 +27,7 @@ def fail_secondary_on_error(collection: str, *, doing: str = "writing") -> Itera
     key = (collection, doing)
     try:
         yield
-    except (CollectionMissing, Refused, ServerFailed) as error:
+    except (CollectionNotFound, RequestRejected, ServerError) as error:
         give_up(collection, error)
     except StoreWentBack:  # which is no fault of the collection's
         raise
@@ -72,5 +72,5 @@ def tolerate_secondary_failure(live: str | None, name: str, *, doing: str) -> It
             yield
         return
     beside = nullcontext() if live is None else fail_secondary_on_error(name, doing=doing)
-    with beside, suppress(CollectionMissing), qdrant():
+    with beside, suppress(CollectionNotFound), qdrant():
         yield

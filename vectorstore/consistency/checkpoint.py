@@ -33,7 +33,7 @@ from vectorstore.consistency.versions import Newest, last_drawn, newest
 from vectorstore.models import StoreState
 from vectorstore.qdrant.address import timeout_seconds
 from vectorstore.qdrant.connection import qdrant
-from vectorstore.qdrant.errors import ServerFailed, StoreWentBack, TimedOut
+from vectorstore.qdrant.errors import RequestTimeout, ServerError, StoreWentBack
 from vectorstore.queue.transactions import short_transaction
 
 Mark: TypeAlias = dict[str, Any]
@@ -51,7 +51,7 @@ LOOKS, WAIT_SECONDS = 3, 0.2
 """A mark that two others replace between the readings is not known either: what looks wrong is looked at again."""
 
 
-class MarkNotTaken(StoreUnavailable):
+class CheckpointNotWritten(StoreUnavailable):
     """Nothing speaks against writing; but Qdrant answers questions, and does not change what the live collection says of itself. On a cluster that
     needs most of the nodes, and writing does not."""
 
@@ -105,7 +105,8 @@ def renew_mark(client: QdrantClient) -> bool:
     """Compare, and then give PostgreSQL and every collection a new mark if it is due; False where it is not, or somebody else is faster, or it
     took too long.
 
-    Comparing first: a new mark covers up the signs. Raises StoreWentBack, MarkNotTaken, and StoreUnavailable. Not inside a transaction.
+    Comparing first: a new mark covers up the signs. Raises StoreWentBack, CheckpointNotWritten, and StoreUnavailable. Not inside a
+    transaction.
     """
     seen = _looked_at(client, registry.written())
     _compare(client, registry.written, seen)
@@ -223,10 +224,10 @@ def _told_if_not_taken(is_live: bool) -> Iterator[None]:
     try:
         with qdrant():
             yield
-    except (ServerFailed, TimedOut) as error:
+    except (ServerError, RequestTimeout) as error:
         if not is_live:
             raise
-        raise MarkNotTaken(one_line(error)) from error
+        raise CheckpointNotWritten(one_line(error)) from error
 
 
 def _announce(newest_points: Mapping[str, Newest], *, afresh: bool) -> Mark | None:

@@ -17,7 +17,7 @@ from findme.core.errors import StoreUnavailable, UserFacingError, one_line
 from vectorstore.catalog import registry
 from vectorstore.catalog.secondary import tolerate_secondary_failure
 from vectorstore.qdrant.connection import qdrant
-from vectorstore.qdrant.errors import CollectionMissing
+from vectorstore.qdrant.errors import CollectionNotFound
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ def last_deletion(client: QdrantClient) -> int | None:
     live = registry.live()
     if live is None:
         return None
-    with suppress(CollectionMissing), qdrant():
+    with suppress(CollectionNotFound), qdrant():
         return deleted_at(client.get_collection(live)) or None
     return None
 

@@ -16,9 +16,9 @@ from qdrant_client import QdrantClient
 from findme.core.errors import one_line
 from vectorstore.catalog import registry
 from vectorstore.catalog.alias import prove_alias
-from vectorstore.catalog.ownership import NotOurs, prove_ours
+from vectorstore.catalog.ownership import ForeignCollection, prove_ours
 from vectorstore.catalog.secondary import give_up, tolerate_secondary_failure
-from vectorstore.consistency.checkpoint import RENEWAL_SECONDS, MarkNotTaken, check_marks, mark_is_due, renew_mark
+from vectorstore.consistency.checkpoint import RENEWAL_SECONDS, CheckpointNotWritten, check_marks, mark_is_due, renew_mark
 
 Store = tuple[object, ...]
 
@@ -52,7 +52,8 @@ def prove(client: QdrantClient) -> None:
     StoreUnavailable) where a store went back in time.
 
     Nearly free for a minute after it has been asked. Renews the mark where that is due, but not inside a caller's transaction: it has to be committed
-    first. Where PostgreSQL has noted no collection, the alias decides: CollectionMissing, or what speaks against the collection that it leads to.
+    first. Where PostgreSQL has noted no collection, the alias decides: CollectionNotFound, or what speaks against the collection that it
+    leads to.
     """
     written = registry.written()
     if _is_due(written):
@@ -85,7 +86,7 @@ def _renew(client: QdrantClient) -> None:
     """Where a cluster has lost too many nodes for a new mark, people's points are written all the same: what was compared speaks for it."""
     try:
         renew_mark(client)
-    except MarkNotTaken as error:
+    except CheckpointNotWritten as error:
         if _store() not in _put_off:
             log.warning(
                 "The mark was compared and could not be renewed, which is tried again every %s s: %s", RENEWAL_SECONDS, one_line(error)
@@ -103,7 +104,7 @@ def prove_whose(client: QdrantClient) -> None:
         with tolerate_secondary_failure(live, collection, doing="reading"):
             try:
                 prove_ours(client, collection)
-            except NotOurs as error:
+            except ForeignCollection as error:
                 if live not in {None, collection}:
                     give_up(collection, error)
                 elif collection in registry.written():

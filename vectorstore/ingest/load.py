@@ -60,7 +60,7 @@ class Loaded:
         return not (self.rejected or self.set_aside or self.awaiting_projection)
 
 
-class StoppedHalfway(UserFacingError):
+class LoadInterrupted(UserFacingError):
     """The run ended before its inputs did; ``loaded`` is what it did until then."""
 
     def __init__(self, error: Exception, loaded: Loaded) -> None:
@@ -85,8 +85,8 @@ def upsert_embeddings(
     Bad rows are written to REJECTS and never stop the good ones. MODEL names what made the vectors, by default ``EMBEDDING_MODEL``. With DRY_RUN
     the rows are checked, also against PostgreSQL, and nothing is written but the rejects. With QUEUE_ONLY the points are left to the workers of
     ``sync_qdrant``. Each batch is a transaction of its own: call it outside
-    of any. Raises UserFacingError before anything is loaded where an input cannot be read, and StoppedHalfway afterwards; the rows that are
-    loaded stay loaded where the vector store cannot be reached.
+    of any. Raises UserFacingError before anything is loaded where an input cannot be read, and LoadInterrupted afterwards; the rows that
+    are loaded stay loaded where the vector store cannot be reached.
     """
     inputs = sources(files)
     run = _Run(_model(model), dry_run, queue_only, Loaded())
@@ -96,7 +96,7 @@ def upsert_embeddings(
                 run.take(batch, write)
                 report(run.loaded.read, total(inputs))
         except (UserFacingError, OperationalError, InterfaceError) as error:
-            raise StoppedHalfway(error, run.loaded) from error
+            raise LoadInterrupted(error, run.loaded) from error
     return run.loaded
 
 

@@ -12,7 +12,7 @@ from qdrant_client import QdrantClient
 from findme.core.errors import StoreUnavailable, StoreUnusable
 from vectorstore.qdrant.address import server_address, timeout_seconds
 from vectorstore.qdrant.embedded import folder_at
-from vectorstore.qdrant.errors import CollectionMissing, server_errors_told
+from vectorstore.qdrant.errors import CollectionNotFound, translate_server_errors
 from vectorstore.qdrant.server import client_of, forget
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
@@ -57,9 +57,9 @@ def _reached_server() -> Iterator[QdrantClient]:
     address = server_address()
     client = client_of(address, collection_name())
     try:
-        with server_errors_told(address):
+        with translate_server_errors(address):
             yield client
-    except CollectionMissing:
+    except CollectionNotFound:
         raise
     except StoreUnavailable:
         forget(address)

@@ -24,7 +24,7 @@ from findme.core.errors import StoreUnavailable, StoreUnusable
 from findme.core.folders import distrust_reason, distrusted_file, make_private_folder
 from vectorstore.qdrant import embedded_storage
 from vectorstore.qdrant.embedded_storage import LOCK_FILE_NAME
-from vectorstore.qdrant.errors import CollectionMissing, Refused, raised_by_driver
+from vectorstore.qdrant.errors import CollectionNotFound, RequestRejected, raised_by_driver
 
 LOCK_FILE = "findme.lock"
 TURN_FILE = "findme.turn"
@@ -60,7 +60,7 @@ class Folder:
     def held(self, seconds: float) -> Iterator[QdrantClient]:
         """The folder's client, opened at the first entry and closed when the last is left; waits SECONDS for other holders.
 
-        Raises StoreUnavailable in one line, and CollectionMissing.
+        Raises StoreUnavailable in one line, and CollectionNotFound.
         """
         deadline = time.monotonic() + seconds
         self._take_turn(deadline, seconds)
@@ -70,7 +70,7 @@ class Folder:
                 self.holder = threading.get_ident()
             self.depth += 1
             try:
-                with self._errors_told():
+                with self._translate_errors():
                     assert self.client is not None
                     yield self.client
             finally:
@@ -166,14 +166,14 @@ class Folder:
             raise StoreUnusable(self._damaged(error)) from error
 
     @contextmanager
-    def _errors_told(self) -> Iterator[None]:
+    def _translate_errors(self) -> Iterator[None]:
         try:
             yield
         except ValueError as error:
             if raised_by_driver(error) and (missing := re.fullmatch("Collection (.*) not found", str(error))):
-                raise CollectionMissing(missing[1]) from error
+                raise CollectionNotFound(missing[1]) from error
             if raised_by_driver(error) and str(error).startswith("Wrong input: "):
-                raise Refused(f"The embedded vector store refused this: {error}. See manage.py init_qdrant --check.") from error
+                raise RequestRejected(f"The embedded vector store refused this: {error}. See manage.py init_qdrant --check.") from error
             raise
         except sqlite3.OperationalError as error:
             raise self._unusable(error) from error

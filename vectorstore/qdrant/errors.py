@@ -23,18 +23,18 @@ SHORT = 200
 """Characters of a server's own words that fit into a line."""
 
 
-class CollectionMissing(StoreUnusable):
+class CollectionNotFound(StoreUnusable):
     """Qdrant answers, and has no such collection."""
 
     def __init__(self, name: str) -> None:
         super().__init__(f"Qdrant has no collection {name!r}: make it with manage.py init_qdrant.")
 
 
-class ServerFailed(StoreUnavailable):
+class ServerError(StoreUnavailable):
     """Qdrant answers that something in it went wrong (5xx)."""
 
 
-class TimedOut(StoreUnavailable):
+class RequestTimeout(StoreUnavailable):
     """Nothing came within QDRANT_TIMEOUT."""
 
 
@@ -46,24 +46,24 @@ class StoreWentBack(StoreUnusable):
         super().__init__(f"{what} Nothing is written until this has been run: manage.py verify_qdrant --repair.")
 
 
-class Refused(UserFacingError):
+class RequestRejected(UserFacingError):
     """Qdrant answers that the request itself is wrong: asking again does not help."""
 
 
 @contextmanager
-def server_errors_told(address: Address) -> Iterator[None]:
-    """Turn every error of the driver into StoreUnavailable, CollectionMissing or Refused."""
+def translate_server_errors(address: Address) -> Iterator[None]:
+    """Turn every error of the driver into StoreUnavailable, CollectionNotFound or RequestRejected."""
     try:
         yield
     except (ResponseHandlingException, UnexpectedResponse, QdrantException, grpc.RpcError) as error:
-        raise told(error, address) from error
+        raise to_user_facing_error(error, address) from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         if raised_by_driver(error):
             raise _not_a_qdrant(address) from error
         raise
 
 
-def told(error: Exception, address: Address) -> UserFacingError:
+def to_user_facing_error(error: Exception, address: Address) -> UserFacingError:
     """The line for an error of the driver, by REST or by gRPC."""
     match error:
         case ResponseHandlingException():
@@ -89,7 +89,7 @@ def _connection_failed(source: Exception, address: Address) -> StoreUnavailable:
     reason = str(source)
     match source:
         case httpx.TimeoutException():
-            return _timed_out(address)
+            return _request_timeout(address)
         case httpx.ConnectError() if "SSL" in reason or "TLS" in reason:
             return _tls_failed(reason, address)
         case httpx.ConnectError():
@@ -111,7 +111,7 @@ def _grpc_failed(error: grpc.RpcError, address: Address) -> UserFacingError:
     code, details = error.code(), error.details() or ""
     match code:
         case grpc.StatusCode.DEADLINE_EXCEEDED:
-            return _timed_out(address)
+            return _request_timeout(address)
         case grpc.StatusCode.UNAVAILABLE if "handshake" in details.lower():
             return _tls_failed(details, address)
         case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.UNIMPLEMENTED:
@@ -126,7 +126,7 @@ def _grpc_failed(error: grpc.RpcError, address: Address) -> UserFacingError:
             return _answered(400, details, address)
         case grpc.StatusCode.RESOURCE_EXHAUSTED:
             return _answered(429, details, address)
-    return ServerFailed(f"Qdrant at {address} answered {code.name} ({_short(details)}): look at its log, and run it again.")
+    return ServerError(f"Qdrant at {address} answered {code.name} ({_short(details)}): look at its log, and run it again.")
 
 
 def _answered(status: int, words: str, address: Address) -> UserFacingError:
@@ -138,19 +138,19 @@ def _answered(status: int, words: str, address: Address) -> UserFacingError:
         case 403:
             return StoreUnusable(f"The key in QDRANT_API_KEY does not allow this at {address} ({_short(words)}): set one that may write.")
         case 404 if missing := re.search(r"Collection `(.*)` doesn't exist", words):
-            return CollectionMissing(missing[1])
+            return CollectionNotFound(missing[1])
         case 301 | 302 | 303 | 307 | 308 | 404 | 405:
             return _not_a_qdrant(address)
         case 413:
-            return Refused(
+            return RequestRejected(
                 f"Qdrant at {address} refused this as too large: {_short(words)}. Shorten what the person's data hold, or set QDRANT_GRPC_PORT,"
                 " which takes more."
             )
         case 400 | 409 | 422:
-            return Refused(f"Qdrant at {address} refused this: {_short(words)}. See manage.py init_qdrant --check.")
+            return RequestRejected(f"Qdrant at {address} refused this: {_short(words)}. See manage.py init_qdrant --check.")
         case 429:
             return StoreUnavailable(f"Qdrant at {address} has too much to do ({_short(words)}): wait, and run it again.")
-    return ServerFailed(f"Qdrant at {address} answered {status} ({_short(words)}): look at its log, and run it again.")
+    return ServerError(f"Qdrant at {address} answered {status} ({_short(words)}): look at its log, and run it again.")
 
 
 def _not_reached(reason: str, address: Address) -> StoreUnavailable:
@@ -183,8 +183,8 @@ def _tls_failed(reason: str, address: Address) -> StoreUnavailable:
     return StoreUnavailable(f"No TLS with the server at QDRANT_URL {address} ({_short(reason)}): see its certificate and its settings.")
 
 
-def _timed_out(address: Address) -> TimedOut:
-    return TimedOut(
+def _request_timeout(address: Address) -> RequestTimeout:
+    return RequestTimeout(
         f"Qdrant at {address} did not answer within {address.timeout} s: see whether it runs and can be reached, or raise QDRANT_TIMEOUT."
     )
 

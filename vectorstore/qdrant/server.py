@@ -18,7 +18,7 @@ from qdrant_client import grpc as qdrant_grpc
 
 from findme.core.errors import StoreUnavailable, StoreUnusable
 from vectorstore.qdrant.address import Address
-from vectorstore.qdrant.errors import CollectionMissing, server_errors_told
+from vectorstore.qdrant.errors import CollectionNotFound, translate_server_errors
 
 OWN_CONNECTIONS = {"grpc.use_local_subchannel_pool": 1}
 """gRPC shares connections between clients, also the news that one has just failed: a new client would be told so without trying, for up to two
@@ -52,7 +52,7 @@ def forget(address: Address) -> None:
 def _connected(address: Address, collection: str) -> QdrantClient:
     client = _opened(address)
     try:
-        with server_errors_told(address):
+        with translate_server_errors(address):
             _prove(client, address, collection)
     except BaseException:
         client.close()
@@ -156,9 +156,9 @@ def _proven_by(collection: str, client: QdrantClient, address: Address) -> bool:
 
 def _peers_by_rest(collection: str, client: QdrantClient, address: Address) -> set[int] | None:
     try:
-        with server_errors_told(address):
+        with translate_server_errors(address):
             answer = client.http.distributed_api.collection_cluster_info(collection).result
-    except CollectionMissing:
+    except CollectionNotFound:
         return None
     assert answer is not None
     return {answer.peer_id, *(shard.peer_id for shard in answer.remote_shards)}
@@ -167,9 +167,9 @@ def _peers_by_rest(collection: str, client: QdrantClient, address: Address) -> s
 def _peers_by_grpc(collection: str, client: QdrantClient, address: Address) -> set[int] | None:
     request = qdrant_grpc.CollectionClusterInfoRequest(collection_name=collection)
     try:
-        with server_errors_told(address):
+        with translate_server_errors(address):
             answer = client.grpc_collections.CollectionClusterInfo(request, timeout=address.timeout)
-    except CollectionMissing:
+    except CollectionNotFound:
         return None
     except StoreUnavailable as error:
         if isinstance(error.__cause__, grpc.RpcError) and error.__cause__.code() is grpc.StatusCode.UNAUTHENTICATED:

@@ -13,7 +13,7 @@ from findme.core.plurals import counted
 from vectorstore.catalog import registry
 from vectorstore.models import ProfileEmbedding, SetAside, VectorCollection
 from vectorstore.qdrant.connection import qdrant
-from vectorstore.qdrant.errors import CollectionMissing, Refused, ServerFailed
+from vectorstore.qdrant.errors import CollectionNotFound, RequestRejected, ServerError
 from vectorstore.sync.batch import BATCH_SIZE, Done, carry_out
 from vectorstore.sync.claims import claim_people
 from vectorstore.sync.leases import LeaseLost
@@ -42,7 +42,7 @@ def fill(collection: str, *, timeout: float, batch_size: int = BATCH_SIZE, repor
     try:
         for done, total in filling.everybody(batch_size):
             report(done, total)
-    except (CollectionMissing, Refused, ServerFailed) as error:
+    except (CollectionNotFound, RequestRejected, ServerError) as error:
         registry.fail(collection, one_line(error))
         raise
     return Filled(filling.written, filling.found)
@@ -89,7 +89,7 @@ class _Filling:
                 left = self.write(missing) if missing else ()
         except LeaseLost:
             return people
-        except (CollectionMissing, ServerFailed):
+        except (CollectionNotFound, ServerError):
             raise
         except StoreUnavailable as error:
             if error.needs_operator:
@@ -131,7 +131,7 @@ class _Filling:
         theirs = [refusal for refusal in done.refused if refusal.reason != NO_POINT]
         if theirs:
             SetAside.objects.filter(collection=self.collection).exclude(reason=NO_POINT).delete()
-            raise Refused(f"{self.collection!r} refuses the point of {str(theirs[0].user_id)!r}: {theirs[0].reason}")
+            raise RequestRejected(f"{self.collection!r} refuses the point of {str(theirs[0].user_id)!r}: {theirs[0].reason}")
 
 
 def _pages(batch_size: int) -> Iterator[list[UUID]]:

@@ -87,7 +87,7 @@ def note_as_live(client: QdrantClient, collection: str, *, new: bool, of_others:
 def note_as_it_is(client: QdrantClient, planned: Plan) -> None:
     """For a collection that takes a new one, which is built by whoever calls this: what there is goes on being searched until then, and is written.
 
-    Raises NotOurs. Killed anywhere, the next plan has what is left.
+    Raises ForeignCollection. Killed anywhere, the next plan has what is left.
     """
     prove_ours(client, planned.collection)
     if planned.live.rows.get(planned.collection) is None:

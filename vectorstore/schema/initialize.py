@@ -16,7 +16,7 @@ from vectorstore.catalog.lock import collection_lock
 from vectorstore.consistency.checkpoint import check_live_mark
 from vectorstore.models import ProfileEmbedding
 from vectorstore.qdrant.connection import qdrant
-from vectorstore.qdrant.errors import CollectionMissing, StoreWentBack
+from vectorstore.qdrant.errors import CollectionNotFound, StoreWentBack
 from vectorstore.schema.apply import apply
 from vectorstore.schema.plan import Plan, plan, refuse
 
@@ -54,7 +54,7 @@ def _with_restore(client: QdrantClient, planned: Plan) -> Plan:
         check_live_mark(client)
     except StoreWentBack as error:
         return replace(planned, restored=str(error))
-    except CollectionMissing:  # the plan names it
+    except CollectionNotFound:  # the plan names it
         return planned
     return planned
 

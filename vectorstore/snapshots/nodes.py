@@ -11,7 +11,7 @@ from qdrant_client.models import ClusterStatusOneOf1
 from findme.core.errors import StoreUnavailable, UserFacingError
 from vectorstore.qdrant.address import Address, server_address
 from vectorstore.qdrant.connection import collection_name, is_embedded
-from vectorstore.qdrant.errors import server_errors_told
+from vectorstore.qdrant.errors import translate_server_errors
 from vectorstore.qdrant.server import client_of
 
 
@@ -66,14 +66,14 @@ def nodes_that_answer(client: QdrantClient, urls: Sequence[str]) -> tuple[tuple[
 
 def version_of(node: Node) -> tuple[int, int]:
     """Return the server's version, major and minor. Raises StoreUnavailable."""
-    with server_errors_told(node.address):
+    with translate_server_errors(node.address):
         major, minor, *_ = node.client.http.service_api.root().version.split(".")
     return int(major), int(minor)
 
 
 def local_shards(node: Node, collection: str) -> set[int]:
     """The shards of the collection that the server has. Raises StoreUnavailable."""
-    with server_errors_told(node.address):
+    with translate_server_errors(node.address):
         return {shard.shard_id for shard in node.client.collection_cluster_info(collection).local_shards}
 
 
@@ -82,7 +82,7 @@ def _node_at(url: str, peers: dict[int, str]) -> Node:
         raise UserFacingError("A --node names no URL http://HOST:PORT or https://HOST:PORT, or holds a password: correct it.")
     node = Node(0, replace(server_address(), url=url, grpc_port=0))
     try:
-        with server_errors_told(node.address):
+        with translate_server_errors(node.address):
             status = node.client.cluster_status()
     except StoreUnavailable as error:
         raise StoreUnavailable(str(error).replace("QDRANT_URL", "--node")) from error

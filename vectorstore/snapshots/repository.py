@@ -15,7 +15,7 @@ from findme.core.errors import StoreUnavailable, UserFacingError, one_line
 from findme.core.files import require_writable, whole_file
 from vectorstore.catalog.alias import is_ours, live_collection
 from vectorstore.qdrant.connection import qdrant
-from vectorstore.qdrant.errors import CollectionMissing, server_errors_told
+from vectorstore.qdrant.errors import CollectionNotFound, translate_server_errors
 from vectorstore.snapshots.nodes import Node, every_node, local_shards, nodes_that_answer, refuse_embedded
 from vectorstore.snapshots.transfer import download, make
 
@@ -75,7 +75,7 @@ def create(*, nodes: Sequence[str] = (), seconds: float = SECONDS, report: Repor
                 made.append((node, make(node.address, collection, seconds=seconds)))
         except BaseException:  # whoever interrupts it is not to be left with some of them either
             for node, name in made:
-                with suppress(UserFacingError), server_errors_told(node.address):
+                with suppress(UserFacingError), translate_server_errors(node.address):
                     node.client.delete_snapshot(collection, name, wait=True)
             raise
         names = {name for _, name in made}
@@ -152,7 +152,7 @@ def snapshots_of(node: Node, collection: str) -> list[Snapshot]:
 
 def shard_snapshots_of(node: Node, collection: str) -> list[Snapshot]:
     """Of each of the collection's shards that the server has."""
-    with suppress(CollectionMissing):
+    with suppress(CollectionNotFound):
         return [one for shard in sorted(local_shards(node, collection)) for one in _listed(node, collection, shard)]
     return []
 
@@ -175,7 +175,7 @@ def checksum_file(path: Path) -> Path:
 
 
 def delete_one(node: Node, one: Snapshot) -> None:
-    with server_errors_told(node.address):
+    with translate_server_errors(node.address):
         if one.shard is None:
             node.client.delete_snapshot(one.collection, one.name, wait=True)
         else:
@@ -188,7 +188,7 @@ def _ours(client: QdrantClient) -> list[str]:
 
 def _listed(node: Node, collection: str, shard: int | None) -> list[Snapshot]:
     """Of a collection, of a shard of it, or of the whole server."""
-    with suppress(CollectionMissing), server_errors_told(node.address):
+    with suppress(CollectionNotFound), translate_server_errors(node.address):
         if not collection:
             found = node.client.list_full_snapshots()
         elif shard is None:

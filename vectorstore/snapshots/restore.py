@@ -24,7 +24,7 @@ from vectorstore.consistency.checkpoint import stamp
 from vectorstore.consistency.versions import highest, last_drawn, raise_above
 from vectorstore.models import VectorCollection
 from vectorstore.qdrant.connection import collection_name, qdrant
-from vectorstore.qdrant.errors import CollectionMissing
+from vectorstore.qdrant.errors import CollectionNotFound
 from vectorstore.queue.deletions import note_removal
 from vectorstore.rebuild.acceptance import GateResult, pass_gate
 from vectorstore.rebuild.backfill import fill
@@ -165,7 +165,7 @@ def _prepare(client: QdrantClient, limit: DiscardLimit) -> None:
     """What others have left is brought to where the alias leads. There may be none: the server that is filled again may be an empty one."""
     refuse_without_a_node(client)
     refuse_losses(client, limit)
-    with suppress(CollectionMissing):
+    with suppress(CollectionNotFound):
         live_collection(client)
         follow_alias(client)
         preflight.prove(client)  # after it: what was live before may be gone, which holds nobody up

@@ -15,7 +15,7 @@ from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedR
 from findme.core.commands.progress import Report
 from findme.core.errors import StoreUnavailable, UserFacingError
 from vectorstore.qdrant.address import Address
-from vectorstore.qdrant.errors import told
+from vectorstore.qdrant.errors import to_user_facing_error
 
 CHUNK = 1 << 20
 """Bytes that are read and hashed at a time."""
@@ -40,7 +40,7 @@ def rest(address: Address, *, answer_seconds: float) -> Iterator[httpx.Client]:
                 f"Qdrant at {address} did not answer within {answer_seconds:g} s: see whether it runs and what its log says, and give it more time"
                 " with --wait."
             ) from error
-        raise told(ResponseHandlingException(error), address) from error
+        raise to_user_facing_error(ResponseHandlingException(error), address) from error
 
 
 def download(address: Address, collection: str, name: str, file: BinaryIO, *, size: int, report: Report) -> str:
@@ -131,4 +131,4 @@ def _check(response: httpx.Response, address: Address, *, missing: str = "") -> 
     content = response.read()
     if response.status_code == 404 and missing:
         raise UserFacingError(missing)
-    raise told(UnexpectedResponse(response.status_code, response.reason_phrase, content, response.headers), address)
+    raise to_user_facing_error(UnexpectedResponse(response.status_code, response.reason_phrase, content, response.headers), address)

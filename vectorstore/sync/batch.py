@@ -9,7 +9,7 @@ from uuid import UUID
 from findme.core.errors import StoreUnavailable
 from vectorstore.consistency import preflight
 from vectorstore.qdrant.connection import qdrant
-from vectorstore.qdrant.errors import CollectionMissing, Refused
+from vectorstore.qdrant.errors import CollectionNotFound, RequestRejected
 from vectorstore.queue.transactions import retry_on_new_connection
 from vectorstore.sync.claims import Claim, claim_due
 from vectorstore.sync.leases import Refusal, finish, release, start_recheck_delay
@@ -46,7 +46,7 @@ class Done:
 def work(worker: UUID, limit: int, among: Sequence[UUID] | None = None) -> Done | None:
     """Claim up to LIMIT people who are due and write their points; None where nobody is to be had.
 
-    Raises StoreUnavailable (CollectionMissing before ``init_qdrant``), with everybody given back; LeaseLost likewise. The store is taken
+    Raises StoreUnavailable (CollectionNotFound before ``init_qdrant``), with everybody given back; LeaseLost likewise. The store is taken
     before anything is claimed: who holds people never waits for it.
     """
     with qdrant() as client:
@@ -62,7 +62,7 @@ def carry_out(claim: Claim) -> Done:
         written = write(claim)
         lost = finish(claim, written.refused)
     except BaseException as error:
-        unanswered = not isinstance(error, CollectionMissing | Refused)
+        unanswered = not isinstance(error, CollectionNotFound | RequestRejected)
         retry_on_new_connection(lambda: release(claim, unanswered=unanswered))
         if isinstance(error, StoreUnavailable):
             preflight.doubt()

@@ -19,7 +19,7 @@ from findme.core.postgresql.arrays import uuid_array
 from vectorstore.catalog import registry
 from vectorstore.models import QueueEntry
 from vectorstore.qdrant.connection import collection_name
-from vectorstore.qdrant.errors import CollectionMissing
+from vectorstore.qdrant.errors import CollectionNotFound
 from vectorstore.queue.entries import EVERYBODY, LOCK_OF
 from vectorstore.queue.transactions import short_transaction
 
@@ -78,7 +78,7 @@ def anybody_due() -> bool:
 def claim_due(worker: UUID, limit: int, among: Sequence[UUID] | None = None) -> Claim | None:
     """Lease up to LIMIT people who are due (only such as are AMONG these, if any are named), the urgent first; None where there is nobody.
 
-    Takes all due entries of each. Passes over people whom others hold, without waiting. Raises CollectionMissing before ``init_qdrant``.
+    Takes all due entries of each. Passes over people whom others hold, without waiting. Raises CollectionNotFound before ``init_qdrant``.
     """
     with short_transaction(durable=True) as cursor:
         due = _lockable_due(cursor, limit, among)
@@ -225,5 +225,5 @@ def _claim(
     if collections is None:
         collections = registry.written()
     if not collections:
-        raise CollectionMissing(collection_name())
+        raise CollectionNotFound(collection_name())
     return Claim(worker, frozenset(people), entries, version, collections)

@@ -22,7 +22,7 @@ from vectorstore.consistency import deletions, preflight
 from vectorstore.consistency.versions import is_blocking, next_version
 from vectorstore.qdrant import write
 from vectorstore.qdrant.connection import collection_name, qdrant
-from vectorstore.qdrant.errors import CollectionMissing, StoreWentBack
+from vectorstore.qdrant.errors import CollectionNotFound, StoreWentBack
 from vectorstore.queue.deletions import note_removal
 from vectorstore.queue.entries import LOCK_OF, enqueue
 from vectorstore.sync.batch import BATCH_SIZE, work
@@ -48,7 +48,7 @@ class Projected:
 def project(user_ids: Iterable[UUID]) -> Projected:
     """Write or delete the points of these people, from their current rows, batch by batch. Call it after the commit that changed them.
 
-    Raises StoreUnavailable (CollectionMissing where ``init_qdrant`` has not been run), and UserFacingError for a collection of another
+    Raises StoreUnavailable (CollectionNotFound where ``init_qdrant`` has not been run), and UserFacingError for a collection of another
     database: who is not done stays on the queue, for the next ``sync_qdrant``. What another worker did of it is not counted.
     """
     projected = Projected()
@@ -97,7 +97,7 @@ def remove_point(user_id: UUID) -> bool:
         _lock_user(user_id)
         collections = registry.written()
         if not collections:
-            raise CollectionMissing(collection_name())
+            raise CollectionNotFound(collection_name())
         before_deletion = _queue_apart(user_id, restored=restored)
         version = None if restored else next_version()
         live, *others = collections

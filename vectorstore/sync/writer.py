@@ -21,7 +21,7 @@ from vectorstore.projection.ages import disbelieve_days_after
 from vectorstore.projection.points import Points, points_of
 from vectorstore.qdrant import write as guarded
 from vectorstore.qdrant.connection import qdrant
-from vectorstore.qdrant.errors import Refused, StoreWentBack
+from vectorstore.qdrant.errors import RequestRejected, StoreWentBack
 from vectorstore.qdrant.write import Point
 from vectorstore.queue.deletions import note_removal
 from vectorstore.retention.unique_vectors import FIELDS, points_hold, unique_among_records
@@ -90,7 +90,7 @@ class _Telling:
     def tell(self, points: Points) -> None:
         self.write(points.due)
         if len(self.refused) == len(points.due) >= SUSPICIOUSLY_MANY:
-            raise Refused(self.refused[0].reason)
+            raise RequestRejected(self.refused[0].reason)
         self.delete([str(person) for person in (*points.gone, *points.unusable)])
 
     def write(self, points: Sequence[Point]) -> None:
@@ -105,7 +105,7 @@ class _Telling:
                     self._upsert(client, [point for point in points if point.id in in_the_way])
                     if still := self._prove_written(client, points):
                         raise self._not_as_sent(len(still), len(points))
-        except Refused as error:
+        except RequestRejected as error:
             self._prove_fit(error)
             if len(points) == 1:
                 self.refused.append(Refusal(UUID(points[0].id), self.collection, one_line(error)))
@@ -154,7 +154,7 @@ class _Telling:
         self.sent_at = renew(self.claim)
         guarded.clear(client, self.collection, list(ids))
 
-    def _prove_fit(self, error: Refused) -> None:
+    def _prove_fit(self, error: RequestRejected) -> None:
         """A collection that takes nobody's vector says nothing about a person."""
         with qdrant() as client:
             vectors = client.get_collection(self.collection).config.params.vectors

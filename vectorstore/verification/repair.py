@@ -11,7 +11,7 @@ from qdrant_client.models import ExtendedPointId, PointIdsList, WriteOrdering
 
 from findme.core.errors import UserFacingError
 from findme.core.plurals import counted
-from vectorstore.consistency.checkpoint import MarkNotTaken, make_new_mark
+from vectorstore.consistency.checkpoint import CheckpointNotWritten, make_new_mark
 from vectorstore.consistency.versions import highest, raise_above
 from vectorstore.models import QueueEntry
 from vectorstore.qdrant.connection import qdrant
@@ -72,7 +72,7 @@ def repair(client: QdrantClient, collections: Sequence[Collected]) -> Repaired:
 def _is_marked(client: QdrantClient) -> bool:
     try:
         return make_new_mark(client)
-    except MarkNotTaken:
+    except CheckpointNotWritten:
         return False
 
 

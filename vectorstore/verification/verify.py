@@ -23,7 +23,7 @@ from vectorstore.consistency.comparison_due import clear_comparison_due, compari
 from vectorstore.consistency.possibly_erased import PossiblyErased, require_after_restore
 from vectorstore.models import SetAside, StoreState, VectorCollection, Verification
 from vectorstore.qdrant.connection import collection_name, qdrant
-from vectorstore.qdrant.errors import CollectionMissing, StoreWentBack
+from vectorstore.qdrant.errors import CollectionNotFound, StoreWentBack
 from vectorstore.qdrant.pages import Points
 from vectorstore.qdrant.scroll import begun
 from vectorstore.retention.unique_vectors import UniqueVectorsFound
@@ -94,7 +94,7 @@ class RepairRefused(UserFacingError):
         super().__init__(refusal)
 
 
-class TooManyChanges(RepairRefused):
+class ChangeLimitExceeded(RepairRefused):
     """More differs than may be changed."""
 
 
@@ -113,7 +113,7 @@ def verify(
     A repair mends the triggers first, and calls ``on_mended`` for each: what they missed before is found by the comparison that follows, and what
     changes from then on is captured. A mended trigger stays so, whatever becomes of the comparison, which is then still noted as due.
     In constant memory, and beside writers. Raises StoreUnavailable; UserFacingError where the alias leads to a collection that nobody has
-    noted; and, with nothing changed, TooManyChanges where more differ than MAX_CHANGES and nothing FORCEs it, RepairRefused where more
+    noted; and, with nothing changed, ChangeLimitExceeded where more differ than MAX_CHANGES and nothing FORCEs it, RepairRefused where more
     points than DISCARD_VECTORS hold a unique vector, or where a store was restored, users have no point, and AFTER_RESTORE does not say
     that the operator has looked at them; and UserFacingError where the live collection that is to be repaired is another database's.
     """
@@ -169,7 +169,7 @@ def _repaired(verified: Verified, collections: list[Collected], max_changes: int
     if (unique := count_unique(collections)) > discard_vectors:
         raise RepairRefused(str(UniqueVectorsFound(unique, discard_vectors)), verified)
     if not force and (refusal := too_many(collections, max_changes)) is not None:
-        raise TooManyChanges(refusal, verified)
+        raise ChangeLimitExceeded(refusal, verified)
     written = registry.written()
     with qdrant() as client:
         return replace(verified, **asdict(repair(client, [found for found in collections if found.name in written])))
@@ -179,7 +179,7 @@ def _rows(client: QdrantClient) -> list[VectorCollection]:
     """Those that are written, the live one first. Of the others, one that Qdrant has lost is given up by the next worker."""
     live = registry.live()
     if live is None:
-        raise CollectionMissing(collection_name())
+        raise CollectionNotFound(collection_name())
     written = registry.written()
     rows = VectorCollection.objects.in_bulk(written)
     return [rows[name] for name in written if name in rows and (name == live or client.collection_exists(name))]
@@ -209,7 +209,7 @@ def _compare(
         try:
             points = of_live if row is rows[0] else None
             people = verify_collection(found, building=building, ages_right_on=refreshed, report=so_far, points=points)
-        except CollectionMissing:
+        except CollectionNotFound:
             _prove_beside(row)
         else:
             compared.append((row, found))
@@ -222,7 +222,7 @@ def _compare(
 def _prove_beside(row: VectorCollection) -> None:
     """Raises StoreUnavailable where the collection that is gone is, or was, the one that is searched."""
     if row.name == registry.live():
-        raise CollectionMissing(row.name)
+        raise CollectionNotFound(row.name)
     if row.state == VectorCollection.State.LIVE:
         raise StoreUnavailable(f"{row.name!r} was searched no longer, and dropped, while it was compared: run it again.")
 
@@ -236,7 +236,7 @@ def _totals(client: QdrantClient, rows: list[VectorCollection]) -> list[int]:
 
 
 def _points_in(client: QdrantClient, collection: str) -> int:
-    with suppress(CollectionMissing), qdrant():
+    with suppress(CollectionNotFound), qdrant():
         return client.count(collection, exact=False).count
     return 0
 

@@ -24,7 +24,7 @@ from tests.factories import ProfileEmbeddingFactory, UserFactory
 from tests.privacy.process import database_parameters, environment
 from tests.vectorstore.ingest.inputs import json_lines, ones, row
 from vectorstore.ingest import load, staging
-from vectorstore.ingest.load import Loaded, StoppedHalfway, upsert_embeddings
+from vectorstore.ingest.load import Loaded, LoadInterrupted, upsert_embeddings
 from vectorstore.models import ProfileEmbedding
 from vectorstore.sync.inline import Projected
 
@@ -190,7 +190,9 @@ def test_load__batch_that_others_disturb(
 
     monkeypatch.setattr(staging, "_insert", disturbed)
     if disturbances == 5:
-        with pytest.raises(StoppedHalfway, match=r"^PostgreSQL: a batch was disturbed 5 times by others .*\. Loaded before that: 0 rows\."):
+        with pytest.raises(
+            LoadInterrupted, match=r"^PostgreSQL: a batch was disturbed 5 times by others .*\. Loaded before that: 0 rows\."
+        ):
             upsert_embeddings([path])
     else:
         assert upsert_embeddings([path]).new == 4
@@ -210,7 +212,7 @@ def test_load__other_errors_of_postgresql_are_not_tried_again(
         cursor.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
         )
-    with pytest.raises(StoppedHalfway, match=r"^PostgreSQL: terminating connection .* Loaded before that: 0 rows\."):
+    with pytest.raises(LoadInterrupted, match=r"^PostgreSQL: terminating connection .* Loaded before that: 0 rows\."):
         loaded.result(DEADLINE)
     other.rollback()
     assert not ProfileEmbedding.objects.exists()
@@ -254,7 +256,7 @@ def test_load__operational_error_is_told_with_what_was_loaded(tmp_path: Path, mo
         raise OperationalError("server closed the connection unexpectedly\n\tThis probably means\n")
 
     monkeypatch.setattr(load, "store", gone)
-    with pytest.raises(StoppedHalfway) as raised:
+    with pytest.raises(LoadInterrupted) as raised:
         upsert_embeddings([json_lines(tmp_path / "x.jsonl", [row(UUID(int=1))])])
     assert str(raised.value) == (
         "PostgreSQL: server closed the connection unexpectedly This probably means."

@@ -27,7 +27,7 @@ from privacy.models import ErasedUser
 from tests.factories import ProfileEmbeddingFactory, UserFactory
 from tests.vectorstore.ingest.inputs import json_lines, ones, row
 from vectorstore.ingest import load
-from vectorstore.ingest.load import Loaded, StoppedHalfway, upsert_embeddings
+from vectorstore.ingest.load import Loaded, LoadInterrupted, upsert_embeddings
 from vectorstore.models import ProfileEmbedding
 from vectorstore.sync.inline import Projected
 
@@ -330,7 +330,7 @@ def test_load__stops_at_a_damaged_file_and_says_what_is_loaded(tmp_path: Path, p
     content = bytearray(path.read_bytes())
     content[content.rindex(np.float32(1).tobytes())] ^= 1
     path.write_bytes(content)
-    with pytest.raises(StoppedHalfway) as raised:
+    with pytest.raises(LoadInterrupted) as raised:
         upsert_embeddings([str(path)], rejects=rejects)
     assert str(raised.value) == (
         f"{str(path)!r} is damaged, or is no .npz file: Bad CRC-32 for file 'vectors.npy'."
@@ -343,7 +343,7 @@ def test_load__stops_at_a_damaged_file_and_says_what_is_loaded(tmp_path: Path, p
 
 def test_load__blank_input_is_told(tmp_path: Path) -> None:
     path = json_lines(tmp_path / "x.jsonl", ["", " "])
-    with pytest.raises(StoppedHalfway, match=r"x\.jsonl' holds no row\. Loaded before that: 0 rows\."):
+    with pytest.raises(LoadInterrupted, match=r"x\.jsonl' holds no row\. Loaded before that: 0 rows\."):
         upsert_embeddings([path])
 
 

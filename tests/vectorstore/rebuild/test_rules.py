@@ -27,7 +27,7 @@ from vectorstore.catalog.secondary import give_up
 from vectorstore.models import SyncLease, VectorCollection
 from vectorstore.qdrant import write
 from vectorstore.qdrant.connection import qdrant
-from vectorstore.qdrant.errors import CollectionMissing, Refused
+from vectorstore.qdrant.errors import CollectionNotFound, RequestRejected
 from vectorstore.rebuild import build
 from vectorstore.rebuild.build import go_on_with, make, next_name, wait_for_graphs
 from vectorstore.rebuild.reindex import reindex
@@ -138,7 +138,7 @@ def test_ready__that_is_gone_while_somebody_may_be_moving_the_alias_to_it(
     mover = in_thread(move)
     try:
         assert held.wait(60)
-        assert (sync_once(timeout=1).away, states()) == (str(CollectionMissing(name)), {"v1": "live", "v2": "ready"})
+        assert (sync_once(timeout=1).away, states()) == (str(CollectionNotFound(name)), {"v1": "live", "v2": "ready"})
     finally:
         over.set()
         mover.join()
@@ -172,7 +172,7 @@ def test_ready__that_refuses_somebody_is_given_up_or_they_are_kept(
 
     def refusing(client: QdrantClient, collection: str, *arguments: Any) -> None:
         if collection == name:
-            raise Refused("Too long.")
+            raise RequestRejected("Too long.")
         upsert(client, collection, *arguments)
 
     with monkeypatch.context() as patched:

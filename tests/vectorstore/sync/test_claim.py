@@ -23,7 +23,7 @@ from tests.vectorstore.sync.people import one, people, plain_sql, queued
 from vectorstore.catalog import registry
 from vectorstore.models import QueueEntry, SetAside, SyncLease, VectorCollection
 from vectorstore.projection.points import points_of
-from vectorstore.qdrant.errors import CollectionMissing
+from vectorstore.qdrant.errors import CollectionNotFound
 from vectorstore.queue import transactions
 from vectorstore.queue.entries import EVERYBODY, LOCK_OF, enqueue
 from vectorstore.sync import claims as claiming
@@ -231,7 +231,7 @@ def test_claim_due__a_second_look_is_queued_in_the_transaction_that_takes_over(m
     claimed()
     SyncLease.objects.update(until=LONG_AGO)
     monkeypatch.setattr(registry, "written", lambda: ())
-    with pytest.raises(CollectionMissing):
+    with pytest.raises(CollectionNotFound):
         claimed()
     assert not QueueEntry.objects.filter(awaits_answer=True).exists()
     assert SyncLease.objects.get().until == LONG_AGO
@@ -431,7 +431,7 @@ def test_claim_due__among_some_people() -> None:
 def test_claim_due__before_there_is_a_collection() -> None:
     VectorCollection.objects.all().delete()
     enqueue([uuid4()])
-    with pytest.raises(CollectionMissing):
+    with pytest.raises(CollectionNotFound):
         claim_due(uuid4(), 10)
     assert not SyncLease.objects.exists()
     assert one("SELECT count(*) FROM vector_sync_queue") == 1

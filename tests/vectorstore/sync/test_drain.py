@@ -18,7 +18,7 @@ from tests.vectorstore.sync.people import ids, one, people, plain_sql, points, q
 from vectorstore.models import QueueEntry, SyncLease
 from vectorstore.projection.points import Points, points_of
 from vectorstore.qdrant.connection import collection_name
-from vectorstore.qdrant.errors import CollectionMissing
+from vectorstore.qdrant.errors import CollectionNotFound
 from vectorstore.queue.entries import Backlog, backlog
 from vectorstore.sync import worker as drain
 from vectorstore.sync.batch import Done
@@ -67,7 +67,7 @@ def test_sync_once__says_how_old_the_oldest_is(embedded_collection: str) -> None
 @pytest.mark.django_db
 def test_sync_once__where_the_collection_was_never_made(every_store: str) -> None:
     """At once, also with nothing to do: no waiting makes it."""
-    with pytest.raises(CollectionMissing):
+    with pytest.raises(CollectionNotFound):
         sync_once()
 
 

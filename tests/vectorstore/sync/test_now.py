@@ -23,7 +23,7 @@ from vectorstore.catalog import registry
 from vectorstore.models import ProfileEmbedding, QueueEntry, SyncLease, VectorCollection
 from vectorstore.projection.payload import payload_of
 from vectorstore.qdrant.connection import collection_name, qdrant
-from vectorstore.qdrant.errors import CollectionMissing
+from vectorstore.qdrant.errors import CollectionNotFound
 from vectorstore.queue.entries import LOCK_OF, enqueue
 from vectorstore.sync import inline
 from vectorstore.sync.claims import claim_due
@@ -144,7 +144,7 @@ def test_project__without_the_collection(every_store: str) -> None:
     embedding = ProfileEmbeddingFactory.create()
     line = f"Qdrant has no collection {collection_name()!r}: make it with manage.py init_qdrant."
     for ask in (lambda: project([embedding.pk]), lambda: point_of(embedding.pk), lambda: remove_point(embedding.pk)):
-        with pytest.raises(CollectionMissing) as raised:
+        with pytest.raises(CollectionNotFound) as raised:
             ask()
         assert str(raised.value) == line
     assert queued(embedding.pk) == 2

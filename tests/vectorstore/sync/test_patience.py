@@ -15,7 +15,7 @@ from vectorstore.consistency.checkpoint import make_new_mark, stamp
 from vectorstore.consistency.quiescence import settled
 from vectorstore.consistency.versions import raise_above
 from vectorstore.qdrant.connection import collection_name, qdrant
-from vectorstore.qdrant.errors import Refused
+from vectorstore.qdrant.errors import RequestRejected
 from vectorstore.queue import transactions as short
 from vectorstore.queue.transactions import short_transaction
 from vectorstore.sync import batch as working
@@ -36,7 +36,7 @@ def _stamp() -> None:
 
 def _give_back() -> None:
     people(1)
-    with pytest.raises(Refused):
+    with pytest.raises(RequestRejected):
         work(uuid4(), 10)
 
 
@@ -45,7 +45,7 @@ def test_short_transaction__ends_where_nothing_is_heard(
     embedded_collection: str, monkeypatch: pytest.MonkeyPatch, job: Callable[[], object]
 ) -> None:
     def refuse(_claim: object) -> None:
-        raise Refused("no")
+        raise RequestRejected("no")
 
     monkeypatch.setattr(working, "write", refuse)
     patience: set[tuple[str, str]] = set()

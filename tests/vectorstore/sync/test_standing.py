@@ -17,12 +17,12 @@ from tests.factories import ProfileEmbeddingFactory
 from tests.threads import in_thread
 from vectorstore.catalog import registry
 from vectorstore.catalog.lock import collection_lock
-from vectorstore.catalog.ownership import DATABASE, NotOurs, database_id
+from vectorstore.catalog.ownership import DATABASE, ForeignCollection, database_id
 from vectorstore.consistency import preflight
 from vectorstore.consistency.versions import last_drawn
 from vectorstore.models import StoreState, VectorCollection
 from vectorstore.qdrant.connection import collection_name, qdrant
-from vectorstore.qdrant.errors import CollectionMissing, ServerFailed, StoreWentBack
+from vectorstore.qdrant.errors import CollectionNotFound, ServerError, StoreWentBack
 from vectorstore.schema.initialize import initialize
 from vectorstore.sync.worker import sync_once
 from vectorstore.verification.verify import verify
@@ -109,7 +109,7 @@ def test_prove__silence_of_the_live_one_is_no_reason_to_give_another_up(server_c
 @pytest.mark.parametrize("method", ["get_collection", "scroll"])
 def test_prove__the_live_one_that_fails_stays(server_collection: str, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
     fail_at(monkeypatch, method, f"{collection_name()}_v1", FAILED)
-    with pytest.raises(ServerFailed):
+    with pytest.raises(ServerError):
         prove()
     assert registry.live() == f"{collection_name()}_v1"
 
@@ -137,7 +137,7 @@ def test_prove__one_beside_the_live_one_that_is_not_ours_is_given_up(
 def test_prove__the_live_one_that_is_not_ours_is_the_reason_to_give_none_up(server_collection: str) -> None:
     kept = beside(State.KEPT)
     StoreState.objects.update(database_id=ANOTHER)
-    with pytest.raises(NotOurs, match=r"_v1' belongs to another database"):
+    with pytest.raises(ForeignCollection, match=r"_v1' belongs to another database"):
         prove()
     assert state_of(kept) == (State.KEPT, "")
 
@@ -253,7 +253,7 @@ def test_prove__an_alias_that_was_deleted_is_told(server_collection: str) -> Non
     prove()
     delete_the_alias()
     StoreState.objects.update(marked_at=None)
-    with pytest.raises(CollectionMissing, match=r"manage\.py init_qdrant"):
+    with pytest.raises(CollectionNotFound, match=r"manage\.py init_qdrant"):
         prove()
 
 

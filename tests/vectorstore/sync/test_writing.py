@@ -22,7 +22,7 @@ from vectorstore.catalog.ownership import DATABASE, database_id
 from vectorstore.models import QueueEntry, SetAside, SyncLease, VectorCollection
 from vectorstore.qdrant import write as guarded
 from vectorstore.qdrant.connection import collection_name, qdrant
-from vectorstore.qdrant.errors import Refused, ServerFailed, StoreWentBack
+from vectorstore.qdrant.errors import RequestRejected, ServerError, StoreWentBack
 from vectorstore.qdrant.write import Point
 from vectorstore.queue.entries import enqueue
 from vectorstore.sync.batch import Done, carry_out, work
@@ -348,7 +348,7 @@ def test_work__a_collection_that_takes_nobody_sets_nobody_aside(server: object) 
         alias = models.CreateAlias(collection_name=name, alias_name=collection_name())
         client.update_collection_aliases([models.CreateAliasOperation(create_alias=alias)])
     registry.register(name, State.LIVE, "")
-    with pytest.raises(Refused, match="expected dim: 4, got 512"):
+    with pytest.raises(RequestRejected, match="expected dim: 4, got 512"):
         work(uuid4(), 100)
     assert not SetAside.objects.exists()
     assert (queued(), SyncLease.objects.count()) == (3, 0)
@@ -359,7 +359,7 @@ def test_work__where_everybody_is_refused_nobody_is_set_aside(server_collection:
     """A whole batch, one and all: something is wrong with the server or with what stands before it."""
     everybody = people(16)
     refuse(monkeypatch, *everybody)
-    with pytest.raises(Refused, match="refused this: Wrong input: too long"):
+    with pytest.raises(RequestRejected, match="refused this: Wrong input: too long"):
         work(uuid4(), 16)
     assert not SetAside.objects.exists()
     assert (queued(), SyncLease.objects.count()) == (16, 0)
@@ -475,7 +475,7 @@ def test_work__one_that_has_become_live_meanwhile_is_not_given_up(server_collect
     fail_in(monkeypatch, name, 500)
     monkeypatch.setattr("vectorstore.catalog.secondary.alias_target", lambda _client: name)
     people(1)
-    with pytest.raises(ServerFailed):
+    with pytest.raises(ServerError):
         work(uuid4(), 100)
     assert state_of(name) == (State.READY, "")
     assert queued() == 2

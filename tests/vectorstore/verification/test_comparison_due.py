@@ -29,7 +29,7 @@ from vectorstore.sync.claims import Claim
 from vectorstore.sync.inline import project
 from vectorstore.verification import merge_join
 from vectorstore.verification import verify as verify_module
-from vectorstore.verification.verify import TooManyChanges, verify
+from vectorstore.verification.verify import ChangeLimitExceeded, verify
 
 pytestmark = pytest.mark.django_db
 
@@ -139,7 +139,7 @@ def test_verify__without_repair__reports_the_note_and_keeps_it(live: str) -> Non
 def test_repair__refused__keeps_the_note(live: str) -> None:
     gone, *_ = people(2)
     lose_a_deletion(gone)
-    with pytest.raises(TooManyChanges) as refused:
+    with pytest.raises(ChangeLimitExceeded) as refused:
         verify(repairing=True, max_changes=0)
     assert refused.value.verified.comparison_due_at is None  # this run mended them itself
     assert trigger_problems() == () and comparison_due_at() is not None

@@ -25,7 +25,7 @@ from vectorstore.consistency.versions import NO_MORE, TOO_HIGH, last_drawn
 from vectorstore.models import ProfileEmbedding, QueueEntry, SetAside, StoreState, SyncLease, VectorCollection, Verification
 from vectorstore.qdrant import scroll
 from vectorstore.qdrant.connection import collection_name, qdrant
-from vectorstore.qdrant.errors import CollectionMissing, StoreWentBack
+from vectorstore.qdrant.errors import CollectionNotFound, StoreWentBack
 from vectorstore.queue.entries import EVERYBODY, enqueue
 from vectorstore.schema.initialize import initialize
 from vectorstore.sync.inline import project
@@ -286,7 +286,7 @@ def test_verify__the_live_collection_is_replaced_and_dropped_meanwhile(live: str
 
     with monkeypatch.context() as patched:
         patched.setattr(verify_module, "_totals", dropped_before)
-        with pytest.raises(CollectionMissing) as missing:
+        with pytest.raises(CollectionNotFound) as missing:
             verify()
     assert str(missing.value) == f"Qdrant has no collection {live!r}: make it with manage.py init_qdrant."
     registry.follow(name)
@@ -298,7 +298,7 @@ def test_verify__the_live_collection_is_replaced_and_dropped_meanwhile(live: str
 
 
 def test_verify__in_one_line_before_init_qdrant(store: str) -> None:
-    with pytest.raises(CollectionMissing) as raised:
+    with pytest.raises(CollectionNotFound) as raised:
         verify()
     assert str(raised.value) == f"Qdrant has no collection {collection_name()!r}: make it with manage.py init_qdrant."
 

@@ -11,7 +11,7 @@ from findme.core.commands.base import FindmeCommand
 from findme.core.commands.progress import progress
 from findme.core.commands.running import note_counts
 from findme.core.plurals import counted
-from vectorstore.ingest.load import Loaded, StoppedHalfway, upsert_embeddings
+from vectorstore.ingest.load import Loaded, LoadInterrupted, upsert_embeddings
 from vectorstore.projection.validation import printable
 
 
@@ -43,7 +43,7 @@ class Command(FindmeCommand):
                     queue_only=options["queue_only"],
                     report=report,
                 )
-        except StoppedHalfway as stopped:
+        except LoadInterrupted as stopped:
             self._print(stopped.loaded, options)
             raise
         self._print(loaded, options)
