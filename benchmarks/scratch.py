@@ -43,7 +43,7 @@ def scratch_store() -> Iterator[str]:
         if not settings.QDRANT_URL:
             settings.QDRANT_PATH = f"{folder}/qdrant"
         try:
-            initialize(_untold)
+            initialize(_ignore_progress)
             yield _kind()
         finally:
             _drop_collections()
@@ -84,5 +84,5 @@ def _drop_collections() -> None:
                 client.delete_collection(collection.name)
 
 
-def _untold(_plan: object) -> None:
+def _ignore_progress(_plan: object) -> None:
     """What is done to an empty store is no news."""

@@ -46,14 +46,14 @@ class Telling:
         self.console.print(Text(f"{' ' * INDENT}{line}", style=style), soft_wrap=True)
 
     def command(self, name: str, *arguments: str) -> None:
-        """Show the command, run it, and show what it prints. Raises UserFacingError where it ends with something to look at."""
+        """Show the command, run it, and show what it prints. Raises UserFacingError where it ends with findings."""
         typed = shlex.join(["python", "manage.py", name, *arguments])
         self.line(f"$ {typed}", style="bold")
         try:
             call_command(name, *arguments, stdout=_Indented(self.out))
         except SystemExit as ended:
             if ended.code:
-                raise UserFacingError(f"The demo stops here: {typed} found something to look at, and says above what.") from ended
+                raise UserFacingError(f"The demo stops here: {typed} ended with findings, shown above.") from ended
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         table = Table(*columns, box=box.SIMPLE_HEAD, padding=(0, 1))

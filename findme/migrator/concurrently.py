@@ -56,7 +56,7 @@ def invalid_indexes(connection: BaseDatabaseWrapper) -> list[str]:
         return [row[0] for row in cursor.fetchall()]
 
 
-def wait_as_long_as_it_takes(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: dict[str, Any]) -> Any:
+def no_lock_timeout_for_concurrently(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: dict[str, Any]) -> Any:
     """A wrapper of ``connection.execute_wrapper``: no ``lock_timeout`` for a statement that says CONCURRENTLY.
 
     It waits for every older transaction to end, and nobody has to wait behind it; cut short, it would leave an INVALID index each time.

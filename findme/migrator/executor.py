@@ -17,7 +17,7 @@ from findme.core.db.operations import place_of
 from findme.core.db.session import one_transaction, session_settings
 from findme.core.errors import UserFacingError, without_detail
 from findme.core.postgresql.diagnosis import why_refused
-from findme.migrator.concurrently import wait_as_long_as_it_takes
+from findme.migrator.concurrently import no_lock_timeout_for_concurrently
 from findme.migrator.diagnostics import a_lock_was_not_free, oldest_transaction, what_was_left
 from findme.migrator.lock import MigrationLock
 from findme.migrator.timeouts import Patience
@@ -91,7 +91,7 @@ class LockedExecutor(MigrationExecutor):
                 session_settings(self.connection, lock_timeout=timeout, client_connection_check_interval=NOTICE_A_DEAD_CLIENT)
             )
             if not migration.atomic:
-                stack.enter_context(self.connection.execute_wrapper(wait_as_long_as_it_takes))
+                stack.enter_context(self.connection.execute_wrapper(no_lock_timeout_for_concurrently))
                 return attempt()
             stack.enter_context(one_transaction(self.connection))
             state = attempt()

@@ -137,7 +137,7 @@ def test_telling__a_command_that_found_something__ends_the_story(tmp_path: Path,
     with pytest.raises(UserFacingError) as raised:
         Telling(OutputWrapper(StringIO())).command("sync_qdrant", "--once")
 
-    assert str(raised.value) == "The demo stops here: python manage.py sync_qdrant --once found something to look at, and says above what."
+    assert str(raised.value) == "The demo stops here: python manage.py sync_qdrant --once ended with findings, shown above."
 
 
 # --- Who is not of the demo ----------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from datetime import datetime
 from django.db import connection
 
 from vectorstore.models import QueueEntry, StoreState, SyncLease
-from vectorstore.queue.entries import EVERYBODY, enqueue
+from vectorstore.queue.entries import ALL_USERS, enqueue
 
 
 def note_comparison_due() -> None:
@@ -19,7 +19,7 @@ def note_comparison_due() -> None:
 
     Users that a worker holds are queued: it may have read their rows before a change that was not captured, and write them after the comparison.
     """
-    enqueue(SyncLease.objects.exclude(pk=EVERYBODY).values_list("pk", flat=True), cause=QueueEntry.Cause.RECHECK)
+    enqueue(SyncLease.objects.exclude(pk=ALL_USERS).values_list("pk", flat=True), cause=QueueEntry.Cause.RECHECK)
     with connection.cursor() as cursor:
         cursor.execute(
             """

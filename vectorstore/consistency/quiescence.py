@@ -14,7 +14,7 @@ from uuid import UUID
 from django.db import transaction
 
 from findme.core.postgresql.arrays import uuid_array
-from vectorstore.queue.entries import EVERYBODY, LOCK_OF
+from vectorstore.queue.entries import ALL_USERS, LOCK_OF
 from vectorstore.queue.transactions import short_transaction
 
 Rows: TypeAlias = tuple[str | None, str | None]
@@ -29,7 +29,7 @@ SETTLED = """
     WHERE NOT EXISTS (SELECT FROM vector_sync_queue WHERE user_id = person)
       AND NOT EXISTS (SELECT FROM vector_sync_leases WHERE user_id = person)
       AND NOT EXISTS (SELECT FROM vector_sync_queue WHERE user_id IS NULL)
-      AND NOT EXISTS (SELECT FROM vector_sync_leases WHERE user_id = %(everybody)s)
+      AND NOT EXISTS (SELECT FROM vector_sync_leases WHERE user_id = %(all_users)s)
 """
 
 
@@ -42,7 +42,7 @@ def settled(people: Collection[UUID]) -> dict[UUID, Rows]:
     with short_transaction() as cursor:
         cursor.execute(LOCKED, [uuid_array(people)])
         free = uuid_array(row[0] for row in cursor.fetchall())
-        cursor.execute(SETTLED, {"people": free, "everybody": EVERYBODY})
+        cursor.execute(SETTLED, {"people": free, "all_users": ALL_USERS})
         found = {person: (user, embedding) for person, user, embedding in cursor.fetchall()}
         transaction.set_rollback(True)
         return found

@@ -11,7 +11,7 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError
 
 from findme.core.commands.explanations import what_went_wrong
-from findme.core.commands.progress import Report, unreported
+from findme.core.commands.progress import Report, ignore_progress
 from findme.core.errors import UserFacingError, one_line
 from findme.core.plurals import counted
 from vectorstore.ingest.formats.input_file import no_rows
@@ -78,7 +78,7 @@ def upsert_embeddings(
     model: str | None = None,
     dry_run: bool = False,
     queue_only: bool = False,
-    report: Report = unreported,
+    report: Report = ignore_progress,
 ) -> Loaded:
     """Load the FILES (``-`` is standard input), in constant memory; REPORT is told how many rows are read.
 

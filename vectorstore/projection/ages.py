@@ -12,7 +12,7 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
-from findme.core.commands.progress import Report, unreported
+from findme.core.commands.progress import Report, ignore_progress
 from findme.core.db.dates import LAST_DATE
 from vectorstore.models import StoreState
 from vectorstore.queue.transactions import short_transaction
@@ -33,7 +33,7 @@ PAGE = """
         FROM page JOIN users ON id = user_id WHERE deleted_at IS NULL AND NOT is_staff
     ), queued AS (
         INSERT INTO vector_sync_queue (user_id)
-        SELECT id FROM born WHERE %(everybody)s OR %(years)s + (birthday > %(from)s)::integer - (birthday > %(to)s)::integer <> 0
+        SELECT id FROM born WHERE %(all_users)s OR %(years)s + (birthday > %(from)s)::integer - (birthday > %(to)s)::integer <> 0
         RETURNING id
     )
     SELECT (SELECT count(*) FROM page), (SELECT user_id FROM page ORDER BY user_id DESC LIMIT 1), count(*), max(id) FROM queued
@@ -84,7 +84,7 @@ def most_birthdays(since: date, day: date) -> int:
     return max(0, day.year - since.year + ((since.month, since.day) < (day.month, day.day)))
 
 
-def refresh_ages(*, day: date | None = None, size: int = PAGE_SIZE, report: Report = unreported) -> Refreshed:
+def refresh_ages(*, day: date | None = None, size: int = PAGE_SIZE, report: Report = ignore_progress) -> Refreshed:
     """Queue everyone with a point whose age has changed since this was last done, up to DAY (today).
 
     SIZE people in a transaction, in the order of their ids; the last transaction notes the day. Stopped before, it begins anew the next time, and
@@ -153,7 +153,7 @@ def _turned(since: date | None, day: date) -> dict[str, Any]:
     """For whom the query looks. A birthday is month * 100 + day, which a day has reached or not: ``accounts.age.age_on`` counts in the same way."""
     before = since or day
     return {
-        "everybody": since is None,
+        "all_users": since is None,
         "years": day.year - before.year,
         "from": before.month * 100 + before.day,
         "to": day.month * 100 + day.day,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from vectorstore.projection import rows as profiles
 from vectorstore.projection.payload import Profile, payload_from
 from vectorstore.qdrant.write import Point
-from vectorstore.queue.entries import EVERYBODY
+from vectorstore.queue.entries import ALL_USERS
 from vectorstore.queue.shutdown import statement_deadline
 
 ROWS = f"""
@@ -52,7 +52,7 @@ def points_of(claim: Claimed) -> Points:
     with statement_deadline():
         rows = profiles.read(ROWS, (claim.array,))
     found = {row[0] for row in rows}
-    gone = sorted(claim.people - found - {EVERYBODY})
+    gone = sorted(claim.people - found - {ALL_USERS})
     rows = [row for row in rows if profiles.is_datable(row)]
     if not rows:
         return Points([], sorted(found), gone)

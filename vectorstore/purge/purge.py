@@ -8,7 +8,7 @@ from pathlib import Path
 
 from qdrant_client import QdrantClient
 
-from findme.core.commands.progress import Report, unreported
+from findme.core.commands.progress import Report, ignore_progress
 from findme.core.errors import UserFacingError
 from vectorstore.catalog import registry
 from vectorstore.catalog.alias import follow_alias, is_ours, live_collection
@@ -70,7 +70,7 @@ def purge(
     storage: Sequence[Path] = (),
     seconds: float = SECONDS,
     announce: Announce,
-    report: Report = unreported,
+    report: Report = ignore_progress,
 ) -> Purged:
     """One at a time, beside searches and writes. Killed anywhere, the next run goes on, and puts back the settings that this one has changed.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from qdrant_client import QdrantClient
 
-from findme.core.commands.progress import Report, unreported
+from findme.core.commands.progress import Report, ignore_progress
 from findme.core.errors import UserFacingError
 from vectorstore.purge.saved_settings import THOROUGH, change, put_back
 from vectorstore.purge.segments import Patience, Segment, segments, segments_at_rest
@@ -40,7 +40,7 @@ class Rewritten:
     leftover: int = 0
 
 
-def rewrite(client: QdrantClient, nodes: Sequence[Node], collection: str, *, seconds: float, report: Report = unreported) -> Rewritten:
+def rewrite(client: QdrantClient, nodes: Sequence[Node], collection: str, *, seconds: float, report: Report = ignore_progress) -> Rewritten:
     """Waits until the segments that hold deleted points now are gone, as long as Qdrant gets on with it every SECONDS. What others delete meanwhile is left.
 
     Qdrant deletes the files of a segment when the one that takes its place answers. The collection's settings are as before afterwards.

@@ -13,7 +13,7 @@ from privacy.audit import Action, record_each
 from vectorstore.models import QueueEntry
 from vectorstore.queue.shutdown import no_statement_deadline
 
-EVERYBODY = UUID(int=0)
+ALL_USERS = UUID(int=0)
 """Stands for the person of an entry without one (after a TRUNCATE), where a person is needed: in a lease. Nobody who has an embedding has this id;
 whoever queues it all the same has everybody looked at."""
 
@@ -89,7 +89,7 @@ LOCK_OF = "hashtextextended('findme point of ' || person, 0)"
 
 
 RETRY = """
-    WITH freed AS (DELETE FROM vector_sync_aside WHERE %(everybody)s OR user_id = ANY(%(people)s::uuid[]) RETURNING user_id)
+    WITH freed AS (DELETE FROM vector_sync_aside WHERE %(all_users)s OR user_id = ANY(%(people)s::uuid[]) RETURNING user_id)
     INSERT INTO vector_sync_queue (user_id, urgent) SELECT user_id, true FROM freed RETURNING user_id
 """
 
@@ -98,7 +98,7 @@ def retry(user_ids: Iterable[UUID] | None, *, actor_id: UUID | None = None) -> i
     """Put those of the people (None: all) who are set aside on the queue, before others; how many they are. Whoever is refused again is set
     aside again. The audit log has an entry for each."""
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(RETRY, {"everybody": user_ids is None, "people": [str(user_id) for user_id in user_ids or ()]})
+        cursor.execute(RETRY, {"all_users": user_ids is None, "people": [str(user_id) for user_id in user_ids or ()]})
         queued = [user_id for (user_id,) in cursor.fetchall()]
         record_each(Action.RETRY, queued, actor_id=actor_id)
         cursor.execute("SELECT vector_sync_wake()")

@@ -10,7 +10,7 @@ from django.db import connection
 from qdrant_client import QdrantClient
 from qdrant_client.models import VectorParams
 
-from findme.core.commands.progress import Report, unreported
+from findme.core.commands.progress import Report, ignore_progress
 from findme.core.errors import UserFacingError
 from findme.core.plurals import counted
 from vectorstore.catalog.alias import alias_target
@@ -40,7 +40,7 @@ class GateResult:
     live_recall: float | None
 
 
-def pass_gate(client: QdrantClient, collection: str, *, min_recall: float | None = None, report: Report = unreported) -> GateResult:
+def pass_gate(client: QdrantClient, collection: str, *, min_recall: float | None = None, report: Report = ignore_progress) -> GateResult:
     """Prove COLLECTION: nobody missing, orphaned or stale, as many points as people, and recall@10 at most 0.01 below the live one's, or at least
     MIN_RECALL where it is given. Changes nothing. Raises UserFacingError with what failed, and StoreUnavailable."""
     return prove_search(client, prove_points(collection, report), min_recall=min_recall)
@@ -56,7 +56,7 @@ class Proven:
     pending: int
 
 
-def prove_points(collection: str, report: Report = unreported) -> Proven:
+def prove_points(collection: str, report: Report = ignore_progress) -> Proven:
     """The first half of the gate, as ``verify_qdrant`` does it. Takes the embedded store's folder a page at a time."""
     with Collected(collection) as found:
         people = verify_collection(found, building=False, ages_right_on=StoreState.current().ages_refreshed_on, report=report)

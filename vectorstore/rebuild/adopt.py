@@ -9,7 +9,7 @@ from uuid import UUID
 from qdrant_client import QdrantClient
 from qdrant_client.models import ExtendedPointId, PointIdsList, Record
 
-from findme.core.commands.progress import Report, unreported
+from findme.core.commands.progress import Report, ignore_progress
 from findme.core.errors import UserFacingError
 from findme.core.plurals import counted, plural
 from privacy.audit import adoption_recorded
@@ -72,7 +72,7 @@ def adopt(
     after_restore: bool = False,
     dry_run: bool = False,
     green_seconds: float = GREEN_SECONDS,
-    report: Report = unreported,
+    report: Report = ignore_progress,
 ) -> Adopted:
     """Make the collection ours, and then as it is declared; one at a time. Killed anywhere, the next run goes on. What takes a new collection is left
     to ``reindex_qdrant``, which builds none beside another database's.

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
-from findme.core.commands.progress import Report, unreported
+from findme.core.commands.progress import Report, ignore_progress
 from findme.core.errors import StoreUnavailable, UserFacingError, one_line
 from findme.core.plurals import counted
 from vectorstore.catalog import registry
@@ -32,7 +32,7 @@ class Filled:
     found: int
 
 
-def fill(collection: str, *, timeout: float, batch_size: int = BATCH_SIZE, report: Report = unreported) -> Filled:
+def fill(collection: str, *, timeout: float, batch_size: int = BATCH_SIZE, report: Report = ignore_progress) -> Filled:
     """Give everyone a point in COLLECTION, whose row as building has been committed: whatever changes from then on the workers write there too.
 
     Whom others hold is tried again until they let go, at most TIMEOUT seconds without anybody done; a store that is away is waited for as
@@ -40,7 +40,7 @@ def fill(collection: str, *, timeout: float, batch_size: int = BATCH_SIZE, repor
     """
     filling = _Filling(collection, timeout)
     try:
-        for done, total in filling.everybody(batch_size):
+        for done, total in filling.all_users(batch_size):
             report(done, total)
     except (CollectionNotFound, RequestRejected, ServerError) as error:
         registry.fail(collection, one_line(error))
@@ -55,7 +55,7 @@ class _Filling:
         self.written = self.found = 0
         self.got_on = time.monotonic()
 
-    def everybody(self, batch_size: int) -> Iterator[tuple[int, int]]:
+    def all_users(self, batch_size: int) -> Iterator[tuple[int, int]]:
         """How many have been seen, and of how many."""
         seen, total = 0, ProfileEmbedding.objects.projectable().count()
         held: list[UUID] = []

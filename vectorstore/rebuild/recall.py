@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from qdrant_client import QdrantClient
 from qdrant_client.models import Sample, SampleQuery
 
-from findme.core.commands.progress import Report, unreported
+from findme.core.commands.progress import Report, ignore_progress
 from vectorstore.qdrant.connection import is_embedded
 from vectorstore.qdrant.query import Candidate, Question, candidates
 
@@ -29,7 +29,7 @@ def sampled_vectors(client: QdrantClient, collection: str, how_many: int = SAMPL
     return [(str(point.id), point.vector) for point in found if isinstance(point.vector, list)]  # type: ignore[misc]  # one vector, not several
 
 
-def recall(client: QdrantClient, collection: str, vectors: Vectors, report: Report = unreported) -> float:
+def recall(client: QdrantClient, collection: str, vectors: Vectors, report: Report = ignore_progress) -> float:
     """Recall@10 of COLLECTION for these VECTORS, from 0 to 1, whoever a vector is of left out. The embedded store compares with everyone as it is."""
     if is_embedded() or not vectors:
         return 1.0

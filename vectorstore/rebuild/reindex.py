@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from qdrant_client import QdrantClient
 
-from findme.core.commands.progress import Report, unreported
+from findme.core.commands.progress import Report, ignore_progress
 from findme.core.errors import UserFacingError, one_line
 from findme.core.plurals import counted
 from vectorstore.catalog import registry
@@ -22,7 +22,7 @@ from vectorstore.rebuild.acceptance import GateResult, Proven, prove_points, pro
 from vectorstore.rebuild.backfill import fill
 from vectorstore.rebuild.build import go_on_with, make, wait_for_graphs
 from vectorstore.rebuild.losses import refuse_losses
-from vectorstore.retention.drop import drop, drop_all_but_live, let_claims_end
+from vectorstore.retention.drop import drop, drop_all_but_live, wait_for_active_leases
 from vectorstore.retention.unique_vectors import DiscardLimit
 from vectorstore.schema.apply import note_as_it_is
 from vectorstore.schema.plan import plan
@@ -55,7 +55,7 @@ def reindex(
     timeout: float = TIMEOUT_SECONDS,
     limit: DiscardLimit | None = None,
     announce: Announce,
-    report: Report = unreported,
+    report: Report = ignore_progress,
 ) -> Reindexed:
     """Build, fill, prove and switch; one at a time. Killed anywhere, the next run goes on from there.
 
@@ -86,7 +86,7 @@ def roll_back(
     min_recall: float | None = None,
     limit: DiscardLimit | None = None,
     announce: Announce,
-    report: Report = unreported,
+    report: Report = ignore_progress,
 ) -> Reindexed:
     """Back to the newest collection that is kept and older than the live one, or to the one named TO, through the same gate. The one that is left is
     kept for KEEP, by default for as long as the other one was to be. Run twice it goes back once, or to where nothing older is kept.
@@ -188,7 +188,7 @@ def _put_in_place(
         replaced = switch_alias(client, name, keep=keep)
         announce(f"{collection_name()} leads to {name}.")
         assert replaced is not None
-    let_claims_end()
+    wait_for_active_leases()
     with qdrant() as client:
         return _reported(name, replaced, _drop_due(client, limit, announce), written, gate)
 

@@ -86,7 +86,7 @@ def _was_live(name: str) -> bool:
     return registry.rows().filter(name=name, live_since__isnull=False).exists()
 
 
-def let_claims_end() -> None:
+def wait_for_active_leases() -> None:
     """Wait for whoever claimed people before the alias moved: for them the old collection is the live one, and they would fail without it.
 
     At most until their leases have run out; whoever claims later takes it for one that is kept, and goes on without it.

@@ -17,7 +17,7 @@ from django.db import connection
 from qdrant_client import QdrantClient
 from qdrant_client.models import ExtendedPointId, Record
 
-from findme.core.commands.progress import Report, unreported
+from findme.core.commands.progress import Report, ignore_progress
 from findme.core.errors import UserFacingError
 from findme.core.postgresql.arrays import uuid_array
 from vectorstore.catalog.lock import keep_session
@@ -128,7 +128,7 @@ def unique_among_records(client: QdrantClient, collection: str, records: Sequenc
     return UniqueVectors.of(client, collection).among(suspects) if suspects else []
 
 
-def unique_in(collection: str, judge: UniqueVectors, report: Report = unreported) -> Iterator[list[ExtendedPointId]]:
+def unique_in(collection: str, judge: UniqueVectors, report: Report = ignore_progress) -> Iterator[list[ExtendedPointId]]:
     """Read every point of the collection and yield those that hold a unique vector, a page at a time."""
     seen = 0
     for page in pages(collection, PAGE_SIZE, with_payload=FIELDS, with_vectors=False):
@@ -149,7 +149,7 @@ class DiscardLimit:
     def total(self) -> int:
         return sum(self.counts.values())
 
-    def count(self, collection: str, judge: UniqueVectors, report: Report = unreported) -> int:
+    def count(self, collection: str, judge: UniqueVectors, report: Report = ignore_progress) -> int:
         """Count the unique vectors of a collection. Counting it again replaces the number."""
         self.counts[collection] = sum(map(len, unique_in(collection, judge, report)))
         return self.counts[collection]

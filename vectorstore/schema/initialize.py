@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from qdrant_client import QdrantClient
 from qdrant_client.models import CollectionStatus, OptimizersConfigDiff
 
-from findme.core.commands.progress import Report, unreported
+from findme.core.commands.progress import Report, ignore_progress
 from findme.core.errors import UserFacingError
 from vectorstore.catalog.cluster import is_copying, refuse_without_a_node
 from vectorstore.catalog.lock import collection_lock
@@ -59,7 +59,7 @@ def _with_restore(client: QdrantClient, planned: Plan) -> Plan:
     return planned
 
 
-def initialize(announce: Announce, *, green_seconds: float = GREEN_SECONDS, report: Report = unreported) -> Initialized:
+def initialize(announce: Announce, *, green_seconds: float = GREEN_SECONDS, report: Report = ignore_progress) -> Initialized:
     """Make what is missing and change what can be changed, after ANNOUNCE was told; one at a time.
 
     Raises UserFacingError, with nothing touched, for what takes a new collection or is another database's, and where one is to be made on a
@@ -72,10 +72,10 @@ def initialize(announce: Announce, *, green_seconds: float = GREEN_SECONDS, repo
             refuse_without_a_node(client)
         announce(planned)
         status = carry_out(client, planned, green_seconds, report)
-        return Initialized(planned, status, ProfileEmbedding.objects.projectable().count() if planned.queues_everybody else 0)
+        return Initialized(planned, status, ProfileEmbedding.objects.projectable().count() if planned.queues_all_users else 0)
 
 
-def carry_out(client: QdrantClient, planned: Plan, green_seconds: float, report: Report = unreported) -> str:
+def carry_out(client: QdrantClient, planned: Plan, green_seconds: float, report: Report = ignore_progress) -> str:
     """Apply, wait, and read back; the collection's status. Under ``collection_lock``."""
     if not planned.differences:
         return settled(client, planned.collection, green_seconds, report)
@@ -87,7 +87,7 @@ def carry_out(client: QdrantClient, planned: Plan, green_seconds: float, report:
     return status
 
 
-def settled(client: QdrantClient, collection: str, seconds: float, report: Report = unreported) -> str:
+def settled(client: QdrantClient, collection: str, seconds: float, report: Report = ignore_progress) -> str:
     """The collection's status when it is green and no shard is being copied, or when SECONDS are over. Raises UserFacingError where it is
     red."""
     deadline = time.monotonic() + seconds

@@ -48,7 +48,7 @@ class Plan:
         return any(one.what.startswith(prefix) for one in self.differences)
 
     @property
-    def queues_everybody(self) -> bool:
+    def queues_all_users(self) -> bool:
         """Whether nobody writes the collection yet."""
         row = self.live.rows.get(self.collection)
         return self.differs("collection ") or row is None or row.state == VectorCollection.State.FAILED

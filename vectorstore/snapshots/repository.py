@@ -10,7 +10,7 @@ from pathlib import Path
 
 from qdrant_client import QdrantClient
 
-from findme.core.commands.progress import Report, unreported
+from findme.core.commands.progress import Report, ignore_progress
 from findme.core.errors import StoreUnavailable, UserFacingError, one_line
 from findme.core.files import require_writable, whole_file
 from vectorstore.catalog.alias import is_ours, live_collection
@@ -63,7 +63,7 @@ def listed(*, nodes: Sequence[str] = ()) -> Listed:
         return Listed(snapshots_on(client, servers), tuple(map(one_line, silent)))
 
 
-def create(*, nodes: Sequence[str] = (), seconds: float = SECONDS, report: Report = unreported) -> tuple[Snapshot, ...]:
+def create(*, nodes: Sequence[str] = (), seconds: float = SECONDS, report: Report = ignore_progress) -> tuple[Snapshot, ...]:
     """Have every server make one of the live collection. All or none: where one fails, those that were made are deleted again."""
     refuse_embedded("snapshots")
     with qdrant() as client:
@@ -82,7 +82,7 @@ def create(*, nodes: Sequence[str] = (), seconds: float = SECONDS, report: Repor
         return tuple(one for one in snapshots_on(client, servers) if one.name in names)
 
 
-def fetch(name: str, folder: Path, *, force: bool = False, nodes: Sequence[str] = (), report: Report = unreported) -> Fetched:
+def fetch(name: str, folder: Path, *, force: bool = False, nodes: Sequence[str] = (), report: Report = ignore_progress) -> Fetched:
     """Fetch the snapshot NAME into FOLDER, and its SHA-256 into ``NAME.sha256`` beside it, for ``restore`` and for ``sha256sum -c``.
 
     The file has its name when it is whole and equal to what the server says of it. Nodes that do not have it need not answer. Raises

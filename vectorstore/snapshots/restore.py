@@ -11,7 +11,7 @@ from pathlib import Path
 from django.contrib.postgres.functions import TransactionNow
 from qdrant_client import QdrantClient
 
-from findme.core.commands.progress import Report, unreported
+from findme.core.commands.progress import Report, ignore_progress
 from findme.core.errors import UserFacingError, one_line
 from findme.core.plurals import counted
 from vectorstore.catalog import registry
@@ -31,7 +31,7 @@ from vectorstore.rebuild.backfill import fill
 from vectorstore.rebuild.build import next_name, wait_for_graphs
 from vectorstore.rebuild.losses import refuse_losses
 from vectorstore.rebuild.reindex import TIMEOUT_SECONDS
-from vectorstore.retention.drop import drop, let_claims_end
+from vectorstore.retention.drop import drop, wait_for_active_leases
 from vectorstore.retention.unique_vectors import DiscardLimit, UniqueVectors, version_floor
 from vectorstore.schema.definition import DECLARATION
 from vectorstore.snapshots.archive import Contents, read_set
@@ -77,7 +77,7 @@ def restore(
     seconds: float = SECONDS,
     timeout: float = TIMEOUT_SECONDS,
     announce: Announce,
-    report: Report = unreported,
+    report: Report = ignore_progress,
 ) -> Restored:
     """Bring the snapshot back: PATHS are its file, or those of every node of a cluster. One at a time, beside searches and writes.
 
@@ -141,7 +141,7 @@ def _proven(name: str, timeout: float, min_recall: float | None) -> GateResult:
 
 def _drop_due(limit: DiscardLimit, announce: Announce) -> tuple[str, ...]:
     """The alias has moved: that something cannot be dropped now is no reason to say that it has not."""
-    let_claims_end()
+    wait_for_active_leases()
     try:
         with qdrant() as client:
             return drop(client, registry.due(), limit)

@@ -10,7 +10,7 @@ from qdrant_client import QdrantClient
 from qdrant_client.models import ExtendedPointId, PointIdsList
 
 from accounts.age import today
-from findme.core.commands.progress import Report, unreported
+from findme.core.commands.progress import Report, ignore_progress
 from vectorstore.consistency.versions import next_version
 from vectorstore.qdrant import write
 from vectorstore.qdrant.scroll import pages
@@ -19,7 +19,7 @@ from vectorstore.verification.compare import Difference, compare
 from vectorstore.verification.expected import people_among
 
 
-def remove_outdated(client: QdrantClient, collection: str, report: Report = unreported) -> int:
+def remove_outdated(client: QdrantClient, collection: str, report: Report = ignore_progress) -> int:
     """Delete every point that is nobody's, or another than the person's rows make today, ages too; how many are gone for it.
 
     For a collection that workers write already: what they have written since is newer than the version that is drawn here, and stays.

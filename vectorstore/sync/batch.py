@@ -58,7 +58,7 @@ def work(worker: UUID, limit: int, among: Sequence[UUID] | None = None) -> Done 
 def carry_out(claim: Claim) -> Done:
     """Write what was claimed and end the claim, in one way or the other."""
     try:
-        unique = look_for_strangers(claim) if claim.everybody else 0
+        unique = look_for_strangers(claim) if claim.all_users else 0
         written = write(claim)
         lost = finish(claim, written.refused)
     except BaseException as error:

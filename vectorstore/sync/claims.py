@@ -20,7 +20,7 @@ from vectorstore.catalog import registry
 from vectorstore.models import QueueEntry
 from vectorstore.qdrant.connection import collection_name
 from vectorstore.qdrant.errors import CollectionNotFound
-from vectorstore.queue.entries import EVERYBODY, LOCK_OF
+from vectorstore.queue.entries import ALL_USERS, LOCK_OF
 from vectorstore.queue.transactions import short_transaction
 
 SPARE_ROWS, TIMES_MORE = 32, 4
@@ -28,8 +28,8 @@ SPARE_ROWS, TIMES_MORE = 32, 4
 with many entries who is locked just now, it is so many times more."""
 
 DUE = "NOT awaits_answer AND (not_before IS NULL OR not_before <= clock_timestamp())"
-WHO = f"coalesce(user_id, '{EVERYBODY}')"
-IS_DELETION = f"(cause = '{QueueEntry.Cause.DELETION}' AND user_id IS DISTINCT FROM '{EVERYBODY}' OR user_id IS NULL AND cause = '')"
+WHO = f"coalesce(user_id, '{ALL_USERS}')"
+IS_DELETION = f"(cause = '{QueueEntry.Cause.DELETION}' AND user_id IS DISTINCT FROM '{ALL_USERS}' OR user_id IS NULL AND cause = '')"
 """A captured deletion of a user's row, or a TRUNCATE. The id that stands for all users is no TRUNCATE, if a user with that id is deleted."""
 
 
@@ -59,13 +59,13 @@ class Claim:
 
     @property
     def deletions(self) -> frozenset[UUID]:
-        """The users whose deletion was captured, and EVERYBODY after a TRUNCATE."""
+        """The users whose deletion was captured, and ALL_USERS after a TRUNCATE."""
         return frozenset(entry.user_id for entry in self.entries if entry.is_deletion)
 
     @property
-    def everybody(self) -> bool:
+    def all_users(self) -> bool:
         """Whether a TRUNCATE is in it: whoever it took has to be looked for in the collections."""
-        return EVERYBODY in self.people
+        return ALL_USERS in self.people
 
 
 def anybody_due() -> bool:
@@ -83,7 +83,7 @@ def claim_due(worker: UUID, limit: int, among: Sequence[UUID] | None = None) -> 
     with short_transaction(durable=True) as cursor:
         due = _lockable_due(cursor, limit, among)
         # Looking everybody through takes a while, and nobody else is held meanwhile.
-        people = _lease(cursor, worker, [EVERYBODY] if EVERYBODY in due else due)
+        people = _lease(cursor, worker, [ALL_USERS] if ALL_USERS in due else due)
         return _claim(cursor, worker, people, _entries(cursor, people), None) if people else None
 
 
@@ -182,23 +182,23 @@ def queue_second_looks(cursor: CursorWrapper, people: Iterable[UUID]) -> None:
     cursor.execute(
         """
         WITH waiting AS MATERIALIZED (
-            SELECT id, coalesce(user_id, %(everybody)s) AS person FROM vector_sync_queue
-            WHERE awaits_answer AND coalesce(user_id, %(everybody)s) = ANY(%(people)s::uuid[]) FOR UPDATE SKIP LOCKED
+            SELECT id, coalesce(user_id, %(all_users)s) AS person FROM vector_sync_queue
+            WHERE awaits_answer AND coalesce(user_id, %(all_users)s) = ANY(%(people)s::uuid[]) FOR UPDATE SKIP LOCKED
         ), waiting_anew AS (
             UPDATE vector_sync_queue q SET queued_at = clock_timestamp() FROM waiting WHERE q.id = waiting.id
         )
         INSERT INTO vector_sync_queue (user_id, urgent, awaits_answer, cause)
-        SELECT nullif(person, %(everybody)s), true, true, %(cause)s FROM unnest(%(people)s::uuid[]) AS asked (person)
+        SELECT nullif(person, %(all_users)s), true, true, %(cause)s FROM unnest(%(people)s::uuid[]) AS asked (person)
         WHERE NOT EXISTS (SELECT FROM waiting WHERE waiting.person = asked.person)
         """,
-        {"people": uuid_array(people), "everybody": EVERYBODY, "cause": QueueEntry.Cause.RECHECK},
+        {"people": uuid_array(people), "all_users": ALL_USERS, "cause": QueueEntry.Cause.RECHECK},
     )
 
 
 def _entries(cursor: CursorWrapper, people: list[UUID]) -> tuple[Entry, ...]:
     """All that are due and visible now; a change that comes later queues another one. Whoever was set aside has changed since."""
     asked: dict[str, Any] = {"people": uuid_array(people)}
-    whose = f"(user_id IS NULL OR user_id = '{EVERYBODY}')" if people == [EVERYBODY] else "user_id = ANY(%(people)s::uuid[])"
+    whose = f"(user_id IS NULL OR user_id = '{ALL_USERS}')" if people == [ALL_USERS] else "user_id = ANY(%(people)s::uuid[])"
     cursor.execute(
         # Only constants are put together.
         f"SELECT id, {WHO}, {IS_DELETION}, EXISTS (SELECT FROM vector_sync_aside) FROM vector_sync_queue WHERE {whose} AND {DUE}",  # noqa: S608

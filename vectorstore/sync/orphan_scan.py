@@ -13,7 +13,7 @@ from vectorstore.models import ProfileEmbedding, QueueEntry, SetAside
 from vectorstore.qdrant.connection import qdrant
 from vectorstore.qdrant.scrolled import pages
 from vectorstore.queue.deletions import note_removal
-from vectorstore.queue.entries import EVERYBODY, enqueue
+from vectorstore.queue.entries import ALL_USERS, enqueue
 from vectorstore.queue.shutdown import no_statement_deadline
 from vectorstore.retention.unique_vectors import FIELDS, UniqueVectors, points_hold
 from vectorstore.sync.claims import Claim
@@ -35,7 +35,7 @@ def look_for_strangers(claim: Claim) -> int:
     Raises StoreUnavailable, and LeaseLost.
     """
     live, *others = claim.collections
-    cause = Cause.DELETION if EVERYBODY in claim.deletions else Cause.SCAN
+    cause = Cause.DELETION if ALL_USERS in claim.deletions else Cause.SCAN
     aside = SetAside.objects.exclude(pk__in=ProfileEmbedding.objects.projectable().values("pk")).values_list("pk", flat=True)
     with no_statement_deadline():
         enqueue(_leased(claim), urgent=True, cause=cause)
@@ -56,9 +56,9 @@ def _look_through(claim: Claim, collection: str, cause: Cause) -> int:
         kept = set() if cause is Cause.DELETION else set(judge.among(page))
         left += len(kept)
         people = {UUID(record.id) for record in page if isinstance(record.id, str) and record.id not in kept}
-        if EVERYBODY in people:
+        if ALL_USERS in people:
             _delete_nobodys(collection)
-            people.remove(EVERYBODY)
+            people.remove(ALL_USERS)
         strangers = people - set(ProfileEmbedding.objects.projectable().filter(pk__in=people).values_list("pk", flat=True))
         enqueue(sorted(strangers), urgent=True, cause=cause)
     if left:
@@ -70,7 +70,7 @@ def _delete_nobodys(collection: str) -> None:
     """The point of an id that stands for everybody on the queue: no worker comes to it as to a person's."""
     with qdrant() as client:
         note_removal()
-        client.delete(collection, PointIdsList(points=[str(EVERYBODY)]), wait=True, ordering=WriteOrdering.MEDIUM)
+        client.delete(collection, PointIdsList(points=[str(ALL_USERS)]), wait=True, ordering=WriteOrdering.MEDIUM)
 
 
 def _leased(claim: Claim) -> list[UUID]:

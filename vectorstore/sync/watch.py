@@ -12,12 +12,13 @@ from contextlib import suppress
 import psycopg
 from django.db import DatabaseError, InterfaceError, connection
 
+from findme.core.commands.progress import ignore_progress
 from findme.core.errors import UserFacingError
 from vectorstore.consistency.capture_check import CaptureCheck
 from vectorstore.queue.shutdown import Stopped, Stopping
 from vectorstore.sync.batch import BATCH_SIZE
 from vectorstore.sync.settings import check_settings
-from vectorstore.sync.worker import POLL_SECONDS, Tell, TellAway, Worker, untold
+from vectorstore.sync.worker import POLL_SECONDS, Tell, TellAway, Worker
 
 SLEEP_SECONDS = 1.0
 """A worker looks by itself, whether it was woken or not."""
@@ -26,7 +27,11 @@ SHOW_SECONDS = 15.0
 
 
 def watch(
-    *, batch_size: int = BATCH_SIZE, tell: Tell = untold, tell_away: TellAway = untold, begun: Callable[[], None] = lambda: None
+    *,
+    batch_size: int = BATCH_SIZE,
+    tell: Tell = ignore_progress,
+    tell_away: TellAway = ignore_progress,
+    begun: Callable[[], None] = lambda: None,
 ) -> None:
     """Work until SIGTERM or SIGINT; a store that is away ends it neither at the start nor later. Raises UserFacingError for a wrong
     setting.

@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 from django.db import DatabaseError, InterfaceError, InternalError, OperationalError, connection, reset_queries
 
 from findme.core.commands.explanations import what_went_wrong
+from findme.core.commands.progress import ignore_progress
 from findme.core.errors import UserFacingError, one_line
 from findme.core.postgresql import refusals
 from vectorstore.catalog.alias import live_collection
@@ -56,17 +57,13 @@ Tell = Callable[[Done], None]
 TellAway = Callable[[str], None]
 
 
-def untold(_said: object) -> None:
-    """For a caller who does not want to know."""
-
-
 @dataclass
 class Worker:
     """Works batch after batch. A store that is away is told of once, and tried again with ever longer pauses."""
 
     batch_size: int = BATCH_SIZE
-    tell: Tell = untold
-    tell_away: TellAway = untold
+    tell: Tell = ignore_progress
+    tell_away: TellAway = ignore_progress
     id: UUID = field(default_factory=uuid4)
     away: str | None = None
     pause: float = SHORTEST_PAUSE
@@ -133,8 +130,8 @@ def sync_once(
     *,
     batch_size: int = BATCH_SIZE,
     timeout: float = TIMEOUT_SECONDS,
-    tell: Tell = untold,
-    tell_away: TellAway = untold,
+    tell: Tell = ignore_progress,
+    tell_away: TellAway = ignore_progress,
     stopping: Stopping | None = None,
     discard_vectors: int | None = None,
 ) -> Synced:

@@ -26,7 +26,7 @@ BETWEEN = f"{ROWS} AND user_id > %s AND user_id <= %s ORDER BY user_id LIMIT %s"
 AMONG = f"{ROWS} AND user_id = ANY(%s::uuid[])"
 
 BEFORE_ALL, AFTER_ALL = UUID(int=0), UUID(int=2**128 - 1)
-"""Both stores sort UUIDs by their bytes. No row has the first one (``vectorstore.queue.entries.EVERYBODY``)."""
+"""Both stores sort UUIDs by their bytes. No row has the first one (``vectorstore.queue.entries.ALL_USERS``)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing import Any
 from django.db import connection
 from qdrant_client import QdrantClient
 
-from findme.core.commands.progress import Report, unreported
+from findme.core.commands.progress import Report, ignore_progress
 from findme.core.errors import StoreUnavailable, UserFacingError
 from findme.core.triggers.problems import trigger_problems
 from findme.migrator.trigger_repair import mend_triggers
@@ -105,7 +105,7 @@ def verify(
     force: bool = False,
     discard_vectors: int = 0,
     after_restore: bool = False,
-    report: Report = unreported,
+    report: Report = ignore_progress,
     on_mended: Callable[[str], object] = str,
 ) -> Verified:
     """Compare every person with their point in every collection that is written; REPAIRING, have put right what differs.

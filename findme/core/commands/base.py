@@ -1,4 +1,4 @@
-"""The base of every command: 0 done and clean, 1 done and there is something to look at, 2 not done and why on one line of stderr."""
+"""The base of every command: 0 done and clean, 1 done with findings, 2 not done and why on one line of stderr."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from findme.core.program import INTERRUPTED
 from findme.core.program import NOT_DONE as NOT_DONE
 from findme.core.version import __version__
 
-SOMETHING_TO_LOOK_AT = 1
+FINDINGS = 1
 
 use_parser()
 
@@ -66,9 +66,9 @@ class FindmeCommand(BaseCommand):
         """One JSON document on stdout; dataclasses as objects."""
         self.stdout.write(json.dumps(value, default=_as_json, ensure_ascii=False, indent=2))
 
-    def something_to_look_at(self) -> NoReturn:
-        """Done, and there is something to look at: exit 1."""
-        sys.exit(SOMETHING_TO_LOOK_AT)
+    def exit_with_findings(self) -> NoReturn:
+        """End with exit code 1: done, with findings."""
+        sys.exit(FINDINGS)
 
 
 def _as_json(value: object) -> object:

@@ -25,8 +25,8 @@ class Report(Protocol):
     def __call__(self, done: int, total: int | None = None, /) -> None: ...
 
 
-def unreported(done: int, total: int | None = None, /) -> None:
-    """The report of a caller who does not want to know."""
+def ignore_progress(*_: object) -> None:
+    """Do nothing: the callback of whoever does not show progress."""
 
 
 @contextmanager

@@ -67,7 +67,7 @@ def losses(connection: BaseDatabaseWrapper, undone: Iterable[Migration], before:
     return tuple(sorted(kept, key=lambda loss: (loss.column is not None, loss.table, loss.column or "")))
 
 
-def refuse_to_lose(
+def prevent_data_loss(
     accepted: Sequence[Loss], execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: dict[str, Any]
 ) -> Any:
     """But for ACCEPTED, a wrapper of ``connection.execute_wrapper``: looks again under the table's lock, just before it is dropped, for what

@@ -10,7 +10,7 @@ from functools import partial
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from findme.core.errors import UserFacingError
-from findme.migrator.undo.data_loss import Loss, refuse_to_lose
+from findme.migrator.undo.data_loss import Loss, prevent_data_loss
 from findme.migrator.undo.plan import RollbackPlan
 
 
@@ -39,5 +39,5 @@ def guarded_undo(connection: BaseDatabaseWrapper, plan: RollbackPlan, consent: C
         yield
         return
     plan.refuse_losses(consent.losses)
-    with connection.execute_wrapper(partial(refuse_to_lose, consent.losses)):
+    with connection.execute_wrapper(partial(prevent_data_loss, consent.losses)):
         yield

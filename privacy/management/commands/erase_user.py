@@ -45,4 +45,4 @@ class Command(PersonCommand):
                 f" When it can be, type: manage.py erase_user {user_id} --soft --no-input"
             )
         if outcome.left_in:
-            self.something_to_look_at()
+            self.exit_with_findings()

@@ -9,7 +9,7 @@ from django.core.management.commands import loaddata
 from django.db import IntegrityError, transaction
 from django.db.models import Model
 
-from findme.core.commands.base import NOT_DONE, SOMETHING_TO_LOOK_AT
+from findme.core.commands.base import FINDINGS, NOT_DONE
 from findme.core.commands.labels import require_label
 from findme.core.db.violations import is_of_erased_user
 from findme.core.dumps.local_rows import reason_not_to_copy
@@ -36,7 +36,7 @@ class Command(loaddata.Command):
                 f"Not loaded: {counted(len(self.rejected), 'row')} of users who were anonymized or deleted for good, {min(self.rejected)} among them."
                 " Everything else was loaded."
             )
-            sys.exit(SOMETHING_TO_LOOK_AT)
+            sys.exit(FINDINGS)
 
     def save_obj(self, obj: Any) -> bool:
         """Raises CommandError for such a row; the transaction of the command is rolled back. ``--exclude`` leaves these rows out."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from findme.core.commands.progress import unreported
+from findme.core.commands.progress import ignore_progress
 from tests.factories import ProfileEmbeddingFactory
 from vectorstore.catalog.alias import alias_target
 from vectorstore.models import StoreState, VectorCollection
@@ -49,7 +49,7 @@ def there() -> set[str]:
 def wrong(number: int) -> dict[str, int]:
     """What is missing, orphaned or stale in a collection."""
     with Collected(version(number)) as found:
-        verify_collection(found, building=False, ages_right_on=StoreState.current().ages_refreshed_on, report=unreported)
+        verify_collection(found, building=False, ages_right_on=StoreState.current().ages_refreshed_on, report=ignore_progress)
         return {str(kind): count for kind, count in found.kinds.items() if count}
 
 

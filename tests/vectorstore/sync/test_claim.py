@@ -25,7 +25,7 @@ from vectorstore.models import QueueEntry, SetAside, SyncLease, VectorCollection
 from vectorstore.projection.points import points_of
 from vectorstore.qdrant.errors import CollectionNotFound
 from vectorstore.queue import transactions
-from vectorstore.queue.entries import EVERYBODY, LOCK_OF, enqueue
+from vectorstore.queue.entries import ALL_USERS, LOCK_OF, enqueue
 from vectorstore.sync import claims as claiming
 from vectorstore.sync.claims import Claim, claim_due, claim_people
 from vectorstore.sync.leases import finish, release
@@ -251,13 +251,13 @@ def test_claim_people__whether_they_are_queued_or_not() -> None:
     assert claim_people(uuid4(), []) is None
 
 
-def test_claim__of_everybody() -> None:
+def test_claim__of_all_users() -> None:
     """After a TRUNCATE there is nobody to name: one worker at a time compares everyone."""
     plain_sql("INSERT INTO vector_sync_queue (user_id, urgent) VALUES (NULL, true), (NULL, true)")
     other = uuid4()
     enqueue([other], urgent=True)
     claim = claimed()
-    assert (claim.everybody, claim.people, len(claim.entries)) == (True, frozenset({EVERYBODY}), 2)  # nobody else is held for as long
+    assert (claim.all_users, claim.people, len(claim.entries)) == (True, frozenset({ALL_USERS}), 2)  # nobody else is held for as long
     assert claimed().people == {other}
     assert claim_due(uuid4(), 10) is None
     for _ in range(2):  # however often the store is away, there is one second look
@@ -265,14 +265,14 @@ def test_claim__of_everybody() -> None:
         claim = claimed()
     assert QueueEntry.objects.filter(user_id=None, awaits_answer=True).count() == 1
     finish(claim)
-    assert SyncLease.objects.filter(pk=EVERYBODY).count() == 0
+    assert SyncLease.objects.filter(pk=ALL_USERS).count() == 0
 
 
-def test_finish__an_entry_of_the_id_that_stands_for_everybody_is_dropped() -> None:
+def test_finish__an_entry_of_the_id_that_stands_for_all_users_is_dropped() -> None:
     """Nobody with an embedding has it; a row of ``users`` may, and so may whoever queues people."""
-    enqueue([EVERYBODY])
+    enqueue([ALL_USERS])
     claim = claimed()
-    assert claim.everybody
+    assert claim.all_users
     finish(claim)
     assert not queued()
 

@@ -14,7 +14,7 @@ from tests.vectorstore.sync.people import a_point, ids, people, plain_sql, point
 from vectorstore.catalog import registry
 from vectorstore.models import QueueEntry, SetAside, VectorCollection
 from vectorstore.projection.points import points_of
-from vectorstore.queue.entries import EVERYBODY, enqueue
+from vectorstore.queue.entries import ALL_USERS, enqueue
 from vectorstore.sync import orphan_scan
 from vectorstore.sync.batch import work
 from vectorstore.sync.claims import claim_due
@@ -108,7 +108,7 @@ def test_look_for_strangers__a_lease_that_runs_out_between_two_pages(embedded_co
     write(*[a_point(uuid4()) for _ in range(5)])
     plain_sql("INSERT INTO vector_sync_queue (user_id, urgent) VALUES (NULL, true)")
     claim = claim_due(uuid4(), 10)
-    assert claim is not None and claim.everybody
+    assert claim is not None and claim.all_users
 
     def frozen_afterwards(people: Iterable[UUID], *, urgent: bool, cause: str) -> int:
         queued = enqueue(people, urgent=urgent, cause=cause)
@@ -122,13 +122,13 @@ def test_look_for_strangers__a_lease_that_runs_out_between_two_pages(embedded_co
     assert QueueEntry.objects.exclude(user_id=None).count() == 2
 
 
-def test_repair__the_point_of_the_id_that_stands_for_everybody(collection: str) -> None:
+def test_repair__the_point_of_the_id_that_stands_for_all_users(collection: str) -> None:
     """Nobody has it who has an embedding, no claim is of it as of a person, and both stores sort it before all others."""
     there = people(2)
     sync_once()
-    write(a_point(EVERYBODY))
+    write(a_point(ALL_USERS))
     found = verify(repairing=True)
-    assert (found.differing, found.collections[0].examples) == (1, {"orphaned": [str(EVERYBODY)]})
+    assert (found.differing, found.collections[0].examples) == (1, {"orphaned": [str(ALL_USERS)]})
     sync_once(timeout=5)
     assert points() == ids(there)
     assert queued() == 0

@@ -21,7 +21,7 @@ from vectorstore.consistency.comparison_due import clear_comparison_due, compari
 from vectorstore.models import QueueEntry, StoreState, SyncLease
 from vectorstore.projection.points import Points, points_of
 from vectorstore.qdrant.connection import collection_name
-from vectorstore.queue.entries import EVERYBODY, enqueue
+from vectorstore.queue.entries import ALL_USERS, enqueue
 from vectorstore.schema.initialize import initialize
 from vectorstore.sync import writer
 from vectorstore.sync.batch import work
@@ -192,7 +192,7 @@ def test_repair__worker_read_rows_before_a_change_that_was_not_captured__user_is
 
 
 def test_note__scan_that_a_worker_holds__is_not_queued() -> None:
-    SyncLease.objects.create(pk=EVERYBODY, worker=uuid4(), until=NOON)
+    SyncLease.objects.create(pk=ALL_USERS, worker=uuid4(), until=NOON)
     note_comparison_due()
     assert not QueueEntry.objects.exists()
 

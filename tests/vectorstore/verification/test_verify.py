@@ -26,7 +26,7 @@ from vectorstore.models import ProfileEmbedding, QueueEntry, SetAside, StoreStat
 from vectorstore.qdrant import scroll
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.qdrant.errors import CollectionNotFound, StoreWentBack
-from vectorstore.queue.entries import EVERYBODY, enqueue
+from vectorstore.queue.entries import ALL_USERS, enqueue
 from vectorstore.schema.initialize import initialize
 from vectorstore.sync.inline import project
 from vectorstore.sync.removal import point_of
@@ -349,7 +349,7 @@ def test_verify__after_a_truncate_everybody_may_be(live: str, what: str) -> None
     if what == "entry":
         QueueEntry.objects.create(user_id=None, urgent=True)
     else:
-        SyncLease.objects.create(user_id=EVERYBODY, worker=uuid4(), until=datetime.now(UTC))
+        SyncLease.objects.create(user_id=ALL_USERS, worker=uuid4(), until=datetime.now(UTC))
     told = only(verify())
     assert (told.pending, told.differing) == (2, 0)
 

@@ -102,7 +102,7 @@ class Command(FindmeCommand):
                 [*(f"Not as migrated: {problem}" for problem in problems), *([comparison_due_warning(due_at)] if due_at else [])]
             )
         if found.differences or found.restored or problems or due_at:
-            self.something_to_look_at()
+            self.exit_with_findings()
 
     def _initialize(self, wait: float, *, as_json: bool) -> None:
         announce = (lambda _: None) if as_json else (lambda planned: self._say_plan(planned, "to change"))
@@ -120,7 +120,7 @@ class Command(FindmeCommand):
             self._say_restored(done.planned)
         self._say_if_not_green(done.planned.collection, done.status, wait)
         if done.planned.restored:
-            self.something_to_look_at()
+            self.exit_with_findings()
 
     def _adopt(self, options: dict[str, Any]) -> None:
         try:
@@ -157,7 +157,7 @@ class Command(FindmeCommand):
             self._say_adopted(done)
         if done.status is not None:
             if done.left is not None or done.came_meanwhile:
-                self.something_to_look_at()
+                self.exit_with_findings()
             self._say_if_not_green(done.planned.collection, done.status, options["wait"])
 
     def _say_adopted(self, done: Adopted) -> None:
@@ -183,7 +183,7 @@ class Command(FindmeCommand):
     def _say_if_not_green(self, collection: str, status: str, wait: float) -> None:
         if status != "green":
             self.stderr.write(f"{collection} is still {status} after {wait:g} s: Qdrant goes on by itself.")
-            self.something_to_look_at()
+            self.exit_with_findings()
 
     def _say_plan(self, planned: Plan, how: str) -> None:
         if not planned.differences:

@@ -75,7 +75,7 @@ class Command(FindmeCommand):
         else:
             self._say(done)
         if not done.clean:
-            self.something_to_look_at()
+            self.exit_with_findings()
 
     def _say(self, done: Purged) -> None:
         for name in done.dropped:

@@ -57,7 +57,7 @@ class Command(FindmeCommand):
             for line in found.silent:
                 self.say(line)
         if found.silent:
-            self.something_to_look_at()
+            self.exit_with_findings()
 
     def _download(self, options: dict[str, Any]) -> None:
         with progress(f"Fetching {options['name']}, bytes") as report:

@@ -17,6 +17,7 @@ from django.db import DatabaseError, InterfaceError, connection
 
 from findme.core.commands.arguments import add_discard_vectors, seconds_of_a_day
 from findme.core.commands.base import FindmeCommand
+from findme.core.commands.progress import ignore_progress
 from findme.core.commands.running import log_batch, note_counts
 from findme.core.errors import StoreUnavailable, UserFacingError
 from findme.core.plurals import counted
@@ -28,7 +29,7 @@ from vectorstore.queue.shutdown import SILENT_SECONDS, Stopped, Stopping
 from vectorstore.retention.unique_vectors import points_hold
 from vectorstore.sync.batch import BATCH_SIZE, LARGEST_BATCH, Done
 from vectorstore.sync.watch import watch
-from vectorstore.sync.worker import TIMEOUT_SECONDS, Synced, sync_once, untold
+from vectorstore.sync.worker import TIMEOUT_SECONDS, Synced, sync_once
 
 COUNT_PAUSE = 20
 """How many times as long as the last count of the queue no other one is made: a long queue takes a while to count."""
@@ -64,7 +65,7 @@ class Command(FindmeCommand):
             raise UserFacingError("--discard-vectors goes with --once: leave it out, or leave out --watch.")
         gc.freeze()  # or the collector goes through all that has been imported, again and again: a tenth of a second each time
         lines = _Lines(self, as_json=options["json"])
-        tell = untold if options["json"] else lines.batch
+        tell = ignore_progress if options["json"] else lines.batch
         if options["watch"]:
             watch(batch_size=options["batch_size"], tell=lines.batch, tell_away=self._say_away, begun=lines.beginning)
             return
@@ -100,7 +101,7 @@ class Command(FindmeCommand):
                 f" them with manage.py sync_qdrant --once --discard-vectors {synced.unique_vectors}."
             )
         if synced.left.length or synced.left.aside or warning is not None:
-            self.something_to_look_at()
+            self.exit_with_findings()
 
 
 class _Lines:

@@ -48,7 +48,7 @@ class Command(FindmeCommand):
             raise
         self._print(loaded, options)
         if not loaded.clean:
-            self.something_to_look_at()
+            self.exit_with_findings()
 
     def _print(self, loaded: Loaded, options: dict[str, Any]) -> None:
         note_counts(loaded)

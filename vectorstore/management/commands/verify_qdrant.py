@@ -50,7 +50,7 @@ class Command(FindmeCommand):
             discard = f" --discard-vectors {verified.unique_vectors}, or store those vectors first" if verified.unique_vectors else ""
             self.say(f"To put this right: manage.py verify_qdrant --repair{discard}")
         if not verified.clean:
-            self.something_to_look_at()
+            self.exit_with_findings()
 
     def _verify(self, **options: Any) -> Verified:
         mended: list[str] = []

@@ -28,7 +28,7 @@ class Command(FindmeCommand):
         else:
             self._print(schema, check=check)
         if check and not (schema.is_current and not schema.problems):
-            self.something_to_look_at()
+            self.exit_with_findings()
 
     def _print(self, schema: SchemaVersion, *, check: bool) -> None:
         self.say(f"version {schema.version}")

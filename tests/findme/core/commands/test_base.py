@@ -91,8 +91,8 @@ def test_command__done_and_clean() -> None:
     assert (command.run(), command.out.getvalue(), command.err.getvalue()) == (0, "done\n", "")
 
 
-def test_command__something_to_look_at() -> None:
-    assert Command(lambda self: self.something_to_look_at()).run() == 1
+def test_command__exit_with_findings() -> None:
+    assert Command(lambda self: self.exit_with_findings()).run() == 1
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ import io
 
 import pytest
 
-from findme.core.commands.progress import progress, unreported
+from findme.core.commands.progress import ignore_progress, progress
 from tests.progress_lines import without_progress
 
 
@@ -77,9 +77,9 @@ def test_progress__stderr_unless_told_otherwise(capsys: pytest.CaptureFixture[st
     assert capsys.readouterr() == ("", "Counting sheep: 1\n")
 
 
-def test_unreported__takes_what_every_report_takes() -> None:
-    unreported(1)
-    unreported(1, 2)
+def test_ignore_progress__takes_what_every_report_takes() -> None:
+    ignore_progress(1)
+    ignore_progress(1, 2)
 
 
 def test_without_progress__leaves_every_other_line() -> None:
