@@ -64,7 +64,7 @@ def start(place: Place, *, durable: bool) -> Postmaster:
     Another attempt is for a crash that is still going on: processes of the server before that had not ended when they were looked for.
     """
     for wait_seconds in (0.2, 0.5, 0.0):
-        clear_what_is_left(place.files)
+        clear_leftovers(place.files)
         socket_folder = _make_socket_folder(place)
         running = _wait_until_ready(place, _launch(place, socket_folder, durable=durable))
         if running is not None:
@@ -98,7 +98,7 @@ def end(files: Files) -> bool:
             send(pid, sent)
         if wait_for(lambda: not _pids(files.data), seconds):
             break
-    clear_what_is_left(files)
+    clear_leftovers(files)
     return bool(pids)
 
 
@@ -110,7 +110,7 @@ def _pids(data: Path) -> list[int]:
     return [found.pid] if found is not None else servers(data)
 
 
-def clear_what_is_left(files: Files) -> None:
+def clear_leftovers(files: Files) -> None:
     """Where no server runs any more: end the children of one that was killed, and remove its socket's folder and the file that names it.
 
     PostgreSQL starts neither beside such children nor while the number in the file is that of another, later process.

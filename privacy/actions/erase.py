@@ -50,7 +50,7 @@ def preview_erasure(user_id: UUID) -> list[Consequence]:
         in_stores = held_in_stores(user_id)
     if exists(user_id):
         return [*_taken_along(user_id), *in_stores]
-    return _left_over(user_id, in_stores)
+    return _leftovers(user_id, in_stores)
 
 
 def erase(user_id: UUID, *, actor_id: UUID | None = None) -> Outcome:
@@ -71,7 +71,7 @@ def _erase(user_id: UUID, actor_id: UUID | None) -> Outcome:
     with person_locked(user_id) as person:
         if person is None:
             record(Action.ERASE, user_id, actor_id=actor_id)
-            left_over = _left_over(user_id, remove_from_stores(user_id))
+            left_over = _leftovers(user_id, remove_from_stores(user_id))
             return Outcome(user_id, changed=False, consequences=tuple(left_over))
         check_removal(user_id, actor_id)
         in_postgresql = _taken_along(user_id)
@@ -87,7 +87,7 @@ def _taken_along(user_id: UUID) -> list[Consequence]:
     return [consequence for owner in registry.owners for consequence in owner.after_erasure(user_id)]
 
 
-def _left_over(user_id: UUID, in_stores: list[Consequence]) -> list[Consequence]:
+def _leftovers(user_id: UUID, in_stores: list[Consequence]) -> list[Consequence]:
     if not any(consequence.count for consequence in in_stores):
         names = "".join(f" nor the {store.name}" for store in registry.stores)
         raise UserFacingError(f"Neither PostgreSQL{names} knows anybody with the id {str(user_id)!r}.")

@@ -261,12 +261,12 @@ class Result:
     stopped: bool = False
     who: str = NAME
     refused: tuple[str, ...] = (NAME, EMAIL)
-    left: Inner = field(default_factory=Inner)
+    remaining: Inner = field(default_factory=Inner)
     reasons: Mapping[str, int] = field(default_factory=lambda: {NAME: 1})
 
 
 def test_counts__numbers_only() -> None:
-    assert running.note_counts(Result()) == {"written": 3, "refused": 2, "left.length": 2}
+    assert running.note_counts(Result()) == {"written": 3, "refused": 2, "remaining.length": 2}
 
 
 def lines(err: str) -> list[dict[str, Any]]:

@@ -98,7 +98,7 @@ def prove_adopted(collection: str, above: int = 0) -> None:
         assert live_collection(client) == collection
     assert [(row.name, row.state) for row in VectorCollection.objects.all()] == [(collection, "live")]
     done = sync_once(timeout=20)
-    assert (done.left.length, done.away) == (0, None)
+    assert (done.remaining.length, done.unavailable) == (0, None)
     found = versions(collection)
     assert found.keys() == people()
     assert all(version is not None and above < version <= last_drawn() for version in found.values())
@@ -231,7 +231,7 @@ def test_init_qdrant__adopt_in_words(embedded_qdrant: object, capsys: pytest.Cap
     )
     call_command("init_qdrant", "--adopt", "--json")
     told = json.loads(capsys.readouterr().out)
-    assert (told["changed"], told["adopted"]) == (False, {"points": 0, "strangers": 0, "removed": 0, "replaced": None, "left": None})
+    assert (told["changed"], told["adopted"]) == (False, {"points": 0, "strangers": 0, "removed": 0, "replaced": None, "remaining": None})
 
 
 OTHERWISE: dict[str, dict[str, Any]] = {
@@ -506,6 +506,6 @@ def test_adopt__beside_writers_and_a_worker(qdrant_server: QdrantServer, of: str
         for thread in threads:
             thread.join()
     assert done.status == "green"
-    assert sync_once(timeout=60).left.length == 0
+    assert sync_once(timeout=60).remaining.length == 0
     assert disagreements(qdrant_server, v1()) == []
     prove_adopted(v1(), above=FAR if of == "another database" else 0)

@@ -64,7 +64,7 @@ def test_cluster__a_node_dies_while_a_sync_runs__and_comes_back(nodes: list[Node
     finally:
         over.set()
         worker.join()
-    assert sync_once(timeout=60).left.length == 0
+    assert sync_once(timeout=60).remaining.length == 0
 
     agree_with_postgresql(nodes[:2])
     assert verify().clean
@@ -75,7 +75,7 @@ def test_cluster__a_node_dies_while_a_sync_runs__and_comes_back(nodes: list[Node
 
     nodes[2].start()
     wait_until(lambda: is_whole(nodes, ALIAS))
-    assert sync_once(timeout=60).left.length == 0
+    assert sync_once(timeout=60).remaining.length == 0
     agree_with_postgresql(nodes)
     assert verify().clean
 

@@ -447,7 +447,7 @@ def test_initialize__a_collection_that_was_deleted_by_hand_is_filled_again(store
         client.delete_collection(v1())
     initialize(lambda _: None)
     done = sync_once(timeout=20)
-    assert (done.written, done.left.length, done.away) == (3, 0, None)
+    assert (done.written, done.remaining.length, done.unavailable) == (3, 0, None)
     with qdrant() as client:
         assert {record.id for record in client.scroll(collection_name())[0]} == people
         checkpoint.check_marks(client)

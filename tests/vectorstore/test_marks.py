@@ -509,7 +509,7 @@ def test_check_marks__nobody_of_whose_rows_no_point_can_be_made(dates_unchecked:
     there = people(2)
     renew()
     User.objects.filter(pk=there[0]).update(created_at=Func(Value("infinity"), function="CAST", template="%(expressions)s::timestamptz"))
-    assert project(there[:1]).refused == 1
+    assert len(project(there[:1]).rejected) == 1
     check()
     SetAside.objects.all().delete()
     assert reason()

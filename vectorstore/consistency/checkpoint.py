@@ -212,14 +212,14 @@ def _renew(client: QdrantClient, seen: list[_Seen], *, afresh: bool) -> bool:
     for name in registry.written():
         if time.monotonic() - begun > GIVE_UP_SECONDS:
             return False
-        with tolerate_secondary_failure(live, name, doing="marking"), _told_if_not_taken(name == live):
+        with tolerate_secondary_failure(live, name, doing="marking"), _raise_if_not_written(name == live):
             client.update_collection(name, metadata={KEY: _shown(pending)} | ({DELETED: None} if afresh else {}))
             _prove(client, name, pending)
     return _confirm(pending)
 
 
 @contextmanager
-def _told_if_not_taken(is_live: bool) -> Iterator[None]:
+def _raise_if_not_written(is_live: bool) -> Iterator[None]:
     """One beside the live one, which has just taken its mark, has only itself to blame."""
     try:
         with qdrant():

@@ -138,7 +138,7 @@ class _Run:
             try:
                 done = project(user_ids)
                 self.loaded.projected += done.written
-                self.loaded.set_aside += done.refused
+                self.loaded.set_aside += len(done.rejected)
             except UserFacingError as error:
                 self.loaded.why_not_projected = one_line(error)
         if self.loaded.why_not_projected is not None:

@@ -56,7 +56,7 @@ class Purged:
     def clean(self) -> bool:
         """Whether nothing is left anywhere."""
         kept = [one for one in self.copies if self.dry_run or not one.deleted]
-        return not (kept or self.logs or self.unknown or self.pending or any(one.left or not one.proven for one in self.collections))
+        return not (kept or self.logs or self.unknown or self.pending or any(one.remaining or not one.proven for one in self.collections))
 
 
 def purge(

@@ -27,14 +27,14 @@ class NotRewritten(UserFacingError):
 
 @dataclass(frozen=True, slots=True)
 class Rewritten:
-    """Of one collection: ``deleted`` points whose bytes were in ``segments`` that are gone now; ``left`` are deleted points in those that are there
-    now, ``small`` of them in segments that Qdrant does not rewrite; the others were deleted meanwhile. ``proven``: the files of replaced segments are
-    known to be deleted; ``leftover`` of their folders are known to be still there."""
+    """Of one collection: ``deleted`` points whose bytes were in ``segments`` that are gone now; ``remaining`` are deleted points in those
+    that are there now, ``small`` of them in segments that Qdrant does not rewrite; the others were deleted meanwhile. ``proven``: the files
+    of replaced segments are known to be deleted; ``leftover`` of their folders are known to be still there."""
 
     collection: str
     segments: int
     deleted: int
-    left: int
+    remaining: int
     small: int = 0
     proven: bool = True
     leftover: int = 0

@@ -22,10 +22,10 @@ whoever queues it all the same has everybody looked at."""
 class Backlog:
     """What is left to do. ``oldest_seconds`` is the age of the oldest entry, None where there is none; ``leased`` and ``aside`` are people."""
 
-    length: int
-    oldest_seconds: float | None
-    leased: int
-    aside: int
+    length: int = 0
+    oldest_seconds: float | None = None
+    leased: int = 0
+    aside: int = 0
 
 
 def enqueue(user_ids: Iterable[UUID], *, urgent: bool = False, cause: str = "") -> int:

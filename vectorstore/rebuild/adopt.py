@@ -30,7 +30,7 @@ from vectorstore.retention.unique_vectors import FIELDS, DiscardLimit, UniqueVec
 from vectorstore.schema.apply import note_as_live, point_alias
 from vectorstore.schema.definition import Change
 from vectorstore.schema.initialize import GREEN_SECONDS, Announce, carry_out, settled
-from vectorstore.schema.plan import Plan, plan, refuse, what_is_left
+from vectorstore.schema.plan import Plan, describe_remaining, plan, refuse
 from vectorstore.sync.inline import project
 from vectorstore.verification.repair import allowed_changes
 
@@ -50,15 +50,15 @@ class Survey:
 
 @dataclass(frozen=True, slots=True)
 class Adopted:
-    """What was planned and what was found; ``removed`` points of nobody are gone. ``replaced`` where a real collection bore the alias's name. ``left``
-    says what is not as declared and takes a new collection. ``status`` is None where nothing was changed. ``came_meanwhile`` points hold a unique
-    vector that was not there when they were counted: they stay."""
+    """What was planned and what was found; ``removed`` points of nobody are gone. ``replaced`` where a real collection bore the alias's
+    name. ``remaining`` says what is not as declared and takes a new collection. ``status`` is None where nothing was changed.
+    ``came_meanwhile`` points hold a unique vector that was not there when they were counted: they stay."""
 
     planned: Plan
     survey: Survey
     removed: int = 0
     replaced: Replaced | None = None
-    left: str | None = None
+    remaining: str | None = None
     status: str | None = None
     came_meanwhile: int = 0
 
@@ -95,7 +95,7 @@ def adopt(
                 if planned.is_to_be_adopted and not after_restore and _has_checkpoint(planned):
                     require_after_restore(planned.collection, "manage.py init_qdrant --adopt")
             _refuse_many(survey, max_changes, force)
-        done = Adopted(planned, survey, left=what_is_left(planned))
+        done = Adopted(planned, survey, remaining=describe_remaining(planned))
         if dry_run:
             return done
         announce(planned)
@@ -108,7 +108,7 @@ def adopt(
                 removed, came_meanwhile = _take_over(planned, limit, report)
             done = replace(done, removed=removed, came_meanwhile=came_meanwhile)
         with qdrant() as client:
-            if done.left is not None:
+            if done.remaining is not None:
                 return replace(done, status=settled(client, planned.collection, green_seconds, report))
             return replace(done, status=carry_out(client, plan(client), green_seconds, report))
 

@@ -14,9 +14,10 @@ from vectorstore.catalog import registry
 from vectorstore.models import ProfileEmbedding, SetAside, VectorCollection
 from vectorstore.qdrant.connection import qdrant
 from vectorstore.qdrant.errors import CollectionNotFound, RequestRejected, ServerError
-from vectorstore.sync.batch import BATCH_SIZE, Done, carry_out
+from vectorstore.sync.batch import BATCH_SIZE, carry_out
 from vectorstore.sync.claims import claim_people
 from vectorstore.sync.leases import LeaseLost
+from vectorstore.sync.results import BatchResult
 from vectorstore.sync.writer import NO_POINT
 
 MOST_HELD = 10_000
@@ -126,9 +127,9 @@ class _Filling:
                 f"{self.collection!r} was given up: {why}. The alias was not moved. Mend that, and run it again: it starts anew."
             )
 
-    def refuse_refused(self, done: Done) -> None:
+    def refuse_refused(self, done: BatchResult) -> None:
         """Whoever is refused here has a point in the live collection: it is not the person's fault."""
-        theirs = [refusal for refusal in done.refused if refusal.reason != NO_POINT]
+        theirs = [user for user in done.rejected if user.reason != NO_POINT]
         if theirs:
             SetAside.objects.filter(collection=self.collection).exclude(reason=NO_POINT).delete()
             raise RequestRejected(f"{self.collection!r} refuses the point of {str(theirs[0].user_id)!r}: {theirs[0].reason}")

@@ -105,7 +105,7 @@ def roll_back(
                 registry.fail(row.name, "it is gone from Qdrant")
                 raise UserFacingError(f"{row.name!r} was kept, and is gone from Qdrant: {collection_name()!r} stays where it is.")
         proven = prove_points(row.name, report)
-        return _put_in_place(proven, _what_is_left(row) if keep is None else keep, min_recall, 0, limit, announce)
+        return _put_in_place(proven, _remaining_retention(row) if keep is None else keep, min_recall, 0, limit, announce)
 
 
 def _way_back(to: str | None) -> str:
@@ -174,7 +174,7 @@ def _finished(client: QdrantClient, moved: _Moved, limit: DiscardLimit, announce
     return _reported(moved.collection, moved.before, _drop_due(client, limit, announce), 0, None)
 
 
-def _what_is_left(row: VectorCollection) -> timedelta | None:
+def _remaining_retention(row: VectorCollection) -> timedelta | None:
     return None if row.keep_until is None else max(row.keep_until - datetime.now(UTC), AT_ONCE)
 
 

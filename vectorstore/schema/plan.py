@@ -85,7 +85,7 @@ def what_to_do(planned: Plan, found: list[Comparison]) -> str:
     return f"{_first_of(planned, found)}: nothing was changed. {REBUILD}"
 
 
-def what_is_left(planned: Plan) -> str | None:
+def describe_remaining(planned: Plan) -> str | None:
     """The line for what stays as it is in a collection that is taken over, though it is not declared so."""
     return f"{_first_of(planned, planned.rebuilt)}, which stays so. {REBUILD}" if planned.rebuilt else None
 

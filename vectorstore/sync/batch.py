@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from uuid import UUID
 
 from findme.core.errors import StoreUnavailable
@@ -12,8 +12,9 @@ from vectorstore.qdrant.connection import qdrant
 from vectorstore.qdrant.errors import CollectionNotFound, RequestRejected
 from vectorstore.queue.transactions import retry_on_new_connection
 from vectorstore.sync.claims import Claim, claim_due
-from vectorstore.sync.leases import Refusal, finish, release, start_recheck_delay
+from vectorstore.sync.leases import finish, release, start_recheck_delay
 from vectorstore.sync.orphan_scan import look_for_strangers
+from vectorstore.sync.results import BatchResult
 from vectorstore.sync.writer import write
 
 BATCH_SIZE = 768
@@ -22,28 +23,7 @@ LARGEST_BATCH = 1000
 """Each takes a lock in PostgreSQL's table of locks while they are claimed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
-    """Of one batch: points written, points that were there and are gone, people set aside, and people whose lease was lost on the way.
-    ``unique_vectors`` points were not deleted."""
-
-    written: int = 0
-    removed: int = 0
-    refused: tuple[Refusal, ...] = ()
-    lost: int = 0
-    unique_vectors: int = 0
-
-    def __add__(self, other: Done) -> Done:
-        return Done(
-            self.written + other.written,
-            self.removed + other.removed,
-            (*self.refused, *other.refused),
-            self.lost + other.lost,
-            self.unique_vectors + other.unique_vectors,
-        )
-
-
-def work(worker: UUID, limit: int, among: Sequence[UUID] | None = None) -> Done | None:
+def work(worker: UUID, limit: int, among: Sequence[UUID] | None = None) -> BatchResult | None:
     """Claim up to LIMIT people who are due and write their points; None where nobody is to be had.
 
     Raises StoreUnavailable (CollectionNotFound before ``init_qdrant``), with everybody given back; LeaseLost likewise. The store is taken
@@ -55,18 +35,18 @@ def work(worker: UUID, limit: int, among: Sequence[UUID] | None = None) -> Done 
         return carry_out(claim) if claim is not None else None
 
 
-def carry_out(claim: Claim) -> Done:
+def carry_out(claim: Claim) -> BatchResult:
     """Write what was claimed and end the claim, in one way or the other."""
     try:
         unique = look_for_strangers(claim) if claim.all_users else 0
-        written = write(claim)
-        lost = finish(claim, written.refused)
+        result = write(claim)
+        lost = finish(claim, result.rejected)
     except BaseException as error:
         unanswered = not isinstance(error, CollectionNotFound | RequestRejected)
         retry_on_new_connection(lambda: release(claim, unanswered=unanswered))
         if isinstance(error, StoreUnavailable):
             preflight.doubt()
         raise
-    if written.sent_at is not None:
-        start_recheck_delay(written.sent_at)
-    return Done(written.written, written.removed, written.refused, lost, written.unique_vectors + unique)
+    if result.sent_at is not None:
+        start_recheck_delay(result.sent_at)
+    return replace(result, lost=lost, unique_vectors=result.unique_vectors + unique)

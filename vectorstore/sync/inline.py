@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import islice
 from uuid import UUID, uuid4
 
@@ -27,53 +26,42 @@ from vectorstore.queue.deletions import note_removal
 from vectorstore.queue.entries import LOCK_OF, enqueue
 from vectorstore.sync.batch import BATCH_SIZE, work
 from vectorstore.sync.claims import DUE, queue_second_looks
+from vectorstore.sync.results import BatchResult
 
 WAIT_SECONDS = 30
 """How long to wait for others who write the same people: several batches of theirs."""
 POLL_SECONDS = 0.05
 
 
-@dataclass(frozen=True, slots=True)
-class Projected:
-    """Points written, new or not; points that were there and are gone; and people whose data Qdrant refused."""
-
-    written: int = 0
-    removed: int = 0
-    refused: int = 0
-
-    def __add__(self, other: Projected) -> Projected:
-        return Projected(self.written + other.written, self.removed + other.removed, self.refused + other.refused)
-
-
-def project(user_ids: Iterable[UUID]) -> Projected:
+def project(user_ids: Iterable[UUID]) -> BatchResult:
     """Write or delete the points of these people, from their current rows, batch by batch. Call it after the commit that changed them.
 
     Raises StoreUnavailable (CollectionNotFound where ``init_qdrant`` has not been run), and UserFacingError for a collection of another
     database: who is not done stays on the queue, for the next ``sync_qdrant``. What another worker did of it is not counted.
     """
-    projected = Projected()
+    result = BatchResult()
     worker = uuid4()
     people = iter(user_ids)
     while batch := sorted(set(islice(people, BATCH_SIZE))):
         enqueue(batch, urgent=True)
-        projected += _project_batch(worker, batch)
-    if projected.removed:
+        result += _project_batch(worker, batch)
+    if result.removed:
         deletions.note_new_deletion()
-    return projected
+    return result
 
 
-def _project_batch(worker: UUID, batch: list[UUID]) -> Projected:
-    projected = Projected()
+def _project_batch(worker: UUID, batch: list[UUID]) -> BatchResult:
+    result = BatchResult()
     deadline = time.monotonic() + WAIT_SECONDS
     while _are_due(batch):
-        done = work(worker, len(batch), among=batch)
-        if done is not None:
-            projected += Projected(done.written, done.removed, len(done.refused))
+        batch_result = work(worker, len(batch), among=batch)
+        if batch_result is not None:
+            result += batch_result
         elif time.monotonic() >= deadline:
-            raise _somebody_else()
+            raise _held_by_others()
         else:
             time.sleep(POLL_SECONDS)
-    return projected
+    return result
 
 
 def _are_due(batch: list[UUID]) -> bool:
@@ -134,7 +122,7 @@ def _lock_user(user_id: UUID) -> None:
 
     Where that one's lease ran out, what it sent may still arrive: a second look is queued, with the caller's transaction.
     """
-    with _waiting_told(), connection.cursor() as cursor:
+    with _translate_lock_timeout(), connection.cursor() as cursor:
         cursor.execute("SELECT set_config('lock_timeout', %s, true) WHERE current_setting('lock_timeout') = '0'", [f"{WAIT_SECONDS}s"])
         cursor.execute(f"SELECT pg_advisory_xact_lock({LOCK_OF}) FROM (SELECT %s::uuid AS person) asked", [user_id])  # noqa: S608  # a constant
         deadline = time.monotonic() + WAIT_SECONDS
@@ -143,7 +131,7 @@ def _lock_user(user_id: UUID) -> None:
                 queue_second_looks(cursor, [user_id])
                 return
             if time.monotonic() >= deadline:
-                raise _somebody_else()
+                raise _held_by_others()
             time.sleep(POLL_SECONDS)
 
 
@@ -197,16 +185,16 @@ def _remove(client: QdrantClient, collection: str, user_id: UUID, version: int |
 
 
 @contextmanager
-def _waiting_told() -> Iterator[None]:
+def _translate_lock_timeout() -> Iterator[None]:
     try:
         yield
     except OperationalError as error:
         if isinstance(error.__cause__, LockNotAvailable):
-            raise _somebody_else() from error
+            raise _held_by_others() from error
         raise
 
 
-def _somebody_else() -> StoreUnavailable:
+def _held_by_others() -> StoreUnavailable:
     return StoreUnavailable(
         "Somebody else is writing the points of the same people, and has not been done in time: see what runs, and run it again."
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -16,6 +15,7 @@ from findme.core.errors import UserFacingError
 from vectorstore.qdrant.address import whole_timeout_seconds
 from vectorstore.queue.transactions import short_transaction
 from vectorstore.sync.claims import Claim, queue_second_looks
+from vectorstore.sync.results import RejectedUser
 
 
 class LeaseLost(UserFacingError):
@@ -25,15 +25,6 @@ class LeaseLost(UserFacingError):
 
     def __init__(self) -> None:
         super().__init__("The lease of people who were being written has run out: others write them now. Raise SYNC_LEASE_SECONDS.")
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """A person whose data Qdrant refuses, by which collection, and in which words."""
-
-    user_id: UUID
-    collection: str
-    reason: str
 
 
 def renew(claim: Claim) -> datetime:
@@ -60,7 +51,7 @@ def renew(claim: Claim) -> datetime:
     return found
 
 
-def finish(claim: Claim, refused: Collection[Refusal] = ()) -> int:
+def finish(claim: Claim, rejected: Collection[RejectedUser] = ()) -> int:
     """Drop the entries of those who are done, exactly the claimed ones, and let everybody go; how many leases were lost meanwhile.
 
     REFUSED people are set aside. Whoever was taken over by another worker is queued again.
@@ -70,9 +61,9 @@ def finish(claim: Claim, refused: Collection[Refusal] = ()) -> int:
         lost = claim.people - held if len(held) < len(claim.people) else ()
         done = [entry.id for entry in claim.entries if not lost or entry.user_id in held]
         cursor.execute("DELETE FROM vector_sync_queue WHERE id = ANY(%s::bigint[])", [done])
-        for refusal in refused:
-            if refusal.user_id in held:
-                _set_aside(cursor, refusal)
+        for user in rejected:
+            if user.user_id in held:
+                _set_aside(cursor, user)
         if lost:
             queue_second_looks(cursor, lost)
     return len(lost)
@@ -152,7 +143,7 @@ def _release(cursor: CursorWrapper, claim: Claim) -> set[UUID]:
     return {user_id for user_id, held in cursor.fetchall() if held}
 
 
-def _set_aside(cursor: CursorWrapper, refusal: Refusal) -> None:
+def _set_aside(cursor: CursorWrapper, rejected: RejectedUser) -> None:
     """Unless the person has gone meanwhile: that is a deletion, which is queued."""
     cursor.execute(
         """
@@ -160,5 +151,5 @@ def _set_aside(cursor: CursorWrapper, refusal: Refusal) -> None:
         SELECT id, %s, %s FROM users WHERE id = %s
         ON CONFLICT (user_id) DO UPDATE SET reason = EXCLUDED.reason, collection = EXCLUDED.collection, set_aside_at = now()
         """,
-        [refusal.reason, refusal.collection, refusal.user_id],
+        [rejected.reason, rejected.collection, rejected.user_id],
     )

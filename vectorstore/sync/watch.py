@@ -18,7 +18,7 @@ from vectorstore.consistency.capture_check import CaptureCheck
 from vectorstore.queue.shutdown import Stopped, Stopping
 from vectorstore.sync.batch import BATCH_SIZE
 from vectorstore.sync.settings import check_settings
-from vectorstore.sync.worker import POLL_SECONDS, Tell, TellAway, Worker
+from vectorstore.sync.worker import POLL_SECONDS, OnBatch, OnUnavailable, Worker
 
 SLEEP_SECONDS = 1.0
 """A worker looks by itself, whether it was woken or not."""
@@ -29,8 +29,8 @@ SHOW_SECONDS = 15.0
 def watch(
     *,
     batch_size: int = BATCH_SIZE,
-    tell: Tell = ignore_progress,
-    tell_away: TellAway = ignore_progress,
+    on_batch: OnBatch = ignore_progress,
+    on_unavailable: OnUnavailable = ignore_progress,
     begun: Callable[[], None] = lambda: None,
 ) -> None:
     """Work until SIGTERM or SIGINT; a store that is away ends it neither at the start nor later. Raises UserFacingError for a wrong
@@ -41,7 +41,7 @@ def watch(
     In the main thread of a process, which is told of its signals.
     """
     check_settings()
-    worker, stopping, capture = Worker(batch_size, tell, tell_away), Stopping(), CaptureCheck()
+    worker, stopping, capture = Worker(batch_size, on_batch, on_unavailable), Stopping(), CaptureCheck()
     with stopping.caught(signal.SIGTERM, signal.SIGINT), suppress(Stopped):
         try:
             begun()
@@ -60,7 +60,7 @@ def _step(worker: Worker) -> object:
     try:
         return worker.step()
     except (UserFacingError, DatabaseError) as error:
-        worker.is_away(error)
+        worker.note_unavailable(error)
         return None
 
 
@@ -80,7 +80,7 @@ def _show(worker: Worker) -> None:
 
 
 def _rest(worker: Worker) -> None:
-    if worker.away is not None:
+    if worker.unavailable is not None:
         time.sleep(worker.pause)
         return
     try:

@@ -22,10 +22,11 @@ from vectorstore.queue.entries import Backlog, backlog, is_empty
 from vectorstore.queue.shutdown import Stopped, Stopping, reach_postgresql
 from vectorstore.queue.transactions import retry_on_new_connection
 from vectorstore.retention.housekeeping import Tidying
-from vectorstore.sync.batch import BATCH_SIZE, Done, work
+from vectorstore.sync.batch import BATCH_SIZE, work
 from vectorstore.sync.claims import anybody_due
 from vectorstore.sync.discarding import enqueue_discards
 from vectorstore.sync.leases import database_clock, expire_leases, release_all, start_recheck_delay
+from vectorstore.sync.results import BatchResult, SyncResult
 from vectorstore.sync.settings import check_settings
 
 TIMEOUT_SECONDS = 300.0
@@ -35,26 +36,12 @@ SHORTEST_PAUSE, LONGEST_PAUSE = 0.2, 10.0
 RECOUNT_SECONDS = 2.0
 """Between two looks whether others get on."""
 
-POSTGRES_AWAY = (OperationalError, InterfaceError, InternalError)
+POSTGRESQL_UNAVAILABLE = (OperationalError, InterfaceError, InternalError)
 """It is down, restarting or has ended the session; or it refuses, and then ``_needs_operator`` decides."""
 
 
-@dataclass(frozen=True, slots=True)
-class Synced:
-    """Points written, points that were there and are gone, people set aside; what is left; where a store was away to the end, why; and whether
-    it was told to end. ``unique_vectors`` points were not deleted, since they hold the only copy of a vector."""
-
-    written: int
-    removed: int
-    set_aside: int
-    left: Backlog
-    away: str | None = None
-    stopped: bool = False
-    unique_vectors: int = 0
-
-
-Tell = Callable[[Done], None]
-TellAway = Callable[[str], None]
+OnBatch = Callable[[BatchResult], None]
+OnUnavailable = Callable[[str], None]
 
 
 @dataclass
@@ -62,16 +49,16 @@ class Worker:
     """Works batch after batch. A store that is away is told of once, and tried again with ever longer pauses."""
 
     batch_size: int = BATCH_SIZE
-    tell: Tell = ignore_progress
-    tell_away: TellAway = ignore_progress
+    on_batch: OnBatch = ignore_progress
+    on_unavailable: OnUnavailable = ignore_progress
     id: UUID = field(default_factory=uuid4)
-    away: str | None = None
+    unavailable: str | None = None
     pause: float = SHORTEST_PAUSE
     shown_at: float = float("-inf")
     tidying: Tidying = field(default_factory=Tidying)
 
-    def step(self) -> Done | None:
-        """One batch; None where there was nobody to claim, or a store was away (``away`` says why, and ``pause`` how long to wait).
+    def step(self) -> BatchResult | None:
+        """One batch; None where there was nobody to claim, or a store was away (``unavailable`` says why, and ``pause`` how long to wait).
 
         The stores are compared at the first step, and again once a minute, whatever the queue holds. Raises UserFacingError, or Django's
         error of PostgreSQL, for what only a person can mend.
@@ -86,25 +73,25 @@ class Worker:
                 expire_leases()
                 self._ask_for_the_waiting()
                 self.tidying.tidy()
-        except (UserFacingError, *POSTGRES_AWAY) as error:
+        except (UserFacingError, *POSTGRESQL_UNAVAILABLE) as error:
             if _needs_operator(error):
                 raise
-            self.is_away(error)
+            self.note_unavailable(error)
             return None
-        self.away, self.pause = None, SHORTEST_PAUSE
+        self.unavailable, self.pause = None, SHORTEST_PAUSE
         if done is not None:
-            self.tell(done)
+            self.on_batch(done)
         return done
 
-    def is_away(self, error: Exception) -> None:
+    def note_unavailable(self, error: Exception) -> None:
         if isinstance(error, DatabaseError | InterfaceError):
             connection.close()
         why = what_went_wrong(error) or one_line(error)
-        if self.away is None or (why != self.away and _needs_operator(error)):
-            self.tell_away(why)  # also if a store is back, and is an older copy of itself
+        if self.unavailable is None or (why != self.unavailable and _needs_operator(error)):
+            self.on_unavailable(why)  # also if a store is back, and is an older copy of itself
         else:
             self.pause = min(2 * self.pause, LONGEST_PAUSE)
-        self.away = why
+        self.unavailable = why
 
     def release_all(self) -> None:
         """Let everybody go whom it still holds."""
@@ -130,11 +117,11 @@ def sync_once(
     *,
     batch_size: int = BATCH_SIZE,
     timeout: float = TIMEOUT_SECONDS,
-    tell: Tell = ignore_progress,
-    tell_away: TellAway = ignore_progress,
+    on_batch: OnBatch = ignore_progress,
+    on_unavailable: OnUnavailable = ignore_progress,
     stopping: Stopping | None = None,
     discard_vectors: int | None = None,
-) -> Synced:
+) -> SyncResult:
     """Work until the queue is empty: also what other workers hold, leases of dead ones, second looks, a store that is away are waited for, at most
     TIMEOUT seconds without a batch done by anybody. It also ends only after it has compared the two stores, so with an empty queue it still
     notices a restored store.
@@ -147,65 +134,54 @@ def sync_once(
     """
     check_settings()
     stopping = stopping or Stopping()
-    worker, totals = Worker(batch_size, tell, tell_away), _Totals()
+    worker, result = Worker(batch_size, on_batch, on_unavailable), SyncResult()
     with suppress(Stopped):
         try:
             with stopping.may_interrupt():
                 _prove_at_once()
                 if discard_vectors is not None:
                     enqueue_discards(discard_vectors)
-            _drain(worker, totals, timeout, stopping)
-            if totals.removed:
-                with suppress(*POSTGRES_AWAY):
+            _drain(worker, result, timeout, stopping)
+            if result.removed:
+                with suppress(*POSTGRESQL_UNAVAILABLE):
                     note_new_deletion()
         finally:
             worker.release_all()
-    left = _left(stopping)
-    unfinished = left.length or left.leased or not _has_compared()
-    away = worker.away if unfinished else None  # others may have done the rest
-    return Synced(totals.written, totals.removed, totals.set_aside, left, away, stopping.requested, totals.unique_vectors)
+    result.remaining, result.stopped = _remaining(stopping), stopping.requested
+    if result.remaining.length or result.remaining.leased or not _has_compared():  # or others may have done the rest
+        result.unavailable = worker.unavailable
+    return result
 
 
-def _left(stopping: Stopping) -> Backlog:
+def _remaining(stopping: Stopping) -> Backlog:
     try:
         reach_postgresql()
         return backlog()
-    except POSTGRES_AWAY as error:
+    except POSTGRESQL_UNAVAILABLE as error:
         if stopping.requested:
             raise Stopped from error
         raise
 
 
-def _drain(worker: Worker, totals: _Totals, timeout: float, stopping: Stopping) -> None:
+def _drain(worker: Worker, result: SyncResult, timeout: float, stopping: Stopping) -> None:
     patience = _Patience(timeout)
     over = _is_over()
     while not (stopping.requested or over):
-        if (done := worker.step()) is not None:
-            totals.add(done)
+        if (batch := worker.step()) is not None:
+            result.add(batch)
             patience.renew()
             continue
         if over := _is_over():
             break
-        if worker.away is None:
+        if worker.unavailable is None:
             patience.renew_if_others_get_on()
         if patience.is_over():
             return
         with stopping.may_interrupt():
-            time.sleep(min(worker.pause if worker.away else POLL_SECONDS, patience.left()))
+            time.sleep(min(worker.pause if worker.unavailable else POLL_SECONDS, patience.remaining()))
     if not stopping.requested:
-        with suppress(*POSTGRES_AWAY):
+        with suppress(*POSTGRESQL_UNAVAILABLE):
             worker.tidying.tidy()
-
-
-class _Totals:
-    def __init__(self) -> None:
-        self.written = self.removed = self.set_aside = self.unique_vectors = 0
-
-    def add(self, done: Done) -> None:
-        self.written += done.written
-        self.removed += done.removed
-        self.set_aside += len(done.refused)
-        self.unique_vectors += done.unique_vectors
 
 
 class _Patience:
@@ -220,7 +196,7 @@ class _Patience:
     def renew(self) -> None:
         self.deadline = time.monotonic() + self.timeout
 
-    def left(self) -> float:
+    def remaining(self) -> float:
         return max(0.0, self.deadline - time.monotonic())
 
     def is_over(self) -> bool:
@@ -229,7 +205,7 @@ class _Patience:
     def renew_if_others_get_on(self) -> None:
         if time.monotonic() < self.seen_at + RECOUNT_SECONDS:
             return
-        with suppress(*POSTGRES_AWAY):  # the next step finds it
+        with suppress(*POSTGRESQL_UNAVAILABLE):  # the next step finds it
             before, self.seen, self.seen_at = self.seen, backlog().length, time.monotonic()
             if before is not None and self.seen < before:
                 self.renew()
@@ -247,7 +223,7 @@ def _prove_at_once() -> None:
         with qdrant() as client:
             live_collection(client)
             preflight.prove(client)
-    except (UserFacingError, *POSTGRES_AWAY) as error:
+    except (UserFacingError, *POSTGRESQL_UNAVAILABLE) as error:
         if _needs_operator(error):
             raise
         if not isinstance(error, UserFacingError):
@@ -259,7 +235,7 @@ def _is_over() -> bool:
     try:
         reach_postgresql()
         return is_empty() and not preflight.is_due()
-    except POSTGRES_AWAY:
+    except POSTGRESQL_UNAVAILABLE:
         connection.close()
         return False
 
@@ -267,6 +243,6 @@ def _is_over() -> bool:
 def _has_compared() -> bool:
     try:
         return not preflight.is_due()
-    except POSTGRES_AWAY:
+    except POSTGRESQL_UNAVAILABLE:
         connection.close()
         return False

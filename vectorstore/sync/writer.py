@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -26,7 +25,8 @@ from vectorstore.qdrant.write import Point
 from vectorstore.queue.deletions import note_removal
 from vectorstore.retention.unique_vectors import FIELDS, points_hold, unique_among_records
 from vectorstore.sync.claims import Claim
-from vectorstore.sync.leases import Refusal, renew
+from vectorstore.sync.leases import renew
+from vectorstore.sync.results import BatchResult, RejectedUser
 
 log = logging.getLogger(__name__)
 
@@ -36,19 +36,7 @@ SUSPICIOUSLY_MANY = 16
 """People of whom a batch consists, and who are refused one and all: that is no person's fault."""
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
-    """Points written, new or not, and points that were there and are gone, in the live collection; who was refused; and when the last request
-    was sent that Qdrant has answered, by the database's clock. ``unique_vectors`` points were not deleted, in any collection."""
-
-    written: int
-    removed: int
-    refused: tuple[Refusal, ...]
-    sent_at: datetime | None
-    unique_vectors: int = 0
-
-
-def write(claim: Claim) -> Written:
+def write(claim: Claim) -> BatchResult:
     """Read the people's current rows; write and delete their points in each collection of the claim, the live one first.
 
     Raises StoreUnavailable, and LeaseLost: what was sent may or may not be done then, or may still be done. A collection beside the live one
@@ -57,40 +45,49 @@ def write(claim: Claim) -> Written:
     points = points_of(claim)
     if points.day is not None:
         disbelieve_days_after(points.day)
-    unusable = tuple(Refusal(person, claim.collections[0], NO_POINT) for person in points.unusable)
+    unusable = tuple(RejectedUser(person, claim.collections[0], NO_POINT) for person in points.unusable)
     live, *others = claim.collections
-    told = _Telling(claim, live)
-    told.tell(points)
-    unique = told.unique_vectors
+    writer = _CollectionWriter(claim, live)
+    writer.apply(points)
+    unique = writer.unique_vectors
     for collection in others:
-        unique += _tell_beside(claim, collection, points, {refusal.user_id for refusal in told.refused})
-    return Written(len(points.due) - len(told.refused), told.removed, (*unusable, *told.refused), told.sent_at, unique)
+        unique += _write_secondary(claim, collection, points, {user.user_id for user in writer.rejected})
+    return BatchResult(
+        written=len(points.due) - len(writer.rejected),
+        removed=writer.removed,
+        rejected=(*unusable, *writer.rejected),
+        unique_vectors=unique,
+        sent_at=writer.sent_at,
+    )
 
 
-def _tell_beside(claim: Claim, collection: str, points: Points, refused: set[UUID]) -> int:
-    """No collection is given up for people who are REFUSED by the live one as well. How many points hold a unique vector."""
-    told = _Telling(claim, collection)
+def _write_secondary(claim: Claim, collection: str, points: Points, rejected: set[UUID]) -> int:
+    """Write one secondary collection, and return how many points hold a unique vector.
+
+    The collection does not fail for users whom the live one has ``rejected`` as well.
+    """
+    writer = _CollectionWriter(claim, collection)
     with fail_secondary_on_error(collection):
-        told.tell(points)
-    for refusal in told.refused:
-        if refusal.user_id not in refused:
-            give_up(collection, StoreUnavailable(refusal.reason))
-    return told.unique_vectors
+        writer.apply(points)
+    for user in writer.rejected:
+        if user.user_id not in rejected:
+            give_up(collection, StoreUnavailable(user.reason))
+    return writer.unique_vectors
 
 
-class _Telling:
-    """One collection that is told of one claim."""
+class _CollectionWriter:
+    """Write one claim to one collection."""
 
     def __init__(self, claim: Claim, collection: str) -> None:
         self.claim, self.collection = claim, collection
-        self.refused: list[Refusal] = []
+        self.rejected: list[RejectedUser] = []
         self.removed = self.unique_vectors = 0
         self.sent_at: datetime | None = None
 
-    def tell(self, points: Points) -> None:
+    def apply(self, points: Points) -> None:
         self.write(points.due)
-        if len(self.refused) == len(points.due) >= SUSPICIOUSLY_MANY:
-            raise RequestRejected(self.refused[0].reason)
+        if len(self.rejected) == len(points.due) >= SUSPICIOUSLY_MANY:
+            raise RequestRejected(self.rejected[0].reason)
         self.delete([str(person) for person in (*points.gone, *points.unusable)])
 
     def write(self, points: Sequence[Point]) -> None:
@@ -108,7 +105,7 @@ class _Telling:
         except RequestRejected as error:
             self._prove_fit(error)
             if len(points) == 1:
-                self.refused.append(Refusal(UUID(points[0].id), self.collection, one_line(error)))
+                self.rejected.append(RejectedUser(UUID(points[0].id), self.collection, one_line(error)))
                 return
             middle = len(points) // 2
             self.write(points[:middle])

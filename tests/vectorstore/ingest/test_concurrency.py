@@ -26,7 +26,7 @@ from tests.vectorstore.ingest.inputs import json_lines, ones, row
 from vectorstore.ingest import load, staging
 from vectorstore.ingest.load import Loaded, LoadInterrupted, upsert_embeddings
 from vectorstore.models import ProfileEmbedding
-from vectorstore.sync.inline import Projected
+from vectorstore.sync.results import BatchResult
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -35,8 +35,8 @@ DEADLINE = 60.0
 
 @pytest.fixture(autouse=True)
 def no_vector_store(monkeypatch: pytest.MonkeyPatch) -> None:
-    def project(user_ids: Iterable[UUID]) -> Projected:
-        return Projected(written=len(list(user_ids)))
+    def project(user_ids: Iterable[UUID]) -> BatchResult:
+        return BatchResult(written=len(list(user_ids)))
 
     monkeypatch.setattr(load, "project", project)
 
@@ -114,11 +114,11 @@ def test_load__erasure_waits_for_the_batch_only(tmp_path: Path, threads: ThreadP
     user = UserFactory.create()
     erased = threading.Event()
 
-    def project(user_ids: Iterable[UUID]) -> Projected:
+    def project(user_ids: Iterable[UUID]) -> BatchResult:
         with psycopg.connect(make_conninfo(**database_parameters(), options="-c lock_timeout=10s")) as session:
             session.execute("DELETE FROM users WHERE id = %s", [user.pk])
         erased.set()
-        return Projected(removed=1)
+        return BatchResult(removed=1)
 
     monkeypatch.setattr(load, "project", project)
     path = json_lines(tmp_path / "x.jsonl", [row(user.pk, vector=ones())])
@@ -223,10 +223,9 @@ import sys
 import django
 django.setup()
 from vectorstore.ingest import load
-from vectorstore.sync.inline import Projected
 
 load.ROWS_IN_A_BATCH = 2
-load.project = lambda user_ids: Projected()
+load.project = lambda user_ids: BatchResult()
 load.upsert_embeddings(["-"])
 """
 

@@ -29,7 +29,7 @@ from tests.vectorstore.ingest.inputs import json_lines, ones, row
 from vectorstore.ingest import load
 from vectorstore.ingest.load import Loaded, LoadInterrupted, upsert_embeddings
 from vectorstore.models import ProfileEmbedding
-from vectorstore.sync.inline import Projected
+from vectorstore.sync.results import BatchResult
 
 pytestmark = pytest.mark.django_db
 
@@ -39,9 +39,9 @@ def projected(monkeypatch: pytest.MonkeyPatch) -> list[list[UUID]]:
     """The batches that were handed to the vector store, which is not here."""
     batches: list[list[UUID]] = []
 
-    def project(user_ids: Iterable[UUID]) -> Projected:
+    def project(user_ids: Iterable[UUID]) -> BatchResult:
         batches.append(list(user_ids))
-        return Projected(written=len(batches[-1]))
+        return BatchResult(written=len(batches[-1]))
 
     monkeypatch.setattr(load, "project", project)
     return batches
@@ -244,11 +244,11 @@ def test_load__vector_store_away_leaves_the_rows_and_is_not_asked_again(tmp_path
     monkeypatch.setattr(load, "ROWS_IN_A_BATCH", 2)
     asked = []
 
-    def project(user_ids: Iterable[UUID]) -> Projected:
+    def project(user_ids: Iterable[UUID]) -> BatchResult:
         asked.append(user_ids)
         if len(asked) > 1:
             raise StoreUnavailable("Nothing answers\nthere.")
-        return Projected(written=2)
+        return BatchResult(written=2)
 
     monkeypatch.setattr(load, "project", project)
     rows = [row(user.pk, vector=ones()) for user in UserFactory.create_batch(7)]

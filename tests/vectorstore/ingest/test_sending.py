@@ -16,7 +16,7 @@ from vectorstore.ingest import sending
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.queue.entries import is_empty
 from vectorstore.schema.initialize import initialize
-from vectorstore.sync.inline import Projected
+from vectorstore.sync.results import BatchResult
 
 PEOPLE = 1000
 
@@ -27,7 +27,7 @@ def test_send__everybody_has_a_point_and_nobody_is_left_on_the_queue(qdrant_serv
     initialize(lambda planned: None)
     user_ids = make_people(PEOPLE)
     give_embeddings(user_ids, np.random.default_rng(1).standard_normal((PEOPLE, 512)).astype(np.float32))
-    assert sending.project(user_ids) == Projected(written=PEOPLE)
+    assert sending.project(user_ids) == BatchResult(written=PEOPLE)
     with qdrant() as client:
         assert client.count(collection_name()).count == PEOPLE
     assert is_empty()
@@ -43,14 +43,14 @@ def test_send__threads_where_they_help(
     settings.QDRANT_URL, settings.QDRANT_GRPC_PORT = url, grpc_port
     met, seen = threading.Barrier(threads, timeout=30), []
 
-    def project(user_ids: list[UUID]) -> Projected:
+    def project(user_ids: list[UUID]) -> BatchResult:
         met.wait()  # nobody goes on before all are there
         seen.extend(user_ids)
-        return Projected(written=len(user_ids))
+        return BatchResult(written=len(user_ids))
 
     monkeypatch.setattr("vectorstore.sync.inline.project", project)
     user_ids = [uuid4() for _ in range(count)]
-    assert sending.project(user_ids) == Projected(written=count)
+    assert sending.project(user_ids) == BatchResult(written=count)
     assert sorted(seen) == sorted(user_ids)
 
 
@@ -58,7 +58,7 @@ def test_send__threads_where_they_help(
 def test_send__store_that_is_away_is_told(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.QDRANT_URL, settings.QDRANT_GRPC_PORT = "x", 1
 
-    def project(user_ids: list[UUID]) -> Projected:
+    def project(user_ids: list[UUID]) -> BatchResult:
         raise StoreUnavailable("Nothing answers.")
 
     monkeypatch.setattr("vectorstore.sync.inline.project", project)

@@ -168,7 +168,7 @@ def test_purge__no_byte_is_left(folder: Path, how_many: int) -> None:
 
     done = purged()
     proven = not deletes_files_later()
-    assert [(one.deleted, one.left, one.proven) for one in done.collections] == [(1, 0, proven)]
+    assert [(one.deleted, one.remaining, one.proven) for one in done.collections] == [(1, 0, proven)]
     assert (done.logs, done.clean) == ((name(1),), False)
     if not proven:
         done = purged(storage=[folder / "storage"])
@@ -370,7 +370,7 @@ def test_purge__another_storage_folder_is_refused(folder: Path, wrong: str) -> N
         match=rf"^--storage '{folder / wrong}': the segment [0-9a-f-]{{36}} of '{name(1)}' is not there, so nothing was done",
     ):
         purged(storage=[folder / wrong])
-    assert purged(dry_run=True).collections[0].left == 1
+    assert purged(dry_run=True).collections[0].remaining == 1
 
 
 def test_purge__a_dropped_collection_is_waited_for(folder: Path) -> None:
@@ -410,11 +410,11 @@ def test_purge__while_a_graph_is_built(folder: Path) -> None:
             assert client.get_collection(name(1)).status == "yellow"
         (done,) = purged(dry_run=True).collections
         assert done == Rewritten(name(1), 0, 0, int(is_in_a_reported_segment(folder, needle)))
-        if done.left:
+        if done.remaining:
             break
-    assert done.left
+    assert done.remaining
     (done,) = purged(storage=[folder / "storage"]).collections
-    assert (done.deleted, done.left, done.proven) == (1, 0, True)
+    assert (done.deleted, done.remaining, done.proven) == (1, 0, True)
     assert "segments" not in where(folder, {"vector": needle})
 
     _have_graphs_built(700)
@@ -443,7 +443,7 @@ def test_purge__the_session_that_has_the_lock_is_used_all_along(folder: Path, mo
     with watched_session() as session:
         monkeypatch.setattr(f"vectorstore.purge.{waiting}.segments", slowly)
         (done,) = purged(seconds=10).collections
-    assert (done.deleted, done.left) == (1, 0)
+    assert (done.deleted, done.remaining) == (1, 0)
 
 
 @pytest.mark.parametrize("waiting", ["rewriting", "segments"])
@@ -463,7 +463,7 @@ def test_purge__a_large_segment(folder: Path, monkeypatch: pytest.MonkeyPatch, w
     steps = count()
     monkeypatch.setattr("vectorstore.purge.segments.at_work", lambda _client, _collection: str(next(steps)))
     (done,) = purged(seconds=0.15).collections
-    assert done.left == 0
+    assert done.remaining == 0
 
 
 def _add_points(how_many: int) -> None:
@@ -498,7 +498,7 @@ def test_purge__a_kept_collection(folder: Path) -> None:
     )
     assert where(folder, needles)["segments"]
     done = purged()
-    assert {one.collection: (one.deleted, one.left) for one in done.collections} == {name(1): (1, 0), name(2): (1, 0)}
+    assert {one.collection: (one.deleted, one.remaining) for one in done.collections} == {name(1): (1, 0), name(2): (1, 0)}
     assert set(done.logs) == {name(1), name(2)}
     done = purged(log=True, drop_kept=True)
     assert done.dropped == (name(1), name(2))
@@ -548,7 +548,7 @@ def test_purge__killed(folder: Path, settings: Settings, how_many: int, moment: 
     changed = {"deleted_threshold": 0.2, "vacuum_min_vector_number": 1000} if how_many == MANY else {"on_disk_payload": True}
     assert StoreState.current().optimizers_before_purge == {name(1): changed}
     assert bool(compare().differences) == (moment == "after that")
-    assert [(one.left) for one in purged().collections] == [0]
+    assert [(one.remaining) for one in purged().collections] == [0]
     with qdrant() as client:
         assert client.get_collection(name(1)).config == before
     assert compare().differences == []

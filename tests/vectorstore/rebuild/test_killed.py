@@ -90,7 +90,7 @@ def test_reindex__killed(qdrant_server: object, step: str, alias: str, rows: dic
     User.objects.filter(pk=people[0]).delete()
     User.objects.filter(pk=people[1]).update(verified=False)
     coming = ProfileEmbeddingFactory.create().pk
-    assert sync_once(timeout=60).left.length == 0
+    assert sync_once(timeout=60).remaining.length == 0
     assert wrong(int(alias[1:])) == {}
 
     done = reindex(announce=lambda _: None)
@@ -118,7 +118,7 @@ def test_rollback__killed(qdrant_server: object, step: str, alias: str, synced: 
     assert leads_to() == alias
     if synced:
         User.objects.filter(pk=people[0]).delete()
-        assert sync_once(timeout=60).left.length == 0
+        assert sync_once(timeout=60).remaining.length == 0
         assert (wrong(1), wrong(2)) == ({}, {})
     if not synced or alias == "v2":
         assert roll_back(announce=lambda _: None).collection == version(1)
@@ -152,5 +152,5 @@ def test_init_qdrant__mends_what_was_killed_between_the_alias_and_its_row(qdrant
     initialize(lambda _: None)
     assert (leads_to(), states(), compare().differences) == ("v2", {"v1": "kept", "v2": "live"}, [])
     assert VectorCollection.objects.get(name=version(1)).keep_until is not None
-    assert sync_once(timeout=60).left.length == 0
+    assert sync_once(timeout=60).remaining.length == 0
     assert (wrong(1), wrong(2)) == ({}, {})

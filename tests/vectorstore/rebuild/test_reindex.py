@@ -35,9 +35,10 @@ from vectorstore.rebuild.reindex import Reindexed, drop_kept, reindex, roll_back
 from vectorstore.retention.drop import drop_due
 from vectorstore.schema import apply
 from vectorstore.schema.initialize import compare, initialize
-from vectorstore.sync.batch import Done, carry_out
+from vectorstore.sync.batch import carry_out
 from vectorstore.sync.claims import Claim
 from vectorstore.sync.leases import LeaseLost, release
+from vectorstore.sync.results import BatchResult
 from vectorstore.sync.worker import sync_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -53,7 +54,7 @@ def rebuilt(**options: Any) -> Reindexed:
 
 
 def sync() -> None:
-    assert sync_once(timeout=60).left.length == 0
+    assert sync_once(timeout=60).remaining.length == 0
 
 
 # --- The whole way ---------------------------------------------------------------------------------------------------------------
@@ -375,7 +376,7 @@ def test_reindex__whoever_loses_a_lease_on_the_way_is_tried_again(embedded_qdran
     begun(3)
     lost: list[Claim] = []
 
-    def slow_at_first(claim: Claim) -> Done:
+    def slow_at_first(claim: Claim) -> BatchResult:
         if not lost:
             lost.append(claim)
             release(claim, unanswered=True)

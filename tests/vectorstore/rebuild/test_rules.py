@@ -59,7 +59,7 @@ def test_building__is_written_by_every_worker_from_the_commit_of_its_row_on(stor
     User.objects.filter(pk=staying).update(verified=False)
     coming = ProfileEmbeddingFactory.create().pk
     User.objects.filter(pk=leaving).delete()
-    assert sync_once(timeout=60).left.length == 0
+    assert sync_once(timeout=60).remaining.length == 0
     assert ids(2) == {str(staying), str(coming)}
     assert wrong(2) == {}
 
@@ -86,7 +86,7 @@ def test_building__that_is_gone_holds_no_worker_up(store: str, untidy: None) -> 
     with qdrant() as client:
         client.delete_collection(name)
     ProfileEmbeddingFactory.create()
-    assert sync_once(timeout=60).left.length == 0
+    assert sync_once(timeout=60).remaining.length == 0
     assert (states(), wrong(1)) == ({"v1": "live", "v2": "failed"}, {})
 
 
@@ -98,7 +98,7 @@ def test_building__that_refuses_holds_no_worker_up(store: str, untidy: None) -> 
     registry.build(version(2))
     ProfileEmbeddingFactory.create()
     done = sync_once(timeout=60)
-    assert (done.left.length, done.left.aside, states(), wrong(1)) == (0, 0, {"v1": "live", "v2": "failed"}, {})
+    assert (done.remaining.length, done.remaining.aside, states(), wrong(1)) == (0, 0, {"v1": "live", "v2": "failed"}, {})
 
 
 def a_ready_one() -> str:
@@ -116,7 +116,7 @@ def test_ready__that_is_gone_holds_no_worker_up(store: str, untidy: None) -> Non
         client.delete_collection(name)
     ProfileEmbeddingFactory.create()
     done = sync_once(timeout=60)
-    assert (done.left.length, done.away, states(), wrong(1)) == (0, None, {"v1": "live", "v2": "failed"}, {})
+    assert (done.remaining.length, done.unavailable, states(), wrong(1)) == (0, None, {"v1": "live", "v2": "failed"}, {})
 
 
 def test_ready__that_is_gone_while_somebody_may_be_moving_the_alias_to_it(
@@ -138,11 +138,11 @@ def test_ready__that_is_gone_while_somebody_may_be_moving_the_alias_to_it(
     mover = in_thread(move)
     try:
         assert held.wait(60)
-        assert (sync_once(timeout=1).away, states()) == (str(CollectionNotFound(name)), {"v1": "live", "v2": "ready"})
+        assert (sync_once(timeout=1).unavailable, states()) == (str(CollectionNotFound(name)), {"v1": "live", "v2": "ready"})
     finally:
         over.set()
         mover.join()
-    assert sync_once(timeout=60).left.length == 0
+    assert sync_once(timeout=60).remaining.length == 0
 
 
 def test_ready__that_is_searched_is_not_given_up(embedded_qdrant: object, untidy: None) -> None:
@@ -178,7 +178,7 @@ def test_ready__that_refuses_somebody_is_given_up_or_they_are_kept(
     with monkeypatch.context() as patched:
         patched.setattr(write, "upsert", refusing)
         done = sync_once(timeout=1)
-    assert (done.away, done.left.length > 0) == (("Too long.", True) if searched else (None, False))
+    assert (done.unavailable, done.remaining.length > 0) == (("Too long.", True) if searched else (None, False))
     assert states() == {"v1": "live", "v2": "ready" if searched else "failed"}
     sync_once(timeout=60)
     assert ids(2) == ({str(person)} if searched else set())
@@ -257,10 +257,10 @@ def test_follow__what_nobody_wrote_for_a_while_is_written_again(embedded_qdrant:
     reindex(keep=DAY, announce=lambda _: None)
     registry.fail(version(1), "the disk was full")
     User.objects.filter(pk=leaving).delete()
-    assert sync_once(timeout=60).left.length == 0
+    assert sync_once(timeout=60).remaining.length == 0
     assert str(leaving) in ids(1)
     registry.follow(version(1))
-    assert sync_once(timeout=60).left.length == 0
+    assert sync_once(timeout=60).remaining.length == 0
     assert (ids(1), states()) == ({str(staying)}, {"v1": "live", "v2": "kept"})
 
 

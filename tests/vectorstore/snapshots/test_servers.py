@@ -39,7 +39,7 @@ def test_with_a_key_and_tls(memory_path: Path, tmp_path: Path, settings: Setting
         (one,) = create()
         path = fetch(one.name, tmp_path).path
         assert restore([path], announce=lambda _: None).found == 3
-        assert purge(snapshots=True, announce=lambda _: None).collections[0].left == 0
+        assert purge(snapshots=True, announce=lambda _: None).collections[0].remaining == 0
         settings.QDRANT_API_KEY = "another"
         with pytest.raises(StoreUnavailable, match="does not accept the key in QDRANT_API_KEY") as told:
             listed()

@@ -107,7 +107,7 @@ def _storm(seed: int, made: Database, server: Server, environment: dict[str, str
     assert [writer.error for writer in writers] == [None] * WRITERS
     assert min(writer.writes for writer in writers) > 50, "the writers hardly wrote"
     assert sum(writer.deadlocks for writer in writers) <= MOST_DEADLOCKS
-    left = sync_once(timeout=30).left
+    left = sync_once(timeout=30).remaining
     assert (left.length, left.aside) == (0, 0)
     return erasures
 

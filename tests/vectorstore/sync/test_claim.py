@@ -141,7 +141,7 @@ try:
     claim.claim_due(worker.id, 10)
 except Exception as error:
     print(type(error).__name__)
-    worker.is_away(error)
+    worker.note_unavailable(error)
 print(claim.claim_due(worker.id, 10))
 """
 

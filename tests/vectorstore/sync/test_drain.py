@@ -21,9 +21,9 @@ from vectorstore.qdrant.connection import collection_name
 from vectorstore.qdrant.errors import CollectionNotFound
 from vectorstore.queue.entries import Backlog, backlog
 from vectorstore.sync import worker as drain
-from vectorstore.sync.batch import Done
 from vectorstore.sync.claims import Claim, claim_due
 from vectorstore.sync.leases import finish
+from vectorstore.sync.results import BatchResult
 from vectorstore.sync.settings import WrongSetting
 from vectorstore.sync.worker import Worker, sync_once
 
@@ -36,9 +36,9 @@ def test_sync_once__until_nothing_is_left(any_collection: str) -> None:
     ProfileEmbeddingFactory.create(user__staff=True)
     ProfileEmbeddingFactory.create(user__deleted=True)
     UserFactory.create()
-    batches: list[Done] = []
-    synced = sync_once(batch_size=2, tell=batches.append)
-    assert (synced.written, synced.removed, synced.left) == (5, 0, EMPTY)
+    batches: list[BatchResult] = []
+    synced = sync_once(batch_size=2, on_batch=batches.append)
+    assert (synced.written, synced.removed, synced.remaining) == (5, 0, EMPTY)
     assert [done.written + done.removed for done in batches] != [5]
     assert points() == ids(there)
     assert sync_once().written == 0
@@ -94,7 +94,7 @@ def test_sync_once__waits_for_what_another_worker_holds(server_collection: str, 
         sleep(seconds)
 
     monkeypatch.setattr(drain.time, "sleep", until_the_other_is_done)  # type: ignore[attr-defined]
-    assert sync_once().left == EMPTY
+    assert sync_once().remaining == EMPTY
     assert len(waited) >= 3
 
 
@@ -113,7 +113,7 @@ def test_sync_once__whom_a_dead_builder_held_without_an_entry_is_looked_at_again
 def test_step__a_lost_lease_is_said_once(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
     people(1)
     said: list[str] = []
-    worker = Worker(tell_away=said.append)
+    worker = Worker(on_unavailable=said.append)
 
     def slowly(claim: Claim) -> Points:
         SyncLease.objects.update(until="2020-01-01T00:00Z")
@@ -124,7 +124,7 @@ def test_step__a_lost_lease_is_said_once(embedded_collection: str, monkeypatch: 
         assert [worker.step() for _ in range(3)] == [None] * 3
     assert said == ["The lease of people who were being written has run out: others write them now. Raise SYNC_LEASE_SECONDS."]
     assert worker.pause > drain.SHORTEST_PAUSE
-    assert worker.step() == Done(written=1)
+    assert worker.step() == BatchResult(written=1)
 
 
 @pytest.mark.django_db
@@ -133,7 +133,7 @@ def test_sync_once__no_longer_than_its_timeout(embedded_collection: str) -> None
     claim = claim_due(uuid4(), 1)
     assert claim is not None
     synced = sync_once(timeout=0.3)
-    assert (synced.written, synced.left.length, synced.left.leased, synced.away) == (1, 1, 1, None)
+    assert (synced.written, synced.remaining.length, synced.remaining.leased, synced.unavailable) == (1, 1, 1, None)
 
 
 @pytest.mark.django_db
@@ -147,7 +147,7 @@ def test_sync_once__others_getting_on_is_progress(embedded_collection: str, monk
             finish(claim)
 
     monkeypatch.setattr("vectorstore.sync.worker.time.sleep", another_is_done)
-    assert sync_once(timeout=0.5).left == EMPTY
+    assert sync_once(timeout=0.5).remaining == EMPTY
 
 
 @pytest.mark.django_db
@@ -155,10 +155,10 @@ def test_sync_once__a_store_that_is_away_to_the_end(collection: str, settings: S
     people(1)
     settings.QDRANT_URL = f"http://127.0.0.1:{free_port()}"
     said: list[str] = []
-    synced = sync_once(timeout=1, tell_away=said.append)
-    assert synced.away is not None and synced.away.startswith("Nothing answers at QDRANT_URL")
-    assert said == [synced.away]
-    assert synced.left.length == 1
+    synced = sync_once(timeout=1, on_unavailable=said.append)
+    assert synced.unavailable is not None and synced.unavailable.startswith("Nothing answers at QDRANT_URL")
+    assert said == [synced.unavailable]
+    assert synced.remaining.length == 1
     assert not SyncLease.objects.exists()
 
 
@@ -172,8 +172,8 @@ def test_sync_once__a_store_that_is_away_while_others_do_the_rest(collection: st
         QueueEntry.objects.all().delete()
         settings.QDRANT_URL = url
 
-    synced = sync_once(timeout=30, tell_away=others_do_it_and_it_comes_back)
-    assert (synced.written, synced.left.length, synced.away) == (0, 0, None)
+    synced = sync_once(timeout=30, on_unavailable=others_do_it_and_it_comes_back)
+    assert (synced.written, synced.remaining.length, synced.unavailable) == (0, 0, None)
 
 
 @pytest.mark.qdrant_server
@@ -187,8 +187,8 @@ def test_sync_once__a_store_that_comes_back(server_collection: str, settings: Se
         said.append(why)
         settings.QDRANT_URL = url
 
-    synced = sync_once(tell_away=comes_back)
-    assert (synced.written, synced.away, len(said)) == (1, None, 1)
+    synced = sync_once(on_unavailable=comes_back)
+    assert (synced.written, synced.unavailable, len(said)) == (1, None, 1)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -198,11 +198,11 @@ def test_step__a_session_that_postgresql_ends(embedded_collection: str) -> None:
     with another_connection() as other, other.cursor() as cursor:
         cursor.execute("SELECT pg_terminate_backend(%s, 10000)", [pid])
     said: list[str] = []
-    worker = Worker(tell_away=said.append)
+    worker = Worker(on_unavailable=said.append)
     assert worker.step() is None
-    assert worker.step() == Done(written=1)
+    assert worker.step() == BatchResult(written=1)
     assert len(said) == 1 and said[0].startswith("PostgreSQL: ")
-    assert worker.away is None
+    assert worker.unavailable is None
 
 
 @pytest.mark.django_db(transaction=True)
@@ -212,8 +212,8 @@ def test_step__a_standby_that_takes_no_writes(embedded_collection: str) -> None:
     plain_sql("SET default_transaction_read_only = on")
     worker = Worker()
     assert worker.step() is None
-    assert worker.away is not None and "read-only transaction" in worker.away
-    assert worker.step() == Done(written=1)
+    assert worker.unavailable is not None and "read-only transaction" in worker.unavailable
+    assert worker.step() == BatchResult(written=1)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -233,14 +233,14 @@ def test_step__what_is_in_hand_is_given_back_over_a_new_connection(embedded_coll
         assert worker.step() is None
     assert not SyncLease.objects.exists()
     assert queued(person) == 2
-    assert worker.step() == Done(written=1)
+    assert worker.step() == BatchResult(written=1)
 
 
 @pytest.mark.django_db
 def test_step__pauses_grow_and_what_is_wrong_is_said_once(settings: Settings) -> None:
     settings.QDRANT_URL = f"http://127.0.0.1:{free_port()}"
     said: list[str] = []
-    worker = Worker(tell_away=said.append)
+    worker = Worker(on_unavailable=said.append)
     pauses = []
     for _ in range(9):
         worker.step()
@@ -278,7 +278,7 @@ def test_sync_once__many_at_once_beside_a_writer(server_collection: str) -> None
     with in_a_thread(lambda: sync_once(batch_size=4)) as a, in_a_thread(lambda: sync_once(batch_size=7)) as b, in_a_thread(leave) as c:
         for future in (a, b, c):
             future.result(60)
-    assert sync_once().left == EMPTY
+    assert sync_once().remaining == EMPTY
     assert points() == ids(there[10:])
     assert collection_name()
     assert connection.in_atomic_block is False

@@ -140,7 +140,7 @@ def test_watch__with_an_empty_queue_looks_once_a_minute_and_says_it_once(
     synced: None, monkeypatch: pytest.MonkeyPatch, happens: Callable[[], None], line: str
 ) -> None:
     said: list[str] = []
-    worker = Worker(tell_away=said.append)
+    worker = Worker(on_unavailable=said.append)
     assert watch._step(worker) is None
     assert said == []
     happens()
@@ -182,7 +182,7 @@ def test_watch__compares_no_more_often_than_once_a_minute(synced: None, monkeypa
 @pytest.mark.django_db(transaction=True)
 def test_watch__what_was_mended_meanwhile_is_said_again_if_it_comes_back(synced: None, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
-    worker = Worker(tell_away=said.append)
+    worker = Worker(on_unavailable=said.append)
     ours = StoreState.current().database_id
     for _ in range(2):
         replace_postgresql()
@@ -191,7 +191,7 @@ def test_watch__what_was_mended_meanwhile_is_said_again_if_it_comes_back(synced:
         watch._step(worker)
         StoreState.objects.update(database_id=ours)
         watch._step(worker)
-        assert worker.away is None
+        assert worker.unavailable is None
     assert len(said) == 2
 
 
@@ -204,9 +204,9 @@ def test_sync_once__a_store_that_is_away_is_waited_for_though_the_queue_is_empty
         call_command("sync_qdrant", "--once", "--timeout", "0.5")
     assert raised.value.returncode == 2
     assert str(raised.value).startswith("Nothing answers at QDRANT_URL")
-    synced = sync_once(timeout=0.5, tell_away=said.append)
+    synced = sync_once(timeout=0.5, on_unavailable=said.append)
     assert len(said) == 1
-    assert synced.away == said[0]
+    assert synced.unavailable == said[0]
 
 
 @pytest.mark.django_db

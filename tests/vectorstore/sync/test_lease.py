@@ -14,17 +14,8 @@ from tests.vectorstore.sync.people import one, queued
 from vectorstore.models import QueueEntry, SetAside, SyncLease, SyncWorker
 from vectorstore.queue.entries import enqueue, is_empty
 from vectorstore.sync.claims import Claim, claim_due
-from vectorstore.sync.leases import (
-    LeaseLost,
-    Refusal,
-    database_clock,
-    expire_leases,
-    finish,
-    release,
-    release_all,
-    renew,
-    start_recheck_delay,
-)
+from vectorstore.sync.leases import LeaseLost, database_clock, expire_leases, finish, release, release_all, renew, start_recheck_delay
+from vectorstore.sync.results import RejectedUser
 from vectorstore.sync.settings import WrongSetting, check_settings
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("registered")]
@@ -107,7 +98,7 @@ def test_finish__sets_aside_whom_qdrant_refuses() -> None:
     claim = claim_due(uuid4(), 3)
     assert claim is not None
     SyncLease.objects.filter(pk=lost).update(worker=uuid4())
-    finish(claim, [Refusal(user_id, "some_v1", "too long") for user_id in (person, lost, gone)])
+    finish(claim, [RejectedUser(user_id, "some_v1", "too long") for user_id in (person, lost, gone)])
     assert list(SetAside.objects.values_list("user_id", "collection", "reason")) == [(person, "some_v1", "too long")]
     assert queued(person, gone) == 0
 

@@ -27,9 +27,10 @@ from vectorstore.qdrant.errors import CollectionNotFound
 from vectorstore.queue.entries import LOCK_OF, enqueue
 from vectorstore.sync import inline
 from vectorstore.sync.claims import claim_due
-from vectorstore.sync.inline import Projected, project, remove_point
+from vectorstore.sync.inline import project, remove_point
 from vectorstore.sync.leases import release
 from vectorstore.sync.removal import point_of
+from vectorstore.sync.results import BatchResult
 
 State = VectorCollection.State
 
@@ -39,7 +40,7 @@ State = VectorCollection.State
 @pytest.mark.django_db
 def test_project__writes_the_point_as_the_rows_are(any_collection: str) -> None:
     embedding = ProfileEmbeddingFactory.create(location={"lat": 48.8, "lon": 2}, interests=[], video_features=[0.1, 1e-9])
-    assert project([embedding.pk]) == Projected(written=1)
+    assert project([embedding.pk]) == BatchResult(written=1)
     found = point(embedding.pk)
     embedding.refresh_from_db()
     assert found["payload"] == payload_of(embedding.user, embedding) | {"version": found["payload"]["version"]}
@@ -67,14 +68,14 @@ def test_project__who_has_a_point(embedded_collection: str, person: dict[str, bo
     ProfileEmbeddingFactory.create(user=user)
     if anonymized:  # by the guide's statement, which leaves the embedding
         User.objects.filter(pk=user.pk).update(email=anonymized_email(user.pk), deleted_at=datetime.now(UTC))
-    assert project([user.pk]) == Projected(written=int(has_point))
+    assert project([user.pk]) == BatchResult(written=int(has_point))
     assert (point_of(user.pk) is not None) is has_point
 
 
 @pytest.mark.django_db
 def test_project__nobody_without_an_embedding_has_a_point(embedded_collection: str) -> None:
-    assert project([UserFactory.create().pk, uuid4()]) == Projected()
-    assert project([]) == Projected()
+    assert project([UserFactory.create().pk, uuid4()]) == BatchResult()
+    assert project([]) == BatchResult()
 
 
 @pytest.mark.django_db
@@ -92,9 +93,9 @@ def test_project__removes_the_point_of_who_is_to_have_none(collection: str, leav
     user = ProfileEmbeddingFactory.create().user
     project([user.pk])
     leave(user)
-    assert project([user.pk]) == Projected(removed=1)
+    assert project([user.pk]) == BatchResult(removed=1)
     assert point_of(user.pk) is None
-    assert project([user.pk]) == Projected()
+    assert project([user.pk]) == BatchResult()
 
 
 @pytest.mark.django_db
@@ -105,7 +106,7 @@ def test_project__replaces_what_a_change_by_plain_sql_left_behind(any_collection
     plain_sql(
         "UPDATE profile_embeddings SET video_features = NULL, location = NULL, vector = %s WHERE user_id = %s", unit_vector(77), user.pk
     )
-    assert project([user.pk]) == Projected(written=1)
+    assert project([user.pk]) == BatchResult(written=1)
     found = point(user.pk)
     assert (found["payload"]["active"], found["payload"]["gender"]) == (False, "other")
     assert not {"location", "video_features"} & set(found["payload"])
@@ -125,14 +126,14 @@ def test_project__vectors_whose_squares_do_not_fit_into_32_bits(any_collection: 
 def test_project__batch_by_batch(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inline, "BATCH_SIZE", 2)
     there = people(5)
-    assert project(iter([*there, there[0], uuid4()])) == Projected(written=6)
+    assert project(iter([*there, there[0], uuid4()])) == BatchResult(written=6)
     assert len(points()) == 5
 
 
 @pytest.mark.django_db
 def test_project__leaves_the_others_on_the_queue(embedded_collection: str) -> None:
     one, other = people(2)
-    assert project([one]) == Projected(written=1)
+    assert project([one]) == BatchResult(written=1)
     assert (queued(one), queued(other)) == (0, 1)
 
 
@@ -179,7 +180,7 @@ def test_project__waits_so_long_for_others_and_no_longer(embedded_collection: st
             "Somebody else is writing the points of the same people, and has not been done in time: see what runs, and run it again."
         )
     release(claim, unanswered=False)
-    assert project([person]) == Projected(written=1)
+    assert project([person]) == BatchResult(written=1)
 
 
 # --- Removing for good -----------------------------------------------------------------------------------------------------------
@@ -272,7 +273,7 @@ def test_remove_point__in_every_collection_that_is_written(collection: str) -> N
     with qdrant() as client:
         client.create_collection(beside, vectors_config=models.VectorParams(size=512, distance=models.Distance.COSINE))
     registry.register(beside, State.KEPT, "")
-    assert project([person]) == Projected(written=1)
+    assert project([person]) == BatchResult(written=1)
     assert points(beside) == {str(person)}
     assert remove_point(person)
     assert points(beside) == points() == set()

@@ -45,7 +45,7 @@ def held_back(monkeypatch: pytest.MonkeyPatch, person: UUID) -> Callable[[], obj
         patched.setattr(write, "upsert", timing_out)
         worker = Worker()
         assert worker.step() is None
-        assert worker.away is not None and "did not answer within 1 s" in worker.away
+        assert worker.unavailable is not None and "did not answer within 1 s" in worker.unavailable
     assert QueueEntry.objects.filter(user_id=person, awaits_answer=True).count() == 1
     return late[0]
 
@@ -81,7 +81,7 @@ def test_without_other_work_qdrant_is_asked_for_an_answer(server_collection: str
     url, settings.QDRANT_URL = settings.QDRANT_URL, "http://127.0.0.1:9"
     worker = Worker()
     assert worker.step() is None
-    assert worker.away is not None
+    assert worker.unavailable is not None
     assert QueueEntry.objects.get().awaits_answer
     settings.QDRANT_URL = url
     assert worker.step() is None
@@ -106,7 +106,7 @@ def test_a_server_that_was_frozen_still_applies_what_it_had(memory_path: Path, s
         User.objects.all().delete()
         thaw(server)
         synced = sync_once(timeout=30)
-        assert (synced.left.length, points()) == (0, set())
+        assert (synced.remaining.length, points()) == (0, set())
     assert len(everybody) == 20
 
 
@@ -127,7 +127,7 @@ def test_a_worker_that_was_killed_is_waited_for_and_its_people_looked_at_again(s
     assert SyncLease.objects.count() == 2
     User.objects.filter(pk=other).delete()
     synced = sync_once(timeout=30)
-    assert (synced.written, synced.left.length) == (2, 0)
+    assert (synced.written, synced.remaining.length) == (2, 0)
     assert points() == ids([person])
     assert not SyncLease.objects.exists()
 
@@ -143,4 +143,4 @@ def test_during_a_long_outage_second_looks_do_not_pile_up(server_collection: str
         assert worker.step() is None
     settings.QDRANT_URL = url
     assert queued() <= 2 * len(everybody)
-    assert sync_once(timeout=30).left.length == 0
+    assert sync_once(timeout=30).remaining.length == 0

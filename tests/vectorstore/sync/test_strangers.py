@@ -20,7 +20,7 @@ from vectorstore.sync.batch import work
 from vectorstore.sync.claims import claim_due
 from vectorstore.sync.leases import LeaseLost, finish
 from vectorstore.sync.worker import sync_once
-from vectorstore.sync.writer import _Telling
+from vectorstore.sync.writer import _CollectionWriter
 from vectorstore.verification.verify import verify
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -34,7 +34,7 @@ def test_truncate__the_points_go(collection: str, table: str, monkeypatch: pytes
     assert len(points()) == 5
     plain_sql(f"TRUNCATE {table} CASCADE")
     synced = sync_once()
-    assert (synced.removed, synced.left.length) == (5, 0)
+    assert (synced.removed, synced.remaining.length) == (5, 0)
     assert points() == set()
 
 
@@ -67,7 +67,7 @@ def test_truncate__beside_a_worker_that_has_read_its_rows_before(embedded_collec
     worker = uuid4()
     while QueueEntry.objects.filter(user_id=None).exists():
         work(worker, 10)
-    _Telling(slow, slow.collections[0]).tell(read)
+    _CollectionWriter(slow, slow.collections[0]).apply(read)
     finish(slow)
     assert len(points()) == 1
     sync_once()
@@ -82,7 +82,7 @@ def test_truncate__nobody_who_is_gone_stays_set_aside(embedded_collection: str, 
     (there,) = people(1)
     SetAside.objects.create(user_id=there, reason="", collection="")
     QueueEntry.objects.exclude(user_id=None).delete()
-    assert sync_once(timeout=5).left.aside == 1
+    assert sync_once(timeout=5).remaining.aside == 1
     assert SetAside.objects.get().pk == there
 
 

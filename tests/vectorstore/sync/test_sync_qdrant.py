@@ -44,7 +44,7 @@ def output(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 def test_sync_qdrant__a_line_a_batch(collection: str, capsys: pytest.CaptureFixture[str]) -> None:
     gone = people(3)[0]
-    assert output(capsys, "--once") == "3 written, 0 removed; 0 left.\n3 points written, 0 removed.\n"
+    assert output(capsys, "--once") == "3 written, 0 removed; 0 remaining.\n3 points written, 0 removed.\n"
     assert output(capsys) == "Nothing to do.\n"
     User.objects.filter(pk=gone).delete()
     whole = output(capsys, "--once", "--json", "--batch-size", "1")
@@ -53,8 +53,8 @@ def test_sync_qdrant__a_line_a_batch(collection: str, capsys: pytest.CaptureFixt
         "written": 0,
         "removed": 1,
         "set_aside": 0,
-        "left": nothing,
-        "away": None,
+        "remaining": nothing,
+        "unavailable": None,
         "stopped": False,
         "unique_vectors": 0,
     }
@@ -67,9 +67,9 @@ def test_sync_qdrant__counts_the_queue_after_the_batch_of_the_line(
     monkeypatch.setattr(sync_qdrant, "COUNT_PAUSE", 0)
     lines = output(capsys, "--once", "--batch-size", "1").splitlines()
     assert [re.sub(", the oldest.*", ".", line) for line in lines] == [
-        "1 written, 0 removed; 2 left.",
-        "1 written, 0 removed; 1 left.",
-        "1 written, 0 removed; 0 left.",
+        "1 written, 0 removed; 2 remaining.",
+        "1 written, 0 removed; 1 remaining.",
+        "1 written, 0 removed; 0 remaining.",
         "3 points written, 0 removed.",
     ]
 
@@ -94,7 +94,7 @@ def test_sync_qdrant__says_what_is_left_and_how_old_it_is(embedded_collection: s
     people(3)
     plain_sql("UPDATE vector_sync_queue SET queued_at = clock_timestamp() - interval '1 day'")
     first, *_rest = output(capsys, "--batch-size", "2").splitlines()
-    assert first.startswith("2 written, 0 removed; 1 left, the oldest 864")
+    assert first.startswith("2 written, 0 removed; 1 remaining, the oldest 864")
     assert first.endswith(" s old.")
 
 
@@ -103,7 +103,7 @@ def test_sync_qdrant__1_where_something_is_left(embedded_collection: str, capsys
     with pytest.raises(SystemExit) as raised:
         call_command("sync_qdrant", "--once", "--timeout", "0.1")
     assert raised.value.code == 1
-    assert re.fullmatch(r"1 point written, 0 removed; 1 left, the oldest \d+ s old\.", capsys.readouterr().out.splitlines()[-1])
+    assert re.fullmatch(r"1 point written, 0 removed; 1 remaining, the oldest \d+ s old\.", capsys.readouterr().out.splitlines()[-1])
 
 
 def test_sync_qdrant__1_where_somebody_is_set_aside(
@@ -115,7 +115,7 @@ def test_sync_qdrant__1_where_somebody_is_set_aside(
         call_command("sync_qdrant", "--once")
     assert raised.value.code == 1
     batch, whole = capsys.readouterr().out.splitlines()
-    assert batch == "1 written, 0 removed, 1 set aside; 0 left."
+    assert batch == "1 written, 0 removed, 1 set aside; 0 remaining."
     assert whole == "1 point written, 0 removed; 1 person is set aside: see the admin, or change them."
     assert SetAside.objects.count() == 1
 
@@ -128,10 +128,10 @@ def test_sync_qdrant__2_where_a_store_was_away_to_the_end(collection: str, setti
         call_command("sync_qdrant", "--once", "--timeout", "0.5")
     away = f"Nothing answers at QDRANT_URL 'http://127.0.0.1:{port}' ([Errno 111] Connection refused): start Qdrant, or correct QDRANT_URL."
     assert raised.value.returncode == 2
-    assert str(raised.value) == f"{away} 2 changes are left on the queue."
+    assert str(raised.value) == f"{away} 2 changes remain on the queue."
     written = capsys.readouterr()
     assert written.err == f"{away} Trying again.\n"
-    assert written.out.startswith("Nothing done; 2 left, the oldest ")
+    assert written.out.startswith("Nothing done; 2 remaining, the oldest ")
 
 
 def test_sync_qdrant__2_where_the_collection_was_never_made(store: str) -> None:
@@ -219,7 +219,7 @@ def test_sync_qdrant__told_to_end_where_postgresql_is_away(
 @pytest.mark.django_db(transaction=True)
 def test_sync_qdrant__as_it_is_typed(embedded_collection: str) -> None:
     there = people(2)
-    assert manage("sync_qdrant", "--once") == (0, "2 written, 0 removed; 0 left.\n2 points written, 0 removed.\n", "")
+    assert manage("sync_qdrant", "--once") == (0, "2 written, 0 removed; 0 remaining.\n2 points written, 0 removed.\n", "")
     assert points() == ids(there)
 
 

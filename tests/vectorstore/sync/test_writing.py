@@ -25,10 +25,11 @@ from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.qdrant.errors import RequestRejected, ServerError, StoreWentBack
 from vectorstore.qdrant.write import Point
 from vectorstore.queue.entries import enqueue
-from vectorstore.sync.batch import Done, carry_out, work
+from vectorstore.sync.batch import carry_out, work
 from vectorstore.sync.claims import Claim, claim_due
 from vectorstore.sync.leases import LeaseLost, renew
 from vectorstore.sync.removal import point_of
+from vectorstore.sync.results import BatchResult
 from vectorstore.sync.writer import NO_POINT
 
 pytestmark = pytest.mark.django_db
@@ -60,7 +61,7 @@ def test_write__a_stale_upsert_does_not_win_over_a_newer_point(any_collection: s
     newer, without, older = people(3)
     claim, later = claimed(), drawn()
     write(a_point(newer, version=later), a_point(without), a_point(older, version=claim.version - 1))
-    assert carry_out(claim) == Done(written=3)
+    assert carry_out(claim) == BatchResult(written=3)
     assert point(newer)["payload"] == {"user_id": str(newer), "version": later}
     assert version_of(without) == version_of(older) == claim.version
     assert queued() == 0
@@ -208,7 +209,7 @@ def test_carry_out__deletions_are_not_read_back_by_counting(embedded_collection:
     carry_out(claimed())
     User.objects.all().delete()
     monkeypatch.setattr(QdrantClient, "count", lambda *_arguments, **_options: models.CountResult(count=1))
-    assert carry_out(claimed()) == Done(removed=1)
+    assert carry_out(claimed()) == BatchResult(removed=1)
 
 
 def test_carry_out__a_newer_point_that_came_in_between_is_no_loss(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,7 +222,7 @@ def test_carry_out__a_newer_point_that_came_in_between_is_no_loss(embedded_colle
         return client.upsert(collection_name(), [a_point(person, version=drawn())])
 
     monkeypatch.setattr(guarded, "upsert", overtaken)
-    assert carry_out(claim) == Done(written=1)
+    assert carry_out(claim) == BatchResult(written=1)
 
 
 @pytest.mark.parametrize("leaves", [False, True])
@@ -249,7 +250,7 @@ def test_carry_out__a_version_that_no_worker_can_have_written_stands_in_nobodys_
     User.objects.filter(pk=gone).delete()
     write(a_point(there, version=version), a_point(gone, version=version))
     claim = claimed()
-    assert carry_out(claim) == Done(written=2, removed=1)
+    assert carry_out(claim) == BatchResult(written=2, removed=1)
     assert points() == ids([there, other])
     assert version_of(there) == version_of(other) == claim.version
     assert queued() == 0
@@ -295,7 +296,7 @@ def test_work__a_person_whose_data_qdrant_refuses_is_set_aside(server_collection
         refuse(patched, one, other)
         done = work(uuid4(), 100)
         assert done is not None
-        assert (done.written, {refusal.user_id for refusal in done.refused}) == (7, {one, other})
+        assert (done.written, {rejected.user_id for rejected in done.rejected}) == (7, {one, other})
     assert points() == ids(rest)
     assert queued() == 0
     aside = SetAside.objects.get(pk=one)
@@ -305,7 +306,7 @@ def test_work__a_person_whose_data_qdrant_refuses_is_set_aside(server_collection
     plain_sql("UPDATE users SET gender = 'other', active = false WHERE id = %s", one)
     plain_sql("DELETE FROM users WHERE id = %s", other)
     write(a_point(other))
-    assert work(uuid4(), 100) == Done(written=1, removed=1)
+    assert work(uuid4(), 100) == BatchResult(written=1, removed=1)
     assert not SetAside.objects.exists()
     assert points() == ids([one, *rest])
 
@@ -335,7 +336,7 @@ def test_work__what_is_no_persons_fault_sets_nobody_aside(
     assert not SetAside.objects.exists()
     assert not SyncLease.objects.exists()
     assert second_looks() == set(everybody)
-    assert work(uuid4(), 100) == Done(written=3)
+    assert work(uuid4(), 100) == BatchResult(written=3)
 
 
 @pytest.mark.qdrant_server
@@ -371,7 +372,7 @@ def test_work__a_row_that_no_point_can_be_made_of(dates_unchecked: None, embedde
     plain_sql("UPDATE users SET created_at = 'infinity', active = false WHERE id = %s", odd)
     done = work(uuid4(), 100)
     assert done is not None
-    assert (done.written, done.removed, [refusal.reason for refusal in done.refused]) == (0, 1, [NO_POINT])
+    assert (done.written, done.removed, [rejected.reason for rejected in done.rejected]) == (0, 1, [NO_POINT])
     assert SetAside.objects.get().user_id == odd
     assert points() == ids([fine])
 
@@ -399,10 +400,10 @@ def state_of(name: str) -> tuple[str, str]:
 def test_work__every_collection_gets_every_write_and_deletion(collection: str, state: VectorCollection.State) -> None:
     name = beside(state)
     there, gone = people(2)
-    assert work(uuid4(), 100) == Done(written=2)
+    assert work(uuid4(), 100) == BatchResult(written=2)
     assert points(name) == points() == ids([there, gone])
     User.objects.filter(pk=gone).delete()
-    assert work(uuid4(), 100) == Done(removed=1)
+    assert work(uuid4(), 100) == BatchResult(removed=1)
     assert points(name) == points() == ids([there])
 
 
@@ -410,7 +411,7 @@ def test_work__every_collection_gets_every_write_and_deletion(collection: str, s
 def test_work__a_missing_one_beside_the_live_one_is_given_up(collection: str, state: VectorCollection.State) -> None:
     name = beside(state, made=False)
     (person,) = people(1)
-    assert work(uuid4(), 100) == Done(written=1)
+    assert work(uuid4(), 100) == BatchResult(written=1)
     assert state_of(name) == (State.FAILED, f"Qdrant has no collection {name!r}: make it with manage.py init_qdrant.")
     assert point_of(person) is not None
     assert queued() == 0
@@ -422,7 +423,7 @@ def test_work__one_that_fails_beside_the_live_one_is_given_up(server_collection:
     name = beside()
     fail_in(monkeypatch, name, status)
     people(2)
-    assert work(uuid4(), 100) == Done(written=2)
+    assert work(uuid4(), 100) == BatchResult(written=2)
     assert state_of(name)[0] == State.FAILED
     assert f"{collection_name()}_v1" == registry.live()
     assert (queued(), SetAside.objects.count()) == (0, 0)
@@ -463,7 +464,7 @@ def test_work__one_that_is_silent_again_and_again_is_given_up(server_collection:
         with pytest.raises(StoreUnavailable):
             work(uuid4(), 100)
     assert state_of(name) == (State.BUILDING, "")
-    assert work(uuid4(), 100) == Done(written=1)
+    assert work(uuid4(), 100) == BatchResult(written=1)
     state, why = state_of(name)
     assert (state, "did not answer within" in why) == (State.FAILED, True)
 
@@ -489,7 +490,7 @@ def test_work__one_that_is_dropped_meanwhile_holds_nobody_up(server_collection: 
     registry.condemn(name)
     with qdrant() as client:
         client.delete_collection(name)
-    assert carry_out(claim) == Done(written=1)
+    assert carry_out(claim) == BatchResult(written=1)
 
 
 @pytest.mark.qdrant_server

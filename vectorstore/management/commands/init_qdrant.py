@@ -143,7 +143,7 @@ class Command(FindmeCommand):
             raise
         if options["json"]:
             changed = done.status is not None and bool(done.planned.differences)
-            self._say_json(done.planned, changed=changed, status=done.status, more=_told(done))
+            self._say_json(done.planned, changed=changed, status=done.status, more=_adoption_json(done))
         elif done.status is None:
             self._say_plan(done.planned, "would be changed")
             self.say(
@@ -151,12 +151,12 @@ class Command(FindmeCommand):
             )
             if done.survey.unique_vectors:
                 self.say(_of_unique(done.survey.unique_vectors, options["discard_vectors"] or 0))
-            if done.left is not None:
-                self.say(done.left)
+            if done.remaining is not None:
+                self.say(done.remaining)
         else:
             self._say_adopted(done)
         if done.status is not None:
-            if done.left is not None or done.came_meanwhile:
+            if done.remaining is not None or done.came_meanwhile:
                 self.exit_with_findings()
             self._say_if_not_green(done.planned.collection, done.status, options["wait"])
 
@@ -175,8 +175,8 @@ class Command(FindmeCommand):
             self.say(
                 f"{points_hold(done.came_meanwhile)} a vector that another program wrote meanwhile and PostgreSQL does not have: not deleted."
             )
-        if done.left is not None:
-            self.say(done.left)
+        if done.remaining is not None:
+            self.say(done.remaining)
         elif done.planned.differences:
             self.say("Done, and read back.")
 
@@ -218,13 +218,13 @@ class Command(FindmeCommand):
         self.say_json(document | (more or {}))
 
 
-def _told(done: Adopted) -> dict[str, Any]:
+def _adoption_json(done: Adopted) -> dict[str, Any]:
     adopted = {
         "points": done.survey.points,
         "strangers": done.survey.strangers,
         "removed": done.removed,
         "replaced": done.replaced,
-        "left": done.left,
+        "remaining": done.remaining,
     }
     return {"adopted": adopted, "unique_vectors": done.survey.unique_vectors, "unique_vectors_came_meanwhile": done.came_meanwhile}
 

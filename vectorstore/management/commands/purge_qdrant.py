@@ -99,13 +99,13 @@ class Command(FindmeCommand):
 
 def _of_segments(one: Rewritten, *, dry_run: bool) -> str:
     if dry_run:
-        return f"{one.collection}: deleted points in its segments: {one.left:,}."
+        return f"{one.collection}: deleted points in its segments: {one.remaining:,}."
     line = f"{one.collection}: segments rewritten: {one.segments}, and deleted points that are gone with them: {one.deleted:,}"
     left = [line]
     if one.small:
         left.append(f"{one.small:,} left in segments of less than 100 points, which Qdrant does not rewrite: --log clears them too")
-    if one.left > one.small:
-        left.append(f"{one.left - one.small:,} left that were deleted meanwhile: run it again")
+    if one.remaining > one.small:
+        left.append(f"{one.remaining - one.small:,} left that were deleted meanwhile: run it again")
     if one.leftover:
         left.append(f"folders of replaced segments that Qdrant has not deleted yet: {one.leftover}. Run it again")
     elif not one.proven:
@@ -113,7 +113,7 @@ def _of_segments(one: Rewritten, *, dry_run: bool) -> str:
             "Qdrant 1.19 and later deletes the files of a replaced segment some seconds later and does not report it: prove it with --storage FOLDER on the"
             " server's machine, or add --log"
         )
-    elif not one.left:
+    elif not one.remaining:
         left.append("none is left")
     return "; ".join(left) + "."
 

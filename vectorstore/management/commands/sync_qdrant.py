@@ -27,9 +27,10 @@ from vectorstore.qdrant.connection import collection_name, is_embedded
 from vectorstore.queue.entries import Backlog, backlog
 from vectorstore.queue.shutdown import SILENT_SECONDS, Stopped, Stopping
 from vectorstore.retention.unique_vectors import points_hold
-from vectorstore.sync.batch import BATCH_SIZE, LARGEST_BATCH, Done
+from vectorstore.sync.batch import BATCH_SIZE, LARGEST_BATCH
+from vectorstore.sync.results import BatchResult, SyncResult
 from vectorstore.sync.watch import watch
-from vectorstore.sync.worker import TIMEOUT_SECONDS, Synced, sync_once
+from vectorstore.sync.worker import TIMEOUT_SECONDS, sync_once
 
 COUNT_PAUSE = 20
 """How many times as long as the last count of the queue no other one is made: a long queue takes a while to count."""
@@ -65,42 +66,44 @@ class Command(FindmeCommand):
             raise UserFacingError("--discard-vectors goes with --once: leave it out, or leave out --watch.")
         gc.freeze()  # or the collector goes through all that has been imported, again and again: a tenth of a second each time
         lines = _Lines(self, as_json=options["json"])
-        tell = ignore_progress if options["json"] else lines.batch
+        on_batch = ignore_progress if options["json"] else lines.batch
         if options["watch"]:
-            watch(batch_size=options["batch_size"], tell=lines.batch, tell_away=self._say_away, begun=lines.beginning)
+            watch(batch_size=options["batch_size"], on_batch=lines.batch, on_unavailable=self._report_unavailable, begun=lines.beginning)
             return
         stopping = Stopping(min(SILENT_SECONDS, options["timeout"] + SPARE_SECONDS))
         with stopping.caught(signal.SIGTERM), suppress(Stopped):
-            synced = sync_once(
+            result = sync_once(
                 batch_size=options["batch_size"],
                 timeout=options["timeout"],
-                tell=tell,
-                tell_away=self._say_away,
+                on_batch=on_batch,
+                on_unavailable=self._report_unavailable,
                 stopping=stopping,
                 discard_vectors=options["discard_vectors"],
             )
-            self._end_of(synced, as_json=options["json"])
+            self._end_of(result, as_json=options["json"])
 
-    def _say_away(self, why: str) -> None:
+    def _report_unavailable(self, why: str) -> None:
         self.stderr.write(f"{why.rstrip('.')}. Trying again.")
         self.stderr.flush()
 
-    def _end_of(self, synced: Synced, *, as_json: bool) -> None:
-        note_counts(synced)
-        self.say(json.dumps(asdict(synced)) if as_json else _sentence(synced))
-        if synced.stopped:
+    def _end_of(self, result: SyncResult, *, as_json: bool) -> None:
+        note_counts(result)
+        self.say(json.dumps(asdict(result)) if as_json else _format_result(result))
+        if result.stopped:
             return
-        if synced.away is not None:
-            raise StoreUnavailable(f"{synced.away} {counted(synced.left.length, 'change is', 'changes are')} left on the queue.")
+        if result.unavailable is not None:
+            raise StoreUnavailable(
+                f"{result.unavailable} {counted(result.remaining.length, 'change remains', 'changes remain')} on the queue."
+            )
         warning = capture_warning()
         if warning is not None:
             self.stderr.write(warning)
-        if synced.unique_vectors:
+        if result.unique_vectors:
             raise UserFacingError(
-                f"{points_hold(synced.unique_vectors)} the only copy of a user's vector: not deleted. Store the vectors in profile_embeddings, or delete"
-                f" them with manage.py sync_qdrant --once --discard-vectors {synced.unique_vectors}."
+                f"{points_hold(result.unique_vectors)} the only copy of a user's vector: not deleted. Store the vectors in profile_embeddings, or delete"
+                f" them with manage.py sync_qdrant --once --discard-vectors {result.unique_vectors}."
             )
-        if synced.left.length or synced.left.aside or warning is not None:
+        if result.remaining.length or result.remaining.aside or warning is not None:
             self.exit_with_findings()
 
 
@@ -118,27 +121,27 @@ class _Lines:
         self.command.say(json.dumps({"watching": watched}) if self.as_json else sentence)
         self.command.stdout.flush()
 
-    def batch(self, done: Done) -> None:
-        left = self._count() if time.monotonic() >= self.next_count else None
-        log_batch(done)
-        self.command.say(self._json(done, left) if self.as_json else self._line(done, left))
+    def batch(self, result: BatchResult) -> None:
+        remaining = self._count() if time.monotonic() >= self.next_count else None
+        log_batch(result)
+        self.command.say(self._json(result, remaining) if self.as_json else self._line(result, remaining))
         self.command.stdout.flush()
 
-    def _json(self, done: Done, left: Backlog | None) -> str:
+    def _json(self, result: BatchResult, remaining: Backlog | None) -> str:
         return json.dumps(
             {
-                "written": done.written,
-                "removed": done.removed,
-                "set_aside": len(done.refused),
-                "left": None if left is None else asdict(left),
-                "unique_vectors": done.unique_vectors,
+                "written": result.written,
+                "removed": result.removed,
+                "set_aside": len(result.rejected),
+                "remaining": None if remaining is None else asdict(remaining),
+                "unique_vectors": result.unique_vectors,
             }
         )
 
-    def _line(self, done: Done, left: Backlog | None) -> str:
-        aside = f", {len(done.refused):,} set aside" if done.refused else ""
-        unique = f", {done.unique_vectors:,} not deleted (the only copy of a vector)" if done.unique_vectors else ""
-        return f"{done.written:,} written, {done.removed:,} removed{aside}{unique}{'' if left is None else f'; {_left(left)}'}."
+    def _line(self, result: BatchResult, remaining: Backlog | None) -> str:
+        aside = f", {len(result.rejected):,} set aside" if result.rejected else ""
+        unique = f", {result.unique_vectors:,} not deleted (the only copy of a vector)" if result.unique_vectors else ""
+        return f"{result.written:,} written, {result.removed:,} removed{aside}{unique}{'' if remaining is None else f'; {_format_remaining(remaining)}'}."
 
     def _count(self) -> Backlog | None:
         begun = time.monotonic()
@@ -165,17 +168,19 @@ def _qdrant() -> str:
     return f"the embedded Qdrant in {settings.QDRANT_PATH}" if is_embedded() else f"Qdrant at {server_address()}"
 
 
-def _left(left: Backlog) -> str:
-    oldest = f", the oldest {left.oldest_seconds:.0f} s old" if left.oldest_seconds is not None else ""
-    return f"{left.length:,} left{oldest}"
+def _format_remaining(remaining: Backlog) -> str:
+    oldest = f", the oldest {remaining.oldest_seconds:.0f} s old" if remaining.oldest_seconds is not None else ""
+    return f"{remaining.length:,} remaining{oldest}"
 
 
-def _sentence(synced: Synced) -> str:
-    nothing = "Nothing done" if synced.left.length or synced.left.aside or synced.unique_vectors else "Nothing to do"
-    done = f"{counted(synced.written, 'point')} written, {synced.removed:,} removed" if synced.written or synced.removed else nothing
-    rest = f"; {_left(synced.left)}" if synced.left.length else ""
+def _format_result(result: SyncResult) -> str:
+    nothing = "Nothing done" if result.remaining.length or result.remaining.aside or result.unique_vectors else "Nothing to do"
+    done = f"{counted(result.written, 'point')} written, {result.removed:,} removed" if result.written or result.removed else nothing
+    rest = f"; {_format_remaining(result.remaining)}" if result.remaining.length else ""
     aside = (
-        f"; {counted(synced.left.aside, 'person is', 'people are')} set aside: see the admin, or change them" if synced.left.aside else ""
+        f"; {counted(result.remaining.aside, 'person is', 'people are')} set aside: see the admin, or change them"
+        if result.remaining.aside
+        else ""
     )
     return f"{done}{rest}{aside}."
 
