@@ -15,7 +15,7 @@ from django.db.models.functions import Cast, Concat, Lower, Upper
 from django.db.models.lookups import Exact
 
 from accounts.age import age_on, today
-from findme.core.db.constraints import ForeignKeyConstraint
+from findme.core.db.constraints import ForeignKeyConstraint, foreign_key
 from findme.core.db.dates import supported_dates
 from findme.core.db.expressions import EnglishSearchVector, HasBytes
 from findme.core.db.validators import check_storable
@@ -95,15 +95,7 @@ class User(TimestampedModel, AbstractBaseUser, PermissionsMixin):
     date_of_birth = models.DateField()
     gender = models.CharField(max_length=50, choices=Gender)
     bio = models.TextField(null=True, blank=True)  # noqa: DJ001  # the guide's column: NULL after an anonymization
-    video: models.ForeignKey[Video | None, Video | None] = models.ForeignKey(
-        "videos.Video",
-        on_delete=models.DO_NOTHING,  # the database sets it to NULL
-        null=True,
-        blank=True,
-        related_name="+",
-        db_constraint=False,
-        db_index=False,
-    )
+    video: models.ForeignKey[Video | None, Video | None] = foreign_key("videos.Video", related_name="+", null=True)
     verified = models.BooleanField(default=False, db_default=False)
     active = models.BooleanField(default=True, db_default=True)
     last_login = models.DateTimeField(null=True, blank=True, editable=False)

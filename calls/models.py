@@ -10,7 +10,7 @@ from django.db import models
 from django.db.models import F, Q, Value
 from django.db.models.functions import Greatest, Least
 
-from findme.core.db.constraints import ForeignKeyConstraint
+from findme.core.db.constraints import ForeignKeyConstraint, foreign_key
 from findme.core.db.dates import supported_dates
 from findme.core.models import IdentifiedModel
 from findme.core.values.json_fields import ExactJSONField
@@ -54,27 +54,9 @@ class VideoCall(IdentifiedModel):
         MISSED = "missed", "Missed"
         REJECTED = "rejected", "Rejected"
 
-    match: models.ForeignKey[Match, Match] = models.ForeignKey(
-        "matching.Match",
-        on_delete=models.DO_NOTHING,  # the database cascades
-        related_name="calls",
-        db_constraint=False,
-        db_index=False,
-    )
-    caller: models.ForeignKey[User, User] = models.ForeignKey(
-        settings.AUTH_USER_MODEL,
-        on_delete=models.DO_NOTHING,  # the database cascades
-        related_name="calls_made",
-        db_constraint=False,
-        db_index=False,
-    )
-    callee: models.ForeignKey[User, User] = models.ForeignKey(
-        settings.AUTH_USER_MODEL,
-        on_delete=models.DO_NOTHING,  # the database cascades
-        related_name="calls_received",
-        db_constraint=False,
-        db_index=False,
-    )
+    match: models.ForeignKey[Match, Match] = foreign_key("matching.Match", related_name="calls")
+    caller: models.ForeignKey[User, User] = foreign_key(settings.AUTH_USER_MODEL, related_name="calls_made")
+    callee: models.ForeignKey[User, User] = foreign_key(settings.AUTH_USER_MODEL, related_name="calls_received")
     session_id = models.CharField(max_length=255)
     started_at = models.DateTimeField(null=True, blank=True)
     ended_at = models.DateTimeField(null=True, blank=True)
@@ -125,14 +107,7 @@ class VideoCall(IdentifiedModel):
                 violation_error_message="A call that has ended has the times of its start and its end.",
             ),
             *supported_dates("video_calls", "started_at", "ended_at", "created_at"),
-            ForeignKeyConstraint(
-                columns=["match_id"],
-                to_table="matches",
-                to_columns=["id"],
-                on_delete="CASCADE",
-                name="video_calls_match_id_fkey",
-                violation_error_message="There is no such match.",
-            ),
+            ForeignKeyConstraint(columns=["match_id"], to_table="matches", on_delete="CASCADE", name="video_calls_match_id_fkey"),
             ForeignKeyConstraint(
                 columns=["match_id", "lower_user_id", "higher_user_id"],
                 to_table="matches",
@@ -141,22 +116,8 @@ class VideoCall(IdentifiedModel):
                 name="video_calls_people_of_match_fkey",
                 violation_error_message="A call's two people are those of its match.",
             ),
-            ForeignKeyConstraint(
-                columns=["caller_id"],
-                to_table="users",
-                to_columns=["id"],
-                on_delete="CASCADE",
-                name="video_calls_caller_id_fkey",
-                violation_error_message="There is no such person.",
-            ),
-            ForeignKeyConstraint(
-                columns=["callee_id"],
-                to_table="users",
-                to_columns=["id"],
-                on_delete="CASCADE",
-                name="video_calls_callee_id_fkey",
-                violation_error_message="There is no such person.",
-            ),
+            ForeignKeyConstraint(columns=["caller_id"], to_table="users", on_delete="CASCADE", name="video_calls_caller_id_fkey"),
+            ForeignKeyConstraint(columns=["callee_id"], to_table="users", on_delete="CASCADE", name="video_calls_callee_id_fkey"),
         ]
         indexes = [
             models.Index(fields=["match"], name="idx_video_calls_match"),

@@ -11,7 +11,7 @@ from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Greatest, Least
 
-from findme.core.db.constraints import ForeignKeyConstraint
+from findme.core.db.constraints import ForeignKeyConstraint, foreign_key
 from findme.core.db.dates import supported_dates
 from findme.core.db.expressions import IsoWeeksInYear
 from findme.core.models import TimestampedModel
@@ -61,20 +61,8 @@ class Match(TimestampedModel):
         ACCEPTED = "accepted", "Accepted"
         REJECTED = "rejected", "Rejected"
 
-    user: models.ForeignKey[User, User] = models.ForeignKey(
-        settings.AUTH_USER_MODEL,
-        on_delete=models.DO_NOTHING,  # the database cascades
-        related_name="matches",
-        db_constraint=False,
-        db_index=False,
-    )
-    matched_user: models.ForeignKey[User, User] = models.ForeignKey(
-        settings.AUTH_USER_MODEL,
-        on_delete=models.DO_NOTHING,  # the database cascades
-        related_name="matches_received",
-        db_constraint=False,
-        db_index=False,
-    )
+    user: models.ForeignKey[User, User] = foreign_key(settings.AUTH_USER_MODEL, related_name="matches")
+    matched_user: models.ForeignKey[User, User] = foreign_key(settings.AUTH_USER_MODEL, related_name="matches_received")
     week_number = models.IntegerField("ISO week")
     year = models.IntegerField("ISO year")
     status = models.CharField(max_length=50, choices=Status, default=Status.PENDING, db_default="pending")
@@ -137,22 +125,8 @@ class Match(TimestampedModel):
                 violation_error_message="This ISO year has no such week.",
             ),
             *supported_dates("matches", "expires_at", "created_at", "updated_at", "deleted_at"),
-            ForeignKeyConstraint(
-                columns=["user_id"],
-                to_table="users",
-                to_columns=["id"],
-                on_delete="CASCADE",
-                name="matches_user_id_fkey",
-                violation_error_message="There is no such person.",
-            ),
-            ForeignKeyConstraint(
-                columns=["matched_user_id"],
-                to_table="users",
-                to_columns=["id"],
-                on_delete="CASCADE",
-                name="matches_matched_user_id_fkey",
-                violation_error_message="There is no such person.",
-            ),
+            ForeignKeyConstraint(columns=["user_id"], to_table="users", on_delete="CASCADE", name="matches_user_id_fkey"),
+            ForeignKeyConstraint(columns=["matched_user_id"], to_table="users", on_delete="CASCADE", name="matches_matched_user_id_fkey"),
         ]
         indexes = [
             models.Index(fields=["user", "week_number", "year"], name="idx_matches_user_week", condition=Q(deleted_at__isnull=True)),

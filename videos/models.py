@@ -9,7 +9,7 @@ from django.contrib.postgres.indexes import GinIndex
 from django.db import models
 from django.db.models import Q, Value
 
-from findme.core.db.constraints import ForeignKeyConstraint
+from findme.core.db.constraints import ForeignKeyConstraint, foreign_key
 from findme.core.db.dates import supported_dates
 from findme.core.models import TimestampedModel
 from findme.core.values.json_fields import ExactJSONField
@@ -43,13 +43,7 @@ class Video(TimestampedModel):
         REJECTED = "rejected", "Rejected"
         ERROR = "error", "Error"
 
-    user: models.ForeignKey[User, User] = models.ForeignKey(
-        settings.AUTH_USER_MODEL,
-        on_delete=models.DO_NOTHING,  # the database cascades
-        related_name="videos",
-        db_constraint=False,
-        db_index=False,
-    )
+    user: models.ForeignKey[User, User] = foreign_key(settings.AUTH_USER_MODEL, related_name="videos")
     storage_url = models.CharField(max_length=500)
     thumbnail_url = models.CharField(max_length=500, null=True, blank=True)  # noqa: DJ001  # the guide's column
     duration = models.IntegerField()
@@ -82,14 +76,7 @@ class Video(TimestampedModel):
             # For users.video_id to refer to: a video of that user.
             models.UniqueConstraint(fields=["id", "user"], name="videos_id_user_key"),
             *supported_dates("videos", "created_at", "updated_at", "deleted_at"),
-            ForeignKeyConstraint(
-                columns=["user_id"],
-                to_table="users",
-                to_columns=["id"],
-                on_delete="CASCADE",
-                name="videos_user_id_fkey",
-                violation_error_message="There is no such person.",
-            ),
+            ForeignKeyConstraint(columns=["user_id"], to_table="users", on_delete="CASCADE", name="videos_user_id_fkey"),
         ]
         indexes = [
             models.Index(fields=["user"], name="idx_videos_user_id", condition=Q(deleted_at__isnull=True)),

@@ -32,7 +32,6 @@ class Migration(migrations.Migration):
                 on_delete="SET NULL",
                 to_columns=["id"],
                 to_table="videos",
-                violation_error_message="There is no such video.",
             ),
         ),
     ]

@@ -151,7 +151,6 @@ class Migration(migrations.Migration):
                         on_delete="CASCADE",
                         to_columns=["id"],
                         to_table="matches",
-                        violation_error_message="There is no such match.",
                     ),
                     findme.core.db.constraints.ForeignKeyConstraint(
                         columns=["match_id", "lower_user_id", "higher_user_id"],
@@ -167,7 +166,6 @@ class Migration(migrations.Migration):
                         on_delete="CASCADE",
                         to_columns=["id"],
                         to_table="users",
-                        violation_error_message="There is no such person.",
                     ),
                     findme.core.db.constraints.ForeignKeyConstraint(
                         columns=["callee_id"],
@@ -175,7 +173,6 @@ class Migration(migrations.Migration):
                         on_delete="CASCADE",
                         to_columns=["id"],
                         to_table="users",
-                        violation_error_message="There is no such person.",
                     ),
                 ],
             },

@@ -166,7 +166,6 @@ class Migration(migrations.Migration):
                         on_delete="CASCADE",
                         to_columns=["id"],
                         to_table="users",
-                        violation_error_message="There is no such person.",
                     ),
                     findme.core.db.constraints.ForeignKeyConstraint(
                         columns=["matched_user_id"],
@@ -174,7 +173,6 @@ class Migration(migrations.Migration):
                         on_delete="CASCADE",
                         to_columns=["id"],
                         to_table="users",
-                        violation_error_message="There is no such person.",
                     ),
                 ],
             },

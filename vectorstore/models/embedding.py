@@ -12,7 +12,7 @@ from django.contrib.postgres.functions import TransactionNow
 from django.db import models
 from django.db.models import Q, Value
 
-from findme.core.db.constraints import ForeignKeyConstraint
+from findme.core.db.constraints import ForeignKeyConstraint, foreign_key
 from findme.core.db.dates import supported_dates
 from findme.core.db.expressions import HasLength, HasOnlyTexts, IsFinite, IsGeoPoint, IsNotZero
 from findme.core.db.fields import RealField
@@ -43,13 +43,7 @@ class ProfileEmbedding(StoredModel):
 
     written_by_database = frozenset({"updated_at"})
 
-    user: models.OneToOneField[User, User] = models.OneToOneField(
-        settings.AUTH_USER_MODEL,
-        primary_key=True,
-        on_delete=models.DO_NOTHING,  # the database cascades
-        related_name="embedding",
-        db_constraint=False,
-    )
+    user: models.OneToOneField[User, User] = foreign_key(settings.AUTH_USER_MODEL, related_name="embedding", primary_key=True)
     vector: ArrayField[list[float], list[float]] = ArrayField(RealField())
     location: models.JSONField[Any, Any] = ExactJSONField(null=True, blank=True)
     interests: ArrayField[list[str], list[str]] = ArrayField(
@@ -108,14 +102,7 @@ class ProfileEmbedding(StoredModel):
             ),
             *size_checks(),
             *supported_dates("profile_embeddings", "created_at", "updated_at"),
-            ForeignKeyConstraint(
-                columns=["user_id"],
-                to_table="users",
-                to_columns=["id"],
-                on_delete="CASCADE",
-                name="profile_embeddings_user_id_fkey",
-                violation_error_message="There is no such person.",
-            ),
+            ForeignKeyConstraint(columns=["user_id"], to_table="users", on_delete="CASCADE", name="profile_embeddings_user_id_fkey"),
         ]
 
     def __str__(self) -> str:

@@ -99,7 +99,6 @@ class Migration(migrations.Migration):
                         on_delete="CASCADE",
                         to_columns=["id"],
                         to_table="users",
-                        violation_error_message="There is no such person.",
                     ),
                 ],
             },

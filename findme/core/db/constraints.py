@@ -1,23 +1,43 @@
-"""Constraints that PostgreSQL has and Django's models cannot declare."""
+"""Foreign keys as PostgreSQL has them: with ON DELETE in the database, and of several columns."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from django.apps import apps
 from django.db import DEFAULT_DB_ALIAS, models
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
+
+
+def foreign_key(to: str, *, related_name: str, null: bool = False, primary_key: bool = False) -> Any:
+    """Return the field of a foreign key whose constraint and indexes are those in ``Meta``. A primary key is a ``OneToOneField``.
+
+    ``to`` is a label of a model. ``on_delete`` is left to the database, by a ``ForeignKeyConstraint``.
+    """
+    kind = models.OneToOneField if primary_key else models.ForeignKey
+    return kind(
+        to,
+        on_delete=models.DO_NOTHING,
+        related_name=related_name,
+        null=null,
+        blank=null,
+        primary_key=primary_key,
+        db_constraint=False,
+        db_index=primary_key,  # what a one-to-one field says of the index that it has
+    )
 
 
 class ForeignKeyConstraint(models.BaseConstraint):
     """A named foreign key, deferred to the end of the transaction, with its ON DELETE in the database.
 
     Django keeps ``on_delete`` to itself: its constraint has no ON DELETE clause, and a ``DELETE`` typed into psql fails. So the fields here
-    are declared with ``db_constraint=False`` and this stands in ``Meta.constraints``. It may have several columns, which Django's
-    ``ForeignKey`` may not.
+    are made by ``foreign_key`` and this stands in ``Meta.constraints``. It may have several columns, which Django's ``ForeignKey`` may not.
 
-    ``columns`` and ``to_columns`` are names of columns; ``to_table`` is a table. ``set_null`` are those of ``columns`` that SET NULL clears, which are
-    all without it. Raises ValueError for lists of different lengths, an unknown ``on_delete``, or a ``set_null`` that does not fit.
+    ``columns`` and ``to_columns`` (by default ``id``) are names of columns; ``to_table`` is a table. ``set_null`` are those of ``columns`` that SET NULL
+    clears, which are all without it. The default message names the model of ``to_table``. Raises ValueError for lists of different lengths, an unknown ``on_delete``, or a ``set_null`` that does not fit.
     """
+
+    default_violation_error_message = "There is no such %(target)s."
 
     ON_DELETE = ("CASCADE", "SET NULL", "NO ACTION")
 
@@ -26,13 +46,14 @@ class ForeignKeyConstraint(models.BaseConstraint):
         *,
         columns: list[str],
         to_table: str,
-        to_columns: list[str],
         on_delete: str,
         name: str,
+        to_columns: list[str] | None = None,
         set_null: list[str] | None = None,
         violation_error_code: str | None = None,
         violation_error_message: str | None = None,
     ) -> None:
+        to_columns = ["id"] if to_columns is None else to_columns
         if len(columns) != len(to_columns) or not columns:
             raise ValueError(f"{name}: {columns!r} cannot refer to {to_columns!r}: the lists differ in length or are empty")
         if on_delete not in self.ON_DELETE:
@@ -63,6 +84,10 @@ class ForeignKeyConstraint(models.BaseConstraint):
         quote = schema_editor.quote_name
         return f"ALTER TABLE {quote(model._meta.db_table)} DROP CONSTRAINT {quote(self.name)}"
 
+    def get_violation_error_message(self) -> str:
+        target = model_of(self.to_table)
+        return str(self.violation_error_message) % {"name": self.name, "target": target._meta.verbose_name if target else self.to_table}
+
     def validate(
         self,
         model: type[models.Model],
@@ -81,3 +106,8 @@ class ForeignKeyConstraint(models.BaseConstraint):
         path, args, kwargs = super().deconstruct()
         kwargs |= {"columns": self.columns, "to_table": self.to_table, "to_columns": self.to_columns, "on_delete": self.on_delete}
         return path, tuple(args), kwargs if self.set_null is None else kwargs | {"set_null": self.set_null}
+
+
+def model_of(table: str | None) -> type[models.Model] | None:
+    """Return the model whose table it is, of all that are installed."""
+    return next((model for model in apps.get_models(include_auto_created=True) if model._meta.db_table == table), None)

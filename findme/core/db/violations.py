@@ -6,11 +6,10 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from django.apps import apps
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.db import IntegrityError, models
 
-from findme.core.db.constraints import ForeignKeyConstraint
+from findme.core.db.constraints import ForeignKeyConstraint, model_of
 
 OF_ERASED_USER = "_erased_user_check"
 """What the name of the rule ends with that keeps data of anonymized and deleted users out of a table. Triggers enforce it."""
@@ -41,7 +40,7 @@ def translate(error: IntegrityError) -> Violation:
     """What ERROR says, by the table, the constraint and the column that PostgreSQL names in it."""
     diagnosis = getattr(error.__cause__, "diag", None)
     name, column = getattr(diagnosis, "constraint_name", None) or "", getattr(diagnosis, "column_name", None)
-    model = _model_of(getattr(diagnosis, "table_name", None))
+    model = model_of(getattr(diagnosis, "table_name", None))
     if model is not None and column is not None:
         field = next(field for field in model._meta.concrete_fields if field.column == column)
         return Violation(name, model, field.name, str(field.error_messages["null"]))
@@ -53,10 +52,6 @@ def translate(error: IntegrityError) -> Violation:
     if is_of_erased_user(error):
         return Violation(name, model, None, "A user of this row was anonymized or deleted for good: no data of this user can be written.")
     return Violation(name, model, None, f"The database refused this: it breaks the rule {name!r}.")
-
-
-def _model_of(table: str | None) -> type[models.Model] | None:
-    return next((model for model in apps.get_models(include_auto_created=True) if model._meta.db_table == table), None)
 
 
 def field_blamed(model: type[models.Model], constraint: models.BaseConstraint) -> str | None:

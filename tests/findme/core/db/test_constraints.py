@@ -3,16 +3,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.apps import apps
+from django.db import models
 
-from findme.core.db.constraints import ForeignKeyConstraint
+from findme.core.db.constraints import ForeignKeyConstraint, foreign_key
+from matching.models import Match
 
-KEY: dict[str, Any] = {
-    "columns": ["user_id"],
-    "to_table": "users",
-    "to_columns": ["id"],
-    "on_delete": "CASCADE",
-    "name": "rows_user_id_fkey",
-}
+KEY: dict[str, Any] = {"columns": ["user_id"], "to_table": "users", "on_delete": "CASCADE", "name": "rows_user_id_fkey"}
 
 
 def test_foreign_key__is_rebuilt_from_its_deconstruction() -> None:
@@ -38,3 +35,44 @@ def test_foreign_key__columns_on_both_sides_are_as_many() -> None:
 def test_foreign_key__on_delete_is_one_that_is_known() -> None:
     with pytest.raises(ValueError, match=r"^rows_user_id_fkey: on_delete is 'EXPLODE', and must be one of CASCADE, SET NULL, NO ACTION$"):
         ForeignKeyConstraint(**KEY | {"on_delete": "EXPLODE"})
+
+
+def test_foreign_key__refers_to_the_id_by_default() -> None:
+    assert ForeignKeyConstraint(**KEY) == ForeignKeyConstraint(**KEY, to_columns=["id"])
+    assert ForeignKeyConstraint(**KEY).deconstruct()[2] == KEY | {"to_columns": ["id"]}
+
+
+def test_foreign_key__default_message_names_the_model_it_refers_to() -> None:
+    expected = f"There is no such {Match._meta.verbose_name}."
+    assert ForeignKeyConstraint(**KEY | {"to_table": "matches"}).get_violation_error_message() == expected
+    assert ForeignKeyConstraint(**KEY, violation_error_message="Nobody.").get_violation_error_message() == "Nobody."
+    assert ForeignKeyConstraint(**KEY | {"to_table": "rows"}).get_violation_error_message() == "There is no such rows."
+
+
+@pytest.mark.parametrize(
+    ("field", "kind", "options"),
+    [
+        (foreign_key("rows.Row", related_name="rows"), models.ForeignKey, {"db_index": False}),
+        (foreign_key("rows.Row", related_name="rows", null=True), models.ForeignKey, {"db_index": False, "null": True, "blank": True}),
+        (foreign_key("rows.Row", related_name="rows", primary_key=True), models.OneToOneField, {"primary_key": True}),
+    ],
+)
+def test_foreign_key__field_leaves_its_constraint_and_indexes_to_meta(
+    field: models.Field[Any, Any], kind: type[models.Field[Any, Any]], options: dict[str, Any]
+) -> None:
+    common = {"to": "rows.row", "related_name": "rows", "on_delete": models.DO_NOTHING, "db_constraint": False}
+    assert type(field) is kind
+    assert field.deconstruct()[3] == common | options
+
+
+def test_foreign_key__each_field_has_a_constraint() -> None:
+    fields = [
+        field
+        for model in apps.get_models()
+        for field in model._meta.local_fields
+        if isinstance(field, models.ForeignKey) and "db_constraint" in field.deconstruct()[3]
+    ]
+    assert len(fields) == 8
+    for field in fields:
+        keys = [one for one in field.model._meta.constraints if isinstance(one, ForeignKeyConstraint) and field.column in one.columns]
+        assert {key.to_table for key in keys} == {field.related_model._meta.db_table}, field
