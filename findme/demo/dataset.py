@@ -1,4 +1,4 @@
-"""Who is of the demo: the people of its fixture, and its own login for the admin."""
+"""Ids and files of the demo data: the users of its fixture, and its own login for the admin."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ADMIN_EMAIL = "admin@example.com"
 JOHN, JANE = "john@example.com", "jane@example.com"
 
 
-def cast() -> frozenset[UUID]:
-    """The ids of all of them."""
+def demo_user_ids() -> frozenset[UUID]:
+    """Return the ids of the demo users and of the demo login."""
     rows = json.loads(FIXTURE.read_text(encoding="utf-8"))
     return frozenset({ADMIN_ID, *(UUID(row["pk"]) for row in rows if row["model"] == "accounts.user")})

@@ -15,10 +15,10 @@ from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.qdrant.errors import CollectionNotFound
 
 
-def refuse_strangers(known: Collection[UUID]) -> None:
+def refuse_foreign_data(known: Collection[UUID]) -> None:
     """Reads, and changes nothing. Raises UserFacingError if PostgreSQL has a person or Qdrant a point that is not KNOWN, StoreUnavailable
     if one of them cannot be asked. A table or a collection that does not exist yet holds nobody."""
-    person = _stranger_in_postgresql(known)
+    person = _foreign_user(known)
     if person is not None:
         raise UserFacingError(
             f"The database {connection.settings_dict['NAME']!r} holds a person who is not of the demo, {person!r}, and nothing was touched."
@@ -26,7 +26,7 @@ def refuse_strangers(known: Collection[UUID]) -> None:
         )
     # Under its own name too: an alias that was lost is made again, and whatever is behind it is brought in step.
     for collection in (collection_name(), first_collection()):
-        point = _stranger_in(collection, known)
+        point = _foreign_point(collection, known)
         if point is not None:
             raise UserFacingError(
                 f"The collection {collection!r} holds a point that is not of the demo, {point!r}, and nothing was touched."
@@ -34,7 +34,7 @@ def refuse_strangers(known: Collection[UUID]) -> None:
             )
 
 
-def _stranger_in_postgresql(known: Collection[UUID]) -> str | None:
+def _foreign_user(known: Collection[UUID]) -> str | None:
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT to_regclass('users') IS NOT NULL")
@@ -47,7 +47,7 @@ def _stranger_in_postgresql(known: Collection[UUID]) -> str | None:
     return None if found is None else str(found[0])
 
 
-def _stranger_in(collection: str, known: Collection[UUID]) -> str | None:
+def _foreign_point(collection: str, known: Collection[UUID]) -> str | None:
     others = models.Filter(must_not=[models.HasIdCondition(has_id=[str(user_id) for user_id in known])])
     try:
         with qdrant() as client:
@@ -61,7 +61,7 @@ LOCK_KEY = int.from_bytes(b"fm demo", "big")
 
 
 @contextmanager
-def alone() -> Iterator[None]:
+def exclusive_demo() -> Iterator[None]:
     """An advisory lock, held by a connection of its own, which goes with the process. Raises UserFacingError if another demo holds it."""
     own = connection.copy()
     try:

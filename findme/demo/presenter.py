@@ -1,4 +1,4 @@
-"""How the demo is told: numbered steps, the commands as a person would type them, and what they print."""
+"""Output of the demo: numbered steps, the commands as a person would type them, and what they print."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WIDTH_OF_A_FILE = 110
 """Columns, where nobody says how wide the screen is."""
 
 
-class Telling:
+class Presenter:
     """Writes to OUT: in colors on a terminal, and plain elsewhere."""
 
     def __init__(self, out: OutputWrapper) -> None:

@@ -1,4 +1,4 @@
-"""The story of the demo, step by step."""
+"""The steps of the demo."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from django.db import IntegrityError, connection
 from accounts.models import User
 from findme.core.errors import UserFacingError, without_detail
 from findme.core.files import require_writable
-from findme.demo.dataset import ADMIN_EMAIL, ADMIN_ID, EMBEDDINGS, JANE, JOHN, cast
-from findme.demo.guard import refuse_strangers
-from findme.demo.presenter import Telling
+from findme.demo.dataset import ADMIN_EMAIL, ADMIN_ID, EMBEDDINGS, JANE, JOHN, demo_user_ids
+from findme.demo.guard import refuse_foreign_data
+from findme.demo.presenter import Presenter
 from findme.demo.traces import traces_of
 from privacy.actions.undo_erasure import take_erasures_back
 from vectorstore.models import ProfileEmbedding
@@ -31,21 +31,21 @@ BERLIN = "52.52,13.405,30"
 AS_TYPED = ("--user", JANE, "--near", BERLIN, "--limit", "5")
 
 
-def tell(telling: Telling, exports: Path) -> None:
+def run_demo(presenter: Presenter, exports: Path) -> None:
     """Everything once; EXPORTS is the folder for the zip. Raises UserFacingError, and before anything is touched if there is somebody who
     is not of the demo, or EXPORTS cannot be used; for a folder that cannot be made, OSError."""
-    refuse_strangers(cast())
-    zipped = _place_for_the_export(exports)
-    _look(telling)
-    _set_up(telling)
-    _load(telling)
-    best = _search(telling)
-    _export(telling, zipped)
-    _anonymize(telling, best)
-    _log_in(telling)
+    refuse_foreign_data(demo_user_ids())
+    zipped = _export_path(exports)
+    _look(presenter)
+    _set_up(presenter)
+    _load(presenter)
+    best = _search(presenter)
+    _export(presenter, zipped)
+    _anonymize(presenter, best)
+    _log_in(presenter)
 
 
-def _place_for_the_export(exports: Path) -> Path:
+def _export_path(exports: Path) -> Path:
     """The folder is made here, so that nothing else is done where it cannot be."""
     exports.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not os.access(exports, os.W_OK | os.X_OK):
@@ -55,59 +55,59 @@ def _place_for_the_export(exports: Path) -> Path:
     return path
 
 
-def _look(telling: Telling) -> None:
+def _look(presenter: Presenter) -> None:
     where = "the folder QDRANT_PATH" if is_embedded() else "the server at QDRANT_URL"
-    telling.step("A look first", "The demo changes people's data, so it goes on only where there is nobody but its own people.")
-    telling.line(f"The database {connection.settings_dict['NAME']!r} holds nobody else.")
-    telling.line(f"The collection {collection_name()!r} in {where} holds nobody else.")
+    presenter.step("A look first", "The demo changes people's data, so it goes on only where there is nobody but its own people.")
+    presenter.line(f"The database {connection.settings_dict['NAME']!r} holds nobody else.")
+    presenter.line(f"The collection {collection_name()!r} in {where} holds nobody else.")
 
 
-def _set_up(telling: Telling) -> None:
-    telling.step("The tables", "PostgreSQL is the truth. The tables of the guide, with every rule in the database itself.")
-    telling.command("migrate")
-    telling.step(
+def _set_up(presenter: Presenter) -> None:
+    presenter.step("The tables", "PostgreSQL is the truth. The tables of the guide, with every rule in the database itself.")
+    presenter.command("migrate")
+    presenter.step(
         "The collection", "Qdrant is a projection of PostgreSQL. The command says what it changes; a second time there is nothing to do."
     )
-    telling.command("init_qdrant")
+    presenter.command("init_qdrant")
 
 
-def _load(telling: Telling) -> None:
-    telling.step(
+def _load(presenter: Presenter) -> None:
+    presenter.step(
         "People", "John and Jane of the guide and two hundred others, with videos, six weeks of matches, and calls. None of them exists."
     )
-    take_erasures_back(cast())  # those of earlier demos
+    take_erasures_back(demo_user_ids())  # those of earlier demos
     try:
-        telling.command("loaddata", "demo")
+        presenter.command("loaddata", "demo")
     except IntegrityError as error:
         raise UserFacingError(
             f"Something that was added to the demo's data stands in the way of loading them again: {without_detail(error)}"
         ) from error
-    telling.step(
+    presenter.step(
         "Their embeddings",
         "512 numbers for each, into PostgreSQL, and from there into Qdrant. A bad row would be reported, and would not stop the good ones.",
     )
-    telling.command("upsert_embeddings", _shown(EMBEDDINGS), "--model", "demo")
-    telling.step(
+    presenter.command("upsert_embeddings", _shown(EMBEDDINGS), "--model", "demo")
+    presenter.step(
         "In step",
         "Whatever else has changed meanwhile, by plain SQL or while Qdrant was away: one command makes Qdrant say what PostgreSQL says.",
     )
-    telling.command("sync_qdrant", "--once")
+    presenter.command("sync_qdrant", "--once")
 
 
-def _search(telling: Telling) -> Hit:
+def _search(presenter: Presenter) -> Hit:
     """The best hit."""
-    telling.step(
+    presenter.step(
         "A search",
         "Who within 30 km of the middle of Berlin is like Jane? Qdrant finds the nearest, and PostgreSQL has the last word on each.",
     )
-    telling.command("search_profiles", *AS_TYPED)
-    telling.words("The command names nobody. These are the demo's people, so here is who they are:")
+    presenter.command("search_profiles", *AS_TYPED)
+    presenter.words("The command names nobody. These are the demo's people, so here is who they are:")
     hits = _like_jane()
     if not hits:
         raise UserFacingError(
             "The search found nobody: the demo's own people are missing. Run manage.py sync_qdrant --once, and the demo again."
         )
-    telling.table(("Name", "Age", "Score", "Likes", "Says"), _introduced(hits))
+    presenter.table(("Name", "Age", "Score", "Likes", "Says"), _introduced(hits))
     return hits[0]
 
 
@@ -122,52 +122,52 @@ def _introduced(hits: Sequence[Hit]) -> list[tuple[str, int, str, str, str]]:
     return [(it.user.full_name, hit.age, f"{hit.score:.2f}", ", ".join(it.interests), it.user.bio or "") for hit, it in them]
 
 
-def _export(telling: Telling, path: Path) -> None:
-    telling.step(
+def _export(presenter: Presenter, path: Path) -> None:
+    presenter.step(
         "An export",
         "John asks what is held about him (GDPR, article 15): all of it, in one zip. Of the people he met there is an id, and no more.",
     )
-    telling.command("export_user", JOHN, "--output", _shown(path), "--force")
+    presenter.command("export_user", JOHN, "--output", _shown(path), "--force")
     with zipfile.ZipFile(path) as archive:
-        telling.table(("In the zip", "Bytes"), [(entry.filename, f"{entry.file_size:,}") for entry in archive.infolist()])
+        presenter.table(("In the zip", "Bytes"), [(entry.filename, f"{entry.file_size:,}") for entry in archive.infolist()])
         profile = json.loads(archive.read("profile.json"))
     excerpt = {column: profile[column] for column in ("email", "full_name", "date_of_birth", "bio")}
-    telling.line(f"From profile.json: {json.dumps(excerpt, ensure_ascii=False)}")
+    presenter.line(f"From profile.json: {json.dumps(excerpt, ensure_ascii=False)}")
 
 
-def _anonymize(telling: Telling, best: Hit) -> None:
+def _anonymize(presenter: Presenter, best: Hit) -> None:
     person = User.objects.get(pk=best.user_id)
     email, name = person.email, person.full_name
-    telling.step(
+    presenter.step(
         "Forgotten",
         f"{name}, whom the search found first, wants to be forgotten. The change is committed when the point is seen to be gone; where that cannot be, nothing changes.",
     )
-    telling.command("anonymize_user", email, "--no-input")
+    presenter.command("anonymize_user", email, "--no-input")
     person.refresh_from_db()
-    telling.line(f"The row now: {person.email}, {person.full_name!r}, bio {person.bio!r}, deleted {person.deleted_at:%Y-%m-%d %H:%M}.")
+    presenter.line(f"The row now: {person.email}, {person.full_name!r}, bio {person.bio!r}, deleted {person.deleted_at:%Y-%m-%d %H:%M}.")
     traces = traces_of(email)
     if traces.found:
         raise UserFacingError(f"The address {email!r} still stands in {', '.join(traces.found)}: that must not be.")
-    telling.line(f"{email} stands in none of the {traces.searched} tables any more. The same search again:")
-    telling.command("search_profiles", *AS_TYPED)
+    presenter.line(f"{email} stands in none of the {traces.searched} tables any more. The same search again:")
+    presenter.command("search_profiles", *AS_TYPED)
     if any(hit.user_id == best.user_id for hit in _like_jane()):
         raise UserFacingError(f"The search still finds {str(best.user_id)!r}: that must not be.")
-    telling.line(f"{name} is not among them. The next demo brings its people back.")
+    presenter.line(f"{name} is not among them. The next demo brings its people back.")
 
 
-def _log_in(telling: Telling) -> None:
+def _log_in(presenter: Presenter) -> None:
     login = renew_login()
-    telling.step(
+    presenter.step(
         "The admin", "All of this with a mouse: lists, filters, and the same privacy actions, each with a page that says what will happen."
     )
-    telling.line("Start it:  make serve")
-    telling.line("Open:      http://127.0.0.1:8000/admin/  (make serve names another port if this one is taken)")
-    telling.line(f"Log in:    {login.email}")
-    telling.line(f"Password:  {login.password}  (new with every demo, and not shown again)")
-    telling.step("What next", "The README says how to go on with your own servers, and docs/ explains every part.")
-    telling.line("make demo   tells this again, whenever you like")
-    telling.line("make test   shows that all of it is so")
-    telling.line("make stop   ends the embedded PostgreSQL, if that is the one you use")
+    presenter.line("Start it:  make serve")
+    presenter.line("Open:      http://127.0.0.1:8000/admin/  (make serve names another port if this one is taken)")
+    presenter.line(f"Log in:    {login.email}")
+    presenter.line(f"Password:  {login.password}  (new with every demo, and not shown again)")
+    presenter.step("What next", "The README says how to go on with your own servers, and docs/ explains every part.")
+    presenter.line("make demo   tells this again, whenever you like")
+    presenter.line("make test   shows that all of it is so")
+    presenter.line("make stop   ends the embedded PostgreSQL, if that is the one you use")
 
 
 def _shown(path: Path) -> str:

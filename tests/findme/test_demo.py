@@ -1,4 +1,4 @@
-"""``manage.py demo``: the whole story, again and again, and never beside people who are not of the demo."""
+"""``manage.py demo``: all steps, repeated, and never in a database with other users."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from qdrant_client import models
 
 from accounts.models import User
 from findme.core.errors import UserFacingError
-from findme.demo.dataset import ADMIN_EMAIL, ADMIN_ID, JOHN, cast
-from findme.demo.guard import alone, refuse_strangers
-from findme.demo.presenter import Telling
+from findme.demo.dataset import ADMIN_EMAIL, ADMIN_ID, JOHN, demo_user_ids
+from findme.demo.guard import exclusive_demo, refuse_foreign_data
+from findme.demo.presenter import Presenter
 from findme.demo.steps import Login, renew_login
 from findme.demo.traces import traces_of
 from matching.models import Match
@@ -55,8 +55,8 @@ def told(exports: Path) -> str:
     return out.getvalue()
 
 
-def password_in(story: str) -> str:
-    found = re.search(r"^ +Password: +(\S+)", story, re.MULTILINE)
+def password_in(output: str) -> str:
+    found = re.search(r"^ +Password: +(\S+)", output, re.MULTILINE)
     assert found
     return found[1]
 
@@ -67,7 +67,7 @@ def put_point(point_id: str) -> None:
         client.upsert(live_collection(client), [models.PointStruct(id=point_id, vector=[1.0] * VECTOR_SIZE)])
 
 
-# --- The story -----------------------------------------------------------------------------------------------------------------------
+# --- The steps -----------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.long
@@ -75,10 +75,10 @@ def put_point(point_id: str) -> None:
 def test_demo__tells_the_whole_story__and_tells_it_again(store: str, tmp_path: Path) -> None:
     first, second = told(tmp_path / "exports"), told(tmp_path / "exports")
 
-    for story in (first, second):
-        assert re.findall(r"^(\d+)\. ", story, re.MULTILINE) == [str(number) for number in range(1, 12)]
-        assert re.findall(r"^ +\$ python manage.py (\w+)", story, re.MULTILINE) == COMMANDS
-        assert "\x1b" not in story
+    for output in (first, second):
+        assert re.findall(r"^(\d+)\. ", output, re.MULTILINE) == [str(number) for number in range(1, 12)]
+        assert re.findall(r"^ +\$ python manage.py (\w+)", output, re.MULTILINE) == COMMANDS
+        assert "\x1b" not in output
     assert "191 loaded (191 of them new), 0 rejected." in first
     assert "191 loaded (1 of them new), 0 rejected." in second
     assert_one_is_forgotten()
@@ -92,7 +92,7 @@ def assert_one_is_forgotten() -> None:
     """The one of the last time; whom an earlier demo anonymized is back."""
     forgotten = User.objects.get(full_name="Deleted User")
     assert not hasattr(forgotten, "embedding")
-    assert set(User.objects.values_list("pk", flat=True)) == cast()
+    assert set(User.objects.values_list("pk", flat=True)) == demo_user_ids()
 
 
 def assert_john_is_exported(path: Path) -> None:
@@ -135,7 +135,7 @@ def test_telling__a_command_that_found_something__ends_the_story(tmp_path: Path,
     monkeypatch.setattr("findme.demo.presenter.call_command", found_something)
 
     with pytest.raises(UserFacingError) as raised:
-        Telling(OutputWrapper(StringIO())).command("sync_qdrant", "--once")
+        Presenter(OutputWrapper(StringIO())).command("sync_qdrant", "--once")
 
     assert str(raised.value) == "The demo stops here: python manage.py sync_qdrant --once ended with findings, shown above."
 
@@ -204,51 +204,51 @@ def test_demo__exports_in_a_folder_of_somebody_else__touches_nothing(
 
 
 @pytest.mark.django_db
-def test_refuse_strangers__a_strange_point_behind_a_lost_alias__is_one(store: str, settings: Settings) -> None:
+def test_refuse_foreign_data__point_behind_a_lost_alias__is_refused(store: str, settings: Settings) -> None:
     put_point(str(uuid4()))
     with qdrant() as client:
         lost = models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=settings.QDRANT_COLLECTION))
         client.update_collection_aliases([lost])
 
     with pytest.raises(UserFacingError, match=f"^The collection '{settings.QDRANT_COLLECTION}_v1' holds a point that is not of the demo"):
-        refuse_strangers(cast())
+        refuse_foreign_data(demo_user_ids())
 
 
 @pytest.mark.django_db
-def test_refuse_strangers__the_demos_own_people_and_its_login__are_none(store: str) -> None:
+def test_refuse_foreign_data__demo_users_and_login__are_accepted(store: str) -> None:
     call_command("loaddata", "demo", verbosity=0)
     renew_login()
     put_point(str(ADMIN_ID))
 
-    refuse_strangers(cast())
+    refuse_foreign_data(demo_user_ids())
 
 
 @pytest.mark.django_db
-def test_refuse_strangers__another_superuser__is_one(embedded_qdrant: Path) -> None:
+def test_refuse_foreign_data__another_superuser__is_refused(embedded_qdrant: Path) -> None:
     other = User.objects.create_superuser("root@example.com", "secret", full_name="Root", date_of_birth="1990-01-01", gender="other")
 
     with pytest.raises(UserFacingError, match=f"not of the demo, '{other.pk}'"):
-        refuse_strangers(cast())
+        refuse_foreign_data(demo_user_ids())
 
 
 @pytest.mark.django_db
-def test_refuse_strangers__a_table_users_of_something_else__is_refused(embedded_qdrant: Path) -> None:
+def test_refuse_foreign_data__table_users_of_another_application__is_refused(embedded_qdrant: Path) -> None:
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE users RENAME TO people")
         cursor.execute("CREATE TABLE users (login text)")
 
     with pytest.raises(UserFacingError, match=r"^The table users of the database '.*' is not FindMe's: column \"id\" does not exist"):
-        refuse_strangers(cast())
+        refuse_foreign_data(demo_user_ids())
 
 
 @pytest.mark.django_db
-def test_refuse_strangers__a_number_for_an_id__is_a_stranger(embedded_qdrant: Path) -> None:
+def test_refuse_foreign_data__number_as_id__is_refused(embedded_qdrant: Path) -> None:
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE users RENAME TO people")
         cursor.execute("CREATE TABLE users (id integer); INSERT INTO users VALUES (7)")
 
     with pytest.raises(UserFacingError, match="not of the demo, '7'"):
-        refuse_strangers(cast())
+        refuse_foreign_data(demo_user_ids())
 
 
 # --- Parts ---------------------------------------------------------------------------------------------------------------------------
@@ -256,11 +256,11 @@ def test_refuse_strangers__a_number_for_an_id__is_a_stranger(embedded_qdrant: Pa
 
 @pytest.mark.django_db(transaction=True)
 def test_alone__a_second_one__is_refused_until_the_first_has_ended() -> None:
-    with alone(), pytest.raises(UserFacingError) as raised, alone():
+    with exclusive_demo(), pytest.raises(UserFacingError) as raised, exclusive_demo():
         pass
     assert str(raised.value) == f"Another demo is running in the database {connection.settings_dict['NAME']!r}: wait until it is done."
 
-    with alone():
+    with exclusive_demo():
         pass
 
 
@@ -292,9 +292,9 @@ def test_traces_of__a_text_in_any_column_of_any_table__is_found() -> None:
 
 
 def test_cast__is_the_fixture_and_the_login() -> None:
-    assert ADMIN_ID in cast()
-    assert len(cast()) == 211
-    assert all(isinstance(user_id, UUID) for user_id in cast())
+    assert ADMIN_ID in demo_user_ids()
+    assert len(demo_user_ids()) == 211
+    assert all(isinstance(user_id, UUID) for user_id in demo_user_ids())
 
 
 # --- As a person runs it -------------------------------------------------------------------------------------------------------------
@@ -332,7 +332,7 @@ def test_demo__killed_in_the_middle__goes_on_from_there(empty: Database, tmp_pat
     code, out, err = ended(start(empty, tmp_path))
 
     assert (code, err.count("Traceback")) == (0, 0), out + err
-    assert empty.query("SELECT count(*) FROM users") == [len(cast())]
+    assert empty.query("SELECT count(*) FROM users") == [len(demo_user_ids())]
 
 
 def test_demo__a_qdrant_that_cannot_be_reached__touches_nothing(empty: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from findme.core.commands.base import FindmeCommand
-from findme.demo.guard import alone
-from findme.demo.presenter import Telling
-from findme.demo.steps import tell
+from findme.demo.guard import exclusive_demo
+from findme.demo.presenter import Presenter
+from findme.demo.steps import run_demo
 from findme.environment import BASE_DIR
 
 EXPORTS = BASE_DIR / "exports"
@@ -33,5 +33,5 @@ class Command(FindmeCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        with alone():
-            tell(Telling(self.stdout), options["exports"])
+        with exclusive_demo():
+            run_demo(Presenter(self.stdout), options["exports"])
