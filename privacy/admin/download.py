@@ -14,7 +14,7 @@ from django.http import FileResponse
 from findme.core.files import unnamed_file
 from privacy.actions.export import write_zip
 from privacy.admin.actions import EXPORT
-from privacy.admin.execution import Result, do_for_each
+from privacy.admin.execution import Result, run_for_each
 
 
 def export_for(actor: Any, user_ids: list[UUID]) -> tuple[FileResponse | None, list[Result[int]]]:
@@ -36,7 +36,7 @@ def export_for(actor: Any, user_ids: list[UUID]) -> tuple[FileResponse | None, l
 
 
 def _one(actor: Any, user_id: UUID, file: IO[bytes]) -> list[Result[int]]:
-    return do_for_each(EXPORT, lambda one: len(write_zip(one, file, actor_id=actor.pk)), [user_id])
+    return run_for_each(EXPORT, lambda one: len(write_zip(one, file, actor_id=actor.pk)), [user_id])
 
 
 def _several(actor: Any, user_ids: list[UUID], file: IO[bytes]) -> list[Result[int]]:
@@ -51,7 +51,7 @@ def _several(actor: Any, user_ids: list[UUID], file: IO[bytes]) -> list[Result[i
                     shutil.copyfileobj(aside, member)
             return len(files)
 
-        results = do_for_each(EXPORT, add, user_ids)
+        results = run_for_each(EXPORT, add, user_ids)
         missing = [f"{result.user_id}: {result.reason}\n" for result in results if result.done is None]
         if missing:
             archive.writestr("NOT_EXPORTED.txt", "".join(missing))

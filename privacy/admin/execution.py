@@ -34,7 +34,7 @@ class Result(Generic[T]):
     reason: str = ""
 
 
-def do_for_each(action: PrivacyAction, perform: Callable[[UUID], T], user_ids: Iterable[UUID]) -> list[Result[T]]:
+def run_for_each(action: PrivacyAction, perform: Callable[[UUID], T], user_ids: Iterable[UUID]) -> list[Result[T]]:
     """Do it; ``perform`` writes the audit log.
 
     Once a store does not answer, nobody after is tried: each would wait as long.
