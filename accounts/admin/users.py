@@ -20,7 +20,7 @@ from findme.core.admin.links import Related, labeled
 from findme.core.admin.model_admin import SYSTEM, FindmeModelAdmin
 from findme.core.errors import UserFacingError, one_line
 from privacy.admin.mixin import PrivacyActions
-from privacy.admin.permissions import obstacle
+from privacy.admin.permissions import denial_reason
 
 if TYPE_CHECKING:
     _DjangoUserAdmin = DjangoUserAdmin[User]
@@ -76,7 +76,7 @@ class UserAdmin(PrivacyActions, _DjangoUserAdmin, FindmeModelAdmin[User]):
         return "Set."
 
     def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
-        if obj is not None and (obj.deleted_at is not None or obstacle(request.user, obj, removes=False)):
+        if obj is not None and (obj.deleted_at is not None or denial_reason(request.user, obj, removes=False)):
             return False
         return super().has_change_permission(request, obj)
 

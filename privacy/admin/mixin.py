@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path
 
 from privacy.admin.actions import ACTIONS, ANONYMIZE, ERASE, EXPORT, SOFT_DELETE, PrivacyAction
-from privacy.admin.permissions import obstacle
+from privacy.admin.permissions import denial_reason
 from privacy.admin.selection import MOST_PEOPLE
 from privacy.admin.view import address_of, may_do, privacy_page
 
@@ -77,6 +77,6 @@ class PrivacyActions(_Base):
             context["privacy_links"] = [
                 {"title": action.title, "url": address_of(action, [person.pk]), "is_final": action.is_final}
                 for action in ACTIONS.values()
-                if may_do(request, action) and obstacle(request.user, person, removes=action.removes) is None
+                if may_do(request, action) and denial_reason(request.user, person, removes=action.removes) is None
             ]
         return super().render_change_form(request, context, *args, **kwargs)

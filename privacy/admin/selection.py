@@ -12,7 +12,7 @@ from django.contrib.auth import get_user_model
 from findme.core.errors import StoreUnavailable, UserFacingError, one_line
 from privacy.actions.stores import stores_reached
 from privacy.admin.actions import PrivacyAction
-from privacy.admin.permissions import obstacle
+from privacy.admin.permissions import denial_reason
 from privacy.registry import Consequence
 
 MOST_PEOPLE = 50
@@ -21,11 +21,11 @@ MOST_PEOPLE = 50
 
 @dataclass(frozen=True, slots=True)
 class Selected:
-    """One person whom the action is asked for; ``obstacle`` says why it will pass over them."""
+    """One person whom the action is asked for; ``denial_reason`` says why the action skips them."""
 
     user_id: UUID
     email: str
-    obstacle: str | None
+    denial_reason: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ def ids_from(texts: Iterable[str]) -> list[UUID]:
 
 
 def select(actor: Any, action: PrivacyAction, user_ids: list[UUID]) -> list[Selected]:
-    """One for each of USER_IDS, in their order, with what stands in the way."""
+    """One for each of USER_IDS, in their order, with the reason for a denial."""
     people = get_user_model()._base_manager.only("pk", "email", "is_staff", "is_superuser").in_bulk(user_ids)
     return [_selected(actor, action, user_id, people.get(user_id)) for user_id in user_ids]
 
@@ -62,7 +62,7 @@ def _selected(actor: Any, action: PrivacyAction, user_id: UUID, person: Any) -> 
         return Selected(
             user_id, "", f"PostgreSQL knows nobody with this id. If the vector store still does: manage.py erase_user {user_id} --hard"
         )
-    return Selected(user_id, person.email, obstacle(actor, person, removes=action.removes))
+    return Selected(user_id, person.email, denial_reason(actor, person, removes=action.removes))
 
 
 def preview(action: PrivacyAction, people: list[Selected]) -> tuple[list[Preview], str | None]:
@@ -82,14 +82,14 @@ def preview(action: PrivacyAction, people: list[Selected]) -> tuple[list[Preview
 
 def _preview_of(action: PrivacyAction, person: Selected, *, short: bool) -> Preview:
     """SHORT leaves out what they have none of. Raises StoreUnavailable."""
-    if person.obstacle is not None:
+    if person.denial_reason is not None:
         return Preview(person)
     try:
         answer = action.preview(person.user_id)
     except StoreUnavailable:
         raise
     except UserFacingError as error:
-        return Preview(replace(person, obstacle=one_line(error)))
+        return Preview(replace(person, denial_reason=one_line(error)))
     return Preview(person, tuple(line for line in _lines(answer) if not short or line[1] != 0))
 
 

@@ -60,7 +60,7 @@ def _shown(
     request: HttpRequest, model_admin: admin.ModelAdmin[Any], action: PrivacyAction, people: list[Selected], *, wrong_words: bool = False
 ) -> HttpResponseBase:
     previews, problem = preview(action, people)
-    allowed = [person for person in people if person.obstacle is None]
+    allowed = [person for person in people if person.denial_reason is None]
     context = {
         **model_admin.admin_site.each_context(request),
         "title": action.title,
@@ -80,9 +80,9 @@ def _shown(
 
 
 def _done(request: HttpRequest, model_admin: admin.ModelAdmin[Any], action: PrivacyAction, people: list[Selected]) -> HttpResponseBase:
-    allowed = [person for person in people if person.obstacle is None]
+    allowed = [person for person in people if person.denial_reason is None]
     if not allowed:
-        messages.error(request, f"{action.noun} failed: {people[0].obstacle}")
+        messages.error(request, f"{action.noun} failed: {people[0].denial_reason}")
         return HttpResponseRedirect(_back(people))
     typed = request.POST.get("confirmation", "").strip().lower()
     if action.is_final and typed not in {words.lower() for words in expected_words(allowed)}:

@@ -187,7 +187,7 @@ def test_preview__somebody_who_cannot_be_shown(shelf: Shelf, monkeypatch: pytest
     monkeypatch.setitem(ACTIONS, ERASE.slug, replace(ERASE, preview=preview))
     page = signed_in(superuser()).get(address_of(ERASE, [gone.pk, there.pk]))
     first, second = page.context["previews"]
-    assert (first.person.obstacle, first.lines, second.lines) == ("Nobody knows them any more.", (), (("calls", 2, "deleted"),))
+    assert (first.person.denial_reason, first.lines, second.lines) == ("Nobody knows them any more.", (), (("calls", 2, "deleted"),))
 
 
 def test_preview__somebody_whom_postgresql_does_not_know(shelf: Shelf) -> None:

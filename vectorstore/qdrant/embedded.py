@@ -200,8 +200,8 @@ class Folder:
 
     def _unusable(self, error: OSError | sqlite3.OperationalError) -> StoreUnavailable:
         """Return the error for a folder that cannot be used. A full disk may have room again; a wrong path or permission stays wrong."""
-        if (obstacle := self._obstacle()) is not None:
-            what = "which" if obstacle == Path(self.path) else f"and {str(obstacle)!r}"
+        if (blocking_path := self._blocking_path()) is not None:
+            what = "which" if blocking_path == Path(self.path) else f"and {str(blocking_path)!r}"
             return StoreUnusable(f"QDRANT_PATH is {self.path!r}, {what} is no folder. Name a folder, or one that can be made.")
         why = error.strerror or error if isinstance(error, OSError) else error
         lasting = error.errno in LASTING if isinstance(error, OSError) else _sqlite_name(error).startswith(LASTING_IN_SQLITE)
@@ -210,7 +210,7 @@ class Folder:
             f"The embedded vector store {self.path!r} cannot be used: {why}. See to the folder, or name another one in QDRANT_PATH."
         )
 
-    def _obstacle(self) -> Path | None:
+    def _blocking_path(self) -> Path | None:
         """Return what is in the place of the folder, or of one above it, and is no folder."""
         for path in (Path(self.path), *Path(self.path).parents):
             with suppress(OSError):
