@@ -17,7 +17,7 @@ from django.db.models.functions import Coalesce, Concat
 import accounts.login.personal_data  # noqa: F401  # registers its owner, which needs the address that Profile clears
 from accounts.models import User
 from privacy.people import anonymized_email
-from privacy.registry import Consequence, Fate, PersonalDataOwner, Protection, columns_of, registry
+from privacy.registry import Disposition, Effect, PersonalDataOwner, Protection, columns_of, registry
 
 RIGHTS = (User.groups.through, User.user_permissions.through)
 
@@ -95,43 +95,47 @@ class Profile(PersonalDataOwner):
     def erase(self, user_id: UUID) -> None:
         _end_sessions(user_id)
 
-    def after_anonymization(self, user_id: UUID) -> list[Consequence]:
+    def after_anonymization(self, user_id: UUID) -> list[Effect]:
         return [
-            Consequence("profiles (e-mail, name, bio, password, last login)", 1, Fate.CLEARED),
-            Consequence("profiles (date of birth, gender, flags, times)", 1, Fate.KEPT),
+            Effect("profiles (e-mail, name, bio, password, last login)", 1, Disposition.CLEARED),
+            Effect("profiles (date of birth, gender, flags, times)", 1, Disposition.KEPT),
             *_rights_and_sessions(user_id),
-            *_log_lines(user_id, by_them=Fate.KEPT),
+            *_log_lines(user_id, by_them=Disposition.KEPT),
         ]
 
-    def after_erasure(self, user_id: UUID) -> list[Consequence]:
-        return [Consequence("profiles", 1, Fate.DELETED), *_rights_and_sessions(user_id), *_log_lines(user_id, by_them=Fate.DELETED)]
+    def after_erasure(self, user_id: UUID) -> list[Effect]:
+        return [
+            Effect("profiles", 1, Disposition.DELETED),
+            *_rights_and_sessions(user_id),
+            *_log_lines(user_id, by_them=Disposition.DELETED),
+        ]
 
-    def after_soft_deletion(self, user_id: UUID) -> list[Consequence]:
+    def after_soft_deletion(self, user_id: UUID) -> list[Effect]:
         _profile, *others = super().after_soft_deletion(user_id)
-        return [Consequence("profiles", 1, Fate.HIDDEN), *others]
+        return [Effect("profiles", 1, Disposition.HIDDEN), *others]
 
 
-def _rights_and_sessions(user_id: UUID) -> Iterator[Consequence]:
+def _rights_and_sessions(user_id: UUID) -> Iterator[Effect]:
     return _where_any(
-        Consequence("groups and permissions", _count_rights(user_id), Fate.DELETED),
-        Consequence("sessions", _count_sessions(user_id), Fate.DELETED),
+        Effect("groups and permissions", _count_rights(user_id), Disposition.DELETED),
+        Effect("sessions", _count_sessions(user_id), Disposition.DELETED),
     )
 
 
-def _log_lines(user_id: UUID, *, by_them: Fate) -> Iterator[Consequence]:
+def _log_lines(user_id: UUID, *, by_them: Disposition) -> Iterator[Effect]:
     return _where_any(
-        Consequence("entries of the admin's log by them", LogEntry.objects.filter(_by(user_id)).count(), by_them),
-        Consequence(
+        Effect("entries of the admin's log by them", LogEntry.objects.filter(_by(user_id)).count(), by_them),
+        Effect(
             "entries of the admin's log about them, by their id",
             LogEntry.objects.filter(_about(user_id)).exclude(_by(user_id)).count(),
-            Fate.KEPT,
+            Disposition.KEPT,
         ),
     )
 
 
-def _where_any(*consequences: Consequence) -> Iterator[Consequence]:
+def _where_any(*effects: Effect) -> Iterator[Effect]:
     """What only staff have is not spoken of to others."""
-    return (consequence for consequence in consequences if consequence.count)
+    return (effect for effect in effects if effect.count)
 
 
 def _permissions(user_id: UUID) -> QuerySet[Permission]:

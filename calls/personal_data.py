@@ -10,7 +10,7 @@ from django.db.models import CharField, Q, Value
 from django.db.models.functions import Cast, Concat
 
 from calls.models import VideoCall, VideoCallQuerySet
-from privacy.registry import Consequence, Fate, PersonalDataOwner, Protection, columns_of, registry
+from privacy.registry import Disposition, Effect, PersonalDataOwner, Protection, columns_of, registry
 
 
 class Calls(PersonalDataOwner):
@@ -53,20 +53,20 @@ class Calls(PersonalDataOwner):
             metadata={},
         )
 
-    def after_anonymization(self, user_id: UUID) -> list[Consequence]:
-        return [Consequence("calls (session, recording, metadata)", _calls(user_id).count(), Fate.CLEARED), _recordings(user_id)]
+    def after_anonymization(self, user_id: UUID) -> list[Effect]:
+        return [Effect("calls (session, recording, metadata)", _calls(user_id).count(), Disposition.CLEARED), _recordings(user_id)]
 
-    def after_erasure(self, user_id: UUID) -> list[Consequence]:
-        return [Consequence("calls", _calls(user_id).count(), Fate.DELETED), _recordings(user_id)]
+    def after_erasure(self, user_id: UUID) -> list[Effect]:
+        return [Effect("calls", _calls(user_id).count(), Disposition.DELETED), _recordings(user_id)]
 
 
 def _calls(user_id: UUID) -> VideoCallQuerySet:
     return VideoCall.objects.filter(Q(caller_id=user_id) | Q(callee_id=user_id))
 
 
-def _recordings(user_id: UUID) -> Consequence:
+def _recordings(user_id: UUID) -> Effect:
     count = _calls(user_id).exclude(Q(recording_url=None) | Q(recording_url="")).count()
-    return Consequence("recordings of calls, in the storage that their addresses name", count, Fate.KEPT)
+    return Effect("recordings of calls, in the storage that their addresses name", count, Disposition.KEPT)
 
 
 registry.register(Calls())

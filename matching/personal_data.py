@@ -9,7 +9,7 @@ from uuid import UUID
 from django.db.models import Q
 
 from matching.models import Match, MatchQuerySet
-from privacy.registry import Consequence, Fate, PersonalDataOwner, Protection, columns_of, registry
+from privacy.registry import Disposition, Effect, PersonalDataOwner, Protection, columns_of, registry
 
 
 class Matches(PersonalDataOwner):
@@ -47,11 +47,11 @@ class Matches(PersonalDataOwner):
     def anonymize(self, user_id: UUID) -> None:
         """Nothing: the row is as much the other person's, and says of this one only the id of an anonymized profile."""
 
-    def after_anonymization(self, user_id: UUID) -> list[Consequence]:
-        return [Consequence("matches", _matches(user_id).count(), Fate.KEPT)]
+    def after_anonymization(self, user_id: UUID) -> list[Effect]:
+        return [Effect("matches", _matches(user_id).count(), Disposition.KEPT)]
 
-    def after_erasure(self, user_id: UUID) -> list[Consequence]:
-        return [Consequence("matches", _matches(user_id).count(), Fate.DELETED)]
+    def after_erasure(self, user_id: UUID) -> list[Effect]:
+        return [Effect("matches", _matches(user_id).count(), Disposition.DELETED)]
 
 
 def _matches(user_id: UUID) -> MatchQuerySet:

@@ -10,7 +10,7 @@ from django.db.models import Q, QuerySet
 
 from privacy import audit
 from privacy.models import AuditEntry, ErasedUser
-from privacy.registry import Consequence, Fate, PersonalDataOwner, registry
+from privacy.registry import Disposition, Effect, PersonalDataOwner, registry
 
 
 class Erasures(PersonalDataOwner):
@@ -28,14 +28,14 @@ class Erasures(PersonalDataOwner):
         """Add the row if a trigger has not: it sees no change in an address that was anonymized before the erasure was taken back."""
         ErasedUser.objects.bulk_create([ErasedUser(user_id=user_id)], ignore_conflicts=True)
 
-    def after_anonymization(self, user_id: UUID) -> list[Consequence]:
+    def after_anonymization(self, user_id: UUID) -> list[Effect]:
         """Return nothing that a user has to be told: the row of the user has the same id."""
         return []
 
-    def after_erasure(self, user_id: UUID) -> list[Consequence]:
-        return [Consequence("ids of erased users, with the time", 1, Fate.KEPT)]
+    def after_erasure(self, user_id: UUID) -> list[Effect]:
+        return [Effect("ids of erased users, with the time", 1, Disposition.KEPT)]
 
-    def after_soft_deletion(self, user_id: UUID) -> list[Consequence]:
+    def after_soft_deletion(self, user_id: UUID) -> list[Effect]:
         return []
 
 
@@ -57,14 +57,14 @@ class AuditLog(PersonalDataOwner):
     def anonymize(self, user_id: UUID) -> None:
         """Do nothing: an entry has no name or address."""
 
-    def after_anonymization(self, user_id: UUID) -> list[Consequence]:
+    def after_anonymization(self, user_id: UUID) -> list[Effect]:
         count = _entries(user_id).count()
-        return [Consequence("entries of the audit log, by the id", count, Fate.KEPT)] if count else []
+        return [Effect("entries of the audit log, by the id", count, Disposition.KEPT)] if count else []
 
-    def after_erasure(self, user_id: UUID) -> list[Consequence]:
+    def after_erasure(self, user_id: UUID) -> list[Effect]:
         return self.after_anonymization(user_id)
 
-    def after_soft_deletion(self, user_id: UUID) -> list[Consequence]:
+    def after_soft_deletion(self, user_id: UUID) -> list[Effect]:
         return []
 
     def delete_expired(self) -> int:

@@ -19,8 +19,8 @@ from django.db import models
 from django.db.models import Model
 
 
-class Fate(StrEnum):
-    """What becomes of a datum when a person leaves."""
+class Disposition(StrEnum):
+    """What happens to data when a user is removed."""
 
     KEPT = "kept"
     HIDDEN = "hidden"
@@ -29,17 +29,17 @@ class Fate(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Consequence:
-    """One line of a preview or of an outcome: COUNT of WHAT (a plural noun: "videos") and their FATE. The count is None where it is not known,
-    since the store that would tell it cannot be reached."""
+class Effect:
+    """One line of a preview or of an outcome: COUNT of WHAT (a plural noun: "videos") and their DISPOSITION. The count is None where it is
+    not known, since the store that would tell it cannot be reached."""
 
     what: str
     count: int | None
-    fate: Fate
+    disposition: Disposition
 
     def __str__(self) -> str:
         """``videos: 2, deleted``"""
-        return f"{self.what}: {'unknown' if self.count is None else self.count}, {self.fate}"
+        return f"{self.what}: {'unknown' if self.count is None else self.count}, {self.disposition}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class PersonalDataOwner(ABC):
     one owner (``privacy.checks``)."""
 
     is_last: ClassVar[bool] = False
-    """Whether its section and its consequences come after those of the others."""
+    """Whether its section and its effects come after those of the others."""
 
     protection: Mapping[str, Protection] = {}
     """By model label, for each model whose rows a foreign key ties to a user."""
@@ -96,16 +96,16 @@ class PersonalDataOwner(ABC):
         """Clear or delete what identifies the person; the caller holds their row's lock."""
 
     @abstractmethod
-    def after_anonymization(self, user_id: UUID) -> list[Consequence]:
+    def after_anonymization(self, user_id: UUID) -> list[Effect]:
         """What ``anonymize`` would do now, for a preview."""
 
     @abstractmethod
-    def after_erasure(self, user_id: UUID) -> list[Consequence]:
+    def after_erasure(self, user_id: UUID) -> list[Effect]:
         """What deleting the person's row takes along, for a preview."""
 
-    def after_soft_deletion(self, user_id: UUID) -> list[Consequence]:
+    def after_soft_deletion(self, user_id: UUID) -> list[Effect]:
         """What hiding the person does, for a preview: unless an owner says otherwise, all that an erasure would delete is kept."""
-        return [replace(consequence, fate=Fate.KEPT) for consequence in self.after_erasure(user_id)]
+        return [replace(effect, disposition=Disposition.KEPT) for effect in self.after_erasure(user_id)]
 
     def erase(self, user_id: UUID) -> None:  # noqa: B027  # most owners have nothing to add to the cascade
         """Delete what the cascade from the person's row does not reach, right before that row is deleted: nothing, unless an owner says so."""

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
-from privacy.registry import Consequence, Fate, PersonalDataOwner, Protection, Store, columns_of, registry
+from privacy.registry import Disposition, Effect, PersonalDataOwner, Protection, Store, columns_of, registry
 from vectorstore.models import ProfileEmbedding, QueueEntry, SetAside, StoreState
 
 
@@ -36,10 +36,10 @@ class Embeddings(PersonalDataOwner):
     def anonymize(self, user_id: UUID) -> None:
         ProfileEmbedding.objects.filter(pk=user_id).delete()
 
-    def after_anonymization(self, user_id: UUID) -> list[Consequence]:
-        return [Consequence("embeddings", ProfileEmbedding.objects.filter(pk=user_id).count(), Fate.DELETED)]
+    def after_anonymization(self, user_id: UUID) -> list[Effect]:
+        return [Effect("embeddings", ProfileEmbedding.objects.filter(pk=user_id).count(), Disposition.DELETED)]
 
-    def after_erasure(self, user_id: UUID) -> list[Consequence]:
+    def after_erasure(self, user_id: UUID) -> list[Effect]:
         return self.after_anonymization(user_id)
 
 
@@ -88,11 +88,11 @@ class Syncing(PersonalDataOwner):
     def erase(self, user_id: UUID) -> None:
         self.anonymize(user_id)
 
-    def after_anonymization(self, user_id: UUID) -> list[Consequence]:
+    def after_anonymization(self, user_id: UUID) -> list[Effect]:
         """Nothing that a person has to be told of: bookkeeping, which goes by itself."""
         return []
 
-    def after_erasure(self, user_id: UUID) -> list[Consequence]:
+    def after_erasure(self, user_id: UUID) -> list[Effect]:
         return []
 
 

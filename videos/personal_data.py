@@ -10,7 +10,7 @@ from django.contrib.postgres.functions import TransactionNow
 from django.db.models import F, Q
 from django.db.models.functions import Coalesce
 
-from privacy.registry import Consequence, Fate, PersonalDataOwner, Protection, columns_of, registry
+from privacy.registry import Disposition, Effect, PersonalDataOwner, Protection, columns_of, registry
 from videos.models import Video, VideoQuerySet
 
 
@@ -51,25 +51,25 @@ class Videos(PersonalDataOwner):
             deleted_at=Coalesce(F("deleted_at"), TransactionNow()),
         )
 
-    def after_anonymization(self, user_id: UUID) -> list[Consequence]:
+    def after_anonymization(self, user_id: UUID) -> list[Effect]:
         return [
-            Consequence("videos (addresses, reasons of a rejection, metadata)", _videos(user_id).count(), Fate.CLEARED),
+            Effect("videos (addresses, reasons of a rejection, metadata)", _videos(user_id).count(), Disposition.CLEARED),
             _files(user_id),
         ]
 
-    def after_erasure(self, user_id: UUID) -> list[Consequence]:
-        return [Consequence("videos", _videos(user_id).count(), Fate.DELETED), _files(user_id)]
+    def after_erasure(self, user_id: UUID) -> list[Effect]:
+        return [Effect("videos", _videos(user_id).count(), Disposition.DELETED), _files(user_id)]
 
 
 def _videos(user_id: UUID) -> VideoQuerySet:
     return Video.objects.filter(user_id=user_id)
 
 
-def _files(user_id: UUID) -> Consequence:
+def _files(user_id: UUID) -> Effect:
     """The files are not ours to delete, and after the addresses are gone nobody finds them by this database."""
     videos = _videos(user_id)
     count = videos.exclude(storage_url="").count() + videos.exclude(Q(thumbnail_url=None) | Q(thumbnail_url="")).count()
-    return Consequence("files of videos, in the storage that their addresses name", count, Fate.KEPT)
+    return Effect("files of videos, in the storage that their addresses name", count, Disposition.KEPT)
 
 
 registry.register(Videos())

@@ -12,7 +12,7 @@ from django.db.models import QuerySet
 from accounts.login.attempts import digest_of
 from accounts.login.retention import KEPT, RECORDS, delete_old_records
 from accounts.models import User
-from privacy.registry import Consequence, Fate, PersonalDataOwner, registry
+from privacy.registry import Disposition, Effect, PersonalDataOwner, registry
 
 OF_EVERY_RECORD = frozenset({"id", "user_agent", "ip_address", "username", "http_accept", "path_info", "attempt_time"})
 
@@ -49,20 +49,20 @@ class LogIns(PersonalDataOwner):
     def erase(self, user_id: UUID) -> None:
         self.anonymize(user_id)
 
-    def after_anonymization(self, user_id: UUID) -> list[Consequence]:
+    def after_anonymization(self, user_id: UUID) -> list[Effect]:
         return list(_records(user_id))
 
-    def after_erasure(self, user_id: UUID) -> list[Consequence]:
+    def after_erasure(self, user_id: UUID) -> list[Effect]:
         return list(_records(user_id))
 
     def delete_expired(self) -> int:
         return delete_old_records()
 
 
-def _records(user_id: UUID) -> Iterator[Consequence]:
+def _records(user_id: UUID) -> Iterator[Effect]:
     keys = keys_of(user_id)
     if count := sum(_of(model, keys).count() for model in RECORDS):
-        yield Consequence("records of log-ins", count, Fate.DELETED)
+        yield Effect("records of log-ins", count, Disposition.DELETED)
 
 
 def _of(model: Any, keys: list[str]) -> QuerySet[Any]:

@@ -10,10 +10,10 @@ from privacy.actions.stores import held_in_stores, remove_from_stores, stores_re
 from privacy.actions.superusers import check_removal
 from privacy.audit import Action, done_or_unchanged, failure_recorded, record
 from privacy.people import require_person, unknown
-from privacy.registry import Consequence, registry
+from privacy.registry import Effect, registry
 
 
-def preview_anonymization(user_id: UUID) -> list[Consequence]:
+def preview_anonymization(user_id: UUID) -> list[Effect]:
     """What ``anonymize`` would do now. Raises UserFacingError for somebody unknown, StoreUnavailable where it could not be done."""
     require_person(user_id)
     with stores_reached():
@@ -40,5 +40,5 @@ def anonymize(user_id: UUID, *, actor_id: UUID | None = None) -> Outcome:
         return Outcome(user_id, not person.is_anonymized, (*in_postgresql, *remove_from_stores(user_id)))
 
 
-def _in_postgresql(user_id: UUID) -> list[Consequence]:
-    return [consequence for owner in registry.owners for consequence in owner.after_anonymization(user_id)]
+def _in_postgresql(user_id: UUID) -> list[Effect]:
+    return [effect for owner in registry.owners for effect in owner.after_anonymization(user_id)]

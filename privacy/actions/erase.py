@@ -16,13 +16,13 @@ from privacy.actions.stores import held_in_stores, remove_from_stores, stores_re
 from privacy.actions.superusers import check_removal
 from privacy.audit import Action, done_or_unchanged, failure_recorded, record
 from privacy.people import exists, require_person, unknown
-from privacy.registry import Consequence, Fate, Store, registry
+from privacy.registry import Disposition, Effect, Store, registry
 
 
-def preview_soft_deletion(user_id: UUID) -> list[Consequence]:
+def preview_soft_deletion(user_id: UUID) -> list[Effect]:
     """What ``soft_delete`` would do now; a store that cannot be reached counts as unknown. Raises UserFacingError for somebody unknown."""
     require_person(user_id)
-    in_postgresql = [consequence for owner in registry.owners for consequence in owner.after_soft_deletion(user_id)]
+    in_postgresql = [effect for owner in registry.owners for effect in owner.after_soft_deletion(user_id)]
     return [*in_postgresql, *(_held_in(store, user_id) for store in registry.stores)]
 
 
@@ -37,14 +37,14 @@ def soft_delete(user_id: UUID, *, actor_id: UUID | None = None) -> Outcome:
             raise unknown(user_id)
         check_removal(user_id, actor_id)
         record(Action.SOFT_DELETE, user_id, done_or_unchanged(person.deleted_at is None), actor_id=actor_id)
-        in_postgresql = [consequence for owner in registry.owners for consequence in owner.after_soft_deletion(user_id)]
+        in_postgresql = [effect for owner in registry.owners for effect in owner.after_soft_deletion(user_id)]
         if person.deleted_at is None:
             get_user_model().objects.filter(pk=user_id).update(deleted_at=TransactionNow())
     in_stores, left_in = _withdraw(user_id)
     return Outcome(user_id, person.deleted_at is None, (*in_postgresql, *in_stores), tuple(left_in))
 
 
-def preview_erasure(user_id: UUID) -> list[Consequence]:
+def preview_erasure(user_id: UUID) -> list[Effect]:
     """What ``erase`` would do now. Raises UserFacingError for somebody whom neither PostgreSQL nor a store knows, StoreUnavailable."""
     with stores_reached():
         in_stores = held_in_stores(user_id)
@@ -72,7 +72,7 @@ def _erase(user_id: UUID, actor_id: UUID | None) -> Outcome:
         if person is None:
             record(Action.ERASE, user_id, actor_id=actor_id)
             left_over = _leftovers(user_id, remove_from_stores(user_id))
-            return Outcome(user_id, changed=False, consequences=tuple(left_over))
+            return Outcome(user_id, changed=False, effects=tuple(left_over))
         check_removal(user_id, actor_id)
         in_postgresql = _taken_along(user_id)
         for owner in registry.owners:
@@ -80,15 +80,15 @@ def _erase(user_id: UUID, actor_id: UUID | None) -> Outcome:
         _delete_row(user_id)
         record(Action.ERASE, user_id, actor_id=actor_id)
         check_deferred_constraints()
-        return Outcome(user_id, changed=True, consequences=(*in_postgresql, *remove_from_stores(user_id)))
+        return Outcome(user_id, changed=True, effects=(*in_postgresql, *remove_from_stores(user_id)))
 
 
-def _taken_along(user_id: UUID) -> list[Consequence]:
-    return [consequence for owner in registry.owners for consequence in owner.after_erasure(user_id)]
+def _taken_along(user_id: UUID) -> list[Effect]:
+    return [effect for owner in registry.owners for effect in owner.after_erasure(user_id)]
 
 
-def _leftovers(user_id: UUID, in_stores: list[Consequence]) -> list[Consequence]:
-    if not any(consequence.count for consequence in in_stores):
+def _leftovers(user_id: UUID, in_stores: list[Effect]) -> list[Effect]:
+    if not any(effect.count for effect in in_stores):
         names = "".join(f" nor the {store.name}" for store in registry.stores)
         raise UserFacingError(f"Neither PostgreSQL{names} knows anybody with the id {str(user_id)!r}.")
     return in_stores
@@ -100,17 +100,17 @@ def _delete_row(user_id: UUID) -> None:
         cursor.execute(f"DELETE FROM {connection.ops.quote_name(get_user_model()._meta.db_table)} WHERE id = %s", [user_id])  # noqa: S608
 
 
-def _held_in(store: Store, user_id: UUID) -> Consequence:
+def _held_in(store: Store, user_id: UUID) -> Effect:
     try:
         with store.reached():
-            return Consequence(store.contents, int(store.holds(user_id)), Fate.DELETED)
+            return Effect(store.contents, int(store.holds(user_id)), Disposition.DELETED)
     except StoreUnavailable:
-        return Consequence(store.contents, None, Fate.DELETED)
+        return Effect(store.contents, None, Disposition.DELETED)
 
 
-def _withdraw(user_id: UUID) -> tuple[list[Consequence], list[LeftIn]]:
-    """Delete the hidden person from each store that can be told; the consequences, and why the others could not be."""
-    done: list[Consequence] = []
+def _withdraw(user_id: UUID) -> tuple[list[Effect], list[LeftIn]]:
+    """Delete the hidden person from each store that can be told; the effects, and why the others could not be."""
+    done: list[Effect] = []
     left_in: list[LeftIn] = []
     for store in registry.stores:
         try:
@@ -120,9 +120,9 @@ def _withdraw(user_id: UUID) -> tuple[list[Consequence], list[LeftIn]]:
     return done, left_in
 
 
-def _withdraw_from(store: Store, user_id: UUID) -> Consequence:
+def _withdraw_from(store: Store, user_id: UUID) -> Effect:
     """Under the row's lock, and not if somebody brought the person back in the meantime: their point is due then."""
     with store.reached(), person_locked(user_id) as person:
         is_back = person is not None and person.deleted_at is None
         removed = not is_back and store.remove(user_id)
-    return Consequence(store.contents, int(removed), Fate.DELETED)
+    return Effect(store.contents, int(removed), Disposition.DELETED)

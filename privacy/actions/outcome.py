@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
-from privacy.registry import Consequence
+from privacy.registry import Effect
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,5 +22,5 @@ class Outcome:
 
     user_id: UUID
     changed: bool
-    consequences: tuple[Consequence, ...]
+    effects: tuple[Effect, ...]
     left_in: tuple[LeftIn, ...] = ()

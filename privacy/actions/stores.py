@@ -8,7 +8,7 @@ from uuid import UUID
 
 from findme.core.errors import StoreUnavailable, one_line
 from privacy.audit import OutcomeUnknown
-from privacy.registry import Consequence, Fate, Store, registry
+from privacy.registry import Disposition, Effect, Store, registry
 
 
 class DeletionUnconfirmed(OutcomeUnknown, StoreUnavailable):
@@ -31,14 +31,14 @@ def stores_reached() -> Iterator[None]:
         yield
 
 
-def held_in_stores(user_id: UUID) -> list[Consequence]:
+def held_in_stores(user_id: UUID) -> list[Effect]:
     """What the stores hold of the person and would delete, for a preview."""
-    return [Consequence(store.contents, int(store.holds(user_id)), Fate.DELETED) for store in registry.stores]
+    return [Effect(store.contents, int(store.holds(user_id)), Disposition.DELETED) for store in registry.stores]
 
 
-def remove_from_stores(user_id: UUID) -> list[Consequence]:
+def remove_from_stores(user_id: UUID) -> list[Effect]:
     """Delete the person from every store, as the last step of the caller's transaction. Raises DeletionUnconfirmed or UserFacingError."""
-    return [Consequence(store.contents, int(_remove(store, user_id)), Fate.DELETED) for store in registry.stores]
+    return [Effect(store.contents, int(_remove(store, user_id)), Disposition.DELETED) for store in registry.stores]
 
 
 def _remove(store: Store, user_id: UUID) -> bool:

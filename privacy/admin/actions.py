@@ -10,7 +10,7 @@ from privacy.actions.anonymize import anonymize, preview_anonymization
 from privacy.actions.erase import erase, preview_erasure, preview_soft_deletion, soft_delete
 from privacy.actions.export import count_entries
 from privacy.actions.outcome import Outcome
-from privacy.registry import Consequence
+from privacy.registry import Effect
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class PrivacyAction:
     explanation: str
     done: str
     """What the messages say of a person it was done to."""
-    preview: Callable[[UUID], list[Consequence]] | Callable[[UUID], dict[str, int]]
+    preview: Callable[[UUID], list[Effect]] | Callable[[UUID], dict[str, int]]
     perform: Callable[..., Outcome] | None = None
     """Takes the id of the person, and as ``actor_id`` that of the superuser or member of the staff who does it."""
     needs_stores: bool = True

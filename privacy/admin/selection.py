@@ -13,7 +13,7 @@ from findme.core.errors import StoreUnavailable, UserFacingError, one_line
 from privacy.actions.stores import stores_reached
 from privacy.admin.actions import PrivacyAction
 from privacy.admin.permissions import denial_reason
-from privacy.registry import Consequence
+from privacy.registry import Effect
 
 MOST_PEOPLE = 50
 """More at once would keep the person at the page waiting too long; the commands take any number, one by one."""
@@ -93,7 +93,7 @@ def _preview_of(action: PrivacyAction, person: Selected, *, short: bool) -> Prev
     return Preview(person, tuple(line for line in _lines(answer) if not short or line[1] != 0))
 
 
-def _lines(answer: list[Consequence] | dict[str, int]) -> Iterator[tuple[str, int | None, str]]:
+def _lines(answer: list[Effect] | dict[str, int]) -> Iterator[tuple[str, int | None, str]]:
     if isinstance(answer, dict):
         return ((name, entries, "in the zip") for name, entries in answer.items())
-    return ((consequence.what, consequence.count, str(consequence.fate)) for consequence in answer)
+    return ((effect.what, effect.count, str(effect.disposition)) for effect in answer)

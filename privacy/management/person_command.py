@@ -12,9 +12,9 @@ from django.core.management.base import CommandParser
 from findme.core.commands.base import FindmeCommand
 from findme.core.errors import UserFacingError
 from privacy.actions.outcome import Outcome
-from privacy.registry import Consequence
+from privacy.registry import Effect
 
-Preview = Callable[[UUID], list[Consequence]]
+Preview = Callable[[UUID], list[Effect]]
 
 
 class PersonCommand(FindmeCommand):
@@ -24,9 +24,9 @@ class PersonCommand(FindmeCommand):
         parser.add_argument("--dry-run", action="store_true", help="show what would happen, and do nothing")
         parser.add_argument("--json", action="store_true", help="print one JSON document")
 
-    def show(self, heading: str, consequences: Iterable[Consequence], options: dict[str, Any]) -> None:
+    def show(self, heading: str, effects: Iterable[Effect], options: dict[str, Any]) -> None:
         """A line for each; on stderr where stdout is to be JSON."""
-        lines = [heading, *(f"  {consequence}" for consequence in consequences)]
+        lines = [heading, *(f"  {effect}" for effect in effects)]
         if options["json"]:
             self.stderr.write("\n".join(lines), style_func=str)
         else:
@@ -48,14 +48,14 @@ class PersonCommand(FindmeCommand):
             raise UserFacingError("Not confirmed: nothing was changed.")
 
     def show_dry_run(self, user_id: UUID, preview: Preview, options: dict[str, Any]) -> None:
-        consequences = preview(user_id)
+        effects = preview(user_id)
         if options["json"]:
-            self.say_json({"user_id": user_id, "dry_run": True, "consequences": consequences})
+            self.say_json({"user_id": user_id, "dry_run": True, "effects": effects})
         else:
-            self.show(f"{user_id}: this would happen.", consequences, options)
+            self.show(f"{user_id}: this would happen.", effects, options)
 
     def show_outcome(self, heading: str, outcome: Outcome, options: dict[str, Any]) -> None:
         if options["json"]:
             self.say_json(outcome)
         else:
-            self.show(heading, outcome.consequences, options)
+            self.show(heading, outcome.effects, options)

@@ -60,7 +60,7 @@ def test_anonymize__the_calls_of_others_stay() -> None:
     assert other.metadata == {"address": "192.0.2.1"}
 
 
-def test_consequences__recordings_are_counted() -> None:
+def test_effects__recordings_are_counted() -> None:
     call = recorded_call()
     VideoCallFactory.create(match=call.match, recording_url="")
     assert [str(line) for line in Calls().after_erasure(call.caller_id)] == [

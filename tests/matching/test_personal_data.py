@@ -42,7 +42,7 @@ def test_anonymize__nothing_changes() -> None:
     assert list(Match.objects.values()) == before
 
 
-def test_consequences__both_sides_are_counted() -> None:
+def test_effects__both_sides_are_counted() -> None:
     person = UserFactory.create()
     MatchFactory.create(user=person)
     MatchFactory.create(matched_user=person)

@@ -16,7 +16,7 @@ from privacy.admin import selection
 from privacy.admin.actions import ACTIONS, ANONYMIZE, ERASE, EXPORT, SOFT_DELETE, PrivacyAction
 from privacy.admin.permissions import NOT_TO_ONESELF, SUPERUSERS_ONLY
 from privacy.admin.view import address_of
-from privacy.registry import Consequence, Fate
+from privacy.registry import Disposition, Effect
 from tests.factories import UserFactory
 from tests.privacy.audit import audited
 from tests.privacy.life import full_life
@@ -143,13 +143,13 @@ def test_protection__superuser_may_remove_another(action: PrivacyAction, shelf: 
     assert not is_as_before(colleague)
 
 
-def test_preview__person_and_consequences(shelf: Shelf) -> None:
+def test_preview__person_and_effects(shelf: Shelf) -> None:
     person = full_life()
     shelf.ids.add(person.pk)
     page = signed_in(superuser()).get(address_of(ERASE, [person.pk]))
     (preview,) = page.context["previews"]
     assert (preview.person.user_id, preview.person.email) == (person.pk, person.email)
-    lines = {what: (count, fate) for what, count, fate in preview.lines}
+    lines = {what: (count, disposition) for what, count, disposition in preview.lines}
     assert lines["videos"] == (2, "deleted") and lines["matches"] == (2, "deleted") and lines["points in the shelf"] == (1, "deleted")
     text = page.content.decode()
     assert all(shown in text for shown in (person.email, str(person.pk), "points in the shelf"))
@@ -179,10 +179,10 @@ def test_preview__somebody_who_cannot_be_shown(shelf: Shelf, monkeypatch: pytest
     """Erased in between, for one: the others are shown all the same."""
     gone, there = UserFactory.create_batch(2)
 
-    def preview(user_id: UUID) -> list[Consequence]:
+    def preview(user_id: UUID) -> list[Effect]:
         if user_id == gone.pk:
             raise UserFacingError("Nobody knows them any more.")
-        return [Consequence("videos", 0, Fate.DELETED), Consequence("calls", 2, Fate.DELETED)]
+        return [Effect("videos", 0, Disposition.DELETED), Effect("calls", 2, Disposition.DELETED)]
 
     monkeypatch.setitem(ACTIONS, ERASE.slug, replace(ERASE, preview=preview))
     page = signed_in(superuser()).get(address_of(ERASE, [gone.pk, there.pk]))

@@ -15,7 +15,7 @@ from matching.models import Match
 from privacy.actions.anonymize import anonymize, preview_anonymization
 from privacy.actions.outcome import Outcome
 from privacy.actions.undo_erasure import take_erasures_back
-from privacy.registry import Consequence, Fate
+from privacy.registry import Disposition, Effect
 from tests.factories import UserFactory, VideoFactory
 from tests.privacy.life import full_life, working_life
 from tests.privacy.shelf import Shelf
@@ -23,15 +23,15 @@ from videos.models import Video
 
 pytestmark = pytest.mark.django_db
 
-CONSEQUENCES = [
-    Consequence("profiles (e-mail, name, bio, password, last login)", 1, Fate.CLEARED),
-    Consequence("profiles (date of birth, gender, flags, times)", 1, Fate.KEPT),
-    Consequence("videos (addresses, reasons of a rejection, metadata)", 2, Fate.CLEARED),
-    Consequence("files of videos, in the storage that their addresses name", 3, Fate.KEPT),
-    Consequence("matches", 2, Fate.KEPT),
-    Consequence("calls (session, recording, metadata)", 2, Fate.CLEARED),
-    Consequence("recordings of calls, in the storage that their addresses name", 2, Fate.KEPT),
-    Consequence("points in the shelf", 1, Fate.DELETED),
+EFFECTS = [
+    Effect("profiles (e-mail, name, bio, password, last login)", 1, Disposition.CLEARED),
+    Effect("profiles (date of birth, gender, flags, times)", 1, Disposition.KEPT),
+    Effect("videos (addresses, reasons of a rejection, metadata)", 2, Disposition.CLEARED),
+    Effect("files of videos, in the storage that their addresses name", 3, Disposition.KEPT),
+    Effect("matches", 2, Disposition.KEPT),
+    Effect("calls (session, recording, metadata)", 2, Disposition.CLEARED),
+    Effect("recordings of calls, in the storage that their addresses name", 2, Disposition.KEPT),
+    Effect("points in the shelf", 1, Disposition.DELETED),
 ]
 
 
@@ -43,9 +43,9 @@ def test_anonymize__the_preview_is_what_happens(shelf: Shelf) -> None:
     person = full_life()
     shelf.ids.add(person.pk)
     before = everything()
-    assert preview_anonymization(person.pk) == CONSEQUENCES
+    assert preview_anonymization(person.pk) == EFFECTS
     assert everything() == before
-    assert anonymize(person.pk) == Outcome(person.pk, changed=True, consequences=tuple(CONSEQUENCES))
+    assert anonymize(person.pk) == Outcome(person.pk, changed=True, effects=tuple(EFFECTS))
     assert shelf.ids == set()
 
 
@@ -92,7 +92,7 @@ def test_anonymize__a_second_time_clears_what_came_since(shelf: Shelf) -> None:
     shelf.ids.add(person.pk)
     outcome = anonymize(person.pk)
     assert not outcome.changed
-    assert outcome.consequences[-1] == Consequence("points in the shelf", 1, Fate.DELETED)
+    assert outcome.effects[-1] == Effect("points in the shelf", 1, Disposition.DELETED)
     assert shelf.ids == set()
     assert set(Video.objects.filter(user=person).values_list("storage_url", flat=True)) == {""}
     assert User.objects.get(pk=person.pk).deleted_at == first.deleted_at
@@ -120,11 +120,11 @@ def test_anonymize__one_of_the_staff(shelf: Shelf) -> None:
     person = full_life()
     working_life(person)
     outcome = anonymize(person.pk)
-    assert outcome.consequences[2:6] == (
-        Consequence("groups and permissions", 2, Fate.DELETED),
-        Consequence("sessions", 1, Fate.DELETED),
-        Consequence("entries of the admin's log by them", 1, Fate.KEPT),
-        Consequence("entries of the admin's log about them, by their id", 1, Fate.KEPT),
+    assert outcome.effects[2:6] == (
+        Effect("groups and permissions", 2, Disposition.DELETED),
+        Effect("sessions", 1, Disposition.DELETED),
+        Effect("entries of the admin's log by them", 1, Disposition.KEPT),
+        Effect("entries of the admin's log about them, by their id", 1, Disposition.KEPT),
     )
     person = User.objects.get(pk=person.pk)
     assert (person.is_staff, person.is_superuser) == (True, False)

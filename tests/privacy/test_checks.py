@@ -13,7 +13,7 @@ from django.test.utils import isolate_apps
 
 from findme.core.triggers.definitions import expected_triggers
 from privacy.checks import errors_of_ownership, errors_of_protection, field_names, models_with_personal_data
-from privacy.registry import Consequence, PersonalDataOwner, Protection, registry
+from privacy.registry import Effect, PersonalDataOwner, Protection, registry
 from tests.privacy.shelf import Shelf
 
 
@@ -27,10 +27,10 @@ class Owner(PersonalDataOwner):
 
     def anonymize(self, user_id: UUID) -> None: ...
 
-    def after_anonymization(self, user_id: UUID) -> list[Consequence]:
+    def after_anonymization(self, user_id: UUID) -> list[Effect]:
         return []
 
-    def after_erasure(self, user_id: UUID) -> list[Consequence]:
+    def after_erasure(self, user_id: UUID) -> list[Effect]:
         return []
 
 

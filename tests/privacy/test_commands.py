@@ -188,8 +188,8 @@ def test_actions__json(shelf: Shelf, action: list[str]) -> None:
     assert (planned["user_id"], planned["dry_run"]) == (str(person.pk), True)
     done = json.loads(run(*action, person.pk, "--no-input", "--json")[0])
     assert (done["user_id"], done["changed"], done["left_in"]) == (str(person.pk), True, [])
-    assert done["consequences"] == planned["consequences"]
-    assert {"what": "points in the shelf", "count": 0, "fate": "deleted"} in done["consequences"]
+    assert done["effects"] == planned["effects"]
+    assert {"what": "points in the shelf", "count": 0, "disposition": "deleted"} in done["effects"]
 
 
 @pytest.mark.parametrize("action", ACTIONS)

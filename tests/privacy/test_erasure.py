@@ -13,7 +13,7 @@ from matching.models import Match
 from privacy.actions.erase import erase, preview_erasure, preview_soft_deletion, soft_delete
 from privacy.actions.outcome import LeftIn, Outcome
 from privacy.models import AuditEntry
-from privacy.registry import Consequence, Fate
+from privacy.registry import Disposition, Effect
 from tests.factories import UserFactory
 from tests.privacy.life import full_life, working_life
 from tests.privacy.shelf import Shelf
@@ -26,16 +26,16 @@ FILES = "files of videos, in the storage that their addresses name"
 RECORDINGS = "recordings of calls, in the storage that their addresses name"
 
 
-def lines(fate: Fate, *, profile: Fate) -> list[Consequence]:
+def lines(disposition: Disposition, *, profile: Disposition) -> list[Effect]:
     return [
-        Consequence("profiles", 1, profile),
-        Consequence("videos", 2, fate),
-        Consequence(FILES, 3, Fate.KEPT),
-        Consequence("matches", 2, fate),
-        Consequence("calls", 2, fate),
-        Consequence(RECORDINGS, 2, Fate.KEPT),
-        *([Consequence("ids of erased users, with the time", 1, Fate.KEPT)] if profile is Fate.DELETED else []),
-        Consequence("points in the shelf", 1, Fate.DELETED),
+        Effect("profiles", 1, profile),
+        Effect("videos", 2, disposition),
+        Effect(FILES, 3, Disposition.KEPT),
+        Effect("matches", 2, disposition),
+        Effect("calls", 2, disposition),
+        Effect(RECORDINGS, 2, Disposition.KEPT),
+        *([Effect("ids of erased users, with the time", 1, Disposition.KEPT)] if profile is Disposition.DELETED else []),
+        Effect("points in the shelf", 1, Disposition.DELETED),
     ]
 
 
@@ -51,10 +51,10 @@ def tables() -> dict[str, list[Any]]:
 def test_erase__the_preview_is_what_happens(shelf: Shelf) -> None:
     person = full_life()
     shelf.ids.add(person.pk)
-    before, expected = tables(), lines(Fate.DELETED, profile=Fate.DELETED)
+    before, expected = tables(), lines(Disposition.DELETED, profile=Disposition.DELETED)
     assert preview_erasure(person.pk) == expected
     assert tables() == before
-    assert erase(person.pk) == Outcome(person.pk, changed=True, consequences=tuple(expected))
+    assert erase(person.pk) == Outcome(person.pk, changed=True, effects=tuple(expected))
     assert shelf.ids == set()
     after = tables()
     assert str(person.pk) not in str(after)
@@ -99,11 +99,11 @@ def test_erase__a_store_that_fails_in_the_end_changes_nothing_in_postgresql(shel
 def test_erase__one_of_the_staff(shelf: Shelf) -> None:
     person = full_life()
     working_life(person)
-    assert erase(person.pk).consequences[1:5] == (
-        Consequence("groups and permissions", 2, Fate.DELETED),
-        Consequence("sessions", 1, Fate.DELETED),
-        Consequence("entries of the admin's log by them", 1, Fate.DELETED),
-        Consequence("entries of the admin's log about them, by their id", 1, Fate.KEPT),
+    assert erase(person.pk).effects[1:5] == (
+        Effect("groups and permissions", 2, Disposition.DELETED),
+        Effect("sessions", 1, Disposition.DELETED),
+        Effect("entries of the admin's log by them", 1, Disposition.DELETED),
+        Effect("entries of the admin's log about them, by their id", 1, Disposition.KEPT),
     )
     assert Session.objects.count() == 1
     assert [entry.object_id for entry in LogEntry.objects.all()] == [str(person.pk)]
@@ -112,9 +112,9 @@ def test_erase__one_of_the_staff(shelf: Shelf) -> None:
 def test_erase__what_a_store_was_left_with(shelf: Shelf) -> None:
     gone = uuid4()
     shelf.ids.add(gone)
-    expected = [Consequence("points in the shelf", 1, Fate.DELETED)]
+    expected = [Effect("points in the shelf", 1, Disposition.DELETED)]
     assert preview_erasure(gone) == expected
-    assert erase(gone) == Outcome(gone, changed=False, consequences=tuple(expected))
+    assert erase(gone) == Outcome(gone, changed=False, effects=tuple(expected))
     assert shelf.ids == set()
 
 
@@ -145,10 +145,10 @@ def test_erase__what_only_a_store_still_has__stays_if_there_can_be_no_entry(shel
 def test_soft_delete__the_preview_is_what_happens(shelf: Shelf) -> None:
     person = full_life()
     shelf.ids.add(person.pk)
-    before, expected = tables(), lines(Fate.KEPT, profile=Fate.HIDDEN)
+    before, expected = tables(), lines(Disposition.KEPT, profile=Disposition.HIDDEN)
     assert preview_soft_deletion(person.pk) == expected
     assert tables() == before
-    assert soft_delete(person.pk) == Outcome(person.pk, changed=True, consequences=tuple(expected))
+    assert soft_delete(person.pk) == Outcome(person.pk, changed=True, effects=tuple(expected))
     assert shelf.ids == set()
 
 
@@ -173,7 +173,7 @@ def test_soft_delete__is_committed_before_the_stores_are_reached(shelf: Shelf) -
     shelf.ids.add(person.pk)
     shelf.reachable = False
     preview = preview_soft_deletion(person.pk)
-    assert preview[-1] == Consequence("points in the shelf", None, Fate.DELETED)
+    assert preview[-1] == Effect("points in the shelf", None, Disposition.DELETED)
     assert str(preview[-1]) == "points in the shelf: unknown, deleted"
     outcome = soft_delete(person.pk)
     assert outcome.changed
@@ -189,7 +189,7 @@ def test_soft_delete__a_second_time_takes_what_was_left(shelf: Shelf) -> None:
     shelf.ids.add(person.pk)
     outcome = soft_delete(person.pk)
     assert (outcome.changed, outcome.left_in) == (False, ())
-    assert outcome.consequences[-1] == Consequence("points in the shelf", 1, Fate.DELETED)
+    assert outcome.effects[-1] == Effect("points in the shelf", 1, Disposition.DELETED)
     assert shelf.ids == set()
     assert User.objects.get(pk=person.pk).deleted_at == first
 
@@ -204,7 +204,7 @@ def test_soft_delete__one_who_came_back_meanwhile_keeps_the_point(shelf: Shelf, 
         return reached()
 
     monkeypatch.setattr(shelf, "reached", come_back)
-    assert soft_delete(person.pk).consequences[-1] == Consequence("points in the shelf", 0, Fate.DELETED)
+    assert soft_delete(person.pk).effects[-1] == Effect("points in the shelf", 0, Disposition.DELETED)
     assert shelf.ids == {person.pk}
 
 

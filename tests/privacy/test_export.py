@@ -12,7 +12,7 @@ from django.db import connection
 from accounts.models import User
 from findme.core.errors import StoreUnavailable, UserFacingError
 from privacy.actions.export import count_entries, export_person, export_sections, preview_export, write_zip
-from privacy.registry import Consequence, PersonalDataOwner, registry
+from privacy.registry import Effect, PersonalDataOwner, registry
 from tests.factories import MatchFactory, UserFactory, VideoFactory
 from tests.privacy.elsewhere import another_connection
 from tests.privacy.life import ENTRIES, full_life
@@ -40,10 +40,10 @@ class Interlude(PersonalDataOwner):
 
     def anonymize(self, user_id: UUID) -> None: ...
 
-    def after_anonymization(self, user_id: UUID) -> list[Consequence]:
+    def after_anonymization(self, user_id: UUID) -> list[Effect]:
         return []
 
-    def after_erasure(self, user_id: UUID) -> list[Consequence]:
+    def after_erasure(self, user_id: UUID) -> list[Effect]:
         return []
 
 

@@ -21,7 +21,7 @@ from findme.core.errors import StoreUnavailable
 from privacy.actions.anonymize import anonymize
 from privacy.actions.erase import erase, soft_delete
 from privacy.actions.export import export_person
-from privacy.registry import Consequence, Fate, Store, registry
+from privacy.registry import Disposition, Effect, Store, registry
 from tests.factories import ProfileEmbeddingFactory, UserFactory
 from tests.findme.processes import manage_here
 from tests.privacy.elsewhere import another_connection, in_a_thread, wait_until
@@ -36,7 +36,7 @@ from vectorstore.sync.removal import point_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-GONE = Consequence("points in the vector store", 1, Fate.DELETED)
+GONE = Effect("points in the vector store", 1, Disposition.DELETED)
 REMOVALS = [anonymize, erase, soft_delete]
 
 
@@ -64,20 +64,20 @@ def the_store() -> Store:
 @pytest.mark.parametrize("remove", REMOVALS)
 def test_removals__the_point_goes_and_others_stay(collection: str, remove: Callable[[UUID], Any]) -> None:
     person, other = person_with_a_point(), person_with_a_point()
-    assert GONE in remove(person.pk).consequences
+    assert GONE in remove(person.pk).effects
     assert point_of(person.pk) is None
     assert point_of(other.pk) is not None
 
 
 def test_anonymize__the_embedding_goes(collection: str) -> None:
     person = person_with_a_point()
-    assert Consequence("embeddings", 1, Fate.DELETED) in anonymize(person.pk).consequences
+    assert Effect("embeddings", 1, Disposition.DELETED) in anonymize(person.pk).effects
     assert not ProfileEmbedding.objects.exists()
 
 
 def test_soft_delete__the_embedding_stays(collection: str) -> None:
     person = person_with_a_point()
-    assert Consequence("embeddings", 1, Fate.KEPT) in soft_delete(person.pk).consequences
+    assert Effect("embeddings", 1, Disposition.KEPT) in soft_delete(person.pk).effects
     assert ProfileEmbedding.objects.filter(pk=person.pk).exists()
 
 
@@ -87,7 +87,7 @@ def test_erase__a_point_that_was_left(collection: str) -> None:
         cursor.execute("DELETE FROM users WHERE id = %s", [person.pk])
     assert point_of(person.pk) is not None
     outcome = erase(person.pk)
-    assert (outcome.changed, outcome.consequences) == (False, (GONE,))
+    assert (outcome.changed, outcome.effects) == (False, (GONE,))
     assert point_of(person.pk) is None
 
 
@@ -268,7 +268,7 @@ def test_removals__a_projection_in_flight(collection: str, remove: Callable[[UUI
     monkeypatch.setattr("vectorstore.sync.writer.points_of", write_late)
     assert project([person.pk]).written == 1
     removing[0].__exit__(None, None, None)
-    assert GONE in futures[0].result().consequences
+    assert GONE in futures[0].result().effects
     assert point_of(person.pk) is None
 
 
@@ -296,7 +296,7 @@ def test_removals__a_projection_that_begins_before_the_commit(
 
     futures: list[Any] = []
     monkeypatch.setattr(store, "remove", remove_and_project)
-    assert GONE in remove(person.pk).consequences
+    assert GONE in remove(person.pk).effects
     projecting[0].__exit__(None, None, None)
     assert futures[0].result().written == 0
     assert point_of(person.pk) is None

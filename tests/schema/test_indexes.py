@@ -44,8 +44,8 @@ def test_foreign_keys__one_without_an_index_would_be_found() -> None:
 
 
 def test_foreign_keys_to_people__each_says_in_the_database_what_becomes_of_the_row() -> None:
-    fates = ask("SELECT conrelid::regclass::text, confdeltype FROM pg_constraint WHERE contype = 'f' AND confrelid = 'users'::regclass")
-    assert set(fates) == {
+    on_delete = ask("SELECT conrelid::regclass::text, confdeltype FROM pg_constraint WHERE contype = 'f' AND confrelid = 'users'::regclass")
+    assert set(on_delete) == {
         (table, "c")
         for table in (
             "videos",

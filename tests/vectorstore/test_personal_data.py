@@ -14,7 +14,7 @@ from qdrant_client import models
 
 from findme.core.errors import StoreUnavailable
 from findme.environment import BASE_DIR
-from privacy.registry import Consequence, Fate, PersonalDataOwner, Store, registry
+from privacy.registry import Disposition, Effect, PersonalDataOwner, Store, registry
 from tests.factories import ProfileEmbeddingFactory, UserFactory
 from tests.qdrant import QdrantServer
 from vectorstore.models import ProfileEmbedding
@@ -95,10 +95,10 @@ def test_export__without_qdrant(owner: PersonalDataOwner, settings: Settings) ->
 
 def test_anonymize__the_row_goes_and_others_stay(owner: PersonalDataOwner) -> None:
     person, other = ProfileEmbeddingFactory.create().pk, ProfileEmbeddingFactory.create().pk
-    assert owner.after_anonymization(person) == owner.after_erasure(person) == [Consequence("embeddings", 1, Fate.DELETED)]
-    assert owner.after_soft_deletion(person) == [Consequence("embeddings", 1, Fate.KEPT)]
+    assert owner.after_anonymization(person) == owner.after_erasure(person) == [Effect("embeddings", 1, Disposition.DELETED)]
+    assert owner.after_soft_deletion(person) == [Effect("embeddings", 1, Disposition.KEPT)]
     owner.anonymize(person)
-    assert owner.after_anonymization(person) == [Consequence("embeddings", 0, Fate.DELETED)]
+    assert owner.after_anonymization(person) == [Effect("embeddings", 0, Disposition.DELETED)]
     assert list(ProfileEmbedding.objects.values_list("pk", flat=True)) == [other]
 
 

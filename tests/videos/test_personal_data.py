@@ -46,7 +46,7 @@ def test_anonymize__the_time_of_an_earlier_deletion_stays() -> None:
     assert video.deleted_at == then
 
 
-def test_consequences__files_are_counted_once_each() -> None:
+def test_effects__files_are_counted_once_each() -> None:
     person = UserFactory.create()
     VideoFactory.create(user=person)
     VideoFactory.create(user=person, thumbnail_url=None)

@@ -11,7 +11,7 @@ from axes.models import AccessAttempt, AccessFailureLog, AccessLog
 from accounts.login.attempts import account_named, record_failure, record_login
 from accounts.login.personal_data import LogIns
 from accounts.models import User
-from privacy.registry import Consequence, Fate
+from privacy.registry import Disposition, Effect
 from tests.factories import UserFactory
 
 pytestmark = pytest.mark.django_db
@@ -64,9 +64,9 @@ def test_leaving__deletes_the_users_records_and_no_others(user: User, colleague:
 
 
 def test_preview__counts_them(user: User) -> None:
-    assert LogIns().after_anonymization(user.pk) == [Consequence("records of log-ins", 7, Fate.DELETED)]
-    assert LogIns().after_erasure(user.pk) == [Consequence("records of log-ins", 7, Fate.DELETED)]
-    assert LogIns().after_soft_deletion(user.pk) == [Consequence("records of log-ins", 7, Fate.KEPT)]
+    assert LogIns().after_anonymization(user.pk) == [Effect("records of log-ins", 7, Disposition.DELETED)]
+    assert LogIns().after_erasure(user.pk) == [Effect("records of log-ins", 7, Disposition.DELETED)]
+    assert LogIns().after_soft_deletion(user.pk) == [Effect("records of log-ins", 7, Disposition.KEPT)]
 
 
 def test_preview__says_nothing_of_a_user_who_never_logged_in() -> None:
