@@ -127,7 +127,7 @@ class Store(ABC):
         return f"points in the {self.name}"
 
     @abstractmethod
-    def reached(self) -> AbstractContextManager[None]:
+    def session(self) -> AbstractContextManager[None]:
         """Hold the store, before anything is locked in PostgreSQL: raises at once where it cannot be reached. Reentrant."""
 
     @abstractmethod

@@ -102,7 +102,7 @@ class VectorStore(Store):
     name = "vector store"
 
     @contextmanager
-    def reached(self) -> Iterator[None]:
+    def session(self) -> Iterator[None]:
         from vectorstore.catalog.alias import live_collection
         from vectorstore.qdrant.connection import qdrant
 

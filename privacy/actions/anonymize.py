@@ -6,7 +6,7 @@ from uuid import UUID
 
 from privacy.actions.locking import check_deferred_constraints, person_locked
 from privacy.actions.outcome import Outcome
-from privacy.actions.stores import held_in_stores, remove_from_stores, stores_reached
+from privacy.actions.stores import held_in_stores, remove_from_stores, store_sessions
 from privacy.actions.superusers import check_removal
 from privacy.audit import Action, done_or_unchanged, failure_recorded, record
 from privacy.people import require_person, unknown
@@ -16,7 +16,7 @@ from privacy.registry import Effect, registry
 def preview_anonymization(user_id: UUID) -> list[Effect]:
     """What ``anonymize`` would do now. Raises UserFacingError for somebody unknown, StoreUnavailable where it could not be done."""
     require_person(user_id)
-    with stores_reached():
+    with store_sessions():
         return [*_in_postgresql(user_id), *held_in_stores(user_id)]
 
 
@@ -28,7 +28,7 @@ def anonymize(user_id: UUID, *, actor_id: UUID | None = None) -> Outcome:
     somebody unknown or held by another transaction, and as ``check_removal`` does, StoreUnavailable where a store cannot be reached and
     nothing has happened, DeletionUnconfirmed where one does not answer in the end.
     """
-    with failure_recorded(Action.ANONYMIZE, user_id, actor_id=actor_id), stores_reached(), person_locked(user_id) as person:
+    with failure_recorded(Action.ANONYMIZE, user_id, actor_id=actor_id), store_sessions(), person_locked(user_id) as person:
         if person is None:
             raise unknown(user_id)
         check_removal(user_id, actor_id)

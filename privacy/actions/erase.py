@@ -12,7 +12,7 @@ from findme.core.errors import StoreUnavailable, UserFacingError, one_line
 from privacy import audit
 from privacy.actions.locking import check_deferred_constraints, person_locked
 from privacy.actions.outcome import LeftIn, Outcome
-from privacy.actions.stores import held_in_stores, remove_from_stores, stores_reached
+from privacy.actions.stores import held_in_stores, remove_from_stores, store_sessions
 from privacy.actions.superusers import check_removal
 from privacy.audit import Action, done_or_unchanged, failure_recorded, record
 from privacy.people import exists, require_person, unknown
@@ -46,7 +46,7 @@ def soft_delete(user_id: UUID, *, actor_id: UUID | None = None) -> Outcome:
 
 def preview_erasure(user_id: UUID) -> list[Effect]:
     """What ``erase`` would do now. Raises UserFacingError for somebody whom neither PostgreSQL nor a store knows, StoreUnavailable."""
-    with stores_reached():
+    with store_sessions():
         in_stores = held_in_stores(user_id)
     if exists(user_id):
         return [*_taken_along(user_id), *in_stores]
@@ -60,7 +60,7 @@ def erase(user_id: UUID, *, actor_id: UUID | None = None) -> Outcome:
     Raises UserFacingError for a user whom neither knows, or who is held by another transaction, and as ``check_removal`` does;
     StoreUnavailable and DeletionUnconfirmed.
     """
-    with failure_recorded(Action.ERASE, user_id, actor_id=actor_id), stores_reached():
+    with failure_recorded(Action.ERASE, user_id, actor_id=actor_id), store_sessions():
         if not exists(user_id):
             # Committed before: what only a store has is removed, even if this process is killed before its own commit.
             record(Action.ERASE, user_id, audit.Outcome.STARTED, actor_id=actor_id)
@@ -102,7 +102,7 @@ def _delete_row(user_id: UUID) -> None:
 
 def _held_in(store: Store, user_id: UUID) -> Effect:
     try:
-        with store.reached():
+        with store.session():
             return Effect(store.contents, int(store.holds(user_id)), Disposition.DELETED)
     except StoreUnavailable:
         return Effect(store.contents, None, Disposition.DELETED)
@@ -122,7 +122,7 @@ def _withdraw(user_id: UUID) -> tuple[list[Effect], list[LeftIn]]:
 
 def _withdraw_from(store: Store, user_id: UUID) -> Effect:
     """Under the row's lock, and not if somebody brought the person back in the meantime: their point is due then."""
-    with store.reached(), person_locked(user_id) as person:
+    with store.session(), person_locked(user_id) as person:
         is_back = person is not None and person.deleted_at is None
         removed = not is_back and store.remove(user_id)
     return Effect(store.contents, int(removed), Disposition.DELETED)

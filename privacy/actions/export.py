@@ -13,7 +13,7 @@ from django.db import connection, transaction
 
 from findme.core.files import require_writable, whole_file
 from privacy.actions.archive import ExportedFile, Section, write_archive
-from privacy.actions.stores import stores_reached
+from privacy.actions.stores import store_sessions
 from privacy.audit import Action, failure_recorded, record
 from privacy.people import require_person
 from privacy.registry import registry
@@ -82,7 +82,7 @@ def count_entries(user_id: UUID) -> dict[str, int]:
 @contextmanager
 def _sections(user_id: UUID) -> Iterator[Iterator[tuple[str, Section]]]:
     """Each section as it is asked for, all in one view of PostgreSQL; the stores are held meanwhile."""
-    with stores_reached(), _one_view():
+    with store_sessions(), _one_view():
         require_person(user_id)
         yield ((owner.section, owner.export(user_id)) for owner in registry.owners)
 

@@ -23,11 +23,11 @@ class DeletionUnconfirmed(OutcomeUnknown, StoreUnavailable):
 
 
 @contextmanager
-def stores_reached() -> Iterator[None]:
+def store_sessions() -> Iterator[None]:
     """Hold every store, before anything is locked in PostgreSQL. Raises StoreUnavailable: nothing has happened then."""
     with ExitStack() as held:
         for store in registry.stores:
-            held.enter_context(store.reached())
+            held.enter_context(store.session())
         yield
 
 

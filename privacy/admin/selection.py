@@ -10,7 +10,7 @@ from uuid import UUID
 from django.contrib.auth import get_user_model
 
 from findme.core.errors import StoreUnavailable, UserFacingError, one_line
-from privacy.actions.stores import stores_reached
+from privacy.actions.stores import store_sessions
 from privacy.admin.actions import PrivacyAction
 from privacy.admin.permissions import denial_reason
 from privacy.registry import Effect
@@ -72,7 +72,7 @@ def preview(action: PrivacyAction, people: list[Selected]) -> tuple[list[Preview
     """
     several = len(people) > 1
     try:
-        with stores_reached():
+        with store_sessions():
             return [_preview_of(action, person, short=several) for person in people], None
     except UserFacingError as error:
         if several or action.needs_stores:

@@ -21,8 +21,8 @@ class Shelf(Store):
         self.after_removal: Callable[[], None] = lambda: None
 
     @contextmanager
-    def reached(self) -> Iterator[None]:
-        self.calls.append("reached")
+    def session(self) -> Iterator[None]:
+        self.calls.append("session")
         self._require()
         yield
         self.calls.append("let go")

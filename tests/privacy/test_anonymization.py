@@ -53,7 +53,7 @@ def test_anonymize__the_stores_are_reached_first_and_told_last(shelf: Shelf) -> 
     person = full_life()
     shelf.before_removal = lambda: shelf.calls.append(User.objects.get(pk=person.pk).full_name)
     anonymize(person.pk)
-    assert shelf.calls == ["reached", "remove", "Deleted User", "let go"]
+    assert shelf.calls == ["session", "remove", "Deleted User", "let go"]
 
 
 def test_anonymize__a_store_out_of_reach_changes_nothing(shelf: Shelf) -> None:

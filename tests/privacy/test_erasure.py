@@ -66,7 +66,7 @@ def test_erase__the_stores_are_reached_first_and_told_last(shelf: Shelf) -> None
     person = UserFactory.create()
     shelf.before_removal = lambda: shelf.calls.append(f"{User.objects.filter(pk=person.pk).count()} rows")
     erase(person.pk)
-    assert shelf.calls == ["reached", "remove", "0 rows", "let go"]
+    assert shelf.calls == ["session", "remove", "0 rows", "let go"]
 
 
 def test_erase__a_store_out_of_reach_changes_nothing(shelf: Shelf) -> None:
@@ -197,13 +197,13 @@ def test_soft_delete__a_second_time_takes_what_was_left(shelf: Shelf) -> None:
 def test_soft_delete__one_who_came_back_meanwhile_keeps_the_point(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     person = UserFactory.create()
     shelf.ids.add(person.pk)
-    reached = shelf.reached
+    session = shelf.session
 
     def come_back() -> Any:
         User.objects.filter(pk=person.pk).update(deleted_at=None)
-        return reached()
+        return session()
 
-    monkeypatch.setattr(shelf, "reached", come_back)
+    monkeypatch.setattr(shelf, "session", come_back)
     assert soft_delete(person.pk).effects[-1] == Effect("points in the shelf", 0, Disposition.DELETED)
     assert shelf.ids == {person.pk}
 

@@ -247,13 +247,13 @@ def test_removals__a_projection_in_flight(collection: str, remove: Callable[[UUI
     points_of = import_module("vectorstore.sync.writer").points_of
     asked: list[bool] = []
     store = the_store()
-    reached = store.reached
+    session = store.session
 
-    def reached_too() -> AbstractContextManager[None]:
+    def session_too() -> AbstractContextManager[None]:
         asked.append(True)
-        return reached()
+        return session()
 
-    monkeypatch.setattr(store, "reached", reached_too)
+    monkeypatch.setattr(store, "session", session_too)
 
     def write_late(*arguments: Any) -> Any:
         points = points_of(*arguments)

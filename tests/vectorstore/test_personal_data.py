@@ -105,7 +105,7 @@ def test_anonymize__the_row_goes_and_others_stay(owner: PersonalDataOwner) -> No
 def test_store__holds_and_removes_a_point(vector_store: Store, person: UUID) -> None:
     other = ProfileEmbeddingFactory.create().pk
     project([other])
-    with vector_store.reached(), transaction.atomic():
+    with vector_store.session(), transaction.atomic():
         assert vector_store.holds(person)
         assert vector_store.remove(person)
         assert not vector_store.holds(person)
@@ -127,7 +127,7 @@ def test_store__a_point_whose_vector_has_a_nan(
     settings.QDRANT_GRPC_PORT = qdrant_server_grpc.grpc_port if by_grpc else 0
     exported = export(owner, person)["point"]
     assert (exported["vector"], exported["payload"]["user_id"]) == (None, str(person))
-    with vector_store.reached(), transaction.atomic():
+    with vector_store.session(), transaction.atomic():
         assert vector_store.holds(person)
         assert vector_store.remove(person)
         assert not vector_store.holds(person)
@@ -135,14 +135,14 @@ def test_store__a_point_whose_vector_has_a_nan(
 
 def test_store__is_not_reached_without_its_collection(vector_store: Store, every_store: str) -> None:
     """Nobody can say then whether it holds anything of a person."""
-    for ask in (lambda: vector_store.holds(uuid4()), lambda: vector_store.remove(uuid4()), lambda: vector_store.reached().__enter__()):
+    for ask in (lambda: vector_store.holds(uuid4()), lambda: vector_store.remove(uuid4()), lambda: vector_store.session().__enter__()):
         with pytest.raises(CollectionNotFound, match=r"make it with manage\.py init_qdrant\.$"):
             ask()
 
 
 def test_store__is_not_reached_without_qdrant(vector_store: Store, settings: Settings) -> None:
     settings.QDRANT_URL = "http://no-such-host.invalid"
-    with pytest.raises(StoreUnavailable), vector_store.reached():
+    with pytest.raises(StoreUnavailable), vector_store.session():
         pass
 
 
