@@ -9,7 +9,7 @@ from django.core.exceptions import ValidationError
 from django.utils.safestring import SafeString
 
 from accounts.models import User
-from findme.core.admin.db_errors import RefusableForm
+from findme.core.admin.db_errors import DatabaseErrorForm
 from findme.core.admin.links import labeled, link_to
 from findme.core.admin.model_admin import SYSTEM, FoundByUuid
 from videos.models import Video
@@ -19,7 +19,7 @@ SYSTEM_FIELDS = ("id", "metadata", "created_at", "updated_at", "deleted_at")
 PERSON_LEFT = "This person was deleted or anonymized: nothing is written about them any more."
 
 
-class VideoForm(RefusableForm):
+class VideoForm(DatabaseErrorForm):
     """A video of somebody who is there."""
 
     def clean_user(self) -> User:

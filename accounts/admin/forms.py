@@ -9,7 +9,7 @@ from django.core.exceptions import ValidationError
 
 from accounts.age import today
 from accounts.models import User
-from findme.core.admin.db_errors import RefusableForm
+from findme.core.admin.db_errors import DatabaseErrorForm
 from findme.core.errors import UserFacingError, one_line
 from privacy.actions.superusers import check_removal
 
@@ -39,7 +39,7 @@ class _PersonRules:
 RIGHTS_OF_A_SUPERUSER = ("active", "is_staff", "is_superuser")
 
 
-class PersonForm(_PersonRules, RefusableForm):
+class PersonForm(_PersonRules, DatabaseErrorForm):
     """A person who is there."""
 
     actor_id: UUID | None = None
@@ -56,7 +56,7 @@ class PersonForm(_PersonRules, RefusableForm):
         return cleaned
 
 
-class NewPersonForm(_PersonRules, RefusableForm, AdminUserCreationForm):
+class NewPersonForm(_PersonRules, DatabaseErrorForm, AdminUserCreationForm):
     """A person to be made, with a password or without one."""
 
     class Meta:

@@ -124,7 +124,7 @@ def test_change__address_is_taken_and_let_go_in_between(monkeypatch: pytest.Monk
     check = UserAdmin.get_form
 
     def get_form(self: UserAdmin, request: Any, *args: Any, **kwargs: Any) -> Any:
-        if getattr(request, "refusal", None) is not None:
+        if getattr(request, "db_error", None) is not None:
             in_thread(rival[0].delete).join()
         return check(self, request, *args, **kwargs)
 

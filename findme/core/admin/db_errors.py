@@ -1,4 +1,4 @@
-"""What the database refuses is said in the form: a rule that full_clean cannot see, or a row that another transaction wrote in between."""
+"""Form errors for database errors: a rule that full_clean cannot see, or a row that another transaction wrote in between."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def told(error: IntegrityError | DataError, fields: Collection[str]) -> Validati
     return ValidationError("PostgreSQL cannot store one of these values: it is too large, or has a character that no text may hold.")
 
 
-class RefusableForm(ConflictCheckedForm):
+class DatabaseErrorForm(ConflictCheckedForm):
     """A form that can be shown once more with what the database said."""
 
-    refusal: IntegrityError | DataError | None = None
+    db_error: IntegrityError | DataError | None = None
     """Set on the class, which the admin makes anew for every request."""
 
     def _post_clean(self) -> None:
         """The model's own check may see by now what the database saw: then its words are enough."""
         super()._post_clean()
-        if self.refusal is not None and not self.errors:
-            self.add_error(None, told(self.refusal, self.fields))
+        if self.db_error is not None and not self.errors:
+            self.add_error(None, told(self.db_error, self.fields))

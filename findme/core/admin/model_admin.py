@@ -18,7 +18,7 @@ from django.forms import SplitDateTimeField
 from django.http import HttpRequest, HttpResponse
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
-from findme.core.admin.db_errors import RefusableForm
+from findme.core.admin.db_errors import DatabaseErrorForm
 from findme.core.admin.links import Related, may_see
 from findme.core.admin.pagination import BoundedChangeList, BoundedPaginator
 from findme.core.admin.permissions import asked_for
@@ -48,7 +48,7 @@ class FindmeModelAdmin(_ModelAdmin[M]):
     privacy actions, which reach every store.
     """
 
-    form = RefusableForm
+    form = DatabaseErrorForm
     paginator = BoundedPaginator
     list_per_page = 50
     list_max_show_all = 0
@@ -145,7 +145,7 @@ class FindmeModelAdmin(_ModelAdmin[M]):
 
     def get_form(self, request: HttpRequest, obj: M | None = None, change: bool = False, **kwargs: Any) -> type[Any]:
         form: type[Any] = super().get_form(request, obj, change=change, **kwargs)
-        form.refusal = getattr(request, "refusal", None)
+        form.db_error = getattr(request, "db_error", None)
         return form
 
     def changeform_view(
@@ -155,7 +155,7 @@ class FindmeModelAdmin(_ModelAdmin[M]):
         try:
             return super().changeform_view(request, object_id, form_url, extra_context)
         except (IntegrityError, DataError) as error:
-            request.refusal = error  # type: ignore[attr-defined]  # for get_form, which is asked again
+            request.db_error = error  # type: ignore[attr-defined]  # for get_form, which is asked again
             return super().changeform_view(request, object_id, form_url, extra_context)
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
