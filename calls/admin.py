@@ -8,18 +8,18 @@ from django.utils.safestring import SafeString
 from accounts.models import User
 from calls.models import VideoCall
 from findme.core.admin.links import labeled, link_to
-from findme.core.admin.model_admin import SYSTEM, FoundByUuid
+from findme.core.admin.model_admin import SYSTEM, UuidSearchAdmin
 
 COLORS = {"initiated": "info", "ringing": "info", "active": "info", "ended": "success", "missed": "warning", "rejected": "danger"}
 SYSTEM_FIELDS = ("id", "metadata", "created_at")
 
 
 @admin.register(VideoCall)
-class VideoCallAdmin(FoundByUuid[VideoCall]):
+class VideoCallAdmin(UuidSearchAdmin[VideoCall]):
     """Who called whom in which match is history; staff may set right how it went."""
 
     list_display = ("id", "calling_person", "called_person", "shown_status", "started_at", "duration", "quality_rating", "created_at")
-    named = {"calling_person": "caller_id", "called_person": "callee_id"}
+    person_columns = {"calling_person": "caller_id", "called_person": "callee_id"}
     list_select_related = ("caller", "callee")
     list_filter = ("status",)
     sortable_by = ("created_at",)

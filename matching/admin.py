@@ -7,7 +7,7 @@ from django.utils.safestring import SafeString
 
 from accounts.models import User
 from findme.core.admin.links import Related, labeled, link_to
-from findme.core.admin.model_admin import SYSTEM, FoundByUuid
+from findme.core.admin.model_admin import SYSTEM, UuidSearchAdmin
 from matching.models import Match
 
 COLORS = {"pending": "info", "accepted": "success", "rejected": "danger", "completed": "success", "expired": "warning"}
@@ -15,11 +15,11 @@ SYSTEM_FIELDS = ("id", "created_at", "updated_at", "deleted_at")
 
 
 @admin.register(Match)
-class MatchAdmin(FoundByUuid[Match]):
+class MatchAdmin(UuidSearchAdmin[Match]):
     """Who was matched with whom, when and how well is history; staff may set right what came of it."""
 
     list_display = ("id", "person", "matched_person", "year", "week_number", "shown_status", "match_score", "created_at")
-    named = {"person": "user_id", "matched_person": "matched_user_id"}
+    person_columns = {"person": "user_id", "matched_person": "matched_user_id"}
     list_select_related = ("user", "matched_user")
     list_filter = ("status",)
     sortable_by = ("match_score",)

@@ -11,7 +11,7 @@ from django.utils.safestring import SafeString
 from accounts.models import User
 from findme.core.admin.db_errors import DatabaseErrorForm
 from findme.core.admin.links import labeled, link_to
-from findme.core.admin.model_admin import SYSTEM, FoundByUuid
+from findme.core.admin.model_admin import SYSTEM, UuidSearchAdmin
 from videos.models import Video
 
 COLORS = {"uploading": "info", "processing": "info", "verifying": "info", "verified": "success", "rejected": "danger", "error": "danger"}
@@ -36,12 +36,12 @@ class VideoForm(DatabaseErrorForm):
 
 
 @admin.register(Video)
-class VideoAdmin(FoundByUuid[Video]):
+class VideoAdmin(UuidSearchAdmin[Video]):
     """Whose it is, its measures and its score come from the system; staff decide on the status, and say why."""
 
     form = VideoForm
     list_display = ("id", "person", "shown_status", "duration", "verification_score", "created_at")
-    named = {"person": "user_id"}
+    person_columns = {"person": "user_id"}
     list_select_related = ("user",)
     list_filter = ("status",)
     sortable_by = ("created_at",)

@@ -16,7 +16,7 @@ admin.site.unregister(Group)
 
 @admin.register(Group)
 class GroupAdmin(DjangoGroupAdmin, FindmeModelAdmin[Group]):
-    asks_for = ("view",)
+    declared_permissions = ("view",)
     ordering = ("name",)
     filter_horizontal = ()
 

@@ -8,14 +8,14 @@ from django.contrib import admin
 from django.contrib.admin.models import LogEntry
 from django.http import HttpRequest
 
-from findme.core.admin.model_admin import FoundByUuid
+from findme.core.admin.model_admin import UuidSearchAdmin
 
 
 @admin.register(LogEntry)
-class LogEntryAdmin(FoundByUuid[LogEntry]):
+class LogEntryAdmin(UuidSearchAdmin[LogEntry]):
     """Written by the admin, and changed by nobody."""
 
-    asks_for = ("view",)
+    declared_permissions = ("view",)
     list_display = ("action_time", "user_id", "action_flag", "content_type", "object_id", "shown_message")
     list_select_related = ("content_type",)
     list_filter = ("action_flag",)

@@ -8,17 +8,17 @@ from django.contrib import admin
 from django.http import HttpRequest
 
 from findme.core.admin.links import labeled
-from findme.core.admin.model_admin import FoundByUuid
+from findme.core.admin.model_admin import UuidSearchAdmin
 from privacy.models import AuditEntry
 
 COLORS = {"started": "info", "done": "success", "failed": "danger", "unknown": "warning"}
 
 
 @admin.register(AuditEntry)
-class AuditEntryAdmin(FoundByUuid[AuditEntry]):
+class AuditEntryAdmin(UuidSearchAdmin[AuditEntry]):
     """Written by the privacy actions, the retry and the adoption. Read only."""
 
-    asks_for = ("view",)
+    declared_permissions = ("view",)
     list_display = ("recorded_at", "actor", "action", "target", "shown_outcome")
     list_filter = ("action", "outcome")
     sortable_by = ()

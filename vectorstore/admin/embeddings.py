@@ -11,7 +11,7 @@ from django.utils.safestring import SafeString
 
 from accounts.models import User
 from findme.core.admin.links import link_to
-from findme.core.admin.model_admin import FoundByUuid
+from findme.core.admin.model_admin import UuidSearchAdmin
 from vectorstore.models import VECTOR_SIZE, ProfileEmbedding
 
 FIRST = 8
@@ -19,10 +19,10 @@ FIRST = 8
 
 
 @admin.register(ProfileEmbedding)
-class ProfileEmbeddingAdmin(FoundByUuid[ProfileEmbedding]):
-    asks_for = ("view",)
+class ProfileEmbeddingAdmin(UuidSearchAdmin[ProfileEmbedding]):
+    declared_permissions = ("view",)
     list_display = ("identifier", "person", "model", "place", "shown_interests", "updated_at")
-    named = {"person": None}
+    person_columns = {"person": None}
     list_select_related = ("user",)
     list_display_links = ("identifier",)
     sortable_by = ()

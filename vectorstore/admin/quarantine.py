@@ -12,7 +12,7 @@ from django.utils.safestring import SafeString
 
 from accounts.models import User
 from findme.core.admin.links import link_to
-from findme.core.admin.model_admin import FoundByUuid
+from findme.core.admin.model_admin import UuidSearchAdmin
 from findme.core.plurals import counted
 from vectorstore.admin.status_page import state_page
 from vectorstore.models import SetAside
@@ -28,10 +28,10 @@ def retry_selected(_model_admin: Any, request: HttpRequest, people: QuerySet[Set
 
 
 @admin.register(SetAside)
-class SetAsideAdmin(FoundByUuid[SetAside]):
-    asks_for = ("view",)
+class SetAsideAdmin(UuidSearchAdmin[SetAside]):
+    declared_permissions = ("view",)
     list_display = ("identifier", "person", "reason", "collection", "set_aside_at")
-    named = {"person": None}
+    person_columns = {"person": None}
     list_display_links = ("identifier",)
     sortable_by = ()
     ordering = ("pk",)

@@ -21,7 +21,7 @@ from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 from findme.core.admin.db_errors import DatabaseErrorForm
 from findme.core.admin.links import Related, may_see
 from findme.core.admin.pagination import BoundedChangeList, BoundedPaginator
-from findme.core.admin.permissions import asked_for
+from findme.core.admin.permissions import grantable_permissions
 from findme.core.admin.url_lookups import is_lookup_allowed
 from findme.core.admin.uuid_search import refers_to, uuid_in
 from findme.core.values.unreadable import Unreadable
@@ -57,7 +57,7 @@ class FindmeModelAdmin(_ModelAdmin[M]):
     show_facets = ShowFacets.NEVER  # a facet counts the whole table
     ordering = ("-created_at",)
 
-    asks_for: tuple[str, ...] = ("view", "add", "change")
+    declared_permissions: tuple[str, ...] = ("view", "add", "change")
     """The permissions of Django's that decide here."""
 
     uuid_lookups: tuple[str, ...] = ("pk",)
@@ -66,7 +66,7 @@ class FindmeModelAdmin(_ModelAdmin[M]):
     fixed_fields: tuple[str, ...] = ()
     """Asked for when a row is made, and not changed afterwards."""
 
-    named: dict[str, str | None] = {}
+    person_columns: dict[str, str | None] = {}
     """Columns that show a person's name, each with the column that stands there for somebody who may not look at people (None: none)."""
 
     related: tuple[Related, ...] = ()
@@ -96,7 +96,7 @@ class FindmeModelAdmin(_ModelAdmin[M]):
         columns = super().get_list_display(request)
         if may_see(request, get_user_model()):
             return list(columns)
-        return [shown for shown in (self.named.get(str(column), column) for column in columns) if shown is not None]
+        return [shown for shown in (self.person_columns.get(str(column), column) for column in columns) if shown is not None]
 
     def response_action(self, request: HttpRequest, queryset: QuerySet[M], *args: Any) -> HttpResponse | None:
         """Run the chosen action, unless one of the selected keys cannot be a key of the model."""
@@ -137,7 +137,7 @@ class FindmeModelAdmin(_ModelAdmin[M]):
     def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         """A list to tick, which fits on a phone: of a permission it shows the sentence, without the names of app and model before it."""
         of_permissions = db_field.related_model is Permission
-        kwargs |= {"widget": UnfoldAdminCheckboxSelectMultipleWidget()} | ({"queryset": asked_for()} if of_permissions else {})
+        kwargs |= {"widget": UnfoldAdminCheckboxSelectMultipleWidget()} | ({"queryset": grantable_permissions()} if of_permissions else {})
         field: Any = super().formfield_for_manytomany(db_field, request, **kwargs)
         if of_permissions:
             field.label_from_instance = attrgetter("name")
@@ -179,7 +179,7 @@ def _warn_of_unreadable_dates(request: HttpRequest, row: Model) -> None:
             )
 
 
-class FoundByUuid(FindmeModelAdmin[M]):
+class UuidSearchAdmin(FindmeModelAdmin[M]):
     """A list that is searched by UUID only: its own, or that of a person; its texts have no index to be searched by."""
 
     search_fields = ("pk",)

@@ -1,4 +1,4 @@
-"""The permissions that something here asks for: no more are offered to be given."""
+"""Permissions that can be granted: those that this project checks."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from django.contrib.auth.models import Permission
 from django.db.models import Q, QuerySet
 
 
-def asked_for() -> QuerySet[Permission]:
-    """Those of the registered models that their admin names in ``asks_for``, and those that the models declare themselves."""
+def grantable_permissions() -> QuerySet[Permission]:
+    """Return those that the admin of a registered model names in ``declared_permissions``, and those that the models declare themselves."""
     wanted = (Q(content_type__app_label=label, content_type__model=name, codename=codename) for label, name, codename in _codenames())
     return Permission.objects.filter(reduce(or_, wanted)).select_related("content_type")
 
@@ -20,7 +20,7 @@ def asked_for() -> QuerySet[Permission]:
 def _codenames() -> Iterator[tuple[str, str, str]]:
     for model, model_admin in admin.site._registry.items():
         label, name = model._meta.app_label, str(model._meta.model_name)
-        for verb in getattr(model_admin, "asks_for", ()):
+        for verb in getattr(model_admin, "declared_permissions", ()):
             yield label, name, f"{verb}_{name}"
         for codename, _sentence in model._meta.permissions:
             yield label, name, codename
