@@ -24,7 +24,7 @@ NO_UNNAMED_FILES = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errn
 
 
 @contextmanager
-def whole_file(path: Path, *, force: bool) -> Iterator[BinaryIO]:
+def atomic_write(path: Path, *, force: bool) -> Iterator[BinaryIO]:
     """Write a file that has no name, mode 0600 from the start, and name it ``path`` when the block ends without an error.
 
     Without ``force`` an existing file is never replaced, not even one that appears while the block runs. With it, only an ordinary file of this
@@ -53,7 +53,7 @@ def whole_file(path: Path, *, force: bool) -> Iterator[BinaryIO]:
 def growing_file(path: Path, *, force: bool) -> Iterator[BinaryIO]:
     """Yield a new unbuffered file ``path`` of mode 0600 that other programs can read while it grows. An error leaves what was written.
 
-    ``force`` as in ``whole_file``. Raises UserFacingError for an existing file that is not replaced, and OSError.
+    ``force`` as in ``atomic_write``. Raises UserFacingError for an existing file that is not replaced, and OSError.
     """
     with _opened(path.parent) as folder:
         descriptor = _make(path, folder, force=force, make=lambda: _create(path.name, folder))
@@ -69,7 +69,7 @@ def unnamed_file(folder: Path) -> BinaryIO:
 
 
 def require_writable(path: Path, *, force: bool) -> None:
-    """Raise UserFacingError for a path that ``whole_file`` would refuse, and OSError for one that the system refuses."""
+    """Raise UserFacingError for a path that ``atomic_write`` would refuse, and OSError for one that the system refuses."""
     if not path.parent.is_dir():
         raise UserFacingError(f"There is no folder {str(path.parent)!r}: make it first, or name a file elsewhere.")
     if path.is_dir():

@@ -65,11 +65,11 @@ class Files:
 def write(path: Path, text: str) -> None:
     """Replace one of these files in one step; everyone may read it. Whoever reads it finds the old or the new one, and a link that somebody
     has put there is replaced, and not followed."""
-    aside = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
-    with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "w") as file:
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "w") as file:
         file.write(text)
         os.fchmod(file.fileno(), 0o644)
-    aside.replace(path)
+    temporary.replace(path)
 
 
 @dataclass(frozen=True)

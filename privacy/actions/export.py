@@ -11,7 +11,7 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
-from findme.core.files import require_writable, whole_file
+from findme.core.files import atomic_write, require_writable
 from privacy.actions.archive import ExportedFile, Section, write_archive
 from privacy.actions.stores import store_sessions
 from privacy.audit import Action, failure_recorded, record
@@ -35,7 +35,7 @@ def export_person(user_id: UUID, destination: Path, *, force: bool = False, acto
     Raises UserFacingError for somebody unknown, an existing file without FORCE and a path that cannot be used, StoreUnavailable; there is
     no file then.
     """
-    with failure_recorded(Action.EXPORT, user_id, actor_id=actor_id), whole_file(destination, force=force) as file:
+    with failure_recorded(Action.EXPORT, user_id, actor_id=actor_id), atomic_write(destination, force=force) as file:
         files = _write_zip(user_id, file, actor_id)
         size = file.tell()
     return Exported(user_id, destination, size, files)

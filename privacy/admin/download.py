@@ -44,11 +44,11 @@ def _several(actor: Any, user_ids: list[UUID], file: IO[bytes]) -> list[Result[i
     with ZipFile(file, "w", ZIP_STORED) as archive:
 
         def add(user_id: UUID) -> int:
-            with unnamed_file(Path(tempfile.gettempdir())) as aside:
-                files = write_zip(user_id, aside, actor_id=actor.pk)
-                aside.seek(0)
+            with unnamed_file(Path(tempfile.gettempdir())) as temporary:
+                files = write_zip(user_id, temporary, actor_id=actor.pk)
+                temporary.seek(0)
                 with archive.open(f"{user_id}.zip", "w", force_zip64=True) as member:
-                    shutil.copyfileobj(aside, member)
+                    shutil.copyfileobj(temporary, member)
             return len(files)
 
         results = run_for_each(EXPORT, add, user_ids)

@@ -176,12 +176,12 @@ def test_ensure_running__waits_for_a_server_that_is_just_ending(open_folder: Pat
 def test_ensure_running__a_command_was_killed_before_the_server_wrote_its_file(open_folder: Path) -> None:
     first = server.ensure_running(open_folder / "pg", durable=False)
     pid_file = first.folder / "data" / "postmaster.pid"
-    aside = pid_file.rename(first.folder / "postmaster.pid")
+    moved = pid_file.rename(first.folder / "postmaster.pid")
     with ThreadPoolExecutor() as threads:
         second = threads.submit(server.ensure_running, open_folder / "pg")
         with pytest.raises(TimeoutError):
             second.result(timeout=0.5)
-        aside.rename(pid_file)
+        moved.rename(pid_file)
         assert second.result(timeout=DEADLINE_SECONDS).pid == first.pid
     pid_file.unlink()
     assert server.stop(open_folder / "pg") == 1 and not is_alive(first.pid)

@@ -12,7 +12,7 @@ from qdrant_client import QdrantClient
 
 from findme.core.commands.progress import Report, ignore_progress
 from findme.core.errors import StoreUnavailable, UserFacingError, one_line
-from findme.core.files import require_writable, whole_file
+from findme.core.files import atomic_write, require_writable
 from vectorstore.catalog.alias import is_ours, live_collection
 from vectorstore.qdrant.connection import qdrant
 from vectorstore.qdrant.errors import CollectionNotFound, translate_server_errors
@@ -98,14 +98,14 @@ def fetch(name: str, folder: Path, *, force: bool = False, nodes: Sequence[str] 
             raise silent[0]
         found = _named(name, there)[0]
         node = _node_of(found, servers)
-        with whole_file(path, force=force) as file:
+        with atomic_write(path, force=force) as file:
             sha256 = download(node.address, found.collection, name, file, size=found.size, report=report)
             if found.sha256 and sha256 != found.sha256:
                 raise StoreUnavailable(
                     f"What came of the snapshot {name!r} has the SHA-256 {sha256}, and Qdrant says {found.sha256}: run it again, and make another if it"
                     " stays so."
                 )
-            with whole_file(checksum_file(path), force=True) as beside:
+            with atomic_write(checksum_file(path), force=True) as beside:
                 beside.write(f"{sha256}  {path.name}\n".encode())
         return Fetched(path, found.size, sha256, bool(found.sha256))
 

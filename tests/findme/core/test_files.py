@@ -15,15 +15,15 @@ from pathlib import Path
 import pytest
 
 from findme.core.errors import UserFacingError
-from findme.core.files import growing_file, unnamed_file, whole_file
+from findme.core.files import atomic_write, growing_file, unnamed_file
 
 CHILD = """
 import sys, zipfile
 from pathlib import Path
-from findme.core.files import whole_file
+from findme.core.files import atomic_write
 
 try:
-    with whole_file(Path(sys.argv[1]), force=False) as file:
+    with atomic_write(Path(sys.argv[1]), force=False) as file:
         with zipfile.ZipFile(file, "w") as archive:
             archive.writestr("profile.json", "personal " * 100_000)
             file.flush()
@@ -58,19 +58,19 @@ def umask(mask: int) -> Iterator[None]:
 
 
 def write(path: Path, content: bytes = b"whole", *, force: bool = False) -> None:
-    with whole_file(path, force=force) as file:
+    with atomic_write(path, force=force) as file:
         file.write(content)
 
 
 def write_half(path: Path, *, force: bool = False) -> None:
-    with whole_file(path, force=force) as file:
+    with atomic_write(path, force=force) as file:
         file.write(b"half")
         raise ZeroDivisionError
 
 
-def test_whole_file__appears_at_the_end(tmp_path: Path) -> None:
+def test_atomic_write__appears_at_the_end(tmp_path: Path) -> None:
     path = tmp_path / "export.zip"
-    with whole_file(path, force=False) as file:
+    with atomic_write(path, force=False) as file:
         file.write(b"whole")
         assert not path.exists()
     assert path.read_bytes() == b"whole"
@@ -78,14 +78,14 @@ def test_whole_file__appears_at_the_end(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mask", [0o000, 0o022, 0o777])
-def test_whole_file__is_its_owners_alone_from_the_start(tmp_path: Path, mask: int) -> None:
+def test_atomic_write__is_its_owners_alone_from_the_start(tmp_path: Path, mask: int) -> None:
     path = tmp_path / "export.zip"
-    with umask(mask), whole_file(path, force=False) as file:
+    with umask(mask), atomic_write(path, force=False) as file:
         assert stat.S_IMODE(os.fstat(file.fileno()).st_mode) == 0o600
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_whole_file__an_existing_one_is_refused(tmp_path: Path) -> None:
+def test_atomic_write__an_existing_one_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "export.zip"
     path.write_bytes(b"mine")
     with pytest.raises(UserFacingError) as refused:
@@ -95,15 +95,15 @@ def test_whole_file__an_existing_one_is_refused(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_whole_file__one_that_appears_meanwhile_is_refused(tmp_path: Path) -> None:
+def test_atomic_write__one_that_appears_meanwhile_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "export.zip"
-    with pytest.raises(UserFacingError, match="exists, and is not replaced without --force"), whole_file(path, force=False):
+    with pytest.raises(UserFacingError, match="exists, and is not replaced without --force"), atomic_write(path, force=False):
         path.write_bytes(b"mine")
     assert path.read_bytes() == b"mine"
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_whole_file__a_dangling_link_is_refused(tmp_path: Path) -> None:
+def test_atomic_write__a_dangling_link_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "export.zip"
     path.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(UserFacingError, match="exists, and is not replaced"):
@@ -111,7 +111,7 @@ def test_whole_file__a_dangling_link_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_whole_file__force_replaces_a_file(tmp_path: Path) -> None:
+def test_atomic_write__force_replaces_a_file(tmp_path: Path) -> None:
     path = tmp_path / "export.zip"
     path.write_bytes(b"old")
     path.chmod(0o644)
@@ -121,7 +121,7 @@ def test_whole_file__force_replaces_a_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_whole_file__force_replaces_nothing_but_a_file(tmp_path: Path) -> None:
+def test_atomic_write__force_replaces_nothing_but_a_file(tmp_path: Path) -> None:
     path = tmp_path / "export.zip"
     path.symlink_to("/dev/null")
     with pytest.raises(UserFacingError) as refused:
@@ -131,25 +131,25 @@ def test_whole_file__force_replaces_nothing_but_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("force", [False, True])
-def test_whole_file__a_folder_is_refused(tmp_path: Path, force: bool) -> None:
+def test_atomic_write__a_folder_is_refused(tmp_path: Path, force: bool) -> None:
     with pytest.raises(UserFacingError) as refused:
         write(tmp_path, force=force)
     assert str(refused.value) == f"'{tmp_path}' is a folder: name a file in it."
 
 
-def test_whole_file__a_missing_folder_is_refused(tmp_path: Path) -> None:
+def test_atomic_write__a_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserFacingError) as refused:
         write(tmp_path / "no" / "export.zip")
     assert str(refused.value) == f"There is no folder '{tmp_path / 'no'}': make it first, or name a file elsewhere."
 
 
-def test_whole_file__an_error_leaves_nothing(tmp_path: Path) -> None:
+def test_atomic_write__an_error_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         write_half(tmp_path / "export.zip")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_whole_file__an_error_leaves_the_old_one(tmp_path: Path) -> None:
+def test_atomic_write__an_error_leaves_the_old_one(tmp_path: Path) -> None:
     path = tmp_path / "export.zip"
     path.write_bytes(b"old")
     with pytest.raises(ZeroDivisionError):
@@ -158,12 +158,12 @@ def test_whole_file__an_error_leaves_the_old_one(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_whole_file__a_full_disk_is_one_line(tmp_path: Path) -> None:
+def test_atomic_write__a_full_disk_is_one_line(tmp_path: Path) -> None:
     limited = (
-        "import resource, sys\nfrom pathlib import Path\nfrom findme.core.errors import UserFacingError\nfrom findme.core.files import whole_file\n"
+        "import resource, sys\nfrom pathlib import Path\nfrom findme.core.errors import UserFacingError\nfrom findme.core.files import atomic_write\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
         "try:\n"
-        "    with whole_file(Path(sys.argv[1]), force=False) as file:\n"
+        "    with atomic_write(Path(sys.argv[1]), force=False) as file:\n"
         "        file.write(bytes(1_000_000))\n"
         "except UserFacingError as error:\n"
         "    print(error)\n"
@@ -192,11 +192,11 @@ def no_links(*_args: object, **_kwargs: object) -> None:
 
 
 @pytest.mark.parametrize("force", [False, True])
-def test_whole_file__on_every_file_system(force: bool, tmp_path: Path, file_system: str) -> None:
+def test_atomic_write__on_every_file_system(force: bool, tmp_path: Path, file_system: str) -> None:
     path = tmp_path / "export.zip"
     if force:
         path.write_bytes(b"old")
-    with umask(0o777), whole_file(path, force=force) as file:
+    with umask(0o777), atomic_write(path, force=force) as file:
         file.write(b"whole")
         assert [entry.read_bytes() for entry in tmp_path.iterdir()] == [b"old"] * force
     assert path.read_bytes() == b"whole"
@@ -204,26 +204,26 @@ def test_whole_file__on_every_file_system(force: bool, tmp_path: Path, file_syst
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_whole_file__on_every_file_system_one_that_appears_is_refused(tmp_path: Path, file_system: str) -> None:
+def test_atomic_write__on_every_file_system_one_that_appears_is_refused(tmp_path: Path, file_system: str) -> None:
     path = tmp_path / "export.zip"
-    with pytest.raises(UserFacingError, match="exists, and is not replaced without --force"), whole_file(path, force=False):
+    with pytest.raises(UserFacingError, match="exists, and is not replaced without --force"), atomic_write(path, force=False):
         path.write_bytes(b"mine")
     assert path.read_bytes() == b"mine"
     assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("kind", ["link", "dangling link", "fifo", "folder"])
-def test_whole_file__force_replaces_no_other_kind_that_appears(kind: str, tmp_path: Path, file_system: str) -> None:
+def test_atomic_write__force_replaces_no_other_kind_that_appears(kind: str, tmp_path: Path, file_system: str) -> None:
     path, victim = tmp_path / "export.zip", tmp_path / "victim"
     if kind != "dangling link":
         victim.write_bytes(b"precious")
     plant: dict[str, Callable[[], None]] = {"fifo": lambda: os.mkfifo(path), "folder": path.mkdir}
-    with pytest.raises(UserFacingError, match="is not an ordinary file"), whole_file(path, force=True):
+    with pytest.raises(UserFacingError, match="is not an ordinary file"), atomic_write(path, force=True):
         plant.get(kind, lambda: path.symlink_to(victim))()
     assert not victim.exists() if kind == "dangling link" else victim.read_bytes() == b"precious"
 
 
-def test_whole_file__force_replaces_the_name_and_not_the_content(tmp_path: Path) -> None:
+def test_atomic_write__force_replaces_the_name_and_not_the_content(tmp_path: Path) -> None:
     """A program that has the old file open, or another name for it, sees nothing of the new one."""
     path, other_name = tmp_path / "export.zip", tmp_path / "other"
     path.write_bytes(b"old")
@@ -234,7 +234,7 @@ def test_whole_file__force_replaces_the_name_and_not_the_content(tmp_path: Path)
 
 
 @pytest.mark.parametrize("when", ["before", "meanwhile"])
-def test_whole_file__force_replaces_no_file_of_another_account(when: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_atomic_write__force_replaces_no_file_of_another_account(when: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, mine = tmp_path / "export.zip", os.geteuid()
     path.write_bytes(b"theirs")
     calls = itertools.count()
@@ -247,7 +247,7 @@ def test_whole_file__force_replaces_no_file_of_another_account(when: str, tmp_pa
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make files of two accounts")
-def test_whole_file__root_replaces_no_file_of_another_account(tmp_path: Path) -> None:
+def test_atomic_write__root_replaces_no_file_of_another_account(tmp_path: Path) -> None:
     path = tmp_path / "export.zip"
     path.touch(mode=0o666)
     os.chown(path, 65534, 65534)
@@ -256,7 +256,7 @@ def test_whole_file__root_replaces_no_file_of_another_account(tmp_path: Path) ->
     assert path.stat().st_size == 0
 
 
-def test_whole_file__a_full_disk_while_it_is_copied_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_atomic_write__a_full_disk_while_it_is_copied_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_args: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -269,7 +269,7 @@ def test_whole_file__a_full_disk_while_it_is_copied_leaves_nothing(tmp_path: Pat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_whole_file__a_name_that_others_take_again_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_atomic_write__a_name_that_others_take_again_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def taken(*_args: object, **_kwargs: object) -> None:
         raise FileExistsError(errno.EEXIST, "File exists")
 
@@ -283,10 +283,10 @@ def test_whole_file__a_name_that_others_take_again_and_again(tmp_path: Path, mon
 KILLED_AT_EACH_STEP = """
 import json, os, signal, sys, zipfile
 from pathlib import Path
-from findme.core.files import whole_file
+from findme.core.files import atomic_write
 
 def export(path, force):
-    with whole_file(path, force=force) as file, zipfile.ZipFile(file, "w") as archive:
+    with atomic_write(path, force=force) as file, zipfile.ZipFile(file, "w") as archive:
         archive.writestr("profile.json", "personal " * 10_000)
         archive.writestr("videos.json", "personal " * 10_000)
 
@@ -326,7 +326,7 @@ print(json.dumps(found))
 
 @pytest.mark.parametrize("force", ["no force", "force"])
 @pytest.mark.parametrize("without", ["nothing", "no unnamed files"])
-def test_whole_file__killed_at_each_step_leaves_no_zip(without: str, force: str, tmp_path: Path) -> None:
+def test_atomic_write__killed_at_each_step_leaves_no_zip(without: str, force: str, tmp_path: Path) -> None:
     """What opens as a zip is the file itself, with all of it."""
     command = [sys.executable, "-c", KILLED_AT_EACH_STEP, str(tmp_path), force, without]
     ran = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
@@ -347,7 +347,7 @@ def test_whole_file__killed_at_each_step_leaves_no_zip(without: str, force: str,
     assert {0, size} <= sizes  # the window in which the old file is gone was hit, and the end
 
 
-def test_whole_file__killed_in_the_middle_leaves_nothing(tmp_path: Path) -> None:
+def test_atomic_write__killed_in_the_middle_leaves_nothing(tmp_path: Path) -> None:
     path = tmp_path / "export.zip"
     with writing_child(path) as child:
         child.send_signal(signal.SIGKILL)
@@ -357,7 +357,7 @@ def test_whole_file__killed_in_the_middle_leaves_nothing(tmp_path: Path) -> None
     assert path.read_bytes() == b"whole"
 
 
-def test_whole_file__two_at_once_do_not_mix(tmp_path: Path) -> None:
+def test_atomic_write__two_at_once_do_not_mix(tmp_path: Path) -> None:
     """Each has a file of its own; the first to end gives it the name, and the other is refused."""
     path = tmp_path / "export.zip"
     with writing_child(path) as child:
@@ -368,7 +368,7 @@ def test_whole_file__two_at_once_do_not_mix(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_whole_file__many_at_once(tmp_path: Path) -> None:
+def test_atomic_write__many_at_once(tmp_path: Path) -> None:
     """Each writes all of it, and the file is one of theirs, whole."""
     path = tmp_path / "export.zip"
     contents = [bytes([number]) * 10_000 for number in range(8)]
@@ -378,7 +378,7 @@ def test_whole_file__many_at_once(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_whole_file__what_the_system_refuses_is_told_with_its_name(tmp_path: Path) -> None:
+def test_atomic_write__what_the_system_refuses_is_told_with_its_name(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="File name too long") as refused:
         write(tmp_path / ("x" * 256))
     assert refused.value.filename == str(tmp_path / ("x" * 256))

@@ -19,7 +19,7 @@ from findme.core.commands.base import NOT_DONE
 from findme.core.commands.labels import require_label
 from findme.core.dumps.local_rows import local_models, reason_not_to_copy
 from findme.core.errors import UserFacingError
-from findme.core.files import require_writable, unnamed_file, whole_file
+from findme.core.files import atomic_write, require_writable, unnamed_file
 
 COMPRESSED: dict[str, Callable[[IO[bytes]], Any]] = {
     ".gz": partial(gzip.open, mode="wb"),
@@ -66,13 +66,13 @@ def _whole(output: str | None) -> Iterator[str | None]:
     require_writable(path, force=True)
     compressed = COMPRESSED.get(path.suffix)
     if compressed is None:
-        with whole_file(path, force=True) as file:
+        with atomic_write(path, force=True) as file:
             yield f"/dev/fd/{file.fileno()}"
         return
     with unnamed_file(path.parent) as plain:
         yield f"/dev/fd/{plain.fileno()}"
         plain.seek(0)
-        with whole_file(path, force=True) as file, compressed(file) as packed:
+        with atomic_write(path, force=True) as file, compressed(file) as packed:
             shutil.copyfileobj(plain, packed)
 
 
