@@ -1,4 +1,4 @@
-"""What a rollback takes along: tables with their rows, columns with their values."""
+"""What a rollback deletes: tables with their rows, columns with their values."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def filled_by_migrate() -> set[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Loss:
+class DataLoss:
     """``count`` rows of a table, or values other than NULL of a column."""
 
     table: str
@@ -42,10 +42,10 @@ class Loss:
     count: int
 
     @property
-    def hurts(self) -> bool:
+    def is_significant(self) -> bool:
         return self.count > 0 and self.table not in filled_by_migrate()
 
-    def is_within(self, accepted: Iterable[Loss]) -> bool:
+    def is_within(self, accepted: Iterable[DataLoss]) -> bool:
         """Whether somebody who accepted those has accepted this: no more rows of the table, or values of the column, than there were. Who
         accepted that a table goes has accepted it of its columns."""
         return any(self.table == other.table and other.column in (None, self.column) and self.count <= other.count for other in accepted)
@@ -57,7 +57,9 @@ class Loss:
         return f"column {self.table}.{self.column} ({counted(self.count, 'value')})"
 
 
-def losses(connection: BaseDatabaseWrapper, undone: Iterable[Migration], before: ProjectState, after: ProjectState) -> tuple[Loss, ...]:
+def find_losses(
+    connection: BaseDatabaseWrapper, undone: Iterable[Migration], before: ProjectState, after: ProjectState
+) -> tuple[DataLoss, ...]:
     """Of the tables and columns that the models have in the state BEFORE and not in the one AFTER, and of those that the SQL of the reverses
     drops, each that exists, tables first."""
     names = _gone(connection, before, after) | {name for migration in undone for name in _dropped_by_sql(migration.operations)}
@@ -68,7 +70,7 @@ def losses(connection: BaseDatabaseWrapper, undone: Iterable[Migration], before:
 
 
 def prevent_data_loss(
-    accepted: Sequence[Loss], execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: dict[str, Any]
+    accepted: Sequence[DataLoss], execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: dict[str, Any]
 ) -> Any:
     """But for ACCEPTED, a wrapper of ``connection.execute_wrapper``: looks again under the table's lock, just before it is dropped, for what
     came in the meantime."""
@@ -78,7 +80,7 @@ def prevent_data_loss(
             with connection.cursor() as cursor:
                 cursor.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
         loss = count(connection, (table, column))
-        if loss is not None and loss.hurts and not loss.is_within(accepted):
+        if loss is not None and loss.is_significant and not loss.is_within(accepted):
             raise UserFacingError(f"Somebody has written to {loss} in the meantime: --force drops it all the same.")
     return execute(sql, params, many, context)
 
@@ -91,7 +93,7 @@ def dropped_by(sql: str) -> Iterator[Name]:
         yield from ((table, column) for column in _DROP_COLUMN.findall(actions))
 
 
-def count(connection: BaseDatabaseWrapper, name: Name) -> Loss | None:
+def count(connection: BaseDatabaseWrapper, name: Name) -> DataLoss | None:
     """None where there is no such table or column, and for a column that is computed from others."""
     table, column = name
     with connection.cursor() as cursor:
@@ -108,7 +110,7 @@ def count(connection: BaseDatabaseWrapper, name: Name) -> Loss | None:
             return None
         table, column = found
         cursor.execute(f"SELECT count({column or '*'}) FROM {table}")  # noqa: S608  # names that PostgreSQL has just quoted
-        return Loss(table, column, cursor.fetchone()[0])
+        return DataLoss(table, column, cursor.fetchone()[0])
 
 
 def _gone(connection: BaseDatabaseWrapper, before: ProjectState, after: ProjectState) -> set[Name]:

@@ -10,7 +10,7 @@ from functools import partial
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from findme.core.errors import UserFacingError
-from findme.migrator.undo.data_loss import Loss, prevent_data_loss
+from findme.migrator.undo.data_loss import DataLoss, prevent_data_loss
 from findme.migrator.undo.plan import RollbackPlan
 
 
@@ -22,7 +22,7 @@ class Consent:
     """
 
     migrations: tuple[str, ...] | None = None
-    losses: tuple[Loss, ...] = ()
+    losses: tuple[DataLoss, ...] = ()
     force: bool = False
 
 
@@ -38,6 +38,6 @@ def guarded_undo(connection: BaseDatabaseWrapper, plan: RollbackPlan, consent: C
     if consent.force:
         yield
         return
-    plan.refuse_losses(consent.losses)
+    plan.require_no_loss(consent.losses)
     with connection.execute_wrapper(partial(prevent_data_loss, consent.losses)):
         yield

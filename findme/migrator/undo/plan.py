@@ -13,7 +13,7 @@ from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ProjectState
 
 from findme.core.errors import UserFacingError, one_line
-from findme.migrator.undo.data_loss import Loss, losses
+from findme.migrator.undo.data_loss import DataLoss, find_losses
 from findme.migrator.version import applied_migrations
 
 Key = tuple[str, str]
@@ -24,11 +24,11 @@ class RollbackPlan:
     """The migrations that would be undone, in this order, and what goes with them."""
 
     migrations: tuple[str, ...]
-    losses: tuple[Loss, ...]
+    losses: tuple[DataLoss, ...]
 
-    def refuse_losses(self, accepted: Sequence[Loss] = ()) -> None:
+    def require_no_loss(self, accepted: Sequence[DataLoss] = ()) -> None:
         """Raises UserFacingError if a row or a value would be lost that is not among those ACCEPTED."""
-        lost = [str(loss) for loss in self.losses if loss.hurts and not loss.is_within(accepted)]
+        lost = [str(loss) for loss in self.losses if loss.is_significant and not loss.is_within(accepted)]
         if lost:
             since = " by now" if accepted else ""
             raise UserFacingError(f"This would drop{since} {', '.join(lost)}: nothing was undone. With --force it is done.")
@@ -57,7 +57,7 @@ def _plan(loader: MigrationLoader, order: Sequence[Migration], undone: Sequence[
     _refuse_irreversible(undone)
     _refuse_needed(loader, order, undone)
     remaining = [migration for migration in order if migration not in undone]
-    found = losses(loader.connection, undone, before=_state(loader, order), after=_state(loader, remaining))
+    found = find_losses(loader.connection, undone, before=_state(loader, order), after=_state(loader, remaining))
     return RollbackPlan(tuple(map(str, undone)), found)
 
 

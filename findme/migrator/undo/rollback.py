@@ -15,7 +15,7 @@ from django.db.migrations.state import ProjectState
 from findme.migrator.executor import LockedExecutor
 from findme.migrator.migrate import Plan, call_django_migrate, django_uses, running
 from findme.migrator.timeouts import Patience
-from findme.migrator.undo.data_loss import Loss
+from findme.migrator.undo.data_loss import DataLoss
 from findme.migrator.undo.guard import Consent, guarded_undo
 from findme.migrator.undo.plan import RollbackPlan, in_order_of_application, plan_rollback
 from findme.migrator.version import applied_migrations
@@ -28,7 +28,7 @@ class RolledBack:
     """The migrations that were undone, in this order, what went with them, and the version of the schema after it."""
 
     migrations: tuple[str, ...]
-    losses: tuple[Loss, ...]
+    losses: tuple[DataLoss, ...]
     version: int
 
 
@@ -56,7 +56,7 @@ def roll_back(
     plan: RollbackPlan,
     *,
     force: bool = False,
-    accepted: Sequence[Loss] = (),
+    accepted: Sequence[DataLoss] = (),
     using: str = DEFAULT_DB_ALIAS,
     patience: Patience | None = None,
     say: Callable[[str], None] = logger.warning,

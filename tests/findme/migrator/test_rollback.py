@@ -15,7 +15,7 @@ from findme.core.errors import UserFacingError
 from findme.migrator.lock import migration_lock
 from findme.migrator.migrate import apply_migrations
 from findme.migrator.timeouts import Patience
-from findme.migrator.undo.data_loss import Loss, count, dropped_by
+from findme.migrator.undo.data_loss import DataLoss, count, dropped_by
 from findme.migrator.undo.plan import plan_rollback
 from findme.migrator.undo.rollback import roll_back
 from findme.migrator.version import schema_version
@@ -88,23 +88,23 @@ def test_rollback__then_migrate__is_the_same_schema(migrated: Database, template
 def test_plan__names_the_tables_with_their_rows_and_the_columns_with_their_values(with_videos: Database) -> None:
     plan = plan_rollback(1)
     assert plan.migrations == ("accounts.0002_user_video",)
-    assert plan.losses == (Loss("users", "video_id", 1),)
+    assert plan.losses == (DataLoss("users", "video_id", 1),)
     plan = plan_rollback(2)
     assert plan.migrations == ("accounts.0002_user_video", "videos.0001_initial")
-    assert plan.losses == (Loss("videos", None, 1), Loss("users", "video_id", 1))
+    assert plan.losses == (DataLoss("videos", None, 1), DataLoss("users", "video_id", 1))
 
 
 def test_plan__a_generated_column_and_djangos_own_lists_of_models__are_no_loss(migrated: Database) -> None:
     lost = {loss.table: loss for loss in plan_rollback(None).losses}
     assert lost["auth_permission"].count > 0
-    assert not any(loss.hurts for loss in lost.values())
+    assert not any(loss.is_significant for loss in lost.values())
     assert str(lost["django_content_type"]) == f"table django_content_type ({ContentType.objects.count()} rows, made by migrate)"
     with connection.cursor() as cursor:
         cursor.execute(
             "CREATE TABLE boxes (side integer, area integer GENERATED ALWAYS AS (side * side) STORED); INSERT INTO boxes VALUES (3)"
         )
     assert count(connection, ("boxes", "area")) is None
-    assert count(connection, ("boxes", "side")) == Loss("boxes", "side", 1)
+    assert count(connection, ("boxes", "side")) == DataLoss("boxes", "side", 1)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_dropped_by__names_tables_and_columns(sql: str, names: list[tuple[str, s
 def test_plan__table_that_a_file_of_sql_drops__is_named(migrated: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     migrated.execute("CREATE TABLE queue (id integer); INSERT INTO queue VALUES (1)")
     last_migration_has(monkeypatch, migrations.SeparateDatabaseAndState([migrations.RunSQL("SELECT 1", "DROP TABLE queue")]))
-    assert Loss("queue", None, 1) in plan_rollback(1).losses
+    assert DataLoss("queue", None, 1) in plan_rollback(1).losses
 
 
 def last_migration_has(monkeypatch: pytest.MonkeyPatch, operation: Operation) -> str:

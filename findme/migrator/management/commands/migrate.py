@@ -60,7 +60,7 @@ class Command(FindmeCommand, migrate.Command):
             ask(plan, lambda question: self.stderr.write(question, str, ""))
             return Consent(plan.migrations, plan.losses, force)
         if not force:
-            plan.refuse_losses()
+            plan.require_no_loss()
         return Consent(plan.migrations, force=force)
 
     def _undo(self, options: dict[str, Any]) -> RollbackPlan:
