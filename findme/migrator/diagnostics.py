@@ -1,4 +1,4 @@
-"""What is said of a migration that failed: why, exactly what it left, and what to type next."""
+"""Diagnostics of a failed migration: the reason, exactly what it left, and the next command."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from findme.core.postgresql.connection_errors import is_unavailable
 from findme.migrator.concurrently import invalid_indexes
 
 
-def a_lock_was_not_free(error: BaseException) -> bool:
+def is_lock_unavailable(error: BaseException) -> bool:
     """Nothing is wrong with the migration: it may be tried again."""
     return isinstance(error.__cause__, errors.LockNotAvailable | errors.DeadlockDetected)
 
 
-def the_connection_was_lost(error: BaseException) -> bool:
+def is_connection_lost(error: BaseException) -> bool:
     return isinstance(error, InterfaceError) or is_unavailable(error)
 
 
-def what_was_left(migration: Migration, error: BaseException, connection: BaseDatabaseWrapper) -> str:
+def describe_leftovers(migration: Migration, error: BaseException, connection: BaseDatabaseWrapper) -> str:
     """One or two sentences. CONNECTION is another one than the one that failed."""
     if not migration.atomic:
         earlier = "What it did before that stays. " if len(migration.operations) > 1 else ""
         return f"It does not run in one transaction. {earlier}{_invalid_indexes(connection)}"
-    if the_connection_was_lost(error):
+    if is_connection_lost(error):
         return "It is done whole or not at all: schema_version says which."
     return "Nothing of it is left."
 

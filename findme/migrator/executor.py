@@ -18,7 +18,7 @@ from findme.core.db.session import one_transaction, session_settings
 from findme.core.errors import UserFacingError, without_detail
 from findme.core.postgresql.diagnosis import why_refused
 from findme.migrator.concurrently import no_lock_timeout_for_concurrently
-from findme.migrator.diagnostics import a_lock_was_not_free, oldest_transaction, what_was_left
+from findme.migrator.diagnostics import describe_leftovers, is_lock_unavailable, oldest_transaction
 from findme.migrator.lock import MigrationLock
 from findme.migrator.timeouts import Patience
 
@@ -70,12 +70,12 @@ class LockedExecutor(MigrationExecutor):
             except Error as error:
                 if self.progress_callback:
                     self.progress_callback(ATTEMPT_FAILED, migration)
-                if not (migration.atomic and a_lock_was_not_free(error) and number < self.run.patience.attempts):
+                if not (migration.atomic and is_lock_unavailable(error) and number < self.run.patience.attempts):
                     raise UserFacingError(self._not_done(participle, migration, error, number)) from error
                 self._pause(migration, error, number)
                 number += 1
             except KeyboardInterrupt as error:
-                self.run.say(f"{migration} was not {participle}. {what_was_left(migration, error, self.run.lock.connection)}")
+                self.run.say(f"{migration} was not {participle}. {describe_leftovers(migration, error, self.run.lock.connection)}")
                 raise
             else:
                 self.run.done.append(str(migration))
@@ -110,12 +110,12 @@ class LockedExecutor(MigrationExecutor):
         other = self.run.lock.connection
         busy, then = "", f"When that is mended, run {self.run.command} again."
         where = f" ({place})" if (place := place_of(error)) else ""
-        if a_lock_was_not_free(error):
+        if is_lock_unavailable(error):
             busy = f", {number} times{oldest_transaction(other)}"
             then = f"Run {self.run.command} again when that has ended, or wait longer with --lock-timeout or --attempts."
         elif setting := why_refused(error):
             then = f"{setting[0].upper()}{setting[1:]} Then run {self.run.command} again."
-        left = what_was_left(migration, error, other)
+        left = describe_leftovers(migration, error, other)
         return f"{migration} was not {participle}: {without_detail(error)}{where}{busy}. {left}{self._done_before(participle)} {then}"
 
     def _done_before(self, participle: str) -> str:

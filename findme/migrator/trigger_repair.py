@@ -16,7 +16,7 @@ from findme.core.db.session import session_settings
 from findme.core.errors import UserFacingError, without_detail
 from findme.core.triggers.definitions import Trigger, TriggerFunction
 from findme.core.triggers.problems import ForeignKeys, TriggerProblem, trigger_problems
-from findme.migrator.diagnostics import a_lock_was_not_free, oldest_transaction
+from findme.migrator.diagnostics import is_lock_unavailable, oldest_transaction
 from findme.migrator.lock import MigrationLock, migration_lock
 from findme.migrator.timeouts import Patience
 
@@ -51,7 +51,7 @@ def mend_triggers(
             try:
                 return _mend(connections[using], lock, patience, with_the_mending)
             except Error as error:
-                if number == patience.attempts or not a_lock_was_not_free(error):
+                if number == patience.attempts or not is_lock_unavailable(error):
                     _refuse(command, error, lock)
                 seconds = patience.pause_after(number)
                 say(f"{without_detail(error)}{oldest_transaction(lock.connection)}; attempt {number + 1} in {seconds:.1f} s.")
@@ -137,7 +137,7 @@ def _refuse(command: str, error: Error, lock: MigrationLock) -> NoReturn:
     then = f"Run manage.py {command} again"
     if isinstance(error.__cause__, errors.InsufficientPrivilege):
         then += " with the role that owns the tables in DATABASE_URL."
-    elif a_lock_was_not_free(error):
+    elif is_lock_unavailable(error):
         then += f" when that has ended{oldest_transaction(lock.connection)}."
     else:
         then += " when that is mended."

@@ -9,7 +9,7 @@ from django.db.migrations import Migration
 from psycopg import errors
 
 from findme.core.postgresql.connection_errors import has_no_answer, is_unavailable
-from findme.migrator.diagnostics import what_was_left
+from findme.migrator.diagnostics import describe_leftovers
 
 LOST = psycopg.OperationalError("server closed the connection unexpectedly")
 CASES: list[tuple[Exception, bool, bool]] = [
@@ -42,6 +42,6 @@ def test_error__by_cause(cause: Exception, unavailable: bool, no_answer: bool) -
 def test_migration__may_be_done_whole_where_the_connection_ended(cause: Exception, unavailable: bool, _no_answer: bool) -> None:
     """Also where the server crashed: the answer to COMMIT may be what was lost."""
     unknown = "It is done whole or not at all: schema_version says which."
-    left = what_was_left(Migration("0001_x", "videos"), django_error(cause), connection)
+    left = describe_leftovers(Migration("0001_x", "videos"), django_error(cause), connection)
     assert left == (unknown if unavailable else "Nothing of it is left.")
-    assert what_was_left(Migration("0001_x", "videos"), InterfaceError("the connection is closed"), connection) == unknown
+    assert describe_leftovers(Migration("0001_x", "videos"), InterfaceError("the connection is closed"), connection) == unknown
