@@ -18,7 +18,7 @@ from accounts.age import age_on, today
 from findme.core.db.constraints import ForeignKeyConstraint, foreign_key
 from findme.core.db.dates import supported_dates
 from findme.core.db.expressions import EnglishSearchVector, HasBytes
-from findme.core.db.validators import check_storable
+from findme.core.db.validators import validate_storable
 from findme.core.models import TimestampedModel
 from privacy.people import anonymized_email
 
@@ -42,7 +42,7 @@ class UserQuerySet(models.QuerySet["User"]):
     def with_email(self, email: str) -> Self:
         """The one with this address, in whatever case it is written. Uses the index on ``lower(email)``, as ``iexact`` (``UPPER``) would not."""
         try:
-            check_storable(self.model._meta.get_field("email"), email)
+            validate_storable(self.model._meta.get_field("email"), email)
         except ValidationError:
             return self.none()
         return self.filter(Exact(Lower("email"), Lower(Value(email))))

@@ -10,7 +10,7 @@ from django.contrib.postgres.functions import RandomUUID, TransactionNow
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.db import models, router
 
-from findme.core.db.validators import check_storable
+from findme.core.db.validators import validate_storable
 from findme.core.db.violations import field_blamed
 
 
@@ -50,7 +50,7 @@ class StoredModel(models.Model):
             if field.name in (exclude or ()) or field.generated:
                 continue
             try:
-                check_storable(field, getattr(self, field.attname))
+                validate_storable(field, getattr(self, field.attname))
             except ValidationError as error:
                 errors[field.name] = error.error_list
         try:

@@ -16,7 +16,7 @@ from findme.core.values.exact_json import MOST_DIGITS, ExactNumber, digits_of, f
 NOT_JSON = "This cannot be written as JSON: it has a NaN, an infinity, or too much depth."
 
 
-def check_storable(field: models.Field[Any, Any], value: object) -> None:
+def validate_storable(field: models.Field[Any, Any], value: object) -> None:
     """Raise ValidationError if VALUE cannot be stored in FIELD's column, whatever the column's constraints say."""
     if isinstance(value, (BaseExpression, DatabaseDefault)):
         return

@@ -8,7 +8,7 @@ import pytest
 from django.core.exceptions import ValidationError
 
 from accounts.models import User
-from findme.core.db.validators import check_storable
+from findme.core.db.validators import validate_storable
 from tests.factories import VideoFactory
 from vectorstore.models import ProfileEmbedding
 from videos.models import Video
@@ -43,7 +43,7 @@ def deep(levels: int) -> list[Any]:
 )
 def test_check_storable__refuses(model: type[User | Video | ProfileEmbedding], field: str, value: Any, sentence: str) -> None:
     with pytest.raises(ValidationError) as caught:
-        check_storable(model._meta.get_field(field), value)  # type: ignore[arg-type]  # a field of a column
+        validate_storable(model._meta.get_field(field), value)  # type: ignore[arg-type]  # a field of a column
     assert caught.value.messages == [sentence]
 
 
@@ -59,7 +59,7 @@ def test_check_storable__refuses(model: type[User | Video | ProfileEmbedding], f
     ],
 )
 def test_check_storable__lets_pass(model: type[User | Video | ProfileEmbedding], field: str, value: Any) -> None:
-    check_storable(model._meta.get_field(field), value)  # type: ignore[arg-type]  # a field of a column
+    validate_storable(model._meta.get_field(field), value)  # type: ignore[arg-type]  # a field of a column
 
 
 @pytest.mark.django_db
