@@ -82,7 +82,7 @@ class UserManager(BaseUserManager["User"].from_queryset(UserQuerySet)):  # type:
 class User(TimestampedModel, AbstractBaseUser, PermissionsMixin):
     """One person. ``password`` is the column ``password_hash``; ``deleted_at`` set means that nobody sees them any more."""
 
-    blames = {"users_reserved_email_check": "email", "users_video_id_fkey": "video"}
+    constraint_fields = {"users_reserved_email_check": "email", "users_video_id_fkey": "video"}
 
     class Gender(models.TextChoices):
         MALE = "male", "Male"

@@ -40,7 +40,7 @@ class VideoCallQuerySet(models.QuerySet["VideoCall"]):
 class VideoCall(IdentifiedModel):
     """One call between the two people of a match, in either direction. ``duration`` in seconds, ``quality_rating`` from 1 to 5."""
 
-    blames = {
+    constraint_fields = {
         "video_calls_ended_at_check": "ended_at",
         "video_calls_ended_times_check": "ended_at",
         "video_calls_people_of_match_fkey": "callee",

@@ -42,7 +42,7 @@ class MatchQuerySet(models.QuerySet["Match"]):
 class Match(TimestampedModel):
     """Two people, matched in one ISO week of one ISO year. ``match_score`` goes from 0 to 1."""
 
-    blames = {
+    constraint_fields = {
         "matches_user_id_matched_user_id_week_number_year_key": "matched_user",
         "matches_pair_week_number_year_key": "matched_user",
         "matches_id_pair_key": "matched_user",

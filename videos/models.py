@@ -33,7 +33,7 @@ class VideoQuerySet(models.QuerySet["Video"]):
 class Video(TimestampedModel):
     """One uploaded video: ``duration`` in seconds (1 to 120), ``file_size`` in bytes, ``verification_score`` from 0 to 1."""
 
-    blames = {"videos_id_user_key": "user"}
+    constraint_fields = {"videos_id_user_key": "user"}
 
     class Status(models.TextChoices):
         UPLOADING = "uploading", "Uploading"

@@ -11,13 +11,13 @@ from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.db import models, router
 
 from findme.core.db.validators import validate_storable
-from findme.core.db.violations import field_blamed
+from findme.core.db.violations import field_for_constraint
 
 
 class StoredModel(models.Model):
     """A row whose rules are the database's. ``full_clean()`` refuses what PostgreSQL would refuse, each with a sentence on its field."""
 
-    blames: ClassVar[dict[str, str]] = {}
+    constraint_fields: ClassVar[dict[str, str]] = {}
     """The field that the sentence of a constraint on several fields is put on, by the constraint's name."""
     written_by_database: ClassVar[frozenset[str]] = frozenset()
     """The columns that a trigger writes."""
@@ -69,7 +69,7 @@ class StoredModel(models.Model):
                 try:
                     constraint.validate(model, self, exclude=set(exclude or ()), using=using)
                 except ValidationError as error:
-                    told = sentences.setdefault(field_blamed(model, constraint) or NON_FIELD_ERRORS, [])
+                    told = sentences.setdefault(field_for_constraint(model, constraint) or NON_FIELD_ERRORS, [])
                     told.extend(sentence for sentence in error.messages if sentence not in told)
         if sentences:
             raise ValidationError(sentences)

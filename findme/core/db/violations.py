@@ -46,7 +46,7 @@ def translate(error: IntegrityError) -> Violation:
         return Violation(name, model, field.name, str(field.error_messages["null"]))
     for constraint in model._meta.constraints if model is not None else ():
         if constraint.name == name and model is not None:
-            return Violation(name, model, field_blamed(model, constraint), str(constraint.get_violation_error_message()))
+            return Violation(name, model, field_for_constraint(model, constraint), str(constraint.get_violation_error_message()))
     if model is not None and name == f"{model._meta.db_table}_pkey":
         return Violation(name, model, model._meta.pk.name, "There is another row with this key.")
     if is_of_erased_user(error):
@@ -54,11 +54,11 @@ def translate(error: IntegrityError) -> Violation:
     return Violation(name, model, None, f"The database refused this: it breaks the rule {name!r}.")
 
 
-def field_blamed(model: type[models.Model], constraint: models.BaseConstraint) -> str | None:
-    """The field that the constraint's sentence is put on: the one that the model's ``blames`` names, or the only one it is about, or none."""
-    blames: dict[str, str] = getattr(model, "blames", {})
+def field_for_constraint(model: type[models.Model], constraint: models.BaseConstraint) -> str | None:
+    """The field that the constraint's sentence is put on: the one that the model's ``constraint_fields`` names, or the only one it is about, or none."""
+    constraint_fields: dict[str, str] = getattr(model, "constraint_fields", {})
     fields = fields_of(model, constraint)
-    return blames.get(constraint.name) or (next(iter(fields)) if len(fields) == 1 else None)
+    return constraint_fields.get(constraint.name) or (next(iter(fields)) if len(fields) == 1 else None)
 
 
 def fields_of(model: type[models.Model], constraint: models.BaseConstraint) -> set[str]:

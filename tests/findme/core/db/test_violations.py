@@ -15,7 +15,7 @@ from django.forms import modelform_factory
 
 from accounts.models import User
 from calls.models import VideoCall
-from findme.core.db.violations import Violation, field_blamed, fields_of, translate
+from findme.core.db.violations import Violation, field_for_constraint, fields_of, translate
 from findme.core.models import StoredModel
 from matching.models import Match
 from tests.factories import MatchFactory, UserFactory, VideoCallFactory, VideoFactory
@@ -117,13 +117,15 @@ def test_constraints__each_has_a_sentence_and_a_field(model: type[models.Model])
     for constraint in model._meta.constraints:
         if constraint.name not in {"matches_id_pair_key", "videos_id_user_key"}:  # the id is unique by itself: nothing breaks them
             assert constraint.violation_error_message != models.BaseConstraint.default_violation_error_message, constraint.name
-        assert field_blamed(model, constraint) in {field.name for field in model._meta.fields if not field.generated}, constraint.name
+        assert field_for_constraint(model, constraint) in {field.name for field in model._meta.fields if not field.generated}, (
+            constraint.name
+        )
 
 
 def test_blames__is_said_of_rules_on_several_fields_only() -> None:
     for model in OURS:
         several = {constraint.name for constraint in model._meta.constraints if len(fields_of(model, constraint)) > 1}
-        assert set(model.blames) == several
+        assert set(model.constraint_fields) == several
 
 
 def test_models__all_of_ours_are_tested_here() -> None:
