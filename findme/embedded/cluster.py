@@ -12,28 +12,28 @@ from pathlib import Path
 from findme.core.errors import UserFacingError
 from findme.embedded.account import Account, root_name
 from findme.embedded.binaries import Programs, copied
-from findme.embedded.paths import Files, Place, write
+from findme.embedded.paths import Files, Installation, write
 
 ROLE = DATABASE = "findme"
 UNFINISHED = "unfinished-"
 
 
-def make_cluster(place: Place, lock: int, *, durable: bool) -> None:
+def make_cluster(installation: Installation, lock: int, *, durable: bool) -> None:
     """Make the data folder, with the database in it, unless it is there. The caller holds the lock, whose descriptor LOCK is.
 
     It is made under another name and renamed when it is whole, so one whose making was killed is never started. Raises UserFacingError.
     """
-    data = place.files.data
+    data = installation.files.data
     if (data / "PG_VERSION").exists():
-        _refuse_other_version(data, place.programs)
+        _refuse_other_version(data, installation.programs)
         return
-    for leftover in place.files.folder.glob(f"{UNFINISHED}*"):
+    for leftover in installation.files.folder.glob(f"{UNFINISHED}*"):
         shutil.rmtree(leftover, ignore_errors=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=place.files.folder))
+    unfinished = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=installation.files.folder))
     try:
-        place.account.give(unfinished)
-        _initdb(place, unfinished, lock, durable=durable)
-        _create_database(place, unfinished, lock)
+        installation.account.give(unfinished)
+        _initdb(installation, unfinished, lock, durable=durable)
+        _create_database(installation, unfinished, lock)
         unfinished.rename(data)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -50,7 +50,7 @@ def write_access_rules(files: Files, account: Account) -> None:
     write(files.ident, "".join(f'{ROLE} "{name}" all\n' for name in sorted({account.name, root_name()})))
 
 
-def _initdb(place: Place, data: Path, lock: int, *, durable: bool) -> None:
+def _initdb(installation: Installation, data: Path, lock: int, *, durable: bool) -> None:
     options = [
         "--encoding=UTF8",
         "--locale=C",
@@ -59,23 +59,23 @@ def _initdb(place: Place, data: Path, lock: int, *, durable: bool) -> None:
         f"--username={ROLE}",
         "--auth=peer",
     ]
-    with _path_for_a_shell(place.programs) as programs:
-        _run(place, [str(programs.path("initdb")), "-D", str(data), *options, *([] if durable else ["--no-sync"])], lock)
+    with _path_for_a_shell(installation.programs) as programs:
+        _run(installation, [str(programs.path("initdb")), "-D", str(data), *options, *([] if durable else ["--no-sync"])], lock)
 
 
-def _create_database(place: Place, data: Path, lock: int) -> None:
+def _create_database(installation: Installation, data: Path, lock: int) -> None:
     """By PostgreSQL's single-user mode: no server is up before the cluster is whole."""
-    postgres = [str(place.programs.path("postgres")), "--single", "-D", str(data), "-c", "exit_on_error=on", "postgres"]
-    _run(place, postgres, lock, f"CREATE DATABASE {DATABASE};\n")
+    postgres = [str(installation.programs.path("postgres")), "--single", "-D", str(data), "-c", "exit_on_error=on", "postgres"]
+    _run(installation, postgres, lock, f"CREATE DATABASE {DATABASE};\n")
 
 
-def _run(place: Place, command: list[str], lock: int, text: str = "") -> None:
+def _run(installation: Installation, command: list[str], lock: int, text: str = "") -> None:
     """Run one of PostgreSQL's programs as the account. It holds the lock too: when this process is killed, the next one waits for its end."""
-    arguments = place.account.popen_arguments() | {"stdin": None, "pass_fds": (lock,)}
+    arguments = installation.account.popen_arguments() | {"stdin": None, "pass_fds": (lock,)}
     done = subprocess.run(command, check=False, input=text, capture_output=True, text=True, errors="replace", **arguments)  # noqa: S603  # our own words
     if done.returncode:
         words = f"it was ended by signal {-done.returncode}" if done.returncode < 0 else " ".join((done.stderr or done.stdout).split())
-        raise UserFacingError(f"No PostgreSQL could be made in {place.files.folder}: {Path(command[0]).name}: {words}")
+        raise UserFacingError(f"No PostgreSQL could be made in {installation.files.folder}: {Path(command[0]).name}: {words}")
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from findme.embedded.binaries import PARTS, Programs, copied, installed
 from findme.embedded.lock import locked
 from findme.environment import BASE_DIR
 
-ELSEWHERE = Path("/var/tmp")  # noqa: S108  # what is made in it belongs to root, or is refused
+FALLBACK_PARENT = Path("/var/tmp")  # noqa: S108  # what is made in it belongs to root, or is refused
 
 
 @dataclass(frozen=True)
@@ -73,16 +73,16 @@ def write(path: Path, text: str) -> None:
 
 
 @dataclass(frozen=True)
-class Place:
+class Installation:
     files: Files
     account: Account
     programs: Programs
 
 
-def place_for(folder: Path) -> Place:
-    """The place of the server that FOLDER was asked for, its folder made if need be. Raises UserFacingError where there can be none.
+def find_installation(folder: Path) -> Installation:
+    """Return where the server for FOLDER runs, and make its folder if it is missing. Raises UserFacingError where there can be none.
 
-    Where there are data already, there it stays: nobody is to find an empty database because a permission has changed.
+    Existing data stay where they are: a changed permission must not lead to an empty database.
     """
     folder, programs = _absolute(folder), installed()
     _refuse_a_file(folder)
@@ -90,18 +90,18 @@ def place_for(folder: Path) -> Place:
     account = account_for(here.data)
     if account.is_ours:
         make_private_folder(folder)
-        return Place(here, account, programs)
+        return Installation(here, account, programs)
     enters, runs = _enters(account, folder), _runs(account, programs)
     if here.data.exists():
         if not enters:
             raise UserFacingError(
                 f"The data in {folder} are those of {account.name!r}, who cannot reach them any more: let that user pass, or move the folder away to begin anew."
             )
-        return Place(here, account, programs if runs else _copied_elsewhere(programs))
-    if enters and runs and not _files_elsewhere(folder).data.exists():
+        return Installation(here, account, programs if runs else _copy_to_fallback(programs))
+    if enters and runs and not _fallback_files(folder).data.exists():
         _make_open(folder, parents=True, exist_ok=True)
-        return Place(here, account, programs)
-    return _place_elsewhere(folder, programs)
+        return Installation(here, account, programs)
+    return _fallback_installation(folder, programs)
 
 
 def _refuse_a_file(folder: Path) -> None:
@@ -125,31 +125,31 @@ def require_trusted(folder: Path) -> None:
 def possible_files(folder: Path) -> list[Files]:
     """Where a server for FOLDER may have been started by this account, now or when permissions were others."""
     candidates = [Files(_absolute(folder))]
-    if os.geteuid() == 0 and _is_roots_own(elsewhere()):
-        candidates.append(_files_elsewhere(_absolute(folder)))
+    if os.geteuid() == 0 and _is_roots_own(fallback_directory()):
+        candidates.append(_fallback_files(_absolute(folder)))
     return [files for files in candidates if files.folder.is_dir()]
 
 
-def elsewhere(checkout: Path = BASE_DIR) -> Path:
-    return ELSEWHERE / f"findme-{_hash(checkout)}"
+def fallback_directory(checkout: Path = BASE_DIR) -> Path:
+    return FALLBACK_PARENT / f"findme-{_hash(checkout)}"
 
 
-def _place_elsewhere(folder: Path, programs: Programs) -> Place:
-    copy = _copied_elsewhere(programs)
-    files = _files_elsewhere(folder)
+def _fallback_installation(folder: Path, programs: Programs) -> Installation:
+    copy = _copy_to_fallback(programs)
+    files = _fallback_files(folder)
     _make_open(files.folder, exist_ok=True)
-    return Place(files, account_for(files.data), copy)
+    return Installation(files, account_for(files.data), copy)
 
 
-def _copied_elsewhere(programs: Programs) -> Programs:
-    home = elsewhere()
+def _copy_to_fallback(programs: Programs) -> Programs:
+    home = fallback_directory()
     _make_roots_own(home)
     with locked(home / "lock"):
         return copied(programs, home)
 
 
-def _files_elsewhere(folder: Path) -> Files:
-    return Files(elsewhere() / f"postgres-{_hash(folder)}")
+def _fallback_files(folder: Path) -> Files:
+    return Files(fallback_directory() / f"postgres-{_hash(folder)}")
 
 
 def _make_roots_own(home: Path) -> None:

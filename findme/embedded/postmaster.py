@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from findme.core.errors import UserFacingError
-from findme.embedded.paths import Files, Place, write
+from findme.embedded.paths import Files, Installation, write
 from findme.embedded.processes import identity, is_ours, may_be_postgres, orphans, send, servers, wait_for
 
 PORT = 5432
@@ -58,20 +58,20 @@ def find(data: Path) -> Postmaster | None:
     return found if found is not None and is_ours(found.pid, data) else None
 
 
-def start(place: Place, *, durable: bool) -> Postmaster:
+def start(installation: Installation, *, durable: bool) -> Postmaster:
     """Start the server and wait until it takes connections. Raises UserFacingError with its own words.
 
     Another attempt is for a crash that is still going on: processes of the server before that had not ended when they were looked for.
     """
     for wait_seconds in (0.2, 0.5, 0.0):
-        clear_leftovers(place.files)
-        socket_folder = _make_socket_folder(place)
-        running = _wait_until_ready(place, _launch(place, socket_folder, durable=durable))
+        clear_leftovers(installation.files)
+        socket_folder = _make_socket_folder(installation)
+        running = _wait_until_ready(installation, _launch(installation, socket_folder, durable=durable))
         if running is not None:
             return running
-        _remove_socket_folder(place.files)
+        _remove_socket_folder(installation.files)
         time.sleep(wait_seconds)
-    raise UserFacingError(f"PostgreSQL did not start: {_last_words(place.files.log)} (all of it is in {place.files.log})")
+    raise UserFacingError(f"PostgreSQL did not start: {_last_words(installation.files.log)} (all of it is in {installation.files.log})")
 
 
 def wait_until_ready(data: Path) -> Postmaster | None:
@@ -130,49 +130,49 @@ def clear_leftovers(files: Files) -> None:
     _remove_socket_folder(files)
 
 
-def _launch(place: Place, socket_folder: Path, *, durable: bool) -> int:
+def _launch(installation: Installation, socket_folder: Path, *, durable: bool) -> int:
     """Start ``postgres`` in a session of its own and give its process id.
 
     The shell in between ends at once, so the server is nobody's child, neither stopped by a Ctrl-C nor left behind as a zombie; it holds
     neither the command's output nor the lock.
     """
     settings = [
-        f"cluster_name={identity(place.files.data)}",
+        f"cluster_name={identity(installation.files.data)}",
         "listen_addresses=",
         f"unix_socket_directories={socket_folder}",
         "unix_socket_permissions=0700",
         f"port={PORT}",
-        f"hba_file={place.files.hba}",
-        f"ident_file={place.files.ident}",
+        f"hba_file={installation.files.hba}",
+        f"ident_file={installation.files.ident}",
         *LOG_WITHOUT_ROWS,
         *([] if durable else NOT_DURABLE),
     ]
     command = [
-        str(place.programs.path("postgres")),
+        str(installation.programs.path("postgres")),
         "-D",
-        str(place.files.data),
+        str(installation.files.data),
         *(word for setting in settings for word in ("-c", setting)),
     ]
-    if place.files.log.exists():
-        place.files.log.replace(place.files.log.with_name("log.before"))
-    log = os.open(place.files.log, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    if installation.files.log.exists():
+        installation.files.log.replace(installation.files.log.with_name("log.before"))
+    log = os.open(installation.files.log, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         shell = ["/bin/sh", "-c", '{ exec "$@" >&2; } & echo $!', "sh", *command]
-        arguments = place.account.popen_arguments() | {"stdout": subprocess.PIPE, "stderr": log, "start_new_session": True}
+        arguments = installation.account.popen_arguments() | {"stdout": subprocess.PIPE, "stderr": log, "start_new_session": True}
         return int(subprocess.run(shell, check=True, **arguments).stdout)  # noqa: S603  # our own words
     finally:
         os.close(log)
 
 
-def _make_socket_folder(place: Place) -> Path:
+def _make_socket_folder(installation: Installation) -> Path:
     """A folder with a name that cannot be guessed, which only the account, and root, can enter.
 
     Not in the data folder: a socket's path ends at 107 bytes. The server writes the name to ``postmaster.pid``, where clients find it.
     """
     base = next(path for path in (Path("/tmp"), Path("/var/tmp")) if os.access(path, os.W_OK | os.X_OK))  # noqa: S108  # mkdtemp makes it, 0700
     folder = Path(tempfile.mkdtemp(prefix="findme-", dir=base))
-    place.account.give(folder)
-    write(place.files.socket, str(folder))
+    installation.account.give(folder)
+    write(installation.files.socket, str(folder))
     return folder
 
 
@@ -189,16 +189,16 @@ def _remove_socket_folder(files: Files) -> None:
         return
 
 
-def _wait_until_ready(place: Place, pid: int) -> Postmaster | None:
+def _wait_until_ready(installation: Installation, pid: int) -> Postmaster | None:
     """The server PID when it takes connections, None when it ended instead."""
     deadline = time.monotonic() + START_SECONDS
-    while is_ours(pid, place.files.data):
-        found = _read_pid_file(place.files.data)
+    while is_ours(pid, installation.files.data):
+        found = _read_pid_file(installation.files.data)
         if found is not None and found.pid == pid and found.is_ready:
             return found
         if time.monotonic() > deadline:
             raise UserFacingError(
-                f"PostgreSQL is not ready after {START_SECONDS:.0f} s; it goes on, and says what it does in {place.files.log}"
+                f"PostgreSQL is not ready after {START_SECONDS:.0f} s; it goes on, and says what it does in {installation.files.log}"
             )
         time.sleep(0.02)
     return None

@@ -10,7 +10,7 @@ from findme.embedded import postmaster
 from findme.embedded.account import account_for
 from findme.embedded.cluster import DATABASE, ROLE, make_cluster, write_access_rules
 from findme.embedded.lock import locked
-from findme.embedded.paths import Files, Place, elsewhere, place_for, possible_files, require_trusted, write
+from findme.embedded.paths import Files, Installation, fallback_directory, find_installation, possible_files, require_trusted, write
 from findme.embedded.postmaster import PORT, Postmaster
 
 
@@ -46,7 +46,7 @@ def ensure_running(folder: Path, *, durable: bool = True) -> Running:
     Without ``durable`` a crash of the machine may spoil the data: for tests.
     """
     require_trusted(folder)
-    return running(folder) or _start(place_for(folder), durable=durable)
+    return running(folder) or _start(find_installation(folder), durable=durable)
 
 
 def running(folder: Path) -> Running | None:
@@ -74,19 +74,19 @@ def remove(folder: Path) -> None:
     stop(folder)
     for files in possible_files(folder):
         shutil.rmtree(files.folder)
-    if elsewhere().is_dir() and not any(elsewhere().glob("postgres-*")):
-        shutil.rmtree(elsewhere())
+    if fallback_directory().is_dir() and not any(fallback_directory().glob("postgres-*")):
+        shutil.rmtree(fallback_directory())
 
 
-def _start(place: Place, *, durable: bool) -> Running:
-    with locked(place.files.lock) as lock:
-        found = postmaster.wait_until_ready(place.files.data)
+def _start(installation: Installation, *, durable: bool) -> Running:
+    with locked(installation.files.lock) as lock:
+        found = postmaster.wait_until_ready(installation.files.data)
         if found is not None:
-            return _running(place.files, found, place.account.name, started=False)
-        make_cluster(place, lock, durable=durable)
-        write_access_rules(place.files, place.account)
-        write(place.files.version, place.programs.version)
-        return _running(place.files, postmaster.start(place, durable=durable), place.account.name, started=True)
+            return _running(installation.files, found, installation.account.name, started=False)
+        make_cluster(installation, lock, durable=durable)
+        write_access_rules(installation.files, installation.account)
+        write(installation.files.version, installation.programs.version)
+        return _running(installation.files, postmaster.start(installation, durable=durable), installation.account.name, started=True)
 
 
 def _running(files: Files, found: Postmaster, account: str, *, started: bool) -> Running:

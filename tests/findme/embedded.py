@@ -21,12 +21,12 @@ import os, sys
 from pathlib import Path
 from findme.core.errors import UserFacingError
 from findme.embedded import __main__
-from findme.embedded import paths as place
+from findme.embedded import paths
 from findme.embedded import binaries as programs
 from findme.embedded import server
 user, group, home, *arguments = sys.argv[1:]
 found = programs.Programs(Path(home), programs.installed().version)
-place.installed = lambda: found
+paths.installed = lambda: found
 if os.geteuid() != int(user):
     os.setgroups([])
     os.setgid(int(group))

@@ -360,17 +360,17 @@ def test_account_for__a_user_id_without_a_name(open_folder: Path, monkeypatch: p
 @pytest.fixture
 def closed_folder(tmp_path: Path, open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder that only root can enter, as a checkout in ``/root``; what would be in ``/var/tmp`` is in ``open_folder``."""
-    monkeypatch.setattr(paths, "ELSEWHERE", open_folder)
+    monkeypatch.setattr(paths, "FALLBACK_PARENT", open_folder)
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
     return closed
 
 
 @as_root
-def test_ensure_running__elsewhere_where_the_account_cannot_reach_the_folder(closed_folder: Path, open_folder: Path) -> None:
+def test_ensure_running__fallback_where_the_account_cannot_reach_the_folder(closed_folder: Path, open_folder: Path) -> None:
     before = modes_up_to_the_root(closed_folder)
     found = server.ensure_running(closed_folder / "pg", durable=False)
-    home = paths.elsewhere()
+    home = paths.fallback_directory()
     assert modes_up_to_the_root(closed_folder) == before and list(closed_folder.iterdir()) == []
     assert found.folder.parent == home and home.parent == open_folder and str(found.folder) in str(found)
     assert (home.stat().st_uid, home.stat().st_mode & 0o7777) == (0, 0o755)
@@ -414,25 +414,25 @@ def test_ensure_running__only_the_programs_cannot_be_reached_any_more(
     monkeypatch.setattr(paths, "installed", lambda: closed)
     found = server.ensure_running(open_folder / "pg", durable=False)
     assert found.folder == open_folder / "pg"
-    assert Path(f"/proc/{found.pid}/exe").readlink().is_relative_to(paths.elsewhere())
+    assert Path(f"/proc/{found.pid}/exe").readlink().is_relative_to(paths.fallback_directory())
 
 
 @as_root
-def test_ensure_running__elsewhere_the_copy_may_be_run_by_everyone_and_changed_by_root_only(closed_folder: Path) -> None:
+def test_ensure_running__fallback_the_copy_may_be_run_by_everyone_and_changed_by_root_only(closed_folder: Path) -> None:
     before = os.umask(0o077)
     try:
         server.ensure_running(closed_folder / "pg", durable=False)
     finally:
         os.umask(before)
-    copy = paths.elsewhere() / f"programs-{binaries.installed().version}"
+    copy = paths.fallback_directory() / f"programs-{binaries.installed().version}"
     assert {(path.stat().st_uid, path.stat().st_mode & 0o022) for path in copy.rglob("*")} == {(0, 0)}
-    assert list(paths.elsewhere().glob("unfinished-*")) == []
+    assert list(paths.fallback_directory().glob("unfinished-*")) == []
 
 
 @as_root
 @pytest.mark.parametrize("kind", ["another's", "a link", "writable by others", "a file"])
-def test_ensure_running__elsewhere_is_refused_if_it_is(kind: str, closed_folder: Path, tmp_path: Path) -> None:
-    home = paths.elsewhere()
+def test_ensure_running__fallback_is_refused_if_it_is(kind: str, closed_folder: Path, tmp_path: Path) -> None:
+    home = paths.fallback_directory()
     if kind == "a link":
         home.symlink_to(tmp_path)
     elif kind == "a file":

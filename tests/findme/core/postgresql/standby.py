@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psycopg
 
-from findme.embedded.paths import place_for
+from findme.embedded.paths import find_installation
 from findme.embedded.postmaster import LOG_WITHOUT_ROWS
 from findme.embedded.server import Running
 from tests.findme.embedded import DEADLINE_SECONDS, wait_for
@@ -19,18 +19,34 @@ from tests.findme.embedded import DEADLINE_SECONDS, wait_for
 @contextmanager
 def hot_standby(primary: Running, folder: Path) -> Iterator[str]:
     """Copy the running server ``primary`` into ``folder`` and follow it. Yields the URL of the copy."""
-    place = place_for(primary.folder)
-    as_account = place.account.popen_arguments()
+    installation = find_installation(primary.folder)
+    as_account = installation.account.popen_arguments()
     folder.mkdir()
-    place.account.give(folder)
+    installation.account.give(folder)
     source = ["-h", str(primary.socket_folder), "-p", str(primary.port), "-U", primary.user]
-    copy = [str(place.programs.path("pg_basebackup")), *source, "-D", str(folder / "data"), "-R", "-X", "stream", "-c", "fast", "--no-sync"]
+    copy = [
+        str(installation.programs.path("pg_basebackup")),
+        *source,
+        "-D",
+        str(folder / "data"),
+        "-R",
+        "-X",
+        "stream",
+        "-c",
+        "fast",
+        "--no-sync",
+    ]
     subprocess.run(copy, check=True, timeout=DEADLINE_SECONDS, **as_account)
     with tempfile.TemporaryDirectory(prefix="findme-standby-") as socket_folder:
-        place.account.give(Path(socket_folder))
-        settings = [f"unix_socket_directories={socket_folder}", "listen_addresses=", f"hba_file={place.files.hba}", "fsync=off"]
-        settings += [f"ident_file={place.files.ident}", f"port={primary.port}", "hot_standby=on", *LOG_WITHOUT_ROWS]
-        command = [str(place.programs.path("postgres")), "-D", str(folder / "data"), *(word for one in settings for word in ("-c", one))]
+        installation.account.give(Path(socket_folder))
+        settings = [f"unix_socket_directories={socket_folder}", "listen_addresses=", f"hba_file={installation.files.hba}", "fsync=off"]
+        settings += [f"ident_file={installation.files.ident}", f"port={primary.port}", "hot_standby=on", *LOG_WITHOUT_ROWS]
+        command = [
+            str(installation.programs.path("postgres")),
+            "-D",
+            str(folder / "data"),
+            *(word for one in settings for word in ("-c", one)),
+        ]
         with subprocess.Popen(command, stderr=subprocess.DEVNULL, **as_account) as server:
             try:
                 url = f"postgresql://{primary.user}@/{primary.database}?host={socket_folder}&port={primary.port}"
