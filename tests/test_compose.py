@@ -217,11 +217,11 @@ def test_qdrant__health_check_needs_no_key(memory_path: Path) -> None:
 
 def test_postgres__health_check_asks_the_server(empty: Database) -> None:
     """By the program and the names of the service; the test's own server has a socket only."""
-    from findme.embedded.binaries import installed
+    from findme.embedded.binaries import installed_binaries
 
-    programs = installed()
+    binaries = installed_binaries()
     where = dict(part.split("=", 1) for part in empty.url().partition("?")[2].split("&"))
-    changes = [("pg_isready", str(programs.path("pg_isready"))), ("--host=127.0.0.1", f"--host={where['host'].replace('%2F', '/')}")]
+    changes = [("pg_isready", str(binaries.path("pg_isready"))), ("--host=127.0.0.1", f"--host={where['host'].replace('%2F', '/')}")]
     if port := where.get("port"):
         changes.append(("--dbname=findme", f"--port={port}"))
     assert health_check("postgres", *changes) == 0

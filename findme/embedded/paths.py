@@ -18,7 +18,7 @@ from pathlib import Path
 from findme.core.errors import UserFacingError
 from findme.core.folders import distrust_reason, make_private_folder
 from findme.embedded.account import Account, account_for
-from findme.embedded.binaries import PARTS, Programs, copied, installed
+from findme.embedded.binaries import PARTS, Binaries, copy_binaries, installed_binaries
 from findme.embedded.lock import locked
 from findme.environment import BASE_DIR
 
@@ -76,7 +76,7 @@ def write(path: Path, text: str) -> None:
 class Installation:
     files: Files
     account: Account
-    programs: Programs
+    binaries: Binaries
 
 
 def find_installation(folder: Path) -> Installation:
@@ -84,24 +84,24 @@ def find_installation(folder: Path) -> Installation:
 
     Existing data stay where they are: a changed permission must not lead to an empty database.
     """
-    folder, programs = _absolute(folder), installed()
+    folder, binaries = _absolute(folder), installed_binaries()
     _refuse_a_file(folder)
     here = Files(folder)
     account = account_for(here.data)
     if account.is_ours:
         make_private_folder(folder)
-        return Installation(here, account, programs)
-    enters, runs = _enters(account, folder), _runs(account, programs)
+        return Installation(here, account, binaries)
+    enters, runs = _enters(account, folder), _runs(account, binaries)
     if here.data.exists():
         if not enters:
             raise UserFacingError(
                 f"The data in {folder} are those of {account.name!r}, who cannot reach them any more: let that user pass, or move the folder away to begin anew."
             )
-        return Installation(here, account, programs if runs else _copy_to_fallback(programs))
+        return Installation(here, account, binaries if runs else _copy_to_fallback(binaries))
     if enters and runs and not _fallback_files(folder).data.exists():
         _make_open(folder, parents=True, exist_ok=True)
-        return Installation(here, account, programs)
-    return _fallback_installation(folder, programs)
+        return Installation(here, account, binaries)
+    return _fallback_installation(folder, binaries)
 
 
 def _refuse_a_file(folder: Path) -> None:
@@ -134,18 +134,18 @@ def fallback_directory(checkout: Path = BASE_DIR) -> Path:
     return FALLBACK_PARENT / f"findme-{_hash(checkout)}"
 
 
-def _fallback_installation(folder: Path, programs: Programs) -> Installation:
-    copy = _copy_to_fallback(programs)
+def _fallback_installation(folder: Path, binaries: Binaries) -> Installation:
+    copy = _copy_to_fallback(binaries)
     files = _fallback_files(folder)
     _make_open(files.folder, exist_ok=True)
     return Installation(files, account_for(files.data), copy)
 
 
-def _copy_to_fallback(programs: Programs) -> Programs:
+def _copy_to_fallback(binaries: Binaries) -> Binaries:
     home = fallback_directory()
     _make_roots_own(home)
     with locked(home / "lock"):
-        return copied(programs, home)
+        return copy_binaries(binaries, home)
 
 
 def _fallback_files(folder: Path) -> Files:
@@ -188,9 +188,9 @@ def _enters(account: Account, folder: Path) -> bool:
     return _can(account, 'cd -- "$1"', next(path for path in (folder, *folder.parents) if path.exists()))
 
 
-def _runs(account: Account, programs: Programs) -> bool:
-    library, share = (programs.home / part for part in PARTS[1:3])
-    return _can(account, 'test -x "$1" && test -r "$2" && test -r "$3"', programs.path("postgres"), library, share)
+def _runs(account: Account, binaries: Binaries) -> bool:
+    library, share = (binaries.home / part for part in PARTS[1:3])
+    return _can(account, 'test -x "$1" && test -r "$2" && test -r "$3"', binaries.path("postgres"), library, share)
 
 
 def _can(account: Account, script: str, *paths: Path) -> bool:

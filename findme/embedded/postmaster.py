@@ -148,7 +148,7 @@ def _launch(installation: Installation, socket_folder: Path, *, durable: bool) -
         *([] if durable else NOT_DURABLE),
     ]
     command = [
-        str(installation.programs.path("postgres")),
+        str(installation.binaries.path("postgres")),
         "-D",
         str(installation.files.data),
         *(word for setting in settings for word in ("-c", setting)),

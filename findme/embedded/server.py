@@ -85,7 +85,7 @@ def _start(installation: Installation, *, durable: bool) -> Running:
             return _running(installation.files, found, installation.account.name, started=False)
         make_cluster(installation, lock, durable=durable)
         write_access_rules(installation.files, installation.account)
-        write(installation.files.version, installation.programs.version)
+        write(installation.files.version, installation.binaries.version)
         return _running(installation.files, postmaster.start(installation, durable=durable), installation.account.name, started=True)
 
 

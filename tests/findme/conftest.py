@@ -20,7 +20,7 @@ from tests.memory import roomy_folder
 @pytest.fixture
 def open_folder(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder that every account can reach, as pytest's own ``tmp_path`` is not; so can it the programs, and servers in the folder are ended."""
-    monkeypatch.setattr(paths, "installed", lambda: stage.programs)
+    monkeypatch.setattr(paths, "installed_binaries", lambda: stage.binaries)
     folder = Path(tempfile.mkdtemp(prefix="findme-test-", dir=roomy_folder()))
     folder.chmod(0o755)
     yield folder

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from findme.embedded.binaries import Programs, copied, installed
+from findme.embedded.binaries import Binaries, copy_binaries, installed_binaries
 from findme.environment import BASE_DIR
 
 DEADLINE_SECONDS = 60.0
@@ -22,11 +22,11 @@ from pathlib import Path
 from findme.core.errors import UserFacingError
 from findme.embedded import __main__
 from findme.embedded import paths
-from findme.embedded import binaries as programs
+from findme.embedded import binaries
 from findme.embedded import server
 user, group, home, *arguments = sys.argv[1:]
-found = programs.Programs(Path(home), programs.installed().version)
-paths.installed = lambda: found
+found = binaries.Binaries(Path(home), binaries.installed_binaries().version)
+paths.installed_binaries = lambda: found
 if os.geteuid() != int(user):
     os.setgroups([])
     os.setgid(int(group))
@@ -52,7 +52,7 @@ class Stage:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._programs: Programs | None = None
+        self._binaries: Binaries | None = None
 
     def start(self, code: str, *arguments: str, user: str, settings: dict[str, str] | None = None, **options: Any) -> subprocess.Popen[str]:
         """Run CODE as USER (``""``: whoever runs the tests), with SETTINGS in its environment."""
@@ -63,7 +63,7 @@ class Stage:
             AS_USER + code,
             str(entry.pw_uid),
             str(entry.pw_gid),
-            str(self.programs.home),
+            str(self.binaries.home),
             *arguments,
         ]
         return subprocess.Popen(
@@ -77,11 +77,11 @@ class Stage:
         )
 
     @property
-    def programs(self) -> Programs:
+    def binaries(self) -> Binaries:
         """Those of the package or, for root, whose server is another account's, a copy: the checkout may be in a folder that only root can enter."""
-        if self._programs is None:
-            self._programs = copied(installed(), self.folder) if os.geteuid() == 0 else installed()
-        return self._programs
+        if self._binaries is None:
+            self._binaries = copy_binaries(installed_binaries(), self.folder) if os.geteuid() == 0 else installed_binaries()
+        return self._binaries
 
     def start_ensuring(self, folder: Path, user: str = "", wanted: str = "pid", **options: Any) -> subprocess.Popen[str]:
         """A process that has the server of FOLDER run, and prints WANTED of it."""

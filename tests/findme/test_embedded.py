@@ -91,10 +91,10 @@ def test_ensure_running__the_programs_in_a_path_that_a_shell_would_read(open_fol
     odd = open_folder / 'a "$HOME" `id`'
     odd.mkdir()
     odd.chmod(0o755)
-    copied = binaries.copied(binaries.installed(), odd)
-    monkeypatch.setattr(paths, "installed", lambda: copied)
+    copied = binaries.copy_binaries(binaries.installed_binaries(), odd)
+    monkeypatch.setattr(paths, "installed_binaries", lambda: copied)
     assert server.ensure_running(open_folder / "pg", durable=False).started
-    assert copied.home == odd / f"programs-{copied.version}"
+    assert copied.home == odd / f"binaries-{copied.version}"
 
 
 def test_ensure_running__after_a_crash_with_busy_children(user: str, open_folder: Path, stage: Stage) -> None:
@@ -211,7 +211,7 @@ def test_ensure_running__beside_a_server_that_was_started_by_hand(open_folder: P
     server.stop(open_folder / "pg")
     data = stopped.folder / "data"
     owner = account.account_for(data)
-    by_hand = [str(stage.programs.path("postgres")), "-D", str(data), "-c", "listen_addresses=", "-c", f"unix_socket_directories={data}"]
+    by_hand = [str(stage.binaries.path("postgres")), "-D", str(data), "-c", "listen_addresses=", "-c", f"unix_socket_directories={data}"]
     with subprocess.Popen(by_hand, stderr=subprocess.DEVNULL, **owner.popen_arguments()) as process:
         wait_for((data / "postmaster.pid").exists)
         with pytest.raises(UserFacingError) as raised:
@@ -224,7 +224,7 @@ def test_ensure_running__data_of_another_version(open_folder: Path) -> None:
     server.ensure_running(open_folder / "pg", durable=False)
     server.stop(open_folder / "pg")
     (open_folder / "pg" / "data" / "PG_VERSION").write_text("17\n")
-    version = binaries.installed().version
+    version = binaries.installed_binaries().version
     with pytest.raises(UserFacingError) as raised:
         server.ensure_running(open_folder / "pg")
     assert str(raised.value) == (
@@ -234,7 +234,7 @@ def test_ensure_running__data_of_another_version(open_folder: Path) -> None:
 
 
 def test_ensure_running__without_the_package(open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(paths, "installed", binaries.installed)
+    monkeypatch.setattr(paths, "installed_binaries", binaries.installed_binaries)
     monkeypatch.setattr(binaries, "PACKAGE", "embedded_postgres_that_is_not_here")
     with pytest.raises(UserFacingError) as raised:
         server.ensure_running(open_folder / "pg")
@@ -410,8 +410,8 @@ def test_ensure_running__only_the_programs_cannot_be_reached_any_more(
 ) -> None:
     server.ensure_running(open_folder / "pg", durable=False)
     server.stop(open_folder / "pg")
-    closed = binaries.copied(binaries.installed(), closed_folder)
-    monkeypatch.setattr(paths, "installed", lambda: closed)
+    closed = binaries.copy_binaries(binaries.installed_binaries(), closed_folder)
+    monkeypatch.setattr(paths, "installed_binaries", lambda: closed)
     found = server.ensure_running(open_folder / "pg", durable=False)
     assert found.folder == open_folder / "pg"
     assert Path(f"/proc/{found.pid}/exe").readlink().is_relative_to(paths.fallback_directory())
@@ -424,7 +424,7 @@ def test_ensure_running__fallback_the_copy_may_be_run_by_everyone_and_changed_by
         server.ensure_running(closed_folder / "pg", durable=False)
     finally:
         os.umask(before)
-    copy = paths.fallback_directory() / f"programs-{binaries.installed().version}"
+    copy = paths.fallback_directory() / f"binaries-{binaries.installed_binaries().version}"
     assert {(path.stat().st_uid, path.stat().st_mode & 0o022) for path in copy.rglob("*")} == {(0, 0)}
     assert list(paths.fallback_directory().glob("unfinished-*")) == []
 

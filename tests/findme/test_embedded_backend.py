@@ -134,7 +134,7 @@ def test_backend__dbshell_runs_the_psql_that_came_with_the_server(open_folder: P
 
 
 def test_backend__dbshell_passes_on_the_database_of_a_test() -> None:
-    with mock.patch("findme.embedded.backend.client.installed") as installed:
+    with mock.patch("findme.embedded.backend.client.installed_binaries") as installed:
         installed.return_value.path.side_effect = lambda name: Path("/programs") / name
         given = {"OPTIONS": {}, "HOST": "/run/x", "PORT": "5432", "USER": "findme", "NAME": "other"}
         found = DatabaseWrapper.client_class.settings_to_cmd_args_env(given, ["-c", "SELECT 1"])

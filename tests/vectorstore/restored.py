@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from django.db import connection
 from psycopg import sql
 
-from findme.embedded.binaries import installed
+from findme.embedded.binaries import installed_binaries
 
 
 @contextmanager
@@ -64,7 +64,7 @@ def _dump_and_restore(name: str, copy: str) -> None:
         f"--{option}={parameters[key]}" for option, key in (("host", "host"), ("port", "port"), ("username", "user")) if parameters.get(key)
     ]
     environment = os.environ | {"PGPASSWORD": str(parameters.get("password") or "")}
-    dump, restore = (str(installed().path(program)) for program in ("pg_dump", "pg_restore"))
+    dump, restore = (str(installed_binaries().path(program)) for program in ("pg_dump", "pg_restore"))
     written = subprocess.run([dump, *server, "--format=custom", name], env=environment, check=True, capture_output=True).stdout
     # Against a server older than the programs, pg_restore reports a setting that the server does not have, and restores everything.
     subprocess.run([restore, *server, "--dbname", copy], env=environment, input=written, check=False, capture_output=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from django.db.backends.postgresql import client
 
-from findme.embedded.binaries import installed
+from findme.embedded.binaries import installed_binaries
 
 if TYPE_CHECKING:
     from findme.embedded.backend.base import DatabaseWrapper
@@ -21,4 +21,4 @@ class DatabaseClient(client.DatabaseClient):
     @classmethod
     def settings_to_cmd_args_env(cls, settings_dict: dict[str, Any], parameters: Iterable[str]) -> tuple[list[str], dict[str, str] | None]:
         (_, *arguments), environment = super().settings_to_cmd_args_env(settings_dict, parameters)
-        return [str(installed().path("psql")), *arguments], environment
+        return [str(installed_binaries().path("psql")), *arguments], environment

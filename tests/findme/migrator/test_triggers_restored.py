@@ -10,7 +10,7 @@ import pytest
 
 from findme.core.triggers.definitions import expected_triggers
 from findme.core.triggers.problems import trigger_problems
-from findme.embedded.binaries import installed
+from findme.embedded.binaries import installed_binaries
 from findme.migrator.trigger_repair import mend_triggers
 from tests.findme.migrator.catalog import catalog
 from tests.findme.migrator.undoing import PERSON
@@ -26,7 +26,7 @@ def run(program: str, database: Database, *arguments: str) -> None:
     parameters = {key: value for key, value in database._parameters().items() if key in ("host", "port", "user")}
     options = [f"--{'username' if key == 'user' else key}={value}" for key, value in parameters.items()]
     password = {"PGPASSWORD": database._parameters().get("password", "")}
-    command = [str(installed().path(program)), *options, f"--dbname={database.name}", *arguments]
+    command = [str(installed_binaries().path(program)), *options, f"--dbname={database.name}", *arguments]
     ran = subprocess.run(command, env=os.environ | password, check=False, capture_output=True, text=True, timeout=300)
     errors = [line for line in ran.stderr.splitlines() if " error: " in line and UNKNOWN_BEFORE_17 not in line]
     assert not errors and ran.returncode in (0, 1 if UNKNOWN_BEFORE_17 in ran.stderr else 0), ran.stderr

@@ -25,7 +25,7 @@ def hot_standby(primary: Running, folder: Path) -> Iterator[str]:
     installation.account.give(folder)
     source = ["-h", str(primary.socket_folder), "-p", str(primary.port), "-U", primary.user]
     copy = [
-        str(installation.programs.path("pg_basebackup")),
+        str(installation.binaries.path("pg_basebackup")),
         *source,
         "-D",
         str(folder / "data"),
@@ -42,7 +42,7 @@ def hot_standby(primary: Running, folder: Path) -> Iterator[str]:
         settings = [f"unix_socket_directories={socket_folder}", "listen_addresses=", f"hba_file={installation.files.hba}", "fsync=off"]
         settings += [f"ident_file={installation.files.ident}", f"port={primary.port}", "hot_standby=on", *LOG_WITHOUT_ROWS]
         command = [
-            str(installation.programs.path("postgres")),
+            str(installation.binaries.path("postgres")),
             "-D",
             str(folder / "data"),
             *(word for one in settings for word in ("-c", one)),
