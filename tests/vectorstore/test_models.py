@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -8,9 +9,11 @@ from django.db import IntegrityError, transaction
 from hypothesis import given
 from hypothesis import strategies as st
 
+from accounts.models import User
 from tests.factories import ProfileEmbeddingFactory, UserFactory, unit_vector
 from tests.schema.rows import ask
 from vectorstore.models import VECTOR_SIZE, ProfileEmbedding
+from vectorstore.models.embedding import PROJECTABLE_USER
 from vectorstore.models.interests import distinct, normalized
 
 pytestmark = pytest.mark.django_db
@@ -99,3 +102,12 @@ def test_distinct__gives_what_it_gave(interests: list[str]) -> None:
     assert distinct(once) == once
     assert len(set(once)) == len(once)
     assert {normalized(interest) for interest in interests} == set(once)
+
+
+def test_projectable__is_the_same_in_sql_and_in_the_orm() -> None:
+    there = {
+        (deleted, staff): ProfileEmbeddingFactory.create(user__is_staff=staff).pk for deleted in (False, True) for staff in (False, True)
+    }
+    User.objects.filter(pk__in=[pk for (deleted, _), pk in there.items() if deleted]).update(deleted_at=datetime(2026, 1, 1, tzinfo=UTC))
+    in_sql = ask(f"SELECT user_id FROM profile_embeddings JOIN users ON users.id = user_id WHERE {PROJECTABLE_USER}")
+    assert {row[0] for row in in_sql} == set(ProfileEmbedding.objects.projectable().values_list("pk", flat=True)) == {there[False, False]}

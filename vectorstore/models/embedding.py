@@ -27,10 +27,13 @@ if TYPE_CHECKING:
 VECTOR_SIZE = 512
 """Numbers in a profile's vector."""
 
+PROJECTABLE_USER = "users.deleted_at IS NULL AND NOT users.is_staff"
+"""The users who have a point if they have an embedding, in SQL. ``projectable`` says the same to the ORM."""
+
 
 class ProfileEmbeddingQuerySet(models.QuerySet["ProfileEmbedding"]):
     def projectable(self) -> Self:
-        """Those whose user has a point: not deleted, and not staff."""
+        """Return the embeddings whose user has a point (``PROJECTABLE_USER``)."""
         return self.filter(user__deleted_at__isnull=True, user__is_staff=False)
 
 

@@ -15,6 +15,7 @@ from django.db import connection, transaction
 from findme.core.commands.progress import Report, ignore_progress
 from findme.core.db.dates import LAST_DATE
 from vectorstore.models import StoreState
+from vectorstore.models.embedding import PROJECTABLE_USER
 from vectorstore.queue.transactions import short_transaction
 
 PAGE_SIZE = 10_000
@@ -25,19 +26,19 @@ TO_COME = "ages_refreshed_on > %(day)s AND ages_refreshed_on <> %(never)s"
 
 TODAY = "(clock_timestamp() AT TIME ZONE 'UTC')::date"
 
-PAGE = """
+PAGE = f"""
     WITH page AS MATERIALIZED (
         SELECT user_id FROM profile_embeddings WHERE %(after)s::uuid IS NULL OR user_id > %(after)s::uuid ORDER BY user_id LIMIT %(size)s
     ), born AS MATERIALIZED (
         SELECT id, extract(month FROM date_of_birth) * 100 + extract(day FROM date_of_birth) AS birthday
-        FROM page JOIN users ON id = user_id WHERE deleted_at IS NULL AND NOT is_staff
+        FROM page JOIN users ON id = user_id WHERE {PROJECTABLE_USER}
     ), queued AS (
         INSERT INTO vector_sync_queue (user_id)
         SELECT id FROM born WHERE %(all_users)s OR %(years)s + (birthday > %(from)s)::integer - (birthday > %(to)s)::integer <> 0
         RETURNING id
     )
     SELECT (SELECT count(*) FROM page), (SELECT user_id FROM page ORDER BY user_id DESC LIMIT 1), count(*), max(id) FROM queued
-"""
+"""  # noqa: S608  # a constant
 
 RECORD = """
     UPDATE vector_store_state SET

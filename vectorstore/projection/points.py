@@ -11,6 +11,7 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
+from vectorstore.models.embedding import PROJECTABLE_USER
 from vectorstore.projection import rows as profiles
 from vectorstore.projection.payload import Profile, payload_from
 from vectorstore.qdrant.write import Point
@@ -20,7 +21,7 @@ from vectorstore.queue.shutdown import statement_deadline
 ROWS = f"""
     SELECT {profiles.COLUMNS}, (clock_timestamp() AT TIME ZONE 'UTC')::date
     FROM users JOIN profile_embeddings ON user_id = users.id
-    WHERE users.id = ANY(%s::uuid[]) AND deleted_at IS NULL AND NOT is_staff
+    WHERE users.id = ANY(%s::uuid[]) AND {PROJECTABLE_USER}
 """  # noqa: S608  # a constant
 """The day of the ages is the database's: whoever was queued for a birthday is not written as a year too young by a machine whose clock is behind."""
 

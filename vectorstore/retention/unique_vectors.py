@@ -23,6 +23,7 @@ from findme.core.postgresql.arrays import uuid_array
 from vectorstore.catalog.lock import keep_session
 from vectorstore.catalog.ownership import ADOPTED_AT, ADOPTING, DATABASE, database_id
 from vectorstore.consistency.versions import AllocatedVersions, allocated_versions, version_of
+from vectorstore.models.embedding import PROJECTABLE_USER
 from vectorstore.qdrant.scrolled import pages
 
 FIELDS = ["version", "user_id"]
@@ -30,12 +31,12 @@ FIELDS = ["version", "user_id"]
 
 PAGE_SIZE = 1000
 
-WITHOUT_EMBEDDING = """
+WITHOUT_EMBEDDING = f"""
     SELECT id FROM users
-    WHERE id = ANY(%s::uuid[]) AND deleted_at IS NULL AND NOT is_staff
+    WHERE id = ANY(%s::uuid[]) AND {PROJECTABLE_USER}
       AND NOT EXISTS (SELECT FROM profile_embeddings WHERE user_id = users.id)
       AND NOT EXISTS (SELECT FROM vector_sync_queue WHERE user_id = users.id AND cause = 'deletion')
-"""
+"""  # noqa: S608  # a constant
 """A captured deletion that is still on the queue decides: a worker is about to remove the point."""
 
 

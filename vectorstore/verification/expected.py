@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from findme.core.postgresql.arrays import uuid_array
+from vectorstore.models.embedding import PROJECTABLE_USER
 from vectorstore.projection import rows as profiles
 from vectorstore.projection.payload import payload_from
 
@@ -19,7 +20,7 @@ ROWS = f"""
     SELECT {profiles.COLUMNS},
            CASE WHEN profile_embeddings.created_at BETWEEN '0001-01-02' AND '9999-12-30' THEN profile_embeddings.created_at END
     FROM profile_embeddings JOIN users ON users.id = user_id
-    WHERE deleted_at IS NULL AND NOT is_staff
+    WHERE {PROJECTABLE_USER}
 """  # noqa: S608  # a constant
 
 BETWEEN = f"{ROWS} AND user_id > %s AND user_id <= %s ORDER BY user_id LIMIT %s"
