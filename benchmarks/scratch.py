@@ -43,7 +43,7 @@ def scratch_store() -> Iterator[str]:
         if not settings.QDRANT_URL:
             settings.QDRANT_PATH = f"{folder}/qdrant"
         try:
-            initialize(_ignore_progress)
+            initialize()
             yield _kind()
         finally:
             _drop_collections()
@@ -82,7 +82,3 @@ def _drop_collections() -> None:
         for collection in client.get_collections().collections:
             if collection.name.startswith(settings.QDRANT_COLLECTION):
                 client.delete_collection(collection.name)
-
-
-def _ignore_progress(_plan: object) -> None:
-    """What is done to an empty store is no news."""

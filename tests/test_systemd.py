@@ -127,7 +127,7 @@ def test_sync__writes_and_ends_in_time(embedded_qdrant: Path, transactional_db: 
     from tests.factories import ProfileEmbeddingFactory
     from vectorstore.models import QueueEntry
 
-    initialize(lambda _: None)
+    initialize()
     ProfileEmbeddingFactory.create()
     assert QueueEntry.objects.exists()
     here = environment(Database(str(connection.settings_dict["NAME"])), embedded_qdrant) | {"QDRANT_PATH": str(embedded_qdrant)}
@@ -167,7 +167,7 @@ def test_web__counts_as_started_when_it_is_ready(embedded_qdrant: Path, transact
     assert not is_ready(str(free_port()))
     with serving(DEBUG="off", SECURE_SSL_REDIRECT="on", ALLOWED_HOSTS="findme.example") as web:
         assert not is_ready(str(web.port))
-        initialize(lambda _: None)
+        initialize()
         assert is_ready(str(web.port), retries="60")
     assert " --retry-connrefused " in values("findme-web.service", "ExecStartPost")[0]
 
@@ -178,7 +178,7 @@ def test_web__by_gunicorn(embedded_qdrant: Path, transactional_db: None) -> None
     """One line and code 3 where a setting is missing; otherwise it becomes ready, and ends by SIGTERM."""
     from django.db import connection
 
-    initialize(lambda _: None)
+    initialize()
     port = str(free_port())
     _program, *arguments = command_of("findme-web.service", **{"127.0.0.1:8000": f"127.0.0.1:{port}"})
     command = [sys.executable, "-m", "gunicorn", *arguments]

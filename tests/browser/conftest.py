@@ -14,7 +14,7 @@ from vectorstore.sync.inline import project
 @pytest.fixture
 def person(embedded_qdrant: Path) -> User:
     """Somebody with something in every table and a point, among others."""
-    initialize(lambda _planned: None)
+    initialize()
     person = full_life()
     project([person.pk])
     UserFactory.create_batch(12)

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture
 def person(store: str) -> User:
     """Somebody with a point, in each store in turn."""
-    initialize(lambda _planned: None)
+    initialize()
     person = ProfileEmbeddingFactory.create().user
     project([person.pk])
     return person

@@ -43,7 +43,7 @@ REMOVALS = [anonymize, erase, soft_delete]
 @pytest.fixture
 def collection(store: str) -> str:
     """Each store in turn, with the collection as ``init_qdrant`` makes it."""
-    initialize(lambda _planned: None)
+    initialize()
     return store
 
 
@@ -163,7 +163,7 @@ def words_in_statistics() -> list[str]:
 
 def test_anonymize__the_planner_forgets_with_the_next_analyze(embedded_qdrant: Path) -> None:
     """As docs/privacy.md has it: single values stay in pg_statistic until then, which pg_dump leaves out."""
-    initialize(lambda _planned: None)
+    initialize()
     person = full_life()
     ProfileEmbeddingFactory.create()  # of a table without rows, ANALYZE leaves the statistics as they were
     with connection.cursor() as cursor:
@@ -209,7 +209,7 @@ def test_commands__a_server_that_is_down(settings: Any, tmp_path: Path) -> None:
 @pytest.mark.long
 def test_commands__a_story(embedded_qdrant: Path, tmp_path: Path) -> None:
     """Real processes, and what they print and leave."""
-    initialize(lambda _planned: None)
+    initialize()
     person = full_life()
     project([person.pk])
     path = tmp_path / "export.zip"
@@ -327,7 +327,7 @@ def without_version(point: dict[str, Any] | None) -> dict[str, Any]:
 
 def test_removals__not_killed(embedded_qdrant: Path) -> None:
     """The permitted twin: the same process, let go on, commits."""
-    initialize(lambda _planned: None)
+    initialize()
     person = person_with_a_point()
     with stopped_before_the_commit(erase, person.pk) as child:
         output, _ = child.communicate("go on\n", timeout=60)

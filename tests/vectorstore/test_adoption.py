@@ -56,7 +56,7 @@ def fill(collection: str, points: list[models.PointStruct]) -> None:
 
 def of_another_database(points: list[models.PointStruct], owner: str | None = ANOTHER) -> None:
     """As that one's own init_qdrant made it."""
-    initialize(lambda _: None)
+    initialize()
     with qdrant() as client:
         client.update_collection(v1(), metadata={DATABASE: owner})
     VectorCollection.objects.all().delete()
@@ -75,7 +75,7 @@ def people() -> set[str]:
 
 
 def adopted(**options: Any) -> Adopted:
-    return adopt(lambda _: None, **options)
+    return adopt(**options)
 
 
 @pytest.fixture(autouse=True)
@@ -135,7 +135,7 @@ def test_adopt__versions_that_nobody_can_be_above(store: str) -> None:
 def test_adopt__of_a_collection_that_this_database_believes_to_be_live(store: str) -> None:
     """As after PostgreSQL was replaced: the row is there, and says nothing of who wrote the points."""
     person = ProfileEmbeddingFactory.create().pk
-    initialize(lambda _: None)
+    initialize()
     QueueEntry.objects.all().delete()
     fill(v1(), [point(person, version=FAR), point(uuid4(), version=FAR)])
     StoreState.objects.update(database_id=ANOTHER)
@@ -165,7 +165,7 @@ def test_adopt__forgets_the_other_ones_mark(store: str) -> None:
 
 def test_adopt__what_is_ours_is_only_initialized(store: str) -> None:
     person = ProfileEmbeddingFactory.create().pk
-    initialize(lambda _: None)
+    initialize()
     sync_once(timeout=20)
     fill(v1(), [point(uuid4(), version=FAR)])
     assert adopted().removed == 0
@@ -206,7 +206,7 @@ def test_adopt__where_no_collection_can_be_made_nothing_is_begun(embedded_qdrant
     monkeypatch.setattr("vectorstore.rebuild.adopt.refuse_without_a_node", without_a_node)
     monkeypatch.setattr("vectorstore.rebuild.adopt._survey", pytest.fail)
     with pytest.raises(StoreUnavailable, match="A node does not answer"):
-        adopt(lambda _: pytest.fail("something was announced"))
+        adopt(on_plan=lambda _: pytest.fail("something was announced"))
     assert not VectorCollection.objects.exists()
 
 
@@ -344,7 +344,7 @@ owners = {
     "delete_collection": QdrantClient, "point_alias": replacement, "follow": registry,
 }
 setattr(owners[at], at, dying(getattr(owners[at], at)))
-adopt(lambda _: None)
+adopt()
 """
 
 TAKEOVER = [
@@ -368,7 +368,7 @@ def test_adopt__killed_anywhere_goes_on(qdrant_server: object, at: str, nth: int
         unfinished = client.get_collection(v1()).config.metadata or {}
     if unfinished.get(DATABASE) == ANOTHER or unfinished.get(ADOPTING):
         with pytest.raises(UserFacingError, match="--adopt"):
-            initialize(lambda _: None)
+            initialize()
     adopted()
     assert last_drawn() > FAR + 1
     prove_adopted(v1(), above=FAR)
@@ -392,7 +392,7 @@ def test_adopt__killed_after_the_claim_is_also_finished_by_a_plain_init(store: s
     known = ProfileEmbeddingFactory.create().pk
     of_another_database([point(known, version=FAR), point(uuid4(), version=FAR + 1)])
     killed(at)
-    initialize(lambda _: None)
+    initialize()
     prove_adopted(v1(), above=FAR)
 
 
@@ -467,7 +467,7 @@ def test_adopt__a_replacement_killed_anywhere_goes_on(qdrant_server: object, at:
         client.create_collection(v1(), vectors_config=VECTORS)  # somebody's, so that the new one is another
     killed(at)
     if at in {"point_alias", "follow"}:
-        initialize(lambda _: None)
+        initialize()
     else:
         with qdrant() as client:
             assert client.count(collection_name()).count == 2

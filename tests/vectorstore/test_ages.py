@@ -208,7 +208,7 @@ def test_search__whatever_has_happened__nobody_who_belongs_is_missed(
 
 @pytest.mark.django_db
 def test_carry_out__before_a_day_that_was_noted_by_a_clock_ahead(embedded_qdrant: object) -> None:
-    initialize(lambda planned: None)
+    initialize()
     (person,) = born(date(1990, 1, 1))
     refreshed_on(today() + timedelta(days=3))
     project([person])
@@ -221,7 +221,7 @@ def test_carry_out__before_a_day_that_was_noted_by_a_clock_ahead(embedded_qdrant
 @pytest.mark.django_db
 def test_carry_out__the_day_turns_between_the_reading_and_the_end(embedded_qdrant: object, monkeypatch: pytest.MonkeyPatch) -> None:
     """A clock that was ahead has noted today, and the rows were read yesterday."""
-    initialize(lambda planned: None)
+    initialize()
     (person,) = born(date(1990, 1, 1))
     refreshed_on(today())
 
@@ -364,7 +364,7 @@ def test_command__says_what_it_did(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.django_db
 def test_search__on_the_birthday__before_the_job_beside_it_and_after_the_sync(store: str) -> None:
-    initialize(lambda planned: None)
+    initialize()
     now = today()
     birth = now.replace(year=now.year - 32)  # which has a 29 February where this year has one
     person = ProfileEmbeddingFactory.create(user__date_of_birth=birth)

@@ -39,7 +39,7 @@ def nodes(memory_path: Path, settings: Settings) -> Iterator[list[Node]]:
 
 
 def test_cluster__a_node_dies_while_a_sync_runs__and_comes_back(nodes: list[Node]) -> None:
-    initialize(lambda _planned: None)
+    initialize()
     shards = nodes[0].ask(f"/collections/{ALIAS}/cluster")
     assert len(shards["local_shards"]) + len(shards["remote_shards"]) == 6
     ProfileEmbeddingFactory.create_batch(40)
@@ -89,6 +89,6 @@ def agree_with_postgresql(nodes: list[Node]) -> None:
 def refused_at_once() -> None:
     """Making a collection would wait for the dead node until the request times out: a rebuild says so before anything is begun."""
     with pytest.raises(StoreUnavailable, match="the Qdrant cluster"):
-        reindex(announce=lambda _line: None)
+        reindex()
     with qdrant() as client:
         assert [found.name for found in client.get_collections().collections] == [f"{ALIAS}_v1"]

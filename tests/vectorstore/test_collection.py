@@ -64,7 +64,7 @@ def test_read_live__of_an_empty_store(every_store: str) -> None:
 
 @pytest.mark.django_db
 def test_live_collection__behind_the_alias(every_store: str) -> None:
-    initialize(lambda _: None)
+    initialize()
     with qdrant() as client:
         assert live_collection(client) == first_collection()
 

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture
 def synced(store: str) -> None:
-    initialize(lambda _: None)
+    initialize()
     there = people(3)
     sync_once()
     assert points() == ids(there)

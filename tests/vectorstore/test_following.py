@@ -20,7 +20,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture
 def projected(store: str) -> User:
     """Somebody with a point, in each store in turn."""
-    initialize(lambda _planned: None)
+    initialize()
     person = ProfileEmbeddingFactory.create(user__gender="female").user
     project([person.pk])
     return person

@@ -111,7 +111,7 @@ def test_init_qdrant__check_of_what_is_missing(store: str, capsys: pytest.Captur
 
 @pytest.mark.qdrant_server
 def test_init_qdrant__check_names_each_difference(server: object, capsys: pytest.CaptureFixture[str]) -> None:
-    initialize(lambda _: None)
+    initialize()
     with qdrant() as client:
         client.update_collection(v1(), hnsw_config=models.HnswConfigDiff(m=8))
         client.delete_payload_index(v1(), "age")
@@ -124,7 +124,7 @@ def test_init_qdrant__check_names_each_difference(server: object, capsys: pytest
 
 
 def test_init_qdrant__check_in_json(store: str, capsys: pytest.CaptureFixture[str]) -> None:
-    initialize(lambda _: None)
+    initialize()
     told = json.loads(output(capsys, "--check", "--json"))
     assert {name: told[name] for name in ("alias", "collection", "embedded", "differences", "changed")} == {
         "alias": collection_name(),
@@ -232,12 +232,12 @@ def test_init_qdrant__in_one_line_where_there_is_no_qdrant(settings: Settings) -
 @pytest.mark.qdrant_server
 def test_initialize__an_answer_is_no_proof(server: object, monkeypatch: pytest.MonkeyPatch) -> None:
     """Qdrant says yes to several changes that it does not make."""
-    initialize(lambda _: None)
+    initialize()
     with qdrant() as client:
         client.update_collection(v1(), hnsw_config=models.HnswConfigDiff(m=8))
     monkeypatch.setattr(SyncCollectionsApi, "update_collection", lambda *_args, **_options: SimpleNamespace(result=True))
     with pytest.raises(UserFacingError) as raised:
-        initialize(lambda _: None)
+        initialize()
     assert str(raised.value) == (
         "Qdrant says that it is done, and hnsw_config.m: 8, is to be 16 (graph rebuild): look at its log, and run manage.py init_qdrant again."
     )
@@ -264,7 +264,7 @@ def test_init_qdrant__says_when_graphs_are_still_being_built(
 @pytest.mark.qdrant_server
 def test_initialize__wakes_a_collection_that_waits_for_a_change(server: object, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a server does that was restarted while it built graphs: it is grey until it is told of any change of the optimizers."""
-    initialize(lambda _: None)
+    initialize()
     read, update = QdrantClient.get_collection, QdrantClient.update_collection
     updates: list[object] = []
 
@@ -279,14 +279,14 @@ def test_initialize__wakes_a_collection_that_waits_for_a_change(server: object, 
 
     monkeypatch.setattr(QdrantClient, "get_collection", grey_until_updated)
     monkeypatch.setattr(QdrantClient, "update_collection", noted)
-    assert initialize(lambda _: None).status == "green"
+    assert initialize().status == "green"
     assert updates == [{"optimizers_config": models.OptimizersConfigDiff()}]
     assert compare().differences == []
 
 
 @pytest.mark.qdrant_server
 def test_initialize__a_collection_that_is_red(server: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    initialize(lambda _: None)
+    initialize()
     read = QdrantClient.get_collection
 
     def red(client: QdrantClient, name: str) -> models.CollectionInfo:
@@ -297,18 +297,18 @@ def test_initialize__a_collection_that_is_red(server: object, monkeypatch: pytes
 
     monkeypatch.setattr(QdrantClient, "get_collection", red)
     with pytest.raises(UserFacingError) as raised:
-        initialize(lambda _: None)
+        initialize()
     assert str(raised.value) == f"Qdrant reports the collection {v1()!r} as red (no space left): look at its log."
 
 
-def test_initialize__announces_before_it_changes(store: str) -> None:
+def test_initialize__hands_over_the_plan_before_it_changes(store: str) -> None:
     seen: list[Plan] = []
 
-    def announce(planned: Plan) -> None:
+    def on_plan(planned: Plan) -> None:
         assert everything_there() == []
         seen.append(planned)
 
-    done = initialize(announce)
+    done = initialize(on_plan=on_plan)
     assert seen == [done.planned]
     assert (done.status, done.green) == ("green", True)
 
@@ -320,14 +320,14 @@ def test_initialize__waits_for_another_one(embedded_qdrant: object, settings: Se
         with other.cursor() as cursor:
             cursor.execute("SELECT pg_try_advisory_lock(%s)", [lock_key()])
         with pytest.raises(UserFacingError) as raised:
-            initialize(lambda _: None)
+            initialize()
     finally:
         other.close()
     assert str(raised.value) == (
         "Somebody else has been making or moving collections of 'profile_embeddings' for 0.2 s: wait for it, and run it again."
     )
     assert compare().differences
-    initialize(lambda _: None)
+    initialize()
     assert not compare().differences
 
 
@@ -363,7 +363,7 @@ steps = [
 ]
 for owner, name in steps:
     setattr(owner, name, dying(getattr(owner, name)))
-initialize(lambda _: None)
+initialize()
 """
 
 
@@ -412,27 +412,27 @@ def test_init_qdrant__waits_for_a_number_of_seconds(wait: str, store: str) -> No
 def test_initialize__notes_whose_it_is_and_has_everyone_written(every_store: str) -> None:
     person = ProfileEmbeddingFactory.create().pk
     QueueEntry.objects.all().delete()
-    initialize(lambda _: None)
+    initialize()
     row = VectorCollection.objects.get()
     assert (row.name, row.state, row.alias) == (v1(), "live", collection_name())
     assert list(QueueEntry.objects.values_list("user_id", flat=True)) == [person]
     with qdrant() as client:
         told = client.get_collection(v1()).config.metadata
     assert told == metadata_of(row)
-    initialize(lambda _: None)
+    initialize()
     assert QueueEntry.objects.count() == 1
 
 
 @pytest.mark.parametrize("steps", ["registered", "unregistered"])
 def test_initialize__has_everyone_written_into_a_collection_that_is_made_again(store: str, steps: str) -> None:
     person = ProfileEmbeddingFactory.create().pk
-    initialize(lambda _: None)
+    initialize()
     if steps == "unregistered":
         VectorCollection.objects.all().delete()
     QueueEntry.objects.all().delete()
     with qdrant() as client:
         client.delete_collection(v1())
-    initialize(lambda _: None)
+    initialize()
     assert list(QueueEntry.objects.values_list("user_id", flat=True)) == [person]
 
 
@@ -440,12 +440,12 @@ def test_initialize__has_everyone_written_into_a_collection_that_is_made_again(s
 def test_initialize__a_collection_that_was_deleted_by_hand_is_filled_again(store: str) -> None:
     """Nobody takes the new one for a store that went back in time."""
     people = {str(ProfileEmbeddingFactory.create().pk) for _ in range(3)}
-    initialize(lambda _: None)
+    initialize()
     sync_once(timeout=20)
     with qdrant() as client:
         assert checkpoint.make_new_mark(client)
         client.delete_collection(v1())
-    initialize(lambda _: None)
+    initialize()
     done = sync_once(timeout=20)
     assert (done.written, done.remaining.length, done.unavailable) == (3, 0, None)
     with qdrant() as client:
@@ -459,7 +459,7 @@ def test_init_qdrant__dead_over_a_collection_that_nobody_had_noted_leaves_it_to_
 ) -> None:
     """Of ours, as after its row was lost, and without an alias: an idle worker takes it for nothing that was never made."""
     person = ProfileEmbeddingFactory.create().pk
-    initialize(lambda _: None)
+    initialize()
     sync_once(timeout=20)
     VectorCollection.objects.all().delete()
     with qdrant() as client:
@@ -473,9 +473,9 @@ def test_init_qdrant__dead_over_a_collection_that_nobody_had_noted_leaves_it_to_
     with monkeypatch.context() as patch:
         patch.setattr("vectorstore.schema.apply.metadata_of", dying)
         with pytest.raises(KeyboardInterrupt):
-            initialize(lambda _: None)
+            initialize()
     assert registry.due() == []
-    initialize(lambda _: None)
+    initialize()
     assert compare().differences == []
     with qdrant() as client:
         assert [record.id for record in client.scroll(collection_name())[0]] == [str(person)]
@@ -485,11 +485,11 @@ def test_init_qdrant__dead_over_a_collection_that_nobody_had_noted_leaves_it_to_
 @pytest.mark.django_db(transaction=True)
 def test_init_qdrant__what_takes_a_new_collection_is_mended_by_a_rebuild(qdrant_server: object, settings: Settings) -> None:
     ProfileEmbeddingFactory.create_batch(3)
-    initialize(lambda _: None)
+    initialize()
     sync_once(timeout=20)
     settings.QDRANT_SHARD_NUMBER = 2
     assert refused().endswith("with manage.py reindex_qdrant.")
-    reindex(announce=lambda _: None)
+    reindex()
     assert compare().differences == []
     with qdrant() as client:
         found = client.get_collection(collection_name())

@@ -43,13 +43,13 @@ NEXT = " Nothing is written until this has been run: manage.py verify_qdrant --r
 
 @pytest.fixture
 def collection(every_store: str) -> str:
-    initialize(lambda _planned: None)
+    initialize()
     return f"{collection_name()}_v1"
 
 
 @pytest.fixture
 def live(store: str) -> str:
-    initialize(lambda _planned: None)
+    initialize()
     return f"{collection_name()}_v1"
 
 
@@ -155,7 +155,7 @@ def test_highest__of_the_points_of_a_collection(collection: str) -> None:
 
 @pytest.mark.qdrant_server
 def test_highest__without_an_index(qdrant_server: QdrantServer) -> None:
-    initialize(lambda _planned: None)
+    initialize()
     people(2)
     with qdrant() as client:
         collection = f"{collection_name()}_v1"
@@ -260,7 +260,7 @@ def test_stamp__a_new_collection_gets_the_mark_that_is_on_its_way(live: str) -> 
     assert carried(name)["id"] == carried(live)["id"] == StoreState.current().mark["id"]
 
 
-def test_check_marks__a_collection_that_is_only_announced_is_passed_over(live: str) -> None:
+def test_check_marks__a_collection_that_is_only_reserved_is_passed_over(live: str) -> None:
     renew()
     registry.register(f"{collection_name()}_v2", registry.State.BUILDING, "")
     check()
@@ -270,7 +270,7 @@ def test_check_marks__a_collection_that_is_only_announced_is_passed_over(live: s
 @pytest.mark.qdrant_server
 @pytest.mark.django_db(transaction=True)
 def test_renew_mark__several_at_once_raise_no_false_alarm(qdrant_server: QdrantServer) -> None:
-    initialize(lambda _planned: None)
+    initialize()
     people(4)
     wrong: list[Exception] = []
     renewed: list[bool] = []
@@ -346,7 +346,7 @@ def _administer(statement: str, *names: str) -> None:
 @pytest.mark.qdrant_server
 @pytest.mark.django_db(transaction=True)
 def test_check_marks__postgresql_restored_to_an_older_copy(qdrant_server: QdrantServer) -> None:
-    initialize(lambda _planned: None)
+    initialize()
     people(2)
     renew()
     with older_postgres() as restore:
@@ -363,7 +363,7 @@ def test_check_marks__postgresql_restored_to_an_older_copy(qdrant_server: Qdrant
 @pytest.mark.django_db(transaction=True)
 def test_check_marks__postgresql_restored_and_its_versions_have_caught_up(qdrant_server: QdrantServer) -> None:
     """The mark tells it then."""
-    initialize(lambda _planned: None)
+    initialize()
     people(2)
     renew()
     before = StoreState.current().mark["at"]
@@ -388,7 +388,7 @@ def test_check_marks__qdrant_restored_to_an_older_copy_of_its_folder(memory_path
     copy = memory_path / "copy"
     with started_qdrant(memory_path) as server:
         settings.QDRANT_URL, settings.QDRANT_GRPC_PORT, settings.QDRANT_COLLECTION = server.url, 0, "people"
-        initialize(lambda _planned: None)
+        initialize()
         people(2)
         renew()
         before = carried("people_v1")["at"]
@@ -413,7 +413,7 @@ def test_check_marks__qdrant_restored_to_an_older_copy_of_its_folder(memory_path
 
 
 def test_check_marks__the_embedded_folder_put_back(embedded_qdrant: Path) -> None:
-    initialize(lambda _planned: None)
+    initialize()
     people(2)
     renew()
     shutil.copytree(embedded_qdrant, embedded_qdrant.parent / "copy")
@@ -429,7 +429,7 @@ def test_check_marks__a_snapshot_recovered_in_place(memory_path: Path, settings:
     """Qdrant leaves the metadata as they are, and the mark with them; the points tell it. Also when others have been written since."""
     with started_qdrant(memory_path) as server:
         settings.QDRANT_URL, settings.QDRANT_GRPC_PORT, settings.QDRANT_COLLECTION = server.url, 0, "people"
-        initialize(lambda _planned: None)
+        initialize()
         first, second, _ = people(3)
         renew()
         with qdrant() as client:
@@ -569,7 +569,7 @@ def test_check_marks__another_collection_of_a_name_that_was_used(live: str) -> N
         client.delete_collection(name)
         registry.forget(name)
         assert StoreState.current().mark["newest"].keys() == {live}
-        registry.announce(name, "")
+        registry.reserve(name, "")
         made(client, name)
         registry.build(name)
         StoreState.objects.update(marked_at=None)
@@ -578,11 +578,11 @@ def test_check_marks__another_collection_of_a_name_that_was_used(live: str) -> N
     check()
 
 
-def test_announce__forgets_what_was_known_of_the_name(live: str) -> None:
+def test_reserve__forgets_what_was_known_of_the_name(live: str) -> None:
     people(1)
     renew()
     StoreState.objects.update(pending_mark=StoreState.current().mark)
-    registry.announce(live, "")
+    registry.reserve(live, "")
     state = StoreState.current()
     assert (state.mark["newest"], state.pending_mark["newest"]) == ({}, {})
 
@@ -601,12 +601,12 @@ def test_forget__an_erased_person_is_no_witness_any_more(live: str) -> None:
 
 @pytest.mark.qdrant_server
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("when", ["_announce", "_confirm"])
+@pytest.mark.parametrize("when", ["_store_pending", "_confirm"])
 def test_forget__whoever_is_erased_while_a_mark_is_on_its_way(
     qdrant_server: QdrantServer, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
     """Looked at before, or announced before: they are not remembered for it."""
-    initialize(lambda _planned: None)
+    initialize()
     there, person = people(2)
     then = getattr(checkpoint, when)
 
@@ -650,7 +650,7 @@ def waits_for_a_row() -> bool:
 @pytest.mark.django_db(transaction=True)
 def test_renew_mark__beside_an_erasure_that_waits_for_qdrant(qdrant_server: QdrantServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """It holds no worker up, and whom it erases is not remembered in the end."""
-    initialize(lambda _planned: None)
+    initialize()
     there, person = people(2)
     assert renew()
     removing, over = threading.Event(), threading.Event()

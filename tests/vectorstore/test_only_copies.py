@@ -16,6 +16,7 @@ from pytest_django import Settings
 from qdrant_client import models
 
 from accounts.models import User
+from findme.core.commands.steps import printed_steps
 from tests.factories import ProfileEmbeddingFactory, UserFactory
 from tests.vectorstore.commands import manage, run_python
 from tests.vectorstore.only_in_qdrant import (
@@ -73,7 +74,7 @@ def to_be_removed() -> list[UUID | int]:
 
 def live(*points: models.PointStruct) -> None:
     """A live collection that is this database's, with points of another program."""
-    initialize(lambda _: None)
+    initialize()
     QueueEntry.objects.all().delete()
     if points:
         write(points)
@@ -123,7 +124,7 @@ def test_adopt__the_plan_and_the_document_have_the_number(store: str, capsys: py
 def test_adopt__as_many_as_are_discarded(every_store: str) -> None:
     with_row = ProfileEmbeddingFactory.create().pk
     of_the_guides_program([*map(point, users(3)), point(with_row)])
-    done = adopt(lambda _: None, discard_vectors=3)
+    done = adopt(discard_vectors=3)
     assert (done.survey.unique_vectors, done.survey.strangers, done.removed) == (3, 0, 3)
     assert there() == names([with_row])
 
@@ -138,7 +139,7 @@ def test_adopt__once_they_are_stored(store: str) -> None:
 
 def test_adopt__what_no_user_misses_is_removed_as_before(every_store: str) -> None:
     of_the_guides_program(map(point, to_be_removed()))
-    done = adopt(lambda _: None)
+    done = adopt()
     assert (done.survey.unique_vectors, done.survey.strangers, done.removed) == (0, 5, 5)
     assert there() == set()
 
@@ -160,7 +161,7 @@ def test_adopt__a_version_of_another_database_that_this_one_allocated_too(every_
     before = everything()
     assert outcome("init_qdrant", "--adopt") == (2, refusal(2))
     assert everything() == before
-    done = adopt(lambda _: None, discard_vectors=2)
+    done = adopt(discard_vectors=2)
     assert (done.survey.strangers, done.removed, done.came_meanwhile) == (1, 3, 0)
     assert there() == set()
 
@@ -170,19 +171,19 @@ def test_adopt__killed_with_permission_the_next_run_needs_it_too(embedded_qdrant
     """The sequence is above their versions by then: they are another database's all the same."""
     bare = users(2)
     of_another_database([point(person, version=10**9) for person in bare])
-    code, _, stderr = run_python(KILLED.replace("adopt(lambda _: None)", "adopt(lambda _: None, discard_vectors=2)"), at, 0)
+    code, _, stderr = run_python(KILLED.replace("adopt()", "adopt(discard_vectors=2)"), at, 0)
     assert code == -signal.SIGKILL, stderr
     SyncLease.objects.update(until=datetime(2026, 1, 1, tzinfo=UTC))
     assert outcome("init_qdrant", "--adopt") == (2, refusal(2))
     assert there(version(1)) == names(bare)
-    assert adopt(lambda _: None, discard_vectors=2).removed == 2
+    assert adopt(discard_vectors=2).removed == 2
 
 
 def test_adopt__killed_before_they_were_deleted_they_stay(embedded_qdrant: object) -> None:
     """The collection is this database's then, and their versions are still another one's."""
     bare = users(2)
     of_another_database([point(person, version=10**9) for person in bare])
-    code, _, stderr = run_python(KILLED.replace("adopt(lambda _: None)", "adopt(lambda _: None, discard_vectors=2)"), "make_new_mark", 0)
+    code, _, stderr = run_python(KILLED.replace("adopt()", "adopt(discard_vectors=2)"), "make_new_mark", 0)
     assert code == -signal.SIGKILL, stderr
     SyncLease.objects.update(until=datetime(2026, 1, 1, tzinfo=UTC))
     assert outcome("sync_qdrant", "--once", "--timeout", "20")[0] == 2
@@ -227,7 +228,7 @@ def test_adopt__a_later_command_does_not_take_a_foreign_version_for_an_allocated
     for _ in range(5):
         next_version()
     of_another_database([point(person, version=3)])
-    adopt(lambda _: None)
+    adopt()
     ProfileEmbedding.objects.all().delete()
     QueueEntry.objects.all().delete()
     assert outcome("verify_qdrant", "--repair") == (2, refusal(1))
@@ -239,7 +240,7 @@ def test_adopt__a_later_command_does_not_take_a_foreign_version_for_an_allocated
 def test_adopt__a_deletion_that_is_captured_before_the_first_sync_counts(store: str) -> None:
     person = ProfileEmbeddingFactory.create().pk
     of_another_database([point(person, version=3)])
-    adopt(lambda _: None)
+    adopt()
     ProfileEmbedding.objects.all().delete()
     assert sync_once(timeout=20).unique_vectors == 0
     assert there() == set()
@@ -332,7 +333,7 @@ def test_sync__a_scan_that_another_worker_takes_over_spares_them_too(embedded_qd
 def test_sync__a_collection_beside_the_live_one(store: str) -> None:
     (bare,) = users(1)
     live()
-    reindex(keep=timedelta(days=7), announce=lambda _: None)
+    reindex(keep=timedelta(days=7))
     write([point(bare)], version(1))
     User.objects.filter(pk=bare).update(verified=False)
     assert sync_once(timeout=20).unique_vectors == 1
@@ -429,7 +430,8 @@ def test_reindex__what_comes_meanwhile_keeps_the_old_collection(store: str, monk
 
     monkeypatch.setattr("vectorstore.rebuild.reindex.fill", meanwhile)
     said: list[str] = []
-    done = reindex(announce=said.append)
+    with printed_steps("findme.vectorstore", said.append):
+        done = reindex()
     assert (done.dropped, done.kept) == ((), True)
     assert said[-1] == f"Not everything that is due could be dropped: {refusal(1, what=f'{version(1)!r} stays')}"
     assert there(version(1)) == names([bare])
@@ -447,7 +449,7 @@ def client_has(name: str) -> bool:
 def test_kept__is_dropped_with_the_only_copies_by_nobody_who_was_not_told(store: str, caplog: pytest.LogCaptureFixture) -> None:
     (bare,) = users(1)
     live()
-    reindex(keep=timedelta(days=7), announce=lambda _: None)
+    reindex(keep=timedelta(days=7))
     write([point(bare)], version(1))
     VectorCollection.objects.filter(name=version(1)).update(keep_until=datetime(2026, 1, 1, tzinfo=UTC))
     with pytest.raises(UniqueVectorsFound):
@@ -482,7 +484,7 @@ def test_kept__the_permission_of_the_run_that_moved_the_alias_is_not_remembered(
 def test_drop_kept__the_dry_run_has_the_number(store: str, capsys: pytest.CaptureFixture[str]) -> None:
     (bare,) = users(1)
     live()
-    reindex(keep=timedelta(days=7), announce=lambda _: None)
+    reindex(keep=timedelta(days=7))
     write([point(bare)], version(1))
     call_command("reindex_qdrant", "--drop-kept", "--dry-run", "--json")
     assert json.loads(capsys.readouterr().out) == {"dry_run": True, "dropped": [version(1)], "unique_vectors": 1}
@@ -494,7 +496,7 @@ def test_drop_kept__the_dry_run_has_the_number(store: str, capsys: pytest.Captur
 def test_rollback__leaves_no_collection_with_the_only_copy(store: str) -> None:
     (bare,) = users(1)
     live()
-    reindex(keep=timedelta(days=7), announce=lambda _: None)
+    reindex(keep=timedelta(days=7))
     write([point(bare)])
     before = everything()
     assert outcome("reindex_qdrant", "--rollback") == (2, refusal(1))
@@ -510,7 +512,7 @@ def test_purge__drops_no_only_copy(qdrant_server: object, capsys: pytest.Capture
     (bare,) = users(1)
     live()
     if "--drop-kept" in arguments:
-        reindex(keep=timedelta(days=7), announce=lambda _: None)
+        reindex(keep=timedelta(days=7))
         write([point(bare)], version(1))
     else:
         write([point(bare)])
@@ -565,7 +567,8 @@ def test_restore__does_not_drop_the_live_collection_with_what_came_meanwhile(qdr
         if "is made of the snapshot" in line:
             write([point(bare)])
 
-    done = restore([path], announce=meanwhile)
+    with printed_steps("findme.vectorstore", meanwhile):
+        done = restore([path])
     assert (done.kept, done.dropped) == (True, ())
     assert there(version(1)) == names([bare])
 

@@ -40,13 +40,13 @@ def put_a_point() -> None:
 
 
 def test_prove_ours__what_init_qdrant_makes_is(every_store: str) -> None:
-    initialize(lambda _: None)
+    initialize()
     put_a_point()
     assert refusal() is None
 
 
 def test_prove_ours__another_databases_is_not(every_store: str) -> None:
-    initialize(lambda _: None)
+    initialize()
     say(**{DATABASE: ANOTHER})
     assert refusal() == (
         f"The collection {v1()!r} belongs to another database ({ANOTHER!r}): nothing was written. Take it over with"
@@ -55,7 +55,7 @@ def test_prove_ours__another_databases_is_not(every_store: str) -> None:
 
 
 def test_prove_ours__one_with_points_that_does_not_say_is_not(store: str) -> None:
-    initialize(lambda _: None)
+    initialize()
     say(**{DATABASE: None})
     assert refusal() is None
     put_a_point()
@@ -66,7 +66,7 @@ def test_prove_ours__one_with_points_that_does_not_say_is_not(store: str) -> Non
 
 
 def test_prove_ours__one_whose_takeover_was_broken_off_is_not(store: str) -> None:
-    initialize(lambda _: None)
+    initialize()
     say(**{ADOPTING: True})
     assert str(refusal()).startswith(f"The collection {v1()!r} has been taken over only in part: nothing was written.")
 
@@ -75,7 +75,7 @@ def test_prove_ours__one_whose_takeover_was_broken_off_is_not(store: str) -> Non
 @pytest.mark.django_db(transaction=True)
 def test_ownership__commands_that_write_refuse_in_one_line(store: str) -> None:
     """As after DATABASE_URL was pointed at another database of the same people."""
-    initialize(lambda _: None)
+    initialize()
     ours = str(StoreState.current().database_id)
     StoreState.objects.update(database_id=ANOTHER)
     line = (
@@ -89,7 +89,7 @@ def test_ownership__commands_that_write_refuse_in_one_line(store: str) -> None:
 @pytest.mark.django_db(transaction=True)
 def test_prove__notices_a_takeover_when_the_mark_is_due(store: str) -> None:
     """A worker that has been running all along stops within half a minute."""
-    initialize(lambda _: None)
+    initialize()
     with qdrant() as client:
         preflight.prove(client)
         say(**{DATABASE: ANOTHER})

@@ -42,7 +42,7 @@ def vector_store() -> Store:
 
 @pytest.fixture
 def person(every_store: str) -> UUID:
-    initialize(lambda _: None)
+    initialize()
     person: UUID = ProfileEmbeddingFactory.create(model="a-model").pk
     project([person])
     return person
@@ -119,7 +119,7 @@ def test_store__a_point_whose_vector_has_a_nan(
     owner: PersonalDataOwner, vector_store: Store, qdrant_server_grpc: QdrantServer, settings: Settings, *, by_grpc: bool
 ) -> None:
     """Qdrant takes it by gRPC; by REST it answers with what is none. The person can be exported, as JSON, and erased all the same."""
-    initialize(lambda _: None)
+    initialize()
     person = ProfileEmbeddingFactory.create().pk
     project([person])
     with qdrant() as client:

@@ -25,7 +25,7 @@ GRAPHS_FROM_KB = 1000
 
 @pytest.fixture
 def graph(qdrant_server_grpc: QdrantServer) -> None:
-    initialize(lambda planned: None)
+    initialize()
     random = np.random.default_rng(7)
     points = [
         PointStruct(

@@ -18,7 +18,7 @@ def test_init_qdrant__copies_shards_to_other_nodes(memory_path: Path, settings: 
     with cluster(memory_path) as nodes:
         settings.QDRANT_URL, settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT = nodes[0].address.url, "", 0
         settings.QDRANT_COLLECTION, settings.QDRANT_SHARD_NUMBER = "findme_replicas", 3
-        initialize(lambda _: None)
+        initialize()
         v1 = f"{collection_name()}_v1"
         with qdrant() as client:
             client.upsert(v1, [PointStruct(id=number, vector=[float(number)] * 512) for number in range(1, 50)], wait=True)
@@ -28,7 +28,7 @@ def test_init_qdrant__copies_shards_to_other_nodes(memory_path: Path, settings: 
         assert [str(one) for one in compare().differences if one.what.startswith("copies")] == [
             f"copies of shard {shard}: 1, is to be 2 (in place)" for shard in range(3)
         ]
-        done = initialize(lambda _: None)
+        done = initialize()
         assert (done.status, compare().differences) == ("green", [])
         with qdrant() as client:
             states = [set(peers.values()) for peers in holders(client, v1).values()]
@@ -38,7 +38,7 @@ def test_init_qdrant__copies_shards_to_other_nodes(memory_path: Path, settings: 
             peer = next(iter(holders(client, v1)[1]))
             client.cluster_collection_update(v1, DropReplicaOperation(drop_replica=Replica(shard_id=1, peer_id=peer)))
         assert [str(one) for one in compare().differences] == ["copies of shard 1: 1, is to be 2 (in place)"]
-        initialize(lambda _: None)
+        initialize()
         with qdrant() as client:
             assert [len(peers) for peers in holders(client, v1).values()] == [2, 2, 2]
             assert client.count(v1, exact=True).count == 49
@@ -56,6 +56,6 @@ def _refusal() -> str | None:
             refuse_without_a_node(client)
         except StoreUnavailable:
             with pytest.raises(StoreUnavailable, match="Nothing was begun") as refused:
-                initialize(lambda _: None)
+                initialize()
             return str(refused.value)
     return None

@@ -45,7 +45,7 @@ NAMED = """
 def source(store: str) -> None:
     """Rows in every table, points, a checkpoint in both stores, and something on the queue again."""
     at = {"created_at": datetime(2026, 1, 5, 9, tzinfo=UTC)}
-    initialize(lambda _: None)
+    initialize()
     embedded = ProfileEmbeddingFactory.create_batch(4, user__created_at=at["created_at"])
     ProfileEmbeddingFactory.create(user__deleted=True)
     for embedding in embedded[:2]:

@@ -45,7 +45,7 @@ BERLIN, PARIS = (52.52, 13.405), (48.857, 2.352)
 @pytest.fixture
 def collection(store: str) -> str:
     """Each vector store in turn, with an empty collection."""
-    initialize(lambda planned: None)
+    initialize()
     return store
 
 
@@ -329,7 +329,7 @@ def test_search__embedded_is_not_told_whom_to_leave_out(settings: Settings) -> N
 
 
 def test_search__embedded_finds_a_page_at_once_whoever_is_left_out(embedded_qdrant: Path, pages: list[int]) -> None:
-    initialize(lambda planned: None)
+    initialize()
     users = people(60)
     project_all()
     assert found(exclude=ids(*users[:50]), limit=5) == ids(*users[50:55])
@@ -348,7 +348,7 @@ def test_search__excluded_beyond_what_qdrant_is_told(collection: str, monkeypatc
 @pytest.mark.parametrize("by_grpc", [False, True])
 def test_search__a_vector_of_nan_is_like_nobody(qdrant_server_grpc: QdrantServer, settings: Settings, *, by_grpc: bool) -> None:
     """A server stores it by gRPC, and puts it before all others; told of a least score, it finds nobody behind it."""
-    initialize(lambda planned: None)
+    initialize()
     *shown, odd = people(30)
     project_all()
     payload = {"active": True, "verified": True, "version": 1}
@@ -369,7 +369,7 @@ def test_search__a_vector_of_nan_is_like_nobody(qdrant_server_grpc: QdrantServer
 
 @pytest.mark.qdrant_server
 def test_search__where_the_alias_leads_is_asked_now_and_then(qdrant_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    initialize(lambda planned: None)
+    initialize()
     asked: list[Any] = []
     monkeypatch.setattr(search_module, "live_collection", asked.append)
     assert [found(), found()] == [[], []]
@@ -571,7 +571,7 @@ def populate(population: Sequence[dict[str, Any]]) -> None:
 def test_search__equals_a_search_by_hand(embedded_qdrant: Path, population: list[dict[str, Any]], criteria: dict[str, Any]) -> None:
     with pytest.MonkeyPatch.context() as patch, folder_in_memory() as folder:
         patch.setattr("django.conf.settings.QDRANT_PATH", str(folder))
-        initialize(lambda planned: None)
+        initialize()
         populate(population)
         compare_with_a_search_by_hand(SearchQuery(**criteria | {"vector": direction(*criteria["vector"])}))
 
@@ -583,7 +583,7 @@ def test_search__equals_a_search_by_hand(embedded_qdrant: Path, population: list
 def test_search__equals_a_search_by_hand_on_a_server(
     qdrant_server: Any, population: list[dict[str, Any]], criteria: dict[str, Any]
 ) -> None:
-    initialize(lambda planned: None)
+    initialize()
     populate(population)  # the points of the examples before are left: their people are gone
     compare_with_a_search_by_hand(SearchQuery(**criteria | {"vector": direction(*criteria["vector"])}))
 

@@ -29,7 +29,7 @@ ANY_UUID = re.compile(r"[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}", re.IGNOR
 @pytest.fixture
 def collection(store: str) -> str:
     """Each vector store in turn, with an empty collection."""
-    initialize(lambda planned: None)
+    initialize()
     return store
 
 
@@ -185,7 +185,7 @@ def test_search__server_that_is_away(settings: Settings) -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_search__as_a_process(embedded_qdrant: Path, request: pytest.FixtureRequest) -> None:
-    initialize(lambda planned: None)
+    initialize()
     anne, ben, _ = request.getfixturevalue("three")
     code, out, err = manage("search_profiles", "--user", anne.email, "--near", "-33.9,18.4,20", "--json")
     assert (code, [hit["user_id"] for hit in json.loads(out)], err) == (0, [str(ben.pk)], "")

@@ -158,7 +158,7 @@ def test_unique_in__every_point_page_by_page(every_store: str, monkeypatch: pyte
 
 def test_unique_in__a_collection_of_ours(every_store: str) -> None:
     """What workers wrote is theirs, also where the user's row is gone without a trace; what another program wrote is not."""
-    initialize(lambda _: None)
+    initialize()
     written = ProfileEmbeddingFactory.create().pk
     sync_once(timeout=20)
     (bare,) = users(1)

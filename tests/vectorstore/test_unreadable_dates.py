@@ -39,7 +39,7 @@ def sql(statement: str, *parameters: Any) -> None:
 def people(dates_unchecked: None, store: str, monkeypatch: pytest.MonkeyPatch) -> list[UUID]:
     """Users with points."""
     monkeypatch.setattr(merge_join, "WAIT_SECONDS", 0)
-    initialize(lambda _planned: None)
+    initialize()
     there = sorted(embedding.pk for embedding in ProfileEmbeddingFactory.create_batch(3 + len(IMPOSSIBLE)))
     sync_once()
     return there

@@ -30,7 +30,7 @@ from vectorstore.sync.worker import sync_once
 @pytest.fixture
 def collection(store: str) -> str:
     """Each vector store in turn, with an empty collection."""
-    initialize(lambda planned: None)
+    initialize()
     return store
 
 
@@ -105,7 +105,7 @@ def test_upsert__null_clears_the_point_too(collection: str, tmp_path: Path) -> N
 
 @pytest.mark.django_db
 def test_upsert__rejected_rows_are_told_on_stderr_and_end_in_1(embedded_qdrant: Path, tmp_path: Path) -> None:
-    initialize(lambda planned: None)
+    initialize()
     nobody, path = uuid4(), tmp_path / "x.jsonl"
     json_lines(path, [row(UserFactory.create().pk, vector=ones()), row(nobody, vector=ones()), "{", "["])
     assert upsert(path) == (
@@ -247,7 +247,7 @@ def test_upsert__damaged_file_says_what_was_loaded_before(tmp_path: Path) -> Non
 @pytest.mark.django_db(transaction=True)
 def test_upsert__as_a_process(embedded_qdrant: Path, tmp_path: Path) -> None:
     """Standard input and the exit code."""
-    initialize(lambda planned: None)
+    initialize()
     user = UserFactory.create()
     lines = json.dumps(row(user.pk, vector=ones())) + "\n{\n"
     code, out, err = manage("upsert_embeddings", "-", "--rejects", tmp_path / "rejects.jsonl", stdin=lines)

@@ -79,7 +79,7 @@ def register(name: str, state: VectorCollection.State, declaration: str) -> None
         )
 
 
-def announce(name: str, declaration: str) -> None:
+def reserve(name: str, declaration: str) -> None:
     """Note a collection that is about to be made: nobody writes it yet, and whoever dies over it leaves nothing that nobody knows of."""
     with short_transaction():
         register(name, State.FAILED, declaration)

@@ -205,7 +205,7 @@ def _reason_of_marks(client: QdrantClient, seen: list[_Seen]) -> str | None:
 
 def _renew(client: QdrantClient, seen: list[_Seen], *, afresh: bool) -> bool:
     begun = time.monotonic()
-    pending = _announce({one.name: one.newest for one in seen}, afresh=afresh)
+    pending = _store_pending({one.name: one.newest for one in seen}, afresh=afresh)
     if pending is None:
         return False
     live = registry.live()
@@ -230,7 +230,7 @@ def _raise_if_not_written(is_live: bool) -> Iterator[None]:
         raise CheckpointNotWritten(one_line(error)) from error
 
 
-def _announce(newest_points: Mapping[str, Newest], *, afresh: bool) -> Mark | None:
+def _store_pending(newest_points: Mapping[str, Newest], *, afresh: bool) -> Mark | None:
     """The mark that is on its way now: one that somebody did not bring to its end, or a new one. None where somebody else is at it, or was.
 
     A third one is never begun, since collections may carry the second; and none right after the last, since somebody slow may still write that.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,8 +28,6 @@ from vectorstore.retention.unique_vectors import DiscardLimit
 from vectorstore.snapshots.nodes import Node, every_node, refuse_embedded
 
 SECONDS = 600.0
-
-Announce = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +67,6 @@ def purge(
     nodes: Sequence[str] = (),
     storage: Sequence[Path] = (),
     seconds: float = SECONDS,
-    announce: Announce,
     report: Report = ignore_progress,
 ) -> Purged:
     """One at a time, beside searches and writes. Killed anywhere, the next run goes on, and puts back the settings that this one has changed.
@@ -101,7 +98,7 @@ def purge(
             put_back(client, collection)
         dropped = drop_all_but_live(client, limit=limit) if log or drop_kept else drop(client, registry.due(), limit)
         if log:
-            dropped += reindex(timeout=seconds, limit=limit, announce=announce, report=report).dropped
+            dropped += reindex(timeout=seconds, limit=limit, report=report).dropped
         rewritten = [rewrite(client, servers, one, seconds=seconds, report=report) for one in registry.written()]
         if storage:
             wait_for_dropped(servers, dropped, storage, live=rewritten[0].collection, seconds=seconds)

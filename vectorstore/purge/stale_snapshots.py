@@ -75,7 +75,7 @@ def copies_of_the_gone(client: QdrantClient, nodes: Sequence[Node], *, delete: b
     """
     found: list[Copy] = []
     for name in _gone(client):
-        registry.announce(name, "")
+        registry.reserve(name, "")
         try:
             _make_for_a_moment(client, name, copies=len(nodes))
             there = [one for node in nodes for one in (*snapshots_of(node, name), *shard_snapshots_of(node, name))]

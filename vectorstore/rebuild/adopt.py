@@ -29,7 +29,7 @@ from vectorstore.rebuild.replace import Replaced, replace_by_alias
 from vectorstore.retention.unique_vectors import FIELDS, DiscardLimit, UniqueVectors
 from vectorstore.schema.apply import note_as_live, point_alias
 from vectorstore.schema.definition import Change
-from vectorstore.schema.initialize import GREEN_SECONDS, Announce, carry_out, settled
+from vectorstore.schema.initialize import GREEN_SECONDS, OnPlan, carry_out, settled
 from vectorstore.schema.plan import Plan, describe_remaining, plan, refuse
 from vectorstore.sync.inline import project
 from vectorstore.verification.repair import allowed_changes
@@ -64,7 +64,6 @@ class Adopted:
 
 
 def adopt(
-    announce: Announce,
     *,
     max_changes: int | None = None,
     force: bool = False,
@@ -72,6 +71,7 @@ def adopt(
     after_restore: bool = False,
     dry_run: bool = False,
     green_seconds: float = GREEN_SECONDS,
+    on_plan: OnPlan = ignore_progress,
     report: Report = ignore_progress,
 ) -> Adopted:
     """Make the collection ours, and then as it is declared; one at a time. Killed anywhere, the next run goes on. What takes a new collection is left
@@ -98,7 +98,7 @@ def adopt(
         done = Adopted(planned, survey, remaining=describe_remaining(planned))
         if dry_run:
             return done
-        announce(planned)
+        on_plan(planned)
         if planned.live.name_taken:
             with adoption_recorded(planned.alias):
                 replaced = replace_by_alias(timeout=green_seconds, limit=limit, report=report)

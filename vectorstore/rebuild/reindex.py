@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -29,7 +29,7 @@ from vectorstore.schema.plan import plan
 
 TIMEOUT_SECONDS = 300.0
 
-Announce = Callable[[str], None]
+log = logging.getLogger("findme.vectorstore.reindex")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,6 @@ def reindex(
     min_recall: float | None = None,
     timeout: float = TIMEOUT_SECONDS,
     limit: DiscardLimit | None = None,
-    announce: Announce,
     report: Report = ignore_progress,
 ) -> Reindexed:
     """Build, fill, prove and switch; one at a time. Killed anywhere, the next run goes on from there.
@@ -70,13 +69,13 @@ def reindex(
             _note_what_takes_a_new_one(client)
             moved = _settle(client)
             if moved is not None and not moved.was_live:
-                return _finished(client, moved, limit, announce)
+                return _finished(client, moved, limit)
             drop(client, registry.due(), limit)
-            name = _begun(client, announce)
+            name = _begun(client)
         filled = fill(name, timeout=timeout, report=report)
-        announce(f"{counted(filled.written, 'point')} written, {counted(filled.found, 'was', 'were')} there.")
+        log.info("%s written, %s there.", counted(filled.written, "point"), counted(filled.found, "was", "were"))
         wait_for_graphs(name, timeout)
-        return _put_in_place(prove_points(name, report), keep, min_recall, filled.written, limit, announce)
+        return _put_in_place(prove_points(name, report), keep, min_recall, filled.written, limit)
 
 
 def roll_back(
@@ -85,7 +84,6 @@ def roll_back(
     keep: timedelta | None = None,
     min_recall: float | None = None,
     limit: DiscardLimit | None = None,
-    announce: Announce,
     report: Report = ignore_progress,
 ) -> Reindexed:
     """Back to the newest collection that is kept and older than the live one, or to the one named TO, through the same gate. The one that is left is
@@ -99,13 +97,13 @@ def roll_back(
             refuse_losses(client, limit)
             moved = _settle(client)
             if moved is not None and moved.was_live:
-                return _finished(client, moved, limit, announce)
+                return _finished(client, moved, limit)
             row = VectorCollection.objects.get(name=_way_back(to))
             if not client.collection_exists(row.name):
                 registry.fail(row.name, "it is gone from Qdrant")
                 raise UserFacingError(f"{row.name!r} was kept, and is gone from Qdrant: {collection_name()!r} stays where it is.")
         proven = prove_points(row.name, report)
-        return _put_in_place(proven, _remaining_retention(row) if keep is None else keep, min_recall, 0, limit, announce)
+        return _put_in_place(proven, _remaining_retention(row) if keep is None else keep, min_recall, 0, limit)
 
 
 def _way_back(to: str | None) -> str:
@@ -130,13 +128,13 @@ def drop_kept(*, dry_run: bool = False, limit: DiscardLimit | None = None) -> tu
         return drop_all_but_live(client, dry_run=dry_run, limit=limit)
 
 
-def _begun(client: QdrantClient, announce: Announce) -> str:
+def _begun(client: QdrantClient) -> str:
     name = go_on_with(client)
     if name is not None:
-        announce(f"{name} was begun, and goes on.")
+        log.info("%s was begun, and goes on.", name)
         return name
     name = make(client)
-    announce(f"{name} is made, and written from now on.")
+    log.info("%s is made, and written from now on.", name)
     return name
 
 
@@ -169,28 +167,26 @@ def _settle(client: QdrantClient) -> _Moved | None:
     return _Moved(before, live, row.live_since is not None)
 
 
-def _finished(client: QdrantClient, moved: _Moved, limit: DiscardLimit, announce: Announce) -> Reindexed:
-    announce(f"{collection_name()} leads to {moved.collection} already: a run that was broken off had moved it.")
-    return _reported(moved.collection, moved.before, _drop_due(client, limit, announce), 0, None)
+def _finished(client: QdrantClient, moved: _Moved, limit: DiscardLimit) -> Reindexed:
+    log.info("%s leads to %s already: a run that was broken off had moved it.", collection_name(), moved.collection)
+    return _reported(moved.collection, moved.before, _drop_due(client, limit), 0, None)
 
 
 def _remaining_retention(row: VectorCollection) -> timedelta | None:
     return None if row.keep_until is None else max(row.keep_until - datetime.now(UTC), AT_ONCE)
 
 
-def _put_in_place(
-    proven: Proven, keep: timedelta | None, min_recall: float | None, written: int, limit: DiscardLimit, announce: Announce
-) -> Reindexed:
+def _put_in_place(proven: Proven, keep: timedelta | None, min_recall: float | None, written: int, limit: DiscardLimit) -> Reindexed:
     name = proven.collection
     with qdrant() as client:
         gate = prove_search(client, proven, min_recall=min_recall)
-        announce(f"{name} is let through: {counted(gate.points, 'point')}, recall@10 {gate.recall:.4f}{_beside(gate)}.")
+        log.info("%s is let through: %s, recall@10 %.4f%s.", name, counted(gate.points, "point"), gate.recall, _beside(gate))
         replaced = switch_alias(client, name, keep=keep)
-        announce(f"{collection_name()} leads to {name}.")
+        log.info("%s leads to %s.", collection_name(), name)
         assert replaced is not None
     wait_for_active_leases()
     with qdrant() as client:
-        return _reported(name, replaced, _drop_due(client, limit, announce), written, gate)
+        return _reported(name, replaced, _drop_due(client, limit), written, gate)
 
 
 def _reported(name: str, replaced: str, dropped: tuple[str, ...], written: int, gate: GateResult | None) -> Reindexed:
@@ -198,12 +194,12 @@ def _reported(name: str, replaced: str, dropped: tuple[str, ...], written: int, 
     return Reindexed(collection_name(), name, replaced, left is not None, left.keep_until if left else None, dropped, written, gate)
 
 
-def _drop_due(client: QdrantClient, limit: DiscardLimit, announce: Announce) -> tuple[str, ...]:
+def _drop_due(client: QdrantClient, limit: DiscardLimit) -> tuple[str, ...]:
     """The alias has moved: that something cannot be dropped now is no reason to say that it has not."""
     try:
         return drop(client, registry.due(), limit)
     except UserFacingError as error:
-        announce(f"Not everything that is due could be dropped: {one_line(error)}")
+        log.info("Not everything that is due could be dropped: %s", one_line(error))
         return ()
 
 

@@ -54,7 +54,7 @@ def apply(client: QdrantClient, planned: Plan) -> None:
 def make(client: QdrantClient, collection: str) -> None:
     """A collection as it is declared, without points, and without an alias. Nobody writes it yet: its row, which comes first, says that it has not
     been made, and whoever is killed over it leaves nothing that nobody knows of."""
-    registry.announce(collection, DECLARATION.hash())
+    registry.reserve(collection, DECLARATION.hash())
     VectorCollection.objects.filter(name=collection).update(declared_at=TransactionNow())
     metadata = metadata_of(VectorCollection.objects.get(name=collection))
     if is_embedded():

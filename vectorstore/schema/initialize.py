@@ -23,7 +23,7 @@ from vectorstore.schema.plan import Plan, plan, refuse
 GREEN_SECONDS = 60.0
 POLL_SECONDS = 0.1
 
-Announce = Callable[[Plan], None]
+OnPlan = Callable[[Plan], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +59,8 @@ def _with_restore(client: QdrantClient, planned: Plan) -> Plan:
     return planned
 
 
-def initialize(announce: Announce, *, green_seconds: float = GREEN_SECONDS, report: Report = ignore_progress) -> Initialized:
-    """Make what is missing and change what can be changed, after ANNOUNCE was told; one at a time.
+def initialize(*, green_seconds: float = GREEN_SECONDS, on_plan: OnPlan = ignore_progress, report: Report = ignore_progress) -> Initialized:
+    """Make what is missing and change what can be changed, after ``on_plan`` has got the plan; one at a time.
 
     Raises UserFacingError, with nothing touched, for what takes a new collection or is another database's, and where one is to be made on a
     cluster without one of its nodes; and where Qdrant says that all is done and it is not.
@@ -70,7 +70,7 @@ def initialize(announce: Announce, *, green_seconds: float = GREEN_SECONDS, repo
         refuse(planned)
         if planned.differs("collection "):
             refuse_without_a_node(client)
-        announce(planned)
+        on_plan(planned)
         status = carry_out(client, planned, green_seconds, report)
         return Initialized(planned, status, ProfileEmbedding.objects.projectable().count() if planned.queues_all_users else 0)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -45,7 +46,7 @@ from vectorstore.snapshots.upload import bring_back
 UNPROVEN = ""
 """The declaration of a collection that has not been compared with PostgreSQL yet: a rebuild does not go on with it, but drops it."""
 
-Announce = Callable[[str], None]
+log = logging.getLogger("findme.vectorstore.restore")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,6 @@ def restore(
     discard_vectors: int = 0,
     seconds: float = SECONDS,
     timeout: float = TIMEOUT_SECONDS,
-    announce: Announce,
     report: Report = ignore_progress,
 ) -> Restored:
     """Bring the snapshot back: PATHS are its file, or those of every node of a cluster. One at a time, beside searches and writes.
@@ -98,16 +98,19 @@ def restore(
             servers = every_node(client, nodes)
             _prepare(client, limit)
             name = next_name(client)
-            registry.announce(name, UNPROVEN)
+            registry.reserve(name, UNPROVEN)
         try:
             with qdrant() as client:
                 _bring_back(client, servers, name, list(zip(contents, sums, strict=True)), limit, seconds, report)
-                announce(f"{name} is made of the snapshot, and written from now on.")
+                log.info("%s is made of the snapshot, and written from now on.", name)
                 removed = remove_outdated(client, name, report)
                 _note_as_proven(client, name)
             filled = fill(name, timeout=timeout, report=report)
-            announce(
-                f"{counted(removed, 'point')} removed that PostgreSQL does not know so, {filled.written:,} written, {counted(filled.found, 'was', 'were')} right."
+            log.info(
+                "%s removed that PostgreSQL does not know so, %s written, %s right.",
+                counted(removed, "point"),
+                f"{filled.written:,}",
+                counted(filled.found, "was", "were"),
             )
             gate = _proven(name, timeout, min_recall)
         except UserFacingError:
@@ -116,8 +119,8 @@ def restore(
             raise
         with qdrant() as client:
             replaced = switch_alias(client, name, keep=keep)
-        announce(f"{collection_name()} leads to {name}.")
-        dropped = _drop_due(limit, announce)
+        log.info("%s leads to %s.", collection_name(), name)
+        dropped = _drop_due(limit)
         kept = registry.rows().filter(name=replaced, state=registry.State.KEPT).exists()
     return Restored(collection_name(), name, replaced, kept, dropped, removed, filled.written, filled.found, gate, limit.total)
 
@@ -139,14 +142,14 @@ def _proven(name: str, timeout: float, min_recall: float | None) -> GateResult:
         ) from error
 
 
-def _drop_due(limit: DiscardLimit, announce: Announce) -> tuple[str, ...]:
+def _drop_due(limit: DiscardLimit) -> tuple[str, ...]:
     """The alias has moved: that something cannot be dropped now is no reason to say that it has not."""
     wait_for_active_leases()
     try:
         with qdrant() as client:
             return drop(client, registry.due(), limit)
     except UserFacingError as error:
-        announce(f"Not everything that is due could be dropped: {one_line(error)}")
+        log.info("Not everything that is due could be dropped: %s", one_line(error))
         return ()
 
 

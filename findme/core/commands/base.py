@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from datetime import date, datetime
 from typing import Any, NoReturn
 
@@ -14,6 +15,7 @@ from django.core.management.base import BaseCommand, CommandError
 from findme.core.commands.explanations import what_went_wrong
 from findme.core.commands.parser import use_parser
 from findme.core.commands.prompts import unanswered_questions
+from findme.core.commands.steps import printed_steps
 from findme.core.errors import one_line
 from findme.core.program import INTERRUPTED
 from findme.core.program import NOT_DONE as NOT_DONE
@@ -65,6 +67,14 @@ class FindmeCommand(BaseCommand):
     def say_json(self, value: object) -> None:
         """One JSON document on stdout; dataclasses as objects."""
         self.stdout.write(json.dumps(value, default=_as_json, ensure_ascii=False, indent=2))
+
+    def printed_steps(self, logger_name: str, *, as_json: bool) -> AbstractContextManager[None]:
+        """Print the steps that are logged in the block, each at once, also into a pipe; with ``as_json`` none."""
+        return nullcontext() if as_json else printed_steps(logger_name, self._print_at_once)
+
+    def _print_at_once(self, line: str) -> None:
+        self.stdout.write(line)
+        self.stdout.flush()
 
     def exit_with_findings(self) -> NoReturn:
         """End with exit code 1: done, with findings."""

@@ -94,13 +94,13 @@ def test_page__reads_no_further_than_it_counts(monkeypatch: pytest.MonkeyPatch) 
 
 def test_plan__what_init_qdrant_would_do(store: str) -> None:
     assert "collection " in shown(plan="1")
-    initialize(lambda _planned: None)
+    initialize()
     ProfileEmbeddingFactory.create()
     assert "_v1 is as it is declared." in shown(plan="1")
 
 
 def test_plan__names_each_difference(embedded_qdrant: Path, settings: Settings) -> None:
-    initialize(lambda _planned: None)
+    initialize()
     with qdrant() as client:
         client.update_collection(f"{settings.QDRANT_COLLECTION}_v1", metadata={"findme_database": str(uuid4())})
     page = shown(plan="1")

@@ -147,7 +147,7 @@ def test_load__rows_that_are_as_large_as_may_be(tmp_path: Path) -> None:
 @pytest.mark.django_db(transaction=True)
 def test_load__points_that_are_as_large_as_may_be(server: QdrantServer, tmp_path: Path) -> None:
     """With their points, by REST and by gRPC: a batch of rows is small enough for its points, too."""
-    initialize(lambda _: None)
+    initialize()
     count, lines = 700, tmp_path / "x.jsonl"
     rows = largest_rows([user.pk for user in UserFactory.create_batch(count)])
     lines.write_text("\n".join(json.dumps(row, ensure_ascii=False, separators=(",", ":")) for row in rows))

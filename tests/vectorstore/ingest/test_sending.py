@@ -24,7 +24,7 @@ PEOPLE = 1000
 @pytest.mark.qdrant_server
 @pytest.mark.django_db(transaction=True)
 def test_send__everybody_has_a_point_and_nobody_is_left_on_the_queue(qdrant_server_grpc: QdrantServer) -> None:
-    initialize(lambda planned: None)
+    initialize()
     user_ids = make_people(PEOPLE)
     give_embeddings(user_ids, np.random.default_rng(1).standard_normal((PEOPLE, 512)).astype(np.float32))
     assert sending.project(user_ids) == BatchResult(written=PEOPLE)

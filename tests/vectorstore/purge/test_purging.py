@@ -56,7 +56,7 @@ def folder(memory_path: Path, settings: Settings, db: None) -> Iterator[Path]:
         _use(server, settings)
         with connection.cursor() as cursor:  # the tests before this one have removed people
             cursor.execute("SELECT setval('vector_points_removed_at', 1)")
-        initialize(lambda _: None)
+        initialize()
         yield memory_path
 
 
@@ -131,7 +131,7 @@ def deletes_files_later() -> bool:
 
 
 def purged(**options: Any) -> Purged:
-    return purge(announce=lambda _: None, **options)
+    return purge(**options)
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -219,7 +219,7 @@ def test_purge__snapshots_of_a_collection_that_is_gone(folder: Path) -> None:
     someone = someone_among(FEW)
     needles = traces(someone)
     (before,) = create()
-    reindex(announce=lambda _: None)
+    reindex()
     erase(someone)
     assert listed().snapshots == ()
     done = purged(log=True)
@@ -244,7 +244,7 @@ def test_purge__snapshots_of_one_that_had_the_name_before(folder: Path) -> None:
     (found,) = purged().copies
     assert found.snapshot.collection == name(2)
     wait_until(lambda: time.time() > found.snapshot.made_at.timestamp() + 3)
-    reindex(announce=lambda _: None)
+    reindex()
     assert [one.collection for one in listed().snapshots] == [name(2)]
     done = purged(snapshots=True)
     assert [(copy.snapshot.collection, copy.holds, copy.deleted) for copy in done.copies] == [(name(2), Holds.POINTS, True)]
@@ -301,13 +301,13 @@ def test_purge__a_snapshot_of_the_server_with_a_log(folder: Path) -> None:
 def test_purge__snapshots_of_shards_of_a_collection_that_is_gone(folder: Path, settings: Settings) -> None:
     settings.QDRANT_SHARD_NUMBER = 3
     someone_among(1)
-    reindex(announce=lambda _: None)
+    reindex()
     someone = someone_among(FEW)
     needles = traces(someone)
     with qdrant() as client:
         for shard in range(3):
             client.create_shard_snapshot(name(2), shard, wait=True)
-    reindex(announce=lambda _: None)
+    reindex()
     erase(someone)
     done = purged(snapshots=True)
     assert [(copy.snapshot.collection, copy.snapshot.shard, copy.deleted) for copy in done.copies] == [(name(2), n, True) for n in range(3)]
@@ -488,7 +488,7 @@ def _have_graphs_built(ef_construct: int) -> None:
 def test_purge__a_kept_collection(folder: Path) -> None:
     someone = someone_among(FEW)
     needles = traces(someone)
-    reindex(keep=timedelta(hours=1), announce=lambda _: None)
+    reindex(keep=timedelta(hours=1))
     erase(someone)
     with pytest.raises(UserFacingError) as told:
         purged(log=True, snapshots=True)
@@ -509,7 +509,7 @@ def test_purge__a_kept_collection(folder: Path) -> None:
 def test_purge__a_cluster_without_a_node(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No collection could be built: the kept one, the way back, is still there."""
     someone_among(3)
-    reindex(keep=timedelta(hours=1), announce=lambda _: None)
+    reindex(keep=timedelta(hours=1))
 
     def refuse(_client: Any) -> None:
         raise StoreUnavailable("A node is dead. Nothing was begun.")

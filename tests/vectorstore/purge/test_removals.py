@@ -19,7 +19,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture
 def before(store: str) -> datetime:
     """When somebody was removed before: nobody, ever."""
-    initialize(lambda _: None)
+    initialize()
     with connection.cursor() as cursor:
         cursor.execute("SELECT setval('vector_points_removed_at', 1)")
     return last_removal()

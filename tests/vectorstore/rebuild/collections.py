@@ -17,7 +17,7 @@ from vectorstore.verification.merge_join import verify_collection
 
 def begun(people: int = 0) -> list[UUID]:
     """A live collection, ``_v1``, with the points of so many people."""
-    initialize(lambda _: None)
+    initialize()
     made = sorted(embedding.pk for embedding in ProfileEmbeddingFactory.create_batch(people))
     sync_once(timeout=60)
     return made

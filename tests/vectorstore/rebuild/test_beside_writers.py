@@ -100,11 +100,11 @@ def writing(people: list[UUID]) -> Iterator[Writers]:
 def test_reindex__beside_writers(qdrant_server_grpc: object, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vectorstore.rebuild.reindex.fill", lambda name, **options: fill(name, batch_size=8, **options))
     with writing(begun(60)) as writers:
-        done = reindex(keep=WEEK, announce=lambda _: None)
+        done = reindex(keep=WEEK)
         assert done.gate is not None and done.gate.recall >= 0.99
-        roll_back(announce=lambda _: None)
-        roll_back(version(2), announce=lambda _: None)
-        done = reindex(announce=lambda _: None)
+        roll_back()
+        roll_back(version(2))
+        done = reindex()
         assert done.dropped == (version(2),)
         before = writers.changes, writers.searches
     assert before[0] > 20 and before[1] > 5

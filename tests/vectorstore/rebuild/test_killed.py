@@ -50,9 +50,9 @@ def dying(*arguments, **options):
 
 setattr(owner, name, dying)
 if how == "reindex":
-    module.reindex(keep=timedelta(days=int(keep)), announce=lambda line: None)
+    module.reindex(keep=timedelta(days=int(keep)))
 else:
-    module.roll_back(announce=lambda line: None)
+    module.roll_back()
 """
 
 
@@ -65,7 +65,7 @@ def short_leases(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 STEPS = [
-    ("registry.announce after 1", "v1", {"v1": "live", "v2": "failed"}),
+    ("registry.reserve after 1", "v1", {"v1": "live", "v2": "failed"}),
     ("applying._index after 1", "v1", {"v1": "live", "v2": "failed"}),
     ("applying.make after 1", "v1", {"v1": "live", "v2": "failed"}),
     ("registry.build after 1", "v1", {"v1": "live", "v2": "building"}),
@@ -93,7 +93,7 @@ def test_reindex__killed(qdrant_server: object, step: str, alias: str, rows: dic
     assert sync_once(timeout=60).remaining.length == 0
     assert wrong(int(alias[1:])) == {}
 
-    done = reindex(announce=lambda _: None)
+    done = reindex()
     last = int(done.collection.rpartition("_v")[2])
     assert (states(), there(), wrong(last)) == ({f"v{last}": "live"}, {f"v{last}"}, {})
     assert ids(last) == {str(person) for person in [*people[1:], coming]}
@@ -103,7 +103,7 @@ def test_reindex__killed_between_the_alias_and_its_row_keeps_the_old_one_for_as_
     begun(2)
     assert run_python(DYING, "client.update_collection_aliases", "after", 1, "reindex", 7)[0] == -signal.SIGKILL
     assert drop_due() == ()
-    back = roll_back(announce=lambda _: None)
+    back = roll_back()
     assert (back.collection, leads_to(), states()) == (version(1), "v1", {"v1": "live", "v2": "kept"})
     assert back.kept_until is not None
 
@@ -113,7 +113,7 @@ def test_reindex__killed_between_the_alias_and_its_row_keeps_the_old_one_for_as_
 def test_rollback__killed(qdrant_server: object, step: str, alias: str, synced: bool) -> None:
     """Run again it does not go back to where it came from."""
     people = begun(3)
-    reindex(keep=WEEK, announce=lambda _: None)
+    reindex(keep=WEEK)
     assert run_python(DYING, *step.split(), "rollback", 0)[0] == -signal.SIGKILL
     assert leads_to() == alias
     if synced:
@@ -121,10 +121,10 @@ def test_rollback__killed(qdrant_server: object, step: str, alias: str, synced: 
         assert sync_once(timeout=60).remaining.length == 0
         assert (wrong(1), wrong(2)) == ({}, {})
     if not synced or alias == "v2":
-        assert roll_back(announce=lambda _: None).collection == version(1)
+        assert roll_back().collection == version(1)
     else:  # a worker has let the row follow the alias
         with pytest.raises(UserFacingError, match="nothing older is kept"):
-            roll_back(announce=lambda _: None)
+            roll_back()
     assert leads_to() == "v1"
     assert states() == {"v1": "live", "v2": "kept"}
     assert VectorCollection.objects.get(state="kept").keep_until is not None
@@ -140,7 +140,7 @@ def test_reindex_qdrant__killed_from_outside(qdrant_server: object, line: str) -
         process.kill()
     live = leads_to()
     assert live is not None and wrong(int(live[1:])) == {}
-    done = reindex(announce=lambda _: None)
+    done = reindex()
     last = int(done.collection.rpartition("_v")[2])
     assert (states(), there(), wrong(last)) == ({f"v{last}": "live"}, {f"v{last}"}, {})
     assert ids(last) == set(map(str, people))
@@ -149,7 +149,7 @@ def test_reindex_qdrant__killed_from_outside(qdrant_server: object, line: str) -
 def test_init_qdrant__mends_what_was_killed_between_the_alias_and_its_row(qdrant_server: object) -> None:
     begun(2)
     assert run_python(DYING, "client.update_collection_aliases", "after", 1, "reindex", 7)[0] == -signal.SIGKILL
-    initialize(lambda _: None)
+    initialize()
     assert (leads_to(), states(), compare().differences) == ("v2", {"v1": "kept", "v2": "live"}, [])
     assert VectorCollection.objects.get(name=version(1)).keep_until is not None
     assert sync_once(timeout=60).remaining.length == 0

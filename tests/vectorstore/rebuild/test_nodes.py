@@ -37,7 +37,7 @@ def is_refused() -> bool:
 
 def refused_for(which: str) -> None:
     with pytest.raises(StoreUnavailable) as refused:
-        reindex(announce=lambda _: None)
+        reindex()
     assert str(refused.value) == (
         f"A node of the Qdrant cluster does not answer ({which}): no collection can be made until it is back, or removed from the cluster."
         " Nothing was begun."
@@ -54,7 +54,7 @@ def test_reindex__on_a_cluster_with_and_without_one_of_its_nodes(memory_path: Pa
         settings.QDRANT_TIMEOUT = PATIENT
         settings.QDRANT_SHARD_NUMBER, settings.QDRANT_REPLICATION_FACTOR = 3, 2
         begun(5)
-        assert reindex(keep=ONE_DAY, announce=lambda _: None).written == 5
+        assert reindex(keep=ONE_DAY).written == 5
         assert other.process is not None
         os.kill(other.process.pid, signal.SIGSTOP)
         settings.QDRANT_TIMEOUT = IMPATIENT
@@ -66,15 +66,15 @@ def test_reindex__on_a_cluster_with_and_without_one_of_its_nodes(memory_path: Pa
         refused_for(f"{other.uri}/")
         settings.QDRANT_COLLECTION = "findme_adopted_on_a_cluster"
         with pytest.raises(StoreUnavailable, match="Nothing was begun"):
-            adopt(lambda _: pytest.fail("something was announced"))
+            adopt(on_plan=lambda _: pytest.fail("something was announced"))
         assert (leads_to(), states()) == (None, {})
         settings.QDRANT_COLLECTION = "findme_rebuilt_on_a_cluster"
         assert (leads_to(), states(), there()) == ("v2", {"v1": "kept", "v2": "live"}, {"v1", "v2"})
-        assert roll_back(announce=lambda _: None).collection == version(1)
-        assert roll_back(version(2), announce=lambda _: None).collection == version(2)
+        assert roll_back().collection == version(1)
+        assert roll_back(version(2)).collection == version(2)
 
         other.start()
         wait_until(lambda: is_whole(nodes, version(2)) and not is_refused())
-        assert reindex(keep=AT_ONCE, announce=lambda _: None).written == 5
+        assert reindex(keep=AT_ONCE).written == 5
         assert (leads_to(), states(), wrong(3)) == ("v3", {"v1": "kept", "v3": "live"}, {})
         assert is_whole(nodes, version(3))

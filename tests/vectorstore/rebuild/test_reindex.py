@@ -16,6 +16,7 @@ from pytest_django import Settings
 from qdrant_client import QdrantClient, models
 
 from accounts.models import User
+from findme.core.commands.steps import printed_steps
 from findme.core.errors import StoreUnavailable, UserFacingError
 from tests.factories import ProfileEmbeddingFactory, unit_vector
 from tests.qdrant import QdrantServer
@@ -46,11 +47,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 WEEK = timedelta(days=7)
 
 
-def unsaid(_line: str) -> None: ...
-
-
 def rebuilt(**options: Any) -> Reindexed:
-    return reindex(announce=unsaid, **options)
+    return reindex(**options)
 
 
 def sync() -> None:
@@ -63,7 +61,8 @@ def sync() -> None:
 def test_reindex__takes_the_place_of_the_live_one(every_store: str) -> None:
     people = begun(7)
     said: list[str] = []
-    done = reindex(announce=said.append)
+    with printed_steps("findme.vectorstore", said.append):
+        done = reindex()
     assert (done.alias, done.collection, done.replaced, done.kept_until) == (collection_name(), version(2), version(1), None)
     assert (done.dropped, done.written) == ((version(1),), 7)
     assert done.gate == GateResult(version(2), people=7, points=7, pending=0, recall=1.0, live_recall=1.0)
@@ -88,7 +87,7 @@ def test_reindex__keeps_the_old_one_up_to_date_and_goes_back_to_it(store: str) -
     coming = ProfileEmbeddingFactory.create().pk
     sync()
     assert (wrong(1), wrong(2)) == ({}, {})
-    back = roll_back(announce=unsaid)
+    back = roll_back()
     assert (back.collection, back.replaced, leads_to(), states()) == (version(1), version(2), "v1", {"v1": "live", "v2": "kept"})
     assert back.kept_until is not None and abs(back.kept_until - done.kept_until) < timedelta(minutes=1)
     assert str(leaving) not in ids(1) | ids(2)
@@ -241,7 +240,7 @@ def test_gate__refuses_to_go_back_to_what_is_not_whole(store: str, spoil: Callab
     rebuilt(keep=WEEK)
     spoil(1, person)
     with pytest.raises(UserFacingError) as raised:
-        roll_back(announce=unsaid)
+        roll_back()
     assert str(raised.value).startswith(f"{version(1)!r} is not let through: {what.format(person=person)}")
     assert str(raised.value).endswith("Run manage.py verify_qdrant --repair and manage.py sync_qdrant --once, and then this again.")
     assert (leads_to(), states()) == ("v2", {"v1": "kept", "v2": "live"})
@@ -251,7 +250,7 @@ def test_gate__lets_pass_whoever_is_on_the_queue(embedded_qdrant: object) -> Non
     person, _ = begun(2)
     rebuilt(keep=WEEK)
     User.objects.filter(pk=person).update(verified=False)
-    done = roll_back(announce=unsaid)
+    done = roll_back()
     assert done.gate is not None and done.gate.pending == 1
 
 
@@ -296,7 +295,7 @@ def test_gate__refuses_what_qdrant_counts_otherwise(embedded_qdrant: object, mon
     monkeypatch.setattr(gate, "COUNT_SECONDS", 0.0)
     monkeypatch.setattr(QdrantClient, "count", lambda *_arguments, **_options: models.CountResult(count=5))
     with pytest.raises(UserFacingError, match="Qdrant counts 5 points for 2 people, of whom 0 wait to be written"):
-        roll_back(announce=unsaid)
+        roll_back()
     assert leads_to() == "v2"
 
 
@@ -311,8 +310,11 @@ def test_reindex__a_collection_that_vanishes_is_given_up_and_holds_nobody_up(sto
             with qdrant() as client:
                 client.delete_collection(version(2))
 
-    with pytest.raises(UserFacingError, match=rf"^Qdrant has no collection '{version(2)}'"):
-        reindex(announce=dropped_by_hand)
+    with (
+        pytest.raises(UserFacingError, match=rf"^Qdrant has no collection '{version(2)}'"),
+        printed_steps("findme.vectorstore", dropped_by_hand),
+    ):
+        reindex()
     assert (leads_to(), states()) == ("v1", {"v1": "live", "v2": "failed"})
     ProfileEmbeddingFactory.create()
     sync()
@@ -327,8 +329,8 @@ def test_reindex__a_worker_that_meets_with_an_error_gives_the_building_one_up(em
         if "is made" in line:
             registry.fail(version(2), "the disk is full")
 
-    with pytest.raises(UserFacingError) as raised:
-        reindex(announce=failed_elsewhere)
+    with pytest.raises(UserFacingError) as raised, printed_steps("findme.vectorstore", failed_elsewhere):
+        reindex()
     assert str(raised.value) == (
         f"{version(2)!r} was given up: the disk is full. The alias was not moved. Mend that, and run it again: it starts anew."
     )
@@ -344,8 +346,8 @@ def test_reindex__a_collection_that_refuses_is_given_up_and_nobody_is_set_aside(
                 client.delete_collection(version(2))
                 client.create_collection(version(2), vectors_config=models.VectorParams(size=4, distance=models.Distance.COSINE))
 
-    with pytest.raises(UserFacingError, match="refuse"):
-        reindex(announce=made_otherwise)
+    with pytest.raises(UserFacingError, match="refuse"), printed_steps("findme.vectorstore", made_otherwise):
+        reindex()
     assert (leads_to(), states(), SetAside.objects.count()) == ("v1", {"v1": "live", "v2": "failed"}, 0)
     assert [record.getMessage() for record in caplog.records if "given up" in record.getMessage()]
 
@@ -389,7 +391,7 @@ def test_reindex__whoever_loses_a_lease_on_the_way_is_tried_again(embedded_qdran
 
 def test_switch__of_one_that_was_given_up_meanwhile(embedded_qdrant: object) -> None:
     begun(1)
-    registry.announce(version(2), "")
+    registry.reserve(version(2), "")
     with qdrant() as client, pytest.raises(UserFacingError, match="was given up while it was being compared"):
         switch_alias(client, version(2))
     assert leads_to() == "v1"
@@ -397,8 +399,8 @@ def test_switch__of_one_that_was_given_up_meanwhile(embedded_qdrant: object) -> 
 
 def test_reindex__one_that_was_declared_otherwise_starts_anew(embedded_qdrant: object) -> None:
     begun(2)
-    with pytest.raises(KeyboardInterrupt):
-        reindex(announce=interrupt)
+    with pytest.raises(KeyboardInterrupt), printed_steps("findme.vectorstore", interrupt):
+        reindex()
     with qdrant() as client:
         client.upsert(version(2), [models.PointStruct(id=7, vector=unit_vector(1))], wait=True)
     VectorCollection.objects.filter(name=version(2)).update(declaration="another release's")
@@ -445,7 +447,8 @@ def test_reindex__one_at_a_time(embedded_qdrant: object, settings: Settings) -> 
             rebuilt()
         raised.append(str(error.value))
 
-    reindex(announce=lambda line: in_thread(second).join(60) if "is made" in line else None)
+    with printed_steps("findme.vectorstore", lambda line: in_thread(second).join(60) if "is made" in line else None):
+        reindex()
     assert raised == [
         f"Somebody else has been making or moving collections of {collection_name()!r} for 0.2 s: wait for it, and run it again."
     ]
@@ -454,7 +457,7 @@ def test_reindex__one_at_a_time(embedded_qdrant: object, settings: Settings) -> 
 def test_rollback__where_nothing_older_is_kept(embedded_qdrant: object) -> None:
     begun(1)
     with pytest.raises(UserFacingError) as raised:
-        roll_back(announce=unsaid)
+        roll_back()
     assert str(raised.value) == (
         f"{collection_name()!r} leads to {version(1)!r}, and nothing older is kept to go back to. reindex_qdrant keeps the old one with --keep."
     )
@@ -463,9 +466,9 @@ def test_rollback__where_nothing_older_is_kept(embedded_qdrant: object) -> None:
 def test_rollback__twice_does_not_go_forward_again_unless_it_is_said(embedded_qdrant: object) -> None:
     begun(1)
     rebuilt(keep=WEEK)
-    roll_back(announce=unsaid)
+    roll_back()
     with pytest.raises(UserFacingError) as raised:
-        roll_back(announce=unsaid)
+        roll_back()
     assert str(raised.value) == (
         f"{collection_name()!r} leads to {version(1)!r}, and nothing older is kept to go back to. Kept: {version(2)!r}. Name one after --rollback to go"
         " to it."
@@ -473,8 +476,8 @@ def test_rollback__twice_does_not_go_forward_again_unless_it_is_said(embedded_qd
     with pytest.raises(
         UserFacingError, match=rf"^{version(1)!r} is not kept: {collection_name()!r} leads to {version(1)!r}\. Kept: {version(2)!r}\. "
     ):
-        roll_back(version(1), announce=unsaid)
-    roll_back(version(2), announce=unsaid)
+        roll_back(version(1))
+    roll_back(version(2))
     assert (leads_to(), states()) == ("v2", {"v1": "kept", "v2": "live"})
 
 
@@ -482,7 +485,7 @@ def test_rollback__goes_to_the_newest_of_those_that_are_kept(embedded_qdrant: ob
     begun(1)
     for _ in range(3):
         rebuilt(keep=WEEK)
-    assert [roll_back(announce=unsaid).collection for _ in range(2)] == [version(3), version(2)]
+    assert [roll_back().collection for _ in range(2)] == [version(3), version(2)]
 
 
 def test_rollback__to_what_is_gone(embedded_qdrant: object) -> None:
@@ -491,7 +494,7 @@ def test_rollback__to_what_is_gone(embedded_qdrant: object) -> None:
     with qdrant() as client:
         client.delete_collection(version(1))
     with pytest.raises(UserFacingError, match="was kept, and is gone from Qdrant"):
-        roll_back(announce=unsaid)
+        roll_back()
     assert (leads_to(), states()) == ("v2", {"v1": "failed", "v2": "live"})
 
 
@@ -505,11 +508,11 @@ def test_kept__takes_the_place_of_the_live_one_where_that_is_gone(store: str) ->
     VectorCollection.objects.filter(name=version(2)).update(keep_until=datetime.now(UTC))
     assert (drop_due(), there()) == ((), {"v1", "v2"})
     with pytest.raises(UserFacingError, match=r"make it with manage\.py init_qdrant"):
-        roll_back(announce=unsaid)
+        roll_back()
     assert compare().collection == version(2)
-    initialize(lambda _: None)
+    initialize()
     assert (leads_to(), states(), ids(2), compare().differences) == ("v2", {"v1": "kept", "v2": "live"}, set(map(str, people)), [])
-    roll_back(announce=unsaid)
+    roll_back()
     assert (leads_to(), wrong(1)) == ("v1", {})
 
 
@@ -523,9 +526,9 @@ def test_kept__that_takes_a_new_one_takes_the_place_of_the_live_one_that_is_gone
         client.delete_collection(version(2))
     preflight.doubt()
     with pytest.raises(UserFacingError, match=r"make it with manage\.py init_qdrant"):
-        roll_back(announce=unsaid)
+        roll_back()
     with pytest.raises(UserFacingError, match=r"with manage\.py reindex_qdrant\.$"):
-        initialize(lambda _: None)
+        initialize()
     assert (leads_to(), there()) == (None, {"v1"})
     assert rebuilt().replaced == version(1)
     assert (leads_to(), states(), there(), ids(2)) == ("v2", {"v2": "live"}, {"v2"}, set(map(str, people)))
@@ -550,7 +553,7 @@ def test_reindex__where_there_is_no_collection(embedded_qdrant: object) -> None:
         with pytest.raises(
             UserFacingError, match=r"^Qdrant has no collection 'profile_embeddings': make it with manage\.py init_qdrant\.$"
         ):
-            refused(announce=unsaid)
+            refused()
 
 
 def test_reindex__where_postgresql_knows_nothing_of_the_live_one(embedded_qdrant: object) -> None:

@@ -17,6 +17,7 @@ from pytest_django import Settings
 from qdrant_client import QdrantClient, models
 
 from accounts.models import User
+from findme.core.commands.steps import printed_steps
 from findme.core.errors import StoreUnavailable, UserFacingError
 from tests.factories import ProfileEmbeddingFactory, unit_vector
 from tests.threads import in_thread
@@ -76,7 +77,7 @@ def test_building__is_filled_only_after_its_row_is_committed(embedded_qdrant: ob
         return upsert(client, name, *arguments, **options)
 
     monkeypatch.setattr(QdrantClient, "upsert", looked_at_from_elsewhere)
-    reindex(announce=lambda _: None)
+    reindex()
     assert seen == [{"v1": "live", "v2": "building"}]
 
 
@@ -94,7 +95,7 @@ def test_building__that_refuses_holds_no_worker_up(store: str, untidy: None) -> 
     begun(1)
     with qdrant() as client:
         client.create_collection(version(2), vectors_config=models.VectorParams(size=4, distance=models.Distance.COSINE))
-    registry.announce(version(2), "")
+    registry.reserve(version(2), "")
     registry.build(version(2))
     ProfileEmbeddingFactory.create()
     done = sync_once(timeout=60)
@@ -184,7 +185,7 @@ def test_ready__that_refuses_somebody_is_given_up_or_they_are_kept(
     assert ids(2) == ({str(person)} if searched else set())
 
 
-def test_building__one_that_was_only_announced_is_written_by_nobody(embedded_qdrant: object, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_building__one_that_was_only_reserved_is_written_by_nobody(embedded_qdrant: object, monkeypatch: pytest.MonkeyPatch) -> None:
     begun(1)
     written: list[tuple[str, ...]] = []
 
@@ -199,7 +200,7 @@ def test_building__one_that_was_only_announced_is_written_by_nobody(embedded_qdr
 
 def test_next_name__is_one_more_than_any_in_qdrant_or_in_the_registry(embedded_qdrant: object) -> None:
     begun(0)
-    registry.announce(version(4), "")
+    registry.reserve(version(4), "")
     with qdrant() as client:
         assert next_name(client) == version(5)
         client.create_collection(version(11), vectors_config=models.VectorParams(size=4, distance=models.Distance.COSINE))
@@ -254,7 +255,7 @@ def told(cursor: CursorWrapper, name: str) -> str:
 def test_follow__what_nobody_wrote_for_a_while_is_written_again(embedded_qdrant: object, untidy: None) -> None:
     """The alias leads to a collection that was given up: a request to move it that came late."""
     leaving, staying = begun(2)
-    reindex(keep=DAY, announce=lambda _: None)
+    reindex(keep=DAY)
     registry.fail(version(1), "the disk was full")
     User.objects.filter(pk=leaving).delete()
     assert sync_once(timeout=60).remaining.length == 0
@@ -266,7 +267,7 @@ def test_follow__what_nobody_wrote_for_a_while_is_written_again(embedded_qdrant:
 
 def test_drop__leaves_what_another_database_has_taken_over(embedded_qdrant: object) -> None:
     begun(0)
-    reindex(keep=DAY, announce=lambda _: None)
+    reindex(keep=DAY)
     with qdrant() as client:
         client.update_collection(version(1), metadata={"findme_database": "another"})
         drop(client, [version(1)])
@@ -289,7 +290,8 @@ def test_reindex__drops_the_old_one_when_nobody_writes_it_as_the_live_one_any_mo
             SyncLease.objects.all().delete()
 
     monkeypatch.setattr("vectorstore.retention.drop.time.sleep", let_go)
-    reindex(announce=hold)
+    with printed_steps("findme.vectorstore", hold):
+        reindex()
     assert seen == 3 * [("v2", {"v1", "v2"})]
     assert there() == {"v2"}
 
@@ -297,7 +299,7 @@ def test_reindex__drops_the_old_one_when_nobody_writes_it_as_the_live_one_any_mo
 def test_drop__an_alias_that_is_moved_meanwhile(embedded_qdrant: object, monkeypatch: pytest.MonkeyPatch) -> None:
     """By hand, or by a request that came late. What was not written for a while is searched then: it is written again."""
     leaving, staying = begun(2)
-    reindex(keep=DAY, announce=lambda _: None)
+    reindex(keep=DAY)
 
     def moved(client: QdrantClient, name: str) -> bool:
         operations = alias._moves(version(2), name)
@@ -319,19 +321,19 @@ def test_drop__an_alias_that_is_moved_meanwhile(embedded_qdrant: object, monkeyp
 
 def test_tidy__follows_the_alias_and_drops_what_is_due(embedded_qdrant: object) -> None:
     begun(1)
-    reindex(keep=DAY, announce=lambda _: None)
+    reindex(keep=DAY)
     VectorCollection.objects.filter(state="live").update(state="ready")
     VectorCollection.objects.filter(state="kept").update(state="live", keep_until=datetime.now(UTC))
     tidying = Tidying()
     assert tidying.tidy() == (version(1),)
     assert (leads_to(), states(), there()) == ("v2", {"v2": "live"}, {"v2"})
-    registry.announce(version(3), "")
+    registry.reserve(version(3), "")
     assert (tidying.tidy(), Tidying().tidy(), states()) == ((), (version(3),), {"v2": "live"})
 
 
 def test_tidy__where_qdrant_cannot_be_reached_leaves_it_for_later(embedded_qdrant: object, settings: Settings) -> None:
     begun(0)
-    registry.announce(version(3), "")
+    registry.reserve(version(3), "")
     path, settings.QDRANT_PATH = settings.QDRANT_PATH, "/dev/null/qdrant"
     tidying = Tidying()
     assert tidying.tidy() == ()
@@ -341,7 +343,7 @@ def test_tidy__where_qdrant_cannot_be_reached_leaves_it_for_later(embedded_qdran
 
 def test_sync_once__drops_what_is_due_at_its_end(embedded_qdrant: object) -> None:
     begun(0)
-    reindex(keep=DAY, announce=lambda _: None)
+    reindex(keep=DAY)
     VectorCollection.objects.filter(state="kept").update(keep_until=datetime.now(UTC))
     sync_once(timeout=60)
     assert (states(), there()) == ({"v2": "live"}, {"v2"})

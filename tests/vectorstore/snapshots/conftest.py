@@ -25,6 +25,6 @@ def collection(db: None, qdrant_server: QdrantServer) -> Iterator[QdrantServer]:
 
 def _initialized(server: QdrantServer) -> Iterator[QdrantServer]:
     """Qdrant keeps the snapshots of a collection that is deleted, and shows them to nobody: so they go first."""
-    initialize(lambda _: None)
+    initialize()
     yield server
     delete([one.name for one in listed().snapshots])

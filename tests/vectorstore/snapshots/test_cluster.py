@@ -36,7 +36,7 @@ def nodes(memory_path: Path, settings: Settings, db: None) -> Iterator[list[Node
         settings.QDRANT_URL, settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT = nodes[0].address.url, "", 0
         settings.QDRANT_COLLECTION = "people"
         settings.QDRANT_SHARD_NUMBER, settings.QDRANT_REPLICATION_FACTOR = 3, 2
-        initialize(lambda _: None)
+        initialize()
         yield nodes
 
 
@@ -64,7 +64,7 @@ def test_a_cluster(nodes: list[Node], tmp_path: Path) -> None:
     with pytest.raises(UserFacingError, match=rf"Not named: the one that the others reach at {nodes[2].uri}/?\.$"):
         create(nodes=urls[:2])
     with pytest.raises(UserFacingError, match="is a cluster of 3 nodes"):
-        purge(announce=lambda _: None)
+        purge()
 
     made = create(nodes=urls)
     assert {one.node for one in made} == set(urls)
@@ -75,15 +75,15 @@ def test_a_cluster(nodes: list[Node], tmp_path: Path) -> None:
     sync_once()
 
     with pytest.raises(UserFacingError, match="2 of the files of its 3 nodes are named"):
-        restore(files[:2], nodes=urls, announce=lambda _: None)
-    done = restore(files, nodes=urls, announce=lambda _: None)
+        restore(files[:2], nodes=urls)
+    done = restore(files, nodes=urls)
     assert (done.removed, done.written, done.found) == (1, 0, PEOPLE - 1)
     assert of_every(nodes, f"{collection_name()}_v2") == {str(person) for person in people[1:]}
     wait_until(lambda: is_whole(nodes, f"{collection_name()}_v2"))
     assert list(VectorCollection.objects.values_list("name", "state")) == [(f"{collection_name()}_v2", "live")]
     assert compare().differences == []
 
-    purged = purge(nodes=urls, snapshots=True, announce=lambda _: None)
+    purged = purge(nodes=urls, snapshots=True)
     (rewritten,) = purged.collections
     assert (rewritten.deleted, rewritten.remaining) == (2, 0)
     assert {copy.snapshot.name for copy in purged.copies if copy.deleted} == {one.name for one in made}

@@ -15,6 +15,7 @@ from django.db import connection
 from pytest_django import Settings
 from qdrant_client import QdrantClient, models
 
+from findme.core.commands.steps import printed_steps
 from findme.core.errors import UserFacingError
 from tests.factories import ProfileEmbeddingFactory, unit_vector
 from tests.qdrant import QdrantServer
@@ -65,7 +66,7 @@ def name(number: int) -> str:
 
 
 def brought_back(path: Path, **options: Any) -> Restored:
-    return restore([path], announce=options.pop("announce", lambda _: None), **options)
+    return restore([path], **options)
 
 
 def is_as_postgresql_says() -> bool:
@@ -241,7 +242,7 @@ def test_restore__changes_while_it_comes_back(collection: QdrantServer, tmp_path
         in_thread(sync_once).join()
         make_as_declared(*arguments)
 
-    def announce(line: str) -> None:
+    def on_step(line: str) -> None:
         if "is made of the snapshot" in line:
             plain_sql("UPDATE profile_embeddings SET vector = %s WHERE user_id = %s", unit_vector(99), after)
             in_thread(sync_once).join()
@@ -250,7 +251,8 @@ def test_restore__changes_while_it_comes_back(collection: QdrantServer, tmp_path
             assert np.allclose(np.array(found.vector), np.array(unit_vector(99)), atol=1e-6)
 
     monkeypatch.setattr(f"{restore.__module__}.make_as_declared", with_a_change_before)
-    done = brought_back(path, announce=announce)
+    with printed_steps("findme.vectorstore", on_step):
+        done = brought_back(path)
     assert (done.removed, done.written, done.found) == (1, 0, 3)
     assert not QueueEntry.objects.exists()
     assert is_as_postgresql_says()
@@ -329,7 +331,7 @@ def test_restore__another_file_than_was_meant(collection: QdrantServer, tmp_path
         UserFacingError,
         match=r"^--sha256 'ABCD' is of one file, and 2 are named: leave it out, download has written each file's beside it\.$",
     ):
-        restore([path, path], sha256="ABCD", announce=lambda _: None)
+        restore([path, path], sha256="ABCD")
     assert nothing_is_left_of_it()
 
 
@@ -411,7 +413,7 @@ def test_restore__killed_and_then_rebuilt(qdrant_server: QdrantServer, settings:
     sync_once()
     killed_at("_v2/points/delete", qdrant_server, settings, path)
     assert states()[name(2)] == "building"
-    done = reindex(announce=lambda _: None)
+    done = reindex()
     assert (done.collection, done.written, done.dropped) == (name(2), 3, (name(1),))
     assert collections() == {name(2)}
     assert is_as_postgresql_says()

@@ -33,13 +33,13 @@ def test_with_a_key_and_tls(memory_path: Path, tmp_path: Path, settings: Setting
     tls = {"SERVICE__ENABLE_TLS": "true", "TLS__CERT": str(TLS_FOLDER / "cert.pem"), "TLS__KEY": str(TLS_FOLDER / "key.pem")}
     with started_qdrant(memory_path, SERVICE__API_KEY="a-key-of-ours", **tls) as server:
         use(server, settings)
-        initialize(lambda _: None)
+        initialize()
         ProfileEmbeddingFactory.create_batch(3)
         sync_once()
         (one,) = create()
         path = fetch(one.name, tmp_path).path
-        assert restore([path], announce=lambda _: None).found == 3
-        assert purge(snapshots=True, announce=lambda _: None).collections[0].remaining == 0
+        assert restore([path]).found == 3
+        assert purge(snapshots=True).collections[0].remaining == 0
         settings.QDRANT_API_KEY = "another"
         with pytest.raises(StoreUnavailable, match="does not accept the key in QDRANT_API_KEY") as told:
             listed()
@@ -50,7 +50,7 @@ def test_a_frozen_server(memory_path: Path, tmp_path: Path, settings: Settings) 
     """It is waited for as long as was said, and what was begun can be begun again."""
     with started_qdrant(memory_path) as server:
         use(server, settings)
-        initialize(lambda _: None)
+        initialize()
         ProfileEmbeddingFactory.create_batch(3)
         sync_once()
         (one,) = create()
@@ -69,4 +69,4 @@ def test_a_frozen_server(memory_path: Path, tmp_path: Path, settings: Settings) 
         thaw(server)
         with qdrant() as client:
             assert client.count(collection_name(), exact=True).count == 3
-        assert restore([path], announce=lambda _: None).found == 3
+        assert restore([path]).found == 3

@@ -59,7 +59,7 @@ def test_storm__then_both_stores_agree(
         server.start()
         try:
             environment = _use(settings, server, made, with_grpc=seed % 2 == 1)
-            initialize(lambda _plan: None)
+            initialize()
             erasures = _storm(seed, made, server, environment, memory_path)
             assert verify().clean
             assert disagreements(server.address, settings.QDRANT_COLLECTION) == [], (memory_path / "workers.log").read_text()[-3000:]

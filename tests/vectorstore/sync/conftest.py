@@ -11,7 +11,7 @@ from vectorstore.schema.initialize import initialize
 
 
 def _made(store: str) -> str:
-    initialize(lambda _: None)
+    initialize()
     QueueEntry.objects.all().delete()
     return store
 

@@ -59,7 +59,7 @@ def test_collections__that_take_the_place_of_the_live_one_carry_it_too(any_colle
     sync_once()
     erase(user_id)
     before, live = noted(), registry.live()
-    reindex(announce=lambda _line: None)
+    reindex()
     assert registry.live() != live
     assert noted() >= before > 0
 

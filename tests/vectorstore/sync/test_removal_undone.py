@@ -22,7 +22,7 @@ class GoneWrong(Exception):
 
 
 def test_remove_point__the_transaction_is_rolled_back(store: str) -> None:
-    initialize(lambda _planned: None)
+    initialize()
     person = ProfileEmbeddingFactory.create().pk
     project([person])
 
@@ -41,7 +41,7 @@ def _remove_and_fail(person: UUID) -> None:
 
 
 def test_remove_point__the_transaction_is_committed(store: str) -> None:
-    initialize(lambda _planned: None)
+    initialize()
     person = ProfileEmbeddingFactory.create().pk
     project([person])
 

@@ -93,7 +93,7 @@ def test_a_server_that_was_frozen_still_applies_what_it_had(memory_path: Path, s
     """By REST an upsert that timed out lies in its socket, and is done when it goes on: before the deletion, or after it."""
     with started_qdrant(memory_path) as server:
         settings.QDRANT_URL, settings.QDRANT_GRPC_PORT = server.url, server.grpc_port if with_grpc else 0
-        initialize(lambda _: None)
+        initialize()
         everybody = people(20)
         worker = Worker(batch_size=5)
         sync_once(timeout=30)

@@ -227,7 +227,7 @@ def test_prove__an_alias_that_was_moved_by_hand_is_told(server_collection: str) 
     with pytest.raises(UserFacingError) as raised:
         sync_once()
     assert str(raised.value) == line
-    initialize(lambda _: None)
+    initialize()
     assert registry.live() == name
     prove()
 

@@ -257,7 +257,7 @@ def test_sync_qdrant__interrupted_it_gives_back_what_is_in_hand(
     settings.QDRANT_TIMEOUT, settings.SYNC_LEASE_SECONDS = 120.0, 600.0
     with started_qdrant(memory_path) as server:
         settings.QDRANT_URL, settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT = server.url, "", 0
-        initialize(lambda _: None)
+        initialize()
         (person,) = people(1)
         with another_connection() as other, other.cursor() as cursor, started("sync_qdrant", "--once") as process:
             try:

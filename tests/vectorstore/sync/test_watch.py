@@ -72,7 +72,7 @@ def own_server(request: pytest.FixtureRequest, memory_path: Path, settings: Sett
     """One that may be frozen."""
     with started_qdrant(memory_path) as server:
         settings.QDRANT_URL, settings.QDRANT_GRPC_PORT = server.url, server.grpc_port if request.param else 0
-        initialize(lambda _: None)
+        initialize()
         QueueEntry.objects.all().delete()
         yield server
 
@@ -132,7 +132,7 @@ def test_watch__ends_beside_a_frozen_postgresql(
     settings.QDRANT_TIMEOUT, settings.SYNC_LEASE_SECONDS = 120.0, 600.0
     with started_qdrant(memory_path) as server, door() as postgresql:
         settings.QDRANT_URL, settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT = server.url, "", 0
-        initialize(lambda _: None)
+        initialize()
         postgresql.open()
         with watching_through(postgresql, monkeypatch) as process:
             wait_until("It sleeps", sleeps)
@@ -157,7 +157,7 @@ def test_sync_once__ends_beside_a_frozen_postgresql(
     """Whatever it is asked just then: nobody else says that it is away."""
     with started_qdrant(memory_path) as server, door() as postgresql:
         settings.QDRANT_URL, settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT = server.url, "", 0
-        initialize(lambda _: None)
+        initialize()
         (person,) = people(1)
         SyncLease.objects.create(user_id=person, worker=uuid4(), until=now() + timedelta(hours=1))  # whom it waits for
         postgresql.open()
@@ -205,7 +205,7 @@ def test_watch__begins_while_qdrant_is_down_and_goes_on(memory_path: Path, setti
     settings.QDRANT_URL, settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT = server.address.url, "", 0
     server.start()
     try:
-        initialize(lambda _: None)
+        initialize()
         server.kill()
         with watching() as process:
             there = people(2)
@@ -240,7 +240,7 @@ def test_watch__what_is_wrong_with_the_collection_may_be_mended_meanwhile(embedd
     there = people(2)
     with watching() as process:
         assert first_line(process) == ("Qdrant has no collection 'profile_embeddings': make it with manage.py init_qdrant. Trying again.\n")
-        initialize(lambda _: None)
+        initialize()
         wait_until("Everything is done", lambda: queued() == 0)
         assert end(process)[::2] == (0, "")
     assert points() == ids(there)

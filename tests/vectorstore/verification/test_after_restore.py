@@ -35,7 +35,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture
 def users(store: str) -> list[UUID]:
     """Three users with their points, and a checkpoint in both stores."""
-    initialize(lambda _planned: None)
+    initialize()
     made = sorted(embedding.pk for embedding in ProfileEmbeddingFactory.create_batch(3))
     sync_once()
     with qdrant() as client:
@@ -143,7 +143,7 @@ def test_repair__json(users: list[UUID], capsys: pytest.CaptureFixture[str]) -> 
 
 @pytest.mark.parametrize("command", [["sync_qdrant"], ["reindex_qdrant"], ["qdrant_snapshot", "restore", "missing.snapshot"]], ids=" ".join)
 def test_others__name_the_repair(embedded_qdrant: object, command: list[str]) -> None:
-    initialize(lambda _planned: None)
+    initialize()
     users = sorted(embedding.pk for embedding in ProfileEmbeddingFactory.create_batch(2))
     sync_once()
     with qdrant() as client:

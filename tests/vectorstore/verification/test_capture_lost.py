@@ -35,7 +35,7 @@ WARNING = "Changes in PostgreSQL may not be captured: {}. Run manage.py verify_q
 @pytest.fixture
 def live(store: str, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(merge_join, "WAIT_SECONDS", 0)
-    initialize(lambda _planned: None)
+    initialize()
     return f"{collection_name()}_v1"
 
 

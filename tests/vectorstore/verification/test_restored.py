@@ -85,7 +85,7 @@ def goes_on_after_repair(worker: subprocess.Popen[str], line: str) -> None:
 
 @pytest.mark.at_length
 def test_restored__postgresql(qdrant_server: QdrantServer) -> None:
-    initialize(lambda _planned: None)
+    initialize()
     with watching() as first:
         there = people(4)
         wait_until("everybody is written", is_synced)
@@ -106,7 +106,7 @@ def test_restored__qdrant(memory_path: Path, settings: Settings) -> None:
     ports = {"SERVICE__HTTP_PORT": str(free_port()), "SERVICE__GRPC_PORT": str(free_port())}
     settings.QDRANT_URL, settings.QDRANT_GRPC_PORT = f"http://127.0.0.1:{ports['SERVICE__HTTP_PORT']}", 0
     with started_qdrant(memory_path, **ports):
-        initialize(lambda _planned: None)
+        initialize()
         with watching() as first:
             there = people(4)
             marked_anew()

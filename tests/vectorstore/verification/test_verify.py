@@ -45,13 +45,13 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def collection(every_store: str) -> str:
-    initialize(lambda _planned: None)
+    initialize()
     return f"{collection_name()}_v1"
 
 
 @pytest.fixture
 def live(store: str) -> str:
-    initialize(lambda _planned: None)
+    initialize()
     return f"{collection_name()}_v1"
 
 
@@ -177,7 +177,7 @@ def test_verify__a_point_without_a_payload(live: str) -> None:
 @pytest.mark.parametrize("by_grpc", [False, True])
 def test_verify__a_vector_of_nan(qdrant_server_grpc: QdrantServer, settings: Settings, *, by_grpc: bool) -> None:
     """By gRPC a server stores it, and answers that all is well; by REST it answers with ``null``."""
-    initialize(lambda _planned: None)
+    initialize()
     (person,) = people(1)
     point = point_of(person)
     assert point is not None
@@ -218,7 +218,7 @@ def test_verify__shards_in_one_order(server: QdrantServer, settings: Settings, m
     """Each shard has an order of its own, and Qdrant merges them."""
     monkeypatch.setattr(scroll, "PAGE_SIZE", 7)
     settings.QDRANT_SHARD_NUMBER = 3
-    initialize(lambda _planned: None)
+    initialize()
     collection = f"{collection_name()}_v1"
     there = people(40)
     seen = [person for page in scroll.pages(collection) for person in page.ids]
@@ -310,7 +310,7 @@ def test_verify__a_server_that_stops_answering_in_the_middle_of_it(
     if qdrant_server.pid is None:
         pytest.skip("the server is not ours to stop")
     monkeypatch.setattr(scroll, "PAGE_SIZE", 1)
-    initialize(lambda _planned: None)
+    initialize()
     people(12)
     settings.QDRANT_TIMEOUT = 1
     stopped: list[int] = []
@@ -493,7 +493,7 @@ def test_verify__beside_live_writers_finds_nothing(qdrant_server_grpc: object, m
     """Four writers and their workers, from a fixed seed: everybody changes, leaves and comes back all the time."""
     monkeypatch.setattr(scroll, "PAGE_SIZE", 5)
     monkeypatch.setattr(merge_join, "PAGE_SIZE", 4)
-    initialize(lambda _planned: None)
+    initialize()
     there = people(24)
     stop: list[bool] = []
 
@@ -715,7 +715,7 @@ def test_verify__keeps_counts_and_nobodys_id(live: str) -> None:
 @pytest.mark.qdrant_server
 def test_verify__in_short_transactions(qdrant_server: QdrantServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """None is open while Qdrant is asked."""
-    initialize(lambda _planned: None)
+    initialize()
     people(3)
     asked = QdrantClient.scroll
     depth = len(connection.savepoint_ids), transaction.get_connection().in_atomic_block
@@ -735,7 +735,7 @@ def test_verify__in_constant_memory(qdrant_server_grpc: object, monkeypatch: pyt
     monkeypatch.setattr(scroll, "PAGE_SIZE", 25)
     monkeypatch.setattr(merge_join, "PAGE_SIZE", 25)
     monkeypatch.setattr(merge_join, "DOUBTFUL", 100)
-    initialize(lambda _planned: None)
+    initialize()
     peaks = []
     for strangers in (400, 1600):
         ids = [str(uuid4()) for _ in range(strangers)]

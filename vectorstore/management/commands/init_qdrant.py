@@ -9,7 +9,7 @@ from django.core.management.base import CommandError, CommandParser
 
 from findme.core.commands.arguments import add_after_restore, add_discard_vectors, number, seconds
 from findme.core.commands.base import FindmeCommand
-from findme.core.commands.progress import progress
+from findme.core.commands.progress import ignore_progress, progress
 from findme.core.plurals import counted, plural
 from findme.core.program import NOT_DONE
 from findme.core.triggers.problems import trigger_problems
@@ -18,7 +18,7 @@ from vectorstore.consistency.possibly_erased import PossiblyErased
 from vectorstore.rebuild.adopt import Adopted, adopt
 from vectorstore.retention.unique_vectors import points_hold
 from vectorstore.schema.diff import State
-from vectorstore.schema.initialize import GREEN_SECONDS, compare, initialize
+from vectorstore.schema.initialize import GREEN_SECONDS, OnPlan, compare, initialize
 from vectorstore.schema.plan import Plan, what_to_do
 
 
@@ -105,9 +105,8 @@ class Command(FindmeCommand):
             self.exit_with_findings()
 
     def _initialize(self, wait: float, *, as_json: bool) -> None:
-        announce = (lambda _: None) if as_json else (lambda planned: self._say_plan(planned, "to change"))
         with progress("Building graphs") as report:
-            done = initialize(announce, green_seconds=wait, report=report)
+            done = initialize(green_seconds=wait, on_plan=self._on_plan(as_json=as_json), report=report)
         if as_json:
             self._say_json(done.planned, changed=bool(done.planned.differences), status=done.status, more={"queued": done.queued})
         elif done.planned.differences:
@@ -126,13 +125,13 @@ class Command(FindmeCommand):
         try:
             with progress("Looking at points") as report:
                 done = adopt(
-                    (lambda _: None) if options["json"] else (lambda planned: self._say_plan(planned, "to change")),
                     max_changes=options["max_changes"],
                     force=options["force"],
                     discard_vectors=options["discard_vectors"] or 0,
                     after_restore=options["after_restore"],
                     dry_run=options["plan"],
                     green_seconds=options["wait"],
+                    on_plan=self._on_plan(as_json=options["json"]),
                     report=report,
                 )
         except PossiblyErased as error:
@@ -184,6 +183,9 @@ class Command(FindmeCommand):
         if status != "green":
             self.stderr.write(f"{collection} is still {status} after {wait:g} s: Qdrant goes on by itself.")
             self.exit_with_findings()
+
+    def _on_plan(self, *, as_json: bool) -> OnPlan:
+        return ignore_progress if as_json else lambda planned: self._say_plan(planned, "to change")
 
     def _say_plan(self, planned: Plan, how: str) -> None:
         if not planned.differences:

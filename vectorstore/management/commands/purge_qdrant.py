@@ -56,7 +56,7 @@ class Command(FindmeCommand):
         parser.add_argument("--json", action="store_true", help="print one JSON document")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        with progress("Purging segments") as report:
+        with progress("Purging segments") as report, self.printed_steps("findme.vectorstore", as_json=options["json"]):
             done = purge(
                 dry_run=options["dry_run"],
                 snapshots=options["snapshots"],
@@ -66,7 +66,6 @@ class Command(FindmeCommand):
                 nodes=options["node"],
                 storage=options["storage"],
                 seconds=options["wait"],
-                announce=(lambda _: None) if options["json"] else self.say,
                 report=report,
             )
         note_counts(done)

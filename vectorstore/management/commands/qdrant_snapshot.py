@@ -69,7 +69,7 @@ class Command(FindmeCommand):
         self.say(f"{str(done.path)!r}: {done.size:,} bytes, SHA-256 {done.sha256} ({compared}).")
 
     def _restore(self, options: dict[str, Any]) -> None:
-        with progress("Bringing the snapshot back") as report:
+        with progress("Bringing the snapshot back") as report, self.printed_steps("findme.vectorstore", as_json=options["json"]):
             done = restore(
                 options["files"],
                 sha256=options["sha256"],
@@ -79,18 +79,12 @@ class Command(FindmeCommand):
                 discard_vectors=options["discard_vectors"] or 0,
                 seconds=options["wait"],
                 timeout=options["timeout"],
-                announce=(lambda _: None) if options["json"] else self._announce,
                 report=report,
             )
         if options["json"]:
             self.say_json(done)
         elif done.kept or done.replaced in done.dropped:
             self.say(f"{done.replaced} is {'kept' if done.kept else 'dropped'}.")
-
-    def _announce(self, line: str) -> None:
-        """At once, also into a pipe: it takes long."""
-        self.say(line)
-        self.stdout.flush()
 
     def _delete(self, options: dict[str, Any]) -> None:
         self._destroy(lambda *, dry_run: delete(options["names"], nodes=options["node"], dry_run=dry_run), options)

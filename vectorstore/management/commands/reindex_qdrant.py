@@ -68,27 +68,20 @@ class Command(FindmeCommand):
         if options["drop_kept"]:
             self._say_dropped(drop_kept(dry_run=options["dry_run"], limit=limit), limit, options)
             return
-        announce = (lambda _: None) if options["json"] else self._announce
-        with progress("Filling and comparing the collection") as report:
+        with progress("Filling and comparing the collection") as report, self.printed_steps("findme.vectorstore", as_json=options["json"]):
             if options["rollback"] is not None:
                 to = options["rollback"] or None
-                done = roll_back(to, keep=options["keep"], min_recall=options["min_recall"], limit=limit, announce=announce, report=report)
+                done = roll_back(to, keep=options["keep"], min_recall=options["min_recall"], limit=limit, report=report)
             else:
                 done = reindex(
                     keep=AT_ONCE if options["keep"] is None else options["keep"],
                     min_recall=options["min_recall"],
                     timeout=TIMEOUT_SECONDS if options["timeout"] is None else options["timeout"],
                     limit=limit,
-                    announce=announce,
                     report=report,
                 )
         note_counts(done)
         self.say_json(done) if options["json"] else self._say(done, limit.counts.get(done.replaced, 0))
-
-    def _announce(self, line: str) -> None:
-        """At once, also into a pipe: it takes long."""
-        self.say(line)
-        self.stdout.flush()
 
     def _say(self, done: Reindexed, unique: int) -> None:
         if done.replaced in done.dropped:

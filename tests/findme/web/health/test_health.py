@@ -49,7 +49,7 @@ def is_ready(status: int, _found: dict[str, Any]) -> bool:
 
 @pytest.fixture
 def web(embedded_qdrant: Path, transactional_db: None) -> Iterator[Web]:
-    initialize(lambda _: None)
+    initialize()
     with serving(**PRODUCTION_OF_THE_TEST) as served:
         yield served
 
@@ -146,7 +146,7 @@ def check_a_hung_postgresql(web: Web, postgresql: Door) -> None:
 @pytest.mark.qdrant_server
 @pytest.mark.long
 def test_readyz__a_frozen_qdrant(qdrant_server: QdrantServer, transactional_db: None) -> None:
-    initialize(lambda _: None)
+    initialize()
     with serving(DEBUG="off") as web:
         becomes(web, is_ready)
         freeze(qdrant_server)
