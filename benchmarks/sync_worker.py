@@ -23,7 +23,7 @@ def main(database: str, collection: str) -> None:
     from vectorstore.sync.worker import sync_once
 
     with qdrant() as client:
-        preflight.prove(client)
+        preflight.check_stores(client)
     gc.freeze()  # as sync_qdrant does
     _say("ready")
     sys.stdin.readline()

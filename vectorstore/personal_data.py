@@ -116,11 +116,11 @@ class VectorStore(Store):
         return point_of(user_id) is not None
 
     def remove(self, user_id: UUID) -> bool:
-        """Workers mark the collections meanwhile, and remember of whom they hold the newest points: it takes long, and ``forget`` comes after it."""
+        """Workers write the checkpoint into the collections meanwhile, and remember of whom they hold the newest points: it takes long, and ``forget`` comes after it."""
         from vectorstore.sync.inline import remove_point
 
         removed = remove_point(user_id)
-        StoreState.forget_user(user_id)
+        StoreState.remove_sentinel(user_id)
         return removed
 
 

@@ -24,7 +24,7 @@ from tests.vectorstore.commands import run_python
 from tests.vectorstore.storm.agreement import disagreements
 from vectorstore.catalog import registry
 from vectorstore.catalog.alias import live_collection
-from vectorstore.catalog.ownership import ADOPTING, DATABASE, prove_ours
+from vectorstore.catalog.ownership import ADOPTING, DATABASE, check_owner
 from vectorstore.consistency.versions import last_drawn, version_of
 from vectorstore.models import ProfileEmbedding, QueueEntry, StoreState, SyncLease, VectorCollection
 from vectorstore.qdrant.connection import collection_name, qdrant
@@ -94,7 +94,7 @@ def prove_adopted(collection: str, above: int = 0) -> None:
     """It is ours and as declared, everyone's point is written anew, and nobody else has one."""
     assert compare().differences == []
     with qdrant() as client:
-        prove_ours(client, collection)
+        check_owner(client, collection)
         assert live_collection(client) == collection
     assert [(row.name, row.state) for row in VectorCollection.objects.all()] == [(collection, "live")]
     done = sync_once(timeout=20)
@@ -149,7 +149,7 @@ def test_adopt__a_number_is_nobodys_id(store: str) -> None:
     prove_adopted(v1())
 
 
-def test_adopt__forgets_the_other_ones_mark(store: str) -> None:
+def test_adopt__forgets_the_other_ones_checkpoint(store: str) -> None:
     of_another_database([point(ProfileEmbeddingFactory.create().pk, version=3)])
     with qdrant() as client:
         client.update_collection(
@@ -339,7 +339,7 @@ def dying(method):
     return call
 
 owners = {
-    "update_collection": QdrantClient, "raise_above": adoption, "register": registry, "note_as_live": adoption, "make_new_mark": adoption.checkpoint,
+    "update_collection": QdrantClient, "raise_above": adoption, "register": registry, "note_as_live": adoption, "reset_checkpoint": adoption.checkpoint,
     "project": adoption, "upsert": guarded, "fill": replacement, "pass_gate": replacement, "prepare": registry,
     "delete_collection": QdrantClient, "point_alias": replacement, "follow": registry,
 }
@@ -353,7 +353,7 @@ TAKEOVER = [
     ("note_as_live", 0),
     ("register", 0),
     ("update_collection", 1),
-    ("make_new_mark", 0),
+    ("reset_checkpoint", 0),
     ("project", 0),
 ]
 
@@ -387,7 +387,7 @@ def test_adopt__killed_anywhere_is_left_by_whoever_is_idle(embedded_qdrant: obje
     prove_adopted(v1(), above=FAR)
 
 
-@pytest.mark.parametrize("at", ["make_new_mark", "project"])
+@pytest.mark.parametrize("at", ["reset_checkpoint", "project"])
 def test_adopt__killed_after_the_claim_is_also_finished_by_a_plain_init(store: str, at: str) -> None:
     known = ProfileEmbeddingFactory.create().pk
     of_another_database([point(known, version=FAR), point(uuid4(), version=FAR + 1)])
@@ -396,7 +396,7 @@ def test_adopt__killed_after_the_claim_is_also_finished_by_a_plain_init(store: s
     prove_adopted(v1(), above=FAR)
 
 
-@pytest.mark.parametrize("step", ["raise_above", "checkpoint.make_new_mark"])
+@pytest.mark.parametrize("step", ["raise_above", "checkpoint.reset_checkpoint"])
 def test_adopt__that_fails_is_recorded(store: str, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     """As unknown: the collection says already that it is being adopted, or that it was."""
 

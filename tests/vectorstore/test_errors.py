@@ -441,7 +441,7 @@ def test_needs_operator__of_every_error_that_a_worker_can_meet() -> None:
         "UserFacingError",
         "StoreUnusable",
         "CollectionNotFound",
-        "StoreWentBack",
+        "RestoreDetected",
         "ForeignCollection",
         "RequestRejected",
         WrongSetting.__name__,

@@ -438,19 +438,19 @@ def test_initialize__has_everyone_written_into_a_collection_that_is_made_again(s
 
 @pytest.mark.django_db(transaction=True)
 def test_initialize__a_collection_that_was_deleted_by_hand_is_filled_again(store: str) -> None:
-    """Nobody takes the new one for a store that went back in time."""
+    """Nobody takes the new one for a restored store."""
     people = {str(ProfileEmbeddingFactory.create().pk) for _ in range(3)}
     initialize()
     sync_once(timeout=20)
     with qdrant() as client:
-        assert checkpoint.make_new_mark(client)
+        assert checkpoint.reset_checkpoint(client)
         client.delete_collection(v1())
     initialize()
     done = sync_once(timeout=20)
     assert (done.written, done.remaining.length, done.unavailable) == (3, 0, None)
     with qdrant() as client:
         assert {record.id for record in client.scroll(collection_name())[0]} == people
-        checkpoint.check_marks(client)
+        checkpoint.compare_checkpoints(client)
 
 
 @pytest.mark.django_db(transaction=True)

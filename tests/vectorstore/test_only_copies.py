@@ -183,7 +183,7 @@ def test_adopt__killed_before_they_were_deleted_they_stay(embedded_qdrant: objec
     """The collection is this database's then, and their versions are still another one's."""
     bare = users(2)
     of_another_database([point(person, version=10**9) for person in bare])
-    code, _, stderr = run_python(KILLED.replace("adopt()", "adopt(discard_vectors=2)"), "make_new_mark", 0)
+    code, _, stderr = run_python(KILLED.replace("adopt()", "adopt(discard_vectors=2)"), "reset_checkpoint", 0)
     assert code == -signal.SIGKILL, stderr
     SyncLease.objects.update(until=datetime(2026, 1, 1, tzinfo=UTC))
     assert outcome("sync_qdrant", "--once", "--timeout", "20")[0] == 2

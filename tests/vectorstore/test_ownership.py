@@ -5,7 +5,7 @@ from qdrant_client import models
 
 from findme.core.errors import UserFacingError
 from tests.vectorstore.commands import manage
-from vectorstore.catalog.ownership import ADOPTING, DATABASE, prove_ours
+from vectorstore.catalog.ownership import ADOPTING, DATABASE, check_owner
 from vectorstore.consistency import preflight
 from vectorstore.models import StoreState
 from vectorstore.qdrant.connection import collection_name, qdrant
@@ -23,7 +23,7 @@ def v1() -> str:
 def refusal() -> str | None:
     with qdrant() as client:
         try:
-            prove_ours(client, v1())
+            check_owner(client, v1())
         except UserFacingError as error:
             return str(error)
     return None
@@ -39,13 +39,13 @@ def put_a_point() -> None:
         client.upsert(v1(), [models.PointStruct(id=1, vector=[1.0] * 512)])
 
 
-def test_prove_ours__what_init_qdrant_makes_is(every_store: str) -> None:
+def test_check_stores_ours__what_init_qdrant_makes_is(every_store: str) -> None:
     initialize()
     put_a_point()
     assert refusal() is None
 
 
-def test_prove_ours__another_databases_is_not(every_store: str) -> None:
+def test_check_stores_ours__another_databases_is_not(every_store: str) -> None:
     initialize()
     say(**{DATABASE: ANOTHER})
     assert refusal() == (
@@ -54,7 +54,7 @@ def test_prove_ours__another_databases_is_not(every_store: str) -> None:
     )
 
 
-def test_prove_ours__one_with_points_that_does_not_say_is_not(store: str) -> None:
+def test_check_stores_ours__one_with_points_that_does_not_say_is_not(store: str) -> None:
     initialize()
     say(**{DATABASE: None})
     assert refusal() is None
@@ -65,7 +65,7 @@ def test_prove_ours__one_with_points_that_does_not_say_is_not(store: str) -> Non
     )
 
 
-def test_prove_ours__one_whose_takeover_was_broken_off_is_not(store: str) -> None:
+def test_check_stores_ours__one_whose_takeover_was_broken_off_is_not(store: str) -> None:
     initialize()
     say(**{ADOPTING: True})
     assert str(refusal()).startswith(f"The collection {v1()!r} has been taken over only in part: nothing was written.")
@@ -87,13 +87,13 @@ def test_ownership__commands_that_write_refuse_in_one_line(store: str) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_prove__notices_a_takeover_when_the_mark_is_due(store: str) -> None:
+def test_check_owner__notices_a_takeover_when_the_is_checkpoint_due(store: str) -> None:
     """A worker that has been running all along stops within half a minute."""
     initialize()
     with qdrant() as client:
-        preflight.prove(client)
+        preflight.check_stores(client)
         say(**{DATABASE: ANOTHER})
-        preflight.prove(client)
+        preflight.check_stores(client)
         StoreState.objects.update(marked_at=datetime(2026, 1, 1, tzinfo=UTC))
         with pytest.raises(UserFacingError, match="belongs to another database"):
-            preflight.prove(client)
+            preflight.check_stores(client)

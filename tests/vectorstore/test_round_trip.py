@@ -61,7 +61,7 @@ def source(store: str) -> None:
     Session.objects.create(session_key="a-login", session_data="", expire_date=datetime(2100, 1, 1, tzinfo=UTC))
     sync_once()
     with qdrant() as client:
-        preflight.prove(client)
+        preflight.check_stores(client)
     assert StoreState.current().mark is not None
     UserFactory.create()
     User.objects.filter(pk=embedded[3].pk).update(active=False)

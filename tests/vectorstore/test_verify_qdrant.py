@@ -73,7 +73,7 @@ def test_verify_qdrant__people_set_aside(live: str, capsys: pytest.CaptureFixtur
     assert output(capsys) == (1, f"{live} (live): 1 point of 1 person, all as they are to be.\n{aside}")
 
 
-def test_verify_qdrant__a_store_that_went_back(live: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verify_qdrant__a_restored_store(live: str, capsys: pytest.CaptureFixture[str]) -> None:
     (person,) = people(1)
     version = last_drawn() + 7
     with qdrant() as client:
@@ -83,12 +83,12 @@ def test_verify_qdrant__a_store_that_went_back(live: str, capsys: pytest.Capture
         f" failed over.\n{live} (live): 1 point of 1 person, all as they are to be, 1 of a version that was never drawn.\n"
     )
     assert output(capsys) == (1, f"{back}To put this right: manage.py verify_qdrant --repair\n")
-    assert output(capsys, "--repair") == (1, f"{back}Both stores have a new mark: workers go on.\n")
+    assert output(capsys, "--repair") == (1, f"{back}Both stores have a new checkpoint: workers go on.\n")
     assert output(capsys) == (0, f"{live} (live): 1 point of 1 person, all as they are to be.\n")
 
 
 @pytest.mark.parametrize("failing", [False, True])
-def test_verify_qdrant__a_mark_that_is_not_taken_is_not_said_to_be(
+def test_verify_qdrant__a_checkpoint_that_is_not_taken_is_not_said_to_be(
     live: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *, failing: bool
 ) -> None:
     def untaken(_client: object) -> bool:
@@ -99,11 +99,11 @@ def test_verify_qdrant__a_mark_that_is_not_taken_is_not_said_to_be(
     (person,) = people(1)
     with qdrant() as client:
         client.set_payload(live, {"version": last_drawn() + 7}, points=[str(person)], wait=True)
-    monkeypatch.setattr("vectorstore.verification.repair.make_new_mark", untaken)
+    monkeypatch.setattr("vectorstore.verification.repair.reset_checkpoint", untaken)
     code, out = output(capsys, "--repair")
     assert code == 1
     assert out.endswith(
-        "\nThe new mark is not in both stores, since Qdrant does not take it or took too long, and workers do not go on before it is: run it again.\n"
+        "\nThe new checkpoint is not in both stores, since Qdrant does not take it or took too long, and workers do not go on before it is: run it again.\n"
     )
 
 
@@ -117,7 +117,7 @@ def test_verify_qdrant__as_json(live: str, capsys: pytest.CaptureFixture[str]) -
         "alias": collection_name(),
         "people": 2,
         "set_aside": 0,
-        "went_back": None,
+        "restore_detected": None,
         "collections": [
             {
                 "name": live,
@@ -134,7 +134,7 @@ def test_verify_qdrant__as_json(live: str, capsys: pytest.CaptureFixture[str]) -
         ],
         "queued": 1,
         "deleted": 0,
-        "marked": True,
+        "checkpoint_written": True,
         "triggers": [],
         "mended": [],
         "comparison_due_at": None,

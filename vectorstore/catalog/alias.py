@@ -19,7 +19,7 @@ from qdrant_client.models import (
 from findme.core.errors import StoreUnusable, UserFacingError
 from vectorstore.catalog import registry
 from vectorstore.catalog.lock import try_lock, unlock
-from vectorstore.catalog.ownership import prove_ours
+from vectorstore.catalog.ownership import check_owner
 from vectorstore.models import VectorCollection
 from vectorstore.qdrant.address import whole_timeout_seconds
 from vectorstore.qdrant.connection import collection_name, is_embedded
@@ -28,7 +28,7 @@ from vectorstore.qdrant.errors import CollectionNotFound
 AT_ONCE = timedelta(0)
 
 
-def prove_alias(client: QdrantClient) -> None:
+def check_alias(client: QdrantClient) -> None:
     """Raises CollectionNotFound (a StoreUnavailable) where there is no alias any more, and UserFacingError where it leads to a collection
     that nobody has noted: that one is searched then, and not written. If that collection is not this database's, the error is
     ForeignCollection.
@@ -44,7 +44,7 @@ def prove_alias(client: QdrantClient) -> None:
         unlock()
     target = live_collection(client)
     if not _is_written(target):
-        prove_ours(client, target)
+        check_owner(client, target)
         raise UserFacingError(
             f"The alias {collection_name()!r} leads to {target!r}, which is not noted in PostgreSQL, so it is searched and not written: run"
             " manage.py init_qdrant, which notes it and queues everybody; or move the alias back."

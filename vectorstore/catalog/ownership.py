@@ -44,15 +44,15 @@ def database_id() -> str:
     return str(StoreState.current().database_id)
 
 
-def prove_ours(client: QdrantClient, collection: str) -> None:
+def check_owner(client: QdrantClient, collection: str) -> None:
     """Raises ForeignCollection, naming ``init_qdrant --adopt``, where the collection is another database's, or has points and does not say
     whose it is."""
-    doubt = doubt_about(client, collection, client.get_collection(collection))
+    doubt = ownership_problem(client, collection, client.get_collection(collection))
     if doubt is not None:
         raise ForeignCollection(f"{doubt}: nothing was written. {way_out()}")
 
 
-def doubt_about(client: QdrantClient, collection: str, found: CollectionInfo) -> str | None:
+def ownership_problem(client: QdrantClient, collection: str, found: CollectionInfo) -> str | None:
     """Why the collection, of which FOUND is what Qdrant says, may not be written; None where nothing speaks against it."""
     metadata = found.config.metadata or {}
     owner: Any = metadata.get(DATABASE)

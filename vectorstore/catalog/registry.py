@@ -84,7 +84,7 @@ def reserve(name: str, declaration: str) -> None:
     with short_transaction():
         register(name, State.FAILED, declaration)
         VectorCollection.objects.filter(name=name).update(failure=UNMADE)
-        StoreState.forget_collection(name)
+        StoreState.remove_sentinels_of(name)
 
 
 def fail(name: str, why: str, *, also_ready: bool = False) -> bool:
@@ -180,7 +180,7 @@ def forget(name: str) -> None:
     """NAME is gone, and its number free."""
     with short_transaction():
         rows().filter(name=name, state=State.FAILED).delete()
-        StoreState.forget_collection(name)
+        StoreState.remove_sentinels_of(name)
 
 
 def next_name(existing: Iterable[str]) -> str:

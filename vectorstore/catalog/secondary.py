@@ -11,7 +11,7 @@ from vectorstore.catalog import registry
 from vectorstore.catalog.alias import alias_target
 from vectorstore.catalog.lock import try_lock, unlock
 from vectorstore.qdrant.connection import qdrant
-from vectorstore.qdrant.errors import CollectionNotFound, RequestRejected, ServerError, StoreWentBack
+from vectorstore.qdrant.errors import CollectionNotFound, RequestRejected, RestoreDetected, ServerError
 
 MAX_CONSECUTIVE_TIMEOUTS = 5
 """In a row: so often a collection may not answer in time right after the live one did. Once may be a server that goes away just then."""
@@ -29,7 +29,7 @@ def fail_secondary_on_error(collection: str, *, doing: str = "writing") -> Itera
         yield
     except (CollectionNotFound, RequestRejected, ServerError) as error:
         give_up(collection, error)
-    except StoreWentBack:  # which is no fault of the collection's
+    except RestoreDetected:  # which is no fault of the collection's
         raise
     except StoreUnavailable as error:
         _consecutive_timeouts[key] += 1

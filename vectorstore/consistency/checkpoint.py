@@ -1,8 +1,8 @@
-"""A store that went back in time is noticed by a mark that PostgreSQL and the collections both carry (protocol, rule 9).
+"""A restored store is noticed by a checkpoint that PostgreSQL and the collections both carry (protocol, rule 9).
 
-The mark (a random id, the last version drawn, the time) goes first into PostgreSQL as *pending*, then into each collection's metadata, and then
-into PostgreSQL as *the mark*. So a collection that carries neither of the two is not the one that was written last: it is older, or PostgreSQL
-is. With the mark PostgreSQL remembers the newest points of each collection (``witnesses``).
+The checkpoint (a random id, the last version drawn, the time) goes first into PostgreSQL as *pending*, then into each collection's metadata, and then
+into PostgreSQL as *the checkpoint*. So a collection that carries neither of the two is not the one that was written last: it is older, or PostgreSQL
+is. With the checkpoint PostgreSQL remembers the newest points of each collection (``sentinel_points``).
 
 A deletion leaves a version in the collections besides (``vectorstore.consistency.deletions``).
 """
@@ -28,27 +28,27 @@ from findme.core.errors import StoreUnavailable, one_line
 from vectorstore.catalog import registry
 from vectorstore.catalog.secondary import tolerate_secondary_failure
 from vectorstore.consistency.deletions import DELETED, deleted_at, last_deletion
-from vectorstore.consistency.sentinels import MANY, contradict, witnesses
+from vectorstore.consistency.sentinels import MANY, contradict, sentinel_points
 from vectorstore.consistency.versions import Newest, last_drawn, newest
 from vectorstore.models import StoreState
 from vectorstore.qdrant.address import timeout_seconds
 from vectorstore.qdrant.connection import qdrant
-from vectorstore.qdrant.errors import RequestTimeout, ServerError, StoreWentBack
+from vectorstore.qdrant.errors import RequestTimeout, RestoreDetected, ServerError
 from vectorstore.queue.transactions import short_transaction
 
-Mark: TypeAlias = dict[str, Any]
+Checkpoint: TypeAlias = dict[str, Any]
 
 KEY = "findme_mark"
 """Of a collection's metadata."""
 
 RENEWAL_SECONDS = 30
-"""The age at which a mark is due to be renewed: at least once a minute, with room for a slow batch."""
+"""The age at which a checkpoint is due to be renewed: at least once a minute, with room for a slow batch."""
 
-GIVE_UP_SECONDS = 10
-"""A renewal that has taken longer is left to the next one, which completes it: a mark that arrives after its successor would be a false alarm."""
+RENEWAL_TIMEOUT_SECONDS = 10
+"""A renewal that has taken longer is left to the next one, which completes it: a checkpoint that arrives after its successor would be a false alarm."""
 
 LOOKS, WAIT_SECONDS = 3, 0.2
-"""A mark that two others replace between the readings is not known either: what looks wrong is looked at again."""
+"""A checkpoint that two others replace between the readings is not known either: what looks wrong is looked at again."""
 
 
 class CheckpointNotWritten(StoreUnavailable):
@@ -66,23 +66,23 @@ def never_drawn(collection: str, version: int, drawn: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """A collection as it was found, after PostgreSQL knew the marks with the ids KNOWN."""
+    """A collection as it was found, after PostgreSQL knew the checkpoints with the ids KNOWN."""
 
     name: str
-    mark: Mark | None
+    checkpoint: Checkpoint | None
     newest: Newest
     known: frozenset[str]
     deleted_at: int
     """The version that the last deletion noted; 0 where none did."""
 
 
-def check_marks(client: QdrantClient) -> None:
-    """Raises StoreWentBack, in one line, where a store is older than the other one remembers."""
+def compare_checkpoints(client: QdrantClient) -> None:
+    """Raises RestoreDetected, in one line, where a store is older than the other one remembers."""
     _compare(client, registry.written, _looked_at(client, registry.written()))
 
 
-def check_live_mark(client: QdrantClient) -> None:
-    """As ``check_marks``, for the live collection alone. Changes nothing: a secondary collection that fails is not asked, so it is not given up."""
+def compare_live_checkpoint(client: QdrantClient) -> None:
+    """As ``compare_checkpoints``, for the live collection alone. Changes nothing: a secondary collection that fails is not asked, so it is not given up."""
     _compare(client, _live_alone, _looked_at(client, _live_alone()))
 
 
@@ -91,8 +91,8 @@ def _live_alone() -> tuple[str, ...]:
     return () if live is None else (live,)
 
 
-def mark_is_due() -> bool:
-    """Whether the mark is to be renewed, by the database's clock."""
+def is_checkpoint_due() -> bool:
+    """Whether the checkpoint is to be renewed, by the database's clock."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT coalesce(marked_at < clock_timestamp() - make_interval(secs => %s), true) FROM vector_store_state", [RENEWAL_SECONDS]
@@ -101,11 +101,11 @@ def mark_is_due() -> bool:
         return row is None or bool(row[0])
 
 
-def renew_mark(client: QdrantClient) -> bool:
-    """Compare, and then give PostgreSQL and every collection a new mark if it is due; False where it is not, or somebody else is faster, or it
+def renew_checkpoint(client: QdrantClient) -> bool:
+    """Compare, and then give PostgreSQL and every collection a new checkpoint if it is due; False where it is not, or somebody else is faster, or it
     took too long.
 
-    Comparing first: a new mark covers up the signs. Raises StoreWentBack, CheckpointNotWritten, and StoreUnavailable. Not inside a
+    Comparing first: a new checkpoint covers up the signs. Raises RestoreDetected, CheckpointNotWritten, and StoreUnavailable. Not inside a
     transaction.
     """
     seen = _looked_at(client, registry.written())
@@ -113,24 +113,24 @@ def renew_mark(client: QdrantClient) -> bool:
     return _renew(client, seen, afresh=False)
 
 
-def make_new_mark(client: QdrantClient) -> bool:
+def reset_checkpoint(client: QdrantClient) -> bool:
     """Have both stores begin anew, whatever they remember: after a repair, or an adoption. False where it took too long."""
     return _renew(client, _looked_at(client, registry.written()), afresh=True)
 
 
-def stamp(client: QdrantClient, collection: str) -> None:
-    """Give a collection that is new, or newly written, the mark that the others have; its row is committed already. It is not the collection's own
+def write_checkpoint(client: QdrantClient, collection: str) -> None:
+    """Give a collection that is new, or newly written, the checkpoint that the others have; its row is committed already. It is not the collection's own
     that is asked for, but the one that is on its way, if one is; nobody renews it meanwhile."""
     StoreState.current()
     with short_transaction(beside_seconds=timeout_seconds()):
         state = StoreState.objects.select_for_update().get(pk=1)
-        mark = state.pending_mark or state.mark
-        if mark is not None:
-            client.update_collection(collection, metadata={KEY: _shown(mark), DELETED: last_deletion(client)})
+        checkpoint = state.pending_mark or state.mark
+        if checkpoint is not None:
+            client.update_collection(collection, metadata={KEY: _shown(checkpoint), DELETED: last_deletion(client)})
 
 
 def _compare(client: QdrantClient, names: Callable[[], tuple[str, ...]], seen: list[_Seen]) -> None:
-    """Raises StoreWentBack for what was seen of the collections NAMES, if it is seen again."""
+    """Raises RestoreDetected for what was seen of the collections NAMES, if it is seen again."""
     reason = _reason(client, seen)
     for _ in range(LOOKS - 1):
         if reason is None:
@@ -138,7 +138,7 @@ def _compare(client: QdrantClient, names: Callable[[], tuple[str, ...]], seen: l
         time.sleep(WAIT_SECONDS)
         reason = _reason(client, _looked_at(client, names()))
     if reason is not None:
-        raise StoreWentBack(reason)
+        raise RestoreDetected(reason)
 
 
 def _looked_at(client: QdrantClient, names: tuple[str, ...]) -> list[_Seen]:
@@ -148,17 +148,17 @@ def _looked_at(client: QdrantClient, names: tuple[str, ...]) -> list[_Seen]:
     for name in names:
         with tolerate_secondary_failure(live, name, doing="reading"):
             found = client.get_collection(name)
-            seen.append(_Seen(name, _mark_in(found), newest(client, name, found, MANY), known, deleted_at(found)))
+            seen.append(_Seen(name, _checkpoint_in(found), newest(client, name, found, MANY), known, deleted_at(found)))
     return seen
 
 
 def _known(state: StoreState) -> frozenset[str]:
-    return frozenset(mark["id"] for mark in (state.mark, state.pending_mark) if mark is not None)
+    return frozenset(checkpoint["id"] for checkpoint in (state.mark, state.pending_mark) if checkpoint is not None)
 
 
-def _mark_in(found: CollectionInfo) -> Mark | None:
-    mark = (found.config.metadata or {}).get(KEY)
-    return mark if isinstance(mark, dict) and mark.keys() == {"id", "version", "at"} else None
+def _checkpoint_in(found: CollectionInfo) -> Checkpoint | None:
+    checkpoint = (found.config.metadata or {}).get(KEY)
+    return checkpoint if isinstance(checkpoint, dict) and checkpoint.keys() == {"id", "version", "at"} else None
 
 
 def _reason(client: QdrantClient, seen: list[_Seen]) -> str | None:
@@ -167,9 +167,9 @@ def _reason(client: QdrantClient, seen: list[_Seen]) -> str | None:
     for one in seen:
         if one.newest and one.newest[0][1] > drawn:
             return never_drawn(one.name, one.newest[0][1], drawn)
-        if one.mark is not None and one.mark["version"] > drawn:
+        if one.checkpoint is not None and one.checkpoint["version"] > drawn:
             return (
-                f"{one.name!r} was marked at version {one.mark['version']}, and PostgreSQL has drawn {drawn} so far: it was restored to an"
+                f"{one.name!r} has a checkpoint of version {one.checkpoint['version']}, and PostgreSQL has drawn {drawn} so far: it was restored to an"
                 " older copy, or failed over."
             )
         if one.deleted_at > drawn:
@@ -177,27 +177,27 @@ def _reason(client: QdrantClient, seen: list[_Seen]) -> str | None:
                 f"Points were deleted from {one.name!r} at version {one.deleted_at}, and PostgreSQL has drawn {drawn} so far: it was restored to an older"
                 " copy, or failed over."
             )
-    return _reason_of_marks(client, seen)
+    return _reason_of_checkpoints(client, seen)
 
 
-def _reason_of_marks(client: QdrantClient, seen: list[_Seen]) -> str | None:
-    """A mark that PostgreSQL knew neither before nor after the collection was read; or witnesses, but not of one that is being built."""
+def _reason_of_checkpoints(client: QdrantClient, seen: list[_Seen]) -> str | None:
+    """A checkpoint that PostgreSQL knew neither before nor after the collection was read; or sentinel points, but not of one that is being built."""
     state, live, built = StoreState.current(), registry.live(), registry.built()
     for one in seen:
         known = one.known | _known(state)
-        if known and one.mark is not None and one.mark["id"] not in known:
+        if known and one.checkpoint is not None and one.checkpoint["id"] not in known:
             of = state.mark or state.pending_mark or {}
             return (
-                f"{one.name!r} carries the mark of {one.mark['at']}, and PostgreSQL remembers that of {of.get('at')}: one of the two was restored"
+                f"{one.name!r} has the checkpoint of {one.checkpoint['at']}, and PostgreSQL remembers that of {of.get('at')}: one of the two was restored"
                 " to an older copy."
             )
-        mark, older = state.mark or {}, False
-        remembered = mark.get("newest", {}).get(one.name, []) if one.name in built else []
+        checkpoint, older = state.mark or {}, False
+        remembered = checkpoint.get("newest", {}).get(one.name, []) if one.name in built else []
         with tolerate_secondary_failure(live, one.name, doing="reading"):
             older = contradict(client, one.name, remembered)
         if older:
             return (
-                f"Points in {one.name!r} are older than at {mark['at']}, or gone: it was restored to an older copy, or somebody has deleted or"
+                f"Points in {one.name!r} are older than at {checkpoint['at']}, or gone: it was restored to an older copy, or somebody has deleted or"
                 " overwritten points behind FindMe's back."
             )
     return None
@@ -210,17 +210,17 @@ def _renew(client: QdrantClient, seen: list[_Seen], *, afresh: bool) -> bool:
         return False
     live = registry.live()
     for name in registry.written():
-        if time.monotonic() - begun > GIVE_UP_SECONDS:
+        if time.monotonic() - begun > RENEWAL_TIMEOUT_SECONDS:
             return False
-        with tolerate_secondary_failure(live, name, doing="marking"), _raise_if_not_written(name == live):
+        with tolerate_secondary_failure(live, name, doing="checkpoint"), _raise_if_not_written(name == live):
             client.update_collection(name, metadata={KEY: _shown(pending)} | ({DELETED: None} if afresh else {}))
-            _prove(client, name, pending)
+            _check_written(client, name, pending)
     return _confirm(pending)
 
 
 @contextmanager
 def _raise_if_not_written(is_live: bool) -> Iterator[None]:
-    """One beside the live one, which has just taken its mark, has only itself to blame."""
+    """One beside the live one, which has just taken its checkpoint, has only itself to blame."""
     try:
         with qdrant():
             yield
@@ -230,35 +230,35 @@ def _raise_if_not_written(is_live: bool) -> Iterator[None]:
         raise CheckpointNotWritten(one_line(error)) from error
 
 
-def _store_pending(newest_points: Mapping[str, Newest], *, afresh: bool) -> Mark | None:
-    """The mark that is on its way now: one that somebody did not bring to its end, or a new one. None where somebody else is at it, or was.
+def _store_pending(newest_points: Mapping[str, Newest], *, afresh: bool) -> Checkpoint | None:
+    """The checkpoint that is on its way now: one that somebody did not bring to its end, or a new one. None where somebody else is at it, or was.
 
     A third one is never begun, since collections may carry the second; and none right after the last, since somebody slow may still write that.
     """
     StoreState.current()
     with short_transaction():
         state = StoreState.objects.select_for_update(skip_locked=not afresh).filter(pk=1).first()
-        if state is None or (state.pending_mark is None and not afresh and not mark_is_due()):
+        if state is None or (state.pending_mark is None and not afresh and not is_checkpoint_due()):
             return None
         if state.pending_mark is None or afresh:
             state.pending_mark = {
                 "id": str(uuid4()),
                 "version": last_drawn(),
                 "at": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
-                "newest": witnesses({name: newest_points[name] for name in newest_points.keys() & registry.built()}),
+                "newest": sentinel_points({name: newest_points[name] for name in newest_points.keys() & registry.built()}),
             }
             state.save(update_fields=["pending_mark"])
-        found: Mark = state.pending_mark
+        found: Checkpoint = state.pending_mark
         return found
 
 
-def _prove(client: QdrantClient, name: str, pending: Mark) -> None:
+def _check_written(client: QdrantClient, name: str, pending: Checkpoint) -> None:
     """An answer is no proof."""
-    if _mark_in(client.get_collection(name)) != _shown(pending):
-        raise StoreUnavailable(f"The mark that Qdrant took for {name!r} is not there: look at its log, and run it again.")
+    if _checkpoint_in(client.get_collection(name)) != _shown(pending):
+        raise StoreUnavailable(f"The checkpoint that Qdrant took for {name!r} is not there: look at its log, and run it again.")
 
 
-def _confirm(pending: Mark) -> bool:
+def _confirm(pending: Checkpoint) -> bool:
     """As it is by now: whoever was erased meanwhile is remembered no longer. False where somebody else was faster, or is at it."""
     try:
         with short_transaction():
@@ -270,6 +270,6 @@ def _confirm(pending: Mark) -> bool:
         raise
 
 
-def _shown(mark: Mark) -> Mark:
-    """What of the mark a collection carries: nobody's id."""
-    return {name: value for name, value in mark.items() if name != "newest"}
+def _shown(checkpoint: Checkpoint) -> Checkpoint:
+    """What of the checkpoint a collection carries: nobody's id."""
+    return {name: value for name, value in checkpoint.items() if name != "newest"}

@@ -1,6 +1,6 @@
 """That points were deleted, noted in Qdrant: a PostgreSQL that was restored to a copy from before the deletion is noticed by it (protocol, rule 9).
 
-A deletion leaves no point, and a mark is renewed only now and then. So a process that deletes points draws a version, and notes it in the metadata of each
+A deletion leaves no point, and a checkpoint is renewed only now and then. So a process that deletes points draws a version, and notes it in the metadata of each
 collection. A PostgreSQL that has drawn less is older than the deletion.
 """
 
@@ -32,15 +32,15 @@ less."""
 def note_deletion(client: QdrantClient, version: int) -> None:
     """Note in every collection that points were deleted after VERSION was drawn, by a transaction that is committed.
 
-    One that cannot be told is passed over with a warning: the deletion stands, and the next renewal of the mark says the same.
+    One that cannot be told is passed over with a warning: the deletion stands, and the next renewal of the checkpoint says the same.
     """
     live = registry.live()
     for name in registry.written():
         try:
-            with tolerate_secondary_failure(live, name, doing="marking"):
+            with tolerate_secondary_failure(live, name, doing="checkpoint"):
                 client.update_collection(name, metadata={DELETED: version})
         except StoreUnavailable as error:
-            logger.warning("A restored PostgreSQL may go unnoticed until the next mark: %s", one_line(error))
+            logger.warning("A restored PostgreSQL may go unnoticed until the next checkpoint: %s", one_line(error))
 
 
 def draw_for_deletion() -> int:
@@ -51,7 +51,7 @@ def draw_for_deletion() -> int:
 
 
 def note_new_deletion() -> None:
-    """Draw a version and note it, after points were deleted. If Qdrant is unavailable, the next renewal of the mark says the same."""
+    """Draw a version and note it, after points were deleted. If Qdrant is unavailable, the next renewal of the checkpoint says the same."""
     with suppress(UserFacingError), qdrant() as client:
         note_deletion(client, draw_for_deletion())
 

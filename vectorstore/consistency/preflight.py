@@ -1,5 +1,5 @@
-"""Whether the collections are this database's, and no store has gone back in time (protocol, rules 8 and 9): asked when a process first writes,
-whenever a store was away, on each new connection to PostgreSQL, and whenever the mark is renewed."""
+"""Whether the collections are this database's, and no store was restored from an older copy (protocol, rules 8 and 9): asked when a process first writes,
+whenever a store was away, on each new connection to PostgreSQL, and whenever the checkpoint is renewed."""
 
 from __future__ import annotations
 
@@ -15,21 +15,27 @@ from qdrant_client import QdrantClient
 
 from findme.core.errors import one_line
 from vectorstore.catalog import registry
-from vectorstore.catalog.alias import prove_alias
-from vectorstore.catalog.ownership import ForeignCollection, prove_ours
+from vectorstore.catalog.alias import check_alias
+from vectorstore.catalog.ownership import ForeignCollection, check_owner
 from vectorstore.catalog.secondary import give_up, tolerate_secondary_failure
-from vectorstore.consistency.checkpoint import RENEWAL_SECONDS, CheckpointNotWritten, check_marks, mark_is_due, renew_mark
+from vectorstore.consistency.checkpoint import (
+    RENEWAL_SECONDS,
+    CheckpointNotWritten,
+    compare_checkpoints,
+    is_checkpoint_due,
+    renew_checkpoint,
+)
 
 Store = tuple[object, ...]
 
 log = logging.getLogger(__name__)
 
 COMPARE_SECONDS = 60.0
-"""Each process compares the stores at least this often, whichever worker renews the mark, and whatever the queue holds."""
+"""Each process compares the stores at least this often, whichever worker renews the checkpoint, and whatever the queue holds."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Proof:
+class _Comparison:
     """The collections that were compared and found right, and when, by ``time.monotonic``."""
 
     collections: frozenset[str]
@@ -40,30 +46,30 @@ class _Proof:
         return bool(written) and self.collections.issuperset(written) and time.monotonic() < self.at + COMPARE_SECONDS
 
 
-_proven: WeakKeyDictionary[object, dict[Store, _Proof]] = WeakKeyDictionary()
+_compared: WeakKeyDictionary[object, dict[Store, _Comparison]] = WeakKeyDictionary()
 """By connection to PostgreSQL, which may come back as an older copy, and by store."""
 
 _put_off: dict[Store, float] = {}
-"""Where the mark could not be renewed: when that is tried again, by ``time.monotonic``."""
+"""Where the checkpoint could not be renewed: when that is tried again, by ``time.monotonic``."""
 
 
-def prove(client: QdrantClient) -> None:
-    """Raises UserFacingError for another database's collection and for an alias that leads elsewhere, and StoreWentBack (a
-    StoreUnavailable) where a store went back in time.
+def check_stores(client: QdrantClient) -> None:
+    """Raises UserFacingError for another database's collection and for an alias that leads elsewhere, and RestoreDetected (a
+    StoreUnavailable) where a store was restored to an older copy.
 
-    Nearly free for a minute after it has been asked. Renews the mark where that is due, but not inside a caller's transaction: it has to be committed
+    Nearly free for a minute after it has been asked. Renews the checkpoint where that is due, but not inside a caller's transaction: it has to be committed
     first. Where PostgreSQL has noted no collection, the alias decides: CollectionNotFound, or what speaks against the collection that it
     leads to.
     """
     written = registry.written()
     if _is_due(written):
-        prove_alias(client)
-        prove_whose(client)
-        check_marks(client)
+        check_alias(client)
+        check_owners(client)
+        compare_checkpoints(client)
         _note(written)
-    if written and not connection.in_atomic_block and time.monotonic() >= _put_off.get(_store(), 0.0) and mark_is_due():
-        prove_alias(client)  # somebody may have moved it by hand meanwhile, and another database may have taken a collection over
-        prove_whose(client)
+    if written and not connection.in_atomic_block and time.monotonic() >= _put_off.get(_store(), 0.0) and is_checkpoint_due():
+        check_alias(client)  # somebody may have moved it by hand meanwhile, and another database may have taken a collection over
+        check_owners(client)
         _renew(client)
         _note(written)
 
@@ -74,36 +80,38 @@ def is_due() -> bool:
 
 
 def _is_due(written: tuple[str, ...]) -> bool:
-    proof = _proven.setdefault(connection.connection, {}).get(_store())
-    return proof is None or not proof.covers(written)
+    comparison = _compared.setdefault(connection.connection, {}).get(_store())
+    return comparison is None or not comparison.covers(written)
 
 
 def _note(written: tuple[str, ...]) -> None:
-    _proven.setdefault(connection.connection, {})[_store()] = _Proof(frozenset(written), time.monotonic())
+    _compared.setdefault(connection.connection, {})[_store()] = _Comparison(frozenset(written), time.monotonic())
 
 
 def _renew(client: QdrantClient) -> None:
-    """Where a cluster has lost too many nodes for a new mark, people's points are written all the same: what was compared speaks for it."""
+    """Where a cluster has lost too many nodes for a new checkpoint, people's points are written all the same: what was compared speaks for it."""
     try:
-        renew_mark(client)
+        renew_checkpoint(client)
     except CheckpointNotWritten as error:
         if _store() not in _put_off:
             log.warning(
-                "The mark was compared and could not be renewed, which is tried again every %s s: %s", RENEWAL_SECONDS, one_line(error)
+                "The checkpoint was compared and could not be renewed, which is tried again every %s s: %s",
+                RENEWAL_SECONDS,
+                one_line(error),
             )
         _put_off[_store()] = time.monotonic() + RENEWAL_SECONDS
     else:
         _put_off.pop(_store(), None)
 
 
-def prove_whose(client: QdrantClient) -> None:
+def check_owners(client: QdrantClient) -> None:
     """Raises UserFacingError where the live collection is another database's. It comes first, and its answer says that it is not the store
     that is away: one beside it that is gone, fails, or is not ours holds nobody up."""
     live = registry.live()
     for collection in registry.written():
         with tolerate_secondary_failure(live, collection, doing="reading"):
             try:
-                prove_ours(client, collection)
+                check_owner(client, collection)
             except ForeignCollection as error:
                 if live not in {None, collection}:
                     give_up(collection, error)
@@ -111,9 +119,9 @@ def prove_whose(client: QdrantClient) -> None:
                     raise
 
 
-def doubt() -> None:
+def invalidate() -> None:
     """A store was away: it may come back as another one."""
-    for by_store in list(_proven.values()):
+    for by_store in list(_compared.values()):
         by_store.pop(_store(), None)
 
 

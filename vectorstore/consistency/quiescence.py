@@ -1,7 +1,7 @@
-"""Who is settled: nobody is changing, writing or removing them, so that their point must be what their row makes.
+"""Which users are quiescent: nobody is changing, writing or removing them, so that their point must be what their row makes.
 
 Whoever changes a person queues them in the same transaction; entries of the queue and leases go when the point is written and read back; whoever
-removes a point for good holds the person's advisory lock until the commit. So a person who is settled, and whose rows were the same ones
+removes a point for good holds the person's advisory lock until the commit. So a person who is quiescent, and whose rows were the same ones
 before and after Qdrant was asked, had the point of these rows meanwhile, or something is wrong.
 """
 
@@ -22,7 +22,7 @@ Rows: TypeAlias = tuple[str | None, str | None]
 
 LOCKED = f"SELECT person FROM unnest(%s::uuid[]) AS person WHERE pg_try_advisory_xact_lock_shared({LOCK_OF})"  # noqa: S608  # a constant
 
-SETTLED = """
+QUIESCENT = """
     SELECT person, users.xmin::text, profile_embeddings.xmin::text
     FROM unnest(%(people)s::uuid[]) AS person
     LEFT JOIN users ON users.id = person LEFT JOIN profile_embeddings ON profile_embeddings.user_id = person
@@ -33,8 +33,8 @@ SETTLED = """
 """
 
 
-def settled(people: Collection[UUID]) -> dict[UUID, Rows]:
-    """Those of PEOPLE (a thousand at most, since each takes a lock for a moment) who are settled, with what tells their rows from later ones.
+def quiescent_users(people: Collection[UUID]) -> dict[UUID, Rows]:
+    """Those of PEOPLE (a thousand at most, since each takes a lock for a moment) who are quiescent, with what tells their rows from later ones.
 
     First the locks, then a statement that sees what their last holders have committed. Both end without a trace, in a caller's transaction too: that
     one waits for others as long as it did before, and holds nobody up for who was asked about.
@@ -42,7 +42,7 @@ def settled(people: Collection[UUID]) -> dict[UUID, Rows]:
     with short_transaction() as cursor:
         cursor.execute(LOCKED, [uuid_array(people)])
         free = uuid_array(row[0] for row in cursor.fetchall())
-        cursor.execute(SETTLED, {"people": free, "all_users": ALL_USERS})
+        cursor.execute(QUIESCENT, {"people": free, "all_users": ALL_USERS})
         found = {person: (user, embedding) for person, user, embedding in cursor.fetchall()}
         transaction.set_rollback(True)
         return found

@@ -66,8 +66,8 @@ class VectorCollection(models.Model):
 
 
 class StoreState(models.Model):
-    """One row. ``database_id`` tells whose a collection is. The mark is what was last written into the collections' metadata, to notice a
-    store that went back in time; ``pending_mark`` is one on its way. ``optimizers_before_purge`` are settings to be put back, by collection.
+    """One row. ``database_id`` tells whose a collection is. The checkpoint is what was last written into the collections' metadata, to notice a
+    restored store; ``pending_mark`` is one on its way. ``optimizers_before_purge`` are settings to be put back, by collection.
 
     On ``ages_refreshed_on`` everyone was queued whose age had changed, in entries up to ``ages_queued_up_to``; while one of these is left, the
     ages of points are right as of ``ages_right_on`` (None: of no day that is known).
@@ -109,22 +109,24 @@ class StoreState(models.Model):
         return cls.objects.get_or_create(pk=1)[0]
 
     @classmethod
-    def forget_user(cls, user_id: UUID) -> None:
+    def remove_sentinel(cls, user_id: UUID) -> None:
         """Remember the person no longer. Waits for whoever is just remembering somebody, and holds them up until the caller's transaction ends: it is the
         last thing to do in one, and whoever remembers afterwards sees what that has changed."""
         with transaction.atomic():
             state = cls.objects.select_for_update().filter(pk=1).first()
             if state is None:
                 return
-            marks = [mark for mark in (state.mark, state.pending_mark) if mark is not None and "newest" in mark]
-            if str(user_id) not in str(marks):
+            checkpoints = [one for one in (state.mark, state.pending_mark) if one is not None and "newest" in one]
+            if str(user_id) not in str(checkpoints):
                 return
-            for mark in marks:
-                mark["newest"] = {name: [one for one in found if one[0] != str(user_id)] for name, found in mark["newest"].items()}
+            for checkpoint in checkpoints:
+                checkpoint["newest"] = {
+                    name: [one for one in found if one[0] != str(user_id)] for name, found in checkpoint["newest"].items()
+                }
             state.save(update_fields=["mark", "pending_mark"])
 
     @classmethod
-    def forget_collection(cls, name: str) -> None:
+    def remove_sentinels_of(cls, name: str) -> None:
         """Remember nothing of the points of a collection, whose name the next one may bear. Waits for whoever is just remembering."""
         with connection.cursor() as cursor:
             cursor.execute(

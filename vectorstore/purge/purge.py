@@ -88,7 +88,7 @@ def purge(
         if storage:
             check_storage(servers, registry.written(), storage)
         _count_losses(client, limit, log=log, drop_kept=drop_kept, dry_run=dry_run)
-        preflight.prove(client)
+        preflight.check_stores(client)
         if dry_run:
             left = tuple(untouched(one, segments_at_rest(servers, one, seconds)) for one in registry.written())
             doomed, kept = _sorted(copies(client, servers), snapshots=snapshots, log=log)

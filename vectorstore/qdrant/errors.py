@@ -38,7 +38,7 @@ class RequestTimeout(StoreUnavailable):
     """Nothing came within QDRANT_TIMEOUT."""
 
 
-class StoreWentBack(StoreUnusable):
+class RestoreDetected(StoreUnusable):
     """One of the stores is an older copy of itself: nothing is written until ``verify_qdrant --repair`` has been run."""
 
     def __init__(self, what: str) -> None:

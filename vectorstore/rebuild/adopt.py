@@ -161,7 +161,7 @@ def _take_over(planned: Plan, limit: DiscardLimit, report: Report) -> tuple[int,
         client.update_collection(collection, metadata={ADOPTING: None, ADOPTED_AT: last_drawn()})
         if planned.differs("alias "):
             point_alias(client, planned.alias, collection)
-        checkpoint.make_new_mark(client)
+        checkpoint.reset_checkpoint(client)
     return _without_strangers(collection, limit, report)
 
 

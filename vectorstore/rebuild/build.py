@@ -11,7 +11,7 @@ from qdrant_client import QdrantClient
 from findme.core.errors import UserFacingError
 from vectorstore.catalog import registry
 from vectorstore.catalog.lock import keep_session
-from vectorstore.consistency.checkpoint import stamp
+from vectorstore.consistency.checkpoint import write_checkpoint
 from vectorstore.qdrant.connection import is_embedded, qdrant
 from vectorstore.retention.drop import drop
 from vectorstore.schema import apply
@@ -35,7 +35,7 @@ def make(client: QdrantClient) -> str:
     name = next_name(client)
     apply.make(client, name)
     registry.build(name)
-    stamp(client, name)
+    write_checkpoint(client, name)
     return name
 
 

@@ -159,7 +159,7 @@ def _settle(client: QdrantClient) -> _Moved | None:
     live = live_collection(client)
     before, row = registry.live(), registry.rows().filter(name=live).first()
     moved = follow_alias(client)
-    preflight.prove(client)  # what was live before may be gone, which holds nobody up
+    preflight.check_stores(client)  # what was live before may be gone, which holds nobody up
     if registry.live() != live:
         raise UserFacingError(f"{live!r} is not noted in PostgreSQL: run manage.py init_qdrant, and then this again.")
     if not moved or before is None or row is None or row.state != registry.State.READY:

@@ -18,7 +18,7 @@ from qdrant_client.models import (
 from findme.core.version import __version__
 from vectorstore.catalog import registry
 from vectorstore.catalog.cluster import copy_missing
-from vectorstore.catalog.ownership import DATABASE, database_id, metadata_of, prove_ours
+from vectorstore.catalog.ownership import DATABASE, check_owner, database_id, metadata_of
 from vectorstore.consistency import checkpoint
 from vectorstore.models import VectorCollection
 from vectorstore.qdrant.address import whole_timeout_seconds
@@ -81,7 +81,7 @@ def note_as_live(client: QdrantClient, collection: str, *, new: bool, of_others:
                 note_removal()  # nobody knows when the last one was
         else:
             registry.follow(collection)
-    checkpoint.stamp(client, collection)
+    checkpoint.write_checkpoint(client, collection)
 
 
 def note_as_it_is(client: QdrantClient, planned: Plan) -> None:
@@ -89,7 +89,7 @@ def note_as_it_is(client: QdrantClient, planned: Plan) -> None:
 
     Raises ForeignCollection. Killed anywhere, the next plan has what is left.
     """
-    prove_ours(client, planned.collection)
+    check_owner(client, planned.collection)
     if planned.live.rows.get(planned.collection) is None:
         client.update_collection(planned.collection, metadata={DATABASE: database_id()})
     _forget_lost(planned)

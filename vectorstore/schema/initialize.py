@@ -13,10 +13,10 @@ from findme.core.commands.progress import Report, ignore_progress
 from findme.core.errors import UserFacingError
 from vectorstore.catalog.cluster import is_copying, refuse_without_a_node
 from vectorstore.catalog.lock import collection_lock
-from vectorstore.consistency.checkpoint import check_live_mark
+from vectorstore.consistency.checkpoint import compare_live_checkpoint
 from vectorstore.models import ProfileEmbedding
 from vectorstore.qdrant.connection import qdrant
-from vectorstore.qdrant.errors import CollectionNotFound, StoreWentBack
+from vectorstore.qdrant.errors import CollectionNotFound, RestoreDetected
 from vectorstore.schema.apply import apply
 from vectorstore.schema.plan import Plan, plan, refuse
 
@@ -51,8 +51,8 @@ def _with_restore(client: QdrantClient, planned: Plan) -> Plan:
     if planned.live.found is None or planned.live.doubt is not None:
         return planned
     try:
-        check_live_mark(client)
-    except StoreWentBack as error:
+        compare_live_checkpoint(client)
+    except RestoreDetected as error:
         return replace(planned, restored=str(error))
     except CollectionNotFound:  # the plan names it
         return planned

@@ -10,7 +10,7 @@ from qdrant_client.models import CollectionInfo
 from vectorstore.catalog import registry
 from vectorstore.catalog.alias import alias_target, collection_names, first_collection
 from vectorstore.catalog.cluster import missing_copies
-from vectorstore.catalog.ownership import doubt_about
+from vectorstore.catalog.ownership import ownership_problem
 from vectorstore.models import VectorCollection
 from vectorstore.qdrant.connection import collection_name, is_embedded
 from vectorstore.schema.definition import DECLARATION as DECLARATION
@@ -42,7 +42,7 @@ def read_live(client: QdrantClient) -> Live:
     rows = {row.name: row for row in registry.rows()}
     name = alias_of or _without_alias(names, rows)
     found = read_in_full(client, name) if name in names else None
-    doubt = doubt_about(client, name, found) if found else None
+    doubt = ownership_problem(client, name, found) if found else None
     return Live(names, alias_of, name, found, doubt, rows, missing_copies(client, name) if found else {})
 
 

@@ -21,7 +21,7 @@ from vectorstore.catalog.cluster import refuse_without_a_node
 from vectorstore.catalog.lock import collection_lock
 from vectorstore.catalog.ownership import ADOPTED_AT, metadata_of
 from vectorstore.consistency import preflight
-from vectorstore.consistency.checkpoint import stamp
+from vectorstore.consistency.checkpoint import write_checkpoint
 from vectorstore.consistency.versions import highest, last_drawn, raise_above
 from vectorstore.models import VectorCollection
 from vectorstore.qdrant.connection import collection_name, qdrant
@@ -171,7 +171,7 @@ def _prepare(client: QdrantClient, limit: DiscardLimit) -> None:
     with suppress(CollectionNotFound):
         live_collection(client)
         follow_alias(client)
-        preflight.prove(client)  # after it: what was live before may be gone, which holds nobody up
+        preflight.check_stores(client)  # after it: what was live before may be gone, which holds nobody up
     while (begun := registry.unfinished()) is not None:
         if not drop(client, [begun.name]):
             raise UserFacingError(
@@ -206,7 +206,7 @@ def _bring_back(
     if floor is None:
         client.update_collection(name, metadata={ADOPTED_AT: last_drawn()})
     registry.register(name, registry.State.BUILDING, UNPROVEN)
-    stamp(client, name)
+    write_checkpoint(client, name)
 
 
 def _note_as_proven(client: QdrantClient, name: str) -> None:

@@ -28,7 +28,7 @@ POLL_SECONDS = 0.1
 def make_as_declared(client: QdrantClient, collection: str) -> None:
     """Give it the settings, indexes and metadata of today, read back. Raises UserFacingError where it cannot be changed into that.
 
-    What it says of itself is this database's from now on, and the mark of then is gone.
+    What it says of itself is this database's from now on, and the checkpoint of then is gone.
     """
     planned = _plan(client, collection)
     refuse(planned)

@@ -30,7 +30,7 @@ def work(worker: UUID, limit: int, among: Sequence[UUID] | None = None) -> Batch
     before anything is claimed: who holds people never waits for it.
     """
     with qdrant() as client:
-        preflight.prove(client)
+        preflight.check_stores(client)
         claim = claim_due(worker, limit, among)
         return carry_out(claim) if claim is not None else None
 
@@ -45,7 +45,7 @@ def carry_out(claim: Claim) -> BatchResult:
         unanswered = not isinstance(error, CollectionNotFound | RequestRejected)
         retry_on_new_connection(lambda: release(claim, unanswered=unanswered))
         if isinstance(error, StoreUnavailable):
-            preflight.doubt()
+            preflight.invalidate()
         raise
     if result.sent_at is not None:
         start_recheck_delay(result.sent_at)

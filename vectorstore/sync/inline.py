@@ -21,7 +21,7 @@ from vectorstore.consistency import deletions, preflight
 from vectorstore.consistency.versions import is_blocking, next_version
 from vectorstore.qdrant import write
 from vectorstore.qdrant.connection import collection_name, qdrant
-from vectorstore.qdrant.errors import CollectionNotFound, StoreWentBack
+from vectorstore.qdrant.errors import CollectionNotFound, RestoreDetected
 from vectorstore.queue.deletions import note_removal
 from vectorstore.queue.entries import LOCK_OF, enqueue
 from vectorstore.sync.batch import BATCH_SIZE, work
@@ -103,8 +103,8 @@ def _is_restored(client: QdrantClient) -> bool:
     Raises UserFacingError where the collection is another database's.
     """
     try:
-        preflight.prove(client)
-    except StoreWentBack:
+        preflight.check_stores(client)
+    except RestoreDetected:
         return True
     return False
 

@@ -138,7 +138,7 @@ def sync_once(
     with suppress(Stopped):
         try:
             with stopping.may_interrupt():
-                _prove_at_once()
+                _check_stores()
                 if discard_vectors is not None:
                     enqueue_discards(discard_vectors)
             _drain(worker, result, timeout, stopping)
@@ -215,14 +215,14 @@ def _needs_operator(error: Exception) -> bool:
     return error.needs_operator if isinstance(error, UserFacingError) else refusals.needs_operator(error)
 
 
-def _prove_at_once() -> None:
+def _check_stores() -> None:
     """Compare the stores. A store that is away is waited for later; an error that needs a person is raised."""
     try:
         reach_postgresql()
         expire_leases()  # a PostgreSQL that only reads is reported even if the queue is empty
         with qdrant() as client:
             live_collection(client)
-            preflight.prove(client)
+            preflight.check_stores(client)
     except (UserFacingError, *POSTGRESQL_UNAVAILABLE) as error:
         if _needs_operator(error):
             raise

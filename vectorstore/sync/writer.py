@@ -20,7 +20,7 @@ from vectorstore.projection.ages import disbelieve_days_after
 from vectorstore.projection.points import Points, points_of
 from vectorstore.qdrant import write as guarded
 from vectorstore.qdrant.connection import qdrant
-from vectorstore.qdrant.errors import RequestRejected, StoreWentBack
+from vectorstore.qdrant.errors import RequestRejected, RestoreDetected
 from vectorstore.qdrant.write import Point
 from vectorstore.queue.deletions import note_removal
 from vectorstore.retention.unique_vectors import FIELDS, points_hold, unique_among_records
@@ -190,14 +190,14 @@ class _CollectionWriter:
         )
 
     def _versions(self, client: QdrantClient, ids: Sequence[ExtendedPointId]) -> tuple[dict[ExtendedPointId, int], set[ExtendedPointId]]:
-        """Of those that are there, -1 for a point without one; and whose no worker can have written. Raises StoreWentBack where one was never drawn:
+        """Of those that are there, -1 for a point without one; and whose no worker can have written. Raises RestoreDetected where one was never drawn:
         the guard refused what was sent, and whoever wrote that point did not look at PostgreSQL after this one."""
         found = client.retrieve(self.collection, list(ids), with_payload=["version"], with_vectors=False)
         in_the_way = {record.id for record in found if is_blocking(record.payload)}
         there = {record.id: _known(version_of(record.payload)) for record in found if record.id not in in_the_way}
         highest = max(there.values(), default=0)
         if highest > self.claim.version and highest > (drawn := last_drawn()):
-            raise StoreWentBack(never_drawn(self.collection, highest, drawn))
+            raise RestoreDetected(never_drawn(self.collection, highest, drawn))
         return there, in_the_way
 
 

@@ -1,6 +1,6 @@
 """What differed is looked at again, in such a way that nobody who writes meanwhile can be taken for a difference.
 
-PostgreSQL is asked who is settled (``vectorstore.consistency.quiescence``), then Qdrant, then PostgreSQL again. A difference is one of somebody who was settled both
+PostgreSQL is asked which users are quiescent (``vectorstore.consistency.quiescence``), then Qdrant, then PostgreSQL again. A difference is one of somebody who was quiescent both
 times, on the same rows, and whose point was not written in between: it has no version that was drawn since the first question. All others wait for
 somebody, or are asked about again. But a point that the guard of every write takes for newer is one, whoever is on the queue for it: no writing
 of a person makes one.
@@ -15,7 +15,7 @@ from datetime import date
 from itertools import islice
 from uuid import UUID
 
-from vectorstore.consistency.quiescence import settled
+from vectorstore.consistency.quiescence import quiescent_users
 from vectorstore.consistency.versions import last_drawn
 from vectorstore.qdrant.scroll import points_among
 from vectorstore.verification.compare import Difference, compare
@@ -54,10 +54,10 @@ def look_again(collection: str, people: Iterable[UUID], ages_right_on: date | No
 def _look(collection: str, people: Sequence[UUID], ages_right_on: date | None, decided: Decided) -> list[UUID]:
     """One look; whom nothing can be said about yet."""
     drawn_before = last_drawn()
-    before = settled(people)
+    before = quiescent_users(people)
     compared = compare(people_among(people), points_among(collection, people), ages_right_on)
     differing = compared.differences
-    after = settled(list(differing))
+    after = quiescent_users(list(differing))
     drawn_after = last_drawn()
     again: list[UUID] = []
     for person, difference in differing.items():

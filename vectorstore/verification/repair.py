@@ -1,4 +1,4 @@
-"""Have what differs put right: people go on the queue, points that no worker can come to are deleted, and both stores begin anew with one mark."""
+"""Have what differs put right: people go on the queue, points that no worker can come to are deleted, and both stores begin anew with one checkpoint."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from qdrant_client.models import ExtendedPointId, PointIdsList, WriteOrdering
 
 from findme.core.errors import UserFacingError
 from findme.core.plurals import counted
-from vectorstore.consistency.checkpoint import CheckpointNotWritten, make_new_mark
+from vectorstore.consistency.checkpoint import CheckpointNotWritten, reset_checkpoint
 from vectorstore.consistency.versions import highest, raise_above
 from vectorstore.models import QueueEntry
 from vectorstore.qdrant.connection import qdrant
@@ -22,11 +22,11 @@ from vectorstore.verification.drift import Collected
 
 @dataclass(frozen=True, slots=True)
 class Repaired:
-    """People who were queued, points that were deleted, and whether both stores have a new mark."""
+    """People who were queued, points that were deleted, and whether both stores have a new checkpoint."""
 
     queued: int
     deleted: int
-    marked: bool
+    checkpoint_written: bool
 
 
 def too_many(collections: Sequence[Collected], max_changes: int | None) -> str | None:
@@ -50,7 +50,7 @@ def repair(client: QdrantClient, collections: Sequence[Collected]) -> Repaired:
     """Raises StoreUnavailable.
 
     First the sequence of versions: a worker who draws a lower one for somebody who is queued is refused by Qdrant, and takes what is there for the
-    later write. Then the queue, and the marks last: as long as these say that a store went back in time, nobody begins to write.
+    later write. Then the queue, and the checkpoints last: as long as these say that a store was restored to an older copy, nobody begins to write.
 
     The caller has compared the unique vectors with what the operator allows to discard.
     """
@@ -66,12 +66,12 @@ def repair(client: QdrantClient, collections: Sequence[Collected]) -> Repaired:
             queued += enqueue(UUID(int=number) for number in chunk)
         for chunk in found.numbers.chunks():
             deleted += _delete(client, found.name, chunk)
-    return Repaired(queued, deleted, _is_marked(client))
+    return Repaired(queued, deleted, _write_checkpoint(client))
 
 
-def _is_marked(client: QdrantClient) -> bool:
+def _write_checkpoint(client: QdrantClient) -> bool:
     try:
-        return make_new_mark(client)
+        return reset_checkpoint(client)
     except CheckpointNotWritten:
         return False
 

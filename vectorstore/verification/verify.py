@@ -16,14 +16,14 @@ from findme.core.errors import StoreUnavailable, UserFacingError
 from findme.core.triggers.problems import trigger_problems
 from findme.migrator.trigger_repair import mend_triggers
 from vectorstore.catalog import registry
-from vectorstore.catalog.alias import live_collection, prove_alias
+from vectorstore.catalog.alias import check_alias, live_collection
 from vectorstore.consistency import preflight
-from vectorstore.consistency.checkpoint import check_marks
+from vectorstore.consistency.checkpoint import compare_checkpoints
 from vectorstore.consistency.comparison_due import clear_comparison_due, comparison_due_at, note_comparison_due
 from vectorstore.consistency.possibly_erased import PossiblyErased, require_after_restore
 from vectorstore.models import SetAside, StoreState, VectorCollection, Verification
 from vectorstore.qdrant.connection import collection_name, qdrant
-from vectorstore.qdrant.errors import CollectionNotFound, StoreWentBack
+from vectorstore.qdrant.errors import CollectionNotFound, RestoreDetected
 from vectorstore.qdrant.pages import Points
 from vectorstore.qdrant.scroll import begun
 from vectorstore.retention.unique_vectors import UniqueVectorsFound
@@ -53,8 +53,8 @@ class VerifiedCollection:
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """``people`` are to have a point; ``set_aside`` are people whom Qdrant refused. ``went_back`` says that a store is older than the other one
-    remembers. ``queued`` and ``deleted`` are what a repair has done, and ``marked`` says whether it could give both stores a new mark; None where
+    """``people`` are to have a point; ``set_aside`` are people whom Qdrant refused. ``restore_detected`` says that a store is older than the other one
+    remembers. ``queued`` and ``deleted`` are what a repair has done, and ``checkpoint_written`` says whether it could give both stores a new checkpoint; None where
     none was asked for. ``triggers`` are those that do not capture changes as they should, and ``mended`` those that the repair has mended.
     ``comparison_due_at`` is when an earlier run mended triggers, if the stores were not compared between that run and this one. ``possibly_erased`` are
     the ids of users without a point, for which a repair after a restore was refused."""
@@ -62,11 +62,11 @@ class Verified:
     alias: str
     people: int
     set_aside: int
-    went_back: str | None
+    restore_detected: str | None
     collections: tuple[VerifiedCollection, ...]
     queued: int | None = None
     deleted: int | None = None
-    marked: bool | None = None
+    checkpoint_written: bool | None = None
     triggers: tuple[str, ...] = ()
     mended: tuple[str, ...] = ()
     comparison_due_at: datetime | None = None
@@ -82,7 +82,7 @@ class Verified:
 
     @property
     def clean(self) -> bool:
-        found = self.differing or self.set_aside or self.went_back or self.triggers or self.mended or self.comparison_due_at
+        found = self.differing or self.set_aside or self.restore_detected or self.triggers or self.mended or self.comparison_due_at
         return not (found or any(collection.ahead for collection in self.collections))
 
 
@@ -126,23 +126,23 @@ def verify(
     with ExitStack() as stack:
         with qdrant() as client:
             live_collection(client)
-            prove_alias(client)
+            check_alias(client)
             if repairing:
-                preflight.prove_whose(client)
+                preflight.check_owners(client)
             rows = _rows(client)
-            went_back = _went_back(client)
+            restore_detected = _restore_detected(client)
             totals = _totals(client, rows)
             of_live = begun(rows[0].name)
         collections = [stack.enter_context(Collected(row.name)) for row in rows]
         people, compared = _compare(rows, collections, totals, of_live, report)
         collections = [found for _, found in compared]
-        _record(started, people, collections, went_back)
+        _record(started, people, collections, restore_detected)
         told = tuple(_told(row, found) for row, found in compared)
         verified = Verified(
             collection_name(),
             people,
             SetAside.objects.count(),
-            went_back,
+            restore_detected,
             told,
             triggers=triggers,
             mended=mended,
@@ -150,7 +150,7 @@ def verify(
         )
         if not repairing:
             return verified
-        if went_back and not after_restore:
+        if restore_detected and not after_restore:
             _refuse_to_restore_users(verified)
         repaired = _repaired(verified, collections, max_changes, discard_vectors, force=force)
         if noted is not None:
@@ -185,10 +185,10 @@ def _rows(client: QdrantClient) -> list[VectorCollection]:
     return [rows[name] for name in written if name in rows and (name == live or client.collection_exists(name))]
 
 
-def _went_back(client: QdrantClient) -> str | None:
+def _restore_detected(client: QdrantClient) -> str | None:
     try:
-        check_marks(client)
-    except StoreWentBack as error:
+        compare_checkpoints(client)
+    except RestoreDetected as error:
         return error.what
     return None
 
@@ -241,12 +241,12 @@ def _points_in(client: QdrantClient, collection: str) -> int:
     return 0
 
 
-def _record(started: datetime, people: int, collections: list[Collected], went_back: str | None) -> None:
+def _record(started: datetime, people: int, collections: list[Collected], restore_detected: str | None) -> None:
     """Counts only, nobody's id; the newest REMEMBERED runs."""
     found: dict[str, Any] = {
         "people": people,
         "set_aside": SetAside.objects.count(),
-        "went_back": went_back is not None,
+        "restore_detected": restore_detected is not None,
         "collections": {collected.name: collected.counts() for collected in collections},
     }
     Verification.objects.create(alias=collection_name(), started_at=started, found=found)

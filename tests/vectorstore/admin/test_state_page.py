@@ -36,7 +36,7 @@ def test_page__before_there_is_anything(settings: Settings) -> None:
     page = shown()
     assert "None yet: <code>manage.py verify_qdrant</code>." in page
     assert "None yet: <code>manage.py init_qdrant</code>." in page
-    assert "The stores carry no mark yet." in page and "Ask Qdrant" in page
+    assert "The stores have no checkpoint yet." in page and "Ask Qdrant" in page
 
 
 def test_page__triggers_that_are_not_as_migrated__are_named(db: None) -> None:
@@ -66,12 +66,12 @@ def test_page__queue_collections_verification_and_people_set_aside(settings: Set
     SyncLease.objects.create(user_id=uuid4(), worker=uuid4(), until=datetime.now(UTC) + timedelta(minutes=1))
     SetAside.objects.create(user_id=uuid4(), reason="refused", collection=f"{alias}_v1")
     counts = {"points": 40, "missing": 2, "orphaned": 1, "stale payload": 0, "stale vector": 0, "pending": 3, "aside": 1, "ahead": 0}
-    found = {"people": 42, "set_aside": 1, "went_back": True, "collections": {f"{alias}_v1": counts}}
+    found = {"people": 42, "set_aside": 1, "restore_detected": True, "collections": {f"{alias}_v1": counts}}
     Verification.objects.create(alias=alias, started_at=datetime.now(UTC), found=found)
     page = shown()
     assert '>2<span class="block text-sm">the oldest for 3 hours</span>' in page
     assert f"{alias}_v1" in page and "Qdrant ran out of room" in page
-    assert "a store had gone back in time" in page and "3 differences" in page and "42 people." in page
+    assert "a store was restored to an older copy" in page and "3 differences" in page and "42 people." in page
     assert f'<a href="{reverse("admin:vectorstore_setaside_changelist")}"' in page
 
 

@@ -524,7 +524,7 @@ def test_kept__that_takes_a_new_one_takes_the_place_of_the_live_one_that_is_gone
     settings.QDRANT_SHARD_NUMBER = 2
     with qdrant() as client:
         client.delete_collection(version(2))
-    preflight.doubt()
+    preflight.invalidate()
     with pytest.raises(UserFacingError, match=r"make it with manage\.py init_qdrant"):
         roll_back()
     with pytest.raises(UserFacingError, match=r"with manage\.py reindex_qdrant\.$"):
@@ -543,7 +543,7 @@ def test_reindex__goes_on_after_a_move_that_was_not_noted_where_the_old_one_is_g
         registry.prepare(version(2), WEEK)
         client.update_collection_aliases(alias._moves(version(1), version(2)))
         client.delete_collection(version(1))
-    preflight.doubt()
+    preflight.invalidate()
     assert (rebuilt().collection, leads_to()) == (version(2), "v2")
     assert states()["v2"] == "live"
 

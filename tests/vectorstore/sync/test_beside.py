@@ -9,7 +9,7 @@ from vectorstore.catalog import registry
 from vectorstore.catalog.secondary import MAX_CONSECUTIVE_TIMEOUTS, fail_secondary_on_error
 from vectorstore.models import VectorCollection
 from vectorstore.qdrant.connection import collection_name
-from vectorstore.qdrant.errors import StoreWentBack
+from vectorstore.qdrant.errors import RestoreDetected
 
 pytestmark = pytest.mark.django_db
 
@@ -25,11 +25,11 @@ def fail_with(collection: str, error: Exception) -> None:
         raise error
 
 
-def test_given_up__a_store_that_went_back_is_no_silence(embedded_qdrant: object) -> None:
+def test_given_up__a_restored_store_is_no_silence(embedded_qdrant: object) -> None:
     name = kept()
     for _ in range(2 * MAX_CONSECUTIVE_TIMEOUTS):
-        with pytest.raises(StoreWentBack):
-            fail_with(name, StoreWentBack("An older copy."))
+        with pytest.raises(RestoreDetected):
+            fail_with(name, RestoreDetected("An older copy."))
     assert registry.written() == (name,)
 
 

@@ -10,7 +10,7 @@ from privacy.actions.erase import erase
 from tests.vectorstore.sync.people import people
 from vectorstore.catalog import registry
 from vectorstore.consistency import deletions
-from vectorstore.consistency.checkpoint import check_marks, make_new_mark
+from vectorstore.consistency.checkpoint import compare_checkpoints, reset_checkpoint
 from vectorstore.consistency.deletions import deleted_at, draw_for_deletion, note_deletion
 from vectorstore.consistency.versions import last_drawn
 from vectorstore.qdrant.connection import qdrant
@@ -43,7 +43,7 @@ def test_removal__notes_a_version_that_is_drawn_whatever_becomes_of_the_transact
     first = noted()
     assert 0 < first <= last_drawn()
     with qdrant() as client:
-        check_marks(client)
+        compare_checkpoints(client)
     erase(user_id)
     assert first < noted() <= last_drawn()
 
@@ -64,11 +64,11 @@ def test_collections__that_take_the_place_of_the_live_one_carry_it_too(any_colle
     assert noted() >= before > 0
 
 
-def test_new_mark__forgets_it(any_collection: str) -> None:
+def test_new_checkpoint__forgets_it(any_collection: str) -> None:
     with qdrant() as client:
         note_deletion(client, last_drawn() + 1_000_000)
-        make_new_mark(client)
-        check_marks(client)
+        reset_checkpoint(client)
+        compare_checkpoints(client)
     assert noted() == 0
 
 
@@ -81,5 +81,5 @@ def test_note__a_collection_that_does_not_answer_is_passed_over(
     with qdrant() as client, monkeypatch.context() as patched:
         patched.setattr(deletions, "tolerate_secondary_failure", away)
         note_deletion(client, 1)
-    assert "A restored PostgreSQL may go unnoticed until the next mark: Qdrant is away." in caplog.text
+    assert "A restored PostgreSQL may go unnoticed until the next checkpoint: Qdrant is away." in caplog.text
     assert noted() == 0

@@ -258,7 +258,7 @@ def test_sync_once__another_databases_collection(server_collection: str) -> None
     plain_sql("UPDATE vector_store_state SET database_id = gen_random_uuid()")
     from vectorstore.consistency import preflight
 
-    preflight.doubt()
+    preflight.invalidate()
     with pytest.raises(UserFacingError, match="belongs to another database") as raised:
         sync_once()
     assert not isinstance(raised.value, StoreUnavailable)

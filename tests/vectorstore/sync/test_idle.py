@@ -45,7 +45,7 @@ def put_postgresql_back() -> None:
     older = StoreState.objects.get()
     StoreState.objects.update(marked_at=None)
     with qdrant() as client:
-        preflight.prove(client)
+        preflight.check_stores(client)
     StoreState.objects.update(mark=older.mark, pending_mark=older.pending_mark, marked_at=older.marked_at)
 
 
@@ -114,7 +114,7 @@ def sync_three_users() -> None:
     people(3)
     sync_once()
     with qdrant() as client:
-        preflight.prove(client)
+        preflight.check_stores(client)
     assert queued() == 0
 
 
@@ -126,7 +126,7 @@ def test_sync_once__with_an_empty_queue_says_at_once_what_only_a_person_mends(
     """Also a process that found everything right a moment ago."""
     happens()
     QueueEntry.objects.all().delete()
-    preflight.doubt()
+    preflight.invalidate()
     monkeypatch.setattr(drain, "time", SimpleNamespace(monotonic=time.monotonic, sleep=lambda _seconds: pytest.fail("It waits.")))
     with pytest.raises(CommandError) as raised:
         call_command("sync_qdrant", "--once")
@@ -145,7 +145,7 @@ def test_watch__with_an_empty_queue_looks_once_a_minute_and_says_it_once(
     assert said == []
     happens()
     QueueEntry.objects.all().delete()
-    keep_the_mark_fresh()
+    keep_checkpoint_fresh()
     a_minute_passes(monkeypatch)
     for _ in range(3):
         assert watch._step(worker) is None
@@ -154,7 +154,7 @@ def test_watch__with_an_empty_queue_looks_once_a_minute_and_says_it_once(
     assert worker.pause > drain.SHORTEST_PAUSE
 
 
-def keep_the_mark_fresh() -> None:
+def keep_checkpoint_fresh() -> None:
     """Another worker renews it, so that this one has to compare by itself."""
     StoreState.objects.update(marked_at="2100-01-01T00:00Z")
 
@@ -168,8 +168,8 @@ def a_minute_passes(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_watch__compares_no_more_often_than_once_a_minute(synced: None, monkeypatch: pytest.MonkeyPatch) -> None:
     worker, compared = Worker(), []
     watch._step(worker)
-    keep_the_mark_fresh()
-    monkeypatch.setattr(preflight, "check_marks", lambda _client: compared.append(1))
+    keep_checkpoint_fresh()
+    monkeypatch.setattr(preflight, "compare_checkpoints", lambda _client: compared.append(1))
     for _ in range(3):
         watch._step(worker)
     assert compared == []
@@ -186,7 +186,7 @@ def test_watch__what_was_mended_meanwhile_is_said_again_if_it_comes_back(synced:
     ours = StoreState.current().database_id
     for _ in range(2):
         replace_postgresql()
-        preflight.doubt()
+        preflight.invalidate()
         watch._step(worker)
         watch._step(worker)
         StoreState.objects.update(database_id=ours)
@@ -221,7 +221,7 @@ def test_sync_once__what_only_a_person_mends_is_not_waited_for_in_the_middle(
     def prove(_client: object) -> None:
         raise answers.pop(0)
 
-    monkeypatch.setattr(preflight, "prove", prove)
+    monkeypatch.setattr(preflight, "check_stores", prove)
     monkeypatch.setattr(preflight, "is_due", lambda: True)
     with pytest.raises(StoreUnusable):
         sync_once(timeout=60)
@@ -317,7 +317,7 @@ def test_restored_postgresql__to_a_copy_from_right_before_a_deletion__on_a_serve
 
 
 def restored_after(remove: Callable[[UUID], object], capsys: pytest.CaptureFixture[str]) -> None:
-    """No worker renews the mark between the deletion and the restore."""
+    """No worker renews the checkpoint between the deletion and the restore."""
     user_id = UUID(str(min(points())))
     with restorable_postgres() as restore:
         remove(user_id)

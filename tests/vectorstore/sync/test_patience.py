@@ -11,8 +11,8 @@ from django.db import OperationalError, connection, transaction
 
 from tests.vectorstore.sync.people import people
 from vectorstore.catalog import registry
-from vectorstore.consistency.checkpoint import make_new_mark, stamp
-from vectorstore.consistency.quiescence import settled
+from vectorstore.consistency.checkpoint import reset_checkpoint, write_checkpoint
+from vectorstore.consistency.quiescence import quiescent_users
 from vectorstore.consistency.versions import raise_above
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.qdrant.errors import RequestRejected
@@ -24,14 +24,14 @@ from vectorstore.sync.batch import work
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def _make_mark() -> None:
+def _reset_checkpoint() -> None:
     with qdrant() as client:
-        make_new_mark(client)
+        reset_checkpoint(client)
 
 
-def _stamp() -> None:
+def _write_checkpoint() -> None:
     with qdrant() as client:
-        stamp(client, registry.written()[0])
+        write_checkpoint(client, registry.written()[0])
 
 
 def _give_back() -> None:
@@ -40,7 +40,9 @@ def _give_back() -> None:
         work(uuid4(), 10)
 
 
-@pytest.mark.parametrize("job", [_make_mark, _stamp, _give_back, lambda: raise_above(10), lambda: settled([uuid4()])])
+@pytest.mark.parametrize(
+    "job", [_reset_checkpoint, _write_checkpoint, _give_back, lambda: raise_above(10), lambda: quiescent_users([uuid4()])]
+)
 def test_short_transaction__ends_where_nothing_is_heard(
     embedded_collection: str, monkeypatch: pytest.MonkeyPatch, job: Callable[[], object]
 ) -> None:
@@ -57,7 +59,7 @@ def test_short_transaction__ends_where_nothing_is_heard(
                 patience.add(cursor.fetchone())
         return execute(sql, parameters, many, context)
 
-    _make_mark()
+    _reset_checkpoint()
     with connection.execute_wrapper(note):
         job()
     assert patience

@@ -188,7 +188,7 @@ def told_to_end(*_: object) -> None:
 def test_sync_qdrant__told_to_end_before_a_store_has_answered(
     embedded_collection: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "_prove_at_once", told_to_end)
+    monkeypatch.setattr(worker, "_check_stores", told_to_end)
     assert output(capsys, "--once") == "Nothing to do.\n"
 
 
@@ -209,7 +209,7 @@ def test_sync_qdrant__told_to_end_where_postgresql_is_away(
     monkeypatch.setattr(worker, "backlog", away)
     with pytest.raises(CommandError, match="PostgreSQL: the connection is lost"):
         call_command("sync_qdrant", "--once")
-    monkeypatch.setattr(worker, "_prove_at_once", told_to_end)
+    monkeypatch.setattr(worker, "_check_stores", told_to_end)
     assert output(capsys, "--once") == ""
 
 

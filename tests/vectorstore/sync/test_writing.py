@@ -22,7 +22,7 @@ from vectorstore.catalog.ownership import DATABASE, database_id
 from vectorstore.models import QueueEntry, SetAside, SyncLease, VectorCollection
 from vectorstore.qdrant import write as guarded
 from vectorstore.qdrant.connection import collection_name, qdrant
-from vectorstore.qdrant.errors import RequestRejected, ServerError, StoreWentBack
+from vectorstore.qdrant.errors import RequestRejected, RestoreDetected, ServerError
 from vectorstore.qdrant.write import Point
 from vectorstore.queue.entries import enqueue
 from vectorstore.sync.batch import carry_out, work
@@ -227,13 +227,13 @@ def test_carry_out__a_newer_point_that_came_in_between_is_no_loss(embedded_colle
 
 @pytest.mark.parametrize("leaves", [False, True])
 def test_carry_out__a_newer_point_of_a_version_that_was_never_drawn_is_no_proof(any_collection: str, *, leaves: bool) -> None:
-    """PostgreSQL went back after the worker had asked: the guard refuses silently, and the change would be lost."""
+    """PostgreSQL was restored after the worker had asked: the guard refuses silently, and the change would be lost."""
     (person,) = people(1)
     if leaves:
         User.objects.filter(pk=person).delete()
     claim = claimed()
     write(a_point(person, version=claim.version + 1))
-    with pytest.raises(StoreWentBack) as raised:
+    with pytest.raises(RestoreDetected) as raised:
         carry_out(claim)
     assert raised.value.what == (
         f"'{collection_name()}_v1' holds a point of version {claim.version + 1}, and PostgreSQL has drawn {claim.version} so far: it was restored"

@@ -23,7 +23,7 @@ from vectorstore.consistency.possibly_erased import users_without_point
 from vectorstore.consistency.versions import last_drawn
 from vectorstore.models import QueueEntry, StoreState, VectorCollection
 from vectorstore.qdrant.connection import collection_name, qdrant
-from vectorstore.qdrant.errors import StoreWentBack
+from vectorstore.qdrant.errors import RestoreDetected
 from vectorstore.schema.initialize import initialize
 from vectorstore.sync.inline import project
 from vectorstore.sync.removal import point_of
@@ -39,7 +39,7 @@ def users(store: str) -> list[UUID]:
     made = sorted(embedding.pk for embedding in ProfileEmbeddingFactory.create_batch(3))
     sync_once()
     with qdrant() as client:
-        preflight.prove(client)
+        preflight.check_stores(client)
     return made
 
 
@@ -71,7 +71,7 @@ def test_repair__users_whom_qdrant_lacks__are_listed_and_not_written(
         )
         assert capsys.readouterr().out.splitlines()[-2:] == ["Users without a point:", str(users[1])]
         assert not QueueEntry.objects.exists()
-        with pytest.raises(StoreWentBack):
+        with pytest.raises(RestoreDetected):
             sync_once()
         assert point_of(users[1]) is None
 
@@ -101,7 +101,7 @@ def test_repair__erased_again__needs_no_permission(users: list[UUID], remove: Ca
         drawn = last_drawn()
         remove(users[1])
         assert last_drawn() == drawn
-        with pytest.raises(StoreWentBack):
+        with pytest.raises(RestoreDetected):
             sync_once()
         assert exit_code("verify_qdrant", "--repair", "--force") == 1
         sync_once()
@@ -117,7 +117,7 @@ def test_erasure__after_a_restore__removes_a_point_of_a_later_version(users: lis
     with restored_after(change):
         erase(users[0])
         assert point_of(users[0]) is None
-        with pytest.raises(StoreWentBack):
+        with pytest.raises(RestoreDetected):
             sync_once()
         assert exit_code("verify_qdrant", "--repair", "--force") == 1
         sync_once()
@@ -147,10 +147,10 @@ def test_others__name_the_repair(embedded_qdrant: object, command: list[str]) ->
     users = sorted(embedding.pk for embedding in ProfileEmbeddingFactory.create_batch(2))
     sync_once()
     with qdrant() as client:
-        preflight.prove(client)
+        preflight.check_stores(client)
     with restored_after(lambda: erase(users[0])):
         refused(*command)
-        with pytest.raises(StoreWentBack):
+        with pytest.raises(RestoreDetected):
             project(users)
         assert point_of(users[0]) is None
         assert list(users_without_point(f"{collection_name()}_v1")) == [users[0]]
@@ -180,8 +180,8 @@ def make_new_checkpoint() -> None:
     sync_once()
     StoreState.objects.update(marked_at=None)
     with qdrant() as client:
-        preflight.doubt()
-        preflight.prove(client)
+        preflight.invalidate()
+        preflight.check_stores(client)
 
 
 def pretend_to_be_another_database() -> None:

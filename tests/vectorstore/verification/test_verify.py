@@ -20,12 +20,12 @@ from tests.threads import in_thread
 from tests.vectorstore.commands import run_python
 from vectorstore.catalog import registry
 from vectorstore.catalog.ownership import DATABASE, database_id
-from vectorstore.consistency.checkpoint import check_marks, renew_mark
+from vectorstore.consistency.checkpoint import compare_checkpoints, renew_checkpoint
 from vectorstore.consistency.versions import NO_MORE, TOO_HIGH, last_drawn
 from vectorstore.models import ProfileEmbedding, QueueEntry, SetAside, StoreState, SyncLease, VectorCollection, Verification
 from vectorstore.qdrant import scroll
 from vectorstore.qdrant.connection import collection_name, qdrant
-from vectorstore.qdrant.errors import CollectionNotFound, StoreWentBack
+from vectorstore.qdrant.errors import CollectionNotFound, RestoreDetected
 from vectorstore.queue.entries import ALL_USERS, enqueue
 from vectorstore.schema.initialize import initialize
 from vectorstore.sync.inline import project
@@ -519,7 +519,7 @@ def test_verify__beside_live_writers_finds_nothing(qdrant_server_grpc: object, m
         stop.append(True)
         for thread in threads:
             thread.join(60)
-    assert [(result.differing, result.went_back) for result in results] == [(0, None)] * 6
+    assert [(result.differing, result.restore_detected) for result in results] == [(0, None)] * 6
     work()
     assert verify().clean
 
@@ -609,7 +609,7 @@ def test_repair__killed_in_the_middle_of_it_is_run_again(live: str) -> None:
 import os, signal
 import vectorstore.verification.repair as repairing
 from vectorstore.verification.verify import verify
-repairing.make_new_mark = lambda client: os.kill(os.getpid(), signal.SIGKILL)
+repairing.reset_checkpoint = lambda client: os.kill(os.getpid(), signal.SIGKILL)
 verify(repairing=True)
 """
     assert run_python(script)[0] == -signal.SIGKILL
@@ -618,7 +618,7 @@ verify(repairing=True)
     assert verify().clean
 
 
-# --- A store that went back in time ----------------------------------------------------------------------------------------------
+# --- A restored store ----------------------------------------------------------------------------------------------
 
 
 def test_repair__the_versions_go_on_above_the_highest(collection: str) -> None:
@@ -630,13 +630,15 @@ def test_repair__the_versions_go_on_above_the_highest(collection: str) -> None:
     behind_its_back("UPDATE users SET verified = false WHERE id = %s", wrong)
     verified = verify()
     assert (only(verified).ahead, verified.differing, verified.clean) == (2, 1, False)
-    assert verified.went_back is not None and verified.went_back.startswith(f"{collection!r} holds a point of version {ahead}")
-    with qdrant() as client, pytest.raises(StoreWentBack):
-        check_marks(client)
+    assert verified.restore_detected is not None and verified.restore_detected.startswith(
+        f"{collection!r} holds a point of version {ahead}"
+    )
+    with qdrant() as client, pytest.raises(RestoreDetected):
+        compare_checkpoints(client)
     repaired = verify(repairing=True)
     assert (repaired.queued, last_drawn() > ahead) == (1, True)
     with qdrant() as client:
-        check_marks(client)
+        compare_checkpoints(client)
     work()
     assert verify().clean
 
@@ -657,19 +659,19 @@ def test_repair__nobody_is_queued_before_the_versions_are_above_the_highest(live
     assert [version > ahead for version in drawn] == [True]
 
 
-def test_repair__the_marks_are_made_new(live: str) -> None:
+def test_repair__the_checkpoints_are_made_new(live: str) -> None:
     """As after Qdrant was restored to an older copy."""
     person, _ = people(2)
     with qdrant() as client:
-        renew_mark(client)
+        renew_checkpoint(client)
         client.update_collection(live, metadata={"findme_mark": {"id": "older", "version": 0, "at": "2026-01-01T00:00:00Z"}})
     delete(live, person)
-    assert (verify().went_back or "").startswith(f"{live!r} carries the mark of 2026-01-01T00:00:00Z")
+    assert (verify().restore_detected or "").startswith(f"{live!r} has the checkpoint of 2026-01-01T00:00:00Z")
     with pytest.raises(UserFacingError):
         verify(repairing=True, after_restore=True, max_changes=0)
-    assert verify().went_back is not None
+    assert verify().restore_detected is not None
     verify(repairing=True, after_restore=True)
-    assert verify().went_back is None
+    assert verify().restore_detected is None
     work()
     assert verify().clean
 
@@ -694,7 +696,7 @@ def test_verify__keeps_counts_and_nobodys_id(live: str) -> None:
     assert kept.found == {
         "people": 2,
         "set_aside": 0,
-        "went_back": False,
+        "restore_detected": False,
         "collections": {
             live: {
                 "points": 1,

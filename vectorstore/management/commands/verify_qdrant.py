@@ -91,8 +91,8 @@ class Command(FindmeCommand):
             self.say(f"Not as migrated: {problem}")
         if verified.comparison_due_at is not None:
             self.say(comparison_due_warning(verified.comparison_due_at))
-        if verified.went_back:
-            self.say(verified.went_back)
+        if verified.restore_detected:
+            self.say(verified.restore_detected)
         for found in verified.collections:
             self.say(_sentence(found, verified.people))
             for kind, ids in found.examples.items():
@@ -118,17 +118,17 @@ class Command(FindmeCommand):
                 f"{counted(verified.queued or 0, 'person', 'people')} queued, {counted(verified.deleted or 0, 'point')} deleted."
                 " manage.py sync_qdrant --once does the rest."
             )
-        if verified.went_back or any(found.ahead for found in verified.collections):
+        if verified.restore_detected or any(found.ahead for found in verified.collections):
             self.say(
-                "Both stores have a new mark: workers go on."
-                if verified.marked
-                else "The new mark is not in both stores, since Qdrant does not take it or took too long, and workers do not go on before it is:"
+                "Both stores have a new checkpoint: workers go on."
+                if verified.checkpoint_written
+                else "The new checkpoint is not in both stores, since Qdrant does not take it or took too long, and workers do not go on before it is:"
                 " run it again."
             )
 
 
 def _is_repairable(verified: Verified) -> bool:
-    return bool(verified.differing or verified.went_back or verified.triggers or verified.comparison_due_at)
+    return bool(verified.differing or verified.restore_detected or verified.triggers or verified.comparison_due_at)
 
 
 def _sentence(found: VerifiedCollection, people: int) -> str:

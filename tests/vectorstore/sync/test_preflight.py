@@ -22,7 +22,7 @@ from vectorstore.consistency import preflight
 from vectorstore.consistency.versions import last_drawn
 from vectorstore.models import StoreState, VectorCollection
 from vectorstore.qdrant.connection import collection_name, qdrant
-from vectorstore.qdrant.errors import CollectionNotFound, ServerError, StoreWentBack
+from vectorstore.qdrant.errors import CollectionNotFound, RestoreDetected, ServerError
 from vectorstore.schema.initialize import initialize
 from vectorstore.sync.worker import sync_once
 from vectorstore.verification.verify import verify
@@ -52,7 +52,7 @@ def state_of(name: str) -> tuple[str, str]:
 
 def prove() -> None:
     with qdrant() as client:
-        preflight.prove(client)
+        preflight.check_stores(client)
 
 
 def fail_at(monkeypatch: pytest.MonkeyPatch, method: str, name: str, error: Exception) -> None:
@@ -68,7 +68,7 @@ def fail_at(monkeypatch: pytest.MonkeyPatch, method: str, name: str, error: Exce
 
 @pytest.mark.parametrize("method", ["get_collection", "scroll", "update_collection"])
 @pytest.mark.parametrize("state", [State.BUILDING, State.KEPT])
-def test_prove__one_that_fails_beside_the_live_one_is_given_up(
+def test_check_stores__one_that_fails_beside_the_live_one_is_given_up(
     server_collection: str, monkeypatch: pytest.MonkeyPatch, method: str, state: VectorCollection.State
 ) -> None:
     name = beside(state)
@@ -80,7 +80,7 @@ def test_prove__one_that_fails_beside_the_live_one_is_given_up(
 
 
 @pytest.mark.parametrize("method", ["get_collection", "update_collection"])
-def test_prove__one_that_is_silent_again_and_again_is_given_up(
+def test_check_stores__one_that_is_silent_again_and_again_is_given_up(
     server_collection: str, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     """Also one that answers when it is read."""
@@ -89,13 +89,15 @@ def test_prove__one_that_is_silent_again_and_again_is_given_up(
     for _ in range(4):
         with pytest.raises(StoreUnavailable, match="did not answer within"):
             prove()
-        preflight.doubt()
+        preflight.invalidate()
     assert state_of(name) == (State.KEPT, "")
     prove()
     assert state_of(name)[0] == State.FAILED
 
 
-def test_prove__silence_of_the_live_one_is_no_reason_to_give_another_up(server_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_stores__silence_of_the_live_one_is_no_reason_to_give_another_up(
+    server_collection: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     prove()
     name = beside(State.BUILDING)
     for silent in (name, f"{collection_name()}_v1"):
@@ -107,7 +109,7 @@ def test_prove__silence_of_the_live_one_is_no_reason_to_give_another_up(server_c
 
 
 @pytest.mark.parametrize("method", ["get_collection", "scroll"])
-def test_prove__the_live_one_that_fails_stays(server_collection: str, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+def test_check_stores__the_live_one_that_fails_stays(server_collection: str, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
     fail_at(monkeypatch, method, f"{collection_name()}_v1", FAILED)
     with pytest.raises(ServerError):
         prove()
@@ -116,7 +118,7 @@ def test_prove__the_live_one_that_fails_stays(server_collection: str, monkeypatc
 
 @pytest.mark.parametrize("owner", [ANOTHER, None])
 @pytest.mark.parametrize("state", [State.KEPT, State.READY])
-def test_prove__one_beside_the_live_one_that_is_not_ours_is_given_up(
+def test_check_stores__one_beside_the_live_one_that_is_not_ours_is_given_up(
     server_collection: str, state: VectorCollection.State, owner: str | None
 ) -> None:
     """And left where it is: no step of ours makes it ours again."""
@@ -134,7 +136,7 @@ def test_prove__one_beside_the_live_one_that_is_not_ours_is_given_up(
     assert not VectorCollection.objects.filter(pk=name).exists()
 
 
-def test_prove__the_live_one_that_is_not_ours_is_the_reason_to_give_none_up(server_collection: str) -> None:
+def test_check_stores__the_live_one_that_is_not_ours_is_the_reason_to_give_none_up(server_collection: str) -> None:
     kept = beside(State.KEPT)
     StoreState.objects.update(database_id=ANOTHER)
     with pytest.raises(ForeignCollection, match=r"_v1' belongs to another database"):
@@ -143,7 +145,7 @@ def test_prove__the_live_one_that_is_not_ours_is_the_reason_to_give_none_up(serv
 
 
 @pytest.mark.parametrize("error", [FAILED, SILENT], ids=["failed", "silent"])
-def test_prove__where_the_mark_cannot_be_renewed_writing_goes_on(
+def test_check_stores__where_the_checkpoint_cannot_be_renewed_writing_goes_on(
     server_collection: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
 ) -> None:
     """As on a cluster that has lost too many nodes: it is compared all the same, said once, and tried again some time later, not with each batch."""
@@ -151,14 +153,14 @@ def test_prove__where_the_mark_cannot_be_renewed_writing_goes_on(
         fail_at(patched, "update_collection", f"{collection_name()}_v1", error)
         prove()
         begun = StoreState.current().pending_mark["id"]
-        patched.setattr(preflight, "renew_mark", lambda _client: pytest.fail("too early"))
+        patched.setattr(preflight, "renew_checkpoint", lambda _client: pytest.fail("too early"))
         prove()
     with monkeypatch.context() as patched:
         fail_at(patched, "update_collection", f"{collection_name()}_v1", error)
         it_is_time(patched)
         prove()
     assert [record.message.partition(": ")[0] for record in caplog.records] == [
-        "The mark was compared and could not be renewed, which is tried again every 30 s"
+        "The checkpoint was compared and could not be renewed, which is tried again every 30 s"
     ]
     it_is_time(monkeypatch)
     prove()
@@ -170,7 +172,7 @@ def it_is_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preflight, "_put_off", dict.fromkeys(preflight._put_off, 0.0))
 
 
-def test_prove__a_store_that_went_back_is_told_though_the_mark_could_not_be_renewed(
+def test_check_stores__a_restored_store_is_told_though_the_checkpoint_could_not_be_renewed(
     server_collection: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prove()
@@ -178,7 +180,7 @@ def test_prove__a_store_that_went_back_is_told_though_the_mark_could_not_be_rene
     StoreState.objects.update(marked_at=None)
     with qdrant() as client:
         client.upsert(f"{collection_name()}_v1", [models.PointStruct(id=1, vector=[1.0] * 512, payload={"version": last_drawn() + 5})])
-    with pytest.raises(StoreWentBack):
+    with pytest.raises(RestoreDetected):
         prove()
 
 
@@ -207,8 +209,8 @@ def delete_the_alias() -> None:
         client.update_collection_aliases([operation])
 
 
-def test_prove__an_alias_that_was_moved_by_hand_is_told(server_collection: str) -> None:
-    """At the latest when the mark is due; and init_qdrant mends it."""
+def test_check_stores__an_alias_that_was_moved_by_hand_is_told(server_collection: str) -> None:
+    """At the latest when the checkpoint is due; and init_qdrant mends it."""
     prove()
     name = lead_elsewhere()
     line = (
@@ -223,7 +225,7 @@ def test_prove__an_alias_that_was_moved_by_hand_is_told(server_collection: str) 
     with pytest.raises(UserFacingError) as raised:
         verify()
     assert str(raised.value) == line
-    preflight.doubt()
+    preflight.invalidate()
     with pytest.raises(UserFacingError) as raised:
         sync_once()
     assert str(raised.value) == line
@@ -233,7 +235,7 @@ def test_prove__an_alias_that_was_moved_by_hand_is_told(server_collection: str) 
 
 
 @pytest.mark.parametrize("look", [prove, verify])
-def test_prove__an_alias_that_was_moved_by_hand_to_one_that_was_given_up_is_followed(
+def test_check_stores__an_alias_that_was_moved_by_hand_to_one_that_was_given_up_is_followed(
     server_collection: str, look: Callable[[], object]
 ) -> None:
     """It is what everybody searches; and a worker with much to do is never idle."""
@@ -249,7 +251,7 @@ def test_prove__an_alias_that_was_moved_by_hand_to_one_that_was_given_up_is_foll
     assert (searched.name, searched.points, searched.differing) == (name, 1, 0)
 
 
-def test_prove__an_alias_that_was_deleted_is_told(server_collection: str) -> None:
+def test_check_stores__an_alias_that_was_deleted_is_told(server_collection: str) -> None:
     prove()
     delete_the_alias()
     StoreState.objects.update(marked_at=None)
@@ -257,7 +259,7 @@ def test_prove__an_alias_that_was_deleted_is_told(server_collection: str) -> Non
         prove()
 
 
-def test_prove__an_alias_that_is_just_being_moved_is_none_of_a_workers_business(server_collection: str) -> None:
+def test_check_stores__an_alias_that_is_just_being_moved_is_none_of_a_workers_business(server_collection: str) -> None:
     delete_the_alias()
     held, over = threading.Event(), threading.Event()
 

@@ -23,13 +23,13 @@ from tests.support.database import wait_until
 from tests.threads import in_thread
 from vectorstore.catalog import registry
 from vectorstore.consistency import checkpoint
-from vectorstore.consistency import sentinels as witnesses_module
-from vectorstore.consistency.checkpoint import check_marks, make_new_mark, mark_is_due, renew_mark, stamp
-from vectorstore.consistency.sentinels import witnesses
+from vectorstore.consistency import sentinels as sentinels_module
+from vectorstore.consistency.checkpoint import compare_checkpoints, is_checkpoint_due, renew_checkpoint, reset_checkpoint, write_checkpoint
+from vectorstore.consistency.sentinels import sentinel_points
 from vectorstore.consistency.versions import MARGIN, NO_MORE, TOO_HIGH, highest, last_drawn, newest, next_version, raise_above, version_of
 from vectorstore.models import QueueEntry, SetAside, StoreState, VectorCollection
 from vectorstore.qdrant.connection import collection_name, qdrant
-from vectorstore.qdrant.errors import StoreWentBack
+from vectorstore.qdrant.errors import RestoreDetected
 from vectorstore.queue import transactions
 from vectorstore.queue.entries import enqueue
 from vectorstore.schema.initialize import initialize
@@ -65,16 +65,16 @@ def renew() -> bool:
     """Whether it is time or not."""
     StoreState.objects.update(marked_at=None)
     with qdrant() as client:
-        return renew_mark(client)
+        return renew_checkpoint(client)
 
 
 def check() -> None:
     with qdrant() as client:
-        check_marks(client)
+        compare_checkpoints(client)
 
 
 def reason() -> str:
-    with pytest.raises(StoreWentBack) as raised:
+    with pytest.raises(RestoreDetected) as raised:
         check()
     return str(raised.value)
 
@@ -175,14 +175,14 @@ def test_raise_above__never_goes_back() -> None:
 # --- Renewing --------------------------------------------------------------------------------------------------------------------
 
 
-def test_renew_mark__both_stores_carry_it(collection: str) -> None:
+def test_renew_checkpoint__both_stores_carry_it(collection: str) -> None:
     there = people(2)
     check()
-    assert carried(collection) is None and mark_is_due()
+    assert carried(collection) is None and is_checkpoint_due()
     assert renew()
     state = StoreState.current()
     assert carried(collection) == {"id": state.mark["id"], "version": last_drawn(), "at": state.mark["at"]}
-    assert state.pending_mark is None and not mark_is_due()
+    assert state.pending_mark is None and not is_checkpoint_due()
     assert {point_id for point_id, _ in state.mark["newest"][collection]} == {str(person) for person in there}
     check()
     assert renew()
@@ -190,17 +190,17 @@ def test_renew_mark__both_stores_carry_it(collection: str) -> None:
     check()
 
 
-def test_mark_is_due__when_it_is_half_a_minute_old(live: str) -> None:
+def test_is_checkpoint_due__when_it_is_half_a_minute_old(live: str) -> None:
     renew()
     with connection.cursor() as cursor:
         cursor.execute("UPDATE vector_store_state SET marked_at = clock_timestamp() - interval '29 s'")
-        assert not mark_is_due()
+        assert not is_checkpoint_due()
         cursor.execute("UPDATE vector_store_state SET marked_at = clock_timestamp() - interval '31 s'")
-    assert mark_is_due()
+    assert is_checkpoint_due()
 
 
-def test_renew_mark__what_was_not_brought_to_its_end_is(live: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Killed before the collection has it, and killed after: neither is an alarm, and no third mark is begun."""
+def test_renew_checkpoint__what_was_not_brought_to_its_end_is(live: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed before the collection has it, and killed after: neither is an alarm, and no third checkpoint is begun."""
     people(1)
     renew()
     for killed, at in ((QdrantClient, "update_collection"), (checkpoint, "_confirm")):
@@ -219,40 +219,40 @@ def _killed(*_arguments: object, **_options: object) -> None:
     raise KeyboardInterrupt
 
 
-def test_renew_mark__only_when_it_is_due(live: str) -> None:
+def test_renew_checkpoint__only_when_it_is_due(live: str) -> None:
     renew()
     before = carried(live)
     with qdrant() as client:
-        assert not renew_mark(client)
+        assert not renew_checkpoint(client)
     assert carried(live) == before and StoreState.current().pending_mark is None
 
 
-def test_renew_mark__one_that_took_too_long_is_left_to_the_next(live: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoint, "GIVE_UP_SECONDS", -1)
+def test_renew_checkpoint__one_that_took_too_long_is_left_to_the_next(live: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoint, "RENEWAL_TIMEOUT_SECONDS", -1)
     assert not renew()
     assert carried(live) is None and StoreState.current().mark is None
     monkeypatch.undo()
     assert renew()
 
 
-def test_renew_mark__qdrant_says_yes_and_does_not(live: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_renew_checkpoint__qdrant_says_yes_and_does_not(live: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(QdrantClient, "update_collection", lambda *_arguments, **_options: True)
     with pytest.raises(StoreUnavailable) as raised:
         renew()
-    assert str(raised.value) == f"The mark that Qdrant took for {live!r} is not there: look at its log, and run it again."
+    assert str(raised.value) == f"The checkpoint that Qdrant took for {live!r} is not there: look at its log, and run it again."
 
 
-def test_stamp__a_new_collection_gets_the_mark_that_is_on_its_way(live: str) -> None:
+def test_write_checkpoint__a_new_collection_gets_the_checkpoint_that_is_on_its_way(live: str) -> None:
     name = f"{collection_name()}_v2"
     with qdrant() as client:
         client.create_collection(name, vectors_config=models.VectorParams(size=512, distance=models.Distance.COSINE))
-        stamp(client, name)
+        write_checkpoint(client, name)
         assert carried(name) is None  # there is none yet
         renew()
-        stamp(client, name)
+        write_checkpoint(client, name)
         assert carried(name) == carried(live)
         StoreState.objects.update(pending_mark={"id": "p", "version": 0, "at": "now", "newest": {}})
-        stamp(client, name)
+        write_checkpoint(client, name)
         assert carried(name) == {"id": "p", "version": 0, "at": "now"}
         registry.register(name, registry.State.BUILDING, "")
     check()
@@ -260,7 +260,7 @@ def test_stamp__a_new_collection_gets_the_mark_that_is_on_its_way(live: str) -> 
     assert carried(name)["id"] == carried(live)["id"] == StoreState.current().mark["id"]
 
 
-def test_check_marks__a_collection_that_is_only_reserved_is_passed_over(live: str) -> None:
+def test_compare_checkpoints__a_collection_that_is_only_reserved_is_passed_over(live: str) -> None:
     renew()
     registry.register(f"{collection_name()}_v2", registry.State.BUILDING, "")
     check()
@@ -269,7 +269,7 @@ def test_check_marks__a_collection_that_is_only_reserved_is_passed_over(live: st
 
 @pytest.mark.qdrant_server
 @pytest.mark.django_db(transaction=True)
-def test_renew_mark__several_at_once_raise_no_false_alarm(qdrant_server: QdrantServer) -> None:
+def test_renew_checkpoint__several_at_once_raise_no_false_alarm(qdrant_server: QdrantServer) -> None:
     initialize()
     people(4)
     wrong: list[Exception] = []
@@ -277,7 +277,7 @@ def test_renew_mark__several_at_once_raise_no_false_alarm(qdrant_server: QdrantS
 
     def renew_now() -> None:
         with qdrant() as client:
-            renewed.append(renew_mark(client))
+            renewed.append(renew_checkpoint(client))
 
     def told(work: Callable[[], object]) -> None:
         try:
@@ -295,25 +295,25 @@ def test_renew_mark__several_at_once_raise_no_false_alarm(qdrant_server: QdrantS
     assert sum(renewed) == 8
 
 
-# --- PostgreSQL went back --------------------------------------------------------------------------------------------------------
+# --- PostgreSQL was restored --------------------------------------------------------------------------------------------------------
 
 
-def test_check_marks__a_point_from_the_future(collection: str) -> None:
+def test_compare_checkpoints__a_point_from_the_future(collection: str) -> None:
     renew()
     upsert(collection, str(uuid4()), version=last_drawn() + 5)
     assert reason() == (
         f"{collection!r} holds a point of version {last_drawn() + 5}, and PostgreSQL has drawn {last_drawn()} so far: it was restored to an"
         f" older copy, or failed over.{NEXT}"
     )
-    with pytest.raises(StoreWentBack):
+    with pytest.raises(RestoreDetected):
         renew()
 
 
-def test_check_marks__a_mark_from_the_future(live: str) -> None:
+def test_compare_checkpoints__a_checkpoint_from_the_future(live: str) -> None:
     with qdrant() as client:
         client.update_collection(live, metadata={"findme_mark": {"id": "x", "version": last_drawn() + 9, "at": "2026-11-23T15:00:00Z"}})
     assert reason() == (
-        f"{live!r} was marked at version {last_drawn() + 9}, and PostgreSQL has drawn {last_drawn()} so far: it was restored to an older copy,"
+        f"{live!r} has a checkpoint of version {last_drawn() + 9}, and PostgreSQL has drawn {last_drawn()} so far: it was restored to an older copy,"
         f" or failed over.{NEXT}"
     )
 
@@ -345,7 +345,7 @@ def _administer(statement: str, *names: str) -> None:
 
 @pytest.mark.qdrant_server
 @pytest.mark.django_db(transaction=True)
-def test_check_marks__postgresql_restored_to_an_older_copy(qdrant_server: QdrantServer) -> None:
+def test_compare_checkpoints__postgresql_restored_to_an_older_copy(qdrant_server: QdrantServer) -> None:
     initialize()
     people(2)
     renew()
@@ -361,8 +361,8 @@ def test_check_marks__postgresql_restored_to_an_older_copy(qdrant_server: Qdrant
 
 @pytest.mark.qdrant_server
 @pytest.mark.django_db(transaction=True)
-def test_check_marks__postgresql_restored_and_its_versions_have_caught_up(qdrant_server: QdrantServer) -> None:
-    """The mark tells it then."""
+def test_compare_checkpoints__postgresql_restored_and_its_versions_have_caught_up(qdrant_server: QdrantServer) -> None:
+    """The checkpoint tells it then."""
     initialize()
     people(2)
     renew()
@@ -374,16 +374,16 @@ def test_check_marks__postgresql_restored_and_its_versions_have_caught_up(qdrant
         restore()
         raise_above(last_drawn() + 1000)
         assert reason() == (
-            f"'{collection_name()}_v1' carries the mark of {after}, and PostgreSQL remembers that of {before}: one of the two was restored to an"
+            f"'{collection_name()}_v1' has the checkpoint of {after}, and PostgreSQL remembers that of {before}: one of the two was restored to an"
             f" older copy.{NEXT}"
         )
 
 
-# --- Qdrant went back ------------------------------------------------------------------------------------------------------------
+# --- Qdrant was restored ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.qdrant_server
-def test_check_marks__qdrant_restored_to_an_older_copy_of_its_folder(memory_path: Path, settings: Settings) -> None:
+def test_compare_checkpoints__qdrant_restored_to_an_older_copy_of_its_folder(memory_path: Path, settings: Settings) -> None:
     """Stopped, its folder put back, and started: as an operator goes back to last night's disk."""
     copy = memory_path / "copy"
     with started_qdrant(memory_path) as server:
@@ -402,17 +402,17 @@ def test_check_marks__qdrant_restored_to_an_older_copy_of_its_folder(memory_path
     with started_qdrant(memory_path) as server:
         settings.QDRANT_URL = server.url
         assert reason() == (
-            f"'people_v1' carries the mark of {before}, and PostgreSQL remembers that of {StoreState.current().mark['at']}: one of the two was"
+            f"'people_v1' has the checkpoint of {before}, and PostgreSQL remembers that of {StoreState.current().mark['at']}: one of the two was"
             f" restored to an older copy.{NEXT}"
         )
-        with pytest.raises(StoreWentBack):
+        with pytest.raises(RestoreDetected):
             renew()
         with qdrant() as client:
-            make_new_mark(client)
+            reset_checkpoint(client)
         check()
 
 
-def test_check_marks__the_embedded_folder_put_back(embedded_qdrant: Path) -> None:
+def test_compare_checkpoints__the_embedded_folder_put_back(embedded_qdrant: Path) -> None:
     initialize()
     people(2)
     renew()
@@ -421,12 +421,12 @@ def test_check_marks__the_embedded_folder_put_back(embedded_qdrant: Path) -> Non
     renew()
     shutil.rmtree(embedded_qdrant)
     (embedded_qdrant.parent / "copy").rename(embedded_qdrant)
-    assert "carries the mark of" in reason()
+    assert "has the checkpoint of" in reason()
 
 
 @pytest.mark.qdrant_server
-def test_check_marks__a_snapshot_recovered_in_place(memory_path: Path, settings: Settings) -> None:
-    """Qdrant leaves the metadata as they are, and the mark with them; the points tell it. Also when others have been written since."""
+def test_compare_checkpoints__a_snapshot_recovered_in_place(memory_path: Path, settings: Settings) -> None:
+    """Qdrant leaves the metadata as they are, and the checkpoint with them; the points tell it. Also when others have been written since."""
     with started_qdrant(memory_path) as server:
         settings.QDRANT_URL, settings.QDRANT_GRPC_PORT, settings.QDRANT_COLLECTION = server.url, 0, "people"
         initialize()
@@ -449,16 +449,16 @@ def test_check_marks__a_snapshot_recovered_in_place(memory_path: Path, settings:
         )
 
 
-# --- What the witnesses do not take for a store that went back --------------------------------------------------------------------
+# --- What the sentinel points do not take for a restored store --------------------------------------------------------------------
 
 
-def test_witnesses__are_people(live: str) -> None:
+def test_sentinels__are_people(live: str) -> None:
     there, erased = people(2)
     User.objects.filter(pk=erased).delete()
-    assert witnesses({"a": [(7, 12), (str(erased), 11), (str(there), 10)], "b": []}) == {"a": [(str(there), 10)], "b": []}
+    assert sentinel_points({"a": [(7, 12), (str(erased), 11), (str(there), 10)], "b": []}) == {"a": [(str(there), 10)], "b": []}
 
 
-def test_check_marks__the_newest_points_may_go_and_come_back(live: str) -> None:
+def test_compare_checkpoints__the_newest_points_may_go_and_come_back(live: str) -> None:
     there = people(3)
     renew()
     User.objects.filter(pk=there[2]).update(deleted_at="2026-01-01T00:00:00Z")
@@ -472,7 +472,7 @@ def test_check_marks__the_newest_points_may_go_and_come_back(live: str) -> None:
     check()
 
 
-def test_check_marks__a_point_that_is_gone_without_a_reason(live: str) -> None:
+def test_compare_checkpoints__a_point_that_is_gone_without_a_reason(live: str) -> None:
     (person,) = people(1)
     renew()
     with qdrant() as client:
@@ -485,7 +485,7 @@ def test_check_marks__a_point_that_is_gone_without_a_reason(live: str) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_check_marks__a_person_who_is_just_being_removed(live: str) -> None:
+def test_compare_checkpoints__a_person_who_is_just_being_removed(live: str) -> None:
     """The point goes first, and the row with the commit."""
     (person,) = people(1)
     renew()
@@ -504,7 +504,7 @@ def test_check_marks__a_person_who_is_just_being_removed(live: str) -> None:
     assert done and reason()
 
 
-def test_check_marks__nobody_of_whose_rows_no_point_can_be_made(dates_unchecked: None, live: str) -> None:
+def test_compare_checkpoints__nobody_of_whose_rows_no_point_can_be_made(dates_unchecked: None, live: str) -> None:
     """Their point is deleted, and they are set aside."""
     there = people(2)
     renew()
@@ -516,24 +516,24 @@ def test_check_marks__nobody_of_whose_rows_no_point_can_be_made(dates_unchecked:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_check_marks__whose_rows_change_between_the_looks(live: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compare_checkpoints__whose_rows_change_between_the_looks(live: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing can be said of them: somebody has been at work."""
     (person,) = people(1)
     renew()
     with qdrant() as client:
         client.delete(live, models.PointIdsList(points=[str(person)]), wait=True)
     assert reason()
-    older = witnesses_module._older
+    older = sentinels_module._older
 
     def changed_meanwhile(*arguments: Any) -> dict[UUID, int]:
         User.objects.filter(pk=person).update(bio=str(uuid4()))  # which queues nobody
         return older(*arguments)
 
-    monkeypatch.setattr(witnesses_module, "_older", changed_meanwhile)
+    monkeypatch.setattr(sentinels_module, "_older", changed_meanwhile)
     check()
 
 
-def test_check_marks__a_collection_that_is_being_built(live: str) -> None:
+def test_compare_checkpoints__a_collection_that_is_being_built(live: str) -> None:
     """What a snapshot brought back goes from it again, as far as it is outdated, and is written anew."""
     (person,) = people(1)
     name = f"{collection_name()}_v2"
@@ -555,7 +555,7 @@ def test_check_marks__a_collection_that_is_being_built(live: str) -> None:
     check()
 
 
-def test_check_marks__another_collection_of_a_name_that_was_used(live: str) -> None:
+def test_compare_checkpoints__another_collection_of_a_name_that_was_used(live: str) -> None:
     """Of one that is dropped nothing is remembered: the next one gets its number. Nor is what is found in between."""
     (person,) = people(1)
     name = f"{collection_name()}_v2"
@@ -587,22 +587,24 @@ def test_reserve__forgets_what_was_known_of_the_name(live: str) -> None:
     assert (state.mark["newest"], state.pending_mark["newest"]) == ({}, {})
 
 
-def test_forget__an_erased_person_is_no_witness_any_more(live: str) -> None:
+def test_forget__an_erased_person_is_no_sentinel_any_more(live: str) -> None:
     there, person = people(2)
     renew()
-    StoreState.forget_user(uuid4())
+    StoreState.remove_sentinel(uuid4())
     assert len(StoreState.current().mark["newest"][live]) == 2
     StoreState.objects.update(pending_mark=F("mark"))
-    StoreState.forget_user(person)
+    StoreState.remove_sentinel(person)
     state = StoreState.current()
-    assert [[point_id for point_id, _ in mark["newest"][live]] for mark in (state.mark, state.pending_mark)] == [[str(there)]] * 2
+    assert [[point_id for point_id, _ in checkpoint["newest"][live]] for checkpoint in (state.mark, state.pending_mark)] == [
+        [str(there)]
+    ] * 2
     check()
 
 
 @pytest.mark.qdrant_server
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("when", ["_store_pending", "_confirm"])
-def test_forget__whoever_is_erased_while_a_mark_is_on_its_way(
+def test_forget__whoever_is_erased_while_a_checkpoint_is_on_its_way(
     qdrant_server: QdrantServer, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
     """Looked at before, or announced before: they are not remembered for it."""
@@ -631,7 +633,7 @@ def test_forget__waits_for_whoever_is_just_remembering_the_person(live: str) -> 
         with held.cursor() as cursor:
             cursor.execute("BEGIN")
             cursor.execute("UPDATE vector_store_state SET mark = %s", [newest_points])
-            forgetting = in_thread(lambda: StoreState.forget_user(person))
+            forgetting = in_thread(lambda: StoreState.remove_sentinel(person))
             wait_until(lambda: not forgetting.is_alive() or waits_for_a_row())
             cursor.execute("COMMIT")
         forgetting.join(60)
@@ -648,7 +650,7 @@ def waits_for_a_row() -> bool:
 
 @pytest.mark.qdrant_server
 @pytest.mark.django_db(transaction=True)
-def test_renew_mark__beside_an_erasure_that_waits_for_qdrant(qdrant_server: QdrantServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_renew_checkpoint__beside_an_erasure_that_waits_for_qdrant(qdrant_server: QdrantServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """It holds no worker up, and whom it erases is not remembered in the end."""
     initialize()
     there, person = people(2)
@@ -674,7 +676,7 @@ def test_renew_mark__beside_an_erasure_that_waits_for_qdrant(qdrant_server: Qdra
 
 
 @pytest.mark.django_db(transaction=True)
-def test_renew_mark__beside_somebody_who_holds_what_is_remembered(live: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_renew_checkpoint__beside_somebody_who_holds_what_is_remembered(live: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is left to the next renewal, without a word: nothing is wrong."""
     confirm, held = checkpoint._confirm, connection.copy()
 

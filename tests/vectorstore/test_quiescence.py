@@ -1,4 +1,4 @@
-"""Who is settled."""
+"""Which users are quiescent."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from django.db import connection, transaction
 
 from tests.vectorstore.sync.people import one, people, plain_sql
-from vectorstore.consistency.quiescence import settled
+from vectorstore.consistency.quiescence import quiescent_users
 from vectorstore.models import QueueEntry
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -19,16 +19,16 @@ def settings_of_the_transaction() -> list[Any]:
     return [one("SELECT current_setting(%s)", name) for name in names]
 
 
-def test_settled__leaves_no_trace_in_the_callers_transaction() -> None:
+def test_quiescent_users__leaves_no_trace_in_the_callers_transaction() -> None:
     """Whoever erases somebody asks in the middle of it: their patience stays theirs, and nobody else is locked until their commit."""
     there = people(2)
     QueueEntry.objects.filter(user_id=there[0]).delete()
     with transaction.atomic():
         plain_sql("SET LOCAL lock_timeout = '1234ms'; SET LOCAL synchronous_commit = 'local'")
         before = settings_of_the_transaction()
-        assert settled(there).keys() == {there[0]}
+        assert quiescent_users(there).keys() == {there[0]}
         assert settings_of_the_transaction() == before
         assert one("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()") == 0
         assert not connection.needs_rollback
         QueueEntry.objects.all().delete()
-    assert settled(there).keys() == set(there)
+    assert quiescent_users(there).keys() == set(there)
