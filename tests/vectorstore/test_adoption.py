@@ -382,7 +382,7 @@ def test_adopt__killed_anywhere_is_left_by_whoever_is_idle(embedded_qdrant: obje
         delete = models.DeleteAlias(alias_name=collection_name())
         client.update_collection_aliases([models.DeleteAliasOperation(delete_alias=delete)])
     killed(at, nth)
-    assert registry.due() == []
+    assert registry.expired() == []
     adopted()
     prove_adopted(v1(), above=FAR)
 

@@ -564,10 +564,10 @@ def test_compare_checkpoints__another_collection_of_a_name_that_was_used(live: s
         registry.register(name, registry.State.KEPT, "")
         upsert(name, str(person), version=last_drawn())
         renew()
-        seen = checkpoint._looked_at(client, registry.written())
-        registry.condemn(name)
+        seen = checkpoint._looked_at(client, registry.write_targets())
+        registry.mark_for_deletion(name)
         client.delete_collection(name)
-        registry.forget(name)
+        registry.remove(name)
         assert StoreState.current().mark["newest"].keys() == {live}
         registry.reserve(name, "")
         made(client, name)

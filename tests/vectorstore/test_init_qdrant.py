@@ -474,7 +474,7 @@ def test_init_qdrant__dead_over_a_collection_that_nobody_had_noted_leaves_it_to_
         patch.setattr("vectorstore.schema.apply.metadata_of", dying)
         with pytest.raises(KeyboardInterrupt):
             initialize()
-    assert registry.due() == []
+    assert registry.expired() == []
     initialize()
     assert compare().differences == []
     with qdrant() as client:

@@ -42,7 +42,7 @@ from vectorstore.queue.entries import enqueue_strangers
 from vectorstore.rebuild.adopt import adopt
 from vectorstore.rebuild.backfill import Filled, fill
 from vectorstore.rebuild.reindex import reindex
-from vectorstore.retention.drop import drop_due
+from vectorstore.retention.drop import drop_expired
 from vectorstore.retention.housekeeping import Tidying
 from vectorstore.retention.unique_vectors import UniqueVectorsFound
 from vectorstore.schema.apply import note_as_live
@@ -330,10 +330,10 @@ def test_sync__a_scan_that_another_worker_takes_over_spares_them_too(embedded_qd
     assert there() == names([bare])
 
 
-def test_sync__a_collection_beside_the_live_one(store: str) -> None:
+def test_sync__a_secondary_collection(store: str) -> None:
     (bare,) = users(1)
     live()
-    reindex(keep=timedelta(days=7))
+    reindex(retain=timedelta(days=7))
     write([point(bare)], version(1))
     User.objects.filter(pk=bare).update(verified=False)
     assert sync_once(timeout=20).unique_vectors == 1
@@ -397,7 +397,7 @@ def test_verify__repair_after_postgresql_was_restored(store: str) -> None:
 # --- reindex_qdrant --------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("arguments", [[], ["--keep", "7d"]])
+@pytest.mark.parametrize("arguments", [[], ["--retain", "7d"]])
 def test_reindex__refuses_before_anything_is_begun(store: str, arguments: list[str]) -> None:
     (bare,) = users(1)
     live(point(bare))
@@ -432,7 +432,7 @@ def test_reindex__what_comes_meanwhile_keeps_the_old_collection(store: str, monk
     said: list[str] = []
     with printed_steps("findme.vectorstore", said.append):
         done = reindex()
-    assert (done.dropped, done.kept) == ((), True)
+    assert (done.dropped, done.retained) == ((), True)
     assert said[-1] == f"Not everything that is due could be dropped: {refusal(1, what=f'{version(1)!r} stays')}"
     assert there(version(1)) == names([bare])
     User.objects.filter(pk=bare).delete()
@@ -446,49 +446,49 @@ def client_has(name: str) -> bool:
         return client.collection_exists(name)
 
 
-def test_kept__is_dropped_with_the_only_copies_by_nobody_who_was_not_told(store: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_retained__is_dropped_with_the_only_copies_by_nobody_who_was_not_told(store: str, caplog: pytest.LogCaptureFixture) -> None:
     (bare,) = users(1)
     live()
-    reindex(keep=timedelta(days=7))
+    reindex(retain=timedelta(days=7))
     write([point(bare)], version(1))
     VectorCollection.objects.filter(name=version(1)).update(keep_until=datetime(2026, 1, 1, tzinfo=UTC))
     with pytest.raises(UniqueVectorsFound):
-        drop_due()
-    assert "A collection that is due is not dropped: 1 point holds the only copy of a user's vector" in caplog.text
+        drop_expired()
+    assert "An expired collection is not dropped: 1 point holds the only copy of a user's vector" in caplog.text
     assert Tidying().tidy() == ()
-    assert registry.written() == (version(2), version(1))
+    assert registry.write_targets() == (version(2), version(1))
     before = everything()
-    assert outcome("reindex_qdrant", "--drop-kept") == (2, refusal(1, what="nothing was dropped"))
+    assert outcome("reindex_qdrant", "--drop-retained") == (2, refusal(1, what="nothing was dropped"))
     assert outcome("reindex_qdrant") == (2, refusal(1))
     assert everything() == before
-    assert outcome("reindex_qdrant", "--drop-kept", "--discard-vectors", "1") == (0, "")
+    assert outcome("reindex_qdrant", "--drop-retained", "--discard-vectors", "1") == (0, "")
     assert not client_has(version(1))
 
 
-def test_kept__the_permission_of_the_run_that_moved_the_alias_is_not_remembered(store: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_retained__the_permission_of_the_run_that_moved_the_alias_is_not_remembered(store: str, capsys: pytest.CaptureFixture[str]) -> None:
     (bare,) = users(1)
     live(point(bare))
-    assert outcome("reindex_qdrant", "--keep", "7d", "--discard-vectors", "1") == (0, "")
+    assert outcome("reindex_qdrant", "--retain", "7d", "--discard-vectors", "1") == (0, "")
     assert capsys.readouterr().out.endswith(
         f"1 point holds the only copy of a user's vector in {version(1)}: no worker drops it."
-        " To drop it, run reindex_qdrant --drop-kept --discard-vectors 1.\n"
+        " To drop it, run reindex_qdrant --drop-retained --discard-vectors 1.\n"
     )
     VectorCollection.objects.filter(name=version(1)).update(keep_until=datetime(2026, 1, 1, tzinfo=UTC))
     assert Tidying().tidy() == ()
     assert outcome("reindex_qdrant") == (2, refusal(1))
     assert there(version(1)) == names([bare])
-    assert outcome("reindex_qdrant", "--drop-kept", "--discard-vectors", "1") == (0, "")
+    assert outcome("reindex_qdrant", "--drop-retained", "--discard-vectors", "1") == (0, "")
     assert not client_has(version(1))
 
 
-def test_drop_kept__the_dry_run_has_the_number(store: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_drop_retained__the_dry_run_has_the_number(store: str, capsys: pytest.CaptureFixture[str]) -> None:
     (bare,) = users(1)
     live()
-    reindex(keep=timedelta(days=7))
+    reindex(retain=timedelta(days=7))
     write([point(bare)], version(1))
-    call_command("reindex_qdrant", "--drop-kept", "--dry-run", "--json")
+    call_command("reindex_qdrant", "--drop-retained", "--dry-run", "--json")
     assert json.loads(capsys.readouterr().out) == {"dry_run": True, "dropped": [version(1)], "unique_vectors": 1}
-    call_command("reindex_qdrant", "--drop-kept", "--dry-run")
+    call_command("reindex_qdrant", "--drop-retained", "--dry-run")
     assert capsys.readouterr().out == f"Would be dropped: {version(1)}.\n1 point holds the only copy of a user's vector.\n"
     assert client_has(version(1))
 
@@ -496,7 +496,7 @@ def test_drop_kept__the_dry_run_has_the_number(store: str, capsys: pytest.Captur
 def test_rollback__leaves_no_collection_with_the_only_copy(store: str) -> None:
     (bare,) = users(1)
     live()
-    reindex(keep=timedelta(days=7))
+    reindex(retain=timedelta(days=7))
     write([point(bare)])
     before = everything()
     assert outcome("reindex_qdrant", "--rollback") == (2, refusal(1))
@@ -507,12 +507,12 @@ def test_rollback__leaves_no_collection_with_the_only_copy(store: str) -> None:
 
 
 @pytest.mark.qdrant_server
-@pytest.mark.parametrize("arguments", [["--log"], ["--drop-kept"], ["--log", "--drop-kept"]])
+@pytest.mark.parametrize("arguments", [["--log"], ["--drop-retained"], ["--log", "--drop-retained"]])
 def test_purge__drops_no_only_copy(qdrant_server: object, capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
     (bare,) = users(1)
     live()
-    if "--drop-kept" in arguments:
-        reindex(keep=timedelta(days=7))
+    if "--drop-retained" in arguments:
+        reindex(retain=timedelta(days=7))
         write([point(bare)], version(1))
     else:
         write([point(bare)])
@@ -569,7 +569,7 @@ def test_restore__does_not_drop_the_live_collection_with_what_came_meanwhile(qdr
 
     with printed_steps("findme.vectorstore", meanwhile):
         done = restore([path])
-    assert (done.kept, done.dropped) == (True, ())
+    assert (done.retained, done.dropped) == (True, ())
     assert there(version(1)) == names([bare])
 
 

@@ -33,17 +33,17 @@ def check_alias(client: QdrantClient) -> None:
     that nobody has noted: that one is searched then, and not written. If that collection is not this database's, the error is
     ForeignCollection.
 
-    One that is written is followed by whoever is idle, and one that was given up at once: it is searched, and not written either. While somebody makes
+    One that is written is followed by whoever is idle, and one that was marked as failed at once: it is searched, and not written either. While somebody makes
     or moves collections there is nothing to say.
     """
-    if _is_written(alias_target(client)) or not try_lock():
+    if _is_write_target(alias_target(client)) or not try_lock():
         return
     try:
-        follow_alias(client)
+        reconcile_alias(client)
     finally:
         unlock()
     target = live_collection(client)
-    if not _is_written(target):
+    if not _is_write_target(target):
         check_owner(client, target)
         raise UserFacingError(
             f"The alias {collection_name()!r} leads to {target!r}, which is not noted in PostgreSQL, so it is searched and not written: run"
@@ -51,32 +51,32 @@ def check_alias(client: QdrantClient) -> None:
         )
 
 
-def _is_written(target: str | None) -> bool:
-    return registry.rows().written().filter(name=target).exists()
+def _is_write_target(target: str | None) -> bool:
+    return registry.rows().write_targets().filter(name=target).exists()
 
 
-def switch_alias(client: QdrantClient, target: str, *, keep: timedelta | None = AT_ONCE) -> str | None:
-    """Move the alias to TARGET, which has passed the gate, in one step; the collection that it led to, which is kept for KEEP (None: until
+def switch_alias(client: QdrantClient, target: str, *, retain: timedelta | None = AT_ONCE) -> str | None:
+    """Move the alias to TARGET, which has passed the gate, in one step; the collection that it led to, which is retained for RETAIN (None: until
     somebody drops it).
 
     Only under ``collection_lock``. Raises UserFacingError where TARGET has failed meanwhile, or the alias does not lead to it afterwards.
     """
     before = alias_target(client)
-    prepare(target, keep)
+    prepare(target, retain)
     client.update_collection_aliases(_moves(before, target), timeout=whole_timeout_seconds())
     after = alias_target(client)
     if after != target:
         raise UserFacingError(
             f"Qdrant says that the alias {collection_name()!r} was moved, and it leads to {after!r}: look at its log, and run it again."
         )
-    registry.follow(target)
+    registry.reconcile(target)
     return before
 
 
-def prepare(target: str, keep: timedelta | None) -> None:
+def prepare(target: str, retain: timedelta | None) -> None:
     """The alias is about to be moved to TARGET. Raises UserFacingError where TARGET has failed meanwhile."""
-    if not registry.prepare(target, keep):
-        raise UserFacingError(f"{target!r} was given up while it was being compared: see why in the admin, and run it again.")
+    if not registry.prepare(target, retain):
+        raise UserFacingError(f"{target!r} was marked as failed while it was being compared: see why in the admin, and run it again.")
 
 
 def _moves(before: str | None, target: str) -> list[AliasOperations]:
@@ -85,24 +85,24 @@ def _moves(before: str | None, target: str) -> list[AliasOperations]:
     return [create] if before is None else [delete, create]
 
 
-def follow_alias(client: QdrantClient) -> bool:
+def reconcile_alias(client: QdrantClient) -> bool:
     """Bring the rows after the alias, for whoever comes after a death in between; whether they were behind.
 
     Under ``collection_lock``. An alias that leads to what nobody has noted is ``init_qdrant``'s to note.
     """
     target = alias_target(client)
     try:
-        return target is not None and registry.follow(target)
+        return target is not None and registry.reconcile(target)
     except VectorCollection.DoesNotExist:
         return False
 
 
-def follow_alias_if_behind(client: QdrantClient) -> bool:
+def reconcile_alias_if_stale(client: QdrantClient) -> bool:
     """As a worker does it, now and then: without waiting for whoever is just moving the alias, who will see to it."""
     if alias_target(client) == registry.live() or not try_lock():
         return False
     try:
-        return follow_alias(client)
+        return reconcile_alias(client)
     finally:
         unlock()
 

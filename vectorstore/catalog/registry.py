@@ -1,6 +1,6 @@
 """Which collections are written, as PostgreSQL has it: a row for each, under the alias that leads, will lead, or led to it.
 
-The alias in Qdrant says which one is searched. It and the row that says so cannot change in one transaction: ``follow`` brings the rows after it.
+The alias in Qdrant says which one is searched. It and the row that says so cannot change in one transaction: ``reconcile`` brings the rows after it.
 """
 
 from __future__ import annotations
@@ -37,24 +37,24 @@ def rows() -> VectorCollectionQuerySet:
     return VectorCollection.objects.of(collection_name())
 
 
-def written() -> tuple[str, ...]:
+def write_targets() -> tuple[str, ...]:
     """The collections that every change is told to, the live one first."""
-    statement, (_, *parameters) = _written()
+    statement, (_, *parameters) = _write_targets()
     with connection.cursor() as cursor:
         cursor.execute(statement, [collection_name(), *parameters])
         return tuple(name for (name,) in cursor.fetchall())
 
 
 @cache
-def _written() -> tuple[str, tuple[Any, ...]]:
+def _write_targets() -> tuple[str, tuple[Any, ...]]:
     """The statement and its parameters, the alias first: put together once, and not twice a batch, which would take a tenth of its time."""
     live_first = Case(When(state=State.LIVE, then=Value(0)), default=Value(1))
-    return VectorCollection.objects.of("").written().order_by(live_first, "name").values_list("name").query.sql_with_params()
+    return VectorCollection.objects.of("").write_targets().order_by(live_first, "name").values_list("name").query.sql_with_params()
 
 
-def built() -> frozenset[str]:
+def complete_targets() -> frozenset[str]:
     """Those of them that are not being built: of one that is, points may go, and it may be another one than before of its name."""
-    return frozenset(rows().written().exclude(state=State.BUILDING).values_list("name", flat=True))
+    return frozenset(rows().write_targets().exclude(state=State.BUILDING).values_list("name", flat=True))
 
 
 def live() -> str | None:
@@ -87,15 +87,15 @@ def reserve(name: str, declaration: str) -> None:
         StoreState.remove_sentinels_of(name)
 
 
-def fail(name: str, why: str, *, also_ready: bool = False) -> bool:
-    """Give up a collection that nobody searches: nobody writes it any more. Whether it was one; ALSO_READY says that one which is ready is none either
+def mark_failed(name: str, why: str, *, include_ready: bool = False) -> bool:
+    """Mark as failed a collection that nobody searches: nobody writes it any more. Whether it was one; INCLUDE_READY says that one which is ready is none either
     that is searched."""
-    given_up = [State.BUILDING, State.KEPT, *([State.READY] if also_ready else [])]
+    failing = [State.BUILDING, State.KEPT, *([State.READY] if include_ready else [])]
     with short_transaction():
-        failed = VectorCollection.objects.filter(name=name, state__in=given_up).update(state=State.FAILED, failure=why)
+        failed = VectorCollection.objects.filter(name=name, state__in=failing).update(state=State.FAILED, failure=why)
     if failed == 0:
         return False
-    log.warning("The collection %s is given up, and will be dropped: %s", name, why)
+    log.warning("The collection %s is marked as failed and will be dropped: %s", name, why)
     return True
 
 
@@ -116,18 +116,18 @@ def build(name: str) -> None:
         rows().filter(name=name).update(state=State.BUILDING, failure="")
 
 
-def kept() -> list[str]:
+def retained() -> list[str]:
     """Those that were live and are still written, the newest first."""
     return sorted(rows().filter(state=State.KEPT).values_list("name", flat=True), key=number_of, reverse=True)
 
 
-def last_kept() -> VectorCollection | None:
+def last_retained() -> VectorCollection | None:
     """The newest of them."""
-    return rows().filter(name__in=kept()[:1]).first()
+    return rows().filter(name__in=retained()[:1]).first()
 
 
-def due() -> list[str]:
-    """Those that are to be dropped: kept for as long as was said, or failed. Of which nobody has said how long they are kept, they stay."""
+def expired() -> list[str]:
+    """Those that are to be dropped: retained for as long as was said, or failed. Of which nobody has said how long they are retained, they stay."""
     over = Q(state=State.KEPT, keep_until__lte=TransactionNow())
     return list(rows().filter(over | Q(state=State.FAILED)).order_by("name").values_list("name", flat=True))
 
@@ -142,17 +142,17 @@ def all_but_live() -> list[str]:
     return list(rows().exclude(state=State.LIVE).order_by("name").values_list("name", flat=True))
 
 
-def prepare(name: str, keep: timedelta | None) -> bool:
+def prepare(name: str, retain: timedelta | None) -> bool:
     """The alias is about to be moved to NAME: from now on it does not fail like a building one, and it is told of the one that is searched how
-    long it is kept then (None: until somebody drops it). False where NAME is none that may be searched: it has failed meanwhile, or is gone."""
+    long it is retained then (None: until somebody drops it). False where NAME is none that may be searched: it has failed meanwhile, or is gone."""
     with short_transaction():
         ready = rows().filter(name=name, state__in=[State.BUILDING, State.READY, State.KEPT]).update(state=State.READY)
-        rows().filter(state=State.LIVE).update(keep_until=None if keep is None else _from_now(keep))
+        rows().filter(state=State.LIVE).update(keep_until=None if retain is None else _from_now(retain))
     return ready == 1
 
 
-def follow(target: str) -> bool:
-    """The alias leads to TARGET: it is live, and the one that was is kept. Whether the rows said otherwise.
+def reconcile(target: str) -> bool:
+    """The alias leads to TARGET: it is live, and the one that was is retained. Whether the rows said otherwise.
 
     Only for one at a time (``collection_lock``). Raises VectorCollection.DoesNotExist where nobody has noted TARGET. Inside a caller's transaction, as
     an erasure's, that one goes on with its own patience.
@@ -170,13 +170,13 @@ def follow(target: str) -> bool:
         return True
 
 
-def condemn(name: str) -> None:
+def mark_for_deletion(name: str) -> None:
     """NAME is about to be dropped: nobody writes it from now on."""
     with short_transaction():
         rows().filter(name=name).exclude(state__in=[State.LIVE, State.FAILED]).update(state=State.FAILED, failure=UNWANTED)
 
 
-def forget(name: str) -> None:
+def remove(name: str) -> None:
     """NAME is gone, and its number free."""
     with short_transaction():
         rows().filter(name=name, state=State.FAILED).delete()

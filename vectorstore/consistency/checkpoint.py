@@ -78,7 +78,7 @@ class _Seen:
 
 def compare_checkpoints(client: QdrantClient) -> None:
     """Raises RestoreDetected, in one line, where a store is older than the other one remembers."""
-    _compare(client, registry.written, _looked_at(client, registry.written()))
+    _compare(client, registry.write_targets, _looked_at(client, registry.write_targets()))
 
 
 def compare_live_checkpoint(client: QdrantClient) -> None:
@@ -108,14 +108,14 @@ def renew_checkpoint(client: QdrantClient) -> bool:
     Comparing first: a new checkpoint covers up the signs. Raises RestoreDetected, CheckpointNotWritten, and StoreUnavailable. Not inside a
     transaction.
     """
-    seen = _looked_at(client, registry.written())
-    _compare(client, registry.written, seen)
+    seen = _looked_at(client, registry.write_targets())
+    _compare(client, registry.write_targets, seen)
     return _renew(client, seen, afresh=False)
 
 
 def reset_checkpoint(client: QdrantClient) -> bool:
     """Have both stores begin anew, whatever they remember: after a repair, or an adoption. False where it took too long."""
-    return _renew(client, _looked_at(client, registry.written()), afresh=True)
+    return _renew(client, _looked_at(client, registry.write_targets()), afresh=True)
 
 
 def write_checkpoint(client: QdrantClient, collection: str) -> None:
@@ -182,7 +182,7 @@ def _reason(client: QdrantClient, seen: list[_Seen]) -> str | None:
 
 def _reason_of_checkpoints(client: QdrantClient, seen: list[_Seen]) -> str | None:
     """A checkpoint that PostgreSQL knew neither before nor after the collection was read; or sentinel points, but not of one that is being built."""
-    state, live, built = StoreState.current(), registry.live(), registry.built()
+    state, live, complete = StoreState.current(), registry.live(), registry.complete_targets()
     for one in seen:
         known = one.known | _known(state)
         if known and one.checkpoint is not None and one.checkpoint["id"] not in known:
@@ -192,7 +192,7 @@ def _reason_of_checkpoints(client: QdrantClient, seen: list[_Seen]) -> str | Non
                 " to an older copy."
             )
         checkpoint, older = state.mark or {}, False
-        remembered = checkpoint.get("newest", {}).get(one.name, []) if one.name in built else []
+        remembered = checkpoint.get("newest", {}).get(one.name, []) if one.name in complete else []
         with tolerate_secondary_failure(live, one.name, doing="reading"):
             older = contradict(client, one.name, remembered)
         if older:
@@ -209,7 +209,7 @@ def _renew(client: QdrantClient, seen: list[_Seen], *, afresh: bool) -> bool:
     if pending is None:
         return False
     live = registry.live()
-    for name in registry.written():
+    for name in registry.write_targets():
         if time.monotonic() - begun > RENEWAL_TIMEOUT_SECONDS:
             return False
         with tolerate_secondary_failure(live, name, doing="checkpoint"), _raise_if_not_written(name == live):
@@ -220,7 +220,7 @@ def _renew(client: QdrantClient, seen: list[_Seen], *, afresh: bool) -> bool:
 
 @contextmanager
 def _raise_if_not_written(is_live: bool) -> Iterator[None]:
-    """One beside the live one, which has just taken its checkpoint, has only itself to blame."""
+    """A secondary collection, which has just taken its checkpoint, has only itself to blame."""
     try:
         with qdrant():
             yield
@@ -245,7 +245,7 @@ def _store_pending(newest_points: Mapping[str, Newest], *, afresh: bool) -> Chec
                 "id": str(uuid4()),
                 "version": last_drawn(),
                 "at": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
-                "newest": sentinel_points({name: newest_points[name] for name in newest_points.keys() & registry.built()}),
+                "newest": sentinel_points({name: newest_points[name] for name in newest_points.keys() & registry.complete_targets()}),
             }
             state.save(update_fields=["pending_mark"])
         found: Checkpoint = state.pending_mark

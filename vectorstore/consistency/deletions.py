@@ -35,7 +35,7 @@ def note_deletion(client: QdrantClient, version: int) -> None:
     One that cannot be told is passed over with a warning: the deletion stands, and the next renewal of the checkpoint says the same.
     """
     live = registry.live()
-    for name in registry.written():
+    for name in registry.write_targets():
         try:
             with tolerate_secondary_failure(live, name, doing="checkpoint"):
                 client.update_collection(name, metadata={DELETED: version})

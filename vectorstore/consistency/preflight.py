@@ -17,7 +17,7 @@ from findme.core.errors import one_line
 from vectorstore.catalog import registry
 from vectorstore.catalog.alias import check_alias
 from vectorstore.catalog.ownership import ForeignCollection, check_owner
-from vectorstore.catalog.secondary import give_up, tolerate_secondary_failure
+from vectorstore.catalog.secondary import fail_secondary, tolerate_secondary_failure
 from vectorstore.consistency.checkpoint import (
     RENEWAL_SECONDS,
     CheckpointNotWritten,
@@ -41,9 +41,9 @@ class _Comparison:
     collections: frozenset[str]
     at: float
 
-    def covers(self, written: tuple[str, ...]) -> bool:
+    def covers(self, targets: tuple[str, ...]) -> bool:
         """Return whether nothing need be compared. Without a row of a collection there is nothing that was found right."""
-        return bool(written) and self.collections.issuperset(written) and time.monotonic() < self.at + COMPARE_SECONDS
+        return bool(targets) and self.collections.issuperset(targets) and time.monotonic() < self.at + COMPARE_SECONDS
 
 
 _compared: WeakKeyDictionary[object, dict[Store, _Comparison]] = WeakKeyDictionary()
@@ -61,31 +61,31 @@ def check_stores(client: QdrantClient) -> None:
     first. Where PostgreSQL has noted no collection, the alias decides: CollectionNotFound, or what speaks against the collection that it
     leads to.
     """
-    written = registry.written()
-    if _is_due(written):
+    targets = registry.write_targets()
+    if _is_due(targets):
         check_alias(client)
         check_owners(client)
         compare_checkpoints(client)
-        _note(written)
-    if written and not connection.in_atomic_block and time.monotonic() >= _put_off.get(_store(), 0.0) and is_checkpoint_due():
+        _note(targets)
+    if targets and not connection.in_atomic_block and time.monotonic() >= _put_off.get(_store(), 0.0) and is_checkpoint_due():
         check_alias(client)  # somebody may have moved it by hand meanwhile, and another database may have taken a collection over
         check_owners(client)
         _renew(client)
-        _note(written)
+        _note(targets)
 
 
 def is_due() -> bool:
     """Return whether this process has yet to compare the stores, or compared them more than ``COMPARE_SECONDS`` ago."""
-    return _is_due(registry.written())
+    return _is_due(registry.write_targets())
 
 
-def _is_due(written: tuple[str, ...]) -> bool:
+def _is_due(targets: tuple[str, ...]) -> bool:
     comparison = _compared.setdefault(connection.connection, {}).get(_store())
-    return comparison is None or not comparison.covers(written)
+    return comparison is None or not comparison.covers(targets)
 
 
-def _note(written: tuple[str, ...]) -> None:
-    _compared.setdefault(connection.connection, {})[_store()] = _Comparison(frozenset(written), time.monotonic())
+def _note(targets: tuple[str, ...]) -> None:
+    _compared.setdefault(connection.connection, {})[_store()] = _Comparison(frozenset(targets), time.monotonic())
 
 
 def _renew(client: QdrantClient) -> None:
@@ -108,14 +108,14 @@ def check_owners(client: QdrantClient) -> None:
     """Raises UserFacingError where the live collection is another database's. It comes first, and its answer says that it is not the store
     that is away: one beside it that is gone, fails, or is not ours holds nobody up."""
     live = registry.live()
-    for collection in registry.written():
+    for collection in registry.write_targets():
         with tolerate_secondary_failure(live, collection, doing="reading"):
             try:
                 check_owner(client, collection)
             except ForeignCollection as error:
                 if live not in {None, collection}:
-                    give_up(collection, error)
-                elif collection in registry.written():
+                    fail_secondary(collection, error)
+                elif collection in registry.write_targets():
                     raise
 
 

@@ -16,8 +16,8 @@ class VectorCollectionQuerySet(models.QuerySet["VectorCollection"]):
     def of(self, alias: str) -> Self:
         return self.filter(alias=alias)
 
-    def written(self) -> Self:
-        """Those that every change is told to: a building one is compared with them, a kept one may come back."""
+    def write_targets(self) -> Self:
+        """Those that every change is told to: a building one is compared with them, a retained one may come back."""
         return self.exclude(state=VectorCollection.State.FAILED)
 
 
@@ -25,7 +25,7 @@ class VectorCollection(models.Model):
     """A real collection, under the alias that leads, will lead, or led to it.
 
     ``ready`` is one that has been proven whole, from just before the alias is moved to it. ``keep_until`` is told of the live one just before
-    as well: how long it is kept, should the alias be moved by somebody who does not live to write it down.
+    as well: how long it is retained, should the alias be moved by somebody who does not live to write it down.
     """
 
     class State(models.TextChoices):

@@ -11,7 +11,7 @@ from qdrant_client import QdrantClient
 from findme.core.commands.progress import Report, ignore_progress
 from findme.core.errors import UserFacingError
 from vectorstore.catalog import registry
-from vectorstore.catalog.alias import follow_alias, is_ours, live_collection
+from vectorstore.catalog.alias import is_ours, live_collection, reconcile_alias
 from vectorstore.catalog.cluster import refuse_without_a_node
 from vectorstore.catalog.lock import collection_lock
 from vectorstore.consistency import preflight
@@ -62,7 +62,7 @@ def purge(
     dry_run: bool = False,
     snapshots: bool = False,
     log: bool = False,
-    drop_kept: bool = False,
+    drop_retained: bool = False,
     discard_vectors: int = 0,
     nodes: Sequence[str] = (),
     storage: Sequence[Path] = (),
@@ -71,8 +71,8 @@ def purge(
 ) -> Purged:
     """One at a time, beside searches and writes. Killed anywhere, the next run goes on, and puts back the settings that this one has changed.
 
-    With LOG the live collection is built anew and the old one dropped, and with DROP_KEPT those that are kept. Raises UserFacingError, with
-    nothing done, where one is kept and is not to be dropped, where a node of a cluster is not there and none could be built, and where more
+    With LOG the live collection is built anew and the old one dropped, and with DROP_RETAINED those that are retained. Raises UserFacingError, with
+    nothing done, where one is retained and is not to be dropped, where a node of a cluster is not there and none could be built, and where more
     than DISCARD_VECTORS unique vectors would be lost.
     STORAGE are the storage folders of all servers: with them it is proven that Qdrant has deleted the files of what it replaced or dropped.
     """
@@ -81,25 +81,25 @@ def purge(
     with collection_lock(), qdrant() as client:
         servers = every_node(client, nodes)
         live_collection(client)
-        follow_alias(client)
-        _refuse_kept(log=log, drop_kept=drop_kept)
+        reconcile_alias(client)
+        _refuse_retained(log=log, drop_retained=drop_retained)
         if log:
             refuse_without_a_node(client)
         if storage:
-            check_storage(servers, registry.written(), storage)
-        _count_losses(client, limit, log=log, drop_kept=drop_kept, dry_run=dry_run)
+            check_storage(servers, registry.write_targets(), storage)
+        _count_losses(client, limit, log=log, drop_retained=drop_retained, dry_run=dry_run)
         preflight.check_stores(client)
         if dry_run:
-            left = tuple(untouched(one, segments_at_rest(servers, one, seconds)) for one in registry.written())
+            left = tuple(untouched(one, segments_at_rest(servers, one, seconds)) for one in registry.write_targets())
             doomed, kept = _sorted(copies(client, servers), snapshots=snapshots, log=log)
             found = (*(replace(one, deleted=True) for one in doomed), *kept)
-            return _result(client, left, found, _to_be_dropped(log=log, drop_kept=drop_kept), limit, dry_run=True)
+            return _result(client, left, found, _to_be_dropped(log=log, drop_retained=drop_retained), limit, dry_run=True)
         for collection in noted():
             put_back(client, collection)
-        dropped = drop_all_but_live(client, limit=limit) if log or drop_kept else drop(client, registry.due(), limit)
+        dropped = drop_all_but_live(client, limit=limit) if log or drop_retained else drop(client, registry.expired(), limit)
         if log:
             dropped += reindex(timeout=seconds, limit=limit, report=report).dropped
-        rewritten = [rewrite(client, servers, one, seconds=seconds, report=report) for one in registry.written()]
+        rewritten = [rewrite(client, servers, one, seconds=seconds, report=report) for one in registry.write_targets()]
         if storage:
             wait_for_dropped(servers, dropped, storage, live=rewritten[0].collection, seconds=seconds)
         with_removed = logs_with_removed([one.collection for one in rewritten])
@@ -107,24 +107,24 @@ def purge(
         return _result(client, proven, _copies(client, servers, snapshots=snapshots, log=log), dropped, limit)
 
 
-def _refuse_kept(*, log: bool, drop_kept: bool) -> None:
-    kept = registry.last_kept()
-    if log and kept is not None and not drop_kept:
+def _refuse_retained(*, log: bool, drop_retained: bool) -> None:
+    retained = registry.last_retained()
+    if log and retained is not None and not drop_retained:
         raise UserFacingError(
-            f"{kept.name!r} is kept, with a write-ahead log of its own: nothing was done. Add --drop-kept to drop it, after which there is no"
-            " reindex_qdrant --rollback, or wait until it is no longer kept."
+            f"{retained.name!r} is retained, with a write-ahead log of its own: nothing was done. Add --drop-retained to drop it, after which there is no"
+            " reindex_qdrant --rollback, or wait until it is no longer retained."
         )
 
 
-def _count_losses(client: QdrantClient, limit: DiscardLimit, *, log: bool, drop_kept: bool, dry_run: bool) -> None:
+def _count_losses(client: QdrantClient, limit: DiscardLimit, *, log: bool, drop_retained: bool, dry_run: bool) -> None:
     """Raises UniqueVectorsFound, but not of a dry run."""
-    count_losses(client, _to_be_dropped(log=log, drop_kept=drop_kept), limit)
+    count_losses(client, _to_be_dropped(log=log, drop_retained=drop_retained), limit)
     if not dry_run:
         limit.require()
 
 
-def _to_be_dropped(*, log: bool, drop_kept: bool) -> tuple[str, ...]:
-    others = registry.all_but_live() if log or drop_kept else registry.due()
+def _to_be_dropped(*, log: bool, drop_retained: bool) -> tuple[str, ...]:
+    others = registry.all_but_live() if log or drop_retained else registry.expired()
     return (*others, *(name for name in [registry.live()] if log and name is not None))
 
 

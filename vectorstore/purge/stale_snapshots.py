@@ -132,7 +132,7 @@ def _removed_by() -> datetime:
 
 
 def _replaced_by() -> datetime | None:
-    """When the collection that was live before had been dropped, if nobody kept it. The first one replaced nothing."""
+    """When the collection that was live before had been dropped, if nobody retained it. The first one replaced nothing."""
     found = registry.rows().filter(state=registry.State.LIVE).first()
     if found is None or found.live_since is None or registry.number_of(found.name) == 1:
         return None

@@ -140,5 +140,5 @@ def _too_little(collection: str, reached: float, least: float, live_recall: floa
     than = "" if live_recall is None else f", {LESS} below the live collection's"
     return (
         f"{collection!r} is not let through: its recall@10 is {reached:.4f}, and is to be at least {least:.4f}{than}. The alias was not moved."
-        f" Run it again with --min-recall {floor(100 * reached) / 100:.2f} to take it as it is, or drop it with manage.py reindex_qdrant --drop-kept."
+        f" Run it again with --min-recall {floor(100 * reached) / 100:.2f} to take it as it is, or drop it with manage.py reindex_qdrant --drop-retained."
     )

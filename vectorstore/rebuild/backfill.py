@@ -44,7 +44,7 @@ def fill(collection: str, *, timeout: float, batch_size: int = BATCH_SIZE, repor
         for done, total in filling.all_users(batch_size):
             report(done, total)
     except (CollectionNotFound, RequestRejected, ServerError) as error:
-        registry.fail(collection, one_line(error))
+        registry.mark_failed(collection, one_line(error))
         raise
     return Filled(filling.written, filling.found)
 
@@ -103,7 +103,7 @@ class _Filling:
         return left
 
     def write(self, missing: list[UUID]) -> list[UUID]:
-        self.refuse_given_up()
+        self.refuse_failed()
         claim = claim_people(self.worker, missing, collections=(self.collection,))
         if claim is None:
             return missing
@@ -118,13 +118,13 @@ class _Filling:
             raise error
         time.sleep(PAUSE_SECONDS)
 
-    def refuse_given_up(self) -> None:
+    def refuse_failed(self) -> None:
         """A worker may have met with an error, and given the collection up."""
         row = VectorCollection.objects.filter(name=self.collection).first()
         if row is None or row.state != registry.State.BUILDING:
             why = "somebody has dropped it" if row is None else row.failure or f"it is {row.state}"
             raise UserFacingError(
-                f"{self.collection!r} was given up: {why}. The alias was not moved. Mend that, and run it again: it starts anew."
+                f"{self.collection!r} was marked as failed: {why}. The alias was not moved. Mend that, and run it again: it starts anew."
             )
 
     def refuse_refused(self, done: BatchResult) -> None:

@@ -16,5 +16,5 @@ def refuse_losses(client: QdrantClient, limit: DiscardLimit) -> None:
     live = read_live(client)
     if live.found is not None and live.doubt is None:
         limit.count(live.collection, UniqueVectors.of(client, live.collection))
-    count_losses(client, registry.due(), limit)
+    count_losses(client, registry.expired(), limit)
     limit.require()

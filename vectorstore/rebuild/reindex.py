@@ -12,7 +12,7 @@ from findme.core.commands.progress import Report, ignore_progress
 from findme.core.errors import UserFacingError, one_line
 from findme.core.plurals import counted
 from vectorstore.catalog import registry
-from vectorstore.catalog.alias import AT_ONCE, follow_alias, live_collection, switch_alias
+from vectorstore.catalog.alias import AT_ONCE, live_collection, reconcile_alias, switch_alias
 from vectorstore.catalog.cluster import refuse_without_a_node
 from vectorstore.catalog.lock import collection_lock
 from vectorstore.consistency import preflight
@@ -34,15 +34,15 @@ log = logging.getLogger("findme.vectorstore.reindex")
 
 @dataclass(frozen=True, slots=True)
 class Reindexed:
-    """The collection that is searched now, and the one that was: ``kept``, until ``kept_until`` or, if that is None, until somebody drops it; or
+    """The collection that is searched now, and the one that was: ``retained``, until ``retained_until`` or, if that is None, until somebody drops it; or
     ``dropped``, as others may be that were due; or still to be dropped. ``written`` points are new. ``gate`` is None where a run before this one
     had passed it, moved the alias, and died."""
 
     alias: str
     collection: str
     replaced: str
-    kept: bool
-    kept_until: datetime | None
+    retained: bool
+    retained_until: datetime | None
     dropped: tuple[str, ...]
     written: int
     gate: GateResult | None
@@ -50,7 +50,7 @@ class Reindexed:
 
 def reindex(
     *,
-    keep: timedelta = AT_ONCE,
+    retain: timedelta = AT_ONCE,
     min_recall: float | None = None,
     timeout: float = TIMEOUT_SECONDS,
     limit: DiscardLimit | None = None,
@@ -70,24 +70,24 @@ def reindex(
             moved = _settle(client)
             if moved is not None and not moved.was_live:
                 return _finished(client, moved, limit)
-            drop(client, registry.due(), limit)
+            drop(client, registry.expired(), limit)
             name = _begun(client)
         filled = fill(name, timeout=timeout, report=report)
         log.info("%s written, %s there.", counted(filled.written, "point"), counted(filled.found, "was", "were"))
         wait_for_graphs(name, timeout)
-        return _put_in_place(prove_points(name, report), keep, min_recall, filled.written, limit)
+        return _put_in_place(prove_points(name, report), retain, min_recall, filled.written, limit)
 
 
 def roll_back(
     to: str | None = None,
     *,
-    keep: timedelta | None = None,
+    retain: timedelta | None = None,
     min_recall: float | None = None,
     limit: DiscardLimit | None = None,
     report: Report = ignore_progress,
 ) -> Reindexed:
-    """Back to the newest collection that is kept and older than the live one, or to the one named TO, through the same gate. The one that is left is
-    kept for KEEP, by default for as long as the other one was to be. Run twice it goes back once, or to where nothing older is kept.
+    """Back to the newest collection that is retained and older than the live one, or to the one named TO, through the same gate. The one that is left is
+    retained for RETAIN, by default for as long as the other one was to be. Run twice it goes back once, or to where nothing older is retained.
 
     Raises UserFacingError with the alias where it was, and UniqueVectorsFound as ``reindex`` does.
     """
@@ -100,29 +100,29 @@ def roll_back(
                 return _finished(client, moved, limit)
             row = VectorCollection.objects.get(name=_way_back(to))
             if not client.collection_exists(row.name):
-                registry.fail(row.name, "it is gone from Qdrant")
-                raise UserFacingError(f"{row.name!r} was kept, and is gone from Qdrant: {collection_name()!r} stays where it is.")
+                registry.mark_failed(row.name, "it is gone from Qdrant")
+                raise UserFacingError(f"{row.name!r} was retained, and is gone from Qdrant: {collection_name()!r} stays where it is.")
         proven = prove_points(row.name, report)
-        return _put_in_place(proven, _remaining_retention(row) if keep is None else keep, min_recall, 0, limit)
+        return _put_in_place(proven, _remaining_retention(row) if retain is None else retain, min_recall, 0, limit)
 
 
 def _way_back(to: str | None) -> str:
-    kept, live = registry.kept(), registry.live() or ""
-    older = [name for name in kept if registry.number_of(name) < registry.number_of(live)] if to is None else [to]
+    retained, live = registry.retained(), registry.live() or ""
+    older = [name for name in retained if registry.number_of(name) < registry.number_of(live)] if to is None else [to]
     if not older:
-        raise UserFacingError(f"{collection_name()!r} leads to {live!r}, and nothing older is kept to go back to. {_which(kept)}")
-    if older[0] not in kept:
-        raise UserFacingError(f"{older[0]!r} is not kept: {collection_name()!r} leads to {live!r}. {_which(kept)}")
+        raise UserFacingError(f"{collection_name()!r} leads to {live!r}, and nothing older is retained to go back to. {_which(retained)}")
+    if older[0] not in retained:
+        raise UserFacingError(f"{older[0]!r} is not retained: {collection_name()!r} leads to {live!r}. {_which(retained)}")
     return older[0]
 
 
-def _which(kept: list[str]) -> str:
-    if not kept:
-        return "reindex_qdrant keeps the old one with --keep."
-    return f"Kept: {', '.join(map(repr, kept))}. Name one after --rollback to go to it."
+def _which(retained: list[str]) -> str:
+    if not retained:
+        return "reindex_qdrant retains the old one with --retain."
+    return f"Retained: {', '.join(map(repr, retained))}. Name one after --rollback to go to it."
 
 
-def drop_kept(*, dry_run: bool = False, limit: DiscardLimit | None = None) -> tuple[str, ...]:
+def drop_retained(*, dry_run: bool = False, limit: DiscardLimit | None = None) -> tuple[str, ...]:
     """Drop every collection of the alias but the live one; or say which these are. The ``limit`` counts their unique vectors."""
     with collection_lock(), qdrant() as client:
         return drop_all_but_live(client, dry_run=dry_run, limit=limit)
@@ -158,7 +158,7 @@ def _settle(client: QdrantClient) -> _Moved | None:
     """What another run has left is brought to where the alias leads. Raises UserFacingError where nobody knows what that is."""
     live = live_collection(client)
     before, row = registry.live(), registry.rows().filter(name=live).first()
-    moved = follow_alias(client)
+    moved = reconcile_alias(client)
     preflight.check_stores(client)  # what was live before may be gone, which holds nobody up
     if registry.live() != live:
         raise UserFacingError(f"{live!r} is not noted in PostgreSQL: run manage.py init_qdrant, and then this again.")
@@ -169,24 +169,24 @@ def _settle(client: QdrantClient) -> _Moved | None:
 
 def _finished(client: QdrantClient, moved: _Moved, limit: DiscardLimit) -> Reindexed:
     log.info("%s leads to %s already: a run that was broken off had moved it.", collection_name(), moved.collection)
-    return _reported(moved.collection, moved.before, _drop_due(client, limit), 0, None)
+    return _reported(moved.collection, moved.before, _drop_expired(client, limit), 0, None)
 
 
 def _remaining_retention(row: VectorCollection) -> timedelta | None:
     return None if row.keep_until is None else max(row.keep_until - datetime.now(UTC), AT_ONCE)
 
 
-def _put_in_place(proven: Proven, keep: timedelta | None, min_recall: float | None, written: int, limit: DiscardLimit) -> Reindexed:
+def _put_in_place(proven: Proven, retain: timedelta | None, min_recall: float | None, written: int, limit: DiscardLimit) -> Reindexed:
     name = proven.collection
     with qdrant() as client:
         gate = prove_search(client, proven, min_recall=min_recall)
         log.info("%s is let through: %s, recall@10 %.4f%s.", name, counted(gate.points, "point"), gate.recall, _beside(gate))
-        replaced = switch_alias(client, name, keep=keep)
+        replaced = switch_alias(client, name, retain=retain)
         log.info("%s leads to %s.", collection_name(), name)
         assert replaced is not None
     wait_for_active_leases()
     with qdrant() as client:
-        return _reported(name, replaced, _drop_due(client, limit), written, gate)
+        return _reported(name, replaced, _drop_expired(client, limit), written, gate)
 
 
 def _reported(name: str, replaced: str, dropped: tuple[str, ...], written: int, gate: GateResult | None) -> Reindexed:
@@ -194,10 +194,10 @@ def _reported(name: str, replaced: str, dropped: tuple[str, ...], written: int, 
     return Reindexed(collection_name(), name, replaced, left is not None, left.keep_until if left else None, dropped, written, gate)
 
 
-def _drop_due(client: QdrantClient, limit: DiscardLimit) -> tuple[str, ...]:
+def _drop_expired(client: QdrantClient, limit: DiscardLimit) -> tuple[str, ...]:
     """The alias has moved: that something cannot be dropped now is no reason to say that it has not."""
     try:
-        return drop(client, registry.due(), limit)
+        return drop(client, registry.expired(), limit)
     except UserFacingError as error:
         log.info("Not everything that is due could be dropped: %s", one_line(error))
         return ()

@@ -51,7 +51,7 @@ def replace_by_alias(*, timeout: float, limit: DiscardLimit, report: Report) -> 
         limit.require(f"{collection_name()!r} stays as it is, with what another program wrote meanwhile")
         prepare(collection, AT_ONCE)
         gap = _swap(client, collection)
-        registry.follow(collection)
+        registry.reconcile(collection)
     return Replaced(collection, gate.people, gate.points, gap)
 
 

@@ -1,4 +1,4 @@
-"""What is no longer needed is dropped: what was kept for as long as was said, what failed, and what nobody goes on with."""
+"""What is no longer needed is dropped: what was retained for as long as was said, what failed, and what nobody goes on with."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from qdrant_client import QdrantClient
 
 from findme.core.errors import StoreUnavailable, UserFacingError, one_line
 from vectorstore.catalog import registry
-from vectorstore.catalog.alias import alias_target, follow_alias
+from vectorstore.catalog.alias import alias_target, reconcile_alias
 from vectorstore.catalog.lock import try_lock, unlock
 from vectorstore.catalog.ownership import DATABASE, database_id
 from vectorstore.models import SyncLease
@@ -64,14 +64,14 @@ def _drop(client: QdrantClient, name: str, limit: DiscardLimit) -> bool:
         return False
     if _losses(client, name, limit):
         limit.require(f"{name!r} stays")
-    registry.condemn(name)
+    registry.mark_for_deletion(name)
     if client.collection_exists(name) and not _is_anothers(client, name):
         if alias_target(client) == name:
             return False
         client.delete_collection(name, timeout=DROP_SECONDS)
         if client.collection_exists(name):
             raise UserFacingError(f"Qdrant says that {name!r} is deleted, and it is there: look at its log, and run it again.")
-    registry.forget(name)
+    registry.remove(name)
     return True
 
 
@@ -89,7 +89,7 @@ def _was_live(name: str) -> bool:
 def wait_for_active_leases() -> None:
     """Wait for whoever claimed people before the alias moved: for them the old collection is the live one, and they would fail without it.
 
-    At most until their leases have run out; whoever claims later takes it for one that is kept, and goes on without it.
+    At most until their leases have run out; whoever claims later takes it for one that is retained, and goes on without it.
     """
     claimed = set(SyncLease.objects.values_list("pk", "worker"))
     deadline = time.monotonic() + settings.SYNC_LEASE_SECONDS
@@ -99,30 +99,30 @@ def wait_for_active_leases() -> None:
             time.sleep(POLL_SECONDS)
 
 
-def drop_due() -> tuple[str, ...]:
+def drop_expired() -> tuple[str, ...]:
     """What a worker does when it has nothing else to do; whoever is just making or moving collections does it themselves. Where no alias leads anywhere
-    nothing is dropped: the one that is kept may be the last there is, and ``init_qdrant`` sets the alias to it.
+    nothing is dropped: the one that is retained may be the last there is, and ``init_qdrant`` sets the alias to it.
 
     Raises StoreUnavailable.
     """
-    if not registry.due() or not try_lock():
+    if not registry.expired() or not try_lock():
         return ()
     try:
         with qdrant() as client:
-            follow_alias(client)
-            return () if alias_target(client) is None else drop(client, registry.due())
+            reconcile_alias(client)
+            return () if alias_target(client) is None else drop(client, registry.expired())
     except UniqueVectorsFound as error:
-        log.warning("A collection that is due is not dropped: %s", one_line(error))
+        log.warning("An expired collection is not dropped: %s", one_line(error))
         raise
     finally:
         unlock()
 
 
 def drop_all_but_live(client: QdrantClient, *, dry_run: bool = False, limit: DiscardLimit | None = None) -> tuple[str, ...]:
-    """What is kept, what failed, and what a rebuild that was broken off has left. Only under ``collection_lock``. Raises UniqueVectorsFound, with
+    """What is retained, what failed, and what a rebuild that was broken off has left. Only under ``collection_lock``. Raises UniqueVectorsFound, with
     nothing dropped, unless it is a dry run."""
     limit = limit or DiscardLimit()
-    follow_alias(client)
+    reconcile_alias(client)
     if registry.live() is None:
         raise StoreUnavailable("It is not known which collection is live: run manage.py init_qdrant, and then this again.")
     names = registry.all_but_live()

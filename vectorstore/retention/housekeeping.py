@@ -1,4 +1,4 @@
-"""What a worker sees to when it has nothing else to do: that the rows follow the alias, and that what is no longer kept is dropped."""
+"""What a worker sees to when it has nothing else to do: that the rows follow the alias, and that what is no longer retained is dropped."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import time
 from dataclasses import dataclass
 
 from findme.core.errors import UserFacingError
-from vectorstore.catalog.alias import follow_alias_if_behind
+from vectorstore.catalog.alias import reconcile_alias_if_stale
 from vectorstore.qdrant.connection import qdrant
-from vectorstore.retention.drop import drop_due
+from vectorstore.retention.drop import drop_expired
 
 EVERY_SECONDS, AFTER_FAILURE_SECONDS = 60.0, 600.0
 
@@ -27,8 +27,8 @@ class Tidying:
         self.due_at = time.monotonic() + AFTER_FAILURE_SECONDS
         try:
             with qdrant() as client:
-                follow_alias_if_behind(client)
-            dropped = drop_due()
+                reconcile_alias_if_stale(client)
+            dropped = drop_expired()
         except UserFacingError:
             return ()
         self.due_at = time.monotonic() + EVERY_SECONDS

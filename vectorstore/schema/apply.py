@@ -80,7 +80,7 @@ def note_as_live(client: QdrantClient, collection: str, *, new: bool, of_others:
                 enqueue_strangers()
                 note_removal()  # nobody knows when the last one was
         else:
-            registry.follow(collection)
+            registry.reconcile(collection)
     checkpoint.write_checkpoint(client, collection)
 
 

@@ -167,7 +167,7 @@ def _of_the_rows(live: Live) -> Iterator[Comparison]:
 
 
 def lost(live: Live) -> list[str]:
-    """Collections that PostgreSQL has noted as live or kept, beside the one that is live, and that are gone from Qdrant."""
+    """Collections that PostgreSQL has noted as live or retained, beside the one that is live, and that are gone from Qdrant."""
     states = {VectorCollection.State.LIVE, VectorCollection.State.KEPT}
     return sorted(name for name, row in live.rows.items() if name not in live.names and name != live.collection and row.state in states)
 

@@ -16,7 +16,7 @@ from findme.core.commands.progress import Report, ignore_progress
 from findme.core.errors import UserFacingError, one_line
 from findme.core.plurals import counted
 from vectorstore.catalog import registry
-from vectorstore.catalog.alias import AT_ONCE, follow_alias, live_collection, switch_alias
+from vectorstore.catalog.alias import AT_ONCE, live_collection, reconcile_alias, switch_alias
 from vectorstore.catalog.cluster import refuse_without_a_node
 from vectorstore.catalog.lock import collection_lock
 from vectorstore.catalog.ownership import ADOPTED_AT, metadata_of
@@ -51,14 +51,14 @@ log = logging.getLogger("findme.vectorstore.restore")
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """The collection that is searched now, and the one that was (None where there was none), which is ``kept`` or among the ``dropped``. Of the snapshot's
+    """The collection that is searched now, and the one that was (None where there was none), which is ``retained`` or among the ``dropped``. Of the snapshot's
     points ``removed`` are gone or were others, and ``written`` are new; ``found`` were right. ``unique_vectors`` points in the snapshot and in the
     collections that are due held the only copy of a vector."""
 
     alias: str
     collection: str
     replaced: str | None
-    kept: bool
+    retained: bool
     dropped: tuple[str, ...]
     removed: int
     written: int
@@ -72,7 +72,7 @@ def restore(
     *,
     sha256: str = "",
     nodes: Sequence[str] = (),
-    keep: timedelta = AT_ONCE,
+    retain: timedelta = AT_ONCE,
     min_recall: float | None = None,
     discard_vectors: int = 0,
     seconds: float = SECONDS,
@@ -118,11 +118,11 @@ def restore(
                 drop(client, [name])
             raise
         with qdrant() as client:
-            replaced = switch_alias(client, name, keep=keep)
+            replaced = switch_alias(client, name, retain=retain)
         log.info("%s leads to %s.", collection_name(), name)
-        dropped = _drop_due(limit)
-        kept = registry.rows().filter(name=replaced, state=registry.State.KEPT).exists()
-    return Restored(collection_name(), name, replaced, kept, dropped, removed, filled.written, filled.found, gate, limit.total)
+        dropped = _drop_expired(limit)
+        retained = registry.rows().filter(name=replaced, state=registry.State.KEPT).exists()
+    return Restored(collection_name(), name, replaced, retained, dropped, removed, filled.written, filled.found, gate, limit.total)
 
 
 def _proven(name: str, timeout: float, min_recall: float | None) -> GateResult:
@@ -142,12 +142,12 @@ def _proven(name: str, timeout: float, min_recall: float | None) -> GateResult:
         ) from error
 
 
-def _drop_due(limit: DiscardLimit) -> tuple[str, ...]:
+def _drop_expired(limit: DiscardLimit) -> tuple[str, ...]:
     """The alias has moved: that something cannot be dropped now is no reason to say that it has not."""
     wait_for_active_leases()
     try:
         with qdrant() as client:
-            return drop(client, registry.due(), limit)
+            return drop(client, registry.expired(), limit)
     except UserFacingError as error:
         log.info("Not everything that is due could be dropped: %s", one_line(error))
         return ()
@@ -170,14 +170,14 @@ def _prepare(client: QdrantClient, limit: DiscardLimit) -> None:
     refuse_losses(client, limit)
     with suppress(CollectionNotFound):
         live_collection(client)
-        follow_alias(client)
+        reconcile_alias(client)
         preflight.check_stores(client)  # after it: what was live before may be gone, which holds nobody up
     while (begun := registry.unfinished()) is not None:
         if not drop(client, [begun.name]):
             raise UserFacingError(
                 f"{begun.name!r} was begun by a run before, and cannot be dropped: run manage.py init_qdrant, and then this again."
             )
-    drop(client, registry.due(), limit)
+    drop(client, registry.expired(), limit)
 
 
 def _bring_back(
@@ -191,7 +191,7 @@ def _bring_back(
 ) -> None:
     """The snapshot in a new collection, which every worker writes from now on.
 
-    Its row as building comes after its points: a worker that writes a collection that is not there gives it up. What changes in between is found
+    Its row as building comes after its points: a worker that writes a collection that is not there marks it as failed. What changes in between is found
     when all is compared.
     """
     note_removal()  # what was removed before the snapshot was made is in it as well, in its log

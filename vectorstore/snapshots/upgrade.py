@@ -46,7 +46,7 @@ def _plan(client: QdrantClient, collection: str) -> Plan:
     row = registry.rows().filter(name=collection).first()
     if row is None:
         raise UserFacingError(
-            f"{collection!r} was given up, and its row is gone: somebody else has made or moved collections meanwhile. Run it again."
+            f"{collection!r} was marked as failed, and its row is gone: somebody else has made or moved collections meanwhile. Run it again."
         )
     read = read_live(client)
     found = read_in_full(client, collection)

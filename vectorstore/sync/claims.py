@@ -223,7 +223,7 @@ def _claim(
     cursor.execute("SELECT nextval('vector_sync_version')")
     (version,) = cursor.fetchone()
     if collections is None:
-        collections = registry.written()
+        collections = registry.write_targets()
     if not collections:
         raise CollectionNotFound(collection_name())
     return Claim(worker, frozenset(people), entries, version, collections)

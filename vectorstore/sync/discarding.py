@@ -22,7 +22,7 @@ def enqueue_discards(limit: int) -> int:
     """
     found: dict[str, list[ExtendedPointId]] = {}
     count = 0
-    for collection in registry.written():
+    for collection in registry.write_targets():
         with qdrant() as client:
             judge = UniqueVectors.of(client, collection)
         found[collection] = []

@@ -83,7 +83,7 @@ def remove_point(user_id: UUID) -> bool:
     with qdrant() as client:
         restored = _is_restored(client)
         _lock_user(user_id)
-        collections = registry.written()
+        collections = registry.write_targets()
         if not collections:
             raise CollectionNotFound(collection_name())
         before_deletion = _queue_apart(user_id, restored=restored)
@@ -91,7 +91,7 @@ def remove_point(user_id: UUID) -> bool:
         live, *others = collections
         removed = _remove(client, live, user_id, version)
         for collection in others:
-            removed |= _remove_beside(collection, user_id, version)
+            removed |= _remove_from_secondary(collection, user_id, version)
         if before_deletion is not None:
             deletions.note_deletion(client, before_deletion)
         return removed
@@ -109,8 +109,8 @@ def _is_restored(client: QdrantClient) -> bool:
     return False
 
 
-def _remove_beside(collection: str, user_id: UUID, version: int | None) -> bool:
-    """A collection beside the live one that answers with an error is given up, as workers do."""
+def _remove_from_secondary(collection: str, user_id: UUID, version: int | None) -> bool:
+    """A secondary collection that answers with an error is marked as failed, as workers do."""
     with fail_secondary_on_error(collection), qdrant() as client:
         if _remove(client, collection, user_id, version):
             return True

@@ -12,7 +12,7 @@ from qdrant_client.models import ExtendedPointId, Record, VectorParams
 
 from findme.core.errors import StoreUnavailable, one_line
 from findme.core.plurals import counted
-from vectorstore.catalog.secondary import fail_secondary_on_error, give_up
+from vectorstore.catalog.secondary import fail_secondary, fail_secondary_on_error
 from vectorstore.consistency.checkpoint import never_drawn
 from vectorstore.consistency.versions import is_blocking, last_drawn, version_of
 from vectorstore.models import VECTOR_SIZE
@@ -39,8 +39,8 @@ SUSPICIOUSLY_MANY = 16
 def write(claim: Claim) -> BatchResult:
     """Read the people's current rows; write and delete their points in each collection of the claim, the live one first.
 
-    Raises StoreUnavailable, and LeaseLost: what was sent may or may not be done then, or may still be done. A collection beside the live one
-    that answers with an error is given up, and holds nobody up.
+    Raises StoreUnavailable, and LeaseLost: what was sent may or may not be done then, or may still be done. A secondary collection
+    that answers with an error is marked as failed, and holds nobody up.
     """
     points = points_of(claim)
     if points.day is not None:
@@ -71,7 +71,7 @@ def _write_secondary(claim: Claim, collection: str, points: Points, rejected: se
         writer.apply(points)
     for user in writer.rejected:
         if user.user_id not in rejected:
-            give_up(collection, StoreUnavailable(user.reason))
+            fail_secondary(collection, StoreUnavailable(user.reason))
     return writer.unique_vectors
 
 

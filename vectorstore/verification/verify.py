@@ -170,19 +170,19 @@ def _repaired(verified: Verified, collections: list[Collected], max_changes: int
         raise RepairRefused(str(UniqueVectorsFound(unique, discard_vectors)), verified)
     if not force and (refusal := too_many(collections, max_changes)) is not None:
         raise ChangeLimitExceeded(refusal, verified)
-    written = registry.written()
+    targets = registry.write_targets()
     with qdrant() as client:
-        return replace(verified, **asdict(repair(client, [found for found in collections if found.name in written])))
+        return replace(verified, **asdict(repair(client, [found for found in collections if found.name in targets])))
 
 
 def _rows(client: QdrantClient) -> list[VectorCollection]:
-    """Those that are written, the live one first. Of the others, one that Qdrant has lost is given up by the next worker."""
+    """Those that are written, the live one first. Of the others, one that Qdrant has lost is marked as failed by the next worker."""
     live = registry.live()
     if live is None:
         raise CollectionNotFound(collection_name())
-    written = registry.written()
-    rows = VectorCollection.objects.in_bulk(written)
-    return [rows[name] for name in written if name in rows and (name == live or client.collection_exists(name))]
+    targets = registry.write_targets()
+    rows = VectorCollection.objects.in_bulk(targets)
+    return [rows[name] for name in targets if name in rows and (name == live or client.collection_exists(name))]
 
 
 def _restore_detected(client: QdrantClient) -> str | None:
@@ -210,7 +210,7 @@ def _compare(
             points = of_live if row is rows[0] else None
             people = verify_collection(found, building=building, ages_right_on=refreshed, report=so_far, points=points)
         except CollectionNotFound:
-            _prove_beside(row)
+            _check_secondary(row)
         else:
             compared.append((row, found))
         totals[index] = max(people, found.points)  # what was a guess is known
@@ -219,7 +219,7 @@ def _compare(
     return people, compared
 
 
-def _prove_beside(row: VectorCollection) -> None:
+def _check_secondary(row: VectorCollection) -> None:
     """Raises StoreUnavailable where the collection that is gone is, or was, the one that is searched."""
     if row.name == registry.live():
         raise CollectionNotFound(row.name)

@@ -58,7 +58,7 @@ def test_page__queue_collections_verification_and_people_set_aside(settings: Set
     alias = settings.QDRANT_COLLECTION
     registry.register(f"{alias}_v1", registry.State.LIVE, "")
     registry.register(f"{alias}_v2", registry.State.BUILDING, "")
-    registry.fail(f"{alias}_v2", "Qdrant ran out of room")
+    registry.mark_failed(f"{alias}_v2", "Qdrant ran out of room")
     QueueEntry.objects.create(user_id=uuid4())
     with connection.cursor() as cursor:
         cursor.execute("UPDATE vector_sync_queue SET queued_at = clock_timestamp() - interval '3 hours'")

@@ -7,7 +7,7 @@ from django.core.management.base import CommandError
 pytestmark = pytest.mark.django_db
 
 
-@pytest.mark.parametrize("arguments", [[], ["--dry-run"], ["--snapshots", "--log", "--drop-kept"]])
+@pytest.mark.parametrize("arguments", [[], ["--dry-run"], ["--snapshots", "--log", "--drop-retained"]])
 def test_purge_qdrant__embedded(embedded_qdrant: Path, arguments: list[str]) -> None:
     line = r"^The embedded vector store has no segments, logs and snapshots that could be purged: set QDRANT_URL to a Qdrant server\.$"
     with pytest.raises(CommandError, match=line) as told:

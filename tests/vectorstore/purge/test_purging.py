@@ -482,44 +482,44 @@ def _have_graphs_built(ef_construct: int) -> None:
         wait_until(lambda: client.get_collection(name(1)).status == "yellow")
 
 
-# --- What is kept ----------------------------------------------------------------------------------------------------------------
+# --- What is retained ----------------------------------------------------------------------------------------------------------------
 
 
-def test_purge__a_kept_collection(folder: Path) -> None:
+def test_purge__a_retained_collection(folder: Path) -> None:
     someone = someone_among(FEW)
     needles = traces(someone)
-    reindex(keep=timedelta(hours=1))
+    reindex(retain=timedelta(hours=1))
     erase(someone)
     with pytest.raises(UserFacingError) as told:
         purged(log=True, snapshots=True)
     assert str(told.value) == (
-        f"'{name(1)}' is kept, with a write-ahead log of its own: nothing was done. Add --drop-kept to drop it, after which there is no"
-        " reindex_qdrant --rollback, or wait until it is no longer kept."
+        f"'{name(1)}' is retained, with a write-ahead log of its own: nothing was done. Add --drop-retained to drop it, after which there is no"
+        " reindex_qdrant --rollback, or wait until it is no longer retained."
     )
     assert where(folder, needles)["segments"]
     done = purged()
     assert {one.collection: (one.deleted, one.remaining) for one in done.collections} == {name(1): (1, 0), name(2): (1, 0)}
     assert set(done.logs) == {name(1), name(2)}
-    done = purged(log=True, drop_kept=True)
+    done = purged(log=True, drop_retained=True)
     assert done.dropped == (name(1), name(2))
     assert where(folder, needles) == {}
     assert done.clean
 
 
 def test_purge__a_cluster_without_a_node(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No collection could be built: the kept one, the way back, is still there."""
+    """No collection could be built: the retained one, the way back, is still there."""
     someone_among(3)
-    reindex(keep=timedelta(hours=1))
+    reindex(retain=timedelta(hours=1))
 
     def refuse(_client: Any) -> None:
         raise StoreUnavailable("A node is dead. Nothing was begun.")
 
     monkeypatch.setattr(f"{purge.__module__}.refuse_without_a_node", refuse)
     with pytest.raises(StoreUnavailable, match=r"^A node is dead\. Nothing was begun\.$"):
-        purged(log=True, drop_kept=True)
-    assert registry.kept() == [name(1)]
-    purged(drop_kept=True)
-    assert registry.kept() == []
+        purged(log=True, drop_retained=True)
+    assert registry.retained() == [name(1)]
+    purged(drop_retained=True)
+    assert registry.retained() == []
 
 
 # --- Killed ----------------------------------------------------------------------------------------------------------------------

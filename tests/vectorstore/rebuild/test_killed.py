@@ -15,7 +15,7 @@ from tests.vectorstore.commands import run_python, started
 from tests.vectorstore.rebuild.collections import begun, ids, leads_to, states, there, version, wrong
 from vectorstore.models import VectorCollection
 from vectorstore.rebuild.reindex import reindex, roll_back
-from vectorstore.retention.drop import drop_due
+from vectorstore.retention.drop import drop_expired
 from vectorstore.schema.initialize import compare, initialize
 from vectorstore.sync.worker import sync_once
 
@@ -50,7 +50,7 @@ def dying(*arguments, **options):
 
 setattr(owner, name, dying)
 if how == "reindex":
-    module.reindex(keep=timedelta(days=int(keep)))
+    module.reindex(retain=timedelta(days=int(keep)))
 else:
     module.roll_back()
 """
@@ -74,8 +74,8 @@ STEPS = [
     ("rebuild.wait_for_graphs after 1", "v1", {"v1": "live", "v2": "building"}),
     ("registry.prepare after 1", "v1", {"v1": "live", "v2": "ready"}),
     ("client.update_collection_aliases after 1", "v2", {"v1": "live", "v2": "ready"}),
-    ("registry.follow after 2", "v2", {"v1": "kept", "v2": "live"}),
-    ("registry.condemn after 1", "v2", {"v1": "failed", "v2": "live"}),
+    ("registry.reconcile after 2", "v2", {"v1": "kept", "v2": "live"}),
+    ("registry.mark_for_deletion after 1", "v2", {"v1": "failed", "v2": "live"}),
     ("client.delete_collection after 1", "v2", {"v1": "failed", "v2": "live"}),
 ]
 
@@ -102,10 +102,10 @@ def test_reindex__killed(qdrant_server: object, step: str, alias: str, rows: dic
 def test_reindex__killed_between_the_alias_and_its_row_keeps_the_old_one_for_as_long_as_was_said(qdrant_server: object) -> None:
     begun(2)
     assert run_python(DYING, "client.update_collection_aliases", "after", 1, "reindex", 7)[0] == -signal.SIGKILL
-    assert drop_due() == ()
+    assert drop_expired() == ()
     back = roll_back()
     assert (back.collection, leads_to(), states()) == (version(1), "v1", {"v1": "live", "v2": "kept"})
-    assert back.kept_until is not None
+    assert back.retained_until is not None
 
 
 @pytest.mark.parametrize("synced", [False, True])
@@ -113,7 +113,7 @@ def test_reindex__killed_between_the_alias_and_its_row_keeps_the_old_one_for_as_
 def test_rollback__killed(qdrant_server: object, step: str, alias: str, synced: bool) -> None:
     """Run again it does not go back to where it came from."""
     people = begun(3)
-    reindex(keep=WEEK)
+    reindex(retain=WEEK)
     assert run_python(DYING, *step.split(), "rollback", 0)[0] == -signal.SIGKILL
     assert leads_to() == alias
     if synced:

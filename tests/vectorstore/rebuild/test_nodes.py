@@ -54,7 +54,7 @@ def test_reindex__on_a_cluster_with_and_without_one_of_its_nodes(memory_path: Pa
         settings.QDRANT_TIMEOUT = PATIENT
         settings.QDRANT_SHARD_NUMBER, settings.QDRANT_REPLICATION_FACTOR = 3, 2
         begun(5)
-        assert reindex(keep=ONE_DAY).written == 5
+        assert reindex(retain=ONE_DAY).written == 5
         assert other.process is not None
         os.kill(other.process.pid, signal.SIGSTOP)
         settings.QDRANT_TIMEOUT = IMPATIENT
@@ -75,6 +75,6 @@ def test_reindex__on_a_cluster_with_and_without_one_of_its_nodes(memory_path: Pa
 
         other.start()
         wait_until(lambda: is_whole(nodes, version(2)) and not is_refused())
-        assert reindex(keep=AT_ONCE).written == 5
+        assert reindex(retain=AT_ONCE).written == 5
         assert (leads_to(), states(), wrong(3)) == ("v3", {"v1": "kept", "v3": "live"}, {})
         assert is_whole(nodes, version(3))

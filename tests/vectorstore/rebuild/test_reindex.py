@@ -23,7 +23,7 @@ from tests.qdrant import QdrantServer
 from tests.threads import in_thread
 from tests.vectorstore.rebuild.collections import begun, ids, leads_to, states, there, version, wrong
 from vectorstore.catalog import alias, registry
-from vectorstore.catalog.alias import follow_alias_if_behind, switch_alias
+from vectorstore.catalog.alias import reconcile_alias_if_stale, switch_alias
 from vectorstore.catalog.lock import lock_key
 from vectorstore.consistency import preflight
 from vectorstore.models import SetAside, SyncLease, VectorCollection
@@ -32,8 +32,8 @@ from vectorstore.rebuild import acceptance as gate
 from vectorstore.rebuild import backfill, recall
 from vectorstore.rebuild.acceptance import GateResult
 from vectorstore.rebuild.build import make
-from vectorstore.rebuild.reindex import Reindexed, drop_kept, reindex, roll_back
-from vectorstore.retention.drop import drop_due
+from vectorstore.rebuild.reindex import Reindexed, drop_retained, reindex, roll_back
+from vectorstore.retention.drop import drop_expired
 from vectorstore.schema import apply
 from vectorstore.schema.initialize import compare, initialize
 from vectorstore.sync.batch import carry_out
@@ -63,7 +63,7 @@ def test_reindex__takes_the_place_of_the_live_one(every_store: str) -> None:
     said: list[str] = []
     with printed_steps("findme.vectorstore", said.append):
         done = reindex()
-    assert (done.alias, done.collection, done.replaced, done.kept_until) == (collection_name(), version(2), version(1), None)
+    assert (done.alias, done.collection, done.replaced, done.retained_until) == (collection_name(), version(2), version(1), None)
     assert (done.dropped, done.written) == ((version(1),), 7)
     assert done.gate == GateResult(version(2), people=7, points=7, pending=0, recall=1.0, live_recall=1.0)
     assert (leads_to(), states(), there()) == ("v2", {"v2": "live"}, {"v2"})
@@ -79,9 +79,9 @@ def test_reindex__takes_the_place_of_the_live_one(every_store: str) -> None:
 
 def test_reindex__keeps_the_old_one_up_to_date_and_goes_back_to_it(store: str) -> None:
     leaving, changing, _staying = begun(3)
-    done = rebuilt(keep=WEEK)
+    done = rebuilt(retain=WEEK)
     assert (states(), there()) == ({"v1": "kept", "v2": "live"}, {"v1", "v2"})
-    assert done.kept_until is not None and abs(done.kept_until - datetime.now(UTC) - WEEK) < timedelta(minutes=1)
+    assert done.retained_until is not None and abs(done.retained_until - datetime.now(UTC) - WEEK) < timedelta(minutes=1)
     User.objects.filter(pk=leaving).delete()
     User.objects.filter(pk=changing).update(verified=False)
     coming = ProfileEmbeddingFactory.create().pk
@@ -89,7 +89,7 @@ def test_reindex__keeps_the_old_one_up_to_date_and_goes_back_to_it(store: str) -
     assert (wrong(1), wrong(2)) == ({}, {})
     back = roll_back()
     assert (back.collection, back.replaced, leads_to(), states()) == (version(1), version(2), "v1", {"v1": "live", "v2": "kept"})
-    assert back.kept_until is not None and abs(back.kept_until - done.kept_until) < timedelta(minutes=1)
+    assert back.retained_until is not None and abs(back.retained_until - done.retained_until) < timedelta(minutes=1)
     assert str(leaving) not in ids(1) | ids(2)
     assert str(coming) in ids(1) & ids(2)
 
@@ -139,52 +139,52 @@ def test_reindex__takes_the_place_of_one_whose_vectors_have_another_size(qdrant_
     sync()
 
 
-# --- What is kept ----------------------------------------------------------------------------------------------------------------
+# --- What is retained ----------------------------------------------------------------------------------------------------------------
 
 
-def test_kept__is_dropped_when_its_time_is_over_and_not_before(store: str) -> None:
+def test_retained__is_dropped_when_its_time_is_over_and_not_before(store: str) -> None:
     begun(1)
-    rebuilt(keep=WEEK)
-    assert (drop_due(), there()) == ((), {"v1", "v2"})
+    rebuilt(retain=WEEK)
+    assert (drop_expired(), there()) == ((), {"v1", "v2"})
     VectorCollection.objects.filter(name=version(1)).update(keep_until=datetime.now(UTC))
-    assert (drop_due(), there(), states()) == ((version(1),), {"v2"}, {"v2": "live"})
-    assert drop_due() == ()
+    assert (drop_expired(), there(), states()) == ((version(1),), {"v2"}, {"v2": "live"})
+    assert drop_expired() == ()
 
 
-def test_kept__is_left_to_whoever_is_moving_collections(embedded_qdrant: object) -> None:
+def test_retained__is_left_to_whoever_is_moving_collections(embedded_qdrant: object) -> None:
     begun(1)
-    rebuilt(keep=WEEK)
+    rebuilt(retain=WEEK)
     VectorCollection.objects.update(keep_until=datetime.now(UTC))
     found: list[object] = []
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_lock(%s)", [lock_key()])
         try:
-            in_thread(lambda: found.append(drop_due())).join(60)
+            in_thread(lambda: found.append(drop_expired())).join(60)
         finally:
             cursor.execute("SELECT pg_advisory_unlock(%s)", [lock_key()])
     assert (found, there()) == ([()], {"v1", "v2"})
 
 
-def test_kept__what_the_alias_leads_to_is_never_dropped(store: str) -> None:
+def test_retained__what_the_alias_leads_to_is_never_dropped(store: str) -> None:
     """Qdrant would take the alias with it, silently."""
     begun(1)
-    rebuilt(keep=WEEK)
+    rebuilt(retain=WEEK)
     move_alias_by_hand(1)
     VectorCollection.objects.filter(name=version(1)).update(keep_until=datetime.now(UTC))
-    assert (drop_due(), leads_to(), states()) == ((), "v1", {"v1": "live", "v2": "kept"})
+    assert (drop_expired(), leads_to(), states()) == ((), "v1", {"v1": "live", "v2": "kept"})
 
 
-def test_kept__an_alias_moved_by_hand_leaves_the_other_until_somebody_drops_it(embedded_qdrant: object) -> None:
+def test_retained__an_alias_moved_by_hand_leaves_the_other_until_somebody_drops_it(embedded_qdrant: object) -> None:
     begun(1)
-    rebuilt(keep=WEEK)
+    rebuilt(retain=WEEK)
     move_alias_by_hand(1)
     with qdrant() as client:
-        assert follow_alias_if_behind(client)
-        assert not follow_alias_if_behind(client)
-    assert (states(), drop_due()) == ({"v1": "live", "v2": "kept"}, ())
+        assert reconcile_alias_if_stale(client)
+        assert not reconcile_alias_if_stale(client)
+    assert (states(), drop_expired()) == ({"v1": "live", "v2": "kept"}, ())
     assert VectorCollection.objects.get(name=version(2)).keep_until is None
-    assert (drop_kept(dry_run=True), there()) == ((version(2),), {"v1", "v2"})
-    assert (drop_kept(), there(), states()) == ((version(2),), {"v1"}, {"v1": "live"})
+    assert (drop_retained(dry_run=True), there()) == ((version(2),), {"v1", "v2"})
+    assert (drop_retained(), there(), states()) == ((version(2),), {"v1"}, {"v1": "live"})
 
 
 def move_alias_by_hand(number: int) -> None:
@@ -237,7 +237,7 @@ def spoil_stale_vector(number: int, person: UUID) -> None:
 )
 def test_gate__refuses_to_go_back_to_what_is_not_whole(store: str, spoil: Callable[[int, UUID], None], what: str) -> None:
     person, _ = begun(2)
-    rebuilt(keep=WEEK)
+    rebuilt(retain=WEEK)
     spoil(1, person)
     with pytest.raises(UserFacingError) as raised:
         roll_back()
@@ -248,7 +248,7 @@ def test_gate__refuses_to_go_back_to_what_is_not_whole(store: str, spoil: Callab
 
 def test_gate__lets_pass_whoever_is_on_the_queue(embedded_qdrant: object) -> None:
     person, _ = begun(2)
-    rebuilt(keep=WEEK)
+    rebuilt(retain=WEEK)
     User.objects.filter(pk=person).update(verified=False)
     done = roll_back()
     assert done.gate is not None and done.gate.pending == 1
@@ -261,7 +261,7 @@ def test_gate__refuses_a_recall_below_the_live_one(embedded_qdrant: object, monk
         rebuilt()
     assert str(raised.value) == (
         f"{version(2)!r} is not let through: its recall@10 is 0.8850, and is to be at least 0.8900, 0.01 below the live collection's. The alias was"
-        " not moved. Run it again with --min-recall 0.88 to take it as it is, or drop it with manage.py reindex_qdrant --drop-kept."
+        " not moved. Run it again with --min-recall 0.88 to take it as it is, or drop it with manage.py reindex_qdrant --drop-retained."
     )
     assert (leads_to(), states()) == ("v1", {"v1": "live", "v2": "building"})
     with pytest.raises(UserFacingError, match=r"its recall@10 is 0\.8850, and is to be at least 0\.8900\. The alias"):
@@ -291,7 +291,7 @@ def test_gate__compares_with_a_live_one_that_holds_a_vector_of_nan(
 
 def test_gate__refuses_what_qdrant_counts_otherwise(embedded_qdrant: object, monkeypatch: pytest.MonkeyPatch) -> None:
     begun(2)
-    rebuilt(keep=WEEK)
+    rebuilt(retain=WEEK)
     monkeypatch.setattr(gate, "COUNT_SECONDS", 0.0)
     monkeypatch.setattr(QdrantClient, "count", lambda *_arguments, **_options: models.CountResult(count=5))
     with pytest.raises(UserFacingError, match="Qdrant counts 5 points for 2 people, of whom 0 wait to be written"):
@@ -302,7 +302,7 @@ def test_gate__refuses_what_qdrant_counts_otherwise(embedded_qdrant: object, mon
 # --- What goes wrong -------------------------------------------------------------------------------------------------------------
 
 
-def test_reindex__a_collection_that_vanishes_is_given_up_and_holds_nobody_up(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reindex__a_collection_that_vanishes_is_marked_failed_and_holds_nobody_up(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     begun(3)
 
     def dropped_by_hand(line: str) -> None:
@@ -327,17 +327,17 @@ def test_reindex__a_worker_that_meets_with_an_error_gives_the_building_one_up(em
 
     def failed_elsewhere(line: str) -> None:
         if "is made" in line:
-            registry.fail(version(2), "the disk is full")
+            registry.mark_failed(version(2), "the disk is full")
 
     with pytest.raises(UserFacingError) as raised, printed_steps("findme.vectorstore", failed_elsewhere):
         reindex()
     assert str(raised.value) == (
-        f"{version(2)!r} was given up: the disk is full. The alias was not moved. Mend that, and run it again: it starts anew."
+        f"{version(2)!r} was marked as failed: the disk is full. The alias was not moved. Mend that, and run it again: it starts anew."
     )
-    assert (states(), drop_due(), there()) == ({"v1": "live", "v2": "failed"}, (version(2),), {"v1"})
+    assert (states(), drop_expired(), there()) == ({"v1": "live", "v2": "failed"}, (version(2),), {"v1"})
 
 
-def test_reindex__a_collection_that_refuses_is_given_up_and_nobody_is_set_aside(store: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_reindex__a_collection_that_refuses_is_marked_failed_and_nobody_is_set_aside(store: str, caplog: pytest.LogCaptureFixture) -> None:
     begun(3)
 
     def made_otherwise(line: str) -> None:
@@ -349,7 +349,7 @@ def test_reindex__a_collection_that_refuses_is_given_up_and_nobody_is_set_aside(
     with pytest.raises(UserFacingError, match="refuse"), printed_steps("findme.vectorstore", made_otherwise):
         reindex()
     assert (leads_to(), states(), SetAside.objects.count()) == ("v1", {"v1": "live", "v2": "failed"}, 0)
-    assert [record.getMessage() for record in caplog.records if "given up" in record.getMessage()]
+    assert [record.getMessage() for record in caplog.records if "marked as failed" in record.getMessage()]
 
 
 def test_reindex__waits_for_a_store_that_is_away(embedded_qdrant: object, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -389,10 +389,10 @@ def test_reindex__whoever_loses_a_lease_on_the_way_is_tried_again(embedded_qdran
     assert (rebuilt().written, len(lost)) == (3, 1)
 
 
-def test_switch__of_one_that_was_given_up_meanwhile(embedded_qdrant: object) -> None:
+def test_switch__of_one_that_was_marked_failed_meanwhile(embedded_qdrant: object) -> None:
     begun(1)
     registry.reserve(version(2), "")
-    with qdrant() as client, pytest.raises(UserFacingError, match="was given up while it was being compared"):
+    with qdrant() as client, pytest.raises(UserFacingError, match="was marked as failed while it was being compared"):
         switch_alias(client, version(2))
     assert leads_to() == "v1"
 
@@ -454,59 +454,60 @@ def test_reindex__one_at_a_time(embedded_qdrant: object, settings: Settings) -> 
     ]
 
 
-def test_rollback__where_nothing_older_is_kept(embedded_qdrant: object) -> None:
+def test_rollback__where_nothing_older_is_retained(embedded_qdrant: object) -> None:
     begun(1)
     with pytest.raises(UserFacingError) as raised:
         roll_back()
     assert str(raised.value) == (
-        f"{collection_name()!r} leads to {version(1)!r}, and nothing older is kept to go back to. reindex_qdrant keeps the old one with --keep."
+        f"{collection_name()!r} leads to {version(1)!r}, and nothing older is retained to go back to. reindex_qdrant retains the old one with --retain."
     )
 
 
 def test_rollback__twice_does_not_go_forward_again_unless_it_is_said(embedded_qdrant: object) -> None:
     begun(1)
-    rebuilt(keep=WEEK)
+    rebuilt(retain=WEEK)
     roll_back()
     with pytest.raises(UserFacingError) as raised:
         roll_back()
     assert str(raised.value) == (
-        f"{collection_name()!r} leads to {version(1)!r}, and nothing older is kept to go back to. Kept: {version(2)!r}. Name one after --rollback to go"
+        f"{collection_name()!r} leads to {version(1)!r}, and nothing older is retained to go back to. Retained: {version(2)!r}. Name one after --rollback to go"
         " to it."
     )
     with pytest.raises(
-        UserFacingError, match=rf"^{version(1)!r} is not kept: {collection_name()!r} leads to {version(1)!r}\. Kept: {version(2)!r}\. "
+        UserFacingError,
+        match=rf"^{version(1)!r} is not retained: {collection_name()!r} leads to {version(1)!r}\. Retained: {version(2)!r}\. ",
     ):
         roll_back(version(1))
     roll_back(version(2))
     assert (leads_to(), states()) == ("v2", {"v1": "kept", "v2": "live"})
 
 
-def test_rollback__goes_to_the_newest_of_those_that_are_kept(embedded_qdrant: object) -> None:
+def test_rollback__goes_to_the_newest_of_those_that_are_retained(embedded_qdrant: object) -> None:
     begun(1)
     for _ in range(3):
-        rebuilt(keep=WEEK)
+        rebuilt(retain=WEEK)
     assert [roll_back().collection for _ in range(2)] == [version(3), version(2)]
 
 
 def test_rollback__to_what_is_gone(embedded_qdrant: object) -> None:
     begun(1)
-    rebuilt(keep=WEEK)
+    rebuilt(retain=WEEK)
     with qdrant() as client:
         client.delete_collection(version(1))
-    with pytest.raises(UserFacingError, match="was kept, and is gone from Qdrant"):
+    with pytest.raises(UserFacingError, match="was retained, and is gone from Qdrant"):
         roll_back()
     assert (leads_to(), states()) == ("v2", {"v1": "failed", "v2": "live"})
 
 
-def test_kept__takes_the_place_of_the_live_one_where_that_is_gone(store: str) -> None:
+def test_retained__takes_the_place_of_the_live_one_where_that_is_gone(store: str) -> None:
     """What is there and up to date is searched, and nothing empty: init_qdrant, which every line names then, leads there."""
     people = begun(3)
-    rebuilt(keep=WEEK)
-    rebuilt(keep=WEEK)
+    rebuilt(retain=WEEK)
+    rebuilt(retain=WEEK)
     with qdrant() as client:
         client.delete_collection(version(3))
     VectorCollection.objects.filter(name=version(2)).update(keep_until=datetime.now(UTC))
-    assert (drop_due(), there()) == ((), {"v1", "v2"})
+    assert (drop_expired(), there()) == ((), {"v1", "v2"})
     with pytest.raises(UserFacingError, match=r"make it with manage\.py init_qdrant"):
         roll_back()
     assert compare().collection == version(2)
@@ -517,10 +518,10 @@ def test_kept__takes_the_place_of_the_live_one_where_that_is_gone(store: str) ->
 
 
 @pytest.mark.qdrant_server
-def test_kept__that_takes_a_new_one_takes_the_place_of_the_live_one_that_is_gone(qdrant_server: object, settings: Settings) -> None:
-    """It is searched until the new one is built; a way back, which is not what it was kept for, does not move the alias to it."""
+def test_retained__that_takes_a_new_one_takes_the_place_of_the_live_one_that_is_gone(qdrant_server: object, settings: Settings) -> None:
+    """It is searched until the new one is built; a way back, which is not what it was retained for, does not move the alias to it."""
     people = begun(3)
-    rebuilt(keep=WEEK)
+    rebuilt(retain=WEEK)
     settings.QDRANT_SHARD_NUMBER = 2
     with qdrant() as client:
         client.delete_collection(version(2))
@@ -586,18 +587,20 @@ def test_reindex_qdrant__says_what_it_did(embedded_qdrant: object, capsys: pytes
         f"{collection_name()} leads to {version(2)}.",
         f"{version(1)} is dropped.",
     ]
-    kept = output(capsys, "--keep", "12h").splitlines()[-1]
-    assert kept.startswith(f"{version(2)} is kept until 20") and kept.endswith(" UTC: reindex_qdrant --rollback goes back to it.")
+    retained = output(capsys, "--retain", "12h").splitlines()[-1]
+    assert retained.startswith(f"{version(2)} is retained until 20") and retained.endswith(
+        " UTC: reindex_qdrant --rollback goes back to it."
+    )
     assert output(capsys, "--rollback").splitlines()[:2] == [
         f"{version(2)} is let through: 2 points, recall@10 1.0000 (live: 1.0000).",
         f"{collection_name()} leads to {version(2)}.",
     ]
     assert output(capsys, "--rollback", version(3)).splitlines()[1] == f"{collection_name()} leads to {version(3)}."
     assert output(capsys, "--rollback").splitlines()[1] == f"{collection_name()} leads to {version(2)}."
-    assert output(capsys, "--drop-kept", "--dry-run") == f"Would be dropped: {version(3)}.\n"
-    assert output(capsys, "--drop-kept") == f"Dropped: {version(3)}.\n"
-    assert output(capsys, "--drop-kept") == "There is nothing to drop.\n"
-    assert json.loads(output(capsys, "--drop-kept", "--json")) == {"dry_run": False, "dropped": [], "unique_vectors": 0}
+    assert output(capsys, "--drop-retained", "--dry-run") == f"Would be dropped: {version(3)}.\n"
+    assert output(capsys, "--drop-retained") == f"Dropped: {version(3)}.\n"
+    assert output(capsys, "--drop-retained") == "There is nothing to drop.\n"
+    assert json.loads(output(capsys, "--drop-retained", "--json")) == {"dry_run": False, "dropped": [], "unique_vectors": 0}
 
 
 def test_reindex_qdrant__json(embedded_qdrant: object, capsys: pytest.CaptureFixture[str]) -> None:
@@ -606,8 +609,8 @@ def test_reindex_qdrant__json(embedded_qdrant: object, capsys: pytest.CaptureFix
         "alias": collection_name(),
         "collection": version(2),
         "replaced": version(1),
-        "kept": False,
-        "kept_until": None,
+        "retained": False,
+        "retained_until": None,
         "dropped": [version(1)],
         "written": 2,
         "gate": {"collection": version(2), "people": 2, "points": 2, "pending": 0, "recall": 1.0, "live_recall": 1.0},
@@ -633,15 +636,15 @@ def test_reindex_qdrant__where_the_old_one_cannot_be_dropped_the_new_one_is_sear
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["--keep", "soon"], "Error: argument --keep: 'soon' is not a duration such as 30m, 12h or 7d, of ten years at most"),
-        (["--keep", "99999w"], "Error: argument --keep: '99999w' is not a duration such as 30m, 12h or 7d, of ten years at most"),
+        (["--retain", "soon"], "Error: argument --retain: 'soon' is not a duration such as 30m, 12h or 7d, of ten years at most"),
+        (["--retain", "99999w"], "Error: argument --retain: '99999w' is not a duration such as 30m, 12h or 7d, of ten years at most"),
         (["--min-recall", "97"], "Error: argument --min-recall: '97' is not a number from 0 to 1"),
         (["--min-recall", "nan"], "Error: argument --min-recall: 'nan' is not a number from 0 to 1"),
-        (["--rollback", "--drop-kept"], "Error: argument --drop-kept: not allowed with argument --rollback"),
-        (["--dry-run"], "--dry-run goes with --drop-kept."),
-        (["--drop-kept", "--keep", "1d"], "--keep does not go with --drop-kept."),
-        (["--drop-kept", "--min-recall", "0.9"], "--min-recall does not go with --drop-kept."),
-        (["--drop-kept", "--timeout", "3"], "--timeout does not go with --drop-kept."),
+        (["--rollback", "--drop-retained"], "Error: argument --drop-retained: not allowed with argument --rollback"),
+        (["--dry-run"], "--dry-run goes with --drop-retained."),
+        (["--drop-retained", "--retain", "1d"], "--retain does not go with --drop-retained."),
+        (["--drop-retained", "--min-recall", "0.9"], "--min-recall does not go with --drop-retained."),
+        (["--drop-retained", "--timeout", "3"], "--timeout does not go with --drop-retained."),
         (["--rollback", "--timeout", "3"], "--timeout does not go with --rollback."),
     ],
 )

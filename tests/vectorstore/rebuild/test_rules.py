@@ -24,7 +24,7 @@ from tests.threads import in_thread
 from tests.vectorstore.rebuild.collections import begun, ids, leads_to, states, there, version, wrong
 from vectorstore.catalog import alias, registry
 from vectorstore.catalog.lock import collection_lock
-from vectorstore.catalog.secondary import give_up
+from vectorstore.catalog.secondary import fail_secondary
 from vectorstore.models import SyncLease, VectorCollection
 from vectorstore.qdrant import write
 from vectorstore.qdrant.connection import qdrant
@@ -33,7 +33,7 @@ from vectorstore.rebuild import build
 from vectorstore.rebuild.build import go_on_with, make, next_name, wait_for_graphs
 from vectorstore.rebuild.reindex import reindex
 from vectorstore.retention import drop as retention
-from vectorstore.retention.drop import drop, drop_due
+from vectorstore.retention.drop import drop, drop_expired
 from vectorstore.retention.housekeeping import Tidying
 from vectorstore.schema import apply
 from vectorstore.sync.worker import sync_once
@@ -146,22 +146,22 @@ def test_ready__that_is_gone_while_somebody_may_be_moving_the_alias_to_it(
     assert sync_once(timeout=60).remaining.length == 0
 
 
-def test_ready__that_is_searched_is_not_given_up(embedded_qdrant: object, untidy: None) -> None:
+def test_ready__that_is_searched_is_not_marked_failed(embedded_qdrant: object, untidy: None) -> None:
     """Whoever moved the alias did not live to write it down."""
     begun(1)
     name = a_ready_one()
     with qdrant() as client:
         client.update_collection_aliases(alias._moves(version(1), name))
     with pytest.raises(StoreUnavailable, match="no reason"):
-        give_up(name, StoreUnavailable("no reason"))
+        fail_secondary(name, StoreUnavailable("no reason"))
     assert states() == {"v1": "live", "v2": "ready"}
 
 
 @pytest.mark.parametrize("searched", [False, True])
-def test_ready__that_refuses_somebody_is_given_up_or_they_are_kept(
+def test_ready__that_refuses_somebody_is_marked_failed_or_they_stay_queued(
     embedded_qdrant: object, untidy: None, monkeypatch: pytest.MonkeyPatch, settings: Settings, *, searched: bool
 ) -> None:
-    """Where it cannot be given up, since it is searched by now, nobody is forgotten for it."""
+    """Where it cannot be marked as failed, since it is searched by now, nobody is forgotten for it."""
     settings.SYNC_SECOND_LOOK_SECONDS = 0.1
     begun(0)
     name = a_ready_one()
@@ -190,7 +190,7 @@ def test_building__one_that_was_only_reserved_is_written_by_nobody(embedded_qdra
     written: list[tuple[str, ...]] = []
 
     def looked_at(_row: VectorCollection) -> dict[str, Any]:
-        written.append(registry.written())
+        written.append(registry.write_targets())
         return {}
 
     monkeypatch.setattr(apply, "metadata_of", looked_at)
@@ -230,10 +230,10 @@ def test_fail__only_what_nobody_searches(embedded_qdrant: object) -> None:
     begun(0)
     for state, given_up in [("building", True), ("kept", True), ("ready", False), ("live", False)]:
         VectorCollection.objects.update(state=state)
-        assert (registry.fail(version(1), "the disk is full"), states()["v1"]) == (given_up, "failed" if given_up else state)
+        assert (registry.mark_failed(version(1), "the disk is full"), states()["v1"]) == (given_up, "failed" if given_up else state)
 
 
-def test_follow__in_a_callers_transaction_leaves_it_its_patience(embedded_qdrant: object) -> None:
+def test_reconcile__in_a_callers_transaction_leaves_it_its_patience(embedded_qdrant: object) -> None:
     """An erasure proves the alias, and may be the one who follows it; alone, whoever is frozen over it is thrown out."""
     begun(0)
     a_building_one()
@@ -242,7 +242,7 @@ def test_follow__in_a_callers_transaction_leaves_it_its_patience(embedded_qdrant
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SET LOCAL lock_timeout = '1234ms'")
         before = [told(cursor, name) for name in names]
-        assert registry.follow(version(2))
+        assert registry.reconcile(version(2))
         assert [told(cursor, name) for name in names] == before
     assert states() == {"v1": "kept", "v2": "live"}
 
@@ -252,22 +252,22 @@ def told(cursor: CursorWrapper, name: str) -> str:
     return str(cursor.fetchone()[0])
 
 
-def test_follow__what_nobody_wrote_for_a_while_is_written_again(embedded_qdrant: object, untidy: None) -> None:
-    """The alias leads to a collection that was given up: a request to move it that came late."""
+def test_reconcile__what_nobody_wrote_for_a_while_is_written_again(embedded_qdrant: object, untidy: None) -> None:
+    """The alias leads to a collection that was marked as failed: a request to move it that came late."""
     leaving, staying = begun(2)
-    reindex(keep=DAY)
-    registry.fail(version(1), "the disk was full")
+    reindex(retain=DAY)
+    registry.mark_failed(version(1), "the disk was full")
     User.objects.filter(pk=leaving).delete()
     assert sync_once(timeout=60).remaining.length == 0
     assert str(leaving) in ids(1)
-    registry.follow(version(1))
+    registry.reconcile(version(1))
     assert sync_once(timeout=60).remaining.length == 0
     assert (ids(1), states()) == ({str(staying)}, {"v1": "live", "v2": "kept"})
 
 
 def test_drop__leaves_what_another_database_has_taken_over(embedded_qdrant: object) -> None:
     begun(0)
-    reindex(keep=DAY)
+    reindex(retain=DAY)
     with qdrant() as client:
         client.update_collection(version(1), metadata={"findme_database": "another"})
         drop(client, [version(1)])
@@ -299,7 +299,7 @@ def test_reindex__drops_the_old_one_when_nobody_writes_it_as_the_live_one_any_mo
 def test_drop__an_alias_that_is_moved_meanwhile(embedded_qdrant: object, monkeypatch: pytest.MonkeyPatch) -> None:
     """By hand, or by a request that came late. What was not written for a while is searched then: it is written again."""
     leaving, staying = begun(2)
-    reindex(keep=DAY)
+    reindex(retain=DAY)
 
     def moved(client: QdrantClient, name: str) -> bool:
         operations = alias._moves(version(2), name)
@@ -321,7 +321,7 @@ def test_drop__an_alias_that_is_moved_meanwhile(embedded_qdrant: object, monkeyp
 
 def test_tidy__follows_the_alias_and_drops_what_is_due(embedded_qdrant: object) -> None:
     begun(1)
-    reindex(keep=DAY)
+    reindex(retain=DAY)
     VectorCollection.objects.filter(state="live").update(state="ready")
     VectorCollection.objects.filter(state="kept").update(state="live", keep_until=datetime.now(UTC))
     tidying = Tidying()
@@ -343,7 +343,7 @@ def test_tidy__where_qdrant_cannot_be_reached_leaves_it_for_later(embedded_qdran
 
 def test_sync_once__drops_what_is_due_at_its_end(embedded_qdrant: object) -> None:
     begun(0)
-    reindex(keep=DAY)
+    reindex(retain=DAY)
     VectorCollection.objects.filter(state="kept").update(keep_until=datetime.now(UTC))
     sync_once(timeout=60)
     assert (states(), there()) == ({"v2": "live"}, {"v2"})
@@ -352,7 +352,7 @@ def test_sync_once__drops_what_is_due_at_its_end(embedded_qdrant: object) -> Non
 def test_drop_due__asks_qdrant_nothing_where_nothing_is_due(embedded_qdrant: object, monkeypatch: pytest.MonkeyPatch) -> None:
     begun(0)
     monkeypatch.setattr("vectorstore.retention.drop.qdrant", lambda: pytest.fail("asked"))
-    assert drop_due() == ()
+    assert drop_expired() == ()
 
 
 @pytest.mark.qdrant_server

@@ -103,7 +103,7 @@ def test_restore__what_has_changed_since_is_as_it_is_now(any_collection: QdrantS
     people(2)
     before = last_drawn()
     done = brought_back(path)
-    assert (done.collection, done.replaced, done.kept, done.dropped) == (name(2), name(1), False, (name(1),))
+    assert (done.collection, done.replaced, done.retained, done.dropped) == (name(2), name(1), False, (name(1),))
     assert (done.removed, done.written, done.found) == (4, 4, len(rest))
     assert (done.gate.people, done.gate.points) == (7, 7)
     assert is_as_postgresql_says()
@@ -443,13 +443,13 @@ def wait_until(condition: Callable[[], bool]) -> None:
 def test_command(collection: QdrantServer, tmp_path: Path) -> None:
     people(3)
     path = snapshot(tmp_path)
-    code, stdout, stderr = manage("qdrant_snapshot", "restore", path, "--keep", "1h")
+    code, stdout, stderr = manage("qdrant_snapshot", "restore", path, "--retain", "1h")
     assert (code, stderr) == (0, "")
     assert stdout.splitlines() == [
         f"{name(2)} is made of the snapshot, and written from now on.",
         "0 points removed that PostgreSQL does not know so, 0 written, 3 were right.",
         f"{collection_name()} leads to {name(2)}.",
-        f"{name(1)} is kept.",
+        f"{name(1)} is retained.",
     ]
     assert states() == {name(1): "kept", name(2): "live"}
     code, stdout, stderr = manage("qdrant_snapshot", "restore", path, "--json")

@@ -128,14 +128,14 @@ from vectorstore.queue import transactions as patience
 from vectorstore.sync.worker import Worker
 
 patience.IDLE_SECONDS = 1
-written = registry.written
+written = registry.write_targets
 
 def frozen():
-    registry.written = written
+    registry.write_targets = written
     os.kill(os.getpid(), signal.SIGSTOP)
     return written()
 
-registry.written = frozen
+registry.write_targets = frozen
 worker = Worker()
 try:
     claim.claim_due(worker.id, 10)
@@ -230,7 +230,7 @@ def test_claim_due__a_second_look_is_queued_in_the_transaction_that_takes_over(m
     enqueue([uuid4()])
     claimed()
     SyncLease.objects.update(until=LONG_AGO)
-    monkeypatch.setattr(registry, "written", lambda: ())
+    monkeypatch.setattr(registry, "write_targets", lambda: ())
     with pytest.raises(CollectionNotFound):
         claimed()
     assert not QueueEntry.objects.filter(awaits_answer=True).exists()
@@ -315,14 +315,14 @@ def test_claim__the_version_is_drawn_after_the_people_are_leased(monkeypatch: py
 def test_claim__each_statement_sees_what_was_committed_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the default of the database, or of the role, is (``findme.database_url``): with one snapshot for all, a person could be leased twice."""
     seen: list[tuple[str, ...]] = []
-    written = registry.written
+    written = registry.write_targets
 
     def looked_at() -> tuple[str, ...]:
         names = ("transaction_isolation", "synchronous_commit", "lock_timeout", "idle_in_transaction_session_timeout")
         seen.append(tuple(one(f"SHOW {name}") for name in names))
         return written()
 
-    monkeypatch.setattr(registry, "written", looked_at)
+    monkeypatch.setattr(registry, "write_targets", looked_at)
     plain_sql("SET default_transaction_isolation = 'repeatable read'; SET synchronous_commit = off")
     enqueue([uuid4()])
     claimed()
@@ -333,14 +333,14 @@ def test_claim__each_statement_sees_what_was_committed_before_it(monkeypatch: py
 def test_claim__the_rows_are_read_after_the_version_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """A change that is committed in between is in them: nobody with a higher version has older rows."""
     (person,) = people(1)
-    written = registry.written
+    written = registry.write_targets
 
     def changed_meanwhile() -> tuple[str, ...]:
         with another_connection() as other, other.cursor() as cursor:
             cursor.execute("UPDATE users SET gender = 'other', active = false WHERE id = %s", [person])
         return written()
 
-    monkeypatch.setattr(registry, "written", changed_meanwhile)
+    monkeypatch.setattr(registry, "write_targets", changed_meanwhile)
     claim = claimed()
     (point,) = points_of(claim).due
     assert point.payload is not None

@@ -269,18 +269,18 @@ def test_remove_point__of_whom_a_dead_worker_held(server_collection: str) -> Non
 @pytest.mark.django_db
 def test_remove_point__in_every_collection_that_is_written(collection: str) -> None:
     (person,) = people(1)
-    beside = f"{collection_name()}_v2"
+    secondary = f"{collection_name()}_v2"
     with qdrant() as client:
-        client.create_collection(beside, vectors_config=models.VectorParams(size=512, distance=models.Distance.COSINE))
-    registry.register(beside, State.KEPT, "")
+        client.create_collection(secondary, vectors_config=models.VectorParams(size=512, distance=models.Distance.COSINE))
+    registry.register(secondary, State.KEPT, "")
     assert project([person]) == BatchResult(written=1)
-    assert points(beside) == {str(person)}
+    assert points(secondary) == {str(person)}
     assert remove_point(person)
-    assert points(beside) == points() == set()
+    assert points(secondary) == points() == set()
 
 
 @pytest.mark.django_db
-def test_remove_point__a_collection_that_fails_beside_the_live_one_is_given_up(collection: str) -> None:
+def test_remove_point__a_secondary_collection_that_fails_is_marked_failed(collection: str) -> None:
     (person,) = people(1)
     project([person])
     registry.register(f"{collection_name()}_v2", State.BUILDING, "")

@@ -31,7 +31,7 @@ def _reset_checkpoint() -> None:
 
 def _write_checkpoint() -> None:
     with qdrant() as client:
-        write_checkpoint(client, registry.written()[0])
+        write_checkpoint(client, registry.write_targets()[0])
 
 
 def _give_back() -> None:
@@ -83,13 +83,13 @@ def test_short_transaction__in_another_ones__gives_that_its_own_patience_back(pl
 @pytest.mark.parametrize(
     ("state", "change"),
     [
-        (registry.State.KEPT, lambda name: registry.fail(name, "no")),
+        (registry.State.KEPT, lambda name: registry.mark_failed(name, "no")),
         (registry.State.KEPT, lambda name: registry.register(name, registry.State.KEPT, "")),
         (registry.State.READY, registry.build),
-        (registry.State.KEPT, registry.condemn),
-        (registry.State.FAILED, registry.forget),
+        (registry.State.KEPT, registry.mark_for_deletion),
+        (registry.State.FAILED, registry.remove),
     ],
-    ids=["fail", "register", "build", "condemn", "forget"],
+    ids=["mark_failed", "register", "build", "mark_for_deletion", "remove"],
 )
 def test_registry__waits_for_nobody_for_long(
     embedded_qdrant: object, monkeypatch: pytest.MonkeyPatch, state: registry.State, change: Callable[[str], object]

@@ -1,4 +1,4 @@
-"""What a worker proves before it writes (protocol, rules 8 and 9), and that a collection beside the live one does not keep it from it (rule 10)."""
+"""What a worker proves before it writes (protocol, rules 8 and 9), and that a secondary collection does not keep it from it (rule 10)."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ FAILED = UnexpectedResponse(500, "", b'{"status": {"error": "no"}}', httpx.Heade
 SILENT = ResponseHandlingException(httpx.ReadTimeout(""))
 
 
-def beside(state: VectorCollection.State) -> str:
-    """A collection beside the live one."""
+def secondary(state: VectorCollection.State) -> str:
+    """A secondary collection."""
     name = f"{collection_name()}_v2"
     with qdrant() as client:
         vectors = models.VectorParams(size=512, distance=models.Distance.COSINE)
@@ -68,10 +68,10 @@ def fail_at(monkeypatch: pytest.MonkeyPatch, method: str, name: str, error: Exce
 
 @pytest.mark.parametrize("method", ["get_collection", "scroll", "update_collection"])
 @pytest.mark.parametrize("state", [State.BUILDING, State.KEPT])
-def test_check_stores__one_that_fails_beside_the_live_one_is_given_up(
+def test_check_stores__a_secondary_that_fails_is_marked_failed(
     server_collection: str, monkeypatch: pytest.MonkeyPatch, method: str, state: VectorCollection.State
 ) -> None:
-    name = beside(state)
+    name = secondary(state)
     fail_at(monkeypatch, method, name, FAILED)
     prove()
     assert state_of(name)[0] == State.FAILED
@@ -80,11 +80,11 @@ def test_check_stores__one_that_fails_beside_the_live_one_is_given_up(
 
 
 @pytest.mark.parametrize("method", ["get_collection", "update_collection"])
-def test_check_stores__one_that_is_silent_again_and_again_is_given_up(
+def test_check_stores__one_that_is_silent_again_and_again_is_marked_failed(
     server_collection: str, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     """Also one that answers when it is read."""
-    name = beside(State.KEPT)
+    name = secondary(State.KEPT)
     fail_at(monkeypatch, method, name, SILENT)
     for _ in range(4):
         with pytest.raises(StoreUnavailable, match="did not answer within"):
@@ -95,11 +95,11 @@ def test_check_stores__one_that_is_silent_again_and_again_is_given_up(
     assert state_of(name)[0] == State.FAILED
 
 
-def test_check_stores__silence_of_the_live_one_is_no_reason_to_give_another_up(
+def test_check_stores__silence_of_the_live_one_is_no_reason_to_mark_another_failed(
     server_collection: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prove()
-    name = beside(State.BUILDING)
+    name = secondary(State.BUILDING)
     for silent in (name, f"{collection_name()}_v1"):
         fail_at(monkeypatch, "get_collection", silent, SILENT)
     for _ in range(6):
@@ -118,11 +118,11 @@ def test_check_stores__the_live_one_that_fails_stays(server_collection: str, mon
 
 @pytest.mark.parametrize("owner", [ANOTHER, None])
 @pytest.mark.parametrize("state", [State.KEPT, State.READY])
-def test_check_stores__one_beside_the_live_one_that_is_not_ours_is_given_up(
+def test_check_stores__a_secondary_that_is_not_ours_is_marked_failed(
     server_collection: str, state: VectorCollection.State, owner: str | None
 ) -> None:
     """And left where it is: no step of ours makes it ours again."""
-    name = beside(state)
+    name = secondary(state)
     VectorCollection.objects.filter(pk=name).update(live_since=TransactionNow())
     with qdrant() as client:
         client.upsert(name, [models.PointStruct(id=1, vector=[1.0] * 512)])
@@ -136,12 +136,12 @@ def test_check_stores__one_beside_the_live_one_that_is_not_ours_is_given_up(
     assert not VectorCollection.objects.filter(pk=name).exists()
 
 
-def test_check_stores__the_live_one_that_is_not_ours_is_the_reason_to_give_none_up(server_collection: str) -> None:
-    kept = beside(State.KEPT)
+def test_check_stores__the_live_one_that_is_not_ours_is_the_reason_to_mark_none_failed(server_collection: str) -> None:
+    retained = secondary(State.KEPT)
     StoreState.objects.update(database_id=ANOTHER)
     with pytest.raises(ForeignCollection, match=r"_v1' belongs to another database"):
         prove()
-    assert state_of(kept) == (State.KEPT, "")
+    assert state_of(retained) == (State.KEPT, "")
 
 
 @pytest.mark.parametrize("error", [FAILED, SILENT], ids=["failed", "silent"])
@@ -235,13 +235,13 @@ def test_check_stores__an_alias_that_was_moved_by_hand_is_told(server_collection
 
 
 @pytest.mark.parametrize("look", [prove, verify])
-def test_check_stores__an_alias_that_was_moved_by_hand_to_one_that_was_given_up_is_followed(
+def test_check_stores__an_alias_that_was_moved_by_hand_to_one_that_was_marked_failed_is_followed(
     server_collection: str, look: Callable[[], object]
 ) -> None:
     """It is what everybody searches; and a worker with much to do is never idle."""
     ProfileEmbeddingFactory.create()
     sync_once(timeout=60)
-    name = beside(State.FAILED)
+    name = secondary(State.FAILED)
     lead_to(name)
     StoreState.objects.update(marked_at=None)
     look()

@@ -38,14 +38,14 @@ def test_truncate__the_points_go(collection: str, table: str, monkeypatch: pytes
     assert points() == set()
 
 
-def test_truncate__a_collection_beside_the_live_one_that_fails_is_given_up(embedded_collection: str) -> None:
+def test_truncate__a_secondary_collection_that_fails_is_marked_failed(embedded_collection: str) -> None:
     people(2)
     sync_once()
     registry.register("profile_embeddings_v2", VectorCollection.State.KEPT, "")
     plain_sql("TRUNCATE users CASCADE")
     sync_once(timeout=5)
     assert points() == set()
-    assert registry.written() == ("profile_embeddings_v1",)
+    assert registry.write_targets() == ("profile_embeddings_v1",)
 
 
 def test_truncate__whoever_came_afterwards_stays(embedded_collection: str) -> None:

@@ -145,7 +145,7 @@ def test_carry_out__renews_the_lease_before_each_send(server_collection: str, mo
     """Also for each part of a batch that is split, and in each collection; nothing comes in between."""
     refused, _other, gone = people(3)
     User.objects.filter(pk=gone).delete()
-    beside()
+    secondary()
     done: list[str] = []
     refuse(monkeypatch, refused)
 
@@ -380,8 +380,8 @@ def test_work__a_row_that_no_point_can_be_made_of(dates_unchecked: None, embedde
 # --- More than one collection ----------------------------------------------------------------------------------------------------
 
 
-def beside(state: VectorCollection.State = State.BUILDING, *, made: bool = True) -> str:
-    """A collection beside the live one."""
+def secondary(state: VectorCollection.State = State.BUILDING, *, made: bool = True) -> str:
+    """A secondary collection."""
     name = f"{collection_name()}_v2"
     if made:
         with qdrant() as client:
@@ -398,7 +398,7 @@ def state_of(name: str) -> tuple[str, str]:
 
 @pytest.mark.parametrize("state", [State.BUILDING, State.KEPT, State.READY])
 def test_work__every_collection_gets_every_write_and_deletion(collection: str, state: VectorCollection.State) -> None:
-    name = beside(state)
+    name = secondary(state)
     there, gone = people(2)
     assert work(uuid4(), 100) == BatchResult(written=2)
     assert points(name) == points() == ids([there, gone])
@@ -408,8 +408,8 @@ def test_work__every_collection_gets_every_write_and_deletion(collection: str, s
 
 
 @pytest.mark.parametrize("state", [State.BUILDING, State.KEPT])
-def test_work__a_missing_one_beside_the_live_one_is_given_up(collection: str, state: VectorCollection.State) -> None:
-    name = beside(state, made=False)
+def test_work__a_missing_secondary_is_marked_failed(collection: str, state: VectorCollection.State) -> None:
+    name = secondary(state, made=False)
     (person,) = people(1)
     assert work(uuid4(), 100) == BatchResult(written=1)
     assert state_of(name) == (State.FAILED, f"Qdrant has no collection {name!r}: make it with manage.py init_qdrant.")
@@ -419,8 +419,8 @@ def test_work__a_missing_one_beside_the_live_one_is_given_up(collection: str, st
 
 @pytest.mark.qdrant_server
 @pytest.mark.parametrize("status", [500, 400])
-def test_work__one_that_fails_beside_the_live_one_is_given_up(server_collection: str, monkeypatch: pytest.MonkeyPatch, status: int) -> None:
-    name = beside()
+def test_work__a_secondary_that_fails_is_marked_failed(server_collection: str, monkeypatch: pytest.MonkeyPatch, status: int) -> None:
+    name = secondary()
     fail_in(monkeypatch, name, status)
     people(2)
     assert work(uuid4(), 100) == BatchResult(written=2)
@@ -441,9 +441,9 @@ def fail_in(monkeypatch: pytest.MonkeyPatch, failing: str, status: int) -> None:
 
 
 @pytest.mark.qdrant_server
-def test_work__one_that_is_silent_again_and_again_is_given_up(server_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_work__one_that_is_silent_again_and_again_is_marked_failed(server_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Though the live one answers. Once or twice it may be the server, which goes away just then."""
-    name = beside()
+    name = secondary()
     (person,) = people(1)
     upsert = guarded.upsert
 
@@ -470,9 +470,9 @@ def test_work__one_that_is_silent_again_and_again_is_given_up(server_collection:
 
 
 @pytest.mark.qdrant_server
-def test_work__one_that_has_become_live_meanwhile_is_not_given_up(server_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_work__one_that_has_become_live_meanwhile_is_not_marked_failed(server_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its alias was moved just now, and the row does not say so yet."""
-    name = beside(State.READY)
+    name = secondary(State.READY)
     fail_in(monkeypatch, name, 500)
     monkeypatch.setattr("vectorstore.catalog.secondary.alias_target", lambda _client: name)
     people(1)
@@ -484,10 +484,10 @@ def test_work__one_that_has_become_live_meanwhile_is_not_given_up(server_collect
 
 @pytest.mark.qdrant_server
 def test_work__one_that_is_dropped_meanwhile_holds_nobody_up(server_collection: str) -> None:
-    name = beside(State.READY)
+    name = secondary(State.READY)
     people(1)
     claim = claimed()
-    registry.condemn(name)
+    registry.mark_for_deletion(name)
     with qdrant() as client:
         client.delete_collection(name)
     assert carry_out(claim) == BatchResult(written=1)
@@ -497,7 +497,7 @@ def test_work__one_that_is_dropped_meanwhile_holds_nobody_up(server_collection: 
 def test_work__nobody_gives_up_a_collection_for_whom_the_live_one_refuses_too(
     server_collection: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    name = beside()
+    name = secondary()
     refused, fine = people(2)
     refuse(monkeypatch, refused)
     work(uuid4(), 100)

@@ -245,7 +245,7 @@ def test_verify__every_collection_that_is_written(live: str) -> None:
     assert len(verify().collections) == 3
 
 
-def kept_beside(count: int) -> str:
+def retained_collection(count: int) -> str:
     """A kept collection with the points of so many people, as the live one has them."""
     name = f"{collection_name()}_v2"
     with qdrant() as client:
@@ -260,14 +260,14 @@ def kept_beside(count: int) -> str:
 @pytest.mark.parametrize("before", ["_totals", "_compare", "_repaired"])
 def test_verify__a_kept_collection_that_is_dropped_meanwhile(live: str, monkeypatch: pytest.MonkeyPatch, before: str) -> None:
     """Its time is over, and an idle worker sees to it."""
-    name = kept_beside(2)
+    name = retained_collection(2)
     then = getattr(verify_module, before)
 
     def dropped_before(*arguments: Any, **options: Any) -> Any:
-        registry.condemn(name)
+        registry.mark_for_deletion(name)
         with qdrant() as client:
             client.delete_collection(name)
-        registry.forget(name)
+        registry.remove(name)
         return then(*arguments, **options)
 
     monkeypatch.setattr(verify_module, before, dropped_before)
@@ -276,7 +276,7 @@ def test_verify__a_kept_collection_that_is_dropped_meanwhile(live: str, monkeypa
 
 
 def test_verify__the_live_collection_is_replaced_and_dropped_meanwhile(live: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    name = kept_beside(1)
+    name = retained_collection(1)
     totals = verify_module._totals
 
     def dropped_before(*arguments: Any) -> Any:
@@ -289,11 +289,11 @@ def test_verify__the_live_collection_is_replaced_and_dropped_meanwhile(live: str
         with pytest.raises(CollectionNotFound) as missing:
             verify()
     assert str(missing.value) == f"Qdrant has no collection {live!r}: make it with manage.py init_qdrant."
-    registry.follow(name)
+    registry.reconcile(name)
     row = VectorCollection.objects.get(pk=live)
     row.state = registry.State.LIVE
     with pytest.raises(StoreUnavailable) as replaced:
-        verify_module._prove_beside(row)
+        verify_module._check_secondary(row)
     assert str(replaced.value) == f"{live!r} was searched no longer, and dropped, while it was compared: run it again."
 
 

@@ -33,7 +33,7 @@ class Command(FindmeCommand):
             action="store_true",
             help="build the collection anew and drop the old one, with its write-ahead log (and with --snapshots, its copies)",
         )
-        parser.add_argument("--drop-kept", action="store_true", help="drop the collections that reindex_qdrant --keep has kept")
+        parser.add_argument("--drop-retained", action="store_true", help="drop the collections that reindex_qdrant --retain has retained")
         parser.add_argument(
             "--node", action="append", default=[], metavar="URL", help="of a cluster, the REST URL of each node (repeat it for every one)"
         )
@@ -61,7 +61,7 @@ class Command(FindmeCommand):
                 dry_run=options["dry_run"],
                 snapshots=options["snapshots"],
                 log=options["log"],
-                drop_kept=options["drop_kept"],
+                drop_retained=options["drop_retained"],
                 discard_vectors=options["discard_vectors"] or 0,
                 nodes=options["node"],
                 storage=options["storage"],

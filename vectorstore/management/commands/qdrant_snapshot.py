@@ -74,7 +74,7 @@ class Command(FindmeCommand):
                 options["files"],
                 sha256=options["sha256"],
                 nodes=options["node"],
-                keep=options["keep"],
+                retain=options["retain"],
                 min_recall=options["min_recall"],
                 discard_vectors=options["discard_vectors"] or 0,
                 seconds=options["wait"],
@@ -83,8 +83,8 @@ class Command(FindmeCommand):
             )
         if options["json"]:
             self.say_json(done)
-        elif done.kept or done.replaced in done.dropped:
-            self.say(f"{done.replaced} is {'kept' if done.kept else 'dropped'}.")
+        elif done.retained or done.replaced in done.dropped:
+            self.say(f"{done.replaced} is {'retained' if done.retained else 'dropped'}.")
 
     def _delete(self, options: dict[str, Any]) -> None:
         self._destroy(lambda *, dry_run: delete(options["names"], nodes=options["node"], dry_run=dry_run), options)
@@ -144,11 +144,11 @@ def _restoring(parser: ArgumentParser) -> None:
     parser.add_argument("files", metavar="FILE", nargs="+", type=Path, help="what download wrote; of a cluster, the files of all its nodes")
     parser.add_argument("--sha256", default="", metavar="HEX", help="what FILE is to have (by default what download wrote beside it)")
     parser.add_argument(
-        "--keep",
+        "--retain",
         type=duration,
         default=AT_ONCE,
         metavar="DURATION",
-        help="keep the collection that was live, up to date, for reindex_qdrant --rollback: 30m, 12h, 7d (default: drop it at once)",
+        help="retain the collection that was live, up to date, for reindex_qdrant --rollback: 30m, 12h, 7d (default: drop it at once)",
     )
     parser.add_argument("--min-recall", type=share, metavar="R", help="let it through with recall@10 of at least R")
     add_discard_vectors(parser)

@@ -12,10 +12,10 @@ from findme.core.commands.progress import progress
 from findme.core.commands.running import note_counts
 from findme.core.program import NOT_DONE
 from vectorstore.catalog.alias import AT_ONCE
-from vectorstore.rebuild.reindex import TIMEOUT_SECONDS, Reindexed, drop_kept, reindex, roll_back
+from vectorstore.rebuild.reindex import TIMEOUT_SECONDS, Reindexed, drop_retained, reindex, roll_back
 from vectorstore.retention.unique_vectors import DiscardLimit, points_hold
 
-NOT_TAKEN = {"drop_kept": ["keep", "min_recall", "timeout"], "rollback": ["timeout"]}
+NOT_TAKEN = {"drop_retained": ["retain", "min_recall", "timeout"], "rollback": ["timeout"]}
 """Options that say nothing with another one."""
 
 
@@ -27,10 +27,10 @@ class Command(FindmeCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "--keep",
+            "--retain",
             type=duration,
             metavar="DURATION",
-            help="keep the old collection, up to date, for so long, for --rollback: 30m, 12h, 7d (default: drop it at once)",
+            help="retain the old collection, up to date, for so long, for --rollback: 30m, 12h, 7d (default: drop it at once)",
         )
         parser.add_argument(
             "--min-recall",
@@ -44,10 +44,10 @@ class Command(FindmeCommand):
             nargs="?",
             const="",
             metavar="COLLECTION",
-            help="go back to the newest older collection that is kept, or to the one that is named, if it passes the same gate",
+            help="go back to the newest older collection that is retained, or to the one that is named, if it passes the same gate",
         )
-        instead.add_argument("--drop-kept", action="store_true", help="drop every collection of the alias but the live one")
-        parser.add_argument("--dry-run", action="store_true", help="with --drop-kept: say which, and drop none")
+        instead.add_argument("--drop-retained", action="store_true", help="drop every collection of the alias but the live one")
+        parser.add_argument("--dry-run", action="store_true", help="with --drop-retained: say which, and drop none")
         parser.add_argument(
             "--timeout",
             type=seconds,
@@ -58,23 +58,23 @@ class Command(FindmeCommand):
         parser.add_argument("--json", action="store_true", help="print one JSON document")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if options["dry_run"] and not options["drop_kept"]:
-            raise CommandError("--dry-run goes with --drop-kept.", returncode=NOT_DONE)
+        if options["dry_run"] and not options["drop_retained"]:
+            raise CommandError("--dry-run goes with --drop-retained.", returncode=NOT_DONE)
         for instead, names in NOT_TAKEN.items():
             for name in names if options[instead] not in {None, False} else ():
                 if options[name] is not None:
                     raise CommandError(f"{_option(name)} does not go with {_option(instead)}.", returncode=NOT_DONE)
         limit = DiscardLimit(options["discard_vectors"] or 0)
-        if options["drop_kept"]:
-            self._say_dropped(drop_kept(dry_run=options["dry_run"], limit=limit), limit, options)
+        if options["drop_retained"]:
+            self._say_dropped(drop_retained(dry_run=options["dry_run"], limit=limit), limit, options)
             return
         with progress("Filling and comparing the collection") as report, self.printed_steps("findme.vectorstore", as_json=options["json"]):
             if options["rollback"] is not None:
                 to = options["rollback"] or None
-                done = roll_back(to, keep=options["keep"], min_recall=options["min_recall"], limit=limit, report=report)
+                done = roll_back(to, retain=options["retain"], min_recall=options["min_recall"], limit=limit, report=report)
             else:
                 done = reindex(
-                    keep=AT_ONCE if options["keep"] is None else options["keep"],
+                    retain=AT_ONCE if options["retain"] is None else options["retain"],
                     min_recall=options["min_recall"],
                     timeout=TIMEOUT_SECONDS if options["timeout"] is None else options["timeout"],
                     limit=limit,
@@ -86,16 +86,18 @@ class Command(FindmeCommand):
     def _say(self, done: Reindexed, unique: int) -> None:
         if done.replaced in done.dropped:
             self.say(f"{done.replaced} is dropped.")
-        elif not done.kept:
+        elif not done.retained:
             self.say(f"{done.replaced} is still to be dropped: an idle worker, or the next run, does it.")
-        elif done.kept_until is None:
-            self.say(f"{done.replaced} is kept until reindex_qdrant --drop-kept.")
+        elif done.retained_until is None:
+            self.say(f"{done.replaced} is retained until reindex_qdrant --drop-retained.")
         else:
-            self.say(f"{done.replaced} is kept until {done.kept_until:%Y-%m-%d %H:%M:%S} UTC: reindex_qdrant --rollback goes back to it.")
-        if done.kept and unique:
+            self.say(
+                f"{done.replaced} is retained until {done.retained_until:%Y-%m-%d %H:%M:%S} UTC: reindex_qdrant --rollback goes back to it."
+            )
+        if done.retained and unique:
             self.say(
                 f"{points_hold(unique)} the only copy of a user's vector in {done.replaced}: no worker drops it."
-                f" To drop it, run reindex_qdrant --drop-kept --discard-vectors {unique}."
+                f" To drop it, run reindex_qdrant --drop-retained --discard-vectors {unique}."
             )
 
     def _say_dropped(self, names: tuple[str, ...], limit: DiscardLimit, options: dict[str, Any]) -> None:

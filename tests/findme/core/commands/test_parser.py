@@ -96,7 +96,7 @@ def test_command__unknown_option_or_wrong_value__is_one_short_line(name: str) ->
 
 def test_command__from_python__raises() -> None:
     with pytest.raises(CommandError, match="'--' is no value"):
-        call_command("reindex_qdrant", "--keep=--")
+        call_command("reindex_qdrant", "--retain=--")
 
 
 def test_command__two_dashes_before_the_positional_arguments__are_no_value() -> None:
@@ -104,7 +104,7 @@ def test_command__two_dashes_before_the_positional_arguments__are_no_value() -> 
         manage_here("upsert_embeddings", "--model=m", "--", "--file.jsonl")
 
 
-@pytest.mark.parametrize("arguments", [("reindex_qdrant", "--keep=--"), ("migrate", "--settings=--"), ("check", "-v--")])
+@pytest.mark.parametrize("arguments", [("reindex_qdrant", "--retain=--"), ("migrate", "--settings=--"), ("check", "-v--")])
 def test_manage__two_dashes__in_a_process(arguments: tuple[str, ...]) -> None:
     code, out, err = manage(*arguments, DEBUG="on")
     assert (code, out, err.count("\n")) == (2, "", 1)

@@ -1,4 +1,4 @@
-"""What counts as the fault of a collection beside the live one."""
+"""What counts as the fault of a secondary collection."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vectorstore.qdrant.errors import RestoreDetected
 pytestmark = pytest.mark.django_db
 
 
-def kept() -> str:
+def retained() -> str:
     name = f"{collection_name()}_v1"
     registry.register(name, VectorCollection.State.KEPT, "")
     return name
@@ -25,18 +25,18 @@ def fail_with(collection: str, error: Exception) -> None:
         raise error
 
 
-def test_given_up__a_restored_store_is_no_silence(embedded_qdrant: object) -> None:
-    name = kept()
+def test_fail_secondary__a_restored_store_is_no_silence(embedded_qdrant: object) -> None:
+    name = retained()
     for _ in range(2 * MAX_CONSECUTIVE_TIMEOUTS):
         with pytest.raises(RestoreDetected):
             fail_with(name, RestoreDetected("An older copy."))
-    assert registry.written() == (name,)
+    assert registry.write_targets() == (name,)
 
 
-def test_given_up__silence_again_and_again(embedded_qdrant: object) -> None:
-    name = kept()
+def test_fail_secondary__silence_again_and_again(embedded_qdrant: object) -> None:
+    name = retained()
     for _ in range(MAX_CONSECUTIVE_TIMEOUTS - 1):
         with pytest.raises(StoreUnavailable):
             fail_with(name, StoreUnavailable("No answer."))
     fail_with(name, StoreUnavailable("No answer."))
-    assert registry.written() == ()
+    assert registry.write_targets() == ()

@@ -97,10 +97,10 @@ def writing(people: list[UUID]) -> Iterator[Writers]:
     assert writers.errors == []
 
 
-def test_reindex__beside_writers(qdrant_server_grpc: object, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reindex__concurrent_writers(qdrant_server_grpc: object, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vectorstore.rebuild.reindex.fill", lambda name, **options: fill(name, batch_size=8, **options))
     with writing(begun(60)) as writers:
-        done = reindex(keep=WEEK)
+        done = reindex(retain=WEEK)
         assert done.gate is not None and done.gate.recall >= 0.99
         roll_back()
         roll_back(version(2))
