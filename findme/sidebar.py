@@ -25,8 +25,8 @@ SECTIONS: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
     (
         "Vector store",
         (
-            ("State", "monitoring", "vectorstore.SetAside", "state"),
-            ("People set aside", "person_alert", "vectorstore.SetAside"),
+            ("State", "monitoring", "vectorstore.QuarantinedUser", "state"),
+            ("Quarantined users", "person_alert", "vectorstore.QuarantinedUser"),
         ),
     ),
     (

@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from privacy.registry import Disposition, Effect, PersonalDataOwner, Protection, Store, columns_of, registry
-from vectorstore.models import ProfileEmbedding, QueueEntry, SetAside, StoreState
+from vectorstore.models import ProfileEmbedding, QuarantinedUser, QueueEntry, StoreState
 
 
 class Embeddings(PersonalDataOwner):
@@ -45,13 +45,13 @@ class Embeddings(PersonalDataOwner):
 
 class Syncing(PersonalDataOwner):
     """That somebody's point is to be written, or could not be. The queue outlives the person for as long as it takes to tell Qdrant that they
-    are gone; whoever is set aside is not, once they are gone."""
+    are gone; a quarantined user is not, once they are gone."""
 
     section = "vector_sync"
     fields = {
         "vectorstore.QueueEntry": frozenset({"id", "user_id", "urgent", "queued_at", "not_before", "awaits_answer", "cause"}),
         "vectorstore.SyncLease": frozenset({"user_id", "worker", "until"}),
-        "vectorstore.SetAside": frozenset({"user_id", "reason", "collection", "set_aside_at"}),
+        "vectorstore.QuarantinedUser": frozenset({"user_id", "reason", "collection", "set_aside_at"}),
         # Nothing of anybody: they stand here since every field of this project stands with an owner.
         "vectorstore.SyncWorker": frozenset({"id", "host", "pid", "started_at", "seen_at", "sleeping_until"}),
         "vectorstore.VectorCollection": frozenset(
@@ -79,11 +79,11 @@ class Syncing(PersonalDataOwner):
         """When changes were queued that the vector store does not have yet, and why it refuses the person, if it does."""
         return {
             "queued": list(QueueEntry.objects.filter(user_id=user_id).order_by("pk").values("queued_at", "urgent")),
-            "set_aside": SetAside.objects.filter(pk=user_id).values("reason", "collection", "set_aside_at").first(),
+            "quarantined": QuarantinedUser.objects.filter(pk=user_id).values("reason", "collection", "set_aside_at").first(),
         }
 
     def anonymize(self, user_id: UUID) -> None:
-        SetAside.objects.filter(pk=user_id).delete()
+        QuarantinedUser.objects.filter(pk=user_id).delete()
 
     def erase(self, user_id: UUID) -> None:
         self.anonymize(user_id)

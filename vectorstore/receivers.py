@@ -12,11 +12,11 @@ from accounts.signals import people_changed
 
 
 @receiver(people_changed)
-def project_people(user_ids: Iterable[UUID], **_signal: Any) -> None:
+def sync_changed_users(user_ids: Iterable[UUID], **_signal: Any) -> None:
     """Raises StoreUnavailable or UserFacingError where the point could not be written.
 
     Qdrant's client takes most of a second to import, and this module is part of every command: it is imported where it is used.
     """
-    from vectorstore.sync.inline import project
+    from vectorstore.sync.inline import sync_users
 
-    project(user_ids)
+    sync_users(user_ids)

@@ -45,7 +45,7 @@ class State:
     queued: Counted
     oldest_seconds: float | None
     leased: Counted
-    set_aside: Counted
+    quarantined: Counted
     workers: int
     verification: Verification | None
     marked_at: datetime | None
@@ -62,15 +62,15 @@ class Standing:
     queued: Counted
     oldest_seconds: float | None
     leased: Counted
-    set_aside: Counted
+    quarantined: Counted
     workers: int
 
 
 def standing() -> Standing:
     with connection.cursor() as cursor:
         cursor.execute(STANDING)
-        queued, oldest, leased, aside, workers = cursor.fetchone()
-    return Standing(Counted(queued), oldest.total_seconds() if oldest is not None else None, Counted(leased), Counted(aside), workers)
+        queued, oldest, leased, quarantined, workers = cursor.fetchone()
+    return Standing(Counted(queued), oldest.total_seconds() if oldest is not None else None, Counted(leased), Counted(quarantined), workers)
 
 
 def state() -> State:
@@ -85,7 +85,7 @@ def state() -> State:
         now.queued,
         now.oldest_seconds,
         now.leased,
-        now.set_aside,
+        now.quarantined,
         now.workers,
         Verification.objects.filter(alias=alias).order_by("-finished_at").first(),
         store.marked_at,

@@ -214,7 +214,7 @@ def test_groups__offer_only_what_is_asked_for() -> None:
         *("accounts.soft_delete_user", "accounts.view_user", "admin.view_logentry", "auth.view_group"),
         *("calls.add_videocall", "calls.change_videocall", "calls.view_videocall"),
         *("matching.add_match", "matching.change_match", "matching.view_match", "privacy.view_auditentry"),
-        *("vectorstore.view_profileembedding", "vectorstore.retry_set_aside", "vectorstore.view_setaside"),
+        *("vectorstore.view_profileembedding", "vectorstore.retry_quarantined", "vectorstore.view_quarantineduser"),
         *("videos.add_video", "videos.change_video", "videos.view_video"),
     ]
 

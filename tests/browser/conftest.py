@@ -8,7 +8,7 @@ from accounts.models import User
 from tests.factories import UserFactory
 from tests.privacy.life import full_life
 from vectorstore.schema.initialize import initialize
-from vectorstore.sync.inline import project
+from vectorstore.sync.inline import sync_users
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def person(embedded_qdrant: Path) -> User:
     """Somebody with something in every table and a point, among others."""
     initialize()
     person = full_life()
-    project([person.pk])
+    sync_users([person.pk])
     UserFactory.create_batch(12)
     UserFactory.create(inactive=True), UserFactory.create(deleted=True), UserFactory.create(anonymized=True)
     return person

@@ -17,7 +17,7 @@ def test_sidebar__superuser_sees_every_list() -> None:
     assert shown(superuser()) == {
         "": ["People"],
         "What they have": ["Videos", "Matches", "Calls", "Embeddings"],
-        "Vector store": ["State", "People set aside"],
+        "Vector store": ["State", "Quarantined users"],
         "Staff": ["Groups", "Log", "Audit log"],
     }
 
@@ -34,8 +34,8 @@ def test_sidebar__where_one_is() -> None:
     """And not also where that would be the beginning of the address."""
     client = signed_in(superuser())
     for page, title in (
-        ("setaside_state", "State"),
-        ("setaside_changelist", "People set aside"),
+        ("quarantineduser_state", "State"),
+        ("quarantineduser_changelist", "Quarantined users"),
         ("profileembedding_changelist", "Embeddings"),
     ):
         sections = client.get(reverse(f"admin:vectorstore_{page}")).context["sidebar_navigation"]

@@ -15,7 +15,7 @@ from privacy.admin.view import address_of
 from tests.factories import ProfileEmbeddingFactory
 from tests.staff import said, signed_in, superuser
 from vectorstore.schema.initialize import initialize
-from vectorstore.sync.inline import project
+from vectorstore.sync.inline import sync_users
 from vectorstore.sync.removal import point_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -26,7 +26,7 @@ def person(store: str) -> User:
     """Somebody with a point, in each store in turn."""
     initialize()
     person = ProfileEmbeddingFactory.create().user
-    project([person.pk])
+    sync_users([person.pk])
     return person
 
 

@@ -31,7 +31,7 @@ from vectorstore.models import ProfileEmbedding, QueueEntry
 from vectorstore.projection.payload import payload_of
 from vectorstore.queue.entries import LOCK_OF
 from vectorstore.schema.initialize import initialize
-from vectorstore.sync.inline import project
+from vectorstore.sync.inline import sync_users
 from vectorstore.sync.removal import point_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -49,7 +49,7 @@ def collection(store: str) -> str:
 
 def person_with_a_point() -> User:
     person = ProfileEmbeddingFactory.create().user
-    assert project([person.pk]).written == 1
+    assert sync_users([person.pk]).written == 1
     return person
 
 
@@ -131,7 +131,7 @@ def dump() -> str:
 def test_anonymize__pg_dump_holds_no_word_of_them(collection: str) -> None:
     person = full_life()
     working_life(person)
-    project([person.pk])
+    sync_users([person.pk])
     before = dump()
     assert all(word in before for word in WORDS)
     anonymize(person.pk)
@@ -211,7 +211,7 @@ def test_commands__a_story(embedded_qdrant: Path, tmp_path: Path) -> None:
     """Real processes, and what they print and leave."""
     initialize()
     person = full_life()
-    project([person.pk])
+    sync_users([person.pk])
     path = tmp_path / "export.zip"
     assert manage("export_user", person.email, "--output", path)[0] == 0
     assert zipfile.is_zipfile(path)
@@ -266,7 +266,7 @@ def test_removals__a_projection_in_flight(collection: str, remove: Callable[[UUI
     removing: list[Any] = []
     futures: list[Any] = []
     monkeypatch.setattr("vectorstore.sync.writer.points_of", write_late)
-    assert project([person.pk]).written == 1
+    assert sync_users([person.pk]).written == 1
     removing[0].__exit__(None, None, None)
     assert GONE in futures[0].result().effects
     assert point_of(person.pk) is None
@@ -285,7 +285,7 @@ def test_removals__a_projection_that_begins_before_the_commit(
 
     def project_too() -> Any:
         begun.append(True)
-        return project([person.pk])
+        return sync_users([person.pk])
 
     def remove_and_project(user_id: UUID) -> bool:
         removed = remove_point(user_id)
@@ -313,7 +313,7 @@ def test_removals__killed_between_the_point_and_the_commit(collection: str, remo
     assert list(User.objects.values()) == before
     assert ProfileEmbedding.objects.filter(pk=person.pk).exists()
     assert point_of(person.pk) is None
-    assert project([person.pk]).written == 1
+    assert sync_users([person.pk]).written == 1
     assert without_version(point_of(person.pk)) == without_version(point)
     assert remove(person.pk).changed
     assert point_of(person.pk) is None

@@ -107,10 +107,10 @@ def prove_adopted(collection: str, above: int = 0) -> None:
 @pytest.mark.parametrize("owner", [ANOTHER, None])
 def test_adopt__of_another_database(every_store: str, owner: str | None) -> None:
     known = [ProfileEmbeddingFactory.create().pk for _ in range(3)]
-    stranger = uuid4()
-    of_another_database([*(point(person, version=FAR) for person in known[:2]), point(stranger, version=FAR + 7)], owner)
+    orphan = uuid4()
+    of_another_database([*(point(person, version=FAR) for person in known[:2]), point(orphan, version=FAR + 7)], owner)
     done = adopted()
-    assert (done.survey.points, done.survey.strangers, done.survey.highest, done.removed, done.status) == (3, 1, FAR + 7, 1, "green")
+    assert (done.survey.points, done.survey.orphans, done.survey.highest, done.removed, done.status) == (3, 1, FAR + 7, 1, "green")
     assert versions(v1()) == dict.fromkeys(map(str, known[:2]), FAR)
     assert last_drawn() > FAR + 7
     assert set(QueueEntry.objects.exclude(user_id=None).values_list("user_id", flat=True)) >= set(known)
@@ -216,8 +216,8 @@ def test_adopt__removes_many_by_force(store: str) -> None:
 
 
 def test_init_qdrant__adopt_in_words(embedded_qdrant: object, capsys: pytest.CaptureFixture[str]) -> None:
-    known, stranger = ProfileEmbeddingFactory.create().pk, uuid4()
-    of_another_database([point(known, version=FAR), point(stranger)])
+    known, orphan = ProfileEmbeddingFactory.create().pk, uuid4()
+    of_another_database([point(known, version=FAR), point(orphan)])
     before = state_of_everything()
     call_command("init_qdrant", "--adopt", "--dry-run")
     planned = capsys.readouterr().out
@@ -231,7 +231,7 @@ def test_init_qdrant__adopt_in_words(embedded_qdrant: object, capsys: pytest.Cap
     )
     call_command("init_qdrant", "--adopt", "--json")
     told = json.loads(capsys.readouterr().out)
-    assert (told["changed"], told["adopted"]) == (False, {"points": 0, "strangers": 0, "removed": 0, "replaced": None, "remaining": None})
+    assert (told["changed"], told["adopted"]) == (False, {"points": 0, "orphans": 0, "removed": 0, "replaced": None, "remaining": None})
 
 
 OTHERWISE: dict[str, dict[str, Any]] = {
@@ -340,7 +340,7 @@ def dying(method):
 
 owners = {
     "update_collection": QdrantClient, "raise_above": adoption, "register": registry, "note_as_live": adoption, "reset_checkpoint": adoption.checkpoint,
-    "project": adoption, "upsert": guarded, "fill": replacement, "pass_gate": replacement, "prepare": registry,
+    "sync_users": adoption, "upsert": guarded, "fill": replacement, "pass_gate": replacement, "prepare": registry,
     "delete_collection": QdrantClient, "point_alias": replacement, "follow": registry,
 }
 setattr(owners[at], at, dying(getattr(owners[at], at)))
@@ -354,7 +354,7 @@ TAKEOVER = [
     ("register", 0),
     ("update_collection", 1),
     ("reset_checkpoint", 0),
-    ("project", 0),
+    ("sync_users", 0),
 ]
 
 
@@ -387,7 +387,7 @@ def test_adopt__killed_anywhere_is_left_by_whoever_is_idle(embedded_qdrant: obje
     prove_adopted(v1(), above=FAR)
 
 
-@pytest.mark.parametrize("at", ["reset_checkpoint", "project"])
+@pytest.mark.parametrize("at", ["reset_checkpoint", "sync_users"])
 def test_adopt__killed_after_the_claim_is_also_finished_by_a_plain_init(store: str, at: str) -> None:
     known = ProfileEmbeddingFactory.create().pk
     of_another_database([point(known, version=FAR), point(uuid4(), version=FAR + 1)])
@@ -420,7 +420,7 @@ def test_adopt__a_real_collection_that_bears_the_aliass_name(every_store: str) -
     known = [ProfileEmbeddingFactory.create().pk for _ in range(3)]
     of_the_guides_program([point(known[0]), point(uuid4(), version=FAR)])
     done = adopted()
-    assert (done.survey.points, done.survey.strangers, done.removed) == (2, 1, 1)
+    assert (done.survey.points, done.survey.orphans, done.removed) == (2, 1, 1)
     assert done.replaced is not None
     assert (done.replaced.collection, done.replaced.people, done.replaced.points) == (v1(), 3, 3)
     assert done.replaced.gap_seconds < 5

@@ -28,7 +28,7 @@ from vectorstore.search.criteria import SearchQuery
 from vectorstore.search.engine import search
 from vectorstore.search.filter import forget_days
 from vectorstore.sync.claims import Claim
-from vectorstore.sync.inline import project
+from vectorstore.sync.inline import sync_users
 from vectorstore.sync.removal import point_of
 
 days = st.dates(date(2015, 1, 1), date(2036, 12, 31)) | st.sampled_from([date(2024, 2, 28), date(2024, 2, 29), date(2024, 3, 1)])
@@ -211,10 +211,10 @@ def test_carry_out__before_a_day_that_was_noted_by_a_clock_ahead(embedded_qdrant
     initialize()
     (person,) = born(date(1990, 1, 1))
     refreshed_on(today() + timedelta(days=3))
-    project([person])
+    sync_users([person])
     assert StoreState.current().ages_refreshed_on == NEVER
     assert refresh_ages() == Refreshed(today(), None, 1, 1)
-    project([person])
+    sync_users([person])
     assert days_of_points() == DaysOfPoints(today(), today())
 
 
@@ -229,10 +229,10 @@ def test_carry_out__the_day_turns_between_the_reading_and_the_end(embedded_qdran
         return replace(points_of(claim), day=today() - timedelta(days=1))
 
     monkeypatch.setattr("vectorstore.sync.writer.points_of", yesterday)
-    project([person])
+    sync_users([person])
     assert StoreState.current().ages_refreshed_on == NEVER
     before = ask("SELECT xmin::text FROM vector_store_state")
-    project([person])
+    sync_users([person])
     assert ask("SELECT xmin::text FROM vector_store_state") == before  # it is not written again and again
 
 
@@ -368,7 +368,7 @@ def test_search__on_the_birthday__before_the_job_beside_it_and_after_the_sync(st
     now = today()
     birth = now.replace(year=now.year - 32)  # which has a 29 February where this year has one
     person = ProfileEmbeddingFactory.create(user__date_of_birth=birth)
-    project([person.user_id])
+    sync_users([person.user_id])
     of_32 = SearchQuery(vector=person.vector, min_age=32, max_age=32)
     with qdrant() as client:  # the point as it was written yesterday
         client.set_payload(collection_name(), {"age": 31, "age_group": "25-34"}, points=[str(person.user_id)], wait=True)
@@ -380,7 +380,7 @@ def test_search__on_the_birthday__before_the_job_beside_it_and_after_the_sync(st
     assert search(SearchQuery(vector=person.vector, max_age=31)) == []
     assert refresh_ages(day=now).queued == 1
     assert [hit.user_id for hit in search(of_32)] == [person.user_id]
-    project([person.user_id])
+    sync_users([person.user_id])
     assert days_of_points(day=now) == DaysOfPoints(now, now)
     assert [hit.user_id for hit in search(of_32)] == [person.user_id]
     point = point_of(person.user_id)

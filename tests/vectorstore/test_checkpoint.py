@@ -27,14 +27,14 @@ from vectorstore.consistency import sentinels as sentinels_module
 from vectorstore.consistency.checkpoint import compare_checkpoints, is_checkpoint_due, renew_checkpoint, reset_checkpoint, write_checkpoint
 from vectorstore.consistency.sentinels import sentinel_points
 from vectorstore.consistency.versions import MARGIN, NO_MORE, TOO_HIGH, highest, last_drawn, newest, next_version, raise_above, version_of
-from vectorstore.models import QueueEntry, SetAside, StoreState, VectorCollection
+from vectorstore.models import QuarantinedUser, QueueEntry, StoreState, VectorCollection
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.qdrant.errors import RestoreDetected
 from vectorstore.queue import transactions
 from vectorstore.queue.entries import enqueue
 from vectorstore.schema.initialize import initialize
 from vectorstore.sync import inline
-from vectorstore.sync.inline import project
+from vectorstore.sync.inline import sync_users
 
 pytestmark = pytest.mark.django_db
 
@@ -57,7 +57,7 @@ def people(count: int) -> list[UUID]:
     """People with their points."""
     there = [embedding.pk for embedding in ProfileEmbeddingFactory.create_batch(count)]
     for person in there:
-        project([person])
+        sync_users([person])
     return there
 
 
@@ -436,12 +436,12 @@ def test_compare_checkpoints__a_snapshot_recovered_in_place(memory_path: Path, s
             snapshot = client.create_snapshot("people_v1")
             assert snapshot is not None
             User.objects.filter(pk=first).update(verified=False)
-            project([first])
+            sync_users([first])
             renew()
             location = f"file://{memory_path}/snapshots/people_v1/{snapshot.name}".replace(" ", "%20")
             client.recover_snapshot("people_v1", location, priority=models.SnapshotPriority.SNAPSHOT, wait=True)
         User.objects.filter(pk=second).update(verified=False)
-        project([second])
+        sync_users([second])
         assert (
             reason()
             == f"Points in 'people_v1' are older than at {StoreState.current().mark['at']}, or gone: it was restored to an older copy, or somebody has"
@@ -462,13 +462,13 @@ def test_compare_checkpoints__the_newest_points_may_go_and_come_back(live: str) 
     there = people(3)
     renew()
     User.objects.filter(pk=there[2]).update(deleted_at="2026-01-01T00:00:00Z")
-    project([there[2]])
+    sync_users([there[2]])
     User.objects.filter(pk=there[1]).delete()
-    project([there[1]])
+    sync_users([there[1]])
     check()
     User.objects.filter(pk=there[2]).update(deleted_at=None)
     check()  # it waits on the queue
-    project([there[2]])
+    sync_users([there[2]])
     check()
 
 
@@ -505,13 +505,13 @@ def test_compare_checkpoints__a_person_who_is_just_being_removed(live: str) -> N
 
 
 def test_compare_checkpoints__nobody_of_whose_rows_no_point_can_be_made(dates_unchecked: None, live: str) -> None:
-    """Their point is deleted, and they are set aside."""
+    """Their point is deleted, and they are quarantined."""
     there = people(2)
     renew()
     User.objects.filter(pk=there[0]).update(created_at=Func(Value("infinity"), function="CAST", template="%(expressions)s::timestamptz"))
-    assert len(project(there[:1]).rejected) == 1
+    assert len(sync_users(there[:1]).rejected) == 1
     check()
-    SetAside.objects.all().delete()
+    QuarantinedUser.objects.all().delete()
     assert reason()
 
 

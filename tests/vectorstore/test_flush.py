@@ -14,7 +14,7 @@ from tests.factories import unit_vector
 from tests.vectorstore.sync.people import ids, people, plain_sql, points, queued
 from vectorstore.catalog import registry
 from vectorstore.catalog.ownership import database_id
-from vectorstore.models import ProfileEmbedding, SetAside, StoreState, VectorCollection
+from vectorstore.models import ProfileEmbedding, QuarantinedUser, StoreState, VectorCollection
 from vectorstore.qdrant.connection import collection_name
 from vectorstore.schema.initialize import initialize
 from vectorstore.sync.worker import sync_once
@@ -44,10 +44,10 @@ def refused(command: str, *arguments: str) -> str:
 
 def test_flush__the_database_is_still_itself(synced: None) -> None:
     before = database_id(), StoreState.current().mark, list(VectorCollection.objects.values())
-    SetAside.objects.create(user_id=User.objects.values_list("pk", flat=True)[0], reason="", collection="")
+    QuarantinedUser.objects.create(user_id=User.objects.values_list("pk", flat=True)[0], reason="", collection="")
     flush()
     assert (database_id(), StoreState.current().mark, list(VectorCollection.objects.values())) == before
-    assert not (User.objects.exists() or ProfileEmbedding.objects.exists() or SetAside.objects.exists())
+    assert not (User.objects.exists() or ProfileEmbedding.objects.exists() or QuarantinedUser.objects.exists())
     assert queued() > 0
 
 

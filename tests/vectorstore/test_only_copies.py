@@ -38,7 +38,7 @@ from vectorstore.catalog.ownership import DATABASE, database_id
 from vectorstore.consistency.versions import last_drawn, next_version
 from vectorstore.models import ProfileEmbedding, QueueEntry, SyncLease, VectorCollection
 from vectorstore.qdrant.connection import collection_name, qdrant
-from vectorstore.queue.entries import enqueue_strangers
+from vectorstore.queue.entries import enqueue_orphan_scan
 from vectorstore.rebuild.adopt import adopt
 from vectorstore.rebuild.backfill import Filled, fill
 from vectorstore.rebuild.reindex import reindex
@@ -117,7 +117,7 @@ def test_adopt__the_plan_and_the_document_have_the_number(store: str, capsys: py
     assert capsys.readouterr().out.endswith("\n2 points hold the only copy of a user's vector, and would be deleted.\n")
     assert outcome("init_qdrant", "--adopt", "--plan", "--json") == (0, "")
     told = json.loads(capsys.readouterr().out)
-    assert (told["adopted"]["strangers"], told["unique_vectors"]) == (1, 2)
+    assert (told["adopted"]["orphans"], told["unique_vectors"]) == (1, 2)
     assert everything() == before
 
 
@@ -125,7 +125,7 @@ def test_adopt__as_many_as_are_discarded(every_store: str) -> None:
     with_row = ProfileEmbeddingFactory.create().pk
     of_the_guides_program([*map(point, users(3)), point(with_row)])
     done = adopt(discard_vectors=3)
-    assert (done.survey.unique_vectors, done.survey.strangers, done.removed) == (3, 0, 3)
+    assert (done.survey.unique_vectors, done.survey.orphans, done.removed) == (3, 0, 3)
     assert there() == names([with_row])
 
 
@@ -140,7 +140,7 @@ def test_adopt__once_they_are_stored(store: str) -> None:
 def test_adopt__what_no_user_misses_is_removed_as_before(every_store: str) -> None:
     of_the_guides_program(map(point, to_be_removed()))
     done = adopt()
-    assert (done.survey.unique_vectors, done.survey.strangers, done.removed) == (0, 5, 5)
+    assert (done.survey.unique_vectors, done.survey.orphans, done.removed) == (0, 5, 5)
     assert there() == set()
 
 
@@ -156,13 +156,13 @@ def test_adopt__points_whose_payload_names_the_user(store: str) -> None:
 def test_adopt__a_version_of_another_database_that_this_one_allocated_too(every_store: str, owner: str | None) -> None:
     for _ in range(3):
         next_version()
-    stranger = uuid4()
-    of_another_database([*(point(person, version=2) for person in users(2)), point(stranger, version=2)], owner)
+    orphan = uuid4()
+    of_another_database([*(point(person, version=2) for person in users(2)), point(orphan, version=2)], owner)
     before = everything()
     assert outcome("init_qdrant", "--adopt") == (2, refusal(2))
     assert everything() == before
     done = adopt(discard_vectors=2)
-    assert (done.survey.strangers, done.removed, done.came_meanwhile) == (1, 3, 0)
+    assert (done.survey.orphans, done.removed, done.came_meanwhile) == (1, 3, 0)
     assert there() == set()
 
 
@@ -306,7 +306,7 @@ def test_sync__an_erasure(store: str) -> None:
 def test_sync__a_truncate_spares_nothing_and_a_scan_spares_the_only_copies(store: str) -> None:
     (bare,) = users(1)
     live(point(bare), point(uuid4()))
-    enqueue_strangers()
+    enqueue_orphan_scan()
     assert sync_once(timeout=20).unique_vectors == 1
     assert there() == names([bare])
     with_truncate()
@@ -322,7 +322,7 @@ def with_truncate() -> None:
 def test_sync__a_scan_that_another_worker_takes_over_spares_them_too(embedded_qdrant: object) -> None:
     (bare,) = users(1)
     live(point(bare))
-    enqueue_strangers()
+    enqueue_orphan_scan()
     assert claim_due(uuid4(), 10) is not None
     SyncLease.objects.update(until=datetime(2026, 1, 1, tzinfo=UTC))
     expire_leases()

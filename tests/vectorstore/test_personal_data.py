@@ -22,7 +22,7 @@ from vectorstore.projection.payload import payload_of
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.qdrant.errors import CollectionNotFound
 from vectorstore.schema.initialize import initialize
-from vectorstore.sync.inline import project
+from vectorstore.sync.inline import sync_users
 from vectorstore.sync.removal import point_of
 
 pytestmark = pytest.mark.django_db
@@ -44,7 +44,7 @@ def vector_store() -> Store:
 def person(every_store: str) -> UUID:
     initialize()
     person: UUID = ProfileEmbeddingFactory.create(model="a-model").pk
-    project([person])
+    sync_users([person])
     return person
 
 
@@ -104,7 +104,7 @@ def test_anonymize__the_row_goes_and_others_stay(owner: PersonalDataOwner) -> No
 
 def test_store__holds_and_removes_a_point(vector_store: Store, person: UUID) -> None:
     other = ProfileEmbeddingFactory.create().pk
-    project([other])
+    sync_users([other])
     with vector_store.session(), transaction.atomic():
         assert vector_store.holds(person)
         assert vector_store.remove(person)
@@ -121,7 +121,7 @@ def test_store__a_point_whose_vector_has_a_nan(
     """Qdrant takes it by gRPC; by REST it answers with what is none. The person can be exported, as JSON, and erased all the same."""
     initialize()
     person = ProfileEmbeddingFactory.create().pk
-    project([person])
+    sync_users([person])
     with qdrant() as client:
         client.update_vectors(collection_name(), [models.PointVectors(id=str(person), vector=[math.nan] * 512)], wait=True)
     settings.QDRANT_GRPC_PORT = qdrant_server_grpc.grpc_port if by_grpc else 0

@@ -34,7 +34,7 @@ from vectorstore.search import paging as module
 from vectorstore.search.criteria import Near, Place, SearchQuery
 from vectorstore.search.engine import Hit, search, search_many
 from vectorstore.search.filter import filter_of
-from vectorstore.sync.inline import project
+from vectorstore.sync.inline import sync_users
 from vectorstore.verification.verify import verify
 
 pytestmark = pytest.mark.django_db
@@ -69,7 +69,7 @@ def people(count: int, **fields: Any) -> list[User]:
 
 
 def project_all() -> None:
-    project(ProfileEmbedding.objects.values_list("pk", flat=True))
+    sync_users(ProfileEmbedding.objects.values_list("pk", flat=True))
 
 
 def years_ago(years: int, *, days: int = 0) -> date:

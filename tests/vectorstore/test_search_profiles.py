@@ -21,7 +21,7 @@ from tests.privacy.process import manage
 from tests.qdrant import free_port
 from vectorstore.models import ProfileEmbedding
 from vectorstore.schema.initialize import initialize
-from vectorstore.sync.inline import project
+from vectorstore.sync.inline import sync_users
 
 ANY_UUID = re.compile(r"[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}", re.IGNORECASE)
 
@@ -43,7 +43,7 @@ def three() -> list[User]:
         vector = [1.0, number / 4, *[0.0] * 510]
         ProfileEmbeddingFactory.create(user=user, vector=vector, location=location, interests=[f"interest {number}"])
         people.append(user)
-    project([user.pk for user in people])
+    sync_users([user.pk for user in people])
     return people
 
 

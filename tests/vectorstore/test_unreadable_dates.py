@@ -14,7 +14,7 @@ from django.test import Client
 from accounts.models import User
 from tests.factories import ProfileEmbeddingFactory
 from tests.staff import signed_in, superuser
-from vectorstore.models import QueueEntry, SetAside, StoreState
+from vectorstore.models import QuarantinedUser, QueueEntry, StoreState
 from vectorstore.projection.ages import refresh_ages
 from vectorstore.queue.entries import backlog
 from vectorstore.schema.initialize import initialize
@@ -69,7 +69,7 @@ def test_sync__quarantines_them_alone(people: list[UUID], column: str) -> None:
     others = spoil(people, column)
     sql("INSERT INTO vector_sync_queue (user_id) SELECT user_id FROM profile_embeddings")
     sync_once()
-    assert sorted(SetAside.objects.values_list("pk", flat=True)) == people[: len(IMPOSSIBLE)]
+    assert sorted(QuarantinedUser.objects.values_list("pk", flat=True)) == people[: len(IMPOSSIBLE)]
     assert sorted(hit.user_id for hit in search(SearchQuery(user_id=others[0], limit=10))) == others[1:]
 
 

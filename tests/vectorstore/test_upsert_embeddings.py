@@ -21,7 +21,7 @@ from tests.qdrant import free_port
 from tests.vectorstore.ingest.inputs import json_lines, ones, row
 from vectorstore.ingest import rejected_lines
 from vectorstore.ingest.formats.parquet import answers, decoder
-from vectorstore.models import ProfileEmbedding, SetAside
+from vectorstore.models import ProfileEmbedding, QuarantinedUser
 from vectorstore.schema.initialize import initialize
 from vectorstore.sync.removal import point_of
 from vectorstore.sync.worker import sync_once
@@ -79,7 +79,7 @@ def test_upsert__queue_only_leaves_the_points_to_the_workers(collection: str, tm
 
 
 @pytest.mark.django_db
-def test_upsert__whoever_is_set_aside_is_told(dates_unchecked: None, collection: str, tmp_path: Path) -> None:
+def test_upsert__whoever_is_quarantined_is_told(dates_unchecked: None, collection: str, tmp_path: Path) -> None:
     """A date that Python has not, as PostgreSQL alone can write it."""
     user, odd = UserFactory.create_batch(2)
     with connection.cursor() as cursor:
@@ -87,10 +87,10 @@ def test_upsert__whoever_is_set_aside_is_told(dates_unchecked: None, collection:
     path = json_lines(tmp_path / "x.jsonl", [row(person.pk, vector=ones()) for person in (user, odd)])
     said = (
         "2 rows read, 2 loaded (2 of them new), 0 rejected.\n1 point written to the vector store.\n"
-        "1 person is set aside, since no point can be made of them: the admin says why, and tries again.\n"
+        "1 user is quarantined because no point can be made of their data. The admin shows the reasons and can retry them.\n"
     )
     assert upsert(path) == (1, said, "")
-    assert list(SetAside.objects.values_list("pk", flat=True)) == [odd.pk]
+    assert list(QuarantinedUser.objects.values_list("pk", flat=True)) == [odd.pk]
 
 
 @pytest.mark.django_db
@@ -190,7 +190,7 @@ def test_upsert__json(collection: str, tmp_path: Path) -> None:
             "shortened_rejects": 0,
             "left_out_rejects": 0,
             "projected": 1,
-            "set_aside": 0,
+            "quarantined": 0,
             "awaiting_projection": 0,
             "why_not_projected": None,
         },

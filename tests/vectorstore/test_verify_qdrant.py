@@ -11,10 +11,10 @@ from tests.factories import ProfileEmbeddingFactory, unit_vector
 from tests.vectorstore.commands import manage
 from vectorstore.consistency.checkpoint import CheckpointNotWritten
 from vectorstore.consistency.versions import last_drawn
-from vectorstore.models import QueueEntry, SetAside
+from vectorstore.models import QuarantinedUser, QueueEntry
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.schema.initialize import initialize
-from vectorstore.sync.inline import project
+from vectorstore.sync.inline import sync_users
 from vectorstore.verification import merge_join
 
 pytestmark = pytest.mark.django_db
@@ -29,7 +29,7 @@ def live(store: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def people(count: int) -> list[UUID]:
     there = sorted(embedding.pk for embedding in ProfileEmbeddingFactory.create_batch(count))
-    project(there)
+    sync_users(there)
     return there
 
 
@@ -66,11 +66,11 @@ def test_verify_qdrant__says_what_it_found_and_did(live: str, capsys: pytest.Cap
     assert output(capsys) == (0, f"{live} (live): 1 point of 3 people, all as they are to be, 2 pending.\n")
 
 
-def test_verify_qdrant__people_set_aside(live: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verify_qdrant__quarantined_users(live: str, capsys: pytest.CaptureFixture[str]) -> None:
     (person,) = people(1)
-    SetAside.objects.create(user_id=person, reason="refused", collection=live)
-    aside = "1 person is set aside, since Qdrant refused them: the admin says why, and tries again.\n"
-    assert output(capsys) == (1, f"{live} (live): 1 point of 1 person, all as they are to be.\n{aside}")
+    QuarantinedUser.objects.create(user_id=person, reason="refused", collection=live)
+    quarantined = "1 user is quarantined because Qdrant rejected their data. The admin shows the reasons and can retry them.\n"
+    assert output(capsys) == (1, f"{live} (live): 1 point of 1 person, all as they are to be.\n{quarantined}")
 
 
 def test_verify_qdrant__a_restored_store(live: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -116,7 +116,7 @@ def test_verify_qdrant__as_json(live: str, capsys: pytest.CaptureFixture[str]) -
     assert told == {
         "alias": collection_name(),
         "people": 2,
-        "set_aside": 0,
+        "quarantined": 0,
         "restore_detected": None,
         "collections": [
             {
@@ -127,7 +127,7 @@ def test_verify_qdrant__as_json(live: str, capsys: pytest.CaptureFixture[str]) -
                 "kinds": {"missing": 1, "orphaned": 0, "stale payload": 0, "stale vector": 0},
                 "examples": {"missing": [str(gone)]},
                 "pending": 0,
-                "aside": 0,
+                "quarantined": 0,
                 "ahead": 0,
                 "unique_vectors": 0,
             }

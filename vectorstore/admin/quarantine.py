@@ -15,20 +15,20 @@ from findme.core.admin.links import link_to
 from findme.core.admin.model_admin import UuidSearchAdmin
 from findme.core.plurals import counted
 from vectorstore.admin.status_page import state_page
-from vectorstore.models import SetAside
+from vectorstore.models import QuarantinedUser
 from vectorstore.queue.entries import retry
 
 
-@admin.action(permissions=["retry_set_aside"], description="Try again")
-def retry_selected(_model_admin: Any, request: HttpRequest, people: QuerySet[SetAside]) -> None:
+@admin.action(permissions=["retry_quarantined"], description="Try again")
+def retry_selected(_model_admin: Any, request: HttpRequest, people: QuerySet[QuarantinedUser]) -> None:
     queued = retry(list(people.values_list("pk", flat=True)), actor_id=request.user.pk)
     messages.success(
         request, f"{counted(queued, 'person is', 'people are')} on the queue again: whoever is refused once more comes back here."
     )
 
 
-@admin.register(SetAside)
-class SetAsideAdmin(UuidSearchAdmin[SetAside]):
+@admin.register(QuarantinedUser)
+class QuarantinedUserAdmin(UuidSearchAdmin[QuarantinedUser]):
     declared_permissions = ("view",)
     list_display = ("identifier", "person", "reason", "collection", "set_aside_at")
     person_columns = {"person": None}
@@ -45,19 +45,19 @@ class SetAsideAdmin(UuidSearchAdmin[SetAside]):
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
-    def has_retry_set_aside_permission(self, request: HttpRequest) -> bool:
-        return bool(request.user.has_perm("vectorstore.retry_set_aside"))
+    def has_retry_quarantined_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.has_perm("vectorstore.retry_quarantined"))
 
     def get_urls(self) -> list[URLPattern]:
-        return [path("state/", self.admin_site.admin_view(self.state_view), name="vectorstore_setaside_state"), *super().get_urls()]
+        return [path("state/", self.admin_site.admin_view(self.state_view), name="vectorstore_quarantineduser_state"), *super().get_urls()]
 
     def state_view(self, request: HttpRequest) -> HttpResponse:
         return state_page(request, self)
 
     @admin.display(description="Id")
-    def identifier(self, aside: SetAside) -> str:
-        return str(aside.pk)
+    def identifier(self, user: QuarantinedUser) -> str:
+        return str(user.pk)
 
     @admin.display(description="Person")
-    def person(self, aside: SetAside) -> SafeString:
-        return link_to(User, aside.pk, "their page")
+    def person(self, user: QuarantinedUser) -> SafeString:
+        return link_to(User, user.pk, "their page")

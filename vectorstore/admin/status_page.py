@@ -1,4 +1,4 @@
-"""The page of the vector store's state: collections, queue, last verification, people set aside; and on request what ``init_qdrant`` would do."""
+"""The page of the vector store's state: collections, queue, last verification, quarantined users; and on request what ``init_qdrant`` would do."""
 
 from __future__ import annotations
 
@@ -17,16 +17,15 @@ from findme.core.plurals import counted
 from vectorstore.queue.entries import retry
 from vectorstore.status import differing, state
 
-COLUMNS = ("points", "missing", "orphaned", "stale payload", "stale vector", "pending", "aside", "ahead")
+COLUMNS = ("points", "missing", "orphaned", "stale payload", "stale vector", "pending", "quarantined", "ahead")
 """What a verification counts in each collection."""
 
 
 @never_cache
 @require_http_methods(["GET", "HEAD", "POST"])
 def state_page(request: HttpRequest, model_admin: admin.ModelAdmin[Any]) -> HttpResponse:
-    """Qdrant is asked only with ``?plan=``, since it may be away; then the page says so, and shows the rest. POST tries everybody again who is set
-    aside."""
-    may_retry = request.user.has_perm("vectorstore.retry_set_aside")
+    """Qdrant is asked only with ``?plan=``, since it may be away; then the page says so, and shows the rest. POST tries everybody again who is quarantined."""
+    may_retry = request.user.has_perm("vectorstore.retry_quarantined")
     if not model_admin.has_view_permission(request) or (request.method == "POST" and not may_retry):
         raise PermissionDenied
     if request.method == "POST":
@@ -40,7 +39,7 @@ def state_page(request: HttpRequest, model_admin: admin.ModelAdmin[Any]) -> Http
         "may_retry": may_retry,
         "oldest": None if found.oldest_seconds is None else duration(found.oldest_seconds),
         **(_verified(found.verification.found) if found.verification else {}),
-        "aside_url": reverse("admin:vectorstore_setaside_changelist"),
+        "quarantine_url": reverse("admin:vectorstore_quarantineduser_changelist"),
         **(_planned() if "plan" in request.GET else {}),
     }
     return TemplateResponse(request, "admin/vectorstore/state.html", context)

@@ -22,7 +22,7 @@ from findme.core.version import __version__
 from vectorstore.models import StoreState, VectorCollection
 from vectorstore.models.collections import VectorCollectionQuerySet
 from vectorstore.qdrant.connection import collection_name
-from vectorstore.queue.entries import enqueue_everyone, enqueue_strangers
+from vectorstore.queue.entries import enqueue_everyone, enqueue_orphan_scan
 from vectorstore.queue.transactions import short_transaction
 
 State = VectorCollection.State
@@ -197,7 +197,7 @@ def number_of(name: str) -> int:
 def _catch_up() -> None:
     """What nobody wrote for a while is searched: everybody is written again, and whoever is gone is looked for."""
     enqueue_everyone()
-    enqueue_strangers()
+    enqueue_orphan_scan()
 
 
 def _from_now(duration: timedelta) -> ExpressionWrapper[CombinedExpression]:

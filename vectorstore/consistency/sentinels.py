@@ -15,7 +15,7 @@ from qdrant_client import QdrantClient
 
 from vectorstore.consistency.quiescence import quiescent_users
 from vectorstore.consistency.versions import Newest, version_of
-from vectorstore.models import ProfileEmbedding, SetAside
+from vectorstore.models import ProfileEmbedding, QuarantinedUser
 
 Sentinels: TypeAlias = Sequence[tuple[str, int]]
 """Ids of people, with the versions of their points, as JSON keeps them."""
@@ -35,8 +35,8 @@ def sentinel_points(newest: Mapping[str, Newest]) -> dict[str, list[tuple[str, i
 
 
 def contradict(client: QdrantClient, collection: str, remembered: Sentinels) -> bool:
-    """Whether a point has become older, or is gone, of somebody who is to have one and whom nobody is writing. Whoever is set aside has none where
-    no point can be made of their rows; they are let go in the transaction that sets them aside."""
+    """Whether a point has become older, or is gone, of somebody who is to have one and whom nobody is writing. A quarantined user has none where
+    no point can be made of their rows; they are let go in the transaction that quarantines them."""
     doubtful = _older(client, collection, {UUID(point_id): version for point_id, version in remembered})
     if not doubtful:
         return False
@@ -46,7 +46,7 @@ def contradict(client: QdrantClient, collection: str, remembered: Sentinels) -> 
     unexplained = [person for person, rows in after.items() if before.get(person) == rows]
     return (
         bool(unexplained)
-        and ProfileEmbedding.objects.projectable().filter(pk__in=unexplained).exclude(pk__in=SetAside.objects.values("pk")).exists()
+        and ProfileEmbedding.objects.projectable().filter(pk__in=unexplained).exclude(pk__in=QuarantinedUser.objects.values("pk")).exists()
     )
 
 

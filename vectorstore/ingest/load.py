@@ -18,7 +18,7 @@ from vectorstore.ingest.formats.input_file import no_rows
 from vectorstore.ingest.rejected_lines import Kept
 from vectorstore.ingest.rejects import Write, rejects_file
 from vectorstore.ingest.rows import Entry, Rejection, Row
-from vectorstore.ingest.sending import project
+from vectorstore.ingest.sending import sync_users
 from vectorstore.ingest.sources import Source, paths, sizes, sources, total
 from vectorstore.ingest.staging import staging, store
 from vectorstore.models import ProfileEmbedding
@@ -37,7 +37,7 @@ class Loaded:
 
     The rejects file has ``shortened_rejects`` of the rejected rows without most of their content, and ``left_out_rejects`` not at all.
 
-    ``projected`` points were written to the vector store, and ``set_aside`` people have none, since it refuses their data; ``awaiting_projection``
+    ``projected`` points were written to the vector store, and ``quarantined`` people have none, since it refuses their data; ``awaiting_projection``
     people were loaded after it could not be reached.
     """
 
@@ -51,13 +51,13 @@ class Loaded:
     shortened_rejects: int = 0
     left_out_rejects: int = 0
     projected: int = 0
-    set_aside: int = 0
+    quarantined: int = 0
     awaiting_projection: int = 0
     why_not_projected: str | None = None
 
     @property
     def clean(self) -> bool:
-        return not (self.rejected or self.set_aside or self.awaiting_projection)
+        return not (self.rejected or self.quarantined or self.awaiting_projection)
 
 
 class LoadInterrupted(UserFacingError):
@@ -117,7 +117,7 @@ class _Run:
             self.loaded.loaded += len(stored.loaded)
         self.loaded.new += stored.new
         if stored.loaded and not (self.dry_run or self.queue_only):
-            self._project(stored.loaded)
+            self._sync(stored.loaded)
         for rejection in _in_order(batch, stored.rejections):
             self._reject(rejection)
             self._note(write(rejection))
@@ -132,13 +132,13 @@ class _Run:
         self.loaded.shortened_rejects += kept is Kept.SHORTENED
         self.loaded.left_out_rejects += kept is Kept.LEFT_OUT
 
-    def _project(self, user_ids: list[UUID]) -> None:
+    def _sync(self, user_ids: list[UUID]) -> None:
         """Once the store could not be reached it is left alone: every further batch might wait for it in vain, and one sync mends all."""
         if self.loaded.why_not_projected is None:
             try:
-                done = project(user_ids)
+                done = sync_users(user_ids)
                 self.loaded.projected += done.written
-                self.loaded.set_aside += len(done.rejected)
+                self.loaded.quarantined += len(done.rejected)
             except UserFacingError as error:
                 self.loaded.why_not_projected = one_line(error)
         if self.loaded.why_not_projected is not None:

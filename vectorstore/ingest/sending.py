@@ -20,10 +20,10 @@ AT_A_TIME = 500
 """Points. A thousand of the largest take 300 MiB while they are built."""
 
 
-def project(user_ids: Sequence[UUID]) -> BatchResult:
-    """Write the points of these people, who are on the queue since the commit that loaded them. Raises as ``now.project`` does."""
+def sync_users(user_ids: Sequence[UUID]) -> BatchResult:
+    """Write the points of these people, who are on the queue since the commit that loaded them. Raises as ``inline.sync_users`` does."""
     if is_embedded() or not settings.QDRANT_GRPC_PORT or len(user_ids) <= BATCH_SIZE:
-        return inline.project(user_ids)
+        return inline.sync_users(user_ids)
     with ThreadPoolExecutor(THREADS) as pool:
         slices = [user_ids[start : start + AT_A_TIME] for start in range(0, len(user_ids), AT_A_TIME)]
         return sum((_in_threads(pool, part) for part in slices), BatchResult())
@@ -35,6 +35,6 @@ def _in_threads(pool: ThreadPoolExecutor, user_ids: Sequence[UUID]) -> BatchResu
 
 def _in_thread(user_ids: Sequence[UUID]) -> BatchResult:
     try:
-        return inline.project(user_ids)
+        return inline.sync_users(user_ids)
     finally:
         connection.close()

@@ -14,7 +14,7 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
-            name="SetAside",
+            name="QuarantinedUser",
             fields=[
                 ("user_id", models.UUIDField(primary_key=True, serialize=False)),
                 ("reason", models.TextField()),
@@ -22,9 +22,9 @@ class Migration(migrations.Migration):
                 ("set_aside_at", models.DateTimeField(db_default=django.contrib.postgres.functions.TransactionNow(), editable=False)),
             ],
             options={
-                "verbose_name": "person set aside",
-                "verbose_name_plural": "people set aside",
-                "permissions": [("retry_set_aside", "Can try people again who were set aside")],
+                "verbose_name": "quarantined user",
+                "verbose_name_plural": "quarantined users",
+                "permissions": [("retry_quarantined", "Can retry quarantined users")],
                 "db_table": "vector_sync_aside",
             },
         ),

@@ -2,13 +2,13 @@
 
 from vectorstore.models.collections import StoreState, VectorCollection, Verification
 from vectorstore.models.embedding import VECTOR_SIZE, ProfileEmbedding
-from vectorstore.models.sync import QueueEntry, SetAside, SyncLease, SyncWorker
+from vectorstore.models.sync import QuarantinedUser, QueueEntry, SyncLease, SyncWorker
 
 __all__ = [
     "VECTOR_SIZE",
     "ProfileEmbedding",
+    "QuarantinedUser",
     "QueueEntry",
-    "SetAside",
     "StoreState",
     "SyncLease",
     "SyncWorker",

@@ -15,7 +15,7 @@ from findme.core.db.expressions import ClockTimestamp
 class QueueEntry(models.Model):
     """Somebody whose point may have to change; written by triggers, in the transaction that changes the person.
 
-    ``user_id`` is None after a TRUNCATE: it may be anybody. ``urgent`` entries (deletions, flags) overtake the others. A second look
+    ``user_id`` is None after a TRUNCATE: it may be anybody. ``urgent`` entries (deletions, flags) overtake the others. A recheck
     ``awaits_answer`` until Qdrant has answered a request that was sent after it was queued; then it is due at ``not_before``.
 
     ``cause`` decides about a point whose vector exists only in Qdrant (``vectorstore.retention.unique_vectors``). A deletion removes it, and so does a TRUNCATE,
@@ -93,7 +93,7 @@ class SyncWorker(models.Model):
         return f"{self.host}:{self.pid}"
 
 
-class SetAside(models.Model):
+class QuarantinedUser(models.Model):
     """A person whose data Qdrant refuses: left alone until the person changes, or somebody says to try again."""
 
     not_copied: ClassVar[str] = "it says what Qdrant rejected for one database, and the new one tries every user again"
@@ -105,10 +105,10 @@ class SetAside(models.Model):
 
     class Meta:
         db_table = "vector_sync_aside"
-        verbose_name = "person set aside"
-        verbose_name_plural = "people set aside"
+        verbose_name = "quarantined user"
+        verbose_name_plural = "quarantined users"
         constraints = [*supported_dates("vector_sync_aside", "set_aside_at")]
-        permissions = [("retry_set_aside", "Can try people again who were set aside")]
+        permissions = [("retry_quarantined", "Can retry quarantined users")]
 
     def __str__(self) -> str:
         return str(self.pk)

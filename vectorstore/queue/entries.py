@@ -20,12 +20,12 @@ whoever queues it all the same has everybody looked at."""
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What is left to do. ``oldest_seconds`` is the age of the oldest entry, None where there is none; ``leased`` and ``aside`` are people."""
+    """What is left to do. ``oldest_seconds`` is the age of the oldest entry, None where there is none; ``leased`` and ``quarantined`` are people."""
 
     length: int = 0
     oldest_seconds: float | None = None
     leased: int = 0
-    aside: int = 0
+    quarantined: int = 0
 
 
 def enqueue(user_ids: Iterable[UUID], *, urgent: bool = False, cause: str = "") -> int:
@@ -51,7 +51,7 @@ def enqueue_everyone() -> int:
     return queued
 
 
-def enqueue_strangers() -> None:
+def enqueue_orphan_scan() -> None:
     """Have every point asked for its person, as after a TRUNCATE: whoever has one and is to have none is queued then, unless its vector is unique."""
     with connection.cursor() as cursor:
         cursor.execute("INSERT INTO vector_sync_queue (urgent, cause) VALUES (true, %s)", [QueueEntry.Cause.SCAN])
@@ -95,8 +95,8 @@ RETRY = """
 
 
 def retry(user_ids: Iterable[UUID] | None, *, actor_id: UUID | None = None) -> int:
-    """Put those of the people (None: all) who are set aside on the queue, before others; how many they are. Whoever is refused again is set
-    aside again. The audit log has an entry for each."""
+    """Put those of the people (None: all) who are quarantined on the queue, before others; how many they are. Whoever is refused again is quarantined
+    again. The audit log has an entry for each."""
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(RETRY, {"all_users": user_ids is None, "people": [str(user_id) for user_id in user_ids or ()]})
         queued = [user_id for (user_id,) in cursor.fetchall()]

@@ -62,7 +62,7 @@ def prove_points(collection: str, report: Report = ignore_progress) -> Proven:
         people = verify_collection(found, building=False, ages_right_on=StoreState.current().ages_refreshed_on, report=report)
         if found.differing or found.ahead:
             raise UserFacingError(_what_differs(found))
-        return Proven(collection, people, found.points, found.pending + found.aside)
+        return Proven(collection, people, found.points, found.pending + found.quarantined)
 
 
 def prove_search(client: QdrantClient, proven: Proven, *, min_recall: float | None = None) -> GateResult:

@@ -31,7 +31,7 @@ from vectorstore.schema.apply import note_as_live, point_alias
 from vectorstore.schema.definition import Change
 from vectorstore.schema.initialize import GREEN_SECONDS, OnPlan, carry_out, settled
 from vectorstore.schema.plan import Plan, describe_remaining, plan, refuse
-from vectorstore.sync.inline import project
+from vectorstore.sync.inline import sync_users
 from vectorstore.verification.repair import allowed_changes
 
 PAGE_SIZE = 1000
@@ -40,10 +40,10 @@ PAGE_SIZE = 1000
 @dataclass(frozen=True, slots=True)
 class Survey:
     """Of the points: how many there are, how many of nobody whom PostgreSQL knows, and the highest version that a worker can have written.
-    ``unique_vectors`` hold the only copy of a vector of a user whom PostgreSQL has; they are no strangers."""
+    ``unique_vectors`` hold the only copy of a vector of a user whom PostgreSQL has; they are no orphans."""
 
     points: int = 0
-    strangers: int = 0
+    orphans: int = 0
     highest: int = 0
     unique_vectors: int = 0
 
@@ -102,7 +102,7 @@ def adopt(
         if planned.live.name_taken:
             with adoption_recorded(planned.alias):
                 replaced = replace_by_alias(timeout=green_seconds, limit=limit, report=report)
-            done = replace(done, replaced=replaced, removed=survey.strangers + survey.unique_vectors)
+            done = replace(done, replaced=replaced, removed=survey.orphans + survey.unique_vectors)
         elif planned.is_to_be_adopted:
             with adoption_recorded(planned.collection):
                 removed, came_meanwhile = _take_over(planned, limit, report)
@@ -128,7 +128,7 @@ def _survey(planned: Plan, limit: DiscardLimit, report: Report) -> Survey:
         unique = judge.among(page)
         found = Survey(
             found.points + len(page),
-            found.strangers + len(_strangers(page, spared=unique)),
+            found.orphans + len(_orphans(page, spared=unique)),
             max(found.highest, highest),
             found.unique_vectors + len(unique),
         )
@@ -139,11 +139,11 @@ def _survey(planned: Plan, limit: DiscardLimit, report: Report) -> Survey:
 
 def _refuse_many(survey: Survey, max_changes: int | None, force: bool) -> None:
     allowed = allowed_changes(survey.points, max_changes)
-    if survey.strangers > allowed and not force:
+    if survey.orphans > allowed and not force:
         raise UserFacingError(
-            f"{survey.strangers:,} of {counted(survey.points, 'point')} {plural(survey.strangers, 'is', 'are')} of nobody whom PostgreSQL knows, and at most {allowed:,} may be removed: nothing"
+            f"{survey.orphans:,} of {counted(survey.points, 'point')} {plural(survey.orphans, 'is', 'are')} of nobody whom PostgreSQL knows, and at most {allowed:,} may be removed: nothing"
             " was changed. See that DATABASE_URL and QDRANT_URL belong together, and run it again with --force, or with --max-changes"
-            f" {survey.strangers}."
+            f" {survey.orphans}."
         )
 
 
@@ -162,7 +162,7 @@ def _take_over(planned: Plan, limit: DiscardLimit, report: Report) -> tuple[int,
         if planned.differs("alias "):
             point_alias(client, planned.alias, collection)
         checkpoint.reset_checkpoint(client)
-    return _without_strangers(collection, limit, report)
+    return _without_orphans(collection, limit, report)
 
 
 def _cleaned(client: QdrantClient, collection: str, report: Report) -> int:
@@ -178,7 +178,7 @@ def _cleaned(client: QdrantClient, collection: str, report: Report) -> int:
     return highest
 
 
-def _without_strangers(collection: str, limit: DiscardLimit, report: Report) -> tuple[int, int]:
+def _without_orphans(collection: str, limit: DiscardLimit, report: Report) -> tuple[int, int]:
     """People by way of the queue, as everybody is deleted; a number is nobody's id. Unique vectors go as far as the limit allows."""
     removed = seen = came_meanwhile = 0
     allowed = limit.limit
@@ -190,13 +190,13 @@ def _without_strangers(collection: str, limit: DiscardLimit, report: Report) -> 
         allowed -= len(discarded)
         came_meanwhile += len(spared)
         enqueue((UUID(one) for one in discarded if isinstance(one, str)), urgent=True, cause=QueueEntry.Cause.DELETION)
-        strangers = _strangers(page, spared=spared)
-        numbers: list[ExtendedPointId] = [one for one in strangers if not isinstance(one, UUID)]
+        orphans = _orphans(page, spared=spared)
+        numbers: list[ExtendedPointId] = [one for one in orphans if not isinstance(one, UUID)]
         if numbers:
             with qdrant() as client:
                 note_removal()
                 client.delete(collection, PointIdsList(points=numbers), wait=True)
-        removed += project(one for one in strangers if isinstance(one, UUID)).removed + len(numbers)
+        removed += sync_users(one for one in orphans if isinstance(one, UUID)).removed + len(numbers)
         seen += len(page)
         report(seen)
     return removed, came_meanwhile
@@ -207,7 +207,7 @@ def _pages(collection: str) -> Iterator[list[Record]]:
     return pages(collection, PAGE_SIZE, with_payload=FIELDS, with_vectors=False)
 
 
-def _strangers(page: list[Record], *, spared: Collection[ExtendedPointId]) -> list[UUID | int]:
+def _orphans(page: list[Record], *, spared: Collection[ExtendedPointId]) -> list[UUID | int]:
     """The ids of points that nobody is to have, without the ``spared`` ones."""
     ids = [record.id for record in page if record.id not in spared]
     people = {UUID(one) for one in ids if isinstance(one, str)}

@@ -11,7 +11,7 @@ from findme.core.commands.progress import Report, ignore_progress
 from findme.core.errors import StoreUnavailable, UserFacingError, one_line
 from findme.core.plurals import counted
 from vectorstore.catalog import registry
-from vectorstore.models import ProfileEmbedding, SetAside, VectorCollection
+from vectorstore.models import ProfileEmbedding, QuarantinedUser, VectorCollection
 from vectorstore.qdrant.connection import qdrant
 from vectorstore.qdrant.errors import CollectionNotFound, RequestRejected, ServerError
 from vectorstore.sync.batch import BATCH_SIZE, carry_out
@@ -131,7 +131,7 @@ class _Filling:
         """Whoever is refused here has a point in the live collection: it is not the person's fault."""
         theirs = [user for user in done.rejected if user.reason != NO_POINT]
         if theirs:
-            SetAside.objects.filter(collection=self.collection).exclude(reason=NO_POINT).delete()
+            QuarantinedUser.objects.filter(collection=self.collection).exclude(reason=NO_POINT).delete()
             raise RequestRejected(f"{self.collection!r} refuses the point of {str(theirs[0].user_id)!r}: {theirs[0].reason}")
 
 

@@ -24,7 +24,7 @@ from vectorstore.models import VectorCollection
 from vectorstore.qdrant.address import whole_timeout_seconds
 from vectorstore.qdrant.connection import is_embedded
 from vectorstore.queue.deletions import note_removal
-from vectorstore.queue.entries import enqueue_everyone, enqueue_strangers
+from vectorstore.queue.entries import enqueue_everyone, enqueue_orphan_scan
 from vectorstore.queue.transactions import short_transaction
 from vectorstore.schema.definition import DECLARATION, plain
 from vectorstore.schema.diff import lost
@@ -77,7 +77,7 @@ def note_as_live(client: QdrantClient, collection: str, *, new: bool, of_others:
             registry.register(collection, registry.State.LIVE, DECLARATION.hash())
             enqueue_everyone()
             if not new:
-                enqueue_strangers()
+                enqueue_orphan_scan()
                 note_removal()  # nobody knows when the last one was
         else:
             registry.reconcile(collection)

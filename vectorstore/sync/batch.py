@@ -13,7 +13,7 @@ from vectorstore.qdrant.errors import CollectionNotFound, RequestRejected
 from vectorstore.queue.transactions import retry_on_new_connection
 from vectorstore.sync.claims import Claim, claim_due
 from vectorstore.sync.leases import finish, release, start_recheck_delay
-from vectorstore.sync.orphan_scan import look_for_strangers
+from vectorstore.sync.orphan_scan import scan_for_orphans
 from vectorstore.sync.results import BatchResult
 from vectorstore.sync.writer import write
 
@@ -38,7 +38,7 @@ def work(worker: UUID, limit: int, among: Sequence[UUID] | None = None) -> Batch
 def carry_out(claim: Claim) -> BatchResult:
     """Write what was claimed and end the claim, in one way or the other."""
     try:
-        unique = look_for_strangers(claim) if claim.all_users else 0
+        unique = scan_for_orphans(claim) if claim.all_users else 0
         result = write(claim)
         lost = finish(claim, result.rejected)
     except BaseException as error:

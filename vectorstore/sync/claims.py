@@ -143,7 +143,7 @@ def _lockable(cursor: CursorWrapper, user_ids: Iterable[UUID]) -> list[UUID]:
 def _lease(cursor: CursorWrapper, worker: UUID, people: list[UUID]) -> list[UUID]:
     """Lease those whom nobody holds. A statement of its own, after the locks: it sees what whoever had them before has committed.
 
-    An expired lease is taken over, unless its holder is just renewing it; what that one sent may still arrive, so a second look is queued.
+    An expired lease is taken over, unless its holder is just renewing it; what that one sent may still arrive, so a recheck is queued.
     """
     asked: dict[str, Any] = {"worker": worker, "people": uuid_array(people), "lease": settings.SYNC_LEASE_SECONDS}
     cursor.execute("SELECT user_id FROM vector_sync_leases WHERE user_id = ANY(%(people)s::uuid[])", asked)
@@ -169,11 +169,11 @@ def _lease(cursor: CursorWrapper, worker: UUID, people: list[UUID]) -> list[UUID
         asked,
     )
     if expired:
-        queue_second_looks(cursor, expired)
+        enqueue_rechecks(cursor, expired)
     return people
 
 
-def queue_second_looks(cursor: CursorWrapper, people: Iterable[UUID]) -> None:
+def enqueue_rechecks(cursor: CursorWrapper, people: Iterable[UUID]) -> None:
     """Have people looked at again, some time after Qdrant has answered: a request that nobody waits for any more may still be applied.
 
     However often that happens, one entry of each person awaits the answer, to what is sent from now on: an answer that was on its way before tells
@@ -196,7 +196,7 @@ def queue_second_looks(cursor: CursorWrapper, people: Iterable[UUID]) -> None:
 
 
 def _entries(cursor: CursorWrapper, people: list[UUID]) -> tuple[Entry, ...]:
-    """All that are due and visible now; a change that comes later queues another one. Whoever was set aside has changed since."""
+    """All that are due and visible now; a change that comes later queues another one. Whoever was quarantined has changed since."""
     asked: dict[str, Any] = {"people": uuid_array(people)}
     whose = f"(user_id IS NULL OR user_id = '{ALL_USERS}')" if people == [ALL_USERS] else "user_id = ANY(%(people)s::uuid[])"
     cursor.execute(

@@ -25,7 +25,7 @@ from vectorstore.qdrant.errors import CollectionNotFound, RestoreDetected
 from vectorstore.queue.deletions import note_removal
 from vectorstore.queue.entries import LOCK_OF, enqueue
 from vectorstore.sync.batch import BATCH_SIZE, work
-from vectorstore.sync.claims import DUE, queue_second_looks
+from vectorstore.sync.claims import DUE, enqueue_rechecks
 from vectorstore.sync.results import BatchResult
 
 WAIT_SECONDS = 30
@@ -33,7 +33,7 @@ WAIT_SECONDS = 30
 POLL_SECONDS = 0.05
 
 
-def project(user_ids: Iterable[UUID]) -> BatchResult:
+def sync_users(user_ids: Iterable[UUID]) -> BatchResult:
     """Write or delete the points of these people, from their current rows, batch by batch. Call it after the commit that changed them.
 
     Raises StoreUnavailable (CollectionNotFound where ``init_qdrant`` has not been run), and UserFacingError for a collection of another
@@ -44,13 +44,13 @@ def project(user_ids: Iterable[UUID]) -> BatchResult:
     people = iter(user_ids)
     while batch := sorted(set(islice(people, BATCH_SIZE))):
         enqueue(batch, urgent=True)
-        result += _project_batch(worker, batch)
+        result += _sync_batch(worker, batch)
     if result.removed:
         deletions.note_new_deletion()
     return result
 
 
-def _project_batch(worker: UUID, batch: list[UUID]) -> BatchResult:
+def _sync_batch(worker: UUID, batch: list[UUID]) -> BatchResult:
     result = BatchResult()
     deadline = time.monotonic() + WAIT_SECONDS
     while _are_due(batch):
@@ -120,7 +120,7 @@ def _remove_from_secondary(collection: str, user_id: UUID, version: int | None) 
 def _lock_user(user_id: UUID) -> None:
     """Hold the person's advisory lock, so that nobody claims them, until the transaction ends; and wait for whoever has claimed them.
 
-    Where that one's lease ran out, what it sent may still arrive: a second look is queued, with the caller's transaction.
+    Where that one's lease ran out, what it sent may still arrive: a recheck is queued, with the caller's transaction.
     """
     with _translate_lock_timeout(), connection.cursor() as cursor:
         cursor.execute("SELECT set_config('lock_timeout', %s, true) WHERE current_setting('lock_timeout') = '0'", [f"{WAIT_SECONDS}s"])
@@ -128,7 +128,7 @@ def _lock_user(user_id: UUID) -> None:
         deadline = time.monotonic() + WAIT_SECONDS
         while (lease := _lease_of(user_id)) is not None:
             if not lease:
-                queue_second_looks(cursor, [user_id])
+                enqueue_rechecks(cursor, [user_id])
                 return
             if time.monotonic() >= deadline:
                 raise _held_by_others()

@@ -14,7 +14,7 @@ from django.db.backends.utils import CursorWrapper
 from findme.core.errors import UserFacingError
 from vectorstore.qdrant.address import whole_timeout_seconds
 from vectorstore.queue.transactions import short_transaction
-from vectorstore.sync.claims import Claim, queue_second_looks
+from vectorstore.sync.claims import Claim, enqueue_rechecks
 from vectorstore.sync.results import RejectedUser
 
 
@@ -54,7 +54,7 @@ def renew(claim: Claim) -> datetime:
 def finish(claim: Claim, rejected: Collection[RejectedUser] = ()) -> int:
     """Drop the entries of those who are done, exactly the claimed ones, and let everybody go; how many leases were lost meanwhile.
 
-    REFUSED people are set aside. Whoever was taken over by another worker is queued again.
+    REFUSED users are quarantined. Whoever was taken over by another worker is queued again.
     """
     with short_transaction() as cursor:
         held = _release(cursor, claim)
@@ -63,9 +63,9 @@ def finish(claim: Claim, rejected: Collection[RejectedUser] = ()) -> int:
         cursor.execute("DELETE FROM vector_sync_queue WHERE id = ANY(%s::bigint[])", [done])
         for user in rejected:
             if user.user_id in held:
-                _set_aside(cursor, user)
+                _quarantine(cursor, user)
         if lost:
-            queue_second_looks(cursor, lost)
+            enqueue_rechecks(cursor, lost)
     return len(lost)
 
 
@@ -73,7 +73,7 @@ def release(claim: Claim, *, unanswered: bool) -> None:
     """Let everybody go, with their entries still on the queue; UNANSWERED means that what was sent may still be applied."""
     with short_transaction() as cursor:
         if unanswered:
-            queue_second_looks(cursor, claim.people)
+            enqueue_rechecks(cursor, claim.people)
         _release(cursor, claim)
 
 
@@ -90,7 +90,7 @@ def expire_leases() -> int:
         )
         people = [row[0] for row in cursor.fetchall()]
         if people:
-            queue_second_looks(cursor, people)
+            enqueue_rechecks(cursor, people)
         cursor.execute("DELETE FROM vector_sync_workers WHERE seen_at < clock_timestamp() - interval '1 hour'")
     return len(people)
 
@@ -100,12 +100,12 @@ def release_all(worker: UUID) -> None:
     with short_transaction() as cursor:
         cursor.execute("DELETE FROM vector_sync_leases WHERE worker = %s RETURNING user_id", [worker])
         if people := [row[0] for row in cursor.fetchall()]:
-            queue_second_looks(cursor, people)
+            enqueue_rechecks(cursor, people)
         cursor.execute("DELETE FROM vector_sync_workers WHERE id = %s", [worker])
 
 
 def start_recheck_delay(sent_at: datetime) -> int:
-    """Begin the wait of the second looks that were queued before SENT_AT (by the database's clock), since Qdrant has answered what was sent then.
+    """Begin the wait of the rechecks that were queued before SENT_AT (by the database's clock), since Qdrant has answered what was sent then.
 
     Those that another worker begins just now are left to it: two would wait for each other.
     """
@@ -143,7 +143,7 @@ def _release(cursor: CursorWrapper, claim: Claim) -> set[UUID]:
     return {user_id for user_id, held in cursor.fetchall() if held}
 
 
-def _set_aside(cursor: CursorWrapper, rejected: RejectedUser) -> None:
+def _quarantine(cursor: CursorWrapper, rejected: RejectedUser) -> None:
     """Unless the person has gone meanwhile: that is a deletion, which is queued."""
     cursor.execute(
         """

@@ -9,7 +9,7 @@ from django.db import connection
 from qdrant_client.models import PointIdsList, WriteOrdering
 
 from vectorstore.catalog.secondary import fail_secondary_on_error
-from vectorstore.models import ProfileEmbedding, QueueEntry, SetAside
+from vectorstore.models import ProfileEmbedding, QuarantinedUser, QueueEntry
 from vectorstore.qdrant.connection import qdrant
 from vectorstore.qdrant.scrolled import pages
 from vectorstore.queue.deletions import note_removal
@@ -26,20 +26,20 @@ PAGE_SIZE = 1000
 """Ids of points that are read at a time."""
 
 
-def look_for_strangers(claim: Claim) -> int:
+def scan_for_orphans(claim: Claim) -> int:
     """Queue, urgently, everybody who has a point and is to have none. Return how many points hold a unique vector and stay.
 
     And everybody who is leased: their holder may have read their rows before they were taken, and write after their page was read here. And
-    whoever is set aside, for nothing any more: no change of theirs is to come. After a TRUNCATE no vector is spared: it may have been in the table.
+    a quarantined user, for nothing any more: no change of theirs is to come. After a TRUNCATE no vector is spared: it may have been in the table.
 
     Raises StoreUnavailable, and LeaseLost.
     """
     live, *others = claim.collections
     cause = Cause.DELETION if ALL_USERS in claim.deletions else Cause.SCAN
-    aside = SetAside.objects.exclude(pk__in=ProfileEmbedding.objects.projectable().values("pk")).values_list("pk", flat=True)
+    quarantined = QuarantinedUser.objects.exclude(pk__in=ProfileEmbedding.objects.projectable().values("pk")).values_list("pk", flat=True)
     with no_statement_deadline():
         enqueue(_leased(claim), urgent=True, cause=cause)
-        enqueue(aside, urgent=True, cause=cause)
+        enqueue(quarantined, urgent=True, cause=cause)
     unique = _look_through(claim, live, cause)
     for collection in others:
         with fail_secondary_on_error(collection):
@@ -59,8 +59,8 @@ def _look_through(claim: Claim, collection: str, cause: Cause) -> int:
         if ALL_USERS in people:
             _delete_nobodys(collection)
             people.remove(ALL_USERS)
-        strangers = people - set(ProfileEmbedding.objects.projectable().filter(pk__in=people).values_list("pk", flat=True))
-        enqueue(sorted(strangers), urgent=True, cause=cause)
+        orphans = people - set(ProfileEmbedding.objects.projectable().filter(pk__in=people).values_list("pk", flat=True))
+        enqueue(sorted(orphans), urgent=True, cause=cause)
     if left:
         log.warning("%s the only copy of a user's vector in %s and were not deleted.", points_hold(left), collection)
     return left

@@ -22,7 +22,7 @@ class RejectedUser:
 class BatchResult:
     """The counts of one batch, or of several.
 
-    ``written`` and ``removed`` are points of the live collection. A removed point was there before. ``rejected`` users are set aside.
+    ``written`` and ``removed`` are points of the live collection. A removed point was there before. ``rejected`` users are quarantined.
     ``lost`` users had a lease that was lost meanwhile. ``unique_vectors`` points of any collection were not deleted.
     """
 
@@ -55,7 +55,7 @@ class SyncResult:
 
     written: int = 0
     removed: int = 0
-    set_aside: int = 0
+    quarantined: int = 0
     remaining: Backlog = field(default_factory=Backlog)
     unavailable: str | None = None
     stopped: bool = False
@@ -64,5 +64,5 @@ class SyncResult:
     def add(self, batch: BatchResult) -> None:
         self.written += batch.written
         self.removed += batch.removed
-        self.set_aside += len(batch.rejected)
+        self.quarantined += len(batch.rejected)
         self.unique_vectors += batch.unique_vectors

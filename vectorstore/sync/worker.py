@@ -102,7 +102,7 @@ class Worker:
         release_all(self.id)
 
     def _ask_for_the_waiting(self) -> None:
-        """Second looks whose wait has not begun need an answer of Qdrant's, and there is no work to bring one."""
+        """Rechecks whose wait has not begun need an answer of Qdrant's, and there is no work to bring one."""
         with connection.cursor() as cursor:
             cursor.execute("SELECT EXISTS (SELECT FROM vector_sync_queue WHERE awaits_answer)")
             waiting = cursor.fetchone()[0]
@@ -122,7 +122,7 @@ def sync_once(
     stopping: Stopping | None = None,
     discard_vectors: int | None = None,
 ) -> SyncResult:
-    """Work until the queue is empty: also what other workers hold, leases of dead ones, second looks, a store that is away are waited for, at most
+    """Work until the queue is empty: also what other workers hold, leases of dead ones, rechecks, a store that is away are waited for, at most
     TIMEOUT seconds without a batch done by anybody. It also ends only after it has compared the two stores, so with an empty queue it still
     notices a restored store.
 

@@ -38,13 +38,13 @@ class Ids:
 class Collected(AbstractContextManager["Collected"]):
     """``people`` differ and can be queued, ``numbers`` are points of nobody; ``blocking`` are those of ``people`` whose point has to go first.
 
-    ``pending`` differ and wait for somebody, ``aside`` differ and are set aside. ``ahead`` points have a version that was never drawn.
+    ``pending`` differ and wait for somebody, ``quarantined`` differ and are quarantined. ``ahead`` points have a version that was never drawn.
     ``unique`` are those of ``people``, and ``unique_numbers`` counts those of ``numbers``, whose point holds the only copy of a vector.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.points = self.pending = self.aside = self.ahead = self.highest = self.unique_numbers = 0
+        self.points = self.pending = self.quarantined = self.ahead = self.highest = self.unique_numbers = 0
         self.drawn = last_drawn()
         self.kinds: Counter[Kind] = Counter()
         self.examples: dict[Kind, list[str]] = {kind: [] for kind in Kind}
@@ -88,7 +88,7 @@ class Collected(AbstractContextManager["Collected"]):
             "points": self.points,
             **{kind: self.kinds[kind] for kind in Kind},
             "pending": self.pending,
-            "aside": self.aside,
+            "quarantined": self.quarantined,
             "ahead": self.ahead,
             "unique_vectors": self.unique_vectors,
         }

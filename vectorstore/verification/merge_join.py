@@ -10,7 +10,7 @@ from uuid import UUID
 from qdrant_client.models import ExtendedPointId
 
 from findme.core.commands.progress import Report
-from vectorstore.models import SetAside
+from vectorstore.models import QuarantinedUser
 from vectorstore.qdrant.connection import qdrant
 from vectorstore.qdrant.pages import NONE, Points
 from vectorstore.qdrant.scroll import pages
@@ -18,14 +18,14 @@ from vectorstore.retention.unique_vectors import unique_among
 from vectorstore.verification.compare import Compared, Difference, Kind, compare
 from vectorstore.verification.drift import Collected
 from vectorstore.verification.expected import AFTER_ALL, BEFORE_ALL, People, people_between
-from vectorstore.verification.recheck import look_again
+from vectorstore.verification.recheck import recheck_users
 
 PAGE_SIZE = 500
 """People of one statement, which is a transaction of its own."""
 DOUBTFUL = 5000
 """People who differ, before they are looked at again."""
 WAIT_SECONDS = 0.5
-"""From the last of them to the second look."""
+"""From the last of them to the recheck."""
 
 
 def verify_collection(
@@ -95,19 +95,19 @@ def _decide(found: Collected, doubtful: list[UUID], ages_right_on: date | None, 
     if not doubtful:
         return
     time.sleep(WAIT_SECONDS)
-    decided = look_again(found.name, doubtful, ages_right_on)
+    decided = recheck_users(found.name, doubtful, ages_right_on)
     found.pending += decided.pending
-    set_aside = set(SetAside.objects.filter(pk__in=decided.differences).values_list("pk", flat=True))
-    found.aside += len(set_aside)
+    quarantined = set(QuarantinedUser.objects.filter(pk__in=decided.differences).values_list("pk", flat=True))
+    found.quarantined += len(quarantined)
     for person, difference in decided.differences.items():
-        if person not in set_aside and not _is_to_come(found, difference.kinds, building=building):
+        if person not in quarantined and not _is_to_come(found, difference.kinds, building=building):
             found.add(person, difference)
-    for point_id in _unique(found.name, _orphans(decided.differences, set_aside)):
+    for point_id in _unique(found.name, _orphans(decided.differences, quarantined)):
         found.unique.add(UUID(str(point_id)).int)
 
 
-def _orphans(differences: Mapping[UUID, Difference], set_aside: Collection[UUID]) -> list[str]:
-    return [str(one) for one, difference in differences.items() if Kind.ORPHANED in difference.kinds and one not in set_aside]
+def _orphans(differences: Mapping[UUID, Difference], quarantined: Collection[UUID]) -> list[str]:
+    return [str(one) for one, difference in differences.items() if Kind.ORPHANED in difference.kinds and one not in quarantined]
 
 
 def _unique(collection: str, ids: Sequence[ExtendedPointId]) -> Iterator[ExtendedPointId]:

@@ -36,7 +36,7 @@ class Decided:
     pending: int = 0
 
 
-def look_again(collection: str, people: Iterable[UUID], ages_right_on: date | None) -> Decided:
+def recheck_users(collection: str, people: Iterable[UUID], ages_right_on: date | None) -> Decided:
     """Decide about PEOPLE, whose points differed before."""
     decided = Decided()
     for chunk in _chunks(people):

@@ -21,7 +21,7 @@ from vectorstore.consistency import preflight
 from vectorstore.consistency.checkpoint import compare_checkpoints
 from vectorstore.consistency.comparison_due import clear_comparison_due, comparison_due_at, note_comparison_due
 from vectorstore.consistency.possibly_erased import PossiblyErased, require_after_restore
-from vectorstore.models import SetAside, StoreState, VectorCollection, Verification
+from vectorstore.models import QuarantinedUser, StoreState, VectorCollection, Verification
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.qdrant.errors import CollectionNotFound, RestoreDetected
 from vectorstore.qdrant.pages import Points
@@ -46,14 +46,14 @@ class VerifiedCollection:
     kinds: dict[str, int]
     examples: dict[str, list[str]]
     pending: int
-    aside: int
+    quarantined: int
     ahead: int
     unique_vectors: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """``people`` are to have a point; ``set_aside`` are people whom Qdrant refused. ``restore_detected`` says that a store is older than the other one
+    """``people`` are to have a point; ``quarantined`` are people whom Qdrant refused. ``restore_detected`` says that a store is older than the other one
     remembers. ``queued`` and ``deleted`` are what a repair has done, and ``checkpoint_written`` says whether it could give both stores a new checkpoint; None where
     none was asked for. ``triggers`` are those that do not capture changes as they should, and ``mended`` those that the repair has mended.
     ``comparison_due_at`` is when an earlier run mended triggers, if the stores were not compared between that run and this one. ``possibly_erased`` are
@@ -61,7 +61,7 @@ class Verified:
 
     alias: str
     people: int
-    set_aside: int
+    quarantined: int
     restore_detected: str | None
     collections: tuple[VerifiedCollection, ...]
     queued: int | None = None
@@ -82,7 +82,7 @@ class Verified:
 
     @property
     def clean(self) -> bool:
-        found = self.differing or self.set_aside or self.restore_detected or self.triggers or self.mended or self.comparison_due_at
+        found = self.differing or self.quarantined or self.restore_detected or self.triggers or self.mended or self.comparison_due_at
         return not (found or any(collection.ahead for collection in self.collections))
 
 
@@ -141,7 +141,7 @@ def verify(
         verified = Verified(
             collection_name(),
             people,
-            SetAside.objects.count(),
+            QuarantinedUser.objects.count(),
             restore_detected,
             told,
             triggers=triggers,
@@ -245,7 +245,7 @@ def _record(started: datetime, people: int, collections: list[Collected], restor
     """Counts only, nobody's id; the newest REMEMBERED runs."""
     found: dict[str, Any] = {
         "people": people,
-        "set_aside": SetAside.objects.count(),
+        "quarantined": QuarantinedUser.objects.count(),
         "restore_detected": restore_detected is not None,
         "collections": {collected.name: collected.counts() for collected in collections},
     }
@@ -265,7 +265,7 @@ def _told(row: VectorCollection, found: Collected) -> VerifiedCollection:
         kinds,
         examples,
         found.pending,
-        found.aside,
+        found.quarantined,
         found.ahead,
         found.unique_vectors,
     )

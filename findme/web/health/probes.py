@@ -59,7 +59,7 @@ def _migration_files() -> MigrationFiles:
 
 def _sync() -> Sync:
     found = standing()
-    return Sync(found.oldest_seconds, found.queued.count, found.set_aside.count, found.workers)
+    return Sync(found.oldest_seconds, found.queued.count, found.quarantined.count, found.workers)
 
 
 def probe_qdrant() -> Status:

@@ -15,13 +15,13 @@ from vectorstore import status
 from vectorstore.admin.status_page import duration
 from vectorstore.catalog import registry
 from vectorstore.consistency.comparison_due import note_comparison_due
-from vectorstore.models import QueueEntry, SetAside, SyncLease, Verification
+from vectorstore.models import QuarantinedUser, QueueEntry, SyncLease, Verification
 from vectorstore.qdrant.connection import qdrant
 from vectorstore.schema.initialize import initialize
 
 pytestmark = pytest.mark.django_db
 
-PAGE = reverse("admin:vectorstore_setaside_state")
+PAGE = reverse("admin:vectorstore_quarantineduser_state")
 OF_TRIGGERS = 5
 """Queries of PostgreSQL's catalogs: two for the applied migrations, three for functions, triggers and foreign keys."""
 
@@ -54,7 +54,7 @@ def test_page__comparison_that_is_due__is_named(db: None) -> None:
     assert "and the stores have not been compared since. <code>manage.py verify_qdrant --repair</code> compares them." in shown()
 
 
-def test_page__queue_collections_verification_and_people_set_aside(settings: Settings) -> None:
+def test_page__queue_collections_verification_and_quarantined_users(settings: Settings) -> None:
     alias = settings.QDRANT_COLLECTION
     registry.register(f"{alias}_v1", registry.State.LIVE, "")
     registry.register(f"{alias}_v2", registry.State.BUILDING, "")
@@ -64,15 +64,15 @@ def test_page__queue_collections_verification_and_people_set_aside(settings: Set
         cursor.execute("UPDATE vector_sync_queue SET queued_at = clock_timestamp() - interval '3 hours'")
     QueueEntry.objects.create(user_id=uuid4())
     SyncLease.objects.create(user_id=uuid4(), worker=uuid4(), until=datetime.now(UTC) + timedelta(minutes=1))
-    SetAside.objects.create(user_id=uuid4(), reason="refused", collection=f"{alias}_v1")
-    counts = {"points": 40, "missing": 2, "orphaned": 1, "stale payload": 0, "stale vector": 0, "pending": 3, "aside": 1, "ahead": 0}
-    found = {"people": 42, "set_aside": 1, "restore_detected": True, "collections": {f"{alias}_v1": counts}}
+    QuarantinedUser.objects.create(user_id=uuid4(), reason="refused", collection=f"{alias}_v1")
+    counts = {"points": 40, "missing": 2, "orphaned": 1, "stale payload": 0, "stale vector": 0, "pending": 3, "quarantined": 1, "ahead": 0}
+    found = {"people": 42, "quarantined": 1, "restore_detected": True, "collections": {f"{alias}_v1": counts}}
     Verification.objects.create(alias=alias, started_at=datetime.now(UTC), found=found)
     page = shown()
     assert '>2<span class="block text-sm">the oldest for 3 hours</span>' in page
     assert f"{alias}_v1" in page and "Qdrant ran out of room" in page
     assert "a store was restored to an older copy" in page and "3 differences" in page and "42 people." in page
-    assert f'<a href="{reverse("admin:vectorstore_setaside_changelist")}"' in page
+    assert f'<a href="{reverse("admin:vectorstore_quarantineduser_changelist")}"' in page
 
 
 def test_page__reads_no_further_than_it_counts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,24 +115,24 @@ def test_plan__qdrant_is_away(settings: Settings) -> None:
     assert "On the queue" in page
 
 
-def test_page__for_those_who_may_see_people_set_aside() -> None:
+def test_page__for_those_who_may_see_quarantined_users() -> None:
     UserFactory.create()
     assert signed_in(staff()).get(PAGE).status_code == 403
-    client = signed_in(staff("vectorstore.view_setaside"))
+    client = signed_in(staff("vectorstore.view_quarantineduser"))
     assert client.get(PAGE).status_code == 200
     assert client.post(PAGE).status_code == 403
-    SetAside.objects.create(user_id=uuid4(), reason="refused", collection="x_v1")
+    QuarantinedUser.objects.create(user_id=uuid4(), reason="refused", collection="x_v1")
     assert "Try all of them again" not in client.get(PAGE).content.decode()
     assert client.put(PAGE).status_code == 405
 
 
 def test_page__tries_everybody_again() -> None:
     for _ in range(3):
-        SetAside.objects.create(user_id=uuid4(), reason="refused", collection="x_v1")
-    client = signed_in(staff("vectorstore.view_setaside", "vectorstore.retry_set_aside"))
+        QuarantinedUser.objects.create(user_id=uuid4(), reason="refused", collection="x_v1")
+    client = signed_in(staff("vectorstore.view_quarantineduser", "vectorstore.retry_quarantined"))
     assert "Try all of them again" in client.get(PAGE).content.decode()
     assert said(client.post(PAGE)) == ["3 people are on the queue again."]
-    assert (SetAside.objects.count(), QueueEntry.objects.filter(urgent=True).count()) == (0, 3)
+    assert (QuarantinedUser.objects.count(), QueueEntry.objects.filter(urgent=True).count()) == (0, 3)
     assert {entry[0] for entry in audited()} == {"retry"} and {entry[2] for entry in audited()} == set(
         QueueEntry.objects.values_list("user_id", flat=True)
     )

@@ -35,10 +35,10 @@ DEADLINE = 60.0
 
 @pytest.fixture(autouse=True)
 def no_vector_store(monkeypatch: pytest.MonkeyPatch) -> None:
-    def project(user_ids: Iterable[UUID]) -> BatchResult:
+    def sync_users(user_ids: Iterable[UUID]) -> BatchResult:
         return BatchResult(written=len(list(user_ids)))
 
-    monkeypatch.setattr(load, "project", project)
+    monkeypatch.setattr(load, "sync_users", sync_users)
 
 
 @pytest.fixture
@@ -114,13 +114,13 @@ def test_load__erasure_waits_for_the_batch_only(tmp_path: Path, threads: ThreadP
     user = UserFactory.create()
     erased = threading.Event()
 
-    def project(user_ids: Iterable[UUID]) -> BatchResult:
+    def sync_users(user_ids: Iterable[UUID]) -> BatchResult:
         with psycopg.connect(make_conninfo(**database_parameters(), options="-c lock_timeout=10s")) as session:
             session.execute("DELETE FROM users WHERE id = %s", [user.pk])
         erased.set()
         return BatchResult(removed=1)
 
-    monkeypatch.setattr(load, "project", project)
+    monkeypatch.setattr(load, "sync_users", sync_users)
     path = json_lines(tmp_path / "x.jsonl", [row(user.pk, vector=ones())])
     assert threads.submit(loading, path).result(DEADLINE).loaded == 1
     assert erased.is_set() and not ProfileEmbedding.objects.exists()
@@ -225,7 +225,7 @@ django.setup()
 from vectorstore.ingest import load
 
 load.ROWS_IN_A_BATCH = 2
-load.project = lambda user_ids: BatchResult()
+load.sync_users = lambda user_ids: BatchResult()
 load.upsert_embeddings(["-"])
 """
 

@@ -39,11 +39,11 @@ def projected(monkeypatch: pytest.MonkeyPatch) -> list[list[UUID]]:
     """The batches that were handed to the vector store, which is not here."""
     batches: list[list[UUID]] = []
 
-    def project(user_ids: Iterable[UUID]) -> BatchResult:
+    def sync_users(user_ids: Iterable[UUID]) -> BatchResult:
         batches.append(list(user_ids))
         return BatchResult(written=len(batches[-1]))
 
-    monkeypatch.setattr(load, "project", project)
+    monkeypatch.setattr(load, "sync_users", sync_users)
     return batches
 
 
@@ -244,13 +244,13 @@ def test_load__vector_store_away_leaves_the_rows_and_is_not_asked_again(tmp_path
     monkeypatch.setattr(load, "ROWS_IN_A_BATCH", 2)
     asked = []
 
-    def project(user_ids: Iterable[UUID]) -> BatchResult:
+    def sync_users(user_ids: Iterable[UUID]) -> BatchResult:
         asked.append(user_ids)
         if len(asked) > 1:
             raise StoreUnavailable("Nothing answers\nthere.")
         return BatchResult(written=2)
 
-    monkeypatch.setattr(load, "project", project)
+    monkeypatch.setattr(load, "sync_users", sync_users)
     rows = [row(user.pk, vector=ones()) for user in UserFactory.create_batch(7)]
     loaded = upsert_embeddings([json_lines(tmp_path / "x.jsonl", rows)])
     assert loaded == Loaded(read=7, loaded=7, new=7, projected=2, awaiting_projection=5, why_not_projected="Nothing answers there.")

@@ -27,7 +27,7 @@ def test_send__everybody_has_a_point_and_nobody_is_left_on_the_queue(qdrant_serv
     initialize()
     user_ids = make_people(PEOPLE)
     give_embeddings(user_ids, np.random.default_rng(1).standard_normal((PEOPLE, 512)).astype(np.float32))
-    assert sending.project(user_ids) == BatchResult(written=PEOPLE)
+    assert sending.sync_users(user_ids) == BatchResult(written=PEOPLE)
     with qdrant() as client:
         assert client.count(collection_name()).count == PEOPLE
     assert is_empty()
@@ -43,14 +43,14 @@ def test_send__threads_where_they_help(
     settings.QDRANT_URL, settings.QDRANT_GRPC_PORT = url, grpc_port
     met, seen = threading.Barrier(threads, timeout=30), []
 
-    def project(user_ids: list[UUID]) -> BatchResult:
+    def sync_users(user_ids: list[UUID]) -> BatchResult:
         met.wait()  # nobody goes on before all are there
         seen.extend(user_ids)
         return BatchResult(written=len(user_ids))
 
-    monkeypatch.setattr("vectorstore.sync.inline.project", project)
+    monkeypatch.setattr("vectorstore.sync.inline.sync_users", sync_users)
     user_ids = [uuid4() for _ in range(count)]
-    assert sending.project(user_ids) == BatchResult(written=count)
+    assert sending.sync_users(user_ids) == BatchResult(written=count)
     assert sorted(seen) == sorted(user_ids)
 
 
@@ -58,9 +58,9 @@ def test_send__threads_where_they_help(
 def test_send__store_that_is_away_is_told(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.QDRANT_URL, settings.QDRANT_GRPC_PORT = "x", 1
 
-    def project(user_ids: list[UUID]) -> BatchResult:
+    def sync_users(user_ids: list[UUID]) -> BatchResult:
         raise StoreUnavailable("Nothing answers.")
 
-    monkeypatch.setattr("vectorstore.sync.inline.project", project)
+    monkeypatch.setattr("vectorstore.sync.inline.sync_users", sync_users)
     with pytest.raises(StoreUnavailable, match=r"^Nothing answers\.$"):
-        sending.project([uuid4() for _ in range(1000)])
+        sending.sync_users([uuid4() for _ in range(1000)])

@@ -22,7 +22,7 @@ from vectorstore.rebuild.backfill import fill
 from vectorstore.rebuild.reindex import reindex, roll_back
 from vectorstore.search.criteria import SearchQuery
 from vectorstore.search.engine import search
-from vectorstore.sync.inline import project
+from vectorstore.sync.inline import sync_users
 from vectorstore.sync.worker import Worker, sync_once
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.qdrant_server]
@@ -78,7 +78,7 @@ class Writers:
         chance = random.Random(SEED)
         while not self.stopped.is_set():
             assert search(SearchQuery(vector=unit_vector(chance.randrange(10_000)), limit=5))
-            project(ProfileEmbedding.objects.projectable().order_by("pk").values_list("pk", flat=True)[:2])
+            sync_users(ProfileEmbedding.objects.projectable().order_by("pk").values_list("pk", flat=True)[:2])
             self.searches += 1
 
     def stop(self) -> None:

@@ -26,7 +26,7 @@ from vectorstore.catalog import alias, registry
 from vectorstore.catalog.alias import reconcile_alias_if_stale, switch_alias
 from vectorstore.catalog.lock import lock_key
 from vectorstore.consistency import preflight
-from vectorstore.models import SetAside, SyncLease, VectorCollection
+from vectorstore.models import QuarantinedUser, SyncLease, VectorCollection
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.rebuild import acceptance as gate
 from vectorstore.rebuild import backfill, recall
@@ -337,7 +337,9 @@ def test_reindex__a_worker_that_meets_with_an_error_gives_the_building_one_up(em
     assert (states(), drop_expired(), there()) == ({"v1": "live", "v2": "failed"}, (version(2),), {"v1"})
 
 
-def test_reindex__a_collection_that_refuses_is_marked_failed_and_nobody_is_set_aside(store: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_reindex__a_collection_that_refuses_is_marked_failed_and_nobody_is_quarantined(
+    store: str, caplog: pytest.LogCaptureFixture
+) -> None:
     begun(3)
 
     def made_otherwise(line: str) -> None:
@@ -348,7 +350,7 @@ def test_reindex__a_collection_that_refuses_is_marked_failed_and_nobody_is_set_a
 
     with pytest.raises(UserFacingError, match="refuse"), printed_steps("findme.vectorstore", made_otherwise):
         reindex()
-    assert (leads_to(), states(), SetAside.objects.count()) == ("v1", {"v1": "live", "v2": "failed"}, 0)
+    assert (leads_to(), states(), QuarantinedUser.objects.count()) == ("v1", {"v1": "live", "v2": "failed"}, 0)
     assert [record.getMessage() for record in caplog.records if "marked as failed" in record.getMessage()]
 
 

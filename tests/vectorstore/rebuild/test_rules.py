@@ -99,7 +99,7 @@ def test_building__that_refuses_holds_no_worker_up(store: str, untidy: None) -> 
     registry.build(version(2))
     ProfileEmbeddingFactory.create()
     done = sync_once(timeout=60)
-    assert (done.remaining.length, done.remaining.aside, states(), wrong(1)) == (0, 0, {"v1": "live", "v2": "failed"}, {})
+    assert (done.remaining.length, done.remaining.quarantined, states(), wrong(1)) == (0, 0, {"v1": "live", "v2": "failed"}, {})
 
 
 def a_ready_one() -> str:

@@ -21,7 +21,7 @@ from tests.vectorstore.commands import manage, started
 from tests.vectorstore.snapshots.meddling import half, half_and_silence, meddling, one_bit_wrong, whole
 from vectorstore.qdrant.connection import collection_name
 from vectorstore.snapshots.repository import create, delete, fetch, listed, prune
-from vectorstore.sync.inline import project
+from vectorstore.sync.inline import sync_users
 
 pytestmark = [pytest.mark.django_db, pytest.mark.qdrant_server]
 
@@ -84,7 +84,7 @@ def test_create__a_server_that_is_gone(collection: QdrantServer, settings: Setti
 
 
 def test_fetch__the_file_as_the_server_has_it(any_collection: QdrantServer, tmp_path: Path) -> None:
-    project([embedding.pk for embedding in ProfileEmbeddingFactory.create_batch(3)])
+    sync_users([embedding.pk for embedding in ProfileEmbeddingFactory.create_batch(3)])
     (one,) = create()
     steps: list[tuple[int, int | None]] = []
     done = fetch(one.name, tmp_path, report=lambda count, total=None: steps.append((count, total)))

@@ -37,7 +37,7 @@ if "STORM_SEEDS" in os.environ:
     SEEDS = list(range(int(os.environ["STORM_SEEDS"])))
 SECONDS = 10.0
 """Of writing."""
-TIMEOUT, LEASE, SECOND_LOOK = 1.0, 2.0, 1.0
+TIMEOUT, LEASE, RECHECK = 1.0, 2.0, 1.0
 WORKERS, WRITERS, PEOPLE = 4, 2, 60
 MOST_DEADLOCKS = 3
 """Of all writers. One storm of fifty has one."""
@@ -73,7 +73,7 @@ def test_storm__then_both_stores_agree(
 def _use(settings: Settings, server: Server, made: Database, *, with_grpc: bool) -> dict[str, str]:
     settings.QDRANT_URL, settings.QDRANT_GRPC_PORT = server.address.url, server.address.grpc_port if with_grpc else 0
     settings.QDRANT_COLLECTION, settings.QDRANT_TIMEOUT = "storm", TIMEOUT
-    settings.SYNC_LEASE_SECONDS, settings.SYNC_SECOND_LOOK_SECONDS = LEASE, SECOND_LOOK
+    settings.SYNC_LEASE_SECONDS, settings.SYNC_SECOND_LOOK_SECONDS = LEASE, RECHECK
     names = ("QDRANT_URL", "QDRANT_GRPC_PORT", "QDRANT_COLLECTION", "QDRANT_TIMEOUT", "SYNC_LEASE_SECONDS", "SYNC_SECOND_LOOK_SECONDS")
     return {name: str(getattr(settings, name)) for name in names} | {
         "DATABASE_URL": made.url(),
@@ -108,7 +108,7 @@ def _storm(seed: int, made: Database, server: Server, environment: dict[str, str
     assert min(writer.writes for writer in writers) > 50, "the writers hardly wrote"
     assert sum(writer.deadlocks for writer in writers) <= MOST_DEADLOCKS
     left = sync_once(timeout=30).remaining
-    assert (left.length, left.aside) == (0, 0)
+    assert (left.length, left.quarantined) == (0, 0)
     return erasures
 
 

@@ -21,7 +21,7 @@ from tests.privacy.elsewhere import another_connection, in_a_thread, wait_until
 from tests.vectorstore.commands import environment
 from tests.vectorstore.sync.people import one, people, plain_sql, queued
 from vectorstore.catalog import registry
-from vectorstore.models import QueueEntry, SetAside, SyncLease, VectorCollection
+from vectorstore.models import QuarantinedUser, QueueEntry, SyncLease, VectorCollection
 from vectorstore.projection.points import points_of
 from vectorstore.qdrant.errors import CollectionNotFound
 from vectorstore.queue import transactions
@@ -211,7 +211,7 @@ def test_claim_due__takes_no_entry_that_is_not_due() -> None:
 # --- Leases ----------------------------------------------------------------------------------------------------------------------
 
 
-def test_claim_due__takes_over_an_expired_lease_and_queues_a_second_look() -> None:
+def test_claim_due__takes_over_an_expired_lease_and_queues_a_recheck() -> None:
     person = uuid4()
     enqueue([person])
     late = claimed()
@@ -226,7 +226,7 @@ def test_claim_due__takes_over_an_expired_lease_and_queues_a_second_look() -> No
     assert queued(person) == 2
 
 
-def test_claim_due__a_second_look_is_queued_in_the_transaction_that_takes_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_claim_due__a_recheck_is_queued_in_the_transaction_that_takes_over(monkeypatch: pytest.MonkeyPatch) -> None:
     enqueue([uuid4()])
     claimed()
     SyncLease.objects.update(until=LONG_AGO)
@@ -260,7 +260,7 @@ def test_claim__of_all_users() -> None:
     assert (claim.all_users, claim.people, len(claim.entries)) == (True, frozenset({ALL_USERS}), 2)  # nobody else is held for as long
     assert claimed().people == {other}
     assert claim_due(uuid4(), 10) is None
-    for _ in range(2):  # however often the store is away, there is one second look
+    for _ in range(2):  # however often the store is away, there is one recheck
         release(claim, unanswered=True)
         claim = claimed()
     assert QueueEntry.objects.filter(user_id=None, awaits_answer=True).count() == 1
@@ -277,17 +277,17 @@ def test_finish__an_entry_of_the_id_that_stands_for_all_users_is_dropped() -> No
     assert not queued()
 
 
-def test_claim_due__takes_out_of_aside_whoever_has_changed_since() -> None:
+def test_claim_due__takes_out_of_quarantine_whoever_has_changed_since() -> None:
     person, locked = uuid4(), uuid4()
-    for aside in (person, locked):
-        SetAside.objects.create(user_id=aside, reason="", collection="")
+    for quarantined in (person, locked):
+        QuarantinedUser.objects.create(user_id=quarantined, reason="", collection="")
     enqueue([person, locked])
     with another_connection() as other, other.cursor() as cursor:
         cursor.execute("BEGIN")
         cursor.execute("DELETE FROM vector_sync_aside WHERE user_id = %s", [locked])
         assert claimed().people == {person, locked}  # without waiting
         cursor.execute("COMMIT")
-    assert not SetAside.objects.exists()
+    assert not QuarantinedUser.objects.exists()
 
 
 # --- The version -----------------------------------------------------------------------------------------------------------------

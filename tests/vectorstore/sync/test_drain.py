@@ -60,7 +60,7 @@ def test_sync_once__says_how_old_the_oldest_is(embedded_collection: str) -> None
         "UPDATE vector_sync_queue SET queued_at = clock_timestamp() - interval '90 s' WHERE id = (SELECT min(id) FROM vector_sync_queue)"
     )
     found = backlog()
-    assert (found.length, found.leased, found.aside) == (2, 0, 0)
+    assert (found.length, found.leased, found.quarantined) == (2, 0, 0)
     assert found.oldest_seconds is not None and 90 <= found.oldest_seconds < 150
 
 

@@ -29,7 +29,7 @@ from vectorstore.models import QueueEntry, StoreState, VectorCollection
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.sync import watch
 from vectorstore.sync import worker as drain
-from vectorstore.sync.inline import project
+from vectorstore.sync.inline import sync_users
 from vectorstore.sync.worker import Worker, sync_once
 from vectorstore.verification.verify import verify
 
@@ -292,7 +292,7 @@ def delete_with_sql(user_id: UUID) -> None:
 def delete_with_sql_and_project(user_id: UUID) -> None:
     """As the admin has the point follow a change."""
     plain_sql(f"UPDATE users SET verified = false WHERE id = '{user_id}'")
-    project([user_id])
+    sync_users([user_id])
 
 
 @pytest.mark.django_db(transaction=True)

@@ -11,7 +11,7 @@ from pytest_django import Settings
 from tests.factories import UserFactory
 from tests.privacy.elsewhere import another_connection
 from tests.vectorstore.sync.people import one, queued
-from vectorstore.models import QueueEntry, SetAside, SyncLease, SyncWorker
+from vectorstore.models import QuarantinedUser, QueueEntry, SyncLease, SyncWorker
 from vectorstore.queue.entries import enqueue, is_empty
 from vectorstore.sync.claims import Claim, claim_due
 from vectorstore.sync.leases import LeaseLost, database_clock, expire_leases, finish, release, release_all, renew, start_recheck_delay
@@ -30,7 +30,7 @@ def claimed(count: int = 1) -> Claim:
     return claim
 
 
-def second_looks() -> list[UUID | None]:
+def rechecks() -> list[UUID | None]:
     return list(QueueEntry.objects.filter(awaits_answer=True, urgent=True).values_list("user_id", flat=True))
 
 
@@ -88,38 +88,38 @@ def test_finish__whoever_was_lost_is_looked_at_again() -> None:
     SyncLease.objects.filter(pk=lost).update(until=LONG_AGO)
     assert finish(claim) == 1
     assert (queued(lost), queued()) == (2, 2)
-    assert second_looks() == [lost]
+    assert rechecks() == [lost]
     assert not SyncLease.objects.exists()
 
 
-def test_finish__sets_aside_whom_qdrant_refuses() -> None:
+def test_finish__quarantines_whom_qdrant_refuses() -> None:
     person, lost, gone = UserFactory.create().pk, UserFactory.create().pk, uuid4()
     enqueue([person, lost, gone])
     claim = claim_due(uuid4(), 3)
     assert claim is not None
     SyncLease.objects.filter(pk=lost).update(worker=uuid4())
     finish(claim, [RejectedUser(user_id, "some_v1", "too long") for user_id in (person, lost, gone)])
-    assert list(SetAside.objects.values_list("user_id", "collection", "reason")) == [(person, "some_v1", "too long")]
+    assert list(QuarantinedUser.objects.values_list("user_id", "collection", "reason")) == [(person, "some_v1", "too long")]
     assert queued(person, gone) == 0
 
 
 @pytest.mark.parametrize("unanswered", [True, False])
-def test_release__with_a_second_look_where_a_request_is_unanswered(unanswered: bool) -> None:
+def test_release__with_a_recheck_where_a_request_is_unanswered(unanswered: bool) -> None:
     claim = claimed(2)
     release(claim, unanswered=unanswered)
     assert not SyncLease.objects.exists()
-    assert sorted(map(str, second_looks())) == (sorted(map(str, claim.people)) if unanswered else [])
+    assert sorted(map(str, rechecks())) == (sorted(map(str, claim.people)) if unanswered else [])
 
 
-def test_release__again_and_again_does_not_pile_up_second_looks() -> None:
+def test_release__again_and_again_does_not_pile_up_rechecks() -> None:
     """A long outage."""
     for _ in range(5):
         claim = claim_due(uuid4(), 3) or claimed(3)
         release(claim, unanswered=True)
-    assert len(second_looks()) == 3
+    assert len(rechecks()) == 3
 
 
-def test_release__again_the_second_look_awaits_an_answer_to_what_is_sent_afterwards() -> None:
+def test_release__again_the_recheck_awaits_an_answer_to_what_is_sent_afterwards() -> None:
     """One to a request that was sent between the two tells nothing of the second."""
     release(claimed(), unanswered=True)
     between = database_clock()
@@ -131,7 +131,7 @@ def test_release__again_the_second_look_awaits_an_answer_to_what_is_sent_afterwa
 
 
 @pytest.mark.django_db(transaction=True)
-def test_release__a_second_look_that_is_just_being_armed_is_not_that_of_the_next_request() -> None:
+def test_release__a_recheck_that_is_just_being_armed_is_not_that_of_the_next_request() -> None:
     (person,) = (claim := claimed()).people
     release(claim, unanswered=True)
     again = claim_due(uuid4(), 10)
@@ -141,7 +141,7 @@ def test_release__a_second_look_that_is_just_being_armed_is_not_that_of_the_next
         cursor.execute("UPDATE vector_sync_queue SET awaits_answer = false WHERE awaits_answer")
         release(again, unanswered=True)
         cursor.execute("COMMIT")
-    assert second_looks() == [person]
+    assert rechecks() == [person]
 
 
 def test_expire_leases__frees_whom_a_dead_worker_held_without_an_entry() -> None:
@@ -151,7 +151,7 @@ def test_expire_leases__frees_whom_a_dead_worker_held_without_an_entry() -> None
     SyncLease.objects.filter(pk=min(claim.people)).update(until=LONG_AGO)
     assert not is_empty()
     assert (expire_leases(), expire_leases()) == (1, 0)
-    assert second_looks() == [min(claim.people)]
+    assert rechecks() == [min(claim.people)]
     assert SyncLease.objects.get().user_id == max(claim.people)
 
 
@@ -169,11 +169,11 @@ def test_release_all__lets_go_whom_a_worker_still_holds() -> None:
     SyncWorker.objects.create(id=claim.worker, host="", pid=1)
     release_all(claim.worker)
     assert SyncLease.objects.get().worker == other.worker
-    assert set(second_looks()) == claim.people
+    assert set(rechecks()) == claim.people
     assert not SyncWorker.objects.exists()
 
 
-# --- Second looks ----------------------------------------------------------------------------------------------------------------
+# --- Rechecks ----------------------------------------------------------------------------------------------------------------
 
 
 def test_start_recheck_delay__what_was_sent_before_they_were_queued_tells_nothing(settings: Settings) -> None:
@@ -222,7 +222,7 @@ def test_check_settings__a_lease_is_longer_than_a_request(settings: Settings, le
     assert str(raised.value) == line
 
 
-def test_check_settings__a_second_look_comes_after_a_while(settings: Settings) -> None:
+def test_check_settings__a_recheck_comes_after_a_while(settings: Settings) -> None:
     settings.SYNC_SECOND_LOOK_SECONDS = -1.0
     with pytest.raises(WrongSetting) as raised:
         check_settings()

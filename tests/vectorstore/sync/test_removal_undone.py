@@ -10,7 +10,7 @@ from django.db import connection, transaction
 from tests.factories import ProfileEmbeddingFactory
 from vectorstore.models import QueueEntry
 from vectorstore.schema.initialize import initialize
-from vectorstore.sync.inline import project, remove_point
+from vectorstore.sync.inline import remove_point, sync_users
 from vectorstore.sync.removal import point_of
 from vectorstore.sync.worker import sync_once
 
@@ -24,7 +24,7 @@ class GoneWrong(Exception):
 def test_remove_point__the_transaction_is_rolled_back(store: str) -> None:
     initialize()
     person = ProfileEmbeddingFactory.create().pk
-    project([person])
+    sync_users([person])
 
     with pytest.raises(GoneWrong):
         _remove_and_fail(person)
@@ -43,7 +43,7 @@ def _remove_and_fail(person: UUID) -> None:
 def test_remove_point__the_transaction_is_committed(store: str) -> None:
     initialize()
     person = ProfileEmbeddingFactory.create().pk
-    project([person])
+    sync_users([person])
 
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("DELETE FROM users WHERE id = %s", [person])

@@ -25,7 +25,7 @@ from tests.vectorstore.commands import manage, started
 from tests.vectorstore.sync.people import ids, people, plain_sql, points
 from tests.vectorstore.sync.proxy import door
 from vectorstore.management.commands import sync_qdrant
-from vectorstore.models import QueueEntry, SetAside, SyncLease
+from vectorstore.models import QuarantinedUser, QueueEntry, SyncLease
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.queue import shutdown
 from vectorstore.queue.entries import Backlog
@@ -48,11 +48,11 @@ def test_sync_qdrant__a_line_a_batch(collection: str, capsys: pytest.CaptureFixt
     assert output(capsys) == "Nothing to do.\n"
     User.objects.filter(pk=gone).delete()
     whole = output(capsys, "--once", "--json", "--batch-size", "1")
-    nothing = {"length": 0, "oldest_seconds": None, "leased": 0, "aside": 0}
+    nothing = {"length": 0, "oldest_seconds": None, "leased": 0, "quarantined": 0}
     assert json.loads(whole) == {
         "written": 0,
         "removed": 1,
-        "set_aside": 0,
+        "quarantined": 0,
         "remaining": nothing,
         "unavailable": None,
         "stopped": False,
@@ -106,7 +106,7 @@ def test_sync_qdrant__1_where_something_is_left(embedded_collection: str, capsys
     assert re.fullmatch(r"1 point written, 0 removed; 1 remaining, the oldest \d+ s old\.", capsys.readouterr().out.splitlines()[-1])
 
 
-def test_sync_qdrant__1_where_somebody_is_set_aside(
+def test_sync_qdrant__1_where_somebody_is_quarantined(
     dates_unchecked: None, embedded_collection: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     odd, _fine = people(2)
@@ -115,9 +115,9 @@ def test_sync_qdrant__1_where_somebody_is_set_aside(
         call_command("sync_qdrant", "--once")
     assert raised.value.code == 1
     batch, whole = capsys.readouterr().out.splitlines()
-    assert batch == "1 written, 0 removed, 1 set aside; 0 remaining."
-    assert whole == "1 point written, 0 removed; 1 person is set aside: see the admin, or change them."
-    assert SetAside.objects.count() == 1
+    assert batch == "1 written, 0 removed, 1 quarantined; 0 remaining."
+    assert whole == "1 point written, 0 removed; 1 user is quarantined: see the admin, or change them."
+    assert QuarantinedUser.objects.count() == 1
 
 
 def test_sync_qdrant__2_where_a_store_was_away_to_the_end(collection: str, settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,7 +19,7 @@ from findme.core.errors import StoreUnavailable
 from tests.vectorstore.sync.people import a_point, ids, one, people, plain_sql, point, points, queued, version_of, write
 from vectorstore.catalog import registry
 from vectorstore.catalog.ownership import DATABASE, database_id
-from vectorstore.models import QueueEntry, SetAside, SyncLease, VectorCollection
+from vectorstore.models import QuarantinedUser, QueueEntry, SyncLease, VectorCollection
 from vectorstore.qdrant import write as guarded
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.qdrant.errors import RequestRejected, RestoreDetected, ServerError
@@ -50,7 +50,7 @@ def drawn() -> int:
     return version
 
 
-def second_looks() -> set[UUID | None]:
+def rechecks() -> set[UUID | None]:
     return set(QueueEntry.objects.filter(awaits_answer=True).values_list("user_id", flat=True))
 
 
@@ -137,7 +137,7 @@ def test_carry_out__with_a_lost_lease_nothing_is_sent(embedded_collection: str, 
     with pytest.raises(LeaseLost):
         carry_out(claim)
     assert not SyncLease.objects.exists()
-    assert second_looks() == {there, gone}
+    assert rechecks() == {there, gone}
     assert QueueEntry.objects.filter(awaits_answer=False).count() == len(claim.entries)
 
 
@@ -187,7 +187,7 @@ def test_carry_out__an_upsert_that_did_not_arrive(any_collection: str, monkeypat
         == f"Of 1 point that Qdrant took for {name!r}, 1 is not as it was sent: look at its log, and at what manage.py verify_qdrant finds."
     )
     assert queued(person) == 2
-    assert second_looks() == {person}
+    assert rechecks() == {person}
 
 
 def test_carry_out__a_deletion_that_did_not_happen(any_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,7 +200,7 @@ def test_carry_out__a_deletion_that_did_not_happen(any_collection: str, monkeypa
     name = f"{collection_name()}_v1"
     assert str(raised.value) == (f"1 of 1 point is still in {name!r} after their deletion: look at Qdrant's log, and run it again.")
     assert QueueEntry.objects.filter(user_id=person, awaits_answer=False).exists()
-    assert second_looks() == {person}
+    assert rechecks() == {person}
 
 
 def test_carry_out__deletions_are_not_read_back_by_counting(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -289,7 +289,7 @@ def refuse(monkeypatch: pytest.MonkeyPatch, *refused: UUID) -> None:
 
 
 @pytest.mark.qdrant_server
-def test_work__a_person_whose_data_qdrant_refuses_is_set_aside(server_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_work__a_person_whose_data_qdrant_refuses_is_quarantined(server_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
     everybody = people(9)
     one, other, *rest = everybody
     with monkeypatch.context() as patched:
@@ -299,15 +299,15 @@ def test_work__a_person_whose_data_qdrant_refuses_is_set_aside(server_collection
         assert (done.written, {rejected.user_id for rejected in done.rejected}) == (7, {one, other})
     assert points() == ids(rest)
     assert queued() == 0
-    aside = SetAside.objects.get(pk=one)
-    assert aside.collection == f"{collection_name()}_v1"
-    assert aside.reason.endswith("refused this: Wrong input: too long. See manage.py init_qdrant --check.")
+    quarantined = QuarantinedUser.objects.get(pk=one)
+    assert quarantined.collection == f"{collection_name()}_v1"
+    assert quarantined.reason.endswith("refused this: Wrong input: too long. See manage.py init_qdrant --check.")
     # A newer change takes a person out; whoever is gone is deleted.
     plain_sql("UPDATE users SET gender = 'other', active = false WHERE id = %s", one)
     plain_sql("DELETE FROM users WHERE id = %s", other)
     write(a_point(other))
     assert work(uuid4(), 100) == BatchResult(written=1, removed=1)
-    assert not SetAside.objects.exists()
+    assert not QuarantinedUser.objects.exists()
     assert points() == ids([one, *rest])
 
 
@@ -321,7 +321,7 @@ def test_work__a_person_whose_data_qdrant_refuses_is_set_aside(server_collection
         lambda: ResponseHandlingException(httpx.RemoteProtocolError("disconnected")),
     ],
 )
-def test_work__what_is_no_persons_fault_sets_nobody_aside(
+def test_work__what_is_no_persons_fault_quarantines_nobody(
     server_collection: str, monkeypatch: pytest.MonkeyPatch, error: Callable[[], Exception]
 ) -> None:
     everybody = people(3)
@@ -333,14 +333,14 @@ def test_work__what_is_no_persons_fault_sets_nobody_aside(
         patched.setattr(guarded, "upsert", failing)
         with pytest.raises(StoreUnavailable):
             work(uuid4(), 100)
-    assert not SetAside.objects.exists()
+    assert not QuarantinedUser.objects.exists()
     assert not SyncLease.objects.exists()
-    assert second_looks() == set(everybody)
+    assert rechecks() == set(everybody)
     assert work(uuid4(), 100) == BatchResult(written=3)
 
 
 @pytest.mark.qdrant_server
-def test_work__a_collection_that_takes_nobody_sets_nobody_aside(server: object) -> None:
+def test_work__a_collection_that_takes_nobody_quarantines_nobody(server: object) -> None:
     """Of vectors of another size: every request is refused, and that is no person's fault."""
     people(3)
     name = f"{collection_name()}_v1"
@@ -351,18 +351,18 @@ def test_work__a_collection_that_takes_nobody_sets_nobody_aside(server: object) 
     registry.register(name, State.LIVE, "")
     with pytest.raises(RequestRejected, match="expected dim: 4, got 512"):
         work(uuid4(), 100)
-    assert not SetAside.objects.exists()
+    assert not QuarantinedUser.objects.exists()
     assert (queued(), SyncLease.objects.count()) == (3, 0)
 
 
 @pytest.mark.qdrant_server
-def test_work__where_everybody_is_refused_nobody_is_set_aside(server_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_work__where_everybody_is_refused_nobody_is_quarantined(server_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A whole batch, one and all: something is wrong with the server or with what stands before it."""
     everybody = people(16)
     refuse(monkeypatch, *everybody)
     with pytest.raises(RequestRejected, match="refused this: Wrong input: too long"):
         work(uuid4(), 16)
-    assert not SetAside.objects.exists()
+    assert not QuarantinedUser.objects.exists()
     assert (queued(), SyncLease.objects.count()) == (16, 0)
 
 
@@ -373,7 +373,7 @@ def test_work__a_row_that_no_point_can_be_made_of(dates_unchecked: None, embedde
     done = work(uuid4(), 100)
     assert done is not None
     assert (done.written, done.removed, [rejected.reason for rejected in done.rejected]) == (0, 1, [NO_POINT])
-    assert SetAside.objects.get().user_id == odd
+    assert QuarantinedUser.objects.get().user_id == odd
     assert points() == ids([fine])
 
 
@@ -426,7 +426,7 @@ def test_work__a_secondary_that_fails_is_marked_failed(server_collection: str, m
     assert work(uuid4(), 100) == BatchResult(written=2)
     assert state_of(name)[0] == State.FAILED
     assert f"{collection_name()}_v1" == registry.live()
-    assert (queued(), SetAside.objects.count()) == (0, 0)
+    assert (queued(), QuarantinedUser.objects.count()) == (0, 0)
 
 
 def fail_in(monkeypatch: pytest.MonkeyPatch, failing: str, status: int) -> None:
@@ -503,4 +503,4 @@ def test_work__nobody_gives_up_a_collection_for_whom_the_live_one_refuses_too(
     work(uuid4(), 100)
     assert state_of(name) == (State.BUILDING, "")
     assert points(name) == points() == ids([fine])
-    assert SetAside.objects.get().user_id == refused
+    assert QuarantinedUser.objects.get().user_id == refused

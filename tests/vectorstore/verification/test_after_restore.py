@@ -25,7 +25,7 @@ from vectorstore.models import QueueEntry, StoreState, VectorCollection
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.qdrant.errors import RestoreDetected
 from vectorstore.schema.initialize import initialize
-from vectorstore.sync.inline import project
+from vectorstore.sync.inline import sync_users
 from vectorstore.sync.removal import point_of
 from vectorstore.sync.worker import sync_once
 
@@ -151,7 +151,7 @@ def test_others__name_the_repair(embedded_qdrant: object, command: list[str]) ->
     with restored_after(lambda: erase(users[0])):
         refused(*command)
         with pytest.raises(RestoreDetected):
-            project(users)
+            sync_users(users)
         assert point_of(users[0]) is None
         assert list(users_without_point(f"{collection_name()}_v1")) == [users[0]]
 

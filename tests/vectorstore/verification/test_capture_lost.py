@@ -19,7 +19,7 @@ from vectorstore.consistency.capture_check import CaptureCheck
 from vectorstore.models import QueueEntry
 from vectorstore.qdrant.connection import collection_name
 from vectorstore.schema.initialize import initialize
-from vectorstore.sync.inline import project
+from vectorstore.sync.inline import sync_users
 from vectorstore.verification import merge_join
 
 pytestmark = pytest.mark.django_db
@@ -41,7 +41,7 @@ def live(store: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def people(count: int) -> list[UUID]:
     there = sorted(embedding.pk for embedding in ProfileEmbeddingFactory.create_batch(count))
-    project(there)
+    sync_users(there)
     settle()
     return there
 

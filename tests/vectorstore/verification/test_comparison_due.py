@@ -26,7 +26,7 @@ from vectorstore.schema.initialize import initialize
 from vectorstore.sync import writer
 from vectorstore.sync.batch import work
 from vectorstore.sync.claims import Claim
-from vectorstore.sync.inline import project
+from vectorstore.sync.inline import sync_users
 from vectorstore.verification import merge_join
 from vectorstore.verification import verify as verify_module
 from vectorstore.verification.verify import ChangeLimitExceeded, verify
@@ -53,7 +53,7 @@ def live(store: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def people(count: int) -> list[UUID]:
     there = sorted(embedding.pk for embedding in ProfileEmbeddingFactory.create_batch(count))
-    project(there)
+    sync_users(there)
     settle()
     return there
 

@@ -22,13 +22,13 @@ from vectorstore.catalog import registry
 from vectorstore.catalog.ownership import DATABASE, database_id
 from vectorstore.consistency.checkpoint import compare_checkpoints, renew_checkpoint
 from vectorstore.consistency.versions import NO_MORE, TOO_HIGH, last_drawn
-from vectorstore.models import ProfileEmbedding, QueueEntry, SetAside, StoreState, SyncLease, VectorCollection, Verification
+from vectorstore.models import ProfileEmbedding, QuarantinedUser, QueueEntry, StoreState, SyncLease, VectorCollection, Verification
 from vectorstore.qdrant import scroll
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.qdrant.errors import CollectionNotFound, RestoreDetected
 from vectorstore.queue.entries import ALL_USERS, enqueue
 from vectorstore.schema.initialize import initialize
-from vectorstore.sync.inline import project
+from vectorstore.sync.inline import sync_users
 from vectorstore.sync.removal import point_of
 from vectorstore.verification import merge_join, repair
 from vectorstore.verification import verify as verify_module
@@ -58,7 +58,7 @@ def live(store: str) -> str:
 def people(count: int, **fields: Any) -> list[UUID]:
     """People with their points, sorted."""
     there = sorted(embedding.pk for embedding in ProfileEmbeddingFactory.create_batch(count, **fields))
-    project(there)
+    sync_users(there)
     return there
 
 
@@ -97,7 +97,7 @@ def kinds(verified: Verified) -> dict[str, int]:
 def work() -> None:
     """As ``sync_qdrant --once``."""
     while queued := {entry.user_id for entry in QueueEntry.objects.all() if entry.user_id is not None}:
-        project(queued)
+        sync_users(queued)
 
 
 # --- What it finds ---------------------------------------------------------------------------------------------------------------
@@ -121,7 +121,7 @@ def test_verify__nobody(collection: str) -> None:
 def test_verify__every_kind(collection: str) -> None:
     there = people(8, location=None, video_features=[0.1, 1 / 3, 1e-9])
     missing, hidden, staff, unverified, moved, both, *_ = there
-    stranger = uuid4()
+    orphan = uuid4()
     delete(collection, missing)
     behind_its_back("UPDATE users SET deleted_at = now() WHERE id = %s", hidden)
     behind_its_back("UPDATE users SET is_staff = true WHERE id = %s", staff)
@@ -129,14 +129,14 @@ def test_verify__every_kind(collection: str) -> None:
     behind_its_back("UPDATE profile_embeddings SET vector = %s WHERE user_id = ANY(%s)", unit_vector(99), [moved, both])
     write(
         collection,
-        models.PointStruct(id=str(stranger), vector=unit_vector(1)),
+        models.PointStruct(id=str(orphan), vector=unit_vector(1)),
         *(models.PointStruct(id=number, vector=unit_vector(1)) for number in (7, 2**63)),
     )
     verified = verify()
     told = only(verified)
     assert kinds(verified) == {"missing": 1, "orphaned": 5, "stale payload": 2, "stale vector": 2}
     assert told.examples["missing"] == [str(missing)]
-    assert set(told.examples["orphaned"]) == {str(hidden), str(staff), str(stranger), "7", str(2**63)}
+    assert set(told.examples["orphaned"]) == {str(hidden), str(staff), str(orphan), "7", str(2**63)}
     assert set(told.examples["stale payload"]) == {str(unverified), str(both)}
     assert set(told.examples["stale vector"]) == {str(moved), str(both)}
     assert (told.differing, verified.differing, verified.clean, verified.people, told.points) == (9, 9, False, 6, 10)
@@ -203,7 +203,7 @@ def test_verify__many_pages_in_the_order_of_the_ids(collection: str, monkeypatch
     ids = [UUID(int=(number << 120) + 1) for number in (0, 1, 2, 127, 128, 129, 200, 254, 255)]
     for identifier in ids:
         ProfileEmbeddingFactory.create(user__id=identifier)
-    project(ids)
+    sync_users(ids)
     assert verify().clean
     delete(collection, *ids[2:6])
     write(collection, *(models.PointStruct(id=str(UUID(int=(100 << 120) + number)), vector=unit_vector(1)) for number in range(8)))
@@ -354,13 +354,13 @@ def test_verify__after_a_truncate_everybody_may_be(live: str, what: str) -> None
     assert (told.pending, told.differing) == (2, 0)
 
 
-def test_verify__people_set_aside(live: str) -> None:
+def test_verify__quarantined_users(live: str) -> None:
     """Known, and to be looked at; putting them on the queue helps nobody."""
     (person,) = people(1)
     behind_its_back("UPDATE users SET verified = false")
-    SetAside.objects.create(user_id=person, reason="refused", collection=live)
+    QuarantinedUser.objects.create(user_id=person, reason="refused", collection=live)
     verified = verify(repairing=True)
-    assert (only(verified).aside, verified.set_aside, verified.differing, verified.queued, verified.clean) == (1, 1, 0, 0, False)
+    assert (only(verified).quarantined, verified.quarantined, verified.differing, verified.queued, verified.clean) == (1, 1, 0, 0, False)
 
 
 def years_ago(years: int, days: int = 0) -> date:
@@ -403,7 +403,7 @@ def test_verify__an_age_is_of_the_time_since_there_is_an_embedding(live: str) ->
 
 
 def while_it_looks(monkeypatch: pytest.MonkeyPatch, change: Callable[[], object], *, always: bool = False) -> None:
-    """Let CHANGE happen between PostgreSQL's row and Qdrant's point, in the first second look, or in each."""
+    """Let CHANGE happen between PostgreSQL's row and Qdrant's point, in the first recheck, or in each."""
     asked = scroll.points_among
     looks = 0
 
@@ -425,13 +425,13 @@ def doubted(live: str) -> UUID:
     return person
 
 
-def test_second_look__a_change_that_is_synced_in_the_middle_of_it(live: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recheck__a_change_that_is_synced_in_the_middle_of_it(live: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The row was read before, the point after: they differ, and nothing is wrong."""
     person = doubted(live)
 
     def change() -> None:
         User.objects.filter(pk=person).update(verified=False)
-        project([person])
+        sync_users([person])
 
     while_it_looks(monkeypatch, change)
     assert verify().clean
@@ -439,30 +439,30 @@ def test_second_look__a_change_that_is_synced_in_the_middle_of_it(live: str, mon
 
 @pytest.mark.django_db(transaction=True)  # rows that one transaction wrote are told apart by nothing
 @pytest.mark.parametrize("statement", ["DELETE FROM users WHERE id = %s", "UPDATE users SET deleted_at = now() WHERE id = %s"])
-def test_second_look__somebody_who_leaves_in_the_middle_of_it(live: str, monkeypatch: pytest.MonkeyPatch, statement: str) -> None:
+def test_recheck__somebody_who_leaves_in_the_middle_of_it(live: str, monkeypatch: pytest.MonkeyPatch, statement: str) -> None:
     """The row was still there, the point is gone: only the rows tell."""
     person = doubted(live)
 
     def change() -> None:
         with connection.cursor() as cursor:
             cursor.execute(statement, [person])
-        project([person])
+        sync_users([person])
 
     while_it_looks(monkeypatch, change)
     assert verify().clean
 
 
-def test_second_look__somebody_who_comes_and_goes_in_the_middle_of_it(live: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recheck__somebody_who_comes_and_goes_in_the_middle_of_it(live: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Their point is seen, their row neither before nor after: its version tells that it is new."""
     person = doubted(live)
     behind_its_back("UPDATE users SET deleted_at = now() WHERE id = %s", person)
-    stranger = uuid4()
-    write(live, models.PointStruct(id=str(stranger), vector=unit_vector(1), payload={"version": 1}))
+    orphan = uuid4()
+    write(live, models.PointStruct(id=str(orphan), vector=unit_vector(1), payload={"version": 1}))
 
     def change() -> None:
         with connection.cursor() as cursor:
             cursor.execute("SELECT nextval('vector_sync_version')")
-        write(live, models.PointStruct(id=str(stranger), vector=unit_vector(1), payload={"version": last_drawn()}))
+        write(live, models.PointStruct(id=str(orphan), vector=unit_vector(1), payload={"version": last_drawn()}))
 
     while_it_looks(monkeypatch, change, always=True)
     told = only(verify())
@@ -470,7 +470,7 @@ def test_second_look__somebody_who_comes_and_goes_in_the_middle_of_it(live: str,
 
 
 @pytest.mark.django_db(transaction=True)
-def test_second_look__somebody_who_is_just_being_removed(live: str) -> None:
+def test_recheck__somebody_who_is_just_being_removed(live: str) -> None:
     """The point goes first, the row with the commit, which holds the person's advisory lock."""
     (person,) = people(1)
     eraser = connection.copy()
@@ -510,7 +510,7 @@ def test_verify__beside_live_writers_finds_nothing(qdrant_server_grpc: object, m
                 case 2:
                     ProfileEmbedding.objects.filter(pk=person).update(vector=unit_vector(int(random.integers(1000))))
                 case _:
-                    project([person])
+                    sync_users([person])
 
     threads = [in_thread(lambda seed=seed: change(seed)) for seed in range(4)]  # type: ignore[misc]  # a default of its own
     try:
@@ -529,17 +529,17 @@ def test_verify__beside_live_writers_finds_nothing(qdrant_server_grpc: object, m
 
 def test_repair__queues_people_and_deletes_numbers(collection: str) -> None:
     missing, moved, _ = people(3)
-    stranger = uuid4()
+    orphan = uuid4()
     delete(collection, missing)
     behind_its_back("UPDATE profile_embeddings SET vector = %s WHERE user_id = %s", unit_vector(99), moved)
-    write(collection, *(models.PointStruct(id=one, vector=unit_vector(1)) for one in (str(stranger), 1, 7)))
+    write(collection, *(models.PointStruct(id=one, vector=unit_vector(1)) for one in (str(orphan), 1, 7)))
     verified = verify(repairing=True)
     assert (verified.queued, verified.deleted) == (3, 2)
-    assert set(QueueEntry.objects.values_list("user_id", flat=True)) == {missing, moved, stranger}
+    assert set(QueueEntry.objects.values_list("user_id", flat=True)) == {missing, moved, orphan}
     assert only(verify()).pending == 3
     work()
     assert verify().clean
-    assert point_of(stranger) is None
+    assert point_of(orphan) is None
     assert np.allclose(point_of(moved)["vector"], unit_vector(99), atol=1e-6)  # type: ignore[index]
 
 
@@ -695,7 +695,7 @@ def test_verify__keeps_counts_and_nobodys_id(live: str) -> None:
     assert (kept.alias, kept.started_at < kept.finished_at or connection.in_atomic_block) == (collection_name(), True)
     assert kept.found == {
         "people": 2,
-        "set_aside": 0,
+        "quarantined": 0,
         "restore_detected": False,
         "collections": {
             live: {
@@ -705,7 +705,7 @@ def test_verify__keeps_counts_and_nobodys_id(live: str) -> None:
                 "stale payload": 0,
                 "stale vector": 0,
                 "pending": 0,
-                "aside": 0,
+                "quarantined": 0,
                 "ahead": 0,
                 "unique_vectors": 0,
             }
@@ -733,18 +733,18 @@ def test_verify__in_short_transactions(qdrant_server: QdrantServer, monkeypatch:
 
 @pytest.mark.qdrant_server
 def test_verify__in_constant_memory(qdrant_server_grpc: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of people who are missing, whom it keeps for the second look, and of points that are nobody's."""
+    """Of people who are missing, whom it keeps for the recheck, and of points that are nobody's."""
     monkeypatch.setattr(scroll, "PAGE_SIZE", 25)
     monkeypatch.setattr(merge_join, "PAGE_SIZE", 25)
     monkeypatch.setattr(merge_join, "DOUBTFUL", 100)
     initialize()
     peaks = []
-    for strangers in (400, 1600):
-        ids = [str(uuid4()) for _ in range(strangers)]
+    for orphans in (400, 1600):
+        ids = [str(uuid4()) for _ in range(orphans)]
         write(f"{collection_name()}_v1", *(models.PointStruct(id=one, vector=unit_vector(1), payload={"version": 0}) for one in ids))
         verify()
         tracemalloc.start()
-        assert verify().differing >= strangers
+        assert verify().differing >= orphans
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.5 * peaks[0], peaks
@@ -756,7 +756,7 @@ def test_verify__reports_how_far_it_is(live: str) -> None:
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE profile_embeddings")
     User.objects.filter(pk__in=leaving).delete()
-    project(leaving)
+    sync_users(leaving)
     seen: list[tuple[int, int | None]] = []
     verify(report=lambda done, total=None: seen.append((done, total)))
     assert seen[-1] == (5, 5)

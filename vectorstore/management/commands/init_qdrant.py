@@ -146,7 +146,7 @@ class Command(FindmeCommand):
         elif done.status is None:
             self._say_plan(done.planned, "would be changed")
             self.say(
-                f"Of {counted(done.survey.points, 'point')}, {counted(done.survey.strangers, 'is', 'are')} of nobody whom PostgreSQL knows, and would be removed."
+                f"Of {counted(done.survey.points, 'point')}, {counted(done.survey.orphans, 'is', 'are')} of nobody whom PostgreSQL knows, and would be removed."
             )
             if done.survey.unique_vectors:
                 self.say(_of_unique(done.survey.unique_vectors, options["discard_vectors"] or 0))
@@ -223,7 +223,7 @@ class Command(FindmeCommand):
 def _adoption_json(done: Adopted) -> dict[str, Any]:
     adopted = {
         "points": done.survey.points,
-        "strangers": done.survey.strangers,
+        "orphans": done.survey.orphans,
         "removed": done.removed,
         "replaced": done.replaced,
         "remaining": done.remaining,

@@ -103,7 +103,7 @@ class Command(FindmeCommand):
                 f"{points_hold(result.unique_vectors)} the only copy of a user's vector: not deleted. Store the vectors in profile_embeddings, or delete"
                 f" them with manage.py sync_qdrant --once --discard-vectors {result.unique_vectors}."
             )
-        if result.remaining.length or result.remaining.aside or warning is not None:
+        if result.remaining.length or result.remaining.quarantined or warning is not None:
             self.exit_with_findings()
 
 
@@ -132,16 +132,16 @@ class _Lines:
             {
                 "written": result.written,
                 "removed": result.removed,
-                "set_aside": len(result.rejected),
+                "quarantined": len(result.rejected),
                 "remaining": None if remaining is None else asdict(remaining),
                 "unique_vectors": result.unique_vectors,
             }
         )
 
     def _line(self, result: BatchResult, remaining: Backlog | None) -> str:
-        aside = f", {len(result.rejected):,} set aside" if result.rejected else ""
+        quarantined = f", {len(result.rejected):,} quarantined" if result.rejected else ""
         unique = f", {result.unique_vectors:,} not deleted (the only copy of a vector)" if result.unique_vectors else ""
-        return f"{result.written:,} written, {result.removed:,} removed{aside}{unique}{'' if remaining is None else f'; {_format_remaining(remaining)}'}."
+        return f"{result.written:,} written, {result.removed:,} removed{quarantined}{unique}{'' if remaining is None else f'; {_format_remaining(remaining)}'}."
 
     def _count(self) -> Backlog | None:
         begun = time.monotonic()
@@ -174,15 +174,15 @@ def _format_remaining(remaining: Backlog) -> str:
 
 
 def _format_result(result: SyncResult) -> str:
-    nothing = "Nothing done" if result.remaining.length or result.remaining.aside or result.unique_vectors else "Nothing to do"
+    nothing = "Nothing done" if result.remaining.length or result.remaining.quarantined or result.unique_vectors else "Nothing to do"
     done = f"{counted(result.written, 'point')} written, {result.removed:,} removed" if result.written or result.removed else nothing
     rest = f"; {_format_remaining(result.remaining)}" if result.remaining.length else ""
-    aside = (
-        f"; {counted(result.remaining.aside, 'person is', 'people are')} set aside: see the admin, or change them"
-        if result.remaining.aside
+    quarantined = (
+        f"; {counted(result.remaining.quarantined, 'user is', 'users are')} quarantined: see the admin, or change them"
+        if result.remaining.quarantined
         else ""
     )
-    return f"{done}{rest}{aside}."
+    return f"{done}{rest}{quarantined}."
 
 
 def _batch_size(text: str) -> int:

@@ -18,7 +18,7 @@ from vectorstore.projection.validation import printable
 class Command(FindmeCommand):
     help = (
         "Load embeddings: JSON Lines (.jsonl, .ndjson, or - for standard input), .npz or .parquet. Bad rows never stop the good ones."
-        " Exit 0: every row is loaded and projected; 1: rows were rejected, or people are set aside or await projection; 2: an input cannot be read."
+        " Exit 0: every row is loaded and projected; 1: rows were rejected, or users are quarantined or await projection; 2: an input cannot be read."
     )
     after_interrupt = "Rows that were loaded stay. Run it again: it starts at the beginning of the files."
 
@@ -80,9 +80,9 @@ class Command(FindmeCommand):
             self.say(f"  {count:,} {reason}")
         if loaded.projected:
             self.say(f"{counted(loaded.projected, 'point')} written to the vector store.")
-        if loaded.set_aside:
+        if loaded.quarantined:
             self.say(
-                f"{counted(loaded.set_aside, 'person is', 'people are')} set aside, since no point can be made of them: the admin says why, and tries again."
+                f"{counted(loaded.quarantined, 'user is', 'users are')} quarantined because no point can be made of their data. The admin shows the reasons and can retry them."
             )
         if loaded.awaiting_projection:
             self.say(

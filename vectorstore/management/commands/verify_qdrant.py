@@ -20,7 +20,7 @@ from vectorstore.verification.verify import RepairRefused, Verified, VerifiedCol
 class Command(FindmeCommand):
     help = (
         "Compare every person with their point in Qdrant, in every collection that is written. Changes nothing without --repair."
-        " Exit 0: they agree, but for what is on its way; 1: something differs, or people are set aside; 2: it could not be done."
+        " Exit 0: they agree, but for what is on its way; 1: something differs, or users are quarantined; 2: it could not be done."
     )
     after_interrupt = "Run it again: it compares from the beginning. What --repair did before stays done."
 
@@ -101,9 +101,9 @@ class Command(FindmeCommand):
                 self.say(
                     f"  {points_hold(found.unique_vectors)} the only copy of a user's vector: --repair deletes none of them by itself."
                 )
-        if verified.set_aside:
+        if verified.quarantined:
             self.say(
-                f"{counted(verified.set_aside, 'person is', 'people are')} set aside, since Qdrant refused them: the admin says why, and tries again."
+                f"{counted(verified.quarantined, 'user is', 'users are')} quarantined because Qdrant rejected their data. The admin shows the reasons and can retry them."
             )
         if verified.possibly_erased:
             self.say("Users without a point:")
@@ -135,7 +135,7 @@ def _sentence(found: VerifiedCollection, people: int) -> str:
     differing = counted(found.differing, "differs", "differ") if found.differing else "all as they are to be"
     more = [
         f"{found.pending:,} pending" if found.pending else "",
-        f"{found.aside:,} set aside" if found.aside else "",
+        f"{found.quarantined:,} quarantined" if found.quarantined else "",
         f"{found.ahead:,} of a version that was never drawn" if found.ahead else "",
     ]
     return f"{found.name} ({found.state}): {counted(found.points, 'point')} of {counted(people, 'person', 'people')}, {', '.join([differing, *filter(None, more)])}."

@@ -251,7 +251,7 @@ class Inputs:
                 f"/admin/jsi18n/?language={key}",
                 f"/admin/login/?next={key}",
                 f"/admin/password_change/{key}",
-                f"/admin/vectorstore/setaside/state/?{key}",
+                f"/admin/vectorstore/quarantineduser/state/?{key}",
                 f"/admin/accounts/user/privacy/{self.random.choice([*ACTIONS, key])}/?person={key}&person={self.rows[model].pk}",
                 f"/{key}",
             ]

@@ -27,7 +27,7 @@ from matching.models import Match
 from privacy.models import AuditEntry
 from tests.factories import MatchFactory, ProfileEmbeddingFactory, UserFactory, VideoCallFactory, VideoFactory
 from tests.staff import signed_in, staff, superuser
-from vectorstore.models import ProfileEmbedding, SetAside
+from vectorstore.models import ProfileEmbedding, QuarantinedUser
 from videos.models import Video
 
 pytestmark = pytest.mark.django_db
@@ -45,8 +45,8 @@ def make_log(size: int) -> list[LogEntry]:
     ]
 
 
-def make_set_aside(size: int) -> list[SetAside]:
-    return [SetAside.objects.create(user_id=UserFactory.create().pk, reason="Wrong input", collection="x_v1") for _ in range(size)]
+def make_quarantined_users(size: int) -> list[QuarantinedUser]:
+    return [QuarantinedUser.objects.create(user_id=UserFactory.create().pk, reason="Wrong input", collection="x_v1") for _ in range(size)]
 
 
 def make_audit_entries(size: int) -> list[AuditEntry]:
@@ -62,7 +62,7 @@ ROWS: dict[type[Model], Callable[[int], list[Any]]] = {
     Match: MatchFactory.create_batch,
     VideoCall: VideoCallFactory.create_batch,
     ProfileEmbedding: ProfileEmbeddingFactory.create_batch,
-    SetAside: make_set_aside,
+    QuarantinedUser: make_quarantined_users,
     Group: make_groups,
     LogEntry: make_log,
     AuditEntry: make_audit_entries,

@@ -111,7 +111,7 @@ def test_dumpdata__says_what_it_leaves_out() -> None:
     assert (code, json.loads(out)) == (0, [])
     assert err == (
         "Left out, because they belong to this database: vectorstore.vectorcollection, vectorstore.storestate, vectorstore.verification,"
-        " vectorstore.queueentry, vectorstore.synclease, vectorstore.syncworker, vectorstore.setaside.\n"
+        " vectorstore.queueentry, vectorstore.synclease, vectorstore.syncworker, vectorstore.quarantineduser.\n"
     )
     assert manage_here("dumpdata", "accounts", "auth.group") == (0, "[]", "")
 

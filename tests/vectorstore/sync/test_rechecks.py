@@ -132,7 +132,7 @@ def test_a_worker_that_was_killed_is_waited_for_and_its_people_looked_at_again(s
     assert not SyncLease.objects.exists()
 
 
-def test_during_a_long_outage_second_looks_do_not_pile_up(server_collection: str, settings: Settings) -> None:
+def test_during_a_long_outage_rechecks_do_not_pile_up(server_collection: str, settings: Settings) -> None:
     everybody = people(3)
     url = settings.QDRANT_URL
     worker = Worker()

@@ -27,7 +27,7 @@ from vectorstore.qdrant.errors import CollectionNotFound
 from vectorstore.queue.entries import LOCK_OF, enqueue
 from vectorstore.sync import inline
 from vectorstore.sync.claims import claim_due
-from vectorstore.sync.inline import project, remove_point
+from vectorstore.sync.inline import remove_point, sync_users
 from vectorstore.sync.leases import release
 from vectorstore.sync.removal import point_of
 from vectorstore.sync.results import BatchResult
@@ -40,7 +40,7 @@ State = VectorCollection.State
 @pytest.mark.django_db
 def test_project__writes_the_point_as_the_rows_are(any_collection: str) -> None:
     embedding = ProfileEmbeddingFactory.create(location={"lat": 48.8, "lon": 2}, interests=[], video_features=[0.1, 1e-9])
-    assert project([embedding.pk]) == BatchResult(written=1)
+    assert sync_users([embedding.pk]) == BatchResult(written=1)
     found = point(embedding.pk)
     embedding.refresh_from_db()
     assert found["payload"] == payload_of(embedding.user, embedding) | {"version": found["payload"]["version"]}
@@ -68,14 +68,14 @@ def test_project__who_has_a_point(embedded_collection: str, person: dict[str, bo
     ProfileEmbeddingFactory.create(user=user)
     if anonymized:  # by the guide's statement, which leaves the embedding
         User.objects.filter(pk=user.pk).update(email=anonymized_email(user.pk), deleted_at=datetime.now(UTC))
-    assert project([user.pk]) == BatchResult(written=int(has_point))
+    assert sync_users([user.pk]) == BatchResult(written=int(has_point))
     assert (point_of(user.pk) is not None) is has_point
 
 
 @pytest.mark.django_db
 def test_project__nobody_without_an_embedding_has_a_point(embedded_collection: str) -> None:
-    assert project([UserFactory.create().pk, uuid4()]) == BatchResult()
-    assert project([]) == BatchResult()
+    assert sync_users([UserFactory.create().pk, uuid4()]) == BatchResult()
+    assert sync_users([]) == BatchResult()
 
 
 @pytest.mark.django_db
@@ -91,22 +91,22 @@ def test_project__nobody_without_an_embedding_has_a_point(embedded_collection: s
 )
 def test_project__removes_the_point_of_who_is_to_have_none(collection: str, leave: Callable[[User], object]) -> None:
     user = ProfileEmbeddingFactory.create().user
-    project([user.pk])
+    sync_users([user.pk])
     leave(user)
-    assert project([user.pk]) == BatchResult(removed=1)
+    assert sync_users([user.pk]) == BatchResult(removed=1)
     assert point_of(user.pk) is None
-    assert project([user.pk]) == BatchResult()
+    assert sync_users([user.pk]) == BatchResult()
 
 
 @pytest.mark.django_db
 def test_project__replaces_what_a_change_by_plain_sql_left_behind(any_collection: str) -> None:
     user = ProfileEmbeddingFactory.create(video_features=[1.0]).user
-    project([user.pk])
+    sync_users([user.pk])
     plain_sql("UPDATE users SET active = false, gender = 'other' WHERE id = %s", user.pk)
     plain_sql(
         "UPDATE profile_embeddings SET video_features = NULL, location = NULL, vector = %s WHERE user_id = %s", unit_vector(77), user.pk
     )
-    assert project([user.pk]) == BatchResult(written=1)
+    assert sync_users([user.pk]) == BatchResult(written=1)
     found = point(user.pk)
     assert (found["payload"]["active"], found["payload"]["gender"]) == (False, "other")
     assert not {"location", "video_features"} & set(found["payload"])
@@ -118,7 +118,7 @@ def test_project__replaces_what_a_change_by_plain_sql_left_behind(any_collection
 def test_project__vectors_whose_squares_do_not_fit_into_32_bits(any_collection: str, length: float) -> None:
     """Qdrant would take them for too short to have a direction, or for infinitely long."""
     embedding = ProfileEmbeddingFactory.create(vector=[number * length for number in unit_vector(5)])
-    project([embedding.pk])
+    sync_users([embedding.pk])
     assert np.allclose(point(embedding.pk)["vector"], unit_vector(5), atol=1e-6)
 
 
@@ -126,14 +126,14 @@ def test_project__vectors_whose_squares_do_not_fit_into_32_bits(any_collection: 
 def test_project__batch_by_batch(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inline, "BATCH_SIZE", 2)
     there = people(5)
-    assert project(iter([*there, there[0], uuid4()])) == BatchResult(written=6)
+    assert sync_users(iter([*there, there[0], uuid4()])) == BatchResult(written=6)
     assert len(points()) == 5
 
 
 @pytest.mark.django_db
 def test_project__leaves_the_others_on_the_queue(embedded_collection: str) -> None:
     one, other = people(2)
-    assert project([one]) == BatchResult(written=1)
+    assert sync_users([one]) == BatchResult(written=1)
     assert (queued(one), queued(other)) == (0, 1)
 
 
@@ -144,7 +144,7 @@ def test_project__leaves_the_others_on_the_queue(embedded_collection: str) -> No
 def test_project__without_the_collection(every_store: str) -> None:
     embedding = ProfileEmbeddingFactory.create()
     line = f"Qdrant has no collection {collection_name()!r}: make it with manage.py init_qdrant."
-    for ask in (lambda: project([embedding.pk]), lambda: point_of(embedding.pk), lambda: remove_point(embedding.pk)):
+    for ask in (lambda: sync_users([embedding.pk]), lambda: point_of(embedding.pk), lambda: remove_point(embedding.pk)):
         with pytest.raises(CollectionNotFound) as raised:
             ask()
         assert str(raised.value) == line
@@ -155,7 +155,7 @@ def test_project__without_the_collection(every_store: str) -> None:
 def test_project__without_qdrant(settings: Settings) -> None:
     settings.QDRANT_URL = "http://no-such-host.invalid"
     person = uuid4()
-    for ask in (lambda: project([person]), lambda: point_of(person), lambda: remove_point(person)):
+    for ask in (lambda: sync_users([person]), lambda: point_of(person), lambda: remove_point(person)):
         with pytest.raises(StoreUnavailable, match="names a host that is not known here"):
             ask()
     assert queued(person) == 1
@@ -164,7 +164,7 @@ def test_project__without_qdrant(settings: Settings) -> None:
 @pytest.mark.django_db(transaction=True)
 def test_project__is_for_after_the_commit(embedded_collection: str) -> None:
     with pytest.raises(RuntimeError, match="durable"), transaction.atomic():
-        project([uuid4()])
+        sync_users([uuid4()])
 
 
 @pytest.mark.django_db
@@ -173,14 +173,14 @@ def test_project__waits_so_long_for_others_and_no_longer(embedded_collection: st
     (person,) = people(1)
     claim = claim_due(uuid4(), 1)
     assert claim is not None
-    for ask in (lambda: project([person]), lambda: remove_point(person)):
+    for ask in (lambda: sync_users([person]), lambda: remove_point(person)):
         with pytest.raises(StoreUnavailable) as raised:
             ask()
         assert str(raised.value) == (
             "Somebody else is writing the points of the same people, and has not been done in time: see what runs, and run it again."
         )
     release(claim, unanswered=False)
-    assert project([person]) == BatchResult(written=1)
+    assert sync_users([person]) == BatchResult(written=1)
 
 
 # --- Removing for good -----------------------------------------------------------------------------------------------------------
@@ -189,7 +189,7 @@ def test_project__waits_so_long_for_others_and_no_longer(embedded_collection: st
 @pytest.mark.django_db
 def test_remove_point__whether_there_was_one(any_collection: str) -> None:
     (person,) = people(1)
-    project([person])
+    sync_users([person])
     assert remove_point(person)
     assert point_of(person) is None
     assert not remove_point(person)
@@ -198,7 +198,7 @@ def test_remove_point__whether_there_was_one(any_collection: str) -> None:
 @pytest.mark.django_db
 def test_remove_point__a_deletion_that_did_not_happen(any_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
     (person,) = people(1)
-    project([person])
+    sync_users([person])
     monkeypatch.setattr(QdrantClient, "delete", lambda *_arguments, **_options: None)
     with pytest.raises(UserFacingError) as raised:
         remove_point(person)
@@ -273,7 +273,7 @@ def test_remove_point__in_every_collection_that_is_written(collection: str) -> N
     with qdrant() as client:
         client.create_collection(secondary, vectors_config=models.VectorParams(size=512, distance=models.Distance.COSINE))
     registry.register(secondary, State.KEPT, "")
-    assert project([person]) == BatchResult(written=1)
+    assert sync_users([person]) == BatchResult(written=1)
     assert points(secondary) == {str(person)}
     assert remove_point(person)
     assert points(secondary) == points() == set()
@@ -282,7 +282,7 @@ def test_remove_point__in_every_collection_that_is_written(collection: str) -> N
 @pytest.mark.django_db
 def test_remove_point__a_secondary_collection_that_fails_is_marked_failed(collection: str) -> None:
     (person,) = people(1)
-    project([person])
+    sync_users([person])
     registry.register(f"{collection_name()}_v2", State.BUILDING, "")
     assert remove_point(person)
     given_up = VectorCollection.objects.get(pk=f"{collection_name()}_v2")

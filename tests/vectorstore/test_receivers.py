@@ -11,7 +11,7 @@ from accounts.models import User
 from tests.factories import ProfileEmbeddingFactory, UserFactory
 from tests.staff import person_form, said, save, signed_in, superuser
 from vectorstore.schema.initialize import initialize
-from vectorstore.sync.inline import project
+from vectorstore.sync.inline import sync_users
 from vectorstore.sync.removal import point_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -22,7 +22,7 @@ def projected(store: str) -> User:
     """Somebody with a point, in each store in turn."""
     initialize()
     person = ProfileEmbeddingFactory.create(user__gender="female").user
-    project([person.pk])
+    sync_users([person.pk])
     return person
 
 
@@ -45,7 +45,7 @@ def test_change__staff_have_no_point(projected: User) -> None:
 
 
 def test_change__nothing_changed_asks_for_nothing(projected: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vectorstore.sync.inline.project", lambda _user_ids: pytest.fail("nothing changed"))
+    monkeypatch.setattr("vectorstore.sync.inline.sync_users", lambda _user_ids: pytest.fail("nothing changed"))
     change(projected)
 
 
@@ -63,7 +63,7 @@ def test_change__stands_whatever_goes_wrong_afterwards(monkeypatch: pytest.Monke
     def fail(_user_ids: Any) -> None:
         raise ZeroDivisionError("a defect")
 
-    monkeypatch.setattr("vectorstore.sync.inline.project", fail)
+    monkeypatch.setattr("vectorstore.sync.inline.sync_users", fail)
     _saved, warning = change(UserFactory.create(), full_name="After")
     assert warning == (
         "Saved, but the search does not know it yet. It failed in a way that the server's log describes."

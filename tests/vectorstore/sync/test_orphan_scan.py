@@ -12,7 +12,7 @@ from accounts.models import User
 from tests.factories import ProfileEmbeddingFactory, UserFactory, unit_vector
 from tests.vectorstore.sync.people import a_point, ids, people, plain_sql, points, queued, write
 from vectorstore.catalog import registry
-from vectorstore.models import QueueEntry, SetAside, VectorCollection
+from vectorstore.models import QuarantinedUser, QueueEntry, VectorCollection
 from vectorstore.projection.points import points_of
 from vectorstore.queue.entries import ALL_USERS, enqueue
 from vectorstore.sync import orphan_scan
@@ -75,18 +75,18 @@ def test_truncate__beside_a_worker_that_has_read_its_rows_before(embedded_collec
 
 
 @pytest.mark.parametrize("table", ["users", "profile_embeddings"])
-def test_truncate__nobody_who_is_gone_stays_set_aside(embedded_collection: str, table: str) -> None:
+def test_truncate__nobody_who_is_gone_stays_quarantined(embedded_collection: str, table: str) -> None:
     (gone,) = people(1)
-    SetAside.objects.create(user_id=gone, reason="", collection="")
+    QuarantinedUser.objects.create(user_id=gone, reason="", collection="")
     plain_sql(f"TRUNCATE {table} CASCADE")
     (there,) = people(1)
-    SetAside.objects.create(user_id=there, reason="", collection="")
+    QuarantinedUser.objects.create(user_id=there, reason="", collection="")
     QueueEntry.objects.exclude(user_id=None).delete()
-    assert sync_once(timeout=5).remaining.aside == 1
-    assert SetAside.objects.get().pk == there
+    assert sync_once(timeout=5).remaining.quarantined == 1
+    assert QuarantinedUser.objects.get().pk == there
 
 
-def test_look_for_strangers__who_is_to_have_no_point(embedded_collection: str) -> None:
+def test_scan_for_orphans__who_is_to_have_no_point(embedded_collection: str) -> None:
     """And whoever is entitled is left alone; a point whose id is no UUID is nobody's, and ``verify_qdrant`` sees to it."""
     (there,) = people(1)
     staff, deleted = ProfileEmbeddingFactory.create(user__staff=True).pk, ProfileEmbeddingFactory.create(user__deleted=True).pk
@@ -102,7 +102,7 @@ def test_look_for_strangers__who_is_to_have_no_point(embedded_collection: str) -
     assert queued() == 0
 
 
-def test_look_for_strangers__a_lease_that_runs_out_between_two_pages(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scan_for_orphans__a_lease_that_runs_out_between_two_pages(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody else looks through them all then."""
     monkeypatch.setattr(orphan_scan, "PAGE_SIZE", 2)
     write(*[a_point(uuid4()) for _ in range(5)])
@@ -118,7 +118,7 @@ def test_look_for_strangers__a_lease_that_runs_out_between_two_pages(embedded_co
 
     monkeypatch.setattr(orphan_scan, "enqueue", frozen_afterwards)
     with pytest.raises(LeaseLost):
-        orphan_scan.look_for_strangers(claim)
+        orphan_scan.scan_for_orphans(claim)
     assert QueueEntry.objects.exclude(user_id=None).count() == 2
 
 
