@@ -20,7 +20,7 @@ from findme.core.commands.base import FindmeCommand
 from findme.core.commands.explanations import what_went_wrong
 from findme.core.commands.prompts import unanswered_questions
 from findme.core.commands.running import begin, logged
-from findme.core.errors import UserFacingError, one_line, shortened, without_detail
+from findme.core.errors import UserFacingError, one_line, truncated, without_detail
 from findme.core.program import INTERRUPTED, NOT_DONE
 from findme.core.version import __version__
 from findme.environment import default_to_debug, env, missing_settings, unknown_names
@@ -114,7 +114,7 @@ class _Commands(ManagementUtility):
 
     def fetch_command(self, subcommand: str) -> BaseCommand:
         try:
-            command = super().fetch_command(shortened(subcommand))
+            command = super().fetch_command(truncated(subcommand))
         except SystemExit:  # an unknown command, and Django has said so
             sys.exit(NOT_DONE)
         begin(subcommand)

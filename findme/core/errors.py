@@ -33,10 +33,10 @@ class StoreUnusable(StoreUnavailable):
 
 def one_line(error: BaseException) -> str:
     """The words of ERROR on one line, with long values shortened."""
-    return shortened(" ".join(str(error).split())) or type(error).__name__
+    return truncated(" ".join(str(error).split())) or type(error).__name__
 
 
-def shortened(text: str) -> str:
+def truncated(text: str) -> str:
     """Return ``text`` with the beginning and the end of each long value, and of all of it."""
     return ends_of(LONG_VALUE.sub(lambda found: ends_of(found[0]), text), LONGEST_LINE)
 
@@ -56,4 +56,4 @@ def without_detail(error: BaseException) -> str:
         return one_line(error)
     words = str(error)
     before = words[: words.find(str(cause))] if str(cause) in words else ""  # what Django says of the row that it was about
-    return shortened(" ".join(f"{before}{sentence}".split()))
+    return truncated(" ".join(f"{before}{sentence}".split()))

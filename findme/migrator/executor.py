@@ -20,7 +20,7 @@ from findme.core.postgresql.diagnosis import why_refused
 from findme.migrator.concurrently import no_lock_timeout_for_concurrently
 from findme.migrator.diagnostics import describe_leftovers, is_lock_unavailable, oldest_transaction
 from findme.migrator.lock import MigrationLock
-from findme.migrator.timeouts import Patience
+from findme.migrator.timeouts import MigrationTimeouts
 
 NOTICE_A_DEAD_CLIENT = "1s"
 """How soon the server sees that the process that migrates was killed, and ends the statement that it runs for it."""
@@ -35,7 +35,7 @@ class Run:
 
     command: str
     lock: MigrationLock
-    patience: Patience
+    timeouts: MigrationTimeouts
     say: Callable[[str], None]
     on_done: Callable[[str], object] = str
     """Told of each migration when it is done."""
@@ -70,7 +70,7 @@ class LockedExecutor(MigrationExecutor):
             except Error as error:
                 if self.progress_callback:
                     self.progress_callback(ATTEMPT_FAILED, migration)
-                if not (migration.atomic and is_lock_unavailable(error) and number < self.run.patience.attempts):
+                if not (migration.atomic and is_lock_unavailable(error) and number < self.run.timeouts.attempts):
                     raise UserFacingError(self._not_done(participle, migration, error, number)) from error
                 self._pause(migration, error, number)
                 number += 1
@@ -85,7 +85,7 @@ class LockedExecutor(MigrationExecutor):
     def _once(self, migration: Migration, attempt: Callable[[], ProjectState]) -> ProjectState:
         self.run.lock.check()
         # A statement that waits for a table holds up everybody who comes after it: it gives up soon.
-        timeout = f"{round(self.run.patience.lock_timeout * 1000)}ms"
+        timeout = f"{round(self.run.timeouts.lock_timeout * 1000)}ms"
         with ExitStack() as stack:
             stack.enter_context(
                 session_settings(self.connection, lock_timeout=timeout, client_connection_check_interval=NOTICE_A_DEAD_CLIENT)
@@ -99,10 +99,10 @@ class LockedExecutor(MigrationExecutor):
             return state
 
     def _pause(self, migration: Migration, error: Error, number: int) -> None:
-        seconds = self.run.patience.pause_after(number)
+        seconds = self.run.timeouts.pause_after(number)
         self.run.say(
             f"{migration}: {without_detail(error)}{oldest_transaction(self.run.lock.connection)};"
-            f" attempt {number + 1} of {self.run.patience.attempts} in {seconds:.1f} s."
+            f" attempt {number + 1} of {self.run.timeouts.attempts} in {seconds:.1f} s."
         )
         time.sleep(seconds)
 

@@ -33,7 +33,7 @@ from findme.core.postgresql.encoding import require_utf8
 from findme.core.postgresql.search_path import require_search_path
 from findme.migrator.executor import LockedExecutor, Run
 from findme.migrator.lock import migration_lock
-from findme.migrator.timeouts import Patience
+from findme.migrator.timeouts import MigrationTimeouts
 from findme.migrator.undo.guard import Consent, guarded_undo
 from findme.migrator.undo.plan import Key, RollbackPlan, plan_undo
 from findme.migrator.version import applied_migrations
@@ -83,14 +83,14 @@ class StepwiseExecutor(LockedExecutor):
         return after
 
 
-def apply_migrations(*, using: str = DEFAULT_DB_ALIAS, patience: Patience | None = None, steps: int | None = None) -> Applied:
+def apply_migrations(*, using: str = DEFAULT_DB_ALIAS, timeouts: MigrationTimeouts | None = None, steps: int | None = None) -> Applied:
     """Apply what is not applied yet (or the first STEPS of it), as a service does when it starts.
 
     Any number of processes may call it at once. Nothing to do is a success; everything else that kept it from being done raises
     UserFacingError, and StoreUnavailable where the database cannot be reached. Waits as the settings say where PATIENCE does not.
     """
     try:
-        with migrating(using=using, patience=patience, steps=steps) as run:
+        with migrating(using=using, timeouts=timeouts, steps=steps) as run:
             call_django_migrate(using)
         return Applied(tuple(run.done), len(applied_migrations(using)))
     except (OperationalError, InterfaceError) as error:
@@ -132,7 +132,7 @@ def _target(loader: MigrationLoader, app_label: str, migration_name: str) -> tup
 def migrating(
     *,
     using: str = DEFAULT_DB_ALIAS,
-    patience: Patience | None = None,
+    timeouts: MigrationTimeouts | None = None,
     steps: int | None = None,
     consent: Consent = NO_CONSENT,
     say: Callable[[str], None] = logger.warning,
@@ -141,19 +141,19 @@ def migrating(
     fails, and for an undo that drops more than ``consent`` accepts, and for a database that is not UTF8."""
     require_utf8(connections[using])
     with (
-        running("migrate", using=using, patience=patience or Patience.configured(), say=say) as run,
+        running("migrate", using=using, timeouts=timeouts or MigrationTimeouts.configured(), say=say) as run,
         django_uses(partial(StepwiseExecutor, steps, consent, run)),
     ):
         yield run
 
 
 @contextmanager
-def running(command: str, *, using: str, patience: Patience, say: Callable[[str], None]) -> Iterator[Run]:
+def running(command: str, *, using: str, timeouts: MigrationTimeouts, say: Callable[[str], None]) -> Iterator[Run]:
     """The lock, and Django's words for a history or a database that cannot be migrated as a UserFacingError."""
-    with migration_lock(command, using=using, seconds=patience.lock_seconds, say=say) as lock, without_time_limits(connections[using]):
+    with migration_lock(command, using=using, seconds=timeouts.lock_seconds, say=say) as lock, without_time_limits(connections[using]):
         require_search_path(connections[using])
         try:
-            yield Run(command, lock, patience, say)
+            yield Run(command, lock, timeouts, say)
         except MigrationSchemaMissing as error:
             raise UserFacingError(f"The table django_migrations cannot be made: {_why_no_table(error.__context__ or error)}") from error
         except (InconsistentMigrationHistory, IrreversibleError, NodeNotFoundError) as error:

@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from findme.core.commands.arguments import at_least_one, seconds
-from findme.migrator.timeouts import Patience
+from findme.migrator.timeouts import MigrationTimeouts
 
 
 def add_waiting_arguments(parser: CommandParser) -> None:
@@ -28,5 +28,7 @@ def add_waiting_arguments(parser: CommandParser) -> None:
     )
 
 
-def patience(options: dict[str, Any]) -> Patience:
-    return Patience.configured(lock_seconds=options["lock_seconds"], lock_timeout=options["lock_timeout"], attempts=options["attempts"])
+def migration_timeouts(options: dict[str, Any]) -> MigrationTimeouts:
+    return MigrationTimeouts.configured(
+        lock_seconds=options["lock_seconds"], lock_timeout=options["lock_timeout"], attempts=options["attempts"]
+    )

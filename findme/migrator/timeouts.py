@@ -11,7 +11,7 @@ LONGEST_PAUSE = 15.0
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class MigrationTimeouts:
     """``lock_seconds`` for another migrate, rollback or backup to end; ``lock_timeout`` seconds for each lock on a table, and that ``attempts``
     times."""
 
@@ -20,7 +20,9 @@ class Patience:
     attempts: int
 
     @classmethod
-    def configured(cls, *, lock_seconds: float | None = None, lock_timeout: float | None = None, attempts: int | None = None) -> Patience:
+    def configured(
+        cls, *, lock_seconds: float | None = None, lock_timeout: float | None = None, attempts: int | None = None
+    ) -> MigrationTimeouts:
         """What the settings say, but for what is given."""
         return cls(
             settings.MIGRATE_LOCK_SECONDS if lock_seconds is None else lock_seconds,

@@ -18,7 +18,7 @@ from findme.core.triggers.definitions import Trigger, TriggerFunction
 from findme.core.triggers.problems import ForeignKeys, TriggerProblem, trigger_problems
 from findme.migrator.diagnostics import is_lock_unavailable, oldest_transaction
 from findme.migrator.lock import MigrationLock, migration_lock
-from findme.migrator.timeouts import Patience
+from findme.migrator.timeouts import MigrationTimeouts
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ def mend_triggers(
     command: str,
     *,
     using: str = DEFAULT_DB_ALIAS,
-    patience: Patience | None = None,
+    timeouts: MigrationTimeouts | None = None,
     say: Callable[[str], None] = logger.warning,
     with_the_mending: Callable[[], object] = lambda: None,
 ) -> tuple[TriggerProblem, ...]:
@@ -43,17 +43,17 @@ def mend_triggers(
     ``with_the_mending`` is called at the end of that transaction, so that what it writes is committed if and only if something is mended.
     Raises UserFacingError.
     """
-    patience = patience or Patience.configured()
+    timeouts = timeouts or MigrationTimeouts.configured()
     if not _mendable(connections[using]):
         return ()
-    with migration_lock(command, using=using, seconds=patience.lock_seconds, say=say) as lock:
-        for number in range(1, patience.attempts + 1):
+    with migration_lock(command, using=using, seconds=timeouts.lock_seconds, say=say) as lock:
+        for number in range(1, timeouts.attempts + 1):
             try:
-                return _mend(connections[using], lock, patience, with_the_mending)
+                return _mend(connections[using], lock, timeouts, with_the_mending)
             except Error as error:
-                if number == patience.attempts or not is_lock_unavailable(error):
+                if number == timeouts.attempts or not is_lock_unavailable(error):
                     _refuse(command, error, lock)
-                seconds = patience.pause_after(number)
+                seconds = timeouts.pause_after(number)
                 say(f"{without_detail(error)}{oldest_transaction(lock.connection)}; attempt {number + 1} in {seconds:.1f} s.")
                 time.sleep(seconds)
     raise AssertionError("the last attempt returns or raises")
@@ -69,10 +69,10 @@ def _mendable(connection: BaseDatabaseWrapper) -> list[TriggerProblem]:
 
 
 def _mend(
-    connection: BaseDatabaseWrapper, lock: MigrationLock, patience: Patience, with_the_mending: Callable[[], object]
+    connection: BaseDatabaseWrapper, lock: MigrationLock, timeouts: MigrationTimeouts, with_the_mending: Callable[[], object]
 ) -> tuple[TriggerProblem, ...]:
     schema = _schema(connection)
-    timeout = f"{round(patience.lock_timeout * 1000)}ms"
+    timeout = f"{round(timeouts.lock_timeout * 1000)}ms"
     # New functions belong into the schema of the tables, whatever else the search_path has. pg_catalog is searched first where it is not named.
     with (
         session_settings(connection, lock_timeout=timeout, search_path=f"{schema}, pg_temp"),

@@ -22,12 +22,12 @@ def collection_lock(*, seconds: float | None = None) -> Iterator[None]:
 
     Take it before the embedded store's folder. Raises UserFacingError. Whoever dies loses it with the connection.
     """
-    patience = settings.MIGRATE_LOCK_SECONDS if seconds is None else seconds
-    deadline = time.monotonic() + patience
+    timeout = settings.MIGRATE_LOCK_SECONDS if seconds is None else seconds
+    deadline = time.monotonic() + timeout
     while not try_lock():
         if time.monotonic() >= deadline:
             raise UserFacingError(
-                f"Somebody else has been making or moving collections of {collection_name()!r} for {patience:g} s: wait for it, and run it again."
+                f"Somebody else has been making or moving collections of {collection_name()!r} for {timeout:g} s: wait for it, and run it again."
             )
         time.sleep(POLL_SECONDS)
     try:

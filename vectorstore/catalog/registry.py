@@ -155,7 +155,7 @@ def reconcile(target: str) -> bool:
     """The alias leads to TARGET: it is live, and the one that was is retained. Whether the rows said otherwise.
 
     Only for one at a time (``collection_lock``). Raises VectorCollection.DoesNotExist where nobody has noted TARGET. Inside a caller's transaction, as
-    an erasure's, that one goes on with its own patience.
+    an erasure's, that one keeps its own timeouts.
     """
     with transaction.atomic() if connection.in_atomic_block else short_transaction():
         before = rows().select_for_update().get(name=target).state

@@ -122,7 +122,7 @@ def write_checkpoint(client: QdrantClient, collection: str) -> None:
     """Give a collection that is new, or newly written, the checkpoint that the others have; its row is committed already. It is not the collection's own
     that is asked for, but the one that is on its way, if one is; nobody renews it meanwhile."""
     StoreState.current()
-    with short_transaction(beside_seconds=timeout_seconds()):
+    with short_transaction(extra_seconds=timeout_seconds()):
         state = StoreState.objects.select_for_update().get(pk=1)
         checkpoint = state.pending_mark or state.mark
         if checkpoint is not None:

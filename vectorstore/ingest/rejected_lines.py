@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from vectorstore.ingest.rows import Rejection
-from vectorstore.projection.validation import shortened
+from vectorstore.projection.validation import truncated_repr
 
 FIELDS = ("file", "line", "reason", "row")
 LONGEST_LINE = 256 << 10
@@ -91,4 +91,4 @@ def _shortened(row: object) -> dict[str, object]:
     if "user_id" not in row:
         return {"shortened": True}
     user_id = row["user_id"]
-    return {"shortened": True, "user_id": user_id[:LONGEST_USER_ID] if isinstance(user_id, str) else shortened(user_id)}
+    return {"shortened": True, "user_id": user_id[:LONGEST_USER_ID] if isinstance(user_id, str) else truncated_repr(user_id)}

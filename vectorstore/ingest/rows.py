@@ -11,7 +11,7 @@ from uuid import UUID
 
 from vectorstore.models.limits import MOST_INTERESTS, MOST_VIDEO_FEATURES
 from vectorstore.projection import vectors
-from vectorstore.projection.validation import interest, latitude, longitude, shortened
+from vectorstore.projection.validation import interest, latitude, longitude, truncated_repr
 from vectorstore.projection.vectors import Reals
 
 FIELDS = ("user_id", "vector", "location", "interests", "video_features")
@@ -117,7 +117,7 @@ def entry(
 def content(fields: Mapping[str, object], vector: Reals | Unset = UNSET) -> Content:
     """The checked content of a row's FIELDS, and of a VECTOR that is checked already. Raises BadRow."""
     if unknown := [name for name in fields if name not in FIELDS]:
-        raise BadRow(Kind.UNKNOWN_FIELD, f"unknown field {shortened(unknown[0])}: a row has {', '.join(FIELDS)}")
+        raise BadRow(Kind.UNKNOWN_FIELD, f"unknown field {truncated_repr(unknown[0])}: a row has {', '.join(FIELDS)}")
     if "user_id" not in fields:
         raise BadRow(Kind.BAD_USER_ID, "user_id is missing")
     return Content(**{"vector": vector} | {name: CHECKS[name](value) for name, value in fields.items()})
@@ -133,7 +133,7 @@ def _user_id(value: object) -> UUID:
         return value
     found = uuid_of(value) if isinstance(value, str) else None
     if found is None:
-        raise BadRow(Kind.BAD_USER_ID, f"user_id is not a UUID: {shortened(value)}")
+        raise BadRow(Kind.BAD_USER_ID, f"user_id is not a UUID: {truncated_repr(value)}")
     return found
 
 
@@ -150,7 +150,7 @@ def _location(value: object) -> tuple[float, float] | None:
     if value is None:
         return None
     if not isinstance(value, dict) or set(value) != {"lat", "lon"}:
-        raise BadRow(Kind.BAD_LOCATION, f"location is not an object of lat and lon: {shortened(value)}")
+        raise BadRow(Kind.BAD_LOCATION, f"location is not an object of lat and lon: {truncated_repr(value)}")
     try:
         return latitude(value["lat"]), longitude(value["lon"])
     except ValueError as error:
@@ -161,7 +161,7 @@ def _interests(value: object) -> tuple[str, ...]:
     if value is None:
         return ()
     if not isinstance(value, list):
-        raise BadRow(Kind.BAD_INTERESTS, f"interests is not a list: {shortened(value)}")
+        raise BadRow(Kind.BAD_INTERESTS, f"interests is not a list: {truncated_repr(value)}")
     try:
         interests = tuple(dict.fromkeys(map(interest, value)))
     except ValueError as error:

@@ -18,11 +18,11 @@ UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 def interest(value: object) -> str:
     """Return the text as it is compared. Raises ValueError with the reason, for one with nothing in it, that is too long, or that PostgreSQL cannot keep."""
     if not isinstance(value, str) or not (text := normalized(value)):
-        raise ValueError(f"an interest is a text with something in it, and not {shortened(value)}")
+        raise ValueError(f"an interest is a text with something in it, and not {truncated_repr(value)}")
     if UNSTORABLE.search(text):
-        raise ValueError(f"an interest has a character that PostgreSQL cannot keep: {shortened(value)}")
+        raise ValueError(f"an interest has a character that PostgreSQL cannot keep: {truncated_repr(value)}")
     if len(text) > LONGEST_INTEREST:
-        raise ValueError(f"an interest has at most {LONGEST_INTEREST} characters, and not {len(text):,}: {shortened(text)}")
+        raise ValueError(f"an interest has at most {LONGEST_INTEREST} characters, and not {len(text):,}: {truncated_repr(text)}")
     return text
 
 
@@ -38,9 +38,9 @@ def longitude(value: object) -> float:
 
 def _degrees(name: str, value: object, most: int) -> float:
     if type(value) not in NUMBERS or not isinstance(value, (int, float)):
-        raise ValueError(f"{name} is not a number: {shortened(value)}")
+        raise ValueError(f"{name} is not a number: {truncated_repr(value)}")
     if not -most <= value <= most:  # NaN neither
-        raise ValueError(f"{name} is {shortened(value)}, and must be from -{most} to {most}")
+        raise ValueError(f"{name} is {truncated_repr(value)}, and must be from -{most} to {most}")
     return float(value)
 
 
@@ -50,7 +50,7 @@ _repr = reprlib.Repr()
 _repr.maxlevel, _repr.maxlist, _repr.maxdict, _repr.maxstring, _repr.maxother, _repr.maxlong = 2, 3, 3, 60, 60, 40
 
 
-def shortened(value: object) -> str:
+def truncated_repr(value: object) -> str:
     """``repr`` of VALUE, never long, and never an error however deep it is."""
     return JSON_NAMES[value] if value is None or isinstance(value, bool) else _repr.repr(value)
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from findme.core.plurals import counted
 from vectorstore.models import VECTOR_SIZE
-from vectorstore.projection.validation import NUMBERS, shortened
+from vectorstore.projection.validation import NUMBERS, truncated_repr
 
 Reals: TypeAlias = NDArray[np.float32]
 
@@ -69,7 +69,7 @@ def _array_of(numbers: object) -> NDArray[np.float64]:
         raise ValueError("is not a list of numbers")  # noqa: TRY004  # one kind of error for every reason
     if not NUMBERS.issuperset(map(type, numbers)):
         first = next(index for index, number in enumerate(numbers) if type(number) not in NUMBERS)
-        raise ValueError(f"number {first + 1} is not a number: {shortened(numbers[first])}")
+        raise ValueError(f"number {first + 1} is not a number: {truncated_repr(numbers[first])}")
     try:
         return np.array(numbers, dtype=np.float64)
     except OverflowError:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from findme.core.errors import UserFacingError
-from vectorstore.purge.segments import Patience, segments
+from vectorstore.purge.segments import StallTimeout, segments
 from vectorstore.purge.vacuum import Rewritten
 from vectorstore.snapshots.nodes import Node, version_of
 
@@ -42,9 +42,9 @@ def prove(nodes: Sequence[Node], found: Rewritten, storage: Sequence[Path], *, y
     if not storage:
         late = any(version_of(node) >= DELETES_LATER for node in nodes)
         return replace(found, proven=younger or not late)
-    patience = Patience(nodes, found.collection, seconds)
+    stall = StallTimeout(nodes, found.collection, seconds)
     while leftover := _leftover(nodes, found.collection, storage):
-        if patience.is_over(frozenset(leftover)):
+        if stall.is_over(frozenset(leftover)):
             break
     return replace(found, proven=not leftover, leftover=len(leftover))
 
@@ -57,9 +57,9 @@ def wait_for_dropped(nodes: Sequence[Node], dropped: Sequence[str], storage: Seq
     """
     if not dropped:
         return
-    patience = Patience(nodes, live, seconds)
+    stall = StallTimeout(nodes, live, seconds)
     while left := [folder for folder in _dropped_folders(storage, dropped) if folder.exists()]:
-        if patience.is_over(frozenset(left)):
+        if stall.is_over(frozenset(left)):
             raise UserFacingError(
                 f"{left[0]} is still there: Qdrant deletes the folder of a dropped collection in the background. Look at its log, and run this again."
             )

@@ -50,21 +50,21 @@ def segments_at_rest(nodes: Sequence[Node], collection: str, seconds: float) -> 
 
     Whether a shard is busy and what its segments hold is not told of one moment: so two looks that follow each other have to show the same segments.
     """
-    before, patience = None, Patience(nodes, collection, seconds)
+    before, stall = None, StallTimeout(nodes, collection, seconds)
     while True:
         found = segments(nodes, collection)
         now = {one.key for one in found}
         if now == before and not any(one.busy for one in found):
             return found
         before = now
-        if patience.is_over(now):
+        if stall.is_over(now):
             raise NotAtRest(
                 f"Qdrant has been writing segments of {collection!r} anew for {seconds:g} s, and only then tells what is deleted in them: wait until"
                 " the collection is green, or give it more time with --wait, and run it again."
             )
 
 
-class Patience:
+class StallTimeout:
     """It is over when nothing has got on for SECONDS: neither what the caller sees, nor what Qdrant says of what it writes anew, which for a large
     segment takes hours."""
 

@@ -18,7 +18,7 @@ SILENT_SECONDS = 30.0
 """No statement of a worker takes so long, unless PostgreSQL is frozen: it is away then."""
 
 
-class Stopped(BaseException):
+class ShutdownRequested(BaseException):
     """The worker was told to end, and the batch in hand is not to be waited for any longer."""
 
 
@@ -28,7 +28,7 @@ def reach_postgresql() -> None:
         connection.ensure_connection()
 
 
-_caught: list[Stopping] = []
+_caught: list[GracefulShutdown] = []
 """Whose signals are caught just now: at most one's."""
 
 
@@ -46,7 +46,7 @@ def no_statement_deadline() -> Iterator[None]:
         yield
 
 
-class Stopping:
+class GracefulShutdown:
     """At once where nothing is in hand, else the batch has some seconds to end, and some more to be given back."""
 
     def __init__(self, silent_seconds: float = SILENT_SECONDS) -> None:
@@ -77,7 +77,7 @@ class Stopping:
         self.idle = True
         try:
             if self.requested:
-                raise Stopped
+                raise ShutdownRequested
             yield
         finally:
             self.idle = False
@@ -127,7 +127,7 @@ class Stopping:
             self.requested = True
             signal.setitimer(signal.ITIMER_REAL, GRACE_SECONDS)
         if self.idle:
-            raise Stopped
+            raise ShutdownRequested
 
     def _over(self, _number: int, _frame: FrameType | None) -> None:
         """Told to end, first the batch is broken off; if not even giving it back ends, PostgreSQL is frozen as well: its lease runs out by itself."""
@@ -135,4 +135,4 @@ class Stopping:
             raise OperationalError(f"it has not answered for {self.silent_seconds:g} s")
         signal.signal(signal.SIGALRM, lambda *_: os._exit(0))
         signal.setitimer(signal.ITIMER_REAL, FAREWELL_SECONDS)
-        raise Stopped
+        raise ShutdownRequested

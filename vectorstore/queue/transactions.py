@@ -22,21 +22,21 @@ SETTINGS = """
 GIVEN_BACK = ("lock_timeout", "enable_seqscan", "enable_bitmapscan", "jit")
 CALLERS = f"SELECT {', '.join(f'current_setting({name!r})' for name in GIVEN_BACK)}"
 GIVE_BACK = f"SELECT {', '.join(f'set_config({name!r}, %s, true)' for name in GIVEN_BACK)}"
-"""To a transaction of the caller's, which goes on with a patience of its own. Its commit is on disk all the same."""
+"""To a transaction of the caller's, which keeps its own timeouts. Its commit is on disk all the same."""
 
 OUTERMOST = "SET LOCAL idle_in_transaction_session_timeout = '{idle}s';"
 
 
 @contextmanager
-def short_transaction(*, durable: bool = False, beside_seconds: float = 0) -> Iterator[CursorWrapper]:
+def short_transaction(*, durable: bool = False, extra_seconds: float = 0) -> Iterator[CursorWrapper]:
     """A transaction whose commit is on disk when it returns. A worker that is frozen in the middle of it is thrown out, and frees what it holds:
-    its next statement raises InternalError. BESIDE_SECONDS is how long something else may take in the middle of it, as a request to Qdrant."""
+    its next statement raises InternalError. EXTRA_SECONDS is how long something else may take in the middle of it, as a request to Qdrant."""
     nested = connection.in_atomic_block
     settings = ("" if nested else OUTERMOST) + SETTINGS
-    in_time = nullcontext() if beside_seconds else statement_deadline()
+    in_time = nullcontext() if extra_seconds else statement_deadline()
     with in_time, transaction.atomic(durable=durable), connection.cursor() as cursor:
         before = _callers(cursor) if nested else ()
-        cursor.execute(settings.format(lock=LOCK_SECONDS, idle=IDLE_SECONDS + math.ceil(beside_seconds)))
+        cursor.execute(settings.format(lock=LOCK_SECONDS, idle=IDLE_SECONDS + math.ceil(extra_seconds)))
         yield cursor
         if before and not connection.needs_rollback:
             cursor.execute(GIVE_BACK, before)

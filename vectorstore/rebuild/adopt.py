@@ -32,7 +32,7 @@ from vectorstore.schema.definition import Change
 from vectorstore.schema.initialize import GREEN_SECONDS, OnPlan, carry_out, settled
 from vectorstore.schema.plan import Plan, describe_remaining, plan, refuse
 from vectorstore.sync.inline import sync_users
-from vectorstore.verification.repair import allowed_changes
+from vectorstore.verification.repair import change_limit
 
 PAGE_SIZE = 1000
 
@@ -138,7 +138,7 @@ def _survey(planned: Plan, limit: DiscardLimit, report: Report) -> Survey:
 
 
 def _refuse_many(survey: Survey, max_changes: int | None, force: bool) -> None:
-    allowed = allowed_changes(survey.points, max_changes)
+    allowed = change_limit(survey.points, max_changes)
     if survey.orphans > allowed and not force:
         raise UserFacingError(
             f"{survey.orphans:,} of {counted(survey.points, 'point')} {plural(survey.orphans, 'is', 'are')} of nobody whom PostgreSQL knows, and at most {allowed:,} may be removed: nothing"

@@ -13,7 +13,7 @@ from uuid import UUID
 from accounts.models import User
 from findme.core.errors import UserFacingError
 from vectorstore.projection import vectors
-from vectorstore.projection.validation import interest, latitude, longitude, shortened
+from vectorstore.projection.validation import interest, latitude, longitude, truncated_repr
 from vectorstore.projection.vectors import Reals
 
 OLDEST = 150
@@ -119,14 +119,14 @@ class SearchQuery:
         for name, (kind, wanted) in TYPES.items():
             value = getattr(self, name)
             if not isinstance(value, kind) or isinstance(value, bool):
-                raise UserFacingError(f"{name} is {shortened(value)}, and must be {wanted}.")
+                raise UserFacingError(f"{name} is {truncated_repr(value)}, and must be {wanted}.")
         for name in ("genders", "interests", "all_interests", "exclude"):
             values = getattr(self, name)
             if isinstance(values, str) or not isinstance(values, Collection):
-                raise UserFacingError(f"{name} is {shortened(values)}, and must be a list.")
+                raise UserFacingError(f"{name} is {truncated_repr(values)}, and must be a list.")
         for user_id in self.exclude:
             if not isinstance(user_id, UUID):
-                raise UserFacingError(f"exclude has {shortened(user_id)}, and must be a list of UUIDs.")
+                raise UserFacingError(f"exclude has {truncated_repr(user_id)}, and must be a list of UUIDs.")
 
     def _check_genders(self) -> None:
         for gender in self.genders:

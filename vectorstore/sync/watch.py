@@ -15,7 +15,7 @@ from django.db import DatabaseError, InterfaceError, connection
 from findme.core.commands.progress import ignore_progress
 from findme.core.errors import UserFacingError
 from vectorstore.consistency.capture_check import CaptureCheck
-from vectorstore.queue.shutdown import Stopped, Stopping
+from vectorstore.queue.shutdown import GracefulShutdown, ShutdownRequested
 from vectorstore.sync.batch import BATCH_SIZE
 from vectorstore.sync.settings import check_settings
 from vectorstore.sync.worker import POLL_SECONDS, OnBatch, OnUnavailable, Worker
@@ -41,15 +41,15 @@ def watch(
     In the main thread of a process, which is told of its signals.
     """
     check_settings()
-    worker, stopping, capture = Worker(batch_size, on_batch, on_unavailable), Stopping(), CaptureCheck()
-    with stopping.caught(signal.SIGTERM, signal.SIGINT), suppress(Stopped):
+    worker, shutdown, capture = Worker(batch_size, on_batch, on_unavailable), GracefulShutdown(), CaptureCheck()
+    with shutdown.caught(signal.SIGTERM, signal.SIGINT), suppress(ShutdownRequested):
         try:
             begun()
-            while not stopping.requested:
+            while not shutdown.requested:
                 _show(worker)
                 capture.run()
                 if _step(worker) is None:
-                    with stopping.may_interrupt():
+                    with shutdown.may_interrupt():
                         _rest(worker)
         finally:
             worker.release_all()

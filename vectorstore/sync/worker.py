@@ -19,7 +19,7 @@ from vectorstore.consistency import preflight
 from vectorstore.consistency.deletions import note_new_deletion
 from vectorstore.qdrant.connection import is_embedded, qdrant
 from vectorstore.queue.entries import Backlog, backlog, is_empty
-from vectorstore.queue.shutdown import Stopped, Stopping, reach_postgresql
+from vectorstore.queue.shutdown import GracefulShutdown, ShutdownRequested, reach_postgresql
 from vectorstore.queue.transactions import retry_on_new_connection
 from vectorstore.retention.housekeeping import Tidying
 from vectorstore.sync.batch import BATCH_SIZE, work
@@ -119,7 +119,7 @@ def sync_once(
     timeout: float = TIMEOUT_SECONDS,
     on_batch: OnBatch = ignore_progress,
     on_unavailable: OnUnavailable = ignore_progress,
-    stopping: Stopping | None = None,
+    shutdown: GracefulShutdown | None = None,
     discard_vectors: int | None = None,
 ) -> SyncResult:
     """Work until the queue is empty: also what other workers hold, leases of dead ones, rechecks, a store that is away are waited for, at most
@@ -128,63 +128,63 @@ def sync_once(
 
     Raises UserFacingError at once if a person must act first (``UserFacingError.needs_operator``): a restored store, a missing or foreign
     collection, a wrong key or setting. Raises Django's error at once if PostgreSQL only reads or refuses the connection
-    (``refusals.needs_operator``). Raises Stopped where it was told to end, and PostgreSQL does not say what is left.
+    (``refusals.needs_operator``). Raises ShutdownRequested where it was told to end, and PostgreSQL does not say what is left.
 
     With ``discard_vectors``, unique vectors are deleted as well. Raises UniqueVectorsFound, with nothing changed, if there are more of them.
     """
     check_settings()
-    stopping = stopping or Stopping()
+    shutdown = shutdown or GracefulShutdown()
     worker, result = Worker(batch_size, on_batch, on_unavailable), SyncResult()
-    with suppress(Stopped):
+    with suppress(ShutdownRequested):
         try:
-            with stopping.may_interrupt():
+            with shutdown.may_interrupt():
                 _check_stores()
                 if discard_vectors is not None:
                     enqueue_discards(discard_vectors)
-            _drain(worker, result, timeout, stopping)
+            _drain(worker, result, timeout, shutdown)
             if result.removed:
                 with suppress(*POSTGRESQL_UNAVAILABLE):
                     note_new_deletion()
         finally:
             worker.release_all()
-    result.remaining, result.stopped = _remaining(stopping), stopping.requested
+    result.remaining, result.stopped = _remaining(shutdown), shutdown.requested
     if result.remaining.length or result.remaining.leased or not _has_compared():  # or others may have done the rest
         result.unavailable = worker.unavailable
     return result
 
 
-def _remaining(stopping: Stopping) -> Backlog:
+def _remaining(shutdown: GracefulShutdown) -> Backlog:
     try:
         reach_postgresql()
         return backlog()
     except POSTGRESQL_UNAVAILABLE as error:
-        if stopping.requested:
-            raise Stopped from error
+        if shutdown.requested:
+            raise ShutdownRequested from error
         raise
 
 
-def _drain(worker: Worker, result: SyncResult, timeout: float, stopping: Stopping) -> None:
-    patience = _Patience(timeout)
+def _drain(worker: Worker, result: SyncResult, timeout: float, shutdown: GracefulShutdown) -> None:
+    stall = _StallTimeout(timeout)
     over = _is_over()
-    while not (stopping.requested or over):
+    while not (shutdown.requested or over):
         if (batch := worker.step()) is not None:
             result.add(batch)
-            patience.renew()
+            stall.renew()
             continue
         if over := _is_over():
             break
         if worker.unavailable is None:
-            patience.renew_if_others_get_on()
-        if patience.is_over():
+            stall.renew_if_others_get_on()
+        if stall.is_over():
             return
-        with stopping.may_interrupt():
-            time.sleep(min(worker.pause if worker.unavailable else POLL_SECONDS, patience.remaining()))
-    if not stopping.requested:
+        with shutdown.may_interrupt():
+            time.sleep(min(worker.pause if worker.unavailable else POLL_SECONDS, stall.remaining()))
+    if not shutdown.requested:
         with suppress(*POSTGRESQL_UNAVAILABLE):
             worker.tidying.tidy()
 
 
-class _Patience:
+class _StallTimeout:
     """How long nothing may be done, by anybody."""
 
     def __init__(self, timeout: float) -> None:

@@ -32,7 +32,7 @@ class Repaired:
 def too_many(collections: Sequence[Collected], max_changes: int | None) -> str | None:
     """The line where more differ than may be changed."""
     changes = sum(found.differing for found in collections)
-    allowed = allowed_changes(sum(found.points for found in collections), max_changes)
+    allowed = change_limit(sum(found.points for found in collections), max_changes)
     if changes <= allowed:
         return None
     return (
@@ -93,6 +93,6 @@ FEWEST = 100
 SHARE = 0.05
 
 
-def allowed_changes(points: int, max_changes: int | None) -> int:
+def change_limit(points: int, max_changes: int | None) -> int:
     """MAX_CHANGES, by default the greater of 100 and 5 % of the POINTS: more than that is no drift but an accident, which somebody should look at."""
     return max(FEWEST, int(SHARE * points)) if max_changes is None else max_changes

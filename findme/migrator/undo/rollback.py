@@ -14,7 +14,7 @@ from django.db.migrations.state import ProjectState
 
 from findme.migrator.executor import LockedExecutor
 from findme.migrator.migrate import Plan, call_django_migrate, django_uses, running
-from findme.migrator.timeouts import Patience
+from findme.migrator.timeouts import MigrationTimeouts
 from findme.migrator.undo.data_loss import DataLoss
 from findme.migrator.undo.guard import Consent, guarded_undo
 from findme.migrator.undo.plan import RollbackPlan, in_order_of_application, plan_rollback
@@ -58,7 +58,7 @@ def roll_back(
     force: bool = False,
     accepted: Sequence[DataLoss] = (),
     using: str = DEFAULT_DB_ALIAS,
-    patience: Patience | None = None,
+    timeouts: MigrationTimeouts | None = None,
     say: Callable[[str], None] = logger.warning,
     undone: Callable[[str], None] = logger.info,
 ) -> RolledBack:
@@ -67,7 +67,7 @@ def roll_back(
     Raises UserFacingError, and undoes nothing, if the migrations are no longer those of the plan or, without FORCE, if more would be lost
     than ACCEPTED: what a person was shown and has agreed to. Looks for it once more under each table's lock.
     """
-    with running("rollback", using=using, patience=patience or Patience.configured(), say=say) as run:
+    with running("rollback", using=using, timeouts=timeouts or MigrationTimeouts.configured(), say=say) as run:
         run.on_done = undone
         now = plan_rollback(len(plan.migrations), using=using)
         consent = Consent(plan.migrations, tuple(accepted), force)

@@ -10,7 +10,7 @@ import pytest
 
 from findme.core.errors import UserFacingError
 from findme.migrator.migrate import apply_migrations
-from findme.migrator.timeouts import Patience
+from findme.migrator.timeouts import MigrationTimeouts
 from findme.migrator.undo.plan import plan_rollback
 from findme.migrator.undo.rollback import roll_back
 from tests.findme.migrator.test_lock import INVALID
@@ -39,8 +39,8 @@ def is_building(database: Database, since: str = "0 s") -> list[int]:
 
 
 def test_migrate__an_old_transaction__is_waited_for_longer_than_lock_timeout(notebook: Database) -> None:
-    patience = Patience(lock_seconds=0, lock_timeout=0.05, attempts=1)
-    with thread(lambda: apply_migrations(patience=patience)), old_snapshot(notebook):
+    timeouts = MigrationTimeouts(lock_seconds=0, lock_timeout=0.05, attempts=1)
+    with thread(lambda: apply_migrations(timeouts=timeouts)), old_snapshot(notebook):
         wait_until(lambda: is_building(notebook, since="0.5 s"))
     assert notebook.query(INDEXES) == ["idx_notes_text true"]
 

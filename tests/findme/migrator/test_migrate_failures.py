@@ -17,14 +17,14 @@ from findme.core.db.operations import SqlFile
 from findme.core.errors import UserFacingError, without_detail
 from findme.migrator.lock import migration_lock
 from findme.migrator.migrate import apply_migrations, call_django_migrate, migrating
-from findme.migrator.timeouts import Patience
+from findme.migrator.timeouts import MigrationTimeouts
 from findme.migrator.undo.plan import plan_rollback
 from findme.migrator.undo.rollback import roll_back
 from tests.findme.migrator.catalog import catalog
 from tests.findme.migrator.test_lock import HOLDER
 from tests.support.database import Database, database, ended, role, wait_until
 
-IMPATIENT = Patience(lock_seconds=0, lock_timeout=0.05, attempts=2)
+SHORT_TIMEOUTS = MigrationTimeouts(lock_seconds=0, lock_timeout=0.05, attempts=2)
 
 
 class Killed(BaseException):
@@ -47,7 +47,7 @@ def test_migrate__a_table_is_in_use_for_a_while__tries_again(before_videos: Data
             user.execute("ROLLBACK")
 
         user.execute("BEGIN; LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
-        with migrating(patience=IMPATIENT, say=say) as run:
+        with migrating(timeouts=SHORT_TIMEOUTS, say=say) as run:
             call_django_migrate("default")
         pid = user.info.backend_pid
     assert run.done[0] == "videos.0001_initial"
@@ -65,7 +65,7 @@ def test_migrate__a_table_stays_in_use__is_not_done_and_leaves_nothing(before_vi
     with before_videos.connect() as user:
         user.execute("BEGIN; LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
         with pytest.raises(UserFacingError) as refused:
-            apply_migrations(patience=IMPATIENT)
+            apply_migrations(timeouts=SHORT_TIMEOUTS)
         pid = user.info.backend_pid
     start, _, rest = str(refused.value).partition(", for ")
     assert start == (
@@ -86,9 +86,9 @@ def test_migrate__the_settings_of_the_session__are_put_back(before_videos: Datab
         if in_use:
             user.execute("BEGIN; LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
             with pytest.raises(UserFacingError, match="lock timeout"):
-                apply_migrations(patience=IMPATIENT)
+                apply_migrations(timeouts=SHORT_TIMEOUTS)
         else:
-            apply_migrations(patience=IMPATIENT)
+            apply_migrations(timeouts=SHORT_TIMEOUTS)
         cursor.execute(settings)
         assert cursor.fetchone() == ("7s", "0")
 

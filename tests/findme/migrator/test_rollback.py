@@ -14,7 +14,7 @@ from django.db.migrations.operations.base import Operation
 from findme.core.errors import UserFacingError
 from findme.migrator.lock import migration_lock
 from findme.migrator.migrate import apply_migrations
-from findme.migrator.timeouts import Patience
+from findme.migrator.timeouts import MigrationTimeouts
 from findme.migrator.undo.data_loss import DataLoss, count, dropped_by
 from findme.migrator.undo.plan import plan_rollback
 from findme.migrator.undo.rollback import roll_back
@@ -248,7 +248,7 @@ def test_rollback__a_table_stays_in_use__says_what_was_undone_before(migrated: D
     with migrated.connect() as user:
         user.execute("BEGIN; LOCK TABLE matches IN ACCESS SHARE MODE")
         with pytest.raises(UserFacingError) as refused:
-            roll_back(plan_rollback(4), patience=Patience(0, 0.05, 1))
+            roll_back(plan_rollback(4), timeouts=MigrationTimeouts(0, 0.05, 1))
     assert str(refused.value).startswith(
         "matching.0004_erased_users was not undone: canceling statement due to lock timeout (matching/migrations/sql/0004_erased_users.down.sql"
     )

@@ -7,7 +7,7 @@ from django.db import connection
 
 from findme.core.errors import UserFacingError
 from findme.core.triggers.problems import trigger_problems
-from findme.migrator.timeouts import Patience
+from findme.migrator.timeouts import MigrationTimeouts
 from findme.migrator.trigger_repair import mend_triggers
 from tests.findme.migrator.undoing import PERSON
 from tests.support.database import Database, thread, wait_until
@@ -22,7 +22,7 @@ def test_mend__function__waits_for_transactions_that_it_did_not_capture(migrated
         writer.execute("BEGIN")
         writer.execute(PERSON.encode())
         with pytest.raises(UserFacingError, match=r"^The triggers were not mended: canceling statement due to lock timeout"):
-            mend_triggers(COMMAND, patience=Patience(5, 0.1, 1))
+            mend_triggers(COMMAND, timeouts=MigrationTimeouts(5, 0.1, 1))
         writer.execute("COMMIT")
     assert len(mend_triggers(COMMAND)) == 1
 
@@ -34,7 +34,7 @@ def test_mend__writer_that_holds_one_table_and_waits_for_the_other__does_not_fai
     def mend() -> None:
         with connection.cursor() as cursor:
             cursor.execute("SET deadlock_timeout = '100s'")
-        mend_triggers(COMMAND, patience=Patience(5, 100, 10), say=lambda _: None)
+        mend_triggers(COMMAND, timeouts=MigrationTimeouts(5, 100, 10), say=lambda _: None)
 
     with migrated.connect() as writer:
         writer.execute("BEGIN")
@@ -60,6 +60,6 @@ def test_mend__other_lock_timeout_of_the_session__is_as_before(migrated: Databas
 
     for seconds in (5.0, 0.2):
         migrated.execute("ALTER TABLE users DISABLE TRIGGER vector_sync_deleted")
-        mend_triggers(COMMAND, patience=Patience(5, seconds, 1), with_the_mending=lock_timeout)
+        mend_triggers(COMMAND, timeouts=MigrationTimeouts(5, seconds, 1), with_the_mending=lock_timeout)
     lock_timeout()
     assert seen == ["500ms", "200ms", "0"]

@@ -233,7 +233,7 @@ def test_fail__only_what_nobody_searches(embedded_qdrant: object) -> None:
         assert (registry.mark_failed(version(1), "the disk is full"), states()["v1"]) == (given_up, "failed" if given_up else state)
 
 
-def test_reconcile__in_a_callers_transaction_leaves_it_its_patience(embedded_qdrant: object) -> None:
+def test_reconcile__in_a_callers_transaction_leaves_it_its_timeouts(embedded_qdrant: object) -> None:
     """An erasure proves the alias, and may be the one who follows it; alone, whoever is frozen over it is thrown out."""
     begun(0)
     a_building_one()

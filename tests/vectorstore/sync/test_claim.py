@@ -124,10 +124,10 @@ FROZEN = """
 import os, signal
 from vectorstore.catalog import registry
 from vectorstore.sync import claims as claim
-from vectorstore.queue import transactions as patience
+from vectorstore.queue import transactions
 from vectorstore.sync.worker import Worker
 
-patience.IDLE_SECONDS = 1
+transactions.IDLE_SECONDS = 1
 written = registry.write_targets
 
 def frozen():

@@ -293,7 +293,7 @@ def test_remove_point__a_secondary_collection_that_fails_is_marked_failed(collec
 
 
 @pytest.mark.django_db(transaction=True)
-def test_remove_point__leaves_the_callers_own_patience_alone(embedded_collection: str) -> None:
+def test_remove_point__leaves_the_callers_own_timeouts_alone(embedded_collection: str) -> None:
     with another_connection() as other, transaction.atomic():
         person = uuid4()
         with other.cursor() as cursor, connection.cursor() as mine:

@@ -30,7 +30,7 @@ from tests.vectorstore.sync.proxy import Door, door
 from vectorstore.consistency.capture_check import CaptureCheck
 from vectorstore.models import QueueEntry, SyncLease, SyncWorker
 from vectorstore.queue.entries import enqueue
-from vectorstore.queue.shutdown import Stopped
+from vectorstore.queue.shutdown import ShutdownRequested
 from vectorstore.schema.initialize import initialize
 from vectorstore.sync import watch
 from vectorstore.sync.worker import Worker, sync_once
@@ -261,7 +261,7 @@ def test_watch__checks_that_changes_are_captured(embedded_collection: str, monke
     def run(check: CaptureCheck) -> None:
         made.append(check)
         if len(made) == 2:
-            raise Stopped
+            raise ShutdownRequested
 
     monkeypatch.setattr(CaptureCheck, "run", run)
     watch.watch()

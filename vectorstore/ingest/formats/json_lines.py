@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from vectorstore.ingest.formats.input_file import no_rows, opened_text, reading
 from vectorstore.ingest.rows import BadRow, Entry, Kind, Rejection, entry
-from vectorstore.projection.validation import shortened
+from vectorstore.projection.validation import truncated_repr
 
 LONGEST_LINE = 1 << 20
 """In bytes. A line of 512 numbers has about 10,000."""
@@ -97,7 +97,7 @@ def _without_repetition(pairs: list[tuple[str, object]]) -> dict[str, object]:
     found: dict[str, object] = {}
     for name, value in pairs:
         if name in found:
-            raise _RepeatedField(f"the field {shortened(name)} stands twice")
+            raise _RepeatedField(f"the field {truncated_repr(name)} stands twice")
         found[name] = value
     return found
 

@@ -11,7 +11,7 @@ from typing import IO, Any
 import numpy as np
 
 from findme.core.errors import UserFacingError
-from vectorstore.projection.validation import shortened
+from vectorstore.projection.validation import truncated_repr
 
 MAGIC = b"\x93NUMPY"
 LENGTH_OF_HEADER = {(1, 0): "<H", (2, 0): "<I"}
@@ -33,7 +33,7 @@ def read_header(stream: IO[bytes], name: str) -> Header:
     said = _said(stream, name)
     shape, descr = said["shape"], said["descr"]
     if not isinstance(shape, tuple) or not all(type(size) is int and 0 <= size <= LARGEST_SIZE for size in shape):
-        raise UserFacingError(f"{name} is damaged: its shape is {shortened(shape)}.")
+        raise UserFacingError(f"{name} is damaged: its shape is {truncated_repr(shape)}.")
     if said["fortran_order"] and len(shape) > 1:
         raise UserFacingError(f"{name} is stored by columns and cannot be read row by row: save numpy.ascontiguousarray(...) of it.")
     return Header(shape, _dtype(descr, name))
@@ -65,7 +65,7 @@ def _dtype(descr: object, name: str) -> np.dtype[Any]:
             return np.dtype(descr)
     except TypeError:
         pass
-    raise UserFacingError(f"{name} holds {shortened(descr)}, and not plain numbers, texts or bytes.")
+    raise UserFacingError(f"{name} holds {truncated_repr(descr)}, and not plain numbers, texts or bytes.")
 
 
 def _exactly(stream: IO[bytes], count: int, name: str) -> bytes:

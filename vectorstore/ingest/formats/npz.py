@@ -28,7 +28,7 @@ from vectorstore.ingest.formats.npy import read_header
 from vectorstore.ingest.formats.plain_json import plain_json
 from vectorstore.ingest.rows import BadRow, Content, Entry, Kind, Row, entry, uuid_of
 from vectorstore.models import VECTOR_SIZE
-from vectorstore.projection.validation import shortened
+from vectorstore.projection.validation import truncated_repr
 from vectorstore.projection.vectors import matrix
 
 Array: TypeAlias = NDArray[Any]
@@ -168,7 +168,7 @@ def _check_size(member: _Member, info: zipfile.ZipInfo) -> None:
 def _checked(path: Path, user_ids: _Member, vectors: _Member) -> tuple[_Member, _Member]:
     if user_ids.dtype.kind not in "SUV" or len(user_ids.shape) != 1 or not 0 < user_ids.dtype.itemsize <= LONGEST_ID:
         raise UserFacingError(
-            f"{user_ids.name} holds {user_ids.dtype.str} in the shape {shortened(user_ids.shape)}, and must be a list of texts (U36) or UUIDs (V16)."
+            f"{user_ids.name} holds {user_ids.dtype.str} in the shape {truncated_repr(user_ids.shape)}, and must be a list of texts (U36) or UUIDs (V16)."
         )
     if user_ids.dtype.kind == "V" and user_ids.dtype.itemsize != 16:
         raise UserFacingError(f"{user_ids.name} holds {user_ids.dtype.itemsize} bytes each, and a UUID has 16.")
@@ -176,7 +176,7 @@ def _checked(path: Path, user_ids: _Member, vectors: _Member) -> tuple[_Member, 
         raise UserFacingError(f"{vectors.name} holds {vectors.dtype.str}, and must hold floating-point numbers of 16, 32 or 64 bits.")
     if vectors.shape != (user_ids.shape[0], VECTOR_SIZE):
         raise UserFacingError(
-            f"{vectors.name} has the shape {shortened(vectors.shape)}, and must have {(user_ids.shape[0], VECTOR_SIZE)}: a row of {VECTOR_SIZE} for each id."
+            f"{vectors.name} has the shape {truncated_repr(vectors.shape)}, and must have {(user_ids.shape[0], VECTOR_SIZE)}: a row of {VECTOR_SIZE} for each id."
         )
     if not user_ids.shape[0]:
         raise no_rows(str(path))

@@ -13,7 +13,7 @@ from findme.core.errors import UserFacingError
 from vectorstore.ingest.formats.npy import read_header
 from vectorstore.models import VECTOR_SIZE
 from vectorstore.projection import vectors
-from vectorstore.projection.validation import shortened
+from vectorstore.projection.validation import truncated_repr
 from vectorstore.projection.vectors import Reals
 
 LONGEST_FILE = 1 << 20
@@ -54,7 +54,7 @@ def _json(stream: BinaryIO, path: Path) -> object:
 def _npy(stream: BinaryIO, path: Path) -> object:
     header = read_header(stream, repr(str(path)))
     if header.shape not in ((VECTOR_SIZE,), (1, VECTOR_SIZE)):
-        raise UserFacingError(f"{str(path)!r} has the shape {shortened(header.shape)}, and must have {(VECTOR_SIZE,)}.")
+        raise UserFacingError(f"{str(path)!r} has the shape {truncated_repr(header.shape)}, and must have {(VECTOR_SIZE,)}.")
     size = VECTOR_SIZE * header.dtype.itemsize
     found = stream.read(size)
     if len(found) < size or not size:

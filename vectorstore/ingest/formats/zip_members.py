@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from findme.core.errors import UserFacingError
-from vectorstore.projection.validation import shortened
+from vectorstore.projection.validation import truncated_repr
 
 MEMBERS = ("user_ids.npy", "vectors.npy")
 PACKED = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: 1032}
@@ -76,5 +76,5 @@ def most_bytes(info: zipfile.ZipInfo) -> int:
 
 
 def _listed(names: set[str]) -> str:
-    shown = [shortened(name).strip("'") for name in sorted(name.removesuffix(".npy") for name in names)[:NAMES_SHOWN]]
+    shown = [truncated_repr(name).strip("'") for name in sorted(name.removesuffix(".npy") for name in names)[:NAMES_SHOWN]]
     return ", ".join([*shown, f"{len(names) - NAMES_SHOWN:,} more"] if len(names) > NAMES_SHOWN else shown) or "nothing"

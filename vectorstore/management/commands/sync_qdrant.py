@@ -25,7 +25,7 @@ from vectorstore.consistency.capture_check import capture_warning
 from vectorstore.qdrant.address import server_address
 from vectorstore.qdrant.connection import collection_name, is_embedded
 from vectorstore.queue.entries import Backlog, backlog
-from vectorstore.queue.shutdown import SILENT_SECONDS, Stopped, Stopping
+from vectorstore.queue.shutdown import SILENT_SECONDS, GracefulShutdown, ShutdownRequested
 from vectorstore.retention.unique_vectors import points_hold
 from vectorstore.sync.batch import BATCH_SIZE, LARGEST_BATCH
 from vectorstore.sync.results import BatchResult, SyncResult
@@ -70,14 +70,14 @@ class Command(FindmeCommand):
         if options["watch"]:
             watch(batch_size=options["batch_size"], on_batch=lines.batch, on_unavailable=self._report_unavailable, begun=lines.beginning)
             return
-        stopping = Stopping(min(SILENT_SECONDS, options["timeout"] + SPARE_SECONDS))
-        with stopping.caught(signal.SIGTERM), suppress(Stopped):
+        shutdown = GracefulShutdown(min(SILENT_SECONDS, options["timeout"] + SPARE_SECONDS))
+        with shutdown.caught(signal.SIGTERM), suppress(ShutdownRequested):
             result = sync_once(
                 batch_size=options["batch_size"],
                 timeout=options["timeout"],
                 on_batch=on_batch,
                 on_unavailable=self._report_unavailable,
-                stopping=stopping,
+                shutdown=shutdown,
                 discard_vectors=options["discard_vectors"],
             )
             self._end_of(result, as_json=options["json"])

@@ -12,7 +12,7 @@ from findme.core.commands.base import FindmeCommand
 from findme.core.postgresql.search_path import require_search_path
 from findme.migrator.executor import ATTEMPT_FAILED
 from findme.migrator.migrate import migrating, planned_undo
-from findme.migrator.options import add_waiting_arguments, patience
+from findme.migrator.options import add_waiting_arguments, migration_timeouts
 from findme.migrator.undo.guard import Consent
 from findme.migrator.undo.plan import RollbackPlan
 from findme.migrator.undo.question import ask, describe, describe_losses
@@ -43,7 +43,7 @@ class Command(FindmeCommand, migrate.Command):
 
     def _handle_locked(self, consent: Consent, *args: Any, **options: Any) -> None:
         using, steps = options["database"], options["steps"]
-        with migrating(using=using, patience=patience(options), steps=steps, consent=consent, say=self.stderr.write):
+        with migrating(using=using, timeouts=migration_timeouts(options), steps=steps, consent=consent, say=self.stderr.write):
             super().handle(*args, **options)
 
     def _consent(self, options: dict[str, Any]) -> Consent:

@@ -6,7 +6,7 @@ from django.core.management.base import CommandParser
 
 from findme.core.commands.arguments import at_least_one
 from findme.core.commands.base import FindmeCommand
-from findme.migrator.options import add_waiting_arguments, patience
+from findme.migrator.options import add_waiting_arguments, migration_timeouts
 from findme.migrator.undo.plan import plan_rollback
 from findme.migrator.undo.question import ask, describe
 from findme.migrator.undo.rollback import roll_back
@@ -42,7 +42,9 @@ class Command(FindmeCommand):
         if not no_input and plan.migrations:
             ask(plan, lambda question: self.on_stderr(question, ending=""))
         accepted = () if no_input else plan.losses
-        done = roll_back(plan, force=force, accepted=accepted, patience=patience(options), say=self.on_stderr, undone=self._undone)
+        done = roll_back(
+            plan, force=force, accepted=accepted, timeouts=migration_timeouts(options), say=self.on_stderr, undone=self._undone
+        )
         if json:
             self.say_json(done)
         else:

@@ -17,7 +17,7 @@ from findme.core.triggers.definitions import read_triggers
 from findme.core.triggers.problems import trigger_problems
 from findme.migrator.lock import migration_lock
 from findme.migrator.migrate import apply_migrations
-from findme.migrator.timeouts import Patience
+from findme.migrator.timeouts import MigrationTimeouts
 from findme.migrator.trigger_repair import mend_triggers
 from findme.migrator.undo.plan import plan_rollback
 from findme.migrator.undo.rollback import roll_back
@@ -165,7 +165,7 @@ def test_broken__is_named_by_the_check_and_mended_to_what_the_migrations_created
 
 def test_mend__nothing_wrong__takes_no_lock(migrated: Database) -> None:
     with migration_lock("migrate"):
-        assert mend_triggers("verify_qdrant --repair", patience=Patience(0, 0.1, 1)) == ()
+        assert mend_triggers("verify_qdrant --repair", timeouts=MigrationTimeouts(0, 0.1, 1)) == ()
 
 
 # --- What keeps it from being mended ----------------------------------------------------------------------------------------------
@@ -178,7 +178,7 @@ def test_mend__table_in_use__is_tried_again_and_then_refused_in_one_line(migrate
         writer.execute("BEGIN")
         writer.execute(PERSON.encode())
         with pytest.raises(UserFacingError) as refused:
-            mend_triggers("verify_qdrant --repair", patience=Patience(5, 0.1, 2), say=said.append)
+            mend_triggers("verify_qdrant --repair", timeouts=MigrationTimeouts(5, 0.1, 2), say=said.append)
         assert str(refused.value).startswith(
             "The triggers were not mended: canceling statement due to lock timeout; nothing was changed. Run manage.py verify_qdrant --repair"
             " again when that has ended (the oldest open transaction: process "
@@ -186,7 +186,7 @@ def test_mend__table_in_use__is_tried_again_and_then_refused_in_one_line(migrate
         assert len(said) == 1
         writer.execute("COMMIT")
     assert problems() == ["trigger vector_sync_deleted on users: disabled"]
-    assert [str(problem) for problem in mend_triggers("verify_qdrant --repair", patience=Patience(5, 5, 1))] == [
+    assert [str(problem) for problem in mend_triggers("verify_qdrant --repair", timeouts=MigrationTimeouts(5, 5, 1))] == [
         "trigger vector_sync_deleted on users: disabled"
     ]
 
@@ -197,7 +197,7 @@ def test_mend__while_another_process_migrates__waits_until_its_deadline(migrated
         migration_lock("migrate"),
         pytest.raises(UserFacingError, match=r"^The lock on migrations was not free within 0 s: .*'findme migrate "),
     ):
-        mend_triggers("verify_qdrant --repair", patience=Patience(0, 1, 1))
+        mend_triggers("verify_qdrant --repair", timeouts=MigrationTimeouts(0, 1, 1))
 
 
 def test_mend__session_settings__are_as_before(migrated: Database) -> None:

@@ -18,7 +18,7 @@ from vectorstore.ingest.formats.parquet.process import LongRow, Summary, batches
 from vectorstore.ingest.formats.plain_json import plain_json
 from vectorstore.ingest.rows import FIELDS, UNSET, BadRow, Entry, Kind, Rejection, entry
 from vectorstore.models import VECTOR_SIZE
-from vectorstore.projection.validation import shortened
+from vectorstore.projection.validation import truncated_repr
 from vectorstore.projection.vectors import Reals, matrix
 
 LONGEST_TYPE_NAME = 100
@@ -103,7 +103,7 @@ def _check_columns(schema: pa.Schema, path: Path) -> None:
     for name in names:
         if name not in FIELDS or names.count(name) > 1:
             raise UserFacingError(
-                f"{str(path)!r} has the column {shortened(name)}: it may have {', '.join(FIELDS)}, each once, and no other."
+                f"{str(path)!r} has the column {truncated_repr(name)}: it may have {', '.join(FIELDS)}, each once, and no other."
             )
         kind = schema.field(name).type
         if wanted := misfit(name, kind):

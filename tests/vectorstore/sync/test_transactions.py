@@ -50,24 +50,24 @@ def test_short_transaction__ends_where_nothing_is_heard(
         raise RequestRejected("no")
 
     monkeypatch.setattr(working, "write", refuse)
-    patience: set[tuple[str, str]] = set()
+    timeouts: set[tuple[str, str]] = set()
 
     def note(execute: Callable[..., Any], sql: str, parameters: Any, many: bool, context: Any) -> Any:
         if connection.in_atomic_block and "vector" in sql and "INSERT INTO" not in sql:
             with connection.connection.cursor() as cursor:
                 cursor.execute("SELECT current_setting('lock_timeout'), current_setting('idle_in_transaction_session_timeout')")
-                patience.add(cursor.fetchone())
+                timeouts.add(cursor.fetchone())
         return execute(sql, parameters, many, context)
 
     _reset_checkpoint()
     with connection.execute_wrapper(note):
         job()
-    assert patience
-    assert patience <= {("2s", "5s"), ("2s", "15s")}, "longer only where a request to Qdrant is in it"
+    assert timeouts
+    assert timeouts <= {("2s", "5s"), ("2s", "15s")}, "longer only where a request to Qdrant is in it"
 
 
 @pytest.mark.parametrize("planned", ["on", "off"])
-def test_short_transaction__in_another_ones__gives_that_its_own_patience_back(planned: str) -> None:
+def test_short_transaction__in_another_ones__gives_that_its_own_timeouts_back(planned: str) -> None:
     """As where an erasure gives a collection up. But what was written is on disk with the commit."""
     asked = "SELECT current_setting('lock_timeout'), current_setting('enable_seqscan'), current_setting('jit'), current_setting('synchronous_commit')"
     with transaction.atomic(), connection.cursor() as cursor:

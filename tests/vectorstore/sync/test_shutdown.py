@@ -10,7 +10,7 @@ import pytest
 from django.db import OperationalError, connection
 
 from tests.vectorstore.sync.people import plain_sql
-from vectorstore.queue.shutdown import GRACE_SECONDS, Stopping, no_statement_deadline, statement_deadline
+from vectorstore.queue.shutdown import GRACE_SECONDS, GracefulShutdown, no_statement_deadline, statement_deadline
 
 SLEEP = "SELECT pg_sleep(0.6)"
 
@@ -21,16 +21,16 @@ def left() -> float:
 
 
 @pytest.mark.django_db
-def test_stopping__a_statement_that_takes_too_long() -> None:
-    with Stopping(0.2).caught(), pytest.raises(OperationalError, match=r"^it has not answered for 0\.2 s$"):
+def test_graceful_shutdown__a_statement_that_takes_too_long() -> None:
+    with GracefulShutdown(0.2).caught(), pytest.raises(OperationalError, match=r"^it has not answered for 0\.2 s$"):
         plain_sql(SLEEP)
     connection.close()
     assert left() == 0
 
 
 @pytest.mark.django_db
-def test_stopping__one_that_may_take_long() -> None:
-    with Stopping(0.2).caught():
+def test_graceful_shutdown__one_that_may_take_long() -> None:
+    with GracefulShutdown(0.2).caught():
         with statement_deadline(), no_statement_deadline():
             plain_sql(SLEEP)
             assert left() == 0
@@ -42,19 +42,19 @@ def test_stopping__one_that_may_take_long() -> None:
 
 
 @pytest.mark.django_db
-def test_stopping__beside_nobody_who_has_caught_signals_nothing_is_armed() -> None:
+def test_graceful_shutdown__beside_nobody_who_has_caught_signals_nothing_is_armed() -> None:
     with statement_deadline(), no_statement_deadline(), statement_deadline():
         plain_sql("SELECT 1")
         assert left() == 0
 
 
 @pytest.mark.django_db
-def test_stopping__told_to_end_in_a_statement_leaves_the_batch_its_grace() -> None:
-    stopping = Stopping(60)
-    with stopping.caught(signal.SIGUSR1), statement_deadline():
+def test_graceful_shutdown__told_to_end_in_a_statement_leaves_the_batch_its_grace() -> None:
+    shutdown = GracefulShutdown(60)
+    with shutdown.caught(signal.SIGUSR1), statement_deadline():
         assert left() > GRACE_SECONDS
         os.kill(os.getpid(), signal.SIGUSR1)
-        while not stopping.requested:
+        while not shutdown.requested:
             time.sleep(0.01)
         plain_sql("SELECT 1")
         assert 0 < left() <= GRACE_SECONDS
@@ -63,18 +63,18 @@ def test_stopping__told_to_end_in_a_statement_leaves_the_batch_its_grace() -> No
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("seconds", [0.0, 30.0])
-def test_stopping__told_to_end_while_the_alarm_is_set(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+def test_graceful_shutdown__told_to_end_while_the_alarm_is_set(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     """Just before it is set to something else: the grace stays."""
-    stopping, setitimer = Stopping(30), signal.setitimer
+    shutdown, setitimer = GracefulShutdown(30), signal.setitimer
 
     def late(timer: int, after: float) -> object:
-        if after == seconds and not stopping.requested:
+        if after == seconds and not shutdown.requested:
             os.kill(os.getpid(), signal.SIGUSR1)
-            while not stopping.requested:
+            while not shutdown.requested:
                 time.sleep(0.01)
         return setitimer(timer, after)
 
-    with stopping.caught(signal.SIGUSR1), monkeypatch.context() as patched:
+    with shutdown.caught(signal.SIGUSR1), monkeypatch.context() as patched:
         patched.setattr(signal, "setitimer", late)
         with statement_deadline():
             pass
