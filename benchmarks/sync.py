@@ -1,6 +1,6 @@
 """New and changed points by the sync, against a bare ``upsert`` of ready-made points in batches of the same size.
 
-The sync claims the people on the queue, reads their rows, makes the points, writes them under a guard and reads them back; the bare upsert
+The sync claims the people on the queue, reads their rows, makes the points, writes them conditionally and reads them back; the bare upsert
 only sends, from one thread, into another collection that was made in the same way. In turn, in the same run, on the same rows. No graph is built
 meanwhile, in neither: it would take the cores away from what is measured. AIM: at least 0.8 of its speed, for new points and for changed ones, with one worker or with several.
 

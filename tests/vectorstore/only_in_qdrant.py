@@ -10,7 +10,7 @@ from django.core.management import CommandError, call_command
 from qdrant_client import models
 
 from tests.factories import UserFactory, unit_vector
-from vectorstore.consistency.versions import last_drawn
+from vectorstore.consistency.versions import last_allocated
 from vectorstore.models import QueueEntry, VectorCollection
 from vectorstore.qdrant.connection import collection_name, qdrant
 
@@ -59,7 +59,7 @@ def everything() -> list[Any]:
             for name in found
         ]
     rows = [list(VectorCollection.objects.order_by("name").values()), list(QueueEntry.objects.order_by("pk").values())]
-    return [aliases, content, rows, last_drawn()]
+    return [aliases, content, rows, last_allocated()]
 
 
 def outcome(*arguments: str) -> tuple[int, str]:

@@ -25,7 +25,7 @@ from tests.vectorstore.storm.agreement import disagreements
 from vectorstore.catalog import registry
 from vectorstore.catalog.alias import live_collection
 from vectorstore.catalog.ownership import ADOPTING, DATABASE, check_owner
-from vectorstore.consistency.versions import last_drawn, version_of
+from vectorstore.consistency.versions import last_allocated, version_of
 from vectorstore.models import ProfileEmbedding, QueueEntry, StoreState, SyncLease, VectorCollection
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.rebuild.adopt import Adopted, adopt
@@ -38,7 +38,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 ANOTHER = "5f0c1f0e-0000-4000-8000-000000000000"
 VECTORS = models.VectorParams(size=512, distance=models.Distance.COSINE)
 FAR = 10**12
-"""A version above all that this database has drawn."""
+"""A version above all that this database has allocated."""
 
 
 def v1() -> str:
@@ -101,7 +101,7 @@ def prove_adopted(collection: str, above: int = 0) -> None:
     assert (done.remaining.length, done.unavailable) == (0, None)
     found = versions(collection)
     assert found.keys() == people()
-    assert all(version is not None and above < version <= last_drawn() for version in found.values())
+    assert all(version is not None and above < version <= last_allocated() for version in found.values())
 
 
 @pytest.mark.parametrize("owner", [ANOTHER, None])
@@ -112,7 +112,7 @@ def test_adopt__of_another_database(every_store: str, owner: str | None) -> None
     done = adopted()
     assert (done.survey.points, done.survey.orphans, done.survey.highest, done.removed, done.status) == (3, 1, FAR + 7, 1, "green")
     assert versions(v1()) == dict.fromkeys(map(str, known[:2]), FAR)
-    assert last_drawn() > FAR + 7
+    assert last_allocated() > FAR + 7
     assert set(QueueEntry.objects.exclude(user_id=None).values_list("user_id", flat=True)) >= set(known)
     prove_adopted(v1(), above=FAR)
     assert [entry[2:] for entry in audited()] == [(v1(), "started"), (v1(), "done")]
@@ -125,7 +125,7 @@ def test_adopt__versions_that_nobody_can_be_above(store: str) -> None:
     """They would be refused silently for ever, or not be compared at all."""
     of_another_database([point(ProfileEmbeddingFactory.create().pk, version=version, gender="nobody's") for version in ODD])
     adopted()
-    assert last_drawn() < 2**53
+    assert last_allocated() < 2**53
     prove_adopted(v1())
     with qdrant() as client:
         records = client.scroll(v1(), limit=100)[0]
@@ -177,7 +177,13 @@ def test_adopt__what_is_ours_is_only_initialized(store: str) -> None:
 def state_of_everything() -> list[Any]:
     with qdrant() as client:
         found = [client.get_collection(name).config for name in (v1(), collection_name()) if client.collection_exists(name)]
-    return [found, versions(collection_name()), list(VectorCollection.objects.values()), list(QueueEntry.objects.values()), last_drawn()]
+    return [
+        found,
+        versions(collection_name()),
+        list(VectorCollection.objects.values()),
+        list(QueueEntry.objects.values()),
+        last_allocated(),
+    ]
 
 
 def test_adopt__refuses_to_remove_many(store: str) -> None:
@@ -324,7 +330,7 @@ from vectorstore.schema import apply as applying
 from vectorstore.catalog import registry
 from vectorstore.rebuild import replace as replacement
 from vectorstore.rebuild.adopt import adopt
-from vectorstore.qdrant import write as guarded
+from vectorstore.qdrant import write as conditional_write
 
 at, nth = sys.argv[1], int(sys.argv[2])
 
@@ -340,7 +346,7 @@ def dying(method):
 
 owners = {
     "update_collection": QdrantClient, "raise_above": adoption, "register": registry, "note_as_live": adoption, "reset_checkpoint": adoption.checkpoint,
-    "sync_users": adoption, "upsert": guarded, "fill": replacement, "pass_gate": replacement, "prepare": registry,
+    "sync_users": adoption, "upsert": conditional_write, "fill": replacement, "pass_gate": replacement, "prepare": registry,
     "delete_collection": QdrantClient, "point_alias": replacement, "follow": registry,
 }
 setattr(owners[at], at, dying(getattr(owners[at], at)))
@@ -370,7 +376,7 @@ def test_adopt__killed_anywhere_goes_on(qdrant_server: object, at: str, nth: int
         with pytest.raises(UserFacingError, match="--adopt"):
             initialize()
     adopted()
-    assert last_drawn() > FAR + 1
+    assert last_allocated() > FAR + 1
     prove_adopted(v1(), above=FAR)
 
 

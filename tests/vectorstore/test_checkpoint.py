@@ -26,7 +26,17 @@ from vectorstore.consistency import checkpoint
 from vectorstore.consistency import sentinels as sentinels_module
 from vectorstore.consistency.checkpoint import compare_checkpoints, is_checkpoint_due, renew_checkpoint, reset_checkpoint, write_checkpoint
 from vectorstore.consistency.sentinels import sentinel_points
-from vectorstore.consistency.versions import MARGIN, NO_MORE, TOO_HIGH, highest, last_drawn, newest, next_version, raise_above, version_of
+from vectorstore.consistency.versions import (
+    MARGIN,
+    NO_MORE,
+    TOO_HIGH,
+    allocate_version,
+    highest,
+    last_allocated,
+    newest,
+    raise_above,
+    version_of,
+)
 from vectorstore.models import QuarantinedUser, QueueEntry, StoreState, VectorCollection
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.qdrant.errors import RestoreDetected
@@ -115,10 +125,10 @@ def test_version_of__only_what_a_worker_can_have_written(payload: dict[str, Any]
 def test_version_of__a_sequence_that_another_program_drove_up(restored_sequence: None) -> None:
     """It goes on from the highest version that is taken for one of ours, and never comes to what is too high."""
     assert raise_above(NO_MORE - 1)
-    drawn = next_version()
-    assert NO_MORE < drawn < TOO_HIGH
-    assert version_of({"version": drawn}) == drawn
-    assert version_of({"version": drawn + 1}) is None
+    allocated = allocate_version()
+    assert NO_MORE < allocated < TOO_HIGH
+    assert version_of({"version": allocated}) == allocated
+    assert version_of({"version": allocated + 1}) is None
     with connection.cursor() as cursor:
         cursor.execute("SELECT setval('vector_sync_version', %s)", [2 * TOO_HIGH])
     assert version_of({"version": TOO_HIGH}) is None
@@ -127,7 +137,7 @@ def test_version_of__a_sequence_that_another_program_drove_up(restored_sequence:
 @pytest.fixture
 def restored_sequence() -> Iterator[None]:
     """No rollback sets a sequence back."""
-    before = last_drawn()
+    before = last_allocated()
     yield
     with connection.cursor() as cursor:
         cursor.execute("SELECT setval('vector_sync_version', %s)", [before + 1])
@@ -138,7 +148,7 @@ def test_newest__no_other_programs_versions_hide_ours(collection: str) -> None:
     for number, version in enumerate((NO_MORE, TOO_HIGH - 1, TOO_HIGH, 2**62)):
         upsert(collection, number, version=version)
     with qdrant() as client:
-        assert newest(client, collection, client.get_collection(collection), 1) == [(str(person), last_drawn())]
+        assert newest(client, collection, client.get_collection(collection), 1) == [(str(person), last_allocated())]
     check()
 
 
@@ -150,7 +160,7 @@ def test_highest__of_the_points_of_a_collection(collection: str) -> None:
     with qdrant() as client:
         found = client.get_collection(collection)
         assert [UUID(str(point_id)) for point_id, _ in newest(client, collection, found, 2)] == [there[2], there[1]]
-        assert highest(client, collection) == last_drawn()
+        assert highest(client, collection) == last_allocated()
 
 
 @pytest.mark.qdrant_server
@@ -160,15 +170,15 @@ def test_highest__without_an_index(qdrant_server: QdrantServer) -> None:
     with qdrant() as client:
         collection = f"{collection_name()}_v1"
         client.delete_payload_index(collection, "version", wait=True)
-        assert highest(client, collection) == last_drawn()
+        assert highest(client, collection) == last_allocated()
 
 
 def test_raise_above__never_goes_back() -> None:
-    before = last_drawn()
+    before = last_allocated()
     assert not raise_above(before)
-    assert last_drawn() == before
+    assert last_allocated() == before
     assert raise_above(before + 10)
-    assert last_drawn() == before + 10 + MARGIN
+    assert last_allocated() == before + 10 + MARGIN
     assert not raise_above(before + 20)
 
 
@@ -181,7 +191,7 @@ def test_renew_checkpoint__both_stores_carry_it(collection: str) -> None:
     assert carried(collection) is None and is_checkpoint_due()
     assert renew()
     state = StoreState.current()
-    assert carried(collection) == {"id": state.mark["id"], "version": last_drawn(), "at": state.mark["at"]}
+    assert carried(collection) == {"id": state.mark["id"], "version": last_allocated(), "at": state.mark["at"]}
     assert state.pending_mark is None and not is_checkpoint_due()
     assert {point_id for point_id, _ in state.mark["newest"][collection]} == {str(person) for person in there}
     check()
@@ -300,9 +310,9 @@ def test_renew_checkpoint__several_at_once_raise_no_false_alarm(qdrant_server: Q
 
 def test_compare_checkpoints__a_point_from_the_future(collection: str) -> None:
     renew()
-    upsert(collection, str(uuid4()), version=last_drawn() + 5)
+    upsert(collection, str(uuid4()), version=last_allocated() + 5)
     assert reason() == (
-        f"{collection!r} holds a point of version {last_drawn() + 5}, and PostgreSQL has drawn {last_drawn()} so far: it was restored to an"
+        f"{collection!r} holds a point of version {last_allocated() + 5}, and PostgreSQL has allocated {last_allocated()} so far: it was restored to an"
         f" older copy, or failed over.{NEXT}"
     )
     with pytest.raises(RestoreDetected):
@@ -311,9 +321,9 @@ def test_compare_checkpoints__a_point_from_the_future(collection: str) -> None:
 
 def test_compare_checkpoints__a_checkpoint_from_the_future(live: str) -> None:
     with qdrant() as client:
-        client.update_collection(live, metadata={"findme_mark": {"id": "x", "version": last_drawn() + 9, "at": "2026-11-23T15:00:00Z"}})
+        client.update_collection(live, metadata={"findme_mark": {"id": "x", "version": last_allocated() + 9, "at": "2026-11-23T15:00:00Z"}})
     assert reason() == (
-        f"{live!r} has a checkpoint of version {last_drawn() + 9}, and PostgreSQL has drawn {last_drawn()} so far: it was restored to an older copy,"
+        f"{live!r} has a checkpoint of version {last_allocated() + 9}, and PostgreSQL has allocated {last_allocated()} so far: it was restored to an older copy,"
         f" or failed over.{NEXT}"
     )
 
@@ -351,11 +361,11 @@ def test_compare_checkpoints__postgresql_restored_to_an_older_copy(qdrant_server
     renew()
     with older_postgres() as restore:
         people(1)
-        high = last_drawn()
+        high = last_allocated()
         restore()
         assert User.objects.filter(embedding__isnull=False).count() == 2
         assert reason().startswith(
-            f"'{collection_name()}_v1' holds a point of version {high}, and PostgreSQL has drawn {last_drawn()} so far"
+            f"'{collection_name()}_v1' holds a point of version {high}, and PostgreSQL has allocated {last_allocated()} so far"
         )
 
 
@@ -372,7 +382,7 @@ def test_compare_checkpoints__postgresql_restored_and_its_versions_have_caught_u
         renew()
         after = StoreState.current().mark["at"]
         restore()
-        raise_above(last_drawn() + 1000)
+        raise_above(last_allocated() + 1000)
         assert reason() == (
             f"'{collection_name()}_v1' has the checkpoint of {after}, and PostgreSQL remembers that of {before}: one of the two was restored to an"
             f" older copy.{NEXT}"
@@ -562,7 +572,7 @@ def test_compare_checkpoints__another_collection_of_a_name_that_was_used(live: s
     with qdrant() as client:
         made(client, name)
         registry.register(name, registry.State.KEPT, "")
-        upsert(name, str(person), version=last_drawn())
+        upsert(name, str(person), version=last_allocated())
         renew()
         seen = checkpoint._looked_at(client, registry.write_targets())
         registry.mark_for_deletion(name)

@@ -35,7 +35,7 @@ from tests.vectorstore.test_adoption import ANOTHER, KILLED, of_another_database
 from vectorstore.catalog import registry
 from vectorstore.catalog.alias import alias_target
 from vectorstore.catalog.ownership import DATABASE, database_id
-from vectorstore.consistency.versions import last_drawn, next_version
+from vectorstore.consistency.versions import allocate_version, last_allocated
 from vectorstore.models import ProfileEmbedding, QueueEntry, SyncLease, VectorCollection
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.queue.entries import enqueue_orphan_scan
@@ -155,7 +155,7 @@ def test_adopt__points_whose_payload_names_the_user(store: str) -> None:
 @pytest.mark.parametrize("owner", [ANOTHER, None])
 def test_adopt__a_version_of_another_database_that_this_one_allocated_too(every_store: str, owner: str | None) -> None:
     for _ in range(3):
-        next_version()
+        allocate_version()
     orphan = uuid4()
     of_another_database([*(point(person, version=2) for person in users(2)), point(orphan, version=2)], owner)
     before = everything()
@@ -226,7 +226,7 @@ def test_adopt__a_later_command_does_not_take_a_foreign_version_for_an_allocated
     """Their users had a row when the collection was adopted; that it is gone was not captured."""
     person = ProfileEmbeddingFactory.create().pk
     for _ in range(5):
-        next_version()
+        allocate_version()
     of_another_database([point(person, version=3)])
     adopt()
     ProfileEmbedding.objects.all().delete()
@@ -385,7 +385,7 @@ def test_verify__repair_of_what_this_database_wrote(store: str) -> None:
 def test_verify__repair_after_postgresql_was_restored(store: str) -> None:
     """What a worker wrote after the backup has a version that the restored PostgreSQL never allocated, and perhaps the only copy."""
     (bare, pending) = users(2)
-    live(point(bare, version=last_drawn() + 5), point(pending, version=last_drawn() + 6))
+    live(point(bare, version=last_allocated() + 5), point(pending, version=last_allocated() + 6))
     QueueEntry.objects.create(user_id=pending)
     assert outcome("verify_qdrant", "--repair") == (2, refusal(1))
     ProfileEmbeddingFactory.create(user=User.objects.get(pk=bare))
@@ -533,8 +533,8 @@ def test_purge__drops_no_only_copy(qdrant_server: object, capsys: pytest.Capture
 @pytest.mark.parametrize("foreign", [False, True])
 def test_restore__a_snapshot_with_only_copies(server: object, tmp_path: Path, *, foreign: bool) -> None:
     (bare,) = users(1)
-    next_version()
-    next_version()
+    allocate_version()
+    allocate_version()
     live(point(bare, **({"version": 1} if foreign else {})), *map(point, to_be_removed()))
     if foreign:
         with qdrant() as client:

@@ -68,5 +68,5 @@ def test_queue__takes_a_person_any_number_of_times_and_one_who_is_not_there() ->
     assert ask("SELECT relpersistence FROM pg_class WHERE oid = 'vector_sync_queue'::regclass") == [("p",)]
 
 
-def test_versions__come_from_a_sequence_that_no_session_draws_ahead_from() -> None:
+def test_versions__come_from_a_sequence_that_no_session_allocates_ahead_from() -> None:
     assert ask("SELECT seqcache, seqcycle FROM pg_sequence WHERE seqrelid = 'vector_sync_version'::regclass") == [(1, False)]

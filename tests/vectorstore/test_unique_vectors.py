@@ -16,7 +16,7 @@ from tests.factories import ProfileEmbeddingFactory, UserFactory
 from tests.threads import in_thread
 from tests.vectorstore.only_in_qdrant import of_the_guides_program, point, users, write
 from vectorstore.catalog.ownership import ADOPTED_AT, ADOPTING, DATABASE, database_id
-from vectorstore.consistency.versions import MARGIN, allocated_versions, last_drawn, next_version, raise_above
+from vectorstore.consistency.versions import MARGIN, allocate_version, allocated_versions, last_allocated, raise_above
 from vectorstore.models import ProfileEmbedding, QueueEntry, StoreState
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.retention.unique_vectors import DiscardLimit, UniqueVectors, UniqueVectorsFound, unique_among, unique_in, version_floor
@@ -68,47 +68,47 @@ def test_among__the_user_whom_the_payload_names() -> None:
 
 def test_among__a_version_that_this_database_allocated_proves_that_postgresql_had_the_vector() -> None:
     (bare,) = users(1)
-    version = next_version()
+    version = allocate_version()
     assert not is_unique(record(bare, version=version))
     judge = UniqueVectors(0)
     assert judge.among([record(bare, version=version + 1)]) == [str(bare)]
-    next_version()  # a worker has allocated one since, and written it
+    allocate_version()  # a worker has allocated one since, and written it
     assert judge.among([record(bare, version=version + 1)]) == []
 
 
 @pytest.mark.parametrize("version", [None, "7", 1.5, True, 0, -3, [1], 2**52, 2**53, 2**60, 1e300])
 def test_among__a_version_that_no_worker_can_have_written(version: object) -> None:
     (bare,) = users(1)
-    next_version()
+    allocate_version()
     assert is_unique(record(bare, version=version))
 
 
 def test_among__a_version_up_to_the_adoption_is_another_databases() -> None:
     (bare,) = users(1)
-    adopted_at = next_version()
+    adopted_at = allocate_version()
     assert is_unique(record(bare, version=adopted_at), floor=adopted_at)
-    assert not is_unique(record(bare, version=next_version()), floor=adopted_at)
+    assert not is_unique(record(bare, version=allocate_version()), floor=adopted_at)
     assert is_unique(record(bare, version=adopted_at), floor=None)
 
 
 def test_among__a_version_that_the_sequence_was_set_past() -> None:
     """As after a restore of PostgreSQL: the sequence is above it, and this database never allocated it."""
     (bare,) = users(1)
-    ours = next_version()
+    ours = allocate_version()
     lost = ours + 500
     assert raise_above(lost)
-    assert last_drawn() > lost
+    assert last_allocated() > lost
     assert is_unique(record(bare, version=lost))
     assert not is_unique(record(bare, version=ours))
-    assert not is_unique(record(bare, version=next_version()))
+    assert not is_unique(record(bare, version=allocate_version()))
 
 
 def test_raise_above__records_what_it_skips_and_only_that() -> None:
-    first = next_version()
+    first = allocate_version()
     assert raise_above(first + 10)
     assert not raise_above(first + 10)
     assert StoreState.current().skipped_versions == [[first + 1, first + 10 + MARGIN]]
-    second = next_version()
+    second = allocate_version()
     assert raise_above(second + 3)
     versions = allocated_versions()
     assert [version in versions for version in (0, first, first + 1, second - 1, second, second + 1, second + 3 + MARGIN)] == [
@@ -120,7 +120,7 @@ def test_raise_above__records_what_it_skips_and_only_that() -> None:
         False,
         False,
     ]
-    assert next_version() in allocated_versions()
+    assert allocate_version() in allocated_versions()
 
 
 def test_version_floor__of_a_collection_that_is_this_databases() -> None:
@@ -139,7 +139,7 @@ def test_among__one_query_for_many_points(django_assert_num_queries: DjangoAsser
     points = [record(person) for person in bare] + [record(uuid4()) for _ in range(500)]
     with django_assert_num_queries(1):
         assert set(UniqueVectors(None).among(points)) == set(map(str, bare))
-    own = [record(uuid4(), version=next_version()) for _ in range(50)]
+    own = [record(uuid4(), version=allocate_version()) for _ in range(50)]
     with django_assert_num_queries(2):  # the sequence and its skipped ranges, and no question about users
         assert UniqueVectors(0).among(own) == []
 

@@ -10,7 +10,7 @@ from qdrant_client import models
 from tests.factories import ProfileEmbeddingFactory, unit_vector
 from tests.vectorstore.commands import manage
 from vectorstore.consistency.checkpoint import CheckpointNotWritten
-from vectorstore.consistency.versions import last_drawn
+from vectorstore.consistency.versions import last_allocated
 from vectorstore.models import QuarantinedUser, QueueEntry
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.schema.initialize import initialize
@@ -75,12 +75,12 @@ def test_verify_qdrant__quarantined_users(live: str, capsys: pytest.CaptureFixtu
 
 def test_verify_qdrant__a_restored_store(live: str, capsys: pytest.CaptureFixture[str]) -> None:
     (person,) = people(1)
-    version = last_drawn() + 7
+    version = last_allocated() + 7
     with qdrant() as client:
         client.set_payload(live, {"version": version}, points=[str(person)], wait=True)
     back = (
-        f"{live!r} holds a point of version {version}, and PostgreSQL has drawn {last_drawn()} so far: it was restored to an older copy, or"
-        f" failed over.\n{live} (live): 1 point of 1 person, all as they are to be, 1 of a version that was never drawn.\n"
+        f"{live!r} holds a point of version {version}, and PostgreSQL has allocated {last_allocated()} so far: it was restored to an older copy, or"
+        f" failed over.\n{live} (live): 1 point of 1 person, all as they are to be, 1 of a version that was never allocated.\n"
     )
     assert output(capsys) == (1, f"{back}To put this right: manage.py verify_qdrant --repair\n")
     assert output(capsys, "--repair") == (1, f"{back}Both stores have a new checkpoint: workers go on.\n")
@@ -98,7 +98,7 @@ def test_verify_qdrant__a_checkpoint_that_is_not_taken_is_not_said_to_be(
 
     (person,) = people(1)
     with qdrant() as client:
-        client.set_payload(live, {"version": last_drawn() + 7}, points=[str(person)], wait=True)
+        client.set_payload(live, {"version": last_allocated() + 7}, points=[str(person)], wait=True)
     monkeypatch.setattr("vectorstore.verification.repair.reset_checkpoint", untaken)
     code, out = output(capsys, "--repair")
     assert code == 1

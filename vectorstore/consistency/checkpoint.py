@@ -1,6 +1,6 @@
 """A restored store is noticed by a checkpoint that PostgreSQL and the collections both carry (protocol, rule 9).
 
-The checkpoint (a random id, the last version drawn, the time) goes first into PostgreSQL as *pending*, then into each collection's metadata, and then
+The checkpoint (a random id, the last version allocated, the time) goes first into PostgreSQL as *pending*, then into each collection's metadata, and then
 into PostgreSQL as *the checkpoint*. So a collection that carries neither of the two is not the one that was written last: it is older, or PostgreSQL
 is. With the checkpoint PostgreSQL remembers the newest points of each collection (``sentinel_points``).
 
@@ -29,7 +29,7 @@ from vectorstore.catalog import registry
 from vectorstore.catalog.secondary import tolerate_secondary_failure
 from vectorstore.consistency.deletions import DELETED, deleted_at, last_deletion
 from vectorstore.consistency.sentinels import MANY, contradict, sentinel_points
-from vectorstore.consistency.versions import Newest, last_drawn, newest
+from vectorstore.consistency.versions import Newest, last_allocated, newest
 from vectorstore.models import StoreState
 from vectorstore.qdrant.address import timeout_seconds
 from vectorstore.qdrant.connection import qdrant
@@ -56,10 +56,10 @@ class CheckpointNotWritten(StoreUnavailable):
     needs most of the nodes, and writing does not."""
 
 
-def never_drawn(collection: str, version: int, drawn: int) -> str:
-    """What is wrong where a point has a VERSION above the last one that was DRAWN."""
+def unallocated_version(collection: str, version: int, allocated: int) -> str:
+    """What is wrong where a point has a VERSION above the last one that was ALLOCATED."""
     return (
-        f"{collection!r} holds a point of version {version}, and PostgreSQL has drawn {drawn} so far: it was restored to an older copy, or"
+        f"{collection!r} holds a point of version {version}, and PostgreSQL has allocated {allocated} so far: it was restored to an older copy, or"
         " failed over."
     )
 
@@ -163,18 +163,18 @@ def _checkpoint_in(found: CollectionInfo) -> Checkpoint | None:
 
 def _reason(client: QdrantClient, seen: list[_Seen]) -> str | None:
     """What is wrong, or None. PostgreSQL is read after the collections: it is behind nothing that they held before."""
-    drawn = last_drawn()
+    allocated = last_allocated()
     for one in seen:
-        if one.newest and one.newest[0][1] > drawn:
-            return never_drawn(one.name, one.newest[0][1], drawn)
-        if one.checkpoint is not None and one.checkpoint["version"] > drawn:
+        if one.newest and one.newest[0][1] > allocated:
+            return unallocated_version(one.name, one.newest[0][1], allocated)
+        if one.checkpoint is not None and one.checkpoint["version"] > allocated:
             return (
-                f"{one.name!r} has a checkpoint of version {one.checkpoint['version']}, and PostgreSQL has drawn {drawn} so far: it was restored to an"
+                f"{one.name!r} has a checkpoint of version {one.checkpoint['version']}, and PostgreSQL has allocated {allocated} so far: it was restored to an"
                 " older copy, or failed over."
             )
-        if one.deleted_at > drawn:
+        if one.deleted_at > allocated:
             return (
-                f"Points were deleted from {one.name!r} at version {one.deleted_at}, and PostgreSQL has drawn {drawn} so far: it was restored to an older"
+                f"Points were deleted from {one.name!r} at version {one.deleted_at}, and PostgreSQL has allocated {allocated} so far: it was restored to an older"
                 " copy, or failed over."
             )
     return _reason_of_checkpoints(client, seen)
@@ -243,7 +243,7 @@ def _store_pending(newest_points: Mapping[str, Newest], *, afresh: bool) -> Chec
         if state.pending_mark is None or afresh:
             state.pending_mark = {
                 "id": str(uuid4()),
-                "version": last_drawn(),
+                "version": last_allocated(),
                 "at": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
                 "newest": sentinel_points({name: newest_points[name] for name in newest_points.keys() & registry.complete_targets()}),
             }

@@ -1,7 +1,7 @@
 """That points were deleted, noted in Qdrant: a PostgreSQL that was restored to a copy from before the deletion is noticed by it (protocol, rule 9).
 
-A deletion leaves no point, and a checkpoint is renewed only now and then. So a process that deletes points draws a version, and notes it in the metadata of each
-collection. A PostgreSQL that has drawn less is older than the deletion.
+A deletion leaves no point, and a checkpoint is renewed only now and then. So a process that deletes points allocates a version, and notes it in the metadata of each
+collection. A PostgreSQL that has allocated less is older than the deletion.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from vectorstore.qdrant.errors import CollectionNotFound
 logger = logging.getLogger(__name__)
 
 DELETED = "findme_deleted_at_version"
-"""Of a collection's metadata: a version that was drawn before points were deleted."""
+"""Of a collection's metadata: a version that was allocated before points were deleted."""
 
-DRAW_FOR_DELETION = "SELECT max(nextval('vector_sync_version')) FROM generate_series(1, 33)"
-"""PostgreSQL notes 32 values of a sequence ahead on disk: it takes more than that for a copy of its files, which is older than the deletion, to have drawn
+ALLOCATE_FOR_DELETION = "SELECT max(nextval('vector_sync_version')) FROM generate_series(1, 33)"
+"""PostgreSQL notes 32 values of a sequence ahead on disk: it takes more than that for a copy of its files, which is older than the deletion, to have allocated
 less."""
 
 
 def note_deletion(client: QdrantClient, version: int) -> None:
-    """Note in every collection that points were deleted after VERSION was drawn, by a transaction that is committed.
+    """Note in every collection that points were deleted after VERSION was allocated, by a transaction that is committed.
 
     One that cannot be told is passed over with a warning: the deletion stands, and the next renewal of the checkpoint says the same.
     """
@@ -43,17 +43,17 @@ def note_deletion(client: QdrantClient, version: int) -> None:
             logger.warning("A restored PostgreSQL may go unnoticed until the next checkpoint: %s", one_line(error))
 
 
-def draw_for_deletion() -> int:
+def allocate_for_deletion() -> int:
     """Return a version for ``note_deletion``. Call it outside a transaction, or over a connection of its own."""
     with connection.cursor() as cursor:
-        cursor.execute(DRAW_FOR_DELETION)
+        cursor.execute(ALLOCATE_FOR_DELETION)
         return int(cursor.fetchone()[0])
 
 
 def note_new_deletion() -> None:
-    """Draw a version and note it, after points were deleted. If Qdrant is unavailable, the next renewal of the checkpoint says the same."""
+    """Allocate a version and note it, after points were deleted. If Qdrant is unavailable, the next renewal of the checkpoint says the same."""
     with suppress(UserFacingError), qdrant() as client:
-        note_deletion(client, draw_for_deletion())
+        note_deletion(client, allocate_for_deletion())
 
 
 def last_deletion(client: QdrantClient) -> int | None:

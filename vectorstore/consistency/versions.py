@@ -1,4 +1,4 @@
-"""The versions of points: what was drawn in PostgreSQL, and what the collections hold (protocol, rules 4 and 9)."""
+"""The versions of points: what was allocated in PostgreSQL, and what the collections hold (protocol, rules 4 and 9)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from qdrant_client.models import CollectionInfo, Direction, ExtendedPointId, Ord
 
 from vectorstore.models import StoreState
 from vectorstore.qdrant.connection import is_embedded
-from vectorstore.qdrant.scrolled import pages
+from vectorstore.qdrant.scroll import record_pages
 from vectorstore.queue.transactions import short_transaction
 
 Newest: TypeAlias = list[tuple[ExtendedPointId, int]]
@@ -25,10 +25,10 @@ TOO_HIGH = 2**53
 """Qdrant compares versions as doubles: from here on it cannot tell them apart."""
 
 NO_MORE = TOO_HIGH // 2
-"""From here on a version is another program's, if it was not drawn: the sequence is not set above it, and never comes near to what is too high."""
+"""From here on a version is another program's, if it was not allocated: the sequence is not set above it, and never comes near to what is too high."""
 
 MARGIN = 1_000_000
-"""Added when the sequence is set: more than anybody draws between the reading of it and the setting."""
+"""Added when the sequence is set: more than anybody allocates between the reading of it and the setting."""
 
 PAGE_SIZE = 1000
 
@@ -38,40 +38,40 @@ def version_of(payload: Mapping[str, Any] | None) -> int | None:
     version = (payload or {}).get("version")
     if not isinstance(version, int) or isinstance(version, bool) or not 0 <= version < TOO_HIGH:
         return None
-    return version if version < NO_MORE or version <= last_drawn() else None
+    return version if version < NO_MORE or version <= last_allocated() else None
 
 
-def is_blocking(payload: Mapping[str, Any] | None) -> bool:
-    """Whether the guard of every write may take the point for newer, and it is not: no worker can have written its version. Of a list each number
+def has_unbeatable_version(payload: Mapping[str, Any] | None) -> bool:
+    """Whether the condition of every write may take the point for newer, and it is not: no worker can have written its version. Of a list each number
     counts."""
     return version_of(payload) is None and isinstance((payload or {}).get("version"), int | float | list)
 
 
-def next_version() -> int:
-    """Draw one, which no transaction gives back."""
+def allocate_version() -> int:
+    """Allocate one, which no transaction gives back."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT nextval('vector_sync_version')")
         return int(cursor.fetchone()[0])
 
 
-def last_drawn() -> int:
-    """The last version that anybody drew. No transaction hides what others draw, and none gives back what it drew."""
+def last_allocated() -> int:
+    """The last version that anybody allocated. No transaction hides what others allocate, and none gives back what it allocated."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM vector_sync_version")
         return int(cursor.fetchone()[0])
 
 
 def raise_above(version: int) -> bool:
-    """See that every version that is drawn from now on is above VERSION; whether the sequence had to be set for it.
+    """See that every version that is allocated from now on is above VERSION; whether the sequence had to be set for it.
 
-    ``setval`` would set it back to where it was read where others draw meanwhile: hence the margin, and one at a time.
+    ``setval`` would set it back to where it was read where others allocate meanwhile: hence the margin, and one at a time.
     """
     target = version + MARGIN
     if not _note_skipped(version, target):
         return False
     with short_transaction() as cursor:
         cursor.execute("SELECT FROM vector_store_state FOR UPDATE")
-        if last_drawn() < target:
+        if last_allocated() < target:
             cursor.execute("SELECT setval('vector_sync_version', %s)", [target])
         return True
 
@@ -85,7 +85,7 @@ def _note_skipped(version: int, target: int) -> bool:
     StoreState.current()
     with short_transaction() as cursor:
         cursor.execute("SELECT FROM vector_store_state FOR UPDATE")
-        last = last_drawn()
+        last = last_allocated()
         if last >= version:
             return False
         cursor.execute("UPDATE vector_store_state SET skipped_versions = skipped_versions || %s::jsonb", [json.dumps([[last + 1, target]])])
@@ -105,7 +105,7 @@ class AllocatedVersions:
 
 def allocated_versions() -> AllocatedVersions:
     """Read the sequence before the skipped ranges, which are committed before the sequence is set."""
-    last = last_drawn()
+    last = last_allocated()
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT (skipped ->> 0)::bigint, (skipped ->> 1)::bigint FROM vector_store_state, jsonb_array_elements(skipped_versions) AS skipped"
@@ -132,9 +132,9 @@ def _can_be_sorted(found: CollectionInfo) -> bool:
 
 
 def _first(client: QdrantClient, collection: str, limit: int) -> list[Record]:
-    order = OrderBy(key="version", direction=Direction.DESC, start_from=max(NO_MORE - 1, last_drawn()))
+    order = OrderBy(key="version", direction=Direction.DESC, start_from=max(NO_MORE - 1, last_allocated()))
     return client.scroll(collection, order_by=order, limit=limit, with_payload=["version"], with_vectors=False)[0]
 
 
 def _every(collection: str) -> Iterable[Record]:
-    return chain.from_iterable(pages(collection, PAGE_SIZE, with_payload=["version"], with_vectors=False))
+    return chain.from_iterable(record_pages(collection, PAGE_SIZE, with_payload=["version"], with_vectors=False))

@@ -49,7 +49,7 @@ class Points:
 
 
 def points_of(claim: Claimed) -> Points:
-    """The points of the claim's people, with the claim's version. A statement that begins after the version was drawn."""
+    """The points of the claim's people, with the claim's version. A statement that begins after the version was allocated."""
     with statement_deadline():
         rows = profiles.read(ROWS, (claim.array,))
     found = {row[0] for row in rows}

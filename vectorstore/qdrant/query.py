@@ -28,7 +28,7 @@ SCORE = struct.Struct("<f")
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class VectorQuery:
     """The LIMIT points that are nearest to DIRECTION, among those that meet the CONDITIONS. By the graph, searched as widely as HNSW_EF
     says (None: as the collection says), or EXACT, as the embedded store always does it."""
 
@@ -39,26 +39,26 @@ class Question:
     exact: bool = False
 
 
-def candidates(client: QdrantClient, collection: str, questions: Sequence[Question]) -> list[list[Candidate]]:
-    """For each of QUESTIONS its points, the best first. Raises what the driver raises."""
+def candidates(client: QdrantClient, collection: str, queries: Sequence[VectorQuery]) -> list[list[Candidate]]:
+    """For each of QUERIES its points, the best first. Raises what the driver raises."""
     if is_embedded():
-        return [_by_client(client, collection, one) for one in questions]
-    return (_by_grpc if server_address().grpc_port else _by_rest)(client, collection, questions)
+        return [_by_client(client, collection, one) for one in queries]
+    return (_by_grpc if server_address().grpc_port else _by_rest)(client, collection, queries)
 
 
-def _by_client(client: QdrantClient, collection: str, one: Question) -> list[Candidate]:
+def _by_client(client: QdrantClient, collection: str, one: VectorQuery) -> list[Candidate]:
     answer = client.query_points(collection, list(one.direction), query_filter=one.conditions, limit=one.limit, with_payload=False)
     return _rounded((point.id, point.score) for point in answer.points)
 
 
-def _by_rest(client: QdrantClient, collection: str, questions: Sequence[Question]) -> list[list[Candidate]]:
+def _by_rest(client: QdrantClient, collection: str, queries: Sequence[VectorQuery]) -> list[list[Candidate]]:
     answer: dict[str, Any] = client.http.client.request(
         type_=dict[str, Any],
         method="POST",
         url="/collections/{collection_name}/points/query/batch",
         path_params={"collection_name": collection},
         headers={"Content-Type": "application/json"},
-        content=json.dumps({"searches": [_json(one) for one in questions]}),
+        content=json.dumps({"searches": [_json(one) for one in queries]}),
     )
     return [
         _rounded((point["id"], math.nan if point["score"] is None else point["score"]) for point in one["points"])
@@ -66,7 +66,7 @@ def _by_rest(client: QdrantClient, collection: str, questions: Sequence[Question
     ]
 
 
-def _json(one: Question) -> dict[str, Any]:
+def _json(one: VectorQuery) -> dict[str, Any]:
     conditions = None if one.conditions is None else one.conditions.model_dump(mode="json", exclude_none=True)
     return {"query": list(one.direction), "limit": one.limit, "filter": conditions, "params": {"hnsw_ef": one.hnsw_ef, "exact": one.exact}}
 
@@ -75,8 +75,8 @@ def _rounded(found: Iterable[Candidate]) -> list[Candidate]:
     return [(point_id, SCORE.unpack(SCORE.pack(score))[0]) for point_id, score in found]
 
 
-def _by_grpc(client: QdrantClient, collection: str, questions: Sequence[Question]) -> list[list[Candidate]]:
-    requests = [_message(collection, one) for one in questions]
+def _by_grpc(client: QdrantClient, collection: str, queries: Sequence[VectorQuery]) -> list[list[Candidate]]:
+    requests = [_message(collection, one) for one in queries]
     timeout = server_address().timeout
     if len(requests) == 1:
         return [_of(client.grpc_points.Query(requests[0], timeout=timeout))]
@@ -84,7 +84,7 @@ def _by_grpc(client: QdrantClient, collection: str, questions: Sequence[Question
     return [_of(one) for one in client.grpc_points.QueryBatch(together, timeout=timeout).result]
 
 
-def _message(collection: str, one: Question) -> grpc.QueryPoints:
+def _message(collection: str, one: VectorQuery) -> grpc.QueryPoints:
     message = grpc.QueryPoints(collection_name=collection, limit=one.limit, params=grpc.SearchParams(hnsw_ef=one.hnsw_ef, exact=one.exact))
     message.query.nearest.dense.data.extend(one.direction)
     if one.conditions is not None:

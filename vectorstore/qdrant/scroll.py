@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import chain
+from typing import Any, TypeVar
 from uuid import UUID
 
+from qdrant_client import QdrantClient
 from qdrant_client.models import Record
 
-from vectorstore.qdrant import scroll_grpc, scroll_rest, scrolled
+from vectorstore.qdrant import scroll_grpc, scroll_rest
 from vectorstore.qdrant.address import server_address
 from vectorstore.qdrant.connection import is_embedded, qdrant
 from vectorstore.qdrant.pages import Points, vectors_of
+
+Page = TypeVar("Page")
 
 PAGE_SIZE = 500
 EMBEDDED_PAGE_SIZE = 2000
@@ -25,9 +29,9 @@ AHEAD = 2
 def pages(collection: str) -> Iterator[Points]:
     """Every point. A server is asked in a thread, ahead of whoever compares; the embedded store belongs to one thread at a time."""
     if is_embedded():
-        return map(_points, scrolled.pages(collection, EMBEDDED_PAGE_SIZE, with_payload=True, with_vectors=True))
+        return map(_points, record_pages(collection, EMBEDDED_PAGE_SIZE, with_payload=True, with_vectors=True))
     scroll = scroll_grpc.scroll if server_address().grpc_port else scroll_rest.scroll
-    return _ahead(scrolled.paged(lambda client, offset: scroll(client, collection, PAGE_SIZE, offset)))
+    return _ahead(_scrolled(lambda client, offset: scroll(client, collection, PAGE_SIZE, offset)))
 
 
 def begun(collection: str) -> Iterator[Points]:
@@ -42,6 +46,23 @@ def points_among(collection: str, ids: Collection[UUID]) -> Points:
         if not is_embedded() and not server_address().grpc_port:
             return scroll_rest.retrieve(client, collection, asked)
         return _points(client.retrieve(collection, asked, with_payload=True, with_vectors=True))
+
+
+def record_pages(collection: str, size: int, **what: Any) -> Iterator[list[Record]]:
+    """SIZE points a page; WHAT of them, as ``scroll`` takes it (``with_payload``, ``with_vectors``). Raises StoreUnavailable."""
+    return _scrolled(lambda client, offset: client.scroll(collection, limit=size, offset=offset, **what))
+
+
+def _scrolled(scroll: Callable[[QdrantClient, Any], tuple[Page, Any]]) -> Iterator[Page]:
+    """What SCROLL returns after an offset (None: from the beginning), with the next one (None: that was the last). Between two pages the embedded store
+    is free for others."""
+    offset = None
+    while True:
+        with qdrant() as client:
+            page, offset = scroll(client, offset)
+        yield page
+        if offset is None:
+            return
 
 
 def _points(records: Sequence[Record]) -> Points:

@@ -1,4 +1,4 @@
-"""What is sent to Qdrant of people's points, under the guard (protocol, rule 4): a point whose version is that of the sender or a higher one is
+"""What is sent to Qdrant of people's points, as conditional writes (protocol, rule 4): a point whose version is that of the sender or a higher one is
 left as it is. One without a version is not spared. On a cluster in an order that all replicas keep."""
 
 from __future__ import annotations
@@ -49,9 +49,11 @@ def delete(client: QdrantClient, collection: str, ids: Sequence[ExtendedPointId]
     The embedded store, which nobody else can write meanwhile, is asked for these points by their ids: it compares the ids of a filter with every
     point that it has, one by one.
     """
-    guard = Filter(must_not=[_newer(version)])
+    condition = Filter(must_not=[_newer(version)])
     if is_embedded():
-        older = [record.id for record in _retrieved(client, collection, ids) if check_filter(guard, record.payload or {}, record.id, {})]
+        older = [
+            record.id for record in _retrieved(client, collection, ids) if check_filter(condition, record.payload or {}, record.id, {})
+        ]
         if older:  # qdrant-client 1.20 refuses an empty list
             client.delete(collection, PointIdsList(points=older), wait=True, ordering=WriteOrdering.MEDIUM)
         return
@@ -78,8 +80,8 @@ def _retrieved(client: QdrantClient, collection: str, ids: Sequence[ExtendedPoin
 
 
 def clear(client: QdrantClient, collection: str, ids: Sequence[ExtendedPointId]) -> None:
-    """Delete points whatever version they claim to have: for such as no worker can have written (``versions.is_blocking``), which would stand in the
-    way of every guarded write. Whoever does it holds their people. Raises what the driver raises."""
+    """Delete points whatever version they claim to have: for such as no worker can have written (``versions.has_unbeatable_version``), which no
+    conditional write could beat. Whoever does it holds their people. Raises what the driver raises."""
     client.delete(collection, PointIdsList(points=list(ids)), wait=True, ordering=WriteOrdering.MEDIUM)
 
 

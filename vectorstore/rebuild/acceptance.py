@@ -74,7 +74,7 @@ def prove_search(client: QdrantClient, proven: Proven, *, min_recall: float | No
 
 def _what_differs(found: Collected) -> str:
     counts = [f"{found.kinds[kind]:,} {kind}" for kind in found.examples if found.kinds[kind]]
-    counts += [f"{found.ahead:,} of a version that was never drawn"] if found.ahead else []
+    counts += [f"{found.ahead:,} of a version that was never allocated"] if found.ahead else []
     examples = ", ".join([repr(one) for ids in found.examples.values() for one in ids][:3])
     such_as = f" (such as {examples})" if examples else ""
     return (

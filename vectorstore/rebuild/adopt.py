@@ -19,10 +19,10 @@ from vectorstore.catalog.ownership import ADOPTED_AT, ADOPTING, DATABASE, databa
 from vectorstore.consistency import checkpoint
 from vectorstore.consistency.deletions import DELETED
 from vectorstore.consistency.possibly_erased import require_after_restore
-from vectorstore.consistency.versions import last_drawn, raise_above, version_of
+from vectorstore.consistency.versions import last_allocated, raise_above, version_of
 from vectorstore.models import ProfileEmbedding, QueueEntry
 from vectorstore.qdrant.connection import qdrant
-from vectorstore.qdrant.scrolled import pages
+from vectorstore.qdrant.scroll import record_pages
 from vectorstore.queue.deletions import note_removal
 from vectorstore.queue.entries import enqueue
 from vectorstore.rebuild.replace import Replaced, replace_by_alias
@@ -150,7 +150,7 @@ def _refuse_many(survey: Survey, max_changes: int | None, force: bool) -> None:
 def _take_over(planned: Plan, limit: DiscardLimit, report: Report) -> tuple[int, int]:
     """How many points were removed; and how many hold a unique vector and stay.
 
-    First it is claimed, so that nobody else writes it any more; then versions are drawn above all that are in it, and everybody is queued; only then
+    First it is claimed, so that nobody else writes it any more; then versions are allocated above all that are in it, and everybody is queued; only then
     is it written. Killed before, the claim says that it is not finished, and nobody writes it; killed after, the queue has what is left.
     """
     collection = planned.collection
@@ -158,7 +158,7 @@ def _take_over(planned: Plan, limit: DiscardLimit, report: Report) -> tuple[int,
         client.update_collection(collection, metadata={DATABASE: database_id(), ADOPTING: True, checkpoint.KEY: None, DELETED: None})
         raise_above(_cleaned(client, collection, report))
         note_as_live(client, collection, new=False, of_others=True)
-        client.update_collection(collection, metadata={ADOPTING: None, ADOPTED_AT: last_drawn()})
+        client.update_collection(collection, metadata={ADOPTING: None, ADOPTED_AT: last_allocated()})
         if planned.differs("alias "):
             point_alias(client, planned.alias, collection)
         checkpoint.reset_checkpoint(client)
@@ -204,7 +204,7 @@ def _without_orphans(collection: str, limit: DiscardLimit, report: Report) -> tu
 
 def _pages(collection: str) -> Iterator[list[Record]]:
     """Every point, with its version."""
-    return pages(collection, PAGE_SIZE, with_payload=FIELDS, with_vectors=False)
+    return record_pages(collection, PAGE_SIZE, with_payload=FIELDS, with_vectors=False)
 
 
 def _orphans(page: list[Record], *, spared: Collection[ExtendedPointId]) -> list[UUID | int]:

@@ -10,7 +10,7 @@ from qdrant_client.models import Sample, SampleQuery
 
 from findme.core.commands.progress import Report, ignore_progress
 from vectorstore.qdrant.connection import is_embedded
-from vectorstore.qdrant.query import Candidate, Question, candidates
+from vectorstore.qdrant.query import Candidate, VectorQuery, candidates
 
 NEAREST = 10
 SAMPLED = 200
@@ -45,7 +45,7 @@ def _others(client: QdrantClient, collection: str, own_id: str, vector: list[flo
     """The ten. Points of vectors with a NaN stand before them, and are like nobody."""
     limit = NEAREST + 1
     while True:
-        (found,) = candidates(client, collection, [Question(vector, limit, exact=exact)])
+        (found,) = candidates(client, collection, [VectorQuery(vector, limit, exact=exact)])
         others = [(point_id, score) for point_id, score in found if str(point_id) != own_id and math.isfinite(score)]
         if len(others) >= NEAREST or len(found) < limit:
             return others[:NEAREST]

@@ -24,7 +24,7 @@ from vectorstore.catalog.lock import keep_session
 from vectorstore.catalog.ownership import ADOPTED_AT, ADOPTING, DATABASE, database_id
 from vectorstore.consistency.versions import AllocatedVersions, allocated_versions, version_of
 from vectorstore.models.embedding import PROJECTABLE_USER
-from vectorstore.qdrant.scrolled import pages
+from vectorstore.qdrant.scroll import record_pages
 
 FIELDS = ["version", "user_id"]
 """Of a payload, what the decision needs."""
@@ -132,7 +132,7 @@ def unique_among_records(client: QdrantClient, collection: str, records: Sequenc
 def unique_in(collection: str, judge: UniqueVectors, report: Report = ignore_progress) -> Iterator[list[ExtendedPointId]]:
     """Read every point of the collection and yield those that hold a unique vector, a page at a time."""
     seen = 0
-    for page in pages(collection, PAGE_SIZE, with_payload=FIELDS, with_vectors=False):
+    for page in record_pages(collection, PAGE_SIZE, with_payload=FIELDS, with_vectors=False):
         keep_session()
         seen += len(page)
         yield judge.among(page)

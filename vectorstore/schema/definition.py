@@ -158,7 +158,7 @@ DECLARATION = Declaration(
         "verified": {"type": "bool"},
         "location": {"type": "geo"},
         "interests": {"type": "keyword"},
-        # What guards every write against the past.
+        # What the condition of every write compares.
         "version": {"type": "integer", "lookup": False, "range": True},
     },
 )

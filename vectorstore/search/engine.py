@@ -66,7 +66,7 @@ def search_many(queries: Sequence[SearchQuery]) -> list[list[Hit]]:
 def _carry_out(client: QdrantClient, searches: Sequence[Search]) -> None:
     under_way = list(searches)
     while under_way:
-        answers = candidates(client, collection_name(), [one.question() for one in under_way])
+        answers = candidates(client, collection_name(), [one.vector_query() for one in under_way])
         fresh = [one.fresh(points) for one, points in zip(under_way, answers, strict=True)]
         shown = _shown({user_id for scores in fresh for user_id in scores})
         for one, points, scores in zip(under_way, answers, fresh, strict=True):

@@ -10,7 +10,7 @@ from uuid import UUID
 from qdrant_client import models
 
 from vectorstore.qdrant.connection import is_embedded
-from vectorstore.qdrant.query import Candidate, Question
+from vectorstore.qdrant.query import Candidate, VectorQuery
 from vectorstore.search.criteria import Place, SearchQuery
 from vectorstore.search.filter import filter_of
 
@@ -70,8 +70,8 @@ class Search:
         self.limit = min(self.query.wanted + left_out + SPARE, FIRST_PAGE_AT_MOST)
         self.examined = {str(user_id) for user_id in self.query.never_found}
 
-    def question(self) -> Question:
-        return Question(self.direction, self.limit, self.conditions, hnsw_ef_for(self.query), self.exact)
+    def vector_query(self) -> VectorQuery:
+        return VectorQuery(self.direction, self.limit, self.conditions, hnsw_ef_for(self.query), self.exact)
 
     def fresh(self, candidates: Iterable[Candidate]) -> dict[str, float]:
         """Who of the candidates has not been looked at, with their scores."""

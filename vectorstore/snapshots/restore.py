@@ -22,7 +22,7 @@ from vectorstore.catalog.lock import collection_lock
 from vectorstore.catalog.ownership import ADOPTED_AT, metadata_of
 from vectorstore.consistency import preflight
 from vectorstore.consistency.checkpoint import write_checkpoint
-from vectorstore.consistency.versions import highest, last_drawn, raise_above
+from vectorstore.consistency.versions import highest, last_allocated, raise_above
 from vectorstore.models import VectorCollection
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.qdrant.errors import CollectionNotFound
@@ -204,7 +204,7 @@ def _bring_back(
     make_as_declared(client, name)
     raise_above(highest(client, name))
     if floor is None:
-        client.update_collection(name, metadata={ADOPTED_AT: last_drawn()})
+        client.update_collection(name, metadata={ADOPTED_AT: last_allocated()})
     registry.register(name, registry.State.BUILDING, UNPROVEN)
     write_checkpoint(client, name)
 

@@ -11,7 +11,7 @@ from qdrant_client.models import ExtendedPointId, PointIdsList
 
 from accounts.age import today
 from findme.core.commands.progress import Report, ignore_progress
-from vectorstore.consistency.versions import next_version
+from vectorstore.consistency.versions import allocate_version
 from vectorstore.qdrant import write
 from vectorstore.qdrant.scroll import pages
 from vectorstore.queue.deletions import note_removal
@@ -22,9 +22,9 @@ from vectorstore.verification.expected import people_among
 def remove_outdated(client: QdrantClient, collection: str, report: Report = ignore_progress) -> int:
     """Delete every point that is nobody's, or another than the person's rows make today, ages too; how many are gone for it.
 
-    For a collection that workers write already: what they have written since is newer than the version that is drawn here, and stays.
+    For a collection that workers write already: what they have written since is newer than the version that is allocated here, and stays.
     """
-    version = next_version()
+    version = allocate_version()
     seen = removed = 0
     total = client.count(collection, exact=False).count
     for page in pages(collection):
@@ -37,12 +37,12 @@ def remove_outdated(client: QdrantClient, collection: str, report: Report = igno
 
 
 def _delete(client: QdrantClient, collection: str, outdated: Mapping[UUID, Difference], numbers: list[int], version: int) -> int:
-    """How many are gone. A number is nobody's id, and nobody writes it. What the guard would take for newer than anything loses its version first."""
+    """How many are gone. A number is nobody's id, and nobody writes it. What the condition of a write would take for newer than anything loses its version first."""
     people: list[ExtendedPointId] = [*map(str, outdated)]
-    blocking: list[ExtendedPointId] = [str(person) for person, difference in outdated.items() if difference.blocking]
+    unbeatable: list[ExtendedPointId] = [str(person) for person, difference in outdated.items() if difference.unbeatable]
     note_removal()
-    if blocking:
-        client.delete_payload(collection, keys=["version"], points=blocking, wait=True)
+    if unbeatable:
+        client.delete_payload(collection, keys=["version"], points=unbeatable, wait=True)
     if people:
         write.delete(client, collection, people, version)
     if numbers:

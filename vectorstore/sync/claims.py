@@ -1,6 +1,6 @@
 """Leasing people: nobody writes a person's point beside another, however many entries of the queue there are (protocol, rules 2, 3, 7 and 10).
 
-In READ COMMITTED, and in this order: the people are claimed, one version is drawn for all of them, the collections are read, the transaction
+In READ COMMITTED, and in this order: the people are claimed, one version is allocated for all of them, the collections are read, the transaction
 ends; only then are the people's rows read. So of two claims of a person the one with the higher version has looked at PostgreSQL later.
 """
 

@@ -18,7 +18,7 @@ from findme.core.postgresql.arrays import uuid_array
 from vectorstore.catalog import registry
 from vectorstore.catalog.secondary import fail_secondary_on_error
 from vectorstore.consistency import deletions, preflight
-from vectorstore.consistency.versions import is_blocking, next_version
+from vectorstore.consistency.versions import allocate_version, has_unbeatable_version
 from vectorstore.qdrant import write
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.qdrant.errors import CollectionNotFound, RestoreDetected
@@ -87,7 +87,7 @@ def remove_point(user_id: UUID) -> bool:
         if not collections:
             raise CollectionNotFound(collection_name())
         before_deletion = _queue_apart(user_id, restored=restored)
-        version = None if restored else next_version()
+        version = None if restored else allocate_version()
         live, *others = collections
         removed = _remove(client, live, user_id, version)
         for collection in others:
@@ -98,7 +98,7 @@ def remove_point(user_id: UUID) -> bool:
 
 
 def _is_restored(client: QdrantClient) -> bool:
-    """Return whether a store is an older copy of itself. Then no version is drawn: that PostgreSQL has drawn too few is what shows it.
+    """Return whether a store is an older copy of itself. Then no version is allocated: that PostgreSQL has allocated too few is what shows it.
 
     Raises UserFacingError where the collection is another database's.
     """
@@ -138,7 +138,7 @@ def _lock_user(user_id: UUID) -> None:
 def _queue_apart(user_id: UUID, *, restored: bool) -> int | None:
     """Queue the person over a connection of its own, committed before anything is sent. Nobody can claim them yet.
 
-    Return a version that is drawn there, for ``deletions.note_deletion``; None after a restore.
+    Return a version that is allocated there, for ``deletions.note_deletion``; None after a restore.
     """
     apart = connection.copy()
     try:
@@ -146,7 +146,7 @@ def _queue_apart(user_id: UUID, *, restored: bool) -> int | None:
             cursor.execute("INSERT INTO vector_sync_queue (user_id, urgent) VALUES (%s, true)", [user_id])
             if restored:
                 return None
-            cursor.execute(deletions.DRAW_FOR_DELETION)
+            cursor.execute(deletions.ALLOCATE_FOR_DELETION)
             return int(cursor.fetchone()[0])
     finally:
         apart.close()
@@ -163,7 +163,7 @@ def _lease_of(user_id: UUID) -> bool | None:
 def _remove(client: QdrantClient, collection: str, user_id: UUID, version: int | None) -> bool:
     """Also what does not seem to be there: an upsert may still wait to be applied, and the deletion comes after it.
 
-    Without a version, whatever version the point has: it may be higher than a restored PostgreSQL can draw.
+    Without a version, whatever version the point has: it may be higher than a restored PostgreSQL can allocate.
     """
     ids: list[ExtendedPointId] = [str(user_id)]
     found = client.retrieve(collection, ids, with_payload=False, with_vectors=False)
@@ -174,7 +174,7 @@ def _remove(client: QdrantClient, collection: str, user_id: UUID, version: int |
     else:
         write.delete(client, collection, ids, version)
     left = client.retrieve(collection, ids, with_payload=["version"], with_vectors=False)
-    if left and is_blocking(left[0].payload):
+    if left and has_unbeatable_version(left[0].payload):
         write.clear(client, collection, ids)
         left = client.retrieve(collection, ids, with_payload=False, with_vectors=False)
     if left:

@@ -11,7 +11,7 @@ from qdrant_client.models import PointIdsList, WriteOrdering
 from vectorstore.catalog.secondary import fail_secondary_on_error
 from vectorstore.models import ProfileEmbedding, QuarantinedUser, QueueEntry
 from vectorstore.qdrant.connection import qdrant
-from vectorstore.qdrant.scrolled import pages
+from vectorstore.qdrant.scroll import record_pages
 from vectorstore.queue.deletions import note_removal
 from vectorstore.queue.entries import ALL_USERS, enqueue
 from vectorstore.queue.shutdown import no_statement_deadline
@@ -51,7 +51,7 @@ def _look_through(claim: Claim, collection: str, cause: Cause) -> int:
     with qdrant() as client:
         judge = UniqueVectors.of(client, collection)
     left = 0
-    for page in pages(collection, PAGE_SIZE, with_payload=FIELDS, with_vectors=False):
+    for page in record_pages(collection, PAGE_SIZE, with_payload=FIELDS, with_vectors=False):
         renew(claim)
         kept = set() if cause is Cause.DELETION else set(judge.among(page))
         left += len(kept)

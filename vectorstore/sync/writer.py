@@ -1,4 +1,4 @@
-"""Writing a claim's points into every collection, guarded against the past, and reading them back (protocol, rules 4, 5, 6, 10 and 11)."""
+"""Writing a claim's points into every collection, with conditional writes, and reading them back (protocol, rules 4, 5, 6, 10 and 11)."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from qdrant_client.models import ExtendedPointId, Record, VectorParams
 from findme.core.errors import StoreUnavailable, one_line
 from findme.core.plurals import counted
 from vectorstore.catalog.secondary import fail_secondary, fail_secondary_on_error
-from vectorstore.consistency.checkpoint import never_drawn
-from vectorstore.consistency.versions import is_blocking, last_drawn, version_of
+from vectorstore.consistency.checkpoint import unallocated_version
+from vectorstore.consistency.versions import has_unbeatable_version, last_allocated, version_of
 from vectorstore.models import VECTOR_SIZE
 from vectorstore.projection.ages import disbelieve_days_after
 from vectorstore.projection.points import Points, points_of
-from vectorstore.qdrant import write as guarded
+from vectorstore.qdrant import write as conditional_write
 from vectorstore.qdrant.connection import qdrant
 from vectorstore.qdrant.errors import RequestRejected, RestoreDetected
 from vectorstore.qdrant.write import Point
@@ -97,9 +97,9 @@ class _CollectionWriter:
         try:
             with qdrant() as client:
                 self._upsert(client, points)
-                if in_the_way := self._prove_written(client, points):
-                    self._clear(client, in_the_way)
-                    self._upsert(client, [point for point in points if point.id in in_the_way])
+                if unbeatable := self._prove_written(client, points):
+                    self._clear(client, unbeatable)
+                    self._upsert(client, [point for point in points if point.id in unbeatable])
                     if still := self._prove_written(client, points):
                         raise self._not_as_sent(len(still), len(points))
         except RequestRejected as error:
@@ -125,9 +125,9 @@ class _CollectionWriter:
             if self.removed:
                 note_removal()
             self.sent_at = renew(self.claim)
-            guarded.delete(client, self.collection, ids, self.claim.version)
-            if in_the_way := self._prove_deleted(client, ids):
-                self._clear(client, in_the_way)
+            conditional_write.delete(client, self.collection, ids, self.claim.version)
+            if unbeatable := self._prove_deleted(client, ids):
+                self._clear(client, unbeatable)
                 if still := self._prove_deleted(client, ids):
                     raise self._not_deleted(len(still), len(ids))
 
@@ -142,14 +142,14 @@ class _CollectionWriter:
 
     def _upsert(self, client: QdrantClient, points: Sequence[Point]) -> None:
         self.sent_at = renew(self.claim)
-        guarded.upsert(client, self.collection, points, self.claim.version)
+        conditional_write.upsert(client, self.collection, points, self.claim.version)
 
     def _clear(self, client: QdrantClient, ids: Collection[ExtendedPointId]) -> None:
-        """Another program wrote them, with versions that nobody drew: they would stay for ever, and so would their people on the queue."""
+        """Another program wrote them, with versions that nobody allocated: they would stay for ever, and so would their people on the queue."""
         log.warning("%s points in %s have a version that no worker can have written: they are deleted.", len(ids), self.collection)
         note_removal()
         self.sent_at = renew(self.claim)
-        guarded.clear(client, self.collection, list(ids))
+        conditional_write.clear(client, self.collection, list(ids))
 
     def _prove_fit(self, error: RequestRejected) -> None:
         """A collection that takes nobody's vector says nothing about a person."""
@@ -159,24 +159,24 @@ class _CollectionWriter:
             raise error
 
     def _prove_written(self, client: QdrantClient, points: Sequence[Point]) -> set[ExtendedPointId]:
-        """An answer is no proof. Counting is nearly free; where the count is short, a later version may be there already, or one that is in the way:
+        """An answer is no proof. Counting is nearly free; where the count is short, a later version may be there already, or an unbeatable one:
         whose those are."""
         ids: list[ExtendedPointId] = [point.id for point in points]
-        if guarded.count_of(client, self.collection, ids, self.claim.version) == len(points):
+        if conditional_write.count_of(client, self.collection, ids, self.claim.version) == len(points):
             return set()
-        there, in_the_way = self._versions(client, ids)
-        short = sum(there.get(point_id, -1) < self.claim.version for point_id in ids if point_id not in in_the_way)
+        there, unbeatable = self._versions(client, ids)
+        short = sum(there.get(point_id, -1) < self.claim.version for point_id in ids if point_id not in unbeatable)
         if short:
             raise self._not_as_sent(short, len(points))
-        return in_the_way
+        return unbeatable
 
     def _prove_deleted(self, client: QdrantClient, ids: Sequence[ExtendedPointId]) -> set[ExtendedPointId]:
-        """By retrieving: while a segment is being rewritten, a count goes on counting deleted points. Whose is in the way."""
-        there, in_the_way = self._versions(client, ids)
+        """By retrieving: while a segment is being rewritten, a count goes on counting deleted points. Whose version is unbeatable."""
+        there, unbeatable = self._versions(client, ids)
         left = sum(version <= self.claim.version for version in there.values())
         if left:
             raise self._not_deleted(left, len(ids))
-        return in_the_way
+        return unbeatable
 
     def _not_as_sent(self, short: int, sent: int) -> StoreUnavailable:
         return StoreUnavailable(
@@ -190,15 +190,15 @@ class _CollectionWriter:
         )
 
     def _versions(self, client: QdrantClient, ids: Sequence[ExtendedPointId]) -> tuple[dict[ExtendedPointId, int], set[ExtendedPointId]]:
-        """Of those that are there, -1 for a point without one; and whose no worker can have written. Raises RestoreDetected where one was never drawn:
-        the guard refused what was sent, and whoever wrote that point did not look at PostgreSQL after this one."""
+        """Of those that are there, -1 for a point without one; and whose no worker can have written. Raises RestoreDetected where one was never allocated:
+        the condition refused what was sent, and whoever wrote that point did not look at PostgreSQL after this one."""
         found = client.retrieve(self.collection, list(ids), with_payload=["version"], with_vectors=False)
-        in_the_way = {record.id for record in found if is_blocking(record.payload)}
-        there = {record.id: _known(version_of(record.payload)) for record in found if record.id not in in_the_way}
+        unbeatable = {record.id for record in found if has_unbeatable_version(record.payload)}
+        there = {record.id: _known(version_of(record.payload)) for record in found if record.id not in unbeatable}
         highest = max(there.values(), default=0)
-        if highest > self.claim.version and highest > (drawn := last_drawn()):
-            raise RestoreDetected(never_drawn(self.collection, highest, drawn))
-        return there, in_the_way
+        if highest > self.claim.version and highest > (allocated := last_allocated()):
+            raise RestoreDetected(unallocated_version(self.collection, highest, allocated))
+        return there, unbeatable
 
 
 def _known(version: int | None) -> int:

@@ -12,7 +12,7 @@ from uuid import UUID
 import numpy as np
 
 from accounts.age import age_group, age_on, today
-from vectorstore.consistency.versions import is_blocking, version_of
+from vectorstore.consistency.versions import has_unbeatable_version, version_of
 from vectorstore.qdrant.pages import Points
 from vectorstore.verification.expected import People
 
@@ -33,12 +33,12 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """``version`` is the point's, None where there is no point, or none that a worker of ours wrote. ``blocking`` is a point that the guard of
+    """``version`` is the point's, None where there is no point, or none that a worker of ours wrote. ``unbeatable`` is a point that the condition of
     every write takes for newer than it can be: it has to be deleted before it can be written."""
 
     kinds: tuple[Kind, ...]
     version: int | None
-    blocking: bool = False
+    unbeatable: bool = False
 
 
 @dataclass(slots=True)
@@ -86,7 +86,7 @@ def _compare_both(people: People, points: Points, both: list[tuple[int, int]], a
 
 def _difference(payload: Mapping[str, Any], *kinds: Kind) -> Difference:
     version = version_of(payload)
-    return Difference(kinds, version, blocking=is_blocking(payload))
+    return Difference(kinds, version, unbeatable=has_unbeatable_version(payload))
 
 
 def _same(found: Mapping[str, Any], expected: Mapping[str, Any]) -> bool:

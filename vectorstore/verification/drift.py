@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import IO, Any, Self
 from uuid import UUID
 
-from vectorstore.consistency.versions import last_drawn
+from vectorstore.consistency.versions import last_allocated
 from vectorstore.verification.compare import Difference, Kind
 
 EXAMPLES = 10
@@ -36,19 +36,19 @@ class Ids:
 
 
 class Collected(AbstractContextManager["Collected"]):
-    """``people`` differ and can be queued, ``numbers`` are points of nobody; ``blocking`` are those of ``people`` whose point has to go first.
+    """``people`` differ and can be queued, ``numbers`` are points of nobody; ``unbeatable`` are those of ``people`` whose point has to go first.
 
-    ``pending`` differ and wait for somebody, ``quarantined`` differ and are quarantined. ``ahead`` points have a version that was never drawn.
+    ``pending`` differ and wait for somebody, ``quarantined`` differ and are quarantined. ``ahead`` points have a version that was never allocated.
     ``unique`` are those of ``people``, and ``unique_numbers`` counts those of ``numbers``, whose point holds the only copy of a vector.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.points = self.pending = self.quarantined = self.ahead = self.highest = self.unique_numbers = 0
-        self.drawn = last_drawn()
+        self.allocated = last_allocated()
         self.kinds: Counter[Kind] = Counter()
         self.examples: dict[Kind, list[str]] = {kind: [] for kind in Kind}
-        self.people, self.numbers, self.blocking, self.unique = Ids(), Ids(), Ids(), Ids()
+        self.people, self.numbers, self.unbeatable, self.unique = Ids(), Ids(), Ids(), Ids()
 
     @property
     def differing(self) -> int:
@@ -60,8 +60,8 @@ class Collected(AbstractContextManager["Collected"]):
 
     def add(self, person: UUID, difference: Difference) -> None:
         self.people.add(person.int)
-        if difference.blocking:
-            self.blocking.add(person.int)
+        if difference.unbeatable:
+            self.unbeatable.add(person.int)
         for kind in difference.kinds:
             self._note(kind, str(person))
 
@@ -70,11 +70,11 @@ class Collected(AbstractContextManager["Collected"]):
         self._note(Kind.ORPHANED, str(number))
 
     def see_versions(self, versions: Sequence[int]) -> None:
-        """After the points were read: whoever wrote them had drawn their versions before."""
+        """After the points were read: whoever wrote them had allocated their versions before."""
         highest = max(versions, default=0)
-        if highest > self.drawn:
-            self.drawn = last_drawn()
-            self.ahead += sum(version > self.drawn for version in versions)
+        if highest > self.allocated:
+            self.allocated = last_allocated()
+            self.ahead += sum(version > self.allocated for version in versions)
         self.highest = max(self.highest, highest)
 
     def _note(self, kind: Kind, example: str) -> None:
@@ -97,5 +97,5 @@ class Collected(AbstractContextManager["Collected"]):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        for ids in (self.people, self.numbers, self.blocking, self.unique):
+        for ids in (self.people, self.numbers, self.unbeatable, self.unique):
             ids.file.close()

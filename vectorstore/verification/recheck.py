@@ -1,8 +1,8 @@
 """What differed is looked at again, in such a way that nobody who writes meanwhile can be taken for a difference.
 
 PostgreSQL is asked which users are quiescent (``vectorstore.consistency.quiescence``), then Qdrant, then PostgreSQL again. A difference is one of somebody who was quiescent both
-times, on the same rows, and whose point was not written in between: it has no version that was drawn since the first question. All others wait for
-somebody, or are asked about again. But a point that the guard of every write takes for newer is one, whoever is on the queue for it: no writing
+times, on the same rows, and whose point was not written in between: it has no version that was allocated since the first question. All others wait for
+somebody, or are asked about again. But a point that the condition of every write takes for newer is one, whoever is on the queue for it: no writing
 of a person makes one.
 """
 
@@ -16,7 +16,7 @@ from itertools import islice
 from uuid import UUID
 
 from vectorstore.consistency.quiescence import quiescent_users
-from vectorstore.consistency.versions import last_drawn
+from vectorstore.consistency.versions import last_allocated
 from vectorstore.qdrant.scroll import points_among
 from vectorstore.verification.compare import Difference, compare
 from vectorstore.verification.expected import people_among
@@ -53,19 +53,19 @@ def recheck_users(collection: str, people: Iterable[UUID], ages_right_on: date |
 
 def _look(collection: str, people: Sequence[UUID], ages_right_on: date | None, decided: Decided) -> list[UUID]:
     """One look; whom nothing can be said about yet."""
-    drawn_before = last_drawn()
+    allocated_before = last_allocated()
     before = quiescent_users(people)
     compared = compare(people_among(people), points_among(collection, people), ages_right_on)
     differing = compared.differences
     after = quiescent_users(list(differing))
-    drawn_after = last_drawn()
+    allocated_after = last_allocated()
     again: list[UUID] = []
     for person, difference in differing.items():
-        if difference.blocking:
+        if difference.unbeatable:
             decided.differences[person] = difference
         elif person not in before or person not in after:
             decided.pending += 1
-        elif before[person] != after[person] or drawn_before < (difference.version or 0) <= drawn_after:
+        elif before[person] != after[person] or allocated_before < (difference.version or 0) <= allocated_after:
             again.append(person)
         else:
             decided.differences[person] = difference

@@ -49,7 +49,7 @@ def count_unique(collections: Sequence[Collected]) -> int:
 def repair(client: QdrantClient, collections: Sequence[Collected]) -> Repaired:
     """Raises StoreUnavailable.
 
-    First the sequence of versions: a worker who draws a lower one for somebody who is queued is refused by Qdrant, and takes what is there for the
+    First the sequence of versions: a worker who allocates a lower one for somebody who is queued is refused by Qdrant, and takes what is there for the
     later write. Then the queue, and the checkpoints last: as long as these say that a store was restored to an older copy, nobody begins to write.
 
     The caller has compared the unique vectors with what the operator allows to discard.
@@ -58,7 +58,7 @@ def repair(client: QdrantClient, collections: Sequence[Collected]) -> Repaired:
         raise_above(max(found.highest, highest(client, found.name)))
     queued = deleted = 0
     for found in collections:
-        for chunk in found.blocking.chunks():
+        for chunk in found.unbeatable.chunks():
             _delete(client, found.name, [str(UUID(int=number)) for number in chunk])
         for chunk in found.unique.chunks():
             enqueue((UUID(int=number) for number in chunk), cause=QueueEntry.Cause.DELETION)

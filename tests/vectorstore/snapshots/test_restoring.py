@@ -25,7 +25,7 @@ from tests.vectorstore.sessions import watched_session
 from tests.vectorstore.snapshots.meddling import silent_on
 from vectorstore.catalog import registry
 from vectorstore.catalog.alias import alias_target
-from vectorstore.consistency.versions import highest, last_drawn
+from vectorstore.consistency.versions import highest, last_allocated
 from vectorstore.models import ProfileEmbedding, QueueEntry, VectorCollection
 from vectorstore.projection.payload import payload_of
 from vectorstore.qdrant.connection import collection_name, qdrant
@@ -101,7 +101,7 @@ def test_restore__what_has_changed_since_is_as_it_is_now(any_collection: QdrantS
     plain_sql("UPDATE profile_embeddings SET vector = %s WHERE user_id = %s", unit_vector(99), moved)
     plain_sql("UPDATE users SET date_of_birth = date_of_birth - 400 WHERE id = %s", aged)
     people(2)
-    before = last_drawn()
+    before = last_allocated()
     done = brought_back(path)
     assert (done.collection, done.replaced, done.retained, done.dropped) == (name(2), name(1), False, (name(1),))
     assert (done.removed, done.written, done.found) == (4, 4, len(rest))
@@ -112,7 +112,7 @@ def test_restore__what_has_changed_since_is_as_it_is_now(any_collection: QdrantS
     assert listed().snapshots == (), "Qdrant keeps what it was sent"
     with qdrant() as client:
         assert alias_target(client) == name(2)
-        assert before < highest(client, name(2)) <= last_drawn()
+        assert before < highest(client, name(2)) <= last_allocated()
     assert compare().differences == []
     plain_sql("DELETE FROM users WHERE id = %s", rest[0])
     sync_once()
@@ -135,7 +135,7 @@ def test_restore__onto_a_server_that_has_lost_everything(collection: QdrantServe
 
 
 def test_restore__the_sequence_is_set_above_what_comes_back(collection: QdrantServer, tmp_path: Path) -> None:
-    """PostgreSQL is an older copy too, and draws versions that the points have already: it would be refused silently for ever."""
+    """PostgreSQL is an older copy too, and allocates versions that the points have already: it would be refused silently for ever."""
     changed, *_ = people(3)
     path = snapshot(tmp_path)
     with qdrant() as client:
@@ -143,7 +143,7 @@ def test_restore__the_sequence_is_set_above_what_comes_back(collection: QdrantSe
         client.delete_collection(name(1))
     plain_sql("SELECT setval('vector_sync_version', 1, false)")
     brought_back(path)
-    assert last_drawn() > newest
+    assert last_allocated() > newest
     plain_sql("UPDATE profile_embeddings SET vector = %s WHERE user_id = %s", unit_vector(99), changed)
     sync_once()
     assert is_as_postgresql_says()
@@ -162,7 +162,7 @@ def test_restore__points_of_nobody(collection: QdrantServer, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("version", [2**52, 2**53, 2**60, -1, 1.5, [2**60, 1], [7], "x", True])
 def test_restore__a_version_that_nobody_drew(collection: QdrantServer, tmp_path: Path, version: Any) -> None:
-    """The guard takes some of these for newer than anything, and the highest version in the collection is not seen behind them."""
+    """The condition of a write takes some of these for newer than anything, and the highest version in the collection is not seen behind them."""
     odd, *_ = people(3)
     with qdrant() as client:
         newest = highest(client, name(1))
@@ -172,7 +172,7 @@ def test_restore__a_version_that_nobody_drew(collection: QdrantServer, tmp_path:
     plain_sql("SELECT setval('vector_sync_version', 1, false)")
     done = brought_back(path)
     assert (done.removed, done.written, done.found) == (2, 1, 2)
-    assert last_drawn() > newest
+    assert last_allocated() > newest
     assert is_as_postgresql_says()
     plain_sql("UPDATE profile_embeddings SET vector = %s", unit_vector(99))
     sync_once()
@@ -180,7 +180,7 @@ def test_restore__a_version_that_nobody_drew(collection: QdrantServer, tmp_path:
 
 
 def test_restore__versions_that_are_lists(collection: QdrantServer, tmp_path: Path) -> None:
-    """Each number of a list counts for the guard."""
+    """Each number of a list counts for the condition."""
     odd, *_ = people(3)
     with qdrant() as client:
         client.set_payload(name(1), {"version": [2**50]}, points=[str(odd)], wait=True)

@@ -293,23 +293,23 @@ def test_claim_due__takes_out_of_quarantine_whoever_has_changed_since() -> None:
 # --- The version -----------------------------------------------------------------------------------------------------------------
 
 
-def test_claim__the_version_is_drawn_after_the_people_are_leased(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_claim__the_version_is_allocated_after_the_people_are_leased(monkeypatch: pytest.MonkeyPatch) -> None:
     """Or another one who held them meanwhile could have a higher version, and older rows."""
-    drawn: list[int] = []
+    allocated: list[int] = []
     lease = claiming._lease
 
     def leased(*arguments: Any) -> list[UUID]:
         people = lease(*arguments)
         with another_connection() as other, other.cursor() as cursor:
             cursor.execute("SELECT nextval('vector_sync_version')")
-            drawn.append(cursor.fetchone()[0])
+            allocated.append(cursor.fetchone()[0])
         return people
 
     monkeypatch.setattr(claiming, "_lease", leased)
     enqueue([uuid4()])
-    assert claimed().version > drawn[0]
+    assert claimed().version > allocated[0]
     claim = claim_people(uuid4(), [uuid4()])
-    assert claim is not None and claim.version > drawn[1]
+    assert claim is not None and claim.version > allocated[1]
 
 
 def test_claim__each_statement_sees_what_was_committed_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -330,7 +330,7 @@ def test_claim__each_statement_sees_what_was_committed_before_it(monkeypatch: py
     assert seen == [("read committed", "on", "2s", "5s")]
 
 
-def test_claim__the_rows_are_read_after_the_version_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_claim__the_rows_are_read_after_the_version_is_allocated(monkeypatch: pytest.MonkeyPatch) -> None:
     """A change that is committed in between is in them: nobody with a higher version has older rows."""
     (person,) = people(1)
     written = registry.write_targets

@@ -11,8 +11,8 @@ from tests.vectorstore.sync.people import people
 from vectorstore.catalog import registry
 from vectorstore.consistency import deletions
 from vectorstore.consistency.checkpoint import compare_checkpoints, reset_checkpoint
-from vectorstore.consistency.deletions import deleted_at, draw_for_deletion, note_deletion
-from vectorstore.consistency.versions import last_drawn
+from vectorstore.consistency.deletions import allocate_for_deletion, deleted_at, note_deletion
+from vectorstore.consistency.versions import last_allocated
 from vectorstore.qdrant.connection import qdrant
 from vectorstore.rebuild.reindex import reindex
 from vectorstore.sync.inline import remove_point
@@ -28,12 +28,12 @@ def noted() -> int:
         return deleted_at(client.get_collection(live))
 
 
-def test_draw__is_above_what_a_sequence_notes_ahead(any_collection: str) -> None:
-    before = last_drawn()
-    assert draw_for_deletion() == last_drawn() >= before + 33
+def test_allocate__is_above_what_a_sequence_notes_ahead(any_collection: str) -> None:
+    before = last_allocated()
+    assert allocate_for_deletion() == last_allocated() >= before + 33
 
 
-def test_removal__notes_a_version_that_is_drawn_whatever_becomes_of_the_transaction(any_collection: str) -> None:
+def test_removal__notes_a_version_that_is_allocated_whatever_becomes_of_the_transaction(any_collection: str) -> None:
     (user_id,) = people(1)
     sync_once()
     assert noted() == 0
@@ -41,11 +41,11 @@ def test_removal__notes_a_version_that_is_drawn_whatever_becomes_of_the_transact
         remove_point(user_id)
         transaction.set_rollback(True)
     first = noted()
-    assert 0 < first <= last_drawn()
+    assert 0 < first <= last_allocated()
     with qdrant() as client:
         compare_checkpoints(client)
     erase(user_id)
-    assert first < noted() <= last_drawn()
+    assert first < noted() <= last_allocated()
 
 
 def test_sync_once__without_a_deletion_notes_nothing(any_collection: str) -> None:
@@ -66,7 +66,7 @@ def test_collections__that_take_the_place_of_the_live_one_carry_it_too(any_colle
 
 def test_new_checkpoint__forgets_it(any_collection: str) -> None:
     with qdrant() as client:
-        note_deletion(client, last_drawn() + 1_000_000)
+        note_deletion(client, last_allocated() + 1_000_000)
         reset_checkpoint(client)
         compare_checkpoints(client)
     assert noted() == 0

@@ -19,7 +19,7 @@ from vectorstore.catalog import registry
 from vectorstore.catalog.lock import collection_lock
 from vectorstore.catalog.ownership import DATABASE, ForeignCollection, database_id
 from vectorstore.consistency import preflight
-from vectorstore.consistency.versions import last_drawn
+from vectorstore.consistency.versions import last_allocated
 from vectorstore.models import StoreState, VectorCollection
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.qdrant.errors import CollectionNotFound, RestoreDetected, ServerError
@@ -179,7 +179,7 @@ def test_check_stores__a_restored_store_is_told_though_the_checkpoint_could_not_
     fail_at(monkeypatch, "update_collection", f"{collection_name()}_v1", FAILED)
     StoreState.objects.update(marked_at=None)
     with qdrant() as client:
-        client.upsert(f"{collection_name()}_v1", [models.PointStruct(id=1, vector=[1.0] * 512, payload={"version": last_drawn() + 5})])
+        client.upsert(f"{collection_name()}_v1", [models.PointStruct(id=1, vector=[1.0] * 512, payload={"version": last_allocated() + 5})])
     with pytest.raises(RestoreDetected):
         prove()
 

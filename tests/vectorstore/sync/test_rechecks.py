@@ -112,10 +112,10 @@ def test_a_server_that_was_frozen_still_applies_what_it_had(memory_path: Path, s
 
 KILLED = """
 import os, signal
-from vectorstore.qdrant import write as guarded
+from vectorstore.qdrant import write as conditional_write
 from vectorstore.sync.worker import sync_once
 
-guarded.upsert = lambda *arguments, **options: os.kill(os.getpid(), signal.SIGKILL)
+conditional_write.upsert = lambda *arguments, **options: os.kill(os.getpid(), signal.SIGKILL)
 sync_once()
 """
 

@@ -1,4 +1,4 @@
-"""Writing a claim's points, guarded against the past, and reading them back (protocol, rules 4, 5, 6, 10 and 11)."""
+"""Writing a claim's points, with conditional writes, and reading them back (protocol, rules 4, 5, 6, 10 and 11)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.vectorstore.sync.people import a_point, ids, one, people, plain_sql, 
 from vectorstore.catalog import registry
 from vectorstore.catalog.ownership import DATABASE, database_id
 from vectorstore.models import QuarantinedUser, QueueEntry, SyncLease, VectorCollection
-from vectorstore.qdrant import write as guarded
+from vectorstore.qdrant import write as conditional_write
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.qdrant.errors import RequestRejected, RestoreDetected, ServerError
 from vectorstore.qdrant.write import Point
@@ -44,7 +44,7 @@ def claimed() -> Claim:
     return claim
 
 
-def drawn() -> int:
+def allocated_version() -> int:
     """A version, as for a claim that comes later."""
     version: int = one("SELECT nextval('vector_sync_version')")
     return version
@@ -54,12 +54,12 @@ def rechecks() -> set[UUID | None]:
     return set(QueueEntry.objects.filter(awaits_answer=True).values_list("user_id", flat=True))
 
 
-# --- The guard -------------------------------------------------------------------------------------------------------------------
+# --- Conditional writes -------------------------------------------------------------------------------------------------------------------
 
 
 def test_write__a_stale_upsert_does_not_win_over_a_newer_point(any_collection: str) -> None:
     newer, without, older = people(3)
-    claim, later = claimed(), drawn()
+    claim, later = claimed(), allocated_version()
     write(a_point(newer, version=later), a_point(without), a_point(older, version=claim.version - 1))
     assert carry_out(claim) == BatchResult(written=3)
     assert point(newer)["payload"] == {"user_id": str(newer), "version": later}
@@ -71,7 +71,7 @@ def test_write__a_stale_deletion_does_not_win_over_a_newer_point(any_collection:
     newer, without, older = everybody = people(3)
     User.objects.all().delete()
     claim = claimed()
-    write(a_point(newer, version=drawn()), a_point(without), a_point(older, version=claim.version - 1))
+    write(a_point(newer, version=allocated_version()), a_point(without), a_point(older, version=claim.version - 1))
     carry_out(claim)
     assert points() == ids([newer])
     assert queued(*everybody) == 0
@@ -132,7 +132,7 @@ def test_carry_out__with_a_lost_lease_nothing_is_sent(embedded_collection: str, 
     User.objects.filter(pk=gone).delete()
     claim = claimed()
     for name in ("upsert", "delete"):
-        monkeypatch.setattr(guarded, name, lambda *_arguments, **_options: pytest.fail("sent"))
+        monkeypatch.setattr(conditional_write, name, lambda *_arguments, **_options: pytest.fail("sent"))
     SyncLease.objects.update(until=LONG_AGO)
     with pytest.raises(LeaseLost):
         carry_out(claim)
@@ -154,7 +154,12 @@ def test_carry_out__renews_the_lease_before_each_send(server_collection: str, mo
         return renew(claim)
 
     monkeypatch.setattr("vectorstore.sync.writer.renew", renewed)
-    for where, name in ((guarded, "upsert"), (guarded, "delete"), (QdrantClient, "retrieve"), (guarded, "count_of")):
+    for where, name in (
+        (conditional_write, "upsert"),
+        (conditional_write, "delete"),
+        (QdrantClient, "retrieve"),
+        (conditional_write, "count_of"),
+    ):
         noted(monkeypatch, where, name, done)
     assert carry_out(claimed()).written == 1
     assert done.count("upsert") == 2 * 3
@@ -178,7 +183,7 @@ def noted(monkeypatch: pytest.MonkeyPatch, where: object, name: str, done: list[
 
 def test_carry_out__an_upsert_that_did_not_arrive(any_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
     (person,) = people(1)
-    monkeypatch.setattr(guarded, "upsert", lambda *_arguments, **_options: None)
+    monkeypatch.setattr(conditional_write, "upsert", lambda *_arguments, **_options: None)
     with pytest.raises(StoreUnavailable) as raised:
         carry_out(claimed())
     name = f"{collection_name()}_v1"
@@ -215,19 +220,19 @@ def test_carry_out__deletions_are_not_read_back_by_counting(embedded_collection:
 def test_carry_out__a_newer_point_that_came_in_between_is_no_loss(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
     (person,) = people(1)
     claim = claimed()
-    upsert = guarded.upsert
+    upsert = conditional_write.upsert
 
     def overtaken(client: QdrantClient, *arguments: Any, **options: Any) -> Any:
         upsert(client, *arguments, **options)
-        return client.upsert(collection_name(), [a_point(person, version=drawn())])
+        return client.upsert(collection_name(), [a_point(person, version=allocated_version())])
 
-    monkeypatch.setattr(guarded, "upsert", overtaken)
+    monkeypatch.setattr(conditional_write, "upsert", overtaken)
     assert carry_out(claim) == BatchResult(written=1)
 
 
 @pytest.mark.parametrize("leaves", [False, True])
-def test_carry_out__a_newer_point_of_a_version_that_was_never_drawn_is_no_proof(any_collection: str, *, leaves: bool) -> None:
-    """PostgreSQL was restored after the worker had asked: the guard refuses silently, and the change would be lost."""
+def test_carry_out__a_newer_point_of_a_version_that_was_never_allocated_is_no_proof(any_collection: str, *, leaves: bool) -> None:
+    """PostgreSQL was restored after the worker had asked: the condition refuses silently, and the change would be lost."""
     (person,) = people(1)
     if leaves:
         User.objects.filter(pk=person).delete()
@@ -236,7 +241,7 @@ def test_carry_out__a_newer_point_of_a_version_that_was_never_drawn_is_no_proof(
     with pytest.raises(RestoreDetected) as raised:
         carry_out(claim)
     assert raised.value.what == (
-        f"'{collection_name()}_v1' holds a point of version {claim.version + 1}, and PostgreSQL has drawn {claim.version} so far: it was restored"
+        f"'{collection_name()}_v1' holds a point of version {claim.version + 1}, and PostgreSQL has allocated {claim.version} so far: it was restored"
         " to an older copy, or failed over."
     )
     assert QueueEntry.objects.filter(user_id=person, awaits_answer=False).exists()
@@ -245,7 +250,7 @@ def test_carry_out__a_newer_point_of_a_version_that_was_never_drawn_is_no_proof(
 
 @pytest.mark.parametrize("version", [2**53 + 2, [2**52], 2**52 + 7])
 def test_carry_out__a_version_that_no_worker_can_have_written_stands_in_nobodys_way(any_collection: str, version: object) -> None:
-    """It would make the guard refuse every write, and be taken for a proof of it: the person would never be written, or deleted."""
+    """It would make the condition refuse every write, and be taken for a proof of it: the person would never be written, or deleted."""
     there, gone, other = people(3)
     User.objects.filter(pk=gone).delete()
     write(a_point(there, version=version), a_point(gone, version=version))
@@ -260,7 +265,7 @@ def test_carry_out__one_that_comes_back_as_often_as_it_is_deleted(any_collection
     there, gone = people(2)
     User.objects.filter(pk=gone).delete()
     write(a_point(there, version=2**53), a_point(gone, version=2**53))
-    monkeypatch.setattr(guarded, "clear", lambda *_arguments: None)
+    monkeypatch.setattr(conditional_write, "clear", lambda *_arguments: None)
     with pytest.raises(StoreUnavailable, match=r"Of 1 point .* 1 is not as it was sent"):
         carry_out(claimed())
     write(a_point(there))
@@ -278,14 +283,14 @@ def answer(status: int, words: str = "no") -> UnexpectedResponse:
 
 def refuse(monkeypatch: pytest.MonkeyPatch, *refused: UUID) -> None:
     """Requests with any of these people are answered 400."""
-    upsert = guarded.upsert
+    upsert = conditional_write.upsert
 
     def refusing(client: QdrantClient, collection: str, sent: list[Point], version: int) -> None:
         if {point.id for point in sent} & ids(refused):
             raise answer(400, "Wrong input: too long")
         upsert(client, collection, sent, version)
 
-    monkeypatch.setattr(guarded, "upsert", refusing)
+    monkeypatch.setattr(conditional_write, "upsert", refusing)
 
 
 @pytest.mark.qdrant_server
@@ -330,7 +335,7 @@ def test_work__what_is_no_persons_fault_quarantines_nobody(
         raise error()
 
     with monkeypatch.context() as patched:
-        patched.setattr(guarded, "upsert", failing)
+        patched.setattr(conditional_write, "upsert", failing)
         with pytest.raises(StoreUnavailable):
             work(uuid4(), 100)
     assert not QuarantinedUser.objects.exists()
@@ -430,14 +435,14 @@ def test_work__a_secondary_that_fails_is_marked_failed(server_collection: str, m
 
 
 def fail_in(monkeypatch: pytest.MonkeyPatch, failing: str, status: int) -> None:
-    upsert = guarded.upsert
+    upsert = conditional_write.upsert
 
     def sometimes(client: QdrantClient, collection: str, *arguments: Any, **options: Any) -> Any:
         if collection == failing:
             raise answer(status)
         return upsert(client, collection, *arguments, **options)
 
-    monkeypatch.setattr(guarded, "upsert", sometimes)
+    monkeypatch.setattr(conditional_write, "upsert", sometimes)
 
 
 @pytest.mark.qdrant_server
@@ -445,7 +450,7 @@ def test_work__one_that_is_silent_again_and_again_is_marked_failed(server_collec
     """Though the live one answers. Once or twice it may be the server, which goes away just then."""
     name = secondary()
     (person,) = people(1)
-    upsert = guarded.upsert
+    upsert = conditional_write.upsert
 
     def silent(client: QdrantClient, collection: str, *arguments: Any, **options: Any) -> Any:
         if collection == name:
@@ -453,13 +458,13 @@ def test_work__one_that_is_silent_again_and_again_is_marked_failed(server_collec
         return upsert(client, collection, *arguments, **options)
 
     with monkeypatch.context() as patched:
-        patched.setattr(guarded, "upsert", silent)
+        patched.setattr(conditional_write, "upsert", silent)
         for _ in range(4):
             with pytest.raises(StoreUnavailable):
                 work(uuid4(), 100)
     work(uuid4(), 100)  # and again it may be silent as often
     enqueue([person])
-    monkeypatch.setattr(guarded, "upsert", silent)
+    monkeypatch.setattr(conditional_write, "upsert", silent)
     for _ in range(4):
         with pytest.raises(StoreUnavailable):
             work(uuid4(), 100)

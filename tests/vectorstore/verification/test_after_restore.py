@@ -20,7 +20,7 @@ from tests.vectorstore.restored import restorable_postgres
 from vectorstore.catalog.ownership import DATABASE
 from vectorstore.consistency import preflight
 from vectorstore.consistency.possibly_erased import users_without_point
-from vectorstore.consistency.versions import last_drawn
+from vectorstore.consistency.versions import last_allocated
 from vectorstore.models import QueueEntry, StoreState, VectorCollection
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.qdrant.errors import RestoreDetected
@@ -96,11 +96,11 @@ def test_repair__user_who_waits_on_the_restored_queue__is_listed(users: list[UUI
 
 @pytest.mark.parametrize("remove", [erase, anonymize, soft_delete], ids=lambda remove: remove.__name__)
 def test_repair__erased_again__needs_no_permission(users: list[UUID], remove: Callable[[UUID], object]) -> None:
-    """And draws no version: that PostgreSQL has drawn too few is all that shows the restore."""
+    """And allocates no version: that PostgreSQL has allocated too few is all that shows the restore."""
     with restored_after(lambda: erase(users[1])):
-        drawn = last_drawn()
+        allocated = last_allocated()
         remove(users[1])
-        assert last_drawn() == drawn
+        assert last_allocated() == allocated
         with pytest.raises(RestoreDetected):
             sync_once()
         assert exit_code("verify_qdrant", "--repair", "--force") == 1

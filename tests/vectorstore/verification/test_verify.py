@@ -21,7 +21,7 @@ from tests.vectorstore.commands import run_python
 from vectorstore.catalog import registry
 from vectorstore.catalog.ownership import DATABASE, database_id
 from vectorstore.consistency.checkpoint import compare_checkpoints, renew_checkpoint
-from vectorstore.consistency.versions import NO_MORE, TOO_HIGH, last_drawn
+from vectorstore.consistency.versions import NO_MORE, TOO_HIGH, last_allocated
 from vectorstore.models import ProfileEmbedding, QuarantinedUser, QueueEntry, StoreState, SyncLease, VectorCollection, Verification
 from vectorstore.qdrant import scroll
 from vectorstore.qdrant.connection import collection_name, qdrant
@@ -462,7 +462,7 @@ def test_recheck__somebody_who_comes_and_goes_in_the_middle_of_it(live: str, mon
     def change() -> None:
         with connection.cursor() as cursor:
             cursor.execute("SELECT nextval('vector_sync_version')")
-        write(live, models.PointStruct(id=str(orphan), vector=unit_vector(1), payload={"version": last_drawn()}))
+        write(live, models.PointStruct(id=str(orphan), vector=unit_vector(1), payload={"version": last_allocated()}))
 
     while_it_looks(monkeypatch, change, always=True)
     told = only(verify())
@@ -553,7 +553,7 @@ def test_repair__nothing_to_do(live: str) -> None:
 def test_repair__a_point_that_every_guard_takes_for_newer(collection: str, version: Any) -> None:
     """It would be refused for ever: it goes, and is written anew. Also of somebody who waits on the queue: whoever comes to them meets with it."""
     there = people(2)
-    drawn = last_drawn()
+    allocated = last_allocated()
     for person in there:
         change_payload(collection, person, version=version)
     enqueue(there[:1])
@@ -562,7 +562,7 @@ def test_repair__a_point_that_every_guard_takes_for_newer(collection: str, versi
     work()
     assert verify().clean
     for person in there:
-        assert drawn < (point_of(person) or {})["payload"]["version"] <= last_drawn() < drawn + 10
+        assert allocated < (point_of(person) or {})["payload"]["version"] <= last_allocated() < allocated + 10
 
 
 def test_repair__too_much_is_refused_before_anything_is_changed(live: str) -> None:
@@ -624,7 +624,7 @@ verify(repairing=True)
 def test_repair__the_versions_go_on_above_the_highest(collection: str) -> None:
     """As after PostgreSQL was restored to an older copy."""
     right, wrong = people(2)
-    ahead = last_drawn() + 500
+    ahead = last_allocated() + 500
     for person in (right, wrong):
         change_payload(collection, person, version=ahead)
     behind_its_back("UPDATE users SET verified = false WHERE id = %s", wrong)
@@ -636,7 +636,7 @@ def test_repair__the_versions_go_on_above_the_highest(collection: str) -> None:
     with qdrant() as client, pytest.raises(RestoreDetected):
         compare_checkpoints(client)
     repaired = verify(repairing=True)
-    assert (repaired.queued, last_drawn() > ahead) == (1, True)
+    assert (repaired.queued, last_allocated() > ahead) == (1, True)
     with qdrant() as client:
         compare_checkpoints(client)
     work()
@@ -644,19 +644,19 @@ def test_repair__the_versions_go_on_above_the_highest(collection: str) -> None:
 
 
 def test_repair__nobody_is_queued_before_the_versions_are_above_the_highest(live: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A worker who is at it just then would draw one that Qdrant refuses."""
+    """A worker who is at it just then would allocate one that Qdrant refuses."""
     (person,) = people(1)
-    ahead = last_drawn() + 500
+    ahead = last_allocated() + 500
     change_payload(live, person, version=ahead, age=7)
-    drawn: list[int] = []
+    allocated: list[int] = []
 
     def seen(queued: Iterable[UUID]) -> int:
-        drawn.append(last_drawn())
+        allocated.append(last_allocated())
         return enqueue(queued)
 
     monkeypatch.setattr("vectorstore.verification.repair.enqueue", seen)
     verify(repairing=True)
-    assert [version > ahead for version in drawn] == [True]
+    assert [version > ahead for version in allocated] == [True]
 
 
 def test_repair__the_checkpoints_are_made_new(live: str) -> None:

@@ -136,6 +136,6 @@ def _sentence(found: VerifiedCollection, people: int) -> str:
     more = [
         f"{found.pending:,} pending" if found.pending else "",
         f"{found.quarantined:,} quarantined" if found.quarantined else "",
-        f"{found.ahead:,} of a version that was never drawn" if found.ahead else "",
+        f"{found.ahead:,} of a version that was never allocated" if found.ahead else "",
     ]
     return f"{found.name} ({found.state}): {counted(found.points, 'point')} of {counted(people, 'person', 'people')}, {', '.join([differing, *filter(None, more)])}."
