@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,6 +12,7 @@ from qdrant_client.models import CollectionStatus
 from benchmarks.people import clustered, give_embeddings, make_people
 from benchmarks.scratch import scratch_database, scratch_store
 from findme.core.errors import UserFacingError
+from findme.core.waiting import wait_until
 from vectorstore.qdrant.connection import collection_name, is_embedded, qdrant
 from vectorstore.sync.worker import sync_once
 
@@ -33,9 +33,6 @@ def filled_stores(people: int) -> Iterator[tuple[str, NDArray[np.float32]]]:
 
 def wait_for_green() -> None:
     """Until the graphs are built."""
-    deadline = time.monotonic() + GREEN_SECONDS
     with qdrant() as client:
-        while client.get_collection(collection_name()).status != CollectionStatus.GREEN:
-            if time.monotonic() > deadline:
-                raise UserFacingError(f"The collection is not green after {GREEN_SECONDS} s.")
-            time.sleep(0.2)
+        if not wait_until(lambda: client.get_collection(collection_name()).status == CollectionStatus.GREEN, GREEN_SECONDS):
+            raise UserFacingError(f"The collection is not green after {GREEN_SECONDS} s.")

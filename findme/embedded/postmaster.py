@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from findme.core.errors import UserFacingError
+from findme.core.waiting import Deadline, wait_until
 from findme.embedded.paths import Files, Installation, write
-from findme.embedded.processes import identity, is_ours, may_be_postgres, orphans, send, servers, wait_for
+from findme.embedded.processes import identity, is_ours, may_be_postgres, orphans, send, servers
 
 PORT = 5432
 """No port of the machine: a part of the socket's name."""
 START_SECONDS, FAST_SECONDS, IMMEDIATE_SECONDS, ORPHAN_SECONDS = 120.0, 30.0, 10.0, 1.0
+POLL_SECONDS = 0.02
 NOT_DURABLE = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
 LOG_WITHOUT_ROWS = (
     "log_min_error_statement=panic",
@@ -77,17 +79,13 @@ def start(installation: Installation, *, durable: bool) -> Postmaster:
 def wait_until_ready(data: Path) -> Postmaster | None:
     """The server over DATA when it takes connections; None where there is none, or it has ended meanwhile. Raises UserFacingError at the
     deadline."""
-    deadline = time.monotonic() + START_SECONDS
-    while pids := _pids(data):
+    for _ in Deadline(START_SECONDS).polls(POLL_SECONDS):
+        if not (pids := _pids(data)):
+            return None
         found = find(data)
         if found is not None and found.is_ready and found.answers():
             return found
-        if time.monotonic() > deadline:
-            raise UserFacingError(
-                f"PostgreSQL (process {pids[0]}) does not get ready in {data.parent}: `make stop` ends it, then try again."
-            )
-        time.sleep(0.02)
-    return None
+    raise UserFacingError(f"PostgreSQL (process {pids[0]}) does not get ready in {data.parent}: `make stop` ends it, then try again.")
 
 
 def end(files: Files) -> bool:
@@ -96,7 +94,7 @@ def end(files: Files) -> bool:
     for sent, seconds in ((signal.SIGINT, FAST_SECONDS), (signal.SIGQUIT, IMMEDIATE_SECONDS), (signal.SIGKILL, IMMEDIATE_SECONDS)):
         for pid in _pids(files.data):
             send(pid, sent)
-        if wait_for(lambda: not _pids(files.data), seconds):
+        if wait_until(lambda: not _pids(files.data), seconds, poll_seconds=POLL_SECONDS):
             break
     clear_leftovers(files)
     return bool(pids)
@@ -120,7 +118,7 @@ def clear_leftovers(files: Files) -> None:
     for sent, seconds in ((signal.SIGQUIT, ORPHAN_SECONDS), (signal.SIGKILL, IMMEDIATE_SECONDS)):
         for pid in orphans(files.data):
             send(pid, sent)
-        if wait_for(lambda: not orphans(files.data), seconds):
+        if wait_until(lambda: not orphans(files.data), seconds, poll_seconds=POLL_SECONDS):
             break
     left = _read_pid_file(files.data)
     if left is not None and may_be_postgres(left.pid):
@@ -191,17 +189,15 @@ def _remove_socket_folder(files: Files) -> None:
 
 def _wait_until_ready(installation: Installation, pid: int) -> Postmaster | None:
     """The server PID when it takes connections, None when it ended instead."""
-    deadline = time.monotonic() + START_SECONDS
-    while is_ours(pid, installation.files.data):
+    for _ in Deadline(START_SECONDS).polls(POLL_SECONDS):
+        if not is_ours(pid, installation.files.data):
+            return None
         found = _read_pid_file(installation.files.data)
         if found is not None and found.pid == pid and found.is_ready:
             return found
-        if time.monotonic() > deadline:
-            raise UserFacingError(
-                f"PostgreSQL is not ready after {START_SECONDS:.0f} s; it goes on, and says what it does in {installation.files.log}"
-            )
-        time.sleep(0.02)
-    return None
+    raise UserFacingError(
+        f"PostgreSQL is not ready after {START_SECONDS:.0f} s; it goes on, and says what it does in {installation.files.log}"
+    )
 
 
 def _last_words(log: Path) -> str:

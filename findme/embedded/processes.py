@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -60,14 +59,6 @@ def send(pid: int, sent: signal.Signals) -> None:
         os.kill(pid, sent)
     except ProcessLookupError:
         return
-
-
-def wait_for(condition: Callable[[], bool], seconds: float) -> bool:
-    """Whether CONDITION came true in time."""
-    deadline = time.monotonic() + seconds
-    while not (met := condition()) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return met
 
 
 def _has_proc() -> bool:

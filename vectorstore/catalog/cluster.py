@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter, defaultdict
 
 from django.conf import settings
@@ -16,12 +15,12 @@ from qdrant_client.models import (
 )
 
 from findme.core.errors import StoreUnavailable
+from findme.core.waiting import Deadline, wait_until
 from vectorstore.catalog import registry
 from vectorstore.qdrant.connection import is_embedded, qdrant
 
 BEGIN_SECONDS = 10.0
 """How long until every node has heard of a copy that is to be made."""
-POLL_SECONDS = 0.2
 
 
 def missing_copies(client: QdrantClient, collection: str) -> dict[int, int]:
@@ -46,14 +45,16 @@ def holders(client: QdrantClient, collection: str) -> dict[int, dict[int, Replic
 
 def copy_missing(client: QdrantClient, collection: str) -> None:
     """Have one copy more made of each shard that has too few, until none has; on the nodes that hold the fewest shards. Qdrant goes on copying."""
-    deadline = time.monotonic() + BEGIN_SECONDS
+    deadline = Deadline(BEGIN_SECONDS)
+
+    def has_changed() -> bool:
+        return missing_copies(client, collection) != missing
+
     while missing := missing_copies(client, collection):
         for shard in missing:
             _copy(client, collection, shard)
-        while missing_copies(client, collection) == missing:
-            if time.monotonic() >= deadline:
-                return  # the caller reads back, and says so
-            time.sleep(POLL_SECONDS)
+        if not wait_until(has_changed, deadline.remaining()):
+            return  # the caller reads back, and says so
 
 
 def is_copying(client: QdrantClient, collection: str) -> bool:

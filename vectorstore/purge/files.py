@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from findme.core.errors import UserFacingError
-from vectorstore.purge.segments import StallTimeout, segments
+from vectorstore.purge.segments import segments, wait_while
 from vectorstore.purge.vacuum import Rewritten
 from vectorstore.snapshots.nodes import Node, version_of
 
@@ -42,10 +42,7 @@ def prove(nodes: Sequence[Node], found: Rewritten, storage: Sequence[Path], *, y
     if not storage:
         late = any(version_of(node) >= DELETES_LATER for node in nodes)
         return replace(found, proven=younger or not late)
-    stall = StallTimeout(nodes, found.collection, seconds)
-    while leftover := _leftover(nodes, found.collection, storage):
-        if stall.is_over(frozenset(leftover)):
-            break
+    leftover = wait_while(lambda: _leftover(nodes, found.collection, storage), nodes, found.collection, seconds)
     return replace(found, proven=not leftover, leftover=len(leftover))
 
 
@@ -57,12 +54,11 @@ def wait_for_dropped(nodes: Sequence[Node], dropped: Sequence[str], storage: Seq
     """
     if not dropped:
         return
-    stall = StallTimeout(nodes, live, seconds)
-    while left := [folder for folder in _dropped_folders(storage, dropped) if folder.exists()]:
-        if stall.is_over(frozenset(left)):
-            raise UserFacingError(
-                f"{left[0]} is still there: Qdrant deletes the folder of a dropped collection in the background. Look at its log, and run this again."
-            )
+    left = wait_while(lambda: _dropped_folders(storage, dropped), nodes, live, seconds)
+    if left:
+        raise UserFacingError(
+            f"{left[0]} is still there: Qdrant deletes the folder of a dropped collection in the background. Look at its log, and run this again."
+        )
 
 
 def _leftover(nodes: Sequence[Node], collection: str, storage: Sequence[Path]) -> set[str]:
@@ -80,4 +76,7 @@ def _segment_folders(storage: Sequence[Path], collection: str) -> set[str]:
 
 def _dropped_folders(storage: Sequence[Path], dropped: Sequence[str]) -> list[Path]:
     """The collection's own folder, and what Qdrant has moved aside to delete: that folder's name has a random end, or belongs to other services."""
-    return [path for folder in storage for path in (*(folder / "collections" / name for name in dropped), *(folder / ".deleted").glob("*"))]
+    folders = [
+        path for folder in storage for path in (*(folder / "collections" / name for name in dropped), *(folder / ".deleted").glob("*"))
+    ]
+    return sorted(path for path in folders if path.exists())

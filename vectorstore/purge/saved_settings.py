@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any, TypeAlias
 
 from qdrant_client import QdrantClient
 from qdrant_client.models import CollectionParamsDiff, OptimizersConfigDiff
 
 from findme.core.errors import UserFacingError
+from findme.core.waiting import Deadline
 from vectorstore.models import StoreState
 from vectorstore.queue.transactions import short_transaction
 
@@ -19,7 +19,6 @@ THOROUGH: Settings = {"deleted_threshold": 0.0, "vacuum_min_vector_number": 100}
 """Qdrant rewrites every segment of 100 points or more that has a deleted one; less than 100 it does not take."""
 
 CONSENSUS_SECONDS = 10.0
-POLL_SECONDS = 0.1
 
 
 def noted() -> dict[str, Settings]:
@@ -83,10 +82,7 @@ def _set(client: QdrantClient, collection: str, settings: Settings) -> None:
         optimizers_config=OptimizersConfigDiff(**optimizers) if optimizers else None,
         collection_params=CollectionParamsDiff(**parameters) if parameters else None,
     )
-    deadline = time.monotonic() + CONSENSUS_SECONDS
-    while (now := {name: _read(client, collection)[name] for name in settings}) != settings:
-        if time.monotonic() >= deadline:
-            raise UserFacingError(
-                f"Qdrant says that it has set {settings} of {collection!r}, and it is {now}: look at its log, and run it again."
-            )
-        time.sleep(POLL_SECONDS)
+    for _ in Deadline(CONSENSUS_SECONDS).polls():
+        if (now := {name: _read(client, collection)[name] for name in settings}) == settings:
+            return
+    raise UserFacingError(f"Qdrant says that it has set {settings} of {collection!r}, and it is {now}: look at its log, and run it again.")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from findme.core.errors import UserFacingError
+from findme.core.waiting import StallTimeout
 from vectorstore.catalog.lock import keep_session
 from vectorstore.rebuild.build import at_work
 from vectorstore.snapshots.nodes import Node
@@ -15,7 +15,9 @@ from vectorstore.snapshots.transfer import ask
 
 DETAILS = "10"
 """The most that Qdrant tells."""
-POLL_SECONDS = 0.1
+
+
+Left = TypeVar("Left")
 
 
 class NotAtRest(UserFacingError):
@@ -50,38 +52,37 @@ def segments_at_rest(nodes: Sequence[Node], collection: str, seconds: float) -> 
 
     Whether a shard is busy and what its segments hold is not told of one moment: so two looks that follow each other have to show the same segments.
     """
-    before, stall = None, StallTimeout(nodes, collection, seconds)
-    while True:
+    before, stall = None, StallTimeout(seconds)
+    for _ in stall.polls():
         found = segments(nodes, collection)
         now = {one.key for one in found}
         if now == before and not any(one.busy for one in found):
             return found
         before = now
-        if stall.is_over(now):
-            raise NotAtRest(
-                f"Qdrant has been writing segments of {collection!r} anew for {seconds:g} s, and only then tells what is deleted in them: wait until"
-                " the collection is green, or give it more time with --wait, and run it again."
-            )
+        _observe(stall, now, nodes, collection)
+    raise NotAtRest(
+        f"Qdrant has been writing segments of {collection!r} anew for {seconds:g} s, and only then tells what is deleted in them: wait until"
+        " the collection is green, or give it more time with --wait, and run it again."
+    )
 
 
-class StallTimeout:
-    """It is over when nothing has got on for SECONDS: neither what the caller sees, nor what Qdrant says of what it writes anew, which for a large
-    segment takes hours."""
+def wait_while(look: Callable[[], Left], nodes: Sequence[Node], collection: str, seconds: float) -> Left:
+    """Call ``look`` until its result is empty, or there is no progress for ``seconds``. Return its last result."""
+    stall = StallTimeout(seconds)
+    for _ in stall.polls():
+        if not (left := look()):
+            break
+        _observe(stall, left, nodes, collection)
+    return left
 
-    def __init__(self, nodes: Sequence[Node], collection: str, seconds: float) -> None:
-        self.client, self.collection, self.seconds = nodes[0].client, collection, seconds
-        self.seen: object = None
-        self.deadline = 0.0
 
-    def is_over(self, seen: object) -> bool:
-        """Waits a moment if it is not. Keeps the session that has the lock."""
-        if (now := (seen, at_work(self.client, self.collection))) != self.seen:
-            self.seen, self.deadline = now, time.monotonic() + self.seconds
-        keep_session()
-        if time.monotonic() >= self.deadline:
-            return True
-        time.sleep(POLL_SECONDS)
-        return False
+def _observe(stall: StallTimeout, seen: object, nodes: Sequence[Node], collection: str) -> None:
+    """Restart ``stall`` if ``seen`` or Qdrant's report of its work has changed. Keep the session that has the lock.
+
+    Qdrant reports how far it has come with rewriting the collection's segments, which takes hours for a large one.
+    """
+    stall.observe((seen, at_work(nodes[0].client, collection)))
+    keep_session()
 
 
 def _segments_of(node: Node) -> Iterator[Segment]:

@@ -11,7 +11,7 @@ from qdrant_client import QdrantClient
 from findme.core.commands.progress import Report, ignore_progress
 from findme.core.errors import UserFacingError
 from vectorstore.purge.saved_settings import THOROUGH, change, put_back
-from vectorstore.purge.segments import Segment, StallTimeout, segments, segments_at_rest
+from vectorstore.purge.segments import Segment, segments, segments_at_rest, wait_while
 from vectorstore.snapshots.nodes import Node
 
 SMALLEST = 100
@@ -88,14 +88,17 @@ def _rewrite_all(
 
 
 def _wait(nodes: Sequence[Node], collection: str, doomed: Sequence[Segment], seconds: float, report: Report) -> None:
-    stall = StallTimeout(nodes, collection, seconds)
-    while left := _still_there(nodes, collection, doomed):
-        report(len(doomed) - len(left), len(doomed))
-        if stall.is_over({one.key for one in left}):
-            raise NotRewritten(
-                f"Qdrant has not rewritten {len(left)} of {len(doomed)} segments of {collection!r}, and has not got on with it for {seconds:g} s: look at"
-                " its log and its disk, and run it again: it goes on."
-            )
+    def look() -> list[Segment]:
+        found = _still_there(nodes, collection, doomed)
+        report(len(doomed) - len(found), len(doomed))
+        return found
+
+    left = wait_while(look, nodes, collection, seconds)
+    if left:
+        raise NotRewritten(
+            f"Qdrant has not rewritten {len(left)} of {len(doomed)} segments of {collection!r}, and has not got on with it for {seconds:g} s: look at"
+            " its log and its disk, and run it again: it goes on."
+        )
 
 
 def _still_there(nodes: Sequence[Node], collection: str, doomed: Sequence[Segment]) -> list[Segment]:

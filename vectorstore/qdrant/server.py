@@ -9,7 +9,6 @@ import os
 import re
 import secrets
 import threading
-import time
 import warnings
 
 import grpc
@@ -17,6 +16,7 @@ from qdrant_client import QdrantClient, models
 from qdrant_client import grpc as qdrant_grpc
 
 from findme.core.errors import StoreUnavailable, StoreUnusable
+from findme.core.waiting import wait_until
 from vectorstore.qdrant.address import Address
 from vectorstore.qdrant.errors import CollectionNotFound, translate_server_errors
 
@@ -134,9 +134,7 @@ def _check_grpc(client: QdrantClient, address: Address, version: str, collection
 
 def _wait_for_consensus(collection: str, client: QdrantClient, address: Address) -> None:
     """The other node of a cluster may hear of a new collection a moment later."""
-    deadline = time.monotonic() + CONSENSUS_SECONDS
-    while _peers_by_grpc(collection, client, address) is None and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_until(lambda: _peers_by_grpc(collection, client, address) is not None, CONSENSUS_SECONDS)
 
 
 def _proven_by(collection: str, client: QdrantClient, address: Address) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from math import floor
 
@@ -13,6 +12,7 @@ from qdrant_client.models import VectorParams
 from findme.core.commands.progress import Report, ignore_progress
 from findme.core.errors import UserFacingError
 from findme.core.plurals import counted
+from findme.core.waiting import Deadline
 from vectorstore.catalog.alias import alias_target
 from vectorstore.models import ProfileEmbedding, StoreState
 from vectorstore.rebuild.recall import recall, sampled_vectors
@@ -24,7 +24,6 @@ LESS = 0.01
 WITHOUT_LIVE = 0.97
 """What it has to be where there is none to compare with."""
 COUNT_SECONDS = 30.0
-POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,19 +84,16 @@ def _what_differs(found: Collected) -> str:
 
 def _refuse_counts(client: QdrantClient, collection: str) -> None:
     """By what Qdrant itself counts, with whoever is just being written as the margin; for a moment it may count what is deleted."""
-    deadline = time.monotonic() + COUNT_SECONDS
-    while True:
+    for _ in Deadline(COUNT_SECONDS).polls():
         margin = _in_motion()
         people, points = ProfileEmbedding.objects.projectable().count(), client.count(collection, exact=True).count
         margin = max(margin, _in_motion())
         if abs(people - points) <= margin:
             return
-        if time.monotonic() >= deadline:
-            raise UserFacingError(
-                f"{collection!r} is not let through: Qdrant counts {counted(points, 'point')} for {counted(people, 'person', 'people')}, of whom {counted(margin, 'waits', 'wait')} to be written."
-                " The alias was not moved. Look at Qdrant's log, and run it again."
-            )
-        time.sleep(POLL_SECONDS)
+    raise UserFacingError(
+        f"{collection!r} is not let through: Qdrant counts {counted(points, 'point')} for {counted(people, 'person', 'people')}, of whom {counted(margin, 'waits', 'wait')} to be written."
+        " The alias was not moved. Look at Qdrant's log, and run it again."
+    )
 
 
 def _in_motion() -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from uuid import UUID, uuid4
@@ -10,6 +9,7 @@ from uuid import UUID, uuid4
 from findme.core.commands.progress import Report, ignore_progress
 from findme.core.errors import StoreUnavailable, UserFacingError, one_line
 from findme.core.plurals import counted
+from findme.core.waiting import StallTimeout
 from vectorstore.catalog import registry
 from vectorstore.models import ProfileEmbedding, QuarantinedUser, VectorCollection
 from vectorstore.qdrant.connection import qdrant
@@ -22,7 +22,6 @@ from vectorstore.sync.writer import NO_POINT
 
 MOST_HELD = 10_000
 """People whom others hold: so many are remembered, and then waited for."""
-PAUSE_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +50,9 @@ def fill(collection: str, *, timeout: float, batch_size: int = BATCH_SIZE, repor
 
 class _Filling:
     def __init__(self, collection: str, timeout: float) -> None:
-        self.collection, self.timeout = collection, timeout
+        self.collection, self.timeout = collection, StallTimeout(timeout)
         self.worker = uuid4()
         self.written = self.found = 0
-        self.got_on = time.monotonic()
 
     def all_users(self, batch_size: int) -> Iterator[tuple[int, int]]:
         """How many have been seen, and of how many."""
@@ -70,12 +68,12 @@ class _Filling:
             held = self.again(held, batch_size)
 
     def again(self, held: Sequence[UUID], batch_size: int) -> list[UUID]:
-        time.sleep(PAUSE_SECONDS)
+        self.timeout.pause()
         left = [person for start in range(0, len(held), batch_size) for person in self.batch(held[start : start + batch_size])]
         if len(left) == len(held):
             self.wait(
                 UserFacingError(
-                    f"Of {self.collection!r}, {counted(len(left), 'person is', 'people are')} held by other workers, and not let go for {self.timeout:g} s: see what"
+                    f"Of {self.collection!r}, {counted(len(left), 'person is', 'people are')} held by other workers, and not let go for {self.timeout.seconds:g} s: see what"
                     " runs, and run it again: it goes on."
                 )
             )
@@ -98,7 +96,7 @@ class _Filling:
             self.wait(error)
             return people
         if len(left) < len(people):
-            self.got_on = time.monotonic()
+            self.timeout.restart()
         self.found += len(there)
         return left
 
@@ -114,9 +112,9 @@ class _Filling:
 
     def wait(self, error: UserFacingError) -> None:
         """Nobody is done: what is wrong may go by itself, for a while."""
-        if time.monotonic() - self.got_on >= self.timeout:
+        if self.timeout.is_over():
             raise error
-        time.sleep(PAUSE_SECONDS)
+        self.timeout.pause()
 
     def refuse_failed(self) -> None:
         """A worker may have met with an error, and given the collection up."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import Any
 
 from qdrant_client import QdrantClient
 
 from findme.core.errors import UserFacingError
+from findme.core.waiting import StallTimeout
 from vectorstore.catalog import registry
 from vectorstore.catalog.lock import keep_session
 from vectorstore.consistency.checkpoint import write_checkpoint
@@ -54,22 +54,20 @@ def go_on_with(client: QdrantClient) -> str | None:
 def wait_for_graphs(collection: str, timeout: float) -> None:
     """Until Qdrant has built them all, however long that takes; at most TIMEOUT seconds without anything happening. Raises
     UserFacingError."""
-    seen, deadline = None, time.monotonic() + timeout
-    while True:
+    stall = StallTimeout(timeout)
+    for _ in stall.polls():
         with qdrant() as client:
             status = settled(client, collection, min(SLICE_SECONDS, timeout))
             found = client.get_collection(collection)
             under_way = at_work(client, collection)
         if status == "green":
             return
-        if (now := (status, found.indexed_vectors_count, found.points_count, under_way)) != seen:
-            seen, deadline = now, time.monotonic() + timeout
-        if time.monotonic() >= deadline:
-            raise UserFacingError(
-                f"Qdrant has been at work on {collection!r} for {timeout:g} s without getting on ({status}): the alias was not moved. Look at its log,"
-                " and run it again: it goes on."
-            )
+        stall.observe((status, found.indexed_vectors_count, found.points_count, under_way))
         keep_session()
+    raise UserFacingError(
+        f"Qdrant has been at work on {collection!r} for {timeout:g} s without getting on ({status}): the alias was not moved. Look at its log,"
+        " and run it again: it goes on."
+    )
 
 
 def at_work(client: QdrantClient, collection: str) -> str:

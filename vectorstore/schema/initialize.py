@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -11,6 +10,7 @@ from qdrant_client.models import CollectionStatus, OptimizersConfigDiff
 
 from findme.core.commands.progress import Report, ignore_progress
 from findme.core.errors import UserFacingError
+from findme.core.waiting import Deadline
 from vectorstore.catalog.cluster import is_copying, refuse_without_a_node
 from vectorstore.catalog.lock import collection_lock
 from vectorstore.consistency.checkpoint import compare_live_checkpoint
@@ -21,7 +21,6 @@ from vectorstore.schema.apply import apply
 from vectorstore.schema.plan import Plan, plan, refuse
 
 GREEN_SECONDS = 60.0
-POLL_SECONDS = 0.1
 
 OnPlan = Callable[[Plan], object]
 
@@ -90,9 +89,8 @@ def carry_out(client: QdrantClient, planned: Plan, green_seconds: float, report:
 def settled(client: QdrantClient, collection: str, seconds: float, report: Report = ignore_progress) -> str:
     """The collection's status when it is green and no shard is being copied, or when SECONDS are over. Raises UserFacingError where it is
     red."""
-    deadline = time.monotonic() + seconds
     woken = False
-    while True:
+    for _ in Deadline(seconds).polls():
         found = client.get_collection(collection)
         if found.status is CollectionStatus.GREY and not woken:
             # After a restart Qdrant leaves its segments as they are until somebody changes something.
@@ -102,7 +100,7 @@ def settled(client: QdrantClient, collection: str, seconds: float, report: Repor
             reason = getattr(found.optimizer_status, "error", found.optimizer_status)
             raise UserFacingError(f"Qdrant reports the collection {collection!r} as red ({reason}): look at its log.")
         copying = is_copying(client, collection)
-        if (found.status is CollectionStatus.GREEN and not copying) or time.monotonic() >= deadline:
-            return "copying shards" if copying else str(found.status)
+        if found.status is CollectionStatus.GREEN and not copying:
+            break
         report(found.indexed_vectors_count or 0, found.points_count)
-        time.sleep(POLL_SECONDS)
+    return "copying shards" if copying else str(found.status)

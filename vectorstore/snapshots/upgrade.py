@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 
 from qdrant_client import QdrantClient
 
 from findme.core.errors import UserFacingError
+from findme.core.waiting import Deadline
 from vectorstore.catalog import registry
 from vectorstore.catalog.ownership import ADOPTING
 from vectorstore.consistency.checkpoint import KEY as MARK
@@ -22,7 +22,6 @@ ABOUT_ITS_PLACE = ("collection ", "noted ", "alias ", "name ", "metadata.")
 """Comparisons of what the live collection is to be, and not of what a collection is to look like."""
 CONSENSUS_SECONDS = 10.0
 """Another node of a cluster than the one that is asked may have agreed to a change first."""
-POLL_SECONDS = 0.1
 
 
 def make_as_declared(client: QdrantClient, collection: str) -> None:
@@ -34,11 +33,10 @@ def make_as_declared(client: QdrantClient, collection: str) -> None:
     refuse(planned)
     client.update_collection(collection, metadata={MARK: None, DELETED: None, ADOPTING: None})
     apply(client, planned)
-    deadline = time.monotonic() + CONSENSUS_SECONDS
-    while left := _plan(client, collection).differences:
-        if time.monotonic() >= deadline:
-            raise UserFacingError(f"Qdrant says that {collection!r} is changed, and {left[0]}: look at its log, and run it again.")
-        time.sleep(POLL_SECONDS)
+    for _ in Deadline(CONSENSUS_SECONDS).polls():
+        if not (left := _plan(client, collection).differences):
+            return
+    raise UserFacingError(f"Qdrant says that {collection!r} is changed, and {left[0]}: look at its log, and run it again.")
 
 
 def _plan(client: QdrantClient, collection: str) -> Plan:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from typing import TypeVar
@@ -14,6 +13,7 @@ from qdrant_client.models import ReplicaState
 
 from findme.core.commands.progress import Report
 from findme.core.errors import StoreUnavailable, UserFacingError
+from findme.core.waiting import Deadline
 from vectorstore.catalog.lock import keep_session
 from vectorstore.snapshots.archive import Contents
 from vectorstore.snapshots.nodes import Node, local_shards
@@ -22,7 +22,6 @@ from vectorstore.snapshots.transfer import upload
 
 REPLICA_SECONDS = 300.0
 """How long the replicas of a cluster may take to agree after one of them was recovered."""
-POLL_SECONDS = 0.1
 SENT = "findme-restore-"
 """What the names begin with that files are sent with: no snapshot that a server makes has such a name."""
 
@@ -71,19 +70,18 @@ def _pairs(nodes: Sequence[Node], collection: str, files: Files, shard: int) -> 
 
 def _wait_for_replicas(client: QdrantClient, nodes: Sequence[Node], collection: str) -> None:
     """Until every replica is active: the others of a shard take over what the one that was recovered has."""
-    deadline = time.monotonic() + REPLICA_SECONDS
-    while len(nodes) > 1:
+    if len(nodes) == 1:
+        return
+    for _ in Deadline(REPLICA_SECONDS).polls():
         info = client.collection_cluster_info(collection)
         states = [*(shard.state for shard in info.local_shards), *(shard.state for shard in info.remote_shards)]
         if all(state is ReplicaState.ACTIVE for state in states) and not info.shard_transfers:
             return
-        if time.monotonic() >= deadline:
-            raise StoreUnavailable(
-                f"The replicas of {collection!r} do not agree after {REPLICA_SECONDS:g} s ({', '.join(sorted({state.value for state in states}))}):"
-                " see whether every node runs, and run it again."
-            )
         keep_session()
-        time.sleep(POLL_SECONDS)
+    raise StoreUnavailable(
+        f"The replicas of {collection!r} do not agree after {REPLICA_SECONDS:g} s ({', '.join(sorted({state.value for state in states}))}):"
+        " see whether every node runs, and run it again."
+    )
 
 
 Result = TypeVar("Result")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -15,6 +14,7 @@ from qdrant_client.models import ExtendedPointId
 
 from findme.core.errors import StoreUnavailable, UserFacingError
 from findme.core.postgresql.arrays import uuid_array
+from findme.core.waiting import Deadline
 from vectorstore.catalog import registry
 from vectorstore.catalog.secondary import fail_secondary_on_error
 from vectorstore.consistency import deletions, preflight
@@ -30,7 +30,6 @@ from vectorstore.sync.results import BatchResult
 
 WAIT_SECONDS = 30
 """How long to wait for others who write the same people: several batches of theirs."""
-POLL_SECONDS = 0.05
 
 
 def sync_users(user_ids: Iterable[UUID]) -> BatchResult:
@@ -52,15 +51,15 @@ def sync_users(user_ids: Iterable[UUID]) -> BatchResult:
 
 def _sync_batch(worker: UUID, batch: list[UUID]) -> BatchResult:
     result = BatchResult()
-    deadline = time.monotonic() + WAIT_SECONDS
+    deadline = Deadline(WAIT_SECONDS)
     while _are_due(batch):
         batch_result = work(worker, len(batch), among=batch)
         if batch_result is not None:
             result += batch_result
-        elif time.monotonic() >= deadline:
+        elif deadline.is_over():
             raise _held_by_others()
         else:
-            time.sleep(POLL_SECONDS)
+            deadline.pause()
     return result
 
 
@@ -125,14 +124,14 @@ def _lock_user(user_id: UUID) -> None:
     with _translate_lock_timeout(), connection.cursor() as cursor:
         cursor.execute("SELECT set_config('lock_timeout', %s, true) WHERE current_setting('lock_timeout') = '0'", [f"{WAIT_SECONDS}s"])
         cursor.execute(f"SELECT pg_advisory_xact_lock({LOCK_OF}) FROM (SELECT %s::uuid AS person) asked", [user_id])  # noqa: S608  # a constant
-        deadline = time.monotonic() + WAIT_SECONDS
-        while (lease := _lease_of(user_id)) is not None:
+        for _ in Deadline(WAIT_SECONDS).polls():
+            lease = _lease_of(user_id)
+            if lease is None:
+                return
             if not lease:
                 enqueue_rechecks(cursor, [user_id])
                 return
-            if time.monotonic() >= deadline:
-                raise _held_by_others()
-            time.sleep(POLL_SECONDS)
+        raise _held_by_others()
 
 
 def _queue_apart(user_id: UUID, *, restored: bool) -> int | None:

@@ -14,6 +14,7 @@ from findme.core.commands.explanations import what_went_wrong
 from findme.core.commands.progress import ignore_progress
 from findme.core.errors import UserFacingError, one_line
 from findme.core.postgresql import refusals
+from findme.core.waiting import StallTimeout
 from vectorstore.catalog.alias import live_collection
 from vectorstore.consistency import preflight
 from vectorstore.consistency.deletions import note_new_deletion
@@ -164,51 +165,40 @@ def _remaining(shutdown: GracefulShutdown) -> Backlog:
 
 
 def _drain(worker: Worker, result: SyncResult, timeout: float, shutdown: GracefulShutdown) -> None:
-    stall = _StallTimeout(timeout)
+    stall = _DrainTimeout(timeout)
     over = _is_over()
     while not (shutdown.requested or over):
         if (batch := worker.step()) is not None:
             result.add(batch)
-            stall.renew()
+            stall.restart()
             continue
         if over := _is_over():
             break
         if worker.unavailable is None:
-            stall.renew_if_others_get_on()
+            stall.observe_others()
         if stall.is_over():
             return
         with shutdown.may_interrupt():
-            time.sleep(min(worker.pause if worker.unavailable else POLL_SECONDS, stall.remaining()))
+            stall.pause(worker.pause if worker.unavailable else POLL_SECONDS)
     if not shutdown.requested:
         with suppress(*POSTGRESQL_UNAVAILABLE):
             worker.tidying.tidy()
 
 
-class _StallTimeout:
-    """How long nothing may be done, by anybody."""
+class _DrainTimeout(StallTimeout):
+    """How long no worker may finish a batch."""
 
-    def __init__(self, timeout: float) -> None:
-        self.timeout = timeout
-        self.seen: int | None = None
-        self.seen_at = float("-inf")
-        self.renew()
+    remaining_entries: int | None = None
+    counted_at = float("-inf")
 
-    def renew(self) -> None:
-        self.deadline = time.monotonic() + self.timeout
-
-    def remaining(self) -> float:
-        return max(0.0, self.deadline - time.monotonic())
-
-    def is_over(self) -> bool:
-        return time.monotonic() >= self.deadline
-
-    def renew_if_others_get_on(self) -> None:
-        if time.monotonic() < self.seen_at + RECOUNT_SECONDS:
+    def observe_others(self) -> None:
+        """Restart if the queue is shorter than before: another worker has finished a batch."""
+        if time.monotonic() < self.counted_at + RECOUNT_SECONDS:
             return
         with suppress(*POSTGRESQL_UNAVAILABLE):  # the next step finds it
-            before, self.seen, self.seen_at = self.seen, backlog().length, time.monotonic()
-            if before is not None and self.seen < before:
-                self.renew()
+            before, self.remaining_entries, self.counted_at = self.remaining_entries, backlog().length, time.monotonic()
+            if before is not None and self.remaining_entries < before:
+                self.restart()
 
 
 def _needs_operator(error: Exception) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 import select
-import time
 from typing import Any
 
 import psycopg
@@ -18,6 +17,7 @@ from psycopg.conninfo import make_conninfo
 
 from findme.core.postgresql.diagnosis import why_refused
 from findme.core.postgresql.variables import options
+from findme.core.waiting import Deadline
 
 NEEDS_OPERATOR = ("0A", "22", "28", "3D", "42", "54", "57P04", "XX001", "XX002")
 """SQLSTATEs and classes of them: a wrong password, role, database or setting, a missing right, corrupted data.
@@ -78,7 +78,7 @@ def _refusals_of_attempt(conninfo: str) -> list[bool]:
         session = pq.PGconn.connect_start(conninfo.encode())
         try:
             session.trace(trace.fileno())
-            _poll(session, time.monotonic() + SECONDS)
+            _poll(session, Deadline(SECONDS))
             session.untrace()
         finally:
             session.finish()
@@ -90,10 +90,10 @@ def _is_refusal(sqlstate: str, text: str) -> bool:
     return bool(POOLER_REFUSES.search(text)) if sqlstate == POOLER else sqlstate.startswith(NEEDS_OPERATOR)
 
 
-def _poll(session: Any, deadline: float) -> None:
+def _poll(session: Any, deadline: Deadline) -> None:
     events = {pq.PollingStatus.READING: select.POLLIN, pq.PollingStatus.WRITING: select.POLLOUT}
     while session.status != pq.ConnStatus.BAD and (event := events.get(session.connect_poll())):
         waiting = select.poll()
         waiting.register(session.socket, event)
-        if not waiting.poll(max(0.0, deadline - time.monotonic()) * 1000):
+        if not waiting.poll(deadline.remaining() * 1000):
             return

@@ -8,6 +8,7 @@ from uuid import uuid4
 import pytest
 
 from findme.core.errors import StoreUnavailable, StoreUnusable
+from findme.core.waiting import POLL_SECONDS
 from vectorstore.rebuild import backfill
 
 
@@ -19,7 +20,7 @@ def answer_with(monkeypatch: pytest.MonkeyPatch, error: StoreUnavailable) -> lis
         raise error
 
     monkeypatch.setattr(backfill, "qdrant", unavailable)
-    monkeypatch.setattr("vectorstore.rebuild.backfill.time.sleep", pauses.append)
+    monkeypatch.setattr("findme.core.waiting.time.sleep", pauses.append)
     return pauses
 
 
@@ -27,7 +28,7 @@ def test_fill__a_store_that_is_away_is_waited_for(monkeypatch: pytest.MonkeyPatc
     pauses = answer_with(monkeypatch, StoreUnavailable("Nothing answers."))
     people = [uuid4()]
     assert backfill._Filling("a_v2", timeout=300).batch(people) == people
-    assert pauses == [backfill.PAUSE_SECONDS]
+    assert pauses == [POLL_SECONDS]
 
 
 def test_fill__an_error_that_needs_a_person_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -424,7 +424,7 @@ def test_reindex__whom_another_worker_holds_is_tried_again(embedded_qdrant: obje
         if len(pauses) == 3:
             SyncLease.objects.all().delete()
 
-    monkeypatch.setattr("vectorstore.rebuild.backfill.time.sleep", let_go)
+    monkeypatch.setattr("findme.core.waiting.time.sleep", let_go)
     assert rebuilt().written == 3
     assert (len(pauses) >= 3, wrong(2)) == (True, {})
 

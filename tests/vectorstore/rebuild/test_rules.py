@@ -289,7 +289,7 @@ def test_reindex__drops_the_old_one_when_nobody_writes_it_as_the_live_one_any_mo
         if len(seen) == 3:
             SyncLease.objects.all().delete()
 
-    monkeypatch.setattr("vectorstore.retention.drop.time.sleep", let_go)
+    monkeypatch.setattr("findme.core.waiting.time.sleep", let_go)
     with printed_steps("findme.vectorstore", hold):
         reindex()
     assert seen == 3 * [("v2", {"v1", "v2"})]

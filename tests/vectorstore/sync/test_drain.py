@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 from uuid import uuid4
 
@@ -85,7 +86,7 @@ def test_sync_once__waits_for_what_another_worker_holds(server_collection: str, 
     claim = claim_due(uuid4(), 1)
     assert claim is not None
     waited: list[float] = []
-    sleep = drain.time.sleep  # type: ignore[attr-defined]  # the module's own
+    sleep = time.sleep
 
     def until_the_other_is_done(seconds: float) -> None:
         waited.append(seconds)
@@ -93,7 +94,7 @@ def test_sync_once__waits_for_what_another_worker_holds(server_collection: str, 
             finish(claim)
         sleep(seconds)
 
-    monkeypatch.setattr(drain.time, "sleep", until_the_other_is_done)  # type: ignore[attr-defined]
+    monkeypatch.setattr("findme.core.waiting.time.sleep", until_the_other_is_done)
     assert sync_once().remaining == EMPTY
     assert len(waited) >= 3
 
@@ -146,7 +147,7 @@ def test_sync_once__others_getting_on_is_progress(embedded_collection: str, monk
         if claims and (claim := claims.pop()) is not None:
             finish(claim)
 
-    monkeypatch.setattr("vectorstore.sync.worker.time.sleep", another_is_done)
+    monkeypatch.setattr("findme.core.waiting.time.sleep", another_is_done)
     assert sync_once(timeout=0.5).remaining == EMPTY
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable
-from types import SimpleNamespace
 from uuid import UUID
 
 import pytest
@@ -15,6 +14,7 @@ from pytest_django import Settings
 from qdrant_client import QdrantClient, models
 
 from findme.core.errors import StoreUnavailable, StoreUnusable, UserFacingError
+from findme.core.waiting import StallTimeout
 from privacy.actions.anonymize import anonymize
 from privacy.actions.erase import erase, soft_delete
 from tests.privacy.elsewhere import wait_until
@@ -127,7 +127,7 @@ def test_sync_once__with_an_empty_queue_says_at_once_what_only_a_person_mends(
     happens()
     QueueEntry.objects.all().delete()
     preflight.invalidate()
-    monkeypatch.setattr(drain, "time", SimpleNamespace(monotonic=time.monotonic, sleep=lambda _seconds: pytest.fail("It waits.")))
+    monkeypatch.setattr(StallTimeout, "pause", lambda *_arguments: pytest.fail("It waits."))
     with pytest.raises(CommandError) as raised:
         call_command("sync_qdrant", "--once")
     assert raised.value.returncode == 2
