@@ -6,7 +6,7 @@ import sqlite3
 import stat
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,14 @@ from qdrant_client.local.qdrant_local import QdrantLocal
 
 import vectorstore.qdrant.server
 from findme.core.errors import StoreUnavailable
+from findme.core.file_lock import lock_file
 from tests.memory import folder_in_memory
 from tests.qdrant import QdrantServer, free_port, started_qdrant
 from tests.vectorstore.holder import holding, run_script
 from tests.vectorstore.pretenders import answering
 from vectorstore.qdrant import embedded
 from vectorstore.qdrant.connection import collection_name, is_embedded, qdrant
+from vectorstore.qdrant.embedded_storage import LOCK_FILE_NAME
 from vectorstore.qdrant.errors import CollectionNotFound, RequestRejected
 
 VECTORS = models.VectorParams(size=2, distance=models.Distance.COSINE)
@@ -222,7 +224,7 @@ def assert_damaged(folder: Path, line: str) -> None:
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # of the file that the client could not lock, and does not close
 def test_qdrant__embedded_taken_by_a_program_right_before_it_is_opened(embedded_qdrant: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = QdrantClient(path=str(embedded_qdrant))
-    monkeypatch.setattr(embedded, "_held_by_another_client", lambda _: False)
+    monkeypatch.setattr(embedded, "lock_file", lambda path, *rest: nullcontext() if path.name == LOCK_FILE_NAME else lock_file(path, *rest))
     line = ""
     try:
         with qdrant():

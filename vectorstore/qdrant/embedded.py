@@ -4,38 +4,39 @@ from __future__ import annotations
 
 import atexit
 import errno
-import fcntl
 import logging
 import os
 import re
 import sqlite3
 import stat
 import threading
-import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from qdrant_client import QdrantClient
 from qdrant_client.local.qdrant_local import META_INFO_FILENAME
 
 from findme.core.errors import StoreUnavailable, StoreUnusable
+from findme.core.file_lock import lock_file
 from findme.core.folders import distrust_reason, distrusted_file, make_private_folder
+from findme.core.waiting import Deadline
 from vectorstore.qdrant import embedded_storage
 from vectorstore.qdrant.embedded_storage import LOCK_FILE_NAME
 from vectorstore.qdrant.errors import CollectionNotFound, RequestRejected, raised_by_driver
 
 LOCK_FILE = "findme.lock"
+"""Holds the process id of whoever holds its lock."""
 TURN_FILE = "findme.turn"
 """Its lock is held by the process that comes next. The one that has just left waits behind it: without that, a worker would take the folder
 again before anybody else has noticed that it was free."""
 FILES = (META_INFO_FILENAME, LOCK_FILE_NAME, LOCK_FILE, TURN_FILE, "collection")
 """What the client and this module make in the folder, and read. Other files there are not FindMe's."""
-POLL_SECONDS = 0.02
 LASTING = frozenset({errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EROFS})
 LASTING_IN_SQLITE = ("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_PERM")
 """Errors of a folder that waiting does not end."""
+ANOTHER_CLIENT = "another program that uses qdrant-client"
 MANY_POINTS = 20_000
 """Above which Qdrant advises against its local mode."""
 
@@ -49,7 +50,7 @@ class Folder:
         self.path = path
         self.depth = 0
         self.client: QdrantClient | None = None
-        self.lock_file: int | None = None
+        self.locks = ExitStack()
         self.owner = threading.RLock()
         self.holder: int | None = None
         self.turn = threading.Lock()
@@ -62,11 +63,11 @@ class Folder:
 
         Raises StoreUnavailable in one line, and CollectionNotFound.
         """
-        deadline = time.monotonic() + seconds
-        self._take_turn(deadline, seconds)
+        deadline = Deadline(seconds)
+        self._take_turn(deadline)
         try:
             if self.depth == 0:
-                self._open(deadline, seconds)
+                self._open(deadline)
                 self.holder = threading.get_ident()
             self.depth += 1
             try:
@@ -81,40 +82,38 @@ class Folder:
         finally:
             self.owner.release()
 
-    def _take_turn(self, deadline: float, seconds: float) -> None:
+    def _take_turn(self, deadline: Deadline) -> None:
         """The thread that has it already does not wait for those that wait for it."""
         if self.holder == threading.get_ident():
             self.owner.acquire()
             return
-        if self.turn.acquire(timeout=seconds):
+        if self.turn.acquire(timeout=deadline.seconds):
             try:
-                if self.owner.acquire(timeout=max(0.0, deadline - time.monotonic())):
+                if self.owner.acquire(timeout=deadline.remaining()):
                     return
             finally:
                 self.turn.release()
-        raise StoreUnavailable(self._in_use(f"another thread of this process, {os.getpid()}", seconds))
+        raise self._in_use(f"another thread of this process, {os.getpid()}", deadline)
 
     def close(self) -> None:
         """Also at the interpreter's end: the client would print a traceback when it is closed after its modules."""
         client, self.client = self.client, None
-        lock_file, self.lock_file = self.lock_file, None
         try:
             if client is not None:
                 self._tell_of_many(client)
                 client.close()
         finally:
-            if lock_file is not None:
-                os.close(lock_file)
+            self.locks.close()
 
-    def _open(self, deadline: float, seconds: float) -> None:
+    def _open(self, deadline: Deadline) -> None:
         """Lock, then open: the client reads the whole folder before it takes a lock of its own."""
         try:
             self._require_trusted(distrust_reason(Path(self.path)))  # before anything is made through another account's link
             make_private_folder(Path(self.path))
             self._require_trusted(distrust_reason(Path(self.path)))
-            self.lock_file = self._locked(deadline, seconds)
+            self._lock(deadline)
             self._require_trusted(distrusted_file(Path(self.path), FILES))
-            self.client = self._opened(seconds)
+            self.client = self._opened(deadline)
         except BaseException as error:
             self.close()
             if isinstance(error, OSError):
@@ -128,35 +127,27 @@ class Folder:
                 f"QDRANT_PATH is {self.path!r}, {reason}: nothing was read. Only you or root may own and write it: name another folder, or put that right."
             )
 
-    def _locked(self, deadline: float, seconds: float) -> int:
-        lock_file = _opened_lock(f"{self.path}/{LOCK_FILE}")
-        try:
-            with _closing(_opened_lock(f"{self.path}/{TURN_FILE}")) as turn_file:
-                for file in (turn_file, lock_file):
-                    while not _try_lock(file):
-                        pid = os.pread(lock_file, 20, 0).decode(errors="replace").strip()
-                        self._wait(f"process {pid}" if pid.isdigit() else "another process", deadline, seconds)
-            os.ftruncate(lock_file, 0)
-            os.pwrite(lock_file, b"%d\n" % os.getpid(), 0)
-            while _held_by_another_client(f"{self.path}/{LOCK_FILE_NAME}"):
-                self._wait("another program that uses qdrant-client", deadline, seconds)
-        except BaseException:
-            os.close(lock_file)
-            raise
-        return lock_file
+    def _lock(self, deadline: Deadline) -> None:
+        turn, lock, of_client = (Path(self.path, name) for name in (TURN_FILE, LOCK_FILE, LOCK_FILE_NAME))
 
-    def _wait(self, holder: str, deadline: float, seconds: float) -> None:
-        if time.monotonic() >= deadline:
-            raise StoreUnavailable(self._in_use(holder, seconds))
-        time.sleep(POLL_SECONDS)
+        def busy() -> StoreUnavailable:
+            pid = lock.read_text(errors="replace").strip() if lock.exists() else ""
+            return self._in_use(f"process {pid}" if pid.isdigit() else "another process", deadline)
 
-    def _opened(self, seconds: float) -> QdrantClient:
+        with lock_file(turn, deadline.remaining(), busy):
+            descriptor = self.locks.enter_context(lock_file(lock, deadline.remaining(), busy))
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
+        with lock_file(of_client, deadline.remaining(), lambda: self._in_use(ANOTHER_CLIENT, deadline)):
+            pass  # it is free for the client
+
+    def _opened(self, deadline: Deadline) -> QdrantClient:
         # _tell_of_many says it, in one line that names the way out.
         warnings.filterwarnings("ignore", message="Local mode is not recommended", category=UserWarning)
         try:
             return embedded_storage.opened(self.path)
         except RuntimeError as error:
-            raise StoreUnavailable(self._in_use("another program that uses qdrant-client", seconds)) from error
+            raise self._in_use(ANOTHER_CLIENT, deadline) from error
         except sqlite3.OperationalError as error:
             raise self._unusable(error) from error
         except OSError:
@@ -192,9 +183,9 @@ class Folder:
             self.told_of_many = True
             log.warning("The embedded vector store holds %s points, and is slow above %s: set QDRANT_URL to a server.", points, MANY_POINTS)
 
-    def _in_use(self, by: str, seconds: float) -> str:
-        return (
-            f"The embedded vector store {self.path!r} is in use by {by} (waited {seconds:g} s):"
+    def _in_use(self, by: str, deadline: Deadline) -> StoreUnavailable:
+        return StoreUnavailable(
+            f"The embedded vector store {self.path!r} is in use by {by} (waited {deadline.seconds:g} s):"
             " run it again later, or set QDRANT_URL to a server."
         )
 
@@ -240,37 +231,6 @@ def folder_at(path: str) -> Folder:
 def _sqlite_name(error: sqlite3.Error) -> str:
     """Return SQLite's name of the error, empty for one that Python raised itself."""
     return getattr(error, "sqlite_errorname", "")
-
-
-def _opened_lock(path: str) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-
-
-@contextmanager
-def _closing(file: int) -> Iterator[int]:
-    try:
-        yield file
-    finally:
-        os.close(file)
-
-
-def _try_lock(lock_file: int) -> bool:
-    try:
-        fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _held_by_another_client(path: str) -> bool:
-    try:
-        lock_file = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except FileNotFoundError:
-        return False
-    try:
-        return not _try_lock(lock_file)
-    finally:
-        os.close(lock_file)
 
 
 @atexit.register
