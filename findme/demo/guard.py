@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager
 from uuid import UUID
 
-from django.db import DatabaseError, InterfaceError, ProgrammingError, connection
+from django.db import ProgrammingError, connection
 from qdrant_client import models
 
+from findme.core.db.advisory_lock import AdvisoryLock
 from findme.core.errors import UserFacingError
 from vectorstore.catalog.alias import first_collection
 from vectorstore.qdrant.connection import collection_name, qdrant
@@ -63,17 +64,9 @@ LOCK_KEY = int.from_bytes(b"fm demo", "big")
 @contextmanager
 def exclusive_demo() -> Iterator[None]:
     """An advisory lock, held by a connection of its own, which goes with the process. Raises UserFacingError if another demo holds it."""
-    own = connection.copy()
-    try:
-        with own.cursor() as cursor:
-            cursor.execute("SELECT pg_try_advisory_lock(%s)", [LOCK_KEY])
-            if not cursor.fetchone()[0]:
-                raise UserFacingError(f"Another demo is running in the database {own.settings_dict['NAME']!r}: wait until it is done.")
-            try:
-                yield
-            finally:
-                with suppress(DatabaseError, InterfaceError):  # a lost connection has no lock
-                    # PostgreSQL notices a closed connection only later, and would refuse the next demo until then.
-                    cursor.execute("SELECT pg_advisory_unlock(%s)", [LOCK_KEY])
-    finally:
-        own.close()
+    with closing(connection.copy()) as own:
+        name = own.settings_dict["NAME"]
+        with AdvisoryLock(own, LOCK_KEY).held(
+            0, lambda: UserFacingError(f"Another demo is running in the database {name!r}: wait until it is done.")
+        ):
+            yield

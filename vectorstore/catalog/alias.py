@@ -18,7 +18,7 @@ from qdrant_client.models import (
 
 from findme.core.errors import StoreUnusable, UserFacingError
 from vectorstore.catalog import registry
-from vectorstore.catalog.lock import try_lock, unlock
+from vectorstore.catalog.lock import advisory_lock
 from vectorstore.catalog.ownership import check_owner
 from vectorstore.models import VectorCollection
 from vectorstore.qdrant.address import whole_timeout_seconds
@@ -36,12 +36,12 @@ def check_alias(client: QdrantClient) -> None:
     One that is written is followed by whoever is idle, and one that was marked as failed at once: it is searched, and not written either. While somebody makes
     or moves collections there is nothing to say.
     """
-    if _is_write_target(alias_target(client)) or not try_lock():
+    if _is_write_target(alias_target(client)) or not advisory_lock().try_acquire():
         return
     try:
         reconcile_alias(client)
     finally:
-        unlock()
+        advisory_lock().release()
     target = live_collection(client)
     if not _is_write_target(target):
         check_owner(client, target)
@@ -99,12 +99,12 @@ def reconcile_alias(client: QdrantClient) -> bool:
 
 def reconcile_alias_if_stale(client: QdrantClient) -> bool:
     """As a worker does it, now and then: without waiting for whoever is just moving the alias, who will see to it."""
-    if alias_target(client) == registry.live() or not try_lock():
+    if alias_target(client) == registry.live() or not advisory_lock().try_acquire():
         return False
     try:
         return reconcile_alias(client)
     finally:
-        unlock()
+        advisory_lock().release()
 
 
 def first_collection() -> str:

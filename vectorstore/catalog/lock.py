@@ -3,47 +3,33 @@
 from __future__ import annotations
 
 import hashlib
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, connection
+from django.db import connection
 
+from findme.core.db.advisory_lock import AdvisoryLock
 from findme.core.errors import UserFacingError
 from vectorstore.qdrant.connection import collection_name
 
-POLL_SECONDS = 0.1
 
-
-@contextmanager
-def collection_lock(*, seconds: float | None = None) -> Iterator[None]:
-    """Hold it. Waits SECONDS (``settings.MIGRATE_LOCK_SECONDS``) for others, by polling, so that nobody holds a snapshot while waiting.
+def collection_lock(*, seconds: float | None = None) -> AbstractContextManager[None]:
+    """Hold it. Waits SECONDS (``settings.MIGRATE_LOCK_SECONDS``) for others.
 
     Take it before the embedded store's folder. Raises UserFacingError. Whoever dies loses it with the connection.
     """
     timeout = settings.MIGRATE_LOCK_SECONDS if seconds is None else seconds
-    deadline = time.monotonic() + timeout
-    while not try_lock():
-        if time.monotonic() >= deadline:
-            raise UserFacingError(
-                f"Somebody else has been making or moving collections of {collection_name()!r} for {timeout:g} s: wait for it, and run it again."
-            )
-        time.sleep(POLL_SECONDS)
-    try:
-        yield
-    finally:
-        unlock()
+    return advisory_lock().held(
+        timeout,
+        lambda: UserFacingError(
+            f"Somebody else has been making or moving collections of {collection_name()!r} for {timeout:g} s: wait for it, and run it again."
+        ),
+    )
 
 
-def try_lock() -> bool:
-    """Take it if it is free; whether it was."""
-    return _ask("SELECT pg_try_advisory_lock(%s)")
-
-
-def unlock() -> None:
-    with suppress(InterfaceError, OperationalError):  # the lock is gone with the session
-        _ask("SELECT pg_advisory_unlock(%s)")
+def advisory_lock() -> AdvisoryLock:
+    """Return the lock for the collection's name, in the session of this thread."""
+    return AdvisoryLock(connection, lock_key())
 
 
 def keep_session() -> None:
@@ -56,9 +42,3 @@ def keep_session() -> None:
 def lock_key() -> int:
     """64 bits of a hash of the collection's name."""
     return int.from_bytes(hashlib.sha256(f"findme collection {collection_name()}".encode()).digest()[:8], signed=True)
-
-
-def _ask(statement: str) -> bool:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, [lock_key()])
-        return bool(cursor.fetchone()[0])

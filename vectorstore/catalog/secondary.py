@@ -9,7 +9,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from findme.core.errors import StoreUnavailable, one_line
 from vectorstore.catalog import registry
 from vectorstore.catalog.alias import alias_target
-from vectorstore.catalog.lock import try_lock, unlock
+from vectorstore.catalog.lock import advisory_lock
 from vectorstore.qdrant.connection import qdrant
 from vectorstore.qdrant.errors import CollectionNotFound, RequestRejected, RestoreDetected, ServerError
 
@@ -54,13 +54,13 @@ def fail_secondary(collection: str, error: Exception) -> None:
 
 def _fail_ready(collection: str, why: str) -> bool:
     """Mark as failed one that was proven whole, and that nobody brought to be searched: unless somebody is just about to, or has and did not write it down."""
-    if not registry.is_ready(collection) or not try_lock():
+    if not registry.is_ready(collection) or not advisory_lock().try_acquire():
         return False
     try:
         with qdrant() as client:
             return alias_target(client) != collection and registry.mark_failed(collection, why, include_ready=True)
     finally:
-        unlock()
+        advisory_lock().release()
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterable
 
 from django.conf import settings
@@ -11,9 +10,10 @@ from django.db.models.functions import Now
 from qdrant_client import QdrantClient
 
 from findme.core.errors import StoreUnavailable, UserFacingError, one_line
+from findme.core.waiting import Deadline
 from vectorstore.catalog import registry
 from vectorstore.catalog.alias import alias_target, reconcile_alias
-from vectorstore.catalog.lock import try_lock, unlock
+from vectorstore.catalog.lock import advisory_lock
 from vectorstore.catalog.ownership import DATABASE, database_id
 from vectorstore.models import SyncLease
 from vectorstore.qdrant.connection import qdrant
@@ -21,7 +21,6 @@ from vectorstore.retention.unique_vectors import DiscardLimit, UniqueVectors, Un
 
 DROP_SECONDS = 60
 """How long Qdrant may take to delete a collection's files."""
-POLL_SECONDS = 0.1
 
 log = logging.getLogger(__name__)
 
@@ -92,11 +91,10 @@ def wait_for_active_leases() -> None:
     At most until their leases have run out; whoever claims later takes it for one that is retained, and goes on without it.
     """
     claimed = set(SyncLease.objects.values_list("pk", "worker"))
-    deadline = time.monotonic() + settings.SYNC_LEASE_SECONDS
-    while claimed and time.monotonic() < deadline:
+    for _ in Deadline(settings.SYNC_LEASE_SECONDS).polls():
         claimed &= set(SyncLease.objects.filter(until__gt=Now()).values_list("pk", "worker"))
-        if claimed:
-            time.sleep(POLL_SECONDS)
+        if not claimed:
+            return
 
 
 def drop_expired() -> tuple[str, ...]:
@@ -105,7 +103,7 @@ def drop_expired() -> tuple[str, ...]:
 
     Raises StoreUnavailable.
     """
-    if not registry.expired() or not try_lock():
+    if not registry.expired() or not advisory_lock().try_acquire():
         return ()
     try:
         with qdrant() as client:
@@ -115,7 +113,7 @@ def drop_expired() -> tuple[str, ...]:
         log.warning("An expired collection is not dropped: %s", one_line(error))
         raise
     finally:
-        unlock()
+        advisory_lock().release()
 
 
 def drop_all_but_live(client: QdrantClient, *, dry_run: bool = False, limit: DiscardLimit | None = None) -> tuple[str, ...]:

@@ -1,0 +1,68 @@
+"""Advisory locks of a PostgreSQL session. A process that dies loses its lock with the connection.
+
+The lock is polled. A session that waits inside ``pg_advisory_lock`` holds a snapshot while it waits, and CREATE INDEX CONCURRENTLY, run by
+the session that has the lock, waits for every snapshot to end: a deadlock, and an INVALID index. ``pg_try_advisory_lock`` ends at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import InterfaceError, OperationalError
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from findme.core.errors import UserFacingError
+from findme.core.waiting import wait_until
+
+HOLDERS = """
+    SELECT pid, application_name FROM pg_locks LEFT JOIN pg_stat_activity USING (pid)
+    WHERE locktype = 'advisory' AND granted AND objsubid = 1 AND (classid::bigint << 32 | objid::bigint) = %s
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class AdvisoryLock:
+    """The lock ``key`` of the connection's database, for its session. The same key in another database is another lock."""
+
+    connection: BaseDatabaseWrapper
+    key: int
+
+    @contextmanager
+    def held(self, seconds: float, busy: Callable[[], UserFacingError], on_wait: Callable[[], object] = lambda: None) -> Iterator[None]:
+        """Hold the lock. Wait up to ``seconds`` for another session, after one call of ``on_wait``; then raise the error that ``busy``
+        returns."""
+        if not self.try_acquire():
+            on_wait()
+            if not wait_until(self.try_acquire, seconds):
+                raise busy()
+        try:
+            yield
+        finally:
+            self.release()
+
+    def try_acquire(self) -> bool:
+        """Take the lock if it is free. Return whether this session took it."""
+        return bool(self._ask("SELECT pg_try_advisory_lock(%s)")[0])
+
+    def release(self) -> None:
+        """Release the lock at once; the end of the session would do it a moment later. A session that is gone holds nothing."""
+        with suppress(InterfaceError, OperationalError):
+            self._ask("SELECT pg_advisory_unlock(%s)")
+
+    def is_held(self) -> bool:
+        """Return whether this session has the lock. Raises Django's error of a lost connection."""
+        return self._ask(HOLDERS + "AND pid = pg_backend_pid()") is not None
+
+    def holder(self) -> tuple[int, str] | None:
+        """Return the process id and the application name of the session that has the lock."""
+        row: tuple[int, str] | None = self._ask(HOLDERS)
+        return row
+
+    def _ask(self, query: str) -> Any:
+        with self.connection.cursor() as cursor:
+            cursor.execute(query, [self.key])
+            return cursor.fetchone()
