@@ -426,7 +426,7 @@ def test_purge__while_a_graph_is_built(folder: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("waiting", ["rewriting", "segments"])
+@pytest.mark.parametrize("waiting", ["vacuum", "segments"])
 def test_purge__the_session_that_has_the_lock_is_used_all_along(folder: Path, monkeypatch: pytest.MonkeyPatch, waiting: str) -> None:
     """Where idle sessions are ended, the lock would be gone: while one is waited for that is rewritten, or that Qdrant writes by itself."""
     erase(someone_among(MANY))
@@ -446,7 +446,7 @@ def test_purge__the_session_that_has_the_lock_is_used_all_along(folder: Path, mo
     assert (done.deleted, done.remaining) == (1, 0)
 
 
-@pytest.mark.parametrize("waiting", ["rewriting", "segments"])
+@pytest.mark.parametrize("waiting", ["vacuum", "segments"])
 def test_purge__a_large_segment(folder: Path, monkeypatch: pytest.MonkeyPatch, waiting: str) -> None:
     """Nothing but what Qdrant says of its progress tells for hours that it gets on."""
     erase(someone_among(MANY))
