@@ -304,7 +304,7 @@ QUANTIZED: dict[str, Any] = {
 @pytest.mark.qdrant_server
 @pytest.mark.parametrize("first", ["as now", "quantized"])
 def test_apply__a_declaration_that_quantizes(qdrant_server: object, first: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As docs/vectorstore.md names it for a hundred million people: of a collection that is there, and of a new one."""
+    """As docs/how-to/plan-capacity.md names it for a hundred million people: of a collection that is there, and of a new one."""
     if first == "as now":
         made()
     settings = tuple(replace(one, value=QUANTIZED.get(one.path, one.value)) for one in DECLARATION.settings)
