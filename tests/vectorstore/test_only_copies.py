@@ -43,7 +43,7 @@ from vectorstore.rebuild.adopt import adopt
 from vectorstore.rebuild.backfill import Filled, fill
 from vectorstore.rebuild.reindex import reindex
 from vectorstore.retention.drop import drop_expired
-from vectorstore.retention.housekeeping import Tidying
+from vectorstore.retention.housekeeping import Housekeeping
 from vectorstore.retention.unique_vectors import UniqueVectorsFound
 from vectorstore.schema.apply import note_as_live
 from vectorstore.schema.initialize import initialize
@@ -455,7 +455,7 @@ def test_retained__is_dropped_with_the_only_copies_by_nobody_who_was_not_told(st
     with pytest.raises(UniqueVectorsFound):
         drop_expired()
     assert "An expired collection is not dropped: 1 point holds the only copy of a user's vector" in caplog.text
-    assert Tidying().tidy() == ()
+    assert Housekeeping().run() == ()
     assert registry.write_targets() == (version(2), version(1))
     before = everything()
     assert outcome("reindex_qdrant", "--drop-retained") == (2, refusal(1, what="nothing was dropped"))
@@ -474,7 +474,7 @@ def test_retained__the_permission_of_the_run_that_moved_the_alias_is_not_remembe
         " To drop it, run reindex_qdrant --drop-retained --discard-vectors 1.\n"
     )
     VectorCollection.objects.filter(name=version(1)).update(keep_until=datetime(2026, 1, 1, tzinfo=UTC))
-    assert Tidying().tidy() == ()
+    assert Housekeeping().run() == ()
     assert outcome("reindex_qdrant") == (2, refusal(1))
     assert there(version(1)) == names([bare])
     assert outcome("reindex_qdrant", "--drop-retained", "--discard-vectors", "1") == (0, "")

@@ -1,4 +1,4 @@
-"""What a worker sees to when it has nothing else to do: that the rows follow the alias, and that what is no longer retained is dropped."""
+"""Periodic maintenance by an idle worker: make the rows follow the alias, and drop collections that are no longer needed."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ EVERY_SECONDS, AFTER_FAILURE_SECONDS = 60.0, 600.0
 
 
 @dataclass
-class Tidying:
-    """One worker's: when it is to look again."""
+class Housekeeping:
+    """The maintenance of one worker, with the time when it is due again."""
 
     due_at: float = float("-inf")
 
-    def tidy(self) -> tuple[str, ...]:
+    def run(self) -> tuple[str, ...]:
         """The collections that were dropped. Once a minute at most; where Qdrant cannot do it (a cluster without one of its nodes), it is tried
         again some minutes later, since nobody's point depends on it."""
         if time.monotonic() < self.due_at:

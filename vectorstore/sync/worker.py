@@ -22,7 +22,7 @@ from vectorstore.qdrant.connection import is_embedded, qdrant
 from vectorstore.queue.entries import Backlog, backlog, is_empty
 from vectorstore.queue.shutdown import GracefulShutdown, ShutdownRequested, reach_postgresql
 from vectorstore.queue.transactions import retry_on_new_connection
-from vectorstore.retention.housekeeping import Tidying
+from vectorstore.retention.housekeeping import Housekeeping
 from vectorstore.sync.batch import BATCH_SIZE, work
 from vectorstore.sync.claims import anybody_due
 from vectorstore.sync.discarding import enqueue_discards
@@ -56,7 +56,7 @@ class Worker:
     unavailable: str | None = None
     pause: float = SHORTEST_PAUSE
     shown_at: float = float("-inf")
-    tidying: Tidying = field(default_factory=Tidying)
+    housekeeping: Housekeeping = field(default_factory=Housekeeping)
 
     def step(self) -> BatchResult | None:
         """One batch; None where there was nobody to claim, or a store was away (``unavailable`` says why, and ``pause`` how long to wait).
@@ -73,7 +73,7 @@ class Worker:
             if done is None:
                 expire_leases()
                 self._ask_for_the_waiting()
-                self.tidying.tidy()
+                self.housekeeping.run()
         except (UserFacingError, *POSTGRESQL_UNAVAILABLE) as error:
             if _needs_operator(error):
                 raise
@@ -182,7 +182,7 @@ def _drain(worker: Worker, result: SyncResult, timeout: float, shutdown: Gracefu
             stall.pause(worker.pause if worker.unavailable else POLL_SECONDS)
     if not shutdown.requested:
         with suppress(*POSTGRESQL_UNAVAILABLE):
-            worker.tidying.tidy()
+            worker.housekeeping.run()
 
 
 class _DrainTimeout(StallTimeout):

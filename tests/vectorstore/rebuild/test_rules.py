@@ -34,7 +34,7 @@ from vectorstore.rebuild.build import go_on_with, make, next_name, wait_for_grap
 from vectorstore.rebuild.reindex import reindex
 from vectorstore.retention import drop as retention
 from vectorstore.retention.drop import drop, drop_expired
-from vectorstore.retention.housekeeping import Tidying
+from vectorstore.retention.housekeeping import Housekeeping
 from vectorstore.schema import apply
 from vectorstore.sync.worker import sync_once
 
@@ -46,7 +46,7 @@ DAY = timedelta(days=1)
 @pytest.fixture
 def untidy(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers leave what failed where it is, so that it can be looked at."""
-    monkeypatch.setattr(Tidying, "tidy", lambda _tidying: ())
+    monkeypatch.setattr(Housekeeping, "run", lambda _housekeeping: ())
 
 
 def a_building_one() -> str:
@@ -324,21 +324,21 @@ def test_tidy__follows_the_alias_and_drops_what_is_due(embedded_qdrant: object) 
     reindex(retain=DAY)
     VectorCollection.objects.filter(state="live").update(state="ready")
     VectorCollection.objects.filter(state="kept").update(state="live", keep_until=datetime.now(UTC))
-    tidying = Tidying()
-    assert tidying.tidy() == (version(1),)
+    housekeeping = Housekeeping()
+    assert housekeeping.run() == (version(1),)
     assert (leads_to(), states(), there()) == ("v2", {"v2": "live"}, {"v2"})
     registry.reserve(version(3), "")
-    assert (tidying.tidy(), Tidying().tidy(), states()) == ((), (version(3),), {"v2": "live"})
+    assert (housekeeping.run(), Housekeeping().run(), states()) == ((), (version(3),), {"v2": "live"})
 
 
 def test_tidy__where_qdrant_cannot_be_reached_leaves_it_for_later(embedded_qdrant: object, settings: Settings) -> None:
     begun(0)
     registry.reserve(version(3), "")
     path, settings.QDRANT_PATH = settings.QDRANT_PATH, "/dev/null/qdrant"
-    tidying = Tidying()
-    assert tidying.tidy() == ()
+    housekeeping = Housekeeping()
+    assert housekeeping.run() == ()
     settings.QDRANT_PATH = path
-    assert (tidying.tidy(), Tidying().tidy()) == ((), (version(3),))
+    assert (housekeeping.run(), Housekeeping().run()) == ((), (version(3),))
 
 
 def test_sync_once__drops_what_is_due_at_its_end(embedded_qdrant: object) -> None:
