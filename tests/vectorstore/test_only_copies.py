@@ -40,7 +40,7 @@ from vectorstore.models import ProfileEmbedding, QueueEntry, SyncLease, VectorCo
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.queue.entries import enqueue_orphan_scan
 from vectorstore.rebuild.adopt import adopt
-from vectorstore.rebuild.backfill import Filled, fill
+from vectorstore.rebuild.backfill import BackfillResult, backfill
 from vectorstore.rebuild.reindex import reindex
 from vectorstore.retention.drop import drop_expired
 from vectorstore.retention.housekeeping import Housekeeping
@@ -197,11 +197,11 @@ def test_adopt__what_comes_while_a_real_collection_is_replaced(store: str, monke
     (bare,) = users(1)
     of_the_guides_program([point(uuid4())])
 
-    def meanwhile(*arguments: Any, **options: Any) -> Filled:
+    def meanwhile(*arguments: Any, **options: Any) -> BackfillResult:
         write([point(bare)])
-        return fill(*arguments, **options)
+        return backfill(*arguments, **options)
 
-    monkeypatch.setattr("vectorstore.rebuild.replace.fill", meanwhile)
+    monkeypatch.setattr("vectorstore.rebuild.replace.backfill", meanwhile)
     code, line = outcome("init_qdrant", "--adopt")
     assert (code, line) == (2, refusal(1, what=f"{collection_name()!r} stays as it is, with what another program wrote meanwhile"))
     assert str(bare) in there()
@@ -424,11 +424,11 @@ def test_reindex__what_comes_meanwhile_keeps_the_old_collection(store: str, monk
     (bare,) = users(1)
     live()
 
-    def meanwhile(*arguments: Any, **options: Any) -> Filled:
+    def meanwhile(*arguments: Any, **options: Any) -> BackfillResult:
         write([point(bare)])
-        return fill(*arguments, **options)
+        return backfill(*arguments, **options)
 
-    monkeypatch.setattr("vectorstore.rebuild.reindex.fill", meanwhile)
+    monkeypatch.setattr("vectorstore.rebuild.reindex.backfill", meanwhile)
     said: list[str] = []
     with printed_steps("findme.vectorstore", said.append):
         done = reindex()

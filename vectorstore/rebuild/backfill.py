@@ -1,4 +1,4 @@
-"""Filling a collection that is being built from PostgreSQL, beside the workers: people are leased, in the order of their ids, as workers lease them."""
+"""Backfill: write the existing users to a collection that is being built. They are leased in the order of their ids, as workers lease them."""
 
 from __future__ import annotations
 
@@ -25,30 +25,30 @@ MOST_HELD = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Filled:
+class BackfillResult:
     """Points ``written`` now, and ``found`` there: from a run that was broken off, or by workers, who were quicker."""
 
     written: int
     found: int
 
 
-def fill(collection: str, *, timeout: float, batch_size: int = BATCH_SIZE, report: Report = ignore_progress) -> Filled:
+def backfill(collection: str, *, timeout: float, batch_size: int = BATCH_SIZE, report: Report = ignore_progress) -> BackfillResult:
     """Give everyone a point in COLLECTION, whose row as building has been committed: whatever changes from then on the workers write there too.
 
     Whom others hold is tried again until they let go, at most TIMEOUT seconds without anybody done; a store that is away is waited for as
     long. Raises UserFacingError, and StoreUnavailable, at once if a person must act first; a collection that fails is marked as failed.
     """
-    filling = _Filling(collection, timeout)
+    run = _Backfill(collection, timeout)
     try:
-        for done, total in filling.all_users(batch_size):
+        for done, total in run.all_users(batch_size):
             report(done, total)
     except (CollectionNotFound, RequestRejected, ServerError) as error:
         registry.mark_failed(collection, one_line(error))
         raise
-    return Filled(filling.written, filling.found)
+    return BackfillResult(run.written, run.found)
 
 
-class _Filling:
+class _Backfill:
     def __init__(self, collection: str, timeout: float) -> None:
         self.collection, self.timeout = collection, StallTimeout(timeout)
         self.worker = uuid4()

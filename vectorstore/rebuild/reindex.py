@@ -19,7 +19,7 @@ from vectorstore.consistency import preflight
 from vectorstore.models import VectorCollection
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.rebuild.acceptance import GateResult, Proven, prove_points, prove_search
-from vectorstore.rebuild.backfill import fill
+from vectorstore.rebuild.backfill import backfill
 from vectorstore.rebuild.build import go_on_with, make, wait_for_graphs
 from vectorstore.rebuild.losses import refuse_losses
 from vectorstore.retention.drop import drop, drop_all_but_live, wait_for_active_leases
@@ -56,7 +56,7 @@ def reindex(
     limit: DiscardLimit | None = None,
     report: Report = ignore_progress,
 ) -> Reindexed:
-    """Build, fill, prove and switch; one at a time. Killed anywhere, the next run goes on from there.
+    """Build, backfill, accept and switch; one at a time. Killed anywhere, the next run goes on from there.
 
     Raises UserFacingError with the alias where it was: on a cluster without one of its nodes, where the gate refuses, and where the new
     collection fails. Raises UniqueVectorsFound, with nothing begun, if more unique vectors would be lost than the ``limit`` allows.
@@ -72,10 +72,10 @@ def reindex(
                 return _finished(client, moved, limit)
             drop(client, registry.expired(), limit)
             name = _begun(client)
-        filled = fill(name, timeout=timeout, report=report)
-        log.info("%s written, %s there.", counted(filled.written, "point"), counted(filled.found, "was", "were"))
+        backfilled = backfill(name, timeout=timeout, report=report)
+        log.info("%s written, %s there.", counted(backfilled.written, "point"), counted(backfilled.found, "was", "were"))
         wait_for_graphs(name, timeout)
-        return _put_in_place(prove_points(name, report), retain, min_recall, filled.written, limit)
+        return _put_in_place(prove_points(name, report), retain, min_recall, backfilled.written, limit)
 
 
 def roll_back(

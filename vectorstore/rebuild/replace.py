@@ -18,7 +18,7 @@ from vectorstore.catalog.alias import AT_ONCE, alias_target, prepare
 from vectorstore.catalog.cluster import refuse_without_a_node
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.rebuild.acceptance import pass_gate
-from vectorstore.rebuild.backfill import fill
+from vectorstore.rebuild.backfill import backfill
 from vectorstore.rebuild.build import go_on_with, make, wait_for_graphs
 from vectorstore.retention.drop import DROP_SECONDS
 from vectorstore.retention.unique_vectors import DiscardLimit, UniqueVectors
@@ -43,7 +43,7 @@ def replace_by_alias(*, timeout: float, limit: DiscardLimit, report: Report) -> 
     with qdrant() as client:
         refuse_without_a_node(client)
         collection = go_on_with(client) or make(client)
-    fill(collection, timeout=timeout, report=report)
+    backfill(collection, timeout=timeout, report=report)
     wait_for_graphs(collection, timeout)
     with qdrant() as client:
         gate = pass_gate(client, collection, min_recall=0.0)  # there is none to compare with

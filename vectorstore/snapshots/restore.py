@@ -28,7 +28,7 @@ from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.qdrant.errors import CollectionNotFound
 from vectorstore.queue.deletions import note_removal
 from vectorstore.rebuild.acceptance import GateResult, pass_gate
-from vectorstore.rebuild.backfill import fill
+from vectorstore.rebuild.backfill import backfill
 from vectorstore.rebuild.build import next_name, wait_for_graphs
 from vectorstore.rebuild.losses import refuse_losses
 from vectorstore.rebuild.reindex import TIMEOUT_SECONDS
@@ -105,12 +105,12 @@ def restore(
                 log.info("%s is made of the snapshot, and written from now on.", name)
                 removed = remove_outdated(client, name, report)
                 _note_as_proven(client, name)
-            filled = fill(name, timeout=timeout, report=report)
+            backfilled = backfill(name, timeout=timeout, report=report)
             log.info(
                 "%s removed that PostgreSQL does not know so, %s written, %s right.",
                 counted(removed, "point"),
-                f"{filled.written:,}",
-                counted(filled.found, "was", "were"),
+                f"{backfilled.written:,}",
+                counted(backfilled.found, "was", "were"),
             )
             gate = _proven(name, timeout, min_recall)
         except UserFacingError:
@@ -122,7 +122,7 @@ def restore(
         log.info("%s leads to %s.", collection_name(), name)
         dropped = _drop_expired(limit)
         retained = registry.rows().filter(name=replaced, state=registry.State.KEPT).exists()
-    return Restored(collection_name(), name, replaced, retained, dropped, removed, filled.written, filled.found, gate, limit.total)
+    return Restored(collection_name(), name, replaced, retained, dropped, removed, backfilled.written, backfilled.found, gate, limit.total)
 
 
 def _proven(name: str, timeout: float, min_recall: float | None) -> GateResult:

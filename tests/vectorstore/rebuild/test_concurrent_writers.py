@@ -18,7 +18,7 @@ from tests.factories import ProfileEmbeddingFactory, unit_vector
 from tests.threads import in_thread
 from tests.vectorstore.rebuild.collections import begun, ids, leads_to, states, there, version, wrong
 from vectorstore.models import ProfileEmbedding
-from vectorstore.rebuild.backfill import fill
+from vectorstore.rebuild.backfill import backfill
 from vectorstore.rebuild.reindex import reindex, roll_back
 from vectorstore.search.criteria import SearchQuery
 from vectorstore.search.engine import search
@@ -98,7 +98,7 @@ def writing(people: list[UUID]) -> Iterator[Writers]:
 
 
 def test_reindex__concurrent_writers(qdrant_server_grpc: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vectorstore.rebuild.reindex.fill", lambda name, **options: fill(name, batch_size=8, **options))
+    monkeypatch.setattr("vectorstore.rebuild.reindex.backfill", lambda name, **options: backfill(name, batch_size=8, **options))
     with writing(begun(60)) as writers:
         done = reindex(retain=WEEK)
         assert done.gate is not None and done.gate.recall >= 0.99

@@ -32,7 +32,7 @@ from vectorstore.schema import apply as applying
 from vectorstore.catalog import registry
 from vectorstore.rebuild import reindex as module
 
-module.fill = partial(module.fill, batch_size=2)
+module.backfill = partial(module.backfill, batch_size=2)
 what, when, times, how, keep = sys.argv[1:]
 left = int(times)
 owner, name = {"client": QdrantClient, "registry": registry, "rebuild": module, "applying": applying}[what.split(".")[0]], what.split(".")[1]

@@ -29,7 +29,7 @@ from vectorstore.consistency.versions import highest, last_allocated
 from vectorstore.models import ProfileEmbedding, QueueEntry, VectorCollection
 from vectorstore.projection.payload import payload_of
 from vectorstore.qdrant.connection import collection_name, qdrant
-from vectorstore.rebuild.backfill import Filled
+from vectorstore.rebuild.backfill import BackfillResult
 from vectorstore.rebuild.build import make
 from vectorstore.rebuild.reindex import reindex
 from vectorstore.schema.initialize import compare
@@ -281,7 +281,7 @@ def test_restore__the_gate(collection: QdrantServer, tmp_path: Path, monkeypatch
     path = snapshot(tmp_path)
     plain_sql("UPDATE profile_embeddings SET vector = %s", unit_vector(99))
     sync_once()
-    monkeypatch.setattr(f"{restore.__module__}.fill", lambda *_arguments, **_options: Filled(0, 0))
+    monkeypatch.setattr(f"{restore.__module__}.backfill", lambda *_arguments, **_options: BackfillResult(0, 0))
     words = (
         rf"^'{name(2)}' is not let through: 3 missing \(.*\)\. The alias was not moved\. What came of the snapshot is dropped: bring it back once more,"
         r" with --timeout or --min-recall if it is that, or build the collection anew with manage\.py reindex_qdrant\.$"

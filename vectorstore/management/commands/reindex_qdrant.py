@@ -68,7 +68,10 @@ class Command(FindmeCommand):
         if options["drop_retained"]:
             self._say_dropped(drop_retained(dry_run=options["dry_run"], limit=limit), limit, options)
             return
-        with progress("Filling and comparing the collection") as report, self.printed_steps("findme.vectorstore", as_json=options["json"]):
+        with (
+            progress("Backfilling and comparing the collection") as report,
+            self.printed_steps("findme.vectorstore", as_json=options["json"]),
+        ):
             if options["rollback"] is not None:
                 to = options["rollback"] or None
                 done = roll_back(to, retain=options["retain"], min_recall=options["min_recall"], limit=limit, report=report)

@@ -24,15 +24,15 @@ def answer_with(monkeypatch: pytest.MonkeyPatch, error: StoreUnavailable) -> lis
     return pauses
 
 
-def test_fill__a_store_that_is_away_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_backfill__a_store_that_is_away_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     pauses = answer_with(monkeypatch, StoreUnavailable("Nothing answers."))
     people = [uuid4()]
-    assert backfill._Filling("a_v2", timeout=300).batch(people) == people
+    assert backfill._Backfill("a_v2", timeout=300).batch(people) == people
     assert pauses == [POLL_SECONDS]
 
 
-def test_fill__an_error_that_needs_a_person_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_backfill__an_error_that_needs_a_person_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     pauses = answer_with(monkeypatch, StoreUnusable("The key does not allow this."))
     with pytest.raises(StoreUnusable):
-        backfill._Filling("a_v2", timeout=300).batch([uuid4()])
+        backfill._Backfill("a_v2", timeout=300).batch([uuid4()])
     assert pauses == []
