@@ -346,7 +346,7 @@ def dying(method):
 
 owners = {
     "update_collection": QdrantClient, "raise_above": adoption, "register": registry, "note_as_live": adoption, "reset_checkpoint": adoption.checkpoint,
-    "sync_users": adoption, "upsert": conditional_write, "backfill": replacement, "pass_gate": replacement, "prepare": registry,
+    "sync_users": adoption, "upsert": conditional_write, "backfill": replacement, "accept": replacement, "prepare": registry,
     "delete_collection": QdrantClient, "point_alias": replacement, "follow": registry,
 }
 setattr(owners[at], at, dying(getattr(owners[at], at)))
@@ -450,7 +450,7 @@ def test_adopt__keeps_the_old_one_where_the_new_one_is_not_whole(store: str, mon
     of_the_guides_program([point(known[0])])
     monkeypatch.setattr("vectorstore.rebuild.replace.backfill", lambda *_args, **_options: None)
     QueueEntry.objects.all().delete()
-    with pytest.raises(UserFacingError, match=f"'{v1()}' is not let through: 2 missing"):
+    with pytest.raises(UserFacingError, match=f"'{v1()}' is not accepted: 2 missing"):
         adopted()
     with qdrant() as client:
         assert collection_name() not in {one.alias_name for one in client.get_aliases().aliases}
@@ -460,7 +460,7 @@ def test_adopt__keeps_the_old_one_where_the_new_one_is_not_whole(store: str, mon
     prove_adopted(v1())
 
 
-REPLACEMENT = ["backfill", "upsert", "pass_gate", "prepare", "delete_collection", "point_alias", "follow"]
+REPLACEMENT = ["backfill", "upsert", "accept", "prepare", "delete_collection", "point_alias", "follow"]
 
 
 @pytest.mark.qdrant_server

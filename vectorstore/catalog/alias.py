@@ -56,8 +56,8 @@ def _is_write_target(target: str | None) -> bool:
 
 
 def switch_alias(client: QdrantClient, target: str, *, retain: timedelta | None = AT_ONCE) -> str | None:
-    """Move the alias to TARGET, which has passed the gate, in one step; the collection that it led to, which is retained for RETAIN (None: until
-    somebody drops it).
+    """Move the alias to TARGET, which has passed the acceptance check, in one step; the collection that it led to, which is retained for
+    RETAIN (None: until somebody drops it).
 
     Only under ``collection_lock``. Raises UserFacingError where TARGET has failed meanwhile, or the alias does not lead to it afterwards.
     """

@@ -1,4 +1,4 @@
-"""What a collection has to prove before it is searched."""
+"""The acceptance check: what must hold before a collection goes live."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ COUNT_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class GateResult:
-    """What was let through: how many ``people`` are to have a point and how many ``points`` there are; those who were just being written are
+class AcceptanceResult:
+    """What was accepted: how many ``people`` are to have a point and how many ``points`` there are; those who were just being written are
     ``pending``. ``live_recall`` is None where nothing was live, or where ``--min-recall`` decided."""
 
     collection: str
@@ -39,14 +39,14 @@ class GateResult:
     live_recall: float | None
 
 
-def pass_gate(client: QdrantClient, collection: str, *, min_recall: float | None = None, report: Report = ignore_progress) -> GateResult:
+def accept(client: QdrantClient, collection: str, *, min_recall: float | None = None, report: Report = ignore_progress) -> AcceptanceResult:
     """Prove COLLECTION: nobody missing, orphaned or stale, as many points as people, and recall@10 at most 0.01 below the live one's, or at least
     MIN_RECALL where it is given. Changes nothing. Raises UserFacingError with what failed, and StoreUnavailable."""
-    return prove_search(client, prove_points(collection, report), min_recall=min_recall)
+    return check_search(client, check_points(collection, report), min_recall=min_recall)
 
 
 @dataclass(frozen=True, slots=True)
-class Proven:
+class CheckedPoints:
     """A collection of which every point has been compared with PostgreSQL, and is right or pending."""
 
     collection: str
@@ -55,20 +55,20 @@ class Proven:
     pending: int
 
 
-def prove_points(collection: str, report: Report = ignore_progress) -> Proven:
-    """The first half of the gate, as ``verify_qdrant`` does it. Takes the embedded store's folder a page at a time."""
+def check_points(collection: str, report: Report = ignore_progress) -> CheckedPoints:
+    """The first half of the acceptance check, as ``verify_qdrant`` does it. Takes the embedded store's folder a page at a time."""
     with Collected(collection) as found:
         people = verify_collection(found, building=False, ages_right_on=StoreState.current().ages_refreshed_on, report=report)
         if found.differing or found.ahead:
             raise UserFacingError(_what_differs(found))
-        return Proven(collection, people, found.points, found.pending + found.quarantined)
+        return CheckedPoints(collection, people, found.points, found.pending + found.quarantined)
 
 
-def prove_search(client: QdrantClient, proven: Proven, *, min_recall: float | None = None) -> GateResult:
+def check_search(client: QdrantClient, proven: CheckedPoints, *, min_recall: float | None = None) -> AcceptanceResult:
     """The second half: what Qdrant counts, and what a search finds."""
     _refuse_counts(client, proven.collection)
     reached, live = _recalls(client, proven.collection, min_recall)
-    return GateResult(proven.collection, proven.people, proven.points, proven.pending, reached, live)
+    return AcceptanceResult(proven.collection, proven.people, proven.points, proven.pending, reached, live)
 
 
 def _what_differs(found: Collected) -> str:
@@ -77,7 +77,7 @@ def _what_differs(found: Collected) -> str:
     examples = ", ".join([repr(one) for ids in found.examples.values() for one in ids][:3])
     such_as = f" (such as {examples})" if examples else ""
     return (
-        f"{found.name!r} is not let through: {', '.join(counts)}{such_as}. The alias was not moved."
+        f"{found.name!r} is not accepted: {', '.join(counts)}{such_as}. The alias was not moved."
         " Run manage.py verify_qdrant --repair and manage.py sync_qdrant --once, and then this again."
     )
 
@@ -91,7 +91,7 @@ def _refuse_counts(client: QdrantClient, collection: str) -> None:
         if abs(people - points) <= margin:
             return
     raise UserFacingError(
-        f"{collection!r} is not let through: Qdrant counts {counted(points, 'point')} for {counted(people, 'person', 'people')}, of whom {counted(margin, 'waits', 'wait')} to be written."
+        f"{collection!r} is not accepted: Qdrant counts {counted(points, 'point')} for {counted(people, 'person', 'people')}, of whom {counted(margin, 'waits', 'wait')} to be written."
         " The alias was not moved. Look at Qdrant's log, and run it again."
     )
 
@@ -135,6 +135,6 @@ def _size(client: QdrantClient, collection: str) -> int | None:
 def _too_little(collection: str, reached: float, least: float, live_recall: float | None) -> str:
     than = "" if live_recall is None else f", {LESS} below the live collection's"
     return (
-        f"{collection!r} is not let through: its recall@10 is {reached:.4f}, and is to be at least {least:.4f}{than}. The alias was not moved."
+        f"{collection!r} is not accepted: its recall@10 is {reached:.4f}, and is to be at least {least:.4f}{than}. The alias was not moved."
         f" Run it again with --min-recall {floor(100 * reached) / 100:.2f} to take it as it is, or drop it with manage.py reindex_qdrant --drop-retained."
     )

@@ -18,7 +18,7 @@ from vectorstore.catalog.lock import collection_lock
 from vectorstore.consistency import preflight
 from vectorstore.models import VectorCollection
 from vectorstore.qdrant.connection import collection_name, qdrant
-from vectorstore.rebuild.acceptance import GateResult, Proven, prove_points, prove_search
+from vectorstore.rebuild.acceptance import AcceptanceResult, CheckedPoints, check_points, check_search
 from vectorstore.rebuild.backfill import backfill
 from vectorstore.rebuild.build import go_on_with, make, wait_for_graphs
 from vectorstore.rebuild.losses import refuse_losses
@@ -35,8 +35,8 @@ log = logging.getLogger("findme.vectorstore.reindex")
 @dataclass(frozen=True, slots=True)
 class Reindexed:
     """The collection that is searched now, and the one that was: ``retained``, until ``retained_until`` or, if that is None, until somebody drops it; or
-    ``dropped``, as others may be that were due; or still to be dropped. ``written`` points are new. ``gate`` is None where a run before this one
-    had passed it, moved the alias, and died."""
+    ``dropped``, as others may be that were due; or still to be dropped. ``written`` points are new. ``acceptance`` is None where a run
+    before this one had passed it, moved the alias, and died."""
 
     alias: str
     collection: str
@@ -45,7 +45,7 @@ class Reindexed:
     retained_until: datetime | None
     dropped: tuple[str, ...]
     written: int
-    gate: GateResult | None
+    acceptance: AcceptanceResult | None
 
 
 def reindex(
@@ -58,8 +58,8 @@ def reindex(
 ) -> Reindexed:
     """Build, backfill, accept and switch; one at a time. Killed anywhere, the next run goes on from there.
 
-    Raises UserFacingError with the alias where it was: on a cluster without one of its nodes, where the gate refuses, and where the new
-    collection fails. Raises UniqueVectorsFound, with nothing begun, if more unique vectors would be lost than the ``limit`` allows.
+    Raises UserFacingError with the alias where it was: on a cluster without one of its nodes, where the acceptance check refuses, and where
+    the new collection fails. Raises UniqueVectorsFound, with nothing begun, if more unique vectors would be lost than the ``limit`` allows.
     """
     limit = limit or DiscardLimit()
     with collection_lock():
@@ -75,7 +75,7 @@ def reindex(
         backfilled = backfill(name, timeout=timeout, report=report)
         log.info("%s written, %s there.", counted(backfilled.written, "point"), counted(backfilled.found, "was", "were"))
         wait_for_graphs(name, timeout)
-        return _put_in_place(prove_points(name, report), retain, min_recall, backfilled.written, limit)
+        return _put_in_place(check_points(name, report), retain, min_recall, backfilled.written, limit)
 
 
 def roll_back(
@@ -86,8 +86,9 @@ def roll_back(
     limit: DiscardLimit | None = None,
     report: Report = ignore_progress,
 ) -> Reindexed:
-    """Back to the newest collection that is retained and older than the live one, or to the one named TO, through the same gate. The one that is left is
-    retained for RETAIN, by default for as long as the other one was to be. Run twice it goes back once, or to where nothing older is retained.
+    """Back to the newest collection that is retained and older than the live one, or to the one named TO, through the same acceptance
+    check. The one that is left is retained for RETAIN, by default for as long as the other one was to be. Run twice it goes back once, or
+    to where nothing older is retained.
 
     Raises UserFacingError with the alias where it was, and UniqueVectorsFound as ``reindex`` does.
     """
@@ -102,7 +103,7 @@ def roll_back(
             if not client.collection_exists(row.name):
                 registry.mark_failed(row.name, "it is gone from Qdrant")
                 raise UserFacingError(f"{row.name!r} was retained, and is gone from Qdrant: {collection_name()!r} stays where it is.")
-        proven = prove_points(row.name, report)
+        proven = check_points(row.name, report)
         return _put_in_place(proven, _remaining_retention(row) if retain is None else retain, min_recall, 0, limit)
 
 
@@ -176,22 +177,24 @@ def _remaining_retention(row: VectorCollection) -> timedelta | None:
     return None if row.keep_until is None else max(row.keep_until - datetime.now(UTC), AT_ONCE)
 
 
-def _put_in_place(proven: Proven, retain: timedelta | None, min_recall: float | None, written: int, limit: DiscardLimit) -> Reindexed:
+def _put_in_place(
+    proven: CheckedPoints, retain: timedelta | None, min_recall: float | None, written: int, limit: DiscardLimit
+) -> Reindexed:
     name = proven.collection
     with qdrant() as client:
-        gate = prove_search(client, proven, min_recall=min_recall)
-        log.info("%s is let through: %s, recall@10 %.4f%s.", name, counted(gate.points, "point"), gate.recall, _beside(gate))
+        accepted = check_search(client, proven, min_recall=min_recall)
+        log.info("%s is accepted: %s, recall@10 %.4f%s.", name, counted(accepted.points, "point"), accepted.recall, _beside(accepted))
         replaced = switch_alias(client, name, retain=retain)
         log.info("%s leads to %s.", collection_name(), name)
         assert replaced is not None
     wait_for_active_leases()
     with qdrant() as client:
-        return _reported(name, replaced, _drop_expired(client, limit), written, gate)
+        return _reported(name, replaced, _drop_expired(client, limit), written, accepted)
 
 
-def _reported(name: str, replaced: str, dropped: tuple[str, ...], written: int, gate: GateResult | None) -> Reindexed:
+def _reported(name: str, replaced: str, dropped: tuple[str, ...], written: int, accepted: AcceptanceResult | None) -> Reindexed:
     left = VectorCollection.objects.filter(name=replaced, state=registry.State.KEPT).first()
-    return Reindexed(collection_name(), name, replaced, left is not None, left.keep_until if left else None, dropped, written, gate)
+    return Reindexed(collection_name(), name, replaced, left is not None, left.keep_until if left else None, dropped, written, accepted)
 
 
 def _drop_expired(client: QdrantClient, limit: DiscardLimit) -> tuple[str, ...]:
@@ -203,5 +206,5 @@ def _drop_expired(client: QdrantClient, limit: DiscardLimit) -> tuple[str, ...]:
         return ()
 
 
-def _beside(gate: GateResult) -> str:
-    return "" if gate.live_recall is None else f" (live: {gate.live_recall:.4f})"
+def _beside(accepted: AcceptanceResult) -> str:
+    return "" if accepted.live_recall is None else f" (live: {accepted.live_recall:.4f})"

@@ -17,7 +17,7 @@ from vectorstore.catalog import registry
 from vectorstore.catalog.alias import AT_ONCE, alias_target, prepare
 from vectorstore.catalog.cluster import refuse_without_a_node
 from vectorstore.qdrant.connection import collection_name, qdrant
-from vectorstore.rebuild.acceptance import pass_gate
+from vectorstore.rebuild.acceptance import accept
 from vectorstore.rebuild.backfill import backfill
 from vectorstore.rebuild.build import go_on_with, make, wait_for_graphs
 from vectorstore.retention.drop import DROP_SECONDS
@@ -27,7 +27,7 @@ from vectorstore.schema.apply import point_alias
 
 @dataclass(frozen=True, slots=True)
 class Replaced:
-    """The collection that the alias leads to now, how many people and points it was let through with, and how long there was nothing to
+    """The collection that the alias leads to now, how many people and points it was accepted with, and how long there was nothing to
     search."""
 
     collection: str
@@ -46,13 +46,13 @@ def replace_by_alias(*, timeout: float, limit: DiscardLimit, report: Report) -> 
     backfill(collection, timeout=timeout, report=report)
     wait_for_graphs(collection, timeout)
     with qdrant() as client:
-        gate = pass_gate(client, collection, min_recall=0.0)  # there is none to compare with
+        accepted = accept(client, collection, min_recall=0.0)  # there is none to compare with
         limit.count(collection_name(), UniqueVectors(None), report)
         limit.require(f"{collection_name()!r} stays as it is, with what another program wrote meanwhile")
         prepare(collection, AT_ONCE)
         gap = _swap(client, collection)
         registry.reconcile(collection)
-    return Replaced(collection, gate.people, gate.points, gap)
+    return Replaced(collection, accepted.people, accepted.points, gap)
 
 
 def _swap(client: QdrantClient, collection: str) -> float:

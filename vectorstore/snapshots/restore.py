@@ -27,7 +27,7 @@ from vectorstore.models import VectorCollection
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.qdrant.errors import CollectionNotFound
 from vectorstore.queue.deletions import note_removal
-from vectorstore.rebuild.acceptance import GateResult, pass_gate
+from vectorstore.rebuild.acceptance import AcceptanceResult, accept
 from vectorstore.rebuild.backfill import backfill
 from vectorstore.rebuild.build import next_name, wait_for_graphs
 from vectorstore.rebuild.losses import refuse_losses
@@ -63,7 +63,7 @@ class Restored:
     removed: int
     written: int
     found: int
-    gate: GateResult
+    acceptance: AcceptanceResult
     unique_vectors: int = 0
 
 
@@ -82,7 +82,7 @@ def restore(
     """Bring the snapshot back: PATHS are its file, or those of every node of a cluster. One at a time, beside searches and writes.
 
     Killed anywhere, the alias leads where it led, and the next run drops what was left. Raises UserFacingError with the alias where it was:
-    for a file that is damaged, none or of other vectors, for a set that is not complete, and where the gate refuses. Raises
+    for a file that is damaged, none or of other vectors, for a set that is not complete, and where the acceptance check refuses. Raises
     UniqueVectorsFound likewise, if the live collection, which is replaced, and the snapshot hold more unique vectors than DISCARD_VECTORS.
     """
     limit = DiscardLimit(discard_vectors)
@@ -112,7 +112,7 @@ def restore(
                 f"{backfilled.written:,}",
                 counted(backfilled.found, "was", "were"),
             )
-            gate = _proven(name, timeout, min_recall)
+            accepted = _accepted(name, timeout, min_recall)
         except UserFacingError:
             with suppress(UserFacingError), qdrant() as client:  # the next run does it, where this cannot
                 drop(client, [name])
@@ -122,16 +122,18 @@ def restore(
         log.info("%s leads to %s.", collection_name(), name)
         dropped = _drop_expired(limit)
         retained = registry.rows().filter(name=replaced, state=registry.State.KEPT).exists()
-    return Restored(collection_name(), name, replaced, retained, dropped, removed, backfilled.written, backfilled.found, gate, limit.total)
+    return Restored(
+        collection_name(), name, replaced, retained, dropped, removed, backfilled.written, backfilled.found, accepted, limit.total
+    )
 
 
-def _proven(name: str, timeout: float, min_recall: float | None) -> GateResult:
+def _accepted(name: str, timeout: float, min_recall: float | None) -> AcceptanceResult:
     """Raises UserFacingError with what is wrong, and with the next step, which is not a rebuild's: that would go on with what is there, and
     this is dropped."""
     try:
         wait_for_graphs(name, timeout)
         with qdrant() as client:
-            return pass_gate(client, name, min_recall=min_recall)
+            return accept(client, name, min_recall=min_recall)
     except UserFacingError as error:
         what, not_moved, _ = str(error).partition(" alias was not moved.")
         if not not_moved:

@@ -101,7 +101,7 @@ def test_reindex__concurrent_writers(qdrant_server_grpc: object, monkeypatch: py
     monkeypatch.setattr("vectorstore.rebuild.reindex.backfill", lambda name, **options: backfill(name, batch_size=8, **options))
     with writing(begun(60)) as writers:
         done = reindex(retain=WEEK)
-        assert done.gate is not None and done.gate.recall >= 0.99
+        assert done.acceptance is not None and done.acceptance.recall >= 0.99
         roll_back()
         roll_back(version(2))
         done = reindex()

@@ -28,9 +28,8 @@ from vectorstore.catalog.lock import lock_key
 from vectorstore.consistency import preflight
 from vectorstore.models import QuarantinedUser, SyncLease, VectorCollection
 from vectorstore.qdrant.connection import collection_name, qdrant
-from vectorstore.rebuild import acceptance as gate
-from vectorstore.rebuild import backfill, recall
-from vectorstore.rebuild.acceptance import GateResult
+from vectorstore.rebuild import acceptance, backfill, recall
+from vectorstore.rebuild.acceptance import AcceptanceResult
 from vectorstore.rebuild.build import make
 from vectorstore.rebuild.reindex import Reindexed, drop_retained, reindex, roll_back
 from vectorstore.retention.drop import drop_expired
@@ -65,14 +64,14 @@ def test_reindex__takes_the_place_of_the_live_one(every_store: str) -> None:
         done = reindex()
     assert (done.alias, done.collection, done.replaced, done.retained_until) == (collection_name(), version(2), version(1), None)
     assert (done.dropped, done.written) == ((version(1),), 7)
-    assert done.gate == GateResult(version(2), people=7, points=7, pending=0, recall=1.0, live_recall=1.0)
+    assert done.acceptance == AcceptanceResult(version(2), people=7, points=7, pending=0, recall=1.0, live_recall=1.0)
     assert (leads_to(), states(), there()) == ("v2", {"v2": "live"}, {"v2"})
     assert (ids(2), wrong(2)) == (set(map(str, people)), {})
     assert compare().differences == []
     assert said == [
         f"{version(2)} is made, and written from now on.",
         "7 points written, 0 were there.",
-        f"{version(2)} is let through: 7 points, recall@10 1.0000 (live: 1.0000).",
+        f"{version(2)} is accepted: 7 points, recall@10 1.0000 (live: 1.0000).",
         f"{collection_name()} leads to {version(2)}.",
     ]
 
@@ -134,7 +133,7 @@ def test_reindex__takes_the_place_of_one_whose_vectors_have_another_size(qdrant_
         client.update_collection_aliases(alias._moves(None, version(1)))
     people = [embedding.pk for embedding in ProfileEmbeddingFactory.create_batch(3)]
     done = rebuilt()
-    assert (done.written, done.gate) == (3, GateResult(version(2), people=3, points=3, pending=0, recall=1.0, live_recall=None))
+    assert (done.written, done.acceptance) == (3, AcceptanceResult(version(2), people=3, points=3, pending=0, recall=1.0, live_recall=None))
     assert (leads_to(), states(), ids(2)) == ("v2", {"v2": "live"}, set(map(str, people)))
     sync()
 
@@ -197,7 +196,7 @@ def move_alias_by_hand(number: int) -> None:
         )
 
 
-# --- The gate --------------------------------------------------------------------------------------------------------------------
+# --- The acceptance check ---------------------------------------------------------------------------------------------------
 
 
 def spoil_missing(number: int, person: UUID) -> None:
@@ -235,32 +234,32 @@ def spoil_stale_vector(number: int, person: UUID) -> None:
         (spoil_stale_vector, "1 stale vector (such as '{person}')"),
     ],
 )
-def test_gate__refuses_to_go_back_to_what_is_not_whole(store: str, spoil: Callable[[int, UUID], None], what: str) -> None:
+def test_acceptance__refuses_to_go_back_to_what_is_not_whole(store: str, spoil: Callable[[int, UUID], None], what: str) -> None:
     person, _ = begun(2)
     rebuilt(retain=WEEK)
     spoil(1, person)
     with pytest.raises(UserFacingError) as raised:
         roll_back()
-    assert str(raised.value).startswith(f"{version(1)!r} is not let through: {what.format(person=person)}")
+    assert str(raised.value).startswith(f"{version(1)!r} is not accepted: {what.format(person=person)}")
     assert str(raised.value).endswith("Run manage.py verify_qdrant --repair and manage.py sync_qdrant --once, and then this again.")
     assert (leads_to(), states()) == ("v2", {"v1": "kept", "v2": "live"})
 
 
-def test_gate__lets_pass_whoever_is_on_the_queue(embedded_qdrant: object) -> None:
+def test_acceptance__accepts_users_on_the_queue(embedded_qdrant: object) -> None:
     person, _ = begun(2)
     rebuilt(retain=WEEK)
     User.objects.filter(pk=person).update(verified=False)
     done = roll_back()
-    assert done.gate is not None and done.gate.pending == 1
+    assert done.acceptance is not None and done.acceptance.pending == 1
 
 
-def test_gate__refuses_a_recall_below_the_live_one(embedded_qdrant: object, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_acceptance__refuses_a_recall_below_the_live_one(embedded_qdrant: object, monkeypatch: pytest.MonkeyPatch) -> None:
     begun(2)
-    monkeypatch.setattr(gate, "recall", lambda _client, collection, _vectors: 0.9 if collection == version(1) else 0.885)
+    monkeypatch.setattr(acceptance, "recall", lambda _client, collection, _vectors: 0.9 if collection == version(1) else 0.885)
     with pytest.raises(UserFacingError) as raised:
         rebuilt()
     assert str(raised.value) == (
-        f"{version(2)!r} is not let through: its recall@10 is 0.8850, and is to be at least 0.8900, 0.01 below the live collection's. The alias was"
+        f"{version(2)!r} is not accepted: its recall@10 is 0.8850, and is to be at least 0.8900, 0.01 below the live collection's. The alias was"
         " not moved. Run it again with --min-recall 0.88 to take it as it is, or drop it with manage.py reindex_qdrant --drop-retained."
     )
     assert (leads_to(), states()) == ("v1", {"v1": "live", "v2": "building"})
@@ -268,12 +267,12 @@ def test_gate__refuses_a_recall_below_the_live_one(embedded_qdrant: object, monk
         rebuilt(min_recall=0.89)
     done = rebuilt(min_recall=0.88)  # goes on with the same one
     assert (done.collection, done.written, leads_to()) == (version(2), 0, "v2")
-    assert done.gate == GateResult(version(2), people=2, points=2, pending=0, recall=0.885, live_recall=None)
+    assert done.acceptance == AcceptanceResult(version(2), people=2, points=2, pending=0, recall=0.885, live_recall=None)
 
 
 @pytest.mark.qdrant_server
 @pytest.mark.parametrize("by_grpc", [False, True])
-def test_gate__compares_with_a_live_one_that_holds_a_vector_of_nan(
+def test_acceptance__compares_with_a_live_one_that_holds_a_vector_of_nan(
     qdrant_server_grpc: QdrantServer, settings: Settings, *, by_grpc: bool
 ) -> None:
     """Which stands before all others in any search of it, by REST without a score."""
@@ -285,14 +284,14 @@ def test_gate__compares_with_a_live_one_that_holds_a_vector_of_nan(
         found = recall._others(client, version(1), str(others[0]), unit_vector(1), exact=False)
         assert len(found) == 10
         assert str(odd) not in {point_id for point_id, _ in found}
-    gate = rebuilt().gate
-    assert gate is not None and (gate.recall, gate.live_recall) == (1.0, 1.0)
+    accepted = rebuilt().acceptance
+    assert accepted is not None and (accepted.recall, accepted.live_recall) == (1.0, 1.0)
 
 
-def test_gate__refuses_what_qdrant_counts_otherwise(embedded_qdrant: object, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_acceptance__refuses_what_qdrant_counts_otherwise(embedded_qdrant: object, monkeypatch: pytest.MonkeyPatch) -> None:
     begun(2)
     rebuilt(retain=WEEK)
-    monkeypatch.setattr(gate, "COUNT_SECONDS", 0.0)
+    monkeypatch.setattr(acceptance, "COUNT_SECONDS", 0.0)
     monkeypatch.setattr(QdrantClient, "count", lambda *_arguments, **_options: models.CountResult(count=5))
     with pytest.raises(UserFacingError, match="Qdrant counts 5 points for 2 people, of whom 0 wait to be written"):
         roll_back()
@@ -585,7 +584,7 @@ def test_reindex_qdrant__says_what_it_did(embedded_qdrant: object, capsys: pytes
     assert output(capsys).splitlines() == [
         f"{version(2)} is made, and written from now on.",
         "2 points written, 0 were there.",
-        f"{version(2)} is let through: 2 points, recall@10 1.0000 (live: 1.0000).",
+        f"{version(2)} is accepted: 2 points, recall@10 1.0000 (live: 1.0000).",
         f"{collection_name()} leads to {version(2)}.",
         f"{version(1)} is dropped.",
     ]
@@ -594,7 +593,7 @@ def test_reindex_qdrant__says_what_it_did(embedded_qdrant: object, capsys: pytes
         " UTC: reindex_qdrant --rollback goes back to it."
     )
     assert output(capsys, "--rollback").splitlines()[:2] == [
-        f"{version(2)} is let through: 2 points, recall@10 1.0000 (live: 1.0000).",
+        f"{version(2)} is accepted: 2 points, recall@10 1.0000 (live: 1.0000).",
         f"{collection_name()} leads to {version(2)}.",
     ]
     assert output(capsys, "--rollback", version(3)).splitlines()[1] == f"{collection_name()} leads to {version(3)}."
@@ -615,7 +614,7 @@ def test_reindex_qdrant__json(embedded_qdrant: object, capsys: pytest.CaptureFix
         "retained_until": None,
         "dropped": [version(1)],
         "written": 2,
-        "gate": {"collection": version(2), "people": 2, "points": 2, "pending": 0, "recall": 1.0, "live_recall": 1.0},
+        "acceptance": {"collection": version(2), "people": 2, "points": 2, "pending": 0, "recall": 1.0, "live_recall": 1.0},
     }
 
 

@@ -103,7 +103,7 @@ def test_building__that_refuses_holds_no_worker_up(store: str, untidy: None) -> 
 
 
 def a_ready_one() -> str:
-    """As somebody leaves it who dies between the gate and the alias."""
+    """As somebody leaves it who dies between the acceptance check and the alias."""
     name = a_building_one()
     assert registry.prepare(name, DAY)
     return name
@@ -356,7 +356,7 @@ def test_drop_due__asks_qdrant_nothing_where_nothing_is_due(embedded_qdrant: obj
 
 
 @pytest.mark.qdrant_server
-def test_gate__sees_a_vector_of_nan(qdrant_server_grpc: object) -> None:
+def test_acceptance__sees_a_vector_of_nan(qdrant_server_grpc: object) -> None:
     """By gRPC a server stores it."""
     (person,) = begun(1)
     with qdrant() as client:

@@ -105,7 +105,7 @@ def test_restore__what_has_changed_since_is_as_it_is_now(any_collection: QdrantS
     done = brought_back(path)
     assert (done.collection, done.replaced, done.retained, done.dropped) == (name(2), name(1), False, (name(1),))
     assert (done.removed, done.written, done.found) == (4, 4, len(rest))
-    assert (done.gate.people, done.gate.points) == (7, 7)
+    assert (done.acceptance.people, done.acceptance.points) == (7, 7)
     assert is_as_postgresql_says()
     assert states() == {name(2): "live"}
     assert collections() == {name(2)}
@@ -283,7 +283,7 @@ def test_restore__the_gate(collection: QdrantServer, tmp_path: Path, monkeypatch
     sync_once()
     monkeypatch.setattr(f"{restore.__module__}.backfill", lambda *_arguments, **_options: BackfillResult(0, 0))
     words = (
-        rf"^'{name(2)}' is not let through: 3 missing \(.*\)\. The alias was not moved\. What came of the snapshot is dropped: bring it back once more,"
+        rf"^'{name(2)}' is not accepted: 3 missing \(.*\)\. The alias was not moved\. What came of the snapshot is dropped: bring it back once more,"
         r" with --timeout or --min-recall if it is that, or build the collection anew with manage\.py reindex_qdrant\.$"
     )
     with pytest.raises(UserFacingError, match=words):
@@ -372,7 +372,7 @@ def test_restore__cut_off(collection: QdrantServer, tmp_path: Path) -> None:
 @pytest.mark.at_length("/snapshots/upload", "/points/query")
 @pytest.mark.parametrize("moment", ["/snapshots/upload", "_v2/points/scroll", "_v2/points/delete", "/points/query", "/collections/aliases"])
 def test_restore__killed(qdrant_server: QdrantServer, settings: Settings, tmp_path: Path, moment: str) -> None:
-    """When the file is sent; before it is noted; while it is compared; in the gate; when the alias is moved. The next run starts clean, and ends as one whole run."""
+    """When the file is sent; before it is noted; while it is compared; in the acceptance check; when the alias is moved. The next run starts clean, and ends as one whole run."""
     code, _, stderr = manage("init_qdrant")
     assert (code, stderr) == (0, "")
     gone, *_ = people(4)

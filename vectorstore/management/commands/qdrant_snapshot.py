@@ -150,7 +150,7 @@ def _restoring(parser: ArgumentParser) -> None:
         metavar="DURATION",
         help="retain the collection that was live, up to date, for reindex_qdrant --rollback: 30m, 12h, 7d (default: drop it at once)",
     )
-    parser.add_argument("--min-recall", type=share, metavar="R", help="let it through with recall@10 of at least R")
+    parser.add_argument("--min-recall", type=share, metavar="R", help="accept it with recall@10 of at least R")
     add_discard_vectors(parser)
     parser.add_argument(
         "--timeout",

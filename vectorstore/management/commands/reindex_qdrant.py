@@ -36,7 +36,7 @@ class Command(FindmeCommand):
             "--min-recall",
             type=share,
             metavar="R",
-            help="let it through with recall@10 of at least R, instead of 0.01 below the live one's",
+            help="accept it with recall@10 of at least R, instead of 0.01 below the live one's",
         )
         instead = parser.add_mutually_exclusive_group()
         instead.add_argument(
@@ -44,7 +44,7 @@ class Command(FindmeCommand):
             nargs="?",
             const="",
             metavar="COLLECTION",
-            help="go back to the newest older collection that is retained, or to the one that is named, if it passes the same gate",
+            help="go back to the newest older collection that is retained, or to the one that is named, if it passes the same acceptance check",
         )
         instead.add_argument("--drop-retained", action="store_true", help="drop every collection of the alias but the live one")
         parser.add_argument("--dry-run", action="store_true", help="with --drop-retained: say which, and drop none")
