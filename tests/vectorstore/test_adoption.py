@@ -209,7 +209,7 @@ def test_adopt__where_no_collection_can_be_made_nothing_is_begun(embedded_qdrant
     def without_a_node(_client: object) -> None:
         raise StoreUnavailable("A node does not answer.")
 
-    monkeypatch.setattr("vectorstore.rebuild.adopt.refuse_without_a_node", without_a_node)
+    monkeypatch.setattr("vectorstore.rebuild.adopt.require_all_nodes", without_a_node)
     monkeypatch.setattr("vectorstore.rebuild.adopt._survey", pytest.fail)
     with pytest.raises(StoreUnavailable, match="A node does not answer"):
         adopt(on_plan=lambda _: pytest.fail("something was announced"))

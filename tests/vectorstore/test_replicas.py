@@ -6,7 +6,7 @@ from qdrant_client.models import DropReplicaOperation, PointStruct, Replica, Rep
 
 from findme.core.errors import StoreUnavailable
 from tests.vectorstore.cluster import cluster, wait_until
-from vectorstore.catalog.cluster import holders, refuse_without_a_node
+from vectorstore.catalog.cluster import holders, require_all_nodes
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.schema.initialize import compare, initialize
 
@@ -53,7 +53,7 @@ def _refusal() -> str | None:
     """Qdrant would wait for the dead node until the request times out."""
     with qdrant() as client:
         try:
-            refuse_without_a_node(client)
+            require_all_nodes(client)
         except StoreUnavailable:
             with pytest.raises(StoreUnavailable, match="Nothing was begun") as refused:
                 initialize()

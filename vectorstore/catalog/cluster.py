@@ -91,7 +91,7 @@ ANSWER_SECONDS = 3
 """How long a node may take to answer the one that is asked. ``/cluster`` says less: only the leader notices that another one is gone."""
 
 
-def refuse_without_a_node(client: QdrantClient) -> None:
+def require_all_nodes(client: QdrantClient) -> None:
     """Raises StoreUnavailable where a node of the cluster does not answer, or a replica of ours is dead. Asks, and changes nothing."""
     if is_embedded() or not isinstance(client.cluster_status(), ClusterStatusOneOf1):
         return

@@ -12,7 +12,7 @@ from findme.core.commands.progress import Report, ignore_progress
 from findme.core.errors import UserFacingError
 from vectorstore.catalog import registry
 from vectorstore.catalog.alias import is_ours, live_collection, reconcile_alias
-from vectorstore.catalog.cluster import refuse_without_a_node
+from vectorstore.catalog.cluster import require_all_nodes
 from vectorstore.catalog.lock import collection_lock
 from vectorstore.consistency import preflight
 from vectorstore.models import QueueEntry, SyncLease
@@ -84,7 +84,7 @@ def purge(
         reconcile_alias(client)
         _refuse_retained(log=log, drop_retained=drop_retained)
         if log:
-            refuse_without_a_node(client)
+            require_all_nodes(client)
         if storage:
             check_storage(servers, registry.write_targets(), storage)
         _count_losses(client, limit, log=log, drop_retained=drop_retained, dry_run=dry_run)

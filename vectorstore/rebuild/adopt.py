@@ -13,7 +13,7 @@ from findme.core.commands.progress import Report, ignore_progress
 from findme.core.errors import UserFacingError
 from findme.core.plurals import counted, plural
 from privacy.audit import adoption_recorded
-from vectorstore.catalog.cluster import refuse_without_a_node
+from vectorstore.catalog.cluster import require_all_nodes
 from vectorstore.catalog.lock import collection_lock
 from vectorstore.catalog.ownership import ADOPTED_AT, ADOPTING, DATABASE, database_id
 from vectorstore.consistency import checkpoint
@@ -87,7 +87,7 @@ def adopt(
             planned = plan(client)
             refuse(planned, Change.ADOPTION, *([Change.NEW_COLLECTION] if planned.is_to_be_adopted else []))
             if not dry_run and (planned.differs("collection ") or planned.live.name_taken):
-                refuse_without_a_node(client)
+                require_all_nodes(client)
             limit = DiscardLimit(discard_vectors)
             survey = _survey(planned, limit, report) if planned.is_to_be_adopted else Survey()
             if not dry_run:

@@ -13,7 +13,7 @@ from findme.core.errors import UserFacingError, one_line
 from findme.core.plurals import counted
 from vectorstore.catalog import registry
 from vectorstore.catalog.alias import AT_ONCE, live_collection, reconcile_alias, switch_alias
-from vectorstore.catalog.cluster import refuse_without_a_node
+from vectorstore.catalog.cluster import require_all_nodes
 from vectorstore.catalog.lock import collection_lock
 from vectorstore.consistency import preflight
 from vectorstore.models import VectorCollection
@@ -64,7 +64,7 @@ def reindex(
     limit = limit or DiscardLimit()
     with collection_lock():
         with qdrant() as client:
-            refuse_without_a_node(client)
+            require_all_nodes(client)
             refuse_losses(client, limit)
             _note_what_takes_a_new_one(client)
             moved = _settle(client)

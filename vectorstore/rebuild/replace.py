@@ -15,7 +15,7 @@ from findme.core.commands.progress import Report
 from findme.core.errors import UserFacingError
 from vectorstore.catalog import registry
 from vectorstore.catalog.alias import AT_ONCE, alias_target, prepare
-from vectorstore.catalog.cluster import refuse_without_a_node
+from vectorstore.catalog.cluster import require_all_nodes
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.rebuild.acceptance import accept
 from vectorstore.rebuild.backfill import backfill
@@ -41,7 +41,7 @@ def replace_by_alias(*, timeout: float, limit: DiscardLimit, report: Report) -> 
     the one that is built is not whole, and where more unique vectors than the LIMIT came into the old one while it was built. Killed after
     the old one was deleted, the next ``init_qdrant`` sets the alias."""
     with qdrant() as client:
-        refuse_without_a_node(client)
+        require_all_nodes(client)
         collection = go_on_with(client) or make(client)
     backfill(collection, timeout=timeout, report=report)
     wait_for_graphs(collection, timeout)

@@ -11,7 +11,7 @@ from qdrant_client.models import CollectionStatus, OptimizersConfigDiff
 from findme.core.commands.progress import Report, ignore_progress
 from findme.core.errors import UserFacingError
 from findme.core.waiting import Deadline
-from vectorstore.catalog.cluster import is_copying, refuse_without_a_node
+from vectorstore.catalog.cluster import is_copying, require_all_nodes
 from vectorstore.catalog.lock import collection_lock
 from vectorstore.consistency.checkpoint import compare_live_checkpoint
 from vectorstore.models import ProfileEmbedding
@@ -68,7 +68,7 @@ def initialize(*, green_seconds: float = GREEN_SECONDS, on_plan: OnPlan = ignore
         planned = _with_restore(client, plan(client))
         refuse(planned)
         if planned.differs("collection "):
-            refuse_without_a_node(client)
+            require_all_nodes(client)
         on_plan(planned)
         status = carry_out(client, planned, green_seconds, report)
         return Initialized(planned, status, ProfileEmbedding.objects.projectable().count() if planned.queues_all_users else 0)

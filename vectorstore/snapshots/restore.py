@@ -17,7 +17,7 @@ from findme.core.errors import UserFacingError, one_line
 from findme.core.plurals import counted
 from vectorstore.catalog import registry
 from vectorstore.catalog.alias import AT_ONCE, live_collection, reconcile_alias, switch_alias
-from vectorstore.catalog.cluster import refuse_without_a_node
+from vectorstore.catalog.cluster import require_all_nodes
 from vectorstore.catalog.lock import collection_lock
 from vectorstore.catalog.ownership import ADOPTED_AT, metadata_of
 from vectorstore.consistency import preflight
@@ -168,7 +168,7 @@ def _checked(path: Path, sha256: str, report: Report) -> str:
 
 def _prepare(client: QdrantClient, limit: DiscardLimit) -> None:
     """What others have left is brought to where the alias leads. There may be none: the server that is filled again may be an empty one."""
-    refuse_without_a_node(client)
+    require_all_nodes(client)
     refuse_losses(client, limit)
     with suppress(CollectionNotFound):
         live_collection(client)

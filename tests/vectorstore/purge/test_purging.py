@@ -514,7 +514,7 @@ def test_purge__a_cluster_without_a_node(folder: Path, monkeypatch: pytest.Monke
     def refuse(_client: Any) -> None:
         raise StoreUnavailable("A node is dead. Nothing was begun.")
 
-    monkeypatch.setattr(f"{purge.__module__}.refuse_without_a_node", refuse)
+    monkeypatch.setattr(f"{purge.__module__}.require_all_nodes", refuse)
     with pytest.raises(StoreUnavailable, match=r"^A node is dead\. Nothing was begun\.$"):
         purged(log=True, drop_retained=True)
     assert registry.retained() == [name(1)]

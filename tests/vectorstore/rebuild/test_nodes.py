@@ -14,7 +14,7 @@ from findme.core.errors import StoreUnavailable
 from tests.vectorstore.cluster import cluster, is_whole, wait_until
 from tests.vectorstore.rebuild.collections import begun, leads_to, states, there, version, wrong
 from vectorstore.catalog.alias import AT_ONCE
-from vectorstore.catalog.cluster import refuse_without_a_node
+from vectorstore.catalog.cluster import require_all_nodes
 from vectorstore.qdrant.connection import qdrant
 from vectorstore.rebuild.adopt import adopt
 from vectorstore.rebuild.reindex import reindex, roll_back
@@ -29,7 +29,7 @@ PATIENT, IMPATIENT = 40.0, 5.0
 def is_refused() -> bool:
     try:
         with qdrant() as client:
-            refuse_without_a_node(client)
+            require_all_nodes(client)
     except StoreUnavailable:
         return True
     return False
