@@ -91,7 +91,7 @@ def killed(at: str, nth: int = 0) -> None:
 
 
 def prove_adopted(collection: str, above: int = 0) -> None:
-    """It is ours and as declared, everyone's point is written anew, and nobody else has one."""
+    """It is ours and as defined, everyone's point is written anew, and nobody else has one."""
     assert compare().differences == []
     with qdrant() as client:
         check_owner(client, collection)
@@ -312,7 +312,7 @@ def test_init_qdrant__adopt_says_what_takes_a_new_collection(store: str, capsys:
     with qdrant() as client:
         client.upsert(v1(), [models.PointStruct(id=1, vector=[1.0] * 4)])
     left = (
-        f"In {v1()!r}, params.vectors.size: 4, is to be 512 (new collection), which stays so. Build one as it is declared beside it, and put it in"
+        f"In {v1()!r}, params.vectors.size: 4, is to be 512 (new collection), which stays so. Build one as it is defined beside it, and put it in"
         " its place, with manage.py reindex_qdrant.\n"
     )
     assert outcome("init_qdrant", "--adopt", "--plan") == (0, "")

@@ -9,17 +9,17 @@ from vectorstore.catalog.alias import first_collection, is_ours, live_collection
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.qdrant.errors import CollectionNotFound
 from vectorstore.schema.initialize import initialize
-from vectorstore.schema.live import DECLARATION, read_live
+from vectorstore.schema.live import DEFINITION, read_live
 
 VECTORS = models.VectorParams(size=512, distance=models.Distance.COSINE)
 
 
-def test_declaration__is_the_guides() -> None:
-    assert (DECLARATION.size, DECLARATION.distance) == (512, models.Distance.COSINE)
-    values = {setting.path: setting.value for setting in DECLARATION.settings}
+def test_definition__is_the_guides() -> None:
+    assert (DEFINITION.size, DEFINITION.distance) == (512, models.Distance.COSINE)
+    values = {setting.path: setting.value for setting in DEFINITION.settings}
     assert [values[f"hnsw_config.{name}"] for name in ("m", "ef_construct", "full_scan_threshold")] == [16, 100, 10000]
     assert values["optimizer_config.indexing_threshold"] == 10000
-    assert {field: index["type"] for field, index in DECLARATION.payload_indexes.items()} == {
+    assert {field: index["type"] for field, index in DEFINITION.payload_indexes.items()} == {
         "gender": "keyword",
         "age": "integer",
         "age_group": "keyword",
@@ -31,11 +31,11 @@ def test_declaration__is_the_guides() -> None:
     }
 
 
-def test_declaration__hash_follows_every_part_of_it(settings: Settings) -> None:
-    without = replace(DECLARATION, payload_indexes={**DECLARATION.payload_indexes, "version": {"type": "integer"}})
-    hashes = {DECLARATION.hash(), without.hash(), replace(DECLARATION, size=256).hash()}
+def test_definition__hash_follows_every_part_of_it(settings: Settings) -> None:
+    without = replace(DEFINITION, payload_indexes={**DEFINITION.payload_indexes, "version": {"type": "integer"}})
+    hashes = {DEFINITION.hash(), without.hash(), replace(DEFINITION, size=256).hash()}
     settings.QDRANT_SHARD_NUMBER = 2
-    assert len({*hashes, DECLARATION.hash()}) == 4
+    assert len({*hashes, DEFINITION.hash()}) == 4
     assert all(len(one) == 64 for one in hashes)
 
 

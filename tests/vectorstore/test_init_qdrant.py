@@ -80,7 +80,7 @@ def test_init_qdrant__says_what_it_changes_and_then_has_nothing_to_do(
     assert output(capsys, "--plan") == f"{name}: 3 would be changed.\n{missing()}"
     assert output(capsys) == f"{name}: 3 to change.\n{missing()}Done, and read back.\n"
     assert output(capsys) == f"{name}: nothing to do.{note}\n"
-    assert output(capsys, "--check") == f"{name} is as declared.{note}\n"
+    assert output(capsys, "--check") == f"{name} is as defined.{note}\n"
     assert output(capsys, "--plan") == f"{name}: nothing to do.{note}\n"
 
 
@@ -137,14 +137,14 @@ def test_init_qdrant__check_in_json(store: str, capsys: pytest.CaptureFixture[st
     of_a_server = "equal" if store == "server" else "not applicable"
     assert {states[what] for what in ("hnsw_config.m", "params.shard_number", "payload_schema.version")} == {of_a_server}
     assert {states[what] for what in (f"collection {v1()!r}", "params.vectors.size", f"alias {collection_name()!r}")} == {"equal"}
-    assert {"what": "params.vectors.size", "declared": 512, "live": 512, "state": "equal", "change": None} in told["comparisons"]
+    assert {"what": "params.vectors.size", "defined": 512, "live": 512, "state": "equal", "change": None} in told["comparisons"]
 
 
 def test_init_qdrant__json_tells_what_each_difference_takes(store: str, capsys: pytest.CaptureFixture[str]) -> None:
     with qdrant() as client:
         client.create_collection(v1(), vectors_config=models.VectorParams(size=256, distance=COSINE))
     told = json.loads(output(capsys, "--plan", "--json"))
-    size = {"what": "params.vectors.size", "declared": 512, "live": 256, "state": "different", "change": "new collection"}
+    size = {"what": "params.vectors.size", "defined": 512, "live": 256, "state": "different", "change": "new collection"}
     assert size in told["comparisons"]
     assert told["refused"] == refused()
 
@@ -177,7 +177,7 @@ def test_init_qdrant__refuses_what_takes_a_new_collection(
         client.create_collection(v1(), vectors_config=vectors)
     before = everything_there()
     line = (
-        f"In {v1()!r}, {difference} (new collection): nothing was changed. Build one as it is declared beside it, and put it in its place, with"
+        f"In {v1()!r}, {difference} (new collection): nothing was changed. Build one as it is defined beside it, and put it in its place, with"
         " manage.py reindex_qdrant."
     )
     assert refused() == line
@@ -378,7 +378,7 @@ initialize()
 def test_init_qdrant__killed_at_any_step_goes_on(
     kind: str, steps: int, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Whatever it had come to: in the end everything is as declared, and everyone is queued."""
+    """Whatever it had come to: in the end everything is as defined, and everyone is queued."""
     request.getfixturevalue(f"{kind}_qdrant" if kind == "embedded" else f"qdrant_{kind}")
     person = ProfileEmbeddingFactory.create().pk
     QueueEntry.objects.all().delete()

@@ -15,7 +15,7 @@ from vectorstore.catalog.ownership import metadata_of
 from vectorstore.models import VectorCollection
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.schema.apply import apply, note_as_live
-from vectorstore.schema.definition import DECLARATION, Change, Declaration
+from vectorstore.schema.definition import DEFINITION, Change, CollectionDefinition
 from vectorstore.schema.diff import Comparison, State
 from vectorstore.schema.plan import Plan, plan, refuse
 
@@ -61,7 +61,7 @@ def test_plan__changes_nothing(store: str) -> None:
     assert not VectorCollection.objects.exists()
 
 
-def test_apply__makes_what_is_declared(every_store: str) -> None:
+def test_apply__makes_what_is_defined(every_store: str) -> None:
     made()
     assert lines(planned()) == []
     with qdrant() as client:
@@ -72,14 +72,14 @@ def test_apply__makes_what_is_declared(every_store: str) -> None:
 
 
 @pytest.mark.qdrant_server
-def test_plan__compares_everything_that_is_declared(server: object) -> None:
+def test_plan__compares_everything_that_is_defined(server: object) -> None:
     made()
     found = planned()
     assert {one.state for one in found.comparisons} == {State.EQUAL}
     assert [one.what for one in found.comparisons] == [
         f"collection {v1()!r}",
-        *(setting.path for setting in DECLARATION.settings),
-        *(f"payload_schema.{field}" for field in DECLARATION.payload_indexes),
+        *(setting.path for setting in DEFINITION.settings),
+        *(f"payload_schema.{field}" for field in DEFINITION.payload_indexes),
         *METADATA,
         f"noted {v1()!r}",
         f"noted {v1()!r}.declaration",
@@ -89,7 +89,7 @@ def test_plan__compares_everything_that_is_declared(server: object) -> None:
 
 @pytest.mark.qdrant_server
 def test_plan__reads_everything_that_the_server_tells(server: object) -> None:
-    """A setting that the declaration does not have would be one that nobody compares."""
+    """A setting that the definition does not have would be one that nobody compares."""
     made()
     with qdrant() as client:
         told = client.http.collections_api.get_collection(v1()).result
@@ -98,7 +98,7 @@ def test_plan__reads_everything_that_the_server_tells(server: object) -> None:
     for part, parameters in told.config.model_dump(exclude={"metadata", "strict_mode_config", "quantization_config"}).items():
         for name, value in parameters.items():
             paths |= {f"{part}.{name}.{inner}" for inner in value} if isinstance(value, dict) else {f"{part}.{name}"}
-    assert paths - {"params.payload", "params.vectors.hnsw_config"} <= {setting.path for setting in DECLARATION.settings}
+    assert paths - {"params.payload", "params.vectors.hnsw_config"} <= {setting.path for setting in DEFINITION.settings}
 
 
 @pytest.mark.qdrant_server
@@ -303,12 +303,12 @@ QUANTIZED: dict[str, Any] = {
 
 @pytest.mark.qdrant_server
 @pytest.mark.parametrize("first", ["as now", "quantized"])
-def test_apply__a_declaration_that_quantizes(qdrant_server: object, first: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_apply__a_definition_that_quantizes(qdrant_server: object, first: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As docs/how-to/plan-capacity.md names it for a hundred million people: of a collection that is there, and of a new one."""
     if first == "as now":
         made()
-    settings = tuple(replace(one, value=QUANTIZED.get(one.path, one.value)) for one in DECLARATION.settings)
-    monkeypatch.setattr(Declaration, "settings", settings)
+    settings = tuple(replace(one, value=QUANTIZED.get(one.path, one.value)) for one in DEFINITION.settings)
+    monkeypatch.setattr(CollectionDefinition, "settings", settings)
     if first == "as now":
         assert {one.what: one.change for one in planned().differences if not one.what.startswith(("noted", "metadata"))} == dict.fromkeys(
             QUANTIZED, Change.GRAPH_REBUILD
@@ -346,7 +346,7 @@ def test_apply__mends_what_an_empty_collection_says_of_itself(store: str, key: s
         assert lines(plan(client)) == []
 
 
-def test_apply__notes_a_new_declaration_in_both(store: str, settings: Settings) -> None:
+def test_apply__notes_a_new_definition_in_both(store: str, settings: Settings) -> None:
     made()
     row = VectorCollection.objects.get()
     settings.QDRANT_REPLICATION_FACTOR = 2
@@ -358,7 +358,7 @@ def test_apply__notes_a_new_declaration_in_both(store: str, settings: Settings) 
         assert lines(plan(client)) == []
     before = row.declaration
     row.refresh_from_db()
-    assert row.declaration == DECLARATION.hash() != before
+    assert row.declaration == DEFINITION.hash() != before
 
 
 def test_plan__a_row_of_a_collection_that_is_gone(store: str) -> None:
@@ -447,7 +447,7 @@ def test_plan__what_takes_a_new_collection(server: object, name: str) -> None:
     with pytest.raises(UserFacingError) as raised:
         refuse(found)
     assert str(raised.value) == (
-        f"In {v1()!r}, {expected[0]}{more}: nothing was changed. Build one as it is declared beside it, and put it in its place, with"
+        f"In {v1()!r}, {expected[0]}{more}: nothing was changed. Build one as it is defined beside it, and put it in its place, with"
         " manage.py reindex_qdrant."
     )
 

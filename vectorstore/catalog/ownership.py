@@ -30,7 +30,7 @@ class ForeignCollection(UserFacingError):
 
 
 def metadata_of(row: VectorCollection) -> dict[str, Any]:
-    """What a collection says of itself, as PostgreSQL has it: whose it is, the number in its name, and as what it was declared, by whom and when."""
+    """What a collection says of itself, as PostgreSQL has it: whose it is, the number in its name, and as what it was defined, by whom and when."""
     return {
         DATABASE: database_id(),
         VERSION: int(row.name.rpartition("_v")[2]),

@@ -51,7 +51,7 @@ class Survey:
 @dataclass(frozen=True, slots=True)
 class Adopted:
     """What was planned and what was found; ``removed`` points of nobody are gone. ``replaced`` where a real collection bore the alias's
-    name. ``remaining`` says what is not as declared and takes a new collection. ``status`` is None where nothing was changed.
+    name. ``remaining`` says what is not as defined and takes a new collection. ``status`` is None where nothing was changed.
     ``came_meanwhile`` points hold a unique vector that was not there when they were counted: they stay."""
 
     planned: Plan
@@ -74,8 +74,8 @@ def adopt(
     on_plan: OnPlan = ignore_progress,
     report: Report = ignore_progress,
 ) -> Adopted:
-    """Make the collection ours, and then as it is declared; one at a time. Killed anywhere, the next run goes on. What takes a new collection is left
-    to ``reindex_qdrant``, which builds none beside another database's.
+    """Make the collection ours, and then as it is defined; one at a time. Killed anywhere, the next run goes on. What takes a new
+    collection is left to ``reindex_qdrant``, which builds none beside another database's.
 
     Raises UserFacingError, with nothing touched, where more than MAX_CHANGES points (the greater of 100 and 5 % of them) would go and FORCE
     is not given; where a FindMe database wrote the collection, it lacks users whom PostgreSQL has, and AFTER_RESTORE does not say that the

@@ -15,7 +15,7 @@ from vectorstore.consistency.checkpoint import write_checkpoint
 from vectorstore.qdrant.connection import is_embedded, qdrant
 from vectorstore.retention.drop import drop
 from vectorstore.schema import apply
-from vectorstore.schema.definition import DECLARATION
+from vectorstore.schema.definition import DEFINITION
 from vectorstore.schema.initialize import settled
 
 SLICE_SECONDS = 2.0
@@ -28,7 +28,7 @@ def next_name(client: QdrantClient) -> str:
 
 
 def make(client: QdrantClient) -> str:
-    """A new collection as it is declared, without points, registered as building: its name. Only under ``collection_lock``.
+    """A new collection as it is defined, without points, registered as building: its name. Only under ``collection_lock``.
 
     Its row comes first: killed in between, what was made is known to whoever comes next, who drops it.
     """
@@ -40,11 +40,11 @@ def make(client: QdrantClient) -> str:
 
 
 def go_on_with(client: QdrantClient) -> str | None:
-    """The one that a rebuild before this has left unfinished, if it is still there and as it is declared today; else it is dropped."""
+    """The one that a rebuild before this has left unfinished, if it is still there and as it is defined today; else it is dropped."""
     found = registry.unfinished()
     if found is None:
         return None
-    if found.declaration != DECLARATION.hash() or not client.collection_exists(found.name):
+    if found.declaration != DEFINITION.hash() or not client.collection_exists(found.name):
         drop(client, [found.name])
         return None
     registry.build(found.name)

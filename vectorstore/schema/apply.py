@@ -26,7 +26,7 @@ from vectorstore.qdrant.connection import is_embedded
 from vectorstore.queue.deletions import note_removal
 from vectorstore.queue.entries import enqueue_everyone, enqueue_orphan_scan
 from vectorstore.queue.transactions import short_transaction
-from vectorstore.schema.definition import DECLARATION, plain
+from vectorstore.schema.definition import DEFINITION, plain
 from vectorstore.schema.diff import lost
 from vectorstore.schema.plan import Plan
 
@@ -52,18 +52,18 @@ def apply(client: QdrantClient, planned: Plan) -> None:
 
 
 def make(client: QdrantClient, collection: str) -> None:
-    """A collection as it is declared, without points, and without an alias. Nobody writes it yet: its row, which comes first, says that it has not
-    been made, and whoever is killed over it leaves nothing that nobody knows of."""
-    registry.reserve(collection, DECLARATION.hash())
+    """A collection as it is defined, without points, and without an alias. Nobody writes it yet: its row, which comes first, says that it
+    has not been made, and whoever is killed over it leaves nothing that nobody knows of."""
+    registry.reserve(collection, DEFINITION.hash())
     VectorCollection.objects.filter(name=collection).update(declared_at=TransactionNow())
     metadata = metadata_of(VectorCollection.objects.get(name=collection))
     if is_embedded():
-        vectors = VectorParams(size=DECLARATION.size, distance=DECLARATION.distance)
+        vectors = VectorParams(size=DEFINITION.size, distance=DEFINITION.distance)
         client.create_collection(collection, vectors_config=vectors, metadata=metadata)
         return
     request = CreateCollection.model_validate(_creation() | {"metadata": metadata})
     client.http.collections_api.create_collection(collection, create_collection=request)
-    for field in DECLARATION.payload_indexes:
+    for field in DEFINITION.payload_indexes:
         _index(client, collection, field)
 
 
@@ -74,7 +74,7 @@ def note_as_live(client: QdrantClient, collection: str, *, new: bool, of_others:
         row = registry.rows().select_for_update().filter(name=collection).first()
         if row is None or row.state == registry.State.FAILED or new or of_others:
             registry.rows().filter(state=registry.State.LIVE).exclude(name=collection).update(state=registry.State.KEPT)
-            registry.register(collection, registry.State.LIVE, DECLARATION.hash())
+            registry.register(collection, registry.State.LIVE, DEFINITION.hash())
             enqueue_everyone()
             if not new:
                 enqueue_orphan_scan()
@@ -109,12 +109,10 @@ def point_alias(client: QdrantClient, alias: str, collection: str) -> None:
 
 
 def _creation() -> dict[str, Any]:
-    """The request that makes it: every setting that is declared as something, but those that requests or older servers do not have, and which are so
-    by themselves."""
+    """The request that makes it: every setting that is defined as something, but those that requests or older servers do not have, and
+    which are so by themselves."""
     values = {
-        setting.path: setting.value
-        for setting in DECLARATION.settings
-        if setting.value is not None and not setting.path.endswith(".memory")
+        setting.path: setting.value for setting in DEFINITION.settings if setting.value is not None and not setting.path.endswith(".memory")
     }
     tree = _tree(values)
     parameters = tree.pop("params")
@@ -125,7 +123,7 @@ def _creation() -> dict[str, Any]:
 def _change(client: QdrantClient, planned: Plan) -> None:
     collection = planned.collection
     if planned.differs("metadata.") or planned.differs(f"noted {collection!r}.declaration") or _settings_that_differ(planned):
-        _note_declaration(collection)
+        _note_definition(collection)
     if _settings_that_differ(planned):
         request = UpdateCollection.model_validate(_update(planned))
         client.http.collections_api.update_collection(collection, update_collection=request)
@@ -139,21 +137,21 @@ def _change(client: QdrantClient, planned: Plan) -> None:
         client.update_collection(collection, metadata=metadata_of(row))
 
 
-def _note_declaration(collection: str) -> None:
+def _note_definition(collection: str) -> None:
     """Before the collection is changed: killed in between, what is not yet so is found by the next plan, which reads the collection itself."""
     noted = VectorCollection.objects.filter(name=collection)
-    noted.update(declaration=DECLARATION.hash(), release=__version__, declared_at=TransactionNow())
+    noted.update(declaration=DEFINITION.hash(), release=__version__, declared_at=TransactionNow())
 
 
 def _settings_that_differ(planned: Plan) -> set[str]:
-    declared = {setting.path for setting in DECLARATION.settings}
-    return {one.what for one in planned.differences if one.what in declared}
+    defined = {setting.path for setting in DEFINITION.settings}
+    return {one.what for one in planned.differences if one.what in defined}
 
 
 def _update(planned: Plan) -> dict[str, Any]:
     """The request that changes what differs, and nothing else. Qdrant takes null for "leave it": quantization is taken away by a word."""
     differing = _settings_that_differ(planned)
-    values = {setting.path: setting.value for setting in DECLARATION.settings if setting.path in differing}
+    values = {setting.path: setting.value for setting in DEFINITION.settings if setting.path in differing}
     values = {path: "Disabled" if path.endswith("quantization_config") and value is None else value for path, value in values.items()}
     tree = _named_for_requests(_tree(values))
     vectors = tree.get("params", {}).pop("vectors", {})
@@ -183,15 +181,15 @@ def _named_for_requests(tree: dict[str, Any]) -> dict[str, Any]:
 
 def _index(client: QdrantClient, collection: str, field: str) -> None:
     """Make, replace or remove it."""
-    declared = DECLARATION.payload_indexes.get(field)
-    if declared is None:
+    defined = DEFINITION.payload_indexes.get(field)
+    if defined is None:
         client.delete_payload_index(collection, field, wait=True)
         return
-    request = CreateFieldIndex.model_validate({"field_name": field, "field_schema": _schema(declared)})
+    request = CreateFieldIndex.model_validate({"field_name": field, "field_schema": _schema(defined)})
     client.http.indexes_api.create_field_index(collection, wait=True, create_field_index=request)
 
 
-def _schema(declared: Any) -> Any:
+def _schema(defined: Any) -> Any:
     """By its name alone where it has no parameters, as the guide's program makes it."""
-    parameters = plain(declared)
-    return parameters["type"] if parameters.keys() == {"type"} else dict(declared)
+    parameters = plain(defined)
+    return parameters["type"] if parameters.keys() == {"type"} else dict(defined)

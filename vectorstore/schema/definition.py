@@ -18,7 +18,8 @@ from vectorstore.models import VECTOR_SIZE
 
 class Change(StrEnum):
     """What it takes. ``graph rebuild``: Qdrant writes its segments anew, with their graphs, in the background, while it answers from the old
-    ones. ``new collection``: it cannot be changed at all, or not back to what is declared. The other two are about whose the collection is."""
+    ones. ``new collection``: it cannot be changed at all, or not back to what is defined. The other two are about whose the collection
+    is."""
 
     IN_PLACE = "in place"
     GRAPH_REBUILD = "graph rebuild"
@@ -30,7 +31,7 @@ class Change(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Setting:
     """One value of what ``GET /collections/NAME`` shows under ``config``, by its path. ``unset_is_equal``: where Qdrant shows none, it does what
-    is declared."""
+    is defined."""
 
     path: str
     value: Any
@@ -60,7 +61,7 @@ def plain(index: Index) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class Declaration:
+class CollectionDefinition:
     """One unnamed vector, as other services search it, and what they filter by."""
 
     size: int
@@ -71,7 +72,7 @@ class Declaration:
     def settings(self) -> tuple[Setting, ...]:
         """Every setting, those of the cluster as the project's settings say now. Which change takes what was seen on a server.
 
-        Servers from 1.19 on know ``memory`` as well, which wins over ``on_disk`` where it is set: what is declared is what they do without.
+        Servers from 1.19 on know ``memory`` as well, which wins over ``on_disk`` where it is set: what is defined is what they do without.
         """
         return (
             Setting("params.vectors.size", self.size, Change.NEW_COLLECTION),
@@ -141,12 +142,12 @@ class Declaration:
         )
 
     def hash(self) -> str:
-        """SHA-256, in hexadecimal: two collections with the same one were declared alike."""
+        """SHA-256, in hexadecimal: two collections with the same one were defined alike."""
         whole = {"settings": {one.path: one.value for one in self.settings}, "payload_indexes": self.payload_indexes}
         return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
 
 
-DECLARATION = Declaration(
+DEFINITION = CollectionDefinition(
     size=VECTOR_SIZE,
     distance=Distance.COSINE,
     # What a search filters by. Not user_id, which is the point's id and is filtered by as such; created_at and video_features are read only.

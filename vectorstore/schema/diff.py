@@ -1,4 +1,4 @@
-"""How what Qdrant has compares with what is declared: setting by setting, index by index, and what the collection says of itself."""
+"""How what Qdrant has compares with what is defined: setting by setting, index by index, and what the collection says of itself."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vectorstore.catalog.alias import is_ours
 from vectorstore.catalog.ownership import ADOPTING, DATABASE, DECLARED, database_id, metadata_of
 from vectorstore.models import VectorCollection
 from vectorstore.qdrant.connection import collection_name, is_embedded
-from vectorstore.schema.definition import DECLARATION, Change, Setting, plain
+from vectorstore.schema.definition import DEFINITION, Change, Setting, plain
 from vectorstore.schema.live import Live
 
 OF_BOTH = frozenset({"params.vectors.size", "params.vectors.distance", "params.vectors.multivector_config"})
@@ -29,7 +29,7 @@ Values: TypeAlias = dict[str, Any]
 
 
 class State(StrEnum):
-    """How a declared thing compares; what the embedded store does not have is not applicable."""
+    """How a defined thing compares; what the embedded store does not have is not applicable."""
 
     EQUAL = "equal"
     MISSING = "missing"
@@ -39,21 +39,21 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One declared thing ("hnsw_config.m"), as it is declared and as it is; and what it takes to change it, where it differs."""
+    """One defined thing ("hnsw_config.m"), as it is defined and as it is; and what it takes to change it, where it differs."""
 
     what: str
-    declared: Any
+    defined: Any
     live: Any
     state: State
     change: Change | None = None
 
     def __str__(self) -> str:
         live = "missing" if self.state is State.MISSING else _words(self.live)
-        return f"{self.what}: {live}, is to be {_words(self.declared)} ({self.change})"
+        return f"{self.what}: {live}, is to be {_words(self.defined)} ({self.change})"
 
 
 def comparisons(live: Live) -> Iterator[Comparison]:
-    """Everything that is declared, and what is there without being declared."""
+    """Everything that is defined, and what is there without being defined."""
     alias = collection_name()
     if live.name_taken:
         yield Comparison(f"name {alias!r}", "an alias", "a real collection", State.DIFFERENT, Change.ADOPTION)
@@ -81,11 +81,11 @@ def _of_settings(config: CollectionConfig) -> Iterator[Comparison]:
         names = f"those named {', '.join(map(repr, sorted(vectors)))}" if vectors else "none"
         yield Comparison("params.vectors", "one without a name", names, State.DIFFERENT, Change.NEW_COLLECTION)
     values = _values(config)
-    for setting in DECLARATION.settings:
+    for setting in DEFINITION.settings:
         if isinstance(vectors, VectorParams) or not setting.path.startswith("params.vectors."):
             yield _of_setting(setting, values)
     if not is_embedded():
-        yield from _undeclared(values)
+        yield from _undefined(values)
 
 
 def _of_setting(setting: Setting, values: Values) -> Comparison:
@@ -105,11 +105,11 @@ def _values(config: CollectionConfig) -> Values:
     vectors = config.params.vectors
     if isinstance(vectors, VectorParams) and vectors.hnsw_config:
         tree["hnsw_config"] |= vectors.hnsw_config.model_dump(mode="json", exclude_none=True)
-    return dict(_leaves(tree, "", frozenset(setting.path for setting in DECLARATION.settings)))
+    return dict(_leaves(tree, "", frozenset(setting.path for setting in DEFINITION.settings)))
 
 
 def _leaves(tree: Mapping[str, Any], prefix: str, whole: frozenset[str]) -> Iterator[tuple[str, Any]]:
-    """Each value by its path; those that are declared as a whole, as a whole."""
+    """Each value by its path; those that are defined as a whole, as a whole."""
     for name, value in tree.items():
         path = f"{prefix}{name}"
         if isinstance(value, Mapping) and path not in whole:
@@ -118,23 +118,23 @@ def _leaves(tree: Mapping[str, Any], prefix: str, whole: frozenset[str]) -> Iter
             yield path, value
 
 
-def _undeclared(values: Values) -> Iterator[Comparison]:
-    """What somebody has set that is not declared: of such, nobody knows the way back. Named vectors are told of as a whole."""
-    declared = {setting.path for setting in DECLARATION.settings}
+def _undefined(values: Values) -> Iterator[Comparison]:
+    """What somebody has set that is not defined: of such, nobody knows the way back. Named vectors are told of as a whole."""
+    defined = {setting.path for setting in DEFINITION.settings}
     named = not any(path == "params.vectors.size" for path in values)
     for path, value in values.items():
-        if path in declared or path.startswith(NOT_OF_THE_COLLECTION) or (named and path.startswith("params.vectors.")):
+        if path in defined or path.startswith(NOT_OF_THE_COLLECTION) or (named and path.startswith("params.vectors.")):
             continue
         yield Comparison(path, None, value, State.DIFFERENT, Change.NEW_COLLECTION)
 
 
 def _of_indexes(schema: Mapping[str, PayloadIndexInfo]) -> Iterator[Comparison]:
-    for field, index in DECLARATION.payload_indexes.items():
+    for field, index in DEFINITION.payload_indexes.items():
         if is_embedded():
             yield Comparison(f"payload_schema.{field}", plain(index), None, State.NOT_APPLICABLE)
         else:
             yield _compared(f"payload_schema.{field}", plain(index), _index(schema.get(field)), Change.IN_PLACE)
-    for field in () if is_embedded() else sorted(schema.keys() - DECLARATION.payload_indexes.keys()):
+    for field in () if is_embedded() else sorted(schema.keys() - DEFINITION.payload_indexes.keys()):
         yield Comparison(f"payload_schema.{field}", None, _index(schema[field]), State.DIFFERENT, Change.IN_PLACE)
 
 
@@ -146,10 +146,10 @@ def _index(found: PayloadIndexInfo | None) -> dict[str, Any] | None:
 
 
 def _of_metadata(live: Live, metadata: Mapping[str, Any]) -> Iterator[Comparison]:
-    """Whose it is, and as what it was declared, by whom and when, as its row says; where there is none yet, only whose and as what."""
+    """Whose it is, and as what it was defined, by whom and when, as its row says; where there is none yet, only whose and as what."""
     row = live.rows.get(live.collection)
-    expected = metadata_of(row) if row else {DATABASE: database_id(), DECLARED: DECLARATION.hash()}
-    for name, value in (expected | {DECLARED: DECLARATION.hash()}).items():
+    expected = metadata_of(row) if row else {DATABASE: database_id(), DECLARED: DEFINITION.hash()}
+    for name, value in (expected | {DECLARED: DEFINITION.hash()}).items():
         change = Change.ADOPTION if name == DATABASE and live.doubt else Change.IN_PLACE
         yield _compared(f"metadata.{name}", value, metadata.get(name), change)
     if metadata.get(ADOPTING):
@@ -161,7 +161,7 @@ def _of_the_rows(live: Live) -> Iterator[Comparison]:
     row = live.rows.get(live.collection)
     yield _compared(f"noted {live.collection!r}", "live", str(row.state) if row else None, Change.IN_PLACE)
     if row is not None:
-        yield _compared(f"noted {live.collection!r}.declaration", DECLARATION.hash(), row.declaration, Change.IN_PLACE)
+        yield _compared(f"noted {live.collection!r}.declaration", DEFINITION.hash(), row.declaration, Change.IN_PLACE)
     for name in lost(live):
         yield Comparison(f"noted {name!r}", None, str(live.rows[name].state), State.DIFFERENT, Change.IN_PLACE)
 
@@ -172,10 +172,10 @@ def lost(live: Live) -> list[str]:
     return sorted(name for name, row in live.rows.items() if name not in live.names and name != live.collection and row.state in states)
 
 
-def _compared(what: str, declared: Any, live: Any, change: Change) -> Comparison:
+def _compared(what: str, defined: Any, live: Any, change: Change) -> Comparison:
     if live is None:
-        return Comparison(what, declared, None, State.MISSING, change)
-    return Comparison(what, declared, live, State.EQUAL) if live == declared else Comparison(what, declared, live, State.DIFFERENT, change)
+        return Comparison(what, defined, None, State.MISSING, change)
+    return Comparison(what, defined, live, State.EQUAL) if live == defined else Comparison(what, defined, live, State.DIFFERENT, change)
 
 
 def _words(value: Any) -> str:

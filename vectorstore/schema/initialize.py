@@ -1,4 +1,4 @@
-"""Make the collection as it is declared, and prove it: what ``init_qdrant`` does."""
+"""Make the collection as it is defined, and prove it: what ``init_qdrant`` does."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Initialized:
 
 
 def compare() -> Plan:
-    """How the live collection compares with the declaration, and whether a store was restored. Changes nothing."""
+    """How the live collection compares with the definition, and whether a store was restored. Changes nothing."""
     with qdrant() as client:
         return _with_restore(client, plan(client))
 

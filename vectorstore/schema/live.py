@@ -13,7 +13,7 @@ from vectorstore.catalog.cluster import missing_copies
 from vectorstore.catalog.ownership import ownership_problem
 from vectorstore.models import VectorCollection
 from vectorstore.qdrant.connection import collection_name, is_embedded
-from vectorstore.schema.definition import DECLARATION as DECLARATION
+from vectorstore.schema.definition import DEFINITION as DEFINITION
 
 
 @dataclass(frozen=True, slots=True)

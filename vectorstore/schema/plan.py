@@ -1,4 +1,4 @@
-"""What has to change for the live collection to be as declared: read in full and compared. Changes nothing."""
+"""What has to change for the live collection to be as defined: read in full and compared. Changes nothing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vectorstore.schema.diff import Comparison, State, comparisons
 from vectorstore.schema.live import Live, read_live
 
 APPLIED = {Change.IN_PLACE, Change.GRAPH_REBUILD}
-REBUILD = "Build one as it is declared beside it, and put it in its place, with manage.py reindex_qdrant."
+REBUILD = "Build one as it is defined beside it, and put it in its place, with manage.py reindex_qdrant."
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class Plan:
 
 
 def plan(client: QdrantClient) -> Plan:
-    """Compare everything that is declared. Raises StoreUnavailable."""
+    """Compare everything that is defined. Raises StoreUnavailable."""
     live = read_live(client)
     return Plan(collection_name(), live.collection, is_embedded(), tuple(comparisons(live)), live)
 
@@ -86,7 +86,7 @@ def what_to_do(planned: Plan, found: list[Comparison]) -> str:
 
 
 def describe_remaining(planned: Plan) -> str | None:
-    """The line for what stays as it is in a collection that is taken over, though it is not declared so."""
+    """The line for what stays as it is in a collection that is taken over, though it is not defined so."""
     return f"{_first_of(planned, planned.rebuilt)}, which stays so. {REBUILD}" if planned.rebuilt else None
 
 

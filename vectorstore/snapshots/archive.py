@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from findme.core.errors import UserFacingError
-from vectorstore.schema.definition import DECLARATION, Change
+from vectorstore.schema.definition import DEFINITION, Change
 
 LARGEST_SETTING = 1 << 20
 """Bytes of a settings file that is read: real ones have some hundred."""
@@ -32,7 +32,7 @@ class Contents:
 
 
 def read_set(paths: Sequence[Path]) -> tuple[Contents, ...]:
-    """What the files of one snapshot hold. Raises UserFacingError for what is none, is of another collection than is declared, or is not
+    """What the files of one snapshot hold. Raises UserFacingError for what is none, is of another collection than is defined, or is not
     complete."""
     found = [read(path) for path in paths]
     for one in found:
@@ -86,12 +86,12 @@ def _json(archive: tarfile.TarFile, member: tarfile.TarInfo) -> dict[str, Any]:
 def _refuse_another_kind(one: Contents) -> None:
     """What cannot be changed in place later. Where the file says nothing it is as Qdrant has it without being told, which is seen when it is there."""
     vectors = _value(one, "params.vectors") or {}
-    if (_value(one, "params.vectors.size"), _value(one, "params.vectors.distance")) != (DECLARATION.size, DECLARATION.distance.value):
+    if (_value(one, "params.vectors.size"), _value(one, "params.vectors.distance")) != (DEFINITION.size, DEFINITION.distance.value):
         raise UserFacingError(
-            f"{str(one.path)!r} is of a collection with other vectors ({json.dumps(vectors)[:100]}) than {DECLARATION.size} numbers by"
-            f" {DECLARATION.distance.value}: name a snapshot of this project's."
+            f"{str(one.path)!r} is of a collection with other vectors ({json.dumps(vectors)[:100]}) than {DEFINITION.size} numbers by"
+            f" {DEFINITION.distance.value}: name a snapshot of this project's."
         )
-    for setting in DECLARATION.settings:
+    for setting in DEFINITION.settings:
         found = _value(one, setting.path)
         if setting.change is Change.NEW_COLLECTION and found not in (None, setting.value):
             raise UserFacingError(

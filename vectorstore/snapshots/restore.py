@@ -34,7 +34,7 @@ from vectorstore.rebuild.losses import refuse_losses
 from vectorstore.rebuild.reindex import TIMEOUT_SECONDS
 from vectorstore.retention.drop import drop, wait_for_active_leases
 from vectorstore.retention.unique_vectors import DiscardLimit, UniqueVectors, version_floor
-from vectorstore.schema.definition import DECLARATION
+from vectorstore.schema.definition import DEFINITION
 from vectorstore.snapshots.archive import Contents, read_set
 from vectorstore.snapshots.nodes import Node, every_node, refuse_embedded
 from vectorstore.snapshots.repository import SECONDS, checksum_file
@@ -44,7 +44,7 @@ from vectorstore.snapshots.upgrade import make_as_declared
 from vectorstore.snapshots.upload import bring_back
 
 UNPROVEN = ""
-"""The declaration of a collection that has not been compared with PostgreSQL yet: a rebuild does not go on with it, but drops it."""
+"""The definition of a collection that has not been compared with PostgreSQL yet: a rebuild does not go on with it, but drops it."""
 
 log = logging.getLogger("findme.vectorstore.restore")
 
@@ -214,6 +214,6 @@ def _bring_back(
 def _note_as_proven(client: QdrantClient, name: str) -> None:
     """From now on it is one like any that is built: what is missing is written, by a rebuild too, should this one be killed."""
     found = VectorCollection.objects.filter(name=name)
-    found.update(declaration=DECLARATION.hash(), declared_at=TransactionNow())
+    found.update(declaration=DEFINITION.hash(), declared_at=TransactionNow())
     for row in found:
         client.update_collection(name, metadata=metadata_of(row))

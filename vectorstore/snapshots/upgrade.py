@@ -1,4 +1,4 @@
-"""A collection that came out of a snapshot is as it was declared then: what differs from today is changed, as ``init_qdrant`` changes it."""
+"""A collection that came out of a snapshot is as it was defined then: what differs from today is changed, as ``init_qdrant`` changes it."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ NEEDLE = "collects-unmistakable-things"
 
 @pytest.fixture
 def folder(memory_path: Path, settings: Settings, db: None) -> Iterator[Path]:
-    """Of a server of the test's own, with the collection as it is declared: every byte that it keeps is in there."""
+    """Of a server of the test's own, with the collection as it is defined: every byte that it keeps is in there."""
     with started_qdrant(memory_path) as server:
         _use(server, settings)
         with connection.cursor() as cursor:  # the tests before this one have removed people
@@ -527,7 +527,7 @@ def test_purge__a_cluster_without_a_node(folder: Path, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize(("how_many", "moment"), [(MANY, "before the settings are changed"), (MANY, "after that"), (FEW, "after that")])
 def test_purge__killed(folder: Path, settings: Settings, how_many: int, moment: str) -> None:
-    """The settings are put back by the next run, and then nothing is different from what is declared."""
+    """The settings are put back by the next run, and then nothing is different from what is defined."""
     erase(someone_among(how_many))
     with qdrant() as client:
         before = client.get_collection(name(1)).config

@@ -94,7 +94,7 @@ def test_reindex__keeps_the_old_one_up_to_date_and_goes_back_to_it(store: str) -
 
 
 @pytest.mark.qdrant_server
-def test_reindex__has_the_declared_indexes_before_the_points(qdrant_server: object, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reindex__has_the_defined_indexes_before_the_points(qdrant_server: object, monkeypatch: pytest.MonkeyPatch) -> None:
     begun(2)
     seen: list[tuple[str, int]] = []
     index = apply._index
@@ -398,7 +398,7 @@ def test_switch__of_one_that_was_marked_failed_meanwhile(embedded_qdrant: object
     assert leads_to() == "v1"
 
 
-def test_reindex__one_that_was_declared_otherwise_starts_anew(embedded_qdrant: object) -> None:
+def test_reindex__one_that_was_defined_otherwise_starts_anew(embedded_qdrant: object) -> None:
     begun(2)
     with pytest.raises(KeyboardInterrupt), printed_steps("findme.vectorstore", interrupt):
         reindex()

@@ -269,7 +269,7 @@ def test_restored_postgresql__of_an_empty_queue_is_noticed_by_everybody(collecti
 @pytest.mark.django_db(transaction=True)
 def test_init_qdrant__reports_a_restored_store(synced: None, capsys: pytest.CaptureFixture[str]) -> None:
     call_command("init_qdrant", "--check")
-    assert "is as declared." in capsys.readouterr().out
+    assert "is as defined." in capsys.readouterr().out
     put_postgresql_back()
     for options in (["--check"], []):
         with pytest.raises(SystemExit) as ended_with:

@@ -1,4 +1,4 @@
-"""Make the collection in Qdrant as it is declared, or say how it differs."""
+"""Make the collection in Qdrant as it is defined, or say how it differs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from vectorstore.schema.plan import Plan, what_to_do
 
 
 class Command(FindmeCommand):
-    help = "Make the Qdrant collection as FindMe declares it: prints what it changes, and changes it. Run again, there is nothing to do."
+    help = "Make the Qdrant collection as FindMe defines it: prints what it changes, and changes it. Run again, there is nothing to do."
     after_interrupt = "Run it again: it changes what still differs."
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -95,7 +95,7 @@ class Command(FindmeCommand):
         elif found.differences:
             self._say_plan(found, plural(len(found.differences), "differs", "differ"))
         else:
-            self.say(f"{_name(found)} is as declared.{_not_compared(found)}")
+            self.say(f"{_name(found)} is as defined.{_not_compared(found)}")
         if not as_json:
             self._say_restored(found)
             self._say_capture(
