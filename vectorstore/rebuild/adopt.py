@@ -29,7 +29,7 @@ from vectorstore.rebuild.replace import Replaced, replace_by_alias
 from vectorstore.retention.unique_vectors import FIELDS, DiscardLimit, UniqueVectors
 from vectorstore.schema.apply import note_as_live, point_alias
 from vectorstore.schema.definition import Change
-from vectorstore.schema.initialize import GREEN_SECONDS, OnPlan, carry_out, settled
+from vectorstore.schema.initialize import GREEN_SECONDS, OnPlan, carry_out, wait_until_green
 from vectorstore.schema.plan import Plan, describe_remaining, plan, refuse
 from vectorstore.sync.inline import sync_users
 from vectorstore.verification.repair import change_limit
@@ -109,7 +109,7 @@ def adopt(
             done = replace(done, removed=removed, came_meanwhile=came_meanwhile)
         with qdrant() as client:
             if done.remaining is not None:
-                return replace(done, status=settled(client, planned.collection, green_seconds, report))
+                return replace(done, status=wait_until_green(client, planned.collection, green_seconds, report))
             return replace(done, status=carry_out(client, plan(client), green_seconds, report))
 
 

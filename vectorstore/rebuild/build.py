@@ -16,7 +16,7 @@ from vectorstore.qdrant.connection import is_embedded, qdrant
 from vectorstore.retention.drop import drop
 from vectorstore.schema import apply
 from vectorstore.schema.definition import DEFINITION
-from vectorstore.schema.initialize import settled
+from vectorstore.schema.initialize import wait_until_green
 
 SLICE_SECONDS = 2.0
 """Between two looks whether Qdrant gets on."""
@@ -57,7 +57,7 @@ def wait_for_graphs(collection: str, timeout: float) -> None:
     stall = StallTimeout(timeout)
     for _ in stall.polls():
         with qdrant() as client:
-            status = settled(client, collection, min(SLICE_SECONDS, timeout))
+            status = wait_until_green(client, collection, min(SLICE_SECONDS, timeout))
             found = client.get_collection(collection)
             under_way = at_work(client, collection)
         if status == "green":

@@ -77,16 +77,16 @@ def initialize(*, green_seconds: float = GREEN_SECONDS, on_plan: OnPlan = ignore
 def carry_out(client: QdrantClient, planned: Plan, green_seconds: float, report: Report = ignore_progress) -> str:
     """Apply, wait, and read back; the collection's status. Under ``collection_lock``."""
     if not planned.differences:
-        return settled(client, planned.collection, green_seconds, report)
+        return wait_until_green(client, planned.collection, green_seconds, report)
     apply(client, planned)
-    status = settled(client, planned.collection, green_seconds, report)
+    status = wait_until_green(client, planned.collection, green_seconds, report)
     left = plan(client).differences
     if left:
         raise UserFacingError(f"Qdrant says that it is done, and {left[0]}: look at its log, and run manage.py init_qdrant again.")
     return status
 
 
-def settled(client: QdrantClient, collection: str, seconds: float, report: Report = ignore_progress) -> str:
+def wait_until_green(client: QdrantClient, collection: str, seconds: float, report: Report = ignore_progress) -> str:
     """The collection's status when it is green and no shard is being copied, or when SECONDS are over. Raises UserFacingError where it is
     red."""
     woken = False

@@ -384,7 +384,7 @@ def test_wait_for_graphs__as_long_as_something_gets_on(embedded_qdrant: object, 
         time.sleep(0.01)
         return "yellow" if time.monotonic() < begun_at + 0.5 else "green"
 
-    monkeypatch.setattr(build, "settled", built)
+    monkeypatch.setattr(build, "wait_until_green", built)
     monkeypatch.setattr(build, "at_work", lambda *_arguments: str(next(vectors)))
     wait_for_graphs(version(1), 0.2)
 
@@ -413,7 +413,7 @@ def test_at_work__tells_of_a_graph_that_is_being_built_how_far_it_is(qdrant_serv
 
 def test_wait_for_graphs__says_when_nothing_gets_on(embedded_qdrant: object, monkeypatch: pytest.MonkeyPatch) -> None:
     begun(1)
-    monkeypatch.setattr("vectorstore.rebuild.build.settled", lambda *_arguments: "yellow")
+    monkeypatch.setattr("vectorstore.rebuild.build.wait_until_green", lambda *_arguments: "yellow")
     with pytest.raises(UserFacingError) as raised:
         wait_for_graphs(version(1), 0.1)
     assert str(raised.value) == (
