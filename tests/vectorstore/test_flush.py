@@ -88,7 +88,7 @@ def test_flush__a_state_that_sql_has_emptied_has_one_diagnosis_and_one_way_out(s
     for command in ("sync_qdrant", "init_qdrant", "verify_qdrant", "reindex_qdrant"):
         told = refused(command)
         assert told.startswith(line)
-        assert "Take it over with manage.py init_qdrant --adopt" in told
+        assert "Adopt it with manage.py init_qdrant --adopt" in told
     call_command("init_qdrant", "--adopt")
     call_command("sync_qdrant", "--once")
     assert points() == set()

@@ -49,7 +49,7 @@ def test_check_stores_ours__another_databases_is_not(every_store: str) -> None:
     initialize()
     say(**{DATABASE: ANOTHER})
     assert refusal() == (
-        f"The collection {v1()!r} belongs to another database ({ANOTHER!r}): nothing was written. Take it over with"
+        f"The collection {v1()!r} belongs to another database ({ANOTHER!r}): nothing was written. Adopt it with"
         " manage.py init_qdrant --adopt, or set QDRANT_COLLECTION to another name."
     )
 
@@ -60,15 +60,15 @@ def test_check_stores_ours__one_with_points_that_does_not_say_is_not(store: str)
     assert refusal() is None
     put_a_point()
     assert refusal() == (
-        f"The collection {v1()!r} has points, and does not say whose it is: nothing was written. Take it over with"
+        f"The collection {v1()!r} has points, and does not say whose it is: nothing was written. Adopt it with"
         " manage.py init_qdrant --adopt, or set QDRANT_COLLECTION to another name."
     )
 
 
-def test_check_stores_ours__one_whose_takeover_was_broken_off_is_not(store: str) -> None:
+def test_check_stores_ours__one_whose_adoption_was_interrupted_is_not(store: str) -> None:
     initialize()
     say(**{ADOPTING: True})
-    assert str(refusal()).startswith(f"The collection {v1()!r} has been taken over only in part: nothing was written.")
+    assert str(refusal()).startswith(f"The collection {v1()!r} was adopted only in part: nothing was written.")
 
 
 @pytest.mark.at_length("server")
@@ -79,7 +79,7 @@ def test_ownership__commands_that_write_refuse_in_one_line(store: str) -> None:
     ours = str(StoreState.current().database_id)
     StoreState.objects.update(database_id=ANOTHER)
     line = (
-        "The collection {!r} belongs to another database ({!r}): {}. Take it over with manage.py init_qdrant --adopt,"
+        "The collection {!r} belongs to another database ({!r}): {}. Adopt it with manage.py init_qdrant --adopt,"
         " or set QDRANT_COLLECTION to another name.\n"
     )
     assert manage("sync_qdrant", "--once") == (2, "", line.format(v1(), ours, "nothing was written"))
@@ -87,7 +87,7 @@ def test_ownership__commands_that_write_refuse_in_one_line(store: str) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_check_owner__notices_a_takeover_when_the_is_checkpoint_due(store: str) -> None:
+def test_check_owner__notices_an_adoption_when_the_is_checkpoint_due(store: str) -> None:
     """A worker that has been running all along stops within half a minute."""
     initialize()
     with qdrant() as client:

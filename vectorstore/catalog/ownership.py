@@ -19,7 +19,7 @@ DATABASE, VERSION, DECLARED, RELEASE, DECLARED_AT = (
     "findme_declared_at",
 )
 ADOPTING = "findme_adopting"
-"""Of a collection's metadata. The last one says that a takeover was begun and not brought to its end; it is absent afterwards."""
+"""Of a collection's metadata. The last one says that an adoption was begun and not finished; it is absent afterwards."""
 
 ADOPTED_AT = "findme_adopted_at_version"
 """Of a collection's metadata: the version of this database's sequence when the collection was adopted. Versions up to it may be another database's."""
@@ -61,12 +61,12 @@ def ownership_problem(client: QdrantClient, collection: str, found: CollectionIn
     if owner != database_id():
         return f"The collection {collection!r} belongs to another database ({owner!r})"
     if metadata.get(ADOPTING):
-        return f"The collection {collection!r} has been taken over only in part"
+        return f"The collection {collection!r} was adopted only in part"
     return None
 
 
 def way_out() -> str:
-    return "Take it over with manage.py init_qdrant --adopt, or set QDRANT_COLLECTION to another name."
+    return "Adopt it with manage.py init_qdrant --adopt, or set QDRANT_COLLECTION to another name."
 
 
 def _is_empty(client: QdrantClient, collection: str) -> bool:

@@ -1,4 +1,4 @@
-"""Taking a collection over that another database filled, or that does not say whose it is (protocol, rule 8)."""
+"""Adoption: make a collection belong to this database that another one wrote, or that names no database (protocol, rule 8)."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def adopt(
             done = replace(done, replaced=replaced, removed=survey.orphans + survey.unique_vectors)
         elif planned.is_to_be_adopted:
             with adoption_recorded(planned.collection):
-                removed, came_meanwhile = _take_over(planned, limit, report)
+                removed, came_meanwhile = _adopt_collection(planned, limit, report)
             done = replace(done, removed=removed, came_meanwhile=came_meanwhile)
         with qdrant() as client:
             if done.remaining is not None:
@@ -120,7 +120,7 @@ def _has_checkpoint(planned: Plan) -> bool:
 
 
 def _survey(planned: Plan, limit: DiscardLimit, report: Report) -> Survey:
-    """No version in it counts as allocated: it is not this database's, or was taken over only in part."""
+    """No version in it counts as allocated: it is not this database's, or was adopted only in part."""
     collection = planned.alias if planned.live.name_taken else planned.collection
     judge, found = UniqueVectors(None), Survey()
     for page in _pages(collection):
@@ -147,7 +147,7 @@ def _refuse_many(survey: Survey, max_changes: int | None, force: bool) -> None:
         )
 
 
-def _take_over(planned: Plan, limit: DiscardLimit, report: Report) -> tuple[int, int]:
+def _adopt_collection(planned: Plan, limit: DiscardLimit, report: Report) -> tuple[int, int]:
     """How many points were removed; and how many hold a unique vector and stay.
 
     First it is claimed, so that nobody else writes it any more; then versions are allocated above all that are in it, and everybody is queued; only then

@@ -75,8 +75,8 @@ def _drop(client: QdrantClient, name: str, limit: DiscardLimit) -> bool:
 
 
 def _is_anothers(client: QdrantClient, name: str) -> bool:
-    """Whether a collection that was live once is another one by now: another database has taken it over, or a program has made one of its name. One
-    that never was is what we made of the name."""
+    """Whether a collection that was live once is another one by now: another database has adopted it, or a program has made one of its
+    name. One that never was is what we made of the name."""
     owner = (client.get_collection(name).config.metadata or {}).get(DATABASE)
     return _was_live(name) and owner != database_id()
 

@@ -86,7 +86,7 @@ def what_to_do(planned: Plan, found: list[Comparison]) -> str:
 
 
 def describe_remaining(planned: Plan) -> str | None:
-    """The line for what stays as it is in a collection that is taken over, though it is not defined so."""
+    """The line for what stays as it is in an adopted collection, though it is not defined so."""
     return f"{_first_of(planned, planned.rebuilt)}, which stays so. {REBUILD}" if planned.rebuilt else None
 
 

@@ -39,7 +39,7 @@ class Command(FindmeCommand):
         parser.add_argument(
             "--adopt",
             action="store_true",
-            help="take over a collection that is another database's, or that bears the alias's name; removes points that PostgreSQL does not know",
+            help="adopt a collection that belongs to another database, or that bears the alias's name; removes points that PostgreSQL does not know",
         )
         parser.add_argument(
             "--max-changes",
