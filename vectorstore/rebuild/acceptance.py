@@ -16,7 +16,7 @@ from findme.core.waiting import Deadline
 from vectorstore.catalog.alias import alias_target
 from vectorstore.models import ProfileEmbedding, StoreState
 from vectorstore.rebuild.recall import recall, sampled_vectors
-from vectorstore.verification.drift import Collected
+from vectorstore.verification.drift import DriftReport
 from vectorstore.verification.merge_join import verify_collection
 
 LESS = 0.01
@@ -57,7 +57,7 @@ class CheckedPoints:
 
 def check_points(collection: str, report: Report = ignore_progress) -> CheckedPoints:
     """The first half of the acceptance check, as ``verify_qdrant`` does it. Takes the embedded store's folder a page at a time."""
-    with Collected(collection) as found:
+    with DriftReport(collection) as found:
         people = verify_collection(found, building=False, ages_right_on=StoreState.current().ages_refreshed_on, report=report)
         if found.differing or found.ahead:
             raise UserFacingError(_what_differs(found))
@@ -71,7 +71,7 @@ def check_search(client: QdrantClient, proven: CheckedPoints, *, min_recall: flo
     return AcceptanceResult(proven.collection, proven.people, proven.points, proven.pending, reached, live)
 
 
-def _what_differs(found: Collected) -> str:
+def _what_differs(found: DriftReport) -> str:
     counts = [f"{found.kinds[kind]:,} {kind}" for kind in found.examples if found.kinds[kind]]
     counts += [f"{found.ahead:,} of a version that was never allocated"] if found.ahead else []
     examples = ", ".join([repr(one) for ids in found.examples.values() for one in ids][:3])

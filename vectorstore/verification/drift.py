@@ -1,4 +1,4 @@
-"""What a verification has found in one collection, in constant memory: counts, a few examples, and on disk the ids of all that differ."""
+"""Differences between both stores in one collection, in constant memory: counts, examples, and on disk the ids of all that differ."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Ids:
     """Ids in the order in which they came, 16 bytes each, in a file that nobody else sees and that goes with it."""
 
     def __init__(self) -> None:
-        self.file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # closed by ``Collected``
+        self.file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # closed by ``DriftReport``
         self.count = 0
 
     def add(self, number: int) -> None:
@@ -35,7 +35,7 @@ class Ids:
             yield [int.from_bytes(chunk[start : start + 16]) for start in range(0, len(chunk), 16)]
 
 
-class Collected(AbstractContextManager["Collected"]):
+class DriftReport(AbstractContextManager["DriftReport"]):
     """``people`` differ and can be queued, ``numbers`` are points of nobody; ``unbeatable`` are those of ``people`` whose point has to go first.
 
     ``pending`` differ and wait for somebody, ``quarantined`` differ and are quarantined. ``ahead`` points have a version that was never allocated.

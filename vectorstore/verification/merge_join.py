@@ -16,7 +16,7 @@ from vectorstore.qdrant.pages import NONE, Points
 from vectorstore.qdrant.scroll import pages
 from vectorstore.retention.unique_vectors import unique_among
 from vectorstore.verification.compare import Compared, Difference, Kind, compare
-from vectorstore.verification.drift import Collected
+from vectorstore.verification.drift import DriftReport
 from vectorstore.verification.expected import AFTER_ALL, BEFORE_ALL, People, people_between
 from vectorstore.verification.recheck import recheck_users
 
@@ -29,7 +29,7 @@ WAIT_SECONDS = 0.5
 
 
 def verify_collection(
-    found: Collected, *, building: bool, ages_right_on: date | None, report: Report, points: Iterator[Points] | None = None
+    found: DriftReport, *, building: bool, ages_right_on: date | None, report: Report, points: Iterator[Points] | None = None
 ) -> int:
     """Compare every person with every point (the pages POINTS, if somebody has begun with them); how many people are to have one. While it is BUILDING,
     who is missing is still to come."""
@@ -73,7 +73,7 @@ def _range(page: Points, low: UUID, high: UUID) -> Iterator[tuple[People, Points
         low = people.ids[-1]
 
 
-def _compared(found: Collected, expected: People, points: Points, ages_right_on: date | None) -> Compared:
+def _compared(found: DriftReport, expected: People, points: Points, ages_right_on: date | None) -> Compared:
     compared = compare(expected, points, ages_right_on)
     found.points += len(points.ids) + len(points.numbers)
     found.pending += compared.waiting
@@ -84,14 +84,14 @@ def _compared(found: Collected, expected: People, points: Points, ages_right_on:
     return compared
 
 
-def _is_to_come(found: Collected, kinds: tuple[Kind, ...], *, building: bool) -> bool:
+def _is_to_come(found: DriftReport, kinds: tuple[Kind, ...], *, building: bool) -> bool:
     if building and kinds == (Kind.MISSING,):
         found.pending += 1
         return True
     return False
 
 
-def _decide(found: Collected, doubtful: list[UUID], ages_right_on: date | None, *, building: bool) -> None:
+def _decide(found: DriftReport, doubtful: list[UUID], ages_right_on: date | None, *, building: bool) -> None:
     if not doubtful:
         return
     time.sleep(WAIT_SECONDS)

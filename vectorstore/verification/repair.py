@@ -17,7 +17,7 @@ from vectorstore.models import QueueEntry
 from vectorstore.qdrant.connection import qdrant
 from vectorstore.queue.deletions import note_removal
 from vectorstore.queue.entries import enqueue
-from vectorstore.verification.drift import Collected
+from vectorstore.verification.drift import DriftReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Repaired:
     checkpoint_written: bool
 
 
-def too_many(collections: Sequence[Collected], max_changes: int | None) -> str | None:
+def too_many(collections: Sequence[DriftReport], max_changes: int | None) -> str | None:
     """The line where more differ than may be changed."""
     changes = sum(found.differing for found in collections)
     allowed = change_limit(sum(found.points for found in collections), max_changes)
@@ -41,12 +41,12 @@ def too_many(collections: Sequence[Collected], max_changes: int | None) -> str |
     )
 
 
-def count_unique(collections: Sequence[Collected]) -> int:
+def count_unique(collections: Sequence[DriftReport]) -> int:
     """The points that a repair would delete although they hold the only copy of a vector."""
     return sum(found.unique_vectors for found in collections)
 
 
-def repair(client: QdrantClient, collections: Sequence[Collected]) -> Repaired:
+def repair(client: QdrantClient, collections: Sequence[DriftReport]) -> Repaired:
     """Raises StoreUnavailable.
 
     First the sequence of versions: a worker who allocates a lower one for somebody who is queued is refused by Qdrant, and takes what is there for the

@@ -27,7 +27,7 @@ from vectorstore.qdrant.errors import CollectionNotFound, RestoreDetected
 from vectorstore.qdrant.pages import Points
 from vectorstore.qdrant.scroll import begun
 from vectorstore.retention.unique_vectors import UniqueVectorsFound
-from vectorstore.verification.drift import Collected
+from vectorstore.verification.drift import DriftReport
 from vectorstore.verification.merge_join import verify_collection
 from vectorstore.verification.repair import count_unique, repair, too_many
 
@@ -37,7 +37,7 @@ REMEMBERED = 100
 
 @dataclass(frozen=True, slots=True)
 class VerifiedCollection:
-    """``kinds`` are counts by kind, with ``examples`` of ids; a point may be of two kinds, and is one of ``differing``. The others: ``Collected``."""
+    """``kinds`` are counts by kind, with ``examples`` of ids; a point may be of two kinds, and is one of ``differing``. The others: ``DriftReport``."""
 
     name: str
     state: str
@@ -133,7 +133,7 @@ def verify(
             restore_detected = _restore_detected(client)
             totals = _totals(client, rows)
             of_live = begun(rows[0].name)
-        collections = [stack.enter_context(Collected(row.name)) for row in rows]
+        collections = [stack.enter_context(DriftReport(row.name)) for row in rows]
         people, compared = _compare(rows, collections, totals, of_live, report)
         collections = [found for _, found in compared]
         _record(started, people, collections, restore_detected)
@@ -165,7 +165,9 @@ def _refuse_to_restore_users(verified: Verified) -> None:
         raise RepairRefused(str(error), replace(verified, possibly_erased=tuple(map(str, error.ids)))) from error
 
 
-def _repaired(verified: Verified, collections: list[Collected], max_changes: int | None, discard_vectors: int, *, force: bool) -> Verified:
+def _repaired(
+    verified: Verified, collections: list[DriftReport], max_changes: int | None, discard_vectors: int, *, force: bool
+) -> Verified:
     if (unique := count_unique(collections)) > discard_vectors:
         raise RepairRefused(str(UniqueVectorsFound(unique, discard_vectors)), verified)
     if not force and (refusal := too_many(collections, max_changes)) is not None:
@@ -194,8 +196,8 @@ def _restore_detected(client: QdrantClient) -> str | None:
 
 
 def _compare(
-    rows: list[VectorCollection], collections: list[Collected], totals: list[int], of_live: Iterator[Points], report: Report
-) -> tuple[int, list[tuple[VectorCollection, Collected]]]:
+    rows: list[VectorCollection], collections: list[DriftReport], totals: list[int], of_live: Iterator[Points], report: Report
+) -> tuple[int, list[tuple[VectorCollection, DriftReport]]]:
     """How many people are to have a point; and what was compared: all but what somebody has dropped meanwhile."""
     refreshed = StoreState.current().ages_refreshed_on
     done = people = 0
@@ -241,20 +243,20 @@ def _points_in(client: QdrantClient, collection: str) -> int:
     return 0
 
 
-def _record(started: datetime, people: int, collections: list[Collected], restore_detected: str | None) -> None:
+def _record(started: datetime, people: int, collections: list[DriftReport], restore_detected: str | None) -> None:
     """Counts only, nobody's id; the newest REMEMBERED runs."""
     found: dict[str, Any] = {
         "people": people,
         "quarantined": QuarantinedUser.objects.count(),
         "restore_detected": restore_detected is not None,
-        "collections": {collected.name: collected.counts() for collected in collections},
+        "collections": {found.name: found.counts() for found in collections},
     }
     Verification.objects.create(alias=collection_name(), started_at=started, found=found)
     runs = Verification.objects.filter(alias=collection_name())
     runs.exclude(pk__in=list(runs.order_by("-finished_at", "-pk").values_list("pk", flat=True)[:REMEMBERED])).delete()
 
 
-def _told(row: VectorCollection, found: Collected) -> VerifiedCollection:
+def _told(row: VectorCollection, found: DriftReport) -> VerifiedCollection:
     kinds = {str(kind): found.kinds[kind] for kind in found.examples}
     examples = {str(kind): ids for kind, ids in found.examples.items() if ids}
     return VerifiedCollection(

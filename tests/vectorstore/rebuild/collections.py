@@ -11,7 +11,7 @@ from vectorstore.models import StoreState, VectorCollection
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.schema.initialize import initialize
 from vectorstore.sync.worker import sync_once
-from vectorstore.verification.drift import Collected
+from vectorstore.verification.drift import DriftReport
 from vectorstore.verification.merge_join import verify_collection
 
 
@@ -48,7 +48,7 @@ def there() -> set[str]:
 
 def wrong(number: int) -> dict[str, int]:
     """What is missing, orphaned or stale in a collection."""
-    with Collected(version(number)) as found:
+    with DriftReport(version(number)) as found:
         verify_collection(found, building=False, ages_right_on=StoreState.current().ages_refreshed_on, report=ignore_progress)
         return {str(kind): count for kind, count in found.kinds.items() if count}
 
