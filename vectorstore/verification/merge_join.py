@@ -1,4 +1,4 @@
-"""One collection and PostgreSQL, both in the order of their ids, side by side and a page at a time."""
+"""Merge join of one collection and PostgreSQL: both are read in the order of their ids, a page at a time."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def verify_collection(
     who is missing is still to come."""
     doubtful: list[UUID] = []
     people = 0
-    for expected, there in _side_by_side(pages(found.name) if points is None else points):
+    for expected, there in _merge_join(pages(found.name) if points is None else points):
         people += len(expected.ids)
         compared = _compared(found, expected, there, ages_right_on)
         doubtful += [person for person, one in compared.differences.items() if not _is_to_come(found, one.kinds, building=building)]
@@ -47,7 +47,7 @@ def verify_collection(
     return people
 
 
-def _side_by_side(points: Iterator[Points]) -> Iterator[tuple[People, Points]]:
+def _merge_join(points: Iterator[Points]) -> Iterator[tuple[People, Points]]:
     """Pages of people, each with the points of the same range of ids; both stores sort UUIDs by their bytes, and Qdrant has numbers first.
 
     Qdrant leads. So of somebody who comes in between, the row is seen, and the point is asked for again.
