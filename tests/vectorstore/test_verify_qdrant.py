@@ -128,7 +128,7 @@ def test_verify_qdrant__as_json(live: str, capsys: pytest.CaptureFixture[str]) -
                 "examples": {"missing": [str(gone)]},
                 "pending": 0,
                 "quarantined": 0,
-                "ahead": 0,
+                "unallocated": 0,
                 "unique_vectors": 0,
             }
         ],

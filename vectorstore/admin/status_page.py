@@ -17,7 +17,7 @@ from findme.core.plurals import counted
 from vectorstore.queue.entries import retry
 from vectorstore.status import differing, state
 
-COLUMNS = ("points", "missing", "orphaned", "stale payload", "stale vector", "pending", "quarantined", "ahead")
+COLUMNS = ("points", "missing", "orphaned", "stale payload", "stale vector", "pending", "quarantined", "unallocated")
 """What a verification counts in each collection."""
 
 

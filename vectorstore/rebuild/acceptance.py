@@ -59,7 +59,7 @@ def check_points(collection: str, report: Report = ignore_progress) -> CheckedPo
     """The first half of the acceptance check, as ``verify_qdrant`` does it. Takes the embedded store's folder a page at a time."""
     with DriftReport(collection) as found:
         people = verify_collection(found, building=False, ages_right_on=StoreState.current().ages_refreshed_on, report=report)
-        if found.differing or found.ahead:
+        if found.differing or found.unallocated:
             raise UserFacingError(_what_differs(found))
         return CheckedPoints(collection, people, found.points, found.pending + found.quarantined)
 
@@ -73,7 +73,7 @@ def check_search(client: QdrantClient, proven: CheckedPoints, *, min_recall: flo
 
 def _what_differs(found: DriftReport) -> str:
     counts = [f"{found.kinds[kind]:,} {kind}" for kind in found.examples if found.kinds[kind]]
-    counts += [f"{found.ahead:,} of a version that was never allocated"] if found.ahead else []
+    counts += [f"{found.unallocated:,} of a version that was never allocated"] if found.unallocated else []
     examples = ", ".join([repr(one) for ids in found.examples.values() for one in ids][:3])
     such_as = f" (such as {examples})" if examples else ""
     return (

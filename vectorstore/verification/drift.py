@@ -38,13 +38,14 @@ class Ids:
 class DriftReport(AbstractContextManager["DriftReport"]):
     """``people`` differ and can be queued, ``numbers`` are points of nobody; ``unbeatable`` are those of ``people`` whose point has to go first.
 
-    ``pending`` differ and wait for somebody, ``quarantined`` differ and are quarantined. ``ahead`` points have a version that was never allocated.
-    ``unique`` are those of ``people``, and ``unique_numbers`` counts those of ``numbers``, whose point holds the only copy of a vector.
+    ``pending`` differ and wait for somebody, ``quarantined`` differ and are quarantined. ``unallocated`` points have a version that was
+    never allocated. ``unique`` are those of ``people``, and ``unique_numbers`` counts those of ``numbers``, whose point holds the only copy
+    of a vector.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.points = self.pending = self.quarantined = self.ahead = self.highest = self.unique_numbers = 0
+        self.points = self.pending = self.quarantined = self.unallocated = self.highest = self.unique_numbers = 0
         self.allocated = last_allocated()
         self.kinds: Counter[Kind] = Counter()
         self.examples: dict[Kind, list[str]] = {kind: [] for kind in Kind}
@@ -74,7 +75,7 @@ class DriftReport(AbstractContextManager["DriftReport"]):
         highest = max(versions, default=0)
         if highest > self.allocated:
             self.allocated = last_allocated()
-            self.ahead += sum(version > self.allocated for version in versions)
+            self.unallocated += sum(version > self.allocated for version in versions)
         self.highest = max(self.highest, highest)
 
     def _note(self, kind: Kind, example: str) -> None:
@@ -89,7 +90,7 @@ class DriftReport(AbstractContextManager["DriftReport"]):
             **{kind: self.kinds[kind] for kind in Kind},
             "pending": self.pending,
             "quarantined": self.quarantined,
-            "ahead": self.ahead,
+            "unallocated": self.unallocated,
             "unique_vectors": self.unique_vectors,
         }
 

@@ -47,7 +47,7 @@ class VerifiedCollection:
     examples: dict[str, list[str]]
     pending: int
     quarantined: int
-    ahead: int
+    unallocated: int
     unique_vectors: int = 0
 
 
@@ -83,7 +83,7 @@ class Verified:
     @property
     def clean(self) -> bool:
         found = self.differing or self.quarantined or self.restore_detected or self.triggers or self.mended or self.comparison_due_at
-        return not (found or any(collection.ahead for collection in self.collections))
+        return not (found or any(collection.unallocated for collection in self.collections))
 
 
 class RepairRefused(UserFacingError):
@@ -268,6 +268,6 @@ def _told(row: VectorCollection, found: DriftReport) -> VerifiedCollection:
         examples,
         found.pending,
         found.quarantined,
-        found.ahead,
+        found.unallocated,
         found.unique_vectors,
     )

@@ -65,7 +65,16 @@ def test_page__queue_collections_verification_and_quarantined_users(settings: Se
     QueueEntry.objects.create(user_id=uuid4())
     SyncLease.objects.create(user_id=uuid4(), worker=uuid4(), until=datetime.now(UTC) + timedelta(minutes=1))
     QuarantinedUser.objects.create(user_id=uuid4(), reason="refused", collection=f"{alias}_v1")
-    counts = {"points": 40, "missing": 2, "orphaned": 1, "stale payload": 0, "stale vector": 0, "pending": 3, "quarantined": 1, "ahead": 0}
+    counts = {
+        "points": 40,
+        "missing": 2,
+        "orphaned": 1,
+        "stale payload": 0,
+        "stale vector": 0,
+        "pending": 3,
+        "quarantined": 1,
+        "unallocated": 0,
+    }
     found = {"people": 42, "quarantined": 1, "restore_detected": True, "collections": {f"{alias}_v1": counts}}
     Verification.objects.create(alias=alias, started_at=datetime.now(UTC), found=found)
     page = shown()

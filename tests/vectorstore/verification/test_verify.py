@@ -624,19 +624,19 @@ verify(repairing=True)
 def test_repair__the_versions_go_on_above_the_highest(collection: str) -> None:
     """As after PostgreSQL was restored to an older copy."""
     right, wrong = people(2)
-    ahead = last_allocated() + 500
+    unallocated = last_allocated() + 500
     for person in (right, wrong):
-        change_payload(collection, person, version=ahead)
+        change_payload(collection, person, version=unallocated)
     behind_its_back("UPDATE users SET verified = false WHERE id = %s", wrong)
     verified = verify()
-    assert (only(verified).ahead, verified.differing, verified.clean) == (2, 1, False)
+    assert (only(verified).unallocated, verified.differing, verified.clean) == (2, 1, False)
     assert verified.restore_detected is not None and verified.restore_detected.startswith(
-        f"{collection!r} holds a point of version {ahead}"
+        f"{collection!r} holds a point of version {unallocated}"
     )
     with qdrant() as client, pytest.raises(RestoreDetected):
         compare_checkpoints(client)
     repaired = verify(repairing=True)
-    assert (repaired.queued, last_allocated() > ahead) == (1, True)
+    assert (repaired.queued, last_allocated() > unallocated) == (1, True)
     with qdrant() as client:
         compare_checkpoints(client)
     work()
@@ -646,8 +646,8 @@ def test_repair__the_versions_go_on_above_the_highest(collection: str) -> None:
 def test_repair__nobody_is_queued_before_the_versions_are_above_the_highest(live: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker who is at it just then would allocate one that Qdrant refuses."""
     (person,) = people(1)
-    ahead = last_allocated() + 500
-    change_payload(live, person, version=ahead, age=7)
+    unallocated = last_allocated() + 500
+    change_payload(live, person, version=unallocated, age=7)
     allocated: list[int] = []
 
     def seen(queued: Iterable[UUID]) -> int:
@@ -656,7 +656,7 @@ def test_repair__nobody_is_queued_before_the_versions_are_above_the_highest(live
 
     monkeypatch.setattr("vectorstore.verification.repair.enqueue", seen)
     verify(repairing=True)
-    assert [version > ahead for version in allocated] == [True]
+    assert [version > unallocated for version in allocated] == [True]
 
 
 def test_repair__the_checkpoints_are_made_new(live: str) -> None:
@@ -706,7 +706,7 @@ def test_verify__keeps_counts_and_nobodys_id(live: str) -> None:
                 "stale vector": 0,
                 "pending": 0,
                 "quarantined": 0,
-                "ahead": 0,
+                "unallocated": 0,
                 "unique_vectors": 0,
             }
         },

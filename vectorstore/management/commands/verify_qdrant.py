@@ -118,7 +118,7 @@ class Command(FindmeCommand):
                 f"{counted(verified.queued or 0, 'person', 'people')} queued, {counted(verified.deleted or 0, 'point')} deleted."
                 " manage.py sync_qdrant --once does the rest."
             )
-        if verified.restore_detected or any(found.ahead for found in verified.collections):
+        if verified.restore_detected or any(found.unallocated for found in verified.collections):
             self.say(
                 "Both stores have a new checkpoint: workers go on."
                 if verified.checkpoint_written
@@ -136,6 +136,6 @@ def _sentence(found: VerifiedCollection, people: int) -> str:
     more = [
         f"{found.pending:,} pending" if found.pending else "",
         f"{found.quarantined:,} quarantined" if found.quarantined else "",
-        f"{found.ahead:,} of a version that was never allocated" if found.ahead else "",
+        f"{found.unallocated:,} of a version that was never allocated" if found.unallocated else "",
     ]
     return f"{found.name} ({found.state}): {counted(found.points, 'point')} of {counted(people, 'person', 'people')}, {', '.join([differing, *filter(None, more)])}."
