@@ -544,7 +544,7 @@ def test_compare_checkpoints__whose_rows_change_between_the_looks(live: str, mon
 
 
 def test_compare_checkpoints__a_collection_that_is_being_built(live: str) -> None:
-    """What a snapshot brought back goes from it again, as far as it is outdated, and is written anew."""
+    """Stale points of a restored snapshot are deleted and written again."""
     (person,) = people(1)
     name = f"{collection_name()}_v2"
     with qdrant() as client:

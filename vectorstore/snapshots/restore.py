@@ -1,4 +1,4 @@
-"""A snapshot brought back into a collection of its own, made what PostgreSQL says, proven, and put in the live one's place: ``restore``."""
+"""Restore of a snapshot into a collection of its own, made what PostgreSQL says, proven, and put in the live one's place: ``restore``."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from vectorstore.snapshots.repository import SECONDS, checksum_file
 from vectorstore.snapshots.stale_points import remove_outdated
 from vectorstore.snapshots.transfer import sha256_of
 from vectorstore.snapshots.upgrade import make_as_declared
-from vectorstore.snapshots.upload import bring_back
+from vectorstore.snapshots.upload import recover_shards
 
 UNPROVEN = ""
 """The definition of a collection that has not been compared with PostgreSQL yet: a rebuild does not go on with it, but drops it."""
@@ -79,7 +79,7 @@ def restore(
     timeout: float = TIMEOUT_SECONDS,
     report: Report = ignore_progress,
 ) -> Restored:
-    """Bring the snapshot back: PATHS are its file, or those of every node of a cluster. One at a time, beside searches and writes.
+    """Restore the snapshot: PATHS are its file, or those of every node of a cluster. One at a time, beside searches and writes.
 
     Killed anywhere, the alias leads where it led, and the next run drops what was left. Raises UserFacingError with the alias where it was:
     for a file that is damaged, none or of other vectors, for a set that is not complete, and where the acceptance check refuses. Raises
@@ -101,7 +101,7 @@ def restore(
             registry.reserve(name, UNPROVEN)
         try:
             with qdrant() as client:
-                _bring_back(client, servers, name, list(zip(contents, sums, strict=True)), limit, seconds, report)
+                _recover(client, servers, name, list(zip(contents, sums, strict=True)), limit, seconds, report)
                 log.info("%s is made of the snapshot, and written from now on.", name)
                 removed = remove_outdated(client, name, report)
                 _note_as_proven(client, name)
@@ -139,7 +139,7 @@ def _accepted(name: str, timeout: float, min_recall: float | None) -> Acceptance
         if not not_moved:
             raise
         raise UserFacingError(
-            f"{what}{not_moved} What came of the snapshot is dropped: bring it back once more, with --timeout or --min-recall if it is that, or build the"
+            f"{what}{not_moved} The restored collection is dropped: restore the snapshot again, with --timeout or --min-recall if it is that, or build the"
             " collection anew with manage.py reindex_qdrant."
         ) from error
 
@@ -182,7 +182,7 @@ def _prepare(client: QdrantClient, limit: DiscardLimit) -> None:
     drop(client, registry.expired(), limit)
 
 
-def _bring_back(
+def _recover(
     client: QdrantClient,
     servers: Sequence[Node],
     name: str,
@@ -197,7 +197,7 @@ def _bring_back(
     when all is compared.
     """
     note_removal()  # what was removed before the snapshot was made is in it as well, in its log
-    bring_back(client, servers, name, files, seconds=seconds, report=report)
+    recover_shards(client, servers, name, files, seconds=seconds, report=report)
     floor = version_floor(
         client.get_collection(name).config.metadata
     )  # of whoever made the snapshot, before the metadata are this database's

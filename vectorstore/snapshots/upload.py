@@ -29,7 +29,7 @@ Files = Sequence[tuple[Contents, str]]
 """What each holds, with its SHA-256."""
 
 
-def bring_back(client: QdrantClient, nodes: Sequence[Node], collection: str, files: Files, *, seconds: float, report: Report) -> None:
+def recover_shards(client: QdrantClient, nodes: Sequence[Node], collection: str, files: Files, *, seconds: float, report: Report) -> None:
     """Make COLLECTION of the files.
 
     The first one that comes makes the collection, on a cluster with its shards wherever the cluster puts them; each shard that is still empty

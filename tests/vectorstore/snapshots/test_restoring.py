@@ -90,7 +90,7 @@ def collections() -> set[str]:
         return {one.name for one in client.get_collections().collections if one.name.startswith(f"{collection_name()}_v")}
 
 
-# --- What it brings back ---------------------------------------------------------------------------------------------------------
+# --- What it restores -----------------------------------------------------------------------------------------------------------
 
 
 def test_restore__what_has_changed_since_is_as_it_is_now(any_collection: QdrantServer, tmp_path: Path) -> None:
@@ -283,7 +283,7 @@ def test_restore__the_gate(collection: QdrantServer, tmp_path: Path, monkeypatch
     sync_once()
     monkeypatch.setattr(f"{restore.__module__}.backfill", lambda *_arguments, **_options: BackfillResult(0, 0))
     words = (
-        rf"^'{name(2)}' is not accepted: 3 missing \(.*\)\. The alias was not moved\. What came of the snapshot is dropped: bring it back once more,"
+        rf"^'{name(2)}' is not accepted: 3 missing \(.*\)\. The alias was not moved\. The restored collection is dropped: restore the snapshot again,"
         r" with --timeout or --min-recall if it is that, or build the collection anew with manage\.py reindex_qdrant\.$"
     )
     with pytest.raises(UserFacingError, match=words):

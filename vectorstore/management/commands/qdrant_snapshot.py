@@ -1,4 +1,4 @@
-"""Make, list, fetch, bring back and delete snapshots of the collection."""
+"""Make, list, fetch, restore and delete snapshots of the collection."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from vectorstore.snapshots.restore import restore
 
 
 class Command(FindmeCommand):
-    help = "Snapshots of the Qdrant collection: make one, list them, fetch one, bring one back into a new collection, delete some."
+    help = "Snapshots of the Qdrant collection: make one, list them, fetch one, restore one into a new collection, delete some."
     after_interrupt = "Run it again: it starts from the beginning. qdrant_snapshot list shows what is there."
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -69,7 +69,7 @@ class Command(FindmeCommand):
         self.say(f"{str(done.path)!r}: {done.size:,} bytes, SHA-256 {done.sha256} ({compared}).")
 
     def _restore(self, options: dict[str, Any]) -> None:
-        with progress("Bringing the snapshot back") as report, self.printed_steps("findme.vectorstore", as_json=options["json"]):
+        with progress("Restoring the snapshot") as report, self.printed_steps("findme.vectorstore", as_json=options["json"]):
             done = restore(
                 options["files"],
                 sha256=options["sha256"],
@@ -184,7 +184,7 @@ WHAT: dict[str, tuple[str, Callable[[ArgumentParser], None]]] = {
     "list": ("list the snapshots that the servers keep", _listing),
     "download": ("fetch a snapshot into a folder", _downloading),
     "restore": (
-        "bring a snapshot back into a new collection, make it what PostgreSQL says, and put it in the live one's place",
+        "restore a snapshot into a new collection, make it what PostgreSQL says, and put it in the live one's place",
         _restoring,
     ),
     "delete": ("delete snapshots for good", _deleting),
