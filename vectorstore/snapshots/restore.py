@@ -40,7 +40,7 @@ from vectorstore.snapshots.nodes import Node, every_node, refuse_embedded
 from vectorstore.snapshots.repository import SECONDS, checksum_file
 from vectorstore.snapshots.stale_points import remove_outdated
 from vectorstore.snapshots.transfer import sha256_of
-from vectorstore.snapshots.upgrade import make_as_declared
+from vectorstore.snapshots.upgrade import upgrade_collection
 from vectorstore.snapshots.upload import recover_shards
 
 UNPROVEN = ""
@@ -203,7 +203,7 @@ def _recover(
     )  # of whoever made the snapshot, before the metadata are this database's
     limit.count(name, UniqueVectors(floor), report)
     limit.require("the alias was not moved")
-    make_as_declared(client, name)
+    upgrade_collection(client, name)
     raise_above(highest(client, name))
     if floor is None:
         client.update_collection(name, metadata={ADOPTED_AT: last_allocated()})

@@ -1,4 +1,4 @@
-"""A collection that came out of a snapshot is as it was defined then: what differs from today is changed, as ``init_qdrant`` changes it."""
+"""Apply the current definition to a collection that was restored from a snapshot, as ``init_qdrant`` applies it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CONSENSUS_SECONDS = 10.0
 """Another node of a cluster than the one that is asked may have agreed to a change first."""
 
 
-def make_as_declared(client: QdrantClient, collection: str) -> None:
+def upgrade_collection(client: QdrantClient, collection: str) -> None:
     """Give it the settings, indexes and metadata of today, read back. Raises UserFacingError where it cannot be changed into that.
 
     What it says of itself is this database's from now on, and the checkpoint of then is gone.

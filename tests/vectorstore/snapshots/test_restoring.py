@@ -36,7 +36,7 @@ from vectorstore.schema.initialize import compare
 from vectorstore.snapshots.repository import create, delete, fetch, listed
 from vectorstore.snapshots.restore import Restored, restore
 from vectorstore.snapshots.transfer import sha256_of, upload
-from vectorstore.snapshots.upgrade import make_as_declared
+from vectorstore.snapshots.upgrade import upgrade_collection
 from vectorstore.sync.worker import sync_once
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.qdrant_server]
@@ -240,7 +240,7 @@ def test_restore__changes_while_it_comes_back(collection: QdrantServer, tmp_path
     def with_a_change_before(*arguments: Any) -> None:
         plain_sql("DELETE FROM users WHERE id = %s", before)
         in_thread(sync_once).join()
-        make_as_declared(*arguments)
+        upgrade_collection(*arguments)
 
     def on_step(line: str) -> None:
         if "is made of the snapshot" in line:
@@ -250,7 +250,7 @@ def test_restore__changes_while_it_comes_back(collection: QdrantServer, tmp_path
                 (found,) = client.retrieve(name(2), [str(after)], with_vectors=True)
             assert np.allclose(np.array(found.vector), np.array(unit_vector(99)), atol=1e-6)
 
-    monkeypatch.setattr(f"{restore.__module__}.make_as_declared", with_a_change_before)
+    monkeypatch.setattr(f"{restore.__module__}.upgrade_collection", with_a_change_before)
     with printed_steps("findme.vectorstore", on_step):
         done = brought_back(path)
     assert (done.removed, done.written, done.found) == (1, 0, 3)
