@@ -38,7 +38,7 @@ from vectorstore.schema.definition import DEFINITION
 from vectorstore.snapshots.archive import Contents, read_set
 from vectorstore.snapshots.nodes import Node, every_node, refuse_embedded
 from vectorstore.snapshots.repository import SECONDS, checksum_file
-from vectorstore.snapshots.stale_points import remove_outdated
+from vectorstore.snapshots.stale_points import remove_stale_points
 from vectorstore.snapshots.transfer import sha256_of
 from vectorstore.snapshots.upgrade import upgrade_collection
 from vectorstore.snapshots.upload import recover_shards
@@ -103,7 +103,7 @@ def restore(
             with qdrant() as client:
                 _recover(client, servers, name, list(zip(contents, sums, strict=True)), limit, seconds, report)
                 log.info("%s is made of the snapshot, and written from now on.", name)
-                removed = remove_outdated(client, name, report)
+                removed = remove_stale_points(client, name, report)
                 _note_as_proven(client, name)
             backfilled = backfill(name, timeout=timeout, report=report)
             log.info(

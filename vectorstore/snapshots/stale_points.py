@@ -1,5 +1,4 @@
-"""What a collection that came out of a snapshot says of people, and PostgreSQL does not say any more: it goes, so that only what is missing is
-left to be written."""
+"""Delete the points of a restored collection that differ from PostgreSQL, so that only missing ones are left to be written."""
 
 from __future__ import annotations
 
@@ -19,7 +18,7 @@ from vectorstore.verification.compare import Difference, compare
 from vectorstore.verification.expected import people_among
 
 
-def remove_outdated(client: QdrantClient, collection: str, report: Report = ignore_progress) -> int:
+def remove_stale_points(client: QdrantClient, collection: str, report: Report = ignore_progress) -> int:
     """Delete every point that is nobody's, or another than the person's rows make today, ages too; how many are gone for it.
 
     For a collection that workers write already: what they have written since is newer than the version that is allocated here, and stays.
@@ -28,18 +27,18 @@ def remove_outdated(client: QdrantClient, collection: str, report: Report = igno
     seen = removed = 0
     total = client.count(collection, exact=False).count
     for page in pages(collection):
-        outdated = compare(people_among(page.ids), page, today()).differences
-        if outdated or page.numbers:
-            removed += _delete(client, collection, outdated, page.numbers, version)
+        stale = compare(people_among(page.ids), page, today()).differences
+        if stale or page.numbers:
+            removed += _delete(client, collection, stale, page.numbers, version)
         seen += len(page.ids) + len(page.numbers)
         report(min(seen, total), total)
     return removed
 
 
-def _delete(client: QdrantClient, collection: str, outdated: Mapping[UUID, Difference], numbers: list[int], version: int) -> int:
+def _delete(client: QdrantClient, collection: str, stale: Mapping[UUID, Difference], numbers: list[int], version: int) -> int:
     """How many are gone. A number is nobody's id, and nobody writes it. What the condition of a write would take for newer than anything loses its version first."""
-    people: list[ExtendedPointId] = [*map(str, outdated)]
-    unbeatable: list[ExtendedPointId] = [str(person) for person, difference in outdated.items() if difference.unbeatable]
+    people: list[ExtendedPointId] = [*map(str, stale)]
+    unbeatable: list[ExtendedPointId] = [str(person) for person, difference in stale.items() if difference.unbeatable]
     note_removal()
     if unbeatable:
         client.delete_payload(collection, keys=["version"], points=unbeatable, wait=True)
