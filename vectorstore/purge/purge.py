@@ -19,7 +19,14 @@ from vectorstore.models import QueueEntry, SyncLease
 from vectorstore.purge.files import check_storage, prove, wait_for_dropped
 from vectorstore.purge.saved_settings import noted, put_back
 from vectorstore.purge.segments import segments_at_rest
-from vectorstore.purge.stale_snapshots import Copy, Holds, copies, copies_of_the_gone, delete_copies, logs_with_removed
+from vectorstore.purge.stale_snapshots import (
+    Holds,
+    StaleSnapshot,
+    delete_stale_snapshots,
+    find_stale_snapshots,
+    logs_with_removed,
+    snapshots_of_dropped_collections,
+)
 from vectorstore.purge.vacuum import Rewritten, rewrite, untouched
 from vectorstore.qdrant.connection import qdrant
 from vectorstore.rebuild.reindex import reindex
@@ -34,16 +41,16 @@ SECONDS = 600.0
 class Purged:
     """What was done, and what is left. ``dry_run``: nothing was done; what is told as deleted or dropped would have been.
 
-    ``collections``: of each, the segments that were rewritten, and the deleted points that are still in some. ``copies``: the snapshots that may
-    hold erased points, deleted or not. ``logs``: the collections whose write-ahead log may. ``dropped``: collections that are gone, with
-    their logs. ``unknown``: collections with names of ours that nobody has noted; they are left as they are. ``pending``: people who wait to be
-    written or deleted; those of them who are gone from PostgreSQL have not been purged. ``unique_vectors`` points in the dropped collections held the
-    only copy of a vector.
+    ``collections``: of each, the segments that were rewritten, and the deleted points that are still in some. ``stale_snapshots``: the
+    snapshots that may hold erased points, deleted or not. ``logs``: the collections whose write-ahead log may. ``dropped``: collections
+    that are gone, with their logs. ``unknown``: collections with names of ours that nobody has noted; they are left as they are.
+    ``pending``: people who wait to be written or deleted; those of them who are gone from PostgreSQL have not been purged.
+    ``unique_vectors`` points in the dropped collections held the only copy of a vector.
     """
 
     dry_run: bool
     collections: tuple[Rewritten, ...]
-    copies: tuple[Copy, ...]
+    stale_snapshots: tuple[StaleSnapshot, ...]
     logs: tuple[str, ...]
     dropped: tuple[str, ...]
     unknown: tuple[str, ...]
@@ -53,7 +60,7 @@ class Purged:
     @property
     def clean(self) -> bool:
         """Whether nothing is left anywhere."""
-        kept = [one for one in self.copies if self.dry_run or not one.deleted]
+        kept = [one for one in self.stale_snapshots if self.dry_run or not one.deleted]
         return not (kept or self.logs or self.unknown or self.pending or any(one.remaining or not one.proven for one in self.collections))
 
 
@@ -91,7 +98,7 @@ def purge(
         preflight.check_stores(client)
         if dry_run:
             left = tuple(untouched(one, segments_at_rest(servers, one, seconds)) for one in registry.write_targets())
-            doomed, kept = _sorted(copies(client, servers), snapshots=snapshots, log=log)
+            doomed, kept = _sorted(find_stale_snapshots(client, servers), snapshots=snapshots, log=log)
             found = (*(replace(one, deleted=True) for one in doomed), *kept)
             return _result(client, left, found, _to_be_dropped(log=log, drop_retained=drop_retained), limit, dry_run=True)
         for collection in noted():
@@ -104,7 +111,7 @@ def purge(
             wait_for_dropped(servers, dropped, storage, live=rewritten[0].collection, seconds=seconds)
         with_removed = logs_with_removed([one.collection for one in rewritten])
         proven = tuple(prove(servers, one, storage, younger=one.collection not in with_removed, seconds=seconds) for one in rewritten)
-        return _result(client, proven, _copies(client, servers, snapshots=snapshots, log=log), dropped, limit)
+        return _result(client, proven, _delete_stale_snapshots(client, servers, snapshots=snapshots, log=log), dropped, limit)
 
 
 def _refuse_retained(*, log: bool, drop_retained: bool) -> None:
@@ -128,12 +135,12 @@ def _to_be_dropped(*, log: bool, drop_retained: bool) -> tuple[str, ...]:
     return (*others, *(name for name in [registry.live()] if log and name is not None))
 
 
-def _copies(client: QdrantClient, nodes: Sequence[Node], *, snapshots: bool, log: bool) -> tuple[Copy, ...]:
-    doomed, kept = _sorted(copies(client, nodes), snapshots=snapshots, log=log)
-    return (*delete_copies(nodes, doomed), *kept, *copies_of_the_gone(client, nodes, delete=snapshots))
+def _delete_stale_snapshots(client: QdrantClient, nodes: Sequence[Node], *, snapshots: bool, log: bool) -> tuple[StaleSnapshot, ...]:
+    doomed, kept = _sorted(find_stale_snapshots(client, nodes), snapshots=snapshots, log=log)
+    return (*delete_stale_snapshots(nodes, doomed), *kept, *snapshots_of_dropped_collections(client, nodes, delete=snapshots))
 
 
-def _sorted(found: Sequence[Copy], *, snapshots: bool, log: bool) -> tuple[list[Copy], list[Copy]]:
+def _sorted(found: Sequence[StaleSnapshot], *, snapshots: bool, log: bool) -> tuple[list[StaleSnapshot], list[StaleSnapshot]]:
     """Those that go, and those that stay: one that may hold the log only goes where the log itself went; one of a whole server is somebody else's
     as well."""
     doomed = [one for one in found if snapshots and one.ours and (log or one.holds is Holds.POINTS)]
@@ -143,7 +150,7 @@ def _sorted(found: Sequence[Copy], *, snapshots: bool, log: bool) -> tuple[list[
 def _result(
     client: QdrantClient,
     collections: tuple[Rewritten, ...],
-    found: tuple[Copy, ...],
+    found: tuple[StaleSnapshot, ...],
     dropped: tuple[str, ...],
     limit: DiscardLimit,
     *,

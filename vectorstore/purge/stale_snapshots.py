@@ -44,7 +44,7 @@ class Holds(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Copy:
+class StaleSnapshot:
     """A snapshot, and what of the erased it may hold. ``deleted``: it did."""
 
     snapshot: Snapshot
@@ -57,42 +57,42 @@ class Copy:
         return bool(self.snapshot.collection)
 
 
-def copies(client: QdrantClient, nodes: Sequence[Node]) -> tuple[Copy, ...]:
+def find_stale_snapshots(client: QdrantClient, nodes: Sequence[Node]) -> tuple[StaleSnapshot, ...]:
     """Those of the collections that are there, of their shards, and of the servers."""
     of_ours = (*snapshots_on(client, nodes), *shard_snapshots_on(client, nodes))
     return (*_suspects(of_ours), *_suspects_of_servers(server_snapshots_on(nodes)))
 
 
-def delete_copies(nodes: Sequence[Node], doomed: Sequence[Copy]) -> tuple[Copy, ...]:
+def delete_stale_snapshots(nodes: Sequence[Node], doomed: Sequence[StaleSnapshot]) -> tuple[StaleSnapshot, ...]:
     delete_on(nodes, [one.snapshot for one in doomed])
-    return tuple(Copy(one.snapshot, one.holds, deleted=True) for one in doomed)
+    return tuple(StaleSnapshot(one.snapshot, one.holds, deleted=True) for one in doomed)
 
 
-def copies_of_the_gone(client: QdrantClient, nodes: Sequence[Node], *, delete: bool) -> tuple[Copy, ...]:
+def snapshots_of_dropped_collections(client: QdrantClient, nodes: Sequence[Node], *, delete: bool) -> tuple[StaleSnapshot, ...]:
     """Those of collections of ours that are gone. An empty one of each name is made for a moment, since Qdrant shows only then what it has.
 
     Only under ``collection_lock``. What is left of that by a killed run is dropped like every collection that failed.
     """
-    found: list[Copy] = []
+    found: list[StaleSnapshot] = []
     for name in _gone(client):
         registry.reserve(name, "")
         try:
-            _make_for_a_moment(client, name, copies=len(nodes))
+            _make_for_a_moment(client, name, replicas=len(nodes))
             there = [one for node in nodes for one in (*snapshots_of(node, name), *shard_snapshots_of(node, name))]
-            suspects = tuple(Copy(one, Holds.POINTS) for one in there)
-            found += delete_copies(nodes, suspects) if delete else suspects
+            suspects = tuple(StaleSnapshot(one, Holds.POINTS) for one in there)
+            found += delete_stale_snapshots(nodes, suspects) if delete else suspects
         finally:
             drop(client, [name])
     return tuple(found)
 
 
-def _make_for_a_moment(client: QdrantClient, name: str, *, copies: int) -> None:
+def _make_for_a_moment(client: QdrantClient, name: str, *, replicas: int) -> None:
     """With all of its shards on every node: each shows the snapshots of those that it has."""
     client.create_collection(
         name,
         vectors_config={},
         shard_number=settings.QDRANT_SHARD_NUMBER,
-        replication_factor=copies,
+        replication_factor=replicas,
         wal_config=WalConfigDiff(wal_capacity_mb=1),
     )
 
@@ -103,7 +103,7 @@ def logs_with_removed(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in names if name not in younger)
 
 
-def _suspects(snapshots: Sequence[Snapshot]) -> Iterator[Copy]:
+def _suspects(snapshots: Sequence[Snapshot]) -> Iterator[StaleSnapshot]:
     """The removal was noted before it was asked for, and had been carried out, or had failed, a request's timeout later. What is older than its
     collection is of another one that had the name before."""
     removed = _removed_by()
@@ -111,20 +111,20 @@ def _suspects(snapshots: Sequence[Snapshot]) -> Iterator[Copy]:
     begun = dict(VectorCollection.objects.values_list("name", "created_at"))
     for one in snapshots:
         if one.made_at <= max(removed, begun.get(one.collection, removed) - A_SECOND):
-            yield Copy(one, Holds.POINTS)
+            yield StaleSnapshot(one, Holds.POINTS)
         elif one.collection in with_log:
-            yield Copy(one, Holds.LOG)
+            yield StaleSnapshot(one, Holds.LOG)
 
 
-def _suspects_of_servers(snapshots: Sequence[Snapshot]) -> Iterator[Copy]:
+def _suspects_of_servers(snapshots: Sequence[Snapshot]) -> Iterator[StaleSnapshot]:
     """Nobody sees which collections are in it: those that are there now, if it is younger than the live one; or else also the one that was before."""
     with_log = bool(logs_with_removed([*registry.rows().values_list("name", flat=True)]))
     replaced = _replaced_by()
     for one in snapshots:
         if one.made_at <= _removed_by():
-            yield Copy(one, Holds.POINTS)
+            yield StaleSnapshot(one, Holds.POINTS)
         elif with_log or (replaced is not None and one.made_at <= replaced):
-            yield Copy(one, Holds.LOG)
+            yield StaleSnapshot(one, Holds.LOG)
 
 
 def _removed_by() -> datetime:

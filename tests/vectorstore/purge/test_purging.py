@@ -159,7 +159,7 @@ def test_purge__no_byte_is_left(folder: Path, how_many: int) -> None:
 
     done = purged(dry_run=True)
     assert done.collections == (Rewritten(name(1), 0, 0, 1, small=1 if how_many == FEW else 0),)
-    assert [(copy.snapshot.name, copy.holds, copy.deleted) for copy in done.copies] == [
+    assert [(one.snapshot.name, one.holds, one.deleted) for one in done.stale_snapshots] == [
         (after.name, Holds.LOG, False),
         (before.name, Holds.POINTS, False),
     ]
@@ -180,12 +180,12 @@ def test_purge__no_byte_is_left(folder: Path, how_many: int) -> None:
 
     done = purged(snapshots=True)
     assert done.collections == (Rewritten(name(1), 0, 0, 0, proven=proven),)
-    assert [(copy.snapshot.name, copy.deleted) for copy in done.copies] == [(before.name, True), (after.name, False)]
+    assert [(one.snapshot.name, one.deleted) for one in done.stale_snapshots] == [(before.name, True), (after.name, False)]
     assert [one.name for one in listed().snapshots] == [after.name]
 
     done = purged(snapshots=True, log=True, storage=[folder / "storage"])
     assert done.dropped == (name(1),)
-    assert [(copy.snapshot.name, copy.snapshot.collection, copy.deleted) for copy in done.copies] == [(after.name, name(1), True)]
+    assert [(one.snapshot.name, one.snapshot.collection, one.deleted) for one in done.stale_snapshots] == [(after.name, name(1), True)]
     assert where(folder, needles) == {}
     assert (done.logs, done.clean) == ((), True)
     with qdrant() as client:
@@ -210,7 +210,7 @@ def test_purge__a_collection_of_before(folder: Path) -> None:
     note_removal()
     create()
     done = purged()
-    assert [copy.holds for copy in done.copies] == [Holds.POINTS]
+    assert [one.holds for one in done.stale_snapshots] == [Holds.POINTS]
     assert done.logs == (name(1),)
 
 
@@ -224,10 +224,10 @@ def test_purge__snapshots_of_a_collection_that_is_gone(folder: Path) -> None:
     assert listed().snapshots == ()
     done = purged(log=True)
     assert where(folder, needles).keys() == {"snapshots"}
-    assert [(copy.snapshot.name, copy.deleted) for copy in done.copies] == [(before.name, False)]
+    assert [(one.snapshot.name, one.deleted) for one in done.stale_snapshots] == [(before.name, False)]
     assert not done.clean
     done = purged(snapshots=True)
-    assert [(copy.snapshot.name, copy.deleted) for copy in done.copies] == [(before.name, True)]
+    assert [(one.snapshot.name, one.deleted) for one in done.stale_snapshots] == [(before.name, True)]
     assert where(folder, needles) == {}
     assert done.clean
     with qdrant() as client:
@@ -241,13 +241,13 @@ def test_purge__snapshots_of_one_that_had_the_name_before(folder: Path) -> None:
         client.create_collection(name(2), vectors_config={})
         client.create_snapshot(name(2))
         client.delete_collection(name(2))
-    (found,) = purged().copies
+    (found,) = purged().stale_snapshots
     assert found.snapshot.collection == name(2)
     wait_until(lambda: time.time() > found.snapshot.made_at.timestamp() + 3)
     reindex()
     assert [one.collection for one in listed().snapshots] == [name(2)]
     done = purged(snapshots=True)
-    assert [(copy.snapshot.collection, copy.holds, copy.deleted) for copy in done.copies] == [(name(2), Holds.POINTS, True)]
+    assert [(one.snapshot.collection, one.holds, one.deleted) for one in done.stale_snapshots] == [(name(2), Holds.POINTS, True)]
     assert done.clean
 
 
@@ -260,17 +260,17 @@ def test_purge__snapshots_of_a_shard_and_of_the_server(folder: Path) -> None:
     assert listed().snapshots == ()
     found = [(of_shard, name(1), 0, Holds.POINTS), (of_server, "", None, Holds.POINTS)]
     done = purged(dry_run=True)
-    assert [(copy.snapshot.name, copy.snapshot.collection, copy.snapshot.shard, copy.holds) for copy in done.copies] == found
-    assert not any(copy.deleted for copy in done.copies)
+    assert [(one.snapshot.name, one.snapshot.collection, one.snapshot.shard, one.holds) for one in done.stale_snapshots] == found
+    assert not any(one.deleted for one in done.stale_snapshots)
 
     done = purged(snapshots=True, log=True)
-    assert [(copy.snapshot.name, copy.deleted) for copy in done.copies] == [(of_server, False), (of_shard, True)]
+    assert [(one.snapshot.name, one.deleted) for one in done.stale_snapshots] == [(of_server, False), (of_shard, True)]
     assert not done.clean
     assert where(folder, needles).keys() == {"snapshots"}
     code, stdout, stderr = manage("purge_qdrant", "--snapshots", "--log")
     assert (code, stderr) == (1, "")
     (line,) = [line for line in stdout.splitlines() if of_server in line]
-    made_at = f"{done.copies[0].snapshot.made_at:%Y-%m-%d %H:%M:%S} UTC"
+    made_at = f"{done.stale_snapshots[0].snapshot.made_at:%Y-%m-%d %H:%M:%S} UTC"
     assert line == (
         f"The snapshot {of_server} of {made_at} is of everything on {dj_settings.QDRANT_URL}, and may hold erased points: delete it when nobody needs it"
         f" any more (curl -X DELETE {dj_settings.QDRANT_URL}/snapshots/{of_server})."
@@ -290,7 +290,7 @@ def test_purge__a_snapshot_of_the_server_with_a_log(folder: Path) -> None:
     wait_until(lambda: time.time() > last_removal().timestamp() + 4)
     of_server, _ = others_snapshots()
     done = purged(log=True, snapshots=True)
-    first, *_ = done.copies
+    first, *_ = done.stale_snapshots
     assert (first.snapshot.name, first.holds, first.deleted) == (of_server, Holds.LOG, False)
     assert not done.clean
     assert where(folder, needles).keys() == {"snapshots"}
@@ -310,7 +310,9 @@ def test_purge__snapshots_of_shards_of_a_collection_that_is_gone(folder: Path, s
     reindex()
     erase(someone)
     done = purged(snapshots=True)
-    assert [(copy.snapshot.collection, copy.snapshot.shard, copy.deleted) for copy in done.copies] == [(name(2), n, True) for n in range(3)]
+    assert [(one.snapshot.collection, one.snapshot.shard, one.deleted) for one in done.stale_snapshots] == [
+        (name(2), n, True) for n in range(3)
+    ]
     assert "snapshots" not in where(folder, needles)
 
 

@@ -86,7 +86,7 @@ def test_a_cluster(nodes: list[Node], tmp_path: Path) -> None:
     purged = purge(nodes=urls, snapshots=True)
     (rewritten,) = purged.collections
     assert (rewritten.deleted, rewritten.remaining) == (2, 0)
-    assert {copy.snapshot.name for copy in purged.copies if copy.deleted} == {one.name for one in made}
+    assert {one.snapshot.name for one in purged.stale_snapshots if one.deleted} == {one.name for one in made}
     create(nodes=urls)
     assert len(prune(1, nodes=urls)) == 0
     assert compare().differences == []

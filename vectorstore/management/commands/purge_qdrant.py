@@ -13,7 +13,7 @@ from findme.core.commands.progress import progress
 from findme.core.commands.running import note_counts
 from findme.core.plurals import counted
 from vectorstore.purge.purge import SECONDS, Purged, purge
-from vectorstore.purge.stale_snapshots import Copy
+from vectorstore.purge.stale_snapshots import StaleSnapshot
 from vectorstore.purge.vacuum import Rewritten
 from vectorstore.retention.unique_vectors import points_hold
 
@@ -83,8 +83,8 @@ class Command(FindmeCommand):
             self.say(f"{points_hold(done.unique_vectors)} the only copy of a user's vector{'' if done.dry_run else ': discarded'}.")
         for one in done.collections:
             self.say(_of_segments(one, dry_run=done.dry_run))
-        for copy in done.copies:
-            self.say(_of_copy(copy, dry_run=done.dry_run))
+        for stale in done.stale_snapshots:
+            self.say(_of_snapshot(stale, dry_run=done.dry_run))
         for name in (name for name in done.logs if name not in done.dropped):
             self.say(f"{name}: its write-ahead log may hold erased points. Add --log to have the collection built anew without.")
         for name in done.unknown:
@@ -117,17 +117,17 @@ def _of_segments(one: Rewritten, *, dry_run: bool) -> str:
     return "; ".join(left) + "."
 
 
-def _of_copy(copy: Copy, *, dry_run: bool) -> str:
-    one = copy.snapshot
+def _of_snapshot(stale: StaleSnapshot, *, dry_run: bool) -> str:
+    one = stale.snapshot
     which = f"The snapshot {one.name} of {one.made_at:%Y-%m-%d %H:%M:%S} UTC"
-    if copy.deleted:
+    if stale.deleted:
         return f"{which} {'would be' if dry_run else 'is'} deleted."
-    if not copy.ours:
+    if not stale.ours:
         server = one.node.rstrip("/")
         return (
             f"{which} is of everything on {server}, and may hold erased points: delete it when nobody needs it any more"
             f" (curl -X DELETE {server}/snapshots/{one.name})."
         )
-    if copy.holds == "log":
+    if stale.holds == "log":
         return f"{which} may hold erased points, in its copy of the log at least: --snapshots with --log deletes it."
     return f"{which} is older than the last erasure: --snapshots deletes it."
