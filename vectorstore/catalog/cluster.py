@@ -23,8 +23,8 @@ BEGIN_SECONDS = 10.0
 """How long until every node has heard of a copy that is to be made."""
 
 
-def missing_copies(client: QdrantClient, collection: str) -> dict[int, int]:
-    """How many copies there are of each shard that has too few. No more is wanted than there are nodes."""
+def missing_replicas(client: QdrantClient, collection: str) -> dict[int, int]:
+    """How many replicas there are of each shard that has too few. No more is wanted than there are nodes."""
     status = None if is_embedded() else client.cluster_status()
     if not isinstance(status, ClusterStatusOneOf1):
         return {}
@@ -43,14 +43,14 @@ def holders(client: QdrantClient, collection: str) -> dict[int, dict[int, Replic
     return found
 
 
-def copy_missing(client: QdrantClient, collection: str) -> None:
+def create_missing_replicas(client: QdrantClient, collection: str) -> None:
     """Have one copy more made of each shard that has too few, until none has; on the nodes that hold the fewest shards. Qdrant goes on copying."""
     deadline = Deadline(BEGIN_SECONDS)
 
     def has_changed() -> bool:
-        return missing_copies(client, collection) != missing
+        return missing_replicas(client, collection) != missing
 
-    while missing := missing_copies(client, collection):
+    while missing := missing_replicas(client, collection):
         for shard in missing:
             _copy(client, collection, shard)
         if not wait_until(has_changed, deadline.remaining()):

@@ -17,7 +17,7 @@ from qdrant_client.models import (
 
 from findme.core.version import __version__
 from vectorstore.catalog import registry
-from vectorstore.catalog.cluster import copy_missing
+from vectorstore.catalog.cluster import create_missing_replicas
 from vectorstore.catalog.ownership import DATABASE, check_owner, database_id, metadata_of
 from vectorstore.consistency import checkpoint
 from vectorstore.models import VectorCollection
@@ -130,8 +130,8 @@ def _change(client: QdrantClient, planned: Plan) -> None:
     for difference in planned.differences:
         if difference.what.startswith("payload_schema."):
             _index(client, collection, difference.what.removeprefix("payload_schema."))
-    if planned.differs("copies ") or planned.differs("params.replication_factor"):
-        copy_missing(client, collection)
+    if planned.differs("replicas ") or planned.differs("params.replication_factor"):
+        create_missing_replicas(client, collection)
     row = VectorCollection.objects.filter(name=collection).first()
     if row is not None:
         client.update_collection(collection, metadata=metadata_of(row))

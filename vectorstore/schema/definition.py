@@ -97,17 +97,17 @@ class CollectionDefinition:
         )
 
     def _cluster(self) -> tuple[Setting, ...]:
-        """Raises UserFacingError for a write that would wait for more copies than there are."""
-        copies, waited_for = settings.QDRANT_REPLICATION_FACTOR, settings.QDRANT_WRITE_CONSISTENCY_FACTOR
-        if waited_for > copies:
+        """Raises UserFacingError for a write that would wait for more replicas than there are."""
+        replicas, waited_for = settings.QDRANT_REPLICATION_FACTOR, settings.QDRANT_WRITE_CONSISTENCY_FACTOR
+        if waited_for > replicas:
             raise UserFacingError(
-                f"QDRANT_WRITE_CONSISTENCY_FACTOR is {waited_for!r}, and QDRANT_REPLICATION_FACTOR {copies!r}: no write could ever be done. Set the"
+                f"QDRANT_WRITE_CONSISTENCY_FACTOR is {waited_for!r}, and QDRANT_REPLICATION_FACTOR {replicas!r}: no write could ever be done. Set the"
                 " first to at most the second."
             )
         return (
             Setting("params.shard_number", settings.QDRANT_SHARD_NUMBER, Change.NEW_COLLECTION),
             Setting("params.sharding_method", "auto", Change.NEW_COLLECTION, unset_is_equal=True),
-            Setting("params.replication_factor", copies, Change.IN_PLACE),
+            Setting("params.replication_factor", replicas, Change.IN_PLACE),
             Setting("params.write_consistency_factor", waited_for, Change.IN_PLACE),
             Setting("params.read_fan_out_factor", 0, Change.IN_PLACE, unset_is_equal=True),
             Setting("params.read_fan_out_delay_ms", 0, Change.IN_PLACE, unset_is_equal=True),

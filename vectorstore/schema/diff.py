@@ -70,8 +70,8 @@ def comparisons(live: Live) -> Iterator[Comparison]:
 def _of_a_collection(live: Live, found: CollectionInfo) -> Iterator[Comparison]:
     yield from _of_settings(found.config)
     yield from _of_indexes(found.payload_schema)
-    for shard, copies in live.missing_copies.items():
-        yield Comparison(f"copies of shard {shard}", settings.QDRANT_REPLICATION_FACTOR, copies, State.DIFFERENT, Change.IN_PLACE)
+    for shard, replicas in live.missing_replicas.items():
+        yield Comparison(f"replicas of shard {shard}", settings.QDRANT_REPLICATION_FACTOR, replicas, State.DIFFERENT, Change.IN_PLACE)
     yield from _of_metadata(live, found.config.metadata or {})
 
 

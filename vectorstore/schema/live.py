@@ -9,7 +9,7 @@ from qdrant_client.models import CollectionInfo
 
 from vectorstore.catalog import registry
 from vectorstore.catalog.alias import alias_target, collection_names, first_collection
-from vectorstore.catalog.cluster import missing_copies
+from vectorstore.catalog.cluster import missing_replicas
 from vectorstore.catalog.ownership import ownership_problem
 from vectorstore.models import VectorCollection
 from vectorstore.qdrant.connection import collection_name, is_embedded
@@ -19,7 +19,7 @@ from vectorstore.schema.definition import DEFINITION as DEFINITION
 @dataclass(frozen=True, slots=True)
 class Live:
     """What Qdrant has: the names of all collections, where the alias leads to, and the collection to compare; what speaks against its being ours;
-    the rows of the alias in PostgreSQL, by name; and how many copies there are of the shards that have too few."""
+    the rows of the alias in PostgreSQL, by name; and how many replicas there are of the shards that have too few."""
 
     names: frozenset[str]
     alias_of: str | None
@@ -27,7 +27,7 @@ class Live:
     found: CollectionInfo | None = field(repr=False)
     doubt: str | None
     rows: dict[str, VectorCollection]
-    missing_copies: dict[int, int]
+    missing_replicas: dict[int, int]
 
     @property
     def name_taken(self) -> bool:
@@ -43,7 +43,7 @@ def read_live(client: QdrantClient) -> Live:
     name = alias_of or _without_alias(names, rows)
     found = read_in_full(client, name) if name in names else None
     doubt = ownership_problem(client, name, found) if found else None
-    return Live(names, alias_of, name, found, doubt, rows, missing_copies(client, name) if found else {})
+    return Live(names, alias_of, name, found, doubt, rows, missing_replicas(client, name) if found else {})
 
 
 def read_in_full(client: QdrantClient, collection: str) -> CollectionInfo:

@@ -1,1 +1,1 @@
-"""Copies of the collection that Qdrant makes of itself: made, listed, fetched, removed, and restored into a collection of their own."""
+"""Snapshots of the collection, which Qdrant makes: create, list, download, delete them, and restore one into a new collection."""
