@@ -13,7 +13,7 @@ from pathlib import Path
 
 from findme.core.errors import UserFacingError
 from vectorstore.purge.segments import segments, wait_while
-from vectorstore.purge.vacuum import Rewritten
+from vectorstore.purge.vacuum import VacuumResult
 from vectorstore.snapshots.nodes import Node, version_of
 
 DELETES_LATER = (1, 19)
@@ -33,7 +33,7 @@ def check_storage(nodes: Sequence[Node], collections: Sequence[str], storage: Se
                 )
 
 
-def prove(nodes: Sequence[Node], found: Rewritten, storage: Sequence[Path], *, younger: bool, seconds: float) -> Rewritten:
+def prove(nodes: Sequence[Node], found: VacuumResult, storage: Sequence[Path], *, younger: bool, seconds: float) -> VacuumResult:
     """Return ``found`` with ``proven`` set, and with the number of folders of replaced segments that are still there in ``leftover``.
 
     A collection that is ``younger`` than the last erasure never held an erased point. With ``storage``, wait for Qdrant to delete the folders, as long as

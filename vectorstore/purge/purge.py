@@ -27,7 +27,7 @@ from vectorstore.purge.stale_snapshots import (
     logs_with_removed,
     snapshots_of_dropped_collections,
 )
-from vectorstore.purge.vacuum import Rewritten, rewrite, untouched
+from vectorstore.purge.vacuum import VacuumResult, untouched, vacuum
 from vectorstore.qdrant.connection import qdrant
 from vectorstore.rebuild.reindex import reindex
 from vectorstore.retention.drop import count_losses, drop, drop_all_but_live
@@ -49,7 +49,7 @@ class Purged:
     """
 
     dry_run: bool
-    collections: tuple[Rewritten, ...]
+    collections: tuple[VacuumResult, ...]
     stale_snapshots: tuple[StaleSnapshot, ...]
     logs: tuple[str, ...]
     dropped: tuple[str, ...]
@@ -106,11 +106,11 @@ def purge(
         dropped = drop_all_but_live(client, limit=limit) if log or drop_retained else drop(client, registry.expired(), limit)
         if log:
             dropped += reindex(timeout=seconds, limit=limit, report=report).dropped
-        rewritten = [rewrite(client, servers, one, seconds=seconds, report=report) for one in registry.write_targets()]
+        vacuumed = [vacuum(client, servers, one, seconds=seconds, report=report) for one in registry.write_targets()]
         if storage:
-            wait_for_dropped(servers, dropped, storage, live=rewritten[0].collection, seconds=seconds)
-        with_removed = logs_with_removed([one.collection for one in rewritten])
-        proven = tuple(prove(servers, one, storage, younger=one.collection not in with_removed, seconds=seconds) for one in rewritten)
+            wait_for_dropped(servers, dropped, storage, live=vacuumed[0].collection, seconds=seconds)
+        with_removed = logs_with_removed([one.collection for one in vacuumed])
+        proven = tuple(prove(servers, one, storage, younger=one.collection not in with_removed, seconds=seconds) for one in vacuumed)
         return _result(client, proven, _delete_stale_snapshots(client, servers, snapshots=snapshots, log=log), dropped, limit)
 
 
@@ -149,7 +149,7 @@ def _sorted(found: Sequence[StaleSnapshot], *, snapshots: bool, log: bool) -> tu
 
 def _result(
     client: QdrantClient,
-    collections: tuple[Rewritten, ...],
+    collections: tuple[VacuumResult, ...],
     found: tuple[StaleSnapshot, ...],
     dropped: tuple[str, ...],
     limit: DiscardLimit,

@@ -1,4 +1,4 @@
-"""Have Qdrant write anew every segment that holds deleted points, and see that it has."""
+"""Vacuum: have Qdrant rewrite every dirty segment, which is one with deleted points, and check that it has."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ FEW = 20_000
 FEW_SECONDS = 120.0
 
 
-class NotRewritten(UserFacingError):
+class VacuumStalled(UserFacingError):
     """Qdrant was given its time."""
 
 
 @dataclass(frozen=True, slots=True)
-class Rewritten:
+class VacuumResult:
     """Of one collection: ``deleted`` points whose bytes were in ``segments`` that are gone now; ``remaining`` are deleted points in those
     that are there now, ``small`` of them in segments that Qdrant does not rewrite; the others were deleted meanwhile. ``proven``: the files
     of replaced segments are known to be deleted; ``leftover`` of their folders are known to be still there."""
@@ -40,12 +40,14 @@ class Rewritten:
     leftover: int = 0
 
 
-def rewrite(client: QdrantClient, nodes: Sequence[Node], collection: str, *, seconds: float, report: Report = ignore_progress) -> Rewritten:
+def vacuum(
+    client: QdrantClient, nodes: Sequence[Node], collection: str, *, seconds: float, report: Report = ignore_progress
+) -> VacuumResult:
     """Waits until the segments that hold deleted points now are gone, as long as Qdrant gets on with it every SECONDS. What others delete meanwhile is left.
 
     Qdrant deletes the files of a segment when the one that takes its place answers. The collection's settings are as before afterwards.
     """
-    doomed = littered(segments_at_rest(nodes, collection, seconds))
+    doomed = dirty_segments(segments_at_rest(nodes, collection, seconds))
     try:
         big = [one for one in doomed if not is_small(one)]
         if big:
@@ -53,7 +55,7 @@ def rewrite(client: QdrantClient, nodes: Sequence[Node], collection: str, *, sec
             _wait(nodes, collection, big, seconds, report)
         small = _still_there(nodes, collection, doomed)
         if small and client.count(collection, exact=False).count <= FEW:
-            _rewrite_all(client, nodes, collection, small, seconds, report)
+            _vacuum_all(client, nodes, collection, small, seconds, report)
     finally:
         put_back(client, collection)
     there = segments_at_rest(nodes, collection, seconds)
@@ -61,13 +63,13 @@ def rewrite(client: QdrantClient, nodes: Sequence[Node], collection: str, *, sec
     return replace(untouched(collection, there), segments=len(gone), deleted=sum(one.deleted for one in gone))
 
 
-def untouched(collection: str, there: Sequence[Segment]) -> Rewritten:
+def untouched(collection: str, there: Sequence[Segment]) -> VacuumResult:
     """What is left where nothing was done, or nothing more is."""
-    left = littered(there)
-    return Rewritten(collection, 0, 0, sum(one.deleted for one in left), sum(one.deleted for one in left if is_small(one)))
+    left = dirty_segments(there)
+    return VacuumResult(collection, 0, 0, sum(one.deleted for one in left), sum(one.deleted for one in left if is_small(one)))
 
 
-def littered(there: Sequence[Segment]) -> list[Segment]:
+def dirty_segments(there: Sequence[Segment]) -> list[Segment]:
     """Those that hold deleted points."""
     return [one for one in there if one.deleted]
 
@@ -76,14 +78,12 @@ def is_small(segment: Segment) -> bool:
     return segment.points + segment.deleted < SMALLEST
 
 
-def _rewrite_all(
-    client: QdrantClient, nodes: Sequence[Node], collection: str, small: list[Segment], seconds: float, report: Report
-) -> None:
+def _vacuum_all(client: QdrantClient, nodes: Sequence[Node], collection: str, small: list[Segment], seconds: float, report: Report) -> None:
     """Qdrant writes every segment anew whose payload lies otherwise than the collection says: for a moment it says so. A server that does not is not
     waited for long, and the segments are left."""
     on_disk = bool(client.get_collection(collection).config.params.on_disk_payload)
     change(client, collection, {"on_disk_payload": not on_disk})
-    with suppress(NotRewritten):
+    with suppress(VacuumStalled):
         _wait(nodes, collection, small, min(seconds, FEW_SECONDS), report)
 
 
@@ -95,7 +95,7 @@ def _wait(nodes: Sequence[Node], collection: str, doomed: Sequence[Segment], sec
 
     left = wait_while(look, nodes, collection, seconds)
     if left:
-        raise NotRewritten(
+        raise VacuumStalled(
             f"Qdrant has not rewritten {len(left)} of {len(doomed)} segments of {collection!r}, and has not got on with it for {seconds:g} s: look at"
             " its log and its disk, and run it again: it goes on."
         )

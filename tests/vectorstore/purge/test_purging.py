@@ -31,7 +31,7 @@ from vectorstore.purge.files import DELETES_LATER
 from vectorstore.purge.purge import Purged, purge
 from vectorstore.purge.segments import Segment, segments
 from vectorstore.purge.stale_snapshots import Holds
-from vectorstore.purge.vacuum import Rewritten
+from vectorstore.purge.vacuum import VacuumResult
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.queue.deletions import last_removal, note_removal
 from vectorstore.queue.entries import enqueue
@@ -158,7 +158,7 @@ def test_purge__no_byte_is_left(folder: Path, how_many: int) -> None:
     (after,) = create()
 
     done = purged(dry_run=True)
-    assert done.collections == (Rewritten(name(1), 0, 0, 1, small=1 if how_many == FEW else 0),)
+    assert done.collections == (VacuumResult(name(1), 0, 0, 1, small=1 if how_many == FEW else 0),)
     assert [(one.snapshot.name, one.holds, one.deleted) for one in done.stale_snapshots] == [
         (after.name, Holds.LOG, False),
         (before.name, Holds.POINTS, False),
@@ -172,14 +172,14 @@ def test_purge__no_byte_is_left(folder: Path, how_many: int) -> None:
     assert (done.logs, done.clean) == ((name(1),), False)
     if not proven:
         done = purged(storage=[folder / "storage"])
-        assert done.collections == (Rewritten(name(1), 0, 0, 0),)
+        assert done.collections == (VacuumResult(name(1), 0, 0, 0),)
         assert (done.logs, done.clean) == ((name(1),), False)
     assert where(folder, needles).keys() == {"wal", "snapshots"}
     assert compare().differences == []
     assert StoreState.current().optimizers_before_purge == {}
 
     done = purged(snapshots=True)
-    assert done.collections == (Rewritten(name(1), 0, 0, 0, proven=proven),)
+    assert done.collections == (VacuumResult(name(1), 0, 0, 0, proven=proven),)
     assert [(one.snapshot.name, one.deleted) for one in done.stale_snapshots] == [(before.name, True), (after.name, False)]
     assert [one.name for one in listed().snapshots] == [after.name]
 
@@ -200,7 +200,7 @@ def test_purge__nothing_was_erased(folder: Path) -> None:
     someone_among(3)
     create()
     done = purged()
-    assert done == Purged(False, (Rewritten(name(1), 0, 0, 0),), (), (), (), (), 0)
+    assert done == Purged(False, (VacuumResult(name(1), 0, 0, 0),), (), (), (), (), 0)
     assert done.clean
 
 
@@ -411,7 +411,7 @@ def test_purge__while_a_graph_is_built(folder: Path) -> None:
         with qdrant() as client:
             assert client.get_collection(name(1)).status == "yellow"
         (done,) = purged(dry_run=True).collections
-        assert done == Rewritten(name(1), 0, 0, int(is_in_a_reported_segment(folder, needle)))
+        assert done == VacuumResult(name(1), 0, 0, int(is_in_a_reported_segment(folder, needle)))
         if done.remaining:
             break
     assert done.remaining

@@ -84,8 +84,8 @@ def test_a_cluster(nodes: list[Node], tmp_path: Path) -> None:
     assert compare().differences == []
 
     purged = purge(nodes=urls, snapshots=True)
-    (rewritten,) = purged.collections
-    assert (rewritten.deleted, rewritten.remaining) == (2, 0)
+    (vacuumed,) = purged.collections
+    assert (vacuumed.deleted, vacuumed.remaining) == (2, 0)
     assert {one.snapshot.name for one in purged.stale_snapshots if one.deleted} == {one.name for one in made}
     create(nodes=urls)
     assert len(prune(1, nodes=urls)) == 0

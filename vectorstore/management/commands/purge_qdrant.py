@@ -14,7 +14,7 @@ from findme.core.commands.running import note_counts
 from findme.core.plurals import counted
 from vectorstore.purge.purge import SECONDS, Purged, purge
 from vectorstore.purge.stale_snapshots import StaleSnapshot
-from vectorstore.purge.vacuum import Rewritten
+from vectorstore.purge.vacuum import VacuumResult
 from vectorstore.retention.unique_vectors import points_hold
 
 
@@ -96,7 +96,7 @@ class Command(FindmeCommand):
         self.say("Nothing of what was erased is left in Qdrant's files." if done.clean else "Something is left, as said above.")
 
 
-def _of_segments(one: Rewritten, *, dry_run: bool) -> str:
+def _of_segments(one: VacuumResult, *, dry_run: bool) -> str:
     if dry_run:
         return f"{one.collection}: deleted points in its segments: {one.remaining:,}."
     line = f"{one.collection}: segments rewritten: {one.segments}, and deleted points that are gone with them: {one.deleted:,}"
