@@ -25,13 +25,13 @@ def main(database: str, collection: str) -> None:
     with qdrant() as client:
         preflight.check_stores(client)
     gc.freeze()  # as sync_qdrant does
-    _say("ready")
+    _print_line("ready")
     sys.stdin.readline()
     sync_once()
-    _say("done")
+    _print_line("done")
 
 
-def _say(word: str) -> None:
+def _print_line(word: str) -> None:
     sys.stdout.write(f"{word}\n")
     sys.stdout.flush()
 

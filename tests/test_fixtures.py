@@ -62,8 +62,8 @@ def test_demo__has_john_and_jane_of_the_guide(rows: list[dict[str, Any]]) -> Non
     }
     columns = ("full_name", "date_of_birth", "gender", "bio", "verified", "active", "deleted_at")
 
-    told = {user["email"]: tuple(user[column] for column in columns) for user in fields_of(rows, "accounts.user")}
-    assert {email: told[email] for email in guide} == guide
+    reported = {user["email"]: tuple(user[column] for column in columns) for user in fields_of(rows, "accounts.user")}
+    assert {email: reported[email] for email in guide} == guide
 
 
 @pytest.mark.no_cover

@@ -149,7 +149,7 @@ def run_python(folder: Path) -> list[str]:
     for package in ("findme", "accounts", "videos", "matching", "calls", "vectorstore", "privacy"):
         (folder / package).symlink_to(BASE_DIR / package)
     (folder / name).write_text(script)
-    told = {key: value for key, value in environment().items() if key not in ("DJANGO_SETTINGS_MODULE", "DEBUG", "PYTHONPATH")}
-    ran = subprocess.run([sys.executable, name], cwd=folder, env=told, capture_output=True, text=True, check=False, timeout=300)
+    reported = {key: value for key, value in environment().items() if key not in ("DJANGO_SETTINGS_MODULE", "DEBUG", "PYTHONPATH")}
+    ran = subprocess.run([sys.executable, name], cwd=folder, env=reported, capture_output=True, text=True, check=False, timeout=300)
     assert (ran.returncode, ran.stderr) == (0, "")
     return ran.stdout.splitlines()

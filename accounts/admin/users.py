@@ -97,7 +97,7 @@ class UserAdmin(PrivacyActions, _DjangoUserAdmin, FindmeModelAdmin[User]):
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)
         if change and form.changed_data:
-            transaction.on_commit(partial(_tell_the_others, request, obj))
+            transaction.on_commit(partial(_notify_receivers, request, obj))
 
     def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:  # noqa: A002  # Django's name
         """In one transaction, so that the person's row is locked from the reading to the saving."""
@@ -105,7 +105,7 @@ class UserAdmin(PrivacyActions, _DjangoUserAdmin, FindmeModelAdmin[User]):
             return super().user_change_password(request, id, form_url)
 
 
-def _tell_the_others(request: HttpRequest, person: User) -> None:
+def _notify_receivers(request: HttpRequest, person: User) -> None:
     """After the commit: what follows people elsewhere may be out of reach, and the change stands all the same."""
     for _receiver, answer in people_changed.send_robust(sender=User, user_ids=[person.pk]):
         if isinstance(answer, Exception):

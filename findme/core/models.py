@@ -69,8 +69,8 @@ class StoredModel(models.Model):
                 try:
                     constraint.validate(model, self, exclude=set(exclude or ()), using=using)
                 except ValidationError as error:
-                    told = sentences.setdefault(field_for_constraint(model, constraint) or NON_FIELD_ERRORS, [])
-                    told.extend(sentence for sentence in error.messages if sentence not in told)
+                    messages = sentences.setdefault(field_for_constraint(model, constraint) or NON_FIELD_ERRORS, [])
+                    messages.extend(sentence for sentence in error.messages if sentence not in messages)
         if sentences:
             raise ValidationError(sentences)
 

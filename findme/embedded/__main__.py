@@ -31,7 +31,7 @@ def main(arguments: list[str]) -> int:
 
 def _stop(folder: Path) -> int:
     ended = stop(folder)
-    _say("PostgreSQL was stopped." if ended else "No embedded PostgreSQL was running.")
+    _print_line("PostgreSQL was stopped." if ended else "No embedded PostgreSQL was running.")
     return 0
 
 
@@ -39,17 +39,17 @@ def _status(folder: Path, *, as_json: bool) -> int:
     """0 where it runs, 1 where it does not."""
     found = running(folder)
     if as_json:
-        _say(
+        _print_line(
             json.dumps(
                 {"running": found is not None} | ({} if found is None else dataclasses.asdict(found) | {"url": found.url}), default=str
             )
         )
     else:
-        _say(f"{found}\n{found.url}" if found else "No embedded PostgreSQL is running.")
+        _print_line(f"{found}\n{found.url}" if found else "No embedded PostgreSQL is running.")
     return 0 if found else 1
 
 
-def _say(line: str) -> None:
+def _print_line(line: str) -> None:
     sys.stdout.write(f"{line}\n")
 
 

@@ -202,8 +202,8 @@ def _wait_until_ready(installation: Installation, pid: int) -> Postmaster | None
 
 def _last_words(log: Path) -> str:
     lines = log.read_text(errors="replace").splitlines()
-    telling = [line for line in lines if any(word in line for word in ("FATAL:", "PANIC:", "error"))] or lines
-    return " ".join(telling[-1].split()) if telling else "it ended without a word."
+    errors = [line for line in lines if any(word in line for word in ("FATAL:", "PANIC:", "error"))] or lines
+    return " ".join(errors[-1].split()) if errors else "it ended without a word."
 
 
 def _read_pid_file(data: Path) -> Postmaster | None:

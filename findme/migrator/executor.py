@@ -36,7 +36,7 @@ class Run:
     command: str
     lock: MigrationLock
     timeouts: MigrationTimeouts
-    say: Callable[[str], None]
+    on_warning: Callable[[str], None]
     on_done: Callable[[str], object] = str
     """Told of each migration when it is done."""
     done: list[str] = field(default_factory=list)
@@ -75,7 +75,7 @@ class LockedExecutor(MigrationExecutor):
                 self._pause(migration, error, number)
                 number += 1
             except KeyboardInterrupt as error:
-                self.run.say(f"{migration} was not {participle}. {describe_leftovers(migration, error, self.run.lock.connection)}")
+                self.run.on_warning(f"{migration} was not {participle}. {describe_leftovers(migration, error, self.run.lock.connection)}")
                 raise
             else:
                 self.run.done.append(str(migration))
@@ -100,7 +100,7 @@ class LockedExecutor(MigrationExecutor):
 
     def _pause(self, migration: Migration, error: Error, number: int) -> None:
         seconds = self.run.timeouts.pause_after(number)
-        self.run.say(
+        self.run.on_warning(
             f"{migration}: {without_detail(error)}{oldest_transaction(self.run.lock.connection)};"
             f" attempt {number + 1} of {self.run.timeouts.attempts} in {seconds:.1f} s."
         )

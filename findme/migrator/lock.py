@@ -42,7 +42,7 @@ def migration_lock(
     *,
     using: str = DEFAULT_DB_ALIAS,
     seconds: float | None = None,
-    say: Callable[[str], None] = logger.warning,
+    on_warning: Callable[[str], None] = logger.warning,
 ) -> Iterator[MigrationLock]:
     """Hold the lock for PURPOSE ("migrate"), which others who wait are told. It is not reentrant.
 
@@ -63,7 +63,7 @@ def migration_lock(
 
         def on_wait() -> None:
             if limit:
-                say(f"Waiting up to {limit:g} s for the lock on migrations: {_holder(lock)}.")
+                on_warning(f"Waiting up to {limit:g} s for the lock on migrations: {_holder(lock)}.")
 
         with lock.held(limit, busy, on_wait):
             yield lock

@@ -135,25 +135,28 @@ def migrating(
     timeouts: MigrationTimeouts | None = None,
     steps: int | None = None,
     consent: Consent = NO_CONSENT,
-    say: Callable[[str], None] = logger.warning,
+    on_warning: Callable[[str], None] = logger.warning,
 ) -> Iterator[Run]:
     """Whatever Django's ``migrate`` does inside is done under the lock, its signals included. Raises UserFacingError for a migration that
     fails, and for an undo that drops more than ``consent`` accepts, and for a database that is not UTF8."""
     require_utf8(connections[using])
     with (
-        running("migrate", using=using, timeouts=timeouts or MigrationTimeouts.configured(), say=say) as run,
+        running("migrate", using=using, timeouts=timeouts or MigrationTimeouts.configured(), on_warning=on_warning) as run,
         django_uses(partial(StepwiseExecutor, steps, consent, run)),
     ):
         yield run
 
 
 @contextmanager
-def running(command: str, *, using: str, timeouts: MigrationTimeouts, say: Callable[[str], None]) -> Iterator[Run]:
+def running(command: str, *, using: str, timeouts: MigrationTimeouts, on_warning: Callable[[str], None]) -> Iterator[Run]:
     """The lock, and Django's words for a history or a database that cannot be migrated as a UserFacingError."""
-    with migration_lock(command, using=using, seconds=timeouts.lock_seconds, say=say) as lock, without_time_limits(connections[using]):
+    with (
+        migration_lock(command, using=using, seconds=timeouts.lock_seconds, on_warning=on_warning) as lock,
+        without_time_limits(connections[using]),
+    ):
         require_search_path(connections[using])
         try:
-            yield Run(command, lock, timeouts, say)
+            yield Run(command, lock, timeouts, on_warning)
         except MigrationSchemaMissing as error:
             raise UserFacingError(f"The table django_migrations cannot be made: {_why_no_table(error.__context__ or error)}") from error
         except (InconsistentMigrationHistory, IrreversibleError, NodeNotFoundError) as error:

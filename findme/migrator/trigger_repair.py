@@ -33,7 +33,7 @@ def mend_triggers(
     *,
     using: str = DEFAULT_DB_ALIAS,
     timeouts: MigrationTimeouts | None = None,
-    say: Callable[[str], None] = logger.warning,
+    on_warning: Callable[[str], None] = logger.warning,
     with_the_mending: Callable[[], object] = lambda: None,
 ) -> tuple[TriggerProblem, ...]:
     """Mend what ``trigger_problems`` finds, in one short transaction, and return what was mended.
@@ -46,7 +46,7 @@ def mend_triggers(
     timeouts = timeouts or MigrationTimeouts.configured()
     if not _mendable(connections[using]):
         return ()
-    with migration_lock(command, using=using, seconds=timeouts.lock_seconds, say=say) as lock:
+    with migration_lock(command, using=using, seconds=timeouts.lock_seconds, on_warning=on_warning) as lock:
         for number in range(1, timeouts.attempts + 1):
             try:
                 return _mend(connections[using], lock, timeouts, with_the_mending)
@@ -54,7 +54,7 @@ def mend_triggers(
                 if number == timeouts.attempts or not is_lock_unavailable(error):
                     _refuse(command, error, lock)
                 seconds = timeouts.pause_after(number)
-                say(f"{without_detail(error)}{oldest_transaction(lock.connection)}; attempt {number + 1} in {seconds:.1f} s.")
+                on_warning(f"{without_detail(error)}{oldest_transaction(lock.connection)}; attempt {number + 1} in {seconds:.1f} s.")
                 time.sleep(seconds)
     raise AssertionError("the last attempt returns or raises")
 

@@ -60,12 +60,12 @@ class Stderr(logging.StreamHandler[TextIO]):
     """The handler of all records. It writes Django's records of refused requests in its own words."""
 
     def handle(self, record: logging.LogRecord) -> bool:
-        told = record
+        written = record
         with suppress(Exception):  # an argument whose __str__ raises ends in handleError, and not in the code that logs
-            told = in_one_line(record)
-        if told is not record and not logging.getLogger(told.name).isEnabledFor(told.levelno):
+            written = in_one_line(record)
+        if written is not record and not logging.getLogger(written.name).isEnabledFor(written.levelno):
             return False
-        return bool(super().handle(told))
+        return bool(super().handle(written))
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # the name is logging's
         """Report a record that cannot be written by its place in the code: ``logging`` would print its arguments, which may be personal data."""
@@ -84,18 +84,18 @@ def in_one_line(record: logging.LogRecord) -> logging.LogRecord:
     status = getattr(record, "status_code", None)
     if not f"{record.name}.".startswith(LOGGERS) or not isinstance(status, int) or status < FIRST_REFUSAL:
         return record
-    told = copy.copy(record)
+    written = copy.copy(record)
     request = getattr(record, "request", None)
     line = f": {RequestLine(request)}" if isinstance(request, HttpRequest) else ""
     reason, detail = _reason(record)
     if reason is not None:
-        told.__dict__["reason"] = Reason(reason)
+        written.__dict__["reason"] = Reason(reason)
         line += f" ({reason}{detail})"
-    told.msg, told.args = "The request was answered with %d%s", (status, line)
+    written.msg, written.args = "The request was answered with %d%s", (status, line)
     if status < FIRST_FAILURE:
-        told.levelno, told.levelname = logging.WARNING, logging.getLevelName(logging.WARNING)
-        told.exc_info = told.exc_text = told.stack_info = None
-    return told
+        written.levelno, written.levelname = logging.WARNING, logging.getLevelName(logging.WARNING)
+        written.exc_info = written.exc_text = written.stack_info = None
+    return written
 
 
 def _reason(record: logging.LogRecord) -> tuple[str | None, str]:

@@ -80,7 +80,7 @@ def _report(what: str, error: Exception) -> None:
 AFTERWARDS = "Afterwards manage.py sync_qdrant --once removes what is left."
 
 
-def told(action: PrivacyAction, results: list[Result[Outcome]]) -> Iterator[tuple[int, str]]:
+def format_results(action: PrivacyAction, results: list[Result[Outcome]]) -> Iterator[tuple[int, str]]:
     """Level and text of each message: those it was done to in one, and the others by what is the matter."""
     done = [result.user_id for result in results if result.done is not None]
     if done:

@@ -19,7 +19,7 @@ from django.views.decorators.http import require_http_methods
 from findme.core.errors import UserFacingError, one_line
 from privacy.admin.actions import ACTIONS, EXPORT, PrivacyAction
 from privacy.admin.download import export_for
-from privacy.admin.execution import failures, run_for_each, told
+from privacy.admin.execution import failures, format_results, run_for_each
 from privacy.admin.selection import Selected, ids_from, preview, select
 
 
@@ -101,7 +101,7 @@ def _exported(request: HttpRequest, user_ids: list[UUID]) -> HttpResponseBase:
 def _performed(request: HttpRequest, action: PrivacyAction, user_ids: list[UUID]) -> HttpResponseBase:
     assert action.perform is not None
     results = run_for_each(action, partial(action.perform, actor_id=request.user.pk), user_ids)
-    for level, text in told(action, results):
+    for level, text in format_results(action, results):
         messages.add_message(request, level, text)
     if len(results) > 1 or (action.is_final and results[0].done is not None):
         return HttpResponseRedirect(reverse("admin:accounts_user_changelist"))

@@ -30,7 +30,7 @@ class PersonCommand(FindmeCommand):
         if options["json"]:
             self.stderr.write("\n".join(lines), style_func=str)
         else:
-            self.say("\n".join(lines))
+            self.print_line("\n".join(lines))
 
     def preview_and_ask(self, user_id: UUID, heading: str, preview: Preview, options: dict[str, Any]) -> None:
         """With ``--no-input`` nothing. Raises UserFacingError unless the question is answered with ``yes``, and where nobody can be
@@ -50,12 +50,12 @@ class PersonCommand(FindmeCommand):
     def show_dry_run(self, user_id: UUID, preview: Preview, options: dict[str, Any]) -> None:
         effects = preview(user_id)
         if options["json"]:
-            self.say_json({"user_id": user_id, "dry_run": True, "effects": effects})
+            self.print_json({"user_id": user_id, "dry_run": True, "effects": effects})
         else:
             self.show(f"{user_id}: this would happen.", effects, options)
 
     def show_outcome(self, heading: str, outcome: Outcome, options: dict[str, Any]) -> None:
         if options["json"]:
-            self.say_json(outcome)
+            self.print_json(outcome)
         else:
             self.show(heading, outcome.effects, options)

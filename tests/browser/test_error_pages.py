@@ -154,5 +154,5 @@ def test_policy__refuses_a_script_in_the_page(page: Page) -> None:
     }""")
     page.wait_for_function("() => true")
     assert page.evaluate("() => window.ran") is None
-    told = " ".join(text for text in heard if text.startswith("CSP: "))
-    assert "script-src-elem inline" in told and "script-src-attr inline" in told and "img-src http://localhost:9/x.png" in told
+    reported = " ".join(text for text in heard if text.startswith("CSP: "))
+    assert "script-src-elem inline" in reported and "script-src-attr inline" in reported and "img-src http://localhost:9/x.png" in reported

@@ -49,7 +49,7 @@ COMMANDS = [
 ]
 
 
-def told(exports: Path) -> str:
+def demo_output(exports: Path) -> str:
     out = StringIO()
     call_command("demo", "--exports", str(exports), stdout=out)
     return out.getvalue()
@@ -73,7 +73,7 @@ def put_point(point_id: str) -> None:
 @pytest.mark.long
 @pytest.mark.django_db(transaction=True)
 def test_demo__tells_the_whole_story__and_tells_it_again(store: str, tmp_path: Path) -> None:
-    first, second = told(tmp_path / "exports"), told(tmp_path / "exports")
+    first, second = demo_output(tmp_path / "exports"), demo_output(tmp_path / "exports")
 
     for output in (first, second):
         assert re.findall(r"^(\d+)\. ", output, re.MULTILINE) == [str(number) for number in range(1, 12)]
@@ -118,7 +118,7 @@ def test_demo__something_in_the_way_of_its_rows__is_one_line(embedded_qdrant: Pa
     )
 
     with pytest.raises(CommandError) as raised:
-        told(tmp_path)
+        demo_output(tmp_path)
 
     assert raised.value.returncode == 2
     assert str(raised.value).startswith("Something that was added to the demo's data stands in the way of loading them again: ")
@@ -148,7 +148,7 @@ def test_demo__beside_a_stranger__touches_nothing(embedded_qdrant: Path, tmp_pat
     stranger = UserFactory.create()
 
     with pytest.raises(CommandError) as raised:
-        told(tmp_path / "exports")
+        demo_output(tmp_path / "exports")
 
     assert raised.value.returncode == 2
     assert str(raised.value) == (
@@ -166,7 +166,7 @@ def test_demo__beside_a_strange_point__touches_nothing(store: str, settings: Set
     put_point(stranger)
 
     with pytest.raises(CommandError) as raised:
-        told(tmp_path / "exports")
+        demo_output(tmp_path / "exports")
 
     assert raised.value.returncode == 2
     assert str(raised.value) == (
@@ -187,7 +187,7 @@ def test_demo__exports_that_cannot_be_written__touches_nothing(embedded_qdrant: 
         (tmp_path / "folder", f"{str(tmp_path / 'folder' / 'john.zip')!r} is a folder: name a file in it."),
     ):
         with pytest.raises(CommandError) as raised:
-            told(exports)
+            demo_output(exports)
         assert (raised.value.returncode, str(raised.value)) == (2, words)
     assert not User.objects.exists()
 
@@ -198,7 +198,7 @@ def test_demo__exports_in_a_folder_of_somebody_else__touches_nothing(
 ) -> None:
     monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere
     with pytest.raises(CommandError) as raised:
-        told(tmp_path)
+        demo_output(tmp_path)
     assert str(raised.value) == f"The folder {str(tmp_path)!r} is not yours to write in: name another one with --exports."
     assert not User.objects.exists()
 

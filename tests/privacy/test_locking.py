@@ -45,11 +45,11 @@ def test_person_locked__somebody_else_holds_the_row(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(("cause", "told"), [(errors.DeadlockDetected(), UserFacingError), (errors.AdminShutdown(), OperationalError)])
-def test_person_locked__a_deadlock_is_told_and_nothing_else(cause: Exception, told: type[Exception]) -> None:
+def test_person_locked__a_deadlock_is_reported_and_nothing_else(cause: Exception, expected: type[Exception]) -> None:
     def fail() -> None:
         raise OperationalError("failed") from cause
 
-    with pytest.raises(told), person_locked(uuid4()):
+    with pytest.raises(expected), person_locked(uuid4()):
         fail()
 
 
@@ -67,13 +67,13 @@ def test_person_locked__the_answer_to_the_commit_is_lost() -> None:
     with pytest.raises(UserFacingError) as refused, person_locked(person.pk):
         cut_off()
     connection.close()
-    told = str(refused.value)
-    assert told.startswith("PostgreSQL did not confirm the commit (")
-    assert told.endswith(
+    expected = str(refused.value)
+    assert expected.startswith("PostgreSQL did not confirm the commit (")
+    assert expected.endswith(
         f"): whether '{person.pk}' was changed is not known."
         " Run it again; if the person is to stay, manage.py sync_qdrant --once brings back what the vector store lost."
     )
-    assert "\n" not in told
+    assert "\n" not in expected
 
 
 def test_person_locked__is_never_inside_another_transaction() -> None:

@@ -236,8 +236,11 @@ def test_init_qdrant__adopt_in_words(embedded_qdrant: object, capsys: pytest.Cap
         f"{v1()} is this database's: 1 point of nobody is gone, and everybody is queued for manage.py sync_qdrant.\nDone, and read back.\n"
     )
     call_command("init_qdrant", "--adopt", "--json")
-    told = json.loads(capsys.readouterr().out)
-    assert (told["changed"], told["adopted"]) == (False, {"points": 0, "orphans": 0, "removed": 0, "replaced": None, "remaining": None})
+    reported = json.loads(capsys.readouterr().out)
+    assert (reported["changed"], reported["adopted"]) == (
+        False,
+        {"points": 0, "orphans": 0, "removed": 0, "replaced": None, "remaining": None},
+    )
 
 
 OTHERWISE: dict[str, dict[str, Any]] = {

@@ -311,9 +311,9 @@ def test_refresh__nobody_there__notes_the_day() -> None:
 def test_refresh__reports_how_far_it_is() -> None:
     born(*[date(1990, 1, 1)] * 5)
     refreshed_on(None)
-    told: list[int] = []
-    refresh_ages(day=date(2026, 5, 5), size=2, report=lambda done, total=None, /: told.append(done))
-    assert told == [2, 4, 5]
+    reported: list[int] = []
+    refresh_ages(day=date(2026, 5, 5), size=2, report=lambda done, total=None, /: reported.append(done))
+    assert reported == [2, 4, 5]
 
 
 @pytest.mark.long

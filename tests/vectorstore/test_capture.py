@@ -484,7 +484,7 @@ def test_update__that_waited_for_another__is_compared_with_what_that_one_wrote(w
     assert ask("SELECT gender FROM users WHERE id = %s", ANN) == [("female",)]
 
 
-def told(writer: psycopg.Connection[Any], statement: str) -> list[tuple[str, str]]:
+def notifications_of(writer: psycopg.Connection[Any], statement: str) -> list[tuple[str, str]]:
     """What a listener hears of STATEMENT."""
     with connect() as listener:
         listener.autocommit = True
@@ -512,22 +512,22 @@ def test_notify__only_while_a_worker_sleeps(writer: psycopg.Connection[Any], sec
         f"DELETE FROM users WHERE id = '{ANN}'",
         "TRUNCATE profile_embeddings",
     ):
-        assert told(writer, statement) == heard, statement
+        assert notifications_of(writer, statement) == heard, statement
 
 
 def test_notify__not_of_what_queues_nobody_nor_of_what_is_rolled_back(writer: psycopg.Connection[Any]) -> None:
     sleeping_worker()
-    assert told(writer, "UPDATE users SET bio = 'Tea'") == []
-    assert told(writer, "BEGIN; UPDATE users SET active = false; ROLLBACK") == []
+    assert notifications_of(writer, "UPDATE users SET bio = 'Tea'") == []
+    assert notifications_of(writer, "BEGIN; UPDATE users SET active = false; ROLLBACK") == []
 
 
 def test_notify__by_one_writer_at_a_time__since_two_would_wait_for_one_another_in_their_commits(writer: psycopg.Connection[Any]) -> None:
     sleeping_worker()
     with connect() as other:
         other.execute("UPDATE users SET active = false WHERE id = %s", [BOB])
-        assert told(writer, f"UPDATE users SET active = false WHERE id = '{ANN}'") == []
+        assert notifications_of(writer, f"UPDATE users SET active = false WHERE id = '{ANN}'") == []
         other.commit()
-    assert told(writer, f"UPDATE users SET active = true WHERE id = '{ANN}'") == [("vector_sync", "")]
+    assert notifications_of(writer, f"UPDATE users SET active = true WHERE id = '{ANN}'") == [("vector_sync", "")]
     assert queued() == [(BOB, LOUD), (ANN, LOUD), (ANN, LOUD)]
 
 

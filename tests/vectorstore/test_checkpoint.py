@@ -289,7 +289,7 @@ def test_renew_checkpoint__several_at_once_raise_no_false_alarm(qdrant_server: Q
         with qdrant() as client:
             renewed.append(renew_checkpoint(client))
 
-    def told(work: Callable[[], object]) -> None:
+    def reported(work: Callable[[], object]) -> None:
         try:
             work()
         except StoreUnavailable as error:
@@ -297,8 +297,8 @@ def test_renew_checkpoint__several_at_once_raise_no_false_alarm(qdrant_server: Q
 
     for _ in range(8):
         StoreState.objects.update(marked_at=None)
-        threads = [in_thread(lambda: told(renew_now)) for _ in range(3)]
-        threads += [in_thread(lambda: told(check)) for _ in range(3)]
+        threads = [in_thread(lambda: reported(renew_now)) for _ in range(3)]
+        threads += [in_thread(lambda: reported(check)) for _ in range(3)]
         for thread in threads:
             thread.join(120)
     assert wrong == []

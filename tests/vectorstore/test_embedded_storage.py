@@ -150,14 +150,14 @@ def test_storage__other_kinds_of_vectors_are_kept(embedded_qdrant: Path) -> None
         assert client.retrieve("several", [1], with_vectors=True)[0].vector == [[1.0, 0.0], [0.0, 1.0]]
 
 
-def test_storage__damaged_anywhere_is_told_in_one_line(embedded_qdrant: Path) -> None:
+def test_storage__damaged_anywhere_is_reported_in_one_line(embedded_qdrant: Path) -> None:
     """As after a power failure."""
     with qdrant() as client:
         client.create_collection("a", vectors_config=VECTORS)
         client.upsert("a", points(40, interests=["sea"]))
     (storage,) = embedded_qdrant.rglob("*.sqlite")
     content, dice = storage.read_bytes(), random.Random(1)
-    told: list[str] = []
+    reported: list[str] = []
     for _ in range(60):
         spoilt = bytearray(content)
         place = dice.randrange(len(content))
@@ -167,9 +167,9 @@ def test_storage__damaged_anywhere_is_told_in_one_line(embedded_qdrant: Path) ->
             with qdrant() as client:
                 client.scroll("a", limit=100)
         except StoreUnavailable as error:
-            told.append(str(error))
-    assert told
-    assert all(line.startswith(f"The embedded vector store '{embedded_qdrant}' ") and "\n" not in line for line in told)
+            reported.append(str(error))
+    assert reported
+    assert all(line.startswith(f"The embedded vector store '{embedded_qdrant}' ") and "\n" not in line for line in reported)
 
 
 # --- Who comes next --------------------------------------------------------------------------------------------------------------

@@ -86,9 +86,9 @@ def test_flush__a_state_that_sql_has_emptied_has_one_diagnosis_and_one_way_out(s
     plain_sql("TRUNCATE vector_store_state, vector_collections, vector_sync_leases")
     line = f"The collection '{collection_name()}_v1' belongs to another database ("
     for command in ("sync_qdrant", "init_qdrant", "verify_qdrant", "reindex_qdrant"):
-        told = refused(command)
-        assert told.startswith(line)
-        assert "Adopt it with manage.py init_qdrant --adopt" in told
+        reported = refused(command)
+        assert reported.startswith(line)
+        assert "Adopt it with manage.py init_qdrant --adopt" in reported
     call_command("init_qdrant", "--adopt")
     call_command("sync_qdrant", "--once")
     assert points() == set()

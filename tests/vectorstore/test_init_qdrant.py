@@ -125,28 +125,28 @@ def test_init_qdrant__check_names_each_difference(server: object, capsys: pytest
 
 def test_init_qdrant__check_in_json(store: str, capsys: pytest.CaptureFixture[str]) -> None:
     initialize()
-    told = json.loads(output(capsys, "--check", "--json"))
-    assert {name: told[name] for name in ("alias", "collection", "embedded", "differences", "changed")} == {
+    reported = json.loads(output(capsys, "--check", "--json"))
+    assert {name: reported[name] for name in ("alias", "collection", "embedded", "differences", "changed")} == {
         "alias": collection_name(),
         "collection": v1(),
         "embedded": store == "embedded",
         "differences": 0,
         "changed": False,
     }
-    states = {one["what"]: one["state"] for one in told["comparisons"]}
+    states = {one["what"]: one["state"] for one in reported["comparisons"]}
     of_a_server = "equal" if store == "server" else "not applicable"
     assert {states[what] for what in ("hnsw_config.m", "params.shard_number", "payload_schema.version")} == {of_a_server}
     assert {states[what] for what in (f"collection {v1()!r}", "params.vectors.size", f"alias {collection_name()!r}")} == {"equal"}
-    assert {"what": "params.vectors.size", "defined": 512, "live": 512, "state": "equal", "change": None} in told["comparisons"]
+    assert {"what": "params.vectors.size", "defined": 512, "live": 512, "state": "equal", "change": None} in reported["comparisons"]
 
 
 def test_init_qdrant__json_tells_what_each_difference_takes(store: str, capsys: pytest.CaptureFixture[str]) -> None:
     with qdrant() as client:
         client.create_collection(v1(), vectors_config=models.VectorParams(size=256, distance=COSINE))
-    told = json.loads(output(capsys, "--plan", "--json"))
+    reported = json.loads(output(capsys, "--plan", "--json"))
     size = {"what": "params.vectors.size", "defined": 512, "live": 256, "state": "different", "change": "new collection"}
-    assert size in told["comparisons"]
-    assert told["refused"] == refused()
+    assert size in reported["comparisons"]
+    assert reported["refused"] == refused()
 
 
 def test_init_qdrant__json_of_a_change(store: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -417,8 +417,8 @@ def test_initialize__notes_whose_it_is_and_has_everyone_written(every_store: str
     assert (row.name, row.state, row.alias) == (v1(), "live", collection_name())
     assert list(QueueEntry.objects.values_list("user_id", flat=True)) == [person]
     with qdrant() as client:
-        told = client.get_collection(v1()).config.metadata
-    assert told == metadata_of(row)
+        reported = client.get_collection(v1()).config.metadata
+    assert reported == metadata_of(row)
     initialize()
     assert QueueEntry.objects.count() == 1
 

@@ -116,8 +116,8 @@ def test_adopt__the_plan_and_the_document_have_the_number(store: str, capsys: py
     assert outcome("init_qdrant", "--adopt", "--plan", "--discard-vectors", "2") == (0, "")
     assert capsys.readouterr().out.endswith("\n2 points hold the only copy of a user's vector, and would be deleted.\n")
     assert outcome("init_qdrant", "--adopt", "--plan", "--json") == (0, "")
-    told = json.loads(capsys.readouterr().out)
-    assert (told["adopted"]["orphans"], told["unique_vectors"]) == (1, 2)
+    reported = json.loads(capsys.readouterr().out)
+    assert (reported["adopted"]["orphans"], reported["unique_vectors"]) == (1, 2)
     assert everything() == before
 
 

@@ -29,7 +29,7 @@ def refusal() -> str | None:
     return None
 
 
-def say(**metadata: object) -> None:
+def set_metadata(**metadata: object) -> None:
     with qdrant() as client:
         client.update_collection(v1(), metadata=metadata)
 
@@ -47,7 +47,7 @@ def test_check_stores_ours__what_init_qdrant_makes_is(every_store: str) -> None:
 
 def test_check_stores_ours__another_databases_is_not(every_store: str) -> None:
     initialize()
-    say(**{DATABASE: ANOTHER})
+    set_metadata(**{DATABASE: ANOTHER})
     assert refusal() == (
         f"The collection {v1()!r} belongs to another database ({ANOTHER!r}): nothing was written. Adopt it with"
         " manage.py init_qdrant --adopt, or set QDRANT_COLLECTION to another name."
@@ -56,7 +56,7 @@ def test_check_stores_ours__another_databases_is_not(every_store: str) -> None:
 
 def test_check_stores_ours__one_with_points_that_does_not_say_is_not(store: str) -> None:
     initialize()
-    say(**{DATABASE: None})
+    set_metadata(**{DATABASE: None})
     assert refusal() is None
     put_a_point()
     assert refusal() == (
@@ -67,7 +67,7 @@ def test_check_stores_ours__one_with_points_that_does_not_say_is_not(store: str)
 
 def test_check_stores_ours__one_whose_adoption_was_interrupted_is_not(store: str) -> None:
     initialize()
-    say(**{ADOPTING: True})
+    set_metadata(**{ADOPTING: True})
     assert str(refusal()).startswith(f"The collection {v1()!r} was adopted only in part: nothing was written.")
 
 
@@ -92,7 +92,7 @@ def test_check_owner__notices_an_adoption_when_the_is_checkpoint_due(store: str)
     initialize()
     with qdrant() as client:
         preflight.check_stores(client)
-        say(**{DATABASE: ANOTHER})
+        set_metadata(**{DATABASE: ANOTHER})
         preflight.check_stores(client)
         StoreState.objects.update(marked_at=datetime(2026, 1, 1, tzinfo=UTC))
         with pytest.raises(UserFacingError, match="belongs to another database"):

@@ -92,10 +92,10 @@ def test_plan__reads_everything_that_the_server_tells(server: object) -> None:
     """A setting that the definition does not have would be one that nobody compares."""
     made()
     with qdrant() as client:
-        told = client.http.collections_api.get_collection(v1()).result
-    assert told is not None
+        reported = client.http.collections_api.get_collection(v1()).result
+    assert reported is not None
     paths = set()
-    for part, parameters in told.config.model_dump(exclude={"metadata", "strict_mode_config", "quantization_config"}).items():
+    for part, parameters in reported.config.model_dump(exclude={"metadata", "strict_mode_config", "quantization_config"}).items():
         for name, value in parameters.items():
             paths |= {f"{part}.{name}.{inner}" for inner in value} if isinstance(value, dict) else {f"{part}.{name}"}
     assert paths - {"params.payload", "params.vectors.hnsw_config"} <= {setting.path for setting in DEFINITION.settings}
@@ -126,12 +126,12 @@ def test_plan__where_data_are_held_by_newer_servers(
 
     def newer(api: SyncCollectionsApi, name: str) -> models.InlineResponse2007:
         answer = read(api, name)
-        told = answer.model_dump()["result"]
-        told["config"]["params"]["vectors"]["memory"] = placed["vectors"]
-        told["config"]["params"]["payload"] = {"memory": placed["payload"]}
-        told["config"]["hnsw_config"]["memory"] = placed["graph"]
-        told["payload_schema"]["gender"]["params"] = {"type": "keyword", "memory": placed["index"]}
-        return answer.model_copy(update={"result": models.CollectionInfo.model_validate(told)})
+        reported = answer.model_dump()["result"]
+        reported["config"]["params"]["vectors"]["memory"] = placed["vectors"]
+        reported["config"]["params"]["payload"] = {"memory": placed["payload"]}
+        reported["config"]["hnsw_config"]["memory"] = placed["graph"]
+        reported["payload_schema"]["gender"]["params"] = {"type": "keyword", "memory": placed["index"]}
+        return answer.model_copy(update={"result": models.CollectionInfo.model_validate(reported)})
 
     monkeypatch.setattr(SyncCollectionsApi, "get_collection", newer)
     assert lines(planned()) == expected
@@ -316,9 +316,9 @@ def test_apply__a_definition_that_quantizes(qdrant_server: object, first: str, m
     made()
     assert lines(planned()) == []
     with qdrant() as client:
-        told = client.get_collection(v1()).config
-    assert told.quantization_config is not None
-    assert told.params.vectors.on_disk is True  # type: ignore[union-attr]  # one vector without a name
+        reported = client.get_collection(v1()).config
+    assert reported.quantization_config is not None
+    assert reported.params.vectors.on_disk is True  # type: ignore[union-attr]  # one vector without a name
 
 
 def test_apply__touches_nothing_else(every_store: str) -> None:
@@ -457,8 +457,8 @@ def test_plan__follows_the_settings_of_the_cluster(server: object, settings: Set
     settings.QDRANT_SHARD_NUMBER, settings.QDRANT_REPLICATION_FACTOR, settings.QDRANT_WRITE_CONSISTENCY_FACTOR = 2, 2, 2
     made()
     with qdrant() as client:
-        told = client.get_collection(v1()).config.params
-    assert (told.shard_number, told.replication_factor, told.write_consistency_factor) == (2, 2, 2)
+        reported = client.get_collection(v1()).config.params
+    assert (reported.shard_number, reported.replication_factor, reported.write_consistency_factor) == (2, 2, 2)
     settings.QDRANT_SHARD_NUMBER, settings.QDRANT_WRITE_CONSISTENCY_FACTOR = 3, 1
     assert lines(planned())[:2] == [
         "params.shard_number: 2, is to be 3 (new collection)",

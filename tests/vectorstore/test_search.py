@@ -317,10 +317,10 @@ def test_search__equal_conditions_of_different_people_share_work() -> None:
 
 
 @pytest.mark.parametrize(("count", "told"), [(4, False), (5, True), (1000, True), (1001, False)])
-def test_search__many_excluded_are_left_out_in_qdrant_up_to_a_thousand(settings: Settings, count: int, *, told: bool) -> None:
+def test_search__many_excluded_are_left_out_in_qdrant_up_to_a_thousand(settings: Settings, count: int, *, reported: bool) -> None:
     settings.QDRANT_URL = "http://127.0.0.1:6333"
     conditions = filter_of(SearchQuery(vector=direction(1), exclude=[UUID(int=number) for number in range(count)]))
-    assert (conditions is not None and bool(conditions.must_not)) is told
+    assert (conditions is not None and bool(conditions.must_not)) is reported
 
 
 def test_search__embedded_is_not_told_whom_to_leave_out(settings: Settings) -> None:
@@ -336,7 +336,7 @@ def test_search__embedded_finds_a_page_at_once_whoever_is_left_out(embedded_qdra
     assert len(pages) == 1
 
 
-def test_search__excluded_beyond_what_qdrant_is_told(collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_search__excluded_beyond_what_qdrant_is_reported(collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """All of those who would be first: more candidates are fetched."""
     monkeypatch.setattr("vectorstore.search.filter.MOST_EXCLUDED", 10)
     users = people(40)

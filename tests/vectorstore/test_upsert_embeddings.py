@@ -79,7 +79,7 @@ def test_upsert__queue_only_leaves_the_points_to_the_workers(collection: str, tm
 
 
 @pytest.mark.django_db
-def test_upsert__whoever_is_quarantined_is_told(dates_unchecked: None, collection: str, tmp_path: Path) -> None:
+def test_upsert__whoever_is_quarantined_is_reported(dates_unchecked: None, collection: str, tmp_path: Path) -> None:
     """A date that Python has not, as PostgreSQL alone can write it."""
     user, odd = UserFactory.create_batch(2)
     with connection.cursor() as cursor:
@@ -104,7 +104,7 @@ def test_upsert__null_clears_the_point_too(collection: str, tmp_path: Path) -> N
 
 
 @pytest.mark.django_db
-def test_upsert__rejected_rows_are_told_on_stderr_and_end_in_1(embedded_qdrant: Path, tmp_path: Path) -> None:
+def test_upsert__rejected_rows_are_reported_on_stderr_and_end_in_1(embedded_qdrant: Path, tmp_path: Path) -> None:
     initialize()
     nobody, path = uuid4(), tmp_path / "x.jsonl"
     json_lines(path, [row(UserFactory.create().pk, vector=ones()), row(nobody, vector=ones()), "{", "["])
@@ -120,7 +120,7 @@ def test_upsert__rejected_rows_are_told_on_stderr_and_end_in_1(embedded_qdrant: 
 
 
 @pytest.mark.django_db
-def test_upsert__many_rejected_rows_are_told_in_part(tmp_path: Path) -> None:
+def test_upsert__many_rejected_rows_are_reported_in_part(tmp_path: Path) -> None:
     path = json_lines(tmp_path / "x.jsonl", ["{"] * 1030)
     code, _, err = upsert(path)
     assert (code, len(err.splitlines())) == (1, 21)
@@ -201,8 +201,8 @@ def test_upsert__json(collection: str, tmp_path: Path) -> None:
 def test_upsert__dry_run(tmp_path: Path) -> None:
     path = json_lines(tmp_path / "x.jsonl", [row(UserFactory.create().pk, vector=ones())])
     assert upsert(path, "--dry-run") == (0, "1 row read, 1 would be loaded, 0 rejected.\n", "")
-    told = json.loads(upsert(path, "--dry-run", "--json")[1])
-    assert (told["read"], told["loaded"], told["loadable"]) == (1, 0, 1)
+    reported = json.loads(upsert(path, "--dry-run", "--json")[1])
+    assert (reported["read"], reported["loaded"], reported["loadable"]) == (1, 0, 1)
     assert not ProfileEmbedding.objects.exists()
 
 

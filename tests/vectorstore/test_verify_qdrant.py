@@ -111,9 +111,9 @@ def test_verify_qdrant__as_json(live: str, capsys: pytest.CaptureFixture[str]) -
     gone, _ = people(2)
     delete(live, gone)
     code, text = output(capsys, "--repair", "--json")
-    told: dict[str, Any] = json.loads(text)
+    reported: dict[str, Any] = json.loads(text)
     assert code == 1
-    assert told == {
+    assert reported == {
         "alias": collection_name(),
         "people": 2,
         "quarantined": 0,
@@ -153,7 +153,7 @@ def test_verify_qdrant__too_much_is_refused_without_force(live: str, capsys: pyt
     assert QueueEntry.objects.count() == 3
 
 
-def test_verify_qdrant__what_is_refused_is_told_before(live: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verify_qdrant__what_is_refused_is_reported_before(live: str, capsys: pytest.CaptureFixture[str]) -> None:
     (person,) = people(1)
     delete(live, person)
     with pytest.raises(CommandError, match="1 point differs, and at most 0 may be changed"):
@@ -161,8 +161,8 @@ def test_verify_qdrant__what_is_refused_is_told_before(live: str, capsys: pytest
     assert capsys.readouterr().out == f"{live} (live): 0 points of 1 person, 1 differs.\n  1 missing: {person}\n"
     with pytest.raises(CommandError):
         call_command("verify_qdrant", "--repair", "--max-changes", "0", "--json")
-    told = json.loads(capsys.readouterr().out)
-    assert (told["collections"][0]["examples"], told["queued"]) == ({"missing": [str(person)]}, None)
+    reported = json.loads(capsys.readouterr().out)
+    assert (reported["collections"][0]["examples"], reported["queued"]) == ({"missing": [str(person)]}, None)
 
 
 @pytest.mark.parametrize("number", ["-1", "many", "1.5", "9" * 19])

@@ -108,10 +108,10 @@ def _silent(client: QdrantClient) -> list[str]:
     """The nodes that do not answer, by their addresses. Where one is frozen, whoever asks them all may wait for it in vain."""
     try:
         with qdrant():  # for its errors
-            told = client.cluster_telemetry(timeout=ANSWER_SECONDS).cluster
+            telemetry = client.cluster_telemetry(timeout=ANSWER_SECONDS).cluster
     except StoreUnavailable:
         return ["one that is frozen, or cannot be reached"]
-    return sorted(node.uri for node in told.peers.values() if not node.responsive) if told else []
+    return sorted(node.uri for node in telemetry.peers.values() if not node.responsive) if telemetry else []
 
 
 def _refuse_dead_replicas(client: QdrantClient) -> None:

@@ -55,7 +55,7 @@ class Folder:
         self.holder: int | None = None
         self.turn = threading.Lock()
         """As ``TURN_FILE``, among the threads of this process."""
-        self.told_of_many = False
+        self.has_warned_of_size = False
 
     @contextmanager
     def held(self, seconds: float) -> Iterator[QdrantClient]:
@@ -100,7 +100,7 @@ class Folder:
         client, self.client = self.client, None
         try:
             if client is not None:
-                self._tell_of_many(client)
+                self._warn_of_size(client)
                 client.close()
         finally:
             self.locks.close()
@@ -175,12 +175,12 @@ class Folder:
                 raise self._unusable(error) from error
             raise
 
-    def _tell_of_many(self, client: QdrantClient) -> None:
-        if self.told_of_many:
+    def _warn_of_size(self, client: QdrantClient) -> None:
+        if self.has_warned_of_size:
             return
         points = sum(client.count(collection.name).count for collection in client.get_collections().collections)
         if points > MANY_POINTS:
-            self.told_of_many = True
+            self.has_warned_of_size = True
             log.warning("The embedded vector store holds %s points, and is slow above %s: set QDRANT_URL to a server.", points, MANY_POINTS)
 
     def _in_use(self, by: str, deadline: Deadline) -> StoreUnavailable:

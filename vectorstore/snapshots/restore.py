@@ -160,9 +160,11 @@ def _checked(path: Path, sha256: str, report: Report) -> str:
     found = sha256_of(path, report)
     beside = checksum_file(path)
     written = beside.read_text(errors="replace").split() if beside.is_file() else []
-    for told in (sha256.lower(), *written[:1]):
-        if told and told != found:
-            raise UserFacingError(f"{str(path)!r} has the SHA-256 {found}, and is to have {told[:64]!r}: it is damaged; fetch it again.")
+    for expected in (sha256.lower(), *written[:1]):
+        if expected and expected != found:
+            raise UserFacingError(
+                f"{str(path)!r} has the SHA-256 {found}, and is to have {expected[:64]!r}: it is damaged; fetch it again."
+            )
     return found
 
 

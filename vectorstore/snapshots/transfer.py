@@ -76,11 +76,11 @@ def upload(address: Address, collection: str, path: Path, sha256: str, *, name: 
     """
     parameters = {"wait": "true", "priority": "snapshot", "checksum": sha256}
     with path.open("rb") as file, rest(address, answer_seconds=seconds) as client:
-        told_of = _Told(file, path.stat().st_size, report)
+        upload_file = _ReportingFile(file, path.stat().st_size, report)
         response = client.post(
             f"/collections/{quote(collection, safe='')}/snapshots/upload",
             params=parameters,
-            files={"snapshot": (name, told_of)},  # type: ignore[dict-item]  # anything that reads and seeks will do
+            files={"snapshot": (name, upload_file)},  # type: ignore[dict-item]  # anything that reads and seeks will do
         )
         _check(response, address)
 
@@ -104,7 +104,7 @@ def sha256_of(path: Path, report: Report) -> str:
     return digest.hexdigest()
 
 
-class _Told:
+class _ReportingFile:
     """A file that reports how much of it has been read."""
 
     def __init__(self, file: BinaryIO, size: int, report: Report) -> None:

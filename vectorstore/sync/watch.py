@@ -31,12 +31,12 @@ def watch(
     batch_size: int = BATCH_SIZE,
     on_batch: OnBatch = ignore_progress,
     on_unavailable: OnUnavailable = ignore_progress,
-    begun: Callable[[], None] = lambda: None,
+    on_start: Callable[[], None] = lambda: None,
 ) -> None:
     """Work until SIGTERM or SIGINT; a store that is away ends it neither at the start nor later. Raises UserFacingError for a wrong
     setting.
 
-    ``begun`` is called once, when the settings are right and the signals are caught.
+    ``on_start`` is called once, when the settings are right and the signals are caught.
 
     In the main thread of a process, which is told of its signals.
     """
@@ -44,7 +44,7 @@ def watch(
     worker, shutdown, capture = Worker(batch_size, on_batch, on_unavailable), GracefulShutdown(), CaptureCheck()
     with shutdown.caught(signal.SIGTERM, signal.SIGINT), suppress(ShutdownRequested):
         try:
-            begun()
+            on_start()
             while not shutdown.requested:
                 _show(worker)
                 capture.run()

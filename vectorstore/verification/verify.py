@@ -137,13 +137,13 @@ def verify(
         people, compared = _compare(rows, collections, totals, of_live, report)
         collections = [found for _, found in compared]
         _record(started, people, collections, restore_detected)
-        told = tuple(_told(row, found) for row, found in compared)
+        results = tuple(_collection_result(row, found) for row, found in compared)
         verified = Verified(
             collection_name(),
             people,
             QuarantinedUser.objects.count(),
             restore_detected,
-            told,
+            results,
             triggers=triggers,
             mended=mended,
             comparison_due_at=due_at,
@@ -256,7 +256,7 @@ def _record(started: datetime, people: int, collections: list[DriftReport], rest
     runs.exclude(pk__in=list(runs.order_by("-finished_at", "-pk").values_list("pk", flat=True)[:REMEMBERED])).delete()
 
 
-def _told(row: VectorCollection, found: DriftReport) -> VerifiedCollection:
+def _collection_result(row: VectorCollection, found: DriftReport) -> VerifiedCollection:
     kinds = {str(kind): found.kinds[kind] for kind in found.examples}
     examples = {str(kind): ids for kind, ids in found.examples.items() if ids}
     return VerifiedCollection(

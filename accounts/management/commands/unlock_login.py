@@ -44,11 +44,11 @@ class Command(FindmeCommand):
         unlocked = Unlocked(user_id, network, unlock(user_id, network, dry_run=dry_run), dry_run)
         note_counts(unlocked)
         if json:
-            self.say_json(unlocked)
+            self.print_json(unlocked)
         elif not unlocked.failures:
-            self.say("No failed log-in counts: nothing was locked.")
+            self.print_line("No failed log-in counts: nothing was locked.")
         else:
-            self.say(
+            self.print_line(
                 f"{counted(unlocked.failures, 'failed log-in')} {'would be' if dry_run else 'was' if unlocked.failures == 1 else 'were'} forgotten."
             )
 

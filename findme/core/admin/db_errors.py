@@ -11,7 +11,7 @@ from findme.core.admin.edit_conflicts import ConflictCheckedForm
 from findme.core.db.violations import translate
 
 
-def told(error: IntegrityError | DataError, fields: Collection[str]) -> ValidationError:
+def to_validation_error(error: IntegrityError | DataError, fields: Collection[str]) -> ValidationError:
     """ERROR in words, on the field of FIELDS that it is about."""
     if isinstance(error, IntegrityError):
         return translate(error).as_validation_error(fields)
@@ -28,4 +28,4 @@ class DatabaseErrorForm(ConflictCheckedForm):
         """The model's own check may see by now what the database saw: then its words are enough."""
         super()._post_clean()
         if self.db_error is not None and not self.errors:
-            self.add_error(None, told(self.db_error, self.fields))
+            self.add_error(None, to_validation_error(self.db_error, self.fields))

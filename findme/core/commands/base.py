@@ -61,10 +61,10 @@ class FindmeCommand(BaseCommand):
             sys.exit(code)
         raise CommandError(line, returncode=code)
 
-    def say(self, line: str) -> None:
+    def print_line(self, line: str) -> None:
         self.stdout.write(line)
 
-    def say_json(self, value: object) -> None:
+    def print_json(self, value: object) -> None:
         """One JSON document on stdout; dataclasses as objects."""
         self.stdout.write(json.dumps(value, default=_as_json, ensure_ascii=False, indent=2))
 

@@ -9,15 +9,15 @@ from findme.core.errors import UserFacingError
 from findme.migrator.undo.plan import RollbackPlan
 
 
-def describe(plan: RollbackPlan, tell: Callable[[str], None]) -> None:
+def describe(plan: RollbackPlan, write: Callable[[str], None]) -> None:
     for migration in plan.migrations:
-        tell(f"to undo: {migration}")
-    describe_losses(plan, tell)
+        write(f"to undo: {migration}")
+    describe_losses(plan, write)
 
 
-def describe_losses(plan: RollbackPlan, tell: Callable[[str], None]) -> None:
+def describe_losses(plan: RollbackPlan, write: Callable[[str], None]) -> None:
     for loss in plan.losses:
-        tell(f"goes with it: {loss}")
+        write(f"goes with it: {loss}")
 
 
 def ask(plan: RollbackPlan, prompt: Callable[[str], None]) -> None:

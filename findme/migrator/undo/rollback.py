@@ -59,16 +59,16 @@ def roll_back(
     accepted: Sequence[DataLoss] = (),
     using: str = DEFAULT_DB_ALIAS,
     timeouts: MigrationTimeouts | None = None,
-    say: Callable[[str], None] = logger.warning,
-    undone: Callable[[str], None] = logger.info,
+    on_warning: Callable[[str], None] = logger.warning,
+    on_undone: Callable[[str], None] = logger.info,
 ) -> RolledBack:
-    """Undo what PLAN says, each migration in a transaction of its own; UNDONE is told of each.
+    """Undo what PLAN says, each migration in a transaction of its own; ``on_undone`` is called for each.
 
     Raises UserFacingError, and undoes nothing, if the migrations are no longer those of the plan or, without FORCE, if more would be lost
     than ACCEPTED: what a person was shown and has agreed to. Looks for it once more under each table's lock.
     """
-    with running("rollback", using=using, timeouts=timeouts or MigrationTimeouts.configured(), say=say) as run:
-        run.on_done = undone
+    with running("rollback", using=using, timeouts=timeouts or MigrationTimeouts.configured(), on_warning=on_warning) as run:
+        run.on_done = on_undone
         now = plan_rollback(len(plan.migrations), using=using)
         consent = Consent(plan.migrations, tuple(accepted), force)
         with (

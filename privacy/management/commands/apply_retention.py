@@ -45,6 +45,6 @@ class Command(FindmeCommand):
         applied = Applied(sum(one.deleted for one in expired), expired)
         note_counts(applied)
         if json:
-            self.say_json(applied)
+            self.print_json(applied)
         for one in [] if json else expired:
-            self.say(str(one))
+            self.print_line(str(one))

@@ -29,14 +29,14 @@ class Command(PersonCommand):
             return
         exported = export_person(user_id, destination, force=force)
         if options["json"]:
-            self.say_json(exported)
+            self.print_json(exported)
             return
         entries = ", ".join(f"{file.name} ({file.entries})" for file in exported.files)
-        self.say(f"{exported.path}: {exported.size:,} bytes about {user_id}. Entries: {entries}.")
+        self.print_line(f"{exported.path}: {exported.size:,} bytes about {user_id}. Entries: {entries}.")
 
     def _show_plan(self, user_id: object, entries: dict[str, int], options: dict[str, Any]) -> None:
         if options["json"]:
-            self.say_json({"user_id": user_id, "dry_run": True, "path": options["output"], "entries": entries})
+            self.print_json({"user_id": user_id, "dry_run": True, "path": options["output"], "entries": entries})
             return
         listed = ", ".join(f"{name} ({count})" for name, count in entries.items())
-        self.say(f"{options['output']}: this would be written about {user_id}. Entries: {listed}.")
+        self.print_line(f"{options['output']}: this would be written about {user_id}. Entries: {listed}.")

@@ -32,6 +32,6 @@ class Command(FindmeCommand):
         if not take_erasures_back([user_id]):
             raise UserFacingError(f"{user_id} is neither anonymized nor deleted for good: nothing was changed.")
         if json:
-            self.say_json(Undone(user_id))
+            self.print_json(Undone(user_id))
         else:
-            self.say(f"Data of {user_id} can be written again. Nothing that was cleared has come back.")
+            self.print_line(f"Data of {user_id} can be written again. Nothing that was cleared has come back.")

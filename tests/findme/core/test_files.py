@@ -378,7 +378,7 @@ def test_atomic_write__many_at_once(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_atomic_write__what_the_system_refuses_is_told_with_its_name(tmp_path: Path) -> None:
+def test_atomic_write__what_the_system_refuses_is_reported_with_its_name(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="File name too long") as refused:
         write(tmp_path / ("x" * 256))
     assert refused.value.filename == str(tmp_path / ("x" * 256))

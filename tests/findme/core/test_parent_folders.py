@@ -237,11 +237,11 @@ def test_distrust_reason__as_an_ordinary_user() -> None:
     with tempfile.TemporaryDirectory(prefix="findme-test-user-") as home:
         os.chown(home, MALLORY, MALLORY)
         run = [sys.executable, "-c", AS_USER, str(MALLORY), f"{home}/.findme/qdrant"]
-        told = subprocess.run(run, capture_output=True, text=True, check=False, cwd=BASE_DIR)
-        assert (told.stdout, told.stderr) == ("[None, None]\n", "")
+        reported = subprocess.run(run, capture_output=True, text=True, check=False, cwd=BASE_DIR)
+        assert (reported.stdout, reported.stderr) == ("[None, None]\n", "")
         run[3] = str(GROUP)
-        told = subprocess.run(run, capture_output=True, text=True, check=False, cwd=BASE_DIR)
-        assert told.returncode == 1
+        reported = subprocess.run(run, capture_output=True, text=True, check=False, cwd=BASE_DIR)
+        assert reported.returncode == 1
 
 
 @as_root

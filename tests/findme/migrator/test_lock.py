@@ -60,7 +60,7 @@ def test_lock__second_one__says_once_for_whom_it_waits_and_then_gets_it(empty: D
     polls: set[object] = set()
 
     def second() -> None:
-        with migration_lock("migrate", seconds=60, say=said.append):
+        with migration_lock("migrate", seconds=60, on_warning=said.append):
             held.append("second")
 
     with ExitStack() as stack, migration_lock("rollback"):
@@ -125,7 +125,7 @@ def test_waiting__for_the_polled_lock__lets_create_index_concurrently_end(empty:
     said: list[str] = []
 
     def second() -> None:
-        with migration_lock("migrate", seconds=60, say=said.append):
+        with migration_lock("migrate", seconds=60, on_warning=said.append):
             pass
 
     with ExitStack() as stack, migration_lock("migrate"):

@@ -42,12 +42,12 @@ def test_migrate__a_table_is_in_use_for_a_while__tries_again(before_videos: Data
     said: list[str] = []
     with before_videos.connect() as user:
 
-        def say(line: str) -> None:
+        def on_warning(line: str) -> None:
             said.append(line)
             user.execute("ROLLBACK")
 
         user.execute("BEGIN; LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
-        with migrating(timeouts=SHORT_TIMEOUTS, say=say) as run:
+        with migrating(timeouts=SHORT_TIMEOUTS, on_warning=on_warning) as run:
             call_django_migrate("default")
         pid = user.info.backend_pid
     assert run.done[0] == "videos.0001_initial"

@@ -37,11 +37,11 @@ def test_rollback__the_last_one__is_undone_whatever_app_it_is_in(migrated: Datab
 def test_rollback__several__are_undone_in_the_reverse_order_of_their_application(empty: Database) -> None:
     call_command("migrate", "sessions", verbosity=0)
     call_command("migrate", "auth", "0001", verbosity=0)
-    told: list[str] = []
-    done = roll_back(plan_rollback(3), undone=told.append)
+    reported: list[str] = []
+    done = roll_back(plan_rollback(3), on_undone=reported.append)
     assert (
         list(done.migrations)
-        == told
+        == reported
         == [
             "auth.0001_initial",
             "contenttypes.0001_initial",
@@ -177,7 +177,7 @@ def test_rollback__a_row_comes_between_the_look_and_the_drop__is_refused(with_vi
         UserFacingError,
         match=r"^Somebody has written to table videos \(1 row\) in the meantime: --force drops it all the same\. Before it, 1 was undone, and stays so\.$",
     ):
-        roll_back(plan_rollback(2), undone=writes)
+        roll_back(plan_rollback(2), on_undone=writes)
     assert {"videos.0001_initial", "accounts.0002_user_video"} & set(schema_version().unapplied) == {"accounts.0002_user_video"}
     assert with_videos.query("SELECT count(*) FROM videos") == [1]
 
@@ -373,7 +373,7 @@ def test_rollback__a_row_more_than_was_accepted_comes_before_the_drop__is_refuse
     with pytest.raises(
         UserFacingError, match=r"^Somebody has written to table videos \(2 rows\) in the meantime: --force drops it all the same\."
     ):
-        roll_back(plan, accepted=plan.losses, undone=writes)
+        roll_back(plan, accepted=plan.losses, on_undone=writes)
     assert with_videos.query("SELECT count(*) FROM videos") == [2]
 
 

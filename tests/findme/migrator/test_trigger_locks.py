@@ -34,7 +34,7 @@ def test_mend__writer_that_holds_one_table_and_waits_for_the_other__does_not_fai
     def mend() -> None:
         with connection.cursor() as cursor:
             cursor.execute("SET deadlock_timeout = '100s'")
-        mend_triggers(COMMAND, timeouts=MigrationTimeouts(5, 100, 10), say=lambda _: None)
+        mend_triggers(COMMAND, timeouts=MigrationTimeouts(5, 100, 10), on_warning=lambda _: None)
 
     with migrated.connect() as writer:
         writer.execute("BEGIN")

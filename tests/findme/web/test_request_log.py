@@ -130,16 +130,16 @@ def record_of(status: int, level: int, error: BaseException | None = None, name:
 def test_in_one_line__of_a_refusal_leaves_the_record_to_other_handlers() -> None:
     """Another handler, such as that of an error reporter, may want the traceback."""
     record = record_of(400, logging.ERROR, ValueError(EMAIL), "django.security.SuspiciousOperation", request=RequestFactory().get("/x"))
-    told = in_one_line(record)
-    assert (told.levelname, told.exc_info) == ("WARNING", None)
-    assert told.getMessage() == "The request was answered with 400: GET '/x' (ValueError)"
+    reported = in_one_line(record)
+    assert (reported.levelname, reported.exc_info) == ("WARNING", None)
+    assert reported.getMessage() == "The request was answered with 400: GET '/x' (ValueError)"
     assert (record.levelname, record.getMessage()) == ("ERROR", "Words: /admin/") and record.exc_info is not None
 
 
 def test_in_one_line__a_failure_keeps_its_traceback() -> None:
-    told = in_one_line(record_of(500, logging.ERROR, LookupError("x"), request=RequestFactory().get(f"/{EMAIL}")))
-    assert told.getMessage() == "The request was answered with 500: GET '<e-mail>' (LookupError)"
-    assert told.levelname == "ERROR" and told.exc_info is not None
+    reported = in_one_line(record_of(500, logging.ERROR, LookupError("x"), request=RequestFactory().get(f"/{EMAIL}")))
+    assert reported.getMessage() == "The request was answered with 500: GET '<e-mail>' (LookupError)"
+    assert reported.levelname == "ERROR" and reported.exc_info is not None
 
 
 @pytest.mark.parametrize("name", ["findme.web.error_pages", "django.server", "django.requests.other"])
@@ -150,8 +150,8 @@ def test_in_one_line__other_records_stay(name: str) -> None:
 
 def test_in_one_line__without_a_request() -> None:
     """As Django's handler for ASGI writes it."""
-    told = in_one_line(record_of(400, logging.WARNING, UnicodeDecodeError("utf-8", b"x", 0, 1, "y")))
-    assert told.getMessage() == "The request was answered with 400 (UnicodeDecodeError)"
+    reported = in_one_line(record_of(400, logging.WARNING, UnicodeDecodeError("utf-8", b"x", 0, 1, "y")))
+    assert reported.getMessage() == "The request was answered with 400 (UnicodeDecodeError)"
 
 
 def test_stderr__a_level_above_warning_leaves_refusals_out(caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]) -> None:

@@ -250,7 +250,7 @@ def test_load__killed_in_the_middle_and_run_again(tmp_path: Path) -> None:
     assert [ProfileEmbedding.objects.get(pk=user.pk).vector[0] for user in users] == [1, 2, 3, 4, 5]
 
 
-def test_load__operational_error_is_told_with_what_was_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_load__operational_error_is_reported_with_what_was_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def gone(*arguments: Any, **options: Any) -> staging.Stored:
         raise OperationalError("server closed the connection unexpectedly\n\tThis probably means\n")
 

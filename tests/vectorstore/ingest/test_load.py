@@ -174,9 +174,9 @@ def test_load__bad_rows_never_stop_the_good_ones(tmp_path: Path, projected: list
     assert stored(good).vector == ones() and stored(other).vector == ones(3)
     assert ProfileEmbedding.objects.count() == 2
     assert projected == [[good.pk, other.pk]]
-    told = [json.loads(line) for line in rejects.read_text().splitlines()]
-    assert [(line["file"], line["line"]) for line in told] == [(path, number) for number in (1, 2, 4, 5, 6, 7)]
-    assert [line["row"] for line in told] == [rows[index] for index in (0, 1, 3, 4, 5, 6)]
+    reported = [json.loads(line) for line in rejects.read_text().splitlines()]
+    assert [(line["file"], line["line"]) for line in reported] == [(path, number) for number in (1, 2, 4, 5, 6, 7)]
+    assert [line["row"] for line in reported] == [rows[index] for index in (0, 1, 3, 4, 5, 6)]
 
 
 def test_load__person_twice_over_all_files_and_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -341,7 +341,7 @@ def test_load__stops_at_a_damaged_file_and_says_what_is_loaded(tmp_path: Path, p
     assert len(rejects.read_text().splitlines()) == 1
 
 
-def test_load__blank_input_is_told(tmp_path: Path) -> None:
+def test_load__blank_input_is_reported(tmp_path: Path) -> None:
     path = json_lines(tmp_path / "x.jsonl", ["", " "])
     with pytest.raises(LoadInterrupted, match=r"x\.jsonl' holds no row\. Loaded before that: 0 rows\."):
         upsert_embeddings([path])
@@ -350,15 +350,15 @@ def test_load__blank_input_is_told(tmp_path: Path) -> None:
 def test_load__name_of_a_file_that_is_not_utf8(tmp_path: Path) -> None:
     path = tmp_path / "\udcff.jsonl"
     path.write_text("{")
-    (told,) = upsert_embeddings([str(path)], rejects=tmp_path / "rejects").first_rejections
-    assert told.startswith(f"{tmp_path}/\\udcff.jsonl:1: not JSON")
+    (reported,) = upsert_embeddings([str(path)], rejects=tmp_path / "rejects").first_rejections
+    assert reported.startswith(f"{tmp_path}/\\udcff.jsonl:1: not JSON")
     assert json.loads((tmp_path / "rejects").read_text())["file"] == str(path)
 
 
 def test_load__name_of_a_file_with_controls(tmp_path: Path) -> None:
     """A terminal would obey them, and a log would have a second line."""
-    (told,) = upsert_embeddings([json_lines(tmp_path / "a\n\x1b[31mb é.jsonl", ["{"])]).first_rejections
-    assert told == f"{tmp_path}/a\\n\\x1b[31mb é.jsonl:1: not JSON: Expecting property name enclosed in double quotes at character 2"
+    (reported,) = upsert_embeddings([json_lines(tmp_path / "a\n\x1b[31mb é.jsonl", ["{"])]).first_rejections
+    assert reported == f"{tmp_path}/a\\n\\x1b[31mb é.jsonl:1: not JSON: Expecting property name enclosed in double quotes at character 2"
 
 
 def test_load__first_rejections_only(tmp_path: Path) -> None:

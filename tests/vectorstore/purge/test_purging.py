@@ -420,9 +420,9 @@ def test_purge__while_a_graph_is_built(folder: Path) -> None:
     assert "segments" not in where(folder, {"vector": needle})
 
     _have_graphs_built(700)
-    with pytest.raises(UserFacingError) as told:
+    with pytest.raises(UserFacingError) as raised:
         purged(seconds=0)
-    assert str(told.value) == (
+    assert str(raised.value) == (
         f"Qdrant has been writing segments of '{name(1)}' anew for 0 s, and only then tells what is deleted in them: wait until the collection is"
         " green, or give it more time with --wait, and run it again."
     )
@@ -492,9 +492,9 @@ def test_purge__a_retained_collection(folder: Path) -> None:
     needles = traces(someone)
     reindex(retain=timedelta(hours=1))
     erase(someone)
-    with pytest.raises(UserFacingError) as told:
+    with pytest.raises(UserFacingError) as raised:
         purged(log=True, snapshots=True)
-    assert str(told.value) == (
+    assert str(raised.value) == (
         f"'{name(1)}' is retained, with a write-ahead log of its own: nothing was done. Add --drop-retained to drop it, after which there is no"
         " reindex_qdrant --rollback, or wait until it is no longer retained."
     )
@@ -544,9 +544,9 @@ def test_purge__killed(folder: Path, settings: Settings, how_many: int, moment: 
     with silent_on(url, silent, reached) as settings.QDRANT_URL, started("purge_qdrant") as process:
         wait_until(lambda: process.poll() is not None or bool(reached))
         process.kill()
-        told = process.communicate()
+        reported = process.communicate()
     settings.QDRANT_URL = url
-    assert process.returncode == -signal.SIGKILL, told
+    assert process.returncode == -signal.SIGKILL, reported
     changed = {"deleted_threshold": 0.2, "vacuum_min_vector_number": 1000} if how_many == MANY else {"on_disk_payload": True}
     assert StoreState.current().optimizers_before_purge == {name(1): changed}
     assert bool(compare().differences) == (moment == "after that")
@@ -597,6 +597,6 @@ def test_command(folder: Path) -> None:
     assert [one.name for one in listed().snapshots] == [before.name]
     code, stdout, stderr = manage("purge_qdrant", "--snapshots", "--log", "--json")
     assert (code, stderr) == (0, "")
-    told = json.loads(stdout)
-    assert told["clean"]
-    assert told["purged"]["dropped"] == [name(1)]
+    reported = json.loads(stdout)
+    assert reported["clean"]
+    assert reported["purged"]["dropped"] == [name(1)]

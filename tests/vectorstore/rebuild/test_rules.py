@@ -241,13 +241,13 @@ def test_reconcile__in_a_callers_transaction_leaves_it_its_timeouts(embedded_qdr
     names = ("lock_timeout", "idle_in_transaction_session_timeout", "enable_seqscan")
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SET LOCAL lock_timeout = '1234ms'")
-        before = [told(cursor, name) for name in names]
+        before = [reported(cursor, name) for name in names]
         assert registry.reconcile(version(2))
-        assert [told(cursor, name) for name in names] == before
+        assert [reported(cursor, name) for name in names] == before
     assert states() == {"v1": "kept", "v2": "live"}
 
 
-def told(cursor: CursorWrapper, name: str) -> str:
+def reported(cursor: CursorWrapper, name: str) -> str:
     cursor.execute("SELECT current_setting(%s)", [name])
     return str(cursor.fetchone()[0])
 
@@ -404,11 +404,11 @@ def test_at_work__tells_of_a_graph_that_is_being_built_how_far_it_is(qdrant_serv
             client.upsert(version(1), models.Batch(ids=[*ids], vectors=vectors[ids].tolist()), wait=True)
         assert build.at_work(client, version(1)) == "[]"
         client.update_collection(version(1), optimizers_config=models.OptimizersConfigDiff(indexing_threshold=100))
-        told: set[str] = set()
+        reported: set[str] = set()
         deadline = time.monotonic() + 60
         while not client.get_collection(version(1)).indexed_vectors_count and time.monotonic() < deadline:
-            told.add(build.at_work(client, version(1)))
-    assert len(told - {"[]"}) > 1
+            reported.add(build.at_work(client, version(1)))
+    assert len(reported - {"[]"}) > 1
 
 
 def test_wait_for_graphs__says_when_nothing_gets_on(embedded_qdrant: object, monkeypatch: pytest.MonkeyPatch) -> None:

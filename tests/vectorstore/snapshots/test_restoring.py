@@ -425,9 +425,9 @@ def killed_at(moment: str, server: QdrantServer, settings: Settings, path: Path)
     with silent as settings.QDRANT_URL, started("qdrant_snapshot", "restore", path) as process:
         wait_until(lambda: process.poll() is not None or bool(reached))
         process.kill()
-        told = process.communicate()
+        reported = process.communicate()
     settings.QDRANT_URL = server.url
-    assert process.returncode == -signal.SIGKILL, told
+    assert process.returncode == -signal.SIGKILL, reported
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

@@ -41,9 +41,9 @@ def test_with_a_key_and_tls(memory_path: Path, tmp_path: Path, settings: Setting
         assert restore([path]).found == 3
         assert purge(snapshots=True).collections[0].remaining == 0
         settings.QDRANT_API_KEY = "another"
-        with pytest.raises(StoreUnavailable, match="does not accept the key in QDRANT_API_KEY") as told:
+        with pytest.raises(StoreUnavailable, match="does not accept the key in QDRANT_API_KEY") as raised:
             listed()
-        assert "another" not in str(told.value)
+        assert "another" not in str(raised.value)
 
 
 def test_a_frozen_server(memory_path: Path, tmp_path: Path, settings: Settings) -> None:

@@ -172,7 +172,7 @@ def it_is_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preflight, "_put_off", dict.fromkeys(preflight._put_off, 0.0))
 
 
-def test_check_stores__a_restored_store_is_told_though_the_checkpoint_could_not_be_renewed(
+def test_check_stores__a_restored_store_is_reported_though_the_checkpoint_could_not_be_renewed(
     server_collection: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prove()
@@ -209,7 +209,7 @@ def delete_the_alias() -> None:
         client.update_collection_aliases([operation])
 
 
-def test_check_stores__an_alias_that_was_moved_by_hand_is_told(server_collection: str) -> None:
+def test_check_stores__an_alias_that_was_moved_by_hand_is_reported(server_collection: str) -> None:
     """At the latest when the checkpoint is due; and init_qdrant mends it."""
     prove()
     name = lead_elsewhere()
@@ -251,7 +251,7 @@ def test_check_stores__an_alias_that_was_moved_by_hand_to_one_that_was_marked_fa
     assert (searched.name, searched.points, searched.differing) == (name, 1, 0)
 
 
-def test_check_stores__an_alias_that_was_deleted_is_told(server_collection: str) -> None:
+def test_check_stores__an_alias_that_was_deleted_is_reported(server_collection: str) -> None:
     prove()
     delete_the_alias()
     StoreState.objects.update(marked_at=None)

@@ -49,7 +49,7 @@ def test_graceful_shutdown__beside_nobody_who_has_caught_signals_nothing_is_arme
 
 
 @pytest.mark.django_db
-def test_graceful_shutdown__told_to_end_in_a_statement_leaves_the_batch_its_grace() -> None:
+def test_graceful_shutdown__stopped_by_a_signal_in_a_statement_leaves_the_batch_its_grace() -> None:
     shutdown = GracefulShutdown(60)
     with shutdown.caught(signal.SIGUSR1), statement_deadline():
         assert left() > GRACE_SECONDS
@@ -63,7 +63,7 @@ def test_graceful_shutdown__told_to_end_in_a_statement_leaves_the_batch_its_grac
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("seconds", [0.0, 30.0])
-def test_graceful_shutdown__told_to_end_while_the_alarm_is_set(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+def test_graceful_shutdown__stopped_by_a_signal_while_the_alarm_is_set(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     """Just before it is set to something else: the grace stays."""
     shutdown, setitimer = GracefulShutdown(30), signal.setitimer
 

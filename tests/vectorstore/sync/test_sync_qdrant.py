@@ -179,28 +179,28 @@ def test_sync_qdrant__arguments_that_it_does_not_take(arguments: list[str], line
     assert str(raised.value) == line
 
 
-def told_to_end(*_: object) -> None:
+def stopped_by_a_signal(*_: object) -> None:
     """In the middle of what does not answer."""
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(60)
 
 
-def test_sync_qdrant__told_to_end_before_a_store_has_answered(
+def test_sync_qdrant__stopped_by_a_signal_before_a_store_has_answered(
     embedded_collection: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "_check_stores", told_to_end)
+    monkeypatch.setattr(worker, "_check_stores", stopped_by_a_signal)
     assert output(capsys, "--once") == "Nothing to do.\n"
 
 
-def test_sync_qdrant__told_to_end_while_it_takes_its_leave(
+def test_sync_qdrant__stopped_by_a_signal_while_it_takes_its_leave(
     embedded_collection: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutdown, "GRACE_SECONDS", 0.1)
-    monkeypatch.setattr(worker, "release_all", told_to_end)
+    monkeypatch.setattr(worker, "release_all", stopped_by_a_signal)
     assert output(capsys, "--once") == "Nothing to do.\n"
 
 
-def test_sync_qdrant__told_to_end_where_postgresql_is_away(
+def test_sync_qdrant__stopped_by_a_signal_where_postgresql_is_away(
     embedded_collection: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def away() -> Backlog:
@@ -209,7 +209,7 @@ def test_sync_qdrant__told_to_end_where_postgresql_is_away(
     monkeypatch.setattr(worker, "backlog", away)
     with pytest.raises(CommandError, match="PostgreSQL: the connection is lost"):
         call_command("sync_qdrant", "--once")
-    monkeypatch.setattr(worker, "_check_stores", told_to_end)
+    monkeypatch.setattr(worker, "_check_stores", stopped_by_a_signal)
     assert output(capsys, "--once") == ""
 
 

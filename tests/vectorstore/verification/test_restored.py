@@ -68,12 +68,12 @@ def marked_anew() -> None:
 def goes_on_after_repair(worker: subprocess.Popen[str], line: str) -> None:
     """Nobody is written before it, everybody after it; and the worker has told why."""
     (newcomer,) = people(1)
-    code, told, _ = manage("verify_qdrant")
-    assert (code, line in told) == (1, True), told
+    code, reported, _ = manage("verify_qdrant")
+    assert (code, line in reported) == (1, True), reported
     time.sleep(0.5)
     assert point_of(newcomer) is None
-    code, told, errors = manage("verify_qdrant", "--repair", "--force", "--after-restore")
-    assert (code, errors) == (1, ""), told + errors
+    code, reported, errors = manage("verify_qdrant", "--repair", "--force", "--after-restore")
+    assert (code, errors) == (1, ""), reported + errors
     wait_until("everybody is written", is_synced)
     assert point_of(newcomer) is not None
     assert verify().clean

@@ -85,8 +85,8 @@ def delete(name: str, *ids: UUID | int) -> None:
 
 
 def only(verified: Verified) -> VerifiedCollection:
-    (told,) = verified.collections
-    return told
+    (reported,) = verified.collections
+    return reported
 
 
 def kinds(verified: Verified) -> dict[str, int]:
@@ -133,13 +133,13 @@ def test_verify__every_kind(collection: str) -> None:
         *(models.PointStruct(id=number, vector=unit_vector(1)) for number in (7, 2**63)),
     )
     verified = verify()
-    told = only(verified)
+    reported = only(verified)
     assert kinds(verified) == {"missing": 1, "orphaned": 5, "stale payload": 2, "stale vector": 2}
-    assert told.examples["missing"] == [str(missing)]
-    assert set(told.examples["orphaned"]) == {str(hidden), str(staff), str(orphan), "7", str(2**63)}
-    assert set(told.examples["stale payload"]) == {str(unverified), str(both)}
-    assert set(told.examples["stale vector"]) == {str(moved), str(both)}
-    assert (told.differing, verified.differing, verified.clean, verified.people, told.points) == (9, 9, False, 6, 10)
+    assert reported.examples["missing"] == [str(missing)]
+    assert set(reported.examples["orphaned"]) == {str(hidden), str(staff), str(orphan), "7", str(2**63)}
+    assert set(reported.examples["stale payload"]) == {str(unverified), str(both)}
+    assert set(reported.examples["stale vector"]) == {str(moved), str(both)}
+    assert (reported.differing, verified.differing, verified.clean, verified.people, reported.points) == (9, 9, False, 6, 10)
     assert QueueEntry.objects.count() == 0
 
 
@@ -191,8 +191,8 @@ def test_verify__a_vector_of_nan(qdrant_server_grpc: QdrantServer, settings: Set
 
 def test_verify__at_most_ten_examples_of_each_kind(live: str) -> None:
     delete(live, *people(12))
-    told = only(verify())
-    assert (told.kinds["missing"], len(told.examples["missing"])) == (12, 10)
+    reported = only(verify())
+    assert (reported.kinds["missing"], len(reported.examples["missing"])) == (12, 10)
 
 
 def test_verify__many_pages_in_the_order_of_the_ids(collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,7 +236,7 @@ def test_verify__every_collection_that_is_written(live: str) -> None:
             registry.register(name, state, "")
     write(building, models.PointStruct(id=str(first), vector=unit_vector(1), payload={"version": 1}))
     verified = verify()
-    assert [(told.name, told.state, told.differing, told.pending) for told in verified.collections] == [
+    assert [(reported.name, reported.state, reported.differing, reported.pending) for reported in verified.collections] == [
         (live, "live", 0, 0),
         (kept, "kept", 2, 0),
         (building, "building", 1, 1),  # who is missing is still to come
@@ -272,7 +272,10 @@ def test_verify__a_kept_collection_that_is_dropped_meanwhile(live: str, monkeypa
 
     monkeypatch.setattr(verify_module, before, dropped_before)
     verified = verify(repairing=True)
-    assert ([told.name for told in verified.collections], verified.clean) == ([live, name] if before == "_repaired" else [live], True)
+    assert ([reported.name for reported in verified.collections], verified.clean) == (
+        [live, name] if before == "_repaired" else [live],
+        True,
+    )
 
 
 def test_verify__the_live_collection_is_replaced_and_dropped_meanwhile(live: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -338,8 +341,8 @@ def test_verify__people_on_the_queue_or_leased_are_pending(live: str) -> None:
     QueueEntry.objects.exclude(user_id=queued).delete()
     SyncLease.objects.create(user_id=leased, worker=uuid4(), until=datetime.now(UTC) + timedelta(minutes=1))
     SyncLease.objects.create(user_id=expired, worker=uuid4(), until=datetime.now(UTC) - timedelta(minutes=1))
-    told = only(verify())
-    assert (told.pending, told.differing, told.examples) == (3, 1, {"stale payload": [str(wrong)]})
+    reported = only(verify())
+    assert (reported.pending, reported.differing, reported.examples) == (3, 1, {"stale payload": [str(wrong)]})
 
 
 @pytest.mark.parametrize("what", ["entry", "lease"])
@@ -350,8 +353,8 @@ def test_verify__after_a_truncate_everybody_may_be(live: str, what: str) -> None
         QueueEntry.objects.create(user_id=None, urgent=True)
     else:
         SyncLease.objects.create(user_id=ALL_USERS, worker=uuid4(), until=datetime.now(UTC))
-    told = only(verify())
-    assert (told.pending, told.differing) == (2, 0)
+    reported = only(verify())
+    assert (reported.pending, reported.differing) == (2, 0)
 
 
 def test_verify__quarantined_users(live: str) -> None:
@@ -384,8 +387,8 @@ def test_verify__an_age_that_waits_for_the_daily_job_is_pending(live: str, spoil
         (today() - timedelta(days=1), (0, 1)),  # the job has been there since, and it should be right
     ]:
         ages.update(ages_refreshed_on=refreshed)
-        told = only(verify())
-        assert (told.pending, told.differing) == expected, refreshed
+        reported = only(verify())
+        assert (reported.pending, reported.differing) == expected, refreshed
     ages.update(ages_refreshed_on=today() - timedelta(days=40))
     for wrong in ({"age": 28}, {"age": 31}, {"age": 29, "age_group": "35-44"}):
         change_payload(live, person, **wrong)
@@ -465,8 +468,8 @@ def test_recheck__somebody_who_comes_and_goes_in_the_middle_of_it(live: str, mon
         write(live, models.PointStruct(id=str(orphan), vector=unit_vector(1), payload={"version": last_allocated()}))
 
     while_it_looks(monkeypatch, change, always=True)
-    told = only(verify())
-    assert (told.differing, told.pending) == (0, 1)
+    reported = only(verify())
+    assert (reported.differing, reported.pending) == (0, 1)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -479,11 +482,11 @@ def test_recheck__somebody_who_is_just_being_removed(live: str) -> None:
             cursor.execute("BEGIN")
             cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended('findme point of ' || %s::uuid, 0))", [person])
             delete(live, person)
-            told = only(verify())
+            reported = only(verify())
             cursor.execute("ROLLBACK")
     finally:
         eraser.close()
-    assert (told.pending, told.differing) == (1, 0)
+    assert (reported.pending, reported.differing) == (1, 0)
     assert only(verify()).differing == 1
 
 

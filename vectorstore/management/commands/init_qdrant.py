@@ -81,24 +81,24 @@ class Command(FindmeCommand):
 
     def _plan(self, planned: Plan, *, as_json: bool) -> None:
         if as_json:
-            self._say_json(planned, changed=False)
+            self._print_json(planned, changed=False)
             return
-        self._say_plan(planned, plural(len(planned.differences), "differs", "differ") if planned.refused else "would be changed")
+        self._print_plan(planned, plural(len(planned.differences), "differs", "differ") if planned.refused else "would be changed")
         if planned.refused:
-            self.say(f"It would be refused. {what_to_do(planned, planned.refused)}")
-        self._say_restored(planned)
+            self.print_line(f"It would be refused. {what_to_do(planned, planned.refused)}")
+        self._print_restored(planned)
 
     def _check(self, found: Plan, *, as_json: bool) -> None:
         problems, due_at = [str(problem) for problem in trigger_problems()], comparison_due_at()
         if as_json:
-            self._say_json(found, changed=False, more={"triggers": problems, "comparison_due_at": due_at})
+            self._print_json(found, changed=False, more={"triggers": problems, "comparison_due_at": due_at})
         elif found.differences:
-            self._say_plan(found, plural(len(found.differences), "differs", "differ"))
+            self._print_plan(found, plural(len(found.differences), "differs", "differ"))
         else:
-            self.say(f"{_name(found)} is as defined.{_not_compared(found)}")
+            self.print_line(f"{_name(found)} is as defined.{_not_compared(found)}")
         if not as_json:
-            self._say_restored(found)
-            self._say_capture(
+            self._print_restored(found)
+            self._print_capture(
                 [*(f"Not as migrated: {problem}" for problem in problems), *([comparison_due_warning(due_at)] if due_at else [])]
             )
         if found.differences or found.restored or problems or due_at:
@@ -108,16 +108,16 @@ class Command(FindmeCommand):
         with progress("Building graphs") as report:
             done = initialize(green_seconds=wait, on_plan=self._on_plan(as_json=as_json), report=report)
         if as_json:
-            self._say_json(done.planned, changed=bool(done.planned.differences), status=done.status, more={"queued": done.queued})
+            self._print_json(done.planned, changed=bool(done.planned.differences), status=done.status, more={"queued": done.queued})
         elif done.planned.differences:
-            self.say("Done, and read back.")
+            self.print_line("Done, and read back.")
         if done.queued and not as_json:
-            self.say(
+            self.print_line(
                 f"{counted(done.queued, 'person is', 'people are')} queued, and found once they are written: run manage.py sync_qdrant --once, where no --watch runs."
             )
         if not as_json:
-            self._say_restored(done.planned)
-        self._say_if_not_green(done.planned.collection, done.status, wait)
+            self._print_restored(done.planned)
+        self._print_if_not_green(done.planned.collection, done.status, wait)
         if done.planned.restored:
             self.exit_with_findings()
 
@@ -136,76 +136,76 @@ class Command(FindmeCommand):
                 )
         except PossiblyErased as error:
             if options["json"]:
-                self.say_json({"possibly_erased": error.ids})
+                self.print_json({"possibly_erased": error.ids})
             for user_id in [] if options["json"] else error.ids:
-                self.say(str(user_id))
+                self.print_line(str(user_id))
             raise
         if options["json"]:
             changed = done.status is not None and bool(done.planned.differences)
-            self._say_json(done.planned, changed=changed, status=done.status, more=_adoption_json(done))
+            self._print_json(done.planned, changed=changed, status=done.status, more=_adoption_json(done))
         elif done.status is None:
-            self._say_plan(done.planned, "would be changed")
-            self.say(
+            self._print_plan(done.planned, "would be changed")
+            self.print_line(
                 f"Of {counted(done.survey.points, 'point')}, {counted(done.survey.orphans, 'is', 'are')} of nobody whom PostgreSQL knows, and would be removed."
             )
             if done.survey.unique_vectors:
-                self.say(_of_unique(done.survey.unique_vectors, options["discard_vectors"] or 0))
+                self.print_line(_of_unique(done.survey.unique_vectors, options["discard_vectors"] or 0))
             if done.remaining is not None:
-                self.say(done.remaining)
+                self.print_line(done.remaining)
         else:
-            self._say_adopted(done)
+            self._print_adopted(done)
         if done.status is not None:
             if done.remaining is not None or done.came_meanwhile:
                 self.exit_with_findings()
-            self._say_if_not_green(done.planned.collection, done.status, options["wait"])
+            self._print_if_not_green(done.planned.collection, done.status, options["wait"])
 
-    def _say_adopted(self, done: Adopted) -> None:
+    def _print_adopted(self, done: Adopted) -> None:
         if done.replaced is not None:
-            self.say(
+            self.print_line(
                 f"{done.replaced.collection} was built with {counted(done.replaced.points, 'point')}, and {done.planned.alias} leads to it. For"
                 f" {done.replaced.gap_seconds * 1000:,.0f} ms there was nothing to search."
             )
         elif done.planned.is_to_be_adopted:
-            self.say(
+            self.print_line(
                 f"{done.planned.collection} is this database's: {counted(done.removed, 'point of nobody is', 'points of nobody are')} gone, and everybody is queued for"
                 " manage.py sync_qdrant."
             )
         if done.came_meanwhile:
-            self.say(
+            self.print_line(
                 f"{points_hold(done.came_meanwhile)} a vector that another program wrote meanwhile and PostgreSQL does not have: not deleted."
             )
         if done.remaining is not None:
-            self.say(done.remaining)
+            self.print_line(done.remaining)
         elif done.planned.differences:
-            self.say("Done, and read back.")
+            self.print_line("Done, and read back.")
 
-    def _say_if_not_green(self, collection: str, status: str, wait: float) -> None:
+    def _print_if_not_green(self, collection: str, status: str, wait: float) -> None:
         if status != "green":
             self.stderr.write(f"{collection} is still {status} after {wait:g} s: Qdrant goes on by itself.")
             self.exit_with_findings()
 
     def _on_plan(self, *, as_json: bool) -> OnPlan:
-        return ignore_progress if as_json else lambda planned: self._say_plan(planned, "to change")
+        return ignore_progress if as_json else lambda planned: self._print_plan(planned, "to change")
 
-    def _say_plan(self, planned: Plan, how: str) -> None:
+    def _print_plan(self, planned: Plan, how: str) -> None:
         if not planned.differences:
-            self.say(f"{_name(planned)}: nothing to do.{_not_compared(planned)}")
+            self.print_line(f"{_name(planned)}: nothing to do.{_not_compared(planned)}")
             return
-        self.say(f"{_name(planned)}: {len(planned.differences)} {how}.{_not_compared(planned)}")
+        self.print_line(f"{_name(planned)}: {len(planned.differences)} {how}.{_not_compared(planned)}")
         for difference in planned.differences:
-            self.say(f"  {difference}")
+            self.print_line(f"  {difference}")
 
-    def _say_restored(self, planned: Plan) -> None:
+    def _print_restored(self, planned: Plan) -> None:
         if planned.restored:
-            self.say(planned.restored)
+            self.print_line(planned.restored)
 
-    def _say_capture(self, problems: list[str]) -> None:
+    def _print_capture(self, problems: list[str]) -> None:
         for problem in problems:
-            self.say(problem)
+            self.print_line(problem)
         if problems:
-            self.say("To put this right: manage.py verify_qdrant --repair")
+            self.print_line("To put this right: manage.py verify_qdrant --repair")
 
-    def _say_json(self, planned: Plan, *, changed: bool, status: str | None = None, more: dict[str, Any] | None = None) -> None:
+    def _print_json(self, planned: Plan, *, changed: bool, status: str | None = None, more: dict[str, Any] | None = None) -> None:
         document: dict[str, Any] = {
             "alias": planned.alias,
             "collection": planned.collection,
@@ -217,7 +217,7 @@ class Command(FindmeCommand):
             "status": status,
             "comparisons": planned.comparisons,
         }
-        self.say_json(document | (more or {}))
+        self.print_json(document | (more or {}))
 
 
 def _adoption_json(done: Adopted) -> dict[str, Any]:

@@ -70,30 +70,30 @@ class Command(FindmeCommand):
             )
         note_counts(done)
         if options["json"]:
-            self.say_json({"clean": done.clean, "purged": done})
+            self.print_json({"clean": done.clean, "purged": done})
         else:
-            self._say(done)
+            self._print_result(done)
         if not done.clean:
             self.exit_with_findings()
 
-    def _say(self, done: Purged) -> None:
+    def _print_result(self, done: Purged) -> None:
         for name in done.dropped:
-            self.say(f"{name} {'would be' if done.dry_run else 'is'} dropped, with its write-ahead log.")
+            self.print_line(f"{name} {'would be' if done.dry_run else 'is'} dropped, with its write-ahead log.")
         if done.unique_vectors:
-            self.say(f"{points_hold(done.unique_vectors)} the only copy of a user's vector{'' if done.dry_run else ': discarded'}.")
+            self.print_line(f"{points_hold(done.unique_vectors)} the only copy of a user's vector{'' if done.dry_run else ': discarded'}.")
         for one in done.collections:
-            self.say(_of_segments(one, dry_run=done.dry_run))
+            self.print_line(_of_segments(one, dry_run=done.dry_run))
         for stale in done.stale_snapshots:
-            self.say(_of_snapshot(stale, dry_run=done.dry_run))
+            self.print_line(_of_snapshot(stale, dry_run=done.dry_run))
         for name in (name for name in done.logs if name not in done.dropped):
-            self.say(f"{name}: its write-ahead log may hold erased points. Add --log to have the collection built anew without.")
+            self.print_line(f"{name}: its write-ahead log may hold erased points. Add --log to have the collection built anew without.")
         for name in done.unknown:
-            self.say(f"{name} is not known to FindMe, and may hold anything: see what it is, and delete it.")
+            self.print_line(f"{name} is not known to FindMe, and may hold anything: see what it is, and delete it.")
         if done.pending:
-            self.say(
+            self.print_line(
                 f"{counted(done.pending, 'person waits', 'people wait')} to be written or deleted: run manage.py sync_qdrant --once, and then this again."
             )
-        self.say("Nothing of what was erased is left in Qdrant's files." if done.clean else "Something is left, as said above.")
+        self.print_line("Nothing of what was erased is left in Qdrant's files." if done.clean else "Something is left, as said above.")
 
 
 def _of_segments(one: VacuumResult, *, dry_run: bool) -> str:

@@ -46,16 +46,16 @@ class Command(FindmeCommand):
     def _create(self, options: dict[str, Any]) -> None:
         with progress("Making snapshots") as report:
             made = create(nodes=options["node"], seconds=options["wait"], report=report)
-        self._say(made, options, "made")
+        self._print_result(made, options, "made")
 
     def _list(self, options: dict[str, Any]) -> None:
         found = listed(nodes=options["node"])
         if options["json"]:
-            self.say_json(found)
+            self.print_json(found)
         else:
-            self._say(found.snapshots, options, "")
+            self._print_result(found.snapshots, options, "")
             for line in found.silent:
-                self.say(line)
+                self.print_line(line)
         if found.silent:
             self.exit_with_findings()
 
@@ -63,10 +63,10 @@ class Command(FindmeCommand):
         with progress(f"Fetching {options['name']}, bytes") as report:
             done = fetch(options["name"], options["folder"], force=options["force"], nodes=options["node"], report=report)
         if options["json"]:
-            self.say_json(done)
+            self.print_json(done)
             return
         compared = "as Qdrant says" if done.compared else "which Qdrant does not know"
-        self.say(f"{str(done.path)!r}: {done.size:,} bytes, SHA-256 {done.sha256} ({compared}).")
+        self.print_line(f"{str(done.path)!r}: {done.size:,} bytes, SHA-256 {done.sha256} ({compared}).")
 
     def _restore(self, options: dict[str, Any]) -> None:
         with progress("Restoring the snapshot") as report, self.printed_steps("findme.vectorstore", as_json=options["json"]):
@@ -82,9 +82,9 @@ class Command(FindmeCommand):
                 report=report,
             )
         if options["json"]:
-            self.say_json(done)
+            self.print_json(done)
         elif done.retained or done.replaced in done.dropped:
-            self.say(f"{done.replaced} is {'retained' if done.retained else 'dropped'}.")
+            self.print_line(f"{done.replaced} is {'retained' if done.retained else 'dropped'}.")
 
     def _delete(self, options: dict[str, Any]) -> None:
         self._destroy(lambda *, dry_run: delete(options["names"], nodes=options["node"], dry_run=dry_run), options)
@@ -94,11 +94,11 @@ class Command(FindmeCommand):
 
     def _destroy(self, destroy: Callable[..., Sequence[Snapshot]], options: dict[str, Any]) -> None:
         if options["dry_run"]:
-            self._say(destroy(dry_run=True), options, "to be deleted")
+            self._print_result(destroy(dry_run=True), options, "to be deleted")
             return
         if not options["no_input"]:
             self._ask(destroy(dry_run=True))
-        self._say(destroy(dry_run=False), options, "deleted")
+        self._print_result(destroy(dry_run=False), options, "deleted")
 
     def _ask(self, doomed: Sequence[Snapshot]) -> None:
         if sys.stdin is None or not sys.stdin.isatty():
@@ -111,13 +111,13 @@ class Command(FindmeCommand):
         if sys.stdin.readline().strip().lower() != "yes":
             raise UserFacingError("Not confirmed: nothing was changed.")
 
-    def _say(self, snapshots: Sequence[Snapshot], options: dict[str, Any], done: str) -> None:
+    def _print_result(self, snapshots: Sequence[Snapshot], options: dict[str, Any], done: str) -> None:
         if options["json"]:
-            self.say_json({"dry_run": options.get("dry_run", False), "snapshots": snapshots})
+            self.print_json({"dry_run": options.get("dry_run", False), "snapshots": snapshots})
             return
         for one in snapshots:
-            self.say(_line(one))
-        self.say(f"{counted(len(snapshots), 'snapshot')} {done}".rstrip() + ".")
+            self.print_line(_line(one))
+        self.print_line(f"{counted(len(snapshots), 'snapshot')} {done}".rstrip() + ".")
 
 
 def _line(one: Snapshot) -> str:

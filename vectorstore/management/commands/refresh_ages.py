@@ -27,9 +27,9 @@ class Command(FindmeCommand):
             refreshed = refresh_ages(report=report)
         note_counts(refreshed)
         if options["json"]:
-            self.say_json(refreshed)
+            self.print_json(refreshed)
         else:
-            self.say(_sentence(refreshed))
+            self.print_line(_sentence(refreshed))
 
 
 def _sentence(refreshed: Refreshed) -> str:

@@ -66,7 +66,7 @@ class Command(FindmeCommand):
                     raise CommandError(f"{_option(name)} does not go with {_option(instead)}.", returncode=NOT_DONE)
         limit = DiscardLimit(options["discard_vectors"] or 0)
         if options["drop_retained"]:
-            self._say_dropped(drop_retained(dry_run=options["dry_run"], limit=limit), limit, options)
+            self._print_dropped(drop_retained(dry_run=options["dry_run"], limit=limit), limit, options)
             return
         with (
             progress("Backfilling and comparing the collection") as report,
@@ -84,34 +84,34 @@ class Command(FindmeCommand):
                     report=report,
                 )
         note_counts(done)
-        self.say_json(done) if options["json"] else self._say(done, limit.counts.get(done.replaced, 0))
+        self.print_json(done) if options["json"] else self._print_result(done, limit.counts.get(done.replaced, 0))
 
-    def _say(self, done: Reindexed, unique: int) -> None:
+    def _print_result(self, done: Reindexed, unique: int) -> None:
         if done.replaced in done.dropped:
-            self.say(f"{done.replaced} is dropped.")
+            self.print_line(f"{done.replaced} is dropped.")
         elif not done.retained:
-            self.say(f"{done.replaced} is still to be dropped: an idle worker, or the next run, does it.")
+            self.print_line(f"{done.replaced} is still to be dropped: an idle worker, or the next run, does it.")
         elif done.retained_until is None:
-            self.say(f"{done.replaced} is retained until reindex_qdrant --drop-retained.")
+            self.print_line(f"{done.replaced} is retained until reindex_qdrant --drop-retained.")
         else:
-            self.say(
+            self.print_line(
                 f"{done.replaced} is retained until {done.retained_until:%Y-%m-%d %H:%M:%S} UTC: reindex_qdrant --rollback goes back to it."
             )
         if done.retained and unique:
-            self.say(
+            self.print_line(
                 f"{points_hold(unique)} the only copy of a user's vector in {done.replaced}: no worker drops it."
                 f" To drop it, run reindex_qdrant --drop-retained --discard-vectors {unique}."
             )
 
-    def _say_dropped(self, names: tuple[str, ...], limit: DiscardLimit, options: dict[str, Any]) -> None:
+    def _print_dropped(self, names: tuple[str, ...], limit: DiscardLimit, options: dict[str, Any]) -> None:
         if options["json"]:
-            self.say_json({"dry_run": options["dry_run"], "dropped": names, "unique_vectors": limit.total})
+            self.print_json({"dry_run": options["dry_run"], "dropped": names, "unique_vectors": limit.total})
             return
-        self.say(
+        self.print_line(
             f"{'Would be dropped' if options['dry_run'] else 'Dropped'}: {', '.join(names)}." if names else "There is nothing to drop."
         )
         if limit.total:
-            self.say(
+            self.print_line(
                 f"{points_hold(limit.total)} the only copy of a user's vector."
                 if options["dry_run"]
                 else f"Vectors discarded: {limit.total:,}."

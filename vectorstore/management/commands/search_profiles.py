@@ -48,13 +48,13 @@ class Command(FindmeCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         hits = search(_query(options))
         if options["json"]:
-            self.say_json([{"user_id": hit.user_id, "score": hit.score} for hit in hits])
+            self.print_json([{"user_id": hit.user_id, "score": hit.score} for hit in hits])
         elif hits:
-            self.say(_table(hits, options["offset"] + 1))
+            self.print_line(_table(hits, options["offset"] + 1))
             if len(hits) == options["limit"]:
-                self.say(f"The next page: --after {hits[-1].place}")
+                self.print_line(f"The next page: --after {hits[-1].place}")
         else:
-            self.say("Nobody was found.")
+            self.print_line("Nobody was found.")
 
 
 def _query(options: dict[str, Any]) -> SearchQuery:

@@ -68,7 +68,7 @@ class Command(FindmeCommand):
         lines = _Lines(self, as_json=options["json"])
         on_batch = ignore_progress if options["json"] else lines.batch
         if options["watch"]:
-            watch(batch_size=options["batch_size"], on_batch=lines.batch, on_unavailable=self._report_unavailable, begun=lines.beginning)
+            watch(batch_size=options["batch_size"], on_batch=lines.batch, on_unavailable=self._report_unavailable, on_start=lines.start)
             return
         shutdown = GracefulShutdown(min(SILENT_SECONDS, options["timeout"] + SPARE_SECONDS))
         with shutdown.caught(signal.SIGTERM), suppress(ShutdownRequested):
@@ -88,7 +88,7 @@ class Command(FindmeCommand):
 
     def _end_of(self, result: SyncResult, *, as_json: bool) -> None:
         note_counts(result)
-        self.say(json.dumps(asdict(result)) if as_json else _format_result(result))
+        self.print_line(json.dumps(asdict(result)) if as_json else _format_result(result))
         if result.stopped:
             return
         if result.unavailable is not None:
@@ -114,17 +114,17 @@ class _Lines:
         self.command, self.as_json = command, as_json
         self.next_count = float("-inf")
 
-    def beginning(self) -> None:
+    def start(self) -> None:
         """Which stores are watched: a wrong ``DATABASE_URL`` or ``QDRANT_URL`` would show in nothing else while the queue is empty."""
         watched = {"postgresql": _postgresql(), "qdrant": _qdrant(), "collection": collection_name()}
         sentence = f"Watching the queue in {watched['postgresql']}, for {watched['collection']!r} in {watched['qdrant']}. Ctrl-C ends it."
-        self.command.say(json.dumps({"watching": watched}) if self.as_json else sentence)
+        self.command.print_line(json.dumps({"watching": watched}) if self.as_json else sentence)
         self.command.stdout.flush()
 
     def batch(self, result: BatchResult) -> None:
         remaining = self._count() if time.monotonic() >= self.next_count else None
         log_batch(result)
-        self.command.say(self._json(result, remaining) if self.as_json else self._line(result, remaining))
+        self.command.print_line(self._json(result, remaining) if self.as_json else self._line(result, remaining))
         self.command.stdout.flush()
 
     def _json(self, result: BatchResult, remaining: Backlog | None) -> str:

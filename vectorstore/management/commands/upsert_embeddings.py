@@ -58,33 +58,33 @@ class Command(FindmeCommand):
             self.stderr.write(
                 f"... and {counted(more, 'more rejected row')}{': ' + printable(str(options['rejects'])) if options['rejects'] else '; --rejects FILE keeps them all'}"
             )
-        self._tell_limits(loaded, options["rejects"])
+        self._print_limits(loaded, options["rejects"])
         if options["json"]:
-            self.say_json(loaded)
+            self.print_json(loaded)
         else:
-            self._say(loaded, dry_run=options["dry_run"])
+            self._print_result(loaded, dry_run=options["dry_run"])
             if options["queue_only"] and loaded.loaded and not options["dry_run"]:
-                self.say("Their points are on the queue, for the workers of manage.py sync_qdrant --watch.")
+                self.print_line("Their points are on the queue, for the workers of manage.py sync_qdrant --watch.")
 
-    def _tell_limits(self, loaded: Loaded, rejects: Path | None) -> None:
+    def _print_limits(self, loaded: Loaded, rejects: Path | None) -> None:
         for count, what in ((loaded.shortened_rejects, "shortened in"), (loaded.left_out_rejects, "left out of")):
             if count:
                 self.stderr.write(
                     f"{counted(count, 'rejected row is', 'rejected rows are')} {what} {printable(str(rejects))}: how much it keeps depends on the size of the input."
                 )
 
-    def _say(self, loaded: Loaded, *, dry_run: bool) -> None:
+    def _print_result(self, loaded: Loaded, *, dry_run: bool) -> None:
         done = f"{loaded.loadable:,} would be loaded" if dry_run else f"{loaded.loaded:,} loaded ({loaded.new:,} of them new)"
-        self.say(f"{counted(loaded.read, 'row')} read, {done}, {loaded.rejected:,} rejected.")
+        self.print_line(f"{counted(loaded.read, 'row')} read, {done}, {loaded.rejected:,} rejected.")
         for reason, count in sorted(loaded.reasons.items(), key=lambda item: -item[1]):
-            self.say(f"  {count:,} {reason}")
+            self.print_line(f"  {count:,} {reason}")
         if loaded.projected:
-            self.say(f"{counted(loaded.projected, 'point')} written to the vector store.")
+            self.print_line(f"{counted(loaded.projected, 'point')} written to the vector store.")
         if loaded.quarantined:
-            self.say(
+            self.print_line(
                 f"{counted(loaded.quarantined, 'user is', 'users are')} quarantined because no point can be made of their data. The admin shows the reasons and can retry them."
             )
         if loaded.awaiting_projection:
-            self.say(
+            self.print_line(
                 f"{counted(loaded.awaiting_projection, 'person awaits', 'people await')} projection: run manage.py sync_qdrant --once. {loaded.why_not_projected}"
             )

@@ -45,10 +45,10 @@ class Command(FindmeCommand):
         if not options["repair"] and options["after_restore"]:
             raise UserFacingError("--after-restore says what a repair may write: add --repair, or leave it out.")
         verified = self._verify(**options)
-        self._tell(verified, as_json=options["json"])
+        self._report(verified, as_json=options["json"])
         if verified.queued is None and not options["json"] and _is_repairable(verified):
             discard = f" --discard-vectors {verified.unique_vectors}, or store those vectors first" if verified.unique_vectors else ""
-            self.say(f"To put this right: manage.py verify_qdrant --repair{discard}")
+            self.print_line(f"To put this right: manage.py verify_qdrant --repair{discard}")
         if not verified.clean:
             self.exit_with_findings()
 
@@ -72,54 +72,54 @@ class Command(FindmeCommand):
                 )
         except UserFacingError as error:
             if isinstance(error, RepairRefused):
-                self._tell(error.verified, as_json=options["json"])
+                self._report(error.verified, as_json=options["json"])
             if mended:
                 raise UserFacingError(
                     f"{one_line(error)} The triggers are mended, but changes that they missed are not queued yet."
                 ) from error
             raise
 
-    def _tell(self, verified: Verified, *, as_json: bool) -> None:
+    def _report(self, verified: Verified, *, as_json: bool) -> None:
         note_counts(verified)
         if as_json:
-            self.say_json(verified)
+            self.print_json(verified)
         else:
-            self._say(verified)
+            self._print_result(verified)
 
-    def _say(self, verified: Verified) -> None:
+    def _print_result(self, verified: Verified) -> None:
         for problem in verified.triggers:
-            self.say(f"Not as migrated: {problem}")
+            self.print_line(f"Not as migrated: {problem}")
         if verified.comparison_due_at is not None:
-            self.say(comparison_due_warning(verified.comparison_due_at))
+            self.print_line(comparison_due_warning(verified.comparison_due_at))
         if verified.restore_detected:
-            self.say(verified.restore_detected)
+            self.print_line(verified.restore_detected)
         for found in verified.collections:
-            self.say(_sentence(found, verified.people))
+            self.print_line(_sentence(found, verified.people))
             for kind, ids in found.examples.items():
-                self.say(f"  {found.kinds[kind]:,} {kind}: {', '.join(ids)}{', ...' if found.kinds[kind] > len(ids) else ''}")
+                self.print_line(f"  {found.kinds[kind]:,} {kind}: {', '.join(ids)}{', ...' if found.kinds[kind] > len(ids) else ''}")
             if found.unique_vectors:
-                self.say(
+                self.print_line(
                     f"  {points_hold(found.unique_vectors)} the only copy of a user's vector: --repair deletes none of them by itself."
                 )
         if verified.quarantined:
-            self.say(
+            self.print_line(
                 f"{counted(verified.quarantined, 'user is', 'users are')} quarantined because Qdrant rejected their data. The admin shows the reasons and can retry them."
             )
         if verified.possibly_erased:
-            self.say("Users without a point:")
+            self.print_line("Users without a point:")
         for user_id in verified.possibly_erased:
-            self.say(user_id)
+            self.print_line(user_id)
         if verified.queued is not None:
-            self._say_repaired(verified)
+            self._print_repaired(verified)
 
-    def _say_repaired(self, verified: Verified) -> None:
+    def _print_repaired(self, verified: Verified) -> None:
         if verified.queued or verified.deleted:
-            self.say(
+            self.print_line(
                 f"{counted(verified.queued or 0, 'person', 'people')} queued, {counted(verified.deleted or 0, 'point')} deleted."
                 " manage.py sync_qdrant --once does the rest."
             )
         if verified.restore_detected or any(found.unallocated for found in verified.collections):
-            self.say(
+            self.print_line(
                 "Both stores have a new checkpoint: workers go on."
                 if verified.checkpoint_written
                 else "The new checkpoint is not in both stores, since Qdrant does not take it or took too long, and workers do not go on before it is:"

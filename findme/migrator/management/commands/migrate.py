@@ -39,11 +39,11 @@ class Command(FindmeCommand, migrate.Command):
         else:
             self._handle_locked(Consent() if reads_only else self._consent(options), *args, **options)
         if options["plan"]:
-            describe_losses(self._undo(options), self.say)
+            describe_losses(self._undo(options), self.print_line)
 
     def _handle_locked(self, consent: Consent, *args: Any, **options: Any) -> None:
         using, steps = options["database"], options["steps"]
-        with migrating(using=using, timeouts=migration_timeouts(options), steps=steps, consent=consent, say=self.stderr.write):
+        with migrating(using=using, timeouts=migration_timeouts(options), steps=steps, consent=consent, on_warning=self.stderr.write):
             super().handle(*args, **options)
 
     def _consent(self, options: dict[str, Any]) -> Consent:
@@ -55,7 +55,7 @@ class Command(FindmeCommand, migrate.Command):
         if not plan.migrations:
             return Consent(())
         if options["interactive"] or options["verbosity"] >= 1:
-            describe(plan, self.say)
+            describe(plan, self.print_line)
         if options["interactive"]:
             ask(plan, lambda question: self.stderr.write(question, str, ""))
             return Consent(plan.migrations, plan.losses, force)

@@ -30,28 +30,28 @@ class Command(FindmeCommand):
         add_waiting_arguments(parser)
 
     def handle(self, *args: Any, count: int | None, dry_run: bool, force: bool, no_input: bool, json: bool, **options: Any) -> None:
-        self.tell = self.on_stderr if json else self.say
+        self.print_step = self.on_stderr if json else self.print_line
         plan = plan_rollback(None if options["all"] else count or 1)
         if not plan.migrations:
-            self.tell("There is nothing to undo.")
-        describe(plan, self.tell)
+            self.print_step("There is nothing to undo.")
+        describe(plan, self.print_step)
         if dry_run:
             if json:
-                self.say_json(plan)
+                self.print_json(plan)
             return
         if not no_input and plan.migrations:
             ask(plan, lambda question: self.on_stderr(question, ending=""))
         accepted = () if no_input else plan.losses
         done = roll_back(
-            plan, force=force, accepted=accepted, timeouts=migration_timeouts(options), say=self.on_stderr, undone=self._undone
+            plan, force=force, accepted=accepted, timeouts=migration_timeouts(options), on_warning=self.on_stderr, on_undone=self._undone
         )
         if json:
-            self.say_json(done)
+            self.print_json(done)
         else:
-            self.say(f"version {done.version}")
+            self.print_line(f"version {done.version}")
 
     def _undone(self, migration: str) -> None:
-        self.tell(f"undone: {migration}")
+        self.print_step(f"undone: {migration}")
 
     def on_stderr(self, line: str, ending: str = "\n") -> None:
         self.stderr.write(line, str, ending)

@@ -24,20 +24,20 @@ class Command(FindmeCommand):
     def handle(self, *args: Any, json: bool, check: bool, **options: Any) -> None:
         schema = schema_version()
         if json:
-            self.say_json(schema)
+            self.print_json(schema)
         else:
             self._print(schema, check=check)
         if check and not (schema.is_current and not schema.problems):
             self.exit_with_findings()
 
     def _print(self, schema: SchemaVersion, *, check: bool) -> None:
-        self.say(f"version {schema.version}")
+        self.print_line(f"version {schema.version}")
         for applied in reversed(schema.history):
-            self.say(f"{applied.version:5}  {applied.applied_at:%Y-%m-%d %H:%M:%S}  {applied.description}")
+            self.print_line(f"{applied.version:5}  {applied.applied_at:%Y-%m-%d %H:%M:%S}  {applied.description}")
         if check:
             for name in schema.unapplied:
-                self.say(f"not applied: {name}")
+                self.print_line(f"not applied: {name}")
             for name in schema.unknown:
-                self.say(f"not in the code: {name}")
+                self.print_line(f"not in the code: {name}")
             for problem in schema.problems:
-                self.say(f"problem: {problem}")
+                self.print_line(f"problem: {problem}")

@@ -130,7 +130,7 @@ def test_change__both_saved_the_same() -> None:
     assert [client.post(page(person), posted).status_code for _ in range(2)] == [302, 302]
 
 
-def test_change__conflict_and_invalid_input_are_both_told() -> None:
+def test_change__conflict_and_invalid_input_are_both_reported() -> None:
     person, client = UserFactory.create(bio="Old."), signed_in(superuser())
     posted = tab(client, person)
     User.objects.filter(pk=person.pk).update(bio="New.", email="new@example.com")

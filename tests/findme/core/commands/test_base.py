@@ -87,7 +87,7 @@ def on_a_terminal(command: list[str], **settings: str) -> tuple[int, str]:
 
 
 def test_command__done_and_clean() -> None:
-    command = Command(lambda self: self.say("done"))
+    command = Command(lambda self: self.print_line("done"))
     assert (command.run(), command.out.getvalue(), command.err.getvalue()) == (0, "done\n", "")
 
 
@@ -144,7 +144,7 @@ def test_command__json() -> None:
         user_id: UUID
         names: frozenset[str]
 
-    command = Command(lambda self: self.say_json(Count(UUID(int=1), frozenset({"b", "ä"}))))
+    command = Command(lambda self: self.print_json(Count(UUID(int=1), frozenset({"b", "ä"}))))
     assert command.run() == 0
     assert json.loads(command.out.getvalue()) == {"user_id": "00000000-0000-0000-0000-000000000001", "names": ["b", "ä"]}
 
@@ -177,7 +177,7 @@ def test_one_line__an_error_without_words() -> None:
 
 def test_command__json_has_times_in_iso_8601() -> None:
     moment = datetime(2026, 11, 29, 14, 28, 47, tzinfo=UTC)
-    command = Command(lambda self: self.say_json({"moment": moment, "day": moment.date(), "uuid": UUID(int=1)}))
+    command = Command(lambda self: self.print_json({"moment": moment, "day": moment.date(), "uuid": UUID(int=1)}))
     assert command.run() == 0
     assert json.loads(command.out.getvalue()) == {
         "moment": "2026-11-29T14:28:47+00:00",

@@ -178,7 +178,7 @@ def test_mend__table_in_use__is_tried_again_and_then_refused_in_one_line(migrate
         writer.execute("BEGIN")
         writer.execute(PERSON.encode())
         with pytest.raises(UserFacingError) as refused:
-            mend_triggers("verify_qdrant --repair", timeouts=MigrationTimeouts(5, 0.1, 2), say=said.append)
+            mend_triggers("verify_qdrant --repair", timeouts=MigrationTimeouts(5, 0.1, 2), on_warning=said.append)
         assert str(refused.value).startswith(
             "The triggers were not mended: canceling statement due to lock timeout; nothing was changed. Run manage.py verify_qdrant --repair"
             " again when that has ended (the oldest open transaction: process "
