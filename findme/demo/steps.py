@@ -89,7 +89,7 @@ def _load(presenter: Presenter) -> None:
     presenter.command("upsert_embeddings", _shown(EMBEDDINGS), "--model", "demo")
     presenter.step(
         "In step",
-        "Whatever else has changed meanwhile, by plain SQL or while Qdrant was away: one command makes Qdrant say what PostgreSQL says.",
+        "Whatever else has changed meanwhile, by plain SQL or while Qdrant was unavailable: one command makes Qdrant say what PostgreSQL says.",
     )
     presenter.command("sync_qdrant", "--once")
 

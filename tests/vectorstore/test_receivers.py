@@ -49,7 +49,7 @@ def test_change__nothing_changed_asks_for_nothing(projected: User, monkeypatch: 
     change(projected)
 
 
-def test_change__stands_while_qdrant_is_away(settings: Any) -> None:
+def test_change__stands_while_qdrant_is_unavailable(settings: Any) -> None:
     settings.QDRANT_URL, settings.QDRANT_TIMEOUT = "http://127.0.0.1:9", 2.0
     person = UserFactory.create()
     _saved, warning = change(person, full_name="After")

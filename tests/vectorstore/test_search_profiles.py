@@ -177,7 +177,7 @@ def test_search__person_without_an_embedding_or_deleted() -> None:
 
 
 @pytest.mark.django_db
-def test_search__server_that_is_away(settings: Settings) -> None:
+def test_search__server_that_is_unavailable(settings: Settings) -> None:
     settings.QDRANT_URL = f"http://127.0.0.1:{free_port()}"
     person = ProfileEmbeddingFactory.create().user
     assert refusal("--user", person.pk).startswith(f"Nothing answers at QDRANT_URL '{settings.QDRANT_URL}'")

@@ -207,7 +207,7 @@ def test_upsert__dry_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.django_db
-def test_upsert__vector_store_away_and_back(collection: str, tmp_path: Path, settings: Settings) -> None:
+def test_upsert__vector_store_unavailable_and_back(collection: str, tmp_path: Path, settings: Settings) -> None:
     """Nothing that a person writes fails because of it; afterwards one command mends all."""
     user = UserFactory.create()
     path = json_lines(tmp_path / "x.jsonl", [row(user.pk, vector=ones())])

@@ -181,7 +181,7 @@ def test_verify_qdrant__how_much_to_change_is_asked_of_a_repair(option: str) -> 
 
 
 @pytest.mark.django_db(transaction=True)
-def test_verify_qdrant__in_one_line_where_qdrant_is_away(settings: Any) -> None:
+def test_verify_qdrant__in_one_line_where_qdrant_is_unavailable(settings: Any) -> None:
     settings.QDRANT_URL, settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT = "http://127.0.0.1:9", "", 0
     code, out, err = manage("verify_qdrant")
     assert (code, out, err.count("\n")) == (2, "", 1)

@@ -24,7 +24,8 @@ COLUMNS = ("points", "missing", "orphaned", "stale payload", "stale vector", "pe
 @never_cache
 @require_http_methods(["GET", "HEAD", "POST"])
 def state_page(request: HttpRequest, model_admin: admin.ModelAdmin[Any]) -> HttpResponse:
-    """Qdrant is asked only with ``?plan=``, since it may be away; then the page says so, and shows the rest. POST tries everybody again who is quarantined."""
+    """Qdrant is asked only with ``?plan=``, since it may be unavailable; then the page says so, and shows the rest. POST tries everybody
+    again who is quarantined."""
     may_retry = request.user.has_perm("vectorstore.retry_quarantined")
     if not model_admin.has_view_permission(request) or (request.method == "POST" and not may_retry):
         raise PermissionDenied

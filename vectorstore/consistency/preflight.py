@@ -1,5 +1,5 @@
 """Whether the collections are this database's, and no store was restored from an older copy (protocol, rules 8 and 9): asked when a process first writes,
-whenever a store was away, on each new connection to PostgreSQL, and whenever the checkpoint is renewed."""
+whenever a store was unavailable, on each new connection to PostgreSQL, and whenever the checkpoint is renewed."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def _renew(client: QdrantClient) -> None:
 
 def check_owners(client: QdrantClient) -> None:
     """Raises UserFacingError where the live collection is another database's. It comes first, and its answer says that it is not the store
-    that is away: one beside it that is gone, fails, or is not ours holds nobody up."""
+    that is unavailable: one beside it that is gone, fails, or is not ours holds nobody up."""
     live = registry.live()
     for collection in registry.write_targets():
         with tolerate_secondary_failure(live, collection, doing="reading"):
@@ -120,7 +120,7 @@ def check_owners(client: QdrantClient) -> None:
 
 
 def invalidate() -> None:
-    """A store was away: it may come back as another one."""
+    """A store was unavailable: it may come back as another one."""
     for by_store in list(_compared.values()):
         by_store.pop(_store(), None)
 

@@ -13,9 +13,9 @@ from typing import Any
 from django.db import OperationalError, connection
 
 GRACE_SECONDS, FAREWELL_SECONDS = 5.0, 3.0
-"""After the signal: for the batch in hand, and then for giving it back."""
+"""After the signal: for the batch in hand, and then for releasing it."""
 SILENT_SECONDS = 30.0
-"""No statement of a worker takes so long, unless PostgreSQL is frozen: it is away then."""
+"""No statement of a worker takes so long, unless PostgreSQL is frozen: it is unavailable then."""
 
 
 class ShutdownRequested(BaseException):
@@ -47,7 +47,7 @@ def no_statement_deadline() -> Iterator[None]:
 
 
 class GracefulShutdown:
-    """At once where nothing is in hand, else the batch has some seconds to end, and some more to be given back."""
+    """At once where nothing is in hand, else the batch has some seconds to end, and some more to be released."""
 
     def __init__(self, silent_seconds: float = SILENT_SECONDS) -> None:
         self.requested = self.idle = self.limited = self.patient = False
@@ -130,7 +130,8 @@ class GracefulShutdown:
             raise ShutdownRequested
 
     def _over(self, _number: int, _frame: FrameType | None) -> None:
-        """Told to end, first the batch is broken off; if not even giving it back ends, PostgreSQL is frozen as well: its lease runs out by itself."""
+        """Told to end, first the batch is broken off; if not even releasing it ends, PostgreSQL is frozen as well: its lease runs out by
+        itself."""
         if not self.requested:
             raise OperationalError(f"it has not answered for {self.silent_seconds:g} s")
         signal.signal(signal.SIGALRM, lambda *_: os._exit(0))

@@ -35,8 +35,9 @@ class BackfillResult:
 def backfill(collection: str, *, timeout: float, batch_size: int = BATCH_SIZE, report: Report = ignore_progress) -> BackfillResult:
     """Give everyone a point in COLLECTION, whose row as building has been committed: whatever changes from then on the workers write there too.
 
-    Whom others hold is tried again until they let go, at most TIMEOUT seconds without anybody done; a store that is away is waited for as
-    long. Raises UserFacingError, and StoreUnavailable, at once if a person must act first; a collection that fails is marked as failed.
+    Whom others hold is tried again until they are released, at most TIMEOUT seconds without anybody done; a store that is unavailable is
+    waited for as long. Raises UserFacingError, and StoreUnavailable, at once if a person must act first; a collection that fails is marked
+    as failed.
     """
     run = _Backfill(collection, timeout)
     try:
@@ -73,7 +74,7 @@ class _Backfill:
         if len(left) == len(held):
             self.wait(
                 UserFacingError(
-                    f"Of {self.collection!r}, {counted(len(left), 'person is', 'people are')} held by other workers, and not let go for {self.timeout.seconds:g} s: see what"
+                    f"Of {self.collection!r}, {counted(len(left), 'person is', 'people are')} held by other workers, and not released for {self.timeout.seconds:g} s: see what"
                     " runs, and run it again: it goes on."
                 )
             )

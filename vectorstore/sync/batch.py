@@ -26,7 +26,7 @@ LARGEST_BATCH = 1000
 def work(worker: UUID, limit: int, among: Sequence[UUID] | None = None) -> BatchResult | None:
     """Claim up to LIMIT people who are due and write their points; None where nobody is to be had.
 
-    Raises StoreUnavailable (CollectionNotFound before ``init_qdrant``), with everybody given back; LeaseLost likewise. The store is taken
+    Raises StoreUnavailable (CollectionNotFound before ``init_qdrant``), with all users released; LeaseLost likewise. The store is taken
     before anything is claimed: who holds people never waits for it.
     """
     with qdrant() as client:

@@ -52,7 +52,7 @@ def renew(claim: Claim) -> datetime:
 
 
 def finish(claim: Claim, rejected: Collection[RejectedUser] = ()) -> int:
-    """Drop the entries of those who are done, exactly the claimed ones, and let everybody go; how many leases were lost meanwhile.
+    """Drop the entries of those who are done, exactly the claimed ones, and release all users; how many leases were lost meanwhile.
 
     REFUSED users are quarantined. Whoever was taken over by another worker is queued again.
     """
@@ -70,7 +70,7 @@ def finish(claim: Claim, rejected: Collection[RejectedUser] = ()) -> int:
 
 
 def release(claim: Claim, *, unanswered: bool) -> None:
-    """Let everybody go, with their entries still on the queue; UNANSWERED means that what was sent may still be applied."""
+    """Release all users, with their entries still on the queue; UNANSWERED means that what was sent may still be applied."""
     with short_transaction() as cursor:
         if unanswered:
             enqueue_rechecks(cursor, claim.people)
@@ -96,7 +96,7 @@ def expire_leases() -> int:
 
 
 def release_all(worker: UUID) -> None:
-    """Let everybody go whom WORKER still holds, whatever came in between. What it sent may still be applied."""
+    """Release all users whom WORKER still holds, whatever came in between. What it sent may still be applied."""
     with short_transaction() as cursor:
         cursor.execute("DELETE FROM vector_sync_leases WHERE worker = %s RETURNING user_id", [worker])
         if people := [row[0] for row in cursor.fetchall()]:
@@ -132,7 +132,8 @@ def _of(claim: Claim) -> dict[str, Any]:
 
 
 def _release(cursor: CursorWrapper, claim: Claim) -> set[UUID]:
-    """Who was held until now. Until this transaction ends nobody takes them over; who was let go in vain, since it does not end well, is held again."""
+    """Who was held until now. Until this transaction ends nobody takes them over; a lease that was released in a transaction that is rolled
+    back still holds."""
     cursor.execute(
         """
         DELETE FROM vector_sync_leases WHERE worker = %(worker)s AND user_id = ANY(%(people)s::uuid[])

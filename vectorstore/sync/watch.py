@@ -33,7 +33,7 @@ def watch(
     on_unavailable: OnUnavailable = ignore_progress,
     on_start: Callable[[], None] = lambda: None,
 ) -> None:
-    """Work until SIGTERM or SIGINT; a store that is away ends it neither at the start nor later. Raises UserFacingError for a wrong
+    """Work until SIGTERM or SIGINT; a store that is unavailable ends it neither at the start nor later. Raises UserFacingError for a wrong
     setting.
 
     ``on_start`` is called once, when the settings are right and the signals are caught.
@@ -65,7 +65,7 @@ def _step(worker: Worker) -> object:
 
 
 def _show(worker: Worker) -> None:
-    """On the list of workers. Where PostgreSQL is away, the next step finds it."""
+    """On the list of workers. Where PostgreSQL is unavailable, the next step finds it."""
     if time.monotonic() - worker.shown_at < SHOW_SECONDS:
         return
     worker.shown_at = time.monotonic()

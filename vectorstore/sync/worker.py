@@ -33,7 +33,7 @@ from vectorstore.sync.settings import check_settings
 TIMEOUT_SECONDS = 300.0
 POLL_SECONDS = 0.2
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.2, 10.0
-"""Between two tries while a store is away: each is twice the one before."""
+"""Between two tries while a store is unavailable: each is twice the one before."""
 RECOUNT_SECONDS = 2.0
 """Between two looks whether others get on."""
 
@@ -47,7 +47,7 @@ OnUnavailable = Callable[[str], None]
 
 @dataclass
 class Worker:
-    """Works batch after batch. A store that is away is told of once, and tried again with ever longer pauses."""
+    """Works batch after batch. A store that is unavailable is told of once, and tried again with ever longer pauses."""
 
     batch_size: int = BATCH_SIZE
     on_batch: OnBatch = ignore_progress
@@ -59,7 +59,8 @@ class Worker:
     housekeeping: Housekeeping = field(default_factory=Housekeeping)
 
     def step(self) -> BatchResult | None:
-        """One batch; None where there was nobody to claim, or a store was away (``unavailable`` says why, and ``pause`` how long to wait).
+        """One batch; None where there was nobody to claim, or a store was unavailable (``unavailable`` says why, and ``pause`` how long to
+        wait).
 
         The stores are compared at the first step, and again once a minute, whatever the queue holds. Raises UserFacingError, or Django's
         error of PostgreSQL, for what only a person can mend.
@@ -95,7 +96,7 @@ class Worker:
         self.unavailable = why
 
     def release_all(self) -> None:
-        """Let everybody go whom it still holds."""
+        """Release all users whom it still holds."""
         retry_on_new_connection(self._release_all)
 
     def _release_all(self) -> None:
@@ -123,9 +124,9 @@ def sync_once(
     shutdown: GracefulShutdown | None = None,
     discard_vectors: int | None = None,
 ) -> SyncResult:
-    """Work until the queue is empty: also what other workers hold, leases of dead ones, rechecks, a store that is away are waited for, at most
-    TIMEOUT seconds without a batch done by anybody. It also ends only after it has compared the two stores, so with an empty queue it still
-    notices a restored store.
+    """Work until the queue is empty: also what other workers hold, leases of dead ones, rechecks, a store that is unavailable are waited
+    for, at most TIMEOUT seconds without a batch done by anybody. It also ends only after it has compared the two stores, so with an empty
+    queue it still notices a restored store.
 
     Raises UserFacingError at once if a person must act first (``UserFacingError.needs_operator``): a restored store, a missing or foreign
     collection, a wrong key or setting. Raises Django's error at once if PostgreSQL only reads or refuses the connection
@@ -206,7 +207,7 @@ def _needs_operator(error: Exception) -> bool:
 
 
 def _check_stores() -> None:
-    """Compare the stores. A store that is away is waited for later; an error that needs a person is raised."""
+    """Compare the stores. A store that is unavailable is waited for later; an error that needs a person is raised."""
     try:
         reach_postgresql()
         expire_leases()  # a PostgreSQL that only reads is reported even if the queue is empty

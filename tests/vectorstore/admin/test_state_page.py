@@ -116,7 +116,7 @@ def test_plan__names_each_difference(embedded_qdrant: Path, settings: Settings) 
     assert "<li" in page and "Nothing:" not in page
 
 
-def test_plan__qdrant_is_away(settings: Settings) -> None:
+def test_plan__qdrant_is_unavailable(settings: Settings) -> None:
     """It is said, and the rest is shown."""
     settings.QDRANT_URL, settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT = "http://127.0.0.1:9", "", 0
     page = shown(plan="1")

@@ -240,7 +240,7 @@ def test_load__dry_run_says_the_same_and_writes_nothing(
     assert not ProfileEmbedding.objects.exists() and projected == []
 
 
-def test_load__vector_store_away_leaves_the_rows_and_is_not_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_load__vector_store_unavailable_leaves_the_rows_and_is_not_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(load, "ROWS_IN_A_BATCH", 2)
     asked = []
 

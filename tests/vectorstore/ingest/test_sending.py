@@ -55,7 +55,7 @@ def test_send__threads_where_they_help(
 
 
 @pytest.mark.django_db
-def test_send__store_that_is_away_is_reported(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_send__store_that_is_unavailable_is_reported(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.QDRANT_URL, settings.QDRANT_GRPC_PORT = "x", 1
 
     def sync_users(user_ids: list[UUID]) -> BatchResult:

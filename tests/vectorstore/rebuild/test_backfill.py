@@ -24,7 +24,7 @@ def answer_with(monkeypatch: pytest.MonkeyPatch, error: StoreUnavailable) -> lis
     return pauses
 
 
-def test_backfill__a_store_that_is_away_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_backfill__a_store_that_is_unavailable_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     pauses = answer_with(monkeypatch, StoreUnavailable("Nothing answers."))
     people = [uuid4()]
     assert backfill._Backfill("a_v2", timeout=300).batch(people) == people

@@ -1,4 +1,4 @@
-"""A rebuild on a cluster, and what it refuses there while a node is away."""
+"""A rebuild on a cluster, and what it refuses there while a node is unavailable."""
 
 from __future__ import annotations
 

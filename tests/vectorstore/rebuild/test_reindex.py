@@ -353,7 +353,7 @@ def test_reindex__a_collection_that_refuses_is_marked_failed_and_nobody_is_quara
     assert [record.getMessage() for record in caplog.records if "marked as failed" in record.getMessage()]
 
 
-def test_reindex__waits_for_a_store_that_is_away(embedded_qdrant: object, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reindex__waits_for_a_store_that_is_unavailable(embedded_qdrant: object, monkeypatch: pytest.MonkeyPatch) -> None:
     begun(3)
     retrieve = QdrantClient.retrieve
     tries: list[str] = []
@@ -418,12 +418,12 @@ def test_reindex__whom_another_worker_holds_is_tried_again(embedded_qdrant: obje
     SyncLease.objects.create(user_id=held, worker=uuid4(), until=datetime.now(UTC) + timedelta(hours=1))
     pauses: list[float] = []
 
-    def let_go(seconds: float) -> None:
+    def release_leases(seconds: float) -> None:
         pauses.append(seconds)
         if len(pauses) == 3:
             SyncLease.objects.all().delete()
 
-    monkeypatch.setattr("findme.core.waiting.time.sleep", let_go)
+    monkeypatch.setattr("findme.core.waiting.time.sleep", release_leases)
     assert rebuilt().written == 3
     assert (len(pauses) >= 3, wrong(2)) == (True, {})
 
@@ -431,7 +431,7 @@ def test_reindex__whom_another_worker_holds_is_tried_again(embedded_qdrant: obje
 def test_reindex__whom_another_worker_never_lets_go(embedded_qdrant: object) -> None:
     held, _ = begun(2)
     SyncLease.objects.create(user_id=held, worker=uuid4(), until=datetime.now(UTC) + timedelta(hours=1))
-    with pytest.raises(UserFacingError, match=rf"^Of {version(2)!r}, 1 person is held by other workers, and not let go for 0\.5 s"):
+    with pytest.raises(UserFacingError, match=rf"^Of {version(2)!r}, 1 person is held by other workers, and not released for 0\.5 s"):
         rebuilt(timeout=0.5)
     assert (leads_to(), states()) == ("v1", {"v1": "live", "v2": "building"})
     SyncLease.objects.all().delete()

@@ -284,12 +284,12 @@ def test_reindex__drops_the_old_one_when_nobody_writes_it_as_the_live_one_any_mo
         if "leads to" in line:
             SyncLease.objects.create(user_id=uuid4(), worker=uuid4(), until=datetime.now(UTC) + DAY)
 
-    def let_go(_seconds: float) -> None:
+    def release_leases(_seconds: float) -> None:
         seen.append((leads_to(), there()))
         if len(seen) == 3:
             SyncLease.objects.all().delete()
 
-    monkeypatch.setattr("findme.core.waiting.time.sleep", let_go)
+    monkeypatch.setattr("findme.core.waiting.time.sleep", release_leases)
     with printed_steps("findme.vectorstore", hold):
         reindex()
     assert seen == 3 * [("v2", {"v1", "v2"})]

@@ -260,7 +260,7 @@ def test_claim__of_all_users() -> None:
     assert (claim.all_users, claim.people, len(claim.entries)) == (True, frozenset({ALL_USERS}), 2)  # nobody else is held for as long
     assert claimed().people == {other}
     assert claim_due(uuid4(), 10) is None
-    for _ in range(2):  # however often the store is away, there is one recheck
+    for _ in range(2):  # however often the store is unavailable, there is one recheck
         release(claim, unanswered=True)
         claim = claimed()
     assert QueueEntry.objects.filter(user_id=None, awaits_answer=True).count() == 1

@@ -76,10 +76,10 @@ def test_note__a_collection_that_does_not_answer_is_passed_over(
     any_collection: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def away(*_arguments: object, **_options: object) -> None:
-        raise StoreUnavailable("Qdrant is away.")
+        raise StoreUnavailable("Qdrant is unavailable.")
 
     with qdrant() as client, monkeypatch.context() as patched:
         patched.setattr(deletions, "tolerate_secondary_failure", away)
         note_deletion(client, 1)
-    assert "A restored PostgreSQL may go unnoticed until the next checkpoint: Qdrant is away." in caplog.text
+    assert "A restored PostgreSQL may go unnoticed until the next checkpoint: Qdrant is unavailable." in caplog.text
     assert noted() == 0

@@ -1,4 +1,4 @@
-"""Working the queue off to its end, whoever is away meanwhile."""
+"""Working the queue off to its end, whoever is unavailable meanwhile."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def test_sync_once__others_getting_on_is_progress(embedded_collection: str, monk
 
 
 @pytest.mark.django_db
-def test_sync_once__a_store_that_is_away_to_the_end(collection: str, settings: Settings) -> None:
+def test_sync_once__a_store_that_is_unavailable_to_the_end(collection: str, settings: Settings) -> None:
     people(1)
     settings.QDRANT_URL = f"http://127.0.0.1:{free_port()}"
     said: list[str] = []
@@ -164,7 +164,7 @@ def test_sync_once__a_store_that_is_away_to_the_end(collection: str, settings: S
 
 
 @pytest.mark.django_db
-def test_sync_once__a_store_that_is_away_while_others_do_the_rest(collection: str, settings: Settings) -> None:
+def test_sync_once__a_store_that_is_unavailable_while_others_do_the_rest(collection: str, settings: Settings) -> None:
     """It ends when it has come to the store again, and compared both."""
     people(1)
     url, settings.QDRANT_URL = settings.QDRANT_URL, f"http://127.0.0.1:{free_port()}"
@@ -218,7 +218,7 @@ def test_step__a_standby_that_takes_no_writes(embedded_collection: str) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_step__what_is_in_hand_is_given_back_over_a_new_connection(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_step__what_is_in_hand_is_released_over_a_new_connection(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """PostgreSQL ended the session in the middle of the batch."""
     (person,) = people(1)
 

@@ -196,7 +196,7 @@ def test_watch__what_was_mended_meanwhile_is_said_again_if_it_comes_back(synced:
 
 
 @pytest.mark.django_db
-def test_sync_once__a_store_that_is_away_is_waited_for_though_the_queue_is_empty(collection: str, settings: Settings) -> None:
+def test_sync_once__a_store_that_is_unavailable_is_waited_for_though_the_queue_is_empty(collection: str, settings: Settings) -> None:
     """Nobody knows then whether it was restored."""
     settings.QDRANT_URL = f"http://127.0.0.1:{free_port()}"
     said: list[str] = []
@@ -214,7 +214,7 @@ def test_sync_once__a_store_that_is_away_is_waited_for_though_the_queue_is_empty
 def test_sync_once__what_only_a_person_mends_is_not_waited_for_in_the_middle(
     embedded_collection: str, monkeypatch: pytest.MonkeyPatch, with_entry: bool
 ) -> None:
-    """A store that is away at the start, and then comes back as an older copy."""
+    """A store that is unavailable at the start, and then comes back as an older copy."""
     people(int(with_entry))
     answers: list[UserFacingError] = [StoreUnavailable("Away."), StoreUnavailable("Away."), StoreUnusable("Restored.")]
 

@@ -75,7 +75,7 @@ def test_renew__where_less_than_a_requests_timeout_is_left(settings: Settings) -
 # --- Ending ----------------------------------------------------------------------------------------------------------------------
 
 
-def test_finish__lets_everybody_go() -> None:
+def test_finish__releases_all_users() -> None:
     claim = claimed(2)
     assert finish(claim) == 0
     assert not SyncLease.objects.exists()
@@ -144,7 +144,7 @@ def test_release__a_recheck_that_is_just_being_armed_is_not_that_of_the_next_req
     assert rechecks() == [person]
 
 
-def test_expire_leases__frees_whom_a_dead_worker_held_without_an_entry() -> None:
+def test_expire_leases__frees_users_that_a_dead_worker_held_without_an_entry() -> None:
     claim = claimed(2)
     QueueEntry.objects.all().delete()
     assert is_empty()
@@ -155,7 +155,7 @@ def test_expire_leases__frees_whom_a_dead_worker_held_without_an_entry() -> None
     assert SyncLease.objects.get().user_id == max(claim.people)
 
 
-def test_expire_leases__forgets_workers_that_were_killed() -> None:
+def test_expire_leases__deletes_workers_that_were_killed() -> None:
     there, _gone = (
         SyncWorker.objects.create(id=uuid4(), host="", pid=1),
         SyncWorker.objects.create(id=uuid4(), host="", pid=2, seen_at=LONG_AGO),
@@ -164,7 +164,7 @@ def test_expire_leases__forgets_workers_that_were_killed() -> None:
     assert SyncWorker.objects.get() == there
 
 
-def test_release_all__lets_go_whom_a_worker_still_holds() -> None:
+def test_release_all__users_that_a_worker_still_holds() -> None:
     claim, other = claimed(2), claimed()
     SyncWorker.objects.create(id=claim.worker, host="", pid=1)
     release_all(claim.worker)

@@ -120,7 +120,9 @@ def test_sync_qdrant__1_where_somebody_is_quarantined(
     assert QuarantinedUser.objects.count() == 1
 
 
-def test_sync_qdrant__2_where_a_store_was_away_to_the_end(collection: str, settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sync_qdrant__2_where_a_store_was_unavailable_to_the_end(
+    collection: str, settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
     people(2)
     port = free_port()
     settings.QDRANT_URL = f"http://127.0.0.1:{port}"
@@ -200,7 +202,7 @@ def test_sync_qdrant__stopped_by_a_signal_while_it_takes_its_leave(
     assert output(capsys, "--once") == "Nothing to do.\n"
 
 
-def test_sync_qdrant__stopped_by_a_signal_where_postgresql_is_away(
+def test_sync_qdrant__stopped_by_a_signal_where_postgresql_is_unavailable(
     embedded_collection: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def away() -> Backlog:
@@ -250,7 +252,7 @@ def test_sync_qdrant__waits_for_postgresql_too(embedded_collection: str, monkeyp
         (signal.SIGINT, 130, "sync_qdrant: interrupted. Run it again: it goes on from where it is.\n"),
     ],
 )
-def test_sync_qdrant__interrupted_it_gives_back_what_is_in_hand(
+def test_sync_qdrant__interrupted_it_releases_what_is_in_hand(
     memory_path: Path, settings: Settings, number: signal.Signals, code: int, line: str
 ) -> None:
     """Beside a frozen Qdrant: far sooner than a request's timeout, or a lease, has passed."""

@@ -1,4 +1,4 @@
-"""``sync_qdrant --watch`` in processes of their own: it ends when it is told to, and never because a store is away."""
+"""``sync_qdrant --watch`` in processes of their own: it ends when it is told to, and never because a store is unavailable."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_watch__finishes_the_batch_in_hand(own_server: QdrantServer) -> None:
 @pytest.mark.qdrant_server
 @pytest.mark.at_length("grpc")
 @pytest.mark.usefixtures("patient")
-def test_watch__gives_back_what_a_frozen_qdrant_does_not_answer(own_server: QdrantServer) -> None:
+def test_watch__releases_what_a_frozen_qdrant_does_not_answer(own_server: QdrantServer) -> None:
     with watching() as process:
         wait_until("It sleeps", sleeps)
         freeze(own_server)
@@ -154,7 +154,7 @@ def test_watch__ends_beside_a_frozen_postgresql(
 def test_sync_once__ends_beside_a_frozen_postgresql(
     memory_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch, after: float
 ) -> None:
-    """Whatever it is asked just then: nobody else says that it is away."""
+    """Whatever it is asked just then: nobody else says that it is unavailable."""
     with started_qdrant(memory_path) as server, door() as postgresql:
         settings.QDRANT_URL, settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT = server.url, "", 0
         initialize()

@@ -52,7 +52,7 @@ class Command(FindmeCommand):
             "--timeout",
             type=seconds,
             metavar="S",
-            help=f"how long to wait, without anything getting on, for workers, a store that is away, and graphs (default {TIMEOUT_SECONDS:g})",
+            help=f"how long to wait, without anything getting on, for workers, a store that is unavailable, and graphs (default {TIMEOUT_SECONDS:g})",
         )
         add_discard_vectors(parser)
         parser.add_argument("--json", action="store_true", help="print one JSON document")

@@ -47,7 +47,7 @@ class Command(FindmeCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         how = parser.add_mutually_exclusive_group()
         how.add_argument("--once", action="store_true", help="work until nothing is left, and end (the default)")
-        how.add_argument("--watch", action="store_true", help="go on until SIGTERM or Ctrl-C, whatever is away meanwhile")
+        how.add_argument("--watch", action="store_true", help="go on until SIGTERM or Ctrl-C, whatever is unavailable meanwhile")
         parser.add_argument(
             "--batch-size", type=_batch_size, default=BATCH_SIZE, metavar="N", help="people of one request (default %(default)s)"
         )
