@@ -11,7 +11,7 @@ from django.db import DatabaseError, connection
 from findme.core.errors import StoreUnavailable, UserFacingError, one_line
 from privacy import audit
 from privacy.actions.locking import check_deferred_constraints, person_locked
-from privacy.actions.outcome import LeftIn, Outcome
+from privacy.actions.outcome import Outcome, PendingStore
 from privacy.actions.stores import held_in_stores, remove_from_stores, store_sessions
 from privacy.actions.superusers import check_removal
 from privacy.audit import Action, done_or_unchanged, failure_recorded, record
@@ -29,8 +29,8 @@ def preview_soft_deletion(user_id: UUID) -> list[Effect]:
 def soft_delete(user_id: UUID, *, actor_id: UUID | None = None) -> Outcome:
     """Set ``deleted_at`` and commit: from then on no search shows the person. Then delete them from the stores.
 
-    A store that cannot be told stands in ``left_in`` and is no error; the next call, or ``sync_qdrant``, does it. Raises UserFacingError
-    for a user who is unknown or held by another transaction, and as ``check_removal`` does.
+    A store that cannot be told stands in ``pending_stores`` and is no error; the next call, or ``sync_qdrant``, does it. Raises
+    UserFacingError for a user who is unknown or held by another transaction, and as ``check_removal`` does.
     """
     with failure_recorded(Action.SOFT_DELETE, user_id, actor_id=actor_id), person_locked(user_id) as person:
         if person is None:
@@ -40,8 +40,8 @@ def soft_delete(user_id: UUID, *, actor_id: UUID | None = None) -> Outcome:
         in_postgresql = [effect for owner in registry.owners for effect in owner.after_soft_deletion(user_id)]
         if person.deleted_at is None:
             get_user_model().objects.filter(pk=user_id).update(deleted_at=TransactionNow())
-    in_stores, left_in = _withdraw(user_id)
-    return Outcome(user_id, person.deleted_at is None, (*in_postgresql, *in_stores), tuple(left_in))
+    in_stores, pending_stores = _withdraw(user_id)
+    return Outcome(user_id, person.deleted_at is None, (*in_postgresql, *in_stores), tuple(pending_stores))
 
 
 def preview_erasure(user_id: UUID) -> list[Effect]:
@@ -71,8 +71,8 @@ def _erase(user_id: UUID, actor_id: UUID | None) -> Outcome:
     with person_locked(user_id) as person:
         if person is None:
             record(Action.ERASE, user_id, actor_id=actor_id)
-            left_over = _leftovers(user_id, remove_from_stores(user_id))
-            return Outcome(user_id, changed=False, effects=tuple(left_over))
+            leftovers = _leftovers(user_id, remove_from_stores(user_id))
+            return Outcome(user_id, changed=False, effects=tuple(leftovers))
         check_removal(user_id, actor_id)
         in_postgresql = _taken_along(user_id)
         for owner in registry.owners:
@@ -108,16 +108,16 @@ def _held_in(store: Store, user_id: UUID) -> Effect:
         return Effect(store.contents, None, Disposition.DELETED)
 
 
-def _withdraw(user_id: UUID) -> tuple[list[Effect], list[LeftIn]]:
+def _withdraw(user_id: UUID) -> tuple[list[Effect], list[PendingStore]]:
     """Delete the hidden person from each store that can be told; the effects, and why the others could not be."""
     done: list[Effect] = []
-    left_in: list[LeftIn] = []
+    pending_stores: list[PendingStore] = []
     for store in registry.stores:
         try:
             done.append(_withdraw_from(store, user_id))
         except (UserFacingError, DatabaseError) as error:
-            left_in.append(LeftIn(store.name, one_line(error)))
-    return done, left_in
+            pending_stores.append(PendingStore(store.name, one_line(error)))
+    return done, pending_stores
 
 
 def _withdraw_from(store: Store, user_id: UUID) -> Effect:

@@ -9,7 +9,7 @@ from privacy.registry import Effect
 
 
 @dataclass(frozen=True, slots=True)
-class LeftIn:
+class PendingStore:
     """A store that may still hold the person, and why: a sentence."""
 
     store: str
@@ -23,4 +23,4 @@ class Outcome:
     user_id: UUID
     changed: bool
     effects: tuple[Effect, ...]
-    left_in: tuple[LeftIn, ...] = ()
+    pending_stores: tuple[PendingStore, ...] = ()

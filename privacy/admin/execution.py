@@ -85,10 +85,10 @@ def format_results(action: PrivacyAction, results: list[Result[Outcome]]) -> Ite
     done = [result.user_id for result in results if result.done is not None]
     if done:
         yield SUCCESS, f"{action.done.capitalize()}: {_named(done)}."
-    left = ((left_in, result.user_id) for result in results if result.done for left_in in result.done.left_in)
-    for left_in, user_ids in _grouped(left):
-        where = f"the {left_in.store} may still hold {_named(user_ids)}"
-        yield WARNING, f"No search shows them any more, but {where}. {left_in.reason} {AFTERWARDS}"
+    pending = ((pending_store, result.user_id) for result in results if result.done for pending_store in result.done.pending_stores)
+    for pending_store, user_ids in _grouped(pending):
+        where = f"the {pending_store.store} may still hold {_named(user_ids)}"
+        yield WARNING, f"No search shows them any more, but {where}. {pending_store.reason} {AFTERWARDS}"
     yield from failures(action, results)
 
 

@@ -187,7 +187,7 @@ def test_actions__json(shelf: Shelf, action: list[str]) -> None:
     planned = json.loads(run(*action, person.pk, "--dry-run", "--json")[0])
     assert (planned["user_id"], planned["dry_run"]) == (str(person.pk), True)
     done = json.loads(run(*action, person.pk, "--no-input", "--json")[0])
-    assert (done["user_id"], done["changed"], done["left_in"]) == (str(person.pk), True, [])
+    assert (done["user_id"], done["changed"], done["pending_stores"]) == (str(person.pk), True, [])
     assert done["effects"] == planned["effects"]
     assert {"what": "points in the shelf", "count": 0, "disposition": "deleted"} in done["effects"]
 

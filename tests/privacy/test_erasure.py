@@ -11,7 +11,7 @@ from calls.models import VideoCall
 from findme.core.errors import StoreUnavailable, UserFacingError
 from matching.models import Match
 from privacy.actions.erase import erase, preview_erasure, preview_soft_deletion, soft_delete
-from privacy.actions.outcome import LeftIn, Outcome
+from privacy.actions.outcome import Outcome, PendingStore
 from privacy.models import AuditEntry
 from privacy.registry import Disposition, Effect
 from tests.factories import UserFactory
@@ -177,7 +177,7 @@ def test_soft_delete__is_committed_before_the_stores_are_reached(shelf: Shelf) -
     assert str(preview[-1]) == "points in the shelf: unknown, deleted"
     outcome = soft_delete(person.pk)
     assert outcome.changed
-    assert outcome.left_in == (LeftIn("shelf", "The shelf is too high. Fetch a ladder."),)
+    assert outcome.pending_stores == (PendingStore("shelf", "The shelf is too high. Fetch a ladder."),)
     assert not User.objects.alive().filter(pk=person.pk).exists()
     assert shelf.ids == {person.pk}
 
@@ -188,7 +188,7 @@ def test_soft_delete__a_second_time_takes_what_was_left(shelf: Shelf) -> None:
     first = User.objects.get(pk=person.pk).deleted_at
     shelf.ids.add(person.pk)
     outcome = soft_delete(person.pk)
-    assert (outcome.changed, outcome.left_in) == (False, ())
+    assert (outcome.changed, outcome.pending_stores) == (False, ())
     assert outcome.effects[-1] == Effect("points in the shelf", 1, Disposition.DELETED)
     assert shelf.ids == set()
     assert User.objects.get(pk=person.pk).deleted_at == first

@@ -144,7 +144,7 @@ def test_upsert__small_files_make_no_large_rejects_file(tmp_path: Path, monkeypa
     kept = {True: 0, False: 0}
     for line in lines[:-1]:
         kept["shortened" in line["row"]] += 1
-    assert "left_out" in lines[-1]["row"] and kept[True] > 100 and kept[False] > 100
+    assert "omitted" in lines[-1]["row"] and kept[True] > 100 and kept[False] > 100
     explained = f"{rejects}: how much it keeps depends on the size of the input."
     assert err.splitlines()[-2:] == [
         f"{kept[True]:,} rejected rows are shortened in {explained}",
@@ -188,7 +188,7 @@ def test_upsert__json(collection: str, tmp_path: Path) -> None:
             "reasons": {"not JSON": 1},
             "first_rejections": [f"{path}:2: not JSON: Expecting property name enclosed in double quotes at character 2"],
             "shortened_rejects": 0,
-            "left_out_rejects": 0,
+            "omitted_rejects": 0,
             "projected": 1,
             "quarantined": 0,
             "awaiting_projection": 0,

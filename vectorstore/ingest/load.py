@@ -35,7 +35,7 @@ class Loaded:
     """What a run did, in rows: ``read`` is ``loaded``, ``loadable`` and ``rejected`` together, ``new`` of the loaded are of people without an embedding
     before. A dry run loads none: ``loadable`` is what it would load.
 
-    The rejects file has ``shortened_rejects`` of the rejected rows without most of their content, and ``left_out_rejects`` not at all.
+    The rejects file has ``shortened_rejects`` of the rejected rows without most of their content, and ``omitted_rejects`` not at all.
 
     ``projected`` points were written to the vector store, and ``quarantined`` people have none, since it refuses their data; ``awaiting_projection``
     people were loaded after it could not be reached.
@@ -49,7 +49,7 @@ class Loaded:
     reasons: dict[str, int] = field(default_factory=dict)
     first_rejections: list[str] = field(default_factory=list)
     shortened_rejects: int = 0
-    left_out_rejects: int = 0
+    omitted_rejects: int = 0
     projected: int = 0
     quarantined: int = 0
     awaiting_projection: int = 0
@@ -130,7 +130,7 @@ class _Run:
 
     def _note(self, kept: Kept) -> None:
         self.loaded.shortened_rejects += kept is Kept.SHORTENED
-        self.loaded.left_out_rejects += kept is Kept.LEFT_OUT
+        self.loaded.omitted_rejects += kept is Kept.OMITTED
 
     def _sync(self, user_ids: list[UUID]) -> None:
         """Once the store could not be reached it is left alone: every further batch might wait for it in vain, and one sync mends all."""

@@ -31,7 +31,7 @@ class Kept(Enum):
 
     WHOLE = auto()
     SHORTENED = auto()
-    LEFT_OUT = auto()
+    OMITTED = auto()
 
 
 @dataclass(slots=True)
@@ -53,7 +53,7 @@ class RejectedLines:
         """Return the line, and what it has of the row. It is empty for a row that is left out, but for the first, where it says so."""
         room = self._rooms.setdefault(rejection.file, _Room())
         if not room.shortened:
-            return b"", Kept.LEFT_OUT
+            return b"", Kept.OMITTED
         row = rejection.original()
         whole = _line(rejection, row)
         if len(whole) <= LONGEST_LINE:
@@ -67,7 +67,7 @@ class RejectedLines:
             room.shortened -= len(line)
             return line, kept
         room.shortened = 0
-        return _line(rejection, {"left_out": "this row and every later one of this input"}), Kept.LEFT_OUT
+        return _line(rejection, {"omitted": "this row and every later one of this input"}), Kept.OMITTED
 
 
 def is_rejection(line: bytes) -> bool:

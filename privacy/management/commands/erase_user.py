@@ -39,10 +39,10 @@ class Command(PersonCommand):
     def _soft(self, user_id: UUID, options: dict[str, Any]) -> None:
         outcome = soft_delete(user_id)
         self.show_outcome(f"{user_id} {'is deleted softly' if outcome.changed else 'was deleted already'}.", outcome, options)
-        for left in outcome.left_in:
+        for pending in outcome.pending_stores:
             self.stderr.write(
-                f"{user_id} is deleted in PostgreSQL, and no search shows them, but the {left.store} could not be told: {left.reason}"
+                f"{user_id} is deleted in PostgreSQL, and no search shows them, but the {pending.store} could not be told: {pending.reason}"
                 f" When it can be, type: manage.py erase_user {user_id} --soft --no-input"
             )
-        if outcome.left_in:
+        if outcome.pending_stores:
             self.exit_with_findings()

@@ -75,18 +75,18 @@ def test_line__many_rows() -> None:
     assert kinds == sorted(kinds, key=lambda kept: kept.value)
     assert [kinds.count(kept) for kept in Kept] == [3, 10, 87]
     assert found[2][0] == row and found[3][0] == {"shortened": True, "user_id": ANNE}
-    assert [content for content, kept in found if kept is Kept.LEFT_OUT and content is not None] == [
-        {"left_out": "this row and every later one of this input"}
+    assert [content for content, kept in found if kept is Kept.OMITTED and content is not None] == [
+        {"omitted": "this row and every later one of this input"}
     ]
     lines = RejectedLines({"x.parquet": 100})
-    sizes = [len(text) for text, kept in (lines.line(rejection(row)) for _ in range(100)) if kept is not Kept.LEFT_OUT]
+    sizes = [len(text) for text, kept in (lines.line(rejection(row)) for _ in range(100)) if kept is not Kept.OMITTED]
     assert 4800 < sum(sizes) <= 6000
 
 
 @pytest.mark.usefixtures("room")
 def test_line__each_input_has_its_own_room() -> None:
     lines, row = RejectedLines({"x.parquet": 100, "y.parquet": 0}), {"user_id": ANNE, "vector": [0.5] * 200}
-    assert [written(lines, row)[1] for _ in range(100)][-1] is Kept.LEFT_OUT
+    assert [written(lines, row)[1] for _ in range(100)][-1] is Kept.OMITTED
     assert written(lines, row, file="y.parquet") == (row, Kept.WHOLE)
     assert {written(lines, row, file="-")[1] for _ in range(100)} == {Kept.WHOLE}
 
@@ -102,10 +102,10 @@ def test_line__small_row_is_never_made_longer() -> None:
 @pytest.mark.usefixtures("room")
 def test_line__row_that_is_left_out_is_not_made() -> None:
     lines = RejectedLines({"x.parquet": 100})
-    while written(lines, {"user_id": ANNE, "vector": [0.5] * 200})[1] is not Kept.LEFT_OUT:
+    while written(lines, {"user_id": ANNE, "vector": [0.5] * 200})[1] is not Kept.OMITTED:
         pass
 
     def fail() -> object:
         raise AssertionError("it was made")
 
-    assert lines.line(Rejection("x.parquet", 1, Kind.BAD_VECTOR, "x", fail)) == (b"", Kept.LEFT_OUT)
+    assert lines.line(Rejection("x.parquet", 1, Kind.BAD_VECTOR, "x", fail)) == (b"", Kept.OMITTED)

@@ -67,7 +67,7 @@ class Command(FindmeCommand):
                 self.print_line("Their points are on the queue, for the workers of manage.py sync_qdrant --watch.")
 
     def _print_limits(self, loaded: Loaded, rejects: Path | None) -> None:
-        for count, what in ((loaded.shortened_rejects, "shortened in"), (loaded.left_out_rejects, "left out of")):
+        for count, what in ((loaded.shortened_rejects, "shortened in"), (loaded.omitted_rejects, "left out of")):
             if count:
                 self.stderr.write(
                     f"{counted(count, 'rejected row is', 'rejected rows are')} {what} {printable(str(rejects))}: how much it keeps depends on the size of the input."

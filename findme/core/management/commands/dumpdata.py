@@ -39,14 +39,12 @@ class Command(dumpdata.Command):
             _refuse_local(label)
         for label in options["exclude"]:
             require_label(label)
-        left_out = [model for model in local_models() if not app_labels or model._meta.app_label in app_labels]
-        exclude = [*options["exclude"], *(model._meta.label_lower for model in left_out)]
+        omitted = [model for model in local_models() if not app_labels or model._meta.app_label in app_labels]
+        exclude = [*options["exclude"], *(model._meta.label_lower for model in omitted)]
         with _whole(options["output"]) as output:
             super().handle(*app_labels, **options | {"exclude": exclude, "use_natural_foreign_keys": True, "output": output})
-        if left_out and options["verbosity"] > 0:
-            self.stderr.write(
-                f"Left out, because they belong to this database: {', '.join(model._meta.label_lower for model in left_out)}."
-            )
+        if omitted and options["verbosity"] > 0:
+            self.stderr.write(f"Left out, because they belong to this database: {', '.join(model._meta.label_lower for model in omitted)}.")
 
 
 @contextmanager
