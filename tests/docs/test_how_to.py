@@ -1,4 +1,4 @@
-"""The how-to pages are true: their commands are understood, their options exist, and the messages that they explain are in the code."""
+"""The how-to pages are true: their commands and options exist, and the output and messages that they show are in the code."""
 
 from __future__ import annotations
 
@@ -19,6 +19,10 @@ PREFIX = "$ python manage.py "
 TYPED = sorted(set(re.findall(rf"^ *{re.escape(PREFIX)}(.+)$", TEXT, re.MULTILINE)))
 SYNOPSES = [line for block in blocks(TEXT, "text") for line in re.split(r"\n(?=manage\.py)", block) if line.startswith("manage.py ")]
 VALUES = {"ID": "00000000-0000-0000-0000-000000000001"}
+SHOWN = [line.strip() for block in re.findall(r"^ *```console\n(.*?)^ *```", TEXT, re.MULTILINE | re.DOTALL) for line in block.splitlines()]
+COMPOSED = re.compile(r"Nothing to do\.|Would be dropped: .*|\d snapshot made\.|.*: \d (would be changed|to change)\.|\d stale payload: .*")
+"""Lines that the code puts together from short pieces."""
+OUTPUT = sorted({line for line in SHOWN if not line.startswith(("$", "|", "...")) and not COMPOSED.fullmatch(line)})
 MESSAGES = [row[0] for row in rows(page("how-to/troubleshooting.md")) if row[0].startswith("`") and not row[0].startswith("`remaining`")]
 
 
@@ -51,10 +55,15 @@ def text_of(node: ast.AST) -> str:
 
 
 CODE = texts()
+LITERAL = 6
+"""Characters that a text has at least besides its values, so that not every line matches it."""
+PATTERNS = [
+    re.compile(".*".join(map(re.escape, text.strip().split("…")))) for text in set(CODE) if len(text.replace("…", "").strip()) >= LITERAL
+]
 
 
 def test_pages__show_commands_options_and_messages() -> None:
-    assert (len(TYPED) > 20, len(SYNOPSES) > 10, len(MESSAGES) > 40) == (True, True, True)
+    assert (len(TYPED) > 20, len(SYNOPSES) > 10, len(OUTPUT) > 15, len(MESSAGES) > 40) == (True, True, True, True)
 
 
 @pytest.mark.parametrize("line", TYPED)
@@ -73,6 +82,11 @@ def test_synopsis__its_options_exist(synopsis: str) -> None:
         known = sub.choices[action].format_help()  # type: ignore[index]
 
     assert [option for option in re.findall(r"--[a-z-]+", synopsis) if option not in known] == []
+
+
+@pytest.mark.parametrize("line", OUTPUT)
+def test_output__is_one_of_the_code(line: str) -> None:
+    assert any(pattern.fullmatch(line) for pattern in PATTERNS)
 
 
 @pytest.mark.parametrize("message", MESSAGES)
