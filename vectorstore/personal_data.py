@@ -51,7 +51,7 @@ class Syncing(PersonalDataOwner):
     fields = {
         "vectorstore.QueueEntry": frozenset({"id", "user_id", "urgent", "queued_at", "not_before", "awaits_answer", "cause"}),
         "vectorstore.SyncLease": frozenset({"user_id", "worker", "until"}),
-        "vectorstore.QuarantinedUser": frozenset({"user_id", "reason", "collection", "set_aside_at"}),
+        "vectorstore.QuarantinedUser": frozenset({"user_id", "reason", "collection", "quarantined_at"}),
         # Nothing of anybody: they stand here since every field of this project stands with an owner.
         "vectorstore.SyncWorker": frozenset({"id", "host", "pid", "started_at", "seen_at", "sleeping_until"}),
         "vectorstore.VectorCollection": frozenset(
@@ -79,7 +79,7 @@ class Syncing(PersonalDataOwner):
         """When changes were queued that the vector store does not have yet, and why it refuses the person, if it does."""
         return {
             "queued": list(QueueEntry.objects.filter(user_id=user_id).order_by("pk").values("queued_at", "urgent")),
-            "quarantined": QuarantinedUser.objects.filter(pk=user_id).values("reason", "collection", "set_aside_at").first(),
+            "quarantined": QuarantinedUser.objects.filter(pk=user_id).values("reason", "collection", "quarantined_at").first(),
         }
 
     def anonymize(self, user_id: UUID) -> None:

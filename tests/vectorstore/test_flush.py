@@ -98,5 +98,5 @@ def test_flush__a_state_that_sql_has_emptied_has_one_diagnosis_and_one_way_out(s
 def test_sqlflush__prints_what_flush_runs(capsys: pytest.CaptureFixture[str]) -> None:
     call_command("sqlflush")
     printed = capsys.readouterr().out
-    assert '"users"' in printed and '"vector_sync_aside"' in printed
+    assert '"users"' in printed and '"vector_sync_quarantine"' in printed
     assert "vector_store_state" not in printed and "vector_sync_queue" not in printed

@@ -30,13 +30,13 @@ def retry_selected(_model_admin: Any, request: HttpRequest, people: QuerySet[Qua
 @admin.register(QuarantinedUser)
 class QuarantinedUserAdmin(UuidSearchAdmin[QuarantinedUser]):
     declared_permissions = ("view",)
-    list_display = ("identifier", "person", "reason", "collection", "set_aside_at")
+    list_display = ("identifier", "person", "reason", "collection", "quarantined_at")
     person_columns = {"person": None}
     list_display_links = ("identifier",)
     sortable_by = ()
     ordering = ("pk",)
     search_help_text = "UUID of a person"
-    fields = ("user_id", "reason", "collection", "set_aside_at")
+    fields = ("user_id", "reason", "collection", "quarantined_at")
     actions = (retry_selected,)
 
     def has_add_permission(self, request: HttpRequest) -> bool:

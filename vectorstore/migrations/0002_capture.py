@@ -19,13 +19,13 @@ class Migration(migrations.Migration):
                 ("user_id", models.UUIDField(primary_key=True, serialize=False)),
                 ("reason", models.TextField()),
                 ("collection", models.TextField()),
-                ("set_aside_at", models.DateTimeField(db_default=django.contrib.postgres.functions.TransactionNow(), editable=False)),
+                ("quarantined_at", models.DateTimeField(db_default=django.contrib.postgres.functions.TransactionNow(), editable=False)),
             ],
             options={
                 "verbose_name": "quarantined user",
                 "verbose_name_plural": "quarantined users",
                 "permissions": [("retry_quarantined", "Can retry quarantined users")],
-                "db_table": "vector_sync_aside",
+                "db_table": "vector_sync_quarantine",
             },
         ),
         migrations.CreateModel(

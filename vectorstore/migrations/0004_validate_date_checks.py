@@ -20,7 +20,7 @@ class Migration(migrations.Migration):
                 "vector_sync_workers_sleeping_until_range_check",
             ],
         ),
-        ValidateChecks("QuarantinedUser", ["vector_sync_aside_set_aside_at_range_check"]),
+        ValidateChecks("QuarantinedUser", ["vector_sync_quarantine_quarantined_at_range_check"]),
         ValidateChecks(
             "VectorCollection",
             [

@@ -101,13 +101,13 @@ class QuarantinedUser(models.Model):
     user_id = models.UUIDField(primary_key=True)
     reason = models.TextField()
     collection = models.TextField()
-    set_aside_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
+    quarantined_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
 
     class Meta:
-        db_table = "vector_sync_aside"
+        db_table = "vector_sync_quarantine"
         verbose_name = "quarantined user"
         verbose_name_plural = "quarantined users"
-        constraints = [*supported_dates("vector_sync_aside", "set_aside_at")]
+        constraints = [*supported_dates("vector_sync_quarantine", "quarantined_at")]
         permissions = [("retry_quarantined", "Can retry quarantined users")]
 
     def __str__(self) -> str:

@@ -66,7 +66,7 @@ def backlog() -> Backlog:
             SELECT (SELECT count(*) FROM vector_sync_queue),
                    (SELECT extract(epoch FROM clock_timestamp() - min(queued_at))::float8 FROM vector_sync_queue WHERE isfinite(queued_at)),
                    (SELECT count(*) FROM vector_sync_leases WHERE until > clock_timestamp()),
-                   (SELECT count(*) FROM vector_sync_aside)
+                   (SELECT count(*) FROM vector_sync_quarantine)
             """
         )
         return Backlog(*cursor.fetchone())
@@ -89,7 +89,7 @@ LOCK_OF = "hashtextextended('findme point of ' || person, 0)"
 
 
 RETRY = """
-    WITH freed AS (DELETE FROM vector_sync_aside WHERE %(all_users)s OR user_id = ANY(%(people)s::uuid[]) RETURNING user_id)
+    WITH freed AS (DELETE FROM vector_sync_quarantine WHERE %(all_users)s OR user_id = ANY(%(people)s::uuid[]) RETURNING user_id)
     INSERT INTO vector_sync_queue (user_id, urgent) SELECT user_id, true FROM freed RETURNING user_id
 """
 

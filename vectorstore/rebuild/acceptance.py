@@ -102,7 +102,7 @@ def _in_motion() -> int:
         cursor.execute(
             """
             SELECT count(*) FROM (
-                SELECT user_id FROM vector_sync_queue UNION SELECT user_id FROM vector_sync_leases UNION SELECT user_id FROM vector_sync_aside
+                SELECT user_id FROM vector_sync_queue UNION SELECT user_id FROM vector_sync_leases UNION SELECT user_id FROM vector_sync_quarantine
             ) AS people
             """
         )

@@ -201,15 +201,15 @@ def _entries(cursor: CursorWrapper, people: list[UUID]) -> tuple[Entry, ...]:
     whose = f"(user_id IS NULL OR user_id = '{ALL_USERS}')" if people == [ALL_USERS] else "user_id = ANY(%(people)s::uuid[])"
     cursor.execute(
         # Only constants are put together.
-        f"SELECT id, {WHO}, {IS_DELETION}, EXISTS (SELECT FROM vector_sync_aside) FROM vector_sync_queue WHERE {whose} AND {DUE}",  # noqa: S608
+        f"SELECT id, {WHO}, {IS_DELETION}, EXISTS (SELECT FROM vector_sync_quarantine) FROM vector_sync_queue WHERE {whose} AND {DUE}",  # noqa: S608
         asked,
     )
     rows = cursor.fetchall()
     if rows and rows[0][3]:  # Whom somebody else is taking out just now need not be waited for.
         cursor.execute(
             """
-            DELETE FROM vector_sync_aside WHERE user_id IN (
-                SELECT user_id FROM vector_sync_aside WHERE user_id = ANY(%(people)s::uuid[]) FOR UPDATE SKIP LOCKED
+            DELETE FROM vector_sync_quarantine WHERE user_id IN (
+                SELECT user_id FROM vector_sync_quarantine WHERE user_id = ANY(%(people)s::uuid[]) FOR UPDATE SKIP LOCKED
             )
             """,
             asked,

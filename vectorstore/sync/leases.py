@@ -148,9 +148,9 @@ def _quarantine(cursor: CursorWrapper, rejected: RejectedUser) -> None:
     """Unless the person has gone meanwhile: that is a deletion, which is queued."""
     cursor.execute(
         """
-        INSERT INTO vector_sync_aside (user_id, reason, collection)
+        INSERT INTO vector_sync_quarantine (user_id, reason, collection)
         SELECT id, %s, %s FROM users WHERE id = %s
-        ON CONFLICT (user_id) DO UPDATE SET reason = EXCLUDED.reason, collection = EXCLUDED.collection, set_aside_at = now()
+        ON CONFLICT (user_id) DO UPDATE SET reason = EXCLUDED.reason, collection = EXCLUDED.collection, quarantined_at = now()
         """,
         [rejected.reason, rejected.collection, rejected.user_id],
     )

@@ -284,7 +284,7 @@ def test_claim_due__takes_out_of_quarantine_whoever_has_changed_since() -> None:
     enqueue([person, locked])
     with another_connection() as other, other.cursor() as cursor:
         cursor.execute("BEGIN")
-        cursor.execute("DELETE FROM vector_sync_aside WHERE user_id = %s", [locked])
+        cursor.execute("DELETE FROM vector_sync_quarantine WHERE user_id = %s", [locked])
         assert claimed().people == {person, locked}  # without waiting
         cursor.execute("COMMIT")
     assert not QuarantinedUser.objects.exists()

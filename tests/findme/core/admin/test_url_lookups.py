@@ -54,7 +54,7 @@ SHOWN: dict[str, set[str]] = {
         "created_at",
     },
     "vectorstore.ProfileEmbedding": {"user", "model", "created_at", "updated_at"},
-    "vectorstore.QuarantinedUser": {"user_id", "reason", "collection", "set_aside_at"},
+    "vectorstore.QuarantinedUser": {"user_id", "reason", "collection", "quarantined_at"},
     "auth.Group": {"name", "permissions"},
     "privacy.AuditEntry": {"recorded_at", "action", "outcome"},
     "admin.LogEntry": {"action_time", "user", "action_flag", "content_type", "object_id"},
