@@ -87,7 +87,7 @@ def killed(at: str, nth: int = 0) -> None:
     """A process that dies in the adoption; its leases run out."""
     code, _, stderr = run_python(KILLED, at, nth)
     assert code == -signal.SIGKILL, stderr
-    SyncLease.objects.update(until=datetime(2026, 1, 1, tzinfo=UTC))
+    SyncLease.objects.update(expires_at=datetime(2026, 1, 1, tzinfo=UTC))
 
 
 def prove_adopted(collection: str, above: int = 0) -> None:

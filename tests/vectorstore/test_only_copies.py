@@ -173,7 +173,7 @@ def test_adopt__killed_with_permission_the_next_run_needs_it_too(embedded_qdrant
     of_another_database([point(person, version=10**9) for person in bare])
     code, _, stderr = run_python(KILLED.replace("adopt()", "adopt(discard_vectors=2)"), at, 0)
     assert code == -signal.SIGKILL, stderr
-    SyncLease.objects.update(until=datetime(2026, 1, 1, tzinfo=UTC))
+    SyncLease.objects.update(expires_at=datetime(2026, 1, 1, tzinfo=UTC))
     assert outcome("init_qdrant", "--adopt") == (2, refusal(2))
     assert there(version(1)) == names(bare)
     assert adopt(discard_vectors=2).removed == 2
@@ -185,7 +185,7 @@ def test_adopt__killed_before_they_were_deleted_they_stay(embedded_qdrant: objec
     of_another_database([point(person, version=10**9) for person in bare])
     code, _, stderr = run_python(KILLED.replace("adopt()", "adopt(discard_vectors=2)"), "reset_checkpoint", 0)
     assert code == -signal.SIGKILL, stderr
-    SyncLease.objects.update(until=datetime(2026, 1, 1, tzinfo=UTC))
+    SyncLease.objects.update(expires_at=datetime(2026, 1, 1, tzinfo=UTC))
     assert outcome("sync_qdrant", "--once", "--timeout", "20")[0] == 2
     assert there() == names(bare)
     assert outcome("verify_qdrant", "--repair") == (2, refusal(2))
@@ -324,7 +324,7 @@ def test_sync__a_scan_that_another_worker_takes_over_spares_them_too(embedded_qd
     live(point(bare))
     enqueue_orphan_scan()
     assert claim_due(uuid4(), 10) is not None
-    SyncLease.objects.update(until=datetime(2026, 1, 1, tzinfo=UTC))
+    SyncLease.objects.update(expires_at=datetime(2026, 1, 1, tzinfo=UTC))
     expire_leases()
     assert sync_once(timeout=20).unique_vectors > 0
     assert there() == names([bare])

@@ -48,7 +48,7 @@ def test_store_state__is_one_row_with_an_id_of_its_own() -> None:
 
 
 def test_leases__two_workers_never_hold_one_person() -> None:
-    lease = "INSERT INTO vector_sync_leases (user_id, worker, until) VALUES (%s, %s, now())"
+    lease = "INSERT INTO vector_sync_leases (user_id, worker_id, expires_at) VALUES (%s, %s, now())"
     ask(lease, ANN, ANN)
     with refused("vector_sync_leases_pkey", UNIQUE):
         ask(lease, ANN, BOB)

@@ -84,12 +84,12 @@ class Migration(migrations.Migration):
             name="SyncLease",
             fields=[
                 ("user_id", models.UUIDField(primary_key=True, serialize=False)),
-                ("worker", models.UUIDField()),
-                ("until", models.DateTimeField()),
+                ("worker_id", models.UUIDField()),
+                ("expires_at", models.DateTimeField()),
             ],
             options={
                 "db_table": "vector_sync_leases",
-                "indexes": [models.Index(fields=["worker"], name="vector_sync_leases_worker_idx")],
+                "indexes": [models.Index(fields=["worker_id"], name="vector_sync_leases_worker_idx")],
             },
         ),
         migrations.CreateModel(

@@ -11,7 +11,7 @@ class Migration(migrations.Migration):
     operations = [
         ValidateChecks("ProfileEmbedding", ["profile_embeddings_created_at_range_check", "profile_embeddings_updated_at_range_check"]),
         ValidateChecks("QueueEntry", ["vector_sync_queue_queued_at_range_check", "vector_sync_queue_not_before_range_check"]),
-        ValidateChecks("SyncLease", ["vector_sync_leases_until_range_check"]),
+        ValidateChecks("SyncLease", ["vector_sync_leases_expires_at_range_check"]),
         ValidateChecks(
             "SyncWorker",
             [

@@ -54,19 +54,19 @@ class QueueEntry(models.Model):
 
 
 class SyncLease(models.Model):
-    """A person whose points one worker writes, and nobody else, ``until`` then."""
+    """A person whose points one worker writes, and nobody else, until ``expires_at``."""
 
     not_copied: ClassVar[str] = "it is held by a worker of one database"
     kept_by_flush: ClassVar[bool] = True
 
     user_id = models.UUIDField(primary_key=True)
-    worker = models.UUIDField()
-    until = models.DateTimeField()
+    worker_id = models.UUIDField()
+    expires_at = models.DateTimeField()
 
     class Meta:
         db_table = "vector_sync_leases"
-        constraints = [*supported_dates("vector_sync_leases", "until")]
-        indexes = [models.Index(fields=["worker"], name="vector_sync_leases_worker_idx")]
+        constraints = [*supported_dates("vector_sync_leases", "expires_at")]
+        indexes = [models.Index(fields=["worker_id"], name="vector_sync_leases_worker_idx")]
 
     def __str__(self) -> str:
         return str(self.pk)

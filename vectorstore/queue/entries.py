@@ -65,7 +65,7 @@ def backlog() -> Backlog:
             """
             SELECT (SELECT count(*) FROM vector_sync_queue),
                    (SELECT extract(epoch FROM clock_timestamp() - min(queued_at))::float8 FROM vector_sync_queue WHERE isfinite(queued_at)),
-                   (SELECT count(*) FROM vector_sync_leases WHERE until > clock_timestamp()),
+                   (SELECT count(*) FROM vector_sync_leases WHERE expires_at > clock_timestamp()),
                    (SELECT count(*) FROM vector_sync_quarantine)
             """
         )
@@ -78,7 +78,7 @@ def is_empty() -> bool:
         cursor.execute(
             """
             SELECT NOT EXISTS (SELECT FROM vector_sync_queue)
-               AND NOT EXISTS (SELECT FROM vector_sync_leases WHERE until <= clock_timestamp())
+               AND NOT EXISTS (SELECT FROM vector_sync_leases WHERE expires_at <= clock_timestamp())
             """
         )
         return bool(cursor.fetchone()[0])

@@ -90,9 +90,9 @@ def wait_for_active_leases() -> None:
 
     At most until their leases have run out; whoever claims later takes it for one that is retained, and goes on without it.
     """
-    claimed = set(SyncLease.objects.values_list("pk", "worker"))
+    claimed = set(SyncLease.objects.values_list("pk", "worker_id"))
     for _ in Deadline(settings.SYNC_LEASE_SECONDS).polls():
-        claimed &= set(SyncLease.objects.filter(until__gt=Now()).values_list("pk", "worker"))
+        claimed &= set(SyncLease.objects.filter(expires_at__gt=Now()).values_list("pk", "worker_id"))
         if not claimed:
             return
 

@@ -110,7 +110,7 @@ def _lockable_due(cursor: CursorWrapper, limit: int, among: Sequence[UUID] | Non
 def _lockable_among_first(cursor: CursorWrapper, limit: int, many: int, among: Sequence[UUID] | None) -> tuple[list[UUID], int]:
     """Of those with one of the first MANY entries of a lane; and how many entries those are."""
     free = f"""
-        {DUE} AND NOT EXISTS (SELECT FROM vector_sync_leases l WHERE l.user_id = {WHO.replace("user_id", "q.user_id")} AND l.until > clock_timestamp())
+        {DUE} AND NOT EXISTS (SELECT FROM vector_sync_leases l WHERE l.user_id = {WHO.replace("user_id", "q.user_id")} AND l.expires_at > clock_timestamp())
         {"AND q.user_id = ANY(%(among)s::uuid[])" if among is not None else ""}
     """
     cursor.execute(
@@ -153,7 +153,7 @@ def _lease(cursor: CursorWrapper, worker: UUID, people: list[UUID]) -> list[UUID
         cursor.execute(
             """
             SELECT user_id FROM vector_sync_leases
-            WHERE user_id = ANY(%(people)s::uuid[]) AND until <= clock_timestamp() FOR UPDATE SKIP LOCKED
+            WHERE user_id = ANY(%(people)s::uuid[]) AND expires_at <= clock_timestamp() FOR UPDATE SKIP LOCKED
             """,
             asked,
         )
@@ -162,9 +162,9 @@ def _lease(cursor: CursorWrapper, worker: UUID, people: list[UUID]) -> list[UUID
         asked["people"] = uuid_array(people)
     cursor.execute(
         """
-        INSERT INTO vector_sync_leases (user_id, worker, until)
+        INSERT INTO vector_sync_leases (user_id, worker_id, expires_at)
         SELECT unnest(%(people)s::uuid[]), %(worker)s, clock_timestamp() + make_interval(secs => %(lease)s)
-        ON CONFLICT (user_id) DO UPDATE SET worker = EXCLUDED.worker, until = EXCLUDED.until
+        ON CONFLICT (user_id) DO UPDATE SET worker_id = EXCLUDED.worker_id, expires_at = EXCLUDED.expires_at
         """,
         asked,
     )

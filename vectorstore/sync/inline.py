@@ -154,7 +154,7 @@ def _queue_apart(user_id: UUID, *, restored: bool) -> int | None:
 def _lease_of(user_id: UUID) -> bool | None:
     """Whether the person's lease still holds; None where there is none."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT until > clock_timestamp() FROM vector_sync_leases WHERE user_id = %s", [user_id])
+        cursor.execute("SELECT expires_at > clock_timestamp() FROM vector_sync_leases WHERE user_id = %s", [user_id])
         row = cursor.fetchone()
         return bool(row[0]) if row else None
 

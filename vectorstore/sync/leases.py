@@ -36,11 +36,11 @@ def renew(claim: Claim) -> datetime:
         cursor.execute(
             """
             WITH renewed AS (
-                UPDATE vector_sync_leases SET until = clock_timestamp() + make_interval(secs => %(lease)s)
-                WHERE worker = %(worker)s AND user_id = ANY(%(people)s::uuid[]) AND until > clock_timestamp()
-                RETURNING until
+                UPDATE vector_sync_leases SET expires_at = clock_timestamp() + make_interval(secs => %(lease)s)
+                WHERE worker_id = %(worker)s AND user_id = ANY(%(people)s::uuid[]) AND expires_at > clock_timestamp()
+                RETURNING expires_at
             )
-            SELECT clock_timestamp(), count(*), min(until) > clock_timestamp() + make_interval(secs => %(timeout)s) FROM renewed
+            SELECT clock_timestamp(), count(*), min(expires_at) > clock_timestamp() + make_interval(secs => %(timeout)s) FROM renewed
             """,
             _of(claim) | {"lease": settings.SYNC_LEASE_SECONDS, "timeout": whole_timeout_seconds()},
         )
@@ -84,7 +84,7 @@ def expire_leases() -> int:
         cursor.execute(
             """
             DELETE FROM vector_sync_leases WHERE user_id IN (
-                SELECT user_id FROM vector_sync_leases WHERE until <= clock_timestamp() LIMIT 1000 FOR UPDATE SKIP LOCKED
+                SELECT user_id FROM vector_sync_leases WHERE expires_at <= clock_timestamp() LIMIT 1000 FOR UPDATE SKIP LOCKED
             ) RETURNING user_id
             """
         )
@@ -98,7 +98,7 @@ def expire_leases() -> int:
 def release_all(worker: UUID) -> None:
     """Release all users whom WORKER still holds, whatever came in between. What it sent may still be applied."""
     with short_transaction() as cursor:
-        cursor.execute("DELETE FROM vector_sync_leases WHERE worker = %s RETURNING user_id", [worker])
+        cursor.execute("DELETE FROM vector_sync_leases WHERE worker_id = %s RETURNING user_id", [worker])
         if people := [row[0] for row in cursor.fetchall()]:
             enqueue_rechecks(cursor, people)
         cursor.execute("DELETE FROM vector_sync_workers WHERE id = %s", [worker])
@@ -136,8 +136,8 @@ def _release(cursor: CursorWrapper, claim: Claim) -> set[UUID]:
     back still holds."""
     cursor.execute(
         """
-        DELETE FROM vector_sync_leases WHERE worker = %(worker)s AND user_id = ANY(%(people)s::uuid[])
-        RETURNING user_id, until > clock_timestamp()
+        DELETE FROM vector_sync_leases WHERE worker_id = %(worker)s AND user_id = ANY(%(people)s::uuid[])
+        RETURNING user_id, expires_at > clock_timestamp()
         """,
         _of(claim),
     )

@@ -75,5 +75,5 @@ def _delete_nobodys(collection: str) -> None:
 
 def _leased(claim: Claim) -> list[UUID]:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT user_id FROM vector_sync_leases WHERE worker <> %s", [claim.worker])
+        cursor.execute("SELECT user_id FROM vector_sync_leases WHERE worker_id <> %s", [claim.worker])
         return [row[0] for row in cursor.fetchall()]

@@ -63,7 +63,7 @@ def test_page__queue_collections_verification_and_quarantined_users(settings: Se
     with connection.cursor() as cursor:
         cursor.execute("UPDATE vector_sync_queue SET queued_at = clock_timestamp() - interval '3 hours'")
     QueueEntry.objects.create(user_id=uuid4())
-    SyncLease.objects.create(user_id=uuid4(), worker=uuid4(), until=datetime.now(UTC) + timedelta(minutes=1))
+    SyncLease.objects.create(user_id=uuid4(), worker_id=uuid4(), expires_at=datetime.now(UTC) + timedelta(minutes=1))
     QuarantinedUser.objects.create(user_id=uuid4(), reason="refused", collection=f"{alias}_v1")
     counts = {
         "points": 40,

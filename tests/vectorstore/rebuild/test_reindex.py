@@ -415,7 +415,7 @@ def interrupt(_line: str) -> None:
 
 def test_reindex__whom_another_worker_holds_is_tried_again(embedded_qdrant: object, monkeypatch: pytest.MonkeyPatch) -> None:
     held, _, _ = begun(3)
-    SyncLease.objects.create(user_id=held, worker=uuid4(), until=datetime.now(UTC) + timedelta(hours=1))
+    SyncLease.objects.create(user_id=held, worker_id=uuid4(), expires_at=datetime.now(UTC) + timedelta(hours=1))
     pauses: list[float] = []
 
     def release_leases(seconds: float) -> None:
@@ -430,7 +430,7 @@ def test_reindex__whom_another_worker_holds_is_tried_again(embedded_qdrant: obje
 
 def test_reindex__whom_another_worker_never_lets_go(embedded_qdrant: object) -> None:
     held, _ = begun(2)
-    SyncLease.objects.create(user_id=held, worker=uuid4(), until=datetime.now(UTC) + timedelta(hours=1))
+    SyncLease.objects.create(user_id=held, worker_id=uuid4(), expires_at=datetime.now(UTC) + timedelta(hours=1))
     with pytest.raises(UserFacingError, match=rf"^Of {version(2)!r}, 1 person is held by other workers, and not released for 0\.5 s"):
         rebuilt(timeout=0.5)
     assert (leads_to(), states()) == ("v1", {"v1": "live", "v2": "building"})

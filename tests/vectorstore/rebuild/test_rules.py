@@ -282,7 +282,7 @@ def test_reindex__drops_the_old_one_when_nobody_writes_it_as_the_live_one_any_mo
 
     def hold(line: str) -> None:
         if "leads to" in line:
-            SyncLease.objects.create(user_id=uuid4(), worker=uuid4(), until=datetime.now(UTC) + DAY)
+            SyncLease.objects.create(user_id=uuid4(), worker_id=uuid4(), expires_at=datetime.now(UTC) + DAY)
 
     def release_leases(_seconds: float) -> None:
         seen.append((leads_to(), there()))

@@ -98,7 +98,7 @@ def test_claim_due__others_are_found_behind_somebody_who_is_locked_and_has_many_
 def test_claim_due__passes_over_an_expired_lease_that_is_just_being_renewed() -> None:
     (person,) = people(1)
     claimed()
-    SyncLease.objects.update(until=LONG_AGO)
+    SyncLease.objects.update(expires_at=LONG_AGO)
     with another_connection() as other, other.cursor() as cursor:
         cursor.execute("BEGIN")
         cursor.execute("SELECT FROM vector_sync_leases FOR UPDATE")
@@ -215,26 +215,26 @@ def test_claim_due__takes_over_an_expired_lease_and_queues_a_recheck() -> None:
     person = uuid4()
     enqueue([person])
     late = claimed()
-    SyncLease.objects.update(until=LONG_AGO)
+    SyncLease.objects.update(expires_at=LONG_AGO)
     claim = claimed()
     assert (claim.people, claim.version > late.version) == (frozenset([person]), True)
     assert QueueEntry.objects.filter(user_id=person, awaits_answer=True, urgent=True, not_before=None).count() == 1
-    assert SyncLease.objects.get().worker == claim.worker
+    assert SyncLease.objects.get().worker_id == claim.worker
     # Whoever comes late gives nothing back that is no longer theirs, drops nothing, and has the person looked at again.
     assert finish(late) == 1
-    assert SyncLease.objects.get().worker == claim.worker
+    assert SyncLease.objects.get().worker_id == claim.worker
     assert queued(person) == 2
 
 
 def test_claim_due__a_recheck_is_queued_in_the_transaction_that_takes_over(monkeypatch: pytest.MonkeyPatch) -> None:
     enqueue([uuid4()])
     claimed()
-    SyncLease.objects.update(until=LONG_AGO)
+    SyncLease.objects.update(expires_at=LONG_AGO)
     monkeypatch.setattr(registry, "write_targets", lambda: ())
     with pytest.raises(CollectionNotFound):
         claimed()
     assert not QueueEntry.objects.filter(awaits_answer=True).exists()
-    assert SyncLease.objects.get().until == LONG_AGO
+    assert SyncLease.objects.get().expires_at == LONG_AGO
 
 
 def test_claim_people__whether_they_are_queued_or_not() -> None:

@@ -104,7 +104,7 @@ def test_sync_once__whom_a_dead_builder_held_without_an_entry_is_looked_at_again
     settings.SYNC_SECOND_LOOK_SECONDS = 0.0
     (person,) = people(1)
     QueueEntry.objects.all().delete()
-    SyncLease.objects.create(user_id=person, worker=uuid4(), until="2020-01-01T00:00Z")
+    SyncLease.objects.create(user_id=person, worker_id=uuid4(), expires_at="2020-01-01T00:00Z")
     assert sync_once(timeout=5).written == 1
     assert points() == ids([person])
     assert not SyncLease.objects.exists()
@@ -117,7 +117,7 @@ def test_step__a_lost_lease_is_said_once(embedded_collection: str, monkeypatch: 
     worker = Worker(on_unavailable=said.append)
 
     def slowly(claim: Claim) -> Points:
-        SyncLease.objects.update(until="2020-01-01T00:00Z")
+        SyncLease.objects.update(expires_at="2020-01-01T00:00Z")
         return points_of(claim)
 
     with monkeypatch.context() as patched:

@@ -261,7 +261,7 @@ def test_remove_point__of_whom_a_dead_worker_held(server_collection: str) -> Non
     """What it sent may still be applied: the person is looked at again."""
     (person,) = people(1)
     assert claim_due(uuid4(), 1) is not None
-    SyncLease.objects.update(until=datetime(2020, 1, 1, tzinfo=UTC))
+    SyncLease.objects.update(expires_at=datetime(2020, 1, 1, tzinfo=UTC))
     remove_point(person)
     assert QueueEntry.objects.filter(user_id=person, awaits_answer=True).count() == 1
 

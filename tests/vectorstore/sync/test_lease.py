@@ -40,25 +40,27 @@ def rechecks() -> list[UUID | None]:
 def test_renew__by_the_databases_clock(settings: Settings) -> None:
     settings.SYNC_LEASE_SECONDS = 20.0
     claim = claimed(3)
-    SyncLease.objects.update(until=database_clock() + timedelta(seconds=1))
+    SyncLease.objects.update(expires_at=database_clock() + timedelta(seconds=1))
     before = database_clock()
     shown = renew(claim)
     assert before < shown < database_clock()
-    assert all(before < until - timedelta(seconds=20) < database_clock() for until in SyncLease.objects.values_list("until", flat=True))
+    assert all(
+        before < until - timedelta(seconds=20) < database_clock() for until in SyncLease.objects.values_list("expires_at", flat=True)
+    )
 
 
 def test_renew__a_lease_that_has_run_out_is_lost_though_nobody_took_it() -> None:
     claim = claimed()
-    SyncLease.objects.update(until=LONG_AGO)
+    SyncLease.objects.update(expires_at=LONG_AGO)
     with pytest.raises(LeaseLost) as raised:
         renew(claim)
     assert str(raised.value) == "The lease of people who were being written has run out: others write them now. Raise SYNC_LEASE_SECONDS."
-    assert SyncLease.objects.get().until == LONG_AGO
+    assert SyncLease.objects.get().expires_at == LONG_AGO
 
 
 def test_renew__of_whom_one_was_taken_over() -> None:
     claim = claimed(2)
-    SyncLease.objects.filter(pk=min(claim.people)).update(worker=uuid4())
+    SyncLease.objects.filter(pk=min(claim.people)).update(worker_id=uuid4())
     with pytest.raises(LeaseLost):
         renew(claim)
 
@@ -85,7 +87,7 @@ def test_finish__releases_all_users() -> None:
 def test_finish__whoever_was_lost_is_looked_at_again() -> None:
     claim = claimed(2)
     lost = min(claim.people)
-    SyncLease.objects.filter(pk=lost).update(until=LONG_AGO)
+    SyncLease.objects.filter(pk=lost).update(expires_at=LONG_AGO)
     assert finish(claim) == 1
     assert (queued(lost), queued()) == (2, 2)
     assert rechecks() == [lost]
@@ -97,7 +99,7 @@ def test_finish__quarantines_whom_qdrant_refuses() -> None:
     enqueue([person, lost, gone])
     claim = claim_due(uuid4(), 3)
     assert claim is not None
-    SyncLease.objects.filter(pk=lost).update(worker=uuid4())
+    SyncLease.objects.filter(pk=lost).update(worker_id=uuid4())
     finish(claim, [RejectedUser(user_id, "some_v1", "too long") for user_id in (person, lost, gone)])
     assert list(QuarantinedUser.objects.values_list("user_id", "collection", "reason")) == [(person, "some_v1", "too long")]
     assert queued(person, gone) == 0
@@ -148,7 +150,7 @@ def test_expire_leases__frees_users_that_a_dead_worker_held_without_an_entry() -
     claim = claimed(2)
     QueueEntry.objects.all().delete()
     assert is_empty()
-    SyncLease.objects.filter(pk=min(claim.people)).update(until=LONG_AGO)
+    SyncLease.objects.filter(pk=min(claim.people)).update(expires_at=LONG_AGO)
     assert not is_empty()
     assert (expire_leases(), expire_leases()) == (1, 0)
     assert rechecks() == [min(claim.people)]
@@ -168,7 +170,7 @@ def test_release_all__users_that_a_worker_still_holds() -> None:
     claim, other = claimed(2), claimed()
     SyncWorker.objects.create(id=claim.worker, host="", pid=1)
     release_all(claim.worker)
-    assert SyncLease.objects.get().worker == other.worker
+    assert SyncLease.objects.get().worker_id == other.worker
     assert set(rechecks()) == claim.people
     assert not SyncWorker.objects.exists()
 

@@ -113,7 +113,7 @@ def test_scan_for_orphans__a_lease_that_runs_out_between_two_pages(embedded_coll
     def frozen_afterwards(people: Iterable[UUID], *, urgent: bool, cause: str) -> int:
         queued = enqueue(people, urgent=urgent, cause=cause)
         if queued:
-            plain_sql("UPDATE vector_sync_leases SET until = clock_timestamp()")
+            plain_sql("UPDATE vector_sync_leases SET expires_at = clock_timestamp()")
         return queued
 
     monkeypatch.setattr(orphan_scan, "enqueue", frozen_afterwards)

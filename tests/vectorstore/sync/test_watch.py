@@ -159,7 +159,7 @@ def test_sync_once__ends_beside_a_frozen_postgresql(
         settings.QDRANT_URL, settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT = server.url, "", 0
         initialize()
         (person,) = people(1)
-        SyncLease.objects.create(user_id=person, worker=uuid4(), until=now() + timedelta(hours=1))  # whom it waits for
+        SyncLease.objects.create(user_id=person, worker_id=uuid4(), expires_at=now() + timedelta(hours=1))  # whom it waits for
         postgresql.open()
         with working_through(postgresql, monkeypatch, "--once", "--timeout", "2") as process:
             wait_until("It has connected", postgresql.connected.is_set)

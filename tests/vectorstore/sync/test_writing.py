@@ -133,7 +133,7 @@ def test_carry_out__with_a_lost_lease_nothing_is_sent(embedded_collection: str, 
     claim = claimed()
     for name in ("upsert", "delete"):
         monkeypatch.setattr(conditional_write, name, lambda *_arguments, **_options: pytest.fail("sent"))
-    SyncLease.objects.update(until=LONG_AGO)
+    SyncLease.objects.update(expires_at=LONG_AGO)
     with pytest.raises(LeaseLost):
         carry_out(claim)
     assert not SyncLease.objects.exists()

@@ -192,7 +192,7 @@ def test_repair__worker_read_rows_before_a_change_that_was_not_captured__user_is
 
 
 def test_note__scan_that_a_worker_holds__is_not_queued() -> None:
-    SyncLease.objects.create(pk=ALL_USERS, worker=uuid4(), until=NOON)
+    SyncLease.objects.create(pk=ALL_USERS, worker_id=uuid4(), expires_at=NOON)
     note_comparison_due()
     assert not QueueEntry.objects.exists()
 

@@ -339,8 +339,8 @@ def test_verify__people_on_the_queue_or_leased_are_pending(live: str) -> None:
     with connection.cursor() as cursor:
         cursor.execute("UPDATE users SET verified = false")
     QueueEntry.objects.exclude(user_id=queued).delete()
-    SyncLease.objects.create(user_id=leased, worker=uuid4(), until=datetime.now(UTC) + timedelta(minutes=1))
-    SyncLease.objects.create(user_id=expired, worker=uuid4(), until=datetime.now(UTC) - timedelta(minutes=1))
+    SyncLease.objects.create(user_id=leased, worker_id=uuid4(), expires_at=datetime.now(UTC) + timedelta(minutes=1))
+    SyncLease.objects.create(user_id=expired, worker_id=uuid4(), expires_at=datetime.now(UTC) - timedelta(minutes=1))
     reported = only(verify())
     assert (reported.pending, reported.differing, reported.examples) == (3, 1, {"stale payload": [str(wrong)]})
 
@@ -352,7 +352,7 @@ def test_verify__after_a_truncate_everybody_may_be(live: str, what: str) -> None
     if what == "entry":
         QueueEntry.objects.create(user_id=None, urgent=True)
     else:
-        SyncLease.objects.create(user_id=ALL_USERS, worker=uuid4(), until=datetime.now(UTC))
+        SyncLease.objects.create(user_id=ALL_USERS, worker_id=uuid4(), expires_at=datetime.now(UTC))
     reported = only(verify())
     assert (reported.pending, reported.differing) == (2, 0)
 
