@@ -49,7 +49,7 @@ class Syncing(PersonalDataOwner):
 
     section = "vector_sync"
     fields = {
-        "vectorstore.QueueEntry": frozenset({"id", "user_id", "urgent", "queued_at", "not_before", "awaits_answer", "cause"}),
+        "vectorstore.QueueEntry": frozenset({"id", "user_id", "urgent", "queued_at", "not_before", "awaits_ack", "cause"}),
         "vectorstore.SyncLease": frozenset({"user_id", "worker_id", "expires_at"}),
         "vectorstore.QuarantinedUser": frozenset({"user_id", "reason", "collection", "quarantined_at"}),
         # Nothing of anybody: they stand here since every field of this project stands with an owner.

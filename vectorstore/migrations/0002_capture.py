@@ -50,7 +50,7 @@ class Migration(migrations.Migration):
                 ("urgent", models.BooleanField(db_default=False, default=False)),
                 ("queued_at", models.DateTimeField(db_default=findme.core.db.expressions.ClockTimestamp(), editable=False)),
                 ("not_before", models.DateTimeField(null=True)),
-                ("awaits_answer", models.BooleanField(db_default=False, default=False)),
+                ("awaits_ack", models.BooleanField(db_default=False, default=False)),
             ],
             options={
                 "verbose_name_plural": "queue entries",
@@ -58,7 +58,7 @@ class Migration(migrations.Migration):
                 "indexes": [
                     models.Index(fields=["user_id"], name="vector_sync_queue_user_idx"),
                     models.Index(condition=models.Q(("urgent", True)), fields=["id"], name="vector_sync_queue_urgent_idx"),
-                    models.Index(condition=models.Q(("awaits_answer", True)), fields=["queued_at"], name="vector_sync_queue_awaiting_idx"),
+                    models.Index(condition=models.Q(("awaits_ack", True)), fields=["queued_at"], name="vector_sync_queue_awaiting_idx"),
                 ],
             },
         ),

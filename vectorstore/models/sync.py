@@ -16,7 +16,7 @@ class QueueEntry(models.Model):
     """Somebody whose point may have to change; written by triggers, in the transaction that changes the person.
 
     ``user_id`` is None after a TRUNCATE: it may be anybody. ``urgent`` entries (deletions, flags) overtake the others. A recheck
-    ``awaits_answer`` until Qdrant has answered a request that was sent after it was queued; then it is due at ``not_before``.
+    ``awaits_ack`` until Qdrant has answered a request that was sent after it was queued; then it is due at ``not_before``.
 
     ``cause`` decides about a point whose vector exists only in Qdrant (``vectorstore.retention.unique_vectors``). A deletion removes it, and so does a TRUNCATE,
     which is an entry without a user and without a cause. A scan for orphans, a recheck and any other change leave it where it is.
@@ -36,7 +36,7 @@ class QueueEntry(models.Model):
     urgent = models.BooleanField(default=False, db_default=False)
     queued_at = models.DateTimeField(db_default=ClockTimestamp(), editable=False)
     not_before = models.DateTimeField(null=True)
-    awaits_answer = models.BooleanField(default=False, db_default=False)
+    awaits_ack = models.BooleanField(default=False, db_default=False)
     cause = models.CharField(max_length=8, choices=Cause.choices, default="", db_default="", blank=True)
 
     class Meta:
@@ -46,7 +46,7 @@ class QueueEntry(models.Model):
         indexes = [
             models.Index(fields=["user_id"], name="vector_sync_queue_user_idx"),
             models.Index(fields=["id"], name="vector_sync_queue_urgent_idx", condition=Q(urgent=True)),
-            models.Index(fields=["queued_at"], name="vector_sync_queue_awaiting_idx", condition=Q(awaits_answer=True)),
+            models.Index(fields=["queued_at"], name="vector_sync_queue_awaiting_idx", condition=Q(awaits_ack=True)),
         ]
 
     def __str__(self) -> str:

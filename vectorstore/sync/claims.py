@@ -27,7 +27,7 @@ SPARE_ROWS, TIMES_MORE = 32, 4
 """Entries that are looked at beside one for each person: a few, since nearly everybody has one. While that finds too few people, as behind somebody
 with many entries who is locked just now, it is so many times more."""
 
-DUE = "NOT awaits_answer AND (not_before IS NULL OR not_before <= clock_timestamp())"
+DUE = "NOT awaits_ack AND (not_before IS NULL OR not_before <= clock_timestamp())"
 WHO = f"coalesce(user_id, '{ALL_USERS}')"
 IS_DELETION = f"(cause = '{QueueEntry.Cause.DELETION}' AND user_id IS DISTINCT FROM '{ALL_USERS}' OR user_id IS NULL AND cause = '')"
 """A captured deletion of a user's row, or a TRUNCATE. The id that stands for all users is no TRUNCATE, if a user with that id is deleted."""
@@ -183,11 +183,11 @@ def enqueue_rechecks(cursor: CursorWrapper, people: Iterable[UUID]) -> None:
         """
         WITH waiting AS MATERIALIZED (
             SELECT id, coalesce(user_id, %(all_users)s) AS person FROM vector_sync_queue
-            WHERE awaits_answer AND coalesce(user_id, %(all_users)s) = ANY(%(people)s::uuid[]) FOR UPDATE SKIP LOCKED
+            WHERE awaits_ack AND coalesce(user_id, %(all_users)s) = ANY(%(people)s::uuid[]) FOR UPDATE SKIP LOCKED
         ), waiting_anew AS (
             UPDATE vector_sync_queue q SET queued_at = clock_timestamp() FROM waiting WHERE q.id = waiting.id
         )
-        INSERT INTO vector_sync_queue (user_id, urgent, awaits_answer, cause)
+        INSERT INTO vector_sync_queue (user_id, urgent, awaits_ack, cause)
         SELECT nullif(person, %(all_users)s), true, true, %(cause)s FROM unnest(%(people)s::uuid[]) AS asked (person)
         WHERE NOT EXISTS (SELECT FROM waiting WHERE waiting.person = asked.person)
         """,

@@ -102,7 +102,7 @@ def _sleep(worker: Worker) -> None:
             """,
             [worker.id, socket.gethostname(), os.getpid(), SLEEP_SECONDS],
         )
-        cursor.execute("SELECT EXISTS (SELECT FROM vector_sync_queue WHERE NOT awaits_answer AND not_before IS NULL)")
+        cursor.execute("SELECT EXISTS (SELECT FROM vector_sync_queue WHERE NOT awaits_ack AND not_before IS NULL)")
         (queued,) = cursor.fetchone()
     if queued:  # since it was looked last, and before anybody knew that this one sleeps; perhaps somebody else has it in hand
         time.sleep(POLL_SECONDS)

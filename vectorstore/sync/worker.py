@@ -106,7 +106,7 @@ class Worker:
     def _ask_for_the_waiting(self) -> None:
         """Rechecks whose wait has not begun need an answer of Qdrant's, and there is no work to bring one."""
         with connection.cursor() as cursor:
-            cursor.execute("SELECT EXISTS (SELECT FROM vector_sync_queue WHERE awaits_answer)")
+            cursor.execute("SELECT EXISTS (SELECT FROM vector_sync_queue WHERE awaits_ack)")
             waiting = cursor.fetchone()[0]
         if waiting:
             sent_at = database_clock()

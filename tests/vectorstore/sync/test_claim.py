@@ -197,14 +197,14 @@ def test_finish__a_long_transaction_that_commits_a_low_id_late_is_not_dropped() 
 def test_claim_due__takes_no_entry_that_is_not_due() -> None:
     person = uuid4()
     QueueEntry.objects.create(user_id=person, not_before=datetime(2100, 1, 1, tzinfo=UTC))
-    QueueEntry.objects.create(user_id=person, awaits_answer=True)
+    QueueEntry.objects.create(user_id=person, awaits_ack=True)
     assert claim_due(uuid4(), 10) is None
     enqueue([person])
     claim = claimed()
     assert len(claim.entries) == 1
     finish(claim)
     assert queued(person) == 2
-    QueueEntry.objects.update(not_before=LONG_AGO, awaits_answer=False)
+    QueueEntry.objects.update(not_before=LONG_AGO, awaits_ack=False)
     assert len(claimed().entries) == 2
 
 
@@ -218,7 +218,7 @@ def test_claim_due__takes_over_an_expired_lease_and_queues_a_recheck() -> None:
     SyncLease.objects.update(expires_at=LONG_AGO)
     claim = claimed()
     assert (claim.people, claim.version > late.version) == (frozenset([person]), True)
-    assert QueueEntry.objects.filter(user_id=person, awaits_answer=True, urgent=True, not_before=None).count() == 1
+    assert QueueEntry.objects.filter(user_id=person, awaits_ack=True, urgent=True, not_before=None).count() == 1
     assert SyncLease.objects.get().worker_id == claim.worker
     # Whoever comes late gives nothing back that is no longer theirs, drops nothing, and has the person looked at again.
     assert finish(late) == 1
@@ -233,7 +233,7 @@ def test_claim_due__a_recheck_is_queued_in_the_transaction_that_takes_over(monke
     monkeypatch.setattr(registry, "write_targets", lambda: ())
     with pytest.raises(CollectionNotFound):
         claimed()
-    assert not QueueEntry.objects.filter(awaits_answer=True).exists()
+    assert not QueueEntry.objects.filter(awaits_ack=True).exists()
     assert SyncLease.objects.get().expires_at == LONG_AGO
 
 
@@ -263,7 +263,7 @@ def test_claim__of_all_users() -> None:
     for _ in range(2):  # however often the store is unavailable, there is one recheck
         release(claim, unanswered=True)
         claim = claimed()
-    assert QueueEntry.objects.filter(user_id=None, awaits_answer=True).count() == 1
+    assert QueueEntry.objects.filter(user_id=None, awaits_ack=True).count() == 1
     finish(claim)
     assert SyncLease.objects.filter(pk=ALL_USERS).count() == 0
 
@@ -367,7 +367,7 @@ def test_claim__the_collections_are_read_after_the_people_are_leased(monkeypatch
 @pytest.fixture
 def long_queue() -> None:
     """Waiting ones at its head, then people who are held, then 100,000 of a bulk load."""
-    plain_sql("INSERT INTO vector_sync_queue (user_id, awaits_answer) SELECT gen_random_uuid(), true FROM generate_series(1, 2000)")
+    plain_sql("INSERT INTO vector_sync_queue (user_id, awaits_ack) SELECT gen_random_uuid(), true FROM generate_series(1, 2000)")
     plain_sql(
         "INSERT INTO vector_sync_queue (user_id, urgent, not_before) SELECT gen_random_uuid(), true, '2100-01-01' FROM generate_series(1, 2000)"
     )

@@ -263,7 +263,7 @@ def test_remove_point__of_whom_a_dead_worker_held(server_collection: str) -> Non
     assert claim_due(uuid4(), 1) is not None
     SyncLease.objects.update(expires_at=datetime(2020, 1, 1, tzinfo=UTC))
     remove_point(person)
-    assert QueueEntry.objects.filter(user_id=person, awaits_answer=True).count() == 1
+    assert QueueEntry.objects.filter(user_id=person, awaits_ack=True).count() == 1
 
 
 @pytest.mark.django_db

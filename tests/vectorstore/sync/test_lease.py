@@ -31,7 +31,7 @@ def claimed(count: int = 1) -> Claim:
 
 
 def rechecks() -> list[UUID | None]:
-    return list(QueueEntry.objects.filter(awaits_answer=True, urgent=True).values_list("user_id", flat=True))
+    return list(QueueEntry.objects.filter(awaits_ack=True, urgent=True).values_list("user_id", flat=True))
 
 
 # --- Renewing --------------------------------------------------------------------------------------------------------------------
@@ -140,7 +140,7 @@ def test_release__a_recheck_that_is_just_being_armed_is_not_that_of_the_next_req
     assert again is not None
     with another_connection() as other, other.cursor() as cursor:
         cursor.execute("BEGIN")
-        cursor.execute("UPDATE vector_sync_queue SET awaits_answer = false WHERE awaits_answer")
+        cursor.execute("UPDATE vector_sync_queue SET awaits_ack = false WHERE awaits_ack")
         release(again, unanswered=True)
         cursor.execute("COMMIT")
     assert rechecks() == [person]
@@ -187,7 +187,7 @@ def test_start_recheck_delay__what_was_sent_before_they_were_queued_tells_nothin
     assert start_recheck_delay(now) == 1
     entry = QueueEntry.objects.get(urgent=True)
     assert entry.not_before is not None
-    assert (entry.awaits_answer, entry.not_before > now + timedelta(seconds=30)) == (False, True)
+    assert (entry.awaits_ack, entry.not_before > now + timedelta(seconds=30)) == (False, True)
     assert start_recheck_delay(database_clock()) == 0
 
 
@@ -196,7 +196,7 @@ def test_start_recheck_delay__leaves_to_another_worker_what_that_one_begins() ->
     release(claimed(), unanswered=True)
     with another_connection() as other, other.cursor() as cursor:
         cursor.execute("BEGIN")
-        cursor.execute("SELECT FROM vector_sync_queue WHERE awaits_answer FOR UPDATE")
+        cursor.execute("SELECT FROM vector_sync_queue WHERE awaits_ack FOR UPDATE")
         one("SELECT set_config('lock_timeout', '1s', false)")
         assert start_recheck_delay(database_clock()) == 0
         one("SELECT set_config('lock_timeout', '0', false)")

@@ -46,7 +46,7 @@ def held_back(monkeypatch: pytest.MonkeyPatch, person: UUID) -> Callable[[], obj
         worker = Worker()
         assert worker.step() is None
         assert worker.unavailable is not None and "did not answer within 1 s" in worker.unavailable
-    assert QueueEntry.objects.filter(user_id=person, awaits_answer=True).count() == 1
+    assert QueueEntry.objects.filter(user_id=person, awaits_ack=True).count() == 1
     return late[0]
 
 
@@ -57,7 +57,7 @@ def test_a_request_that_is_held_back_until_the_person_is_gone(server_collection:
     worker = Worker()
     assert worker.step() is not None  # the deletion; and Qdrant has answered now
     waiting = QueueEntry.objects.get()
-    assert (waiting.awaits_answer, waiting.not_before is not None) == (False, True)
+    assert (waiting.awaits_ack, waiting.not_before is not None) == (False, True)
     arrives()
     assert points() == ids([person])
     assert sync_once().removed == 1
@@ -77,15 +77,15 @@ def test_a_request_that_is_held_back_until_a_newer_one_is_done(server_collection
 
 def test_without_other_work_qdrant_is_asked_for_an_answer(server_collection: str, settings: Settings) -> None:
     """And where it gives none, the wait does not begin."""
-    QueueEntry.objects.create(user_id=None, awaits_answer=True)
+    QueueEntry.objects.create(user_id=None, awaits_ack=True)
     url, settings.QDRANT_URL = settings.QDRANT_URL, "http://127.0.0.1:9"
     worker = Worker()
     assert worker.step() is None
     assert worker.unavailable is not None
-    assert QueueEntry.objects.get().awaits_answer
+    assert QueueEntry.objects.get().awaits_ack
     settings.QDRANT_URL = url
     assert worker.step() is None
-    assert not QueueEntry.objects.get().awaits_answer
+    assert not QueueEntry.objects.get().awaits_ack
 
 
 @pytest.mark.parametrize("with_grpc", [False, True])

@@ -275,4 +275,4 @@ def test_sync_qdrant__interrupted_it_releases_what_is_in_hand(
                 thaw(server)
     assert (process.returncode, stderr) == (code, line)
     assert not SyncLease.objects.exists()
-    assert QueueEntry.objects.filter(user_id=person, awaits_answer=False).exists()
+    assert QueueEntry.objects.filter(user_id=person, awaits_ack=False).exists()

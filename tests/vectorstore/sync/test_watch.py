@@ -120,7 +120,7 @@ def test_watch__releases_what_a_frozen_qdrant_does_not_answer(own_server: Qdrant
         assert end(process)[0] == 0
         thaw(own_server)
     assert not SyncLease.objects.exists()
-    assert QueueEntry.objects.filter(user_id=person, awaits_answer=True).count() == 1
+    assert QueueEntry.objects.filter(user_id=person, awaits_ack=True).count() == 1
     assert not SyncWorker.objects.exists()
 
 

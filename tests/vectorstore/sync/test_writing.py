@@ -51,7 +51,7 @@ def allocated_version() -> int:
 
 
 def rechecks() -> set[UUID | None]:
-    return set(QueueEntry.objects.filter(awaits_answer=True).values_list("user_id", flat=True))
+    return set(QueueEntry.objects.filter(awaits_ack=True).values_list("user_id", flat=True))
 
 
 # --- Conditional writes -------------------------------------------------------------------------------------------------------------------
@@ -138,7 +138,7 @@ def test_carry_out__with_a_lost_lease_nothing_is_sent(embedded_collection: str, 
         carry_out(claim)
     assert not SyncLease.objects.exists()
     assert rechecks() == {there, gone}
-    assert QueueEntry.objects.filter(awaits_answer=False).count() == len(claim.entries)
+    assert QueueEntry.objects.filter(awaits_ack=False).count() == len(claim.entries)
 
 
 def test_carry_out__renews_the_lease_before_each_send(server_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,7 +204,7 @@ def test_carry_out__a_deletion_that_did_not_happen(any_collection: str, monkeypa
         carry_out(claimed())
     name = f"{collection_name()}_v1"
     assert str(raised.value) == (f"1 of 1 point is still in {name!r} after their deletion: look at Qdrant's log, and run it again.")
-    assert QueueEntry.objects.filter(user_id=person, awaits_answer=False).exists()
+    assert QueueEntry.objects.filter(user_id=person, awaits_ack=False).exists()
     assert rechecks() == {person}
 
 
@@ -244,7 +244,7 @@ def test_carry_out__a_newer_point_of_a_version_that_was_never_allocated_is_no_pr
         f"'{collection_name()}_v1' holds a point of version {claim.version + 1}, and PostgreSQL has allocated {claim.version} so far: it was restored"
         " to an older copy, or failed over."
     )
-    assert QueueEntry.objects.filter(user_id=person, awaits_answer=False).exists()
+    assert QueueEntry.objects.filter(user_id=person, awaits_ack=False).exists()
     assert not SyncLease.objects.exists()
 
 
@@ -271,7 +271,7 @@ def test_carry_out__one_that_comes_back_as_often_as_it_is_deleted(any_collection
     write(a_point(there))
     with pytest.raises(StoreUnavailable, match="1 of 1 point is still in"):
         carry_out(claimed())
-    assert QueueEntry.objects.filter(user_id=gone, awaits_answer=False).exists()
+    assert QueueEntry.objects.filter(user_id=gone, awaits_ack=False).exists()
 
 
 # --- Whose fault -----------------------------------------------------------------------------------------------------------------
