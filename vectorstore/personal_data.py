@@ -53,7 +53,7 @@ class Syncing(PersonalDataOwner):
         "vectorstore.SyncLease": frozenset({"user_id", "worker_id", "expires_at"}),
         "vectorstore.QuarantinedUser": frozenset({"user_id", "reason", "collection", "quarantined_at"}),
         # Nothing of anybody: they stand here since every field of this project stands with an owner.
-        "vectorstore.SyncWorker": frozenset({"id", "host", "pid", "started_at", "seen_at", "sleeping_until"}),
+        "vectorstore.SyncWorker": frozenset({"id", "host", "pid", "started_at", "heartbeat_at", "sleeping_until"}),
         "vectorstore.VectorCollection": frozenset(
             {"name", "alias", "state", "declaration", "release", "declared_at", "created_at", "live_since", "keep_until", "failure"}
         ),

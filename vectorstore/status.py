@@ -19,7 +19,7 @@ STANDING = f"""
            (SELECT clock_timestamp() - queued_at FROM vector_sync_queue WHERE isfinite(queued_at) ORDER BY id LIMIT 1),
            (SELECT count(*) FROM (SELECT FROM vector_sync_leases WHERE expires_at > clock_timestamp() LIMIT {COUNTED + 1}) l),
            (SELECT count(*) FROM (SELECT FROM vector_sync_quarantine LIMIT {COUNTED + 1}) a),
-           (SELECT count(*) FROM vector_sync_workers WHERE seen_at > clock_timestamp() - interval '1 minute')
+           (SELECT count(*) FROM vector_sync_workers WHERE heartbeat_at > clock_timestamp() - interval '1 minute')
 """  # noqa: S608  # a constant
 
 

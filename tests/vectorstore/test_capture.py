@@ -462,7 +462,7 @@ def test_writers__do_not_wait_for_one_another_nor_for_a_worker(writer: psycopg.C
         other.execute("UPDATE users SET active = false WHERE id = %s", [BOB])
         worker.execute("INSERT INTO vector_sync_leases (user_id, worker_id, expires_at) SELECT id, id, now() FROM users")
         assert len(worker.execute("SELECT FROM vector_sync_queue FOR UPDATE").fetchall()) == 3
-        worker.execute("UPDATE vector_sync_workers SET seen_at = now()")
+        worker.execute("UPDATE vector_sync_workers SET heartbeat_at = now()")
         writer.execute("UPDATE users SET active = false WHERE id = %s", [ANN])
         writer.execute("UPDATE profile_embeddings SET interests = '{tea}'")
         writer.execute("DELETE FROM users WHERE id = %s", [CEM])

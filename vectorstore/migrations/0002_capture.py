@@ -35,7 +35,7 @@ class Migration(migrations.Migration):
                 ("host", models.TextField()),
                 ("pid", models.IntegerField()),
                 ("started_at", models.DateTimeField(db_default=django.contrib.postgres.functions.TransactionNow(), editable=False)),
-                ("seen_at", models.DateTimeField(db_default=django.contrib.postgres.functions.TransactionNow())),
+                ("heartbeat_at", models.DateTimeField(db_default=django.contrib.postgres.functions.TransactionNow())),
                 ("sleeping_until", models.DateTimeField(null=True)),
             ],
             options={

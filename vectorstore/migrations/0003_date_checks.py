@@ -16,7 +16,7 @@ class Migration(migrations.Migration):
         AddChecks("ProfileEmbedding", supported_dates("profile_embeddings", "created_at", "updated_at")),
         AddChecks("QueueEntry", supported_dates("vector_sync_queue", "queued_at", "not_before")),
         AddChecks("SyncLease", supported_dates("vector_sync_leases", "expires_at")),
-        AddChecks("SyncWorker", supported_dates("vector_sync_workers", "started_at", "seen_at", "sleeping_until")),
+        AddChecks("SyncWorker", supported_dates("vector_sync_workers", "started_at", "heartbeat_at", "sleeping_until")),
         AddChecks("QuarantinedUser", supported_dates("vector_sync_quarantine", "quarantined_at")),
         AddChecks("VectorCollection", supported_dates("vector_collections", "declared_at", "created_at", "live_since", "keep_until")),
         AddChecks("StoreState", supported_dates("vector_store_state", "marked_at", "ages_refreshed_on", "ages_right_on")),

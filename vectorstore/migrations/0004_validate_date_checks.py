@@ -16,7 +16,7 @@ class Migration(migrations.Migration):
             "SyncWorker",
             [
                 "vector_sync_workers_started_at_range_check",
-                "vector_sync_workers_seen_at_range_check",
+                "vector_sync_workers_heartbeat_at_range_check",
                 "vector_sync_workers_sleeping_until_range_check",
             ],
         ),

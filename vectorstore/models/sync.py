@@ -82,12 +82,12 @@ class SyncWorker(models.Model):
     host = models.TextField()
     pid = models.IntegerField()
     started_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
-    seen_at = models.DateTimeField(db_default=TransactionNow())
+    heartbeat_at = models.DateTimeField(db_default=TransactionNow())
     sleeping_until = models.DateTimeField(null=True)
 
     class Meta:
         db_table = "vector_sync_workers"
-        constraints = [*supported_dates("vector_sync_workers", "started_at", "seen_at", "sleeping_until")]
+        constraints = [*supported_dates("vector_sync_workers", "started_at", "heartbeat_at", "sleeping_until")]
 
     def __str__(self) -> str:
         return f"{self.host}:{self.pid}"

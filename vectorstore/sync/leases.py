@@ -91,7 +91,7 @@ def expire_leases() -> int:
         people = [row[0] for row in cursor.fetchall()]
         if people:
             enqueue_rechecks(cursor, people)
-        cursor.execute("DELETE FROM vector_sync_workers WHERE seen_at < clock_timestamp() - interval '1 hour'")
+        cursor.execute("DELETE FROM vector_sync_workers WHERE heartbeat_at < clock_timestamp() - interval '1 hour'")
     return len(people)
 
 

@@ -72,7 +72,7 @@ def _show(worker: Worker) -> None:
     try:
         with connection.cursor() as cursor:
             cursor.execute(
-                "INSERT INTO vector_sync_workers (id, host, pid) VALUES (%s, %s, %s) ON CONFLICT (id) DO UPDATE SET seen_at = now()",
+                "INSERT INTO vector_sync_workers (id, host, pid) VALUES (%s, %s, %s) ON CONFLICT (id) DO UPDATE SET heartbeat_at = now()",
                 [worker.id, socket.gethostname(), os.getpid()],
             )
     except (DatabaseError, InterfaceError):
@@ -98,7 +98,7 @@ def _sleep(worker: Worker) -> None:
             """
             INSERT INTO vector_sync_workers (id, host, pid, sleeping_until)
             VALUES (%s, %s, %s, clock_timestamp() + make_interval(secs => %s))
-            ON CONFLICT (id) DO UPDATE SET seen_at = now(), sleeping_until = EXCLUDED.sleeping_until
+            ON CONFLICT (id) DO UPDATE SET heartbeat_at = now(), sleeping_until = EXCLUDED.sleeping_until
             """,
             [worker.id, socket.gethostname(), os.getpid(), SLEEP_SECONDS],
         )

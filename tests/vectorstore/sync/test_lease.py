@@ -160,7 +160,7 @@ def test_expire_leases__frees_users_that_a_dead_worker_held_without_an_entry() -
 def test_expire_leases__deletes_workers_that_were_killed() -> None:
     there, _gone = (
         SyncWorker.objects.create(id=uuid4(), host="", pid=1),
-        SyncWorker.objects.create(id=uuid4(), host="", pid=2, seen_at=LONG_AGO),
+        SyncWorker.objects.create(id=uuid4(), host="", pid=2, heartbeat_at=LONG_AGO),
     )
     expire_leases()
     assert SyncWorker.objects.get() == there

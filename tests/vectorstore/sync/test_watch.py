@@ -311,13 +311,13 @@ def test_sleep__does_not_begin_where_somebody_is_queued(registered: str, monkeyp
 def test_show__a_worker_that_finds_no_time_to_sleep_is_on_the_list(registered: str, monkeypatch: pytest.MonkeyPatch) -> None:
     worker = Worker()
     watch._show(worker)
-    plain_sql("UPDATE vector_sync_workers SET seen_at = '2020-01-01'")
+    plain_sql("UPDATE vector_sync_workers SET heartbeat_at = '2020-01-01'")
     watch._show(worker)
-    assert one("SELECT seen_at < '2021-01-01' FROM vector_sync_workers")
+    assert one("SELECT heartbeat_at < '2021-01-01' FROM vector_sync_workers")
     monkeypatch.setattr(watch, "SHOW_SECONDS", 0.0)
     watch._show(worker)
     found = SyncWorker.objects.get()
-    assert (found.id, found.pid, found.seen_at.year > 2020) == (worker.id, os.getpid(), True)
+    assert (found.id, found.pid, found.heartbeat_at.year > 2020) == (worker.id, os.getpid(), True)
 
 
 def notified(session: Any) -> list[str]:

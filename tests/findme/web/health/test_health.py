@@ -74,7 +74,7 @@ def test_health__wrong_method__is_not_cached_either(path: str) -> None:
 def test_readyz__in_production(web: Web) -> None:
     """Not redirected, whatever the host is called, and without a person in it."""
     person = ProfileEmbeddingFactory.create().user
-    SyncWorker.objects.create(id=person.pk, host="a-host", pid=1, seen_at=now())
+    SyncWorker.objects.create(id=person.pk, host="a-host", pid=1, heartbeat_at=now())
     assert web.ask("GET", "/admin/", Host="findme.example").status == 301
     assert web.ask("GET", "/healthz", Host="192.0.2.1:9999").status == 200
     becomes(web, is_ready)
