@@ -463,7 +463,7 @@ def test_init_qdrant__dead_over_a_collection_that_nobody_had_noted_leaves_it_to_
     sync_once(timeout=20)
     VectorCollection.objects.all().delete()
     with qdrant() as client:
-        client.update_collection(v1(), metadata={"findme_declaration": None})
+        client.update_collection(v1(), metadata={"findme_definition": None})
         alias = models.DeleteAlias(alias_name=collection_name())
         client.update_collection_aliases([models.DeleteAliasOperation(delete_alias=alias)])
 

@@ -22,7 +22,7 @@ from vectorstore.schema.plan import Plan, plan, refuse
 pytestmark = pytest.mark.django_db
 
 IN_BOTH = ["params.vectors.size", "params.vectors.distance", "params.vectors.multivector_config"]
-METADATA = [f"metadata.findme_{name}" for name in ("database", "version", "declaration", "release", "declared_at")]
+METADATA = [f"metadata.findme_{name}" for name in ("database", "version", "definition", "release", "defined_at")]
 
 
 def v1() -> str:
@@ -82,7 +82,7 @@ def test_plan__compares_everything_that_is_defined(server: object) -> None:
         *(f"payload_schema.{field}" for field in DEFINITION.payload_indexes),
         *METADATA,
         f"noted {v1()!r}",
-        f"noted {v1()!r}.declaration",
+        f"noted {v1()!r}.definition_hash",
         f"alias {collection_name()!r}",
     ]
 
@@ -145,7 +145,7 @@ def test_plan__of_the_embedded_store_says_what_it_does_not_compare(embedded_qdra
         *IN_BOTH,
         *METADATA,
         f"noted {v1()!r}",
-        f"noted {v1()!r}.declaration",
+        f"noted {v1()!r}.definition_hash",
         f"alias {collection_name()!r}",
     ]
     left = [one for one in found.comparisons if one.state is not State.EQUAL]
@@ -335,7 +335,7 @@ def test_apply__touches_nothing_else(every_store: str) -> None:
         assert client.get_collection(v1()).config.metadata == {"somebody": "else", **metadata_of(row)}
 
 
-@pytest.mark.parametrize("key", ["findme_database", "findme_version", "findme_declaration", "findme_release", "findme_declared_at"])
+@pytest.mark.parametrize("key", ["findme_database", "findme_version", "findme_definition", "findme_release", "findme_defined_at"])
 def test_apply__mends_what_an_empty_collection_says_of_itself(store: str, key: str) -> None:
     made()
     with qdrant() as client:
@@ -353,19 +353,19 @@ def test_apply__notes_a_new_definition_in_both(store: str, settings: Settings) -
     with qdrant() as client:
         found = plan(client)
         of_a_server = ["params.replication_factor"] if store == "server" else []
-        assert [one.what for one in found.differences] == [*of_a_server, "metadata.findme_declaration", f"noted {v1()!r}.declaration"]
+        assert [one.what for one in found.differences] == [*of_a_server, "metadata.findme_definition", f"noted {v1()!r}.definition_hash"]
         apply(client, found)
         assert lines(plan(client)) == []
-    before = row.declaration
+    before = row.definition_hash
     row.refresh_from_db()
-    assert row.declaration == DEFINITION.hash() != before
+    assert row.definition_hash == DEFINITION.hash() != before
 
 
 def test_plan__a_row_of_a_collection_that_is_gone(store: str) -> None:
     """Workers would write it in vain."""
     made()
     v2 = f"{collection_name()}_v2"
-    VectorCollection.objects.create(name=v2, alias=collection_name(), state="kept", declaration="", release="")
+    VectorCollection.objects.create(name=v2, alias=collection_name(), state="kept", definition_hash="", release="")
     found = planned()
     assert lines(found) == [f"noted {v2!r}: kept, is to be none (in place)"]
     made()

@@ -14,9 +14,9 @@ from vectorstore.models import StoreState, VectorCollection
 DATABASE, VERSION, DECLARED, RELEASE, DECLARED_AT = (
     "findme_database",
     "findme_version",
-    "findme_declaration",
+    "findme_definition",
     "findme_release",
-    "findme_declared_at",
+    "findme_defined_at",
 )
 ADOPTING = "findme_adopting"
 """Of a collection's metadata. The last one says that an adoption was begun and not finished; it is absent afterwards."""
@@ -34,9 +34,9 @@ def metadata_of(row: VectorCollection) -> dict[str, Any]:
     return {
         DATABASE: database_id(),
         VERSION: int(row.name.rpartition("_v")[2]),
-        DECLARED: row.declaration,
+        DECLARED: row.definition_hash,
         RELEASE: row.release,
-        DECLARED_AT: row.declared_at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        DECLARED_AT: row.defined_at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
     }
 
 

@@ -62,7 +62,7 @@ def live() -> str | None:
     return rows().filter(state=State.LIVE).values_list("name", flat=True).first()
 
 
-def register(name: str, state: VectorCollection.State, declaration: str) -> None:
+def register(name: str, state: VectorCollection.State, definition_hash: str) -> None:
     """Note a collection, or what has become of it. From the commit on every worker writes it, unless it has failed."""
     with short_transaction():
         VectorCollection.objects.update_or_create(
@@ -70,7 +70,7 @@ def register(name: str, state: VectorCollection.State, declaration: str) -> None
             defaults={
                 "alias": collection_name(),
                 "state": state,
-                "declaration": declaration,
+                "definition_hash": definition_hash,
                 "release": __version__,
                 "live_since": TransactionNow() if state == State.LIVE else None,
                 "keep_until": None,
@@ -79,10 +79,10 @@ def register(name: str, state: VectorCollection.State, declaration: str) -> None
         )
 
 
-def reserve(name: str, declaration: str) -> None:
+def reserve(name: str, definition_hash: str) -> None:
     """Note a collection that is about to be made: nobody writes it yet, and whoever dies over it leaves nothing that nobody knows of."""
     with short_transaction():
-        register(name, State.FAILED, declaration)
+        register(name, State.FAILED, definition_hash)
         VectorCollection.objects.filter(name=name).update(failure=UNMADE)
         StoreState.remove_sentinels_of(name)
 

@@ -24,7 +24,7 @@ class Migration(migrations.Migration):
         ValidateChecks(
             "VectorCollection",
             [
-                "vector_collections_declared_at_range_check",
+                "vector_collections_defined_at_range_check",
                 "vector_collections_created_at_range_check",
                 "vector_collections_live_since_range_check",
                 "vector_collections_keep_until_range_check",

@@ -41,9 +41,9 @@ class VectorCollection(models.Model):
     name = models.CharField(primary_key=True, max_length=255)
     alias = models.CharField(max_length=255)
     state = models.CharField(max_length=20, choices=State.choices)
-    declaration = models.CharField(max_length=64, help_text="SHA-256 of what it was declared as")
+    definition_hash = models.CharField(max_length=64, help_text="SHA-256 of its definition")
     release = models.CharField(max_length=50, help_text="The release of FindMe that declared it")
-    declared_at = models.DateTimeField(db_default=TransactionNow())
+    defined_at = models.DateTimeField(db_default=TransactionNow())
     created_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
     live_since = models.DateTimeField(null=True)
     keep_until = models.DateTimeField(null=True)
@@ -58,7 +58,7 @@ class VectorCollection(models.Model):
                 condition=Q(state__in=["building", "ready", "live", "kept", "failed"]), name="vector_collections_state_check"
             ),
             models.UniqueConstraint(fields=["alias"], condition=Q(state="live"), name="vector_collections_live_key"),
-            *supported_dates("vector_collections", "declared_at", "created_at", "live_since", "keep_until"),
+            *supported_dates("vector_collections", "defined_at", "created_at", "live_since", "keep_until"),
         ]
 
     def __str__(self) -> str:

@@ -44,7 +44,7 @@ def go_on_with(client: QdrantClient) -> str | None:
     found = registry.unfinished()
     if found is None:
         return None
-    if found.declaration != DEFINITION.hash() or not client.collection_exists(found.name):
+    if found.definition_hash != DEFINITION.hash() or not client.collection_exists(found.name):
         drop(client, [found.name])
         return None
     registry.build(found.name)

@@ -55,7 +55,7 @@ def make(client: QdrantClient, collection: str) -> None:
     """A collection as it is defined, without points, and without an alias. Nobody writes it yet: its row, which comes first, says that it
     has not been made, and whoever is killed over it leaves nothing that nobody knows of."""
     registry.reserve(collection, DEFINITION.hash())
-    VectorCollection.objects.filter(name=collection).update(declared_at=TransactionNow())
+    VectorCollection.objects.filter(name=collection).update(defined_at=TransactionNow())
     metadata = metadata_of(VectorCollection.objects.get(name=collection))
     if is_embedded():
         vectors = VectorParams(size=DEFINITION.size, distance=DEFINITION.distance)
@@ -122,7 +122,7 @@ def _creation() -> dict[str, Any]:
 
 def _change(client: QdrantClient, planned: Plan) -> None:
     collection = planned.collection
-    if planned.differs("metadata.") or planned.differs(f"noted {collection!r}.declaration") or _settings_that_differ(planned):
+    if planned.differs("metadata.") or planned.differs(f"noted {collection!r}.definition_hash") or _settings_that_differ(planned):
         _note_definition(collection)
     if _settings_that_differ(planned):
         request = UpdateCollection.model_validate(_update(planned))
@@ -140,7 +140,7 @@ def _change(client: QdrantClient, planned: Plan) -> None:
 def _note_definition(collection: str) -> None:
     """Before the collection is changed: killed in between, what is not yet so is found by the next plan, which reads the collection itself."""
     noted = VectorCollection.objects.filter(name=collection)
-    noted.update(declaration=DEFINITION.hash(), release=__version__, declared_at=TransactionNow())
+    noted.update(definition_hash=DEFINITION.hash(), release=__version__, defined_at=TransactionNow())
 
 
 def _settings_that_differ(planned: Plan) -> set[str]:

@@ -161,7 +161,7 @@ def _of_the_rows(live: Live) -> Iterator[Comparison]:
     row = live.rows.get(live.collection)
     yield _compared(f"noted {live.collection!r}", "live", str(row.state) if row else None, Change.IN_PLACE)
     if row is not None:
-        yield _compared(f"noted {live.collection!r}.declaration", DEFINITION.hash(), row.declaration, Change.IN_PLACE)
+        yield _compared(f"noted {live.collection!r}.definition_hash", DEFINITION.hash(), row.definition_hash, Change.IN_PLACE)
     for name in lost(live):
         yield Comparison(f"noted {name!r}", None, str(live.rows[name].state), State.DIFFERENT, Change.IN_PLACE)
 

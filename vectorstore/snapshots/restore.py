@@ -216,6 +216,6 @@ def _recover(
 def _note_as_proven(client: QdrantClient, name: str) -> None:
     """From now on it is one like any that is built: what is missing is written, by a rebuild too, should this one be killed."""
     found = VectorCollection.objects.filter(name=name)
-    found.update(declaration=DEFINITION.hash(), declared_at=TransactionNow())
+    found.update(definition_hash=DEFINITION.hash(), defined_at=TransactionNow())
     for row in found:
         client.update_collection(name, metadata=metadata_of(row))

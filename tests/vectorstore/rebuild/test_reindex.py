@@ -404,7 +404,7 @@ def test_reindex__one_that_was_defined_otherwise_starts_anew(embedded_qdrant: ob
         reindex()
     with qdrant() as client:
         client.upsert(version(2), [models.PointStruct(id=7, vector=unit_vector(1))], wait=True)
-    VectorCollection.objects.filter(name=version(2)).update(declaration="another release's")
+    VectorCollection.objects.filter(name=version(2)).update(definition_hash="another release's")
     done = rebuilt()
     assert (done.written, states(), there()) == (2, {"v2": "live"}, {"v2"})
 

@@ -216,7 +216,7 @@ def test_go_on_with__one_that_is_gone_or_was_made_of_something_else_is_forgotten
         client.delete_collection(gone)
         assert (go_on_with(client), states()) == (None, {"v1": "live"})
         other = make(client)
-        VectorCollection.objects.filter(name=other).update(declaration="of a snapshot")
+        VectorCollection.objects.filter(name=other).update(definition_hash="of a snapshot")
         assert (go_on_with(client), states(), there()) == (None, {"v1": "live"}, {"v1"})
         name = make(client)
         registry.prepare(name, None)
