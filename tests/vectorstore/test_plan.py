@@ -22,7 +22,7 @@ from vectorstore.schema.plan import Plan, plan, refuse
 pytestmark = pytest.mark.django_db
 
 IN_BOTH = ["params.vectors.size", "params.vectors.distance", "params.vectors.multivector_config"]
-METADATA = [f"metadata.findme_{name}" for name in ("database", "version", "definition", "release", "defined_at")]
+METADATA = [f"metadata.findme_{name}" for name in ("database", "version", "definition", "app_version", "defined_at")]
 
 
 def v1() -> str:
@@ -325,17 +325,17 @@ def test_apply__touches_nothing_else(every_store: str) -> None:
     """Metadata of somebody else's stay, and limits of a strict mode that is off are without effect."""
     made()
     with qdrant() as client:
-        client.update_collection(v1(), metadata={"somebody": "else", "findme_release": "9.9"})
+        client.update_collection(v1(), metadata={"somebody": "else", "findme_app_version": "9.9"})
         found = plan(client)
         row = VectorCollection.objects.get()
-        assert lines(found) == [f"metadata.findme_release: 9.9, is to be {row.release} (in place)"]
+        assert lines(found) == [f"metadata.findme_app_version: 9.9, is to be {row.app_version} (in place)"]
         apply(client, found)
         assert lines(plan(client)) == []
         row.refresh_from_db()
         assert client.get_collection(v1()).config.metadata == {"somebody": "else", **metadata_of(row)}
 
 
-@pytest.mark.parametrize("key", ["findme_database", "findme_version", "findme_definition", "findme_release", "findme_defined_at"])
+@pytest.mark.parametrize("key", ["findme_database", "findme_version", "findme_definition", "findme_app_version", "findme_defined_at"])
 def test_apply__mends_what_an_empty_collection_says_of_itself(store: str, key: str) -> None:
     made()
     with qdrant() as client:
@@ -365,7 +365,7 @@ def test_plan__a_row_of_a_collection_that_is_gone(store: str) -> None:
     """Workers would write it in vain."""
     made()
     v2 = f"{collection_name()}_v2"
-    VectorCollection.objects.create(name=v2, alias=collection_name(), state="kept", definition_hash="", release="")
+    VectorCollection.objects.create(name=v2, alias=collection_name(), state="kept", definition_hash="", app_version="")
     found = planned()
     assert lines(found) == [f"noted {v2!r}: kept, is to be none (in place)"]
     made()

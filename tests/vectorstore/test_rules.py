@@ -11,7 +11,7 @@ pytestmark = pytest.mark.django_db
 
 
 def collection(name: str, *, alias: str = "people", state: str = "live") -> None:
-    ask("INSERT INTO vector_collections (name, alias, state, definition_hash, release) VALUES (%s, %s, %s, '', '')", name, alias, state)
+    ask("INSERT INTO vector_collections (name, alias, state, definition_hash, app_version) VALUES (%s, %s, %s, '', '')", name, alias, state)
 
 
 @pytest.mark.parametrize("state", VectorCollection.State.values)

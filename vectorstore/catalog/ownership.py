@@ -15,7 +15,7 @@ DATABASE, VERSION, DECLARED, RELEASE, DECLARED_AT = (
     "findme_database",
     "findme_version",
     "findme_definition",
-    "findme_release",
+    "findme_app_version",
     "findme_defined_at",
 )
 ADOPTING = "findme_adopting"
@@ -35,7 +35,7 @@ def metadata_of(row: VectorCollection) -> dict[str, Any]:
         DATABASE: database_id(),
         VERSION: int(row.name.rpartition("_v")[2]),
         DECLARED: row.definition_hash,
-        RELEASE: row.release,
+        RELEASE: row.app_version,
         DECLARED_AT: row.defined_at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
     }
 

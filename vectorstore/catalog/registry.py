@@ -71,7 +71,7 @@ def register(name: str, state: VectorCollection.State, definition_hash: str) -> 
                 "alias": collection_name(),
                 "state": state,
                 "definition_hash": definition_hash,
-                "release": __version__,
+                "app_version": __version__,
                 "live_since": TransactionNow() if state == State.LIVE else None,
                 "keep_until": None,
                 "failure": "",

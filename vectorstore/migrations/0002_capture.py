@@ -105,7 +105,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("definition_hash", models.CharField(help_text="SHA-256 of its definition", max_length=64)),
-                ("release", models.CharField(help_text="The release of FindMe that declared it", max_length=50)),
+                ("app_version", models.CharField(help_text="The version of FindMe that defined it", max_length=50)),
                 ("defined_at", models.DateTimeField(db_default=django.contrib.postgres.functions.TransactionNow())),
                 ("created_at", models.DateTimeField(db_default=django.contrib.postgres.functions.TransactionNow(), editable=False)),
                 ("live_since", models.DateTimeField(null=True)),

@@ -42,7 +42,7 @@ class VectorCollection(models.Model):
     alias = models.CharField(max_length=255)
     state = models.CharField(max_length=20, choices=State.choices)
     definition_hash = models.CharField(max_length=64, help_text="SHA-256 of its definition")
-    release = models.CharField(max_length=50, help_text="The release of FindMe that declared it")
+    app_version = models.CharField(max_length=50, help_text="The version of FindMe that defined it")
     defined_at = models.DateTimeField(db_default=TransactionNow())
     created_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
     live_since = models.DateTimeField(null=True)

@@ -140,7 +140,7 @@ def _change(client: QdrantClient, planned: Plan) -> None:
 def _note_definition(collection: str) -> None:
     """Before the collection is changed: killed in between, what is not yet so is found by the next plan, which reads the collection itself."""
     noted = VectorCollection.objects.filter(name=collection)
-    noted.update(definition_hash=DEFINITION.hash(), release=__version__, defined_at=TransactionNow())
+    noted.update(definition_hash=DEFINITION.hash(), app_version=__version__, defined_at=TransactionNow())
 
 
 def _settings_that_differ(planned: Plan) -> set[str]:
