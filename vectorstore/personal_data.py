@@ -55,7 +55,18 @@ class Syncing(PersonalDataOwner):
         # Nothing of anybody: they stand here since every field of this project stands with an owner.
         "vectorstore.SyncWorker": frozenset({"id", "host", "pid", "started_at", "heartbeat_at", "sleeping_until"}),
         "vectorstore.VectorCollection": frozenset(
-            {"name", "alias", "state", "definition_hash", "app_version", "defined_at", "created_at", "live_since", "keep_until", "failure"}
+            {
+                "name",
+                "alias",
+                "state",
+                "definition_hash",
+                "app_version",
+                "defined_at",
+                "created_at",
+                "live_since",
+                "retain_until",
+                "failure",
+            }
         ),
         "vectorstore.StoreState": frozenset(
             {

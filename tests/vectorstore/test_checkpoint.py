@@ -571,7 +571,7 @@ def test_compare_checkpoints__another_collection_of_a_name_that_was_used(live: s
     name = f"{collection_name()}_v2"
     with qdrant() as client:
         made(client, name)
-        registry.register(name, registry.State.KEPT, "")
+        registry.register(name, registry.State.RETAINED, "")
         upsert(name, str(person), version=last_allocated())
         renew()
         seen = checkpoint._looked_at(client, registry.write_targets())

@@ -451,7 +451,7 @@ def test_retained__is_dropped_with_the_only_copies_by_nobody_who_was_not_told(st
     live()
     reindex(retain=timedelta(days=7))
     write([point(bare)], version(1))
-    VectorCollection.objects.filter(name=version(1)).update(keep_until=datetime(2026, 1, 1, tzinfo=UTC))
+    VectorCollection.objects.filter(name=version(1)).update(retain_until=datetime(2026, 1, 1, tzinfo=UTC))
     with pytest.raises(UniqueVectorsFound):
         drop_expired()
     assert "An expired collection is not dropped: 1 point holds the only copy of a user's vector" in caplog.text
@@ -473,7 +473,7 @@ def test_retained__the_permission_of_the_run_that_moved_the_alias_is_not_remembe
         f"1 point holds the only copy of a user's vector in {version(1)}: no worker drops it."
         " To drop it, run reindex_qdrant --drop-retained --discard-vectors 1.\n"
     )
-    VectorCollection.objects.filter(name=version(1)).update(keep_until=datetime(2026, 1, 1, tzinfo=UTC))
+    VectorCollection.objects.filter(name=version(1)).update(retain_until=datetime(2026, 1, 1, tzinfo=UTC))
     assert Housekeeping().run() == ()
     assert outcome("reindex_qdrant") == (2, refusal(1))
     assert there(version(1)) == names([bare])

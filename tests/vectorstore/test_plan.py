@@ -365,9 +365,9 @@ def test_plan__a_row_of_a_collection_that_is_gone(store: str) -> None:
     """Workers would write it in vain."""
     made()
     v2 = f"{collection_name()}_v2"
-    VectorCollection.objects.create(name=v2, alias=collection_name(), state="kept", definition_hash="", app_version="")
+    VectorCollection.objects.create(name=v2, alias=collection_name(), state="retained", definition_hash="", app_version="")
     found = planned()
-    assert lines(found) == [f"noted {v2!r}: kept, is to be none (in place)"]
+    assert lines(found) == [f"noted {v2!r}: retained, is to be none (in place)"]
     made()
     assert [row.name for row in VectorCollection.objects.all()] == [v1()]
 
@@ -521,7 +521,7 @@ def test_note_as_live__leaves_one_live_row(store: str) -> None:
     with qdrant() as client:
         client.create_collection(v2, vectors_config=RIGHT)
         note_as_live(client, v2, new=True)
-    assert dict(VectorCollection.objects.values_list("name", "state")) == {v1(): "kept", v2: "live"}
+    assert dict(VectorCollection.objects.values_list("name", "state")) == {v1(): "retained", v2: "live"}
 
 
 def test_plan__a_real_collection_that_bears_the_aliass_name(every_store: str) -> None:

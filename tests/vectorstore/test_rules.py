@@ -26,12 +26,12 @@ def test_live__is_one_collection_of_an_alias() -> None:
     collection("v1")
     with refused("vector_collections_live_key", UNIQUE):
         collection("v2")
-    collection("v2", state="kept")
-    collection("v3", state="kept")
+    collection("v2", state="retained")
+    collection("v3", state="retained")
     collection("w1", alias="others")
     with refused("vector_collections_live_key", UNIQUE):
         ask("UPDATE vector_collections SET state = 'live' WHERE name = 'v2'")
-    ask("UPDATE vector_collections SET state = CASE name WHEN 'v1' THEN 'kept' ELSE state END")
+    ask("UPDATE vector_collections SET state = CASE name WHEN 'v1' THEN 'retained' ELSE state END")
     ask("UPDATE vector_collections SET state = 'live' WHERE name = 'v2'")
 
 

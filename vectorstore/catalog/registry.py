@@ -73,7 +73,7 @@ def register(name: str, state: VectorCollection.State, definition_hash: str) -> 
                 "definition_hash": definition_hash,
                 "app_version": __version__,
                 "live_since": TransactionNow() if state == State.LIVE else None,
-                "keep_until": None,
+                "retain_until": None,
                 "failure": "",
             },
         )
@@ -90,7 +90,7 @@ def reserve(name: str, definition_hash: str) -> None:
 def mark_failed(name: str, why: str, *, include_ready: bool = False) -> bool:
     """Mark as failed a collection that nobody searches: nobody writes it any more. Whether it was one; INCLUDE_READY says that one which is ready is none either
     that is searched."""
-    failing = [State.BUILDING, State.KEPT, *([State.READY] if include_ready else [])]
+    failing = [State.BUILDING, State.RETAINED, *([State.READY] if include_ready else [])]
     with short_transaction():
         failed = VectorCollection.objects.filter(name=name, state__in=failing).update(state=State.FAILED, failure=why)
     if failed == 0:
@@ -118,7 +118,7 @@ def build(name: str) -> None:
 
 def retained() -> list[str]:
     """Those that were live and are still written, the newest first."""
-    return sorted(rows().filter(state=State.KEPT).values_list("name", flat=True), key=number_of, reverse=True)
+    return sorted(rows().filter(state=State.RETAINED).values_list("name", flat=True), key=number_of, reverse=True)
 
 
 def last_retained() -> VectorCollection | None:
@@ -128,13 +128,13 @@ def last_retained() -> VectorCollection | None:
 
 def expired() -> list[str]:
     """Those that are to be dropped: retained for as long as was said, or failed. Of which nobody has said how long they are retained, they stay."""
-    over = Q(state=State.KEPT, keep_until__lte=TransactionNow())
+    over = Q(state=State.RETAINED, retain_until__lte=TransactionNow())
     return list(rows().filter(over | Q(state=State.FAILED)).order_by("name").values_list("name", flat=True))
 
 
 def may_hold_others_points(name: str) -> bool:
     """Whether the alias has led to the collection, so that other programs may have written into it."""
-    return rows().filter(Q(live_since__isnull=False) | Q(state=State.KEPT), name=name).exists()
+    return rows().filter(Q(live_since__isnull=False) | Q(state=State.RETAINED), name=name).exists()
 
 
 def all_but_live() -> list[str]:
@@ -146,8 +146,8 @@ def prepare(name: str, retain: timedelta | None) -> bool:
     """The alias is about to be moved to NAME: from now on it does not fail like a building one, and it is told of the one that is searched how
     long it is retained then (None: until somebody drops it). False where NAME is none that may be searched: it has failed meanwhile, or is gone."""
     with short_transaction():
-        ready = rows().filter(name=name, state__in=[State.BUILDING, State.READY, State.KEPT]).update(state=State.READY)
-        rows().filter(state=State.LIVE).update(keep_until=None if retain is None else _from_now(retain))
+        ready = rows().filter(name=name, state__in=[State.BUILDING, State.READY, State.RETAINED]).update(state=State.READY)
+        rows().filter(state=State.LIVE).update(retain_until=None if retain is None else _from_now(retain))
     return ready == 1
 
 
@@ -160,11 +160,11 @@ def reconcile(target: str) -> bool:
     with transaction.atomic() if connection.in_atomic_block else short_transaction():
         before = rows().select_for_update().get(name=target).state
         if before == State.LIVE:
-            rows().filter(name=target).update(keep_until=None)
-            rows().filter(state=State.READY, live_since__isnull=False).update(state=State.KEPT)
+            rows().filter(name=target).update(retain_until=None)
+            rows().filter(state=State.READY, live_since__isnull=False).update(state=State.RETAINED)
             return False
-        rows().filter(state=State.LIVE).update(state=State.KEPT)
-        rows().filter(name=target).update(state=State.LIVE, live_since=TransactionNow(), keep_until=None, failure="")
+        rows().filter(state=State.LIVE).update(state=State.RETAINED)
+        rows().filter(name=target).update(state=State.LIVE, live_since=TransactionNow(), retain_until=None, failure="")
         if before == State.FAILED:
             _catch_up()
         return True

@@ -100,7 +100,13 @@ class Migration(migrations.Migration):
                 (
                     "state",
                     models.CharField(
-                        choices=[("building", "Building"), ("ready", "Ready"), ("live", "Live"), ("kept", "Kept"), ("failed", "Failed")],
+                        choices=[
+                            ("building", "Building"),
+                            ("ready", "Ready"),
+                            ("live", "Live"),
+                            ("retained", "Retained"),
+                            ("failed", "Failed"),
+                        ],
                         max_length=20,
                     ),
                 ),
@@ -109,14 +115,14 @@ class Migration(migrations.Migration):
                 ("defined_at", models.DateTimeField(db_default=django.contrib.postgres.functions.TransactionNow())),
                 ("created_at", models.DateTimeField(db_default=django.contrib.postgres.functions.TransactionNow(), editable=False)),
                 ("live_since", models.DateTimeField(null=True)),
-                ("keep_until", models.DateTimeField(null=True)),
+                ("retain_until", models.DateTimeField(null=True)),
                 ("failure", models.TextField(db_default="", default="")),
             ],
             options={
                 "db_table": "vector_collections",
                 "constraints": [
                     models.CheckConstraint(
-                        condition=models.Q(("state__in", ["building", "ready", "live", "kept", "failed"])),
+                        condition=models.Q(("state__in", ["building", "ready", "live", "retained", "failed"])),
                         name="vector_collections_state_check",
                     ),
                     models.UniqueConstraint(condition=models.Q(("state", "live")), fields=("alias",), name="vector_collections_live_key"),

@@ -27,7 +27,7 @@ class Migration(migrations.Migration):
                 "vector_collections_defined_at_range_check",
                 "vector_collections_created_at_range_check",
                 "vector_collections_live_since_range_check",
-                "vector_collections_keep_until_range_check",
+                "vector_collections_retain_until_range_check",
             ],
         ),
         ValidateChecks(

@@ -24,7 +24,7 @@ class VectorCollectionQuerySet(models.QuerySet["VectorCollection"]):
 class VectorCollection(models.Model):
     """A real collection, under the alias that leads, will lead, or led to it.
 
-    ``ready`` is one that has been proven whole, from just before the alias is moved to it. ``keep_until`` is told of the live one just before
+    ``ready`` is one that has been proven whole, from just before the alias is moved to it. ``retain_until`` is told of the live one just before
     as well: how long it is retained, should the alias be moved by somebody who does not live to write it down.
     """
 
@@ -32,7 +32,7 @@ class VectorCollection(models.Model):
         BUILDING = "building", "Building"
         READY = "ready", "Ready"
         LIVE = "live", "Live"
-        KEPT = "kept", "Kept"
+        RETAINED = "retained", "Retained"
         FAILED = "failed", "Failed"
 
     not_copied: ClassVar[str] = "it names the collections that one database owns, and two databases must not own one collection"
@@ -46,7 +46,7 @@ class VectorCollection(models.Model):
     defined_at = models.DateTimeField(db_default=TransactionNow())
     created_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
     live_since = models.DateTimeField(null=True)
-    keep_until = models.DateTimeField(null=True)
+    retain_until = models.DateTimeField(null=True)
     failure = models.TextField(default="", db_default="")
 
     objects: VectorCollectionQuerySet = VectorCollectionQuerySet.as_manager()  # type: ignore[assignment]  # a manager made by a call
@@ -55,10 +55,10 @@ class VectorCollection(models.Model):
         db_table = "vector_collections"
         constraints = [
             models.CheckConstraint(
-                condition=Q(state__in=["building", "ready", "live", "kept", "failed"]), name="vector_collections_state_check"
+                condition=Q(state__in=["building", "ready", "live", "retained", "failed"]), name="vector_collections_state_check"
             ),
             models.UniqueConstraint(fields=["alias"], condition=Q(state="live"), name="vector_collections_live_key"),
-            *supported_dates("vector_collections", "defined_at", "created_at", "live_since", "keep_until"),
+            *supported_dates("vector_collections", "defined_at", "created_at", "live_since", "retain_until"),
         ]
 
     def __str__(self) -> str:

@@ -174,7 +174,7 @@ def _finished(client: QdrantClient, moved: _Moved, limit: DiscardLimit) -> Reind
 
 
 def _remaining_retention(row: VectorCollection) -> timedelta | None:
-    return None if row.keep_until is None else max(row.keep_until - datetime.now(UTC), AT_ONCE)
+    return None if row.retain_until is None else max(row.retain_until - datetime.now(UTC), AT_ONCE)
 
 
 def _put_in_place(
@@ -193,8 +193,8 @@ def _put_in_place(
 
 
 def _reported(name: str, replaced: str, dropped: tuple[str, ...], written: int, accepted: AcceptanceResult | None) -> Reindexed:
-    left = VectorCollection.objects.filter(name=replaced, state=registry.State.KEPT).first()
-    return Reindexed(collection_name(), name, replaced, left is not None, left.keep_until if left else None, dropped, written, accepted)
+    left = VectorCollection.objects.filter(name=replaced, state=registry.State.RETAINED).first()
+    return Reindexed(collection_name(), name, replaced, left is not None, left.retain_until if left else None, dropped, written, accepted)
 
 
 def _drop_expired(client: QdrantClient, limit: DiscardLimit) -> tuple[str, ...]:

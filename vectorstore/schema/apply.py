@@ -73,7 +73,7 @@ def note_as_live(client: QdrantClient, collection: str, *, new: bool, of_others:
     with short_transaction():
         row = registry.rows().select_for_update().filter(name=collection).first()
         if row is None or row.state == registry.State.FAILED or new or of_others:
-            registry.rows().filter(state=registry.State.LIVE).exclude(name=collection).update(state=registry.State.KEPT)
+            registry.rows().filter(state=registry.State.LIVE).exclude(name=collection).update(state=registry.State.RETAINED)
             registry.register(collection, registry.State.LIVE, DEFINITION.hash())
             enqueue_everyone()
             if not new:

@@ -168,7 +168,7 @@ def _of_the_rows(live: Live) -> Iterator[Comparison]:
 
 def lost(live: Live) -> list[str]:
     """Collections that PostgreSQL has noted as live or retained, beside the one that is live, and that are gone from Qdrant."""
-    states = {VectorCollection.State.LIVE, VectorCollection.State.KEPT}
+    states = {VectorCollection.State.LIVE, VectorCollection.State.RETAINED}
     return sorted(name for name, row in live.rows.items() if name not in live.names and name != live.collection and row.state in states)
 
 

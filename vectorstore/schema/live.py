@@ -58,7 +58,7 @@ def read_in_full(client: QdrantClient, collection: str) -> CollectionInfo:
 def _without_alias(names: frozenset[str], rows: dict[str, VectorCollection]) -> str:
     """The collection that the alias led to, or was just going to, when it was lost; or the newest that is retained, where that one is gone as well; or
     else the first one."""
-    states = (VectorCollection.State.READY, VectorCollection.State.LIVE, VectorCollection.State.KEPT)
+    states = (VectorCollection.State.READY, VectorCollection.State.LIVE, VectorCollection.State.RETAINED)
     newest_first = sorted(names & rows.keys(), key=registry.number_of, reverse=True)
     known = [name for state in states for name in newest_first if rows[name].state == state]
     return known[0] if known else first_collection()

@@ -121,7 +121,7 @@ def restore(
             replaced = switch_alias(client, name, retain=retain)
         log.info("%s leads to %s.", collection_name(), name)
         dropped = _drop_expired(limit)
-        retained = registry.rows().filter(name=replaced, state=registry.State.KEPT).exists()
+        retained = registry.rows().filter(name=replaced, state=registry.State.RETAINED).exists()
     return Restored(
         collection_name(), name, replaced, retained, dropped, removed, backfilled.written, backfilled.found, accepted, limit.total
     )

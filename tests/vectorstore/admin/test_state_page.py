@@ -94,7 +94,7 @@ def test_page__reads_no_further_than_it_counts(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(status, "STANDING", status.STANDING.replace("LIMIT 1001", "LIMIT 4"))
     QueueEntry.objects.bulk_create(QueueEntry(user_id=uuid4()) for _ in range(6))
     for number in range(1, 5):
-        registry.register(f"x_v{number}", registry.State.KEPT, "")
+        registry.register(f"x_v{number}", registry.State.RETAINED, "")
     with CaptureQueriesContext(connection) as after:
         assert "more than 3" in client.get(PAGE).content.decode()
     assert len(after.captured_queries) == len(before.captured_queries) <= 6 + OF_TRIGGERS

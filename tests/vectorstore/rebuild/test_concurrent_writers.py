@@ -109,7 +109,7 @@ def test_reindex__concurrent_writers(qdrant_server_grpc: object, monkeypatch: py
         before = writers.changes, writers.searches
     assert before[0] > 20 and before[1] > 5
     assert sync_once(timeout=60).remaining.length == 0
-    assert (leads_to(), states(), there()) == ("v3", {"v1": "kept", "v3": "live"}, {"v1", "v3"})
+    assert (leads_to(), states(), there()) == ("v3", {"v1": "retained", "v3": "live"}, {"v1", "v3"})
     assert (wrong(1), wrong(3)) == ({}, {})
     assert ids(1) == ids(3) == {str(person) for person in ProfileEmbedding.objects.projectable().values_list("pk", flat=True)}
     assert not ids(3) & {str(person) for person in writers.deleted}

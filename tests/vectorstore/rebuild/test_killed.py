@@ -74,7 +74,7 @@ STEPS = [
     ("rebuild.wait_for_graphs after 1", "v1", {"v1": "live", "v2": "building"}),
     ("registry.prepare after 1", "v1", {"v1": "live", "v2": "ready"}),
     ("client.update_collection_aliases after 1", "v2", {"v1": "live", "v2": "ready"}),
-    ("registry.reconcile after 2", "v2", {"v1": "kept", "v2": "live"}),
+    ("registry.reconcile after 2", "v2", {"v1": "retained", "v2": "live"}),
     ("registry.mark_for_deletion after 1", "v2", {"v1": "failed", "v2": "live"}),
     ("client.delete_collection after 1", "v2", {"v1": "failed", "v2": "live"}),
 ]
@@ -104,7 +104,7 @@ def test_reindex__killed_between_the_alias_and_its_row_keeps_the_old_one_for_as_
     assert run_python(DYING, "client.update_collection_aliases", "after", 1, "reindex", 7)[0] == -signal.SIGKILL
     assert drop_expired() == ()
     back = roll_back()
-    assert (back.collection, leads_to(), states()) == (version(1), "v1", {"v1": "live", "v2": "kept"})
+    assert (back.collection, leads_to(), states()) == (version(1), "v1", {"v1": "live", "v2": "retained"})
     assert back.retained_until is not None
 
 
@@ -126,8 +126,8 @@ def test_rollback__killed(qdrant_server: object, step: str, alias: str, synced: 
         with pytest.raises(UserFacingError, match="nothing older is kept"):
             roll_back()
     assert leads_to() == "v1"
-    assert states() == {"v1": "live", "v2": "kept"}
-    assert VectorCollection.objects.get(state="kept").keep_until is not None
+    assert states() == {"v1": "live", "v2": "retained"}
+    assert VectorCollection.objects.get(state="retained").retain_until is not None
 
 
 @pytest.mark.parametrize("line", [" is made,", " points written, ", " leads to "])
@@ -150,7 +150,7 @@ def test_init_qdrant__mends_what_was_killed_between_the_alias_and_its_row(qdrant
     begun(2)
     assert run_python(DYING, "client.update_collection_aliases", "after", 1, "reindex", 7)[0] == -signal.SIGKILL
     initialize()
-    assert (leads_to(), states(), compare().differences) == ("v2", {"v1": "kept", "v2": "live"}, [])
-    assert VectorCollection.objects.get(name=version(1)).keep_until is not None
+    assert (leads_to(), states(), compare().differences) == ("v2", {"v1": "retained", "v2": "live"}, [])
+    assert VectorCollection.objects.get(name=version(1)).retain_until is not None
     assert sync_once(timeout=60).remaining.length == 0
     assert (wrong(1), wrong(2)) == ({}, {})

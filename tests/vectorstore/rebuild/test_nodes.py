@@ -69,12 +69,12 @@ def test_reindex__on_a_cluster_with_and_without_one_of_its_nodes(memory_path: Pa
             adopt(on_plan=lambda _: pytest.fail("something was announced"))
         assert (leads_to(), states()) == (None, {})
         settings.QDRANT_COLLECTION = "findme_rebuilt_on_a_cluster"
-        assert (leads_to(), states(), there()) == ("v2", {"v1": "kept", "v2": "live"}, {"v1", "v2"})
+        assert (leads_to(), states(), there()) == ("v2", {"v1": "retained", "v2": "live"}, {"v1", "v2"})
         assert roll_back().collection == version(1)
         assert roll_back(version(2)).collection == version(2)
 
         other.start()
         wait_until(lambda: is_whole(nodes, version(2)) and not is_refused())
         assert reindex(retain=AT_ONCE).written == 5
-        assert (leads_to(), states(), wrong(3)) == ("v3", {"v1": "kept", "v3": "live"}, {})
+        assert (leads_to(), states(), wrong(3)) == ("v3", {"v1": "retained", "v3": "live"}, {})
         assert is_whole(nodes, version(3))

@@ -79,7 +79,7 @@ def test_reindex__takes_the_place_of_the_live_one(every_store: str) -> None:
 def test_reindex__keeps_the_old_one_up_to_date_and_goes_back_to_it(store: str) -> None:
     leaving, changing, _staying = begun(3)
     done = rebuilt(retain=WEEK)
-    assert (states(), there()) == ({"v1": "kept", "v2": "live"}, {"v1", "v2"})
+    assert (states(), there()) == ({"v1": "retained", "v2": "live"}, {"v1", "v2"})
     assert done.retained_until is not None and abs(done.retained_until - datetime.now(UTC) - WEEK) < timedelta(minutes=1)
     User.objects.filter(pk=leaving).delete()
     User.objects.filter(pk=changing).update(verified=False)
@@ -87,7 +87,7 @@ def test_reindex__keeps_the_old_one_up_to_date_and_goes_back_to_it(store: str) -
     sync()
     assert (wrong(1), wrong(2)) == ({}, {})
     back = roll_back()
-    assert (back.collection, back.replaced, leads_to(), states()) == (version(1), version(2), "v1", {"v1": "live", "v2": "kept"})
+    assert (back.collection, back.replaced, leads_to(), states()) == (version(1), version(2), "v1", {"v1": "live", "v2": "retained"})
     assert back.retained_until is not None and abs(back.retained_until - done.retained_until) < timedelta(minutes=1)
     assert str(leaving) not in ids(1) | ids(2)
     assert str(coming) in ids(1) & ids(2)
@@ -145,7 +145,7 @@ def test_retained__is_dropped_when_its_time_is_over_and_not_before(store: str) -
     begun(1)
     rebuilt(retain=WEEK)
     assert (drop_expired(), there()) == ((), {"v1", "v2"})
-    VectorCollection.objects.filter(name=version(1)).update(keep_until=datetime.now(UTC))
+    VectorCollection.objects.filter(name=version(1)).update(retain_until=datetime.now(UTC))
     assert (drop_expired(), there(), states()) == ((version(1),), {"v2"}, {"v2": "live"})
     assert drop_expired() == ()
 
@@ -153,7 +153,7 @@ def test_retained__is_dropped_when_its_time_is_over_and_not_before(store: str) -
 def test_retained__is_left_to_whoever_is_moving_collections(embedded_qdrant: object) -> None:
     begun(1)
     rebuilt(retain=WEEK)
-    VectorCollection.objects.update(keep_until=datetime.now(UTC))
+    VectorCollection.objects.update(retain_until=datetime.now(UTC))
     found: list[object] = []
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_lock(%s)", [lock_key()])
@@ -169,8 +169,8 @@ def test_retained__what_the_alias_leads_to_is_never_dropped(store: str) -> None:
     begun(1)
     rebuilt(retain=WEEK)
     move_alias_by_hand(1)
-    VectorCollection.objects.filter(name=version(1)).update(keep_until=datetime.now(UTC))
-    assert (drop_expired(), leads_to(), states()) == ((), "v1", {"v1": "live", "v2": "kept"})
+    VectorCollection.objects.filter(name=version(1)).update(retain_until=datetime.now(UTC))
+    assert (drop_expired(), leads_to(), states()) == ((), "v1", {"v1": "live", "v2": "retained"})
 
 
 def test_retained__an_alias_moved_by_hand_leaves_the_other_until_somebody_drops_it(embedded_qdrant: object) -> None:
@@ -180,8 +180,8 @@ def test_retained__an_alias_moved_by_hand_leaves_the_other_until_somebody_drops_
     with qdrant() as client:
         assert reconcile_alias_if_stale(client)
         assert not reconcile_alias_if_stale(client)
-    assert (states(), drop_expired()) == ({"v1": "live", "v2": "kept"}, ())
-    assert VectorCollection.objects.get(name=version(2)).keep_until is None
+    assert (states(), drop_expired()) == ({"v1": "live", "v2": "retained"}, ())
+    assert VectorCollection.objects.get(name=version(2)).retain_until is None
     assert (drop_retained(dry_run=True), there()) == ((version(2),), {"v1", "v2"})
     assert (drop_retained(), there(), states()) == ((version(2),), {"v1"}, {"v1": "live"})
 
@@ -242,7 +242,7 @@ def test_acceptance__refuses_to_go_back_to_what_is_not_whole(store: str, spoil: 
         roll_back()
     assert str(raised.value).startswith(f"{version(1)!r} is not accepted: {what.format(person=person)}")
     assert str(raised.value).endswith("Run manage.py verify_qdrant --repair and manage.py sync_qdrant --once, and then this again.")
-    assert (leads_to(), states()) == ("v2", {"v1": "kept", "v2": "live"})
+    assert (leads_to(), states()) == ("v2", {"v1": "retained", "v2": "live"})
 
 
 def test_acceptance__accepts_users_on_the_queue(embedded_qdrant: object) -> None:
@@ -480,7 +480,7 @@ def test_rollback__twice_does_not_go_forward_again_unless_it_is_said(embedded_qd
     ):
         roll_back(version(1))
     roll_back(version(2))
-    assert (leads_to(), states()) == ("v2", {"v1": "kept", "v2": "live"})
+    assert (leads_to(), states()) == ("v2", {"v1": "retained", "v2": "live"})
 
 
 def test_rollback__goes_to_the_newest_of_those_that_are_retained(embedded_qdrant: object) -> None:
@@ -507,13 +507,13 @@ def test_retained__takes_the_place_of_the_live_one_where_that_is_gone(store: str
     rebuilt(retain=WEEK)
     with qdrant() as client:
         client.delete_collection(version(3))
-    VectorCollection.objects.filter(name=version(2)).update(keep_until=datetime.now(UTC))
+    VectorCollection.objects.filter(name=version(2)).update(retain_until=datetime.now(UTC))
     assert (drop_expired(), there()) == ((), {"v1", "v2"})
     with pytest.raises(UserFacingError, match=r"make it with manage\.py init_qdrant"):
         roll_back()
     assert compare().collection == version(2)
     initialize()
-    assert (leads_to(), states(), ids(2), compare().differences) == ("v2", {"v1": "kept", "v2": "live"}, set(map(str, people)), [])
+    assert (leads_to(), states(), ids(2), compare().differences) == ("v2", {"v1": "retained", "v2": "live"}, set(map(str, people)), [])
     roll_back()
     assert (leads_to(), wrong(1)) == ("v1", {})
 

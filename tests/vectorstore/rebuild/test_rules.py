@@ -228,7 +228,7 @@ def test_go_on_with__one_that_is_gone_or_was_made_of_something_else_is_forgotten
 
 def test_fail__only_what_nobody_searches(embedded_qdrant: object) -> None:
     begun(0)
-    for state, given_up in [("building", True), ("kept", True), ("ready", False), ("live", False)]:
+    for state, given_up in [("building", True), ("retained", True), ("ready", False), ("live", False)]:
         VectorCollection.objects.update(state=state)
         assert (registry.mark_failed(version(1), "the disk is full"), states()["v1"]) == (given_up, "failed" if given_up else state)
 
@@ -244,7 +244,7 @@ def test_reconcile__in_a_callers_transaction_leaves_it_its_timeouts(embedded_qdr
         before = [reported(cursor, name) for name in names]
         assert registry.reconcile(version(2))
         assert [reported(cursor, name) for name in names] == before
-    assert states() == {"v1": "kept", "v2": "live"}
+    assert states() == {"v1": "retained", "v2": "live"}
 
 
 def reported(cursor: CursorWrapper, name: str) -> str:
@@ -262,7 +262,7 @@ def test_reconcile__what_nobody_wrote_for_a_while_is_written_again(embedded_qdra
     assert str(leaving) in ids(1)
     registry.reconcile(version(1))
     assert sync_once(timeout=60).remaining.length == 0
-    assert (ids(1), states()) == ({str(staying)}, {"v1": "live", "v2": "kept"})
+    assert (ids(1), states()) == ({str(staying)}, {"v1": "live", "v2": "retained"})
 
 
 def test_drop__leaves_what_another_database_has_taken_over(embedded_qdrant: object) -> None:
@@ -313,7 +313,7 @@ def test_drop__an_alias_that_is_moved_meanwhile(embedded_qdrant: object, monkeyp
     assert (leads_to(), states()) == ("v1", {"v1": "failed", "v2": "live"})
     sync_once(timeout=60)
     sync_once(timeout=60)
-    assert (states(), ids(1)) == ({"v1": "live", "v2": "kept"}, {str(staying)})
+    assert (states(), ids(1)) == ({"v1": "live", "v2": "retained"}, {str(staying)})
 
 
 # --- What workers see to ---------------------------------------------------------------------------------------------------------
@@ -323,7 +323,7 @@ def test_tidy__follows_the_alias_and_drops_what_is_due(embedded_qdrant: object) 
     begun(1)
     reindex(retain=DAY)
     VectorCollection.objects.filter(state="live").update(state="ready")
-    VectorCollection.objects.filter(state="kept").update(state="live", keep_until=datetime.now(UTC))
+    VectorCollection.objects.filter(state="retained").update(state="live", retain_until=datetime.now(UTC))
     housekeeping = Housekeeping()
     assert housekeeping.run() == (version(1),)
     assert (leads_to(), states(), there()) == ("v2", {"v2": "live"}, {"v2"})
@@ -344,7 +344,7 @@ def test_tidy__where_qdrant_cannot_be_reached_leaves_it_for_later(embedded_qdran
 def test_sync_once__drops_what_is_due_at_its_end(embedded_qdrant: object) -> None:
     begun(0)
     reindex(retain=DAY)
-    VectorCollection.objects.filter(state="kept").update(keep_until=datetime.now(UTC))
+    VectorCollection.objects.filter(state="retained").update(retain_until=datetime.now(UTC))
     sync_once(timeout=60)
     assert (states(), there()) == ({"v2": "live"}, {"v2"})
 
@@ -368,10 +368,10 @@ def test_acceptance__sees_a_vector_of_nan(qdrant_server_grpc: object) -> None:
 def test_drop__never_what_the_alias_leads_to(store: str) -> None:
     """Whatever the rows say: Qdrant would delete the alias with it."""
     begun(0)
-    registry.rows().update(state="kept")
+    registry.rows().update(state="retained")
     with qdrant() as client:
         assert drop(client, [version(1)]) == ()
-    assert (leads_to(), states(), there()) == ("v1", {"v1": "kept"}, {"v1"})
+    assert (leads_to(), states(), there()) == ("v1", {"v1": "retained"}, {"v1"})
 
 
 def test_wait_for_graphs__as_long_as_something_gets_on(embedded_qdrant: object, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -451,7 +451,7 @@ def test_command(collection: QdrantServer, tmp_path: Path) -> None:
         f"{collection_name()} leads to {name(2)}.",
         f"{name(1)} is retained.",
     ]
-    assert states() == {name(1): "kept", name(2): "live"}
+    assert states() == {name(1): "retained", name(2): "live"}
     code, stdout, stderr = manage("qdrant_snapshot", "restore", path, "--json")
     assert (code, stderr) == (0, "")
     assert json.loads(stdout)["replaced"] == name(2)

@@ -272,7 +272,7 @@ def test_remove_point__in_every_collection_that_is_written(collection: str) -> N
     secondary = f"{collection_name()}_v2"
     with qdrant() as client:
         client.create_collection(secondary, vectors_config=models.VectorParams(size=512, distance=models.Distance.COSINE))
-    registry.register(secondary, State.KEPT, "")
+    registry.register(secondary, State.RETAINED, "")
     assert sync_users([person]) == BatchResult(written=1)
     assert points(secondary) == {str(person)}
     assert remove_point(person)

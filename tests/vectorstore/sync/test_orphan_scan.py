@@ -41,7 +41,7 @@ def test_truncate__the_points_go(collection: str, table: str, monkeypatch: pytes
 def test_truncate__a_secondary_collection_that_fails_is_marked_failed(embedded_collection: str) -> None:
     people(2)
     sync_once()
-    registry.register("profile_embeddings_v2", VectorCollection.State.KEPT, "")
+    registry.register("profile_embeddings_v2", VectorCollection.State.RETAINED, "")
     plain_sql("TRUNCATE users CASCADE")
     sync_once(timeout=5)
     assert points() == set()

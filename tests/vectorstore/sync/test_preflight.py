@@ -67,7 +67,7 @@ def fail_at(monkeypatch: pytest.MonkeyPatch, method: str, name: str, error: Exce
 
 
 @pytest.mark.parametrize("method", ["get_collection", "scroll", "update_collection"])
-@pytest.mark.parametrize("state", [State.BUILDING, State.KEPT])
+@pytest.mark.parametrize("state", [State.BUILDING, State.RETAINED])
 def test_check_stores__a_secondary_that_fails_is_marked_failed(
     server_collection: str, monkeypatch: pytest.MonkeyPatch, method: str, state: VectorCollection.State
 ) -> None:
@@ -84,13 +84,13 @@ def test_check_stores__one_that_is_silent_again_and_again_is_marked_failed(
     server_collection: str, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     """Also one that answers when it is read."""
-    name = secondary(State.KEPT)
+    name = secondary(State.RETAINED)
     fail_at(monkeypatch, method, name, SILENT)
     for _ in range(4):
         with pytest.raises(StoreUnavailable, match="did not answer within"):
             prove()
         preflight.invalidate()
-    assert state_of(name) == (State.KEPT, "")
+    assert state_of(name) == (State.RETAINED, "")
     prove()
     assert state_of(name)[0] == State.FAILED
 
@@ -117,7 +117,7 @@ def test_check_stores__the_live_one_that_fails_stays(server_collection: str, mon
 
 
 @pytest.mark.parametrize("owner", [ANOTHER, None])
-@pytest.mark.parametrize("state", [State.KEPT, State.READY])
+@pytest.mark.parametrize("state", [State.RETAINED, State.READY])
 def test_check_stores__a_secondary_that_is_not_ours_is_marked_failed(
     server_collection: str, state: VectorCollection.State, owner: str | None
 ) -> None:
@@ -137,11 +137,11 @@ def test_check_stores__a_secondary_that_is_not_ours_is_marked_failed(
 
 
 def test_check_stores__the_live_one_that_is_not_ours_is_the_reason_to_mark_none_failed(server_collection: str) -> None:
-    retained = secondary(State.KEPT)
+    retained = secondary(State.RETAINED)
     StoreState.objects.update(database_id=ANOTHER)
     with pytest.raises(ForeignCollection, match=r"_v1' belongs to another database"):
         prove()
-    assert state_of(retained) == (State.KEPT, "")
+    assert state_of(retained) == (State.RETAINED, "")
 
 
 @pytest.mark.parametrize("error", [FAILED, SILENT], ids=["failed", "silent"])

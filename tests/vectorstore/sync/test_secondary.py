@@ -16,7 +16,7 @@ pytestmark = pytest.mark.django_db
 
 def retained() -> str:
     name = f"{collection_name()}_v1"
-    registry.register(name, VectorCollection.State.KEPT, "")
+    registry.register(name, VectorCollection.State.RETAINED, "")
     return name
 
 

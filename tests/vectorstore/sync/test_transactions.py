@@ -83,10 +83,10 @@ def test_short_transaction__in_another_ones__gives_that_its_own_timeouts_back(pl
 @pytest.mark.parametrize(
     ("state", "change"),
     [
-        (registry.State.KEPT, lambda name: registry.mark_failed(name, "no")),
-        (registry.State.KEPT, lambda name: registry.register(name, registry.State.KEPT, "")),
+        (registry.State.RETAINED, lambda name: registry.mark_failed(name, "no")),
+        (registry.State.RETAINED, lambda name: registry.register(name, registry.State.RETAINED, "")),
         (registry.State.READY, registry.build),
-        (registry.State.KEPT, registry.mark_for_deletion),
+        (registry.State.RETAINED, registry.mark_for_deletion),
         (registry.State.FAILED, registry.remove),
     ],
     ids=["mark_failed", "register", "build", "mark_for_deletion", "remove"],

@@ -401,7 +401,7 @@ def state_of(name: str) -> tuple[str, str]:
     return row.state, row.failure
 
 
-@pytest.mark.parametrize("state", [State.BUILDING, State.KEPT, State.READY])
+@pytest.mark.parametrize("state", [State.BUILDING, State.RETAINED, State.READY])
 def test_work__every_collection_gets_every_write_and_deletion(collection: str, state: VectorCollection.State) -> None:
     name = secondary(state)
     there, gone = people(2)
@@ -412,7 +412,7 @@ def test_work__every_collection_gets_every_write_and_deletion(collection: str, s
     assert points(name) == points() == ids([there])
 
 
-@pytest.mark.parametrize("state", [State.BUILDING, State.KEPT])
+@pytest.mark.parametrize("state", [State.BUILDING, State.RETAINED])
 def test_work__a_missing_secondary_is_marked_failed(collection: str, state: VectorCollection.State) -> None:
     name = secondary(state, made=False)
     (person,) = people(1)

@@ -231,14 +231,14 @@ def test_verify__every_collection_that_is_written(live: str) -> None:
     (first, _) = people(2)
     kept, building = f"{collection_name()}_v2", f"{collection_name()}_v3"
     with qdrant() as client:
-        for name, state in ((kept, registry.State.KEPT), (building, registry.State.BUILDING)):
+        for name, state in ((kept, registry.State.RETAINED), (building, registry.State.BUILDING)):
             client.create_collection(name, vectors_config=models.VectorParams(size=512, distance=models.Distance.COSINE))
             registry.register(name, state, "")
     write(building, models.PointStruct(id=str(first), vector=unit_vector(1), payload={"version": 1}))
     verified = verify()
     assert [(reported.name, reported.state, reported.differing, reported.pending) for reported in verified.collections] == [
         (live, "live", 0, 0),
-        (kept, "kept", 2, 0),
+        (kept, "retained", 2, 0),
         (building, "building", 1, 1),  # who is missing is still to come
     ]
     registry.register(f"{collection_name()}_v4", registry.State.BUILDING, "")  # which Qdrant does not have
@@ -252,7 +252,7 @@ def retained_collection(count: int) -> str:
         client.create_collection(
             name, vectors_config=models.VectorParams(size=512, distance=models.Distance.COSINE), metadata={DATABASE: database_id()}
         )
-    registry.register(name, registry.State.KEPT, "")
+    registry.register(name, registry.State.RETAINED, "")
     people(count)
     return name
 
