@@ -65,7 +65,7 @@ class Syncing(PersonalDataOwner):
                 "created_at",
                 "live_since",
                 "retain_until",
-                "failure",
+                "failure_reason",
             }
         ),
         "vectorstore.StoreState": frozenset(

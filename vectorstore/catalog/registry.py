@@ -74,7 +74,7 @@ def register(name: str, state: VectorCollection.State, definition_hash: str) -> 
                 "app_version": __version__,
                 "live_since": TransactionNow() if state == State.LIVE else None,
                 "retain_until": None,
-                "failure": "",
+                "failure_reason": "",
             },
         )
 
@@ -83,7 +83,7 @@ def reserve(name: str, definition_hash: str) -> None:
     """Note a collection that is about to be made: nobody writes it yet, and whoever dies over it leaves nothing that nobody knows of."""
     with short_transaction():
         register(name, State.FAILED, definition_hash)
-        VectorCollection.objects.filter(name=name).update(failure=UNMADE)
+        VectorCollection.objects.filter(name=name).update(failure_reason=UNMADE)
         StoreState.remove_sentinels_of(name)
 
 
@@ -92,7 +92,7 @@ def mark_failed(name: str, why: str, *, include_ready: bool = False) -> bool:
     that is searched."""
     failing = [State.BUILDING, State.RETAINED, *([State.READY] if include_ready else [])]
     with short_transaction():
-        failed = VectorCollection.objects.filter(name=name, state__in=failing).update(state=State.FAILED, failure=why)
+        failed = VectorCollection.objects.filter(name=name, state__in=failing).update(state=State.FAILED, failure_reason=why)
     if failed == 0:
         return False
     log.warning("The collection %s is marked as failed and will be dropped: %s", name, why)
@@ -113,7 +113,7 @@ def unfinished() -> VectorCollection | None:
 def build(name: str) -> None:
     """It is being built, or somebody goes on with it: from the commit on every worker writes it, until it fails."""
     with short_transaction():
-        rows().filter(name=name).update(state=State.BUILDING, failure="")
+        rows().filter(name=name).update(state=State.BUILDING, failure_reason="")
 
 
 def retained() -> list[str]:
@@ -164,7 +164,7 @@ def reconcile(target: str) -> bool:
             rows().filter(state=State.READY, live_since__isnull=False).update(state=State.RETAINED)
             return False
         rows().filter(state=State.LIVE).update(state=State.RETAINED)
-        rows().filter(name=target).update(state=State.LIVE, live_since=TransactionNow(), retain_until=None, failure="")
+        rows().filter(name=target).update(state=State.LIVE, live_since=TransactionNow(), retain_until=None, failure_reason="")
         if before == State.FAILED:
             _catch_up()
         return True
@@ -173,7 +173,7 @@ def reconcile(target: str) -> bool:
 def mark_for_deletion(name: str) -> None:
     """NAME is about to be dropped: nobody writes it from now on."""
     with short_transaction():
-        rows().filter(name=name).exclude(state__in=[State.LIVE, State.FAILED]).update(state=State.FAILED, failure=UNWANTED)
+        rows().filter(name=name).exclude(state__in=[State.LIVE, State.FAILED]).update(state=State.FAILED, failure_reason=UNWANTED)
 
 
 def remove(name: str) -> None:

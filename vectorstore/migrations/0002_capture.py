@@ -116,7 +116,7 @@ class Migration(migrations.Migration):
                 ("created_at", models.DateTimeField(db_default=django.contrib.postgres.functions.TransactionNow(), editable=False)),
                 ("live_since", models.DateTimeField(null=True)),
                 ("retain_until", models.DateTimeField(null=True)),
-                ("failure", models.TextField(db_default="", default="")),
+                ("failure_reason", models.TextField(db_default="", default="")),
             ],
             options={
                 "db_table": "vector_collections",

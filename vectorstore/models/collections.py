@@ -47,7 +47,7 @@ class VectorCollection(models.Model):
     created_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
     live_since = models.DateTimeField(null=True)
     retain_until = models.DateTimeField(null=True)
-    failure = models.TextField(default="", db_default="")
+    failure_reason = models.TextField(default="", db_default="")
 
     objects: VectorCollectionQuerySet = VectorCollectionQuerySet.as_manager()  # type: ignore[assignment]  # a manager made by a call
 

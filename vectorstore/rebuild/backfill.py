@@ -121,7 +121,7 @@ class _Backfill:
         """A worker may have met with an error, and given the collection up."""
         row = VectorCollection.objects.filter(name=self.collection).first()
         if row is None or row.state != registry.State.BUILDING:
-            why = "somebody has dropped it" if row is None else row.failure or f"it is {row.state}"
+            why = "somebody has dropped it" if row is None else row.failure_reason or f"it is {row.state}"
             raise UserFacingError(
                 f"{self.collection!r} was marked as failed: {why}. The alias was not moved. Mend that, and run it again: it starts anew."
             )

@@ -286,7 +286,7 @@ def test_remove_point__a_secondary_collection_that_fails_is_marked_failed(collec
     registry.register(f"{collection_name()}_v2", State.BUILDING, "")
     assert remove_point(person)
     given_up = VectorCollection.objects.get(pk=f"{collection_name()}_v2")
-    assert (given_up.state, given_up.failure) == (
+    assert (given_up.state, given_up.failure_reason) == (
         State.FAILED,
         f"Qdrant has no collection '{collection_name()}_v2': make it with manage.py init_qdrant.",
     )

@@ -47,7 +47,7 @@ def secondary(state: VectorCollection.State) -> str:
 
 def state_of(name: str) -> tuple[str, str]:
     row = VectorCollection.objects.get(pk=name)
-    return row.state, row.failure
+    return row.state, row.failure_reason
 
 
 def prove() -> None:

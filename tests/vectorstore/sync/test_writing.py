@@ -398,7 +398,7 @@ def secondary(state: VectorCollection.State = State.BUILDING, *, made: bool = Tr
 
 def state_of(name: str) -> tuple[str, str]:
     row = VectorCollection.objects.get(pk=name)
-    return row.state, row.failure
+    return row.state, row.failure_reason
 
 
 @pytest.mark.parametrize("state", [State.BUILDING, State.RETAINED, State.READY])
