@@ -72,9 +72,9 @@ class Syncing(PersonalDataOwner):
             {
                 "id",
                 "database_id",
-                "mark",
-                "pending_mark",
-                "marked_at",
+                "checkpoint",
+                "pending_checkpoint",
+                "checkpoint_at",
                 "ages_refreshed_on",
                 "ages_queued_up_to",
                 "ages_right_on",

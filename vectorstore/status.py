@@ -48,7 +48,7 @@ class State:
     quarantined: Counted
     workers: int
     verification: Verification | None
-    marked_at: datetime | None
+    checkpoint_at: datetime | None
     triggers: tuple[str, ...]
     """Triggers that are not as migrated: changes may not be captured."""
     comparison_due_at: datetime | None
@@ -88,7 +88,7 @@ def state() -> State:
         now.quarantined,
         now.workers,
         Verification.objects.filter(alias=alias).order_by("-finished_at").first(),
-        store.marked_at,
+        store.checkpoint_at,
         tuple(map(str, trigger_problems())),
         store.comparison_due_at,
     )

@@ -159,7 +159,7 @@ def test_adopt__forgets_the_other_ones_checkpoint(store: str) -> None:
     with qdrant() as client:
         metadata = client.get_collection(v1()).config.metadata
     assert metadata is not None
-    assert (metadata["findme_mark"]["id"], metadata["theirs"]) == (StoreState.current().mark["id"], 1)
+    assert (metadata["findme_mark"]["id"], metadata["theirs"]) == (StoreState.current().checkpoint["id"], 1)
     prove_adopted(v1())
 
 

@@ -73,7 +73,7 @@ def people(count: int) -> list[UUID]:
 
 def renew() -> bool:
     """Whether it is time or not."""
-    StoreState.objects.update(marked_at=None)
+    StoreState.objects.update(checkpoint_at=None)
     with qdrant() as client:
         return renew_checkpoint(client)
 
@@ -191,21 +191,21 @@ def test_renew_checkpoint__both_stores_carry_it(collection: str) -> None:
     assert carried(collection) is None and is_checkpoint_due()
     assert renew()
     state = StoreState.current()
-    assert carried(collection) == {"id": state.mark["id"], "version": last_allocated(), "at": state.mark["at"]}
-    assert state.pending_mark is None and not is_checkpoint_due()
-    assert {point_id for point_id, _ in state.mark["newest"][collection]} == {str(person) for person in there}
+    assert carried(collection) == {"id": state.checkpoint["id"], "version": last_allocated(), "at": state.checkpoint["at"]}
+    assert state.pending_checkpoint is None and not is_checkpoint_due()
+    assert {point_id for point_id, _ in state.checkpoint["newest"][collection]} == {str(person) for person in there}
     check()
     assert renew()
-    assert StoreState.current().mark["id"] != state.mark["id"]
+    assert StoreState.current().checkpoint["id"] != state.checkpoint["id"]
     check()
 
 
 def test_is_checkpoint_due__when_it_is_half_a_minute_old(live: str) -> None:
     renew()
     with connection.cursor() as cursor:
-        cursor.execute("UPDATE vector_store_state SET marked_at = clock_timestamp() - interval '29 s'")
+        cursor.execute("UPDATE vector_store_state SET checkpoint_at = clock_timestamp() - interval '29 s'")
         assert not is_checkpoint_due()
-        cursor.execute("UPDATE vector_store_state SET marked_at = clock_timestamp() - interval '31 s'")
+        cursor.execute("UPDATE vector_store_state SET checkpoint_at = clock_timestamp() - interval '31 s'")
     assert is_checkpoint_due()
 
 
@@ -219,9 +219,9 @@ def test_renew_checkpoint__what_was_not_brought_to_its_end_is(live: str, monkeyp
             with pytest.raises(KeyboardInterrupt):
                 renew()
         check()
-        begun = StoreState.current().pending_mark["id"]
+        begun = StoreState.current().pending_checkpoint["id"]
         assert renew()
-        assert StoreState.current().mark["id"] == carried(live)["id"] == begun
+        assert StoreState.current().checkpoint["id"] == carried(live)["id"] == begun
         check()
 
 
@@ -234,13 +234,13 @@ def test_renew_checkpoint__only_when_it_is_due(live: str) -> None:
     before = carried(live)
     with qdrant() as client:
         assert not renew_checkpoint(client)
-    assert carried(live) == before and StoreState.current().pending_mark is None
+    assert carried(live) == before and StoreState.current().pending_checkpoint is None
 
 
 def test_renew_checkpoint__one_that_took_too_long_is_left_to_the_next(live: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoint, "RENEWAL_TIMEOUT_SECONDS", -1)
     assert not renew()
-    assert carried(live) is None and StoreState.current().mark is None
+    assert carried(live) is None and StoreState.current().checkpoint is None
     monkeypatch.undo()
     assert renew()
 
@@ -261,13 +261,13 @@ def test_write_checkpoint__a_new_collection_gets_the_checkpoint_that_is_on_its_w
         renew()
         write_checkpoint(client, name)
         assert carried(name) == carried(live)
-        StoreState.objects.update(pending_mark={"id": "p", "version": 0, "at": "now", "newest": {}})
+        StoreState.objects.update(pending_checkpoint={"id": "p", "version": 0, "at": "now", "newest": {}})
         write_checkpoint(client, name)
         assert carried(name) == {"id": "p", "version": 0, "at": "now"}
         registry.register(name, registry.State.BUILDING, "")
     check()
     renew()
-    assert carried(name)["id"] == carried(live)["id"] == StoreState.current().mark["id"]
+    assert carried(name)["id"] == carried(live)["id"] == StoreState.current().checkpoint["id"]
 
 
 def test_compare_checkpoints__a_collection_that_is_only_reserved_is_passed_over(live: str) -> None:
@@ -296,7 +296,7 @@ def test_renew_checkpoint__several_at_once_raise_no_false_alarm(qdrant_server: Q
             wrong.append(error)
 
     for _ in range(8):
-        StoreState.objects.update(marked_at=None)
+        StoreState.objects.update(checkpoint_at=None)
         threads = [in_thread(lambda: reported(renew_now)) for _ in range(3)]
         threads += [in_thread(lambda: reported(check)) for _ in range(3)]
         for thread in threads:
@@ -376,11 +376,11 @@ def test_compare_checkpoints__postgresql_restored_and_its_versions_have_caught_u
     initialize()
     people(2)
     renew()
-    before = StoreState.current().mark["at"]
+    before = StoreState.current().checkpoint["at"]
     with older_postgres() as restore:
         people(1)
         renew()
-        after = StoreState.current().mark["at"]
+        after = StoreState.current().checkpoint["at"]
         restore()
         raise_above(last_allocated() + 1000)
         assert reason() == (
@@ -412,7 +412,7 @@ def test_compare_checkpoints__qdrant_restored_to_an_older_copy_of_its_folder(mem
     with started_qdrant(memory_path) as server:
         settings.QDRANT_URL = server.url
         assert reason() == (
-            f"'people_v1' has the checkpoint of {before}, and PostgreSQL remembers that of {StoreState.current().mark['at']}: one of the two was"
+            f"'people_v1' has the checkpoint of {before}, and PostgreSQL remembers that of {StoreState.current().checkpoint['at']}: one of the two was"
             f" restored to an older copy.{NEXT}"
         )
         with pytest.raises(RestoreDetected):
@@ -454,7 +454,7 @@ def test_compare_checkpoints__a_snapshot_recovered_in_place(memory_path: Path, s
         sync_users([second])
         assert (
             reason()
-            == f"Points in 'people_v1' are older than at {StoreState.current().mark['at']}, or gone: it was restored to an older copy, or somebody has"
+            == f"Points in 'people_v1' are older than at {StoreState.current().checkpoint['at']}, or gone: it was restored to an older copy, or somebody has"
             f" deleted or overwritten points behind FindMe's back.{NEXT}"
         )
 
@@ -554,11 +554,11 @@ def test_compare_checkpoints__a_collection_that_is_being_built(live: str) -> Non
         renew()
         client.delete(name, models.PointIdsList(points=[str(person)]), wait=True)
     check()
-    assert StoreState.current().mark["newest"].keys() == {live}
+    assert StoreState.current().checkpoint["newest"].keys() == {live}
     VectorCollection.objects.filter(pk=name).update(state=registry.State.READY)
     upsert(name, str(person), version=1)
     assert renew()
-    assert StoreState.current().mark["newest"].keys() == {live, name}
+    assert StoreState.current().checkpoint["newest"].keys() == {live, name}
     registry.build(name)  # somebody died over it, and somebody else goes on
     with qdrant() as client:
         client.delete(name, models.PointIdsList(points=[str(person)]), wait=True)
@@ -578,11 +578,11 @@ def test_compare_checkpoints__another_collection_of_a_name_that_was_used(live: s
         registry.mark_for_deletion(name)
         client.delete_collection(name)
         registry.remove(name)
-        assert StoreState.current().mark["newest"].keys() == {live}
+        assert StoreState.current().checkpoint["newest"].keys() == {live}
         registry.reserve(name, "")
         made(client, name)
         registry.build(name)
-        StoreState.objects.update(marked_at=None)
+        StoreState.objects.update(checkpoint_at=None)
         assert checkpoint._renew(client, seen, afresh=False)
         VectorCollection.objects.filter(pk=name).update(state=registry.State.READY)
     check()
@@ -591,21 +591,21 @@ def test_compare_checkpoints__another_collection_of_a_name_that_was_used(live: s
 def test_reserve__forgets_what_was_known_of_the_name(live: str) -> None:
     people(1)
     renew()
-    StoreState.objects.update(pending_mark=StoreState.current().mark)
+    StoreState.objects.update(pending_checkpoint=StoreState.current().checkpoint)
     registry.reserve(live, "")
     state = StoreState.current()
-    assert (state.mark["newest"], state.pending_mark["newest"]) == ({}, {})
+    assert (state.checkpoint["newest"], state.pending_checkpoint["newest"]) == ({}, {})
 
 
 def test_forget__an_erased_person_is_no_sentinel_any_more(live: str) -> None:
     there, person = people(2)
     renew()
     StoreState.remove_sentinel(uuid4())
-    assert len(StoreState.current().mark["newest"][live]) == 2
-    StoreState.objects.update(pending_mark=F("mark"))
+    assert len(StoreState.current().checkpoint["newest"][live]) == 2
+    StoreState.objects.update(pending_checkpoint=F("checkpoint"))
     StoreState.remove_sentinel(person)
     state = StoreState.current()
-    assert [[point_id for point_id, _ in checkpoint["newest"][live]] for checkpoint in (state.mark, state.pending_mark)] == [
+    assert [[point_id for point_id, _ in checkpoint["newest"][live]] for checkpoint in (state.checkpoint, state.pending_checkpoint)] == [
         [str(there)]
     ] * 2
     check()
@@ -636,13 +636,13 @@ def test_forget__whoever_is_erased_while_a_checkpoint_is_on_its_way(
 def test_forget__waits_for_whoever_is_just_remembering_the_person(live: str) -> None:
     (person,) = people(1)
     assert renew()
-    newest_points = json.dumps(StoreState.current().mark)
-    StoreState.objects.update(mark=None)
+    newest_points = json.dumps(StoreState.current().checkpoint)
+    StoreState.objects.update(checkpoint=None)
     held = connection.copy()
     try:
         with held.cursor() as cursor:
             cursor.execute("BEGIN")
-            cursor.execute("UPDATE vector_store_state SET mark = %s", [newest_points])
+            cursor.execute("UPDATE vector_store_state SET checkpoint = %s", [newest_points])
             forgetting = in_thread(lambda: StoreState.remove_sentinel(person))
             wait_until(lambda: not forgetting.is_alive() or waits_for_a_row())
             cursor.execute("COMMIT")
@@ -706,4 +706,4 @@ def test_renew_checkpoint__beside_somebody_who_holds_what_is_remembered(live: st
 
 
 def remembered() -> set[str]:
-    return {point_id for found in StoreState.current().mark["newest"].values() for point_id, _ in found}
+    return {point_id for found in StoreState.current().checkpoint["newest"].values() for point_id, _ in found}

@@ -43,10 +43,10 @@ def refused(command: str, *arguments: str) -> str:
 
 
 def test_flush__the_database_is_still_itself(synced: None) -> None:
-    before = database_id(), StoreState.current().mark, list(VectorCollection.objects.values())
+    before = database_id(), StoreState.current().checkpoint, list(VectorCollection.objects.values())
     QuarantinedUser.objects.create(user_id=User.objects.values_list("pk", flat=True)[0], reason="", collection="")
     flush()
-    assert (database_id(), StoreState.current().mark, list(VectorCollection.objects.values())) == before
+    assert (database_id(), StoreState.current().checkpoint, list(VectorCollection.objects.values())) == before
     assert not (User.objects.exists() or ProfileEmbedding.objects.exists() or QuarantinedUser.objects.exists())
     assert queued() > 0
 

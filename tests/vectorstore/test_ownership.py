@@ -94,6 +94,6 @@ def test_check_owner__notices_an_adoption_when_the_is_checkpoint_due(store: str)
         preflight.check_stores(client)
         set_metadata(**{DATABASE: ANOTHER})
         preflight.check_stores(client)
-        StoreState.objects.update(marked_at=datetime(2026, 1, 1, tzinfo=UTC))
+        StoreState.objects.update(checkpoint_at=datetime(2026, 1, 1, tzinfo=UTC))
         with pytest.raises(UserFacingError, match="belongs to another database"):
             preflight.check_stores(client)

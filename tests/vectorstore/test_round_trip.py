@@ -62,7 +62,7 @@ def source(store: str) -> None:
     sync_once()
     with qdrant() as client:
         preflight.check_stores(client)
-    assert StoreState.current().mark is not None
+    assert StoreState.current().checkpoint is not None
     UserFactory.create()
     User.objects.filter(pk=embedded[3].pk).update(active=False)
 

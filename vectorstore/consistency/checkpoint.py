@@ -95,7 +95,8 @@ def is_checkpoint_due() -> bool:
     """Whether the checkpoint is to be renewed, by the database's clock."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT coalesce(marked_at < clock_timestamp() - make_interval(secs => %s), true) FROM vector_store_state", [RENEWAL_SECONDS]
+            "SELECT coalesce(checkpoint_at < clock_timestamp() - make_interval(secs => %s), true) FROM vector_store_state",
+            [RENEWAL_SECONDS],
         )
         row = cursor.fetchone()
         return row is None or bool(row[0])
@@ -124,7 +125,7 @@ def write_checkpoint(client: QdrantClient, collection: str) -> None:
     StoreState.current()
     with short_transaction(extra_seconds=timeout_seconds()):
         state = StoreState.objects.select_for_update().get(pk=1)
-        checkpoint = state.pending_mark or state.mark
+        checkpoint = state.pending_checkpoint or state.checkpoint
         if checkpoint is not None:
             client.update_collection(collection, metadata={KEY: _shown(checkpoint), DELETED: last_deletion(client)})
 
@@ -153,7 +154,7 @@ def _looked_at(client: QdrantClient, names: tuple[str, ...]) -> list[_Seen]:
 
 
 def _known(state: StoreState) -> frozenset[str]:
-    return frozenset(checkpoint["id"] for checkpoint in (state.mark, state.pending_mark) if checkpoint is not None)
+    return frozenset(checkpoint["id"] for checkpoint in (state.checkpoint, state.pending_checkpoint) if checkpoint is not None)
 
 
 def _checkpoint_in(found: CollectionInfo) -> Checkpoint | None:
@@ -186,12 +187,12 @@ def _reason_of_checkpoints(client: QdrantClient, seen: list[_Seen]) -> str | Non
     for one in seen:
         known = one.known | _known(state)
         if known and one.checkpoint is not None and one.checkpoint["id"] not in known:
-            of = state.mark or state.pending_mark or {}
+            of = state.checkpoint or state.pending_checkpoint or {}
             return (
                 f"{one.name!r} has the checkpoint of {one.checkpoint['at']}, and PostgreSQL remembers that of {of.get('at')}: one of the two was restored"
                 " to an older copy."
             )
-        checkpoint, older = state.mark or {}, False
+        checkpoint, older = state.checkpoint or {}, False
         remembered = checkpoint.get("newest", {}).get(one.name, []) if one.name in complete else []
         with tolerate_secondary_failure(live, one.name, doing="reading"):
             older = contradict(client, one.name, remembered)
@@ -238,17 +239,17 @@ def _store_pending(newest_points: Mapping[str, Newest], *, afresh: bool) -> Chec
     StoreState.current()
     with short_transaction():
         state = StoreState.objects.select_for_update(skip_locked=not afresh).filter(pk=1).first()
-        if state is None or (state.pending_mark is None and not afresh and not is_checkpoint_due()):
+        if state is None or (state.pending_checkpoint is None and not afresh and not is_checkpoint_due()):
             return None
-        if state.pending_mark is None or afresh:
-            state.pending_mark = {
+        if state.pending_checkpoint is None or afresh:
+            state.pending_checkpoint = {
                 "id": str(uuid4()),
                 "version": last_allocated(),
                 "at": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
                 "newest": sentinel_points({name: newest_points[name] for name in newest_points.keys() & registry.complete_targets()}),
             }
-            state.save(update_fields=["pending_mark"])
-        found: Checkpoint = state.pending_mark
+            state.save(update_fields=["pending_checkpoint"])
+        found: Checkpoint = state.pending_checkpoint
         return found
 
 
@@ -262,8 +263,8 @@ def _confirm(pending: Checkpoint) -> bool:
     """As it is by now: whoever was erased meanwhile is remembered no longer. False where somebody else was faster, or is at it."""
     try:
         with short_transaction():
-            confirmed = StoreState.objects.filter(pending_mark__id=pending["id"])
-            return confirmed.update(mark=F("pending_mark"), pending_mark=None, marked_at=TransactionNow()) == 1
+            confirmed = StoreState.objects.filter(pending_checkpoint__id=pending["id"])
+            return confirmed.update(checkpoint=F("pending_checkpoint"), pending_checkpoint=None, checkpoint_at=TransactionNow()) == 1
     except OperationalError as error:
         if isinstance(error.__cause__, LockNotAvailable):
             return False

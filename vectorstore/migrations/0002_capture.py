@@ -67,9 +67,9 @@ class Migration(migrations.Migration):
             fields=[
                 ("id", models.SmallIntegerField(db_default=models.Value(1), default=1, primary_key=True, serialize=False)),
                 ("database_id", models.UUIDField(db_default=django.contrib.postgres.functions.RandomUUID(), editable=False)),
-                ("mark", models.JSONField(null=True)),
-                ("pending_mark", models.JSONField(null=True)),
-                ("marked_at", models.DateTimeField(null=True)),
+                ("checkpoint", models.JSONField(null=True)),
+                ("pending_checkpoint", models.JSONField(null=True)),
+                ("checkpoint_at", models.DateTimeField(null=True)),
                 ("ages_refreshed_on", models.DateField(null=True)),
                 ("ages_queued_up_to", models.BigIntegerField(null=True)),
                 ("ages_right_on", models.DateField(null=True)),

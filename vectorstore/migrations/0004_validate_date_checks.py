@@ -33,7 +33,7 @@ class Migration(migrations.Migration):
         ValidateChecks(
             "StoreState",
             [
-                "vector_store_state_marked_at_range_check",
+                "vector_store_state_checkpoint_at_range_check",
                 "vector_store_state_ages_refreshed_on_range_check",
                 "vector_store_state_ages_right_on_range_check",
             ],

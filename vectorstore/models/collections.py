@@ -67,7 +67,7 @@ class VectorCollection(models.Model):
 
 class StoreState(models.Model):
     """One row. ``database_id`` tells whose a collection is. The checkpoint is what was last written into the collections' metadata, to notice a
-    restored store; ``pending_mark`` is one on its way. ``optimizers_before_purge`` are settings to be put back, by collection.
+    restored store; ``pending_checkpoint`` is one on its way. ``optimizers_before_purge`` are settings to be put back, by collection.
 
     On ``ages_refreshed_on`` everyone was queued whose age had changed, in entries up to ``ages_queued_up_to``; while one of these is left, the
     ages of points are right as of ``ages_right_on`` (None: of no day that is known).
@@ -84,9 +84,9 @@ class StoreState(models.Model):
 
     id = models.SmallIntegerField(primary_key=True, default=1, db_default=Value(1))
     database_id = models.UUIDField(db_default=RandomUUID(), editable=False)
-    mark: models.JSONField[Any, Any] = models.JSONField(null=True)
-    pending_mark: models.JSONField[Any, Any] = models.JSONField(null=True)
-    marked_at = models.DateTimeField(null=True)
+    checkpoint: models.JSONField[Any, Any] = models.JSONField(null=True)
+    pending_checkpoint: models.JSONField[Any, Any] = models.JSONField(null=True)
+    checkpoint_at = models.DateTimeField(null=True)
     ages_refreshed_on = models.DateField(null=True)
     ages_queued_up_to = models.BigIntegerField(null=True)
     ages_right_on = models.DateField(null=True)
@@ -98,7 +98,7 @@ class StoreState(models.Model):
         db_table = "vector_store_state"
         constraints = [
             models.CheckConstraint(condition=Q(id=1), name="vector_store_state_one_row_check"),
-            *supported_dates("vector_store_state", "marked_at", "ages_refreshed_on", "ages_right_on", "comparison_due_at"),
+            *supported_dates("vector_store_state", "checkpoint_at", "ages_refreshed_on", "ages_right_on", "comparison_due_at"),
         ]
 
     def __str__(self) -> str:
@@ -116,14 +116,14 @@ class StoreState(models.Model):
             state = cls.objects.select_for_update().filter(pk=1).first()
             if state is None:
                 return
-            checkpoints = [one for one in (state.mark, state.pending_mark) if one is not None and "newest" in one]
+            checkpoints = [one for one in (state.checkpoint, state.pending_checkpoint) if one is not None and "newest" in one]
             if str(user_id) not in str(checkpoints):
                 return
             for checkpoint in checkpoints:
                 checkpoint["newest"] = {
                     name: [one for one in found if one[0] != str(user_id)] for name, found in checkpoint["newest"].items()
                 }
-            state.save(update_fields=["mark", "pending_mark"])
+            state.save(update_fields=["checkpoint", "pending_checkpoint"])
 
     @classmethod
     def remove_sentinels_of(cls, name: str) -> None:
@@ -132,7 +132,7 @@ class StoreState(models.Model):
             cursor.execute(
                 """
                 UPDATE vector_store_state
-                SET mark = mark #- ARRAY['newest', %(name)s], pending_mark = pending_mark #- ARRAY['newest', %(name)s]
+                SET checkpoint = checkpoint #- ARRAY['newest', %(name)s], pending_checkpoint = pending_checkpoint #- ARRAY['newest', %(name)s]
                 """,
                 {"name": name},
             )

@@ -43,10 +43,10 @@ def live() -> str:
 def put_postgresql_back() -> None:
     """The state row of an older copy: another checkpoint than the collection carries."""
     older = StoreState.objects.get()
-    StoreState.objects.update(marked_at=None)
+    StoreState.objects.update(checkpoint_at=None)
     with qdrant() as client:
         preflight.check_stores(client)
-    StoreState.objects.update(mark=older.mark, pending_mark=older.pending_mark, marked_at=older.marked_at)
+    StoreState.objects.update(checkpoint=older.checkpoint, pending_checkpoint=older.pending_checkpoint, checkpoint_at=older.checkpoint_at)
 
 
 def drop_the_collection() -> None:
@@ -156,7 +156,7 @@ def test_watch__with_an_empty_queue_looks_once_a_minute_and_says_it_once(
 
 def keep_checkpoint_fresh() -> None:
     """Another worker renews it, so that this one has to compare by itself."""
-    StoreState.objects.update(marked_at="2100-01-01T00:00Z")
+    StoreState.objects.update(checkpoint_at="2100-01-01T00:00Z")
 
 
 def a_minute_passes(monkeypatch: pytest.MonkeyPatch) -> None:

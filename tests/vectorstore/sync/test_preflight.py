@@ -76,7 +76,7 @@ def test_check_stores__a_secondary_that_fails_is_marked_failed(
     prove()
     assert state_of(name)[0] == State.FAILED
     assert "answered 500 (no)" in state_of(name)[1]
-    assert StoreState.current().mark is not None
+    assert StoreState.current().checkpoint is not None
 
 
 @pytest.mark.parametrize("method", ["get_collection", "update_collection"])
@@ -152,7 +152,7 @@ def test_check_stores__where_the_checkpoint_cannot_be_renewed_writing_goes_on(
     with monkeypatch.context() as patched:
         fail_at(patched, "update_collection", f"{collection_name()}_v1", error)
         prove()
-        begun = StoreState.current().pending_mark["id"]
+        begun = StoreState.current().pending_checkpoint["id"]
         patched.setattr(preflight, "renew_checkpoint", lambda _client: pytest.fail("too early"))
         prove()
     with monkeypatch.context() as patched:
@@ -164,7 +164,7 @@ def test_check_stores__where_the_checkpoint_cannot_be_renewed_writing_goes_on(
     ]
     it_is_time(monkeypatch)
     prove()
-    assert (StoreState.current().mark["id"], StoreState.current().pending_mark) == (begun, None)
+    assert (StoreState.current().checkpoint["id"], StoreState.current().pending_checkpoint) == (begun, None)
     caplog.clear()
 
 
@@ -177,7 +177,7 @@ def test_check_stores__a_restored_store_is_reported_though_the_checkpoint_could_
 ) -> None:
     prove()
     fail_at(monkeypatch, "update_collection", f"{collection_name()}_v1", FAILED)
-    StoreState.objects.update(marked_at=None)
+    StoreState.objects.update(checkpoint_at=None)
     with qdrant() as client:
         client.upsert(f"{collection_name()}_v1", [models.PointStruct(id=1, vector=[1.0] * 512, payload={"version": last_allocated() + 5})])
     with pytest.raises(RestoreDetected):
@@ -218,7 +218,7 @@ def test_check_stores__an_alias_that_was_moved_by_hand_is_reported(server_collec
         " init_qdrant, which notes it and queues everybody; or move the alias back."
     )
     prove()
-    StoreState.objects.update(marked_at=None)
+    StoreState.objects.update(checkpoint_at=None)
     with pytest.raises(UserFacingError) as raised:
         prove()
     assert str(raised.value) == line
@@ -243,7 +243,7 @@ def test_check_stores__an_alias_that_was_moved_by_hand_to_one_that_was_marked_fa
     sync_once(timeout=60)
     name = secondary(State.FAILED)
     lead_to(name)
-    StoreState.objects.update(marked_at=None)
+    StoreState.objects.update(checkpoint_at=None)
     look()
     assert registry.live() == name
     sync_once(timeout=60)
@@ -254,7 +254,7 @@ def test_check_stores__an_alias_that_was_moved_by_hand_to_one_that_was_marked_fa
 def test_check_stores__an_alias_that_was_deleted_is_reported(server_collection: str) -> None:
     prove()
     delete_the_alias()
-    StoreState.objects.update(marked_at=None)
+    StoreState.objects.update(checkpoint_at=None)
     with pytest.raises(CollectionNotFound, match=r"manage\.py init_qdrant"):
         prove()
 

@@ -178,7 +178,7 @@ def test_option__alone__is_refused(db: object, command: str, add: str) -> None:
 
 def make_new_checkpoint() -> None:
     sync_once()
-    StoreState.objects.update(marked_at=None)
+    StoreState.objects.update(checkpoint_at=None)
     with qdrant() as client:
         preflight.invalidate()
         preflight.check_stores(client)
@@ -189,4 +189,4 @@ def pretend_to_be_another_database() -> None:
         client.update_collection(f"{collection_name()}_v1", metadata={DATABASE: str(uuid4())})
     VectorCollection.objects.all().delete()
     QueueEntry.objects.all().delete()
-    StoreState.objects.update(mark=None, pending_mark=None, marked_at=None)
+    StoreState.objects.update(checkpoint=None, pending_checkpoint=None, checkpoint_at=None)

@@ -58,10 +58,10 @@ def watching() -> Iterator[subprocess.Popen[str]]:
 
 def marked_anew() -> None:
     """As a moment later: the next batch renews the checkpoint, and nobody is waited for."""
-    before = (StoreState.current().mark or {}).get("id")
-    StoreState.objects.update(marked_at=None)
+    before = (StoreState.current().checkpoint or {}).get("id")
+    StoreState.objects.update(checkpoint_at=None)
     people(1)
-    wait_until("the checkpoint is renewed", lambda: (StoreState.current().mark or {}).get("id") not in {before, None})
+    wait_until("the checkpoint is renewed", lambda: (StoreState.current().checkpoint or {}).get("id") not in {before, None})
     wait_until("everybody is written", is_synced)
 
 
