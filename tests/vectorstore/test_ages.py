@@ -46,7 +46,7 @@ def born(*dates: date) -> list[UUID]:
 def refreshed_on(day: date | None) -> None:
     """Ages are right as of DAY, and nothing is left to be done for it."""
     StoreState.current()
-    StoreState.objects.update(ages_refreshed_on=day, ages_queued_up_to=None, ages_right_on=None)
+    StoreState.objects.update(ages_refreshed_on=day, ages_last_entry_id=None, ages_valid_on=None)
     forget_days()
 
 

@@ -71,8 +71,8 @@ class Migration(migrations.Migration):
                 ("pending_checkpoint", models.JSONField(null=True)),
                 ("checkpoint_at", models.DateTimeField(null=True)),
                 ("ages_refreshed_on", models.DateField(null=True)),
-                ("ages_queued_up_to", models.BigIntegerField(null=True)),
-                ("ages_right_on", models.DateField(null=True)),
+                ("ages_last_entry_id", models.BigIntegerField(null=True)),
+                ("ages_valid_on", models.DateField(null=True)),
                 ("optimizers_before_purge", models.JSONField(db_default=models.Value({}, models.JSONField()), default=dict)),
             ],
             options={

@@ -19,6 +19,6 @@ class Migration(migrations.Migration):
         AddChecks("SyncWorker", supported_dates("vector_sync_workers", "started_at", "heartbeat_at", "sleeping_until")),
         AddChecks("QuarantinedUser", supported_dates("vector_sync_quarantine", "quarantined_at")),
         AddChecks("VectorCollection", supported_dates("vector_collections", "defined_at", "created_at", "live_since", "retain_until")),
-        AddChecks("StoreState", supported_dates("vector_store_state", "checkpoint_at", "ages_refreshed_on", "ages_right_on")),
+        AddChecks("StoreState", supported_dates("vector_store_state", "checkpoint_at", "ages_refreshed_on", "ages_valid_on")),
         AddChecks("Verification", supported_dates("vector_verifications", "started_at", "finished_at")),
     ]

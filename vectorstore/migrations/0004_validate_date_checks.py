@@ -35,7 +35,7 @@ class Migration(migrations.Migration):
             [
                 "vector_store_state_checkpoint_at_range_check",
                 "vector_store_state_ages_refreshed_on_range_check",
-                "vector_store_state_ages_right_on_range_check",
+                "vector_store_state_ages_valid_on_range_check",
             ],
         ),
         ValidateChecks("Verification", ["vector_verifications_started_at_range_check", "vector_verifications_finished_at_range_check"]),

@@ -69,8 +69,8 @@ class StoreState(models.Model):
     """One row. ``database_id`` tells whose a collection is. The checkpoint is what was last written into the collections' metadata, to notice a
     restored store; ``pending_checkpoint`` is one on its way. ``optimizers_before_purge`` are settings to be put back, by collection.
 
-    On ``ages_refreshed_on`` everyone was queued whose age had changed, in entries up to ``ages_queued_up_to``; while one of these is left, the
-    ages of points are right as of ``ages_right_on`` (None: of no day that is known).
+    On ``ages_refreshed_on`` everyone was queued whose age had changed, in entries up to ``ages_last_entry_id``; while one of these is left, the
+    ages of points are right as of ``ages_valid_on`` (None: of no day that is known).
 
     ``skipped_versions`` are ranges of versions, both ends included, that the sequence was set past: this database never allocated them.
 
@@ -88,8 +88,8 @@ class StoreState(models.Model):
     pending_checkpoint: models.JSONField[Any, Any] = models.JSONField(null=True)
     checkpoint_at = models.DateTimeField(null=True)
     ages_refreshed_on = models.DateField(null=True)
-    ages_queued_up_to = models.BigIntegerField(null=True)
-    ages_right_on = models.DateField(null=True)
+    ages_last_entry_id = models.BigIntegerField(null=True)
+    ages_valid_on = models.DateField(null=True)
     optimizers_before_purge: models.JSONField[Any, Any] = models.JSONField(default=dict, db_default=Value({}, models.JSONField()))
     skipped_versions: models.JSONField[Any, Any] = models.JSONField(default=list, db_default=Value([], models.JSONField()))
     comparison_due_at = models.DateTimeField(null=True)
@@ -98,7 +98,7 @@ class StoreState(models.Model):
         db_table = "vector_store_state"
         constraints = [
             models.CheckConstraint(condition=Q(id=1), name="vector_store_state_one_row_check"),
-            *supported_dates("vector_store_state", "checkpoint_at", "ages_refreshed_on", "ages_right_on", "comparison_due_at"),
+            *supported_dates("vector_store_state", "checkpoint_at", "ages_refreshed_on", "ages_valid_on", "comparison_due_at"),
         ]
 
     def __str__(self) -> str:

@@ -42,11 +42,11 @@ PAGE = f"""
 
 RECORD = """
     UPDATE vector_store_state SET
-        ages_right_on = CASE
+        ages_valid_on = CASE
             WHEN ages_refreshed_on > %(day)s THEN NULL
-            WHEN EXISTS (SELECT FROM vector_sync_queue WHERE id <= ages_queued_up_to) THEN ages_right_on ELSE ages_refreshed_on
+            WHEN EXISTS (SELECT FROM vector_sync_queue WHERE id <= ages_last_entry_id) THEN ages_valid_on ELSE ages_refreshed_on
         END,
-        ages_queued_up_to = greatest(ages_queued_up_to, %(last)s),
+        ages_last_entry_id = greatest(ages_last_entry_id, %(last)s),
         ages_refreshed_on = %(day)s
     WHERE ages_refreshed_on IS NULL OR ages_refreshed_on < %(day)s OR ages_refreshed_on = %(ahead)s
 """
@@ -124,12 +124,12 @@ def days_of_points(*, day: date | None = None) -> DaysOfPoints:
         cursor.execute(
             f"""
             WITH state AS (
-                SELECT ages_refreshed_on, ages_right_on, greatest(ages_refreshed_on, coalesce(%(day)s, {TODAY})) AS latest,
-                       EXISTS (SELECT FROM vector_sync_queue WHERE id <= ages_queued_up_to) AS queued
+                SELECT ages_refreshed_on, ages_valid_on, greatest(ages_refreshed_on, coalesce(%(day)s, {TODAY})) AS latest,
+                       EXISTS (SELECT FROM vector_sync_queue WHERE id <= ages_last_entry_id) AS queued
                 FROM vector_store_state
             )
-            SELECT CASE WHEN ages_refreshed_on > coalesce(%(day)s, {TODAY}) THEN NULL WHEN queued THEN ages_right_on ELSE ages_refreshed_on END,
-                   CASE WHEN queued AND ages_right_on IS NULL THEN NULL ELSE latest END
+            SELECT CASE WHEN ages_refreshed_on > coalesce(%(day)s, {TODAY}) THEN NULL WHEN queued THEN ages_valid_on ELSE ages_refreshed_on END,
+                   CASE WHEN queued AND ages_valid_on IS NULL THEN NULL ELSE latest END
             FROM state
             """,  # noqa: S608  # a constant
             {"day": day},

@@ -58,7 +58,7 @@ class CheckedPoints:
 def check_points(collection: str, report: Report = ignore_progress) -> CheckedPoints:
     """The first half of the acceptance check, as ``verify_qdrant`` does it. Takes the embedded store's folder a page at a time."""
     with DriftReport(collection) as found:
-        people = verify_collection(found, building=False, ages_right_on=StoreState.current().ages_refreshed_on, report=report)
+        people = verify_collection(found, building=False, ages_valid_on=StoreState.current().ages_refreshed_on, report=report)
         if found.differing or found.unallocated:
             raise UserFacingError(_what_differs(found))
         return CheckedPoints(collection, people, found.points, found.pending + found.quarantined)

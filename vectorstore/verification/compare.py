@@ -50,7 +50,7 @@ class Compared:
     versions: list[int] = field(default_factory=list)
 
 
-def compare(people: People, points: Points, ages_right_on: date | None) -> Compared:
+def compare(people: People, points: Points, ages_valid_on: date | None) -> Compared:
     """Every person and every point, which are of the same ids or of nobody. AGES_RIGHT_ON is the day on which ages were last refreshed."""
     compared = Compared()
     at = {point_id: index for index, point_id in enumerate(points.ids)}
@@ -63,11 +63,11 @@ def compare(people: People, points: Points, ages_right_on: date | None) -> Compa
         compared.versions.append(version_of(payload) or 0)
         if point_id not in there:
             compared.differences[point_id] = _difference(payload, Kind.ORPHANED)
-    _compare_both(people, points, both, ages_right_on, compared)
+    _compare_both(people, points, both, ages_valid_on, compared)
     return compared
 
 
-def _compare_both(people: People, points: Points, both: list[tuple[int, int]], ages_right_on: date | None, compared: Compared) -> None:
+def _compare_both(people: People, points: Points, both: list[tuple[int, int]], ages_valid_on: date | None, compared: Compared) -> None:
     """A NaN is close to nothing, so a vector that was spoilt is another one."""
     if not both:
         return
@@ -76,7 +76,7 @@ def _compare_both(people: People, points: Points, both: list[tuple[int, int]], a
     for is_close, index, other in zip(close, mine, theirs, strict=True):
         found, expected = points.payloads[other], people.payloads[index]
         right = _same(found, expected)
-        late = not right and _same_but_age(found, expected, people.births[index], ages_right_on or people.since[index])
+        late = not right and _same_but_age(found, expected, people.births[index], ages_valid_on or people.since[index])
         if is_close and late:
             compared.waiting += 1
         elif not (is_close and right):

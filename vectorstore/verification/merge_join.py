@@ -29,7 +29,7 @@ WAIT_SECONDS = 0.5
 
 
 def verify_collection(
-    found: DriftReport, *, building: bool, ages_right_on: date | None, report: Report, points: Iterator[Points] | None = None
+    found: DriftReport, *, building: bool, ages_valid_on: date | None, report: Report, points: Iterator[Points] | None = None
 ) -> int:
     """Compare every person with every point (the pages POINTS, if somebody has begun with them); how many people are to have one. While it is BUILDING,
     who is missing is still to come."""
@@ -37,13 +37,13 @@ def verify_collection(
     people = 0
     for expected, there in _merge_join(pages(found.name) if points is None else points):
         people += len(expected.ids)
-        compared = _compared(found, expected, there, ages_right_on)
+        compared = _compared(found, expected, there, ages_valid_on)
         doubtful += [person for person, one in compared.differences.items() if not _is_to_come(found, one.kinds, building=building)]
         if len(doubtful) >= DOUBTFUL:
-            _decide(found, doubtful, ages_right_on, building=building)
+            _decide(found, doubtful, ages_valid_on, building=building)
             doubtful.clear()
         report(max(people, found.points))
-    _decide(found, doubtful, ages_right_on, building=building)
+    _decide(found, doubtful, ages_valid_on, building=building)
     return people
 
 
@@ -73,8 +73,8 @@ def _range(page: Points, low: UUID, high: UUID) -> Iterator[tuple[People, Points
         low = people.ids[-1]
 
 
-def _compared(found: DriftReport, expected: People, points: Points, ages_right_on: date | None) -> Compared:
-    compared = compare(expected, points, ages_right_on)
+def _compared(found: DriftReport, expected: People, points: Points, ages_valid_on: date | None) -> Compared:
+    compared = compare(expected, points, ages_valid_on)
     found.points += len(points.ids) + len(points.numbers)
     found.pending += compared.waiting
     for number in points.numbers:
@@ -91,11 +91,11 @@ def _is_to_come(found: DriftReport, kinds: tuple[Kind, ...], *, building: bool) 
     return False
 
 
-def _decide(found: DriftReport, doubtful: list[UUID], ages_right_on: date | None, *, building: bool) -> None:
+def _decide(found: DriftReport, doubtful: list[UUID], ages_valid_on: date | None, *, building: bool) -> None:
     if not doubtful:
         return
     time.sleep(WAIT_SECONDS)
-    decided = recheck_users(found.name, doubtful, ages_right_on)
+    decided = recheck_users(found.name, doubtful, ages_valid_on)
     found.pending += decided.pending
     quarantined = set(QuarantinedUser.objects.filter(pk__in=decided.differences).values_list("pk", flat=True))
     found.quarantined += len(quarantined)

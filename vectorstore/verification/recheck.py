@@ -36,7 +36,7 @@ class Decided:
     pending: int = 0
 
 
-def recheck_users(collection: str, people: Iterable[UUID], ages_right_on: date | None) -> Decided:
+def recheck_users(collection: str, people: Iterable[UUID], ages_valid_on: date | None) -> Decided:
     """Decide about PEOPLE, whose points differed before."""
     decided = Decided()
     for chunk in _chunks(people):
@@ -44,18 +44,18 @@ def recheck_users(collection: str, people: Iterable[UUID], ages_right_on: date |
         for look in range(LOOKS):
             if look:
                 time.sleep(WAIT_SECONDS)
-            undecided = _look(collection, undecided, ages_right_on, decided)
+            undecided = _look(collection, undecided, ages_valid_on, decided)
             if not undecided:
                 break
         decided.pending += len(undecided)
     return decided
 
 
-def _look(collection: str, people: Sequence[UUID], ages_right_on: date | None, decided: Decided) -> list[UUID]:
+def _look(collection: str, people: Sequence[UUID], ages_valid_on: date | None, decided: Decided) -> list[UUID]:
     """One look; whom nothing can be said about yet."""
     allocated_before = last_allocated()
     before = quiescent_users(people)
-    compared = compare(people_among(people), points_among(collection, people), ages_right_on)
+    compared = compare(people_among(people), points_among(collection, people), ages_valid_on)
     differing = compared.differences
     after = quiescent_users(list(differing))
     allocated_after = last_allocated()

@@ -210,7 +210,7 @@ def _compare(
         building = row.state == VectorCollection.State.BUILDING
         try:
             points = of_live if row is rows[0] else None
-            people = verify_collection(found, building=building, ages_right_on=refreshed, report=so_far, points=points)
+            people = verify_collection(found, building=building, ages_valid_on=refreshed, report=so_far, points=points)
         except CollectionNotFound:
             _check_secondary(row)
         else:

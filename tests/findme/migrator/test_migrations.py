@@ -70,8 +70,8 @@ def test_capture__queues_everybody_and_notes_of_which_day_their_ages_will_be(mig
     apply_migrations()
     assert migrated.query("SELECT user_id = (SELECT id FROM users) AND NOT urgent FROM vector_sync_queue") == [True]
     assert migrated.query(
-        "SELECT ages_refreshed_on = (now() AT TIME ZONE 'UTC')::date AND ages_right_on IS NULL"
-        " AND ages_queued_up_to = (SELECT id FROM vector_sync_queue) FROM vector_store_state"
+        "SELECT ages_refreshed_on = (now() AT TIME ZONE 'UTC')::date AND ages_valid_on IS NULL"
+        " AND ages_last_entry_id = (SELECT id FROM vector_sync_queue) FROM vector_store_state"
     ) == [True]
 
 

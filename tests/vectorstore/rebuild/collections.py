@@ -49,7 +49,7 @@ def there() -> set[str]:
 def wrong(number: int) -> dict[str, int]:
     """What is missing, orphaned or stale in a collection."""
     with DriftReport(version(number)) as found:
-        verify_collection(found, building=False, ages_right_on=StoreState.current().ages_refreshed_on, report=ignore_progress)
+        verify_collection(found, building=False, ages_valid_on=StoreState.current().ages_refreshed_on, report=ignore_progress)
         return {str(kind): count for kind, count in found.kinds.items() if count}
 
 

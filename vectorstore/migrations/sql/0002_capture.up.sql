@@ -14,4 +14,4 @@ INSERT INTO vector_store_state DEFAULT VALUES;
 -- The points that were made before have no version, and the age of some day.
 INSERT INTO vector_sync_queue (user_id) SELECT user_id FROM profile_embeddings;
 UPDATE vector_store_state
-SET ages_refreshed_on = (now() AT TIME ZONE 'UTC')::date, ages_queued_up_to = (SELECT max(id) FROM vector_sync_queue);
+SET ages_refreshed_on = (now() AT TIME ZONE 'UTC')::date, ages_last_entry_id = (SELECT max(id) FROM vector_sync_queue);
