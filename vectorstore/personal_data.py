@@ -78,7 +78,7 @@ class Syncing(PersonalDataOwner):
                 "ages_refreshed_on",
                 "ages_last_entry_id",
                 "ages_valid_on",
-                "optimizers_before_purge",
+                "saved_optimizer_settings",
                 "skipped_versions",
                 "comparison_due_at",
             }

@@ -67,7 +67,7 @@ class VectorCollection(models.Model):
 
 class StoreState(models.Model):
     """One row. ``database_id`` tells whose a collection is. The checkpoint is what was last written into the collections' metadata, to notice a
-    restored store; ``pending_checkpoint`` is one on its way. ``optimizers_before_purge`` are settings to be put back, by collection.
+    restored store; ``pending_checkpoint`` is one on its way. ``saved_optimizer_settings`` are settings to be put back, by collection.
 
     On ``ages_refreshed_on`` everyone was queued whose age had changed, in entries up to ``ages_last_entry_id``; while one of these is left, the
     ages of points are right as of ``ages_valid_on`` (None: of no day that is known).
@@ -90,7 +90,7 @@ class StoreState(models.Model):
     ages_refreshed_on = models.DateField(null=True)
     ages_last_entry_id = models.BigIntegerField(null=True)
     ages_valid_on = models.DateField(null=True)
-    optimizers_before_purge: models.JSONField[Any, Any] = models.JSONField(default=dict, db_default=Value({}, models.JSONField()))
+    saved_optimizer_settings: models.JSONField[Any, Any] = models.JSONField(default=dict, db_default=Value({}, models.JSONField()))
     skipped_versions: models.JSONField[Any, Any] = models.JSONField(default=list, db_default=Value([], models.JSONField()))
     comparison_due_at = models.DateTimeField(null=True)
 

@@ -23,7 +23,7 @@ CONSENSUS_SECONDS = 10.0
 
 def noted() -> dict[str, Settings]:
     """What is to be put back, by collection: by this run, or after one that was killed."""
-    found: dict[str, Settings] = StoreState.current().optimizers_before_purge
+    found: dict[str, Settings] = StoreState.current().saved_optimizer_settings
     return found
 
 
@@ -32,9 +32,9 @@ def change(client: QdrantClient, collection: str, settings: Settings) -> None:
     before = _read(client, collection)
     with short_transaction():
         state = _locked()
-        known = state.optimizers_before_purge.get(collection, {})
-        state.optimizers_before_purge[collection] = {name: before[name] for name in settings} | known
-        state.save(update_fields=["optimizers_before_purge"])
+        known = state.saved_optimizer_settings.get(collection, {})
+        state.saved_optimizer_settings[collection] = {name: before[name] for name in settings} | known
+        state.save(update_fields=["saved_optimizer_settings"])
     _set(client, collection, settings)
 
 
@@ -50,8 +50,8 @@ def put_back(client: QdrantClient, collection: str) -> None:
             _set(client, collection, ours)
     with short_transaction():
         state = _locked()
-        state.optimizers_before_purge.pop(collection, None)
-        state.save(update_fields=["optimizers_before_purge"])
+        state.saved_optimizer_settings.pop(collection, None)
+        state.save(update_fields=["saved_optimizer_settings"])
 
 
 def _while_purging(name: str, before: Any) -> Any:

@@ -176,7 +176,7 @@ def test_purge__no_byte_is_left(folder: Path, how_many: int) -> None:
         assert (done.logs, done.clean) == ((name(1),), False)
     assert where(folder, needles).keys() == {"wal", "snapshots"}
     assert compare().differences == []
-    assert StoreState.current().optimizers_before_purge == {}
+    assert StoreState.current().saved_optimizer_settings == {}
 
     done = purged(snapshots=True)
     assert done.collections == (VacuumResult(name(1), 0, 0, 0, proven=proven),)
@@ -548,26 +548,26 @@ def test_purge__killed(folder: Path, settings: Settings, how_many: int, moment: 
     settings.QDRANT_URL = url
     assert process.returncode == -signal.SIGKILL, reported
     changed = {"deleted_threshold": 0.2, "vacuum_min_vector_number": 1000} if how_many == MANY else {"on_disk_payload": True}
-    assert StoreState.current().optimizers_before_purge == {name(1): changed}
+    assert StoreState.current().saved_optimizer_settings == {name(1): changed}
     assert bool(compare().differences) == (moment == "after that")
     assert [(one.remaining) for one in purged().collections] == [0]
     with qdrant() as client:
         assert client.get_collection(name(1)).config == before
     assert compare().differences == []
-    assert StoreState.current().optimizers_before_purge == {}
+    assert StoreState.current().saved_optimizer_settings == {}
 
 
 def test_purge__settings_that_somebody_else_has_set_since(folder: Path) -> None:
     someone_among(3)
     state = StoreState.current()
-    state.optimizers_before_purge = {
+    state.saved_optimizer_settings = {
         name(1): {"deleted_threshold": 0.7, "vacuum_min_vector_number": 1234},
         name(9): {"on_disk_payload": True},
     }
     state.save()
     purged()
     assert compare().differences == []
-    assert StoreState.current().optimizers_before_purge == {}
+    assert StoreState.current().saved_optimizer_settings == {}
 
 
 # --- The command -----------------------------------------------------------------------------------------------------------------
