@@ -83,7 +83,7 @@ class Syncing(PersonalDataOwner):
                 "comparison_due_at",
             }
         ),
-        "vectorstore.Verification": frozenset({"id", "alias", "started_at", "finished_at", "found"}),
+        "vectorstore.Verification": frozenset({"id", "alias", "started_at", "finished_at", "result"}),
     }
 
     def export(self, user_id: UUID) -> dict[str, Any]:

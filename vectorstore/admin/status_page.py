@@ -39,7 +39,7 @@ def state_page(request: HttpRequest, model_admin: admin.ModelAdmin[Any]) -> Http
         "state": found,
         "may_retry": may_retry,
         "oldest": None if found.oldest_seconds is None else duration(found.oldest_seconds),
-        **(_verified(found.verification.found) if found.verification else {}),
+        **(_verified(found.verification.result) if found.verification else {}),
         "quarantine_url": reverse("admin:vectorstore_quarantineduser_changelist"),
         **(_planned() if "plan" in request.GET else {}),
     }

@@ -136,7 +136,7 @@ class Migration(migrations.Migration):
                 ("alias", models.CharField(max_length=255)),
                 ("started_at", models.DateTimeField()),
                 ("finished_at", models.DateTimeField(db_default=django.contrib.postgres.functions.TransactionNow(), editable=False)),
-                ("found", models.JSONField()),
+                ("result", models.JSONField()),
             ],
             options={
                 "db_table": "vector_verifications",

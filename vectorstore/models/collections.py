@@ -147,7 +147,7 @@ class Verification(models.Model):
     alias = models.CharField(max_length=255)
     started_at = models.DateTimeField()
     finished_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
-    found: models.JSONField[Any, Any] = models.JSONField()
+    result: models.JSONField[Any, Any] = models.JSONField()
 
     class Meta:
         db_table = "vector_verifications"

@@ -251,7 +251,7 @@ def _record(started: datetime, people: int, collections: list[DriftReport], rest
         "restore_detected": restore_detected is not None,
         "collections": {found.name: found.counts() for found in collections},
     }
-    Verification.objects.create(alias=collection_name(), started_at=started, found=found)
+    Verification.objects.create(alias=collection_name(), started_at=started, result=found)
     runs = Verification.objects.filter(alias=collection_name())
     runs.exclude(pk__in=list(runs.order_by("-finished_at", "-pk").values_list("pk", flat=True)[:REMEMBERED])).delete()
 

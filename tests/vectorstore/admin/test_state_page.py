@@ -76,7 +76,7 @@ def test_page__queue_collections_verification_and_quarantined_users(settings: Se
         "unallocated": 0,
     }
     found = {"people": 42, "quarantined": 1, "restore_detected": True, "collections": {f"{alias}_v1": counts}}
-    Verification.objects.create(alias=alias, started_at=datetime.now(UTC), found=found)
+    Verification.objects.create(alias=alias, started_at=datetime.now(UTC), result=found)
     page = shown()
     assert '>2<span class="block text-sm">the oldest for 3 hours</span>' in page
     assert f"{alias}_v1" in page and "Qdrant ran out of room" in page

@@ -696,7 +696,7 @@ def test_verify__keeps_counts_and_nobodys_id(live: str) -> None:
     verify()
     kept = Verification.objects.get()
     assert (kept.alias, kept.started_at < kept.finished_at or connection.in_atomic_block) == (collection_name(), True)
-    assert kept.found == {
+    assert kept.result == {
         "people": 2,
         "quarantined": 0,
         "restore_detected": False,
@@ -714,7 +714,7 @@ def test_verify__keeps_counts_and_nobodys_id(live: str) -> None:
             }
         },
     }
-    assert str(person) not in str(kept.found) and str(other) not in str(kept.found)
+    assert str(person) not in str(kept.result) and str(other) not in str(kept.result)
 
 
 @pytest.mark.qdrant_server
