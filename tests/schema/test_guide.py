@@ -65,5 +65,5 @@ def test_deviations__each_has_its_reason_in_the_documentation() -> None:
 def test_tables__beside_the_guides_are_the_models_and_djangos_own(db: None) -> None:
     relations = {name.removeprefix("relation ") for name in catalog("public") if name.startswith("relation ")}
     of_models = {model._meta.db_table for model in apps.get_models(include_auto_created=True)}
-    assert relations - of_models == {"django_migrations", "schema_version", "vector_sync_version", "vector_points_removed_at"}
+    assert relations - of_models == {"django_migrations", "schema_version", "vector_sync_version", "vector_last_deletion_at"}
     assert set(TABLES) < of_models & relations

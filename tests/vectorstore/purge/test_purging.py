@@ -55,7 +55,7 @@ def folder(memory_path: Path, settings: Settings, db: None) -> Iterator[Path]:
     with started_qdrant(memory_path) as server:
         _use(server, settings)
         with connection.cursor() as cursor:  # the tests before this one have removed people
-            cursor.execute("SELECT setval('vector_points_removed_at', 1)")
+            cursor.execute("SELECT setval('vector_last_deletion_at', 1)")
         initialize()
         yield memory_path
 

@@ -21,7 +21,7 @@ def before(store: str) -> datetime:
     """When somebody was removed before: nobody, ever."""
     initialize()
     with connection.cursor() as cursor:
-        cursor.execute("SELECT setval('vector_points_removed_at', 1)")
+        cursor.execute("SELECT setval('vector_last_deletion_at', 1)")
     return last_removal()
 
 

@@ -1,2 +1,2 @@
-DROP SEQUENCE vector_points_removed_at;
+DROP SEQUENCE vector_last_deletion_at;
 DROP SEQUENCE vector_sync_version;

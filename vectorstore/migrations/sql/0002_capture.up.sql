@@ -2,8 +2,8 @@ CREATE SEQUENCE vector_sync_version CACHE 1;
 
 -- When a point was last removed from Qdrant, in milliseconds since 1970. A sequence: it is set at once, without a lock that somebody could wait for,
 -- and whatever becomes of the transaction that sets it. Whatever was removed before this migration was removed before now.
-CREATE SEQUENCE vector_points_removed_at CACHE 1;
-SELECT setval('vector_points_removed_at', ceil(extract(epoch FROM clock_timestamp()) * 1000)::bigint);
+CREATE SEQUENCE vector_last_deletion_at CACHE 1;
+SELECT setval('vector_last_deletion_at', ceil(extract(epoch FROM clock_timestamp()) * 1000)::bigint);
 
 -- Rows come and go all day: what is dead is cleared away early, so that a worker does not read through it.
 ALTER TABLE vector_sync_queue SET (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 1000);
