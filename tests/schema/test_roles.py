@@ -93,7 +93,7 @@ def test_roles__each_can_do_its_work_and_nothing_else(roles: Roles, tmp_path: Pa
             "INSERT INTO vector_sync_queue (user_id) SELECT id FROM users",
             "TRUNCATE users CASCADE",
             "ALTER TABLE users DISABLE TRIGGER USER",
-            "SELECT vector_sync_wake()",
+            "SELECT vector_sync_notify()",
             "SELECT * FROM django_session",
             "CREATE TABLE public.mine (id int)",
         ):

@@ -375,7 +375,7 @@ def test_search_path__tables_and_functions_of_the_same_names__are_passed_over(pe
         for schema in ("trap", "pg_temp"):
             ask(f"CREATE TABLE {schema}.vector_sync_queue (user_id uuid, urgent boolean)")
             ask(f"CREATE TABLE {schema}.vector_sync_workers (sleeping_until timestamptz)")
-            ask(f"CREATE FUNCTION {schema}.vector_sync_wake() RETURNS void LANGUAGE plpgsql AS 'BEGIN RAISE ''trapped''; END'")
+            ask(f"CREATE FUNCTION {schema}.vector_sync_notify() RETURNS void LANGUAGE plpgsql AS 'BEGIN RAISE ''trapped''; END'")
         ask("CREATE FUNCTION trap.equal(uuid, uuid) RETURNS boolean LANGUAGE plpgsql AS 'BEGIN RAISE ''trapped''; END'")
         ask("CREATE OPERATOR trap.= (LEFTARG = uuid, RIGHTARG = uuid, FUNCTION = trap.equal)")
         ask("SET LOCAL search_path = trap, public")
@@ -415,7 +415,7 @@ def test_operators_of_another_role__in_the_schema_of_the_tables__are_passed_over
             for operator in ("=", "<"):
                 ask(f"CREATE OPERATOR public.{operator} (LEFTARG = {left}, RIGHTARG = {right}, FUNCTION = public.trap{number})")
         write_everything()
-    mend_after("ALTER FUNCTION vector_sync_wake() RESET search_path; ALTER FUNCTION vector_sync_users_updated() RESET search_path")
+    mend_after("ALTER FUNCTION vector_sync_notify() RESET search_path; ALTER FUNCTION vector_sync_users_updated() RESET search_path")
     ask("UPDATE users SET gender = 'other', verified = true WHERE id = %s", NOBODY)
     owner = ask("SELECT current_user")
     assert set(ask("TABLE trapped")) & set(owner) == set()
@@ -430,7 +430,7 @@ def mend_after(statement: str) -> None:
 
 def test_wake__is_executable_by_its_owner_only(people: None) -> None:
     with as_a_stranger():
-        assert refused("SELECT public.vector_sync_wake()") == "permission denied for function vector_sync_wake"
+        assert refused("SELECT public.vector_sync_notify()") == "permission denied for function vector_sync_notify"
 
 
 # --- Nobody waits -----------------------------------------------------------------------------------------------------------------

@@ -108,7 +108,7 @@ def refresh_ages(*, day: date | None = None, size: int = PAGE_SIZE, report: Repo
             found, after, more, highest = cursor.fetchone()
             last_entry = last_entry if highest is None else highest
             if more:
-                cursor.execute("SELECT vector_sync_wake()")
+                cursor.execute("SELECT vector_sync_notify()")
             if found < size:
                 cursor.execute(RECORD, {"day": day, "last": last_entry, "ahead": ahead})
         looked_at, queued = looked_at + found, queued + more

@@ -37,7 +37,7 @@ def enqueue(user_ids: Iterable[UUID], *, urgent: bool = False, cause: str = "") 
         )
         queued = int(cursor.rowcount)
         if queued:
-            cursor.execute("SELECT vector_sync_wake()")
+            cursor.execute("SELECT vector_sync_notify()")
     return queued
 
 
@@ -47,7 +47,7 @@ def enqueue_everyone() -> int:
         cursor.execute("INSERT INTO vector_sync_queue (user_id) SELECT user_id FROM profile_embeddings")
         queued = int(cursor.rowcount)
         if queued:
-            cursor.execute("SELECT vector_sync_wake()")
+            cursor.execute("SELECT vector_sync_notify()")
     return queued
 
 
@@ -55,7 +55,7 @@ def enqueue_orphan_scan() -> None:
     """Have every point asked for its person, as after a TRUNCATE: whoever has one and is to have none is queued then, unless its vector is unique."""
     with connection.cursor() as cursor:
         cursor.execute("INSERT INTO vector_sync_queue (urgent, cause) VALUES (true, %s)", [QueueEntry.Cause.SCAN])
-        cursor.execute("SELECT vector_sync_wake()")
+        cursor.execute("SELECT vector_sync_notify()")
 
 
 def backlog() -> Backlog:
@@ -101,5 +101,5 @@ def retry(user_ids: Iterable[UUID] | None, *, actor_id: UUID | None = None) -> i
         cursor.execute(RETRY, {"all_users": user_ids is None, "people": [str(user_id) for user_id in user_ids or ()]})
         queued = [user_id for (user_id,) in cursor.fetchall()]
         record_each(Action.RETRY, queued, actor_id=actor_id)
-        cursor.execute("SELECT vector_sync_wake()")
+        cursor.execute("SELECT vector_sync_notify()")
     return len(queued)

@@ -13,4 +13,4 @@ DROP FUNCTION vector_sync_embeddings_inserted();
 DROP FUNCTION vector_sync_users_deleted();
 DROP FUNCTION vector_sync_users_updated();
 DROP FUNCTION vector_sync_users_inserted();
-DROP FUNCTION vector_sync_wake();
+DROP FUNCTION vector_sync_notify();

@@ -12,7 +12,7 @@
 
 -- A SQL body is parsed when it is created, and keeps the table itself and not its name. The types are written out, so that each operator and each
 -- function is PostgreSQL's own, whatever else the schema has.
-CREATE OR REPLACE FUNCTION vector_sync_wake() RETURNS void
+CREATE OR REPLACE FUNCTION vector_sync_notify() RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     -- A hint without content, sent only while a worker says that it sleeps: workers look at the queue every second or two by themselves.
@@ -40,7 +40,7 @@ BEGIN
             OR EXISTS (SELECT FROM %1$I.profile_embeddings WHERE user_id = new_rows.id)
     $sql$, TG_TABLE_SCHEMA);
     GET DIAGNOSTICS queued = ROW_COUNT;
-    IF queued > 0 THEN EXECUTE format('SELECT %I.vector_sync_wake()', TG_TABLE_SCHEMA); END IF;
+    IF queued > 0 THEN EXECUTE format('SELECT %I.vector_sync_notify()', TG_TABLE_SCHEMA); END IF;
     RETURN NULL;
 END;
 $function$;
@@ -61,7 +61,7 @@ BEGIN
               (n.gender, n.date_of_birth, n.created_at, n.active, n.verified, n.is_staff, n.deleted_at IS NULL)
     $sql$, TG_TABLE_SCHEMA);
     GET DIAGNOSTICS queued = ROW_COUNT;
-    IF queued > 0 THEN EXECUTE format('SELECT %I.vector_sync_wake()', TG_TABLE_SCHEMA); END IF;
+    IF queued > 0 THEN EXECUTE format('SELECT %I.vector_sync_notify()', TG_TABLE_SCHEMA); END IF;
     RETURN NULL;
 END;
 $function$;
@@ -75,7 +75,7 @@ BEGIN
         INSERT INTO %1$I.vector_sync_queue (user_id, urgent) SELECT id, true FROM old_rows
     $sql$, TG_TABLE_SCHEMA);
     GET DIAGNOSTICS queued = ROW_COUNT;
-    IF queued > 0 THEN EXECUTE format('SELECT %I.vector_sync_wake()', TG_TABLE_SCHEMA); END IF;
+    IF queued > 0 THEN EXECUTE format('SELECT %I.vector_sync_notify()', TG_TABLE_SCHEMA); END IF;
     RETURN NULL;
 END;
 $function$;
@@ -89,7 +89,7 @@ BEGIN
         INSERT INTO %1$I.vector_sync_queue (user_id, urgent) SELECT user_id, false FROM new_rows
     $sql$, TG_TABLE_SCHEMA);
     GET DIAGNOSTICS queued = ROW_COUNT;
-    IF queued > 0 THEN EXECUTE format('SELECT %I.vector_sync_wake()', TG_TABLE_SCHEMA); END IF;
+    IF queued > 0 THEN EXECUTE format('SELECT %I.vector_sync_notify()', TG_TABLE_SCHEMA); END IF;
     RETURN NULL;
 END;
 $function$;
@@ -107,7 +107,7 @@ BEGIN
         WHERE (o.location, o.interests, o.video_features, o.vector) IS DISTINCT FROM (n.location, n.interests, n.video_features, n.vector)
     $sql$, TG_TABLE_SCHEMA);
     GET DIAGNOSTICS queued = ROW_COUNT;
-    IF queued > 0 THEN EXECUTE format('SELECT %I.vector_sync_wake()', TG_TABLE_SCHEMA); END IF;
+    IF queued > 0 THEN EXECUTE format('SELECT %I.vector_sync_notify()', TG_TABLE_SCHEMA); END IF;
     RETURN NULL;
 END;
 $function$;
@@ -121,7 +121,7 @@ BEGIN
         INSERT INTO %1$I.vector_sync_queue (user_id, urgent) SELECT user_id, true FROM old_rows
     $sql$, TG_TABLE_SCHEMA);
     GET DIAGNOSTICS queued = ROW_COUNT;
-    IF queued > 0 THEN EXECUTE format('SELECT %I.vector_sync_wake()', TG_TABLE_SCHEMA); END IF;
+    IF queued > 0 THEN EXECUTE format('SELECT %I.vector_sync_notify()', TG_TABLE_SCHEMA); END IF;
     RETURN NULL;
 END;
 $function$;
@@ -133,13 +133,13 @@ BEGIN
     EXECUTE format($sql$
         INSERT INTO %1$I.vector_sync_queue (user_id, urgent) VALUES (NULL, true)
     $sql$, TG_TABLE_SCHEMA);
-    EXECUTE format('SELECT %I.vector_sync_wake()', TG_TABLE_SCHEMA);
+    EXECUTE format('SELECT %I.vector_sync_notify()', TG_TABLE_SCHEMA);
     RETURN NULL;
 END;
 $function$;
 
 -- A trigger runs its function whoever writes. Called by other roles, or on a table of theirs, the functions would be a way to the owner's rights.
-REVOKE ALL ON FUNCTION vector_sync_wake() FROM PUBLIC;
+REVOKE ALL ON FUNCTION vector_sync_notify() FROM PUBLIC;
 REVOKE ALL ON FUNCTION vector_sync_users_inserted() FROM PUBLIC;
 REVOKE ALL ON FUNCTION vector_sync_users_updated() FROM PUBLIC;
 REVOKE ALL ON FUNCTION vector_sync_users_deleted() FROM PUBLIC;

@@ -9,7 +9,7 @@ BEGIN
         INSERT INTO %1$I.vector_sync_queue (user_id, urgent) SELECT id, true FROM old_rows
     $sql$, TG_TABLE_SCHEMA);
     GET DIAGNOSTICS queued = ROW_COUNT;
-    IF queued > 0 THEN EXECUTE format('SELECT %I.vector_sync_wake()', TG_TABLE_SCHEMA); END IF;
+    IF queued > 0 THEN EXECUTE format('SELECT %I.vector_sync_notify()', TG_TABLE_SCHEMA); END IF;
     RETURN NULL;
 END;
 $function$;
@@ -27,7 +27,7 @@ BEGIN
         WHERE (o.location, o.interests, o.video_features, o.vector) IS DISTINCT FROM (n.location, n.interests, n.video_features, n.vector)
     $sql$, TG_TABLE_SCHEMA);
     GET DIAGNOSTICS queued = ROW_COUNT;
-    IF queued > 0 THEN EXECUTE format('SELECT %I.vector_sync_wake()', TG_TABLE_SCHEMA); END IF;
+    IF queued > 0 THEN EXECUTE format('SELECT %I.vector_sync_notify()', TG_TABLE_SCHEMA); END IF;
     RETURN NULL;
 END;
 $function$;
@@ -41,7 +41,7 @@ BEGIN
         INSERT INTO %1$I.vector_sync_queue (user_id, urgent) SELECT user_id, true FROM old_rows
     $sql$, TG_TABLE_SCHEMA);
     GET DIAGNOSTICS queued = ROW_COUNT;
-    IF queued > 0 THEN EXECUTE format('SELECT %I.vector_sync_wake()', TG_TABLE_SCHEMA); END IF;
+    IF queued > 0 THEN EXECUTE format('SELECT %I.vector_sync_notify()', TG_TABLE_SCHEMA); END IF;
     RETURN NULL;
 END;
 $function$;

@@ -11,7 +11,7 @@ BEGIN
         INSERT INTO %1$I.vector_sync_queue (user_id, urgent, cause) SELECT id, true, 'deletion' FROM old_rows
     $sql$, TG_TABLE_SCHEMA);
     GET DIAGNOSTICS queued = ROW_COUNT;
-    IF queued > 0 THEN EXECUTE format('SELECT %I.vector_sync_wake()', TG_TABLE_SCHEMA); END IF;
+    IF queued > 0 THEN EXECUTE format('SELECT %I.vector_sync_notify()', TG_TABLE_SCHEMA); END IF;
     RETURN NULL;
 END;
 $function$;
@@ -29,7 +29,7 @@ BEGIN
         WHERE (o.location, o.interests, o.video_features, o.vector) IS DISTINCT FROM (n.location, n.interests, n.video_features, n.vector)
     $sql$, TG_TABLE_SCHEMA);
     GET DIAGNOSTICS queued = ROW_COUNT;
-    IF queued > 0 THEN EXECUTE format('SELECT %I.vector_sync_wake()', TG_TABLE_SCHEMA); END IF;
+    IF queued > 0 THEN EXECUTE format('SELECT %I.vector_sync_notify()', TG_TABLE_SCHEMA); END IF;
     RETURN NULL;
 END;
 $function$;
@@ -43,7 +43,7 @@ BEGIN
         INSERT INTO %1$I.vector_sync_queue (user_id, urgent, cause) SELECT user_id, true, 'deletion' FROM old_rows
     $sql$, TG_TABLE_SCHEMA);
     GET DIAGNOSTICS queued = ROW_COUNT;
-    IF queued > 0 THEN EXECUTE format('SELECT %I.vector_sync_wake()', TG_TABLE_SCHEMA); END IF;
+    IF queued > 0 THEN EXECUTE format('SELECT %I.vector_sync_notify()', TG_TABLE_SCHEMA); END IF;
     RETURN NULL;
 END;
 $function$;

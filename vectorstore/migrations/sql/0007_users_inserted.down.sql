@@ -14,7 +14,7 @@ BEGIN
             OR EXISTS (SELECT FROM %1$I.profile_embeddings WHERE user_id = new_rows.id)
     $sql$, TG_TABLE_SCHEMA);
     GET DIAGNOSTICS queued = ROW_COUNT;
-    IF queued > 0 THEN EXECUTE format('SELECT %I.vector_sync_wake()', TG_TABLE_SCHEMA); END IF;
+    IF queued > 0 THEN EXECUTE format('SELECT %I.vector_sync_notify()', TG_TABLE_SCHEMA); END IF;
     RETURN NULL;
 END;
 $function$;

@@ -29,7 +29,7 @@ BEGIN
         $sql$, TG_TABLE_SCHEMA);
     END IF;
     GET DIAGNOSTICS queued = ROW_COUNT;
-    IF queued > 0 THEN EXECUTE format('SELECT %I.vector_sync_wake()', TG_TABLE_SCHEMA); END IF;
+    IF queued > 0 THEN EXECUTE format('SELECT %I.vector_sync_notify()', TG_TABLE_SCHEMA); END IF;
     RETURN NULL;
 END;
 $function$;

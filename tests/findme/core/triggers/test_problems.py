@@ -56,14 +56,14 @@ BREAKS = {
     "ALTER FUNCTION vector_sync_users_updated() SET search_path = public, pg_temp": [
         "function vector_sync_users_updated(): its search_path is public, pg_temp, and should be pg_catalog, pg_temp"
     ],
-    "ALTER FUNCTION vector_sync_wake() RESET search_path": [
-        "function vector_sync_wake(): its search_path is not set, and should be pg_catalog, pg_temp"
+    "ALTER FUNCTION vector_sync_notify() RESET search_path": [
+        "function vector_sync_notify(): its search_path is not set, and should be pg_catalog, pg_temp"
     ],
     "ALTER FUNCTION vector_sync_embeddings_inserted() SECURITY INVOKER": [
         "function vector_sync_embeddings_inserted(): it is not SECURITY DEFINER"
     ],
     "ALTER FUNCTION update_updated_at_column() SECURITY DEFINER": ["function update_updated_at_column(): it is SECURITY DEFINER"],
-    "GRANT EXECUTE ON FUNCTION vector_sync_wake() TO PUBLIC": ["function vector_sync_wake(): any role may execute it"],
+    "GRANT EXECUTE ON FUNCTION vector_sync_notify() TO PUBLIC": ["function vector_sync_notify(): any role may execute it"],
     "ALTER TABLE users DISABLE TRIGGER ALL": [
         "trigger update_users_updated_at on users: disabled",
         "trigger erased_users_inserted on users: disabled",
@@ -227,7 +227,7 @@ def as_another_role(migrated: Database) -> Iterator[str]:
     ("statement", "reason"),
     [
         ("ALTER TABLE users DISABLE TRIGGER vector_sync_deleted", "permission denied for function vector_sync_users_deleted"),
-        ("ALTER FUNCTION vector_sync_wake() RESET search_path", "permission denied for schema public"),
+        ("ALTER FUNCTION vector_sync_notify() RESET search_path", "permission denied for schema public"),
     ],
 )
 def test_mend__role_that_does_not_own_the_tables__is_refused_in_one_line(
@@ -305,7 +305,7 @@ def test_renamed_schema__changes_are_captured_and_nothing_is_wrong(renamed: Data
 
 def test_renamed_schema__is_mended_too(renamed: Database) -> None:
     renamed.execute("DROP FUNCTION vector_sync_users_updated CASCADE; DROP FUNCTION vector_sync_embeddings_updated CASCADE")
-    renamed.execute("ALTER TABLE users DISABLE TRIGGER vector_sync_deleted; ALTER FUNCTION vector_sync_wake() SECURITY INVOKER")
+    renamed.execute("ALTER TABLE users DISABLE TRIGGER vector_sync_deleted; ALTER FUNCTION vector_sync_notify() SECURITY INVOKER")
     assert len(mend_triggers("verify_qdrant --repair")) == 6
     assert problems() == []
     renamed.execute("UPDATE users SET active = NOT active; DELETE FROM users")
