@@ -153,13 +153,13 @@ def test_adopt__forgets_the_other_ones_checkpoint(store: str) -> None:
     of_another_database([point(ProfileEmbeddingFactory.create().pk, version=3)])
     with qdrant() as client:
         client.update_collection(
-            v1(), metadata={"findme_mark": {"id": "theirs", "version": FAR, "at": "2026-01-01T00:00:00Z"}, "theirs": 1}
+            v1(), metadata={"findme_checkpoint": {"id": "theirs", "version": FAR, "at": "2026-01-01T00:00:00Z"}, "theirs": 1}
         )
     adopted()
     with qdrant() as client:
         metadata = client.get_collection(v1()).config.metadata
     assert metadata is not None
-    assert (metadata["findme_mark"]["id"], metadata["theirs"]) == (StoreState.current().checkpoint["id"], 1)
+    assert (metadata["findme_checkpoint"]["id"], metadata["theirs"]) == (StoreState.current().checkpoint["id"], 1)
     prove_adopted(v1())
 
 

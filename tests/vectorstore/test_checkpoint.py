@@ -91,7 +91,7 @@ def reason() -> str:
 
 def carried(name: str) -> Any:
     with qdrant() as client:
-        return (client.get_collection(name).config.metadata or {}).get("findme_mark")
+        return (client.get_collection(name).config.metadata or {}).get("findme_checkpoint")
 
 
 def upsert(name: str, point_id: int | str, **payload: Any) -> None:
@@ -321,7 +321,9 @@ def test_compare_checkpoints__a_point_from_the_future(collection: str) -> None:
 
 def test_compare_checkpoints__a_checkpoint_from_the_future(live: str) -> None:
     with qdrant() as client:
-        client.update_collection(live, metadata={"findme_mark": {"id": "x", "version": last_allocated() + 9, "at": "2026-11-23T15:00:00Z"}})
+        client.update_collection(
+            live, metadata={"findme_checkpoint": {"id": "x", "version": last_allocated() + 9, "at": "2026-11-23T15:00:00Z"}}
+        )
     assert reason() == (
         f"{live!r} has a checkpoint of version {last_allocated() + 9}, and PostgreSQL has allocated {last_allocated()} so far: it was restored to an older copy,"
         f" or failed over.{NEXT}"

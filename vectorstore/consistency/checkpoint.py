@@ -38,7 +38,7 @@ from vectorstore.queue.transactions import short_transaction
 
 Checkpoint: TypeAlias = dict[str, Any]
 
-KEY = "findme_mark"
+KEY = "findme_checkpoint"
 """Of a collection's metadata."""
 
 RENEWAL_SECONDS = 30

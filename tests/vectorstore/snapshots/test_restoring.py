@@ -220,7 +220,7 @@ def test_restore__settings_of_then_become_those_of_today(collection: QdrantServe
     with qdrant() as client:
         client.update_collection(name(1), optimizers_config=models.OptimizersConfigDiff(indexing_threshold=500))
         client.delete_payload_index(name(1), "gender")
-        client.update_collection(name(1), metadata={"findme_database": "another", "findme_mark": {"id": "x"}})
+        client.update_collection(name(1), metadata={"findme_database": "another", "findme_checkpoint": {"id": "x"}})
     path = snapshot(tmp_path)
     with qdrant() as client:
         client.delete_collection(name(1))

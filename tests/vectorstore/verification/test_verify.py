@@ -667,7 +667,7 @@ def test_repair__the_checkpoints_are_made_new(live: str) -> None:
     person, _ = people(2)
     with qdrant() as client:
         renew_checkpoint(client)
-        client.update_collection(live, metadata={"findme_mark": {"id": "older", "version": 0, "at": "2026-01-01T00:00:00Z"}})
+        client.update_collection(live, metadata={"findme_checkpoint": {"id": "older", "version": 0, "at": "2026-01-01T00:00:00Z"}})
     delete(live, person)
     assert (verify().restore_detected or "").startswith(f"{live!r} has the checkpoint of 2026-01-01T00:00:00Z")
     with pytest.raises(UserFacingError):
