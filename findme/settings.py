@@ -55,7 +55,7 @@ QDRANT_REPLICATION_FACTOR = env.count("QDRANT_REPLICATION_FACTOR", default=1)
 QDRANT_WRITE_CONSISTENCY_FACTOR = env.count("QDRANT_WRITE_CONSISTENCY_FACTOR", default=1)
 """How many of them have to have taken a write before it counts as done."""
 SYNC_LEASE_SECONDS = env.float("SYNC_LEASE_SECONDS", default=60.0)
-SYNC_SECOND_LOOK_SECONDS = env.float("SYNC_SECOND_LOOK_SECONDS", default=30.0)
+SYNC_RECHECK_SECONDS = env.float("SYNC_RECHECK_SECONDS", default=30.0)
 EMBEDDING_MODEL = env.str("EMBEDDING_MODEL", default="")
 
 # --- Django -----------------------------------------------------------------------------------------------------------------------

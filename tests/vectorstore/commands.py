@@ -22,7 +22,7 @@ def environment() -> dict[str, str]:
     query = {name: str(parameters[name]) for name in ("host", "port", "user", "password") if parameters.get(name)}
     url = f"postgresql:///{quote(str(parameters['dbname']))}?{urlencode(query)}"
     names = ["QDRANT_URL", "QDRANT_API_KEY", "QDRANT_GRPC_PORT", "QDRANT_PATH", "QDRANT_COLLECTION", "QDRANT_TIMEOUT"]
-    names += ["SYNC_LEASE_SECONDS", "SYNC_SECOND_LOOK_SECONDS"]
+    names += ["SYNC_LEASE_SECONDS", "SYNC_RECHECK_SECONDS"]
     qdrant = {name: str(getattr(settings, name)) for name in names}
     return untraced() | qdrant | {"DATABASE_URL": url, "DEBUG": "on", "DJANGO_SETTINGS_MODULE": "findme.settings"}
 

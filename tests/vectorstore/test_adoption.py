@@ -80,7 +80,7 @@ def adopted(**options: Any) -> Adopted:
 
 @pytest.fixture(autouse=True)
 def soon_looked_at_again(settings: Settings) -> None:
-    settings.SYNC_SECOND_LOOK_SECONDS = 0.1
+    settings.SYNC_RECHECK_SECONDS = 0.1
 
 
 def killed(at: str, nth: int = 0) -> None:

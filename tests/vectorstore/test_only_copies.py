@@ -62,7 +62,7 @@ def version(number: int) -> str:
 
 @pytest.fixture(autouse=True)
 def _soon_looked_at_again(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings.SYNC_SECOND_LOOK_SECONDS = 0.1
+    settings.SYNC_RECHECK_SECONDS = 0.1
     monkeypatch.setattr("vectorstore.verification.merge_join.WAIT_SECONDS", 0)
 
 

@@ -115,7 +115,7 @@ def start_recheck_delay(sent_at: datetime) -> int:
             UPDATE vector_sync_queue SET awaits_ack = false, not_before = clock_timestamp() + make_interval(secs => %s)
             WHERE id IN (SELECT id FROM vector_sync_queue WHERE awaits_ack AND queued_at < %s FOR UPDATE SKIP LOCKED)
             """,
-            [settings.SYNC_SECOND_LOOK_SECONDS, sent_at],
+            [settings.SYNC_RECHECK_SECONDS, sent_at],
         )
         return int(cursor.rowcount)
 

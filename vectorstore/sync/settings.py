@@ -29,5 +29,5 @@ def check_settings() -> None:
         raise WrongSetting(
             f"SYNC_LEASE_SECONDS is {settings.SYNC_LEASE_SECONDS!r}: it is a number of seconds, above QDRANT_TIMEOUT ({math.ceil(timeout)}) and at most a day."
         )
-    if not 0 <= settings.SYNC_SECOND_LOOK_SECONDS <= LONGEST:
-        raise WrongSetting(f"SYNC_SECOND_LOOK_SECONDS is {settings.SYNC_SECOND_LOOK_SECONDS!r}: it is a number of seconds from 0 to a day.")
+    if not 0 <= settings.SYNC_RECHECK_SECONDS <= LONGEST:
+        raise WrongSetting(f"SYNC_RECHECK_SECONDS is {settings.SYNC_RECHECK_SECONDS!r}: it is a number of seconds from 0 to a day.")

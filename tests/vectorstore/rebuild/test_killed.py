@@ -59,9 +59,9 @@ else:
 @pytest.fixture(autouse=True)
 def short_leases(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """A dead builder holds its people until their lease has run out."""
-    settings.QDRANT_TIMEOUT, settings.SYNC_LEASE_SECONDS, settings.SYNC_SECOND_LOOK_SECONDS = 2.0, 3.0, 0.1
+    settings.QDRANT_TIMEOUT, settings.SYNC_LEASE_SECONDS, settings.SYNC_RECHECK_SECONDS = 2.0, 3.0, 0.1
     monkeypatch.setenv("SYNC_LEASE_SECONDS", "3")
-    monkeypatch.setenv("SYNC_SECOND_LOOK_SECONDS", "0.1")
+    monkeypatch.setenv("SYNC_RECHECK_SECONDS", "0.1")
 
 
 STEPS = [

@@ -123,7 +123,7 @@ def test_ready__that_is_gone_holds_no_worker_up(store: str, untidy: None) -> Non
 def test_ready__that_is_gone_while_somebody_may_be_moving_the_alias_to_it(
     embedded_qdrant: object, untidy: None, settings: Settings
 ) -> None:
-    settings.SYNC_SECOND_LOOK_SECONDS = 1
+    settings.SYNC_RECHECK_SECONDS = 1
     begun(1)
     name = a_ready_one()
     with qdrant() as client:
@@ -162,7 +162,7 @@ def test_ready__that_refuses_somebody_is_marked_failed_or_they_stay_queued(
     embedded_qdrant: object, untidy: None, monkeypatch: pytest.MonkeyPatch, settings: Settings, *, searched: bool
 ) -> None:
     """Where it cannot be marked as failed, since it is searched by now, nobody is forgotten for it."""
-    settings.SYNC_SECOND_LOOK_SECONDS = 0.1
+    settings.SYNC_RECHECK_SECONDS = 0.1
     begun(0)
     name = a_ready_one()
     if searched:

@@ -73,8 +73,8 @@ def test_storm__then_both_stores_agree(
 def _use(settings: Settings, server: Server, made: Database, *, with_grpc: bool) -> dict[str, str]:
     settings.QDRANT_URL, settings.QDRANT_GRPC_PORT = server.address.url, server.address.grpc_port if with_grpc else 0
     settings.QDRANT_COLLECTION, settings.QDRANT_TIMEOUT = "storm", TIMEOUT
-    settings.SYNC_LEASE_SECONDS, settings.SYNC_SECOND_LOOK_SECONDS = LEASE, RECHECK
-    names = ("QDRANT_URL", "QDRANT_GRPC_PORT", "QDRANT_COLLECTION", "QDRANT_TIMEOUT", "SYNC_LEASE_SECONDS", "SYNC_SECOND_LOOK_SECONDS")
+    settings.SYNC_LEASE_SECONDS, settings.SYNC_RECHECK_SECONDS = LEASE, RECHECK
+    names = ("QDRANT_URL", "QDRANT_GRPC_PORT", "QDRANT_COLLECTION", "QDRANT_TIMEOUT", "SYNC_LEASE_SECONDS", "SYNC_RECHECK_SECONDS")
     return {name: str(getattr(settings, name)) for name in names} | {
         "DATABASE_URL": made.url(),
         "DJANGO_SETTINGS_MODULE": "findme.settings",

@@ -101,7 +101,7 @@ def test_sync_once__waits_for_what_another_worker_holds(server_collection: str, 
 
 @pytest.mark.django_db
 def test_sync_once__whom_a_dead_builder_held_without_an_entry_is_looked_at_again(embedded_collection: str, settings: Settings) -> None:
-    settings.SYNC_SECOND_LOOK_SECONDS = 0.0
+    settings.SYNC_RECHECK_SECONDS = 0.0
     (person,) = people(1)
     QueueEntry.objects.all().delete()
     SyncLease.objects.create(user_id=person, worker_id=uuid4(), expires_at="2020-01-01T00:00Z")

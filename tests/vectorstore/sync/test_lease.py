@@ -179,7 +179,7 @@ def test_release_all__users_that_a_worker_still_holds() -> None:
 
 
 def test_start_recheck_delay__what_was_sent_before_they_were_queued_tells_nothing(settings: Settings) -> None:
-    settings.SYNC_SECOND_LOOK_SECONDS = 30.0
+    settings.SYNC_RECHECK_SECONDS = 30.0
     sent_at = database_clock()
     release(claimed(), unanswered=True)
     assert start_recheck_delay(sent_at) == 0
@@ -225,10 +225,10 @@ def test_check_settings__a_lease_is_longer_than_a_request(settings: Settings, le
 
 
 def test_check_settings__a_recheck_comes_after_a_while(settings: Settings) -> None:
-    settings.SYNC_SECOND_LOOK_SECONDS = -1.0
+    settings.SYNC_RECHECK_SECONDS = -1.0
     with pytest.raises(WrongSetting) as raised:
         check_settings()
-    assert str(raised.value) == "SYNC_SECOND_LOOK_SECONDS is -1.0: it is a number of seconds from 0 to a day."
+    assert str(raised.value) == "SYNC_RECHECK_SECONDS is -1.0: it is a number of seconds from 0 to a day."
 
 
 def test_check_settings__as_they_are(settings: Settings) -> None:

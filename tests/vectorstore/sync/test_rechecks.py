@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.qdrant_server
 
 @pytest.fixture(autouse=True)
 def impatient(settings: Settings) -> None:
-    settings.QDRANT_TIMEOUT, settings.SYNC_LEASE_SECONDS, settings.SYNC_SECOND_LOOK_SECONDS = 1.0, 3.0, 1.0
+    settings.QDRANT_TIMEOUT, settings.SYNC_LEASE_SECONDS, settings.SYNC_RECHECK_SECONDS = 1.0, 3.0, 1.0
 
 
 def held_back(monkeypatch: pytest.MonkeyPatch, person: UUID) -> Callable[[], object]:
