@@ -34,9 +34,9 @@ DATABASES: dict[str, dict[str, Any]] = {
     }
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-MIGRATE_LOCK_SECONDS = env.int("MIGRATE_LOCK_SECONDS", default=300)
+MIGRATE_WAIT_SECONDS = env.int("MIGRATE_WAIT_SECONDS", default=300)
 """How long ``migrate`` and ``rollback`` wait for one another."""
-MIGRATE_LOCK_TIMEOUT = env.float("MIGRATE_LOCK_TIMEOUT", default=5.0)
+MIGRATE_TABLE_LOCK_SECONDS = env.float("MIGRATE_TABLE_LOCK_SECONDS", default=5.0)
 """How many seconds a migration waits for a table that is in use, holding up whoever comes after it."""
 MIGRATE_ATTEMPTS = env.int("MIGRATE_ATTEMPTS", default=10)
 """How often it tries."""

@@ -85,7 +85,7 @@ class LockedExecutor(MigrationExecutor):
     def _once(self, migration: Migration, attempt: Callable[[], ProjectState]) -> ProjectState:
         self.run.lock.check()
         # A statement that waits for a table holds up everybody who comes after it: it gives up soon.
-        timeout = f"{round(self.run.timeouts.lock_timeout * 1000)}ms"
+        timeout = f"{round(self.run.timeouts.table_lock_seconds * 1000)}ms"
         with ExitStack() as stack:
             stack.enter_context(
                 session_settings(self.connection, lock_timeout=timeout, client_connection_check_interval=NOTICE_A_DEAD_CLIENT)
@@ -112,7 +112,7 @@ class LockedExecutor(MigrationExecutor):
         where = f" ({place})" if (place := place_of(error)) else ""
         if is_lock_unavailable(error):
             busy = f", {number} times{oldest_transaction(other)}"
-            then = f"Run {self.run.command} again when that has ended, or wait longer with --lock-timeout or --attempts."
+            then = f"Run {self.run.command} again when that has ended, or wait longer with --table-lock-seconds or --attempts."
         elif setting := why_refused(error):
             then = f"{setting[0].upper()}{setting[1:]} Then run {self.run.command} again."
         left = describe_leftovers(migration, error, other)

@@ -46,11 +46,11 @@ def migration_lock(
 ) -> Iterator[MigrationLock]:
     """Hold the lock for PURPOSE ("migrate"), which others who wait are told. It is not reentrant.
 
-    Waits up to SECONDS (``settings.MIGRATE_LOCK_SECONDS``), says once that it waits and for whom, and raises UserFacingError at the
+    Waits up to SECONDS (``settings.MIGRATE_WAIT_SECONDS``), says once that it waits and for whom, and raises UserFacingError at the
     deadline. Whoever dies loses the lock with the connection. Behind a pooler that shares sessions it does not hold: connect to PostgreSQL
     itself.
     """
-    limit = settings.MIGRATE_LOCK_SECONDS if seconds is None else seconds
+    limit = settings.MIGRATE_WAIT_SECONDS if seconds is None else seconds
     with closing(connections[using].copy()) as connection:
         _introduce(connection, purpose)
         lock = MigrationLock(connection, LOCK_KEY)
@@ -58,7 +58,7 @@ def migration_lock(
         def busy() -> UserFacingError:
             return UserFacingError(
                 f"The lock on migrations was not free within {limit:g} s: {_holder(lock)}. Run it again when that has ended,"
-                " or wait longer with --lock-seconds."
+                " or wait longer with --wait-seconds."
             )
 
         def on_wait() -> None:

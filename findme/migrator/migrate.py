@@ -151,7 +151,7 @@ def migrating(
 def running(command: str, *, using: str, timeouts: MigrationTimeouts, on_warning: Callable[[str], None]) -> Iterator[Run]:
     """The lock, and Django's words for a history or a database that cannot be migrated as a UserFacingError."""
     with (
-        migration_lock(command, using=using, seconds=timeouts.lock_seconds, on_warning=on_warning) as lock,
+        migration_lock(command, using=using, seconds=timeouts.wait_seconds, on_warning=on_warning) as lock,
         without_time_limits(connections[using]),
     ):
         require_search_path(connections[using])

@@ -12,16 +12,16 @@ from findme.migrator.timeouts import MigrationTimeouts
 
 def add_waiting_arguments(parser: CommandParser) -> None:
     parser.add_argument(
-        "--lock-seconds",
+        "--wait-seconds",
         type=seconds,
         metavar="SECONDS",
-        help="How long to wait for another migrate, rollback or backup (MIGRATE_LOCK_SECONDS).",
+        help="How long to wait for another migrate, rollback or backup (MIGRATE_WAIT_SECONDS).",
     )
     parser.add_argument(
-        "--lock-timeout",
+        "--table-lock-seconds",
         type=seconds,
         metavar="SECONDS",
-        help="How long a statement waits for a table; 0 is no limit (MIGRATE_LOCK_TIMEOUT).",
+        help="How long a statement waits for a table; 0 is no limit (MIGRATE_TABLE_LOCK_SECONDS).",
     )
     parser.add_argument(
         "--attempts", type=at_least_one, metavar="N", help="How often a migration is tried while a lock is not free (MIGRATE_ATTEMPTS)."
@@ -30,5 +30,5 @@ def add_waiting_arguments(parser: CommandParser) -> None:
 
 def migration_timeouts(options: dict[str, Any]) -> MigrationTimeouts:
     return MigrationTimeouts.configured(
-        lock_seconds=options["lock_seconds"], lock_timeout=options["lock_timeout"], attempts=options["attempts"]
+        wait_seconds=options["wait_seconds"], table_lock_seconds=options["table_lock_seconds"], attempts=options["attempts"]
     )

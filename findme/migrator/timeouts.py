@@ -12,21 +12,21 @@ LONGEST_PAUSE = 15.0
 
 @dataclass(frozen=True, slots=True)
 class MigrationTimeouts:
-    """``lock_seconds`` for another migrate, rollback or backup to end; ``lock_timeout`` seconds for each lock on a table, and that ``attempts``
+    """``wait_seconds`` for another migrate, rollback or backup to end; ``table_lock_seconds`` for each lock on a table, and that ``attempts``
     times."""
 
-    lock_seconds: float
-    lock_timeout: float
+    wait_seconds: float
+    table_lock_seconds: float
     attempts: int
 
     @classmethod
     def configured(
-        cls, *, lock_seconds: float | None = None, lock_timeout: float | None = None, attempts: int | None = None
+        cls, *, wait_seconds: float | None = None, table_lock_seconds: float | None = None, attempts: int | None = None
     ) -> MigrationTimeouts:
         """What the settings say, but for what is given."""
         return cls(
-            settings.MIGRATE_LOCK_SECONDS if lock_seconds is None else lock_seconds,
-            settings.MIGRATE_LOCK_TIMEOUT if lock_timeout is None else lock_timeout,
+            settings.MIGRATE_WAIT_SECONDS if wait_seconds is None else wait_seconds,
+            settings.MIGRATE_TABLE_LOCK_SECONDS if table_lock_seconds is None else table_lock_seconds,
             settings.MIGRATE_ATTEMPTS if attempts is None else attempts,
         )
 

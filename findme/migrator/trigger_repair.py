@@ -46,7 +46,7 @@ def mend_triggers(
     timeouts = timeouts or MigrationTimeouts.configured()
     if not _mendable(connections[using]):
         return ()
-    with migration_lock(command, using=using, seconds=timeouts.lock_seconds, on_warning=on_warning) as lock:
+    with migration_lock(command, using=using, seconds=timeouts.wait_seconds, on_warning=on_warning) as lock:
         for number in range(1, timeouts.attempts + 1):
             try:
                 return _mend(connections[using], lock, timeouts, with_the_mending)
@@ -72,7 +72,7 @@ def _mend(
     connection: BaseDatabaseWrapper, lock: MigrationLock, timeouts: MigrationTimeouts, with_the_mending: Callable[[], object]
 ) -> tuple[TriggerProblem, ...]:
     schema = _schema(connection)
-    timeout = f"{round(timeouts.lock_timeout * 1000)}ms"
+    timeout = f"{round(timeouts.table_lock_seconds * 1000)}ms"
     # New functions belong into the schema of the tables, whatever else the search_path has. pg_catalog is searched first where it is not named.
     with (
         session_settings(connection, lock_timeout=timeout, search_path=f"{schema}, pg_temp"),

@@ -75,7 +75,7 @@ def test_main__debug_off_without_a_database() -> None:
     ("settings", "line"),
     [
         ({"DEBUG": "onn"}, "DEBUG is 'onn': it must be on or off."),
-        ({"MIGRATE_LOCK_SECONDS": "soon"}, "MIGRATE_LOCK_SECONDS is 'soon': it must be a whole number, 0 or more."),
+        ({"MIGRATE_WAIT_SECONDS": "soon"}, "MIGRATE_WAIT_SECONDS is 'soon': it must be a whole number, 0 or more."),
         ({"LOG_LEVEL": "loud"}, "LOG_LEVEL is 'LOUD': it must be one of DEBUG, INFO, WARNING, ERROR, CRITICAL."),
         (
             {"DATABASE_URL": "postgresql://u:se@cret@h/db"},

@@ -314,7 +314,7 @@ def test_initialize__hands_over_the_plan_before_it_changes(store: str) -> None:
 
 
 def test_initialize__waits_for_another_one(embedded_qdrant: object, settings: Settings) -> None:
-    settings.MIGRATE_LOCK_SECONDS = 0.2
+    settings.MIGRATE_WAIT_SECONDS = 0.2
     other = connection.copy()
     try:
         with other.cursor() as cursor:

@@ -14,11 +14,11 @@ from vectorstore.qdrant.connection import collection_name
 
 
 def collection_lock(*, seconds: float | None = None) -> AbstractContextManager[None]:
-    """Hold it. Waits SECONDS (``settings.MIGRATE_LOCK_SECONDS``) for others.
+    """Hold it. Waits SECONDS (``settings.MIGRATE_WAIT_SECONDS``) for others.
 
     Take it before the embedded store's folder. Raises UserFacingError. Whoever dies loses it with the connection.
     """
-    timeout = settings.MIGRATE_LOCK_SECONDS if seconds is None else seconds
+    timeout = settings.MIGRATE_WAIT_SECONDS if seconds is None else seconds
     return advisory_lock().held(
         timeout,
         lambda: UserFacingError(

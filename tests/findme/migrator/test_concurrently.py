@@ -39,7 +39,7 @@ def is_building(database: Database, since: str = "0 s") -> list[int]:
 
 
 def test_migrate__an_old_transaction__is_waited_for_longer_than_lock_timeout(notebook: Database) -> None:
-    timeouts = MigrationTimeouts(lock_seconds=0, lock_timeout=0.05, attempts=1)
+    timeouts = MigrationTimeouts(wait_seconds=0, table_lock_seconds=0.05, attempts=1)
     with thread(lambda: apply_migrations(timeouts=timeouts)), old_snapshot(notebook):
         wait_until(lambda: is_building(notebook, since="0.5 s"))
     assert notebook.query(INDEXES) == ["idx_notes_text true"]

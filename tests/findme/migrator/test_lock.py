@@ -35,7 +35,7 @@ def test_lock__second_one__ends_at_the_deadline_and_names_the_holder(empty: Data
             pass
     assert str(refused.value) == (
         f"The lock on migrations was not free within 0 s: process {pid} ({this_process('backup')!r}) holds it."
-        " Run it again when that has ended, or wait longer with --lock-seconds."
+        " Run it again when that has ended, or wait longer with --wait-seconds."
     )
 
 

@@ -56,8 +56,8 @@ def test_migrate__no_steps_at_all__is_refused() -> None:
 
 @pytest.mark.parametrize("seconds", ["-1", "nan", "inf"])
 def test_migrate__no_number_of_seconds__is_refused(seconds: str) -> None:
-    with pytest.raises(CommandError, match=rf"^Error: argument --lock-seconds: '{seconds}' is not a number of seconds, 0 or more$"):
-        call_command("migrate", f"--lock-seconds={seconds}")
+    with pytest.raises(CommandError, match=rf"^Error: argument --wait-seconds: '{seconds}' is not a number of seconds, 0 or more$"):
+        call_command("migrate", f"--wait-seconds={seconds}")
 
 
 def test_migrate__an_app_and_a_name__goes_there_and_back(migrated: Database) -> None:

@@ -24,7 +24,7 @@ from tests.findme.migrator.catalog import catalog
 from tests.findme.migrator.test_lock import HOLDER
 from tests.support.database import Database, database, ended, role, wait_until
 
-SHORT_TIMEOUTS = MigrationTimeouts(lock_seconds=0, lock_timeout=0.05, attempts=2)
+SHORT_TIMEOUTS = MigrationTimeouts(wait_seconds=0, table_lock_seconds=0.05, attempts=2)
 
 
 class Killed(BaseException):
@@ -73,7 +73,7 @@ def test_migrate__a_table_stays_in_use__is_not_done_and_leaves_nothing(before_vi
         f" (the oldest open transaction: process {pid}, ''"
     )
     assert rest.partition(" s). ")[2] == (
-        "Nothing of it is left. Run migrate again when that has ended, or wait longer with --lock-timeout or --attempts."
+        "Nothing of it is left. Run migrate again when that has ended, or wait longer with --table-lock-seconds or --attempts."
     )
     assert catalog(before_videos) == before
 
@@ -206,7 +206,7 @@ def test_rollback__killed_just_before_the_commit__has_both_the_migration_and_its
 def test_migrate__killed__frees_the_lock_and_the_table_and_the_next_goes_on(before_videos: Database, template: Database) -> None:
     with before_videos.connect() as user:
         user.execute("BEGIN; LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
-        process = before_videos.start("migrate", "--lock-timeout", "600")
+        process = before_videos.start("migrate", "--table-lock-seconds", "600")
         wait_until(before_videos.waits_for_a_lock)
         process.kill()
         assert ended(process)[0] == -signal.SIGKILL

@@ -40,18 +40,18 @@ def test_migrate__two_processes_with_create_index_concurrently__do_not_deadlock(
 
 def test_migrate__another_one_is_running__ends_at_the_deadline_in_one_line(empty: Database) -> None:
     with migration_lock("backup"):
-        code, out, err = empty.manage("migrate", "--lock-seconds", "0")
+        code, out, err = empty.manage("migrate", "--wait-seconds", "0")
     assert (code, out) == (2, "")
     assert re.fullmatch(
         r"The lock on migrations was not free within 0 s: process \d+ \('findme backup \S+'\) holds it\."
-        r" Run it again when that has ended, or wait longer with --lock-seconds\.\n",
+        r" Run it again when that has ended, or wait longer with --wait-seconds\.\n",
         err,
     )
 
 
 def test_migrate__another_one_is_running__check_and_plan_wait_for_nobody(empty: Database) -> None:
     with migration_lock("backup"):
-        call_command("migrate", plan=True, lock_seconds=0)
+        call_command("migrate", plan=True, wait_seconds=0)
         with pytest.raises(SystemExit) as found:
-            call_command("migrate", check_unapplied=True, lock_seconds=0)
+            call_command("migrate", check_unapplied=True, wait_seconds=0)
     assert found.value.code == 1

@@ -238,9 +238,9 @@ def test_rollback__while_another_one_migrates__waits_until_its_deadline(migrated
         migration_lock("migrate"),
         pytest.raises(CommandError, match=r"^The lock on migrations was not free within 0 s: .*'findme migrate ") as refused,
     ):
-        call_command("rollback", no_input=True, lock_seconds=0)
+        call_command("rollback", no_input=True, wait_seconds=0)
     assert refused.value.returncode == 2
-    call_command("rollback", no_input=True, lock_seconds=0)
+    call_command("rollback", no_input=True, wait_seconds=0)
 
 
 def test_rollback__a_table_stays_in_use__says_what_was_undone_before(migrated: Database) -> None:
@@ -254,7 +254,7 @@ def test_rollback__a_table_stays_in_use__says_what_was_undone_before(migrated: D
     )
     assert str(refused.value).endswith(
         " Nothing of it is left. Before it, 2 were undone, and stay so."
-        " Run rollback again when that has ended, or wait longer with --lock-timeout or --attempts."
+        " Run rollback again when that has ended, or wait longer with --table-lock-seconds or --attempts."
     )
     assert roll_back(plan_rollback(1)).migrations == ("matching.0004_erased_users",)
 

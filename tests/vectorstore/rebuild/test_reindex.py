@@ -440,7 +440,7 @@ def test_reindex__whom_another_worker_never_lets_go(embedded_qdrant: object) -> 
 
 def test_reindex__one_at_a_time(embedded_qdrant: object, settings: Settings) -> None:
     begun(1)
-    settings.MIGRATE_LOCK_SECONDS = 0.2
+    settings.MIGRATE_WAIT_SECONDS = 0.2
     raised: list[str] = []
 
     def second() -> None:
