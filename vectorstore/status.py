@@ -14,7 +14,7 @@ from vectorstore.models import StoreState, VectorCollection, Verification
 COUNTED = 1_000
 """How far anything is counted."""
 
-STANDING = f"""
+QUEUE_STATUS = f"""
     SELECT (SELECT count(*) FROM (SELECT FROM vector_sync_queue LIMIT {COUNTED + 1}) q),
            (SELECT clock_timestamp() - queued_at FROM vector_sync_queue WHERE isfinite(queued_at) ORDER BY id LIMIT 1),
            (SELECT count(*) FROM (SELECT FROM vector_sync_leases WHERE expires_at > clock_timestamp() LIMIT {COUNTED + 1}) l),
@@ -56,7 +56,7 @@ class State:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class QueueStatus:
     """The numbers of ``State``."""
 
     queued: Counted
@@ -66,11 +66,13 @@ class Standing:
     workers: int
 
 
-def standing() -> Standing:
+def queue_status() -> QueueStatus:
     with connection.cursor() as cursor:
-        cursor.execute(STANDING)
+        cursor.execute(QUEUE_STATUS)
         queued, oldest, leased, quarantined, workers = cursor.fetchone()
-    return Standing(Counted(queued), oldest.total_seconds() if oldest is not None else None, Counted(leased), Counted(quarantined), workers)
+    return QueueStatus(
+        Counted(queued), oldest.total_seconds() if oldest is not None else None, Counted(leased), Counted(quarantined), workers
+    )
 
 
 def state() -> State:
@@ -78,7 +80,7 @@ def state() -> State:
     from vectorstore.qdrant.connection import collection_name
 
     alias, store = collection_name(), StoreState.current()
-    now = standing()
+    now = queue_status()
     return State(
         alias,
         list(VectorCollection.objects.of(alias).order_by("-created_at", "-name")),

@@ -599,7 +599,7 @@ def test_reserve__forgets_what_was_known_of_the_name(live: str) -> None:
     assert (state.checkpoint["newest"], state.pending_checkpoint["newest"]) == ({}, {})
 
 
-def test_forget__an_erased_person_is_no_sentinel_any_more(live: str) -> None:
+def test_remove_sentinel__an_erased_person_is_no_sentinel_any_more(live: str) -> None:
     there, person = people(2)
     renew()
     StoreState.remove_sentinel(uuid4())
@@ -616,7 +616,7 @@ def test_forget__an_erased_person_is_no_sentinel_any_more(live: str) -> None:
 @pytest.mark.qdrant_server
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("when", ["_store_pending", "_confirm"])
-def test_forget__whoever_is_erased_while_a_checkpoint_is_on_its_way(
+def test_remove_sentinel__whoever_is_erased_while_a_checkpoint_is_on_its_way(
     qdrant_server: QdrantServer, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
     """Looked at before, or announced before: they are not remembered for it."""
@@ -635,7 +635,7 @@ def test_forget__whoever_is_erased_while_a_checkpoint_is_on_its_way(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_forget__waits_for_whoever_is_just_remembering_the_person(live: str) -> None:
+def test_remove_sentinel__waits_for_whoever_is_just_remembering_the_person(live: str) -> None:
     (person,) = people(1)
     assert renew()
     newest_points = json.dumps(StoreState.current().checkpoint)

@@ -47,9 +47,9 @@ def database_id() -> str:
 def check_owner(client: QdrantClient, collection: str) -> None:
     """Raises ForeignCollection, naming ``init_qdrant --adopt``, where the collection is another database's, or has points and does not say
     whose it is."""
-    doubt = ownership_problem(client, collection, client.get_collection(collection))
-    if doubt is not None:
-        raise ForeignCollection(f"{doubt}: nothing was written. {way_out()}")
+    problem = ownership_problem(client, collection, client.get_collection(collection))
+    if problem is not None:
+        raise ForeignCollection(f"{problem}: nothing was written. {way_out()}")
 
 
 def ownership_problem(client: QdrantClient, collection: str, found: CollectionInfo) -> str | None:

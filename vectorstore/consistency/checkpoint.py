@@ -47,7 +47,7 @@ RENEWAL_SECONDS = 30
 RENEWAL_TIMEOUT_SECONDS = 10
 """A renewal that has taken longer is left to the next one, which completes it: a checkpoint that arrives after its successor would be a false alarm."""
 
-LOOKS, WAIT_SECONDS = 3, 0.2
+ATTEMPTS, WAIT_SECONDS = 3, 0.2
 """A checkpoint that two others replace between the readings is not known either: what looks wrong is looked at again."""
 
 
@@ -82,7 +82,7 @@ def compare_checkpoints(client: QdrantClient) -> None:
 
 
 def compare_live_checkpoint(client: QdrantClient) -> None:
-    """As ``compare_checkpoints``, for the live collection alone. Changes nothing: a secondary collection that fails is not asked, so it is not given up."""
+    """As ``compare_checkpoints``, for the live collection alone. Changes nothing: a secondary collection that fails is not asked, so it is not marked as failed."""
     _compare(client, _live_alone, _looked_at(client, _live_alone()))
 
 
@@ -133,7 +133,7 @@ def write_checkpoint(client: QdrantClient, collection: str) -> None:
 def _compare(client: QdrantClient, names: Callable[[], tuple[str, ...]], seen: list[_Seen]) -> None:
     """Raises RestoreDetected for what was seen of the collections NAMES, if it is seen again."""
     reason = _reason(client, seen)
-    for _ in range(LOOKS - 1):
+    for _ in range(ATTEMPTS - 1):
         if reason is None:
             return
         time.sleep(WAIT_SECONDS)

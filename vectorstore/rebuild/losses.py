@@ -14,7 +14,7 @@ def refuse_losses(client: QdrantClient, limit: DiscardLimit) -> None:
     """Raise UniqueVectorsFound if more unique vectors than the ``limit`` allows are in the live collection, which is about to be replaced, and in
     those that are due."""
     live = read_live(client)
-    if live.found is not None and live.doubt is None:
+    if live.found is not None and live.ownership_problem is None:
         limit.count(live.collection, UniqueVectors.of(client, live.collection))
     count_losses(client, registry.expired(), limit)
     limit.require()

@@ -150,7 +150,7 @@ def _of_metadata(live: Live, metadata: Mapping[str, Any]) -> Iterator[Comparison
     row = live.rows.get(live.collection)
     expected = metadata_of(row) if row else {DATABASE: database_id(), DECLARED: DEFINITION.hash()}
     for name, value in (expected | {DECLARED: DEFINITION.hash()}).items():
-        change = Change.ADOPTION if name == DATABASE and live.doubt else Change.IN_PLACE
+        change = Change.ADOPTION if name == DATABASE and live.ownership_problem else Change.IN_PLACE
         yield _compared(f"metadata.{name}", value, metadata.get(name), change)
     if metadata.get(ADOPTING):
         yield Comparison(f"metadata.{ADOPTING}", None, metadata[ADOPTING], State.DIFFERENT, Change.ADOPTION)

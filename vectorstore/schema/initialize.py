@@ -47,7 +47,7 @@ def compare() -> Plan:
 
 def _with_restore(client: QdrantClient, planned: Plan) -> Plan:
     """Add to the plan whether a store was restored. A collection that is missing, or another database's, says nothing about that."""
-    if planned.live.found is None or planned.live.doubt is not None:
+    if planned.live.found is None or planned.live.ownership_problem is not None:
         return planned
     try:
         compare_live_checkpoint(client)

@@ -25,7 +25,7 @@ class Live:
     alias_of: str | None
     collection: str
     found: CollectionInfo | None = field(repr=False)
-    doubt: str | None
+    ownership_problem: str | None
     rows: dict[str, VectorCollection]
     missing_replicas: dict[int, int]
 
@@ -42,8 +42,8 @@ def read_live(client: QdrantClient) -> Live:
     rows = {row.name: row for row in registry.rows()}
     name = alias_of or _without_alias(names, rows)
     found = read_in_full(client, name) if name in names else None
-    doubt = ownership_problem(client, name, found) if found else None
-    return Live(names, alias_of, name, found, doubt, rows, missing_replicas(client, name) if found else {})
+    problem = ownership_problem(client, name, found) if found else None
+    return Live(names, alias_of, name, found, problem, rows, missing_replicas(client, name) if found else {})
 
 
 def read_in_full(client: QdrantClient, collection: str) -> CollectionInfo:

@@ -81,7 +81,7 @@ def what_to_do(planned: Plan, found: list[Comparison]) -> str:
     if first.what.startswith("name "):
         return f"{name_taken()}: nothing was changed. {way_out(planned.alias)}"
     if first.change is Change.ADOPTION:
-        return f"{planned.live.doubt}: nothing was changed. {adoption()}"
+        return f"{planned.live.ownership_problem}: nothing was changed. {adoption()}"
     return f"{_first_of(planned, found)}: nothing was changed. {REBUILD}"
 
 

@@ -48,6 +48,6 @@ def _plan(client: QdrantClient, collection: str) -> Plan:
         )
     read = read_live(client)
     found = read_in_full(client, collection)
-    live = replace(read, alias_of=collection, collection=collection, found=found, doubt=None, rows={collection: row})
+    live = replace(read, alias_of=collection, collection=collection, found=found, ownership_problem=None, rows={collection: row})
     compared = tuple(one for one in comparisons(live) if not one.what.startswith(ABOUT_ITS_PLACE))
     return Plan(collection_name(), collection, False, compared, live)

@@ -73,7 +73,7 @@ class Worker:
             done = None if idle else work(self.id, self.batch_size)
             if done is None:
                 expire_leases()
-                self._ask_for_the_waiting()
+                self._acknowledge_rechecks()
                 self.housekeeping.run()
         except (UserFacingError, *POSTGRESQL_UNAVAILABLE) as error:
             if _needs_operator(error):
@@ -103,7 +103,7 @@ class Worker:
         reach_postgresql()
         release_all(self.id)
 
-    def _ask_for_the_waiting(self) -> None:
+    def _acknowledge_rechecks(self) -> None:
         """Rechecks whose wait has not begun need an answer of Qdrant's, and there is no work to bring one."""
         with connection.cursor() as cursor:
             cursor.execute("SELECT EXISTS (SELECT FROM vector_sync_queue WHERE awaits_ack)")

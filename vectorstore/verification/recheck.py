@@ -23,9 +23,9 @@ from vectorstore.verification.expected import people_among
 
 AT_ONCE = 500
 """People of one question; each takes a lock in PostgreSQL's table of locks for a moment."""
-LOOKS = 5
+ATTEMPTS = 5
 WAIT_SECONDS = 0.3
-"""Between two looks: longer than most batches take."""
+"""Between two attempts: longer than most batches take."""
 
 
 @dataclass(slots=True)
@@ -41,18 +41,18 @@ def recheck_users(collection: str, people: Iterable[UUID], ages_valid_on: date |
     decided = Decided()
     for chunk in _chunks(people):
         undecided = chunk
-        for look in range(LOOKS):
-            if look:
+        for attempt in range(ATTEMPTS):
+            if attempt:
                 time.sleep(WAIT_SECONDS)
-            undecided = _look(collection, undecided, ages_valid_on, decided)
+            undecided = _recheck(collection, undecided, ages_valid_on, decided)
             if not undecided:
                 break
         decided.pending += len(undecided)
     return decided
 
 
-def _look(collection: str, people: Sequence[UUID], ages_valid_on: date | None, decided: Decided) -> list[UUID]:
-    """One look; whom nothing can be said about yet."""
+def _recheck(collection: str, people: Sequence[UUID], ages_valid_on: date | None, decided: Decided) -> list[UUID]:
+    """One attempt; whom nothing can be said about yet."""
     allocated_before = last_allocated()
     before = quiescent_users(people)
     compared = compare(people_among(people), points_among(collection, people), ages_valid_on)

@@ -14,7 +14,7 @@ from findme.migrator.version import MigrationFiles, read_migration_files, schema
 from findme.web.health.report import PostgresqlReport, Status, Sync
 from vectorstore.catalog.alias import live_collection
 from vectorstore.qdrant.connection import is_embedded, qdrant
-from vectorstore.status import standing
+from vectorstore.status import queue_status
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ def _migration_files() -> MigrationFiles:
 
 
 def _sync() -> Sync:
-    found = standing()
+    found = queue_status()
     return Sync(found.oldest_seconds, found.queued.count, found.quarantined.count, found.workers)
 
 

@@ -91,7 +91,7 @@ def test_page__reads_no_further_than_it_counts(monkeypatch: pytest.MonkeyPatch) 
     with CaptureQueriesContext(connection) as before:
         client.get(PAGE)
     monkeypatch.setattr(status, "COUNTED", 3)
-    monkeypatch.setattr(status, "STANDING", status.STANDING.replace("LIMIT 1001", "LIMIT 4"))
+    monkeypatch.setattr(status, "QUEUE_STATUS", status.QUEUE_STATUS.replace("LIMIT 1001", "LIMIT 4"))
     QueueEntry.objects.bulk_create(QueueEntry(user_id=uuid4()) for _ in range(6))
     for number in range(1, 5):
         registry.register(f"x_v{number}", registry.State.RETAINED, "")

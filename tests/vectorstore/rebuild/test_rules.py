@@ -226,11 +226,11 @@ def test_go_on_with__one_that_is_gone_or_was_made_of_something_else_is_forgotten
 # --- The rows --------------------------------------------------------------------------------------------------------------------
 
 
-def test_fail__only_what_nobody_searches(embedded_qdrant: object) -> None:
+def test_mark_failed__only_what_nobody_searches(embedded_qdrant: object) -> None:
     begun(0)
-    for state, given_up in [("building", True), ("retained", True), ("ready", False), ("live", False)]:
+    for state, fails in [("building", True), ("retained", True), ("ready", False), ("live", False)]:
         VectorCollection.objects.update(state=state)
-        assert (registry.mark_failed(version(1), "the disk is full"), states()["v1"]) == (given_up, "failed" if given_up else state)
+        assert (registry.mark_failed(version(1), "the disk is full"), states()["v1"]) == (fails, "failed" if fails else state)
 
 
 def test_reconcile__in_a_callers_transaction_leaves_it_its_timeouts(embedded_qdrant: object) -> None:

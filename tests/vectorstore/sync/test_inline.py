@@ -285,8 +285,8 @@ def test_remove_point__a_secondary_collection_that_fails_is_marked_failed(collec
     sync_users([person])
     registry.register(f"{collection_name()}_v2", State.BUILDING, "")
     assert remove_point(person)
-    given_up = VectorCollection.objects.get(pk=f"{collection_name()}_v2")
-    assert (given_up.state, given_up.failure_reason) == (
+    failed = VectorCollection.objects.get(pk=f"{collection_name()}_v2")
+    assert (failed.state, failed.failure_reason) == (
         State.FAILED,
         f"Qdrant has no collection '{collection_name()}_v2': make it with manage.py init_qdrant.",
     )

@@ -499,7 +499,7 @@ def test_work__one_that_is_dropped_meanwhile_holds_nobody_up(server_collection: 
 
 
 @pytest.mark.qdrant_server
-def test_work__nobody_gives_up_a_collection_for_whom_the_live_one_refuses_too(
+def test_work__no_collection_is_marked_failed_for_whom_the_live_one_refuses_too(
     server_collection: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = secondary()
