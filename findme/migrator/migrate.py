@@ -31,6 +31,7 @@ from findme.core.db.session import without_time_limits
 from findme.core.errors import StoreUnavailable, UserFacingError, one_line, without_detail
 from findme.core.postgresql.encoding import require_utf8
 from findme.core.postgresql.search_path import require_search_path
+from findme.migrator.earlier_schema import require_current_names
 from findme.migrator.executor import LockedExecutor, Run
 from findme.migrator.lock import migration_lock
 from findme.migrator.timeouts import MigrationTimeouts
@@ -155,6 +156,7 @@ def running(command: str, *, using: str, timeouts: MigrationTimeouts, on_warning
         without_time_limits(connections[using]),
     ):
         require_search_path(connections[using])
+        require_current_names(connections[using])
         try:
             yield Run(command, lock, timeouts, on_warning)
         except MigrationSchemaMissing as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC
 from typing import Any
 
@@ -20,6 +21,9 @@ DATABASE, VERSION, DECLARED, RELEASE, DECLARED_AT = (
 )
 ADOPTING = "findme_adopting"
 """Of a collection's metadata. The last one says that an adoption was begun and not finished; it is absent afterwards."""
+
+EARLIER_KEYS = ("findme_mark", "findme_declaration", "findme_declared_at", "findme_release")
+"""Of a collection's metadata: what a version before the first release wrote. They are no longer read, so its checkpoint cannot be compared."""
 
 ADOPTED_AT = "findme_adopted_at_version"
 """Of a collection's metadata: the version of this database's sequence when the collection was adopted. Versions up to it may be another database's."""
@@ -55,6 +59,7 @@ def check_owner(client: QdrantClient, collection: str) -> None:
 def ownership_problem(client: QdrantClient, collection: str, found: CollectionInfo) -> str | None:
     """Why the collection, of which FOUND is what Qdrant says, may not be written; None where nothing speaks against it."""
     metadata = found.config.metadata or {}
+    _require_current_keys(collection, metadata)
     owner: Any = metadata.get(DATABASE)
     if owner is None:
         return None if _is_empty(client, collection) else f"The collection {collection!r} has points, and does not say whose it is"
@@ -63,6 +68,19 @@ def ownership_problem(client: QdrantClient, collection: str, found: CollectionIn
     if metadata.get(ADOPTING):
         return f"The collection {collection!r} was adopted only in part"
     return None
+
+
+def _require_current_keys(collection: str, metadata: Mapping[str, Any]) -> None:
+    """Raise ForeignCollection for a collection of an earlier version.
+
+    It cannot be adopted: without a checkpoint nothing shows that it may hold users who were erased since.
+    """
+    earlier = next((key for key in EARLIER_KEYS if metadata.get(key) is not None), None)
+    if earlier is not None:
+        raise ForeignCollection(
+            f"The collection {collection!r} was created by an earlier version (its metadata has {earlier!r}): nothing was changed. Set QDRANT_COLLECTION"
+            " to another name, then run manage.py init_qdrant."
+        )
 
 
 def way_out() -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
+from django.db import connection
 
 from findme.core.commands.arguments import add_after_restore, add_discard_vectors, number, seconds
 from findme.core.commands.base import FindmeCommand
@@ -13,6 +14,7 @@ from findme.core.commands.progress import ignore_progress, progress
 from findme.core.plurals import counted, plural
 from findme.core.program import NOT_DONE
 from findme.core.triggers.problems import trigger_problems
+from findme.migrator.earlier_schema import require_current_names
 from vectorstore.consistency.comparison_due import comparison_due_at, comparison_due_warning
 from vectorstore.consistency.possibly_erased import PossiblyErased
 from vectorstore.rebuild.adopt import Adopted, adopt
@@ -70,6 +72,7 @@ class Command(FindmeCommand):
             raise CommandError(
                 "--check says what differs, and adopts nothing: give --plan to see what --adopt would do.", returncode=NOT_DONE
             )
+        require_current_names(connection)
         if options["check"]:
             self._check(compare(), as_json=options["json"])
         elif options["adopt"]:

@@ -10,6 +10,7 @@ from django.db.migrations import Migration
 from findme.core.commands.arguments import at_least_one
 from findme.core.commands.base import FindmeCommand
 from findme.core.postgresql.search_path import require_search_path
+from findme.migrator.earlier_schema import require_current_names
 from findme.migrator.executor import ATTEMPT_FAILED
 from findme.migrator.migrate import migrating, planned_undo
 from findme.migrator.options import add_waiting_arguments, migration_timeouts
@@ -34,6 +35,7 @@ class Command(FindmeCommand, migrate.Command):
     def handle(self, *args: Any, **options: Any) -> None:
         reads_only = options["plan"] or options["check_unapplied"]
         require_search_path(connections[options["database"]])
+        require_current_names(connections[options["database"]])
         if reads_only and options["steps"] is None:
             super().handle(*args, **options)  # it waits for nobody
         else:

@@ -1,0 +1,60 @@
+"""A collection of a version before the first release is refused, and keeps its points and its metadata."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from qdrant_client import models
+
+from tests.vectorstore.commands import manage
+from vectorstore.catalog.ownership import EARLIER_KEYS, ForeignCollection, ownership_problem
+from vectorstore.qdrant.connection import collection_name, qdrant
+from vectorstore.schema.initialize import initialize
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def v1() -> str:
+    return f"{collection_name()}_v1"
+
+
+def make_earlier(key: str) -> None:
+    initialize()
+    with qdrant() as client:
+        client.upsert(v1(), [models.PointStruct(id=1, vector=[1.0] * 512)])
+        client.update_collection(v1(), metadata={key: "as it was"})
+
+
+def line(key: str) -> str:
+    return (
+        f"The collection {v1()!r} was created by an earlier version (its metadata has {key!r}): nothing was changed."
+        " Set QDRANT_COLLECTION to another name, then run manage.py init_qdrant."
+    )
+
+
+def everything() -> tuple[Any, ...]:
+    with qdrant() as client:
+        names = sorted(one.name for one in client.get_collections().collections if one.name.startswith(collection_name()))
+        return names, client.get_collection(v1()).config.metadata, client.scroll(v1(), with_vectors=True)
+
+
+@pytest.mark.at_length("server")
+@pytest.mark.parametrize(
+    "arguments",
+    [("init_qdrant",), ("init_qdrant", "--adopt", "--force"), ("init_qdrant", "--check"), ("sync_qdrant", "--once")],
+    ids=" ".join,
+)
+def test_earlier_collection__is_refused_in_one_line_and_not_changed(store: str, arguments: tuple[str, ...]) -> None:
+    make_earlier("findme_mark")
+    before = everything()
+    assert manage(*arguments) == (2, "", f"{line('findme_mark')}\n")
+    assert everything() == before
+
+
+@pytest.mark.parametrize("key", EARLIER_KEYS)
+def test_earlier_collection__each_key_tells_it(embedded_qdrant: object, key: str) -> None:
+    make_earlier(key)
+    with qdrant() as client, pytest.raises(ForeignCollection) as raised:
+        ownership_problem(client, v1(), client.get_collection(v1()))
+    assert str(raised.value) == line(key)
