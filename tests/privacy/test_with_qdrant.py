@@ -27,8 +27,8 @@ from tests.findme.processes import manage_here
 from tests.privacy.elsewhere import another_connection, in_a_thread, wait_until
 from tests.privacy.life import WORDS, full_life, working_life
 from tests.privacy.process import database_parameters, manage, stopped_before_the_commit
+from tests.vectorstore.payloads import payload_of
 from vectorstore.models import ProfileEmbedding, QueueEntry
-from vectorstore.projection.payload import payload_of
 from vectorstore.queue.entries import LOCK_OF
 from vectorstore.schema.initialize import initialize
 from vectorstore.sync.inline import sync_users

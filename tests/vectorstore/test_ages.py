@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
 
 import pytest
+import time_machine
 from django.core.management import call_command
 from django.db import transaction
 from hypothesis import HealthCheck, example, given, settings
@@ -21,7 +22,7 @@ from tests.support.database import wait_until
 from tests.vectorstore.commands import ended, started
 from vectorstore.models import StoreState
 from vectorstore.projection.ages import NEVER, DaysOfPoints, Refreshed, days_of_points, disbelieve_days_after, most_birthdays, refresh_ages
-from vectorstore.projection.points import Points, points_of
+from vectorstore.projection.points import Points, expected_among, points_of
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.schema.initialize import initialize
 from vectorstore.search.criteria import SearchQuery
@@ -388,10 +389,11 @@ def test_search__on_the_birthday__before_the_job_beside_it_and_after_the_sync(st
 
 
 @pytest.mark.django_db
-def test_points__have_the_age_of_the_databases_day(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And not of a worker's machine, whose clock may be behind."""
+def test_points__have_the_age_of_the_databases_day() -> None:
+    """And not of the day of a machine whose clock is wrong, be it written or verified there."""
     person = ProfileEmbeddingFactory.create(user__date_of_birth=date(1990, 1, 1))
-    monkeypatch.setattr("vectorstore.projection.payload.today", lambda: date(2000, 1, 1))
     claim = Claim(NOBODY, frozenset({person.user_id}), (), 1, ())
-    (point,) = points_of(claim).due
-    assert point.payload is not None and point.payload["age"] == age_on(date(1990, 1, 1), today())
+    with time_machine.travel(datetime(2000, 1, 1, tzinfo=UTC), tick=False):
+        (point,), (payload,) = points_of(claim).due, expected_among([person.user_id]).payloads
+    assert point.payload == payload | {"version": 1}
+    assert payload["age"] == age_on(date(1990, 1, 1), today())

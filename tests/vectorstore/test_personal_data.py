@@ -17,8 +17,8 @@ from findme.environment import BASE_DIR
 from privacy.registry import Disposition, Effect, PersonalDataOwner, Store, registry
 from tests.factories import ProfileEmbeddingFactory, UserFactory
 from tests.qdrant import QdrantServer
+from tests.vectorstore.payloads import payload_of
 from vectorstore.models import ProfileEmbedding
-from vectorstore.projection.payload import payload_of
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.qdrant.errors import CollectionNotFound
 from vectorstore.schema.initialize import initialize

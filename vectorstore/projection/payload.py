@@ -10,9 +10,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 from uuid import UUID
 
-from accounts.age import age_group, age_on, today
-from accounts.models import User
-from vectorstore.models import ProfileEmbedding
+from accounts.age import age_group, age_on
 from vectorstore.models.interests import distinct
 
 
@@ -31,13 +29,13 @@ class Profile:
     video_features: list[float] | None
 
 
-def payload_from(profile: Profile, day: date | None = None) -> dict[str, Any]:
+def payload_from(profile: Profile, day: date) -> dict[str, Any]:
     """What a search filters by, and what other services read. What is NULL is left out: Qdrant's filters take both alike. Interests that plain SQL
     wrote are put as they are compared, without empty ones.
 
-    ``age`` in whole years on DAY (today, UTC), ``created_at`` the person's, by RFC 3339.
+    ``age`` in whole years on DAY, ``created_at`` the person's, by RFC 3339.
     """
-    age = age_on(profile.date_of_birth, day or today())
+    age = age_on(profile.date_of_birth, day)
     payload = {
         "user_id": str(profile.user_id),
         "age": age,
@@ -51,20 +49,3 @@ def payload_from(profile: Profile, day: date | None = None) -> dict[str, Any]:
         "video_features": profile.video_features,
     }
     return {name: value for name, value in payload.items() if value is not None}
-
-
-def payload_of(user: User, embedding: ProfileEmbedding) -> dict[str, Any]:
-    """``payload_from`` the two rows."""
-    return payload_from(
-        Profile(
-            user.pk,
-            user.date_of_birth,
-            user.gender,
-            user.active,
-            user.verified,
-            user.created_at,
-            embedding.location,
-            embedding.interests,
-            embedding.video_features,
-        )
-    )

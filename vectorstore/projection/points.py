@@ -1,29 +1,23 @@
-"""The current rows of people, as points: read in one statement."""
+"""The points that users are to have, from their current rows. The sync, verification and a restore all take them from here."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date
 from math import inf
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vectorstore.models.embedding import PROJECTABLE_USER
-from vectorstore.projection import rows as profiles
-from vectorstore.projection.payload import Profile, payload_from
+from findme.core.postgresql.arrays import uuid_array
+from vectorstore.projection.payload import payload_from
+from vectorstore.projection.rows import Row, directions_of, is_datable, profile_of, rows_among, rows_between, since
 from vectorstore.qdrant.write import Point
 from vectorstore.queue.entries import ALL_USERS
 from vectorstore.queue.shutdown import statement_deadline
-
-ROWS = f"""
-    SELECT {profiles.COLUMNS}, (clock_timestamp() AT TIME ZONE 'UTC')::date
-    FROM users JOIN profile_embeddings ON user_id = users.id
-    WHERE users.id = ANY(%s::uuid[]) AND {PROJECTABLE_USER}
-"""  # noqa: S608  # a constant
-"""The day of the ages is the database's: whoever was queued for a birthday is not written as a year too young by a machine whose clock is behind."""
 
 
 class Claimed(Protocol):
@@ -38,6 +32,23 @@ class Claimed(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class ExpectedPoints:
+    """The points that users are to have, one at each index of the lists, in the order of the rows.
+
+    ``since`` is the day on which the user can have had a point at the earliest. ``vectors`` (N, 512) have length 1, or are NaN. ``usable`` says
+    whether a point can be made of the row. ``day`` is the database's, and the day of the ages: None if there is no row.
+    """
+
+    ids: list[UUID]
+    payloads: list[dict[str, Any]]
+    births: list[date]
+    since: list[date]
+    vectors: NDArray[np.float64]
+    usable: list[bool]
+    day: date | None
+
+
+@dataclass(frozen=True, slots=True)
 class Points:
     """The points that people are to have, with the ages of ``day`` (None: there is no row); whose row no point can be made of; and who is to have
     none."""
@@ -49,25 +60,42 @@ class Points:
 
 
 def points_of(claim: Claimed) -> Points:
-    """The points of the claim's people, with the claim's version. A statement that begins after the version was allocated."""
+    """Return the points of the claim's users, with the claim's version. The statement begins after the version was allocated."""
     with statement_deadline():
-        rows = profiles.read(ROWS, (claim.array,))
-    found = {row[0] for row in rows}
-    gone = sorted(claim.people - found - {ALL_USERS})
-    rows = [row for row in rows if profiles.is_datable(row)]
-    if not rows:
-        return Points([], sorted(found), gone)
-    directions, lengths = profiles.directions_of(rows)
-    points = [
-        _point(profiles.profile_of(row), row[-1], direction, claim.version)
-        for row, direction, length in zip(rows, directions, lengths.tolist(), strict=True)
-        if 0 < length < inf
+        rows = rows_among(claim.array)
+    expected = expected_points(rows)
+    due = [
+        Point(payload["user_id"], vector, payload | {"version": claim.version})
+        for payload, vector, usable in zip(expected.payloads, expected.vectors, expected.usable, strict=True)
+        if usable
     ]
-    unusable = found - {UUID(point.id) for point in points} if len(points) < len(found) else ()
-    return Points(points, sorted(unusable), gone, rows[0][-1])
+    unusable = sorted(user_id for user_id, usable in zip(expected.ids, expected.usable, strict=True) if not usable)
+    return Points(due, unusable, sorted(claim.people - set(expected.ids) - {ALL_USERS}), expected.day)
 
 
-def _point(profile: Profile, day: date, direction: NDArray[np.float64], version: int) -> Point:
-    payload = payload_from(profile, day)
-    payload["version"] = version
-    return Point(payload["user_id"], direction, payload)
+def expected_among(ids: Collection[UUID]) -> ExpectedPoints:
+    """Return the points that these users are to have."""
+    return expected_points(rows_among(uuid_array(ids)))
+
+
+def expected_between(low: UUID, high: UUID, limit: int) -> ExpectedPoints:
+    """Return the points of the first ``limit`` users after ``low``, up to ``high``, in the order of their ids."""
+    return expected_points(rows_between(low, high, limit))
+
+
+def expected_points(rows: Sequence[Row]) -> ExpectedPoints:
+    """Return what the rows make. No point is made of a row with a date that Python has not, nor of a vector without a direction.
+
+    The table's constraints allow neither. Where they were dropped, an operator still has to see these users.
+    """
+    profiles = [profile_of(row) for row in rows]
+    directions, lengths = directions_of(rows)
+    return ExpectedPoints(
+        [profile.user_id for profile in profiles],
+        [payload_from(profile, row[-1]) for profile, row in zip(profiles, rows, strict=True)],
+        [profile.date_of_birth for profile in profiles],
+        [since(row) for row in rows],
+        directions,
+        [is_datable(row) and 0 < length < inf for row, length in zip(rows, lengths.tolist(), strict=True)],
+        rows[0][-1] if rows else None,
+    )

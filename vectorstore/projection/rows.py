@@ -6,25 +6,36 @@ import json
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from typing import Any, TypeAlias
+from uuid import UUID
 
 import numpy as np
 import psycopg
 from django.db import connection
 from numpy.typing import NDArray
 
-from vectorstore.models import VECTOR_SIZE
+from vectorstore.models.embedding import PROJECTABLE_USER, VECTOR_SIZE
 from vectorstore.projection.payload import Profile
 from vectorstore.projection.vectors import ELEMENT
 
 Row: TypeAlias = tuple[Any, ...]
-"""``COLUMNS``, and whatever else was asked for."""
+"""The columns of ``ROWS``."""
 
-COLUMNS = """
-    users.id, CASE WHEN date_of_birth BETWEEN '0001-01-01' AND '9999-12-31' THEN date_of_birth END, gender, active, verified,
+ROWS = f"""
+    SELECT users.id, CASE WHEN date_of_birth BETWEEN '0001-01-01' AND '9999-12-31' THEN date_of_birth END, gender, active, verified,
     CASE WHEN users.created_at BETWEEN '0001-01-02' AND '9999-12-30' THEN users.created_at END,
-    interests, location::text, video_features, array_send(vector)
+    interests, location::text, video_features, array_send(vector),
+    CASE WHEN profile_embeddings.created_at BETWEEN '0001-01-02' AND '9999-12-30' THEN profile_embeddings.created_at END,
+    (clock_timestamp() AT TIME ZONE 'UTC')::date
+    FROM users JOIN profile_embeddings ON user_id = users.id
+    WHERE {PROJECTABLE_USER}
+"""  # noqa: S608  # a constant
+"""Dates that PostgreSQL has and Python has not (``infinity``) are NULL: no user can be read if one date cannot be.
+
+The last column is the day of the ages. It is the database's: after a birthday, a machine whose clock is behind does not write the old age again.
 """
-"""Dates that PostgreSQL has and Python has not (``infinity``) come as NULL: reading one would fail for everybody."""
+
+AMONG = f"{ROWS} AND users.id = ANY(%s::uuid[])"
+BETWEEN = f"{ROWS} AND user_id > %s AND user_id <= %s ORDER BY user_id LIMIT %s"
 
 FIRST_DATE, FIRST_TIME = date.min, datetime(1, 1, 2, tzinfo=UTC)
 """Stand for dates that Python has not."""
@@ -33,6 +44,16 @@ HEADER = 20
 """Bytes before the elements of a ``real[]`` in PostgreSQL's binary format: dimensions, flags, type, length, first index."""
 SENT = np.dtype([("header", f"V{HEADER}"), ("elements", ELEMENT, (VECTOR_SIZE,))])
 """A vector as ``array_send`` gives it."""
+
+
+def rows_among(ids: str) -> list[Row]:
+    """Return the rows of the users in ``ids``, a ``uuid[]`` as text."""
+    return read(AMONG, (ids,))
+
+
+def rows_between(low: UUID, high: UUID, limit: int) -> list[Row]:
+    """Return the first ``limit`` rows after ``low``, up to ``high``, in the order of the ids."""
+    return read(BETWEEN, (low, high, limit))
 
 
 def read(statement: str, parameters: tuple[object, ...]) -> list[Row]:
@@ -45,6 +66,12 @@ def read(statement: str, parameters: tuple[object, ...]) -> list[Row]:
 def is_datable(row: Row) -> bool:
     """Whether Python has the dates of the row."""
     return row[1] is not None and row[5] is not None
+
+
+def since(row: Row) -> date:
+    """Return the day on which the user can have had a point at the earliest."""
+    created_at: datetime = row[10] or FIRST_TIME
+    return created_at.astimezone(UTC).date()
 
 
 def profile_of(row: Row) -> Profile:

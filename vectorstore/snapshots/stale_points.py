@@ -11,11 +11,11 @@ from qdrant_client.models import ExtendedPointId, PointIdsList
 from accounts.age import today
 from findme.core.commands.progress import Report, ignore_progress
 from vectorstore.consistency.versions import allocate_version
+from vectorstore.projection.points import expected_among
 from vectorstore.qdrant import write
 from vectorstore.qdrant.scroll import pages
 from vectorstore.queue.deletions import note_removal
 from vectorstore.verification.compare import Difference, compare
-from vectorstore.verification.expected import people_among
 
 
 def remove_stale_points(client: QdrantClient, collection: str, report: Report = ignore_progress) -> int:
@@ -27,7 +27,7 @@ def remove_stale_points(client: QdrantClient, collection: str, report: Report = 
     seen = removed = 0
     total = client.count(collection, exact=False).count
     for page in pages(collection):
-        stale = compare(people_among(page.ids), page, today()).differences
+        stale = compare(expected_among(page.ids), page, today()).differences
         if stale or page.numbers:
             removed += _delete(client, collection, stale, page.numbers, version)
         seen += len(page.ids) + len(page.numbers)

@@ -13,8 +13,8 @@ import numpy as np
 
 from accounts.age import age_group, age_on, today
 from vectorstore.consistency.versions import has_unbeatable_version, version_of
+from vectorstore.projection.points import ExpectedPoints
 from vectorstore.qdrant.pages import Points
-from vectorstore.verification.expected import People
 
 TOLERANCE = 1e-6
 """Of one number of a vector of length 1: more than 32 bits round, and less than a search can tell apart."""
@@ -50,38 +50,40 @@ class Compared:
     versions: list[int] = field(default_factory=list)
 
 
-def compare(people: People, points: Points, ages_valid_on: date | None) -> Compared:
+def compare(expected: ExpectedPoints, points: Points, ages_valid_on: date | None) -> Compared:
     """Every person and every point, which are of the same ids or of nobody. AGES_RIGHT_ON is the day on which ages were last refreshed."""
     compared = Compared()
     at = {point_id: index for index, point_id in enumerate(points.ids)}
-    both = [(index, at[person]) for index, person in enumerate(people.ids) if person in at]
-    there = {people.ids[index] for index, _ in both}
-    for person in people.ids:
+    both = [(index, at[person]) for index, person in enumerate(expected.ids) if person in at]
+    there = {expected.ids[index] for index, _ in both}
+    for person in expected.ids:
         if person not in there:
             compared.differences[person] = Difference((Kind.MISSING,), None)
     for point_id, payload in zip(points.ids, points.payloads, strict=True):
         compared.versions.append(version_of(payload) or 0)
         if point_id not in there:
             compared.differences[point_id] = _difference(payload, Kind.ORPHANED)
-    _compare_both(people, points, both, ages_valid_on, compared)
+    _compare_both(expected, points, both, ages_valid_on, compared)
     return compared
 
 
-def _compare_both(people: People, points: Points, both: list[tuple[int, int]], ages_valid_on: date | None, compared: Compared) -> None:
+def _compare_both(
+    expected: ExpectedPoints, points: Points, both: list[tuple[int, int]], ages_valid_on: date | None, compared: Compared
+) -> None:
     """A NaN is close to nothing, so a vector that was spoilt is another one."""
     if not both:
         return
     mine, theirs = (list(indices) for indices in zip(*both, strict=True))
-    close = (np.abs(people.vectors[mine] - points.vectors[theirs]) <= TOLERANCE).all(axis=1).tolist()
+    close = (np.abs(expected.vectors[mine].astype(np.float32) - points.vectors[theirs]) <= TOLERANCE).all(axis=1).tolist()
     for is_close, index, other in zip(close, mine, theirs, strict=True):
-        found, expected = points.payloads[other], people.payloads[index]
-        right = _same(found, expected)
-        late = not right and _same_but_age(found, expected, people.births[index], ages_valid_on or people.since[index])
+        found, payload = points.payloads[other], expected.payloads[index]
+        right = _same(found, payload)
+        late = not right and _same_but_age(found, payload, expected.births[index], ages_valid_on or expected.since[index])
         if is_close and late:
             compared.waiting += 1
         elif not (is_close and right):
             kinds = (*(() if right or late else (Kind.STALE_PAYLOAD,)), *(() if is_close else (Kind.STALE_VECTOR,)))
-            compared.differences[people.ids[index]] = _difference(found, *kinds)
+            compared.differences[expected.ids[index]] = _difference(found, *kinds)
 
 
 def _difference(payload: Mapping[str, Any], *kinds: Kind) -> Difference:

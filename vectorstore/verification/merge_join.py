@@ -11,13 +11,13 @@ from qdrant_client.models import ExtendedPointId
 
 from findme.core.commands.progress import Report
 from vectorstore.models import QuarantinedUser
+from vectorstore.projection.points import ExpectedPoints, expected_between, expected_points
 from vectorstore.qdrant.connection import qdrant
 from vectorstore.qdrant.pages import NONE, Points
 from vectorstore.qdrant.scroll import pages
 from vectorstore.retention.unique_vectors import unique_among
 from vectorstore.verification.compare import Compared, Difference, Kind, compare
 from vectorstore.verification.drift import DriftReport
-from vectorstore.verification.expected import AFTER_ALL, BEFORE_ALL, People, people_between
 from vectorstore.verification.recheck import recheck_users
 
 PAGE_SIZE = 500
@@ -26,6 +26,9 @@ DOUBTFUL = 5000
 """People who differ, before they are looked at again."""
 WAIT_SECONDS = 0.5
 """From the last of them to the recheck."""
+
+BEFORE_ALL, AFTER_ALL = UUID(int=0), UUID(int=2**128 - 1)
+"""Both stores sort UUIDs by their bytes. No row has the first one (``vectorstore.queue.entries.ALL_USERS``)."""
 
 
 def verify_collection(
@@ -47,7 +50,7 @@ def verify_collection(
     return people
 
 
-def _merge_join(points: Iterator[Points]) -> Iterator[tuple[People, Points]]:
+def _merge_join(points: Iterator[Points]) -> Iterator[tuple[ExpectedPoints, Points]]:
     """Pages of people, each with the points of the same range of ids; both stores sort UUIDs by their bytes, and Qdrant has numbers first.
 
     Qdrant leads. So of somebody who comes in between, the row is seen, and the point is asked for again.
@@ -55,25 +58,25 @@ def _merge_join(points: Iterator[Points]) -> Iterator[tuple[People, Points]]:
     low = BEFORE_ALL
     for page in points:
         if page.numbers:
-            yield People([], [], [], [], NONE.vectors), Points([], [], NONE.vectors, page.numbers)
+            yield expected_points([]), Points([], [], NONE.vectors, page.numbers)
         if page.ids:
             yield from _range(page, low, page.ids[-1])
             low = page.ids[-1]
     yield from _range(NONE, low, AFTER_ALL)
 
 
-def _range(page: Points, low: UUID, high: UUID) -> Iterator[tuple[People, Points]]:
+def _range(page: Points, low: UUID, high: UUID) -> Iterator[tuple[ExpectedPoints, Points]]:
     """All people after LOW and up to HIGH, and the points of PAGE: there may be far more people than points."""
     while True:
-        people = people_between(low, high, PAGE_SIZE)
-        if len(people.ids) < PAGE_SIZE:
-            yield people, page.between(low, high)
+        expected = expected_between(low, high, PAGE_SIZE)
+        if len(expected.ids) < PAGE_SIZE:
+            yield expected, page.between(low, high)
             return
-        yield people, page.between(low, people.ids[-1])
-        low = people.ids[-1]
+        yield expected, page.between(low, expected.ids[-1])
+        low = expected.ids[-1]
 
 
-def _compared(found: DriftReport, expected: People, points: Points, ages_valid_on: date | None) -> Compared:
+def _compared(found: DriftReport, expected: ExpectedPoints, points: Points, ages_valid_on: date | None) -> Compared:
     compared = compare(expected, points, ages_valid_on)
     found.points += len(points.ids) + len(points.numbers)
     found.pending += compared.waiting

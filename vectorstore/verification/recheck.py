@@ -17,9 +17,9 @@ from uuid import UUID
 
 from vectorstore.consistency.quiescence import quiescent_users
 from vectorstore.consistency.versions import last_allocated
+from vectorstore.projection.points import expected_among
 from vectorstore.qdrant.scroll import points_among
 from vectorstore.verification.compare import Difference, compare
-from vectorstore.verification.expected import people_among
 
 AT_ONCE = 500
 """People of one question; each takes a lock in PostgreSQL's table of locks for a moment."""
@@ -55,7 +55,7 @@ def _recheck(collection: str, people: Sequence[UUID], ages_valid_on: date | None
     """One attempt; whom nothing can be said about yet."""
     allocated_before = last_allocated()
     before = quiescent_users(people)
-    compared = compare(people_among(people), points_among(collection, people), ages_valid_on)
+    compared = compare(expected_among(people), points_among(collection, people), ages_valid_on)
     differing = compared.differences
     after = quiescent_users(list(differing))
     allocated_after = last_allocated()

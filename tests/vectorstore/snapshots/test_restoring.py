@@ -21,13 +21,13 @@ from tests.factories import ProfileEmbeddingFactory, unit_vector
 from tests.qdrant import QdrantServer
 from tests.threads import in_thread
 from tests.vectorstore.commands import manage, started
+from tests.vectorstore.payloads import payload_of
 from tests.vectorstore.sessions import watched_session
 from tests.vectorstore.snapshots.meddling import silent_on
 from vectorstore.catalog import registry
 from vectorstore.catalog.alias import alias_target
 from vectorstore.consistency.versions import highest, last_allocated
 from vectorstore.models import ProfileEmbedding, QueueEntry, VectorCollection
-from vectorstore.projection.payload import payload_of
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.rebuild.backfill import BackfillResult
 from vectorstore.rebuild.build import make

@@ -9,8 +9,8 @@ import httpx
 import numpy as np
 
 from tests.qdrant import QdrantServer
+from tests.vectorstore.payloads import payload_of
 from vectorstore.models import ProfileEmbedding
-from vectorstore.projection.payload import payload_of
 
 
 def disagreements(server: QdrantServer, collection: str) -> list[str]:

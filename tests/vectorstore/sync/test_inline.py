@@ -18,10 +18,10 @@ from findme.core.errors import StoreUnavailable, UserFacingError
 from privacy.people import anonymized_email
 from tests.factories import ProfileEmbeddingFactory, UserFactory, unit_vector
 from tests.privacy.elsewhere import another_connection, in_a_thread, wait_until
+from tests.vectorstore.payloads import payload_of
 from tests.vectorstore.sync.people import a_point, people, plain_sql, point, points, queued, write
 from vectorstore.catalog import registry
 from vectorstore.models import ProfileEmbedding, QueueEntry, SyncLease, VectorCollection
-from vectorstore.projection.payload import payload_of
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.qdrant.errors import CollectionNotFound
 from vectorstore.queue.entries import LOCK_OF, enqueue
