@@ -56,7 +56,7 @@ def text_of(node: ast.AST) -> str:
 
 CODE = texts()
 LITERAL = 6
-"""Characters that a text has at least besides its values, so that not every line matches it."""
+"""Characters that a text has at least, without its values, so that not every line matches it."""
 PATTERNS = [
     re.compile(".*".join(map(re.escape, text.strip().split("…")))) for text in set(CODE) if len(text.replace("…", "").strip()) >= LITERAL
 ]

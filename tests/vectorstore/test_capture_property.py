@@ -110,7 +110,7 @@ def example(test: Callable[..., None]) -> Callable[..., None]:
 @pytest.mark.long
 @pytest.mark.django_db
 @example
-def test_capture__whoever_must_have_another_point_is_queued_and_who_loses_theirs_urgently(steps: list[Step]) -> None:
+def test_capture__users_with_another_point_are_queued_and_those_who_lose_it_urgently(steps: list[Step]) -> None:
     with transaction.atomic():
         for key in (ANN, BOB, CEM):
             insert("users", id=key, email=f"{key}@example.com", gender="female")

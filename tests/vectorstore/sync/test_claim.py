@@ -107,7 +107,7 @@ def test_claim_due__passes_over_an_expired_lease_that_is_just_being_renewed() ->
     assert claimed().people == {person}
 
 
-def test_claim_due__waits_for_nobody_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_claim_due__waits_for_no_lock_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transactions, "LOCK_SECONDS", 0.05)
     enqueue([uuid4()])
     plain_sql("SET statement_timeout = '30s'")
@@ -277,7 +277,7 @@ def test_finish__an_entry_of_the_id_that_stands_for_all_users_is_dropped() -> No
     assert not queued()
 
 
-def test_claim_due__takes_out_of_quarantine_whoever_has_changed_since() -> None:
+def test_claim_due__takes_users_that_have_changed_out_of_quarantine() -> None:
     person, locked = uuid4(), uuid4()
     for quarantined in (person, locked):
         QuarantinedUser.objects.create(user_id=quarantined, reason="", collection="")
@@ -293,7 +293,7 @@ def test_claim_due__takes_out_of_quarantine_whoever_has_changed_since() -> None:
 # --- The version -----------------------------------------------------------------------------------------------------------------
 
 
-def test_claim__the_version_is_allocated_after_the_people_are_leased(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_claim__the_version_is_allocated_after_the_users_are_leased(monkeypatch: pytest.MonkeyPatch) -> None:
     """Or another one who held them meanwhile could have a higher version, and older rows."""
     allocated: list[int] = []
     lease = claiming._lease

@@ -290,7 +290,7 @@ def test_watch__says_it_as_json(embedded_collection: str, settings: Settings) ->
 # --- Sleeping --------------------------------------------------------------------------------------------------------------------
 
 
-def test_sleep__whoever_queues_wakes_it(registered: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sleep__a_new_entry_ends_it(registered: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Long before it would look by itself."""
     monkeypatch.setattr(watch, "SLEEP_SECONDS", 50.0)
     with in_a_thread(lambda: watch._sleep(Worker())) as sleeping:

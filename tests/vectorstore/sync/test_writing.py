@@ -326,7 +326,7 @@ def test_work__a_person_whose_data_qdrant_refuses_is_quarantined(server_collecti
         lambda: ResponseHandlingException(httpx.RemoteProtocolError("disconnected")),
     ],
 )
-def test_work__what_is_no_persons_fault_quarantines_nobody(
+def test_work__an_error_that_is_no_users_fault_quarantines_no_user(
     server_collection: str, monkeypatch: pytest.MonkeyPatch, error: Callable[[], Exception]
 ) -> None:
     everybody = people(3)
@@ -361,7 +361,7 @@ def test_work__a_collection_that_takes_nobody_quarantines_nobody(server: object)
 
 
 @pytest.mark.qdrant_server
-def test_work__where_everybody_is_refused_nobody_is_quarantined(server_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_work__where_all_users_are_rejected_none_is_quarantined(server_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A whole batch, one and all: something is wrong with the server or with what stands before it."""
     everybody = people(16)
     refuse(monkeypatch, *everybody)
