@@ -91,7 +91,7 @@ def test_full_clean__refuses_an_interest_of_white_space() -> None:
     embedding.interests = ["sea", " \t"]
     with pytest.raises(ValidationError) as caught:
         embedding.full_clean()
-    assert caught.value.message_dict == {"interests": ["An interest is a text with something in it."]}
+    assert caught.value.message_dict == {"interests": ["An interest must not be empty."]}
     with pytest.raises(IntegrityError), transaction.atomic():
         embedding.save()
 

@@ -82,7 +82,7 @@ class Migration(migrations.Migration):
                     models.CheckConstraint(
                         condition=findme.core.db.expressions.HasOnlyTexts("interests"),
                         name="profile_embeddings_interests_check",
-                        violation_error_message="An interest is a text with something in it.",
+                        violation_error_message="An interest must not be empty.",
                     ),
                     models.CheckConstraint(
                         condition=findme.core.db.expressions.IsFinite("video_features"),

@@ -148,7 +148,7 @@ class Migration(migrations.Migration):
             constraint=models.CheckConstraint(
                 condition=models.Q(("user", UUID("00000000-0000-0000-0000-000000000000")), _negated=True),
                 name="profile_embeddings_user_id_check",
-                violation_error_message="The UUID of zeros is nobody's.",
+                violation_error_message="The UUID of zeros is not a user's id.",
             ),
         ),
         sql_file("0002_triggers"),

@@ -1,4 +1,4 @@
-"""The embeddings, what is still to be told to Qdrant, and which collections there are."""
+"""Models of the embeddings, the sync queue and the Qdrant collections."""
 
 from vectorstore.models.collections import StoreState, VectorCollection, Verification
 from vectorstore.models.embedding import VECTOR_SIZE, ProfileEmbedding

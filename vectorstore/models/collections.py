@@ -1,4 +1,4 @@
-"""Which collections there are in Qdrant, as PostgreSQL knows it, and what was last seen there."""
+"""What PostgreSQL knows about the Qdrant collections: registry, checkpoint, verifications."""
 
 from __future__ import annotations
 
@@ -17,15 +17,18 @@ class VectorCollectionQuerySet(models.QuerySet["VectorCollection"]):
         return self.filter(alias=alias)
 
     def write_targets(self) -> Self:
-        """Those that every change is told to: a building one is compared with them, a retained one may come back."""
+        """Return the collections that receive every write.
+
+        A building collection is compared with PostgreSQL later, and a retained one may become live again.
+        """
         return self.exclude(state=VectorCollection.State.FAILED)
 
 
 class VectorCollection(models.Model):
-    """A real collection, under the alias that leads, will lead, or led to it.
+    """A real collection, stored with the alias that points to it, will point to it, or did.
 
-    ``ready`` is one that has been proven whole, from just before the alias is moved to it. ``retain_until`` is told of the live one just before
-    as well: how long it is retained, should the alias be moved by somebody who does not live to write it down.
+    A collection is ``ready`` once it has passed its acceptance check, just before the alias moves to it. The live collection gets its
+    ``retain_until`` at the same time, because the process that moves the alias may be killed before it can record the move.
     """
 
     class State(models.TextChoices):
@@ -66,21 +69,25 @@ class VectorCollection(models.Model):
 
 
 class StoreState(models.Model):
-    """One row. ``database_id`` tells whose a collection is. The checkpoint is what was last written into the collections' metadata, to notice a
-    restored store; ``pending_checkpoint`` is one on its way. ``saved_optimizer_settings`` are settings to be put back, by collection.
+    """The single row with this database's state of the vector store.
 
-    On ``ages_refreshed_on`` everyone was queued whose age had changed, in entries up to ``ages_last_entry_id``; while one of these is left, the
-    ages of points are right as of ``ages_valid_on`` (None: of no day that is known).
+    ``database_id`` marks the collections that belong to this database. ``checkpoint`` was last written to the collections' metadata and shows a
+    restored store. ``pending_checkpoint`` is one whose write is not confirmed yet. ``saved_optimizer_settings`` holds, by collection, the
+    settings to put back after a purge.
 
-    ``skipped_versions`` are ranges of versions, both ends included, that the sequence was set past: this database never allocated them.
+    On ``ages_refreshed_on`` all users whose age had changed were queued, in entries up to ``ages_last_entry_id``. While one of these entries
+    remains, the ages of points are correct for ``ages_valid_on`` (None: the day is unknown).
 
-    ``comparison_due_at`` is when triggers were last mended, until a repair has compared the stores (``vectorstore.consistency.comparison_due``).
+    ``skipped_versions`` are ranges of versions that the sequence was set past, both ends included. This database never allocated them.
+
+    ``comparison_due_at`` is the time of the last trigger repair, until a repair has compared the stores
+    (``vectorstore.consistency.comparison_due``).
     """
 
     not_copied: ClassVar[str] = "it holds the id and the checkpoint of one database, and two databases must not own one collection"
     kept_by_flush: ClassVar[bool] = True
     filled_by_migrate: ClassVar[bool] = True
-    """A rollback that drops the row loses nothing: which collections have the database's id is in another table."""
+    """A rollback that drops the row loses nothing: another table holds the collections that carry the database's id."""
 
     id = models.SmallIntegerField(primary_key=True, default=1, db_default=Value(1))
     database_id = models.UUIDField(db_default=RandomUUID(), editable=False)
@@ -110,24 +117,33 @@ class StoreState(models.Model):
 
     @classmethod
     def remove_sentinel(cls, user_id: UUID) -> None:
-        """Remember the person no longer. Waits for whoever is just remembering somebody, and holds them up until the caller's transaction ends: it is the
-        last thing to do in one, and whoever remembers afterwards sees what that has changed."""
+        """Delete the user from the stored sentinel points.
+
+        Wait for a transaction that is storing sentinel points, and block others until the caller's transaction ends. Call this last in a
+        transaction. A process that stores sentinel points afterwards sees the changes of that transaction.
+        """
         with transaction.atomic():
             state = cls.objects.select_for_update().filter(pk=1).first()
             if state is None:
                 return
-            checkpoints = [one for one in (state.checkpoint, state.pending_checkpoint) if one is not None and "newest" in one]
+            checkpoints = [
+                checkpoint for checkpoint in (state.checkpoint, state.pending_checkpoint) if checkpoint and "newest" in checkpoint
+            ]
             if str(user_id) not in str(checkpoints):
                 return
             for checkpoint in checkpoints:
                 checkpoint["newest"] = {
-                    name: [one for one in found if one[0] != str(user_id)] for name, found in checkpoint["newest"].items()
+                    name: [(point_id, version) for point_id, version in sentinels if point_id != str(user_id)]
+                    for name, sentinels in checkpoint["newest"].items()
                 }
             state.save(update_fields=["checkpoint", "pending_checkpoint"])
 
     @classmethod
     def remove_sentinels_of(cls, name: str) -> None:
-        """Remember nothing of the points of a collection, whose name the next one may bear. Waits for whoever is just remembering."""
+        """Delete the sentinel points of a collection, because a later collection may get its name.
+
+        Wait for a transaction that is storing sentinel points.
+        """
         with connection.cursor() as cursor:
             cursor.execute(
                 """
@@ -139,7 +155,7 @@ class StoreState(models.Model):
 
 
 class Verification(models.Model):
-    """One run of ``verify_qdrant``: what it found, by kind."""
+    """One run of ``verify_qdrant`` and its findings by kind."""
 
     not_copied: ClassVar[str] = "it is the history of one database and its collections"
 

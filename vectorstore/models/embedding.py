@@ -1,4 +1,4 @@
-"""The embeddings, which Qdrant's points are projected from: table ``profile_embeddings``."""
+"""The embeddings of users (table ``profile_embeddings``), from which Qdrant's points are made."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ VECTOR_SIZE = 512
 """Numbers in a profile's vector."""
 
 PROJECTABLE_USER = "users.deleted_at IS NULL AND NOT users.is_staff"
-"""The users who have a point if they have an embedding, in SQL. ``projectable`` says the same to the ORM."""
+"""SQL condition for the users who have a point if they have an embedding. ``projectable`` is the same condition for the ORM."""
 
 
 class ProfileEmbeddingQuerySet(models.QuerySet["ProfileEmbedding"]):
     def projectable(self) -> Self:
-        """Return the embeddings whose user has a point (``PROJECTABLE_USER``)."""
+        """Return the embeddings of users who must have a point (``PROJECTABLE_USER``)."""
         return self.filter(user__deleted_at__isnull=True, user__is_staff=False)
 
 
 class ProfileEmbedding(StoredModel):
-    """One person's vector (512 numbers, finite, not all 0), and what else of them only the vector store is searched by.
+    """A user's vector (512 finite numbers, not all 0) and the data that only the vector store uses as search criteria.
 
-    ``location`` is ``{"lat": degrees, "lon": degrees}``; ``model`` names what made the vector. ``interests`` are saved as they are compared
-    (``vectorstore.models.interests``); plain SQL and ``bulk_create`` may write them otherwise, and only the point has them so.
+    ``location`` is ``{"lat": degrees, "lon": degrees}``. ``model`` names the embedding model. ``save`` normalizes ``interests``
+    (``vectorstore.models.interests``). Plain SQL and ``bulk_create`` do not: then only the point has the normalized texts.
     """
 
     written_by_database = frozenset({"updated_at"})
@@ -91,7 +91,7 @@ class ProfileEmbedding(StoredModel):
             models.CheckConstraint(
                 condition=HasOnlyTexts("interests"),
                 name="profile_embeddings_interests_check",
-                violation_error_message="An interest is a text with something in it.",
+                violation_error_message="An interest must not be empty.",
             ),
             models.CheckConstraint(
                 condition=IsFinite("video_features"),
@@ -99,9 +99,10 @@ class ProfileEmbedding(StoredModel):
                 violation_error_message="Video features are finite numbers.",
             ),
             models.CheckConstraint(
-                condition=~Q(user=UUID(int=0)),  # it stands for everybody on the sync's queue
+                # On the sync queue this id stands for all users.
+                condition=~Q(user=UUID(int=0)),
                 name="profile_embeddings_user_id_check",
-                violation_error_message="The UUID of zeros is nobody's.",
+                violation_error_message="The UUID of zeros is not a user's id.",
             ),
             *size_checks(),
             *supported_dates("profile_embeddings", "created_at", "updated_at"),
@@ -127,7 +128,8 @@ class ProfileEmbedding(StoredModel):
         self._normalize_interests()
 
     def _normalize_interests(self) -> None:
-        """Leave what is no list of texts to the constraints, and an empty text too."""
-        interests = self.__dict__.get("interests")  # not read from the database if it is deferred
+        """Normalize a list of texts. The constraints reject other values and empty texts."""
+        # __dict__ does not load a deferred field from the database.
+        interests = self.__dict__.get("interests")
         if isinstance(interests, list | tuple) and all(isinstance(interest, str) for interest in interests):
             self.interests = distinct(interests)

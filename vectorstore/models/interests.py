@@ -1,7 +1,7 @@
-"""Which interests are the same.
+"""The normal form in which interests are compared.
 
-Interests are compared in Unicode's normal form C and without the white space around them: ``"cafe\\u0301"``, ``"caf\\u00e9"`` and ``" caf\\u00e9 "`` are
-one. Case counts: Qdrant and other services compare the texts exactly.
+It is Unicode's normal form C without surrounding white space: ``"cafe\\u0301"``, ``"caf\\u00e9"`` and ``" caf\\u00e9 "`` are the same interest. Case is
+significant, because Qdrant and other services compare the texts exactly.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from collections.abc import Iterable
 
 
 def normalized(interest: str) -> str:
-    """Return the text that is compared; empty if there is nothing but white space in it."""
+    """Return the text that is compared, which is empty for white space only."""
     return unicodedata.normalize("NFC", interest).strip()
 
 
 def distinct(interests: Iterable[str]) -> list[str]:
-    """Return the interests as they are compared, each once and in their order."""
+    """Return the normalized interests in their order, each once."""
     return list(dict.fromkeys(map(normalized, interests)))

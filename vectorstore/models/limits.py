@@ -1,4 +1,4 @@
-"""How large the lists of an embedding may be: limits that keep a row, its point and a search over the points small."""
+"""Size limits for the lists of an embedding, which keep its row, its point and a search small."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ MOST_INTERESTS = 100
 LONGEST_INTEREST = 100
 """In characters."""
 MOST_VIDEO_FEATURES = 1024
-"""As many as common video models give. Points of 4,096 take 700 MiB to write a thousand of them."""
+"""The number that common video models return. Writing a thousand points with 4,096 each takes 700 MiB."""
 
 
 def size_checks() -> list[CheckConstraint]:

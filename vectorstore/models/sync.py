@@ -1,4 +1,7 @@
-"""What is still to be told to Qdrant, and who is telling it. Nothing here refers to ``users``: a person who is gone has to be told as well."""
+"""The sync queue, the leases and the workers.
+
+Nothing here has a foreign key to ``users``, because the deletion of a user must reach Qdrant too.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +16,13 @@ from findme.core.db.expressions import ClockTimestamp
 
 
 class QueueEntry(models.Model):
-    """Somebody whose point may have to change; written by triggers, in the transaction that changes the person.
+    """A user whose point may be out of date. Triggers insert it in the transaction that changes the user.
 
-    ``user_id`` is None after a TRUNCATE: it may be anybody. ``urgent`` entries (deletions, flags) overtake the others. A recheck
-    ``awaits_ack`` until Qdrant has answered a request that was sent after it was queued; then it is due at ``not_before``.
+    ``user_id`` is None after a TRUNCATE, which can affect any user. ``urgent`` entries (deletions, changed flags) overtake the others. A recheck
+    ``awaits_ack`` until Qdrant answers a request that was sent after the recheck was queued. It is then due at ``not_before``.
 
-    ``cause`` decides about a point whose vector exists only in Qdrant (``vectorstore.retention.unique_vectors``). A deletion removes it, and so does a TRUNCATE,
-    which is an entry without a user and without a cause. A scan for orphans, a recheck and any other change leave it where it is.
+    ``cause`` decides about a point whose vector exists only in Qdrant (``vectorstore.retention.unique_vectors``). A deletion deletes that point, and
+    so does a TRUNCATE (an entry without a user and without a cause). An orphan scan, a recheck and any other change keep it.
     """
 
     class Cause(models.TextChoices):
@@ -54,7 +57,7 @@ class QueueEntry(models.Model):
 
 
 class SyncLease(models.Model):
-    """A person whose points one worker writes, and nobody else, until ``expires_at``."""
+    """A user whose points only one worker may write until ``expires_at``."""
 
     not_copied: ClassVar[str] = "it is held by a worker of one database"
     kept_by_flush: ClassVar[bool] = True
@@ -73,7 +76,7 @@ class SyncLease(models.Model):
 
 
 class SyncWorker(models.Model):
-    """A worker that is looking for work; while one says that it sleeps, whoever adds to the queue wakes it."""
+    """A running worker. While a worker is registered as sleeping, a transaction that adds to the queue notifies it."""
 
     not_copied: ClassVar[str] = "it is a running worker of one database"
     kept_by_flush: ClassVar[bool] = True
@@ -94,7 +97,7 @@ class SyncWorker(models.Model):
 
 
 class QuarantinedUser(models.Model):
-    """A person whose data Qdrant refuses: left alone until the person changes, or somebody says to try again."""
+    """A user whose data Qdrant rejected. Sync skips the user until the user changes or an operator retries."""
 
     not_copied: ClassVar[str] = "it says what Qdrant rejected for one database, and the new one tries every user again"
 
