@@ -1,4 +1,4 @@
-"""The queue of people whose points may have to change."""
+"""The queue of users whose points may be out of date."""
 
 from __future__ import annotations
 
@@ -14,13 +14,18 @@ from vectorstore.models import QueueEntry
 from vectorstore.queue.shutdown import no_statement_deadline
 
 ALL_USERS = UUID(int=0)
-"""Stands for the person of an entry without one (after a TRUNCATE), where a person is needed: in a lease. Nobody who has an embedding has this id;
-whoever queues it all the same has everybody looked at."""
+"""The user id in the lease of an entry without a user (after a TRUNCATE). No user with an embedding has this id.
+
+An entry that names this id makes a worker compare the whole collection, as after a TRUNCATE.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What is left to do. ``oldest_seconds`` is the age of the oldest entry, None where there is none; ``leased`` and ``quarantined`` are people."""
+    """The remaining work: entries, and users who are leased or quarantined.
+
+    ``oldest_seconds`` is the age of the oldest entry, None for an empty queue.
+    """
 
     length: int = 0
     oldest_seconds: float | None = None
@@ -29,7 +34,7 @@ class Backlog:
 
 
 def enqueue(user_ids: Iterable[UUID], *, urgent: bool = False, cause: str = "") -> int:
-    """Have the points of these people looked at; how many they are. URGENT ones overtake the others. ``cause`` as ``QueueEntry`` has it."""
+    """Queue these users, each once, and return their number. See ``QueueEntry`` for ``urgent`` and ``cause``."""
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO vector_sync_queue (user_id, urgent, cause) SELECT DISTINCT unnest(%s::uuid[]), %s, %s",
@@ -42,7 +47,7 @@ def enqueue(user_ids: Iterable[UUID], *, urgent: bool = False, cause: str = "") 
 
 
 def enqueue_everyone() -> int:
-    """Have everybody's point looked at, as for a collection that is new; how many people that are."""
+    """Queue every user who has an embedding, as for a new collection, and return their number."""
     with no_statement_deadline(), connection.cursor() as cursor:
         cursor.execute("INSERT INTO vector_sync_queue (user_id) SELECT user_id FROM profile_embeddings")
         queued = int(cursor.rowcount)
@@ -52,14 +57,17 @@ def enqueue_everyone() -> int:
 
 
 def enqueue_orphan_scan() -> None:
-    """Have every point asked for its person, as after a TRUNCATE: whoever has one and is to have none is queued then, unless its vector is unique."""
+    """Queue a comparison of all points with PostgreSQL, as after a TRUNCATE.
+
+    The worker that runs the scan queues each user whose point must not exist, unless the point holds the only copy of its vector.
+    """
     with connection.cursor() as cursor:
         cursor.execute("INSERT INTO vector_sync_queue (urgent, cause) VALUES (true, %s)", [QueueEntry.Cause.SCAN])
         cursor.execute("SELECT vector_sync_notify()")
 
 
 def backlog() -> Backlog:
-    """Counts every entry: for a report, not for each batch of a long queue."""
+    """Return the counts of the queue. This reads every entry: use it for a report, not for each batch."""
     with no_statement_deadline(), connection.cursor() as cursor:
         cursor.execute(
             """
@@ -73,7 +81,10 @@ def backlog() -> Backlog:
 
 
 def is_empty() -> bool:
-    """Whether nobody is queued, and no lease of a dead worker is left, whose people are still to be queued."""
+    """Return whether no user is queued and no lease has expired.
+
+    The user of an expired lease is queued by the next worker.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -85,20 +96,22 @@ def is_empty() -> bool:
 
 
 LOCK_OF = "hashtextextended('findme point of ' || person, 0)"
-"""The advisory lock of a person: held while they are claimed, and by whoever removes them for good."""
+"""SQL for the key of a user's advisory lock. It is held during a claim, and by a transaction that deletes the user's point for good."""
 
 
 RETRY = """
-    WITH freed AS (DELETE FROM vector_sync_quarantine WHERE %(all_users)s OR user_id = ANY(%(people)s::uuid[]) RETURNING user_id)
+    WITH freed AS (DELETE FROM vector_sync_quarantine WHERE %(all_users)s OR user_id = ANY(%(user_ids)s::uuid[]) RETURNING user_id)
     INSERT INTO vector_sync_queue (user_id, urgent) SELECT user_id, true FROM freed RETURNING user_id
 """
 
 
 def retry(user_ids: Iterable[UUID] | None, *, actor_id: UUID | None = None) -> int:
-    """Put those of the people (None: all) who are quarantined on the queue, before others; how many they are. Whoever is refused again is quarantined
-    again. The audit log has an entry for each."""
+    """End the quarantine of these users (None: all), queue them as urgent and return their number.
+
+    If Qdrant rejects a user's data again, the user is quarantined again. The audit log gets one entry for each user.
+    """
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(RETRY, {"all_users": user_ids is None, "people": [str(user_id) for user_id in user_ids or ()]})
+        cursor.execute(RETRY, {"all_users": user_ids is None, "user_ids": [str(user_id) for user_id in user_ids or ()]})
         queued = [user_id for (user_id,) in cursor.fetchall()]
         record_each(Action.RETRY, queued, actor_id=actor_id)
         cursor.execute("SELECT vector_sync_notify()")

@@ -1,4 +1,7 @@
-"""What a worker does when it is told to end, by a signal: within ten seconds, whatever is frozen. And where PostgreSQL does not answer for long."""
+"""Shutdown of a worker after a signal, within ten seconds even if a store is frozen.
+
+The same alarm limits a statement when PostgreSQL does not answer for a long time.
+"""
 
 from __future__ import annotations
 
@@ -12,68 +15,78 @@ from typing import Any
 
 from django.db import OperationalError, connection
 
-GRACE_SECONDS, FAREWELL_SECONDS = 5.0, 3.0
-"""After the signal: for the batch in hand, and then for releasing it."""
-SILENT_SECONDS = 30.0
-"""No statement of a worker takes so long, unless PostgreSQL is frozen: it is unavailable then."""
+GRACE_SECONDS, RELEASE_SECONDS = 5.0, 3.0
+"""Time after the signal to finish the current batch, and then to release its leases."""
+STATEMENT_SECONDS = 30.0
+"""Limit for one statement of a worker. No statement takes this long unless PostgreSQL is frozen; PostgreSQL then counts as unavailable."""
 
 
 class ShutdownRequested(BaseException):
-    """The worker was told to end, and the batch in hand is not to be waited for any longer."""
+    """A signal asked the worker to end, and the time to finish the current batch is over."""
 
 
 def reach_postgresql() -> None:
-    """Connect, unless there is a connection: in time, where a worker's signals are caught. What Django asks on a new one, nobody is told of."""
+    """Connect to PostgreSQL if there is no connection, with the statement deadline.
+
+    Django sends statements on a new connection past the execute wrappers, so the wrapper of ``GracefulShutdown`` does not limit them.
+    """
     with statement_deadline():
         connection.ensure_connection()
 
 
-_caught: list[GracefulShutdown] = []
-"""Whose signals are caught just now: at most one's."""
+_active: list[GracefulShutdown] = []
+"""The object that handles the signals now: at most one."""
 
 
 @contextmanager
 def statement_deadline() -> Iterator[None]:
-    """For what asks PostgreSQL and nobody else, as a commit. Raises OperationalError where it takes too long and a worker's signals are caught."""
-    with _caught[-1].statement_deadline() if _caught and threading.current_thread() is threading.main_thread() else nullcontext():
+    """Limit a block that waits only for PostgreSQL, such as a commit. Raise OperationalError if it takes too long.
+
+    This has an effect only in the main thread of a worker that handles signals.
+    """
+    with _active[-1].statement_deadline() if _active and threading.current_thread() is threading.main_thread() else nullcontext():
         yield
 
 
 @contextmanager
 def no_statement_deadline() -> Iterator[None]:
-    """For a statement that goes through a whole table: it takes what it takes."""
-    with _caught[-1].no_statement_deadline() if _caught and threading.current_thread() is threading.main_thread() else nullcontext():
+    """Lift the limit for a statement that reads a whole table."""
+    with _active[-1].no_statement_deadline() if _active and threading.current_thread() is threading.main_thread() else nullcontext():
         yield
 
 
 class GracefulShutdown:
-    """At once where nothing is in hand, else the batch has some seconds to end, and some more to be released."""
+    """Signal handlers that end a worker.
 
-    def __init__(self, silent_seconds: float = SILENT_SECONDS) -> None:
-        self.requested = self.idle = self.limited = self.patient = False
-        self.silent_seconds = silent_seconds
+    A signal ends an idle worker at once. Otherwise the worker has ``GRACE_SECONDS`` to finish its batch and ``RELEASE_SECONDS`` to release it.
+    ``statement_seconds`` limits each statement until then.
+    """
+
+    def __init__(self, statement_seconds: float = STATEMENT_SECONDS) -> None:
+        self.requested = self.idle = self.limited = self.unlimited = False
+        self.statement_seconds = statement_seconds
 
     @contextmanager
     def caught(self, *signals: signal.Signals) -> Iterator[None]:
-        """In the main thread, which alone is told of signals."""
+        """Handle the signals during the block. Does nothing outside the main thread, because only that thread receives signals."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.signal(number, self._stop) for number in signals}
-        before[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._over)
-        _caught.append(self)
+        before = {number: signal.signal(number, self._on_signal) for number in signals}
+        before[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._on_alarm)
+        _active.append(self)
         try:
             with connection.execute_wrapper(self._with_deadline):
                 yield
         finally:
-            _caught.remove(self)
+            _active.remove(self)
             signal.setitimer(signal.ITIMER_REAL, 0)
             for number, handler in before.items():
                 signal.signal(number, handler)
 
     @contextmanager
     def may_interrupt(self) -> Iterator[None]:
-        """Nothing is in hand in the block: a signal ends it at once."""
+        """Let a signal end the block at once, because the worker holds no batch in it."""
         self.idle = True
         try:
             if self.requested:
@@ -84,37 +97,38 @@ class GracefulShutdown:
 
     @contextmanager
     def statement_deadline(self) -> Iterator[None]:
-        if self.requested or self.limited or self.patient:
+        if self.requested or self.limited or self.unlimited:
             yield
             return
         self.limited = True
-        self._arm(self.silent_seconds)
+        self._set_alarm(self.statement_seconds)
         try:
             yield
         finally:
             self.limited = False
-            self._arm(0)
+            self._set_alarm(0)
 
     @contextmanager
     def no_statement_deadline(self) -> Iterator[None]:
-        if self.requested or self.patient:
+        if self.requested or self.unlimited:
             yield
             return
-        self.patient = True
-        self._arm(0)
+        self.unlimited = True
+        self._set_alarm(0)
         try:
             yield
         finally:
-            self.patient = False
-            self._arm(self.silent_seconds if self.limited else 0)
+            self.unlimited = False
+            self._set_alarm(self.statement_seconds if self.limited else 0)
 
-    def _arm(self, seconds: float) -> None:
-        """The alarm in SECONDS, or none; but whoever is told to end, be it just now, has the grace."""
+    def _set_alarm(self, seconds: float) -> None:
+        """Set the alarm (0: none), unless a shutdown is requested: then the alarm for the grace period stays."""
         if not self.requested:
             signal.setitimer(signal.ITIMER_REAL, seconds)
-            self._keep_the_grace()
+            # A signal between the check and setitimer has set the grace period, which the line above has replaced.
+            self._restore_grace_period()
 
-    def _keep_the_grace(self) -> None:
+    def _restore_grace_period(self) -> None:
         if self.requested:
             signal.setitimer(signal.ITIMER_REAL, GRACE_SECONDS)
 
@@ -122,18 +136,20 @@ class GracefulShutdown:
         with self.statement_deadline():
             return execute(sql, parameters, many, context)
 
-    def _stop(self, _number: int, _frame: FrameType | None) -> None:
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         if not self.requested:
             self.requested = True
             signal.setitimer(signal.ITIMER_REAL, GRACE_SECONDS)
         if self.idle:
             raise ShutdownRequested
 
-    def _over(self, _number: int, _frame: FrameType | None) -> None:
-        """Told to end, first the batch is broken off; if not even releasing it ends, PostgreSQL is frozen as well: its lease runs out by
-        itself."""
+    def _on_alarm(self, _number: int, _frame: FrameType | None) -> None:
+        """Raise for a statement that is too slow. After a signal, interrupt the batch.
+
+        If even the release of the batch takes too long, PostgreSQL is frozen too: the process exits and its leases expire.
+        """
         if not self.requested:
-            raise OperationalError(f"it has not answered for {self.silent_seconds:g} s")
+            raise OperationalError(f"it has not answered for {self.statement_seconds:g} s")
         signal.signal(signal.SIGALRM, lambda *_: os._exit(0))
-        signal.setitimer(signal.ITIMER_REAL, FAREWELL_SECONDS)
+        signal.setitimer(signal.ITIMER_REAL, RELEASE_SECONDS)
         raise ShutdownRequested

@@ -1,4 +1,4 @@
-"""Short transactions of workers, which wait for nobody for long, and whom nobody waits for for long."""
+"""Short transactions of workers: they wait for locks, and hold locks, only for seconds."""
 
 from __future__ import annotations
 
@@ -17,43 +17,49 @@ SETTINGS = """
     SET LOCAL synchronous_commit = on; SET LOCAL lock_timeout = '{lock}s';
     SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL jit = off
 """
-"""The queue is long at one moment and empty at the next: what the planner remembers of its length is wrong, and the indexes are always right."""
+"""The queue can be long at one moment and empty at the next, so the planner's statistics are wrong. Index scans are always right."""
 
-GIVEN_BACK = ("lock_timeout", "enable_seqscan", "enable_bitmapscan", "jit")
-CALLERS = f"SELECT {', '.join(f'current_setting({name!r})' for name in GIVEN_BACK)}"
-GIVE_BACK = f"SELECT {', '.join(f'set_config({name!r}, %s, true)' for name in GIVEN_BACK)}"
-"""To a transaction of the caller's, which keeps its own timeouts. Its commit is on disk all the same."""
+RESTORED_SETTINGS = ("lock_timeout", "enable_seqscan", "enable_bitmapscan", "jit")
+READ_SETTINGS = f"SELECT {', '.join(f'current_setting({name!r})' for name in RESTORED_SETTINGS)}"
+RESTORE_SETTINGS = f"SELECT {', '.join(f'set_config({name!r}, %s, true)' for name in RESTORED_SETTINGS)}"
+"""A caller's transaction keeps its own settings. ``synchronous_commit`` stays on in it, so that its commit is on disk."""
 
-OUTERMOST = "SET LOCAL idle_in_transaction_session_timeout = '{idle}s';"
+IDLE_TIMEOUT = "SET LOCAL idle_in_transaction_session_timeout = '{idle}s';"
+"""Only for an outermost transaction."""
 
 
 @contextmanager
 def short_transaction(*, durable: bool = False, extra_seconds: float = 0) -> Iterator[CursorWrapper]:
-    """A transaction whose commit is on disk when it returns. A worker that is frozen in the middle of it is thrown out, and frees what it holds:
-    its next statement raises InternalError. EXTRA_SECONDS is how long something else may take in the middle of it, as a request to Qdrant."""
+    """Run a transaction whose commit is on disk when it returns.
+
+    PostgreSQL ends the session of a worker that freezes inside it, which frees the worker's locks. The worker's next statement then raises
+    InternalError. ``extra_seconds`` is the time that other work inside the transaction may take, such as a request to Qdrant.
+    """
     nested = connection.in_atomic_block
-    settings = ("" if nested else OUTERMOST) + SETTINGS
-    in_time = nullcontext() if extra_seconds else statement_deadline()
-    with in_time, transaction.atomic(durable=durable), connection.cursor() as cursor:
-        before = _callers(cursor) if nested else ()
+    settings = ("" if nested else IDLE_TIMEOUT) + SETTINGS
+    deadline = nullcontext() if extra_seconds else statement_deadline()
+    with deadline, transaction.atomic(durable=durable), connection.cursor() as cursor:
+        before = _current_settings(cursor) if nested else ()
         cursor.execute(settings.format(lock=LOCK_SECONDS, idle=IDLE_SECONDS + math.ceil(extra_seconds)))
         yield cursor
         if before and not connection.needs_rollback:
-            cursor.execute(GIVE_BACK, before)
+            cursor.execute(RESTORE_SETTINGS, before)
 
 
-def _callers(cursor: CursorWrapper) -> tuple[str, ...]:
-    cursor.execute(CALLERS)
+def _current_settings(cursor: CursorWrapper) -> tuple[str, ...]:
+    cursor.execute(READ_SETTINGS)
     found: tuple[str, ...] = cursor.fetchone()
     return found
 
 
-def retry_on_new_connection(end: Callable[[], object]) -> None:
-    """For the end of something, in a transaction of its own: once more where the connection is of no use any more. Who does not succeed leaves what
-    there is to leases that run out."""
+def retry_on_new_connection(release: Callable[[], object]) -> None:
+    """Run ``release`` in its own transaction, and repeat it once if the connection is lost.
+
+    If that fails too, the leases expire.
+    """
     for _ in range(2):
         try:
-            end()
+            release()
         except (DatabaseError, InterfaceError):
             if connection.in_atomic_block:
                 return

@@ -25,7 +25,7 @@ from vectorstore.consistency.capture_check import capture_warning
 from vectorstore.qdrant.address import server_address
 from vectorstore.qdrant.connection import collection_name, is_embedded
 from vectorstore.queue.entries import Backlog, backlog
-from vectorstore.queue.shutdown import SILENT_SECONDS, GracefulShutdown, ShutdownRequested
+from vectorstore.queue.shutdown import STATEMENT_SECONDS, GracefulShutdown, ShutdownRequested
 from vectorstore.retention.unique_vectors import points_hold
 from vectorstore.sync.batch import BATCH_SIZE, LARGEST_BATCH
 from vectorstore.sync.results import BatchResult, SyncResult
@@ -70,7 +70,7 @@ class Command(FindmeCommand):
         if options["watch"]:
             watch(batch_size=options["batch_size"], on_batch=lines.batch, on_unavailable=self._report_unavailable, on_start=lines.start)
             return
-        shutdown = GracefulShutdown(min(SILENT_SECONDS, options["timeout"] + SPARE_SECONDS))
+        shutdown = GracefulShutdown(min(STATEMENT_SECONDS, options["timeout"] + SPARE_SECONDS))
         with shutdown.caught(signal.SIGTERM), suppress(ShutdownRequested):
             result = sync_once(
                 batch_size=options["batch_size"],
