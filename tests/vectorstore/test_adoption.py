@@ -431,7 +431,7 @@ def test_adopt__a_real_collection_that_bears_the_aliass_name(every_store: str) -
     done = adopted()
     assert (done.survey.points, done.survey.orphans, done.removed) == (2, 1, 1)
     assert done.replaced is not None
-    assert (done.replaced.collection, done.replaced.people, done.replaced.points) == (v1(), 3, 3)
+    assert (done.replaced.collection, done.replaced.users, done.replaced.points) == (v1(), 3, 3)
     assert done.replaced.gap_seconds < 5
     assert versions(collection_name()).keys() == people()
     prove_adopted(v1())

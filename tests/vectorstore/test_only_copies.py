@@ -162,7 +162,7 @@ def test_adopt__a_version_of_another_database_that_this_one_allocated_too(every_
     assert outcome("init_qdrant", "--adopt") == (2, refusal(2))
     assert everything() == before
     done = adopt(discard_vectors=2)
-    assert (done.survey.orphans, done.removed, done.came_meanwhile) == (1, 3, 0)
+    assert (done.survey.orphans, done.removed, done.arrived_later) == (1, 3, 0)
     assert there() == set()
 
 

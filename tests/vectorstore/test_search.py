@@ -375,7 +375,7 @@ def test_search__where_the_alias_leads_is_asked_now_and_then(qdrant_server: Any,
     assert [found(), found()] == [[], []]
     assert len(asked) == 1
     monkeypatch.setattr(search_module, "PROVEN_SECONDS", 0.0)
-    search_module.forget_proofs()
+    search_module.clear_verified()
     assert [found(), found()] == [[], []]
     assert len(asked) == 3
 

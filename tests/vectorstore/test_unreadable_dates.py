@@ -77,7 +77,7 @@ def test_sync__quarantines_them_alone(people: list[UUID], column: str) -> None:
 def test_verify__compares_everybody(people: list[UUID], column: str) -> None:
     spoil(people, column)
     sql("UPDATE profile_embeddings SET created_at = 'infinity'")
-    assert verify().people == len(people)
+    assert verify().users == len(people)
 
 
 def test_refresh_ages__queues_whoever_has_an_age(people: list[UUID]) -> None:

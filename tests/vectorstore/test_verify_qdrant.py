@@ -115,7 +115,7 @@ def test_verify_qdrant__as_json(live: str, capsys: pytest.CaptureFixture[str]) -
     assert code == 1
     assert reported == {
         "alias": collection_name(),
-        "people": 2,
+        "users": 2,
         "quarantined": 0,
         "restore_detected": None,
         "collections": [

@@ -24,7 +24,7 @@ class Claimed(Protocol):
     """What is asked of a claim: the people, the same as an array for PostgreSQL, and the version of their points."""
 
     @property
-    def people(self) -> frozenset[UUID]: ...
+    def users(self) -> frozenset[UUID]: ...
     @property
     def array(self) -> str: ...
     @property
@@ -70,7 +70,7 @@ def points_of(claim: Claimed) -> Points:
         if usable
     ]
     unusable = sorted(user_id for user_id, usable in zip(expected.ids, expected.usable, strict=True) if not usable)
-    return Points(due, unusable, sorted(claim.people - set(expected.ids) - {ALL_USERS}), expected.day)
+    return Points(due, unusable, sorted(claim.users - set(expected.ids) - {ALL_USERS}), expected.day)
 
 
 def expected_among(ids: Collection[UUID]) -> ExpectedPoints:

@@ -32,7 +32,7 @@ class AcceptanceResult:
     ``pending``. ``live_recall`` is None where nothing was live, or where ``--min-recall`` decided."""
 
     collection: str
-    people: int
+    users: int
     points: int
     pending: int
     recall: float
@@ -50,7 +50,7 @@ class CheckedPoints:
     """A collection of which every point has been compared with PostgreSQL, and is right or pending."""
 
     collection: str
-    people: int
+    users: int
     points: int
     pending: int
 
@@ -58,17 +58,17 @@ class CheckedPoints:
 def check_points(collection: str, report: Report = ignore_progress) -> CheckedPoints:
     """The first half of the acceptance check, as ``verify_qdrant`` does it. Takes the embedded store's folder a page at a time."""
     with DriftReport(collection) as found:
-        people = verify_collection(found, building=False, ages_valid_on=StoreState.current().ages_refreshed_on, report=report)
+        users = verify_collection(found, building=False, ages_valid_on=StoreState.current().ages_refreshed_on, report=report)
         if found.differing or found.unallocated:
             raise UserFacingError(_what_differs(found))
-        return CheckedPoints(collection, people, found.points, found.pending + found.quarantined)
+        return CheckedPoints(collection, users, found.points, found.pending + found.quarantined)
 
 
 def check_search(client: QdrantClient, proven: CheckedPoints, *, min_recall: float | None = None) -> AcceptanceResult:
     """The second half: what Qdrant counts, and what a search finds."""
     _refuse_counts(client, proven.collection)
     reached, live = _recalls(client, proven.collection, min_recall)
-    return AcceptanceResult(proven.collection, proven.people, proven.points, proven.pending, reached, live)
+    return AcceptanceResult(proven.collection, proven.users, proven.points, proven.pending, reached, live)
 
 
 def _what_differs(found: DriftReport) -> str:
@@ -86,12 +86,12 @@ def _refuse_counts(client: QdrantClient, collection: str) -> None:
     """By what Qdrant itself counts, with whoever is just being written as the margin; for a moment it may count what is deleted."""
     for _ in Deadline(COUNT_SECONDS).polls():
         margin = _in_motion()
-        people, points = ProfileEmbedding.objects.projectable().count(), client.count(collection, exact=True).count
+        users, points = ProfileEmbedding.objects.projectable().count(), client.count(collection, exact=True).count
         margin = max(margin, _in_motion())
-        if abs(people - points) <= margin:
+        if abs(users - points) <= margin:
             return
     raise UserFacingError(
-        f"{collection!r} is not accepted: Qdrant counts {counted(points, 'point')} for {counted(people, 'person', 'people')}, of whom {counted(margin, 'waits', 'wait')} to be written."
+        f"{collection!r} is not accepted: Qdrant counts {counted(points, 'point')} for {counted(users, 'user')}, of whom {counted(margin, 'waits', 'wait')} to be written."
         " The alias was not moved. Look at Qdrant's log, and run it again."
     )
 
@@ -103,7 +103,7 @@ def _in_motion() -> int:
             """
             SELECT count(*) FROM (
                 SELECT user_id FROM vector_sync_queue UNION SELECT user_id FROM vector_sync_leases UNION SELECT user_id FROM vector_sync_quarantine
-            ) AS people
+            ) AS users
             """
         )
         return int(cursor.fetchone()[0])

@@ -52,7 +52,7 @@ class Survey:
 class Adopted:
     """What was planned and what was found; ``removed`` points of nobody are gone. ``replaced`` where a real collection bore the alias's
     name. ``remaining`` says what is not as defined and takes a new collection. ``status`` is None where nothing was changed.
-    ``came_meanwhile`` points hold a unique vector that was not there when they were counted: they stay."""
+    ``arrived_later`` points hold a unique vector that was not there when they were counted: they stay."""
 
     planned: Plan
     survey: Survey
@@ -60,7 +60,7 @@ class Adopted:
     replaced: Replaced | None = None
     remaining: str | None = None
     status: str | None = None
-    came_meanwhile: int = 0
+    arrived_later: int = 0
 
 
 def adopt(
@@ -105,8 +105,8 @@ def adopt(
             done = replace(done, replaced=replaced, removed=survey.orphans + survey.unique_vectors)
         elif planned.is_to_be_adopted:
             with adoption_recorded(planned.collection):
-                removed, came_meanwhile = _adopt_collection(planned, limit, report)
-            done = replace(done, removed=removed, came_meanwhile=came_meanwhile)
+                removed, arrived_later = _adopt_collection(planned, limit, report)
+            done = replace(done, removed=removed, arrived_later=arrived_later)
         with qdrant() as client:
             if done.remaining is not None:
                 return replace(done, status=wait_until_green(client, planned.collection, green_seconds, report))
@@ -180,7 +180,7 @@ def _cleaned(client: QdrantClient, collection: str, report: Report) -> int:
 
 def _without_orphans(collection: str, limit: DiscardLimit, report: Report) -> tuple[int, int]:
     """People by way of the queue, as everybody is deleted; a number is nobody's id. Unique vectors go as far as the limit allows."""
-    removed = seen = came_meanwhile = 0
+    removed = seen = arrived_later = 0
     allowed = limit.limit
     with qdrant() as client:
         judge = UniqueVectors.of(client, collection)
@@ -188,7 +188,7 @@ def _without_orphans(collection: str, limit: DiscardLimit, report: Report) -> tu
         unique = judge.among(page)
         discarded, spared = unique[:allowed], unique[allowed:]
         allowed -= len(discarded)
-        came_meanwhile += len(spared)
+        arrived_later += len(spared)
         enqueue((UUID(one) for one in discarded if isinstance(one, str)), urgent=True, cause=QueueEntry.Cause.DELETION)
         orphans = _orphans(page, spared=spared)
         numbers: list[ExtendedPointId] = [one for one in orphans if not isinstance(one, UUID)]
@@ -199,7 +199,7 @@ def _without_orphans(collection: str, limit: DiscardLimit, report: Report) -> tu
         removed += sync_users(one for one in orphans if isinstance(one, UUID)).removed + len(numbers)
         seen += len(page)
         report(seen)
-    return removed, came_meanwhile
+    return removed, arrived_later
 
 
 def _pages(collection: str) -> Iterator[list[Record]]:
@@ -210,6 +210,6 @@ def _pages(collection: str) -> Iterator[list[Record]]:
 def _orphans(page: list[Record], *, spared: Collection[ExtendedPointId]) -> list[UUID | int]:
     """The ids of points that nobody is to have, without the ``spared`` ones."""
     ids = [record.id for record in page if record.id not in spared]
-    people = {UUID(one) for one in ids if isinstance(one, str)}
-    known = set(ProfileEmbedding.objects.projectable().filter(pk__in=people).values_list("pk", flat=True))
-    return [*sorted(people - known), *(one for one in ids if isinstance(one, int))]
+    users = {UUID(one) for one in ids if isinstance(one, str)}
+    known = set(ProfileEmbedding.objects.projectable().filter(pk__in=users).values_list("pk", flat=True))
+    return [*sorted(users - known), *(one for one in ids if isinstance(one, int))]

@@ -15,7 +15,7 @@ from vectorstore.models import ProfileEmbedding, QuarantinedUser, VectorCollecti
 from vectorstore.qdrant.connection import qdrant
 from vectorstore.qdrant.errors import CollectionNotFound, RequestRejected, ServerError
 from vectorstore.sync.batch import BATCH_SIZE, carry_out
-from vectorstore.sync.claims import claim_people
+from vectorstore.sync.claims import claim_users
 from vectorstore.sync.leases import LeaseLost
 from vectorstore.sync.results import BatchResult
 from vectorstore.sync.writer import NO_POINT
@@ -70,7 +70,7 @@ class _Backfill:
 
     def again(self, held: Sequence[UUID], batch_size: int) -> list[UUID]:
         self.timeout.pause()
-        left = [person for start in range(0, len(held), batch_size) for person in self.batch(held[start : start + batch_size])]
+        left = [user for start in range(0, len(held), batch_size) for user in self.batch(held[start : start + batch_size])]
         if len(left) == len(held):
             self.wait(
                 UserFacingError(
@@ -80,36 +80,36 @@ class _Backfill:
             )
         return left
 
-    def batch(self, people: Sequence[UUID]) -> Sequence[UUID]:
+    def batch(self, users: Sequence[UUID]) -> Sequence[UUID]:
         """Write those who have no point yet; whom somebody else holds."""
         try:
             with qdrant() as client:
-                there = client.retrieve(self.collection, [str(person) for person in people], with_payload=False, with_vectors=False)
-                missing = sorted(set(people) - {UUID(str(record.id)) for record in there})
+                there = client.retrieve(self.collection, [str(user) for user in users], with_payload=False, with_vectors=False)
+                missing = sorted(set(users) - {UUID(str(record.id)) for record in there})
                 left = self.write(missing) if missing else ()
         except LeaseLost:
-            return people
+            return users
         except (CollectionNotFound, ServerError):
             raise
         except StoreUnavailable as error:
             if error.needs_operator:
                 raise
             self.wait(error)
-            return people
-        if len(left) < len(people):
+            return users
+        if len(left) < len(users):
             self.timeout.restart()
         self.found += len(there)
         return left
 
     def write(self, missing: list[UUID]) -> list[UUID]:
         self.refuse_failed()
-        claim = claim_people(self.worker, missing, collections=(self.collection,))
+        claim = claim_users(self.worker, missing, collections=(self.collection,))
         if claim is None:
             return missing
         done = carry_out(claim)
         self.written += done.written
-        self.refuse_refused(done)
-        return sorted(set(missing) - claim.people)
+        self.require_no_rejected_users(done)
+        return sorted(set(missing) - claim.users)
 
     def wait(self, error: UserFacingError) -> None:
         """Nobody is done: what is wrong may go by itself, for a while."""
@@ -126,7 +126,7 @@ class _Backfill:
                 f"{self.collection!r} was marked as failed: {why}. The alias was not moved. Mend that, and run it again: it starts anew."
             )
 
-    def refuse_refused(self, done: BatchResult) -> None:
+    def require_no_rejected_users(self, done: BatchResult) -> None:
         """Whoever is refused here has a point in the live collection: it is not the person's fault."""
         theirs = [user for user in done.rejected if user.reason != NO_POINT]
         if theirs:
@@ -135,8 +135,8 @@ class _Backfill:
 
 
 def _pages(batch_size: int) -> Iterator[list[UUID]]:
-    people = ProfileEmbedding.objects.projectable().order_by("pk").values_list("pk", flat=True)
-    page = list(people[:batch_size])
+    users = ProfileEmbedding.objects.projectable().order_by("pk").values_list("pk", flat=True)
+    page = list(users[:batch_size])
     while page:
         yield page
-        page = list(people.filter(pk__gt=page[-1])[:batch_size])
+        page = list(users.filter(pk__gt=page[-1])[:batch_size])

@@ -10,7 +10,7 @@ from vectorstore.retention.unique_vectors import DiscardLimit, UniqueVectors
 from vectorstore.schema.live import read_live
 
 
-def refuse_losses(client: QdrantClient, limit: DiscardLimit) -> None:
+def require_no_losses(client: QdrantClient, limit: DiscardLimit) -> None:
     """Raise UniqueVectorsFound if more unique vectors than the ``limit`` allows are in the live collection, which is about to be replaced, and in
     those that are due."""
     live = read_live(client)

@@ -21,7 +21,7 @@ from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.rebuild.acceptance import AcceptanceResult, CheckedPoints, check_points, check_search
 from vectorstore.rebuild.backfill import backfill
 from vectorstore.rebuild.build import go_on_with, make, wait_for_graphs
-from vectorstore.rebuild.losses import refuse_losses
+from vectorstore.rebuild.losses import require_no_losses
 from vectorstore.retention.drop import drop, drop_all_but_live, wait_for_active_leases
 from vectorstore.retention.unique_vectors import DiscardLimit
 from vectorstore.schema.apply import note_as_it_is
@@ -65,7 +65,7 @@ def reindex(
     with collection_lock():
         with qdrant() as client:
             require_all_nodes(client)
-            refuse_losses(client, limit)
+            require_no_losses(client, limit)
             _note_what_takes_a_new_one(client)
             moved = _settle(client)
             if moved is not None and not moved.was_live:
@@ -95,7 +95,7 @@ def roll_back(
     limit = limit or DiscardLimit()
     with collection_lock():
         with qdrant() as client:
-            refuse_losses(client, limit)
+            require_no_losses(client, limit)
             moved = _settle(client)
             if moved is not None and moved.was_live:
                 return _finished(client, moved, limit)

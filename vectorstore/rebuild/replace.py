@@ -31,7 +31,7 @@ class Replaced:
     search."""
 
     collection: str
-    people: int
+    users: int
     points: int
     gap_seconds: float
 
@@ -52,7 +52,7 @@ def replace_by_alias(*, timeout: float, limit: DiscardLimit, report: Report) -> 
         prepare(collection, AT_ONCE)
         gap = _swap(client, collection)
         registry.reconcile(collection)
-    return Replaced(collection, accepted.people, accepted.points, gap)
+    return Replaced(collection, accepted.users, accepted.points, gap)
 
 
 def _swap(client: QdrantClient, collection: str) -> float:

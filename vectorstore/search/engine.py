@@ -85,7 +85,7 @@ def _prove(client: QdrantClient) -> None:
         _proven[server] = time.monotonic() + PROVEN_SECONDS
 
 
-def forget_proofs() -> None:
+def clear_verified() -> None:
     """Have it proven anew where the alias leads."""
     _proven.clear()
 
@@ -106,8 +106,8 @@ def _statement() -> str:
     or without its OFFSET, would take PostgreSQL twice as long, most of it for planning."""
     one_of = "users.id = ANY(%s::uuid[]) AND EXISTS (SELECT FROM profile_embeddings WHERE user_id = users.id OFFSET 0)"
     among = RawSQL(one_of, [""], output_field=BooleanField())  # noqa: S611  # a constant
-    people = User.objects.matchable().filter(among)
-    statement, parameters = people.values_list(Cast("pk", TextField()), "gender", "date_of_birth").query.sql_with_params()
+    users = User.objects.matchable().filter(among)
+    statement, parameters = users.values_list(Cast("pk", TextField()), "gender", "date_of_birth").query.sql_with_params()
     assert parameters == ("",)
     return str(statement)
 
@@ -117,13 +117,13 @@ def _vectors_of(user_ids: Sequence[UUID]) -> dict[UUID, Reals]:
     if not user_ids:
         return {}
     rows = User.objects.filter(pk__in=set(user_ids)).values_list("pk", "deleted_at", "embedding__vector")
-    people = {user_id: (deleted_at, numbers) for user_id, deleted_at, numbers in rows}
+    users = {user_id: (deleted_at, numbers) for user_id, deleted_at, numbers in rows}
     for user_id in user_ids:
-        if user_id not in people:
+        if user_id not in users:
             raise UserFacingError(f"PostgreSQL knows nobody with the id {str(user_id)!r}.")
-        deleted_at, numbers = people[user_id]
+        deleted_at, numbers = users[user_id]
         if deleted_at is not None:
             raise UserFacingError(f"{str(user_id)!r} is deleted: nobody is searched for them any more.")
         if numbers is None:
             raise UserFacingError(f"{str(user_id)!r} has no embedding yet: load one with manage.py upsert_embeddings FILE.")
-    return {user_id: vector(numbers) for user_id, (_, numbers) in people.items()}
+    return {user_id: vector(numbers) for user_id, (_, numbers) in users.items()}

@@ -87,6 +87,6 @@ def _days_of_points(day: date) -> DaysOfPoints:
     return days
 
 
-def forget_days() -> None:
+def clear_remembered_days() -> None:
     """Have it asked anew of which days the ages of points are."""
     _remembered.clear()

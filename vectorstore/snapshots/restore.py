@@ -30,7 +30,7 @@ from vectorstore.queue.deletions import note_removal
 from vectorstore.rebuild.acceptance import AcceptanceResult, accept
 from vectorstore.rebuild.backfill import backfill
 from vectorstore.rebuild.build import next_name, wait_for_graphs
-from vectorstore.rebuild.losses import refuse_losses
+from vectorstore.rebuild.losses import require_no_losses
 from vectorstore.rebuild.reindex import TIMEOUT_SECONDS
 from vectorstore.retention.drop import drop, wait_for_active_leases
 from vectorstore.retention.unique_vectors import DiscardLimit, UniqueVectors, version_floor
@@ -171,7 +171,7 @@ def _checked(path: Path, sha256: str, report: Report) -> str:
 def _prepare(client: QdrantClient, limit: DiscardLimit) -> None:
     """What others have left is brought to where the alias leads. There may be none: the server that is filled again may be an empty one."""
     require_all_nodes(client)
-    refuse_losses(client, limit)
+    require_no_losses(client, limit)
     with suppress(CollectionNotFound):
         live_collection(client)
         reconcile_alias(client)

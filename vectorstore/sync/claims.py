@@ -47,7 +47,7 @@ class Claim:
     that are written."""
 
     worker: UUID
-    people: frozenset[UUID]
+    users: frozenset[UUID]
     entries: tuple[Entry, ...]
     version: int
     collections: tuple[str, ...]
@@ -55,7 +55,7 @@ class Claim:
     """The people for PostgreSQL, to which each statement gives them anew."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "array", uuid_array(self.people))
+        object.__setattr__(self, "array", uuid_array(self.users))
 
     @property
     def deletions(self) -> frozenset[UUID]:
@@ -65,10 +65,10 @@ class Claim:
     @property
     def all_users(self) -> bool:
         """Whether a TRUNCATE is in it: whoever it took has to be looked for in the collections."""
-        return ALL_USERS in self.people
+        return ALL_USERS in self.users
 
 
-def anybody_due() -> bool:
+def has_due_entries() -> bool:
     """Whether there is an entry to be claimed, unless others hold its person."""
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT EXISTS (SELECT FROM vector_sync_queue WHERE {DUE})")  # noqa: S608  # a constant
@@ -83,18 +83,18 @@ def claim_due(worker: UUID, limit: int, among: Sequence[UUID] | None = None) -> 
     with short_transaction(durable=True) as cursor:
         due = _lockable_due(cursor, limit, among)
         # Looking everybody through takes a while, and nobody else is held meanwhile.
-        people = _lease(cursor, worker, [ALL_USERS] if ALL_USERS in due else due)
-        return _claim(cursor, worker, people, _entries(cursor, people), None) if people else None
+        users = _lease(cursor, worker, [ALL_USERS] if ALL_USERS in due else due)
+        return _claim(cursor, worker, users, _entries(cursor, users), None) if users else None
 
 
-def claim_people(worker: UUID, user_ids: Iterable[UUID], *, collections: tuple[str, ...] | None = None) -> Claim | None:
+def claim_users(worker: UUID, user_ids: Iterable[UUID], *, collections: tuple[str, ...] | None = None) -> Claim | None:
     """Lease those of the people whom nobody else holds, queued or not, to write them into COLLECTIONS (or all that are written).
 
     Their entries stay on the queue: another collection may need them.
     """
     with short_transaction(durable=True) as cursor:
-        people = _lease(cursor, worker, _lockable(cursor, user_ids))
-        return _claim(cursor, worker, people, (), collections) if people else None
+        users = _lease(cursor, worker, _lockable(cursor, user_ids))
+        return _claim(cursor, worker, users, (), collections) if users else None
 
 
 def _lockable_due(cursor: CursorWrapper, limit: int, among: Sequence[UUID] | None) -> list[UUID]:
@@ -120,10 +120,10 @@ def _lockable_among_first(cursor: CursorWrapper, limit: int, many: int, among: S
             (SELECT 0 AS lane, id, {WHO} AS person FROM vector_sync_queue q WHERE urgent AND {free} ORDER BY id LIMIT %(many)s)
             UNION ALL
             (SELECT 1, id, {WHO} FROM vector_sync_queue q WHERE {free} ORDER BY id LIMIT %(many)s)
-        ), people AS MATERIALIZED (
+        ), due_users AS MATERIALIZED (
             SELECT person FROM candidates GROUP BY person ORDER BY min(lane), min(id)
         )
-        (SELECT person, NULL FROM people WHERE pg_try_advisory_xact_lock({LOCK_OF}) LIMIT %(limit)s)
+        (SELECT person, NULL FROM due_users WHERE pg_try_advisory_xact_lock({LOCK_OF}) LIMIT %(limit)s)
         UNION ALL SELECT NULL, count(*) FROM candidates
         """,  # noqa: S608
         {"among": None if among is None else uuid_array(among), "many": many, "limit": limit},
@@ -140,40 +140,40 @@ def _lockable(cursor: CursorWrapper, user_ids: Iterable[UUID]) -> list[UUID]:
     return [row[0] for row in cursor.fetchall()]
 
 
-def _lease(cursor: CursorWrapper, worker: UUID, people: list[UUID]) -> list[UUID]:
+def _lease(cursor: CursorWrapper, worker: UUID, users: list[UUID]) -> list[UUID]:
     """Lease those whom nobody holds. A statement of its own, after the locks: it sees what whoever had them before has committed.
 
     An expired lease is taken over, unless its holder is just renewing it; what that one sent may still arrive, so a recheck is queued.
     """
-    asked: dict[str, Any] = {"worker": worker, "people": uuid_array(people), "lease": settings.SYNC_LEASE_SECONDS}
-    cursor.execute("SELECT user_id FROM vector_sync_leases WHERE user_id = ANY(%(people)s::uuid[])", asked)
+    asked: dict[str, Any] = {"worker": worker, "users": uuid_array(users), "lease": settings.SYNC_LEASE_SECONDS}
+    cursor.execute("SELECT user_id FROM vector_sync_leases WHERE user_id = ANY(%(users)s::uuid[])", asked)
     known = {row[0] for row in cursor.fetchall()}
     expired: set[UUID] = set()
     if known:
         cursor.execute(
             """
             SELECT user_id FROM vector_sync_leases
-            WHERE user_id = ANY(%(people)s::uuid[]) AND expires_at <= clock_timestamp() FOR UPDATE SKIP LOCKED
+            WHERE user_id = ANY(%(users)s::uuid[]) AND expires_at <= clock_timestamp() FOR UPDATE SKIP LOCKED
             """,
             asked,
         )
         expired = {row[0] for row in cursor.fetchall()}
-        people = [person for person in people if person not in known or person in expired]
-        asked["people"] = uuid_array(people)
+        users = [user for user in users if user not in known or user in expired]
+        asked["users"] = uuid_array(users)
     cursor.execute(
         """
         INSERT INTO vector_sync_leases (user_id, worker_id, expires_at)
-        SELECT unnest(%(people)s::uuid[]), %(worker)s, clock_timestamp() + make_interval(secs => %(lease)s)
+        SELECT unnest(%(users)s::uuid[]), %(worker)s, clock_timestamp() + make_interval(secs => %(lease)s)
         ON CONFLICT (user_id) DO UPDATE SET worker_id = EXCLUDED.worker_id, expires_at = EXCLUDED.expires_at
         """,
         asked,
     )
     if expired:
         enqueue_rechecks(cursor, expired)
-    return people
+    return users
 
 
-def enqueue_rechecks(cursor: CursorWrapper, people: Iterable[UUID]) -> None:
+def enqueue_rechecks(cursor: CursorWrapper, users: Iterable[UUID]) -> None:
     """Have people looked at again, some time after Qdrant has answered: a request that nobody waits for any more may still be applied.
 
     However often that happens, one entry of each person awaits the answer, to what is sent from now on: an answer that was on its way before tells
@@ -183,22 +183,22 @@ def enqueue_rechecks(cursor: CursorWrapper, people: Iterable[UUID]) -> None:
         """
         WITH waiting AS MATERIALIZED (
             SELECT id, coalesce(user_id, %(all_users)s) AS person FROM vector_sync_queue
-            WHERE awaits_ack AND coalesce(user_id, %(all_users)s) = ANY(%(people)s::uuid[]) FOR UPDATE SKIP LOCKED
+            WHERE awaits_ack AND coalesce(user_id, %(all_users)s) = ANY(%(users)s::uuid[]) FOR UPDATE SKIP LOCKED
         ), waiting_anew AS (
             UPDATE vector_sync_queue q SET queued_at = clock_timestamp() FROM waiting WHERE q.id = waiting.id
         )
         INSERT INTO vector_sync_queue (user_id, urgent, awaits_ack, cause)
-        SELECT nullif(person, %(all_users)s), true, true, %(cause)s FROM unnest(%(people)s::uuid[]) AS asked (person)
+        SELECT nullif(person, %(all_users)s), true, true, %(cause)s FROM unnest(%(users)s::uuid[]) AS asked (person)
         WHERE NOT EXISTS (SELECT FROM waiting WHERE waiting.person = asked.person)
         """,
-        {"people": uuid_array(people), "all_users": ALL_USERS, "cause": QueueEntry.Cause.RECHECK},
+        {"users": uuid_array(users), "all_users": ALL_USERS, "cause": QueueEntry.Cause.RECHECK},
     )
 
 
-def _entries(cursor: CursorWrapper, people: list[UUID]) -> tuple[Entry, ...]:
+def _entries(cursor: CursorWrapper, users: list[UUID]) -> tuple[Entry, ...]:
     """All that are due and visible now; a change that comes later queues another one. Whoever was quarantined has changed since."""
-    asked: dict[str, Any] = {"people": uuid_array(people)}
-    whose = f"(user_id IS NULL OR user_id = '{ALL_USERS}')" if people == [ALL_USERS] else "user_id = ANY(%(people)s::uuid[])"
+    asked: dict[str, Any] = {"users": uuid_array(users)}
+    whose = f"(user_id IS NULL OR user_id = '{ALL_USERS}')" if users == [ALL_USERS] else "user_id = ANY(%(users)s::uuid[])"
     cursor.execute(
         # Only constants are put together.
         f"SELECT id, {WHO}, {IS_DELETION}, EXISTS (SELECT FROM vector_sync_quarantine) FROM vector_sync_queue WHERE {whose} AND {DUE}",  # noqa: S608
@@ -209,16 +209,16 @@ def _entries(cursor: CursorWrapper, people: list[UUID]) -> tuple[Entry, ...]:
         cursor.execute(
             """
             DELETE FROM vector_sync_quarantine WHERE user_id IN (
-                SELECT user_id FROM vector_sync_quarantine WHERE user_id = ANY(%(people)s::uuid[]) FOR UPDATE SKIP LOCKED
+                SELECT user_id FROM vector_sync_quarantine WHERE user_id = ANY(%(users)s::uuid[]) FOR UPDATE SKIP LOCKED
             )
             """,
             asked,
         )
-    return tuple([Entry(entry, person, is_deletion) for entry, person, is_deletion, _ in rows])
+    return tuple([Entry(entry, user, is_deletion) for entry, user, is_deletion, _ in rows])
 
 
 def _claim(
-    cursor: CursorWrapper, worker: UUID, people: list[UUID], entries: tuple[Entry, ...], collections: tuple[str, ...] | None
+    cursor: CursorWrapper, worker: UUID, users: list[UUID], entries: tuple[Entry, ...], collections: tuple[str, ...] | None
 ) -> Claim:
     cursor.execute("SELECT nextval('vector_sync_version')")
     (version,) = cursor.fetchone()
@@ -226,4 +226,4 @@ def _claim(
         collections = registry.write_targets()
     if not collections:
         raise CollectionNotFound(collection_name())
-    return Claim(worker, frozenset(people), entries, version, collections)
+    return Claim(worker, frozenset(users), entries, version, collections)

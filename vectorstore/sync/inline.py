@@ -40,8 +40,8 @@ def sync_users(user_ids: Iterable[UUID]) -> BatchResult:
     """
     result = BatchResult()
     worker = uuid4()
-    people = iter(user_ids)
-    while batch := sorted(set(islice(people, BATCH_SIZE))):
+    users = iter(user_ids)
+    while batch := sorted(set(islice(users, BATCH_SIZE))):
         enqueue(batch, urgent=True)
         result += _sync_batch(worker, batch)
     if result.removed:

@@ -37,7 +37,7 @@ def renew(claim: Claim) -> datetime:
             """
             WITH renewed AS (
                 UPDATE vector_sync_leases SET expires_at = clock_timestamp() + make_interval(secs => %(lease)s)
-                WHERE worker_id = %(worker)s AND user_id = ANY(%(people)s::uuid[]) AND expires_at > clock_timestamp()
+                WHERE worker_id = %(worker)s AND user_id = ANY(%(users)s::uuid[]) AND expires_at > clock_timestamp()
                 RETURNING expires_at
             )
             SELECT clock_timestamp(), count(*), min(expires_at) > clock_timestamp() + make_interval(secs => %(timeout)s) FROM renewed
@@ -45,7 +45,7 @@ def renew(claim: Claim) -> datetime:
             _of(claim) | {"lease": settings.SYNC_LEASE_SECONDS, "timeout": whole_timeout_seconds()},
         )
         now, renewed, enough = cursor.fetchone()
-    if renewed != len(claim.people) or not enough:
+    if renewed != len(claim.users) or not enough:
         raise LeaseLost
     found: datetime = now
     return found
@@ -58,7 +58,7 @@ def finish(claim: Claim, rejected: Collection[RejectedUser] = ()) -> int:
     """
     with short_transaction() as cursor:
         held = _release(cursor, claim)
-        lost = claim.people - held if len(held) < len(claim.people) else ()
+        lost = claim.users - held if len(held) < len(claim.users) else ()
         done = [entry.id for entry in claim.entries if not lost or entry.user_id in held]
         cursor.execute("DELETE FROM vector_sync_queue WHERE id = ANY(%s::bigint[])", [done])
         for user in rejected:
@@ -73,7 +73,7 @@ def release(claim: Claim, *, unanswered: bool) -> None:
     """Release all users, with their entries still on the queue; UNANSWERED means that what was sent may still be applied."""
     with short_transaction() as cursor:
         if unanswered:
-            enqueue_rechecks(cursor, claim.people)
+            enqueue_rechecks(cursor, claim.users)
         _release(cursor, claim)
 
 
@@ -88,19 +88,19 @@ def expire_leases() -> int:
             ) RETURNING user_id
             """
         )
-        people = [row[0] for row in cursor.fetchall()]
-        if people:
-            enqueue_rechecks(cursor, people)
+        users = [row[0] for row in cursor.fetchall()]
+        if users:
+            enqueue_rechecks(cursor, users)
         cursor.execute("DELETE FROM vector_sync_workers WHERE heartbeat_at < clock_timestamp() - interval '1 hour'")
-    return len(people)
+    return len(users)
 
 
 def release_all(worker: UUID) -> None:
     """Release all users whom WORKER still holds, whatever came in between. What it sent may still be applied."""
     with short_transaction() as cursor:
         cursor.execute("DELETE FROM vector_sync_leases WHERE worker_id = %s RETURNING user_id", [worker])
-        if people := [row[0] for row in cursor.fetchall()]:
-            enqueue_rechecks(cursor, people)
+        if users := [row[0] for row in cursor.fetchall()]:
+            enqueue_rechecks(cursor, users)
         cursor.execute("DELETE FROM vector_sync_workers WHERE id = %s", [worker])
 
 
@@ -128,7 +128,7 @@ def database_clock() -> datetime:
 
 
 def _of(claim: Claim) -> dict[str, Any]:
-    return {"worker": claim.worker, "people": claim.array}
+    return {"worker": claim.worker, "users": claim.array}
 
 
 def _release(cursor: CursorWrapper, claim: Claim) -> set[UUID]:
@@ -136,7 +136,7 @@ def _release(cursor: CursorWrapper, claim: Claim) -> set[UUID]:
     back still holds."""
     cursor.execute(
         """
-        DELETE FROM vector_sync_leases WHERE worker_id = %(worker)s AND user_id = ANY(%(people)s::uuid[])
+        DELETE FROM vector_sync_leases WHERE worker_id = %(worker)s AND user_id = ANY(%(users)s::uuid[])
         RETURNING user_id, expires_at > clock_timestamp()
         """,
         _of(claim),

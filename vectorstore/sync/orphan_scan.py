@@ -55,11 +55,11 @@ def _look_through(claim: Claim, collection: str, cause: Cause) -> int:
         renew(claim)
         kept = set() if cause is Cause.DELETION else set(judge.among(page))
         left += len(kept)
-        people = {UUID(record.id) for record in page if isinstance(record.id, str) and record.id not in kept}
-        if ALL_USERS in people:
+        users = {UUID(record.id) for record in page if isinstance(record.id, str) and record.id not in kept}
+        if ALL_USERS in users:
             _delete_nobodys(collection)
-            people.remove(ALL_USERS)
-        orphans = people - set(ProfileEmbedding.objects.projectable().filter(pk__in=people).values_list("pk", flat=True))
+            users.remove(ALL_USERS)
+        orphans = users - set(ProfileEmbedding.objects.projectable().filter(pk__in=users).values_list("pk", flat=True))
         enqueue(sorted(orphans), urgent=True, cause=cause)
     if left:
         log.warning("%s the only copy of a user's vector in %s and were not deleted.", points_hold(left), collection)

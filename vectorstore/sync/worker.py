@@ -24,7 +24,7 @@ from vectorstore.queue.shutdown import GracefulShutdown, ShutdownRequested, reac
 from vectorstore.queue.transactions import retry_on_new_connection
 from vectorstore.retention.housekeeping import Housekeeping
 from vectorstore.sync.batch import BATCH_SIZE, work
-from vectorstore.sync.claims import anybody_due
+from vectorstore.sync.claims import has_due_entries
 from vectorstore.sync.discarding import enqueue_discards
 from vectorstore.sync.leases import database_clock, expire_leases, release_all, start_recheck_delay
 from vectorstore.sync.results import BatchResult, SyncResult
@@ -69,7 +69,7 @@ class Worker:
         try:
             reach_postgresql()
             # The embedded store is read in full whenever it is opened.
-            idle = is_embedded() and not anybody_due() and not preflight.is_due()
+            idle = is_embedded() and not has_due_entries() and not preflight.is_due()
             done = None if idle else work(self.id, self.batch_size)
             if done is None:
                 expire_leases()

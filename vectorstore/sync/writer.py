@@ -45,7 +45,7 @@ def write(claim: Claim) -> BatchResult:
     points = points_of(claim)
     if points.day is not None:
         disbelieve_days_after(points.day)
-    unusable = tuple(RejectedUser(person, claim.collections[0], NO_POINT) for person in points.unusable)
+    unusable = tuple(RejectedUser(user, claim.collections[0], NO_POINT) for user in points.unusable)
     live, *others = claim.collections
     writer = _CollectionWriter(claim, live)
     writer.apply(points)
@@ -88,7 +88,7 @@ class _CollectionWriter:
         self.write(points.due)
         if len(self.rejected) == len(points.due) >= SUSPICIOUSLY_MANY:
             raise RequestRejected(self.rejected[0].reason)
-        self.delete([str(person) for person in (*points.gone, *points.unusable)])
+        self.delete([str(user) for user in (*points.gone, *points.unusable)])
 
     def write(self, points: Sequence[Point]) -> None:
         """A batch that is refused is split, until it is known whose data are refused."""

@@ -54,11 +54,11 @@ def compare(expected: ExpectedPoints, points: Points, ages_valid_on: date | None
     """Every person and every point, which are of the same ids or of nobody. AGES_RIGHT_ON is the day on which ages were last refreshed."""
     compared = Compared()
     at = {point_id: index for index, point_id in enumerate(points.ids)}
-    both = [(index, at[person]) for index, person in enumerate(expected.ids) if person in at]
+    both = [(index, at[user]) for index, user in enumerate(expected.ids) if user in at]
     there = {expected.ids[index] for index, _ in both}
-    for person in expected.ids:
-        if person not in there:
-            compared.differences[person] = Difference((Kind.MISSING,), None)
+    for user in expected.ids:
+        if user not in there:
+            compared.differences[user] = Difference((Kind.MISSING,), None)
     for point_id, payload in zip(points.ids, points.payloads, strict=True):
         compared.versions.append(version_of(payload) or 0)
         if point_id not in there:

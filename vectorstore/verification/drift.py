@@ -49,22 +49,22 @@ class DriftReport(AbstractContextManager["DriftReport"]):
         self.allocated = last_allocated()
         self.kinds: Counter[Kind] = Counter()
         self.examples: dict[Kind, list[str]] = {kind: [] for kind in Kind}
-        self.people, self.numbers, self.unbeatable, self.unique = Ids(), Ids(), Ids(), Ids()
+        self.users, self.numbers, self.unbeatable, self.unique = Ids(), Ids(), Ids(), Ids()
 
     @property
     def differing(self) -> int:
-        return self.people.count + self.numbers.count
+        return self.users.count + self.numbers.count
 
     @property
     def unique_vectors(self) -> int:
         return self.unique.count + self.unique_numbers
 
-    def add(self, person: UUID, difference: Difference) -> None:
-        self.people.add(person.int)
+    def add(self, user: UUID, difference: Difference) -> None:
+        self.users.add(user.int)
         if difference.unbeatable:
-            self.unbeatable.add(person.int)
+            self.unbeatable.add(user.int)
         for kind in difference.kinds:
-            self._note(kind, str(person))
+            self._note(kind, str(user))
 
     def add_number(self, number: int) -> None:
         self.numbers.add(number)
@@ -98,5 +98,5 @@ class DriftReport(AbstractContextManager["DriftReport"]):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        for ids in (self.people, self.numbers, self.unbeatable, self.unique):
+        for ids in (self.users, self.numbers, self.unbeatable, self.unique):
             ids.file.close()

@@ -37,17 +37,17 @@ def verify_collection(
     """Compare every person with every point (the pages POINTS, if somebody has begun with them); how many people are to have one. While it is BUILDING,
     who is missing is still to come."""
     doubtful: list[UUID] = []
-    people = 0
+    users = 0
     for expected, there in _merge_join(pages(found.name) if points is None else points):
-        people += len(expected.ids)
+        users += len(expected.ids)
         compared = _compared(found, expected, there, ages_valid_on)
-        doubtful += [person for person, one in compared.differences.items() if not _is_to_come(found, one.kinds, building=building)]
+        doubtful += [user for user, one in compared.differences.items() if not _is_to_come(found, one.kinds, building=building)]
         if len(doubtful) >= DOUBTFUL:
             _decide(found, doubtful, ages_valid_on, building=building)
             doubtful.clear()
-        report(max(people, found.points))
+        report(max(users, found.points))
     _decide(found, doubtful, ages_valid_on, building=building)
-    return people
+    return users
 
 
 def _merge_join(points: Iterator[Points]) -> Iterator[tuple[ExpectedPoints, Points]]:
@@ -102,9 +102,9 @@ def _decide(found: DriftReport, doubtful: list[UUID], ages_valid_on: date | None
     found.pending += decided.pending
     quarantined = set(QuarantinedUser.objects.filter(pk__in=decided.differences).values_list("pk", flat=True))
     found.quarantined += len(quarantined)
-    for person, difference in decided.differences.items():
-        if person not in quarantined and not _is_to_come(found, difference.kinds, building=building):
-            found.add(person, difference)
+    for user, difference in decided.differences.items():
+        if user not in quarantined and not _is_to_come(found, difference.kinds, building=building):
+            found.add(user, difference)
     for point_id in _unique(found.name, _orphans(decided.differences, quarantined)):
         found.unique.add(UUID(str(point_id)).int)
 

@@ -36,10 +36,10 @@ class Decided:
     pending: int = 0
 
 
-def recheck_users(collection: str, people: Iterable[UUID], ages_valid_on: date | None) -> Decided:
+def recheck_users(collection: str, users: Iterable[UUID], ages_valid_on: date | None) -> Decided:
     """Decide about PEOPLE, whose points differed before."""
     decided = Decided()
-    for chunk in _chunks(people):
+    for chunk in _chunks(users):
         undecided = chunk
         for attempt in range(ATTEMPTS):
             if attempt:
@@ -51,29 +51,29 @@ def recheck_users(collection: str, people: Iterable[UUID], ages_valid_on: date |
     return decided
 
 
-def _recheck(collection: str, people: Sequence[UUID], ages_valid_on: date | None, decided: Decided) -> list[UUID]:
+def _recheck(collection: str, users: Sequence[UUID], ages_valid_on: date | None, decided: Decided) -> list[UUID]:
     """One attempt; whom nothing can be said about yet."""
     allocated_before = last_allocated()
-    before = quiescent_users(people)
-    compared = compare(expected_among(people), points_among(collection, people), ages_valid_on)
+    before = quiescent_users(users)
+    compared = compare(expected_among(users), points_among(collection, users), ages_valid_on)
     differing = compared.differences
     after = quiescent_users(list(differing))
     allocated_after = last_allocated()
     again: list[UUID] = []
-    for person, difference in differing.items():
+    for user, difference in differing.items():
         if difference.unbeatable:
-            decided.differences[person] = difference
-        elif person not in before or person not in after:
+            decided.differences[user] = difference
+        elif user not in before or user not in after:
             decided.pending += 1
-        elif before[person] != after[person] or allocated_before < (difference.version or 0) <= allocated_after:
-            again.append(person)
+        elif before[user] != after[user] or allocated_before < (difference.version or 0) <= allocated_after:
+            again.append(user)
         else:
-            decided.differences[person] = difference
+            decided.differences[user] = difference
     decided.pending += compared.waiting
     return again
 
 
-def _chunks(people: Iterable[UUID]) -> Iterator[list[UUID]]:
-    remaining = iter(people)
+def _chunks(users: Iterable[UUID]) -> Iterator[list[UUID]]:
+    remaining = iter(users)
     while chunk := list(islice(remaining, AT_ONCE)):
         yield chunk

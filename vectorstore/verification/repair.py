@@ -62,7 +62,7 @@ def repair(client: QdrantClient, collections: Sequence[DriftReport]) -> Repaired
             _delete(client, found.name, [str(UUID(int=number)) for number in chunk])
         for chunk in found.unique.chunks():
             enqueue((UUID(int=number) for number in chunk), cause=QueueEntry.Cause.DELETION)
-        for chunk in found.people.chunks():
+        for chunk in found.users.chunks():
             queued += enqueue(UUID(int=number) for number in chunk)
         for chunk in found.numbers.chunks():
             deleted += _delete(client, found.name, chunk)

@@ -60,7 +60,7 @@ class Verified:
     the ids of users without a point, for which a repair after a restore was refused."""
 
     alias: str
-    people: int
+    users: int
     quarantined: int
     restore_detected: str | None
     collections: tuple[VerifiedCollection, ...]
@@ -134,13 +134,13 @@ def verify(
             totals = _totals(client, rows)
             of_live = begun(rows[0].name)
         collections = [stack.enter_context(DriftReport(row.name)) for row in rows]
-        people, compared = _compare(rows, collections, totals, of_live, report)
+        users, compared = _compare(rows, collections, totals, of_live, report)
         collections = [found for _, found in compared]
-        _record(started, people, collections, restore_detected)
+        _record(started, users, collections, restore_detected)
         results = tuple(_collection_result(row, found) for row, found in compared)
         verified = Verified(
             collection_name(),
-            people,
+            users,
             QuarantinedUser.objects.count(),
             restore_detected,
             results,
@@ -200,7 +200,7 @@ def _compare(
 ) -> tuple[int, list[tuple[VectorCollection, DriftReport]]]:
     """How many people are to have a point; and what was compared: all but what somebody has dropped meanwhile."""
     refreshed = StoreState.current().ages_refreshed_on
-    done = people = 0
+    done = users = 0
     compared = []
     for index, (row, found, total) in enumerate(zip(rows, collections, totals, strict=True)):
 
@@ -210,15 +210,15 @@ def _compare(
         building = row.state == VectorCollection.State.BUILDING
         try:
             points = of_live if row is rows[0] else None
-            people = verify_collection(found, building=building, ages_valid_on=refreshed, report=so_far, points=points)
+            users = verify_collection(found, building=building, ages_valid_on=refreshed, report=so_far, points=points)
         except CollectionNotFound:
             _check_secondary(row)
         else:
             compared.append((row, found))
-        totals[index] = max(people, found.points)  # what was a guess is known
+        totals[index] = max(users, found.points)  # what was a guess is known
         done += totals[index]
         report(done, sum(totals))
-    return people, compared
+    return users, compared
 
 
 def _check_secondary(row: VectorCollection) -> None:
@@ -233,8 +233,8 @@ def _totals(client: QdrantClient, rows: list[VectorCollection]) -> list[int]:
     """Roughly, what there is to compare: points, or people where they are more."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = 'profile_embeddings'::regclass")
-        (people,) = cursor.fetchone()
-    return [max(_points_in(client, row.name), people) for row in rows]
+        (users,) = cursor.fetchone()
+    return [max(_points_in(client, row.name), users) for row in rows]
 
 
 def _points_in(client: QdrantClient, collection: str) -> int:
@@ -243,10 +243,10 @@ def _points_in(client: QdrantClient, collection: str) -> int:
     return 0
 
 
-def _record(started: datetime, people: int, collections: list[DriftReport], restore_detected: str | None) -> None:
+def _record(started: datetime, users: int, collections: list[DriftReport], restore_detected: str | None) -> None:
     """Counts only, nobody's id; the newest REMEMBERED runs."""
     found: dict[str, Any] = {
-        "people": people,
+        "users": users,
         "quarantined": QuarantinedUser.objects.count(),
         "restore_detected": restore_detected is not None,
         "collections": {found.name: found.counts() for found in collections},

@@ -75,7 +75,7 @@ def test_page__queue_collections_verification_and_quarantined_users(settings: Se
         "quarantined": 1,
         "unallocated": 0,
     }
-    found = {"people": 42, "quarantined": 1, "restore_detected": True, "collections": {f"{alias}_v1": counts}}
+    found = {"users": 42, "quarantined": 1, "restore_detected": True, "collections": {f"{alias}_v1": counts}}
     Verification.objects.create(alias=alias, started_at=datetime.now(UTC), result=found)
     page = shown()
     assert '>2<span class="block text-sm">the oldest for 3 hours</span>' in page

@@ -64,7 +64,7 @@ def test_reindex__takes_the_place_of_the_live_one(every_store: str) -> None:
         done = reindex()
     assert (done.alias, done.collection, done.replaced, done.retained_until) == (collection_name(), version(2), version(1), None)
     assert (done.dropped, done.written) == ((version(1),), 7)
-    assert done.acceptance == AcceptanceResult(version(2), people=7, points=7, pending=0, recall=1.0, live_recall=1.0)
+    assert done.acceptance == AcceptanceResult(version(2), users=7, points=7, pending=0, recall=1.0, live_recall=1.0)
     assert (leads_to(), states(), there()) == ("v2", {"v2": "live"}, {"v2"})
     assert (ids(2), wrong(2)) == (set(map(str, people)), {})
     assert compare().differences == []
@@ -133,7 +133,7 @@ def test_reindex__takes_the_place_of_one_whose_vectors_have_another_size(qdrant_
         client.update_collection_aliases(alias._moves(None, version(1)))
     people = [embedding.pk for embedding in ProfileEmbeddingFactory.create_batch(3)]
     done = rebuilt()
-    assert (done.written, done.acceptance) == (3, AcceptanceResult(version(2), people=3, points=3, pending=0, recall=1.0, live_recall=None))
+    assert (done.written, done.acceptance) == (3, AcceptanceResult(version(2), users=3, points=3, pending=0, recall=1.0, live_recall=None))
     assert (leads_to(), states(), ids(2)) == ("v2", {"v2": "live"}, set(map(str, people)))
     sync()
 
@@ -267,7 +267,7 @@ def test_acceptance__refuses_a_recall_below_the_live_one(embedded_qdrant: object
         rebuilt(min_recall=0.89)
     done = rebuilt(min_recall=0.88)  # goes on with the same one
     assert (done.collection, done.written, leads_to()) == (version(2), 0, "v2")
-    assert done.acceptance == AcceptanceResult(version(2), people=2, points=2, pending=0, recall=0.885, live_recall=None)
+    assert done.acceptance == AcceptanceResult(version(2), users=2, points=2, pending=0, recall=0.885, live_recall=None)
 
 
 @pytest.mark.qdrant_server
@@ -614,7 +614,7 @@ def test_reindex_qdrant__json(embedded_qdrant: object, capsys: pytest.CaptureFix
         "retained_until": None,
         "dropped": [version(1)],
         "written": 2,
-        "acceptance": {"collection": version(2), "people": 2, "points": 2, "pending": 0, "recall": 1.0, "live_recall": 1.0},
+        "acceptance": {"collection": version(2), "users": 2, "points": 2, "pending": 0, "recall": 1.0, "live_recall": 1.0},
     }
 
 

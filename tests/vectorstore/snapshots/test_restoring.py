@@ -105,7 +105,7 @@ def test_restore__what_has_changed_since_is_as_it_is_now(any_collection: QdrantS
     done = brought_back(path)
     assert (done.collection, done.replaced, done.retained, done.dropped) == (name(2), name(1), False, (name(1),))
     assert (done.removed, done.written, done.found) == (4, 4, len(rest))
-    assert (done.acceptance.people, done.acceptance.points) == (7, 7)
+    assert (done.acceptance.users, done.acceptance.points) == (7, 7)
     assert is_as_postgresql_says()
     assert states() == {name(2): "live"}
     assert collections() == {name(2)}

@@ -27,7 +27,7 @@ from vectorstore.qdrant.errors import CollectionNotFound
 from vectorstore.queue import transactions
 from vectorstore.queue.entries import ALL_USERS, LOCK_OF, enqueue
 from vectorstore.sync import claims as claiming
-from vectorstore.sync.claims import Claim, claim_due, claim_people
+from vectorstore.sync.claims import Claim, claim_due, claim_users
 from vectorstore.sync.leases import finish, release
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("registered")]
@@ -49,8 +49,8 @@ def test_claim_due__takes_every_entry_of_a_person() -> None:
     for person in (first, other, first):
         enqueue([person])
     claim = claimed(1)
-    assert (claim.people, len(claim.entries)) == (frozenset([first]), 2)
-    assert claimed().people == {other}
+    assert (claim.users, len(claim.entries)) == (frozenset([first]), 2)
+    assert claimed().users == {other}
     assert claim_due(uuid4(), 10) is None
 
 
@@ -64,7 +64,7 @@ def test_claim_due__many_at_once_never_hold_one_person() -> None:
         worker, held = uuid4(), list[UUID]()
         for _ in range(60):
             if (claim := claim_due(worker, 4)) is not None:
-                held += claim.people
+                held += claim.users
         return held
 
     with in_a_thread(work) as a, in_a_thread(work) as b, in_a_thread(work) as c, in_a_thread(work) as d:
@@ -79,10 +79,10 @@ def test_claim_due__passes_over_whom_another_is_just_claiming() -> None:
     with another_connection() as other, other.cursor() as cursor:
         cursor.execute("BEGIN")
         cursor.execute(f"SELECT pg_advisory_xact_lock({LOCK_OF}) FROM (SELECT %s::uuid AS person) asked", [locked])
-        assert claimed().people == {free}
-        assert claim_people(uuid4(), [locked]) is None
+        assert claimed().users == {free}
+        assert claim_users(uuid4(), [locked]) is None
         cursor.execute("ROLLBACK")
-    assert claimed().people == {locked}
+    assert claimed().users == {locked}
 
 
 def test_claim_due__others_are_found_behind_somebody_who_is_locked_and_has_many_entries() -> None:
@@ -92,7 +92,7 @@ def test_claim_due__others_are_found_behind_somebody_who_is_locked_and_has_many_
     enqueue([free])
     with another_connection() as other, other.cursor() as cursor:
         cursor.execute(f"SELECT pg_advisory_lock({LOCK_OF}) FROM (SELECT %s::uuid AS person) asked", [locked])
-        assert claimed(1).people == {free}
+        assert claimed(1).users == {free}
 
 
 def test_claim_due__passes_over_an_expired_lease_that_is_just_being_renewed() -> None:
@@ -104,7 +104,7 @@ def test_claim_due__passes_over_an_expired_lease_that_is_just_being_renewed() ->
         cursor.execute("SELECT FROM vector_sync_leases FOR UPDATE")
         assert claim_due(uuid4(), 10) is None
         cursor.execute("ROLLBACK")
-    assert claimed().people == {person}
+    assert claimed().users == {person}
 
 
 def test_claim_due__waits_for_no_lock_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,7 +161,7 @@ def test_claim_due__frozen_in_the_middle_is_thrown_out() -> None:
                 return bool(found)
 
             wait_until("The claim", claims)
-            assert found[0].people == {person}
+            assert found[0].users == {person}
             frozen.send_signal(signal.SIGCONT)
             assert frozen.communicate(timeout=60)[0] == "InternalError\nNone\n"
         finally:
@@ -217,7 +217,7 @@ def test_claim_due__takes_over_an_expired_lease_and_queues_a_recheck() -> None:
     late = claimed()
     SyncLease.objects.update(expires_at=LONG_AGO)
     claim = claimed()
-    assert (claim.people, claim.version > late.version) == (frozenset([person]), True)
+    assert (claim.users, claim.version > late.version) == (frozenset([person]), True)
     assert QueueEntry.objects.filter(user_id=person, awaits_ack=True, urgent=True, not_before=None).count() == 1
     assert SyncLease.objects.get().worker_id == claim.worker
     # Whoever comes late gives nothing back that is no longer theirs, drops nothing, and has the person looked at again.
@@ -242,13 +242,13 @@ def test_claim_people__whether_they_are_queued_or_not() -> None:
     enqueue([held])
     claimed()
     enqueue([queued_one])
-    claim = claim_people(uuid4(), [held, queued_one, neither, neither], collections=("some_v7",))
+    claim = claim_users(uuid4(), [held, queued_one, neither, neither], collections=("some_v7",))
     assert claim is not None
-    assert (claim.people, claim.entries, claim.collections) == (frozenset([queued_one, neither]), (), ("some_v7",))
+    assert (claim.users, claim.entries, claim.collections) == (frozenset([queued_one, neither]), (), ("some_v7",))
     assert claim_due(uuid4(), 10) is None
     finish(claim)
-    assert claimed().people == {queued_one}
-    assert claim_people(uuid4(), []) is None
+    assert claimed().users == {queued_one}
+    assert claim_users(uuid4(), []) is None
 
 
 def test_claim__of_all_users() -> None:
@@ -257,8 +257,8 @@ def test_claim__of_all_users() -> None:
     other = uuid4()
     enqueue([other], urgent=True)
     claim = claimed()
-    assert (claim.all_users, claim.people, len(claim.entries)) == (True, frozenset({ALL_USERS}), 2)  # nobody else is held for as long
-    assert claimed().people == {other}
+    assert (claim.all_users, claim.users, len(claim.entries)) == (True, frozenset({ALL_USERS}), 2)  # nobody else is held for as long
+    assert claimed().users == {other}
     assert claim_due(uuid4(), 10) is None
     for _ in range(2):  # however often the store is unavailable, there is one recheck
         release(claim, unanswered=True)
@@ -285,7 +285,7 @@ def test_claim_due__takes_users_that_have_changed_out_of_quarantine() -> None:
     with another_connection() as other, other.cursor() as cursor:
         cursor.execute("BEGIN")
         cursor.execute("DELETE FROM vector_sync_quarantine WHERE user_id = %s", [locked])
-        assert claimed().people == {person, locked}  # without waiting
+        assert claimed().users == {person, locked}  # without waiting
         cursor.execute("COMMIT")
     assert not QuarantinedUser.objects.exists()
 
@@ -308,7 +308,7 @@ def test_claim__the_version_is_allocated_after_the_users_are_leased(monkeypatch:
     monkeypatch.setattr(claiming, "_lease", leased)
     enqueue([uuid4()])
     assert claimed().version > allocated[0]
-    claim = claim_people(uuid4(), [uuid4()])
+    claim = claim_users(uuid4(), [uuid4()])
     assert claim is not None and claim.version > allocated[1]
 
 
@@ -412,8 +412,8 @@ def test_claim_due__a_deletion_overtakes_a_bulk_load() -> None:
     enqueue([gone], urgent=True)
     with plans() as found:
         claim = claimed(10)
-    assert gone in claim.people
-    assert len(claim.people) == 10
+    assert gone in claim.users
+    assert len(claim.users) == 10
     assert len(found) == 2
     assert "vector_sync_queue" not in [name for plan in found for name in scans(json.loads(plan))]
     assert finish(claim) == 0
@@ -424,7 +424,7 @@ def test_claim_due__among_some_people() -> None:
     (person,) = people(1)
     with plans() as found:
         claim = claim_due(uuid4(), 10, among=[person, uuid4()])
-    assert claim is not None and claim.people == {person}
+    assert claim is not None and claim.users == {person}
     assert "vector_sync_queue" not in [name for plan in found for name in scans(json.loads(plan))]
 
 

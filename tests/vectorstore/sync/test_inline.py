@@ -251,9 +251,9 @@ def test_remove_point__nobody_claims_the_person_before_the_commit(server_collect
         remove_point(person)
         with in_a_thread(lambda: claim_due(worker, 10)) as claiming:
             claim = claiming.result(60)
-        assert claim is not None and claim.people == {other}
+        assert claim is not None and claim.users == {other}
     later = claim_due(worker, 10)
-    assert later is not None and later.people == {person}
+    assert later is not None and later.users == {person}
 
 
 @pytest.mark.django_db

@@ -60,7 +60,7 @@ def test_renew__a_lease_that_has_run_out_is_lost_though_nobody_took_it() -> None
 
 def test_renew__of_whom_one_was_taken_over() -> None:
     claim = claimed(2)
-    SyncLease.objects.filter(pk=min(claim.people)).update(worker_id=uuid4())
+    SyncLease.objects.filter(pk=min(claim.users)).update(worker_id=uuid4())
     with pytest.raises(LeaseLost):
         renew(claim)
 
@@ -86,7 +86,7 @@ def test_finish__releases_all_users() -> None:
 
 def test_finish__whoever_was_lost_is_looked_at_again() -> None:
     claim = claimed(2)
-    lost = min(claim.people)
+    lost = min(claim.users)
     SyncLease.objects.filter(pk=lost).update(expires_at=LONG_AGO)
     assert finish(claim) == 1
     assert (queued(lost), queued()) == (2, 2)
@@ -110,7 +110,7 @@ def test_release__with_a_recheck_where_a_request_is_unanswered(unanswered: bool)
     claim = claimed(2)
     release(claim, unanswered=unanswered)
     assert not SyncLease.objects.exists()
-    assert sorted(map(str, rechecks())) == (sorted(map(str, claim.people)) if unanswered else [])
+    assert sorted(map(str, rechecks())) == (sorted(map(str, claim.users)) if unanswered else [])
 
 
 def test_release__again_and_again_does_not_pile_up_rechecks() -> None:
@@ -134,7 +134,7 @@ def test_release__again_the_recheck_awaits_an_answer_to_what_is_sent_afterwards(
 
 @pytest.mark.django_db(transaction=True)
 def test_release__a_recheck_that_is_just_being_armed_is_not_that_of_the_next_request() -> None:
-    (person,) = (claim := claimed()).people
+    (person,) = (claim := claimed()).users
     release(claim, unanswered=True)
     again = claim_due(uuid4(), 10)
     assert again is not None
@@ -150,11 +150,11 @@ def test_expire_leases__frees_users_that_a_dead_worker_held_without_an_entry() -
     claim = claimed(2)
     QueueEntry.objects.all().delete()
     assert is_empty()
-    SyncLease.objects.filter(pk=min(claim.people)).update(expires_at=LONG_AGO)
+    SyncLease.objects.filter(pk=min(claim.users)).update(expires_at=LONG_AGO)
     assert not is_empty()
     assert (expire_leases(), expire_leases()) == (1, 0)
-    assert rechecks() == [min(claim.people)]
-    assert SyncLease.objects.get().user_id == max(claim.people)
+    assert rechecks() == [min(claim.users)]
+    assert SyncLease.objects.get().user_id == max(claim.users)
 
 
 def test_expire_leases__deletes_workers_that_were_killed() -> None:
@@ -171,7 +171,7 @@ def test_release_all__users_that_a_worker_still_holds() -> None:
     SyncWorker.objects.create(id=claim.worker, host="", pid=1)
     release_all(claim.worker)
     assert SyncLease.objects.get().worker_id == other.worker
-    assert set(rechecks()) == claim.people
+    assert set(rechecks()) == claim.users
     assert not SyncWorker.objects.exists()
 
 

@@ -110,7 +110,7 @@ def test_verify__two_stores_that_agree(collection: str) -> None:
     UserFactory.create()
     QueueEntry.objects.all().delete()
     verified = verify()
-    assert (verified.people, only(verified).points, verified.clean) == (5, 5, True)
+    assert (verified.users, only(verified).points, verified.clean) == (5, 5, True)
     assert (kinds(verified), only(verified).examples, only(verified).pending) == ({}, {}, 0)
 
 
@@ -139,7 +139,7 @@ def test_verify__every_kind(collection: str) -> None:
     assert set(reported.examples["orphaned"]) == {str(hidden), str(staff), str(orphan), "7", str(2**63)}
     assert set(reported.examples["stale payload"]) == {str(unverified), str(both)}
     assert set(reported.examples["stale vector"]) == {str(moved), str(both)}
-    assert (reported.differing, verified.differing, verified.clean, verified.people, reported.points) == (9, 9, False, 6, 10)
+    assert (reported.differing, verified.differing, verified.clean, verified.users, reported.points) == (9, 9, False, 6, 10)
     assert QueueEntry.objects.count() == 0
 
 
@@ -697,7 +697,7 @@ def test_verify__keeps_counts_and_nobodys_id(live: str) -> None:
     kept = Verification.objects.get()
     assert (kept.alias, kept.started_at < kept.finished_at or connection.in_atomic_block) == (collection_name(), True)
     assert kept.result == {
-        "people": 2,
+        "users": 2,
         "quarantined": 0,
         "restore_detected": False,
         "collections": {

@@ -158,7 +158,7 @@ class Command(FindmeCommand):
         else:
             self._print_adopted(done)
         if done.status is not None:
-            if done.remaining is not None or done.came_meanwhile:
+            if done.remaining is not None or done.arrived_later:
                 self.exit_with_findings()
             self._print_if_not_green(done.planned.collection, done.status, options["wait"])
 
@@ -173,9 +173,9 @@ class Command(FindmeCommand):
                 f"{done.planned.collection} is this database's: {counted(done.removed, 'point of nobody is', 'points of nobody are')} gone, and everybody is queued for"
                 " manage.py sync_qdrant."
             )
-        if done.came_meanwhile:
+        if done.arrived_later:
             self.print_line(
-                f"{points_hold(done.came_meanwhile)} a vector that another program wrote meanwhile and PostgreSQL does not have: not deleted."
+                f"{points_hold(done.arrived_later)} a vector that another program wrote meanwhile and PostgreSQL does not have: not deleted."
             )
         if done.remaining is not None:
             self.print_line(done.remaining)
@@ -231,7 +231,7 @@ def _adoption_json(done: Adopted) -> dict[str, Any]:
         "replaced": done.replaced,
         "remaining": done.remaining,
     }
-    return {"adopted": adopted, "unique_vectors": done.survey.unique_vectors, "unique_vectors_came_meanwhile": done.came_meanwhile}
+    return {"adopted": adopted, "unique_vectors": done.survey.unique_vectors, "unique_vectors_arrived_later": done.arrived_later}
 
 
 def _of_unique(count: int, allowed: int) -> str:

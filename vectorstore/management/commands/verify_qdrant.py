@@ -94,7 +94,7 @@ class Command(FindmeCommand):
         if verified.restore_detected:
             self.print_line(verified.restore_detected)
         for found in verified.collections:
-            self.print_line(_sentence(found, verified.people))
+            self.print_line(_sentence(found, verified.users))
             for kind, ids in found.examples.items():
                 self.print_line(f"  {found.kinds[kind]:,} {kind}: {', '.join(ids)}{', ...' if found.kinds[kind] > len(ids) else ''}")
             if found.unique_vectors:
