@@ -1,1 +1,1 @@
-"""From the queue to Qdrant: people are leased, their current rows are read, their points written or deleted, and read back."""
+"""Sync from the queue to Qdrant: lease users, read their rows, write or delete their points, and read the points back."""

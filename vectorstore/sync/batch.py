@@ -1,4 +1,4 @@
-"""One batch of the queue, from the claim to the end."""
+"""Process one batch of the queue, from the claim to its end."""
 
 from __future__ import annotations
 
@@ -18,16 +18,19 @@ from vectorstore.sync.results import BatchResult
 from vectorstore.sync.writer import write
 
 BATCH_SIZE = 768
-"""People of one claim and one request: some 4.5 MB of JSON, or 1.7 MB by gRPC. A batch takes a dozen statements, however large it is."""
+"""Users of one claim and one request: about 4.5 MB of JSON, or 1.7 MB by gRPC.
+
+A batch takes a dozen statements, however large it is.
+"""
 LARGEST_BATCH = 1000
-"""Each takes a lock in PostgreSQL's table of locks while they are claimed."""
+"""Each user takes an entry in PostgreSQL's lock table during the claim."""
 
 
 def work(worker: UUID, limit: int, among: Sequence[UUID] | None = None) -> BatchResult | None:
-    """Claim up to LIMIT people who are due and write their points; None where nobody is to be had.
+    """Claim up to ``limit`` due users and write their points. Return None if no user can be claimed.
 
-    Raises StoreUnavailable (CollectionNotFound before ``init_qdrant``), with all users released; LeaseLost likewise. The store is taken
-    before anything is claimed: who holds people never waits for it.
+    Raises StoreUnavailable (CollectionNotFound before ``init_qdrant``) and LeaseLost, after releasing all users. The store is opened
+    before the claim, so a worker that holds leases never waits for it.
     """
     with qdrant() as client:
         preflight.check_stores(client)
@@ -36,7 +39,7 @@ def work(worker: UUID, limit: int, among: Sequence[UUID] | None = None) -> Batch
 
 
 def carry_out(claim: Claim) -> BatchResult:
-    """Write what was claimed and end the claim, in one way or the other."""
+    """Write a claim and end it: finish it, or release it after an error."""
     try:
         unique = scan_for_orphans(claim) if claim.all_users else 0
         result = write(claim)

@@ -1,7 +1,10 @@
-"""Leasing people: nobody writes a person's point beside another, however many entries of the queue there are (protocol, rules 2, 3, 7 and 10).
+"""Claims: lease users, so that no two workers write one user's point at the same time (protocol rules 2, 3, 7 and 10).
 
-In READ COMMITTED, and in this order: the people are claimed, one version is allocated for all of them, the collections are read, the transaction
-ends; only then are the people's rows read. So of two claims of a person the one with the higher version has looked at PostgreSQL later.
+However many queue entries a user has, one worker holds the user.
+
+In READ COMMITTED, in this order: the users are leased, one version is allocated for all of them, the collections are read, the
+transaction ends. Only then are the users' rows read. Of two claims of one user, the claim with the higher version has therefore read
+PostgreSQL later.
 """
 
 from __future__ import annotations
@@ -23,18 +26,23 @@ from vectorstore.qdrant.errors import CollectionNotFound
 from vectorstore.queue.entries import ALL_USERS, LOCK_OF
 from vectorstore.queue.transactions import short_transaction
 
-SPARE_ROWS, TIMES_MORE = 32, 4
-"""Entries that are looked at beside one for each person: a few, since nearly everybody has one. While that finds too few people, as behind somebody
-with many entries who is locked just now, it is so many times more."""
+SPARE_ROWS, GROWTH = 32, 4
+"""How many entries are read in addition to one for each user, and the factor when that finds too few users.
+
+Nearly every user has one entry, so a few more suffice. A locked user with many entries can hide the others.
+"""
 
 DUE = "NOT awaits_ack AND (not_before IS NULL OR not_before <= clock_timestamp())"
 WHO = f"coalesce(user_id, '{ALL_USERS}')"
 IS_DELETION = f"(cause = '{QueueEntry.Cause.DELETION}' AND user_id IS DISTINCT FROM '{ALL_USERS}' OR user_id IS NULL AND cause = '')"
-"""A captured deletion of a user's row, or a TRUNCATE. The id that stands for all users is no TRUNCATE, if a user with that id is deleted."""
+"""A captured deletion of a user's row, or a TRUNCATE.
+
+The deletion of a user whose id equals ``ALL_USERS`` is no TRUNCATE.
+"""
 
 
 class Entry(NamedTuple):
-    """A row of the queue, and whom it is about. ``is_deletion``: it removes the user's point even if the vector is unique."""
+    """A row of the queue and its user. With ``is_deletion`` the user's point is removed even if its vector is unique."""
 
     id: int
     user_id: UUID
@@ -43,8 +51,10 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """People whom WORKER holds, with the entries that are dropped when they are done, the version that their points get, and the collections
-    that are written."""
+    """Users that ``worker`` holds, the version of their points, and the collections to write.
+
+    ``entries`` are deleted from the queue when the claim is finished.
+    """
 
     worker: UUID
     users: frozenset[UUID]
@@ -52,43 +62,44 @@ class Claim:
     version: int
     collections: tuple[str, ...]
     array: str = field(init=False, repr=False, compare=False)
-    """The people for PostgreSQL, to which each statement gives them anew."""
+    """The users as an array literal for PostgreSQL. Every statement of the claim sends it."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "array", uuid_array(self.users))
 
     @property
     def deletions(self) -> frozenset[UUID]:
-        """The users whose deletion was captured, and ALL_USERS after a TRUNCATE."""
+        """Return the users whose deletion was captured, and ALL_USERS after a TRUNCATE."""
         return frozenset(entry.user_id for entry in self.entries if entry.is_deletion)
 
     @property
     def all_users(self) -> bool:
-        """Whether a TRUNCATE is in it: whoever it took has to be looked for in the collections."""
+        """Return whether the claim holds a TRUNCATE. The removed users must then be searched in the collections."""
         return ALL_USERS in self.users
 
 
 def has_due_entries() -> bool:
-    """Whether there is an entry to be claimed, unless others hold its person."""
+    """Return whether the queue has a due entry. Its user may be leased by another worker."""
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT EXISTS (SELECT FROM vector_sync_queue WHERE {DUE})")  # noqa: S608  # a constant
         return bool(cursor.fetchone()[0])
 
 
 def claim_due(worker: UUID, limit: int, among: Sequence[UUID] | None = None) -> Claim | None:
-    """Lease up to LIMIT people who are due (only such as are AMONG these, if any are named), the urgent first; None where there is nobody.
+    """Lease up to ``limit`` due users, urgent ones first. Return None if there is none.
 
-    Takes all due entries of each. Passes over people whom others hold, without waiting. Raises CollectionNotFound before ``init_qdrant``.
+    ``among`` restricts the claim to these users. Takes all due entries of each user. Skips users that other workers hold, without
+    waiting. Raises CollectionNotFound before ``init_qdrant``.
     """
     with short_transaction(durable=True) as cursor:
         due = _lockable_due(cursor, limit, among)
-        # Looking everybody through takes a while, and nobody else is held meanwhile.
+        # A scan for orphans takes a while. No other user is held during it.
         users = _lease(cursor, worker, [ALL_USERS] if ALL_USERS in due else due)
         return _claim(cursor, worker, users, _entries(cursor, users), None) if users else None
 
 
 def claim_users(worker: UUID, user_ids: Iterable[UUID], *, collections: tuple[str, ...] | None = None) -> Claim | None:
-    """Lease those of the people whom nobody else holds, queued or not, to write them into COLLECTIONS (or all that are written).
+    """Lease those of the users that no other worker holds, queued or not, to write ``collections`` (default: all write targets).
 
     Their entries stay on the queue: another collection may need them.
     """
@@ -98,35 +109,35 @@ def claim_users(worker: UUID, user_ids: Iterable[UUID], *, collections: tuple[st
 
 
 def _lockable_due(cursor: CursorWrapper, limit: int, among: Sequence[UUID] | None) -> list[UUID]:
-    """Candidates whose advisory lock is free, so that two that claim at the same time do not wait for each other's leases."""
-    many = limit + SPARE_ROWS
-    found, entries = _lockable_among_first(cursor, limit, many, among)
-    while len(found) < limit and entries >= many:
-        many *= TIMES_MORE
-        found, entries = _lockable_among_first(cursor, limit, many, among)
+    """Return due users whose advisory lock is free. Two simultaneous claims then do not wait for each other's leases."""
+    row_limit = limit + SPARE_ROWS
+    found, entries = _lockable_among_first(cursor, limit, row_limit, among)
+    while len(found) < limit and entries >= row_limit:
+        row_limit *= GROWTH
+        found, entries = _lockable_among_first(cursor, limit, row_limit, among)
     return found
 
 
-def _lockable_among_first(cursor: CursorWrapper, limit: int, many: int, among: Sequence[UUID] | None) -> tuple[list[UUID], int]:
-    """Of those with one of the first MANY entries of a lane; and how many entries those are."""
+def _lockable_among_first(cursor: CursorWrapper, limit: int, row_limit: int, among: Sequence[UUID] | None) -> tuple[list[UUID], int]:
+    """Return the lockable users of the first ``row_limit`` entries of each lane, and the number of those entries."""
     free = f"""
         {DUE} AND NOT EXISTS (SELECT FROM vector_sync_leases l WHERE l.user_id = {WHO.replace("user_id", "q.user_id")} AND l.expires_at > clock_timestamp())
         {"AND q.user_id = ANY(%(among)s::uuid[])" if among is not None else ""}
     """
     cursor.execute(
-        # Only constants are put together.
+        # Only constants are concatenated.
         f"""
         WITH candidates AS MATERIALIZED (
-            (SELECT 0 AS lane, id, {WHO} AS person FROM vector_sync_queue q WHERE urgent AND {free} ORDER BY id LIMIT %(many)s)
+            (SELECT 0 AS lane, id, {WHO} AS person FROM vector_sync_queue q WHERE urgent AND {free} ORDER BY id LIMIT %(row_limit)s)
             UNION ALL
-            (SELECT 1, id, {WHO} FROM vector_sync_queue q WHERE {free} ORDER BY id LIMIT %(many)s)
+            (SELECT 1, id, {WHO} FROM vector_sync_queue q WHERE {free} ORDER BY id LIMIT %(row_limit)s)
         ), due_users AS MATERIALIZED (
             SELECT person FROM candidates GROUP BY person ORDER BY min(lane), min(id)
         )
         (SELECT person, NULL FROM due_users WHERE pg_try_advisory_xact_lock({LOCK_OF}) LIMIT %(limit)s)
         UNION ALL SELECT NULL, count(*) FROM candidates
         """,  # noqa: S608
-        {"among": None if among is None else uuid_array(among), "many": many, "limit": limit},
+        {"among": None if among is None else uuid_array(among), "row_limit": row_limit, "limit": limit},
     )
     *rows, (_, entries) = cursor.fetchall()
     return [row[0] for row in rows], entries
@@ -141,9 +152,10 @@ def _lockable(cursor: CursorWrapper, user_ids: Iterable[UUID]) -> list[UUID]:
 
 
 def _lease(cursor: CursorWrapper, worker: UUID, users: list[UUID]) -> list[UUID]:
-    """Lease those whom nobody holds. A statement of its own, after the locks: it sees what whoever had them before has committed.
+    """Lease those of the users that no worker holds, and return them.
 
-    An expired lease is taken over, unless its holder is just renewing it; what that one sent may still arrive, so a recheck is queued.
+    Runs as a statement of its own after the locks, so it sees what the previous lock holders have committed. An expired lease changes
+    hands, unless its holder is renewing it. The previous holder's last request may still be applied, so a recheck is enqueued.
     """
     asked: dict[str, Any] = {"worker": worker, "users": uuid_array(users), "lease": settings.SYNC_LEASE_SECONDS}
     cursor.execute("SELECT user_id FROM vector_sync_leases WHERE user_id = ANY(%(users)s::uuid[])", asked)
@@ -174,17 +186,18 @@ def _lease(cursor: CursorWrapper, worker: UUID, users: list[UUID]) -> list[UUID]
 
 
 def enqueue_rechecks(cursor: CursorWrapper, users: Iterable[UUID]) -> None:
-    """Have people looked at again, some time after Qdrant has answered: a request that nobody waits for any more may still be applied.
+    """Enqueue rechecks, deferred until Qdrant has answered: an abandoned request may still be applied (protocol rule 7).
 
-    However often that happens, one entry of each person awaits the answer, to what is sent from now on: an answer that was on its way before tells
-    nothing of the last request. One that somebody has locked just begins its wait, for the requests before.
+    Each user has at most one entry that awaits an acknowledgment. A repeated call sets its time to now, because an answer to an
+    earlier request says nothing about the last one. If another worker has locked that entry, the delay for the earlier requests is
+    just beginning, and a new entry is added.
     """
     cursor.execute(
         """
         WITH waiting AS MATERIALIZED (
             SELECT id, coalesce(user_id, %(all_users)s) AS person FROM vector_sync_queue
             WHERE awaits_ack AND coalesce(user_id, %(all_users)s) = ANY(%(users)s::uuid[]) FOR UPDATE SKIP LOCKED
-        ), waiting_anew AS (
+        ), restarted AS (
             UPDATE vector_sync_queue q SET queued_at = clock_timestamp() FROM waiting WHERE q.id = waiting.id
         )
         INSERT INTO vector_sync_queue (user_id, urgent, awaits_ack, cause)
@@ -196,16 +209,20 @@ def enqueue_rechecks(cursor: CursorWrapper, users: Iterable[UUID]) -> None:
 
 
 def _entries(cursor: CursorWrapper, users: list[UUID]) -> tuple[Entry, ...]:
-    """All that are due and visible now; a change that comes later queues another one. Whoever was quarantined has changed since."""
+    """Return all due entries that are visible now, and end the quarantine of these users: they have changed since.
+
+    A later change adds another entry.
+    """
     asked: dict[str, Any] = {"users": uuid_array(users)}
     whose = f"(user_id IS NULL OR user_id = '{ALL_USERS}')" if users == [ALL_USERS] else "user_id = ANY(%(users)s::uuid[])"
     cursor.execute(
-        # Only constants are put together.
+        # Only constants are concatenated.
         f"SELECT id, {WHO}, {IS_DELETION}, EXISTS (SELECT FROM vector_sync_quarantine) FROM vector_sync_queue WHERE {whose} AND {DUE}",  # noqa: S608
         asked,
     )
     rows = cursor.fetchall()
-    if rows and rows[0][3]:  # Whom somebody else is taking out just now need not be waited for.
+    # Another transaction may be removing some of the users. The claim does not wait for it.
+    if rows and rows[0][3]:
         cursor.execute(
             """
             DELETE FROM vector_sync_quarantine WHERE user_id IN (

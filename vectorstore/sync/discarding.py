@@ -1,4 +1,4 @@
-"""Delete vectors that exist only in Qdrant, if the operator has said how many."""
+"""Delete vectors that exist only in Qdrant, up to the number that the operator allowed."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from vectorstore.retention.unique_vectors import UniqueVectors, UniqueVectorsFou
 
 
 def enqueue_discards(limit: int) -> int:
-    """Queue the deletion of every unique vector in the collections that are written. Return how many there are.
+    """Enqueue the deletion of every unique vector in all write targets. Return their number.
 
-    Points whose id is a number are deleted at once: no worker leases them. Raises UniqueVectorsFound, with nothing changed, if there are more than
-    ``limit``.
+    Points with a numeric id are deleted at once, because no worker leases them. Raises UniqueVectorsFound, with nothing changed, if
+    there are more than ``limit``.
     """
     found: dict[str, list[ExtendedPointId]] = {}
     count = 0

@@ -1,4 +1,4 @@
-"""The same machinery for people who are waited for: after the commit of a command or of the admin, and before a person is removed for good."""
+"""Sync users in the calling process, without a worker: after the commit of a command or the admin, and before an erasure."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from vectorstore.sync.claims import DUE, enqueue_rechecks
 from vectorstore.sync.results import BatchResult
 
 WAIT_SECONDS = 30
-"""How long to wait for others who write the same people: several batches of theirs."""
+"""How long to wait for workers that write the same users. They finish several batches in this time."""
 
 
 def sync_users(user_ids: Iterable[UUID]) -> BatchResult:
-    """Write or delete the points of these people, from their current rows, batch by batch. Call it after the commit that changed them.
+    """Write or delete the points of these users from their current rows. Call it after the commit that changed them.
 
-    Raises StoreUnavailable (CollectionNotFound where ``init_qdrant`` has not been run), and UserFacingError for a collection of another
-    database: who is not done stays on the queue, for the next ``sync_qdrant``. What another worker did of it is not counted.
+    Raises StoreUnavailable (CollectionNotFound before ``init_qdrant``), and UserFacingError for a collection of another database.
+    Users that are not done then stay on the queue for the next ``sync_qdrant``. Work of other workers is not counted.
     """
     result = BatchResult()
     worker = uuid4()
@@ -73,11 +73,11 @@ def _are_due(batch: list[UUID]) -> bool:
 
 
 def remove_point(user_id: UUID) -> bool:
-    """Delete the person's point everywhere, inside the caller's transaction, until whose end nobody writes it again; whether there was one.
+    """Delete the user's point in all collections, inside the caller's transaction. Return whether there was one.
 
-    Whatever becomes of that transaction, the person is looked at after it: where it ends without its commit, they get their point back.
-    Also after a restore, when nothing else is written: an operator erases again who had been erased after the backup.
-    Raises StoreUnavailable, or UserFacingError if the point is still there.
+    No worker writes the point again until that transaction ends. Afterwards the user is synced: if the transaction did not commit,
+    the point is written again. Also works after a restore, when nothing else is written: the operator repeats the erasures that
+    are later than the backup. Raises StoreUnavailable, or UserFacingError if the point is still there.
     """
     with qdrant() as client:
         restored = _is_restored(client)
@@ -97,9 +97,10 @@ def remove_point(user_id: UUID) -> bool:
 
 
 def _is_restored(client: QdrantClient) -> bool:
-    """Return whether a store is an older copy of itself. Then no version is allocated: that PostgreSQL has allocated too few is what shows it.
+    """Return whether a store is an older copy of itself. No version is allocated then, since that would hide the restore.
 
-    Raises UserFacingError where the collection is another database's.
+    The sequence of a restored PostgreSQL is too low, and this is how the restore is detected. Raises UserFacingError if the collection
+    belongs to another database.
     """
     try:
         preflight.check_stores(client)
@@ -109,7 +110,7 @@ def _is_restored(client: QdrantClient) -> bool:
 
 
 def _remove_from_secondary(collection: str, user_id: UUID, version: int | None) -> bool:
-    """A secondary collection that answers with an error is marked as failed, as workers do."""
+    """Remove the point from a secondary collection. If the collection answers with an error, mark it as failed, as workers do."""
     with fail_secondary_on_error(collection), qdrant() as client:
         if _remove(client, collection, user_id, version):
             return True
@@ -117,9 +118,9 @@ def _remove_from_secondary(collection: str, user_id: UUID, version: int | None) 
 
 
 def _lock_user(user_id: UUID) -> None:
-    """Hold the person's advisory lock, so that nobody claims them, until the transaction ends; and wait for whoever has claimed them.
+    """Take the user's advisory lock until the transaction ends, then wait for the current lease to end.
 
-    Where that one's lease ran out, what it sent may still arrive: a recheck is queued, with the caller's transaction.
+    If the lease expired, Qdrant may still apply the worker's last request. A recheck is then enqueued in the caller's transaction.
     """
     with _translate_lock_timeout(), connection.cursor() as cursor:
         cursor.execute("SELECT set_config('lock_timeout', %s, true) WHERE current_setting('lock_timeout') = '0'", [f"{WAIT_SECONDS}s"])
@@ -135,9 +136,9 @@ def _lock_user(user_id: UUID) -> None:
 
 
 def _queue_apart(user_id: UUID, *, restored: bool) -> int | None:
-    """Queue the person over a connection of its own, committed before anything is sent. Nobody can claim them yet.
+    """Enqueue the user over a separate connection, committed before anything is sent. No worker can claim the user yet.
 
-    Return a version that is allocated there, for ``deletions.note_deletion``; None after a restore.
+    Return a version that is allocated there, for ``deletions.note_deletion``, or None after a restore.
     """
     apart = connection.copy()
     try:
@@ -152,7 +153,7 @@ def _queue_apart(user_id: UUID, *, restored: bool) -> int | None:
 
 
 def _lease_of(user_id: UUID) -> bool | None:
-    """Whether the person's lease still holds; None where there is none."""
+    """Return whether the user's lease is still valid, or None if there is no lease."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT expires_at > clock_timestamp() FROM vector_sync_leases WHERE user_id = %s", [user_id])
         row = cursor.fetchone()
@@ -160,9 +161,9 @@ def _lease_of(user_id: UUID) -> bool | None:
 
 
 def _remove(client: QdrantClient, collection: str, user_id: UUID, version: int | None) -> bool:
-    """Also what does not seem to be there: an upsert may still wait to be applied, and the deletion comes after it.
+    """Delete the point and return whether it was there. An absent point is deleted too, since an upsert may still be pending.
 
-    Without a version, whatever version the point has: it may be higher than a restored PostgreSQL can allocate.
+    Without ``version`` the point is deleted whatever its version is: a restored PostgreSQL may be unable to allocate a higher one.
     """
     ids: list[ExtendedPointId] = [str(user_id)]
     found = client.retrieve(collection, ids, with_payload=False, with_vectors=False)
@@ -178,7 +179,7 @@ def _remove(client: QdrantClient, collection: str, user_id: UUID, version: int |
         left = client.retrieve(collection, ids, with_payload=False, with_vectors=False)
     if left:
         raise UserFacingError(
-            f"The point of {str(user_id)!r} is still in {collection!r} after its deletion: look at Qdrant's log, and run it again."
+            f"The point of {str(user_id)!r} is still in {collection!r} after its deletion. Check Qdrant's log, then run the command again."
         )
     return bool(found)
 
@@ -195,5 +196,5 @@ def _translate_lock_timeout() -> Iterator[None]:
 
 def _held_by_others() -> StoreUnavailable:
     return StoreUnavailable(
-        "Somebody else is writing the points of the same people, and has not been done in time: see what runs, and run it again."
+        f"Another worker has been writing the points of these users for {WAIT_SECONDS} seconds. Check which workers run, then run the command again."
     )

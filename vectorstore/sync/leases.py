@@ -1,4 +1,4 @@
-"""Keeping and ending a claim (protocol, rules 2, 5 and 7). Each function is one transaction of its own."""
+"""Renew and end claims (protocol rules 2, 5 and 7). Each function is one transaction."""
 
 from __future__ import annotations
 
@@ -19,18 +19,20 @@ from vectorstore.sync.results import RejectedUser
 
 
 class LeaseLost(UserFacingError):
-    """Somebody else has taken the people over, or may do so before Qdrant has answered: nothing may be sent for them any more."""
+    """Another worker has leased the users, or may do so before Qdrant answers. Nothing more may be sent for them."""
 
     needs_operator = False  # another worker writes these users
 
     def __init__(self) -> None:
-        super().__init__("The lease of people who were being written has run out: others write them now. Raise SYNC_LEASE_SECONDS.")
+        super().__init__(
+            "The lease on this batch expired and another worker may have taken it over. If this repeats, increase SYNC_LEASE_SECONDS."
+        )
 
 
 def renew(claim: Claim) -> datetime:
-    """Lease everybody of the claim anew, by the database's clock, and say what it shows: what is sent now is sent after that.
+    """Extend the leases of the claim. Return the database's time, which is before everything that is sent from now on.
 
-    Raises LeaseLost, unless all are still held and more than a request's timeout is left.
+    Raises LeaseLost, unless all users are still held and more than the request's timeout is left.
     """
     with short_transaction() as cursor:
         cursor.execute(
@@ -47,14 +49,14 @@ def renew(claim: Claim) -> datetime:
         now, renewed, enough = cursor.fetchone()
     if renewed != len(claim.users) or not enough:
         raise LeaseLost
-    found: datetime = now
-    return found
+    time: datetime = now
+    return time
 
 
 def finish(claim: Claim, rejected: Collection[RejectedUser] = ()) -> int:
-    """Drop the entries of those who are done, exactly the claimed ones, and release all users; how many leases were lost meanwhile.
+    """Delete exactly the claimed entries of the users that are done, and release all users. Return how many leases were lost.
 
-    REFUSED users are quarantined. Whoever was taken over by another worker is queued again.
+    ``rejected`` users are quarantined. Users that another worker has leased are enqueued again.
     """
     with short_transaction() as cursor:
         held = _release(cursor, claim)
@@ -70,7 +72,7 @@ def finish(claim: Claim, rejected: Collection[RejectedUser] = ()) -> int:
 
 
 def release(claim: Claim, *, unanswered: bool) -> None:
-    """Release all users, with their entries still on the queue; UNANSWERED means that what was sent may still be applied."""
+    """Release all users. Their entries stay on the queue. ``unanswered`` means that Qdrant may still apply what was sent."""
     with short_transaction() as cursor:
         if unanswered:
             enqueue_rechecks(cursor, claim.users)
@@ -78,8 +80,11 @@ def release(claim: Claim, *, unanswered: bool) -> None:
 
 
 def expire_leases() -> int:
-    """Free people whose lease has run out, and have them looked at again: who held them without an entry of the queue, and was killed, is missed by
-    no claim. How many they are. Whoever claims one of them just now does it by themselves. Workers who were killed go off the list, too."""
+    """Delete expired leases, at most 1,000, and enqueue rechecks of their users. Return the number of users.
+
+    A killed worker may have held users without a queue entry, which no claim would find. Leases that a claim has locked are skipped:
+    the claim enqueues these rechecks itself. Workers without a heartbeat for an hour are deleted too.
+    """
     with short_transaction() as cursor:
         cursor.execute(
             """
@@ -96,7 +101,7 @@ def expire_leases() -> int:
 
 
 def release_all(worker: UUID) -> None:
-    """Release all users whom WORKER still holds, whatever came in between. What it sent may still be applied."""
+    """Release all users that ``worker`` still holds, after any error. Qdrant may still apply what the worker sent."""
     with short_transaction() as cursor:
         cursor.execute("DELETE FROM vector_sync_leases WHERE worker_id = %s RETURNING user_id", [worker])
         if users := [row[0] for row in cursor.fetchall()]:
@@ -105,9 +110,9 @@ def release_all(worker: UUID) -> None:
 
 
 def start_recheck_delay(sent_at: datetime) -> int:
-    """Begin the wait of the rechecks that were queued before SENT_AT (by the database's clock), since Qdrant has answered what was sent then.
+    """Start the delay of the rechecks that were queued before ``sent_at``: Qdrant has answered a request sent then.
 
-    Those that another worker begins just now are left to it: two would wait for each other.
+    ``sent_at`` is a time of the database's clock. Rechecks that another worker has locked are skipped, or both would wait for each other.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -123,8 +128,8 @@ def start_recheck_delay(sent_at: datetime) -> int:
 def database_clock() -> datetime:
     with connection.cursor() as cursor:
         cursor.execute("SELECT clock_timestamp()")
-        found: datetime = cursor.fetchone()[0]
-        return found
+        time: datetime = cursor.fetchone()[0]
+        return time
 
 
 def _of(claim: Claim) -> dict[str, Any]:
@@ -132,8 +137,10 @@ def _of(claim: Claim) -> dict[str, Any]:
 
 
 def _release(cursor: CursorWrapper, claim: Claim) -> set[UUID]:
-    """Who was held until now. Until this transaction ends nobody takes them over; a lease that was released in a transaction that is rolled
-    back still holds."""
+    """Delete the claim's leases and return the users whose lease was still valid.
+
+    Until this transaction ends, no other worker can lease these users. If the transaction is rolled back, the leases remain.
+    """
     cursor.execute(
         """
         DELETE FROM vector_sync_leases WHERE worker_id = %(worker)s AND user_id = ANY(%(users)s::uuid[])
@@ -145,7 +152,7 @@ def _release(cursor: CursorWrapper, claim: Claim) -> set[UUID]:
 
 
 def _quarantine(cursor: CursorWrapper, rejected: RejectedUser) -> None:
-    """Unless the person has gone meanwhile: that is a deletion, which is queued."""
+    """Quarantine the user, unless the user's row is gone: its deletion is then on the queue."""
     cursor.execute(
         """
         INSERT INTO vector_sync_quarantine (user_id, reason, collection)

@@ -1,4 +1,4 @@
-"""After a TRUNCATE nobody knows whom it took: every point is asked for its person (protocol, rule 1)."""
+"""Scan all points for orphans after a TRUNCATE, which does not say which users it removed (protocol rule 1)."""
 
 from __future__ import annotations
 
@@ -23,16 +23,17 @@ Cause = QueueEntry.Cause
 log = logging.getLogger(__name__)
 
 PAGE_SIZE = 1000
-"""Ids of points that are read at a time."""
+"""Points read in one page."""
 
 
 def scan_for_orphans(claim: Claim) -> int:
-    """Queue, urgently, everybody who has a point and is to have none. Return how many points hold a unique vector and stay.
+    """Enqueue, urgently, all users that have a point and must not have one. Return how many points hold a unique vector and stay.
 
-    And everybody who is leased: their holder may have read their rows before they were taken, and write after their page was read here. And
-    a quarantined user, for nothing any more: no change of theirs is to come. After a TRUNCATE no vector is spared: it may have been in the table.
+    Leased users are enqueued too: their worker may have read their rows before the TRUNCATE and write after the scan passed. So are
+    quarantined users without a projectable row: no later change would end their quarantine. After a TRUNCATE every vector is deleted,
+    unique or not: it may have been in the table.
 
-    Raises StoreUnavailable, and LeaseLost.
+    Raises StoreUnavailable and LeaseLost.
     """
     live, *others = claim.collections
     cause = Cause.DELETION if ALL_USERS in claim.deletions else Cause.SCAN
@@ -40,34 +41,34 @@ def scan_for_orphans(claim: Claim) -> int:
     with no_statement_deadline():
         enqueue(_leased(claim), urgent=True, cause=cause)
         enqueue(quarantined, urgent=True, cause=cause)
-    unique = _look_through(claim, live, cause)
+    unique = _scan(claim, live, cause)
     for collection in others:
         with fail_secondary_on_error(collection):
-            unique += _look_through(claim, collection, cause)
+            unique += _scan(claim, collection, cause)
     return unique
 
 
-def _look_through(claim: Claim, collection: str, cause: Cause) -> int:
+def _scan(claim: Claim, collection: str, cause: Cause) -> int:
     with qdrant() as client:
         judge = UniqueVectors.of(client, collection)
-    left = 0
+    unique = 0
     for page in record_pages(collection, PAGE_SIZE, with_payload=FIELDS, with_vectors=False):
         renew(claim)
-        kept = set() if cause is Cause.DELETION else set(judge.among(page))
-        left += len(kept)
-        users = {UUID(record.id) for record in page if isinstance(record.id, str) and record.id not in kept}
+        spared = set() if cause is Cause.DELETION else set(judge.among(page))
+        unique += len(spared)
+        users = {UUID(record.id) for record in page if isinstance(record.id, str) and record.id not in spared}
         if ALL_USERS in users:
-            _delete_nobodys(collection)
+            _delete_nil_point(collection)
             users.remove(ALL_USERS)
         orphans = users - set(ProfileEmbedding.objects.projectable().filter(pk__in=users).values_list("pk", flat=True))
         enqueue(sorted(orphans), urgent=True, cause=cause)
-    if left:
-        log.warning("%s the only copy of a user's vector in %s and were not deleted.", points_hold(left), collection)
-    return left
+    if unique:
+        log.warning("%s the only copy of a user's vector in %s and were not deleted.", points_hold(unique), collection)
+    return unique
 
 
-def _delete_nobodys(collection: str) -> None:
-    """The point of an id that stands for everybody on the queue: no worker comes to it as to a person's."""
+def _delete_nil_point(collection: str) -> None:
+    """Delete the point with the id ``ALL_USERS``. On the queue this id means all users, so no worker syncs it as a user."""
     with qdrant() as client:
         note_removal()
         client.delete(collection, PointIdsList(points=[str(ALL_USERS)]), wait=True, ordering=WriteOrdering.MEDIUM)

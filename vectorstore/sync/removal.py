@@ -1,4 +1,4 @@
-"""One user's point in Qdrant: what it is."""
+"""Read one user's point in Qdrant."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from vectorstore.qdrant.scroll import points_among
 
 
 def point_of(user_id: UUID) -> dict[str, Any] | None:
-    """The person's point as it is in Qdrant: ``payload`` and ``vector`` (of length 1; None where it is not 512 numbers, or one is NaN); None where
-    there is none. Raises StoreUnavailable."""
+    """Return the user's point as it is in Qdrant, or None if there is none.
+
+    ``payload``, and ``vector`` (length 1), which is None if it has not 512 numbers or one is NaN. Raises StoreUnavailable.
+    """
     with qdrant() as client:
         found = points_among(live_collection(client), [user_id])
     if not found.ids:

@@ -1,4 +1,4 @@
-"""Counts of the sync: of one batch, and of a run."""
+"""Counts of the sync: of one batch, and of one run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vectorstore.queue.entries import Backlog
 
 @dataclass(frozen=True, slots=True)
 class RejectedUser:
-    """A user whose data Qdrant rejects: in which collection, and in which words."""
+    """A user whose data Qdrant rejects, with the collection and Qdrant's reason."""
 
     user_id: UUID
     collection: str
@@ -22,8 +22,8 @@ class RejectedUser:
 class BatchResult:
     """The counts of one batch, or of several.
 
-    ``written`` and ``removed`` are points of the live collection. A removed point was there before. ``rejected`` users are quarantined.
-    ``lost`` users had a lease that was lost meanwhile. ``unique_vectors`` points of any collection were not deleted.
+    ``written`` and ``removed`` count points of the live collection. A removed point existed before. ``rejected`` users are quarantined.
+    ``lost`` users had a lease that expired or was taken over. ``unique_vectors`` points of any collection were not deleted.
     """
 
     written: int = 0
@@ -32,7 +32,7 @@ class BatchResult:
     lost: int = 0
     unique_vectors: int = 0
     sent_at: datetime | None = field(default=None, compare=False)
-    """When the last request was sent that Qdrant has answered, by the database's clock."""
+    """When the last answered request was sent, by the database's clock."""
 
     def __add__(self, other: BatchResult) -> BatchResult:
         return BatchResult(
@@ -49,7 +49,7 @@ class BatchResult:
 class SyncResult:
     """The counts of a run, and how it ended.
 
-    ``remaining`` is the queue at the end. ``unavailable`` says why a store could not be reached to the end. ``stopped`` means that a signal
+    ``remaining`` is the queue at the end. ``unavailable`` is why a store was still unreachable at the end. ``stopped`` means that a signal
     ended the run. ``unique_vectors`` points were not deleted, because they hold the only copy of a vector.
     """
 

@@ -1,4 +1,4 @@
-"""Working the queue off for good: what ``sync_qdrant --watch`` does."""
+"""Process the queue until a signal arrives: ``sync_qdrant --watch``."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from vectorstore.sync.settings import check_settings
 from vectorstore.sync.worker import POLL_SECONDS, OnBatch, OnUnavailable, Worker
 
 SLEEP_SECONDS = 1.0
-"""A worker looks by itself, whether it was woken or not."""
-SHOW_SECONDS = 15.0
-"""How often a worker that finds no time to sleep says that it is there."""
+"""How long a worker sleeps, unless a NOTIFY wakes it."""
+HEARTBEAT_SECONDS = 15.0
+"""How often a busy worker, which never sleeps, writes its heartbeat."""
 
 
 def watch(
@@ -33,12 +33,10 @@ def watch(
     on_unavailable: OnUnavailable = ignore_progress,
     on_start: Callable[[], None] = lambda: None,
 ) -> None:
-    """Work until SIGTERM or SIGINT; a store that is unavailable ends it neither at the start nor later. Raises UserFacingError for a wrong
-    setting.
+    """Process the queue until SIGTERM or SIGINT. An unavailable store ends it neither at the start nor later.
 
-    ``on_start`` is called once, when the settings are right and the signals are caught.
-
-    In the main thread of a process, which is told of its signals.
+    ``on_start`` is called once, after the settings were checked and the signal handlers were installed. Call this function in the main
+    thread, which receives the signals. Raises UserFacingError for an invalid setting.
     """
     check_settings()
     worker, shutdown, capture = Worker(batch_size, on_batch, on_unavailable), GracefulShutdown(), CaptureCheck()
@@ -46,17 +44,17 @@ def watch(
         try:
             on_start()
             while not shutdown.requested:
-                _show(worker)
+                _write_heartbeat(worker)
                 capture.run()
                 if _step(worker) is None:
                     with shutdown.may_interrupt():
-                        _rest(worker)
+                        _wait(worker)
         finally:
             worker.release_all()
 
 
 def _step(worker: Worker) -> object:
-    """What is wrong with the collections or the schema, and not with a setting of this process, may be mended while it runs."""
+    """Process one batch. An error of the collections or the schema may be corrected while this process runs, so it is only reported."""
     try:
         return worker.step()
     except (UserFacingError, DatabaseError) as error:
@@ -64,11 +62,11 @@ def _step(worker: Worker) -> object:
         return None
 
 
-def _show(worker: Worker) -> None:
-    """On the list of workers. Where PostgreSQL is unavailable, the next step finds it."""
-    if time.monotonic() - worker.shown_at < SHOW_SECONDS:
+def _write_heartbeat(worker: Worker) -> None:
+    """Register this worker. If PostgreSQL is unavailable, the next step reports it."""
+    if time.monotonic() - worker.heartbeat_at < HEARTBEAT_SECONDS:
         return
-    worker.shown_at = time.monotonic()
+    worker.heartbeat_at = time.monotonic()
     try:
         with connection.cursor() as cursor:
             cursor.execute(
@@ -79,7 +77,7 @@ def _show(worker: Worker) -> None:
         connection.close()
 
 
-def _rest(worker: Worker) -> None:
+def _wait(worker: Worker) -> None:
     if worker.unavailable is not None:
         time.sleep(worker.pause)
         return
@@ -91,7 +89,7 @@ def _rest(worker: Worker) -> None:
 
 
 def _sleep(worker: Worker) -> None:
-    """Until somebody queues something, or a moment has passed. Whoever queues wakes only those who have said that they sleep."""
+    """Sleep until a NOTIFY arrives, at most ``SLEEP_SECONDS``. A writer sends NOTIFY only while a worker is registered as sleeping."""
     with connection.cursor() as cursor:
         cursor.execute("LISTEN vector_sync")
         cursor.execute(
@@ -104,7 +102,8 @@ def _sleep(worker: Worker) -> None:
         )
         cursor.execute("SELECT EXISTS (SELECT FROM vector_sync_queue WHERE NOT awaits_ack AND not_before IS NULL)")
         (queued,) = cursor.fetchone()
-    if queued:  # since it was looked last, and before anybody knew that this one sleeps; perhaps somebody else has it in hand
+    # Queued after the last step and before this worker was registered as sleeping. Another worker may hold these users.
+    if queued:
         time.sleep(POLL_SECONDS)
         return
     assert connection.connection is not None

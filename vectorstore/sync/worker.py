@@ -1,4 +1,4 @@
-"""Working the queue off: what ``sync_qdrant --once`` does, and what ``--watch`` does again and again."""
+"""Process the queue: once for ``sync_qdrant --once``, repeatedly for ``--watch``."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ from vectorstore.sync.settings import check_settings
 
 TIMEOUT_SECONDS = 300.0
 POLL_SECONDS = 0.2
-SHORTEST_PAUSE, LONGEST_PAUSE = 0.2, 10.0
-"""Between two tries while a store is unavailable: each is twice the one before."""
+MIN_PAUSE, MAX_PAUSE = 0.2, 10.0
+"""Pause between two attempts while a store is unavailable. Each pause is twice the previous one."""
 RECOUNT_SECONDS = 2.0
-"""Between two looks whether others get on."""
+"""Pause between two checks whether other workers make progress."""
 
 POSTGRESQL_UNAVAILABLE = (OperationalError, InterfaceError, InternalError)
-"""It is down, restarting or has ended the session; or it refuses, and then ``_needs_operator`` decides."""
+"""PostgreSQL is down, is restarting, has closed the session, or rejects the statement. ``_needs_operator`` tells these apart."""
 
 
 OnBatch = Callable[[BatchResult], None]
@@ -47,28 +47,28 @@ OnUnavailable = Callable[[str], None]
 
 @dataclass
 class Worker:
-    """Works batch after batch. A store that is unavailable is told of once, and tried again with ever longer pauses."""
+    """Processes batch after batch. Reports an unavailable store once, and retries with increasing pauses."""
 
     batch_size: int = BATCH_SIZE
     on_batch: OnBatch = ignore_progress
     on_unavailable: OnUnavailable = ignore_progress
     id: UUID = field(default_factory=uuid4)
     unavailable: str | None = None
-    pause: float = SHORTEST_PAUSE
-    shown_at: float = float("-inf")
+    pause: float = MIN_PAUSE
+    heartbeat_at: float = float("-inf")
     housekeeping: Housekeeping = field(default_factory=Housekeeping)
 
     def step(self) -> BatchResult | None:
-        """One batch; None where there was nobody to claim, or a store was unavailable (``unavailable`` says why, and ``pause`` how long to
-        wait).
+        """Process one batch. Return None if no user could be claimed or a store was unavailable.
 
-        The stores are compared at the first step, and again once a minute, whatever the queue holds. Raises UserFacingError, or Django's
-        error of PostgreSQL, for what only a person can mend.
+        ``unavailable`` is then the reason and ``pause`` the seconds to wait. The stores are compared in the first step, and again once a
+        minute, whatever the queue holds. Raises UserFacingError, or Django's error of PostgreSQL, if an operator must act.
         """
-        reset_queries()  # with DEBUG on, Django keeps thousands of them
+        # With DEBUG on, Django keeps thousands of queries.
+        reset_queries()
         try:
             reach_postgresql()
-            # The embedded store is read in full whenever it is opened.
+            # Opening the embedded store reads all of it.
             idle = is_embedded() and not has_due_entries() and not preflight.is_due()
             done = None if idle else work(self.id, self.batch_size)
             if done is None:
@@ -80,7 +80,7 @@ class Worker:
                 raise
             self.note_unavailable(error)
             return None
-        self.unavailable, self.pause = None, SHORTEST_PAUSE
+        self.unavailable, self.pause = None, MIN_PAUSE
         if done is not None:
             self.on_batch(done)
         return done
@@ -88,15 +88,16 @@ class Worker:
     def note_unavailable(self, error: Exception) -> None:
         if isinstance(error, DatabaseError | InterfaceError):
             connection.close()
-        why = what_went_wrong(error) or one_line(error)
-        if self.unavailable is None or (why != self.unavailable and _needs_operator(error)):
-            self.on_unavailable(why)  # also if a store is back, and is an older copy of itself
+        reason = what_went_wrong(error) or one_line(error)
+        # Also report that a store is available again but was restored from an older copy.
+        if self.unavailable is None or (reason != self.unavailable and _needs_operator(error)):
+            self.on_unavailable(reason)
         else:
-            self.pause = min(2 * self.pause, LONGEST_PAUSE)
-        self.unavailable = why
+            self.pause = min(2 * self.pause, MAX_PAUSE)
+        self.unavailable = reason
 
     def release_all(self) -> None:
-        """Release all users whom it still holds."""
+        """Release all users that this worker still holds."""
         retry_on_new_connection(self._release_all)
 
     def _release_all(self) -> None:
@@ -104,7 +105,7 @@ class Worker:
         release_all(self.id)
 
     def _acknowledge_rechecks(self) -> None:
-        """Rechecks whose wait has not begun need an answer of Qdrant's, and there is no work to bring one."""
+        """Start the delay of waiting rechecks. They need an answer from Qdrant, and no batch is there to bring one."""
         with connection.cursor() as cursor:
             cursor.execute("SELECT EXISTS (SELECT FROM vector_sync_queue WHERE awaits_ack)")
             waiting = cursor.fetchone()[0]
@@ -124,13 +125,14 @@ def sync_once(
     shutdown: GracefulShutdown | None = None,
     discard_vectors: int | None = None,
 ) -> SyncResult:
-    """Work until the queue is empty: also what other workers hold, leases of dead ones, rechecks, a store that is unavailable are waited
-    for, at most TIMEOUT seconds without a batch done by anybody. It also ends only after it has compared the two stores, so with an empty
-    queue it still notices a restored store.
+    """Process the queue until it is empty and the two stores were compared, so a restored store is noticed with an empty queue too.
 
-    Raises UserFacingError at once if a person must act first (``UserFacingError.needs_operator``): a restored store, a missing or foreign
-    collection, a wrong key or setting. Raises Django's error at once if PostgreSQL only reads or refuses the connection
-    (``refusals.needs_operator``). Raises ShutdownRequested where it was told to end, and PostgreSQL does not say what is left.
+    Also waits for users that other workers hold, for leases of killed workers, for rechecks, and for an unavailable store. Ends after
+    ``timeout`` seconds in which no worker finished a batch.
+
+    Raises UserFacingError at once if an operator must act first (``UserFacingError.needs_operator``): a restored store, a missing or
+    foreign collection, a wrong key or setting. Raises Django's error at once if PostgreSQL is read-only or rejects the connection
+    (``refusals.needs_operator``). Raises ShutdownRequested if a signal arrived and PostgreSQL does not return the remaining entries.
 
     With ``discard_vectors``, unique vectors are deleted as well. Raises UniqueVectorsFound, with nothing changed, if there are more of them.
     """
@@ -150,7 +152,8 @@ def sync_once(
         finally:
             worker.release_all()
     result.remaining, result.stopped = _remaining(shutdown), shutdown.requested
-    if result.remaining.length or result.remaining.leased or not _has_compared():  # or others may have done the rest
+    # Other workers may have done the rest.
+    if result.remaining.length or result.remaining.leased or not _has_compared():
         result.unavailable = worker.unavailable
     return result
 
@@ -187,7 +190,7 @@ def _drain(worker: Worker, result: SyncResult, timeout: float, shutdown: Gracefu
 
 
 class _DrainTimeout(StallTimeout):
-    """How long no worker may finish a batch."""
+    """Restarts whenever any worker finishes a batch."""
 
     remaining_entries: int | None = None
     counted_at = float("-inf")
@@ -196,7 +199,8 @@ class _DrainTimeout(StallTimeout):
         """Restart if the queue is shorter than before: another worker has finished a batch."""
         if time.monotonic() < self.counted_at + RECOUNT_SECONDS:
             return
-        with suppress(*POSTGRESQL_UNAVAILABLE):  # the next step finds it
+        # If PostgreSQL is unavailable, the next step reports it.
+        with suppress(*POSTGRESQL_UNAVAILABLE):
             before, self.remaining_entries, self.counted_at = self.remaining_entries, backlog().length, time.monotonic()
             if before is not None and self.remaining_entries < before:
                 self.restart()
@@ -207,10 +211,11 @@ def _needs_operator(error: Exception) -> bool:
 
 
 def _check_stores() -> None:
-    """Compare the stores. A store that is unavailable is waited for later; an error that needs a person is raised."""
+    """Compare the stores. Raise an error that needs an operator. An unavailable store is waited for later."""
     try:
         reach_postgresql()
-        expire_leases()  # a PostgreSQL that only reads is reported even if the queue is empty
+        # A read-only PostgreSQL is reported even if the queue is empty.
+        expire_leases()
         with qdrant() as client:
             live_collection(client)
             preflight.check_stores(client)

@@ -1,4 +1,4 @@
-"""Writing a claim's points into every collection, with conditional writes, and reading them back (protocol, rules 4, 5, 6, 10 and 11)."""
+"""Write a claim's points into every collection with conditional writes, and read them back (protocol rules 4, 5, 6, 10 and 11)."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ from vectorstore.sync.results import BatchResult, RejectedUser
 
 log = logging.getLogger(__name__)
 
-NO_POINT = "no point can be made of its rows: correct its vector (512 numbers with a direction) or its dates (of the years 1 to 9999)"
+NO_POINT = "no point can be made of its rows: correct its vector (512 finite numbers, not all 0) or its dates (years 1 to 9999)"
 
-SUSPICIOUSLY_MANY = 16
-"""People of whom a batch consists, and who are refused one and all: that is no person's fault."""
+MIN_FULLY_REJECTED = 16
+"""If Qdrant rejects every user of a batch of at least this size, the cause is not the users' data (protocol rule 11)."""
 
 
 def write(claim: Claim) -> BatchResult:
-    """Read the people's current rows; write and delete their points in each collection of the claim, the live one first.
+    """Read the users' current rows, then write and delete their points in each collection of the claim, the live one first.
 
-    Raises StoreUnavailable, and LeaseLost: what was sent may or may not be done then, or may still be done. A secondary collection
-    that answers with an error is marked as failed, and holds nobody up.
+    Raises StoreUnavailable and LeaseLost. What was sent may then be applied, not applied, or applied later. A secondary collection that
+    answers with an error is marked as failed and blocks no user.
     """
     points = points_of(claim)
     if points.day is not None:
@@ -62,9 +62,9 @@ def write(claim: Claim) -> BatchResult:
 
 
 def _write_secondary(claim: Claim, collection: str, points: Points, rejected: set[UUID]) -> int:
-    """Write one secondary collection, and return how many points hold a unique vector.
+    """Write one secondary collection. Return how many of its points hold a unique vector and stay.
 
-    The collection does not fail for users whom the live one has ``rejected`` as well.
+    The collection does not fail for ``rejected`` users, which the live one rejects as well.
     """
     writer = _CollectionWriter(claim, collection)
     with fail_secondary_on_error(collection):
@@ -86,24 +86,24 @@ class _CollectionWriter:
 
     def apply(self, points: Points) -> None:
         self.write(points.due)
-        if len(self.rejected) == len(points.due) >= SUSPICIOUSLY_MANY:
+        if len(self.rejected) == len(points.due) >= MIN_FULLY_REJECTED:
             raise RequestRejected(self.rejected[0].reason)
         self.delete([str(user) for user in (*points.gone, *points.unusable)])
 
     def write(self, points: Sequence[Point]) -> None:
-        """A batch that is refused is split, until it is known whose data are refused."""
+        """Upsert the points. Split a rejected batch until the rejected users are known."""
         if not points:
             return
         try:
             with qdrant() as client:
                 self._upsert(client, points)
-                if unbeatable := self._prove_written(client, points):
+                if unbeatable := self._check_written(client, points):
                     self._clear(client, unbeatable)
                     self._upsert(client, [point for point in points if point.id in unbeatable])
-                    if still := self._prove_written(client, points):
-                        raise self._not_as_sent(len(still), len(points))
+                    if unwritten := self._check_written(client, points):
+                        raise self._not_as_sent(len(unwritten), len(points))
         except RequestRejected as error:
-            self._prove_fit(error)
+            self._check_vector_size(error)
             if len(points) == 1:
                 self.rejected.append(RejectedUser(UUID(points[0].id), self.collection, one_line(error)))
                 return
@@ -112,8 +112,10 @@ class _CollectionWriter:
             self.write(points[middle:])
 
     def delete(self, ids: Sequence[ExtendedPointId]) -> None:
-        """Also what does not seem to be there: an upsert of somebody's may have been applied since. But no unique vector, unless its user's deletion was
-        captured."""
+        """Delete the points, absent ones too: another worker's upsert may have been applied since.
+
+        A unique vector stays, unless its user's deletion was captured.
+        """
         if not ids:
             return
         with qdrant() as client:
@@ -126,13 +128,13 @@ class _CollectionWriter:
                 note_removal()
             self.sent_at = renew(self.claim)
             conditional_write.delete(client, self.collection, ids, self.claim.version)
-            if unbeatable := self._prove_deleted(client, ids):
+            if unbeatable := self._check_deleted(client, ids):
                 self._clear(client, unbeatable)
-                if still := self._prove_deleted(client, ids):
-                    raise self._not_deleted(len(still), len(ids))
+                if undeleted := self._check_deleted(client, ids):
+                    raise self._not_deleted(len(undeleted), len(ids))
 
     def _unique(self, client: QdrantClient, found: Sequence[Record]) -> set[ExtendedPointId]:
-        """The points that stay where they are."""
+        """Return the points that stay, because they hold a unique vector."""
         deletions = self.claim.deletions
         unique = unique_among_records(client, self.collection, [record for record in found if UUID(str(record.id)) not in deletions])
         if unique:
@@ -145,60 +147,70 @@ class _CollectionWriter:
         conditional_write.upsert(client, self.collection, points, self.claim.version)
 
     def _clear(self, client: QdrantClient, ids: Collection[ExtendedPointId]) -> None:
-        """Another program wrote them, with versions that nobody allocated: they would stay for ever, and so would their people on the queue."""
-        log.warning("%s points in %s have a version that no worker can have written: they are deleted.", len(ids), self.collection)
+        """Delete points with unbeatable versions, which another program wrote. They would block their users' writes forever."""
+        log.warning("%s points in %s have a version that no worker can have written. They are deleted.", len(ids), self.collection)
         note_removal()
         self.sent_at = renew(self.claim)
         conditional_write.clear(client, self.collection, list(ids))
 
-    def _prove_fit(self, error: RequestRejected) -> None:
-        """A collection that takes nobody's vector says nothing about a person."""
+    def _check_vector_size(self, error: RequestRejected) -> None:
+        """Raise ``error`` if the collection has another vector size: its rejection then says nothing about a user."""
         with qdrant() as client:
             vectors = client.get_collection(self.collection).config.params.vectors
         if not isinstance(vectors, VectorParams) or vectors.size != VECTOR_SIZE:
             raise error
 
-    def _prove_written(self, client: QdrantClient, points: Sequence[Point]) -> set[ExtendedPointId]:
-        """An answer is no proof. Counting is nearly free; where the count is short, a later version may be there already, or an unbeatable one:
-        whose those are."""
+    def _check_written(self, client: QdrantClient, points: Sequence[Point]) -> set[ExtendedPointId]:
+        """Raise unless all points are written. Return the points whose version is unbeatable.
+
+        Qdrant's answer to the write is no proof. Counting is nearly free. If the count is too low, the versions are read: a point may
+        already have a later version, or an unbeatable one.
+        """
         ids: list[ExtendedPointId] = [point.id for point in points]
         if conditional_write.count_of(client, self.collection, ids, self.claim.version) == len(points):
             return set()
-        there, unbeatable = self._versions(client, ids)
-        short = sum(there.get(point_id, -1) < self.claim.version for point_id in ids if point_id not in unbeatable)
+        versions, unbeatable = self._versions(client, ids)
+        short = sum(versions.get(point_id, -1) < self.claim.version for point_id in ids if point_id not in unbeatable)
         if short:
             raise self._not_as_sent(short, len(points))
         return unbeatable
 
-    def _prove_deleted(self, client: QdrantClient, ids: Sequence[ExtendedPointId]) -> set[ExtendedPointId]:
-        """By retrieving: while a segment is being rewritten, a count goes on counting deleted points. Whose version is unbeatable."""
-        there, unbeatable = self._versions(client, ids)
-        left = sum(version <= self.claim.version for version in there.values())
-        if left:
-            raise self._not_deleted(left, len(ids))
+    def _check_deleted(self, client: QdrantClient, ids: Sequence[ExtendedPointId]) -> set[ExtendedPointId]:
+        """Raise unless all points are deleted. Return the points whose version is unbeatable.
+
+        Points are retrieved, not counted: Qdrant 1.18.3 keeps counting deleted points while it rewrites a segment.
+        """
+        versions, unbeatable = self._versions(client, ids)
+        remaining = sum(version <= self.claim.version for version in versions.values())
+        if remaining:
+            raise self._not_deleted(remaining, len(ids))
         return unbeatable
 
     def _not_as_sent(self, short: int, sent: int) -> StoreUnavailable:
         return StoreUnavailable(
-            f"Of {counted(sent, 'point')} that Qdrant took for {self.collection!r}, {counted(short, 'is not as it was', 'are not as they were')} sent: look at its log, and at what"
-            " manage.py verify_qdrant finds."
+            f"Qdrant accepted {counted(sent, 'point')} for {self.collection!r}, but {counted(short, 'differs', 'differ')} from what was sent."
+            " Check Qdrant's log and run manage.py verify_qdrant."
         )
 
-    def _not_deleted(self, left: int, sent: int) -> StoreUnavailable:
+    def _not_deleted(self, remaining: int, sent: int) -> StoreUnavailable:
         return StoreUnavailable(
-            f"{left:,} of {counted(sent, 'point is', 'points are')} still in {self.collection!r} after their deletion: look at Qdrant's log, and run it again."
+            f"{remaining:,} of {counted(sent, 'point is', 'points are')} still in {self.collection!r} after their deletion."
+            " Check Qdrant's log, then run the command again."
         )
 
     def _versions(self, client: QdrantClient, ids: Sequence[ExtendedPointId]) -> tuple[dict[ExtendedPointId, int], set[ExtendedPointId]]:
-        """Of those that are there, -1 for a point without one; and whose no worker can have written. Raises RestoreDetected where one was never allocated:
-        the condition refused what was sent, and whoever wrote that point did not look at PostgreSQL after this one."""
+        """Return the versions of the existing points (-1 for a point without one), and the ids with an unbeatable version.
+
+        Raises RestoreDetected if a version above the claim's was never allocated: the condition has rejected the write, and the writer
+        of that point did not use this PostgreSQL's sequence.
+        """
         found = client.retrieve(self.collection, list(ids), with_payload=["version"], with_vectors=False)
         unbeatable = {record.id for record in found if has_unbeatable_version(record.payload)}
-        there = {record.id: _known(version_of(record.payload)) for record in found if record.id not in unbeatable}
-        highest = max(there.values(), default=0)
+        versions = {record.id: _known(version_of(record.payload)) for record in found if record.id not in unbeatable}
+        highest = max(versions.values(), default=0)
         if highest > self.claim.version and highest > (allocated := last_allocated()):
             raise RestoreDetected(unallocated_version(self.collection, highest, allocated))
-        return there, unbeatable
+        return versions, unbeatable
 
 
 def _known(version: int | None) -> int:

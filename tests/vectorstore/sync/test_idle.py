@@ -151,7 +151,7 @@ def test_watch__with_an_empty_queue_looks_once_a_minute_and_says_it_once(
         assert watch._step(worker) is None
     assert len(said) == 1
     assert line in said[0]
-    assert worker.pause > drain.SHORTEST_PAUSE
+    assert worker.pause > drain.MIN_PAUSE
 
 
 def keep_checkpoint_fresh() -> None:

@@ -177,7 +177,7 @@ def test_project__waits_so_long_for_others_and_no_longer(embedded_collection: st
         with pytest.raises(StoreUnavailable) as raised:
             ask()
         assert str(raised.value) == (
-            "Somebody else is writing the points of the same people, and has not been done in time: see what runs, and run it again."
+            f"Another worker has been writing the points of these users for {inline.WAIT_SECONDS} seconds. Check which workers run, then run the command again."
         )
     release(claim, unanswered=False)
     assert sync_users([person]) == BatchResult(written=1)
@@ -204,7 +204,7 @@ def test_remove_point__a_deletion_that_did_not_happen(any_collection: str, monke
         remove_point(person)
     name = f"{collection_name()}_v1"
     assert str(raised.value) == (
-        f"The point of {str(person)!r} is still in {name!r} after its deletion: look at Qdrant's log, and run it again."
+        f"The point of {str(person)!r} is still in {name!r} after its deletion. Check Qdrant's log, then run the command again."
     )
 
 
@@ -299,7 +299,7 @@ def test_remove_point__leaves_the_callers_own_timeouts_alone(embedded_collection
         with other.cursor() as cursor, connection.cursor() as mine:
             cursor.execute(f"SELECT pg_advisory_lock({LOCK_OF}) FROM (SELECT %s::uuid AS person) asked", [person])
             mine.execute("SET LOCAL lock_timeout = '50ms'")
-        with pytest.raises(StoreUnavailable, match="Somebody else is writing"), transaction.atomic():
+        with pytest.raises(StoreUnavailable, match="Another worker has been writing"), transaction.atomic():
             remove_point(person)
         with connection.cursor() as mine:
             mine.execute("SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = '50ms'")

@@ -54,7 +54,10 @@ def test_renew__a_lease_that_has_run_out_is_lost_though_nobody_took_it() -> None
     SyncLease.objects.update(expires_at=LONG_AGO)
     with pytest.raises(LeaseLost) as raised:
         renew(claim)
-    assert str(raised.value) == "The lease of people who were being written has run out: others write them now. Raise SYNC_LEASE_SECONDS."
+    assert (
+        str(raised.value)
+        == "The lease on this batch expired and another worker may have taken it over. If this repeats, increase SYNC_LEASE_SECONDS."
+    )
     assert SyncLease.objects.get().expires_at == LONG_AGO
 
 
@@ -210,10 +213,26 @@ def test_start_recheck_delay__leaves_to_another_worker_what_that_one_begins() ->
 @pytest.mark.parametrize(
     ("lease", "timeout", "line"),
     [
-        (10.0, 10.0, "SYNC_LEASE_SECONDS is 10.0: it is a number of seconds, above QDRANT_TIMEOUT (10) and at most a day."),
-        (10.0, 9.5, "SYNC_LEASE_SECONDS is 10.0: it is a number of seconds, above QDRANT_TIMEOUT (10) and at most a day."),
-        (float("nan"), 5.0, "SYNC_LEASE_SECONDS is nan: it is a number of seconds, above QDRANT_TIMEOUT (5) and at most a day."),
-        (86_401.0, 5.0, "SYNC_LEASE_SECONDS is 86401.0: it is a number of seconds, above QDRANT_TIMEOUT (5) and at most a day."),
+        (
+            10.0,
+            10.0,
+            "SYNC_LEASE_SECONDS is 10.0. Set it to a number of seconds greater than QDRANT_TIMEOUT (10) and at most 86400 (one day).",
+        ),
+        (
+            10.0,
+            9.5,
+            "SYNC_LEASE_SECONDS is 10.0. Set it to a number of seconds greater than QDRANT_TIMEOUT (10) and at most 86400 (one day).",
+        ),
+        (
+            float("nan"),
+            5.0,
+            "SYNC_LEASE_SECONDS is nan. Set it to a number of seconds greater than QDRANT_TIMEOUT (5) and at most 86400 (one day).",
+        ),
+        (
+            86_401.0,
+            5.0,
+            "SYNC_LEASE_SECONDS is 86401.0. Set it to a number of seconds greater than QDRANT_TIMEOUT (5) and at most 86400 (one day).",
+        ),
         (60.0, 0.0, "QDRANT_TIMEOUT is 0.0: it is a number of seconds above 0, and at most a day."),
     ],
 )
@@ -228,7 +247,7 @@ def test_check_settings__a_recheck_comes_after_a_while(settings: Settings) -> No
     settings.SYNC_RECHECK_SECONDS = -1.0
     with pytest.raises(WrongSetting) as raised:
         check_settings()
-    assert str(raised.value) == "SYNC_RECHECK_SECONDS is -1.0: it is a number of seconds from 0 to a day."
+    assert str(raised.value) == "SYNC_RECHECK_SECONDS is -1.0. Set it to a number of seconds from 0 to 86400 (one day)."
 
 
 def test_check_settings__as_they_are(settings: Settings) -> None:

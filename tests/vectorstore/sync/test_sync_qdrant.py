@@ -147,7 +147,10 @@ def test_sync_qdrant__2_for_a_wrong_setting(settings: Settings) -> None:
     settings.SYNC_LEASE_SECONDS = 3.0
     with pytest.raises(CommandError) as raised:
         call_command("sync_qdrant", "--once")
-    assert str(raised.value) == "SYNC_LEASE_SECONDS is 3.0: it is a number of seconds, above QDRANT_TIMEOUT (10) and at most a day."
+    assert (
+        str(raised.value)
+        == "SYNC_LEASE_SECONDS is 3.0. Set it to a number of seconds greater than QDRANT_TIMEOUT (10) and at most 86400 (one day)."
+    )
     assert raised.value.returncode == 2
 
 

@@ -251,7 +251,7 @@ def test_watch__a_wrong_setting_ends_it(embedded_qdrant: Path, settings: Setting
     assert ended(started("sync_qdrant", "--watch")) == (
         2,
         "",
-        "SYNC_LEASE_SECONDS is 5.0: it is a number of seconds, above QDRANT_TIMEOUT (10) and at most a day.\n",
+        "SYNC_LEASE_SECONDS is 5.0. Set it to a number of seconds greater than QDRANT_TIMEOUT (10) and at most 86400 (one day).\n",
     )
 
 
@@ -310,12 +310,12 @@ def test_sleep__does_not_begin_where_somebody_is_queued(registered: str, monkeyp
 
 def test_show__a_worker_that_finds_no_time_to_sleep_is_on_the_list(registered: str, monkeypatch: pytest.MonkeyPatch) -> None:
     worker = Worker()
-    watch._show(worker)
+    watch._write_heartbeat(worker)
     plain_sql("UPDATE vector_sync_workers SET heartbeat_at = '2020-01-01'")
-    watch._show(worker)
+    watch._write_heartbeat(worker)
     assert one("SELECT heartbeat_at < '2021-01-01' FROM vector_sync_workers")
-    monkeypatch.setattr(watch, "SHOW_SECONDS", 0.0)
-    watch._show(worker)
+    monkeypatch.setattr(watch, "HEARTBEAT_SECONDS", 0.0)
+    watch._write_heartbeat(worker)
     found = SyncWorker.objects.get()
     assert (found.id, found.pid, found.heartbeat_at.year > 2020) == (worker.id, os.getpid(), True)
 

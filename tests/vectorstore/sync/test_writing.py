@@ -189,7 +189,7 @@ def test_carry_out__an_upsert_that_did_not_arrive(any_collection: str, monkeypat
     name = f"{collection_name()}_v1"
     assert (
         str(raised.value)
-        == f"Of 1 point that Qdrant took for {name!r}, 1 is not as it was sent: look at its log, and at what manage.py verify_qdrant finds."
+        == f"Qdrant accepted 1 point for {name!r}, but 1 differs from what was sent. Check Qdrant's log and run manage.py verify_qdrant."
     )
     assert queued(person) == 2
     assert rechecks() == {person}
@@ -203,7 +203,7 @@ def test_carry_out__a_deletion_that_did_not_happen(any_collection: str, monkeypa
     with pytest.raises(StoreUnavailable) as raised:
         carry_out(claimed())
     name = f"{collection_name()}_v1"
-    assert str(raised.value) == (f"1 of 1 point is still in {name!r} after their deletion: look at Qdrant's log, and run it again.")
+    assert str(raised.value) == (f"1 of 1 point is still in {name!r} after their deletion. Check Qdrant's log, then run the command again.")
     assert QueueEntry.objects.filter(user_id=person, awaits_ack=False).exists()
     assert rechecks() == {person}
 
