@@ -146,7 +146,7 @@ def test_verify_qdrant__too_much_is_refused_without_force(live: str, capsys: pyt
     delete(live, *people(3))
     with pytest.raises(CommandError) as raised:
         call_command("verify_qdrant", "--repair", "--max-changes", "2")
-    assert str(raised.value).startswith("3 points differ, and at most 2 may be changed: nothing was.")
+    assert str(raised.value).startswith("3 points differ and the limit is 2: nothing was changed.")
     assert raised.value.returncode == 2
     assert QueueEntry.objects.count() == 0
     assert output(capsys, "--repair", "--max-changes", "2", "--force")[0] == 1
@@ -156,7 +156,7 @@ def test_verify_qdrant__too_much_is_refused_without_force(live: str, capsys: pyt
 def test_verify_qdrant__what_is_refused_is_reported_before(live: str, capsys: pytest.CaptureFixture[str]) -> None:
     (person,) = people(1)
     delete(live, person)
-    with pytest.raises(CommandError, match="1 point differs, and at most 0 may be changed"):
+    with pytest.raises(CommandError, match="1 point differs and the limit is 0"):
         call_command("verify_qdrant", "--repair", "--max-changes", "0")
     assert capsys.readouterr().out == f"{live} (live): 0 points of 1 person, 1 differs.\n  1 missing: {person}\n"
     with pytest.raises(CommandError):

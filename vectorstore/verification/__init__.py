@@ -1,1 +1,1 @@
-"""Both stores compared, person by person; and what to do about the differences."""
+"""Compare both stores user by user, and repair the differences."""

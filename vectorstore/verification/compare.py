@@ -1,4 +1,4 @@
-"""One page of both stores, compared."""
+"""Compare one page of both stores."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from vectorstore.projection.points import ExpectedPoints
 from vectorstore.qdrant.pages import Points
 
 TOLERANCE = 1e-6
-"""Of one number of a vector of length 1: more than 32 bits round, and less than a search can tell apart."""
+"""For one number of a vector of length 1: more than the rounding of 32 bits, and less than a search can distinguish."""
 
 AGES = ("age", "age_group")
 
 
 class Kind(StrEnum):
-    """How a point differs. ``orphaned`` is one that nobody is to have."""
+    """How a point differs. An ``orphaned`` point belongs to no user who may have one."""
 
     MISSING = "missing"
     ORPHANED = "orphaned"
@@ -33,8 +33,11 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """``version`` is the point's, None where there is no point, or none that a worker of ours wrote. ``unbeatable`` is a point that the condition of
-    every write takes for newer than it can be: it has to be deleted before it can be written."""
+    """The kinds of one difference, with the version of the point.
+
+    ``version`` is None if there is no point, or if no worker of this project wrote it. An ``unbeatable`` point has a version that the
+    condition of every write treats as newer. It must be deleted before it can be written again.
+    """
 
     kinds: tuple[Kind, ...]
     version: int | None
@@ -43,7 +46,10 @@ class Difference:
 
 @dataclass(slots=True)
 class Compared:
-    """``waiting`` are points that are right but for an age, which the daily job has not come to. ``versions`` are those of all points."""
+    """The result of one page. ``waiting`` counts points with an outdated age only, which the daily job refreshes.
+
+    ``versions`` are those of all points.
+    """
 
     differences: dict[UUID, Difference] = field(default_factory=dict)
     waiting: int = 0
@@ -51,17 +57,20 @@ class Compared:
 
 
 def compare(expected: ExpectedPoints, points: Points, ages_valid_on: date | None) -> Compared:
-    """Every person and every point, which are of the same ids or of nobody. AGES_RIGHT_ON is the day on which ages were last refreshed."""
+    """Compare every expected point with every point in Qdrant. Points without an expected one are orphans.
+
+    ``ages_valid_on`` is the day on which ages were last refreshed.
+    """
     compared = Compared()
-    at = {point_id: index for index, point_id in enumerate(points.ids)}
-    both = [(index, at[user]) for index, user in enumerate(expected.ids) if user in at]
-    there = {expected.ids[index] for index, _ in both}
+    index_of = {point_id: index for index, point_id in enumerate(points.ids)}
+    both = [(index, index_of[user]) for index, user in enumerate(expected.ids) if user in index_of]
+    matched = {expected.ids[index] for index, _ in both}
     for user in expected.ids:
-        if user not in there:
+        if user not in matched:
             compared.differences[user] = Difference((Kind.MISSING,), None)
     for point_id, payload in zip(points.ids, points.payloads, strict=True):
         compared.versions.append(version_of(payload) or 0)
-        if point_id not in there:
+        if point_id not in matched:
             compared.differences[point_id] = _difference(payload, Kind.ORPHANED)
     _compare_both(expected, points, both, ages_valid_on, compared)
     return compared
@@ -70,19 +79,20 @@ def compare(expected: ExpectedPoints, points: Points, ages_valid_on: date | None
 def _compare_both(
     expected: ExpectedPoints, points: Points, both: list[tuple[int, int]], ages_valid_on: date | None, compared: Compared
 ) -> None:
-    """A NaN is close to nothing, so a vector that was spoilt is another one."""
+    """Compare the points that both stores have. A vector with a NaN differs, since a NaN is close to nothing."""
     if not both:
         return
-    mine, theirs = (list(indices) for indices in zip(*both, strict=True))
-    close = (np.abs(expected.vectors[mine].astype(np.float32) - points.vectors[theirs]) <= TOLERANCE).all(axis=1).tolist()
-    for is_close, index, other in zip(close, mine, theirs, strict=True):
-        found, payload = points.payloads[other], expected.payloads[index]
-        right = _same(found, payload)
-        late = not right and _same_but_age(found, payload, expected.births[index], ages_valid_on or expected.since[index])
-        if is_close and late:
+    expected_indices, point_indices = (list(indices) for indices in zip(*both, strict=True))
+    differences = np.abs(expected.vectors[expected_indices].astype(np.float32) - points.vectors[point_indices])
+    close = (differences <= TOLERANCE).all(axis=1).tolist()
+    for is_close, index, point_index in zip(close, expected_indices, point_indices, strict=True):
+        found, payload = points.payloads[point_index], expected.payloads[index]
+        is_same = _same(found, payload)
+        has_old_age = not is_same and _same_but_age(found, payload, expected.births[index], ages_valid_on or expected.since[index])
+        if is_close and has_old_age:
             compared.waiting += 1
-        elif not (is_close and right):
-            kinds = (*(() if right or late else (Kind.STALE_PAYLOAD,)), *(() if is_close else (Kind.STALE_VECTOR,)))
+        elif not (is_close and is_same):
+            kinds = (*(() if is_same or has_old_age else (Kind.STALE_PAYLOAD,)), *(() if is_close else (Kind.STALE_VECTOR,)))
             compared.differences[expected.ids[index]] = _difference(found, *kinds)
 
 
@@ -92,7 +102,7 @@ def _difference(payload: Mapping[str, Any], *kinds: Kind) -> Difference:
 
 
 def _same(found: Mapping[str, Any], expected: Mapping[str, Any]) -> bool:
-    """Beside what is expected, a point carries a version; how high it may be is for others to say."""
+    """Return whether the payloads are equal. A point also has a version. ``DriftReport`` checks how high it may be."""
     if len(found) != len(expected) + 1 or version_of(found) is None:
         return False
     return all(
@@ -101,15 +111,17 @@ def _same(found: Mapping[str, Any], expected: Mapping[str, Any]) -> bool:
 
 
 def _same_reals(found: object, expected: list[float]) -> bool:
-    """PostgreSQL gives a ``real`` as its shortest decimal, or by its bits: the same 32 bits are the same number."""
+    """Compare as 32-bit numbers: PostgreSQL returns a ``real`` as its shortest decimal or by its bits."""
     if not isinstance(found, list) or len(found) != len(expected) or not all(type(number) in {int, float} for number in found):
         return False
     return bool((np.array(found, np.float32) == np.array(expected, np.float32)).all())
 
 
 def _same_but_age(found: Mapping[str, Any], expected: Mapping[str, Any], born: date, since: date) -> bool:
-    """Whether all is the same but the age, and that was right on SINCE or on a later day: the job will come to it. Tomorrow has come already where
-    another machine's clock is ahead of this one's."""
+    """Return whether only the age differs, and the stored age was right on ``since`` or later. The daily job refreshes it.
+
+    The age of tomorrow is accepted, since another machine's clock may be ahead of this one's.
+    """
     age = found.get("age")
     if (
         type(age) is not int

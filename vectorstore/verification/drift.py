@@ -1,4 +1,4 @@
-"""Differences between both stores in one collection, in constant memory: counts, examples, and on disk the ids of all that differ."""
+"""Differences of one collection in constant memory: counts, examples, and files with the ids of all users that differ."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from vectorstore.consistency.versions import last_allocated
 from vectorstore.verification.compare import Difference, Kind
 
 EXAMPLES = 10
-"""Ids of each kind that are told."""
-AT_ONCE = 1000
+"""Ids reported for each kind."""
+CHUNK_SIZE = 1000
 
 
 class Ids:
-    """Ids in the order in which they came, 16 bytes each, in a file that nobody else sees and that goes with it."""
+    """Ids in order of arrival, 16 bytes each, in an anonymous temporary file that is deleted when it is closed."""
 
     def __init__(self) -> None:
         self.file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # closed by ``DriftReport``
@@ -31,16 +31,17 @@ class Ids:
 
     def chunks(self) -> Iterator[list[int]]:
         self.file.seek(0)
-        while chunk := self.file.read(16 * AT_ONCE):
+        while chunk := self.file.read(16 * CHUNK_SIZE):
             yield [int.from_bytes(chunk[start : start + 16]) for start in range(0, len(chunk), 16)]
 
 
 class DriftReport(AbstractContextManager["DriftReport"]):
-    """``people`` differ and can be queued, ``numbers`` are points of nobody; ``unbeatable`` are those of ``people`` whose point has to go first.
+    """The differences of one collection.
 
-    ``pending`` differ and wait for somebody, ``quarantined`` differ and are quarantined. ``unallocated`` points have a version that was
-    never allocated. ``unique`` are those of ``people``, and ``unique_numbers`` counts those of ``numbers``, whose point holds the only copy
-    of a vector.
+    ``users`` differ and can be enqueued. ``numbers`` are points with a numeric id, which belong to no user. ``unbeatable`` are those of
+    ``users`` whose point must be deleted first. ``pending`` users differ and a worker or the daily job will sync them. ``quarantined``
+    users differ and are quarantined. ``unallocated`` points have a version that was never allocated. ``unique`` are those of ``users``
+    whose point holds the only copy of a vector, and ``unique_numbers`` counts those of ``numbers``.
     """
 
     def __init__(self, name: str) -> None:
@@ -71,7 +72,7 @@ class DriftReport(AbstractContextManager["DriftReport"]):
         self._note(Kind.ORPHANED, str(number))
 
     def see_versions(self, versions: Sequence[int]) -> None:
-        """After the points were read: whoever wrote them had allocated their versions before."""
+        """Take versions of points into account. Call it after the points were read: their writers had allocated the versions before."""
         highest = max(versions, default=0)
         if highest > self.allocated:
             self.allocated = last_allocated()
@@ -84,7 +85,7 @@ class DriftReport(AbstractContextManager["DriftReport"]):
             self.examples[kind].append(example)
 
     def counts(self) -> dict[str, Any]:
-        """Without an id: what PostgreSQL keeps of it."""
+        """Return the counts that PostgreSQL stores, without any id."""
         return {
             "points": self.points,
             **{kind: self.kinds[kind] for kind in Kind},

@@ -1,4 +1,4 @@
-"""Merge join of one collection and PostgreSQL: both are read in the order of their ids, a page at a time."""
+"""Merge join of one collection and PostgreSQL: both are read in the order of their ids, one page at a time."""
 
 from __future__ import annotations
 
@@ -21,39 +21,43 @@ from vectorstore.verification.drift import DriftReport
 from vectorstore.verification.recheck import recheck_users
 
 PAGE_SIZE = 500
-"""People of one statement, which is a transaction of its own."""
-DOUBTFUL = 5000
-"""People who differ, before they are looked at again."""
+"""Users of one statement, which is a transaction of its own."""
+RECHECK_AFTER = 5000
+"""Number of differing users that starts a recheck."""
 WAIT_SECONDS = 0.5
-"""From the last of them to the recheck."""
+"""Pause between the last of these comparisons and the recheck."""
 
 BEFORE_ALL, AFTER_ALL = UUID(int=0), UUID(int=2**128 - 1)
-"""Both stores sort UUIDs by their bytes. No row has the first one (``vectorstore.queue.entries.ALL_USERS``)."""
+"""Both stores sort UUIDs by their bytes. No row has the lowest one (``vectorstore.queue.entries.ALL_USERS``)."""
 
 
 def verify_collection(
     found: DriftReport, *, building: bool, ages_valid_on: date | None, report: Report, points: Iterator[Points] | None = None
 ) -> int:
-    """Compare every person with every point (the pages POINTS, if somebody has begun with them); how many people are to have one. While it is BUILDING,
-    who is missing is still to come."""
-    doubtful: list[UUID] = []
+    """Compare every user with every point. Return how many users must have one.
+
+    ``points`` are the collection's pages, if the caller has begun to read them. While the collection is ``building``, missing points
+    are pending.
+    """
+    differing: list[UUID] = []
     users = 0
-    for expected, there in _merge_join(pages(found.name) if points is None else points):
+    for expected, page in _merge_join(pages(found.name) if points is None else points):
         users += len(expected.ids)
-        compared = _compared(found, expected, there, ages_valid_on)
-        doubtful += [user for user, one in compared.differences.items() if not _is_to_come(found, one.kinds, building=building)]
-        if len(doubtful) >= DOUBTFUL:
-            _decide(found, doubtful, ages_valid_on, building=building)
-            doubtful.clear()
+        compared = _compared(found, expected, page, ages_valid_on)
+        differing += [user for user, one in compared.differences.items() if not _is_pending(found, one.kinds, building=building)]
+        if len(differing) >= RECHECK_AFTER:
+            _decide(found, differing, ages_valid_on, building=building)
+            differing.clear()
         report(max(users, found.points))
-    _decide(found, doubtful, ages_valid_on, building=building)
+    _decide(found, differing, ages_valid_on, building=building)
     return users
 
 
 def _merge_join(points: Iterator[Points]) -> Iterator[tuple[ExpectedPoints, Points]]:
-    """Pages of people, each with the points of the same range of ids; both stores sort UUIDs by their bytes, and Qdrant has numbers first.
+    """Yield pages of expected points, each with Qdrant's points of the same range of ids.
 
-    Qdrant leads. So of somebody who comes in between, the row is seen, and the point is asked for again.
+    Both stores sort UUIDs by their bytes, and Qdrant returns numeric ids first. Qdrant is read first. For a user who is added in
+    between, the row is then seen, and the recheck reads the point again.
     """
     low = BEFORE_ALL
     for page in points:
@@ -66,7 +70,7 @@ def _merge_join(points: Iterator[Points]) -> Iterator[tuple[ExpectedPoints, Poin
 
 
 def _range(page: Points, low: UUID, high: UUID) -> Iterator[tuple[ExpectedPoints, Points]]:
-    """All people after LOW and up to HIGH, and the points of PAGE: there may be far more people than points."""
+    """Yield the users after ``low`` and up to ``high``, with the points of ``page``. There may be far more users than points."""
     while True:
         expected = expected_between(low, high, PAGE_SIZE)
         if len(expected.ids) < PAGE_SIZE:
@@ -87,23 +91,23 @@ def _compared(found: DriftReport, expected: ExpectedPoints, points: Points, ages
     return compared
 
 
-def _is_to_come(found: DriftReport, kinds: tuple[Kind, ...], *, building: bool) -> bool:
+def _is_pending(found: DriftReport, kinds: tuple[Kind, ...], *, building: bool) -> bool:
     if building and kinds == (Kind.MISSING,):
         found.pending += 1
         return True
     return False
 
 
-def _decide(found: DriftReport, doubtful: list[UUID], ages_valid_on: date | None, *, building: bool) -> None:
-    if not doubtful:
+def _decide(found: DriftReport, differing: list[UUID], ages_valid_on: date | None, *, building: bool) -> None:
+    if not differing:
         return
     time.sleep(WAIT_SECONDS)
-    decided = recheck_users(found.name, doubtful, ages_valid_on)
+    decided = recheck_users(found.name, differing, ages_valid_on)
     found.pending += decided.pending
     quarantined = set(QuarantinedUser.objects.filter(pk__in=decided.differences).values_list("pk", flat=True))
     found.quarantined += len(quarantined)
     for user, difference in decided.differences.items():
-        if user not in quarantined and not _is_to_come(found, difference.kinds, building=building):
+        if user not in quarantined and not _is_pending(found, difference.kinds, building=building):
             found.add(user, difference)
     for point_id in _unique(found.name, _orphans(decided.differences, quarantined)):
         found.unique.add(UUID(str(point_id)).int)
@@ -114,7 +118,7 @@ def _orphans(differences: Mapping[UUID, Difference], quarantined: Collection[UUI
 
 
 def _unique(collection: str, ids: Sequence[ExtendedPointId]) -> Iterator[ExtendedPointId]:
-    """Those of the points that hold the only copy of a vector."""
+    """Yield those of the points that hold the only copy of a vector."""
     for start in range(0, len(ids), PAGE_SIZE):
         with qdrant() as client:
             yield from unique_among(client, collection, ids[start : start + PAGE_SIZE])

@@ -1,9 +1,9 @@
-"""What differed is looked at again, in such a way that nobody who writes meanwhile can be taken for a difference.
+"""Recheck the differences, so that a concurrent write is never reported as a difference.
 
-PostgreSQL is asked which users are quiescent (``vectorstore.consistency.quiescence``), then Qdrant, then PostgreSQL again. A difference is one of somebody who was quiescent both
-times, on the same rows, and whose point was not written in between: it has no version that was allocated since the first question. All others wait for
-somebody, or are asked about again. But a point that the condition of every write takes for newer is one, whoever is on the queue for it: no writing
-of a person makes one.
+PostgreSQL is asked which users are quiescent (``vectorstore.consistency.quiescence``), then Qdrant is read, then PostgreSQL is asked again.
+A difference is confirmed if the user was quiescent both times, on the same rows, and the point was not written in between: its version was
+not allocated since the first query. All other users are pending, or are checked again. A point with an unbeatable version is always a
+difference, whatever the queue holds for its user: no worker writes such a version.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from vectorstore.projection.points import expected_among
 from vectorstore.qdrant.scroll import points_among
 from vectorstore.verification.compare import Difference, compare
 
-AT_ONCE = 500
-"""People of one question; each takes a lock in PostgreSQL's table of locks for a moment."""
+CHUNK_SIZE = 500
+"""Users of one query. Each takes an entry in PostgreSQL's lock table for a moment."""
 ATTEMPTS = 5
 WAIT_SECONDS = 0.3
-"""Between two attempts: longer than most batches take."""
+"""Pause between two attempts. Most batches are shorter."""
 
 
 @dataclass(slots=True)
 class Decided:
-    """``pending`` are people whom somebody is to look at, or is looking at, and whose age is to be refreshed."""
+    """The confirmed differences. ``pending`` users are on the queue, are leased, or only need an age refresh."""
 
     differences: dict[UUID, Difference] = field(default_factory=dict)
     pending: int = 0
 
 
 def recheck_users(collection: str, users: Iterable[UUID], ages_valid_on: date | None) -> Decided:
-    """Decide about PEOPLE, whose points differed before."""
+    """Decide about ``users`` whose points differed before."""
     decided = Decided()
     for chunk in _chunks(users):
         undecided = chunk
@@ -52,7 +52,7 @@ def recheck_users(collection: str, users: Iterable[UUID], ages_valid_on: date | 
 
 
 def _recheck(collection: str, users: Sequence[UUID], ages_valid_on: date | None, decided: Decided) -> list[UUID]:
-    """One attempt; whom nothing can be said about yet."""
+    """Make one attempt. Return the users that are still undecided."""
     allocated_before = last_allocated()
     before = quiescent_users(users)
     compared = compare(expected_among(users), points_among(collection, users), ages_valid_on)
@@ -75,5 +75,5 @@ def _recheck(collection: str, users: Sequence[UUID], ages_valid_on: date | None,
 
 def _chunks(users: Iterable[UUID]) -> Iterator[list[UUID]]:
     remaining = iter(users)
-    while chunk := list(islice(remaining, AT_ONCE)):
+    while chunk := list(islice(remaining, CHUNK_SIZE)):
         yield chunk

@@ -1,4 +1,4 @@
-"""Have what differs put right: people go on the queue, points that no worker can come to are deleted, and both stores begin anew with one checkpoint."""
+"""Repair differences: enqueue users, delete points that no worker can sync, and give both stores a new checkpoint."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from vectorstore.verification.drift import DriftReport
 
 @dataclass(frozen=True, slots=True)
 class Repaired:
-    """People who were queued, points that were deleted, and whether both stores have a new checkpoint."""
+    """Users that were enqueued, points that were deleted, and whether both stores have a new checkpoint."""
 
     queued: int
     deleted: int
@@ -30,29 +30,30 @@ class Repaired:
 
 
 def too_many(collections: Sequence[DriftReport], max_changes: int | None) -> str | None:
-    """The line where more differ than may be changed."""
+    """Return the error message if more points differ than may be changed, otherwise None."""
     changes = sum(found.differing for found in collections)
     allowed = change_limit(sum(found.points for found in collections), max_changes)
     if changes <= allowed:
         return None
     return (
-        f"{counted(changes, 'point differs', 'points differ')}, and at most {allowed:,} may be changed: nothing was. See that both stores are the right ones; then run it"
-        " again with --force, or with a higher --max-changes."
+        f"{counted(changes, 'point differs', 'points differ')} and the limit is {allowed:,}: nothing was changed. Check that DATABASE_URL and QDRANT_URL"
+        f" belong together, then rerun with --max-changes {changes} or --force."
     )
 
 
 def count_unique(collections: Sequence[DriftReport]) -> int:
-    """The points that a repair would delete although they hold the only copy of a vector."""
+    """Return how many points a repair would delete although they hold the only copy of a vector."""
     return sum(found.unique_vectors for found in collections)
 
 
 def repair(client: QdrantClient, collections: Sequence[DriftReport]) -> Repaired:
-    """Raises StoreUnavailable.
+    """Enqueue and delete what differs, in the order that is safe after a restore. Raises StoreUnavailable.
 
-    First the sequence of versions: a worker who allocates a lower one for somebody who is queued is refused by Qdrant, and takes what is there for the
-    later write. Then the queue, and the checkpoints last: as long as these say that a store was restored to an older copy, nobody begins to write.
+    1. The version sequence. Qdrant would reject a worker's lower version, and the worker would mistake the stored point for a later write.
+    2. The queue.
+    3. The checkpoints. Until they are reset they show a restored store, so no worker starts to write.
 
-    The caller has compared the unique vectors with what the operator allows to discard.
+    The caller has compared the unique vectors with the number that the operator allows to discard.
     """
     for found in collections:
         raise_above(max(found.highest, highest(client, found.name)))
@@ -77,22 +78,26 @@ def _write_checkpoint(client: QdrantClient) -> bool:
 
 
 def _delete(client: QdrantClient, collection: str, ids: Sequence[ExtendedPointId]) -> int:
-    """Delete, and read back by retrieving: a count goes on counting deleted points for a while."""
-    with qdrant():  # for its errors
+    """Delete the points, and retrieve them as proof: Qdrant 1.18.3 keeps counting deleted points for a while."""
+    # The context translates Qdrant's errors.
+    with qdrant():
         note_removal()
         client.delete(collection, PointIdsList(points=list(ids)), wait=True, ordering=WriteOrdering.MEDIUM)
-        left = client.retrieve(collection, list(ids), with_payload=False, with_vectors=False)
-    if left:
+        remaining = client.retrieve(collection, list(ids), with_payload=False, with_vectors=False)
+    if remaining:
         raise UserFacingError(
-            f"{counted(len(left), 'point is', 'points are')} still in {collection!r} after their deletion: look at Qdrant's log, and run it again."
+            f"{counted(len(remaining), 'point is', 'points are')} still in {collection!r} after their deletion. Check Qdrant's log, then run the command again."
         )
     return len(ids)
 
 
-FEWEST = 100
-SHARE = 0.05
+MIN_CHANGE_LIMIT = 100
+CHANGE_LIMIT_SHARE = 0.05
 
 
 def change_limit(points: int, max_changes: int | None) -> int:
-    """MAX_CHANGES, by default the greater of 100 and 5 % of the POINTS: more than that is no drift but an accident, which somebody should look at."""
-    return max(FEWEST, int(SHARE * points)) if max_changes is None else max_changes
+    """Return ``max_changes``, by default the greater of 100 and 5 % of ``points``.
+
+    More differences than that are an accident, not drift. An operator must look at them.
+    """
+    return max(MIN_CHANGE_LIMIT, int(CHANGE_LIMIT_SHARE * points)) if max_changes is None else max_changes

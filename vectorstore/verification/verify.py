@@ -1,4 +1,4 @@
-"""Everything that is written to Qdrant, compared with PostgreSQL: what ``verify_qdrant`` does."""
+"""Compare all write targets in Qdrant with PostgreSQL: ``verify_qdrant``."""
 
 from __future__ import annotations
 
@@ -31,13 +31,16 @@ from vectorstore.verification.drift import DriftReport
 from vectorstore.verification.merge_join import verify_collection
 from vectorstore.verification.repair import count_unique, repair, too_many
 
-REMEMBERED = 100
-"""Runs of which PostgreSQL keeps what they found."""
+MAX_STORED_RUNS = 100
+"""Runs whose result PostgreSQL keeps."""
 
 
 @dataclass(frozen=True, slots=True)
 class VerifiedCollection:
-    """``kinds`` are counts by kind, with ``examples`` of ids; a point may be of two kinds, and is one of ``differing``. The others: ``DriftReport``."""
+    """The result of one collection. For the counts see ``DriftReport``.
+
+    ``kinds`` are counts by kind, with ``examples`` of ids. A point can have two kinds and counts once in ``differing``.
+    """
 
     name: str
     state: str
@@ -53,11 +56,14 @@ class VerifiedCollection:
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """``people`` are to have a point; ``quarantined`` are people whom Qdrant refused. ``restore_detected`` says that a store is older than the other one
-    remembers. ``queued`` and ``deleted`` are what a repair has done, and ``checkpoint_written`` says whether it could give both stores a new checkpoint; None where
-    none was asked for. ``triggers`` are those that do not capture changes as they should, and ``mended`` those that the repair has mended.
-    ``comparison_due_at`` is when an earlier run mended triggers, if the stores were not compared between that run and this one. ``possibly_erased`` are
-    the ids of users without a point, for which a repair after a restore was refused."""
+    """The result of a verification.
+
+    ``users`` must have a point. ``quarantined`` counts users whose data Qdrant rejected. ``restore_detected`` is the reason if a store is
+    an older copy. ``queued`` and ``deleted`` are the changes of a repair, and ``checkpoint_written`` tells whether it gave both stores a new
+    checkpoint. All three are None without a repair. ``triggers`` do not capture changes as they should, and the repair has recreated the
+    ``mended`` ones. ``comparison_due_at`` is the time when an earlier run repaired triggers, if the stores were not compared between that
+    run and this one. ``possibly_erased`` are ids of users without a point, because of which a repair after a restore was refused.
+    """
 
     alias: str
     users: int
@@ -87,7 +93,7 @@ class Verified:
 
 
 class RepairRefused(UserFacingError):
-    """Nothing was changed; ``verified`` is what was found."""
+    """A repair was refused and nothing was changed. ``verified`` is the result of the comparison."""
 
     def __init__(self, refusal: str, verified: Verified) -> None:
         self.verified = verified
@@ -95,7 +101,7 @@ class RepairRefused(UserFacingError):
 
 
 class ChangeLimitExceeded(RepairRefused):
-    """More differs than may be changed."""
+    """More points differ than a repair may change."""
 
 
 def verify(
@@ -108,14 +114,17 @@ def verify(
     report: Report = ignore_progress,
     on_mended: Callable[[str], object] = str,
 ) -> Verified:
-    """Compare every person with their point in every collection that is written; REPAIRING, have put right what differs.
+    """Compare every user with the user's point in all write targets. With ``repairing``, repair the differences.
 
-    A repair mends the triggers first, and calls ``on_mended`` for each: what they missed before is found by the comparison that follows, and what
-    changes from then on is captured. A mended trigger stays so, whatever becomes of the comparison, which is then still noted as due.
-    In constant memory, and beside writers. Raises StoreUnavailable; UserFacingError where the alias leads to a collection that nobody has
-    noted; and, with nothing changed, ChangeLimitExceeded where more differ than MAX_CHANGES and nothing FORCEs it, RepairRefused where more
-    points than DISCARD_VECTORS hold a unique vector, or where a store was restored, users have no point, and AFTER_RESTORE does not say
-    that the operator has looked at them; and UserFacingError where the live collection that is to be repaired is another database's.
+    A repair recreates faulty triggers first, and calls ``on_mended`` for each. The comparison that follows finds the changes that they missed,
+    and later changes are captured. If the comparison fails, the triggers stay repaired and the comparison stays recorded as due.
+
+    Runs in constant memory, next to concurrent writers. Raises StoreUnavailable, and UserFacingError if the alias points to a collection
+    that is not registered or, with ``repairing``, if the live collection belongs to another database. With nothing changed, raises
+
+    - ChangeLimitExceeded if more points differ than ``max_changes`` and ``force`` is not set;
+    - RepairRefused if more points than ``discard_vectors`` hold a unique vector;
+    - RepairRefused if a store was restored and users have no point, unless ``after_restore`` confirms that the operator has checked them.
     """
     due_at = comparison_due_at()
     mended = tuple(map(str, mend_triggers("verify_qdrant --repair", with_the_mending=note_comparison_due))) if repairing else ()
@@ -132,9 +141,9 @@ def verify(
             rows = _rows(client)
             restore_detected = _restore_detected(client)
             totals = _totals(client, rows)
-            of_live = begun(rows[0].name)
+            live_pages = begun(rows[0].name)
         collections = [stack.enter_context(DriftReport(row.name)) for row in rows]
-        users, compared = _compare(rows, collections, totals, of_live, report)
+        users, compared = _compare(rows, collections, totals, live_pages, report)
         collections = [found for _, found in compared]
         _record(started, users, collections, restore_detected)
         results = tuple(_collection_result(row, found) for row, found in compared)
@@ -151,14 +160,14 @@ def verify(
         if not repairing:
             return verified
         if restore_detected and not after_restore:
-            _refuse_to_restore_users(verified)
+            _require_after_restore(verified)
         repaired = _repaired(verified, collections, max_changes, discard_vectors, force=force)
         if noted is not None:
             clear_comparison_due(noted)
         return repaired
 
 
-def _refuse_to_restore_users(verified: Verified) -> None:
+def _require_after_restore(verified: Verified) -> None:
     try:
         require_after_restore(verified.collections[0].name, "manage.py verify_qdrant --repair")
     except PossiblyErased as error:
@@ -178,7 +187,10 @@ def _repaired(
 
 
 def _rows(client: QdrantClient) -> list[VectorCollection]:
-    """Those that are written, the live one first. Of the others, one that Qdrant has lost is marked as failed by the next worker."""
+    """Return the write targets, the live one first.
+
+    A secondary collection that Qdrant has lost is left out. The next worker marks it as failed.
+    """
     live = registry.live()
     if live is None:
         raise CollectionNotFound(collection_name())
@@ -196,41 +208,42 @@ def _restore_detected(client: QdrantClient) -> str | None:
 
 
 def _compare(
-    rows: list[VectorCollection], collections: list[DriftReport], totals: list[int], of_live: Iterator[Points], report: Report
+    rows: list[VectorCollection], collections: list[DriftReport], totals: list[int], live_pages: Iterator[Points], report: Report
 ) -> tuple[int, list[tuple[VectorCollection, DriftReport]]]:
-    """How many people are to have a point; and what was compared: all but what somebody has dropped meanwhile."""
+    """Return how many users must have a point, and the compared collections. Collections that were dropped meanwhile are left out."""
     refreshed = StoreState.current().ages_refreshed_on
     done = users = 0
     compared = []
     for index, (row, found, total) in enumerate(zip(rows, collections, totals, strict=True)):
 
-        def so_far(seen: int, _total: int | None = None, /, done: int = done, total: int = total) -> None:
+        def report_total(seen: int, _total: int | None = None, /, done: int = done, total: int = total) -> None:
             report(done + min(seen, total), sum(totals))
 
         building = row.state == VectorCollection.State.BUILDING
         try:
-            points = of_live if row is rows[0] else None
-            users = verify_collection(found, building=building, ages_valid_on=refreshed, report=so_far, points=points)
+            points = live_pages if row is rows[0] else None
+            users = verify_collection(found, building=building, ages_valid_on=refreshed, report=report_total, points=points)
         except CollectionNotFound:
             _check_secondary(row)
         else:
             compared.append((row, found))
-        totals[index] = max(users, found.points)  # what was a guess is known
+        # Replace the estimate by the exact number.
+        totals[index] = max(users, found.points)
         done += totals[index]
         report(done, sum(totals))
     return users, compared
 
 
 def _check_secondary(row: VectorCollection) -> None:
-    """Raises StoreUnavailable where the collection that is gone is, or was, the one that is searched."""
+    """Raise StoreUnavailable if the missing collection is the live one, or was live when the comparison began."""
     if row.name == registry.live():
         raise CollectionNotFound(row.name)
     if row.state == VectorCollection.State.LIVE:
-        raise StoreUnavailable(f"{row.name!r} was searched no longer, and dropped, while it was compared: run it again.")
+        raise StoreUnavailable(f"{row.name!r} was replaced and dropped during the comparison. Run the command again.")
 
 
 def _totals(client: QdrantClient, rows: list[VectorCollection]) -> list[int]:
-    """Roughly, what there is to compare: points, or people where they are more."""
+    """Estimate the size of each comparison: the number of points, or of users if they are more."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = 'profile_embeddings'::regclass")
         (users,) = cursor.fetchone()
@@ -244,7 +257,7 @@ def _points_in(client: QdrantClient, collection: str) -> int:
 
 
 def _record(started: datetime, users: int, collections: list[DriftReport], restore_detected: str | None) -> None:
-    """Counts only, nobody's id; the newest REMEMBERED runs."""
+    """Store the counts, without any id, and keep the newest ``MAX_STORED_RUNS`` runs."""
     found: dict[str, Any] = {
         "users": users,
         "quarantined": QuarantinedUser.objects.count(),
@@ -253,7 +266,7 @@ def _record(started: datetime, users: int, collections: list[DriftReport], resto
     }
     Verification.objects.create(alias=collection_name(), started_at=started, result=found)
     runs = Verification.objects.filter(alias=collection_name())
-    runs.exclude(pk__in=list(runs.order_by("-finished_at", "-pk").values_list("pk", flat=True)[:REMEMBERED])).delete()
+    runs.exclude(pk__in=list(runs.order_by("-finished_at", "-pk").values_list("pk", flat=True)[:MAX_STORED_RUNS])).delete()
 
 
 def _collection_result(row: VectorCollection, found: DriftReport) -> VerifiedCollection:

@@ -297,7 +297,7 @@ def test_verify__the_live_collection_is_replaced_and_dropped_meanwhile(live: str
     row.state = registry.State.LIVE
     with pytest.raises(StoreUnavailable) as replaced:
         verify_module._check_secondary(row)
-    assert str(replaced.value) == f"{live!r} was searched no longer, and dropped, while it was compared: run it again."
+    assert str(replaced.value) == f"{live!r} was replaced and dropped during the comparison. Run the command again."
 
 
 def test_verify__in_one_line_before_init_qdrant(store: str) -> None:
@@ -574,8 +574,8 @@ def test_repair__too_much_is_refused_before_anything_is_changed(live: str) -> No
     with pytest.raises(UserFacingError) as raised:
         verify(repairing=True, max_changes=3)
     assert str(raised.value) == (
-        "4 points differ, and at most 3 may be changed: nothing was. See that both stores are the right ones; then run it again with --force, or"
-        " with a higher --max-changes."
+        "4 points differ and the limit is 3: nothing was changed. Check that DATABASE_URL and QDRANT_URL belong together, then rerun with"
+        " --max-changes 4 or --force."
     )
     assert QueueEntry.objects.count() == 0 and only(verify()).differing == 4
     assert verify(repairing=True, max_changes=4).queued == 3
@@ -584,15 +584,15 @@ def test_repair__too_much_is_refused_before_anything_is_changed(live: str) -> No
 
 
 def test_repair__as_many_as_a_hundred_or_a_twentieth(live: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert (repair.FEWEST, repair.SHARE) == (100, 0.05)
-    monkeypatch.setattr(repair, "FEWEST", 1)
-    monkeypatch.setattr(repair, "SHARE", 0.5)
+    assert (repair.MIN_CHANGE_LIMIT, repair.CHANGE_LIMIT_SHARE) == (100, 0.05)
+    monkeypatch.setattr(repair, "MIN_CHANGE_LIMIT", 1)
+    monkeypatch.setattr(repair, "CHANGE_LIMIT_SHARE", 0.5)
     there = people(6)
     delete(live, *there[:2])
     assert verify(repairing=True, after_restore=True).queued == 2
     QueueEntry.objects.all().delete()
     delete(live, there[2])
-    with pytest.raises(UserFacingError, match="3 points differ, and at most 1 may be changed"):
+    with pytest.raises(UserFacingError, match="3 points differ and the limit is 1"):
         verify(repairing=True, after_restore=True)
 
 
@@ -683,7 +683,7 @@ def test_repair__the_checkpoints_are_made_new(live: str) -> None:
 
 
 def test_verify__keeps_the_newest_runs(live: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vectorstore.verification.verify.REMEMBERED", 2)
+    monkeypatch.setattr("vectorstore.verification.verify.MAX_STORED_RUNS", 2)
     for _ in range(4):
         verify()
     first, second = Verification.objects.order_by("pk")
@@ -739,7 +739,7 @@ def test_verify__in_constant_memory(qdrant_server_grpc: object, monkeypatch: pyt
     """Of people who are missing, whom it keeps for the recheck, and of points that are nobody's."""
     monkeypatch.setattr(scroll, "PAGE_SIZE", 25)
     monkeypatch.setattr(merge_join, "PAGE_SIZE", 25)
-    monkeypatch.setattr(merge_join, "DOUBTFUL", 100)
+    monkeypatch.setattr(merge_join, "RECHECK_AFTER", 100)
     initialize()
     peaks = []
     for orphans in (400, 1600):
