@@ -1,4 +1,4 @@
-"""The videos in the admin."""
+"""Videos in the admin."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from videos.models import Video
 
 COLORS = {"uploading": "info", "processing": "info", "verifying": "info", "verified": "success", "rejected": "danger", "error": "danger"}
 SYSTEM_FIELDS = ("id", "metadata", "created_at", "updated_at", "deleted_at")
-PERSON_LEFT = "This person was deleted or anonymized: nothing is written about them any more."
+USER_REMOVED = "This user was deleted or anonymized: their videos can be neither added nor changed."
 
 
 class VideoForm(DatabaseErrorForm):
-    """A video of somebody who is there."""
+    """Form for a video whose user is neither deleted nor anonymized."""
 
     def clean_user(self) -> User:
-        """When it is made; afterwards the person is not asked for."""
-        person: User = self.cleaned_data["user"]
-        if person.deleted_at is not None:
-            raise ValidationError(PERSON_LEFT)
-        return person
+        """Reject a removed user. Only the form for a new video has this field."""
+        user: User = self.cleaned_data["user"]
+        if user.deleted_at is not None:
+            raise ValidationError(USER_REMOVED)
+        return user
 
     def clean(self) -> dict[str, Any] | None:
         if "user" not in self.fields and self.instance.user.deleted_at is not None:
-            raise ValidationError(PERSON_LEFT)
+            raise ValidationError(USER_REMOVED)
         return super().clean()
 
 
 @admin.register(Video)
 class VideoAdmin(UuidSearchAdmin[Video]):
-    """Whose it is, its measures and its score come from the system; staff decide on the status, and say why."""
+    """The system sets the user, the measures and the score. Staff set the status and the reason for a rejection."""
 
     form = VideoForm
     list_display = ("id", "person", "shown_status", "duration", "verification_score", "created_at")
@@ -45,7 +45,7 @@ class VideoAdmin(UuidSearchAdmin[Video]):
     list_select_related = ("user",)
     list_filter = ("status",)
     sortable_by = ("created_at",)
-    search_help_text = "UUID of a video or its person"
+    search_help_text = "UUID of a video or its user"
     uuid_lookups = ("pk", "user")
     raw_id_fields = ("user",)
     fixed_fields = ("user", "duration", "file_size", "verification_score")
@@ -56,7 +56,7 @@ class VideoAdmin(UuidSearchAdmin[Video]):
         (SYSTEM, {"fields": SYSTEM_FIELDS}),
     )
 
-    @admin.display(description="Person")
+    @admin.display(description="User")
     def person(self, video: Video) -> SafeString:
         return link_to(User, video.user_id, video.user.full_name)
 

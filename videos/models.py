@@ -1,4 +1,4 @@
-"""The profile videos: table ``videos``."""
+"""Profile videos: table ``videos``."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class VideoQuerySet(models.QuerySet["Video"]):
         return self.filter(deleted_at__isnull=True)
 
     def verified(self) -> Self:
-        """Alive, and passed the verification."""
+        """Return the videos that are not deleted and have passed the verification."""
         return self.alive().filter(status=Video.Status.VERIFIED)
 
     def of(self, user: User) -> Self:
@@ -31,7 +31,10 @@ class VideoQuerySet(models.QuerySet["Video"]):
 
 
 class Video(TimestampedModel):
-    """One uploaded video: ``duration`` in seconds (1 to 120), ``file_size`` in bytes, ``verification_score`` from 0 to 1."""
+    """One uploaded video.
+
+    ``duration`` is in seconds (1 to 120), ``file_size`` in bytes, ``verification_score`` from 0 to 1.
+    """
 
     constraint_fields = {"videos_id_user_key": "user"}
 
@@ -66,14 +69,14 @@ class Video(TimestampedModel):
             models.CheckConstraint(
                 condition=Q(status__in=["uploading", "processing", "verifying", "verified", "rejected", "error"]),
                 name="videos_status_check",
-                violation_error_message="There is no such status of a video.",
+                violation_error_message="Unknown video status: choose one of the listed values.",
             ),
             models.CheckConstraint(
                 condition=Q(verification_score__gte=0, verification_score__lte=1),
                 name="videos_verification_score_check",
-                violation_error_message="A verification score goes from 0 to 1.",
+                violation_error_message="A verification score is a number from 0 to 1.",
             ),
-            # For users.video_id to refer to: a video of that user.
+            # users.video_id refers to this key, so that it can only name a video of the same user.
             models.UniqueConstraint(fields=["id", "user"], name="videos_id_user_key"),
             *supported_dates("videos", "created_at", "updated_at", "deleted_at"),
             ForeignKeyConstraint(columns=["user_id"], to_table="users", on_delete="CASCADE", name="videos_user_id_fkey"),
@@ -83,7 +86,7 @@ class Video(TimestampedModel):
             models.Index(fields=["status"], name="idx_videos_status", condition=Q(deleted_at__isnull=True)),
             models.Index(fields=["-created_at"], name="idx_videos_created_at"),
             GinIndex(fields=["metadata"], name="idx_videos_metadata"),
-            # The guide's index on user_id is partial, and the cascade from users looks for the deleted videos too.
+            # The cascade from users also deletes soft-deleted videos, which the guide's partial index on user_id does not have.
             models.Index(fields=["user"], name="idx_videos_user_id_cascade"),
         ]
 

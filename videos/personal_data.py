@@ -1,4 +1,4 @@
-"""The personal data of the videos: table ``videos``."""
+"""Personal data of videos: table ``videos``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from videos.models import Video, VideoQuerySet
 
 
 class Videos(PersonalDataOwner):
-    """A video's address shows a face, and its metadata and the reason of a rejection say whatever somebody wrote there."""
+    """Owns the videos: a video shows a face, and its metadata and rejection reason can hold any text."""
 
     section = "videos"
     fields = {
@@ -39,9 +39,9 @@ class Videos(PersonalDataOwner):
         yield from _videos(user_id).order_by("created_at", "pk").values(*columns_of(Video)).iterator()
 
     def anonymize(self, user_id: UUID) -> None:
-        """What points to the person goes; length, size, status and score stay for statistics, in a row that is deleted softly.
+        """Clear what identifies the user and soft-delete the row. Statistics keep length, size, status and score.
 
-        ``storage_url`` is NOT NULL: it becomes the empty string, as ``password_hash`` does.
+        ``storage_url`` is NOT NULL, so it becomes the empty string, as ``password_hash`` does.
         """
         _videos(user_id).update(
             storage_url="",
@@ -53,7 +53,7 @@ class Videos(PersonalDataOwner):
 
     def after_anonymization(self, user_id: UUID) -> list[Effect]:
         return [
-            Effect("videos (addresses, reasons of a rejection, metadata)", _videos(user_id).count(), Disposition.CLEARED),
+            Effect("videos (URLs, rejection reasons, metadata)", _videos(user_id).count(), Disposition.CLEARED),
             _files(user_id),
         ]
 
@@ -66,10 +66,10 @@ def _videos(user_id: UUID) -> VideoQuerySet:
 
 
 def _files(user_id: UUID) -> Effect:
-    """The files are not ours to delete, and after the addresses are gone nobody finds them by this database."""
+    """Count the files. FindMe does not delete them, and without their URLs this database no longer leads to them."""
     videos = _videos(user_id)
     count = videos.exclude(storage_url="").count() + videos.exclude(Q(thumbnail_url=None) | Q(thumbnail_url="")).count()
-    return Effect("files of videos, in the storage that their addresses name", count, Disposition.KEPT)
+    return Effect("video files in the storage that their URLs name", count, Disposition.KEPT)
 
 
 registry.register(Videos())

@@ -26,11 +26,11 @@ pytestmark = pytest.mark.django_db
 EFFECTS = [
     Effect("profiles (e-mail, name, bio, password, last login)", 1, Disposition.CLEARED),
     Effect("profiles (date of birth, gender, flags, times)", 1, Disposition.KEPT),
-    Effect("videos (addresses, reasons of a rejection, metadata)", 2, Disposition.CLEARED),
-    Effect("files of videos, in the storage that their addresses name", 3, Disposition.KEPT),
+    Effect("videos (URLs, rejection reasons, metadata)", 2, Disposition.CLEARED),
+    Effect("video files in the storage that their URLs name", 3, Disposition.KEPT),
     Effect("matches", 2, Disposition.KEPT),
     Effect("calls (session, recording, metadata)", 2, Disposition.CLEARED),
-    Effect("recordings of calls, in the storage that their addresses name", 2, Disposition.KEPT),
+    Effect("call recordings in the storage that their URLs name", 2, Disposition.KEPT),
     Effect("points in the shelf", 1, Disposition.DELETED),
 ]
 

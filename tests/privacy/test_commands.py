@@ -105,11 +105,11 @@ def test_anonymize_user__says_what_it_did(shelf: Shelf) -> None:
         f"{person.pk} is anonymized.",
         "  profiles (e-mail, name, bio, password, last login): 1, cleared",
         "  profiles (date of birth, gender, flags, times): 1, kept",
-        "  videos (addresses, reasons of a rejection, metadata): 2, cleared",
-        "  files of videos, in the storage that their addresses name: 3, kept",
+        "  videos (URLs, rejection reasons, metadata): 2, cleared",
+        "  video files in the storage that their URLs name: 3, kept",
         "  matches: 2, kept",
         "  calls (session, recording, metadata): 2, cleared",
-        "  recordings of calls, in the storage that their addresses name: 2, kept",
+        "  call recordings in the storage that their URLs name: 2, kept",
         "  points in the shelf: 1, deleted",
     ]
     assert err == ""

@@ -22,8 +22,8 @@ from videos.models import Video
 
 pytestmark = pytest.mark.django_db
 
-FILES = "files of videos, in the storage that their addresses name"
-RECORDINGS = "recordings of calls, in the storage that their addresses name"
+FILES = "video files in the storage that their URLs name"
+RECORDINGS = "call recordings in the storage that their URLs name"
 
 
 def lines(disposition: Disposition, *, profile: Disposition) -> list[Effect]:

@@ -53,7 +53,7 @@ def test_change__status_and_not_the_facts() -> None:
     ("field", "value", "sentence"),
     [
         ("duration", "121", "A video lasts from 1 to 120 seconds."),
-        ("verification_score", "1.5", "A verification score goes from 0 to 1."),
+        ("verification_score", "1.5", "A verification score is a number from 0 to 1."),
         ("user", "00000000-0000-4000-8000-000000000000", "Select a valid choice. That choice is not one of the available choices."),
     ],
 )
@@ -75,7 +75,7 @@ def test_add__against_a_rule(field: str, value: str, sentence: str) -> None:
 def test_add__of_somebody_who_left(kind: str) -> None:
     posted = {"user": str(UserFactory.create(**{kind: True}).pk), "storage_url": "s3://videos/1", "duration": "30", "file_size": "1000"}
     response = signed_in(superuser()).post(ADD, posted | {"status": "processing"})
-    assert errors_of(response) == {"user": ["This person was deleted or anonymized: nothing is written about them any more."]}
+    assert errors_of(response) == {"user": ["This user was deleted or anonymized: their videos can be neither added nor changed."]}
     assert not Video.objects.exists()
 
 
@@ -86,5 +86,5 @@ def test_change__of_somebody_who_left(kind: str) -> None:
         deleted_at=now(), **{"email": anonymized_email(video.user_id)} if kind == "anonymized" else {}
     )
     response = save(signed_in(superuser()), page(video), {"status": "rejected", "storage_url": "s3://videos/2"})
-    assert errors_of(response) == {"__all__": ["This person was deleted or anonymized: nothing is written about them any more."]}
+    assert errors_of(response) == {"__all__": ["This user was deleted or anonymized: their videos can be neither added nor changed."]}
     assert Video.objects.get().storage_url == "s3://videos/1"

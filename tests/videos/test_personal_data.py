@@ -53,10 +53,10 @@ def test_effects__files_are_counted_once_each() -> None:
     VideoFactory.create(user=person, thumbnail_url="")
     assert [str(line) for line in Videos().after_erasure(person.pk)] == [
         "videos: 3, deleted",
-        "files of videos, in the storage that their addresses name: 4, kept",
+        "video files in the storage that their URLs name: 4, kept",
     ]
     Videos().anonymize(person.pk)
     assert [str(line) for line in Videos().after_anonymization(person.pk)] == [
-        "videos (addresses, reasons of a rejection, metadata): 3, cleared",
-        "files of videos, in the storage that their addresses name: 0, kept",
+        "videos (URLs, rejection reasons, metadata): 3, cleared",
+        "video files in the storage that their URLs name: 0, kept",
     ]

@@ -86,12 +86,12 @@ class Migration(migrations.Migration):
                     models.CheckConstraint(
                         condition=models.Q(("status__in", ["uploading", "processing", "verifying", "verified", "rejected", "error"])),
                         name="videos_status_check",
-                        violation_error_message="There is no such status of a video.",
+                        violation_error_message="Unknown video status: choose one of the listed values.",
                     ),
                     models.CheckConstraint(
                         condition=models.Q(("verification_score__gte", 0), ("verification_score__lte", 1)),
                         name="videos_verification_score_check",
-                        violation_error_message="A verification score goes from 0 to 1.",
+                        violation_error_message="A verification score is a number from 0 to 1.",
                     ),
                     findme.core.db.constraints.ForeignKeyConstraint(
                         columns=["user_id"],
