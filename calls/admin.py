@@ -1,4 +1,4 @@
-"""The video calls in the admin."""
+"""Video calls in the admin."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ SYSTEM_FIELDS = ("id", "metadata", "created_at")
 
 @admin.register(VideoCall)
 class VideoCallAdmin(UuidSearchAdmin[VideoCall]):
-    """Who called whom in which match is history; staff may set right how it went."""
+    """The match, the users and the session are fixed. Staff may correct the course of the call."""
 
     list_display = ("id", "calling_person", "called_person", "shown_status", "started_at", "duration", "quality_rating", "created_at")
     person_columns = {"calling_person": "caller_id", "called_person": "callee_id"}
     list_select_related = ("caller", "callee")
     list_filter = ("status",)
     sortable_by = ("created_at",)
-    search_help_text = "UUID of a call, its match or one of its people"
+    search_help_text = "UUID of a call, its match or one of its users"
     uuid_lookups = ("pk", "match", "caller", "callee")
     raw_id_fields = ("match", "caller", "callee")
     fixed_fields = ("match", "caller", "callee", "session_id")
     readonly_fields = SYSTEM_FIELDS
     fieldsets = (
         (None, {"fields": ("match", "caller", "callee", "session_id")}),
-        ("How it went", {"fields": ("status", "started_at", "ended_at", "duration", "quality_rating", "recording_url")}),
+        ("Course of the call", {"fields": ("status", "started_at", "ended_at", "duration", "quality_rating", "recording_url")}),
         (SYSTEM, {"fields": SYSTEM_FIELDS}),
     )
 

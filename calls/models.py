@@ -1,4 +1,4 @@
-"""The video calls of a match: table ``video_calls``."""
+"""Video calls of a match: table ``video_calls``."""
 
 from __future__ import annotations
 
@@ -25,25 +25,28 @@ if TYPE_CHECKING:
 
 class VideoCallQuerySet(models.QuerySet["VideoCall"]):
     def of(self, user: User) -> Self:
-        """The calls that USER is in, on either side."""
+        """Return the calls in which ``user`` is the caller or the callee."""
         return self.filter(Q(caller=user) | Q(callee=user))
 
     def ongoing(self) -> Self:
-        """Not over yet."""
+        """Return the calls that have not ended."""
         return self.filter(status__in=[VideoCall.Status.INITIATED, VideoCall.Status.RINGING, VideoCall.Status.ACTIVE])
 
-    def between_others(self, people: Set[UUID]) -> Self:
-        """The calls in which somebody takes part who is not one of PEOPLE."""
-        return self.exclude(caller__in=people, callee__in=people)
+    def with_other_users(self, user_ids: Set[UUID]) -> Self:
+        """Return the calls with at least one user who is not in ``user_ids``."""
+        return self.exclude(caller__in=user_ids, callee__in=user_ids)
 
 
 class VideoCall(IdentifiedModel):
-    """One call between the two people of a match, in either direction. ``duration`` in seconds, ``quality_rating`` from 1 to 5."""
+    """One call between the two users of a match, in either direction.
+
+    ``duration`` is in seconds, ``quality_rating`` from 1 to 5.
+    """
 
     constraint_fields = {
         "video_calls_ended_at_check": "ended_at",
         "video_calls_ended_times_check": "ended_at",
-        "video_calls_people_of_match_fkey": "callee",
+        "video_calls_users_of_match_fkey": "callee",
     }
 
     class Status(models.TextChoices):
@@ -65,7 +68,7 @@ class VideoCall(IdentifiedModel):
     recording_url = models.CharField(max_length=500, null=True, blank=True)  # noqa: DJ001  # the guide's column
     quality_rating = models.IntegerField(null=True, blank=True)
     metadata: models.JSONField[Any, Any] = ExactJSONField(default=dict, blank=True, db_default=Value({}, output_field=models.JSONField()))
-    # The pair in one order, as the match has it: what the foreign key on both compares.
+    # The sorted pair of users. The composite foreign key compares it with the sorted pair of the match.
     lower_user_id = models.GeneratedField(
         expression=Least("caller", "callee"), output_field=models.UUIDField(), db_persist=True, editable=False
     )
@@ -84,27 +87,27 @@ class VideoCall(IdentifiedModel):
             models.CheckConstraint(
                 condition=Q(status__in=["initiated", "ringing", "active", "ended", "missed", "rejected"]),
                 name="video_calls_status_check",
-                violation_error_message="There is no such status of a call.",
+                violation_error_message="Unknown call status: choose one of the listed values.",
             ),
             models.CheckConstraint(
                 condition=Q(quality_rating__gte=1, quality_rating__lte=5),
                 name="video_calls_quality_rating_check",
-                violation_error_message="A quality rating goes from 1 to 5.",
+                violation_error_message="A quality rating is a number from 1 to 5.",
             ),
             models.CheckConstraint(
                 condition=Q(duration__gte=0),
                 name="video_calls_duration_check",
-                violation_error_message="A duration is a number of seconds, 0 or more.",
+                violation_error_message="A duration must be 0 seconds or more.",
             ),
             models.CheckConstraint(
                 condition=Q(ended_at__gt=F("started_at")),
                 name="video_calls_ended_at_check",
-                violation_error_message="A call ends after it starts.",
+                violation_error_message="A call must end after it starts.",
             ),
             models.CheckConstraint(
                 condition=~Q(status="ended") | Q(started_at__isnull=False, ended_at__isnull=False),
                 name="video_calls_ended_times_check",
-                violation_error_message="A call that has ended has the times of its start and its end.",
+                violation_error_message="An ended call needs a start time and an end time.",
             ),
             *supported_dates("video_calls", "started_at", "ended_at", "created_at"),
             ForeignKeyConstraint(columns=["match_id"], to_table="matches", on_delete="CASCADE", name="video_calls_match_id_fkey"),
@@ -113,8 +116,8 @@ class VideoCall(IdentifiedModel):
                 to_table="matches",
                 to_columns=["id", "lower_user_id", "higher_user_id"],
                 on_delete="CASCADE",
-                name="video_calls_people_of_match_fkey",
-                violation_error_message="A call's two people are those of its match.",
+                name="video_calls_users_of_match_fkey",
+                violation_error_message="The two users of a call must be the users of its match.",
             ),
             ForeignKeyConstraint(columns=["caller_id"], to_table="users", on_delete="CASCADE", name="video_calls_caller_id_fkey"),
             ForeignKeyConstraint(columns=["callee_id"], to_table="users", on_delete="CASCADE", name="video_calls_callee_id_fkey"),
@@ -125,7 +128,7 @@ class VideoCall(IdentifiedModel):
             models.Index(fields=["session_id"], name="idx_video_calls_session"),
             models.Index(fields=["status"], name="idx_video_calls_status"),
             models.Index(fields=["-created_at"], name="idx_video_calls_created_at"),
-            # The cascade from users; that of caller_id is served by the index on both participants.
+            # For the cascade from users. The index on both participants serves the cascade of caller_id.
             models.Index(fields=["callee"], name="idx_video_calls_callee_id"),
         ]
 
@@ -133,12 +136,12 @@ class VideoCall(IdentifiedModel):
         return str(self.pk)
 
     def clean(self) -> None:
-        """Raise ValidationError unless the two people are those of the match."""
+        """Raise ValidationError unless the two users are the users of the match."""
         if None in (self.match_id, self.caller_id, self.callee_id):
             return
         try:
-            people = self.match.people
-        except ObjectDoesNotExist:  # which the field says itself
+            user_ids = self.match.user_ids
+        except ObjectDoesNotExist:  # the field reports it
             return
-        if {self.caller_id, self.callee_id} != people:
-            raise ValidationError({"callee": "A call's two people are those of its match."})
+        if {self.caller_id, self.callee_id} != user_ids:
+            raise ValidationError({"callee": "The two users of a call must be the users of its match."})

@@ -1,4 +1,4 @@
-"""The personal data of the calls: table ``video_calls``."""
+"""Personal data of calls: table ``video_calls``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from privacy.registry import Disposition, Effect, PersonalDataOwner, Protection,
 
 
 class Calls(PersonalDataOwner):
-    """A recording shows both people; the session's id leads to them in the logs of whatever carried the call."""
+    """Owns the calls. A recording shows both users, and the video service logs them under the session id."""
 
     section = "calls"
     fields = {
@@ -43,9 +43,10 @@ class Calls(PersonalDataOwner):
         yield from _calls(user_id).order_by("created_at", "pk").values(*columns_of(VideoCall)).iterator()
 
     def anonymize(self, user_id: UUID) -> None:
-        """The recording cannot be taken apart, so it goes for the other person as well; times, status and rating stay for statistics.
+        """Clear the session, the recording and the metadata. Statistics keep times, status and rating.
 
-        ``session_id`` is unique and NOT NULL: it takes the form that the guide gives an e-mail address.
+        A recording cannot be split, so the other user loses it too. ``session_id`` is unique and NOT NULL: it gets the form that the guide
+        gives the e-mail address of an anonymized user.
         """
         _calls(user_id).update(
             session_id=Concat(Value("deleted_"), Cast("pk", CharField())),
@@ -66,7 +67,7 @@ def _calls(user_id: UUID) -> VideoCallQuerySet:
 
 def _recordings(user_id: UUID) -> Effect:
     count = _calls(user_id).exclude(Q(recording_url=None) | Q(recording_url="")).count()
-    return Effect("recordings of calls, in the storage that their addresses name", count, Disposition.KEPT)
+    return Effect("call recordings in the storage that their URLs name", count, Disposition.KEPT)
 
 
 registry.register(Calls())

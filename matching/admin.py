@@ -1,4 +1,4 @@
-"""The matches in the admin."""
+"""Matches in the admin."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ SYSTEM_FIELDS = ("id", "created_at", "updated_at", "deleted_at")
 
 @admin.register(Match)
 class MatchAdmin(UuidSearchAdmin[Match]):
-    """Who was matched with whom, when and how well is history; staff may set right what came of it."""
+    """The users, the week and the score are fixed. Staff may correct the result."""
 
     list_display = ("id", "person", "matched_person", "year", "week_number", "shown_status", "match_score", "created_at")
     person_columns = {"person": "user_id", "matched_person": "matched_user_id"}
     list_select_related = ("user", "matched_user")
     list_filter = ("status",)
     sortable_by = ("match_score",)
-    ordering = ("-match_score",)  # the one order of the whole table that has an index
-    search_help_text = "UUID of a match or one of its people"
+    ordering = ("-match_score",)  # the only order of the whole table with an index
+    search_help_text = "UUID of a match or one of its users"
     uuid_lookups = ("pk", "user", "matched_user")
     raw_id_fields = ("user", "matched_user")
     fixed_fields = ("user", "matched_user", "year", "week_number", "match_score")
     readonly_fields = SYSTEM_FIELDS
     fieldsets = (
         (None, {"fields": ("user", "matched_user", "year", "week_number", "match_score")}),
-        ("What came of it", {"fields": ("status", "user_action", "matched_user_action", "expires_at")}),
+        ("Result", {"fields": ("status", "user_action", "matched_user_action", "expires_at")}),
         (SYSTEM, {"fields": SYSTEM_FIELDS}),
     )
     related = (Related("Calls", "calls.VideoCall", ("match",)),)
 
-    @admin.display(description="Person")
+    @admin.display(description="User")
     def person(self, match: Match) -> SafeString:
         return link_to(User, match.user_id, match.user.full_name)
 

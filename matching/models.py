@@ -1,4 +1,4 @@
-"""Who was matched with whom, in which week: table ``matches``."""
+"""Matches of two users in one week: table ``matches``."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ class MatchQuerySet(models.QuerySet["Match"]):
         return self.filter(deleted_at__isnull=True)
 
     def of(self, user: User) -> Self:
-        """The matches that USER is in, on either side."""
+        """Return the matches in which ``user`` is the user or the matched user."""
         return self.filter(Q(user=user) | Q(matched_user=user))
 
     def in_week(self, year: int, week_number: int) -> Self:
-        """Those of one ISO week of one ISO year."""
+        """Return the matches of one ISO week of one ISO year."""
         return self.filter(year=year, week_number=week_number)
 
     def open(self) -> Self:
-        """Waiting for an answer, and still in time."""
+        """Return the matches that wait for an answer and have not expired."""
         return self.alive().filter(status=Match.Status.PENDING, expires_at__gt=TransactionNow())
 
 
 class Match(TimestampedModel):
-    """Two people, matched in one ISO week of one ISO year. ``match_score`` goes from 0 to 1."""
+    """Two users, matched in one ISO week of one ISO year. ``match_score`` is from 0 to 1."""
 
     constraint_fields = {
         "matches_user_id_matched_user_id_week_number_year_key": "matched_user",
@@ -70,7 +70,7 @@ class Match(TimestampedModel):
     user_action = models.CharField(max_length=50, choices=Action, null=True, blank=True)  # noqa: DJ001  # the guide's column
     matched_user_action = models.CharField(max_length=50, choices=Action, null=True, blank=True)  # noqa: DJ001  # the guide's column
     expires_at = models.DateTimeField()
-    # The pair in one order, whoever is the user and whoever the matched user.
+    # The sorted pair: it is the same if the user and the matched user change places.
     lower_user_id = models.GeneratedField(
         expression=Least("user", "matched_user"), output_field=models.UUIDField(), db_persist=True, editable=False
     )
@@ -87,42 +87,44 @@ class Match(TimestampedModel):
             models.UniqueConstraint(
                 fields=["user", "matched_user", "week_number", "year"],
                 name="matches_user_id_matched_user_id_week_number_year_key",
-                violation_error_message="These two people are matched in this week already.",
+                violation_error_message="These two users already have a match in this week.",
             ),
             models.UniqueConstraint(
                 fields=["lower_user_id", "higher_user_id", "week_number", "year"],
                 name="matches_pair_week_number_year_key",
-                violation_error_message="These two people are matched in this week already.",
+                violation_error_message="These two users already have a match in this week.",
             ),
-            # What the calls refer to, so that a call's two people are those of its match.
+            # Calls refer to this key, so that the two users of a call are the users of its match.
             models.UniqueConstraint(fields=["id", "lower_user_id", "higher_user_id"], name="matches_id_pair_key"),
             models.CheckConstraint(
-                condition=~Q(user=F("matched_user")), name="matches_check", violation_error_message="Nobody is matched with themself."
+                condition=~Q(user=F("matched_user")),
+                name="matches_check",
+                violation_error_message="A user cannot be matched with themselves.",
             ),
             models.CheckConstraint(
                 condition=Q(status__in=["pending", "accepted", "rejected", "completed", "expired"]),
                 name="matches_status_check",
-                violation_error_message="There is no such status of a match.",
+                violation_error_message="Unknown match status: choose one of the listed values.",
             ),
             models.CheckConstraint(
                 condition=Q(match_score__gte=0, match_score__lte=1),
                 name="matches_match_score_check",
-                violation_error_message="A match score goes from 0 to 1.",
+                violation_error_message="A match score is a number from 0 to 1.",
             ),
             models.CheckConstraint(
                 condition=Q(user_action__in=["accepted", "rejected"]),
                 name="matches_user_action_check",
-                violation_error_message="An action is accepted or rejected, or nothing yet.",
+                violation_error_message="An action must be accepted, rejected or empty.",
             ),
             models.CheckConstraint(
                 condition=Q(matched_user_action__in=["accepted", "rejected"]),
                 name="matches_matched_user_action_check",
-                violation_error_message="An action is accepted or rejected, or nothing yet.",
+                violation_error_message="An action must be accepted, rejected or empty.",
             ),
             models.CheckConstraint(
                 condition=Q(year__gte=1, year__lte=9999, week_number__gte=1, week_number__lte=IsoWeeksInYear(F("year"))),
                 name="matches_week_number_check",
-                violation_error_message="This ISO year has no such week.",
+                violation_error_message="This ISO year does not have this week.",
             ),
             *supported_dates("matches", "expires_at", "created_at", "updated_at", "deleted_at"),
             ForeignKeyConstraint(columns=["user_id"], to_table="users", on_delete="CASCADE", name="matches_user_id_fkey"),
@@ -133,7 +135,7 @@ class Match(TimestampedModel):
             models.Index(fields=["status"], name="idx_matches_status", condition=Q(deleted_at__isnull=True)),
             models.Index(fields=["expires_at"], name="idx_matches_expires_at", condition=Q(status="pending")),
             models.Index(fields=["-match_score"], name="idx_matches_score"),
-            # The cascade from users; that of user_id is served by the guide's unique constraint.
+            # For the cascade from users. The guide's unique constraint serves the cascade of user_id.
             models.Index(fields=["matched_user"], name="idx_matches_matched_user_id"),
         ]
 
@@ -141,11 +143,10 @@ class Match(TimestampedModel):
         return str(self.pk)
 
     @property
-    def people(self) -> frozenset[UUID]:
-        """The ids of the two, in no order."""
+    def user_ids(self) -> frozenset[UUID]:
         return frozenset({self.user_id, self.matched_user_id})
 
     def clean(self) -> None:
-        """Raise ValidationError if the match has calls between two other people."""
-        if not self._state.adding and self.calls.between_others(self.people).exists():
-            raise ValidationError({"matched_user": "This match has calls between the two people it was made for: they cannot be changed."})
+        """Raise ValidationError if the match has calls with other users."""
+        if not self._state.adding and self.calls.with_other_users(self.user_ids).exists():
+            raise ValidationError({"matched_user": "This match has calls between its two users: the users cannot be changed."})

@@ -1,4 +1,4 @@
-"""The personal data of the matches: table ``matches``."""
+"""Personal data of matches: table ``matches``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from privacy.registry import Disposition, Effect, PersonalDataOwner, Protection,
 
 
 class Matches(PersonalDataOwner):
-    """A match is between two people, and holds nothing of either but the id and what they answered. What the other answered is theirs."""
+    """Owns the matches. Of each user, a match holds the id and the answer. The answer of the other user is not exported."""
 
     section = "matches"
     fields = {
@@ -39,13 +39,13 @@ class Matches(PersonalDataOwner):
     }
 
     def export(self, user_id: UUID) -> Iterator[dict[str, Any]]:
-        """Every column but the other person's answer (GDPR, article 15, paragraph 4)."""
+        """Yield every column except the other user's answer (GDPR, article 15, paragraph 4)."""
         for match in _matches(user_id).order_by("year", "week_number", "pk").values(*columns_of(Match)).iterator():
             del match["matched_user_action" if match["user_id"] == user_id else "user_action"]
             yield match
 
     def anonymize(self, user_id: UUID) -> None:
-        """Nothing: the row is as much the other person's, and says of this one only the id of an anonymized profile."""
+        """Change nothing: the row also belongs to the other user, and holds only the id of the anonymized user."""
 
     def after_anonymization(self, user_id: UUID) -> list[Effect]:
         return [Effect("matches", _matches(user_id).count(), Disposition.KEPT)]

@@ -69,7 +69,7 @@ def test_user_factory__only_a_plain_person_is_matchable() -> None:
 def test_call_factory__of_a_given_match() -> None:
     match = factories.MatchFactory.create()
     call = factories.VideoCallFactory.create(match=match)
-    assert {call.caller_id, call.callee_id} == match.people
+    assert {call.caller_id, call.callee_id} == match.user_ids
 
 
 def test_embedding_factory__a_seed_gives_the_same_vector_again() -> None:

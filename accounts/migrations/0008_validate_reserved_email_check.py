@@ -4,7 +4,7 @@ from findme.core.db.checks import ValidateChecks
 
 
 class Migration(migrations.Migration):
-    """A migration of its own: the lock that adding the check takes is released before the table is read."""
+    """A separate migration, so that the lock for adding the check is released before PostgreSQL reads the table."""
 
     dependencies = [("accounts", "0007_reserved_email_check")]
 

@@ -119,22 +119,22 @@ class Migration(migrations.Migration):
                     models.CheckConstraint(
                         condition=models.Q(("status__in", ["initiated", "ringing", "active", "ended", "missed", "rejected"])),
                         name="video_calls_status_check",
-                        violation_error_message="There is no such status of a call.",
+                        violation_error_message="Unknown call status: choose one of the listed values.",
                     ),
                     models.CheckConstraint(
                         condition=models.Q(("quality_rating__gte", 1), ("quality_rating__lte", 5)),
                         name="video_calls_quality_rating_check",
-                        violation_error_message="A quality rating goes from 1 to 5.",
+                        violation_error_message="A quality rating is a number from 1 to 5.",
                     ),
                     models.CheckConstraint(
                         condition=models.Q(("duration__gte", 0)),
                         name="video_calls_duration_check",
-                        violation_error_message="A duration is a number of seconds, 0 or more.",
+                        violation_error_message="A duration must be 0 seconds or more.",
                     ),
                     models.CheckConstraint(
                         condition=models.Q(("ended_at__gt", models.F("started_at"))),
                         name="video_calls_ended_at_check",
-                        violation_error_message="A call ends after it starts.",
+                        violation_error_message="A call must end after it starts.",
                     ),
                     models.CheckConstraint(
                         condition=models.Q(
@@ -143,7 +143,7 @@ class Migration(migrations.Migration):
                             _connector="OR",
                         ),
                         name="video_calls_ended_times_check",
-                        violation_error_message="A call that has ended has the times of its start and its end.",
+                        violation_error_message="An ended call needs a start time and an end time.",
                     ),
                     findme.core.db.constraints.ForeignKeyConstraint(
                         columns=["match_id"],
@@ -154,11 +154,11 @@ class Migration(migrations.Migration):
                     ),
                     findme.core.db.constraints.ForeignKeyConstraint(
                         columns=["match_id", "lower_user_id", "higher_user_id"],
-                        name="video_calls_people_of_match_fkey",
+                        name="video_calls_users_of_match_fkey",
                         on_delete="CASCADE",
                         to_columns=["id", "lower_user_id", "higher_user_id"],
                         to_table="matches",
-                        violation_error_message="A call's two people are those of its match.",
+                        violation_error_message="The two users of a call must be the users of its match.",
                     ),
                     findme.core.db.constraints.ForeignKeyConstraint(
                         columns=["caller_id"],

@@ -117,38 +117,38 @@ class Migration(migrations.Migration):
                     models.UniqueConstraint(
                         fields=("user", "matched_user", "week_number", "year"),
                         name="matches_user_id_matched_user_id_week_number_year_key",
-                        violation_error_message="These two people are matched in this week already.",
+                        violation_error_message="These two users already have a match in this week.",
                     ),
                     models.UniqueConstraint(
                         fields=("lower_user_id", "higher_user_id", "week_number", "year"),
                         name="matches_pair_week_number_year_key",
-                        violation_error_message="These two people are matched in this week already.",
+                        violation_error_message="These two users already have a match in this week.",
                     ),
                     models.UniqueConstraint(fields=("id", "lower_user_id", "higher_user_id"), name="matches_id_pair_key"),
                     models.CheckConstraint(
                         condition=models.Q(("user", models.F("matched_user")), _negated=True),
                         name="matches_check",
-                        violation_error_message="Nobody is matched with themself.",
+                        violation_error_message="A user cannot be matched with themselves.",
                     ),
                     models.CheckConstraint(
                         condition=models.Q(("status__in", ["pending", "accepted", "rejected", "completed", "expired"])),
                         name="matches_status_check",
-                        violation_error_message="There is no such status of a match.",
+                        violation_error_message="Unknown match status: choose one of the listed values.",
                     ),
                     models.CheckConstraint(
                         condition=models.Q(("match_score__gte", 0), ("match_score__lte", 1)),
                         name="matches_match_score_check",
-                        violation_error_message="A match score goes from 0 to 1.",
+                        violation_error_message="A match score is a number from 0 to 1.",
                     ),
                     models.CheckConstraint(
                         condition=models.Q(("user_action__in", ["accepted", "rejected"])),
                         name="matches_user_action_check",
-                        violation_error_message="An action is accepted or rejected, or nothing yet.",
+                        violation_error_message="An action must be accepted, rejected or empty.",
                     ),
                     models.CheckConstraint(
                         condition=models.Q(("matched_user_action__in", ["accepted", "rejected"])),
                         name="matches_matched_user_action_check",
-                        violation_error_message="An action is accepted or rejected, or nothing yet.",
+                        violation_error_message="An action must be accepted, rejected or empty.",
                     ),
                     models.CheckConstraint(
                         condition=models.Q(
@@ -158,7 +158,7 @@ class Migration(migrations.Migration):
                             ("year__lte", 9999),
                         ),
                         name="matches_week_number_check",
-                        violation_error_message="This ISO year has no such week.",
+                        violation_error_message="This ISO year does not have this week.",
                     ),
                     findme.core.db.constraints.ForeignKeyConstraint(
                         columns=["user_id"],

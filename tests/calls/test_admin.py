@@ -44,7 +44,7 @@ def test_add__call_in_either_direction() -> None:
 @pytest.mark.django_db
 def test_add__with_somebody_else() -> None:
     response = signed_in(superuser()).post(ADD, new_call(MatchFactory.create(), callee=UserFactory.create().pk))
-    assert errors_of(response) == {"callee": ["A call's two people are those of its match."]}
+    assert errors_of(response) == {"callee": ["The two users of a call must be the users of its match."]}
 
 
 @pytest.mark.django_db
@@ -60,7 +60,7 @@ def test_change__ends_before_it_starts() -> None:
     call = VideoCallFactory.create()
     posted = {"status": "ended", "started_at_0": "2026-01-02", "started_at_1": "10:00", "ended_at_0": "2026-01-02", "ended_at_1": "09:00"}
     address, client = reverse("admin:calls_videocall_change", args=[call.pk]), signed_in(superuser())
-    assert errors_of(save(client, address, posted)) == {"ended_at": ["A call ends after it starts."]}
+    assert errors_of(save(client, address, posted)) == {"ended_at": ["A call must end after it starts."]}
     assert save(client, address, posted | {"ended_at_1": "11:00"}).status_code == 302
 
 
@@ -83,7 +83,7 @@ def test_add__match_is_changed_in_between(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(VideoCallAdmin, "save_model", save_model)
     response = client.post(ADD, new_call(match))
-    assert response.status_code == 200 and errors_of(response) == {"callee": ["A call's two people are those of its match."]}
+    assert response.status_code == 200 and errors_of(response) == {"callee": ["The two users of a call must be the users of its match."]}
     assert not VideoCall.objects.exists()
 
 

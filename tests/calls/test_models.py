@@ -16,8 +16,8 @@ def test_querysets__say_what_they_mean() -> None:
     assert set(VideoCall.objects.ongoing()) == {calls[status] for status in ("initiated", "ringing", "active")}  # type: ignore[index]  # their values
     call = calls[VideoCall.Status.ENDED]
     assert set(VideoCall.objects.of(call.caller)) == set(VideoCall.objects.of(call.callee)) == {call}
-    assert set(call.match.calls.between_others(call.match.people)) == set()
-    assert set(call.match.calls.between_others({call.caller_id, UserFactory.create().pk})) == {call}
+    assert set(call.match.calls.with_other_users(call.match.user_ids)) == set()
+    assert set(call.match.calls.with_other_users({call.caller_id, UserFactory.create().pk})) == {call}
     assert str(call) == str(call.pk)
 
 
@@ -32,7 +32,7 @@ def test_full_clean__of_people_who_are_not_those_of_the_match(side: str) -> None
     call = VideoCallFactory.build(match=MatchFactory.create(), **{side: UserFactory.create()})
     with pytest.raises(ValidationError) as caught:
         call.full_clean()
-    assert caught.value.message_dict == {"callee": ["A call's two people are those of its match."]}
+    assert caught.value.message_dict == {"callee": ["The two users of a call must be the users of its match."]}
 
 
 def test_full_clean__says_what_is_wrong_on_the_right_field() -> None:
@@ -42,9 +42,9 @@ def test_full_clean__says_what_is_wrong_on_the_right_field() -> None:
     with pytest.raises(ValidationError) as caught:
         call.full_clean()
     assert caught.value.message_dict == {
-        "ended_at": ["A call ends after it starts."],
-        "duration": ["A duration is a number of seconds, 0 or more."],
-        "quality_rating": ["A quality rating goes from 1 to 5."],
+        "ended_at": ["A call must end after it starts."],
+        "duration": ["A duration must be 0 seconds or more."],
+        "quality_rating": ["A quality rating is a number from 1 to 5."],
         "status": ["Value 'nonsense' is not a valid choice."],
     }
 
@@ -54,7 +54,7 @@ def test_full_clean__an_ended_call_has_both_times() -> None:
     call.status = VideoCall.Status.ENDED
     with pytest.raises(ValidationError) as caught:
         call.full_clean()
-    assert caught.value.message_dict == {"ended_at": ["A call that has ended has the times of its start and its end."]}
+    assert caught.value.message_dict == {"ended_at": ["An ended call needs a start time and an end time."]}
     assert call.started_at is not None
     call.ended_at = call.started_at + timedelta(seconds=1)
     call.full_clean()

@@ -65,6 +65,6 @@ def test_effects__recordings_are_counted() -> None:
     VideoCallFactory.create(match=call.match, recording_url="")
     assert [str(line) for line in Calls().after_erasure(call.caller_id)] == [
         "calls: 2, deleted",
-        "recordings of calls, in the storage that their addresses name: 1, kept",
+        "call recordings in the storage that their URLs name: 1, kept",
     ]
     assert str(Calls().after_anonymization(call.caller_id)[0]) == "calls (session, recording, metadata): 2, cleared"

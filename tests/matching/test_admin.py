@@ -39,18 +39,18 @@ def test_add__match() -> None:
 def test_add__same_two_the_other_way_round() -> None:
     match = MatchFactory.create(year=2026, week_number=10)
     response = signed_in(superuser()).post(ADD, new_match(user=match.matched_user_id, matched_user=match.user_id))
-    assert errors_of(response) == {"matched_user": ["These two people are matched in this week already."]}
+    assert errors_of(response) == {"matched_user": ["These two users already have a match in this week."]}
 
 
 def test_add__oneself() -> None:
     person = UserFactory.create()
     response = signed_in(superuser()).post(ADD, new_match(user=person.pk, matched_user=person.pk))
-    assert errors_of(response) == {"matched_user": ["Nobody is matched with themself."]}
+    assert errors_of(response) == {"matched_user": ["A user cannot be matched with themselves."]}
 
 
 def test_add__week_that_is_not() -> None:
     assert errors_of(signed_in(superuser()).post(ADD, new_match(year=2025, week_number=53))) == {
-        "week_number": ["This ISO year has no such week."]
+        "week_number": ["This ISO year does not have this week."]
     }
 
 

@@ -28,8 +28,8 @@ def test_querysets__say_what_they_mean() -> None:
 
 def test_people__are_in_no_order() -> None:
     match = MatchFactory.create()
-    assert match.people == {match.user_id, match.matched_user_id}
-    assert sorted(match.people) == [match.lower_user_id, match.higher_user_id]
+    assert match.user_ids == {match.user_id, match.matched_user_id}
+    assert sorted(match.user_ids) == [match.lower_user_id, match.higher_user_id]
 
 
 @pytest.mark.parametrize("turned", [False, True])
@@ -38,7 +38,7 @@ def test_full_clean__finds_the_same_two_in_the_same_week(turned: bool) -> None:
     one, other = (match.matched_user, match.user) if turned else (match.user, match.matched_user)
     with pytest.raises(ValidationError) as caught:
         MatchFactory.build(user=one, matched_user=other, year=match.year, week_number=match.week_number).full_clean()
-    assert caught.value.message_dict == {"matched_user": ["These two people are matched in this week already."]}
+    assert caught.value.message_dict == {"matched_user": ["These two users already have a match in this week."]}
 
 
 def test_full_clean__of_a_match_that_is_there_already() -> None:
@@ -54,9 +54,7 @@ def test_full_clean__does_not_let_the_people_of_calls_change() -> None:
     match.matched_user = UserFactory.create()
     with pytest.raises(ValidationError) as caught:
         match.full_clean()
-    assert caught.value.message_dict == {
-        "matched_user": ["This match has calls between the two people it was made for: they cannot be changed."]
-    }
+    assert caught.value.message_dict == {"matched_user": ["This match has calls between its two users: the users cannot be changed."]}
 
 
 def test_full_clean__lets_the_people_change_where_nobody_called() -> None:
@@ -68,10 +66,10 @@ def test_full_clean__lets_the_people_change_where_nobody_called() -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"week_number": 53, "year": 2025}, {"week_number": ["This ISO year has no such week."]}),
-        ({"week_number": 1, "year": 0}, {"week_number": ["This ISO year has no such week."]}),
-        ({"match_score": 1.5}, {"match_score": ["A match score goes from 0 to 1."]}),
-        ({"user_action": ""}, {"user_action": ["An action is accepted or rejected, or nothing yet."]}),
+        ({"week_number": 53, "year": 2025}, {"week_number": ["This ISO year does not have this week."]}),
+        ({"week_number": 1, "year": 0}, {"week_number": ["This ISO year does not have this week."]}),
+        ({"match_score": 1.5}, {"match_score": ["A match score is a number from 0 to 1."]}),
+        ({"user_action": ""}, {"user_action": ["An action must be accepted, rejected or empty."]}),
     ],
 )
 def test_full_clean__says_what_is_wrong_on_the_right_field(changes: dict[str, object], said: dict[str, list[str]]) -> None:
@@ -87,4 +85,4 @@ def test_full_clean__nobody_is_matched_with_themself() -> None:
     user = UserFactory.create()
     with pytest.raises(ValidationError) as caught:
         MatchFactory.build(user=user, matched_user=user).full_clean()
-    assert caught.value.message_dict == {"matched_user": ["Nobody is matched with themself."]}
+    assert caught.value.message_dict == {"matched_user": ["A user cannot be matched with themselves."]}

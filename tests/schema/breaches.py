@@ -233,9 +233,9 @@ CALLS = [
     refers("video_calls", "match_id", MATCH),
     refers("video_calls", "caller_id", ANN),
     refers("video_calls", "callee_id", BOB),
-    Breach("video_calls", "video_calls_people_of_match_fkey", FOREIGN_KEY, {"callee_id": CEM}, {"callee_id": BOB}),
-    Breach("video_calls", "video_calls_people_of_match_fkey", FOREIGN_KEY, {"caller_id": CEM}, {"caller_id": BOB, "callee_id": ANN}),
-    Breach("video_calls", "video_calls_people_of_match_fkey", FOREIGN_KEY, {"callee_id": ANN}, {"caller_id": ANN}),
+    Breach("video_calls", "video_calls_users_of_match_fkey", FOREIGN_KEY, {"callee_id": CEM}, {"callee_id": BOB}),
+    Breach("video_calls", "video_calls_users_of_match_fkey", FOREIGN_KEY, {"caller_id": CEM}, {"caller_id": BOB, "callee_id": ANN}),
+    Breach("video_calls", "video_calls_users_of_match_fkey", FOREIGN_KEY, {"callee_id": ANN}, {"caller_id": ANN}),
 ]
 EMBEDDINGS = [
     *not_null("profile_embeddings", user_id=BOB, vector=ONE_WAY, interests=["x"], model="", created_at=NINE, updated_at=NINE),

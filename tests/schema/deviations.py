@@ -110,7 +110,7 @@ DEVIATIONS: dict[str, tuple[str | None, str | None]] = {
     "unique matches.matches_id_pair_key": (NOTHING, "UNIQUE (id, lower_user_id, higher_user_id)"),
     "column video_calls.lower_user_id": (NOTHING, "uuid generated LEAST(caller_id, callee_id)"),
     "column video_calls.higher_user_id": (NOTHING, "uuid generated GREATEST(caller_id, callee_id)"),
-    "foreign key video_calls.video_calls_people_of_match_fkey": (
+    "foreign key video_calls.video_calls_users_of_match_fkey": (
         NOTHING,
         (
             "FOREIGN KEY (match_id, lower_user_id, higher_user_id) REFERENCES matches(id, lower_user_id, higher_user_id)"

@@ -39,7 +39,7 @@ def test_foreign_keys__one_without_an_index_would_be_found() -> None:
         "matches.matches_matched_user_id_fkey",
         "videos.videos_user_id_fkey",
         "video_calls.video_calls_match_id_fkey",
-        "video_calls.video_calls_people_of_match_fkey",
+        "video_calls.video_calls_users_of_match_fkey",
     }
 
 

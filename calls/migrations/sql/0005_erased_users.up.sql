@@ -1,4 +1,4 @@
--- privacy/migrations/sql/0001_erased_users.up.sql has the functions and the meaning of their arguments. calls/personal_data.py declares the columns.
+-- privacy/migrations/sql/0001_erased_users.up.sql defines the functions and explains their arguments. calls/personal_data.py declares the columns.
 
 CREATE OR REPLACE TRIGGER erased_users_inserted AFTER INSERT ON video_calls
     REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION refuse_rows_of_erased_users('caller_id,callee_id',

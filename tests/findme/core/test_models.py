@@ -54,7 +54,7 @@ def test_save__shows_the_pair_that_the_database_generated() -> None:
     match = MatchFactory.create()
     match.matched_user = UserFactory.create()
     match.save()
-    assert [match.lower_user_id, match.higher_user_id] == sorted(match.people)
+    assert [match.lower_user_id, match.higher_user_id] == sorted(match.user_ids)
 
 
 def test_save__is_one_query_and_what_the_database_wrote_one_more_when_it_is_asked_for(
@@ -76,7 +76,7 @@ def test_insert__shows_what_the_database_wrote_without_another_query(django_asse
     with django_assert_num_queries(1):
         match = MatchFactory.create(user=user, matched_user=other)
         assert match.created_at == match.updated_at
-        assert {match.lower_user_id, match.higher_user_id} == match.people
+        assert {match.lower_user_id, match.higher_user_id} == match.user_ids
 
 
 def test_bulk_create__shows_what_the_database_wrote(django_assert_num_queries: DjangoAssertNumQueries) -> None:
@@ -85,7 +85,7 @@ def test_bulk_create__shows_what_the_database_wrote(django_assert_num_queries: D
     with django_assert_num_queries(1):
         Match.objects.bulk_create(rows)
     with django_assert_num_queries(0):
-        assert all([row.lower_user_id, row.higher_user_id] == sorted(row.people) and row.created_at for row in rows)
+        assert all([row.lower_user_id, row.higher_user_id] == sorted(row.user_ids) and row.created_at for row in rows)
 
 
 def test_bulk_create__of_people_with_their_defaults() -> None:

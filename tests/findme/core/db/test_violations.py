@@ -45,7 +45,7 @@ def test_translate__a_check() -> None:
 @pytest.mark.django_db
 def test_translate__a_check_of_several_fields() -> None:
     assert violation_of(lambda: MatchFactory.create(week_number=54)) == Violation(
-        "matches_week_number_check", Match, "week_number", "This ISO year has no such week."
+        "matches_week_number_check", Match, "week_number", "This ISO year does not have this week."
     )
 
 
@@ -63,7 +63,7 @@ def test_translate__a_pair_that_is_matched_already() -> None:
     match = MatchFactory.create()
     turned = {"user": match.matched_user, "matched_user": match.user}
     assert violation_of(lambda: MatchFactory.create(**turned)) == Violation(
-        "matches_pair_week_number_year_key", Match, "matched_user", "These two people are matched in this week already."
+        "matches_pair_week_number_year_key", Match, "matched_user", "These two users already have a match in this week."
     )
 
 
@@ -76,7 +76,7 @@ def test_translate__a_person_who_is_not_there() -> None:
 
 @pytest.mark.django_db
 def test_translate__a_call_of_others() -> None:
-    expected = Violation("video_calls_people_of_match_fkey", VideoCall, "callee", "A call's two people are those of its match.")
+    expected = Violation("video_calls_users_of_match_fkey", VideoCall, "callee", "The two users of a call must be the users of its match.")
     call = VideoCallFactory.create()
     other = UserFactory.create()
     assert violation_of(lambda: VideoCallFactory.create(match=call.match, callee=other)) == expected

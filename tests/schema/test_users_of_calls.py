@@ -11,7 +11,7 @@ import pytest
 
 from tests.schema.rows import ANN, BOB, CEM, FOREIGN_KEY, MATCH, ask, connect, insert, refused, settle, update
 
-RULE = "video_calls_people_of_match_fkey"
+RULE = "video_calls_users_of_match_fkey"
 NEW_CALL = f"INSERT INTO video_calls (match_id, caller_id, callee_id, session_id) VALUES ('{MATCH}', '{BOB}', '{ANN}', 'race')"
 OTHER_PEOPLE = f"UPDATE matches SET matched_user_id = '{CEM}' WHERE id = '{MATCH}'"
 SERIALIZATION_FAILURE = "40001"
