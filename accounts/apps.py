@@ -9,8 +9,8 @@ class AccountsConfig(AppConfig):
     def ready(self) -> None:
         from django.contrib.auth.signals import user_logged_in
 
-        from accounts.last_login import replace_receiver  # it imports the models
-        from accounts.login.session_limits import begin_session
+        from accounts.last_login import replace_receiver  # imports the models
+        from accounts.login.session_limits import start_session
 
         replace_receiver()
-        user_logged_in.connect(begin_session, dispatch_uid="accounts.begin_session")
+        user_logged_in.connect(start_session, dispatch_uid="accounts.start_session")

@@ -1,4 +1,4 @@
-"""When somebody logged in last."""
+"""The time of the last log-in."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ from django.utils import timezone
 from accounts.models import User
 
 DISPATCH_UID = "update_last_login"
-"""Django's, of the receiver that this one stands in for."""
+"""The uid of Django's receiver, which this one replaces."""
 
 
-def note_login(user: User, **_rest: Any) -> None:
-    """Write the time for somebody who is still there. Django's receiver would write it also after an anonymization that it had to wait for."""
+def record_last_login(user: User, **_rest: Any) -> None:
+    """Set ``last_login``, unless the user is deleted or anonymized.
+
+    Django's receiver can wait for the lock of an anonymization and would then write to the anonymized row.
+    """
     user.last_login = timezone.now()
     User.objects.alive().filter(pk=user.pk).update(last_login=user.last_login)
 
 
 def replace_receiver() -> None:
-    """Whichever app is ready first: Django does not connect its own where one with its name is connected."""
+    """Replace Django's receiver. The order of the apps does not matter: Django skips a uid that is already connected."""
     user_logged_in.disconnect(dispatch_uid=DISPATCH_UID)
-    user_logged_in.connect(note_login, dispatch_uid=DISPATCH_UID)
+    user_logged_in.connect(record_last_login, dispatch_uid=DISPATCH_UID)

@@ -1,4 +1,4 @@
-"""The people: table ``users``."""
+"""Users: table ``users``."""
 
 from __future__ import annotations
 
@@ -28,19 +28,22 @@ if TYPE_CHECKING:
 
 class UserQuerySet(models.QuerySet["User"]):
     def alive(self) -> Self:
-        """Not deleted, softly or by anonymization."""
+        """Return the users that are neither soft-deleted nor anonymized."""
         return self.filter(deleted_at__isnull=True)
 
     def members(self) -> Self:
-        """Not staff: the people whom the service is for."""
+        """Return the users of the service, without staff."""
         return self.filter(is_staff=False)
 
     def matchable(self) -> Self:
-        """Who may be shown to another person: alive, active, verified, and not staff."""
+        """Return the users that other users may see: alive, active, verified and not staff."""
         return self.alive().members().filter(active=True, verified=True)
 
     def with_email(self, email: str) -> Self:
-        """The one with this address, in whatever case it is written. Uses the index on ``lower(email)``, as ``iexact`` (``UPPER``) would not."""
+        """Return the user with this address, in upper or lower case.
+
+        The query uses the index on ``lower(email)``. ``iexact`` would compare ``UPPER(email)``.
+        """
         try:
             validate_storable(self.model._meta.get_field("email"), email)
         except ValidationError:
@@ -48,24 +51,24 @@ class UserQuerySet(models.QuerySet["User"]):
         return self.filter(Exact(Lower("email"), Lower(Value(email))))
 
 
-MOST_BYTES_OF_A_BIO = 100_000
-"""``to_tsvector`` raises an error for a text whose lexemes and positions need more than 1 MB. No text of this length needs as much."""
+MAX_BIO_BYTES = 100_000
+"""``to_tsvector`` fails if the lexemes and positions of a text need more than 1 MB. A text of this length needs less."""
 CLEARED = frozenset({"email", "full_name", "bio", "password", "deleted_at", "is_superuser"})
-"""The columns that a deletion or an anonymization writes, but for the last login, which Django saves at each login by itself."""
-WHETHER_THERE = ("email", "deleted_at")
-"""The columns that tell whether the person is there."""
+"""Columns that a deletion or an anonymization writes, except ``last_login``, which Django saves alone at each login."""
+REMOVAL_COLUMNS = ("email", "deleted_at")
+"""Columns that show whether the user was deleted or anonymized."""
 
 
 class _Absent:
-    """An attribute that a base class has, and this class has not."""
+    """Hides an attribute of a base class."""
 
     def __get__(self, instance: object, owner: type) -> NoReturn:
         raise AttributeError(f"{owner.__name__} has no such attribute")
 
 
-class UserManager(BaseUserManager["User"].from_queryset(UserQuerySet)):  # type: ignore[misc]  # a base made by a call
+class UserManager(BaseUserManager["User"].from_queryset(UserQuerySet)):  # type: ignore[misc]  # a base class made by a call
     def create_user(self, email: str, password: str | None = None, **fields: Any) -> User:
-        """Make a person; without a password, one who cannot log in. Raises IntegrityError for an address that is taken."""
+        """Create a user. Without a password, the user cannot log in. Raise IntegrityError if the address is taken."""
         user: User = self.model(email=email, **fields)
         user.set_password(password)
         user.save(using=self._db)
@@ -80,7 +83,7 @@ class UserManager(BaseUserManager["User"].from_queryset(UserQuerySet)):  # type:
 
 
 class User(TimestampedModel, AbstractBaseUser, PermissionsMixin):
-    """One person. ``password`` is the column ``password_hash``; ``deleted_at`` set means that nobody sees them any more."""
+    """One user. ``password`` is the column ``password_hash``. No other user sees a user with ``deleted_at``."""
 
     constraint_fields = {"users_reserved_email_check": "email", "users_video_id_fkey": "video"}
 
@@ -104,7 +107,7 @@ class User(TimestampedModel, AbstractBaseUser, PermissionsMixin):
 
     objects = UserManager()
 
-    # A dump by natural keys would leave the UUIDs out, and a load would give everyone another one: the other store knows them by it.
+    # A dump by natural keys has no UUIDs, so a load would create new ones. Qdrant identifies users by their UUID.
     natural_key = _Absent()
 
     USERNAME_FIELD = "email"
@@ -113,20 +116,18 @@ class User(TimestampedModel, AbstractBaseUser, PermissionsMixin):
 
     class Meta:
         db_table = "users"
-        verbose_name = "person"
-        verbose_name_plural = "people"
         permissions = [
-            ("export_personal_data", "Can export a person's data"),
-            ("anonymize_user", "Can anonymize a person"),
-            ("soft_delete_user", "Can delete a person softly"),
-            ("erase_user", "Can delete a person for good"),
+            ("export_personal_data", "Can export a user's data"),
+            ("anonymize_user", "Can anonymize a user"),
+            ("soft_delete_user", "Can soft-delete a user"),
+            ("erase_user", "Can delete a user for good"),
         ]
         constraints = [
             models.UniqueConstraint(
-                fields=["email"], name="users_email_key", violation_error_message="Another person has this e-mail address."
+                fields=["email"], name="users_email_key", violation_error_message="Another user has this e-mail address."
             ),
             models.UniqueConstraint(
-                Lower("email"), name="idx_users_email_lower", violation_error_message="Another person has this e-mail address."
+                Lower("email"), name="idx_users_email_lower", violation_error_message="Another user has this e-mail address."
             ),
             models.CheckConstraint(
                 condition=Q(gender__in=["male", "female", "other"]),
@@ -135,7 +136,7 @@ class User(TimestampedModel, AbstractBaseUser, PermissionsMixin):
             ),
             *supported_dates("users", "date_of_birth", "created_at", "updated_at", "deleted_at", "last_login"),
             models.CheckConstraint(
-                condition=HasBytes("bio", most=MOST_BYTES_OF_A_BIO),
+                condition=HasBytes("bio", most=MAX_BIO_BYTES),
                 name="users_bio_length_check",
                 violation_error_message="A bio can have at most 100,000 bytes (UTF-8): shorten it.",
             ),
@@ -162,26 +163,26 @@ class User(TimestampedModel, AbstractBaseUser, PermissionsMixin):
             models.Index(fields=["-created_at"], name="idx_users_created_at"),
             GinIndex(EnglishSearchVector("bio"), name="idx_users_bio_search"),
             models.Index(fields=["video"], name="idx_users_video_id"),
-            # What the admin's search sends: UPPER(column) LIKE UPPER('%term%').
+            # For the search of the admin: UPPER(column) LIKE UPPER('%term%').
             GinIndex(
                 OpClass(Upper("full_name"), "gin_trgm_ops"), OpClass(Upper("email"), "gin_trgm_ops"), name="idx_users_name_email_trgm"
             ),
         ]
 
     def __str__(self) -> str:
-        """The UUID: Django's admin log keeps ``str(obj)`` for ever, also of a person who was erased."""
+        """Return the UUID. Django's admin log keeps ``str(obj)`` forever, even for an erased user."""
         return str(self.pk)
 
     @classmethod
     def from_db(cls, *args: Any, **kwargs: Any) -> Self:
-        person = super().from_db(*args, **kwargs)
-        person._remember(WHETHER_THERE)
-        return person
+        user = super().from_db(*args, **kwargs)
+        user._record_row(REMOVAL_COLUMNS)
+        return user
 
     def refresh_from_db(self, using: str | None = None, fields: Iterable[str] | None = None, from_queryset: Any = None) -> None:
         fields = None if fields is None else list(fields)
         super().refresh_from_db(using=using, fields=fields, from_queryset=from_queryset)
-        self._remember(WHETHER_THERE if fields is None else fields)
+        self._record_row(REMOVAL_COLUMNS if fields is None else fields)
 
     def save_base(
         self,
@@ -192,47 +193,48 @@ class User(TimestampedModel, AbstractBaseUser, PermissionsMixin):
         update_fields: Iterable[str] | None = None,
     ) -> None:
         super().save_base(raw, force_insert, force_update, using, update_fields)
-        self._remember(WHETHER_THERE if update_fields is None else update_fields)
+        self._record_row(REMOVAL_COLUMNS if update_fields is None else update_fields)
 
-    save_base.alters_data = True  # type: ignore[attr-defined]  # as Django's: no template calls it
+    save_base.alters_data = True  # type: ignore[attr-defined]  # as in Django: templates must not call it
 
-    def _remember(self, fields: Iterable[str]) -> None:
-        """Keep what the row has, as it was just read or written, of those of FIELDS that tell whether the person is there."""
-        now = {name: self.__dict__[name] for name in WHETHER_THERE if name in fields and name in self.__dict__}
+    def _record_row(self, fields: Iterable[str]) -> None:
+        """Store the removal columns among ``fields`` as they were just read or written."""
+        now = {name: self.__dict__[name] for name in REMOVAL_COLUMNS if name in fields and name in self.__dict__}
         self._row = self.__dict__.get("_row", {}) | now
 
     def _do_update(self, base_qs: Any, using: Any, pk_val: Any, values: Any, update_fields: Any, *args: Any) -> Any:
-        """As Django's, but never over the row of one who was deleted or anonymized since it was read: that would give back what was cleared.
+        """Update the row, unless another transaction has deleted or anonymized the user since it was read.
 
-        The UPDATE itself asks, so nothing comes in between and it is no query more. Who was read without these columns counts as there.
+        The update would restore the cleared data. The condition is part of the UPDATE, so it is atomic and costs no extra query. A user that was read
+        without these columns counts as not removed. Raise DatabaseError if the row was removed.
         """
-        still = base_qs
+        unremoved = base_qs
         if not self._state.adding and (update_fields is None or not CLEARED.isdisjoint(update_fields)):
             row = self.__dict__.get("_row", {})
             if row.get("deleted_at") is None:
-                still = still.filter(deleted_at__isnull=True)
+                unremoved = unremoved.filter(deleted_at__isnull=True)
             if row.get("email") != anonymized_email(pk_val):
-                still = still.exclude(email=anonymized_email(pk_val))
-        updated = super()._do_update(still, using, pk_val, values, update_fields, *args)
-        if not updated and still is not base_qs and base_qs.filter(pk=pk_val).exists():
-            raise DatabaseError(f"The person {pk_val} left meanwhile: read them again.")
+                unremoved = unremoved.exclude(email=anonymized_email(pk_val))
+        updated = super()._do_update(unremoved, using, pk_val, values, update_fields, *args)
+        if not updated and unremoved is not base_qs and base_qs.filter(pk=pk_val).exists():
+            raise DatabaseError(f"User {pk_val} was deleted or anonymized by another transaction: nothing was saved. Reload the user.")
         return updated
 
     def clean(self) -> None:
-        """Raise ValidationError for a video of another user."""
+        """Raise ValidationError if the video belongs to another user."""
         super().clean()
-        with suppress(ObjectDoesNotExist):  # which the field itself reports
+        with suppress(ObjectDoesNotExist):  # the field reports it
             if self.video is not None and self.video.user_id != self.pk:
-                raise ValidationError({"video": "This video is another person's."})
+                raise ValidationError({"video": "This video belongs to another user."})
 
     @property
-    def is_active(self) -> bool:  # type: ignore[override]  # Django's class attribute says True of everyone
-        """May log in: active and not deleted."""
+    def is_active(self) -> bool:  # type: ignore[override]  # a class attribute in Django
+        """Return whether the user may log in: active and not deleted."""
         return self.active and self.deleted_at is None
 
     @property
     def age(self) -> int:
-        """Whole years today (UTC)."""
+        """Return the age in whole years today (UTC)."""
         return age_on(self.date_of_birth, today())
 
     def get_full_name(self) -> str:

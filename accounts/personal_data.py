@@ -1,4 +1,4 @@
-"""The personal data of the accounts: table ``users``, and what Django's own tables hold of a person."""
+"""Personal data of accounts: table ``users``, and the rows of a user in Django's own tables."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from django.contrib.sessions.models import Session
 from django.db.models import F, Q, QuerySet, Value
 from django.db.models.functions import Coalesce, Concat
 
-import accounts.login.personal_data  # noqa: F401  # registers its owner, which needs the address that Profile clears
+import accounts.login.personal_data  # noqa: F401  # registers its owner first, which needs the address that Profile clears
 from accounts.models import User
 from privacy.people import anonymized_email
 from privacy.registry import Disposition, Effect, PersonalDataOwner, Protection, columns_of, registry
@@ -23,7 +23,7 @@ RIGHTS = (User.groups.through, User.user_permissions.through)
 
 
 class Profile(PersonalDataOwner):
-    """Owns the person's row, groups and permissions, their sessions, and the entries of the admin's log by them and about them."""
+    """Owns the user's row, groups, permissions and sessions, and the admin log entries by and about the user."""
 
     section = "profile"
     fields = {
@@ -73,17 +73,17 @@ class Profile(PersonalDataOwner):
             **User.objects.values(*columns_of(User, without=frozenset({"password"}))).get(pk=user_id),
             "groups": list(Group.objects.filter(user=user_id).order_by("name").values_list("name", flat=True)),
             "user_permissions": [f"{permission.content_type.app_label}.{permission.codename}" for permission in _permissions(user_id)],
-            "sessions": [{"expire_date": session.expire_date} for session in _sessions(user_id)],  # the key would let anybody in
+            "sessions": [{"expire_date": session.expire_date} for session in _sessions(user_id)],  # anyone could log in with the key
             "admin_log": list(_log_of(user_id)),
         }
 
     def anonymize(self, user_id: UUID) -> None:
-        """The guide's UPDATE, where ``deleted_at`` stays what it is if it is set; beside it the last login and every right."""
+        """Run the guide's UPDATE, and also clear the last login and all permissions. ``deleted_at`` stays if it is set."""
         User.objects.filter(pk=user_id).update(
             email=anonymized_email(user_id),
             full_name="Deleted User",
             bio=None,
-            password="",  # no hash: nothing verifies against it
+            password="",  # no password matches an empty hash
             deleted_at=Coalesce(F("deleted_at"), TransactionNow()),
             last_login=None,
             is_superuser=False,
@@ -100,14 +100,14 @@ class Profile(PersonalDataOwner):
             Effect("profiles (e-mail, name, bio, password, last login)", 1, Disposition.CLEARED),
             Effect("profiles (date of birth, gender, flags, times)", 1, Disposition.KEPT),
             *_rights_and_sessions(user_id),
-            *_log_lines(user_id, by_them=Disposition.KEPT),
+            *_log_effects(user_id, by_them=Disposition.KEPT),
         ]
 
     def after_erasure(self, user_id: UUID) -> list[Effect]:
         return [
             Effect("profiles", 1, Disposition.DELETED),
             *_rights_and_sessions(user_id),
-            *_log_lines(user_id, by_them=Disposition.DELETED),
+            *_log_effects(user_id, by_them=Disposition.DELETED),
         ]
 
     def after_soft_deletion(self, user_id: UUID) -> list[Effect]:
@@ -116,25 +116,25 @@ class Profile(PersonalDataOwner):
 
 
 def _rights_and_sessions(user_id: UUID) -> Iterator[Effect]:
-    return _where_any(
+    return _non_empty(
         Effect("groups and permissions", _count_rights(user_id), Disposition.DELETED),
         Effect("sessions", _count_sessions(user_id), Disposition.DELETED),
     )
 
 
-def _log_lines(user_id: UUID, *, by_them: Disposition) -> Iterator[Effect]:
-    return _where_any(
-        Effect("entries of the admin's log by them", LogEntry.objects.filter(_by(user_id)).count(), by_them),
+def _log_effects(user_id: UUID, *, by_them: Disposition) -> Iterator[Effect]:
+    return _non_empty(
+        Effect("admin log entries by the user", LogEntry.objects.filter(_by(user_id)).count(), by_them),
         Effect(
-            "entries of the admin's log about them, by their id",
+            "admin log entries about the user, by id",
             LogEntry.objects.filter(_about(user_id)).exclude(_by(user_id)).count(),
             Disposition.KEPT,
         ),
     )
 
 
-def _where_any(*effects: Effect) -> Iterator[Effect]:
-    """What only staff have is not spoken of to others."""
+def _non_empty(*effects: Effect) -> Iterator[Effect]:
+    """Skip empty effects: only staff have these rows."""
     return (effect for effect in effects if effect.count)
 
 
@@ -155,7 +155,7 @@ def _about(user_id: UUID) -> Q:
 
 
 def _log_of(user_id: UUID) -> Iterator[dict[str, Any]]:
-    """What the admin's log has by the person and about them; ``content_type`` as ``app.model``."""
+    """Return the admin log entries by and about the user, with ``content_type`` as ``app.model``."""
     kind = Concat("content_type__app_label", Value("."), "content_type__model")
     columns = columns_of(LogEntry, without=frozenset({"content_type"}))
     entries = LogEntry.objects.filter(_by(user_id) | _about(user_id)).order_by("pk").annotate(kind=kind).values("kind", *columns)
@@ -163,7 +163,10 @@ def _log_of(user_id: UUID) -> Iterator[dict[str, Any]]:
 
 
 def _sessions(user_id: UUID) -> Iterator[Session]:
-    """Whose a session is stands inside of its signed contents only, so every one is opened: the admin's users have some, members none."""
+    """Return the user's sessions.
+
+    Only the signed contents name the user, so every session is decoded. Only users of the admin have sessions.
+    """
     return (session for session in Session.objects.iterator() if session.get_decoded().get(SESSION_KEY) == str(user_id))
 
 

@@ -8,10 +8,10 @@ from uuid import UUID
 
 from django.dispatch import receiver
 
-from accounts.signals import people_changed
+from accounts.signals import users_changed
 
 
-@receiver(people_changed)
+@receiver(users_changed)
 def sync_changed_users(user_ids: Iterable[UUID], **_signal: Any) -> None:
     """Raises StoreUnavailable or UserFacingError where the point could not be written.
 

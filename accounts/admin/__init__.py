@@ -1,3 +1,3 @@
-"""The users and the groups in the admin."""
+"""Users and groups in the admin."""
 
 from accounts.admin import groups, users  # noqa: F401  # they register their models

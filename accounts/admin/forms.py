@@ -1,4 +1,4 @@
-"""The admin's forms for people."""
+"""Admin forms for users."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ else:
     from unfold.forms import UserCreationForm as AdminUserCreationForm
 
 
-class _PersonRules:
-    """What a form asks of a person beyond what the model does."""
+class _DateOfBirthRule:
+    """Form rule that the model does not have."""
 
     cleaned_data: dict[str, Any]
     instance: User
@@ -32,23 +32,23 @@ class _PersonRules:
     def clean_date_of_birth(self) -> date:
         born: date = self.cleaned_data["date_of_birth"]
         if born > today():
-            raise ValidationError("A date of birth does not lie in the future.")
+            raise ValidationError("A date of birth must not be in the future.")
         return born
 
 
-RIGHTS_OF_A_SUPERUSER = ("active", "is_staff", "is_superuser")
+SUPERUSER_RIGHTS = ("active", "is_staff", "is_superuser")
 
 
-class PersonForm(_PersonRules, DatabaseErrorForm):
-    """A person who is there."""
+class UserForm(_DateOfBirthRule, DatabaseErrorForm):
+    """Form that changes a user."""
 
     actor_id: UUID | None = None
-    """Who changes the person: set on the class, which the admin creates for every request."""
+    """The user who saves the form. Set on the class, which the admin creates for every request."""
 
     def clean(self) -> dict[str, Any] | None:
-        """Django holds the lock of the person's row here, and saves in the same transaction."""
+        """Keep the last active superuser. Django has locked the user's row and saves in the same transaction."""
         cleaned = super().clean()
-        if any(self.cleaned_data.get(name) is False for name in RIGHTS_OF_A_SUPERUSER if name in self.fields):
+        if any(self.cleaned_data.get(name) is False for name in SUPERUSER_RIGHTS if name in self.fields):
             try:
                 check_removal(self.instance.pk, self.actor_id)
             except UserFacingError as error:
@@ -56,8 +56,8 @@ class PersonForm(_PersonRules, DatabaseErrorForm):
         return cleaned
 
 
-class NewPersonForm(_PersonRules, DatabaseErrorForm, AdminUserCreationForm):
-    """A person to be made, with a password or without one."""
+class NewUserForm(_DateOfBirthRule, DatabaseErrorForm, AdminUserCreationForm):
+    """Form that creates a user, with or without a password."""
 
     class Meta:
         model = User

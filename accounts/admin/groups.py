@@ -1,4 +1,4 @@
-"""Groups: whoever can put a permission into their own group has it, so only superusers write them."""
+"""Groups in the admin. Only superusers change them: other staff could give their own group any permission."""
 
 from __future__ import annotations
 
@@ -27,5 +27,5 @@ class GroupAdmin(DjangoGroupAdmin, FindmeModelAdmin[Group]):
         return bool(request.user.is_superuser)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """The one thing that is deleted here: nothing but memberships hangs on it."""
+        """Allow superusers to delete groups, which the admin allows for no other model. Only memberships refer to a group."""
         return bool(request.user.is_superuser)

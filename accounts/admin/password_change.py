@@ -1,6 +1,6 @@
-"""The admin's page for one's own password.
+"""Admin page on which users change their own password.
 
-A wrong old password counts like a failed log-in. Otherwise an open or stolen session had any number of guesses.
+A wrong old password counts like a failed log-in. Otherwise an open or stolen session would allow unlimited guesses.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ def change_own_password(request: HttpRequest) -> HttpResponseBase:
     if request.method != "POST":
         return _page(request)
     network = client_network(request)
-    with hashing_turn(network), attempts.one_at_a_time(network):
+    with hashing_turn(network), attempts.network_lock(network):
         user = _lock_user(request)
         if user is None or not admin.site.has_permission(request):
-            return _page(request)  # which leads to the log-in
+            return _page(request)  # redirects to the log-in
         return _try(request, user, network)
 
 
 def _lock_user(request: HttpRequest) -> User | None:
-    """Lock the user's row until the transaction ends, and read it again. Return None if the user may not log in any more.
+    """Lock the user's row until the transaction ends, and reload it. Return None if the user can no longer log in.
 
-    Django saves the whole row as it was when the request came. Without the lock that would restore what an anonymization has cleared, and a user who
-    was deleted for good.
+    Django saves the whole row as it was at the start of the request. Without the lock, this would restore a deleted user or data that an
+    anonymization has cleared.
     """
     user: User | None = User.objects.select_for_update(no_key=True).filter(pk=request.user.pk).first()
     if user is None or not user.is_active:
@@ -64,6 +64,6 @@ def _page(request: HttpRequest) -> HttpResponseBase:
 
 
 def _refused_form(response: HttpResponseBase) -> Form | None:
-    """Return the form that was not valid; None if the password was changed."""
+    """Return the invalid form, or None if the password was changed."""
     form: Form | None = (getattr(response, "context_data", None) or {}).get("form")
     return form

@@ -1,4 +1,4 @@
-"""Where a person stands: active, deactivated, deleted or anonymized; as a column and as a filter of the list."""
+"""State of a user (active, deactivated, deleted or anonymized), as a column and a filter of the list."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
     from accounts.models import UserQuerySet
 
 LABELS = {"active": "success", "deactivated": "warning", "deleted": "danger", "anonymized": "info"}
-"""The color of each."""
+"""Label color by state."""
 
 
-def state_of(person: User) -> str:
-    if person.email == anonymized_email(person.pk):
+def state_of(user: User) -> str:
+    if user.email == anonymized_email(user.pk):
         return "anonymized"
-    if person.deleted_at is not None:
+    if user.deleted_at is not None:
         return "deleted"
-    return "active" if person.active else "deactivated"
+    return "active" if user.active else "deactivated"
 
 
 class StateFilter(admin.SimpleListFilter):
-    """Three choices that are known without asking the database."""
+    """Filter with three fixed choices, which need no query."""
 
     title = "state"
     parameter_name = "state"
@@ -36,12 +36,12 @@ class StateFilter(admin.SimpleListFilter):
         return [("active", "Active"), ("deactivated", "Deactivated"), ("deleted", "Deleted or anonymized")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[User]) -> QuerySet[User]:
-        people: UserQuerySet = queryset  # type: ignore[assignment]  # the manager's own class
+        users: UserQuerySet = queryset  # type: ignore[assignment]  # the manager's own class
         match self.value():
             case "active":
-                return people.alive().filter(active=True)
+                return users.alive().filter(active=True)
             case "deactivated":
-                return people.alive().filter(active=False)
+                return users.alive().filter(active=False)
             case "deleted":
-                return people.filter(deleted_at__isnull=False)
-        return people
+                return users.filter(deleted_at__isnull=False)
+        return users

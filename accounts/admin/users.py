@@ -1,4 +1,4 @@
-"""The people in the admin."""
+"""Users in the admin."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from unfold.forms import AdminPasswordChangeForm
 
-from accounts.admin.forms import RIGHTS_OF_A_SUPERUSER, NewPersonForm, PersonForm
+from accounts.admin.forms import SUPERUSER_RIGHTS, NewUserForm, UserForm
 from accounts.admin.state import LABELS, StateFilter, state_of
 from accounts.models import User
-from accounts.signals import people_changed
+from accounts.signals import users_changed
 from findme.core.admin.links import Related, labeled
 from findme.core.admin.model_admin import SYSTEM, FindmeModelAdmin
 from findme.core.errors import UserFacingError, one_line
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
 else:
     _DjangoUserAdmin = DjangoUserAdmin
 
-PERSON = (None, {"fields": ("email", "full_name", "date_of_birth", "gender", "bio", "video", "verified", "active")})
+PROFILE = (None, {"fields": ("email", "full_name", "date_of_birth", "gender", "bio", "video", "verified", "active")})
 STAFF = ("Staff", {"fields": ("is_staff", "is_superuser", "groups", "user_permissions")})
 SYSTEM_FIELDS = ("id", "state", "password_state", "created_at", "updated_at", "deleted_at", "last_login")
-WRITTEN = (SYSTEM, {"fields": SYSTEM_FIELDS})
+SYSTEM_SECTION = (SYSTEM, {"fields": SYSTEM_FIELDS})
 
 
 @admin.register(User)
 class UserAdmin(PrivacyActions, _DjangoUserAdmin, FindmeModelAdmin[User]):
-    """Members are changed by whoever has the permission, staff by superusers only, and those who left by nobody."""
+    """Staff with the permission change members, only superusers change staff. Deleted or anonymized users cannot be changed."""
 
-    form = PersonForm
-    add_form = NewPersonForm
+    form = UserForm
+    add_form = NewUserForm
     change_password_form = AdminPasswordChangeForm
     add_fieldsets = (
         (None, {"fields": ("email", "full_name", "date_of_birth", "gender", "bio", "verified", "active")}),
@@ -63,16 +63,16 @@ class UserAdmin(PrivacyActions, _DjangoUserAdmin, FindmeModelAdmin[User]):
     )
 
     @labeled("State", LABELS)
-    def state(self, person: User) -> str:
-        return state_of(person)
+    def state(self, user: User) -> str:
+        return state_of(user)
 
     @admin.display(description="Password")
-    def password_state(self, person: User) -> str:
-        """Never a part of the hash."""
+    def password_state(self, user: User) -> str:
+        """Return whether the user has a password, without any part of the hash."""
         try:
-            identify_hasher(person.password)
+            identify_hasher(user.password)
         except ValueError:
-            return "None: this person cannot log in."
+            return "None: this user cannot log in."
         return "Set."
 
     def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
@@ -83,10 +83,10 @@ class UserAdmin(PrivacyActions, _DjangoUserAdmin, FindmeModelAdmin[User]):
     def get_fieldsets(self, request: HttpRequest, obj: User | None = None) -> Any:
         if obj is None:
             return self.add_fieldsets
-        return (PERSON, STAFF, WRITTEN) if request.user.is_superuser else (PERSON, WRITTEN)
+        return (PROFILE, STAFF, SYSTEM_SECTION) if request.user.is_superuser else (PROFILE, SYSTEM_SECTION)
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
-        own = RIGHTS_OF_A_SUPERUSER if obj is not None and obj.pk == request.user.pk else ()
+        own = SUPERUSER_RIGHTS if obj is not None and obj.pk == request.user.pk else ()
         return (*super().get_readonly_fields(request, obj), *own)
 
     def get_form(self, request: HttpRequest, obj: User | None = None, change: bool = False, **kwargs: Any) -> type[Any]:
@@ -100,16 +100,16 @@ class UserAdmin(PrivacyActions, _DjangoUserAdmin, FindmeModelAdmin[User]):
             transaction.on_commit(partial(_notify_receivers, request, obj))
 
     def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:  # noqa: A002  # Django's name
-        """In one transaction, so that the person's row is locked from the reading to the saving."""
+        """Change a password in one transaction, which keeps the user's row locked until the save."""
         with transaction.atomic():
             return super().user_change_password(request, id, form_url)
 
 
-def _notify_receivers(request: HttpRequest, person: User) -> None:
-    """After the commit: what follows people elsewhere may be out of reach, and the change stands all the same."""
-    for _receiver, answer in people_changed.send_robust(sender=User, user_ids=[person.pk]):
+def _notify_receivers(request: HttpRequest, user: User) -> None:
+    """Send ``users_changed`` after the commit, and show a warning if a receiver fails. The change stays saved."""
+    for _receiver, answer in users_changed.send_robust(sender=User, user_ids=[user.pk]):
         if isinstance(answer, Exception):
-            reason = one_line(answer) if isinstance(answer, UserFacingError) else "It failed in a way that the server's log describes."
+            reason = one_line(answer) if isinstance(answer, UserFacingError) else "The server's log has the error."
             messages.warning(
-                request, f"Saved, but the search does not know it yet. {reason} To bring it up to date: manage.py sync_qdrant --once"
+                request, f"Saved, but the search index is not up to date. {reason} To update it, run: manage.py sync_qdrant --once"
             )

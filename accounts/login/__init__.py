@@ -1,1 +1,1 @@
-"""Log-in: who may try how often, how many passwords are hashed at once, and when a session ends."""
+"""Log-in: limits on attempts and on concurrent password hashes, and the end of a session."""

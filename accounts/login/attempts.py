@@ -1,9 +1,9 @@
-"""Failed log-ins, and wrong passwords of users who change theirs, and what follows from them. The rows are in the tables of django-axes.
+"""Limits on failed log-ins and on wrong old passwords. The rows are in the tables of django-axes.
 
-Five failures lock the pair of account and network, never the account: otherwise any stranger could lock out an administrator. Twenty failures of
-one network, whatever the accounts, slow that network down: one attempt in ten seconds.
+Five failures lock the pair of account and network, never the account alone: otherwise anyone could lock out an administrator. Twenty failures of
+one network, for any accounts, limit that network to one attempt in ten seconds.
 
-No row has what was typed: an account stands as its UUID, and a name without an account as a keyed digest.
+No row contains the typed name: an account is stored as its UUID, and a name without an account as a keyed digest.
 """
 
 from __future__ import annotations
@@ -27,34 +27,34 @@ from accounts.models import User
 
 log = logging.getLogger(__name__)
 
-FAILURES_OF_A_PAIR = 5
-FAILURES_OF_A_NETWORK = 20
+MAX_PAIR_FAILURES = 5
+MAX_NETWORK_FAILURES = 20
 WINDOW = timedelta(minutes=15)
-"""How long a pair is locked after its last failure, and for how long a failure counts."""
+"""How long a failure counts, and how long a pair stays locked after its last failure."""
 PAUSE = timedelta(seconds=10)
-"""How long a network that is slowed down waits after each failure."""
+"""Pause after each failure for a network that has reached its limit."""
 LOCK_WAIT_SECONDS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """What an attempt is about; ``key`` is what the tables have."""
+    """The account of an attempt. ``key`` identifies it in the tables."""
 
     key: str
     user_id: UUID | None
 
     def __str__(self) -> str:
-        """For the log: the UUID."""
+        """Return the UUID for the log."""
         return "unknown" if self.user_id is None else str(self.user_id)
 
 
-def account_named(name: str) -> Account:
+def find_account(name: str) -> Account:
     user_id = User.objects.with_email(name.strip()).values_list("pk", flat=True).first()
     return _without_account(name) if user_id is None else Account(str(user_id), user_id)
 
 
 def digest_of(name: str) -> str:
-    """Return the key of a name without an account. Only this site's SECRET_KEY makes it."""
+    """Return the key of a name without an account: a digest that depends on SECRET_KEY."""
     return f"unknown:{salted_hmac('accounts.login', name.strip().lower(), algorithm='sha256').hexdigest()}"
 
 
@@ -63,10 +63,10 @@ def _without_account(name: str) -> Account:
 
 
 @contextmanager
-def one_at_a_time(network: str) -> Iterator[None]:
-    """One transaction, and no other attempt of this network on any machine: otherwise 50 posts at once would be 50 guesses.
+def network_lock(network: str) -> Iterator[None]:
+    """Open a transaction and lock the network on all machines: otherwise 50 concurrent requests would be 50 guesses.
 
-    Raises LoginBusy if the lock of the network, or of a row, is not free in time.
+    Raise LoginBusy if the lock of the network, or of a row, is not free in time.
     """
     try:
         with transaction.atomic():
@@ -81,7 +81,7 @@ def one_at_a_time(network: str) -> Iterator[None]:
 
 
 def time_to_wait(account: Account, network: str) -> timedelta | None:
-    """Return how long this network must wait before it may try this account again; None if it may try now."""
+    """Return how long this network must wait before its next attempt for this account, or None."""
     now = timezone.now()
     pair = Q(username=account.key)
     found = AccessAttempt.objects.filter(ip_address=network, attempt_time__gt=now - WINDOW).aggregate(
@@ -90,9 +90,9 @@ def time_to_wait(account: Account, network: str) -> timedelta | None:
         network=Sum("failures_since_start", default=0),
         network_at=Max("attempt_time"),
     )
-    if found["pair"] >= FAILURES_OF_A_PAIR:
+    if found["pair"] >= MAX_PAIR_FAILURES:
         return _remaining(found["pair_at"] + WINDOW, now)
-    if found["network"] >= FAILURES_OF_A_NETWORK:
+    if found["network"] >= MAX_NETWORK_FAILURES:
         return _remaining(found["network_at"] + PAUSE, now)
     return None
 
@@ -102,8 +102,8 @@ def _remaining(until: datetime, now: datetime) -> timedelta | None:
 
 
 def record_failure(name: str, account: Account, network: str, what: str = "Log-in failed") -> None:
-    """Count a wrong password. ``what`` begins the line of the log. Call it inside ``one_at_a_time``."""
-    if account.user_id is not None and not _still_has(account.user_id, name):
+    """Count a wrong password. ``what`` starts the log line. Call this inside ``network_lock``."""
+    if account.user_id is not None and not _lock_if_same_email(account.user_id, name):
         account = _without_account(name)
     now = timezone.now()
     AccessAttempt.objects.filter(ip_address=network, attempt_time__lte=now - WINDOW).delete()
@@ -111,29 +111,29 @@ def record_failure(name: str, account: Account, network: str, what: str = "Log-i
     if not mine.update(failures_since_start=F("failures_since_start") + 1, attempt_time=now):
         AccessAttempt.objects.create(username=account.key, ip_address=network, failures_since_start=1)
     failures = mine.get().failures_since_start
-    locked = failures >= FAILURES_OF_A_PAIR
+    locked = failures >= MAX_PAIR_FAILURES
     AccessFailureLog.objects.create(username=account.key, ip_address=network, locked_out=locked)
-    log.warning("%s: account %s, failure %s of %s from its network.", what, account, failures, FAILURES_OF_A_PAIR)
+    log.warning("%s: account %s, failure %s of %s from its network.", what, account, failures, MAX_PAIR_FAILURES)
     if locked:
         log.warning("Log-in locked for %s minutes: account %s, for one network.", WINDOW // timedelta(minutes=1), account)
 
 
 def forget_failures(account: Account, network: str) -> None:
-    """A right password ends the count of its pair."""
+    """Delete the failures of the pair after a correct password."""
     AccessAttempt.objects.filter(username=account.key, ip_address=network).delete()
 
 
 def record_login(user: User, network: str) -> None:
-    """Note a log-in, unless the user was anonymized or deleted in the meantime."""
+    """Record a log-in, unless another transaction has anonymized or deleted the user."""
     with transaction.atomic():
-        if _still_has(user.pk, user.email):
+        if _lock_if_same_email(user.pk, user.email):
             AccessLog.objects.create(username=str(user.pk), ip_address=network)
 
 
-def _still_has(user_id: UUID, email: str) -> bool:
-    """Lock the user's row against an anonymization and a deletion until the transaction ends; whether the address is still theirs.
+def _lock_if_same_email(user_id: UUID, email: str) -> bool:
+    """Return whether the user still has this address, and lock the row until the transaction ends.
 
-    A row about a user that is written during their erasure would stay.
+    The lock blocks an anonymization and a deletion. A record that is written during an erasure would survive it.
     """
     with connection.cursor() as cursor:
         cursor.execute("SELECT FROM users WHERE id = %s AND lower(email) = lower(%s) FOR KEY SHARE", [user_id, email.strip()])

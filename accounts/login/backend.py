@@ -1,4 +1,4 @@
-"""The authentication backend: a password is hashed only for an attempt that is allowed, and every failure is counted before the next attempt."""
+"""Authentication backend: it hashes passwords only for allowed attempts, and counts each failure before the next attempt."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ class LoginBackend(AxesStandaloneBackend, ModelBackend):  # type: ignore[misc]  
     def authenticate(
         self, request: HttpRequest | None, username: str | None = None, password: str | None = None, **kwargs: Any
     ) -> User | None:
-        """Return the user, or None for a wrong name or password. Raises PermissionDenied for an attempt that is not allowed now.
+        """Return the user, or None for a wrong name or password. Raise PermissionDenied if an attempt is not allowed now.
 
-        Without a request the call comes from this server's own code, and nothing is counted.
+        Without a request, the server's own code makes the call, and nothing is counted.
         """
         name = username if username is not None else kwargs.get(User.USERNAME_FIELD)
         if request is None or name is None or password is None:
             return self._check(request, name, password)
         network = client_network(request)
         try:
-            with hashing_turn(network), attempts.one_at_a_time(network):
+            with hashing_turn(network), attempts.network_lock(network):
                 user, wait = self._try(request, name, password, network)
         except LoginBusy:
             refuse(request, timedelta(seconds=BUSY_SECONDS), is_busy=True)
@@ -45,11 +45,11 @@ class LoginBackend(AxesStandaloneBackend, ModelBackend):  # type: ignore[misc]  
     async def aauthenticate(
         self, request: HttpRequest | None, username: str | None = None, password: str | None = None, **kwargs: Any
     ) -> User | None:
-        """As ``authenticate``: Django's own would check the password without counting."""
+        """Call ``authenticate``. Django's own method would check the password without counting."""
         return await sync_to_async(self.authenticate)(request, username=username, password=password, **kwargs)
 
     def _try(self, request: HttpRequest, name: str, password: str, network: str) -> tuple[User | None, timedelta | None]:
-        account = attempts.account_named(name)
+        account = attempts.find_account(name)
         if (wait := attempts.time_to_wait(account, network)) is not None:
             return None, wait
         user = self._check(request, name, password)

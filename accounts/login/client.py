@@ -1,7 +1,7 @@
-"""The network that a request comes from.
+"""Network of the client that sent a request.
 
-``X-Forwarded-For`` is believed only from a proxy in ``TRUSTED_PROXIES``, and read from the right: each trusted proxy appends the address that it
-saw, and whatever stands further to the left may be invented by the client.
+``X-Forwarded-For`` is used only from a proxy in ``TRUSTED_PROXIES``. It is read from the right, because each trusted proxy appends the address of its
+peer. The client can forge all entries further to the left.
 """
 
 from __future__ import annotations
@@ -16,32 +16,32 @@ from django.http import HttpRequest
 Address = IPv4Address | IPv6Address
 
 UNKNOWN = "0.0.0.0"  # noqa: S104  # stored, never bound
-"""Stands for the network of a client whose address is not known."""
+"""The network of a client without a known address."""
 UNIX_SOCKET = "unix"
-"""In ``TRUSTED_PROXIES``: the proxy that connects by a Unix socket, which has no address."""
-MOST_HOPS = 32
-PREFIX_OF_IPV6 = 64
+"""Entry of ``TRUSTED_PROXIES`` for a proxy on a Unix socket, which has no address."""
+MAX_HOPS = 32
+IPV6_PREFIX = 64
 """A provider gives each customer at least a /64, so a client can choose any address in it."""
 
 
 def client_network(request: HttpRequest) -> str:
     """Return the client's IPv4 address, or the first address of its IPv6 /64.
 
-    An IPv4 address stands for itself: unrelated customers share a /24, and one of them must not be able to lock out another.
+    An IPv4 address counts alone: unrelated customers share a /24, and one must not be able to lock out another.
     """
     address = client_address(request)
     return UNKNOWN if address is None else network_of(address)
 
 
 def network_of(address: Address) -> str:
-    """Return the text under which attempts from ``address`` are counted."""
+    """Return the key that counts the attempts from ``address``."""
     if isinstance(address, IPv4Address):
         return str(address)
-    return str(ip_network((int(address), PREFIX_OF_IPV6), strict=False).network_address)
+    return str(ip_network((int(address), IPV6_PREFIX), strict=False).network_address)
 
 
 def client_address(request: HttpRequest) -> Address | None:
-    """Return the address of the client, or of the nearest proxy that is not trusted. None if it is not known."""
+    """Return the address of the client or of the nearest untrusted proxy, or None if it is unknown."""
     peer = _parsed(str(request.META.get("REMOTE_ADDR") or ""))
     if not _is_trusted(peer):
         return peer
@@ -57,12 +57,12 @@ def client_address(request: HttpRequest) -> Address | None:
 
 
 def _from_the_right(header: str) -> Iterator[str]:
-    entries = header.rsplit(",", MOST_HOPS)[-MOST_HOPS:]
+    entries = header.rsplit(",", MAX_HOPS)[-MAX_HOPS:]
     return (entry.strip() for entry in reversed(entries) if entry.strip())
 
 
 def _parsed(text: str) -> Address | None:
-    """Some proxies write a port behind the address: ``192.0.2.1:443``, ``[2001:db8::1]:443``."""
+    """Parse an address. Some proxies append a port: ``192.0.2.1:443``, ``[2001:db8::1]:443``."""
     host = text[1:].partition("]")[0] if text.startswith("[") else text
     if host.count(":") == 1:
         host = host.partition(":")[0]

@@ -1,4 +1,4 @@
-"""How many passwords are hashed at once in one process: argon2 takes 100 MB of memory for each."""
+"""Limit on concurrent password hashes in one process: argon2 uses 100 MB of memory for each."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from django.conf import settings
 
 WAIT_SECONDS = 5.0
 """How long an attempt waits for its turn."""
-MOST_WAITING = 4
-"""How many attempts wait in one process. Each holds a thread, and a process has few: 8 with the documented command."""
+MAX_WAITING = 4
+"""Limit on waiting attempts in one process. Each blocks a thread, and the documented command starts 8 threads."""
 
 
 class LoginBusy(Exception):
-    """Too many passwords at once: none was hashed or verified."""
+    """Too many concurrent password hashes: no password was hashed or verified."""
 
 
 class Gate:
-    """Lets in at most ``LOGIN_HASHES_AT_ONCE`` attempts at once, in the order in which they came.
+    """Semaphore for at most ``LOGIN_HASHES_AT_ONCE`` attempts, in the order of arrival.
 
-    One attempt of each network is inside, and one waits. Every other attempt of that network is refused at once, so a network takes one of the
-    places in the queue, and an attempt that waits lets at most ``MOST_WAITING - 1`` others pass.
+    Per network, one attempt runs and one waits. The gate rejects every other attempt of that network immediately. So a network uses one place
+    in the queue, and at most ``MAX_WAITING - 1`` other attempts pass a waiting attempt.
     """
 
     def __init__(self) -> None:
@@ -32,9 +32,9 @@ class Gate:
 
     @contextmanager
     def entered(self, network: str | None, wait_seconds: float | None = None) -> Iterator[None]:
-        """Hold one place for the block. ``None`` stands for an unknown network, which is a different one each time.
+        """Hold one place for the block. Each ``None`` counts as a separate unknown network.
 
-        Raises LoginBusy if no place is free in time, and without waiting if this network or too many others wait already.
+        Raise LoginBusy if no place is free in time, or immediately if this network or too many other networks already wait.
         """
         key: Hashable = object() if network is None else network
         with self._changed:
@@ -54,7 +54,7 @@ class Gate:
         self._inside.add(key)
 
     def _wait(self, key: Hashable, wait_seconds: float) -> None:
-        if len(self._queue) >= MOST_WAITING:
+        if len(self._queue) >= MAX_WAITING:
             raise LoginBusy
         self._queue.append(key)
         try:
@@ -62,10 +62,10 @@ class Gate:
                 raise LoginBusy
         finally:
             self._queue.remove(key)
-            self._changed.notify_all()  # another place may be free for the next in the queue
+            self._changed.notify_all()  # the next attempt in the queue may now find a place
 
     def _is_next(self, key: Hashable) -> bool:
-        """Whether a place is free, and no attempt that came earlier could take it."""
+        """Return whether a place is free that no earlier attempt could take."""
         if key in self._inside or len(self._inside) >= settings.LOGIN_HASHES_AT_ONCE:
             return False
         earlier = self._queue[: self._queue.index(key)] if key in self._queue else self._queue
@@ -73,4 +73,4 @@ class Gate:
 
 
 GATE = Gate()
-"""The one of this process."""
+"""The gate of this process."""

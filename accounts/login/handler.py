@@ -1,4 +1,4 @@
-"""What django-axes calls for Django's signals. The failures themselves are counted by the backend, before the next attempt can begin."""
+"""Handler that django-axes calls for Django's signals. The backend has already counted the failures."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from accounts.models import User
 
 
 class LoginHandler(AxesDatabaseHandler):  # type: ignore[misc]  # axes has no types
-    """The handler of axes stores what the form posted and who logged in by their e-mail address, and counts after the password was checked."""
+    """Replace the handler of axes, which stores posted forms and e-mail addresses, and counts after the password check."""
 
     def is_locked(self, request: HttpRequest, credentials: dict[str, Any] | None = None) -> bool:
         name = str((credentials or {}).get("username") or "")
-        return attempts.time_to_wait(attempts.account_named(name), client_network(request)) is not None
+        return attempts.time_to_wait(attempts.find_account(name), client_network(request)) is not None
 
     def user_login_failed(self, sender: Any, credentials: dict[str, Any], request: HttpRequest | None = None, **kwargs: Any) -> None:
-        """The backend has counted it."""
+        """Delete old records. The backend has counted the failure."""
         delete_old_records_hourly()
 
     def user_logged_in(self, sender: Any, request: HttpRequest | None, user: User, **kwargs: Any) -> None:
@@ -30,4 +30,4 @@ class LoginHandler(AxesDatabaseHandler):  # type: ignore[misc]  # axes has no ty
         delete_old_records_hourly()
 
     def user_logged_out(self, sender: Any, request: HttpRequest, user: User | None, **kwargs: Any) -> None:
-        """Nothing is stored about it."""
+        """Store nothing."""

@@ -1,6 +1,6 @@
-"""The only place where passwords are hashed and verified: each hash takes its turn at the gate of this process.
+"""Password hasher: each hash waits for its turn at the gate of this process.
 
-A command hashes one password at a time, so it never waits.
+All passwords are hashed and verified here. A command hashes one password at a time, so it never waits.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from django.contrib.auth.hashers import Argon2PasswordHasher
 from accounts.login.gate import GATE
 
 network_of_request: ContextVar[str | None] = ContextVar("network_of_request", default=None)
-"""The network whose request this thread answers; None outside a request."""
+"""The network of the current request. None outside a request."""
 _has_turn: ContextVar[bool] = ContextVar("_has_turn", default=False)
 
 
 @contextmanager
 def hashing_turn(network: str | None) -> Iterator[None]:
-    """Hold one place at the gate for every password that the block hashes. Raises LoginBusy."""
+    """Hold one place at the gate for all password hashes of the block. Raise LoginBusy if none is free."""
     if _has_turn.get():
         yield
         return
@@ -33,7 +33,7 @@ def hashing_turn(network: str | None) -> Iterator[None]:
 
 
 class BoundedArgon2PasswordHasher(Argon2PasswordHasher):
-    """Argon2, at most ``LOGIN_HASHES_AT_ONCE`` times at once in a process. Raises LoginBusy."""
+    """Argon2 with at most ``LOGIN_HASHES_AT_ONCE`` concurrent hashes in a process. Raises LoginBusy."""
 
     def encode(self, password: str, salt: str) -> str:
         with hashing_turn(network_of_request.get()):

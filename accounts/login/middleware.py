@@ -1,4 +1,4 @@
-"""What a request needs where a password is hashed outside the log-in."""
+"""Middleware for requests that hash a password outside the log-in."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from accounts.login.response import busy_response
 
 
 class HashingMiddleware:
-    """Name the network of a request to the hasher, and answer 503 where its turn does not come."""
+    """Tell the hasher the network of the request, and answer 503 for LoginBusy."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self._get_response = get_response

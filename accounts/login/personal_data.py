@@ -1,4 +1,4 @@
-"""The personal data of log-ins: the tables of django-axes."""
+"""Personal data of log-ins: the tables of django-axes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from axes.models import AccessAttempt, AccessFailureLog, AccessLog
 from django.db.models import QuerySet
 
 from accounts.login.attempts import digest_of
-from accounts.login.retention import KEPT, RECORDS, delete_old_records
+from accounts.login.retention import RECORDS, RETENTION, delete_old_records
 from accounts.models import User
 from privacy.registry import Disposition, Effect, PersonalDataOwner, registry
 
@@ -18,18 +18,18 @@ OF_EVERY_RECORD = frozenset({"id", "user_agent", "ip_address", "username", "http
 
 
 class LogIns(PersonalDataOwner):
-    """Log-ins and failed log-ins of the last 30 days. ``username`` is the user's UUID; what was typed is nowhere.
+    """Owns the log-ins and failed log-ins of the last 30 days. ``username`` is the user's UUID, never the typed name.
 
-    Failures with the user's address from before they had an account stand under a digest of it, so they are found while the address is known.
+    Failures from before the user had an account are stored under a digest of the address. They can be found while the address is known.
     """
 
     section = "log_ins"
-    retention = KEPT
+    retention = RETENTION
     fields = {
         "axes.AccessAttempt": OF_EVERY_RECORD | {"get_data", "post_data", "failures_since_start"},
         "axes.AccessFailureLog": OF_EVERY_RECORD | {"locked_out"},
         "axes.AccessLog": OF_EVERY_RECORD | {"logout_time", "session_hash"},
-        # Without rows: this project does not use it.
+        # This project does not use this table, so it has no rows.
         "axes.AccessAttemptExpiration": frozenset({"access_attempt", "expires_at"}),
     }
 
@@ -71,7 +71,7 @@ def _of(model: Any, keys: list[str]) -> QuerySet[Any]:
 
 
 def keys_of(user_id: UUID) -> list[str]:
-    """Return what the tables have for the user: the UUID, and the digest of the address."""
+    """Return the user's keys in the tables: the UUID, and the digest of the e-mail address."""
     email = User.objects.filter(pk=user_id).values_list("email", flat=True).first()
     return [str(user_id), *([digest_of(email)] if email is not None else [])]
 

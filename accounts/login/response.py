@@ -1,4 +1,4 @@
-"""The answers to a log-in, and to a check or a change of a password, that is not allowed now."""
+"""Responses to a log-in, a password check or a password change that is not allowed now."""
 
 from __future__ import annotations
 
@@ -20,24 +20,27 @@ def _seconds(wait: timedelta) -> int:
 
 
 def refuse(request: HttpRequest, wait: timedelta, *, is_busy: bool = False) -> None:
-    """Mark the request, so that the middleware of axes answers it by ``lockout_response``."""
+    """Mark the request, so that the middleware of axes returns ``lockout_response``."""
     request.axes_locked_out = True  # type: ignore[attr-defined]  # the name that axes looks for
     request.login_refused = (_seconds(wait), is_busy)  # type: ignore[attr-defined]
 
 
 def lockout_response(request: HttpRequest, *_response_and_credentials: Any) -> HttpResponse:
-    """429 for too many failures, 503 for too many log-ins at once; ``Retry-After`` says when. The same for every account, known or not."""
+    """Return 429 for too many failures, or 503 for too many concurrent log-ins, with ``Retry-After``.
+
+    The response is the same for every account, known or unknown.
+    """
     seconds, is_busy = getattr(request, "login_refused", (BUSY_SECONDS, False))
     return _refusal(request, seconds, "Too many log-ins at once" if is_busy else "Log-in paused", is_busy=is_busy, is_login=True)
 
 
 def busy_response(request: HttpRequest) -> HttpResponse:
-    """Return 503 for a page other than the log-in that hashes a password."""
+    """Return 503 for any other page that hashes a password."""
     return _refusal(request, BUSY_SECONDS, "Too many passwords at once", is_busy=True, is_login=False)
 
 
 def paused_response(request: HttpRequest, wait: timedelta) -> HttpResponse:
-    """Return 429 for a page other than the log-in that checks a password."""
+    """Return 429 for any other page that checks a password."""
     return _refusal(request, _seconds(wait), "Password check paused", is_busy=False, is_login=False)
 
 

@@ -1,4 +1,4 @@
-"""Records of log-ins are kept for 30 days."""
+"""Retention of log-in records: 30 days."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from datetime import timedelta
 from axes.models import AccessAttempt, AccessFailureLog, AccessLog
 from django.utils import timezone
 
-KEPT = timedelta(days=30)
-EVERY_SECONDS = 3600.0
+RETENTION = timedelta(days=30)
+DELETE_EVERY_SECONDS = 3600.0
 
 RECORDS = (AccessAttempt, AccessFailureLog, AccessLog)
-"""The tables of axes that have rows: one for each pair that is counted, one for each failure, one for each log-in."""
+"""Tables of axes with rows: one row per counted pair, per failure, and per log-in."""
 
 _next_at = float("-inf")
 
 
 def delete_old_records() -> int:
-    """Delete what is older than 30 days; return how many rows it was."""
-    oldest = timezone.now() - KEPT
+    """Delete the records older than 30 days and return the number of rows."""
+    oldest = timezone.now() - RETENTION
     return sum(model.objects.filter(attempt_time__lt=oldest).delete()[0] for model in RECORDS)
 
 
 def delete_old_records_hourly() -> None:
-    """Once an hour in each process, after a log-in: the columns have no index on the time."""
-    global _next_at  # when this process does it again
+    """Delete old records at most once an hour per process, because no index covers the time."""
+    global _next_at  # the time of the next deletion in this process
     if (now := time.monotonic()) >= _next_at:
-        _next_at = now + EVERY_SECONDS
+        _next_at = now + DELETE_EVERY_SECONDS
         delete_old_records()

@@ -1,4 +1,7 @@
-"""When a session ends: 12 hours after the log-in (SESSION_COOKIE_AGE, the age of the cookie as well), and for staff who may export or erase also after 30 minutes without a request."""
+"""End of a session: 12 hours after the log-in (SESSION_COOKIE_AGE, also the age of the cookie).
+
+For staff who may export or erase, a session also ends after 30 minutes without a request.
+"""
 
 from __future__ import annotations
 
@@ -12,22 +15,22 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 IDLE_SECONDS = 30 * 60
-NOTED_EVERY_SECONDS = 60
-"""How often a session notes that it is in use: each time is an UPDATE."""
+ACTIVITY_UPDATE_SECONDS = 60
+"""How often an active session stores its last use. Each time costs an UPDATE."""
 
-BEGUN_AT, SEEN_AT = "login_at", "seen_at"
+STARTED_AT, SEEN_AT = "login_at", "seen_at"
 EXPORT_OR_ERASE = ("accounts.export_personal_data", "accounts.anonymize_user", "accounts.erase_user")
 
 
-def begin_session(request: HttpRequest | None = None, **_rest: Any) -> None:
-    """Receiver of ``user_logged_in``."""
+def start_session(request: HttpRequest | None = None, **_rest: Any) -> None:
+    """Store the start of the session. Receiver of ``user_logged_in``."""
     if request is not None and hasattr(request, "session"):
         now = int(time.time())
-        request.session.update({BEGUN_AT: now, SEEN_AT: now})
+        request.session.update({STARTED_AT: now, SEEN_AT: now})
 
 
 def limit_sessions(get_response: Callable[[HttpRequest], HttpResponseBase]) -> Callable[[HttpRequest], HttpResponseBase]:
-    """Middleware, behind AuthenticationMiddleware: log out a user whose session is over."""
+    """Log out users whose session has ended. This middleware must come after AuthenticationMiddleware."""
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
         if request.session.get(SESSION_KEY) is not None:
@@ -39,10 +42,10 @@ def limit_sessions(get_response: Callable[[HttpRequest], HttpResponseBase]) -> C
 
 def _check(request: HttpRequest) -> None:
     now = int(time.time())
-    used_seconds, idle_seconds = (now - request.session.get(name, 0) for name in (BEGUN_AT, SEEN_AT))
+    used_seconds, idle_seconds = (now - request.session.get(name, 0) for name in (STARTED_AT, SEEN_AT))
     if used_seconds >= settings.SESSION_COOKIE_AGE or (idle_seconds >= IDLE_SECONDS and _may_export_or_erase(request)):
         logout(request)
-    elif idle_seconds >= NOTED_EVERY_SECONDS:
+    elif idle_seconds >= ACTIVITY_UPDATE_SECONDS:
         request.session[SEEN_AT] = now
 
 

@@ -1,4 +1,4 @@
-"""End a lock before its time."""
+"""Early end of a lock."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from accounts.login.personal_data import keys_of
 
 
 def unlock(user_id: UUID | None, network: str | None, *, dry_run: bool = False) -> int:
-    """Delete the failures that count for the user, those of the network (``192.0.2.0/24``), or those of both; return how many there were.
+    """Delete the counted failures of a user, of a network (``192.0.2.0/24``) or of both, and return their number.
 
     The log of failures stays.
     """

@@ -17,7 +17,7 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        # Left in place by the reverse: it may be somebody else's as well.
+        # The reverse keeps the extension, because other applications may use it.
         migrations.RunSQL("CREATE EXTENSION IF NOT EXISTS pg_trgm", migrations.RunSQL.noop),
         migrations.CreateModel(
             name="User",
@@ -70,14 +70,12 @@ class Migration(migrations.Migration):
                 ),
             ],
             options={
-                "verbose_name": "person",
-                "verbose_name_plural": "people",
                 "db_table": "users",
                 "permissions": [
-                    ("export_personal_data", "Can export a person's data"),
-                    ("anonymize_user", "Can anonymize a person"),
-                    ("soft_delete_user", "Can delete a person softly"),
-                    ("erase_user", "Can delete a person for good"),
+                    ("export_personal_data", "Can export a user's data"),
+                    ("anonymize_user", "Can anonymize a user"),
+                    ("soft_delete_user", "Can soft-delete a user"),
+                    ("erase_user", "Can delete a user for good"),
                 ],
                 "indexes": [
                     models.Index(condition=models.Q(("deleted_at__isnull", True)), fields=["email"], name="idx_users_email"),
@@ -97,12 +95,12 @@ class Migration(migrations.Migration):
                 ],
                 "constraints": [
                     models.UniqueConstraint(
-                        fields=("email",), name="users_email_key", violation_error_message="Another person has this e-mail address."
+                        fields=("email",), name="users_email_key", violation_error_message="Another user has this e-mail address."
                     ),
                     models.UniqueConstraint(
                         django.db.models.functions.text.Lower("email"),
                         name="idx_users_email_lower",
-                        violation_error_message="Another person has this e-mail address.",
+                        violation_error_message="Another user has this e-mail address.",
                     ),
                     models.CheckConstraint(
                         condition=models.Q(("gender__in", ["male", "female", "other"])),

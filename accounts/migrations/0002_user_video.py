@@ -5,7 +5,7 @@ import findme.core.db.constraints
 
 
 class Migration(migrations.Migration):
-    """Apart from 0001 since users and videos refer to each other."""
+    """A separate migration, because users and videos refer to each other."""
 
     dependencies = [("accounts", "0001_initial"), ("videos", "0001_initial")]
 

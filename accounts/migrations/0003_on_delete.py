@@ -4,7 +4,10 @@ from findme.core.db.operations import SetOnDelete
 
 
 class Migration(migrations.Migration):
-    """Django's own foreign keys to users cascade in the database too, or a DELETE typed into psql fails for anyone with a group or an admin log."""
+    """Let Django's own foreign keys to users cascade in the database.
+
+    Otherwise a DELETE in psql fails for a user with a group or an admin log entry.
+    """
 
     dependencies = [("accounts", "0002_user_video"), ("admin", "0003_logentry_add_action_flag_choices")]
 

@@ -7,7 +7,7 @@ NOTE_ANONYMIZED_USERS = """
     SELECT id, false FROM users WHERE email LIKE 'deleted\\_%' AND email = 'deleted_' || id::text || '@findme.ai'
     ON CONFLICT DO NOTHING
 """
-"""Those who were anonymized before there were triggers, or while a rollback had dropped them."""
+"""Add the users that were anonymized before the triggers existed, or while a rollback had dropped them."""
 
 
 class Migration(migrations.Migration):

@@ -19,7 +19,7 @@ Preview = Callable[[UUID], list[Effect]]
 
 class PersonCommand(FindmeCommand):
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("user", metavar="USER", help="a UUID, or an e-mail address in whatever case")
+        parser.add_argument("user", metavar="USER", help="a UUID, or an e-mail address (case does not matter)")
         parser.add_argument("--no-input", "--noinput", action="store_true", help="ask nothing")
         parser.add_argument("--dry-run", action="store_true", help="show what would happen, and do nothing")
         parser.add_argument("--json", action="store_true", help="print one JSON document")

@@ -21,7 +21,7 @@ from tests.staff import errors_of, opened, person_form, save, signed_in, staff, 
 from tests.threads import in_thread
 
 ADD = reverse("admin:accounts_user_add")
-TAKEN = "Another person has this e-mail address."
+TAKEN = "Another user has this e-mail address."
 
 
 def page(person: User) -> str:
@@ -53,14 +53,14 @@ def test_change__born_tomorrow() -> None:
     person = UserFactory.create()
     tomorrow = date.today() + timedelta(days=2)  # noqa: DTZ011  # two days ahead is ahead in every time zone
     response = save(signed_in(superuser()), page(person), person_form(person, date_of_birth=tomorrow.isoformat()))
-    assert errors_of(response) == {"date_of_birth": ["A date of birth does not lie in the future."]}
+    assert errors_of(response) == {"date_of_birth": ["A date of birth must not be in the future."]}
 
 
 @pytest.mark.django_db
 def test_change__video_of_another() -> None:
     person, video = UserFactory.create(), VideoFactory.create()
     response = save(signed_in(superuser()), page(person), person_form(person, video=video.pk))
-    assert errors_of(response) == {"video": ["This video is another person's."]}
+    assert errors_of(response) == {"video": ["This video belongs to another user."]}
 
 
 @pytest.mark.django_db

@@ -262,7 +262,7 @@ def refused_save(user: User, **how: Any) -> None:
     before = ask(CLEARED_ROW, user.pk)
     with pytest.raises(DatabaseError) as raised, transaction.atomic():
         user.save(**how)
-    assert str(raised.value) == f"The person {user.pk} left meanwhile: read them again."
+    assert str(raised.value) == f"User {user.pk} was deleted or anonymized by another transaction: nothing was saved. Reload the user."
     assert ask(CLEARED_ROW, user.pk) == before
 
 
@@ -350,5 +350,8 @@ def test_save__waits_for_an_anonymization_and_gives_nothing_back() -> None:
         with in_a_thread(user.save) as saved:
             wait_until("the save waits", somebody_waits_for_a_lock)
             cursor.execute("COMMIT")
-        assert str(saved.exception()) == f"The person {user.pk} left meanwhile: read them again."
+        assert (
+            str(saved.exception())
+            == f"User {user.pk} was deleted or anonymized by another transaction: nothing was saved. Reload the user."
+        )
     assert ask(CLEARED_ROW, user.pk) == [(f"deleted_{user.pk}@findme.ai", "Deleted User", None, "", True)]

@@ -14,7 +14,7 @@ from django.test import Client
 from django.urls import reverse
 
 from accounts.login import attempts
-from accounts.login.attempts import FAILURES_OF_A_NETWORK, FAILURES_OF_A_PAIR, PAUSE, WINDOW, one_at_a_time
+from accounts.login.attempts import MAX_NETWORK_FAILURES, MAX_PAIR_FAILURES, PAUSE, WINDOW, network_lock
 from accounts.models import User
 from tests.factories import PASSWORD, UserFactory
 from tests.staff import signed_in, staff
@@ -55,7 +55,7 @@ def log_in(user: User, password: str, network: str = HOME) -> int:
 def test_own_password__five_wrong_ones_lock(user: User, clock: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Then the right one is refused too, and nothing is hashed; the session stays."""
     client = signed_in(user)
-    fail(client, FAILURES_OF_A_PAIR)
+    fail(client, MAX_PAIR_FAILURES)
     with monkeypatch.context() as patch:
         patch.setattr(User, "check_password", lambda *_: pytest.fail("a password was checked"))
         patch.setattr(User, "set_password", lambda *_: pytest.fail("a password was hashed"))
@@ -72,7 +72,7 @@ def test_own_password__five_wrong_ones_lock(user: User, clock: Any, monkeypatch:
 
 def test_own_password__counts_together_with_the_log_in(user: User) -> None:
     client = signed_in(user)
-    fail(client, FAILURES_OF_A_PAIR - 1)
+    fail(client, MAX_PAIR_FAILURES - 1)
     assert log_in(user, "wrong") == 200
     assert log_in(user, PASSWORD) == change(client).status_code == 429
     assert log_in(user, PASSWORD, ELSEWHERE) == 302
@@ -80,7 +80,7 @@ def test_own_password__counts_together_with_the_log_in(user: User) -> None:
 
 
 def test_own_password__a_slowed_network_waits(user: User, clock: Any) -> None:
-    for n in range(FAILURES_OF_A_NETWORK):
+    for n in range(MAX_NETWORK_FAILURES):
         AccessAttempt.objects.create(username=f"unknown:{n}", ip_address=HOME, failures_since_start=1)
     client = signed_in(user)
     assert change(client)["Retry-After"] == "10"
@@ -93,7 +93,7 @@ def test_own_password__a_slowed_network_waits(user: User, clock: Any) -> None:
 def test_own_password__a_right_one_ends_the_count(user: User, new: str) -> None:
     """Also if the new one is refused."""
     client = signed_in(user)
-    fail(client, FAILURES_OF_A_PAIR - 1)
+    fail(client, MAX_PAIR_FAILURES - 1)
     change(client, new_password1=new, new_password2=new)
     assert not AccessAttempt.objects.exists()
 
@@ -107,7 +107,7 @@ def test_own_password__none_typed_counts_nothing_and_forgets_nothing(user: User)
 
 def test_own_password__log_has_each_failure_and_no_address(user: User, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
-    fail(signed_in(user), FAILURES_OF_A_PAIR)
+    fail(signed_in(user), MAX_PAIR_FAILURES)
     lines = [f"Wrong old password: account {user.pk}, failure {n} of 5 from its network." for n in range(1, 6)]
     assert [record.getMessage() for record in caplog.records] == [
         *lines,
@@ -128,7 +128,7 @@ def test_own_password__busy_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attempts, "LOCK_WAIT_SECONDS", 0.01)
     user = staff()
     client, responses = signed_in(user), list[Any]()
-    with one_at_a_time(HOME):
+    with network_lock(HOME):
         in_thread(lambda: responses.append(change(client))).join()
     assert (responses[0].status_code, responses[0]["Retry-After"]) == (503, "5")
     user.refresh_from_db()
@@ -146,5 +146,5 @@ def test_own_password__five_guesses_of_many_sessions_at_once() -> None:
         ]
         for thread in threads:
             thread.join()
-    assert statuses.count(200) == AccessFailureLog.objects.count() == FAILURES_OF_A_PAIR
+    assert statuses.count(200) == AccessFailureLog.objects.count() == MAX_PAIR_FAILURES
     assert set(statuses) <= {200, 429, 503}

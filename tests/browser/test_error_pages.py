@@ -114,7 +114,7 @@ def test_refused_login__light_and_dark(page: Page, status: int, monkeypatch: pyt
     if status == 429:
         monkeypatch.setattr("accounts.login.attempts.time_to_wait", lambda _account, _network: timedelta(minutes=15))
     else:
-        monkeypatch.setattr("accounts.login.gate.MOST_WAITING", 0)
+        monkeypatch.setattr("accounts.login.gate.MAX_WAITING", 0)
         monkeypatch.setattr(GATE, "_inside", {"127.0.0.1"})
     answers: list[Response] = []
     page.on("response", lambda response: answers.append(response) if response.request.method == "POST" else None)

@@ -246,7 +246,7 @@ def test_error__overtaken_edit(page: Page, admin: User) -> None:
     User.objects.filter(pk=person.pk).update(bio="New.")
     page.get_by_label("Full name").fill("Mine")
     page.get_by_label("Full name").press("Enter")
-    note = page.get_by_text("Another session changed this person")
+    note = page.get_by_text("Another session changed this user")
     expect(note).to_contain_text("Bio: was “Old.”, is now “New.”; the new value is shown below.")
     expect(page.locator("[role=alert]:focus")).to_have_count(1)
     expect(page.get_by_label("Bio")).to_have_value("New.")

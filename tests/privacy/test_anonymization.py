@@ -123,8 +123,8 @@ def test_anonymize__one_of_the_staff(shelf: Shelf) -> None:
     assert outcome.effects[2:6] == (
         Effect("groups and permissions", 2, Disposition.DELETED),
         Effect("sessions", 1, Disposition.DELETED),
-        Effect("entries of the admin's log by them", 1, Disposition.KEPT),
-        Effect("entries of the admin's log about them, by their id", 1, Disposition.KEPT),
+        Effect("admin log entries by the user", 1, Disposition.KEPT),
+        Effect("admin log entries about the user, by id", 1, Disposition.KEPT),
     )
     person = User.objects.get(pk=person.pk)
     assert (person.is_staff, person.is_superuser) == (True, False)

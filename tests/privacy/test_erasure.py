@@ -102,8 +102,8 @@ def test_erase__one_of_the_staff(shelf: Shelf) -> None:
     assert erase(person.pk).effects[1:5] == (
         Effect("groups and permissions", 2, Disposition.DELETED),
         Effect("sessions", 1, Disposition.DELETED),
-        Effect("entries of the admin's log by them", 1, Disposition.DELETED),
-        Effect("entries of the admin's log about them, by their id", 1, Disposition.KEPT),
+        Effect("admin log entries by the user", 1, Disposition.DELETED),
+        Effect("admin log entries about the user, by id", 1, Disposition.KEPT),
     )
     assert Session.objects.count() == 1
     assert [entry.object_id for entry in LogEntry.objects.all()] == [str(person.pk)]

@@ -53,8 +53,8 @@ def test_change__stands_while_qdrant_is_unavailable(settings: Any) -> None:
     settings.QDRANT_URL, settings.QDRANT_TIMEOUT = "http://127.0.0.1:9", 2.0
     person = UserFactory.create()
     _saved, warning = change(person, full_name="After")
-    assert warning.startswith("Saved, but the search does not know it yet. Nothing answers at QDRANT_URL ")
-    assert warning.endswith(" To bring it up to date: manage.py sync_qdrant --once")
+    assert warning.startswith("Saved, but the search index is not up to date. Nothing answers at QDRANT_URL ")
+    assert warning.endswith(" To update it, run: manage.py sync_qdrant --once")
     person.refresh_from_db()
     assert person.full_name == "After"
 
@@ -66,7 +66,6 @@ def test_change__stands_whatever_goes_wrong_afterwards(monkeypatch: pytest.Monke
     monkeypatch.setattr("vectorstore.sync.inline.sync_users", fail)
     _saved, warning = change(UserFactory.create(), full_name="After")
     assert warning == (
-        "Saved, but the search does not know it yet. It failed in a way that the server's log describes."
-        " To bring it up to date: manage.py sync_qdrant --once"
+        "Saved, but the search index is not up to date. The server's log has the error. To update it, run: manage.py sync_qdrant --once"
     )
     assert "a defect" in caplog.text

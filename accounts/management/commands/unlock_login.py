@@ -1,4 +1,4 @@
-"""``unlock_login [USER] [--network ADDRESS]``: end the lock of a user, the lock and the slowing down of a network, or both."""
+"""``unlock_login [USER] [--network ADDRESS]``: end the lock of a user, the limits of a network, or both."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from uuid import UUID
 
 from django.core.management.base import CommandParser
 
-from accounts.login.client import PREFIX_OF_IPV6
+from accounts.login.client import IPV6_PREFIX
 from accounts.login.unlock import unlock
 from findme.core.commands.base import FindmeCommand
 from findme.core.commands.running import note_counts
@@ -28,18 +28,18 @@ class Unlocked:
 
 
 class Command(FindmeCommand):
-    help = "Forget failed log-ins, so that a user, or a network, may log in again at once."
+    help = "Delete counted failed log-ins, so that a user or a network can log in immediately."
     after_interrupt = "Nothing was changed."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("user", metavar="USER", nargs="?", help="a UUID, or an e-mail address in whatever case")
+        parser.add_argument("user", metavar="USER", nargs="?", help="a UUID, or an e-mail address (case does not matter)")
         parser.add_argument("--network", type=_network, metavar="ADDRESS", help="an IP address, or a network (192.0.2.0/24)")
-        parser.add_argument("--dry-run", action="store_true", help="count the failures, and change nothing")
+        parser.add_argument("--dry-run", action="store_true", help="count the failures and change nothing")
         parser.add_argument("--json", action="store_true", help="print one JSON document")
 
     def handle(self, *args: Any, user: str | None, network: str | None, dry_run: bool, json: bool, **options: Any) -> None:
         if user is None and network is None:
-            raise UserFacingError("Neither USER nor --network is given: nothing was changed. Name the user, the network, or both.")
+            raise UserFacingError("Neither USER nor --network is given: nothing was changed. Add USER, --network ADDRESS, or both.")
         user_id = None if user is None else find_person(user)
         unlocked = Unlocked(user_id, network, unlock(user_id, network, dry_run=dry_run), dry_run)
         note_counts(unlocked)
@@ -62,5 +62,5 @@ def _network(text: str) -> str:
         return str(network)
     if network.prefixlen == IPV6LENGTH and (mapped := network.network_address.ipv4_mapped) is not None:
         return str(mapped)
-    # Attempts are counted by /64.
-    return str(network if network.prefixlen <= PREFIX_OF_IPV6 else network.supernet(new_prefix=PREFIX_OF_IPV6))
+    # The backend counts attempts by /64.
+    return str(network if network.prefixlen <= IPV6_PREFIX else network.supernet(new_prefix=IPV6_PREFIX))

@@ -27,7 +27,7 @@ CREATE OR REPLACE TRIGGER erased_users_updated AFTER UPDATE ON users
         'last_login',
         'is_superuser=false');
 
--- Their names come after those above: a row is refused before it is noted.
+-- PostgreSQL fires triggers in the order of their names: it rejects a row before these triggers note it.
 CREATE OR REPLACE TRIGGER note_erased_users_inserted AFTER INSERT ON users
     REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION note_anonymized_rows();
 CREATE OR REPLACE TRIGGER note_erased_users_updated AFTER UPDATE ON users

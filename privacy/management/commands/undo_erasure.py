@@ -24,7 +24,7 @@ class Command(FindmeCommand):
     after_interrupt = "Nothing was changed."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("user", metavar="USER", help="a UUID, or an e-mail address in whatever case")
+        parser.add_argument("user", metavar="USER", help="a UUID, or an e-mail address (case does not matter)")
         parser.add_argument("--json", action="store_true", help="print one JSON document")
 
     def handle(self, *args: Any, user: str, json: bool, **options: Any) -> None:

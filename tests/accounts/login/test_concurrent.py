@@ -14,7 +14,7 @@ from axes.models import AccessAttempt, AccessFailureLog, AccessLog
 from django.contrib.auth.hashers import Argon2PasswordHasher
 from django.db import transaction
 
-from accounts.login.attempts import FAILURES_OF_A_PAIR, account_named, one_at_a_time, record_failure, record_login
+from accounts.login.attempts import MAX_PAIR_FAILURES, find_account, network_lock, record_failure, record_login
 from accounts.models import User
 from tests.factories import PASSWORD, UserFactory
 from tests.threads import in_thread
@@ -41,10 +41,10 @@ def test_locking__five_guesses_of_many_processes_at_once(webs: list[Web]) -> Non
     statuses = Counter[int]()
     while not statuses[429]:  # on a slow machine the first posts keep all others waiting for too long: 503
         statuses += post_together(form, [(webs[n % 3], user.email, "wrong", HOME) for n in range(36)])
-    assert statuses[200] == FAILURES_OF_A_PAIR
+    assert statuses[200] == MAX_PAIR_FAILURES
     assert set(statuses) <= {200, 429, 503}
-    assert AccessFailureLog.objects.count() == FAILURES_OF_A_PAIR
-    assert AccessAttempt.objects.get().failures_since_start == FAILURES_OF_A_PAIR
+    assert AccessFailureLog.objects.count() == MAX_PAIR_FAILURES
+    assert AccessAttempt.objects.get().failures_since_start == MAX_PAIR_FAILURES
     assert [form.post(web, user.email, PASSWORD, HOME).status for web in webs] == [429, 429, 429]
     assert form.post(webs[1], user.email, PASSWORD, ELSEWHERE).status == 302
 
@@ -68,7 +68,7 @@ def test_threads__one_network_leaves_them_free() -> None:
     )
     with serving(None, waits_for_the_test, TRUSTED_PROXIES="127.0.0.1", THREADS_OF_THE_TEST="8") as web, ThreadPoolExecutor(24) as posts:
         form = LoginForm.opened(web)
-        with one_at_a_time(network_of_the_test):
+        with network_lock(network_of_the_test):
             sent = [posts.submit(form.post, web, "nobody@example.com", "wrong", HOME) for _ in range(24)]
             refused = [one.result() for one in islice(as_completed(sent, DEADLINE), 22)]
             assert {(one.status, one.headers["Retry-After"]) for one in refused} == {(503, "5")}
@@ -80,7 +80,7 @@ def test_threads__one_network_leaves_them_free() -> None:
 def test_hashing__busy_says_when_to_come_again() -> None:
     """A process whose only place is held for longer than an attempt waits."""
     network_of_the_test = HOME
-    with serving(TRUSTED_PROXIES="127.0.0.1", LOGIN_HASHES_AT_ONCE="1") as web, one_at_a_time(network_of_the_test):
+    with serving(TRUSTED_PROXIES="127.0.0.1", LOGIN_HASHES_AT_ONCE="1") as web, network_lock(network_of_the_test):
         form = LoginForm.opened(web)
         answer = form.post(web, "nobody@example.com", "wrong", HOME)
         assert (answer.status, answer.headers["Retry-After"]) == (503, "5")
@@ -92,12 +92,12 @@ def test_hashing__busy_says_when_to_come_again() -> None:
 def test_records__beside_an_anonymization_have_nothing_of_the_user(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The attempt found the account before, and is recorded while the anonymization is not committed yet."""
     user = UserFactory.create(superuser=True)
-    account = account_named(user.email)
+    account = find_account(user.email)
     recorded = threading.Event()
 
     def record() -> None:
         if what == "failure":
-            with one_at_a_time(HOME):
+            with network_lock(HOME):
                 record_failure(user.email, account, HOME)
         else:
             record_login(user, HOME)

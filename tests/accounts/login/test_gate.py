@@ -92,7 +92,7 @@ def held(tested: Gate, *networks: str) -> Iterator[None]:
 
 def test_gate__at_most_so_many_at_once(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.LOGIN_HASHES_AT_ONCE = 3
-    monkeypatch.setattr(gate, "MOST_WAITING", 24)
+    monkeypatch.setattr(gate, "MAX_WAITING", 24)
     assert most_inside([f"192.0.2.{n}" for n in range(24)]) == (3, 24)
 
 
@@ -160,8 +160,8 @@ def test_gate__busy_at_once_when_many_wait(settings: Settings) -> None:
     settings.LOGIN_HASHES_AT_ONCE = 1
     tested = Gate()
     with held(tested, "192.0.2.1"):
-        waiting = [Attempt(tested, f"198.51.100.{n}") for n in range(gate.MOST_WAITING)]
-        wait_for_queue(tested, gate.MOST_WAITING)
+        waiting = [Attempt(tested, f"198.51.100.{n}") for n in range(gate.MAX_WAITING)]
+        wait_for_queue(tested, gate.MAX_WAITING)
         assert Attempt(tested, "192.0.2.2").is_refused.wait(DEADLINE)
     for one in waiting:
         one.leave()
@@ -170,7 +170,7 @@ def test_gate__busy_at_once_when_many_wait(settings: Settings) -> None:
 def test_gate__leaves_threads_of_the_documented_process_free() -> None:
     threads = re.search(r"--threads (\d+)", (BASE_DIR / "docs" / "operations.md").read_text())
     assert threads is not None
-    assert int(threads[1]) - 2 >= findme_settings.LOGIN_HASHES_AT_ONCE + gate.MOST_WAITING
+    assert int(threads[1]) - 2 >= findme_settings.LOGIN_HASHES_AT_ONCE + gate.MAX_WAITING
 
 
 def test_gate__an_error_inside_frees_the_place() -> None:

@@ -15,7 +15,7 @@ from django.urls import reverse
 from pytest_django import Settings
 
 from accounts.login import retention
-from accounts.login.attempts import FAILURES_OF_A_NETWORK, FAILURES_OF_A_PAIR, PAUSE, WINDOW
+from accounts.login.attempts import MAX_NETWORK_FAILURES, MAX_PAIR_FAILURES, PAUSE, WINDOW
 from accounts.models import User
 from tests.factories import PASSWORD, UserFactory
 
@@ -46,7 +46,7 @@ def fail(name: str, times: int, network: str = HOME) -> None:
 
 
 def test_lock__after_five_failures_also_the_right_password(admin_user: User) -> None:
-    fail(admin_user.email, FAILURES_OF_A_PAIR)
+    fail(admin_user.email, MAX_PAIR_FAILURES)
     for password in ("wrong", PASSWORD):
         response = post(admin_user.email, password)
         assert (response.status_code, response["Retry-After"]) == (429, str(15 * 60))
@@ -56,7 +56,7 @@ def test_lock__after_five_failures_also_the_right_password(admin_user: User) -> 
 def test_lock__the_pair_and_not_the_account(admin_user: User) -> None:
     """Nobody can lock an administrator out from elsewhere, and the others of a network go on."""
     colleague = UserFactory.create(superuser=True)
-    fail(admin_user.email, FAILURES_OF_A_PAIR)
+    fail(admin_user.email, MAX_PAIR_FAILURES)
     assert post(admin_user.email, PASSWORD, ELSEWHERE).status_code == 302
     assert post(colleague.email, PASSWORD).status_code == 302
 
@@ -68,7 +68,7 @@ def test_lock__however_the_address_is_written(admin_user: User) -> None:
 
 
 def test_lock__ends_after_fifteen_minutes_also_if_posts_go_on(admin_user: User, clock: Any) -> None:
-    fail(admin_user.email, FAILURES_OF_A_PAIR)
+    fail(admin_user.email, MAX_PAIR_FAILURES)
     clock.shift(WINDOW - timedelta(seconds=1))
     response = post(admin_user.email, PASSWORD)
     assert (response.status_code, response["Retry-After"]) == (429, "1")
@@ -78,33 +78,33 @@ def test_lock__ends_after_fifteen_minutes_also_if_posts_go_on(admin_user: User, 
 
 def test_lock__a_right_password_ends_the_count(admin_user: User) -> None:
     for _ in range(3):
-        fail(admin_user.email, FAILURES_OF_A_PAIR - 1)
+        fail(admin_user.email, MAX_PAIR_FAILURES - 1)
         assert post(admin_user.email, PASSWORD).status_code == 302
 
 
 def test_lock__failures_of_an_hour_ago_do_not_count(admin_user: User, clock: Any) -> None:
     for _ in range(3):
-        fail(admin_user.email, FAILURES_OF_A_PAIR - 1)
+        fail(admin_user.email, MAX_PAIR_FAILURES - 1)
         clock.shift(WINDOW)
     assert AccessFailureLog.objects.filter(locked_out=True).count() == 0
 
 
 def test_lock__says_nothing_about_whether_the_account_exists(admin_user: User) -> None:
-    fail(admin_user.email, FAILURES_OF_A_PAIR)
-    fail("nobody@example.com", FAILURES_OF_A_PAIR, ELSEWHERE)
+    fail(admin_user.email, MAX_PAIR_FAILURES)
+    fail("nobody@example.com", MAX_PAIR_FAILURES, ELSEWHERE)
     known, unknown = post(admin_user.email, "wrong"), post("nobody@example.com", "wrong", ELSEWHERE)
     assert (known.status_code, known.content) == (unknown.status_code, unknown.content)
 
 
 def test_lock__no_hash_is_made_for_a_locked_pair(admin_user: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    fail(admin_user.email, FAILURES_OF_A_PAIR)
+    fail(admin_user.email, MAX_PAIR_FAILURES)
     monkeypatch.setattr(User, "check_password", lambda *_: pytest.fail("a password was checked"))
     assert post(admin_user.email, PASSWORD).status_code == 429
 
 
 def test_network__is_slowed_down_and_not_locked(admin_user: User, clock: Any) -> None:
     """One attempt in ten seconds, whatever the accounts; other networks notice nothing."""
-    for n in range(FAILURES_OF_A_NETWORK):
+    for n in range(MAX_NETWORK_FAILURES):
         fail(f"guess{n}@example.com", 1)
     response = post(admin_user.email, PASSWORD)
     assert (response.status_code, response["Retry-After"]) == (429, "10")
@@ -118,20 +118,20 @@ def test_network__is_slowed_down_and_not_locked(admin_user: User, clock: Any) ->
 
 def test_network__a_trusted_proxy_does_not_lock_everybody(admin_user: User, settings: Settings) -> None:
     settings.TRUSTED_PROXIES = ["10.0.0.1"]
-    for _ in range(FAILURES_OF_A_PAIR):
+    for _ in range(MAX_PAIR_FAILURES):
         post(admin_user.email, "wrong", "10.0.0.1", HTTP_X_FORWARDED_FOR=f"1.2.3.4, {ELSEWHERE}")
     assert post(admin_user.email, PASSWORD, "10.0.0.1", HTTP_X_FORWARDED_FOR=ELSEWHERE).status_code == 429
     assert post(admin_user.email, PASSWORD, "10.0.0.1", HTTP_X_FORWARDED_FOR=HOME).status_code == 302
 
 
 def test_network__an_invented_header_changes_nothing(admin_user: User) -> None:
-    for n in range(FAILURES_OF_A_PAIR):
+    for n in range(MAX_PAIR_FAILURES):
         assert post(admin_user.email, "wrong", HTTP_X_FORWARDED_FOR=f"203.0.113.{n}").status_code == 200
     assert post(admin_user.email, PASSWORD, HTTP_X_FORWARDED_FOR="203.0.113.99").status_code == 429
 
 
 def test_network__of_ipv6_is_its_64(admin_user: User) -> None:
-    for n in range(FAILURES_OF_A_PAIR):
+    for n in range(MAX_PAIR_FAILURES):
         fail(admin_user.email, 1, f"2001:db8:1:2::{n}")
     assert post(admin_user.email, PASSWORD, "2001:db8:1:2:ffff::1").status_code == 429
     assert post(admin_user.email, PASSWORD, "2001:db8:1:3::1").status_code == 302
@@ -139,7 +139,7 @@ def test_network__of_ipv6_is_its_64(admin_user: User) -> None:
 
 def test_log__has_each_failure_and_no_address(admin_user: User, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    fail(admin_user.email, FAILURES_OF_A_PAIR)
+    fail(admin_user.email, MAX_PAIR_FAILURES)
     fail("typed@example.com", 1)
     post(admin_user.email, PASSWORD)
     post(admin_user.email, PASSWORD, ELSEWHERE)

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 from axes.models import AccessAttempt, AccessFailureLog, AccessLog
 
-from accounts.login.attempts import account_named, record_failure, record_login
+from accounts.login.attempts import find_account, record_failure, record_login
 from accounts.login.personal_data import LogIns
 from accounts.models import User
 from privacy.registry import Disposition, Effect
@@ -21,7 +21,7 @@ TABLES = (AccessAttempt, AccessFailureLog, AccessLog)
 
 
 def fail(email: str, network: str = HOME) -> None:
-    record_failure(email, account_named(email), network)
+    record_failure(email, find_account(email), network)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from django.contrib.sessions.models import Session
 from django.test import Client
 from django.urls import reverse
 
-from accounts.login.session_limits import BEGUN_AT, EXPORT_OR_ERASE
+from accounts.login.session_limits import EXPORT_OR_ERASE, STARTED_AT
 from tests.staff import signed_in, staff, superuser
 
 pytestmark = pytest.mark.django_db
@@ -69,7 +69,7 @@ def test_session__of_others_stays_idle_for_hours(clock: Any) -> None:
 def test_session__without_a_time_of_its_beginning_is_over() -> None:
     client = signed_in(superuser())
     session = client.session
-    del session[BEGUN_AT]
+    del session[STARTED_AT]
     session.save()
     assert not is_in(client)
 

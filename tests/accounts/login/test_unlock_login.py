@@ -9,7 +9,7 @@ import pytest
 from axes.models import AccessAttempt, AccessFailureLog
 from django.utils import timezone
 
-from accounts.login.attempts import FAILURES_OF_A_PAIR, account_named, record_failure, time_to_wait
+from accounts.login.attempts import MAX_PAIR_FAILURES, find_account, record_failure, time_to_wait
 from accounts.models import User
 from tests.factories import UserFactory
 from tests.findme.processes import manage_here
@@ -28,12 +28,12 @@ def user() -> User:
 
 
 def lock(email: str, network: str) -> None:
-    for _ in range(FAILURES_OF_A_PAIR):
-        record_failure(email, account_named(email), network)
+    for _ in range(MAX_PAIR_FAILURES):
+        record_failure(email, find_account(email), network)
 
 
 def is_locked(email: str, network: str) -> bool:
-    return time_to_wait(account_named(email), network) is not None
+    return time_to_wait(find_account(email), network) is not None
 
 
 @pytest.mark.parametrize("written", ["JANE@example.com", "id"])
@@ -74,7 +74,7 @@ def test_unlock__nothing_to_do() -> None:
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        ((), "Neither USER nor --network is given: nothing was changed. Name the user, the network, or both.\n"),
+        ((), "Neither USER nor --network is given: nothing was changed. Add USER, --network ADDRESS, or both.\n"),
         (("jane",), "'jane' is neither a UUID nor an e-mail address.\n"),
         (("--network", "1.2.3"), "argument --network: '1.2.3' is neither an IP address nor a network. See manage.py unlock_login --help\n"),
     ],

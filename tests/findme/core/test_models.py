@@ -106,7 +106,7 @@ def test_full_clean__tells_a_rule_that_two_constraints_hold_once() -> None:
     for email in ("jane@example.com", "JANE@example.com"):
         with pytest.raises(ValidationError) as caught:
             UserFactory.build(email=email).full_clean()
-        assert caught.value.message_dict == {"email": ["Another person has this e-mail address."]}
+        assert caught.value.message_dict == {"email": ["Another user has this e-mail address."]}
 
 
 def test_full_clean__without_a_field_leaves_its_rules_out() -> None:

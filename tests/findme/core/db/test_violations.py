@@ -54,7 +54,7 @@ def test_translate__a_check_of_several_fields() -> None:
 def test_translate__an_address_that_is_taken(email: str, constraint: str) -> None:
     UserFactory.create(email="jane@example.com")
     assert violation_of(lambda: UserFactory.create(email=email)) == Violation(
-        constraint, User, "email", "Another person has this e-mail address."
+        constraint, User, "email", "Another user has this e-mail address."
     )
 
 
@@ -70,7 +70,7 @@ def test_translate__a_pair_that_is_matched_already() -> None:
 @pytest.mark.django_db
 def test_translate__a_person_who_is_not_there() -> None:
     assert violation_of(lambda: VideoFactory.create(user=None, user_id=NOBODY)) == Violation(
-        "videos_user_id_fkey", Video, "user", "There is no such person."
+        "videos_user_id_fkey", Video, "user", "There is no such user."
     )
 
 
@@ -107,7 +107,7 @@ def test_translate__an_error_that_does_not_come_from_postgresql() -> None:
 
 
 def test_as_validation_error__is_on_the_field_or_on_the_whole_form() -> None:
-    violation = Violation("users_email_key", User, "email", "Another person has this e-mail address.")
+    violation = Violation("users_email_key", User, "email", "Another user has this e-mail address.")
     assert violation.as_validation_error({"email", "bio"}).message_dict == {"email": [violation.sentence]}
     assert violation.as_validation_error({"bio"}).message_dict == {NON_FIELD_ERRORS: [violation.sentence]}
 
@@ -158,6 +158,6 @@ def test_race__two_forms_save_one_address_at_once() -> None:
         finally:
             committing.join()
             observer.execute("DELETE FROM users WHERE email = 'race@example.com'")
-    assert violation == Violation("idx_users_email_lower", User, "email", "Another person has this e-mail address.")
+    assert violation == Violation("idx_users_email_lower", User, "email", "Another user has this e-mail address.")
     form.add_error(None, violation.as_validation_error(form.fields))
-    assert form.errors == {"email": ["Another person has this e-mail address."]}
+    assert form.errors == {"email": ["Another user has this e-mail address."]}
