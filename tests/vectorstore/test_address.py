@@ -45,9 +45,9 @@ def test_server_address__of_a_url(settings: Settings, url: str, host: str, port:
         ("http://qdrant?a=b", "QDRANT_URL is 'http://qdrant?a=b': write http://HOST:PORT or https://HOST:PORT."),
         (
             "https://somebody:secret@qdrant",
-            "QDRANT_URL holds a user name or a password: take it out, and put the key into QDRANT_API_KEY.",
+            "QDRANT_URL contains a user name or a password: remove it, and put the key into QDRANT_API_KEY.",
         ),
-        ("somebody:secret@qdrant", "QDRANT_URL holds a user name or a password: take it out, and put the key into QDRANT_API_KEY."),
+        ("somebody:secret@qdrant", "QDRANT_URL contains a user name or a password: remove it, and put the key into QDRANT_API_KEY."),
     ],
 )
 def test_server_address__no_url_of_a_server(settings: Settings, url: str, line: str) -> None:
@@ -62,7 +62,7 @@ def test_server_address__a_key_that_no_header_takes(settings: Settings, key: str
     settings.QDRANT_URL, settings.QDRANT_API_KEY = "http://qdrant", key
     with pytest.raises(StoreUnavailable) as refused:
         server_address()
-    assert str(refused.value) == "QDRANT_API_KEY holds a blank, a line break or a character beyond ASCII: take it out."
+    assert str(refused.value) == "QDRANT_API_KEY contains a space, a line break or a character beyond ASCII: remove it."
 
 
 def test_server_address__the_key_is_not_in_its_repr(settings: Settings) -> None:
@@ -76,7 +76,7 @@ def test_server_address__no_port(settings: Settings, port: int) -> None:
     settings.QDRANT_URL, settings.QDRANT_GRPC_PORT = "http://qdrant", port
     with pytest.raises(StoreUnavailable) as refused:
         server_address()
-    assert str(refused.value) == f"QDRANT_GRPC_PORT is {port}: it is a port up to 65535, or 0 for REST."
+    assert str(refused.value) == f"QDRANT_GRPC_PORT is {port}: set a port up to 65535, or 0 for REST."
 
 
 def test_server_address__the_timeout_is_rounded_up_to_whole_seconds(settings: Settings) -> None:
@@ -90,4 +90,4 @@ def test_timeout_seconds__no_such_time(settings: Settings, seconds: float) -> No
     settings.QDRANT_TIMEOUT = seconds
     with pytest.raises(StoreUnavailable) as refused:
         timeout_seconds()
-    assert str(refused.value) == f"QDRANT_TIMEOUT is {seconds}: it is a number of seconds above 0, and at most a day."
+    assert str(refused.value) == f"QDRANT_TIMEOUT is {seconds}: set a number of seconds above 0 and at most 86400 (one day)."

@@ -48,7 +48,7 @@ from vectorstore.sync.inline import sync_users
 
 pytestmark = pytest.mark.django_db
 
-NEXT = " Nothing is written until this has been run: manage.py verify_qdrant --repair."
+NEXT = " Nothing is written until you run manage.py verify_qdrant --repair."
 
 
 @pytest.fixture
@@ -249,7 +249,7 @@ def test_renew_checkpoint__qdrant_says_yes_and_does_not(live: str, monkeypatch: 
     monkeypatch.setattr(QdrantClient, "update_collection", lambda *_arguments, **_options: True)
     with pytest.raises(StoreUnavailable) as raised:
         renew()
-    assert str(raised.value) == f"The checkpoint that Qdrant took for {live!r} is not there: look at its log, and run it again."
+    assert str(raised.value) == f"The checkpoint that Qdrant took for {live!r} is not there: check its log, then run it again."
 
 
 def test_write_checkpoint__a_new_collection_gets_the_checkpoint_that_is_on_its_way(live: str) -> None:

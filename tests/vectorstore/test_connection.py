@@ -246,7 +246,7 @@ def test_qdrant__embedded_whose_points_are_no_file(embedded_qdrant: Path) -> Non
         pass
     assert str(raised.value) == (
         f"The embedded vector store '{embedded_qdrant}' cannot be used: unable to open database file."
-        " See to the folder, or name another one in QDRANT_PATH."
+        " Check the folder, or name another one in QDRANT_PATH."
     )
 
 
@@ -277,7 +277,7 @@ def test_qdrant__embedded_refuses_points_of_another_size(embedded_qdrant: Path) 
     with pytest.raises(RequestRejected) as raised, qdrant() as client:
         client.upsert("a", [models.PointStruct(id=1, vector=[1.0, 2.0, 3.0])])
     assert str(raised.value) == (
-        "The embedded vector store refused this: Wrong input: Vector dimension error: expected dim: 2, got 3 for vector ''."
+        "The embedded vector store rejected this: Wrong input: Vector dimension error: expected dim: 2, got 3 for vector ''."
         " See manage.py init_qdrant --check."
     )
 
@@ -303,7 +303,7 @@ def test_qdrant__neither_a_server_nor_a_folder(settings: Settings) -> None:
     settings.QDRANT_URL = settings.QDRANT_PATH = ""
     with pytest.raises(StoreUnavailable) as raised, qdrant():
         pass
-    assert str(raised.value) == "Neither QDRANT_URL nor QDRANT_PATH is set: name a Qdrant server, or a folder for the embedded one."
+    assert str(raised.value) == "QDRANT_URL and QDRANT_PATH are not set: set QDRANT_URL to a Qdrant server, or QDRANT_PATH to a folder."
 
 
 def test_qdrant__embedded_that_cannot_be_written(embedded_qdrant: Path) -> None:
@@ -316,7 +316,7 @@ def test_qdrant__embedded_that_cannot_be_written(embedded_qdrant: Path) -> None:
     with pytest.raises(StoreUnavailable) as raised:
         spoil_and_write()
     assert str(raised.value) == (
-        f"The embedded vector store '{embedded_qdrant}' cannot be used: Is a directory. See to the folder, or name another one in QDRANT_PATH."
+        f"The embedded vector store '{embedded_qdrant}' cannot be used: Is a directory. Check the folder, or name another one in QDRANT_PATH."
     )
 
 
@@ -337,8 +337,7 @@ def test_collection_name__that_does_not_fit(settings: Settings, name: str) -> No
     with pytest.raises(StoreUnavailable) as raised:
         collection_name()
     assert str(raised.value) == (
-        f"QDRANT_COLLECTION is {name!r}: it is made of letters, digits, '_', '-' and '.', begins with one of the first three, and has at most"
-        " 200 characters."
+        f"QDRANT_COLLECTION is {name!r}: use at most 200 letters, digits, '_', '-' and '.', and begin with a letter, a digit or '_'."
     )
 
 
@@ -367,7 +366,7 @@ def test_qdrant__embedded_with_many_points_says_so_once(
     with qdrant():
         pass
     assert [record.getMessage() for record in caplog.records] == [
-        "The embedded vector store holds 6 points, and is slow above 5: set QDRANT_URL to a server."
+        "The embedded vector store holds 6 points and is slow above 5: set QDRANT_URL to a server."
     ]
 
 
@@ -469,7 +468,7 @@ def test_qdrant__grpc_of_another_server_where_both_are_empty(mixed_up: QdrantSer
         pass
     line = str(raised.value)
     assert line.startswith(
-        not_the_server(mixed_up, other_qdrant.grpc_port, "gRPC knows nothing of the collection 'findme-proof-").partition("-proof-")[0]
+        not_the_server(mixed_up, other_qdrant.grpc_port, "gRPC does not know the collection 'findme-proof-").partition("-proof-")[0]
     )
     assert (collections_of(mixed_up), collections_of(other_qdrant)) == ([], before)
 
@@ -480,7 +479,7 @@ def test_qdrant__grpc_of_another_server_with_a_collection_of_the_same_name(mixed
         make_collection(server, "same-name")
     with pytest.raises(StoreUnavailable) as raised, qdrant():
         pass
-    assert str(raised.value) == not_the_server(mixed_up, other_qdrant.grpc_port, "'same-name' is on other peers there")
+    assert str(raised.value) == not_the_server(mixed_up, other_qdrant.grpc_port, "by gRPC 'same-name' is on other peers")
 
 
 @pytest.mark.qdrant_server

@@ -61,7 +61,7 @@ def test_qdrant__folder_that_others_write__is_not_read(filled: Path) -> None:
     filled.chmod(0o777)
     assert open_and_fail() == (
         f"QDRANT_PATH is '{filled}', which is writable by other accounts (mode 0777): nothing was read."
-        " Only you or root may own and write it: name another folder, or put that right."
+        " Only you or root may own and write it: correct that, or name another folder."
     )
     assert ran == []
 

@@ -60,8 +60,7 @@ def test_errors__unknown_host(settings: Settings) -> None:
     found = line_of(settings, "http://no-such-host.invalid:6333")
     assert type(found) is StoreUnavailable
     assert str(found) == (
-        "QDRANT_URL 'http://no-such-host.invalid:6333' names a host that is not known here: 'no-such-host.invalid'."
-        " Correct it, or the name service."
+        "QDRANT_URL 'http://no-such-host.invalid:6333' contains the unknown host 'no-such-host.invalid'. Correct it, or the name service."
     )
 
 
@@ -107,7 +106,7 @@ def test_errors__a_server_that_is_frozen(settings: Settings) -> None:
         found = line_of(settings, f"http://127.0.0.1:{port}")
     assert type(found) is RequestTimeout
     assert str(found) == (
-        f"Qdrant at 'http://127.0.0.1:{port}' did not answer within 1 s: see whether it runs and can be reached, or raise QDRANT_TIMEOUT."
+        f"Qdrant at 'http://127.0.0.1:{port}' did not answer within 1 s: check that it runs and can be reached, or increase QDRANT_TIMEOUT."
     )
 
 
@@ -115,33 +114,33 @@ def test_errors__a_connection_that_breaks_off(settings: Settings) -> None:
     with saying(b"") as port:
         found = line_of(settings, f"http://127.0.0.1:{port}")
     assert type(found) is StoreUnavailable
-    assert str(found).startswith(f"Qdrant at 'http://127.0.0.1:{port}' broke off the connection (")
+    assert str(found).startswith(f"Qdrant at 'http://127.0.0.1:{port}' closed the connection (")
 
 
 def test_errors__a_server_that_speaks_no_http(settings: Settings) -> None:
     with saying(b"220 mail.example.com ESMTP ready\r\n\r\n") as port:
         found = line_of(settings, f"http://127.0.0.1:{port}")
     assert str(found) == (
-        f"What answers at QDRANT_URL 'http://127.0.0.1:{port}' is not the REST interface of a Qdrant: correct the host, the port or the path."
+        f"The server at QDRANT_URL 'http://127.0.0.1:{port}' is not the REST API of Qdrant: correct the host, the port or the path."
     )
 
 
 def test_errors__a_server_that_refuses_our_tls(settings: Settings) -> None:
     with saying(bytes([21, 3, 1, 0, 2, 2, 40])) as port:  # an alert: handshake failure
         found = line_of(settings, f"https://127.0.0.1:{port}")
-    assert str(found).startswith(f"No TLS with the server at QDRANT_URL 'https://127.0.0.1:{port}' (")
-    assert str(found).endswith("): see its certificate and its settings.")
+    assert str(found).startswith(f"TLS with the server at QDRANT_URL 'https://127.0.0.1:{port}' failed (")
+    assert str(found).endswith("): check its certificate and its settings.")
 
 
 def test_errors__a_host_that_no_name_service_takes(settings: Settings) -> None:
     url = f"http://{'a' * 70}.example"
-    assert str(line_of(settings, url)).startswith(f"Qdrant at '{url}' could not be asked (UnicodeError: ")
+    assert str(line_of(settings, url)).startswith(f"The request to Qdrant at '{url}' failed (UnicodeError: ")
 
 
 def test_errors__a_server_that_says_when_to_come_back(settings: Settings) -> None:
     with answering(429, error("Too many requests"), Retry_After="7") as port:
         assert str(line_of(settings, f"http://127.0.0.1:{port}")) == (
-            f"Qdrant at 'http://127.0.0.1:{port}' has too much to do (Too many requests): wait, and run it again."
+            f"Qdrant at 'http://127.0.0.1:{port}' is overloaded (Too many requests): wait, then run it again."
         )
 
 
@@ -153,17 +152,17 @@ def test_errors__no_qdrant_at_all(settings: Settings, status: int, body: object)
         found = line_of(settings, f"http://127.0.0.1:{port}")
     assert type(found) is StoreUnusable
     assert str(found) == (
-        f"What answers at QDRANT_URL 'http://127.0.0.1:{port}' is not the REST interface of a Qdrant: correct the host, the port or the path."
+        f"The server at QDRANT_URL 'http://127.0.0.1:{port}' is not the REST API of Qdrant: correct the host, the port or the path."
     )
 
 
 def test_errors__a_proxy_that_answers_later_on(settings: Settings) -> None:
     """The root was a Qdrant's, and then there is a page of HTML."""
     with answering(200, HTML) as port:
-        assert "is not the REST interface of a Qdrant" in str(line_of(settings, f"http://127.0.0.1:{port}"))
+        assert "is not the REST API of Qdrant" in str(line_of(settings, f"http://127.0.0.1:{port}"))
     with answering(502, HTML) as port:
         assert str(line_of(settings, f"http://127.0.0.1:{port}")) == (
-            f"Qdrant at 'http://127.0.0.1:{port}' answered 502 (a page of HTML): look at its log, and run it again."
+            f"Qdrant at 'http://127.0.0.1:{port}' answered 502 (a page of HTML): check its log, then run it again."
         )
 
 
@@ -183,7 +182,7 @@ def test_errors__a_version_too_far_away(settings: Settings, monkeypatch: pytest.
         found = line_of(settings, f"http://127.0.0.1:{port}")
     assert isinstance(found, StoreUnavailable)
     assert str(found) == (
-        f"Qdrant at 'http://127.0.0.1:{port}' is version '{version}': qdrant-client {driver} works with {CLIENTS[driver]}."
+        f"Qdrant at 'http://127.0.0.1:{port}' is version '{version}': qdrant-client {driver} supports {CLIENTS[driver]}."
         " Run a server of one of these versions."
     )
 
@@ -200,28 +199,28 @@ def test_errors__a_version_that_is_near_enough(settings: Settings, monkeypatch: 
 
 
 ANSWERS: list[tuple[int, Any, type[UserFacingError], str]] = [
-    (401, "Invalid API key or JWT", StoreUnusable, "Qdrant at URL does not accept the key in QDRANT_API_KEY: set the one that the server was given."),
+    (401, "Invalid API key or JWT", StoreUnusable, "Qdrant at URL does not accept the key in QDRANT_API_KEY: set the key of the server."),
     (
         403,
         error("Forbidden: Global manage access is required"),
         StoreUnusable,
-        "The key in QDRANT_API_KEY does not allow this at URL (Forbidden: Global manage access is required): set one that may write.",
+        "The key in QDRANT_API_KEY does not allow this at URL (Forbidden: Global manage access is required): set a key that allows writing.",
     ),
     (404, error("Not found: Collection `a` doesn't exist!"), CollectionNotFound, "Qdrant has no collection 'a': make it with manage.py init_qdrant."),
     (
         400,
         error("Wrong input: Vector dimension error: expected dim: 4, got 512"),
         RequestRejected,
-        "Qdrant at URL refused this: Wrong input: Vector dimension error: expected dim: 4, got 512. See manage.py init_qdrant --check.",
+        "Qdrant at URL rejected this: Wrong input: Vector dimension error: expected dim: 4, got 512. See manage.py init_qdrant --check.",
     ),
     (
         413,
         error("Payload reached size limit"),
         RequestRejected,
-        "Qdrant at URL refused this as too large: Payload reached size limit. Shorten what the person's data hold, or set QDRANT_GRPC_PORT, which takes more.",
+        "Qdrant at URL rejected this as too large: Payload reached size limit. Shorten the user's data, or set QDRANT_GRPC_PORT: gRPC accepts larger requests.",
     ),
-    (429, error("Too many requests"), StoreUnavailable, "Qdrant at URL has too much to do (Too many requests): wait, and run it again."),
-    (500, error("Service internal error: x"), ServerError, "Qdrant at URL answered 500 (Service internal error: x): look at its log, and run it again."),
+    (429, error("Too many requests"), StoreUnavailable, "Qdrant at URL is overloaded (Too many requests): wait, then run it again."),
+    (500, error("Service internal error: x"), ServerError, "Qdrant at URL answered 500 (Service internal error: x): check its log, then run it again."),
 ]  # fmt: skip
 
 
@@ -246,19 +245,19 @@ CODES: list[tuple[Any, str, type[UserFacingError], str]] = [
         grpc.StatusCode.INTERNAL,
         "Service internal error: x",
         ServerError,
-        "Qdrant at URL answered INTERNAL (Service internal error: x): look at its log, and run it again.",
+        "Qdrant at URL answered INTERNAL (Service internal error: x): check its log, then run it again.",
     ),
     (
         grpc.StatusCode.FAILED_PRECONDITION,
         "the shard is being transferred",
         ServerError,
-        "Qdrant at URL answered FAILED_PRECONDITION (the shard is being transferred): look at its log, and run it again.",
+        "Qdrant at URL answered FAILED_PRECONDITION (the shard is being transferred): check its log, then run it again.",
     ),
     (
         grpc.StatusCode.DEADLINE_EXCEEDED,
         "too late",
         RequestTimeout,
-        "Qdrant at URL did not answer within 1 s: see whether it runs and can be reached, or raise QDRANT_TIMEOUT.",
+        "Qdrant at URL did not answer within 1 s: check that it runs and can be reached, or increase QDRANT_TIMEOUT.",
     ),
 ]
 
@@ -317,7 +316,8 @@ def test_errors__long_words_are_cut(settings: Settings) -> None:
 def test_errors__no_key_where_one_is_asked_for(settings: Settings) -> None:
     with answering(401, "Must provide an API key or an Authorization bearer token") as port:
         assert (
-            str(line_of(settings, f"http://127.0.0.1:{port}")) == f"Qdrant at 'http://127.0.0.1:{port}' asks for a key: set QDRANT_API_KEY."
+            str(line_of(settings, f"http://127.0.0.1:{port}"))
+            == f"Qdrant at 'http://127.0.0.1:{port}' requires an API key: set QDRANT_API_KEY."
         )
 
 
@@ -343,11 +343,9 @@ def locked_qdrant() -> Iterator[QdrantServer]:
 def test_errors__keys_of_a_real_server(locked_qdrant: QdrantServer, settings: Settings, with_grpc: bool) -> None:
     url = locked_qdrant.url
     settings.QDRANT_GRPC_PORT = locked_qdrant.grpc_port if with_grpc else 0
-    assert str(line_of(settings, url)) == f"Qdrant at '{url}' asks for a key: set QDRANT_API_KEY."
+    assert str(line_of(settings, url)) == f"Qdrant at '{url}' requires an API key: set QDRANT_API_KEY."
     settings.QDRANT_API_KEY = "a-wrong-key"
-    assert str(line_of(settings, url)) == (
-        f"Qdrant at '{url}' does not accept the key in QDRANT_API_KEY: set the one that the server was given."
-    )
+    assert str(line_of(settings, url)) == (f"Qdrant at '{url}' does not accept the key in QDRANT_API_KEY: set the key of the server.")
 
 
 @pytest.mark.qdrant_server

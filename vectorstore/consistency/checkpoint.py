@@ -256,7 +256,7 @@ def _store_pending(newest_points: Mapping[str, Newest], *, afresh: bool) -> Chec
 def _check_written(client: QdrantClient, name: str, pending: Checkpoint) -> None:
     """An answer is no proof."""
     if _checkpoint_in(client.get_collection(name)) != _shown(pending):
-        raise StoreUnavailable(f"The checkpoint that Qdrant took for {name!r} is not there: look at its log, and run it again.")
+        raise StoreUnavailable(f"The checkpoint that Qdrant took for {name!r} is not there: check its log, then run it again.")
 
 
 def _confirm(pending: Checkpoint) -> bool:

@@ -1,4 +1,4 @@
-"""Where the Qdrant server is: what the settings say, checked before anything is sent."""
+"""The address of the Qdrant server, from settings that are validated before the first request."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from django.conf import settings
 from findme.core.errors import StoreUnusable
 
 REST_PORT = 6333
-"""Qdrant's own, for a URL without one."""
+"""Qdrant's default port, used for a URL without a port."""
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A Qdrant server. ``grpc_port`` 0 means REST; ``timeout`` in whole seconds, of one request; the key is never printed."""
+    """A Qdrant server. ``grpc_port`` 0 means REST, and ``timeout`` is in whole seconds per request. The key is never printed."""
 
     url: str
     api_key: str = field(repr=False)
@@ -48,29 +48,29 @@ class Address:
 
 
 def server_address() -> Address:
-    """The server that the settings name. Raises StoreUnusable for settings that name none, in one line, without the key."""
+    """Return the server from the settings. Raise StoreUnusable, in one line without the key, for invalid settings."""
     _check_url(settings.QDRANT_URL)
     _check_key(settings.QDRANT_API_KEY)
     if not 0 <= settings.QDRANT_GRPC_PORT <= 65535:
-        raise StoreUnusable(f"QDRANT_GRPC_PORT is {settings.QDRANT_GRPC_PORT!r}: it is a port up to 65535, or 0 for REST.")
+        raise StoreUnusable(f"QDRANT_GRPC_PORT is {settings.QDRANT_GRPC_PORT!r}: set a port up to 65535, or 0 for REST.")
     return Address(settings.QDRANT_URL, settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT, whole_timeout_seconds())
 
 
 def whole_timeout_seconds() -> int:
-    """Return the timeout as Qdrant takes it: rounded up to whole seconds. Raises as ``timeout_seconds`` does."""
+    """Return the timeout rounded up to whole seconds, as Qdrant expects it. Raise as ``timeout_seconds`` does."""
     return math.ceil(timeout_seconds())
 
 
 def timeout_seconds() -> float:
-    """How long to wait for a request, or for the embedded folder. Raises StoreUnusable for a number that is no such time."""
+    """Return how long to wait for a request or for the embedded folder. Raise StoreUnusable for an invalid number."""
     if not 0 < settings.QDRANT_TIMEOUT <= 86_400:
-        raise StoreUnusable(f"QDRANT_TIMEOUT is {settings.QDRANT_TIMEOUT!r}: it is a number of seconds above 0, and at most a day.")
+        raise StoreUnusable(f"QDRANT_TIMEOUT is {settings.QDRANT_TIMEOUT!r}: set a number of seconds above 0 and at most 86400 (one day).")
     return float(settings.QDRANT_TIMEOUT)
 
 
 def _check_url(url: str) -> None:
     if "@" in url:
-        raise StoreUnusable("QDRANT_URL holds a user name or a password: take it out, and put the key into QDRANT_API_KEY.")
+        raise StoreUnusable("QDRANT_URL contains a user name or a password: remove it, and put the key into QDRANT_API_KEY.")
     if "://" not in url:
         raise StoreUnusable(f"QDRANT_URL is {url!r}, without a scheme: write 'http://{url}', or https:// where the server speaks TLS.")
     if not _is_http_url(url):
@@ -80,13 +80,16 @@ def _check_url(url: str) -> None:
 def _is_http_url(url: str) -> bool:
     try:
         parts = urlsplit(url)
-        names_a_server = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        has_server = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False
-    return names_a_server and not parts.query and not parts.fragment and url.isprintable() and " " not in url
+    return has_server and not parts.query and not parts.fragment and url.isprintable() and " " not in url
 
 
 def _check_key(key: str) -> None:
-    """A header takes visible ASCII only; httpx would put the whole key into its error."""
+    """Raise StoreUnusable for a key that no HTTP header can carry: only visible ASCII is allowed.
+
+    Without this check, httpx would put the whole key into its error message.
+    """
     if not all("!" <= character <= "~" for character in key):
-        raise StoreUnusable("QDRANT_API_KEY holds a blank, a line break or a character beyond ASCII: take it out.")
+        raise StoreUnusable("QDRANT_API_KEY contains a space, a line break or a character beyond ASCII: remove it.")

@@ -1,4 +1,4 @@
-"""The one way to Qdrant, a server's or the embedded one: everything but the connection is the same code."""
+"""The only way to a Qdrant client, for a server or the embedded store. All other code is the same for both."""
 
 from __future__ import annotations
 
@@ -19,41 +19,41 @@ NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
 
 
 def is_embedded() -> bool:
-    """Whether Qdrant is the folder QDRANT_PATH, since no QDRANT_URL names a server."""
+    """Return whether Qdrant is the folder QDRANT_PATH, because QDRANT_URL is not set."""
     return not settings.QDRANT_URL
 
 
 def collection_name() -> str:
-    """The alias that everyone reads and writes through. Raises StoreUnavailable for a name that does not fit into a URL and a path."""
+    """Return the alias that all readers use. Raise StoreUnusable for a name that cannot be part of a URL and a path."""
     if not NAME.fullmatch(settings.QDRANT_COLLECTION):
         raise StoreUnusable(
-            f"QDRANT_COLLECTION is {settings.QDRANT_COLLECTION!r}: it is made of letters, digits, '_', '-' and '.', begins with one of the first"
-            " three, and has at most 200 characters."
+            f"QDRANT_COLLECTION is {settings.QDRANT_COLLECTION!r}: use at most 200 letters, digits, '_', '-' and '.', and begin with a letter, a digit"
+            " or '_'."
         )
     return str(settings.QDRANT_COLLECTION)
 
 
 @contextmanager
 def qdrant() -> Iterator[QdrantClient]:
-    """A client for the block. Errors of the driver leave it as StoreUnavailable or UserFacingError, in one line.
+    """Yield a client, and translate the driver's errors to StoreUnavailable or UserFacingError, in one line.
 
-    A server's client is shared by the process. The embedded store is locked for as long as the block lasts, so hold it for one batch or one
-    search, and take it before anything is locked in PostgreSQL; a thread that holds it may enter again.
+    The client of a server is shared by the process. The embedded store is locked until the block ends: hold it for one batch or one search only,
+    and enter the block before you lock anything in PostgreSQL. A thread that holds the store may enter again.
     """
-    with _held_folder() if is_embedded() else _reached_server() as client:
+    with _embedded_client() if is_embedded() else _server_client() as client:
         yield client
 
 
 @contextmanager
-def _held_folder() -> Iterator[QdrantClient]:
+def _embedded_client() -> Iterator[QdrantClient]:
     if not settings.QDRANT_PATH:
-        raise StoreUnusable("Neither QDRANT_URL nor QDRANT_PATH is set: name a Qdrant server, or a folder for the embedded one.")
+        raise StoreUnusable("QDRANT_URL and QDRANT_PATH are not set: set QDRANT_URL to a Qdrant server, or QDRANT_PATH to a folder.")
     with folder_at(settings.QDRANT_PATH).held(timeout_seconds()) as client:
         yield client
 
 
 @contextmanager
-def _reached_server() -> Iterator[QdrantClient]:
+def _server_client() -> Iterator[QdrantClient]:
     address = server_address()
     client = client_of(address, collection_name())
     try:

@@ -1,4 +1,4 @@
-"""The embedded Qdrant: the client's local mode on a folder, for one holder at a time, whichever process and thread it is in."""
+"""The embedded Qdrant: qdrant-client's local mode on a folder, held by one thread of one process at a time."""
 
 from __future__ import annotations
 
@@ -27,24 +27,26 @@ from vectorstore.qdrant.embedded_storage import LOCK_FILE_NAME
 from vectorstore.qdrant.errors import CollectionNotFound, RequestRejected, raised_by_driver
 
 LOCK_FILE = "findme.lock"
-"""Holds the process id of whoever holds its lock."""
+"""Contains the id of the process that holds its lock."""
 TURN_FILE = "findme.turn"
-"""Its lock is held by the process that comes next. The one that has just left waits behind it: without that, a worker would take the folder
-again before anybody else has noticed that it was free."""
+"""The next process holds the lock of this file, and a process that has just released the folder waits for it.
+
+Without it, a worker would take the folder again before another process could notice that it was free.
+"""
 FILES = (META_INFO_FILENAME, LOCK_FILE_NAME, LOCK_FILE, TURN_FILE, "collection")
-"""What the client and this module make in the folder, and read. Other files there are not FindMe's."""
-LASTING = frozenset({errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EROFS})
-LASTING_IN_SQLITE = ("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_PERM")
-"""Errors of a folder that waiting does not end."""
+"""The files that the client and this module create and read. FindMe does not own other files in the folder."""
+PERMANENT_ERRORS = frozenset({errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EROFS})
+PERMANENT_SQLITE_ERRORS = ("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_PERM")
+"""Errors of a folder that do not end by waiting."""
 ANOTHER_CLIENT = "another program that uses qdrant-client"
 MANY_POINTS = 20_000
-"""Above which Qdrant advises against its local mode."""
+"""Above this number Qdrant advises against its local mode."""
 
 log = logging.getLogger(__name__)
 
 
 class Folder:
-    """One folder with an embedded Qdrant. Held by one thread of one process at a time, which may enter it again."""
+    """A folder with an embedded Qdrant, held by one thread of one process at a time. That thread may enter again."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -54,14 +56,14 @@ class Folder:
         self.owner = threading.RLock()
         self.holder: int | None = None
         self.turn = threading.Lock()
-        """As ``TURN_FILE``, among the threads of this process."""
+        """The same as ``TURN_FILE``, for the threads of this process."""
         self.has_warned_of_size = False
 
     @contextmanager
     def held(self, seconds: float) -> Iterator[QdrantClient]:
-        """The folder's client, opened at the first entry and closed when the last is left; waits SECONDS for other holders.
+        """Yield the folder's client, opened on the first entry and closed after the last exit.
 
-        Raises StoreUnavailable in one line, and CollectionNotFound.
+        Wait up to ``seconds`` for other holders. Raise StoreUnavailable in one line, and CollectionNotFound.
         """
         deadline = Deadline(seconds)
         self._take_turn(deadline)
@@ -83,7 +85,7 @@ class Folder:
             self.owner.release()
 
     def _take_turn(self, deadline: Deadline) -> None:
-        """The thread that has it already does not wait for those that wait for it."""
+        """Wait until this thread may hold the folder. A thread that holds it already does not wait for its turn."""
         if self.holder == threading.get_ident():
             self.owner.acquire()
             return
@@ -96,7 +98,10 @@ class Folder:
         raise self._in_use(f"another thread of this process, {os.getpid()}", deadline)
 
     def close(self) -> None:
-        """Also at the interpreter's end: the client would print a traceback when it is closed after its modules."""
+        """Close the client and release the locks.
+
+        This runs at interpreter exit too: a client that is closed after its modules were unloaded prints a traceback.
+        """
         client, self.client = self.client, None
         try:
             if client is not None:
@@ -106,9 +111,10 @@ class Folder:
             self.locks.close()
 
     def _open(self, deadline: Deadline) -> None:
-        """Lock, then open: the client reads the whole folder before it takes a lock of its own."""
+        """Lock the folder, then open it: the client reads the whole folder before it takes its own lock."""
         try:
-            self._require_trusted(distrust_reason(Path(self.path)))  # before anything is made through another account's link
+            # Check first: make_private_folder must not follow another account's link.
+            self._require_trusted(distrust_reason(Path(self.path)))
             make_private_folder(Path(self.path))
             self._require_trusted(distrust_reason(Path(self.path)))
             self._lock(deadline)
@@ -121,10 +127,13 @@ class Folder:
             raise
 
     def _require_trusted(self, reason: str | None) -> None:
-        """The client unpickles what is in the folder: an account that can write there can run code as this one."""
+        """Raise StoreUnusable if ``reason`` is not None.
+
+        The client unpickles the files in the folder, so another account that can write them can run code as this account.
+        """
         if reason is not None:
             raise StoreUnusable(
-                f"QDRANT_PATH is {self.path!r}, {reason}: nothing was read. Only you or root may own and write it: name another folder, or put that right."
+                f"QDRANT_PATH is {self.path!r}, {reason}: nothing was read. Only you or root may own and write it: correct that, or name another folder."
             )
 
     def _lock(self, deadline: Deadline) -> None:
@@ -139,10 +148,10 @@ class Folder:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
         with lock_file(of_client, deadline.remaining(), lambda: self._in_use(ANOTHER_CLIENT, deadline)):
-            pass  # it is free for the client
+            pass  # The client takes this lock without waiting, so it must be free.
 
     def _opened(self, deadline: Deadline) -> QdrantClient:
-        # _tell_of_many says it, in one line that names the way out.
+        # _warn_of_size logs one line that names the solution.
         warnings.filterwarnings("ignore", message="Local mode is not recommended", category=UserWarning)
         try:
             return embedded_storage.opened(self.path)
@@ -153,7 +162,7 @@ class Folder:
         except OSError:
             raise
         except Exception as error:
-            # Bytes that a power failure left may be any pickle, which fails with any error.
+            # After a power failure the bytes may be any pickle, which can fail with any error.
             raise StoreUnusable(self._damaged(error)) from error
 
     @contextmanager
@@ -164,7 +173,7 @@ class Folder:
             if raised_by_driver(error) and (missing := re.fullmatch("Collection (.*) not found", str(error))):
                 raise CollectionNotFound(missing[1]) from error
             if raised_by_driver(error) and str(error).startswith("Wrong input: "):
-                raise RequestRejected(f"The embedded vector store refused this: {error}. See manage.py init_qdrant --check.") from error
+                raise RequestRejected(f"The embedded vector store rejected this: {error}. See manage.py init_qdrant --check.") from error
             raise
         except sqlite3.OperationalError as error:
             raise self._unusable(error) from error
@@ -181,7 +190,7 @@ class Folder:
         points = sum(client.count(collection.name).count for collection in client.get_collections().collections)
         if points > MANY_POINTS:
             self.has_warned_of_size = True
-            log.warning("The embedded vector store holds %s points, and is slow above %s: set QDRANT_URL to a server.", points, MANY_POINTS)
+            log.warning("The embedded vector store holds %s points and is slow above %s: set QDRANT_URL to a server.", points, MANY_POINTS)
 
     def _in_use(self, by: str, deadline: Deadline) -> StoreUnavailable:
         return StoreUnavailable(
@@ -190,19 +199,22 @@ class Folder:
         )
 
     def _unusable(self, error: OSError | sqlite3.OperationalError) -> StoreUnavailable:
-        """Return the error for a folder that cannot be used. A full disk may have room again; a wrong path or permission stays wrong."""
+        """Return the error for a folder that cannot be used.
+
+        A full disk is a temporary error. A wrong path or permission is permanent.
+        """
         if (blocking_path := self._blocking_path()) is not None:
             what = "which" if blocking_path == Path(self.path) else f"and {str(blocking_path)!r}"
             return StoreUnusable(f"QDRANT_PATH is {self.path!r}, {what} is no folder. Name a folder, or one that can be made.")
         why = error.strerror or error if isinstance(error, OSError) else error
-        lasting = error.errno in LASTING if isinstance(error, OSError) else _sqlite_name(error).startswith(LASTING_IN_SQLITE)
-        kind = StoreUnusable if lasting else StoreUnavailable
-        return kind(
-            f"The embedded vector store {self.path!r} cannot be used: {why}. See to the folder, or name another one in QDRANT_PATH."
+        is_permanent = (
+            error.errno in PERMANENT_ERRORS if isinstance(error, OSError) else _sqlite_name(error).startswith(PERMANENT_SQLITE_ERRORS)
         )
+        kind = StoreUnusable if is_permanent else StoreUnavailable
+        return kind(f"The embedded vector store {self.path!r} cannot be used: {why}. Check the folder, or name another one in QDRANT_PATH.")
 
     def _blocking_path(self) -> Path | None:
-        """Return what is in the place of the folder, or of one above it, and is no folder."""
+        """Return the file that is in the place of the folder or of a parent folder, or None."""
         for path in (Path(self.path), *Path(self.path).parents):
             with suppress(OSError):
                 if stat.S_ISDIR(path.stat().st_mode):
@@ -223,19 +235,22 @@ _looking_up = threading.Lock()
 
 
 def folder_at(path: str) -> Folder:
-    """The process's one object for the folder, however its path is written. A forked child has none of its parent's."""
+    """Return the process's only object for the folder, for every spelling of its path.
+
+    A forked child does not use its parent's objects.
+    """
     with _looking_up:
         return _folders.setdefault(f"{os.getpid()}:{os.path.realpath(path)}", Folder(os.path.realpath(path)))
 
 
 def _sqlite_name(error: sqlite3.Error) -> str:
-    """Return SQLite's name of the error, empty for one that Python raised itself."""
+    """Return SQLite's name of the error, empty for an error of Python itself."""
     return getattr(error, "sqlite_errorname", "")
 
 
 @atexit.register
 def _close_all() -> None:
-    """Only what this process opened: a forked child that closes its parent's client would unlock the folder under it."""
+    """Close the folders that this process opened. A forked child that closed its parent's client would unlock the parent's folder."""
     for name, folder in list(_folders.items()):
         if name.startswith(f"{os.getpid()}:"):
             with suppress(Exception):

@@ -1,8 +1,8 @@
-"""How the embedded Qdrant keeps its points on disk: SQLite, as qdrant-client's local mode has it, made fast enough for one folder that many use.
+"""A faster SQLite storage for qdrant-client's local mode.
 
-qdrant-client commits each point by itself, and SQLite then waits for the disk: 40 points a second on a busy one. Here a request is one
-transaction, and SQLite does not wait for the disk at all (``synchronous = OFF``). What was written survives a killed process, since the operating
-system has it; after a power failure the folder may be damaged, and is filled again from PostgreSQL.
+qdrant-client commits each point by itself, and SQLite then waits for the disk: 40 points a second on a busy disk. Here one request is one
+transaction, and SQLite does not wait for the disk at all (``synchronous = OFF``). Written data survives a killed process, because the operating
+system has it. After a power failure the folder may be damaged. It is then filled again from PostgreSQL.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from qdrant_client.local.qdrant_local import META_INFO_FILENAME
 from qdrant_client.models import PointStruct
 
 LOCK_FILE_NAME = ".lock"
-"""qdrant-client's own lock, which it takes without waiting, after it has read everything."""
+"""qdrant-client's own lock. The client takes it without waiting, after it has read all files."""
 REQUESTS = ("upsert", "delete", "delete_payload")
-"""Those that may write many points, and that this project sends."""
+"""The requests of this project that can write many points."""
 
 
 class _Requests(threading.local):
-    """The connections of this thread that have something to commit; None between requests."""
+    """The connections of this thread with uncommitted changes, None between requests."""
 
     uncommitted: set[_Connection] | None = None
 
@@ -39,7 +39,7 @@ _request = _Requests()
 
 
 class _Connection(sqlite3.Connection):
-    """Leaves commits to the end of the request."""
+    """A connection that commits at the end of the request."""
 
     def commit(self) -> None:
         if _request.uncommitted is None:
@@ -56,7 +56,7 @@ class _Connection(sqlite3.Connection):
 
 
 class Persistence(CollectionPersistence):
-    """One collection's file."""
+    """The file of one collection."""
 
     def __init__(self, location: str, force_disable_check_same_thread: bool = False) -> None:
         _make_private(Path(location))
@@ -71,7 +71,7 @@ class Persistence(CollectionPersistence):
 
 @contextmanager
 def one_commit() -> Iterator[None]:
-    """Commit what the block writes all at once, at its end."""
+    """Commit the changes of the block together, at its end."""
     uncommitted: set[_Connection] = set()
     _request.uncommitted = uncommitted
     try:
@@ -83,11 +83,11 @@ def one_commit() -> Iterator[None]:
 
 
 def opened(path: str) -> QdrantClient:
-    """Return a client of the folder. Raises what the driver raises."""
+    """Return a client of the folder. Raise the driver's errors."""
     _create_private(Path(path, META_INFO_FILENAME), b'{"collections": {}, "aliases": {}}')
     _create_private(Path(path, LOCK_FILE_NAME))
     client = QdrantClient(path=path)
-    # Or it looks at every number of every vector for a text to make a vector of, which takes three quarters of an upsert. There is none.
+    # Without this, the client searches every number of every vector for a text to embed, which takes three quarters of an upsert.
     client.cloud_inference = True
     for name in REQUESTS:
         request: Callable[..., Any] = getattr(client._client, name)
@@ -96,28 +96,32 @@ def opened(path: str) -> QdrantClient:
 
 
 def _make_private(folder: Path) -> None:
-    """Have a collection's folder and file be readable for their owner only. SQLite gives its journal the mode of the file."""
+    """Make a collection's folder and file readable by their owner only. SQLite gives its journal the mode of the file."""
     for path in (folder.parent, folder):
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         if path.stat().st_uid == os.geteuid():
             path.chmod(0o700)
-    if not (folder / STORAGE_FILE_NAME_OLD).exists():  # the client makes the new file of the old one only where there is none
+    # The client converts an old file only if the new file does not exist.
+    if not (folder / STORAGE_FILE_NAME_OLD).exists():
         _create_private(folder / STORAGE_FILE_NAME)
 
 
 def _create_private(path: Path, content: bytes = b"") -> None:
-    """Create a file of mode 0600, unless it exists: the client would create it with the mode that the umask gives."""
+    """Create a file of mode 0600 if it does not exist. The client would create it with the mode of the umask."""
     with suppress(FileExistsError), os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
         file.write(content)
 
 
 def _with_array(point: PointStruct) -> PointStruct:
-    """As qdrant-client reads it too: an array of 32-bit numbers is read five times faster than a list of 512 objects."""
+    """Return the point with its vector as an array of 32-bit numbers, which is read five times faster than a list of 512 objects.
+
+    qdrant-client can read both forms.
+    """
     vector = point.vector
     if not isinstance(vector, list) or not vector or isinstance(vector[0], list):
         return point
     return PointStruct.model_construct(id=point.id, vector={"": np.array(vector, np.float32)}, payload=point.payload)
 
 
-# The class that a collection makes its file with has no other way in.
+# qdrant-client has no other way to replace the class of a collection's file.
 setattr(local_collection, "CollectionPersistence", Persistence)  # noqa: B010

@@ -1,4 +1,4 @@
-"""What the Qdrant driver raises, told in one line: what is wrong, where, and the next step. Never the key."""
+"""Translation of the Qdrant driver's errors to one line with the address and the next step, never with the key."""
 
 from __future__ import annotations
 
@@ -19,64 +19,64 @@ from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedR
 from findme.core.errors import StoreUnavailable, StoreUnusable, UserFacingError
 from vectorstore.qdrant.address import Address
 
-SHORT = 200
-"""Characters of a server's own words that fit into a line."""
+MAX_LENGTH = 200
+"""Characters of a server's error text that fit into a line."""
 
 
 class CollectionNotFound(StoreUnusable):
-    """Qdrant answers, and has no such collection."""
+    """Qdrant answers that it has no such collection."""
 
     def __init__(self, name: str) -> None:
         super().__init__(f"Qdrant has no collection {name!r}: make it with manage.py init_qdrant.")
 
 
 class ServerError(StoreUnavailable):
-    """Qdrant answers that something in it went wrong (5xx)."""
+    """Qdrant answers with an internal error (5xx)."""
 
 
 class RequestTimeout(StoreUnavailable):
-    """Nothing came within QDRANT_TIMEOUT."""
+    """Qdrant did not answer within QDRANT_TIMEOUT."""
 
 
 class RestoreDetected(StoreUnusable):
-    """One of the stores is an older copy of itself: nothing is written until ``verify_qdrant --repair`` has been run."""
+    """A store was replaced by an older copy. Workers write nothing until ``verify_qdrant --repair`` has run."""
 
     def __init__(self, what: str) -> None:
         self.what = what
-        super().__init__(f"{what} Nothing is written until this has been run: manage.py verify_qdrant --repair.")
+        super().__init__(f"{what} Nothing is written until you run manage.py verify_qdrant --repair.")
 
 
 class RequestRejected(UserFacingError):
-    """Qdrant answers that the request itself is wrong: asking again does not help."""
+    """Qdrant answers that the request itself is invalid, so a retry does not help."""
 
 
 @contextmanager
 def translate_server_errors(address: Address) -> Iterator[None]:
-    """Turn every error of the driver into StoreUnavailable, CollectionNotFound or RequestRejected."""
+    """Translate every error of the driver to StoreUnavailable, CollectionNotFound or RequestRejected."""
     try:
         yield
     except (ResponseHandlingException, UnexpectedResponse, QdrantException, grpc.RpcError) as error:
         raise to_user_facing_error(error, address) from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         if raised_by_driver(error):
-            raise _not_a_qdrant(address) from error
+            raise _not_qdrant(address) from error
         raise
 
 
 def to_user_facing_error(error: Exception, address: Address) -> UserFacingError:
-    """The line for an error of the driver, by REST or by gRPC."""
+    """Return the one-line error for an error of the driver, by REST or by gRPC."""
     match error:
         case ResponseHandlingException():
             return _connection_failed(error.source, address)
         case UnexpectedResponse():
-            return _answered(error.status_code or 0, _words_of(error.content), address)
+            return _error_for_status(error.status_code or 0, _message_in(error.content), address)
         case grpc.RpcError():
             return _grpc_failed(error, address)
-    return _answered(429, str(error), address)
+    return _error_for_status(429, str(error), address)
 
 
 def raised_by_driver(error: BaseException) -> bool:
-    """Whether ERROR comes out of qdrant-client, and not out of the code that calls it."""
+    """Return whether qdrant-client raised ``error``, and not the code that calls it."""
     trace = error.__traceback__
     while trace is not None:
         if str(trace.tb_frame.f_globals.get("__name__", "")).startswith("qdrant_client"):
@@ -97,13 +97,13 @@ def _connection_failed(source: Exception, address: Address) -> StoreUnavailable:
         case httpx.TransportError() if not address.tls and speaks_tls(address):
             return StoreUnusable(f"The server at QDRANT_URL {address} speaks TLS: write https:// instead of http://.")
         case httpx.RemoteProtocolError() if "illegal" in reason:
-            return _not_a_qdrant(address)
+            return _not_qdrant(address)
         case httpx.TransportError():
-            return StoreUnavailable(f"Qdrant at {address} broke off the connection ({_short(reason)}): look at its log, and run it again.")
+            return StoreUnavailable(f"Qdrant at {address} closed the connection ({_short(reason)}): check its log, then run it again.")
         case ValidationError():
-            return _not_a_qdrant(address)
+            return _not_qdrant(address)
     return StoreUnavailable(
-        f"Qdrant at {address} could not be asked ({_short(f'{type(source).__name__}: {reason}')}): look at its log, and run it again."
+        f"The request to Qdrant at {address} failed ({_short(f'{type(source).__name__}: {reason}')}): check its log, then run it again."
     )
 
 
@@ -117,46 +117,48 @@ def _grpc_failed(error: grpc.RpcError, address: Address) -> UserFacingError:
         case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.UNIMPLEMENTED:
             return _grpc_not_reached(details, address)
         case grpc.StatusCode.UNAUTHENTICATED:
-            return _answered(401, details, address)
+            return _error_for_status(401, details, address)
         case grpc.StatusCode.PERMISSION_DENIED:
-            return _answered(403, details, address)
+            return _error_for_status(403, details, address)
         case grpc.StatusCode.NOT_FOUND:
-            return _answered(404, details, address)
+            return _error_for_status(404, details, address)
         case grpc.StatusCode.INVALID_ARGUMENT | grpc.StatusCode.ALREADY_EXISTS:
-            return _answered(400, details, address)
+            return _error_for_status(400, details, address)
         case grpc.StatusCode.RESOURCE_EXHAUSTED:
-            return _answered(429, details, address)
-    return ServerError(f"Qdrant at {address} answered {code.name} ({_short(details)}): look at its log, and run it again.")
+            return _error_for_status(429, details, address)
+    return ServerError(f"Qdrant at {address} answered {code.name} ({_short(details)}): check its log, then run it again.")
 
 
-def _answered(status: int, words: str, address: Address) -> UserFacingError:
+def _error_for_status(status: int, message: str, address: Address) -> UserFacingError:
     match status:
         case 401 if not address.api_key:
-            return StoreUnusable(f"Qdrant at {address} asks for a key: set QDRANT_API_KEY.")
+            return StoreUnusable(f"Qdrant at {address} requires an API key: set QDRANT_API_KEY.")
         case 401:
-            return StoreUnusable(f"Qdrant at {address} does not accept the key in QDRANT_API_KEY: set the one that the server was given.")
+            return StoreUnusable(f"Qdrant at {address} does not accept the key in QDRANT_API_KEY: set the key of the server.")
         case 403:
-            return StoreUnusable(f"The key in QDRANT_API_KEY does not allow this at {address} ({_short(words)}): set one that may write.")
-        case 404 if missing := re.search(r"Collection `(.*)` doesn't exist", words):
+            return StoreUnusable(
+                f"The key in QDRANT_API_KEY does not allow this at {address} ({_short(message)}): set a key that allows writing."
+            )
+        case 404 if missing := re.search(r"Collection `(.*)` doesn't exist", message):
             return CollectionNotFound(missing[1])
         case 301 | 302 | 303 | 307 | 308 | 404 | 405:
-            return _not_a_qdrant(address)
+            return _not_qdrant(address)
         case 413:
             return RequestRejected(
-                f"Qdrant at {address} refused this as too large: {_short(words)}. Shorten what the person's data hold, or set QDRANT_GRPC_PORT,"
-                " which takes more."
+                f"Qdrant at {address} rejected this as too large: {_short(message)}. Shorten the user's data, or set QDRANT_GRPC_PORT:"
+                " gRPC accepts larger requests."
             )
         case 400 | 409 | 422:
-            return RequestRejected(f"Qdrant at {address} refused this: {_short(words)}. See manage.py init_qdrant --check.")
+            return RequestRejected(f"Qdrant at {address} rejected this: {_short(message)}. See manage.py init_qdrant --check.")
         case 429:
-            return StoreUnavailable(f"Qdrant at {address} has too much to do ({_short(words)}): wait, and run it again.")
-    return ServerError(f"Qdrant at {address} answered {status} ({_short(words)}): look at its log, and run it again.")
+            return StoreUnavailable(f"Qdrant at {address} is overloaded ({_short(message)}): wait, then run it again.")
+    return ServerError(f"Qdrant at {address} answered {status} ({_short(message)}): check its log, then run it again.")
 
 
 def _not_reached(reason: str, address: Address) -> StoreUnavailable:
     if re.search(r"name or service|no address|getaddrinfo|name resolution|nodename|Domain name", reason, re.IGNORECASE):
         return StoreUnavailable(
-            f"QDRANT_URL {address} names a host that is not known here: {address.host!r}. Correct it, or the name service."
+            f"QDRANT_URL {address} contains the unknown host {address.host!r}. Correct QDRANT_URL, or the name resolution of this machine."
         )
     return StoreUnavailable(f"Nothing answers at QDRANT_URL {address} ({_short(reason)}): start Qdrant, or correct QDRANT_URL.")
 
@@ -171,32 +173,32 @@ def _grpc_not_reached(reason: str, address: Address) -> StoreUnavailable:
 def _tls_failed(reason: str, address: Address) -> StoreUnavailable:
     if "CERTIFICATE_VERIFY_FAILED" in reason:
         why = re.search(r"verify failed: ([^(:]*)|VERIFY_FAILED: ([^:]*)", reason)
-        words = next((group for group in why.groups() if group), reason).strip() if why else reason
+        detail = next((group for group in why.groups() if group), reason).strip() if why else reason
         return StoreUnusable(
-            f"The certificate at QDRANT_URL {address} is not trusted ({_short(words)}): name its authority's file in SSL_CERT_FILE"
+            f"The certificate at QDRANT_URL {address} is not trusted ({_short(detail)}): name its authority's file in SSL_CERT_FILE"
             f"{' and GRPC_DEFAULT_SSL_ROOTS_FILE_PATH' if address.grpc_port else ''}, or correct the host."
         )
     if re.search("WRONG_VERSION_NUMBER|UNEXPECTED_EOF|RECORD_LAYER_FAILURE", reason):
-        # A server that stops in the middle of a handshake looks the same as one that speaks no TLS.
+        # A server that stops in the middle of a handshake looks the same as a server without TLS.
         kind = StoreUnavailable if "UNEXPECTED_EOF" in reason else StoreUnusable
         return kind(f"The server at QDRANT_URL {address} does not speak TLS: write http:// instead of https://, or give it a certificate.")
-    return StoreUnavailable(f"No TLS with the server at QDRANT_URL {address} ({_short(reason)}): see its certificate and its settings.")
+    return StoreUnavailable(
+        f"TLS with the server at QDRANT_URL {address} failed ({_short(reason)}): check its certificate and its settings."
+    )
 
 
 def _request_timeout(address: Address) -> RequestTimeout:
     return RequestTimeout(
-        f"Qdrant at {address} did not answer within {address.timeout} s: see whether it runs and can be reached, or raise QDRANT_TIMEOUT."
+        f"Qdrant at {address} did not answer within {address.timeout} s: check that it runs and can be reached, or increase QDRANT_TIMEOUT."
     )
 
 
-def _not_a_qdrant(address: Address) -> StoreUnusable:
-    return StoreUnusable(
-        f"What answers at QDRANT_URL {address} is not the REST interface of a Qdrant: correct the host, the port or the path."
-    )
+def _not_qdrant(address: Address) -> StoreUnusable:
+    return StoreUnusable(f"The server at QDRANT_URL {address} is not the REST API of Qdrant: correct the host, the port or the path.")
 
 
 def speaks_tls(address: Address) -> bool:
-    """Whether a TLS handshake succeeds there, whatever the certificate."""
+    """Return whether a TLS handshake succeeds at the address, with any certificate."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:
@@ -206,8 +208,8 @@ def speaks_tls(address: Address) -> bool:
         return False
 
 
-def _words_of(content: bytes) -> str:
-    """The server's own words: Qdrant answers in JSON, or for a key in plain text."""
+def _message_in(content: bytes) -> str:
+    """Return the server's error text. Qdrant answers in JSON, and in plain text if a key is wrong."""
     try:
         status = json.loads(content)["status"]
         return str(status["error"] if isinstance(status, dict) else status)
@@ -216,9 +218,9 @@ def _words_of(content: bytes) -> str:
         return "a page of HTML" if text.lstrip().startswith("<") else text
 
 
-def _short(words: str) -> str:
-    """WORDS on one line, cut, and without the key should a server repeat it."""
+def _short(text: str) -> str:
+    """Return the text on one line, truncated, and without the key in case a server repeats it."""
     if settings.QDRANT_API_KEY:
-        words = words.replace(settings.QDRANT_API_KEY, "…")
-    line = " ".join(words.split())
-    return line if len(line) <= SHORT else f"{line[: SHORT - 1]}…"
+        text = text.replace(settings.QDRANT_API_KEY, "…")
+    line = " ".join(text.split())
+    return line if len(line) <= MAX_LENGTH else f"{line[: MAX_LENGTH - 1]}…"

@@ -1,4 +1,4 @@
-"""A page of a collection."""
+"""A page of points as arrays."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from vectorstore.models import VECTOR_SIZE
 
 @dataclass(frozen=True, slots=True)
 class Points:
-    """People's points, and ``numbers``, the ids of points that are nobody's. ``vectors`` is (N, 512), NaN where a point has no such vector."""
+    """The points of users, and ``numbers``: the ids of points that cannot belong to a user.
+
+    ``vectors`` is (N, 512), with NaN for a point without such a vector.
+    """
 
     ids: list[UUID]
     payloads: list[dict[str, Any]]
@@ -24,7 +27,10 @@ class Points:
     numbers: list[int]
 
     def between(self, low: UUID, high: UUID) -> Points:
-        """Those after LOW and up to HIGH; after the lowest UUID of all, that one too: nobody has it, but a point may."""
+        """Return the points with ids above ``low`` and up to ``high``.
+
+        For the nil UUID as ``low`` its own point is included: no user has that id, but a point may have it.
+        """
         first, last = bisect_right(self.ids, low) if low.int else 0, bisect_right(self.ids, high)
         return Points(self.ids[first:last], self.payloads[first:last], self.vectors[first:last], [])
 
@@ -32,7 +38,7 @@ class Points:
 NONE = Points([], [], np.empty((0, VECTOR_SIZE), np.float32), [])
 
 
-def vectors_of(found: Sequence[object]) -> NDArray[np.float32]:
-    """As they came from Qdrant, (N, 512)."""
-    whole = [one if isinstance(one, list) and len(one) == VECTOR_SIZE else [np.nan] * VECTOR_SIZE for one in found]
-    return np.array(whole, np.float32).reshape(len(whole), VECTOR_SIZE)
+def vectors_of(received: Sequence[object]) -> NDArray[np.float32]:
+    """Return the vectors that Qdrant sent as an array of (N, 512), with NaN for other values."""
+    vectors = [vector if isinstance(vector, list) and len(vector) == VECTOR_SIZE else [np.nan] * VECTOR_SIZE for vector in received]
+    return np.array(vectors, np.float32).reshape(len(vectors), VECTOR_SIZE)

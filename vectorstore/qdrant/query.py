@@ -1,7 +1,9 @@
-"""Candidates of a search as Qdrant has them, by the shortest way: qdrant-client would make a model of each, and look at each number of the vector.
+"""Nearest points by REST, gRPC or the embedded store, without the slow parts of qdrant-client.
 
-The score of a point whose vector has a NaN is NaN, and such a point stands before all others. By REST it comes as ``null``, which qdrant-client
-takes for an answer of no Qdrant.
+qdrant-client would create a model for each point and check each number of the query vector.
+
+A point whose vector has a NaN has the score NaN, and Qdrant returns it before all others. By REST the score is ``null``, which qdrant-client
+rejects as an invalid answer.
 """
 
 from __future__ import annotations
@@ -21,16 +23,20 @@ from vectorstore.qdrant.address import server_address
 from vectorstore.qdrant.connection import is_embedded
 
 Candidate: TypeAlias = tuple[ExtendedPointId, float]
-"""The id of a point, and its score as 32 bits have it: by gRPC it comes so, by REST in decimal digits, and in the embedded store it has more. It may be
-NaN."""
+"""The id of a point and its score as a 32-bit float, which may be NaN.
+
+gRPC sends 32 bits, REST decimal digits, and the embedded store returns more bits.
+"""
 
 SCORE = struct.Struct("<f")
 
 
 @dataclass(frozen=True, slots=True)
 class VectorQuery:
-    """The LIMIT points that are nearest to DIRECTION, among those that meet the CONDITIONS. By the graph, searched as widely as HNSW_EF
-    says (None: as the collection says), or EXACT, as the embedded store always does it."""
+    """A query for the ``limit`` points nearest to ``direction`` that match the ``conditions``.
+
+    It uses the HNSW graph with ``hnsw_ef`` (None: the collection's setting), or is ``exact``. The embedded store is always exact.
+    """
 
     direction: Sequence[float]
     limit: int
@@ -40,14 +46,14 @@ class VectorQuery:
 
 
 def candidates(client: QdrantClient, collection: str, queries: Sequence[VectorQuery]) -> list[list[Candidate]]:
-    """For each of QUERIES its points, the best first. Raises what the driver raises."""
+    """Return the points of each query, the best first. Raise the driver's errors."""
     if is_embedded():
-        return [_by_client(client, collection, one) for one in queries]
+        return [_by_client(client, collection, query) for query in queries]
     return (_by_grpc if server_address().grpc_port else _by_rest)(client, collection, queries)
 
 
-def _by_client(client: QdrantClient, collection: str, one: VectorQuery) -> list[Candidate]:
-    answer = client.query_points(collection, list(one.direction), query_filter=one.conditions, limit=one.limit, with_payload=False)
+def _by_client(client: QdrantClient, collection: str, query: VectorQuery) -> list[Candidate]:
+    answer = client.query_points(collection, list(query.direction), query_filter=query.conditions, limit=query.limit, with_payload=False)
     return _rounded((point.id, point.score) for point in answer.points)
 
 
@@ -58,17 +64,18 @@ def _by_rest(client: QdrantClient, collection: str, queries: Sequence[VectorQuer
         url="/collections/{collection_name}/points/query/batch",
         path_params={"collection_name": collection},
         headers={"Content-Type": "application/json"},
-        content=json.dumps({"searches": [_json(one) for one in queries]}),
+        content=json.dumps({"searches": [_json(query) for query in queries]}),
     )
     return [
-        _rounded((point["id"], math.nan if point["score"] is None else point["score"]) for point in one["points"])
-        for one in answer["result"]
+        _rounded((point["id"], math.nan if point["score"] is None else point["score"]) for point in result["points"])
+        for result in answer["result"]
     ]
 
 
-def _json(one: VectorQuery) -> dict[str, Any]:
-    conditions = None if one.conditions is None else one.conditions.model_dump(mode="json", exclude_none=True)
-    return {"query": list(one.direction), "limit": one.limit, "filter": conditions, "params": {"hnsw_ef": one.hnsw_ef, "exact": one.exact}}
+def _json(query: VectorQuery) -> dict[str, Any]:
+    conditions = None if query.conditions is None else query.conditions.model_dump(mode="json", exclude_none=True)
+    params = {"hnsw_ef": query.hnsw_ef, "exact": query.exact}
+    return {"query": list(query.direction), "limit": query.limit, "filter": conditions, "params": params}
 
 
 def _rounded(found: Iterable[Candidate]) -> list[Candidate]:
@@ -76,21 +83,22 @@ def _rounded(found: Iterable[Candidate]) -> list[Candidate]:
 
 
 def _by_grpc(client: QdrantClient, collection: str, queries: Sequence[VectorQuery]) -> list[list[Candidate]]:
-    requests = [_message(collection, one) for one in queries]
+    requests = [_message(collection, query) for query in queries]
     timeout = server_address().timeout
     if len(requests) == 1:
-        return [_of(client.grpc_points.Query(requests[0], timeout=timeout))]
-    together = grpc.QueryBatchPoints(collection_name=collection, query_points=requests)
-    return [_of(one) for one in client.grpc_points.QueryBatch(together, timeout=timeout).result]
+        return [_candidates_in(client.grpc_points.Query(requests[0], timeout=timeout))]
+    batch = grpc.QueryBatchPoints(collection_name=collection, query_points=requests)
+    return [_candidates_in(answer) for answer in client.grpc_points.QueryBatch(batch, timeout=timeout).result]
 
 
-def _message(collection: str, one: VectorQuery) -> grpc.QueryPoints:
-    message = grpc.QueryPoints(collection_name=collection, limit=one.limit, params=grpc.SearchParams(hnsw_ef=one.hnsw_ef, exact=one.exact))
-    message.query.nearest.dense.data.extend(one.direction)
-    if one.conditions is not None:
-        message.filter.CopyFrom(RestToGrpc.convert_filter(one.conditions))
+def _message(collection: str, query: VectorQuery) -> grpc.QueryPoints:
+    params = grpc.SearchParams(hnsw_ef=query.hnsw_ef, exact=query.exact)
+    message = grpc.QueryPoints(collection_name=collection, limit=query.limit, params=params)
+    message.query.nearest.dense.data.extend(query.direction)
+    if query.conditions is not None:
+        message.filter.CopyFrom(RestToGrpc.convert_filter(query.conditions))
     return message
 
 
-def _of(answer: Any) -> list[Candidate]:
+def _candidates_in(answer: Any) -> list[Candidate]:
     return [(point.id.uuid or point.id.num, point.score) for point in answer.result]

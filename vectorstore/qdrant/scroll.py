@@ -1,4 +1,4 @@
-"""What a collection holds: its points in the order of their ids, numbers first, a page at a time."""
+"""All points of a collection by page, in the order of their ids, with numeric ids first."""
 
 from __future__ import annotations
 
@@ -21,41 +21,52 @@ Page = TypeVar("Page")
 
 PAGE_SIZE = 500
 EMBEDDED_PAGE_SIZE = 2000
-"""The whole folder is read for each."""
-AHEAD = 2
-"""Pages that are read while others are compared."""
+"""Larger than ``PAGE_SIZE``, because the client reads the whole folder for each page."""
+READ_AHEAD = 2
+"""Pages that are read while the caller compares earlier ones."""
 
 
 def pages(collection: str) -> Iterator[Points]:
-    """Every point. A server is asked in a thread, ahead of whoever compares; the embedded store belongs to one thread at a time."""
+    """Return every point by page.
+
+    A thread reads the pages of a server ahead of the caller. The embedded store belongs to one thread at a time, so the caller's thread reads it.
+    """
     if is_embedded():
         return map(_points, record_pages(collection, EMBEDDED_PAGE_SIZE, with_payload=True, with_vectors=True))
     scroll = scroll_grpc.scroll if server_address().grpc_port else scroll_rest.scroll
-    return _ahead(_scrolled(lambda client, offset: scroll(client, collection, PAGE_SIZE, offset)))
+    return _read_ahead(_scroll_pages(lambda client, offset: scroll(client, collection, PAGE_SIZE, offset)))
 
 
 def begun(collection: str) -> Iterator[Points]:
-    """As ``pages``, for whoever has just opened the embedded store, which is read in full for it: the first page is read at once."""
+    """Return the same as ``pages``, with the first page of an embedded store already read.
+
+    A caller that has just opened the embedded store thus saves a second opening, which reads the whole folder.
+    """
     found = pages(collection)
     return chain([next(found)], found) if is_embedded() else found
 
 
 def points_among(collection: str, ids: Collection[UUID]) -> Points:
-    asked = [str(one) for one in ids]
+    texts = [str(point_id) for point_id in ids]
     with qdrant() as client:
         if not is_embedded() and not server_address().grpc_port:
-            return scroll_rest.retrieve(client, collection, asked)
-        return _points(client.retrieve(collection, asked, with_payload=True, with_vectors=True))
+            return scroll_rest.retrieve(client, collection, texts)
+        return _points(client.retrieve(collection, texts, with_payload=True, with_vectors=True))
 
 
-def record_pages(collection: str, size: int, **what: Any) -> Iterator[list[Record]]:
-    """SIZE points a page; WHAT of them, as ``scroll`` takes it (``with_payload``, ``with_vectors``). Raises StoreUnavailable."""
-    return _scrolled(lambda client, offset: client.scroll(collection, limit=size, offset=offset, **what))
+def record_pages(collection: str, size: int, **options: Any) -> Iterator[list[Record]]:
+    """Return the records in pages of ``size``, with the ``options`` of ``scroll`` (``with_payload``, ``with_vectors``).
+
+    Raise StoreUnavailable.
+    """
+    return _scroll_pages(lambda client, offset: client.scroll(collection, limit=size, offset=offset, **options))
 
 
-def _scrolled(scroll: Callable[[QdrantClient, Any], tuple[Page, Any]]) -> Iterator[Page]:
-    """What SCROLL returns after an offset (None: from the beginning), with the next one (None: that was the last). Between two pages the embedded store
-    is free for others."""
+def _scroll_pages(scroll: Callable[[QdrantClient, Any], tuple[Page, Any]]) -> Iterator[Page]:
+    """Yield the pages of ``scroll``, which takes an offset (None: the beginning) and returns a page and the next offset (None: the end).
+
+    Other threads and processes can use the embedded store between two pages.
+    """
     offset = None
     while True:
         with qdrant() as client:
@@ -66,19 +77,19 @@ def _scrolled(scroll: Callable[[QdrantClient, Any], tuple[Page, Any]]) -> Iterat
 
 
 def _points(records: Sequence[Record]) -> Points:
-    of_people = [record for record in records if isinstance(record.id, str)]
+    of_users = [record for record in records if isinstance(record.id, str)]
     numbers = [record.id for record in records if isinstance(record.id, int)]
     return Points(
-        [UUID(str(record.id)) for record in of_people],
-        [record.payload or {} for record in of_people],
-        vectors_of([record.vector for record in of_people]),
+        [UUID(str(record.id)) for record in of_users],
+        [record.payload or {} for record in of_users],
+        vectors_of([record.vector for record in of_users]),
         numbers,
     )
 
 
-def _ahead(found: Iterator[Points]) -> Iterator[Points]:
-    """FOUND, read by a thread of its own, up to AHEAD pages before they are asked for. What it raises is raised here."""
-    read: queue.Queue[Points | BaseException | None] = queue.Queue(AHEAD)
+def _read_ahead(found: Iterator[Points]) -> Iterator[Points]:
+    """Yield the pages of ``found``. A thread reads them, up to ``READ_AHEAD`` pages ahead. Its errors are raised here."""
+    read: queue.Queue[Points | BaseException | None] = queue.Queue(READ_AHEAD)
     stopped = threading.Event()
 
     def put(item: Points | BaseException | None) -> None:
@@ -96,7 +107,7 @@ def _ahead(found: Iterator[Points]) -> Iterator[Points]:
                 if stopped.is_set():
                     return
             put(None)
-        except BaseException as error:  # noqa: BLE001  # whatever it is, it is raised to whoever asked
+        except BaseException as error:  # noqa: BLE001  # the caller's thread raises it
             put(error)
 
     thread = threading.Thread(target=work, name="verification", daemon=True)

@@ -1,4 +1,4 @@
-"""Points by gRPC as numpy has them: qdrant-client would make a Python number of every number of every vector, and check each."""
+"""Points by gRPC as numpy arrays. qdrant-client would convert and check each number of each vector in Python."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BYTES = 4 * VECTOR_SIZE
 
 
 def scroll(client: QdrantClient, collection: str, limit: int, offset: Any) -> tuple[Points, Any]:
-    """A page after OFFSET (None: the first), and the next one's (None: there is none)."""
+    """Return the page at ``offset`` (None: the first) and the offset of the next page (None: there is none)."""
     request = qdrant_grpc.ScrollPoints(
         collection_name=collection,
         limit=limit,
@@ -32,17 +32,20 @@ def scroll(client: QdrantClient, collection: str, limit: int, offset: Any) -> tu
 
 
 def _points(found: Any) -> Points:
-    of_people = [point for point in found if point.id.WhichOneof("point_id_options") == "uuid"]
+    of_users = [point for point in found if point.id.WhichOneof("point_id_options") == "uuid"]
     return Points(
-        [UUID(point.id.uuid) for point in of_people],
-        [GrpcToRest.convert_payload(point.payload) for point in of_people],
-        _vectors([point.vectors.vector for point in of_people]),
+        [UUID(point.id.uuid) for point in of_users],
+        [GrpcToRest.convert_payload(point.payload) for point in of_users],
+        _vectors([point.vectors.vector for point in of_users]),
         [point.id.num for point in found if point.id.WhichOneof("point_id_options") == "num"],
     )
 
 
 def _vectors(vectors: list[Any]) -> NDArray[np.float32]:
-    """Packed, as they came: a message of one field ends with its numbers. NaN for what is no single vector of 512 numbers."""
+    """Return the vectors as an array of (N, 512), with NaN for a point without a single vector of 512 numbers.
+
+    The bytes are copied as they were received: a message with one packed field ends with its numbers.
+    """
     nothing = np.full(VECTOR_SIZE, np.nan, "<f4").tobytes()
     packed = []
     for vector in vectors:

@@ -1,4 +1,4 @@
-"""A Qdrant server: one client for a process, proven on its first use."""
+"""One client per process for a Qdrant server, checked on its first use."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ from vectorstore.qdrant.address import Address
 from vectorstore.qdrant.errors import CollectionNotFound, translate_server_errors
 
 OWN_CONNECTIONS = {"grpc.use_local_subchannel_pool": 1}
-"""gRPC shares connections between clients, also the news that one has just failed: a new client would be told so without trying, for up to two
-minutes after the server is back."""
+"""gRPC shares connections between clients, and also their recent failures.
+
+With a shared connection a new client would fail without trying, for up to two minutes after the server is available again.
+"""
 
 CONSENSUS_SECONDS = 1.0
 
@@ -33,9 +35,10 @@ _connecting = threading.Lock()
 
 
 def client_of(address: Address, collection: str) -> QdrantClient:
-    """The process's client of that server; on first use one whose version has been proven, and whose gRPC port, by COLLECTION if it is there.
+    """Return the process's client of the server. On first use, check the server's version and its gRPC port.
 
-    Raises StoreUnavailable in one line. A forked child gets a client of its own, since gRPC does not survive a fork.
+    The check of the port uses ``collection`` if it exists. Raise StoreUnavailable in one line. A forked child gets its own client, because gRPC
+    does not survive a fork.
     """
     key = (os.getpid(), address)
     with _connecting:
@@ -45,7 +48,7 @@ def client_of(address: Address, collection: str) -> QdrantClient:
 
 
 def forget(address: Address) -> None:
-    """Prove the server again on the next use: it may come back as another one."""
+    """Check the server again on the next use, because another server may answer at the address by then."""
     _clients.pop((os.getpid(), address), None)
 
 
@@ -53,7 +56,7 @@ def _connected(address: Address, collection: str) -> QdrantClient:
     client = _opened(address)
     try:
         with translate_server_errors(address):
-            _prove(client, address, collection)
+            _check_server(client, address, collection)
     except BaseException:
         client.close()
         raise
@@ -61,12 +64,15 @@ def _connected(address: Address, collection: str) -> QdrantClient:
 
 
 def _opened(address: Address) -> QdrantClient:
-    """The driver's own check of the version only warns, and in a thread of its own; ours is ``_prove``. That a key goes over plain HTTP is said
-    by us, and not where it never leaves the machine."""
+    """Return a client that is not checked yet.
+
+    The driver's own version check only warns, in another thread: ``_check_server`` replaces it. The warning about a key over plain HTTP is ours
+    too, because the driver's also appears for loopback addresses.
+    """
     if address.api_key and not address.tls and not address.loopback:
         log.warning("QDRANT_API_KEY is sent to %s without encryption: use https://.", address)
     warnings.filterwarnings("ignore", message="Api key is used with an insecure connection", category=UserWarning)
-    # A client closes itself once more when it goes: at the interpreter's very end that finds no gRPC any more.
+    # A client closes itself again when it is deleted. At interpreter exit gRPC is unloaded by then.
     warnings.filterwarnings("ignore", message="Unable to close grpc_channel", category=RuntimeWarning)
     return QdrantClient(
         url=address.url,
@@ -77,12 +83,12 @@ def _opened(address: Address) -> QdrantClient:
         timeout=address.timeout,
         grpc_options=dict(OWN_CONNECTIONS),
         check_compatibility=False,
-        # Or it looks at every number of every vector for a text to make a vector of, which takes half of the time of an upsert. There is none.
+        # Without this, the client searches every number of every vector for a text to embed, which takes half of the time of an upsert.
         cloud_inference=True,
     )
 
 
-def _prove(client: QdrantClient, address: Address, collection: str) -> None:
+def _check_server(client: QdrantClient, address: Address, collection: str) -> None:
     version = client.http.service_api.root().version
     _check_version(version, address)
     if address.grpc_port:
@@ -95,14 +101,16 @@ def _check_version(version: str, address: Address) -> None:
     numbers = re.match(r"(\d+)\.(\d+)\.", version)
     if numbers is None or not oldest <= (int(numbers[1]), int(numbers[2])) <= newest:
         raise StoreUnusable(
-            f"Qdrant at {address} is version {version!r}: qdrant-client {client} works with {_dotted(oldest)} to {_dotted(newest)}."
+            f"Qdrant at {address} is version {version!r}: qdrant-client {client} supports {_dotted(oldest)} to {_dotted(newest)}."
             " Run a server of one of these versions."
         )
 
 
 def accepted_versions(client: str) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Return the oldest and the newest minor version of a server that works with this version of qdrant-client: Qdrant promises it for those that
-    differ by one."""
+    """Return the oldest and the newest minor version of a server for this version of qdrant-client.
+
+    Qdrant guarantees that minor versions work together if they differ by one.
+    """
     major, minor = (int(number) for number in client.split(".")[:2])
     return (major, minor - 1), (major, minor + 1)
 
@@ -112,43 +120,47 @@ def _dotted(version: tuple[int, int]) -> str:
 
 
 def _check_grpc(client: QdrantClient, address: Address, version: str, collection: str) -> None:
-    """That gRPC reaches the server that REST reaches: the same version, and the same collection on the same peers.
+    """Raise StoreUnusable unless gRPC and REST reach the same server.
 
-    A peer's id is random, made with the server's storage. Any collection will do; where there is none yet, one is made for a moment.
+    Both must report the same version, and the same collection on the same peers. A peer's id is random and created with the server's storage. Any
+    collection can be compared. If there is none, a temporary one is created.
     """
     listed = client.http.collections_api.get_collections().result
     names = [found.name for found in listed.collections] if listed else []
     by_grpc = client.info().version
     if by_grpc != version:
         raise _another_server(address, f"REST answers as version {version!r}, gRPC as {by_grpc!r}")
-    if any(_proven_by(name, client, address) for name in [collection, *names]):
+    if any(_has_same_peers(name, client, address) for name in [collection, *names]):
         return
     name = f"findme-proof-{secrets.token_hex(8)}"
     client.http.collections_api.create_collection(name, create_collection=models.CreateCollection(vectors={}))
     try:
         _wait_for_consensus(name, client, address)
-        _proven_by(name, client, address)
+        _has_same_peers(name, client, address)
     finally:
         client.http.collections_api.delete_collection(name)
 
 
 def _wait_for_consensus(collection: str, client: QdrantClient, address: Address) -> None:
-    """The other node of a cluster may hear of a new collection a moment later."""
+    """Wait until the node that answers by gRPC knows the new collection. In a cluster this takes a moment."""
     wait_until(lambda: _peers_by_grpc(collection, client, address) is not None, CONSENSUS_SECONDS)
 
 
-def _proven_by(collection: str, client: QdrantClient, address: Address) -> bool:
-    """Whether the collection is there, and so is the proof. Raises StoreUnavailable where it speaks against it."""
+def _has_same_peers(collection: str, client: QdrantClient, address: Address) -> bool:
+    """Return True if REST and gRPC report the collection on the same peers, and False if it does not exist.
+
+    Raise StoreUnusable if they reach different servers.
+    """
     rest_peers = _peers_by_rest(collection, client, address)
     if rest_peers is None:
         return False
     grpc_peers = _peers_by_grpc(collection, client, address)
     if grpc_peers is None and _peers_by_rest(collection, client, address) is None:
-        return False  # deleted by somebody in between
+        return False  # Another process deleted it in between.
     if grpc_peers is None:
-        raise _another_server(address, f"gRPC knows nothing of the collection {collection!r}")
+        raise _another_server(address, f"gRPC does not know the collection {collection!r}")
     if not rest_peers & grpc_peers:
-        raise _another_server(address, f"{collection!r} is on other peers there")
+        raise _another_server(address, f"by gRPC {collection!r} is on other peers")
     return True
 
 
@@ -184,6 +196,6 @@ def _another_server(address: Address, why: str) -> StoreUnusable:
 
 @atexit.register
 def _close_all() -> None:
-    """Those of this process, while gRPC is still whole."""
+    """Close the clients of this process while gRPC is still loaded."""
     for key in [key for key in _clients if key[0] == os.getpid()]:
         _clients.pop(key).close()

@@ -1,5 +1,8 @@
-"""What is sent to Qdrant of people's points, as conditional writes (protocol, rule 4): a point whose version is that of the sender or a higher one is
-left as it is. One without a version is not spared. On a cluster in an order that all replicas keep."""
+"""Conditional upserts and deletions of points (protocol rule 4).
+
+Qdrant keeps a point that has the sender's version or a higher one. A point without a version is always replaced or deleted. On a cluster, all
+replicas apply the writes in the same order.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ from vectorstore.qdrant.connection import is_embedded
 
 
 def upsert(client: QdrantClient, collection: str, points: Sequence[Point], version: int) -> None:
-    """Returns when they are applied. Raises what the driver raises."""
+    """Upsert the points and wait until Qdrant has applied them. Raise the driver's errors."""
     if _by_grpc():
         client.grpc_points.Upsert(request(collection, points, version), timeout=server_address().timeout)
         return
@@ -44,10 +47,10 @@ def upsert(client: QdrantClient, collection: str, points: Sequence[Point], versi
 
 
 def delete(client: QdrantClient, collection: str, ids: Sequence[ExtendedPointId], version: int) -> None:
-    """Returns when it is applied. Raises what the driver raises.
+    """Delete the points and wait until Qdrant has applied it. Raise the driver's errors.
 
-    The embedded store, which nobody else can write meanwhile, is asked for these points by their ids: it compares the ids of a filter with every
-    point that it has, one by one.
+    In the embedded store the points are retrieved by their ids first, and the condition is checked here. The store would compare the ids of a
+    filter with each of its points. No other process can write to it in between.
     """
     condition = Filter(must_not=[_newer(version)])
     if is_embedded():
@@ -62,11 +65,11 @@ def delete(client: QdrantClient, collection: str, ids: Sequence[ExtendedPointId]
 
 
 def count_of(client: QdrantClient, collection: str, ids: Sequence[ExtendedPointId], version: int) -> int:
-    """How many of these points have that VERSION. Raises what the driver raises."""
+    """Return how many of these points have ``version``. Raise the driver's errors."""
     if _by_grpc():
-        mine = grpc.Condition(field=grpc.FieldCondition(key="version", range=grpc.Range(gte=version, lte=version)))
-        these = grpc.Condition(has_id=grpc.HasIdCondition(has_id=[grpc.PointId(uuid=str(point_id)) for point_id in ids]))
-        message = grpc.CountPoints(collection_name=collection, filter=grpc.Filter(must=[these, mine]), exact=True)
+        has_version = grpc.Condition(field=grpc.FieldCondition(key="version", range=grpc.Range(gte=version, lte=version)))
+        has_id = grpc.Condition(has_id=grpc.HasIdCondition(has_id=[grpc.PointId(uuid=str(point_id)) for point_id in ids]))
+        message = grpc.CountPoints(collection_name=collection, filter=grpc.Filter(must=[has_id, has_version]), exact=True)
         found: int = client.grpc_points.Count(message, timeout=server_address().timeout).result.count
         return found
     if is_embedded():
@@ -80,8 +83,11 @@ def _retrieved(client: QdrantClient, collection: str, ids: Sequence[ExtendedPoin
 
 
 def clear(client: QdrantClient, collection: str, ids: Sequence[ExtendedPointId]) -> None:
-    """Delete points whatever version they claim to have: for such as no worker can have written (``versions.has_unbeatable_version``), which no
-    conditional write could beat. Whoever does it holds their people. Raises what the driver raises."""
+    """Delete points without a condition on their version. Raise the driver's errors.
+
+    This is for versions that no worker can have written and no conditional write can exceed (``versions.has_unbeatable_version``). The caller
+    must hold the leases of the users.
+    """
     client.delete(collection, PointIdsList(points=list(ids)), wait=True, ordering=WriteOrdering.MEDIUM)
 
 
@@ -94,7 +100,7 @@ def _newer(version: int) -> FieldCondition:
 
 
 def request(collection: str, points: Sequence[Point], version: int) -> grpc.UpsertPoints:
-    """The message of an upsert."""
+    """Return the gRPC message of an upsert."""
     newer = grpc.Condition(field=grpc.FieldCondition(key="version", range=grpc.Range(gte=version)))
     request = grpc.UpsertPoints(
         collection_name=collection,
@@ -110,23 +116,26 @@ def request(collection: str, points: Sequence[Point], version: int) -> grpc.Upse
 PACKED = 4 * VECTOR_SIZE
 """Bytes of a vector's numbers in a message: little-endian float32, one after the other."""
 BEFORE_NUMBERS = grpc.Vectors(vector=grpc.Vector(dense=grpc.DenseVector(data=[0.0] * VECTOR_SIZE))).SerializeToString()[:-PACKED]
-"""What stands before them: a message of one field ends with its numbers."""
+"""The bytes before the numbers: a message with one packed field ends with its numbers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """``id`` is a UUID as text; ``vector`` (512) has length 1; ``payload`` is of what JSON has."""
+    """A point. ``id`` is a UUID as text, ``vector`` (512) has length 1, and ``payload`` contains JSON types only."""
 
     id: str
     vector: NDArray[np.float64]
     payload: dict[str, Any]
 
     def as_rest(self) -> PointStruct:
-        """Of checked numbers, which pydantic would check again."""
+        """Return the point for REST. The numbers are checked already, so pydantic's validation is skipped."""
         return PointStruct.model_construct(id=self.id, vector=self.vector.tolist(), payload=self.payload)
 
     def put_into(self, message: grpc.PointStruct) -> None:
-        """Into an empty one, field by field: a message that is made of others copies them. Raises TypeError for what JSON has not."""
+        """Fill an empty ``message`` field by field. A message that is built from other messages would copy them.
+
+        Raise TypeError for a value that JSON does not have.
+        """
         message.id.uuid = self.id
         message.vectors.MergeFromString(BEFORE_NUMBERS + self.vector.astype("<f4").tobytes())
         for name, value in self.payload.items():
@@ -154,4 +163,4 @@ def _put(value: object, message: grpc.Value) -> None:
             for name, inner in value.items():
                 _put(inner, message.struct_value.fields[name])
         case _:
-            raise TypeError(f"{value!r} cannot stand in a payload")
+            raise TypeError(f"{value!r} cannot be stored in a payload")

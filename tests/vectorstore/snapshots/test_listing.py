@@ -127,7 +127,7 @@ def one_there(collection: QdrantServer, settings: Settings) -> Iterator[tuple[Qd
 
 def test_fetch__broken_off(one_there: tuple[QdrantServer, str], settings: Settings, tmp_path: Path) -> None:
     server, name = one_there
-    with meddling(server.url, half) as settings.QDRANT_URL, pytest.raises(StoreUnavailable, match="broke off the connection"):
+    with meddling(server.url, half) as settings.QDRANT_URL, pytest.raises(StoreUnavailable, match="closed the connection"):
         fetch(name, tmp_path)
     assert list(tmp_path.iterdir()) == []
 

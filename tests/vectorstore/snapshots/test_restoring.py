@@ -347,7 +347,7 @@ def test_restore__changed_on_the_way_to_the_server(collection: QdrantServer, tmp
 
     whole = path.read_bytes()
     monkeypatch.setattr(f"{restore.__module__}.sha256_of", and_damaged)
-    with pytest.raises(UserFacingError, match="refused this: Checksum mismatch"):
+    with pytest.raises(UserFacingError, match="rejected this: Checksum mismatch"):
         brought_back(path)
     monkeypatch.undo()
     assert nothing_is_left_of_it()

@@ -60,5 +60,5 @@ def test_request__a_vector_has_32_bits_a_number() -> None:
 
 
 def test_request__what_is_no_json() -> None:
-    with pytest.raises(TypeError, match="cannot stand in a payload"):
+    with pytest.raises(TypeError, match="cannot be stored in a payload"):
         request("people_v1", [Point(ID, np.zeros(512), {"at": object()})], 7)

@@ -33,7 +33,7 @@ from vectorstore.sync.inline import sync_users
 from vectorstore.sync.worker import Worker, sync_once
 from vectorstore.verification.verify import verify
 
-WAY_OUT = "Nothing is written until this has been run: manage.py verify_qdrant --repair."
+WAY_OUT = "Nothing is written until you run manage.py verify_qdrant --repair."
 
 
 def live() -> str:

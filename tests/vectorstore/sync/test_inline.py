@@ -156,7 +156,7 @@ def test_project__without_qdrant(settings: Settings) -> None:
     settings.QDRANT_URL = "http://no-such-host.invalid"
     person = uuid4()
     for ask in (lambda: sync_users([person]), lambda: point_of(person), lambda: remove_point(person)):
-        with pytest.raises(StoreUnavailable, match="names a host that is not known here"):
+        with pytest.raises(StoreUnavailable, match="contains the unknown host"):
             ask()
     assert queued(person) == 1
 

@@ -233,7 +233,7 @@ def test_start_recheck_delay__leaves_to_another_worker_what_that_one_begins() ->
             5.0,
             "SYNC_LEASE_SECONDS is 86401.0. Set it to a number of seconds greater than QDRANT_TIMEOUT (5) and at most 86400 (one day).",
         ),
-        (60.0, 0.0, "QDRANT_TIMEOUT is 0.0: it is a number of seconds above 0, and at most a day."),
+        (60.0, 0.0, "QDRANT_TIMEOUT is 0.0: set a number of seconds above 0 and at most 86400 (one day)."),
     ],
 )
 def test_check_settings__a_lease_is_longer_than_a_request(settings: Settings, lease: float, timeout: float, line: str) -> None:

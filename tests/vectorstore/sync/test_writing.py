@@ -306,7 +306,7 @@ def test_work__a_person_whose_data_qdrant_refuses_is_quarantined(server_collecti
     assert queued() == 0
     quarantined = QuarantinedUser.objects.get(pk=one)
     assert quarantined.collection == f"{collection_name()}_v1"
-    assert quarantined.reason.endswith("refused this: Wrong input: too long. See manage.py init_qdrant --check.")
+    assert quarantined.reason.endswith("rejected this: Wrong input: too long. See manage.py init_qdrant --check.")
     # A newer change takes a person out; whoever is gone is deleted.
     plain_sql("UPDATE users SET gender = 'other', active = false WHERE id = %s", one)
     plain_sql("DELETE FROM users WHERE id = %s", other)
@@ -365,7 +365,7 @@ def test_work__where_all_users_are_rejected_none_is_quarantined(server_collectio
     """A whole batch, one and all: something is wrong with the server or with what stands before it."""
     everybody = people(16)
     refuse(monkeypatch, *everybody)
-    with pytest.raises(RequestRejected, match="refused this: Wrong input: too long"):
+    with pytest.raises(RequestRejected, match="rejected this: Wrong input: too long"):
         work(uuid4(), 16)
     assert not QuarantinedUser.objects.exists()
     assert (queued(), SyncLease.objects.count()) == (16, 0)

@@ -729,7 +729,7 @@ def test_verify__in_short_transactions(qdrant_server: QdrantServer, monkeypatch:
         assert (len(connection.savepoint_ids), transaction.get_connection().in_atomic_block) == depth
         return asked(*arguments, **options)
 
-    monkeypatch.setattr(scroll, "_ahead", lambda pages: pages)
+    monkeypatch.setattr(scroll, "_read_ahead", lambda pages: pages)
     monkeypatch.setattr(QdrantClient, "scroll", watched)
     assert verify().clean
 
