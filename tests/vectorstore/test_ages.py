@@ -357,7 +357,7 @@ def test_command__says_what_it_did(capsys: pytest.CaptureFixture[str]) -> None:
         f"{today}: queued 2 of 2 people: it is not known of which day their points' ages are.",
     ]
     call_command("refresh_ages", json=True)
-    assert json.loads(capsys.readouterr().out) == {"day": str(today), "since": str(today), "people": 0, "queued": 0}
+    assert json.loads(capsys.readouterr().out) == {"day": str(today), "since": str(today), "users": 0, "queued": 0}
 
 
 # --- Together ---------------------------------------------------------------------------------------------------------------------

@@ -149,7 +149,7 @@ def test_search__by_email_in_any_case_and_by_file(collection: str, three: list[U
         (["--user", UUID(int=1), "--near", "Berlin"], "'Berlin' is not LAT,LON,KM, as in 52.52,13.405,25."),
         (
             ["--user", UUID(int=1), "--interest", " "],
-            "This cannot be searched for: an interest is a text with something in it, and not ' '.",
+            "This cannot be searched for: an interest must be a text that is not empty, not ' '.",
         ),
         (
             ["--user", UUID(int=1), "--interest", ""],

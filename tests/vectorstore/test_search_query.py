@@ -42,19 +42,19 @@ def test_query__of_a_vector(vector: Any) -> None:
         ({"user_id": ANNE, "min_age": 31, "max_age": 30}, "Nobody is at least 31 and at most 30 years old."),
         (
             {"user_id": ANNE, "interests": ["sea", ""]},
-            "This cannot be searched for: an interest is a text with something in it, and not ''.",
+            "This cannot be searched for: an interest must be a text that is not empty, not ''.",
         ),
         (
             {"user_id": ANNE, "interests": ["\ud800"]},
-            "This cannot be searched for: an interest has a character that PostgreSQL cannot keep: '\\ud800'.",
+            "This cannot be searched for: an interest has a character that PostgreSQL cannot store: '\\ud800'.",
         ),
         (
             {"user_id": ANNE, "all_interests": [" "]},
-            "This cannot be searched for: an interest is a text with something in it, and not ' '.",
+            "This cannot be searched for: an interest must be a text that is not empty, not ' '.",
         ),
         (
             {"user_id": ANNE, "interests": ["x" * 101]},
-            f"This cannot be searched for: an interest has at most 100 characters, and not 101: '{'x' * 27}...{'x' * 28}'.",
+            f"This cannot be searched for: an interest has at most 100 characters, not 101: '{'x' * 27}...{'x' * 28}'.",
         ),
         ({"user_id": ANNE, "offset": -1}, "The offset is -1, and must be 0 or more."),
         ({"user_id": ANNE, "min_score": math.nan}, "The least score is nan: a score is the cosine of two vectors, from -1 to 1."),
@@ -81,7 +81,7 @@ def test_query__refused(criteria: dict[str, Any], said: str) -> None:
         ({"user_id": ANNE, "genders": [1]}, "1 is no gender: it is one of male, female, other."),
         ({"user_id": ANNE, "interests": "sea"}, "interests is 'sea', and must be a list."),
         ({"user_id": ANNE, "all_interests": None}, "all_interests is null, and must be a list."),
-        ({"user_id": ANNE, "interests": [1]}, "This cannot be searched for: an interest is a text with something in it, and not 1."),
+        ({"user_id": ANNE, "interests": [1]}, "This cannot be searched for: an interest must be a text that is not empty, not 1."),
         ({"user_id": ANNE, "exclude": str(BEN)}, f"exclude is '{BEN}', and must be a list."),
         ({"user_id": ANNE, "exclude": [BEN, "x"]}, "exclude has 'x', and must be a list of UUIDs."),
         ({"user_id": ANNE, "min_age": "18"}, "min_age is '18', and must be a number of years."),

@@ -1,6 +1,6 @@
-"""Ages in the vector store: a point has the age of the day on which it was written, until somebody's birthday queues them.
+"""Refresh of the ages in points after birthdays. A point has the age of the day on which it was written.
 
-Days are UTC's. Those on which points are written are the database's, so that no machine's clock can be behind the one that queued.
+Days are in UTC. The day on which a point is written comes from the database, so no machine's clock can be behind the one that queued the user.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from vectorstore.models.embedding import PROJECTABLE_USER
 from vectorstore.queue.transactions import short_transaction
 
 PAGE_SIZE = 10_000
-"""People who are looked at in one transaction."""
+"""Users checked in one transaction."""
 
 NEVER = LAST_DATE
-TO_COME = "ages_refreshed_on > %(day)s AND ages_refreshed_on <> %(never)s"
+LATER_REFRESH = "ages_refreshed_on > %(day)s AND ages_refreshed_on <> %(never)s"
 
 TODAY = "(clock_timestamp() AT TIME ZONE 'UTC')::date"
 
@@ -50,29 +50,34 @@ RECORD = """
         ages_refreshed_on = %(day)s
     WHERE ages_refreshed_on IS NULL OR ages_refreshed_on < %(day)s OR ages_refreshed_on = %(ahead)s
 """
-"""A day that somebody else has noted meanwhile stays; one that was AHEAD of the clock before does not."""
+"""Keep a day that another process recorded in the meantime, but replace the day ``ahead`` that is later than today."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refreshed:
-    """On ``day``: of ``people`` who were looked at, ``queued`` have another age than on ``since`` (None: it is not known when they were refreshed, or
-    a clock was ahead then). Where ``since`` is ``day`` already, nobody was looked at."""
+    """Result of a refresh on ``day``: of ``users`` checked, ``queued`` have another age than on ``since``.
+
+    ``since`` is None if the day of the last refresh is unknown, or if a clock was ahead on it. No user is checked if ``since`` is ``day``.
+    """
 
     day: date
     since: date | None
-    people: int = 0
+    users: int = 0
     queued: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class DaysOfPoints:
-    """Every point has the age of some day between ``first`` and ``last``; None is any day."""
+    """Every point has the age of a day from ``first`` to ``last``. None means that the day is unknown."""
 
     first: date | None
     last: date | None
 
     def widened(self, youngest: int | None, oldest: int | None, today: date) -> tuple[int | None, int | None]:
-        """Bounds that the points have of everyone who is from YOUNGEST to OLDEST years old TODAY, both included; None is no bound."""
+        """Widen an age range of ``today`` so that the points of all users in it match.
+
+        ``youngest`` and ``oldest`` are in years, both included. None is no bound.
+        """
         if youngest is not None:
             youngest = None if self.first is None else youngest - most_birthdays(self.first, today)
         if oldest is not None:
@@ -81,45 +86,51 @@ class DaysOfPoints:
 
 
 def most_birthdays(since: date, day: date) -> int:
-    """The years by which somebody can have become older after SINCE and up to DAY; 0 where DAY is not later."""
+    """Return by how many years a user can have become older after ``since`` and up to ``day``.
+
+    Return 0 if ``day`` is not later.
+    """
     return max(0, day.year - since.year + ((since.month, since.day) < (day.month, day.day)))
 
 
 def refresh_ages(*, day: date | None = None, size: int = PAGE_SIZE, report: Report = ignore_progress) -> Refreshed:
-    """Queue everyone with a point whose age has changed since this was last done, up to DAY (today).
+    """Queue every user with a point whose age has changed since the last refresh, up to ``day`` (today).
 
-    SIZE people in a transaction, in the order of their ids; the last transaction notes the day. Stopped before, it begins anew the next time, and
-    whoever is queued twice is written once.
+    Each transaction checks ``size`` users, in the order of their ids, and the last one records the day. A refresh that is interrupted starts
+    again the next time. A user who is queued twice is written once.
     """
-    noted = StoreState.current().ages_refreshed_on
+    recorded = StoreState.current().ages_refreshed_on
     day = day or _today()
-    if noted == day:
-        return Refreshed(day, noted)
-    ahead = noted if noted is not None and noted > day else None
-    since = None if ahead else noted
-    turned = _turned(since, day)
-    looked_at = queued = 0
+    if recorded == day:
+        return Refreshed(day, recorded)
+    ahead = recorded if recorded is not None and recorded > day else None
+    since = None if ahead else recorded
+    parameters = _birthday_parameters(since, day)
+    checked = queued = 0
     last_entry: int | None = None
     after: UUID | None = None
-    total = _roughly_all()
+    total = _estimated_total()
     while True:
         with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute(PAGE, turned | {"after": after, "size": size})
+            cursor.execute(PAGE, parameters | {"after": after, "size": size})
             found, after, more, highest = cursor.fetchone()
             last_entry = last_entry if highest is None else highest
             if more:
                 cursor.execute("SELECT vector_sync_notify()")
             if found < size:
                 cursor.execute(RECORD, {"day": day, "last": last_entry, "ahead": ahead})
-        looked_at, queued = looked_at + found, queued + more
-        report(looked_at, max(total, looked_at))
+        checked, queued = checked + found, queued + more
+        report(checked, max(total, checked))
         if found < size:
-            return Refreshed(day, since, looked_at, queued)
+            return Refreshed(day, since, checked, queued)
 
 
 def days_of_points(*, day: date | None = None) -> DaysOfPoints:
-    """What is known on DAY (today) of the points in Qdrant, but for people who have changed otherwise and are still queued for that. Where a clock was
-    ahead once, points are of a day to come until everybody who was queued for it is written."""
+    """Return what is known on ``day`` (today) about the days of the ages in Qdrant.
+
+    This excludes users who are queued because of another change. If a clock was ahead once, points can have the age of a future day until all
+    users who were queued for that day are written.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
@@ -139,19 +150,22 @@ def days_of_points(*, day: date | None = None) -> DaysOfPoints:
 
 
 def disbelieve_days_after(day: date) -> None:
-    """Points are written with the ages of DAY: where ages were refreshed for a later one, by a clock that was ahead, they will not be right on it.
-    So that one never comes, and the next job queues everybody."""
-    asked = {"day": day, "never": NEVER}
+    """Discard a refresh for a day after ``day``, because points are now written with the ages of ``day``.
+
+    A clock that was ahead had recorded that later day, and these points will be wrong on it. The recorded day becomes ``NEVER``, so the next
+    refresh queues all users.
+    """
+    parameters = {"day": day, "never": NEVER}
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT EXISTS (SELECT FROM vector_store_state WHERE {TO_COME})", asked)  # noqa: S608  # a constant
+        cursor.execute(f"SELECT EXISTS (SELECT FROM vector_store_state WHERE {LATER_REFRESH})", parameters)  # noqa: S608  # a constant
         if not cursor.fetchone()[0]:
             return
     with short_transaction() as cursor:
-        cursor.execute(f"UPDATE vector_store_state SET ages_refreshed_on = %(never)s WHERE {TO_COME}", asked)  # noqa: S608  # a constant
+        cursor.execute(f"UPDATE vector_store_state SET ages_refreshed_on = %(never)s WHERE {LATER_REFRESH}", parameters)  # noqa: S608  # a constant
 
 
-def _turned(since: date | None, day: date) -> dict[str, Any]:
-    """For whom the query looks. A birthday is month * 100 + day, which a day has reached or not: ``accounts.age.age_on`` counts in the same way."""
+def _birthday_parameters(since: date | None, day: date) -> dict[str, Any]:
+    """Return the parameters of ``PAGE``. A birthday is the number month * 100 + day, compared as in ``accounts.age.age_on``."""
     before = since or day
     return {
         "all_users": since is None,
@@ -168,7 +182,7 @@ def _today() -> date:
         return found
 
 
-def _roughly_all() -> int:
+def _estimated_total() -> int:
     with connection.cursor() as cursor:
         cursor.execute("SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = 'profile_embeddings'::regclass")
         found: int = cursor.fetchone()[0]

@@ -1,6 +1,6 @@
-"""A person's point, as it follows from the current rows: PostgreSQL is the truth, and Qdrant a projection of it.
+"""The payload of a user's point, computed from the current rows: Qdrant is a projection of PostgreSQL.
 
-A person has a point if and only if there is a row in ``profile_embeddings``, ``deleted_at`` is null, and they are not staff.
+A user has a point if and only if there is a row in ``profile_embeddings``, ``deleted_at`` is null, and the user is not staff.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from vectorstore.models.interests import distinct
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What a person's payload is made of, as the tables have it."""
+    """The values of a user's rows from which the payload is made."""
 
     user_id: UUID
     date_of_birth: date
@@ -30,10 +30,10 @@ class Profile:
 
 
 def payload_from(profile: Profile, day: date) -> dict[str, Any]:
-    """What a search filters by, and what other services read. What is NULL is left out: Qdrant's filters take both alike. Interests that plain SQL
-    wrote are put as they are compared, without empty ones.
+    """Return the payload, which search filters and other services read.
 
-    ``age`` in whole years on DAY, ``created_at`` the person's, by RFC 3339.
+    NULL values are omitted, because Qdrant's filters treat both the same way. Interests that plain SQL wrote are normalized, and empty ones are
+    omitted. ``age`` is in whole years on ``day``, and ``created_at`` is the user's, in the format of RFC 3339.
     """
     age = age_on(profile.date_of_birth, day)
     payload = {

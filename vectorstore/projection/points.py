@@ -1,4 +1,4 @@
-"""The points that users are to have, from their current rows. The sync, verification and a restore all take them from here."""
+"""The expected points of users, built from their current rows, for sync, verification and restore."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from vectorstore.queue.shutdown import statement_deadline
 
 
 class Claimed(Protocol):
-    """What is asked of a claim: the people, the same as an array for PostgreSQL, and the version of their points."""
+    """The parts of a claim that are needed here: the users, their ids as an array literal, and the version of their points."""
 
     @property
     def users(self) -> frozenset[UUID]: ...
@@ -33,10 +33,10 @@ class Claimed(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ExpectedPoints:
-    """The points that users are to have, one at each index of the lists, in the order of the rows.
+    """The expected points of users, one at each index of the lists, in the order of the rows.
 
-    ``since`` is the day on which the user can have had a point at the earliest. ``vectors`` (N, 512) have length 1, or are NaN. ``usable`` says
-    whether a point can be made of the row. ``day`` is the database's, and the day of the ages: None if there is no row.
+    ``since`` is the earliest day on which the user can have had a point. ``vectors`` (N, 512) have length 1 or are NaN. ``usable`` says whether a
+    point can be made from the row. ``day`` is the day of the ages by the database's clock, None if there is no row.
     """
 
     ids: list[UUID]
@@ -50,8 +50,10 @@ class ExpectedPoints:
 
 @dataclass(frozen=True, slots=True)
 class Points:
-    """The points that people are to have, with the ages of ``day`` (None: there is no row); whose row no point can be made of; and who is to have
-    none."""
+    """The expected points of a claim's users: ``due`` points, users with ``unusable`` rows, and users who must have no point (``gone``).
+
+    The ages are those of ``day`` (None: there is no row).
+    """
 
     due: list[Point]
     unusable: list[UUID]
@@ -74,19 +76,20 @@ def points_of(claim: Claimed) -> Points:
 
 
 def expected_among(ids: Collection[UUID]) -> ExpectedPoints:
-    """Return the points that these users are to have."""
+    """Return the expected points of these users."""
     return expected_points(rows_among(uuid_array(ids)))
 
 
 def expected_between(low: UUID, high: UUID, limit: int) -> ExpectedPoints:
-    """Return the points of the first ``limit`` users after ``low``, up to ``high``, in the order of their ids."""
+    """Return the expected points of the first ``limit`` users after ``low``, up to ``high``, in the order of their ids."""
     return expected_points(rows_between(low, high, limit))
 
 
 def expected_points(rows: Sequence[Row]) -> ExpectedPoints:
-    """Return what the rows make. No point is made of a row with a date that Python has not, nor of a vector without a direction.
+    """Return the expected points of the rows.
 
-    The table's constraints allow neither. Where they were dropped, an operator still has to see these users.
+    A row is not usable if Python does not support one of its dates, or if its vector has no direction. The table's constraints reject both. If
+    they were dropped, an operator must still see these users.
     """
     profiles = [profile_of(row) for row in rows]
     directions, lengths = directions_of(rows)

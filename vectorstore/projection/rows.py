@@ -1,4 +1,4 @@
-"""People's rows as their points are made of them: read by a binary cursor, six times faster than through models."""
+"""The rows of users from which points are made, read by a binary cursor: six times faster than through models."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ ROWS = f"""
     FROM users JOIN profile_embeddings ON user_id = users.id
     WHERE {PROJECTABLE_USER}
 """  # noqa: S608  # a constant
-"""Dates that PostgreSQL has and Python has not (``infinity``) are NULL: no user can be read if one date cannot be.
+"""Dates that Python does not support (``infinity``) become NULL, because one such date would make the whole read fail.
 
-The last column is the day of the ages. It is the database's: after a birthday, a machine whose clock is behind does not write the old age again.
+The last column is the day of the ages by the database's clock: after a birthday, a machine whose clock is behind does not write the old age again.
 """
 
 AMONG = f"{ROWS} AND users.id = ANY(%s::uuid[])"
 BETWEEN = f"{ROWS} AND user_id > %s AND user_id <= %s ORDER BY user_id LIMIT %s"
 
 FIRST_DATE, FIRST_TIME = date.min, datetime(1, 1, 2, tzinfo=UTC)
-"""Stand for dates that Python has not."""
+"""Placeholders for dates that Python does not support."""
 
 HEADER = 20
 """Bytes before the elements of a ``real[]`` in PostgreSQL's binary format: dimensions, flags, type, length, first index."""
 SENT = np.dtype([("header", f"V{HEADER}"), ("elements", ELEMENT, (VECTOR_SIZE,))])
-"""A vector as ``array_send`` gives it."""
+"""A vector as ``array_send`` returns it."""
 
 
 def rows_among(ids: str) -> list[Row]:
@@ -57,19 +57,19 @@ def rows_between(low: UUID, high: UUID, limit: int) -> list[Row]:
 
 
 def read(statement: str, parameters: tuple[object, ...]) -> list[Row]:
-    """The rows of STATEMENT, past Django's cursors: its wrappers, and what it logs, know nothing of it."""
+    """Return the rows of ``statement``. This bypasses Django's cursors, so its execute wrappers and query log do not see it."""
     connection.ensure_connection()
     with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:
         return cursor.execute(statement, parameters, binary=True).fetchall()
 
 
 def is_datable(row: Row) -> bool:
-    """Whether Python has the dates of the row."""
+    """Return whether Python supports the dates of the row."""
     return row[1] is not None and row[5] is not None
 
 
 def since(row: Row) -> date:
-    """Return the day on which the user can have had a point at the earliest."""
+    """Return the earliest day on which the user can have had a point."""
     created_at: datetime = row[10] or FIRST_TIME
     return created_at.astimezone(UTC).date()
 
@@ -85,20 +85,26 @@ def profile_of(row: Row) -> Profile:
         created_at or FIRST_TIME,
         None if location is None else json.loads(location),
         interests,
-        None if video_features is None else [float(str(np.float32(number))) for number in video_features],  # the shortest decimal
+        # The shortest decimal number for each 32-bit number.
+        None if video_features is None else [float(str(np.float32(number))) for number in video_features],
     )
 
 
 def directions_of(rows: Sequence[Row]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The rows' vectors made 1 long (N, 512), and the lengths (N) that they had, as ``unit_rows`` has them. One that has not 512 numbers, which the
-    table's constraints do not let in, is as one of zeros."""
-    whole = [row[9] if len(row[9]) == SENT.itemsize else bytes(SENT.itemsize) for row in rows]
-    return unit_rows(np.frombuffer(b"".join(whole), SENT)["elements"]["number"].astype(np.float64))
+    """Return the rows' vectors with length 1 (N, 512) and their original lengths (N), as ``unit_rows`` does.
+
+    A vector with another number of elements, which the table's constraints reject, counts as a vector of zeros.
+    """
+    vectors = [row[9] if len(row[9]) == SENT.itemsize else bytes(SENT.itemsize) for row in rows]
+    return unit_rows(np.frombuffer(b"".join(vectors), SENT)["elements"]["number"].astype(np.float64))
 
 
 def unit_rows(vectors: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Rows (N, 512) of length 1, and the lengths (N) that they had. Computed in 64 bits: Qdrant would do it in 32, where the squares of small
-    numbers vanish. A row of zeros, or with a NaN, is of no use, as its length shows."""
+    """Return the vectors with length 1 (N, 512) and their original lengths (N).
+
+    This is computed in 64 bits. Qdrant would compute it in 32 bits, where the squares of small numbers become 0. A row of zeros, or with a NaN,
+    is not usable: check its length.
+    """
     lengths = np.linalg.norm(vectors, axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
         return vectors / lengths[:, None], lengths

@@ -1,4 +1,4 @@
-"""What an interest, a coordinate and a number of a profile may be, and how a value is shown in an error."""
+"""Validation of interests, coordinates and numbers, and the form of values in error messages."""
 
 from __future__ import annotations
 
@@ -9,37 +9,38 @@ from vectorstore.models.interests import normalized
 from vectorstore.models.limits import LONGEST_INTEREST
 
 NUMBERS = {int, float}
-"""The types of a number. A boolean is none, though Python's ``bool`` is an ``int``."""
+"""The types of a number. A boolean is not a number, although Python's ``bool`` is an ``int``."""
 
 UNSTORABLE = re.compile("[\0\ud800-\udfff]")
-"""What a text in PostgreSQL cannot hold: NUL, and half of a surrogate pair."""
+"""Characters that PostgreSQL cannot store in a text: NUL and half of a surrogate pair."""
 
 
 def interest(value: object) -> str:
-    """Return the text as it is compared. Raises ValueError with the reason, for one with nothing in it, that is too long, or that PostgreSQL cannot keep."""
+    """Return the normalized text. Raise ValueError with the reason if it is empty, too long, or cannot be stored in PostgreSQL."""
     if not isinstance(value, str) or not (text := normalized(value)):
-        raise ValueError(f"an interest is a text with something in it, and not {truncated_repr(value)}")
+        raise ValueError(f"an interest must be a text that is not empty, not {truncated_repr(value)}")
     if UNSTORABLE.search(text):
-        raise ValueError(f"an interest has a character that PostgreSQL cannot keep: {truncated_repr(value)}")
+        raise ValueError(f"an interest has a character that PostgreSQL cannot store: {truncated_repr(value)}")
     if len(text) > LONGEST_INTEREST:
-        raise ValueError(f"an interest has at most {LONGEST_INTEREST} characters, and not {len(text):,}: {truncated_repr(text)}")
+        raise ValueError(f"an interest has at most {LONGEST_INTEREST} characters, not {len(text):,}: {truncated_repr(text)}")
     return text
 
 
 def latitude(value: object) -> float:
-    """From -90 to 90. Raises ValueError with the reason."""
+    """Return a number from -90 to 90. Raise ValueError with the reason for other values."""
     return _degrees("lat", value, 90)
 
 
 def longitude(value: object) -> float:
-    """From -180 to 180. Raises ValueError with the reason."""
+    """Return a number from -180 to 180. Raise ValueError with the reason for other values."""
     return _degrees("lon", value, 180)
 
 
 def _degrees(name: str, value: object, most: int) -> float:
     if type(value) not in NUMBERS or not isinstance(value, (int, float)):
         raise ValueError(f"{name} is not a number: {truncated_repr(value)}")
-    if not -most <= value <= most:  # NaN neither
+    # False for NaN too.
+    if not -most <= value <= most:
         raise ValueError(f"{name} is {truncated_repr(value)}, and must be from -{most} to {most}")
     return float(value)
 
@@ -51,10 +52,13 @@ _repr.maxlevel, _repr.maxlist, _repr.maxdict, _repr.maxstring, _repr.maxother, _
 
 
 def truncated_repr(value: object) -> str:
-    """``repr`` of VALUE, never long, and never an error however deep it is."""
+    """Return ``repr(value)``, truncated. Deeply nested values raise no error."""
     return JSON_NAMES[value] if value is None or isinstance(value, bool) else _repr.repr(value)
 
 
 def printable(text: str) -> str:
-    """Return ``text`` with the escapes of ``repr`` for newlines, controls and surrogates: for the name of a file, which may have any of them."""
+    """Return ``text`` with the escapes of ``repr`` for newlines, control characters and surrogates.
+
+    The name of a file may have any of them.
+    """
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)

@@ -1,4 +1,7 @@
-"""Vectors as they are stored: lists of real numbers, checked before anything is sent (Qdrant checks neither zeros nor, by gRPC, NaN)."""
+"""Validation and normalization of vectors before they are stored or sent.
+
+Qdrant does not reject a vector of zeros, nor NaN by gRPC.
+"""
 
 from __future__ import annotations
 
@@ -15,31 +18,30 @@ from vectorstore.projection.validation import NUMBERS, truncated_repr
 Reals: TypeAlias = NDArray[np.float32]
 
 ELEMENT = np.dtype([("length", ">i4"), ("number", ">f4")])
-"""A number of a ``real[]`` in PostgreSQL's binary format."""
+"""A number in a ``real[]``, in PostgreSQL's binary format."""
 
 
 def reals(numbers: object) -> Reals:
-    """A list, or an array of one dimension, as finite float32.
+    """Return a list, or an array of one dimension, as finite float32.
 
-    Raises ValueError with the reason ("number 3 is NaN"), which reads on after the name of what was checked.
+    Raise ValueError with the reason ("number 3 is NaN"). The caller puts the name of the value before it.
     """
-    as_read = numbers if isinstance(numbers, np.ndarray) else _array_of(numbers)
-    if as_read.ndim != 1 or as_read.dtype.kind not in "fiu":
+    array = numbers if isinstance(numbers, np.ndarray) else _array_of(numbers)
+    if array.ndim != 1 or array.dtype.kind not in "fiu":
         raise ValueError("is not a list of numbers")
-    if as_read.dtype.kind != "f":
-        as_read = as_read.astype(
-            np.float64
-        )  # as those of a JSON text are: straight to 32 bits, a large one may be rounded to another number
+    if array.dtype.kind != "f":
+        # First to 64 bits, as for a number of a JSON text: directly to 32 bits, a large integer may be rounded to another number.
+        array = array.astype(np.float64)
     with np.errstate(over="ignore", under="ignore"):
-        rounded = as_read.astype(np.float32)
+        rounded = array.astype(np.float32)
     if not np.isfinite(rounded).all():
         first = int(np.argmin(np.isfinite(rounded)))
-        raise ValueError(f"number {first + 1} is {_name_of(as_read[first].item())}")
+        raise ValueError(f"number {first + 1} is {_name_of(array[first].item())}")
     return rounded
 
 
 def vector(numbers: object) -> Reals:
-    """512 finite numbers, not all of them 0 as float32. Raises ValueError with the reason."""
+    """Return 512 finite numbers as float32, not all 0. Raise ValueError with the reason for other values."""
     rounded = reals(numbers)
     if len(rounded) != VECTOR_SIZE:
         raise ValueError(f"has {counted(len(rounded), 'number')}, and must have {VECTOR_SIZE}")
@@ -49,16 +51,21 @@ def vector(numbers: object) -> Reals:
 
 
 def matrix(numbers: NDArray[Any]) -> tuple[Reals, list[bool]]:
-    """Rows of 512 floating-point numbers as float32, all at once, and for each whether it is a vector. ``vector`` tells what is wrong with one
-    that is none."""
+    """Return rows of 512 floating-point numbers as float32, and for each row whether it is a valid vector.
+
+    All rows are converted at once. ``vector`` raises the reason for an invalid row.
+    """
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         rounded = np.ascontiguousarray(numbers, dtype=np.float32)
-        sound: NDArray[np.bool_] = np.logical_and(np.isfinite(rounded).all(axis=1), rounded.any(axis=1))
-    return rounded, sound.tolist()
+        valid: NDArray[np.bool_] = np.logical_and(np.isfinite(rounded).all(axis=1), rounded.any(axis=1))
+    return rounded, valid.tolist()
 
 
 def unit(numbers: Reals) -> list[float]:
-    """The direction of a vector, of length 1 and computed in 64 bits: the squares of 32-bit numbers may overflow or vanish in 32 bits."""
+    """Return the vector with length 1.
+
+    This is computed in 64 bits. In 32 bits the squares of 32-bit numbers may overflow or become 0.
+    """
     wide = numbers.astype(np.float64)
     direction: list[float] = (wide / np.linalg.norm(wide)).tolist()
     return direction

@@ -33,7 +33,7 @@ class Command(FindmeCommand):
 
 
 def _sentence(refreshed: Refreshed) -> str:
-    people = counted(refreshed.people, "person", "people")
+    people = counted(refreshed.users, "person", "people")
     if refreshed.since is None:
         return f"{refreshed.day}: queued {refreshed.queued:,} of {people}: it is not known of which day their points' ages are."
     if refreshed.since >= refreshed.day:
