@@ -80,7 +80,7 @@ def test_live_collection__is_not_a_real_one_that_bears_the_aliass_name(every_sto
         client.create_collection(collection_name(), vectors_config=VECTORS)
         with pytest.raises(StoreUnavailable) as raised:
             live_collection(client)
-    assert str(raised.value) == (f"{collection_name()!r} is a real collection, and is to be an alias. {way_out(collection_name())}")
+    assert str(raised.value) == (f"{collection_name()!r} is a real collection, but must be an alias. {way_out(collection_name())}")
 
 
 def test_live_collection__is_not_somebody_elses(every_store: str) -> None:
@@ -92,6 +92,6 @@ def test_live_collection__is_not_somebody_elses(every_store: str) -> None:
         with pytest.raises(StoreUnavailable) as raised:
             live_collection(client)
     assert str(raised.value) == (
-        f"The alias {name!r} leads to {other!r}, which is not one of {name}_v1, _v2 and so on:"
+        f"The alias {name!r} points to {other!r}, which is not one of {name}_v1, _v2 and so on:"
         " delete the alias, or set QDRANT_COLLECTION to another name, then run manage.py init_qdrant."
     )

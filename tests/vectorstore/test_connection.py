@@ -266,7 +266,7 @@ def test_qdrant__embedded_spoilt_while_it_is_used(embedded_qdrant: Path, spoil: 
     with pytest.raises(StoreUnavailable) as raised:
         use()
     if spoil == "table":
-        assert "cannot be used: no such table: points. See to the folder" in str(raised.value)
+        assert "cannot be used: no such table: points. Check the folder" in str(raised.value)
     else:
         assert_damaged(embedded_qdrant, str(raised.value))
 

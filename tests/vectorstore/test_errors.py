@@ -60,7 +60,7 @@ def test_errors__unknown_host(settings: Settings) -> None:
     found = line_of(settings, "http://no-such-host.invalid:6333")
     assert type(found) is StoreUnavailable
     assert str(found) == (
-        "QDRANT_URL 'http://no-such-host.invalid:6333' contains the unknown host 'no-such-host.invalid'. Correct it, or the name service."
+        "QDRANT_URL 'http://no-such-host.invalid:6333' contains the unknown host 'no-such-host.invalid'. Correct QDRANT_URL, or the name resolution of this machine."
     )
 
 

@@ -193,8 +193,8 @@ def test_init_qdrant__refuses_a_real_collection_that_bears_the_aliass_name(store
         client.create_collection(name, vectors_config=models.VectorParams(size=512, distance=COSINE))
     before = everything_there()
     assert refused() == (
-        f"{name!r} is a real collection, and is to be an alias: nothing was changed. Put one that is made from PostgreSQL in its place with"
-        " manage.py init_qdrant --adopt, or set QDRANT_COLLECTION to another name, or, when nobody needs its points any more,"
+        f"{name!r} is a real collection, but must be an alias: nothing was changed. Replace it with"
+        " manage.py init_qdrant --adopt, or set QDRANT_COLLECTION to another name, or, if its points are no longer needed,"
         f" {how_to_delete(store, settings, name)}; then run manage.py init_qdrant."
     )
     assert everything_there() == before
@@ -217,7 +217,7 @@ def test_init_qdrant__refuses_an_alias_that_leads_elsewhere(store: str) -> None:
         client.update_collection_aliases([models.CreateAliasOperation(create_alias=alias)])
     before = everything_there()
     assert refused() == (
-        f"The alias {name!r} leads to {other!r}, which is not one of {name}_v1, _v2 and so on:"
+        f"The alias {name!r} points to {other!r}, which is not one of {name}_v1, _v2 and so on:"
         " delete the alias, or set QDRANT_COLLECTION to another name, then run manage.py init_qdrant."
     )
     assert everything_there() == before
@@ -324,7 +324,7 @@ def test_initialize__waits_for_another_one(embedded_qdrant: object, settings: Se
     finally:
         other.close()
     assert str(raised.value) == (
-        "Somebody else has been making or moving collections of 'profile_embeddings' for 0.2 s: wait for it, and run it again."
+        "Another process has been changing the collections of 'profile_embeddings' for 0.2 s: wait for it, then run it again."
     )
     assert compare().differences
     initialize()

@@ -60,7 +60,7 @@ def test_check_stores_ours__one_with_points_that_does_not_say_is_not(store: str)
     assert refusal() is None
     put_a_point()
     assert refusal() == (
-        f"The collection {v1()!r} has points, and does not say whose it is: nothing was written. Adopt it with"
+        f"The collection {v1()!r} has points, but no owner in its metadata: nothing was written. Adopt it with"
         " manage.py init_qdrant --adopt, or set QDRANT_COLLECTION to another name."
     )
 
@@ -68,7 +68,7 @@ def test_check_stores_ours__one_with_points_that_does_not_say_is_not(store: str)
 def test_check_stores_ours__one_whose_adoption_was_interrupted_is_not(store: str) -> None:
     initialize()
     set_metadata(**{ADOPTING: True})
-    assert str(refusal()).startswith(f"The collection {v1()!r} was adopted only in part: nothing was written.")
+    assert str(refusal()).startswith(f"The adoption of the collection {v1()!r} is not finished: nothing was written.")
 
 
 @pytest.mark.at_length("server")

@@ -55,7 +55,7 @@ def _refusal() -> str | None:
         try:
             require_all_nodes(client)
         except StoreUnavailable:
-            with pytest.raises(StoreUnavailable, match="Nothing was begun") as refused:
+            with pytest.raises(StoreUnavailable, match="nothing was changed") as refused:
                 initialize()
             return str(refused.value)
     return None

@@ -478,7 +478,7 @@ def test_search__a_real_collection_of_the_aliass_name_is_not_searched(store: str
     with qdrant() as client:
         client.create_collection(collection_name(), vectors_config=VectorParams(size=512, distance=Distance.COSINE))
     with pytest.raises(
-        StoreUnavailable, match=r"^'.*' is a real collection, and is to be an alias\. .* set QDRANT_COLLECTION to another name"
+        StoreUnavailable, match=r"^'.*' is a real collection, but must be an alias\. .* set QDRANT_COLLECTION to another name"
     ):
         found()
 

@@ -1,5 +1,8 @@
-"""The alias and the row that says where it leads. They cannot change in one transaction, so what is about to happen is written down first, then the
-alias moves, then the rows follow it; whoever comes after a death in between only has to look where the alias leads."""
+"""The alias in Qdrant and its agreement with the registry in PostgreSQL.
+
+The two cannot change in one transaction. So the registry first records the move, then the alias moves, then the registry follows. After a crash in
+between, the next process only has to read where the alias points.
+"""
 
 from __future__ import annotations
 
@@ -29,12 +32,13 @@ AT_ONCE = timedelta(0)
 
 
 def check_alias(client: QdrantClient) -> None:
-    """Raises CollectionNotFound (a StoreUnavailable) where there is no alias any more, and UserFacingError where it leads to a collection
-    that nobody has noted: that one is searched then, and not written. If that collection is not this database's, the error is
-    ForeignCollection.
+    """Raise unless the alias points to a collection that receives writes.
 
-    One that is written is followed by whoever is idle, and one that was marked as failed at once: it is searched, and not written either. While somebody makes
-    or moves collections there is nothing to say.
+    Raise CollectionNotFound (a StoreUnavailable) if the alias does not exist. Raise UserFacingError if it points to a collection that is not in
+    the registry: that collection is searched, but receives no writes. Raise ForeignCollection if that collection belongs to another database.
+
+    If the alias points to another write target, an idle worker updates the registry later. If it points to a failed collection, which receives no
+    writes either, the registry is updated here. Nothing is checked while another process creates or moves collections.
     """
     if _is_write_target(alias_target(client)) or not advisory_lock().try_acquire():
         return
@@ -46,8 +50,8 @@ def check_alias(client: QdrantClient) -> None:
     if not _is_write_target(target):
         check_owner(client, target)
         raise UserFacingError(
-            f"The alias {collection_name()!r} leads to {target!r}, which is not noted in PostgreSQL, so it is searched and not written: run"
-            " manage.py init_qdrant, which notes it and queues everybody; or move the alias back."
+            f"The alias {collection_name()!r} points to {target!r}, which PostgreSQL does not know, so it receives no writes: run"
+            " manage.py init_qdrant, which registers it and queues all users, or move the alias back."
         )
 
 
@@ -56,10 +60,10 @@ def _is_write_target(target: str | None) -> bool:
 
 
 def switch_alias(client: QdrantClient, target: str, *, retain: timedelta | None = AT_ONCE) -> str | None:
-    """Move the alias to TARGET, which has passed the acceptance check, in one step; the collection that it led to, which is retained for
-    RETAIN (None: until somebody drops it).
+    """Move the alias atomically to ``target``, which has passed the acceptance check, and return the previous live collection.
 
-    Only under ``collection_lock``. Raises UserFacingError where TARGET has failed meanwhile, or the alias does not lead to it afterwards.
+    That collection is retained for ``retain`` (None: until an operator drops it). The caller holds ``collection_lock``. Raise UserFacingError if
+    ``target`` has failed in the meantime, or if the alias does not point to it afterwards.
     """
     before = alias_target(client)
     prepare(target, retain)
@@ -67,16 +71,18 @@ def switch_alias(client: QdrantClient, target: str, *, retain: timedelta | None 
     after = alias_target(client)
     if after != target:
         raise UserFacingError(
-            f"Qdrant says that the alias {collection_name()!r} was moved, and it leads to {after!r}: look at its log, and run it again."
+            f"Qdrant answered that the alias {collection_name()!r} was moved, but it points to {after!r}: check its log, then run it again."
         )
     registry.reconcile(target)
     return before
 
 
 def prepare(target: str, retain: timedelta | None) -> None:
-    """The alias is about to be moved to TARGET. Raises UserFacingError where TARGET has failed meanwhile."""
+    """Record that the alias is about to move to ``target``. Raise UserFacingError if ``target`` has failed in the meantime."""
     if not registry.prepare(target, retain):
-        raise UserFacingError(f"{target!r} was marked as failed while it was being compared: see why in the admin, and run it again.")
+        raise UserFacingError(
+            f"{target!r} was marked as failed while it was being compared: check the reason in the admin, then run it again."
+        )
 
 
 def _moves(before: str | None, target: str) -> list[AliasOperations]:
@@ -86,9 +92,9 @@ def _moves(before: str | None, target: str) -> list[AliasOperations]:
 
 
 def reconcile_alias(client: QdrantClient) -> bool:
-    """Bring the rows after the alias, for whoever comes after a death in between; whether they were behind.
+    """Make the registry agree with the alias, for example after a crash, and return whether it changed.
 
-    Under ``collection_lock``. An alias that leads to what nobody has noted is ``init_qdrant``'s to note.
+    The caller holds ``collection_lock``. A collection that is not in the registry is left to ``init_qdrant``.
     """
     target = alias_target(client)
     try:
@@ -98,7 +104,10 @@ def reconcile_alias(client: QdrantClient) -> bool:
 
 
 def reconcile_alias_if_stale(client: QdrantClient) -> bool:
-    """As a worker does it, now and then: without waiting for whoever is just moving the alias, who will see to it."""
+    """Make the registry agree with the alias, as idle workers do regularly, and return whether it changed.
+
+    This does not wait for a process that moves the alias, because that process updates the registry itself.
+    """
     if alias_target(client) == registry.live() or not advisory_lock().try_acquire():
         return False
     try:
@@ -108,25 +117,25 @@ def reconcile_alias_if_stale(client: QdrantClient) -> bool:
 
 
 def first_collection() -> str:
-    """The real collection that is made where there is none."""
+    """Return the name of the first real collection."""
     return f"{collection_name()}_v1"
 
 
 def is_ours(collection: str) -> bool:
-    """Whether a real collection is one of those that the alias is meant for."""
+    """Return whether the name of a real collection is one that this alias may point to."""
     return re.fullmatch(rf"{re.escape(collection_name())}_v[1-9][0-9]*", collection) is not None
 
 
 def alias_target(client: QdrantClient) -> str | None:
-    """The collection that everybody searches; None where there is no alias."""
+    """Return the collection that is searched, or None if the alias does not exist."""
     return next((alias.collection_name for alias in client.get_aliases().aliases if alias.alias_name == collection_name()), None)
 
 
 def live_collection(client: QdrantClient) -> str:
-    """The real collection behind the alias, for everything that writes or searches.
+    """Return the real collection behind the alias, for all code that writes or searches.
 
-    Raises CollectionNotFound, which names ``init_qdrant``; StoreUnusable where the alias leads to somebody else's collection, and where a
-    real collection has its name.
+    Raise CollectionNotFound, which names ``init_qdrant``. Raise StoreUnusable if the alias points to a collection of another service, or if a real
+    collection has the alias's name.
     """
     target = alias_target(client)
     if target is None:
@@ -139,28 +148,28 @@ def live_collection(client: QdrantClient) -> str:
 
 
 def not_ours(target: str) -> str:
-    """The line for an alias that somebody else made."""
+    """Return the error for an alias that another service created."""
     return (
-        f"The alias {collection_name()!r} leads to {target!r}, which is not one of {collection_name()}_v1, _v2 and so on:"
+        f"The alias {collection_name()!r} points to {target!r}, which is not one of {collection_name()}_v1, _v2 and so on:"
         " delete the alias, or set QDRANT_COLLECTION to another name, then run manage.py init_qdrant."
     )
 
 
 def name_taken() -> str:
-    """What is wrong where a real collection has the alias's name, as one that was made by the guide's program has."""
-    return f"{collection_name()!r} is a real collection, and is to be an alias"
+    """Return the error for a real collection with the alias's name. The guide's program creates such a collection."""
+    return f"{collection_name()!r} is a real collection, but must be an alias"
 
 
 def way_out(name: str) -> str:
-    """What to do about a real collection that bears the alias's name."""
+    """Return the next steps for a real collection that has the alias's name."""
     deleting = (
         f"delete the folder {settings.QDRANT_PATH!r}"
         if is_embedded()
         else f"delete it (curl -X DELETE {settings.QDRANT_URL.rstrip('/')}/collections/{name})"
     )
     return (
-        "Put one that is made from PostgreSQL in its place with manage.py init_qdrant --adopt, or set QDRANT_COLLECTION to another name, or, when"
-        f" nobody needs its points any more, {deleting}; then run manage.py init_qdrant."
+        "Replace it with manage.py init_qdrant --adopt, or set QDRANT_COLLECTION to another name, or, if its points are no longer needed,"
+        f" {deleting}; then run manage.py init_qdrant."
     )
 
 

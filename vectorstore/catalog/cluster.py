@@ -1,4 +1,7 @@
-"""How many nodes of a cluster hold each shard. Qdrant notes another replication factor and copies nothing by itself: whoever changes it has to."""
+"""Nodes and shard replicas of a Qdrant cluster.
+
+Qdrant stores a changed replication factor, but copies no shard by itself: the caller must create the missing replicas.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +23,11 @@ from vectorstore.catalog import registry
 from vectorstore.qdrant.connection import is_embedded, qdrant
 
 BEGIN_SECONDS = 10.0
-"""How long until every node has heard of a copy that is to be made."""
+"""How long to wait until every node knows of a new replica."""
 
 
 def missing_replicas(client: QdrantClient, collection: str) -> dict[int, int]:
-    """How many replicas there are of each shard that has too few. No more is wanted than there are nodes."""
+    """Return the number of replicas of each shard that has too few. At most one replica per node is expected."""
     status = None if is_embedded() else client.cluster_status()
     if not isinstance(status, ClusterStatusOneOf1):
         return {}
@@ -33,7 +36,10 @@ def missing_replicas(client: QdrantClient, collection: str) -> dict[int, int]:
 
 
 def holders(client: QdrantClient, collection: str) -> dict[int, dict[int, ReplicaState]]:
-    """The nodes that hold each shard, and how they are. A dead copy counts: it comes back with its node, or goes when that is removed."""
+    """Return the nodes that hold each shard, with the states of the replicas.
+
+    A dead replica counts. It returns with its node, or disappears when an operator removes the node.
+    """
     info = client.collection_cluster_info(collection)
     found: dict[int, dict[int, ReplicaState]] = defaultdict(dict)
     for local in info.local_shards:
@@ -44,7 +50,10 @@ def holders(client: QdrantClient, collection: str) -> dict[int, dict[int, Replic
 
 
 def create_missing_replicas(client: QdrantClient, collection: str) -> None:
-    """Have one copy more made of each shard that has too few, until none has; on the nodes that hold the fewest shards. Qdrant goes on copying."""
+    """Request replicas of each shard that has too few, one at a time, on the nodes that hold the fewest shards.
+
+    Return when all are requested. Qdrant continues to copy the data.
+    """
     deadline = Deadline(BEGIN_SECONDS)
 
     def has_changed() -> bool:
@@ -54,11 +63,11 @@ def create_missing_replicas(client: QdrantClient, collection: str) -> None:
         for shard in missing:
             _copy(client, collection, shard)
         if not wait_until(has_changed, deadline.remaining()):
-            return  # the caller reads back, and says so
+            return  # The caller reads the replicas back and reports what is missing.
 
 
 def is_copying(client: QdrantClient, collection: str) -> bool:
-    """Whether Qdrant is still copying shards from node to node."""
+    """Return whether Qdrant is still copying shards between nodes."""
     if is_embedded():
         return False
     return bool(client.collection_cluster_info(collection).shard_transfers)
@@ -88,33 +97,40 @@ def _reachable(client: QdrantClient) -> list[int]:
 
 
 ANSWER_SECONDS = 3
-"""How long a node may take to answer the one that is asked. ``/cluster`` says less: only the leader notices that another one is gone."""
+"""How long a node may take to answer the node that receives the request.
+
+``/cluster`` shows less than the telemetry: only the leader notices that another node is down.
+"""
 
 
 def require_all_nodes(client: QdrantClient) -> None:
-    """Raises StoreUnavailable where a node of the cluster does not answer, or a replica of ours is dead. Asks, and changes nothing."""
+    """Raise StoreUnavailable if a node of the cluster does not answer, or a replica of this project is dead. Change nothing."""
     if is_embedded() or not isinstance(client.cluster_status(), ClusterStatusOneOf1):
         return
-    silent = _silent(client)
-    if silent:
+    unresponsive = _unresponsive_nodes(client)
+    if unresponsive:
         raise StoreUnavailable(
-            f"A node of the Qdrant cluster does not answer ({', '.join(silent)}): no collection can be made until it is back, or removed from the"
-            " cluster. Nothing was begun."
+            f"A node of the Qdrant cluster does not answer ({', '.join(unresponsive)}): nothing was changed. No collection can be created: bring the"
+            " node back, or remove it from the cluster."
         )
-    _refuse_dead_replicas(client)
+    _require_no_dead_replicas(client)
 
 
-def _silent(client: QdrantClient) -> list[str]:
-    """The nodes that do not answer, by their addresses. Where one is frozen, whoever asks them all may wait for it in vain."""
+def _unresponsive_nodes(client: QdrantClient) -> list[str]:
+    """Return the addresses of the nodes that do not answer.
+
+    If a node is frozen, the request to all nodes may fail. Then the address is unknown.
+    """
     try:
-        with qdrant():  # for its errors
+        # For the translation of errors.
+        with qdrant():
             telemetry = client.cluster_telemetry(timeout=ANSWER_SECONDS).cluster
     except StoreUnavailable:
-        return ["one that is frozen, or cannot be reached"]
+        return ["its address is unknown"]
     return sorted(node.uri for node in telemetry.peers.values() if not node.responsive) if telemetry else []
 
 
-def _refuse_dead_replicas(client: QdrantClient) -> None:
+def _require_no_dead_replicas(client: QdrantClient) -> None:
     ours = set(registry.rows().values_list("name", flat=True))
     for name in sorted(ours & {found.name for found in client.get_collections().collections}):
         info = client.collection_cluster_info(name)
@@ -122,6 +138,6 @@ def _refuse_dead_replicas(client: QdrantClient) -> None:
         dead += [shard.peer_id for shard in info.remote_shards if shard.state is ReplicaState.DEAD]
         if dead:
             raise StoreUnavailable(
-                f"In the Qdrant cluster replicas of {name!r} on node {dead[0]} are dead: bring the node back, or remove it, and wait until they are"
-                " active. Nothing was begun."
+                f"In the Qdrant cluster replicas of {name!r} on node {dead[0]} are dead: nothing was changed. Bring the node back, or remove it, and"
+                " wait until they are active."
             )

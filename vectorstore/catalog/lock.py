@@ -1,4 +1,7 @@
-"""One at a time for a collection's name and a database: whoever makes, moves or drops collections holds an advisory lock of PostgreSQL's."""
+"""The PostgreSQL advisory lock for changes to collections.
+
+Only one process at a time creates, moves or drops collections of one name in one database.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +17,15 @@ from vectorstore.qdrant.connection import collection_name
 
 
 def collection_lock(*, seconds: float | None = None) -> AbstractContextManager[None]:
-    """Hold it. Waits SECONDS (``settings.MIGRATE_WAIT_SECONDS``) for others.
+    """Hold the lock during a block, and wait up to ``seconds`` (``settings.MIGRATE_WAIT_SECONDS``) for other processes.
 
-    Take it before the embedded store's folder. Raises UserFacingError. Whoever dies loses it with the connection.
+    Take it before the folder of the embedded store. Raise UserFacingError after the wait. PostgreSQL releases the lock of a process that dies.
     """
     timeout = settings.MIGRATE_WAIT_SECONDS if seconds is None else seconds
     return advisory_lock().held(
         timeout,
         lambda: UserFacingError(
-            f"Somebody else has been making or moving collections of {collection_name()!r} for {timeout:g} s: wait for it, and run it again."
+            f"Another process has been changing the collections of {collection_name()!r} for {timeout:g} s: wait for it, then run it again."
         ),
     )
 
@@ -33,12 +36,14 @@ def advisory_lock() -> AdvisoryLock:
 
 
 def keep_session() -> None:
-    """The session that holds the lock is not to end for having nothing to do while Qdrant is at work for long. Raises OperationalError where it has
-    ended, and the lock with it."""
+    """Send a statement, so that PostgreSQL does not end the idle session that holds the lock during a long operation of Qdrant.
+
+    Raise OperationalError if the session has ended: the lock is lost then.
+    """
     with connection.cursor() as cursor:
         cursor.execute("SELECT")
 
 
 def lock_key() -> int:
-    """64 bits of a hash of the collection's name."""
+    """Return 64 bits of a hash of the collection's name."""
     return int.from_bytes(hashlib.sha256(f"findme collection {collection_name()}".encode()).digest()[:8], signed=True)

@@ -1,4 +1,4 @@
-"""Whose collection it is: its metadata carry the id of the database that it projects (protocol, rule 8)."""
+"""Ownership of collections: their metadata contain the id of the database that they project (protocol rule 8)."""
 
 from __future__ import annotations
 
@@ -19,22 +19,27 @@ DATABASE, VERSION, DECLARED, RELEASE, DECLARED_AT = (
     "findme_app_version",
     "findme_defined_at",
 )
+"""Keys of a collection's metadata."""
+
 ADOPTING = "findme_adopting"
-"""Of a collection's metadata. The last one says that an adoption was begun and not finished; it is absent afterwards."""
+"""Metadata key of a collection whose adoption was started and is not finished. It is absent afterwards."""
 
 EARLIER_KEYS = ("findme_mark", "findme_declaration", "findme_declared_at", "findme_release")
-"""Of a collection's metadata: what a version before the first release wrote. They are no longer read, so its checkpoint cannot be compared."""
+"""Metadata keys of a version before the first release. They are no longer read, so its checkpoint cannot be compared."""
 
 ADOPTED_AT = "findme_adopted_at_version"
-"""Of a collection's metadata: the version of this database's sequence when the collection was adopted. Versions up to it may be another database's."""
+"""Metadata key for the version of this database's sequence at the adoption. Versions up to it may come from another database."""
 
 
 class ForeignCollection(UserFacingError):
-    """The collection is another database's, or does not say whose it is."""
+    """The collection belongs to another database, or its metadata name none."""
 
 
 def metadata_of(row: VectorCollection) -> dict[str, Any]:
-    """What a collection says of itself, as PostgreSQL has it: whose it is, the number in its name, and as what it was defined, by whom and when."""
+    """Return the metadata for the collection of ``row``.
+
+    They contain the id of its database, the number in its name, the hash of its definition, and the version and time of that definition.
+    """
     return {
         DATABASE: database_id(),
         VERSION: int(row.name.rpartition("_v")[2]),
@@ -49,24 +54,26 @@ def database_id() -> str:
 
 
 def check_owner(client: QdrantClient, collection: str) -> None:
-    """Raises ForeignCollection, naming ``init_qdrant --adopt``, where the collection is another database's, or has points and does not say
-    whose it is."""
+    """Raise ForeignCollection, which names ``init_qdrant --adopt``, if ``ownership_problem`` finds one."""
     problem = ownership_problem(client, collection, client.get_collection(collection))
     if problem is not None:
         raise ForeignCollection(f"{problem}: nothing was written. {way_out()}")
 
 
 def ownership_problem(client: QdrantClient, collection: str, found: CollectionInfo) -> str | None:
-    """Why the collection, of which FOUND is what Qdrant says, may not be written; None where nothing speaks against it."""
+    """Return why the collection must not be written, or None if it may. ``found`` is Qdrant's information about it.
+
+    A collection must not be written if it belongs to another database, if it has points and no owner, or if its adoption is not finished.
+    """
     metadata = found.config.metadata or {}
     _require_current_keys(collection, metadata)
     owner: Any = metadata.get(DATABASE)
     if owner is None:
-        return None if _is_empty(client, collection) else f"The collection {collection!r} has points, and does not say whose it is"
+        return None if _is_empty(client, collection) else f"The collection {collection!r} has points, but no owner in its metadata"
     if owner != database_id():
         return f"The collection {collection!r} belongs to another database ({owner!r})"
     if metadata.get(ADOPTING):
-        return f"The collection {collection!r} was adopted only in part"
+        return f"The adoption of the collection {collection!r} is not finished"
     return None
 
 
@@ -88,5 +95,5 @@ def way_out() -> str:
 
 
 def _is_empty(client: QdrantClient, collection: str) -> bool:
-    """By looking for one: Qdrant's count may be of deleted points still."""
+    """Return whether the collection has no point. Qdrant's count may still include deleted points, so read one."""
     return not client.scroll(collection, limit=1, with_payload=False, with_vectors=False)[0]

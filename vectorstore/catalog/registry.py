@@ -1,6 +1,7 @@
-"""Which collections are written, as PostgreSQL has it: a row for each, under the alias that leads, will lead, or led to it.
+"""The registry of collections in PostgreSQL: one row for each, with the alias that points to it, will point to it, or did.
 
-The alias in Qdrant says which one is searched. It and the row that says so cannot change in one transaction: ``reconcile`` brings the rows after it.
+The alias in Qdrant decides which collection is searched. The alias and the row cannot change in one transaction: ``reconcile`` makes the rows agree
+with the alias.
 """
 
 from __future__ import annotations
@@ -28,17 +29,17 @@ from vectorstore.queue.transactions import short_transaction
 State = VectorCollection.State
 log = logging.getLogger(__name__)
 
-UNMADE = "it has not been made yet"
-UNWANTED = "it is being dropped"
+NOT_CREATED = "it has not been created yet"
+BEING_DROPPED = "it is being dropped"
 
 
 def rows() -> VectorCollectionQuerySet:
-    """The collections of the alias."""
+    """Return the rows of the alias."""
     return VectorCollection.objects.of(collection_name())
 
 
 def write_targets() -> tuple[str, ...]:
-    """The collections that every change is told to, the live one first."""
+    """Return the collections that receive every write, the live one first."""
     statement, (_, *parameters) = _write_targets()
     with connection.cursor() as cursor:
         cursor.execute(statement, [collection_name(), *parameters])
@@ -47,23 +48,29 @@ def write_targets() -> tuple[str, ...]:
 
 @cache
 def _write_targets() -> tuple[str, tuple[Any, ...]]:
-    """The statement and its parameters, the alias first: put together once, and not twice a batch, which would take a tenth of its time."""
+    """Return the statement and its parameters, the alias first.
+
+    It is built once per process. Building it twice per batch would take a tenth of the batch's time.
+    """
     live_first = Case(When(state=State.LIVE, then=Value(0)), default=Value(1))
     return VectorCollection.objects.of("").write_targets().order_by(live_first, "name").values_list("name").query.sql_with_params()
 
 
 def complete_targets() -> frozenset[str]:
-    """Those of them that are not being built: of one that is, points may go, and it may be another one than before of its name."""
+    """Return the write targets that are completely built.
+
+    A building collection may lose points, and it may have replaced another collection of the same name.
+    """
     return frozenset(rows().write_targets().exclude(state=State.BUILDING).values_list("name", flat=True))
 
 
 def live() -> str | None:
-    """The collection that the alias leads to, as far as it has been written down."""
+    """Return the collection that the alias points to according to the registry."""
     return rows().filter(state=State.LIVE).values_list("name", flat=True).first()
 
 
 def register(name: str, state: VectorCollection.State, definition_hash: str) -> None:
-    """Note a collection, or what has become of it. From the commit on every worker writes it, unless it has failed."""
+    """Insert or update the row of a collection. After the commit every worker writes to it, unless its state is FAILED."""
     with short_transaction():
         VectorCollection.objects.update_or_create(
             name=name,
@@ -80,16 +87,21 @@ def register(name: str, state: VectorCollection.State, definition_hash: str) -> 
 
 
 def reserve(name: str, definition_hash: str) -> None:
-    """Note a collection that is about to be made: nobody writes it yet, and whoever dies over it leaves nothing that nobody knows of."""
+    """Register a collection before it is created, as FAILED, so that no worker writes to it yet.
+
+    If the process is killed, the row makes sure that the collection is dropped.
+    """
     with short_transaction():
         register(name, State.FAILED, definition_hash)
-        VectorCollection.objects.filter(name=name).update(failure_reason=UNMADE)
+        VectorCollection.objects.filter(name=name).update(failure_reason=NOT_CREATED)
         StoreState.remove_sentinels_of(name)
 
 
 def mark_failed(name: str, why: str, *, include_ready: bool = False) -> bool:
-    """Mark as failed a collection that nobody searches: nobody writes it any more. Whether it was one; INCLUDE_READY says that one which is ready is none either
-    that is searched."""
+    """Mark a building or retained collection as failed, so workers stop writing it. Return whether its state changed.
+
+    With ``include_ready``, a ready collection can fail too. The caller has checked that the alias does not point to it.
+    """
     failing = [State.BUILDING, State.RETAINED, *([State.READY] if include_ready else [])]
     with short_transaction():
         failed = VectorCollection.objects.filter(name=name, state__in=failing).update(state=State.FAILED, failure_reason=why)
@@ -100,51 +112,57 @@ def mark_failed(name: str, why: str, *, include_ready: bool = False) -> bool:
 
 
 def is_ready(name: str) -> bool:
-    """Whether NAME was proven whole, and is not known to be searched."""
+    """Return whether the collection has passed its acceptance check and is not live according to the registry."""
     return VectorCollection.objects.filter(name=name, state=State.READY).exists()
 
 
 def unfinished() -> VectorCollection | None:
-    """The newest one that is being built, or was when somebody died over it."""
+    """Return the newest collection that is being built, or whose build was interrupted."""
     found = rows().filter(state__in=[State.BUILDING, State.READY], live_since=None)
     return found.order_by("-created_at", "-name").first()
 
 
 def build(name: str) -> None:
-    """It is being built, or somebody goes on with it: from the commit on every worker writes it, until it fails."""
+    """Mark a collection as building, when a build starts or resumes. After the commit every worker writes to it, until it fails."""
     with short_transaction():
         rows().filter(name=name).update(state=State.BUILDING, failure_reason="")
 
 
 def retained() -> list[str]:
-    """Those that were live and are still written, the newest first."""
+    """Return the retained collections, the newest first."""
     return sorted(rows().filter(state=State.RETAINED).values_list("name", flat=True), key=number_of, reverse=True)
 
 
 def last_retained() -> VectorCollection | None:
-    """The newest of them."""
+    """Return the newest retained collection."""
     return rows().filter(name__in=retained()[:1]).first()
 
 
 def expired() -> list[str]:
-    """Those that are to be dropped: retained for as long as was said, or failed. Of which nobody has said how long they are retained, they stay."""
+    """Return the collections to drop: failed ones, and retained ones whose retention is over.
+
+    A retained collection without ``retain_until`` stays.
+    """
     over = Q(state=State.RETAINED, retain_until__lte=TransactionNow())
     return list(rows().filter(over | Q(state=State.FAILED)).order_by("name").values_list("name", flat=True))
 
 
 def may_hold_others_points(name: str) -> bool:
-    """Whether the alias has led to the collection, so that other programs may have written into it."""
+    """Return whether the collection was ever live, so that other programs may have written to it through the alias."""
     return rows().filter(Q(live_since__isnull=False) | Q(state=State.RETAINED), name=name).exists()
 
 
 def all_but_live() -> list[str]:
-    """Those that nobody searches."""
+    """Return the collections that are not searched."""
     return list(rows().exclude(state=State.LIVE).order_by("name").values_list("name", flat=True))
 
 
 def prepare(name: str, retain: timedelta | None) -> bool:
-    """The alias is about to be moved to NAME: from now on it does not fail like a building one, and it is told of the one that is searched how
-    long it is retained then (None: until somebody drops it). False where NAME is none that may be searched: it has failed meanwhile, or is gone."""
+    """Record that the alias is about to move to ``name``. Return False if ``name`` has failed in the meantime or was dropped.
+
+    ``name`` becomes ready: it no longer fails like a building collection. The live collection gets the time until which it will be retained (None:
+    until an operator drops it).
+    """
     with short_transaction():
         ready = rows().filter(name=name, state__in=[State.BUILDING, State.READY, State.RETAINED]).update(state=State.READY)
         rows().filter(state=State.LIVE).update(retain_until=None if retain is None else _from_now(retain))
@@ -152,10 +170,10 @@ def prepare(name: str, retain: timedelta | None) -> bool:
 
 
 def reconcile(target: str) -> bool:
-    """The alias leads to TARGET: it is live, and the one that was is retained. Whether the rows said otherwise.
+    """Mark ``target``, to which the alias points, as live, and the previous live collection as retained. Return whether the rows changed.
 
-    Only for one at a time (``collection_lock``). Raises VectorCollection.DoesNotExist where nobody has noted TARGET. Inside a caller's transaction, as
-    an erasure's, that one keeps its own timeouts.
+    The caller holds ``collection_lock``. Raise VectorCollection.DoesNotExist if ``target`` is not in the registry. A caller's transaction, such as
+    that of an erasure, keeps its own timeouts.
     """
     with transaction.atomic() if connection.in_atomic_block else short_transaction():
         before = rows().select_for_update().get(name=target).state
@@ -166,36 +184,36 @@ def reconcile(target: str) -> bool:
         rows().filter(state=State.LIVE).update(state=State.RETAINED)
         rows().filter(name=target).update(state=State.LIVE, live_since=TransactionNow(), retain_until=None, failure_reason="")
         if before == State.FAILED:
-            _catch_up()
+            _queue_missed_changes()
         return True
 
 
 def mark_for_deletion(name: str) -> None:
-    """NAME is about to be dropped: nobody writes it from now on."""
+    """Mark a collection as failed before it is dropped, so that no worker writes to it from now on."""
     with short_transaction():
-        rows().filter(name=name).exclude(state__in=[State.LIVE, State.FAILED]).update(state=State.FAILED, failure_reason=UNWANTED)
+        rows().filter(name=name).exclude(state__in=[State.LIVE, State.FAILED]).update(state=State.FAILED, failure_reason=BEING_DROPPED)
 
 
 def remove(name: str) -> None:
-    """NAME is gone, and its number free."""
+    """Delete the row of a collection that was dropped. Its number may be used again."""
     with short_transaction():
         rows().filter(name=name, state=State.FAILED).delete()
         StoreState.remove_sentinels_of(name)
 
 
 def next_name(existing: Iterable[str]) -> str:
-    """The name for a collection to come: one more than any among EXISTING and the rows."""
+    """Return the name for the next collection, with a number above those of ``existing`` and of the registry."""
     return f"{collection_name()}_v{max(map(number_of, [*existing, *rows().values_list('name', flat=True)]), default=0) + 1}"
 
 
 def number_of(name: str) -> int:
-    """N of ``<alias>_vN``; 0 of any other name."""
+    """Return N of ``<alias>_vN``, and 0 for any other name."""
     found = re.fullmatch(rf"{re.escape(collection_name())}_v([1-9][0-9]*)", name)
     return int(found[1]) if found else 0
 
 
-def _catch_up() -> None:
-    """What nobody wrote for a while is searched: everybody is written again, and whoever is gone is looked for."""
+def _queue_missed_changes() -> None:
+    """Queue all users and an orphan scan, because the live collection received no writes while it was failed."""
     enqueue_everyone()
     enqueue_orphan_scan()
 

@@ -1,4 +1,4 @@
-"""Secondary collections: one that fails is marked as failed, and holds nobody up (protocol, rule 10)."""
+"""Errors of secondary collections, which are marked as failed and never block the live one (protocol rule 10)."""
 
 from __future__ import annotations
 
@@ -14,22 +14,28 @@ from vectorstore.qdrant.connection import qdrant
 from vectorstore.qdrant.errors import CollectionNotFound, RequestRejected, RestoreDetected, ServerError
 
 MAX_CONSECUTIVE_TIMEOUTS = 5
-"""In a row: so often a collection may not answer in time right after the live one did. Once may be a server that goes away just then."""
+"""A secondary collection fails after this number of timeouts in a row, each after an answer of the live one.
+
+A single timeout may mean that the whole server has just become unavailable.
+"""
 
 _consecutive_timeouts: Counter[tuple[str, str]] = Counter()
-"""By collection, and by what is done with it: one that is read and takes no writes does not answer either."""
+"""Timeouts by collection and operation, because a collection may answer reads and not writes."""
 
 
 @contextmanager
 def fail_secondary_on_error(collection: str, *, doing: str = "writing") -> Iterator[None]:
-    """For what is sent after the live collection has answered: an error is the collection's fault, and so is silence again and again at what one
-    is DOING. A collection that is searched meanwhile is no longer marked as failed: the error stays one."""
+    """Mark ``collection`` as failed if the block raises an error of the collection itself, or times out repeatedly at ``doing``.
+
+    Use it for a request that follows an answer of the live collection. If ``collection`` has become live in the meantime, the error is raised.
+    """
     key = (collection, doing)
     try:
         yield
     except (CollectionNotFound, RequestRejected, ServerError) as error:
         fail_secondary(collection, error)
-    except RestoreDetected:  # which is no fault of the collection's
+    except RestoreDetected:
+        # Not an error of the collection itself.
         raise
     except StoreUnavailable as error:
         _consecutive_timeouts[key] += 1
@@ -41,8 +47,10 @@ def fail_secondary_on_error(collection: str, *, doing: str = "writing") -> Itera
 
 
 def fail_secondary(collection: str, error: Exception) -> None:
-    """Nobody writes the collection any more, for an error that was its own fault. Raises StoreUnavailable where it is to be written all the same, since
-    it has just become the live one, or is about to."""
+    """Mark the collection as failed because of its own error, so that workers stop writing it.
+
+    Raise StoreUnavailable if it must still be written, because it has just become live or is about to.
+    """
     for key in [key for key in _consecutive_timeouts if key[0] == collection]:
         del _consecutive_timeouts[key]
     why = one_line(error)
@@ -53,7 +61,10 @@ def fail_secondary(collection: str, error: Exception) -> None:
 
 
 def _fail_ready(collection: str, why: str) -> bool:
-    """Mark as failed one that was proven whole, and that nobody brought to be searched: unless somebody is just about to, or has and did not write it down."""
+    """Mark a ready collection as failed, and return whether its state changed.
+
+    Do nothing if another process may be moving the alias, or if the alias already points to the collection.
+    """
     if not registry.is_ready(collection) or not advisory_lock().try_acquire():
         return False
     try:
@@ -65,8 +76,11 @@ def _fail_ready(collection: str, why: str) -> bool:
 
 @contextmanager
 def tolerate_secondary_failure(live: str | None, name: str, *, doing: str) -> Iterator[None]:
-    """For what is asked of the collection NAME, with Qdrant's errors told. A secondary collection may not be made yet, or be just dropped, and is
-    passed over; where it fails it is marked as failed, if the live one has answered just before."""
+    """Run a request against the collection ``name`` and translate Qdrant's errors.
+
+    A secondary collection that does not exist is skipped. One that answers with an error, or times out five times in a row, is marked as failed.
+    Query the live collection first: its answer shows that the server itself works.
+    """
     if name == live:
         with qdrant():
             yield

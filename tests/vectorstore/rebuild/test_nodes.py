@@ -39,8 +39,8 @@ def refused_for(which: str) -> None:
     with pytest.raises(StoreUnavailable) as refused:
         reindex()
     assert str(refused.value) == (
-        f"A node of the Qdrant cluster does not answer ({which}): no collection can be made until it is back, or removed from the cluster."
-        " Nothing was begun."
+        f"A node of the Qdrant cluster does not answer ({which}): nothing was changed. No collection can be created: bring the node back,"
+        " node back, or remove it from the cluster."
     )
 
 
@@ -58,14 +58,14 @@ def test_reindex__on_a_cluster_with_and_without_one_of_its_nodes(memory_path: Pa
         assert other.process is not None
         os.kill(other.process.pid, signal.SIGSTOP)
         settings.QDRANT_TIMEOUT = IMPATIENT
-        refused_for("one that is frozen, or cannot be reached")
+        refused_for("its address is unknown")
         settings.QDRANT_TIMEOUT = PATIENT
         os.kill(other.process.pid, signal.SIGCONT)
         wait_until(lambda: not is_refused())
         other.kill()
         refused_for(f"{other.uri}/")
         settings.QDRANT_COLLECTION = "findme_adopted_on_a_cluster"
-        with pytest.raises(StoreUnavailable, match="Nothing was begun"):
+        with pytest.raises(StoreUnavailable, match="nothing was changed"):
             adopt(on_plan=lambda _: pytest.fail("something was announced"))
         assert (leads_to(), states()) == (None, {})
         settings.QDRANT_COLLECTION = "findme_rebuilt_on_a_cluster"

@@ -451,7 +451,7 @@ def test_reindex__one_at_a_time(embedded_qdrant: object, settings: Settings) -> 
     with printed_steps("findme.vectorstore", lambda line: in_thread(second).join(60) if "is made" in line else None):
         reindex()
     assert raised == [
-        f"Somebody else has been making or moving collections of {collection_name()!r} for 0.2 s: wait for it, and run it again."
+        f"Another process has been changing the collections of {collection_name()!r} for 0.2 s: wait for it, then run it again."
     ]
 
 
@@ -561,9 +561,7 @@ def test_reindex__where_there_is_no_collection(embedded_qdrant: object) -> None:
 def test_reindex__where_postgresql_knows_nothing_of_the_live_one(embedded_qdrant: object) -> None:
     begun(1)
     VectorCollection.objects.all().delete()
-    with pytest.raises(
-        UserFacingError, match=r"is not noted in PostgreSQL, so it is searched and not written: run manage\.py init_qdrant, "
-    ):
+    with pytest.raises(UserFacingError, match=r"which PostgreSQL does not know, so it receives no writes: run manage\.py init_qdrant, "):
         rebuilt()
     assert there() == {"v1"}
 

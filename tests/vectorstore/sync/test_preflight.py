@@ -214,8 +214,8 @@ def test_check_stores__an_alias_that_was_moved_by_hand_is_reported(server_collec
     prove()
     name = lead_elsewhere()
     line = (
-        f"The alias {collection_name()!r} leads to {name!r}, which is not noted in PostgreSQL, so it is searched and not written: run manage.py"
-        " init_qdrant, which notes it and queues everybody; or move the alias back."
+        f"The alias {collection_name()!r} points to {name!r}, which PostgreSQL does not know, so it receives no writes: run manage.py"
+        " init_qdrant, which registers it and queues all users, or move the alias back."
     )
     prove()
     StoreState.objects.update(checkpoint_at=None)
