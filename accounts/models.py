@@ -20,7 +20,7 @@ from findme.core.db.dates import supported_dates
 from findme.core.db.expressions import EnglishSearchVector, HasBytes
 from findme.core.db.validators import validate_storable
 from findme.core.models import TimestampedModel
-from privacy.people import anonymized_email
+from privacy.users import anonymized_email
 
 if TYPE_CHECKING:
     from videos.models import Video

@@ -16,8 +16,8 @@ from django.db.models.functions import Coalesce, Concat
 
 import accounts.login.personal_data  # noqa: F401  # registers its owner first, which needs the address that Profile clears
 from accounts.models import User
-from privacy.people import anonymized_email
 from privacy.registry import Disposition, Effect, PersonalDataOwner, Protection, columns_of, registry
+from privacy.users import anonymized_email
 
 RIGHTS = (User.groups.through, User.user_permissions.through)
 

@@ -1,7 +1,7 @@
-"""The audit log: who exported, anonymized, deleted, retried or adopted what, and with what outcome.
+"""Audit log: exports, anonymizations, deletions, retries and adoptions, with actor and outcome.
 
-An action that removes a user is recorded in the transaction that does it, so neither is committed without the other. A failure is recorded
-afterwards. The rows name users by their UUID, without a foreign key, and hold no other datum.
+An action that removes a user is recorded in its own transaction, so neither is committed without the other. A failure is recorded afterwards.
+The rows contain users as UUIDs without a foreign key, and no other personal data.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ from privacy.models import AuditEntry
 Action: TypeAlias = AuditEntry.Action
 Outcome: TypeAlias = AuditEntry.Outcome
 
-KEPT = timedelta(days=3 * 365)
-"""How long an entry is kept: a trigger refuses to delete it before."""
+RETENTION = timedelta(days=3 * 365)
+"""How long an entry is kept. A trigger rejects an earlier deletion."""
 LOGIN_UID = Path("/proc/self/loginuid")
 NO_LOGIN = 2**32 - 1
-"""The kernel's login uid of a process that no log-in started: a service, a container."""
+"""Login uid of a process that no log-in started, such as a service or a container."""
 
-LONGEST_ACCOUNT = 64
-"""Characters of an account's name that an entry has room for."""
+MAX_ACCOUNT_LENGTH = 64
+"""Most characters of an account name in an entry."""
 
 logger = logging.getLogger(__name__)
 
 
 class OutcomeUnknown(UserFacingError):
-    """A failure after which the action may have happened all the same."""
+    """An error after which it is unknown whether the action took effect."""
 
 
 def record(action: Action, target_id: UUID, outcome: Outcome = Outcome.DONE, *, actor_id: UUID | None) -> None:
-    """Add an entry in the current transaction. ``actor_id`` is the member of the staff, or None for a command."""
+    """Add an entry in the current transaction. ``actor_id`` is the staff member, or None for a command."""
     record_each(action, [target_id], outcome, actor_id=actor_id)
 
 
@@ -56,24 +56,27 @@ def record_each(action: Action, target_ids: Collection[UUID], outcome: Outcome =
 
 
 @contextmanager
-def failure_recorded(action: Action, target_id: UUID, *, actor_id: UUID | None) -> Iterator[None]:
-    """Add an entry if the block raises, after its transaction was rolled back. Call it outside of a transaction."""
+def record_failure_of(action: Action, target_id: UUID, *, actor_id: UUID | None) -> Iterator[None]:
+    """Add an entry if the block raises, after the rollback of its transaction. Call this outside a transaction."""
     try:
         yield
     except BaseException as error:
-        with _logged_if_not_written(error, action, target_id):
+        with _log_if_not_recorded(error, action, target_id):
             record(action, target_id, outcome_of(error), actor_id=actor_id)
         raise
 
 
 @contextmanager
-def adoption_recorded(collection: str) -> Iterator[None]:
-    """Add an entry before a collection is adopted, and one with the outcome: no transaction of PostgreSQL covers what happens in the vector store."""
+def record_adoption(collection: str) -> Iterator[None]:
+    """Add an entry before a collection is adopted, and one with the outcome.
+
+    A transaction of PostgreSQL does not cover the changes in the vector store.
+    """
     _record_adoption(collection, Outcome.STARTED)
     try:
         yield
     except BaseException as error:
-        with _logged_if_not_written(error, Action.ADOPT, collection):
+        with _log_if_not_recorded(error, Action.ADOPT, collection):
             _record_adoption(collection, Outcome.UNKNOWN)  # each step before the error stays done, in both stores
         raise
     _record_adoption(collection, Outcome.DONE)
@@ -84,7 +87,7 @@ def _record_adoption(collection: str, outcome: Outcome) -> None:
 
 
 def outcome_of(error: BaseException) -> Outcome:
-    """Return what an action that raised ``error`` came to. An interrupt may have arrived after the commit."""
+    """Return the outcome of an action that raised ``error``. An interrupt may have arrived after the commit."""
     return Outcome.FAILED if isinstance(error, Exception) and not isinstance(error, OutcomeUnknown) else Outcome.UNKNOWN
 
 
@@ -93,18 +96,18 @@ def done_or_unchanged(changed: bool) -> Outcome:
 
 
 @contextmanager
-def _logged_if_not_written(failure: BaseException, action: Action, target: UUID | str) -> Iterator[None]:
-    """The caller must hear of the failure itself, so an entry about it that cannot be written is a line in the server's log.
+def _log_if_not_recorded(failure: BaseException, action: Action, target: UUID | str) -> Iterator[None]:
+    """Log an audit entry that cannot be written, so that the caller still gets the original error.
 
-    It is not, if PostgreSQL refused the action too: nothing can have happened, and the caller reports that.
+    If PostgreSQL also rejected the action, nothing is logged: nothing was changed, and the caller reports the error.
     """
     try:
         yield
     except DatabaseError as error:
         if isinstance(failure, DatabaseError):
             return
-        kind = type(error.__cause__ or error).__name__  # PostgreSQL's own words have the values of the row
-        logger.error("The audit log has no entry of this: %s of %s failed (%s).", action, target, kind)  # noqa: TRY400
+        kind = type(error.__cause__ or error).__name__  # PostgreSQL's message contains values of the row
+        logger.error("The audit log has no entry for this action: %s of %s failed (%s).", action, target, kind)  # noqa: TRY400
 
 
 def _actor(user_id: UUID | None) -> dict[str, UUID | str]:
@@ -112,15 +115,15 @@ def _actor(user_id: UUID | None) -> dict[str, UUID | str]:
 
 
 def operating_system_account() -> str:
-    """Return the name of the account that logged in, also behind sudo; of a process that no log-in started, the name of its account.
+    """Return the name of the account that logged in, even behind sudo, or else the account of the process.
 
-    An account without a name is its number.
+    An account without a name is returned as its number.
     """
     uid = _login_uid()
     if uid is None:
         uid = os.getuid()
     try:
-        return pwd.getpwuid(uid).pw_name.encode(errors="backslashreplace").decode()[:LONGEST_ACCOUNT]
+        return pwd.getpwuid(uid).pw_name.encode(errors="backslashreplace").decode()[:MAX_ACCOUNT_LENGTH]
     except KeyError:
         return str(uid)
 
@@ -134,5 +137,5 @@ def _login_uid() -> int | None:
 
 
 def expired() -> QuerySet[AuditEntry]:
-    """Return the entries whose retention is over, by PostgreSQL's clock."""
-    return AuditEntry.objects.filter(recorded_at__lt=ExpressionWrapper(Now() - Value(KEPT), DateTimeField()))
+    """Return the entries after the end of their retention, by PostgreSQL's clock."""
+    return AuditEntry.objects.filter(recorded_at__lt=ExpressionWrapper(Now() - Value(RETENTION), DateTimeField()))

@@ -1,4 +1,4 @@
-"""Every personal datum has an owner: the system checks that say which has none, which has two, and which is no datum at all."""
+"""System checks: every field with personal data has exactly one owner."""
 
 from __future__ import annotations
 
@@ -19,21 +19,24 @@ PROJECT = Path(__file__).resolve().parent.parent
 
 
 def check_owners(**_app_configs_and_databases: Any) -> list[CheckMessage]:
-    """All models at once, whatever apps are asked for: an owner may answer for another app's fields."""
+    """Check all models, whatever apps are selected: an owner can own fields of another app."""
     owners = list(registry.owners)
     models = models_with_personal_data(owners)
     return [*errors_of_ownership(models, owners), *errors_of_protection(filter(is_ours, models), owners)]
 
 
 def models_with_personal_data(owners: Iterable[PersonalDataOwner]) -> list[type[Model]]:
-    """Every model of this project's apps, every other that refers to people (Django's admin log, or what an app that is installed later keeps
-    of them), and whatever else an owner names: of a model that has one, no field is left out."""
+    """Return the models of this project, all models that refer to users, and all models that an owner names.
+
+    Models that refer to users include Django's admin log and the models of apps that are installed later. For a model with an owner, all fields
+    are checked.
+    """
     named = {label for owner in owners for label in owner.fields}
-    return [model for model in apps.get_models() if is_ours(model) or _refers_to_people(model) or model._meta.label in named]
+    return [model for model in apps.get_models() if is_ours(model) or _refers_to_users(model) or model._meta.label in named]
 
 
 def errors_of_ownership(models: Iterable[type[Model]], owners: Sequence[PersonalDataOwner]) -> Iterator[Error]:
-    """E001 for the fields without an owner, one error a model; E002 for each with two; E003 for each name that is no field."""
+    """Yield E001 per model with fields without an owner, E002 per field with several owners, E003 per unknown name."""
     owners_of: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
     for owner in owners:
         for label, fields in sorted(owner.fields.items()):
@@ -49,7 +52,7 @@ def errors_of_ownership(models: Iterable[type[Model]], owners: Sequence[Personal
 
 
 def field_names(model: type[Model]) -> list[str]:
-    """The columns of the model, and its own many-to-many fields."""
+    """Return the columns of the model and its own many-to-many fields."""
     return [field.name for field in (*model._meta.concrete_fields, *model._meta.local_many_to_many)]
 
 
@@ -57,7 +60,7 @@ def is_ours(model: type[Model]) -> bool:
     return Path(apps.get_app_config(model._meta.app_label).path).parent == PROJECT
 
 
-def _refers_to_people(model: type[Model]) -> bool:
+def _refers_to_users(model: type[Model]) -> bool:
     return any(
         field.is_relation and field.related_model is not None and field.related_model._meta.label == settings.AUTH_USER_MODEL
         for field in (*model._meta.concrete_fields, *model._meta.local_many_to_many)
@@ -65,21 +68,23 @@ def _refers_to_people(model: type[Model]) -> bool:
 
 
 def errors_of_protection(models: Iterable[type[Model]], owners: Iterable[PersonalDataOwner]) -> Iterator[Error]:
-    """E004 for fields without a rule about what an erased user's row may hold, in models that are tied to a user; E005 where the triggers of the table
-    enforce something else."""
+    """Yield E004 and E005 for the protection of erased users.
+
+    E004: a model that refers to a user has fields without a rule for erased users. E005: the triggers of the table enforce other rules.
+    """
     declared = {label: protection for owner in owners for label, protection in owner.protection.items()}
     triggers = {(trigger.table, trigger.name): trigger.arguments for trigger in expected_triggers().triggers}
     for model in models:
         label, protection = model._meta.label, declared.get(model._meta.label)
-        if protection is None and not _refers_to_people(model) and label != settings.AUTH_USER_MODEL:
+        if protection is None and not _refers_to_users(model) and label != settings.AUTH_USER_MODEL:
             continue
-        said = frozenset() if protection is None else {*protection.users, *protection.protected, *protection.kept}
-        # Of a model without protected fields no row is left.
-        if protection is None or (protection.protected and set(field_names(model)) != said):
-            yield _not_said(model, sorted(said ^ set(field_names(model))))
+        declared_fields = frozenset() if protection is None else {*protection.users, *protection.protected, *protection.kept}
+        # Without protected fields, an erasure deletes all rows of the user.
+        if protection is None or (protection.protected and set(field_names(model)) != declared_fields):
+            yield _not_covered(model, sorted(declared_fields ^ set(field_names(model))))
             continue
         arguments = ", ".join(f"'{argument}'" for argument in protection.arguments(model))
-        # Without protected columns no row may be written, so the table needs a trigger that sees all of them.
+        # Without protected columns, no row may be written, so a trigger must cover all columns.
         for event in ("inserted", "updated") if protection.protected else ("inserted", "updated", "changed"):
             if triggers.get((model._meta.db_table, f"erased_users_{event}")) != arguments:
                 yield _not_enforced(model, f"erased_users_{event}", arguments)
@@ -97,16 +102,16 @@ def _errors_of_names(owner: PersonalDataOwner, label: str, fields: Iterable[str]
 
 def _no_owner(model: type[Model], fields: list[str]) -> Error:
     return Error(
-        f"{model._meta.label} has fields that no owner of personal data answers for: {', '.join(fields)}.",
+        f"{model._meta.label} has fields without an owner of personal data: {', '.join(fields)}.",
         hint=f"Name them in the fields of an owner in {model._meta.app_label}/personal_data.py, which exports, anonymizes and erases them.",
         obj=model,
         id="privacy.E001",
     )
 
 
-def _not_said(model: type[Model], fields: list[str]) -> Error:
+def _not_covered(model: type[Model], fields: list[str]) -> Error:
     return Error(
-        f"What {model._meta.label} may hold for an anonymized or deleted user is not said of {', '.join(fields)}.",
+        f"The Protection of {model._meta.label} does not cover the fields {', '.join(fields)}.",
         hint=f"Name each field once in the Protection of the model in {model._meta.app_label}/personal_data.py.",
         obj=model,
         id="privacy.E004",
@@ -125,7 +130,7 @@ def _not_enforced(model: type[Model], trigger: str, arguments: str) -> Error:
 def _many_owners(name: str, sections: list[str]) -> Error:
     return Error(
         f"{name} has more than one owner of personal data: {', '.join(sections)}.",
-        hint="Leave it in the fields of one of them.",
+        hint="Keep it in the fields of one owner.",
         id="privacy.E002",
     )
 
@@ -133,6 +138,6 @@ def _many_owners(name: str, sections: list[str]) -> Error:
 def _no_such(owner: PersonalDataOwner, what: str) -> Error:
     return Error(
         f"The owner of the section {owner.section!r} names {what}, which does not exist.",
-        hint=f"Take it out of the fields of {type(owner).__module__}.{type(owner).__qualname__}, or mend its name.",
+        hint=f"Take it out of the fields of {type(owner).__module__}.{type(owner).__qualname__}, or correct its name.",
         id="privacy.E003",
     )

@@ -1,4 +1,4 @@
-"""The users who were anonymized or deleted for good, and the audit log."""
+"""Anonymized and deleted users, and the audit log."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from findme.core.db.expressions import ClockTimestamp
 
 
 class ErasedUser(models.Model):
-    """A user who was anonymized, or ``deleted`` for good. Triggers add the row, and refuse data of such a user in every table.
+    """A user who was anonymized or, with ``deleted``, deleted for good.
 
-    No foreign key: the row outlives the user. To take an erasure back, the role that owns the table deletes the row. ``flush`` keeps the rows, because
-    they protect users against copies of their data outside the database.
+    Triggers add the row, and reject data of the user in every table. There is no foreign key, because the row outlives the user. To undo an
+    erasure, the role that owns the table deletes the row. ``flush`` keeps the rows, because they protect users against copies of their data
+    outside the database.
     """
 
     user_id = models.UUIDField(primary_key=True)
@@ -34,9 +35,9 @@ class ErasedUser(models.Model):
 
 
 class AuditEntry(models.Model):
-    """One action on a user's data, or on a collection of the vector store: who did it, when, and with what outcome.
+    """One action on a user's data or on a collection of the vector store, with actor, time and outcome.
 
-    No foreign key, so that the entry outlives both users. Triggers refuse to change an entry, and to delete it before its retention is over.
+    There is no foreign key, so the entry outlives both users. Triggers reject a change of an entry, and a deletion before its retention ends.
     """
 
     class Action(models.TextChoices):
@@ -51,7 +52,7 @@ class AuditEntry(models.Model):
     class Outcome(models.TextChoices):
         STARTED = "started", "Started"
         DONE = "done", "Done"
-        UNCHANGED = "unchanged", "Was so already"
+        UNCHANGED = "unchanged", "Unchanged"
         FAILED = "failed", "Failed"
         UNKNOWN = "unknown", "Unknown"
 
@@ -60,9 +61,9 @@ class AuditEntry(models.Model):
 
     id = models.BigAutoField(primary_key=True)
     recorded_at = models.DateTimeField(db_default=ClockTimestamp(), editable=False)
-    actor_id = models.UUIDField(null=True, help_text="The member of the staff")
+    actor_id = models.UUIDField(null=True, help_text="The staff member")
     actor_account = models.CharField(
-        max_length=64, default="", db_default="", help_text="The account of the operating system that ran a command"
+        max_length=64, default="", db_default="", help_text="The operating system account that ran the command"
     )
     action = models.CharField(max_length=20, choices=Action.choices)
     target_id = models.UUIDField(null=True, help_text="The user")

@@ -1,4 +1,4 @@
-"""The personal data of ``privacy`` itself: that a user was anonymized or deleted for good, and the audit log."""
+"""Personal data of ``privacy``: ids of anonymized or deleted users, and the audit log."""
 
 from __future__ import annotations
 
@@ -14,22 +14,25 @@ from privacy.registry import Disposition, Effect, PersonalDataOwner, registry
 
 
 class Erasures(PersonalDataOwner):
-    """Residual data: the id and the time outlive the user, so that no copy of the user's data is written back (GDPR, article 5, paragraph 2)."""
+    """Owns the ids of erased users. Id and time outlive the user, so no copy restores the data (GDPR, article 5, paragraph 2)."""
 
     section = "erasure"
     is_last = True
     fields = {"privacy.ErasedUser": frozenset({"user_id", "erased_at", "deleted"})}
 
     def export(self, user_id: UUID) -> dict[str, Any]:
-        """Return when the user was anonymized, if so."""
+        """Return the time of the anonymization, or None."""
         return {"anonymized_at": ErasedUser.objects.filter(pk=user_id).values_list("erased_at", flat=True).first()}
 
     def anonymize(self, user_id: UUID) -> None:
-        """Add the row if a trigger has not: it sees no change in an address that was anonymized before the erasure was taken back."""
+        """Add the row if no trigger did.
+
+        The trigger sees no change in an address that was anonymized before the erasure was undone.
+        """
         ErasedUser.objects.bulk_create([ErasedUser(user_id=user_id)], ignore_conflicts=True)
 
     def after_anonymization(self, user_id: UUID) -> list[Effect]:
-        """Return nothing that a user has to be told: the row of the user has the same id."""
+        """Return no effect, because the user's own row has the same id."""
         return []
 
     def after_erasure(self, user_id: UUID) -> list[Effect]:
@@ -40,26 +43,26 @@ class Erasures(PersonalDataOwner):
 
 
 class AuditLog(PersonalDataOwner):
-    """Residual data: what was done with a user's data, by whom and when, outlives the user for the retention (GDPR, articles 5 (2) and 30)."""
+    """Owns the audit log. Entries outlive the user until their retention ends (GDPR, articles 5 (2) and 30)."""
 
     section = "audit_log"
     is_last = True
-    retention = audit.KEPT
+    retention = audit.RETENTION
     fields = {
         "privacy.AuditEntry": frozenset({"id", "recorded_at", "actor_id", "actor_account", "action", "target_id", "collection", "outcome"})
     }
 
     def export(self, user_id: UUID) -> Iterator[dict[str, Any]]:
-        """Return the entries about the user and, of a member of the staff, by them. Who acted on the user stays the operator's."""
+        """Yield the entries about the user and, for staff, by the user. The actor is not exported."""
         columns = ("recorded_at", "action", "target_id", "outcome")
         yield from _entries(user_id).order_by("pk").values(*columns).iterator()
 
     def anonymize(self, user_id: UUID) -> None:
-        """Do nothing: an entry has no name or address."""
+        """Change nothing: an entry has no name and no address."""
 
     def after_anonymization(self, user_id: UUID) -> list[Effect]:
         count = _entries(user_id).count()
-        return [Effect("entries of the audit log, by the id", count, Disposition.KEPT)] if count else []
+        return [Effect("audit log entries, by id", count, Disposition.KEPT)] if count else []
 
     def after_erasure(self, user_id: UUID) -> list[Effect]:
         return self.after_anonymization(user_id)

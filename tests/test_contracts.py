@@ -20,7 +20,7 @@ NOT_OF_THE_PRODUCT = {"benchmarks", "fixtures", "tests"}
 WRONG = {
     "apps": ("privacy/registry.py", "import accounts.age"),
     "vectorstore": ("vectorstore/queue/entries.py", "import vectorstore.qdrant.address"),
-    "privacy": ("privacy/people.py", "import privacy.actions.outcome"),
+    "privacy": ("privacy/users.py", "import privacy.actions.outcome"),
     "findme.core": ("findme/core/errors.py", "import findme.core.commands.base"),
     "findme": ("findme/environment.py", "import findme.embedded.server"),
     "of findme, the apps import the library and the migrator only": ("accounts/age.py", "import findme.environment"),

@@ -20,7 +20,7 @@ from accounts.models import User
 from calls.models import VideoCall
 from findme.environment import BASE_DIR
 from matching.models import Match
-from privacy.actions.undo_erasure import take_erasures_back
+from privacy.actions.undo_erasure import undo_erasures
 from privacy.models import ErasedUser
 from videos.models import Video
 
@@ -92,7 +92,7 @@ def test_demo__loads_twice_and_restores_what_was_changed(loaded: None) -> None:
     assert not User.objects.filter(email="jane@example.com").exists()
     assert User.objects.get(pk=john_id).full_name == "Deleted User"
 
-    take_erasures_back(list(ErasedUser.objects.values_list("pk", flat=True)))
+    undo_erasures(list(ErasedUser.objects.values_list("pk", flat=True)))
     call_command("loaddata", "demo", verbosity=0)
     assert {model: model._base_manager.count() for model in MODELS} == before
     assert User.objects.alive().get(pk=john_id).full_name == "John Doe"

@@ -9,7 +9,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from accounts.models import User
-from privacy.people import anonymized_email
+from privacy.users import anonymized_email
 
 if TYPE_CHECKING:
     from accounts.models import UserQuerySet

@@ -21,7 +21,7 @@ from findme.demo.dataset import ADMIN_EMAIL, ADMIN_ID, EMBEDDINGS, JANE, JOHN, d
 from findme.demo.guard import refuse_foreign_data
 from findme.demo.presenter import Presenter
 from findme.demo.traces import traces_of
-from privacy.actions.undo_erasure import take_erasures_back
+from privacy.actions.undo_erasure import undo_erasures
 from vectorstore.models import ProfileEmbedding
 from vectorstore.qdrant.connection import collection_name, is_embedded
 from vectorstore.search.criteria import Near, SearchQuery
@@ -75,7 +75,7 @@ def _load(presenter: Presenter) -> None:
     presenter.step(
         "People", "John and Jane of the guide and two hundred others, with videos, six weeks of matches, and calls. None of them exists."
     )
-    take_erasures_back(demo_user_ids())  # those of earlier demos
+    undo_erasures(demo_user_ids())  # those of earlier demos
     try:
         presenter.command("loaddata", "demo")
     except IntegrityError as error:

@@ -1,44 +1,45 @@
-"""Anonymizing: the person goes, what statistics need stays (the guide, "Data Anonymization"; GDPR, article 17)."""
+"""Anonymize a user and keep the data for statistics (the guide, "Data Anonymization"; GDPR, article 17)."""
 
 from __future__ import annotations
 
 from uuid import UUID
 
-from privacy.actions.locking import check_deferred_constraints, person_locked
+from privacy.actions.locking import check_deferred_constraints, locked_user
 from privacy.actions.outcome import Outcome
-from privacy.actions.stores import held_in_stores, remove_from_stores, store_sessions
+from privacy.actions.stores import effects_in_stores, remove_from_stores, store_sessions
 from privacy.actions.superusers import check_removal
-from privacy.audit import Action, done_or_unchanged, failure_recorded, record
-from privacy.people import require_person, unknown
+from privacy.audit import Action, done_or_unchanged, record, record_failure_of
 from privacy.registry import Effect, registry
+from privacy.users import require_user, unknown_user
 
 
 def preview_anonymization(user_id: UUID) -> list[Effect]:
-    """What ``anonymize`` would do now. Raises UserFacingError for somebody unknown, StoreUnavailable where it could not be done."""
-    require_person(user_id)
+    """Return what ``anonymize`` would do. Raise UserFacingError for an unknown user, StoreUnavailable if it would fail."""
+    require_user(user_id)
     with store_sessions():
-        return [*_in_postgresql(user_id), *held_in_stores(user_id)]
+        return [*_effects_in_postgresql(user_id), *effects_in_stores(user_id)]
 
 
 def anonymize(user_id: UUID, *, actor_id: UUID | None = None) -> Outcome:
-    """Clear what identifies the person in every table and delete them from every store, or change nothing in PostgreSQL.
+    """Clear what identifies the user in every table and delete the user from every store, or change nothing in PostgreSQL.
 
-    The stores are reached before the row is locked, and told as the last step before the commit: where it ends in between, the person is as
-    before but for the point, which ``sync_qdrant`` brings back. A second time it clears what was written since. Raises UserFacingError for
-    somebody unknown or held by another transaction, and as ``check_removal`` does, StoreUnavailable where a store cannot be reached and
-    nothing has happened, DeletionUnconfirmed where one does not answer in the end.
+    The function connects to the stores before it locks the row. It deletes from the stores as the last step before the commit. If it ends in
+    between, only the point is missing, and ``sync_qdrant`` restores it. A second call clears what was written since the first.
+
+    Raise UserFacingError for a user that is unknown or locked by another transaction, and as ``check_removal`` does. Raise StoreUnavailable if a
+    store cannot be reached (nothing has changed), and DeletionUnconfirmed if a store does not confirm the deletion.
     """
-    with failure_recorded(Action.ANONYMIZE, user_id, actor_id=actor_id), store_sessions(), person_locked(user_id) as person:
-        if person is None:
-            raise unknown(user_id)
+    with record_failure_of(Action.ANONYMIZE, user_id, actor_id=actor_id), store_sessions(), locked_user(user_id) as user:
+        if user is None:
+            raise unknown_user(user_id)
         check_removal(user_id, actor_id)
-        in_postgresql = _in_postgresql(user_id)
+        effects = _effects_in_postgresql(user_id)
         for owner in registry.owners:
             owner.anonymize(user_id)
-        record(Action.ANONYMIZE, user_id, done_or_unchanged(not person.is_anonymized), actor_id=actor_id)
+        record(Action.ANONYMIZE, user_id, done_or_unchanged(not user.is_anonymized), actor_id=actor_id)
         check_deferred_constraints()
-        return Outcome(user_id, not person.is_anonymized, (*in_postgresql, *remove_from_stores(user_id)))
+        return Outcome(user_id, not user.is_anonymized, (*effects, *remove_from_stores(user_id)))
 
 
-def _in_postgresql(user_id: UUID) -> list[Effect]:
+def _effects_in_postgresql(user_id: UUID) -> list[Effect]:
     return [effect for owner in registry.owners for effect in owner.after_anonymization(user_id)]

@@ -1,4 +1,4 @@
-"""The zip of an export: a JSON file for each section, and ``manifest.json``, written last."""
+"""Zip file of an export: one JSON file per section, and ``manifest.json`` as the last file."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ from findme.core.values.exact_json import LosslessEncoder
 from findme.core.values.unreadable import Unreadable
 
 FORMAT_VERSION = 1
-"""Of the files' shape; a change that a reader would notice makes it one more."""
+"""Version of the file format. Increase it with each change that a reader could notice."""
 
 Section = Mapping[str, Any] | Iterable[Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class ExportedFile:
-    """One file of the zip: ``entries`` objects (1 where it is an object itself), ``size`` in bytes before compression, ``sha256`` in hex."""
+    """One file of the zip.
+
+    ``entries`` is the number of objects (1 if the file is one object), ``size`` is in bytes before compression, ``sha256`` is in hex.
+    """
 
     name: str
     entries: int
@@ -31,7 +34,10 @@ class ExportedFile:
 
 
 def write_archive(fileobj: IO[bytes], user_id: UUID, sections: Iterable[tuple[str, Section]]) -> tuple[ExportedFile, ...]:
-    """Write the zip, one object at a time; FILEOBJ need not be seekable. A zip that was cut off has no directory and cannot be opened."""
+    """Write the zip, one object at a time.
+
+    ``fileobj`` need not be seekable. A truncated zip has no directory and cannot be opened.
+    """
     made_at = datetime.now(UTC)
     with ZipFile(fileobj, "w") as archive:
         files = tuple(_write_section(archive, f"{name}.json", section, made_at) for name, section in sections)
@@ -62,7 +68,7 @@ def _write_section(archive: ZipFile, name: str, section: Section, made_at: datet
 
 
 def _lines(section: Section) -> Iterator[tuple[str, bool]]:
-    """The pieces of one JSON document, each with whether it is an entry of its own."""
+    """Yield the parts of one JSON document, each with whether it is an entry."""
     if isinstance(section, Mapping):
         yield f"{as_json(section)}\n", True
         return
@@ -74,7 +80,10 @@ def _lines(section: Section) -> Iterator[tuple[str, bool]]:
 
 
 def as_json(value: object) -> str:
-    """JSON in the words of RFC 8259: times as RFC 3339 with all their digits, in UTC. NaN and the infinities, which JSON has not, are texts."""
+    """Return JSON by RFC 8259.
+
+    Times are in UTC, in the format of RFC 3339 with all digits. NaN and infinities, which JSON does not have, are strings.
+    """
     return json.dumps(value, default=_plain, ensure_ascii=False, cls=LosslessEncoder, indent=2)
 
 

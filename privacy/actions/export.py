@@ -1,4 +1,4 @@
-"""All that is held about one person, in files of JSON (the guide, "Data Export"; GDPR, articles 15 and 20)."""
+"""Export all data about one user as JSON files (the guide, "Data Export"; GDPR, articles 15 and 20)."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from django.db import connection, transaction
 from findme.core.files import atomic_write, require_writable
 from privacy.actions.archive import ExportedFile, Section, write_archive
 from privacy.actions.stores import store_sessions
-from privacy.audit import Action, failure_recorded, record
-from privacy.people import require_person
+from privacy.audit import Action, record, record_failure_of
 from privacy.registry import registry
+from privacy.users import require_user
 
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """The zip at ``path``: ``size`` bytes, mode 0600, with ``files`` beside the manifest."""
+    """The zip file at ``path``: ``size`` bytes, mode 0600. ``files`` does not include the manifest."""
 
     user_id: UUID
     path: Path
@@ -29,25 +29,24 @@ class Exported:
     files: tuple[ExportedFile, ...]
 
 
-def export_person(user_id: UUID, destination: Path, *, force: bool = False, actor_id: UUID | None = None) -> Exported:
-    """Write the zip to DESTINATION, which appears when it is whole.
+def export_user_data(user_id: UUID, destination: Path, *, force: bool = False, actor_id: UUID | None = None) -> Exported:
+    """Write the zip to ``destination``, which appears when it is complete.
 
-    Raises UserFacingError for somebody unknown, an existing file without FORCE and a path that cannot be used, StoreUnavailable; there is
-    no file then.
+    Raise UserFacingError for an unknown user, an existing file without ``force`` or an unusable path, and StoreUnavailable. Then there is no file.
     """
-    with failure_recorded(Action.EXPORT, user_id, actor_id=actor_id), atomic_write(destination, force=force) as file:
+    with record_failure_of(Action.EXPORT, user_id, actor_id=actor_id), atomic_write(destination, force=force) as file:
         files = _write_zip(user_id, file, actor_id)
         size = file.tell()
     return Exported(user_id, destination, size, files)
 
 
 def write_zip(user_id: UUID, fileobj: IO[bytes], *, actor_id: UUID | None = None) -> tuple[ExportedFile, ...]:
-    """Write the zip to FILEOBJ as it is read; what was written is no zip if this raises. Opens a transaction: call it outside of one.
+    """Write the zip to ``fileobj`` while the data is read. Call this outside a transaction, because it opens one.
 
-    The audit log has the export when this returns: do not hand the file over before. Raises UserFacingError for an unknown user,
-    StoreUnavailable.
+    The audit log has the export when this returns: do not deliver the file before. If this raises, the file is not a valid zip. Raise
+    UserFacingError for an unknown user, and StoreUnavailable.
     """
-    with failure_recorded(Action.EXPORT, user_id, actor_id=actor_id):
+    with record_failure_of(Action.EXPORT, user_id, actor_id=actor_id):
         return _write_zip(user_id, fileobj, actor_id)
 
 
@@ -59,8 +58,8 @@ def _write_zip(user_id: UUID, fileobj: IO[bytes], actor_id: UUID | None) -> tupl
 
 
 def export_sections(user_id: UUID, *, actor_id: UUID | None = None) -> dict[str, Any]:
-    """The same in memory: lists and dicts that hold dates, times and UUIDs, by section. Raises as ``write_zip``."""
-    with failure_recorded(Action.EXPORT, user_id, actor_id=actor_id):
+    """Return the data by section, as lists and dicts with dates, times and UUIDs. Raise as ``write_zip`` does."""
+    with record_failure_of(Action.EXPORT, user_id, actor_id=actor_id):
         with _sections(user_id) as sections:
             exported = {name: section if isinstance(section, Mapping) else list(section) for name, section in sections}
         record(Action.EXPORT, user_id, actor_id=actor_id)
@@ -68,28 +67,28 @@ def export_sections(user_id: UUID, *, actor_id: UUID | None = None) -> dict[str,
 
 
 def preview_export(user_id: UUID, destination: Path, *, force: bool = False) -> dict[str, int]:
-    """What ``export_person`` would write: the number of entries by file. Raises as it does."""
+    """Return the number of entries by file that ``export_user_data`` would write. Raise as it does."""
     require_writable(destination, force=force)
     return count_entries(user_id)
 
 
 def count_entries(user_id: UUID) -> dict[str, int]:
-    """The number of entries by file that ``write_zip`` would write now. Raises as it does."""
+    """Return the number of entries by file that ``write_zip`` would write. Raise as it does."""
     with _sections(user_id) as sections:
         return {f"{name}.json": 1 if isinstance(section, Mapping) else sum(1 for _ in section) for name, section in sections}
 
 
 @contextmanager
 def _sections(user_id: UUID) -> Iterator[Iterator[tuple[str, Section]]]:
-    """Each section as it is asked for, all in one view of PostgreSQL; the stores are held meanwhile."""
-    with store_sessions(), _one_view():
-        require_person(user_id)
+    """Yield an iterator that reads each section on demand, from one snapshot of PostgreSQL and with open store sessions."""
+    with store_sessions(), _consistent_snapshot():
+        require_user(user_id)
         yield ((owner.section, owner.export(user_id)) for owner in registry.owners)
 
 
 @contextmanager
-def _one_view() -> Iterator[None]:
-    """A transaction that sees every table as it was at one moment, and writes nothing."""
+def _consistent_snapshot() -> Iterator[None]:
+    """Open a read-only transaction that sees all tables at one point in time."""
     with transaction.atomic(durable=True):
         with connection.cursor() as cursor:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")

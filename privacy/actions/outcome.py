@@ -1,4 +1,4 @@
-"""What a privacy action did."""
+"""Result of a privacy action."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from privacy.registry import Effect
 
 @dataclass(frozen=True, slots=True)
 class PendingStore:
-    """A store that may still hold the person, and why: a sentence."""
+    """A store that may still have the user, and the reason as a sentence."""
 
     store: str
     reason: str
@@ -18,7 +18,10 @@ class PendingStore:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """``changed`` is False where PostgreSQL had it so already. Only a soft deletion can leave the person in a store."""
+    """Result for one user. ``changed`` is False if PostgreSQL already had this state.
+
+    Only a soft deletion can leave the user in a store.
+    """
 
     user_id: UUID
     changed: bool

@@ -1,4 +1,4 @@
-"""The stores outside PostgreSQL, all of them at once."""
+"""Operations on all stores outside PostgreSQL."""
 
 from __future__ import annotations
 
@@ -12,32 +12,41 @@ from privacy.registry import Disposition, Effect, Store, registry
 
 
 class DeletionUnconfirmed(OutcomeUnknown, StoreUnavailable):
-    """A store did not answer when it was told to delete the person: it may have done so, or may still do it. ``reason`` is the store's own line."""
+    """A store did not confirm the deletion of the user: it may have deleted the user, or may still do so.
+
+    ``reason`` is the error line of the store.
+    """
 
     def __init__(self, store: Store, error: StoreUnavailable) -> None:
         self.reason = one_line(error)
         super().__init__(
-            f"{self.reason} PostgreSQL is as before; whether the {store.name} still has the person is not known: run it again,"
-            " or manage.py sync_qdrant --once if they are to stay."
+            f"{self.reason} PostgreSQL is unchanged, but the {store.name} may still have the user. Run this again,"
+            " or run manage.py sync_qdrant --once to keep the user."
         )
 
 
 @contextmanager
 def store_sessions() -> Iterator[None]:
-    """Hold every store, before anything is locked in PostgreSQL. Raises StoreUnavailable: nothing has happened then."""
-    with ExitStack() as held:
+    """Open a session with every store. Call this before any lock in PostgreSQL.
+
+    Raise StoreUnavailable if a store cannot be reached. Then nothing has changed.
+    """
+    with ExitStack() as sessions:
         for store in registry.stores:
-            held.enter_context(store.session())
+            sessions.enter_context(store.session())
         yield
 
 
-def held_in_stores(user_id: UUID) -> list[Effect]:
-    """What the stores hold of the person and would delete, for a preview."""
+def effects_in_stores(user_id: UUID) -> list[Effect]:
+    """Return what the stores would delete, for a preview."""
     return [Effect(store.contents, int(store.holds(user_id)), Disposition.DELETED) for store in registry.stores]
 
 
 def remove_from_stores(user_id: UUID) -> list[Effect]:
-    """Delete the person from every store, as the last step of the caller's transaction. Raises DeletionUnconfirmed or UserFacingError."""
+    """Delete the user from every store, as the last step of the caller's transaction.
+
+    Raise DeletionUnconfirmed or UserFacingError.
+    """
     return [Effect(store.contents, int(_remove(store, user_id)), Disposition.DELETED) for store in registry.stores]
 
 

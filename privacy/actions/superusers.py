@@ -1,4 +1,4 @@
-"""At least one superuser stays, and of two who remove each other at the same moment only one succeeds."""
+"""Keep at least one superuser, even if two superusers remove each other at the same time."""
 
 from __future__ import annotations
 
@@ -13,29 +13,28 @@ from django.db.models import QuerySet
 from findme.core.errors import UserFacingError
 
 REMOVAL_LOCK = 7_021_339_562_118_406
-"""Key of the advisory lock under which superusers are removed, one after the other. Any number that nothing else uses."""
+"""Key of the advisory lock that serializes removals of superusers. Any otherwise unused number."""
 
 
 def active_superusers() -> QuerySet[Any]:
-    """Return the superusers who can open the admin, and have a password to log in with."""
+    """Return the superusers who can open the admin and have a password."""
     superusers = get_user_model()._base_manager.filter(is_superuser=True, is_staff=True, active=True, deleted_at__isnull=True)
-    return superusers.exclude(password="").exclude(password__startswith=UNUSABLE_PASSWORD_PREFIX)  # no password
+    return superusers.exclude(password="").exclude(password__startswith=UNUSABLE_PASSWORD_PREFIX)
 
 
 def check_removal(user_id: UUID, actor_id: UUID | None) -> None:
-    """Raise UserFacingError if the removal of this user would leave no active superuser, or if the actor may not remove a superuser any
-    more.
+    """Raise UserFacingError if no active superuser would remain, or if the actor is no longer one.
 
-    Call it in the transaction that removes the user, deactivates them or takes their rights, after it has locked the user's row. It does nothing
-    for a user who is no superuser. ``actor_id`` is None for a command. A lock on the row alone would not do: each of the two transactions locks
-    another row and would still read the other user as a superuser.
+    Call this in the transaction that removes or deactivates the user or revokes permissions, after it has locked the user's row. It does nothing
+    for a user who is not an active superuser. ``actor_id`` is None for a command. A row lock is not enough: two transactions that remove each
+    other's actor lock different rows, and each would still see the other user as a superuser.
     """
     if not active_superusers().filter(pk=user_id).exists():
         return
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [REMOVAL_LOCK])
-    staying = set(active_superusers().exclude(pk=user_id).values_list("pk", flat=True))
-    if actor_id is not None and actor_id not in staying:
-        raise UserFacingError("Your account is no longer that of an active superuser: nothing was changed. Ask another superuser.")
-    if not staying:
+    remaining = set(active_superusers().exclude(pk=user_id).values_list("pk", flat=True))
+    if actor_id is not None and actor_id not in remaining:
+        raise UserFacingError("Your account is no longer an active superuser: nothing was changed. Ask another superuser.")
+    if not remaining:
         raise UserFacingError(f"{str(user_id)!r} is the last active superuser: nothing was changed. Run manage.py createsuperuser first.")

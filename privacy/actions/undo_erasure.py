@@ -1,4 +1,4 @@
-"""Taking an erasure back: the only way for a user's data to be written again."""
+"""Undo an erasure: only then can the user's data be written again."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from privacy.audit import Action, record_each
 from privacy.models import ErasedUser
 
 
-def take_erasures_back(user_ids: Collection[UUID], *, actor_id: UUID | None = None) -> int:
-    """Let data of these users be written again, and return how many had been anonymized or deleted for good. Nothing that was cleared comes back.
+def undo_erasures(user_ids: Collection[UUID], *, actor_id: UUID | None = None) -> int:
+    """Allow data of these users to be written again, and return how many had been anonymized or deleted for good.
 
-    Raises ProgrammingError for a role that is no member of the role that owns the tables.
+    This restores no data. Raise ProgrammingError if the role is not a member of the role that owns the tables.
     """
     with transaction.atomic():
         erased = ErasedUser.objects.filter(pk__in=user_ids)

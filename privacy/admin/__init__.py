@@ -1,3 +1,3 @@
-"""The privacy actions in the admin, its log and the audit log."""
+"""Privacy actions, admin log and audit log in the admin."""
 
 from privacy.admin import admin_log, audit_log  # noqa: F401  # they register their models

@@ -1,4 +1,4 @@
-"""The four privacy actions, and the words that the admin has for them."""
+"""The four privacy actions and their texts in the admin."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from privacy.registry import Effect
 
 @dataclass(frozen=True, slots=True)
 class PrivacyAction:
-    """One action: ``permission`` is a codename of accounts; ``perform`` is None for the export, which gives a file instead."""
+    """One privacy action. ``permission`` is a codename of ``accounts``."""
 
     slug: str
     permission: str
@@ -23,18 +23,18 @@ class PrivacyAction:
     noun: str
     explanation: str
     done: str
-    """What the messages say of a person it was done to."""
+    """Past participle for the messages."""
     preview: Callable[[UUID], list[Effect]] | Callable[[UUID], dict[str, int]]
     perform: Callable[..., Outcome] | None = None
-    """Takes the id of the person, and as ``actor_id`` that of the superuser or member of the staff who does it."""
+    """Takes the user's id, and as ``actor_id`` the id of the staff member. None for the export, which returns a file."""
     needs_stores: bool = True
-    """Cannot be done while a store is out of reach."""
+    """Whether the action needs every store to be available."""
     is_final: bool = False
-    """Asks for more than a click."""
+    """Whether the action asks for a typed confirmation."""
 
     @property
     def removes(self) -> bool:
-        """Takes the account away."""
+        """Return whether the action removes the account."""
         return self.perform is not None
 
 
@@ -43,7 +43,7 @@ EXPORT = PrivacyAction(
     permission="export_personal_data",
     title="Export personal data",
     noun="The export",
-    explanation="All that is held about the person, in a zip of JSON files. Other people appear in it as ids only, and no password hash does.",
+    explanation="All data about the user, as a zip of JSON files. It has only the ids of other users, and no password hash.",
     done="exported the personal data",
     preview=count_entries,
 )
@@ -52,7 +52,7 @@ ANONYMIZE = PrivacyAction(
     permission="anonymize_user",
     title="Anonymize",
     noun="The anonymization",
-    explanation="What identifies the person is cleared, in every table, and cannot be brought back. Their matches and calls stay, for statistics.",
+    explanation="Clears what identifies the user in every table. This cannot be undone. Matches and calls stay for statistics.",
     done="anonymized",
     preview=preview_anonymization,
     perform=anonymize,
@@ -62,7 +62,7 @@ SOFT_DELETE = PrivacyAction(
     permission="soft_delete_user",
     title="Soft delete",
     noun="The soft deletion",
-    explanation="Nobody sees the person any more, in no search, and they cannot log in. All that is held about them stays.",
+    explanation="Hides the user from every search and blocks the log-in. All data of the user stays.",
     done="deleted softly",
     preview=preview_soft_deletion,
     perform=soft_delete,
@@ -73,7 +73,7 @@ ERASE = PrivacyAction(
     permission="erase_user",
     title="Delete for good",
     noun="The deletion",
-    explanation="The person, the rows that hang on them and what else FindMe's stores hold of them are deleted. This cannot be undone.",
+    explanation="Deletes the user, all rows that refer to the user, and the user's data in FindMe's other stores. This cannot be undone.",
     done="deleted for good",
     preview=preview_erasure,
     perform=erase,

@@ -1,4 +1,4 @@
-"""Which rows were added and changed in the admin, and by whom: Django's admin log as a list."""
+"""Django's admin log as a list: rows that were added or changed, and by which user."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from findme.core.admin.model_admin import UuidSearchAdmin
 
 @admin.register(LogEntry)
 class LogEntryAdmin(UuidSearchAdmin[LogEntry]):
-    """Written by the admin, and changed by nobody."""
+    """List of log entries. The admin writes them, and no user can change them."""
 
     declared_permissions = ("view",)
     list_display = ("action_time", "user_id", "action_flag", "content_type", "object_id", "shown_message")
@@ -21,7 +21,7 @@ class LogEntryAdmin(UuidSearchAdmin[LogEntry]):
     list_filter = ("action_flag",)
     sortable_by = ()
     ordering = ("-pk",)  # as they were written
-    search_help_text = "UUID of who did it, or of whom it was done to"
+    search_help_text = "UUID of the user who made the change, or of the changed row"
     uuid_lookups = ("user", "object_id")
     fields = ("action_time", "user", "action_flag", "content_type", "object_id", "shown_message")
 

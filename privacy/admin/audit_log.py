@@ -1,4 +1,4 @@
-"""The audit log as a list, also of users who are no longer there."""
+"""The audit log as a list. It includes entries about deleted users."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ COLORS = {"started": "info", "done": "success", "failed": "danger", "unknown": "
 
 @admin.register(AuditEntry)
 class AuditEntryAdmin(UuidSearchAdmin[AuditEntry]):
-    """Written by the privacy actions, the retry and the adoption. Read only."""
+    """Read-only list of the entries of the privacy actions, retries and adoptions."""
 
     declared_permissions = ("view",)
     list_display = ("recorded_at", "actor", "action", "target", "shown_outcome")
     list_filter = ("action", "outcome")
     sortable_by = ()
     ordering = ("-pk",)  # as they were written
-    search_help_text = "UUID of the member of the staff, or of the user"
+    search_help_text = "UUID of the staff member or of the user"
     uuid_lookups = ("actor_id", "target_id")
     fields = ("recorded_at", "actor", "action", "target", "outcome")
 

@@ -1,4 +1,4 @@
-"""The export of one person or several, as a download."""
+"""Export of one or more users as a download."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from privacy.admin.execution import Result, run_for_each
 
 
 def export_for(actor: Any, user_ids: list[UUID]) -> tuple[FileResponse | None, list[Result[int]]]:
-    """The zip, or None where nobody could be exported; and the results, with the number of files of each.
+    """Return the zip as a response, or None if no export succeeded, and the results with the number of files per user.
 
-    It lies in a temporary file without a name, mode 0600, which is gone when the response is sent.
+    The zip is an unnamed temporary file with mode 0600, which disappears after the response.
     """
     file = unnamed_file(Path(tempfile.gettempdir()))  # closed by the response
     try:
@@ -40,7 +40,7 @@ def _one(actor: Any, user_id: UUID, file: IO[bytes]) -> list[Result[int]]:
 
 
 def _several(actor: Any, user_ids: list[UUID], file: IO[bytes]) -> list[Result[int]]:
-    """A zip of zips, one a person, so that each can be handed to the one it is about."""
+    """Write a zip with one zip per user, so that each user can receive a separate file."""
     with ZipFile(file, "w", ZIP_STORED) as archive:
 
         def add(user_id: UUID) -> int:
@@ -59,7 +59,7 @@ def _several(actor: Any, user_ids: list[UUID], file: IO[bytes]) -> list[Result[i
 
 
 def _as_download(file: IO[bytes], user_ids: list[UUID]) -> FileResponse:
-    name = str(user_ids[0]) if len(user_ids) == 1 else f"{len(user_ids)}-people"
+    name = str(user_ids[0]) if len(user_ids) == 1 else f"{len(user_ids)}-users"
     response = FileResponse(file, as_attachment=True, filename=f"personal-data-{name}.zip")
     response["Cache-Control"] = "no-store"
     return response

@@ -1,4 +1,4 @@
-"""Run a privacy action for several users, one after the other, and say what became of each: none is hidden by what happens to another."""
+"""Run a privacy action for several users, one after another, and report the result for each user."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
-SEE_THE_LOG = "The server's log says why. Look at them before you try again."
+SEE_THE_LOG = "The server's log has the error. Check these users before you try again."
 
 
 @dataclass(frozen=True, slots=True)
 class Result(Generic[T]):
-    """Either what was done, or why it was not."""
+    """What was done, or ``reason`` if the action failed."""
 
     user_id: UUID
     done: T | None
@@ -35,24 +35,24 @@ class Result(Generic[T]):
 
 
 def run_for_each(action: PrivacyAction, perform: Callable[[UUID], T], user_ids: Iterable[UUID]) -> list[Result[T]]:
-    """Do it; ``perform`` writes the audit log.
+    """Run ``perform``, which writes the audit log, for each user.
 
-    Once a store does not answer, nobody after is tried: each would wait as long.
+    After a store has not answered, the remaining users fail without an attempt, because each attempt would wait as long.
     """
     results: list[Result[T]] = []
-    out_of_reach: str | None = None
+    unavailable: str | None = None
     for user_id in user_ids:
-        if out_of_reach is not None:
-            results.append(Result(user_id, None, out_of_reach))
+        if unavailable is not None:
+            results.append(Result(user_id, None, unavailable))
             continue
         try:
             done = perform(user_id)
         except StoreUnavailable as error:
-            out_of_reach = _untouched(action, error)
-            results.append(Result(user_id, None, one_line(error) if isinstance(error, DeletionUnconfirmed) else out_of_reach))
+            unavailable = _untouched(action, error)
+            results.append(Result(user_id, None, one_line(error) if isinstance(error, DeletionUnconfirmed) else unavailable))
         except UserFacingError as error:
             results.append(Result(user_id, None, one_line(error)))
-        except Exception as error:  # noqa: BLE001  # a defect of ours in one of them must not hide what became of the others
+        except Exception as error:  # noqa: BLE001  # an error for one user must not hide the results of the others
             _report(f"{action.title} failed for {user_id}", error)
             results.append(Result(user_id, None, SEE_THE_LOG))
         else:
@@ -61,13 +61,13 @@ def run_for_each(action: PrivacyAction, perform: Callable[[UUID], T], user_ids: 
 
 
 def _untouched(action: PrivacyAction, error: StoreUnavailable) -> str:
-    """What to say of those for whom nothing was begun, as a store does not answer."""
+    """Return the reason for the users without an attempt, after a store has not answered."""
     reason = error.reason if isinstance(error, DeletionUnconfirmed) else one_line(error)
     return f"{reason} Nothing has changed." if action.removes else reason
 
 
 def _report(what: str, error: Exception) -> None:
-    """Into the server's log. PostgreSQL's own words have the values of the row: of its errors only the kind and the place are written."""
+    """Log the error. For errors of PostgreSQL, log only type and place, because their messages contain values of the row."""
     if not isinstance(error, Error):
         logger.error(what, exc_info=error)
         return
@@ -77,23 +77,23 @@ def _report(what: str, error: Exception) -> None:
     logger.error("%s: %s\n%s", what, kind, "".join(traceback.format_tb(error.__traceback__)))
 
 
-AFTERWARDS = "Afterwards manage.py sync_qdrant --once removes what is left."
+AFTERWARDS = "Then run: manage.py sync_qdrant --once"
 
 
 def format_results(action: PrivacyAction, results: list[Result[Outcome]]) -> Iterator[tuple[int, str]]:
-    """Level and text of each message: those it was done to in one, and the others by what is the matter."""
+    """Yield level and text of each message: one for all successes, then one per reason."""
     done = [result.user_id for result in results if result.done is not None]
     if done:
         yield SUCCESS, f"{action.done.capitalize()}: {_named(done)}."
     pending = ((pending_store, result.user_id) for result in results if result.done for pending_store in result.done.pending_stores)
     for pending_store, user_ids in _grouped(pending):
         where = f"the {pending_store.store} may still hold {_named(user_ids)}"
-        yield WARNING, f"No search shows them any more, but {where}. {pending_store.reason} {AFTERWARDS}"
+        yield WARNING, f"No search shows these users any more, but {where}. {pending_store.reason} {AFTERWARDS}"
     yield from failures(action, results)
 
 
 def failures(action: PrivacyAction, results: Sequence[Result[Any]]) -> Iterator[tuple[int, str]]:
-    """What went wrong."""
+    """Yield one message per reason for a failure."""
     for reason, user_ids in _grouped((result.reason, result.user_id) for result in results if result.done is None):
         yield ERROR, f"{action.noun} failed for {_named(user_ids)}: {reason}"
 

@@ -1,4 +1,4 @@
-"""What the people's admin takes from privacy: four actions for the list, four links on a person's page, and the page behind both."""
+"""Privacy actions for the admin of users: actions in the list, links on a user's page, and the page behind both."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from django.urls import URLPattern, path
 
 from privacy.admin.actions import ACTIONS, ANONYMIZE, ERASE, EXPORT, SOFT_DELETE, PrivacyAction
 from privacy.admin.permissions import denial_reason
-from privacy.admin.selection import MOST_PEOPLE
-from privacy.admin.view import address_of, may_do, privacy_page
+from privacy.admin.selection import MAX_USERS
+from privacy.admin.view import may_do, page_url, privacy_page
 
 if TYPE_CHECKING:
     _Base = admin.ModelAdmin[Any]
@@ -21,37 +21,37 @@ else:
     _Base = object
 
 
-def _to_page(request: HttpRequest, action: PrivacyAction, people: QuerySet[Any]) -> HttpResponse | None:
-    """The page for those who are selected in the list; it asks before anything is done."""
-    user_ids = list(people.order_by().values_list("pk", flat=True)[: MOST_PEOPLE + 1])
-    if len(user_ids) > MOST_PEOPLE:
-        messages.error(request, f"{action.title}: at most {MOST_PEOPLE} people at a time. Select fewer.")
+def _to_page(request: HttpRequest, action: PrivacyAction, users: QuerySet[Any]) -> HttpResponse | None:
+    """Redirect to the page of the action for the selected users. The page asks for a confirmation."""
+    user_ids = list(users.order_by().values_list("pk", flat=True)[: MAX_USERS + 1])
+    if len(user_ids) > MAX_USERS:
+        messages.error(request, f"{action.title}: at most {MAX_USERS} users at a time. Select fewer.")
         return None
-    return HttpResponseRedirect(address_of(action, user_ids))
+    return HttpResponseRedirect(page_url(action, user_ids))
 
 
 @admin.action(permissions=[EXPORT.permission], description=EXPORT.title)
-def export_selected(_model_admin: Any, request: HttpRequest, people: QuerySet[Any]) -> HttpResponse | None:
-    return _to_page(request, EXPORT, people)
+def export_selected(_model_admin: Any, request: HttpRequest, users: QuerySet[Any]) -> HttpResponse | None:
+    return _to_page(request, EXPORT, users)
 
 
 @admin.action(permissions=[ANONYMIZE.permission], description=ANONYMIZE.title)
-def anonymize_selected(_model_admin: Any, request: HttpRequest, people: QuerySet[Any]) -> HttpResponse | None:
-    return _to_page(request, ANONYMIZE, people)
+def anonymize_selected(_model_admin: Any, request: HttpRequest, users: QuerySet[Any]) -> HttpResponse | None:
+    return _to_page(request, ANONYMIZE, users)
 
 
 @admin.action(permissions=[SOFT_DELETE.permission], description=SOFT_DELETE.title)
-def soft_delete_selected(_model_admin: Any, request: HttpRequest, people: QuerySet[Any]) -> HttpResponse | None:
-    return _to_page(request, SOFT_DELETE, people)
+def soft_delete_selected(_model_admin: Any, request: HttpRequest, users: QuerySet[Any]) -> HttpResponse | None:
+    return _to_page(request, SOFT_DELETE, users)
 
 
 @admin.action(permissions=[ERASE.permission], description=ERASE.title)
-def erase_selected(_model_admin: Any, request: HttpRequest, people: QuerySet[Any]) -> HttpResponse | None:
-    return _to_page(request, ERASE, people)
+def erase_selected(_model_admin: Any, request: HttpRequest, users: QuerySet[Any]) -> HttpResponse | None:
+    return _to_page(request, ERASE, users)
 
 
 class PrivacyActions(_Base):
-    """For the ModelAdmin of people."""
+    """Mixin for the ModelAdmin of users."""
 
     actions = (export_selected, anonymize_selected, soft_delete_selected, erase_selected)
 
@@ -72,11 +72,11 @@ class PrivacyActions(_Base):
         return [path("privacy/<slug:slug>/", self.admin_site.admin_view(page), name="accounts_user_privacy"), *super().get_urls()]
 
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> HttpResponse:
-        person = context.get("original")
-        if person is not None:
+        user = context.get("original")
+        if user is not None:
             context["privacy_links"] = [
-                {"title": action.title, "url": address_of(action, [person.pk]), "is_final": action.is_final}
+                {"title": action.title, "url": page_url(action, [user.pk]), "is_final": action.is_final}
                 for action in ACTIONS.values()
-                if may_do(request, action) and denial_reason(request.user, person, removes=action.removes) is None
+                if may_do(request, action) and denial_reason(request.user, user, removes=action.removes) is None
             ]
         return super().render_change_form(request, context, *args, **kwargs)

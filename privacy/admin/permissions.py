@@ -1,21 +1,21 @@
-"""Which users a member of the staff may act on: a permission lets them look after members, and never after one another or those above them."""
+"""Users that a staff member may act on. A permission covers members, never other staff or superusers."""
 
 from __future__ import annotations
 
 from typing import Any
 
-SUPERUSERS_ONLY = "This person is of the staff: only a superuser may do this."
-NOT_TO_ONESELF = "Nobody does this to themself: ask another superuser."
+SUPERUSERS_ONLY = "This user is a staff member: only a superuser may do this."
+NOT_OWN_ACCOUNT = "You cannot do this to your own account: ask another superuser."
 
 
-def denial_reason(actor: Any, person: Any, *, removes: bool) -> str | None:
-    """Why ACTOR may not do something to PERSON (both people), whatever their permissions; None if they may.
+def denial_reason(actor: Any, user: Any, *, removes: bool) -> str | None:
+    """Return why ``actor`` may not act on ``user``, whatever the permissions, or None.
 
-    REMOVES: it takes the account away. No superuser removes themself; two who remove each other are checked once more under a lock
-    (``privacy.actions.superusers``).
+    ``removes``: the action removes the account. No superuser can remove their own account. ``privacy.actions.superusers`` checks under a lock that
+    two superusers do not remove each other.
     """
-    if removes and actor.pk == person.pk:
-        return NOT_TO_ONESELF
-    if not actor.is_superuser and (person.is_staff or person.is_superuser) and actor.pk != person.pk:
+    if removes and actor.pk == user.pk:
+        return NOT_OWN_ACCOUNT
+    if not actor.is_superuser and (user.is_staff or user.is_superuser) and actor.pk != user.pk:
         return SUPERUSERS_ONLY
     return None

@@ -1,4 +1,4 @@
-"""The people whom a page is about, and what will happen to each."""
+"""Users of a privacy page, and the preview for each."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from privacy.admin.actions import PrivacyAction
 from privacy.admin.permissions import denial_reason
 from privacy.registry import Effect
 
-MOST_PEOPLE = 50
-"""More at once would keep the person at the page waiting too long; the commands take any number, one by one."""
+MAX_USERS = 50
+"""Most users per page: with more, the page would take too long. The commands accept any number, one by one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Selected:
-    """One person whom the action is asked for; ``denial_reason`` says why the action skips them."""
+    """One selected user. With a ``denial_reason``, the action skips the user."""
 
     user_id: UUID
     email: str
@@ -30,67 +30,67 @@ class Selected:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """``lines``: what, how many (None: not known), and what becomes of it."""
+    """Preview for one user. ``lines``: noun, count (None: unknown), and disposition."""
 
-    person: Selected
+    user: Selected
     lines: tuple[tuple[str, int | None, str], ...] = ()
 
 
-def ids_from(texts: Iterable[str]) -> list[UUID]:
-    """The UUIDs that TEXTS are, each once. Raises UserFacingError for none, too many, and a text that is no UUID."""
+def parse_user_ids(texts: Iterable[str]) -> list[UUID]:
+    """Return the distinct UUIDs in ``texts``. Raise UserFacingError for none, for too many, or for an invalid UUID."""
     try:
         user_ids = list(dict.fromkeys(UUID(text) for text in texts))
     except ValueError as error:
-        raise UserFacingError(
-            "The address of this page names somebody by something that is not a UUID. Choose people in the list."
-        ) from error
+        raise UserFacingError("The URL of this page has a user that is not a UUID. Select users in the list.") from error
     if not user_ids:
-        raise UserFacingError("Nobody is selected. Choose people in the list.")
-    if len(user_ids) > MOST_PEOPLE:
-        raise UserFacingError(f"{len(user_ids)} people are selected: at most {MOST_PEOPLE} at a time.")
+        raise UserFacingError("No user is selected. Select users in the list.")
+    if len(user_ids) > MAX_USERS:
+        raise UserFacingError(f"{len(user_ids)} users are selected: at most {MAX_USERS} at a time. Select fewer.")
     return user_ids
 
 
 def select(actor: Any, action: PrivacyAction, user_ids: list[UUID]) -> list[Selected]:
-    """One for each of USER_IDS, in their order, with the reason for a denial."""
-    people = get_user_model()._base_manager.only("pk", "email", "is_staff", "is_superuser").in_bulk(user_ids)
-    return [_selected(actor, action, user_id, people.get(user_id)) for user_id in user_ids]
+    """Return the selected users in the order of ``user_ids``, with the reasons for a denial."""
+    users = get_user_model()._base_manager.only("pk", "email", "is_staff", "is_superuser").in_bulk(user_ids)
+    return [_selected(actor, action, user_id, users.get(user_id)) for user_id in user_ids]
 
 
-def _selected(actor: Any, action: PrivacyAction, user_id: UUID, person: Any) -> Selected:
-    if person is None:
+def _selected(actor: Any, action: PrivacyAction, user_id: UUID, user: Any) -> Selected:
+    if user is None:
         return Selected(
-            user_id, "", f"PostgreSQL knows nobody with this id. If the vector store still does: manage.py erase_user {user_id} --hard"
+            user_id,
+            "",
+            f"PostgreSQL has no user with this id. If the vector store still has a point, run: manage.py erase_user {user_id} --hard",
         )
-    return Selected(user_id, person.email, denial_reason(actor, person, removes=action.removes))
+    return Selected(user_id, user.email, denial_reason(actor, user, removes=action.removes))
 
 
-def preview(action: PrivacyAction, people: list[Selected]) -> tuple[list[Preview], str | None]:
-    """What will happen to each, and which store does not answer, and why (None: they all do).
+def preview(action: PrivacyAction, users: list[Selected]) -> tuple[list[Preview], str | None]:
+    """Return the preview of each user, and the error of an unavailable store (None: all are available).
 
-    They are held for all the people together. Without them, what would have to wait for them once for each person is left out.
+    All users share one session with the stores. Without it, the previews of several users are empty, because each would wait for the stores.
     """
-    several = len(people) > 1
+    several = len(users) > 1
     try:
         with store_sessions():
-            return [_preview_of(action, person, short=several) for person in people], None
+            return [_preview_of(action, user, short=several) for user in users], None
     except UserFacingError as error:
         if several or action.needs_stores:
-            return [Preview(person) for person in people], one_line(error)
-        return [_preview_of(action, person, short=False) for person in people], one_line(error)
+            return [Preview(user) for user in users], one_line(error)
+        return [_preview_of(action, user, short=False) for user in users], one_line(error)
 
 
-def _preview_of(action: PrivacyAction, person: Selected, *, short: bool) -> Preview:
-    """SHORT leaves out what they have none of. Raises StoreUnavailable."""
-    if person.denial_reason is not None:
-        return Preview(person)
+def _preview_of(action: PrivacyAction, user: Selected, *, short: bool) -> Preview:
+    """Return the preview of one user, with ``short`` without lines that count 0. Raise StoreUnavailable."""
+    if user.denial_reason is not None:
+        return Preview(user)
     try:
-        answer = action.preview(person.user_id)
+        answer = action.preview(user.user_id)
     except StoreUnavailable:
         raise
     except UserFacingError as error:
-        return Preview(replace(person, denial_reason=one_line(error)))
-    return Preview(person, tuple(line for line in _lines(answer) if not short or line[1] != 0))
+        return Preview(replace(user, denial_reason=one_line(error)))
+    return Preview(user, tuple(line for line in _lines(answer) if not short or line[1] != 0))
 
 
 def _lines(answer: list[Effect] | dict[str, int]) -> Iterator[tuple[str, int | None, str]]:

@@ -1,4 +1,4 @@
-"""The page of a privacy action: GET shows what will happen, POST does it."""
+"""Page of a privacy action: GET shows the preview, POST runs the action."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from findme.core.errors import UserFacingError, one_line
 from privacy.admin.actions import ACTIONS, EXPORT, PrivacyAction
 from privacy.admin.download import export_for
 from privacy.admin.execution import failures, format_results, run_for_each
-from privacy.admin.selection import Selected, ids_from, preview, select
+from privacy.admin.selection import Selected, parse_user_ids, preview, select
 
 
 def may_do(request: HttpRequest, action: PrivacyAction) -> bool:
     return bool(request.user.has_perm(f"accounts.{action.permission}"))
 
 
-def address_of(action: PrivacyAction, user_ids: list[UUID]) -> str:
-    """The URL of the action's page for these people."""
-    return f"{reverse('admin:accounts_user_privacy', args=[action.slug])}?{urlencode([('person', str(user_id)) for user_id in user_ids])}"
+def page_url(action: PrivacyAction, user_ids: list[UUID]) -> str:
+    """Return the URL of the action's page for these users."""
+    return f"{reverse('admin:accounts_user_privacy', args=[action.slug])}?{urlencode([('user', str(user_id)) for user_id in user_ids])}"
 
 
 @never_cache
@@ -41,26 +41,26 @@ def privacy_page(request: HttpRequest, model_admin: admin.ModelAdmin[Any], slug:
     if not may_do(request, action) or not model_admin.has_view_permission(request):
         raise PermissionDenied
     try:
-        user_ids = ids_from(request.GET.getlist("person"))
+        user_ids = parse_user_ids(request.GET.getlist("user"))
     except UserFacingError as error:
         messages.error(request, one_line(error))
         return HttpResponseRedirect(reverse("admin:accounts_user_changelist"))
-    people = select(request.user, action, user_ids)
+    users = select(request.user, action, user_ids)
     if request.method != "POST":
-        return _shown(request, model_admin, action, people)
-    return _done(request, model_admin, action, people)
+        return _render_page(request, model_admin, action, users)
+    return _run_action(request, model_admin, action, users)
 
 
-def expected_words(people: list[Selected]) -> list[str]:
-    """What is to be typed before somebody is deleted for good: one of these, in whatever case."""
-    return [people[0].email, str(people[0].user_id)] if len(people) == 1 else [f"delete {len(people)} people"]
+def expected_words(users: list[Selected]) -> list[str]:
+    """Return the texts that confirm a final action: one of them must be typed, in upper or lower case."""
+    return [users[0].email, str(users[0].user_id)] if len(users) == 1 else [f"delete {len(users)} users"]
 
 
-def _shown(
-    request: HttpRequest, model_admin: admin.ModelAdmin[Any], action: PrivacyAction, people: list[Selected], *, wrong_words: bool = False
+def _render_page(
+    request: HttpRequest, model_admin: admin.ModelAdmin[Any], action: PrivacyAction, users: list[Selected], *, wrong_words: bool = False
 ) -> HttpResponseBase:
-    previews, problem = preview(action, people)
-    allowed = [person for person in people if person.denial_reason is None]
+    previews, problem = preview(action, users)
+    allowed = [user for user in users if user.denial_reason is None]
     context = {
         **model_admin.admin_site.each_context(request),
         "title": action.title,
@@ -71,34 +71,34 @@ def _shown(
         "problem": problem,
         "can_be_done": bool(allowed) and (problem is None or not action.needs_stores),
         "allowed": allowed,
-        "skipped": len(people) - len(allowed),
+        "skipped": len(users) - len(allowed),
         "expected_words": expected_words(allowed) if action.is_final and allowed else [],
         "wrong_words": wrong_words,
-        "back": _back(people),
+        "back": _back(users),
     }
     return TemplateResponse(request, "admin/privacy/action.html", context)
 
 
-def _done(request: HttpRequest, model_admin: admin.ModelAdmin[Any], action: PrivacyAction, people: list[Selected]) -> HttpResponseBase:
-    allowed = [person for person in people if person.denial_reason is None]
+def _run_action(request: HttpRequest, model_admin: admin.ModelAdmin[Any], action: PrivacyAction, users: list[Selected]) -> HttpResponseBase:
+    allowed = [user for user in users if user.denial_reason is None]
     if not allowed:
-        messages.error(request, f"{action.noun} failed: {people[0].denial_reason}")
-        return HttpResponseRedirect(_back(people))
+        messages.error(request, f"{action.noun} failed: {users[0].denial_reason}")
+        return HttpResponseRedirect(_back(users))
     typed = request.POST.get("confirmation", "").strip().lower()
     if action.is_final and typed not in {words.lower() for words in expected_words(allowed)}:
-        return _shown(request, model_admin, action, people, wrong_words=True)
-    user_ids = [person.user_id for person in allowed]
-    return _exported(request, user_ids) if action.perform is None else _performed(request, action, user_ids)
+        return _render_page(request, model_admin, action, users, wrong_words=True)
+    user_ids = [user.user_id for user in allowed]
+    return _export(request, user_ids) if action.perform is None else _perform(request, action, user_ids)
 
 
-def _exported(request: HttpRequest, user_ids: list[UUID]) -> HttpResponseBase:
+def _export(request: HttpRequest, user_ids: list[UUID]) -> HttpResponseBase:
     download, results = export_for(request.user, user_ids)
     for level, text in failures(EXPORT, results):
         messages.add_message(request, level, text)
-    return HttpResponseRedirect(address_of(EXPORT, user_ids)) if download is None else download
+    return HttpResponseRedirect(page_url(EXPORT, user_ids)) if download is None else download
 
 
-def _performed(request: HttpRequest, action: PrivacyAction, user_ids: list[UUID]) -> HttpResponseBase:
+def _perform(request: HttpRequest, action: PrivacyAction, user_ids: list[UUID]) -> HttpResponseBase:
     assert action.perform is not None
     results = run_for_each(action, partial(action.perform, actor_id=request.user.pk), user_ids)
     for level, text in format_results(action, results):
@@ -108,8 +108,8 @@ def _performed(request: HttpRequest, action: PrivacyAction, user_ids: list[UUID]
     return HttpResponseRedirect(reverse("admin:accounts_user_change", args=user_ids))
 
 
-def _back(people: list[Selected]) -> str:
-    """Where "Cancel" leads: the person's page, or the list."""
-    if len(people) == 1 and people[0].email:
-        return reverse("admin:accounts_user_change", args=[people[0].user_id])
+def _back(users: list[Selected]) -> str:
+    """Return the target of "Cancel": the user's page, or the list."""
+    if len(users) == 1 and users[0].email:
+        return reverse("admin:accounts_user_change", args=[users[0].user_id])
     return reverse("admin:accounts_user_changelist")

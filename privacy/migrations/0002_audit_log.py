@@ -16,11 +16,11 @@ class Migration(migrations.Migration):
             fields=[
                 ("id", models.BigAutoField(primary_key=True, serialize=False)),
                 ("recorded_at", models.DateTimeField(db_default=findme.core.db.expressions.ClockTimestamp(), editable=False)),
-                ("actor_id", models.UUIDField(help_text="The member of the staff", null=True)),
+                ("actor_id", models.UUIDField(help_text="The staff member", null=True)),
                 (
                     "actor_account",
                     models.CharField(
-                        db_default="", default="", help_text="The account of the operating system that ran a command", max_length=64
+                        db_default="", default="", help_text="The operating system account that ran the command", max_length=64
                     ),
                 ),
                 (
@@ -46,7 +46,7 @@ class Migration(migrations.Migration):
                         choices=[
                             ("started", "Started"),
                             ("done", "Done"),
-                            ("unchanged", "Was so already"),
+                            ("unchanged", "Unchanged"),
                             ("failed", "Failed"),
                             ("unknown", "Unknown"),
                         ],

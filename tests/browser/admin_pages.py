@@ -10,7 +10,7 @@ from playwright.sync_api import Page
 
 from accounts.models import User
 from privacy.admin.actions import ACTIONS
-from privacy.admin.view import address_of
+from privacy.admin.view import page_url
 from privacy.models import AuditEntry
 from tests.factories import PASSWORD
 
@@ -43,5 +43,5 @@ def pages(person: User) -> dict[str, str]:
         "password": reverse("admin:auth_user_password_change", args=[person.pk]),
         "own password": reverse("admin:password_change"),
         "history": reverse("admin:accounts_user_history", args=[person.pk]),
-        **{action.slug: address_of(action, [person.pk]) for action in ACTIONS.values()},
+        **{action.slug: page_url(action, [person.pk]) for action in ACTIONS.values()},
     }

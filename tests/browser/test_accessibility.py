@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 
 from accounts.models import User
 from privacy.admin.actions import ERASE
-from privacy.admin.view import address_of
+from privacy.admin.view import page_url
 from tests.browser.admin_pages import OFFICER, log_in, pages
 from tests.chromium import DESKTOP, PHONE, photograph
 from tests.staff import superuser
@@ -74,7 +74,7 @@ def with_user_menu(page: Page) -> None:
 
 def refused_erasure(person: User) -> Visit:
     def visit(page: Page) -> None:
-        page.goto(address_of(ERASE, [person.pk]))
+        page.goto(page_url(ERASE, [person.pk]))
         page.get_by_label("To confirm").fill("no")
         page.get_by_role("button", name="Delete for good").click()
         expect(page.get_by_role("alert")).to_be_focused()

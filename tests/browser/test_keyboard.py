@@ -10,7 +10,7 @@ from playwright.sync_api import Page, Route, expect
 
 from accounts.models import User
 from privacy.admin.actions import ERASE
-from privacy.admin.view import address_of
+from privacy.admin.view import page_url
 from tests.browser.admin_pages import LOGGED_IN, OFFICER, log_in
 from tests.chromium import DESKTOP, PHONE
 from tests.factories import PASSWORD, UserFactory
@@ -257,7 +257,7 @@ def test_error__overtaken_edit(page: Page, admin: User) -> None:
 
 
 def test_error__wrong_words(page: Page, admin: User, person: User) -> None:
-    page.goto(address_of(ERASE, [person.pk]))
+    page.goto(page_url(ERASE, [person.pk]))
     page.get_by_label("To confirm").fill("no")
     page.keyboard.press("Enter")
     expect(page.get_by_role("alert")).to_be_focused()

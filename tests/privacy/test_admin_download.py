@@ -18,7 +18,7 @@ from findme.core.files import unnamed_file
 from privacy.actions import export
 from privacy.admin import download
 from privacy.admin.actions import EXPORT
-from privacy.admin.view import address_of
+from privacy.admin.view import page_url
 from tests.factories import UserFactory
 from tests.privacy.audit import audited
 from tests.privacy.life import full_life
@@ -38,7 +38,7 @@ def opened(content: bytes) -> ZipFile:
 
 def test_preview__entries_by_file(shelf: Shelf) -> None:
     person = full_life()
-    (preview,) = signed_in(superuser()).get(address_of(EXPORT, [person.pk])).context["previews"]
+    (preview,) = signed_in(superuser()).get(page_url(EXPORT, [person.pk])).context["previews"]
     assert set(preview.lines) == {
         ("log_ins.json", 1, "in the zip"),
         ("profile.json", 1, "in the zip"),
@@ -55,7 +55,7 @@ def test_preview__entries_by_file(shelf: Shelf) -> None:
 def test_export__one(shelf: Shelf) -> None:
     person = full_life()
     officer = staff("accounts.view_user", "accounts.export_personal_data")
-    response = signed_in(officer).post(address_of(EXPORT, [person.pk]))
+    response = signed_in(officer).post(page_url(EXPORT, [person.pk]))
     assert response.headers["Content-Disposition"] == f'attachment; filename="personal-data-{person.pk}.zip"'
     assert "no-store" in response.headers["Cache-Control"]
     archive = opened(content_of(response))
@@ -66,15 +66,15 @@ def test_export__one(shelf: Shelf) -> None:
 
 def test_export__without_permission(shelf: Shelf) -> None:
     client = signed_in(staff("accounts.view_user", "accounts.erase_user", "accounts.anonymize_user", "accounts.soft_delete_user"))
-    assert client.post(address_of(EXPORT, [UserFactory.create().pk])).status_code == 403
-    assert client.get(address_of(EXPORT, [UserFactory.create().pk])).status_code == 403
+    assert client.post(page_url(EXPORT, [UserFactory.create().pk])).status_code == 403
+    assert client.get(page_url(EXPORT, [UserFactory.create().pk])).status_code == 403
 
 
 def test_export__colleague_by_a_superuser_only(shelf: Shelf) -> None:
     colleague = superuser()
-    response = signed_in(staff("accounts.view_user", "accounts.export_personal_data")).post(address_of(EXPORT, [colleague.pk]))
-    assert said(response) == ["The export failed: This person is of the staff: only a superuser may do this."]
-    assert opened(content_of(signed_in(superuser()).post(address_of(EXPORT, [colleague.pk])))).testzip() is None
+    response = signed_in(staff("accounts.view_user", "accounts.export_personal_data")).post(page_url(EXPORT, [colleague.pk]))
+    assert said(response) == ["The export failed: This user is a staff member: only a superuser may do this."]
+    assert opened(content_of(signed_in(superuser()).post(page_url(EXPORT, [colleague.pk])))).testzip() is None
 
 
 def test_export__several(shelf: Shelf) -> None:
@@ -82,7 +82,7 @@ def test_export__several(shelf: Shelf) -> None:
     client, selected = signed_in(superuser()), {"action": "export_selected", "_selected_action": [str(person.pk) for person in people]}
     address = client.post(reverse("admin:accounts_user_changelist"), selected).headers["Location"]
     response = client.post(address)
-    assert response.headers["Content-Disposition"] == 'attachment; filename="personal-data-2-people.zip"'
+    assert response.headers["Content-Disposition"] == 'attachment; filename="personal-data-2-users.zip"'
     archive = opened(content_of(response))
     assert set(archive.namelist()) == {f"{person.pk}.zip" for person in people}
     for person in people:
@@ -100,10 +100,10 @@ def test_export__several_and_one_fails(monkeypatch: pytest.MonkeyPatch, shelf: S
         return export.write_zip(user_id, file, **options)
 
     monkeypatch.setattr(download, "write_zip", write_zip)
-    response = signed_in(superuser()).post(address_of(EXPORT, [first.pk, second.pk]))
+    response = signed_in(superuser()).post(page_url(EXPORT, [first.pk, second.pk]))
     archive = opened(content_of(response))
     assert archive.namelist() == [f"{second.pk}.zip", "NOT_EXPORTED.txt"]
-    reason = "The server's log says why. Look at them before you try again."
+    reason = "The server's log has the error. Check these users before you try again."
     assert archive.read("NOT_EXPORTED.txt").decode() == f"{first.pk}: {reason}\n"
 
 
@@ -111,8 +111,8 @@ def test_export__store_out_of_reach(shelf: Shelf) -> None:
     person = UserFactory.create()
     shelf.reachable = False
     client = signed_in(superuser())
-    response = client.post(address_of(EXPORT, [person.pk]))
-    assert response.headers["Location"] == address_of(EXPORT, [person.pk])
+    response = client.post(page_url(EXPORT, [person.pk]))
+    assert response.headers["Location"] == page_url(EXPORT, [person.pk])
     assert said(response) == [f"The export failed for {person.pk}: The shelf is too high. Fetch a ladder."]
     assert [entry[2:] for entry in audited()] == [(person.pk, "failed")]
 
@@ -127,7 +127,7 @@ def test_export__leaves_no_file_that_others_could_read(monkeypatch: pytest.Monke
         return files[-1]
 
     monkeypatch.setattr(download, "unnamed_file", remembered)
-    response = signed_in(superuser()).post(address_of(EXPORT, [full_life().pk]))
+    response = signed_in(superuser()).post(page_url(EXPORT, [full_life().pk]))
     (file,) = files
     assert stat.S_IMODE(os.fstat(file.fileno()).st_mode) == 0o600
     assert list(tmp_path.iterdir()) == []

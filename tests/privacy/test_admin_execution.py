@@ -16,7 +16,7 @@ from privacy.actions.anonymize import anonymize
 from privacy.admin import actions
 from privacy.admin.actions import ANONYMIZE, ERASE, SOFT_DELETE, PrivacyAction
 from privacy.admin.execution import AFTERWARDS
-from privacy.admin.view import address_of
+from privacy.admin.view import page_url
 from privacy.models import AuditEntry
 from tests.factories import UserFactory
 from tests.privacy.audit import audited
@@ -36,7 +36,7 @@ def page(person: User) -> str:
 def test_anonymize__one(shelf: Shelf) -> None:
     person, officer = full_life(), superuser()
     shelf.ids.add(person.pk)
-    response = signed_in(officer).post(address_of(ANONYMIZE, [person.pk]))
+    response = signed_in(officer).post(page_url(ANONYMIZE, [person.pk]))
     assert (response.headers["Location"], said(response)) == (page(person), [f"Anonymized: {person.pk}."])
     person.refresh_from_db()
     assert person.email == f"deleted_{person.pk}@findme.ai" and shelf.ids == set()
@@ -46,7 +46,7 @@ def test_anonymize__one(shelf: Shelf) -> None:
 def test_soft_delete__one(shelf: Shelf) -> None:
     person, officer = UserFactory.create(), superuser()
     shelf.ids.add(person.pk)
-    response = signed_in(officer).post(address_of(SOFT_DELETE, [person.pk]))
+    response = signed_in(officer).post(page_url(SOFT_DELETE, [person.pk]))
     assert (response.headers["Location"], said(response)) == (page(person), [f"Deleted softly: {person.pk}."])
     person.refresh_from_db()
     assert person.deleted_at is not None and shelf.ids == set()
@@ -57,7 +57,7 @@ def test_soft_delete__one(shelf: Shelf) -> None:
 def test_erase__one(shelf: Shelf, typed: str) -> None:
     person, officer = full_life(), superuser()
     words = typed.format(email=person.email, upper=person.email.upper(), id=person.pk)
-    response = signed_in(officer).post(address_of(ERASE, [person.pk]), {"confirmation": words})
+    response = signed_in(officer).post(page_url(ERASE, [person.pk]), {"confirmation": words})
     assert (response.headers["Location"], said(response)) == (LIST, [f"Deleted for good: {person.pk}."])
     assert not User.objects.filter(pk=person.pk).exists()
     assert audited() == [("erase", officer.pk, person.pk, "done")]
@@ -66,25 +66,25 @@ def test_erase__one(shelf: Shelf, typed: str) -> None:
 @pytest.mark.parametrize("typed", ["", "yes", "else@example.com"])
 def test_erase__with_the_wrong_words(shelf: Shelf, typed: str) -> None:
     person = UserFactory.create()
-    response = signed_in(superuser()).post(address_of(ERASE, [person.pk]), {"confirmation": typed})
+    response = signed_in(superuser()).post(page_url(ERASE, [person.pk]), {"confirmation": typed})
     assert response.status_code == 200
-    assert "Nothing was deleted: what you typed is not what is asked for." in response.content.decode()
+    assert "Your text does not match the requested text: nothing was deleted." in response.content.decode()
     assert User.objects.filter(pk=person.pk).exists() and audited() == []
 
 
 def test_erase__several(shelf: Shelf) -> None:
     people = UserFactory.create_batch(3)
-    address, client = address_of(ERASE, [person.pk for person in people]), signed_in(superuser())
+    address, client = page_url(ERASE, [person.pk for person in people]), signed_in(superuser())
     client.post(address, {"confirmation": people[0].email})
     assert User.objects.filter(pk__in=[person.pk for person in people]).count() == 3
-    response = client.post(address, {"confirmation": "Delete 3 people"})
+    response = client.post(address, {"confirmation": "Delete 3 users"})
     assert said(response) == [f"Deleted for good: {', '.join(str(person.pk) for person in people)}."]
     assert not User.objects.filter(pk__in=[person.pk for person in people]).exists() and len(audited()) == 3
 
 
 def test_several__those_who_are_protected_are_passed_over(shelf: Shelf) -> None:
     officer, person = superuser(), UserFactory.create()
-    address, client = address_of(ERASE, [officer.pk, person.pk]), signed_in(officer)
+    address, client = page_url(ERASE, [officer.pk, person.pk]), signed_in(officer)
     assert client.get(address).context["expected_words"] == [person.email, str(person.pk)]
     client.post(address, {"confirmation": person.email})
     assert list(User.objects.all()) == [officer]
@@ -95,7 +95,7 @@ def test_store_out_of_reach__nothing_has_changed(action: PrivacyAction, shelf: S
     person = UserFactory.create()
     shelf.reachable = False
     client = signed_in(superuser())
-    response = client.post(address_of(action, [person.pk]), {"confirmation": person.email})
+    response = client.post(page_url(action, [person.pk]), {"confirmation": person.email})
     assert said(response) == [f"{action.noun} failed for {person.pk}: The shelf is too high. Fetch a ladder. Nothing has changed."]
     assert response.headers["Location"] == page(person)
     assert User.objects.filter(pk=person.pk, email=person.email).exists() and [entry[3] for entry in audited()] == ["failed"]
@@ -104,7 +104,7 @@ def test_store_out_of_reach__nothing_has_changed(action: PrivacyAction, shelf: S
 def test_store_out_of_reach__is_not_tried_again_for_each(shelf: Shelf) -> None:
     people = UserFactory.create_batch(3)
     shelf.reachable = False
-    response = signed_in(superuser()).post(address_of(ANONYMIZE, [person.pk for person in people]))
+    response = signed_in(superuser()).post(page_url(ANONYMIZE, [person.pk for person in people]))
     names = ", ".join(str(person.pk) for person in people)
     assert said(response) == [f"The anonymization failed for {names}: The shelf is too high. Fetch a ladder. Nothing has changed."]
     assert shelf.calls == ["session"]
@@ -115,10 +115,10 @@ def test_store_that_fails_in_the_end__is_not_said_to_have_the_person_as_before(a
     first, second = UserFactory.create_batch(2)
     shelf.ids |= {first.pk, second.pk}
     shelf.after_removal = shelf.fail
-    response = signed_in(superuser()).post(address_of(action, [first.pk, second.pk]), {"confirmation": "delete 2 people"})
-    unknown = "PostgreSQL is as before; whether the shelf still has the person is not known: run it again, or manage.py sync_qdrant --once"
+    response = signed_in(superuser()).post(page_url(action, [first.pk, second.pk]), {"confirmation": "delete 2 users"})
+    unknown = "PostgreSQL is unchanged, but the shelf may still have the user. Run this again, or run manage.py sync_qdrant --once"
     assert said(response) == [
-        f"{action.noun} failed for {first.pk}: The shelf is too high. Fetch a ladder. {unknown} if they are to stay.",
+        f"{action.noun} failed for {first.pk}: The shelf is too high. Fetch a ladder. {unknown} to keep the user.",
         f"{action.noun} failed for {second.pk}: The shelf is too high. Fetch a ladder. Nothing has changed.",
     ]
     assert shelf.ids == {second.pk} and shelf.calls.count("remove") == 1
@@ -130,10 +130,10 @@ def test_store_out_of_reach__soft_deletion_is_done_and_says_what_is_left(shelf: 
     person = UserFactory.create()
     shelf.ids.add(person.pk)
     shelf.reachable = False
-    response = signed_in(superuser()).post(address_of(SOFT_DELETE, [person.pk]))
+    response = signed_in(superuser()).post(page_url(SOFT_DELETE, [person.pk]))
     assert said(response) == [
         f"Deleted softly: {person.pk}.",
-        f"No search shows them any more, but the shelf may still hold {person.pk}. The shelf is too high. Fetch a ladder. {AFTERWARDS}",
+        f"No search shows these users any more, but the shelf may still hold {person.pk}. The shelf is too high. Fetch a ladder. {AFTERWARDS}",
     ]
     person.refresh_from_db()
     assert person.deleted_at is not None and [entry[3] for entry in audited()] == ["done"]
@@ -156,7 +156,7 @@ def failing_for(monkeypatch: pytest.MonkeyPatch, action: PrivacyAction, person: 
 def test_several__one_that_fails_hides_nobody(monkeypatch: pytest.MonkeyPatch, shelf: Shelf) -> None:
     first, second, third = UserFactory.create_batch(3)
     failing_for(monkeypatch, ANONYMIZE, second, UserFacingError("Somebody holds them."))
-    response = signed_in(superuser()).post(address_of(ANONYMIZE, [first.pk, second.pk, third.pk]))
+    response = signed_in(superuser()).post(page_url(ANONYMIZE, [first.pk, second.pk, third.pk]))
     assert said(response) == [
         f"Anonymized: {first.pk}, {third.pk}.",
         f"The anonymization failed for {second.pk}: Somebody holds them.",
@@ -167,10 +167,10 @@ def test_several__one_that_fails_hides_nobody(monkeypatch: pytest.MonkeyPatch, s
 def test_several__nor_does_a_defect(monkeypatch: pytest.MonkeyPatch, shelf: Shelf, caplog: pytest.LogCaptureFixture) -> None:
     first, second = UserFactory.create_batch(2)
     failing_for(monkeypatch, ANONYMIZE, first, ZeroDivisionError("a defect"))
-    response = signed_in(superuser()).post(address_of(ANONYMIZE, [first.pk, second.pk]))
+    response = signed_in(superuser()).post(page_url(ANONYMIZE, [first.pk, second.pk]))
     assert said(response) == [
         f"Anonymized: {second.pk}.",
-        f"The anonymization failed for {first.pk}: The server's log says why. Look at them before you try again.",
+        f"The anonymization failed for {first.pk}: The server's log has the error. Check these users before you try again.",
     ]
     assert "a defect" in caplog.text
 
@@ -187,10 +187,10 @@ def test_several__database_errors_are_logged_without_their_values(
         return anonymize(user_id, **options)
 
     monkeypatch.setitem(actions.ACTIONS, ANONYMIZE.slug, replace(ANONYMIZE, perform=breach))
-    response = signed_in(superuser()).post(address_of(ANONYMIZE, [first.pk, second.pk]))
+    response = signed_in(superuser()).post(page_url(ANONYMIZE, [first.pk, second.pk]))
     assert said(response) == [
         f"Anonymized: {second.pk}.",
-        f"The anonymization failed for {first.pk}: The server's log says why. Look at them before you try again.",
+        f"The anonymization failed for {first.pk}: The server's log has the error. Check these users before you try again.",
     ]
     assert f"Anonymize failed for {first.pk}: UniqueViolation, 23505, users, " in caplog.text
     assert "in breach" in caplog.text and "wilhelmina" not in caplog.text
@@ -200,7 +200,7 @@ def test_several__database_errors_are_logged_without_their_values(
 def test_audit_log_and_messages__no_personal_data(action: PrivacyAction, shelf: Shelf) -> None:
     person = full_life()
     client = signed_in(superuser(email="officer@example.com", full_name="Officer"))
-    response = client.post(address_of(action, [person.pk]), {"confirmation": person.email})
+    response = client.post(page_url(action, [person.pk]), {"confirmation": person.email})
     written = f"{list(AuditEntry.objects.values())} {said(response)} {response.headers} {response.cookies}"
     assert not [word for word in WORDS if word in written]
     assert str(person.pk) in written
@@ -209,7 +209,7 @@ def test_audit_log_and_messages__no_personal_data(action: PrivacyAction, shelf: 
 def test_audit_log__can_be_read_when_the_person_is_gone(shelf: Shelf) -> None:
     person, officer = UserFactory.create(), superuser()
     client = signed_in(officer)
-    client.post(address_of(ERASE, [person.pk]), {"confirmation": person.email})
+    client.post(page_url(ERASE, [person.pk]), {"confirmation": person.email})
     for wanted in (person.pk, officer.pk):
         page = client.get(reverse("admin:privacy_auditentry_changelist"), {"q": str(wanted)}).content.decode()
         assert str(person.pk) in page and str(officer.pk) in page and "Delete for good" in page

@@ -14,8 +14,8 @@ from accounts.models import User
 from findme.core.errors import UserFacingError
 from privacy.admin import selection
 from privacy.admin.actions import ACTIONS, ANONYMIZE, ERASE, EXPORT, SOFT_DELETE, PrivacyAction
-from privacy.admin.permissions import NOT_TO_ONESELF, SUPERUSERS_ONLY
-from privacy.admin.view import address_of
+from privacy.admin.permissions import NOT_OWN_ACCOUNT, SUPERUSERS_ONLY
+from privacy.admin.view import page_url
 from privacy.registry import Disposition, Effect
 from tests.factories import UserFactory
 from tests.privacy.audit import audited
@@ -46,8 +46,8 @@ def test_permission__each_action_has_its_own(action: PrivacyAction, shelf: Shelf
     person = UserFactory.create()
     all_others = [f"accounts.{other.permission}" for other in ACTIONS.values() if other is not action]
     client = signed_in(staff("accounts.view_user", "accounts.change_user", "accounts.delete_user", *all_others))
-    assert client.get(address_of(action, [person.pk])).status_code == 403
-    assert client.post(address_of(action, [person.pk]), words_for(person)).status_code == 403
+    assert client.get(page_url(action, [person.pk])).status_code == 403
+    assert client.post(page_url(action, [person.pk]), words_for(person)).status_code == 403
     assert is_as_before(person) and audited() == []
 
 
@@ -55,20 +55,20 @@ def test_permission__each_action_has_its_own(action: PrivacyAction, shelf: Shelf
 def test_permission__is_enough(action: PrivacyAction, shelf: Shelf) -> None:
     person = UserFactory.create()
     client = signed_in(officer(action))
-    assert client.get(address_of(action, [person.pk])).status_code == 200
+    assert client.get(page_url(action, [person.pk])).status_code == 200
     assert is_as_before(person) and audited() == []
-    assert client.post(address_of(action, [person.pk]), words_for(person)).status_code == 302
+    assert client.post(page_url(action, [person.pk]), words_for(person)).status_code == 302
     assert not is_as_before(person)
 
 
 @REMOVING
 def test_permission__without_looking_at_people(action: PrivacyAction, shelf: Shelf) -> None:
     person = UserFactory.create()
-    assert signed_in(staff(f"accounts.{action.permission}")).post(address_of(action, [person.pk]), words_for(person)).status_code == 403
+    assert signed_in(staff(f"accounts.{action.permission}")).post(page_url(action, [person.pk]), words_for(person)).status_code == 403
 
 
 def test_permission__nobody_logged_in(client: Client, shelf: Shelf) -> None:
-    assert client.get(address_of(ERASE, [uuid4()])).headers["Location"].startswith(reverse("admin:login"))
+    assert client.get(page_url(ERASE, [uuid4()])).headers["Location"].startswith(reverse("admin:login"))
 
 
 def test_list__offers_what_one_may_do(shelf: Shelf) -> None:
@@ -86,7 +86,7 @@ def test_list__action_that_one_may_not_do(shelf: Shelf) -> None:
 def test_page_of_a_person__offers_what_one_may_do(shelf: Shelf) -> None:
     person = UserFactory.create()
     response = signed_in(officer(SOFT_DELETE)).get(reverse("admin:accounts_user_change", args=[person.pk]))
-    assert [link["url"] for link in response.context["privacy_links"]] == [address_of(SOFT_DELETE, [person.pk])]
+    assert [link["url"] for link in response.context["privacy_links"]] == [page_url(SOFT_DELETE, [person.pk])]
 
 
 def test_page_of_a_person__nothing_that_would_be_refused(shelf: Shelf) -> None:
@@ -100,11 +100,11 @@ def test_doing__needs_the_token(action: PrivacyAction, shelf: Shelf) -> None:
     person = UserFactory.create()
     client = Client(enforce_csrf_checks=True)
     client.force_login(superuser())
-    assert client.post(address_of(action, [person.pk]), words_for(person)).status_code == 403
+    assert client.post(page_url(action, [person.pk]), words_for(person)).status_code == 403
     assert is_as_before(person)
-    page = client.get(address_of(action, [person.pk]))
+    page = client.get(page_url(action, [person.pk]))
     token = str(page.context["csrf_token"])
-    assert client.post(address_of(action, [person.pk]), words_for(person) | {"csrfmiddlewaretoken": token}).status_code == 302
+    assert client.post(page_url(action, [person.pk]), words_for(person) | {"csrfmiddlewaretoken": token}).status_code == 302
     assert not is_as_before(person)
 
 
@@ -112,7 +112,7 @@ def test_doing__needs_the_token(action: PrivacyAction, shelf: Shelf) -> None:
 @pytest.mark.parametrize("method", ["get", "head", "put", "delete"])
 def test_doing__by_nothing_but_post(action: PrivacyAction, method: str, shelf: Shelf) -> None:
     person = UserFactory.create()
-    getattr(signed_in(superuser()), method)(address_of(action, [person.pk]), words_for(person))
+    getattr(signed_in(superuser()), method)(page_url(action, [person.pk]), words_for(person))
     assert is_as_before(person)
 
 
@@ -121,9 +121,9 @@ def test_doing__by_nothing_but_post(action: PrivacyAction, method: str, shelf: S
 def test_protection__staff_from_staff(action: PrivacyAction, trait: str, shelf: Shelf) -> None:
     colleague = UserFactory.create(**{trait: True})
     client = signed_in(officer(action))
-    page = client.get(address_of(action, [colleague.pk]))
+    page = client.get(page_url(action, [colleague.pk]))
     assert SUPERUSERS_ONLY in page.content.decode() and not page.context["can_be_done"]
-    response = client.post(address_of(action, [colleague.pk]), words_for(colleague))
+    response = client.post(page_url(action, [colleague.pk]), words_for(colleague))
     assert said(response) == [f"{action.noun} failed: {SUPERUSERS_ONLY}"]
     assert is_as_before(colleague)
 
@@ -131,24 +131,24 @@ def test_protection__staff_from_staff(action: PrivacyAction, trait: str, shelf: 
 @REMOVING
 def test_protection__superuser_from_themself(action: PrivacyAction, shelf: Shelf) -> None:
     person = superuser()
-    response = signed_in(person).post(address_of(action, [person.pk]), words_for(person))
-    assert said(response) == [f"{action.noun} failed: {NOT_TO_ONESELF}"]
+    response = signed_in(person).post(page_url(action, [person.pk]), words_for(person))
+    assert said(response) == [f"{action.noun} failed: {NOT_OWN_ACCOUNT}"]
     assert is_as_before(person)
 
 
 @REMOVING
 def test_protection__superuser_may_remove_another(action: PrivacyAction, shelf: Shelf) -> None:
     colleague = superuser()
-    signed_in(superuser()).post(address_of(action, [colleague.pk]), words_for(colleague))
+    signed_in(superuser()).post(page_url(action, [colleague.pk]), words_for(colleague))
     assert not is_as_before(colleague)
 
 
 def test_preview__person_and_effects(shelf: Shelf) -> None:
     person = full_life()
     shelf.ids.add(person.pk)
-    page = signed_in(superuser()).get(address_of(ERASE, [person.pk]))
+    page = signed_in(superuser()).get(page_url(ERASE, [person.pk]))
     (preview,) = page.context["previews"]
-    assert (preview.person.user_id, preview.person.email) == (person.pk, person.email)
+    assert (preview.user.user_id, preview.user.email) == (person.pk, person.email)
     lines = {what: (count, disposition) for what, count, disposition in preview.lines}
     assert lines["videos"] == (2, "deleted") and lines["matches"] == (2, "deleted") and lines["points in the shelf"] == (1, "deleted")
     text = page.content.decode()
@@ -162,15 +162,17 @@ def test_preview__store_out_of_reach(shelf: Shelf) -> None:
     shelf.reachable = False
     client = signed_in(superuser())
     for action in (ANONYMIZE, ERASE):
-        page = client.get(address_of(action, [person.pk]))
+        page = client.get(page_url(action, [person.pk]))
         assert page.status_code == 200 and not page.context["can_be_done"]
-        assert "This cannot be done now, and nothing has changed.</strong> The shelf is too high. Fetch a ladder." in page.content.decode()
+        assert (
+            "The action is not possible now: nothing was changed.</strong> The shelf is too high. Fetch a ladder." in page.content.decode()
+        )
 
 
 def test_preview__soft_deletion_goes_without_the_store(shelf: Shelf) -> None:
     person = UserFactory.create()
     shelf.reachable = False
-    page = signed_in(superuser()).get(address_of(SOFT_DELETE, [person.pk]))
+    page = signed_in(superuser()).get(page_url(SOFT_DELETE, [person.pk]))
     assert page.context["can_be_done"] and "The shelf is too high. Fetch a ladder." in page.content.decode()
     assert ("points in the shelf", None, "deleted") in page.context["previews"][0].lines
 
@@ -185,23 +187,23 @@ def test_preview__somebody_who_cannot_be_shown(shelf: Shelf, monkeypatch: pytest
         return [Effect("videos", 0, Disposition.DELETED), Effect("calls", 2, Disposition.DELETED)]
 
     monkeypatch.setitem(ACTIONS, ERASE.slug, replace(ERASE, preview=preview))
-    page = signed_in(superuser()).get(address_of(ERASE, [gone.pk, there.pk]))
+    page = signed_in(superuser()).get(page_url(ERASE, [gone.pk, there.pk]))
     first, second = page.context["previews"]
-    assert (first.person.denial_reason, first.lines, second.lines) == ("Nobody knows them any more.", (), (("calls", 2, "deleted"),))
+    assert (first.user.denial_reason, first.lines, second.lines) == ("Nobody knows them any more.", (), (("calls", 2, "deleted"),))
 
 
 def test_preview__somebody_whom_postgresql_does_not_know(shelf: Shelf) -> None:
     user_id = uuid4()
-    page = signed_in(superuser()).get(address_of(ERASE, [user_id]))
+    page = signed_in(superuser()).get(page_url(ERASE, [user_id]))
     assert not page.context["can_be_done"] and f"manage.py erase_user {user_id} --hard" in page.content.decode()
 
 
 @pytest.mark.parametrize(
     ("query", "sentence"),
     [
-        ("", "Nobody is selected. Choose people in the list."),
-        ("?person=john", "The address of this page names somebody by something that is not a UUID. Choose people in the list."),
-        ("?person=%00", "The address of this page names somebody by something that is not a UUID. Choose people in the list."),
+        ("", "No user is selected. Select users in the list."),
+        ("?user=john", "The URL of this page has a user that is not a UUID. Select users in the list."),
+        ("?user=%00", "The URL of this page has a user that is not a UUID. Select users in the list."),
     ],
 )
 def test_address__of_nobody(query: str, sentence: str, shelf: Shelf) -> None:
@@ -219,29 +221,29 @@ def test_list__leads_to_the_page(name: str, shelf: Shelf) -> None:
     client = signed_in(superuser())
     response = client.post(LIST, {"action": f"{name}_selected", "_selected_action": [str(person.pk) for person in people]}, follow=True)
     assert response.context["action"].slug.replace("-", "_") == name
-    assert {preview.person.user_id for preview in response.context["previews"]} == {person.pk for person in people}
+    assert {preview.user.user_id for preview in response.context["previews"]} == {person.pk for person in people}
     assert all(is_as_before(person) for person in people)
 
 
 def test_list__too_many(monkeypatch: pytest.MonkeyPatch, shelf: Shelf) -> None:
-    monkeypatch.setattr("privacy.admin.mixin.MOST_PEOPLE", 2)
+    monkeypatch.setattr("privacy.admin.mixin.MAX_USERS", 2)
     people = UserFactory.create_batch(3)
     response = signed_in(superuser()).post(
         LIST, {"action": "anonymize_selected", "_selected_action": [str(person.pk) for person in people]}
     )
-    assert said(response) == ["Anonymize: at most 2 people at a time. Select fewer."]
+    assert said(response) == ["Anonymize: at most 2 users at a time. Select fewer."]
 
 
 def test_list__too_many_by_all_across_the_pages(monkeypatch: pytest.MonkeyPatch, shelf: Shelf) -> None:
-    monkeypatch.setattr("privacy.admin.mixin.MOST_PEOPLE", 2)
+    monkeypatch.setattr("privacy.admin.mixin.MAX_USERS", 2)
     people = UserFactory.create_batch(3)
     posted = {"action": "erase_selected", "_selected_action": [str(people[0].pk)], "select_across": "1"}
-    assert said(signed_in(superuser()).post(LIST, posted)) == ["Delete for good: at most 2 people at a time. Select fewer."]
+    assert said(signed_in(superuser()).post(LIST, posted)) == ["Delete for good: at most 2 users at a time. Select fewer."]
 
 
 def test_address__too_many(monkeypatch: pytest.MonkeyPatch, shelf: Shelf) -> None:
-    monkeypatch.setattr(selection, "MOST_PEOPLE", 2)
+    monkeypatch.setattr(selection, "MAX_USERS", 2)
     people = UserFactory.create_batch(3)
-    response = signed_in(superuser()).post(address_of(ANONYMIZE, [person.pk for person in people]))
-    assert said(response) == ["3 people are selected: at most 2 at a time."]
+    response = signed_in(superuser()).post(page_url(ANONYMIZE, [person.pk for person in people]))
+    assert said(response) == ["3 users are selected: at most 2 at a time. Select fewer."]
     assert all(is_as_before(person) for person in people)

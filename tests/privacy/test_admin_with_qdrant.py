@@ -11,7 +11,7 @@ import pytest
 
 from accounts.models import User
 from privacy.admin.actions import ANONYMIZE, ERASE, EXPORT, SOFT_DELETE, PrivacyAction
-from privacy.admin.view import address_of
+from privacy.admin.view import page_url
 from tests.factories import ProfileEmbeddingFactory
 from tests.staff import said, signed_in, superuser
 from vectorstore.schema.initialize import initialize
@@ -31,12 +31,12 @@ def person(store: str) -> User:
 
 
 def do(action: PrivacyAction, person: User) -> Any:
-    return signed_in(superuser()).post(address_of(action, [person.pk]), {"confirmation": person.email})
+    return signed_in(superuser()).post(page_url(action, [person.pk]), {"confirmation": person.email})
 
 
 @pytest.mark.parametrize("action", [ANONYMIZE, SOFT_DELETE, ERASE], ids=lambda action: action.slug)
 def test_point__goes(action: PrivacyAction, person: User) -> None:
-    page = signed_in(superuser()).get(address_of(action, [person.pk]))
+    page = signed_in(superuser()).get(page_url(action, [person.pk]))
     assert ("points in the vector store", 1, "deleted") in page.context["previews"][0].lines
     assert point_of(person.pk) is not None
     assert said(do(action, person)) == [f"{action.done.capitalize()}: {person.pk}."]

@@ -14,7 +14,7 @@ from findme.core.errors import StoreUnavailable, UserFacingError
 from matching.models import Match
 from privacy.actions.anonymize import anonymize, preview_anonymization
 from privacy.actions.outcome import Outcome
-from privacy.actions.undo_erasure import take_erasures_back
+from privacy.actions.undo_erasure import undo_erasures
 from privacy.registry import Disposition, Effect
 from tests.factories import UserFactory, VideoFactory
 from tests.privacy.life import full_life, working_life
@@ -76,8 +76,8 @@ def test_anonymize__a_store_that_fails_in_the_end_changes_nothing_in_postgresql(
     with pytest.raises(StoreUnavailable) as refused:
         anonymize(person.pk)
     assert str(refused.value) == (
-        "The shelf is too high. Fetch a ladder. PostgreSQL is as before; whether the shelf still has the person is not known:"
-        " run it again, or manage.py sync_qdrant --once if they are to stay."
+        "The shelf is too high. Fetch a ladder. PostgreSQL is unchanged, but the shelf may still have the user."
+        " Run this again, or run manage.py sync_qdrant --once to keep the user."
     )
     assert everything() == before
     assert (person.pk in shelf.ids) == (moment == "before_removal")
@@ -87,7 +87,7 @@ def test_anonymize__a_second_time_clears_what_came_since(shelf: Shelf) -> None:
     person = full_life()
     anonymize(person.pk)
     first = User.objects.get(pk=person.pk)
-    take_erasures_back([person.pk])
+    undo_erasures([person.pk])
     VideoFactory.create(user=person, storage_url="https://videos.example/late.mp4")
     shelf.ids.add(person.pk)
     outcome = anonymize(person.pk)
@@ -137,7 +137,7 @@ def test_anonymize__one_of_the_staff(shelf: Shelf) -> None:
 def test_anonymize__somebody_unknown(shelf: Shelf) -> None:
     nobody = uuid4()
     for act in (preview_anonymization, anonymize):
-        with pytest.raises(UserFacingError, match=f"^PostgreSQL knows nobody with the id '{nobody}'"):
+        with pytest.raises(UserFacingError, match=f"^PostgreSQL has no user with the id '{nobody}'"):
             act(nobody)
 
 

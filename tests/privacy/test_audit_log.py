@@ -24,8 +24,8 @@ from privacy import audit
 from privacy.actions import export
 from privacy.actions.anonymize import anonymize
 from privacy.actions.erase import erase, soft_delete
-from privacy.actions.export import count_entries, export_person, export_sections, write_zip
-from privacy.actions.undo_erasure import take_erasures_back
+from privacy.actions.export import count_entries, export_sections, export_user_data, write_zip
+from privacy.actions.undo_erasure import undo_erasures
 from privacy.audit import Action, Outcome, operating_system_account, record
 from privacy.models import AuditEntry
 from tests.factories import UserFactory
@@ -126,7 +126,7 @@ def test_failure__that_cannot_be_recorded_is_a_line_in_the_log(
     person, shelf.after_removal = UserFactory.create(), fail
     with pytest.raises(StoreUnavailable):
         erase(person.pk)
-    assert caplog.messages == [f"The audit log has no entry of this: erase of {person.pk} failed (DatabaseError)."]
+    assert caplog.messages == [f"The audit log has no entry for this action: erase of {person.pk} failed (DatabaseError)."]
     assert User.objects.filter(pk=person.pk).exists()
 
 
@@ -135,7 +135,7 @@ def test_failure__that_cannot_be_recorded_is_a_line_in_the_log(
 def test_export__each_way(how: str, shelf: Shelf, tmp_path: Path) -> None:
     person, actor = UserFactory.create(), uuid4()
     ways: dict[str, Callable[..., Any]] = {
-        "file": lambda **options: export_person(person.pk, tmp_path / "export.zip", **options),
+        "file": lambda **options: export_user_data(person.pk, tmp_path / "export.zip", **options),
         "zip": lambda **options: write_zip(person.pk, io.BytesIO(), **options),
         "sections": lambda **options: export_sections(person.pk, **options),
     }
@@ -152,7 +152,7 @@ def test_export__there_is_no_file_without_an_entry(shelf: Shelf, tmp_path: Path,
     person = UserFactory.create()
     monkeypatch.setattr(export, "record", lost)
     with pytest.raises(DatabaseError):
-        export_person(person.pk, tmp_path / "export.zip")
+        export_user_data(person.pk, tmp_path / "export.zip")
     assert list(tmp_path.iterdir()) == [] and [entry[3] for entry in audited()] == ["failed"]
 
 
@@ -160,7 +160,7 @@ def test_export__to_a_file_that_is_there(shelf: Shelf, tmp_path: Path) -> None:
     person, path = UserFactory.create(), tmp_path / "export.zip"
     path.touch()
     with pytest.raises(UserFacingError):
-        export_person(person.pk, path)
+        export_user_data(person.pk, path)
     assert audited() == [("export", ACCOUNT, person.pk, "failed")]
 
 
@@ -183,10 +183,10 @@ def test_commands__each_writes_an_entry(shelf: Shelf, tmp_path: Path) -> None:
     assert audited() == [(action, ACCOUNT, person.pk, "done") for action in ("export", "soft_delete", "anonymize", "erase")]
 
 
-def test_take_erasures_back__an_entry_for_each_that_was_erased(shelf: Shelf) -> None:
+def test_undo_erasures__an_entry_for_each_that_was_erased(shelf: Shelf) -> None:
     person, other = UserFactory.create_batch(2)
     anonymize(person.pk)
-    assert take_erasures_back([person.pk, other.pk]) == 1
+    assert undo_erasures([person.pk, other.pk]) == 1
     assert audited()[1:] == [("undo_erasure", ACCOUNT, person.pk, "done")]
 
 
@@ -194,7 +194,7 @@ def test_undo_erasure__in_words(shelf: Shelf) -> None:
     person = UserFactory.create()
     erase(person.pk)
     out, err = run("undo_erasure", person.pk)
-    assert (out, err) == (f"Data of {person.pk} can be written again. Nothing that was cleared has come back.\n", "")
+    assert (out, err) == (f"Data of {person.pk} can be written again. No data was restored.\n", "")
     with pytest.raises(CommandError, match=r"is neither anonymized nor deleted for good: nothing was changed\."):
         run("undo_erasure", person.pk)
     assert [entry[0] for entry in audited()] == ["erase", "undo_erasure"]
@@ -247,7 +247,7 @@ def test_triggers__nor_does_a_merge() -> None:
 
 
 def test_apply_retention__entries_of_three_years() -> None:
-    young, old = make_entry(audit.KEPT - timedelta(minutes=1)), make_entry(audit.KEPT + timedelta(minutes=1))
+    young, old = make_entry(audit.RETENTION - timedelta(minutes=1)), make_entry(audit.RETENTION + timedelta(minutes=1))
     code, out, err = manage_here("apply_retention")
     assert (code, out.splitlines()[-1], err) == (0, "audit_log: 1 row older than 1095 days deleted.", "")
     assert list(AuditEntry.objects.all()) == [young] != [old]
@@ -255,7 +255,7 @@ def test_apply_retention__entries_of_three_years() -> None:
 
 def test_retention__is_the_one_of_the_trigger() -> None:
     text = (BASE_DIR / "privacy" / "migrations" / "sql" / "0002_audit_log.up.sql").read_text()
-    assert re.findall(r"interval '(\d+) days'", text) == [str(audit.KEPT.days)]
+    assert re.findall(r"interval '(\d+) days'", text) == [str(audit.RETENTION.days)]
 
 
 @pytest.mark.parametrize(

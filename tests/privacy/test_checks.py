@@ -59,7 +59,7 @@ def test_checks__this_project_has_an_owner_for_every_datum() -> None:
 def test_checks__a_field_without_an_owner(diary: type[models.Model]) -> None:
     (error,) = errors(Owner("diaries", {}), of=diary)
     assert error == Error(
-        "privacy.Diary has fields that no owner of personal data answers for: id, text, readers.",
+        "privacy.Diary has fields without an owner of personal data: id, text, readers.",
         hint="Name them in the fields of an owner in privacy/personal_data.py, which exports, anonymizes and erases them.",
         obj=diary,
         id="privacy.E001",
@@ -70,7 +70,7 @@ def test_checks__a_field_with_two_owners() -> None:
     (error,) = errors(Owner("videos", {"videos.Video": {"status"}}), Owner("calls", {"videos.Video": {"status"}}))
     assert error == Error(
         "videos.Video.status has more than one owner of personal data: videos, calls.",
-        hint="Leave it in the fields of one of them.",
+        hint="Keep it in the fields of one owner.",
         id="privacy.E002",
     )
 
@@ -83,7 +83,7 @@ def test_checks__an_owner_of_a_field_that_is_none() -> None:
     (error,) = errors(Owner("videos", {"videos.Video": {"status", "state"}}))
     assert error == Error(
         "The owner of the section 'videos' names the field 'videos.Video.state', which does not exist.",
-        hint="Take it out of the fields of tests.privacy.test_checks.Owner, or mend its name.",
+        hint="Take it out of the fields of tests.privacy.test_checks.Owner, or correct its name.",
         id="privacy.E003",
     )
 
@@ -93,7 +93,7 @@ def test_checks__an_owner_of_a_model_that_is_none(label: str) -> None:
     (error,) = errors(Owner("videos", {label: {"status"}}))
     assert error == Error(
         f"The owner of the section 'videos' names the model {label!r}, which does not exist.",
-        hint="Take it out of the fields of tests.privacy.test_checks.Owner, or mend its name.",
+        hint="Take it out of the fields of tests.privacy.test_checks.Owner, or correct its name.",
         id="privacy.E003",
     )
 
@@ -114,7 +114,7 @@ def test_models_with_personal_data__whatever_an_owner_names() -> None:
     """Of the sessions, which refer to nobody, no field is left out once an owner has taken them on."""
     owner = Owner("profile", {"sessions.Session": {"session_key"}})
     (error,) = [error for error in errors_of_ownership(models_with_personal_data([owner]), [owner]) if "sessions" in error.msg]
-    assert error.msg == "sessions.Session has fields that no owner of personal data answers for: session_data, expire_date."
+    assert error.msg == "sessions.Session has fields without an owner of personal data: session_data, expire_date."
 
 
 def test_field_names__columns_and_many_to_many() -> None:
@@ -147,7 +147,7 @@ def test_protection__a_new_column_is_in_none_of_the_three() -> None:
     assert list(errors_of_protection([video], [protected("videos.Video", declared)])) == []
     without = replace(declared, kept=declared.kept - {"status"})
     (error,) = errors_of_protection([video], [protected("videos.Video", without)])
-    assert (error.id, error.msg) == ("privacy.E004", "What videos.Video may hold for an anonymized or deleted user is not said of status.")
+    assert (error.id, error.msg) == ("privacy.E004", "The Protection of videos.Video does not cover the fields status.")
     (error,) = errors_of_protection([video], [])
     assert (error.id, error.obj) == ("privacy.E004", video)
 

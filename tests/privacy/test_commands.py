@@ -58,7 +58,7 @@ def test_export_user__dry_run_writes_nothing(shelf: Shelf, tmp_path: Path) -> No
     person, path = full_life(), tmp_path / "export.zip"
     out, _ = run("export_user", person.pk, "--output", path, "--dry-run")
     assert out == (
-        f"{path}: this would be written about {person.pk}. Entries: log_ins.json (1), profile.json (1), videos.json (2), matches.json (2), calls.json (2), vector_sync.json (1), erasure.json (1), audit_log.json (0).\n"
+        f"{path}: would contain the data of {person.pk}. Entries: log_ins.json (1), profile.json (1), videos.json (2), matches.json (2), calls.json (2), vector_sync.json (1), erasure.json (1), audit_log.json (0).\n"
     )
     assert list(tmp_path.iterdir()) == []
 
@@ -133,9 +133,11 @@ def test_erase_user__hard(shelf: Shelf) -> None:
     assert not User.objects.exists()
     shelf.ids.add(person.pk)
     out, _ = run("erase_user", person.pk, "--hard", "--no-input")
-    assert out == f"{person.pk} was gone from PostgreSQL, and had been left in a store.\n  points in the shelf: 1, deleted\n"
+    assert (
+        out == f"{person.pk} was already deleted from PostgreSQL, and is now deleted from the stores.\n  points in the shelf: 1, deleted\n"
+    )
     assert refused("erase_user", person.pk, "--hard", "--no-input") == (
-        f"Neither PostgreSQL nor the shelf knows anybody with the id '{person.pk}'."
+        f"Neither PostgreSQL nor the shelf has a user with the id '{person.pk}'."
     )
 
 
@@ -154,8 +156,8 @@ def test_erase_user__soft_with_a_store_out_of_reach_exits_1(shelf: Shelf) -> Non
         call_command("erase_user", str(person.pk), "--soft", "--no-input", stdout=out, stderr=err)
     assert ended.value.code == 1
     assert err.getvalue() == (
-        f"{person.pk} is deleted in PostgreSQL, and no search shows them, but the shelf could not be told: The shelf is too high."
-        f" Fetch a ladder. When it can be, type: manage.py erase_user {person.pk} --soft --no-input\n"
+        f"{person.pk} is deleted in PostgreSQL and hidden from every search, but the shelf may still have the user: The shelf is too high."
+        f" Fetch a ladder. When it is available, run: manage.py erase_user {person.pk} --soft --no-input\n"
     )
     assert User.objects.get(pk=person.pk).deleted_at is not None
 
@@ -198,7 +200,7 @@ def test_actions__nobody_to_ask(shelf: Shelf, action: list[str], stdin: Any, mon
     monkeypatch.setattr(sys, "stdin", stdin)
     person = UserFactory.create()
     assert refused(*action, person.pk) == (
-        "Nobody can be asked, as the standard input is not a terminal: add --no-input to go on without, or --dry-run."
+        "Standard input is not a terminal, so there is no confirmation: nothing was changed. Add --no-input or --dry-run."
     )
     assert User.objects.alive().filter(pk=person.pk).exists()
 
@@ -208,7 +210,7 @@ def test_actions__nobody_to_ask(shelf: Shelf, action: list[str], stdin: Any, mon
 def test_actions__not_confirmed(shelf: Shelf, action: list[str], answer: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", Terminal(answer))
     person = UserFactory.create()
-    assert refused(*action, person.pk) == "Not confirmed: nothing was changed."
+    assert refused(*action, person.pk) == "Not confirmed: nothing was changed. Run it again and type yes."
     assert User.objects.alive().filter(pk=person.pk).exists()
 
 
@@ -219,7 +221,7 @@ def test_actions__confirmed_after_the_preview(shelf: Shelf, action: list[str], m
     out, err = run(*action, person.pk)
     assert out.splitlines()[0].endswith("This will happen:")
     assert out.count("points in the shelf: 0, deleted") == 2  # what would happen, and what did
-    assert err == "Type yes to go on: "
+    assert err == "Type yes to continue: "
     assert not User.objects.alive().filter(pk=person.pk).exists()
 
 
@@ -233,14 +235,14 @@ def test_actions__confirmed_with_json_says_the_preview_on_stderr(shelf: Shelf, m
 
 @pytest.mark.parametrize("action", [*ACTIONS, ["export_user", "--output", "/nonexistent/export.zip"]])
 def test_actions__nobody_has_the_address(shelf: Shelf, action: list[str]) -> None:
-    assert refused(*action, "nobody@example.com").startswith("Nobody has the e-mail address 'nobody@example.com'.")
+    assert refused(*action, "nobody@example.com").startswith("No user has the e-mail address 'nobody@example.com'.")
 
 
 @pytest.mark.parametrize("action", [["anonymize_user"], ["erase_user", "--soft"]])
 def test_actions__somebody_unknown(shelf: Shelf, action: list[str]) -> None:
     nobody = uuid4()
     assert refused(*action, nobody, "--no-input") == (
-        f"PostgreSQL knows nobody with the id '{nobody}'. If the vector store still does: manage.py erase_user {nobody} --hard"
+        f"PostgreSQL has no user with the id '{nobody}'. If the vector store still has a point, run: manage.py erase_user {nobody} --hard"
     )
 
 

@@ -46,7 +46,7 @@ def test_erase__two_at_once(shelf: Shelf) -> None:
     with ThreadPoolExecutor(2) as pool:
         results: list[Any] = sorted(pool.map(run, range(2)), key=lambda result: isinstance(result, UserFacingError))
     assert results[0].changed
-    assert str(results[1]) == f"Neither PostgreSQL nor the shelf knows anybody with the id '{person.pk}'."
+    assert str(results[1]) == f"Neither PostgreSQL nor the shelf has a user with the id '{person.pk}'."
     assert not User.objects.filter(pk=person.pk).exists()
     assert shelf.ids == set()
 

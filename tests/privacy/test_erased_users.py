@@ -14,7 +14,7 @@ from accounts.models import User
 from calls.models import VideoCall
 from matching.models import Match
 from privacy.actions.anonymize import anonymize
-from privacy.actions.undo_erasure import take_erasures_back
+from privacy.actions.undo_erasure import undo_erasures
 from privacy.models import ErasedUser
 from privacy.registry import registry
 from tests.factories import MatchFactory, ProfileEmbeddingFactory, UserFactory, VideoCallFactory, VideoFactory, unit_vector
@@ -161,7 +161,7 @@ def test_anonymized__is_taken_back_by_the_owner_of_the_table_only(shelf: Shelf) 
 def test_anonymized__again_after_it_was_taken_back(shelf: Shelf) -> None:
     person = UserFactory.create()
     anonymize(person.pk)
-    take_erasures_back([person.pk])
+    undo_erasures([person.pk])
     User.objects.filter(pk=person.pk).update(full_name="Back")
     anonymize(person.pk)
     assert ErasedUser.objects.filter(pk=person.pk, deleted=False).exists()
@@ -173,7 +173,7 @@ def test_anonymized__again_by_the_guides_statement_after_it_was_taken_back() -> 
     person = UserFactory.create()
     with connection.cursor() as cursor:
         cursor.execute(GUIDE, [person.pk])
-        assert take_erasures_back([person.pk]) == 1
+        assert undo_erasures([person.pk]) == 1
         cursor.execute(GUIDE, [person.pk])
     refused(lambda: User.objects.filter(pk=person.pk).update(full_name="Back Again"))
 

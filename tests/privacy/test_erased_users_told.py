@@ -17,7 +17,7 @@ from calls.models import VideoCall
 from matching.models import Match
 from privacy.actions.anonymize import anonymize
 from privacy.actions.erase import erase
-from privacy.actions.undo_erasure import take_erasures_back
+from privacy.actions.undo_erasure import undo_erasures
 from privacy.models import ErasedUser
 from privacy.registry import registry
 from tests.calls.test_admin import new_call
@@ -108,7 +108,7 @@ def test_loaddata__leaves_out_erased_users_and_loads_the_rest(tmp_path: Path) ->
     assert other.full_name == "Somebody Else"
     assert not User.objects.filter(Q(pk=gone.pk) | Q(full_name=FULL_NAME)).exists()
     assert not Video.objects.filter(Q(user=gone.pk) | ~Q(storage_url=""), user_id__in=[person.pk, gone.pk]).exists()
-    assert take_erasures_back([person.pk, gone.pk, other.pk]) == 2
+    assert undo_erasures([person.pk, gone.pk, other.pk]) == 2
     code, _out, err = manage_here("loaddata", path)
     assert (code, err) == (0, "")
     assert User.objects.filter(full_name=FULL_NAME).exists()

@@ -89,8 +89,8 @@ def test_erase__a_store_that_fails_in_the_end_changes_nothing_in_postgresql(shel
     with pytest.raises(StoreUnavailable) as refused:
         erase(person.pk)
     assert str(refused.value) == (
-        "The shelf is too high. Fetch a ladder. PostgreSQL is as before; whether the shelf still has the person is not known:"
-        " run it again, or manage.py sync_qdrant --once if they are to stay."
+        "The shelf is too high. Fetch a ladder. PostgreSQL is unchanged, but the shelf may still have the user."
+        " Run this again, or run manage.py sync_qdrant --once to keep the user."
     )
     assert tables() == before
     assert (person.pk in shelf.ids) == (moment == "before_removal")
@@ -123,7 +123,7 @@ def test_erase__somebody_whom_nobody_knows(shelf: Shelf) -> None:
     for act in (preview_erasure, erase):
         with pytest.raises(UserFacingError) as refused:
             act(nobody)
-        assert str(refused.value) == f"Neither PostgreSQL nor the shelf knows anybody with the id '{nobody}'."
+        assert str(refused.value) == f"Neither PostgreSQL nor the shelf has a user with the id '{nobody}'."
 
 
 @pytest.mark.django_db(transaction=True)
@@ -211,5 +211,5 @@ def test_soft_delete__one_who_came_back_meanwhile_keeps_the_point(shelf: Shelf, 
 def test_soft_delete__somebody_unknown(shelf: Shelf) -> None:
     nobody = uuid4()
     for act in (preview_soft_deletion, soft_delete):
-        with pytest.raises(UserFacingError, match=f"^PostgreSQL knows nobody with the id '{nobody}'"):
+        with pytest.raises(UserFacingError, match=f"^PostgreSQL has no user with the id '{nobody}'"):
             act(nobody)

@@ -11,7 +11,7 @@ from django.db import connection
 
 from accounts.models import User
 from findme.core.errors import StoreUnavailable, UserFacingError
-from privacy.actions.export import count_entries, export_person, export_sections, preview_export, write_zip
+from privacy.actions.export import count_entries, export_sections, export_user_data, preview_export, write_zip
 from privacy.registry import Effect, PersonalDataOwner, registry
 from tests.factories import MatchFactory, UserFactory, VideoFactory
 from tests.privacy.elsewhere import another_connection
@@ -54,7 +54,7 @@ def after_the_profile(monkeypatch: pytest.MonkeyPatch, act: Any) -> None:
 
 def test_export_person__a_zip_of_their_own(shelf: Shelf, tmp_path: Path) -> None:
     person, path = full_life(), tmp_path / "export.zip"
-    exported = export_person(person.pk, path)
+    exported = export_user_data(person.pk, path)
     assert (exported.user_id, exported.path, exported.size) == (person.pk, path, path.stat().st_size)
     assert {file.name: file.entries for file in exported.files} == ENTRIES
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -67,7 +67,7 @@ def test_export_person__a_zip_of_their_own(shelf: Shelf, tmp_path: Path) -> None
 
 def test_export_person__another_person_is_an_id_only(shelf: Shelf, tmp_path: Path) -> None:
     person = full_life()
-    export_person(person.pk, tmp_path / "export.zip")
+    export_user_data(person.pk, tmp_path / "export.zip")
     text = json.dumps(read_zip(tmp_path / "export.zip"))
     for other in User.objects.exclude(pk=person.pk):
         assert str(other.pk) in text
@@ -78,32 +78,32 @@ def test_export_person__another_person_is_an_id_only(shelf: Shelf, tmp_path: Pat
 @pytest.mark.parametrize("kind", ["deleted", "anonymized", "inactive", "staff"])
 def test_export_person__whoever_it_is(shelf: Shelf, tmp_path: Path, kind: str) -> None:
     person = UserFactory.create(**{kind: True})
-    export_person(person.pk, tmp_path / "export.zip")
+    export_user_data(person.pk, tmp_path / "export.zip")
     assert read_zip(tmp_path / "export.zip")["profile.json"]["id"] == str(person.pk)
 
 
 def test_export_person__an_existing_file(shelf: Shelf, tmp_path: Path) -> None:
     person, path = UserFactory.create(), tmp_path / "export.zip"
     path.write_bytes(b"mine")
-    for refused in (export_person, preview_export):
+    for refused in (export_user_data, preview_export):
         with pytest.raises(UserFacingError, match="exists, and is not replaced without --force"):
             refused(person.pk, path)
     assert path.read_bytes() == b"mine"
     assert preview_export(person.pk, path, force=True)["profile.json"] == 1
-    export_person(person.pk, path, force=True)
+    export_user_data(person.pk, path, force=True)
     assert zipfile.is_zipfile(path)
 
 
 def test_export_person__somebody_unknown_leaves_no_file(shelf: Shelf, tmp_path: Path) -> None:
-    with pytest.raises(UserFacingError, match=r"^PostgreSQL knows nobody with the id"):
-        export_person(uuid4(), tmp_path / "export.zip")
+    with pytest.raises(UserFacingError, match=r"^PostgreSQL has no user with the id"):
+        export_user_data(uuid4(), tmp_path / "export.zip")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_export_person__a_store_out_of_reach_leaves_no_file(shelf: Shelf, tmp_path: Path) -> None:
     shelf.reachable = False
     with pytest.raises(StoreUnavailable, match="The shelf is too high"):
-        export_person(UserFactory.create().pk, tmp_path / "export.zip")
+        export_user_data(UserFactory.create().pk, tmp_path / "export.zip")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -113,7 +113,7 @@ def test_export_person__an_error_in_the_middle_leaves_no_file(shelf: Shelf, tmp_
 
     after_the_profile(monkeypatch, fail)
     with pytest.raises(StoreUnavailable, match="Gone in the middle"):
-        export_person(UserFactory.create().pk, tmp_path / "export.zip")
+        export_user_data(UserFactory.create().pk, tmp_path / "export.zip")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -132,7 +132,7 @@ def test_export_person__sees_one_moment(shelf: Shelf, tmp_path: Path, monkeypatc
             )
 
     after_the_profile(monkeypatch, commit_a_match)
-    export_person(person.pk, tmp_path / "export.zip")
+    export_user_data(person.pk, tmp_path / "export.zip")
     files = read_zip(tmp_path / "export.zip")
     assert len(files["videos.json"]) == 1
     assert files["matches.json"] == []
@@ -147,7 +147,7 @@ def test_export_person__writes_nothing_to_the_database(shelf: Shelf, tmp_path: P
             settings.extend(cursor.fetchone())
 
     after_the_profile(monkeypatch, look)
-    export_person(UserFactory.create().pk, tmp_path / "export.zip")
+    export_user_data(UserFactory.create().pk, tmp_path / "export.zip")
     assert settings == ["on", "repeatable read"]
 
 
@@ -156,11 +156,11 @@ def test_export_person__the_queries_do_not_grow_with_the_rows(
 ) -> None:
     person = UserFactory.create()
     with django_assert_max_num_queries(30) as few:
-        export_person(person.pk, tmp_path / "few.zip")
+        export_user_data(person.pk, tmp_path / "few.zip")
     MatchFactory.create_batch(20, user=person)
     VideoFactory.create_batch(20, user=person)
     with django_assert_num_queries(len(few)):
-        export_person(person.pk, tmp_path / "many.zip")
+        export_user_data(person.pk, tmp_path / "many.zip")
 
 
 def test_write_zip__the_same_to_a_file_object(shelf: Shelf) -> None:

@@ -6,54 +6,54 @@ from psycopg import errors
 
 from findme.core.errors import UserFacingError
 from privacy.actions import locking
-from privacy.actions.locking import check_deferred_constraints, person_locked
-from privacy.people import Person
+from privacy.actions.locking import check_deferred_constraints, locked_user
+from privacy.users import UserRow
 from tests.factories import UserFactory, VideoFactory
 from tests.privacy.elsewhere import another_connection
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def test_person_locked__gives_the_row() -> None:
+def test_locked_user__gives_the_row() -> None:
     person = UserFactory.create()
-    with person_locked(person.pk) as locked:
-        assert locked == Person(person.pk, person.email, None)
+    with locked_user(person.pk) as locked:
+        assert locked == UserRow(person.pk, person.email, None)
 
 
-def test_person_locked__there_is_none() -> None:
-    with person_locked(uuid4()) as locked:
+def test_locked_user__there_is_none() -> None:
+    with locked_user(uuid4()) as locked:
         assert locked is None
 
 
-def test_person_locked__nobody_else_changes_the_row() -> None:
+def test_locked_user__no_other_transaction_changes_the_row() -> None:
     person = UserFactory.create()
-    with person_locked(person.pk), another_connection() as other, other.cursor() as cursor:
+    with locked_user(person.pk), another_connection() as other, other.cursor() as cursor:
         cursor.execute("SET lock_timeout = '10ms'")
         with pytest.raises(OperationalError, match="lock timeout"):
             cursor.execute("UPDATE users SET bio = 'Changed' WHERE id = %s", [person.pk])
 
 
-def test_person_locked__somebody_else_holds_the_row(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_locked_user__another_transaction_holds_the_row(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(locking, "LOCK_SECONDS", 1)
     person = UserFactory.create()
     with another_connection() as other, other.cursor() as cursor:
         cursor.execute("BEGIN")
         cursor.execute("UPDATE users SET bio = 'Changed' WHERE id = %s", [person.pk])
-        with pytest.raises(UserFacingError) as refused, person_locked(person.pk):
+        with pytest.raises(UserFacingError) as refused, locked_user(person.pk):
             pass
-    assert str(refused.value) == f"Another transaction holds the rows of '{person.pk}': after 1 seconds nothing was changed. Run it again."
+    assert str(refused.value) == f"Another transaction holds the rows of '{person.pk}': nothing was changed after 1 seconds. Run it again."
 
 
-@pytest.mark.parametrize(("cause", "told"), [(errors.DeadlockDetected(), UserFacingError), (errors.AdminShutdown(), OperationalError)])
-def test_person_locked__a_deadlock_is_reported_and_nothing_else(cause: Exception, expected: type[Exception]) -> None:
+@pytest.mark.parametrize(("cause", "expected"), [(errors.DeadlockDetected(), UserFacingError), (errors.AdminShutdown(), OperationalError)])
+def test_locked_user__a_deadlock_is_reported_and_nothing_else(cause: Exception, expected: type[Exception]) -> None:
     def fail() -> None:
         raise OperationalError("failed") from cause
 
-    with pytest.raises(expected), person_locked(uuid4()):
+    with pytest.raises(expected), locked_user(uuid4()):
         fail()
 
 
-def test_person_locked__the_answer_to_the_commit_is_lost() -> None:
+def test_locked_user__the_answer_to_the_commit_is_lost() -> None:
     person = UserFactory.create()
 
     def cut_off() -> None:
@@ -64,20 +64,20 @@ def test_person_locked__the_answer_to_the_commit_is_lost() -> None:
             cursor.execute("SELECT pg_terminate_backend(%s, 10000)", [pid])
             assert cursor.fetchone() == (True,)
 
-    with pytest.raises(UserFacingError) as refused, person_locked(person.pk):
+    with pytest.raises(UserFacingError) as refused, locked_user(person.pk):
         cut_off()
     connection.close()
     expected = str(refused.value)
     assert expected.startswith("PostgreSQL did not confirm the commit (")
     assert expected.endswith(
-        f"): whether '{person.pk}' was changed is not known."
-        " Run it again; if the person is to stay, manage.py sync_qdrant --once brings back what the vector store lost."
+        f"): whether '{person.pk}' was changed is unknown."
+        " Run this again, or run manage.py sync_qdrant --once to keep the user and restore the point."
     )
     assert "\n" not in expected
 
 
-def test_person_locked__is_never_inside_another_transaction() -> None:
-    with pytest.raises(RuntimeError, match="durable"), transaction.atomic(), person_locked(uuid4()):
+def test_locked_user__is_never_inside_another_transaction() -> None:
+    with pytest.raises(RuntimeError, match="durable"), transaction.atomic(), locked_user(uuid4()):
         pass
 
 

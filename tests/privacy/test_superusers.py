@@ -23,13 +23,13 @@ from privacy.actions.anonymize import anonymize
 from privacy.actions.erase import erase, soft_delete
 from privacy.actions.superusers import active_superusers, check_removal
 from privacy.admin.actions import ANONYMIZE, ERASE, SOFT_DELETE, PrivacyAction
-from privacy.admin.view import address_of
+from privacy.admin.view import page_url
 from tests.factories import UserFactory
 from tests.privacy.shelf import Shelf
 from tests.staff import errors_of, opened, person_form, said, save, signed_in, superuser
 
 LAST = "is the last active superuser: nothing was changed. Run manage.py createsuperuser first."
-NO_MORE = "Your account is no longer that of an active superuser: nothing was changed. Ask another superuser."
+NO_MORE = "Your account is no longer an active superuser: nothing was changed. Ask another superuser."
 ACTIONS = pytest.mark.parametrize("action", [ANONYMIZE, SOFT_DELETE, ERASE], ids=lambda action: action.slug)
 FUNCTIONS = pytest.mark.parametrize("remove", [anonymize, soft_delete, erase])
 RIGHTS = pytest.mark.parametrize("right", ["is_superuser", "is_staff", "active"])
@@ -99,7 +99,7 @@ def refusal(function: Callable[[], Any]) -> Callable[[], str]:
 def removal(client: Client, action: PrivacyAction, person: User) -> Callable[[], list[str]]:
     """Press the button on the page of the action; what the admin says."""
     words = {"confirmation": str(person.pk)}
-    return lambda: said(client.post(address_of(action, [person.pk]), words))
+    return lambda: said(client.post(page_url(action, [person.pk]), words))
 
 
 @ACTIONS

@@ -96,8 +96,8 @@ def test_anonymize__a_rule_that_is_not_proven_is_named(shelf: Shelf, person: Use
     with pytest.raises(UserFacingError) as raised:
         anonymize(person.pk)
     assert str(raised.value) == (
-        f"The rows of {str(person.pk)!r} break the rule users_last_login_range_check: nothing was changed."
-        " Correct them with SQL, then run it again."
+        f"The rows of {str(person.pk)!r} violate the constraint users_last_login_range_check: nothing was changed."
+        " Correct the rows with SQL, then run this again."
     )
 
 

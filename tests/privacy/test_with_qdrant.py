@@ -20,7 +20,7 @@ from accounts.models import User
 from findme.core.errors import StoreUnavailable
 from privacy.actions.anonymize import anonymize
 from privacy.actions.erase import erase, soft_delete
-from privacy.actions.export import export_person
+from privacy.actions.export import export_user_data
 from privacy.registry import Disposition, Effect, Store, registry
 from tests.factories import ProfileEmbeddingFactory, UserFactory
 from tests.findme.processes import manage_here
@@ -93,7 +93,7 @@ def test_erase__a_point_that_was_left(collection: str) -> None:
 
 def test_export__the_row_and_the_point(collection: str, tmp_path: Path) -> None:
     person = person_with_a_point()
-    export_person(person.pk, tmp_path / "export.zip")
+    export_user_data(person.pk, tmp_path / "export.zip")
     with zipfile.ZipFile(tmp_path / "export.zip") as archive:
         exported = json.loads(archive.read("vector_store.json"))
     embedding = ProfileEmbedding.objects.select_related("user").get(pk=person.pk)
@@ -106,7 +106,7 @@ def test_export__the_row_and_the_point(collection: str, tmp_path: Path) -> None:
 
 def test_export__nobody_s_point(collection: str, tmp_path: Path) -> None:
     person = UserFactory.create()
-    export_person(person.pk, tmp_path / "export.zip")
+    export_user_data(person.pk, tmp_path / "export.zip")
     with zipfile.ZipFile(tmp_path / "export.zip") as archive:
         assert json.loads(archive.read("vector_store.json")) == {"embedding": None, "point": None}
 
@@ -202,7 +202,7 @@ def test_commands__a_server_that_is_down(settings: Any, tmp_path: Path) -> None:
     code, out, err = manage_here("erase_user", person.pk, "--soft", "--no-input")
     assert code == 1
     assert out.startswith(f"{person.pk} is deleted softly.\n")
-    assert err.endswith(f"When it can be, type: manage.py erase_user {person.pk} --soft --no-input\n")
+    assert err.endswith(f"When it is available, run: manage.py erase_user {person.pk} --soft --no-input\n")
     assert not User.objects.alive().filter(pk=person.pk).exists()
 
 
@@ -220,7 +220,7 @@ def test_commands__a_story(embedded_qdrant: Path, tmp_path: Path) -> None:
     erase(person.pk)
     code, out, err = manage("erase_user", person.pk, "--hard", "--no-input")
     assert (code, out) == (2, "")
-    assert err == f"Neither PostgreSQL nor the vector store knows anybody with the id '{person.pk}'.\n"
+    assert err == f"Neither PostgreSQL nor the vector store has a user with the id '{person.pk}'.\n"
 
 
 # --- two at once, and killed ------------------------------------------------------------------------------------------------------

@@ -459,7 +459,7 @@ def test_search__person_without_an_embedding() -> None:
 def test_search__person_who_is_unknown() -> None:
     with pytest.raises(UserFacingError) as raised:
         found(user_id=UUID(int=1))
-    assert str(raised.value) == f"PostgreSQL knows nobody with the id '{UUID(int=1)}'."
+    assert str(raised.value) == f"PostgreSQL has no user with the id '{UUID(int=1)}'."
 
 
 def test_search__person_who_is_deleted() -> None:

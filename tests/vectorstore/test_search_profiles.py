@@ -137,14 +137,14 @@ def test_search__by_email_in_any_case_and_by_file(collection: str, three: list[U
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--user", UUID(int=1)], f"PostgreSQL knows nobody with the id '{UUID(int=1)}'."),
-        (["--user", "anne"], "'anne' is neither a UUID nor an e-mail address."),
+        (["--user", UUID(int=1)], f"PostgreSQL has no user with the id '{UUID(int=1)}'."),
+        (["--user", "anne"], "'anne' is neither a UUID nor an e-mail address. Pass one of them."),
         (["--user", UUID(int=1), "--limit", "0"], "The limit is 0, and must be at least 1."),
         (["--user", UUID(int=1), "--min-age", "31", "--max-age", "30"], "Nobody is at least 31 and at most 30 years old."),
         (["--user", UUID(int=1), "--offset", "-1"], "The offset is -1, and must be 0 or more."),
         (["--user", UUID(int=1), "--min-score", "2"], "The least score is 2.0: a score is the cosine of two vectors, from -1 to 1."),
         (["--user", UUID(int=1), "--after", "x"], "'x' is not SCORE:ID, the score and the id of the last person of the page before."),
-        (["--user", UUID(int=1), "--exclude", "ben"], "'ben' is neither a UUID nor an e-mail address."),
+        (["--user", UUID(int=1), "--exclude", "ben"], "'ben' is neither a UUID nor an e-mail address. Pass one of them."),
         (["--user", UUID(int=1), "--near", "91,0,1"], "The place to be near is none: lat is 91.0, and must be from -90 to 90."),
         (["--user", UUID(int=1), "--near", "Berlin"], "'Berlin' is not LAT,LON,KM, as in 52.52,13.405,25."),
         (

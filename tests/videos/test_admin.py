@@ -2,7 +2,7 @@ import pytest
 from django.urls import reverse
 
 from accounts.models import User
-from privacy.people import anonymized_email
+from privacy.users import anonymized_email
 from tests.factories import UserFactory, VideoFactory, now
 from tests.staff import errors_of, save, signed_in, staff, superuser
 from videos.models import Video

@@ -12,7 +12,7 @@ from qdrant_client.models import ExtendedPointId, PointIdsList, Record
 from findme.core.commands.progress import Report, ignore_progress
 from findme.core.errors import UserFacingError
 from findme.core.plurals import counted, plural
-from privacy.audit import adoption_recorded
+from privacy.audit import record_adoption
 from vectorstore.catalog.cluster import require_all_nodes
 from vectorstore.catalog.lock import collection_lock
 from vectorstore.catalog.ownership import ADOPTED_AT, ADOPTING, DATABASE, database_id
@@ -100,11 +100,11 @@ def adopt(
             return done
         on_plan(planned)
         if planned.live.name_taken:
-            with adoption_recorded(planned.alias):
+            with record_adoption(planned.alias):
                 replaced = replace_by_alias(timeout=green_seconds, limit=limit, report=report)
             done = replace(done, replaced=replaced, removed=survey.orphans + survey.unique_vectors)
         elif planned.is_to_be_adopted:
-            with adoption_recorded(planned.collection):
+            with record_adoption(planned.collection):
                 removed, arrived_later = _adopt_collection(planned, limit, report)
             done = replace(done, removed=removed, arrived_later=arrived_later)
         with qdrant() as client:

@@ -120,7 +120,7 @@ def _vectors_of(user_ids: Sequence[UUID]) -> dict[UUID, Reals]:
     users = {user_id: (deleted_at, numbers) for user_id, deleted_at, numbers in rows}
     for user_id in user_ids:
         if user_id not in users:
-            raise UserFacingError(f"PostgreSQL knows nobody with the id {str(user_id)!r}.")
+            raise UserFacingError(f"PostgreSQL has no user with the id {str(user_id)!r}.")
         deleted_at, numbers = users[user_id]
         if deleted_at is not None:
             raise UserFacingError(f"{str(user_id)!r} is deleted: nobody is searched for them any more.")

@@ -16,7 +16,7 @@ from findme.core.commands.base import FindmeCommand
 from findme.core.commands.running import note_counts
 from findme.core.errors import UserFacingError
 from findme.core.plurals import counted
-from privacy.people import find_person
+from privacy.users import find_user_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Command(FindmeCommand):
     def handle(self, *args: Any, user: str | None, network: str | None, dry_run: bool, json: bool, **options: Any) -> None:
         if user is None and network is None:
             raise UserFacingError("Neither USER nor --network is given: nothing was changed. Add USER, --network ADDRESS, or both.")
-        user_id = None if user is None else find_person(user)
+        user_id = None if user is None else find_user_id(user)
         unlocked = Unlocked(user_id, network, unlock(user_id, network, dry_run=dry_run), dry_run)
         note_counts(unlocked)
         if json:

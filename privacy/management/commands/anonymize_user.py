@@ -1,19 +1,19 @@
-"""``anonymize_user USER``: clear what identifies a person, keep what statistics need."""
+"""``anonymize_user USER``: clear what identifies a user, and keep the data for statistics."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from privacy.actions.anonymize import anonymize, preview_anonymization
-from privacy.management.person_command import PersonCommand
-from privacy.people import find_person
+from privacy.management.user_command import UserCommand
+from privacy.users import find_user_id
 
 
-class Command(PersonCommand):
-    help = "Anonymize a person: the guide's columns, their embedding, their point in the vector store. This cannot be undone."
+class Command(UserCommand):
+    help = "Anonymize a user: the guide's columns, the embedding and the point in the vector store. This cannot be undone."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        user_id = find_person(options["user"])
+        user_id = find_user_id(options["user"])
         if options["dry_run"]:
             self.show_dry_run(user_id, preview_anonymization, options)
             return

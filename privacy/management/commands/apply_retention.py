@@ -1,4 +1,4 @@
-"""``apply_retention``: delete the personal data whose retention is over."""
+"""``apply_retention``: delete personal data after its retention."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from privacy.registry import registry
 
 @dataclass(frozen=True, slots=True)
 class Expired:
-    """The rows of one owner of personal data that were older than ``retention_days``."""
+    """Deleted rows of one owner of personal data, older than ``retention_days``."""
 
     section: str
     deleted: int
@@ -32,8 +32,8 @@ class Applied:
 
 
 class Command(FindmeCommand):
-    help = "Delete the personal data whose retention is over: records of log-ins and the audit log. Run it once a day."
-    after_interrupt = "What was deleted stays deleted: run it again for the rest."
+    help = "Delete personal data after its retention: log-in records and the audit log. Run it once a day."
+    after_interrupt = "Deleted rows stay deleted: run this again for the rest."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--json", action="store_true", help="print one JSON document")

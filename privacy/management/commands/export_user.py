@@ -1,4 +1,4 @@
-"""``export_user USER --output FILE``: all that is held about a person, as a zip of JSON files."""
+"""``export_user USER --output FILE``: write all data about a user to a zip of JSON files."""
 
 from __future__ import annotations
 
@@ -7,27 +7,29 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from privacy.actions.export import export_person, preview_export
-from privacy.management.person_command import PersonCommand
-from privacy.people import find_person
+from privacy.actions.export import export_user_data, preview_export
+from privacy.management.user_command import UserCommand
+from privacy.users import find_user_id
 
 
-class Command(PersonCommand):
-    help = "Write all that is held about a person to a zip of JSON files: profile, videos, matches, calls, vector store."
+class Command(UserCommand):
+    help = "Write all data about a user to a zip of JSON files: profile, videos, matches, calls, vector store."
     after_interrupt = "No file was written."
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("--output", metavar="FILE", required=True, type=Path, help="the zip, mode 0600; it appears when it is whole")
+        parser.add_argument(
+            "--output", metavar="FILE", required=True, type=Path, help="the zip file, mode 0600; it appears when it is complete"
+        )
         parser.add_argument("--force", action="store_true", help="replace FILE if it exists")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        user_id = find_person(options["user"])
+        user_id = find_user_id(options["user"])
         destination, force = Path(options["output"]), options["force"]
         if options["dry_run"]:
             self._show_plan(user_id, preview_export(user_id, destination, force=force), options)
             return
-        exported = export_person(user_id, destination, force=force)
+        exported = export_user_data(user_id, destination, force=force)
         if options["json"]:
             self.print_json(exported)
             return
@@ -39,4 +41,4 @@ class Command(PersonCommand):
             self.print_json({"user_id": user_id, "dry_run": True, "path": options["output"], "entries": entries})
             return
         listed = ", ".join(f"{name} ({count})" for name, count in entries.items())
-        self.print_line(f"{options['output']}: this would be written about {user_id}. Entries: {listed}.")
+        self.print_line(f"{options['output']}: would contain the data of {user_id}. Entries: {listed}.")

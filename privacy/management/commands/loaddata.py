@@ -19,13 +19,10 @@ from privacy.registry import registry
 
 
 class Command(loaddata.Command):
-    help = (
-        "Django's loaddata, which refuses rows that belong to the database that they were dumped from, and leaves out data of users who were"
-        " anonymized or deleted for good."
-    )
+    help = "Django's loaddata, which rejects rows that belong only to the dumped database, and skips data of anonymized or deleted users."
 
     def handle(self, *fixture_labels: Any, **options: Any) -> None:
-        """Exits with 1 where data of erased users were left out; the others are loaded."""
+        """Load the rows. Exit with 1 if data of erased users was skipped; all other rows are loaded."""
         for label in options["exclude"]:
             require_label(label)
         self.rejected: set[str] = set()
@@ -39,12 +36,15 @@ class Command(loaddata.Command):
             sys.exit(FINDINGS)
 
     def save_obj(self, obj: Any) -> bool:
-        """Raises CommandError for such a row; the transaction of the command is rolled back. ``--exclude`` leaves these rows out."""
+        """Save a row, skip data of erased users, and raise CommandError for a row that must not be copied.
+
+        The error rolls back the transaction of the command. ``--exclude`` skips such rows.
+        """
         model = type(obj.object)
         if (reason := reason_not_to_copy(model)) is not None and not self._is_excluded(model):
             raise CommandError(
-                f"The file has rows of {model._meta.label_lower}, which are never copied to another database: {reason}. Nothing was changed; leave"
-                f" them out with --exclude {model._meta.label_lower}.",
+                f"The file has rows of {model._meta.label_lower}, which must not be copied to another database: {reason}. Nothing was changed."
+                f" Exclude them with --exclude {model._meta.label_lower}.",
                 returncode=NOT_DONE,
             )
         if self._refers_to_a_deleted_user(obj.object):
@@ -62,8 +62,11 @@ class Command(loaddata.Command):
         return False
 
     def _refers_to_a_deleted_user(self, row: Model) -> bool:
-        """Whether a foreign key names a user who was deleted for good. Without this the whole file would fail in the end, as foreign keys are checked
-        then. Triggers refuse the rows of the protected models, so these cost no query."""
+        """Return whether a foreign key refers to a user who was deleted for good.
+
+        Otherwise the whole file would fail at the end, when foreign keys are checked. Triggers reject the rows of protected models, so these cost no
+        query.
+        """
         if row._meta.label in self.protected:
             return False
         user_ids = [

@@ -1,4 +1,4 @@
-"""``undo_erasure USER``: let the data of a user who was anonymized or deleted for good be written again."""
+"""``undo_erasure USER``: allow the data of an anonymized or deleted user to be written again."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from django.core.management.base import CommandParser
 
 from findme.core.commands.base import FindmeCommand
 from findme.core.errors import UserFacingError
-from privacy.actions.undo_erasure import take_erasures_back
-from privacy.people import find_person
+from privacy.actions.undo_erasure import undo_erasures
+from privacy.users import find_user_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Undone:
 
 
 class Command(FindmeCommand):
-    help = "Let the data of a user who was anonymized or deleted for good be written again. Nothing that was cleared comes back."
+    help = "Allow the data of an anonymized or deleted user to be written again. This restores no data."
     after_interrupt = "Nothing was changed."
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -28,10 +28,10 @@ class Command(FindmeCommand):
         parser.add_argument("--json", action="store_true", help="print one JSON document")
 
     def handle(self, *args: Any, user: str, json: bool, **options: Any) -> None:
-        user_id = find_person(user)
-        if not take_erasures_back([user_id]):
+        user_id = find_user_id(user)
+        if not undo_erasures([user_id]):
             raise UserFacingError(f"{user_id} is neither anonymized nor deleted for good: nothing was changed.")
         if json:
             self.print_json(Undone(user_id))
         else:
-            self.print_line(f"Data of {user_id} can be written again. Nothing that was cleared has come back.")
+            self.print_line(f"Data of {user_id} can be written again. No data was restored.")

@@ -1,21 +1,21 @@
--- A user who was anonymized or deleted for good stays so, by every way of writing: a page that was open, a stale object, a restore, a service.
+-- An anonymized or deleted user stays erased, whatever writes: an open page, a stale object, a restore, a service.
 --
--- erased_users has the id of each. These functions keep the table, and refuse what would bring data of such a user back. Each app creates the
--- triggers of its own tables. They run with the owner's rights, so that no role needs a privilege on erased_users: search_path has PostgreSQL's own
--- schema only, and tables are named by the schema of the table that fired.
+-- erased_users has the id of each erased user. These functions protect the table, and reject writes that would restore data of these users. Each app
+-- creates the triggers of its own tables. The functions run with the owner's privileges, so that no role needs a privilege on erased_users. Therefore
+-- search_path has only PostgreSQL's own schema, and tables are qualified with the schema of the table that fired the trigger.
 --
--- The arguments of the two functions that refuse: first the columns that name users, then the protected columns of the table, each with what it
--- may be for an erased user:
+-- The arguments of the two functions that reject: first the columns that refer to users, then the protected columns of the table, each with its
+-- allowed values for an erased user:
 --   name         NULL, '' or {}
---   name=value   NULL or this value; {id} in it stands for the row's id
+--   name=value   NULL or this value; {id} in it is replaced by the row's id
 --   name!        anything but NULL
 --   name<        a time before the erasure
--- Without protected columns, and of a user who was deleted for good, no row may be written.
+-- Without protected columns, or for a user who was deleted for good, no row may be written.
 --
--- findme/core/triggers/definitions.py reads the definitions from this file. verify_qdrant --repair runs its statements again, so each of them can be.
+-- findme/core/triggers/definitions.py reads the definitions from this file. verify_qdrant --repair runs its statements again, so each must be repeatable.
 
--- AFTER INSERT FOR EACH STATEMENT, with new_rows. Locks the users first: during an anonymization that is not committed, a plain look would let the
--- row through. Where the transaction's snapshot is older than the lock, PostgreSQL raises a serialization failure.
+-- AFTER INSERT FOR EACH STATEMENT, with new_rows. It locks the users first: a plain SELECT would accept the row during an uncommitted anonymization.
+-- If the transaction's snapshot is older than the lock, PostgreSQL raises a serialization failure.
 CREATE OR REPLACE FUNCTION refuse_rows_of_erased_users() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $function$
 DECLARE
@@ -43,14 +43,14 @@ BEGIN
             ORDER BY id FOR KEY SHARE
         $sql$, TG_TABLE_SCHEMA, users);
     END IF;
-    -- An aggregate, since PostgreSQL would look up each row by itself for a LIMIT 1, and hash the erased users for this.
+    -- With LIMIT 1, PostgreSQL would look up each row separately. For the aggregate, it hashes the erased users.
     EXECUTE format($sql$
         SELECT (array_agg(e.user_id))[1] FROM new_rows r CROSS JOIN LATERAL (%2$s) AS named(user_id)
         JOIN %1$I.erased_users e ON e.user_id = named.user_id WHERE %3$s
     $sql$, TG_TABLE_SCHEMA, users, format('e.deleted OR (%s)', refused)) INTO found;
     IF TG_TABLE_NAME = 'users' AND current_setting('transaction_isolation') <> 'read committed' THEN
-        -- A deletion may have been committed after this transaction's snapshot, which does not show it. A row with the same key does: PostgreSQL raises a
-        -- serialization failure for it.
+        -- Another transaction may have committed a deletion after this transaction's snapshot, which does not show it. Inserting the same key raises a
+        -- serialization failure.
         EXECUTE format($sql$
             WITH noted AS (INSERT INTO %1$I.erased_users (user_id) SELECT id FROM new_rows ON CONFLICT DO NOTHING RETURNING user_id)
             SELECT array_agg(user_id) FROM noted
@@ -65,7 +65,7 @@ BEGIN
 END;
 $function$;
 
--- AFTER UPDATE FOR EACH ROW, WHEN a protected column or one that names users changes. Values that stay, and cleared ones, pass.
+-- AFTER UPDATE FOR EACH ROW, WHEN a protected column or one that refers to users changes. Unchanged and cleared values are allowed.
 CREATE OR REPLACE FUNCTION refuse_data_of_erased_users() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $function$
 DECLARE
@@ -102,7 +102,7 @@ BEGIN
 END;
 $function$;
 
--- AFTER UPDATE ON users FOR EACH ROW, WHEN the row gets the address of an anonymized user: the guide's own statement is enough.
+-- AFTER UPDATE ON users FOR EACH ROW, WHEN the row gets the address of an anonymized user. So the guide's own UPDATE is enough.
 CREATE OR REPLACE FUNCTION note_anonymized_user() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $function$
 BEGIN
@@ -111,7 +111,7 @@ BEGIN
 END;
 $function$;
 
--- AFTER INSERT ON users FOR EACH STATEMENT, with new_rows: a dump that is loaded brings anonymized users along.
+-- AFTER INSERT ON users FOR EACH STATEMENT, with new_rows: a loaded dump can contain anonymized users.
 CREATE OR REPLACE FUNCTION note_anonymized_rows() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $function$
 BEGIN
@@ -136,7 +136,7 @@ BEGIN
 END;
 $function$;
 
--- BEFORE UPDATE ON erased_users FOR EACH ROW: a copy of the table that is older makes no deletion an anonymization, and no erasure a later one.
+-- BEFORE UPDATE ON erased_users FOR EACH ROW: an older copy of the table cannot turn a deletion into an anonymization, or an erasure into a later one.
 CREATE OR REPLACE FUNCTION keep_strongest_of_erased_user() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
 BEGIN
@@ -148,8 +148,8 @@ BEGIN
 END;
 $function$;
 
--- BEFORE UPDATE OR DELETE OR TRUNCATE ON erased_users FOR EACH STATEMENT: only a member of the owner's role takes an erasure back, whatever was
--- granted. Not SECURITY DEFINER: it asks who is writing.
+-- BEFORE UPDATE OR DELETE OR TRUNCATE ON erased_users FOR EACH STATEMENT: only a member of the owner's role can undo an erasure, whatever was
+-- granted. Not SECURITY DEFINER, because the function checks the current role.
 CREATE OR REPLACE FUNCTION keep_erased_users() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
 BEGIN

@@ -1,6 +1,6 @@
--- Nobody changes an entry of the audit log, or deletes it in its first three years: not even the owner, unless a trigger is disabled.
+-- No role can change an entry of the audit log, or delete it in its first three years. Even the owner must disable a trigger first.
 --
--- findme/core/triggers/definitions.py reads the definitions from this file. verify_qdrant --repair runs its statements again, so each of them can be.
+-- findme/core/triggers/definitions.py reads the definitions from this file. verify_qdrant --repair runs its statements again, so each must be repeatable.
 
 -- BEFORE UPDATE OR TRUNCATE FOR EACH STATEMENT.
 CREATE OR REPLACE FUNCTION refuse_change_of_audit_log() RETURNS trigger
@@ -23,7 +23,8 @@ BEGIN
 END;
 $function$;
 
--- BEFORE INSERT FOR EACH ROW: only the owner, who restores backups, gives an entry its time. Not SECURITY DEFINER: it asks who is writing.
+-- BEFORE INSERT FOR EACH ROW: only the owner, who restores backups, can set the time of an entry. Not SECURITY DEFINER, because the function checks the
+-- current role.
 CREATE OR REPLACE FUNCTION date_audit_entry() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
 BEGIN

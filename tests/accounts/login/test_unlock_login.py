@@ -75,7 +75,7 @@ def test_unlock__nothing_to_do() -> None:
     ("arguments", "line"),
     [
         ((), "Neither USER nor --network is given: nothing was changed. Add USER, --network ADDRESS, or both.\n"),
-        (("jane",), "'jane' is neither a UUID nor an e-mail address.\n"),
+        (("jane",), "'jane' is neither a UUID nor an e-mail address. Pass one of them.\n"),
         (("--network", "1.2.3"), "argument --network: '1.2.3' is neither an IP address nor a network. See manage.py unlock_login --help\n"),
     ],
 )

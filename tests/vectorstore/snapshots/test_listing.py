@@ -226,7 +226,7 @@ def test_command__from_making_to_deleting(collection: QdrantServer, tmp_path: Pa
     )
     code, stdout, stderr = manage("qdrant_snapshot", "delete", one["name"])
     assert (code, stdout) == (2, "")
-    assert stderr == "Nobody can be asked, as the standard input is not a terminal: add --no-input to go on without, or --dry-run.\n"
+    assert stderr == "Standard input is not a terminal, so there is no confirmation: nothing was changed. Add --no-input or --dry-run.\n"
     code, stdout, stderr = manage("qdrant_snapshot", "delete", one["name"], "--dry-run")
     assert (code, stdout.splitlines()[-1], stderr) == (0, "1 snapshot to be deleted.", "")
     code, stdout, stderr = manage("qdrant_snapshot", "delete", one["name"], "--no-input")

@@ -15,7 +15,7 @@ from qdrant_client import QdrantClient, models
 
 from accounts.models import User
 from findme.core.errors import StoreUnavailable, UserFacingError
-from privacy.people import anonymized_email
+from privacy.users import anonymized_email
 from tests.factories import ProfileEmbeddingFactory, UserFactory, unit_vector
 from tests.privacy.elsewhere import another_connection, in_a_thread, wait_until
 from tests.vectorstore.payloads import payload_of

@@ -103,13 +103,13 @@ class Command(FindmeCommand):
     def _ask(self, doomed: Sequence[Snapshot]) -> None:
         if sys.stdin is None or not sys.stdin.isatty():
             raise UserFacingError(
-                "Nobody can be asked, as the standard input is not a terminal: add --no-input to go on without, or --dry-run."
+                "Standard input is not a terminal, so there is no confirmation: nothing was changed. Add --no-input or --dry-run."
             )
         self.stderr.write("\n".join(["These snapshots will be deleted for good:", *map(_line, doomed)]), style_func=str)
-        self.stderr.write("Type yes to go on: ", ending="", style_func=str)
+        self.stderr.write("Type yes to continue: ", ending="", style_func=str)
         self.stderr.flush()
         if sys.stdin.readline().strip().lower() != "yes":
-            raise UserFacingError("Not confirmed: nothing was changed.")
+            raise UserFacingError("Not confirmed: nothing was changed. Run it again and type yes.")
 
     def _print_result(self, snapshots: Sequence[Snapshot], options: dict[str, Any], done: str) -> None:
         if options["json"]:

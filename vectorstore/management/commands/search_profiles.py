@@ -14,7 +14,7 @@ from rich.table import Table
 
 from accounts.models import User
 from findme.core.commands.base import FindmeCommand
-from privacy.people import find_person
+from privacy.users import find_user_id
 from vectorstore.ingest.formats.vector_file import read_vector
 from vectorstore.search.criteria import Near, Place, SearchQuery
 from vectorstore.search.engine import Hit, search
@@ -59,7 +59,7 @@ class Command(FindmeCommand):
 
 def _query(options: dict[str, Any]) -> SearchQuery:
     return SearchQuery(
-        user_id=None if options["user"] is None else find_person(options["user"]),
+        user_id=None if options["user"] is None else find_user_id(options["user"]),
         vector=None if options["vector"] is None else read_vector(options["vector"]),
         genders=options["gender"],
         min_age=options["min_age"],
@@ -67,7 +67,7 @@ def _query(options: dict[str, Any]) -> SearchQuery:
         near=None if options["near"] is None else Near.parse(options["near"]),
         interests=options["interest"],
         all_interests=options["required_interest"],
-        exclude=[find_person(user) for user in options["exclude"]],
+        exclude=[find_user_id(user) for user in options["exclude"]],
         min_score=options["min_score"],
         offset=options["offset"],
         after=None if options["after"] is None else Place.parse(options["after"]),

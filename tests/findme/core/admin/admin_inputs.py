@@ -252,7 +252,7 @@ class Inputs:
                 f"/admin/login/?next={key}",
                 f"/admin/password_change/{key}",
                 f"/admin/vectorstore/quarantineduser/state/?{key}",
-                f"/admin/accounts/user/privacy/{self.random.choice([*ACTIONS, key])}/?person={key}&person={self.rows[model].pk}",
+                f"/admin/accounts/user/privacy/{self.random.choice([*ACTIONS, key])}/?user={key}&user={self.rows[model].pk}",
                 f"/{key}",
             ]
         )

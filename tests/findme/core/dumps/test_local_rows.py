@@ -135,8 +135,8 @@ def test_loaddata__refuses_rows_of_another_database(model: str, tmp_path: Path) 
     row = {"model": model, "pk": pk_of(model), "fields": {}}
     path = fixture(tmp_path, a_user(), row)
     assert refused("loaddata", path) == (
-        f"The file has rows of {model}, which are never copied to another database: {reason_not_to_copy(apps.get_model(model))}. Nothing was"
-        f" changed; leave them out with --exclude {model}."
+        f"The file has rows of {model}, which must not be copied to another database: {reason_not_to_copy(apps.get_model(model))}. Nothing was"
+        f" changed. Exclude them with --exclude {model}."
     )
     assert not User.objects.exists()
     assert list(StoreState.objects.values()) == before
@@ -156,7 +156,7 @@ def test_loaddata__the_command_says_it_in_one_line(tmp_path: Path) -> None:
     path = fixture(tmp_path, {"model": "vectorstore.vectorcollection", "pk": "x_v1", "fields": {}})
     code, out, err = manage_here("loaddata", path)
     assert (code, out, err.count("\n")) == (2, "", 1)
-    assert err.startswith("CommandError: The file has rows of vectorstore.vectorcollection, which are never copied")
+    assert err.startswith("CommandError: The file has rows of vectorstore.vectorcollection, which must not be copied")
     assert not VectorCollection.objects.exists()
 
 

@@ -1,4 +1,4 @@
-"""What the three commands about one person have in common: the USER, the preview, the question."""
+"""Base class of the three commands on one user: the USER argument, the preview and the confirmation."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from privacy.registry import Effect
 Preview = Callable[[UUID], list[Effect]]
 
 
-class PersonCommand(FindmeCommand):
+class UserCommand(FindmeCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("user", metavar="USER", help="a UUID, or an e-mail address (case does not matter)")
-        parser.add_argument("--no-input", "--noinput", action="store_true", help="ask nothing")
-        parser.add_argument("--dry-run", action="store_true", help="show what would happen, and do nothing")
+        parser.add_argument("--no-input", "--noinput", action="store_true", help="do not ask for confirmation")
+        parser.add_argument("--dry-run", action="store_true", help="show what would happen, and change nothing")
         parser.add_argument("--json", action="store_true", help="print one JSON document")
 
     def show(self, heading: str, effects: Iterable[Effect], options: dict[str, Any]) -> None:
-        """A line for each; on stderr where stdout is to be JSON."""
+        """Print one line per effect, on stderr if stdout is JSON."""
         lines = [heading, *(f"  {effect}" for effect in effects)]
         if options["json"]:
             self.stderr.write("\n".join(lines), style_func=str)
@@ -33,19 +33,21 @@ class PersonCommand(FindmeCommand):
             self.print_line("\n".join(lines))
 
     def preview_and_ask(self, user_id: UUID, heading: str, preview: Preview, options: dict[str, Any]) -> None:
-        """With ``--no-input`` nothing. Raises UserFacingError unless the question is answered with ``yes``, and where nobody can be
-        asked."""
+        """Show the preview and ask for confirmation, unless ``--no-input`` is given.
+
+        Raise UserFacingError unless the answer is ``yes``, or if standard input is not a terminal.
+        """
         if options["no_input"]:
             return
         if sys.stdin is None or not sys.stdin.isatty():
             raise UserFacingError(
-                "Nobody can be asked, as the standard input is not a terminal: add --no-input to go on without, or --dry-run."
+                "Standard input is not a terminal, so there is no confirmation: nothing was changed. Add --no-input or --dry-run."
             )
         self.show(heading, preview(user_id), options)
-        self.stderr.write("Type yes to go on: ", ending="", style_func=str)
+        self.stderr.write("Type yes to continue: ", ending="", style_func=str)
         self.stderr.flush()
         if sys.stdin.readline().strip().lower() != "yes":
-            raise UserFacingError("Not confirmed: nothing was changed.")
+            raise UserFacingError("Not confirmed: nothing was changed. Run it again and type yes.")
 
     def show_dry_run(self, user_id: UUID, preview: Preview, options: dict[str, Any]) -> None:
         effects = preview(user_id)
