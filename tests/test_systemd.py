@@ -1,4 +1,4 @@
-"""The units for systemd in docs/operations.md: systemd reads them, and their command lines do what they promise."""
+"""The units for systemd in docs/how-to/deploy.md: systemd reads them, and their command lines do what they promise."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.untraced import untraced
 from tests.web import serving
 from vectorstore.schema.initialize import initialize
 
-OPERATIONS = (BASE_DIR / "docs" / "operations.md").read_text(encoding="utf-8")
+OPERATIONS = (BASE_DIR / "docs" / "how-to" / "deploy.md").read_text(encoding="utf-8")
 UNITS = {
     name: "\n".join(line[4:] for line in body.rstrip("\n").splitlines()) + "\n"
     for name, body in re.findall(r"`/etc/systemd/system/([\w.-]+)`:\n\n((?:    .*\n|\n)+)", OPERATIONS)

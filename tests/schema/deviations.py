@@ -1,4 +1,4 @@
-"""Where the migrated schema differs from the guide's, on purpose. Each name stands in docs/migrations.md with its reason."""
+"""Where the migrated schema differs from the guide's, on purpose. Each name stands in docs/how-to/migrate.md with its reason."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The settings of a session that FindMe's correctness depends on.
 
 A role, a database, the server and ``PGOPTIONS`` can each give a session other defaults. They are set by a statement after the connection is made,
-as Django sets the time zone: PgBouncer refuses unknown options in the first packet of a connection. docs/operations.md lists the settings that are
+as Django sets the time zone: PgBouncer refuses unknown options in the first packet of a connection. docs/how-to/deploy.md lists the settings that are
 not pinned.
 """
 

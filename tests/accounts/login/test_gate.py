@@ -168,7 +168,7 @@ def test_gate__busy_at_once_when_many_wait(settings: Settings) -> None:
 
 
 def test_gate__leaves_threads_of_the_documented_process_free() -> None:
-    threads = re.search(r"--threads (\d+)", (BASE_DIR / "docs" / "operations.md").read_text())
+    threads = re.search(r"--threads (\d+)", (BASE_DIR / "docs" / "how-to/deploy.md").read_text())
     assert threads is not None
     assert int(threads[1]) - 2 >= findme_settings.LOGIN_HASHES_AT_ONCE + gate.MAX_WAITING
 

@@ -1,0 +1,172 @@
+"""The page of the commands names every command of FindMe with every option, and nothing else."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import fields
+from functools import cache
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from django.apps import apps
+from django.core.management import CommandParser, call_command, get_commands, load_command_class
+
+from accounts.management.commands.unlock_login import Unlocked
+from findme.environment import BASE_DIR
+from findme.migrator.undo.rollback import RolledBack
+from findme.migrator.version import SchemaVersion
+from privacy.actions.export import Exported
+from privacy.actions.outcome import Outcome
+from privacy.management.commands.apply_retention import Applied
+from privacy.management.commands.undo_erasure import Undone
+from tests.docs.pages import DOCS, blocks, code, page, rows, sections, typed
+from vectorstore.ingest.load import Loaded
+from vectorstore.projection.ages import Refreshed
+from vectorstore.purge.purge import Purged
+from vectorstore.rebuild.reindex import Reindexed
+from vectorstore.snapshots.repository import Fetched, Listed
+from vectorstore.snapshots.restore import Restored
+from vectorstore.sync.results import SyncResult
+from vectorstore.verification.verify import Verified
+
+PAGE = page("reference/commands.md")
+SECTIONS = sections(PAGE)
+GENERAL = ("Exit codes", "Options of all commands")
+RESULTS: dict[str, list[type]] = {
+    "rollback": [RolledBack],
+    "schema_version": [SchemaVersion],
+    "upsert_embeddings": [Loaded],
+    "sync_qdrant": [SyncResult],
+    "refresh_ages": [Refreshed],
+    "verify_qdrant": [Verified],
+    "reindex_qdrant": [Reindexed],
+    "qdrant_snapshot": [Listed, Fetched, Restored],
+    "purge_qdrant": [Purged],
+    "export_user": [Exported],
+    "anonymize_user": [Outcome],
+    "erase_user": [Outcome],
+    "undo_erasure": [Undone],
+    "apply_retention": [Applied],
+    "unlock_login": [Unlocked],
+}
+"""What the commands print with ``--json``."""
+MORE = {"purge_qdrant": {"clean", "purged"}, "qdrant_snapshot": {"dry_run", "create", "delete", "prune", "list", "download", "restore"}}
+"""Keys around a result, and the words of the page."""
+
+
+@cache
+def commands() -> dict[str, CommandParser]:
+    """The parsers of FindMe's commands."""
+    ours = {app.name for app in apps.get_app_configs() if (BASE_DIR / app.name.partition(".")[0]).is_dir()}
+    found = {name: load_command_class(app, name) for name, app in get_commands().items() if app in ours}
+    return {name: command.create_parser("manage.py", name) for name, command in found.items()}
+
+
+def options(parser: argparse.ArgumentParser) -> Iterator[str]:
+    """Those of the parser itself."""
+    for action in parser._actions:
+        if not isinstance(action, argparse._SubParsersAction):
+            yield from action.option_strings
+
+
+def subparsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    found: dict[str, argparse.ArgumentParser] = {}
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            found |= action.choices
+    return found
+
+
+def named(body: str) -> set[str]:
+    """The options in the first column of the tables."""
+    return {option for row in rows(body) for option in re.findall(r"`(-[\w-]+)", row[0])}
+
+
+def test_commands__each_has_a_section() -> None:
+    assert [name for name in SECTIONS if name not in GENERAL] == [name for name in SECTIONS if name in commands()]
+    assert commands().keys() == SECTIONS.keys() - set(GENERAL)
+
+
+def test_commands__options_of_all_commands_are_those_of_django() -> None:
+    assert named(SECTIONS[GENERAL[1]]) == set(options(CommandParser(prog="manage.py"))) | {
+        "--version",
+        "--verbosity",
+        "-v",
+        "--settings",
+        "--pythonpath",
+        "--traceback",
+        "--no-color",
+        "--force-color",
+        "--skip-checks",
+        "--help",
+    }
+
+
+@pytest.mark.parametrize("name", sorted(commands()))
+def test_commands__each_option_has_its_row(name: str) -> None:
+    general = named(SECTIONS[GENERAL[1]])
+    parser, body = commands()[name], SECTIONS[name]
+    for sub, of_sub in subparsers(parser).items():
+        assert named(sections(body, 3)[f"{name} {sub}"]) == set(options(of_sub)) - general
+    if not subparsers(parser):
+        assert named(body) == set(options(parser)) - general
+    assert all(len(row) == 2 and all(row) for row in rows(body))
+
+
+@pytest.mark.parametrize("name", sorted(commands()))
+def test_commands__each_positional_argument_has_its_row(name: str) -> None:
+    parsers = subparsers(commands()[name]) or {name: commands()[name]}
+    expected = [action for parser in parsers.values() for action in parser._actions if not action.option_strings]
+    shown = [row[0] for row in rows(SECTIONS[name]) if not row[0].startswith("`-")]
+    assert len(shown) == len(expected)
+
+
+@pytest.mark.parametrize("name", sorted(RESULTS))
+def test_commands__keys_of_json_are_those_of_the_result(name: str) -> None:
+    [line] = re.findall(r"^Keys of `--json`: (.+)$", SECTIONS[name], re.MULTILINE)
+    keys = {field.name for result in RESULTS[name] for field in fields(result)}
+    assert set(code(line)) == keys | MORE.get(name, set())
+
+
+def test_commands__all_others_with_json_are_init_qdrant_and_search_profiles() -> None:
+    with_json = {name for name, parser in commands().items() if "--json" in options(parser) or name == "qdrant_snapshot"}
+    assert with_json == RESULTS.keys() | {"init_qdrant", "search_profiles"}
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("option", ["--plan", "--check"])
+def test_init_qdrant__keys_of_json(embedded_qdrant: Path, option: str) -> None:
+    [line] = re.findall(r"^Keys of `--json`: (.+)$", SECTIONS["init_qdrant"], re.MULTILINE)
+    always, _, _changed = line.partition(", after a change ")
+    stdout = StringIO()
+    with suppress(SystemExit):  # with 1: there is no collection yet
+        call_command("init_qdrant", option, "--json", stdout=stdout)
+    checked = {"triggers", "comparison_due_at"} if option == "--check" else set()
+    assert set(json.loads(stdout.getvalue())) == set(code(always)) | checked
+    assert checked <= set(code(line))
+
+
+@pytest.mark.parametrize("name", sorted(commands()))
+def test_commands__examples_are_understood(name: str) -> None:
+    shown = [line.removeprefix("$ ") for block in blocks(SECTIONS[name], "console") for line in block.splitlines() if line.startswith("$ ")]
+    for line in shown:
+        python, script, command, *arguments = shlex.split(line)
+        assert (python, script, command) == ("python", "manage.py", name)
+        commands()[name].parse_args(arguments)
+    assert shown or name in ("flush", "demo")
+
+
+@pytest.mark.parametrize("path", sorted(DOCS.rglob("*.md")), ids=lambda path: path.relative_to(DOCS).as_posix())
+def test_pages__every_command_that_is_shown_is_understood(path: Path) -> None:
+    """In the blocks ``console`` and ``bash`` of every page."""
+    for line in typed(path):
+        if found := re.match(r"(?:python |\.venv/bin/python )?(?:\./)?manage\.py (\w+)(.*)", line):
+            name, arguments = found[1], shlex.split(found[2])
+            if name in commands() and not re.search(r"[<>|&\[\]$;]|\.\.\.", found[2]):
+                commands()[name].parse_args(arguments)
