@@ -125,9 +125,11 @@ def test_readme__its_commands_run_one_after_the_other(
     monkeypatch.chdir(tmp_path)
     for line in MANAGED:
         command, *arguments = shlex.split(line)[2:]
+        capsys.readouterr()
         if not line.removeprefix("python manage.py ").startswith(NOT_HERE):
             call_command(command, *arguments, *(["--no-input"] if command in ASKS else []))
         if command == "search_profiles":
+            assert capsys.readouterr().out in README
             assert len(run_python(tmp_path)) == 5
     assert (tmp_path / "john.zip").is_file()
     assert (tmp_path / "rejects.jsonl").read_text() == ""
