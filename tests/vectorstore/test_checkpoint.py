@@ -28,7 +28,7 @@ from vectorstore.consistency.checkpoint import compare_checkpoints, is_checkpoin
 from vectorstore.consistency.sentinels import sentinel_points
 from vectorstore.consistency.versions import (
     MARGIN,
-    NO_MORE,
+    MAX_UNALLOCATED,
     TOO_HIGH,
     allocate_version,
     highest,
@@ -111,11 +111,11 @@ def made(client: QdrantClient, name: str) -> None:
     [
         *[
             (payload, None)
-            for payload in (None, {}, {"version": True}, {"version": 7.0}, {"version": "7"}, {"version": -1}, {"version": NO_MORE})
+            for payload in (None, {}, {"version": True}, {"version": 7.0}, {"version": "7"}, {"version": -1}, {"version": MAX_UNALLOCATED})
         ],
         ({"version": TOO_HIGH - 1}, None),
         ({"version": 7}, 7),
-        ({"version": NO_MORE - 1}, NO_MORE - 1),
+        ({"version": MAX_UNALLOCATED - 1}, MAX_UNALLOCATED - 1),
     ],
 )
 def test_version_of__only_what_a_worker_can_have_written(payload: dict[str, Any] | None, version: int | None) -> None:
@@ -124,9 +124,9 @@ def test_version_of__only_what_a_worker_can_have_written(payload: dict[str, Any]
 
 def test_version_of__a_sequence_that_another_program_drove_up(restored_sequence: None) -> None:
     """It goes on from the highest version that is taken for one of ours, and never comes to what is too high."""
-    assert raise_above(NO_MORE - 1)
+    assert raise_above(MAX_UNALLOCATED - 1)
     allocated = allocate_version()
-    assert NO_MORE < allocated < TOO_HIGH
+    assert MAX_UNALLOCATED < allocated < TOO_HIGH
     assert version_of({"version": allocated}) == allocated
     assert version_of({"version": allocated + 1}) is None
     with connection.cursor() as cursor:
@@ -145,7 +145,7 @@ def restored_sequence() -> Iterator[None]:
 
 def test_newest__no_other_programs_versions_hide_ours(collection: str) -> None:
     (person,) = people(1)
-    for number, version in enumerate((NO_MORE, TOO_HIGH - 1, TOO_HIGH, 2**62)):
+    for number, version in enumerate((MAX_UNALLOCATED, TOO_HIGH - 1, TOO_HIGH, 2**62)):
         upsert(collection, number, version=version)
     with qdrant() as client:
         assert newest(client, collection, client.get_collection(collection), 1) == [(str(person), last_allocated())]
@@ -249,7 +249,7 @@ def test_renew_checkpoint__qdrant_says_yes_and_does_not(live: str, monkeypatch: 
     monkeypatch.setattr(QdrantClient, "update_collection", lambda *_arguments, **_options: True)
     with pytest.raises(StoreUnavailable) as raised:
         renew()
-    assert str(raised.value) == f"The checkpoint that Qdrant took for {live!r} is not there: check its log, then run it again."
+    assert str(raised.value) == f"Qdrant accepted the checkpoint for {live!r}, but did not store it: check its log, then run it again."
 
 
 def test_write_checkpoint__a_new_collection_gets_the_checkpoint_that_is_on_its_way(live: str) -> None:
@@ -386,7 +386,7 @@ def test_compare_checkpoints__postgresql_restored_and_its_versions_have_caught_u
         restore()
         raise_above(last_allocated() + 1000)
         assert reason() == (
-            f"'{collection_name()}_v1' has the checkpoint of {after}, and PostgreSQL remembers that of {before}: one of the two was restored to an"
+            f"'{collection_name()}_v1' has the checkpoint of {after}, and PostgreSQL has that of {before}: one of the two was restored to an"
             f" older copy.{NEXT}"
         )
 
@@ -414,7 +414,7 @@ def test_compare_checkpoints__qdrant_restored_to_an_older_copy_of_its_folder(mem
     with started_qdrant(memory_path) as server:
         settings.QDRANT_URL = server.url
         assert reason() == (
-            f"'people_v1' has the checkpoint of {before}, and PostgreSQL remembers that of {StoreState.current().checkpoint['at']}: one of the two was"
+            f"'people_v1' has the checkpoint of {before}, and PostgreSQL has that of {StoreState.current().checkpoint['at']}: one of the two was"
             f" restored to an older copy.{NEXT}"
         )
         with pytest.raises(RestoreDetected):
@@ -456,8 +456,8 @@ def test_compare_checkpoints__a_snapshot_recovered_in_place(memory_path: Path, s
         sync_users([second])
         assert (
             reason()
-            == f"Points in 'people_v1' are older than at {StoreState.current().checkpoint['at']}, or gone: it was restored to an older copy, or somebody has"
-            f" deleted or overwritten points behind FindMe's back.{NEXT}"
+            == f"Points in 'people_v1' are older than at {StoreState.current().checkpoint['at']}, or gone: it was restored to an older copy, or another program"
+            f" has deleted or overwritten points.{NEXT}"
         )
 
 
@@ -493,7 +493,7 @@ def test_compare_checkpoints__a_point_that_is_gone_without_a_reason(live: str) -
     check()  # somebody is to look at it anyway
     QueueEntry.objects.all().delete()
     assert reason().startswith(f"Points in {live!r} are older than at ")
-    assert "or somebody has deleted or overwritten points behind FindMe's back" in reason()
+    assert "or another program has deleted or overwritten points" in reason()
 
 
 @pytest.mark.django_db(transaction=True)
@@ -576,7 +576,7 @@ def test_compare_checkpoints__another_collection_of_a_name_that_was_used(live: s
         registry.register(name, registry.State.RETAINED, "")
         upsert(name, str(person), version=last_allocated())
         renew()
-        seen = checkpoint._looked_at(client, registry.write_targets())
+        seen = checkpoint._read_states(client, registry.write_targets())
         registry.mark_for_deletion(name)
         client.delete_collection(name)
         registry.remove(name)
@@ -585,7 +585,7 @@ def test_compare_checkpoints__another_collection_of_a_name_that_was_used(live: s
         made(client, name)
         registry.build(name)
         StoreState.objects.update(checkpoint_at=None)
-        assert checkpoint._renew(client, seen, afresh=False)
+        assert checkpoint._renew(client, seen, replace=False)
         VectorCollection.objects.filter(pk=name).update(state=registry.State.READY)
     check()
 

@@ -1,4 +1,4 @@
-"""Whether the triggers put changes on the queue, now and before: a worker that has nothing to do may have missed everything."""
+"""Check that the triggers capture changes. An idle worker may have missed every change."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 def capture_warning() -> str | None:
-    """Return one line with each trigger that is not as migrated, or else with the comparison that is due, or None."""
+    """Return one line that lists the triggers that are not as migrated, or else the comparison that is due, or None."""
     with statement_deadline():
         problems, due_at = trigger_problems(), comparison_due_at()
     if problems:
@@ -28,7 +28,7 @@ def capture_warning() -> str | None:
 
 @dataclass
 class CaptureCheck:
-    """The check of one worker, once a minute. It logs a warning once, and again only when something else is wrong."""
+    """The check of one worker, once a minute. It logs a warning once, and again only if the warning changes."""
 
     due_at: float = float("-inf")
     logged: str | None = None
@@ -39,7 +39,8 @@ class CaptureCheck:
         self.due_at = time.monotonic() + EVERY_SECONDS
         try:
             warning = capture_warning()
-        except (DatabaseError, InterfaceError):  # the next step of the worker says that PostgreSQL is unavailable
+        except (DatabaseError, InterfaceError):
+            # The next step of the worker reports that PostgreSQL is unavailable.
             connection.close()
             return
         if warning is not None and warning != self.logged:

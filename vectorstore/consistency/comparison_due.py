@@ -1,7 +1,7 @@
-"""A durable note that both stores must be compared, because triggers were mended and did not capture every change before.
+"""A durable record that both stores must be compared, because triggers had not captured all changes before their repair.
 
-Mended triggers look like triggers that were never lost. Without the note, a process that is killed between the mending and the end of the comparison
-would leave no sign of the changes that no worker knows of.
+Repaired triggers look like triggers that were never lost. Without the record, a process that is killed between the repair and the end of the
+comparison would leave no sign of the changes that no worker knows of.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from vectorstore.queue.entries import ALL_USERS, enqueue
 
 
 def note_comparison_due() -> None:
-    """Note that a comparison is due from now on, in the transaction that mends the triggers. The newest note replaces an older one.
+    """Record that a comparison is due from now on, in the transaction that repairs the triggers. This replaces an older record.
 
-    Users that a worker holds are queued: it may have read their rows before a change that was not captured, and write them after the comparison.
+    Users who are leased by a worker are queued. The worker may have read their rows before a change that was not captured, and may write them
+    after the comparison.
     """
     enqueue(SyncLease.objects.exclude(pk=ALL_USERS).values_list("pk", flat=True), cause=QueueEntry.Cause.RECHECK)
     with connection.cursor() as cursor:
@@ -30,15 +31,18 @@ def note_comparison_due() -> None:
 
 
 def comparison_due_at() -> datetime | None:
-    """Return when triggers were last mended, or None if the stores were compared since."""
+    """Return the time of the last trigger repair, or None if the stores were compared since."""
     return StoreState.objects.filter(pk=1).values_list("comparison_due_at", flat=True).first()
 
 
 def clear_comparison_due(noted: datetime) -> None:
-    """Remove the note that was there before the comparison began. Triggers that were mended meanwhile need another comparison: their note stays."""
+    """Delete the record that existed before the comparison started.
+
+    A newer record stays, because triggers that were repaired in the meantime need another comparison.
+    """
     StoreState.objects.filter(pk=1, comparison_due_at=noted).update(comparison_due_at=None)
 
 
 def comparison_due_warning(due_at: datetime) -> str:
     when = f"{due_at:%Y-%m-%d %H:%M:%S} UTC"
-    return f"Changes from before {when} may be missing in Qdrant: triggers were mended then, and the stores have not been compared since."
+    return f"Changes from before {when} may be missing in Qdrant: triggers were repaired then, and the stores have not been compared since."

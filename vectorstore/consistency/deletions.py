@@ -1,7 +1,7 @@
-"""That points were deleted, noted in Qdrant: a PostgreSQL that was restored to a copy from before the deletion is noticed by it (protocol, rule 9).
+"""The version of the last deletion, stored in Qdrant to detect a restored PostgreSQL (protocol rule 9).
 
-A deletion leaves no point, and a checkpoint is renewed only now and then. So a process that deletes points allocates a version, and notes it in the metadata of each
-collection. A PostgreSQL that has allocated less is older than the deletion.
+A deletion leaves no point, and a checkpoint is renewed only from time to time. So a process that deletes points allocates a version and records it in
+the metadata of each collection. If PostgreSQL has allocated a lower version, it is older than the deletion.
 """
 
 from __future__ import annotations
@@ -22,17 +22,16 @@ from vectorstore.qdrant.errors import CollectionNotFound
 logger = logging.getLogger(__name__)
 
 DELETED = "findme_deleted_at_version"
-"""Of a collection's metadata: a version that was allocated before points were deleted."""
+"""Metadata key for a version that was allocated before points were deleted."""
 
 ALLOCATE_FOR_DELETION = "SELECT max(nextval('vector_sync_version')) FROM generate_series(1, 33)"
-"""PostgreSQL notes 32 values of a sequence ahead on disk: it takes more than that for a copy of its files, which is older than the deletion, to have allocated
-less."""
+"""PostgreSQL writes a sequence to disk 32 values ahead. With 33 values, an older copy of its files has certainly allocated fewer."""
 
 
 def note_deletion(client: QdrantClient, version: int) -> None:
-    """Note in every collection that points were deleted after VERSION was allocated, by a transaction that is committed.
+    """Record in every collection that points were deleted after ``version`` was allocated by a committed transaction.
 
-    One that cannot be told is passed over with a warning: the deletion stands, and the next renewal of the checkpoint says the same.
+    A collection that cannot be updated is skipped with a warning. The deletion is valid, and the next checkpoint shows the same.
     """
     live = registry.live()
     for name in registry.write_targets():
@@ -51,13 +50,16 @@ def allocate_for_deletion() -> int:
 
 
 def note_new_deletion() -> None:
-    """Allocate a version and note it, after points were deleted. If Qdrant is unavailable, the next renewal of the checkpoint says the same."""
+    """Allocate a version and record it, after points were deleted.
+
+    If Qdrant is unavailable, the next checkpoint shows the same.
+    """
     with suppress(UserFacingError), qdrant() as client:
         note_deletion(client, allocate_for_deletion())
 
 
 def last_deletion(client: QdrantClient) -> int | None:
-    """What the live collection says of the last deletion."""
+    """Return the version of the last deletion from the metadata of the live collection."""
     live = registry.live()
     if live is None:
         return None
@@ -67,6 +69,6 @@ def last_deletion(client: QdrantClient) -> int | None:
 
 
 def deleted_at(found: CollectionInfo) -> int:
-    """Return the version that the last deletion noted; 0 where none did."""
+    """Return the version that the last deletion recorded, 0 if there was none."""
     version = (found.config.metadata or {}).get(DELETED)
     return version if isinstance(version, int) else 0

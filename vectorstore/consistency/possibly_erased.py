@@ -1,7 +1,7 @@
-"""Users who have no point after a restore: each may have been erased after the backup was made.
+"""Users without a point after a restore, who may have been erased after the backup was made.
 
-A restored PostgreSQL has forgotten the erasures that came after its backup, and Qdrant has not: it lacks the points of those users. So nothing
-writes their points again before an operator has looked at the list. Without a restore, a user without a point is one who waits on the queue.
+A restored PostgreSQL does not know the erasures after its backup, but Qdrant lacks the points of those users. So no command writes their points
+again before an operator has checked the list. Without a restore, a user without a point is waiting on the queue.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ PAGE_SIZE = 1000
 
 
 class PossiblyErased(UserFacingError):
-    """Nothing was changed. ``ids`` are the users whom PostgreSQL has and Qdrant lacks."""
+    """A store was restored, and the users ``ids`` exist in PostgreSQL but have no point. Nothing was changed."""
 
     def __init__(self, ids: list[UUID], command: str) -> None:
         self.ids = ids
@@ -29,17 +29,20 @@ class PossiblyErased(UserFacingError):
 
 
 def require_after_restore(collection: str, command: str) -> None:
-    """Raises PossiblyErased unless every user who is to have a point has one in ``collection``. ``command`` is what the operator runs again."""
+    """Raise PossiblyErased unless every user who must have a point has one in ``collection``.
+
+    ``command`` is the command that the operator runs again.
+    """
     if ids := list(users_without_point(collection)):
         raise PossiblyErased(ids, command)
 
 
 def users_without_point(collection: str) -> Iterator[UUID]:
-    """The users who are to have a point and have none, whether they are queued or not, in the order of their ids."""
+    """Yield the users who must have a point and have none, queued or not, in the order of their ids."""
     rows, low = ProfileEmbedding.objects.projectable().order_by("pk"), UUID(int=0)
     while ids := list(rows.filter(pk__gt=low).values_list("pk", flat=True)[:PAGE_SIZE]):
         with qdrant() as client:
-            found = client.retrieve(collection, [str(one) for one in ids], with_payload=False, with_vectors=False)
+            found = client.retrieve(collection, [str(user_id) for user_id in ids], with_payload=False, with_vectors=False)
         points = {str(record.id) for record in found}
-        yield from (one for one in ids if str(one) not in points)
+        yield from (user_id for user_id in ids if str(user_id) not in points)
         low = ids[-1]

@@ -1,5 +1,8 @@
-"""Whether the collections are this database's, and no store was restored from an older copy (protocol, rules 8 and 9): asked when a process first writes,
-whenever a store was unavailable, on each new connection to PostgreSQL, and whenever the checkpoint is renewed."""
+"""Preflight checks before writing to Qdrant (protocol rules 8 and 9).
+
+Every collection must belong to this database, and neither store may have been restored from an older copy. The checks run before the first write of a
+process, after a store was unavailable, on each new PostgreSQL connection, and when the checkpoint is renewed.
+"""
 
 from __future__ import annotations
 
@@ -31,35 +34,37 @@ Store = tuple[object, ...]
 log = logging.getLogger(__name__)
 
 COMPARE_SECONDS = 60.0
-"""Each process compares the stores at least this often, whichever worker renews the checkpoint, and whatever the queue holds."""
+"""Each process compares the stores at least this often, even if another worker renews the checkpoint or the queue is long."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Comparison:
-    """The collections that were compared and found right, and when, by ``time.monotonic``."""
+    """The collections that passed a comparison, and its time by ``time.monotonic``."""
 
     collections: frozenset[str]
     at: float
 
     def covers(self, targets: tuple[str, ...]) -> bool:
-        """Return whether nothing need be compared. Without a row of a collection there is nothing that was found right."""
+        """Return whether no comparison is needed. Without any collection in the registry, no comparison was made."""
         return bool(targets) and self.collections.issuperset(targets) and time.monotonic() < self.at + COMPARE_SECONDS
 
 
 _compared: WeakKeyDictionary[object, dict[Store, _Comparison]] = WeakKeyDictionary()
-"""By connection to PostgreSQL, which may come back as an older copy, and by store."""
+"""Comparisons by connection to PostgreSQL and by store. A new connection may reach an older copy of PostgreSQL."""
 
-_put_off: dict[Store, float] = {}
-"""Where the checkpoint could not be renewed: when that is tried again, by ``time.monotonic``."""
+_renewal_retries: dict[Store, float] = {}
+"""The time of the next attempt after a failed renewal of the checkpoint, by ``time.monotonic``."""
 
 
 def check_stores(client: QdrantClient) -> None:
-    """Raises UserFacingError for another database's collection and for an alias that leads elsewhere, and RestoreDetected (a
-    StoreUnavailable) where a store was restored to an older copy.
+    """Compare the stores and raise if a worker must not write.
 
-    Nearly free for a minute after it has been asked. Renews the checkpoint where that is due, but not inside a caller's transaction: it has to be committed
-    first. Where PostgreSQL has noted no collection, the alias decides: CollectionNotFound, or what speaks against the collection that it
-    leads to.
+    Raise UserFacingError for a collection of another database, and for an alias that points to another collection. Raise RestoreDetected (a
+    StoreUnavailable) if a store was restored from an older copy. If the registry is empty, the alias decides: raise CollectionNotFound, or the
+    problem of the collection to which the alias points.
+
+    Repeated calls within a minute cost almost nothing. A checkpoint that is due is renewed, except inside a caller's transaction, because it must
+    be committed first.
     """
     targets = registry.write_targets()
     if _is_due(targets):
@@ -67,8 +72,9 @@ def check_stores(client: QdrantClient) -> None:
         check_owners(client)
         compare_checkpoints(client)
         _note(targets)
-    if targets and not connection.in_atomic_block and time.monotonic() >= _put_off.get(_store(), 0.0) and is_checkpoint_due():
-        check_alias(client)  # somebody may have moved it by hand meanwhile, and another database may have taken a collection over
+    if targets and not connection.in_atomic_block and time.monotonic() >= _renewal_retries.get(_store(), 0.0) and is_checkpoint_due():
+        # Since the comparison an operator may have moved the alias, and another database may have adopted a collection.
+        check_alias(client)
         check_owners(client)
         _renew(client)
         _note(targets)
@@ -89,24 +95,30 @@ def _note(targets: tuple[str, ...]) -> None:
 
 
 def _renew(client: QdrantClient) -> None:
-    """Where a cluster has lost too many nodes for a new checkpoint, people's points are written all the same: what was compared speaks for it."""
+    """Renew the checkpoint, and log a warning if Qdrant does not store it.
+
+    A cluster that has lost too many nodes for a new checkpoint still accepts points. They are written, because the comparison has succeeded.
+    """
     try:
         renew_checkpoint(client)
     except CheckpointNotWritten as error:
-        if _store() not in _put_off:
+        if _store() not in _renewal_retries:
             log.warning(
-                "The checkpoint was compared and could not be renewed, which is tried again every %s s: %s",
+                "The checkpoint was compared and could not be renewed. The renewal is repeated every %s s: %s",
                 RENEWAL_SECONDS,
                 one_line(error),
             )
-        _put_off[_store()] = time.monotonic() + RENEWAL_SECONDS
+        _renewal_retries[_store()] = time.monotonic() + RENEWAL_SECONDS
     else:
-        _put_off.pop(_store(), None)
+        _renewal_retries.pop(_store(), None)
 
 
 def check_owners(client: QdrantClient) -> None:
-    """Raises UserFacingError where the live collection is another database's. It comes first, and its answer says that it is not the store
-    that is unavailable: one beside it that is gone, fails, or is not ours holds nobody up."""
+    """Raise UserFacingError if the live collection belongs to another database.
+
+    The live collection is checked first, and its answer shows that the store is available. So a secondary collection that is missing, fails or
+    belongs to another database blocks no worker.
+    """
     live = registry.live()
     for collection in registry.write_targets():
         with tolerate_secondary_failure(live, collection, doing="reading"):
@@ -120,7 +132,7 @@ def check_owners(client: QdrantClient) -> None:
 
 
 def invalidate() -> None:
-    """A store was unavailable: it may come back as another one."""
+    """Discard the comparisons with the store, because it was unavailable and may have been replaced."""
     for by_store in list(_compared.values()):
         by_store.pop(_store(), None)
 

@@ -1,4 +1,4 @@
-"""The versions of points: what was allocated in PostgreSQL, and what the collections hold (protocol, rules 4 and 9)."""
+"""Versions of points: those that PostgreSQL allocated and those in the collections (protocol rules 4 and 9)."""
 
 from __future__ import annotations
 
@@ -19,52 +19,57 @@ from vectorstore.qdrant.scroll import record_pages
 from vectorstore.queue.transactions import short_transaction
 
 Newest: TypeAlias = list[tuple[ExtendedPointId, int]]
-"""Points with their versions, the highest first."""
+"""Points with their versions, the highest version first."""
 
 TOO_HIGH = 2**53
-"""Qdrant compares versions as doubles: from here on it cannot tell them apart."""
+"""Qdrant compares versions as doubles, which are not distinct from this value on."""
 
-NO_MORE = TOO_HIGH // 2
-"""From here on a version is another program's, if it was not allocated: the sequence is not set above it, and never comes near to what is too high."""
+MAX_UNALLOCATED = TOO_HIGH // 2
+"""A version from this value on that was not allocated comes from another program.
+
+The sequence is not set above such a version, so it never comes near ``TOO_HIGH``.
+"""
 
 MARGIN = 1_000_000
-"""Added when the sequence is set: more than anybody allocates between the reading of it and the setting."""
+"""Added when the sequence is set: more than all workers allocate between reading and setting it."""
 
 PAGE_SIZE = 1000
 
 
 def version_of(payload: Mapping[str, Any] | None) -> int | None:
-    """The version of a point; None where there is none that a worker of ours can have written."""
+    """Return the version of a point, or None if no worker can have written it."""
     version = (payload or {}).get("version")
     if not isinstance(version, int) or isinstance(version, bool) or not 0 <= version < TOO_HIGH:
         return None
-    return version if version < NO_MORE or version <= last_allocated() else None
+    return version if version < MAX_UNALLOCATED or version <= last_allocated() else None
 
 
 def has_unbeatable_version(payload: Mapping[str, Any] | None) -> bool:
-    """Whether the condition of every write may take the point for newer, and it is not: no worker can have written its version. Of a list each number
-    counts."""
+    """Return whether the point may look newer than every write, although no worker can have written its version.
+
+    In a list, Qdrant compares each number.
+    """
     return version_of(payload) is None and isinstance((payload or {}).get("version"), int | float | list)
 
 
 def allocate_version() -> int:
-    """Allocate one, which no transaction gives back."""
+    """Allocate a version. A rollback does not return it."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT nextval('vector_sync_version')")
         return int(cursor.fetchone()[0])
 
 
 def last_allocated() -> int:
-    """The last version that anybody allocated. No transaction hides what others allocate, and none gives back what it allocated."""
+    """Return the last version that any process allocated. Sequences are outside transactions: this sees uncommitted allocations too."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM vector_sync_version")
         return int(cursor.fetchone()[0])
 
 
 def raise_above(version: int) -> bool:
-    """See that every version that is allocated from now on is above VERSION; whether the sequence had to be set for it.
+    """Make sure that every version allocated from now on is above ``version``. Return whether the sequence was set.
 
-    ``setval`` would set it back to where it was read where others allocate meanwhile: hence the margin, and one at a time.
+    If other processes allocate versions between the read and ``setval``, it would set the sequence back. The margin and the row lock prevent that.
     """
     target = version + MARGIN
     if not _note_skipped(version, target):
@@ -79,8 +84,8 @@ def raise_above(version: int) -> bool:
 def _note_skipped(version: int, target: int) -> bool:
     """Record the versions that the sequence is about to skip. Return False if it is above ``version`` already.
 
-    Committed before ``setval``, which no transaction takes back: a process that is killed between the two records too many skipped versions, never
-    too few.
+    This is committed before ``setval``, which cannot be rolled back. If the process is killed between the two, too many skipped versions are recorded,
+    never too few.
     """
     StoreState.current()
     with short_transaction() as cursor:
@@ -104,7 +109,7 @@ class AllocatedVersions:
 
 
 def allocated_versions() -> AllocatedVersions:
-    """Read the sequence before the skipped ranges, which are committed before the sequence is set."""
+    """Return the allocated versions. The sequence is read before the ranges, because the ranges are committed before the sequence is set."""
     last = last_allocated()
     with connection.cursor() as cursor:
         cursor.execute(
@@ -114,15 +119,17 @@ def allocated_versions() -> AllocatedVersions:
 
 
 def newest(client: QdrantClient, collection: str, found: CollectionInfo, limit: int = 1) -> Newest:
-    """The points of the collection, of which FOUND is what Qdrant says, with the highest versions that a worker can have written. Reads them all
-    where ``version`` has no index on a server."""
+    """Return the points with the highest versions that a worker can have written.
+
+    ``found`` is Qdrant's information about the collection. On a server without an index on ``version``, this reads all points.
+    """
     records = _first(client, collection, limit) if _can_be_sorted(found) else _every(collection)
     versions = ((version, str(record.id), record.id) for record in records if (version := version_of(record.payload)) is not None)
     return [(point_id, version) for version, _, point_id in heapq.nlargest(limit, versions)]
 
 
 def highest(client: QdrantClient, collection: str) -> int:
-    """The highest version in the collection; 0 where no point has one."""
+    """Return the highest version in the collection, 0 if no point has one."""
     return next((version for _, version in newest(client, collection, client.get_collection(collection))), 0)
 
 
@@ -132,7 +139,7 @@ def _can_be_sorted(found: CollectionInfo) -> bool:
 
 
 def _first(client: QdrantClient, collection: str, limit: int) -> list[Record]:
-    order = OrderBy(key="version", direction=Direction.DESC, start_from=max(NO_MORE - 1, last_allocated()))
+    order = OrderBy(key="version", direction=Direction.DESC, start_from=max(MAX_UNALLOCATED - 1, last_allocated()))
     return client.scroll(collection, order_by=order, limit=limit, with_payload=["version"], with_vectors=False)[0]
 
 

@@ -160,7 +160,7 @@ def test_check_stores__where_the_checkpoint_cannot_be_renewed_writing_goes_on(
         it_is_time(patched)
         prove()
     assert [record.message.partition(": ")[0] for record in caplog.records] == [
-        "The checkpoint was compared and could not be renewed, which is tried again every 30 s"
+        "The checkpoint was compared and could not be renewed. The renewal is repeated every 30 s"
     ]
     it_is_time(monkeypatch)
     prove()
@@ -169,7 +169,7 @@ def test_check_stores__where_the_checkpoint_cannot_be_renewed_writing_goes_on(
 
 
 def it_is_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preflight, "_put_off", dict.fromkeys(preflight._put_off, 0.0))
+    monkeypatch.setattr(preflight, "_renewal_retries", dict.fromkeys(preflight._renewal_retries, 0.0))
 
 
 def test_check_stores__a_restored_store_is_reported_though_the_checkpoint_could_not_be_renewed(

@@ -34,7 +34,7 @@ from vectorstore.verification.verify import ChangeLimitExceeded, verify
 pytestmark = pytest.mark.django_db
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
-SENTENCE = "Changes from before 2026-05-01 12:00:00 UTC may be missing in Qdrant: triggers were mended then, and the stores have not been compared since."
+SENTENCE = "Changes from before 2026-05-01 12:00:00 UTC may be missing in Qdrant: triggers were repaired then, and the stores have not been compared since."
 KILLED = """
 import os, signal
 from django.core.management import call_command

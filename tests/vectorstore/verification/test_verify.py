@@ -21,7 +21,7 @@ from tests.vectorstore.commands import run_python
 from vectorstore.catalog import registry
 from vectorstore.catalog.ownership import DATABASE, database_id
 from vectorstore.consistency.checkpoint import compare_checkpoints, renew_checkpoint
-from vectorstore.consistency.versions import NO_MORE, TOO_HIGH, last_allocated
+from vectorstore.consistency.versions import MAX_UNALLOCATED, TOO_HIGH, last_allocated
 from vectorstore.models import ProfileEmbedding, QuarantinedUser, QueueEntry, StoreState, SyncLease, VectorCollection, Verification
 from vectorstore.qdrant import scroll
 from vectorstore.qdrant.connection import collection_name, qdrant
@@ -552,7 +552,7 @@ def test_repair__nothing_to_do(live: str) -> None:
     assert (verified.queued, verified.deleted, verified.clean) == (0, 0, True)
 
 
-@pytest.mark.parametrize("version", [NO_MORE, TOO_HIGH - 1, 2**62, 1e300, [1, 2**60]])
+@pytest.mark.parametrize("version", [MAX_UNALLOCATED, TOO_HIGH - 1, 2**62, 1e300, [1, 2**60]])
 def test_repair__a_point_that_every_guard_takes_for_newer(collection: str, version: Any) -> None:
     """It would be refused for ever: it goes, and is written anew. Also of somebody who waits on the queue: whoever comes to them meets with it."""
     there = people(2)
