@@ -8,7 +8,7 @@ class Migration(migrations.Migration):
     dependencies = [("vectorstore", "0002_capture")]
 
     operations = [
-        # The day that stands for "never" was 9999-12-31, which is out of range.
+        # The day that means "never" was 9999-12-31, which is out of range.
         migrations.RunSQL(
             "UPDATE vector_store_state SET ages_refreshed_on = '9999-12-30' WHERE ages_refreshed_on = '9999-12-31'",
             "UPDATE vector_store_state SET ages_refreshed_on = '9999-12-31' WHERE ages_refreshed_on = '9999-12-30'",

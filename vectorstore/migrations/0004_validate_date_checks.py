@@ -4,7 +4,7 @@ from findme.core.db.checks import ValidateChecks
 
 
 class Migration(migrations.Migration):
-    """A migration of its own: the lock that adding the checks takes is released before the table is read."""
+    """Validate the checks in a separate migration, so that the lock for adding them is released before the tables are read."""
 
     dependencies = [("vectorstore", "0003_date_checks")]
 

@@ -7,7 +7,7 @@ from findme.core.db.fields import RealField
 
 
 class Migration(migrations.Migration):
-    """One row of 60 million interests made every search of the embedded store take 29 s."""
+    """Limit the sizes of lists. One row with 60 million interests made every search of the embedded store take 29 s."""
 
     dependencies = [
         ("vectorstore", "0009_validate_comparison_due"),

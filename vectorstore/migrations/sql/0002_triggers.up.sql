@@ -1,23 +1,23 @@
 -- Capture: triggers that put the users whose points may be out of date on vector_sync_queue, in the transaction that changes them.
 --
--- Statement-level triggers append one row a user; nothing is looked up in the queue, and nothing in it is ever updated, so a writer waits for no
--- other writer and for no worker. PostgreSQL refuses a list of columns together with transition tables, so the functions compare the rows.
--- "urgent" entries overtake bulk loads: deletions and changes of flags, after which a user must not be shown any more, or may be shown again.
+-- Statement-level triggers append one row per user. They never read or update queue entries, so a writer never waits for another writer or for a
+-- worker. PostgreSQL does not allow a list of columns together with transition tables, so the functions compare the rows.
+-- "urgent" entries overtake bulk loads: deletions and changed flags, after which a user must no longer be shown, or may be shown again.
 --
--- The functions are SECURITY DEFINER: a role that may write users needs no right on the queue. Therefore no name in them may lead to an object of
--- another role. The search_path holds PostgreSQL's own schema only, which operators come from too; pg_temp is named last, or it would come first.
--- Tables are named by the schema of the table that fired, as it is now: ALTER SCHEMA ... RENAME breaks nothing.
+-- The functions are SECURITY DEFINER, so a role that may write users needs no rights on the queue. Therefore no name in them may refer to an object
+-- of another role. The search_path contains only PostgreSQL's own schema, which is also searched for operators. pg_temp is named last, because it
+-- would be searched first otherwise. Tables are named with the current schema of the table that fired: ALTER SCHEMA ... RENAME breaks nothing.
 --
--- findme/core/triggers/definitions.py reads the definitions from this file. verify_qdrant --repair runs its statements again, so each of them can be.
+-- findme/core/triggers/definitions.py reads the definitions from this file. verify_qdrant --repair runs the statements again, so each can be repeated.
 
--- A SQL body is parsed when it is created, and keeps the table itself and not its name. The types are written out, so that each operator and each
--- function is PostgreSQL's own, whatever else the schema has.
+-- PostgreSQL parses a SQL body when the function is created, and stores references to tables instead of names. All types are explicit, so that each
+-- operator and function is PostgreSQL's own, even if the schema has others.
 CREATE OR REPLACE FUNCTION vector_sync_notify() RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-    -- A hint without content, sent only while a worker says that it sleeps: workers look at the queue every second or two by themselves.
-    -- PostgreSQL keeps what a listener has not read, and fails a commit that notifies when there is no room left: stop at half of it.
-    -- Transactions that notify commit one after the other, so only one at a time does. CASE keeps the order: the lock comes last.
+    -- A hint with an empty payload, sent only while a worker is registered as sleeping. Workers also check the queue every second or two.
+    -- PostgreSQL stores notifications until all listeners have read them. A commit that notifies fails if the storage is full: stop at half of it.
+    -- Transactions that notify commit one after the other, so only one at a time notifies. CASE keeps the order of the checks: the lock comes last.
     SELECT pg_notify(text 'vector_sync', text '')
     WHERE CASE
         WHEN EXISTS (SELECT FROM vector_sync_workers WHERE sleeping_until > clock_timestamp()) AND pg_notification_queue_usage() < double precision '0.5'
@@ -126,7 +126,7 @@ BEGIN
 END;
 $function$;
 
--- TRUNCATE does not say which rows it took: one row without a user, on which a worker compares the whole collection.
+-- TRUNCATE does not report its rows. The trigger appends one row without a user, for which a worker compares the whole collection.
 CREATE OR REPLACE FUNCTION vector_sync_truncated() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $function$
 BEGIN
@@ -138,7 +138,8 @@ BEGIN
 END;
 $function$;
 
--- A trigger runs its function whoever writes. Called by other roles, or on a table of theirs, the functions would be a way to the owner's rights.
+-- A trigger runs its function for every role that writes. If other roles could call the functions, or attach them to their own tables, they could use
+-- the owner's rights.
 REVOKE ALL ON FUNCTION vector_sync_notify() FROM PUBLIC;
 REVOKE ALL ON FUNCTION vector_sync_users_inserted() FROM PUBLIC;
 REVOKE ALL ON FUNCTION vector_sync_users_updated() FROM PUBLIC;
@@ -166,7 +167,7 @@ CREATE OR REPLACE TRIGGER vector_sync_deleted AFTER DELETE ON profile_embeddings
 CREATE OR REPLACE TRIGGER vector_sync_truncated AFTER TRUNCATE ON profile_embeddings
     FOR EACH STATEMENT EXECUTE FUNCTION vector_sync_truncated();
 
--- ALWAYS: also the rows that a tool copies from elsewhere (session_replication_role = replica) are changes.
+-- ALWAYS: rows that a tool copies with session_replication_role = replica are changes too.
 ALTER TABLE users ENABLE ALWAYS TRIGGER vector_sync_inserted;
 ALTER TABLE users ENABLE ALWAYS TRIGGER vector_sync_updated;
 ALTER TABLE users ENABLE ALWAYS TRIGGER vector_sync_deleted;

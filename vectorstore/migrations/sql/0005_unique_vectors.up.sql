@@ -1,4 +1,4 @@
--- A captured deletion is told apart from other changes: it removes the user's point even if no other copy of its vector exists.
+-- A captured deletion has its own cause: it deletes the user's point even if no other copy of its vector exists.
 --
 -- An embedding whose key changes is a deletion for the user that had the row before. For the form of the functions see 0002_triggers.up.sql.
 

@@ -1,11 +1,11 @@
--- The guide's statement anonymizes a user and leaves the embedding. No new vector, place or interest may be written over it: 0012_erased_users refuses
--- rows that are inserted and those that get another user, and this one refuses rows that change. Cleared values and values that stay pass.
+-- The guide's statement anonymizes a user and keeps the embedding. No new vector, location or interest may be written to it. 0012_erased_users rejects
+-- inserted rows and rows that get another user. This migration rejects changed rows. Cleared values and unchanged values are allowed.
 
 -- AFTER UPDATE FOR EACH STATEMENT, with old_rows and new_rows. The argument is the column that names the user, and the primary key.
 --
--- It compares whole rows, so a new column is covered. It does not lock the users: an UPDATE of an embedding would end in a deadlock with the deletion of
--- its user, which holds the user and waits for the embedding. Nothing is missed by that: a deletion and anonymize_user delete the embedding. In the
--- other isolation levels the snapshot may be older than the erasure: there the lock makes PostgreSQL raise a serialization failure.
+-- It compares whole rows, so a new column is covered. In READ COMMITTED it does not lock the users. An UPDATE of an embedding would deadlock with the
+-- deletion of its user, which locks the user and waits for the embedding. This misses nothing, because a deletion and anonymize_user delete the embedding.
+-- In the other isolation levels the snapshot may be older than the erasure. There the lock makes PostgreSQL raise a serialization failure.
 CREATE OR REPLACE FUNCTION refuse_changes_of_erased_users() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $function$
 DECLARE
@@ -15,7 +15,7 @@ BEGIN
     IF current_setting('transaction_isolation') <> 'read committed' THEN
         EXECUTE format('SELECT FROM %I.users WHERE id IN (SELECT %I FROM new_rows) ORDER BY id FOR KEY SHARE', TG_TABLE_SCHEMA, TG_ARGV[0]);
     END IF;
-    -- Most statements write no row of an erased user: the rows are compared only for those: the second query takes 0.2 ms to plan.
+    -- Most statements write no row of an erased user. Only rows of erased users are compared, because planning the second query takes 0.2 ms.
     EXECUTE format($sql$
         SELECT array_agg(e.user_id) FROM new_rows n JOIN %I.erased_users e ON e.user_id = n.%I
     $sql$, TG_TABLE_SCHEMA, TG_ARGV[0]) INTO erased;
