@@ -84,7 +84,7 @@ def silent() -> Iterator[int]:
 
 @contextmanager
 def saying(words: bytes) -> Iterator[int]:
-    """A server that says WORDS to whoever connects, and hangs up."""
+    """A server that sends ``words`` to each client and closes the connection."""
     with closing(socket.create_server(("127.0.0.1", 0), backlog=64)) as listening:
         stop = threading.Event()
 

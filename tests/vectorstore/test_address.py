@@ -44,10 +44,10 @@ def test_server_address__of_a_url(settings: Settings, url: str, host: str, port:
         ("http://qdr ant", "QDRANT_URL is 'http://qdr ant': write http://HOST:PORT or https://HOST:PORT."),
         ("http://qdrant?a=b", "QDRANT_URL is 'http://qdrant?a=b': write http://HOST:PORT or https://HOST:PORT."),
         (
-            "https://somebody:secret@qdrant",
+            "https://anna:secret@qdrant",
             "QDRANT_URL contains a user name or a password: remove it, and put the key into QDRANT_API_KEY.",
         ),
-        ("somebody:secret@qdrant", "QDRANT_URL contains a user name or a password: remove it, and put the key into QDRANT_API_KEY."),
+        ("anna:secret@qdrant", "QDRANT_URL contains a user name or a password: remove it, and put the key into QDRANT_API_KEY."),
     ],
 )
 def test_server_address__no_url_of_a_server(settings: Settings, url: str, line: str) -> None:

@@ -17,7 +17,7 @@ from tests.vectorstore.two_writers import first_writer, second_writer
 Write = Callable[[psycopg.Connection[Any]], object]
 
 INSERT_USER = """
-    INSERT INTO users (id, email, password_hash, full_name, date_of_birth, gender) VALUES (%s, %s, '', 'Somebody', '1990-02-28', 'other')
+    INSERT INTO users (id, email, password_hash, full_name, date_of_birth, gender) VALUES (%s, %s, '', 'Anna', '1990-02-28', 'other')
     ON CONFLICT DO NOTHING
 """
 DISABLED = "ALTER TABLE users DISABLE TRIGGER USER; ALTER TABLE profile_embeddings DISABLE TRIGGER USER"

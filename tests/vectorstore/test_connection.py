@@ -92,12 +92,12 @@ def test_qdrant__embedded_makes_threads_wait(embedded_qdrant: Path) -> None:
 
 
 def test_qdrant__embedded_held_by_another_thread_for_too_long(embedded_qdrant: Path, settings: Settings) -> None:
-    held, go_on = threading.Event(), threading.Event()
+    held, resume = threading.Event(), threading.Event()
 
     def hold() -> None:
         with qdrant():
             held.set()
-            go_on.wait(60)
+            resume.wait(60)
 
     thread = threading.Thread(target=hold)
     thread.start()
@@ -107,7 +107,7 @@ def test_qdrant__embedded_held_by_another_thread_for_too_long(embedded_qdrant: P
         with pytest.raises(StoreUnavailable) as raised, qdrant():
             pass
     finally:
-        go_on.set()
+        resume.set()
         thread.join()
     assert str(raised.value) == (
         f"The embedded vector store '{embedded_qdrant}' is in use by another thread of this process, {os.getpid()} (waited 0.2 s):"
@@ -325,7 +325,7 @@ def test_qdrant__embedded_leaves_files_of_our_own_alone(embedded_qdrant: Path) -
         (embedded_qdrant / "not there").read_text()
 
 
-@pytest.mark.parametrize("name", ["profile_embeddings", "a", "_1", "People-2.x", "a" * 200])
+@pytest.mark.parametrize("name", ["profile_embeddings", "a", "_1", "Users-2.x", "a" * 200])
 def test_collection_name__that_fits(settings: Settings, name: str) -> None:
     settings.QDRANT_COLLECTION = name
     assert collection_name() == name
@@ -371,7 +371,7 @@ def test_qdrant__embedded_with_many_points_says_so_once(
 
 
 def test_settings__no_test_reaches_a_store_that_it_does_not_ask_for() -> None:
-    """Even as root, to whom every folder can be made."""
+    """Also as root, who can create every folder."""
     assert not project_settings.QDRANT_URL
     with pytest.raises(StoreUnavailable, match="is no folder"), qdrant():
         pass
@@ -390,7 +390,7 @@ def test_qdrant__a_key_that_leaves_the_machine_unencrypted(settings: Settings, c
 
 
 @pytest.mark.parametrize("url", ["https://no-such-host.invalid", f"http://127.0.0.1:{free_port()}"], ids=["TLS", "loopback"])
-def test_qdrant__a_key_that_nobody_can_read(settings: Settings, caplog: pytest.LogCaptureFixture, url: str) -> None:
+def test_qdrant__a_key_over_tls_or_loopback_logs_no_warning(settings: Settings, caplog: pytest.LogCaptureFixture, url: str) -> None:
     settings.QDRANT_URL, settings.QDRANT_API_KEY = url, "secret"
     with pytest.raises(StoreUnavailable), qdrant():
         pass

@@ -78,7 +78,7 @@ def test_storage__another_thread_commits_by_itself(embedded_qdrant: Path) -> Non
 
 
 def test_storage__what_a_failed_request_had_written_is_on_disk(embedded_qdrant: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in memory: whoever goes on with the open client sees what the next one will see."""
+    """As in memory: a process that continues with the open client sees the same as the next client."""
     persist = CollectionPersistence.persist
     with qdrant() as client:
         client.create_collection("a", vectors_config=VECTORS)
@@ -176,7 +176,7 @@ def test_storage__damaged_anywhere_is_reported_in_one_line(embedded_qdrant: Path
 
 
 def test_turn__another_process_comes_between_two_holds(embedded_qdrant: Path) -> None:
-    """A worker takes the folder again at once after each batch: whoever waits gets it after the one that is under way, and not by luck."""
+    """A worker takes the folder again right after each batch. A waiting process must get it after the current batch, not by chance."""
     script = """
 import time
 from pathlib import Path

@@ -25,7 +25,7 @@ from vectorstore.qdrant.errors import CollectionNotFound, RequestRejected, Reque
 from vectorstore.sync.leases import LeaseLost
 from vectorstore.sync.settings import WrongSetting
 
-KEY = "the-key-that-nobody-may-see"
+KEY = "the-secret-key"
 
 
 @pytest.fixture(autouse=True)
@@ -84,7 +84,7 @@ def test_errors__plain_against_tls(settings: Settings) -> None:
     assert str(found) == f"The server at QDRANT_URL 'http://127.0.0.1:{port}' speaks TLS: write https:// instead of http://."
 
 
-def test_errors__a_certificate_that_nobody_trusts(settings: Settings) -> None:
+def test_errors__an_untrusted_certificate(settings: Settings) -> None:
     with answering(200, {}, tls=True) as port:
         found = line_of(settings, f"https://127.0.0.1:{port}")
     assert type(found) is StoreUnusable
@@ -396,7 +396,7 @@ def test_errors__what_a_real_server_answers(server: QdrantServer, settings: Sett
 
 @pytest.mark.qdrant_server
 @pytest.mark.parametrize("with_grpc", [False, True])
-def test_errors__a_real_server_that_is_frozen_and_goes_on(memory_path: Path, settings: Settings, with_grpc: bool) -> None:
+def test_errors__a_real_server_that_is_frozen_and_resumes(memory_path: Path, settings: Settings, with_grpc: bool) -> None:
     settings.QDRANT_TIMEOUT = 2
     with started_qdrant(memory_path) as server:
         settings.QDRANT_GRPC_PORT, settings.QDRANT_URL = server.grpc_port if with_grpc else 0, server.url

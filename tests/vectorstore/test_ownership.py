@@ -74,7 +74,7 @@ def test_check_stores_ours__one_whose_adoption_was_interrupted_is_not(store: str
 @pytest.mark.at_length("server")
 @pytest.mark.django_db(transaction=True)
 def test_ownership__commands_that_write_refuse_in_one_line(store: str) -> None:
-    """As after DATABASE_URL was pointed at another database of the same people."""
+    """As after DATABASE_URL was changed to another database with the same users."""
     initialize()
     ours = str(StoreState.current().database_id)
     StoreState.objects.update(database_id=ANOTHER)

@@ -8,7 +8,7 @@ from tests.vectorstore.payloads import payload_of
 
 
 def age_years(years: int) -> date:
-    """The birthday of somebody who has that age today, and had it yesterday."""
+    """Return the birthday of a user who has this age today and had it yesterday."""
     return today().replace(year=today().year - years, day=1) - timedelta(days=1)
 
 

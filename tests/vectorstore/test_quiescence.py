@@ -20,7 +20,7 @@ def settings_of_the_transaction() -> list[Any]:
 
 
 def test_quiescent_users__leaves_no_trace_in_the_callers_transaction() -> None:
-    """Whoever erases somebody asks in the middle of it: their timeouts stay theirs, and nobody else is locked until their commit."""
+    """An erasure asks inside its transaction: it keeps its timeouts, and no other user is locked until its commit."""
     there = people(2)
     QueueEntry.objects.filter(user_id=there[0]).delete()
     with transaction.atomic():

@@ -37,7 +37,7 @@ def is_unique(one: Record, floor: int | None = 0) -> bool:
 # --- Whose vector it is ----------------------------------------------------------------------------------------------------------
 
 
-def test_among__users_whom_postgresql_has_without_an_embedding() -> None:
+def test_among__users_in_postgresql_without_an_embedding() -> None:
     (bare,) = users(1)
     assert is_unique(record(bare))
     assert is_unique(record(UserFactory.create(inactive=True, unverified=True).pk))
@@ -54,7 +54,7 @@ def test_among__no_user_with_an_embedding_and_no_unknown_one() -> None:
     assert not is_unique(record(7))
 
 
-def test_among__the_user_whom_the_payload_names() -> None:
+def test_among__the_user_in_the_payload() -> None:
     """Another program may number its points, or give them ids of their own."""
     (bare,) = users(1)
     assert is_unique(record(7, user_id=str(bare)))

@@ -27,7 +27,7 @@ JSON = st.recursive(
 def made_by_the_client(point: Point, version: int) -> grpc.UpsertPoints:
     newer = models.FieldCondition(key="version", range=models.Range(gte=version))
     return grpc.UpsertPoints(
-        collection_name="people_v1",
+        collection_name="users_v1",
         wait=True,
         points=[RestToGrpc.convert_point_struct(point.as_rest())],
         update_filter=RestToGrpc.convert_filter(models.Filter(must_not=[newer])),
@@ -49,16 +49,16 @@ def without_vectors(message: grpc.UpsertPoints) -> tuple[list[list[float]], byte
 def test_request__is_what_the_client_makes_of_the_same_point(payload: dict[str, Any], version: int, seed: int) -> None:
     vector = np.random.default_rng(seed).standard_normal(512)
     point = Point(ID, vector / np.linalg.norm(vector), payload)
-    assert without_vectors(request("people_v1", [point], version)) == without_vectors(made_by_the_client(point, version))
+    assert without_vectors(request("users_v1", [point], version)) == without_vectors(made_by_the_client(point, version))
 
 
 def test_request__a_vector_has_32_bits_a_number() -> None:
     vector = np.array(unit_vector(1), np.float64)
-    (sent,) = request("people_v1", [Point(ID, vector, {})], 7).points
+    (sent,) = request("users_v1", [Point(ID, vector, {})], 7).points
     assert list(sent.vectors.vector.dense.data) == vector.astype(np.float32).tolist()
     assert math.isclose(sum(number**2 for number in sent.vectors.vector.dense.data), 1, rel_tol=1e-6)
 
 
 def test_request__what_is_no_json() -> None:
     with pytest.raises(TypeError, match="cannot be stored in a payload"):
-        request("people_v1", [Point(ID, np.zeros(512), {"at": object()})], 7)
+        request("users_v1", [Point(ID, np.zeros(512), {"at": object()})], 7)

@@ -1,4 +1,4 @@
-"""Whom a worker waits for, and for how long: an alarm of its own for PostgreSQL, which leaves the others their time."""
+"""The deadlines of a worker: the alarm for PostgreSQL does not shorten the time of other requests."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_graceful_shutdown__one_that_may_take_long() -> None:
 
 
 @pytest.mark.django_db
-def test_graceful_shutdown__beside_nobody_who_has_caught_signals_nothing_is_armed() -> None:
+def test_graceful_shutdown__without_signal_handlers_no_alarm_is_set() -> None:
     with statement_deadline(), no_statement_deadline(), statement_deadline():
         plain_sql("SELECT 1")
         assert left() == 0

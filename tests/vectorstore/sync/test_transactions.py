@@ -1,4 +1,4 @@
-"""Whoever is frozen in the middle of a transaction is thrown out of it: nobody waits for them, and no row is kept from vacuum."""
+"""PostgreSQL ends the transaction of a frozen process: no process waits for it, and it does not hold back vacuum."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def _write_checkpoint() -> None:
         write_checkpoint(client, registry.write_targets()[0])
 
 
-def _give_back() -> None:
+def _release() -> None:
     people(1)
     with pytest.raises(RequestRejected):
         work(uuid4(), 10)
 
 
 @pytest.mark.parametrize(
-    "job", [_reset_checkpoint, _write_checkpoint, _give_back, lambda: raise_above(10), lambda: quiescent_users([uuid4()])]
+    "job", [_reset_checkpoint, _write_checkpoint, _release, lambda: raise_above(10), lambda: quiescent_users([uuid4()])]
 )
 def test_short_transaction__ends_where_nothing_is_heard(
     embedded_collection: str, monkeypatch: pytest.MonkeyPatch, job: Callable[[], object]
@@ -91,10 +91,10 @@ def test_short_transaction__in_another_ones__gives_that_its_own_timeouts_back(pl
     ],
     ids=["mark_failed", "register", "build", "mark_for_deletion", "remove"],
 )
-def test_registry__waits_for_nobody_for_long(
+def test_registry__waits_only_for_seconds(
     embedded_qdrant: object, monkeypatch: pytest.MonkeyPatch, state: registry.State, change: Callable[[str], object]
 ) -> None:
-    """Somebody who is frozen may hold the row of a collection; and whoever waits for it may hold people."""
+    """A frozen process may lock the row of a collection, and a worker that waits for it may hold leases."""
     monkeypatch.setattr(short, "LOCK_SECONDS", 1)
     name = f"{collection_name()}_v2"
     registry.register(name, state, "")
