@@ -1,4 +1,4 @@
-"""Who may open, change and make whom in the admin, and who is logged out of it."""
+"""Permissions to open, change and create users in the admin, and log-outs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.django_db
 
 LIST = reverse("admin:accounts_user_changelist")
 ADD = reverse("admin:accounts_user_add")
-CHANGE_PEOPLE = ("accounts.view_user", "accounts.change_user", "accounts.add_user")
+CHANGE_USERS = ("accounts.view_user", "accounts.change_user", "accounts.add_user")
 
 
 def page(person: User) -> str:
@@ -83,7 +83,7 @@ def test_login__in_another_case(client: Any) -> None:
 
 def test_change__member() -> None:
     person = UserFactory.create()
-    assert save(signed_in(staff(*CHANGE_PEOPLE)), page(person), person_form(person, full_name="Changed")).status_code == 302
+    assert save(signed_in(staff(*CHANGE_USERS)), page(person), person_form(person, full_name="Changed")).status_code == 302
     person.refresh_from_db()
     assert person.full_name == "Changed"
 
@@ -94,20 +94,20 @@ def test_change__colleague_or_superuser_is_refused(trait: str, address: Any) -> 
     colleague = UserFactory.create(**{trait: True})
     before = colleague.password, colleague.email
     posted = person_form(colleague, email="taken.over@example.com") | {"password1": "another-one-5", "password2": "another-one-5"}
-    assert signed_in(staff(*CHANGE_PEOPLE)).post(address(colleague), posted | {"usable_password": "true"}).status_code == 403
+    assert signed_in(staff(*CHANGE_USERS)).post(address(colleague), posted | {"usable_password": "true"}).status_code == 403
     colleague.refresh_from_db()
     assert (colleague.password, colleague.email) == before
 
 
 def test_change__colleague_can_be_looked_at() -> None:
-    response = signed_in(staff(*CHANGE_PEOPLE)).get(page(superuser()))
+    response = signed_in(staff(*CHANGE_USERS)).get(page(superuser()))
     assert response.status_code == 200 and b'name="_save"' not in response.content
 
 
 def test_password__member() -> None:
     person = UserFactory.create()
     posted = {"password1": "another-one-5", "password2": "another-one-5"}
-    assert signed_in(staff(*CHANGE_PEOPLE)).post(password_page(person), posted).status_code == 302
+    assert signed_in(staff(*CHANGE_USERS)).post(password_page(person), posted).status_code == 302
     person.refresh_from_db()
     assert person.check_password("another-one-5")
 
@@ -123,7 +123,7 @@ def test_password__colleague_by_superuser() -> None:
 @pytest.mark.parametrize("target", ["oneself", "a member"])
 def test_change__no_way_up(target: str) -> None:
     """What a form of a superuser would post is ignored: the fields are not there for anybody else."""
-    person = staff(*CHANGE_PEOPLE)
+    person = staff(*CHANGE_USERS)
     target_person = person if target == "oneself" else UserFactory.create()
     group = Group.objects.create(name="All-powerful")
     posted = person_form(target_person) | {
@@ -165,7 +165,7 @@ def test_change__those_who_left_stay_as_they_are(trait: str, address: Any) -> No
 
 
 def test_add__person() -> None:
-    response = signed_in(staff(*CHANGE_PEOPLE)).post(ADD, new_person(is_staff="on", is_superuser="on"))
+    response = signed_in(staff(*CHANGE_USERS)).post(ADD, new_person(is_staff="on", is_superuser="on"))
     person = User.objects.get(email="new@example.com")
     assert response.headers["Location"] == page(person)
     assert person.check_password(PASSWORD) and not person.is_staff and not person.is_superuser
@@ -180,7 +180,7 @@ def test_add__without_permission() -> None:
     assert signed_in(staff("accounts.view_user")).post(ADD, new_person()).status_code == 403
 
 
-def test_delete__nobody() -> None:
+def test_delete__is_not_allowed() -> None:
     person = UserFactory.create()
     client = signed_in(superuser())
     assert client.post(reverse("admin:accounts_user_delete", args=[person.pk]), {"post": "yes"}).status_code == 403

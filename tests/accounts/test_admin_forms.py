@@ -16,7 +16,7 @@ from django.urls import reverse
 from accounts.admin.users import UserAdmin
 from accounts.models import User
 from tests.factories import PASSWORD, UserFactory, VideoFactory
-from tests.privacy.elsewhere import DEADLINE, somebody_waits_for_a_lock, wait_until
+from tests.privacy.elsewhere import DEADLINE, is_waiting_for_lock, wait_until
 from tests.staff import errors_of, opened, person_form, save, signed_in, staff, superuser
 from tests.threads import in_thread
 
@@ -73,20 +73,20 @@ def test_change__own_video() -> None:
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("video", ["no-uuid", str(uuid4())], ids=["no UUID", "nobody's UUID"])
+@pytest.mark.parametrize("video", ["no-uuid", str(uuid4())], ids=["no UUID", "unknown UUID"])
 def test_change__no_such_video(video: str) -> None:
     person = UserFactory.create()
     assert list(errors_of(save(signed_in(superuser()), page(person), person_form(person, video=video)))) == ["video"]
 
 
 @pytest.mark.django_db
-def test_change__nobody_there() -> None:
+def test_change__unknown_user() -> None:
     response = signed_in(superuser()).post(reverse("admin:accounts_user_change", args=["no-uuid"]), {"email": "a@example.com"})
     assert response.headers["Location"] == reverse("admin:index")
 
 
 def between_validation_and_saving(monkeypatch: pytest.MonkeyPatch, work: Any) -> None:
-    """WORK is done and committed by somebody else once, when the form has been found right."""
+    """Run and commit ``work`` in another transaction once, after the form was validated."""
     save, done = UserAdmin.save_model, threading.Event()
 
     def save_model(self: UserAdmin, *args: Any) -> None:
@@ -118,8 +118,8 @@ def test_change__address_is_taken_in_between(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.django_db(transaction=True)
-def test_change__address_is_taken_and_let_go_in_between(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the second look nobody has it any more; what the database said is said all the same."""
+def test_change__address_is_taken_and_released_in_between(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The address is free by the second query, but the form still shows the database error."""
     rival: list[User] = []
     check = UserAdmin.get_form
 
@@ -145,7 +145,7 @@ def test_change__video_goes_in_between(monkeypatch: pytest.MonkeyPatch) -> None:
     assert response.status_code == 200 and list(errors_of(response)) == ["video"]
 
 
-def post_while_somebody_anonymizes(person: User, post: Callable[[], Any]) -> Any:
+def post_during_anonymization(person: User, post: Callable[[], Any]) -> Any:
     """What POST answers, which begins while PERSON is being anonymized by a transaction that has not committed yet."""
     responses: list[Any] = []
 
@@ -161,7 +161,7 @@ def post_while_somebody_anonymizes(person: User, post: Callable[[], Any]) -> Any
             email=f"deleted_{person.pk}@findme.ai", full_name="Deleted User", deleted_at=TransactionNow()
         )
         thread.start()
-        wait_until("The post waits for the row", somebody_waits_for_a_lock)
+        wait_until("The post waits for the row", is_waiting_for_lock)
         assert responses == []
     thread.join(DEADLINE)
     person.refresh_from_db()
@@ -173,7 +173,7 @@ def test_change__waits_for_an_anonymization_and_does_not_undo_it() -> None:
     """The row is locked before it is read, so that a form cannot write back what was cleared meanwhile."""
     person, client = UserFactory.create(), signed_in(superuser())
     posted = opened(client, page(person)) | person_form(person, full_name="Written back")
-    response = post_while_somebody_anonymizes(person, lambda: client.post(page(person), posted))
+    response = post_during_anonymization(person, lambda: client.post(page(person), posted))
     assert response.status_code == 403 and person.full_name == "Deleted User"
 
 
@@ -182,7 +182,7 @@ def test_password__waits_for_an_anonymization_and_does_not_undo_it() -> None:
     person, client = UserFactory.create(), signed_in(superuser())
     posted = {"password1": "another-one-5", "password2": "another-one-5"}
     address = reverse("admin:auth_user_password_change", args=[person.pk])
-    response = post_while_somebody_anonymizes(person, lambda: client.post(address, posted))
+    response = post_during_anonymization(person, lambda: client.post(address, posted))
     assert response.status_code == 403 and person.full_name == "Deleted User"
 
 
@@ -190,7 +190,7 @@ def test_password__waits_for_an_anonymization_and_does_not_undo_it() -> None:
 def test_own_password__waits_for_an_anonymization_and_does_not_undo_it() -> None:
     person = superuser()
     client = signed_in(person)
-    response = post_while_somebody_anonymizes(person, lambda: client.post(reverse("admin:password_change"), own_password()))
+    response = post_during_anonymization(person, lambda: client.post(reverse("admin:password_change"), own_password()))
     assert response.headers["Location"].startswith(reverse("admin:login")) and person.full_name == "Deleted User"
 
 

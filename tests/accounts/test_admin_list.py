@@ -1,4 +1,4 @@
-"""Finding people in the admin: by a part of the name or of the address, by UUID, by state."""
+"""Search for users in the admin: by a part of the name or of the address, by UUID, by state."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LIST = reverse("admin:accounts_user_changelist")
 
 @pytest.fixture
 def client() -> Client:
-    return signed_in(superuser(full_name="Somebody Else", email="else@example.net"))
+    return signed_in(superuser(full_name="Another User", email="else@example.net"))
 
 
 def found(client: Client, **query: str) -> set[User]:
@@ -35,7 +35,7 @@ def test_search__name_and_address(client: Client, words: str) -> None:
 
 
 @pytest.mark.parametrize("words", ["Wilhelmina nowhere", "100%", "under_score", "%", "_"])
-def test_search__nobody(client: Client, words: str) -> None:
+def test_search__no_user(client: Client, words: str) -> None:
     UserFactory.create(full_name="Wilhelmina Quux", email="wilhelmina@example.org")
     assert found(client, q=words) == set()
 

@@ -1,4 +1,4 @@
-"""When somebody logged in last, also beside an anonymization."""
+"""The time of the last log-in, also during an anonymization."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from django.test import Client
 
 from accounts.models import User
 from tests.factories import UserFactory
-from tests.privacy.elsewhere import another_connection, in_a_thread, somebody_waits_for_a_lock, wait_until
+from tests.privacy.elsewhere import another_connection, in_a_thread, is_waiting_for_lock, wait_until
 
 pytestmark = pytest.mark.django_db
 
@@ -25,7 +25,7 @@ def test_login__is_noted() -> None:
 
 
 @pytest.mark.parametrize("kind", ["deleted", "anonymized"])
-def test_login__of_somebody_who_left_in_the_meantime_is_not(kind: str) -> None:
+def test_login__of_a_removed_user_is_not_recorded(kind: str) -> None:
     person = UserFactory.create(**{kind: True})
     before = last_login_of(person)
     user_logged_in.send(sender=User, request=None, user=person)
@@ -39,7 +39,7 @@ def test_login__waits_for_an_anonymization_and_leaves_it_as_it_is() -> None:
         cursor.execute("BEGIN")
         cursor.execute("UPDATE users SET deleted_at = NOW(), last_login = NULL WHERE id = %s", [person.pk])
         with in_a_thread(lambda: user_logged_in.send(sender=User, request=None, user=person)) as login:
-            wait_until("the login waits", somebody_waits_for_a_lock)
+            wait_until("the login waits", is_waiting_for_lock)
             cursor.execute("COMMIT")
             login.result()
     assert last_login_of(person) is None

@@ -19,7 +19,7 @@ import findme.settings
 from accounts.age import age_on, today
 from accounts.models import User
 from tests.factories import PASSWORD, MatchFactory, ProfileEmbeddingFactory, UserFactory, VideoCallFactory, VideoFactory
-from tests.privacy.elsewhere import another_connection, in_a_thread, somebody_waits_for_a_lock, wait_until
+from tests.privacy.elsewhere import another_connection, in_a_thread, is_waiting_for_lock, wait_until
 from tests.schema.guide import ANONYMIZE, SOFT_DELETE
 from tests.schema.rows import ask
 
@@ -53,7 +53,7 @@ def test_with_email__in_whatever_case(written: str) -> None:
 
 
 @pytest.mark.parametrize("written", ["", "jane", "jane@example.co", "%", "jane@example.com ", "a\0b", "\udcff"])
-def test_with_email__of_nobody(written: str) -> None:
+def test_with_email__unknown(written: str) -> None:
     UserFactory.create(email="jane@example.com")
     assert not User.objects.with_email(written).exists()
 
@@ -68,7 +68,7 @@ def test_age__is_in_whole_years_today() -> None:
     assert UserFactory.build(date_of_birth=date(1990, 2, 28)).age == age_on(date(1990, 2, 28), today())
 
 
-# --- making people ----------------------------------------------------------------------------------------------------------------
+# --- creating users ----------------------------------------------------------------------------------------------------------------
 
 
 def test_create_user__can_log_in_with_the_password() -> None:
@@ -151,8 +151,8 @@ def test_login__in_whatever_case(written: str) -> None:
     assert authenticate(username=written, password=PASSWORD) == jane
 
 
-@pytest.mark.parametrize("name", ["", "nobody@example.com", None])
-def test_login__of_nobody(name: str | None) -> None:
+@pytest.mark.parametrize("name", ["", "unknown@example.com", None])
+def test_login__of_an_unknown_user(name: str | None) -> None:
     UserFactory.create()
     assert authenticate(username=name, password=PASSWORD) is None
 
@@ -188,7 +188,7 @@ def test_session__ends_with_the_next_request_of_one_who_left(client: Client, lef
     assert get_user(request).is_anonymous
 
 
-def test_session__of_one_who_came_back_only_by_the_flag_goes_on(client: Client) -> None:
+def test_session__of_one_who_came_back_only_by_the_flag_continues(client: Client) -> None:
     user = UserFactory.create(inactive=True)
     assert not user.is_active
     user.active = True
@@ -348,7 +348,7 @@ def test_save__waits_for_an_anonymization_and_gives_nothing_back() -> None:
         cursor.execute("BEGIN")
         cursor.execute(ANONYMIZE.replace("user_uuid", str(user.pk)))
         with in_a_thread(user.save) as saved:
-            wait_until("the save waits", somebody_waits_for_a_lock)
+            wait_until("the save waits", is_waiting_for_lock)
             cursor.execute("COMMIT")
         assert (
             str(saved.exception())

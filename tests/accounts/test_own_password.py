@@ -115,9 +115,9 @@ def test_own_password__log_has_each_failure_and_no_address(user: User, caplog: p
     ]
 
 
-@pytest.mark.parametrize("who", ["a stranger", "a member"])
+@pytest.mark.parametrize("who", ["no session", "a member"])
 def test_own_password__others_are_led_to_the_log_in_and_not_counted(who: str) -> None:
-    client = Client() if who == "a stranger" else signed_in(UserFactory.create())
+    client = Client() if who == "no session" else signed_in(UserFactory.create())
     assert change(client, old_password="wrong").headers["Location"].startswith(reverse("admin:login"))  # a wrong one
     assert not AccessFailureLog.objects.exists()
 

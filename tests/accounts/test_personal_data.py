@@ -20,7 +20,7 @@ ANONYMIZED = {
     "last_login": None,
     "is_superuser": False,
 }
-"""The guide's columns (``email`` and ``deleted_at`` apart), and what an account here has beside them."""
+"""The guide's columns without ``email`` and ``deleted_at``, and the other columns of an account."""
 WITH_THE_TIME = {"deleted_at", "updated_at"}
 
 
@@ -86,7 +86,7 @@ def test_anonymize__the_time_of_an_earlier_deletion_stays() -> None:
     assert row(person)["deleted_at"] == then
 
 
-def test_anonymize__nobody_logs_in_any_more() -> None:
+def test_anonymize__prevents_a_log_in() -> None:
     person = UserFactory.create()
     assert authenticate(username=person.email, password=PASSWORD) == person
     Profile().anonymize(person.pk)
@@ -96,7 +96,7 @@ def test_anonymize__nobody_logs_in_any_more() -> None:
 
 
 @pytest.mark.parametrize("leave", [Profile().anonymize, Profile().erase])
-def test_sessions__end_with_the_person_and_for_nobody_else(leave: object) -> None:
+def test_sessions__end_with_the_person_and_for_no_other_user(leave: object) -> None:
     person, colleague = UserFactory.create_batch(2, is_staff=True)
     open_session(person)
     open_session(person)

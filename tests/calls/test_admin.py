@@ -42,7 +42,7 @@ def test_add__call_in_either_direction() -> None:
 
 
 @pytest.mark.django_db
-def test_add__with_somebody_else() -> None:
+def test_add__with_another_user() -> None:
     response = signed_in(superuser()).post(ADD, new_call(MatchFactory.create(), callee=UserFactory.create().pk))
     assert errors_of(response) == {"callee": ["The two users of a call must be the users of its match."]}
 

@@ -28,7 +28,7 @@ def test_full_clean__in_either_direction() -> None:
 
 
 @pytest.mark.parametrize("side", ["caller", "callee"])
-def test_full_clean__of_people_who_are_not_those_of_the_match(side: str) -> None:
+def test_full_clean__of_users_who_are_not_in_the_match(side: str) -> None:
     call = VideoCallFactory.build(match=MatchFactory.create(), **{side: UserFactory.create()})
     with pytest.raises(ValidationError) as caught:
         call.full_clean()

@@ -26,7 +26,7 @@ def test_querysets__say_what_they_mean() -> None:
     assert str(this) == str(this.pk)
 
 
-def test_people__are_in_no_order() -> None:
+def test_user_ids__are_in_no_order() -> None:
     match = MatchFactory.create()
     assert match.user_ids == {match.user_id, match.matched_user_id}
     assert sorted(match.user_ids) == [match.lower_user_id, match.higher_user_id]
@@ -49,7 +49,7 @@ def test_full_clean__of_a_match_that_is_there_already() -> None:
     match.full_clean()
 
 
-def test_full_clean__does_not_let_the_people_of_calls_change() -> None:
+def test_full_clean__does_not_let_the_users_of_calls_change() -> None:
     match = VideoCallFactory.create().match
     match.matched_user = UserFactory.create()
     with pytest.raises(ValidationError) as caught:
@@ -57,7 +57,7 @@ def test_full_clean__does_not_let_the_people_of_calls_change() -> None:
     assert caught.value.message_dict == {"matched_user": ["This match has calls between its two users: the users cannot be changed."]}
 
 
-def test_full_clean__lets_the_people_change_where_nobody_called() -> None:
+def test_full_clean__lets_the_users_change_without_calls() -> None:
     match = MatchFactory.create()
     match.matched_user = UserFactory.create()
     match.full_clean()
@@ -81,7 +81,7 @@ def test_full_clean__says_what_is_wrong_on_the_right_field(changes: dict[str, ob
     assert caught.value.message_dict == said
 
 
-def test_full_clean__nobody_is_matched_with_themself() -> None:
+def test_full_clean__no_user_is_matched_with_themselves() -> None:
     user = UserFactory.create()
     with pytest.raises(ValidationError) as caught:
         MatchFactory.build(user=user, matched_user=user).full_clean()

@@ -6,7 +6,7 @@ from tests.privacy.shelf import Shelf
 
 @pytest.fixture
 def shelf(monkeypatch: pytest.MonkeyPatch) -> Shelf:
-    """The only store, in the place of Qdrant; and nobody exports from Qdrant either."""
+    """The only store, instead of Qdrant. Exports do not read Qdrant either."""
     shelf = Shelf()
     monkeypatch.setattr(registry, "_stores", {shelf.name: shelf})
     monkeypatch.setattr(registry, "_owners", {owner.section: owner for owner in registry.owners if owner.section != "vector_store"})

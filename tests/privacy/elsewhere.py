@@ -1,4 +1,4 @@
-"""Somebody else at the same database: a connection of their own, and threads that leave none behind."""
+"""Other users of the same database: separate connections, and threads that close theirs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Result = TypeVar("Result")
 
 @contextmanager
 def another_connection() -> Iterator[BaseDatabaseWrapper]:
-    """In autocommit until it is told ``BEGIN``."""
+    """Open a connection in autocommit mode. Send ``BEGIN`` to start a transaction."""
     other = connection.copy()
     try:
         yield other
@@ -61,5 +61,5 @@ def sessions_waiting_for_a_lock() -> int:
     return found
 
 
-def somebody_waits_for_a_lock() -> bool:
+def is_waiting_for_lock() -> bool:
     return sessions_waiting_for_a_lock() > 0

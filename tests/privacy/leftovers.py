@@ -74,7 +74,7 @@ def is_cleared(found: Any, kind: str, value: str, erased_at: str | None) -> bool
 
 
 def _rows(session: psycopg.Connection[Any], table: str, users: list[str], user_ids: Collection[UUID]) -> Iterator[dict[str, Any]]:
-    """Yield the rows as JSON, each for each of these users whom it names, with the time of the erasure."""
+    """Yield each row as JSON for each of these users that it refers to, with the time of the erasure."""
     for column in users:
         statement = sql.SQL(
             """

@@ -39,7 +39,7 @@ module, name, user_id = sys.argv[1:]
 getattr(import_module(module), name)(UUID(user_id))
 print("committed", flush=True)
 """
-"""Does what it is told, and stops when the stores are told and nothing is committed yet, until a line comes in."""
+"""Run the given action, and wait for a line after the stores have deleted and before the commit."""
 
 
 def database_parameters() -> dict[str, str]:

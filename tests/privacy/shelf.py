@@ -25,7 +25,7 @@ class Shelf(Store):
         self.calls.append("session")
         self._require()
         yield
-        self.calls.append("let go")
+        self.calls.append("release")
 
     def holds(self, user_id: UUID) -> bool:
         self._require()
@@ -41,7 +41,7 @@ class Shelf(Store):
         return held
 
     def fail(self) -> None:
-        """Be out of reach from now on; after a removal, before it is told to have been one."""
+        """Become unavailable. After a removal, fail before the removal is confirmed."""
         self.reachable = False
         self._require()
 

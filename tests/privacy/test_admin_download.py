@@ -78,16 +78,16 @@ def test_export__colleague_by_a_superuser_only(shelf: Shelf) -> None:
 
 
 def test_export__several(shelf: Shelf) -> None:
-    people = UserFactory.create_batch(2)
-    client, selected = signed_in(superuser()), {"action": "export_selected", "_selected_action": [str(person.pk) for person in people]}
+    users = UserFactory.create_batch(2)
+    client, selected = signed_in(superuser()), {"action": "export_selected", "_selected_action": [str(person.pk) for person in users]}
     address = client.post(reverse("admin:accounts_user_changelist"), selected).headers["Location"]
     response = client.post(address)
     assert response.headers["Content-Disposition"] == 'attachment; filename="personal-data-2-users.zip"'
     archive = opened(content_of(response))
-    assert set(archive.namelist()) == {f"{person.pk}.zip" for person in people}
-    for person in people:
+    assert set(archive.namelist()) == {f"{person.pk}.zip" for person in users}
+    for person in users:
         assert json.loads(opened(archive.read(f"{person.pk}.zip")).read("profile.json"))["email"] == person.email
-    assert {entry[2] for entry in audited()} == {person.pk for person in people}
+    assert {entry[2] for entry in audited()} == {person.pk for person in users}
 
 
 def test_export__several_and_one_fails(monkeypatch: pytest.MonkeyPatch, shelf: Shelf) -> None:

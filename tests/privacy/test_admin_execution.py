@@ -73,13 +73,13 @@ def test_erase__with_the_wrong_words(shelf: Shelf, typed: str) -> None:
 
 
 def test_erase__several(shelf: Shelf) -> None:
-    people = UserFactory.create_batch(3)
-    address, client = page_url(ERASE, [person.pk for person in people]), signed_in(superuser())
-    client.post(address, {"confirmation": people[0].email})
-    assert User.objects.filter(pk__in=[person.pk for person in people]).count() == 3
+    users = UserFactory.create_batch(3)
+    address, client = page_url(ERASE, [person.pk for person in users]), signed_in(superuser())
+    client.post(address, {"confirmation": users[0].email})
+    assert User.objects.filter(pk__in=[person.pk for person in users]).count() == 3
     response = client.post(address, {"confirmation": "Delete 3 users"})
-    assert said(response) == [f"Deleted for good: {', '.join(str(person.pk) for person in people)}."]
-    assert not User.objects.filter(pk__in=[person.pk for person in people]).exists() and len(audited()) == 3
+    assert said(response) == [f"Deleted for good: {', '.join(str(person.pk) for person in users)}."]
+    assert not User.objects.filter(pk__in=[person.pk for person in users]).exists() and len(audited()) == 3
 
 
 def test_several__those_who_are_protected_are_passed_over(shelf: Shelf) -> None:
@@ -102,10 +102,10 @@ def test_store_out_of_reach__nothing_has_changed(action: PrivacyAction, shelf: S
 
 
 def test_store_out_of_reach__is_not_tried_again_for_each(shelf: Shelf) -> None:
-    people = UserFactory.create_batch(3)
+    users = UserFactory.create_batch(3)
     shelf.reachable = False
-    response = signed_in(superuser()).post(page_url(ANONYMIZE, [person.pk for person in people]))
-    names = ", ".join(str(person.pk) for person in people)
+    response = signed_in(superuser()).post(page_url(ANONYMIZE, [person.pk for person in users]))
+    names = ", ".join(str(person.pk) for person in users)
     assert said(response) == [f"The anonymization failed for {names}: The shelf is too high. Fetch a ladder. Nothing has changed."]
     assert shelf.calls == ["session"]
 
@@ -140,7 +140,7 @@ def test_store_out_of_reach__soft_deletion_is_done_and_says_what_is_left(shelf: 
 
 
 def failing_for(monkeypatch: pytest.MonkeyPatch, action: PrivacyAction, person: User, error: Exception) -> PrivacyAction:
-    """ACTION, which raises ERROR for PERSON and goes on as ever for others."""
+    """Replace ``action`` with one that raises ``error`` for ``person`` and works for other users."""
 
     def perform(user_id: UUID, **options: Any) -> Any:
         assert action.perform is not None
@@ -153,13 +153,13 @@ def failing_for(monkeypatch: pytest.MonkeyPatch, action: PrivacyAction, person: 
     return failing
 
 
-def test_several__one_that_fails_hides_nobody(monkeypatch: pytest.MonkeyPatch, shelf: Shelf) -> None:
+def test_several__one_that_fails_hides_no_other(monkeypatch: pytest.MonkeyPatch, shelf: Shelf) -> None:
     first, second, third = UserFactory.create_batch(3)
-    failing_for(monkeypatch, ANONYMIZE, second, UserFacingError("Somebody holds them."))
+    failing_for(monkeypatch, ANONYMIZE, second, UserFacingError("Another transaction holds them."))
     response = signed_in(superuser()).post(page_url(ANONYMIZE, [first.pk, second.pk, third.pk]))
     assert said(response) == [
         f"Anonymized: {first.pk}, {third.pk}.",
-        f"The anonymization failed for {second.pk}: Somebody holds them.",
+        f"The anonymization failed for {second.pk}: Another transaction holds them.",
     ]
     assert [entry[2] for entry in audited()] == [first.pk, third.pk]
 

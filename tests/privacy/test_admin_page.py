@@ -62,12 +62,12 @@ def test_permission__is_enough(action: PrivacyAction, shelf: Shelf) -> None:
 
 
 @REMOVING
-def test_permission__without_looking_at_people(action: PrivacyAction, shelf: Shelf) -> None:
+def test_permission__without_view_permission(action: PrivacyAction, shelf: Shelf) -> None:
     person = UserFactory.create()
     assert signed_in(staff(f"accounts.{action.permission}")).post(page_url(action, [person.pk]), words_for(person)).status_code == 403
 
 
-def test_permission__nobody_logged_in(client: Client, shelf: Shelf) -> None:
+def test_permission__without_a_log_in(client: Client, shelf: Shelf) -> None:
     assert client.get(page_url(ERASE, [uuid4()])).headers["Location"].startswith(reverse("admin:login"))
 
 
@@ -177,22 +177,22 @@ def test_preview__soft_deletion_goes_without_the_store(shelf: Shelf) -> None:
     assert ("points in the shelf", None, "deleted") in page.context["previews"][0].lines
 
 
-def test_preview__somebody_who_cannot_be_shown(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_preview__a_user_who_cannot_be_shown(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     """Erased in between, for one: the others are shown all the same."""
     gone, there = UserFactory.create_batch(2)
 
     def preview(user_id: UUID) -> list[Effect]:
         if user_id == gone.pk:
-            raise UserFacingError("Nobody knows them any more.")
+            raise UserFacingError("This user is unknown.")
         return [Effect("videos", 0, Disposition.DELETED), Effect("calls", 2, Disposition.DELETED)]
 
     monkeypatch.setitem(ACTIONS, ERASE.slug, replace(ERASE, preview=preview))
     page = signed_in(superuser()).get(page_url(ERASE, [gone.pk, there.pk]))
     first, second = page.context["previews"]
-    assert (first.user.denial_reason, first.lines, second.lines) == ("Nobody knows them any more.", (), (("calls", 2, "deleted"),))
+    assert (first.user.denial_reason, first.lines, second.lines) == ("This user is unknown.", (), (("calls", 2, "deleted"),))
 
 
-def test_preview__somebody_whom_postgresql_does_not_know(shelf: Shelf) -> None:
+def test_preview__a_user_unknown_to_postgresql(shelf: Shelf) -> None:
     user_id = uuid4()
     page = signed_in(superuser()).get(page_url(ERASE, [user_id]))
     assert not page.context["can_be_done"] and f"manage.py erase_user {user_id} --hard" in page.content.decode()
@@ -206,7 +206,7 @@ def test_preview__somebody_whom_postgresql_does_not_know(shelf: Shelf) -> None:
         ("?user=%00", "The URL of this page has a user that is not a UUID. Select users in the list."),
     ],
 )
-def test_address__of_nobody(query: str, sentence: str, shelf: Shelf) -> None:
+def test_address__of_no_user(query: str, sentence: str, shelf: Shelf) -> None:
     response = signed_in(superuser()).get(reverse("admin:accounts_user_privacy", args=["erase"]) + query)
     assert (response.headers["Location"], said(response)) == (LIST, [sentence])
 
@@ -217,33 +217,31 @@ def test_address__of_no_action(shelf: Shelf) -> None:
 
 @pytest.mark.parametrize("name", ["anonymize", "soft_delete", "erase"])
 def test_list__leads_to_the_page(name: str, shelf: Shelf) -> None:
-    people = UserFactory.create_batch(2)
+    users = UserFactory.create_batch(2)
     client = signed_in(superuser())
-    response = client.post(LIST, {"action": f"{name}_selected", "_selected_action": [str(person.pk) for person in people]}, follow=True)
+    response = client.post(LIST, {"action": f"{name}_selected", "_selected_action": [str(person.pk) for person in users]}, follow=True)
     assert response.context["action"].slug.replace("-", "_") == name
-    assert {preview.user.user_id for preview in response.context["previews"]} == {person.pk for person in people}
-    assert all(is_as_before(person) for person in people)
+    assert {preview.user.user_id for preview in response.context["previews"]} == {person.pk for person in users}
+    assert all(is_as_before(person) for person in users)
 
 
 def test_list__too_many(monkeypatch: pytest.MonkeyPatch, shelf: Shelf) -> None:
     monkeypatch.setattr("privacy.admin.mixin.MAX_USERS", 2)
-    people = UserFactory.create_batch(3)
-    response = signed_in(superuser()).post(
-        LIST, {"action": "anonymize_selected", "_selected_action": [str(person.pk) for person in people]}
-    )
+    users = UserFactory.create_batch(3)
+    response = signed_in(superuser()).post(LIST, {"action": "anonymize_selected", "_selected_action": [str(person.pk) for person in users]})
     assert said(response) == ["Anonymize: at most 2 users at a time. Select fewer."]
 
 
 def test_list__too_many_by_all_across_the_pages(monkeypatch: pytest.MonkeyPatch, shelf: Shelf) -> None:
     monkeypatch.setattr("privacy.admin.mixin.MAX_USERS", 2)
-    people = UserFactory.create_batch(3)
-    posted = {"action": "erase_selected", "_selected_action": [str(people[0].pk)], "select_across": "1"}
+    users = UserFactory.create_batch(3)
+    posted = {"action": "erase_selected", "_selected_action": [str(users[0].pk)], "select_across": "1"}
     assert said(signed_in(superuser()).post(LIST, posted)) == ["Delete for good: at most 2 users at a time. Select fewer."]
 
 
 def test_address__too_many(monkeypatch: pytest.MonkeyPatch, shelf: Shelf) -> None:
     monkeypatch.setattr(selection, "MAX_USERS", 2)
-    people = UserFactory.create_batch(3)
-    response = signed_in(superuser()).post(page_url(ANONYMIZE, [person.pk for person in people]))
+    users = UserFactory.create_batch(3)
+    response = signed_in(superuser()).post(page_url(ANONYMIZE, [person.pk for person in users]))
     assert said(response) == ["3 users are selected: at most 2 at a time. Select fewer."]
-    assert all(is_as_before(person) for person in people)
+    assert all(is_as_before(person) for person in users)

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture
 def person(store: str) -> User:
-    """Somebody with a point, in each store in turn."""
+    """A user with a point, in each store in turn."""
     initialize()
     person = ProfileEmbeddingFactory.create().user
     sync_users([person.pk])

@@ -53,7 +53,7 @@ def test_anonymize__the_stores_are_reached_first_and_told_last(shelf: Shelf) -> 
     person = full_life()
     shelf.before_removal = lambda: shelf.calls.append(User.objects.get(pk=person.pk).full_name)
     anonymize(person.pk)
-    assert shelf.calls == ["session", "remove", "Deleted User", "let go"]
+    assert shelf.calls == ["session", "remove", "Deleted User", "release"]
 
 
 def test_anonymize__a_store_out_of_reach_changes_nothing(shelf: Shelf) -> None:
@@ -106,7 +106,7 @@ def test_anonymize__the_softly_deleted_keep_the_time_of_their_deletion(shelf: Sh
     assert (person.full_name, person.deleted_at) == ("Deleted User", then)
 
 
-def test_anonymize__nobody_else_is_touched(shelf: Shelf) -> None:
+def test_anonymize__touches_no_other_user(shelf: Shelf) -> None:
     person, other = full_life(), full_life(email="other@example.org")
     shelf.ids |= {person.pk, other.pk}
     others = User.objects.exclude(pk=person.pk).order_by("pk")
@@ -134,11 +134,11 @@ def test_anonymize__one_of_the_staff(shelf: Shelf) -> None:
     assert LogEntry.objects.count() == 2
 
 
-def test_anonymize__somebody_unknown(shelf: Shelf) -> None:
-    nobody = uuid4()
+def test_anonymize__an_unknown_user(shelf: Shelf) -> None:
+    unknown_id = uuid4()
     for act in (preview_anonymization, anonymize):
-        with pytest.raises(UserFacingError, match=f"^PostgreSQL has no user with the id '{nobody}'"):
-            act(nobody)
+        with pytest.raises(UserFacingError, match=f"^PostgreSQL has no user with the id '{unknown_id}'"):
+            act(unknown_id)
 
 
 def test_anonymize__its_address_is_reserved(shelf: Shelf) -> None:

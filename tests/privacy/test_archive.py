@@ -10,7 +10,7 @@ import pytest
 
 from privacy.actions.archive import as_json, write_archive
 
-SOMEBODY = UUID("11111111-2222-4333-8444-555555555555")
+USER_ID = UUID("11111111-2222-4333-8444-555555555555")
 
 
 class Pipe(io.RawIOBase):
@@ -37,7 +37,7 @@ def rows(count: int) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_archive__a_list_of_objects(count: int) -> None:
     file = io.BytesIO()
-    (written,) = write_archive(file, SOMEBODY, [("videos", iter(rows(count)))])
+    (written,) = write_archive(file, USER_ID, [("videos", iter(rows(count)))])
     with zipfile.ZipFile(file) as archive:
         content = archive.read("videos.json")
     assert json.loads(content) == rows(count)
@@ -51,7 +51,7 @@ def test_archive__a_list_of_objects(count: int) -> None:
 
 def test_archive__an_object() -> None:
     file = io.BytesIO()
-    (written,) = write_archive(file, SOMEBODY, [("profile", {"full_name": "Żofia"})])
+    (written,) = write_archive(file, USER_ID, [("profile", {"full_name": "Żofia"})])
     with zipfile.ZipFile(file) as archive:
         assert archive.read("profile.json").decode() == '{\n  "full_name": "Żofia"\n}\n'
     assert written.entries == 1
@@ -60,21 +60,21 @@ def test_archive__an_object() -> None:
 def test_archive__the_manifest_is_last_and_true() -> None:
     file = io.BytesIO()
     before = datetime.now(UTC)
-    write_archive(file, SOMEBODY, [("profile", {"id": SOMEBODY}), ("videos", rows(2))])
+    write_archive(file, USER_ID, [("profile", {"id": USER_ID}), ("videos", rows(2))])
     with zipfile.ZipFile(file) as archive:
         assert archive.namelist() == ["profile.json", "videos.json", "manifest.json"]
         manifest = json.loads(archive.read("manifest.json"))
         for listed in manifest["files"]:
             content = archive.read(listed["name"])
             assert (listed["size"], listed["sha256"]) == (len(content), sha256(content).hexdigest())
-    assert (manifest["format"], manifest["version"], manifest["user_id"]) == ("FindMe personal data", 1, str(SOMEBODY))
+    assert (manifest["format"], manifest["version"], manifest["user_id"]) == ("FindMe personal data", 1, str(USER_ID))
     assert before <= datetime.fromisoformat(manifest["made_at"]) <= datetime.now(UTC)
     assert [(listed["name"], listed["entries"]) for listed in manifest["files"]] == [("profile.json", 1), ("videos.json", 2)]
 
 
 def test_archive__needs_no_seeking() -> None:
     pipe = Pipe()
-    write_archive(pipe, SOMEBODY, [("videos", rows(3))])  # type: ignore[arg-type]  # a raw file is all that it needs
+    write_archive(pipe, USER_ID, [("videos", rows(3))])  # type: ignore[arg-type]  # a raw file is all that it needs
     with zipfile.ZipFile(io.BytesIO(pipe.taken)) as archive:
         assert json.loads(archive.read("videos.json")) == rows(3)
 
@@ -88,7 +88,7 @@ def test_archive__the_rows_are_read_one_by_one() -> None:
             sizes.append(len(pipe.taken))
             yield {"number": str(number**9)}
 
-    write_archive(pipe, SOMEBODY, [("calls", long_history())])  # type: ignore[arg-type]
+    write_archive(pipe, USER_ID, [("calls", long_history())])  # type: ignore[arg-type]
     assert 0 < sizes[10_000] < sizes[-1]
 
 
@@ -96,7 +96,7 @@ def test_as_json__times_keep_their_digits_and_are_utc() -> None:
     in_warsaw = datetime(2025, 3, 1, 13, 30, 0, 123456, timezone(timedelta(hours=1)))
     assert as_json(in_warsaw) == '"2025-03-01T12:30:00.123456+00:00"'
     assert as_json(date(1995, 6, 15)) == '"1995-06-15"'
-    assert as_json(SOMEBODY) == f'"{SOMEBODY}"'
+    assert as_json(USER_ID) == f'"{USER_ID}"'
 
 
 def test_as_json__what_has_no_form_is_an_error() -> None:

@@ -38,7 +38,7 @@ class Owner(PersonalDataOwner):
 def diary() -> Iterator[type[models.Model]]:
     with isolate_apps("privacy"):
 
-        class Diary(models.Model):  # noqa: DJ008  # nobody looks at it
+        class Diary(models.Model):  # noqa: DJ008  # never shown
             text = models.TextField()
             readers = models.ManyToManyField("self")
 
@@ -103,7 +103,7 @@ def test_checks__a_reverse_relation_is_no_field() -> None:
     assert error.id == "privacy.E003"
 
 
-def test_models_with_personal_data__ours_and_those_that_refer_to_people() -> None:
+def test_models_with_personal_data__ours_and_those_that_refer_to_users() -> None:
     labels = {model._meta.label for model in models_with_personal_data([])}
     assert labels >= {"accounts.User", "videos.Video", "matching.Match", "calls.VideoCall", "vectorstore.ProfileEmbedding"}
     assert "admin.LogEntry" in labels
@@ -111,7 +111,7 @@ def test_models_with_personal_data__ours_and_those_that_refer_to_people() -> Non
 
 
 def test_models_with_personal_data__whatever_an_owner_names() -> None:
-    """Of the sessions, which refer to nobody, no field is left out once an owner has taken them on."""
+    """Sessions refer to no user. Once an owner has one of their fields, all fields are checked."""
     owner = Owner("profile", {"sessions.Session": {"session_key"}})
     (error,) = [error for error in errors_of_ownership(models_with_personal_data([owner]), [owner]) if "sessions" in error.msg]
     assert error.msg == "sessions.Session has fields without an owner of personal data: session_data, expire_date."

@@ -196,7 +196,7 @@ def test_actions__json(shelf: Shelf, action: list[str]) -> None:
 
 @pytest.mark.parametrize("action", ACTIONS)
 @pytest.mark.parametrize("stdin", [io.StringIO("yes\n"), None])
-def test_actions__nobody_to_ask(shelf: Shelf, action: list[str], stdin: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_actions__no_terminal(shelf: Shelf, action: list[str], stdin: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", stdin)
     person = UserFactory.create()
     assert refused(*action, person.pk) == (
@@ -234,15 +234,15 @@ def test_actions__confirmed_with_json_says_the_preview_on_stderr(shelf: Shelf, m
 
 
 @pytest.mark.parametrize("action", [*ACTIONS, ["export_user", "--output", "/nonexistent/export.zip"]])
-def test_actions__nobody_has_the_address(shelf: Shelf, action: list[str]) -> None:
-    assert refused(*action, "nobody@example.com").startswith("No user has the e-mail address 'nobody@example.com'.")
+def test_actions__an_unknown_address(shelf: Shelf, action: list[str]) -> None:
+    assert refused(*action, "unknown@example.com").startswith("No user has the e-mail address 'unknown@example.com'.")
 
 
 @pytest.mark.parametrize("action", [["anonymize_user"], ["erase_user", "--soft"]])
-def test_actions__somebody_unknown(shelf: Shelf, action: list[str]) -> None:
-    nobody = uuid4()
-    assert refused(*action, nobody, "--no-input") == (
-        f"PostgreSQL has no user with the id '{nobody}'. If the vector store still has a point, run: manage.py erase_user {nobody} --hard"
+def test_actions__an_unknown_user(shelf: Shelf, action: list[str]) -> None:
+    unknown_id = uuid4()
+    assert refused(*action, unknown_id, "--no-input") == (
+        f"PostgreSQL has no user with the id '{unknown_id}'. If the vector store still has a point, run: manage.py erase_user {unknown_id} --hard"
     )
 
 

@@ -18,7 +18,7 @@ from privacy.actions.undo_erasure import undo_erasures
 from privacy.models import ErasedUser
 from privacy.registry import registry
 from tests.factories import MatchFactory, ProfileEmbeddingFactory, UserFactory, VideoCallFactory, VideoFactory, unit_vector
-from tests.privacy.elsewhere import another_connection, in_a_thread, somebody_waits_for_a_lock, wait_until
+from tests.privacy.elsewhere import another_connection, in_a_thread, is_waiting_for_lock, wait_until
 from tests.privacy.life import full_life
 from tests.privacy.shelf import Shelf
 from vectorstore.models import ProfileEmbedding
@@ -73,8 +73,8 @@ def test_anonymized__by_the_guides_statement() -> None:
 
 def test_anonymized__by_the_guides_statement__its_embedding_is_cleared_or_stays() -> None:
     person, other = full_life(), ProfileEmbeddingFactory.create().user
-    everybody = ProfileEmbedding.objects.filter(pk__in=[person.pk, other.pk])
-    everybody.update(video_features=[0.5])
+    embeddings = ProfileEmbedding.objects.filter(pk__in=[person.pk, other.pk])
+    embeddings.update(video_features=[0.5])
     with connection.cursor() as cursor:
         cursor.execute(GUIDE, [person.pk])
     written: list[dict[str, Any]] = [
@@ -86,7 +86,7 @@ def test_anonymized__by_the_guides_statement__its_embedding_is_cleared_or_stays(
     ]
     for values in written:
         with pytest.raises(IntegrityError, match=f"User {person.pk} was anonymized or deleted for good") as raised, transaction.atomic():
-            everybody.update(**values)
+            embeddings.update(**values)
         assert raised.value.__cause__.diag.constraint_name == "profile_embeddings_erased_user_check"  # type: ignore[union-attr]
         ProfileEmbedding.objects.filter(pk=other.pk).update(**values)
     stays: dict[str, Any] = {"interests": ["theremin"]}
@@ -107,7 +107,7 @@ def test_anonymized__by_the_guides_statement__no_older_snapshot_changes_its_embe
             cursor.execute("UPDATE profile_embeddings SET model = 'new' WHERE user_id = %s", [person.pk])
 
 
-def test_anonymized__what_identifies_nobody_is_written(shelf: Shelf) -> None:
+def test_anonymized__other_data_is_written(shelf: Shelf) -> None:
     person, other = full_life(), UserFactory.create()
     anonymize(person.pk)
     User.objects.filter(pk=person.pk).update(active=False, verified=False)
@@ -219,7 +219,7 @@ def test_concurrently__a_video_waits_for_an_anonymization_and_is_refused() -> No
                 insert_video(mine, person.pk)
 
         with in_a_thread(write) as writing:
-            wait_until("the video waits", somebody_waits_for_a_lock)
+            wait_until("the video waits", is_waiting_for_lock)
             cursor.execute("COMMIT")
             with pytest.raises(IntegrityError, match="was anonymized or deleted for good"):
                 writing.result()
@@ -232,19 +232,19 @@ def test_concurrently__an_anonymization_waits_for_a_video_and_clears_it(shelf: S
         cursor.execute("BEGIN")
         insert_video(cursor, person.pk)
         with in_a_thread(lambda: anonymize(person.pk)) as anonymizing:
-            wait_until("the anonymization waits", somebody_waits_for_a_lock)
+            wait_until("the anonymization waits", is_waiting_for_lock)
             cursor.execute("COMMIT")
             assert anonymizing.result().changed
     assert Video.objects.get().storage_url == ""
 
 
-def test_concurrently__a_user_is_inserted_again_beside_the_deletion() -> None:
+def test_concurrently__a_user_is_inserted_again_during_the_deletion() -> None:
     person = UserFactory.create()
     with another_connection() as other, other.cursor() as cursor:
         cursor.execute("BEGIN")
         cursor.execute("DELETE FROM users WHERE id = %s", [person.pk])
         with in_a_thread(lambda: person.save(force_insert=True)) as inserting:
-            wait_until("the row waits", somebody_waits_for_a_lock)
+            wait_until("the row waits", is_waiting_for_lock)
             cursor.execute("COMMIT")
             with pytest.raises(IntegrityError, match="was anonymized or deleted for good"):
                 inserting.result()

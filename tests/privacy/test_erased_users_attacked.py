@@ -19,7 +19,7 @@ from tests.privacy.shelf import Shelf
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-STRANGER = "findme_test_attacker"
+ATTACKER = "findme_test_attacker"
 OPERANDS = (
     "varchar, varchar",
     "varchar, text",
@@ -31,7 +31,7 @@ OPERANDS = (
     "boolean, boolean",
     "timestamptz, timestamptz",
 )
-TRAP = f"BEGIN IF current_user::text OPERATOR(pg_catalog.<>) ''{STRANGER}'' THEN PERFORM pg_catalog.nextval(''public.trapped''); END IF;"
+TRAP = f"BEGIN IF current_user::text OPERATOR(pg_catalog.<>) ''{ATTACKER}'' THEN PERFORM pg_catalog.nextval(''public.trapped''); END IF;"
 """It notes that another role runs it."""
 NEW_VIDEO = "INSERT INTO public.videos (user_id, storage_url, duration, file_size) VALUES (%s, 'https://example.com/v', 1, 1)"
 DEFINERS = """
@@ -54,13 +54,13 @@ def ask(statement: str, *parameters: UUID) -> list[Any]:
 
 
 @contextmanager
-def stranger() -> Iterator[None]:
+def attacker_role() -> Iterator[None]:
     """A role that may write the tables of users, and make objects in the schema of the tables and in a temporary one."""
     with transaction.atomic():
-        ask(f"CREATE ROLE {STRANGER}")
-        ask(f"GRANT SELECT, INSERT, UPDATE, DELETE ON users, videos TO {STRANGER}")
-        ask(f"GRANT CREATE ON SCHEMA public TO {STRANGER}")
-        ask(f"DO $$ BEGIN EXECUTE format('GRANT TEMP ON DATABASE %I TO {STRANGER}', current_database()); END $$")
+        ask(f"CREATE ROLE {ATTACKER}")
+        ask(f"GRANT SELECT, INSERT, UPDATE, DELETE ON users, videos TO {ATTACKER}")
+        ask(f"GRANT CREATE ON SCHEMA public TO {ATTACKER}")
+        ask(f"DO $$ BEGIN EXECUTE format('GRANT TEMP ON DATABASE %I TO {ATTACKER}', current_database()); END $$")
         ask("CREATE SEQUENCE trapped; GRANT USAGE ON SEQUENCE trapped TO PUBLIC")  # no error takes its numbers back
         yield
         transaction.set_rollback(True)
@@ -101,8 +101,8 @@ def test_traps_of_another_role__are_passed_over() -> None:
     anonymized, gone, other = full_life(), UserFactory.create(), UserFactory.create()
     anonymize(anonymized.pk)
     erase(gone.pk)
-    with stranger():
-        ask(f"SET LOCAL ROLE {STRANGER}")
+    with attacker_role():
+        ask(f"SET LOCAL ROLE {ATTACKER}")
         set_traps()
         assert refused("UPDATE public.users SET bio = 'back' WHERE id OPERATOR(pg_catalog.=) %s", anonymized.pk)
         assert refused(
@@ -126,9 +126,9 @@ def test_traps__would_run_as_the_owner_on_the_path_of_the_tables(function: str) 
     """Without this, the test above would prove nothing."""
     anonymized = full_life()
     anonymize(anonymized.pk)
-    with stranger():
+    with attacker_role():
         ask(f"ALTER FUNCTION {function}() SET search_path = public, pg_catalog, pg_temp")
-        ask(f"SET LOCAL ROLE {STRANGER}")
+        ask(f"SET LOCAL ROLE {ATTACKER}")
         set_traps()
         for statement in (
             NEW_VIDEO,

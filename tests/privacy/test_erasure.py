@@ -66,7 +66,7 @@ def test_erase__the_stores_are_reached_first_and_told_last(shelf: Shelf) -> None
     person = UserFactory.create()
     shelf.before_removal = lambda: shelf.calls.append(f"{User.objects.filter(pk=person.pk).count()} rows")
     erase(person.pk)
-    assert shelf.calls == ["session", "remove", "0 rows", "let go"]
+    assert shelf.calls == ["session", "remove", "0 rows", "release"]
 
 
 def test_erase__a_store_out_of_reach_changes_nothing(shelf: Shelf) -> None:
@@ -118,12 +118,12 @@ def test_erase__what_a_store_was_left_with(shelf: Shelf) -> None:
     assert shelf.ids == set()
 
 
-def test_erase__somebody_whom_nobody_knows(shelf: Shelf) -> None:
-    nobody = uuid4()
+def test_erase__a_user_unknown_to_every_store(shelf: Shelf) -> None:
+    unknown_id = uuid4()
     for act in (preview_erasure, erase):
         with pytest.raises(UserFacingError) as refused:
-            act(nobody)
-        assert str(refused.value) == f"Neither PostgreSQL nor the shelf has a user with the id '{nobody}'."
+            act(unknown_id)
+        assert str(refused.value) == f"Neither PostgreSQL nor the shelf has a user with the id '{unknown_id}'."
 
 
 @pytest.mark.django_db(transaction=True)
@@ -208,8 +208,8 @@ def test_soft_delete__one_who_came_back_meanwhile_keeps_the_point(shelf: Shelf, 
     assert shelf.ids == {person.pk}
 
 
-def test_soft_delete__somebody_unknown(shelf: Shelf) -> None:
-    nobody = uuid4()
+def test_soft_delete__an_unknown_user(shelf: Shelf) -> None:
+    unknown_id = uuid4()
     for act in (preview_soft_deletion, soft_delete):
-        with pytest.raises(UserFacingError, match=f"^PostgreSQL has no user with the id '{nobody}'"):
-            act(nobody)
+        with pytest.raises(UserFacingError, match=f"^PostgreSQL has no user with the id '{unknown_id}'"):
+            act(unknown_id)

@@ -52,7 +52,7 @@ def after_the_profile(monkeypatch: pytest.MonkeyPatch, act: Any) -> None:
     monkeypatch.setattr(registry, "_owners", {"profile": owners.pop("profile"), "interlude": Interlude(act), **owners})
 
 
-def test_export_person__a_zip_of_their_own(shelf: Shelf, tmp_path: Path) -> None:
+def test_export_user_data__a_zip_of_their_own(shelf: Shelf, tmp_path: Path) -> None:
     person, path = full_life(), tmp_path / "export.zip"
     exported = export_user_data(person.pk, path)
     assert (exported.user_id, exported.path, exported.size) == (person.pk, path, path.stat().st_size)
@@ -65,7 +65,7 @@ def test_export_person__a_zip_of_their_own(shelf: Shelf, tmp_path: Path) -> None
     assert {str(person.pk)} == {video["user_id"] for video in files["videos.json"]}
 
 
-def test_export_person__another_person_is_an_id_only(shelf: Shelf, tmp_path: Path) -> None:
+def test_export_user_data__another_person_is_an_id_only(shelf: Shelf, tmp_path: Path) -> None:
     person = full_life()
     export_user_data(person.pk, tmp_path / "export.zip")
     text = json.dumps(read_zip(tmp_path / "export.zip"))
@@ -76,13 +76,13 @@ def test_export_person__another_person_is_an_id_only(shelf: Shelf, tmp_path: Pat
 
 
 @pytest.mark.parametrize("kind", ["deleted", "anonymized", "inactive", "staff"])
-def test_export_person__whoever_it_is(shelf: Shelf, tmp_path: Path, kind: str) -> None:
+def test_export_user_data__for_each_kind_of_user(shelf: Shelf, tmp_path: Path, kind: str) -> None:
     person = UserFactory.create(**{kind: True})
     export_user_data(person.pk, tmp_path / "export.zip")
     assert read_zip(tmp_path / "export.zip")["profile.json"]["id"] == str(person.pk)
 
 
-def test_export_person__an_existing_file(shelf: Shelf, tmp_path: Path) -> None:
+def test_export_user_data__an_existing_file(shelf: Shelf, tmp_path: Path) -> None:
     person, path = UserFactory.create(), tmp_path / "export.zip"
     path.write_bytes(b"mine")
     for refused in (export_user_data, preview_export):
@@ -94,20 +94,20 @@ def test_export_person__an_existing_file(shelf: Shelf, tmp_path: Path) -> None:
     assert zipfile.is_zipfile(path)
 
 
-def test_export_person__somebody_unknown_leaves_no_file(shelf: Shelf, tmp_path: Path) -> None:
+def test_export_user_data__an_unknown_user_leaves_no_file(shelf: Shelf, tmp_path: Path) -> None:
     with pytest.raises(UserFacingError, match=r"^PostgreSQL has no user with the id"):
         export_user_data(uuid4(), tmp_path / "export.zip")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_export_person__a_store_out_of_reach_leaves_no_file(shelf: Shelf, tmp_path: Path) -> None:
+def test_export_user_data__a_store_out_of_reach_leaves_no_file(shelf: Shelf, tmp_path: Path) -> None:
     shelf.reachable = False
     with pytest.raises(StoreUnavailable, match="The shelf is too high"):
         export_user_data(UserFactory.create().pk, tmp_path / "export.zip")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_export_person__an_error_in_the_middle_leaves_no_file(shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_export_user_data__an_error_in_the_middle_leaves_no_file(shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail() -> None:
         raise StoreUnavailable("Gone in the middle.")
 
@@ -117,7 +117,7 @@ def test_export_person__an_error_in_the_middle_leaves_no_file(shelf: Shelf, tmp_
     assert list(tmp_path.iterdir()) == []
 
 
-def test_export_person__sees_one_moment(shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_export_user_data__sees_one_moment(shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What another connection commits in the middle is in no section, though the sections after it are read later."""
     person, friend = UserFactory.create_batch(2)
     VideoFactory.create(user=person)
@@ -138,7 +138,7 @@ def test_export_person__sees_one_moment(shelf: Shelf, tmp_path: Path, monkeypatc
     assert files["matches.json"] == []
 
 
-def test_export_person__writes_nothing_to_the_database(shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_export_user_data__writes_nothing_to_the_database(shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings: list[str] = []
 
     def look() -> None:
@@ -151,7 +151,7 @@ def test_export_person__writes_nothing_to_the_database(shelf: Shelf, tmp_path: P
     assert settings == ["on", "repeatable read"]
 
 
-def test_export_person__the_queries_do_not_grow_with_the_rows(
+def test_export_user_data__the_queries_do_not_grow_with_the_rows(
     shelf: Shelf, tmp_path: Path, django_assert_num_queries: Any, django_assert_max_num_queries: Any
 ) -> None:
     person = UserFactory.create()

@@ -44,7 +44,7 @@ def change_page(person: User) -> str:
 
 @pytest.fixture
 def rows_locked_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each of two threads goes on when both hold the row that they are about to change."""
+    """Each of two threads continues when both hold the row that they will change."""
     both, here = Barrier(2), local()
 
     def wait() -> None:

@@ -80,7 +80,7 @@ def test_actions__are_done(shelf: Shelf, person: User, act: Any) -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("act", [anonymize, soft_delete, erase])
-def test_actions__somebody_who_is_deleted_at_infinity(shelf: Shelf, person: User, act: Any) -> None:
+def test_actions__a_user_deleted_at_infinity(shelf: Shelf, person: User, act: Any) -> None:
     force(users={"deleted_at": "infinity"})
     assert act(person.pk).user_id == person.pk
     row = User.objects.filter(pk=person.pk).first()

@@ -17,17 +17,17 @@ def test_find_user_id__by_an_address_in_any_case(text: str) -> None:
 
 
 def test_find_user_id__by_a_uuid_known_or_not() -> None:
-    person, nobody = UserFactory.create(), uuid4()
+    person, unknown_id = UserFactory.create(), uuid4()
     assert find_user_id(str(person.pk)) == person.pk
     assert find_user_id(str(person.pk).upper()) == person.pk
-    assert find_user_id(str(nobody)) == nobody
+    assert find_user_id(str(unknown_id)) == unknown_id
 
 
 def test_find_user_id__an_unknown_address() -> None:
     with pytest.raises(UserFacingError) as refused:
-        find_user_id("nobody@example.com")
+        find_user_id("unknown@example.com")
     assert str(refused.value) == (
-        "No user has the e-mail address 'nobody@example.com'. Anonymized or deleted users can only be found by UUID."
+        "No user has the e-mail address 'unknown@example.com'. Anonymized or deleted users can only be found by UUID."
     )
 
 
@@ -39,11 +39,11 @@ def test_find_user_id__a_text_that_is_neither(text: str) -> None:
 
 
 def test_require_person__unknown() -> None:
-    nobody = uuid4()
+    unknown_id = uuid4()
     with pytest.raises(UserFacingError) as refused:
-        require_user(nobody)
+        require_user(unknown_id)
     assert str(refused.value) == (
-        f"PostgreSQL has no user with the id '{nobody}'. If the vector store still has a point, run: manage.py erase_user {nobody} --hard"
+        f"PostgreSQL has no user with the id '{unknown_id}'. If the vector store still has a point, run: manage.py erase_user {unknown_id} --hard"
     )
 
 

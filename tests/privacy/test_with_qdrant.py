@@ -104,7 +104,7 @@ def test_export__the_row_and_the_point(collection: str, tmp_path: Path) -> None:
     assert exported["point"]["vector"] == pytest.approx(embedding.vector, abs=1e-6)
 
 
-def test_export__nobody_s_point(collection: str, tmp_path: Path) -> None:
+def test_export__an_orphan(collection: str, tmp_path: Path) -> None:
     person = UserFactory.create()
     export_user_data(person.pk, tmp_path / "export.zip")
     with zipfile.ZipFile(tmp_path / "export.zip") as archive:
@@ -227,7 +227,7 @@ def test_commands__a_story(embedded_qdrant: Path, tmp_path: Path) -> None:
 
 
 def is_kept_from_others(user_id: UUID) -> bool:
-    """Whether somebody holds the person's lock, so that nobody can claim them."""
+    """Return whether a transaction holds the user's lock, so that no worker can claim the user."""
     with another_connection() as other, other.cursor() as cursor:
         cursor.execute(f"SELECT pg_try_advisory_xact_lock({LOCK_OF}) FROM (SELECT %s::uuid AS person) asked", [user_id])
         return not cursor.fetchone()[0]
@@ -242,7 +242,7 @@ def is_queued(user_id: UUID) -> bool:
 
 @pytest.mark.parametrize("remove", REMOVALS)
 def test_removals__a_projection_in_flight(collection: str, remove: Callable[[UUID], Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """It has read the person's rows and not written yet, and holds the person: whoever removes them waits, and comes after it."""
+    """The projection has read the user's rows, has not written, and holds the user: a removal must wait for it."""
     person = ProfileEmbeddingFactory.create().user
     points_of = import_module("vectorstore.sync.writer").points_of
     asked: list[bool] = []
@@ -259,7 +259,7 @@ def test_removals__a_projection_in_flight(collection: str, remove: Callable[[UUI
         points = points_of(*arguments)
         removing.append(removal := in_a_thread(lambda: remove(person.pk)))
         futures.append(removal.__enter__())
-        # The embedded store is held by the projection; at a server the person is leased, and whoever removes them keeps others out meanwhile.
+        # The projection holds the embedded store. At a server, it leases the user, and the removal blocks other workers.
         wait_until("The removal begins", lambda: asked and (collection == "embedded" or is_kept_from_others(person.pk)))
         return points
 
@@ -326,10 +326,10 @@ def without_version(point: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def test_removals__not_killed(embedded_qdrant: Path) -> None:
-    """The permitted twin: the same process, let go on, commits."""
+    """The positive case: the same process commits if it may continue."""
     initialize()
     person = person_with_a_point()
     with stopped_before_the_commit(erase, person.pk) as child:
-        output, _ = child.communicate("go on\n", timeout=60)
+        output, _ = child.communicate("continue\n", timeout=60)
     assert output == "committed\n"
     assert not User.objects.exists()

@@ -316,7 +316,7 @@ def test_search__equal_conditions_of_different_people_share_work() -> None:
     assert conditions[0] == conditions[1]
 
 
-@pytest.mark.parametrize(("count", "told"), [(4, False), (5, True), (1000, True), (1001, False)])
+@pytest.mark.parametrize(("count", "reported"), [(4, False), (5, True), (1000, True), (1001, False)])
 def test_search__many_excluded_are_left_out_in_qdrant_up_to_a_thousand(settings: Settings, count: int, *, reported: bool) -> None:
     settings.QDRANT_URL = "http://127.0.0.1:6333"
     conditions = filter_of(SearchQuery(vector=direction(1), exclude=[UUID(int=number) for number in range(count)]))

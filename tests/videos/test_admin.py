@@ -30,7 +30,7 @@ def test_search__by_anything_else() -> None:
     assert b"&#x27;john&#x27; is not a UUID. Find the person first: their page leads here." in response.content
 
 
-def test_list__names_people_to_those_who_may_see_them() -> None:
+def test_list__names_users_to_those_who_may_see_them() -> None:
     video = VideoFactory.create(user__full_name="Wilhelmina Quux")
     allowed = signed_in(staff("videos.view_video", "accounts.view_user")).get(LIST).content.decode()
     assert "Wilhelmina Quux" in allowed and reverse("admin:accounts_user_change", args=[video.user_id]) in allowed
@@ -72,7 +72,7 @@ def test_add__against_a_rule(field: str, value: str, sentence: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["deleted", "anonymized"])
-def test_add__of_somebody_who_left(kind: str) -> None:
+def test_add__of_a_removed_user(kind: str) -> None:
     posted = {"user": str(UserFactory.create(**{kind: True}).pk), "storage_url": "s3://videos/1", "duration": "30", "file_size": "1000"}
     response = signed_in(superuser()).post(ADD, posted | {"status": "processing"})
     assert errors_of(response) == {"user": ["This user was deleted or anonymized: their videos can be neither added nor changed."]}
@@ -80,7 +80,7 @@ def test_add__of_somebody_who_left(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["deleted", "anonymized"])
-def test_change__of_somebody_who_left(kind: str) -> None:
+def test_change__of_a_removed_user(kind: str) -> None:
     video = VideoFactory.create(storage_url="s3://videos/1")
     User.objects.filter(pk=video.user_id).update(
         deleted_at=now(), **{"email": anonymized_email(video.user_id)} if kind == "anonymized" else {}

@@ -55,7 +55,7 @@ def test_hashing__sixteen_posts_at_once_take_the_memory_of_two() -> None:
         form = LoginForm.opened(web)
         form.post(web, "warm@example.com", "wrong", ELSEWHERE)
         before = web.peak_megabytes()  # with one hash in it
-        statuses = post_together(form, [(web, f"nobody{n}@example.com", "wrong", f"192.0.2.{n}") for n in range(16)])
+        statuses = post_together(form, [(web, f"unknown{n}@example.com", "wrong", f"192.0.2.{n}") for n in range(16)])
         assert set(statuses) <= {200, 503} and statuses[200] >= 2
         assert web.peak_megabytes() - before < 1.5 * MEGABYTES_OF_A_HASH
 
@@ -69,7 +69,7 @@ def test_threads__one_network_leaves_them_free() -> None:
     with serving(None, waits_for_the_test, TRUSTED_PROXIES="127.0.0.1", THREADS_OF_THE_TEST="8") as web, ThreadPoolExecutor(24) as posts:
         form = LoginForm.opened(web)
         with network_lock(network_of_the_test):
-            sent = [posts.submit(form.post, web, "nobody@example.com", "wrong", HOME) for _ in range(24)]
+            sent = [posts.submit(form.post, web, "unknown@example.com", "wrong", HOME) for _ in range(24)]
             refused = [one.result() for one in islice(as_completed(sent, DEADLINE), 22)]
             assert {(one.status, one.headers["Retry-After"]) for one in refused} == {(503, "5")}
             assert [web.ask("GET", path).status for path in ("/healthz", "/admin/login/")] == [200, 200]
@@ -82,14 +82,14 @@ def test_hashing__busy_says_when_to_come_again() -> None:
     network_of_the_test = HOME
     with serving(TRUSTED_PROXIES="127.0.0.1", LOGIN_HASHES_AT_ONCE="1") as web, network_lock(network_of_the_test):
         form = LoginForm.opened(web)
-        answer = form.post(web, "nobody@example.com", "wrong", HOME)
+        answer = form.post(web, "unknown@example.com", "wrong", HOME)
         assert (answer.status, answer.headers["Retry-After"]) == (503, "5")
         assert "Nothing was checked." in answer.body
     assert AccessFailureLog.objects.count() == 0
 
 
 @pytest.mark.parametrize("what", ["failure", "log-in"])
-def test_records__beside_an_anonymization_have_nothing_of_the_user(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_records__during_an_anonymization_have_nothing_of_the_user(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The attempt found the account before, and is recorded while the anonymization is not committed yet."""
     user = UserFactory.create(superuser=True)
     account = find_account(user.email)

@@ -118,7 +118,7 @@ def test_pages__busy_under_asgi() -> None:
 def test_login__takes_one_turn_for_all_that_it_hashes() -> None:
     """It holds the only place, and neither verifying nor the hash for an unknown name waits for another."""
     user = superuser(email="root@example.com")
-    for name, status in ((user.email, 302), ("nobody@example.com", 200)):
+    for name, status in ((user.email, 302), ("unknown@example.com", 200)):
         posted = {"username": name, "password": PASSWORD}
         assert Client().post(reverse("admin:login"), posted, REMOTE_ADDR="192.0.2.7").status_code == status
 

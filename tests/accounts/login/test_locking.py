@@ -54,7 +54,7 @@ def test_lock__after_five_failures_also_the_right_password(admin_user: User) -> 
 
 
 def test_lock__the_pair_and_not_the_account(admin_user: User) -> None:
-    """Nobody can lock an administrator out from elsewhere, and the others of a network go on."""
+    """No other network can lock out an administrator, and other accounts of the network still log in."""
     colleague = UserFactory.create(superuser=True)
     fail(admin_user.email, MAX_PAIR_FAILURES)
     assert post(admin_user.email, PASSWORD, ELSEWHERE).status_code == 302
@@ -67,7 +67,7 @@ def test_lock__however_the_address_is_written(admin_user: User) -> None:
     assert post("root@example.com", PASSWORD).status_code == 429
 
 
-def test_lock__ends_after_fifteen_minutes_also_if_posts_go_on(admin_user: User, clock: Any) -> None:
+def test_lock__ends_after_fifteen_minutes_even_if_posts_continue(admin_user: User, clock: Any) -> None:
     fail(admin_user.email, MAX_PAIR_FAILURES)
     clock.shift(WINDOW - timedelta(seconds=1))
     response = post(admin_user.email, PASSWORD)
@@ -91,8 +91,8 @@ def test_lock__failures_of_an_hour_ago_do_not_count(admin_user: User, clock: Any
 
 def test_lock__says_nothing_about_whether_the_account_exists(admin_user: User) -> None:
     fail(admin_user.email, MAX_PAIR_FAILURES)
-    fail("nobody@example.com", MAX_PAIR_FAILURES, ELSEWHERE)
-    known, unknown = post(admin_user.email, "wrong"), post("nobody@example.com", "wrong", ELSEWHERE)
+    fail("unknown@example.com", MAX_PAIR_FAILURES, ELSEWHERE)
+    known, unknown = post(admin_user.email, "wrong"), post("unknown@example.com", "wrong", ELSEWHERE)
     assert (known.status_code, known.content) == (unknown.status_code, unknown.content)
 
 
@@ -116,7 +116,7 @@ def test_network__is_slowed_down_and_not_locked(admin_user: User, clock: Any) ->
     assert post(admin_user.email, PASSWORD).status_code == 302
 
 
-def test_network__a_trusted_proxy_does_not_lock_everybody(admin_user: User, settings: Settings) -> None:
+def test_network__a_trusted_proxy_does_not_lock_all_users(admin_user: User, settings: Settings) -> None:
     settings.TRUSTED_PROXIES = ["10.0.0.1"]
     for _ in range(MAX_PAIR_FAILURES):
         post(admin_user.email, "wrong", "10.0.0.1", HTTP_X_FORWARDED_FOR=f"1.2.3.4, {ELSEWHERE}")

@@ -31,7 +31,7 @@ PROTECTED: dict[type[Model], Protection] = {
 
 
 def users_of(one: Model) -> set[UUID]:
-    """Return the ids of the users whom the row names."""
+    """Return the ids of the users that the row refers to."""
     return {getattr(one, one._meta.get_field(name).attname) for name in PROTECTED[type(one)].users}  # type: ignore[union-attr]  # columns
 
 

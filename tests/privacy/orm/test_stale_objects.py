@@ -89,7 +89,7 @@ def writes(way: Way, stale: list[Any], *, deleted: bool) -> Iterator[tuple[list[
 
 
 def made_later(one: Any) -> Any:
-    """Return the row as made after an erasure that may be going on."""
+    """Return the row as made after an erasure that may still be running."""
     one.created_at += timedelta(minutes=1)
     return one
 
@@ -141,12 +141,12 @@ class Paused:
 
     def __init__(self, shelf: Shelf, erasure: Callable[[UUID], object], user_id: UUID) -> None:
         self.shelf, self.erasure, self.user_id = shelf, erasure, user_id
-        self.reached, self.goes_on = threading.Event(), threading.Event()
+        self.reached, self.may_continue = threading.Event(), threading.Event()
         shelf.before_removal = self._wait
 
     def _wait(self) -> None:
         self.reached.set()
-        assert self.goes_on.wait(60)
+        assert self.may_continue.wait(60)
 
     def run(self) -> None:
         self.erasure(self.user_id)
@@ -197,6 +197,6 @@ def during(paused: Paused, writing: Sequence[Callable[[], tuple[str, Outcome]]])
         assert paused.reached.wait(60)
         begun = [pool.submit(write) for write in writing]
         wait_until("each waits or has ended", lambda: sessions_waiting_for_a_lock() + sum(one.done() for one in begun) >= len(begun))
-        paused.goes_on.set()
+        paused.may_continue.set()
         erasing.result()
         return [one.result() for one in begun]

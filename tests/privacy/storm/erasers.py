@@ -30,7 +30,7 @@ GUIDE = """
 
 
 class Eraser(Program):
-    """Erases the ``victims`` one after the other, and now and then one of the ``others``, whom other writers change.
+    """Erases the ``victims`` one after the other, and now and then one of the ``others``, which other writers change.
 
     An erasure that is not done, since Qdrant is unavailable or another transaction holds the rows, is tried again later.
     """

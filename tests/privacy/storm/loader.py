@@ -63,7 +63,7 @@ class Loader(Program):
         return {one for one in ALL if not self.counts[one]}
 
     def _number(self) -> int:
-        """Return a file, mostly one of users of whom some are erased."""
+        """Return a file, mostly with some erased users."""
         some = [number for number, group in enumerate(self.groups) if 0 < len(self.ledger.begun.intersection(group)) < len(group)]
         return self.random.choice(some if some and self.random.random() < 0.8 else range(len(self.groups)))
 

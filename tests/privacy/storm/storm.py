@@ -18,11 +18,11 @@ from tests.support.database import Database
 
 LIVES = 100
 ERASED = 0.6
-"""Of the lives, at the most: the others are for writes that must pass."""
+"""Share of the users that may be erased. The others are for writes that must succeed."""
 
 
 class Erasures:
-    """Users are erased while stale objects and old copies of them are written. ``others`` are users whom other writers change: some are erased too."""
+    """Users are erased while stale objects and old copies of them are written. Other writers change ``others``, and some of them are erased too."""
 
     def __init__(self, database: Database, seed: int, others: list[UUID], environment: dict[str, str], folder: Path) -> None:
         self.database, self.ledger, self.over = database, Ledger(), threading.Event()

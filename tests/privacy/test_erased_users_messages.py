@@ -89,7 +89,7 @@ def test_admin__the_address_of_another_anonymized_user_is_reserved() -> None:
 
 
 def test_loaddata__leaves_out_erased_users_and_loads_the_rest(tmp_path: Path) -> None:
-    person, other = full_life(), UserFactory.create(full_name="Somebody Else")
+    person, other = full_life(), UserFactory.create(full_name="Another User")
     gone = UserFactory.create()
     VideoFactory.create(user=gone)
     every_row = [*User.objects.all(), *Video.objects.all()]
@@ -105,7 +105,7 @@ def test_loaddata__leaves_out_erased_users_and_loads_the_rest(tmp_path: Path) ->
     assert err.endswith(" among them. Everything else was loaded.\n")
     assert FULL_NAME not in err
     other.refresh_from_db()
-    assert other.full_name == "Somebody Else"
+    assert other.full_name == "Another User"
     assert not User.objects.filter(Q(pk=gone.pk) | Q(full_name=FULL_NAME)).exists()
     assert not Video.objects.filter(Q(user=gone.pk) | ~Q(storage_url=""), user_id__in=[person.pk, gone.pk]).exists()
     assert undo_erasures([person.pk, gone.pk, other.pk]) == 2
