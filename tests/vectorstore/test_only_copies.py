@@ -564,7 +564,7 @@ def test_restore__does_not_drop_the_live_collection_with_what_came_meanwhile(qdr
     path = snapshot(tmp_path)
 
     def meanwhile(line: str) -> None:
-        if "is made of the snapshot" in line:
+        if "was restored from the snapshot" in line:
             write([point(bare)])
 
     with printed_steps("findme.vectorstore", meanwhile):

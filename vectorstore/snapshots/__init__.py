@@ -1,1 +1,4 @@
-"""Snapshots of the collection, which Qdrant makes: create, list, download, delete them, and restore one into a new collection."""
+"""Create, list, download, delete and restore Qdrant snapshots of the collection.
+
+A snapshot is restored into a new collection.
+"""

@@ -1,4 +1,7 @@
-"""What a snapshot's file holds, read from the file itself: a tar with the collection's settings, and a folder for each shard that the server had."""
+"""Read and validate the content of snapshot files.
+
+A snapshot is a tar file with the settings of the collection and one folder for each shard of the server.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +17,17 @@ from findme.core.errors import UserFacingError
 from vectorstore.schema.definition import DEFINITION, Change
 
 LARGEST_SETTING = 1 << 20
-"""Bytes of a settings file that is read: real ones have some hundred."""
+"""Maximum size of a settings file, in bytes. Real files have a few hundred bytes."""
 
 REPLICAS = re.compile(r"(?:\./)?(\d+)/replica_state\.json")
 
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """``shards`` are those that are in the file, of ``shard_number``. ``peer`` made it, and ``peers`` are all that had shards then."""
+    """Content of one snapshot file.
+
+    ``shards`` are the shards in this file, out of ``shard_number``. ``peer`` made the file. ``peers`` are all nodes that had shards at that time.
+    """
 
     path: Path
     config: dict[str, Any] = field(repr=False)
@@ -32,26 +38,26 @@ class Contents:
 
 
 def read_set(paths: Sequence[Path]) -> tuple[Contents, ...]:
-    """What the files of one snapshot hold. Raises UserFacingError for what is none, is of another collection than is defined, or is not
-    complete."""
+    """Return the contents of the files of one snapshot.
+
+    Raises UserFacingError for a file that is not a snapshot, for a collection that differs from the definition, and for an incomplete set.
+    """
     found = [read(path) for path in paths]
     for one in found:
-        _refuse_another_kind(one)
-    _refuse_incomplete(found)
+        _require_matching_definition(one)
+    _require_complete(found)
     return tuple(found)
 
 
 def read(path: Path) -> Contents:
-    """Raises UserFacingError for a file that is no snapshot of a collection."""
+    """Return the content of one file. Raises UserFacingError for a file that is not a snapshot of a collection."""
     if not path.is_file():
-        raise UserFacingError(f"There is no file {str(path)!r}: name one that qdrant_snapshot download has written.")
+        raise UserFacingError(f"There is no file {str(path)!r}. Name a file that manage.py qdrant_snapshot download has written.")
     try:
         with tarfile.open(path, "r:") as archive:
             return _contents(path, archive)
     except (tarfile.TarError, EOFError, LookupError, ValueError, ArithmeticError, TypeError, AttributeError, RecursionError) as error:
-        raise UserFacingError(
-            f"{str(path)!r} is no snapshot of a Qdrant collection, or only a part of one ({error}): name another file."
-        ) from error
+        raise UserFacingError(f"{str(path)!r} is not a complete snapshot of a Qdrant collection ({error}). Name another file.") from error
 
 
 def _contents(path: Path, archive: tarfile.TarFile) -> Contents:
@@ -64,7 +70,7 @@ def _contents(path: Path, archive: tarfile.TarFile) -> Contents:
         elif shard := REPLICAS.fullmatch(name):
             states[int(shard[1])] = _json(archive, member)
     if not states:
-        raise ValueError("it holds no shards")
+        raise ValueError("it contains no shards")
     return Contents(
         path,
         config,
@@ -78,49 +84,54 @@ def _contents(path: Path, archive: tarfile.TarFile) -> Contents:
 def _json(archive: tarfile.TarFile, member: tarfile.TarInfo) -> dict[str, Any]:
     file = archive.extractfile(member)
     if file is None or member.size > LARGEST_SETTING:
-        raise ValueError(f"{member.name} is no file of settings")
+        raise ValueError(f"{member.name} is not a settings file")
     read: dict[str, Any] = json.loads(file.read())
     return read
 
 
-def _refuse_another_kind(one: Contents) -> None:
-    """What cannot be changed in place later. Where the file says nothing it is as Qdrant has it without being told, which is seen when it is there."""
+def _require_matching_definition(one: Contents) -> None:
+    """Raise UserFacingError if a setting that cannot be changed in place differs from the definition.
+
+    A setting that the file does not contain has Qdrant's default value. That value is compared after the restore.
+    """
     vectors = _value(one, "params.vectors") or {}
     if (_value(one, "params.vectors.size"), _value(one, "params.vectors.distance")) != (DEFINITION.size, DEFINITION.distance.value):
         raise UserFacingError(
-            f"{str(one.path)!r} is of a collection with other vectors ({json.dumps(vectors)[:100]}) than {DEFINITION.size} numbers by"
-            f" {DEFINITION.distance.value}: name a snapshot of this project's."
+            f"The vectors in {str(one.path)!r} ({json.dumps(vectors)[:100]}) do not have {DEFINITION.size} dimensions with distance"
+            f" {DEFINITION.distance.value}. Name a snapshot of this project."
         )
     for setting in DEFINITION.settings:
         found = _value(one, setting.path)
         if setting.change is Change.NEW_COLLECTION and found not in (None, setting.value):
             raise UserFacingError(
-                f"{str(one.path)!r} is of a collection whose {setting.path} is {json.dumps(found)[:100]}, and is to be {json.dumps(setting.value)}, which"
-                " cannot be changed: name another snapshot, or build the collection anew with manage.py reindex_qdrant."
+                f"In {str(one.path)!r}, {setting.path} is {json.dumps(found)[:100]} instead of {json.dumps(setting.value)} and cannot be changed. Name"
+                " another snapshot, or rebuild the collection with manage.py reindex_qdrant."
             )
 
 
 def _value(one: Contents, path: str) -> Any:
-    """Of the collection's settings; None where there is none."""
+    """Return the collection setting at the dotted ``path``, or None."""
     node: Any = one.config
     for name in path.split("."):
         node = node.get(name) if isinstance(node, dict) else None
     return node
 
 
-def _refuse_incomplete(found: Sequence[Contents]) -> None:
+def _require_complete(found: Sequence[Contents]) -> None:
     first = found[0]
     for one in found[1:]:
         if (one.config.get("uuid"), one.shard_number) != (first.config.get("uuid"), first.shard_number):
-            raise UserFacingError(f"{str(one.path)!r} is of another collection than {str(first.path)!r}: name the files of one snapshot.")
+            raise UserFacingError(
+                f"{str(one.path)!r} and {str(first.path)!r} are of different collections. Name the files of one snapshot."
+            )
     missing = frozenset().union(*(one.peers for one in found)) - {one.peer for one in found}
     if missing:
         raise UserFacingError(
-            f"The snapshot is of a cluster, and {len(found)} of the files of its {len(found) + len(missing)} nodes are named: without that of"
-            f" node {', '.join(map(str, sorted(missing)))} it is not whole."
+            f"The snapshot is of a cluster of {len(found) + len(missing)} nodes, but only {len(found)} of their files are named. Name the file of"
+            f" node {', '.join(map(str, sorted(missing)))} too."
         )
     lost = frozenset(range(first.shard_number)) - frozenset().union(*(one.shards for one in found))
     if lost:
         raise UserFacingError(
-            f"{str(first.path)!r} lacks the shards {', '.join(map(str, sorted(lost)))} of {first.shard_number}: it is not whole."
+            f"{str(first.path)!r} lacks the shards {', '.join(map(str, sorted(lost)))} of {first.shard_number}. Name a complete snapshot."
         )

@@ -1,4 +1,7 @@
-"""The servers that hold the collections: one, or every node of a cluster, each of which makes, keeps and takes back snapshots of its own."""
+"""The Qdrant servers that store the collections: one server, or every node of a cluster.
+
+Each node makes, stores and restores its own snapshots.
+"""
 
 from __future__ import annotations
 
@@ -17,51 +20,51 @@ from vectorstore.qdrant.server import client_of
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One server. ``peer_id`` is 0 for one that is not part of a cluster."""
+    """One server. ``peer_id`` is 0 for a server that is not part of a cluster."""
 
     peer_id: int
     address: Address
 
     @property
     def client(self) -> QdrantClient:
-        """The process's client of it. Raises StoreUnavailable."""
+        """Return the process's client for this server. Raises StoreUnavailable."""
         return client_of(self.address, collection_name())
 
 
 def refuse_embedded(what: str) -> None:
-    """Raises UserFacingError where Qdrant is a folder: WHAT ("snapshots") is a server's."""
+    """Raise UserFacingError for the embedded store. Only a server has ``what``, for example "snapshots"."""
     if is_embedded():
-        raise UserFacingError(f"The embedded vector store has no {what}: set QDRANT_URL to a Qdrant server.")
+        raise UserFacingError(f"The embedded vector store has no {what}. Set QDRANT_URL to a Qdrant server.")
 
 
 def every_node(client: QdrantClient, urls: Sequence[str]) -> tuple[Node, ...]:
-    """The server at QDRANT_URL, or the nodes of its cluster at URLS.
+    """Return the server at QDRANT_URL, or the nodes of its cluster at ``urls``.
 
-    A cluster tells only where its nodes hear each other, not where they answer requests: so each URL is asked whom it is, and all have to be named.
-    Raises UserFacingError for a set that is not complete, StoreUnavailable for a node that does not answer.
+    A cluster reports the addresses that its nodes use among themselves, not their REST addresses. So ``urls`` must name every node, and each
+    node is asked for its peer id. Raises UserFacingError for an incomplete set, StoreUnavailable for a node that does not answer.
     """
-    nodes, silent = nodes_that_answer(client, urls)
-    for error in silent:
+    nodes, unavailable = nodes_that_answer(client, urls)
+    for error in unavailable:
         raise error
     return nodes
 
 
 def nodes_that_answer(client: QdrantClient, urls: Sequence[str]) -> tuple[tuple[Node, ...], tuple[StoreUnavailable, ...]]:
-    """As ``every_node``, and what is wrong with those of the cluster that do not answer."""
+    """Return the nodes that answer, and an error for each node that does not. See ``every_node``."""
     status = client.cluster_status()
     peers = {int(peer): known.uri for peer, known in status.peers.items()} if isinstance(status, ClusterStatusOneOf1) else {}
     if len(peers) <= 1:
         if urls:
-            raise UserFacingError(f"--node {urls[0]!r} is for a cluster, and Qdrant at {server_address()} is none: leave it out.")
+            raise UserFacingError(f"--node {urls[0]!r} is for a cluster, but Qdrant at {server_address()} is a single server. Omit --node.")
         return (Node(next(iter(peers), 0), server_address()),), ()
     nodes: list[Node] = []
-    silent: list[StoreUnavailable] = []
+    unavailable: list[StoreUnavailable] = []
     for url in dict.fromkeys(urls):
         try:
             nodes.append(_node_at(url, peers))
         except StoreUnavailable as error:
-            silent.append(error)
-    return _complete(nodes, len(silent), peers), tuple(silent)
+            unavailable.append(error)
+    return _require_all_named(nodes, len(unavailable), peers), tuple(unavailable)
 
 
 def version_of(node: Node) -> tuple[int, int]:
@@ -72,14 +75,14 @@ def version_of(node: Node) -> tuple[int, int]:
 
 
 def local_shards(node: Node, collection: str) -> set[int]:
-    """The shards of the collection that the server has. Raises StoreUnavailable."""
+    """Return the ids of the collection's shards on this server. Raises StoreUnavailable."""
     with translate_server_errors(node.address):
         return {shard.shard_id for shard in node.client.collection_cluster_info(collection).local_shards}
 
 
 def _node_at(url: str, peers: dict[int, str]) -> Node:
     if "@" in url or not url.startswith(("http://", "https://")):
-        raise UserFacingError("A --node names no URL http://HOST:PORT or https://HOST:PORT, or holds a password: correct it.")
+        raise UserFacingError("A --node is not a URL like http://HOST:PORT or https://HOST:PORT, or it contains a password. Correct it.")
     node = Node(0, replace(server_address(), url=url, grpc_port=0))
     try:
         with translate_server_errors(node.address):
@@ -87,17 +90,20 @@ def _node_at(url: str, peers: dict[int, str]) -> Node:
     except StoreUnavailable as error:
         raise StoreUnavailable(str(error).replace("QDRANT_URL", "--node")) from error
     if not isinstance(status, ClusterStatusOneOf1) or status.peer_id not in peers:
-        raise UserFacingError(f"What answers at --node {url!r} is not a node of the cluster at {server_address()}: correct it.")
+        raise UserFacingError(f"The server at --node {url!r} is not a node of the cluster at {server_address()}. Correct the URL.")
     return replace(node, peer_id=status.peer_id)
 
 
-def _complete(nodes: list[Node], silent: int, peers: dict[int, str]) -> tuple[Node, ...]:
-    """So many of the nodes that are SILENT are named as well: nobody knows which."""
+def _require_all_named(nodes: list[Node], unavailable: int, peers: dict[int, str]) -> tuple[Node, ...]:
+    """Return ``nodes`` ordered by peer id. Raises UserFacingError if ``--node`` did not name every node.
+
+    ``unavailable`` is the number of named nodes that did not answer. Their peer ids are unknown.
+    """
     found = {node.peer_id: node for node in nodes}
     missing = [uri for peer, uri in sorted(peers.items()) if peer not in found]
-    if len(missing) > silent:
+    if len(missing) > unavailable:
         raise UserFacingError(
-            f"Qdrant at {server_address()} is a cluster of {len(peers)} nodes, each with data of its own: name the REST URL of every one with --node."
-            f" Not named: the one that the others reach at {', '.join(missing)}."
+            f"Qdrant at {server_address()} is a cluster of {len(peers)} nodes. Name the REST URL of every node with --node. Not named: the node"
+            f" with the cluster address {', '.join(missing)}."
         )
     return tuple(found[peer] for peer in sorted(found))

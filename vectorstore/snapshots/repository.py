@@ -1,4 +1,4 @@
-"""The snapshots that the servers keep of our collections: made, listed, fetched, deleted."""
+"""Create, list, download and delete the snapshots that the servers store."""
 
 from __future__ import annotations
 
@@ -20,13 +20,16 @@ from vectorstore.snapshots.nodes import Node, every_node, local_shards, nodes_th
 from vectorstore.snapshots.transfer import download, make
 
 SECONDS = 3600.0
-"""How long a server may take to make a snapshot, or to take one back."""
+"""Timeout for a server to create or to restore a snapshot."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One file of one server: of COLLECTION, SIZE bytes, made at (UTC, to the second). ``sha256`` is what the server says of it, "" where it says
-    nothing; ``node`` is the URL of the server that has it. ``shard``: it is of this one only. ``collection`` is "" for one of the whole server."""
+    """One snapshot file on one server.
+
+    ``collection`` is "" for a snapshot of the whole server. ``node`` is the URL of the server. ``size`` is in bytes. ``made_at`` is in UTC, to
+    the second. ``sha256`` is "" if the server reports none. ``shard`` is set for a snapshot of a single shard.
+    """
 
     name: str
     collection: str
@@ -38,8 +41,8 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
-class Fetched:
-    """A snapshot in a file; ``compared`` where the server had told its SHA-256, which was the same."""
+class DownloadResult:
+    """A downloaded snapshot. ``compared`` is true if the server reported a SHA-256, which was equal."""
 
     path: Path
     size: int
@@ -48,23 +51,29 @@ class Fetched:
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
-    """``silent`` says what is wrong with the nodes that do not answer: of what they have nothing is known."""
+class SnapshotList:
+    """Snapshots of the nodes that answer. ``unavailable`` has one error message for each other node."""
 
     snapshots: tuple[Snapshot, ...]
-    silent: tuple[str, ...]
+    unavailable: tuple[str, ...]
 
 
-def listed(*, nodes: Sequence[str] = ()) -> Listed:
-    """Every snapshot of our collections, the newest first. Raises StoreUnavailable, UserFacingError for the embedded store."""
+def list_snapshots(*, nodes: Sequence[str] = ()) -> SnapshotList:
+    """Return every snapshot of our collections, newest first.
+
+    Raises StoreUnavailable, and UserFacingError for the embedded store.
+    """
     refuse_embedded("snapshots")
     with qdrant() as client:
-        servers, silent = nodes_that_answer(client, nodes)
-        return Listed(snapshots_on(client, servers), tuple(map(one_line, silent)))
+        servers, unavailable = nodes_that_answer(client, nodes)
+        return SnapshotList(snapshots_on(client, servers), tuple(map(one_line, unavailable)))
 
 
 def create(*, nodes: Sequence[str] = (), seconds: float = SECONDS, report: Report = ignore_progress) -> tuple[Snapshot, ...]:
-    """Have every server make one of the live collection. All or none: where one fails, those that were made are deleted again."""
+    """Create a snapshot of the live collection on every server.
+
+    If one server fails, the snapshots on the other servers are deleted.
+    """
     refuse_embedded("snapshots")
     with qdrant() as client:
         servers, collection = every_node(client, nodes), live_collection(client)
@@ -73,7 +82,8 @@ def create(*, nodes: Sequence[str] = (), seconds: float = SECONDS, report: Repor
             for node in servers:
                 report(len(made), len(servers))
                 made.append((node, make(node.address, collection, seconds=seconds)))
-        except BaseException:  # whoever interrupts it is not to be left with some of them either
+        # BaseException: an interrupted run (KeyboardInterrupt) must not leave an incomplete set either.
+        except BaseException:
             for node, name in made:
                 with suppress(UserFacingError), translate_server_errors(node.address):
                     node.client.delete_snapshot(collection, name, wait=True)
@@ -82,95 +92,104 @@ def create(*, nodes: Sequence[str] = (), seconds: float = SECONDS, report: Repor
         return tuple(one for one in snapshots_on(client, servers) if one.name in names)
 
 
-def fetch(name: str, folder: Path, *, force: bool = False, nodes: Sequence[str] = (), report: Report = ignore_progress) -> Fetched:
-    """Fetch the snapshot NAME into FOLDER, and its SHA-256 into ``NAME.sha256`` beside it, for ``restore`` and for ``sha256sum -c``.
+def fetch(name: str, folder: Path, *, force: bool = False, nodes: Sequence[str] = (), report: Report = ignore_progress) -> DownloadResult:
+    """Download the snapshot ``name`` into ``folder``, and write its SHA-256 to a second file.
 
-    The file has its name when it is whole and equal to what the server says of it. Nodes that do not have it need not answer. Raises
-    UserFacingError and StoreUnavailable.
+    The second file has the suffix ``.sha256``. ``restore`` and ``sha256sum -c`` read it. The snapshot gets its final name after it is complete
+    and its SHA-256 equals the server's. Nodes without the snapshot need not answer. Raises UserFacingError and StoreUnavailable.
     """
     refuse_embedded("snapshots")
     path = folder / Path(name).name
     require_writable(path, force=force)
     with qdrant() as client:
-        servers, silent = nodes_that_answer(client, nodes)
-        there = snapshots_on(client, servers)
-        if silent and name not in {one.name for one in there}:
-            raise silent[0]
-        found = _named(name, there)[0]
+        servers, unavailable = nodes_that_answer(client, nodes)
+        existing = snapshots_on(client, servers)
+        if unavailable and name not in {one.name for one in existing}:
+            raise unavailable[0]
+        found = _find(name, existing)[0]
         node = _node_of(found, servers)
         with atomic_write(path, force=force) as file:
             sha256 = download(node.address, found.collection, name, file, size=found.size, report=report)
             if found.sha256 and sha256 != found.sha256:
                 raise StoreUnavailable(
-                    f"What came of the snapshot {name!r} has the SHA-256 {sha256}, and Qdrant says {found.sha256}: run it again, and make another if it"
-                    " stays so."
+                    f"The SHA-256 of the downloaded snapshot {name!r} is {sha256}, but Qdrant reports {found.sha256}. Run the command again. If it"
+                    " repeats, create another snapshot."
                 )
-            with atomic_write(checksum_file(path), force=True) as beside:
-                beside.write(f"{sha256}  {path.name}\n".encode())
-        return Fetched(path, found.size, sha256, bool(found.sha256))
+            with atomic_write(checksum_file(path), force=True) as sha256_file:
+                sha256_file.write(f"{sha256}  {path.name}\n".encode())
+        return DownloadResult(path, found.size, sha256, bool(found.sha256))
 
 
 def delete(names: Sequence[str], *, nodes: Sequence[str] = (), dry_run: bool = False) -> tuple[Snapshot, ...]:
-    """Delete snapshots, and see that they are gone. Raises UserFacingError, with nothing deleted, where there is none of a name."""
+    """Delete the snapshots ``names`` and check that they are gone. Return them.
+
+    Raises UserFacingError, with nothing deleted, if a name does not exist.
+    """
     refuse_embedded("snapshots")
     with qdrant() as client:
         servers = every_node(client, nodes)
-        there = snapshots_on(client, servers)
-        doomed = tuple(one for name in dict.fromkeys(names) for one in _named(name, there))
-        return doomed if dry_run else delete_on(servers, doomed)
+        existing = snapshots_on(client, servers)
+        to_delete = tuple(one for name in dict.fromkeys(names) for one in _find(name, existing))
+        return to_delete if dry_run else delete_on(servers, to_delete)
 
 
 def prune(keep: int, *, nodes: Sequence[str] = (), dry_run: bool = False) -> tuple[Snapshot, ...]:
-    """Delete all but the newest KEEP of every server; which those were."""
+    """Delete all but the newest ``keep`` snapshots of every server. Return the deleted ones."""
     refuse_embedded("snapshots")
     with qdrant() as client:
         servers = every_node(client, nodes)
-        there = snapshots_on(client, servers)
-        doomed = tuple(one for node in servers for one in [one for one in there if one.node == node.address.url][keep:])
-        return doomed if dry_run else delete_on(servers, doomed)
+        existing = snapshots_on(client, servers)
+        to_delete = tuple(one for node in servers for one in [one for one in existing if one.node == node.address.url][keep:])
+        return to_delete if dry_run else delete_on(servers, to_delete)
 
 
 def snapshots_on(client: QdrantClient, nodes: Sequence[Node]) -> tuple[Snapshot, ...]:
-    """The newest first; of two of one second the one whose name comes later in the alphabet."""
+    """Return the snapshots of our collections on ``nodes``, newest first.
+
+    Two snapshots of the same second are in descending order of their names.
+    """
     return _newest_first(one for node in nodes for name in _ours(client) for one in snapshots_of(node, name))
 
 
 def shard_snapshots_on(client: QdrantClient, nodes: Sequence[Node]) -> tuple[Snapshot, ...]:
-    """Those that somebody has made of single shards of ours, the newest first."""
+    """Return the snapshots of single shards of our collections, newest first. Only an operator makes them."""
     return _newest_first(one for node in nodes for name in _ours(client) for one in shard_snapshots_of(node, name))
 
 
 def server_snapshots_on(nodes: Sequence[Node]) -> tuple[Snapshot, ...]:
-    """Those that somebody has made of whole servers, with everybody's collections, the newest first."""
-    return _newest_first(one for node in nodes for one in _listed(node, "", None))
+    """Return the snapshots of whole servers, newest first.
+
+    Only an operator makes them. They contain the collections of all services.
+    """
+    return _newest_first(one for node in nodes for one in _list_on(node, "", None))
 
 
 def snapshots_of(node: Node, collection: str) -> list[Snapshot]:
-    """Of one collection on one server; none where the collection has just gone."""
-    return _listed(node, collection, None)
+    """Return the snapshots of one collection on one server, or an empty list if the collection was just dropped."""
+    return _list_on(node, collection, None)
 
 
 def shard_snapshots_of(node: Node, collection: str) -> list[Snapshot]:
-    """Of each of the collection's shards that the server has."""
+    """Return the snapshots of each of the collection's shards on this server."""
     with suppress(CollectionNotFound):
-        return [one for shard in sorted(local_shards(node, collection)) for one in _listed(node, collection, shard)]
+        return [one for shard in sorted(local_shards(node, collection)) for one in _list_on(node, collection, shard)]
     return []
 
 
-def delete_on(nodes: Sequence[Node], doomed: Sequence[Snapshot]) -> tuple[Snapshot, ...]:
-    """Delete each where it is. Raises UserFacingError where one is still there."""
-    for one in doomed:
+def delete_on(nodes: Sequence[Node], to_delete: Sequence[Snapshot]) -> tuple[Snapshot, ...]:
+    """Delete each snapshot on its node. Raises UserFacingError if one still exists afterwards."""
+    for one in to_delete:
         delete_one(_node_of(one, nodes), one)
-    for one in doomed:
-        if one in _listed(_node_of(one, nodes), one.collection, one.shard):
+    for one in to_delete:
+        if one in _list_on(_node_of(one, nodes), one.collection, one.shard):
             raise UserFacingError(
-                f"Qdrant at {one.node!r} says that the snapshot {one.name!r} is deleted, and it is still there: look at its log."
+                f"Qdrant at {one.node!r} confirmed the deletion of the snapshot {one.name!r}, but it still exists. Check Qdrant's log."
             )
-    return tuple(doomed)
+    return tuple(to_delete)
 
 
 def checksum_file(path: Path) -> Path:
-    """The file beside a snapshot that holds its SHA-256."""
+    """Return the path of the file with the SHA-256 of the snapshot ``path``, in the same folder."""
     return path.with_name(f"{path.name}.sha256")
 
 
@@ -186,8 +205,8 @@ def _ours(client: QdrantClient) -> list[str]:
     return [found.name for found in client.get_collections().collections if is_ours(found.name)]
 
 
-def _listed(node: Node, collection: str, shard: int | None) -> list[Snapshot]:
-    """Of a collection, of a shard of it, or of the whole server."""
+def _list_on(node: Node, collection: str, shard: int | None) -> list[Snapshot]:
+    """Return the snapshots of a collection, of one of its shards, or of the whole server (``collection`` is "")."""
     with suppress(CollectionNotFound), translate_server_errors(node.address):
         if not collection:
             found = node.client.list_full_snapshots()
@@ -208,13 +227,16 @@ def _node_of(one: Snapshot, nodes: Sequence[Node]) -> Node:
     return next(node for node in nodes if node.address.url == one.node)
 
 
-def _named(name: str, there: Sequence[Snapshot]) -> list[Snapshot]:
-    """Several where somebody has sent a snapshot into another collection: Qdrant keeps it there, under its name."""
-    if found := [one for one in there if one.name == name]:
+def _find(name: str, existing: Sequence[Snapshot]) -> list[Snapshot]:
+    """Return the snapshots with this name. Raises UserFacingError if there is none.
+
+    There can be several: Qdrant also stores an uploaded snapshot, with its name, in the collection that it was restored into.
+    """
+    if found := [one for one in existing if one.name == name]:
         return found
-    raise UserFacingError(f"There is no snapshot {name!r} of our collections: see manage.py qdrant_snapshot list.")
+    raise UserFacingError(f"There is no snapshot {name!r} of our collections. See manage.py qdrant_snapshot list.")
 
 
 def _time(text: str | None) -> datetime:
-    """Qdrant tells UTC, without saying so. One of an unknown time is as old as can be."""
+    """Parse Qdrant's time, which is in UTC without an offset. Return the earliest possible time if it is unknown."""
     return datetime.fromisoformat(text).replace(tzinfo=UTC) if text else datetime.min.replace(tzinfo=UTC)

@@ -1,4 +1,7 @@
-"""Restore of a snapshot into a collection of its own, made what PostgreSQL says, proven, and put in the live one's place: ``restore``."""
+"""Restore a snapshot into a new collection and make that collection live.
+
+Before the alias moves, the new collection is made equal to PostgreSQL and must pass the acceptance check.
+"""
 
 from __future__ import annotations
 
@@ -43,17 +46,20 @@ from vectorstore.snapshots.transfer import sha256_of
 from vectorstore.snapshots.upgrade import upgrade_collection
 from vectorstore.snapshots.upload import recover_shards
 
-UNPROVEN = ""
-"""The definition of a collection that has not been compared with PostgreSQL yet: a rebuild does not go on with it, but drops it."""
+UNVERIFIED = ""
+"""Definition hash of a collection that was not compared with PostgreSQL yet. A rebuild does not resume it but drops it."""
 
 log = logging.getLogger("findme.vectorstore.restore")
 
 
 @dataclass(frozen=True, slots=True)
-class Restored:
-    """The collection that is searched now, and the one that was (None where there was none), which is ``retained`` or among the ``dropped``. Of the snapshot's
-    points ``removed`` are gone or were others, and ``written`` are new; ``found`` were right. ``unique_vectors`` points in the snapshot and in the
-    collections that are due held the only copy of a vector."""
+class RestoreResult:
+    """Result of a restore.
+
+    ``collection`` is live now. ``replaced`` was live before (None if there was none), and is ``retained`` or one of ``dropped``. ``removed``
+    points of the snapshot were deleted because PostgreSQL differs, ``written`` points were added, and ``found`` points were equal.
+    ``unique_vectors`` counts the points in the snapshot and in the expired collections that held the only copy of a vector.
+    """
 
     alias: str
     collection: str
@@ -78,58 +84,62 @@ def restore(
     seconds: float = SECONDS,
     timeout: float = TIMEOUT_SECONDS,
     report: Report = ignore_progress,
-) -> Restored:
-    """Restore the snapshot: PATHS are its file, or those of every node of a cluster. One at a time, beside searches and writes.
+) -> RestoreResult:
+    """Restore the snapshot in ``paths``: one file, or the files of every node of a cluster.
 
-    Killed anywhere, the alias leads where it led, and the next run drops what was left. Raises UserFacingError with the alias where it was:
-    for a file that is damaged, none or of other vectors, for a set that is not complete, and where the acceptance check refuses. Raises
-    UniqueVectorsFound likewise, if the live collection, which is replaced, and the snapshot hold more unique vectors than DISCARD_VECTORS.
+    Only one restore runs at a time. Searches and writes continue. If the process is killed, the alias does not move, and the next run drops the
+    unfinished collection. Raises UserFacingError, without moving the alias, for a file that is damaged, is not a snapshot or has other vectors, for
+    an incomplete set, and if the acceptance check fails. Raises UniqueVectorsFound, also without moving the alias, if the live collection and
+    the snapshot hold more unique vectors than ``discard_vectors``.
     """
     limit = DiscardLimit(discard_vectors)
     refuse_embedded("snapshots")
     contents = read_set(paths)
     if sha256 and len(paths) > 1:
         raise UserFacingError(
-            f"--sha256 {sha256!r} is of one file, and {len(paths)} are named: leave it out, download has written each file's beside it."
+            f"--sha256 {sha256!r} is for one file, but {len(paths)} are named. Omit it: download has written a .sha256 file for each."
         )
-    sums = [_checked(path, sha256, report) for path in paths]
+    sums = [_verify_sha256(path, sha256, report) for path in paths]
     with collection_lock():
         with qdrant() as client:
             servers = every_node(client, nodes)
             _prepare(client, limit)
             name = next_name(client)
-            registry.reserve(name, UNPROVEN)
+            registry.reserve(name, UNVERIFIED)
         try:
             with qdrant() as client:
                 _recover(client, servers, name, list(zip(contents, sums, strict=True)), limit, seconds, report)
-                log.info("%s is made of the snapshot, and written from now on.", name)
+                log.info("%s was restored from the snapshot. Workers write to it from now on.", name)
                 removed = remove_stale_points(client, name, report)
-                _note_as_proven(client, name)
+                _store_definition(client, name)
             backfilled = backfill(name, timeout=timeout, report=report)
             log.info(
-                "%s removed that PostgreSQL does not know so, %s written, %s right.",
+                "%s that differed from PostgreSQL deleted, %s written, %s up to date.",
                 counted(removed, "point"),
                 f"{backfilled.written:,}",
-                counted(backfilled.found, "was", "were"),
+                f"{backfilled.found:,}",
             )
-            accepted = _accepted(name, timeout, min_recall)
+            accepted = _check_acceptance(name, timeout, min_recall)
         except UserFacingError:
-            with suppress(UserFacingError), qdrant() as client:  # the next run does it, where this cannot
+            # If this fails, the next run drops the collection.
+            with suppress(UserFacingError), qdrant() as client:
                 drop(client, [name])
             raise
         with qdrant() as client:
             replaced = switch_alias(client, name, retain=retain)
-        log.info("%s leads to %s.", collection_name(), name)
+        log.info("The alias %s points to %s.", collection_name(), name)
         dropped = _drop_expired(limit)
         retained = registry.rows().filter(name=replaced, state=registry.State.RETAINED).exists()
-    return Restored(
+    return RestoreResult(
         collection_name(), name, replaced, retained, dropped, removed, backfilled.written, backfilled.found, accepted, limit.total
     )
 
 
-def _accepted(name: str, timeout: float, min_recall: float | None) -> AcceptanceResult:
-    """Raises UserFacingError with what is wrong, and with the next step, which is not a rebuild's: that would go on with what is there, and
-    this is dropped."""
+def _check_acceptance(name: str, timeout: float, min_recall: float | None) -> AcceptanceResult:
+    """Run the acceptance check. Raises UserFacingError with the problem and the next step.
+
+    The next step differs from that of a rebuild: a rebuild resumes the collection, a restore drops it.
+    """
     try:
         wait_for_graphs(name, timeout)
         with qdrant() as client:
@@ -139,47 +149,51 @@ def _accepted(name: str, timeout: float, min_recall: float | None) -> Acceptance
         if not not_moved:
             raise
         raise UserFacingError(
-            f"{what}{not_moved} The restored collection is dropped: restore the snapshot again, with --timeout or --min-recall if it is that, or build the"
-            " collection anew with manage.py reindex_qdrant."
+            f"{what}{not_moved} The restored collection was dropped. Restore again, with another --timeout or --min-recall if that was the cause,"
+            " or run manage.py reindex_qdrant."
         ) from error
 
 
 def _drop_expired(limit: DiscardLimit) -> tuple[str, ...]:
-    """The alias has moved: that something cannot be dropped now is no reason to say that it has not."""
+    """Drop the expired collections. Log an error instead of raising it, because the alias has already moved."""
     wait_for_active_leases()
     try:
         with qdrant() as client:
             return drop(client, registry.expired(), limit)
     except UserFacingError as error:
-        log.info("Not everything that is due could be dropped: %s", one_line(error))
+        log.info("Not every expired collection could be dropped: %s", one_line(error))
         return ()
 
 
-def _checked(path: Path, sha256: str, report: Report) -> str:
-    """The file's SHA-256, compared with what was asked for and with what download wrote beside it."""
+def _verify_sha256(path: Path, sha256: str, report: Report) -> str:
+    """Return the file's SHA-256. Raises UserFacingError if it differs from ``sha256`` or from the ``.sha256`` file that download wrote."""
     found = sha256_of(path, report)
-    beside = checksum_file(path)
-    written = beside.read_text(errors="replace").split() if beside.is_file() else []
+    sha256_file = checksum_file(path)
+    written = sha256_file.read_text(errors="replace").split() if sha256_file.is_file() else []
     for expected in (sha256.lower(), *written[:1]):
         if expected and expected != found:
             raise UserFacingError(
-                f"{str(path)!r} has the SHA-256 {found}, and is to have {expected[:64]!r}: it is damaged; fetch it again."
+                f"{str(path)!r} is damaged: its SHA-256 is {found} instead of {expected[:64]!r}. Download the snapshot again."
             )
     return found
 
 
 def _prepare(client: QdrantClient, limit: DiscardLimit) -> None:
-    """What others have left is brought to where the alias leads. There may be none: the server that is filled again may be an empty one."""
+    """Finish or drop what earlier runs left unfinished.
+
+    There may be no live collection: a restore also fills an empty server.
+    """
     require_all_nodes(client)
     require_no_losses(client, limit)
     with suppress(CollectionNotFound):
         live_collection(client)
         reconcile_alias(client)
-        preflight.check_stores(client)  # after it: what was live before may be gone, which holds nobody up
+        # After reconcile_alias: a collection that was live before may be gone, which must not block the restore.
+        preflight.check_stores(client)
     while (begun := registry.unfinished()) is not None:
         if not drop(client, [begun.name]):
             raise UserFacingError(
-                f"{begun.name!r} was begun by a run before, and cannot be dropped: run manage.py init_qdrant, and then this again."
+                f"{begun.name!r} is from an unfinished run and cannot be dropped. Run manage.py init_qdrant, then restore again."
             )
     drop(client, registry.expired(), limit)
 
@@ -193,28 +207,31 @@ def _recover(
     seconds: float,
     report: Report,
 ) -> None:
-    """The snapshot in a new collection, which every worker writes from now on.
+    """Recover the snapshot into the new collection ``name`` and register it, so every worker writes to it.
 
-    Its row as building comes after its points: a worker that writes a collection that is not there marks it as failed. What changes in between is found
-    when all is compared.
+    The row in state building is added after the points: a worker that writes to a missing collection marks it as failed. The later comparison
+    with PostgreSQL finds what changes in between.
     """
-    note_removal()  # what was removed before the snapshot was made is in it as well, in its log
+    # The snapshot contains a write-ahead log, so it may also hold points that were deleted before it was made.
+    note_removal()
     recover_shards(client, servers, name, files, seconds=seconds, report=report)
-    floor = version_floor(
-        client.get_collection(name).config.metadata
-    )  # of whoever made the snapshot, before the metadata are this database's
+    # Read the floor of the database that made the snapshot, before the metadata become this database's.
+    floor = version_floor(client.get_collection(name).config.metadata)
     limit.count(name, UniqueVectors(floor), report)
     limit.require("the alias was not moved")
     upgrade_collection(client, name)
     raise_above(highest(client, name))
     if floor is None:
         client.update_collection(name, metadata={ADOPTED_AT: last_allocated()})
-    registry.register(name, registry.State.BUILDING, UNPROVEN)
+    registry.register(name, registry.State.BUILDING, UNVERIFIED)
     write_checkpoint(client, name)
 
 
-def _note_as_proven(client: QdrantClient, name: str) -> None:
-    """From now on it is one like any that is built: what is missing is written, by a rebuild too, should this one be killed."""
+def _store_definition(client: QdrantClient, name: str) -> None:
+    """Store the definition hash in the registry and the metadata, as for any building collection.
+
+    If this run is killed, a rebuild can then resume the collection and write the missing points.
+    """
     found = VectorCollection.objects.filter(name=name)
     found.update(definition_hash=DEFINITION.hash(), defined_at=TransactionNow())
     for row in found:

@@ -1,4 +1,7 @@
-"""Delete the points of a restored collection that differ from PostgreSQL, so that only missing ones are left to be written."""
+"""Delete the points of a restored collection that differ from PostgreSQL.
+
+The backfill then only has to write missing points.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +22,10 @@ from vectorstore.verification.compare import Difference, compare
 
 
 def remove_stale_points(client: QdrantClient, collection: str, report: Report = ignore_progress) -> int:
-    """Delete every point that is nobody's, or another than the person's rows make today, ages too; how many are gone for it.
+    """Delete every point without a user, and every point that differs from the user's rows today. Return how many are gone.
 
-    For a collection that workers write already: what they have written since is newer than the version that is allocated here, and stays.
+    The comparison includes ages. Workers may already write to the collection: their points have a higher version than the one allocated here, and
+    are not deleted.
     """
     version = allocate_version()
     seen = removed = 0
@@ -36,15 +40,19 @@ def remove_stale_points(client: QdrantClient, collection: str, report: Report = 
 
 
 def _delete(client: QdrantClient, collection: str, stale: Mapping[UUID, Difference], numbers: list[int], version: int) -> int:
-    """How many are gone. A number is nobody's id, and nobody writes it. What the condition of a write would take for newer than anything loses its version first."""
-    people: list[ExtendedPointId] = [*map(str, stale)]
-    unbeatable: list[ExtendedPointId] = [str(person) for person, difference in stale.items() if difference.unbeatable]
+    """Delete the points and return how many are gone.
+
+    A numeric id never belongs to a user, so no worker writes such a point. A point with an unbeatable version first loses its version:
+    the conditional delete would otherwise treat it as newer.
+    """
+    user_ids: list[ExtendedPointId] = [*map(str, stale)]
+    unbeatable: list[ExtendedPointId] = [str(user_id) for user_id, difference in stale.items() if difference.unbeatable]
     note_removal()
     if unbeatable:
         client.delete_payload(collection, keys=["version"], points=unbeatable, wait=True)
-    if people:
-        write.delete(client, collection, people, version)
+    if user_ids:
+        write.delete(client, collection, user_ids, version)
     if numbers:
         client.delete(collection, PointIdsList(points=[*numbers]), wait=True)
-    ids = [*people, *numbers]
+    ids = [*user_ids, *numbers]
     return len(ids) - len(client.retrieve(collection, ids, with_payload=False, with_vectors=False))

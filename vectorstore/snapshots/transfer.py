@@ -1,4 +1,7 @@
-"""Snapshots on their way, by plain HTTP: the driver would hold a whole one in memory. Streamed, and hashed as they pass."""
+"""Download and upload snapshots over plain HTTP.
+
+The data is streamed and hashed on the way. qdrant-client would hold a whole snapshot in memory.
+"""
 
 from __future__ import annotations
 
@@ -18,16 +21,17 @@ from vectorstore.qdrant.address import Address
 from vectorstore.qdrant.errors import to_user_facing_error
 
 CHUNK = 1 << 20
-"""Bytes that are read and hashed at a time."""
+"""Bytes read and hashed at a time."""
 
 
 @contextmanager
 def rest(address: Address, *, answer_seconds: float) -> Iterator[httpx.Client]:
-    """A connection to the server; an answer may take ANSWER_SECONDS to begin, everything else as long as any request.
+    """Open an HTTP client for the server at ``address``.
 
-    ``identity``: Qdrant would compress what it sends, and then not say how long it is. Errors leave the block as UserFacingError or
-    StoreUnavailable.
+    The server may take ``answer_seconds`` to begin its answer. Every other step has the timeout of a normal request. The block raises
+    UserFacingError or StoreUnavailable instead of httpx errors.
     """
+    # "identity": Qdrant would otherwise compress the body and not send its length.
     headers = {"Accept-Encoding": "identity"} | ({"api-key": address.api_key} if address.api_key else {})
     host = f"[{address.host}]" if ":" in address.host else address.host
     base = f"{address.parts.scheme}://{host}:{address.port}{address.parts.path}"
@@ -37,31 +41,32 @@ def rest(address: Address, *, answer_seconds: float) -> Iterator[httpx.Client]:
     except httpx.HTTPError as error:
         if isinstance(error, httpx.ReadTimeout) and answer_seconds != address.timeout:
             raise StoreUnavailable(
-                f"Qdrant at {address} did not answer within {answer_seconds:g} s: see whether it runs and what its log says, and give it more time"
-                " with --wait."
+                f"Qdrant at {address} did not answer within {answer_seconds:g} s. Check that it runs, read its log, and increase --wait."
             ) from error
         raise to_user_facing_error(ResponseHandlingException(error), address) from error
 
 
 def download(address: Address, collection: str, name: str, file: BinaryIO, *, size: int, report: Report) -> str:
-    """Write the snapshot NAME, of SIZE bytes, into FILE; its SHA-256 in hex. Raises StoreUnavailable, and UserFacingError for one that is
-    not there."""
+    """Write the snapshot ``name``, of ``size`` bytes, to ``file``. Return its SHA-256 in hex.
+
+    Raises StoreUnavailable, and UserFacingError for a snapshot that does not exist.
+    """
     digest, done = hashlib.sha256(), 0
     path = f"/collections/{quote(collection, safe='')}/snapshots/{quote(name, safe='')}"
     with rest(address, answer_seconds=address.timeout) as client, client.stream("GET", path) as response:
-        _check(response, address, missing=f"Qdrant at {address} has no snapshot {name!r} any more: see manage.py qdrant_snapshot list.")
+        _check(response, address, missing=f"Qdrant at {address} no longer has a snapshot {name!r}. See manage.py qdrant_snapshot list.")
         for chunk in response.iter_bytes():
             file.write(chunk)
             digest.update(chunk)
             done += len(chunk)
             report(done, size)
     if done != size:
-        raise StoreUnavailable(f"Of the snapshot {name!r}, {done:,} of {size:,} bytes came from {address}: run it again.")
+        raise StoreUnavailable(f"Only {done:,} of {size:,} bytes of the snapshot {name!r} arrived from {address}. Run the command again.")
     return digest.hexdigest()
 
 
 def make(address: Address, collection: str, *, seconds: float) -> str:
-    """Have the server make a snapshot of the collection, and wait for it; its name. Raises UserFacingError, StoreUnavailable."""
+    """Create a snapshot of the collection on the server and return its name. Raises UserFacingError, StoreUnavailable."""
     with rest(address, answer_seconds=seconds) as client:
         response = client.post(f"/collections/{quote(collection, safe='')}/snapshots", params={"wait": "true"})
         _check(response, address)
@@ -69,10 +74,10 @@ def make(address: Address, collection: str, *, seconds: float) -> str:
 
 
 def upload(address: Address, collection: str, path: Path, sha256: str, *, name: str, seconds: float, report: Report) -> None:
-    """Have the server make COLLECTION of the snapshot at PATH, sent as NAME, which it compares with SHA256 itself; SECONDS for its answer.
+    """Upload the snapshot at ``path`` under the name ``name``, and have the server restore ``collection`` from it.
 
-    What the snapshot says wins over what is there (``priority=snapshot``). Raises UserFacingError for what the server refuses,
-    StoreUnavailable.
+    The server compares the file with ``sha256`` and has ``seconds`` to answer. The snapshot's data takes precedence over existing data
+    (``priority=snapshot``). Raises UserFacingError if the server rejects the file, StoreUnavailable.
     """
     parameters = {"wait": "true", "priority": "snapshot", "checksum": sha256}
     with path.open("rb") as file, rest(address, answer_seconds=seconds) as client:
@@ -80,13 +85,13 @@ def upload(address: Address, collection: str, path: Path, sha256: str, *, name: 
         response = client.post(
             f"/collections/{quote(collection, safe='')}/snapshots/upload",
             params=parameters,
-            files={"snapshot": (name, upload_file)},  # type: ignore[dict-item]  # anything that reads and seeks will do
+            files={"snapshot": (name, upload_file)},  # type: ignore[dict-item]  # httpx only needs read() and seek()
         )
         _check(response, address)
 
 
 def ask(address: Address, path: str, **parameters: str) -> Any:
-    """What the server answers to a GET of PATH. Raises StoreUnavailable."""
+    """Return the ``result`` of a GET request for ``path``. Raises StoreUnavailable."""
     with rest(address, answer_seconds=address.timeout) as client:
         response = client.get(path, params=parameters)
         _check(response, address)
@@ -94,7 +99,7 @@ def ask(address: Address, path: str, **parameters: str) -> Any:
 
 
 def sha256_of(path: Path, report: Report) -> str:
-    """In hex."""
+    """Return the SHA-256 of the file, in hex."""
     digest, done, size = hashlib.sha256(), 0, path.stat().st_size
     with path.open("rb") as file:
         while chunk := file.read(CHUNK):

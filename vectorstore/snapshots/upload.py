@@ -1,4 +1,4 @@
-"""Files of a snapshot, given to the servers that are to have their shards."""
+"""Upload the files of a snapshot to the servers and recover the shards from them."""
 
 from __future__ import annotations
 
@@ -21,43 +21,46 @@ from vectorstore.snapshots.repository import delete_one, snapshots_of
 from vectorstore.snapshots.transfer import upload
 
 REPLICA_SECONDS = 300.0
-"""How long the replicas of a cluster may take to agree after one of them was recovered."""
-SENT = "findme-restore-"
-"""What the names begin with that files are sent with: no snapshot that a server makes has such a name."""
+"""How long the replicas of a cluster may take to become active after one of them was recovered."""
+UPLOAD_PREFIX = "findme-restore-"
+"""Prefix of the names of uploaded files. A server never gives its own snapshots such a name."""
 
 Files = Sequence[tuple[Contents, str]]
-"""What each holds, with its SHA-256."""
+"""The content of each file, with its SHA-256."""
 
 
 def recover_shards(client: QdrantClient, nodes: Sequence[Node], collection: str, files: Files, *, seconds: float, report: Report) -> None:
-    """Make COLLECTION of the files.
+    """Create ``collection`` from the files.
 
-    The first one that comes makes the collection, on a cluster with its shards wherever the cluster puts them; each shard that is still empty
-    then comes from a file that has it, at a node that is to have it, and goes from there to its other replicas.
+    The first upload creates the collection. A cluster decides on which nodes its shards are. Each shard that is still empty is then recovered
+    on one of its nodes from a file that contains it. Qdrant copies it from there to the other replicas.
     """
     first, *_ = files
-    done = _give(nodes[0], collection, first, seconds, report)
+    done = _upload(nodes[0], collection, first, seconds, report)
     _wait_for_replicas(client, nodes, collection)
     while missing := sorted(set(range(first[0].shard_number)) - done):
         node, file = next(_pairs(nodes, collection, files, missing[0]), (None, None))
         if node is None or file is None:
-            raise UserFacingError(f"No node has been given shard {missing[0]} of {collection!r}: look at the cluster, and run it again.")
-        done |= _give(node, collection, file, seconds, report)
+            raise UserFacingError(f"No node has shard {missing[0]} of {collection!r}. Check the cluster, then run the command again.")
+        done |= _upload(node, collection, file, seconds, report)
         _wait_for_replicas(client, nodes, collection)
     if not client.collection_exists(collection):
         raise UserFacingError(
-            f"Qdrant says that {collection!r} is made of the snapshot, and it is not there: look at its log, and run it again."
+            f"Qdrant confirmed the restore of {collection!r}, but the collection does not exist. Check Qdrant's log, then run the command again."
         )
 
 
-def _give(node: Node, collection: str, file: tuple[Contents, str], seconds: float, report: Report) -> set[int]:
-    """The shards that the node has taken of it. Qdrant keeps the file that it was sent, as a snapshot of the new collection, under the name that it was
-    sent with: it goes, as does what others left who were killed over it. What an older collection of the same name has left is not ours to delete."""
+def _upload(node: Node, collection: str, file: tuple[Contents, str], seconds: float, report: Report) -> set[int]:
+    """Upload the file to ``node`` and return the shards that the node recovered from it.
+
+    Qdrant stores the uploaded file as a snapshot of the new collection, under the uploaded name. It is deleted here, and so are the uploads of
+    killed runs. Other snapshots, of an older collection with the same name, are not deleted.
+    """
     contents, sha256 = file
-    name = f"{SENT}{uuid4().hex}.snapshot"
-    beside_session(lambda: upload(node.address, collection, contents.path, sha256, name=name, seconds=seconds, report=report))
+    name = f"{UPLOAD_PREFIX}{uuid4().hex}.snapshot"
+    run_with_open_session(lambda: upload(node.address, collection, contents.path, sha256, name=name, seconds=seconds, report=report))
     for sent in snapshots_of(node, collection):
-        if sent.name.startswith(SENT):
+        if sent.name.startswith(UPLOAD_PREFIX):
             delete_one(node, sent)
     return local_shards(node, collection) & contents.shards
 
@@ -69,7 +72,7 @@ def _pairs(nodes: Sequence[Node], collection: str, files: Files, shard: int) -> 
 
 
 def _wait_for_replicas(client: QdrantClient, nodes: Sequence[Node], collection: str) -> None:
-    """Until every replica is active: the others of a shard take over what the one that was recovered has."""
+    """Wait until every replica is active. The other replicas of a shard copy the recovered one."""
     if len(nodes) == 1:
         return
     for _ in Deadline(REPLICA_SECONDS).polls():
@@ -79,28 +82,32 @@ def _wait_for_replicas(client: QdrantClient, nodes: Sequence[Node], collection: 
             return
         keep_session()
     raise StoreUnavailable(
-        f"The replicas of {collection!r} do not agree after {REPLICA_SECONDS:g} s ({', '.join(sorted({state.value for state in states}))}):"
-        " see whether every node runs, and run it again."
+        f"The replicas of {collection!r} are not all active after {REPLICA_SECONDS:g} s"
+        f" ({', '.join(sorted({state.value for state in states}))}). Check that every node runs, then run the command again."
     )
 
 
 Result = TypeVar("Result")
 
 SLICE_SECONDS = 2.0
-"""Between two signs of life."""
+"""Interval between two queries that keep the session with the collection lock open."""
 
 
-def beside_session(work: Callable[[], Result]) -> Result:
-    """What WORK gives or raises, which needs no database, in a thread of its own. Whoever ends the process need not wait for it."""
+def run_with_open_session(work: Callable[[], Result]) -> Result:
+    """Call ``work`` in a thread, and keep the session with the collection lock open meanwhile.
+
+    Return or raise what ``work`` returns or raises. ``work`` must not use the database. The thread is a daemon: it does not delay the end of
+    the process.
+    """
     done: Future[Result] = Future()
 
     def run() -> None:
         try:
             done.set_result(work())
-        except BaseException as error:  # noqa: BLE001  # whatever it is, it is raised to whoever asked
+        except BaseException as error:  # noqa: BLE001  # the caller raises it
             done.set_exception(error)
 
-    threading.Thread(target=run, name="beside the session", daemon=True).start()
+    threading.Thread(target=run, name="snapshot upload", daemon=True).start()
     while not wait([done], timeout=SLICE_SECONDS).done:
         keep_session()
     return done.result()

@@ -38,7 +38,7 @@ from vectorstore.queue.entries import enqueue
 from vectorstore.rebuild.reindex import reindex
 from vectorstore.schema.initialize import compare, initialize
 from vectorstore.snapshots.nodes import Node, every_node, version_of
-from vectorstore.snapshots.repository import create, listed
+from vectorstore.snapshots.repository import create, list_snapshots
 from vectorstore.sync.worker import sync_once
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.qdrant_server]
@@ -181,7 +181,7 @@ def test_purge__no_byte_is_left(folder: Path, how_many: int) -> None:
     done = purged(snapshots=True)
     assert done.collections == (VacuumResult(name(1), 0, 0, 0, proven=proven),)
     assert [(one.snapshot.name, one.deleted) for one in done.stale_snapshots] == [(before.name, True), (after.name, False)]
-    assert [one.name for one in listed().snapshots] == [after.name]
+    assert [one.name for one in list_snapshots().snapshots] == [after.name]
 
     done = purged(snapshots=True, log=True, storage=[folder / "storage"])
     assert done.dropped == (name(1),)
@@ -221,7 +221,7 @@ def test_purge__snapshots_of_a_collection_that_is_gone(folder: Path) -> None:
     (before,) = create()
     reindex()
     erase(someone)
-    assert listed().snapshots == ()
+    assert list_snapshots().snapshots == ()
     done = purged(log=True)
     assert where(folder, needles).keys() == {"snapshots"}
     assert [(one.snapshot.name, one.deleted) for one in done.stale_snapshots] == [(before.name, False)]
@@ -245,7 +245,7 @@ def test_purge__snapshots_of_one_that_had_the_name_before(folder: Path) -> None:
     assert found.snapshot.collection == name(2)
     wait_until(lambda: time.time() > found.snapshot.made_at.timestamp() + 3)
     reindex()
-    assert [one.collection for one in listed().snapshots] == [name(2)]
+    assert [one.collection for one in list_snapshots().snapshots] == [name(2)]
     done = purged(snapshots=True)
     assert [(one.snapshot.collection, one.holds, one.deleted) for one in done.stale_snapshots] == [(name(2), Holds.POINTS, True)]
     assert done.clean
@@ -257,7 +257,7 @@ def test_purge__snapshots_of_a_shard_and_of_the_server(folder: Path) -> None:
     needles = traces(someone)
     of_server, of_shard = others_snapshots()
     erase(someone)
-    assert listed().snapshots == ()
+    assert list_snapshots().snapshots == ()
     found = [(of_shard, name(1), 0, Holds.POINTS), (of_server, "", None, Holds.POINTS)]
     done = purged(dry_run=True)
     assert [(one.snapshot.name, one.snapshot.collection, one.snapshot.shard, one.holds) for one in done.stale_snapshots] == found
@@ -594,7 +594,7 @@ def test_command(folder: Path) -> None:
         f"The snapshot {before.name} of {made_at} would be deleted.",
         "Something is left, as said above.",
     ]
-    assert [one.name for one in listed().snapshots] == [before.name]
+    assert [one.name for one in list_snapshots().snapshots] == [before.name]
     code, stdout, stderr = manage("purge_qdrant", "--snapshots", "--log", "--json")
     assert (code, stderr) == (0, "")
     reported = json.loads(stdout)

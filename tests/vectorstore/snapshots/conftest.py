@@ -8,7 +8,7 @@ import pytest
 
 from tests.qdrant import QdrantServer
 from vectorstore.schema.initialize import initialize
-from vectorstore.snapshots.repository import delete, listed
+from vectorstore.snapshots.repository import delete, list_snapshots
 
 
 @pytest.fixture
@@ -27,4 +27,4 @@ def _initialized(server: QdrantServer) -> Iterator[QdrantServer]:
     """Qdrant keeps the snapshots of a collection that is deleted, and shows them to nobody: so they go first."""
     initialize()
     yield server
-    delete([one.name for one in listed().snapshots])
+    delete([one.name for one in list_snapshots().snapshots])

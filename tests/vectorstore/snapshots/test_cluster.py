@@ -21,7 +21,7 @@ from vectorstore.models import VectorCollection
 from vectorstore.purge.purge import purge
 from vectorstore.qdrant.connection import collection_name
 from vectorstore.schema.initialize import compare, initialize
-from vectorstore.snapshots.repository import create, fetch, listed, prune
+from vectorstore.snapshots.repository import create, fetch, list_snapshots, prune
 from vectorstore.snapshots.restore import restore
 from vectorstore.sync.worker import sync_once
 
@@ -58,23 +58,23 @@ def test_a_cluster(nodes: list[Node], tmp_path: Path) -> None:
     urls = [node.address.url for node in nodes]
     with pytest.raises(
         UserFacingError,
-        match=r"is a cluster of 3 nodes, each with data of its own: name the REST URL of every one with --node\. Not named: ",
+        match=r"is a cluster of 3 nodes\. Name the REST URL of every node with --node\. Not named: ",
     ):
         create()
-    with pytest.raises(UserFacingError, match=rf"Not named: the one that the others reach at {nodes[2].uri}/?\.$"):
+    with pytest.raises(UserFacingError, match=rf"Not named: the node with the cluster address {nodes[2].uri}/?\.$"):
         create(nodes=urls[:2])
     with pytest.raises(UserFacingError, match="is a cluster of 3 nodes"):
         purge()
 
     made = create(nodes=urls)
     assert {one.node for one in made} == set(urls)
-    assert {one.name for one in listed(nodes=urls).snapshots} == {one.name for one in made}
+    assert {one.name for one in list_snapshots(nodes=urls).snapshots} == {one.name for one in made}
     files = [fetch(one.name, tmp_path, nodes=urls).path for one in made]
     with connection.cursor() as cursor:
         cursor.execute("DELETE FROM users WHERE id = %s", [people[0]])
     sync_once()
 
-    with pytest.raises(UserFacingError, match="2 of the files of its 3 nodes are named"):
+    with pytest.raises(UserFacingError, match="of 3 nodes, but only 2 of their files are named"):
         restore(files[:2], nodes=urls)
     done = restore(files, nodes=urls)
     assert (done.removed, done.written, done.found) == (1, 0, PEOPLE - 1)
@@ -95,28 +95,28 @@ def test_a_cluster(nodes: list[Node], tmp_path: Path) -> None:
 
 
 def interrupted_at_the_second_node(urls: list[str]) -> None:
-    before = listed(nodes=urls)
+    before = list_snapshots(nodes=urls)
     wait_until(lambda: time.time() > before.snapshots[0].made_at.timestamp() + 2)  # two of a second would have one name
 
     def report(done: int, total: int | None = None, /) -> None:
         if done == 1:
-            assert len(listed(nodes=urls).snapshots) == len(before.snapshots) + 1
+            assert len(list_snapshots(nodes=urls).snapshots) == len(before.snapshots) + 1
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         create(nodes=urls, report=report)
-    assert listed(nodes=urls) == before
+    assert list_snapshots(nodes=urls) == before
 
 
 def without_a_node(nodes: list[Node], folder: Path) -> None:
     """What is on the others can be listed and fetched."""
     urls = [node.address.url for node in nodes]
-    before = listed(nodes=urls).snapshots
+    before = list_snapshots(nodes=urls).snapshots
     nodes[2].kill()
     silent = rf"^Nothing answers at --node '{re.escape(urls[2])}' \(.*\): start Qdrant, or correct --node\.$"
-    found = listed(nodes=urls)
+    found = list_snapshots(nodes=urls)
     assert found.snapshots == tuple(one for one in before if one.node != urls[2])
-    assert [bool(re.fullmatch(silent, line)) for line in found.silent] == [True]
+    assert [bool(re.fullmatch(silent, line)) for line in found.unavailable] == [True]
     for one in found.snapshots:
         assert fetch(one.name, folder, nodes=urls).size == one.size
     for theirs in {one.name for one in before} - {one.name for one in found.snapshots}:
@@ -125,10 +125,10 @@ def without_a_node(nodes: list[Node], folder: Path) -> None:
     with pytest.raises(StoreUnavailable, match=silent):
         create(nodes=urls)
     with pytest.raises(UserFacingError, match="is a cluster of 3 nodes"):
-        listed(nodes=urls[1:2])
+        list_snapshots(nodes=urls[1:2])
     arguments = [argument for url in urls for argument in ("--node", url)]
     code, stdout, stderr = manage("qdrant_snapshot", "list", *arguments)
     assert (code, stderr) == (1, "")
     assert re.fullmatch(silent, stdout.splitlines()[-1])
     code, stdout, stderr = manage("qdrant_snapshot", "list", "--json", *arguments)
-    assert (code, len(json.loads(stdout)["silent"]), stderr) == (1, 1, "")
+    assert (code, len(json.loads(stdout)["unavailable"]), stderr) == (1, 1, "")

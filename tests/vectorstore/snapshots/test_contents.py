@@ -56,19 +56,19 @@ def test_read_set__a_node_is_missing(nodes: list[Path]) -> None:
     """Also where the others have every shard: of some of its replicas nobody knows what they held."""
     with pytest.raises(
         UserFacingError,
-        match=r"^The snapshot is of a cluster, and 2 of the files of its 3 nodes are named: without that of node 13 it is not whole\.$",
+        match=r"^The snapshot is of a cluster of 3 nodes, but only 2 of their files are named\. Name the file of node 13 too\.$",
     ):
         read_set(nodes[:2])
-    with pytest.raises(UserFacingError, match=r"1 of the files of its 3 nodes are named: without that of node 11, 13 it is not whole\.$"):
+    with pytest.raises(UserFacingError, match=r"only 1 of their files are named\. Name the file of node 11, 13 too\.$"):
         read_set([nodes[1]])
-    with pytest.raises(UserFacingError, match=r"without that of node 13 it is not whole\.$"):
+    with pytest.raises(UserFacingError, match=r"Name the file of node 13 too\.$"):
         read_set([nodes[0], nodes[1], nodes[0]])
 
 
 def test_read_set__of_two_snapshots(nodes: list[Path], tmp_path: Path) -> None:
     other = node_of_a_cluster(tmp_path / "other.snapshot", 13, uuid="b")
     with pytest.raises(
-        UserFacingError, match=r"'.*/other\.snapshot' is of another collection than '.*/11\.snapshot': name the files of one snapshot\."
+        UserFacingError, match=r"'.*/other\.snapshot' and '.*/11\.snapshot' are of different collections\. Name the files of one snapshot\."
     ):
         read_set([*nodes[:2], other])
 
@@ -78,7 +78,7 @@ def test_read_set__a_shard_that_nobody_has(tmp_path: Path, settings: Settings) -
     config = {"params": {"vectors": VECTORS, "shard_number": 2}}
     state = {"is_local": True, "this_peer_id": 1, "peers": {"1": "Active"}}
     path = written(tmp_path / "a.snapshot", {"config.json": config, "0/replica_state.json": state})
-    with pytest.raises(UserFacingError, match=r"'.*/a\.snapshot' lacks the shards 1 of 2: it is not whole\.$"):
+    with pytest.raises(UserFacingError, match=r"'.*/a\.snapshot' lacks the shards 1 of 2\. Name a complete snapshot\.$"):
         read_set([path])
 
 
@@ -96,7 +96,7 @@ def test_read_set__a_shard_that_nobody_has(tmp_path: Path, settings: Settings) -
 )
 def test_read_set__other_vectors(tmp_path: Path, vectors: Any, words: str) -> None:
     path = node_of_a_cluster(tmp_path / "a.snapshot", 11, params={"vectors": vectors, "shard_number": 3})
-    line = f"{str(path)!r} is of a collection with other vectors ({words}) than 512 numbers by Cosine: name a snapshot of this project's."
+    line = f"The vectors in {str(path)!r} ({words}) do not have 512 dimensions with distance Cosine. Name a snapshot of this project."
     with pytest.raises(UserFacingError, match=f"^{re.escape(line)}$"):
         read_set([path])
 
@@ -104,18 +104,17 @@ def test_read_set__other_vectors(tmp_path: Path, vectors: Any, words: str) -> No
 @pytest.mark.parametrize(
     ("config", "words"),
     [
-        ({"params": {"vectors": VECTORS, "shard_number": 3}}, "params.shard_number is 3, and is to be 1"),
-        ({"params": {"vectors": VECTORS, "shard_number": 10**15}}, "params.shard_number is 1000000000000000, and is to be 1"),
-        ({"wal_config": {"wal_capacity_mb": 64}}, "wal_config.wal_capacity_mb is 64, and is to be 32"),
-        ({"optimizer_config": {"max_segment_size": 7}}, "optimizer_config.max_segment_size is 7, and is to be null"),
+        ({"params": {"vectors": VECTORS, "shard_number": 3}}, "params.shard_number is 3 instead of 1"),
+        ({"params": {"vectors": VECTORS, "shard_number": 10**15}}, "params.shard_number is 1000000000000000 instead of 1"),
+        ({"wal_config": {"wal_capacity_mb": 64}}, "wal_config.wal_capacity_mb is 64 instead of 32"),
+        ({"optimizer_config": {"max_segment_size": 7}}, "optimizer_config.max_segment_size is 7 instead of null"),
     ],
 )
 def test_read_set__what_cannot_be_changed(tmp_path: Path, config: Any, words: str) -> None:
     """Before anything is sent."""
     path = node_of_a_cluster(tmp_path / "a.snapshot", 11, **({"params": {"vectors": VECTORS, "shard_number": 1}} | config))
     line = (
-        f"{str(path)!r} is of a collection whose {words}, which cannot be changed: name another snapshot, or build the collection anew with manage.py"
-        " reindex_qdrant."
+        f"In {str(path)!r}, {words} and cannot be changed. Name another snapshot, or rebuild the collection with manage.py reindex_qdrant."
     )
     with pytest.raises(UserFacingError, match=f"^{re.escape(line)}$"):
         read_set([path])
@@ -130,7 +129,7 @@ def test_read__no_snapshot(tmp_path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(
         UserFacingError,
-        match=rf"^{re.escape(repr(str(path)))} is no snapshot of a Qdrant collection, or only a part of one \(.*\): name another file\.$",
+        match=rf"^{re.escape(repr(str(path)))} is not a complete snapshot of a Qdrant collection \(.*\)\. Name another file\.$",
     ):
         read(path)
 
@@ -149,13 +148,14 @@ def test_read__no_snapshot(tmp_path: Path, content: bytes) -> None:
 )
 def test_read__another_tar(tmp_path: Path, files: dict[str, Any]) -> None:
     path = written(tmp_path / "a.snapshot", files)
-    with pytest.raises(UserFacingError, match="is no snapshot of a Qdrant collection, or only a part of one"):
+    with pytest.raises(UserFacingError, match="is not a complete snapshot of a Qdrant collection"):
         read(path)
 
 
 def test_read__not_there(tmp_path: Path) -> None:
     for path in (tmp_path / "a.snapshot", tmp_path):
         with pytest.raises(
-            UserFacingError, match=f"^There is no file {re.escape(repr(str(path)))}: name one that qdrant_snapshot download has written\\.$"
+            UserFacingError,
+            match=f"^There is no file {re.escape(repr(str(path)))}\\. Name a file that manage.py qdrant_snapshot download has written\\.$",
         ):
             read(path)

@@ -20,7 +20,7 @@ from tests.qdrant import QdrantServer
 from tests.vectorstore.commands import manage, started
 from tests.vectorstore.snapshots.meddling import half, half_and_silence, meddling, one_bit_wrong, whole
 from vectorstore.qdrant.connection import collection_name
-from vectorstore.snapshots.repository import create, delete, fetch, listed, prune
+from vectorstore.snapshots.repository import create, delete, fetch, list_snapshots, prune
 from vectorstore.sync.inline import sync_users
 
 pytestmark = [pytest.mark.django_db, pytest.mark.qdrant_server]
@@ -46,7 +46,7 @@ def sha256(path: Path) -> str:
 
 
 def test_create__one_of_the_live_collection(any_collection: QdrantServer) -> None:
-    assert listed().snapshots == ()
+    assert list_snapshots().snapshots == ()
     before = datetime.now(UTC) - timedelta(seconds=1)
     (one,) = create()
     assert one.collection == f"{collection_name()}_v1"
@@ -55,7 +55,7 @@ def test_create__one_of_the_live_collection(any_collection: QdrantServer) -> Non
     assert one.size > 0
     assert re.fullmatch("[0-9a-f]{64}", one.sha256)
     assert before <= one.made_at.replace(microsecond=999_999) <= datetime.now(UTC) + timedelta(seconds=1)
-    assert listed().snapshots == (one,)
+    assert list_snapshots().snapshots == (one,)
 
 
 def test_listed__collections_of_others_are_left_out(collection: QdrantServer) -> None:
@@ -63,9 +63,9 @@ def test_listed__collections_of_others_are_left_out(collection: QdrantServer) ->
     with httpx.Client(base_url=collection.url, timeout=30) as client:
         client.put(f"/collections/{other}", json={"vectors": {"size": 4, "distance": "Dot"}}).raise_for_status()
         name = client.post(f"/collections/{other}/snapshots").raise_for_status().json()["result"]["name"]
-        assert listed().snapshots == ()
+        assert list_snapshots().snapshots == ()
         with pytest.raises(
-            UserFacingError, match=rf"There is no snapshot '{re.escape(name)}' of our collections: see manage\.py qdrant_snapshot list\."
+            UserFacingError, match=rf"There is no snapshot '{re.escape(name)}' of our collections\. See manage\.py qdrant_snapshot list\."
         ):
             delete([name])
         client.delete(f"/collections/{other}/snapshots/{name}").raise_for_status()
@@ -74,7 +74,7 @@ def test_listed__collections_of_others_are_left_out(collection: QdrantServer) ->
 def test_create__a_server_that_is_gone(collection: QdrantServer, settings: Settings) -> None:
     with meddling(collection.url, whole) as url:
         settings.QDRANT_URL = url
-        assert listed().snapshots == ()
+        assert list_snapshots().snapshots == ()
     with pytest.raises(StoreUnavailable, match=f"^Nothing answers at QDRANT_URL '{url}'"):
         create()
     settings.QDRANT_URL = collection.url
@@ -134,7 +134,7 @@ def test_fetch__broken_off(one_there: tuple[QdrantServer, str], settings: Settin
 
 def test_fetch__changed_on_the_way(one_there: tuple[QdrantServer, str], settings: Settings, tmp_path: Path) -> None:
     server, name = one_there
-    words = rf"What came of the snapshot '{name}' has the SHA-256 [0-9a-f]{{64}}, and Qdrant says [0-9a-f]{{64}}: run it again, and make another if it stays so\."
+    words = rf"The SHA-256 of the downloaded snapshot '{name}' is [0-9a-f]{{64}}, but Qdrant reports [0-9a-f]{{64}}\. Run the command again\. If it repeats, create another snapshot\."
     with meddling(server.url, one_bit_wrong) as settings.QDRANT_URL, pytest.raises(StoreUnavailable, match=words):
         fetch(name, tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -180,7 +180,7 @@ def test_fetch__a_file_that_is_there(collection: QdrantServer, tmp_path: Path) -
 
 def test_fetch__bad_names(collection: QdrantServer, tmp_path: Path) -> None:
     with pytest.raises(
-        UserFacingError, match=r"^There is no snapshot 'a\.snapshot' of our collections: see manage\.py qdrant_snapshot list\.$"
+        UserFacingError, match=r"^There is no snapshot 'a\.snapshot' of our collections\. See manage\.py qdrant_snapshot list\.$"
     ):
         fetch("a.snapshot", tmp_path)
     with pytest.raises(UserFacingError, match=r"There is no folder '.*/nowhere': make it first"):
@@ -193,18 +193,18 @@ def test_fetch__bad_names(collection: QdrantServer, tmp_path: Path) -> None:
 
 def test_prune__the_newest_stay(any_collection: QdrantServer) -> None:
     oldest, middle, newest = made(3)
-    assert [one.name for one in listed().snapshots] == [newest, middle, oldest]
+    assert [one.name for one in list_snapshots().snapshots] == [newest, middle, oldest]
     assert [one.name for one in prune(1, dry_run=True)] == [middle, oldest]
-    assert len(listed().snapshots) == 3
+    assert len(list_snapshots().snapshots) == 3
     assert [one.name for one in prune(2)] == [oldest]
-    assert [one.name for one in listed().snapshots] == [newest, middle]
+    assert [one.name for one in list_snapshots().snapshots] == [newest, middle]
     assert prune(2) == ()
     assert [one.name for one in delete([middle], dry_run=True)] == [middle]
     with pytest.raises(UserFacingError, match="There is no snapshot 'x'"):
         delete([newest, "x"])
-    assert [one.name for one in listed().snapshots] == [newest, middle]
+    assert [one.name for one in list_snapshots().snapshots] == [newest, middle]
     assert [one.name for one in delete([newest, middle])] == [newest, middle]
-    assert listed().snapshots == ()
+    assert list_snapshots().snapshots == ()
 
 
 # --- The command ---------------------------------------------------------------------------------------------------------------------
@@ -250,6 +250,6 @@ def test_command__bad_arguments(qdrant_server: QdrantServer, arguments: list[str
 
 
 def test_command__a_node_where_there_is_no_cluster(qdrant_server: QdrantServer) -> None:
-    line = f"--node 'http://127.0.0.1:1' is for a cluster, and Qdrant at '{qdrant_server.url}' is none: leave it out."
+    line = f"--node 'http://127.0.0.1:1' is for a cluster, but Qdrant at '{qdrant_server.url}' is a single server. Omit --node."
     with pytest.raises(CommandError, match=re.escape(line)):
         call_command("qdrant_snapshot", "list", "--node", "http://127.0.0.1:1")

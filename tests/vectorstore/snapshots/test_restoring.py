@@ -33,7 +33,7 @@ from vectorstore.rebuild.backfill import BackfillResult
 from vectorstore.rebuild.build import make
 from vectorstore.rebuild.reindex import reindex
 from vectorstore.schema.initialize import compare
-from vectorstore.snapshots.repository import create, delete, fetch, listed
+from vectorstore.snapshots.repository import create, delete, fetch, list_snapshots
 from vectorstore.snapshots.restore import Restored, restore
 from vectorstore.snapshots.transfer import sha256_of, upload
 from vectorstore.snapshots.upgrade import upgrade_collection
@@ -109,7 +109,7 @@ def test_restore__what_has_changed_since_is_as_it_is_now(any_collection: QdrantS
     assert is_as_postgresql_says()
     assert states() == {name(2): "live"}
     assert collections() == {name(2)}
-    assert listed().snapshots == (), "Qdrant keeps what it was sent"
+    assert list_snapshots().snapshots == (), "Qdrant keeps what it was sent"
     with qdrant() as client:
         assert alias_target(client) == name(2)
         assert before < highest(client, name(2)) <= last_allocated()
@@ -212,7 +212,7 @@ def test_restore__snapshots_of_one_that_had_the_name_before(collection: QdrantSe
         client.delete_collection(name(2))
     of_its_own_name = path.rename(path.with_name(theirs.name))
     assert brought_back(of_its_own_name).collection == name(2)
-    assert [(one.name, one.size, one.sha256) for one in listed().snapshots] == [(theirs.name, theirs.size, theirs.checksum)]
+    assert [(one.name, one.size, one.sha256) for one in list_snapshots().snapshots] == [(theirs.name, theirs.size, theirs.checksum)]
 
 
 def test_restore__settings_of_then_become_those_of_today(collection: QdrantServer, tmp_path: Path) -> None:
@@ -243,7 +243,7 @@ def test_restore__changes_while_it_comes_back(collection: QdrantServer, tmp_path
         upgrade_collection(*arguments)
 
     def on_step(line: str) -> None:
-        if "is made of the snapshot" in line:
+        if "was restored from the snapshot" in line:
             plain_sql("UPDATE profile_embeddings SET vector = %s WHERE user_id = %s", unit_vector(99), after)
             in_thread(sync_once).join()
             with qdrant() as client:
@@ -283,8 +283,8 @@ def test_restore__the_gate(collection: QdrantServer, tmp_path: Path, monkeypatch
     sync_once()
     monkeypatch.setattr(f"{restore.__module__}.backfill", lambda *_arguments, **_options: BackfillResult(0, 0))
     words = (
-        rf"^'{name(2)}' is not accepted: 3 missing \(.*\)\. The alias was not moved\. The restored collection is dropped: restore the snapshot again,"
-        r" with --timeout or --min-recall if it is that, or build the collection anew with manage\.py reindex_qdrant\.$"
+        rf"^'{name(2)}' is not accepted: 3 missing \(.*\)\. The alias was not moved\. The restored collection was dropped\. Restore again,"
+        r" with another --timeout or --min-recall if that was the cause, or run manage\.py reindex_qdrant\.$"
     )
     with pytest.raises(UserFacingError, match=words):
         brought_back(path)
@@ -314,9 +314,7 @@ def test_restore__a_damaged_file(collection: QdrantServer, tmp_path: Path) -> No
     people(3)
     path = snapshot(tmp_path)
     damage(path)
-    words = (
-        rf"^{re.escape(repr(str(path)))} has the SHA-256 [0-9a-f]{{64}}, and is to have '[0-9a-f]{{64}}': it is damaged; fetch it again\.$"
-    )
+    words = rf"^{re.escape(repr(str(path)))} is damaged: its SHA-256 is [0-9a-f]{{64}} instead of '[0-9a-f]{{64}}'\. Download the snapshot again\.$"
     with pytest.raises(UserFacingError, match=words):
         brought_back(path)
     assert nothing_is_left_of_it()
@@ -325,11 +323,11 @@ def test_restore__a_damaged_file(collection: QdrantServer, tmp_path: Path) -> No
 def test_restore__another_file_than_was_meant(collection: QdrantServer, tmp_path: Path) -> None:
     people(1)
     path = snapshot(tmp_path)
-    with pytest.raises(UserFacingError, match="and is to have 'abcd': it is damaged"):
+    with pytest.raises(UserFacingError, match="instead of 'abcd'"):
         brought_back(path, sha256="ABCD")
     with pytest.raises(
         UserFacingError,
-        match=r"^--sha256 'ABCD' is of one file, and 2 are named: leave it out, download has written each file's beside it\.$",
+        match=r"^--sha256 'ABCD' is for one file, but 2 are named\. Omit it: download has written a \.sha256 file for each\.$",
     ):
         restore([path, path], sha256="ABCD")
     assert nothing_is_left_of_it()
@@ -353,7 +351,7 @@ def test_restore__changed_on_the_way_to_the_server(collection: QdrantServer, tmp
     assert nothing_is_left_of_it()
     path.write_bytes(whole)
     brought_back(path)
-    assert listed().snapshots == (), "nor of what was sent before, which Qdrant may have kept"
+    assert list_snapshots().snapshots == (), "nor of what was sent before, which Qdrant may have kept"
 
 
 def test_restore__cut_off(collection: QdrantServer, tmp_path: Path) -> None:
@@ -361,7 +359,7 @@ def test_restore__cut_off(collection: QdrantServer, tmp_path: Path) -> None:
     path = snapshot(tmp_path)
     path.with_name(f"{path.name}.sha256").unlink()
     path.write_bytes(path.read_bytes()[:-30_000])
-    with pytest.raises(UserFacingError, match=r"is no snapshot of a Qdrant collection, or only a part of one"):
+    with pytest.raises(UserFacingError, match=r"is not a complete snapshot of a Qdrant collection"):
         brought_back(path)
     assert nothing_is_left_of_it()
 
@@ -446,9 +444,9 @@ def test_command(collection: QdrantServer, tmp_path: Path) -> None:
     code, stdout, stderr = manage("qdrant_snapshot", "restore", path, "--retain", "1h")
     assert (code, stderr) == (0, "")
     assert stdout.splitlines() == [
-        f"{name(2)} is made of the snapshot, and written from now on.",
-        "0 points removed that PostgreSQL does not know so, 0 written, 3 were right.",
-        f"{collection_name()} leads to {name(2)}.",
+        f"{name(2)} was restored from the snapshot. Workers write to it from now on.",
+        "0 points that differed from PostgreSQL deleted, 0 written, 3 up to date.",
+        f"The alias {collection_name()} points to {name(2)}.",
         f"{name(1)} is retained.",
     ]
     assert states() == {name(1): "retained", name(2): "live"}
@@ -458,4 +456,4 @@ def test_command(collection: QdrantServer, tmp_path: Path) -> None:
     assert registry.live() == name(3)
     code, stdout, stderr = manage("qdrant_snapshot", "restore", tmp_path / "nothing")
     assert (code, stdout) == (2, "")
-    assert stderr == f"There is no file {str(tmp_path / 'nothing')!r}: name one that qdrant_snapshot download has written.\n"
+    assert stderr == f"There is no file {str(tmp_path / 'nothing')!r}. Name a file that manage.py qdrant_snapshot download has written.\n"

@@ -16,7 +16,7 @@ from tests.vectorstore.pretenders import TLS_FOLDER
 from vectorstore.purge.purge import purge
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.schema.initialize import initialize
-from vectorstore.snapshots.repository import create, fetch, listed
+from vectorstore.snapshots.repository import create, fetch, list_snapshots
 from vectorstore.snapshots.restore import restore
 from vectorstore.sync.worker import sync_once
 
@@ -42,7 +42,7 @@ def test_with_a_key_and_tls(memory_path: Path, tmp_path: Path, settings: Setting
         assert purge(snapshots=True).collections[0].remaining == 0
         settings.QDRANT_API_KEY = "another"
         with pytest.raises(StoreUnavailable, match="does not accept the key in QDRANT_API_KEY") as raised:
-            listed()
+            list_snapshots()
         assert "another" not in str(raised.value)
 
 
@@ -55,7 +55,7 @@ def test_a_frozen_server(memory_path: Path, tmp_path: Path, settings: Settings) 
         sync_once()
         (one,) = create()
         path = fetch(one.name, tmp_path).path
-        line = rf"^Qdrant at '{re.escape(server.url)}' did not answer within 1 s: see whether it runs and what its log says, and give it more time with --wait\.$"
+        line = rf"^Qdrant at '{re.escape(server.url)}' did not answer within 1 s\. Check that it runs, read its log, and increase --wait\.$"
 
         def report(done: int, total: int | None = None, /) -> None:
             """The first thing that happens after everything was asked for that is asked before."""

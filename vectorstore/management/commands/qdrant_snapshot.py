@@ -17,7 +17,7 @@ from findme.core.errors import UserFacingError
 from findme.core.plurals import counted
 from vectorstore.catalog.alias import AT_ONCE
 from vectorstore.rebuild.reindex import TIMEOUT_SECONDS
-from vectorstore.snapshots.repository import SECONDS, Snapshot, create, delete, fetch, listed, prune
+from vectorstore.snapshots.repository import SECONDS, Snapshot, create, delete, fetch, list_snapshots, prune
 from vectorstore.snapshots.restore import restore
 
 
@@ -49,14 +49,14 @@ class Command(FindmeCommand):
         self._print_result(made, options, "made")
 
     def _list(self, options: dict[str, Any]) -> None:
-        found = listed(nodes=options["node"])
+        found = list_snapshots(nodes=options["node"])
         if options["json"]:
             self.print_json(found)
         else:
             self._print_result(found.snapshots, options, "")
-            for line in found.silent:
+            for line in found.unavailable:
                 self.print_line(line)
-        if found.silent:
+        if found.unavailable:
             self.exit_with_findings()
 
     def _download(self, options: dict[str, Any]) -> None:
