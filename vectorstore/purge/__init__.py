@@ -1,1 +1,4 @@
-"""From *erased*, which nobody can reach any more, to *purged*, of which no byte is left in the server's files."""
+"""Purge erased points: remove their bytes from the server's files.
+
+An *erased* point is no longer reachable through Qdrant. After it is *purged*, no file of the server contains its bytes.
+"""

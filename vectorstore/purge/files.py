@@ -1,8 +1,10 @@
-"""Proof that replaced segments are gone from the disk: by the server's version, by the collection's age, or by a look into its storage folder.
+"""Check that replaced segments are gone from the disk.
+
+The check uses the server's version, the age of the collection, or the server's storage folder.
 
 Up to version 1.18, Qdrant deletes the files of a segment before the segment that replaces it answers. From 1.19 on it deletes them with a later flush
-(after ``flush_interval_sec``, or when no request uses the segment any more) and reports that nowhere. A dropped collection's folder is deleted in the
-background by every version.
+(after ``flush_interval_sec``, or when no request uses the segment any more) and does not report it. Every version deletes the folder of a dropped
+collection in the background.
 """
 
 from __future__ import annotations
@@ -17,27 +19,28 @@ from vectorstore.purge.vacuum import VacuumResult
 from vectorstore.snapshots.nodes import Node, version_of
 
 DELETES_LATER = (1, 19)
-"""The first version that deletes the files of a replaced segment later than it replaces the segment."""
+"""First version that deletes the files of a replaced segment some time after it replaced the segment."""
 
 
 def check_storage(nodes: Sequence[Node], collections: Sequence[str], storage: Sequence[Path]) -> None:
-    """Raise UserFacingError unless the folders ``storage`` hold every segment of ``collections`` that the servers report."""
+    """Raise UserFacingError unless the ``storage`` folders contain every segment of ``collections`` that the servers report."""
     for collection in collections:
         found = _segment_folders(storage, collection)
         for segment in segments(nodes, collection):
             if segment.id not in found:
                 folders = ", ".join(f"--storage {str(folder)!r}" for folder in storage)
                 raise UserFacingError(
-                    f"{folders}: the segment {segment.id} of {collection!r} is not there, so nothing was done. Name the storage folder of each"
-                    " server, where this account can read it."
+                    f"The segment {segment.id} of {collection!r} is not in {folders}: nothing was changed. Name the storage folder of each server,"
+                    " readable by this account."
                 )
 
 
-def prove(nodes: Sequence[Node], found: VacuumResult, storage: Sequence[Path], *, younger: bool, seconds: float) -> VacuumResult:
-    """Return ``found`` with ``proven`` set, and with the number of folders of replaced segments that are still there in ``leftover``.
+def confirm_deletion(nodes: Sequence[Node], found: VacuumResult, storage: Sequence[Path], *, younger: bool, seconds: float) -> VacuumResult:
+    """Return ``found`` with ``proven`` and ``leftover`` set.
 
-    A collection that is ``younger`` than the last erasure never held an erased point. With ``storage``, wait for Qdrant to delete the folders, as long as
-    their number falls every ``seconds``. Raises StoreUnavailable.
+    ``leftover`` is the number of folders of replaced segments that still exist. A collection that is ``younger`` than the last erasure never held
+    an erased point. With ``storage``, wait for Qdrant to delete the folders, as long as their number falls within ``seconds``. Raises
+    StoreUnavailable.
     """
     if not storage:
         late = any(version_of(node) >= DELETES_LATER for node in nodes)
@@ -47,27 +50,27 @@ def prove(nodes: Sequence[Node], found: VacuumResult, storage: Sequence[Path], *
 
 
 def wait_for_dropped(nodes: Sequence[Node], dropped: Sequence[str], storage: Sequence[Path], *, live: str, seconds: float) -> None:
-    """Wait until the folders of ``dropped`` collections are gone from ``storage``. Raises UserFacingError if their number does not fall
-    within ``seconds``.
+    """Wait until the folders of ``dropped`` collections are gone from ``storage``.
 
-    ``live`` is a collection that is there, whose work counts as progress.
+    Optimizer work on the existing collection ``live`` counts as progress too. Raises UserFacingError after ``seconds`` without progress.
     """
     if not dropped:
         return
-    left = wait_while(lambda: _dropped_folders(storage, dropped), nodes, live, seconds)
-    if left:
+    remaining = wait_while(lambda: _dropped_folders(storage, dropped), nodes, live, seconds)
+    if remaining:
         raise UserFacingError(
-            f"{left[0]} is still there: Qdrant deletes the folder of a dropped collection in the background. Look at its log, and run this again."
+            f"{remaining[0]} still exists: Qdrant deletes the folder of a dropped collection in the background. Check Qdrant's log, then run the command"
+            " again."
         )
 
 
 def _leftover(nodes: Sequence[Node], collection: str, storage: Sequence[Path]) -> set[str]:
     """Return the folders under ``segments`` that no server reports as a segment of the collection.
 
-    The servers are asked last: a segment that Qdrant makes in between is reported then, or the next look finds it reported.
+    The servers are queried last. A segment that Qdrant creates in between is then reported now, or at the next poll.
     """
-    there = _segment_folders(storage, collection)
-    return there - {segment.id for segment in segments(nodes, collection)}
+    existing = _segment_folders(storage, collection)
+    return existing - {segment.id for segment in segments(nodes, collection)}
 
 
 def _segment_folders(storage: Sequence[Path], collection: str) -> set[str]:
@@ -75,7 +78,11 @@ def _segment_folders(storage: Sequence[Path], collection: str) -> set[str]:
 
 
 def _dropped_folders(storage: Sequence[Path], dropped: Sequence[str]) -> list[Path]:
-    """The collection's own folder, and what Qdrant has moved aside to delete: that folder's name has a random end, or belongs to other services."""
+    """Return the existing folders of ``dropped`` collections, and every folder in ``.deleted``.
+
+    Qdrant moves a folder to ``.deleted``, under a name with a random suffix, before it deletes it. Folders of other services' collections can be
+    there too.
+    """
     folders = [
         path for folder in storage for path in (*(folder / "collections" / name for name in dropped), *(folder / ".deleted").glob("*"))
     ]

@@ -1,4 +1,4 @@
-"""Make what was erased unreadable in the server's files, and say what is left where: what ``purge_qdrant`` does."""
+"""Purge erased points from the server's files, and report what remains. Implements ``purge_qdrant``."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from vectorstore.catalog.cluster import require_all_nodes
 from vectorstore.catalog.lock import collection_lock
 from vectorstore.consistency import preflight
 from vectorstore.models import QueueEntry, SyncLease
-from vectorstore.purge.files import check_storage, prove, wait_for_dropped
-from vectorstore.purge.saved_settings import noted, put_back
-from vectorstore.purge.segments import segments_at_rest
+from vectorstore.purge.files import check_storage, confirm_deletion, wait_for_dropped
+from vectorstore.purge.saved_settings import restore_settings, saved_settings
+from vectorstore.purge.segments import stable_segments
 from vectorstore.purge.stale_snapshots import (
     Holds,
     StaleSnapshot,
@@ -27,7 +27,7 @@ from vectorstore.purge.stale_snapshots import (
     logs_with_removed,
     snapshots_of_dropped_collections,
 )
-from vectorstore.purge.vacuum import VacuumResult, untouched, vacuum
+from vectorstore.purge.vacuum import VacuumResult, not_vacuumed, vacuum
 from vectorstore.qdrant.connection import qdrant
 from vectorstore.rebuild.reindex import reindex
 from vectorstore.retention.drop import count_losses, drop, drop_all_but_live
@@ -38,14 +38,17 @@ SECONDS = 600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Purged:
-    """What was done, and what is left. ``dry_run``: nothing was done; what is told as deleted or dropped would have been.
+class PurgeResult:
+    """What the purge did, and what remains.
 
-    ``collections``: of each, the segments that were rewritten, and the deleted points that are still in some. ``stale_snapshots``: the
-    snapshots that may hold erased points, deleted or not. ``logs``: the collections whose write-ahead log may. ``dropped``: collections
-    that are gone, with their logs. ``unknown``: collections with names of ours that nobody has noted; they are left as they are.
-    ``pending``: people who wait to be written or deleted; those of them who are gone from PostgreSQL have not been purged.
-    ``unique_vectors`` points in the dropped collections held the only copy of a vector.
+    - ``dry_run``: nothing was done. What is reported as deleted or dropped would have been.
+    - ``collections``: rewritten segments and remaining deleted points of each collection.
+    - ``stale_snapshots``: snapshots that may hold erased points, deleted or not.
+    - ``logs``: collections whose write-ahead log may hold erased points.
+    - ``dropped``: collections that were dropped, with their logs.
+    - ``unknown``: collections with our names but without a registry row. They are not changed.
+    - ``pending``: users who wait for a write or a deletion. Deleted users among them are not purged yet.
+    - ``unique_vectors``: points in the dropped collections that held the only copy of a vector.
     """
 
     dry_run: bool
@@ -59,9 +62,11 @@ class Purged:
 
     @property
     def clean(self) -> bool:
-        """Whether nothing is left anywhere."""
-        kept = [one for one in self.stale_snapshots if self.dry_run or not one.deleted]
-        return not (kept or self.logs or self.unknown or self.pending or any(one.remaining or not one.proven for one in self.collections))
+        """Whether no erased data may remain anywhere."""
+        remaining = [one for one in self.stale_snapshots if self.dry_run or not one.deleted]
+        return not (
+            remaining or self.logs or self.unknown or self.pending or any(one.remaining or not one.proven for one in self.collections)
+        )
 
 
 def purge(
@@ -75,13 +80,16 @@ def purge(
     storage: Sequence[Path] = (),
     seconds: float = SECONDS,
     report: Report = ignore_progress,
-) -> Purged:
-    """One at a time, beside searches and writes. Killed anywhere, the next run goes on, and puts back the settings that this one has changed.
+) -> PurgeResult:
+    """Purge erased points from the server's files, and return what was done and what remains.
 
-    With LOG the live collection is built anew and the old one dropped, and with DROP_RETAINED those that are retained. Raises UserFacingError, with
-    nothing done, where one is retained and is not to be dropped, where a node of a cluster is not there and none could be built, and where more
-    than DISCARD_VECTORS unique vectors would be lost.
-    STORAGE are the storage folders of all servers: with them it is proven that Qdrant has deleted the files of what it replaced or dropped.
+    Only one purge runs at a time. Searches and writes continue. If the process is killed, the next run continues and restores the settings that
+    this one changed. With ``log``, the live collection is rebuilt and the old one dropped. With ``drop_retained``, the retained ones are dropped.
+    ``storage`` are the storage folders of all servers, to check there that Qdrant has deleted the files of replaced segments and dropped
+    collections.
+
+    Raises UserFacingError, with nothing changed, if ``log`` needs a retained collection dropped, if ``log`` is given and a cluster node is
+    unavailable (no collection could be built), and if more than ``discard_vectors`` unique vectors would be lost.
     """
     limit = DiscardLimit(discard_vectors)
     refuse_embedded("segments, logs and snapshots that could be purged")
@@ -97,12 +105,12 @@ def purge(
         _count_losses(client, limit, log=log, drop_retained=drop_retained, dry_run=dry_run)
         preflight.check_stores(client)
         if dry_run:
-            left = tuple(untouched(one, segments_at_rest(servers, one, seconds)) for one in registry.write_targets())
-            doomed, kept = _sorted(find_stale_snapshots(client, servers), snapshots=snapshots, log=log)
-            found = (*(replace(one, deleted=True) for one in doomed), *kept)
-            return _result(client, left, found, _to_be_dropped(log=log, drop_retained=drop_retained), limit, dry_run=True)
-        for collection in noted():
-            put_back(client, collection)
+            remaining = tuple(not_vacuumed(one, stable_segments(servers, one, seconds)) for one in registry.write_targets())
+            to_delete, others = _select(find_stale_snapshots(client, servers), snapshots=snapshots, log=log)
+            found = (*(replace(one, deleted=True) for one in to_delete), *others)
+            return _result(client, remaining, found, _to_be_dropped(log=log, drop_retained=drop_retained), limit, dry_run=True)
+        for collection in saved_settings():
+            restore_settings(client, collection)
         dropped = drop_all_but_live(client, limit=limit) if log or drop_retained else drop(client, registry.expired(), limit)
         if log:
             dropped += reindex(timeout=seconds, limit=limit, report=report).dropped
@@ -110,21 +118,23 @@ def purge(
         if storage:
             wait_for_dropped(servers, dropped, storage, live=vacuumed[0].collection, seconds=seconds)
         with_removed = logs_with_removed([one.collection for one in vacuumed])
-        proven = tuple(prove(servers, one, storage, younger=one.collection not in with_removed, seconds=seconds) for one in vacuumed)
-        return _result(client, proven, _delete_stale_snapshots(client, servers, snapshots=snapshots, log=log), dropped, limit)
+        confirmed = tuple(
+            confirm_deletion(servers, one, storage, younger=one.collection not in with_removed, seconds=seconds) for one in vacuumed
+        )
+        return _result(client, confirmed, _delete_stale_snapshots(client, servers, snapshots=snapshots, log=log), dropped, limit)
 
 
 def _refuse_retained(*, log: bool, drop_retained: bool) -> None:
     retained = registry.last_retained()
     if log and retained is not None and not drop_retained:
         raise UserFacingError(
-            f"{retained.name!r} is retained, with a write-ahead log of its own: nothing was done. Add --drop-retained to drop it, after which there is no"
-            " reindex_qdrant --rollback, or wait until it is no longer retained."
+            f"{retained.name!r} is retained and has its own write-ahead log: nothing was changed. Add --drop-retained (reindex_qdrant --rollback is then"
+            " impossible), or wait until its retention ends."
         )
 
 
 def _count_losses(client: QdrantClient, limit: DiscardLimit, *, log: bool, drop_retained: bool, dry_run: bool) -> None:
-    """Raises UniqueVectorsFound, but not of a dry run."""
+    """Count the unique vectors that would be lost. Raises UniqueVectorsFound if there are too many, except in a dry run."""
     count_losses(client, _to_be_dropped(log=log, drop_retained=drop_retained), limit)
     if not dry_run:
         limit.require()
@@ -136,15 +146,18 @@ def _to_be_dropped(*, log: bool, drop_retained: bool) -> tuple[str, ...]:
 
 
 def _delete_stale_snapshots(client: QdrantClient, nodes: Sequence[Node], *, snapshots: bool, log: bool) -> tuple[StaleSnapshot, ...]:
-    doomed, kept = _sorted(find_stale_snapshots(client, nodes), snapshots=snapshots, log=log)
-    return (*delete_stale_snapshots(nodes, doomed), *kept, *snapshots_of_dropped_collections(client, nodes, delete=snapshots))
+    to_delete, others = _select(find_stale_snapshots(client, nodes), snapshots=snapshots, log=log)
+    return (*delete_stale_snapshots(nodes, to_delete), *others, *snapshots_of_dropped_collections(client, nodes, delete=snapshots))
 
 
-def _sorted(found: Sequence[StaleSnapshot], *, snapshots: bool, log: bool) -> tuple[list[StaleSnapshot], list[StaleSnapshot]]:
-    """Those that go, and those that stay: one that may hold the log only goes where the log itself went; one of a whole server is somebody else's
-    as well."""
-    doomed = [one for one in found if snapshots and one.ours and (log or one.holds is Holds.POINTS)]
-    return doomed, [one for one in found if one not in doomed]
+def _select(found: Sequence[StaleSnapshot], *, snapshots: bool, log: bool) -> tuple[list[StaleSnapshot], list[StaleSnapshot]]:
+    """Return the snapshots to delete, and the others.
+
+    A snapshot that may only hold the log is deleted only together with the log. A snapshot of a whole server is never deleted, because it also
+    belongs to other services.
+    """
+    to_delete = [one for one in found if snapshots and one.ours and (log or one.holds is Holds.POINTS)]
+    return to_delete, [one for one in found if one not in to_delete]
 
 
 def _result(
@@ -155,9 +168,9 @@ def _result(
     limit: DiscardLimit,
     *,
     dry_run: bool = False,
-) -> Purged:
+) -> PurgeResult:
     known = set(registry.rows().values_list("name", flat=True))
     unknown = sorted(one.name for one in client.get_collections().collections if is_ours(one.name) and one.name not in known)
     logs = logs_with_removed([one.collection for one in collections])
-    waiting = QueueEntry.objects.values("user_id").union(SyncLease.objects.values("user_id")).count()
-    return Purged(dry_run, collections, found, logs, dropped, tuple(unknown), waiting, limit.total)
+    pending = QueueEntry.objects.values("user_id").union(SyncLease.objects.values("user_id")).count()
+    return PurgeResult(dry_run, collections, found, logs, dropped, tuple(unknown), pending, limit.total)

@@ -1,4 +1,7 @@
-"""Settings of a collection that a purge changes for a while: noted in PostgreSQL before, put back afterwards, by the next run if this one is killed."""
+"""Change settings of a collection temporarily.
+
+A purge first saves the old values in PostgreSQL and restores them afterwards. If it is killed, the next run restores them.
+"""
 
 from __future__ import annotations
 
@@ -13,22 +16,22 @@ from vectorstore.models import StoreState
 from vectorstore.queue.transactions import short_transaction
 
 Settings: TypeAlias = dict[str, Any]
-"""Of one collection: ``deleted_threshold``, ``vacuum_min_vector_number``, ``on_disk_payload``."""
+"""Settings of one collection: ``deleted_threshold``, ``vacuum_min_vector_number``, ``on_disk_payload``."""
 
-THOROUGH: Settings = {"deleted_threshold": 0.0, "vacuum_min_vector_number": 100}
-"""Qdrant rewrites every segment of 100 points or more that has a deleted one; less than 100 it does not take."""
+FULL_VACUUM: Settings = {"deleted_threshold": 0.0, "vacuum_min_vector_number": 100}
+"""Make Qdrant rewrite every segment of at least 100 points that has a deleted one. Qdrant accepts no number below 100."""
 
 CONSENSUS_SECONDS = 10.0
 
 
-def noted() -> dict[str, Settings]:
-    """What is to be put back, by collection: by this run, or after one that was killed."""
+def saved_settings() -> dict[str, Settings]:
+    """Return the settings to restore, by collection. This run or a killed one has saved them."""
     found: dict[str, Settings] = StoreState.current().saved_optimizer_settings
     return found
 
 
-def change(client: QdrantClient, collection: str, settings: Settings) -> None:
-    """Give the collection other SETTINGS for a while. What it had is noted first, unless a run that was killed has noted it already."""
+def change_settings(client: QdrantClient, collection: str, settings: Settings) -> None:
+    """Save the old values in PostgreSQL, then apply ``settings``. Values that a killed run has saved are not overwritten."""
     before = _read(client, collection)
     with short_transaction():
         state = _locked()
@@ -38,9 +41,12 @@ def change(client: QdrantClient, collection: str, settings: Settings) -> None:
     _set(client, collection, settings)
 
 
-def put_back(client: QdrantClient, collection: str) -> None:
-    """What was noted, where the collection is still there and nobody else has set something since; read back, and forgotten."""
-    before = noted().get(collection)
+def restore_settings(client: QdrantClient, collection: str) -> None:
+    """Restore the saved settings, read them back, and delete the saved values.
+
+    Skips a setting that an operator has changed since, and a collection that no longer exists.
+    """
+    before = saved_settings().get(collection)
     if before is None:
         return
     if client.collection_exists(collection):
@@ -55,7 +61,7 @@ def put_back(client: QdrantClient, collection: str) -> None:
 
 
 def _while_purging(name: str, before: Any) -> Any:
-    return THOROUGH.get(name, not before)
+    return FULL_VACUUM.get(name, not before)
 
 
 def _locked() -> StoreState:
@@ -73,10 +79,12 @@ def _read(client: QdrantClient, collection: str) -> Settings:
 
 
 def _set(client: QdrantClient, collection: str, settings: Settings) -> None:
-    """An answer is no proof; and another node of a cluster than the one that is asked may have agreed to it first. Raises
-    UserFacingError."""
-    optimizers = {name: value for name, value in settings.items() if name in THOROUGH}
-    parameters = {name: value for name, value in settings.items() if name not in THOROUGH}
+    """Apply ``settings`` and read them back. Raises UserFacingError if they differ.
+
+    Qdrant's answer does not prove the change. In a cluster, the queried node may also lag behind the node that confirmed it.
+    """
+    optimizers = {name: value for name, value in settings.items() if name in FULL_VACUUM}
+    parameters = {name: value for name, value in settings.items() if name not in FULL_VACUUM}
     client.update_collection(
         collection,
         optimizers_config=OptimizersConfigDiff(**optimizers) if optimizers else None,
@@ -85,4 +93,6 @@ def _set(client: QdrantClient, collection: str, settings: Settings) -> None:
     for _ in Deadline(CONSENSUS_SECONDS).polls():
         if (now := {name: _read(client, collection)[name] for name in settings}) == settings:
             return
-    raise UserFacingError(f"Qdrant says that it has set {settings} of {collection!r}, and it is {now}: look at its log, and run it again.")
+    raise UserFacingError(
+        f"Qdrant confirmed {settings} for {collection!r}, but reports {now}. Check Qdrant's log, then run the command again."
+    )

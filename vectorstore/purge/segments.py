@@ -1,4 +1,4 @@
-"""The files that hold the points: what Qdrant says of each of them, on every server."""
+"""Read Qdrant's report about the segments (the files with the points) of every server."""
 
 from __future__ import annotations
 
@@ -14,20 +14,23 @@ from vectorstore.snapshots.nodes import Node
 from vectorstore.snapshots.transfer import ask
 
 DETAILS = "10"
-"""The most that Qdrant tells."""
+"""The highest level of detail of Qdrant's telemetry."""
 
 
-Left = TypeVar("Left")
+Result = TypeVar("Result")
 
 
-class NotAtRest(UserFacingError):
-    """Qdrant was given its time."""
+class SegmentsBusy(UserFacingError):
+    """Qdrant was still rewriting segments when the timeout passed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """``deleted`` points are out of reach, and their bytes are in its files, beside those of the ``points`` that are there. ``busy``: Qdrant is
-    writing segments of its shard anew, and tells of no deleted points in those, also of such as come with their bytes into the new one."""
+    """One segment of a shard on one server.
+
+    The files contain the bytes of ``deleted`` points, which no request can reach, next to the existing ``points``. ``busy``: Qdrant is rewriting
+    segments of the shard. For those it reports no deleted points, even if their bytes are copied into the new segment.
+    """
 
     node: str
     collection: str
@@ -38,19 +41,20 @@ class Segment:
 
     @property
     def key(self) -> tuple[str, str]:
-        """A segment is known by its id: another one has taken the place of one that is gone."""
+        """Identify the segment. The segment that replaces another one has a new id."""
         return self.node, self.id
 
 
 def segments(nodes: Sequence[Node], collection: str) -> list[Segment]:
-    """All of the collection. Raises StoreUnavailable."""
+    """Return all segments of the collection. Raises StoreUnavailable."""
     return [one for node in nodes for one in _segments_of(node) if one.collection == collection]
 
 
-def segments_at_rest(nodes: Sequence[Node], collection: str, seconds: float) -> list[Segment]:
-    """All of them, when none is being written anew; waited for as long as Qdrant gets on with that every SECONDS. Raises NotAtRest.
+def stable_segments(nodes: Sequence[Node], collection: str, seconds: float) -> list[Segment]:
+    """Wait until Qdrant rewrites no segment of the collection, then return all segments.
 
-    Whether a shard is busy and what its segments hold is not told of one moment: so two looks that follow each other have to show the same segments.
+    Raises SegmentsBusy if Qdrant makes no progress for ``seconds``. Qdrant reads the state of a shard and the content of its segments at
+    different moments. So two consecutive polls must show the same segments.
     """
     before, stall = None, StallTimeout(seconds)
     for _ in stall.polls():
@@ -60,33 +64,33 @@ def segments_at_rest(nodes: Sequence[Node], collection: str, seconds: float) -> 
             return found
         before = now
         _observe(stall, now, nodes, collection)
-    raise NotAtRest(
-        f"Qdrant has been writing segments of {collection!r} anew for {seconds:g} s, and only then tells what is deleted in them: wait until"
-        " the collection is green, or give it more time with --wait, and run it again."
+    raise SegmentsBusy(
+        f"Qdrant is still rewriting segments of {collection!r} after {seconds:g} s without progress. Wait until the collection is green, or increase"
+        " --wait, then run the command again."
     )
 
 
-def wait_while(look: Callable[[], Left], nodes: Sequence[Node], collection: str, seconds: float) -> Left:
-    """Call ``look`` until its result is empty, or there is no progress for ``seconds``. Return its last result."""
+def wait_while(poll: Callable[[], Result], nodes: Sequence[Node], collection: str, seconds: float) -> Result:
+    """Call ``poll`` until its result is empty, or there is no progress for ``seconds``. Return its last result."""
     stall = StallTimeout(seconds)
     for _ in stall.polls():
-        if not (left := look()):
+        if not (result := poll()):
             break
-        _observe(stall, left, nodes, collection)
-    return left
+        _observe(stall, result, nodes, collection)
+    return result
 
 
 def _observe(stall: StallTimeout, seen: object, nodes: Sequence[Node], collection: str) -> None:
-    """Restart ``stall`` if ``seen`` or Qdrant's report of its work has changed. Keep the session that has the lock.
+    """Restart ``stall`` if ``seen`` or Qdrant's progress report has changed. Keep the session with the collection lock open.
 
-    Qdrant reports how far it has come with rewriting the collection's segments, which takes hours for a large one.
+    Qdrant reports its progress with the collection's segments. A large collection takes hours.
     """
     stall.observe((seen, at_work(nodes[0].client, collection)))
     keep_session()
 
 
 def _segments_of(node: Node) -> Iterator[Segment]:
-    """Read as it comes: the driver's models of these answers fit one release of the server, and refuse those of another."""
+    """Read the JSON directly: qdrant-client's models for telemetry fit one server release and reject the answers of another."""
     for collection in ask(node.address, "/telemetry", details_level=DETAILS)["collections"]["collections"]:
         for local in (shard.get("local") or {} for shard in collection.get("shards") or ()):
             for one in local.get("segments") or ():

@@ -1,5 +1,8 @@
-"""Snapshots that may hold erased points, whoever made them: of collections, of single shards, of whole servers; also those of collections that are gone:
-Qdrant keeps their files, and shows them to nobody."""
+"""Find and delete snapshots that may hold erased points, no matter which process or operator made them.
+
+These are snapshots of collections, of single shards and of whole servers. They include those of dropped collections: Qdrant keeps their files, but
+no request lists them.
+"""
 
 from __future__ import annotations
 
@@ -29,15 +32,18 @@ from vectorstore.snapshots.repository import (
     snapshots_on,
 )
 
-A_SECOND = timedelta(seconds=1)
-"""Qdrant tells the time of a snapshot to the second, rounded down."""
-BEYOND = 3
-"""Numbers above the highest one that are looked at too."""
+ONE_SECOND = timedelta(seconds=1)
+"""Qdrant reports the time of a snapshot in whole seconds, rounded down."""
+EXTRA_NUMBERS = 3
+"""Collection numbers above the highest known one that are checked too."""
 
 
 class Holds(StrEnum):
-    """Why a snapshot may hold erased points: it was made before the last one was removed; or after that, with a copy of the write-ahead log of a
-    collection that had it (and of segments with the point's bytes, if they had not been rewritten yet)."""
+    """Where a snapshot may hold erased points.
+
+    POINTS: it was made before the last removal. LOG: it was made later, with a copy of the write-ahead log of a collection that had the point. It may
+    also contain segments with the point's bytes, if Qdrant had not rewritten them yet.
+    """
 
     POINTS = "points"
     LOG = "log"
@@ -45,7 +51,7 @@ class Holds(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StaleSnapshot:
-    """A snapshot, and what of the erased it may hold. ``deleted``: it did."""
+    """A snapshot that may hold erased points. ``deleted``: the purge has deleted it."""
 
     snapshot: Snapshot
     holds: Holds
@@ -53,41 +59,42 @@ class StaleSnapshot:
 
     @property
     def ours(self) -> bool:
-        """Whether nobody else's collections are in it."""
+        """Whether it contains only our collections. A snapshot of a whole server also contains those of other services."""
         return bool(self.snapshot.collection)
 
 
 def find_stale_snapshots(client: QdrantClient, nodes: Sequence[Node]) -> tuple[StaleSnapshot, ...]:
-    """Those of the collections that are there, of their shards, and of the servers."""
+    """Return the stale snapshots of existing collections, of their shards, and of the servers."""
     of_ours = (*snapshots_on(client, nodes), *shard_snapshots_on(client, nodes))
     return (*_suspects(of_ours), *_suspects_of_servers(server_snapshots_on(nodes)))
 
 
-def delete_stale_snapshots(nodes: Sequence[Node], doomed: Sequence[StaleSnapshot]) -> tuple[StaleSnapshot, ...]:
-    delete_on(nodes, [one.snapshot for one in doomed])
-    return tuple(StaleSnapshot(one.snapshot, one.holds, deleted=True) for one in doomed)
+def delete_stale_snapshots(nodes: Sequence[Node], to_delete: Sequence[StaleSnapshot]) -> tuple[StaleSnapshot, ...]:
+    delete_on(nodes, [one.snapshot for one in to_delete])
+    return tuple(StaleSnapshot(one.snapshot, one.holds, deleted=True) for one in to_delete)
 
 
 def snapshots_of_dropped_collections(client: QdrantClient, nodes: Sequence[Node], *, delete: bool) -> tuple[StaleSnapshot, ...]:
-    """Those of collections of ours that are gone. An empty one of each name is made for a moment, since Qdrant shows only then what it has.
+    """Return, and with ``delete`` also delete, the snapshots of our dropped collections.
 
-    Only under ``collection_lock``. What is left of that by a killed run is dropped like every collection that failed.
+    Qdrant lists the snapshots of an existing collection only. So an empty collection of each name is created temporarily. The caller must hold
+    ``collection_lock``. If the run is killed, the temporary collection is later dropped like any failed collection.
     """
     found: list[StaleSnapshot] = []
-    for name in _gone(client):
+    for name in _unused_names(client):
         registry.reserve(name, "")
         try:
-            _make_for_a_moment(client, name, replicas=len(nodes))
-            there = [one for node in nodes for one in (*snapshots_of(node, name), *shard_snapshots_of(node, name))]
-            suspects = tuple(StaleSnapshot(one, Holds.POINTS) for one in there)
+            _create_temporary(client, name, replicas=len(nodes))
+            snapshots = [one for node in nodes for one in (*snapshots_of(node, name), *shard_snapshots_of(node, name))]
+            suspects = tuple(StaleSnapshot(one, Holds.POINTS) for one in snapshots)
             found += delete_stale_snapshots(nodes, suspects) if delete else suspects
         finally:
             drop(client, [name])
     return tuple(found)
 
 
-def _make_for_a_moment(client: QdrantClient, name: str, *, replicas: int) -> None:
-    """With all of its shards on every node: each shows the snapshots of those that it has."""
+def _create_temporary(client: QdrantClient, name: str, *, replicas: int) -> None:
+    """Create an empty collection with all shards on every node, because a node lists the snapshots of its own shards only."""
     client.create_collection(
         name,
         vectors_config={},
@@ -98,26 +105,33 @@ def _make_for_a_moment(client: QdrantClient, name: str, *, replicas: int) -> Non
 
 
 def logs_with_removed(names: Sequence[str]) -> tuple[str, ...]:
-    """The collections whose write-ahead log may hold removed points: those that were there when the last one was removed."""
+    """Return the collections whose write-ahead log may hold removed points: those that existed at the last removal."""
     younger = set(VectorCollection.objects.filter(name__in=names, created_at__gt=last_removal()).values_list("name", flat=True))
     return tuple(name for name in names if name not in younger)
 
 
 def _suspects(snapshots: Sequence[Snapshot]) -> Iterator[StaleSnapshot]:
-    """The removal was noted before it was asked for, and had been carried out, or had failed, a request's timeout later. What is older than its
-    collection is of another one that had the name before."""
+    """Yield the stale ones of the collection and shard ``snapshots``.
+
+    The time of a removal is stored before Qdrant receives the request. One request timeout later, the removal is done or has failed. A snapshot older
+    than its collection is of an earlier collection with the same name.
+    """
     removed = _removed_by()
     with_log = set(logs_with_removed(sorted({one.collection for one in snapshots})))
-    begun = dict(VectorCollection.objects.values_list("name", "created_at"))
+    created = dict(VectorCollection.objects.values_list("name", "created_at"))
     for one in snapshots:
-        if one.made_at <= max(removed, begun.get(one.collection, removed) - A_SECOND):
+        if one.made_at <= max(removed, created.get(one.collection, removed) - ONE_SECOND):
             yield StaleSnapshot(one, Holds.POINTS)
         elif one.collection in with_log:
             yield StaleSnapshot(one, Holds.LOG)
 
 
 def _suspects_of_servers(snapshots: Sequence[Snapshot]) -> Iterator[StaleSnapshot]:
-    """Nobody sees which collections are in it: those that are there now, if it is younger than the live one; or else also the one that was before."""
+    """Yield the stale ones of the whole-server ``snapshots``.
+
+    Qdrant does not report which collections such a snapshot contains. If it is younger than the live collection, it contains the current ones.
+    Otherwise it may also contain the previous one.
+    """
     with_log = bool(logs_with_removed([*registry.rows().values_list("name", flat=True)]))
     replaced = _replaced_by()
     for one in snapshots:
@@ -132,16 +146,22 @@ def _removed_by() -> datetime:
 
 
 def _replaced_by() -> datetime | None:
-    """When the collection that was live before had been dropped, if nobody retained it. The first one replaced nothing."""
+    """Return the time by which the previous live collection was dropped, if it was not retained.
+
+    None if there is no live collection, or if it is the first one.
+    """
     found = registry.rows().filter(state=registry.State.LIVE).first()
     if found is None or found.live_since is None or registry.number_of(found.name) == 1:
         return None
     return found.live_since + timedelta(seconds=settings.SYNC_LEASE_SECONDS + DROP_SECONDS)
 
 
-def _gone(client: QdrantClient) -> list[str]:
-    """The names that were used before those that are there; and some after them, since what was dropped last may have had the highest number."""
-    there = {found.name for found in client.get_collections().collections}
-    numbers = map(registry.number_of, (*there, *registry.rows().values_list("name", flat=True)))
-    highest = max(numbers, default=0) + BEYOND
-    return [name for number in range(1, highest + 1) if (name := f"{collection_name()}_v{number}") not in there]
+def _unused_names(client: QdrantClient) -> list[str]:
+    """Return the collection names of ours that do not exist now, up to the highest known number and a few above.
+
+    The collection that was dropped last may have had the highest number.
+    """
+    existing = {found.name for found in client.get_collections().collections}
+    numbers = map(registry.number_of, (*existing, *registry.rows().values_list("name", flat=True)))
+    highest = max(numbers, default=0) + EXTRA_NUMBERS
+    return [name for number in range(1, highest + 1) if (name := f"{collection_name()}_v{number}") not in existing]

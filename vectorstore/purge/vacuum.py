@@ -1,4 +1,4 @@
-"""Vacuum: have Qdrant rewrite every dirty segment, which is one with deleted points, and check that it has."""
+"""Vacuum: have Qdrant rewrite every dirty segment (one with deleted points), and check the result."""
 
 from __future__ import annotations
 
@@ -10,26 +10,30 @@ from qdrant_client import QdrantClient
 
 from findme.core.commands.progress import Report, ignore_progress
 from findme.core.errors import UserFacingError
-from vectorstore.purge.saved_settings import THOROUGH, change, put_back
-from vectorstore.purge.segments import Segment, segments, segments_at_rest, wait_while
+from vectorstore.purge.saved_settings import FULL_VACUUM, change_settings, restore_settings
+from vectorstore.purge.segments import Segment, segments, stable_segments, wait_while
 from vectorstore.snapshots.nodes import Node
 
-SMALLEST = 100
-"""Points and deleted points of a segment that Qdrant rewrites because of the deleted ones; a smaller one it leaves alone."""
-FEW = 20_000
-"""Points of a collection that is rewritten as a whole, in some seconds, because of such a small segment."""
-FEW_SECONDS = 120.0
+SMALLEST_SEGMENT = 100
+"""Minimum size of a segment that Qdrant vacuums, in points and deleted points."""
+SMALL_COLLECTION = 20_000
+"""Maximum number of points of a collection that is rewritten completely because of a smaller segment. It takes some seconds."""
+SMALL_COLLECTION_SECONDS = 120.0
 
 
 class VacuumStalled(UserFacingError):
-    """Qdrant was given its time."""
+    """Qdrant made no progress with the dirty segments until the timeout passed."""
 
 
 @dataclass(frozen=True, slots=True)
 class VacuumResult:
-    """Of one collection: ``deleted`` points whose bytes were in ``segments`` that are gone now; ``remaining`` are deleted points in those
-    that are there now, ``small`` of them in segments that Qdrant does not rewrite; the others were deleted meanwhile. ``proven``: the files
-    of replaced segments are known to be deleted; ``leftover`` of their folders are known to be still there."""
+    """Result for one collection.
+
+    - ``segments``: number of rewritten segments. ``deleted``: deleted points whose bytes were in them.
+    - ``remaining``: deleted points in the current segments. ``small`` of them are in segments that Qdrant does not rewrite. The others were
+      deleted during the run.
+    - ``proven``: the files of replaced segments are known to be deleted. ``leftover``: number of their folders that still exist.
+    """
 
     collection: str
     segments: int
@@ -43,64 +47,67 @@ class VacuumResult:
 def vacuum(
     client: QdrantClient, nodes: Sequence[Node], collection: str, *, seconds: float, report: Report = ignore_progress
 ) -> VacuumResult:
-    """Waits until the segments that hold deleted points now are gone, as long as Qdrant gets on with it every SECONDS. What others delete meanwhile is left.
+    """Have Qdrant rewrite the currently dirty segments, and wait until they are gone.
 
-    Qdrant deletes the files of a segment when the one that takes its place answers. The collection's settings are as before afterwards.
+    Points that workers delete meanwhile are not covered. Qdrant deletes the files of a segment when the segment that replaces it answers. The
+    collection's settings are restored afterwards. Raises VacuumStalled if Qdrant makes no progress for ``seconds``.
     """
-    doomed = dirty_segments(segments_at_rest(nodes, collection, seconds))
+    dirty = dirty_segments(stable_segments(nodes, collection, seconds))
     try:
-        big = [one for one in doomed if not is_small(one)]
-        if big:
-            change(client, collection, THOROUGH)
-            _wait(nodes, collection, big, seconds, report)
-        small = _still_there(nodes, collection, doomed)
-        if small and client.count(collection, exact=False).count <= FEW:
+        large = [one for one in dirty if not is_small(one)]
+        if large:
+            change_settings(client, collection, FULL_VACUUM)
+            _wait(nodes, collection, large, seconds, report)
+        small = _not_replaced(nodes, collection, dirty)
+        if small and client.count(collection, exact=False).count <= SMALL_COLLECTION:
             _vacuum_all(client, nodes, collection, small, seconds, report)
     finally:
-        put_back(client, collection)
-    there = segments_at_rest(nodes, collection, seconds)
-    gone = [one for one in doomed if one.key not in {one.key for one in there}]
-    return replace(untouched(collection, there), segments=len(gone), deleted=sum(one.deleted for one in gone))
+        restore_settings(client, collection)
+    current = stable_segments(nodes, collection, seconds)
+    gone = [one for one in dirty if one.key not in {one.key for one in current}]
+    return replace(not_vacuumed(collection, current), segments=len(gone), deleted=sum(one.deleted for one in gone))
 
 
-def untouched(collection: str, there: Sequence[Segment]) -> VacuumResult:
-    """What is left where nothing was done, or nothing more is."""
-    left = dirty_segments(there)
-    return VacuumResult(collection, 0, 0, sum(one.deleted for one in left), sum(one.deleted for one in left if is_small(one)))
+def not_vacuumed(collection: str, current: Sequence[Segment]) -> VacuumResult:
+    """Return a result that counts the deleted points in the ``current`` segments, and no rewritten segment."""
+    dirty = dirty_segments(current)
+    return VacuumResult(collection, 0, 0, sum(one.deleted for one in dirty), sum(one.deleted for one in dirty if is_small(one)))
 
 
-def dirty_segments(there: Sequence[Segment]) -> list[Segment]:
-    """Those that hold deleted points."""
-    return [one for one in there if one.deleted]
+def dirty_segments(current: Sequence[Segment]) -> list[Segment]:
+    return [one for one in current if one.deleted]
 
 
 def is_small(segment: Segment) -> bool:
-    return segment.points + segment.deleted < SMALLEST
+    return segment.points + segment.deleted < SMALLEST_SEGMENT
 
 
 def _vacuum_all(client: QdrantClient, nodes: Sequence[Node], collection: str, small: list[Segment], seconds: float, report: Report) -> None:
-    """Qdrant writes every segment anew whose payload lies otherwise than the collection says: for a moment it says so. A server that does not is not
-    waited for long, and the segments are left."""
+    """Rewrite every segment by switching ``on_disk_payload`` temporarily.
+
+    Qdrant rewrites each segment whose payload storage differs from the collection's setting. If a server does not do it in time, the segments
+    remain.
+    """
     on_disk = bool(client.get_collection(collection).config.params.on_disk_payload)
-    change(client, collection, {"on_disk_payload": not on_disk})
+    change_settings(client, collection, {"on_disk_payload": not on_disk})
     with suppress(VacuumStalled):
-        _wait(nodes, collection, small, min(seconds, FEW_SECONDS), report)
+        _wait(nodes, collection, small, min(seconds, SMALL_COLLECTION_SECONDS), report)
 
 
-def _wait(nodes: Sequence[Node], collection: str, doomed: Sequence[Segment], seconds: float, report: Report) -> None:
-    def look() -> list[Segment]:
-        found = _still_there(nodes, collection, doomed)
-        report(len(doomed) - len(found), len(doomed))
+def _wait(nodes: Sequence[Node], collection: str, dirty: Sequence[Segment], seconds: float, report: Report) -> None:
+    def poll() -> list[Segment]:
+        found = _not_replaced(nodes, collection, dirty)
+        report(len(dirty) - len(found), len(dirty))
         return found
 
-    left = wait_while(look, nodes, collection, seconds)
-    if left:
+    remaining = wait_while(poll, nodes, collection, seconds)
+    if remaining:
         raise VacuumStalled(
-            f"Qdrant has not rewritten {len(left)} of {len(doomed)} segments of {collection!r}, and has not got on with it for {seconds:g} s: look at"
-            " its log and its disk, and run it again: it goes on."
+            f"Qdrant has not rewritten {len(remaining)} of {len(dirty)} segments of {collection!r} and made no progress for {seconds:g} s. Check its"
+            " log and its disk, then run the command again."
         )
 
 
-def _still_there(nodes: Sequence[Node], collection: str, doomed: Sequence[Segment]) -> list[Segment]:
-    there = {one.key for one in segments(nodes, collection)}
-    return [one for one in doomed if one.key in there]
+def _not_replaced(nodes: Sequence[Node], collection: str, dirty: Sequence[Segment]) -> list[Segment]:
+    current = {one.key for one in segments(nodes, collection)}
+    return [one for one in dirty if one.key in current]

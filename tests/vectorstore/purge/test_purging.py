@@ -28,7 +28,7 @@ from vectorstore.catalog import registry
 from vectorstore.catalog.alias import alias_target
 from vectorstore.models import ProfileEmbedding, StoreState, VectorCollection
 from vectorstore.purge.files import DELETES_LATER
-from vectorstore.purge.purge import Purged, purge
+from vectorstore.purge.purge import PurgeResult, purge
 from vectorstore.purge.segments import Segment, segments
 from vectorstore.purge.stale_snapshots import Holds
 from vectorstore.purge.vacuum import VacuumResult
@@ -130,7 +130,7 @@ def deletes_files_later() -> bool:
         return version_of(every_node(client, ())[0]) >= DELETES_LATER
 
 
-def purged(**options: Any) -> Purged:
+def purged(**options: Any) -> PurgeResult:
     return purge(**options)
 
 
@@ -200,7 +200,7 @@ def test_purge__nothing_was_erased(folder: Path) -> None:
     someone_among(3)
     create()
     done = purged()
-    assert done == Purged(False, (VacuumResult(name(1), 0, 0, 0),), (), (), (), (), 0)
+    assert done == PurgeResult(False, (VacuumResult(name(1), 0, 0, 0),), (), (), (), (), 0)
     assert done.clean
 
 
@@ -369,7 +369,7 @@ def test_purge__another_storage_folder_is_refused(folder: Path, wrong: str) -> N
     erase(someone_among(FEW))
     with pytest.raises(
         UserFacingError,
-        match=rf"^--storage '{folder / wrong}': the segment [0-9a-f-]{{36}} of '{name(1)}' is not there, so nothing was done",
+        match=rf"^The segment [0-9a-f-]{{36}} of '{name(1)}' is not in --storage '{folder / wrong}': nothing was changed\.",
     ):
         purged(storage=[folder / wrong])
     assert purged(dry_run=True).collections[0].remaining == 1
@@ -379,7 +379,7 @@ def test_purge__a_dropped_collection_is_waited_for(folder: Path) -> None:
     erase(someone_among(FEW))
     moved_aside = folder / "storage" / ".deleted" / "random"
     moved_aside.mkdir(parents=True)
-    with pytest.raises(UserFacingError, match=r"is still there: Qdrant deletes the folder of a dropped collection in the background\."):
+    with pytest.raises(UserFacingError, match=r"still exists: Qdrant deletes the folder of a dropped collection in the background\."):
         purged(log=True, storage=[folder / "storage"], seconds=0.3)
     moved_aside.rmdir()
     assert purged(storage=[folder / "storage"]).clean
@@ -423,8 +423,8 @@ def test_purge__while_a_graph_is_built(folder: Path) -> None:
     with pytest.raises(UserFacingError) as raised:
         purged(seconds=0)
     assert str(raised.value) == (
-        f"Qdrant has been writing segments of '{name(1)}' anew for 0 s, and only then tells what is deleted in them: wait until the collection is"
-        " green, or give it more time with --wait, and run it again."
+        f"Qdrant is still rewriting segments of '{name(1)}' after 0 s without progress. Wait until the collection is green, or increase"
+        " --wait, then run the command again."
     )
 
 
@@ -495,8 +495,8 @@ def test_purge__a_retained_collection(folder: Path) -> None:
     with pytest.raises(UserFacingError) as raised:
         purged(log=True, snapshots=True)
     assert str(raised.value) == (
-        f"'{name(1)}' is retained, with a write-ahead log of its own: nothing was done. Add --drop-retained to drop it, after which there is no"
-        " reindex_qdrant --rollback, or wait until it is no longer retained."
+        f"'{name(1)}' is retained and has its own write-ahead log: nothing was changed. Add --drop-retained (reindex_qdrant --rollback is then"
+        " impossible), or wait until its retention ends."
     )
     assert where(folder, needles)["segments"]
     done = purged()

@@ -12,7 +12,7 @@ from findme.core.commands.base import FindmeCommand
 from findme.core.commands.progress import progress
 from findme.core.commands.running import note_counts
 from findme.core.plurals import counted
-from vectorstore.purge.purge import SECONDS, Purged, purge
+from vectorstore.purge.purge import SECONDS, PurgeResult, purge
 from vectorstore.purge.stale_snapshots import StaleSnapshot
 from vectorstore.purge.vacuum import VacuumResult
 from vectorstore.retention.unique_vectors import points_hold
@@ -76,7 +76,7 @@ class Command(FindmeCommand):
         if not done.clean:
             self.exit_with_findings()
 
-    def _print_result(self, done: Purged) -> None:
+    def _print_result(self, done: PurgeResult) -> None:
         for name in done.dropped:
             self.print_line(f"{name} {'would be' if done.dry_run else 'is'} dropped, with its write-ahead log.")
         if done.unique_vectors:
