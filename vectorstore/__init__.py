@@ -1,4 +1,4 @@
 import os
 
-# gRPC writes lines of its own to stderr when a connection fails; what a person has to know is in the error that is raised (vectorstore.qdrant.errors).
+# gRPC writes its own lines to stderr when a connection fails. The error that is raised (vectorstore.qdrant.errors) contains the information.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")

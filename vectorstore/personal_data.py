@@ -1,6 +1,6 @@
-"""The personal data of the vector store: table ``profile_embeddings``, the queue to Qdrant, and the point in Qdrant that is projected from it.
+"""Personal data of the vector store: the table ``profile_embeddings``, the sync queue, and the point in Qdrant.
 
-What talks to Qdrant is imported where it is used: its client takes most of a second to import, and this module is part of every command.
+Modules that use qdrant-client are imported inside the functions. The client takes most of a second to import, and every command imports this module.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ from vectorstore.models import ProfileEmbedding, QuarantinedUser, QueueEntry, St
 
 
 class Embeddings(PersonalDataOwner):
-    """The vector says what a face and a voice are like, the location where somebody is: nothing of the row outlives an anonymization."""
+    """Owner of the embeddings.
+
+    The vector describes a face and a voice, and the location tells where the user is. So an anonymization deletes the whole row.
+    """
 
     section = "vector_store"
     fields = {
@@ -27,7 +30,10 @@ class Embeddings(PersonalDataOwner):
     protection = {"vectorstore.ProfileEmbedding": Protection(users=("user",), protected={})}
 
     def export(self, user_id: UUID) -> dict[str, Any]:
-        """The row, and the point as it is in Qdrant (its vector of length 1), each None where there is none. Raises StoreUnavailable."""
+        """Return the row and the point, each None if it does not exist. Raises StoreUnavailable.
+
+        Qdrant stores the vector normalized to length 1.
+        """
         from vectorstore.sync.removal import point_of
 
         embedding = ProfileEmbedding.objects.filter(pk=user_id).values(*columns_of(ProfileEmbedding)).first()
@@ -44,15 +50,17 @@ class Embeddings(PersonalDataOwner):
 
 
 class Syncing(PersonalDataOwner):
-    """That somebody's point is to be written, or could not be. The queue outlives the person for as long as it takes to tell Qdrant that they
-    are gone; a quarantined user is not, once they are gone."""
+    """Owner of the sync tables.
+
+    A queue entry can outlive its user, until Qdrant has confirmed the deletion of the point. The row of a quarantined user is deleted with the user.
+    """
 
     section = "vector_sync"
     fields = {
         "vectorstore.QueueEntry": frozenset({"id", "user_id", "urgent", "queued_at", "not_before", "awaits_ack", "cause"}),
         "vectorstore.SyncLease": frozenset({"user_id", "worker_id", "expires_at"}),
         "vectorstore.QuarantinedUser": frozenset({"user_id", "reason", "collection", "quarantined_at"}),
-        # Nothing of anybody: they stand here since every field of this project stands with an owner.
+        # No personal data. These tables are listed because every field of the project needs an owner.
         "vectorstore.SyncWorker": frozenset({"id", "host", "pid", "started_at", "heartbeat_at", "sleeping_until"}),
         "vectorstore.VectorCollection": frozenset(
             {
@@ -87,7 +95,7 @@ class Syncing(PersonalDataOwner):
     }
 
     def export(self, user_id: UUID) -> dict[str, Any]:
-        """When changes were queued that the vector store does not have yet, and why it refuses the person, if it does."""
+        """Return the queued changes of the user, and the reason of their quarantine, if any."""
         return {
             "queued": list(QueueEntry.objects.filter(user_id=user_id).order_by("pk").values("queued_at", "urgent")),
             "quarantined": QuarantinedUser.objects.filter(pk=user_id).values("reason", "collection", "quarantined_at").first(),
@@ -100,7 +108,7 @@ class Syncing(PersonalDataOwner):
         self.anonymize(user_id)
 
     def after_anonymization(self, user_id: UUID) -> list[Effect]:
-        """Nothing that a person has to be told of: bookkeeping, which goes by itself."""
+        """Return no effect: these rows are bookkeeping, and workers delete them."""
         return []
 
     def after_erasure(self, user_id: UUID) -> list[Effect]:
@@ -108,7 +116,10 @@ class Syncing(PersonalDataOwner):
 
 
 class VectorStore(Store):
-    """The person's point in Qdrant. What it is projected from must be gone, or hidden, in the transaction that removes it."""
+    """The user's point in Qdrant.
+
+    The transaction that removes the point must also delete or hide the rows that it is projected from.
+    """
 
     name = "vector store"
 
@@ -127,7 +138,10 @@ class VectorStore(Store):
         return point_of(user_id) is not None
 
     def remove(self, user_id: UUID) -> bool:
-        """Workers write the checkpoint into the collections meanwhile, and remember of whom they hold the newest points: it takes long, and ``forget`` comes after it."""
+        """Delete the point, then remove the user from the sentinels. Return whether there was a point.
+
+        The deletion takes long. Meanwhile a worker may write a checkpoint with this user as a sentinel. So ``remove_sentinel`` runs after it.
+        """
         from vectorstore.sync.inline import remove_point
 
         removed = remove_point(user_id)

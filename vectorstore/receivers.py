@@ -1,4 +1,4 @@
-"""The point follows what the admin changes: right after the commit, like the commands."""
+"""Signal receivers: update the points of users right after the admin has committed a change."""
 
 from __future__ import annotations
 
@@ -13,10 +13,8 @@ from accounts.signals import users_changed
 
 @receiver(users_changed)
 def sync_changed_users(user_ids: Iterable[UUID], **_signal: Any) -> None:
-    """Raises StoreUnavailable or UserFacingError where the point could not be written.
-
-    Qdrant's client takes most of a second to import, and this module is part of every command: it is imported where it is used.
-    """
+    """Update the points of the changed users. Raises StoreUnavailable or UserFacingError if a point could not be written."""
+    # qdrant-client takes most of a second to import, and every command imports this module.
     from vectorstore.sync.inline import sync_users
 
     sync_users(user_ids)

@@ -1,4 +1,4 @@
-"""How the vector store is, as PostgreSQL knows it: read at a cost that does not grow with the tables."""
+"""Read the status of the vector store from PostgreSQL, at a cost that does not grow with the tables."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from django.db import connection
 from findme.core.triggers.problems import trigger_problems
 from vectorstore.models import StoreState, VectorCollection, Verification
 
-COUNTED = 1_000
-"""How far anything is counted."""
+MAX_COUNT = 1_000
+"""Maximum number of rows that a query counts."""
 
 QUEUE_STATUS = f"""
-    SELECT (SELECT count(*) FROM (SELECT FROM vector_sync_queue LIMIT {COUNTED + 1}) q),
+    SELECT (SELECT count(*) FROM (SELECT FROM vector_sync_queue LIMIT {MAX_COUNT + 1}) q),
            (SELECT clock_timestamp() - queued_at FROM vector_sync_queue WHERE isfinite(queued_at) ORDER BY id LIMIT 1),
-           (SELECT count(*) FROM (SELECT FROM vector_sync_leases WHERE expires_at > clock_timestamp() LIMIT {COUNTED + 1}) l),
-           (SELECT count(*) FROM (SELECT FROM vector_sync_quarantine LIMIT {COUNTED + 1}) a),
+           (SELECT count(*) FROM (SELECT FROM vector_sync_leases WHERE expires_at > clock_timestamp() LIMIT {MAX_COUNT + 1}) l),
+           (SELECT count(*) FROM (SELECT FROM vector_sync_quarantine LIMIT {MAX_COUNT + 1}) a),
            (SELECT count(*) FROM vector_sync_workers WHERE heartbeat_at > clock_timestamp() - interval '1 minute')
 """  # noqa: S608  # a constant
 
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """A number of rows; one that is larger than ``COUNTED`` is not known any better."""
+    """A number of rows. A number above ``MAX_COUNT`` means "more"."""
 
     count: int
 
     def __str__(self) -> str:
-        return f"more than {COUNTED:,}" if self.count > COUNTED else f"{self.count:,}"
+        return f"more than {MAX_COUNT:,}" if self.count > MAX_COUNT else f"{self.count:,}"
 
     def __bool__(self) -> bool:
         return self.count > 0
@@ -38,7 +38,10 @@ class Counted:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """``oldest_seconds`` is the age of the entry that has waited longest, None where nobody waits. ``workers`` have been seen in the last minute."""
+    """Status of the vector store.
+
+    ``oldest_seconds`` is the age of the oldest queue entry, None if the queue is empty. ``workers`` counts the workers with a heartbeat in the last minute.
+    """
 
     alias: str
     collections: list[VectorCollection]
@@ -52,12 +55,12 @@ class State:
     triggers: tuple[str, ...]
     """Triggers that are not as migrated: changes may not be captured."""
     comparison_due_at: datetime | None
-    """When triggers were mended, if the stores have not been compared since."""
+    """When triggers were repaired, if the stores have not been compared since."""
 
 
 @dataclass(frozen=True, slots=True)
 class QueueStatus:
-    """The numbers of ``State``."""
+    """The counts of ``State``."""
 
     queued: Counted
     oldest_seconds: float | None
@@ -76,7 +79,7 @@ def queue_status() -> QueueStatus:
 
 
 def state() -> State:
-    # Qdrant's client takes most of a second to import, and this module is part of every command.
+    # qdrant-client takes most of a second to import, and every command imports this module.
     from vectorstore.qdrant.connection import collection_name
 
     alias, store = collection_name(), StoreState.current()
@@ -97,6 +100,6 @@ def state() -> State:
 
 
 def differing(found: dict[str, Any]) -> int:
-    """How many points differed in a verification, of all collections; one that differs in two ways counts twice."""
+    """Return how many points differed in a verification, in all collections. A point with two differences counts twice."""
     kinds = ("missing", "orphaned", "stale payload", "stale vector")
     return sum(counts.get(kind, 0) for counts in found.get("collections", {}).values() for kind in kinds)

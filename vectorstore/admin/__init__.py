@@ -1,3 +1,3 @@
-"""The vector store in the admin: embeddings, quarantined users, and its status."""
+"""Admin pages of the vector store: embeddings, quarantined users, and the status page."""
 
-from vectorstore.admin import embeddings, quarantine  # noqa: F401  # they register their models
+from vectorstore.admin import embeddings, quarantine  # noqa: F401  # registers the models

@@ -1,4 +1,4 @@
-"""The embeddings in the admin: to be looked at. They are written by ``upsert_embeddings``, and go with the privacy actions."""
+"""Read-only admin of the embeddings. ``upsert_embeddings`` writes them, and the privacy actions delete them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from findme.core.admin.links import link_to
 from findme.core.admin.model_admin import UuidSearchAdmin
 from vectorstore.models import VECTOR_SIZE, ProfileEmbedding
 
-FIRST = 8
-"""How many numbers of a vector are shown: enough to tell two apart."""
+SHOWN_NUMBERS = 8
+"""How many numbers of a vector are shown. They are enough to distinguish two vectors."""
 
 
 @admin.register(ProfileEmbedding)
@@ -27,7 +27,7 @@ class ProfileEmbeddingAdmin(UuidSearchAdmin[ProfileEmbedding]):
     list_display_links = ("identifier",)
     sortable_by = ()
     ordering = ("pk",)
-    search_help_text = "UUID of a person"
+    search_help_text = "UUID of a user"
     fields = ("user", "model", "place", "shown_interests", "first_numbers", "created_at", "updated_at")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ProfileEmbedding]:
@@ -58,4 +58,4 @@ class ProfileEmbeddingAdmin(UuidSearchAdmin[ProfileEmbedding]):
 
     @admin.display(description="Vector")
     def first_numbers(self, embedding: ProfileEmbedding) -> str:
-        return f"{', '.join(f'{number:.4f}' for number in embedding.vector[:FIRST])} … ({VECTOR_SIZE} numbers)"
+        return f"{', '.join(f'{number:.4f}' for number in embedding.vector[:SHOWN_NUMBERS])} … ({VECTOR_SIZE} numbers)"

@@ -1,4 +1,4 @@
-"""People whom Qdrant refused: why, and once more. Beside their list stands the page of the vector store's state."""
+"""Admin of quarantined users: the reasons, and an action to retry them. Also serves the status page of the vector store."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from vectorstore.queue.entries import retry
 
 
 @admin.action(permissions=["retry_quarantined"], description="Try again")
-def retry_selected(_model_admin: Any, request: HttpRequest, people: QuerySet[QuarantinedUser]) -> None:
-    queued = retry(list(people.values_list("pk", flat=True)), actor_id=request.user.pk)
+def retry_selected(_model_admin: Any, request: HttpRequest, quarantined: QuerySet[QuarantinedUser]) -> None:
+    queued = retry(list(quarantined.values_list("pk", flat=True)), actor_id=request.user.pk)
     messages.success(
-        request, f"{counted(queued, 'person is', 'people are')} on the queue again: whoever is refused once more comes back here."
+        request, f"{counted(queued, 'user is', 'users are')} on the queue again. Users that Qdrant rejects again return to this list."
     )
 
 
@@ -35,7 +35,7 @@ class QuarantinedUserAdmin(UuidSearchAdmin[QuarantinedUser]):
     list_display_links = ("identifier",)
     sortable_by = ()
     ordering = ("pk",)
-    search_help_text = "UUID of a person"
+    search_help_text = "UUID of a user"
     fields = ("user_id", "reason", "collection", "quarantined_at")
     actions = (retry_selected,)
 

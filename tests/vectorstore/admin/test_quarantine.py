@@ -36,7 +36,7 @@ def test_retry__who_is_selected_is_on_the_queue_before_others() -> None:
     first, second, third = quarantined(3)
     officer = staff("vectorstore.view_quarantineduser", "vectorstore.retry_quarantined")
     response = signed_in(officer).post(LIST, {"action": TRY_AGAIN, "_selected_action": [str(first.pk), str(third.pk)]})
-    assert said(response) == ["2 people are on the queue again: whoever is refused once more comes back here."]
+    assert said(response) == ["2 users are on the queue again. Users that Qdrant rejects again return to this list."]
     assert list(QuarantinedUser.objects.all()) == [second]
     assert set(QueueEntry.objects.values_list("user_id", "urgent")) == {(first.pk, True), (third.pk, True)}
     assert set(audited()) == {("retry", officer.pk, first.pk, "done"), ("retry", officer.pk, third.pk, "done")}

@@ -90,7 +90,7 @@ def test_page__reads_no_further_than_it_counts(monkeypatch: pytest.MonkeyPatch) 
     client.get(PAGE)
     with CaptureQueriesContext(connection) as before:
         client.get(PAGE)
-    monkeypatch.setattr(status, "COUNTED", 3)
+    monkeypatch.setattr(status, "MAX_COUNT", 3)
     monkeypatch.setattr(status, "QUEUE_STATUS", status.QUEUE_STATUS.replace("LIMIT 1001", "LIMIT 4"))
     QueueEntry.objects.bulk_create(QueueEntry(user_id=uuid4()) for _ in range(6))
     for number in range(1, 5):
@@ -140,7 +140,7 @@ def test_page__tries_everybody_again() -> None:
         QuarantinedUser.objects.create(user_id=uuid4(), reason="refused", collection="x_v1")
     client = signed_in(staff("vectorstore.view_quarantineduser", "vectorstore.retry_quarantined"))
     assert "Try all of them again" in client.get(PAGE).content.decode()
-    assert said(client.post(PAGE)) == ["3 people are on the queue again."]
+    assert said(client.post(PAGE)) == ["3 users are on the queue again."]
     assert (QuarantinedUser.objects.count(), QueueEntry.objects.filter(urgent=True).count()) == (0, 3)
     assert {entry[0] for entry in audited()} == {"retry"} and {entry[2] for entry in audited()} == set(
         QueueEntry.objects.values_list("user_id", flat=True)
