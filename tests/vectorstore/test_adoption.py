@@ -229,11 +229,11 @@ def test_init_qdrant__adopt_in_words(embedded_qdrant: object, capsys: pytest.Cap
     planned = capsys.readouterr().out
     assert planned.startswith(f"{collection_name()} ({v1()}): 2 would be changed.")
     assert f"\n  metadata.findme_database: {ANOTHER}, is to be {StoreState.current().database_id} (adoption)\n" in planned
-    assert planned.endswith("\nOf 2 points, 1 is of nobody whom PostgreSQL knows, and would be removed.\n")
+    assert planned.endswith("\nOf 2 points, 1 has no user in PostgreSQL and would be removed.\n")
     assert state_of_everything() == before
     call_command("init_qdrant", "--adopt")
     assert capsys.readouterr().out.endswith(
-        f"{v1()} is this database's: 1 point of nobody is gone, and everybody is queued for manage.py sync_qdrant.\nDone, and read back.\n"
+        f"{v1()} belongs to this database now: 1 point without a user was removed, and all users are queued for manage.py sync_qdrant.\nDone. The result was read back and compared.\n"
     )
     call_command("init_qdrant", "--adopt", "--json")
     reported = json.loads(capsys.readouterr().out)

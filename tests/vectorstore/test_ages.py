@@ -337,7 +337,7 @@ def test_refresh__killed_before_its_end__the_day_is_not_noted_and_the_next_run_q
     refreshed_on(None)
     code, out, err = ended(started("refresh_ages"))
     assert (code, err) == (0, "")
-    assert "queued 1 of 1 person" in out
+    assert "queued 1 of 1 user" in out
     assert queued() == set(person)
 
 
@@ -352,9 +352,9 @@ def test_command__says_what_it_did(capsys: pytest.CaptureFixture[str]) -> None:
     refreshed_on(None)
     call_command("refresh_ages")
     assert capsys.readouterr().out.splitlines() == [
-        f"{today}: queued 1 of 2 people, who has become older since {today - timedelta(days=1)}.",
+        f"{today}: queued 1 of 2 users, who has become older since {today - timedelta(days=1)}.",
         f"{today}: nothing to do, ages were refreshed up to {today}.",
-        f"{today}: queued 2 of 2 people: it is not known of which day their points' ages are.",
+        f"{today}: queued 2 of 2 users, because the day of their points' ages is unknown.",
     ]
     call_command("refresh_ages", json=True)
     assert json.loads(capsys.readouterr().out) == {"day": str(today), "since": str(today), "users": 0, "queued": 0}

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.django_db
 
 COSINE = models.Distance.COSINE
 
-EMBEDDED = " Embedded in '{path}', which has no graph, thresholds or payload indexes: for those, set QDRANT_URL to a server."
+EMBEDDED = " Embedded in '{path}', without graphs, thresholds and payload indexes. For those, set QDRANT_URL to a server."
 
 
 def v1() -> str:
@@ -78,7 +78,7 @@ def test_init_qdrant__says_what_it_changes_and_then_has_nothing_to_do(
     note = embedded_note(store, settings)
     name = f"{collection_name()} ({v1()})"
     assert output(capsys, "--plan") == f"{name}: 3 would be changed.\n{missing()}"
-    assert output(capsys) == f"{name}: 3 to change.\n{missing()}Done, and read back.\n"
+    assert output(capsys) == f"{name}: 3 to change.\n{missing()}Done. The result was read back and compared.\n"
     assert output(capsys) == f"{name}: nothing to do.{note}\n"
     assert output(capsys, "--check") == f"{name} is as defined.{note}\n"
     assert output(capsys, "--plan") == f"{name}: nothing to do.{note}\n"
@@ -87,7 +87,7 @@ def test_init_qdrant__says_what_it_changes_and_then_has_nothing_to_do(
 def test_init_qdrant__says_who_is_queued_for_a_collection_that_is_new(store: str, capsys: pytest.CaptureFixture[str]) -> None:
     ProfileEmbeddingFactory.create_batch(2)
     assert output(capsys).endswith(
-        "\nDone, and read back.\n2 people are queued, and found once they are written: run manage.py sync_qdrant --once, where no --watch runs.\n"
+        "\nDone. The result was read back and compared.\n2 users are queued and searchable after the next sync. If no sync_qdrant --watch runs, run manage.py sync_qdrant --once.\n"
     )
     with qdrant() as client:
         client.delete_collection(v1())
@@ -120,7 +120,7 @@ def test_init_qdrant__check_names_each_difference(server: object, capsys: pytest
     assert ended_with.value.code == 1
     differences = "  hnsw_config.m: 8, is to be 16 (graph rebuild)\n  payload_schema.age: missing, is to be integer (in place)\n"
     assert capsys.readouterr().out == f"{collection_name()} ({v1()}): 2 differ.\n{differences}"
-    assert output(capsys) == f"{collection_name()} ({v1()}): 2 to change.\n{differences}Done, and read back.\n"
+    assert output(capsys) == f"{collection_name()} ({v1()}): 2 to change.\n{differences}Done. The result was read back and compared.\n"
 
 
 def test_init_qdrant__check_in_json(store: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -201,12 +201,12 @@ def test_init_qdrant__refuses_a_real_collection_that_bears_the_aliass_name(store
 
 
 def test_init_qdrant__check_adopts_nothing() -> None:
-    assert refused("--check", "--adopt") == "--check says what differs, and adopts nothing: give --plan to see what --adopt would do."
+    assert refused("--check", "--adopt") == "--check and --adopt exclude each other. Use --adopt --plan to see what --adopt would do."
 
 
 @pytest.mark.parametrize("arguments", [["--force"], ["--max-changes=3"], ["--check", "--force"]])
 def test_init_qdrant__says_what_goes_with_adopt(arguments: list[str]) -> None:
-    assert refused(*arguments) == "--force and --max-changes say what --adopt may remove: give --adopt as well."
+    assert refused(*arguments) == "--force and --max-changes need --adopt. Add --adopt, or omit them."
 
 
 def test_init_qdrant__refuses_an_alias_that_leads_elsewhere(store: str) -> None:
@@ -258,7 +258,7 @@ def test_init_qdrant__says_when_graphs_are_still_being_built(
     with pytest.raises(SystemExit) as ended_with:
         call_command("init_qdrant", "--wait", "0.2")
     assert ended_with.value.code == 1
-    assert capsys.readouterr().err == f"{v1()} is still yellow after 0.2 s: Qdrant goes on by itself.\n"
+    assert capsys.readouterr().err == f"{v1()} is still yellow after 0.2 s. Qdrant continues in the background.\n"
 
 
 @pytest.mark.qdrant_server
@@ -387,7 +387,7 @@ def test_init_qdrant__killed_at_any_step_goes_on(
         assert plan(client).differences
         assert client.collection_exists(v1()) is (steps > 0)
         assert not client.collection_exists(collection_name())
-    assert "\nDone, and read back.\n" in output(capsys)
+    assert "\nDone. The result was read back and compared.\n" in output(capsys)
     assert not compare().differences
     assert QueueEntry.objects.filter(user_id=person).count() == 1
 

@@ -110,7 +110,7 @@ def test_adopt__the_plan_and_the_document_have_the_number(store: str, capsys: py
     before = everything()
     assert outcome("init_qdrant", "--adopt", "--plan") == (0, "")
     assert capsys.readouterr().out.endswith(
-        "\nOf 3 points, 1 is of nobody whom PostgreSQL knows, and would be removed.\n2 points hold the only copy of a user's vector: --adopt would be"
+        "\nOf 3 points, 1 has no user in PostgreSQL and would be removed.\n2 points hold the only copy of a user's vector: --adopt would be"
         " refused. Store the vectors in profile_embeddings first, or add --discard-vectors 2.\n"
     )
     assert outcome("init_qdrant", "--adopt", "--plan", "--discard-vectors", "2") == (0, "")
@@ -349,8 +349,8 @@ def test_verify__repair(every_store: str, capsys: pytest.CaptureFixture[str]) ->
     code, _ = outcome("verify_qdrant")
     written = capsys.readouterr().out
     assert code == 1
-    assert "\n  3 points hold the only copy of a user's vector: --repair deletes none of them by itself.\n" in written
-    assert written.endswith("To put this right: manage.py verify_qdrant --repair --discard-vectors 3, or store those vectors first\n")
+    assert "\n  3 points hold the only copy of a user's vector: --repair deletes none without --discard-vectors.\n" in written
+    assert written.endswith("To repair this: manage.py verify_qdrant --repair --discard-vectors 3, or store those vectors first\n")
     before = everything()
     for arguments in ([], ["--force"], ["--max-changes", "1000"]):
         assert outcome("verify_qdrant", "--repair", *arguments) == (2, refusal(3))

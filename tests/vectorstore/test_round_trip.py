@@ -120,7 +120,7 @@ def test_round_trip__of_a_full_dump(source: None, settings: Settings, monkeypatc
         assert out.splitlines()[-1] == f"{people} points written, 0 removed."
         code, out, err = manage("verify_qdrant")
         assert code == 0, out + err
-        assert f"{people} points of {people} people, all as they are to be." in out
+        assert f"{people} points of {people} users, no differences." in out
         assert manage("init_qdrant", "--check")[0] == 0
         with qdrant() as client:
             (owner,) = {

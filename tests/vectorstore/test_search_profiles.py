@@ -109,7 +109,7 @@ def test_search__page_after_page(collection: str, three: list[User]) -> None:
     anne, ben, carla = three
     *_, last = searched("--user", anne.pk, "--limit", 1).splitlines()
     words, _, place = last.rpartition(" ")
-    assert (words, place.endswith(f":{ben.pk}")) == ("The next page: --after", True)
+    assert (words, place.endswith(f":{ben.pk}")) == ("Next page: --after", True)
     (hit,) = json.loads(searched("--user", anne.pk, "--limit", 1, "--json"))
     assert place == f"{hit['score']}:{hit['user_id']}"
     assert ids("--user", anne.pk, "--after", place) == [carla.pk]
@@ -118,7 +118,7 @@ def test_search__page_after_page(collection: str, three: list[User]) -> None:
 
 @pytest.mark.django_db
 def test_search__nobody(collection: str, three: list[User]) -> None:
-    assert searched("--user", three[0].pk, "--gender", "other") == "Nobody was found.\n"
+    assert searched("--user", three[0].pk, "--gender", "other") == "No users found.\n"
     assert json.loads(searched("--user", three[0].pk, "--gender", "other", "--json")) == []
 
 

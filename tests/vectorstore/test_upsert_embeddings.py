@@ -87,7 +87,7 @@ def test_upsert__whoever_is_quarantined_is_reported(dates_unchecked: None, colle
     path = json_lines(tmp_path / "x.jsonl", [row(person.pk, vector=ones()) for person in (user, odd)])
     said = (
         "2 rows read, 2 loaded (2 of them new), 0 rejected.\n1 point written to the vector store.\n"
-        "1 user is quarantined because no point can be made of their data. The admin shows the reasons and can retry them.\n"
+        "1 user is quarantined because their data cannot be projected to a point. The admin shows the reasons and can retry them.\n"
     )
     assert upsert(path) == (1, said, "")
     assert list(QuarantinedUser.objects.values_list("pk", flat=True)) == [odd.pk]
@@ -145,10 +145,10 @@ def test_upsert__small_files_make_no_large_rejects_file(tmp_path: Path, monkeypa
     for line in lines[:-1]:
         kept["shortened" in line["row"]] += 1
     assert "omitted" in lines[-1]["row"] and kept[True] > 100 and kept[False] > 100
-    explained = f"{rejects}: how much it keeps depends on the size of the input."
+    explained = f"{rejects}: its maximum size depends on the size of the input."
     assert err.splitlines()[-2:] == [
         f"{kept[True]:,} rejected rows are shortened in {explained}",
-        f"{2050 - len(lines) + 1:,} rejected rows are left out of {explained}",
+        f"{2050 - len(lines) + 1:,} rejected rows are missing from {explained}",
     ]
     most = 2 * ((1 << 19) + (1 << 17) + parquet.stat().st_size + npz.stat().st_size)
     assert rejects.stat().st_size < most
@@ -217,7 +217,7 @@ def test_upsert__vector_store_unavailable_and_back(collection: str, tmp_path: Pa
     first, second = out.splitlines()
     assert first == "1 row read, 1 loaded (1 of them new), 0 rejected."
     assert second.startswith(
-        f"1 person awaits projection: run manage.py sync_qdrant --once. Nothing answers at QDRANT_URL '{settings.QDRANT_URL}'"
+        f"1 user awaits projection: run manage.py sync_qdrant --once. Nothing answers at QDRANT_URL '{settings.QDRANT_URL}'"
     )
     settings.QDRANT_URL = url
     assert point_of(user.pk) is None
@@ -230,7 +230,7 @@ def test_upsert__collection_not_made_yet(store: str, tmp_path: Path, settings: S
     path = json_lines(tmp_path / "x.jsonl", [row(UserFactory.create().pk, vector=ones())])
     code, out, _ = upsert(path)
     missing = f"Qdrant has no collection {settings.QDRANT_COLLECTION!r}: make it with manage.py init_qdrant."
-    assert (code, out.splitlines()[1]) == (1, f"1 person awaits projection: run manage.py sync_qdrant --once. {missing}")
+    assert (code, out.splitlines()[1]) == (1, f"1 user awaits projection: run manage.py sync_qdrant --once. {missing}")
 
 
 @pytest.mark.django_db

@@ -52,25 +52,25 @@ def output(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, st
 
 def test_verify_qdrant__says_what_it_found_and_did(live: str, capsys: pytest.CaptureFixture[str]) -> None:
     gone, queued, _ = people(3)
-    assert output(capsys) == (0, f"{live} (live): 3 points of 3 people, all as they are to be.\n")
+    assert output(capsys) == (0, f"{live} (live): 3 points of 3 users, no differences.\n")
     delete(live, gone, queued)
     QueueEntry.objects.create(user_id=queued)
     with qdrant() as client:
         client.upsert(live, [models.PointStruct(id=7, vector=unit_vector(1))], wait=True)
-    found = f"{live} (live): 2 points of 3 people, 2 differ, 1 pending.\n  1 missing: {gone}\n  1 orphaned: 7\n"
-    assert output(capsys) == (1, f"{found}To put this right: manage.py verify_qdrant --repair\n")
+    found = f"{live} (live): 2 points of 3 users, 2 differ, 1 pending.\n  1 missing: {gone}\n  1 orphaned: 7\n"
+    assert output(capsys) == (1, f"{found}To repair this: manage.py verify_qdrant --repair\n")
     assert output(capsys, "--repair") == (
         1,
-        f"{found}1 person queued, 1 point deleted. manage.py sync_qdrant --once does the rest.\n",
+        f"{found}1 user queued, 1 point deleted. Run manage.py sync_qdrant --once to write the points.\n",
     )
-    assert output(capsys) == (0, f"{live} (live): 1 point of 3 people, all as they are to be, 2 pending.\n")
+    assert output(capsys) == (0, f"{live} (live): 1 point of 3 users, no differences, 2 pending.\n")
 
 
 def test_verify_qdrant__quarantined_users(live: str, capsys: pytest.CaptureFixture[str]) -> None:
     (person,) = people(1)
     QuarantinedUser.objects.create(user_id=person, reason="refused", collection=live)
     quarantined = "1 user is quarantined because Qdrant rejected their data. The admin shows the reasons and can retry them.\n"
-    assert output(capsys) == (1, f"{live} (live): 1 point of 1 person, all as they are to be.\n{quarantined}")
+    assert output(capsys) == (1, f"{live} (live): 1 point of 1 user, no differences.\n{quarantined}")
 
 
 def test_verify_qdrant__a_restored_store(live: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -80,11 +80,11 @@ def test_verify_qdrant__a_restored_store(live: str, capsys: pytest.CaptureFixtur
         client.set_payload(live, {"version": version}, points=[str(person)], wait=True)
     back = (
         f"{live!r} holds a point of version {version}, and PostgreSQL has allocated {last_allocated()} so far: it was restored to an older copy, or"
-        f" failed over.\n{live} (live): 1 point of 1 person, all as they are to be, 1 of a version that was never allocated.\n"
+        f" failed over.\n{live} (live): 1 point of 1 user, no differences, 1 with an unallocated version.\n"
     )
-    assert output(capsys) == (1, f"{back}To put this right: manage.py verify_qdrant --repair\n")
-    assert output(capsys, "--repair") == (1, f"{back}Both stores have a new checkpoint: workers go on.\n")
-    assert output(capsys) == (0, f"{live} (live): 1 point of 1 person, all as they are to be.\n")
+    assert output(capsys) == (1, f"{back}To repair this: manage.py verify_qdrant --repair\n")
+    assert output(capsys, "--repair") == (1, f"{back}Both stores have a new checkpoint: workers continue.\n")
+    assert output(capsys) == (0, f"{live} (live): 1 point of 1 user, no differences.\n")
 
 
 @pytest.mark.parametrize("failing", [False, True])
@@ -103,7 +103,7 @@ def test_verify_qdrant__a_checkpoint_that_is_not_taken_is_not_said_to_be(
     code, out = output(capsys, "--repair")
     assert code == 1
     assert out.endswith(
-        "\nThe new checkpoint is not in both stores, since Qdrant does not take it or took too long, and workers do not go on before it is: run it again.\n"
+        "\nThe new checkpoint is not in both stores: Qdrant rejected it or took too long. Workers stay stopped until it is. Run the command again.\n"
     )
 
 
@@ -158,7 +158,7 @@ def test_verify_qdrant__what_is_refused_is_reported_before(live: str, capsys: py
     delete(live, person)
     with pytest.raises(CommandError, match="1 point differs and the limit is 0"):
         call_command("verify_qdrant", "--repair", "--max-changes", "0")
-    assert capsys.readouterr().out == f"{live} (live): 0 points of 1 person, 1 differs.\n  1 missing: {person}\n"
+    assert capsys.readouterr().out == f"{live} (live): 0 points of 1 user, 1 differs.\n  1 missing: {person}\n"
     with pytest.raises(CommandError):
         call_command("verify_qdrant", "--repair", "--max-changes", "0", "--json")
     reported = json.loads(capsys.readouterr().out)
@@ -176,7 +176,7 @@ def test_verify_qdrant__arguments_that_it_does_not_take(number: str) -> None:
 def test_verify_qdrant__how_much_to_change_is_asked_of_a_repair(option: str) -> None:
     with pytest.raises(CommandError) as raised:
         call_command("verify_qdrant", option)
-    assert str(raised.value) == "--max-changes and --force say how much a repair may change: add --repair, or leave them out."
+    assert str(raised.value) == "--max-changes and --force need --repair. Add --repair, or omit them."
     assert raised.value.returncode == 2
 
 

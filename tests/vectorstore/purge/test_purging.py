@@ -272,8 +272,8 @@ def test_purge__snapshots_of_a_shard_and_of_the_server(folder: Path) -> None:
     (line,) = [line for line in stdout.splitlines() if of_server in line]
     made_at = f"{done.stale_snapshots[0].snapshot.made_at:%Y-%m-%d %H:%M:%S} UTC"
     assert line == (
-        f"The snapshot {of_server} of {made_at} is of everything on {dj_settings.QDRANT_URL}, and may hold erased points: delete it when nobody needs it"
-        f" any more (curl -X DELETE {dj_settings.QDRANT_URL}/snapshots/{of_server})."
+        f"The snapshot {of_server} of {made_at} is of the whole server {dj_settings.QDRANT_URL} and may hold erased points. Delete it when no service"
+        f" needs it any more: curl -X DELETE {dj_settings.QDRANT_URL}/snapshots/{of_server}"
     )
     with qdrant() as client:
         client.delete_full_snapshot(of_server, wait=True)
@@ -355,10 +355,10 @@ def test_purge__waits_until_replaced_segments_are_gone_from_the_folder(folder: P
     assert (code, stderr) == (1, "")
     assert stdout.splitlines() == [
         (
-            f"{name(1)}: segments rewritten: 0, and deleted points that are gone with them: 0;"
+            f"{name(1)}: segments rewritten: 0, deleted points purged with them: 0;"
             " folders of replaced segments that Qdrant has not deleted yet: 1. Run it again."
         ),
-        "Something is left, as said above.",
+        "Erased data may remain, as listed above.",
     ]
     left_behind.rmdir()
     assert purged(storage=[folder / "storage"]).clean
@@ -391,8 +391,8 @@ def test_command__without_the_storage_folder(folder: Path) -> None:
     for _ in range(2):
         code, stdout, stderr = manage("purge_qdrant")
         assert (code, stderr) == (1, "")
-        assert ("and does not report it: prove it with --storage FOLDER" in stdout) == deletes_files_later()
-        assert ("none is left" in stdout) != deletes_files_later()
+        assert ("and does not report it: check it with --storage FOLDER" in stdout) == deletes_files_later()
+        assert ("none remains" in stdout) != deletes_files_later()
 
 
 # --- While Qdrant writes segments anew by itself -------------------------------------------------------------------------------------
@@ -583,8 +583,8 @@ def test_command(folder: Path) -> None:
     assert stdout.splitlines() == [
         f"{name(1)}: deleted points in its segments: 1.",
         f"The snapshot {before.name} of {made_at} is older than the last erasure: --snapshots deletes it.",
-        f"{name(1)}: its write-ahead log may hold erased points. Add --log to have the collection built anew without.",
-        "Something is left, as said above.",
+        f"{name(1)}: its write-ahead log may hold erased points. Add --log to rebuild the collection with a new log.",
+        "Erased data may remain, as listed above.",
     ]
     code, stdout, stderr = manage("purge_qdrant", "--dry-run", "--snapshots", "--log")
     assert (code, stderr) == (1, "")
@@ -592,7 +592,7 @@ def test_command(folder: Path) -> None:
         f"{name(1)} would be dropped, with its write-ahead log.",
         f"{name(1)}: deleted points in its segments: 1.",
         f"The snapshot {before.name} of {made_at} would be deleted.",
-        "Something is left, as said above.",
+        "Erased data may remain, as listed above.",
     ]
     assert [one.name for one in list_snapshots().snapshots] == [before.name]
     code, stdout, stderr = manage("purge_qdrant", "--snapshots", "--log", "--json")

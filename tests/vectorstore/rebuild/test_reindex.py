@@ -584,11 +584,11 @@ def test_reindex_qdrant__says_what_it_did(embedded_qdrant: object, capsys: pytes
         "2 points written, 0 were there.",
         f"{version(2)} is accepted: 2 points, recall@10 1.0000 (live: 1.0000).",
         f"{collection_name()} leads to {version(2)}.",
-        f"{version(1)} is dropped.",
+        f"{version(1)} was dropped.",
     ]
     retained = output(capsys, "--retain", "12h").splitlines()[-1]
     assert retained.startswith(f"{version(2)} is retained until 20") and retained.endswith(
-        " UTC: reindex_qdrant --rollback goes back to it."
+        " UTC: reindex_qdrant --rollback makes it live again."
     )
     assert output(capsys, "--rollback").splitlines()[:2] == [
         f"{version(2)} is accepted: 2 points, recall@10 1.0000 (live: 1.0000).",
@@ -627,7 +627,7 @@ def test_reindex_qdrant__where_the_old_one_cannot_be_dropped_the_new_one_is_sear
     monkeypatch.setattr(QdrantClient, "delete_collection", away)
     assert output(capsys).splitlines()[-2:] == [
         "Not everything that is due could be dropped: Qdrant is busy.",
-        f"{version(1)} is still to be dropped: an idle worker, or the next run, does it.",
+        f"{version(1)} is not dropped yet: an idle worker or the next run drops it.",
     ]
     assert (leads_to(), states()) == ("v2", {"v1": "failed", "v2": "live"})
 
@@ -640,7 +640,7 @@ def test_reindex_qdrant__where_the_old_one_cannot_be_dropped_the_new_one_is_sear
         (["--min-recall", "97"], "Error: argument --min-recall: '97' is not a number from 0 to 1"),
         (["--min-recall", "nan"], "Error: argument --min-recall: 'nan' is not a number from 0 to 1"),
         (["--rollback", "--drop-retained"], "Error: argument --drop-retained: not allowed with argument --rollback"),
-        (["--dry-run"], "--dry-run goes with --drop-retained."),
+        (["--dry-run"], "--dry-run needs --drop-retained. Add it, or omit --dry-run."),
         (["--drop-retained", "--retain", "1d"], "--retain does not go with --drop-retained."),
         (["--drop-retained", "--min-recall", "0.9"], "--min-recall does not go with --drop-retained."),
         (["--drop-retained", "--timeout", "3"], "--timeout does not go with --drop-retained."),

@@ -221,7 +221,7 @@ def test_command__from_making_to_deleting(collection: QdrantServer, tmp_path: Pa
     assert stdout == f"  {one['name']}  {made_at} UTC  {one['size']:,} bytes  {collection.url}\n1 snapshot.\n"
     assert manage("qdrant_snapshot", "download", one["name"], tmp_path) == (
         0,
-        f"{str(tmp_path / one['name'])!r}: {one['size']:,} bytes, SHA-256 {one['sha256']} (as Qdrant says).\n",
+        f"{str(tmp_path / one['name'])!r}: {one['size']:,} bytes, SHA-256 {one['sha256']} (equal to Qdrant's).\n",
         "",
     )
     code, stdout, stderr = manage("qdrant_snapshot", "delete", one["name"])

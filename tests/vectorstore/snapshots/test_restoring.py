@@ -34,7 +34,7 @@ from vectorstore.rebuild.build import make
 from vectorstore.rebuild.reindex import reindex
 from vectorstore.schema.initialize import compare
 from vectorstore.snapshots.repository import create, delete, fetch, list_snapshots
-from vectorstore.snapshots.restore import Restored, restore
+from vectorstore.snapshots.restore import RestoreResult, restore
 from vectorstore.snapshots.transfer import sha256_of, upload
 from vectorstore.snapshots.upgrade import upgrade_collection
 from vectorstore.sync.worker import sync_once
@@ -65,7 +65,7 @@ def name(number: int) -> str:
     return f"{collection_name()}_v{number}"
 
 
-def brought_back(path: Path, **options: Any) -> Restored:
+def brought_back(path: Path, **options: Any) -> RestoreResult:
     return restore([path], **options)
 
 

@@ -77,18 +77,18 @@ def test_deletion_that_was_not_captured__repair_mends_the_triggers_and_then_find
     enabled_by_pg_restore()
     delete_as_a_replica(gone)
     assert not QueueEntry.objects.exists()
-    differs = [f"{live} (live): 3 points of 2 people, 1 differs.", f"  1 orphaned: {gone}"]
+    differs = [f"{live} (live): 3 points of 2 users, 1 differs.", f"  1 orphaned: {gone}"]
     assert output(capsys, "verify_qdrant") == (
         1,
-        [*(f"Not as migrated: {line}" for line in LOST), *differs, "To put this right: manage.py verify_qdrant --repair"],
+        [*(f"Not as migrated: {line}" for line in LOST), *differs, "To repair this: manage.py verify_qdrant --repair"],
         [],
     )
     assert output(capsys, "verify_qdrant", "--repair") == (
         1,
         [
-            *(f"Mended: {line}" for line in LOST),
+            *(f"Repaired: {line}" for line in LOST),
             *differs,
-            "1 person queued, 0 points deleted. manage.py sync_qdrant --once does the rest.",
+            "1 user queued, 0 points deleted. Run manage.py sync_qdrant --once to write the points.",
         ],
         [],
     )
@@ -97,7 +97,7 @@ def test_deletion_that_was_not_captured__repair_mends_the_triggers_and_then_find
     assert set(QueueEntry.objects.values_list("user_id", flat=True)) == {gone, other}
     code, out, err = output(capsys, "sync_qdrant", "--once")
     assert (code, out[-1], err) == (0, "0 points written, 2 removed.", [])
-    assert output(capsys, "verify_qdrant") == (0, [f"{live} (live): 1 point of 1 person, all as they are to be."], [])
+    assert output(capsys, "verify_qdrant") == (0, [f"{live} (live): 1 point of 1 user, no differences."], [])
 
 
 def test_triggers_lost_and_both_stores_agree__is_a_finding(live: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -107,8 +107,8 @@ def test_triggers_lost_and_both_stores_agree__is_a_finding(live: str, capsys: py
         1,
         [
             "Not as migrated: trigger vector_sync_deleted on users: disabled",
-            f"{live} (live): 1 point of 1 person, all as they are to be.",
-            "To put this right: manage.py verify_qdrant --repair",
+            f"{live} (live): 1 point of 1 user, no differences.",
+            "To repair this: manage.py verify_qdrant --repair",
         ],
         [],
     )
@@ -122,8 +122,8 @@ def test_repair__qdrant_unavailable__says_that_what_was_missed_is_not_queued(
     with pytest.raises(CommandError) as refused:
         call_command("verify_qdrant", "--repair", "--json")
     assert refused.value.returncode == 2
-    assert str(refused.value).endswith(" The triggers are mended, but changes that they missed are not queued yet.")
-    assert capsys.readouterr() == ("", "Mended: trigger vector_sync_deleted on users: disabled\n")
+    assert str(refused.value).endswith(" The triggers are repaired, but changes that they missed are not queued yet.")
+    assert capsys.readouterr() == ("", "Repaired: trigger vector_sync_deleted on users: disabled\n")
     assert trigger_problems() == ()
 
 
@@ -171,7 +171,7 @@ def test_init_qdrant_check__triggers_lost__is_a_finding(live: str, capsys: pytes
     problems = ["trigger vector_sync_deleted on users: disabled", "trigger vector_sync_truncated on users: missing"]
     assert output(capsys, "init_qdrant", "--check") == (
         1,
-        [*said, *(f"Not as migrated: {problem}" for problem in problems), "To put this right: manage.py verify_qdrant --repair"],
+        [*said, *(f"Not as migrated: {problem}" for problem in problems), "To repair this: manage.py verify_qdrant --repair"],
         [],
     )
     with pytest.raises(SystemExit) as ended:

@@ -82,14 +82,14 @@ def test_repair__killed_after_the_mending__every_command_says_that_a_comparison_
 
     due_at = comparison_due_at()
     assert due_at is not None
-    sentence, difference = comparison_due_warning(due_at), f"{live} (live): 3 points of 2 people, 1 differs."
+    sentence, difference = comparison_due_warning(due_at), f"{live} (live): 3 points of 2 users, 1 differs."
     code, out, err = manage("sync_qdrant", "--once")
     assert (code, out, err) == (1, "Nothing to do.\n", f"{sentence} Run manage.py verify_qdrant --repair.\n")
     code, out, _ = manage("verify_qdrant")
     assert (code, out.splitlines()[:2], out.splitlines()[-1]) == (
         1,
         [sentence, difference],
-        "To put this right: manage.py verify_qdrant --repair",
+        "To repair this: manage.py verify_qdrant --repair",
     )
     assert comparison_due_at() == due_at
 
@@ -98,7 +98,7 @@ def test_repair__killed_after_the_mending__every_command_says_that_a_comparison_
     assert comparison_due_at() is None
     assert QueueEntry.objects.values_list("user_id", flat=True).get() == gone
     assert manage("sync_qdrant", "--once")[0] == 0
-    assert manage("verify_qdrant")[:2] == (0, f"{live} (live): 2 points of 2 people, all as they are to be.\n")
+    assert manage("verify_qdrant")[:2] == (0, f"{live} (live): 2 points of 2 users, no differences.\n")
 
 
 @pytest.mark.django_db(transaction=True)
@@ -212,7 +212,7 @@ def test_init_qdrant_check__comparison_due__is_a_finding(live: str, capsys: pyte
     with pytest.raises(SystemExit) as ended:
         call_command("init_qdrant", "--check")
     assert ended.value.code == 1
-    assert capsys.readouterr().out.splitlines()[-2:] == [SENTENCE, "To put this right: manage.py verify_qdrant --repair"]
+    assert capsys.readouterr().out.splitlines()[-2:] == [SENTENCE, "To repair this: manage.py verify_qdrant --repair"]
     with pytest.raises(SystemExit):
         call_command("init_qdrant", "--check", "--json")
     assert json.loads(capsys.readouterr().out)["comparison_due_at"] == "2026-05-01T12:00:00+00:00"

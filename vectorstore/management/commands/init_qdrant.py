@@ -1,4 +1,4 @@
-"""Make the collection in Qdrant as it is defined, or say how it differs."""
+"""Apply the definition of the collection to Qdrant, or show the differences."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from vectorstore.schema.plan import Plan, what_to_do
 
 
 class Command(FindmeCommand):
-    help = "Make the Qdrant collection as FindMe defines it: prints what it changes, and changes it. Run again, there is nothing to do."
+    help = "Create or change the Qdrant collection as FindMe defines it, and print the changes. A second run changes nothing."
     after_interrupt = "Run it again: it changes what still differs."
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -36,20 +36,20 @@ class Command(FindmeCommand):
             help="change nothing; exit 1 and name each difference, a restored store, a lost trigger, or a comparison that is due",
         )
         what.add_argument(
-            "--plan", "--dry-run", dest="plan", action="store_true", help="change nothing; print what would be changed, and what that takes"
+            "--plan", "--dry-run", dest="plan", action="store_true", help="change nothing; print each change, and how it would be made"
         )
         parser.add_argument(
             "--adopt",
             action="store_true",
-            help="adopt a collection that belongs to another database, or that bears the alias's name; removes points that PostgreSQL does not know",
+            help="adopt a collection that belongs to another database or has the name of the alias; removes points without a user in PostgreSQL",
         )
         parser.add_argument(
             "--max-changes",
             type=number,
             metavar="N",
-            help="with --adopt: how many points it may remove at most (default: the greater of 100 and 5 %% of them)",
+            help="with --adopt: maximum number of points to remove (default: 100, or 5 %% of the points if that is more)",
         )
-        parser.add_argument("--force", action="store_true", help="with --adopt: remove as many as there are")
+        parser.add_argument("--force", action="store_true", help="with --adopt: remove any number of points")
         add_discard_vectors(parser)
         add_after_restore(parser)
         parser.add_argument("--json", action="store_true", help="print one JSON document")
@@ -63,14 +63,14 @@ class Command(FindmeCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         if not options["adopt"] and (options["force"] or options["max_changes"] is not None):
-            raise CommandError("--force and --max-changes say what --adopt may remove: give --adopt as well.", returncode=NOT_DONE)
+            raise CommandError("--force and --max-changes need --adopt. Add --adopt, or omit them.", returncode=NOT_DONE)
         if not options["adopt"] and options["discard_vectors"] is not None:
-            raise CommandError("--discard-vectors says what --adopt may delete: give --adopt as well.", returncode=NOT_DONE)
+            raise CommandError("--discard-vectors needs --adopt. Add --adopt, or omit it.", returncode=NOT_DONE)
         if not options["adopt"] and options["after_restore"]:
-            raise CommandError("--after-restore says what --adopt may write: give --adopt as well.", returncode=NOT_DONE)
+            raise CommandError("--after-restore needs --adopt. Add --adopt, or omit it.", returncode=NOT_DONE)
         if options["check"] and options["adopt"]:
             raise CommandError(
-                "--check says what differs, and adopts nothing: give --plan to see what --adopt would do.", returncode=NOT_DONE
+                "--check and --adopt exclude each other. Use --adopt --plan to see what --adopt would do.", returncode=NOT_DONE
             )
         require_current_names(connection)
         if options["check"]:
@@ -113,10 +113,11 @@ class Command(FindmeCommand):
         if as_json:
             self._print_json(done.planned, changed=bool(done.planned.differences), status=done.status, more={"queued": done.queued})
         elif done.planned.differences:
-            self.print_line("Done, and read back.")
+            self.print_line("Done. The result was read back and compared.")
         if done.queued and not as_json:
             self.print_line(
-                f"{counted(done.queued, 'person is', 'people are')} queued, and found once they are written: run manage.py sync_qdrant --once, where no --watch runs."
+                f"{counted(done.queued, 'user is', 'users are')} queued and searchable after the next sync. If no sync_qdrant --watch runs,"
+                " run manage.py sync_qdrant --once."
             )
         if not as_json:
             self._print_restored(done.planned)
@@ -126,7 +127,7 @@ class Command(FindmeCommand):
 
     def _adopt(self, options: dict[str, Any]) -> None:
         try:
-            with progress("Looking at points") as report:
+            with progress("Comparing points") as report:
                 done = adopt(
                     max_changes=options["max_changes"],
                     force=options["force"],
@@ -149,10 +150,10 @@ class Command(FindmeCommand):
         elif done.status is None:
             self._print_plan(done.planned, "would be changed")
             self.print_line(
-                f"Of {counted(done.survey.points, 'point')}, {counted(done.survey.orphans, 'is', 'are')} of nobody whom PostgreSQL knows, and would be removed."
+                f"Of {counted(done.survey.points, 'point')}, {counted(done.survey.orphans, 'has', 'have')} no user in PostgreSQL and would be removed."
             )
             if done.survey.unique_vectors:
-                self.print_line(_of_unique(done.survey.unique_vectors, options["discard_vectors"] or 0))
+                self.print_line(_unique_vectors_line(done.survey.unique_vectors, options["discard_vectors"] or 0))
             if done.remaining is not None:
                 self.print_line(done.remaining)
         else:
@@ -165,26 +166,26 @@ class Command(FindmeCommand):
     def _print_adopted(self, done: Adopted) -> None:
         if done.replaced is not None:
             self.print_line(
-                f"{done.replaced.collection} was built with {counted(done.replaced.points, 'point')}, and {done.planned.alias} leads to it. For"
-                f" {done.replaced.gap_seconds * 1000:,.0f} ms there was nothing to search."
+                f"{done.replaced.collection} was built with {counted(done.replaced.points, 'point')}, and the alias {done.planned.alias} points to it."
+                f" Searches failed for {done.replaced.gap_seconds * 1000:,.0f} ms."
             )
         elif done.planned.is_to_be_adopted:
             self.print_line(
-                f"{done.planned.collection} is this database's: {counted(done.removed, 'point of nobody is', 'points of nobody are')} gone, and everybody is queued for"
-                " manage.py sync_qdrant."
+                f"{done.planned.collection} belongs to this database now: {counted(done.removed, 'point without a user was', 'points without a user were')}"
+                " removed, and all users are queued for manage.py sync_qdrant."
             )
         if done.arrived_later:
             self.print_line(
-                f"{points_hold(done.arrived_later)} a vector that another program wrote meanwhile and PostgreSQL does not have: not deleted."
+                f"{points_hold(done.arrived_later)} a vector that another program wrote during the run and PostgreSQL does not have: not deleted."
             )
         if done.remaining is not None:
             self.print_line(done.remaining)
         elif done.planned.differences:
-            self.print_line("Done, and read back.")
+            self.print_line("Done. The result was read back and compared.")
 
     def _print_if_not_green(self, collection: str, status: str, wait: float) -> None:
         if status != "green":
-            self.stderr.write(f"{collection} is still {status} after {wait:g} s: Qdrant goes on by itself.")
+            self.stderr.write(f"{collection} is still {status} after {wait:g} s. Qdrant continues in the background.")
             self.exit_with_findings()
 
     def _on_plan(self, *, as_json: bool) -> OnPlan:
@@ -206,7 +207,7 @@ class Command(FindmeCommand):
         for problem in problems:
             self.print_line(problem)
         if problems:
-            self.print_line("To put this right: manage.py verify_qdrant --repair")
+            self.print_line("To repair this: manage.py verify_qdrant --repair")
 
     def _print_json(self, planned: Plan, *, changed: bool, status: str | None = None, more: dict[str, Any] | None = None) -> None:
         document: dict[str, Any] = {
@@ -234,7 +235,7 @@ def _adoption_json(done: Adopted) -> dict[str, Any]:
     return {"adopted": adopted, "unique_vectors": done.survey.unique_vectors, "unique_vectors_arrived_later": done.arrived_later}
 
 
-def _of_unique(count: int, allowed: int) -> str:
+def _unique_vectors_line(count: int, allowed: int) -> str:
     if count <= allowed:
         return f"{points_hold(count)} the only copy of a user's vector, and would be deleted."
     return (
@@ -250,6 +251,4 @@ def _name(planned: Plan) -> str:
 def _not_compared(planned: Plan) -> str:
     if not any(one.state is State.NOT_APPLICABLE for one in planned.comparisons):
         return ""
-    return (
-        f" Embedded in {settings.QDRANT_PATH!r}, which has no graph, thresholds or payload indexes: for those, set QDRANT_URL to a server."
-    )
+    return f" Embedded in {settings.QDRANT_PATH!r}, without graphs, thresholds and payload indexes. For those, set QDRANT_URL to a server."

@@ -1,4 +1,4 @@
-"""Make what was erased unreadable in Qdrant's files, and say what is left where."""
+"""Purge erased points from Qdrant's files, and report what remains."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from vectorstore.retention.unique_vectors import points_hold
 
 class Command(FindmeCommand):
     help = (
-        "Make the points that were erased unreadable on the server's disks: have Qdrant rewrite the segments that hold their bytes, wait for it, and say"
-        " what is left where. Exit 1 while something is left."
+        "Purge erased points from the server's disks: have Qdrant rewrite the segments that contain their bytes, wait for it, and report what"
+        " remains. Exit 1 if something remains."
     )
-    after_interrupt = "Run it again: it starts from the beginning, and what was purged stays so."
+    after_interrupt = "Run it again: it starts from the beginning. What was purged stays purged."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--dry-run", action="store_true", help="say what there is to purge, and change nothing")
+        parser.add_argument("--dry-run", action="store_true", help="report what there is to purge, and change nothing")
         parser.add_argument("--snapshots", action="store_true", help="delete the snapshots that are older than the last erasure")
         parser.add_argument(
             "--log",
             action="store_true",
-            help="build the collection anew and drop the old one, with its write-ahead log (and with --snapshots, its copies)",
+            help="rebuild the collection and drop the old one with its write-ahead log (with --snapshots, also the snapshots that contain the log)",
         )
         parser.add_argument("--drop-retained", action="store_true", help="drop the collections that reindex_qdrant --retain has retained")
         parser.add_argument(
-            "--node", action="append", default=[], metavar="URL", help="of a cluster, the REST URL of each node (repeat it for every one)"
+            "--node", action="append", default=[], metavar="URL", help="in a cluster: the REST URL of a node (repeat it for every node)"
         )
         parser.add_argument(
             "--storage",
@@ -43,14 +43,14 @@ class Command(FindmeCommand):
             default=[],
             type=Path,
             metavar="FOLDER",
-            help="the storage folder of the server, of each one in a cluster: prove there that Qdrant has deleted the files of what it rewrote or dropped",
+            help="the storage folder of the server (repeat it for every node): check there that Qdrant has deleted the replaced and dropped files",
         )
         parser.add_argument(
             "--wait",
             type=seconds,
             default=SECONDS,
             metavar="SECONDS",
-            help="how long to wait without anything getting on (default %(default)g)",
+            help="how long to wait without progress (default %(default)g)",
         )
         add_discard_vectors(parser)
         parser.add_argument("--json", action="store_true", help="print one JSON document")
@@ -82,42 +82,41 @@ class Command(FindmeCommand):
         if done.unique_vectors:
             self.print_line(f"{points_hold(done.unique_vectors)} the only copy of a user's vector{'' if done.dry_run else ': discarded'}.")
         for one in done.collections:
-            self.print_line(_of_segments(one, dry_run=done.dry_run))
+            self.print_line(_segments_line(one, dry_run=done.dry_run))
         for stale in done.stale_snapshots:
-            self.print_line(_of_snapshot(stale, dry_run=done.dry_run))
+            self.print_line(_snapshot_line(stale, dry_run=done.dry_run))
         for name in (name for name in done.logs if name not in done.dropped):
-            self.print_line(f"{name}: its write-ahead log may hold erased points. Add --log to have the collection built anew without.")
+            self.print_line(f"{name}: its write-ahead log may hold erased points. Add --log to rebuild the collection with a new log.")
         for name in done.unknown:
-            self.print_line(f"{name} is not known to FindMe, and may hold anything: see what it is, and delete it.")
+            self.print_line(f"{name} is not in FindMe's registry and may hold erased points. Check what it is, then delete it.")
         if done.pending:
             self.print_line(
-                f"{counted(done.pending, 'person waits', 'people wait')} to be written or deleted: run manage.py sync_qdrant --once, and then this again."
+                f"{counted(done.pending, 'user waits', 'users wait')} to be written or deleted: run manage.py sync_qdrant --once, then this command again."
             )
-        self.print_line("Nothing of what was erased is left in Qdrant's files." if done.clean else "Something is left, as said above.")
+        self.print_line("No erased data remains in Qdrant's files." if done.clean else "Erased data may remain, as listed above.")
 
 
-def _of_segments(one: VacuumResult, *, dry_run: bool) -> str:
+def _segments_line(one: VacuumResult, *, dry_run: bool) -> str:
     if dry_run:
         return f"{one.collection}: deleted points in its segments: {one.remaining:,}."
-    line = f"{one.collection}: segments rewritten: {one.segments}, and deleted points that are gone with them: {one.deleted:,}"
-    left = [line]
+    parts = [f"{one.collection}: segments rewritten: {one.segments}, deleted points purged with them: {one.deleted:,}"]
     if one.small:
-        left.append(f"{one.small:,} left in segments of less than 100 points, which Qdrant does not rewrite: --log clears them too")
+        parts.append(f"{one.small:,} remain in segments of less than 100 points, which Qdrant does not rewrite: --log clears them too")
     if one.remaining > one.small:
-        left.append(f"{one.remaining - one.small:,} left that were deleted meanwhile: run it again")
+        parts.append(f"{one.remaining - one.small:,} were deleted during the run: run it again")
     if one.leftover:
-        left.append(f"folders of replaced segments that Qdrant has not deleted yet: {one.leftover}. Run it again")
+        parts.append(f"folders of replaced segments that Qdrant has not deleted yet: {one.leftover}. Run it again")
     elif not one.proven:
-        left.append(
-            "Qdrant 1.19 and later deletes the files of a replaced segment some seconds later and does not report it: prove it with --storage FOLDER on the"
+        parts.append(
+            "Qdrant 1.19 and later deletes the files of a replaced segment some seconds later and does not report it: check it with --storage FOLDER on the"
             " server's machine, or add --log"
         )
     elif not one.remaining:
-        left.append("none is left")
-    return "; ".join(left) + "."
+        parts.append("none remains")
+    return "; ".join(parts) + "."
 
 
-def _of_snapshot(stale: StaleSnapshot, *, dry_run: bool) -> str:
+def _snapshot_line(stale: StaleSnapshot, *, dry_run: bool) -> str:
     one = stale.snapshot
     which = f"The snapshot {one.name} of {one.made_at:%Y-%m-%d %H:%M:%S} UTC"
     if stale.deleted:
@@ -125,9 +124,9 @@ def _of_snapshot(stale: StaleSnapshot, *, dry_run: bool) -> str:
     if not stale.ours:
         server = one.node.rstrip("/")
         return (
-            f"{which} is of everything on {server}, and may hold erased points: delete it when nobody needs it any more"
-            f" (curl -X DELETE {server}/snapshots/{one.name})."
+            f"{which} is of the whole server {server} and may hold erased points. Delete it when no service needs it any more:"
+            f" curl -X DELETE {server}/snapshots/{one.name}"
         )
     if stale.holds == "log":
-        return f"{which} may hold erased points, in its copy of the log at least: --snapshots with --log deletes it."
+        return f"{which} may hold erased points, at least in its copy of the log: --snapshots with --log deletes it."
     return f"{which} is older than the last erasure: --snapshots deletes it."

@@ -1,4 +1,4 @@
-"""Make, list, fetch, restore and delete snapshots of the collection."""
+"""Create, list, download, restore and delete snapshots of the collection."""
 
 from __future__ import annotations
 
@@ -22,14 +22,15 @@ from vectorstore.snapshots.restore import restore
 
 
 class Command(FindmeCommand):
-    help = "Snapshots of the Qdrant collection: make one, list them, fetch one, restore one into a new collection, delete some."
-    after_interrupt = "Run it again: it starts from the beginning. qdrant_snapshot list shows what is there."
+    help = "Create, list, download and delete snapshots of the Qdrant collection, or restore one into a new collection."
+    after_interrupt = "Run it again: it starts from the beginning. qdrant_snapshot list shows the existing snapshots."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        what = parser.add_subparsers(dest="what", metavar="create | list | download | restore | delete | prune", required=True)
-        for name, (about, add) in WHAT.items():
-            one = what.add_parser(name, help=about, description=about)
-            one.error = lambda message: parser.error(message)  # type: ignore[method-assign]  # it is replaced by one that says it in one line
+        actions = parser.add_subparsers(dest="action", metavar="create | list | download | restore | delete | prune", required=True)
+        for name, (about, add) in ACTIONS.items():
+            one = actions.add_parser(name, help=about, description=about)
+            # The parser of the command reports an error in one line.
+            one.error = lambda message: parser.error(message)  # type: ignore[method-assign]
             add(one)
             one.add_argument("--json", action="store_true", help="print one JSON document")
             one.add_argument(
@@ -37,16 +38,16 @@ class Command(FindmeCommand):
                 action="append",
                 default=[],
                 metavar="URL",
-                help="of a cluster, the REST URL of each node (repeat it for every one)",
+                help="in a cluster: the REST URL of a node (repeat it for every node)",
             )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        getattr(self, f"_{options['what']}")(options)
+        getattr(self, f"_{options['action']}")(options)
 
     def _create(self, options: dict[str, Any]) -> None:
-        with progress("Making snapshots") as report:
-            made = create(nodes=options["node"], seconds=options["wait"], report=report)
-        self._print_result(made, options, "made")
+        with progress("Creating snapshots") as report:
+            created = create(nodes=options["node"], seconds=options["wait"], report=report)
+        self._print_result(created, options, "created")
 
     def _list(self, options: dict[str, Any]) -> None:
         found = list_snapshots(nodes=options["node"])
@@ -60,12 +61,12 @@ class Command(FindmeCommand):
             self.exit_with_findings()
 
     def _download(self, options: dict[str, Any]) -> None:
-        with progress(f"Fetching {options['name']}, bytes") as report:
+        with progress(f"Downloading {options['name']}, bytes") as report:
             done = fetch(options["name"], options["folder"], force=options["force"], nodes=options["node"], report=report)
         if options["json"]:
             self.print_json(done)
             return
-        compared = "as Qdrant says" if done.compared else "which Qdrant does not know"
+        compared = "equal to Qdrant's" if done.compared else "Qdrant reports none"
         self.print_line(f"{str(done.path)!r}: {done.size:,} bytes, SHA-256 {done.sha256} ({compared}).")
 
     def _restore(self, options: dict[str, Any]) -> None:
@@ -100,12 +101,12 @@ class Command(FindmeCommand):
             self._ask(destroy(dry_run=True))
         self._print_result(destroy(dry_run=False), options, "deleted")
 
-    def _ask(self, doomed: Sequence[Snapshot]) -> None:
+    def _ask(self, to_delete: Sequence[Snapshot]) -> None:
         if sys.stdin is None or not sys.stdin.isatty():
             raise UserFacingError(
                 "Standard input is not a terminal, so there is no confirmation: nothing was changed. Add --no-input or --dry-run."
             )
-        self.stderr.write("\n".join(["These snapshots will be deleted for good:", *map(_line, doomed)]), style_func=str)
+        self.stderr.write("\n".join(["These snapshots will be deleted permanently:", *map(_line, to_delete)]), style_func=str)
         self.stderr.write("Type yes to continue: ", ending="", style_func=str)
         self.stderr.flush()
         if sys.stdin.readline().strip().lower() != "yes":
@@ -124,25 +125,23 @@ def _line(one: Snapshot) -> str:
     return f"  {one.name}  {one.made_at:%Y-%m-%d %H:%M:%S} UTC  {one.size:,} bytes  {one.node}"
 
 
-def _creating(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--wait", type=seconds, default=SECONDS, metavar="SECONDS", help="how long a server may take for it (default %(default)g)"
-    )
+def _add_create(parser: ArgumentParser) -> None:
+    parser.add_argument("--wait", type=seconds, default=SECONDS, metavar="SECONDS", help="how long a server may take (default %(default)g)")
 
 
-def _listing(parser: ArgumentParser) -> None:
-    """Nothing beside what all take."""
+def _add_list(parser: ArgumentParser) -> None:
+    """Add nothing: ``list`` has only the common options."""
 
 
-def _downloading(parser: ArgumentParser) -> None:
-    parser.add_argument("name", metavar="NAME", help="as list shows it")
-    parser.add_argument("folder", metavar="DIR", type=Path, help="the folder that it is written into, with its SHA-256 beside it")
-    parser.add_argument("--force", action="store_true", help="replace a file that is there")
+def _add_download(parser: ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help="the name that list shows")
+    parser.add_argument("folder", metavar="DIR", type=Path, help="the folder for the snapshot and its .sha256 file")
+    parser.add_argument("--force", action="store_true", help="replace an existing file")
 
 
-def _restoring(parser: ArgumentParser) -> None:
-    parser.add_argument("files", metavar="FILE", nargs="+", type=Path, help="what download wrote; of a cluster, the files of all its nodes")
-    parser.add_argument("--sha256", default="", metavar="HEX", help="what FILE is to have (by default what download wrote beside it)")
+def _add_restore(parser: ArgumentParser) -> None:
+    parser.add_argument("files", metavar="FILE", nargs="+", type=Path, help="a downloaded snapshot; in a cluster, the files of all nodes")
+    parser.add_argument("--sha256", default="", metavar="HEX", help="the expected SHA-256 of FILE (default: the one in its .sha256 file)")
     parser.add_argument(
         "--retain",
         type=duration,
@@ -150,43 +149,43 @@ def _restoring(parser: ArgumentParser) -> None:
         metavar="DURATION",
         help="retain the collection that was live, up to date, for reindex_qdrant --rollback: 30m, 12h, 7d (default: drop it at once)",
     )
-    parser.add_argument("--min-recall", type=share, metavar="R", help="accept it with recall@10 of at least R")
+    parser.add_argument("--min-recall", type=share, metavar="R", help="accept a recall@10 of at least R")
     add_discard_vectors(parser)
     parser.add_argument(
         "--timeout",
         type=seconds,
         default=TIMEOUT_SECONDS,
         metavar="SECONDS",
-        help="how long to wait for workers and graphs without anything getting on (default %(default)g)",
+        help="how long to wait for workers and graphs without progress (default %(default)g)",
     )
     parser.add_argument(
         "--wait", type=seconds, default=SECONDS, metavar="SECONDS", help="how long a server may take for a file (default %(default)g)"
     )
 
 
-def _deleting(parser: ArgumentParser) -> None:
-    parser.add_argument("names", metavar="NAME", nargs="+", help="as list shows it")
-    _destroying(parser)
+def _add_delete(parser: ArgumentParser) -> None:
+    parser.add_argument("names", metavar="NAME", nargs="+", help="the name that list shows")
+    _add_confirmation(parser)
 
 
-def _pruning(parser: ArgumentParser) -> None:
-    parser.add_argument("--keep", type=at_least_one, required=True, metavar="N", help="how many of the newest stay, on every server")
-    _destroying(parser)
+def _add_prune(parser: ArgumentParser) -> None:
+    parser.add_argument("--keep", type=at_least_one, required=True, metavar="N", help="how many of the newest to keep on every server")
+    _add_confirmation(parser)
 
 
-def _destroying(parser: ArgumentParser) -> None:
+def _add_confirmation(parser: ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="show what would be deleted, and delete nothing")
-    parser.add_argument("--no-input", "--noinput", action="store_true", help="ask nothing")
+    parser.add_argument("--no-input", "--noinput", action="store_true", help="do not ask for confirmation")
 
 
-WHAT: dict[str, tuple[str, Callable[[ArgumentParser], None]]] = {
-    "create": ("have every server make a snapshot of the live collection", _creating),
-    "list": ("list the snapshots that the servers keep", _listing),
-    "download": ("fetch a snapshot into a folder", _downloading),
+ACTIONS: dict[str, tuple[str, Callable[[ArgumentParser], None]]] = {
+    "create": ("create a snapshot of the live collection on every server", _add_create),
+    "list": ("list the snapshots on the servers", _add_list),
+    "download": ("download a snapshot into a folder", _add_download),
     "restore": (
-        "restore a snapshot into a new collection, make it what PostgreSQL says, and put it in the live one's place",
-        _restoring,
+        "restore a snapshot into a new collection, make it equal to PostgreSQL, and make it live",
+        _add_restore,
     ),
-    "delete": ("delete snapshots for good", _deleting),
-    "prune": ("delete all but the newest snapshots", _pruning),
+    "delete": ("delete snapshots permanently", _add_delete),
+    "prune": ("delete all but the newest snapshots", _add_prune),
 }

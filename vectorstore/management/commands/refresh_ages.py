@@ -1,4 +1,4 @@
-"""Have the points of everyone written anew who has become a year older."""
+"""Queue the users whose age has changed, so that their points are written again."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from vectorstore.projection.ages import Refreshed, refresh_ages
 
 class Command(FindmeCommand):
     help = (
-        "Queue everyone whose age or age group has changed since this was last done, for sync_qdrant to write. To be run once a day, soon after"
-        " midnight (UTC); days on which it was not are made up for. Until then a search by age asks Qdrant for a little more."
+        "Queue the users whose age or age group has changed since the last run, for sync_qdrant. Run it once a day, soon after midnight (UTC)."
+        " A run also covers missed days. Until then, a search by age requests a wider range from Qdrant."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--json", action="store_true", help="print what was done as a JSON document")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        with progress("Looking for birthdays") as report:
+        with progress("Searching for birthdays") as report:
             refreshed = refresh_ages(report=report)
         note_counts(refreshed)
         if options["json"]:
             self.print_json(refreshed)
         else:
-            self.print_line(_sentence(refreshed))
+            self.print_line(_summary(refreshed))
 
 
-def _sentence(refreshed: Refreshed) -> str:
-    people = counted(refreshed.users, "person", "people")
+def _summary(refreshed: Refreshed) -> str:
+    users = counted(refreshed.users, "user")
     if refreshed.since is None:
-        return f"{refreshed.day}: queued {refreshed.queued:,} of {people}: it is not known of which day their points' ages are."
+        return f"{refreshed.day}: queued {refreshed.queued:,} of {users}, because the day of their points' ages is unknown."
     if refreshed.since >= refreshed.day:
         return f"{refreshed.day}: nothing to do, ages were refreshed up to {refreshed.since}."
-    return f"{refreshed.day}: queued {refreshed.queued:,} of {people}, who {plural(refreshed.queued, 'has', 'have')} become older since {refreshed.since}."
+    return f"{refreshed.day}: queued {refreshed.queued:,} of {users}, who {plural(refreshed.queued, 'has', 'have')} become older since {refreshed.since}."

@@ -1,4 +1,4 @@
-"""Build the collection anew beside the live one, and put it in its place."""
+"""Rebuild the collection next to the live one, and make it live."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from vectorstore.catalog.alias import AT_ONCE
 from vectorstore.rebuild.reindex import TIMEOUT_SECONDS, Reindexed, drop_retained, reindex, roll_back
 from vectorstore.retention.unique_vectors import DiscardLimit, points_hold
 
-NOT_TAKEN = {"drop_retained": ["retain", "min_recall", "timeout"], "rollback": ["timeout"]}
-"""Options that say nothing with another one."""
+EXCLUDED = {"drop_retained": ["retain", "min_recall", "timeout"], "rollback": ["timeout"]}
+"""Options that cannot be combined with the option in the key."""
 
 
 class Command(FindmeCommand):
     help = (
-        "Build a new Qdrant collection from PostgreSQL beside the live one, compare it, and move the alias to it, while searches and writes go on."
-        " Broken off at any moment, the next run goes on."
+        "Build a new Qdrant collection from PostgreSQL next to the live one, compare it, and move the alias to it. Searches and writes continue."
+        " After an interruption, the next run resumes."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -30,13 +30,13 @@ class Command(FindmeCommand):
             "--retain",
             type=duration,
             metavar="DURATION",
-            help="retain the old collection, up to date, for so long, for --rollback: 30m, 12h, 7d (default: drop it at once)",
+            help="how long to retain the old collection, up to date, for --rollback: 30m, 12h, 7d (default: drop it at once)",
         )
         parser.add_argument(
             "--min-recall",
             type=share,
             metavar="R",
-            help="accept it with recall@10 of at least R, instead of 0.01 below the live one's",
+            help="accept a recall@10 of at least R, instead of 0.01 below the live collection's",
         )
         instead = parser.add_mutually_exclusive_group()
         instead.add_argument(
@@ -44,23 +44,23 @@ class Command(FindmeCommand):
             nargs="?",
             const="",
             metavar="COLLECTION",
-            help="go back to the newest older collection that is retained, or to the one that is named, if it passes the same acceptance check",
+            help="make the newest older retained collection live again, or the named one, if it passes the same acceptance check",
         )
-        instead.add_argument("--drop-retained", action="store_true", help="drop every collection of the alias but the live one")
-        parser.add_argument("--dry-run", action="store_true", help="with --drop-retained: say which, and drop none")
+        instead.add_argument("--drop-retained", action="store_true", help="drop every collection of the alias except the live one")
+        parser.add_argument("--dry-run", action="store_true", help="with --drop-retained: list the collections, and drop none")
         parser.add_argument(
             "--timeout",
             type=seconds,
             metavar="S",
-            help=f"how long to wait, without anything getting on, for workers, a store that is unavailable, and graphs (default {TIMEOUT_SECONDS:g})",
+            help=f"how long to wait without progress for workers, an unavailable store, and graphs (default {TIMEOUT_SECONDS:g})",
         )
         add_discard_vectors(parser)
         parser.add_argument("--json", action="store_true", help="print one JSON document")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["dry_run"] and not options["drop_retained"]:
-            raise CommandError("--dry-run goes with --drop-retained.", returncode=NOT_DONE)
-        for instead, names in NOT_TAKEN.items():
+            raise CommandError("--dry-run needs --drop-retained. Add it, or omit --dry-run.", returncode=NOT_DONE)
+        for instead, names in EXCLUDED.items():
             for name in names if options[instead] not in {None, False} else ():
                 if options[name] is not None:
                     raise CommandError(f"{_option(name)} does not go with {_option(instead)}.", returncode=NOT_DONE)
@@ -88,14 +88,14 @@ class Command(FindmeCommand):
 
     def _print_result(self, done: Reindexed, unique: int) -> None:
         if done.replaced in done.dropped:
-            self.print_line(f"{done.replaced} is dropped.")
+            self.print_line(f"{done.replaced} was dropped.")
         elif not done.retained:
-            self.print_line(f"{done.replaced} is still to be dropped: an idle worker, or the next run, does it.")
+            self.print_line(f"{done.replaced} is not dropped yet: an idle worker or the next run drops it.")
         elif done.retained_until is None:
-            self.print_line(f"{done.replaced} is retained until reindex_qdrant --drop-retained.")
+            self.print_line(f"{done.replaced} is retained until you run reindex_qdrant --drop-retained.")
         else:
             self.print_line(
-                f"{done.replaced} is retained until {done.retained_until:%Y-%m-%d %H:%M:%S} UTC: reindex_qdrant --rollback goes back to it."
+                f"{done.replaced} is retained until {done.retained_until:%Y-%m-%d %H:%M:%S} UTC: reindex_qdrant --rollback makes it live again."
             )
         if done.retained and unique:
             self.print_line(

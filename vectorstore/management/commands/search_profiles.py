@@ -1,4 +1,4 @@
-"""Search for people who are like a person, or like a vector."""
+"""Search for users similar to a user or to a vector."""
 
 from __future__ import annotations
 
@@ -23,26 +23,28 @@ NEGATIVE_NUMBER = re.compile(r"-\.?[0-9]")
 
 
 class Command(FindmeCommand):
-    help = "Search for people who are like a person or a vector: active, verified, and whom PostgreSQL lets be shown. Best first."
+    help = "Search for users similar to a user or a vector. Finds active, verified users that PostgreSQL allows to be shown. Best first."
     after_interrupt = "Nothing was changed."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        # So that a latitude in the south is not taken for an option: --near -33.9,18.4,20
+        # Otherwise argparse treats a southern latitude as an option: --near -33.9,18.4,20
         parser._negative_number_matcher = NEGATIVE_NUMBER
         like = parser.add_mutually_exclusive_group(required=True)
-        like.add_argument("--user", metavar="USER", help="a person's UUID or e-mail address: search by their vector")
+        like.add_argument("--user", metavar="USER", help="a user's UUID or e-mail address: search by their vector")
         like.add_argument("--vector", type=Path, metavar="FILE", help="a JSON array of 512 numbers, or a .npy file")
         parser.add_argument("--gender", action="append", default=[], choices=User.Gender.values, help="may be repeated")
         parser.add_argument("--min-age", type=int, metavar="YEARS")
         parser.add_argument("--max-age", type=int, metavar="YEARS")
-        parser.add_argument("--near", metavar="LAT,LON,KM", help="no farther than KM from there")
-        parser.add_argument("--interest", action="append", default=[], help="may be repeated: one of them is enough")
-        parser.add_argument("--required-interest", action="append", default=[], metavar="INTEREST", help="may be repeated: each of them")
-        parser.add_argument("--exclude", action="append", default=[], metavar="USER", help="may be repeated: never found")
-        parser.add_argument("--min-score", type=float, metavar="SCORE", help="the least that is good enough, from -1 to 1")
-        parser.add_argument("--offset", type=int, default=0, metavar="N", help="pass over the first N")
-        parser.add_argument("--after", metavar="SCORE:ID", help="go on after this person, the last of the page before")
-        parser.add_argument("--limit", type=int, default=10, help="how many at most (default: 10)")
+        parser.add_argument("--near", metavar="LAT,LON,KM", help="at most KM kilometers from this place")
+        parser.add_argument("--interest", action="append", default=[], help="may be repeated: users with at least one of them")
+        parser.add_argument(
+            "--required-interest", action="append", default=[], metavar="INTEREST", help="may be repeated: users with all of them"
+        )
+        parser.add_argument("--exclude", action="append", default=[], metavar="USER", help="may be repeated: users to leave out")
+        parser.add_argument("--min-score", type=float, metavar="SCORE", help="minimum score, from -1 to 1")
+        parser.add_argument("--offset", type=int, default=0, metavar="N", help="skip the first N")
+        parser.add_argument("--after", metavar="SCORE:ID", help="continue after this user, the last of the previous page")
+        parser.add_argument("--limit", type=int, default=10, help="maximum number of users (default: 10)")
         parser.add_argument("--json", action="store_true", help="print one array, best first, of objects with user_id and score")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -52,9 +54,9 @@ class Command(FindmeCommand):
         elif hits:
             self.print_line(_table(hits, options["offset"] + 1))
             if len(hits) == options["limit"]:
-                self.print_line(f"The next page: --after {hits[-1].place}")
+                self.print_line(f"Next page: --after {hits[-1].place}")
         else:
-            self.print_line("Nobody was found.")
+            self.print_line("No users found.")
 
 
 def _query(options: dict[str, Any]) -> SearchQuery:

@@ -1,4 +1,4 @@
-"""Make Qdrant what PostgreSQL says."""
+"""Apply the queued changes to Qdrant."""
 
 from __future__ import annotations
 
@@ -33,38 +33,39 @@ from vectorstore.sync.watch import watch
 from vectorstore.sync.worker import TIMEOUT_SECONDS, sync_once
 
 COUNT_PAUSE = 20
-"""How many times as long as the last count of the queue no other one is made: a long queue takes a while to count."""
+"""Pause before the next count of the queue, as a multiple of the last count's duration. A long queue takes a while to count."""
 SPARE_SECONDS = 5.0
-"""For a statement of PostgreSQL's, beside --timeout."""
+"""Added to --timeout for a statement of PostgreSQL."""
 
 
 class Command(FindmeCommand):
     help = (
-        "Make the points in Qdrant what PostgreSQL says, for everybody who has changed since. Any number may run at the same time, on any machine."
-        " One line a batch: what was done, what is left, and the age of the oldest."
+        "Update the points in Qdrant for all users who have changed in PostgreSQL. Several can run at the same time, on any machine."
+        " Prints one line per batch: what was done, what remains, and the age of the oldest entry."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         how = parser.add_mutually_exclusive_group()
-        how.add_argument("--once", action="store_true", help="work until nothing is left, and end (the default)")
-        how.add_argument("--watch", action="store_true", help="go on until SIGTERM or Ctrl-C, whatever is unavailable meanwhile")
+        how.add_argument("--once", action="store_true", help="work until the queue is empty, then exit (the default)")
+        how.add_argument("--watch", action="store_true", help="run until SIGTERM or Ctrl-C, even while a store is unavailable")
         parser.add_argument(
-            "--batch-size", type=_batch_size, default=BATCH_SIZE, metavar="N", help="people of one request (default %(default)s)"
+            "--batch-size", type=_batch_size, default=BATCH_SIZE, metavar="N", help="users per request (default %(default)s)"
         )
         parser.add_argument(
             "--timeout",
             type=seconds_of_a_day,
             default=TIMEOUT_SECONDS,
             metavar="S",
-            help="with --once: for how many seconds to wait, without anything done, for other workers and for a store (default %(default)g)",
+            help="with --once: seconds to wait without progress for other workers and for a store (default %(default)g)",
         )
         add_discard_vectors(parser)
-        parser.add_argument("--json", action="store_true", help="one JSON document: at the end, or with --watch one a line")
+        parser.add_argument("--json", action="store_true", help="print one JSON document at the end, or with --watch one per line")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["watch"] and options["discard_vectors"] is not None:
-            raise UserFacingError("--discard-vectors goes with --once: leave it out, or leave out --watch.")
-        gc.freeze()  # or the collector goes through all that has been imported, again and again: a tenth of a second each time
+            raise UserFacingError("--discard-vectors needs --once. Omit --discard-vectors or --watch.")
+        # Otherwise the garbage collector scans every imported object again and again, for a tenth of a second each time.
+        gc.freeze()
         lines = _Lines(self, as_json=options["json"])
         on_batch = ignore_progress if options["json"] else lines.batch
         if options["watch"]:
@@ -108,14 +109,17 @@ class Command(FindmeCommand):
 
 
 class _Lines:
-    """One line a batch. It has the length of the queue only if that was just counted, so all its numbers belong to one moment."""
+    """Print one line per batch.
+
+    A line has the length of the queue only if that was just counted. So all numbers of a line are of the same moment.
+    """
 
     def __init__(self, command: FindmeCommand, *, as_json: bool) -> None:
         self.command, self.as_json = command, as_json
         self.next_count = float("-inf")
 
     def start(self) -> None:
-        """Which stores are watched: a wrong ``DATABASE_URL`` or ``QDRANT_URL`` would show in nothing else while the queue is empty."""
+        """Print which stores are watched. A wrong ``DATABASE_URL`` or ``QDRANT_URL`` has no other symptom while the queue is empty."""
         watched = {"postgresql": _postgresql(), "qdrant": _qdrant(), "collection": collection_name()}
         sentence = f"Watching the queue in {watched['postgresql']}, for {watched['collection']!r} in {watched['qdrant']}. Ctrl-C ends it."
         self.command.print_line(json.dumps({"watching": watched}) if self.as_json else sentence)
@@ -147,7 +151,7 @@ class _Lines:
         begun = time.monotonic()
         try:
             return backlog()
-        except (DatabaseError, InterfaceError):  # the batch is done, and the next step reports that PostgreSQL is unavailable
+        except (DatabaseError, InterfaceError):  # The batch is done. The next step reports that PostgreSQL is unavailable.
             connection.close()
             return None
         finally:

@@ -23,12 +23,12 @@ class Command(FindmeCommand):
     after_interrupt = "Rows that were loaded stay. Run it again: it starts at the beginning of the files."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("files", nargs="+", metavar="FILE", help="what to load; - is standard input, as JSON Lines")
-        parser.add_argument("--rejects", type=Path, metavar="FILE", help="where the rejected rows go, as JSON Lines (mode 0600)")
-        parser.add_argument("--model", metavar="NAME", help="what made the vectors (default: the setting EMBEDDING_MODEL)")
+        parser.add_argument("files", nargs="+", metavar="FILE", help="files to load; - is standard input, as JSON Lines")
+        parser.add_argument("--rejects", type=Path, metavar="FILE", help="write the rejected rows to FILE, as JSON Lines (mode 0600)")
+        parser.add_argument("--model", metavar="NAME", help="the model of the vectors (default: the setting EMBEDDING_MODEL)")
         parser.add_argument("--dry-run", action="store_true", help="check every row, also against PostgreSQL, and load none")
         parser.add_argument(
-            "--queue-only", action="store_true", help="leave the points to the workers of sync_qdrant, and do not ask Qdrant"
+            "--queue-only", action="store_true", help="leave the points to the workers of sync_qdrant, and send nothing to Qdrant"
         )
         parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
@@ -56,7 +56,7 @@ class Command(FindmeCommand):
             self.stderr.write(line)
         if more := loaded.rejected - len(loaded.first_rejections):
             self.stderr.write(
-                f"... and {counted(more, 'more rejected row')}{': ' + printable(str(options['rejects'])) if options['rejects'] else '; --rejects FILE keeps them all'}"
+                f"... and {counted(more, 'more rejected row')}{': ' + printable(str(options['rejects'])) if options['rejects'] else '; --rejects FILE stores all of them'}"
             )
         self._print_limits(loaded, options["rejects"])
         if options["json"]:
@@ -67,10 +67,10 @@ class Command(FindmeCommand):
                 self.print_line("Their points are on the queue, for the workers of manage.py sync_qdrant --watch.")
 
     def _print_limits(self, loaded: Loaded, rejects: Path | None) -> None:
-        for count, what in ((loaded.shortened_rejects, "shortened in"), (loaded.omitted_rejects, "left out of")):
+        for count, what in ((loaded.shortened_rejects, "shortened in"), (loaded.omitted_rejects, "missing from")):
             if count:
                 self.stderr.write(
-                    f"{counted(count, 'rejected row is', 'rejected rows are')} {what} {printable(str(rejects))}: how much it keeps depends on the size of the input."
+                    f"{counted(count, 'rejected row is', 'rejected rows are')} {what} {printable(str(rejects))}: its maximum size depends on the size of the input."
                 )
 
     def _print_result(self, loaded: Loaded, *, dry_run: bool) -> None:
@@ -82,9 +82,9 @@ class Command(FindmeCommand):
             self.print_line(f"{counted(loaded.projected, 'point')} written to the vector store.")
         if loaded.quarantined:
             self.print_line(
-                f"{counted(loaded.quarantined, 'user is', 'users are')} quarantined because no point can be made of their data. The admin shows the reasons and can retry them."
+                f"{counted(loaded.quarantined, 'user is', 'users are')} quarantined because their data cannot be projected to a point. The admin shows the reasons and can retry them."
             )
         if loaded.awaiting_projection:
             self.print_line(
-                f"{counted(loaded.awaiting_projection, 'person awaits', 'people await')} projection: run manage.py sync_qdrant --once. {loaded.why_not_projected}"
+                f"{counted(loaded.awaiting_projection, 'user awaits', 'users await')} projection: run manage.py sync_qdrant --once. {loaded.why_not_projected}"
             )

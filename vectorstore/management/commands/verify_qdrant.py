@@ -1,4 +1,4 @@
-"""Compare both stores, and have what differs put right."""
+"""Compare both stores, and repair the differences."""
 
 from __future__ import annotations
 
@@ -19,36 +19,36 @@ from vectorstore.verification.verify import RepairRefused, Verified, VerifiedCol
 
 class Command(FindmeCommand):
     help = (
-        "Compare every person with their point in Qdrant, in every collection that is written. Changes nothing without --repair."
-        " Exit 0: they agree, but for what is on its way; 1: something differs, or users are quarantined; 2: it could not be done."
+        "Compare every user with their point in every collection that receives writes. Changes nothing without --repair."
+        " Exit 0: no differences except pending changes; 1: differences, or quarantined users; 2: the comparison failed."
     )
     after_interrupt = "Run it again: it compares from the beginning. What --repair did before stays done."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--repair", action="store_true", help="put whoever differs on the queue, and delete points that are nobody's")
+        parser.add_argument("--repair", action="store_true", help="queue the users whose points differ, and delete points without a user")
         parser.add_argument(
             "--max-changes",
             type=number,
             metavar="N",
-            help="the most that a repair may change (default: 100, or 5 %% of the points if that is more)",
+            help="maximum number of changes of a repair (default: 100, or 5 %% of the points if that is more)",
         )
-        parser.add_argument("--force", action="store_true", help="repair whatever differs, however much it is")
+        parser.add_argument("--force", action="store_true", help="repair any number of differences")
         add_discard_vectors(parser)
         add_after_restore(parser)
         parser.add_argument("--json", action="store_true", help="print one JSON document")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if not options["repair"] and (options["force"] or options["max_changes"] is not None):
-            raise UserFacingError("--max-changes and --force say how much a repair may change: add --repair, or leave them out.")
+            raise UserFacingError("--max-changes and --force need --repair. Add --repair, or omit them.")
         if not options["repair"] and options["discard_vectors"] is not None:
-            raise UserFacingError("--discard-vectors says what a repair may delete: add --repair, or leave it out.")
+            raise UserFacingError("--discard-vectors needs --repair. Add --repair, or omit it.")
         if not options["repair"] and options["after_restore"]:
-            raise UserFacingError("--after-restore says what a repair may write: add --repair, or leave it out.")
+            raise UserFacingError("--after-restore needs --repair. Add --repair, or omit it.")
         verified = self._verify(**options)
         self._report(verified, as_json=options["json"])
         if verified.queued is None and not options["json"] and _is_repairable(verified):
             discard = f" --discard-vectors {verified.unique_vectors}, or store those vectors first" if verified.unique_vectors else ""
-            self.print_line(f"To put this right: manage.py verify_qdrant --repair{discard}")
+            self.print_line(f"To repair this: manage.py verify_qdrant --repair{discard}")
         if not verified.clean:
             self.exit_with_findings()
 
@@ -57,10 +57,11 @@ class Command(FindmeCommand):
 
         def on_mended(problem: str) -> None:
             mended.append(problem)
-            (self.stderr if options["json"] else self.stdout).write(f"Mended: {problem}", str)  # at once: the comparison may fail
+            # Print it now, because the comparison may still fail.
+            (self.stderr if options["json"] else self.stdout).write(f"Repaired: {problem}", str)
 
         try:
-            with progress("Comparing people and points") as report:
+            with progress("Comparing users and points") as report:
                 return verify(
                     repairing=options["repair"],
                     max_changes=options["max_changes"],
@@ -75,7 +76,7 @@ class Command(FindmeCommand):
                 self._report(error.verified, as_json=options["json"])
             if mended:
                 raise UserFacingError(
-                    f"{one_line(error)} The triggers are mended, but changes that they missed are not queued yet."
+                    f"{one_line(error)} The triggers are repaired, but changes that they missed are not queued yet."
                 ) from error
             raise
 
@@ -94,12 +95,12 @@ class Command(FindmeCommand):
         if verified.restore_detected:
             self.print_line(verified.restore_detected)
         for found in verified.collections:
-            self.print_line(_sentence(found, verified.users))
+            self.print_line(_summary(found, verified.users))
             for kind, ids in found.examples.items():
                 self.print_line(f"  {found.kinds[kind]:,} {kind}: {', '.join(ids)}{', ...' if found.kinds[kind] > len(ids) else ''}")
             if found.unique_vectors:
                 self.print_line(
-                    f"  {points_hold(found.unique_vectors)} the only copy of a user's vector: --repair deletes none of them by itself."
+                    f"  {points_hold(found.unique_vectors)} the only copy of a user's vector: --repair deletes none without --discard-vectors."
                 )
         if verified.quarantined:
             self.print_line(
@@ -115,15 +116,15 @@ class Command(FindmeCommand):
     def _print_repaired(self, verified: Verified) -> None:
         if verified.queued or verified.deleted:
             self.print_line(
-                f"{counted(verified.queued or 0, 'person', 'people')} queued, {counted(verified.deleted or 0, 'point')} deleted."
-                " manage.py sync_qdrant --once does the rest."
+                f"{counted(verified.queued or 0, 'user')} queued, {counted(verified.deleted or 0, 'point')} deleted."
+                " Run manage.py sync_qdrant --once to write the points."
             )
         if verified.restore_detected or any(found.unallocated for found in verified.collections):
             self.print_line(
-                "Both stores have a new checkpoint: workers go on."
+                "Both stores have a new checkpoint: workers continue."
                 if verified.checkpoint_written
-                else "The new checkpoint is not in both stores, since Qdrant does not take it or took too long, and workers do not go on before it is:"
-                " run it again."
+                else "The new checkpoint is not in both stores: Qdrant rejected it or took too long. Workers stay stopped until it is. Run the command"
+                " again."
             )
 
 
@@ -131,11 +132,11 @@ def _is_repairable(verified: Verified) -> bool:
     return bool(verified.differing or verified.restore_detected or verified.triggers or verified.comparison_due_at)
 
 
-def _sentence(found: VerifiedCollection, people: int) -> str:
-    differing = counted(found.differing, "differs", "differ") if found.differing else "all as they are to be"
+def _summary(found: VerifiedCollection, users: int) -> str:
+    differing = counted(found.differing, "differs", "differ") if found.differing else "no differences"
     more = [
         f"{found.pending:,} pending" if found.pending else "",
         f"{found.quarantined:,} quarantined" if found.quarantined else "",
-        f"{found.unallocated:,} of a version that was never allocated" if found.unallocated else "",
+        f"{found.unallocated:,} with an unallocated version" if found.unallocated else "",
     ]
-    return f"{found.name} ({found.state}): {counted(found.points, 'point')} of {counted(people, 'person', 'people')}, {', '.join([differing, *filter(None, more)])}."
+    return f"{found.name} ({found.state}): {counted(found.points, 'point')} of {counted(users, 'user')}, {', '.join([differing, *filter(None, more)])}."
