@@ -36,7 +36,7 @@ def test_page__before_there_is_anything(settings: Settings) -> None:
     page = shown()
     assert "None yet: <code>manage.py verify_qdrant</code>." in page
     assert "None yet: <code>manage.py init_qdrant</code>." in page
-    assert "The stores have no checkpoint yet." in page and "Ask Qdrant" in page
+    assert "The stores have no checkpoint yet." in page and "Query Qdrant" in page
 
 
 def test_page__triggers_that_are_not_as_migrated__are_named(db: None) -> None:
@@ -45,7 +45,7 @@ def test_page__triggers_that_are_not_as_migrated__are_named(db: None) -> None:
         cursor.execute("ALTER TABLE profile_embeddings DISABLE TRIGGER vector_sync_deleted")
     page = shown()
     assert '<li class="break-words">trigger vector_sync_deleted on profile_embeddings: disabled</li>' in page
-    assert "<code>manage.py verify_qdrant --repair</code> mends them" in page
+    assert "<code>manage.py verify_qdrant --repair</code> repairs them" in page
 
 
 def test_page__comparison_that_is_due__is_named(db: None) -> None:
@@ -78,7 +78,7 @@ def test_page__queue_collections_verification_and_quarantined_users(settings: Se
     found = {"users": 42, "quarantined": 1, "restore_detected": True, "collections": {f"{alias}_v1": counts}}
     Verification.objects.create(alias=alias, started_at=datetime.now(UTC), result=found)
     page = shown()
-    assert '>2<span class="block text-sm">the oldest for 3 hours</span>' in page
+    assert '>2<span class="block text-sm">oldest entry: 3 hours</span>' in page
     assert f"{alias}_v1" in page and "Qdrant ran out of room" in page
     assert "a store was restored to an older copy" in page and "3 differences" in page and "42 people." in page
     assert f'<a href="{reverse("admin:vectorstore_quarantineduser_changelist")}"' in page
@@ -120,7 +120,7 @@ def test_plan__qdrant_is_unavailable(settings: Settings) -> None:
     """It is said, and the rest is shown."""
     settings.QDRANT_URL, settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT = "http://127.0.0.1:9", "", 0
     page = shown(plan="1")
-    assert "<strong>Qdrant could not be asked.</strong> Nothing answers at QDRANT_URL &#x27;http://127.0.0.1:9&#x27;" in page
+    assert "<strong>Qdrant could not be queried.</strong> Nothing answers at QDRANT_URL &#x27;http://127.0.0.1:9&#x27;" in page
     assert "On the queue" in page
 
 
@@ -131,7 +131,7 @@ def test_page__for_those_who_may_see_quarantined_users() -> None:
     assert client.get(PAGE).status_code == 200
     assert client.post(PAGE).status_code == 403
     QuarantinedUser.objects.create(user_id=uuid4(), reason="refused", collection="x_v1")
-    assert "Try all of them again" not in client.get(PAGE).content.decode()
+    assert "Retry all of them" not in client.get(PAGE).content.decode()
     assert client.put(PAGE).status_code == 405
 
 
@@ -139,13 +139,13 @@ def test_page__tries_everybody_again() -> None:
     for _ in range(3):
         QuarantinedUser.objects.create(user_id=uuid4(), reason="refused", collection="x_v1")
     client = signed_in(staff("vectorstore.view_quarantineduser", "vectorstore.retry_quarantined"))
-    assert "Try all of them again" in client.get(PAGE).content.decode()
+    assert "Retry all of them" in client.get(PAGE).content.decode()
     assert said(client.post(PAGE)) == ["3 users are on the queue again."]
     assert (QuarantinedUser.objects.count(), QueueEntry.objects.filter(urgent=True).count()) == (0, 3)
     assert {entry[0] for entry in audited()} == {"retry"} and {entry[2] for entry in audited()} == set(
         QueueEntry.objects.values_list("user_id", flat=True)
     )
-    assert "Try all of them again" not in client.get(PAGE).content.decode()
+    assert "Retry all of them" not in client.get(PAGE).content.decode()
 
 
 @pytest.mark.parametrize(
