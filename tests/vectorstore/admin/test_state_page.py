@@ -80,7 +80,7 @@ def test_page__queue_collections_verification_and_quarantined_users(settings: Se
     page = shown()
     assert '>2<span class="block text-sm">oldest entry: 3 hours</span>' in page
     assert f"{alias}_v1" in page and "Qdrant ran out of room" in page
-    assert "a store was restored to an older copy" in page and "3 differences" in page and "42 people." in page
+    assert "a store was restored to an older copy" in page and "3 differences" in page and "42 users." in page
     assert f'<a href="{reverse("admin:vectorstore_quarantineduser_changelist")}"' in page
 
 
