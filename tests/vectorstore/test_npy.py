@@ -33,18 +33,18 @@ def test_header__stream_is_left_at_the_numbers(version: tuple[int, int]) -> None
 @pytest.mark.parametrize(
     ("header", "said"),
     [
-        ("{'descr': '<f4', 'fortran_order': False, 'shape': (-1,)}", "x is damaged: its shape is (-1,)."),
-        ("{'descr': '<f4', 'fortran_order': False, 'shape': (True,)}", "x is damaged: its shape is (True,)."),
-        ("{'descr': '<f4', 'fortran_order': False, 'shape': 3}", "x is damaged: its shape is 3."),
-        ("{'descr': '<f4', 'fortran_order': False}", "x is damaged: its header cannot be read."),
-        ("__import__('os')", "x is damaged: its header cannot be read."),
-        ("(" * 1000, "x is damaged: its header cannot be read."),
-        ("{'descr': '<f3', 'fortran_order': False, 'shape': ()}", "x holds '<f3', and not plain numbers, texts or bytes."),
-        ("{'descr': '<M8[s]', 'fortran_order': False, 'shape': ()}", "x holds '<M8[s]', and not plain numbers, texts or bytes."),
-        ("{'descr': 'f4,f4', 'fortran_order': False, 'shape': ()}", "x holds 'f4,f4', and not plain numbers, texts or bytes."),
+        ("{'descr': '<f4', 'fortran_order': False, 'shape': (-1,)}", "x is damaged: its shape is (-1,). Save it again with numpy."),
+        ("{'descr': '<f4', 'fortran_order': False, 'shape': (True,)}", "x is damaged: its shape is (True,). Save it again with numpy."),
+        ("{'descr': '<f4', 'fortran_order': False, 'shape': 3}", "x is damaged: its shape is 3. Save it again with numpy."),
+        ("{'descr': '<f4', 'fortran_order': False}", "x is damaged: its header cannot be read. Save it again with numpy."),
+        ("__import__('os')", "x is damaged: its header cannot be read. Save it again with numpy."),
+        ("(" * 1000, "x is damaged: its header cannot be read. Save it again with numpy."),
+        ("{'descr': '<f3', 'fortran_order': False, 'shape': ()}", "x contains '<f3'. Save it as plain numbers, texts or bytes."),
+        ("{'descr': '<M8[s]', 'fortran_order': False, 'shape': ()}", "x contains '<M8[s]'. Save it as plain numbers, texts or bytes."),
+        ("{'descr': 'f4,f4', 'fortran_order': False, 'shape': ()}", "x contains 'f4,f4'. Save it as plain numbers, texts or bytes."),
         (
             "{'descr': '|O', 'fortran_order': False, 'shape': ()}",
-            "x holds pickled Python objects, which are never read: save it as numbers or texts of a fixed length.",
+            "x contains pickled Python objects, which are never read. Save it as numbers or texts of a fixed length.",
         ),
     ],
 )
@@ -56,17 +56,17 @@ def test_header__refused(header: str, said: str) -> None:
 
 @pytest.mark.parametrize("version", [b"\3\0", b"\0\0"])
 def test_header__other_versions(version: bytes) -> None:
-    with pytest.raises(UserFacingError, match=r"^x is not an array of numpy's format 1.0 or 2.0\.$"):
+    with pytest.raises(UserFacingError, match=r"^x is not an array in numpy's format 1.0 or 2.0\. Save it with numpy\.$"):
         read_header(npy("{}", version), "x")
 
 
 def test_header__length_is_not_believed() -> None:
-    with pytest.raises(UserFacingError, match=r"^x is damaged: its header claims 65,537 bytes\.$"):
+    with pytest.raises(UserFacingError, match=r"^x is damaged: its header claims 65,537 bytes\. Save it again with numpy\.$"):
         read_header(io.BytesIO(b"\x93NUMPY\2\0" + struct.pack("<I", LONGEST_HEADER + 1)), "x")
 
 
 def test_header__cut_off() -> None:
-    with pytest.raises(UserFacingError, match=r"^x is damaged: it ends within its header\.$"):
+    with pytest.raises(UserFacingError, match=r"^x is damaged: it ends within its header\. Save it again with numpy\.$"):
         read_header(io.BytesIO(b"\x93NUM"), "x")
 
 

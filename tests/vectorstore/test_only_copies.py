@@ -577,6 +577,6 @@ def test_discard_vectors__is_refused_where_it_says_nothing(embedded_qdrant: obje
     for command in ("init_qdrant", "verify_qdrant"):
         code, line = outcome(command, "--discard-vectors", "3")
         assert code == 2
-        assert line.startswith("--discard-vectors says what")
+        assert line.startswith("--discard-vectors needs")
     _, line = outcome("reindex_qdrant", "--discard-vectors", "-1")
     assert "'-1' is not a whole number" in line

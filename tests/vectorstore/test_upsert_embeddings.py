@@ -110,9 +110,9 @@ def test_upsert__rejected_rows_are_reported_on_stderr_and_end_in_1(embedded_qdra
     json_lines(path, [row(UserFactory.create().pk, vector=ones()), row(nobody, vector=ones()), "{", "["])
     assert upsert(path) == (
         1,
-        "4 rows read, 1 loaded (1 of them new), 3 rejected.\n  2 not JSON\n  1 unknown person\n1 point written to the vector store.\n",
+        "4 rows read, 1 loaded (1 of them new), 3 rejected.\n  2 not JSON\n  1 unknown user\n1 point written to the vector store.\n",
         (
-            f"{path}:2: nobody has the id '{nobody}'\n"
+            f"{path}:2: no user has the id '{nobody}'\n"
             f"{path}:3: not JSON: Expecting property name enclosed in double quotes at character 2\n"
             f"{path}:4: not JSON: Expecting value at character 2\n"
         ),
@@ -124,7 +124,7 @@ def test_upsert__many_rejected_rows_are_reported_in_part(tmp_path: Path) -> None
     path = json_lines(tmp_path / "x.jsonl", ["{"] * 1030)
     code, _, err = upsert(path)
     assert (code, len(err.splitlines())) == (1, 21)
-    assert err.splitlines()[-1] == "... and 1,010 more rejected rows; --rejects FILE keeps them all"
+    assert err.splitlines()[-1] == "... and 1,010 more rejected rows; --rejects FILE stores all of them"
     rejects = tmp_path / "rejects\x1b.jsonl"
     assert upsert(path, "--rejects", rejects)[2].splitlines()[-1] == f"... and 1,010 more rejected rows: {tmp_path}/rejects\\x1b.jsonl"
     assert len(rejects.read_text().splitlines()) == 1030
@@ -136,7 +136,7 @@ def test_upsert__small_files_make_no_large_rejects_file(tmp_path: Path, monkeypa
     parquet, npz, rejects = tmp_path / "x.parquet", tmp_path / "x.npz", tmp_path / "rejects.jsonl"
     pq.write_table(pa.table({"user_id": ["x" * 900_000] * 50}), parquet, compression="zstd")
     np.savez_compressed(npz, user_ids=np.array([f"{number:036}" for number in range(2000)]), vectors=np.zeros((2000, 512), np.float16))
-    for name, size in (("ROOM", 1 << 19), ("ROOM_FOR_A_BYTE", 1), ("MORE_ROOM", 1 << 17), ("MORE_ROOM_FOR_A_BYTE", 1)):
+    for name, size in (("SPACE", 1 << 19), ("SPACE_PER_BYTE", 1), ("SHORT_SPACE", 1 << 17), ("SHORT_SPACE_PER_BYTE", 1)):
         monkeypatch.setattr(rejected_lines, name, size)
     code, out, err = upsert(parquet, npz, "--rejects", rejects)
     assert (code, out.splitlines()[0]) == (1, "2,050 rows read, 0 loaded (0 of them new), 2,050 rejected.")
@@ -169,7 +169,7 @@ def test_upsert__decoder_that_stops_ends_in_2(tmp_path: Path, monkeypatch: pytes
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(decoder, "__name__", "stopped")
     monkeypatch.setattr(answers, "SECONDS", 0.5)
-    said = f"The process that decodes '{path}' was silent for 0.5 seconds, and was ended. Check that the disk of the file answers, then run it again.\n"
+    said = f"The process that decodes '{path}' sent nothing for 0.5 seconds and was ended. Check the disk of the file, then run the command again.\n"
     assert upsert(path) == (2, "", said)
 
 
@@ -238,9 +238,9 @@ def test_upsert__damaged_file_says_what_was_loaded_before(tmp_path: Path) -> Non
     path = json_lines(tmp_path / "x.jsonl", [""])
     good = json_lines(tmp_path / "good.jsonl", [row(uuid4(), vector=ones())])
     code, out, err = upsert(good, path)
-    assert (code, out) == (2, "1 row read, 0 loaded (0 of them new), 1 rejected.\n  1 unknown person\n")
+    assert (code, out) == (2, "1 row read, 0 loaded (0 of them new), 1 rejected.\n  1 unknown user\n")
     assert err.splitlines()[-1] == (
-        f"{path!r} holds no row. Loaded before that: 0 rows. Run it again when this is mended: they may be loaded twice."
+        f"{path!r} contains no rows. Check the job that writes it. Loaded before that: 0 rows. Repair this, then run the command again: rows may be loaded twice."
     )
 
 

@@ -48,7 +48,7 @@ def test_npy__of_one_vector(tmp_path: Path, array: Any) -> None:
         ("[1]", "FILE: the vector has 1 number, and must have 512."),
         (json.dumps([0] * 512), "FILE: the vector is all zeros as 32-bit numbers: it has no direction."),
         (json.dumps([*ONES[1:], float("nan")]), "FILE: the vector number 512 is NaN."),
-        (" " * (LONGEST_FILE + 1), "FILE is longer than 1,048,576 bytes: it must hold one vector of 512 numbers."),
+        (" " * (LONGEST_FILE + 1), "FILE is longer than 1,048,576 bytes. Save only one vector of 512 numbers."),
     ],
 )
 def test_json__refused(tmp_path: Path, text: str, said: str) -> None:
@@ -66,13 +66,13 @@ def test_json__not_utf8(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("array", "said"),
     [
-        (np.ones(511), "FILE has the shape (511,), and must have (512,)."),
-        (np.ones((2, 512)), "FILE has the shape (2, 512), and must have (512,)."),
+        (np.ones(511), "FILE has the shape (511,). Save one vector of the shape (512,)."),
+        (np.ones((2, 512)), "FILE has the shape (2, 512). Save one vector of the shape (512,)."),
         (np.zeros(512), "FILE: the vector is all zeros as 32-bit numbers: it has no direction."),
         (np.array(["1"] * 512), "FILE: the vector is not a list of numbers."),
         (
             np.array([None] * 512),
-            "FILE holds pickled Python objects, which are never read: save it as numbers or texts of a fixed length.",
+            "FILE contains pickled Python objects, which are never read. Save it as numbers or texts of a fixed length.",
         ),
     ],
 )
@@ -86,7 +86,7 @@ def test_npy__cut_off(tmp_path: Path) -> None:
     path = tmp_path / "vector.npy"
     np.save(path, np.ones(512))
     path.write_bytes(path.read_bytes()[:-1])
-    assert refusal(path) == "FILE is damaged: it ends before its 512 numbers do."
+    assert refusal(path) == "FILE is damaged: it has fewer than 512 numbers. Save it again with numpy."
 
 
 def test_read__file_that_is_not_there(tmp_path: Path) -> None:
@@ -103,4 +103,4 @@ def test_read__pipe_and_device(tmp_path: Path, ending: str) -> None:
     device.symlink_to("/dev/zero")
     with open_pipe(pipe):
         for path in (pipe, device):
-            assert refusal(path) == "FILE is not an ordinary file: save the vector to one."
+            assert refusal(path) == "FILE is not an ordinary file. Save the vector to a file."

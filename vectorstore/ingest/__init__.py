@@ -1,1 +1,1 @@
-"""Embeddings from files into ``profile_embeddings``, and from there into Qdrant."""
+"""Load embeddings from files into ``profile_embeddings``, and project them to Qdrant."""

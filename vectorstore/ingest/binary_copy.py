@@ -1,4 +1,7 @@
-"""PostgreSQL's binary COPY format, as the manual's page on COPY has it: vectors go in as bytes, ten times faster than as text."""
+"""Write rows in PostgreSQL's binary COPY format, which the manual's page on COPY describes.
+
+Binary vectors load ten times faster than text.
+"""
 
 from __future__ import annotations
 
@@ -18,19 +21,20 @@ OID_OF_REAL, OID_OF_TEXT = 700, 25
 
 
 def line(values: Sequence[bytes | None]) -> bytes:
-    """One row: each field is its value in binary, or None for NULL."""
+    """Return one row. Each field is its binary value, or None for NULL."""
     return struct.pack("!h", len(values)) + fields(values)
 
 
 def fields(values: Sequence[bytes | None]) -> bytes:
-    """Some fields of a row, after the number of them all."""
+    """Return fields of a row, without the number of fields that begins the row."""
     return b"".join([NULL if value is None else _sized(value) for value in values])
 
 
 def lines_of_vectors(user_ids: bytes, vectors: NDArray[np.float32], tails: Sequence[bytes], *, fields: int) -> bytes:
-    """Rows of an id (16 bytes of USER_IDS each), a vector of it as ``real[]`` (a row of VECTORS), and the ``fields`` after it (TAILS): FIELDS in all.
+    """Return rows of an id, a vector as ``real[]``, and the other fields in ``tails``.
 
-    As ``line`` makes them, and many times faster: the ids and the vectors are laid out all at once.
+    Each id takes 16 bytes of ``user_ids``, and each vector is a row of ``vectors``. ``fields`` is the number of fields of a row. The result equals
+    that of ``line``, but is many times faster to build: numpy lays out all ids and vectors at once.
     """
     alike = tails[0] if tails.count(tails[0]) == len(tails) else b""
     count, size = vectors.shape
@@ -69,25 +73,25 @@ def double(value: float) -> bytes:
 
 
 def reals(values: Reals) -> bytes:
-    """A ``real[]``."""
+    """Return a ``real[]``."""
     elements = np.empty(len(values), ELEMENT)
     elements["length"], elements["number"] = 4, values
     return _array_header(OID_OF_REAL, len(values)) + elements.tobytes()
 
 
 def texts(values: Iterable[str]) -> bytes:
-    """A ``text[]``."""
+    """Return a ``text[]``."""
     elements = [_sized(value.encode()) for value in values]
     return _array_header(OID_OF_TEXT, len(elements)) + b"".join(elements)
 
 
 def json(value: object) -> bytes:
-    """A ``jsonb``: version 1 of its format is the text."""
+    """Return a ``jsonb``. Version 1 of its format is the text."""
     return b"\1" + json_text.dumps(value).encode()
 
 
 def _array_header(oid: int, length: int) -> bytes:
-    """One dimension that begins at 1 and holds no NULL; an empty array has no dimension."""
+    """Return the header of an array with one dimension, lower bound 1 and no NULL. An empty array has no dimension."""
     return struct.pack("!iiIii", 1, 0, oid, length, 1) if length else struct.pack("!iiI", 0, 0, oid)
 
 

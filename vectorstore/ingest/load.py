@@ -1,4 +1,4 @@
-"""Load embeddings from files: PostgreSQL first, batch by batch, and after each commit the vector store."""
+"""Load embeddings from files into PostgreSQL in batches, and project each batch to the vector store after its commit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from findme.core.commands.progress import Report, ignore_progress
 from findme.core.errors import UserFacingError, one_line
 from findme.core.plurals import counted
 from vectorstore.ingest.formats.input_file import no_rows
-from vectorstore.ingest.rejected_lines import Kept
+from vectorstore.ingest.rejected_lines import Written
 from vectorstore.ingest.rejects import Write, rejects_file
 from vectorstore.ingest.rows import Entry, Rejection, Row
 from vectorstore.ingest.sending import sync_users
@@ -26,19 +26,20 @@ from vectorstore.projection.validation import UNSTORABLE, printable
 
 ROWS_IN_A_BATCH = 2000
 BYTES_IN_A_BATCH = 8 << 20
-"""Of the rows as they were read and as COPY writes them. Loading takes about four times as much."""
-REJECTIONS_TOLD = 20
+"""Maximum size of the rows as read plus their size in COPY's format. Loading a batch takes about four times as much memory."""
+SHOWN_REJECTIONS = 20
 
 
 @dataclass(slots=True)
 class Loaded:
-    """What a run did, in rows: ``read`` is ``loaded``, ``loadable`` and ``rejected`` together, ``new`` of the loaded are of people without an embedding
-    before. A dry run loads none: ``loadable`` is what it would load.
+    """Counts of a run, in rows.
 
-    The rejects file has ``shortened_rejects`` of the rejected rows without most of their content, and ``omitted_rejects`` not at all.
-
-    ``projected`` points were written to the vector store, and ``quarantined`` people have none, since it refuses their data; ``awaiting_projection``
-    people were loaded after it could not be reached.
+    - ``read`` is the sum of ``loaded``, ``loadable`` and ``rejected``. ``loadable`` counts what a dry run would load.
+    - ``new``: loaded rows of users without an embedding before.
+    - ``shortened_rejects``: rejected rows that the rejects file has without most of their content. ``omitted_rejects``: those that it does not have.
+    - ``projected``: points written to the vector store.
+    - ``quarantined``: users without a point, because the vector store rejects their data.
+    - ``awaiting_projection``: users loaded after the vector store became unavailable.
     """
 
     read: int = 0
@@ -61,12 +62,12 @@ class Loaded:
 
 
 class LoadInterrupted(UserFacingError):
-    """The run ended before its inputs did; ``loaded`` is what it did until then."""
+    """The run ended before the end of its inputs. ``loaded`` has the counts until then."""
 
     def __init__(self, error: Exception, loaded: Loaded) -> None:
         what = (what_went_wrong(error) or "").rstrip(".")
         super().__init__(
-            f"{what}. Loaded before that: {counted(loaded.loaded, 'row')}. Run it again when this is mended: they may be loaded twice."
+            f"{what}. Loaded before that: {counted(loaded.loaded, 'row')}. Repair this, then run the command again: rows may be loaded twice."
         )
         self.loaded = loaded
 
@@ -80,13 +81,14 @@ def upsert_embeddings(
     queue_only: bool = False,
     report: Report = ignore_progress,
 ) -> Loaded:
-    """Load the FILES (``-`` is standard input), in constant memory; REPORT is told how many rows are read.
+    """Load ``files`` (``-`` is standard input) in constant memory, and pass the number of read rows to ``report``.
 
-    Bad rows are written to REJECTS and never stop the good ones. MODEL names what made the vectors, by default ``EMBEDDING_MODEL``. With DRY_RUN
-    the rows are checked, also against PostgreSQL, and nothing is written but the rejects. With QUEUE_ONLY the points are left to the workers of
-    ``sync_qdrant``. Each batch is a transaction of its own: call it outside
-    of any. Raises UserFacingError before anything is loaded where an input cannot be read, and LoadInterrupted afterwards; the rows that
-    are loaded stay loaded where the vector store cannot be reached.
+    Bad rows are written to ``rejects`` and do not stop the good ones. ``model`` is the model of the vectors, by default ``EMBEDDING_MODEL``. With
+    ``dry_run``, the rows are checked, also against PostgreSQL, and only the rejects are written. With ``queue_only``, the workers of ``sync_qdrant``
+    write the points. Each batch has its own transaction, so do not call this inside one.
+
+    Raises UserFacingError before the first row is loaded if an input cannot be read, and LoadInterrupted afterwards. If the vector store is
+    unavailable, the loaded rows stay loaded.
     """
     inputs = sources(files)
     run = _Run(_model(model), dry_run, queue_only, Loaded())
@@ -108,7 +110,7 @@ class _Run:
     loaded: Loaded
 
     def take(self, batch: Sequence[Entry], write: Write) -> None:
-        """Store the good rows of the batch, project what was stored, and tell the bad ones."""
+        """Store the good rows of the batch, project them, and write the bad ones to the rejects file."""
         stored = store([entry for entry in batch if isinstance(entry, Row)], model=self.model, dry_run=self.dry_run)
         self.loaded.read += len(batch)
         if self.dry_run:
@@ -120,20 +122,23 @@ class _Run:
             self._sync(stored.loaded)
         for rejection in _in_order(batch, stored.rejections):
             self._reject(rejection)
-            self._note(write(rejection))
+            self._count(write(rejection))
 
     def _reject(self, rejection: Rejection) -> None:
         self.loaded.rejected += 1
         self.loaded.reasons[rejection.kind] = self.loaded.reasons.get(rejection.kind, 0) + 1
-        if len(self.loaded.first_rejections) < REJECTIONS_TOLD:
+        if len(self.loaded.first_rejections) < SHOWN_REJECTIONS:
             self.loaded.first_rejections.append(printable(f"{rejection.file}:{rejection.line}: {rejection.reason}"))
 
-    def _note(self, kept: Kept) -> None:
-        self.loaded.shortened_rejects += kept is Kept.SHORTENED
-        self.loaded.omitted_rejects += kept is Kept.OMITTED
+    def _count(self, written: Written) -> None:
+        self.loaded.shortened_rejects += written is Written.SHORTENED
+        self.loaded.omitted_rejects += written is Written.OMITTED
 
     def _sync(self, user_ids: list[UUID]) -> None:
-        """Once the store could not be reached it is left alone: every further batch might wait for it in vain, and one sync mends all."""
+        """Project the users, unless the vector store was unavailable before in this run.
+
+        Otherwise every further batch could wait for a timeout. One later sync writes all points.
+        """
         if self.loaded.why_not_projected is None:
             try:
                 done = sync_users(user_ids)
@@ -149,14 +154,14 @@ def _model(name: str | None) -> str:
     chosen: str = settings.EMBEDDING_MODEL if name is None else name
     longest = ProfileEmbedding._meta.get_field("model").max_length
     if longest is not None and len(chosen) > longest:
-        raise UserFacingError(f"The model's name has {len(chosen)} characters, and may have {longest}: {chosen[:60]!r}...")
+        raise UserFacingError(f"The model name {chosen[:60]!r}... has {len(chosen)} characters. Use at most {longest}.")
     if UNSTORABLE.search(chosen):
-        raise UserFacingError(f"The model's name has a character that PostgreSQL cannot keep: {chosen!r}.")
+        raise UserFacingError(f"The model name {chosen!r} contains a character that PostgreSQL cannot store. Use another name.")
     return chosen
 
 
 def _batches(inputs: Sequence[Source]) -> Iterator[list[Entry]]:
-    """The rows of all inputs, so many that a batch stays small; before an error is raised, the rows that were read."""
+    """Yield the rows of all inputs in batches of limited size. Before an error is raised, yield the rows read so far."""
     batch: list[Entry] = []
     size = 0
     try:
@@ -185,7 +190,7 @@ def _entries(inputs: Sequence[Source]) -> Iterator[Entry]:
 
 
 def _in_order(batch: Sequence[Entry], stored: Mapping[int, Rejection]) -> Iterator[Rejection]:
-    """The rejections of the readers and of PostgreSQL, as they stand in the input."""
+    """Yield the rejections of the readers and of PostgreSQL, in the order of the input."""
     rows = 0
     for entry in batch:
         if isinstance(entry, Rejection):

@@ -1,6 +1,6 @@
-"""The lines of a rejects file, and how much of it the rows of one input may take.
+"""Format the lines of a rejects file, and limit the space that the rows of one input take.
 
-A few hundred bytes of Parquet or deflated numbers can hold thousands of large rows, and each of them may be bad.
+A few hundred bytes of Parquet or deflated numbers can expand to thousands of large rows, and each row may be bad.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from vectorstore.projection.validation import truncated_repr
 
 FIELDS = ("file", "line", "reason", "row")
 LONGEST_LINE = 256 << 10
-"""In bytes. A row with everything that it may have needs less: 512 numbers, 1,024 video features and 100 interests."""
+"""In bytes. The largest valid row (512 numbers, 1,024 video features, 100 interests) needs less."""
 LONGEST_USER_ID = 100
 LONGEST_TEXT = 1000
-"""In characters: of a row that is no object."""
-ROOM, ROOM_FOR_A_BYTE = 16 << 20, 16
-"""In bytes, for whole rows: for any input, and for each byte of it. The JSON of 16-bit numbers has about 9 times their size."""
-MORE_ROOM, MORE_ROOM_FOR_A_BYTE = 64 << 20, 64
-"""In bytes, for shortened rows after that. One has about 300 bytes, and different ids need 16 bytes each in any file."""
+"""In characters, for a row that is not an object."""
+SPACE, SPACE_PER_BYTE = 16 << 20, 16
+"""Bytes for whole rows: for any input, plus for each byte of the input. The JSON of 16-bit numbers has about 9 times their size."""
+SHORT_SPACE, SHORT_SPACE_PER_BYTE = 64 << 20, 64
+"""Bytes for shortened rows after that. A shortened row has about 300 bytes. Distinct ids need 16 bytes each in any file."""
 
 
-class Kept(Enum):
-    """What the file has of a rejected row."""
+class Written(Enum):
+    """How much of a rejected row the file has."""
 
     WHOLE = auto()
     SHORTENED = auto()
@@ -35,43 +35,52 @@ class Kept(Enum):
 
 
 @dataclass(slots=True)
-class _Room:
-    """Bytes that are left for an input."""
+class _Space:
+    """Remaining bytes for an input."""
 
     whole: float = math.inf
     shortened: float = math.inf
 
 
 class RejectedLines:
-    """Makes the lines. ``sizes`` has the bytes of each input by its name. An input without a size (a pipe) has no limit but that of a line:
-    it is JSON Lines, whose bytes are those of its rows."""
+    """Format rejected rows as lines, within the space of each input.
+
+    ``sizes`` has the bytes of each input by its name. An input without a size (a pipe) has only the limit of a line: it is JSON Lines, so its rows
+    are not larger than the input.
+    """
 
     def __init__(self, sizes: Mapping[str, int]) -> None:
-        self._rooms = {name: _Room(ROOM + ROOM_FOR_A_BYTE * size, MORE_ROOM + MORE_ROOM_FOR_A_BYTE * size) for name, size in sizes.items()}
+        self._spaces = {
+            name: _Space(SPACE + SPACE_PER_BYTE * size, SHORT_SPACE + SHORT_SPACE_PER_BYTE * size) for name, size in sizes.items()
+        }
 
-    def line(self, rejection: Rejection) -> tuple[bytes, Kept]:
-        """Return the line, and what it has of the row. It is empty for a row that is left out, but for the first, where it says so."""
-        room = self._rooms.setdefault(rejection.file, _Room())
-        if not room.shortened:
-            return b"", Kept.OMITTED
+    def line(self, rejection: Rejection) -> tuple[bytes, Written]:
+        """Return the line, and how much of the row it has.
+
+        The line of an omitted row is empty. The first omitted row of an input has a line that says so.
+        """
+        space = self._spaces.setdefault(rejection.file, _Space())
+        if not space.shortened:
+            return b"", Written.OMITTED
         row = rejection.original()
         whole = _line(rejection, row)
         if len(whole) <= LONGEST_LINE:
-            if len(whole) <= room.whole:
-                room.whole -= len(whole)
-                return whole, Kept.WHOLE
-            room.whole = 0  # also for smaller rows after this one
+            if len(whole) <= space.whole:
+                space.whole -= len(whole)
+                return whole, Written.WHOLE
+            # Later rows are shortened too, even if they are smaller.
+            space.whole = 0
         brief = _line(rejection, _shortened(row))
-        line, kept = (brief, Kept.SHORTENED) if len(brief) < len(whole) else (whole, Kept.WHOLE)
-        if len(line) <= room.shortened:
-            room.shortened -= len(line)
-            return line, kept
-        room.shortened = 0
-        return _line(rejection, {"omitted": "this row and every later one of this input"}), Kept.OMITTED
+        line, written = (brief, Written.SHORTENED) if len(brief) < len(whole) else (whole, Written.WHOLE)
+        if len(line) <= space.shortened:
+            space.shortened -= len(line)
+            return line, written
+        space.shortened = 0
+        return _line(rejection, {"omitted": "this row and every later one of this input"}), Written.OMITTED
 
 
 def is_rejection(line: bytes) -> bool:
-    """Whether it is a line of a rejects file."""
+    """Return whether ``line`` is a line of a rejects file."""
     try:
         fields = json.loads(line)
     except (ValueError, RecursionError):
@@ -85,7 +94,7 @@ def _line(rejection: Rejection, row: object) -> bytes:
 
 
 def _shortened(row: object) -> dict[str, object]:
-    """Return what tells the row from others. Its field ``shortened`` keeps it from being loaded by mistake: no row may have it."""
+    """Return what identifies the row. The field ``shortened`` is unknown to the loader, so the row cannot be loaded by mistake."""
     if not isinstance(row, dict):
         return {"shortened": True, "text": (row if isinstance(row, str) else json.dumps(row))[:LONGEST_TEXT]}
     if "user_id" not in row:

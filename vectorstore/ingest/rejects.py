@@ -1,4 +1,4 @@
-"""The rejects file: every bad row with its place and the reason, as JSON Lines, for the eyes of its owner only."""
+"""Write the rejects file: every bad row with its line and reason, as JSON Lines, readable only by its owner."""
 
 from __future__ import annotations
 
@@ -13,49 +13,49 @@ from typing import BinaryIO, TypeAlias
 
 from findme.core.errors import UserFacingError
 from findme.core.files import growing_file
-from vectorstore.ingest.rejected_lines import Kept, RejectedLines, is_rejection
+from vectorstore.ingest.rejected_lines import RejectedLines, Written, is_rejection
 from vectorstore.ingest.rows import Rejection
 
 LONGEST_BEGINNING = 1 << 16
-"""In bytes: of the first line of an existing file. What stands before ``row`` is shorter, also with a path of 4,096 bytes that are all escaped."""
+"""Bytes read of the first line of an existing file. The part before ``row`` is shorter, even with a path of 4,096 escaped bytes."""
 _TEXT = rb'"[^"\\\n]*+(?:\\.[^"\\\n]*+)*+"'
 BEGINNING = re.compile(rb'\{"file": ' + _TEXT + rb', "line": [0-9]+, "reason": ' + _TEXT + rb', "row": ')
 
-Write: TypeAlias = Callable[[Rejection], Kept]
-"""It returns what the file has of the row."""
+Write: TypeAlias = Callable[[Rejection], Written]
+"""Write a rejection, and return how much of the row the file has."""
 
 
 @contextmanager
 def rejects_file(path: Path | None, inputs: Iterable[Path], sizes: Mapping[str, int] | None = None) -> Iterator[Write]:
-    """Yields what writes a rejection to the file, at once and whole; without a PATH, what drops it.
+    """Yield a function that writes a complete rejection to the file immediately. Without ``path``, it does nothing.
 
-    The file is a new one of mode 0600. It replaces one that is there if that is the rejects file of an earlier run of this account, or empty.
-    Raises UserFacingError for any other, a link, one of ``inputs``, and a file that cannot be written. ``sizes`` as in ``RejectedLines``.
+    The file is new and has mode 0600. It replaces an existing file if that is empty, or the rejects file of an earlier run of this account. Raises
+    UserFacingError for any other existing file, a link, one of ``inputs``, and a file that cannot be written. ``sizes``: see ``RejectedLines``.
     """
     if path is None:
         yield _drop
         return
     with ExitStack() as stack:
         with _writing(path):
-            _refuse_other_files(path, inputs)
+            _require_replaceable(path, inputs)
             stream = stack.enter_context(growing_file(path, force=True))
         yield partial(_write, stream, RejectedLines(sizes or {}), path)
 
 
-def _drop(_: Rejection) -> Kept:
-    """Nobody asked for the rejects."""
-    return Kept.WHOLE
+def _drop(_: Rejection) -> Written:
+    """Write nothing, because the run has no rejects file."""
+    return Written.WHOLE
 
 
-def _write(stream: BinaryIO, lines: RejectedLines, path: Path, rejection: Rejection) -> Kept:
-    line, kept = lines.line(rejection)
+def _write(stream: BinaryIO, lines: RejectedLines, path: Path, rejection: Rejection) -> Written:
+    line, written = lines.line(rejection)
     with _writing(path):
         stream.write(line)
-    return kept
+    return written
 
 
-def _refuse_other_files(path: Path, inputs: Iterable[Path]) -> None:
-    """Raise UserFacingError for a file that must not be replaced. The open file is checked, and no link is followed to it."""
+def _require_replaceable(path: Path, inputs: Iterable[Path]) -> None:
+    """Raise UserFacingError for a file that must not be replaced. The check uses the open file and follows no link."""
     try:
         if stat.S_ISREG(path.lstat().st_mode):
             with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
@@ -63,7 +63,7 @@ def _refuse_other_files(path: Path, inputs: Iterable[Path]) -> None:
                     return
     except FileNotFoundError:
         return
-    raise UserFacingError(f"{str(path)!r} is there and is no rejects file of an earlier run: name another one, or move it away.")
+    raise UserFacingError(f"{str(path)!r} exists and is not a rejects file of an earlier run. Name another file, or move it.")
 
 
 def _may_be_replaced(stream: BinaryIO, inputs: Iterable[Path]) -> bool:

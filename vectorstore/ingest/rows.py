@@ -1,4 +1,4 @@
-"""One row of an input: checked, or rejected with the reason."""
+"""Validate the rows of an input. A row is good, or rejected with a reason."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from vectorstore.projection.validation import interest, latitude, longitude, tru
 from vectorstore.projection.vectors import Reals
 
 FIELDS = ("user_id", "vector", "location", "interests", "video_features")
-"""What a row may hold. Only ``user_id`` must be there."""
+"""The fields of a row. Only ``user_id`` is required."""
 
 UUID_PATTERN = re.compile(r"[0-9a-f]{8}(-?)[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 
 
 class Unset(Enum):
-    """A field that is not in the input: it stays as it is."""
+    """A field that is missing in the input. Its stored value does not change."""
 
     UNSET = "unset"
 
@@ -30,7 +30,7 @@ UNSET = Unset.UNSET
 
 
 class Kind(StrEnum):
-    """Why a row is rejected: the words that the counts stand under."""
+    """Why a row is rejected. The values label the counts in the output."""
 
     NOT_JSON = "not JSON"
     NOT_AN_OBJECT = "not an object"
@@ -42,14 +42,14 @@ class Kind(StrEnum):
     BAD_LOCATION = "bad location"
     BAD_INTERESTS = "bad interests"
     BAD_VIDEO_FEATURES = "bad video_features"
-    UNKNOWN_PERSON = "unknown person"
-    ERASED_PERSON = "erased person"
-    SECOND_ROW = "second row of a person"
+    UNKNOWN_USER = "unknown user"
+    DELETED_USER = "deleted user"
+    SECOND_ROW = "second row of a user"
     NO_VECTOR = "no vector"
 
 
 class BadRow(Exception):
-    """A row that cannot be loaded; the text is the reason."""
+    """A row cannot be loaded. The message is the reason."""
 
     def __init__(self, kind: Kind, reason: str) -> None:
         super().__init__(reason)
@@ -58,7 +58,7 @@ class BadRow(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What a row says about a person. ``location`` is (latitude, longitude) in degrees; None clears it."""
+    """The validated content of a row. ``location`` is (latitude, longitude) in degrees. None clears a field."""
 
     user_id: UUID
     vector: Reals | Unset = UNSET
@@ -68,7 +68,7 @@ class Content:
 
     @property
     def size(self) -> int:
-        """Return about the bytes that PostgreSQL's COPY format needs: 8 for a number, up to 4 for a character."""
+        """Return the approximate bytes in PostgreSQL's COPY format: 8 for a number, up to 4 for a character."""
         numbers = 0 if self.vector is UNSET else len(self.vector)
         if self.video_features is not UNSET and self.video_features is not None:
             numbers += len(self.video_features)
@@ -78,8 +78,11 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A good row. ``line`` counts from 1: lines of JSON Lines, rows of the other formats. ``original`` gives the row as it was read, for the
-    rejects; ``size`` is about what it holds, in bytes."""
+    """A good row.
+
+    ``line`` counts from 1: lines of JSON Lines, rows of the other formats. ``original`` returns the row as read, for the rejects file. ``size`` is
+    the approximate size in bytes.
+    """
 
     file: str
     line: int
@@ -90,7 +93,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A bad row, with what is wrong with it."""
+    """A bad row, with the reason."""
 
     file: str
     line: int
@@ -106,8 +109,10 @@ Entry: TypeAlias = Row | Rejection
 def entry(
     file: str, line: int, read: Callable[[], Mapping[str, object]], original: Callable[[], object], size: int, vector: Reals | Unset = UNSET
 ) -> Entry:
-    """The row that READ gives, or the rejection that its ``BadRow`` or its content ends in. A VECTOR that is given is checked already, and READ
-    gives the other fields."""
+    """Return the row with the fields that ``read`` returns, or a rejection if ``read`` or the validation raises BadRow.
+
+    A given ``vector`` is already validated. ``read`` then returns the other fields.
+    """
     try:
         return Row(file, line, content(read(), vector), original, size)
     except BadRow as bad:
@@ -115,7 +120,7 @@ def entry(
 
 
 def content(fields: Mapping[str, object], vector: Reals | Unset = UNSET) -> Content:
-    """The checked content of a row's FIELDS, and of a VECTOR that is checked already. Raises BadRow."""
+    """Validate ``fields`` and return the content. A given ``vector`` is already validated. Raises BadRow."""
     if unknown := [name for name in fields if name not in FIELDS]:
         raise BadRow(Kind.UNKNOWN_FIELD, f"unknown field {truncated_repr(unknown[0])}: a row has {', '.join(FIELDS)}")
     if "user_id" not in fields:
@@ -124,7 +129,7 @@ def content(fields: Mapping[str, object], vector: Reals | Unset = UNSET) -> Cont
 
 
 def uuid_of(text: str) -> UUID | None:
-    """The UUID that TEXT is, written with all of its hyphens or none; None where it is none."""
+    """Parse a UUID with all of its hyphens or none. Return None if ``text`` is not a UUID."""
     return UUID(bytes=bytes.fromhex(text.replace("-", ""))) if UUID_PATTERN.fullmatch(text) else None
 
 
@@ -139,7 +144,7 @@ def _user_id(value: object) -> UUID:
 
 def _vector(value: object) -> Reals:
     if value is None:
-        raise BadRow(Kind.BAD_VECTOR, "vector is null: leave it out to keep the one that is stored")
+        raise BadRow(Kind.BAD_VECTOR, "vector is null: omit it to keep the stored one")
     try:
         return vectors.vector(value)
     except ValueError as error:
@@ -150,7 +155,7 @@ def _location(value: object) -> tuple[float, float] | None:
     if value is None:
         return None
     if not isinstance(value, dict) or set(value) != {"lat", "lon"}:
-        raise BadRow(Kind.BAD_LOCATION, f"location is not an object of lat and lon: {truncated_repr(value)}")
+        raise BadRow(Kind.BAD_LOCATION, f"location is not an object with lat and lon: {truncated_repr(value)}")
     try:
         return latitude(value["lat"]), longitude(value["lon"])
     except ValueError as error:
@@ -167,7 +172,7 @@ def _interests(value: object) -> tuple[str, ...]:
     except ValueError as error:
         raise BadRow(Kind.BAD_INTERESTS, str(error)) from None
     if len(interests) > MOST_INTERESTS:
-        raise BadRow(Kind.BAD_INTERESTS, f"interests has {len(interests):,} texts, and may have {MOST_INTERESTS}")
+        raise BadRow(Kind.BAD_INTERESTS, f"interests has {len(interests):,} texts, more than {MOST_INTERESTS}")
     return interests
 
 
@@ -179,7 +184,7 @@ def _video_features(value: object) -> Reals | None:
     except ValueError as error:
         raise BadRow(Kind.BAD_VIDEO_FEATURES, f"video_features {error}") from None
     if len(features) > MOST_VIDEO_FEATURES:
-        raise BadRow(Kind.BAD_VIDEO_FEATURES, f"video_features has {len(features):,} numbers, and may have {MOST_VIDEO_FEATURES:,}")
+        raise BadRow(Kind.BAD_VIDEO_FEATURES, f"video_features has {len(features):,} numbers, more than {MOST_VIDEO_FEATURES:,}")
     return features
 
 

@@ -1,4 +1,4 @@
-"""The points of those who were loaded, a few batches at the same time where Qdrant takes them by gRPC."""
+"""Write the points of loaded users to Qdrant, with two parallel batches over gRPC."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from vectorstore.sync.batch import BATCH_SIZE
 from vectorstore.sync.results import BatchResult
 
 THREADS = 2
-"""One builds its points while Qdrant works on the other's; more only wait for Python's own lock."""
-AT_A_TIME = 500
-"""Points. A thousand of the largest take 300 MiB while they are built."""
+"""One thread builds its points while Qdrant writes the other's. More threads only wait for Python's global interpreter lock."""
+SLICE_SIZE = 500
+"""Points of both threads together. A thousand of the largest points take 300 MiB while they are built."""
 
 
 def sync_users(user_ids: Sequence[UUID]) -> BatchResult:
-    """Write the points of these people, who are on the queue since the commit that loaded them. Raises as ``inline.sync_users`` does."""
+    """Write the points of the users. The commit that loaded them has queued them. Raises the errors of ``inline.sync_users``."""
     if is_embedded() or not settings.QDRANT_GRPC_PORT or len(user_ids) <= BATCH_SIZE:
         return inline.sync_users(user_ids)
     with ThreadPoolExecutor(THREADS) as pool:
-        slices = [user_ids[start : start + AT_A_TIME] for start in range(0, len(user_ids), AT_A_TIME)]
+        slices = [user_ids[start : start + SLICE_SIZE] for start in range(0, len(user_ids), SLICE_SIZE)]
         return sum((_in_threads(pool, part) for part in slices), BatchResult())
 
 

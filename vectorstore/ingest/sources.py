@@ -1,4 +1,4 @@
-"""The inputs of a run: which reader a file name asks for, and whether the file can be read, before anything is loaded."""
+"""Choose the reader of each input by its file name, and check that it can be read before anything is loaded."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FORMATS: Mapping[str, Format] = {
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One input, by the name that it was given. ``rows`` says how many it has, where that is known before they are read."""
+    """One input. ``name`` is the name as given. ``rows`` is the number of rows, None if the format does not store it."""
 
     name: str
     rows: int | None
@@ -39,25 +39,25 @@ class Source:
 
 
 def sources(files: Sequence[str]) -> list[Source]:
-    """The inputs, each of them checked. Raises UserFacingError for the first that cannot be read."""
+    """Return the checked inputs. Raises UserFacingError for the first one that cannot be read."""
     if list(files).count(STANDARD_INPUT) > 1:
-        raise UserFacingError("Standard input, '-', can be read once only.")
+        raise UserFacingError("Standard input, '-', can be read only once. Name '-' once.")
     return [_source(file) for file in files]
 
 
 def total(inputs: Sequence[Source]) -> int | None:
-    """How many rows the inputs have, if each of them knows."""
+    """Return the number of rows of all inputs, or None if it is unknown for one of them."""
     counts = [source.rows for source in inputs if source.rows is not None]
     return sum(counts) if len(counts) == len(inputs) else None
 
 
 def paths(files: Sequence[str]) -> list[Path]:
-    """The inputs that are files."""
+    """Return the inputs that are files."""
     return [Path(file) for file in files if file != STANDARD_INPUT]
 
 
 def sizes(files: Sequence[str]) -> dict[str, int]:
-    """The bytes of each input that is an ordinary file, twice of one that is named twice. Raises UserFacingError where one is gone."""
+    """Return the size of each ordinary file in bytes, summed if it is named twice. Raises UserFacingError if a file is gone."""
     found: dict[str, int] = {}
     for file in files:
         if file != STANDARD_INPUT:
@@ -71,12 +71,12 @@ def sizes(files: Sequence[str]) -> dict[str, int]:
 def _source(file: str) -> Source:
     if file == STANDARD_INPUT:
         if sys.stdin is None:
-            raise UserFacingError("Standard input, '-', is closed.")
+            raise UserFacingError("Standard input, '-', is closed. Redirect a file to it, or name a file.")
         return Source(file, None, lambda: rows_of(sys.stdin.buffer, file))
     path = Path(file)
     if path.suffix.lower() not in FORMATS:
         raise UserFacingError(
-            f"{file!r}: the format is told by the ending, and it is none of {', '.join(FORMATS)}. JSON Lines may also come by '-', standard input."
+            f"{file!r} does not end in one of {', '.join(FORMATS)}, which tells the format. Rename it, or send JSON Lines to standard input, '-'."
         )
     check, read = FORMATS[path.suffix.lower()]
     return Source(file, check(path), partial(read, path, file))

@@ -1,5 +1,8 @@
-"""From checked rows to ``profile_embeddings``: one short transaction a batch. New people's rows by COPY straight into the table, which writes
-each vector once; the others' by COPY into a temporary one, and an UPDATE from there."""
+"""Write validated rows to ``profile_embeddings``, in one short transaction per batch.
+
+Rows of users without an embedding are written with COPY directly into the table, which writes each vector once. The other rows are written with COPY
+into a temporary table, followed by an UPDATE.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from vectorstore.ingest import binary_copy
 from vectorstore.ingest.rows import UNSET, Content, Kind, Rejection, Row
 
 ATTEMPTS = 5
-"""At a batch that PostgreSQL ends because of others who write the same people at the same time."""
+"""Maximum attempts for a batch that conflicts with other sessions writing the same users."""
 
 CREATE = """
 CREATE TEMPORARY TABLE embeddings_loaded (user_id uuid PRIMARY KEY);
@@ -25,14 +28,14 @@ CREATE TEMPORARY TABLE embeddings_staged (
     user_id uuid, vector real[], has_location boolean, lat float8, lon float8, has_interests boolean, interests text[],
     has_video_features boolean, video_features real[]
 );
--- Numbers do not compress: never try.
+-- Numbers do not compress, so do not try.
 ALTER TABLE embeddings_staged ALTER COLUMN vector SET STORAGE EXTERNAL, ALTER COLUMN video_features SET STORAGE EXTERNAL;
 """
 DROP = "DROP TABLE IF EXISTS pg_temp.embeddings_loaded, pg_temp.embeddings_staged"
 
-# Locked in the order of the ids, like everywhere: whoever deletes, erases or anonymizes one of these people waits for the batch, or the batch
-# for them, and then sees what became of the person. Told are only those who may not be loaded.
-LOCK_PEOPLE = """
+# Rows are locked in the order of their ids, as everywhere, so no two transactions deadlock. A session that deletes, erases or anonymizes one of these
+# users waits for the batch, or the batch waits for it and then sees the result. The statement returns only the users that must not be loaded.
+LOCK_USERS = """
 WITH locked AS MATERIALIZED (
     SELECT id, deleted_at FROM users WHERE id = ANY(%(ids)s::uuid[]) AND id <> '00000000-0000-0000-0000-000000000000' ORDER BY id FOR SHARE
 )
@@ -45,25 +48,25 @@ NOTE_LOADED = "INSERT INTO embeddings_loaded SELECT unnest(%(ids)s::uuid[])"
 
 INSERT_NEW = "COPY profile_embeddings (user_id, vector, model, location, interests, video_features) FROM STDIN (FORMAT BINARY)"
 STAGE = "COPY embeddings_staged FROM STDIN (FORMAT BINARY)"
-UPDATE_THE_OTHERS = """
-UPDATE profile_embeddings AS kept
-SET vector = coalesce(staged.vector, kept.vector),
-    model = CASE WHEN staged.vector IS NULL THEN kept.model ELSE %s END,
-    location = CASE WHEN NOT has_location THEN kept.location WHEN lat IS NOT NULL THEN jsonb_build_object('lat', lat, 'lon', lon) END,
-    interests = CASE WHEN has_interests THEN staged.interests ELSE kept.interests END,
-    video_features = CASE WHEN has_video_features THEN staged.video_features ELSE kept.video_features END
+UPDATE_EXISTING = """
+UPDATE profile_embeddings AS stored
+SET vector = coalesce(staged.vector, stored.vector),
+    model = CASE WHEN staged.vector IS NULL THEN stored.model ELSE %s END,
+    location = CASE WHEN NOT has_location THEN stored.location WHEN lat IS NOT NULL THEN jsonb_build_object('lat', lat, 'lon', lon) END,
+    interests = CASE WHEN has_interests THEN staged.interests ELSE stored.interests END,
+    video_features = CASE WHEN has_video_features THEN staged.video_features ELSE stored.video_features END
 FROM embeddings_staged AS staged
-WHERE kept.user_id = staged.user_id
+WHERE stored.user_id = staged.user_id
 """
 
 
-class _Disturbed(Exception):
-    """Somebody else made a row of the batch in between, which is not locked: two who then update such rows can wait for one another."""
+class _ConcurrentInsert(Exception):
+    """Another session inserted a row of the batch in the meantime. That row is not locked, and updating such rows can deadlock."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What became of a batch: the ids that were written (NEW of them had no row), and, by their position, the rows that may not be."""
+    """Result of a batch: the written ids, and the rejected rows by their position. ``new`` of the written users had no row before."""
 
     loaded: list[UUID]
     new: int
@@ -72,7 +75,7 @@ class Stored:
 
 @contextmanager
 def staging() -> Iterator[None]:
-    """The temporary tables of one run: what is staged, and the ids that this run has loaded."""
+    """Create the temporary tables of a run: staged rows, and the ids that this run has loaded."""
     with connection.cursor() as cursor:
         cursor.execute(DROP)
         cursor.execute(CREATE)
@@ -85,19 +88,21 @@ def staging() -> Iterator[None]:
 
 
 def store(rows: Sequence[Row], *, model: str, dry_run: bool = False) -> Stored:
-    """Write the rows in one transaction of their own, but for those that must not be; DRY_RUN only finds out which. Call it within
-    ``staging()``."""
+    """Write the valid rows in one transaction, and return the others as rejections. With ``dry_run``, only validate them.
+
+    Call it within ``staging()``.
+    """
     for attempt in range(1, ATTEMPTS + 1):
         try:
             with transaction.atomic(durable=True):
                 return _store(rows, model, dry_run)
-        except _Disturbed:
+        except _ConcurrentInsert:
             if attempt == ATTEMPTS:
-                raise OperationalError(f"a batch was disturbed {ATTEMPTS} times by others who write the same embeddings") from None
+                raise OperationalError(f"a batch conflicted {ATTEMPTS} times with other sessions that write the same embeddings") from None
         except OperationalError as error:
             if attempt == ATTEMPTS or not isinstance(error.__cause__, errors.DeadlockDetected):
                 raise
-    raise AssertionError("the last attempt returns or raises")
+    raise AssertionError("unreachable: the last attempt returns or raises")
 
 
 def _store(rows: Sequence[Row], model: str, dry_run: bool) -> Stored:
@@ -106,7 +111,7 @@ def _store(rows: Sequence[Row], model: str, dry_run: bool) -> Stored:
         barred = _barred(cursor, ids)
         embedded = _found(cursor, LOCK_EMBEDDINGS, ids)
         loaded = _found(cursor, ALREADY_LOADED, ids)
-        allowed, rejections = _sorted_out(rows, barred, embedded, loaded)
+        allowed, rejections = _partition(rows, barred, embedded, loaded)
         new = [row for row in allowed if row.content.user_id not in embedded] if embedded else allowed
         if not dry_run:
             _insert(cursor, new, model)
@@ -116,13 +121,16 @@ def _store(rows: Sequence[Row], model: str, dry_run: bool) -> Stored:
 
 
 def _ids(rows: Sequence[Row]) -> dict[str, str]:
-    """As one text, which is quicker to write than a list of a thousand values."""
+    """Return the ids as one array literal, which is faster to format than a list of a thousand values."""
     return {"ids": "{" + ",".join([row.content.user_id.hex for row in rows]) + "}"}
 
 
 def _barred(cursor: CursorWrapper, ids: Mapping[str, str]) -> dict[UUID, bool]:
-    """Those who may not be loaded, and whether they are known at all (they are deleted then). The others stay until the batch is committed."""
-    cursor.execute(LOCK_PEOPLE, ids)
+    """Return the users that must not be loaded: True for a deleted user, False for an unknown one.
+
+    The rows of the other users are locked until the transaction ends.
+    """
+    cursor.execute(LOCK_USERS, ids)
     return dict(cursor.fetchall())
 
 
@@ -131,45 +139,45 @@ def _found(cursor: CursorWrapper, statement: str, ids: Mapping[str, str]) -> set
     return {user_id for (user_id,) in cursor.fetchall()}
 
 
-def _sorted_out(
+def _partition(
     rows: Sequence[Row], barred: Mapping[UUID, bool], embedded: set[UUID], loaded: set[UUID]
 ) -> tuple[list[Row], dict[int, Rejection]]:
-    """The rows that may be written, and the others by their position."""
+    """Return the rows to write, and the rejections by position."""
     if not barred and not loaded and _are_plain(rows):
         return list(rows), {}
     allowed, rejections = [], {}
     for position, row in enumerate(rows):
-        fault = _fault(row.content, barred, embedded, loaded)
-        if fault is None:
+        problem = _problem(row.content, barred, embedded, loaded)
+        if problem is None:
             loaded.add(row.content.user_id)
             allowed.append(row)
         else:
-            rejections[position] = Rejection(row.file, row.line, *fault, row.original)
+            rejections[position] = Rejection(row.file, row.line, *problem, row.original)
     return allowed, rejections
 
 
 def _are_plain(rows: Sequence[Row]) -> bool:
-    """Whether each is of another person, and has a vector: as most often."""
+    """Return whether each row has a vector and a different user, which is the usual case."""
     return len({row.content.user_id for row in rows}) == len(rows) and all(row.content.vector is not UNSET for row in rows)
 
 
-def _fault(content: Content, barred: Mapping[UUID, bool], embedded: set[UUID], loaded: set[UUID]) -> tuple[Kind, str] | None:
+def _problem(content: Content, barred: Mapping[UUID, bool], embedded: set[UUID], loaded: set[UUID]) -> tuple[Kind, str] | None:
     user_id = content.user_id
     if user_id in barred:
         if barred[user_id]:
-            return Kind.ERASED_PERSON, f"{str(user_id)!r} is deleted"
-        return Kind.UNKNOWN_PERSON, f"nobody has the id {str(user_id)!r}"
+            return Kind.DELETED_USER, f"the user {str(user_id)!r} is deleted"
+        return Kind.UNKNOWN_USER, f"no user has the id {str(user_id)!r}"
     if user_id in loaded:
         return Kind.SECOND_ROW, f"{str(user_id)!r} was loaded from an earlier row"
     if content.vector is UNSET and user_id not in embedded:
-        return Kind.NO_VECTOR, f"{str(user_id)!r} has no embedding yet: a first row needs a vector"
+        return Kind.NO_VECTOR, f"{str(user_id)!r} has no embedding yet: the first row needs a vector"
     return None
 
 
 def _insert(cursor: CursorWrapper, rows: Sequence[Row], model: str) -> None:
-    """Rows of people who have none, in the order of their ids: two loads of the same people wait for one another, and not in a circle.
+    """Insert rows of users without an embedding, in the order of their ids, so concurrent loads of the same users do not deadlock.
 
-    Raises _Disturbed where somebody has one by now.
+    Raises _ConcurrentInsert if a user has an embedding by now.
     """
     if not rows:
         return
@@ -181,12 +189,12 @@ def _insert(cursor: CursorWrapper, rows: Sequence[Row], model: str) -> None:
         _copy(cursor, INSERT_NEW, binary_copy.lines_of_vectors(user_ids, vectors, tails, fields=6))
     except IntegrityError as error:
         if isinstance(error.__cause__, errors.UniqueViolation):
-            raise _Disturbed from None
+            raise _ConcurrentInsert from None
         raise
 
 
 def _tails(contents: Sequence[Content], model: bytes) -> list[bytes]:
-    """What of each row comes after the vector: most often that is nothing but the model."""
+    """Return the fields after the vector for each row. Usually that is only the model."""
     bare = _tail(Content(contents[0].user_id), model)
     return [
         bare if content.location is content.interests is content.video_features is UNSET else _tail(content, model) for content in contents
@@ -207,12 +215,12 @@ def _tail(content: Content, model: bytes) -> bytes:
 
 
 def _update(cursor: CursorWrapper, rows: Sequence[Row], model: str) -> None:
-    """Rows of people whose embeddings are locked."""
+    """Update rows of users whose embeddings are locked."""
     if not rows:
         return
     cursor.execute("TRUNCATE embeddings_staged")
     _copy(cursor, STAGE, b"".join([binary_copy.line(_staged(row.content)) for row in rows]))
-    cursor.execute(UPDATE_THE_OTHERS, [model])
+    cursor.execute(UPDATE_EXISTING, [model])
 
 
 def _copy(cursor: CursorWrapper, statement: str, lines: bytes) -> None:

@@ -92,6 +92,6 @@ class Loader(Program):
             return
         assert code in (0, 1), output
         result = json.loads(output[output.index("{") : output.rindex("}") + 1])
-        assert result["reasons"].keys() <= {Kind.ERASED_PERSON, Kind.UNKNOWN_PERSON}, output
+        assert result["reasons"].keys() <= {Kind.DELETED_USER, Kind.UNKNOWN_USER}, output
         self.counts["upsert_embeddings", "loaded"] += result["loaded"]
         self.counts["upsert_embeddings", "refused"] += result["rejected"]

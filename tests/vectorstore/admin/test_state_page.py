@@ -105,7 +105,7 @@ def test_plan__what_init_qdrant_would_do(store: str) -> None:
     assert "collection " in shown(plan="1")
     initialize()
     ProfileEmbeddingFactory.create()
-    assert "_v1 is as it is defined." in shown(plan="1")
+    assert "_v1 is as defined." in shown(plan="1")
 
 
 def test_plan__names_each_difference(embedded_qdrant: Path, settings: Settings) -> None:

@@ -79,8 +79,8 @@ def loading(file: str, **options: Any) -> Loaded:
 @pytest.mark.parametrize(
     ("change", "reasons"),
     [
-        ("UPDATE users SET deleted_at = now() WHERE id = %s", {"erased person": 1}),
-        ("DELETE FROM users WHERE id = %s", {"unknown person": 1}),
+        ("UPDATE users SET deleted_at = now() WHERE id = %s", {"deleted user": 1}),
+        ("DELETE FROM users WHERE id = %s", {"unknown user": 1}),
         ("UPDATE users SET bio = 'Hello' WHERE id = %s", {}),
     ],
 )
@@ -191,7 +191,7 @@ def test_load__batch_that_others_disturb(
     monkeypatch.setattr(staging, "_insert", disturbed)
     if disturbances == 5:
         with pytest.raises(
-            LoadInterrupted, match=r"^PostgreSQL: a batch was disturbed 5 times by others .*\. Loaded before that: 0 rows\."
+            LoadInterrupted, match=r"^PostgreSQL: a batch conflicted 5 times with other sessions .*\. Loaded before that: 0 rows\."
         ):
             upsert_embeddings([path])
     else:
@@ -259,5 +259,5 @@ def test_load__operational_error_is_reported_with_what_was_loaded(tmp_path: Path
         upsert_embeddings([json_lines(tmp_path / "x.jsonl", [row(UUID(int=1))])])
     assert str(raised.value) == (
         "PostgreSQL: server closed the connection unexpectedly This probably means."
-        " Loaded before that: 0 rows. Run it again when this is mended: they may be loaded twice."
+        " Loaded before that: 0 rows. Repair this, then run the command again: rows may be loaded twice."
     )

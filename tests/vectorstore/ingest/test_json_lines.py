@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from findme.core.errors import UserFacingError
 from vectorstore.ingest.formats.json_lines import (
     BYTE_ORDER_MARK,
-    KEPT_OF_A_LONG_LINE,
     LONGEST_LINE,
+    SHOWN_OF_LONG_LINE,
     check_json_lines,
     read_json_lines,
     rows_of,
@@ -117,12 +117,16 @@ def test_rows__byte_order_mark_and_windows_line_ends() -> None:
         (b'{"user_id": "x', Kind.NOT_JSON, "not JSON: Unterminated string starting at at character 13"),
         (b"{} {}", Kind.NOT_JSON, "not JSON: Extra data at character 4"),
         (b'{"a": "\xff"}', Kind.NOT_JSON, "not UTF-8: byte 8 of the line is 0xff"),
-        (b"[" * 100_000, Kind.NOT_JSON, "not JSON that can be read: too deep, or a number of too many digits"),
-        (b'{"vector": [' + b"9" * 5000 + b"]}", Kind.NOT_JSON, "not JSON that can be read: too deep, or a number of too many digits"),
+        (b"[" * 100_000, Kind.NOT_JSON, "JSON that cannot be read: it is nested too deeply, or a number has too many digits"),
+        (
+            b'{"vector": [' + b"9" * 5000 + b"]}",
+            Kind.NOT_JSON,
+            "JSON that cannot be read: it is nested too deeply, or a number has too many digits",
+        ),
         (b"[]", Kind.NOT_AN_OBJECT, "not an object: a row is {...}"),
         (b"null", Kind.NOT_AN_OBJECT, "not an object: a row is {...}"),
-        (b'{"user_id": "a", "user_id": "b"}', Kind.REPEATED_FIELD, "the field 'user_id' stands twice"),
-        (b'{"location": {"lat": 1, "lat": 2, "lon": 3}}', Kind.REPEATED_FIELD, "the field 'lat' stands twice"),
+        (b'{"user_id": "a", "user_id": "b"}', Kind.REPEATED_FIELD, "the field 'user_id' is repeated"),
+        (b'{"location": {"lat": 1, "lat": 2, "lon": 3}}', Kind.REPEATED_FIELD, "the field 'lat' is repeated"),
     ],
 )
 def test_rejection__what_is_no_object_is_kept_as_text(text: bytes, kind: Kind, reason: str) -> None:
@@ -146,10 +150,10 @@ def test_rejection__what_is_no_object_is_kept_as_text(text: bytes, kind: Kind, r
             Kind.UNKNOWN_FIELD,
             "unknown field 'vektor': a row has user_id, vector, location, interests, video_features",
         ),
-        ({"user_id": ANNE, "vector": None}, Kind.BAD_VECTOR, "vector is null: leave it out to keep the one that is stored"),
+        ({"user_id": ANNE, "vector": None}, Kind.BAD_VECTOR, "vector is null: omit it to keep the stored one"),
         ({"user_id": ANNE, "vector": [1]}, Kind.BAD_VECTOR, "vector has 1 number, and must have 512"),
-        ({"user_id": ANNE, "location": [1, 2]}, Kind.BAD_LOCATION, "location is not an object of lat and lon: [1, 2]"),
-        ({"user_id": ANNE, "location": {"lat": 1}}, Kind.BAD_LOCATION, "location is not an object of lat and lon: {'lat': 1}"),
+        ({"user_id": ANNE, "location": [1, 2]}, Kind.BAD_LOCATION, "location is not an object with lat and lon: [1, 2]"),
+        ({"user_id": ANNE, "location": {"lat": 1}}, Kind.BAD_LOCATION, "location is not an object with lat and lon: {'lat': 1}"),
         ({"user_id": ANNE, "location": {"lat": 91, "lon": 0}}, Kind.BAD_LOCATION, "lat is 91, and must be from -90 to 90"),
         ({"user_id": ANNE, "location": {"lat": 0, "lon": -180.5}}, Kind.BAD_LOCATION, "lon is -180.5, and must be from -180 to 180"),
         ({"user_id": ANNE, "location": {"lat": True, "lon": 0}}, Kind.BAD_LOCATION, "lat is not a number: true"),
@@ -164,7 +168,7 @@ def test_rejection__what_is_no_object_is_kept_as_text(text: bytes, kind: Kind, r
         (
             {"user_id": ANNE, "interests": [str(number) for number in range(101)]},
             Kind.BAD_INTERESTS,
-            "interests has 101 texts, and may have 100",
+            "interests has 101 texts, more than 100",
         ),
         ({"user_id": ANNE, "interests": [" "]}, Kind.BAD_INTERESTS, "an interest must be a text that is not empty, not ' '"),
         ({"user_id": ANNE, "interests": [None]}, Kind.BAD_INTERESTS, "an interest must be a text that is not empty, not null"),
@@ -182,7 +186,7 @@ def test_rejection__what_is_no_object_is_kept_as_text(text: bytes, kind: Kind, r
         (
             {"user_id": ANNE, "video_features": [0.5] * 1025},
             Kind.BAD_VIDEO_FEATURES,
-            "video_features has 1,025 numbers, and may have 1,024",
+            "video_features has 1,025 numbers, more than 1,024",
         ),
         ({"user_id": ANNE, "video_features": 1}, Kind.BAD_VIDEO_FEATURES, "video_features is not a list of numbers"),
     ],
@@ -202,7 +206,7 @@ def test_rejection__long_line_is_passed_over_without_being_held() -> None:
     first, second = entries(long, line(user_id=ANNE))
     assert isinstance(first, Rejection) and isinstance(second, Row)
     assert (first.line, first.kind, first.reason) == (1, Kind.TOO_LONG, "the line is longer than 1,048,576 bytes")
-    assert first.original() == long[:KEPT_OF_A_LONG_LINE].decode()
+    assert first.original() == long[:SHOWN_OF_LONG_LINE].decode()
     assert second.line == 2
 
 
@@ -242,7 +246,7 @@ def test_check__directory(tmp_path: Path) -> None:
 
 def test_check__empty(tmp_path: Path) -> None:
     (tmp_path / "empty.jsonl").touch()
-    with pytest.raises(UserFacingError, match=r"^'.*/empty.jsonl' holds no row\.$"):
+    with pytest.raises(UserFacingError, match=r"^'.*/empty.jsonl' contains no rows\. Check the job that writes it\.$"):
         check_json_lines(tmp_path / "empty.jsonl")
 
 

@@ -105,8 +105,8 @@ def test_load__without_a_model_the_old_name_goes_with_the_old_vector(tmp_path: P
 @pytest.mark.parametrize(
     ("model", "said"),
     [
-        ("x" * 256, f"The model's name has 256 characters, and may have 255: {'x' * 60!r}..."),
-        ("a\0", "The model's name has a character that PostgreSQL cannot keep: 'a\\x00'."),
+        ("x" * 256, f"The model name {'x' * 60!r}... has 256 characters. Use at most 255."),
+        ("a\0", "The model name 'a\\x00' contains a character that PostgreSQL cannot store. Use another name."),
     ],
 )
 def test_load__model_that_cannot_be_kept(tmp_path: Path, model: str, said: str) -> None:
@@ -126,7 +126,7 @@ def test_load__nobody_has_the_id_of_zeros(tmp_path: Path) -> None:
     """Whatever ``users`` says: no embedding may have it."""
     zeros, good = UserFactory.create(id=UUID(int=0)), UserFactory.create()
     loaded = upsert_embeddings([json_lines(tmp_path / "x.jsonl", [row(person.pk, vector=ones()) for person in (zeros, good)])])
-    assert (loaded.loaded, loaded.reasons) == (1, {"unknown person": 1})
+    assert (loaded.loaded, loaded.reasons) == (1, {"unknown user": 1})
 
 
 def test_load__updated_at_tells_the_time(tmp_path: Path) -> None:
@@ -156,19 +156,19 @@ def test_load__bad_rows_never_stop_the_good_ones(tmp_path: Path, projected: list
     assert (loaded.read, loaded.loaded, loaded.rejected, loaded.projected) == (8, 2, 6, 2)
     assert loaded.reasons == {
         "not JSON": 1,
-        "unknown person": 1,
-        "erased person": 1,
-        "second row of a person": 1,
+        "unknown user": 1,
+        "deleted user": 1,
+        "second row of a user": 1,
         "no vector": 1,
         "bad vector": 1,
     }
     assert not loaded.clean
     assert rejected(loaded) == [
         "x.jsonl:1: not JSON: Expecting property name enclosed in double quotes at character 2",
-        f"x.jsonl:2: nobody has the id '{nobody}'",
+        f"x.jsonl:2: no user has the id '{nobody}'",
         f"x.jsonl:4: '{erased.pk}' is deleted",
         f"x.jsonl:5: '{good.pk}' was loaded from an earlier row",
-        f"x.jsonl:6: '{empty.pk}' has no embedding yet: a first row needs a vector",
+        f"x.jsonl:6: '{empty.pk}' has no embedding yet: the first row needs a vector",
         "x.jsonl:7: vector has 1 number, and must have 512",
     ]
     assert stored(good).vector == ones() and stored(other).vector == ones(3)
@@ -185,20 +185,20 @@ def test_load__person_twice_over_all_files_and_batches(tmp_path: Path, monkeypat
     first = json_lines(tmp_path / "1.jsonl", [row(user.pk, vector=ones(1)) for user in users])
     second = json_lines(tmp_path / "2.jsonl", [row(user.pk, vector=ones(2)) for user in users])
     loaded = upsert_embeddings([first, second, first])
-    assert (loaded.loaded, loaded.reasons) == (5, {"second row of a person": 10})
+    assert (loaded.loaded, loaded.reasons) == (5, {"second row of a user": 10})
     assert all(stored(user).vector == ones(1) for user in users)
 
 
 def test_load__same_file_twice_in_one_batch_rejects_the_second(tmp_path: Path) -> None:
     path = json_lines(tmp_path / "x.jsonl", [row(UserFactory.create().pk, vector=ones())])
-    assert (upsert_embeddings([path, path])).reasons == {"second row of a person": 1}
+    assert (upsert_embeddings([path, path])).reasons == {"second row of a user": 1}
 
 
 def test_load__bad_first_row_leaves_the_place_to_a_good_one(tmp_path: Path) -> None:
     user = UserFactory.create()
     rows = [row(user.pk, vector=[1]), row(user.pk, interests=["sea"]), row(user.pk, vector=ones(2)), row(user.pk, vector=ones(3))]
     loaded = upsert_embeddings([json_lines(tmp_path / "x.jsonl", rows)])
-    assert loaded.reasons == {"bad vector": 1, "no vector": 1, "second row of a person": 1}
+    assert loaded.reasons == {"bad vector": 1, "no vector": 1, "second row of a user": 1}
     assert stored(user).vector == ones(2)
 
 
@@ -235,7 +235,7 @@ def test_load__dry_run_says_the_same_and_writes_nothing(
     rejects = tmp_path / "rejects.jsonl"
     loaded = upsert_embeddings([json_lines(tmp_path / "x.jsonl", rows)], rejects=rejects, dry_run=True)
     assert (loaded.read, loaded.loaded, loaded.loadable, loaded.projected) == (5, 0, 3, 0)
-    assert loaded.reasons == {"second row of a person": 1, "unknown person": 1}
+    assert loaded.reasons == {"second row of a user": 1, "unknown user": 1}
     assert len(rejects.read_text().splitlines()) == 2
     assert not ProfileEmbedding.objects.exists() and projected == []
 
@@ -291,11 +291,11 @@ def test_load__large_rows_make_smaller_batches(tmp_path: Path, monkeypatch: pyte
     [
         (
             "x.csv",
-            "'x.csv': the format is told by the ending, and it is none of .jsonl, .ndjson, .npz, .parquet. JSON Lines may also come by '-', standard input.",
+            "'x.csv' does not end in one of .jsonl, .ndjson, .npz, .parquet, which tells the format. Rename it, or send JSON Lines to standard input, '-'.",
         ),
         (
             "x",
-            "'x': the format is told by the ending, and it is none of .jsonl, .ndjson, .npz, .parquet. JSON Lines may also come by '-', standard input.",
+            "'x' does not end in one of .jsonl, .ndjson, .npz, .parquet, which tells the format. Rename it, or send JSON Lines to standard input, '-'.",
         ),
         ("none.jsonl", "'none.jsonl' cannot be read: No such file or directory"),
     ],
@@ -311,7 +311,7 @@ def test_load__inputs_are_checked_before_anything_is_loaded(tmp_path: Path, monk
 
 
 def test_load__standard_input_twice() -> None:
-    with pytest.raises(UserFacingError, match=r"^Standard input, '-', can be read once only\.$"):
+    with pytest.raises(UserFacingError, match=r"^Standard input, '-', can be read only once\. Name '-' once\.$"):
         upsert_embeddings(["-", "-"])
 
 
@@ -333,8 +333,8 @@ def test_load__stops_at_a_damaged_file_and_says_what_is_loaded(tmp_path: Path, p
     with pytest.raises(LoadInterrupted) as raised:
         upsert_embeddings([str(path)], rejects=rejects)
     assert str(raised.value) == (
-        f"{str(path)!r} is damaged, or is no .npz file: Bad CRC-32 for file 'vectors.npy'."
-        " Loaded before that: 255 rows. Run it again when this is mended: they may be loaded twice."
+        f"{str(path)!r} is damaged or not an .npz file: Bad CRC-32 for file 'vectors.npy'."
+        " Loaded before that: 255 rows. Repair this, then run the command again: rows may be loaded twice."
     )
     assert (raised.value.loaded.loaded, raised.value.loaded.rejected) == (255, 1)
     assert ProfileEmbedding.objects.count() == 255 and len(projected[0]) == 255
@@ -343,7 +343,7 @@ def test_load__stops_at_a_damaged_file_and_says_what_is_loaded(tmp_path: Path, p
 
 def test_load__blank_input_is_reported(tmp_path: Path) -> None:
     path = json_lines(tmp_path / "x.jsonl", ["", " "])
-    with pytest.raises(LoadInterrupted, match=r"x\.jsonl' holds no row\. Loaded before that: 0 rows\."):
+    with pytest.raises(LoadInterrupted, match=r"x\.jsonl' contains no rows\. Check the job that writes it\. Loaded before that: 0 rows\."):
         upsert_embeddings([path])
 
 

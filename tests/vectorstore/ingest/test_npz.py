@@ -99,28 +99,32 @@ def test_read__text_that_is_none(tmp_path: Path, user_ids: NDArray[Any]) -> None
 @pytest.mark.parametrize(
     ("user_ids", "vectors", "said"),
     [
-        (good(2)[0], np.ones((2, 511)), "FILE: vectors has the shape (2, 511), and must have (2, 512): a row of 512 for each id."),
-        (good(2)[0], np.ones((3, 512)), "FILE: vectors has the shape (3, 512), and must have (2, 512): a row of 512 for each id."),
-        (good(2)[0], np.ones(512), "FILE: vectors has the shape (512,), and must have (2, 512): a row of 512 for each id."),
-        (good(2)[0], np.ones((2, 512), int), "FILE: vectors holds <i8, and must hold floating-point numbers of 16, 32 or 64 bits."),
+        (good(2)[0], np.ones((2, 511)), "FILE: vectors has the shape (2, 511) instead of (2, 512). Save a row of 512 for each id."),
+        (good(2)[0], np.ones((3, 512)), "FILE: vectors has the shape (3, 512) instead of (2, 512). Save a row of 512 for each id."),
+        (good(2)[0], np.ones(512), "FILE: vectors has the shape (512,) instead of (2, 512). Save a row of 512 for each id."),
+        (good(2)[0], np.ones((2, 512), int), "FILE: vectors contains <i8. Save floating-point numbers of 16, 32 or 64 bits."),
         (
             good(2)[0],
             np.asfortranarray(np.ones((2, 512))),
-            "FILE: vectors is stored by columns and cannot be read row by row: save numpy.ascontiguousarray(...) of it.",
+            "FILE: vectors is stored by columns and cannot be read row by row. Save numpy.ascontiguousarray(...) of it.",
         ),
         (
             good(2)[0].astype(object),
             np.ones((2, 512)),
-            "FILE: user_ids holds pickled Python objects, which are never read: save it as numbers or texts of a fixed length.",
+            "FILE: user_ids contains pickled Python objects, which are never read. Save it as numbers or texts of a fixed length.",
         ),
         (
             np.arange(2),
             np.ones((2, 512)),
-            "FILE: user_ids holds <i8 in the shape (2,), and must be a list of texts (U36) or UUIDs (V16).",
+            "FILE: user_ids contains <i8 in the shape (2,). Save it as a list of texts (U36) or UUIDs (V16).",
         ),
-        (np.frombuffer(bytes(16), "V8"), np.ones((2, 512)), "FILE: user_ids holds 8 bytes each, and a UUID has 16."),
-        (np.zeros(2, [("a", "f4")]), np.ones((2, 512)), "FILE: user_ids holds [('a', '<f4')], and not plain numbers, texts or bytes."),
-        (good(0)[0].astype("U36"), np.ones((0, 512)), "FILE holds no row."),
+        (np.frombuffer(bytes(16), "V8"), np.ones((2, 512)), "FILE: user_ids contains ids of 8 bytes. Save UUIDs of 16 bytes."),
+        (
+            np.zeros(2, [("a", "f4")]),
+            np.ones((2, 512)),
+            "FILE: user_ids contains [('a', '<f4')]. Save it as plain numbers, texts or bytes.",
+        ),
+        (good(0)[0].astype("U36"), np.ones((0, 512)), "FILE contains no rows. Check the job that writes it."),
     ],
 )
 def test_check__arrays_that_are_refused(tmp_path: Path, user_ids: NDArray[Any], vectors: NDArray[Any], said: str) -> None:
@@ -129,13 +133,13 @@ def test_check__arrays_that_are_refused(tmp_path: Path, user_ids: NDArray[Any], 
 
 def test_check__other_arrays(tmp_path: Path) -> None:
     path = saved(tmp_path, *good(), extra=np.ones(1))
-    assert refusal(path) == "FILE holds extra, user_ids, vectors, and must hold the arrays user_ids and vectors, and no other."
+    assert refusal(path) == "FILE contains extra, user_ids, vectors. Save exactly the arrays user_ids and vectors."
 
 
 def test_check__no_zip_file(tmp_path: Path) -> None:
     path = tmp_path / "x.npz"
     path.write_bytes(b"")
-    assert refusal(path) == "FILE is damaged, or is no .npz file: File is not a zip file."
+    assert refusal(path) == "FILE is damaged or not an .npz file: File is not a zip file."
 
 
 def test_check__directory(tmp_path: Path) -> None:
@@ -147,7 +151,7 @@ def test_check__member_that_is_no_array(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("user_ids.npy", b"\x93NUMPY\3\0")
         archive.writestr("vectors.npy", b"")
-    assert refusal(path) == "FILE: user_ids is not an array of numpy's format 1.0 or 2.0."
+    assert refusal(path) == "FILE: user_ids is not an array in numpy's format 1.0 or 2.0. Save it with numpy."
 
 
 def rewritten(path: Path, name: str, content: bytes) -> Path:
@@ -164,14 +168,20 @@ def test_check__fewer_rows_than_the_header_says(tmp_path: Path) -> None:
     path = saved(tmp_path, *good(257))
     with zipfile.ZipFile(path) as archive:
         content = archive.read("vectors.npy")
-    assert refusal(rewritten(path, "vectors.npy", content[:-1])) == "FILE: vectors is damaged: it ends before its 257 rows do."
+    assert (
+        refusal(rewritten(path, "vectors.npy", content[:-1]))
+        == "FILE: vectors is damaged: it has fewer than 257 rows. Save it again with numpy."
+    )
 
 
 def test_check__more_than_the_header_says(tmp_path: Path) -> None:
     path = saved(tmp_path, *good(1))
     with zipfile.ZipFile(path) as archive:
         content = archive.read("vectors.npy")
-    assert refusal(rewritten(path, "vectors.npy", content + b"!")) == "FILE: vectors is damaged: something follows its 1 row."
+    assert (
+        refusal(rewritten(path, "vectors.npy", content + b"!"))
+        == "FILE: vectors is damaged: it has more data than 1 row. Save it again with numpy."
+    )
 
 
 def packed(path: Path, method: int, *arrays: tuple[str, NDArray[Any]], claimed: int = 0) -> Path:
@@ -199,7 +209,7 @@ def test_read__fewer_rows_than_the_list_of_members_says(tmp_path: Path) -> None:
     assert check_npz(path) == ROWS_AT_A_TIME + 1
     reader = read_npz(path, "x")
     assert len([next(reader) for _ in range(ROWS_AT_A_TIME)]) == ROWS_AT_A_TIME
-    with pytest.raises(UserFacingError, match=r"vectors is damaged: it ends before its 257 rows do\.$"):
+    with pytest.raises(UserFacingError, match=r"vectors is damaged: it has fewer than 257 rows\. Save it again with numpy\.$"):
         next(reader)
 
 
@@ -207,7 +217,7 @@ def test_read__fewer_rows_than_the_list_of_members_says(tmp_path: Path) -> None:
 def test_check__packed_by_what_unpacks_without_a_limit(tmp_path: Path, method: int, said: str) -> None:
     user_ids, vectors = good(1)
     path = packed(tmp_path, method, ("user_ids", user_ids), ("vectors", vectors))
-    assert refusal(path) == f"FILE: user_ids is packed with {said}: save it with numpy.savez or numpy.savez_compressed."
+    assert refusal(path) == f"FILE: user_ids is compressed with {said}. Save it with numpy.savez or numpy.savez_compressed."
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
@@ -215,7 +225,7 @@ def test_check__member_twice(tmp_path: Path) -> None:
     """The last one would silently replace the first."""
     user_ids, vectors = good(1)
     path = packed(tmp_path, zipfile.ZIP_STORED, ("user_ids", user_ids), ("user_ids", user_ids), ("vectors", vectors))
-    assert refusal(path) == "FILE holds one of its arrays twice: save it again with numpy.savez."
+    assert refusal(path) == "FILE contains one of its arrays twice. Save it again with numpy.savez."
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
@@ -229,7 +239,7 @@ def test_check__more_rows_than_can_come_out_of_the_file(tmp_path: Path, method: 
             np.lib.format.write_array_header_1_0(stream, {"descr": descr, "fortran_order": False, "shape": shape})
             archive.writestr(f"{name}.npy", stream.getvalue() + bytes(size))
             archive.getinfo(f"{name}.npy").file_size = len(stream.getvalue()) + claimed * size
-    assert refusal(path) == "FILE: user_ids is damaged: it ends before its 10,000 rows do."
+    assert refusal(path) == "FILE: user_ids is damaged: it has fewer than 10,000 rows. Save it again with numpy."
 
 
 def test_check__members_larger_than_the_file(tmp_path: Path) -> None:
@@ -239,7 +249,7 @@ def test_check__members_larger_than_the_file(tmp_path: Path) -> None:
         archive.comment = b"so that the list of members is written again"
         for info in archive.infolist():
             info.compress_size = 10**6
-    assert refusal(path) == "FILE is damaged, or is no .npz file: its members are larger than the file."
+    assert refusal(path) == "FILE is damaged or not an .npz file: its members are larger than the file."
 
 
 def test_check__list_of_members_without_end(tmp_path: Path) -> None:
@@ -248,7 +258,7 @@ def test_check__list_of_members_without_end(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "a") as archive:
         archive.comment = b"so that the list of members is written again"
         archive.filelist.extend([archive.filelist[0]] * 20_000)
-    assert refusal(path) == "FILE is damaged, or is no .npz file: its list of members is longer than 1,048,576 bytes."
+    assert refusal(path) == "FILE is damaged or not an .npz file: its list of members is longer than 1,048,576 bytes."
 
 
 def test_check__many_other_members(tmp_path: Path) -> None:
@@ -257,7 +267,7 @@ def test_check__many_other_members(tmp_path: Path) -> None:
         for number in range(9):
             archive.writestr(f"{number}\n{'x' * 1000}", b"")
     said = refusal(path)
-    assert said.startswith("FILE holds 0\\nxxx") and ", 4 more, and must hold the arrays user_ids and vectors" in said
+    assert said.startswith("FILE contains 0\\nxxx") and ", 4 more. Save exactly the arrays user_ids and vectors" in said
     assert len(said) < 600
 
 
@@ -266,7 +276,7 @@ def test_read__wrong_checksum(tmp_path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[content.rindex(np.float32(1).tobytes())] ^= 1  # the last number of the last vector
     path.write_bytes(content)
-    with pytest.raises(UserFacingError, match=r"is damaged, or is no .npz file: Bad CRC-32 for file 'vectors.npy'\.$"):
+    with pytest.raises(UserFacingError, match=r"is damaged or not an .npz file: Bad CRC-32 for file 'vectors.npy'\.$"):
         list(read_npz(path, "x"))
 
 
@@ -295,4 +305,4 @@ def test_read__unknown_numbers_of_rows_are_not_believed(tmp_path: Path) -> None:
         stream = io.BytesIO()
         np.lib.format.write_array_header_1_0(stream, header | {"fortran_order": False})
         rewritten(path, name, stream.getvalue())
-    assert refusal(path) == "FILE: user_ids is damaged: it ends before its 1,000,000,000,000,000 rows do."
+    assert refusal(path) == "FILE: user_ids is damaged: it has fewer than 1,000,000,000,000,000 rows. Save it again with numpy."

@@ -135,7 +135,7 @@ def test_read__bad_rows_among_good_ones(tmp_path: Path) -> None:
     rejections = [entry for entry in found[1:] if isinstance(entry, Rejection)]
     assert [(entry.line, entry.kind, entry.reason) for entry in rejections] == [
         (2, Kind.BAD_VECTOR, "vector has 1 number, and must have 512"),
-        (3, Kind.BAD_VECTOR, "vector is null: leave it out to keep the one that is stored"),
+        (3, Kind.BAD_VECTOR, "vector is null: omit it to keep the stored one"),
         (4, Kind.BAD_VECTOR, "vector number 1 is NaN"),
         (5, Kind.BAD_VECTOR, "vector number 1 is not a number: null"),
         (6, Kind.BAD_LOCATION, "lat is 91.0, and must be from -90 to 90"),
@@ -162,20 +162,20 @@ def test_read__text_that_is_not_utf8(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("columns", "said"),
     [
-        ({"vector": [ONES]}, "FILE has no column 'user_id'."),
+        ({"vector": [ONES]}, "FILE has no column 'user_id'. Add it."),
         (
             {"user_id": ["x"], "name": ["Anne"]},
-            "FILE has the column 'name': it may have user_id, vector, location, interests, video_features, each once, and no other.",
+            "FILE has an unknown or repeated column 'name'. Use only user_id, vector, location, interests, video_features, each once.",
         ),
-        ({"user_id": [1]}, "FILE: the column 'user_id' is int64, and must be a text, 16 bytes or a UUID."),
-        ({"user_id": ["x"], "vector": ["[1]"]}, "FILE: the column 'vector' is string, and must be a list of numbers."),
-        ({"user_id": ["x"], "vector": [[True]]}, "FILE: the column 'vector' is list<element: bool>, and must be a list of numbers."),
+        ({"user_id": [1]}, "FILE: the column 'user_id' is int64. Write it as a text, 16 bytes or a UUID."),
+        ({"user_id": ["x"], "vector": ["[1]"]}, "FILE: the column 'vector' is string. Write it as a list of numbers."),
+        ({"user_id": ["x"], "vector": [[True]]}, "FILE: the column 'vector' is list<element: bool>. Write it as a list of numbers."),
         (
             {"user_id": ["x"], "location": [{"lat": 1.0}]},
-            "FILE: the column 'location' is struct<lat: double>, and must be a struct of the numbers lat and lon.",
+            "FILE: the column 'location' is struct<lat: double>. Write it as a struct of the numbers lat and lon.",
         ),
-        ({"user_id": ["x"], "interests": [[1]]}, "FILE: the column 'interests' is list<element: int64>, and must be a list of texts."),
-        ({"user_id": pa.array([], pa.string())}, "FILE holds no row."),
+        ({"user_id": ["x"], "interests": [[1]]}, "FILE: the column 'interests' is list<element: int64>. Write it as a list of texts."),
+        ({"user_id": pa.array([], pa.string())}, "FILE contains no rows. Check the job that writes it."),
     ],
 )
 def test_check__columns_that_are_refused(tmp_path: Path, columns: dict[str, Any], said: str) -> None:
@@ -185,13 +185,13 @@ def test_check__columns_that_are_refused(tmp_path: Path, columns: dict[str, Any]
 def test_check__column_twice(tmp_path: Path) -> None:
     path = tmp_path / "x.parquet"
     pq.write_table(pa.table([["a"], ["b"]], names=["user_id", "user_id"]), path)
-    assert refusal(path).startswith("FILE has the column 'user_id': it may have user_id,")
+    assert refusal(path).startswith("FILE has an unknown or repeated column 'user_id'. Use only user_id,")
 
 
 def test_check__no_parquet_file(tmp_path: Path) -> None:
     path = tmp_path / "x.parquet"
     path.write_bytes(b"")
-    assert refusal(path) == "FILE is damaged, or is no Parquet file: Parquet file size is 0 bytes"
+    assert refusal(path) == "FILE is damaged or not a Parquet file: Parquet file size is 0 bytes"
 
 
 def test_check__file_that_is_not_there(tmp_path: Path) -> None:

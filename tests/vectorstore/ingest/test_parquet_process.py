@@ -33,8 +33,8 @@ ANNE = UUID("11111111-1111-4111-8111-111111111111")
 MANY = 20_000_000
 """Elements of a list, which take less than 2,000 bytes in the file."""
 
-UNDECODABLE = "FILE is damaged, or row {} needs more than 128 MiB: write it again, with smaller row groups and pages."
-NOT_STARTED = "The process that decodes Parquet cannot start: {}. Free memory or end other processes, then run it again."
+UNDECODABLE = "FILE is damaged, or row {} needs more than 128 MiB. Write it again with smaller row groups and pages."
+NOT_STARTED = "The process that decodes Parquet cannot start: {}. Free memory or end other processes, then run the command again."
 
 
 def user_ids(count: int) -> list[str]:
@@ -278,9 +278,7 @@ def test_read__process_that_ends_before_it_has_begun(tmp_path: Path, monkeypatch
     assert refusal(path) == NOT_STARTED.format(f"it ended with code {code}")
 
 
-SILENT = (
-    "The process that decodes FILE was silent for 0.5 seconds, and was ended. Check that the disk of the file answers, then run it again."
-)
+SILENT = "The process that decodes FILE sent nothing for 0.5 seconds and was ended. Check the disk of the file, then run the command again."
 
 
 @pytest.mark.parametrize("stopped", ["before it has begun", "between two rows"])

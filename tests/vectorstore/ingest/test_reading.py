@@ -24,7 +24,7 @@ def test_check__a_pipe_and_a_device(tmp_path: Path, check: Callable[[Path], int]
                 check(path)
             assert (
                 str(refused.value)
-                == f"{str(path)!r} is not an ordinary file, which its format needs: save it to one. JSON Lines may come by a pipe."
+                == f"{str(path)!r} is not an ordinary file, which its format needs. Save it to a file. Only JSON Lines can be read from a pipe."
             )
 
 
@@ -38,5 +38,5 @@ def test_json_lines__device(tmp_path: Path, device: str, read: Callable[[Path], 
         read(path)
     assert (
         str(refused.value)
-        == f"{str(path)!r} is a device, which may have no end: name an ordinary file or a pipe, or '-' for standard input."
+        == f"{str(path)!r} is a device, which may have no end. Name an ordinary file or a pipe, or '-' for standard input."
     )

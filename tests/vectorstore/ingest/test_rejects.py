@@ -62,7 +62,7 @@ def test_rejects__another_file_is_never_replaced(tmp_path: Path, content: str) -
     path.write_text(content)
     with pytest.raises(UserFacingError) as raised, rejects_file(path, []):
         pass
-    assert str(raised.value) == f"{str(path)!r} is there and is no rejects file of an earlier run: name another one, or move it away."
+    assert str(raised.value) == f"{str(path)!r} exists and is not a rejects file of an earlier run. Name another file, or move it."
     assert path.read_text() == content
 
 
@@ -72,7 +72,7 @@ def test_rejects__of_another_file_only_the_beginning_is_read(tmp_path: Path, con
     path.write_bytes(content)
     tracemalloc.start()
     try:
-        with pytest.raises(UserFacingError, match="is there and is no rejects file"), rejects_file(path, []):
+        with pytest.raises(UserFacingError, match="exists and is not a rejects file"), rejects_file(path, []):
             pass
         assert tracemalloc.get_traced_memory()[1] < 1 << 20
     finally:
@@ -97,13 +97,13 @@ def test_rejects__an_input_is_never_replaced(tmp_path: Path) -> None:
     with rejects_file(path, []) as write:
         write(BAD)
     link.symlink_to(path)
-    with pytest.raises(UserFacingError, match="is there and is no rejects file"), rejects_file(link, [path]):
+    with pytest.raises(UserFacingError, match="exists and is not a rejects file"), rejects_file(link, [path]):
         pass
     assert path.stat().st_size > 0
 
 
 def test_rejects__directory(tmp_path: Path) -> None:
-    with pytest.raises(UserFacingError, match="is there and is no rejects file"), rejects_file(tmp_path, []):
+    with pytest.raises(UserFacingError, match="exists and is not a rejects file"), rejects_file(tmp_path, []):
         pass
 
 
@@ -145,7 +145,7 @@ def test_rejects__never_through_a_link_or_into_a_pipe(kind: str, tmp_path: Path)
         victim.write_bytes(content)
     with pytest.raises(UserFacingError) as raised, rejects_file(path, []):
         pass
-    assert str(raised.value) == f"{str(path)!r} is there and is no rejects file of an earlier run: name another one, or move it away."
+    assert str(raised.value) == f"{str(path)!r} exists and is not a rejects file of an earlier run. Name another file, or move it."
     assert victim.read_bytes() == content if kind.startswith("link") else not victim.exists()
 
 
@@ -165,7 +165,7 @@ def test_rejects__of_another_account_are_never_replaced(tmp_path: Path) -> None:
     path = tmp_path / "rejects.jsonl"
     path.touch(mode=0o666)
     os.chown(path, 65534, 65534)
-    with pytest.raises(UserFacingError, match="is there and is no rejects file of an earlier run"), rejects_file(path, []) as write:
+    with pytest.raises(UserFacingError, match="exists and is not a rejects file of an earlier run"), rejects_file(path, []) as write:
         write(BAD)
     assert (path.stat().st_uid, path.stat().st_size) == (65534, 0)
 
@@ -177,7 +177,7 @@ def test_rejects__a_link_that_appears_is_not_followed(tmp_path: Path, monkeypatc
     def planted(path: Path, inputs: object) -> None:
         path.symlink_to(victim)
 
-    monkeypatch.setattr(rejects, "_refuse_other_files", planted)
+    monkeypatch.setattr(rejects, "_require_replaceable", planted)
     with pytest.raises(UserFacingError, match="is not an ordinary file"), rejects_file(path, []) as write:
         write(BAD)
     assert victim.read_bytes() == b""

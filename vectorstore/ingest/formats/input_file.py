@@ -1,4 +1,4 @@
-"""Opening and reading an input: what goes wrong is one line."""
+"""Open and read an input file. Errors become one-line messages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from findme.core.errors import UserFacingError
 
 @contextmanager
 def reading(name: str) -> Iterator[None]:
-    """Errors of the operating system while NAME is read leave as UserFacingError."""
+    """Convert an OSError in the block to a UserFacingError about the input ``name``."""
     try:
         yield
     except OSError as error:
@@ -22,20 +22,22 @@ def reading(name: str) -> Iterator[None]:
 
 @contextmanager
 def opened(path: Path) -> Iterator[BinaryIO]:
-    """The file, open for reading bytes. Raises UserFacingError where it is missing, a directory, or may not be read."""
+    """Open the file for reading bytes. Raises UserFacingError if it is missing, a directory, or not readable."""
     with reading(str(path)), path.open("rb") as stream:
         yield stream
 
 
 @contextmanager
 def opened_file(path: Path) -> Iterator[BinaryIO]:
-    """As ``opened``, for a format that is not read from its beginning to its end. Raises UserFacingError for a pipe, which would wait for a
-    writer, and a device."""
+    """Open a file of a format that needs random access.
+
+    Raises UserFacingError as ``opened`` does, and for a device and a pipe. Opening a pipe would wait for a writer.
+    """
     with reading(str(path)):
         mode = path.stat().st_mode
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         raise UserFacingError(
-            f"{str(path)!r} is not an ordinary file, which its format needs: save it to one. JSON Lines may come by a pipe."
+            f"{str(path)!r} is not an ordinary file, which its format needs. Save it to a file. Only JSON Lines can be read from a pipe."
         )
     with opened(path) as stream:
         yield stream
@@ -43,17 +45,17 @@ def opened_file(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def opened_text(path: Path) -> Iterator[BinaryIO]:
-    """As ``opened``, for a file or a pipe. Raises UserFacingError for a device, which may have no end."""
+    """Open a file or a pipe. Raises UserFacingError as ``opened`` does, and for a device, which may have no end."""
     with reading(str(path)):
         mode = path.stat().st_mode
     if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
         raise UserFacingError(
-            f"{str(path)!r} is a device, which may have no end: name an ordinary file or a pipe, or '-' for standard input."
+            f"{str(path)!r} is a device, which may have no end. Name an ordinary file or a pipe, or '-' for standard input."
         )
     with opened(path) as stream:
         yield stream
 
 
 def no_rows(name: str) -> UserFacingError:
-    """For an input without a single row: more often a job that failed before this one than a day without news."""
-    return UserFacingError(f"{name!r} holds no row.")
+    """Return the error for an input without rows. Usually the job that should have written it has failed."""
+    return UserFacingError(f"{name!r} contains no rows. Check the job that writes it.")

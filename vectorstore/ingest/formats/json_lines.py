@@ -1,4 +1,4 @@
-"""JSON Lines: one object a line, as https://jsonlines.org has it."""
+"""Read JSON Lines: one object per line, see https://jsonlines.org."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vectorstore.projection.validation import truncated_repr
 
 LONGEST_LINE = 1 << 20
 """In bytes. A line of 512 numbers has about 10,000."""
-KEPT_OF_A_LONG_LINE = 1000
+SHOWN_OF_LONG_LINE = 1000
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -24,8 +24,10 @@ class _RepeatedField(ValueError):
 
 
 def check_json_lines(path: Path) -> None:
-    """Raises UserFacingError unless the file is there, may be read and is not empty; a pipe is left untouched. How many rows there are is
-    not known."""
+    """Raise UserFacingError if the file is missing, empty or not readable. A pipe is not opened.
+
+    Returns None, because the format does not store the number of rows.
+    """
     with reading(str(path)):
         status = path.stat()
     if stat.S_ISREG(status.st_mode) and not status.st_size:
@@ -36,19 +38,21 @@ def check_json_lines(path: Path) -> None:
 
 
 def read_json_lines(path: Path, name: str) -> Iterator[Entry]:
-    """The rows of the file. Raises UserFacingError where it cannot be read."""
+    """Yield the rows of the file. Raises UserFacingError if it cannot be read."""
     with opened_text(path) as stream:
         yield from rows_of(stream, name)
 
 
 def rows_of(stream: BinaryIO, name: str) -> Iterator[Entry]:
-    """The rows of an open stream, which the messages call NAME; blank lines are passed over. Raises UserFacingError where it cannot be
-    read."""
+    """Yield the rows of an open stream, without blank lines. Raises UserFacingError if it cannot be read.
+
+    Messages call the stream ``name``.
+    """
     with reading(name):
         for number, line in enumerate(_lines(stream), 1):
             if len(line) > LONGEST_LINE:
                 reason = f"the line is longer than {LONGEST_LINE:,} bytes"
-                yield Rejection(name, number, Kind.TOO_LONG, reason, partial(_text, line[:KEPT_OF_A_LONG_LINE]))
+                yield Rejection(name, number, Kind.TOO_LONG, reason, partial(_text, line[:SHOWN_OF_LONG_LINE]))
                 continue
             row = (line.removeprefix(BYTE_ORDER_MARK) if number == 1 else line).strip()
             if row:
@@ -56,7 +60,7 @@ def rows_of(stream: BinaryIO, name: str) -> Iterator[Entry]:
 
 
 def as_given(line: bytes) -> object:
-    """What a rejected line holds: its value where it is JSON that can be written again, and its text where it is not."""
+    """Return the value of a rejected line if it is JSON that can be written again, else its text."""
     try:
         value = _parsed(line)
         json.dumps(value, allow_nan=False)
@@ -66,7 +70,7 @@ def as_given(line: bytes) -> object:
 
 
 def _lines(stream: BinaryIO) -> Iterator[bytes]:
-    """Lines with their ends; of one that is too long, the beginning, in one byte more than is allowed."""
+    """Yield the lines with their line ends. A line that is too long is cut to one byte more than the limit."""
     while line := stream.readline(LONGEST_LINE + 1):
         yield line
         while len(line) > LONGEST_LINE and not line.endswith(b"\n"):
@@ -83,7 +87,7 @@ def _object(line: bytes) -> Mapping[str, object]:
     except json.JSONDecodeError as error:
         raise BadRow(Kind.NOT_JSON, f"not JSON: {error.msg} at character {error.pos + 1}") from None
     except (ValueError, RecursionError):
-        raise BadRow(Kind.NOT_JSON, "not JSON that can be read: too deep, or a number of too many digits") from None
+        raise BadRow(Kind.NOT_JSON, "JSON that cannot be read: it is nested too deeply, or a number has too many digits") from None
     if not isinstance(value, dict):
         raise BadRow(Kind.NOT_AN_OBJECT, "not an object: a row is {...}")
     return value
@@ -97,7 +101,7 @@ def _without_repetition(pairs: list[tuple[str, object]]) -> dict[str, object]:
     found: dict[str, object] = {}
     for name, value in pairs:
         if name in found:
-            raise _RepeatedField(f"the field {truncated_repr(name)} stands twice")
+            raise _RepeatedField(f"the field {truncated_repr(name)} is repeated")
         found[name] = value
     return found
 

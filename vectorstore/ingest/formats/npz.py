@@ -1,6 +1,6 @@
-"""``.npz``: the arrays ``user_ids`` and ``vectors``, streamed out of their zip file a few hundred rows at a time.
+"""Read ``.npz`` files: stream the arrays ``user_ids`` and ``vectors`` from the zip file, a few hundred rows at a time.
 
-zipfile unpacks bzip2 and LZMA without a limit: 4,854 bytes become gigabytes. So ``zip_members`` looks at both members before one is opened.
+zipfile unpacks bzip2 and LZMA without a limit: 4,854 bytes become gigabytes. So ``zip_members`` checks both members before one is opened.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ Array: TypeAlias = NDArray[Any]
 
 ROWS_AT_A_TIME = 256
 LONGEST_ID = 256
-"""In bytes: ``U36`` has 144."""
+"""In bytes. ``U36`` has 144."""
 DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError)
-"""What zipfile raises for a file that is cut off, changed, encrypted or packed in a way that it does not know."""
+"""Errors of zipfile for a file that is truncated, changed, encrypted or compressed with an unknown method."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +49,11 @@ class _Member:
 
     @property
     def row_size(self) -> int:
-        """In bytes."""
+        """Return the size of a row in bytes."""
         return self.dtype.itemsize * math.prod(self.shape[1:])
 
     def rows(self, count: int) -> Array:
-        """The next COUNT rows. Raises UserFacingError where there are fewer."""
+        """Return the next ``count`` rows. Raises UserFacingError if there are fewer."""
         wanted = count * self.row_size
         found = self.stream.read(wanted)
         if len(found) < wanted:
@@ -61,25 +61,25 @@ class _Member:
         return np.frombuffer(found, self.dtype).reshape(count, *self.shape[1:])
 
     def end(self) -> None:
-        """Raises UserFacingError where something follows, or where the checksum, which zipfile compares at the end, is wrong."""
+        """Raise UserFacingError if more data follows. At the end, zipfile also compares the checksum."""
         if self.stream.read(1):
             raise self.too_long()
 
     def too_short(self) -> UserFacingError:
-        return UserFacingError(f"{self.name} is damaged: it ends before its {counted(self.shape[0], 'row does', 'rows do')}.")
+        return UserFacingError(f"{self.name} is damaged: it has fewer than {counted(self.shape[0], 'row')}. Save it again with numpy.")
 
     def too_long(self) -> UserFacingError:
-        return UserFacingError(f"{self.name} is damaged: something follows its {counted(self.shape[0], 'row')}.")
+        return UserFacingError(f"{self.name} is damaged: it has more data than {counted(self.shape[0], 'row')}. Save it again with numpy.")
 
 
 def check_npz(path: Path) -> int:
-    """How many rows the file has. Raises UserFacingError unless it is there and both arrays can be read row by row."""
+    """Return the number of rows. Raises UserFacingError unless the file exists and both arrays can be read row by row."""
     with _members(path) as (user_ids, _):
         return user_ids.shape[0]
 
 
 def read_npz(path: Path, name: str) -> Iterator[Entry]:
-    """The rows of the file. Raises UserFacingError where it is damaged."""
+    """Yield the rows of the file. Raises UserFacingError if it is damaged."""
     with _members(path) as (user_ids, vectors):
         total = user_ids.shape[0]
         for start in range(0, total, ROWS_AT_A_TIME):
@@ -90,22 +90,22 @@ def read_npz(path: Path, name: str) -> Iterator[Entry]:
 
 
 def _entries(name: str, start: int, user_ids: Array, vectors: Array) -> Iterator[Entry]:
-    """The ids and the vectors are checked all at once; what is bad is looked at by itself, for the reason."""
-    people, (rounded, sound) = _people(user_ids), matrix(vectors)
+    """Yield the rows. All ids and vectors are validated at once. Only a bad row is validated again alone, to find the reason."""
+    ids, (rounded, valid) = _parse_ids(user_ids), matrix(vectors)
     size = vectors[:1].nbytes
-    for index, person in enumerate(people):
+    for index, user_id in enumerate(ids):
         original = partial(_as_given, user_ids, vectors, index)
-        if person is not None and sound[index]:
-            yield Row(name, start + index + 1, Content(person, rounded[index]), original, size)
+        if user_id is not None and valid[index]:
+            yield Row(name, start + index + 1, Content(user_id, rounded[index]), original, size)
         else:
             yield entry(name, start + index + 1, partial(_fields, user_ids, vectors, index), original, size)
 
 
-def _people(user_ids: Array) -> list[UUID | None]:
-    """None where an id is none, or holds what cannot be a text."""
+def _parse_ids(user_ids: Array) -> list[UUID | None]:
+    """Return the UUIDs, with None for a value that is not a UUID or not decodable."""
     if user_ids.dtype.kind == "V":
-        held = user_ids.tobytes()
-        return [UUID(bytes=held[start : start + 16]) for start in range(0, len(held), 16)]
+        content = user_ids.tobytes()
+        return [UUID(bytes=content[start : start + 16]) for start in range(0, len(content), 16)]
     try:
         texts = (user_ids if user_ids.dtype.kind == "U" else np.char.decode(user_ids, "ascii")).tolist()
     except ValueError:
@@ -129,14 +129,14 @@ def _as_given(user_ids: Array, vectors: Array, index: int) -> object:
 
 
 def _user_id(one: Array) -> str | UUID:
-    """The only element of ONE: 16 bytes are a UUID, everything else is a text. Raises UnicodeDecodeError."""
-    held = one.tobytes()
+    """Return the only element of ``one``: a UUID for 16 bytes, else a text. Raises UnicodeDecodeError."""
+    content = one.tobytes()
     match one.dtype.kind:
         case "V":
-            return UUID(bytes=held)
+            return UUID(bytes=content)
         case "U":
-            return held.decode(f"utf-32-{'be' if one.dtype.byteorder == '>' else 'le'}").rstrip("\0")
-    return held.rstrip(b"\0").decode()
+            return content.decode(f"utf-32-{'be' if one.dtype.byteorder == '>' else 'le'}").rstrip("\0")
+    return content.rstrip(b"\0").decode()
 
 
 @contextmanager
@@ -157,7 +157,7 @@ def _member(stream: IO[bytes], path: Path) -> _Member:
 
 
 def _check_size(member: _Member, info: zipfile.ZipInfo) -> None:
-    """Raise UserFacingError unless the member, whose header has just been read, can hold as many rows as that says."""
+    """Raise UserFacingError unless the member's size fits the number of rows in its header, which was just read."""
     claimed = member.stream.tell() + member.row_size * member.shape[0]
     if claimed > min(info.file_size, zip_members.most_bytes(info)):
         raise member.too_short()
@@ -168,15 +168,16 @@ def _check_size(member: _Member, info: zipfile.ZipInfo) -> None:
 def _checked(path: Path, user_ids: _Member, vectors: _Member) -> tuple[_Member, _Member]:
     if user_ids.dtype.kind not in "SUV" or len(user_ids.shape) != 1 or not 0 < user_ids.dtype.itemsize <= LONGEST_ID:
         raise UserFacingError(
-            f"{user_ids.name} holds {user_ids.dtype.str} in the shape {truncated_repr(user_ids.shape)}, and must be a list of texts (U36) or UUIDs (V16)."
+            f"{user_ids.name} contains {user_ids.dtype.str} in the shape {truncated_repr(user_ids.shape)}. Save it as a list of texts (U36) or UUIDs (V16)."
         )
     if user_ids.dtype.kind == "V" and user_ids.dtype.itemsize != 16:
-        raise UserFacingError(f"{user_ids.name} holds {user_ids.dtype.itemsize} bytes each, and a UUID has 16.")
+        raise UserFacingError(f"{user_ids.name} contains ids of {user_ids.dtype.itemsize} bytes. Save UUIDs of 16 bytes.")
     if vectors.dtype.kind != "f" or vectors.dtype.itemsize > 8:
-        raise UserFacingError(f"{vectors.name} holds {vectors.dtype.str}, and must hold floating-point numbers of 16, 32 or 64 bits.")
+        raise UserFacingError(f"{vectors.name} contains {vectors.dtype.str}. Save floating-point numbers of 16, 32 or 64 bits.")
     if vectors.shape != (user_ids.shape[0], VECTOR_SIZE):
         raise UserFacingError(
-            f"{vectors.name} has the shape {truncated_repr(vectors.shape)}, and must have {(user_ids.shape[0], VECTOR_SIZE)}: a row of {VECTOR_SIZE} for each id."
+            f"{vectors.name} has the shape {truncated_repr(vectors.shape)} instead of {(user_ids.shape[0], VECTOR_SIZE)}. Save a row of {VECTOR_SIZE} for"
+            " each id."
         )
     if not user_ids.shape[0]:
         raise no_rows(str(path))
@@ -189,4 +190,4 @@ def _damage_of(path: Path) -> Iterator[None]:
         with reading(str(path)):
             yield
     except DAMAGE as error:
-        raise UserFacingError(f"{str(path)!r} is damaged, or is no .npz file: {error or type(error).__name__}.") from error
+        raise UserFacingError(f"{str(path)!r} is damaged or not an .npz file: {error or type(error).__name__}.") from error

@@ -1,4 +1,4 @@
-"""A row of an ``.npz`` or Parquet file as JSON can hold it, for the rejects."""
+"""Convert a row of an ``.npz`` or Parquet file to plain JSON values, for the rejects file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ import numpy as np
 
 
 def plain_json(value: object) -> object:
-    """NaN and the infinities, which JSON lacks, become the texts ``"NaN"``, ``"Infinity"`` and ``"-Infinity"``; bytes become their digits."""
+    """Return ``value`` as plain JSON values.
+
+    JSON has no NaN and no infinities. They become the texts ``"NaN"``, ``"Infinity"`` and ``"-Infinity"``. Bytes become hex digits.
+    """
     match value:
         case np.ndarray():
             return value.tolist() if np.isfinite(value).all() else plain_json(value.tolist())

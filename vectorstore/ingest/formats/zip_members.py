@@ -1,4 +1,4 @@
-"""The two members of an ``.npz`` file: what may be unpacked, and how much can come out of it."""
+"""Check the two members of an ``.npz`` file before they are unpacked, and limit their unpacked size."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from findme.core.errors import UserFacingError
 from vectorstore.projection.validation import truncated_repr
 
 MEMBERS = ("user_ids.npy", "vectors.npy")
-PACKED = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: 1032}
-"""The methods that numpy writes, each with the bytes that can come out of one byte (zlib's technical notes: 1032 : 1)."""
+EXPANSION = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: 1032}
+"""The compression methods that numpy writes, each with the maximum unpacked bytes per byte (zlib's technical notes: 1032 : 1)."""
 OTHER_METHODS = {zipfile.ZIP_BZIP2: "bzip2", zipfile.ZIP_LZMA: "LZMA"}
 LARGEST_READ = 1 << 20
 NAMES_SHOWN = 5
 
 
 class InSmallReads(io.RawIOBase):
-    """A seekable file of which nothing reads more than 1 MiB at a time.
+    """A seekable file that refuses reads of more than 1 MiB.
 
-    zipfile reads the central directory at once, and makes an object of each entry. The file says how long the directory is.
+    zipfile reads the whole central directory at once and creates an object for each entry. The length of the directory comes from the file itself.
     """
 
     def __init__(self, stream: BinaryIO) -> None:
@@ -40,7 +40,7 @@ class InSmallReads(io.RawIOBase):
         return self._stream.tell()
 
     def read(self, size: int = -1) -> bytes:
-        """Raises BadZipFile for more than is allowed, where there is as much."""
+        """Read up to ``size`` bytes. Raises BadZipFile if that returns more than 1 MiB."""
         found = self._stream.read(LARGEST_READ + 1 if size < 0 else min(size, LARGEST_READ + 1))
         if len(found) > LARGEST_READ:
             raise zipfile.BadZipFile(f"its list of members is longer than {LARGEST_READ:,} bytes")
@@ -48,22 +48,22 @@ class InSmallReads(io.RawIOBase):
 
 
 def user_ids_and_vectors(archive: zipfile.ZipFile, size: int, name: str) -> Iterator[zipfile.ZipInfo]:
-    """Return both members of a file of ``size`` bytes, which the messages call ``name``.
+    """Return both members of a file of ``size`` bytes. Messages call the file ``name``.
 
-    Raises UserFacingError where there are other members, where one is there twice, or packed in another way than numpy does. Raises
-    BadZipFile where they claim more bytes than the file has.
+    Raises UserFacingError for other members, for a member that is there twice, and for a compression method that numpy does not use. Raises
+    BadZipFile if the members claim more bytes than the file has.
     """
     infos = archive.infolist()
     names = {info.filename for info in infos}
     if names != set(MEMBERS):
-        raise UserFacingError(f"{name} holds {_listed(names)}, and must hold the arrays user_ids and vectors, and no other.")
+        raise UserFacingError(f"{name} contains {_join(names)}. Save exactly the arrays user_ids and vectors.")
     if len(infos) > len(MEMBERS):
-        raise UserFacingError(f"{name} holds one of its arrays twice: save it again with numpy.savez.")
+        raise UserFacingError(f"{name} contains one of its arrays twice. Save it again with numpy.savez.")
     for info in infos:
-        if info.compress_type not in PACKED:
-            packed = OTHER_METHODS.get(info.compress_type, f"method {info.compress_type}")
+        if info.compress_type not in EXPANSION:
+            method = OTHER_METHODS.get(info.compress_type, f"method {info.compress_type}")
             raise UserFacingError(
-                f"{name}: {info.filename.removesuffix('.npy')} is packed with {packed}: save it with numpy.savez or numpy.savez_compressed."
+                f"{name}: {info.filename.removesuffix('.npy')} is compressed with {method}. Save it with numpy.savez or numpy.savez_compressed."
             )
     if sum(info.compress_size for info in infos) > size:
         raise zipfile.BadZipFile("its members are larger than the file")
@@ -71,10 +71,10 @@ def user_ids_and_vectors(archive: zipfile.ZipFile, size: int, name: str) -> Iter
 
 
 def most_bytes(info: zipfile.ZipInfo) -> int:
-    """Return how many bytes can come out of the member, whatever it says."""
-    return info.compress_size * PACKED[info.compress_type]
+    """Return the maximum unpacked size of the member, independent of the size that it claims."""
+    return info.compress_size * EXPANSION[info.compress_type]
 
 
-def _listed(names: set[str]) -> str:
+def _join(names: set[str]) -> str:
     shown = [truncated_repr(name).strip("'") for name in sorted(name.removesuffix(".npy") for name in names)[:NAMES_SHOWN]]
     return ", ".join([*shown, f"{len(names) - NAMES_SHOWN:,} more"] if len(names) > NAMES_SHOWN else shown) or "nothing"

@@ -1,4 +1,4 @@
-"""The pipe from a process that may stop answering."""
+"""Read the pipe of the decoder process with a timeout."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import IO
 from findme.core.errors import UserFacingError
 
 SECONDS = 60
-"""How long the process may be silent. It sends something after each batch of rows, also of rows that it skips: that takes milliseconds."""
-WAITS_IN_A_SECOND = 2
+"""Timeout for the next bytes. The process sends a frame after each batch, also for skipped rows, which takes milliseconds."""
+WAITS_PER_SECOND = 2
 
 
 class Answers(io.RawIOBase):
-    """Reads an unbuffered pipe from the process that decodes ``path``.
+    """Unbuffered pipe from the process that decodes ``path``.
 
-    Raises UserFacingError if no byte has come for ``SECONDS``. Many short waits are counted, and not the time: while Ctrl-Z stops this
-    process too, no wait ends.
+    Raises UserFacingError if no byte arrives for ``SECONDS``. It counts many short waits instead of measuring the time: while Ctrl-Z stops both
+    processes, no wait ends.
     """
 
     def __init__(self, pipe: IO[bytes], path: Path) -> None:
@@ -30,12 +30,13 @@ class Answers(io.RawIOBase):
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        """Wait for bytes, and return how many were read: 0 at the end."""
-        for _ in range(max(round(SECONDS * WAITS_IN_A_SECOND), 1)):
-            if self._poll.poll(1000 / WAITS_IN_A_SECOND):
+        """Wait for bytes and return how many were read, 0 at the end."""
+        for _ in range(max(round(SECONDS * WAITS_PER_SECOND), 1)):
+            if self._poll.poll(1000 / WAITS_PER_SECOND):
                 found = self._pipe.read(len(buffer))
                 buffer[: len(found)] = found
                 return len(found)
         raise UserFacingError(
-            f"The process that decodes {str(self._path)!r} was silent for {SECONDS:,} seconds, and was ended. Check that the disk of the file answers, then run it again."
+            f"The process that decodes {str(self._path)!r} sent nothing for {SECONDS:,} seconds and was ended. Check the disk of the file, then run the"
+            " command again."
         )

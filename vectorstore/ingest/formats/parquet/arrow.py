@@ -1,7 +1,7 @@
-"""Columns of a Parquet file: the Arrow types that each field may have, and their values as JSON Lines would give them.
+"""Arrow types of Parquet columns: which types each field may have, and their values in the form of JSON Lines.
 
-pandas, polars and DuckDB write one table in different types: an empty list has no type of its own, texts may be dictionary-encoded or
-views, numbers may be decimals. The same rows must load alike in each of them.
+pandas, polars and DuckDB write the same table with different types. An empty list has no element type, texts may be dictionary-encoded or views,
+and numbers may be decimals. The same rows must load equally from each of them.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ LISTS = (pa.ListType, pa.LargeListType, pa.FixedSizeListType, pa.ListViewType, p
 
 
 def value_of(name: str, scalar: Any) -> object:
-    """Return a list of numbers as an array, and everything else as JSON Lines would give it. A UUID of 16 bytes is a ``UUID``.
+    """Return a list of numbers as an array, and any other value in the form of JSON Lines.
 
-    Raises BadRow for a text that is not UTF-8.
+    16 bytes become a ``UUID``. Raises BadRow for a text that is not UTF-8.
     """
     if name in ("vector", "video_features") and scalar.is_valid and is_plain_number(scalar.values.type) and not scalar.values.null_count:
         return scalar.values.to_numpy(zero_copy_only=False)
@@ -54,20 +54,20 @@ def is_list(kind: pa.DataType) -> bool:
 
 
 def is_plain_number(kind: pa.DataType) -> bool:
-    """Whether numpy has a type for these numbers."""
+    """Return whether numpy has a type for these numbers."""
     return pa.types.is_floating(kind) or pa.types.is_integer(kind)
 
 
 def misfit(name: str, kind: pa.DataType) -> str | None:
-    """Return what the column ``name`` must be, if it cannot be of this type; None where it can."""
+    """Return the required type of the column ``name`` in words, or None if ``kind`` is allowed."""
     wanted, fits = TYPES[name]
     stored = kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
-    # A column of nulls has no other type: pandas and polars do not know what its values would be.
+    # pandas and polars write a column that contains only nulls with the type null.
     return None if pa.types.is_null(stored) or fits(stored) else wanted
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    """Also as bytes: writers that know no logical types store UTF-8 so."""
+    """Return whether this is a text type. Bytes count too: writers without logical types store UTF-8 as bytes."""
     plain = kind.value_type if isinstance(kind, pa.DictionaryType) else kind
     types = pa.types
     texts = types.is_string(plain) or types.is_large_string(plain) or types.is_string_view(plain)

@@ -1,7 +1,7 @@
-"""The program that decodes a Parquet file: it runs in a process of its own, under a memory limit.
+"""Program that decodes a Parquet file in a separate process with a memory limit.
 
-997 bytes can decode to gigabytes, and no option of pyarrow limits that. The file is standard input, the answer goes to standard output in frames.
-Only the parent process, ``parquet_process``, starts it. It imports pyarrow and nothing of Django, so it starts in a quarter of a second.
+997 bytes can decode to gigabytes, and pyarrow has no option that limits it. The file is standard input. The result goes to standard output in
+frames. Only the parent process (``process``) starts this program. It imports pyarrow but not Django, so it starts in a quarter of a second.
 """
 
 from __future__ import annotations
@@ -19,34 +19,34 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 MEMORY_LIMIT = 128 << 20
-"""In bytes, above what the process has when it starts. With the process itself (65 MB) and its parent, 256 MiB are never reached."""
+"""In bytes, on top of the memory at the start. Together with the process itself (65 MB) and its parent, 256 MiB are never reached."""
 LONGEST_ROW = 1 << 20
-"""In bytes, as Arrow has a row in memory. A line of JSON Lines has the same limit."""
-LONGEST_ID_KEPT = 1000
+"""In bytes, in Arrow's memory format. A line of JSON Lines has the same limit."""
+LONGEST_ID = 1000
 LARGEST_SCHEMA = 1 << 16
 LONGEST_ERROR = 500
-BYTES_OF_AN_ID = 16
-MOST_FOR_A_BYTE = 1032
-"""Bytes that may come out of one byte of the file. Ids are different, so no codec makes more of them than deflate of zeros."""
+ID_SIZE = 16
+MAX_EXPANSION = 1032
+"""Maximum decoded bytes per byte of the file. Ids are distinct, so no codec compresses them better than deflate compresses zeros."""
 PANDAS_INDEX = "__index_level_"
-"""How the columns begin that pandas adds for the index of a frame: they say nothing about a user."""
+"""Prefix of the columns that pandas adds for the index of a frame. They contain no data of a user."""
 
 # A frame is its tag, its length and its content.
 HEADER = struct.Struct("!cI")
 SUMMARY, BATCH, TOO_LONG, NO_MEMORY, ERROR, END = b"S", b"B", b"L", b"M", b"E", b"Z"
 SKIPPED = b"K"
-"""Says that rows were skipped: skipping a million rows one by one takes longer than the parent waits for a sign of life."""
+"""Rows were skipped. Without this frame, the parent's timeout would pass while a million rows are skipped one by one."""
 STARTED = b"+"
-"""The first frame of the process, before it has looked at the file: without it, the file is not the reason for its end."""
+"""The first frame, sent before the file is read. If it is missing, the process did not fail because of the file."""
 ROWS = struct.Struct("!Q")
 
 Frame: TypeAlias = tuple[bytes, bytes]
 
 
 def frames(stream: IO[bytes], *, rows_at_a_time: int, skip: int) -> Iterator[Frame]:
-    """Yield the summary (the number of rows and the schema), then the rows after the first ``skip``; only the summary if ``rows_at_a_time`` is 0.
+    """Yield the summary (number of rows and schema), then the rows after the first ``skip``.
 
-    An error is a frame as well.
+    With ``rows_at_a_time`` 0, yield only the summary. An error is a frame too.
     """
     try:
         yield from _decoded(stream, rows_at_a_time, skip)
@@ -71,8 +71,8 @@ def _decoded(stream: IO[bytes], rows_at_a_time: int, skip: int) -> Iterator[Fram
 
 def _summary(file: pq.ParquetFile, size: int) -> bytes:
     rows = file.metadata.num_rows
-    if rows * BYTES_OF_AN_ID > size * MOST_FOR_A_BYTE:
-        raise ValueError(f"it claims {rows:,} rows, and {size:,} bytes cannot hold as many different ids")
+    if rows * ID_SIZE > size * MAX_EXPANSION:
+        raise ValueError(f"it claims {rows:,} rows, but {size:,} bytes cannot contain so many distinct ids")
     schema = file.schema_arrow.remove_metadata().serialize().to_pybytes()
     if len(schema) > LARGEST_SCHEMA:
         raise ValueError(f"its list of columns is longer than {LARGEST_SCHEMA:,} bytes")
@@ -80,26 +80,26 @@ def _summary(file: pq.ParquetFile, size: int) -> bytes:
 
 
 def _batches(file: pq.ParquetFile, columns: list[str], rows_at_a_time: int, skip: int) -> Iterator[pa.RecordBatch]:
-    """Read one row group after the other: Arrow cannot read a list of dictionary-encoded texts across two of them.
+    """Yield batches, one row group after another. Arrow cannot read a list of dictionary-encoded texts across two groups.
 
-    A batch that is skipped is yielded without its rows.
+    A skipped batch is yielded without its rows.
     """
-    left = file.metadata.num_rows
+    remaining = file.metadata.num_rows
     for group in range(file.num_row_groups):
         rows = file.metadata.row_group(group).num_rows
         if skip and skip >= rows:
-            skip, left = skip - rows, left - rows
+            skip, remaining = skip - rows, remaining - rows
             continue
         for batch in file.iter_batches(rows_at_a_time, row_groups=[group], columns=columns, use_threads=False):
-            left -= batch.num_rows
-            if left < 0:
-                raise ValueError(f"it has more rows than the {file.metadata.num_rows:,} that it claims")
+            remaining -= batch.num_rows
+            if remaining < 0:
+                raise ValueError(f"it has more than the {file.metadata.num_rows:,} rows that it claims")
             skipped, skip = min(skip, batch.num_rows), max(skip - batch.num_rows, 0)
             yield batch.slice(skipped)
 
 
 def _small_frames(batch: pa.RecordBatch) -> Iterator[Frame]:
-    """Yield the rows in batches of at most the size of a row; of a row that is longer, only its id."""
+    """Yield the rows in frames of at most ``LONGEST_ROW`` bytes. For a longer row, yield only its id."""
     if size_of(batch) <= LONGEST_ROW:
         yield BATCH, _serialized(batch)
     elif batch.num_rows == 1:
@@ -111,7 +111,7 @@ def _small_frames(batch: pa.RecordBatch) -> Iterator[Frame]:
 
 
 def size_of(batch: pa.RecordBatch) -> int:
-    """Return the bytes of the batch, with one for each null of a list of nulls, which has no bytes in Arrow."""
+    """Return the size of the batch in bytes. A null in a list of nulls, which takes no bytes in Arrow, counts as one."""
     columns: list[Any] = batch.columns
     nulls = sum(pc.sum(pc.list_value_length(column)).as_py() or 0 for column in columns if _is_list_of_nulls(column.type))
     return int(batch.nbytes + nulls)
@@ -122,8 +122,8 @@ def _is_list_of_nulls(kind: Any) -> bool:
 
 
 def _id_of(batch: pa.RecordBatch) -> pa.RecordBatch:
-    kept = [name for name in batch.schema.names if name == "user_id" and batch.column(name).nbytes <= LONGEST_ID_KEPT]
-    return batch.select(kept)
+    columns = [name for name in batch.schema.names if name == "user_id" and batch.column(name).nbytes <= LONGEST_ID]
+    return batch.select(columns)
 
 
 def _serialized(batch: pa.RecordBatch) -> bytes:
@@ -134,7 +134,7 @@ def _serialized(batch: pa.RecordBatch) -> bytes:
 
 
 def plain_batch(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Return the batch without extension types, dictionaries and views, in which a few bytes can stand for many long values."""
+    """Return the batch without extension types, dictionaries and views. In those, a few bytes can represent many long values."""
     columns: list[Any] = [_plain(column) for column in batch.columns]
     return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
 
@@ -159,14 +159,14 @@ def _is_plain(kind: Any) -> bool:
 
 
 def _as_list(lists: Any) -> Any:
-    """Return the lists with plain values. pyarrow 26 has no cast that does it: the one from views makes arrays that are not valid."""
+    """Return the lists with plain values. pyarrow 26 has no working cast: the cast from views creates invalid arrays."""
     lengths = pc.fill_null(pc.list_value_length(lists), 0).cast(pa.int64())
     offsets = pa.concat_arrays([pa.array([0], pa.int64()), pc.cumulative_sum(lengths)])
     return pa.LargeListArray.from_arrays(offsets, _plain(lists.flatten()), mask=lists.is_null())
 
 
 def limit_memory() -> None:
-    """Have the kernel refuse memory beyond the limit: an allocation then fails, which ends in a frame or ends the process."""
+    """Make the kernel refuse memory beyond the limit. A failed allocation then sends an error frame or ends the process."""
     statistics = Path("/proc/self/statm")
     if statistics.exists():
         data = int(statistics.read_text().split()[5]) * resource.getpagesize()
@@ -175,12 +175,12 @@ def limit_memory() -> None:
 
 
 def main() -> None:
-    # Ctrl-C reaches the parent too, which ends this process.
+    # The parent receives Ctrl-C too, and ends this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     limit_memory()
     rows_at_a_time, skip = map(int, sys.argv[1:])
     _write(STARTED, b"")
-    with open(0, "rb") as stream:  # a descriptor
+    with open(0, "rb") as stream:  # 0 is the file descriptor of standard input.
         for tag, content in frames(stream, rows_at_a_time=rows_at_a_time, skip=skip):
             _write(tag, content)
 

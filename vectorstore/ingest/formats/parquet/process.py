@@ -1,4 +1,4 @@
-"""The parent's side of ``decoder``: it starts the process and reads its frames."""
+"""Start the ``decoder`` process and read its frames."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from vectorstore.ingest.formats.parquet.decoder import (
 ROWS_AT_A_TIME = 256
 LARGEST_FRAME = LONGEST_ROW + LARGEST_SCHEMA
 ENVIRONMENT = {
-    # The other pools reserve gigabytes of addresses, which a limit counts.
+    # The other pools reserve gigabytes of address space, which the memory limit counts.
     "ARROW_DEFAULT_MEMORY_POOL": "system",
     "MALLOC_ARENA_MAX": "1",
     "OPENBLAS_NUM_THREADS": "1",
@@ -51,13 +51,13 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class LongRow:
-    """A row above ``LONGEST_ROW``: nothing of it is decoded further but its ``user_id``, if that is short."""
+    """A row longer than ``LONGEST_ROW``. Only its ``user_id`` is decoded, if that is short."""
 
     user_id: pa.RecordBatch
 
 
 class _EndedEarly(Exception):
-    """The process has not answered to the end: it needed more memory than it may have, or it crashed."""
+    """The process ended without the last frame: it hit the memory limit or crashed."""
 
 
 def summary_of(path: Path) -> Summary:
@@ -73,7 +73,7 @@ def summary_of(path: Path) -> Summary:
 def batches_of(path: Path) -> Iterator[Summary | pa.RecordBatch | LongRow]:
     """Yield the summary, then the rows. Raises UserFacingError.
 
-    Batches of rows that are each within the limit can need more than all of the memory. So the rest is decoded row by row where memory is short.
+    A batch of rows can exceed the memory limit, although each row is within its limit. In that case the rest is decoded row by row.
     """
     delivered = 0
     try:
@@ -104,12 +104,12 @@ def _rows(answer: Summary | pa.RecordBatch | LongRow) -> int:
 
 def _undecodable(path: Path, what: str) -> UserFacingError:
     return UserFacingError(
-        f"{str(path)!r} is damaged, or {what} needs more than {MEMORY_LIMIT >> 20} MiB: write it again, with smaller row groups and pages."
+        f"{str(path)!r} is damaged, or {what} needs more than {MEMORY_LIMIT >> 20} MiB. Write it again with smaller row groups and pages."
     )
 
 
 def _answers(path: Path, *, rows_at_a_time: int, skip: int) -> Iterator[Summary | pa.RecordBatch | LongRow]:
-    """Raises _EndedEarly, and UserFacingError where the process has found the file damaged."""
+    """Yield the decoded frames. Raises _EndedEarly, and UserFacingError if the process reports a damaged file."""
     for tag, content in frames_of(path, rows_at_a_time, skip):
         if tag == END:
             return
@@ -122,7 +122,7 @@ def _answers(path: Path, *, rows_at_a_time: int, skip: int) -> Iterator[Summary 
             break
         elif tag == ERROR:
             words = one_line(ValueError(content.decode(errors="replace")))
-            raise UserFacingError(f"{str(path)!r} is damaged, or is no Parquet file: {words}")
+            raise UserFacingError(f"{str(path)!r} is damaged or not a Parquet file: {words}")
         else:
             with pa.ipc.open_stream(content) as reader:
                 batch = reader.read_next_batch()
@@ -131,15 +131,15 @@ def _answers(path: Path, *, rows_at_a_time: int, skip: int) -> Iterator[Summary 
 
 
 def frames_of(path: Path, rows_at_a_time: int, skip: int) -> Iterator[Frame]:
-    """Yield what a new process answers, up to its end. Raises UserFacingError where the process cannot begin, and where it is silent for
-    too long."""
+    """Start a process and yield its frames until it ends. Raises UserFacingError if it cannot start or sends nothing for too long."""
     command = [sys.executable, "-P", "-m", decoder.__name__, str(rows_at_a_time), str(skip)]
     with opened_file(path) as stream, _started(command, stream) as process:
         assert process.stdout is not None
         answers = io.BufferedReader(Answers(process.stdout, path))
         try:
             if _frame(answers) != (STARTED, b""):
-                process.stdout.close()  # so that it cannot wait for a reader
+                # Close the pipe, so that the process cannot wait for a reader.
+                process.stdout.close()
                 raise _not_started(f"it ended with code {process.wait()}")
             while frame := _frame(answers):
                 yield frame
@@ -148,25 +148,25 @@ def frames_of(path: Path, rows_at_a_time: int, skip: int) -> Iterator[Frame]:
 
 
 def _started(command: list[str], stream: IO[bytes]) -> subprocess.Popen[bytes]:
-    # With python -c, an empty place stands for the current folder.
-    places = {"PYTHONPATH": os.pathsep.join(str(Path(place).absolute()) for place in sys.path)}
+    # With python -c, an empty entry of sys.path means the current folder.
+    python_path = {"PYTHONPATH": os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path)}
     try:
         return subprocess.Popen(  # noqa: S603  # our own program
-            command, bufsize=0, stdin=stream, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=os.environ | ENVIRONMENT | places
+            command, bufsize=0, stdin=stream, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=os.environ | ENVIRONMENT | python_path
         )
     except OSError as error:
         raise _not_started(error.strerror or str(error)) from error
 
 
 def _not_started(reason: str) -> UserFacingError:
-    """The file is not the reason: no memory is left, or no process more is allowed."""
+    """Return the error for a process that cannot start. The cause is missing memory or a limit on processes, not the file."""
     return UserFacingError(
-        f"The process that decodes Parquet cannot start: {reason}. Free memory or end other processes, then run it again."
+        f"The process that decodes Parquet cannot start: {reason}. Free memory or end other processes, then run the command again."
     )
 
 
 def _frame(stream: IO[bytes]) -> Frame | None:
-    """Return the next frame; None where the process has ended."""
+    """Return the next frame, or None if the process has ended."""
     header = stream.read(HEADER.size)
     if len(header) < HEADER.size:
         return None

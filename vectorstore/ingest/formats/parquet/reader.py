@@ -1,4 +1,4 @@
-"""Parquet: columns named like the fields, decoded in a process of its own, a few hundred rows at a time."""
+"""Read Parquet files with one column per field. A separate process decodes them, a few hundred rows at a time."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ LONGEST_TYPE_NAME = 100
 
 
 def check_parquet(path: Path) -> int:
-    """Return how many rows the file has. Raises UserFacingError unless it is there and its columns are those of a row."""
+    """Return the number of rows. Raises UserFacingError unless the file exists and its columns are the fields of a row."""
     return _checked(summary_of(path), path)
 
 
 def read_parquet(path: Path, name: str) -> Iterator[Entry]:
-    """Yield the rows of the file. Raises UserFacingError where it is damaged."""
+    """Yield the rows of the file. Raises UserFacingError if it is damaged."""
     line = 1
     for answer in batches_of(path):
         match answer:
@@ -46,18 +46,18 @@ def read_parquet(path: Path, name: str) -> Iterator[Entry]:
 
 
 def _entries(name: str, line: int, batch: pa.RecordBatch) -> Iterator[Entry]:
-    """The vectors are checked all at once where each has 512 numbers; what is bad is looked at by itself, for the reason."""
+    """Yield the rows. If each vector has 512 numbers, all are validated at once. Only a bad row is validated again alone, to find the reason."""
     size = batch.nbytes // max(batch.num_rows, 1)
-    rounded, sound = _vectors(batch)
-    others = batch.drop_columns(["vector"]) if any(sound) else batch
+    rounded, valid = _vectors(batch)
+    others = batch.drop_columns(["vector"]) if any(valid) else batch
     for index in range(batch.num_rows):
-        checked = rounded[index] if sound[index] else UNSET
-        read = partial(_fields, others if sound[index] else batch, index)
+        checked = rounded[index] if valid[index] else UNSET
+        read = partial(_fields, others if valid[index] else batch, index)
         yield entry(name, line + index, read, partial(_as_given, batch, index), size, checked)
 
 
 def _vectors(batch: pa.RecordBatch) -> tuple[Reals, list[bool]]:
-    """As ``matrix`` gives them; none is sound where one of the column cannot stand in a row of a matrix."""
+    """Return the result of ``matrix``. If one vector of the column cannot be a matrix row, none is valid."""
     none = np.empty((batch.num_rows, 0), np.float32), [False] * batch.num_rows
     if "vector" not in batch.schema.names:
         return none
@@ -90,7 +90,7 @@ def _printable(name: str, scalar: Any) -> object:
 
 
 def _checked(summary: Summary, path: Path) -> int:
-    """Return the number of rows. Raises UserFacingError for one of the columns, and where there is no row."""
+    """Return the number of rows. Raises UserFacingError for a wrong column, and if there are no rows."""
     _check_columns(summary.schema, path)
     if not summary.rows:
         raise no_rows(str(path))
@@ -98,21 +98,21 @@ def _checked(summary: Summary, path: Path) -> int:
 
 
 def _check_columns(schema: pa.Schema, path: Path) -> None:
-    """Raise UserFacingError for a column that a row does not have, or of another type."""
+    """Raise UserFacingError for an unknown or repeated column, and for a wrong type."""
     names = [name for name in schema.names if not name.startswith(PANDAS_INDEX)]
     for name in names:
         if name not in FIELDS or names.count(name) > 1:
             raise UserFacingError(
-                f"{str(path)!r} has the column {truncated_repr(name)}: it may have {', '.join(FIELDS)}, each once, and no other."
+                f"{str(path)!r} has an unknown or repeated column {truncated_repr(name)}. Use only {', '.join(FIELDS)}, each once."
             )
         kind = schema.field(name).type
         if wanted := misfit(name, kind):
-            raise UserFacingError(f"{str(path)!r}: the column {name!r} is {_type_name(kind)}, and must be {wanted}.")
+            raise UserFacingError(f"{str(path)!r}: the column {name!r} is {_type_name(kind)}. Write it as {wanted}.")
     if "user_id" not in names:
-        raise UserFacingError(f"{str(path)!r} has no column 'user_id'.")
+        raise UserFacingError(f"{str(path)!r} has no column 'user_id'. Add it.")
 
 
 def _type_name(kind: pa.DataType) -> str:
-    """Return the name of a type; a struct of many fields has a long one."""
+    """Return the name of a type, truncated: that of a struct with many fields is long."""
     name = " ".join(str(kind).split())
     return name if len(name) <= LONGEST_TYPE_NAME else f"{name[:LONGEST_TYPE_NAME]}..."
