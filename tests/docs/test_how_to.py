@@ -35,7 +35,9 @@ TYPED = sorted(set(re.findall(rf"^ *{re.escape(PREFIX)}(.+)$", TEXT, re.MULTILIN
 SYNOPSES = [line for block in blocks(TEXT, "text") for line in re.split(r"\n(?=manage\.py)", block) if line.startswith("manage.py ")]
 VALUES = {"ID": "00000000-0000-0000-0000-000000000001"}
 SHOWN = [line.strip() for block in re.findall(r"^ *```console\n(.*?)^ *```", TEXT, re.MULTILINE | re.DOTALL) for line in block.splitlines()]
-COMPOSED = re.compile(r"Nothing to do\.|Would be dropped: .*|\d snapshot made\.|.*: \d (would be changed|to change)\.|\d stale payload: .*")
+COMPOSED = re.compile(
+    r"Nothing to do\.|Would be dropped: .*|\d snapshot created\.|.*: \d (would be changed|to change)\.|\d stale payload: .*"
+)
 """Lines that the code puts together from short pieces."""
 OUTPUT = sorted({line for line in SHOWN if not line.startswith(("$", "|", "...")) and not COMPOSED.fullmatch(line)})
 MESSAGES = [row[0] for row in rows(page("how-to/troubleshooting.md")) if row[0].startswith("`") and not row[0].startswith("`remaining`")]
