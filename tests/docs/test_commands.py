@@ -28,10 +28,10 @@ from privacy.management.commands.undo_erasure import Undone
 from tests.docs.pages import DOCS, blocks, code, page, rows, sections, typed
 from vectorstore.ingest.load import Loaded
 from vectorstore.projection.ages import Refreshed
-from vectorstore.purge.purge import Purged
+from vectorstore.purge.purge import PurgeResult
 from vectorstore.rebuild.reindex import Reindexed
-from vectorstore.snapshots.repository import Fetched, Listed
-from vectorstore.snapshots.restore import Restored
+from vectorstore.snapshots.repository import DownloadResult, SnapshotList
+from vectorstore.snapshots.restore import RestoreResult
 from vectorstore.sync.results import SyncResult
 from vectorstore.verification.verify import Verified
 
@@ -46,8 +46,8 @@ RESULTS: dict[str, list[type]] = {
     "refresh_ages": [Refreshed],
     "verify_qdrant": [Verified],
     "reindex_qdrant": [Reindexed],
-    "qdrant_snapshot": [Listed, Fetched, Restored],
-    "purge_qdrant": [Purged],
+    "qdrant_snapshot": [SnapshotList, DownloadResult, RestoreResult],
+    "purge_qdrant": [PurgeResult],
     "export_user": [Exported],
     "anonymize_user": [Outcome],
     "erase_user": [Outcome],
