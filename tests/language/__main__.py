@@ -12,6 +12,7 @@ import sys
 import tokenize
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,6 +49,10 @@ class Rules:
     exceptions: list[tuple[str, str]]
     """Path, and a part of the line."""
 
+    @cached_property
+    def any_word(self) -> re.Pattern[str]:
+        return re.compile("|".join(word.pattern.pattern for word in self.words) or "(?!)", re.IGNORECASE)
+
 
 def read_rules(folder: Path = HERE) -> Rules:
     return Rules(
@@ -65,13 +70,14 @@ def _whole(words: str) -> re.Pattern[str]:
 def findings(path: str, text: str, rules: Rules) -> Iterator[Finding]:
     """What is wrong in the file ``path`` with the content ``text``, without regard to the exceptions."""
     lines = text.splitlines()
-    for number, piece in _pieces(path, text):
-        for word in rules.words:
-            for found in word.pattern.finditer(piece):
-                line = number + piece.count("\n", 0, found.start())
-                yield Finding(path, line, lines[line - 1], " ".join(found[0].split()), word.instead)
+    for number, piece in _pieces(path, text) if rules.any_word.search(text.replace("_", " ")) else ():
+        for found in rules.any_word.finditer(piece):
+            line = number + piece.count("\n", 0, found.start())
+            instead = next(word.instead for word in rules.words if word.pattern.fullmatch(found[0]))
+            yield Finding(path, line, lines[line - 1], " ".join(found[0].split()), instead)
+    used = [name for name in rules.old_names if name.pattern.search(text)]
     for number, line_text in enumerate(lines, 1):
-        for name in rules.old_names:
+        for name in used:
             if old := name.pattern.search(line_text):
                 yield Finding(path, number, line_text, old[0], name.instead)
 
