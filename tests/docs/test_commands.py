@@ -150,6 +150,8 @@ def test_init_qdrant__keys_of_json(embedded_qdrant: Path, option: str) -> None:
     checked = {"triggers", "comparison_due_at"} if option == "--check" else set()
     assert set(json.loads(stdout.getvalue())) == set(code(always)) | checked
     assert checked <= set(code(line))
+    source = (BASE_DIR / "vectorstore" / "management" / "commands" / "init_qdrant.py").read_text(encoding="utf-8")
+    assert [key for key in code(line) if not key.startswith("--") and f'"{key}"' not in source] == []
 
 
 @pytest.mark.parametrize("name", sorted(commands()))
