@@ -193,8 +193,8 @@ def test_adopt__refuses_to_remove_many(store: str) -> None:
         with pytest.raises(UserFacingError) as raised:
             adopted(max_changes=max_changes)
         assert str(raised.value) == (
-            f"101 of 101 points are of nobody whom PostgreSQL knows, and at most {allowed} may be removed: nothing was changed. See that"
-            " DATABASE_URL and QDRANT_URL belong together, and run it again with --force, or with --max-changes 101."
+            f"101 of 101 points have no user in PostgreSQL and the limit is {allowed}: nothing was changed. Check that"
+            " DATABASE_URL and QDRANT_URL belong together, then rerun with --max-changes 101 or --force."
         )
     assert state_of_everything() == before and audited() == []
     assert adopted(max_changes=101).removed == 101
@@ -348,7 +348,7 @@ def dying(method):
     return call
 
 owners = {
-    "update_collection": QdrantClient, "raise_above": adoption, "register": registry, "note_as_live": adoption, "reset_checkpoint": adoption.checkpoint,
+    "update_collection": QdrantClient, "raise_above": adoption, "register": registry, "register_as_live": adoption, "reset_checkpoint": adoption.checkpoint,
     "sync_users": adoption, "upsert": conditional_write, "backfill": replacement, "accept": replacement, "prepare": registry,
     "delete_collection": QdrantClient, "point_alias": replacement, "follow": registry,
 }
@@ -359,7 +359,7 @@ adopt()
 TAKEOVER = [
     ("update_collection", 0),
     ("raise_above", 0),
-    ("note_as_live", 0),
+    ("register_as_live", 0),
     ("register", 0),
     ("update_collection", 1),
     ("reset_checkpoint", 0),

@@ -359,7 +359,7 @@ def dying(method):
 
 steps = [
     (QdrantClient, "create_collection"), (SyncCollectionsApi, "create_collection"), (SyncIndexesApi, "create_field_index"),
-    (applying, "note_as_live"), (QdrantClient, "update_collection_aliases"),
+    (applying, "register_as_live"), (QdrantClient, "update_collection_aliases"),
 ]
 for owner, name in steps:
     setattr(owner, name, dying(getattr(owner, name)))

@@ -45,7 +45,7 @@ from vectorstore.rebuild.reindex import reindex
 from vectorstore.retention.drop import drop_expired
 from vectorstore.retention.housekeeping import Housekeeping
 from vectorstore.retention.unique_vectors import UniqueVectorsFound
-from vectorstore.schema.apply import note_as_live
+from vectorstore.schema.apply import register_as_live
 from vectorstore.schema.initialize import initialize
 from vectorstore.snapshots.restore import restore
 from vectorstore.sync.claims import claim_due
@@ -166,7 +166,7 @@ def test_adopt__a_version_of_another_database_that_this_one_allocated_too(every_
     assert there() == set()
 
 
-@pytest.mark.parametrize("at", ["raise_above", "note_as_live"])
+@pytest.mark.parametrize("at", ["raise_above", "register_as_live"])
 def test_adopt__killed_with_permission_the_next_run_needs_it_too(embedded_qdrant: object, at: str) -> None:
     """The sequence is above their versions by then: they are another database's all the same."""
     bare = users(2)
@@ -203,7 +203,7 @@ def test_adopt__what_comes_while_a_real_collection_is_replaced(store: str, monke
 
     monkeypatch.setattr("vectorstore.rebuild.replace.backfill", meanwhile)
     code, line = outcome("init_qdrant", "--adopt")
-    assert (code, line) == (2, refusal(1, what=f"{collection_name()!r} stays as it is, with what another program wrote meanwhile"))
+    assert (code, line) == (2, refusal(1, what=f"{collection_name()!r} was not changed. Another program wrote to it meanwhile"))
     assert str(bare) in there()
     with qdrant() as client:
         assert alias_target(client) is None
@@ -215,9 +215,9 @@ def test_adopt__what_comes_while_a_collection_is_taken_over_stays(embedded_qdran
 
     def meanwhile(*arguments: Any, **options: Any) -> None:
         write([point(bare, version=1)], version(1))
-        note_as_live(*arguments, **options)
+        register_as_live(*arguments, **options)
 
-    monkeypatch.setattr("vectorstore.rebuild.adopt.note_as_live", meanwhile)
+    monkeypatch.setattr("vectorstore.rebuild.adopt.register_as_live", meanwhile)
     assert outcome("init_qdrant", "--adopt") == (1, "")
     assert there() == names([bare])
 
@@ -433,7 +433,7 @@ def test_reindex__what_comes_meanwhile_keeps_the_old_collection(store: str, monk
     with printed_steps("findme.vectorstore", said.append):
         done = reindex()
     assert (done.dropped, done.retained) == ((), True)
-    assert said[-1] == f"Not everything that is due could be dropped: {refusal(1, what=f'{version(1)!r} stays')}"
+    assert said[-1] == f"Not every expired collection could be dropped: {refusal(1, what=f'{version(1)!r} stays')}"
     assert there(version(1)) == names([bare])
     User.objects.filter(pk=bare).delete()
     sync_once(timeout=20)

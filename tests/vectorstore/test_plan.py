@@ -14,7 +14,7 @@ from vectorstore.catalog.alias import live_collection
 from vectorstore.catalog.ownership import metadata_of
 from vectorstore.models import VectorCollection
 from vectorstore.qdrant.connection import collection_name, qdrant
-from vectorstore.schema.apply import apply, note_as_live
+from vectorstore.schema.apply import apply, register_as_live
 from vectorstore.schema.definition import DEFINITION, Change, CollectionDefinition
 from vectorstore.schema.diff import Comparison, State
 from vectorstore.schema.plan import Plan, plan, refuse
@@ -520,7 +520,7 @@ def test_note_as_live__leaves_one_live_row(store: str) -> None:
     v2 = f"{collection_name()}_v2"
     with qdrant() as client:
         client.create_collection(v2, vectors_config=RIGHT)
-        note_as_live(client, v2, new=True)
+        register_as_live(client, v2, new=True)
     assert dict(VectorCollection.objects.values_list("name", "state")) == {v1(): "retained", v2: "live"}
 
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from findme.core.errors import UserFacingError
 from findme.core.waiting import StallTimeout
 from vectorstore.catalog.lock import keep_session
-from vectorstore.rebuild.build import at_work
+from vectorstore.rebuild.build import running_optimizations
 from vectorstore.snapshots.nodes import Node
 from vectorstore.snapshots.transfer import ask
 
@@ -85,7 +85,7 @@ def _observe(stall: StallTimeout, seen: object, nodes: Sequence[Node], collectio
 
     Qdrant reports its progress with the collection's segments. A large collection takes hours.
     """
-    stall.observe((seen, at_work(nodes[0].client, collection)))
+    stall.observe((seen, running_optimizations(nodes[0].client, collection)))
     keep_session()
 
 

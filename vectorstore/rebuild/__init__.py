@@ -1,1 +1,1 @@
-"""A collection built beside the live one, proven, and put in its place at once; and the way back."""
+"""Build a new collection, check it, and make it live in one step; and roll back."""

@@ -19,17 +19,20 @@ from vectorstore.rebuild.recall import recall, sampled_vectors
 from vectorstore.verification.drift import DriftReport
 from vectorstore.verification.merge_join import verify_collection
 
-LESS = 0.01
-"""By how much recall@10 may be below the live collection's."""
-WITHOUT_LIVE = 0.97
-"""What it has to be where there is none to compare with."""
+MAX_RECALL_LOSS = 0.01
+"""How much lower than the live collection's recall@10 the new one may be."""
+MIN_RECALL_WITHOUT_LIVE = 0.97
+"""The lowest recall@10 if there is no live collection to compare with."""
 COUNT_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class AcceptanceResult:
-    """What was accepted: how many ``people`` are to have a point and how many ``points`` there are; those who were just being written are
-    ``pending``. ``live_recall`` is None where nothing was live, or where ``--min-recall`` decided."""
+    """The result of a passed acceptance check.
+
+    ``users`` must have a point. ``pending`` users were being written during the check. ``live_recall`` is None if no collection was live,
+    or if ``--min-recall`` decided.
+    """
 
     collection: str
     users: int
@@ -40,14 +43,17 @@ class AcceptanceResult:
 
 
 def accept(client: QdrantClient, collection: str, *, min_recall: float | None = None, report: Report = ignore_progress) -> AcceptanceResult:
-    """Prove COLLECTION: nobody missing, orphaned or stale, as many points as people, and recall@10 at most 0.01 below the live one's, or at least
-    MIN_RECALL where it is given. Changes nothing. Raises UserFacingError with what failed, and StoreUnavailable."""
+    """Check the collection completely. Changes nothing.
+
+    No point may be missing, orphaned or stale, and there must be as many points as users. recall@10 may be at most 0.01 below the live
+    collection's, or must be at least ``min_recall`` if that is given. Raises UserFacingError with the failed check, and StoreUnavailable.
+    """
     return check_search(client, check_points(collection, report), min_recall=min_recall)
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedPoints:
-    """A collection of which every point has been compared with PostgreSQL, and is right or pending."""
+    """A collection whose points were all compared with PostgreSQL. Each point is equal or pending."""
 
     collection: str
     users: int
@@ -56,48 +62,51 @@ class CheckedPoints:
 
 
 def check_points(collection: str, report: Report = ignore_progress) -> CheckedPoints:
-    """The first half of the acceptance check, as ``verify_qdrant`` does it. Takes the embedded store's folder a page at a time."""
+    """Run the first half of the check, as ``verify_qdrant`` does. Opens the embedded store for one page at a time."""
     with DriftReport(collection) as found:
         users = verify_collection(found, building=False, ages_valid_on=StoreState.current().ages_refreshed_on, report=report)
         if found.differing or found.unallocated:
-            raise UserFacingError(_what_differs(found))
+            raise UserFacingError(_describe_differences(found))
         return CheckedPoints(collection, users, found.points, found.pending + found.quarantined)
 
 
-def check_search(client: QdrantClient, proven: CheckedPoints, *, min_recall: float | None = None) -> AcceptanceResult:
-    """The second half: what Qdrant counts, and what a search finds."""
-    _refuse_counts(client, proven.collection)
-    reached, live = _recalls(client, proven.collection, min_recall)
-    return AcceptanceResult(proven.collection, proven.users, proven.points, proven.pending, reached, live)
+def check_search(client: QdrantClient, checked: CheckedPoints, *, min_recall: float | None = None) -> AcceptanceResult:
+    """Run the second half of the check: Qdrant's own count, and recall."""
+    _check_counts(client, checked.collection)
+    measured, live = _measure_recall(client, checked.collection, min_recall)
+    return AcceptanceResult(checked.collection, checked.users, checked.points, checked.pending, measured, live)
 
 
-def _what_differs(found: DriftReport) -> str:
+def _describe_differences(found: DriftReport) -> str:
     counts = [f"{found.kinds[kind]:,} {kind}" for kind in found.examples if found.kinds[kind]]
-    counts += [f"{found.unallocated:,} of a version that was never allocated"] if found.unallocated else []
-    examples = ", ".join([repr(one) for ids in found.examples.values() for one in ids][:3])
-    such_as = f" (such as {examples})" if examples else ""
+    counts += [f"{found.unallocated:,} with a version that was never allocated"] if found.unallocated else []
+    ids = ", ".join([repr(one) for ids in found.examples.values() for one in ids][:3])
+    examples = f" (such as {ids})" if ids else ""
     return (
-        f"{found.name!r} is not accepted: {', '.join(counts)}{such_as}. The alias was not moved."
-        " Run manage.py verify_qdrant --repair and manage.py sync_qdrant --once, and then this again."
+        f"{found.name!r} is not accepted: {', '.join(counts)}{examples}. The alias was not moved."
+        " Run manage.py verify_qdrant --repair and manage.py sync_qdrant --once, then run this command again."
     )
 
 
-def _refuse_counts(client: QdrantClient, collection: str) -> None:
-    """By what Qdrant itself counts, with whoever is just being written as the margin; for a moment it may count what is deleted."""
+def _check_counts(client: QdrantClient, collection: str) -> None:
+    """Compare the number of users with Qdrant's own count. Users that are being written are the margin.
+
+    The check is repeated, since Qdrant may still count deleted points for a moment.
+    """
     for _ in Deadline(COUNT_SECONDS).polls():
-        margin = _in_motion()
+        margin = _count_pending_users()
         users, points = ProfileEmbedding.objects.projectable().count(), client.count(collection, exact=True).count
-        margin = max(margin, _in_motion())
+        margin = max(margin, _count_pending_users())
         if abs(users - points) <= margin:
             return
     raise UserFacingError(
-        f"{collection!r} is not accepted: Qdrant counts {counted(points, 'point')} for {counted(users, 'user')}, of whom {counted(margin, 'waits', 'wait')} to be written."
-        " The alias was not moved. Look at Qdrant's log, and run it again."
+        f"{collection!r} is not accepted: Qdrant counts {counted(points, 'point')} for {counted(users, 'user')}, with {margin:,} still to be written."
+        " The alias was not moved. Check Qdrant's log, then run this command again."
     )
 
 
-def _in_motion() -> int:
-    """People whose point somebody is going to write, or could not."""
+def _count_pending_users() -> int:
+    """Count the users that are on the queue, leased or quarantined."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -109,20 +118,20 @@ def _in_motion() -> int:
         return int(cursor.fetchone()[0])
 
 
-def _recalls(client: QdrantClient, collection: str, min_recall: float | None) -> tuple[float, float | None]:
-    """Of the collection and of the live one, by the same vectors."""
+def _measure_recall(client: QdrantClient, collection: str, min_recall: float | None) -> tuple[float, float | None]:
+    """Measure recall of the collection and of the live one with the same vectors. Raise UserFacingError if it is too low."""
     vectors = sampled_vectors(client, collection)
-    reached = recall(client, collection, vectors)
+    measured = recall(client, collection, vectors)
     live = _comparable(client, collection) if min_recall is None else None
     live_recall = None if live is None else recall(client, live, vectors)
-    least = min_recall if min_recall is not None else WITHOUT_LIVE if live_recall is None else live_recall - LESS
-    if reached < least - 1e-9:
-        raise UserFacingError(_too_little(collection, reached, least, live_recall))
-    return reached, live_recall
+    minimum = min_recall if min_recall is not None else MIN_RECALL_WITHOUT_LIVE if live_recall is None else live_recall - MAX_RECALL_LOSS
+    if measured < minimum - 1e-9:
+        raise UserFacingError(_describe_low_recall(collection, measured, minimum, live_recall))
+    return measured, live_recall
 
 
 def _comparable(client: QdrantClient, collection: str) -> str | None:
-    """The live collection, if there is one that can be searched by the same vectors."""
+    """Return the live collection, if there is one whose vectors have the same size."""
     live = alias_target(client)
     return live if live is not None and _size(client, live) == _size(client, collection) else None
 
@@ -132,9 +141,9 @@ def _size(client: QdrantClient, collection: str) -> int | None:
     return vectors.size if isinstance(vectors, VectorParams) else None
 
 
-def _too_little(collection: str, reached: float, least: float, live_recall: float | None) -> str:
-    than = "" if live_recall is None else f", {LESS} below the live collection's"
+def _describe_low_recall(collection: str, measured: float, minimum: float, live_recall: float | None) -> str:
+    reason = "" if live_recall is None else f", {MAX_RECALL_LOSS} below the live collection's"
     return (
-        f"{collection!r} is not accepted: its recall@10 is {reached:.4f}, and is to be at least {least:.4f}{than}. The alias was not moved."
-        f" Run it again with --min-recall {floor(100 * reached) / 100:.2f} to take it as it is, or drop it with manage.py reindex_qdrant --drop-retained."
+        f"{collection!r} is not accepted: its recall@10 is {measured:.4f} and the minimum is {minimum:.4f}{reason}. The alias was not moved."
+        f" Rerun with --min-recall {floor(100 * measured) / 100:.2f} to accept it, or drop it with manage.py reindex_qdrant --drop-retained."
     )

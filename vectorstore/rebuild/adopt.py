@@ -27,7 +27,7 @@ from vectorstore.queue.deletions import note_removal
 from vectorstore.queue.entries import enqueue
 from vectorstore.rebuild.replace import Replaced, replace_by_alias
 from vectorstore.retention.unique_vectors import FIELDS, DiscardLimit, UniqueVectors
-from vectorstore.schema.apply import note_as_live, point_alias
+from vectorstore.schema.apply import register_as_live, point_alias
 from vectorstore.schema.definition import Change
 from vectorstore.schema.initialize import GREEN_SECONDS, OnPlan, carry_out, wait_until_green
 from vectorstore.schema.plan import Plan, describe_remaining, plan, refuse
@@ -39,8 +39,11 @@ PAGE_SIZE = 1000
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """Of the points: how many there are, how many of nobody whom PostgreSQL knows, and the highest version that a worker can have written.
-    ``unique_vectors`` hold the only copy of a vector of a user whom PostgreSQL has; they are no orphans."""
+    """The counts of the points before an adoption.
+
+    ``orphans`` have no user in PostgreSQL. ``highest`` is the highest version that a worker can have written. ``unique_vectors`` are
+    points with the only copy of the vector of a user in PostgreSQL. They are no orphans.
+    """
 
     points: int = 0
     orphans: int = 0
@@ -50,9 +53,12 @@ class Survey:
 
 @dataclass(frozen=True, slots=True)
 class Adopted:
-    """What was planned and what was found; ``removed`` points of nobody are gone. ``replaced`` where a real collection bore the alias's
-    name. ``remaining`` says what is not as defined and takes a new collection. ``status`` is None where nothing was changed.
-    ``arrived_later`` points hold a unique vector that was not there when they were counted: they stay."""
+    """The plan and the result of an adoption.
+
+    ``removed`` points had no user. ``replaced`` is set if a real collection had the alias's name. ``remaining`` describes a difference that
+    needs a new collection. ``status`` is None if nothing was changed. ``arrived_later`` points hold a unique vector that was written after
+    the survey. They stay.
+    """
 
     planned: Plan
     survey: Survey
@@ -74,13 +80,17 @@ def adopt(
     on_plan: OnPlan = ignore_progress,
     report: Report = ignore_progress,
 ) -> Adopted:
-    """Make the collection ours, and then as it is defined; one at a time. Killed anywhere, the next run goes on. What takes a new
-    collection is left to ``reindex_qdrant``, which builds none beside another database's.
+    """Make the collection belong to this database, then apply the definition. One process at a time.
 
-    Raises UserFacingError, with nothing touched, where more than MAX_CHANGES points (the greater of 100 and 5 % of them) would go and FORCE
-    is not given; where a FindMe database wrote the collection, it lacks users whom PostgreSQL has, and AFTER_RESTORE does not say that the
-    operator has looked at them; where more than DISCARD_VECTORS hold a unique vector, which nothing else allows; where a collection is to
-    be made on a cluster without one of its nodes; and for what takes a new collection where nothing is to be adopted.
+    After a kill the next run resumes. A difference that needs a new collection is left to ``reindex_qdrant``, which builds none next to
+    another database's collection. With nothing changed, raises UserFacingError if
+
+    - more points than ``max_changes`` (the greater of 100 and 5 %) would be removed, without ``force``;
+    - a FindMe database wrote the collection, users in PostgreSQL have no point in it, and ``after_restore`` does not confirm that the operator
+      has checked them;
+    - more points than ``discard_vectors`` hold a unique vector (``force`` does not allow these);
+    - a collection must be created and a node of the cluster does not answer;
+    - a difference needs a new collection, and nothing is to be adopted.
     """
     with collection_lock():
         with qdrant() as client:
@@ -94,7 +104,7 @@ def adopt(
                 limit.require()
                 if planned.is_to_be_adopted and not after_restore and _has_checkpoint(planned):
                     require_after_restore(planned.collection, "manage.py init_qdrant --adopt")
-            _refuse_many(survey, max_changes, force)
+            _check_change_limit(survey, max_changes, force)
         done = Adopted(planned, survey, remaining=describe_remaining(planned))
         if dry_run:
             return done
@@ -120,7 +130,7 @@ def _has_checkpoint(planned: Plan) -> bool:
 
 
 def _survey(planned: Plan, limit: DiscardLimit, report: Report) -> Survey:
-    """No version in it counts as allocated: it is not this database's, or was adopted only in part."""
+    """Count the points. No version in the collection counts as allocated: it is another database's, or was adopted only in part."""
     collection = planned.alias if planned.live.name_taken else planned.collection
     judge, found = UniqueVectors(None), Survey()
     for page in _pages(collection):
@@ -137,36 +147,39 @@ def _survey(planned: Plan, limit: DiscardLimit, report: Report) -> Survey:
     return found
 
 
-def _refuse_many(survey: Survey, max_changes: int | None, force: bool) -> None:
+def _check_change_limit(survey: Survey, max_changes: int | None, force: bool) -> None:
     allowed = change_limit(survey.points, max_changes)
     if survey.orphans > allowed and not force:
         raise UserFacingError(
-            f"{survey.orphans:,} of {counted(survey.points, 'point')} {plural(survey.orphans, 'is', 'are')} of nobody whom PostgreSQL knows, and at most {allowed:,} may be removed: nothing"
-            " was changed. See that DATABASE_URL and QDRANT_URL belong together, and run it again with --force, or with --max-changes"
-            f" {survey.orphans}."
+            f"{survey.orphans:,} of {counted(survey.points, 'point')} {plural(survey.orphans, 'has', 'have')} no user in PostgreSQL and the limit is {allowed:,}: nothing"
+            " was changed. Check that DATABASE_URL and QDRANT_URL belong together, then rerun with"
+            f" --max-changes {survey.orphans} or --force."
         )
 
 
 def _adopt_collection(planned: Plan, limit: DiscardLimit, report: Report) -> tuple[int, int]:
-    """How many points were removed; and how many hold a unique vector and stay.
+    """Adopt the collection. Return how many points were removed, and how many hold a unique vector and stay.
 
-    First it is claimed, so that nobody else writes it any more; then versions are allocated above all that are in it, and everybody is queued; only then
-    is it written. Killed before, the claim says that it is not finished, and nobody writes it; killed after, the queue has what is left.
+    1. Mark the collection as being adopted, so that no other database's worker writes it.
+    2. Raise the sequence above all versions in it, and enqueue all users.
+    3. Remove the mark, so that workers write the collection.
+
+    After a kill before step 3, the mark shows an unfinished adoption and no worker writes. After a kill later, the rest is on the queue.
     """
     collection = planned.collection
     with qdrant() as client:
         client.update_collection(collection, metadata={DATABASE: database_id(), ADOPTING: True, checkpoint.KEY: None, DELETED: None})
-        raise_above(_cleaned(client, collection, report))
-        note_as_live(client, collection, new=False, of_others=True)
+        raise_above(_remove_unbeatable_versions(client, collection, report))
+        register_as_live(client, collection, new=False, is_adoption=True)
         client.update_collection(collection, metadata={ADOPTING: None, ADOPTED_AT: last_allocated()})
         if planned.differs("alias "):
             point_alias(client, planned.alias, collection)
         checkpoint.reset_checkpoint(client)
-    return _without_orphans(collection, limit, report)
+    return _remove_orphans(collection, limit, report)
 
 
-def _cleaned(client: QdrantClient, collection: str, report: Report) -> int:
-    """The highest version, after every point was rid of one that no worker can have written and that no version could ever be above."""
+def _remove_unbeatable_versions(client: QdrantClient, collection: str, report: Report) -> int:
+    """Return the highest version, after removing versions that no worker can have written: no later write could exceed them."""
     highest = seen = 0
     for page in _pages(collection):
         seen += len(page)
@@ -178,8 +191,11 @@ def _cleaned(client: QdrantClient, collection: str, report: Report) -> int:
     return highest
 
 
-def _without_orphans(collection: str, limit: DiscardLimit, report: Report) -> tuple[int, int]:
-    """People by way of the queue, as everybody is deleted; a number is nobody's id. Unique vectors go as far as the limit allows."""
+def _remove_orphans(collection: str, limit: DiscardLimit, report: Report) -> tuple[int, int]:
+    """Delete orphans: users' points through the queue, like every deletion, and points with a numeric id directly.
+
+    Unique vectors are deleted up to the ``limit``. Return the numbers of deleted points and of unique vectors that stay.
+    """
     removed = seen = arrived_later = 0
     allowed = limit.limit
     with qdrant() as client:
@@ -203,12 +219,12 @@ def _without_orphans(collection: str, limit: DiscardLimit, report: Report) -> tu
 
 
 def _pages(collection: str) -> Iterator[list[Record]]:
-    """Every point, with its version."""
+    """Read every point with its version."""
     return record_pages(collection, PAGE_SIZE, with_payload=FIELDS, with_vectors=False)
 
 
 def _orphans(page: list[Record], *, spared: Collection[ExtendedPointId]) -> list[UUID | int]:
-    """The ids of points that nobody is to have, without the ``spared`` ones."""
+    """Return the ids of points without a user who may have one, except the ``spared`` ones."""
     ids = [record.id for record in page if record.id not in spared]
     users = {UUID(one) for one in ids if isinstance(one, str)}
     known = set(ProfileEmbedding.objects.projectable().filter(pk__in=users).values_list("pk", flat=True))

@@ -1,4 +1,4 @@
-"""Backfill: write the existing users to a collection that is being built. They are leased in the order of their ids, as workers lease them."""
+"""Backfill: write the existing users to a collection that is being built. They are leased in the order of their ids."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from vectorstore.sync.leases import LeaseLost
 from vectorstore.sync.results import BatchResult
 from vectorstore.sync.writer import NO_POINT
 
-MOST_HELD = 10_000
-"""People whom others hold: so many are remembered, and then waited for."""
+MAX_HELD = 10_000
+"""How many users that other workers hold are collected before the backfill waits for them."""
 
 
 @dataclass(frozen=True, slots=True)
 class BackfillResult:
-    """Points ``written`` now, and ``found`` there: from a run that was broken off, or by workers, who were quicker."""
+    """Points that were ``written`` now, and points ``found``: from an interrupted run, or written by workers meanwhile."""
 
     written: int
     found: int
 
 
 def backfill(collection: str, *, timeout: float, batch_size: int = BATCH_SIZE, report: Report = ignore_progress) -> BackfillResult:
-    """Give everyone a point in COLLECTION, whose row as building has been committed: whatever changes from then on the workers write there too.
+    """Write a point of every user to the collection. Its row as building must be committed: workers then write all later changes.
 
-    Whom others hold is tried again until they are released, at most TIMEOUT seconds without anybody done; a store that is unavailable is
-    waited for as long. Raises UserFacingError, and StoreUnavailable, at once if a person must act first; a collection that fails is marked
-    as failed.
+    Users that other workers hold are tried again until they are released. Ends after ``timeout`` seconds in which no user was finished. An
+    unavailable store is waited for as long. Raises UserFacingError and StoreUnavailable, at once if an operator must act first. If the
+    collection fails, it is marked as failed.
     """
     run = _Backfill(collection, timeout)
     try:
@@ -56,37 +56,37 @@ class _Backfill:
         self.written = self.found = 0
 
     def all_users(self, batch_size: int) -> Iterator[tuple[int, int]]:
-        """How many have been seen, and of how many."""
+        """Write all users. Yield the number of users seen, and their total."""
         seen, total = 0, ProfileEmbedding.objects.projectable().count()
         held: list[UUID] = []
         for page in _pages(batch_size):
             seen += len(page)
             held += self.batch(page)
-            while len(held) > MOST_HELD:
-                held = self.again(held, batch_size)
+            while len(held) > MAX_HELD:
+                held = self.retry(held, batch_size)
             yield min(seen, total), total
         while held:
-            held = self.again(held, batch_size)
+            held = self.retry(held, batch_size)
 
-    def again(self, held: Sequence[UUID], batch_size: int) -> list[UUID]:
+    def retry(self, held: Sequence[UUID], batch_size: int) -> list[UUID]:
         self.timeout.pause()
-        left = [user for start in range(0, len(held), batch_size) for user in self.batch(held[start : start + batch_size])]
-        if len(left) == len(held):
+        still_held = [user for start in range(0, len(held), batch_size) for user in self.batch(held[start : start + batch_size])]
+        if len(still_held) == len(held):
             self.wait(
                 UserFacingError(
-                    f"Of {self.collection!r}, {counted(len(left), 'person is', 'people are')} held by other workers, and not released for {self.timeout.seconds:g} s: see what"
-                    " runs, and run it again: it goes on."
+                    f"Other workers have held {counted(len(still_held), 'user')} of {self.collection!r} for {self.timeout.seconds:g} s."
+                    " Check which workers run, then run this command again: it resumes."
                 )
             )
-        return left
+        return still_held
 
     def batch(self, users: Sequence[UUID]) -> Sequence[UUID]:
-        """Write those who have no point yet; whom somebody else holds."""
+        """Write those of the users that have no point yet. Return the users that other workers hold."""
         try:
             with qdrant() as client:
-                there = client.retrieve(self.collection, [str(user) for user in users], with_payload=False, with_vectors=False)
-                missing = sorted(set(users) - {UUID(str(record.id)) for record in there})
-                left = self.write(missing) if missing else ()
+                existing = client.retrieve(self.collection, [str(user) for user in users], with_payload=False, with_vectors=False)
+                missing = sorted(set(users) - {UUID(str(record.id)) for record in existing})
+                held = self.write(missing) if missing else ()
         except LeaseLost:
             return users
         except (CollectionNotFound, ServerError):
@@ -96,13 +96,13 @@ class _Backfill:
                 raise
             self.wait(error)
             return users
-        if len(left) < len(users):
+        if len(held) < len(users):
             self.timeout.restart()
-        self.found += len(there)
-        return left
+        self.found += len(existing)
+        return held
 
     def write(self, missing: list[UUID]) -> list[UUID]:
-        self.refuse_failed()
+        self.require_building()
         claim = claim_users(self.worker, missing, collections=(self.collection,))
         if claim is None:
             return missing
@@ -112,26 +112,27 @@ class _Backfill:
         return sorted(set(missing) - claim.users)
 
     def wait(self, error: UserFacingError) -> None:
-        """Nobody is done: what is wrong may go by itself, for a while."""
+        """Wait a moment after an attempt that finished no user. Raise ``error`` when the timeout is over."""
         if self.timeout.is_over():
             raise error
         self.timeout.pause()
 
-    def refuse_failed(self) -> None:
-        """A worker may have met with an error, and given the collection up."""
+    def require_building(self) -> None:
+        """Raise UserFacingError if the collection is no longer building. A worker may have had an error and marked it as failed."""
         row = VectorCollection.objects.filter(name=self.collection).first()
         if row is None or row.state != registry.State.BUILDING:
-            why = "somebody has dropped it" if row is None else row.failure_reason or f"it is {row.state}"
+            reason = "it was dropped" if row is None else row.failure_reason or f"it is {row.state}"
             raise UserFacingError(
-                f"{self.collection!r} was marked as failed: {why}. The alias was not moved. Mend that, and run it again: it starts anew."
+                f"{self.collection!r} was marked as failed: {reason}. The alias was not moved. Correct the cause, then run this command again: it"
+                " builds a new collection."
             )
 
     def require_no_rejected_users(self, done: BatchResult) -> None:
-        """Whoever is refused here has a point in the live collection: it is not the person's fault."""
-        theirs = [user for user in done.rejected if user.reason != NO_POINT]
-        if theirs:
+        """Raise RequestRejected if the collection rejects a user whose point the live one accepted: the data are not the cause."""
+        rejected = [user for user in done.rejected if user.reason != NO_POINT]
+        if rejected:
             QuarantinedUser.objects.filter(collection=self.collection).exclude(reason=NO_POINT).delete()
-            raise RequestRejected(f"{self.collection!r} refuses the point of {str(theirs[0].user_id)!r}: {theirs[0].reason}")
+            raise RequestRejected(f"{self.collection!r} rejects the point of {str(rejected[0].user_id)!r}: {rejected[0].reason}")
 
 
 def _pages(batch_size: int) -> Iterator[list[UUID]]:

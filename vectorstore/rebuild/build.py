@@ -1,4 +1,4 @@
-"""Making the collection that is built, or going on with one that somebody died over."""
+"""Create the collection that is being built, or resume an interrupted build."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from vectorstore.schema.definition import DEFINITION
 from vectorstore.schema.initialize import wait_until_green
 
 SLICE_SECONDS = 2.0
-"""Between two looks whether Qdrant gets on."""
+"""Pause between two checks of Qdrant's progress."""
 
 
 def next_name(client: QdrantClient) -> str:
-    """The name of the collection to come: one more than any in Qdrant or in the registry."""
+    """Return the name of the next collection: its number is one higher than any in Qdrant or in the registry."""
     return registry.next_name(found.name for found in client.get_collections().collections)
 
 
 def make(client: QdrantClient) -> str:
-    """A new collection as it is defined, without points, registered as building: its name. Only under ``collection_lock``.
+    """Create an empty collection by the definition, register it as building, and return its name. Only under ``collection_lock``.
 
-    Its row comes first: killed in between, what was made is known to whoever comes next, who drops it.
+    Its row is committed first. After a kill in between, the next run knows the unfinished collection and drops it.
     """
     name = next_name(client)
     apply.make(client, name)
@@ -39,8 +39,8 @@ def make(client: QdrantClient) -> str:
     return name
 
 
-def go_on_with(client: QdrantClient) -> str | None:
-    """The one that a rebuild before this has left unfinished, if it is still there and as it is defined today; else it is dropped."""
+def resume_build(client: QdrantClient) -> str | None:
+    """Return the collection of an interrupted rebuild, if it exists and has today's definition. Otherwise drop it."""
     found = registry.unfinished()
     if found is None:
         return None
@@ -52,29 +52,28 @@ def go_on_with(client: QdrantClient) -> str | None:
 
 
 def wait_for_graphs(collection: str, timeout: float) -> None:
-    """Until Qdrant has built them all, however long that takes; at most TIMEOUT seconds without anything happening. Raises
-    UserFacingError."""
+    """Wait until Qdrant has built all graphs. Raise UserFacingError after ``timeout`` seconds without progress."""
     stall = StallTimeout(timeout)
     for _ in stall.polls():
         with qdrant() as client:
             status = wait_until_green(client, collection, min(SLICE_SECONDS, timeout))
             found = client.get_collection(collection)
-            under_way = at_work(client, collection)
+            running = running_optimizations(client, collection)
         if status == "green":
             return
-        stall.observe((status, found.indexed_vectors_count, found.points_count, under_way))
+        stall.observe((status, found.indexed_vectors_count, found.points_count, running))
         keep_session()
     raise UserFacingError(
-        f"Qdrant has been at work on {collection!r} for {timeout:g} s without getting on ({status}): the alias was not moved. Look at its log,"
-        " and run it again: it goes on."
+        f"Qdrant has made no progress on {collection!r} for {timeout:g} s (status {status}): the alias was not moved. Check Qdrant's log, then run"
+        " this command again: it resumes."
     )
 
 
-def at_work(client: QdrantClient, collection: str) -> str:
-    """What Qdrant is writing anew and how far it has come with it, on every node of a cluster; no more than a text to compare with a later one.
+def running_optimizations(client: QdrantClient, collection: str) -> str:
+    """Return the running optimizations and their progress, on every node of a cluster, as a text to compare with a later one.
 
-    While a graph is built nothing else of the collection changes, which for a large segment takes hours. As JSON has it: the driver's model of it
-    fits one release of the server.
+    While Qdrant builds a graph, nothing else of the collection changes. For a large segment this takes hours. The answer is read as JSON,
+    because the driver's model of it fits one release of the server only.
     """
     if is_embedded():
         return ""

@@ -11,8 +11,10 @@ from vectorstore.schema.live import read_live
 
 
 def require_no_losses(client: QdrantClient, limit: DiscardLimit) -> None:
-    """Raise UniqueVectorsFound if more unique vectors than the ``limit`` allows are in the live collection, which is about to be replaced, and in
-    those that are due."""
+    """Raise UniqueVectorsFound if replacing the live collection would lose more unique vectors than the ``limit`` allows.
+
+    Counts the live collection and the expired ones.
+    """
     live = read_live(client)
     if live.found is not None and live.ownership_problem is None:
         limit.count(live.collection, UniqueVectors.of(client, live.collection))

@@ -1,4 +1,4 @@
-"""How many of the ten people most like somebody a search finds, against a comparison with everyone."""
+"""Recall: how many of the ten nearest users an approximate search finds, compared with an exact one."""
 
 from __future__ import annotations
 
@@ -14,47 +14,50 @@ from vectorstore.qdrant.query import Candidate, VectorQuery, candidates
 
 NEAREST = 10
 SAMPLED = 200
-"""Vectors that are searched by: 2,000 answers, of which one in a hundred is 20."""
-ALIKE = 1e-6
-"""Scores that differ by less are equal: which of two such people is found says nothing."""
+"""Number of query vectors. They give 2,000 results, so 1 % of recall is 20 results."""
+SCORE_TOLERANCE = 1e-6
+"""Scores that differ by less are equal. Which of two such users is found says nothing about recall."""
 
 Vectors = Sequence[tuple[str, list[float]]]
 
 
-def sampled_vectors(client: QdrantClient, collection: str, how_many: int = SAMPLED) -> Vectors:
-    """Vectors of real people, at random, each with the id of its point."""
+def sampled_vectors(client: QdrantClient, collection: str, count: int = SAMPLED) -> Vectors:
+    """Return vectors of existing users at random, each with the id of its point."""
     found = client.query_points(
-        collection, query=SampleQuery(sample=Sample.RANDOM), limit=how_many, with_payload=False, with_vectors=True
+        collection, query=SampleQuery(sample=Sample.RANDOM), limit=count, with_payload=False, with_vectors=True
     ).points
     return [(str(point.id), point.vector) for point in found if isinstance(point.vector, list)]  # type: ignore[misc]  # one vector, not several
 
 
 def recall(client: QdrantClient, collection: str, vectors: Vectors, report: Report = ignore_progress) -> float:
-    """Recall@10 of COLLECTION for these VECTORS, from 0 to 1, whoever a vector is of left out. The embedded store compares with everyone as it is."""
+    """Return recall@10 of the collection for ``vectors``, from 0 to 1. A vector's own point does not count.
+
+    The embedded store always searches exactly, so its recall is 1.
+    """
     if is_embedded() or not vectors:
         return 1.0
     found = 0.0
     for done, (own_id, vector) in enumerate(vectors, 1):
-        exact = _others(client, collection, own_id, vector, exact=True)
-        found += _share(exact, _others(client, collection, own_id, vector, exact=False))
+        exact = _nearest(client, collection, own_id, vector, exact=True)
+        found += _share(exact, _nearest(client, collection, own_id, vector, exact=False))
         report(done, len(vectors))
     return found / len(vectors)
 
 
-def _others(client: QdrantClient, collection: str, own_id: str, vector: list[float], *, exact: bool) -> list[Candidate]:
-    """The ten. Points of vectors with a NaN stand before them, and are like nobody."""
+def _nearest(client: QdrantClient, collection: str, own_id: str, vector: list[float], *, exact: bool) -> list[Candidate]:
+    """Return the ten nearest points. Qdrant returns points of vectors with a NaN first. They are skipped."""
     limit = NEAREST + 1
     while True:
         (found,) = candidates(client, collection, [VectorQuery(vector, limit, exact=exact)])
-        others = [(point_id, score) for point_id, score in found if str(point_id) != own_id and math.isfinite(score)]
-        if len(others) >= NEAREST or len(found) < limit:
-            return others[:NEAREST]
+        nearest = [(point_id, score) for point_id, score in found if str(point_id) != own_id and math.isfinite(score)]
+        if len(nearest) >= NEAREST or len(found) < limit:
+            return nearest[:NEAREST]
         limit *= 2
 
 
 def _share(exact: Sequence[Candidate], found: Sequence[Candidate]) -> float:
-    """Of those who are to be found, how many were: whoever is as like as the last of them is right as well."""
+    """Return which share of the expected points was found. A point with the score of the last expected one counts as found."""
     if not exact:
         return 1.0
     _, last = exact[-1]
-    return sum(score >= last - ALIKE for _, score in found) / len(exact)
+    return sum(score >= last - SCORE_TOLERANCE for _, score in found) / len(exact)

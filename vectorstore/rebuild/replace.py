@@ -1,7 +1,7 @@
-"""An alias in the place of a real collection that bears its name, as one that was made by the guide's program does.
+"""Replace a real collection that has the alias's name by an alias, as after the guide's program.
 
-Qdrant renames nothing, and a name is either a collection's or an alias's. So one is built from PostgreSQL beside it, and proven; then the old one is
-deleted and the alias set at once. In between there is nothing to search: the only step of all with a gap.
+Qdrant renames no collection, and a name belongs either to a collection or to an alias. So a new collection is built from PostgreSQL and
+checked. Then the old one is deleted and the alias is set at once. In between there is nothing to search. No other step has such a gap.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from vectorstore.catalog.cluster import require_all_nodes
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.rebuild.acceptance import accept
 from vectorstore.rebuild.backfill import backfill
-from vectorstore.rebuild.build import go_on_with, make, wait_for_graphs
+from vectorstore.rebuild.build import make, resume_build, wait_for_graphs
 from vectorstore.retention.drop import DROP_SECONDS
 from vectorstore.retention.unique_vectors import DiscardLimit, UniqueVectors
 from vectorstore.schema.apply import point_alias
@@ -27,8 +27,7 @@ from vectorstore.schema.apply import point_alias
 
 @dataclass(frozen=True, slots=True)
 class Replaced:
-    """The collection that the alias leads to now, how many people and points it was accepted with, and how long there was nothing to
-    search."""
+    """The collection behind the alias, the counts of its acceptance check, and how long there was nothing to search."""
 
     collection: str
     users: int
@@ -37,18 +36,21 @@ class Replaced:
 
 
 def replace_by_alias(*, timeout: float, limit: DiscardLimit, report: Report) -> Replaced:
-    """Under ``collection_lock``, and for an alias whose name a real collection bears. Raises UserFacingError with that one untouched where
-    the one that is built is not whole, and where more unique vectors than the LIMIT came into the old one while it was built. Killed after
-    the old one was deleted, the next ``init_qdrant`` sets the alias."""
+    """Build a collection and replace the real one that has the alias's name. Only under ``collection_lock``.
+
+    Raises UserFacingError, with the real collection unchanged, if the new one fails its check or if more unique vectors than the ``limit``
+    were written to the real one meanwhile. After a kill between deletion and alias, the next ``init_qdrant`` sets the alias.
+    """
     with qdrant() as client:
         require_all_nodes(client)
-        collection = go_on_with(client) or make(client)
+        collection = resume_build(client) or make(client)
     backfill(collection, timeout=timeout, report=report)
     wait_for_graphs(collection, timeout)
     with qdrant() as client:
-        accepted = accept(client, collection, min_recall=0.0)  # there is none to compare with
+        # There is no collection to compare recall with.
+        accepted = accept(client, collection, min_recall=0.0)
         limit.count(collection_name(), UniqueVectors(None), report)
-        limit.require(f"{collection_name()!r} stays as it is, with what another program wrote meanwhile")
+        limit.require(f"{collection_name()!r} was not changed. Another program wrote to it meanwhile")
         prepare(collection, AT_ONCE)
         gap = _swap(client, collection)
         registry.reconcile(collection)
@@ -62,6 +64,6 @@ def _swap(client: QdrantClient, collection: str) -> float:
     gap = time.monotonic() - begun
     if alias_target(client) != collection:
         raise UserFacingError(
-            f"Qdrant says that the alias {collection_name()!r} was set, and it is not: look at its log, and run it again."
+            f"Qdrant reports that the alias {collection_name()!r} is set, but it is not. Check Qdrant's log, then run this command again."
         )
     return gap

@@ -42,11 +42,11 @@ def apply(client: QdrantClient, planned: Plan) -> None:
     else:
         if planned.collection not in planned.live.rows:
             # It may have points: no idle worker is to take it for one that was never made, and drop it.
-            note_as_live(client, planned.collection, new=False)
+            register_as_live(client, planned.collection, new=False)
         _change(client, planned)
     _forget_lost(planned)
     if planned.differs("noted ") or new:
-        note_as_live(client, planned.collection, new=new)
+        register_as_live(client, planned.collection, new=new)
     if planned.differs("alias "):
         point_alias(client, planned.alias, planned.collection)
 
@@ -67,12 +67,12 @@ def make(client: QdrantClient, collection: str) -> None:
         _index(client, collection, field)
 
 
-def note_as_live(client: QdrantClient, collection: str, *, new: bool, of_others: bool = False) -> None:
+def register_as_live(client: QdrantClient, collection: str, *, new: bool, is_adoption: bool = False) -> None:
     """It is written from now on. If it was not before, or its points are OF_OTHERS, everyone is queued; and unless it is NEW, points are asked for
     their people: in one transaction, so that neither is forgotten."""
     with short_transaction():
         row = registry.rows().select_for_update().filter(name=collection).first()
-        if row is None or row.state == registry.State.FAILED or new or of_others:
+        if row is None or row.state == registry.State.FAILED or new or is_adoption:
             registry.rows().filter(state=registry.State.LIVE).exclude(name=collection).update(state=registry.State.RETAINED)
             registry.register(collection, registry.State.LIVE, DEFINITION.hash())
             enqueue_everyone()
@@ -84,7 +84,7 @@ def note_as_live(client: QdrantClient, collection: str, *, new: bool, of_others:
     checkpoint.write_checkpoint(client, collection)
 
 
-def note_as_it_is(client: QdrantClient, planned: Plan) -> None:
+def register_for_rebuild(client: QdrantClient, planned: Plan) -> None:
     """For a collection that takes a new one, which is built by whoever calls this: what there is goes on being searched until then, and is written.
 
     Raises ForeignCollection. Killed anywhere, the next plan has what is left.
@@ -93,7 +93,7 @@ def note_as_it_is(client: QdrantClient, planned: Plan) -> None:
     if planned.live.rows.get(planned.collection) is None:
         client.update_collection(planned.collection, metadata={DATABASE: database_id()})
     _forget_lost(planned)
-    note_as_live(client, planned.collection, new=False)
+    register_as_live(client, planned.collection, new=False)
     if planned.differs("alias "):
         point_alias(client, planned.alias, planned.collection)
 

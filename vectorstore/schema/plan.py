@@ -70,10 +70,10 @@ def refuse(planned: Plan, *but: Change) -> None:
     """Raises UserFacingError, with what to do, for the first difference that is not changed by itself, and is none of BUT."""
     found = [one for one in planned.refused if one.change not in but]
     if found:
-        raise UserFacingError(what_to_do(planned, found))
+        raise UserFacingError(describe_refusal(planned, found))
 
 
-def what_to_do(planned: Plan, found: list[Comparison]) -> str:
+def describe_refusal(planned: Plan, found: list[Comparison]) -> str:
     """The line for what is refused. First comes whose it is: nothing is built beside another database's."""
     first = min(found, key=lambda one: one.change is not Change.ADOPTION)
     if first.change is Change.BY_HAND:

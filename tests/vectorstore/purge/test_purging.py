@@ -463,7 +463,7 @@ def test_purge__a_large_segment(folder: Path, monkeypatch: pytest.MonkeyPatch, w
     with pytest.raises(UserFacingError):
         purged(seconds=0.15)
     steps = count()
-    monkeypatch.setattr("vectorstore.purge.segments.at_work", lambda _client, _collection: str(next(steps)))
+    monkeypatch.setattr("vectorstore.purge.segments.running_optimizations", lambda _client, _collection: str(next(steps)))
     (done,) = purged(seconds=0.15).collections
     assert done.remaining == 0
 

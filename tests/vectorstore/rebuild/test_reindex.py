@@ -69,8 +69,8 @@ def test_reindex__takes_the_place_of_the_live_one(every_store: str) -> None:
     assert (ids(2), wrong(2)) == (set(map(str, people)), {})
     assert compare().differences == []
     assert said == [
-        f"{version(2)} is made, and written from now on.",
-        "7 points written, 0 were there.",
+        f"Created {version(2)}. Workers write it from now on.",
+        "7 points written, 0 already existed.",
         f"{version(2)} is accepted: 7 points, recall@10 1.0000 (live: 1.0000).",
         f"{collection_name()} leads to {version(2)}.",
     ]
@@ -259,8 +259,8 @@ def test_acceptance__refuses_a_recall_below_the_live_one(embedded_qdrant: object
     with pytest.raises(UserFacingError) as raised:
         rebuilt()
     assert str(raised.value) == (
-        f"{version(2)!r} is not accepted: its recall@10 is 0.8850, and is to be at least 0.8900, 0.01 below the live collection's. The alias was"
-        " not moved. Run it again with --min-recall 0.88 to take it as it is, or drop it with manage.py reindex_qdrant --drop-retained."
+        f"{version(2)!r} is not accepted: its recall@10 is 0.8850 and the minimum is 0.8900, 0.01 below the live collection's. The alias was"
+        " not moved. Rerun with --min-recall 0.88 to accept it, or drop it with manage.py reindex_qdrant --drop-retained."
     )
     assert (leads_to(), states()) == ("v1", {"v1": "live", "v2": "building"})
     with pytest.raises(UserFacingError, match=r"its recall@10 is 0\.8850, and is to be at least 0\.8900\. The alias"):
@@ -281,7 +281,7 @@ def test_acceptance__compares_with_a_live_one_that_holds_a_vector_of_nan(
         client.upsert(version(1), [models.PointStruct(id=str(odd), vector=[math.nan] * 512, payload={"version": 1})], wait=True)
         settings.QDRANT_GRPC_PORT = qdrant_server_grpc.grpc_port if by_grpc else 0
     with qdrant() as client:
-        found = recall._others(client, version(1), str(others[0]), unit_vector(1), exact=False)
+        found = recall._nearest(client, version(1), str(others[0]), unit_vector(1), exact=False)
         assert len(found) == 10
         assert str(odd) not in {point_id for point_id, _ in found}
     accepted = rebuilt().acceptance
@@ -331,7 +331,7 @@ def test_reindex__a_worker_that_meets_with_an_error_gives_the_building_one_up(em
     with pytest.raises(UserFacingError) as raised, printed_steps("findme.vectorstore", failed_elsewhere):
         reindex()
     assert str(raised.value) == (
-        f"{version(2)!r} was marked as failed: the disk is full. The alias was not moved. Mend that, and run it again: it starts anew."
+        f"{version(2)!r} was marked as failed: the disk is full. The alias was not moved. Correct the cause, then run this command again: it builds a new collection."
     )
     assert (states(), drop_expired(), there()) == ({"v1": "live", "v2": "failed"}, (version(2),), {"v1"})
 
@@ -431,7 +431,7 @@ def test_reindex__whom_another_worker_holds_is_tried_again(embedded_qdrant: obje
 def test_reindex__whom_another_worker_never_lets_go(embedded_qdrant: object) -> None:
     held, _ = begun(2)
     SyncLease.objects.create(user_id=held, worker_id=uuid4(), expires_at=datetime.now(UTC) + timedelta(hours=1))
-    with pytest.raises(UserFacingError, match=rf"^Of {version(2)!r}, 1 person is held by other workers, and not released for 0\.5 s"):
+    with pytest.raises(UserFacingError, match=rf"^Other workers have held 1 user of {version(2)!r} for 0\.5 s"):
         rebuilt(timeout=0.5)
     assert (leads_to(), states()) == ("v1", {"v1": "live", "v2": "building"})
     SyncLease.objects.all().delete()
@@ -460,7 +460,7 @@ def test_rollback__where_nothing_older_is_retained(embedded_qdrant: object) -> N
     with pytest.raises(UserFacingError) as raised:
         roll_back()
     assert str(raised.value) == (
-        f"{collection_name()!r} leads to {version(1)!r}, and nothing older is retained to go back to. reindex_qdrant retains the old one with --retain."
+        f"{collection_name()!r} points to {version(1)!r} and no older collection is retained. manage.py reindex_qdrant --retain keeps the replaced collection."
     )
 
 
@@ -471,12 +471,12 @@ def test_rollback__twice_does_not_go_forward_again_unless_it_is_said(embedded_qd
     with pytest.raises(UserFacingError) as raised:
         roll_back()
     assert str(raised.value) == (
-        f"{collection_name()!r} leads to {version(1)!r}, and nothing older is retained to go back to. Retained: {version(2)!r}. Name one after --rollback to go"
-        " to it."
+        f"{collection_name()!r} points to {version(1)!r} and no older collection is retained. Retained: {version(2)!r}. Name one of them after"
+        " --rollback."
     )
     with pytest.raises(
         UserFacingError,
-        match=rf"^{version(1)!r} is not retained: {collection_name()!r} leads to {version(1)!r}\. Retained: {version(2)!r}\. ",
+        match=rf"^{version(1)!r} is not retained: {collection_name()!r} points to {version(1)!r}\. Retained: {version(2)!r}\. ",
     ):
         roll_back(version(1))
     roll_back(version(2))
@@ -495,7 +495,7 @@ def test_rollback__to_what_is_gone(embedded_qdrant: object) -> None:
     rebuilt(retain=WEEK)
     with qdrant() as client:
         client.delete_collection(version(1))
-    with pytest.raises(UserFacingError, match="was retained, and is gone from Qdrant"):
+    with pytest.raises(UserFacingError, match=r"The retained collection .* is gone from Qdrant"):
         roll_back()
     assert (leads_to(), states()) == ("v2", {"v1": "failed", "v2": "live"})
 
@@ -580,8 +580,8 @@ def output(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 def test_reindex_qdrant__says_what_it_did(embedded_qdrant: object, capsys: pytest.CaptureFixture[str]) -> None:
     begun(2)
     assert output(capsys).splitlines() == [
-        f"{version(2)} is made, and written from now on.",
-        "2 points written, 0 were there.",
+        f"Created {version(2)}. Workers write it from now on.",
+        "2 points written, 0 already existed.",
         f"{version(2)} is accepted: 2 points, recall@10 1.0000 (live: 1.0000).",
         f"{collection_name()} leads to {version(2)}.",
         f"{version(1)} was dropped.",
@@ -626,8 +626,8 @@ def test_reindex_qdrant__where_the_old_one_cannot_be_dropped_the_new_one_is_sear
 
     monkeypatch.setattr(QdrantClient, "delete_collection", away)
     assert output(capsys).splitlines()[-2:] == [
-        "Not everything that is due could be dropped: Qdrant is busy.",
-        f"{version(1)} is not dropped yet: an idle worker or the next run drops it.",
+        "Not every expired collection could be dropped: Qdrant is busy.",
+        f"{version(1)} is still to be dropped: an idle worker, or the next run, does it.",
     ]
     assert (leads_to(), states()) == ("v2", {"v1": "failed", "v2": "live"})
 

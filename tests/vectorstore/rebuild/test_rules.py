@@ -30,7 +30,7 @@ from vectorstore.qdrant import write
 from vectorstore.qdrant.connection import qdrant
 from vectorstore.qdrant.errors import CollectionNotFound, RequestRejected
 from vectorstore.rebuild import build
-from vectorstore.rebuild.build import go_on_with, make, next_name, wait_for_graphs
+from vectorstore.rebuild.build import make, next_name, resume_build, wait_for_graphs
 from vectorstore.rebuild.reindex import reindex
 from vectorstore.retention import drop as retention
 from vectorstore.retention.drop import drop, drop_expired
@@ -211,16 +211,16 @@ def test_next_name__is_one_more_than_any_in_qdrant_or_in_the_registry(embedded_q
 def test_go_on_with__one_that_is_gone_or_was_made_of_something_else_is_forgotten(embedded_qdrant: object) -> None:
     begun(0)
     with qdrant() as client:
-        assert go_on_with(client) is None
+        assert resume_build(client) is None
         gone = make(client)
         client.delete_collection(gone)
-        assert (go_on_with(client), states()) == (None, {"v1": "live"})
+        assert (resume_build(client), states()) == (None, {"v1": "live"})
         other = make(client)
         VectorCollection.objects.filter(name=other).update(definition_hash="of a snapshot")
-        assert (go_on_with(client), states(), there()) == (None, {"v1": "live"}, {"v1"})
+        assert (resume_build(client), states(), there()) == (None, {"v1": "live"}, {"v1"})
         name = make(client)
         registry.prepare(name, None)
-        assert (go_on_with(client), states()["v2"]) == (name, "building")
+        assert (resume_build(client), states()["v2"]) == (name, "building")
 
 
 # --- The rows --------------------------------------------------------------------------------------------------------------------
@@ -385,7 +385,7 @@ def test_wait_for_graphs__as_long_as_something_gets_on(embedded_qdrant: object, 
         return "yellow" if time.monotonic() < begun_at + 0.5 else "green"
 
     monkeypatch.setattr(build, "wait_until_green", built)
-    monkeypatch.setattr(build, "at_work", lambda *_arguments: str(next(vectors)))
+    monkeypatch.setattr(build, "running_optimizations", lambda *_arguments: str(next(vectors)))
     wait_for_graphs(version(1), 0.2)
 
 
@@ -402,12 +402,12 @@ def test_at_work__tells_of_a_graph_that_is_being_built_how_far_it_is(qdrant_serv
         for start in range(0, len(vectors), 500):
             ids = list(range(start, start + 500))
             client.upsert(version(1), models.Batch(ids=[*ids], vectors=vectors[ids].tolist()), wait=True)
-        assert build.at_work(client, version(1)) == "[]"
+        assert build.running_optimizations(client, version(1)) == "[]"
         client.update_collection(version(1), optimizers_config=models.OptimizersConfigDiff(indexing_threshold=100))
         reported: set[str] = set()
         deadline = time.monotonic() + 60
         while not client.get_collection(version(1)).indexed_vectors_count and time.monotonic() < deadline:
-            reported.add(build.at_work(client, version(1)))
+            reported.add(build.running_optimizations(client, version(1)))
     assert len(reported - {"[]"}) > 1
 
 
@@ -417,6 +417,6 @@ def test_wait_for_graphs__says_when_nothing_gets_on(embedded_qdrant: object, mon
     with pytest.raises(UserFacingError) as raised:
         wait_for_graphs(version(1), 0.1)
     assert str(raised.value) == (
-        f"Qdrant has been at work on {version(1)!r} for 0.1 s without getting on (yellow): the alias was not moved. Look at its log, and run it again:"
-        " it goes on."
+        f"Qdrant has made no progress on {version(1)!r} for 0.1 s (status yellow): the alias was not moved. Check Qdrant's log, then run this command again:"
+        " it resumes."
     )

@@ -266,7 +266,7 @@ def test_carry_out__one_that_comes_back_as_often_as_it_is_deleted(any_collection
     User.objects.filter(pk=gone).delete()
     write(a_point(there, version=2**53), a_point(gone, version=2**53))
     monkeypatch.setattr(conditional_write, "clear", lambda *_arguments: None)
-    with pytest.raises(StoreUnavailable, match=r"Of 1 point .* 1 is not as it was sent"):
+    with pytest.raises(StoreUnavailable, match=r"Qdrant accepted 1 point .* 1 differs from what was sent"):
         carry_out(claimed())
     write(a_point(there))
     with pytest.raises(StoreUnavailable, match="1 of 1 point is still in"):

@@ -21,7 +21,7 @@ from vectorstore.rebuild.adopt import Adopted, adopt
 from vectorstore.retention.unique_vectors import points_hold
 from vectorstore.schema.diff import State
 from vectorstore.schema.initialize import GREEN_SECONDS, OnPlan, compare, initialize
-from vectorstore.schema.plan import Plan, what_to_do
+from vectorstore.schema.plan import Plan, describe_refusal
 
 
 class Command(FindmeCommand):
@@ -88,7 +88,7 @@ class Command(FindmeCommand):
             return
         self._print_plan(planned, plural(len(planned.differences), "differs", "differ") if planned.refused else "would be changed")
         if planned.refused:
-            self.print_line(f"It would be refused. {what_to_do(planned, planned.refused)}")
+            self.print_line(f"It would be refused. {describe_refusal(planned, planned.refused)}")
         self._print_restored(planned)
 
     def _check(self, found: Plan, *, as_json: bool) -> None:
@@ -215,7 +215,7 @@ class Command(FindmeCommand):
             "collection": planned.collection,
             "embedded": planned.embedded,
             "differences": len(planned.differences),
-            "refused": what_to_do(planned, planned.refused) if planned.refused else None,
+            "refused": describe_refusal(planned, planned.refused) if planned.refused else None,
             "restored": planned.restored,
             "changed": changed,
             "status": status,
