@@ -27,7 +27,7 @@ from vectorstore.queue.deletions import note_removal
 from vectorstore.queue.entries import enqueue
 from vectorstore.rebuild.replace import Replaced, replace_by_alias
 from vectorstore.retention.unique_vectors import FIELDS, DiscardLimit, UniqueVectors
-from vectorstore.schema.apply import register_as_live, point_alias
+from vectorstore.schema.apply import point_alias, register_as_live
 from vectorstore.schema.definition import Change
 from vectorstore.schema.initialize import GREEN_SECONDS, OnPlan, carry_out, wait_until_green
 from vectorstore.schema.plan import Plan, describe_remaining, plan, refuse
