@@ -260,8 +260,8 @@ def test_search__pages_of_equal_scores(collection: str, monkeypatch: pytest.Monk
 def test_search_many__as_one_by_one(collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever their conditions, limits and numbers of pages, in the order of the queries, and also beyond one request."""
     monkeypatch.setattr(module, "SPARE", 2)
-    monkeypatch.setattr(search_module, "SEARCHES_AT_A_TIME", 4)
-    monkeypatch.setattr(search_module, "EMBEDDED_SEARCHES_AT_A_TIME", 4)
+    monkeypatch.setattr(search_module, "BATCH_SIZE", 4)
+    monkeypatch.setattr(search_module, "EMBEDDED_BATCH_SIZE", 4)
     users = people(24, gender="male") + people(6, gender="other")
     project_all()
     User.objects.filter(pk__in=[user.pk for user in users[:10]]).update(active=False)
@@ -306,7 +306,7 @@ def test_search_many__nothing(collection: str) -> None:
 
 def test_search_many__one_who_has_no_embedding(collection: str) -> None:
     embedded, user = person(1), UserFactory.create()
-    with pytest.raises(UserFacingError, match=rf"^'{user.pk}' has no embedding yet"):
+    with pytest.raises(UserFacingError, match=rf"^The user '{user.pk}' has no embedding yet"):
         search_many([SearchQuery(user_id=embedded.pk), SearchQuery(user_id=user.pk)])
 
 
@@ -338,7 +338,7 @@ def test_search__embedded_finds_a_page_at_once_whoever_is_left_out(embedded_qdra
 
 def test_search__excluded_beyond_what_qdrant_is_reported(collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """All of those who would be first: more candidates are fetched."""
-    monkeypatch.setattr("vectorstore.search.filter.MOST_EXCLUDED", 10)
+    monkeypatch.setattr("vectorstore.search.filter.MAX_EXCLUDED", 10)
     users = people(40)
     project_all()
     assert found(exclude=ids(*users[:30]), limit=5) == ids(*users[30:35])
@@ -374,7 +374,7 @@ def test_search__where_the_alias_leads_is_asked_now_and_then(qdrant_server: Any,
     monkeypatch.setattr(search_module, "live_collection", asked.append)
     assert [found(), found()] == [[], []]
     assert len(asked) == 1
-    monkeypatch.setattr(search_module, "PROVEN_SECONDS", 0.0)
+    monkeypatch.setattr(search_module, "VERIFIED_SECONDS", 0.0)
     search_module.clear_verified()
     assert [found(), found()] == [[], []]
     assert len(asked) == 3
@@ -453,7 +453,7 @@ def test_search__person_without_an_embedding() -> None:
     user = UserFactory.create()
     with pytest.raises(UserFacingError) as raised:
         found(user_id=user.pk)
-    assert str(raised.value) == f"'{user.pk}' has no embedding yet: load one with manage.py upsert_embeddings FILE."
+    assert str(raised.value) == f"The user '{user.pk}' has no embedding yet. Load one with manage.py upsert_embeddings FILE."
 
 
 def test_search__person_who_is_unknown() -> None:
@@ -466,7 +466,7 @@ def test_search__person_who_is_deleted() -> None:
     user = ProfileEmbeddingFactory.create(user__deleted=True).user
     with pytest.raises(UserFacingError) as raised:
         found(user_id=user.pk)
-    assert str(raised.value) == f"'{user.pk}' is deleted: nobody is searched for them any more."
+    assert str(raised.value) == f"The user '{user.pk}' is deleted. Search for another user."
 
 
 def test_search__no_collection_yet(store: str) -> None:

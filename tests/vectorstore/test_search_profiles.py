@@ -149,7 +149,7 @@ def test_search__by_email_in_any_case_and_by_file(collection: str, three: list[U
         (["--user", UUID(int=1), "--near", "Berlin"], "'Berlin' is not LAT,LON,KM, as in 52.52,13.405,25."),
         (
             ["--user", UUID(int=1), "--interest", " "],
-            "This cannot be searched for: an interest must be a text that is not empty, not ' '.",
+            "The interests are invalid: an interest must be a text that is not empty, not ' '.",
         ),
         (
             ["--user", UUID(int=1), "--interest", ""],
@@ -172,8 +172,8 @@ def test_search__refused(arguments: list[Any], said: str) -> None:
 @pytest.mark.django_db
 def test_search__person_without_an_embedding_or_deleted() -> None:
     user, deleted = UserFactory.create(), UserFactory.create(deleted=True)
-    assert refusal("--user", user.email) == f"'{user.pk}' has no embedding yet: load one with manage.py upsert_embeddings FILE."
-    assert refusal("--user", deleted.pk) == f"'{deleted.pk}' is deleted: nobody is searched for them any more."
+    assert refusal("--user", user.email) == f"The user '{user.pk}' has no embedding yet. Load one with manage.py upsert_embeddings FILE."
+    assert refusal("--user", deleted.pk) == f"The user '{deleted.pk}' is deleted. Search for another user."
 
 
 @pytest.mark.django_db

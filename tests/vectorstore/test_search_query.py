@@ -32,37 +32,37 @@ def test_query__of_a_vector(vector: Any) -> None:
 @pytest.mark.parametrize(
     ("criteria", "said"),
     [
-        ({}, "A search needs a person or a vector, and not both."),
-        ({"user_id": ANNE, "vector": ONES}, "A search needs a person or a vector, and not both."),
+        ({}, "A search needs either a user or a vector."),
+        ({"user_id": ANNE, "vector": ONES}, "A search needs either a user or a vector."),
         ({"vector": ONES[1:]}, "The vector has 511 numbers, and must have 512."),
         ({"vector": [0.0] * 512}, "The vector is all zeros as 32-bit numbers: it has no direction."),
-        ({"user_id": ANNE, "genders": ["female", "woman"]}, "'woman' is no gender: it is one of male, female, other."),
-        ({"user_id": ANNE, "min_age": -1}, "The age -1 is out of range: an age is from 0 to 150."),
-        ({"user_id": ANNE, "max_age": 151}, "The age 151 is out of range: an age is from 0 to 150."),
-        ({"user_id": ANNE, "min_age": 31, "max_age": 30}, "Nobody is at least 31 and at most 30 years old."),
+        ({"user_id": ANNE, "genders": ["female", "woman"]}, "The gender 'woman' is unknown. Use one of male, female, other."),
+        ({"user_id": ANNE, "min_age": -1}, "The age -1 is out of range. It must be from 0 to 150."),
+        ({"user_id": ANNE, "max_age": 151}, "The age 151 is out of range. It must be from 0 to 150."),
+        ({"user_id": ANNE, "min_age": 31, "max_age": 30}, "The minimum age 31 is greater than the maximum age 30."),
         (
             {"user_id": ANNE, "interests": ["sea", ""]},
-            "This cannot be searched for: an interest must be a text that is not empty, not ''.",
+            "The interests are invalid: an interest must be a text that is not empty, not ''.",
         ),
         (
             {"user_id": ANNE, "interests": ["\ud800"]},
-            "This cannot be searched for: an interest has a character that PostgreSQL cannot store: '\\ud800'.",
+            "The interests are invalid: an interest has a character that PostgreSQL cannot store: '\\ud800'.",
         ),
         (
             {"user_id": ANNE, "all_interests": [" "]},
-            "This cannot be searched for: an interest must be a text that is not empty, not ' '.",
+            "The interests are invalid: an interest must be a text that is not empty, not ' '.",
         ),
         (
             {"user_id": ANNE, "interests": ["x" * 101]},
-            f"This cannot be searched for: an interest has at most 100 characters, not 101: '{'x' * 27}...{'x' * 28}'.",
+            f"The interests are invalid: an interest has at most 100 characters, not 101: '{'x' * 27}...{'x' * 28}'.",
         ),
-        ({"user_id": ANNE, "offset": -1}, "The offset is -1, and must be 0 or more."),
-        ({"user_id": ANNE, "min_score": math.nan}, "The least score is nan: a score is the cosine of two vectors, from -1 to 1."),
+        ({"user_id": ANNE, "offset": -1}, "The offset is -1. It must be 0 or more."),
+        ({"user_id": ANNE, "min_score": math.nan}, "The minimum score is nan. A score is the cosine of two vectors, from -1 to 1."),
         (
             {"user_id": ANNE, "after": Place(-1.5, BEN)},
-            "The score to go on after is -1.5: a score is the cosine of two vectors, from -1 to 1.",
+            "The score of the previous page is -1.5. A score is the cosine of two vectors, from -1 to 1.",
         ),
-        ({"user_id": ANNE, "limit": 0}, "The limit is 0, and must be at least 1."),
+        ({"user_id": ANNE, "limit": 0}, "The limit is 0. It must be at least 1."),
     ],
 )
 def test_query__refused(criteria: dict[str, Any], said: str) -> None:
@@ -74,27 +74,27 @@ def test_query__refused(criteria: dict[str, Any], said: str) -> None:
 @pytest.mark.parametrize(
     ("criteria", "said"),
     [
-        ({"user_id": "x"}, "user_id is 'x', and must be a UUID."),
-        ({"user_id": str(ANNE)}, f"user_id is '{ANNE}', and must be a UUID."),
+        ({"user_id": "x"}, "user_id is 'x'. It must be a UUID."),
+        ({"user_id": str(ANNE)}, f"user_id is '{ANNE}'. It must be a UUID."),
         ({"vector": "x" * 512}, "The vector is not a list of numbers."),
-        ({"user_id": ANNE, "genders": "male"}, "genders is 'male', and must be a list."),
+        ({"user_id": ANNE, "genders": "male"}, "genders is 'male'. It must be a list."),
         ({"user_id": ANNE, "genders": [1]}, "1 is no gender: it is one of male, female, other."),
-        ({"user_id": ANNE, "interests": "sea"}, "interests is 'sea', and must be a list."),
-        ({"user_id": ANNE, "all_interests": None}, "all_interests is null, and must be a list."),
-        ({"user_id": ANNE, "interests": [1]}, "This cannot be searched for: an interest must be a text that is not empty, not 1."),
-        ({"user_id": ANNE, "exclude": str(BEN)}, f"exclude is '{BEN}', and must be a list."),
+        ({"user_id": ANNE, "interests": "sea"}, "interests is 'sea'. It must be a list."),
+        ({"user_id": ANNE, "all_interests": None}, "all_interests is null. It must be a list."),
+        ({"user_id": ANNE, "interests": [1]}, "The interests are invalid: an interest must be a text that is not empty, not 1."),
+        ({"user_id": ANNE, "exclude": str(BEN)}, f"exclude is '{BEN}'. It must be a list."),
         ({"user_id": ANNE, "exclude": [BEN, "x"]}, "exclude has 'x', and must be a list of UUIDs."),
-        ({"user_id": ANNE, "min_age": "18"}, "min_age is '18', and must be a number of years."),
-        ({"user_id": ANNE, "max_age": True}, "max_age is true, and must be a number of years."),
-        ({"user_id": ANNE, "near": (52.5, 13.4, 25)}, "near is (52.5, 13.4, 25), and must be a Near(lat, lon, km)."),
-        ({"user_id": ANNE, "min_score": "0.5"}, "min_score is '0.5', and must be a number."),
-        ({"user_id": ANNE, "after": "0.5:x"}, "after is '0.5:x', and must be a Place(score, user_id)."),
+        ({"user_id": ANNE, "min_age": "18"}, "min_age is '18'. It must be a number of years."),
+        ({"user_id": ANNE, "max_age": True}, "max_age is true. It must be a number of years."),
+        ({"user_id": ANNE, "near": (52.5, 13.4, 25)}, "near is (52.5, 13.4, 25). It must be a Near(lat, lon, km)."),
+        ({"user_id": ANNE, "min_score": "0.5"}, "min_score is '0.5'. It must be a number."),
+        ({"user_id": ANNE, "after": "0.5:x"}, "after is '0.5:x'. It must be a Place(score, user_id)."),
         (
             {"user_id": ANNE, "after": Place(cast("float", "x"), BEN)},
-            "The score to go on after is 'x': a score is the cosine of two vectors, from -1 to 1.",
+            "The score of the previous page is 'x'. A score is the cosine of two vectors, from -1 to 1.",
         ),
-        ({"user_id": ANNE, "offset": 1.5}, "offset is 1.5, and must be a whole number."),
-        ({"user_id": ANNE, "limit": None}, "limit is null, and must be a whole number."),
+        ({"user_id": ANNE, "offset": 1.5}, "offset is 1.5. It must be a whole number."),
+        ({"user_id": ANNE, "limit": None}, "limit is null. It must be a whole number."),
     ],
 )
 def test_query__another_type_is_refused_in_one_line(criteria: dict[str, Any], said: str) -> None:
@@ -131,19 +131,19 @@ def test_near__as_typed() -> None:
 def test_near__not_three_numbers(text: str) -> None:
     with pytest.raises(UserFacingError) as raised:
         Near.parse(text)
-    assert str(raised.value) == f"{text!r} is not LAT,LON,KM, as in 52.52,13.405,25."
+    assert str(raised.value) == f"{text!r} is not LAT,LON,KM. Example: 52.52,13.405,25."
 
 
 @pytest.mark.parametrize(
     ("lat", "lon", "km", "said"),
     [
-        (91, 0, 1, "The place to be near is none: lat is 91, and must be from -90 to 90."),
-        (0, -180.5, 1, "The place to be near is none: lon is -180.5, and must be from -180 to 180."),
-        (math.nan, 0, 1, "The place to be near is none: lat is nan, and must be from -90 to 90."),
-        (0, 0, 0, "The distance to be near is 0 km, and must be more than 0."),
-        (0, 0, -1, "The distance to be near is -1 km, and must be more than 0."),
-        (0, 0, math.inf, "The distance to be near is inf km, and must be more than 0."),
-        (0, 0, math.nan, "The distance to be near is nan km, and must be more than 0."),
+        (91, 0, 1, "The center of the search area is invalid: lat is 91, and must be from -90 to 90."),
+        (0, -180.5, 1, "The center of the search area is invalid: lon is -180.5, and must be from -180 to 180."),
+        (math.nan, 0, 1, "The center of the search area is invalid: lat is nan, and must be from -90 to 90."),
+        (0, 0, 0, "The radius of the search area is 0 km. It must be more than 0."),
+        (0, 0, -1, "The radius of the search area is -1 km. It must be more than 0."),
+        (0, 0, math.inf, "The radius of the search area is inf km. It must be more than 0."),
+        (0, 0, math.nan, "The radius of the search area is nan km. It must be more than 0."),
     ],
 )
 def test_near__out_of_range(lat: float, lon: float, km: float, said: str) -> None:
@@ -166,7 +166,7 @@ def test_place__is_read_as_it_is_written(score: float) -> None:
 def test_place__refused(text: str) -> None:
     with pytest.raises(UserFacingError) as raised:
         Place.parse(text)
-    assert str(raised.value) == f"{text!r} is not SCORE:ID, the score and the id of the last person of the page before."
+    assert str(raised.value) == f"{text!r} is not SCORE:ID, the score and id of the last user of the previous page."
 
 
 def test_place__is_before_what_scores_less_and_equal_scores_of_a_higher_id() -> None:

@@ -1,4 +1,4 @@
-"""Search: Qdrant finds candidates, and PostgreSQL has the last word on each of them."""
+"""Search: Qdrant finds candidates, and PostgreSQL decides on each of them."""
 
 from __future__ import annotations
 
@@ -27,73 +27,76 @@ from vectorstore.search.paging import Hit, Search
 
 __all__ = ["Hit", "search", "search_many"]
 
-SEARCHES_AT_A_TIME, EMBEDDED_SEARCHES_AT_A_TIME = 100, 10
-"""Of one request: it is to be answered well within QDRANT_TIMEOUT. The embedded store, which takes up to half a second for one, is held for so long."""
-PROVEN_SECONDS = 10.0
-"""How long it is taken for granted that the alias leads to a collection of ours."""
+BATCH_SIZE, EMBEDDED_BATCH_SIZE = 100, 10
+"""Searches of one request. Its answer must arrive well within QDRANT_TIMEOUT.
 
-_proven: dict[tuple[str, str], float] = {}
-"""By server and alias: until when, by the monotonic clock."""
+The embedded store takes up to half a second for a search and is locked for the whole request.
+"""
+VERIFIED_SECONDS = 10.0
+"""How long a check of the alias's target remains valid."""
+
+_verified_until: dict[tuple[str, str], float] = {}
+"""Time of the monotonic clock, by server and alias."""
 
 
 def search(query: SearchQuery) -> list[Hit]:
-    """The best first, equal scores in the order of their ids: as many as the limit while there are that many.
+    """Return the hits, best first, equal scores in the order of the ids. There are fewer than ``limit`` only if no more users match.
 
-    Raises UserFacingError where the person to search for has no vector or is gone, and where Qdrant cannot be asked.
+    Raises UserFacingError if the user to search for is unknown, is deleted or has no vector, and if Qdrant does not answer.
     """
     return search_many([query])[0]
 
 
 def search_many(queries: Sequence[SearchQuery]) -> list[list[Hit]]:
-    """For each query what ``search`` gives, in a fraction of the time: many queries go in one request, and PostgreSQL is asked once for all.
+    """Return the hits of each query as ``search`` does, but faster: one request holds many queries, and one statement reads all vectors.
 
-    Queries with equal conditions go one after the other, since Qdrant then works out only once who fulfills them. Raises as ``search`` does,
-    for the first query that cannot be carried out.
+    Queries with equal conditions are sent consecutively, because Qdrant then evaluates the filter once. Raises as ``search`` does, for the first
+    query that fails.
     """
     vectors = _vectors_of([query.user_id for query in queries if query.user_id is not None])
     searches = [Search(query, unit(vectors[query.user_id] if query.user_id is not None else vector(query.vector))) for query in queries]
-    together = (
+    ordered = (
         sorted(searches, key=lambda one: one.conditions.model_dump_json() if one.conditions else "") if len(searches) > 1 else searches
     )
-    size = EMBEDDED_SEARCHES_AT_A_TIME if is_embedded() else SEARCHES_AT_A_TIME
-    for start in range(0, len(together), size):
+    size = EMBEDDED_BATCH_SIZE if is_embedded() else BATCH_SIZE
+    for start in range(0, len(ordered), size):
         with qdrant() as client:
-            _prove(client)
-            _carry_out(client, together[start : start + size])
+            _check_alias_target(client)
+            _carry_out(client, ordered[start : start + size])
     return [one.hits() for one in searches]
 
 
 def _carry_out(client: QdrantClient, searches: Sequence[Search]) -> None:
-    under_way = list(searches)
-    while under_way:
-        answers = candidates(client, collection_name(), [one.vector_query() for one in under_way])
-        fresh = [one.fresh(points) for one, points in zip(under_way, answers, strict=True)]
+    running = list(searches)
+    while running:
+        answers = candidates(client, collection_name(), [one.vector_query() for one in running])
+        fresh = [one.fresh(points) for one, points in zip(running, answers, strict=True)]
         shown = _shown({user_id for scores in fresh for user_id in scores})
-        for one, points, scores in zip(under_way, answers, fresh, strict=True):
+        for one, points, scores in zip(running, answers, fresh, strict=True):
             one.take(points, scores, shown)
-        under_way = [one for one in under_way if not one.done]
+        running = [one for one in running if not one.done]
 
 
-def _prove(client: QdrantClient) -> None:
-    """Qdrant would as soon search somebody else's collection, of the alias's name or behind it."""
+def _check_alias_target(client: QdrantClient) -> None:
+    """Raise unless the alias points to a collection of this database. Qdrant would search any collection of that name."""
     if is_embedded():
         live_collection(client)
         return
     server = (settings.QDRANT_URL, collection_name())
-    if _proven.get(server, 0) < time.monotonic():
+    if _verified_until.get(server, 0) < time.monotonic():
         live_collection(client)
-        _proven[server] = time.monotonic() + PROVEN_SECONDS
+        _verified_until[server] = time.monotonic() + VERIFIED_SECONDS
 
 
 def clear_verified() -> None:
-    """Have it proven anew where the alias leads."""
-    _proven.clear()
+    """Check the alias's target again before the next search."""
+    _verified_until.clear()
 
 
 def _shown(user_ids: Iterable[str]) -> dict[str, tuple[str, int]]:
-    """Who of the candidates may be shown, with their gender and age, as PostgreSQL has it now: one query.
+    """Return gender and age of the candidates that may be shown, as PostgreSQL has them now. Takes one statement.
 
-    A user whose date of birth Python cannot read has no age, and is not shown.
+    A user whose date of birth Python cannot read has no age and is not shown.
     """
     rows = read(_statement(), ("{" + ",".join(user_ids) + "}",))
     day = today()
@@ -102,8 +105,10 @@ def _shown(user_ids: Iterable[str]) -> dict[str, tuple[str, int]]:
 
 @cache
 def _statement() -> str:
-    """Written by Django once, and not for every search: that takes as long as PostgreSQL needs for the answer. The look at the embeddings as a join,
-    or without its OFFSET, would take PostgreSQL twice as long, most of it for planning."""
+    """Return the SQL statement. It is built once, because building takes Django as long as PostgreSQL needs for the answer.
+
+    As a join, or without its OFFSET, the condition on embeddings takes PostgreSQL twice as long, mostly for planning.
+    """
     one_of = "users.id = ANY(%s::uuid[]) AND EXISTS (SELECT FROM profile_embeddings WHERE user_id = users.id OFFSET 0)"
     among = RawSQL(one_of, [""], output_field=BooleanField())  # noqa: S611  # a constant
     users = User.objects.matchable().filter(among)
@@ -113,7 +118,7 @@ def _statement() -> str:
 
 
 def _vectors_of(user_ids: Sequence[UUID]) -> dict[UUID, Reals]:
-    """The people's vectors as PostgreSQL has them now: one query. Raises UserFacingError for the first who has none."""
+    """Return the users' vectors as PostgreSQL has them now, in one statement. Raise UserFacingError for the first user without one."""
     if not user_ids:
         return {}
     rows = User.objects.filter(pk__in=set(user_ids)).values_list("pk", "deleted_at", "embedding__vector")
@@ -123,7 +128,7 @@ def _vectors_of(user_ids: Sequence[UUID]) -> dict[UUID, Reals]:
             raise UserFacingError(f"PostgreSQL has no user with the id {str(user_id)!r}.")
         deleted_at, numbers = users[user_id]
         if deleted_at is not None:
-            raise UserFacingError(f"{str(user_id)!r} is deleted: nobody is searched for them any more.")
+            raise UserFacingError(f"The user {str(user_id)!r} is deleted. Search for another user.")
         if numbers is None:
-            raise UserFacingError(f"{str(user_id)!r} has no embedding yet: load one with manage.py upsert_embeddings FILE.")
+            raise UserFacingError(f"The user {str(user_id)!r} has no embedding yet. Load one with manage.py upsert_embeddings FILE.")
     return {user_id: vector(numbers) for user_id, (_, numbers) in users.items()}

@@ -1,4 +1,4 @@
-"""A search as a filter of Qdrant. It may let too many through, since PostgreSQL is asked afterwards, but must not leave anyone out."""
+"""Translate a query to a Qdrant filter. It may match too many points, since PostgreSQL decides later, but must never match too few."""
 
 from __future__ import annotations
 
@@ -15,22 +15,31 @@ from vectorstore.projection.ages import DaysOfPoints, days_of_points
 from vectorstore.qdrant.connection import is_embedded
 from vectorstore.search.criteria import Near, SearchQuery
 
-FEW_EXCLUDED, MOST_EXCLUDED = 4, 1000
-"""Between these Qdrant is told whom to leave out, who are left out afterwards in any case. ``must_not has_id`` is slow beyond a thousand ids; and
-a few are made up for by spare candidates, while queries with equal conditions share work in Qdrant."""
+MIN_EXCLUDED, MAX_EXCLUDED = 4, 1000
+"""The filter excludes ids only if there are more than the first and at most the second number of them.
+
+All of them are removed afterwards in any case. ``must_not has_id`` is slow beyond a thousand ids. Spare candidates replace a few excluded ones, and
+queries with equal conditions share work in Qdrant.
+"""
 
 
-REMEMBERED_SECONDS = 1.0
-"""How long it is taken for known, on one day, of which days the ages of points are: asking takes a tenth of a search. They get newer meanwhile, so
-that the bounds are too wide; too narrow for this second they are where PostgreSQL's day has just turned and this machine's has not."""
+CACHE_SECONDS = 1.0
+"""How long the days of the points' ages are cached. Reading them takes a tenth of a search.
 
-_remembered: dict[tuple[str, ...], tuple[float, DaysOfPoints]] = {}
-"""By database, vector store and day: until when, by the monotonic clock."""
+The ages get newer meanwhile, so the cached bounds are too wide. They are too narrow for at most this second, if PostgreSQL's day has changed and
+this machine's has not.
+"""
+
+_cached_days: dict[tuple[str, ...], tuple[float, DaysOfPoints]] = {}
+"""Expiry by the monotonic clock, and the days, by database, vector store and day."""
 
 
 def filter_of(query: SearchQuery) -> models.Filter | None:
-    """None where nothing is asked. The embedded store reads the payload of each point for each condition, five times slower than without any: there
-    the flags, which nearly everybody has, are left to PostgreSQL."""
+    """Return the filter, or None if there is no condition.
+
+    The embedded store reads every point's payload for each condition, which is five times slower than no condition. Nearly all users have both flags,
+    so there PostgreSQL alone checks them.
+    """
     must = [] if is_embedded() else [_is("active", True), _is("verified", True)]
     if query.genders:
         must.append(_any_of("gender", query.genders))
@@ -53,7 +62,7 @@ def _any_of(key: str, values: Iterable[str]) -> models.FieldCondition:
 
 
 def _age(query: SearchQuery) -> list[models.FieldCondition]:
-    """Bounds of the ages that points may still have of whom the query asks for."""
+    """Return bounds for the ages that matching users' points may still have."""
     if query.min_age is None and query.max_age is None:
         return []
     day = today()
@@ -71,22 +80,23 @@ def _near(near: Near) -> models.FieldCondition:
 
 def _excluded(query: SearchQuery) -> list[models.HasIdCondition]:
     if is_embedded():
-        return []  # it compares each of the ids with each of its points
+        # The embedded store compares each id with each of its points.
+        return []
     ids = [str(user_id) for user_id in query.never_found]
-    return [models.HasIdCondition(has_id=[*sorted(ids)])] if FEW_EXCLUDED < len(ids) <= MOST_EXCLUDED else []
+    return [models.HasIdCondition(has_id=[*sorted(ids)])] if MIN_EXCLUDED < len(ids) <= MAX_EXCLUDED else []
 
 
 def _days_of_points(day: date) -> DaysOfPoints:
     store = settings.QDRANT_URL, settings.QDRANT_PATH, settings.QDRANT_COLLECTION
     key = (str(connection.settings_dict["NAME"]), *store, day.isoformat())
-    until, days = _remembered.get(key, (0.0, None))
-    if days is None or until < time.monotonic():
+    expires_at, days = _cached_days.get(key, (0.0, None))
+    if days is None or expires_at < time.monotonic():
         days = days_of_points()
-        _remembered.clear()
-        _remembered[key] = time.monotonic() + REMEMBERED_SECONDS, days
+        _cached_days.clear()
+        _cached_days[key] = time.monotonic() + CACHE_SECONDS, days
     return days
 
 
-def clear_remembered_days() -> None:
-    """Have it asked anew of which days the ages of points are."""
-    _remembered.clear()
+def clear_cached_days() -> None:
+    """Read the days of the points' ages again before the next search."""
+    _cached_days.clear()
