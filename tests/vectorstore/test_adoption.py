@@ -228,7 +228,7 @@ def test_init_qdrant__adopt_in_words(embedded_qdrant: object, capsys: pytest.Cap
     call_command("init_qdrant", "--adopt", "--dry-run")
     planned = capsys.readouterr().out
     assert planned.startswith(f"{collection_name()} ({v1()}): 2 would be changed.")
-    assert f"\n  metadata.findme_database: {ANOTHER}, is to be {StoreState.current().database_id} (adoption)\n" in planned
+    assert f"\n  metadata.findme_database: {ANOTHER}, expected {StoreState.current().database_id} (adoption)\n" in planned
     assert planned.endswith("\nOf 2 points, 1 has no user in PostgreSQL and would be removed.\n")
     assert state_of_everything() == before
     call_command("init_qdrant", "--adopt")
@@ -314,15 +314,12 @@ def test_init_qdrant__adopt_says_what_takes_a_new_collection(store: str, capsys:
     made_otherwise("vectors of four numbers", aliased=False)
     with qdrant() as client:
         client.upsert(v1(), [models.PointStruct(id=1, vector=[1.0] * 4)])
-    left = (
-        f"In {v1()!r}, params.vectors.size: 4, is to be 512 (new collection), which stays so. Build one as it is defined beside it, and put it in"
-        " its place, with manage.py reindex_qdrant.\n"
-    )
+    left = f"In {v1()!r}, params.vectors.size: 4, expected 512 (new collection) and was not changed. Build a new collection with manage.py reindex_qdrant.\n"
     assert outcome("init_qdrant", "--adopt", "--plan") == (0, "")
     assert capsys.readouterr().out.endswith(left)
     assert outcome("init_qdrant", "--adopt") == (1, "")
     assert capsys.readouterr().out.endswith(left)
-    assert outcome("init_qdrant", "--adopt") == (2, left.replace(", which stays so.", ": nothing was changed.").strip())
+    assert outcome("init_qdrant", "--adopt") == (2, left.replace(" and was not changed.", ": nothing was changed.").strip())
 
 
 KILLED = """
@@ -439,7 +436,7 @@ def test_adopt__a_real_collection_that_bears_the_aliass_name(every_store: str) -
 
 def test_adopt__keeps_the_old_one_where_its_points_are_many_of_nobody(store: str) -> None:
     of_the_guides_program([point(number) for number in range(1, 102)])
-    with pytest.raises(UserFacingError, match="101 of 101 points are of nobody"):
+    with pytest.raises(UserFacingError, match="101 of 101 points have no user"):
         adopted()
     with qdrant() as client:
         assert client.count(collection_name()).count == 101

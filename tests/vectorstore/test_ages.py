@@ -27,7 +27,7 @@ from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.schema.initialize import initialize
 from vectorstore.search.criteria import SearchQuery
 from vectorstore.search.engine import search
-from vectorstore.search.filter import clear_remembered_days
+from vectorstore.search.filter import clear_cached_days
 from vectorstore.sync.claims import Claim
 from vectorstore.sync.inline import sync_users
 from vectorstore.sync.removal import point_of
@@ -48,7 +48,7 @@ def refreshed_on(day: date | None) -> None:
     """Ages are right as of DAY, and nothing is left to be done for it."""
     StoreState.current()
     StoreState.objects.update(ages_refreshed_on=day, ages_last_entry_id=None, ages_valid_on=None)
-    clear_remembered_days()
+    clear_cached_days()
 
 
 def queued() -> set[UUID]:

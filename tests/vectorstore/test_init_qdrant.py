@@ -66,9 +66,9 @@ def everything_there() -> list[Any]:
 
 def missing() -> str:
     return (
-        f"  collection {v1()!r}: missing, is to be there (in place)\n"
-        f"  noted {v1()!r}: missing, is to be live (in place)\n"
-        f"  alias {collection_name()!r}: missing, is to be {v1()} (in place)\n"
+        f"  collection {v1()!r}: missing, expected there (in place)\n"
+        f"  noted {v1()!r}: missing, expected live (in place)\n"
+        f"  alias {collection_name()!r}: missing, expected {v1()} (in place)\n"
     )
 
 
@@ -105,7 +105,7 @@ def test_init_qdrant__check_of_what_is_missing(store: str, capsys: pytest.Captur
     with pytest.raises(SystemExit) as ended_with:
         call_command("init_qdrant", "--check")
     assert ended_with.value.code == 1
-    assert f"  collection {v1()!r}: missing, is to be there (in place)\n" in capsys.readouterr().out
+    assert f"  collection {v1()!r}: missing, expected there (in place)\n" in capsys.readouterr().out
     assert everything_there() == []
 
 
@@ -118,7 +118,7 @@ def test_init_qdrant__check_names_each_difference(server: object, capsys: pytest
     with pytest.raises(SystemExit) as ended_with:
         call_command("init_qdrant", "--check")
     assert ended_with.value.code == 1
-    differences = "  hnsw_config.m: 8, is to be 16 (graph rebuild)\n  payload_schema.age: missing, is to be integer (in place)\n"
+    differences = "  hnsw_config.m: 8, expected 16 (graph rebuild)\n  payload_schema.age: missing, expected integer (in place)\n"
     assert capsys.readouterr().out == f"{collection_name()} ({v1()}): 2 differ.\n{differences}"
     assert output(capsys) == f"{collection_name()} ({v1()}): 2 to change.\n{differences}Done. The result was read back and compared.\n"
 
@@ -166,8 +166,8 @@ def how_to_delete(store: str, settings: Settings, name: str) -> str:
 @pytest.mark.parametrize(
     ("vectors", "difference"),
     [
-        (models.VectorParams(size=256, distance=COSINE), "params.vectors.size: 256, is to be 512"),
-        (models.VectorParams(size=512, distance=models.Distance.EUCLID), "params.vectors.distance: Euclid, is to be Cosine"),
+        (models.VectorParams(size=256, distance=COSINE), "params.vectors.size: 256, expected 512"),
+        (models.VectorParams(size=512, distance=models.Distance.EUCLID), "params.vectors.distance: Euclid, expected Cosine"),
     ],
 )
 def test_init_qdrant__refuses_what_takes_a_new_collection(
@@ -176,10 +176,7 @@ def test_init_qdrant__refuses_what_takes_a_new_collection(
     with qdrant() as client:
         client.create_collection(v1(), vectors_config=vectors)
     before = everything_there()
-    line = (
-        f"In {v1()!r}, {difference} (new collection): nothing was changed. Build one as it is defined beside it, and put it in its place, with"
-        " manage.py reindex_qdrant."
-    )
+    line = f"In {v1()!r}, {difference} (new collection): nothing was changed. Build a new collection with manage.py reindex_qdrant."
     assert refused() == line
     assert output(capsys, "--plan").endswith(f"\nIt would be refused. {line}\n")
     assert everything_there() == before
@@ -239,7 +236,7 @@ def test_initialize__an_answer_is_no_proof(server: object, monkeypatch: pytest.M
     with pytest.raises(UserFacingError) as raised:
         initialize()
     assert str(raised.value) == (
-        "Qdrant says that it is done, and hnsw_config.m: 8, is to be 16 (graph rebuild): look at its log, and run manage.py init_qdrant again."
+        "Qdrant accepted all changes, but hnsw_config.m: 8, expected 16 (graph rebuild). Check Qdrant's log, then run manage.py init_qdrant again."
     )
 
 
@@ -298,7 +295,7 @@ def test_initialize__a_collection_that_is_red(server: object, monkeypatch: pytes
     monkeypatch.setattr(QdrantClient, "get_collection", red)
     with pytest.raises(UserFacingError) as raised:
         initialize()
-    assert str(raised.value) == f"Qdrant reports the collection {v1()!r} as red (no space left): look at its log."
+    assert str(raised.value) == f"Qdrant reports the collection {v1()!r} as red (no space left). Check Qdrant's log."
 
 
 def test_initialize__hands_over_the_plan_before_it_changes(store: str) -> None:

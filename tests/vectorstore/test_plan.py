@@ -46,9 +46,9 @@ def lines(found: Plan) -> list[str]:
 def test_plan__of_an_empty_store(every_store: str) -> None:
     found = planned()
     assert lines(found) == [
-        f"collection {v1()!r}: missing, is to be there (in place)",
-        f"noted {v1()!r}: missing, is to be live (in place)",
-        f"alias {collection_name()!r}: missing, is to be {v1()} (in place)",
+        f"collection {v1()!r}: missing, expected there (in place)",
+        f"noted {v1()!r}: missing, expected live (in place)",
+        f"alias {collection_name()!r}: missing, expected {v1()} (in place)",
     ]
     assert (found.alias, found.collection, found.embedded) == (collection_name(), v1(), every_store == "embedded")
 
@@ -109,10 +109,10 @@ def test_plan__reads_everything_that_the_server_tells(server: object) -> None:
         (
             {"vectors": "cold", "graph": "pinned", "payload": "cached", "index": "cold"},
             [
-                "params.vectors.memory: cold, is to be cached (graph rebuild)",
-                "params.payload.memory: cached, is to be cold (graph rebuild)",
-                "hnsw_config.memory: pinned, is to be cached (graph rebuild)",
-                'payload_schema.gender: keyword {"memory": "cold"}, is to be keyword (in place)',
+                "params.vectors.memory: cold, expected cached (graph rebuild)",
+                "params.payload.memory: cached, expected cold (graph rebuild)",
+                "hnsw_config.memory: pinned, expected cached (graph rebuild)",
+                'payload_schema.gender: keyword {"memory": "cold"}, expected keyword (in place)',
             ],
         ),
     ],
@@ -170,105 +170,105 @@ def indexed(field: str, **schema: Any) -> Change_:
 INT8 = {"scalar": {"type": "int8"}}
 
 CHANGED: dict[str, tuple[Change_, list[str]]] = {
-    "m": (updated(hnsw_config={"m": 8}), ["hnsw_config.m: 8, is to be 16 (graph rebuild)"]),
-    "ef_construct": (updated(hnsw_config={"ef_construct": 50}), ["hnsw_config.ef_construct: 50, is to be 100 (graph rebuild)"]),
+    "m": (updated(hnsw_config={"m": 8}), ["hnsw_config.m: 8, expected 16 (graph rebuild)"]),
+    "ef_construct": (updated(hnsw_config={"ef_construct": 50}), ["hnsw_config.ef_construct: 50, expected 100 (graph rebuild)"]),
     "full_scan_threshold": (
         updated(hnsw_config={"full_scan_threshold": 20}),
-        ["hnsw_config.full_scan_threshold: 20, is to be 10000 (graph rebuild)"],
+        ["hnsw_config.full_scan_threshold: 20, expected 10000 (graph rebuild)"],
     ),
-    "payload_m": (updated(hnsw_config={"payload_m": 4}), ["hnsw_config.payload_m: 4, is to be 16 (graph rebuild)"]),
-    "graph on disk": (updated(hnsw_config={"on_disk": True}), ["hnsw_config.on_disk: true, is to be false (graph rebuild)"]),
-    "inline_storage": (updated(hnsw_config={"inline_storage": True}), ["hnsw_config.inline_storage: true, is to be false (graph rebuild)"]),
+    "payload_m": (updated(hnsw_config={"payload_m": 4}), ["hnsw_config.payload_m: 4, expected 16 (graph rebuild)"]),
+    "graph on disk": (updated(hnsw_config={"on_disk": True}), ["hnsw_config.on_disk: true, expected false (graph rebuild)"]),
+    "inline_storage": (updated(hnsw_config={"inline_storage": True}), ["hnsw_config.inline_storage: true, expected false (graph rebuild)"]),
     "max_indexing_threads": (
         updated(hnsw_config={"max_indexing_threads": 1}),
-        ["hnsw_config.max_indexing_threads: 1, is to be 0 (in place)"],
+        ["hnsw_config.max_indexing_threads: 1, expected 0 (in place)"],
     ),
-    "a vector's own m": (updated(vectors={"": {"hnsw_config": {"m": 4}}}), ["hnsw_config.m: 4, is to be 16 (graph rebuild)"]),
-    "vectors on disk": (updated(vectors={"": {"on_disk": True}}), ["params.vectors.on_disk: true, is to be false (graph rebuild)"]),
+    "a vector's own m": (updated(vectors={"": {"hnsw_config": {"m": 4}}}), ["hnsw_config.m: 4, expected 16 (graph rebuild)"]),
+    "vectors on disk": (updated(vectors={"": {"on_disk": True}}), ["params.vectors.on_disk: true, expected false (graph rebuild)"]),
     "quantization": (
         updated(quantization_config=INT8),
-        ['quantization_config: {"scalar": {"type": "int8"}}, is to be none (graph rebuild)'],
+        ['quantization_config: {"scalar": {"type": "int8"}}, expected none (graph rebuild)'],
     ),
     "a vector's own quantization": (
         updated(vectors={"": {"quantization_config": INT8}}),
-        ['params.vectors.quantization_config: {"scalar": {"type": "int8"}}, is to be none (graph rebuild)'],
+        ['params.vectors.quantization_config: {"scalar": {"type": "int8"}}, expected none (graph rebuild)'],
     ),
     "deleted_threshold": (
         updated(optimizers_config={"deleted_threshold": 0.5}),
-        ["optimizer_config.deleted_threshold: 0.5, is to be 0.2 (in place)"],
+        ["optimizer_config.deleted_threshold: 0.5, expected 0.2 (in place)"],
     ),
     "vacuum_min_vector_number": (
         updated(optimizers_config={"vacuum_min_vector_number": 100}),
-        ["optimizer_config.vacuum_min_vector_number: 100, is to be 1000 (in place)"],
+        ["optimizer_config.vacuum_min_vector_number: 100, expected 1000 (in place)"],
     ),
     "default_segment_number": (
         updated(optimizers_config={"default_segment_number": 4}),
-        ["optimizer_config.default_segment_number: 4, is to be 0 (in place)"],
+        ["optimizer_config.default_segment_number: 4, expected 0 (in place)"],
     ),
     "memmap_threshold": (
         updated(optimizers_config={"memmap_threshold": 1000}),
-        ["optimizer_config.memmap_threshold: 1000, is to be 0 (graph rebuild)"],
+        ["optimizer_config.memmap_threshold: 1000, expected 0 (graph rebuild)"],
     ),
     "indexing_threshold": (
         updated(optimizers_config={"indexing_threshold": 1}),
-        ["optimizer_config.indexing_threshold: 1, is to be 10000 (in place)"],
+        ["optimizer_config.indexing_threshold: 1, expected 10000 (in place)"],
     ),
     "flush_interval_sec": (
         updated(optimizers_config={"flush_interval_sec": 9}),
-        ["optimizer_config.flush_interval_sec: 9, is to be 5 (in place)"],
+        ["optimizer_config.flush_interval_sec: 9, expected 5 (in place)"],
     ),
     "max_optimization_threads": (
         updated(optimizers_config={"max_optimization_threads": 1}),
-        ["optimizer_config.max_optimization_threads: 1, is to be auto (in place)"],
+        ["optimizer_config.max_optimization_threads: 1, expected auto (in place)"],
     ),
     "prevent_unoptimized": (
         updated(optimizers_config={"prevent_unoptimized": True}),
-        ["optimizer_config.prevent_unoptimized: true, is to be false (in place)"],
+        ["optimizer_config.prevent_unoptimized: true, expected false (in place)"],
     ),
-    "replication_factor": (updated(params={"replication_factor": 2}), ["params.replication_factor: 2, is to be 1 (in place)"]),
+    "replication_factor": (updated(params={"replication_factor": 2}), ["params.replication_factor: 2, expected 1 (in place)"]),
     "write_consistency_factor": (
         updated(params={"write_consistency_factor": 2}),
-        ["params.write_consistency_factor: 2, is to be 1 (in place)"],
+        ["params.write_consistency_factor: 2, expected 1 (in place)"],
     ),
-    "read_fan_out_factor": (updated(params={"read_fan_out_factor": 2}), ["params.read_fan_out_factor: 2, is to be 0 (in place)"]),
-    "read_fan_out_delay_ms": (updated(params={"read_fan_out_delay_ms": 20}), ["params.read_fan_out_delay_ms: 20, is to be 0 (in place)"]),
-    "payload in memory": (updated(params={"on_disk_payload": False}), ["params.on_disk_payload: false, is to be true (graph rebuild)"]),
+    "read_fan_out_factor": (updated(params={"read_fan_out_factor": 2}), ["params.read_fan_out_factor: 2, expected 0 (in place)"]),
+    "read_fan_out_delay_ms": (updated(params={"read_fan_out_delay_ms": 20}), ["params.read_fan_out_delay_ms: 20, expected 0 (in place)"]),
+    "payload in memory": (updated(params={"on_disk_payload": False}), ["params.on_disk_payload: false, expected true (graph rebuild)"]),
     "strict mode": (
         updated(strict_mode_config={"enabled": True, "max_query_limit": 5}),
-        ["strict_mode_config.enabled: true, is to be false (in place)"],
+        ["strict_mode_config.enabled: true, expected false (in place)"],
     ),
     "an index that is missing": (
         lambda client: client.delete_payload_index(v1(), "interests"),
-        ["payload_schema.interests: missing, is to be keyword (in place)"],
+        ["payload_schema.interests: missing, expected keyword (in place)"],
     ),
-    "an index of another type": (indexed("age", type="keyword"), ["payload_schema.age: keyword, is to be integer (in place)"]),
+    "an index of another type": (indexed("age", type="keyword"), ["payload_schema.age: keyword, expected integer (in place)"]),
     "an index that knows no ranges": (
         indexed("age", type="integer", lookup=True, range=False),
-        ['payload_schema.age: integer {"range": false}, is to be integer (in place)'],
+        ['payload_schema.age: integer {"range": false}, expected integer (in place)'],
     ),
     "an index that knows more than it is to": (
         indexed("version", type="integer"),
-        ['payload_schema.version: integer, is to be integer {"lookup": false} (in place)'],
+        ['payload_schema.version: integer, expected integer {"lookup": false} (in place)'],
     ),
     "an index on disk": (
         indexed("gender", type="keyword", on_disk=True),
-        ['payload_schema.gender: keyword {"on_disk": true}, is to be keyword (in place)'],
+        ['payload_schema.gender: keyword {"on_disk": true}, expected keyword (in place)'],
     ),
     "an index for tenants": (
         indexed("gender", type="keyword", is_tenant=True),
-        ['payload_schema.gender: keyword {"is_tenant": true}, is to be keyword (in place)'],
+        ['payload_schema.gender: keyword {"is_tenant": true}, expected keyword (in place)'],
     ),
     "an index without a graph": (
         indexed("gender", type="keyword", enable_hnsw=False),
-        ['payload_schema.gender: keyword {"enable_hnsw": false}, is to be keyword (in place)'],
+        ['payload_schema.gender: keyword {"enable_hnsw": false}, expected keyword (in place)'],
     ),
-    "an index more": (indexed("created_at", type="datetime"), ["payload_schema.created_at: datetime, is to be none (in place)"]),
+    "an index more": (indexed("created_at", type="datetime"), ["payload_schema.created_at: datetime, expected none (in place)"]),
     "several at once": (
         lambda client: (updated(hnsw_config={"m": 8}, params={"replication_factor": 3})(client), indexed("bio", type="text")(client)),
         [
-            "params.replication_factor: 3, is to be 1 (in place)",
-            "hnsw_config.m: 8, is to be 16 (graph rebuild)",
-            'payload_schema.bio: text {"tokenizer": "word"}, is to be none (in place)',
+            "params.replication_factor: 3, expected 1 (in place)",
+            "hnsw_config.m: 8, expected 16 (graph rebuild)",
+            'payload_schema.bio: text {"tokenizer": "word"}, expected none (in place)',
         ],
     ),
 }
@@ -328,7 +328,7 @@ def test_apply__touches_nothing_else(every_store: str) -> None:
         client.update_collection(v1(), metadata={"somebody": "else", "findme_app_version": "9.9"})
         found = plan(client)
         row = VectorCollection.objects.get()
-        assert lines(found) == [f"metadata.findme_app_version: 9.9, is to be {row.app_version} (in place)"]
+        assert lines(found) == [f"metadata.findme_app_version: 9.9, expected {row.app_version} (in place)"]
         apply(client, found)
         assert lines(plan(client)) == []
         row.refresh_from_db()
@@ -367,7 +367,7 @@ def test_plan__a_row_of_a_collection_that_is_gone(store: str) -> None:
     v2 = f"{collection_name()}_v2"
     VectorCollection.objects.create(name=v2, alias=collection_name(), state="retained", definition_hash="", app_version="")
     found = planned()
-    assert lines(found) == [f"noted {v2!r}: retained, is to be none (in place)"]
+    assert lines(found) == [f"noted {v2!r}: retained, expected none (in place)"]
     made()
     assert [row.name for row in VectorCollection.objects.all()] == [v1()]
 
@@ -380,24 +380,24 @@ COSINE, DOT = models.Distance.COSINE, models.Distance.DOT
 RIGHT = models.VectorParams(size=512, distance=COSINE)
 
 VECTORS: dict[str, tuple[Change_, list[str]]] = {
-    "size": (with_vectors(models.VectorParams(size=256, distance=COSINE)), ["params.vectors.size: 256, is to be 512 (new collection)"]),
+    "size": (with_vectors(models.VectorParams(size=256, distance=COSINE)), ["params.vectors.size: 256, expected 512 (new collection)"]),
     "distance": (
         with_vectors(models.VectorParams(size=512, distance=DOT)),
-        ["params.vectors.distance: Dot, is to be Cosine (new collection)"],
+        ["params.vectors.distance: Dot, expected Cosine (new collection)"],
     ),
     "both": (
         with_vectors(models.VectorParams(size=4, distance=DOT)),
-        ["params.vectors.size: 4, is to be 512 (new collection)", "params.vectors.distance: Dot, is to be Cosine (new collection)"],
+        ["params.vectors.size: 4, expected 512 (new collection)", "params.vectors.distance: Dot, expected Cosine (new collection)"],
     ),
-    "named": (with_vectors({"face": RIGHT}), ["params.vectors: those named 'face', is to be one without a name (new collection)"]),
-    "none": (with_vectors({}), ["params.vectors: none, is to be one without a name (new collection)"]),
+    "named": (with_vectors({"face": RIGHT}), ["params.vectors: those named 'face', expected one without a name (new collection)"]),
+    "none": (with_vectors({}), ["params.vectors: none, expected one without a name (new collection)"]),
     "several": (
         with_vectors(
             models.VectorParams(
                 size=512, distance=COSINE, multivector_config=models.MultiVectorConfig(comparator=models.MultiVectorComparator.MAX_SIM)
             )
         ),
-        ['params.vectors.multivector_config: {"comparator": "max_sim"}, is to be none (new collection)'],
+        ['params.vectors.multivector_config: {"comparator": "max_sim"}, expected none (new collection)'],
     ),
 }
 
@@ -413,24 +413,24 @@ def test_plan__vectors_that_cannot_be_changed(every_store: str, name: str) -> No
 NEW: dict[str, tuple[Change_, list[str]]] = {
     "datatype": (
         with_vectors(models.VectorParams(size=512, distance=COSINE, datatype=models.Datatype.FLOAT16)),
-        ["params.vectors.datatype: float16, is to be float32 (new collection)"],
+        ["params.vectors.datatype: float16, expected float32 (new collection)"],
     ),
     "sparse vectors": (
         with_vectors(RIGHT, sparse_vectors_config={"words": models.SparseVectorParams()}),
-        ['params.sparse_vectors: {"words": {}}, is to be none (new collection)'],
+        ['params.sparse_vectors: {"words": {}}, expected none (new collection)'],
     ),
-    "shards": (with_vectors(RIGHT, shard_number=2), ["params.shard_number: 2, is to be 1 (new collection)"]),
+    "shards": (with_vectors(RIGHT, shard_number=2), ["params.shard_number: 2, expected 1 (new collection)"]),
     "sharding": (
         with_vectors(RIGHT, sharding_method=models.ShardingMethod.CUSTOM),
-        ["params.sharding_method: custom, is to be auto (new collection)"],
+        ["params.sharding_method: custom, expected auto (new collection)"],
     ),
     "log": (
         with_vectors(RIGHT, wal_config=models.WalConfigDiff(wal_capacity_mb=16, wal_segments_ahead=1)),
-        ["wal_config.wal_capacity_mb: 16, is to be 32 (new collection)", "wal_config.wal_segments_ahead: 1, is to be 0 (new collection)"],
+        ["wal_config.wal_capacity_mb: 16, expected 32 (new collection)", "wal_config.wal_segments_ahead: 1, expected 0 (new collection)"],
     ),
     "size of segments": (
         lambda client: (with_vectors(RIGHT)(client), updated(optimizers_config={"max_segment_size": 1000})(client)),
-        ["optimizer_config.max_segment_size: 1000, is to be none (new collection)"],
+        ["optimizer_config.max_segment_size: 1000, expected none (new collection)"],
     ),
 }
 
@@ -447,8 +447,7 @@ def test_plan__what_takes_a_new_collection(server: object, name: str) -> None:
     with pytest.raises(UserFacingError) as raised:
         refuse(found)
     assert str(raised.value) == (
-        f"In {v1()!r}, {expected[0]}{more}: nothing was changed. Build one as it is defined beside it, and put it in its place, with"
-        " manage.py reindex_qdrant."
+        f"In {v1()!r}, {expected[0]}{more}: nothing was changed. Build a new collection with manage.py reindex_qdrant."
     )
 
 
@@ -461,8 +460,8 @@ def test_plan__follows_the_settings_of_the_cluster(server: object, settings: Set
     assert (reported.shard_number, reported.replication_factor, reported.write_consistency_factor) == (2, 2, 2)
     settings.QDRANT_SHARD_NUMBER, settings.QDRANT_WRITE_CONSISTENCY_FACTOR = 3, 1
     assert lines(planned())[:2] == [
-        "params.shard_number: 2, is to be 3 (new collection)",
-        "params.write_consistency_factor: 2, is to be 1 (in place)",
+        "params.shard_number: 2, expected 3 (new collection)",
+        "params.write_consistency_factor: 2, expected 1 (in place)",
     ]
 
 
@@ -471,7 +470,7 @@ def test_plan__refuses_a_write_that_would_wait_for_more_copies_than_there_are(st
     with pytest.raises(UserFacingError) as raised:
         made()
     assert str(raised.value) == (
-        "QDRANT_WRITE_CONSISTENCY_FACTOR is 3, and QDRANT_REPLICATION_FACTOR 2: no write could ever be done. Set the first to at most the second."
+        "QDRANT_WRITE_CONSISTENCY_FACTOR is 3 and QDRANT_REPLICATION_FACTOR is 2: no write could succeed. Set the first to at most the second."
     )
 
 
@@ -482,7 +481,7 @@ def test_plan__goes_on_where_the_alias_is_missing(every_store: str) -> None:
         deleted = models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=collection_name()))
         client.update_collection_aliases([deleted])
         found = plan(client)
-        assert lines(found) == [f"alias {collection_name()!r}: missing, is to be {v1()} (in place)"]
+        assert lines(found) == [f"alias {collection_name()!r}: missing, expected {v1()} (in place)"]
         apply(client, found)
         assert client.count(collection_name()).count == 1
 
@@ -512,7 +511,7 @@ def test_plan__an_alias_that_is_lost_goes_back_to_the_collection_that_was_live(s
         client.create_collection(v1(), vectors_config=RIGHT)
         deleted = models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=collection_name()))
         client.update_collection_aliases([deleted])
-        assert lines(plan(client)) == [f"alias {collection_name()!r}: missing, is to be {v2} (in place)"]
+        assert lines(plan(client)) == [f"alias {collection_name()!r}: missing, expected {v2} (in place)"]
 
 
 def test_note_as_live__leaves_one_live_row(store: str) -> None:
@@ -539,5 +538,5 @@ def test_plan__an_alias_that_leads_to_somebody_elses_collection(every_store: str
     with qdrant() as client:
         alias_to(client, other)
         found = plan(client)
-        assert lines(found) == [f"alias {collection_name()!r}: {other}, is to be {v1()} (by hand)"]
+        assert lines(found) == [f"alias {collection_name()!r}: {other}, expected {v1()} (by hand)"]
         assert found.refused == list(found.comparisons)

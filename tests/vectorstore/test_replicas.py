@@ -26,7 +26,7 @@ def test_init_qdrant__copies_shards_to_other_nodes(memory_path: Path, settings: 
 
         settings.QDRANT_REPLICATION_FACTOR = 2
         assert [str(one) for one in compare().differences if one.what.startswith("replicas")] == [
-            f"replicas of shard {shard}: 1, is to be 2 (in place)" for shard in range(3)
+            f"replicas of shard {shard}: 1, expected 2 (in place)" for shard in range(3)
         ]
         done = initialize()
         assert (done.status, compare().differences) == ("green", [])
@@ -37,7 +37,7 @@ def test_init_qdrant__copies_shards_to_other_nodes(memory_path: Path, settings: 
         with qdrant() as client:
             peer = next(iter(holders(client, v1)[1]))
             client.cluster_collection_update(v1, DropReplicaOperation(drop_replica=Replica(shard_id=1, peer_id=peer)))
-        assert [str(one) for one in compare().differences] == ["replicas of shard 1: 1, is to be 2 (in place)"]
+        assert [str(one) for one in compare().differences] == ["replicas of shard 1: 1, expected 2 (in place)"]
         initialize()
         with qdrant() as client:
             assert [len(peers) for peers in holders(client, v1).values()] == [2, 2, 2]

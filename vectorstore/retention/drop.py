@@ -1,4 +1,4 @@
-"""What is no longer needed is dropped: what was retained for as long as was said, what failed, and what nobody goes on with."""
+"""Drop collections that are no longer needed: expired retained ones, failed ones, and leftovers of interrupted rebuilds."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ log = logging.getLogger(__name__)
 
 
 def drop(client: QdrantClient, names: Iterable[str], limit: DiscardLimit | None = None) -> tuple[str, ...]:
-    """Delete collections and their rows, the rows' state first: killed anywhere, whoever drops next goes on. Those that are gone now.
+    """Delete collections and their rows. Return the names of those that are gone. Only under ``collection_lock``.
 
-    Only under ``collection_lock``. What the alias leads to is never dropped, since Qdrant would take the alias with it; what belongs to another
-    database neither. A collection with more unique vectors than the ``limit`` allows stays, and is still written: when all others are dropped, this
-    raises UniqueVectorsFound.
+    Each row's state changes first, so after a kill the next run resumes. The target of the alias is never dropped, because Qdrant would delete
+    the alias with it. Another database's collection is not dropped either. A collection with more unique vectors than the ``limit`` allows stays
+    and is still written. UniqueVectorsFound is raised after all others are dropped.
     """
     limit = limit or DiscardLimit()
     dropped: list[str] = []
@@ -52,8 +52,8 @@ def count_losses(client: QdrantClient, names: Iterable[str], limit: DiscardLimit
 
 
 def _losses(client: QdrantClient, name: str, limit: DiscardLimit) -> int:
-    """A collection that was never live holds nothing but what FindMe, or a snapshot, has put into it."""
-    if not registry.may_hold_others_points(name) or not client.collection_exists(name) or _is_anothers(client, name):
+    """Count the unique vectors of one collection. One that was never live holds only points of FindMe or of a snapshot."""
+    if not registry.may_hold_others_points(name) or not client.collection_exists(name) or _is_foreign(client, name):
         return 0
     return limit.count(name, UniqueVectors.of(client, name))
 
@@ -64,19 +64,23 @@ def _drop(client: QdrantClient, name: str, limit: DiscardLimit) -> bool:
     if _losses(client, name, limit):
         limit.require(f"{name!r} stays")
     registry.mark_for_deletion(name)
-    if client.collection_exists(name) and not _is_anothers(client, name):
+    if client.collection_exists(name) and not _is_foreign(client, name):
         if alias_target(client) == name:
             return False
         client.delete_collection(name, timeout=DROP_SECONDS)
         if client.collection_exists(name):
-            raise UserFacingError(f"Qdrant says that {name!r} is deleted, and it is there: look at its log, and run it again.")
+            raise UserFacingError(
+                f"Qdrant reports that {name!r} is deleted, but it still exists. Check Qdrant's log, then run the command again."
+            )
     registry.remove(name)
     return True
 
 
-def _is_anothers(client: QdrantClient, name: str) -> bool:
-    """Whether a collection that was live once is another one by now: another database has adopted it, or a program has made one of its
-    name. One that never was is what we made of the name."""
+def _is_foreign(client: QdrantClient, name: str) -> bool:
+    """Return whether a formerly live collection is no longer this database's.
+
+    Another database may have adopted it, or a program may have created a new one with its name. A collection that was never live is ours.
+    """
     owner = (client.get_collection(name).config.metadata or {}).get(DATABASE)
     return _was_live(name) and owner != database_id()
 
@@ -86,9 +90,9 @@ def _was_live(name: str) -> bool:
 
 
 def wait_for_active_leases() -> None:
-    """Wait for whoever claimed people before the alias moved: for them the old collection is the live one, and they would fail without it.
+    """Wait for leases from before the alias moved. For these workers the old collection is the live one, and they would fail without it.
 
-    At most until their leases have run out; whoever claims later takes it for one that is retained, and goes on without it.
+    Waits until the leases expire at most. Later claims treat the old collection as retained and do not need it.
     """
     claimed = set(SyncLease.objects.values_list("pk", "worker_id"))
     for _ in Deadline(settings.SYNC_LEASE_SECONDS).polls():
@@ -98,10 +102,10 @@ def wait_for_active_leases() -> None:
 
 
 def drop_expired() -> tuple[str, ...]:
-    """What a worker does when it has nothing else to do; whoever is just making or moving collections does it themselves. Where no alias leads anywhere
-    nothing is dropped: the one that is retained may be the last there is, and ``init_qdrant`` sets the alias to it.
+    """Drop expired collections, as an idle worker. Does nothing while another process creates or moves collections: it drops them itself.
 
-    Raises StoreUnavailable.
+    Without an alias nothing is dropped: the retained collection may be the last one, and ``init_qdrant`` sets the alias to it. Raises
+    StoreUnavailable.
     """
     if not registry.expired() or not advisory_lock().try_acquire():
         return ()
@@ -117,12 +121,14 @@ def drop_expired() -> tuple[str, ...]:
 
 
 def drop_all_but_live(client: QdrantClient, *, dry_run: bool = False, limit: DiscardLimit | None = None) -> tuple[str, ...]:
-    """What is retained, what failed, and what a rebuild that was broken off has left. Only under ``collection_lock``. Raises UniqueVectorsFound, with
-    nothing dropped, unless it is a dry run."""
+    """Drop retained and failed collections, and leftovers of interrupted rebuilds. Only under ``collection_lock``.
+
+    Raises UniqueVectorsFound, with nothing dropped, unless it is a dry run.
+    """
     limit = limit or DiscardLimit()
     reconcile_alias(client)
     if registry.live() is None:
-        raise StoreUnavailable("It is not known which collection is live: run manage.py init_qdrant, and then this again.")
+        raise StoreUnavailable("The live collection is not known. Run manage.py init_qdrant, then run this command again.")
     names = registry.all_but_live()
     count_losses(client, names, limit)
     if dry_run:

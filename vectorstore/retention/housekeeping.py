@@ -1,4 +1,4 @@
-"""Periodic maintenance by an idle worker: make the rows follow the alias, and drop collections that are no longer needed."""
+"""Periodic maintenance by an idle worker: reconcile the registry with the alias, and drop expired collections."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ class Housekeeping:
     due_at: float = float("-inf")
 
     def run(self) -> tuple[str, ...]:
-        """The collections that were dropped. Once a minute at most; where Qdrant cannot do it (a cluster without one of its nodes), it is tried
-        again some minutes later, since nobody's point depends on it."""
+        """Run the maintenance at most once a minute, and return the names of dropped collections.
+
+        If Qdrant cannot do it (a node of the cluster is down), the next attempt is ten minutes later. No point depends on it.
+        """
         if time.monotonic() < self.due_at:
             return ()
         self.due_at = time.monotonic() + AFTER_FAILURE_SECONDS

@@ -1,4 +1,4 @@
-"""Making the differences go away. Everything goes by REST, as it was seen to work; the embedded store has only some of it."""
+"""Apply a plan: create or change the collection. All requests use REST, which was tested. The embedded store supports only a part."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ from vectorstore.schema.plan import Plan
 
 
 def apply(client: QdrantClient, planned: Plan) -> None:
-    """The collection first, then its indexes, then that it is written; the alias last, so that nobody sees it half made.
+    """Create or change the collection, then its indexes, then register it. The alias comes last, so no search sees a half-made collection.
 
-    Killed anywhere in between, the next plan has what is left. The caller has refused what is not changed by itself.
+    After a kill in between, the next plan contains what remains. The caller has refused the changes that need an operator.
     """
     new = planned.differs("collection ")
     if new:
         make(client, planned.collection)
     else:
         if planned.collection not in planned.live.rows:
-            # It may have points: no idle worker is to take it for one that was never made, and drop it.
+            # It may have points. Without a row as live, an idle worker would treat it as never created and drop it.
             register_as_live(client, planned.collection, new=False)
         _change(client, planned)
-    _forget_lost(planned)
+    _remove_lost_rows(planned)
     if planned.differs("noted ") or new:
         register_as_live(client, planned.collection, new=new)
     if planned.differs("alias "):
@@ -52,8 +52,10 @@ def apply(client: QdrantClient, planned: Plan) -> None:
 
 
 def make(client: QdrantClient, collection: str) -> None:
-    """A collection as it is defined, without points, and without an alias. Nobody writes it yet: its row, which comes first, says that it
-    has not been made, and whoever is killed over it leaves nothing that nobody knows of."""
+    """Create an empty collection by the definition, without an alias. No worker writes it yet.
+
+    Its row is committed first and says that the collection is not created yet. A kill leaves no collection that the registry does not know.
+    """
     registry.reserve(collection, DEFINITION.hash())
     VectorCollection.objects.filter(name=collection).update(defined_at=TransactionNow())
     metadata = metadata_of(VectorCollection.objects.get(name=collection))
@@ -68,8 +70,11 @@ def make(client: QdrantClient, collection: str) -> None:
 
 
 def register_as_live(client: QdrantClient, collection: str, *, new: bool, is_adoption: bool = False) -> None:
-    """It is written from now on. If it was not before, or its points are OF_OTHERS, everyone is queued; and unless it is NEW, points are asked for
-    their people: in one transaction, so that neither is forgotten."""
+    """Register the collection as live, so that workers write it.
+
+    All users are enqueued if it was not written before or with ``is_adoption``. Unless it is ``new``, a scan for orphans is enqueued too, in the
+    same transaction.
+    """
     with short_transaction():
         row = registry.rows().select_for_update().filter(name=collection).first()
         if row is None or row.state == registry.State.FAILED or new or is_adoption:
@@ -78,27 +83,28 @@ def register_as_live(client: QdrantClient, collection: str, *, new: bool, is_ado
             enqueue_everyone()
             if not new:
                 enqueue_orphan_scan()
-                note_removal()  # nobody knows when the last one was
+                # The time of the last deletion is unknown.
+                note_removal()
         else:
             registry.reconcile(collection)
     checkpoint.write_checkpoint(client, collection)
 
 
 def register_for_rebuild(client: QdrantClient, planned: Plan) -> None:
-    """For a collection that takes a new one, which is built by whoever calls this: what there is goes on being searched until then, and is written.
+    """Register the live collection before a rebuild, although it differs from the definition. It is written and searched until then.
 
-    Raises ForeignCollection. Killed anywhere, the next plan has what is left.
+    Raises ForeignCollection. After a kill the next plan contains what remains.
     """
     check_owner(client, planned.collection)
     if planned.live.rows.get(planned.collection) is None:
         client.update_collection(planned.collection, metadata={DATABASE: database_id()})
-    _forget_lost(planned)
+    _remove_lost_rows(planned)
     register_as_live(client, planned.collection, new=False)
     if planned.differs("alias "):
         point_alias(client, planned.alias, planned.collection)
 
 
-def _forget_lost(planned: Plan) -> None:
+def _remove_lost_rows(planned: Plan) -> None:
     for name in lost(planned.live):
         VectorCollection.objects.filter(name=name).delete()
 
@@ -109,21 +115,23 @@ def point_alias(client: QdrantClient, alias: str, collection: str) -> None:
 
 
 def _creation() -> dict[str, Any]:
-    """The request that makes it: every setting that is defined as something, but those that requests or older servers do not have, and
-    which are so by themselves."""
+    """Return the request that creates the collection: all defined settings with a value.
+
+    Settings that requests or older servers do not know are left out. The collection has their defined values by default.
+    """
     values = {
         setting.path: setting.value for setting in DEFINITION.settings if setting.value is not None and not setting.path.endswith(".memory")
     }
     tree = _tree(values)
     parameters = tree.pop("params")
     parameters = {name: value for name, value in parameters.items() if not name.startswith("read_fan_out") and name != "sharding_method"}
-    return _named_for_requests(tree) | parameters
+    return _with_request_names(tree) | parameters
 
 
 def _change(client: QdrantClient, planned: Plan) -> None:
     collection = planned.collection
     if planned.differs("metadata.") or planned.differs(f"noted {collection!r}.definition_hash") or _settings_that_differ(planned):
-        _note_definition(collection)
+        _record_definition(collection)
     if _settings_that_differ(planned):
         request = UpdateCollection.model_validate(_update(planned))
         client.http.collections_api.update_collection(collection, update_collection=request)
@@ -137,10 +145,10 @@ def _change(client: QdrantClient, planned: Plan) -> None:
         client.update_collection(collection, metadata=metadata_of(row))
 
 
-def _note_definition(collection: str) -> None:
-    """Before the collection is changed: killed in between, what is not yet so is found by the next plan, which reads the collection itself."""
-    noted = VectorCollection.objects.filter(name=collection)
-    noted.update(definition_hash=DEFINITION.hash(), app_version=__version__, defined_at=TransactionNow())
+def _record_definition(collection: str) -> None:
+    """Record the definition before the collection is changed. After a kill the next plan, which reads the collection, finds the rest."""
+    row = VectorCollection.objects.filter(name=collection)
+    row.update(definition_hash=DEFINITION.hash(), app_version=__version__, defined_at=TransactionNow())
 
 
 def _settings_that_differ(planned: Plan) -> set[str]:
@@ -149,21 +157,24 @@ def _settings_that_differ(planned: Plan) -> set[str]:
 
 
 def _update(planned: Plan) -> dict[str, Any]:
-    """The request that changes what differs, and nothing else. Qdrant takes null for "leave it": quantization is taken away by a word."""
+    """Return the request that changes what differs, and nothing else.
+
+    Qdrant treats null as "no change", so quantization is removed by "Disabled".
+    """
     differing = _settings_that_differ(planned)
     values = {setting.path: setting.value for setting in DEFINITION.settings if setting.path in differing}
     values = {path: "Disabled" if path.endswith("quantization_config") and value is None else value for path, value in values.items()}
-    tree = _named_for_requests(_tree(values))
+    tree = _with_request_names(_tree(values))
     vectors = tree.get("params", {}).pop("vectors", {})
     own = planned.live.found.config.params.vectors if planned.live.found else None
     if "hnsw_config" in tree and isinstance(own, VectorParams) and own.hnsw_config:
-        # A vector's own graph settings win over the collection's: where it has some, they are set as well.
+        # A vector's own graph settings override the collection's. If the vector has some, set them as well.
         vectors["hnsw_config"] = tree["hnsw_config"]
     return tree | ({"vectors": {"": vectors}} if vectors else {})
 
 
 def _tree(values: dict[str, Any]) -> dict[str, Any]:
-    """Nested, from paths."""
+    """Return a nested dict from dotted paths."""
     tree: dict[str, Any] = {}
     for path, value in values.items():
         *parents, name = path.split(".")
@@ -174,13 +185,13 @@ def _tree(values: dict[str, Any]) -> dict[str, Any]:
     return tree
 
 
-def _named_for_requests(tree: dict[str, Any]) -> dict[str, Any]:
-    """Requests have one name in the plural that answers have in the singular."""
+def _with_request_names(tree: dict[str, Any]) -> dict[str, Any]:
+    """Rename the one setting whose name is plural in requests and singular in answers."""
     return {"optimizers_config" if name == "optimizer_config" else name: value for name, value in tree.items()}
 
 
 def _index(client: QdrantClient, collection: str, field: str) -> None:
-    """Make, replace or remove it."""
+    """Create, replace or delete the payload index."""
     defined = DEFINITION.payload_indexes.get(field)
     if defined is None:
         client.delete_payload_index(collection, field, wait=True)
@@ -190,6 +201,6 @@ def _index(client: QdrantClient, collection: str, field: str) -> None:
 
 
 def _schema(defined: Any) -> Any:
-    """By its name alone where it has no parameters, as the guide's program makes it."""
+    """Return the request's schema: only the type's name if there are no parameters, as the guide's program sends it."""
     parameters = plain(defined)
     return parameters["type"] if parameters.keys() == {"type"} else dict(defined)

@@ -1,4 +1,4 @@
-"""What the collection must look like: every setting of it and every payload index, with what Qdrant has to do to change each."""
+"""Definition of the collection: every setting and payload index, and how Qdrant can change each of them."""
 
 from __future__ import annotations
 
@@ -17,9 +17,12 @@ from vectorstore.models import VECTOR_SIZE
 
 
 class Change(StrEnum):
-    """What it takes. ``graph rebuild``: Qdrant writes its segments anew, with their graphs, in the background, while it answers from the old
-    ones. ``new collection``: it cannot be changed at all, or not back to what is defined. The other two are about whose the collection
-    is."""
+    """How a difference can be removed.
+
+    ``graph rebuild``: Qdrant rewrites its segments and graphs in the background, and answers from the old ones meanwhile. ``new collection``:
+    the setting cannot be changed, or cannot be set back to the defined value. ``adoption`` and ``by hand``: the collection or the alias
+    belongs to another database or service.
+    """
 
     IN_PLACE = "in place"
     GRAPH_REBUILD = "graph rebuild"
@@ -30,8 +33,10 @@ class Change(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One value of what ``GET /collections/NAME`` shows under ``config``, by its path. ``unset_is_equal``: where Qdrant shows none, it does what
-    is defined."""
+    """One value under ``config`` of ``GET /collections/NAME``, by its path.
+
+    ``unset_is_equal``: if Qdrant shows no value, it behaves as defined.
+    """
 
     path: str
     value: Any
@@ -40,7 +45,7 @@ class Setting:
 
 
 Index: TypeAlias = Mapping[str, Any]
-"""A payload index: its type and parameters, as Qdrant takes them."""
+"""A payload index: its type and parameters, in Qdrant's format."""
 
 INDEX_DEFAULTS: Index = {
     "is_tenant": False,
@@ -52,17 +57,17 @@ INDEX_DEFAULTS: Index = {
     "range": True,
     "is_principal": False,
 }
-"""What an index is where it does not say."""
+"""Parameters of an index that does not set them."""
 
 
 def plain(index: Index) -> dict[str, Any]:
-    """INDEX without what goes without saying: two that do the same are equal."""
+    """Return the index without default values. Two indexes that behave alike are then equal."""
     return {name: value for name, value in index.items() if value is not None and INDEX_DEFAULTS.get(name) != value}
 
 
 @dataclass(frozen=True, slots=True)
 class CollectionDefinition:
-    """One unnamed vector, as other services search it, and what they filter by."""
+    """One unnamed vector, which other services search too, and the payload indexes for filters."""
 
     size: int
     distance: Distance
@@ -70,9 +75,9 @@ class CollectionDefinition:
 
     @property
     def settings(self) -> tuple[Setting, ...]:
-        """Every setting, those of the cluster as the project's settings say now. Which change takes what was seen on a server.
+        """Return every setting. The changes were observed on real servers. Settings of the cluster come from Django's settings.
 
-        Servers from 1.19 on know ``memory`` as well, which wins over ``on_disk`` where it is set: what is defined is what they do without.
+        Servers from 1.19 on also know ``memory``, which overrides ``on_disk`` if it is set. Its defined value is their default.
         """
         return (
             Setting("params.vectors.size", self.size, Change.NEW_COLLECTION),
@@ -92,29 +97,29 @@ class CollectionDefinition:
             Setting("wal_config.wal_segments_ahead", 0, Change.NEW_COLLECTION),
             Setting("wal_config.wal_retain_closed", 1, Change.NEW_COLLECTION, unset_is_equal=True),
             Setting("quantization_config", None, Change.GRAPH_REBUILD),
-            # Off: other services search the collection by whatever they like. Its limits are without effect then, and are not compared.
+            # Off, so that other services can search by any field. Its limits have no effect then and are not compared.
             Setting("strict_mode_config.enabled", False, Change.IN_PLACE, unset_is_equal=True),
         )
 
     def _cluster(self) -> tuple[Setting, ...]:
-        """Raises UserFacingError for a write that would wait for more replicas than there are."""
-        replicas, waited_for = settings.QDRANT_REPLICATION_FACTOR, settings.QDRANT_WRITE_CONSISTENCY_FACTOR
-        if waited_for > replicas:
+        """Return the settings of the cluster. Raise UserFacingError if a write would wait for more replicas than there are."""
+        replicas, consistency = settings.QDRANT_REPLICATION_FACTOR, settings.QDRANT_WRITE_CONSISTENCY_FACTOR
+        if consistency > replicas:
             raise UserFacingError(
-                f"QDRANT_WRITE_CONSISTENCY_FACTOR is {waited_for!r}, and QDRANT_REPLICATION_FACTOR {replicas!r}: no write could ever be done. Set the"
-                " first to at most the second."
+                f"QDRANT_WRITE_CONSISTENCY_FACTOR is {consistency!r} and QDRANT_REPLICATION_FACTOR is {replicas!r}: no write could succeed."
+                " Set the first to at most the second."
             )
         return (
             Setting("params.shard_number", settings.QDRANT_SHARD_NUMBER, Change.NEW_COLLECTION),
             Setting("params.sharding_method", "auto", Change.NEW_COLLECTION, unset_is_equal=True),
             Setting("params.replication_factor", replicas, Change.IN_PLACE),
-            Setting("params.write_consistency_factor", waited_for, Change.IN_PLACE),
+            Setting("params.write_consistency_factor", consistency, Change.IN_PLACE),
             Setting("params.read_fan_out_factor", 0, Change.IN_PLACE, unset_is_equal=True),
             Setting("params.read_fan_out_delay_ms", 0, Change.IN_PLACE, unset_is_equal=True),
         )
 
     def _graph(self) -> tuple[Setting, ...]:
-        """Qdrant counts ``full_scan_threshold`` in kilobytes of vectors a segment: 10000 is about 5,000 vectors of 512 numbers."""
+        """Return the HNSW settings. ``full_scan_threshold`` is in kilobytes of vectors per segment: 10000 is about 5,000 of our vectors."""
         return (
             Setting("hnsw_config.m", 16, Change.GRAPH_REBUILD),
             Setting("hnsw_config.ef_construct", 100, Change.GRAPH_REBUILD),
@@ -127,12 +132,12 @@ class CollectionDefinition:
         )
 
     def _optimizers(self) -> tuple[Setting, ...]:
-        """``indexing_threshold`` counts the same kilobytes: a smaller segment has no graph."""
+        """Return the optimizer settings. ``indexing_threshold`` is in the same kilobytes: a smaller segment has no graph."""
         return (
             Setting("optimizer_config.deleted_threshold", 0.2, Change.IN_PLACE),
             Setting("optimizer_config.vacuum_min_vector_number", 1000, Change.IN_PLACE),
             Setting("optimizer_config.default_segment_number", 0, Change.IN_PLACE),
-            # By the number of processors; once set, Qdrant does not go back to that.
+            # By default it depends on the number of processors. Once set, Qdrant cannot return to the default.
             Setting("optimizer_config.max_segment_size", None, Change.NEW_COLLECTION),
             Setting("optimizer_config.memmap_threshold", 0, Change.GRAPH_REBUILD, unset_is_equal=True),
             Setting("optimizer_config.indexing_threshold", 10000, Change.IN_PLACE),
@@ -142,7 +147,7 @@ class CollectionDefinition:
         )
 
     def hash(self) -> str:
-        """SHA-256, in hexadecimal: two collections with the same one were defined alike."""
+        """Return the SHA-256 in hexadecimal. Two collections with the same hash have the same definition."""
         whole = {"settings": {one.path: one.value for one in self.settings}, "payload_indexes": self.payload_indexes}
         return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
 
@@ -150,7 +155,7 @@ class CollectionDefinition:
 DEFINITION = CollectionDefinition(
     size=VECTOR_SIZE,
     distance=Distance.COSINE,
-    # What a search filters by. Not user_id, which is the point's id and is filtered by as such; created_at and video_features are read only.
+    # The fields of search filters. user_id is the point's id and needs no index. created_at and video_features are only read.
     payload_indexes={
         "gender": {"type": "keyword"},
         "age": {"type": "integer"},
@@ -159,7 +164,7 @@ DEFINITION = CollectionDefinition(
         "verified": {"type": "bool"},
         "location": {"type": "geo"},
         "interests": {"type": "keyword"},
-        # What the condition of every write compares.
+        # The condition of every write compares it.
         "version": {"type": "integer", "lookup": False, "range": True},
     },
 )

@@ -1,4 +1,4 @@
-"""How what Qdrant has compares with what is defined: setting by setting, index by index, and what the collection says of itself."""
+"""Compare the collection in Qdrant with the definition: settings, payload indexes and metadata."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from vectorstore.qdrant.connection import collection_name, is_embedded
 from vectorstore.schema.definition import DEFINITION, Change, Setting, plain
 from vectorstore.schema.live import Live
 
-OF_BOTH = frozenset({"params.vectors.size", "params.vectors.distance", "params.vectors.multivector_config"})
-"""What the embedded store has too. The rest it drops, and reports made-up figures of."""
+EMBEDDED_SETTINGS = frozenset({"params.vectors.size", "params.vectors.distance", "params.vectors.multivector_config"})
+"""Settings that the embedded store has too. It drops all others, and reports made-up values for them."""
 
-NOT_OF_THE_COLLECTION = ("metadata", "strict_mode_config", "params.vectors.hnsw_config")
-"""Compared by themselves, or without effect."""
+NOT_COMPARED = ("metadata", "strict_mode_config", "params.vectors.hnsw_config")
+"""Paths that are compared separately or have no effect."""
 
 Values: TypeAlias = dict[str, Any]
-"""Of a configuration, by path; what is not set is not among them."""
+"""Values of a configuration by path, without unset ones."""
 
 
 class State(StrEnum):
-    """How a defined thing compares; what the embedded store does not have is not applicable."""
+    """The result of a comparison. Settings that the embedded store does not have are not applicable."""
 
     EQUAL = "equal"
     MISSING = "missing"
@@ -39,7 +39,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One defined thing ("hnsw_config.m"), as it is defined and as it is; and what it takes to change it, where it differs."""
+    """One defined value (such as "hnsw_config.m"), the live value, and how the difference can be removed."""
 
     what: str
     defined: Any
@@ -48,12 +48,12 @@ class Comparison:
     change: Change | None = None
 
     def __str__(self) -> str:
-        live = "missing" if self.state is State.MISSING else _words(self.live)
-        return f"{self.what}: {live}, is to be {_words(self.defined)} ({self.change})"
+        live = "missing" if self.state is State.MISSING else _as_text(self.live)
+        return f"{self.what}: {live}, expected {_as_text(self.defined)} ({self.change})"
 
 
 def comparisons(live: Live) -> Iterator[Comparison]:
-    """Everything that is defined, and what is there without being defined."""
+    """Yield a comparison for everything that is defined, and for what exists without being defined."""
     alias = collection_name()
     if live.name_taken:
         yield Comparison(f"name {alias!r}", "an alias", "a real collection", State.DIFFERENT, Change.ADOPTION)
@@ -62,20 +62,20 @@ def comparisons(live: Live) -> Iterator[Comparison]:
     else:
         yield _compared(f"collection {live.collection!r}", "there", "there" if live.found else None, Change.IN_PLACE)
         if live.found is not None:
-            yield from _of_a_collection(live, live.found)
-        yield from _of_the_rows(live)
+            yield from _compare_collection(live, live.found)
+        yield from _compare_rows(live)
         yield _compared(f"alias {alias!r}", live.collection, live.alias_of, Change.IN_PLACE)
 
 
-def _of_a_collection(live: Live, found: CollectionInfo) -> Iterator[Comparison]:
-    yield from _of_settings(found.config)
-    yield from _of_indexes(found.payload_schema)
+def _compare_collection(live: Live, found: CollectionInfo) -> Iterator[Comparison]:
+    yield from _compare_settings(found.config)
+    yield from _compare_indexes(found.payload_schema)
     for shard, replicas in live.missing_replicas.items():
         yield Comparison(f"replicas of shard {shard}", settings.QDRANT_REPLICATION_FACTOR, replicas, State.DIFFERENT, Change.IN_PLACE)
-    yield from _of_metadata(live, found.config.metadata or {})
+    yield from _compare_metadata(live, found.config.metadata or {})
 
 
-def _of_settings(config: CollectionConfig) -> Iterator[Comparison]:
+def _compare_settings(config: CollectionConfig) -> Iterator[Comparison]:
     vectors = config.params.vectors
     if (vectors is not None and not isinstance(vectors, VectorParams)) or not vectors:
         names = f"those named {', '.join(map(repr, sorted(vectors)))}" if vectors else "none"
@@ -83,13 +83,13 @@ def _of_settings(config: CollectionConfig) -> Iterator[Comparison]:
     values = _values(config)
     for setting in DEFINITION.settings:
         if isinstance(vectors, VectorParams) or not setting.path.startswith("params.vectors."):
-            yield _of_setting(setting, values)
+            yield _compare_setting(setting, values)
     if not is_embedded():
         yield from _undefined(values)
 
 
-def _of_setting(setting: Setting, values: Values) -> Comparison:
-    if is_embedded() and setting.path not in OF_BOTH:
+def _compare_setting(setting: Setting, values: Values) -> Comparison:
+    if is_embedded() and setting.path not in EMBEDDED_SETTINGS:
         return Comparison(setting.path, setting.value, None, State.NOT_APPLICABLE)
     live = values.get(setting.path)
     if live is None and setting.unset_is_equal:
@@ -100,7 +100,7 @@ def _of_setting(setting: Setting, values: Values) -> Comparison:
 
 
 def _values(config: CollectionConfig) -> Values:
-    """A vector's own graph settings win over the collection's."""
+    """Return all values. A vector's own graph settings override the collection's."""
     tree = config.model_dump(mode="json", exclude_none=True)
     vectors = config.params.vectors
     if isinstance(vectors, VectorParams) and vectors.hnsw_config:
@@ -109,7 +109,7 @@ def _values(config: CollectionConfig) -> Values:
 
 
 def _leaves(tree: Mapping[str, Any], prefix: str, whole: frozenset[str]) -> Iterator[tuple[str, Any]]:
-    """Each value by its path; those that are defined as a whole, as a whole."""
+    """Yield each value with its path. Values at the paths of ``whole`` are not split further."""
     for name, value in tree.items():
         path = f"{prefix}{name}"
         if isinstance(value, Mapping) and path not in whole:
@@ -119,16 +119,16 @@ def _leaves(tree: Mapping[str, Any], prefix: str, whole: frozenset[str]) -> Iter
 
 
 def _undefined(values: Values) -> Iterator[Comparison]:
-    """What somebody has set that is not defined: of such, nobody knows the way back. Named vectors are told of as a whole."""
+    """Yield settings that were set but are not defined: their defaults are unknown. Named vectors are reported as a whole."""
     defined = {setting.path for setting in DEFINITION.settings}
     named = not any(path == "params.vectors.size" for path in values)
     for path, value in values.items():
-        if path in defined or path.startswith(NOT_OF_THE_COLLECTION) or (named and path.startswith("params.vectors.")):
+        if path in defined or path.startswith(NOT_COMPARED) or (named and path.startswith("params.vectors.")):
             continue
         yield Comparison(path, None, value, State.DIFFERENT, Change.NEW_COLLECTION)
 
 
-def _of_indexes(schema: Mapping[str, PayloadIndexInfo]) -> Iterator[Comparison]:
+def _compare_indexes(schema: Mapping[str, PayloadIndexInfo]) -> Iterator[Comparison]:
     for field, index in DEFINITION.payload_indexes.items():
         if is_embedded():
             yield Comparison(f"payload_schema.{field}", plain(index), None, State.NOT_APPLICABLE)
@@ -145,8 +145,8 @@ def _index(found: PayloadIndexInfo | None) -> dict[str, Any] | None:
     return plain(parameters | {"type": found.data_type.value})
 
 
-def _of_metadata(live: Live, metadata: Mapping[str, Any]) -> Iterator[Comparison]:
-    """Whose it is, and as what it was defined, by whom and when, as its row says; where there is none yet, only whose and as what."""
+def _compare_metadata(live: Live, metadata: Mapping[str, Any]) -> Iterator[Comparison]:
+    """Compare the owner, the definition's hash, its release and its time with the row. Without a row, compare owner and hash only."""
     row = live.rows.get(live.collection)
     expected = metadata_of(row) if row else {DATABASE: database_id(), DECLARED: DEFINITION.hash()}
     for name, value in (expected | {DECLARED: DEFINITION.hash()}).items():
@@ -156,8 +156,8 @@ def _of_metadata(live: Live, metadata: Mapping[str, Any]) -> Iterator[Comparison
         yield Comparison(f"metadata.{ADOPTING}", None, metadata[ADOPTING], State.DIFFERENT, Change.ADOPTION)
 
 
-def _of_the_rows(live: Live) -> Iterator[Comparison]:
-    """What PostgreSQL has noted: that it is live; and nothing that Qdrant does not have, since workers would write it in vain."""
+def _compare_rows(live: Live) -> Iterator[Comparison]:
+    """Compare the registry: the collection must be live, and no row may name a collection that Qdrant has lost."""
     row = live.rows.get(live.collection)
     yield _compared(f"noted {live.collection!r}", "live", str(row.state) if row else None, Change.IN_PLACE)
     if row is not None:
@@ -167,7 +167,7 @@ def _of_the_rows(live: Live) -> Iterator[Comparison]:
 
 
 def lost(live: Live) -> list[str]:
-    """Collections that PostgreSQL has noted as live or retained, beside the one that is live, and that are gone from Qdrant."""
+    """Return the live or retained collections of the registry, except the compared one, that are gone from Qdrant."""
     states = {VectorCollection.State.LIVE, VectorCollection.State.RETAINED}
     return sorted(name for name, row in live.rows.items() if name not in live.names and name != live.collection and row.state in states)
 
@@ -178,7 +178,7 @@ def _compared(what: str, defined: Any, live: Any, change: Change) -> Comparison:
     return Comparison(what, defined, live, State.EQUAL) if live == defined else Comparison(what, defined, live, State.DIFFERENT, change)
 
 
-def _words(value: Any) -> str:
+def _as_text(value: Any) -> str:
     match value:
         case None:
             return "none"

@@ -1,4 +1,4 @@
-"""Make the collection as it is defined, and prove it: what ``init_qdrant`` does."""
+"""Create or change the collection by the definition, and verify the result: ``init_qdrant``."""
 
 from __future__ import annotations
 
@@ -27,8 +27,10 @@ OnPlan = Callable[[Plan], object]
 
 @dataclass(frozen=True, slots=True)
 class Initialized:
-    """What was planned, which is now done and read back, and how Qdrant was at the end: ``yellow`` while it still builds graphs. Everybody, so many
-    people, is ``queued`` for a collection that was not written before."""
+    """The plan, which was applied and verified, and Qdrant's status at the end: ``yellow`` while it still builds graphs.
+
+    ``queued`` is the number of enqueued users. It is 0 unless the collection was not written before.
+    """
 
     planned: Plan
     status: str
@@ -40,29 +42,30 @@ class Initialized:
 
 
 def compare() -> Plan:
-    """How the live collection compares with the definition, and whether a store was restored. Changes nothing."""
+    """Compare the live collection with the definition, and check whether a store was restored. Changes nothing."""
     with qdrant() as client:
         return _with_restore(client, plan(client))
 
 
 def _with_restore(client: QdrantClient, planned: Plan) -> Plan:
-    """Add to the plan whether a store was restored. A collection that is missing, or another database's, says nothing about that."""
+    """Add to the plan whether a store was restored. A missing or foreign collection cannot show this."""
     if planned.live.found is None or planned.live.ownership_problem is not None:
         return planned
     try:
         compare_live_checkpoint(client)
     except RestoreDetected as error:
         return replace(planned, restored=str(error))
-    except CollectionNotFound:  # the plan names it
+    except CollectionNotFound:
+        # The plan names the missing collection.
         return planned
     return planned
 
 
 def initialize(*, green_seconds: float = GREEN_SECONDS, on_plan: OnPlan = ignore_progress, report: Report = ignore_progress) -> Initialized:
-    """Make what is missing and change what can be changed, after ``on_plan`` has got the plan; one at a time.
+    """Create what is missing and change what can be changed, after calling ``on_plan``. One process at a time.
 
-    Raises UserFacingError, with nothing touched, for what takes a new collection or is another database's, and where one is to be made on a
-    cluster without one of its nodes; and where Qdrant says that all is done and it is not.
+    With nothing changed, raises UserFacingError for a difference that needs a new collection, for another database's collection, and if a
+    collection must be created and a node of the cluster does not answer. Also raises it if Qdrant accepted a change without making it.
     """
     with collection_lock(), qdrant() as client:
         planned = _with_restore(client, plan(client))
@@ -75,30 +78,32 @@ def initialize(*, green_seconds: float = GREEN_SECONDS, on_plan: OnPlan = ignore
 
 
 def carry_out(client: QdrantClient, planned: Plan, green_seconds: float, report: Report = ignore_progress) -> str:
-    """Apply, wait, and read back; the collection's status. Under ``collection_lock``."""
+    """Apply the plan, wait, and read back. Return the collection's status. Only under ``collection_lock``."""
     if not planned.differences:
         return wait_until_green(client, planned.collection, green_seconds, report)
     apply(client, planned)
     status = wait_until_green(client, planned.collection, green_seconds, report)
-    left = plan(client).differences
-    if left:
-        raise UserFacingError(f"Qdrant says that it is done, and {left[0]}: look at its log, and run manage.py init_qdrant again.")
+    remaining = plan(client).differences
+    if remaining:
+        raise UserFacingError(f"Qdrant accepted all changes, but {remaining[0]}. Check Qdrant's log, then run manage.py init_qdrant again.")
     return status
 
 
 def wait_until_green(client: QdrantClient, collection: str, seconds: float, report: Report = ignore_progress) -> str:
-    """The collection's status when it is green and no shard is being copied, or when SECONDS are over. Raises UserFacingError where it is
-    red."""
+    """Wait until the collection is green and no shard is being copied, at most ``seconds``. Return its status.
+
+    Raises UserFacingError if the status is red.
+    """
     woken = False
     for _ in Deadline(seconds).polls():
         found = client.get_collection(collection)
         if found.status is CollectionStatus.GREY and not woken:
-            # After a restart Qdrant leaves its segments as they are until somebody changes something.
+            # After a restart Qdrant does not optimize segments until it receives an update.
             client.update_collection(collection, optimizers_config=OptimizersConfigDiff())
             woken = True
         if found.status is CollectionStatus.RED:
             reason = getattr(found.optimizer_status, "error", found.optimizer_status)
-            raise UserFacingError(f"Qdrant reports the collection {collection!r} as red ({reason}): look at its log.")
+            raise UserFacingError(f"Qdrant reports the collection {collection!r} as red ({reason}). Check Qdrant's log.")
         copying = is_copying(client, collection)
         if found.status is CollectionStatus.GREEN and not copying:
             break

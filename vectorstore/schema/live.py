@@ -1,4 +1,4 @@
-"""The collection as Qdrant has it, with the alias and the rows that lead to it."""
+"""The live collection as Qdrant has it, with its alias and its rows in the registry."""
 
 from __future__ import annotations
 
@@ -18,8 +18,11 @@ from vectorstore.schema.definition import DEFINITION as DEFINITION
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """What Qdrant has: the names of all collections, where the alias leads to, and the collection to compare; what speaks against its being ours;
-    the rows of the alias in PostgreSQL, by name; and how many replicas there are of the shards that have too few."""
+    """The state of Qdrant and the registry.
+
+    ``names`` are all collections, ``alias_of`` is the alias's target, and ``collection`` is the one to compare. ``ownership_problem`` is why it
+    may not be this database's. ``rows`` are the alias's rows by name. ``missing_replicas`` are the replica counts of shards with too few.
+    """
 
     names: frozenset[str]
     alias_of: str | None
@@ -31,12 +34,12 @@ class Live:
 
     @property
     def name_taken(self) -> bool:
-        """Whether a real collection bears the alias's name."""
+        """Return whether a real collection has the alias's name."""
         return collection_name() in self.names
 
 
 def read_live(client: QdrantClient) -> Live:
-    """Everything that is there, read in full."""
+    """Read the whole state."""
     names = collection_names(client)
     alias_of = alias_target(client)
     rows = {row.name: row for row in registry.rows()}
@@ -47,7 +50,7 @@ def read_live(client: QdrantClient) -> Live:
 
 
 def read_in_full(client: QdrantClient, collection: str) -> CollectionInfo:
-    """By REST, whatever the rest goes by: gRPC leaves some of the settings out."""
+    """Read the collection by REST, even if gRPC is used otherwise: gRPC leaves out some of the settings."""
     if is_embedded():
         return client.get_collection(collection)
     found = client.http.collections_api.get_collection(collection).result
@@ -56,8 +59,7 @@ def read_in_full(client: QdrantClient, collection: str) -> CollectionInfo:
 
 
 def _without_alias(names: frozenset[str], rows: dict[str, VectorCollection]) -> str:
-    """The collection that the alias led to, or was just going to, when it was lost; or the newest that is retained, where that one is gone as well; or
-    else the first one."""
+    """Return the collection that the lost alias pointed to, or was about to. Otherwise the newest retained one, or the first name."""
     states = (VectorCollection.State.READY, VectorCollection.State.LIVE, VectorCollection.State.RETAINED)
     newest_first = sorted(names & rows.keys(), key=registry.number_of, reverse=True)
     known = [name for state in states for name in newest_first if rows[name].state == state]

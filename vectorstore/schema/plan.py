@@ -1,4 +1,4 @@
-"""What has to change for the live collection to be as defined: read in full and compared. Changes nothing."""
+"""Plan the changes that make the live collection match the definition. Changes nothing."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ from vectorstore.schema.diff import Comparison, State, comparisons
 from vectorstore.schema.live import Live, read_live
 
 APPLIED = {Change.IN_PLACE, Change.GRAPH_REBUILD}
-REBUILD = "Build one as it is defined beside it, and put it in its place, with manage.py reindex_qdrant."
+REBUILD = "Build a new collection with manage.py reindex_qdrant."
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """``collection`` is the real one, behind ``alias`` or meant for it; ``live`` is what the comparisons were made of. ``restored`` is the error's text
-    if one of the stores is an older copy of itself, and None if not, or if nobody has looked."""
+    """The comparisons of the real ``collection``, which is behind ``alias`` or will be, with the ``live`` state.
+
+    ``restored`` is the error's text if one of the stores is an older copy. None also if this was not checked.
+    """
 
     alias: str
     collection: str
@@ -37,7 +39,7 @@ class Plan:
 
     @property
     def refused(self) -> list[Comparison]:
-        """What ``init_qdrant`` does not change by itself."""
+        """Return the differences that ``init_qdrant`` does not remove by itself."""
         return [one for one in self.differences if one.change not in APPLIED]
 
     @property
@@ -49,32 +51,32 @@ class Plan:
 
     @property
     def queues_all_users(self) -> bool:
-        """Whether nobody writes the collection yet."""
+        """Return whether no worker writes the collection yet."""
         row = self.live.rows.get(self.collection)
         return self.differs("collection ") or row is None or row.state == VectorCollection.State.FAILED
 
     @property
     def rebuilt(self) -> list[Comparison]:
-        """What takes a new collection, where nothing else is refused but whose it is."""
+        """Return the differences that need a new collection, if nothing else is refused except the ownership."""
         refused = [one for one in self.refused if one.change is not Change.ADOPTION]
         return refused if all(one.change is Change.NEW_COLLECTION for one in refused) else []
 
 
 def plan(client: QdrantClient) -> Plan:
-    """Compare everything that is defined. Raises StoreUnavailable."""
+    """Compare the live collection with the whole definition. Raises StoreUnavailable."""
     live = read_live(client)
     return Plan(collection_name(), live.collection, is_embedded(), tuple(comparisons(live)), live)
 
 
-def refuse(planned: Plan, *but: Change) -> None:
-    """Raises UserFacingError, with what to do, for the first difference that is not changed by itself, and is none of BUT."""
-    found = [one for one in planned.refused if one.change not in but]
+def refuse(planned: Plan, *allowed: Change) -> None:
+    """Raise UserFacingError with the next step for the first refused difference whose change is not ``allowed``."""
+    found = [one for one in planned.refused if one.change not in allowed]
     if found:
         raise UserFacingError(describe_refusal(planned, found))
 
 
 def describe_refusal(planned: Plan, found: list[Comparison]) -> str:
-    """The line for what is refused. First comes whose it is: nothing is built beside another database's."""
+    """Return the error message for the refused differences. Ownership comes first: nothing is built next to another database's collection."""
     first = min(found, key=lambda one: one.change is not Change.ADOPTION)
     if first.change is Change.BY_HAND:
         return not_ours(str(first.live))
@@ -86,8 +88,8 @@ def describe_refusal(planned: Plan, found: list[Comparison]) -> str:
 
 
 def describe_remaining(planned: Plan) -> str | None:
-    """The line for what stays as it is in an adopted collection, though it is not defined so."""
-    return f"{_first_of(planned, planned.rebuilt)}, which stays so. {REBUILD}" if planned.rebuilt else None
+    """Return the message for differences that remain in an adopted collection, or None."""
+    return f"{_first_of(planned, planned.rebuilt)} and was not changed. {REBUILD}" if planned.rebuilt else None
 
 
 def _first_of(planned: Plan, found: list[Comparison]) -> str:

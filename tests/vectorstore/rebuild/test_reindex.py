@@ -241,7 +241,7 @@ def test_acceptance__refuses_to_go_back_to_what_is_not_whole(store: str, spoil: 
     with pytest.raises(UserFacingError) as raised:
         roll_back()
     assert str(raised.value).startswith(f"{version(1)!r} is not accepted: {what.format(person=person)}")
-    assert str(raised.value).endswith("Run manage.py verify_qdrant --repair and manage.py sync_qdrant --once, and then this again.")
+    assert str(raised.value).endswith("Run manage.py verify_qdrant --repair and manage.py sync_qdrant --once, then run this command again.")
     assert (leads_to(), states()) == ("v2", {"v1": "retained", "v2": "live"})
 
 
@@ -263,7 +263,7 @@ def test_acceptance__refuses_a_recall_below_the_live_one(embedded_qdrant: object
         " not moved. Rerun with --min-recall 0.88 to accept it, or drop it with manage.py reindex_qdrant --drop-retained."
     )
     assert (leads_to(), states()) == ("v1", {"v1": "live", "v2": "building"})
-    with pytest.raises(UserFacingError, match=r"its recall@10 is 0\.8850, and is to be at least 0\.8900\. The alias"):
+    with pytest.raises(UserFacingError, match=r"its recall@10 is 0\.8850 and the minimum is 0\.8900\. The alias"):
         rebuilt(min_recall=0.89)
     done = rebuilt(min_recall=0.88)  # goes on with the same one
     assert (done.collection, done.written, leads_to()) == (version(2), 0, "v2")
@@ -293,7 +293,7 @@ def test_acceptance__refuses_what_qdrant_counts_otherwise(embedded_qdrant: objec
     rebuilt(retain=WEEK)
     monkeypatch.setattr(acceptance, "COUNT_SECONDS", 0.0)
     monkeypatch.setattr(QdrantClient, "count", lambda *_arguments, **_options: models.CountResult(count=5))
-    with pytest.raises(UserFacingError, match="Qdrant counts 5 points for 2 people, of whom 0 wait to be written"):
+    with pytest.raises(UserFacingError, match="Qdrant counts 5 points for 2 users, with 0 still to be written"):
         roll_back()
     assert leads_to() == "v2"
 
@@ -305,7 +305,7 @@ def test_reindex__a_collection_that_vanishes_is_marked_failed_and_holds_nobody_u
     begun(3)
 
     def dropped_by_hand(line: str) -> None:
-        if "is made" in line:
+        if "Created " in line:
             with qdrant() as client:
                 client.delete_collection(version(2))
 
@@ -325,7 +325,7 @@ def test_reindex__a_worker_that_meets_with_an_error_gives_the_building_one_up(em
     begun(3)
 
     def failed_elsewhere(line: str) -> None:
-        if "is made" in line:
+        if "Created " in line:
             registry.mark_failed(version(2), "the disk is full")
 
     with pytest.raises(UserFacingError) as raised, printed_steps("findme.vectorstore", failed_elsewhere):
@@ -342,12 +342,12 @@ def test_reindex__a_collection_that_refuses_is_marked_failed_and_nobody_is_quara
     begun(3)
 
     def made_otherwise(line: str) -> None:
-        if "is made" in line:
+        if "Created " in line:
             with qdrant() as client:
                 client.delete_collection(version(2))
                 client.create_collection(version(2), vectors_config=models.VectorParams(size=4, distance=models.Distance.COSINE))
 
-    with pytest.raises(UserFacingError, match="refuse"), printed_steps("findme.vectorstore", made_otherwise):
+    with pytest.raises(UserFacingError, match="rejects"), printed_steps("findme.vectorstore", made_otherwise):
         reindex()
     assert (leads_to(), states(), QuarantinedUser.objects.count()) == ("v1", {"v1": "live", "v2": "failed"}, 0)
     assert [record.getMessage() for record in caplog.records if "marked as failed" in record.getMessage()]
@@ -448,7 +448,7 @@ def test_reindex__one_at_a_time(embedded_qdrant: object, settings: Settings) -> 
             rebuilt()
         raised.append(str(error.value))
 
-    with printed_steps("findme.vectorstore", lambda line: in_thread(second).join(60) if "is made" in line else None):
+    with printed_steps("findme.vectorstore", lambda line: in_thread(second).join(60) if "Created " in line else None):
         reindex()
     assert raised == [
         f"Another process has been changing the collections of {collection_name()!r} for 0.2 s: wait for it, then run it again."
@@ -627,7 +627,7 @@ def test_reindex_qdrant__where_the_old_one_cannot_be_dropped_the_new_one_is_sear
     monkeypatch.setattr(QdrantClient, "delete_collection", away)
     assert output(capsys).splitlines()[-2:] == [
         "Not every expired collection could be dropped: Qdrant is busy.",
-        f"{version(1)} is still to be dropped: an idle worker, or the next run, does it.",
+        f"{version(1)} is not dropped yet: an idle worker or the next run drops it.",
     ]
     assert (leads_to(), states()) == ("v2", {"v1": "failed", "v2": "live"})
 

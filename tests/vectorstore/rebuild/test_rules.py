@@ -307,7 +307,7 @@ def test_drop__an_alias_that_is_moved_meanwhile(embedded_qdrant: object, monkeyp
         User.objects.filter(pk=leaving).delete()
         return False
 
-    monkeypatch.setattr(retention, "_is_anothers", moved)
+    monkeypatch.setattr(retention, "_is_foreign", moved)
     with qdrant() as client:
         assert drop(client, [version(1)]) == ()
     assert (leads_to(), states()) == ("v1", {"v1": "failed", "v2": "live"})
