@@ -1,4 +1,4 @@
-"""What a function raises when it was not done, for a reason that a person can do something about, and the words for errors."""
+"""Errors that a user or an operator can act on, and functions that format the text of an error."""
 
 from __future__ import annotations
 
@@ -6,38 +6,41 @@ import re
 from typing import ClassVar
 
 LONGEST_VALUE = 200
-"""Characters of a value that an error repeats."""
+"""Maximum length of a quoted value, in characters."""
 LONGEST_LINE = 10_000
-"""Characters of a line: more than a list of all tables and columns has."""
+"""Maximum length of a line, in characters. A list of all tables and columns is shorter."""
 LONG_VALUE = re.compile(rf"(?<!\w)'[^']{{{LONGEST_VALUE + 1},}}'(?!\w)|\S{{{LONGEST_VALUE + 1},}}")
 
 
 class UserFacingError(Exception):
-    """Nothing was done, or what was begun was undone. The text is one line: what is wrong, the value, and the next step; no password."""
+    """An error whose text is one line: what is wrong, with the value, and the next step.
+
+    Nothing was done, or what was begun was undone. The text has no password.
+    """
 
     needs_operator: ClassVar[bool] = True
-    """Whether a person must act first. A job that waits for a store does not wait for this: it reports the error at once."""
+    """Whether the operator must act first. A job that waits for a store reports such an error at once and does not wait."""
 
 
 class StoreUnavailable(UserFacingError):
-    """A store cannot be reached, or does not answer: nothing is wrong with what was asked, and it may be asked again."""
+    """A store cannot be reached or does not answer. The request itself is correct and can be repeated."""
 
     needs_operator = False
 
 
 class StoreUnusable(StoreUnavailable):
-    """A store cannot be used until a person changes it or a setting: a wrong key, a restored copy, a missing collection."""
+    """A store is unusable until the operator acts: a wrong key, a restored copy, a missing collection."""
 
     needs_operator = True
 
 
 def one_line(error: BaseException) -> str:
-    """The words of ERROR on one line, with long values shortened."""
+    """Return the text of ``error`` on one line, with long values shortened."""
     return truncated(" ".join(str(error).split())) or type(error).__name__
 
 
 def truncated(text: str) -> str:
-    """Return ``text`` with the beginning and the end of each long value, and of all of it."""
+    """Return ``text`` with each long value cut to its beginning and its end, and then the whole text too."""
     return ends_of(LONG_VALUE.sub(lambda found: ends_of(found[0]), text), LONGEST_LINE)
 
 
@@ -48,12 +51,15 @@ def ends_of(text: str, longest: int = LONGEST_VALUE) -> str:
 
 
 def without_detail(error: BaseException) -> str:
-    """The words of ERROR on one line, and where they are PostgreSQL's, its sentence only: DETAIL quotes the row, and an e-mail address has no place
-    in a log."""
+    """Return the text of ``error`` on one line, without the DETAIL of a PostgreSQL error.
+
+    DETAIL quotes the row, and a log must not contain an e-mail address.
+    """
     cause = error.__cause__
     sentence = getattr(getattr(cause, "diag", None), "message_primary", None)
     if sentence is None:
         return one_line(error)
     words = str(error)
-    before = words[: words.find(str(cause))] if str(cause) in words else ""  # what Django says of the row that it was about
+    # Django's part of the text, which names the row.
+    before = words[: words.find(str(cause))] if str(cause) in words else ""
     return truncated(" ".join(f"{before}{sentence}".split()))

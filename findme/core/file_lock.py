@@ -1,5 +1,7 @@
-"""Locks on files between processes (``flock``). The kernel releases a lock with the last process that has the file open, so a crash leaves
-none."""
+"""File locks between processes (``flock``).
+
+The kernel releases a lock when the last process that has the file open ends, so a crash leaves no lock.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +19,10 @@ POLL_SECONDS = 0.02
 
 @contextmanager
 def lock_file(path: Path, seconds: float, busy: Callable[[], UserFacingError]) -> Iterator[int]:
-    """Hold the lock on the file ``path``, made with mode 0600 if it does not exist, and yield its descriptor.
+    """Hold the lock on the file ``path`` and yield its file descriptor.
 
-    A child that inherits the descriptor holds the lock until it ends, also when this process is killed.
-    Wait up to ``seconds`` for another process, then raise the error that ``busy`` returns. Raises OSError.
+    A missing file is created with mode 0600. A child process that inherits the descriptor holds the lock until it ends, even if this process is
+    killed. Waits up to ``seconds`` for another process, then raises the error that ``busy`` returns. Raises OSError.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:

@@ -1,6 +1,6 @@
-"""Files with personal data: new ones of mode 0600, never written through a link or into a file that another account may have open.
+"""Write files with personal data: mode 0600, never through a link or into a file that another account may have open.
 
-A file gets its name when it is complete. Until then it has none (``O_TMPFILE``), so a process that is killed leaves nothing.
+A file gets its name when it is complete. Before that it has no name (``O_TMPFILE``), so a killed process leaves no file.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from typing import BinaryIO
 from findme.core.errors import UserFacingError
 
 ATTEMPTS = 100
-"""How often a name is cleared for a new file while other processes take it again."""
+"""How often the existing file is removed while other processes create it again."""
 NO_UNNAMED_FILES = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT})
-"""What file systems without ``O_TMPFILE`` answer, and kernels that do not know it."""
+"""Error numbers of file systems and kernels without ``O_TMPFILE``."""
 
 
 @contextmanager
 def atomic_write(path: Path, *, force: bool) -> Iterator[BinaryIO]:
-    """Write a file that has no name, mode 0600 from the start, and name it ``path`` when the block ends without an error.
+    """Yield a file without a name, mode 0600, and name it ``path`` when the block ends without an error.
 
-    Without ``force`` an existing file is never replaced, not even one that appears while the block runs. With it, only an ordinary file of this
-    account is, and only then: a killed process leaves the old file, nothing, or the complete new one. On a file system without unnamed files
-    (NFS, FAT) the data are copied to ``path`` at the end, and a process that is killed while it copies leaves a part of them there.
+    Without ``force``, an existing file is never replaced, not even one that appears while the block runs. With ``force``, an ordinary file of this
+    account is replaced, and only when the block ends. A killed process leaves the old file, no file, or the complete new file.
+    A file system without unnamed files (NFS, FAT) needs a copy to ``path`` at the end. A process that is killed during the copy leaves a part of it.
 
-    Raises UserFacingError for a path that cannot be used and a full disk; OSError, with its file name, for what else the system refuses.
+    Raises UserFacingError for an unusable path and for a full disk, and OSError with its file name for other errors of the system.
     """
     require_writable(path, force=force)
     with _opened(path.parent) as folder, unnamed_file(path.parent) as file:
@@ -51,9 +51,10 @@ def atomic_write(path: Path, *, force: bool) -> Iterator[BinaryIO]:
 
 @contextmanager
 def growing_file(path: Path, *, force: bool) -> Iterator[BinaryIO]:
-    """Yield a new unbuffered file ``path`` of mode 0600 that other programs can read while it grows. An error leaves what was written.
+    """Yield a new unbuffered file ``path``, mode 0600, that other programs can read while it grows.
 
-    ``force`` as in ``atomic_write``. Raises UserFacingError for an existing file that is not replaced, and OSError.
+    After an error the file keeps what was written. ``force`` means the same as in ``atomic_write``.
+    Raises UserFacingError for an existing file that is not replaced, and OSError.
     """
     with _opened(path.parent) as folder:
         descriptor = _make(path, folder, force=force, make=lambda: _create(path.name, folder))
@@ -62,18 +63,21 @@ def growing_file(path: Path, *, force: bool) -> Iterator[BinaryIO]:
 
 
 def unnamed_file(folder: Path) -> BinaryIO:
-    """Open a new file in ``folder`` for reading and writing, mode 0600 whatever the umask is. It is gone when it is closed, if it gets no name."""
+    """Open a new file without a name in ``folder`` for reading and writing, mode 0600 whatever the umask is.
+
+    The file system deletes it on close if it has no name by then.
+    """
     descriptor = _unnamed(folder)
     os.fchmod(descriptor, 0o600)
     return os.fdopen(descriptor, "w+b")
 
 
 def require_writable(path: Path, *, force: bool) -> None:
-    """Raise UserFacingError for a path that ``atomic_write`` would refuse, and OSError for one that the system refuses."""
+    """Raise UserFacingError if ``atomic_write`` cannot write ``path``, and OSError if the system cannot read it."""
     if not path.parent.is_dir():
-        raise UserFacingError(f"There is no folder {str(path.parent)!r}: make it first, or name a file elsewhere.")
+        raise UserFacingError(f"There is no folder {str(path.parent)!r}. Create it first, or name a file elsewhere.")
     if path.is_dir():
-        raise UserFacingError(f"{str(path)!r} is a folder: name a file in it.")
+        raise UserFacingError(f"{str(path)!r} is a folder. Name a file in it.")
     try:
         found = path.lstat()
     except FileNotFoundError:
@@ -85,9 +89,9 @@ def require_writable(path: Path, *, force: bool) -> None:
 
 def _require_replaceable(path: Path, found: os.stat_result) -> None:
     if not stat.S_ISREG(found.st_mode):
-        raise UserFacingError(f"{str(path)!r} is not an ordinary file, and is not replaced, by --force neither: name another one.")
+        raise UserFacingError(f"{str(path)!r} is not an ordinary file and is never replaced, not even with --force. Name another file.")
     if found.st_uid != os.geteuid():
-        raise UserFacingError(f"{str(path)!r} belongs to another account, and is not replaced, by --force neither: name another one.")
+        raise UserFacingError(f"{str(path)!r} belongs to another account and is never replaced, not even with --force. Name another file.")
 
 
 def _exists(path: Path) -> UserFacingError:
@@ -120,14 +124,15 @@ def _unnamed(folder: Path) -> int:
 def _name(file: BinaryIO, path: Path, folder: int, *, force: bool) -> None:
     try:
         _make(path, folder, force=force, make=lambda: _link(file.fileno(), path.name, folder))
-    except OSError:  # a file that was unlinked gets no name again, and without /proc none does
+    except OSError:
+        # The file was unlinked and cannot get a name again, or /proc is missing.
         _copy(file, path, folder, force=force)
 
 
 def _make(path: Path, folder: int, *, force: bool, make: Callable[[], int]) -> int:
-    """Call ``make``, which must fail if the name exists, and remove an existing file first if ``force`` is set.
+    """Call ``make``, which must fail if the name exists. With ``force``, remove an existing file and call it again.
 
-    A rename would replace the old file in one step. But the new one would need another name before, and a killed process would leave it there.
+    A rename would replace the old file in one step. But the new file would need a temporary name, and a killed process would leave it there.
     """
     for _ in range(ATTEMPTS):
         try:
@@ -136,7 +141,7 @@ def _make(path: Path, folder: int, *, force: bool, make: Callable[[], int]) -> i
             if not force:
                 raise _exists(path) from None
             _remove(path, folder)
-    raise UserFacingError(f"Other processes write {str(path)!r} again and again: wait for them, or name another file.")
+    raise UserFacingError(f"Other processes keep creating {str(path)!r}. Wait until they end, or name another file.")
 
 
 def _remove(path: Path, folder: int) -> None:
@@ -148,7 +153,7 @@ def _remove(path: Path, folder: int) -> None:
 
 
 def _link(descriptor: int, name: str, folder: int) -> int:
-    # With a folder's descriptor Python calls linkat(), which follows the link in /proc to the file; link() would not.
+    # With the descriptor of a folder, Python calls linkat(), which follows the link in /proc to the file. link() does not follow it.
     os.link(f"/proc/self/fd/{descriptor}", name, dst_dir_fd=folder, follow_symlinks=True)
     return descriptor
 

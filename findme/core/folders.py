@@ -1,4 +1,7 @@
-"""Folders whose files FindMe trusts: they belong to this account or to root, and no other account can change what is in them."""
+"""Checks that FindMe can trust a folder and its files.
+
+A trusted folder belongs to this account or to root, and no other account can change its content.
+"""
 
 from __future__ import annotations
 
@@ -15,17 +18,21 @@ READABLE_BY_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 def make_private_folder(folder: Path) -> None:
-    """Make the folder with mode 0700. Missing folders above it get 0755, whatever the umask is; existing ones stay as they are."""
+    """Create the folder with mode 0700, and missing parents with mode 0755, whatever the umask is.
+
+    Existing folders keep their mode.
+    """
     for parent in reversed([parent for parent in folder.parents if not parent.exists()]):
         parent.mkdir(mode=0o755, exist_ok=True)
     folder.mkdir(mode=0o700, exist_ok=True)
 
 
 def distrust_reason(folder: Path) -> str | None:
-    """Return why the files in ``folder`` cannot be trusted, as the end of a sentence that names it; None if they can.
+    """Return why the files in ``folder`` cannot be trusted, or None if they can.
 
-    The folders above it count too: an account that can rename an entry of one can exchange ``folder`` between this check and the opening. A
-    missing folder is judged by those that exist. Raises OSError for a folder that cannot be looked at.
+    The reason is the end of a sentence that names the folder. The parents are checked too: an account that can rename an entry of a parent can
+    replace ``folder`` after this check and before it is opened. For a missing folder, only its existing parents are checked.
+    Raises OSError for a folder that cannot be read.
     """
     try:
         found = folder.stat()
@@ -37,9 +44,10 @@ def distrust_reason(folder: Path) -> str | None:
 
 
 def distrusted_file(folder: Path, names: tuple[str, ...]) -> str | None:
-    """As ``distrust_reason``, for the files and folders ``names`` in a trusted ``folder``, and what is in them; no links are trusted.
+    """Return why the entries ``names`` of a trusted ``folder`` cannot be trusted, or None if they can.
 
-    Files of this account become readable for this account only.
+    Checks the content of folders too. A link is never trusted. Files of this account are made readable for this account only.
+    The reason is the end of a sentence, as in ``distrust_reason``.
     """
     passable = bool(folder.stat().st_mode & PASSABLE_FOR_OTHERS)
     for path in _with_content(folder, names):

@@ -1,4 +1,4 @@
-"""What every model here has: columns, validation that agrees with the database, and a save that never brings back what is gone."""
+"""Abstract base models: common columns, validation that agrees with the database, and a safe ``save()``."""
 
 from __future__ import annotations
 
@@ -15,10 +15,13 @@ from findme.core.db.violations import field_for_constraint
 
 
 class StoredModel(models.Model):
-    """A row whose rules are the database's. ``full_clean()`` refuses what PostgreSQL would refuse, each with a sentence on its field."""
+    """A model whose rules are the constraints of the database.
+
+    ``full_clean()`` rejects what PostgreSQL would reject, with an error message on the field.
+    """
 
     constraint_fields: ClassVar[dict[str, str]] = {}
-    """The field that the sentence of a constraint on several fields is put on, by the constraint's name."""
+    """For a constraint on several fields: its name, and the field that shows its error message."""
     written_by_database: ClassVar[frozenset[str]] = frozenset()
     """The columns that a trigger writes."""
 
@@ -33,9 +36,10 @@ class StoredModel(models.Model):
         using: str | None = None,
         update_fields: Iterable[str] | None = None,
     ) -> None:
-        """A row that was read is updated, never made again: Django would insert it if somebody has erased it meanwhile.
+        """Save the row. A row that was read from the database is only updated, never inserted.
 
-        Raises DatabaseError if the row is gone. What the database wrote itself is read again when it is next asked for.
+        Django would insert it again if another session had erased it. Raises DatabaseError if the row no longer exists.
+        Columns that the database writes are read again at the next access.
         """
         read_before = not self._state.adding and self.pk is not None and using in (None, self._state.db) and not force_insert
         super().save(force_insert=force_insert, force_update=force_update or read_before, using=using, update_fields=update_fields)
@@ -61,7 +65,7 @@ class StoredModel(models.Model):
             raise ValidationError(errors)
 
     def validate_constraints(self, exclude: Collection[str] | None = None) -> None:
-        """As Django's, but with each sentence on the field that it is about, and once."""
+        """Check the constraints as Django does, but put each message on its field, and only once."""
         using = router.db_for_write(type(self), instance=self)
         sentences: dict[str, list[str]] = {}
         for model, constraints in self.get_constraints():
@@ -76,7 +80,10 @@ class StoredModel(models.Model):
 
 
 class IdentifiedModel(StoredModel):
-    """A random UUID as the key, made by Python or, for a plain INSERT, by the database; and the time of the transaction that made the row."""
+    """A model with a random UUID as its key and the start time of the transaction that inserted the row.
+
+    Python generates the key. For a plain INSERT the database generates it.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, db_default=RandomUUID(), editable=False)
     created_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
@@ -86,7 +93,7 @@ class IdentifiedModel(StoredModel):
 
 
 class TimestampedModel(IdentifiedModel):
-    """A row that can change: a trigger keeps ``updated_at``; ``deleted_at`` is the soft deletion."""
+    """A model whose rows can change: a trigger writes ``updated_at``, and ``deleted_at`` marks a soft deletion."""
 
     written_by_database = frozenset({"updated_at"})
 

@@ -1,4 +1,7 @@
-"""Whether another account can exchange a folder: it can if it may rename an entry of a folder above, or change a link on the way."""
+"""Check whether another account can replace a folder.
+
+It can if it may rename an entry of a parent folder, or change a link in the path.
+"""
 
 from __future__ import annotations
 
@@ -13,19 +16,19 @@ from pathlib import Path
 
 ROOT = 0
 CODE_DIR = Path(__file__).resolve().parents[2]
-"""The folder that has the package: the checkout, or the site-packages of a wheel."""
+"""The folder with the package: the checkout, or the site-packages of a wheel."""
 TOP = Path("/")
 MOST_LINKS = 40
-"""As many as Linux follows in one path."""
+"""Linux follows at most 40 links in one path."""
 ACCESS_LIST = "system.posix_acl_access"
 
 
 def exchange_reason(folder: Path) -> str | None:
-    """Return which account can exchange ``folder``, as the end of a sentence, with the command that prevents it; None if none can.
+    """Return which account can replace ``folder``, with the command that prevents it, or None if none can.
 
-    Raises OSError for a folder that cannot be looked at.
+    The reason is the end of a sentence. Raises OSError for a folder that cannot be read.
     """
-    for parent, found in _way_to(folder):
+    for parent, found in _path_lookups(folder):
         if reason := _reason(parent, found):
             return reason
     return None
@@ -39,8 +42,11 @@ def account_name(uid: int) -> str:
         return f"user id {uid}"
 
 
-def _way_to(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    """Each folder in which a name is looked up on the way to ``folder``, from the root on, and each link. It ends where nothing exists."""
+def _path_lookups(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """Yield each folder and each link that the system reads to find ``folder``, starting at the root.
+
+    Ends at the first name that does not exist.
+    """
     here, names, links = Path("/"), _names_in(folder.absolute()), 0
     while names:
         above = here.lstat()
@@ -66,7 +72,7 @@ def _way_to(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
 
 
 def _names_in(path: Path) -> list[str]:
-    """The names of ``path``, the first one last."""
+    """Return the names in ``path`` in reverse order."""
     return [name for name in reversed(path.parts) if name != path.anchor]
 
 
@@ -77,7 +83,8 @@ def _reason(path: Path, found: os.stat_result) -> str | None:
         what = f"the link {str(path)!r} on the way" if is_link else f"its parent {str(path)!r}"
         return f"and {what} belongs to {account_name(found.st_uid)}, who can replace it (as root: {change} root {shlex.quote(str(path))})"
     if is_link or found.st_mode & stat.S_ISVTX:
-        return None  # in a sticky folder only root, its owner and an entry's owner can rename the entry
+        # In a sticky folder, only root, its owner and an entry's owner can rename the entry.
+        return None
     others = "".join(letter for letter, writes in (("g", _group_can_write(path, found)), ("o", found.st_mode & stat.S_IWOTH)) if writes)
     if not others:
         return None
@@ -86,20 +93,29 @@ def _reason(path: Path, found: os.stat_result) -> str | None:
 
 
 def _trusted_accounts() -> frozenset[int]:
-    """Root, this account, the owner of the code that runs, who can run anything as this account anyway (root works in a user's checkout), and the
-    owner of ``/``, who can exchange everything: in a container that may be an account without a number there."""
+    """Return the user ids of root, this account, the owner of the code, and the owner of ``/``.
+
+    The owner of the code can run anything as this account anyway: root may work in the checkout of another account.
+    The owner of ``/`` can replace everything. In a container this may be an account that has no user id there.
+    """
     return frozenset({ROOT, os.geteuid(), CODE_DIR.stat().st_uid, TOP.stat().st_uid})
 
 
 def _group_can_write(folder: Path, found: os.stat_result) -> bool:
-    """Whether the group may contain an account that is not trusted. An access control list may name more accounts than the group."""
+    """Return whether an account that is not trusted may write ``folder`` as a member of the group.
+
+    An access control list may give the right to more accounts than the group.
+    """
     if not found.st_mode & stat.S_IWGRP:
         return False
     return _has_access_list(folder) or not _is_private(found.st_gid)
 
 
 def _is_private(gid: int) -> bool:
-    """Whether the group is the primary group of a trusted account and has no other member, as far as this machine lists its accounts."""
+    """Return whether the group has members and all of them are trusted accounts.
+
+    Only the accounts that this machine lists are known.
+    """
     try:
         listed = grp.getgrgid(gid).gr_mem
         members = {entry.pw_uid for entry in pwd.getpwall() if entry.pw_gid == gid} | {pwd.getpwnam(name).pw_uid for name in listed}

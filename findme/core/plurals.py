@@ -1,4 +1,4 @@
-"""Numbers with their nouns, and the verbs that follow: ``1 point``, ``2,000 points``, ``0 people are``."""
+"""Numbers with the right form of a noun or verb: ``1 point``, ``2,000 points``, ``0 users are``."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ def counted(number: int, one: str, many: str | None = None) -> str:
 
 
 def plural(number: int, one: str, many: str | None = None) -> str:
-    """Return the form that goes with the number."""
+    """Return the singular or the plural form for the number. ``many`` is by default ``one`` with an s."""
     return one if number == 1 else many or f"{one}s"

@@ -1,6 +1,7 @@
-"""How a program ends: an unexpected exception keeps its traceback and ends with exit code 2, since 1 means that something was done.
+"""Exit codes of a program.
 
-Needs nothing but Python: ``install`` runs before any package is there.
+An unexpected exception keeps its traceback and ends with exit code 2, because 1 means "done, with findings".
+This module imports the standard library only: ``install`` runs before any package is installed.
 """
 
 from __future__ import annotations
@@ -19,6 +20,6 @@ def exit_code(main: Callable[[], int | str | None]) -> int | str | None:
     except KeyboardInterrupt:
         sys.stderr.write("Interrupted.\n")
         return INTERRUPTED
-    except Exception as error:  # noqa: BLE001  # whatever it is, its traceback is shown
+    except Exception as error:  # noqa: BLE001  # the traceback of every error is shown
         sys.excepthook(type(error), error, error.__traceback__)
         return NOT_DONE

@@ -1,4 +1,7 @@
-"""Django's system checks of the database. They run only where a command names a database: ``check --database default``, ``migrate``."""
+"""Django system checks of the database.
+
+They run only for commands that name a database: ``check --database default`` and ``migrate``.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,9 @@ HINT = "Run manage.py verify_qdrant --repair."
 
 
 def check_triggers(databases: Sequence[str] | None = None, **_app_configs: Any) -> list[CheckMessage]:
-    """W001 for each trigger, trigger function or foreign key that is not as the applied migrations created it.
+    """Return W001 for each trigger, trigger function or foreign key that differs from the applied migrations.
 
-    A warning, so that ``migrate`` is not refused: a migration may be what creates the trigger again.
+    It is a warning, because an error would stop ``migrate``, and a migration may create the trigger again.
     """
     return [
         Warning(f"In the database {alias!r}, not as migrated: {problem}", hint=HINT, id="findme.W001")
@@ -26,7 +29,7 @@ def check_triggers(databases: Sequence[str] | None = None, **_app_configs: Any) 
 
 
 def check_server_log(databases: Sequence[str] | None = None, **_app_configs: Any) -> list[CheckMessage]:
-    """W002 for a server that writes values of rows into its log, with the settings to change."""
+    """Return W002, with the settings to change, for a server that writes values of rows into its log."""
     return [_of_server_log(alias, found) for alias in databases or () if (found := leaking_log_settings(alias))]
 
 
@@ -35,6 +38,6 @@ def _of_server_log(alias: str, found: Sequence[LogSetting]) -> Warning:
     settings = ", ".join(f"{setting.name} = {setting.wanted}" for setting in found)
     return Warning(
         f"In the database {alias!r}, PostgreSQL writes personal data into its server log: {reasons}.",
-        hint=f"Set {settings}. docs/privacy.md, PostgreSQL's server log, says how.",
+        hint=f"Set {settings}. See docs/privacy.md, PostgreSQL's server log.",
         id="findme.W002",
     )

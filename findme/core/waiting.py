@@ -1,6 +1,6 @@
-"""Wait for a condition until a deadline, or for as long as there is progress.
+"""Wait for a condition until a deadline, or as long as there is progress.
 
-The monotonic clock measures the time, so a change of the system's clock moves no deadline. Ctrl-C ends each wait.
+Deadlines use the monotonic clock, so a change of the system clock does not move them. Ctrl-C ends every wait.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 POLL_SECONDS = 0.1
-"""Between two looks at what another process or Qdrant does."""
+"""Pause between two checks of another process or of Qdrant."""
 
 Result = TypeVar("Result")
 
 
 class Deadline:
-    """The moment that is ``seconds`` from now."""
+    """A time ``seconds`` after its creation."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -34,8 +34,10 @@ class Deadline:
         time.sleep(min(seconds, self.remaining()))
 
     def polls(self, seconds: float = POLL_SECONDS) -> Iterator[None]:
-        """Yield at once, then after each pause of ``seconds``. The last time is after the deadline: what happened in the last pause
-        counts."""
+        """Yield at once, then after each pause of ``seconds``.
+
+        The last yield is after the deadline, so a change during the last pause is seen.
+        """
         yield
         while not self.is_over():
             self.pause(seconds)
@@ -43,7 +45,7 @@ class Deadline:
 
 
 class StallTimeout(Deadline):
-    """A deadline that moves with each progress: it is over ``seconds`` after the last one."""
+    """A timeout that restarts with each progress: it is over ``seconds`` after the last progress."""
 
     _seen: object = None
 
@@ -51,14 +53,14 @@ class StallTimeout(Deadline):
         self._at = time.monotonic() + self.seconds
 
     def observe(self, seen: object) -> None:
-        """Restart if ``seen`` differs from what was seen last."""
+        """Restart if ``seen`` differs from the value of the previous call."""
         if seen != self._seen:
             self._seen = seen
             self.restart()
 
 
 def wait_until(condition: Callable[[], Result], seconds: float, *, poll_seconds: float = POLL_SECONDS) -> Result:
-    """Call ``condition`` until its result is true or the time is over, at least once. Return its last result."""
+    """Call ``condition`` at least once, until its result is true or ``seconds`` are over. Return the last result."""
     for _ in Deadline(seconds).polls(poll_seconds):
         if result := condition():
             break

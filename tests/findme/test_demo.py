@@ -184,7 +184,7 @@ def test_demo__exports_that_cannot_be_written__touches_nothing(embedded_qdrant: 
     for exports, words in (
         (tmp_path / "file", f"{tmp_path / 'file'}: File exists"),
         (tmp_path / "file" / "below", f"{tmp_path / 'file' / 'below'}: Not a directory"),
-        (tmp_path / "folder", f"{str(tmp_path / 'folder' / 'john.zip')!r} is a folder: name a file in it."),
+        (tmp_path / "folder", f"{str(tmp_path / 'folder' / 'john.zip')!r} is a folder. Name a file in it."),
     ):
         with pytest.raises(CommandError) as raised:
             demo_output(exports)

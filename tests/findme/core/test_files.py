@@ -126,7 +126,7 @@ def test_atomic_write__force_replaces_nothing_but_a_file(tmp_path: Path) -> None
     path.symlink_to("/dev/null")
     with pytest.raises(UserFacingError) as refused:
         write(path, force=True)
-    assert str(refused.value) == f"'{path}' is not an ordinary file, and is not replaced, by --force neither: name another one."
+    assert str(refused.value) == f"'{path}' is not an ordinary file and is never replaced, not even with --force. Name another file."
     assert path.is_symlink()
 
 
@@ -134,13 +134,13 @@ def test_atomic_write__force_replaces_nothing_but_a_file(tmp_path: Path) -> None
 def test_atomic_write__a_folder_is_refused(tmp_path: Path, force: bool) -> None:
     with pytest.raises(UserFacingError) as refused:
         write(tmp_path, force=force)
-    assert str(refused.value) == f"'{tmp_path}' is a folder: name a file in it."
+    assert str(refused.value) == f"'{tmp_path}' is a folder. Name a file in it."
 
 
 def test_atomic_write__a_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserFacingError) as refused:
         write(tmp_path / "no" / "export.zip")
-    assert str(refused.value) == f"There is no folder '{tmp_path / 'no'}': make it first, or name a file elsewhere."
+    assert str(refused.value) == f"There is no folder '{tmp_path / 'no'}'. Create it first, or name a file elsewhere."
 
 
 def test_atomic_write__an_error_leaves_nothing(tmp_path: Path) -> None:
@@ -241,7 +241,7 @@ def test_atomic_write__force_replaces_no_file_of_another_account(when: str, tmp_
     monkeypatch.setattr(os, "geteuid", lambda: mine + (when == "before" or next(calls) > 0))
     with pytest.raises(UserFacingError) as refused:
         write(path, force=True)
-    assert str(refused.value) == f"'{path}' belongs to another account, and is not replaced, by --force neither: name another one."
+    assert str(refused.value) == f"'{path}' belongs to another account and is never replaced, not even with --force. Name another file."
     assert path.read_bytes() == b"theirs"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -277,7 +277,7 @@ def test_atomic_write__a_name_that_others_take_again_and_again(tmp_path: Path, m
     path = tmp_path / "export.zip"
     with pytest.raises(UserFacingError) as refused:
         write(path, force=True)
-    assert str(refused.value) == f"Other processes write '{path}' again and again: wait for them, or name another file."
+    assert str(refused.value) == f"Other processes keep creating '{path}'. Wait until they end, or name another file."
 
 
 KILLED_AT_EACH_STEP = """

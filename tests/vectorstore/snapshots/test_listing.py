@@ -183,7 +183,7 @@ def test_fetch__bad_names(collection: QdrantServer, tmp_path: Path) -> None:
         UserFacingError, match=r"^There is no snapshot 'a\.snapshot' of our collections\. See manage\.py qdrant_snapshot list\.$"
     ):
         fetch("a.snapshot", tmp_path)
-    with pytest.raises(UserFacingError, match=r"There is no folder '.*/nowhere': make it first"):
+    with pytest.raises(UserFacingError, match=r"There is no folder '.*/nowhere'\. Create it first"):
         fetch("a.snapshot", tmp_path / "nowhere")
     assert list(tmp_path.iterdir()) == []
 
