@@ -9,7 +9,7 @@ from django.apps import apps
 from django.http import HttpRequest
 from django.urls import reverse
 
-from findme.core.admin.links import may_see
+from findme.core.admin.links import can_view
 
 SECTIONS: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
     ("", (("People", "group", "accounts.User"),)),
@@ -42,13 +42,13 @@ def sections(request: HttpRequest) -> list[dict[str, Any]]:
     return [
         {"title": title, "separator": bool(title), "items": [_item(*listed) for listed in lists]}
         for title, lists in SECTIONS
-        if any(may_see(request, apps.get_model(label)) for _, _, label, *_ in lists)
+        if any(can_view(request, apps.get_model(label)) for _, _, label, *_ in lists)
     ]
 
 
 def _item(title: str, icon: str, label: str, page: str = "changelist") -> dict[str, Any]:
     link = _link(label, page)
-    permission = partial(may_see, model=apps.get_model(label))
+    permission = partial(can_view, model=apps.get_model(label))
     return {"title": title, "icon": icon, "link": link, "permission": permission, "active": partial(_is_here, link=link)}
 
 

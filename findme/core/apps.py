@@ -9,8 +9,8 @@ class CoreConfig(AppConfig):
 
     def ready(self) -> None:
         from findme.core.system_checks import check_server_log, check_triggers
-        from findme.core.values.unreadable import read_every_date
+        from findme.core.values.unreadable import register_date_loaders
 
         checks.register(check_triggers, checks.Tags.database)
         checks.register(check_server_log, checks.Tags.database)
-        connection_created.connect(read_every_date, dispatch_uid="findme.read_every_date")
+        connection_created.connect(register_date_loaders, dispatch_uid="findme.register_date_loaders")

@@ -1,5 +1,6 @@
-"""Write files with personal data: mode 0600, never through a link or into a file that another account may have open.
+"""Write files with personal data: mode 0600, always a new file.
 
+Nothing is written through a link, or into a file that another account may have open.
 A file gets its name when it is complete. Before that it has no name (``O_TMPFILE``), so a killed process leaves no file.
 """
 
@@ -31,7 +32,7 @@ def atomic_write(path: Path, *, force: bool) -> Iterator[BinaryIO]:
     account is replaced, and only when the block ends. A killed process leaves the old file, no file, or the complete new file.
     A file system without unnamed files (NFS, FAT) needs a copy to ``path`` at the end. A process that is killed during the copy leaves a part of it.
 
-    Raises UserFacingError for an unusable path and for a full disk, and OSError with its file name for other errors of the system.
+    Raises UserFacingError for an unusable path and for a full disk. Raises OSError with its file name for other errors.
     """
     require_writable(path, force=force)
     with _opened(path.parent) as folder, unnamed_file(path.parent) as file:
@@ -63,9 +64,9 @@ def growing_file(path: Path, *, force: bool) -> Iterator[BinaryIO]:
 
 
 def unnamed_file(folder: Path) -> BinaryIO:
-    """Open a new file without a name in ``folder`` for reading and writing, mode 0600 whatever the umask is.
+    """Open a new file without a name in ``folder`` for reading and writing.
 
-    The file system deletes it on close if it has no name by then.
+    Its mode is 0600, whatever the umask is. The file system deletes it on close if it has no name by then.
     """
     descriptor = _unnamed(folder)
     os.fchmod(descriptor, 0o600)
@@ -73,7 +74,7 @@ def unnamed_file(folder: Path) -> BinaryIO:
 
 
 def require_writable(path: Path, *, force: bool) -> None:
-    """Raise UserFacingError if ``atomic_write`` cannot write ``path``, and OSError if the system cannot read it."""
+    """Raise UserFacingError if ``atomic_write`` cannot write ``path``, and OSError for a system error."""
     if not path.parent.is_dir():
         raise UserFacingError(f"There is no folder {str(path.parent)!r}. Create it first, or name a file elsewhere.")
     if path.is_dir():
@@ -130,8 +131,9 @@ def _name(file: BinaryIO, path: Path, folder: int, *, force: bool) -> None:
 
 
 def _make(path: Path, folder: int, *, force: bool, make: Callable[[], int]) -> int:
-    """Call ``make``, which must fail if the name exists. With ``force``, remove an existing file and call it again.
+    """Call ``make``, which must fail if the name exists.
 
+    With ``force``, remove an existing file and call it again.
     A rename would replace the old file in one step. But the new file would need a temporary name, and a killed process would leave it there.
     """
     for _ in range(ATTEMPTS):

@@ -1,4 +1,4 @@
-"""Abstract base models: common columns, validation that agrees with the database, and a safe ``save()``."""
+"""Abstract base models: common columns, validation as in the database, and a safe ``save()``."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class IdentifiedModel(StoredModel):
 
 
 class TimestampedModel(IdentifiedModel):
-    """A model whose rows can change: a trigger writes ``updated_at``, and ``deleted_at`` marks a soft deletion."""
+    """A model whose rows can change. A trigger writes ``updated_at``. ``deleted_at`` marks soft deletion."""
 
     written_by_database = frozenset({"updated_at"})
 

@@ -17,7 +17,7 @@ HINT = "Run manage.py verify_qdrant --repair."
 
 
 def check_triggers(databases: Sequence[str] | None = None, **_app_configs: Any) -> list[CheckMessage]:
-    """Return W001 for each trigger, trigger function or foreign key that differs from the applied migrations.
+    """Return W001 for each trigger, function or foreign key that differs from the applied migrations.
 
     It is a warning, because an error would stop ``migrate``, and a migration may create the trigger again.
     """

@@ -60,7 +60,10 @@ class StallTimeout(Deadline):
 
 
 def wait_until(condition: Callable[[], Result], seconds: float, *, poll_seconds: float = POLL_SECONDS) -> Result:
-    """Call ``condition`` at least once, until its result is true or ``seconds`` are over. Return the last result."""
+    """Call ``condition`` at least once, until its result is true or ``seconds`` are over.
+
+    Return the last result.
+    """
     for _ in Deadline(seconds).polls(poll_seconds):
         if result := condition():
             break

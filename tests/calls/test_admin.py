@@ -97,5 +97,5 @@ def test_add__value_that_postgresql_cannot_store(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(VideoCallAdmin, "save_model", save_model)
     assert errors_of(signed_in(superuser()).post(ADD, new_call(MatchFactory.create()))) == {
-        "__all__": ["PostgreSQL cannot store one of these values: it is too large, or has a character that no text may hold."]
+        "__all__": ["PostgreSQL cannot store one of these values: it is too large or has a forbidden character. Correct it and save again."]
     }

@@ -27,7 +27,7 @@ def test_search__by_anything_else() -> None:
     VideoFactory.create()
     response = signed_in(superuser()).get(LIST, {"q": "john"})
     assert list(response.context["cl"].result_list) == []
-    assert b"&#x27;john&#x27; is not a UUID. Find the person first: their page leads here." in response.content
+    assert b"&#x27;john&#x27; is not a UUID. Search for the user first: the page of the user links to this list." in response.content
 
 
 def test_list__names_users_to_those_who_may_see_them() -> None:

@@ -1,1 +1,4 @@
-"""What the apps' admins share: lists that stay quick with many rows, forms that tell what the database refuses, links. Imports no app."""
+"""Base classes of the admin: fast lists, forms that show database errors, links.
+
+Imports no app.
+"""

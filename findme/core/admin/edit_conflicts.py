@@ -1,7 +1,7 @@
-"""Detection of edits that were overtaken by another session (optimistic concurrency).
+"""Detect that another session changed a row while a form was open (optimistic concurrency).
 
-A change form carries a signed copy of the values that it was opened with. On POST they are compared with the current row, which the admin
-has locked. ``updated_at`` is not compared: a log-in moves it, and some tables have none.
+A change form contains a signed copy of the values that it was opened with. On POST they are compared with the current row, which the admin
+has locked. ``updated_at`` is not compared: a login changes it, and some tables do not have it.
 """
 
 from __future__ import annotations
@@ -23,28 +23,26 @@ else:
 OPENED_WITH = "_opened_with"
 """Name of the hidden input with the signed values."""
 
-NOT_COMPARABLE = (
-    "The values that this page was opened with are missing or cannot be read: nothing was saved. Check the values below and save again."
-)
+NOT_COMPARABLE = "The original values of this page are missing or unreadable: nothing was saved. Check the values below and save again."
 
 
 class ConflictCheckedForm(_ModelForm):
-    """A model form that refuses to overwrite what another session saved after the form was opened.
+    """A model form that does not overwrite what another session saved after the form was opened.
 
-    It writes only the fields that its user changed: an unchanged field keeps what the form cannot hold (microseconds, line endings, NULL).
+    It writes only the fields that the user changed. An unchanged field keeps what the form cannot hold (microseconds, line endings, NULL).
     """
 
     _unchanged: frozenset[str] | set[str] = frozenset()
-    """The fields that are not written, once the input is validated."""
+    """The fields that are not written. Known after the input is validated."""
 
     @cached_property
     def current_values(self) -> dict[str, Any]:
-        """The form's values in the database, as they were when this form object was made."""
+        """The values of the form's fields in the database, when this form object was created."""
         return {name: plain_value(field, self[name].initial) for name, field in self.fields.items()}
 
     @property
     def opened_with(self) -> str:
-        """The signed values for the hidden input; empty where there is no row or no field to change."""
+        """The signed values for the hidden input. Empty if there is no row or no field to change."""
         if self.instance._state.adding or not self.fields:
             return ""
         return signing.dumps(self.current_values, salt=self._salt, compress=True)
@@ -55,11 +53,11 @@ class ConflictCheckedForm(_ModelForm):
 
     @cached_property
     def changed_data(self) -> list[str]:
-        """Without the fields that differ only in what a form cannot hold."""
+        """Leave out the fields that differ only in what a form cannot hold."""
         return [name for name in super().changed_data if not self._posts(name, self.current_values[name])]
 
     def _posts(self, name: str, value: Any) -> bool:
-        """Whether the user's input for the field is ``value``. Input that is not valid is no value."""
+        """Return whether the user's valid input for the field equals ``value``."""
         cleaned = getattr(self, "cleaned_data", {})
         field = self.fields[name]
         return name in cleaned and plain_value(field, cleaned[name]) == shown_value(field, value)
@@ -77,7 +75,7 @@ class ConflictCheckedForm(_ModelForm):
         self._refuse_conflicts()
 
     def _save_m2m(self) -> None:
-        """Leave out the unchanged lists: they may have entries that the form does not offer."""
+        """Save the changed lists only: an unchanged list may have entries that the form does not offer."""
         cleaned = self.cleaned_data
         self.cleaned_data = {name: value for name, value in cleaned.items() if name not in self._unchanged}
         super()._save_m2m()  # type: ignore[misc]  # not in the stubs
@@ -97,21 +95,21 @@ class ConflictCheckedForm(_ModelForm):
             self.add_error(None, ValidationError(sentence, code="conflict"))
 
     def _conflict(self, name: str, was: Any) -> str:
-        """What to tell about one field; empty where nothing would be lost.
+        """Return the message about one field. Empty if no change would be lost.
 
-        A field that the user did not change shows the new value from here on. ``was`` is None for a field that the page did not have, because
-        the user was given more permissions meanwhile: its input is missing, not empty.
+        A field that the user did not change then shows the new value. ``was`` is None for a field that the page did not have, because the user
+        received more permissions after it was opened. The input of such a field is missing, not empty.
         """
         now, field = self.current_values[name], self.fields[name]
         if was == now or (was is not None and self._posts(name, now)):
             return ""
         is_changed_here = was is not None and not self._posts(name, was)
         if not is_changed_here:
-            field.bound_data = _current  # type: ignore[method-assign]  # this form's own copy of the field
+            field.bound_data = _current  # type: ignore[method-assign]  # this form has its own copy of the field
         kept = "your value is kept below" if is_changed_here else "the new value is shown below"
         return f"{self[name].label}: {describe_change(field, was, now)}; {kept}."
 
 
 def _current(data: Any, initial: Any) -> Any:  # noqa: ARG001  # as ``bound_data``
-    """In the place of ``Field.bound_data``: show the current value and not the input."""
+    """Replace ``Field.bound_data`` to show the current value instead of the input."""
     return initial

@@ -1,4 +1,4 @@
-"""Values of form fields as plain JSON, for comparing them, and in words."""
+"""Convert values of form fields to plain JSON for comparison, and to text for messages."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ from django import forms
 from django.db.models import Model
 
 LONGEST = 1_000
-"""Characters of a text that are kept; a longer one is compared by its digest."""
+"""Characters of a text that are kept. The rest of a longer text is compared by its digest."""
 SHOWN = 60
 """Characters of a text that a message shows."""
 
 
 def plain_value(field: forms.Field, value: Any) -> Any:
-    """Return ``value`` as bool, number, text or list. What a form cannot tell apart is equal: NULL and empty, spaces at the ends, line endings."""
+    """Return ``value`` as a bool, number, text or list.
+
+    Values that look the same in a form become equal: NULL and empty, different line endings, and spaces at the start or end.
+    """
     if isinstance(field, forms.ModelMultipleChoiceField):
         return sorted(str(row.pk) for row in value or ())
     if isinstance(value, Model):
@@ -35,7 +38,10 @@ def plain_value(field: forms.Field, value: Any) -> Any:
 
 
 def shown_value(field: forms.Field, value: Any) -> Any:
-    """Return the part of a plain value that the form shows: of a list, the rows that the field offers."""
+    """Return the part of a plain value that the form shows.
+
+    Of a list, these are the rows that the field offers.
+    """
     if isinstance(field, forms.ModelMultipleChoiceField) and value:
         assert field.queryset is not None  # a form's field has one
         return sorted(str(key) for key in field.queryset.filter(pk__in=value).order_by().values_list("pk", flat=True))
@@ -47,7 +53,10 @@ def _bounded(text: str) -> str:
 
 
 def describe_change(field: forms.Field, was: Any, now: Any) -> str:
-    """Say what a field was and what it is now. ``was`` is None where it is not known."""
+    """Return a text with the old and the new value of a field.
+
+    ``was`` is None if the old value is not known.
+    """
     if isinstance(field, forms.ModelMultipleChoiceField):
         changes = (("added", set(now) - set(was or ())), ("removed", set(was or ()) - set(now)))
         return ", ".join(f"{verb} {_names(field, keys)}" for verb, keys in changes if keys) or "not shown before"
@@ -57,7 +66,10 @@ def describe_change(field: forms.Field, was: Any, now: Any) -> str:
 
 
 def _names(field: forms.ModelMultipleChoiceField[Any], keys: set[str]) -> str:
-    """Names of the rows with these keys. The field offers no row that was deleted."""
+    """Return the names of the rows with these keys.
+
+    Deleted rows are only counted, because the field does not offer them.
+    """
     assert field.queryset is not None  # a form's field has one
     names = [f"“{field.label_from_instance(row)}”" for row in field.queryset.filter(pk__in=keys)]
     others = len(keys) - len(names)
@@ -75,7 +87,7 @@ def _in_words(field: forms.Field, value: Any, other: Any) -> str:
 
 
 def _excerpt(text: str, other: str) -> str:
-    """The part of a long text where it begins to differ from another one."""
+    """Return the part of a long text where it starts to differ from ``other``."""
     if len(text) <= SHOWN:
         return text
     same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(text, other, strict=False)))

@@ -1,4 +1,7 @@
-"""Links between the admin's pages, by the names of their URLs: an app may point at one above it without importing it."""
+"""Links between the pages of the admin.
+
+They use URL names and model labels, so an app can link to a higher layer without importing it.
+"""
 
 from __future__ import annotations
 
@@ -19,33 +22,35 @@ from findme.core.admin.pagination import COUNTED, bounded_count
 from findme.core.admin.uuid_search import refers_to
 
 
-def may_see(request: HttpRequest, model: type[Model]) -> bool:
-    """Whether the one who asks may look at MODEL's pages."""
+def can_view(request: HttpRequest, model: type[Model]) -> bool:
+    """Return whether the user of the request may view the pages of ``model``."""
     label, name = model._meta.app_label, model._meta.model_name
     return request.user.has_perm(f"{label}.view_{name}") or request.user.has_perm(f"{label}.change_{name}")
 
 
-def page_of(model: type[Model], key: Any) -> str:
-    """The URL of one row's page."""
+def change_page_url(model: type[Model], key: Any) -> str:
     return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_change", args=[key])
 
 
 def link_to(model: type[Model], key: Any, text: object) -> SafeString:
-    return format_html('<a href="{}" class="text-link">{}</a>', page_of(model, key), text)
+    return format_html('<a href="{}" class="text-link">{}</a>', change_page_url(model, key), text)
 
 
 @dataclass(frozen=True, slots=True)
 class Related:
-    """A link from a row's page to the list of the rows of MODEL (a label) that refer to it by one of LOOKUPS."""
+    """A link from the page of a row to the list of rows that refer to it.
+
+    ``model`` is the label of the model of that list. ``lookups`` are its fields that can refer to the row.
+    """
 
     title: str
     model: str
     lookups: tuple[str, ...]
 
     def shown(self, request: HttpRequest, row: Model) -> dict[str, Any] | None:
-        """Title, URL and count for the template; None for somebody who may not see that list."""
+        """Return title, URL and count for the template, or None if the user may not view that list."""
         model = apps.get_model(self.model)
-        if not may_see(request, model):
+        if not can_view(request, model):
             return None
         count = bounded_count(model._default_manager.filter(refers_to(row.pk, self.lookups)))
         url = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
@@ -56,5 +61,5 @@ C = TypeVar("C", bound=Callable[..., Any])
 
 
 def labeled(description: str, colors: dict[str, str]) -> Callable[[C], C]:
-    """For a column that gives a key of COLORS, or a pair of a key and the text to show."""
+    """Return a decorator for a column that returns a key of ``colors``, or a pair of key and text."""
     return cast("Callable[[C], C]", display(description=description, label=colors))

@@ -1,4 +1,4 @@
-"""The base of every model's admin here."""
+"""The base classes of every model admin."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from django.http import HttpRequest, HttpResponse
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
 from findme.core.admin.db_errors import DatabaseErrorForm
-from findme.core.admin.links import Related, may_see
+from findme.core.admin.links import Related, can_view
 from findme.core.admin.pagination import BoundedChangeList, BoundedPaginator
 from findme.core.admin.permissions import grantable_permissions
 from findme.core.admin.url_lookups import is_lookup_allowed
-from findme.core.admin.uuid_search import refers_to, uuid_in
+from findme.core.admin.uuid_search import parse_uuid, refers_to
 from findme.core.values.unreadable import Unreadable
 
 SYSTEM = "Written by the system"
-"""The title of the fields that nobody types."""
+"""The title of the fieldset with the fields that no user types."""
 
 M = TypeVar("M", bound=Model)
 
@@ -42,10 +42,10 @@ else:
 
 
 class FindmeModelAdmin(_ModelAdmin[M]):
-    """Lists that read a page and no more, forms that tell what the database refuses, and no deleting.
+    """A model admin with lists that read one page, forms that show database errors, and no deletion.
 
-    Nothing is deleted here: a cascade in the database takes along what Django's confirmation page does not list, and people leave by the
-    privacy actions, which reach every store.
+    A cascade in the database deletes rows that Django's confirmation page does not list. Users are deleted by the privacy actions, which reach
+    every store.
     """
 
     form = DatabaseErrorForm
@@ -54,20 +54,21 @@ class FindmeModelAdmin(_ModelAdmin[M]):
     list_max_show_all = 0
     list_disable_select_all = True
     show_full_result_count = False
-    show_facets = ShowFacets.NEVER  # a facet counts the whole table
+    # A facet counts the whole table.
+    show_facets = ShowFacets.NEVER
     ordering = ("-created_at",)
 
     declared_permissions: tuple[str, ...] = ("view", "add", "change")
-    """The permissions of Django's that decide here."""
+    """The Django permissions that this admin checks."""
 
     uuid_lookups: tuple[str, ...] = ("pk",)
-    """What a UUID typed into the search is compared with. Each has an index."""
+    """The lookups that a UUID in the search box is compared with. Each has an index."""
 
     fixed_fields: tuple[str, ...] = ()
-    """Asked for when a row is made, and not changed afterwards."""
+    """Fields that can be set when a row is created, and not changed later."""
 
     person_columns: dict[str, str | None] = {}
-    """Columns that show a person's name, each with the column that stands there for somebody who may not look at people (None: none)."""
+    """Columns with the name of a user, and the column that replaces each if the viewer may not view users (None: no column)."""
 
     related: tuple[Related, ...] = ()
     change_form_before_template = "admin/core/related.html"
@@ -79,14 +80,14 @@ class FindmeModelAdmin(_ModelAdmin[M]):
         return BoundedChangeList
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
-        """Whether the list may be filtered by this parameter of its address; Django allows every field of the model."""
+        """Return whether the URL of the list may have this filter. Django allows every field of the model."""
         return is_lookup_allowed(self, request, lookup)
 
     def get_readonly_fields(self, request: HttpRequest, obj: M | None = None) -> Any:
         return (*super().get_readonly_fields(request, obj), *(self.fixed_fields if obj is not None else ()))
 
     def get_fieldsets(self, request: HttpRequest, obj: M | None = None) -> Any:
-        """A row that is still to be made has nothing that the system wrote."""
+        """Leave out the fields that the system writes from the page of a new row."""
         return [fieldset for fieldset in super().get_fieldsets(request, obj) if obj is not None or fieldset[0] != SYSTEM]
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
@@ -94,7 +95,7 @@ class FindmeModelAdmin(_ModelAdmin[M]):
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
         columns = super().get_list_display(request)
-        if may_see(request, get_user_model()):
+        if can_view(request, get_user_model()):
             return list(columns)
         return [shown for shown in (self.person_columns.get(str(column), column) for column in columns) if shown is not None]
 
@@ -111,23 +112,27 @@ class FindmeModelAdmin(_ModelAdmin[M]):
         return super().response_action(request, queryset, *args)
 
     def get_search_results(self, request: HttpRequest, queryset: QuerySet[M], search_term: str) -> tuple[QuerySet[M], bool]:
-        identifier = uuid_in(search_term)
+        identifier = parse_uuid(search_term)
         if identifier is not None:
             return queryset.filter(refers_to(identifier, self.uuid_lookups)), False
         return super().get_search_results(request, queryset, search_term)
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> M | None:
-        """The row; locked where it is about to be saved, so that what an erasure or another form commits meanwhile is not written over."""
+        """Return the row, and lock it if the request saves it.
+
+        The lock prevents that this request overwrites what an erasure or another form commits meanwhile.
+        """
         if request.method == "POST" and connection.in_atomic_block:
             self._lock(object_id)
         return super().get_object(request, object_id, from_field or None)  # an empty ``_to_field`` names no field
 
     def _lock(self, object_id: str) -> None:
-        with suppress(ValidationError):  # no key at all: super() finds nothing, and says so
+        # If the text cannot be a key, super() finds no row and shows that.
+        with suppress(ValidationError):
             list(self.model._default_manager.select_for_update(no_key=True).filter(pk=object_id).values_list("pk"))
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
-        """A date and a time stand in two fields, and the label belongs to neither: each says what it is."""
+        """Give the date input and the time input of one field each its own label, for screen readers."""
         field = super().formfield_for_dbfield(db_field, request, **kwargs)
         if isinstance(field, SplitDateTimeField):
             for widget, part in zip(field.widget.widgets, ("date", "time"), strict=True):
@@ -135,7 +140,7 @@ class FindmeModelAdmin(_ModelAdmin[M]):
         return field
 
     def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
-        """A list to tick, which fits on a phone: of a permission it shows the sentence, without the names of app and model before it."""
+        """Use check boxes, which fit on a phone. Show a permission without the names of its app and model."""
         of_permissions = db_field.related_model is Permission
         kwargs |= {"widget": UnfoldAdminCheckboxSelectMultipleWidget()} | ({"queryset": grantable_permissions()} if of_permissions else {})
         field: Any = super().formfield_for_manytomany(db_field, request, **kwargs)
@@ -151,15 +156,18 @@ class FindmeModelAdmin(_ModelAdmin[M]):
     def changeform_view(
         self, request: HttpRequest, object_id: str | None = None, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """The form; and once more, with the reason, where the database refuses it. Its transaction is rolled back by then."""
+        """Return the form.
+
+        If the database rejects the row, show the form again with the error, after a rollback.
+        """
         try:
             return super().changeform_view(request, object_id, form_url, extra_context)
         except (IntegrityError, DataError) as error:
-            request.db_error = error  # type: ignore[attr-defined]  # for get_form, which is asked again
+            request.db_error = error  # type: ignore[attr-defined]  # get_form, which is called again, reads it
             return super().changeform_view(request, object_id, form_url, extra_context)
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
-        """The deferred constraints are checked now, while there is a form to tell it, and not by the commit."""
+        """Check the deferred constraints now: an error at the commit could not be shown in the form."""
         super().save_related(request, form, formsets, change)
         connection.check_constraints()
 
@@ -175,17 +183,21 @@ def _warn_of_unreadable_dates(request: HttpRequest, row: Model) -> None:
     for field in row._meta.concrete_fields:
         if isinstance(value := row.__dict__.get(field.attname), Unreadable):
             messages.warning(
-                request, f"{field.name} is {value.text!r} in the database. Python cannot read it: lists show the nearest date that it can."
+                request,
+                f"{field.name} is {value.text!r} in the database. Python cannot read it, so lists show the nearest date that it can read.",
             )
 
 
 class UuidSearchAdmin(FindmeModelAdmin[M]):
-    """A list that is searched by UUID only: its own, or that of a person; its texts have no index to be searched by."""
+    """A list with a search by UUID only: the UUID of the row or of a user.
+
+    Its text columns have no search index.
+    """
 
     search_fields = ("pk",)
 
     def get_search_results(self, request: HttpRequest, queryset: QuerySet[M], search_term: str) -> tuple[QuerySet[M], bool]:
-        if search_term and uuid_in(search_term) is None:
-            messages.warning(request, f"{search_term!r} is not a UUID. Find the person first: their page leads here.")
+        if search_term and parse_uuid(search_term) is None:
+            messages.warning(request, f"{search_term!r} is not a UUID. Search for the user first: the page of the user links to this list.")
             return queryset.none(), False
         return super().get_search_results(request, queryset, search_term)

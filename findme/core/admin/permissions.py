@@ -1,4 +1,4 @@
-"""Permissions that can be granted: those that this project checks."""
+"""The permissions that can be granted: those that this project checks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from django.db.models import Q, QuerySet
 
 
 def grantable_permissions() -> QuerySet[Permission]:
-    """Return those that the admin of a registered model names in ``declared_permissions``, and those that the models declare themselves."""
+    """Return the permissions that registered admins declare or that their models have in ``Meta``.
+
+    An admin declares them in ``declared_permissions``, a model in ``Meta.permissions``.
+    """
     wanted = (Q(content_type__app_label=label, content_type__model=name, codename=codename) for label, name, codename in _codenames())
     return Permission.objects.filter(reduce(or_, wanted)).select_related("content_type")
 

@@ -1,6 +1,6 @@
-"""Which filters the address of a list may have: comparisons of fields that the same account sees on the list or on a row's page.
+"""Check the filters in the URL of a list: the user must see their fields on an admin page.
 
-Without this, a filter answers questions about fields that no page shows: ``?vector__511__gt=0.1`` finds a number of a vector by bisection.
+Without this check, a filter reveals fields that no page shows: ``?vector__511__gt=0.1`` finds a number of a vector by bisection.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ EQUALITY = frozenset({"exact", "in", "isnull"})
 COMPARISONS = EQUALITY | {"iexact", "gt", "gte", "lt", "lte", "contains", "icontains", "startswith", "istartswith", "endswith", "iendswith"}
 PARTS_OF_DATES = frozenset({"date", "year", "month", "day"})
 NEVER = (ArrayField, JSONField)
-"""A filter can compare a part of such a value, which no page shows on its own. Vectors are among them."""
+"""Fields without filters, for example vectors: a filter could compare one element, which no page shows."""
 
 
 def is_lookup_allowed(model_admin: Any, request: HttpRequest, lookup: str) -> bool:
-    """Whether the address of the list may have the parameter ``lookup``."""
+    """Return whether the URL of the list may have the parameter ``lookup``."""
     if lookup in _own_parameters(model_admin, request):
         return True
     name, *rest = lookup.split(LOOKUP_SEP)
@@ -32,20 +32,21 @@ def is_lookup_allowed(model_admin: Any, request: HttpRequest, lookup: str) -> bo
 
 
 def shown_fields(model_admin: Any, request: HttpRequest) -> set[Field[Any, Any]]:
-    """Return the fields of the model that the account of ``request`` sees on the list or on a row's page."""
-    row = model_admin.model()  # the page of a new row has fewer fields
+    """Return the fields that the user of ``request`` sees on the list or on the page of a row."""
+    # Pass a row, because the page of a new row has fewer fields.
+    row = model_admin.model()
     names = [*model_admin.get_list_display(request), *flatten_fieldsets(model_admin.get_fieldsets(request, row))]
     return {field for name in names if isinstance(name, str) and (field := _field(model_admin.model, name)) is not None}
 
 
 def _own_parameters(model_admin: Any, request: HttpRequest) -> set[str]:
-    """Return the parameters of filters that are no fields: such a filter offers its own choices."""
+    """Return the parameters of filters that do not stand for a field. Such a filter has its own choices."""
     filters = model_admin.get_list_filter(request)
     return {str(one.parameter_name) for one in filters if isinstance(one, type) and issubclass(one, SimpleListFilter)}
 
 
 def _field(model: Any, name: str) -> Field[Any, Any] | None:
-    """Return the column or the list of the model that has this name, also for ``pk`` and ``user_id``."""
+    """Return the model's column or many-to-many field with this name, also for ``pk`` and ``user_id``."""
     if name == "pk":
         key: Field[Any, Any] | None = model._meta.pk
         return key
@@ -57,7 +58,10 @@ def _field(model: Any, name: str) -> Field[Any, Any] | None:
 
 
 def _is_comparison(field: Field[Any, Any], rest: list[str]) -> bool:
-    """Whether the parts of a lookup after the field's name compare its value, or that of the related row's key, and nothing else."""
+    """Return whether a lookup only compares the field, or the key of the related row.
+
+    ``rest`` are the parts of the lookup after the name of the field.
+    """
     comparisons = COMPARISONS
     if isinstance(field, NEVER):
         return False

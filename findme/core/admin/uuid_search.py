@@ -1,4 +1,4 @@
-"""Finding rows by a UUID: their own, or that of somebody or something they belong to."""
+"""Search for rows by a UUID: their own, or the UUID of a row that they refer to."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from uuid import UUID
 from django.db.models import Q
 
 
-def uuid_in(text: str) -> UUID | None:
-    """The UUID that TEXT is, in any of its spellings; None for another text."""
+def parse_uuid(text: str) -> UUID | None:
+    """Return the UUID in ``text``, in any of its notations, or None if it is not a UUID."""
     try:
         return UUID(text.strip())
     except ValueError:
@@ -16,5 +16,5 @@ def uuid_in(text: str) -> UUID | None:
 
 
 def refers_to(identifier: UUID, lookups: tuple[str, ...]) -> Q:
-    """A condition: one of LOOKUPS is IDENTIFIER. With an index on each, PostgreSQL reads those."""
+    """Return the condition that one of ``lookups`` is ``identifier``. PostgreSQL combines their indexes."""
     return Q.create([(lookup, identifier) for lookup in lookups], connector=Q.OR)
