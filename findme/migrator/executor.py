@@ -13,10 +13,10 @@ from django.db.migrations import Migration
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.state import ProjectState
 
-from findme.core.db.operations import place_of
+from findme.core.db.operations import sql_location
 from findme.core.db.session import one_transaction, session_settings
 from findme.core.errors import UserFacingError, without_detail
-from findme.core.postgresql.diagnosis import why_refused
+from findme.core.postgresql.diagnosis import refusal_reason
 from findme.migrator.concurrently import no_lock_timeout_for_concurrently
 from findme.migrator.diagnostics import describe_leftovers, is_lock_unavailable, oldest_transaction
 from findme.migrator.lock import MigrationLock
@@ -109,11 +109,11 @@ class LockedExecutor(MigrationExecutor):
     def _not_done(self, participle: str, migration: Migration, error: Error, number: int) -> str:
         other = self.run.lock.connection
         busy, then = "", f"When that is mended, run {self.run.command} again."
-        where = f" ({place})" if (place := place_of(error)) else ""
+        where = f" ({place})" if (place := sql_location(error)) else ""
         if is_lock_unavailable(error):
             busy = f", {number} times{oldest_transaction(other)}"
             then = f"Run {self.run.command} again when that has ended, or wait longer with --table-lock-seconds or --attempts."
-        elif setting := why_refused(error):
+        elif setting := refusal_reason(error):
             then = f"{setting[0].upper()}{setting[1:]} Then run {self.run.command} again."
         left = describe_leftovers(migration, error, other)
         return f"{migration} was not {participle}: {without_detail(error)}{where}{busy}. {left}{self._done_before(participle)} {then}"

@@ -26,11 +26,11 @@ from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.state import ProjectState
 from psycopg import errors
 
-from findme.core.commands.explanations import what_went_wrong
+from findme.core.commands.explanations import explain_error
 from findme.core.db.session import without_time_limits
 from findme.core.errors import StoreUnavailable, UserFacingError, one_line, without_detail
+from findme.core.postgresql.diagnosis import require_search_path
 from findme.core.postgresql.encoding import require_utf8
-from findme.core.postgresql.search_path import require_search_path
 from findme.migrator.earlier_schema import require_current_names
 from findme.migrator.executor import LockedExecutor, Run
 from findme.migrator.lock import migration_lock
@@ -170,7 +170,7 @@ def _why_no_table(error: BaseException) -> str:
         return f"{without_detail(error)}. Use the role that owns the database."
     if isinstance(error.__cause__, errors.InvalidSchemaName):
         return f"{without_detail(error)}. Create the schema that search_path names, or correct search_path."
-    return what_went_wrong(error) or f"{without_detail(error)}."
+    return explain_error(error) or f"{without_detail(error)}."
 
 
 @contextmanager

@@ -9,8 +9,8 @@ from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 
+from findme.core.postgresql.diagnosis import require_search_path
 from findme.core.postgresql.encoding import encoding_problem
-from findme.core.postgresql.search_path import require_search_path
 from findme.core.triggers.problems import trigger_problems
 
 

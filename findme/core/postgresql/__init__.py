@@ -1,1 +1,1 @@
-"""Django's PostgreSQL backend, with a session that does not depend on the settings of a role, a database or a server."""
+"""Django's PostgreSQL backend with fixed session settings, independent of role, database and server."""

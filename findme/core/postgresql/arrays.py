@@ -1,4 +1,4 @@
-"""Many ids for PostgreSQL."""
+"""Arrays as query parameters."""
 
 from __future__ import annotations
 
@@ -7,5 +7,8 @@ from uuid import UUID
 
 
 def uuid_array(ids: Iterable[UUID]) -> str:
-    """A ``uuid[]`` as text: the driver would look at each element of a list by itself, which takes an eighth of the time of a batch."""
+    """Return the ids as the text of a ``uuid[]``.
+
+    For a list, psycopg adapts each element, which takes an eighth of the time of a batch.
+    """
     return "{" + ",".join([one.hex for one in ids]) + "}"

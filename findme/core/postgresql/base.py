@@ -1,4 +1,4 @@
-"""The database backend of ``DATABASE_URL``; the embedded server's backend is built on it."""
+"""The database backend for ``DATABASE_URL``. The backend of the embedded server extends it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from findme.core.postgresql.session import pin_settings
 
 class DatabaseWrapper(base.DatabaseWrapper):
     def init_connection_state(self) -> None:
-        """Pin the settings of a new session. A connection whose settings could not be pinned is closed, so that it is never used."""
+        """Pin the settings of a new session. If that fails, close the connection, so that it is never used."""
         try:
             super().init_connection_state()
             if self.connection is not None:

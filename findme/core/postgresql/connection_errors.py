@@ -1,4 +1,4 @@
-"""Which errors mean that PostgreSQL cannot be asked now, and not that it refused what it was asked."""
+"""Errors that mean that PostgreSQL is unavailable now, not that it rejected a statement."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ from django.db import OperationalError
 from psycopg import Error, errors
 
 ENDED_BY_SERVER = (errors.AdminShutdown, errors.CrashShutdown, errors.CannotConnectNow, errors.TooManyConnections)
-"""What PostgreSQL sends when it ends, starts or is full."""
+"""Errors of a server that shuts down, starts, or has no free connection."""
 
 
-def has_no_answer(error: BaseException | None) -> bool:
-    """Return whether a connection could not be made or was lost: libpq's own errors have no SQLSTATE, and it keeps that of a refused connection."""
+def is_connection_error(error: BaseException | None) -> bool:
+    """Return whether a connection failed or was lost.
+
+    libpq's own errors have no SQLSTATE. For a rejected connection, libpq does not pass on the SQLSTATE of the server.
+    """
     cause = error.__cause__ if isinstance(error, OperationalError) else None
     return isinstance(cause, Error) and cause.sqlstate is None
 
@@ -18,4 +21,4 @@ def has_no_answer(error: BaseException | None) -> bool:
 def is_unavailable(error: BaseException | None) -> bool:
     """Return whether the same statement may succeed once PostgreSQL can be reached again."""
     cause = error.__cause__ if isinstance(error, OperationalError) else None
-    return has_no_answer(error) or isinstance(cause, ENDED_BY_SERVER)
+    return is_connection_error(error) or isinstance(cause, ENDED_BY_SERVER)

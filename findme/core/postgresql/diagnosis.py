@@ -1,4 +1,4 @@
-"""Why PostgreSQL refused a statement, where the reason is a setting of the role, the database or the server."""
+"""Find the setting of a role, a database or the server that made PostgreSQL reject a statement."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from django.db.backends.base.base import NO_DB_ALIAS, BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 from psycopg import OperationalError, errors
 
-from findme.core.postgresql.variables import options, variables_that_are_set
+from findme.core.errors import UserFacingError
+from findme.core.postgresql.variables import options, variables_in_environment
 
 TIMEOUTS: dict[type[errors.Error], str] = {
     errors.QueryCanceled: "statement_timeout",
@@ -22,13 +23,13 @@ TIMEOUTS: dict[type[errors.Error], str] = {
 }
 BY_USER = "user request"
 CLOSED = "server closed the connection unexpectedly"
-"""libpq's words if it reads the end of the connection together with the server's reason for it: the reason is then lost."""
+"""libpq's message if it reads the end of the connection together with the server's reason. It loses the reason."""
 MAY_HAVE_CLOSED = ("idle_session_timeout", "idle_in_transaction_session_timeout", "transaction_timeout")
 NOT_CONNECTED = ("connection failed", "connection is bad", "connection timeout")
-"""psycopg's words for a connection that was never made."""
+"""psycopg's messages for a connection that failed from the start."""
 NO_TIMEOUTS = "-c statement_timeout=0 -c lock_timeout=0 -c idle_session_timeout=0 -c idle_in_transaction_session_timeout=0"
 
-# A role and a database can both have the setting: the most specific entry counts.
+# A role and a database can both have the setting. The most specific entry applies.
 _SET_BY = """
     SELECT CASE WHEN setrole <> 0 THEN 'ALTER ROLE ' || quote_ident(session_user::text) ELSE '' END
         || CASE WHEN setdatabase = 0 THEN '' WHEN setrole = 0 THEN 'ALTER DATABASE ' ELSE ' IN DATABASE ' END
@@ -47,49 +48,62 @@ _SCHEMA = """
 """
 
 
-def why_refused(error: BaseException) -> str | None:
-    """Return the setting that made PostgreSQL raise the Django error ``error``, with the next step; None if no setting explains it.
+def refusal_reason(error: BaseException) -> str | None:
+    """Return the setting that caused the Django error ``error``, with the next step, or None.
 
-    Asks the server over a connection of its own: after an error the one that failed may be of no use.
+    Queries the server on a new connection, because the failed connection may be unusable.
     """
     cause = error.__cause__
     try:
         if isinstance(cause, errors.ReadOnlySqlTransaction):
-            with _asking() as cursor:
-                return _why_read_only(cursor)
+            with _diagnostic_cursor() as cursor:
+                return _read_only_reason(cursor)
         if isinstance(cause, errors.UndefinedTable | errors.UndefinedColumn | errors.UndefinedFunction | errors.InvalidSchemaName):
-            with _asking() as cursor:
+            with _diagnostic_cursor() as cursor:
                 return wrong_search_path(cursor)
         if names := _timeouts_behind(error):
-            return _why_timed_out(names, is_certain=_timeout_of(error) is not None)
+            return _timeout_reason(names, is_certain=_timeout_of(error) is not None)
     except Error:
         return None
     return None
 
 
-def variables_that_count() -> list[str]:
-    """Return the names of libpq's environment variables that are set and that ``DATABASE_URL`` does not overrule."""
-    if not (found := variables_that_are_set()):
+def effective_variables() -> list[str]:
+    """Return the libpq environment variables that are set and not overridden by ``DATABASE_URL``."""
+    if not (found := variables_in_environment()):
         return []
     try:
         given = connections[DEFAULT_DB_ALIAS].get_connection_params()
     except (Error, ImproperlyConfigured):
         return []
-    overruled = {variable for name, variable in options().items() if name in given}
-    return [name for name in found if name not in overruled]
+    overridden = {variable for name, variable in options().items() if name in given}
+    return [name for name in found if name not in overridden]
 
 
 def wrong_search_path(cursor: CursorWrapper) -> str | None:
-    """Return which schema has FindMe's tables if ``search_path`` does not lead to it, with the next step; None if it does, or no schema has them."""
+    """Return the problem and the next step if ``search_path`` lacks the schema of FindMe's tables.
+
+    Return None if ``search_path`` has the schema, or if no schema has the tables.
+    """
     cursor.execute(_SCHEMA)
     found = cursor.fetchone()
     if found is None:
         return None
-    return f"{_said(cursor, 'search_path')}, and the tables of FindMe are in the schema {found[0]}. {_undo(cursor, 'search_path')}"
+    return f"{_setting_text(cursor, 'search_path')}, and the tables of FindMe are in the schema {found[0]}. {_undo(cursor, 'search_path')}"
+
+
+def require_search_path(connection: BaseDatabaseWrapper) -> None:
+    """Raise UserFacingError if ``search_path`` lacks the schema of the tables.
+
+    ``migrate`` would create the tables a second time. The operator chooses the name of the schema, so ``search_path`` is checked and not set.
+    """
+    with connection.cursor() as cursor:
+        if (problem := wrong_search_path(cursor)) is not None:
+            raise UserFacingError(f"PostgreSQL: {problem}")
 
 
 def _timeouts_behind(error: BaseException) -> tuple[str, ...]:
-    """Return the settings that can have made PostgreSQL raise ``error``, or end the session."""
+    """Return the timeouts that may have caused ``error`` or ended the session."""
     if (name := _timeout_of(error)) is not None:
         return (name,)
     cause = error.__cause__
@@ -104,8 +118,8 @@ def _timeout_of(error: BaseException) -> str | None:
 
 
 @contextmanager
-def _asking(startup_options: str = "") -> Iterator[CursorWrapper]:
-    # With another alias, django.contrib.postgres asks for types over the connection of that alias, which may be the one that ended.
+def _diagnostic_cursor(startup_options: str = "") -> Iterator[CursorWrapper]:
+    # With the alias of the failed connection, django.contrib.postgres would query types on that connection.
     connection: BaseDatabaseWrapper = connections[DEFAULT_DB_ALIAS].copy(alias=NO_DB_ALIAS)
     if startup_options:
         connection.settings_dict["OPTIONS"] = {**connection.settings_dict["OPTIONS"], "options": startup_options}
@@ -113,51 +127,56 @@ def _asking(startup_options: str = "") -> Iterator[CursorWrapper]:
         yield cursor
 
 
-def _why_read_only(cursor: CursorWrapper) -> str | None:
+def _read_only_reason(cursor: CursorWrapper) -> str | None:
     cursor.execute("SELECT pg_is_in_recovery(), current_setting('default_transaction_read_only')")
     in_recovery, default = cursor.fetchone()
     if in_recovery:
-        return "the server is a hot standby, which only reads. Give the address of the primary in DATABASE_URL."
+        return "the server is a hot standby, which is read-only. Set the address of the primary in DATABASE_URL."
     if default == "on":
-        return f"{_said(cursor, 'default_transaction_read_only')}. {_undo(cursor, 'default_transaction_read_only')}"
+        return f"{_setting_text(cursor, 'default_transaction_read_only')}. {_undo(cursor, 'default_transaction_read_only')}"
     return None
 
 
-def _why_timed_out(names: tuple[str, ...], *, is_certain: bool) -> str | None:
-    """Return which of the settings ended a statement or the session; without ``is_certain`` it is only likely."""
+def _timeout_reason(names: tuple[str, ...], *, is_certain: bool) -> str | None:
+    """Return which timeout ended a statement or the session. Without ``is_certain`` it is only likely."""
     try:
-        with _asking() as cursor:
+        with _diagnostic_cursor() as cursor:
             found = next(filter(None, (_timeout(cursor, name) for name in names)), None)
     except Error as error:
         if str(error).startswith(NOT_CONNECTED):
             raise
-        with _asking(NO_TIMEOUTS) as cursor:  # the timeout is so short that it ends this session too
+        # The timeout is so short that it ends this session too.
+        with _diagnostic_cursor(NO_TIMEOUTS) as cursor:
             found = next(filter(None, (_timeout_of_role(cursor, name) for name in names)), None)
     if found is None:
         return None
-    said, undo = found
-    return f"{said}{'' if is_certain else ', which may have ended the session'}. {undo}"
+    value, undo = found
+    return f"{value}{'' if is_certain else ', which may have ended the session'}. {undo}"
 
 
 def _timeout(cursor: CursorWrapper, name: str) -> tuple[str, str] | None:
-    """Return what is said of the timeout and how to undo it; None if it is off."""
+    """Return the value of the timeout and how to undo it, or None if it is off."""
     cursor.execute("SELECT setting FROM pg_settings WHERE name = %s", [name])
     found = cursor.fetchone()
-    return None if found is None or found[0] == "0" else (_said(cursor, name), _undo(cursor, name))
+    return None if found is None or found[0] == "0" else (_setting_text(cursor, name), _undo(cursor, name))
 
 
 def _timeout_of_role(cursor: CursorWrapper, name: str) -> tuple[str, str] | None:
-    """As ``_timeout``, in a session in which the timeouts are off: so only a setting of the role or the database is found."""
+    """Return the same as ``_timeout`` in a session without timeouts.
+
+    Only a setting of the role or the database is found.
+    """
     cursor.execute(_SET_BY, [name])
     set_by = cursor.fetchone()
     if set_by is None:
         return None
-    cursor.execute("SELECT set_config(%s, %s, true)", [name, set_by[1]])  # with its unit; the transaction ends with the statement
+    # PostgreSQL adds the unit. The setting ends with the transaction, which is this statement.
+    cursor.execute("SELECT set_config(%s, %s, true)", [name, set_by[1]])
     value = cursor.fetchone()[0]
     return None if value == "0" else (f"{name} is {value!r}", _reset(set_by[0], name))
 
 
-def _said(cursor: CursorWrapper, name: str) -> str:
+def _setting_text(cursor: CursorWrapper, name: str) -> str:
     cursor.execute("SELECT current_setting(%s)", [name])
     return f"{name} is {cursor.fetchone()[0]!r}"
 

@@ -1,4 +1,4 @@
-"""Settings of PostgreSQL that write values of rows into the server's log, and the values that keep them out."""
+"""PostgreSQL settings that can write values of rows to the server log, and the values that prevent it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django.db import DEFAULT_DB_ALIAS, connections
 
 @dataclass(frozen=True, slots=True)
 class LogSetting:
-    """A setting, its value in this session, the value to set, and what PostgreSQL logs otherwise."""
+    """A setting, its value in this session, the wanted value, and what PostgreSQL logs without it."""
 
     name: str
     value: str
@@ -25,7 +25,7 @@ class _Rule:
     consequence: str
 
     def allows(self, value: str | None) -> bool:
-        """A setting of an extension that is not loaded has no value."""
+        """Return whether the value is allowed. A setting of an extension that is not loaded is None."""
         return value is None or value in self.allowed
 
 
@@ -34,9 +34,9 @@ def _rule(consequence: str, wanted: str, *also_allowed: str) -> _Rule:
 
 
 RULES = {
-    # FATAL is not enough: the statement of a session that an administrator ends is logged with it.
+    # FATAL is not enough: when an administrator ends a session, PostgreSQL logs its statement at this level.
     "log_min_error_statement": _rule("each statement that fails", "panic"),
-    "log_error_verbosity": _rule("the row that a constraint refuses (DETAIL)", "terse"),
+    "log_error_verbosity": _rule("the row that a constraint rejects (DETAIL)", "terse"),
     "log_parameter_max_length_on_error": _rule("the parameters of a statement that fails", "0"),
     "log_min_messages": _rule("a value that has the wrong type, in the message itself", "log", "fatal", "panic"),
     "log_statement": _rule("each statement", "none", "ddl"),
@@ -52,7 +52,7 @@ RULES = {
 
 
 def leaking_log_settings(using: str = DEFAULT_DB_ALIAS) -> tuple[LogSetting, ...]:
-    """Return the settings with which a session of this database can write values of rows into the server's log."""
+    """Return the settings that let a session of this database write values of rows to the server log."""
     with connections[using].cursor() as cursor:
         cursor.execute("SELECT name, current_setting(name, true) FROM unnest(%s::text[]) AS name", [list(RULES)])
         return tuple(_leaking(dict(cursor.fetchall())))

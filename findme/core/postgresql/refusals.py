@@ -1,6 +1,6 @@
-"""Which errors of PostgreSQL last until a person changes something, and which pass by themselves.
+"""Tell permanent errors of PostgreSQL, which need the operator, from temporary errors.
 
-Every job that waits for PostgreSQL decides by ``needs_operator``.
+Every job that waits for PostgreSQL uses ``needs_operator``.
 """
 
 from __future__ import annotations
@@ -15,39 +15,41 @@ from django.db import DEFAULT_DB_ALIAS, connections
 from psycopg import errors, pq
 from psycopg.conninfo import make_conninfo
 
-from findme.core.postgresql.diagnosis import why_refused
+from findme.core.postgresql.diagnosis import refusal_reason
 from findme.core.postgresql.variables import options
 from findme.core.waiting import Deadline
 
 NEEDS_OPERATOR = ("0A", "22", "28", "3D", "42", "54", "57P04", "XX001", "XX002")
-"""SQLSTATEs and classes of them: a wrong password, role, database or setting, a missing right, corrupted data.
+"""SQLSTATEs and their classes: a wrong password, role, database or setting, a missing permission, corrupted data.
 
-The other errors of a connection may pass: 08 (connection), 40 (deadlock), 53 (resources), 55 and 57 (locks, shutdown, startup), 58 (system).
+Other errors of a connection can be temporary: 08 (connection), 40 (deadlock), 53 (resources), 55 and 57 (locks, shutdown, startup), 58 (system).
 """
 LIBPQ_REFUSES = re.compile(
     "certificate|private key file|SSL error: (?!unexpected eof)|does not support SSL|no password supplied"
     "|authentication method requirement|channel binding|failed: Permission denied"
 )
-"""libpq's own errors. They are in English, because Python does not set LC_MESSAGES; the server's errors are in the server's language."""
+"""libpq's own errors. They are in English because Python does not set LC_MESSAGES. Errors of the server are in its language."""
 SEVERITY_END = ":  "
-"""libpq writes a colon and two spaces between the severity and the text of an error that the server sent, in every language."""
+"""In every language, libpq writes this between the severity and the text of an error of the server."""
 POOLER = "08P01"
 POOLER_REFUSES = re.compile("authentication failed|login rejected|no such (?:user|database)|does not exist|unsupported startup parameter")
-"""PgBouncer sends the SQLSTATE 08P01 with nearly every error, also for a full pool. Its own texts are always in English."""
+"""PgBouncer sends the SQLSTATE 08P01 with nearly every error, also for a full pool. Its texts are always in English."""
 SENT = re.compile(rb'ErrorResponse\t.*? C "([0-9A-Z]{5})" M ([^\n]*)')
 SECONDS = 10.0
 
 
 def needs_operator(error: BaseException) -> bool:
-    """Return whether the Django error ``error`` stays until a person acts. If that is unknown, it may pass by itself.
+    """Return whether the Django error ``error`` is permanent until the operator acts.
 
-    libpq keeps the SQLSTATE of a failed connection to itself. If the server refused the connection, this connects again to read the SQLSTATE.
+    False if that is unknown.
+    libpq does not pass on the SQLSTATE of a failed connection. If the server rejected the connection, this connects again to read it.
     """
     cause = error.__cause__
     if not isinstance(cause, psycopg.Error):
         return False
     if isinstance(cause, errors.ReadOnlySqlTransaction):
-        return why_refused(error) is not None  # after a failover only the old session is read-only, and a new one writes
+        # After a failover, only the old session is read-only. A new session can write.
+        return refusal_reason(error) is not None
     if cause.sqlstate is not None:
         return cause.sqlstate.startswith(NEEDS_OPERATOR)
     if not isinstance(cause, psycopg.OperationalError):
@@ -68,11 +70,12 @@ def _is_refused_again() -> bool:
 
 
 def _refusals_of_attempt(conninfo: str) -> list[bool]:
-    """Connect once, and return for each error that a server sent meanwhile whether it needs a person.
+    """Connect once. Return for each error that a server sent whether it needs the operator.
 
-    Only libpq's trace shows them. It goes to a file in memory, because it contains the answers to the server's authentication requests.
+    Only libpq's trace shows these errors. It is written to a file in memory, because it contains the answers to the server's authentication requests.
     """
-    if not hasattr(os, "memfd_create"):  # psycopg supports the trace only on Linux
+    # psycopg supports the trace on Linux only.
+    if not hasattr(os, "memfd_create"):
         return []
     with os.fdopen(os.memfd_create("findme"), "w+b", buffering=0) as trace:
         session = pq.PGconn.connect_start(conninfo.encode())

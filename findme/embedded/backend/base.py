@@ -10,7 +10,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 from findme.core.postgresql import base
-from findme.core.postgresql.variables import forget_variables
+from findme.core.postgresql.variables import unset_variables
 from findme.database_url import ISOLATION
 from findme.embedded.backend.client import DatabaseClient
 from findme.embedded.server import ensure_running
@@ -34,7 +34,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
             raise ImproperlyConfigured(
                 "DEBUG is off and DATABASE_URL is not set: set it to postgresql://USER:PASSWORD@HOST:PORT/NAME, in the environment or in .env."
             )
-        forget_variables()
+        unset_variables()
         running = ensure_running(Path(settings.EMBEDDED_POSTGRES_DIR), durable=settings.EMBEDDED_POSTGRES_DURABLE)
         self.settings_dict.update(HOST=str(running.socket_folder), PORT=str(running.port), USER=running.user)
         if running.pid not in _said:

@@ -9,7 +9,7 @@ from django.db.migrations import Migration
 
 from findme.core.commands.arguments import at_least_one
 from findme.core.commands.base import FindmeCommand
-from findme.core.postgresql.search_path import require_search_path
+from findme.core.postgresql.diagnosis import require_search_path
 from findme.migrator.earlier_schema import require_current_names
 from findme.migrator.executor import ATTEMPT_FAILED
 from findme.migrator.migrate import migrating, planned_undo

@@ -8,7 +8,7 @@ from django.db import InterfaceError, OperationalError, connection
 from django.db.migrations import Migration
 from psycopg import errors
 
-from findme.core.postgresql.connection_errors import has_no_answer, is_unavailable
+from findme.core.postgresql.connection_errors import is_connection_error, is_unavailable
 from findme.migrator.diagnostics import describe_leftovers
 
 LOST = psycopg.OperationalError("server closed the connection unexpectedly")
@@ -34,7 +34,7 @@ def django_error(cause: Exception) -> OperationalError:
 
 @pytest.mark.parametrize(("cause", "unavailable", "no_answer"), CASES)
 def test_error__by_cause(cause: Exception, unavailable: bool, no_answer: bool) -> None:
-    assert (is_unavailable(django_error(cause)), has_no_answer(django_error(cause))) == (unavailable, no_answer)
+    assert (is_unavailable(django_error(cause)), is_connection_error(django_error(cause))) == (unavailable, no_answer)
     assert not is_unavailable(cause) and not is_unavailable(None)
 
 

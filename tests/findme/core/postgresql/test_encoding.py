@@ -19,7 +19,7 @@ def other_encoding(request: pytest.FixtureRequest, django_db_blocker: DjangoDbBl
 
 
 def problem(made: Database, encoding: str) -> str:
-    return f"The database '{made.name}' has the encoding {encoding}, and FindMe needs UTF8"
+    return f"The database '{made.name}' has the encoding {encoding}, but FindMe needs UTF8"
 
 
 def test_migrate__not_utf8__is_refused_in_one_line_and_creates_nothing(other_encoding: tuple[Database, str]) -> None:
@@ -28,14 +28,14 @@ def test_migrate__not_utf8__is_refused_in_one_line_and_creates_nothing(other_enc
     code, out, err = made.manage("migrate")
     assert (code, out) == (2, "")
     assert err == (
-        f"{problem(*other_encoding)}: nothing was changed. Create another database, createdb --encoding UTF8 --template template0 NAME,"
-        " and name it in DATABASE_URL.\n"
+        f"{problem(*other_encoding)}: nothing was changed. Run createdb --encoding UTF8 --template template0 NAME,"
+        " then set that database in DATABASE_URL.\n"
     )
     assert catalog(made) == before
 
 
 def test_apply_migrations__not_utf8__is_not_done(other_encoding: tuple[Database, str]) -> None:
-    with pytest.raises(UserFacingError, match=r"^The database .* and FindMe needs UTF8: nothing was changed\."):
+    with pytest.raises(UserFacingError, match=r"^The database .* but FindMe needs UTF8: nothing was changed\."):
         apply_migrations()
     assert not other_encoding[0].has("django_migrations")
 

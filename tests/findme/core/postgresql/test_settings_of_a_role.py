@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from django.db import OperationalError
 
-from findme.core.postgresql.diagnosis import why_refused
+from findme.core.postgresql.diagnosis import refusal_reason
 from tests.support.database import Database, django_uses, role
 
 
@@ -111,25 +111,25 @@ def test_commands__a_limit_too_short_for_the_diagnosis__is_named(app: Database, 
 
 
 @pytest.mark.parametrize("setting", ["idle_session_timeout", "idle_in_transaction_session_timeout"])
-def test_why_refused__the_reason_was_lost_with_the_connection(migrated: Database, setting: str) -> None:
+def test_refusal_reason__the_reason_was_lost_with_the_connection(migrated: Database, setting: str) -> None:
     error = OperationalError("it is over")
     error.__cause__ = psycopg.OperationalError("consuming input failed: server closed the connection unexpectedly")
     with django_uses(migrated):
-        assert why_refused(error) is None
+        assert refusal_reason(error) is None
         Database("postgres").execute(f"ALTER DATABASE {migrated.name} SET {setting} = '5min'")
-        assert why_refused(error) == (
+        assert refusal_reason(error) == (
             f"{setting} is '5min', which may have ended the session. To undo it: ALTER DATABASE {migrated.name} RESET {setting};"
             " or use another role in DATABASE_URL."
         )
         error.__cause__ = psycopg.OperationalError("connection failed: server closed the connection unexpectedly")
-        assert why_refused(error) is None
+        assert refusal_reason(error) is None
 
 
 def test_commands__triggers_that_would_not_fire__are_refused(app: Database) -> None:
     has(app, "session_replication_role = replica")
     code, out, err = app.manage("schema_version")
     assert (code, out) == (2, "")
-    assert err.startswith("session_replication_role is 'replica' for this role or database, so triggers and foreign keys would not act")
+    assert err.startswith("session_replication_role is 'replica' for this role or database, so triggers and foreign keys would not run")
 
 
 def test_commands__rows_that_a_policy_hides__are_not_taken_for_deleted(app: Database, migrated: Database) -> None:
@@ -137,5 +137,5 @@ def test_commands__rows_that_a_policy_hides__are_not_taken_for_deleted(app: Data
     code, out, err = app.manage("erase_user", "4a9b659b-6607-5e7d-9873-1bd46266e31c", "--soft", "--no-input")
     assert (code, out) == (2, "")
     assert err == (
-        'PostgreSQL: query would be affected by row-level security policy for table "users": use a role that may, in DATABASE_URL.\n'
+        'PostgreSQL: query would be affected by row-level security policy for table "users". Set a role with this permission in DATABASE_URL.\n'
     )
