@@ -31,7 +31,7 @@ from videos.models import Video
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-REFUSED = "A user of this row was anonymized or deleted for good: no data of this user can be written."
+REFUSED = "A user of this row was anonymized or permanently deleted: no data of this user can be written."
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,7 @@
 """Advisory locks of a PostgreSQL session. A process that dies loses its lock with the connection.
 
-The lock is polled. A session that waits inside ``pg_advisory_lock`` holds a snapshot while it waits, and CREATE INDEX CONCURRENTLY, run by
-the session that has the lock, waits for every snapshot to end: a deadlock, and an INVALID index. ``pg_try_advisory_lock`` ends at once.
+The lock is polled with ``pg_try_advisory_lock``, which returns at once. A session that waits inside ``pg_advisory_lock`` holds a snapshot.
+CREATE INDEX CONCURRENTLY in the session with the lock waits for every snapshot to end. That is a deadlock, and it leaves an INVALID index.
 """
 
 from __future__ import annotations
@@ -26,15 +26,20 @@ HOLDERS = """
 
 @dataclass(frozen=True, slots=True)
 class AdvisoryLock:
-    """The lock ``key`` of the connection's database, for its session. The same key in another database is another lock."""
+    """The advisory lock ``key`` for the session of ``connection``.
+
+    The same key in another database is another lock.
+    """
 
     connection: BaseDatabaseWrapper
     key: int
 
     @contextmanager
     def held(self, seconds: float, busy: Callable[[], UserFacingError], on_wait: Callable[[], object] = lambda: None) -> Iterator[None]:
-        """Hold the lock. Wait up to ``seconds`` for another session, after one call of ``on_wait``; then raise the error that ``busy``
-        returns."""
+        """Hold the lock.
+
+        If another session holds it, call ``on_wait`` once and wait up to ``seconds``. Then raise the error that ``busy`` returns.
+        """
         if not self.try_acquire():
             on_wait()
             if not wait_until(self.try_acquire, seconds):
@@ -49,12 +54,12 @@ class AdvisoryLock:
         return bool(self._ask("SELECT pg_try_advisory_lock(%s)")[0])
 
     def release(self) -> None:
-        """Release the lock at once; the end of the session would do it a moment later. A session that is gone holds nothing."""
+        """Release the lock now, not only at the end of the session. Do nothing if the connection is lost."""
         with suppress(InterfaceError, OperationalError):
             self._ask("SELECT pg_advisory_unlock(%s)")
 
     def is_held(self) -> bool:
-        """Return whether this session has the lock. Raises Django's error of a lost connection."""
+        """Return whether this session has the lock. Raises Django's error for a lost connection."""
         return self._ask(HOLDERS + "AND pid = pg_backend_pid()") is not None
 
     def holder(self) -> tuple[int, str] | None:

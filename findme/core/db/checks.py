@@ -1,4 +1,4 @@
-"""Migration operations that add CHECK constraints to tables that are large and in use."""
+"""Migration operations that add CHECK constraints to large tables that are in use."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from django.db.models import CheckConstraint, Model
 from findme.core.errors import UserFacingError
 
 NAMED = 10
-"""How many rows an error names, by their key."""
+"""Maximum number of keys in an error."""
 
 
 class AddChecks(Operation):
-    """Add CHECK constraints that hold for new rows only (``NOT VALID``). Needs ``ValidateChecks`` in a later migration.
+    """Add CHECK constraints for new rows only (``NOT VALID``).
 
-    Adding a valid constraint reads the whole table under a lock that blocks every query. This one takes the lock for a moment. First it looks for
-    rows that break a constraint, and raises UserFacingError with their keys: nothing is changed then.
+    Needs ``ValidateChecks`` in a later migration.
+    Adding a valid constraint reads the whole table under a lock that blocks every query. This operation takes the lock only for a moment.
+    If existing rows break a constraint, it raises UserFacingError with their keys and changes nothing.
     """
 
     reduces_to_sql = True
@@ -36,7 +37,7 @@ class AddChecks(Operation):
         self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: ProjectState, to_state: ProjectState
     ) -> None:
         model = to_state.apps.get_model(app_label, self.model_name)
-        refuse_existing_rows(schema_editor, model, self.constraints)
+        check_existing_rows(schema_editor, model, self.constraints)
         for constraint in self.constraints:
             schema_editor.execute(f"{constraint.create_sql(model, schema_editor)} NOT VALID", params=None)
 
@@ -52,9 +53,10 @@ class AddChecks(Operation):
 
 
 class ValidateChecks(Operation):
-    """Have PostgreSQL prove constraints of ``AddChecks`` for the existing rows. Other sessions read and write the table meanwhile.
+    """Validate constraints of ``AddChecks`` for the existing rows.
 
-    Raises UserFacingError with the keys of the rows that break one.
+    Other sessions can read and write the table meanwhile.
+    Raises UserFacingError with the keys of the rows that break a constraint.
     """
 
     reduces_to_sql = True
@@ -64,20 +66,20 @@ class ValidateChecks(Operation):
         self.model_name, self.names = model_name, list(names)
 
     def state_forwards(self, app_label: str, state: ProjectState) -> None:
-        """Do nothing: Django's state does not have whether a constraint is valid."""
+        """Do nothing: Django's state does not contain whether a constraint is valid."""
 
     def database_forwards(
         self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: ProjectState, to_state: ProjectState
     ) -> None:
         model = to_state.apps.get_model(app_label, self.model_name)
-        refuse_existing_rows(schema_editor, model, self._constraints(model))
+        check_existing_rows(schema_editor, model, self._constraints(model))
         validate = ", ".join(f"VALIDATE CONSTRAINT {schema_editor.quote_name(name)}" for name in self.names)
         schema_editor.execute(f"ALTER TABLE {schema_editor.quote_name(model._meta.db_table)} {validate}")
 
     def database_backwards(
         self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: ProjectState, to_state: ProjectState
     ) -> None:
-        """Make them NOT VALID again, which PostgreSQL can do only by making them again."""
+        """Make the constraints NOT VALID again. PostgreSQL can do that only if they are created again."""
         model = from_state.apps.get_model(app_label, self.model_name)
         for constraint in self._constraints(model):
             schema_editor.execute(str(constraint.remove_sql(model, schema_editor)))
@@ -91,9 +93,11 @@ class ValidateChecks(Operation):
         return f"Validate {len(self.names)} checks on {self.model_name}"
 
 
-def refuse_existing_rows(schema_editor: BaseDatabaseSchemaEditor, model: type[Model], constraints: Sequence[CheckConstraint]) -> None:
-    """Raise UserFacingError if rows of the table break one of ``constraints``: how many, and the keys of some. No other value of a row is
-    named."""
+def check_existing_rows(schema_editor: BaseDatabaseSchemaEditor, model: type[Model], constraints: Sequence[CheckConstraint]) -> None:
+    """Raise UserFacingError if rows of the table break one of ``constraints``.
+
+    The error has their number and at most ``NAMED`` keys, and no other value of a row.
+    """
     if schema_editor.collect_sql:
         return
     quote = schema_editor.quote_name
@@ -113,6 +117,6 @@ def refuse_existing_rows(schema_editor: BaseDatabaseSchemaEditor, model: type[Mo
             rows = "1 row" if count == 1 else f"{count} rows"
             found.append(f"{constraint.name}: {rows} ({keys}{more}). {constraint.get_violation_error_message()}")
     raise UserFacingError(
-        f"Table {model._meta.db_table} has rows that a new rule refuses: nothing was changed. {' '.join(found)}"
+        f"Table {model._meta.db_table} has rows that break a new constraint: nothing was changed. {' '.join(found)}"
         " Correct these rows, then run manage.py migrate again."
     )

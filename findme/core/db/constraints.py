@@ -1,4 +1,4 @@
-"""Foreign keys as PostgreSQL has them: with ON DELETE in the database, and of several columns."""
+"""Foreign keys with ON DELETE in the database, also of several columns."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 
 
 def foreign_key(to: str, *, related_name: str, null: bool = False, primary_key: bool = False) -> Any:
-    """Return the field of a foreign key whose constraint and indexes are those in ``Meta``. A primary key is a ``OneToOneField``.
+    """Return a foreign key field without a constraint or index: both are declared in ``Meta``.
 
-    ``to`` is a label of a model. ``on_delete`` is left to the database, by a ``ForeignKeyConstraint``.
+    ``to`` is the label of a model. The database applies ``on_delete``, by a ``ForeignKeyConstraint``. A primary key is a ``OneToOneField``.
     """
     kind = models.OneToOneField if primary_key else models.ForeignKey
     return kind(
@@ -23,18 +23,20 @@ def foreign_key(to: str, *, related_name: str, null: bool = False, primary_key: 
         blank=null,
         primary_key=primary_key,
         db_constraint=False,
-        db_index=primary_key,  # what a one-to-one field says of the index that it has
+        # A one-to-one field has an index and says so.
+        db_index=primary_key,
     )
 
 
 class ForeignKeyConstraint(models.BaseConstraint):
     """A named foreign key, deferred to the end of the transaction, with its ON DELETE in the database.
 
-    Django keeps ``on_delete`` to itself: its constraint has no ON DELETE clause, and a ``DELETE`` typed into psql fails. So the fields here
-    are made by ``foreign_key`` and this stands in ``Meta.constraints``. It may have several columns, which Django's ``ForeignKey`` may not.
+    Django applies ``on_delete`` in Python: its constraint has no ON DELETE clause, so a ``DELETE`` in psql fails. Therefore the fields are created
+    by ``foreign_key``, and this constraint is in ``Meta.constraints``. It can have several columns. Django's ``ForeignKey`` cannot.
 
-    ``columns`` and ``to_columns`` (by default ``id``) are names of columns; ``to_table`` is a table. ``set_null`` are those of ``columns`` that SET NULL
-    clears, which are all without it. The default message names the model of ``to_table``. Raises ValueError for lists of different lengths, an unknown ``on_delete``, or a ``set_null`` that does not fit.
+    ``columns`` and ``to_columns`` (by default ``id``) are names of columns, and ``to_table`` is the name of a table. ``set_null`` are the columns
+    that SET NULL clears, by default all ``columns``. The default message names the model of ``to_table``.
+    Raises ValueError for lists of different lengths, an unknown ``on_delete``, or a wrong ``set_null``.
     """
 
     default_violation_error_message = "There is no such %(target)s."
@@ -57,9 +59,9 @@ class ForeignKeyConstraint(models.BaseConstraint):
         if len(columns) != len(to_columns) or not columns:
             raise ValueError(f"{name}: {columns!r} cannot refer to {to_columns!r}: the lists differ in length or are empty")
         if on_delete not in self.ON_DELETE:
-            raise ValueError(f"{name}: on_delete is {on_delete!r}, and must be one of {', '.join(self.ON_DELETE)}")
+            raise ValueError(f"{name}: on_delete is {on_delete!r} and must be one of {', '.join(self.ON_DELETE)}")
         if set_null is not None and (on_delete != "SET NULL" or not set_null or not set(set_null) <= set(columns)):
-            raise ValueError(f"{name}: set_null is {set_null!r}, and must be some of {columns!r}, with on_delete='SET NULL'")
+            raise ValueError(f"{name}: set_null is {set_null!r} and must be some of {columns!r}, with on_delete='SET NULL'")
         super().__init__(name=name, violation_error_code=violation_error_code, violation_error_message=violation_error_message)
         self.columns, self.to_table, self.to_columns, self.on_delete = list(columns), to_table, list(to_columns), on_delete
         self.set_null = None if set_null is None else list(set_null)
@@ -95,7 +97,7 @@ class ForeignKeyConstraint(models.BaseConstraint):
         exclude: set[str] | None = None,
         using: str = DEFAULT_DB_ALIAS,
     ) -> None:
-        """Nothing: a field of one column checks itself, and a model with a key of several checks it in ``clean()``, where it has the words."""
+        """Do nothing: a field validates itself, and ``Model.clean()`` validates a key of several columns."""
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, ForeignKeyConstraint):
@@ -109,5 +111,5 @@ class ForeignKeyConstraint(models.BaseConstraint):
 
 
 def model_of(table: str | None) -> type[models.Model] | None:
-    """Return the model whose table it is, of all that are installed."""
+    """Return the installed model with this table, or None."""
     return next((model for model in apps.get_models(include_auto_created=True) if model._meta.db_table == table), None)

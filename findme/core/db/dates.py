@@ -1,4 +1,4 @@
-"""The dates and times that a column may hold: those that Python can read in every time zone."""
+"""The range of dates and times in columns: Python can read them in every time zone."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from findme.core.values.unreadable import Unreadable
 
 FIRST_DATE, LAST_DATE = date(1, 1, 2), date(9999, 12, 30)
 FIRST_TIME, END_OF_TIMES = datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
-"""The second one is the first moment that is refused."""
+"""``END_OF_TIMES`` is the first time that is out of range."""
 
 
 class SupportedDate(models.CheckConstraint):
     """A CHECK that a date or time is from 0001-01-02 to 9999-12-30 (UTC), and finite.
 
-    PostgreSQL also stores ``infinity`` and years up to 294276, and Python cannot read a row that holds one. A day is kept free at both ends, so
-    that a time can be converted to every time zone. NULL passes.
+    PostgreSQL also stores ``infinity`` and years up to 294276, and Python cannot read a row with such a value. The range leaves out a day at both
+    ends, so that a time can be converted to every time zone. NULL passes.
     """
 
     default_violation_error_message = "A date must be from 0001-01-02 to 9999-12-30."
@@ -33,7 +33,7 @@ class SupportedDate(models.CheckConstraint):
     def validate(
         self, model: type[models.Model], instance: models.Model, exclude: set[str] | None = None, using: str = DEFAULT_DB_ALIAS
     ) -> None:
-        """Raise ValidationError for a date out of range. Python can tell by itself, so this asks the database nothing."""
+        """Raise ValidationError for a date out of range. Python checks it, without a query."""
         field: Any = model._meta.get_field(self.field)
         if self.field not in (exclude or ()) and not is_supported(getattr(instance, field.attname)):
             raise ValidationError(self.get_violation_error_message(), code=self.violation_error_code)
@@ -45,12 +45,12 @@ class SupportedDate(models.CheckConstraint):
 
 
 def supported_dates(table: str, *fields: str) -> list[SupportedDate]:
-    """Return one ``SupportedDate`` for each of ``fields``, for ``Meta.constraints``. Each is named after the table and the field."""
+    """Return a ``SupportedDate`` for each field, for ``Meta.constraints``, named after table and field."""
     return [SupportedDate(field=field, name=f"{table}_{field}_range_check") for field in fields]
 
 
 def is_supported(value: object) -> bool:
-    """Return whether a column with a ``SupportedDate`` can hold ``value``. What is no date is for others to judge."""
+    """Return whether a column with a ``SupportedDate`` can hold ``value``. A value that is no date passes."""
     if isinstance(value, Unreadable):
         return False
     if isinstance(value, datetime):

@@ -1,4 +1,4 @@
-"""SQL expressions that the models' constraints, indexes and defaults are written in."""
+"""SQL expressions for the constraints, indexes and defaults of the models."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from django.db.models.sql.compiler import SQLCompiler
 
 
 class EnglishSearchVector(Func):
-    """``to_tsvector('english', COLUMN)`` and nothing else: Django's ``SearchVector`` adds a COALESCE, and the guide's query would not use the index."""
+    """``to_tsvector('english', column)`` without COALESCE.
+
+    Django's ``SearchVector`` adds a COALESCE. With it, the query of the guide would not use the index.
+    """
 
     function = "to_tsvector"
 
@@ -20,11 +23,11 @@ class EnglishSearchVector(Func):
 
 
 class _OfOneArgument(Func):
-    """A template that names its only argument several times.
+    """A function whose template uses its only argument several times.
 
-    When ``full_clean()`` asks the database whether a row would pass, the argument is a value and not a column. Its parameter is needed as often
-    as it is named: Django gives it once, and the question would fail and count as passed. A value of None is NULL, where Django would send the
-    ``null`` of JSON.
+    When ``full_clean()`` checks a row by a query, the argument is a value and not a column. Then the query needs its parameter for each use. Django
+    passes it once: the query would fail, and Django would count the check as passed. A value of None becomes NULL. Django would send the ``null``
+    of JSON.
     """
 
     arity = 1
@@ -47,9 +50,9 @@ class _OfOneArgument(Func):
 
 
 class IsoWeeksInYear(_OfOneArgument):
-    """The number of ISO weeks (52 or 53) of an ISO year from 1 to 9999, else NULL: 28 December is always in the last one (ISO 8601).
+    """The number of ISO weeks (52 or 53) of an ISO year from 1 to 9999, otherwise NULL.
 
-    ``make_date`` raises for the year 0; inside the CASE it is never asked.
+    28 December is always in the last week (ISO 8601). ``make_date`` raises an error for the year 0, and the CASE prevents that call.
     """
 
     template = "CASE WHEN %(expressions)s BETWEEN 1 AND 9999 THEN extract(week FROM make_date(%(expressions)s, 12, 28))::integer END"
@@ -57,7 +60,10 @@ class IsoWeeksInYear(_OfOneArgument):
 
 
 class _ArrayCondition(_OfOneArgument):
-    """A condition on an array of one dimension: ``array_position`` raises on others, so it is asked inside a CASE. NULL passes."""
+    """A condition on an array of one dimension. NULL passes.
+
+    ``array_position`` raises an error for other arrays, so the CASE calls it for one dimension only.
+    """
 
     condition = ""
     output_field = models.BooleanField()
@@ -68,7 +74,7 @@ class _ArrayCondition(_OfOneArgument):
 
 
 class HasLength(_ArrayCondition):
-    """An array of one dimension with exactly LENGTH elements."""
+    """An array of one dimension with exactly ``length`` elements."""
 
     def __init__(self, column: str | F, *, length: int) -> None:
         super().__init__(column)
@@ -86,7 +92,7 @@ class HasAtMost(_ArrayCondition):
 class HasShortTexts(_ArrayCondition):
     """An array of texts with at most ``longest`` characters in each.
 
-    A CHECK has no subquery that could look at each element. The cast cuts each text, so an array with a longer one changes.
+    A CHECK cannot use a subquery to check each element. The cast cuts each text, so an array with a longer text changes.
     """
 
     def __init__(self, column: str | F, *, longest: int) -> None:
@@ -109,13 +115,13 @@ class HasOnlyTexts(_ArrayCondition):
 
 
 class IsNotZero(_ArrayCondition):
-    """Not all elements are 0: a vector of zeros has no direction, and no cosine."""
+    """Not all elements are 0: a vector of zeros has no direction and no cosine similarity."""
 
     condition = "0 <> ANY (%(expressions)s)"
 
 
 class IsGeoPoint(_OfOneArgument):
-    """A JSON object whose ``lat`` is a number from -90 to 90 and whose ``lon`` is one from -180 to 180, and which has nothing else."""
+    """A JSON object with only ``lat``, a number from -90 to 90, and ``lon``, a number from -180 to 180."""
 
     template = (
         "CASE WHEN jsonb_typeof(%(expressions)s) IS DISTINCT FROM 'object' THEN %(expressions)s IS NULL"
@@ -127,7 +133,10 @@ class IsGeoPoint(_OfOneArgument):
 
 
 class IsSupportedDate(_OfOneArgument):
-    """A date or time from 0001-01-02 to 9999-12-30 (UTC): Python can read it in every time zone. A date takes only the date of these literals."""
+    """A date or time from 0001-01-02 to 9999-12-30 (UTC), which Python can read in every time zone.
+
+    For a date, PostgreSQL uses only the date of these literals.
+    """
 
     template = "(%(expressions)s >= '0001-01-02 00:00:00+00' AND %(expressions)s < '9999-12-31 00:00:00+00')"
     output_field = models.BooleanField()
@@ -144,7 +153,7 @@ class HasBytes(_OfOneArgument):
 
 
 class ClockTimestamp(Func):
-    """``clock_timestamp()``: the time now, where ``now()`` is the time at which the transaction began."""
+    """``clock_timestamp()``: the current time. ``now()`` is the start time of the transaction."""
 
     function = "clock_timestamp"
     arity = 0

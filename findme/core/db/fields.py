@@ -1,4 +1,4 @@
-"""Column types that PostgreSQL has and Django's fields lack."""
+"""Fields for column types of PostgreSQL that Django does not have."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ class RealField(_FloatField):
     """A ``real``: four bytes, as Qdrant stores the numbers of a vector."""
 
     def get_prep_value(self, value: Any) -> Any:
-        """The nearest number of four bytes, so that what is too small is 0, not an error of PostgreSQL, and what is too large is an infinity."""
+        """Return the nearest number of four bytes.
+
+        A number that is too small becomes 0, where PostgreSQL would raise an error. A number that is too large becomes an infinity.
+        """
         prepared = super().get_prep_value(value)
         return ctypes.c_float(prepared).value if isinstance(prepared, float) else prepared
 

@@ -1,4 +1,4 @@
-"""Migration operations for what the schema editor does not do."""
+"""Migration operations that Django does not have: SQL files, and ON DELETE in the database."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from psycopg import errors
 
 
 class SqlFile(RunSQL):
-    """SQL from a file, and the reverse from another one. An error names the file and, where PostgreSQL says a position, the line."""
+    """Run SQL from a file, and the reverse SQL from another file.
+
+    An error names the file, and the line if PostgreSQL reports a position.
+    """
 
     def __init__(self, up: Path, down: Path) -> None:
         super().__init__(up.read_text(), down.read_text())
@@ -40,21 +43,22 @@ class SqlFile(RunSQL):
 
 
 def sql_file(name: str) -> SqlFile:
-    """``sql/NAME.up.sql`` beside the migration that calls this, with ``sql/NAME.down.sql`` as its reverse.
+    """Return the operation for ``sql/<name>.up.sql`` in the folder of the calling migration.
 
-    A file that was released never changes: a change is a new pair of files in a new migration.
+    ``<name>.down.sql`` is the reverse.
+    A released file never changes. A change needs a new pair of files in a new migration.
     """
     folder = Path(inspect.stack()[1].filename).parent / "sql"
     return SqlFile(folder / f"{name}.up.sql", folder / f"{name}.down.sql")
 
 
-def place_of(error: BaseException) -> str | None:
-    """Return the file, and the line if it is known, of the SQL that raised ``error``; None for other SQL."""
-    return next((note for note in getattr(error, "__notes__", ()) if isinstance(note, _Place)), None)
+def sql_location(error: BaseException) -> str | None:
+    """Return the file, and the line if known, of the SQL that raised ``error``. None for other SQL."""
+    return next((note for note in getattr(error, "__notes__", ()) if isinstance(note, _Location)), None)
 
 
-class _Place(str):
-    """The note of an error that says where its SQL is."""
+class _Location(str):
+    """The note of an error with the location of its SQL."""
 
     __slots__ = ()
 
@@ -67,14 +71,14 @@ def _located(file: Path, sql: str) -> Iterator[None]:
         cause = error.__cause__
         position = cause.diag.statement_position if isinstance(cause, errors.Error) else None
         line = f", line {sql.count(chr(10), 0, int(position) - 1) + 1}" if position else ""
-        error.add_note(_Place(f"{'/'.join(file.parts[-4:])}{line}"))
+        error.add_note(_Location(f"{'/'.join(file.parts[-4:])}{line}"))
         raise
 
 
 class SetOnDelete(Operation):
-    """Give the foreign key on TABLE (COLUMN) that Django made an ON DELETE in the database; the reverse takes it away again.
+    """Set ON DELETE in the database for a foreign key that Django created. The reverse removes it.
 
-    For tables of Django's own, whose models this project does not declare. The constraint keeps its name.
+    For tables of Django, whose models this project does not define. The constraint keeps its name.
     """
 
     reduces_to_sql = True
@@ -84,7 +88,7 @@ class SetOnDelete(Operation):
         self.table, self.column, self.on_delete = table, column, on_delete
 
     def state_forwards(self, app_label: str, state: ProjectState) -> None:
-        """Nothing: Django's state has no ON DELETE."""
+        """Do nothing: Django's state has no ON DELETE."""
 
     def database_forwards(
         self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: ProjectState, to_state: ProjectState
@@ -97,7 +101,7 @@ class SetOnDelete(Operation):
         self._recreate(schema_editor, "NO ACTION")
 
     def _recreate(self, schema_editor: BaseDatabaseSchemaEditor, on_delete: str) -> None:
-        """One statement: the table is never without its constraint."""
+        """Replace the constraint in one statement, so that the table is never without it."""
         quote = schema_editor.quote_name
         with schema_editor.connection.cursor() as cursor:
             cursor.execute(

@@ -1,4 +1,4 @@
-"""Settings of a PostgreSQL session for a while, and a transaction that ends with its block."""
+"""Temporary settings of a PostgreSQL session, and a transaction around the schema editor."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ TIME_LIMITS = ("idle_in_transaction_session_timeout", "idle_session_timeout", "t
 
 @contextmanager
 def session_settings(connection: BaseDatabaseWrapper, **values: str) -> Iterator[None]:
-    """Set VALUES for this session, and put back what was there before; a session that is gone has nothing to put back."""
+    """Set ``values`` for this session in the block, then restore the old values.
+
+    A lost session is ignored.
+    """
     before = {name: _exchange(connection, name, value) for name, value in values.items()}
     try:
         yield
@@ -25,10 +28,13 @@ def session_settings(connection: BaseDatabaseWrapper, **values: str) -> Iterator
 
 @contextmanager
 def without_time_limits(connection: BaseDatabaseWrapper) -> Iterator[None]:
-    """Lift the limits that a role, a database or the server set for a session of short queries: a migration takes the time that it needs."""
+    """Remove the time limits of the session in the block, because a migration can take long.
+
+    A role, a database or the server may have set them for short queries.
+    """
     with session_settings(connection, statement_timeout="0"):
         with connection.cursor() as cursor:
-            # Not every release has each of them.
+            # Not every release of PostgreSQL has all of them.
             cursor.execute("SELECT name FROM pg_settings WHERE name = ANY(%s) AND setting <> '0'", [list(TIME_LIMITS)])
             limits = {name: "0" for (name,) in cursor.fetchall()}
         with session_settings(connection, **limits):
@@ -37,10 +43,10 @@ def without_time_limits(connection: BaseDatabaseWrapper) -> Iterator[None]:
 
 @contextmanager
 def one_transaction(connection: BaseDatabaseWrapper) -> Iterator[None]:
-    """``transaction.atomic`` around Django's schema editor.
+    """Run the block in ``transaction.atomic``, for Django's schema editor.
 
-    When SQL that the editor has put off to its end fails, it does not leave the block that it has entered, and the block around it, taken for the
-    inner one, would roll back to a savepoint and leave the transaction open: so what was entered inside is forgotten here.
+    The editor runs deferred SQL in its ``__exit__``. If that SQL fails, the editor does not exit its own atomic block. Django would then take the
+    outer block for the inner one, roll back to a savepoint and leave the transaction open. So this removes the inner blocks from the connection.
     """
     with transaction.atomic(using=connection.alias):
         savepoints, blocks = len(connection.savepoint_ids), len(connection.atomic_blocks)
@@ -53,7 +59,7 @@ def one_transaction(connection: BaseDatabaseWrapper) -> Iterator[None]:
 
 def _exchange(connection: BaseDatabaseWrapper, name: str, value: str) -> str:
     with connection.cursor() as cursor:
-        # In two statements: in one, it is not said which of the functions is called first.
+        # Two statements, because PostgreSQL does not define which function of one statement runs first.
         cursor.execute("SELECT current_setting(%s)", [name])
         before = str(cursor.fetchone()[0])
         cursor.execute("SELECT set_config(%s, %s, false)", [name, value])

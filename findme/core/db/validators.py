@@ -1,4 +1,7 @@
-"""What PostgreSQL cannot store and Django's fields let through: found before the database is asked, and told in a sentence."""
+"""Validation of values that Django's fields accept and PostgreSQL cannot store.
+
+It runs before the database is queried and gives an error message.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,10 @@ NOT_JSON = "This cannot be written as JSON: it has a NaN, an infinity, or too mu
 
 
 def validate_storable(field: models.Field[Any, Any], value: object) -> None:
-    """Raise ValidationError if VALUE cannot be stored in FIELD's column, whatever the column's constraints say."""
+    """Raise ValidationError if the type of the column of ``field`` cannot store ``value``.
+
+    Constraints of the column are not checked here.
+    """
     if isinstance(value, (BaseExpression, DatabaseDefault)):
         return
     if value is None:
@@ -34,7 +40,10 @@ def validate_storable(field: models.Field[Any, Any], value: object) -> None:
 
 
 def _check_json(field: models.JSONField[Any, Any], value: object) -> None:
-    """JSON has no NaN and no infinity, Python's ``json`` writes them; what is of no JSON type at all is told by Django."""
+    """Raise ValidationError for NaN, infinity, too much depth, and numbers too long for PostgreSQL.
+
+    Python's ``json`` writes NaN and infinity, although JSON does not have them. Django reports a value that has no JSON type.
+    """
     try:
         json.dumps(value, cls=field.encoder, allow_nan=False)
     except (ValueError, RecursionError) as error:
@@ -57,7 +66,7 @@ def _check_text(text: str) -> None:
 
 
 def _long_numbers(value: object) -> Iterator[str]:
-    """Every number in ``value`` that may have too many digits. What a float writes never has."""
+    """Yield every number in ``value`` that may have too many digits. A float never has."""
     if isinstance(value, ExactNumber):
         yield value.text
     elif isinstance(value, int) and value.bit_length() > MOST_DIGITS:
@@ -73,7 +82,7 @@ def _long_numbers(value: object) -> Iterator[str]:
 
 
 def _texts(value: object) -> Iterator[str]:
-    """Every string in VALUE, however deep."""
+    """Yield every string in ``value``, at any depth."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):

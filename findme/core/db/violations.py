@@ -1,4 +1,7 @@
-"""The database's refusals, told as a sentence on the field that it is about: translated once, by the constraint's name."""
+"""Translate constraint violations of the database to an error message on the right field.
+
+The name of the constraint identifies the message.
+"""
 
 from __future__ import annotations
 
@@ -12,32 +15,35 @@ from django.db import IntegrityError, models
 from findme.core.db.constraints import ForeignKeyConstraint, model_of
 
 OF_ERASED_USER = "_erased_user_check"
-"""What the name of the rule ends with that keeps data of anonymized and deleted users out of a table. Triggers enforce it."""
+"""Suffix of the rules that keep data of anonymized and deleted users out of a table. Triggers enforce them."""
 
 
 def is_of_erased_user(error: IntegrityError) -> bool:
-    """Return whether the database refused data of a user who was anonymized or deleted for good."""
+    """Return whether the database rejected data of a user who was anonymized or permanently deleted."""
     return (getattr(getattr(error.__cause__, "diag", None), "constraint_name", None) or "").endswith(OF_ERASED_USER)
 
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """A rule of the database that was broken. ``model`` and ``field`` are None where the rule is not one of a model's, or of no single field."""
+    """A rule of the database that was broken.
+
+    ``model`` is None if no model has the rule. ``field`` is None if the rule is about no field or about several fields.
+    """
 
     constraint: str
-    """The constraint's name; empty for a NOT NULL."""
+    """The name of the constraint. Empty for NOT NULL."""
     model: type[models.Model] | None
     field: str | None
     sentence: str
 
     def as_validation_error(self, fields: Collection[str]) -> ValidationError:
-        """For a form that has FIELDS: on the right one, or on the whole form if that is not one of them."""
+        """Return the error for a form with ``fields``: on the right field, or on the whole form."""
         where = self.field if self.field in fields else None
         return ValidationError({where or NON_FIELD_ERRORS: [self.sentence]})
 
 
 def translate(error: IntegrityError) -> Violation:
-    """What ERROR says, by the table, the constraint and the column that PostgreSQL names in it."""
+    """Return the violation, found by the table, constraint and column in PostgreSQL's error."""
     diagnosis = getattr(error.__cause__, "diag", None)
     name, column = getattr(diagnosis, "constraint_name", None) or "", getattr(diagnosis, "column_name", None)
     model = model_of(getattr(diagnosis, "table_name", None))
@@ -50,19 +56,27 @@ def translate(error: IntegrityError) -> Violation:
     if model is not None and name == f"{model._meta.db_table}_pkey":
         return Violation(name, model, model._meta.pk.name, "There is another row with this key.")
     if is_of_erased_user(error):
-        return Violation(name, model, None, "A user of this row was anonymized or deleted for good: no data of this user can be written.")
-    return Violation(name, model, None, f"The database refused this: it breaks the rule {name!r}.")
+        return Violation(
+            name, model, None, "A user of this row was anonymized or permanently deleted: no data of this user can be written."
+        )
+    return Violation(name, model, None, f"The database rejected this: it breaks the rule {name!r}.")
 
 
 def field_for_constraint(model: type[models.Model], constraint: models.BaseConstraint) -> str | None:
-    """The field that the constraint's sentence is put on: the one that the model's ``constraint_fields`` names, or the only one it is about, or none."""
+    """Return the field that shows the message of the constraint, or None.
+
+    It is the field in ``constraint_fields`` of the model, otherwise the only field of the constraint.
+    """
     constraint_fields: dict[str, str] = getattr(model, "constraint_fields", {})
     fields = fields_of(model, constraint)
     return constraint_fields.get(constraint.name) or (next(iter(fields)) if len(fields) == 1 else None)
 
 
 def fields_of(model: type[models.Model], constraint: models.BaseConstraint) -> set[str]:
-    """The fields that the constraint is about; a generated one stands for those that it is made from."""
+    """Return the fields of the constraint.
+
+    A generated field counts as the fields that it is computed from.
+    """
     found: set[str] = set()
     for name in _names_in(model, constraint):
         field = next(field for field in model._meta.concrete_fields if name in (field.name, field.column))

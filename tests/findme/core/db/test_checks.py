@@ -31,7 +31,7 @@ def test_migrate__names_the_rows_that_break_a_new_rule_and_changes_nothing(migra
     with pytest.raises(UserFacingError) as raised:
         apply_migrations()
     assert str(raised.value) == (
-        "Table users has rows that a new rule refuses: nothing was changed. users_date_of_birth_range_check: 13 rows"
+        "Table users has rows that break a new constraint: nothing was changed. users_date_of_birth_range_check: 13 rows"
         f" ({named}, ...). A date must be from 0001-01-02 to 9999-12-30. Correct these rows, then run manage.py migrate again."
     )
     assert "example.com" not in str(raised.value)
@@ -69,7 +69,7 @@ def test_migrate__names_the_embeddings_that_are_too_large(migrated: Database) ->
     with pytest.raises(UserFacingError) as raised:
         apply_migrations()
     assert str(raised.value) == (
-        "Table profile_embeddings has rows that a new rule refuses: nothing was changed."
+        "Table profile_embeddings has rows that break a new constraint: nothing was changed."
         f" profile_embeddings_interests_count_check: 1 row ({key}). A user has at most 100 interests."
         f" profile_embeddings_interests_length_check: 1 row ({key}). An interest has at most 100 characters."
         f" profile_embeddings_video_features_count_check: 1 row ({key}). Video features are at most 1,024 numbers."

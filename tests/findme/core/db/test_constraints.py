@@ -33,7 +33,7 @@ def test_foreign_key__columns_on_both_sides_are_as_many() -> None:
 
 
 def test_foreign_key__on_delete_is_one_that_is_known() -> None:
-    with pytest.raises(ValueError, match=r"^rows_user_id_fkey: on_delete is 'EXPLODE', and must be one of CASCADE, SET NULL, NO ACTION$"):
+    with pytest.raises(ValueError, match=r"^rows_user_id_fkey: on_delete is 'EXPLODE' and must be one of CASCADE, SET NULL, NO ACTION$"):
         ForeignKeyConstraint(**KEY | {"on_delete": "EXPLODE"})
 
 

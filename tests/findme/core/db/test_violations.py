@@ -98,12 +98,12 @@ def test_translate__a_key_that_is_taken() -> None:
 def test_translate__a_rule_of_djangos_own_tables() -> None:
     Group.objects.create(name="Editors")
     assert violation_of(lambda: Group.objects.create(name="Editors")) == Violation(
-        "auth_group_name_key", Group, None, "The database refused this: it breaks the rule 'auth_group_name_key'."
+        "auth_group_name_key", Group, None, "The database rejected this: it breaks the rule 'auth_group_name_key'."
     )
 
 
 def test_translate__an_error_that_does_not_come_from_postgresql() -> None:
-    assert translate(IntegrityError("nothing")) == Violation("", None, None, "The database refused this: it breaks the rule ''.")
+    assert translate(IntegrityError("nothing")) == Violation("", None, None, "The database rejected this: it breaks the rule ''.")
 
 
 def test_as_validation_error__is_on_the_field_or_on_the_whole_form() -> None:
