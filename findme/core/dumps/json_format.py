@@ -1,4 +1,7 @@
-"""``dumpdata`` and ``loaddata`` in JSON with exact numbers: Django's own serializer writes the nearest double."""
+"""The JSON format of ``dumpdata`` and ``loaddata`` with exact numbers.
+
+Django's serializer writes the nearest double.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from findme.core.values.exact_json import ExactDecoder, ExactEncoder
 
 
 class _Encoder(ExactEncoder):
-    """Dates, times, UUIDs and promises as Django's, everything else exactly."""
+    """An exact encoder that writes dates, times, UUIDs and lazy texts as Django does."""
 
     def default(self, o: Any) -> Any:
         return django_json.DjangoJSONEncoder.default(self, o)

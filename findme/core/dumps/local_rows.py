@@ -1,4 +1,7 @@
-"""Tables whose rows belong to one database: no fixture carries them to another one, and ``flush`` keeps some of them."""
+"""Tables whose rows belong to one database.
+
+Fixtures never copy them to another database, and ``flush`` keeps some of them.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,9 @@ from django.apps import apps
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Model
 
-_MADE_BY_MIGRATE = "migrate makes these rows, with other ids in each database"
+_MADE_BY_MIGRATE = "migrate creates these rows with different ids in each database"
 
-_A_LOGIN = "it records log-ins at the site that made it"
+_A_LOGIN = "it records logins at the site that created it"
 
 _REASONS_OF_OTHERS = {
     "contenttypes.contenttype": _MADE_BY_MIGRATE,
@@ -20,13 +23,13 @@ _REASONS_OF_OTHERS = {
     "axes.accessattemptexpiration": _A_LOGIN,
     "axes.accessfailurelog": _A_LOGIN,
     "axes.accesslog": _A_LOGIN,
-    "sessions.session": "a session is a login at the site that made it",
+    "sessions.session": "a session is a login at the site that created it",
 }
-"""Models of Django and django-axes. A model of the project has the reason as its attribute ``not_copied``."""
+"""Reasons for models of Django and django-axes. A model of this project has the reason in its attribute ``not_copied``."""
 
 
 def reason_not_to_copy(model: type[Model]) -> str | None:
-    """Return why rows of ``model`` stay in the database that made them, or None if a fixture may carry them."""
+    """Return why rows of ``model`` belong to one database only, or None if a fixture may copy them."""
     reason: str | None = getattr(model, "not_copied", None)
     return reason or _REASONS_OF_OTHERS.get(model._meta.label_lower)
 
@@ -38,9 +41,10 @@ def local_models() -> list[type[Model]]:
 
 @contextmanager
 def kept_by_flush(connection: BaseDatabaseWrapper) -> Iterator[None]:
-    """Leave the tables of models with ``kept_by_flush`` out of the statement that ``flush`` and ``sqlflush`` make.
+    """Leave the tables of models with ``kept_by_flush`` out of the SQL of ``flush`` and ``sqlflush``.
 
-    They say which database this is and what it still has to tell Qdrant. Without them its own collection looks like another database's.
+    These tables identify the database and hold the changes that Qdrant has not received yet. Without them, the collection of this database looks
+    like the collection of another database.
     """
     kept = {model._meta.db_table for model in apps.get_models() if getattr(model, "kept_by_flush", False)}
     introspection, name = connection.introspection, "django_table_names"

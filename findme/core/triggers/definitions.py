@@ -1,7 +1,7 @@
-"""The triggers and trigger functions that the migrations create, read from the SQL files that create them.
+"""The triggers and trigger functions that the migrations create, read from their SQL files.
 
-An app names its files in ``trigger_files`` of its AppConfig: the migration, and the name of the file that the migration runs by ``sql_file``.
-A later file replaces what an earlier one says of the same trigger or function. Every statement in it can be run again.
+An app lists its files in ``trigger_files`` of its AppConfig: the migration, and the name of the file that the migration runs by ``sql_file``.
+A later file replaces the definition of the same trigger or function in an earlier file. Every statement can be run again.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from django.apps import apps
 
 @dataclass(frozen=True, slots=True)
 class TriggerFunction:
-    """A function without arguments. ``body`` is None for a body that PostgreSQL stores parsed (``BEGIN ATOMIC``)."""
+    """A trigger function. ``body`` is None if PostgreSQL stores it parsed (``BEGIN ATOMIC``)."""
 
     name: str
     migration: str
@@ -31,7 +31,10 @@ class TriggerFunction:
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
-    """``definition`` is what stands between the name and EXECUTE, without the table: ``AFTER DELETE REFERENCING ... FOR EACH STATEMENT``."""
+    """A trigger of a table.
+
+    ``definition`` is the SQL between the name and EXECUTE, without the table: ``AFTER DELETE REFERENCING ... FOR EACH STATEMENT``.
+    """
 
     table: str
     name: str
@@ -40,7 +43,7 @@ class Trigger:
     definition: str
     function: str
     arguments: str
-    """As SQL has them: ``'user_id', 'storage_url'``."""
+    """In SQL notation: ``'user_id', 'storage_url'``."""
     always: bool
     """Whether it also fires with ``session_replication_role = replica``."""
 
@@ -65,7 +68,7 @@ _SEARCH_PATH = re.compile(r"SET search_path = ([\w, ]+\w)")
 
 
 def expected_triggers(applied: Collection[str] | None = None) -> TriggerSchema:
-    """Return what the applied migrations (``app.name``) have created; without ``applied``, what all of them create."""
+    """Return the triggers of the ``applied`` migrations (``app.name``), by default of all migrations."""
     functions: dict[str, TriggerFunction] = {}
     triggers: dict[tuple[str, str], Trigger] = {}
     for config in apps.get_app_configs():

@@ -1,7 +1,7 @@
-"""The triggers of the database, compared with those that the migrations created.
+"""Compare the triggers of the database with the triggers that the migrations created.
 
-A trigger can be lost without an error: ``pg_restore --disable-triggers`` leaves it disabled when it is killed, and otherwise enables it again
-without ALWAYS; ``pg_restore --clean -t users`` makes the table again without it. From then on changes are not captured.
+A trigger can be lost without an error. A killed ``pg_restore --disable-triggers`` leaves it disabled, and one that ends enables it without ALWAYS.
+``pg_restore --clean -t users`` creates the table without the trigger. After that, changes are not captured.
 """
 
 from __future__ import annotations
@@ -47,7 +47,10 @@ _FOREIGN_KEYS = """
 
 @dataclass(frozen=True, slots=True)
 class ForeignKeys:
-    """The foreign keys from and to a table, which PostgreSQL enforces by triggers of its own; ``triggers`` are ours on this table."""
+    """The foreign keys from and to a table. PostgreSQL enforces them by internal triggers.
+
+    ``triggers`` are the triggers that the migrations created on the table.
+    """
 
     table: str
     triggers: tuple[Trigger, ...]
@@ -55,7 +58,7 @@ class ForeignKeys:
 
 @dataclass(frozen=True, slots=True)
 class TriggerProblem:
-    """``tables`` are those whose changes the trigger, or a trigger that calls the function, may have missed."""
+    """A difference from the migrations. Changes of ``tables`` may have been missed because of it."""
 
     subject: str
     state: str
@@ -67,9 +70,9 @@ class TriggerProblem:
 
 
 def trigger_problems(using: str = DEFAULT_DB_ALIAS, applied: Collection[str] | None = None) -> tuple[TriggerProblem, ...]:
-    """Return each trigger and trigger function that is not as the applied migrations created it, and each table whose foreign keys are off.
+    """Return triggers and functions that differ from the migrations, and tables without foreign keys.
 
-    Three short queries, whatever the size of the tables; two more unless the caller knows the ``applied`` migrations (``app.name``).
+    The foreign keys of such a table exist but are disabled. Runs three short queries for tables of any size, and two more without ``applied``, the applied migrations (``app.name``).
     """
     if applied is None:
         applied = {f"{app}.{name}" for app, name in MigrationRecorder(connections[using]).applied_migrations()}
@@ -98,7 +101,7 @@ def _problems(connection: BaseDatabaseWrapper, expected: TriggerSchema) -> Itera
     for table in without_foreign_keys:
         own = tuple(trigger for trigger in expected.triggers if trigger.table == table)
         yield TriggerProblem(
-            f"foreign keys of {table}", "not enforced, and only a superuser can mend it", ForeignKeys(table, own), (table,)
+            f"foreign keys of {table}", "not enforced, and only a superuser can repair it", ForeignKeys(table, own), (table,)
         )
 
 
@@ -106,7 +109,7 @@ def _function_state(function: TriggerFunction, definer: bool, settings: list[str
     paths = [setting.removeprefix("search_path=") for setting in settings or () if setting.startswith("search_path=")]
     found, expected = (paths[0] if paths else None), function.search_path
     if found != expected:
-        return f"its search_path is {found or 'not set'}, and should be {expected or 'not set'}"
+        return f"its search_path is {found or 'not set'} and should be {expected or 'not set'}"
     if definer != function.security_definer:
         return f"it is {'' if definer else 'not '}SECURITY DEFINER"
     if function.body is not None and body.split() != function.body.split():

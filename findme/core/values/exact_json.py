@@ -1,7 +1,7 @@
-"""JSON that is written with the digits it was read with.
+"""Read and write JSON without changing the digits of numbers.
 
-Python reads ``1.10`` as ``1.1``, ``12345678901234567.891`` as the nearest double, and refuses a number of 5,000 digits. Here such a number keeps
-its text, and a document that is too deep for Python's parser keeps the whole text.
+Python reads ``1.10`` as ``1.1`` and ``12345678901234567.891`` as the nearest double, and rejects a number of 5,000 digits. Here such a number
+keeps its text. A document that is too deep for Python's parser keeps its whole text.
 """
 
 from __future__ import annotations
@@ -16,16 +16,19 @@ from json.encoder import encode_basestring, encode_basestring_ascii
 from typing import Any, Self, SupportsIndex
 
 MOST_DIGITS = 4_000
-"""Python's ``int`` reads and writes at most 4,300 digits, and the operator of a process may raise or lower that."""
+"""Longer integers keep their text. Python's ``int`` converts at most 4,300 digits, and an operator can change that limit."""
 DIGITS_BEFORE_POINT, DIGITS_AFTER_POINT = 131_072, 16_383
-"""The range of PostgreSQL's ``numeric``, which ``jsonb`` keeps its numbers as."""
+"""The range of PostgreSQL's ``numeric``, the type of numbers in ``jsonb``."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _NUMBER = re.compile(r"-?(\d+)(?:\.(\d+))?(?:[eE]([-+]?\d+))?")
 
 
 class ExactNumber(float):
-    """A number of JSON that no ``float`` or ``int`` writes as it was. It counts as the nearest float, which can be infinite; ``text`` has the digits."""
+    """A JSON number that ``float`` and ``int`` would write with other digits.
+
+    Its value is the nearest float, which can be infinite. ``text`` has the digits.
+    """
 
     text: str
 
@@ -39,13 +42,13 @@ class ExactNumber(float):
 
 
 class RawJSON(str):
-    """A document that is written as it is, without being read."""
+    """A JSON document that is written unchanged and never parsed."""
 
     __slots__ = ()
 
 
 class ExactDecoder(json.JSONDecoder):
-    """Read JSON without losing a digit."""
+    """A JSON decoder that keeps all digits."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options | {"parse_float": _float, "parse_int": _int})
@@ -62,10 +65,10 @@ class _Level:
 
 
 class ExactEncoder(json.JSONEncoder):
-    """Write what ``ExactDecoder`` has read with the same digits.
+    """A JSON encoder that writes the values of ``ExactDecoder`` with the same digits.
 
-    It writes ``Decimal`` too. With ``lossless_text`` it also writes what JSON does not have: NaN and the infinities as texts, and half a character
-    (a lone surrogate) as its escape.
+    It also writes ``Decimal``. With ``lossless_text`` it writes values that JSON does not have: NaN and the infinities as texts, and a lone surrogate
+    (half a character) as its escape.
     """
 
     lossless_text = False
@@ -75,10 +78,14 @@ class ExactEncoder(json.JSONEncoder):
         return _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text) if self.lossless_text else text
 
     def iterencode(self, o: Any, _one_shot: bool = False) -> Iterator[str]:
-        """Yield the pieces of the document. Without recursion: Python's stack does not limit the depth. Raises ValueError for a circle."""
+        """Yield the pieces of the document. Raises ValueError for a circular reference.
+
+        It does not use recursion, so Python's stack does not limit the depth.
+        """
         indent = self.indent if isinstance(self.indent, str) or self.indent is None else " " * self.indent
         levels: list[_Level] = []
-        open_containers: set[int] = set()  # their ids: a search through the levels would take a minute for a document of 100,000 levels
+        # Ids of the containers in ``levels``. A search in the list would take a minute for a document of 100,000 levels.
+        open_containers: set[int] = set()
         yield self._begin(o, levels, open_containers)
         while levels:
             level = levels[-1]
@@ -94,7 +101,7 @@ class ExactEncoder(json.JSONEncoder):
                 yield level.closing if level.is_empty else f"{_line(indent, levels)}{level.closing}"
 
     def _begin(self, value: Any, levels: list[_Level], open_containers: set[int]) -> str:
-        """Return the text of a scalar; for a container, append a level and return its opening bracket."""
+        """Return the text of a scalar. For a container, append a level and return the opening bracket."""
         match value:
             case dict():
                 items = sorted(value.items()) if self.sort_keys else value.items()
@@ -126,7 +133,7 @@ class ExactEncoder(json.JSONEncoder):
         return self._number(value)
 
     def _key(self, key: Any) -> str:
-        """As Python's: what is no text becomes one."""
+        """Return the text of a key. As in Python's encoder, other types become text."""
         if not isinstance(key, str):
             if not isinstance(key, int | float | None):
                 raise TypeError(f"keys must be str, int, float, bool or None, not {type(key).__name__}")
@@ -145,13 +152,16 @@ class ExactEncoder(json.JSONEncoder):
 
 
 class LosslessEncoder(ExactEncoder):
-    """For an export: every value has a form, and what JSON does not have is a text."""
+    """An encoder for exports: it can write every value, and writes values that JSON does not have as text."""
 
     lossless_text = True
 
 
 def loads(text: str) -> Any:
-    """Read JSON exactly; what is too deep for the parser is a ``RawJSON``. Raises ValueError for what is no JSON."""
+    """Read JSON with all digits. A document that is too deep becomes a ``RawJSON``.
+
+    Raises ValueError for a text that is not JSON.
+    """
     try:
         return json.loads(text, cls=ExactDecoder)
     except RecursionError:
@@ -159,7 +169,7 @@ def loads(text: str) -> Any:
 
 
 def fits_numeric(text: str) -> bool:
-    """Return whether ``jsonb`` can store the number. It refuses some that JSON can write, such as 1e200000."""
+    """Return whether ``jsonb`` can store the number. Some JSON numbers are too large, such as 1e200000."""
     found = _NUMBER.fullmatch(text)
     if found is None:
         return False

@@ -1,4 +1,7 @@
-"""A JSON column that other programs write too: what this one does not change keeps every digit."""
+"""A JSON field that keeps every digit of values that FindMe does not change.
+
+Other programs write these columns too.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +20,14 @@ if TYPE_CHECKING:
 else:
     _JSONField = models.JSONField
 
-TOO_DEEP = "This has too many levels of lists and objects in one another."
+TOO_DEEP = "This has too many levels of nested lists and objects."
 
 
 class ExactJSONFormField(forms.JSONField):
-    """A text area that shows a document with its digits. A document that is too deep for Python is shown, and refused with a sentence."""
+    """A text area that shows a document with all its digits.
+
+    A document that is too deep for Python is shown, and rejected with an error message.
+    """
 
     def to_python(self, value: Any) -> Any:
         try:
@@ -40,7 +46,10 @@ class ExactJSONFormField(forms.JSONField):
 
 
 class ExactJSONField(_JSONField):
-    """Django's ``JSONField`` with exact numbers: a float or an int where that writes the same digits, else an ``ExactNumber``."""
+    """Django's ``JSONField`` with exact numbers.
+
+    A number is a float or an int if that writes the same digits, otherwise an ``ExactNumber``.
+    """
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options | {"encoder": ExactEncoder, "decoder": ExactDecoder})
@@ -51,7 +60,10 @@ class ExactJSONField(_JSONField):
         return name, path, args, options
 
     def from_db_value(self, value: Any, expression: Any, connection: Any) -> Any:
-        """A document that is too deep for Python is a ``RawJSON``. So is JSON's ``null``, which Django would save as NULL."""
+        """Return the value. A document that is too deep, and the JSON ``null``, become ``RawJSON``.
+
+        Django would save the JSON ``null`` as NULL.
+        """
         if value == "null" and not isinstance(expression, KeyTransform):
             return RawJSON(value)
         try:

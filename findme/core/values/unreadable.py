@@ -1,7 +1,9 @@
-"""Dates and times that PostgreSQL can store and Python cannot: ``infinity``, years before 1 and after 9999.
+"""Dates and times that PostgreSQL can store and Python cannot.
 
-The columns of this project refuse them (``findme.core.db.dates``). A superuser can still store one, and psycopg raises an error for the whole query
-that reads it. So every connection gets loaders that return a stand-in instead. It keeps the text that PostgreSQL sent.
+They are the infinities and years before 1 or after 9999.
+
+The columns of this project reject them (``findme.core.db.dates``), but a superuser can still store one. psycopg then raises an error for the whole
+query. So every connection gets loaders that return a stand-in, which keeps the text that PostgreSQL sent.
 """
 
 from __future__ import annotations
@@ -18,16 +20,17 @@ from psycopg.pq import Format
 from psycopg.types.datetime import DateDumper, DatetimeDumper
 
 EARLIEST, LATEST = date(1, 1, 2), date(9999, 12, 30)
-"""What a stand-in compares as. A day is kept free at both ends, so that it can be converted to every time zone."""
+"""The value of a stand-in in comparisons. It is one day inside Python's range, so every time zone can show it."""
 
 DAYS_OF_A_CYCLE, YEARS_OF_A_CYCLE = 146_097, 400
 """The calendar repeats after 400 years."""
 
 
 class Unreadable:
-    """A date or time that Python cannot represent. ``text`` is PostgreSQL's text of it; exports, forms and SQL parameters show this text.
+    """A date or time that Python cannot represent.
 
-    It compares as the nearest supported date. A copy that is the result of arithmetic has no text and is an ordinary date.
+    ``text`` is PostgreSQL's text of the value. Exports, forms and SQL parameters use it. In comparisons the value is the nearest supported date.
+    The result of arithmetic has no text and is an ordinary date.
     """
 
     text: str = ""
@@ -39,7 +42,7 @@ class Unreadable:
         return self.text or super().strftime(pattern)  # type: ignore[misc]  # date's or datetime's
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
-        """Keep the text in a copy, which date's own method would not."""
+        """Keep the text in a copy. The method of ``date`` does not."""
         return (type(self).from_text, (self.text,)) if self.text else super().__reduce_ex__(protocol)
 
     @classmethod
@@ -65,7 +68,7 @@ class UnreadableDateTime(Unreadable, datetime):
         return found
 
     def astimezone(self, tz: Any = None) -> Self:
-        """Return the same: it is out of range in every time zone."""
+        """Return ``self``: the value is out of range in every time zone."""
         return self
 
     def replace(self, *args: Any, **kwargs: Any) -> Self:
@@ -82,9 +85,9 @@ def _nearest(text: str) -> date:
 
 
 class _TolerantLoader(Loader):
-    """Ask the loader that the connection had; what that one cannot read becomes a stand-in.
+    """Call the previous loader of the connection. If it cannot read a value, return a stand-in.
 
-    It calls the other loader and does not inherit from it: psycopg's fast loaders ignore a method ``load`` in Python.
+    It does not inherit from that loader, because psycopg's fast loaders ignore a Python method ``load``.
     """
 
     other: ClassVar[type[abc.Loader]]
@@ -106,7 +109,10 @@ class _TolerantLoader(Loader):
 
 
 class _TolerantBinaryLoader(_TolerantLoader):
-    """PostgreSQL sends days, or microseconds, since 2000-01-01; the lowest and the highest number are the infinities."""
+    """A loader for the binary format: days or microseconds since 2000-01-01.
+
+    The lowest and the highest number are the infinities.
+    """
 
     format = Format.BINARY
 
@@ -130,7 +136,7 @@ def _date_text(days: int, time: str = "") -> str:
 
 
 class _DateDumper(DateDumper):
-    """Send the text as it came: a row that is saved again keeps its value."""
+    """Send the original text, so that a row keeps its value when it is saved."""
 
     def dump(self, obj: Any) -> abc.Buffer | None:
         return str(obj).encode()
@@ -149,8 +155,8 @@ READ: tuple[tuple[str, type[Any]], ...] = (
 WRITTEN: tuple[tuple[type, type[Dumper]], ...] = ((UnreadableDate, _DateDumper), (UnreadableDateTime, _DateTimeDumper))
 
 
-def read_every_date(connection: BaseDatabaseWrapper, **_signal: Any) -> None:
-    """Have a new connection read every date. Receives Django's signal ``connection_created``."""
+def register_date_loaders(connection: BaseDatabaseWrapper, **_signal: Any) -> None:
+    """Register loaders that can read every date on a new connection. Receiver of ``connection_created``."""
     adapters: AdaptersMap = connection.connection.adapters
     for name, stand_in in READ:
         for format_ in (Format.TEXT, Format.BINARY):
@@ -163,7 +169,8 @@ def read_every_date(connection: BaseDatabaseWrapper, **_signal: Any) -> None:
 
 @cache
 def _tolerant(other: type[Any], stand_in: type[Any]) -> type[Loader]:
-    """Django compares the ``timezone`` of a connection's loader with its own, and would register its own loader again."""
+    """Return a subclass of the tolerant loader that calls ``other``."""
+    # Django compares the ``timezone`` of the registered loader with its own. If they differ, it registers its own loader again.
     inherited = {"timezone": other.timezone} if hasattr(other, "timezone") else {}
     mixed = _TolerantBinaryLoader if other.format == Format.BINARY else _TolerantLoader
     return type(f"Tolerant{other.__name__}", (mixed,), {"__module__": __name__, "other": other, "stand_in": stand_in, **inherited})

@@ -94,7 +94,7 @@ def test_dumpdata__a_zip_is_refused(dangling: bool, tmp_path: Path) -> None:
     assert (code, out) == (2, "")
     assert (
         err
-        == f"'{tmp_path}/all.zip' would be a zip file, which dumpdata cannot write: name a file that ends in .json, .gz, .bz2, .xz or .lzma.\n"
+        == f"'{tmp_path}/all.zip' is a zip file, which dumpdata cannot write: nothing was written. Name a file that ends in .json, .gz, .bz2, .xz or .lzma.\n"
     )
     assert not (tmp_path / "victim").exists() or (tmp_path / "victim").read_text() == "old"
 

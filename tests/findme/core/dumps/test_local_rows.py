@@ -110,7 +110,7 @@ def test_dumpdata__says_what_it_leaves_out() -> None:
     code, out, err = manage_here("dumpdata", "vectorstore")
     assert (code, json.loads(out)) == (0, [])
     assert err == (
-        "Left out, because they belong to this database: vectorstore.vectorcollection, vectorstore.storestate, vectorstore.verification,"
+        "Left out because they belong to this database: vectorstore.vectorcollection, vectorstore.storestate, vectorstore.verification,"
         " vectorstore.queueentry, vectorstore.synclease, vectorstore.syncworker, vectorstore.quarantineduser.\n"
     )
     assert manage_here("dumpdata", "accounts", "auth.group") == (0, "[]", "")
@@ -120,7 +120,7 @@ def test_dumpdata__says_what_it_leaves_out() -> None:
 def test_dumpdata__refuses_a_model_that_is_named(model: str, tmp_path: Path) -> None:
     path = tmp_path / "all.json"
     reason = reason_not_to_copy(apps.get_model(model))
-    expected = f"{model} is never copied to another database: {reason}. Nothing was written; leave it out."
+    expected = f"{model} is never copied to another database: {reason}. Nothing was written. Leave it out."
     assert refused("dumpdata", "accounts", model, output=str(path)) == expected
     assert refused("dumpdata", apps.get_model(model)._meta.label) == expected
     assert not path.exists()

@@ -54,10 +54,10 @@ BREAKS = {
         "function vector_sync_truncated(): not as vectorstore.0002_capture created it"
     ],
     "ALTER FUNCTION vector_sync_users_updated() SET search_path = public, pg_temp": [
-        "function vector_sync_users_updated(): its search_path is public, pg_temp, and should be pg_catalog, pg_temp"
+        "function vector_sync_users_updated(): its search_path is public, pg_temp and should be pg_catalog, pg_temp"
     ],
     "ALTER FUNCTION vector_sync_notify() RESET search_path": [
-        "function vector_sync_notify(): its search_path is not set, and should be pg_catalog, pg_temp"
+        "function vector_sync_notify(): its search_path is not set and should be pg_catalog, pg_temp"
     ],
     "ALTER FUNCTION vector_sync_embeddings_inserted() SECURITY INVOKER": [
         "function vector_sync_embeddings_inserted(): it is not SECURITY DEFINER"
@@ -75,12 +75,12 @@ BREAKS = {
         "trigger vector_sync_updated on users: disabled",
         "trigger vector_sync_deleted on users: disabled",
         "trigger vector_sync_truncated on users: disabled",
-        "foreign keys of users: not enforced, and only a superuser can mend it",
+        "foreign keys of users: not enforced, and only a superuser can repair it",
     ],
     "ALTER TABLE matches DISABLE TRIGGER ALL; ALTER TABLE matches ENABLE TRIGGER USER": [
         "trigger erased_users_inserted on matches: enabled, but not ALWAYS",
         "trigger erased_users_updated on matches: enabled, but not ALWAYS",
-        "foreign keys of matches: not enforced, and only a superuser can mend it",
+        "foreign keys of matches: not enforced, and only a superuser can repair it",
     ],
     "ALTER TABLE users DISABLE TRIGGER ALL; ALTER TABLE users ENABLE TRIGGER ALL": [
         "trigger erased_users_inserted on users: enabled, but not ALWAYS",
@@ -258,10 +258,10 @@ def test_mend__owner_who_is_no_superuser__mends_all_but_foreign_keys(template: D
         with connection.cursor() as cursor:
             cursor.execute(f"SET ROLE {name}")
         assert len(mend_triggers("verify_qdrant --repair")) == 10
-        assert problems() == ["foreign keys of users: not enforced, and only a superuser can mend it"]
+        assert problems() == ["foreign keys of users: not enforced, and only a superuser can repair it"]
         connection.close()
         assert [str(problem) for problem in mend_triggers("verify_qdrant --repair")] == [
-            "foreign keys of users: not enforced, and only a superuser can mend it"
+            "foreign keys of users: not enforced, and only a superuser can repair it"
         ]
         assert problems() == []
         connection.close()
@@ -320,7 +320,7 @@ def test_renamed_schema__functions_of_the_release_before__are_named(renamed: Dat
     )
     with pytest.raises(psycopg.errors.UndefinedTable):
         renamed.execute("UPDATE users SET active = NOT active")
-    assert problems() == ["function vector_sync_users_updated(): its search_path is public, pg_temp, and should be pg_catalog, pg_temp"]
+    assert problems() == ["function vector_sync_users_updated(): its search_path is public, pg_temp and should be pg_catalog, pg_temp"]
     mend_triggers("verify_qdrant --repair")
     renamed.execute("UPDATE users SET active = NOT active")
     assert renamed.query("SELECT urgent FROM vector_sync_queue") == [True]
