@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from findme.core.commands.explanations import what_went_wrong
+from findme.core.commands.explanations import explain_error
 from findme.core.program import NOT_DONE, exit_code
 
 
@@ -19,7 +19,7 @@ def _code_of(main: Callable[[], object]) -> int:
     try:
         main()
     except Exception as error:
-        line = what_went_wrong(error)
+        line = explain_error(error)
         if line is None:
             raise
         sys.stderr.write(f"{line}\n")

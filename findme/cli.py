@@ -17,9 +17,9 @@ from django.db import DatabaseError, DataError, IntegrityError, InterfaceError
 
 from findme.core.commands import stdout
 from findme.core.commands.base import FindmeCommand
-from findme.core.commands.explanations import what_went_wrong
+from findme.core.commands.explanations import explain_error
 from findme.core.commands.prompts import unanswered_questions
-from findme.core.commands.running import begin, logged
+from findme.core.commands.running import log_command, set_command
 from findme.core.errors import UserFacingError, one_line, truncated, without_detail
 from findme.core.program import INTERRUPTED, NOT_DONE
 from findme.core.version import __version__
@@ -31,9 +31,9 @@ NEED_NO_SETTINGS = {"help", "version", "check", "makemigrations", "collectstatic
 
 def main(arguments: list[str]) -> int | str | None:
     """Run one command and give its exit code; DEBUG is on unless said otherwise, and production's settings are asked for where it is off."""
-    if not stdout.opened():
+    if not stdout.prepare_stdout():
         return NOT_DONE
-    with logged() as ended:
+    with log_command() as ended:
         ended.append(code := _run_to_the_end(arguments))
     return code
 
@@ -45,15 +45,15 @@ def _run_to_the_end(arguments: list[str]) -> int | str | None:
     except SystemExit as end:
         code = end.code
     except Exception:
-        stdout.arrived()
+        stdout.flush_stdout()
         raise
-    lost = stdout.arrived()
+    lost = stdout.flush_stdout()
     if lost is None or code == INTERRUPTED:
         return code
     if code != NOT_DONE and not isinstance(
         lost, BrokenPipeError
     ):  # otherwise it is said already, or whoever read our output has read enough
-        sys.stderr.write(f"{what_went_wrong(lost)}\n")
+        sys.stderr.write(f"{explain_error(lost)}\n")
     return NOT_DONE
 
 
@@ -72,7 +72,7 @@ def _run(arguments: list[str]) -> int:
     except BrokenPipeError:
         return NOT_DONE
     except Exception as error:
-        line = what_went_wrong(error)
+        line = explain_error(error)
         if line is None or "--traceback" in arguments:
             raise
         sys.stderr.write(f"{line}\n")
@@ -117,7 +117,7 @@ class _Commands(ManagementUtility):
             command = super().fetch_command(truncated(subcommand))
         except SystemExit:  # an unknown command, and Django has said so
             sys.exit(NOT_DONE)
-        begin(subcommand)
+        set_command(subcommand)
         if not isinstance(command, FindmeCommand):
             report_first_unknown_app(command)
             execute = _execute_script if subcommand == "shell" else _execute
@@ -147,7 +147,7 @@ def _execute(execute: Any, *args: Any, **options: Any) -> Any:
 def _why_refused(error: CommandError) -> str | None:
     """Return the line for the database error that Django put into ``error``; None if there is none, or if the rows cause it."""
     cause = error.__cause__ or error.__context__
-    return what_went_wrong(cause) if isinstance(cause, DatabaseError | InterfaceError) and not _is_of_the_data(cause) else None
+    return explain_error(cause) if isinstance(cause, DatabaseError | InterfaceError) and not _is_of_the_data(cause) else None
 
 
 def _execute_script(execute: Any, *args: Any, **options: Any) -> Any:
@@ -171,7 +171,7 @@ def _is_of_the_data(error: Exception) -> bool:
     """Whether the rows are wrong that a command was given: PostgreSQL refuses them, or loaddata cannot read the file that it names."""
     if isinstance(error, (IntegrityError, DataError)):
         return True
-    return what_went_wrong(error) is None and str(error).startswith("Problem installing fixture")
+    return explain_error(error) is None and str(error).startswith("Problem installing fixture")
 
 
 def _to_line(error: Exception) -> str:

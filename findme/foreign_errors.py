@@ -10,7 +10,7 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
 
-from findme.core.commands.explanations import what_went_wrong
+from findme.core.commands.explanations import explain_error
 from findme.core.errors import one_line
 from findme.core.program import NOT_DONE
 from findme.environment import BASE_DIR
@@ -24,7 +24,7 @@ DEFECTS = (KeyError, IndexError)
 
 def refused_argument(error: Exception) -> str | None:
     """Return the line for an error that a wrong argument of another package's command causes; None for any other error, and for one that has a line already."""
-    if not isinstance(error, REFUSALS) or isinstance(error, DEFECTS) or what_went_wrong(error) or _is_ours(error):
+    if not isinstance(error, REFUSALS) or isinstance(error, DEFECTS) or explain_error(error) or _is_ours(error):
         return None
     words = "; ".join(map(str, error.messages)) if isinstance(error, ValidationError) else str(error)
     line = one_line(ValueError(words)) if words.strip() else type(error).__name__

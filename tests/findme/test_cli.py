@@ -52,7 +52,7 @@ def test_main__a_variable_of_libpq_leads_the_connection_astray__is_named() -> No
     url = f"postgresql://u:secret@127.0.0.1/db?port={free_port()}"
     code, out, err = manage("showmigrations", DATABASE_URL=url, PGHOSTADDR="127.0.0.2", PGSSLMODE="foo", PGPORT="1", PGUSER="x")
     assert (code, out, err.count("\n")) == (2, "", 1)
-    assert err.endswith(" The environment sets PGHOSTADDR, PGSSLMODE, which libpq reads where DATABASE_URL says nothing.\n")
+    assert err.endswith(" The environment sets PGHOSTADDR, PGSSLMODE, which libpq uses for options that DATABASE_URL does not set.\n")
 
 
 @pytest.mark.django_db
@@ -160,7 +160,7 @@ def test_main__interrupted_by_ctrl_c_while_a_module_is_imported(module: str, pro
 # --- Output that does not arrive -------------------------------------------------------------------------------------------------
 
 FULL = "standard output: No space left on device\n"
-CLOSED = "The standard output is closed, and nothing was done: where nobody is to read it, use > /dev/null\n"
+CLOSED = "The standard output is closed: nothing was done. To discard the output, add > /dev/null\n"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from django.core.management import get_commands, load_command_class
 from django.core.management.base import BaseCommand
 
 from findme.core.commands.base import FindmeCommand
-from findme.core.commands.running import logged
+from findme.core.commands.running import log_command
 from findme.core.errors import LONGEST_LINE, LONGEST_VALUE, one_line
 from findme.foreign_errors import refused_argument
 from tests.findme.processes import PRODUCTION, manage, manage_here, python
@@ -32,8 +32,8 @@ def refused(*arguments: object) -> str:
     [
         (["check", "nonsense"], "No installed app with label 'nonsense'. "),
         (["check", "accounts", "nonsense"], "No installed app with label 'nonsense'. "),
-        (["dumpdata", "-e", "a.b.c"], "'a.b.c' names no app and no model"),
-        (["loaddata", "x", "-e", "a.b.c"], "'a.b.c' names no app and no model"),
+        (["dumpdata", "-e", "a.b.c"], "'a.b.c' is not a name of an app or model"),
+        (["loaddata", "x", "-e", "a.b.c"], "'a.b.c' is not a name of an app or model"),
         (["axes_reset_ip", "zz"], "'zz' does not appear to be an IPv4 or IPv6 address"),
         (["axes_reset_ip_username", "zz", "x"], "'zz' does not appear to be an IPv4 or IPv6 address"),
         (["axes_reset_logs", "--age=2147483648"], "A number is too large: "),
@@ -153,7 +153,7 @@ def test_log__exit_code_of_a_defect() -> None:
     ],
 )
 def test_log__exit_code_of_an_exception(error: BaseException, code: int, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level("INFO", "findme.command"), pytest.raises(type(error)), logged():
+    with caplog.at_level("INFO", "findme.command"), pytest.raises(type(error)), log_command():
         raise error
     (record,) = caplog.records
     assert record.__dict__["exit_code"] == code and record.getMessage() == f"The command unknown ended with code {code}."

@@ -98,7 +98,7 @@ def test_round_trip__of_a_full_dump(source: None, settings: Settings, monkeypatc
     dump = tmp_path / "all.json"
     code, out, err = manage("dumpdata", "--output", dump)
     assert (code, out) == (0, "")
-    assert err.startswith("Left out, because they belong to this database: ")
+    assert err.startswith("Left out because they belong to this database: ")
     people, ours = ProfileEmbedding.objects.filter(user__deleted_at=None).count(), database_id()
     with another_database(settings, monkeypatch, tmp_path) as target:
         assert manage("migrate", "--verbosity", "0")[0] == 0

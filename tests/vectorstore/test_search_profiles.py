@@ -153,7 +153,7 @@ def test_search__by_email_in_any_case_and_by_file(collection: str, three: list[U
         ),
         (
             ["--user", UUID(int=1), "--interest", ""],
-            "Error: argument --interest: '' is no value. Give one, or leave the option out",
+            "Error: argument --interest: '' is not a value. Give a value or leave out the option",
         ),
         (["--vector", "/nonexistent/vector.npy"], "'/nonexistent/vector.npy' cannot be read: No such file or directory."),
         ([], "Error: one of the arguments --user --vector is required"),

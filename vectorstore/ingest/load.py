@@ -10,7 +10,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import InterfaceError, OperationalError
 
-from findme.core.commands.explanations import what_went_wrong
+from findme.core.commands.explanations import explain_error
 from findme.core.commands.progress import Report, ignore_progress
 from findme.core.errors import UserFacingError, one_line
 from findme.core.plurals import counted
@@ -65,7 +65,7 @@ class LoadInterrupted(UserFacingError):
     """The run ended before the end of its inputs. ``loaded`` has the counts until then."""
 
     def __init__(self, error: Exception, loaded: Loaded) -> None:
-        what = (what_went_wrong(error) or "").rstrip(".")
+        what = (explain_error(error) or "").rstrip(".")
         super().__init__(
             f"{what}. Loaded before that: {counted(loaded.loaded, 'row')}. Repair this, then run the command again: rows may be loaded twice."
         )

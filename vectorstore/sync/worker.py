@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 from django.db import DatabaseError, InterfaceError, InternalError, OperationalError, connection, reset_queries
 
-from findme.core.commands.explanations import what_went_wrong
+from findme.core.commands.explanations import explain_error
 from findme.core.commands.progress import ignore_progress
 from findme.core.errors import UserFacingError, one_line
 from findme.core.postgresql import refusals
@@ -88,7 +88,7 @@ class Worker:
     def note_unavailable(self, error: Exception) -> None:
         if isinstance(error, DatabaseError | InterfaceError):
             connection.close()
-        reason = what_went_wrong(error) or one_line(error)
+        reason = explain_error(error) or one_line(error)
         # Also report that a store is available again but was restored from an older copy.
         if self.unavailable is None or (reason != self.unavailable and _needs_operator(error)):
             self.on_unavailable(reason)

@@ -1,1 +1,1 @@
-"""How the commands talk: exit codes, one line for an error, JSON, progress. The lowest layer: it imports no app."""
+"""Base of the management commands: exit codes, errors in one line, JSON, progress. Imports no app."""

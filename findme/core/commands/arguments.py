@@ -1,4 +1,4 @@
-"""What several commands take as an option's value, for argparse."""
+"""Types and options for argparse that several commands use, and a check of model labels."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ import re
 from argparse import ArgumentParser, ArgumentTypeError
 from datetime import timedelta
 
+from findme.core.errors import UserFacingError
+
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 LONGEST = timedelta(days=3650)
 DAY = 86_400
 DIGITS = 18
-"""Of a number that PostgreSQL can count to."""
+"""Maximum digits of a number: PostgreSQL can count to every number of 18 digits."""
 
 
 def duration(text: str) -> timedelta:
-    """``30m``, ``12h``, ``7d``."""
+    """Return the duration for a text such as ``30m``, ``12h`` or ``7d``."""
     found = re.fullmatch(r"([0-9]{1,9})([smhdw])", text)
     length = timedelta(**{UNITS[found[2]]: int(found[1])}) if found else None
     if length is None or length > LONGEST:
@@ -24,7 +26,7 @@ def duration(text: str) -> timedelta:
 
 
 def share(text: str) -> float:
-    """From 0 to 1."""
+    """Return a number from 0 to 1."""
     value = _decimal(text)
     if not 0 <= value <= 1:
         raise ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
@@ -32,7 +34,7 @@ def share(text: str) -> float:
 
 
 def seconds(text: str) -> float:
-    """Seconds, 0 or more."""
+    """Return a number of seconds, 0 or more."""
     value = _decimal(text)
     if not (math.isfinite(value) and value >= 0):
         raise ArgumentTypeError(f"{text!r} is not a number of seconds, 0 or more")
@@ -40,7 +42,7 @@ def seconds(text: str) -> float:
 
 
 def seconds_of_a_day(text: str) -> float:
-    """Seconds, from 0 to a day of them."""
+    """Return a number of seconds, from 0 to one day."""
     value = _decimal(text)
     if not 0 <= value <= DAY:
         raise ArgumentTypeError(f"{text!r} is not a number of seconds from 0 to {DAY}")
@@ -48,36 +50,42 @@ def seconds_of_a_day(text: str) -> float:
 
 
 def number(text: str) -> int:
-    """A whole number from 0."""
+    """Return a whole number, 0 or more."""
     return _whole(text, 0)
 
 
 def add_after_restore(parser: ArgumentParser) -> None:
-    """The option of every command that may write points again after one of the stores was restored."""
+    """Add the option of every command that can write points again after a store was restored."""
     parser.add_argument(
         "--after-restore",
         action="store_true",
-        help="a store was restored, and you have erased again the users who had been erased after the backup: write the points of all others again",
+        help="a store was restored, and you erased again all users who were erased after the backup: write the points of all other users again",
     )
 
 
 def add_discard_vectors(parser: ArgumentParser) -> None:
-    """The option of every command that may delete points."""
+    """Add the option of every command that can delete points."""
     parser.add_argument(
         "--discard-vectors",
         type=number,
         metavar="N",
-        help="delete vectors that PostgreSQL does not have, of users whom it has, if there are at most N (default: none)",
+        help="delete at most N vectors that are missing in PostgreSQL although their users exist; with more, delete none (default: 0)",
     )
 
 
 def at_least_one(text: str) -> int:
-    """A whole number from 1."""
+    """Return a whole number, 1 or more."""
     return _whole(text, 1)
 
 
+def require_label(label: str) -> None:
+    """Raise UserFacingError if Django cannot split ``label`` into an app and a model."""
+    if label.count(".") > 1 or not label.strip("."):
+        raise UserFacingError(f"{label!r} is not a name of an app or model: nothing was done. Write APP or APP.MODEL.")
+
+
 def _decimal(text: str) -> float:
-    """NaN for what is none."""
+    """Return the number in ``text``, or NaN if it is not a number."""
     try:
         return float(text)
     except ValueError:

@@ -1,4 +1,7 @@
-"""The base of every command: 0 done and clean, 1 done with findings, 2 not done and why on one line of stderr."""
+"""The base of every command.
+
+Exit code 0 is done without findings, and 1 is done with findings. Exit code 2 is not done, with the reason on one line of stderr.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from typing import Any, NoReturn
 
 from django.core.management.base import BaseCommand, CommandError
 
-from findme.core.commands.explanations import what_went_wrong
+from findme.core.commands.explanations import explain_error
 from findme.core.commands.parser import use_parser
 from findme.core.commands.prompts import unanswered_questions
 from findme.core.commands.steps import printed_steps
@@ -27,11 +30,13 @@ use_parser()
 
 
 class FindmeCommand(BaseCommand):
-    """Parses, calls one function, prints. Errors that a person can cause end in one line on stderr and exit 2, by ``CommandError`` when it is
-    called from Python."""
+    """A command that parses its arguments, calls one function and prints the result.
 
-    after_interrupt = "Run it again: it goes on from where it is."
-    """What a person who pressed Ctrl-C reads: whether something was changed, and where the next run starts."""
+    An error that a user can cause ends in one line on stderr and exit code 2. A call from Python raises ``CommandError`` instead.
+    """
+
+    after_interrupt = "Run it again: it continues where it stopped."
+    """Text after Ctrl-C: whether something was changed, and where the next run starts."""
 
     def get_version(self) -> str:
         return __version__
@@ -47,7 +52,7 @@ class FindmeCommand(BaseCommand):
         except CommandError as error:
             self._end(one_line(error), error.returncode if error.returncode != 1 else NOT_DONE)
         except Exception as error:
-            line = what_went_wrong(error)
+            line = explain_error(error)
             if line is None or options.get("traceback"):
                 raise
             self._end(line, NOT_DONE)
@@ -65,11 +70,11 @@ class FindmeCommand(BaseCommand):
         self.stdout.write(line)
 
     def print_json(self, value: object) -> None:
-        """One JSON document on stdout; dataclasses as objects."""
+        """Print ``value`` as one JSON document. Dataclasses become objects."""
         self.stdout.write(json.dumps(value, default=_as_json, ensure_ascii=False, indent=2))
 
     def printed_steps(self, logger_name: str, *, as_json: bool) -> AbstractContextManager[None]:
-        """Print the steps that are logged in the block, each at once, also into a pipe; with ``as_json`` none."""
+        """Print each step that the block logs, at once, even to a pipe. With ``as_json``, print no steps."""
         return nullcontext() if as_json else printed_steps(logger_name, self._print_at_once)
 
     def _print_at_once(self, line: str) -> None:
@@ -77,7 +82,7 @@ class FindmeCommand(BaseCommand):
         self.stdout.flush()
 
     def exit_with_findings(self) -> NoReturn:
-        """End with exit code 1: done, with findings."""
+        """Exit with code 1: done, with findings."""
         sys.exit(FINDINGS)
 
 

@@ -1,4 +1,4 @@
-"""One line for each error that a person can cause."""
+"""One line of text for each error that a user can cause."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from django.db import (
 from psycopg import errors
 
 from findme.core.errors import UserFacingError, ends_of, one_line
-from findme.core.postgresql.connection_errors import has_no_answer
-from findme.core.postgresql.diagnosis import variables_that_count, why_refused
+from findme.core.postgresql.connection_errors import is_connection_error
+from findme.core.postgresql.diagnosis import effective_variables, refusal_reason
 
 VALUE = re.compile(r":? ['\"].*")
-"""The end of psycopg's words for a value that it cannot read: they quote it."""
+"""The end of psycopg's message about a value that it cannot read. It quotes the value."""
 
 
-def what_went_wrong(error: BaseException) -> str | None:
-    """Return the line for an error that a person can cause; None for a defect, which keeps its traceback."""
+def explain_error(error: BaseException) -> str | None:
+    """Return one line for an error that a user can cause, or None for a defect, which keeps its traceback."""
     match error:
         case UserFacingError() | ImproperlyConfigured():
             return one_line(error)
@@ -43,22 +43,24 @@ def _of_postgresql(error: Error) -> str | None:
     line = _sentence(error)
     if line is None:
         return None
-    if why := why_refused(error):
-        return f"PostgreSQL: {line}: {why}"
+    if reason := refusal_reason(error):
+        return f"PostgreSQL: {line}: {reason}"
     match error.__cause__:
         case errors.UndefinedTable() | errors.UndefinedColumn():
-            return f"PostgreSQL: {line}: the schema is not the one of this release. Run manage.py migrate."
+            return f"PostgreSQL: {line}: the schema does not match this release. Run manage.py migrate."
         case errors.InsufficientPrivilege():
-            return f"PostgreSQL: {line}: use a role that may, in DATABASE_URL."
-    variables = variables_that_count() if has_no_answer(error) else []
+            return f"PostgreSQL: {line}. Set a role with this permission in DATABASE_URL."
+    variables = effective_variables() if is_connection_error(error) else []
     if not variables:
         return f"PostgreSQL: {line}"
     end = "" if line.endswith((".", "?")) else "."
-    return f"PostgreSQL: {line}{end} The environment sets {', '.join(variables)}, which libpq reads where DATABASE_URL says nothing."
+    return (
+        f"PostgreSQL: {line}{end} The environment sets {', '.join(variables)}, which libpq uses for options that DATABASE_URL does not set."
+    )
 
 
 def _sentence(error: Error) -> str | None:
-    """Return PostgreSQL's words without those that quote a row; None where only a defect can cause the error."""
+    """Return PostgreSQL's message without the parts that quote a row, or None if only a defect causes it."""
     cause = error.__cause__
     primary = cause.diag.message_primary if isinstance(cause, errors.Error) else None
     match error:
@@ -66,7 +68,8 @@ def _sentence(error: Error) -> str | None:
             return one_line(error)
         case InternalError():
             return primary or one_line(error)
-        case DataError():  # psycopg's own words end with the value
+        case DataError():
+            # psycopg's own message ends with the value.
             return primary or VALUE.sub("", one_line(error))
         case ProgrammingError() if isinstance(cause, errors.UndefinedTable | errors.UndefinedColumn | errors.InsufficientPrivilege):
             return primary
@@ -78,5 +81,5 @@ def _sentence(error: Error) -> str | None:
 def _cannot_encode(error: UnicodeEncodeError) -> str:
     character = f"U+{ord(error.object[error.start]):04X}"
     if error.encoding.lower().replace("-", "") == "utf8":
-        return f"A text has the character {character}, which no UTF-8 can hold. Correct it in the argument or the file that it comes from."
-    return f"A text has the character {character}, which {error.encoding!r} cannot hold. Set a UTF-8 locale (LANG=C.UTF-8) or PYTHONIOENCODING=utf-8."
+        return f"A text has the character {character}, which UTF-8 cannot encode. Correct it in the argument or file."
+    return f"A text has the character {character}, which {error.encoding!r} cannot encode. Set a UTF-8 locale (LANG=C.UTF-8) or PYTHONIOENCODING=utf-8."

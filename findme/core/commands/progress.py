@@ -1,4 +1,7 @@
-"""How far a long job has come, on stderr: a bar on a terminal, plain lines elsewhere, nothing for a job of less than two seconds."""
+"""Progress of a long job on stderr: a bar on a terminal, plain lines otherwise.
+
+A job of less than two seconds shows nothing.
+"""
 
 from __future__ import annotations
 
@@ -12,54 +15,54 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 SILENT_SECONDS = 2.0
-"""What is done sooner says nothing."""
+"""A shorter job shows no progress."""
 LINE_SECONDS = 5.0
-"""Between two plain lines."""
+"""Time between two plain lines."""
 
 Clock = Callable[[], float]
 
 
 class Report(Protocol):
-    """What a long function is handed: it calls it with how much is done, and with how much there is if it knows."""
+    """A callback of a long function. It receives how much is done, and the total if that is known."""
 
     def __call__(self, done: int, total: int | None = None, /) -> None: ...
 
 
 def ignore_progress(*_: object) -> None:
-    """Do nothing: the callback of whoever does not show progress."""
+    """Do nothing: the callback for a caller that does not show progress."""
 
 
 @contextmanager
 def progress(what: str, *, stream: TextIO | None = None, clock: Clock = time.monotonic) -> Iterator[Report]:
-    """Report on WHAT ("Projecting people") while the block runs."""
+    """Show the progress of the block. ``what`` is its title, for example "Writing points"."""
     stream = sys.stderr if stream is None else stream
-    shown = _Bar(what, stream) if stream.isatty() else _Lines(what, stream, clock)
-    patient = _Patient(shown, clock)
+    display = _Bar(what, stream) if stream.isatty() else _Lines(what, stream, clock)
+    report = _DelayedReport(display, clock)
     try:
-        yield patient
+        yield report
     finally:
-        shown.end()
+        display.end()
 
 
-class _Shown(Protocol):
+class _Display(Protocol):
     def update(self, done: int, total: int | None) -> None: ...
 
     def end(self) -> None: ...
 
 
-class _Patient:
-    """Passes on nothing before two seconds are over."""
+class _DelayedReport:
+    """Ignores all calls in the first two seconds."""
 
-    def __init__(self, shown: _Shown, clock: Clock) -> None:
-        self.shown, self.clock, self.begun = shown, clock, clock()
+    def __init__(self, display: _Display, clock: Clock) -> None:
+        self.display, self.clock, self.begun = display, clock, clock()
 
     def __call__(self, done: int, total: int | None = None, /) -> None:
         if self.clock() - self.begun >= SILENT_SECONDS:
-            self.shown.update(done, total)
+            self.display.update(done, total)
 
 
 class _Bar:
-    """A bar that is gone when the job is."""
+    """A progress bar that disappears when the job ends."""
 
     def __init__(self, what: str, stream: TextIO) -> None:
         self.what = what
@@ -84,7 +87,7 @@ class _Bar:
 
 
 class _Lines:
-    """A line now and then, for a log file."""
+    """A line every few seconds, for a log file."""
 
     def __init__(self, what: str, stream: TextIO, clock: Clock) -> None:
         self.what, self.stream, self.clock = what, stream, clock
@@ -97,4 +100,4 @@ class _Lines:
             self.stream.flush()
 
     def end(self) -> None:
-        """Nothing: the command says how it ended."""
+        """Do nothing: the command prints the result."""

@@ -1,4 +1,4 @@
-"""Questions of a command whose standard input ends before the answer."""
+"""Error for a question of a command when standard input ends before the answer."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from findme.core.errors import UserFacingError
 
 BY_GETPASS = ()
 BY_INPUT = ("EOF when reading a line",)
-"""The arguments of the EOFError. One from a file that ends too early has other arguments."""
+"""The arguments of the EOFError. An EOFError from an incomplete file has other arguments."""
 
 
 @contextmanager
 def unanswered_questions(options: Mapping[str, object]) -> Iterator[None]:
-    """Raise UserFacingError where the input ends at a question of a command with these ``options``, and end the line of the question."""
+    """Raise UserFacingError if standard input ends at a question, and end the line of the question.
+
+    ``options`` are the options of the command. They decide which advice the error gives.
+    """
     try:
         yield
     except EOFError as error:
@@ -30,4 +33,4 @@ def unanswered_questions(options: Mapping[str, object]) -> Iterator[None]:
 def _advice(options: Mapping[str, object]) -> str:
     if "interactive" in options:  # where Django stores --no-input
         return "Answer it on a terminal, or see --no-input in the command's --help."
-    return "Run the command on a terminal: it takes the answer from nothing else."
+    return "Run the command on a terminal, because it accepts the answer only there."

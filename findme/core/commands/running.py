@@ -1,4 +1,4 @@
-"""The command that this process runs, and its last line in the log: how long it took, its exit code, and what it counted."""
+"""The command of this process, and its last log line: duration, exit code and counts."""
 
 from __future__ import annotations
 
@@ -17,25 +17,32 @@ _counts: dict[str, int] = {}
 
 
 def running_command() -> str | None:
-    """Return the name of the command; None in a web process."""
+    """Return the name of the command, or None in a web process."""
     return _command
 
 
-def begin(command: str) -> None:
-    """Note the name, once it is known that there is such a command: what was typed instead of one may be anything."""
-    global _command  # this process runs one command
+def set_command(command: str) -> None:
+    """Store the name of the command for the log.
+
+    Call it only if the command exists: a mistyped argument can be any text.
+    """
+    # A process runs one command.
+    global _command
     _command = command
 
 
 def note_counts(result: object) -> dict[str, int]:
-    """Keep the numbers of ``result``, a dataclass, for the last line: whole numbers, and lengths of collections. Nothing else of it is logged."""
+    """Store the counts of the dataclass ``result`` for the last log line, and return them.
+
+    Counts are whole numbers and lengths of collections. No other value of ``result`` is logged.
+    """
     found = dict(_counts_of(result))
     _counts.update(found)
     return found
 
 
 def log_batch(result: object) -> None:
-    """Log one line for a part of a command that runs until it is stopped."""
+    """Log one line for a batch of a command that runs until it is stopped."""
     log.info("A batch of the command %s is done.", _command or "unknown", extra={"counts": dict(_counts_of(result))})
 
 
@@ -54,9 +61,12 @@ def _counts_of(result: object, prefix: str = "") -> Iterator[tuple[str, int]]:
 
 
 @contextmanager
-def logged() -> Iterator[list[int | str | None]]:
-    """Log one line when the block has ended. The block puts the exit code into the list that it gets; an exception has the code of ``program``."""
-    global _command  # as above
+def log_command() -> Iterator[list[int | str | None]]:
+    """Log one line when the block ends.
+
+    The block appends the exit code to the list. An exception has its exit code from ``findme.core.program``.
+    """
+    global _command
     begun, ended = time.monotonic(), list[int | str | None]()
     _counts.clear()
     try:
@@ -81,5 +91,5 @@ def _code_of(error: BaseException) -> int | str | None:
 
 
 def _number(code: int | str | None) -> int:
-    """The code that the process ends with: Python prints a text, and ends with 1."""
+    """Return the exit code of the process. For a text, Python prints it and exits with 1."""
     return code if isinstance(code, int) else int(code is not None)

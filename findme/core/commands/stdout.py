@@ -1,4 +1,4 @@
-"""The standard output of a command: what is printed arrives, or a line on stderr says that it did not."""
+"""The standard output of a command: if a text cannot be written, a line on stderr reports it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,17 @@ from pathlib import Path
 NAME = "standard output"
 
 
-def opened() -> bool:
-    """Make standard output one whose errors have a name, and errors printable. False, and said, where it is closed: the next file that is opened
-    would take its place."""
+def prepare_stdout() -> bool:
+    """Replace standard output by one whose errors have a name.
+
+    Return False, with a line on stderr, if it is closed.
+    A closed standard output is not used, because the next file that is opened would get its descriptor. A closed stderr is replaced, so that
+    errors can be printed.
+    """
     if sys.stderr is None:
         sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115  # for as long as the process lives
     if sys.stdout is None:
-        sys.stderr.write(f"The {NAME} is closed, and nothing was done: where nobody is to read it, use > {os.devnull}\n")
+        sys.stderr.write(f"The {NAME} is closed: nothing was done. To discard the output, add > {os.devnull}\n")
         return False
     if sys.stdout is sys.__stdout__ and isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout = _Output(sys.stdout)
@@ -26,8 +30,11 @@ def opened() -> bool:
 
 
 class _Output(io.TextIOWrapper):
-    """The output OUT, which says of an error where it was, as for any other file, and remembers it: argparse, for one, passes over it in silence.
-    That nobody reads on is no error of the file's."""
+    """An output whose errors have a file name, as for any other file.
+
+    It also keeps the error in ``lost``, because some callers, such as argparse, ignore it. A reader that stopped reading (BrokenPipeError) is not
+    an error of the file.
+    """
 
     def __init__(self, out: io.TextIOWrapper) -> None:
         super().__init__(
@@ -58,9 +65,11 @@ class _Output(io.TextIOWrapper):
             raise self.lost from None
 
 
-def arrived() -> OSError | None:
-    """Send what is still here. The error, if not all of it could be sent; the interpreter, which tries again at its end, then has nowhere to
-    complain."""
+def flush_stdout() -> OSError | None:
+    """Flush standard output. Return the error if a part of the output could not be written.
+
+    After an error, the descriptor points to the null device: the interpreter flushes again when it exits, and would report the error again.
+    """
     try:
         sys.stdout.flush()
     except OSError as error:

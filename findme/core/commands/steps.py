@@ -1,4 +1,4 @@
-"""Steps of a long job. Its functions log them, and a command prints them."""
+"""Steps of a long job: its functions log them, and a command prints them."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class _Printer(logging.Handler):
 
 @contextmanager
 def printed_steps(logger_name: str, write: Callable[[str], object]) -> Iterator[None]:
-    """Call ``write`` with the text of each record that the logger, or one below it, gets in the block, from INFO on.
+    """Call ``write`` with the message of each log record of the block, from level INFO.
 
-    The log has these records only if LOG_LEVEL lets them through, as without this block.
+    The records are those of the logger and its children. LOG_LEVEL still decides whether the log gets these records.
     """
     logger, printer = logging.getLogger(logger_name), _Printer(write)
     level, propagate = logger.level, logger.propagate

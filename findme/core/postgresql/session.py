@@ -1,7 +1,7 @@
 """The session settings that FindMe needs to work correctly.
 
 A role, a database, the server and ``PGOPTIONS`` can change the defaults of a session. A statement sets the settings after the connection is made,
-as Django sets the time zone. PgBouncer rejects unknown options in the first packet of a connection. docs/operations.md lists the settings that are not
+as Django sets the time zone. PgBouncer rejects unknown options in the first packet of a connection. docs/how-to/deploy.md lists the settings that are not
 pinned.
 """
 

@@ -9,8 +9,8 @@ from django.core.management.commands import loaddata
 from django.db import IntegrityError, transaction
 from django.db.models import Model
 
+from findme.core.commands.arguments import require_label
 from findme.core.commands.base import FINDINGS, NOT_DONE
-from findme.core.commands.labels import require_label
 from findme.core.db.violations import is_of_erased_user
 from findme.core.dumps.local_rows import reason_not_to_copy
 from findme.core.plurals import counted

@@ -85,7 +85,7 @@ def test_migrate__interrupted_while_it_builds__says_what_is_left(notebook: Datab
     assert code == 130
     assert err.splitlines() == [
         f"notebook.0002_index was not applied. It does not run in one transaction. {LEFT}",
-        "migrate: interrupted. Run it again: it goes on from where it is.",
+        "migrate: interrupted. Run it again: it continues where it stopped.",
     ]
 
 

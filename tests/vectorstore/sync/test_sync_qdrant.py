@@ -252,7 +252,7 @@ def test_sync_qdrant__waits_for_postgresql_too(embedded_collection: str, monkeyp
     ("number", "code", "line"),
     [
         (signal.SIGTERM, 0, ""),
-        (signal.SIGINT, 130, "sync_qdrant: interrupted. Run it again: it goes on from where it is.\n"),
+        (signal.SIGINT, 130, "sync_qdrant: interrupted. Run it again: it continues where it stopped.\n"),
     ],
 )
 def test_sync_qdrant__interrupted_it_releases_what_is_in_hand(

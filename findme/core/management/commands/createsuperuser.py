@@ -1,4 +1,4 @@
-"""Django's ``createsuperuser``, which shows what a field may be."""
+"""Django's ``createsuperuser`` with the valid choices of a field in its questions and errors."""
 
 from __future__ import annotations
 
@@ -14,23 +14,24 @@ from findme.core.errors import UserFacingError
 
 
 class Command(FindmeCommand, createsuperuser.Command):
-    help = "Create a member of staff who may do everything."
+    help = "Create a staff user with all permissions."
     after_interrupt = "No user was created."
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["interactive"] and not self.stdin.isatty():
             raise UserFacingError(
-                "No question can be asked, as the standard input is not a terminal: no user was created. Add --no-input and the options, see --help."
+                "Standard input is not a terminal, so no question can be asked: no user was created. Add --no-input and the options, see --help."
             )
         with self._naming_choices():
             try:
                 super().handle(*args, **options)
-            except SystemExit as end:  # Django's end after a Ctrl-C
+            except SystemExit as end:
+                # Django exits after Ctrl-C.
                 raise KeyboardInterrupt from end
 
     @contextmanager
     def _naming_choices(self) -> Iterator[None]:
-        """Django's message for a value that is no choice does not say what the choices are."""
+        """Add the valid choices to Django's message for an invalid choice."""
         required = map(self.UserModel._meta.get_field, self.UserModel.REQUIRED_FIELDS)
         fields = [field for field in required if isinstance(field, Field) and _choices(field)]
         before = [field.error_messages for field in fields]

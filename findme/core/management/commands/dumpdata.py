@@ -15,8 +15,8 @@ from django.core.management.base import CommandError
 from django.core.management.commands import dumpdata
 from django.db.models import Model
 
+from findme.core.commands.arguments import require_label
 from findme.core.commands.base import NOT_DONE
-from findme.core.commands.labels import require_label
 from findme.core.dumps.local_rows import local_models, reason_not_to_copy
 from findme.core.errors import UserFacingError
 from findme.core.files import atomic_write, require_writable, unnamed_file
@@ -30,27 +30,26 @@ COMPRESSED: dict[str, Callable[[IO[bytes]], Any]] = {
 
 
 class Command(dumpdata.Command):
-    help = (
-        "Django's dumpdata, without the rows that belong to this database alone. Permissions and content types are written by their names."
-    )
+    help = "Django's dumpdata without the rows that belong to this database only. Permissions and content types are written by their names."
 
     def handle(self, *app_labels: str, **options: Any) -> None:
         for label in app_labels:
-            _refuse_local(label)
+            _reject_local_model(label)
         for label in options["exclude"]:
             require_label(label)
         omitted = [model for model in local_models() if not app_labels or model._meta.app_label in app_labels]
         exclude = [*options["exclude"], *(model._meta.label_lower for model in omitted)]
-        with _whole(options["output"]) as output:
+        with _complete_file(options["output"]) as output:
             super().handle(*app_labels, **options | {"exclude": exclude, "use_natural_foreign_keys": True, "output": output})
         if omitted and options["verbosity"] > 0:
-            self.stderr.write(f"Left out, because they belong to this database: {', '.join(model._meta.label_lower for model in omitted)}.")
+            self.stderr.write(f"Left out because they belong to this database: {', '.join(model._meta.label_lower for model in omitted)}.")
 
 
 @contextmanager
-def _whole(output: str | None) -> Iterator[str | None]:
-    """Yield a path for Django to write to. What it writes is a file named ``output``, mode 0600, when the block has ended without an error.
+def _complete_file(output: str | None) -> Iterator[str | None]:
+    """Yield a path for Django's output.
 
+    The file ``output``, mode 0600, appears when the block ends without an error.
     Raises UserFacingError for a link, a file of another account, and ``.zip``, which Django cannot write.
     """
     if output is None:
@@ -59,7 +58,7 @@ def _whole(output: str | None) -> Iterator[str | None]:
     path = Path(output)
     if path.suffix == ".zip":
         raise UserFacingError(
-            f"{output!r} would be a zip file, which dumpdata cannot write: name a file that ends in .json, .gz, .bz2, .xz or .lzma."
+            f"{output!r} is a zip file, which dumpdata cannot write: nothing was written. Name a file that ends in .json, .gz, .bz2, .xz or .lzma."
         )
     require_writable(path, force=True)
     compressed = COMPRESSED.get(path.suffix)
@@ -74,18 +73,18 @@ def _whole(output: str | None) -> Iterator[str | None]:
             shutil.copyfileobj(plain, packed)
 
 
-def _refuse_local(label: str) -> None:
+def _reject_local_model(label: str) -> None:
     model = _model_named(label)
     reason = reason_not_to_copy(model) if model is not None else None
     if model is not None and reason is not None:
         raise CommandError(
-            f"{model._meta.label_lower} is never copied to another database: {reason}. Nothing was written; leave it out.",
+            f"{model._meta.label_lower} is never copied to another database: {reason}. Nothing was written. Leave it out.",
             returncode=NOT_DONE,
         )
 
 
 def _model_named(label: str) -> type[Model] | None:
-    """Return the model, or None for an app, and for a name that Django refuses itself."""
+    """Return the model, or None for an app or for a name that Django will reject."""
     try:
         return apps.get_model(label)
     except (LookupError, ValueError):

@@ -9,9 +9,7 @@ from findme.core.dumps.local_rows import kept_by_flush
 
 
 class Command(flush.Command):
-    help = (
-        "Removes all data, but for the rows that say which database this is. The next sync_qdrant removes the points of the removed users."
-    )
+    help = "Removes all data except the rows that identify this database. The next sync_qdrant removes the points of the removed users."
 
     def handle(self, **options: Any) -> None:
         with kept_by_flush(connections[options["database"]]):

@@ -21,7 +21,7 @@ from django.db import DatabaseError, OperationalError, connection, transaction
 from rich.console import Console
 
 from findme.core.commands.base import FindmeCommand
-from findme.core.commands.explanations import what_went_wrong
+from findme.core.commands.explanations import explain_error
 from findme.core.errors import StoreUnavailable, UserFacingError, one_line
 from findme.environment import BASE_DIR
 from tests.findme.processes import environment_of
@@ -130,7 +130,7 @@ def test_command__a_traceback_that_is_asked_for() -> None:
 def test_command__interrupted() -> None:
     command = Command(failing(KeyboardInterrupt()))
     assert command.run() == 130
-    assert command.err.getvalue() == "test_base: interrupted. Run it again: it goes on from where it is.\n"
+    assert command.err.getvalue() == "test_base: interrupted. Run it again: it continues where it stopped.\n"
 
 
 def test_command__a_wrong_argument_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -151,24 +151,24 @@ def test_command__json() -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("sql", ["SELECT 1 FROM nowhere", "SELECT nothing FROM users"])
-def test_what_went_wrong__a_database_that_is_not_migrated(sql: str) -> None:
-    line = what_went_wrong(sql_error(sql))
+def test_explain_error__a_database_that_is_not_migrated(sql: str) -> None:
+    line = explain_error(sql_error(sql))
     assert line is not None
-    assert line.endswith("does not exist: the schema is not the one of this release. Run manage.py migrate.")
+    assert line.endswith("does not exist: the schema does not match this release. Run manage.py migrate.")
 
 
 @pytest.mark.django_db
-def test_what_went_wrong__a_role_without_rights() -> None:
+def test_explain_error__a_role_without_rights() -> None:
     with connection.cursor() as cursor:
         cursor.execute("CREATE ROLE findme_test_powerless")
         cursor.execute("SET LOCAL ROLE findme_test_powerless")
-    line = what_went_wrong(sql_error("SELECT 1 FROM users"))
-    assert line == "PostgreSQL: permission denied for table users: use a role that may, in DATABASE_URL."
+    line = explain_error(sql_error("SELECT 1 FROM users"))
+    assert line == "PostgreSQL: permission denied for table users. Set a role with this permission in DATABASE_URL."
 
 
 @pytest.mark.django_db
-def test_what_went_wrong__a_statement_of_ours_that_is_wrong() -> None:
-    assert what_went_wrong(sql_error("SELEC")) is None
+def test_explain_error__a_statement_of_ours_that_is_wrong() -> None:
+    assert explain_error(sql_error("SELEC")) is None
 
 
 def test_one_line__an_error_without_words() -> None:
@@ -188,12 +188,12 @@ def test_command__json_has_times_in_iso_8601() -> None:
 
 @pytest.mark.parametrize(
     ("text", "encoding", "words"),
-    [("cañon", "ascii", "U+00F1, which 'ascii' cannot hold"), ("\udcff", "utf-8", "U+DCFF, which no UTF-8 can hold")],
+    [("cañon", "ascii", "U+00F1, which 'ascii' cannot encode"), ("\udcff", "utf-8", "U+DCFF, which UTF-8 cannot encode")],
 )
-def test_what_went_wrong__a_text_that_cannot_be_written(text: str, encoding: str, words: str) -> None:
+def test_explain_error__a_text_that_cannot_be_written(text: str, encoding: str, words: str) -> None:
     with pytest.raises(UnicodeEncodeError) as raised:
         text.encode(encoding)
-    line = what_went_wrong(raised.value)
+    line = explain_error(raised.value)
     assert line is not None and words in line and text not in line
 
 
@@ -207,8 +207,8 @@ def test_what_went_wrong__a_text_that_cannot_be_written(text: str, encoding: str
         ("SAVEPOINT s; RELEASE t", 'PostgreSQL: savepoint "t" does not exist'),
     ],
 )
-def test_what_went_wrong__data_that_cannot_be_read(sql: str, line: str) -> None:
-    assert what_went_wrong(sql_error(sql)) == line
+def test_explain_error__data_that_cannot_be_read(sql: str, line: str) -> None:
+    assert explain_error(sql_error(sql)) == line
 
 
 @pytest.mark.parametrize(
@@ -219,8 +219,8 @@ def test_what_went_wrong__data_that_cannot_be_read(sql: str, line: str) -> None:
         ("export_user", "No file was written."),
         ("schema_version", "Nothing was changed."),
         ("rollback", "What was undone stays undone: manage.py schema_version says how far it came."),
-        ("sync_qdrant", "Run it again: it goes on from where it is."),
-        ("reindex_qdrant", "Run it again: it goes on from where it is."),
+        ("sync_qdrant", "Run it again: it continues where it stopped."),
+        ("reindex_qdrant", "Run it again: it continues where it stopped."),
     ],
 )
 def test_command__interrupted__each_says_what_is_true_of_it(

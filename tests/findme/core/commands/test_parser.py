@@ -15,11 +15,11 @@ from tests.findme.processes import manage, manage_here
 
 VALUES = {"two dashes": "--", "empty": "", "NUL": "a\0b", "1 MB": "x" * (1 << 20), "1 MB of lines": "x\n" * (1 << 19)}
 PROBLEMS = {
-    "two dashes": "'--' is no value. Give one, or leave the option out.",
-    "empty": "'' is no value. Give one, or leave the option out.",
+    "two dashes": "'--' is not a value. Give a value or leave out the option.",
+    "empty": "'' is not a value. Give a value or leave out the option.",
     "NUL": "the value has a NUL character. Remove it.",
-    "1 MB": f"the value has 1,048,576 characters, and at most {LONGEST:,} are possible.",
-    "1 MB of lines": f"the value has 1,048,576 characters, and at most {LONGEST:,} are possible.",
+    "1 MB": f"the value has 1,048,576 characters, and the maximum is {LONGEST:,}.",
+    "1 MB of lines": f"the value has 1,048,576 characters, and the maximum is {LONGEST:,}.",
 }
 
 
@@ -95,7 +95,7 @@ def test_command__unknown_option_or_wrong_value__is_one_short_line(name: str) ->
 
 
 def test_command__from_python__raises() -> None:
-    with pytest.raises(CommandError, match="'--' is no value"):
+    with pytest.raises(CommandError, match="'--' is not a value"):
         call_command("reindex_qdrant", "--retain=--")
 
 
@@ -108,4 +108,4 @@ def test_command__two_dashes_before_the_positional_arguments__are_no_value() -> 
 def test_manage__two_dashes__in_a_process(arguments: tuple[str, ...]) -> None:
     code, out, err = manage(*arguments, DEBUG="on")
     assert (code, out, err.count("\n")) == (2, "", 1)
-    assert "'--' is no value. Give one, or leave the option out. See manage.py " in err
+    assert "'--' is not a value. Give a value or leave out the option. See manage.py " in err

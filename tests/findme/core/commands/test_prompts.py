@@ -89,9 +89,7 @@ def test_createsuperuser__without_a_terminal(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("sys.stdin", io.StringIO())
     code, out, err = manage_here("createsuperuser")
     assert (code, out) == (2, "")
-    assert (
-        err.startswith("No question can be asked, as the standard input is not a terminal: no user was created.") and err.count("\n") == 1
-    )
+    assert err.startswith("Standard input is not a terminal, so no question can be asked: no user was created.") and err.count("\n") == 1
 
 
 @pytest.mark.django_db
@@ -124,7 +122,7 @@ def test_changepassword__the_input_ends__does_not_advise_an_option_that_it_has_n
     code, _, err = manage_here("changepassword", "a@example.org")
     assert code == 2
     assert err == (
-        "Password: \nThe input ended before the question was answered. Run the command on a terminal: it takes the answer from nothing else.\n"
+        "Password: \nThe input ended before the question was answered. Run the command on a terminal, because it accepts the answer only there.\n"
     )
     assert manage_here("changepassword", "--no-input")[0] == 2
 
@@ -145,5 +143,7 @@ def test_output__that_cannot_hold_a_character(encoding: str, code: int) -> None:
     found = python("-c", program, PYTHONIOENCODING=encoding)
     assert found[0] == code
     if code:
-        line = "A text has the character U+0159, which 'ascii' cannot hold. Set a UTF-8 locale (LANG=C.UTF-8) or PYTHONIOENCODING=utf-8.\n"
+        line = (
+            "A text has the character U+0159, which 'ascii' cannot encode. Set a UTF-8 locale (LANG=C.UTF-8) or PYTHONIOENCODING=utf-8.\n"
+        )
         assert found[1:] == ("", line)
