@@ -1,4 +1,4 @@
-"""Locks on files: one process at a time, also when one is killed."""
+"""File locks: one process at a time, even if a process is killed."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def is_locked(path: Path) -> bool:
 
 @contextmanager
 def another_process(path: Path) -> Iterator[subprocess.Popen[str]]:
-    """Hold the lock in another process, for the block."""
+    """Hold the lock in another process during the block."""
     with subprocess.Popen([sys.executable, "-c", HOLD, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
         yield process
 
 
-def test_lock_file__makes_a_file_of_this_account(tmp_path: Path) -> None:
+def test_lock_file__creates_a_file_of_this_account(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         with lock_file(tmp_path / "lock", 0, busy):

@@ -37,7 +37,7 @@ except Exception as error:
 
 @contextmanager
 def writing_child(path: Path) -> Iterator["subprocess.Popen[str]"]:
-    """Another process, in the middle of writing PATH; a line on its stdin lets it go on."""
+    """Another process that is writing ``path``. It continues after a line on its stdin."""
     child = subprocess.Popen([sys.executable, "-c", CHILD, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert child.stdout is not None
     try:
@@ -78,14 +78,14 @@ def test_atomic_write__appears_at_the_end(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mask", [0o000, 0o022, 0o777])
-def test_atomic_write__is_its_owners_alone_from_the_start(tmp_path: Path, mask: int) -> None:
+def test_atomic_write__only_the_owner_can_read_it_from_the_start(tmp_path: Path, mask: int) -> None:
     path = tmp_path / "export.zip"
     with umask(mask), atomic_write(path, force=False) as file:
         assert stat.S_IMODE(os.fstat(file.fileno()).st_mode) == 0o600
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_atomic_write__an_existing_one_is_refused(tmp_path: Path) -> None:
+def test_atomic_write__existing_file_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "export.zip"
     path.write_bytes(b"mine")
     with pytest.raises(UserFacingError) as refused:
@@ -95,7 +95,7 @@ def test_atomic_write__an_existing_one_is_refused(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_atomic_write__one_that_appears_meanwhile_is_refused(tmp_path: Path) -> None:
+def test_atomic_write__file_that_appears_meanwhile_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "export.zip"
     with pytest.raises(UserFacingError, match="exists, and is not replaced without --force"), atomic_write(path, force=False):
         path.write_bytes(b"mine")
@@ -103,7 +103,7 @@ def test_atomic_write__one_that_appears_meanwhile_is_refused(tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_atomic_write__a_dangling_link_is_refused(tmp_path: Path) -> None:
+def test_atomic_write__dangling_link_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "export.zip"
     path.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(UserFacingError, match="exists, and is not replaced"):
@@ -131,25 +131,25 @@ def test_atomic_write__force_replaces_nothing_but_a_file(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("force", [False, True])
-def test_atomic_write__a_folder_is_refused(tmp_path: Path, force: bool) -> None:
+def test_atomic_write__folder_is_rejected(tmp_path: Path, force: bool) -> None:
     with pytest.raises(UserFacingError) as refused:
         write(tmp_path, force=force)
     assert str(refused.value) == f"'{tmp_path}' is a folder. Name a file in it."
 
 
-def test_atomic_write__a_missing_folder_is_refused(tmp_path: Path) -> None:
+def test_atomic_write__missing_folder_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(UserFacingError) as refused:
         write(tmp_path / "no" / "export.zip")
     assert str(refused.value) == f"There is no folder '{tmp_path / 'no'}'. Create it first, or name a file elsewhere."
 
 
-def test_atomic_write__an_error_leaves_nothing(tmp_path: Path) -> None:
+def test_atomic_write__error_leaves_no_file(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         write_half(tmp_path / "export.zip")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_atomic_write__an_error_leaves_the_old_one(tmp_path: Path) -> None:
+def test_atomic_write__error_keeps_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "export.zip"
     path.write_bytes(b"old")
     with pytest.raises(ZeroDivisionError):
@@ -176,7 +176,10 @@ def test_atomic_write__a_full_disk_is_one_line(tmp_path: Path) -> None:
 
 @pytest.fixture(params=["unnamed", "no unnamed files", "no /proc"])
 def file_system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A usual Linux; a file system without O_TMPFILE (NFS, FAT), where the file is copied to its name; a system without /proc."""
+    """Run on normal Linux, on a file system without O_TMPFILE (NFS, FAT), and on a system without /proc.
+
+    Without O_TMPFILE, the file is copied to its name.
+    """
     if request.param == "no unnamed files":
         monkeypatch.setattr(os, "O_TMPFILE", NOT_SUPPORTED)
     if request.param == "no /proc":
@@ -184,7 +187,7 @@ def file_system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
     return str(request.param)
 
 
-NOT_SUPPORTED = os.O_DIRECTORY | os.O_WRONLY  # EISDIR, as a kernel without O_TMPFILE answers
+NOT_SUPPORTED = os.O_DIRECTORY | os.O_WRONLY  # EISDIR, as from a kernel without O_TMPFILE
 
 
 def no_links(*_args: object, **_kwargs: object) -> None:
@@ -204,7 +207,7 @@ def test_atomic_write__on_every_file_system(force: bool, tmp_path: Path, file_sy
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_atomic_write__on_every_file_system_one_that_appears_is_refused(tmp_path: Path, file_system: str) -> None:
+def test_atomic_write__on_every_file_system_file_that_appears_is_rejected(tmp_path: Path, file_system: str) -> None:
     path = tmp_path / "export.zip"
     with pytest.raises(UserFacingError, match="exists, and is not replaced without --force"), atomic_write(path, force=False):
         path.write_bytes(b"mine")
@@ -224,7 +227,7 @@ def test_atomic_write__force_replaces_no_other_kind_that_appears(kind: str, tmp_
 
 
 def test_atomic_write__force_replaces_the_name_and_not_the_content(tmp_path: Path) -> None:
-    """A program that has the old file open, or another name for it, sees nothing of the new one."""
+    """A program that has the old file open, or a hard link to it, does not see the new content."""
     path, other_name = tmp_path / "export.zip", tmp_path / "other"
     path.write_bytes(b"old")
     other_name.hardlink_to(path)
@@ -269,7 +272,7 @@ def test_atomic_write__a_full_disk_while_it_is_copied_leaves_nothing(tmp_path: P
     assert list(tmp_path.iterdir()) == []
 
 
-def test_atomic_write__a_name_that_others_take_again_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_atomic_write__name_that_others_keep_taking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def taken(*_args: object, **_kwargs: object) -> None:
         raise FileExistsError(errno.EEXIST, "File exists")
 
@@ -321,13 +324,13 @@ while killed:
     found.append({entry.name: [entry.stat().st_size, entry.stat().st_mode & 0o777, zipfile.is_zipfile(entry)] for entry in here.iterdir()})
 print(json.dumps(found))
 """
-"""Kills an export before and after each of its calls of Python's library in C, and so between any two calls of the system."""
+"""Kill an export before and after each call of a C function of Python, and so between any two system calls."""
 
 
 @pytest.mark.parametrize("force", ["no force", "force"])
 @pytest.mark.parametrize("without", ["nothing", "no unnamed files"])
 def test_atomic_write__killed_at_each_step_leaves_no_zip(without: str, force: str, tmp_path: Path) -> None:
-    """What opens as a zip is the file itself, with all of it."""
+    """Every file that opens as a zip is complete."""
     command = [sys.executable, "-c", KILLED_AT_EACH_STEP, str(tmp_path), force, without]
     ran = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
     *killed, done = json.loads(ran.stdout)
@@ -344,7 +347,7 @@ def test_atomic_write__killed_at_each_step_leaves_no_zip(without: str, force: st
             assert found in ((0, size, len("old")) if force == "force" else (0, size))
             assert left == {}
         assert all(one[0] == 0 for one in left.values())
-    assert {0, size} <= sizes  # the window in which the old file is gone was hit, and the end
+    assert {0, size} <= sizes  # a kill hit the moment without a file, and another one the end
 
 
 def test_atomic_write__killed_in_the_middle_leaves_nothing(tmp_path: Path) -> None:
@@ -358,18 +361,18 @@ def test_atomic_write__killed_in_the_middle_leaves_nothing(tmp_path: Path) -> No
 
 
 def test_atomic_write__two_at_once_do_not_mix(tmp_path: Path) -> None:
-    """Each has a file of its own; the first to end gives it the name, and the other is refused."""
+    """Each process has its own file. The first to end names it, and the other gets an error."""
     path = tmp_path / "export.zip"
     with writing_child(path) as child:
         write(path)
-        output, _ = child.communicate("go on\n", timeout=60)
+        output, _ = child.communicate("continue\n", timeout=60)
     assert output.startswith(f"UserFacingError: '{path}' exists, and is not replaced without --force.")
     assert path.read_bytes() == b"whole"
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_atomic_write__many_at_once(tmp_path: Path) -> None:
-    """Each writes all of it, and the file is one of theirs, whole."""
+    """Each thread writes all its data, and the file is complete and of one thread."""
     path = tmp_path / "export.zip"
     contents = [bytes([number]) * 10_000 for number in range(8)]
     with ThreadPoolExecutor(4) as pool:
@@ -378,14 +381,14 @@ def test_atomic_write__many_at_once(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_atomic_write__what_the_system_refuses_is_reported_with_its_name(tmp_path: Path) -> None:
+def test_atomic_write__system_error_is_reported_with_the_file_name(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="File name too long") as refused:
         write(tmp_path / ("x" * 256))
     assert refused.value.filename == str(tmp_path / ("x" * 256))
 
 
 @pytest.mark.parametrize("mask", [0o000, 0o777])
-def test_unnamed_file__is_its_owners_alone_and_has_no_name(mask: int, tmp_path: Path, file_system: str) -> None:
+def test_unnamed_file__only_the_owner_can_read_it_and_it_has_no_name(mask: int, tmp_path: Path, file_system: str) -> None:
     with umask(mask), unnamed_file(tmp_path) as file:
         file.write(b"personal")
         file.seek(0)
@@ -394,7 +397,7 @@ def test_unnamed_file__is_its_owners_alone_and_has_no_name(mask: int, tmp_path: 
         assert list(tmp_path.iterdir()) == []
 
 
-def test_growing_file__is_there_from_the_start(tmp_path: Path) -> None:
+def test_growing_file__exists_from_the_start(tmp_path: Path) -> None:
     path = tmp_path / "rejects.jsonl"
     with umask(0o777), growing_file(path, force=False) as file:
         file.write(b"one\n")

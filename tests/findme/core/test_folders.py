@@ -1,4 +1,4 @@
-"""Folders that are trusted: who owns them, who can write in them, and in the folders above."""
+"""Trusted folders: their owner, and the accounts that can write in them and in their parents."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_distrust_reason__writable_by_others(mode: int, tmp_path: Path) -> None:
     assert distrust_reason(tmp_path) == f"which is writable by other accounts (mode {mode:04o})"
 
 
-def test_distrust_reason__the_folder_that_a_link_leads_to_counts(tmp_path: Path) -> None:
+def test_distrust_reason__target_of_a_link_is_checked(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir(mode=0o700)
     (tmp_path / "link").symlink_to(tmp_path / "folder")
     assert distrust_reason(tmp_path / "link") is None
@@ -47,7 +47,7 @@ def test_distrust_reason__the_folder_that_a_link_leads_to_counts(tmp_path: Path)
     assert distrust_reason(tmp_path / "link") == "which is writable by other accounts (mode 0777)"
 
 
-def test_distrust_reason__folder_above_that_all_write(tmp_path: Path) -> None:
+def test_distrust_reason__parent_writable_by_all(tmp_path: Path) -> None:
     above = tmp_path / "above"
     make_private_folder(above / "folder")
     above.chmod(0o757)

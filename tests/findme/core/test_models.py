@@ -1,4 +1,4 @@
-"""What every model does: a save that never brings back what is gone, and shows what the database wrote."""
+"""``save()`` never inserts a deleted row again, and models show values that the database wrote."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.schema.rows import ask
 pytestmark = pytest.mark.django_db
 
 
-def test_save__of_one_who_was_erased_meanwhile_does_not_bring_them_back() -> None:
+def test_save__user_erased_meanwhile_is_not_inserted_again() -> None:
     user = User.objects.get(pk=UserFactory.create().pk)
     ask("DELETE FROM users WHERE id = %s", user.pk)
     with pytest.raises(DatabaseError, match=r"^(Forced update|Save with update_fields) did not affect any rows\.$"), transaction.atomic():
@@ -25,7 +25,7 @@ def test_save__of_one_who_was_erased_meanwhile_does_not_bring_them_back() -> Non
     assert not User.objects.exists()
 
 
-def test_save__of_one_who_was_just_made_and_erased_does_not_bring_them_back() -> None:
+def test_save__user_created_and_erased_is_not_inserted_again() -> None:
     user = UserFactory.create()
     ask("DELETE FROM users WHERE id = %s", user.pk)
     with pytest.raises(DatabaseError, match="did not affect any rows"), transaction.atomic():
@@ -33,7 +33,7 @@ def test_save__of_one_who_was_just_made_and_erased_does_not_bring_them_back() ->
     assert not User.objects.exists()
 
 
-def test_save__of_a_copy_makes_a_row() -> None:
+def test_save__copy_inserts_a_row() -> None:
     user = UserFactory.create()
     first = user.pk
     user.pk, user.email = None, "copy@example.com"
@@ -57,7 +57,7 @@ def test_save__shows_the_pair_that_the_database_generated() -> None:
     assert [match.lower_user_id, match.higher_user_id] == sorted(match.user_ids)
 
 
-def test_save__is_one_query_and_what_the_database_wrote_one_more_when_it_is_asked_for(
+def test_save__is_one_query_and_database_values_one_more_at_access(
     django_assert_num_queries: DjangoAssertNumQueries,
 ) -> None:
     user = UserFactory.create()
@@ -80,15 +80,15 @@ def test_insert__shows_what_the_database_wrote_without_another_query(django_asse
 
 
 def test_bulk_create__shows_what_the_database_wrote(django_assert_num_queries: DjangoAssertNumQueries) -> None:
-    people = UserFactory.create_batch(3)
-    rows = [MatchFactory.build(user=people[n], matched_user=people[n - 1]) for n in range(3)]
+    users = UserFactory.create_batch(3)
+    rows = [MatchFactory.build(user=users[n], matched_user=users[n - 1]) for n in range(3)]
     with django_assert_num_queries(1):
         Match.objects.bulk_create(rows)
     with django_assert_num_queries(0):
         assert all([row.lower_user_id, row.higher_user_id] == sorted(row.user_ids) and row.created_at for row in rows)
 
 
-def test_bulk_create__of_people_with_their_defaults() -> None:
+def test_bulk_create__users_with_defaults() -> None:
     User.objects.bulk_create(UserFactory.build_batch(3))
     assert ask("SELECT count(*) FROM users WHERE active AND created_at = now()") == [(3,)]
 
@@ -101,7 +101,7 @@ def test_bulk_update__lets_the_trigger_write() -> None:
     assert ask("SELECT count(*) FROM users WHERE bio = 'new' AND updated_at = now()") == [(2,)]
 
 
-def test_full_clean__tells_a_rule_that_two_constraints_hold_once() -> None:
+def test_full_clean__rule_of_two_constraints_is_reported_once() -> None:
     UserFactory.create(email="jane@example.com")
     for email in ("jane@example.com", "JANE@example.com"):
         with pytest.raises(ValidationError) as caught:
@@ -109,7 +109,7 @@ def test_full_clean__tells_a_rule_that_two_constraints_hold_once() -> None:
         assert caught.value.message_dict == {"email": ["Another user has this e-mail address."]}
 
 
-def test_full_clean__without_a_field_leaves_its_rules_out() -> None:
+def test_full_clean__excluded_field_leaves_out_its_rules() -> None:
     match = MatchFactory.create()
     match.week_number, match.match_score = 54, 2.0
     with pytest.raises(ValidationError) as caught:

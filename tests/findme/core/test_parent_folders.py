@@ -1,4 +1,4 @@
-"""Folders that another account could exchange: by a folder above that it owns or can write in, or by a link."""
+"""Folders that another account could replace: it owns or can write a parent, or controls a link."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ OWN_GROUP = pwd.getpwuid(os.geteuid()).pw_gid
 
 @pytest.fixture
 def above(tmp_path: Path) -> Path:
-    """A folder above ``above / "q"``, which is this account's with mode 0700."""
+    """The parent of ``above / "q"``, a folder of this account with mode 0700."""
     (tmp_path / "above" / "q").mkdir(parents=True, mode=0o700)
     (tmp_path / "above").chmod(0o755)
     return tmp_path / "above"
@@ -38,7 +38,7 @@ def above(tmp_path: Path) -> Path:
 @as_root
 @pytest.mark.parametrize("mode", [0o755, 0o1777, 0o700])
 def test_distrust_reason__parent_of_another_account(mode: int, above: Path) -> None:
-    """Its owner can rename an entry, in a sticky folder too."""
+    """The owner can rename an entry, even in a sticky folder."""
     above.chmod(mode)
     os.chown(above, MALLORY, MALLORY)
     for folder in (above / "q", above / "missing"):
@@ -56,7 +56,7 @@ def test_distrust_reason__parent_far_above_of_another_account(above: Path) -> No
 
 @as_root
 @pytest.mark.parametrize(("mode", "change"), [(0o775, "g-w"), (0o770, "g-w"), (0o777, "go-w"), (0o757, "o-w")])
-def test_distrust_reason__parent_that_others_write(mode: int, change: str, above: Path) -> None:
+def test_distrust_reason__parent_that_others_can_write(mode: int, change: str, above: Path) -> None:
     os.chown(above, 0, GROUP)
     above.chmod(mode)
     assert distrust_reason(above / "q") == (
@@ -90,7 +90,7 @@ def account(name: str, uid: int, gid: int) -> pwd.struct_passwd:
 
 
 def lists(monkeypatch: pytest.MonkeyPatch, accounts: list[pwd.struct_passwd], members: list[str]) -> None:
-    """The machine has these accounts, and a group ``OWN_GROUP`` with ``members``."""
+    """Replace the accounts of the machine, and the members of the group ``OWN_GROUP``."""
     monkeypatch.setattr(pwd, "getpwall", lambda: accounts)
     monkeypatch.setattr(pwd, "getpwnam", lambda name: next(one for one in [*accounts, account("bob", 7, 7)] if one.pw_name == name))
     monkeypatch.setattr(grp, "getgrgid", lambda gid: grp.struct_group(("private", "x", gid, members)))
@@ -116,7 +116,7 @@ def test_distrust_reason__group_of_this_account(
 
 
 def test_distrust_reason__group_that_no_account_is_listed_for(above: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A directory service may know members whom it does not list."""
+    """A directory service can know members that it does not list."""
     lists(monkeypatch, [account("root", 0, OWN_GROUP + 1)], [])
     os.chown(above, -1, OWN_GROUP)
     above.chmod(0o775)
@@ -124,7 +124,7 @@ def test_distrust_reason__group_that_no_account_is_listed_for(above: Path, monke
 
 
 def test_distrust_reason__access_control_list(above: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The mode of the group is the mask of the list then, which may name any account."""
+    """With an access control list, the group mode is its mask, and the list can name any account."""
     lists(monkeypatch, [account("me", os.geteuid(), OWN_GROUP)], [])
     os.chown(above, -1, OWN_GROUP)
     above.chmod(0o775)
@@ -161,7 +161,7 @@ def test_distrust_reason__link_of_another_account_in_a_sticky_folder(above: Path
     )
 
 
-def test_distrust_reason__links_in_a_circle(tmp_path: Path) -> None:
+def test_distrust_reason__circular_links(tmp_path: Path) -> None:
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")
     with pytest.raises(OSError, match="Too many levels of symbolic links"):
@@ -179,7 +179,7 @@ def test_distrust_reason__two_dots(above: Path) -> None:
 
 
 @as_root
-def test_stores__parent_of_another_account__is_one_line_and_nothing_is_made(above: Path) -> None:
+def test_stores__parent_of_another_account__is_one_line_and_creates_nothing(above: Path) -> None:
     os.chown(above, MALLORY, MALLORY)
     for folder in (above / "q", above / "new" / "q"):
         with pytest.raises(StoreUnusable) as refused, folder_at(str(folder)).held(5):
@@ -195,7 +195,7 @@ def test_stores__parent_of_another_account__is_one_line_and_nothing_is_made(abov
 
 @pytest.fixture
 def checkout(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A checkout that belongs to an ordinary user, where only root and they write."""
+    """A checkout of an ordinary account, where only root and that account can write."""
     folder = Path(tempfile.mkdtemp(prefix="findme-test-checkout-"))
     folder.chmod(0o755)
     os.chown(folder, MALLORY, MALLORY)
@@ -206,7 +206,7 @@ def checkout(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @as_root
 def test_distrust_reason__root_in_the_checkout_of_a_user(checkout: Path, above: Path) -> None:
-    """Root runs this user's code already."""
+    """Root already runs the code of this account."""
     (checkout / ".findme" / "qdrant").mkdir(parents=True, mode=0o700)
     assert distrust_reason(checkout / ".findme" / "qdrant") is None
     os.chown(checkout / ".findme", MALLORY, MALLORY)
@@ -248,7 +248,7 @@ def test_distrust_reason__as_an_ordinary_user() -> None:
 def test_distrust_reason__in_a_container_whose_top_folder_is_not_roots(
     checkout: Path, above: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its owner can exchange everything, whatever else is checked."""
+    """The owner of ``/`` can replace everything in any case."""
     folder = above / "mine"
     folder.mkdir(mode=0o700)
     os.chown(above, MALLORY, MALLORY)

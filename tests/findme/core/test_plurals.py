@@ -1,4 +1,4 @@
-"""Numbers with their nouns."""
+"""Numbers with the right form of a noun or verb."""
 
 from __future__ import annotations
 
@@ -16,5 +16,5 @@ def test_counted__with_an_s(number: int, said: str) -> None:
 
 
 def test_counted__other_plurals_and_verbs() -> None:
-    assert [counted(number, "person is", "people are") for number in (0, 1, 2)] == ["0 people are", "1 person is", "2 people are"]
+    assert [counted(number, "person is", "persons are") for number in (0, 1, 2)] == ["0 persons are", "1 person is", "2 persons are"]
     assert [plural(number, "has", "have") for number in (0, 1, 2)] == ["have", "has", "have"]

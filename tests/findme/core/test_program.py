@@ -1,4 +1,4 @@
-"""How programs end: 1 is only for what was done, whatever was not expected."""
+"""Exit codes of programs: an unexpected exception never ends with exit code 1."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_programs__a_module_of_ours_that_cannot_be_read__ends_with_2() -> None:
 
 
 @pytest.mark.parametrize("port", ["abc", "-1", "70000", ""])
-def test_free_port__of_something_that_is_no_port(port: str) -> None:
+def test_free_port__invalid_port(port: str) -> None:
     assert python("-m", "findme.tools.free_port", port) == (2, "", f"PORT is {port!r}: it must be a whole number from 0 to 65535.\n")
 
 

@@ -1,4 +1,4 @@
-"""``check --database`` names triggers that were lost; ``check`` alone needs no database."""
+"""``check --database`` names lost triggers. ``check`` without it needs no database."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NAMED = (
 
 @pytest.fixture(autouse=True)
 def any_server_log(settings: Settings) -> None:
-    """The server of DATABASE_URL may log what it likes: ``test_log_settings`` is about that."""
+    """Ignore the log settings of the server of DATABASE_URL. ``test_log_settings`` tests them."""
     settings.SILENCED_SYSTEM_CHECKS = ["findme.W002"]
 
 

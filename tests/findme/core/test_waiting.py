@@ -1,4 +1,4 @@
-"""Waiting, with a clock that only the pauses move."""
+"""Waiting, with a clock that only pauses advance."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from findme.core.waiting import POLL_SECONDS, Deadline, StallTimeout, wait_until
 
 
 class Clock:
-    """A monotonic clock. ``pauses`` has each sleep."""
+    """A monotonic clock. ``pauses`` has the duration of each sleep."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -36,7 +36,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def results(*values: object) -> Iterator[object]:
-    """The results of a condition; the last one stays."""
+    """Return a condition with these results. It repeats the last one."""
     yield from values
     while True:
         yield values[-1]
@@ -64,13 +64,13 @@ def test_wait_until__never_true__returns_the_last_result_at_the_deadline(clock: 
     assert calls == pytest.approx([0, 0.4, 0.8, 1])
 
 
-def test_wait_until__what_happens_in_the_last_pause_counts(clock: Clock) -> None:
+def test_wait_until__change_during_the_last_pause_is_seen(clock: Clock) -> None:
     assert wait_until(lambda: clock.now >= 1001, 1, poll_seconds=60)
     assert clock.pauses == [1]
 
 
 @pytest.mark.parametrize("seconds", [0, -1])
-def test_wait_until__without_time__looks_once(clock: Clock, seconds: float) -> None:
+def test_wait_until__without_time__checks_once(clock: Clock, seconds: float) -> None:
     looks = [False, True]
     assert wait_until(looks.pop, seconds)
     assert not wait_until(looks.pop, seconds)
@@ -93,7 +93,7 @@ def test_deadline__remaining_is_never_negative(clock: Clock) -> None:
 
 
 def test_deadline__is_measured_by_the_monotonic_clock(clock: Clock) -> None:
-    """The stand-in for the module ``time`` has no other clock."""
+    """The replacement of the module ``time`` has no other clock."""
     assert [None for _ in Deadline(0.3).polls(0.1)] == 4 * [None]
 
 
@@ -110,7 +110,7 @@ def test_stall_timeout__progress_restarts_it(clock: Clock) -> None:
     assert stall.remaining() == 1
 
 
-def test_stall_timeout__the_first_look_is_progress(clock: Clock) -> None:
+def test_stall_timeout__first_observation_is_progress(clock: Clock) -> None:
     stall = StallTimeout(1)
     clock.now += 5
     stall.observe("begun")

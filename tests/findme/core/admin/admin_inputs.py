@@ -1,4 +1,4 @@
-"""Odd requests for the admin, from a seed: parameters of lists, forms, actions, and addresses of pages."""
+"""Unusual requests for the admin, generated from a seed: list parameters, forms, actions and URLs."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ ODD = (
     ),
 )
 RAW = ("%FF", "%ED%A0%80", "%C0%80", "%", "%zz", "+%00")
-"""Bytes that are no UTF-8, as they stand in an address."""
+"""Bytes in a URL that are not UTF-8."""
 LOOKUPS = (
     *(
         "exact",
@@ -153,7 +153,7 @@ CONTROLS = (
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """One request; ``data`` is None for GET."""
+    """One request. ``data`` is None for GET."""
 
     address: str
     data: dict[str, list[str]] | None = None
@@ -190,13 +190,13 @@ class Inputs:
             yield Input(page(model, "changelist") + query, data)
 
     def pages(self, number: int) -> Iterator[Input]:
-        """Addresses of rows, of the privacy actions and of Django's own views, with odd keys and parameters."""
+        """Return URLs of rows, privacy actions and Django's views with unusual keys and parameters."""
         for _ in range(number):
             query = self._query(self.random.choice(self.models))
             yield Input(f"{self._page()}?{query}" if self.random.random() < 0.7 else self._page())
 
     def forms(self, number: int, posted: dict[tuple[type[Model], str], dict[str, Any]]) -> Iterator[Input]:
-        """What a page posts (``posted``, by model and address), with some of its values replaced."""
+        """Return the data that a page posts (``posted``, by model and URL) with some values replaced."""
         for _ in range(number):
             (_model, address), values = self.random.choice(list(posted.items()))
             data = {name: value if isinstance(value, list) else [value] for name, value in values.items()}

@@ -1,4 +1,4 @@
-"""Two tabs on one row: the later save never undoes the other one without a question."""
+"""Two tabs on one row: the later save never overwrites the earlier save without a message."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def page(row: Model) -> str:
 
 
 def tab(client: Client, row: Model) -> dict[str, Any]:
-    """Open the row's page: what Save would post."""
+    """Open the page of the row and return the data that Save would post."""
     return fields_of(client.get(page(row)))
 
 
 def conflict(response: Any) -> str:
-    """The one sentence of a refused save."""
+    """Return the only error message of a rejected save."""
     errors = errors_of(response)
     assert list(errors) == ["__all__"], errors
     (sentence,) = errors["__all__"]
@@ -80,7 +80,7 @@ CASES: list[tuple[Callable[[], Model], dict[str, Any], str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("make", "theirs", "sentence", "ours"), CASES, ids=["bio", "flags", "video", "match", "call"])
-def test_change__overtaken_is_refused_and_saved_at_the_second_time(
+def test_change__conflict_is_rejected_and_saved_at_the_second_try(
     make: Callable[[], Model], theirs: dict[str, Any], sentence: str, ours: dict[str, Any]
 ) -> None:
     row, client = make(), signed_in(superuser())
@@ -110,7 +110,7 @@ def test_change__both_changed_the_same_field() -> None:
     assert User.objects.get(pk=person.pk).bio == "Second."
 
 
-def test_change__overtaken_twice() -> None:
+def test_change__two_conflicts() -> None:
     person, client = UserFactory.create(bio="Old."), signed_in(superuser())
     posted = tab(client, person)
     User.objects.filter(pk=person.pk).update(bio="First.")
@@ -124,7 +124,7 @@ def test_change__overtaken_twice() -> None:
 
 
 def test_change__both_saved_the_same() -> None:
-    """A double click on Save, for instance."""
+    """An example is a double click on Save."""
     person, client = UserFactory.create(), signed_in(superuser())
     posted = tab(client, person) | {"bio": "Mine."}
     assert [client.post(page(person), posted).status_code for _ in range(2)] == [302, 302]
@@ -144,8 +144,8 @@ def test_change__conflict_and_invalid_input_are_both_reported() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_change__log_in_meanwhile_does_not_refuse() -> None:
-    """It moves ``last_login`` and ``updated_at``, which the form does not change."""
+def test_change__login_meanwhile_is_no_conflict() -> None:
+    """A login changes ``last_login`` and ``updated_at``, which the form does not change."""
     colleague, client = staff(), signed_in(superuser())
     posted = tab(client, colleague)
     before = colleague.updated_at
@@ -159,7 +159,7 @@ def test_change__log_in_meanwhile_does_not_refuse() -> None:
 
 
 @pytest.mark.parametrize("make", [VideoFactory.create, MatchFactory.create, VideoCallFactory.create])
-def test_change__deleted_meanwhile_is_not_made_again(make: Callable[[], Model]) -> None:
+def test_change__deleted_meanwhile_is_not_inserted_again(make: Callable[[], Model]) -> None:
     row, client = make(), signed_in(superuser())
     posted = tab(client, row)
     type(row)._default_manager.filter(pk=row.pk).delete()
@@ -168,7 +168,7 @@ def test_change__deleted_meanwhile_is_not_made_again(make: Callable[[], Model]) 
     assert not type(row)._default_manager.filter(pk=row.pk).exists()
 
 
-def test_change__recording_of_an_anonymized_user_is_not_brought_back() -> None:
+def test_change__recording_of_an_anonymized_user_is_not_restored() -> None:
     call, client = VideoCallFactory.create(recording_url="https://calls.example.com/1"), signed_in(superuser())
     posted = tab(client, call)
     VideoCall.objects.filter(pk=call.pk).update(recording_url=None)
@@ -226,7 +226,7 @@ def test_permissions_of_a_group__changed_by_both() -> None:
 
 
 def test_permissions__that_the_page_does_not_offer_stay() -> None:
-    """Another program gave it; no page here shows it."""
+    """Another program granted the permission, and no page here shows it."""
     unoffered = Permission.objects.get(codename="delete_session")
     group, client = Group.objects.create(name="Support"), signed_in(superuser())
     posted = tab(client, group)
@@ -236,8 +236,8 @@ def test_permissions__that_the_page_does_not_offer_stay() -> None:
     assert group.name == "Helpers" and list(group.permissions.all()) == [unoffered]
 
 
-def test_fields_that_the_user_may_not_see__neither_refuse_nor_change() -> None:
-    """Rights are shown to superusers only."""
+def test_fields_that_the_user_may_not_see__are_neither_compared_nor_changed() -> None:
+    """Only superusers see permissions."""
     person, group = UserFactory.create(), Group.objects.create(name="Secret")
     client = signed_in(staff("accounts.view_user", "accounts.change_user"))
     posted = tab(client, person)
@@ -248,7 +248,7 @@ def test_fields_that_the_user_may_not_see__neither_refuse_nor_change() -> None:
 
 
 def test_fields_that_the_page_did_not_have__are_not_emptied() -> None:
-    """The user became a superuser after opening the page: what their page did not show was not unticked."""
+    """The user became a superuser after opening the page: fields that it did not have keep their values."""
     officer, person = staff("accounts.view_user", "accounts.change_user"), UserFactory.create()
     group = Group.objects.create(name="Support")
     person.groups.add(group)
@@ -286,7 +286,7 @@ def test_change__values_that_cannot_be_compared(spoil: Callable[..., dict[str, A
 
 @pytest.mark.parametrize("bio", [None, "Line one.\nLine two.\n", " spaces ", "\r\nold\r\n"])
 def test_change__what_a_form_cannot_hold_stays(bio: str | None) -> None:
-    """A browser posts CR LF, Django strips spaces and makes an empty text of NULL."""
+    """A browser posts CR LF. Django strips spaces and shows NULL as an empty text."""
     person, client = UserFactory.create(bio=bio), signed_in(superuser())
     assert client.post(page(person), tab(client, person) | {"full_name": "New"}).status_code == 302
     person.refresh_from_db()
@@ -301,7 +301,7 @@ def test_change__microseconds_stay() -> None:
     assert (match.user_action, match.expires_at) == ("accepted", expires)
 
 
-def test_change__log_names_only_what_changed() -> None:
+def test_change__log_names_only_changed_fields() -> None:
     person, client = UserFactory.create(bio="Line one.\nLine two."), signed_in(superuser())
     client.post(page(person), tab(client, person) | {"full_name": "New"})
     history = client.get(reverse("admin:accounts_user_history", args=[person.pk]))
@@ -314,14 +314,14 @@ def test_add__needs_no_values() -> None:
     assert client.post(reverse("admin:auth_group_add"), {"name": "Support"}).status_code == 302
 
 
-def test_page__that_may_only_be_looked_at_carries_no_values() -> None:
+def test_page__read_only_page_has_no_values() -> None:
     client = signed_in(staff("videos.view_video"))
     assert OPENED_WITH not in tab(client, VideoFactory.create())
 
 
 @pytest.mark.django_db(transaction=True)
 def test_change__two_saves_at_once() -> None:
-    """Both wait for the row; the second one sees what the first one committed."""
+    """Both requests wait for the row lock. The second one sees the values that the first one committed."""
     person, admin = UserFactory.create(bio="Old."), superuser()
     posts = {name: tab(signed_in(admin), person) | {"bio": name} for name in ("First.", "Second.")}
     answers: dict[str, Any] = {}
@@ -343,7 +343,7 @@ def test_change__two_saves_at_once() -> None:
 
 
 def test_match__of_two_tabs_with_different_fields() -> None:
-    """The one that saves last does not bring back what the first one changed, also when it is saved a second time."""
+    """The later save does not restore values that the earlier save changed, not even when it is repeated."""
     match, client = MatchFactory.create(status="pending"), signed_in(superuser())
     first, second = tab(client, match), tab(client, match)
     assert client.post(page(match), first | {"user_action": "accepted"}).status_code == 302
@@ -355,7 +355,7 @@ def test_match__of_two_tabs_with_different_fields() -> None:
 
 
 def test_change__video_set_by_another_session() -> None:
-    """A foreign key as a UUID."""
+    """The form has the foreign key as a UUID."""
     person, client = UserFactory.create(), signed_in(superuser())
     video = VideoFactory.create(user=person)
     posted = tab(client, person) | {"full_name": "New"}

@@ -1,4 +1,7 @@
-"""Odd requests, some of them two thousand from a seed: the admin answers with a page, a redirect or a 4xx, and never with a 500."""
+"""The admin answers unusual requests with a page, a redirect or a 4xx, and never with a 500.
+
+Some tests send two thousand requests that are generated from a seed.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.no_cover]
 
 SEED = 20_260_101
 RENDERED = 40
-"""One page of so many is rendered: the templates take most of the time of a request."""
+"""One of this many pages is rendered, because templates take most of the time of a request."""
 
 
 @pytest.fixture
@@ -48,7 +51,7 @@ def inputs(db: None) -> Inputs:
 
 @pytest.fixture(autouse=True)
 def few_pages_rendered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the others, the rows that the template would read are read."""
+    """For the other pages, read the rows that the template would read."""
     render = SimpleTemplateResponse.rendered_content.fget  # type: ignore[attr-defined]
     asked = 0
 
@@ -64,7 +67,7 @@ def few_pages_rendered(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def failures(client: Client, inputs: Iterable[Input]) -> list[str]:
-    """Send each input, undo what it did, and return those that are answered with an error of the server, with the end of the traceback."""
+    """Send each input, roll it back, and return inputs with a server error and the end of its traceback."""
     found: list[str] = []
     raised: list[str] = []
 
@@ -72,7 +75,7 @@ def failures(client: Client, inputs: Iterable[Input]) -> list[str]:
         raised.append(traceback.format_exc(limit=-3))
 
     got_request_exception.connect(note)
-    logging.disable()  # each refusal would be written with its traceback
+    logging.disable()  # each rejected request would be logged with its traceback
     try:
         for one in inputs:
             with transaction.atomic():
@@ -98,8 +101,8 @@ def failures(client: Client, inputs: Iterable[Input]) -> list[str]:
         "nonsense=1",
     ],
 )
-def test_list__wrong_parameter_is_refused(client: Client, query: str) -> None:
-    """Also where Django has sent the browser to the list once, with ``e=1``."""
+def test_list__wrong_parameter_is_rejected(client: Client, query: str) -> None:
+    """This also holds after Django has redirected the browser to the list with ``e=1``."""
     assert client.get(f"{page(User, 'changelist')}?{query}").status_code == 400
     assert client.get(f"{page(User, 'changelist')}?{query}&e=1").status_code == 400
 
@@ -131,7 +134,7 @@ def test_form__empty_to_field(client: Client, query: str) -> None:
 
 
 @pytest.mark.parametrize("address", ["/admin/r/6/x/", "/admin/r/x/x/", f"/admin/r/6/{'0' * 32}/", "/admin/autocomplete/"])
-def test_unused_views__are_not_there(client: Client, address: str) -> None:
+def test_unused_views__do_not_exist(client: Client, address: str) -> None:
     query = {"app_label": "auth", "model_name": "group", "field_name": "user", "term": "x"}
     assert client.get(address, query).status_code == 404
 

@@ -1,4 +1,4 @@
-"""Every list of the admin reads a page and no more, however many rows there are."""
+"""Every list of the admin reads only one page, for any number of rows."""
 
 from __future__ import annotations
 
@@ -110,12 +110,15 @@ def test_list__nothing_is_counted_or_read_without_a_limit(model: type[Model]) ->
 
 @LISTS
 def test_list__order_has_an_index(model: type[Model]) -> None:
-    """PostgreSQL reads the rows of a page from an index; it sorts those of one ``created_at`` at most ("Incremental Sort")."""
+    """PostgreSQL reads the rows of a page from an index.
+
+    It sorts only rows with the same ``created_at`` (incremental sort).
+    """
     request = _request_for(superuser(), list_of(model))
     changelist = admin.site._registry[model].get_changelist_instance(request)
     query = str(changelist.queryset.values("pk").query)
     with connection.cursor() as cursor:
-        for other_way in ("seqscan", "bitmapscan", "sort"):  # a table of a test is too small for PostgreSQL to prefer the index
+        for other_way in ("seqscan", "bitmapscan", "sort"):  # for the small table of a test, PostgreSQL does not prefer the index
             cursor.execute(f"SET LOCAL enable_{other_way} = off")
         cursor.execute(f"EXPLAIN {query} LIMIT 50")
         plan = "\n".join(row[0] for row in cursor.fetchall())
@@ -140,7 +143,7 @@ def test_list__deletes_nothing(model: type[Model]) -> None:
 
 @pytest.mark.no_cover
 @LISTS
-def test_page__same_number_of_queries_however_much_hangs_on_the_row(model: type[Model]) -> None:
+def test_page__same_number_of_queries_for_any_number_of_related_rows(model: type[Model]) -> None:
     client = signed_in(superuser())
     row = ROWS[model](1)[0]
     address = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_change", args=[row.pk])
@@ -157,7 +160,7 @@ def test_page__same_number_of_queries_however_much_hangs_on_the_row(model: type[
 
 
 @LISTS
-def test_list__each_is_for_those_who_may_see_it(model: type[Model]) -> None:
+def test_list__needs_the_view_permission(model: type[Model]) -> None:
     label, name = model._meta.app_label, model._meta.model_name
     assert signed_in(staff()).get(list_of(model)).status_code == 403
     assert signed_in(staff(f"{label}.view_{name}")).get(list_of(model)).status_code == 200
@@ -170,7 +173,7 @@ def test_form__of_a_new_row_shows_nothing_that_the_system_writes(model: type[Mod
     assert "Written by the system" not in page and "DatabaseDefault" not in page
 
 
-def test_paginator__counts_no_further_than_it_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_paginator__stops_counting_after_the_last_shown_row(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pagination, "COUNTED", 3)
     UserFactory.create_batch(5)
     paginator = BoundedPaginator(User.objects.order_by("pk"), 2)
@@ -178,22 +181,25 @@ def test_paginator__counts_no_further_than_it_shows(monkeypatch: pytest.MonkeyPa
     assert bounded_count(User.objects.all()) == 4
 
 
-def test_paginator__counts_exactly_what_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_paginator__small_count_is_exact(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pagination, "COUNTED", 5)
     UserFactory.create_batch(5)
     paginator = BoundedPaginator(User.objects.order_by("pk"), 2)
     assert (paginator.count, paginator.num_pages, paginator.has_more) == (5, 3, False)
 
 
-def test_list__says_that_there_are_more(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_list__shows_that_there_are_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pagination, "COUNTED", 2)
     monkeypatch.setattr(BoundedPaginator, "counted", 2)
     UserFactory.create_batch(3)
-    assert b"more than 2 people: search or filter to see the others" in signed_in(superuser()).get(list_of(User)).content
+    assert (
+        f"more than 2 {User._meta.verbose_name_plural}: search or filter to see the others".encode()
+        in signed_in(superuser()).get(list_of(User)).content
+    )
 
 
-def test_list__second_page_goes_on_where_the_first_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also with one ``created_at`` for all, as one COPY makes it."""
+def test_list__second_page_continues_after_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All rows have the same ``created_at``, as after one COPY."""
     monkeypatch.setattr(FindmeModelAdmin, "list_per_page", 10)
     person = superuser()
     UserFactory.create_batch(29)
@@ -204,12 +210,12 @@ def test_list__second_page_goes_on_where_the_first_ended(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("query", [{"p": "9" * 30}, {"p": "-1"}, {"nonsense": "1"}, {"status__exact": "none"}, {"e": "1"}])
-def test_list__odd_queries_are_no_errors_of_the_server(query: dict[str, str]) -> None:
+def test_list__unusual_queries_are_no_server_errors(query: dict[str, str]) -> None:
     VideoFactory.create()
     assert signed_in(superuser()).get(list_of(Video), query, follow=True).status_code in {200, 400}
 
 
 @pytest.mark.parametrize("address", [list_of(User), list_of(Video)])
 @pytest.mark.parametrize("query", [{"q": "a\0b"}, {"status__exact": "a\0b"}, {"gender__exact": "\0"}, {"state": "\0"}])
-def test_list__nul_is_no_error_of_the_server(address: str, query: dict[str, str]) -> None:
+def test_list__nul_is_no_server_error(address: str, query: dict[str, str]) -> None:
     assert signed_in(superuser()).get(address, query, follow=True).status_code in {200, 400}

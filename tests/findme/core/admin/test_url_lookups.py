@@ -1,4 +1,4 @@
-"""The address of a list filters and orders by what the same account sees on its pages, and by nothing else."""
+"""The URL of a list can filter and sort only by fields that the same user sees on the pages."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ SHOWN: dict[str, set[str]] = {
     "privacy.AuditEntry": {"recorded_at", "action", "outcome"},
     "admin.LogEntry": {"action_time", "user", "action_flag", "content_type", "object_id"},
 }
-"""The fields that an account with nothing but the permission to view the model finds on its pages, without lists of numbers and JSON."""
+"""The fields on the pages of a user who may only view the model, without arrays and JSON."""
 SUPERUSER: dict[str, set[str]] = SHOWN | {"accounts.User": PERSON | {"is_superuser", "groups", "user_permissions"}}
 ODD_LOOKUPS = ("range", "regex", "iregex", "search", "unaccent", "trigram_similar", "week", "len", "0", "511__gt", "has_key", "isempty", "")
 
@@ -69,26 +69,26 @@ def viewer(model: type[Model], *more: str) -> User:
 
 
 def asking(person: User, model: type[Model], **query: str) -> HttpRequest:
-    """A request with the account's permissions as the database has them."""
+    """Return a request of the user, with the permissions read from the database."""
     request = RequestFactory().get(list_of(model), query)
     request.user = User.objects.get(pk=person.pk)
     return request
 
 
 def is_allowed(request: HttpRequest, model: type[Model], lookup: str) -> bool:
-    """Whether the list is made with this parameter; a value that the field cannot have is another matter."""
+    """Return whether the list accepts this parameter. An invalid value is another error."""
     return bool(admin.site._registry[model].lookup_allowed(lookup, "x", request))
 
 
 def names(model: type[Model]) -> list[str]:
-    """Every field of the model, its own and those by which others refer to it."""
+    """Return every field of the model, including the reverse relations."""
     return [field.name for field in model._meta.get_fields()]
 
 
-def test_admins__every_one_has_the_rule() -> None:
+def test_admins__all_check_the_filters() -> None:
     assert all(isinstance(one, FindmeModelAdmin) for one in admin.site._registry.values())
     deciding = {base.__module__ for one in admin.site._registry.values() for base in type(one).__mro__ if "lookup_allowed" in vars(base)}
-    # Django's for users refuses lookups of the password, and asks ours for the rest; that of every ModelAdmin is behind ours.
+    # UserAdmin rejects lookups of the password and calls our check for the others. Our check runs before that of ModelAdmin.
     assert deciding == {"findme.core.admin.model_admin", "django.contrib.auth.admin", "django.contrib.admin.options"}
     assert set(SHOWN) == {model._meta.label for model in admin.site._registry}
 
@@ -112,7 +112,7 @@ def test_filter__every_field(model: type[Model]) -> None:
 
 
 @LISTS
-def test_filter__no_odd_lookup_and_no_field_of_another_row(model: type[Model]) -> None:
+def test_filter__no_unusual_lookup_and_no_field_of_another_row(model: type[Model]) -> None:
     others = {"email", "password", "vector", "is_superuser", "codename", "status", "metadata", "nonsense"}
     request = asking(superuser(), model)
     for name in names(model):
@@ -122,8 +122,8 @@ def test_filter__no_odd_lookup_and_no_field_of_another_row(model: type[Model]) -
 
 
 @LISTS
-def test_filter__the_list_asks_the_rule(model: type[Model]) -> None:
-    """Each field once through Django's own list, as a page makes it."""
+def test_filter__the_list_uses_the_check(model: type[Model]) -> None:
+    """Try each field once in Django's change list, as a page does."""
     person = viewer(model)
     model_admin: Any = admin.site._registry[model]
     for name in names(model):
@@ -137,7 +137,7 @@ def test_filter__the_list_asks_the_rule(model: type[Model]) -> None:
 
 @LISTS
 def test_filter__every_choice_of_the_page(model: type[Model]) -> None:
-    """What the panel of filters leads to is allowed to the account that sees it."""
+    """The user who sees the filter panel may use each of its links."""
     ROWS[model](1)
     person = viewer(model)
     model_admin: Any = admin.site._registry[model]
@@ -178,7 +178,7 @@ def test_filter__bisects_no_vector() -> None:
         assert client.get(list_of(ProfileEmbedding), {"user__id__exact": embedding.pk, lookup: "0.1"}).status_code == 400, lookup
 
 
-def test_filter__says_nothing_of_rights() -> None:
+def test_filter__reveals_no_permissions() -> None:
     permission = Permission.objects.get(codename="erase_user")
     for query in (
         {"is_superuser__exact": "1"},
@@ -194,7 +194,7 @@ def test_filter__says_nothing_of_rights() -> None:
 
 
 @LISTS
-def test_order__only_by_columns_that_are_sorted(model: type[Model]) -> None:
+def test_order__only_by_sortable_columns(model: type[Model]) -> None:
     model_admin: Any = admin.site._registry[model]
     for person in (viewer(model), superuser()):
         by_default = model_admin.get_changelist_instance(asking(person, model)).queryset.query.order_by

@@ -1,4 +1,4 @@
-"""The base of the commands: its exit codes, and one line for what a person can cause."""
+"""The base of the commands: exit codes, and one line for an error that a user can cause."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.findme.processes import environment_of
 
 
 class Command(FindmeCommand):
-    """Does what it is told."""
+    """A command that runs the function ``deed``."""
 
     requires_system_checks = []
 
@@ -44,7 +44,7 @@ class Command(FindmeCommand):
         self.deed(self)
 
     def run(self, *arguments: str) -> int:
-        """As from the command line; the exit code."""
+        """Run it as from the command line and return the exit code."""
         try:
             self.run_from_argv(["manage.py", "deed", *arguments])
         except SystemExit as end:
@@ -60,14 +60,14 @@ def failing(error: BaseException) -> Callable[[Command], None]:
 
 
 def sql_error(sql: str) -> DatabaseError:
-    with pytest.raises(DatabaseError) as caught, transaction.atomic(), connection.cursor() as cursor:  # noqa: PT012  # or when it is read
+    with pytest.raises(DatabaseError) as caught, transaction.atomic(), connection.cursor() as cursor:  # noqa: PT012  # or the fetch raises
         cursor.execute(sql)
         cursor.fetchall()
     return caught.value
 
 
 def on_a_terminal(command: list[str], **settings: str) -> tuple[int, str]:
-    """The exit code, and what the terminal shows."""
+    """Return the exit code and the output of the terminal."""
     ours, theirs = pty.openpty()
     with subprocess.Popen(
         command, stdin=theirs, stdout=theirs, stderr=theirs, cwd=BASE_DIR, env=environment_of(TERM="xterm", **settings)
@@ -77,7 +77,7 @@ def on_a_terminal(command: list[str], **settings: str) -> tuple[int, str]:
         while True:
             try:
                 part = os.read(ours, 65536)
-            except OSError:  # Linux's end of a terminal
+            except OSError:  # the end of a terminal on Linux
                 break
             if not part:
                 break
@@ -86,7 +86,7 @@ def on_a_terminal(command: list[str], **settings: str) -> tuple[int, str]:
     return process.returncode, shown.decode()
 
 
-def test_command__done_and_clean() -> None:
+def test_command__done_without_findings() -> None:
     command = Command(lambda self: self.print_line("done"))
     assert (command.run(), command.out.getvalue(), command.err.getvalue()) == (0, "done\n", "")
 
@@ -106,7 +106,7 @@ def test_command__exit_with_findings() -> None:
         (CommandError("wrong"), "wrong"),
     ],
 )
-def test_command__what_a_person_can_cause_is_one_line_and_exit_2(error: Exception, line: str) -> None:
+def test_command__user_facing_error_is_one_line_and_exit_2(error: Exception, line: str) -> None:
     command = Command(failing(error))
     assert (command.run(), command.out.getvalue(), command.err.getvalue()) == (2, "", f"{line}\n")
 
@@ -122,7 +122,7 @@ def test_command__a_defect_keeps_its_traceback() -> None:
         Command(failing(ZeroDivisionError())).run()
 
 
-def test_command__a_traceback_that_is_asked_for() -> None:
+def test_command__traceback_option() -> None:
     with pytest.raises(UserFacingError):
         Command(failing(UserFacingError("no"))).run("--traceback")
 
@@ -167,11 +167,11 @@ def test_explain_error__a_role_without_rights() -> None:
 
 
 @pytest.mark.django_db
-def test_explain_error__a_statement_of_ours_that_is_wrong() -> None:
+def test_explain_error__wrong_statement_of_the_program() -> None:
     assert explain_error(sql_error("SELEC")) is None
 
 
-def test_one_line__an_error_without_words() -> None:
+def test_one_line__error_without_text() -> None:
     assert one_line(KeyError()) == "KeyError"
 
 
@@ -223,7 +223,7 @@ def test_explain_error__data_that_cannot_be_read(sql: str, line: str) -> None:
         ("reindex_qdrant", "Run it again: it continues where it stopped."),
     ],
 )
-def test_command__interrupted__each_says_what_is_true_of_it(
+def test_command__interrupted__each_has_its_own_text(
     name: str, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = load_command_class(get_commands()[name], name)
@@ -246,7 +246,7 @@ def test_command__no_color(said: dict[str, str]) -> None:
     assert ("\x1b[" in out) is (not said)
 
 
-def test_command__no_color_as_an_option_counts_for_the_progress_bar_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_command__no_color_option_applies_to_the_progress_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "")
     colors: list[bool] = []
     command = Command(lambda self: colors.append(Console(force_terminal=True).no_color))

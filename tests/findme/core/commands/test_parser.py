@@ -1,4 +1,4 @@
-"""Every option of every command, of Django's own too: a value that no option can mean ends in one line and exit 2, and nothing is run."""
+"""Options of all commands, including Django's: an impossible value ends in one line and exit code 2."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def parser_of(name: str) -> ArgumentParser:
     command = load_command_class(get_commands()[name], name)
-    setattr(command, "_called_from_command_line", True)  # noqa: B010  # as run_from_argv does; Django declares it nowhere
+    setattr(command, "_called_from_command_line", True)  # noqa: B010  # as run_from_argv does, without a declaration in Django
     return command.create_parser("manage.py", name)
 
 
 def options_of(parser: ArgumentParser, before: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Action]]:
-    """Each option that takes a value, with the names of the subcommands before it."""
+    """Yield each option with a value, and the subcommands before it."""
     for action in parser._actions:
         if isinstance(action, _SubParsersAction):
             for name, inner in action.choices.items():
@@ -49,19 +49,19 @@ def options_of(parser: ArgumentParser, before: tuple[str, ...] = ()) -> Iterator
 
 
 def attempts(parser: ArgumentParser, value: str) -> Iterator[tuple[str, list[str]]]:
-    """The arguments for each option, in each of its spellings."""
+    """Yield the arguments for each option, in each notation."""
     for before, action in options_of(parser):
         for option in action.option_strings:
             if option.startswith("--"):
                 yield option, [*before, f"{option}={value}"]
-            elif value:  # -v followed by nothing takes the next argument
+            elif value:  # -v without a value takes the next argument
                 yield option, [*before, f"{option}{value}"]
             if value != "--":
                 yield option, [*before, option, value]
 
 
 @pytest.mark.parametrize("name", sorted(get_commands()))
-def test_parser__value_that_is_none__is_one_line(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_parser__impossible_value__is_one_line(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     parser = parser_of(name)
     for kind, value in VALUES.items():
         tried = 0
@@ -77,7 +77,7 @@ def test_parser__value_that_is_none__is_one_line(name: str, capsys: pytest.Captu
 
 
 @pytest.mark.parametrize("name", sorted(get_commands()))
-def test_command__value_that_is_none__is_one_line_and_nothing_runs(name: str) -> None:
+def test_command__impossible_value__is_one_line_and_nothing_runs(name: str) -> None:
     for kind, value in VALUES.items():
         option, arguments = list(attempts(parser_of(name), value))[-1]
         code, out, err = manage_here(name, *arguments)
@@ -99,7 +99,7 @@ def test_command__from_python__raises() -> None:
         call_command("reindex_qdrant", "--retain=--")
 
 
-def test_command__two_dashes_before_the_positional_arguments__are_no_value() -> None:
+def test_command__two_dashes_before_positional_arguments__are_accepted() -> None:
     with pytest.raises(AssertionError, match="upsert_embeddings was run"):
         manage_here("upsert_embeddings", "--model=m", "--", "--file.jsonl")
 

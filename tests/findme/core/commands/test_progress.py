@@ -8,11 +8,11 @@ from tests.progress_lines import without_progress
 
 @pytest.fixture(autouse=True)
 def silent_progress() -> None:
-    """As on a user's machine."""
+    """A terminal, as on the machine of a user."""
 
 
 class Clock:
-    """Seconds that pass only when a test says so."""
+    """A clock that only the test advances."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -26,7 +26,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_progress__a_short_job_says_nothing() -> None:
+def test_progress__short_job_shows_nothing() -> None:
     for stream in (io.StringIO(), Terminal()):
         clock = Clock()
         with progress("Counting sheep", stream=stream, clock=clock) as report:
@@ -36,7 +36,7 @@ def test_progress__a_short_job_says_nothing() -> None:
         assert stream.getvalue() == ""
 
 
-def test_progress__plain_lines_where_there_is_no_terminal() -> None:
+def test_progress__plain_lines_without_a_terminal() -> None:
     stream, clock = io.StringIO(), Clock()
     with progress("Counting sheep", stream=stream, clock=clock) as report:
         for second in range(14):
@@ -57,7 +57,7 @@ def test_progress__plain_lines_without_a_total() -> None:
     assert stream.getvalue() == "Counting sheep: 1,234\nCounting sheep: 2,345\n"
 
 
-def test_progress__a_bar_on_a_terminal_that_is_gone_at_the_end() -> None:
+def test_progress__bar_on_a_terminal_disappears_at_the_end() -> None:
     stream, clock = Terminal(), Clock()
     with progress("Counting sheep", stream=stream, clock=clock) as report:
         clock.now = 2
@@ -66,10 +66,10 @@ def test_progress__a_bar_on_a_terminal_that_is_gone_at_the_end() -> None:
     written = stream.getvalue()
     assert "Counting sheep" in written
     assert "/10" in written
-    assert written.endswith("\x1b[2K")  # the line is erased
+    assert written.endswith("\x1b[2K")  # the line is cleared
 
 
-def test_progress__stderr_unless_told_otherwise(capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress__stderr_by_default(capsys: pytest.CaptureFixture[str]) -> None:
     clock = Clock()
     with progress("Counting sheep", clock=clock) as report:
         clock.now = 2
@@ -77,12 +77,12 @@ def test_progress__stderr_unless_told_otherwise(capsys: pytest.CaptureFixture[st
     assert capsys.readouterr() == ("", "Counting sheep: 1\n")
 
 
-def test_ignore_progress__takes_what_every_report_takes() -> None:
+def test_ignore_progress__accepts_the_arguments_of_a_report() -> None:
     ignore_progress(1)
     ignore_progress(1, 2)
 
 
-def test_without_progress__leaves_every_other_line() -> None:
+def test_without_progress__keeps_all_other_lines() -> None:
     stream, clock = io.StringIO(), Clock()
     for total in (20_000, None):
         with progress("Fetching profile_embeddings_v1-4711-2026-11-30-04-05-06.snapshot, bytes", stream=stream, clock=clock) as report:

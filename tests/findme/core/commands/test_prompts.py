@@ -1,4 +1,4 @@
-"""Commands that ask: what they show, and what they say where nobody answers."""
+"""Commands with questions: their prompts, and their error if the input ends."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def answers(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """What is typed, in this order; a prompt that nobody answers finds the end of the input."""
+    """The answers, in this order. A prompt without an answer raises EOFError."""
     typed: list[str] = []
 
     def answer(prompt: str = "") -> str:
@@ -93,16 +93,14 @@ def test_createsuperuser__without_a_terminal(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.django_db
-def test_flush__the_input_ends__is_said_on_a_line_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_flush__input_ends__error_on_its_own_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO())
     code, out, err = manage_here("flush")
     assert (code, err) == (2, ENDED)
     assert out.endswith("Type 'yes' to continue, or 'no' to cancel: \n")
 
 
-def test_collectstatic__the_input_ends__is_said_on_a_line_of_its_own(
-    monkeypatch: pytest.MonkeyPatch, settings: Settings, tmp_path: Path
-) -> None:
+def test_collectstatic__input_ends__error_on_its_own_line(monkeypatch: pytest.MonkeyPatch, settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "a file").touch()
     settings.STATIC_ROOT = tmp_path
     monkeypatch.setattr("sys.stdin", io.StringIO())
@@ -112,8 +110,8 @@ def test_collectstatic__the_input_ends__is_said_on_a_line_of_its_own(
 
 
 @pytest.mark.django_db
-@pytest.mark.usefixtures("somebody")
-def test_changepassword__the_input_ends__does_not_advise_an_option_that_it_has_not(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("staff_user")
+def test_changepassword__input_ends__does_not_name_a_missing_option(monkeypatch: pytest.MonkeyPatch) -> None:
     def ask(prompt: str, stream: TextIO | None = None) -> str:
         sys.stderr.write(prompt)  # as getpass() does without a terminal
         raise EOFError
@@ -128,7 +126,7 @@ def test_changepassword__the_input_ends__does_not_advise_an_option_that_it_has_n
 
 
 @pytest.fixture
-def somebody() -> None:
+def staff_user() -> None:
     call_command("createsuperuser", interactive=False, email="a@example.org", full_name="A", date_of_birth="1990-02-01", gender="other")
 
 

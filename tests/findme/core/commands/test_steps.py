@@ -1,4 +1,4 @@
-"""The steps that a command prints while a long job logs them."""
+"""Log records of a long job that a command prints."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from findme.core.commands.steps import printed_steps
 NAME = "findme.some_job"
 
 
-def test_printed_steps__from_info_on_whatever_the_level_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+def test_printed_steps__from_info_on_for_every_log_level(caplog: pytest.LogCaptureFixture) -> None:
     said: list[str] = []
     caplog.set_level(logging.WARNING)
     step = logging.getLogger(f"{NAME}.part")
@@ -24,7 +24,7 @@ def test_printed_steps__from_info_on_whatever_the_level_of_the_log(caplog: pytes
     assert caplog.messages == []
 
 
-def test_printed_steps__the_log_has_them_too_if_its_level_lets_them_through(caplog: pytest.LogCaptureFixture) -> None:
+def test_printed_steps__log_has_them_too_if_its_level_allows(caplog: pytest.LogCaptureFixture) -> None:
     said: list[str] = []
     caplog.set_level(logging.INFO)
     with printed_steps(NAME, said.append):
@@ -32,7 +32,7 @@ def test_printed_steps__the_log_has_them_too_if_its_level_lets_them_through(capl
     assert said == caplog.messages == ["a step"]
 
 
-def test_printed_steps__leaves_the_logger_as_it_was(caplog: pytest.LogCaptureFixture) -> None:
+def test_printed_steps__restores_the_logger(caplog: pytest.LogCaptureFixture) -> None:
     logger = logging.getLogger(NAME)
     before = logger.level, logger.propagate, list(logger.handlers)
     with pytest.raises(KeyboardInterrupt), printed_steps(NAME, lambda _line: None):

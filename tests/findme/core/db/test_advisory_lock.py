@@ -112,7 +112,7 @@ def test_held__session_is_lost__the_lock_is_free_and_the_block_ends_without_an_e
 
 
 def test_held__an_error_of_the_release_is_not_hidden() -> None:
-    """A lock that stays is no lost session: here the transaction around has failed."""
+    """The session is not lost here: the outer transaction failed, so the lock stays."""
     with pytest.raises(transaction.TransactionManagementError), transaction.atomic(), AdvisoryLock(connection, 1).held(0, busy):
         transaction.set_rollback(True)
     connection.close()

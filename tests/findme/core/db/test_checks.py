@@ -1,4 +1,4 @@
-"""A migration that adds a rule finds the rows that break it, and says so in one line."""
+"""A migration that adds a constraint reports the rows that break it in one line."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def test_migrate__names_the_rows_that_break_a_new_rule_and_changes_nothing(migra
 
 
 @pytest.mark.long
-def test_migrate__finds_rows_that_came_before_the_rule_was_proven(migrated: Database) -> None:
-    """A rule that is NOT VALID refuses new rows. What is there already is found before it is made valid."""
+def test_migrate__finds_rows_from_before_the_validation(migrated: Database) -> None:
+    """A NOT VALID constraint rejects new rows. Existing rows that break it are found before validation."""
     undo_from("accounts.0005_validate_date_and_length_checks")
     refused = migrated.query("SELECT count(*) FROM pg_constraint WHERE conname LIKE 'users_%_check' AND NOT convalidated")
     assert refused == [6]

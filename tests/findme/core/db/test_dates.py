@@ -1,4 +1,4 @@
-"""Every column with a date or a time is held to what Python can read."""
+"""Every column with a date or time has a constraint to values that Python can read."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OURS = {"accounts", "videos", "matching", "calls", "vectorstore"}
 
 
 def date_columns(model: type[Model]) -> set[str]:
-    """DateTimeField is a DateField too."""
+    """DateTimeField is a subclass of DateField."""
     return {field.name for field in model._meta.concrete_fields if isinstance(field, DateField)}
 
 
@@ -33,7 +33,7 @@ def test_models__every_date_has_its_constraint(model: type[Model]) -> None:
 
 
 def test_database__every_date_column_of_our_tables_has_a_valid_check(db: None) -> None:
-    """Also of a table or column that no model has. The tables of packages are their own, and no service writes them."""
+    """This includes tables without a model, but not the tables of packages: no service writes them."""
     with connection.cursor() as cursor:
         cursor.execute(
             """

@@ -1,4 +1,4 @@
-"""What PostgreSQL cannot store is refused in a sentence before it is asked."""
+"""Validation rejects values that PostgreSQL cannot store, with a message and without a query."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def deep(levels: int) -> list[Any]:
     ],
     ids=lambda value: str(value)[:20] if isinstance(value, str) else None,
 )
-def test_check_storable__refuses(model: type[User | Video | ProfileEmbedding], field: str, value: Any, sentence: str) -> None:
+def test_validate_storable__rejects(model: type[User | Video | ProfileEmbedding], field: str, value: Any, sentence: str) -> None:
     with pytest.raises(ValidationError) as caught:
-        validate_storable(model._meta.get_field(field), value)  # type: ignore[arg-type]  # a field of a column
+        validate_storable(model._meta.get_field(field), value)  # type: ignore[arg-type]  # the field has a column
     assert caught.value.messages == [sentence]
 
 
@@ -58,12 +58,12 @@ def test_check_storable__refuses(model: type[User | Video | ProfileEmbedding], f
         (ProfileEmbedding, "interests", []),
     ],
 )
-def test_check_storable__lets_pass(model: type[User | Video | ProfileEmbedding], field: str, value: Any) -> None:
-    validate_storable(model._meta.get_field(field), value)  # type: ignore[arg-type]  # a field of a column
+def test_validate_storable__accepts(model: type[User | Video | ProfileEmbedding], field: str, value: Any) -> None:
+    validate_storable(model._meta.get_field(field), value)  # type: ignore[arg-type]  # the field has a column
 
 
 @pytest.mark.django_db
-def test_full_clean__says_one_thing_of_what_is_no_json() -> None:
+def test_full_clean__one_message_for_a_value_that_is_no_json() -> None:
     video = VideoFactory.create()
     video.metadata = {"a": object()}
     with pytest.raises(ValidationError) as caught:

@@ -1,4 +1,4 @@
-"""The database's refusals become a sentence on the right field."""
+"""Constraint violations of the database become an error message on the right field."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ OURS = (User, Video, Match, VideoCall, ProfileEmbedding)
 
 
 def violation_of(broken: Callable[[], Any]) -> Violation:
-    """What BROKEN, and the checks of a COMMIT, are refused with."""
+    """Return the violation that ``broken``, or the deferred checks after it, cause."""
     with pytest.raises(IntegrityError) as caught, transaction.atomic():  # noqa: PT012  # the commit's checks belong to it
         broken()
         connection.check_constraints()
@@ -51,7 +51,7 @@ def test_translate__a_check_of_several_fields() -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(("email", "constraint"), [("jane@example.com", "users_email_key"), ("JANE@example.com", "idx_users_email_lower")])
-def test_translate__an_address_that_is_taken(email: str, constraint: str) -> None:
+def test_translate__duplicate_address(email: str, constraint: str) -> None:
     UserFactory.create(email="jane@example.com")
     assert violation_of(lambda: UserFactory.create(email=email)) == Violation(
         constraint, User, "email", "Another user has this e-mail address."
@@ -59,7 +59,7 @@ def test_translate__an_address_that_is_taken(email: str, constraint: str) -> Non
 
 
 @pytest.mark.django_db
-def test_translate__a_pair_that_is_matched_already() -> None:
+def test_translate__duplicate_match() -> None:
     match = MatchFactory.create()
     turned = {"user": match.matched_user, "matched_user": match.user}
     assert violation_of(lambda: MatchFactory.create(**turned)) == Violation(
@@ -68,14 +68,14 @@ def test_translate__a_pair_that_is_matched_already() -> None:
 
 
 @pytest.mark.django_db
-def test_translate__a_person_who_is_not_there() -> None:
+def test_translate__missing_user() -> None:
     assert violation_of(lambda: VideoFactory.create(user=None, user_id=NOBODY)) == Violation(
         "videos_user_id_fkey", Video, "user", "There is no such user."
     )
 
 
 @pytest.mark.django_db
-def test_translate__a_call_of_others() -> None:
+def test_translate__call_of_other_users() -> None:
     expected = Violation("video_calls_users_of_match_fkey", VideoCall, "callee", "The two users of a call must be the users of its match.")
     call = VideoCallFactory.create()
     other = UserFactory.create()
@@ -89,7 +89,7 @@ def test_translate__a_missing_value() -> None:
 
 
 @pytest.mark.django_db
-def test_translate__a_key_that_is_taken() -> None:
+def test_translate__duplicate_key() -> None:
     taken = UserFactory.create().pk
     assert violation_of(lambda: UserFactory.create(id=taken)) == Violation("users_pkey", User, "id", "There is another row with this key.")
 
@@ -113,22 +113,22 @@ def test_as_validation_error__is_on_the_field_or_on_the_whole_form() -> None:
 
 
 @pytest.mark.parametrize("model", OURS)
-def test_constraints__each_has_a_sentence_and_a_field(model: type[models.Model]) -> None:
+def test_constraints__each_has_a_message_and_a_field(model: type[models.Model]) -> None:
     for constraint in model._meta.constraints:
-        if constraint.name not in {"matches_id_pair_key", "videos_id_user_key"}:  # the id is unique by itself: nothing breaks them
+        if constraint.name not in {"matches_id_pair_key", "videos_id_user_key"}:  # the id is unique, so no row can break them
             assert constraint.violation_error_message != models.BaseConstraint.default_violation_error_message, constraint.name
         assert field_for_constraint(model, constraint) in {field.name for field in model._meta.fields if not field.generated}, (
             constraint.name
         )
 
 
-def test_blames__is_said_of_rules_on_several_fields_only() -> None:
+def test_constraint_fields__only_for_rules_on_several_fields() -> None:
     for model in OURS:
         several = {constraint.name for constraint in model._meta.constraints if len(fields_of(model, constraint)) > 1}
         assert set(model.constraint_fields) == several
 
 
-def test_models__all_of_ours_are_tested_here() -> None:
+def test_models__all_models_are_tested_here() -> None:
     names = {"accounts", "videos", "matching", "calls", "vectorstore"}
     ours = {model for model in apps.get_models() if model._meta.app_label in names}
     assert {model for model in ours if issubclass(model, StoredModel)} == set(OURS)
@@ -136,7 +136,7 @@ def test_models__all_of_ours_are_tested_here() -> None:
 
 @pytest.mark.django_db
 def test_race__two_forms_save_one_address_at_once() -> None:
-    """Both forms are valid; the other one's transaction is open when ours saves, and commits while it waits."""
+    """Both forms are valid. The other transaction is open when this one saves, and commits while it waits."""
     form_class = modelform_factory(User, fields=["email", "full_name", "date_of_birth", "gender"])
     form = form_class({"email": "Race@example.com", "full_name": "One", "date_of_birth": "1990-01-01", "gender": "male"})
     assert form.is_valid()

@@ -1,4 +1,4 @@
-"""The file that ``dumpdata --output`` writes: for its owner only, and never through a link."""
+"""The output file of ``dumpdata --output``: only its owner can read it, and links are not followed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ call_command("dumpdata", "accounts", output={path!r}, verbosity=0)
 
 @pytest.mark.parametrize("ending", ["json", "json.gz"])
 @pytest.mark.parametrize("exists", [False, True])
-def test_dumpdata__file_is_its_owners_alone(exists: bool, ending: str, tmp_path: Path) -> None:
+def test_dumpdata__only_the_owner_can_read_the_file(exists: bool, ending: str, tmp_path: Path) -> None:
     path, before = tmp_path / f"all.{ending}", os.umask(0)
     UserFactory.create()
     try:
@@ -74,7 +74,7 @@ def test_dumpdata__can_be_loaded_again(ending: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("ending", ["json", "json.gz"])
 @pytest.mark.parametrize("exists", [False, True])
 def test_dumpdata__killed__leaves_nothing_or_the_old_file(exists: bool, ending: str, tmp_path: Path) -> None:
-    """A part of it would look like the whole: a row that is missing at the end leaves a file that json cannot read, but gzip can."""
+    """A part of a compressed file can look complete: gzip can read it, although json cannot."""
     path = tmp_path / f"all.{ending}"
     if exists:
         path.write_text("old")
@@ -85,8 +85,8 @@ def test_dumpdata__killed__leaves_nothing_or_the_old_file(exists: bool, ending: 
 
 
 @pytest.mark.parametrize("dangling", [False, True])
-def test_dumpdata__a_zip_is_refused(dangling: bool, tmp_path: Path) -> None:
-    """Django would write to the name without the ending, through whatever link stands there."""
+def test_dumpdata__zip_is_rejected(dangling: bool, tmp_path: Path) -> None:
+    """Django would write to the name without the suffix, and would follow a link there."""
     (tmp_path / "all").symlink_to(tmp_path / "victim")
     if not dangling:
         (tmp_path / "victim").write_text("old")
@@ -99,7 +99,7 @@ def test_dumpdata__a_zip_is_refused(dangling: bool, tmp_path: Path) -> None:
     assert not (tmp_path / "victim").exists() or (tmp_path / "victim").read_text() == "old"
 
 
-def test_dumpdata__refused__leaves_the_old_file(tmp_path: Path) -> None:
+def test_dumpdata__rejected__keeps_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "all.json"
     path.write_text("old")
     with pytest.raises(CommandError):

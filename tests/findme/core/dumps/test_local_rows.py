@@ -1,4 +1,4 @@
-"""Which tables ``dumpdata`` and ``loaddata`` carry to another database, and which rows they refuse."""
+"""Tables that ``dumpdata`` and ``loaddata`` copy to another database, and rows that they reject."""
 
 from __future__ import annotations
 
@@ -67,13 +67,13 @@ def a_user() -> dict[str, Any]:
     return {"model": "accounts.user", "pk": str(uuid4()), "fields": fields}
 
 
-def test_local_rows__of_every_table_it_is_decided() -> None:
-    """A new model is either added here, or gets ``not_copied`` with a reason."""
+def test_local_rows__every_table_is_decided() -> None:
+    """Add a new model here, or give it ``not_copied`` with a reason."""
     stored = {model for model in apps.get_models() if model._meta.managed and not model._meta.proxy}
     assert labels([model for model in stored if reason_not_to_copy(model) is None]) == COPIED
 
 
-def test_local_rows__only_what_says_which_database_this_is_survives_a_flush() -> None:
+def test_local_rows__only_rows_that_identify_the_database_survive_a_flush() -> None:
     kept = [model for model in apps.get_models() if getattr(model, "kept_by_flush", False)]
     assert {model._meta.db_table for model in kept} == {
         "erased_users",
@@ -84,7 +84,7 @@ def test_local_rows__only_what_says_which_database_this_is_survives_a_flush() ->
         "vector_sync_leases",
         "vector_sync_workers",
     }
-    assert set(kept) - {ErasedUser} <= set(local_models())  # erased users stay erased in another database, too
+    assert set(kept) - {ErasedUser} <= set(local_models())  # erased users stay erased in another database
 
 
 @pytest.mark.django_db
@@ -106,7 +106,7 @@ def test_dumpdata__of_everything_has_only_rows_that_may_be_copied() -> None:
 
 
 @pytest.mark.django_db
-def test_dumpdata__says_what_it_leaves_out() -> None:
+def test_dumpdata__names_the_omitted_tables() -> None:
     code, out, err = manage_here("dumpdata", "vectorstore")
     assert (code, json.loads(out)) == (0, [])
     assert err == (
@@ -117,7 +117,7 @@ def test_dumpdata__says_what_it_leaves_out() -> None:
 
 
 @pytest.mark.parametrize("model", sorted(labels(local_models())))
-def test_dumpdata__refuses_a_model_that_is_named(model: str, tmp_path: Path) -> None:
+def test_dumpdata__rejects_a_local_model_by_name(model: str, tmp_path: Path) -> None:
     path = tmp_path / "all.json"
     reason = reason_not_to_copy(apps.get_model(model))
     expected = f"{model} is never copied to another database: {reason}. Nothing was written. Leave it out."
@@ -128,8 +128,8 @@ def test_dumpdata__refuses_a_model_that_is_named(model: str, tmp_path: Path) -> 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("model", sorted(labels(local_models())))
-def test_loaddata__refuses_rows_of_another_database(model: str, tmp_path: Path) -> None:
-    """Wherever they stand in the file; what comes before them is not loaded either."""
+def test_loaddata__rejects_rows_of_another_database(model: str, tmp_path: Path) -> None:
+    """The rows can be anywhere in the file. Rows before them are not loaded either."""
     StoreState.current()
     before = list(StoreState.objects.values())
     row = {"model": model, "pk": pk_of(model), "fields": {}}
@@ -152,7 +152,7 @@ def pk_of(model: str) -> Any:
 
 
 @pytest.mark.django_db
-def test_loaddata__the_command_says_it_in_one_line(tmp_path: Path) -> None:
+def test_loaddata__command_reports_it_in_one_line(tmp_path: Path) -> None:
     path = fixture(tmp_path, {"model": "vectorstore.vectorcollection", "pk": "x_v1", "fields": {}})
     code, out, err = manage_here("loaddata", path)
     assert (code, out, err.count("\n")) == (2, "", 1)
@@ -162,7 +162,7 @@ def test_loaddata__the_command_says_it_in_one_line(tmp_path: Path) -> None:
 
 @pytest.mark.django_db
 def test_loaddata__permissions_are_found_by_their_names(tmp_path: Path) -> None:
-    """Another database numbers them differently."""
+    """Another database has other ids for permissions."""
     editors = Group.objects.create(name="Editors")
     editors.permissions.add(Permission.objects.get(codename="view_user"))
     UserFactory.create(staff=True).groups.add(editors)

@@ -1,4 +1,4 @@
-"""The format ``yaml`` of ``dumpdata`` and ``loaddata``, where PyYAML is not installed."""
+"""The format ``yaml`` of ``dumpdata`` and ``loaddata`` without PyYAML."""
 
 from __future__ import annotations
 

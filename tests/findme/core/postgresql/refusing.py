@@ -1,4 +1,4 @@
-"""A server that speaks enough of PostgreSQL's protocol to refuse a connection."""
+"""A server that implements enough of PostgreSQL's protocol to reject a connection."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class _Server(socketserver.ThreadingTCPServer):
 class _Handler(socketserver.StreamRequestHandler):
     def handle(self) -> None:
         if self._packet() == SSL_REQUEST:
-            self.wfile.write(b"N")  # it does not speak TLS
+            self.wfile.write(b"N")  # no TLS
             self._packet()
         server = self.server
         assert isinstance(server, _Server)
@@ -36,7 +36,7 @@ class _Handler(socketserver.StreamRequestHandler):
 
 @contextmanager
 def refusing_server(sqlstate: str = "", words: str = "", severity: str = "FATAL") -> Iterator[str]:
-    """Refuse every connection with this error, or close it without a word. Yields a URL of the server."""
+    """Reject every connection with this error, or close it without one. Yield the URL of the server."""
     fields = {"S": severity, "V": "FATAL", "C": sqlstate, "M": words}
     body = b"".join(f"{name}{value}\0".encode() for name, value in fields.items()) + b"\0"
     with _Server(("127.0.0.1", 0), _Handler) as server:

@@ -1,4 +1,4 @@
-"""A hot standby of an embedded server, by real processes."""
+"""A hot standby of an embedded server, with real processes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.findme.embedded import DEADLINE_SECONDS, wait_for
 
 @contextmanager
 def hot_standby(primary: Running, folder: Path) -> Iterator[str]:
-    """Copy the running server ``primary`` into ``folder`` and follow it. Yields the URL of the copy."""
+    """Copy the running server ``primary`` to ``folder`` as a standby, and yield the URL of the copy."""
     installation = find_installation(primary.folder)
     as_account = installation.account.popen_arguments()
     folder.mkdir()

@@ -1,4 +1,4 @@
-"""PostgreSQL that cannot be asked, told from PostgreSQL that refuses: by the pages of the admin, by migrations and by commands alike."""
+"""The admin, migrations and commands distinguish an unavailable PostgreSQL from a rejected statement."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def test_error__by_cause(cause: Exception, unavailable: bool, no_answer: bool) -
 
 
 @pytest.mark.parametrize(("cause", "unavailable", "_no_answer"), CASES)
-def test_migration__may_be_done_whole_where_the_connection_ended(cause: Exception, unavailable: bool, _no_answer: bool) -> None:
-    """Also where the server crashed: the answer to COMMIT may be what was lost."""
+def test_migration__may_be_complete_when_the_connection_ended(cause: Exception, unavailable: bool, _no_answer: bool) -> None:
+    """The server may have crashed after the COMMIT, before its answer arrived."""
     unknown = "It is done whole or not at all: schema_version says which."
     left = describe_leftovers(Migration("0001_x", "videos"), django_error(cause), connection)
     assert left == (unknown if unavailable else "Nothing of it is left.")

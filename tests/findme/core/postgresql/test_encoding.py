@@ -22,7 +22,7 @@ def problem(made: Database, encoding: str) -> str:
     return f"The database '{made.name}' has the encoding {encoding}, but FindMe needs UTF8"
 
 
-def test_migrate__not_utf8__is_refused_in_one_line_and_creates_nothing(other_encoding: tuple[Database, str]) -> None:
+def test_migrate__not_utf8__is_rejected_in_one_line_and_creates_nothing(other_encoding: tuple[Database, str]) -> None:
     made, _ = other_encoding
     before = catalog(made)
     code, out, err = made.manage("migrate")
@@ -47,9 +47,7 @@ def test_schema_version_check__not_utf8__names_it(other_encoding: tuple[Database
     assert f"problem: {problem(*other_encoding)}" in capsys.readouterr().out.splitlines()
 
 
-def test_schema_version__utf8_that_was_asked_for__is_no_problem(
-    django_db_blocker: DjangoDbBlocker, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_schema_version__explicit_utf8__is_no_problem(django_db_blocker: DjangoDbBlocker, capsys: pytest.CaptureFixture[str]) -> None:
     with django_db_blocker.unblock(), database(encoding="UTF8") as made, django_uses(made):
         apply_migrations()
         call_command("schema_version", check=True)

@@ -1,4 +1,4 @@
-"""The server's log: ``check --database`` names settings that write rows into it, and the embedded server has none of them."""
+"""``check --database`` names settings that write rows to the server log. The embedded server has none."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_check__postgresqls_defaults__one_warning_with_the_settings_to_set(empty
 
 
 def test_check__the_documented_settings__end_the_warning(empty: Database) -> None:
-    """The statements of docs/privacy.md, for one database instead of the whole server."""
+    """Run the statements of docs/privacy.md for one database instead of the whole server."""
     alter(empty, LEAKING | {"auto_explain.log_min_duration": "-1", "pgaudit.log": "none"})
     documented = (BASE_DIR / "docs" / "privacy.md").read_text().split("### PostgreSQL's server log", 1)[1].split("\n### ", 1)[0]
     statements = [line.strip() for line in documented.splitlines() if line.strip().startswith("ALTER SYSTEM SET ")]
@@ -102,7 +102,7 @@ def test_embedded__failed_statements__leave_nothing_of_the_user_in_the_log(migra
         insert_user(session, user)
         fail_in_every_way(session, user)
         assert name not in log.read_text(errors="replace")
-        # The same session with PostgreSQL's defaults: this is the log, and these statements do write into it.
+        # Control: with PostgreSQL's defaults, these statements do write values to this log.
         for setting, value in POSTGRESQLS_DEFAULTS.items():
             session.execute(f"SET {setting} = '{value}'".encode())
         fail_in_every_way(session, user)
@@ -121,7 +121,10 @@ def insert_user(session: psycopg.Connection[object], user: dict[str, str]) -> No
 
 
 def fail_in_every_way(session: psycopg.Connection[object], user: dict[str, str]) -> None:
-    """A second user with the address, a missing column, values of a wrong type; with the values in the statement, as parameters, and by COPY."""
+    """Run statements that fail: a duplicate address, a missing column, and values of a wrong type.
+
+    The values are in the statement, in parameters, and in COPY data.
+    """
     no_date = INSERT.replace("'1990-01-01'", "NULL")
     wrong_type = "SELECT %(email)s::uuid, %(bio)s::date, %(password_hash)s::int, %(full_name)s::inet"
     for cursor in (psycopg.ClientCursor(session), session.cursor()):

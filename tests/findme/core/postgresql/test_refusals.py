@@ -1,4 +1,4 @@
-"""Which errors of PostgreSQL a job that waits for it reports at once."""
+"""Errors of PostgreSQL that a waiting job reports at once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.vectorstore.commands import environment
 
 @contextmanager
 def default_connection(url: str) -> Iterator[DatabaseWrapper]:
-    """Make a connection to ``url`` the default one of this thread."""
+    """Replace the default connection of this thread by a connection to ``url``."""
     before, made = connections["default"], DatabaseWrapper({**connection.settings_dict, **database_settings(url)})
     connections["default"] = made
     try:
@@ -30,7 +30,7 @@ def default_connection(url: str) -> Iterator[DatabaseWrapper]:
 
 
 def refusal_of(url: str) -> bool:
-    """Return whether the error of a connection to ``url`` needs a person."""
+    """Return whether the error of a connection to ``url`` needs the operator."""
     with default_connection(url) as made:
         with pytest.raises(OperationalError) as raised, made.wrap_database_errors:
             made.connect()
@@ -53,7 +53,7 @@ def refusal_of(url: str) -> bool:
         ("08P01", "FATAL", "server login failed: FATAL password authentication failed for user"),
     ],
 )
-def test_needs_operator__a_server_that_refuses(sqlstate: str, severity: str, words: str) -> None:
+def test_needs_operator__server_that_rejects(sqlstate: str, severity: str, words: str) -> None:
     with refusing_server(sqlstate, words, severity) as url:
         assert refusal_of(url)
 
@@ -71,12 +71,12 @@ def test_needs_operator__a_server_that_refuses(sqlstate: str, severity: str, wor
         ("08P01", "no more connections allowed (max_client_conn)"),
     ],
 )
-def test_needs_operator__a_server_that_may_answer_later(sqlstate: str, words: str) -> None:
+def test_needs_operator__server_that_may_accept_later(sqlstate: str, words: str) -> None:
     with refusing_server(sqlstate, words) as url:
         assert not refusal_of(url)
 
 
-def test_needs_operator__a_server_that_is_not_there_or_closes_the_connection() -> None:
+def test_needs_operator__no_server_or_a_closed_connection() -> None:
     assert not refusal_of(f"postgresql://ann@127.0.0.1:{free_port()}/findme")
     assert not refusal_of("postgresql:///findme?host=/nonexistent")
     with refusing_server() as url:
@@ -90,7 +90,7 @@ def test_needs_operator__no_tls() -> None:
 
 
 @pytest.mark.django_db
-def test_needs_operator__the_tests_server_without_such_a_database_or_role() -> None:
+def test_needs_operator__missing_database_or_role() -> None:
     url = environment()["DATABASE_URL"]
     assert refusal_of(f"{url}&dbname=no_such_database")
     assert refusal_of(f"{url}&user=no_such_role")
@@ -123,8 +123,8 @@ def test_needs_operator__an_error_with_a_sqlstate(kind: type[Error], cause: type
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("is_default", [True, False])
-def test_needs_operator__a_session_that_only_reads(is_default: bool) -> None:
-    """If a new session writes, the old one is left from before a failover."""
+def test_needs_operator__read_only_session(is_default: bool) -> None:
+    """If a new session can write, the old session is from before a failover."""
     options = "&options=-cdefault_transaction_read_only%3Don" if is_default else ""
     with default_connection(environment()["DATABASE_URL"] + options) as made, made.cursor() as cursor:
         cursor.execute("SET default_transaction_read_only = on")

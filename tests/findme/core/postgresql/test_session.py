@@ -1,4 +1,4 @@
-"""A session does not depend on what a role, a database or the server have for defaults."""
+"""A session does not depend on the default settings of a role, a database or the server."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ EXPECTED = PINNED | {"TimeZone": "UTC", "synchronous_commit": "on"}
 
 @contextmanager
 def session(**defaults: str) -> Iterator[BaseDatabaseWrapper]:
-    """A new connection with these defaults, as a role or a database would give them."""
+    """A new connection with these defaults, as a role or a database would set them."""
     made = connection.copy()
     options = " ".join(f"-c {name}={value.replace(' ', chr(92) + ' ')}" for name, value in defaults.items())
     made.settings_dict["OPTIONS"] = {**made.settings_dict["OPTIONS"], "options": options}
@@ -45,7 +45,7 @@ def ask(connected: BaseDatabaseWrapper, query: str, *parameters: str | datetime)
 
 
 @pytest.mark.django_db
-def test_pin_settings__every_default_is_another_one() -> None:
+def test_pin_settings__all_defaults_differ() -> None:
     assert ANOTHER_VALUE.keys() == EXPECTED.keys()
     with session(**ANOTHER_VALUE) as made:
         found = {name: ask(made, "SELECT current_setting(%s)", name) for name in EXPECTED}
@@ -55,7 +55,7 @@ def test_pin_settings__every_default_is_another_one() -> None:
 
 
 @pytest.mark.django_db
-def test_pin_settings__values_arrive_as_they_are() -> None:
+def test_pin_settings__values_arrive_unchanged() -> None:
     moment = datetime(2026, 2, 1, 12, 30, tzinfo=UTC)
     with session(**ANOTHER_VALUE) as made:
         assert ask(made, "SELECT %s::timestamptz", moment) == moment
@@ -67,14 +67,14 @@ def test_pin_settings__values_arrive_as_they_are() -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("stricter", ["local", "remote_apply"])
-def test_pin_settings__a_commit_that_waits_is_left_as_it_is(stricter: str) -> None:
+def test_pin_settings__synchronous_commit_is_not_changed(stricter: str) -> None:
     with session(synchronous_commit=stricter) as made:
         assert ask(made, "SHOW synchronous_commit") == stricter
 
 
 @pytest.mark.django_db
 def test_pin_settings__takes_one_statement(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The log of the server would show it; the cursor of the new session does too."""
+    """Count the statements with the cursor of the new session."""
     statements: list[object] = []
     with session() as made:
         original = made.get_new_connection
@@ -94,7 +94,7 @@ def test_pin_settings__takes_one_statement(monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setattr(made, "get_new_connection", counted)
         made.connect()
     assert len([query for query in statements if b"set_config" in (query if isinstance(query, bytes) else b"")]) == 1
-    assert len(statements) <= 2  # Django's own sets the time zone, where it is another one
+    assert len(statements) <= 2  # Django's statement sets the time zone if it differs
 
 
 @pytest.mark.django_db
@@ -110,7 +110,7 @@ def test_pin_settings__a_session_that_cannot_be_pinned_is_never_used(monkeypatch
 
     monkeypatch.setattr("findme.core.postgresql.base.pin_settings", refuse)
     with session() as made:
-        for _ in range(2):  # the second use of the connection must not find the first one's session
+        for _ in range(2):  # the second use must not get the session of the first
             with pytest.raises(ImproperlyConfigured), made.cursor():
                 pass
             assert made.connection is None

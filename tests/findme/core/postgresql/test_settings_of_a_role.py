@@ -1,4 +1,4 @@
-"""Commands with a role or a database that has settings of its own: they work, or one line says which setting it is and how to undo it."""
+"""Commands with settings of a role or a database: they work, or one line says how to undo the setting."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.database import Database, django_uses, role
 
 @pytest.fixture
 def app(migrated: Database) -> Iterator[Database]:
-    """A migrated database, as a role sees it that is no superuser and may read and write all of it."""
+    """A migrated database, used by a role that is no superuser and can read and write all tables."""
     with role() as (user, password):
         migrated.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {user}; GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO {user}")
         yield Database(migrated.name, user, password)
@@ -30,7 +30,7 @@ def undo(app: Database, name: str) -> str:
     return f"To undo it: ALTER ROLE {app.user} IN DATABASE {app.name} RESET {name}; or use another role in DATABASE_URL.\n"
 
 
-def test_commands__another_style_of_dates(app: Database) -> None:
+def test_commands__other_date_style(app: Database) -> None:
     has(app, "datestyle = 'SQL, DMY'")
     code, out, err = app.manage("schema_version", "--json", "--check")
     assert (code, err) == (0, "")
@@ -58,7 +58,7 @@ def test_commands__a_search_path_without_the_tables(app: Database) -> None:
     ],
     ids="_".join,
 )
-def test_commands__a_role_that_only_reads__is_not_done_in_one_line(app: Database, command: list[str]) -> None:
+def test_commands__read_only_role__error_in_one_line(app: Database, command: list[str]) -> None:
     user = "4a9b659b-6607-5e7d-9873-1bd46266e31c"
     app.execute(
         f"INSERT INTO users (id, email, password_hash, full_name, date_of_birth, gender) VALUES ('{user}', 'a@example.org', '', 'Ann', '1990-01-01', 'female')"
@@ -70,8 +70,8 @@ def test_commands__a_role_that_only_reads__is_not_done_in_one_line(app: Database
     assert f"default_transaction_read_only is 'on'. {undo(app, 'default_transaction_read_only').strip()}".lower() in err.lower()
 
 
-def test_commands__a_limit_for_statements__does_not_hold_a_migration_up(empty: Database) -> None:
-    """Each of Django's statements would end after five milliseconds."""
+def test_commands__statement_timeout__does_not_stop_a_migration(empty: Database) -> None:
+    """Statements of the migrations take longer than the statement_timeout of the database."""
     Database("postgres").execute(f"ALTER DATABASE {empty.name} SET statement_timeout = '50ms'")
     empty.execute(
         "CREATE FUNCTION wait() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.1); END';"
@@ -125,14 +125,14 @@ def test_refusal_reason__the_reason_was_lost_with_the_connection(migrated: Datab
         assert refusal_reason(error) is None
 
 
-def test_commands__triggers_that_would_not_fire__are_refused(app: Database) -> None:
+def test_commands__triggers_that_would_not_fire__are_an_error(app: Database) -> None:
     has(app, "session_replication_role = replica")
     code, out, err = app.manage("schema_version")
     assert (code, out) == (2, "")
     assert err.startswith("session_replication_role is 'replica' for this role or database, so triggers and foreign keys would not run")
 
 
-def test_commands__rows_that_a_policy_hides__are_not_taken_for_deleted(app: Database, migrated: Database) -> None:
+def test_commands__rows_that_a_policy_hides__do_not_count_as_deleted(app: Database, migrated: Database) -> None:
     migrated.execute("ALTER TABLE users ENABLE ROW LEVEL SECURITY")
     code, out, err = app.manage("erase_user", "4a9b659b-6607-5e7d-9873-1bd46266e31c", "--soft", "--no-input")
     assert (code, out) == (2, "")

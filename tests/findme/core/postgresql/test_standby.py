@@ -1,4 +1,4 @@
-"""Commands against a server that only reads: those that read work, and those that write say why they cannot, in one line."""
+"""Commands on a read-only server: reading works, and writing ends with the reason in one line."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Standby:
 
 @pytest.fixture
 def standby(open_folder: Path) -> Iterator[Standby]:
-    """A copy of a database with the demo's people and their points, and the embedded vector store of it."""
+    """A standby of a database with one user and embedding, and its embedded vector store."""
     settings = {"EMBEDDED_POSTGRES_DIR": str(open_folder / "pg"), "QDRANT_PATH": str(open_folder / "qdrant")}
     primary = server.ensure_running(open_folder / "pg", durable=False)
     row = {"user_id": USER, "vector": [1.0, *[0.0] * 511]}
@@ -52,7 +52,7 @@ def standby(open_folder: Path) -> Iterator[Standby]:
 
 @pytest.mark.long
 def test_standby(standby: Standby) -> None:
-    """One test: the copy takes seconds to make."""
+    """This is one test because the copy takes seconds."""
     for command in (
         ["schema_version", "--check"],
         ["search_profiles", "--user", USER],
@@ -66,7 +66,7 @@ def test_standby(standby: Standby) -> None:
         ["erase_user", USER, "--soft", "--no-input"],
         ["erase_user", USER, "--hard", "--no-input"],
         ["anonymize_user", USER, "--no-input"],
-        ["export_user", USER, "--output", "{files}/ann.zip"],  # the audit log could not have it
+        ["export_user", USER, "--output", "{files}/ann.zip"],  # the audit log cannot be written
         ["upsert_embeddings", "{files}/rows.jsonl", "--model", "m"],
         ["sync_qdrant", "--once"],
         ["verify_qdrant"],

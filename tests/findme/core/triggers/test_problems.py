@@ -1,4 +1,4 @@
-"""Triggers that are lost without an error: named by ``schema_version --check``, mended by the SQL of the migrations."""
+"""Lost triggers: ``schema_version --check`` names them, and the SQL of the migrations repairs them."""
 
 from __future__ import annotations
 
@@ -100,11 +100,11 @@ def problems() -> list[str]:
     return [str(problem) for problem in trigger_problems()]
 
 
-# --- What is found ----------------------------------------------------------------------------------------------------------------
+# --- Problems ---------------------------------------------------------------------------------------------------------------------
 
 
-def test_migrated__has_no_problem_and_no_trigger_or_function_that_is_not_known(migrated: Database) -> None:
-    """A trigger that a later migration creates stands in ``trigger_files`` of its app."""
+def test_migrated__has_no_problem_and_no_unknown_trigger_or_function(migrated: Database) -> None:
+    """Every migration that creates a trigger is listed in ``trigger_files`` of its app."""
     assert problems() == []
     read = [
         read_triggers(Path(config.path) / "migrations" / "sql" / f"{name}.up.sql", migration)
@@ -127,7 +127,7 @@ def test_trigger_files__run_again__change_nothing(migrated: Database) -> None:
     before = catalog(migrated)
     for config in apps.get_app_configs():
         for _migration, name in getattr(config, "trigger_files", ()):
-            if name not in {"0001_updated_at", "0001_profile_embeddings"}:  # the guide's own statements cannot be run again
+            if name not in {"0001_updated_at", "0001_profile_embeddings"}:  # the statements of the guide cannot run twice
                 migrated.execute((Path(config.path) / "migrations" / "sql" / f"{name}.up.sql").read_text())
     assert catalog(migrated) == before
 
@@ -168,7 +168,7 @@ def test_mend__nothing_wrong__takes_no_lock(migrated: Database) -> None:
         assert mend_triggers("verify_qdrant --repair", timeouts=MigrationTimeouts(0, 0.1, 1)) == ()
 
 
-# --- What keeps it from being mended ----------------------------------------------------------------------------------------------
+# --- Failed repairs ---------------------------------------------------------------------------------------------------------------
 
 
 def test_mend__table_in_use__is_tried_again_and_then_refused_in_one_line(migrated: Database) -> None:
@@ -213,7 +213,7 @@ def test_mend__session_settings__are_as_before(migrated: Database) -> None:
 
 @pytest.fixture
 def as_another_role(migrated: Database) -> Iterator[str]:
-    """Django's session acts as a role that may read and write everything and owns nothing."""
+    """Django's session uses a role that can read and write all tables but owns none."""
     with role() as (name, _):
         migrated.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {name}; GRANT USAGE ON SCHEMA public TO {name}")
         with connection.cursor() as cursor:
@@ -275,7 +275,7 @@ def test_mend__owner_who_is_no_superuser__mends_all_but_foreign_keys(template: D
 
 @pytest.fixture(params=["live", "Live one"])
 def renamed(migrated: Database, request: pytest.FixtureRequest) -> Database:
-    """The schema was renamed after the migrations, and the database's search_path with it."""
+    """A database whose schema was renamed after the migrations, with a changed ``search_path``."""
     migrated.execute(PERSON)
     migrated.execute("INSERT INTO profile_embeddings (user_id, vector) SELECT id, array_fill(0.5::real, ARRAY[512]) FROM users")
     migrated.execute("TRUNCATE vector_sync_queue")
@@ -296,7 +296,7 @@ def renamed(migrated: Database, request: pytest.FixtureRequest) -> Database:
         ("UPDATE users SET bio = 'Tea'", []),
     ],
 )
-def test_renamed_schema__changes_are_captured_and_nothing_is_wrong(renamed: Database, statement: str, entries: list[bool]) -> None:
+def test_renamed_schema__changes_are_captured_without_a_problem(renamed: Database, statement: str, entries: list[bool]) -> None:
     assert problems() == []
     renamed.execute(statement)
     assert renamed.query("SELECT urgent FROM vector_sync_queue") == entries
@@ -312,8 +312,8 @@ def test_renamed_schema__is_mended_too(renamed: Database) -> None:
     assert renamed.query("SELECT urgent FROM vector_sync_queue") == [True, True, True]
 
 
-def test_renamed_schema__functions_of_the_release_before__are_named(renamed: Database) -> None:
-    """Functions with the name of the schema in their search_path fail every write since it was renamed."""
+def test_renamed_schema__functions_of_the_previous_release__are_named(renamed: Database) -> None:
+    """Functions with the old schema name in their search_path make every write fail after the rename."""
     renamed.execute(
         "CREATE OR REPLACE FUNCTION vector_sync_users_updated() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER"
         " SET search_path = public, pg_temp AS 'BEGIN INSERT INTO vector_sync_queue (user_id) SELECT id FROM new_rows; RETURN NULL; END'"
@@ -326,7 +326,7 @@ def test_renamed_schema__functions_of_the_release_before__are_named(renamed: Dat
     assert renamed.query("SELECT urgent FROM vector_sync_queue") == [True]
 
 
-def test_rolled_back_before_the_triggers__nothing_is_expected_of_them(migrated: Database) -> None:
+def test_rolled_back_before_the_triggers__no_trigger_is_expected(migrated: Database) -> None:
     up_to(migrated, "vectorstore.0001_initial")
     assert problems() == []
     assert roll_back(plan_rollback(1), force=True).migrations

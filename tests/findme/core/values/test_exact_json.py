@@ -1,4 +1,4 @@
-"""What is read from JSON is written with the same digits, whatever they are."""
+"""JSON numbers are written with the same digits that were read."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def video(db: None) -> Video:
 
 
 def store(video: Video, document: str) -> str:
-    """By SQL, as another service does it. Return PostgreSQL's text."""
+    """Store the document by SQL, as another service does. Return PostgreSQL's text."""
     with connection.cursor() as cursor:
         cursor.execute("UPDATE videos SET metadata = %s::jsonb WHERE id = %s RETURNING metadata::text", [document, video.pk])
         return str(cursor.fetchone()[0])
@@ -89,7 +89,7 @@ def test_numbers__are_written_as_they_were_read(text: str) -> None:
 
 
 @pytest.mark.parametrize(("text", "kind"), [("1.5", float), ("15", int), ("1.50", ExactNumber)])
-def test_numbers__that_python_writes_the_same_are_pythons(text: str, kind: type) -> None:
+def test_numbers__with_the_same_digits_are_python_numbers(text: str, kind: type) -> None:
     assert type(json.loads(text, cls=ExactDecoder)) is kind
 
 
@@ -105,7 +105,7 @@ def test_encoder__of_plain_values_is_pythons(value: Any, indent: int | None, is_
     assert json.dumps(value, cls=ExactEncoder, **options) == json.dumps(value, **options)
 
 
-def test_encoder__what_is_no_json_is_refused_as_by_python() -> None:
+def test_encoder__value_that_is_no_json_is_rejected_as_by_python() -> None:
     circle: list[Any] = []
     circle.append(circle)
     with pytest.raises(ValueError, match="Circular"):
@@ -131,7 +131,7 @@ def test_save__leaves_every_digit_and_an_export_has_it(video: Video, document: s
 
 
 @pytest.mark.parametrize("document", [*NUMBERS, "null", DEEP, f'{{"a": {DEEP}}}', "1" + "0" * 131_071, f"0.{'1' * 16_383}"])
-def test_save__of_what_python_cannot_hold(video: Video, document: str) -> None:
+def test_save__value_that_python_cannot_hold(video: Video, document: str) -> None:
     text = store(video, document)
     found = Video.objects.get(pk=video.pk)
     found.status = "verified"
@@ -140,7 +140,7 @@ def test_save__of_what_python_cannot_hold(video: Video, document: str) -> None:
     assert text in as_json([found.metadata])
 
 
-def test_dumpdata__brings_the_digits_into_another_database(video: Video, tmp_path: Path) -> None:
+def test_dumpdata__copies_the_digits_to_another_database(video: Video, tmp_path: Path) -> None:
     text = store(video, '{"price": 12345678901234567.891, "zeros": 1.10, "large": 1e400}')
     path = tmp_path / "dump.json"
     with path.open("w") as file:
@@ -151,7 +151,7 @@ def test_dumpdata__brings_the_digits_into_another_database(video: Video, tmp_pat
     assert stored(video) == text
 
 
-def test_form__saving_what_was_not_touched_changes_nothing() -> None:
+def test_form__saving_unchanged_values_changes_nothing() -> None:
     field: Any = ExactJSONField().formfield()
     assert isinstance(field, ExactJSONFormField)
     document = '{"price": 12345678901234567.891, "zeros": 1.10, "long": ' + "9" * 5000 + "}"
@@ -162,7 +162,7 @@ def test_form__saving_what_was_not_touched_changes_nothing() -> None:
     assert json.dumps(field.clean(shown), cls=ExactEncoder) == document
 
 
-def test_form__a_document_that_is_too_deep_is_refused_in_a_sentence() -> None:
+def test_form__document_that_is_too_deep_is_rejected_with_a_message() -> None:
     field: Any = ExactJSONField().formfield()
     assert field.prepare_value(loads(DEEP)) == DEEP
     assert not field.has_changed(loads(DEEP), DEEP)
@@ -171,12 +171,12 @@ def test_form__a_document_that_is_too_deep_is_refused_in_a_sentence() -> None:
         field.clean(DEEP)
 
 
-def test_loads__what_is_too_deep_keeps_its_text() -> None:
+def test_loads__document_that_is_too_deep_keeps_its_text() -> None:
     assert isinstance(loads(DEEP), RawJSON)
     assert json.dumps({"a": loads(DEEP)}, cls=ExactEncoder) == f'{{"a": {DEEP}}}'
 
 
-def test_as_json__what_json_has_not_is_a_text() -> None:
+def test_as_json__value_without_a_json_form_is_text() -> None:
     written = as_json({"odd": [math.nan, math.inf, -math.inf, Decimal("1.10"), 10**5000], "half": "a\ud800b", "\udfff": "😀"})
     assert written.encode()
     found = json.loads(written, parse_int=str, parse_float=str)

@@ -1,4 +1,4 @@
-"""A connection reads every date of PostgreSQL's, and writes back the same."""
+"""A connection reads every date of PostgreSQL and writes it back unchanged."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def written(value: Any, kind: str) -> str:
 
 @pytest.mark.parametrize("binary", [False, True])
 @pytest.mark.parametrize(("kind", "text", "stand_in", "nearest"), SAMPLES)
-def test_register_date_loaders__gives_a_stand_in_that_is_written_back_as_it_was(
+def test_register_date_loaders__stand_in_is_written_back_unchanged(
     db: None, kind: str, text: str, stand_in: type[Unreadable], nearest: date, binary: bool
 ) -> None:
     found = read(kind, text, binary=binary)
@@ -64,7 +64,7 @@ def test_register_date_loaders__by_django(db: None, kind: str, text: str, stand_
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(days=st.integers(-2_451_000, 106_700_000), microseconds=st.integers(0, 86_399_999_999))
-def test_register_date_loaders__binary_names_the_date_that_postgresql_names(db: None, days: int, microseconds: int) -> None:
+def test_register_date_loaders__binary_text_is_that_of_postgresql(db: None, days: int, microseconds: int) -> None:
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT ('2000-01-01'::date + %s)::text, ('2000-01-01'::timestamptz + make_interval(days => %s, secs => %s / 1000000.0))::text",
