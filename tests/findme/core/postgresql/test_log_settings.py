@@ -75,7 +75,7 @@ def test_check__postgresqls_defaults__one_warning_with_the_settings_to_set(empty
         " log_error_verbosity is 'default' (the row that a constraint rejects (DETAIL));"
         " log_min_messages is 'warning' (a value that has the wrong type, in the message itself).\n"
         "\tHINT: Set log_min_error_statement = panic, log_error_verbosity = terse, log_min_messages = log."
-        " docs/privacy.md, PostgreSQL's server log, says how."
+        " See docs/privacy.md, PostgreSQL's server log."
     ) in str(found.value)
 
 
