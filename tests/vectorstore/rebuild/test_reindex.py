@@ -347,7 +347,7 @@ def test_reindex__a_collection_that_refuses_is_marked_failed_and_nobody_is_quara
                 client.delete_collection(version(2))
                 client.create_collection(version(2), vectors_config=models.VectorParams(size=4, distance=models.Distance.COSINE))
 
-    with pytest.raises(UserFacingError, match="rejects"), printed_steps("findme.vectorstore", made_otherwise):
+    with pytest.raises(UserFacingError, match="rejected"), printed_steps("findme.vectorstore", made_otherwise):
         reindex()
     assert (leads_to(), states(), QuarantinedUser.objects.count()) == ("v1", {"v1": "live", "v2": "failed"}, 0)
     assert [record.getMessage() for record in caplog.records if "marked as failed" in record.getMessage()]
