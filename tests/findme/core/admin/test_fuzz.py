@@ -121,7 +121,7 @@ def test_action__wrong_key_changes_nothing(client: Client, keys: list[str]) -> N
     response = client.post(page(User, "changelist"), {"action": "erase_selected", "_selected_action": [str(person.pk), *keys]}, follow=True)
     assert response.redirect_chain == [(page(User, "changelist"), 302)]
     (sentence,) = said(response)
-    assert sentence == f"{keys[0][:40]!r} cannot be the key of a person: nothing was done. Select rows in the list."
+    assert sentence == f"{keys[0][:40]!r} cannot be the key of a user: nothing was done. Select rows in the list."
 
 
 @pytest.mark.parametrize("query", ["", "?_to_field=", "?_to_field=&_popup=1", "?_popup=1"])
