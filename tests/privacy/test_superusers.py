@@ -188,7 +188,7 @@ def test_check_removal__of_who_is_no_superuser() -> None:
     check_removal(member.pk, actor.pk)
     User.objects.filter(pk=member.pk).update(is_staff=True, is_superuser=True)
     superuser()
-    with pytest.raises(UserFacingError, match="no longer that of an active superuser"):
+    with pytest.raises(UserFacingError, match="is no longer an active superuser"):
         check_removal(member.pk, actor.pk)
 
 

@@ -87,7 +87,7 @@ class Outcome(StrEnum):
     DISTURBED = "serialization failure or deadlock"
 
 
-NO_ROW_ENDINGS = ("did not affect any rows.", "left meanwhile: read them again.")
+NO_ROW_ENDINGS = ("did not affect any rows.", "nothing was saved. Reload the user.")
 """How the errors end of a save that finds no row, or a user who was erased."""
 
 

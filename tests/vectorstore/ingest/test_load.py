@@ -166,7 +166,7 @@ def test_load__bad_rows_never_stop_the_good_ones(tmp_path: Path, projected: list
     assert rejected(loaded) == [
         "x.jsonl:1: not JSON: Expecting property name enclosed in double quotes at character 2",
         f"x.jsonl:2: no user has the id '{nobody}'",
-        f"x.jsonl:4: '{erased.pk}' is deleted",
+        f"x.jsonl:4: the user '{erased.pk}' is deleted",
         f"x.jsonl:5: '{good.pk}' was loaded from an earlier row",
         f"x.jsonl:6: '{empty.pk}' has no embedding yet: the first row needs a vector",
         "x.jsonl:7: vector has 1 number, and must have 512",
@@ -317,7 +317,7 @@ def test_load__standard_input_twice() -> None:
 
 def test_load__standard_input_that_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", None)
-    with pytest.raises(UserFacingError, match=r"^Standard input, '-', is closed\.$"):
+    with pytest.raises(UserFacingError, match=r"^Standard input, '-', is closed\. Redirect a file to it, or name a file\.$"):
         upsert_embeddings(["-"])
 
 

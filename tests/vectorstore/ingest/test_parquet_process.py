@@ -159,7 +159,7 @@ def test_read__page_checksum_that_is_wrong(tmp_path: Path, field: str) -> None:
 def test_check__more_ids_than_the_file_can_hold(tmp_path: Path) -> None:
     path = saved(tmp_path, {"user_id": pa.nulls(10_000_000, pa.string())}, row_group_size=10_000_000)
     with pytest.raises(
-        UserFacingError, match=r"Parquet file: it claims 10,000,000 rows, and [\d,]+ bytes cannot hold as many different ids$"
+        UserFacingError, match=r"Parquet file: it claims 10,000,000 rows, but [\d,]+ bytes cannot contain so many distinct ids$"
     ):
         check_parquet(path)
 
@@ -205,7 +205,7 @@ def test_read__process_that_ends_early_is_started_once_more(
     answer_with(monkeypatch, [*two_rows, *last], last)
     assert refusal(path) == UNDECODABLE.format(3)
     answer_with(monkeypatch, last)
-    with pytest.raises(UserFacingError, match=r"is damaged, or its list of columns needs more than 128 MiB: write it again"):
+    with pytest.raises(UserFacingError, match=r"is damaged, or its list of columns needs more than 128 MiB\. Write it again"):
         check_parquet(path)
 
 
