@@ -96,7 +96,7 @@ def lose_the_state() -> None:
 STATES = [
     (put_postgresql_back, WAY_OUT),
     (drop_the_collection, "make it with manage.py init_qdrant."),
-    (move_the_alias, "run manage.py init_qdrant, which notes it"),
+    (move_the_alias, "run manage.py init_qdrant, which registers it"),
     (move_the_alias_to_anothers, "delete the alias, or set QDRANT_COLLECTION to another name"),
     (put_a_real_collection_there, "is a real collection, but must be an alias"),
     (replace_postgresql, "belongs to another database"),
