@@ -12,6 +12,7 @@ import pwd
 import shlex
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 ROOT = 0
@@ -97,8 +98,12 @@ def _trusted_accounts() -> frozenset[int]:
 
     The owner of the code can run anything as this account anyway: root may work in the checkout of another account.
     The owner of ``/`` can replace everything. In a container this may be an account that has no user id there.
+    A process that became another account after it had started may not reach the code: then its owner is not trusted.
     """
-    return frozenset({ROOT, os.geteuid(), CODE_DIR.stat().st_uid, TOP.stat().st_uid})
+    accounts = {ROOT, os.geteuid(), TOP.stat().st_uid}
+    with suppress(PermissionError):
+        accounts.add(CODE_DIR.stat().st_uid)
+    return frozenset(accounts)
 
 
 def _group_can_write(folder: Path, found: os.stat_result) -> bool:
