@@ -256,3 +256,15 @@ def test_distrust_reason__in_a_container_whose_top_folder_is_not_roots(
     assert distrust_reason(folder) is not None
     monkeypatch.setattr(parent_folders, "TOP", checkout)
     assert distrust_reason(folder) is None
+
+
+def test_exchange_reason__of_a_process_that_cannot_reach_the_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process became another account after its start. It works, and does not trust the owner of the code."""
+
+    class Unreachable:
+        def stat(self) -> None:
+            raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(parent_folders, "CODE_DIR", Unreachable())
+    assert parent_folders._trusted_accounts() >= {0, os.geteuid()}
+    assert parent_folders.exchange_reason(tmp_path) is None
