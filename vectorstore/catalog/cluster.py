@@ -22,8 +22,8 @@ from findme.core.waiting import Deadline, wait_until
 from vectorstore.catalog import registry
 from vectorstore.qdrant.connection import is_embedded, qdrant
 
-BEGIN_SECONDS = 10.0
-"""How long to wait until every node knows of a new replica."""
+CONSENSUS_SECONDS = 10.0
+"""How long the queried node of a cluster may lag behind the node that confirmed a change."""
 
 
 def missing_replicas(client: QdrantClient, collection: str) -> dict[int, int]:
@@ -54,7 +54,7 @@ def create_missing_replicas(client: QdrantClient, collection: str) -> None:
 
     Return when all are requested. Qdrant continues to copy the data.
     """
-    deadline = Deadline(BEGIN_SECONDS)
+    deadline = Deadline(CONSENSUS_SECONDS)
 
     def has_changed() -> bool:
         return missing_replicas(client, collection) != missing

@@ -12,7 +12,7 @@ from qdrant_client.models import CollectionInfo
 from findme.core.errors import UserFacingError
 from vectorstore.models import StoreState, VectorCollection
 
-DATABASE, VERSION, DECLARED, RELEASE, DECLARED_AT = (
+DATABASE, VERSION, DEFINITION_HASH, APP_VERSION, DEFINED_AT = (
     "findme_database",
     "findme_version",
     "findme_definition",
@@ -43,9 +43,9 @@ def metadata_of(row: VectorCollection) -> dict[str, Any]:
     return {
         DATABASE: database_id(),
         VERSION: int(row.name.rpartition("_v")[2]),
-        DECLARED: row.definition_hash,
-        RELEASE: row.app_version,
-        DECLARED_AT: row.defined_at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        DEFINITION_HASH: row.definition_hash,
+        APP_VERSION: row.app_version,
+        DEFINED_AT: row.defined_at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
     }
 
 

@@ -12,6 +12,7 @@ from qdrant_client.models import CollectionParamsDiff, OptimizersConfigDiff
 
 from findme.core.errors import UserFacingError
 from findme.core.waiting import Deadline
+from vectorstore.catalog.cluster import CONSENSUS_SECONDS
 from vectorstore.models import StoreState
 from vectorstore.queue.transactions import short_transaction
 
@@ -20,8 +21,6 @@ Settings: TypeAlias = dict[str, Any]
 
 FULL_VACUUM: Settings = {"deleted_threshold": 0.0, "vacuum_min_vector_number": 100}
 """Make Qdrant rewrite every segment of at least 100 points that has a deleted one. Qdrant accepts no number below 100."""
-
-CONSENSUS_SECONDS = 10.0
 
 
 def saved_settings() -> dict[str, Settings]:

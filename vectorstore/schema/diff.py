@@ -12,7 +12,7 @@ from django.conf import settings
 from qdrant_client.models import CollectionConfig, CollectionInfo, PayloadIndexInfo, VectorParams
 
 from vectorstore.catalog.alias import is_ours
-from vectorstore.catalog.ownership import ADOPTING, DATABASE, DECLARED, database_id, metadata_of
+from vectorstore.catalog.ownership import ADOPTING, DATABASE, DEFINITION_HASH, database_id, metadata_of
 from vectorstore.models import VectorCollection
 from vectorstore.qdrant.connection import collection_name, is_embedded
 from vectorstore.schema.definition import DEFINITION, Change, Setting, plain
@@ -148,8 +148,8 @@ def _index(found: PayloadIndexInfo | None) -> dict[str, Any] | None:
 def _compare_metadata(live: Live, metadata: Mapping[str, Any]) -> Iterator[Comparison]:
     """Compare the owner, the definition's hash, its release and its time with the row. Without a row, compare owner and hash only."""
     row = live.rows.get(live.collection)
-    expected = metadata_of(row) if row else {DATABASE: database_id(), DECLARED: DEFINITION.hash()}
-    for name, value in (expected | {DECLARED: DEFINITION.hash()}).items():
+    expected = metadata_of(row) if row else {DATABASE: database_id(), DEFINITION_HASH: DEFINITION.hash()}
+    for name, value in (expected | {DEFINITION_HASH: DEFINITION.hash()}).items():
         change = Change.ADOPTION if name == DATABASE and live.ownership_problem else Change.IN_PLACE
         yield _compared(f"metadata.{name}", value, metadata.get(name), change)
     if metadata.get(ADOPTING):

@@ -9,6 +9,7 @@ from qdrant_client import QdrantClient
 from findme.core.errors import UserFacingError
 from findme.core.waiting import Deadline
 from vectorstore.catalog import registry
+from vectorstore.catalog.cluster import CONSENSUS_SECONDS
 from vectorstore.catalog.ownership import ADOPTING
 from vectorstore.consistency.checkpoint import KEY as CHECKPOINT
 from vectorstore.consistency.deletions import DELETED
@@ -20,8 +21,6 @@ from vectorstore.schema.plan import Plan, refuse
 
 IDENTITY_COMPARISONS = ("collection ", "noted ", "alias ", "name ", "metadata.")
 """Prefixes of the comparisons that concern which collection is live, not how a collection is configured."""
-CONSENSUS_SECONDS = 10.0
-"""How long the queried node of a cluster may lag behind the node that confirmed a change."""
 
 
 def upgrade_collection(client: QdrantClient, collection: str) -> None:
