@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -22,8 +21,8 @@ from findme.core.errors import StoreUnavailable, UserFacingError
 from tests.factories import ProfileEmbeddingFactory, unit_vector
 from tests.threads import in_thread
 from tests.vectorstore.rebuild.collections import begun, ids, leads_to, states, there, version, wrong
+from tests.vectorstore.secondary import collections_locked
 from vectorstore.catalog import alias, registry
-from vectorstore.catalog.lock import collection_lock
 from vectorstore.catalog.secondary import fail_secondary
 from vectorstore.models import SyncLease, VectorCollection
 from vectorstore.qdrant import write
@@ -129,20 +128,8 @@ def test_ready__that_is_gone_while_somebody_may_be_moving_the_alias_to_it(
     with qdrant() as client:
         client.delete_collection(name)
     ProfileEmbeddingFactory.create()
-    held, over = threading.Event(), threading.Event()
-
-    def move() -> None:
-        with collection_lock():
-            held.set()
-            over.wait(60)
-
-    mover = in_thread(move)
-    try:
-        assert held.wait(60)
+    with collections_locked():
         assert (sync_once(timeout=1).unavailable, states()) == (str(CollectionNotFound(name)), {"v1": "live", "v2": "ready"})
-    finally:
-        over.set()
-        mover.join()
     assert sync_once(timeout=60).remaining.length == 0
 
 

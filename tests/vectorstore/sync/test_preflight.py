@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -14,9 +13,8 @@ from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedR
 
 from findme.core.errors import StoreUnavailable, UserFacingError
 from tests.factories import ProfileEmbeddingFactory
-from tests.threads import in_thread
+from tests.vectorstore.secondary import collections_locked, secondary, state_of
 from vectorstore.catalog import registry
-from vectorstore.catalog.lock import collection_lock
 from vectorstore.catalog.ownership import DATABASE, ForeignCollection, database_id
 from vectorstore.consistency import preflight
 from vectorstore.consistency.versions import last_allocated
@@ -33,21 +31,6 @@ State = VectorCollection.State
 ANOTHER = "5f0c1f0e-0000-4000-8000-000000000000"
 FAILED = UnexpectedResponse(500, "", b'{"status": {"error": "no"}}', httpx.Headers())
 SILENT = ResponseHandlingException(httpx.ReadTimeout(""))
-
-
-def secondary(state: VectorCollection.State) -> str:
-    """A secondary collection."""
-    name = f"{collection_name()}_v2"
-    with qdrant() as client:
-        vectors = models.VectorParams(size=512, distance=models.Distance.COSINE)
-        client.create_collection(name, vectors_config=vectors, metadata={DATABASE: database_id()})
-    registry.register(name, state, "")
-    return name
-
-
-def state_of(name: str) -> tuple[str, str]:
-    row = VectorCollection.objects.get(pk=name)
-    return row.state, row.failure_reason
 
 
 def prove() -> None:
@@ -261,17 +244,5 @@ def test_check_stores__an_alias_that_was_deleted_is_reported(server_collection: 
 
 def test_check_stores__an_alias_that_is_just_being_moved_is_none_of_a_workers_business(server_collection: str) -> None:
     delete_the_alias()
-    held, over = threading.Event(), threading.Event()
-
-    def move() -> None:
-        with collection_lock():
-            held.set()
-            over.wait(60)
-
-    mover = in_thread(move)
-    try:
-        assert held.wait(60)
+    with collections_locked():
         prove()
-    finally:
-        over.set()
-        mover.join()

@@ -16,9 +16,9 @@ from qdrant_client.local.payload_filters import calculate_payload_mask
 
 from accounts.models import User
 from findme.core.errors import StoreUnavailable
+from tests.vectorstore.secondary import secondary, state_of
 from tests.vectorstore.sync.people import a_point, ids, one, people, plain_sql, point, points, queued, version_of, write
 from vectorstore.catalog import registry
-from vectorstore.catalog.ownership import DATABASE, database_id
 from vectorstore.models import QuarantinedUser, QueueEntry, SyncLease, VectorCollection
 from vectorstore.qdrant import write as conditional_write
 from vectorstore.qdrant.connection import collection_name, qdrant
@@ -383,22 +383,6 @@ def test_work__a_row_that_no_point_can_be_made_of(dates_unchecked: None, embedde
 
 
 # --- More than one collection ----------------------------------------------------------------------------------------------------
-
-
-def secondary(state: VectorCollection.State = State.BUILDING, *, made: bool = True) -> str:
-    """A secondary collection."""
-    name = f"{collection_name()}_v2"
-    if made:
-        with qdrant() as client:
-            vectors = models.VectorParams(size=512, distance=models.Distance.COSINE)
-            client.create_collection(name, vectors_config=vectors, metadata={DATABASE: database_id()})
-    registry.register(name, state, "")
-    return name
-
-
-def state_of(name: str) -> tuple[str, str]:
-    row = VectorCollection.objects.get(pk=name)
-    return row.state, row.failure_reason
 
 
 @pytest.mark.parametrize("state", [State.BUILDING, State.RETAINED, State.READY])
