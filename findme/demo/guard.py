@@ -18,7 +18,7 @@ from vectorstore.qdrant.errors import CollectionNotFound
 
 def refuse_foreign_data(known: Collection[UUID]) -> None:
     """Reads, and changes nothing. Raises UserFacingError if PostgreSQL has a person or Qdrant a point that is not KNOWN, StoreUnavailable
-    if one of them cannot be asked. A table or a collection that does not exist yet holds nobody."""
+    if one of them cannot be asked. A table or a collection that does not exist yet holds no user."""
     person = _foreign_user(known)
     if person is not None:
         raise UserFacingError(

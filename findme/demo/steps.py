@@ -32,7 +32,7 @@ AS_TYPED = ("--user", JANE, "--near", BERLIN, "--limit", "5")
 
 
 def run_demo(presenter: Presenter, exports: Path) -> None:
-    """Everything once; EXPORTS is the folder for the zip. Raises UserFacingError, and before anything is touched if there is somebody who
+    """Everything once; EXPORTS is the folder for the zip. Raises UserFacingError, and before anything is touched if there is a user who
     is not of the demo, or EXPORTS cannot be used; for a folder that cannot be made, OSError."""
     refuse_foreign_data(demo_user_ids())
     zipped = _export_path(exports)
@@ -57,9 +57,9 @@ def _export_path(exports: Path) -> Path:
 
 def _look(presenter: Presenter) -> None:
     where = "the folder QDRANT_PATH" if is_embedded() else "the server at QDRANT_URL"
-    presenter.step("A look first", "The demo changes people's data, so it goes on only where there is nobody but its own people.")
-    presenter.line(f"The database {connection.settings_dict['NAME']!r} holds nobody else.")
-    presenter.line(f"The collection {collection_name()!r} in {where} holds nobody else.")
+    presenter.step("A look first", "The demo changes users' data, so it continues only where its own users are the only ones.")
+    presenter.line(f"The database {connection.settings_dict['NAME']!r} has no other users.")
+    presenter.line(f"The collection {collection_name()!r} in {where} has no other users.")
 
 
 def _set_up(presenter: Presenter) -> None:
@@ -101,11 +101,11 @@ def _search(presenter: Presenter) -> Hit:
         "Who within 30 km of the middle of Berlin is like Jane? Qdrant finds the nearest, and PostgreSQL has the last word on each.",
     )
     presenter.command("search_profiles", *AS_TYPED)
-    presenter.words("The command names nobody. These are the demo's people, so here is who they are:")
+    presenter.words("The command prints no names. These users are the demo's own, so here are their names:")
     hits = _like_jane()
     if not hits:
         raise UserFacingError(
-            "The search found nobody: the demo's own people are missing. Run manage.py sync_qdrant --once, and the demo again."
+            "The search found no user: the demo's own users are missing. Run manage.py sync_qdrant --once, then the demo again."
         )
     presenter.table(("Name", "Age", "Score", "Likes", "Says"), _introduced(hits))
     return hits[0]

@@ -26,7 +26,7 @@ class MigrationLock(AdvisoryLock):
     """The lock, held by a connection of its own: what happens to the connection that migrates does not touch it."""
 
     def check(self) -> None:
-        """Raises UserFacingError if the lock is no longer held, since its connection was lost: somebody else may have it."""
+        """Raises UserFacingError if the lock is no longer held, since its connection was lost: another process may have it."""
         reason, next_step = "its session is another one", f"{NO_SHARED_SESSIONS} Then run it again."
         try:
             if self.is_held():

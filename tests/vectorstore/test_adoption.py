@@ -91,7 +91,7 @@ def killed(at: str, nth: int = 0) -> None:
 
 
 def prove_adopted(collection: str, above: int = 0) -> None:
-    """It is ours and as defined, everyone's point is written anew, and nobody else has one."""
+    """The collection is ours and as defined, the points of all users are written again, and there are no others."""
     assert compare().differences == []
     with qdrant() as client:
         check_owner(client, collection)

@@ -89,7 +89,7 @@ def test_plan__compares_everything_that_is_defined(server: object) -> None:
 
 @pytest.mark.qdrant_server
 def test_plan__reads_everything_that_the_server_tells(server: object) -> None:
-    """A setting that the definition does not have would be one that nobody compares."""
+    """A setting that the definition lacks would never be compared."""
     made()
     with qdrant() as client:
         reported = client.http.collections_api.get_collection(v1()).result

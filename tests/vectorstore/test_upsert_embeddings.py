@@ -106,13 +106,13 @@ def test_upsert__null_clears_the_point_too(collection: str, tmp_path: Path) -> N
 @pytest.mark.django_db
 def test_upsert__rejected_rows_are_reported_on_stderr_and_end_in_1(embedded_qdrant: Path, tmp_path: Path) -> None:
     initialize()
-    nobody, path = uuid4(), tmp_path / "x.jsonl"
-    json_lines(path, [row(UserFactory.create().pk, vector=ones()), row(nobody, vector=ones()), "{", "["])
+    unknown_id, path = uuid4(), tmp_path / "x.jsonl"
+    json_lines(path, [row(UserFactory.create().pk, vector=ones()), row(unknown_id, vector=ones()), "{", "["])
     assert upsert(path) == (
         1,
         "4 rows read, 1 loaded (1 of them new), 3 rejected.\n  2 not JSON\n  1 unknown user\n1 point written to the vector store.\n",
         (
-            f"{path}:2: no user has the id '{nobody}'\n"
+            f"{path}:2: no user has the id '{unknown_id}'\n"
             f"{path}:3: not JSON: Expecting property name enclosed in double quotes at character 2\n"
             f"{path}:4: not JSON: Expecting value at character 2\n"
         ),

@@ -139,10 +139,10 @@ def test_load__updated_at_tells_the_time(tmp_path: Path) -> None:
 
 def test_load__bad_rows_never_stop_the_good_ones(tmp_path: Path, projected: list[list[UUID]]) -> None:
     good, other, erased = UserFactory.create(), UserFactory.create(), UserFactory.create(deleted=True)
-    nobody, empty = uuid4(), UserFactory.create()
+    unknown_id, empty = uuid4(), UserFactory.create()
     rows: list[object] = [
         "{",
-        row(nobody, vector=ones()),
+        row(unknown_id, vector=ones()),
         row(good.pk, vector=ones()),
         row(erased.pk, vector=ones()),
         row(good.pk, vector=ones(2)),
@@ -165,7 +165,7 @@ def test_load__bad_rows_never_stop_the_good_ones(tmp_path: Path, projected: list
     assert not loaded.clean
     assert rejected(loaded) == [
         "x.jsonl:1: not JSON: Expecting property name enclosed in double quotes at character 2",
-        f"x.jsonl:2: no user has the id '{nobody}'",
+        f"x.jsonl:2: no user has the id '{unknown_id}'",
         f"x.jsonl:4: the user '{erased.pk}' is deleted",
         f"x.jsonl:5: '{good.pk}' was loaded from an earlier row",
         f"x.jsonl:6: '{empty.pk}' has no embedding yet: the first row needs a vector",

@@ -102,7 +102,7 @@ def test_building__that_refuses_holds_no_worker_up(store: str, untidy: None) -> 
 
 
 def a_ready_one() -> str:
-    """As somebody leaves it who dies between the acceptance check and the alias."""
+    """The state after a process was killed between the acceptance check and the move of the alias."""
     name = a_building_one()
     assert registry.prepare(name, DAY)
     return name
@@ -148,7 +148,7 @@ def test_ready__that_is_searched_is_not_marked_failed(embedded_qdrant: object, u
 def test_ready__that_refuses_somebody_is_marked_failed_or_they_stay_queued(
     embedded_qdrant: object, untidy: None, monkeypatch: pytest.MonkeyPatch, settings: Settings, *, searched: bool
 ) -> None:
-    """Where it cannot be marked as failed, since it is searched by now, nobody is forgotten for it."""
+    """A collection that is live by now cannot be marked as failed. No user is skipped because of it."""
     settings.SYNC_RECHECK_SECONDS = 0.1
     begun(0)
     name = a_ready_one()

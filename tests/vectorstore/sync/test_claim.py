@@ -257,7 +257,7 @@ def test_claim__of_all_users() -> None:
     other = uuid4()
     enqueue([other], urgent=True)
     claim = claimed()
-    assert (claim.all_users, claim.users, len(claim.entries)) == (True, frozenset({ALL_USERS}), 2)  # nobody else is held for as long
+    assert (claim.all_users, claim.users, len(claim.entries)) == (True, frozenset({ALL_USERS}), 2)  # no other user is leased meanwhile
     assert claimed().users == {other}
     assert claim_due(uuid4(), 10) is None
     for _ in range(2):  # however often the store is unavailable, there is one recheck

@@ -1,4 +1,4 @@
-"""Working the queue off to its end, whoever is unavailable meanwhile."""
+"""Process the queue to its end, although a store is unavailable meanwhile."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ def test_truncate__nobody_who_is_gone_stays_quarantined(embedded_collection: str
 
 
 def test_scan_for_orphans__who_is_to_have_no_point(embedded_collection: str) -> None:
-    """And a projectable user is left alone; a point whose id is no UUID is nobody's, and ``verify_qdrant`` sees to it."""
+    """A projectable user is left alone. A point whose id is no UUID belongs to no user: ``verify_qdrant`` handles it."""
     (there,) = people(1)
     staff, deleted = ProfileEmbeddingFactory.create(user__staff=True).pk, ProfileEmbeddingFactory.create(user__deleted=True).pk
     bare, nobody = UserFactory.create().pk, uuid4()

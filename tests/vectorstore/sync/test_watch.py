@@ -154,7 +154,7 @@ def test_watch__ends_beside_a_frozen_postgresql(
 def test_sync_once__ends_beside_a_frozen_postgresql(
     memory_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch, after: float
 ) -> None:
-    """Whatever it is asked just then: nobody else says that it is unavailable."""
+    """Whatever it is asked at that moment: nothing else reports that it is unavailable."""
     with started_qdrant(memory_path) as server, door() as postgresql:
         settings.QDRANT_URL, settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT = server.url, "", 0
         initialize()

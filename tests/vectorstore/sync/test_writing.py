@@ -68,13 +68,13 @@ def test_write__a_stale_upsert_does_not_win_over_a_newer_point(any_collection: s
 
 
 def test_write__a_stale_deletion_does_not_win_over_a_newer_point(any_collection: str) -> None:
-    newer, without, older = everybody = people(3)
+    newer, without, older = user_ids = people(3)
     User.objects.all().delete()
     claim = claimed()
     write(a_point(newer, version=allocated_version()), a_point(without), a_point(older, version=claim.version - 1))
     carry_out(claim)
     assert points() == ids([newer])
-    assert queued(*everybody) == 0
+    assert queued(*user_ids) == 0
 
 
 def test_write__each_send_is_waited_for_and_ordered(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -295,8 +295,8 @@ def refuse(monkeypatch: pytest.MonkeyPatch, *refused: UUID) -> None:
 
 @pytest.mark.qdrant_server
 def test_work__a_person_whose_data_qdrant_refuses_is_quarantined(server_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    everybody = people(9)
-    one, other, *rest = everybody
+    user_ids = people(9)
+    one, other, *rest = user_ids
     with monkeypatch.context() as patched:
         refuse(patched, one, other)
         done = work(uuid4(), 100)
@@ -329,7 +329,7 @@ def test_work__a_person_whose_data_qdrant_refuses_is_quarantined(server_collecti
 def test_work__an_error_that_is_no_users_fault_quarantines_no_user(
     server_collection: str, monkeypatch: pytest.MonkeyPatch, error: Callable[[], Exception]
 ) -> None:
-    everybody = people(3)
+    user_ids = people(3)
 
     def failing(*_arguments: Any, **_options: Any) -> None:
         raise error()
@@ -340,7 +340,7 @@ def test_work__an_error_that_is_no_users_fault_quarantines_no_user(
             work(uuid4(), 100)
     assert not QuarantinedUser.objects.exists()
     assert not SyncLease.objects.exists()
-    assert rechecks() == set(everybody)
+    assert rechecks() == set(user_ids)
     assert work(uuid4(), 100) == BatchResult(written=3)
 
 
@@ -363,8 +363,8 @@ def test_work__a_collection_that_takes_nobody_quarantines_nobody(server: object)
 @pytest.mark.qdrant_server
 def test_work__where_all_users_are_rejected_none_is_quarantined(server_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A whole batch, one and all: something is wrong with the server or with what stands before it."""
-    everybody = people(16)
-    refuse(monkeypatch, *everybody)
+    user_ids = people(16)
+    refuse(monkeypatch, *user_ids)
     with pytest.raises(RequestRejected, match="rejected this: Wrong input: too long"):
         work(uuid4(), 16)
     assert not QuarantinedUser.objects.exists()

@@ -57,7 +57,7 @@ def watching() -> Iterator[subprocess.Popen[str]]:
 
 
 def marked_anew() -> None:
-    """As a moment later: the next batch renews the checkpoint, and nobody is waited for."""
+    """A moment later: the next batch renews the checkpoint and waits for no other process."""
     before = (StoreState.current().checkpoint or {}).get("id")
     StoreState.objects.update(checkpoint_at=None)
     people(1)

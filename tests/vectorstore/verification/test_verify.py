@@ -736,7 +736,7 @@ def test_verify__in_short_transactions(qdrant_server: QdrantServer, monkeypatch:
 
 @pytest.mark.qdrant_server
 def test_verify__in_constant_memory(qdrant_server_grpc: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of people who are missing, whom it keeps for the recheck, and of points that are nobody's."""
+    """Of missing users, which it keeps for the recheck, and of points without a user."""
     monkeypatch.setattr(scroll, "PAGE_SIZE", 25)
     monkeypatch.setattr(merge_join, "PAGE_SIZE", 25)
     monkeypatch.setattr(merge_join, "RECHECK_AFTER", 100)
