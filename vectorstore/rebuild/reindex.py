@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from qdrant_client import QdrantClient
 
 from findme.core.commands.progress import Report, ignore_progress
-from findme.core.errors import UserFacingError, one_line
+from findme.core.errors import UserFacingError
 from findme.core.plurals import counted
 from vectorstore.catalog import registry
 from vectorstore.catalog.alias import AT_ONCE, live_collection, reconcile_alias, switch_alias
@@ -22,7 +22,7 @@ from vectorstore.rebuild.acceptance import AcceptanceResult, CheckedPoints, chec
 from vectorstore.rebuild.backfill import backfill
 from vectorstore.rebuild.build import make, resume_build, wait_for_graphs
 from vectorstore.rebuild.losses import require_no_losses
-from vectorstore.retention.drop import drop, drop_all_but_live, wait_for_active_leases
+from vectorstore.retention.drop import drop, drop_all_but_live, try_drop_expired, wait_for_active_leases
 from vectorstore.retention.unique_vectors import DiscardLimit
 from vectorstore.schema.apply import register_for_rebuild
 from vectorstore.schema.plan import plan
@@ -72,7 +72,7 @@ def reindex(
             _register_for_rebuild(client)
             moved = _reconcile(client)
             if moved is not None and not moved.was_live:
-                return _finish_interrupted(client, moved, limit)
+                return _finish_interrupted(moved, limit)
             drop(client, registry.expired(), limit)
             name = _start_or_resume(client)
         backfilled = backfill(name, timeout=timeout, report=report)
@@ -101,7 +101,7 @@ def roll_back(
             require_no_losses(client, limit)
             moved = _reconcile(client)
             if moved is not None and moved.was_live:
-                return _finish_interrupted(client, moved, limit)
+                return _finish_interrupted(moved, limit)
             row = VectorCollection.objects.get(name=_rollback_target(to))
             if not client.collection_exists(row.name):
                 registry.mark_failed(row.name, "it is gone from Qdrant")
@@ -176,9 +176,9 @@ def _reconcile(client: QdrantClient) -> _MovedAlias | None:
     return _MovedAlias(before, live, row.live_since is not None)
 
 
-def _finish_interrupted(client: QdrantClient, moved: _MovedAlias, limit: DiscardLimit) -> Reindexed:
+def _finish_interrupted(moved: _MovedAlias, limit: DiscardLimit) -> Reindexed:
     log.info("%s already points to %s: an interrupted run had moved it.", collection_name(), moved.collection)
-    return _result(moved.collection, moved.before, _drop_expired(client, limit), 0, None)
+    return _result(moved.collection, moved.before, try_drop_expired(limit), 0, None)
 
 
 def _remaining_retention(row: VectorCollection) -> timedelta | None:
@@ -194,22 +194,12 @@ def _promote(checked: CheckedPoints, retain: timedelta | None, min_recall: float
         log.info("%s leads to %s.", collection_name(), name)
         assert replaced is not None
     wait_for_active_leases()
-    with qdrant() as client:
-        return _result(name, replaced, _drop_expired(client, limit), written, accepted)
+    return _result(name, replaced, try_drop_expired(limit), written, accepted)
 
 
 def _result(name: str, replaced: str, dropped: tuple[str, ...], written: int, accepted: AcceptanceResult | None) -> Reindexed:
     kept = VectorCollection.objects.filter(name=replaced, state=registry.State.RETAINED).first()
     return Reindexed(collection_name(), name, replaced, kept is not None, kept.retain_until if kept else None, dropped, written, accepted)
-
-
-def _drop_expired(client: QdrantClient, limit: DiscardLimit) -> tuple[str, ...]:
-    """Drop expired collections. The alias has moved, so an error here must not make the run fail: it is logged."""
-    try:
-        return drop(client, registry.expired(), limit)
-    except UserFacingError as error:
-        log.info("Not every expired collection could be dropped: %s", one_line(error))
-        return ()
 
 
 def _live_recall(accepted: AcceptanceResult) -> str:

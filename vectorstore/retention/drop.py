@@ -23,6 +23,8 @@ DROP_SECONDS = 60
 """How long Qdrant may take to delete a collection's files."""
 
 log = logging.getLogger(__name__)
+steps = logging.getLogger("findme.vectorstore.retention")
+"""Messages that the commands print."""
 
 
 def drop(client: QdrantClient, names: Iterable[str], limit: DiscardLimit | None = None) -> tuple[str, ...]:
@@ -99,6 +101,16 @@ def wait_for_active_leases() -> None:
         claimed &= set(SyncLease.objects.filter(expires_at__gt=Now()).values_list("pk", "worker_id"))
         if not claimed:
             return
+
+
+def try_drop_expired(limit: DiscardLimit) -> tuple[str, ...]:
+    """Drop expired collections after the alias has moved: log an error instead of raising it. Only under ``collection_lock``."""
+    try:
+        with qdrant() as client:
+            return drop(client, registry.expired(), limit)
+    except UserFacingError as error:
+        steps.info("Not every expired collection could be dropped: %s", one_line(error))
+        return ()
 
 
 def drop_expired() -> tuple[str, ...]:

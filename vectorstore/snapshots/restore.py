@@ -16,7 +16,7 @@ from django.contrib.postgres.functions import TransactionNow
 from qdrant_client import QdrantClient
 
 from findme.core.commands.progress import Report, ignore_progress
-from findme.core.errors import UserFacingError, one_line
+from findme.core.errors import UserFacingError
 from findme.core.plurals import counted
 from vectorstore.catalog import registry
 from vectorstore.catalog.alias import AT_ONCE, live_collection, reconcile_alias, switch_alias
@@ -35,7 +35,7 @@ from vectorstore.rebuild.backfill import backfill
 from vectorstore.rebuild.build import next_name, wait_for_graphs
 from vectorstore.rebuild.losses import require_no_losses
 from vectorstore.rebuild.reindex import TIMEOUT_SECONDS
-from vectorstore.retention.drop import drop, wait_for_active_leases
+from vectorstore.retention.drop import drop, try_drop_expired, wait_for_active_leases
 from vectorstore.retention.unique_vectors import DiscardLimit, UniqueVectors, version_floor
 from vectorstore.schema.definition import DEFINITION
 from vectorstore.snapshots.archive import Contents, read_set
@@ -128,7 +128,8 @@ def restore(
         with qdrant() as client:
             replaced = switch_alias(client, name, retain=retain)
         log.info("The alias %s points to %s.", collection_name(), name)
-        dropped = _drop_expired(limit)
+        wait_for_active_leases()
+        dropped = try_drop_expired(limit)
         retained = registry.rows().filter(name=replaced, state=registry.State.RETAINED).exists()
     return RestoreResult(
         collection_name(), name, replaced, retained, dropped, removed, backfilled.written, backfilled.found, accepted, limit.total
@@ -152,17 +153,6 @@ def _check_acceptance(name: str, timeout: float, min_recall: float | None) -> Ac
             f"{what}{not_moved} The restored collection was dropped. Restore again, with another --timeout or --min-recall if that was the cause,"
             " or run manage.py reindex_qdrant."
         ) from error
-
-
-def _drop_expired(limit: DiscardLimit) -> tuple[str, ...]:
-    """Drop the expired collections. Log an error instead of raising it, because the alias has already moved."""
-    wait_for_active_leases()
-    try:
-        with qdrant() as client:
-            return drop(client, registry.expired(), limit)
-    except UserFacingError as error:
-        log.info("Not every expired collection could be dropped: %s", one_line(error))
-        return ()
 
 
 def _verify_sha256(path: Path, sha256: str, report: Report) -> str:
