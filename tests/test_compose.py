@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,13 +20,13 @@ from findme.environment import BASE_DIR
 from tests.compose_file import read_compose_file
 from tests.qdrant import free_port, program, started_qdrant
 from tests.support.database import Database
+from tests.support.waiting import DEADLINE_SECONDS, wait_until
 from tests.untraced import untraced
 
 COMPOSE = read_compose_file((BASE_DIR / "compose.yaml").read_text(encoding="utf-8"))
 SERVICES = COMPOSE["services"]
 WEB = SERVICES["web"]
 DOCUMENTED = set(re.findall(r"^#?([A-Z_]+)=", (BASE_DIR / ".env.example").read_text(encoding="utf-8"), re.MULTILINE))
-DEADLINE_SECONDS = 120.0
 INSTALLS = [
     "python -m venv /venv",
     "/venv/bin/pip install --quiet --no-deps --only-binary :all: --require-hashes -r requirements-production.lock",
@@ -60,10 +59,8 @@ def health_check(service: str, *changes: tuple[str, str]) -> int:
 
 
 def becomes(code: int, check: list[tuple[str, str]], process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while health_check("web", *check) != code:
-        assert process.poll() is None and time.monotonic() < deadline, "the health check does not become what it should"
-        time.sleep(0.2)
+    wait_until(lambda: process.poll() is not None or health_check("web", *check) == code, "The health check", poll_seconds=0.2)
+    assert process.poll() is None
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -163,10 +160,8 @@ def test_web__is_unhealthy_where_a_store_is_not_ready(migrated: Database, memory
         [sys.executable, *serve], cwd=BASE_DIR, env=here, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as process:
         try:
-            deadline = time.monotonic() + DEADLINE_SECONDS
-            while status_of(f"http://127.0.0.1:{port}/readyz") != 503:
-                assert process.poll() is None and time.monotonic() < deadline
-                time.sleep(0.2)
+            wait_until(lambda: process.poll() is not None or status_of(f"http://127.0.0.1:{port}/readyz") == 503, poll_seconds=0.2)
+            assert process.poll() is None
             assert health_check("web", *check) != 0
         finally:
             process.kill()

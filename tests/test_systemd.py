@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
+from collections.abc import Callable
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from findme.environment import BASE_DIR
 from tests.findme.processes import PRODUCTION
 from tests.qdrant import free_port
 from tests.support.database import Database
+from tests.support.waiting import DEADLINE_SECONDS, wait_until
 from tests.test_readme import parser_of
 from tests.untraced import untraced
 from tests.web import serving
@@ -31,7 +32,6 @@ UNITS = {
 }
 FOLDER = "/srv/findme"
 PYTHON = f"{FOLDER}/.venv/bin/python"
-DEADLINE_SECONDS = 120.0
 SYSTEMD = shutil.which("systemd-analyze")
 
 
@@ -133,7 +133,7 @@ def test_sync__writes_and_ends_in_time(embedded_qdrant: Path, transactional_db: 
     here = environment(Database(str(connection.settings_dict["NAME"])), embedded_qdrant) | {"QDRANT_PATH": str(embedded_qdrant)}
     with subprocess.Popen(command_of("findme-sync.service"), cwd=BASE_DIR, env=here, stdout=subprocess.DEVNULL) as process:
         try:
-            wait_for(lambda: not QueueEntry.objects.exists(), process)
+            wait_while_running(process, lambda: not QueueEntry.objects.exists())
             process.send_signal(signal.SIGTERM)
             assert process.wait(DEADLINE_SECONDS) == 0
         finally:
@@ -142,12 +142,9 @@ def test_sync__writes_and_ends_in_time(embedded_qdrant: Path, transactional_db: 
     assert int(seconds) > 10  # how long the worker may take; tests of the worker measure it
 
 
-def wait_for(condition: object, process: subprocess.Popen[bytes]) -> None:
-    assert callable(condition)
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.1)
+def wait_while_running(process: subprocess.Popen[bytes], condition: Callable[[], bool]) -> None:
+    wait_until(lambda: process.poll() is not None or condition(), poll_seconds=0.1)
+    assert process.poll() is None
 
 
 def is_ready(port: str, retries: str = "0") -> bool:
@@ -189,7 +186,7 @@ def test_web__by_gunicorn(embedded_qdrant: Path, transactional_db: None) -> None
     assert ran.returncode == 3 and ran.stderr.startswith("Not set: SECRET_KEY (") and ran.stderr.count("\n") == 1
     with subprocess.Popen(command, cwd=BASE_DIR, env=here, stderr=subprocess.DEVNULL) as process:
         try:
-            wait_for(lambda: is_ready(port), process)
+            wait_while_running(process, lambda: is_ready(port))
             process.send_signal(signal.SIGTERM)
             assert process.wait(DEADLINE_SECONDS) == 0
         finally:

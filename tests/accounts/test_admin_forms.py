@@ -16,8 +16,9 @@ from django.urls import reverse
 from accounts.admin.users import UserAdmin
 from accounts.models import User
 from tests.factories import PASSWORD, UserFactory, VideoFactory
-from tests.privacy.elsewhere import DEADLINE, is_waiting_for_lock, wait_until
+from tests.privacy.elsewhere import is_waiting_for_lock
 from tests.staff import errors_of, opened, person_form, save, signed_in, staff, superuser
+from tests.support.waiting import DEADLINE_SECONDS, wait_until
 from tests.threads import in_thread
 
 ADD = reverse("admin:accounts_user_add")
@@ -161,9 +162,9 @@ def post_during_anonymization(person: User, post: Callable[[], Any]) -> Any:
             email=f"deleted_{person.pk}@findme.ai", full_name="Deleted User", deleted_at=TransactionNow()
         )
         thread.start()
-        wait_until("The post waits for the row", is_waiting_for_lock)
+        wait_until(is_waiting_for_lock, "The post waits for the row")
         assert responses == []
-    thread.join(DEADLINE)
+    thread.join(DEADLINE_SECONDS)
     person.refresh_from_db()
     return responses[0]
 

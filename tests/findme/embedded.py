@@ -6,15 +6,12 @@ import os
 import pwd
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from findme.embedded.binaries import Binaries, copy_binaries, installed_binaries
 from findme.environment import BASE_DIR
-
-DEADLINE_SECONDS = 60.0
+from tests.support.waiting import DEADLINE_SECONDS
 
 AS_USER = """
 import os, sys
@@ -108,13 +105,3 @@ def said(process: subprocess.Popen[str]) -> str:
     code, out, err = ended(process)
     assert code == 0, err
     return out.strip()
-
-
-def wait_for(condition: Callable[[], Any]) -> Any:
-    """The first true value of CONDITION. Raises TimeoutError at the deadline."""
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not (value := condition()):
-        if time.monotonic() > deadline:
-            raise TimeoutError("the condition never came true")
-        time.sleep(0.005)
-    return value

@@ -14,8 +14,8 @@ from django.db import connections
 from findme.cli import main
 from findme.environment import BASE_DIR, REQUIRED_IN_PRODUCTION
 from tests.progress_lines import without_progress
+from tests.support.waiting import DEADLINE_SECONDS
 
-DEADLINE_SECONDS = 120.0
 PRODUCTION = {
     "DEBUG": "off",
     "DATABASE_URL": "postgresql:///findme?host=/nonexistent",

@@ -19,7 +19,8 @@ import pytest
 from findme.core.errors import UserFacingError
 from findme.embedded import account, binaries, lock, paths, postmaster, processes, server
 from findme.environment import BASE_DIR
-from tests.findme.embedded import COMMAND, CONNECT, DEADLINE_SECONDS, Stage, ended, environment, said, wait_for
+from tests.findme.embedded import COMMAND, CONNECT, Stage, ended, environment, said
+from tests.support.waiting import DEADLINE_SECONDS, wait_until
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can try what root does")
 
@@ -125,7 +126,7 @@ def is_alive(pid: int) -> bool:
 
 def test_ensure_running__after_a_command_was_killed_while_it_made_the_data(user: str, open_folder: Path, stage: Stage) -> None:
     process = stage.start_ensuring(open_folder / "pg", user)
-    wait_for(lambda: list((open_folder / "pg").glob("unfinished-*/base")) if (open_folder / "pg").exists() else [])
+    wait_until(lambda: list((open_folder / "pg").glob("unfinished-*/base")) if (open_folder / "pg").exists() else [], poll_seconds=0.005)
     process.kill()
     process.communicate()
     assert not (open_folder / "pg" / "data").exists()
@@ -136,7 +137,7 @@ def test_ensure_running__after_a_command_was_killed_while_it_made_the_data(user:
 
 def test_ensure_running__initdb_is_killed(open_folder: Path, stage: Stage) -> None:
     process = stage.start_ensuring(open_folder / "pg")
-    initdb = wait_for(lambda: [pid for pid in Path("/proc").glob("[0-9]*") if is_initdb_in(open_folder, pid)])
+    initdb = wait_until(lambda: [pid for pid in Path("/proc").glob("[0-9]*") if is_initdb_in(open_folder, pid)], poll_seconds=0.005)
     os.kill(int(initdb[0].name), signal.SIGKILL)
     assert ended(process) == (1, "", f"No PostgreSQL could be made in {open_folder / 'pg'}: initdb: it was ended by signal 9\n")
     stage.ensure(open_folder / "pg")
@@ -168,7 +169,7 @@ def test_ensure_running__waits_for_a_server_that_is_just_ending(open_folder: Pat
     first = server.ensure_running(open_folder / "pg", durable=False)
     with psycopg.connect(first.url):  # SIGTERM: it ends when the last client has gone
         os.kill(first.pid, signal.SIGTERM)
-        wait_for(lambda: "stopping" in (first.folder / "data" / "postmaster.pid").read_text())
+        wait_until(lambda: "stopping" in (first.folder / "data" / "postmaster.pid").read_text(), poll_seconds=0.005)
         process = stage.start_ensuring(open_folder / "pg")
     assert int(said(process)) != first.pid
 
@@ -213,7 +214,7 @@ def test_ensure_running__beside_a_server_that_was_started_by_hand(open_folder: P
     owner = account.account_for(data)
     by_hand = [str(stage.binaries.path("postgres")), "-D", str(data), "-c", "listen_addresses=", "-c", f"unix_socket_directories={data}"]
     with subprocess.Popen(by_hand, stderr=subprocess.DEVNULL, **owner.popen_arguments()) as process:
-        wait_for((data / "postmaster.pid").exists)
+        wait_until((data / "postmaster.pid").exists, poll_seconds=0.005)
         with pytest.raises(UserFacingError) as raised:
             server.ensure_running(open_folder / "pg")
         process.send_signal(signal.SIGINT)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -10,9 +9,6 @@ from typing import TypeVar
 
 from django.db import connection, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
-
-DEADLINE = 60
-"""Seconds after which a wait has failed."""
 
 Result = TypeVar("Result")
 
@@ -39,13 +35,6 @@ def in_a_thread(function: Callable[[], Result]) -> Iterator[Future[Result]]:
 
     with ThreadPoolExecutor(1) as pool:
         yield pool.submit(run)
-
-
-def wait_until(what: str, condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < deadline, f"{what}: not after {DEADLINE} seconds"
-        time.sleep(0.01)
 
 
 def sessions_waiting_for_a_lock() -> int:

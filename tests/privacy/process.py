@@ -13,8 +13,8 @@ from django.conf import settings
 from django.db import connection
 
 from findme.environment import BASE_DIR
-from tests.privacy.elsewhere import DEADLINE
 from tests.progress_lines import without_progress
+from tests.support.waiting import DEADLINE_SECONDS
 from tests.untraced import untraced
 
 PAUSING = """
@@ -65,7 +65,7 @@ def manage(*arguments: object, stdin: str = "") -> tuple[int, str, str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=DEADLINE,
+        timeout=DEADLINE_SECONDS,
     )
     return ran.returncode, ran.stdout, without_progress(ran.stderr)
 

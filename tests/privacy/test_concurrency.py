@@ -16,8 +16,9 @@ from matching.models import Match
 from privacy.actions.erase import erase
 from privacy.actions.outcome import Outcome
 from tests.factories import UserFactory
-from tests.privacy.elsewhere import another_connection, in_a_thread, is_waiting_for_lock, wait_until
+from tests.privacy.elsewhere import another_connection, in_a_thread, is_waiting_for_lock
 from tests.privacy.shelf import Shelf
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -74,7 +75,7 @@ def test_erase__a_match_that_is_inserted_while_the_row_goes(shelf: Shelf) -> Non
     def insert_meanwhile() -> None:
         inserted = inserting.enter_context(in_a_thread(insert))
         futures.append(inserted)
-        wait_until("The insertion waits", is_waiting_for_lock)
+        wait_until(is_waiting_for_lock, "The insertion waits")
 
     futures: list[Any] = []
     with ExitStack() as inserting:
@@ -93,7 +94,7 @@ def test_erase__a_match_that_is_checked_before_and_committed_while_it_waits(shel
         insert_match(cursor, person.pk, other_person.pk)
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
         with in_a_thread(lambda: erase(person.pk)) as erased:
-            wait_until("The erasure waits", is_waiting_for_lock)
+            wait_until(is_waiting_for_lock, "The erasure waits")
             cursor.execute("COMMIT")
     assert erased.result().changed
     assert not Match.objects.exists()

@@ -11,7 +11,8 @@ from django.conf import settings
 
 from findme.embedded import server
 from findme.environment import BASE_DIR
-from tests.support.database import Database, wait_until
+from tests.support.database import Database
+from tests.support.waiting import wait_until
 
 USERS = """
     INSERT INTO users (email, password_hash, full_name, bio, date_of_birth, gender)

@@ -24,9 +24,10 @@ from privacy.actions.export import export_user_data
 from privacy.registry import Disposition, Effect, Store, registry
 from tests.factories import ProfileEmbeddingFactory, UserFactory
 from tests.findme.processes import manage_here
-from tests.privacy.elsewhere import another_connection, in_a_thread, wait_until
+from tests.privacy.elsewhere import another_connection, in_a_thread
 from tests.privacy.life import WORDS, full_life, working_life
 from tests.privacy.process import database_parameters, manage, stopped_before_the_commit
+from tests.support.waiting import wait_until
 from tests.vectorstore.payloads import payload_of
 from vectorstore.models import ProfileEmbedding, QueueEntry
 from vectorstore.queue.entries import LOCK_OF
@@ -260,7 +261,7 @@ def test_removals__a_projection_in_flight(collection: str, remove: Callable[[UUI
         removing.append(removal := in_a_thread(lambda: remove(person.pk)))
         futures.append(removal.__enter__())
         # The projection holds the embedded store. At a server, it leases the user, and the removal blocks other workers.
-        wait_until("The removal begins", lambda: asked and (collection == "embedded" or is_kept_from_others(person.pk)))
+        wait_until(lambda: asked and (collection == "embedded" or is_kept_from_others(person.pk)), "The removal begins")
         return points
 
     removing: list[Any] = []
@@ -291,7 +292,7 @@ def test_removals__a_projection_that_begins_before_the_commit(
         removed = remove_point(user_id)
         projecting.append(projection := in_a_thread(project_too))
         futures.append(projection.__enter__())
-        wait_until("The projection begins", lambda: begun and (collection == "embedded" or is_queued(person.pk)))
+        wait_until(lambda: begun and (collection == "embedded" or is_queued(person.pk)), "The projection begins")
         return removed
 
     futures: list[Any] = []

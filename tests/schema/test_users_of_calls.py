@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 
 import psycopg
 import pytest
 
 from tests.schema.rows import ANN, BOB, CEM, FOREIGN_KEY, MATCH, ask, connect, insert, refused, settle, update
+from tests.support.waiting import wait_until
 
 RULE = "video_calls_users_of_match_fkey"
 NEW_CALL = f"INSERT INTO video_calls (match_id, caller_id, callee_id, session_id) VALUES ('{MATCH}', '{BOB}', '{ANN}', 'race')"
@@ -108,12 +108,9 @@ class Transaction:
 
     def begin_to_end(self, server: psycopg.Connection) -> None:
         """Run and commit in a thread, until that is done or has to wait."""
-        self.thread = threading.Thread(target=self.run, kwargs={"commit": True})
-        self.thread.start()
-        deadline = time.monotonic() + 20
-        while self.thread.is_alive() and not self._waits(server):
-            assert time.monotonic() < deadline, "it neither ends nor waits"
-            self.thread.join(0.005)
+        self.thread = thread = threading.Thread(target=self.run, kwargs={"commit": True})
+        thread.start()
+        wait_until(lambda: not thread.is_alive() or self._waits(server), "The thread ends or waits", poll_seconds=0.005)
 
     def _waits(self, server: psycopg.Connection) -> bool:
         row = server.execute("SELECT cardinality(pg_blocking_pids(%s)) > 0", [self.pid]).fetchone()

@@ -7,7 +7,6 @@ import secrets
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,17 +19,8 @@ from psycopg.conninfo import make_conninfo
 
 from findme.environment import BASE_DIR
 from tests.progress_lines import without_progress
+from tests.support.waiting import DEADLINE_SECONDS
 from tests.untraced import untraced
-
-DEADLINE_SECONDS = 120.0
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    """Look again and again; a condition that never comes true fails the test."""
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen within the deadline"
-        time.sleep(0.02)
 
 
 class Database:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,9 @@ import httpx
 import pytest
 
 from tests.qdrant import QdrantServer, free_port, own_settings, program, ready, server_of, stop
+from tests.support.waiting import wait_until
 
 NODES = 3
-DEADLINE_SECONDS = 90
 
 
 class Node:
@@ -62,7 +61,7 @@ def cluster(folder: Path) -> Iterator[list[Node]]:
         for number in range(NODES):
             nodes.append(Node(folder / f"node {number}", nodes[0] if nodes else None))
             nodes[-1].start()
-        wait_until(lambda: all(len(node.ask("/cluster")["peers"]) == NODES for node in nodes))
+        wait_for_nodes(lambda: all(len(node.ask("/cluster")["peers"]) == NODES for node in nodes))
         yield nodes
     finally:
         for node in nodes:
@@ -81,14 +80,13 @@ def _states(node: Node, collection: str) -> Iterator[str]:
         yield shard["state"]
 
 
-def wait_until(condition: Any) -> None:
-    """Also while a node does not answer."""
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while True:
+def wait_for_nodes(condition: Callable[[], bool]) -> None:
+    """Wait until the condition is true. It is false as long as a node does not answer."""
+
+    def is_true() -> bool:
         try:
-            if condition():
-                return
+            return condition()
         except httpx.HTTPError:
-            pass
-        assert time.monotonic() < deadline, "the cluster did not come to it within the deadline"
-        time.sleep(0.1)
+            return False
+
+    wait_until(is_true, "The cluster", poll_seconds=0.1)

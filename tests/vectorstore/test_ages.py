@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from accounts.age import age_on, today
 from tests.factories import ProfileEmbeddingFactory
 from tests.schema.rows import NOBODY, ask, connect
-from tests.support.database import wait_until
+from tests.support.waiting import wait_until
 from tests.vectorstore.commands import ended, started
 from vectorstore.models import StoreState
 from vectorstore.projection.ages import NEVER, DaysOfPoints, Refreshed, days_of_points, disbelieve_days_after, most_birthdays, refresh_ages

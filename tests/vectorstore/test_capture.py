@@ -19,7 +19,7 @@ from accounts.models import User
 from findme.migrator.trigger_repair import mend_triggers
 from tests.factories import ProfileEmbeddingFactory, UserFactory, unit_vector
 from tests.schema.rows import ANN, BOB, CEM, NOBODY, ONE_WAY, ask, connect, insert, settle
-from tests.support.database import wait_until
+from tests.support.waiting import wait_until
 from tests.threads import in_thread
 from vectorstore.models import ProfileEmbedding
 

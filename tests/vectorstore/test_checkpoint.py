@@ -19,7 +19,7 @@ from findme.core.errors import StoreUnavailable
 from privacy.actions.erase import erase
 from tests.factories import ProfileEmbeddingFactory, unit_vector
 from tests.qdrant import QdrantServer, started_qdrant
-from tests.support.database import wait_until
+from tests.support.waiting import wait_until
 from tests.threads import in_thread
 from vectorstore.catalog import registry
 from vectorstore.consistency import checkpoint

@@ -13,7 +13,7 @@ from accounts.models import User
 from findme.core.errors import StoreUnavailable
 from tests.factories import ProfileEmbeddingFactory
 from tests.threads import in_thread
-from tests.vectorstore.cluster import Node, cluster, is_whole, wait_until
+from tests.vectorstore.cluster import Node, cluster, is_whole, wait_for_nodes
 from tests.vectorstore.storm.agreement import disagreements
 from vectorstore.models import ProfileEmbedding
 from vectorstore.qdrant.connection import qdrant
@@ -74,7 +74,7 @@ def test_cluster__a_node_dies_while_a_sync_runs__and_comes_back(nodes: list[Node
     refused_at_once()
 
     nodes[2].start()
-    wait_until(lambda: is_whole(nodes, ALIAS))
+    wait_for_nodes(lambda: is_whole(nodes, ALIAS))
     assert sync_once(timeout=60).remaining.length == 0
     agree_with_postgresql(nodes)
     assert verify().clean

@@ -5,7 +5,7 @@ from pytest_django import Settings
 from qdrant_client.models import DropReplicaOperation, PointStruct, Replica, ReplicaState
 
 from findme.core.errors import StoreUnavailable
-from tests.vectorstore.cluster import cluster, wait_until
+from tests.vectorstore.cluster import cluster, wait_for_nodes
 from vectorstore.catalog.cluster import holders, require_all_nodes
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.schema.initialize import compare, initialize
@@ -45,7 +45,7 @@ def test_init_qdrant__copies_shards_to_other_nodes(memory_path: Path, settings: 
 
         nodes[2].kill()
         settings.QDRANT_COLLECTION = "findme_another"
-        wait_until(lambda: _refusal() is not None)
+        wait_for_nodes(lambda: _refusal() is not None)
         assert nodes[0].ask("/collections")["collections"] == [{"name": v1}]
 
 

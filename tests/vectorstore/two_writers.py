@@ -9,7 +9,8 @@ from typing import Any
 
 import psycopg
 
-from tests.support.database import Database, wait_until
+from tests.support.database import Database
+from tests.support.waiting import wait_until
 
 
 def first_writer(made: Database) -> psycopg.Connection[Any]:

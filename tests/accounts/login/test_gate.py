@@ -15,6 +15,7 @@ from accounts.login import gate
 from accounts.login.gate import Gate, LoginBusy
 from findme import settings as findme_settings
 from findme.environment import BASE_DIR
+from tests.support.waiting import wait_until
 
 DEADLINE = 60.0
 
@@ -72,10 +73,7 @@ class Attempt:
 
 
 def wait_for_queue(tested: Gate, length: int) -> None:
-    deadline = time.monotonic() + DEADLINE
-    while len(tested._queue) != length:
-        assert time.monotonic() < deadline, "the attempts do not wait"
-        time.sleep(0.001)
+    wait_until(lambda: len(tested._queue) == length, "The attempts wait", poll_seconds=0.001)
 
 
 @contextmanager

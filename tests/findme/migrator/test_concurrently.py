@@ -14,7 +14,8 @@ from findme.migrator.timeouts import MigrationTimeouts
 from findme.migrator.undo.plan import plan_rollback
 from findme.migrator.undo.rollback import roll_back
 from tests.findme.migrator.test_lock import INVALID
-from tests.support.database import Database, ended, thread, wait_until
+from tests.support.database import Database, ended, thread
+from tests.support.waiting import wait_until
 
 SETTINGS = "tests.findme.migrator.notebook_settings"
 INDEXES = "SELECT indexrelid::regclass || ' ' || indisvalid FROM pg_index WHERE indrelid = 'notes'::regclass AND NOT indisprimary"

@@ -9,7 +9,8 @@ import pytest
 
 from findme.core.errors import UserFacingError
 from findme.migrator.lock import LOCK_KEY, migration_lock
-from tests.support.database import Database, thread, wait_until
+from tests.support.database import Database, thread
+from tests.support.waiting import wait_until
 
 HOLDER = (
     "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"

@@ -10,7 +10,8 @@ from findme.core.triggers.problems import trigger_problems
 from findme.migrator.timeouts import MigrationTimeouts
 from findme.migrator.trigger_repair import mend_triggers
 from tests.findme.migrator.undoing import PERSON
-from tests.support.database import Database, thread, wait_until
+from tests.support.database import Database, thread
+from tests.support.waiting import wait_until
 
 COMMAND = "verify_qdrant --repair"
 

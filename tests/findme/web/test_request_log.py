@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import re
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -21,6 +19,7 @@ from findme.json_log import JsonLines
 from findme.web.error_pages import unavailable
 from findme.web.request_log import EMAIL as EMAIL_PATTERN
 from findme.web.request_log import LONGEST, RequestLine, Stderr, in_one_line, shown
+from tests.support.waiting import wait_until
 from tests.web import LoginForm, Web, serving
 
 EMAIL = "Wilhelmina.Quux@example.org"
@@ -29,13 +28,6 @@ LONG = "x" * 3000
 FORM = "application/x-www-form-urlencoded"
 LONGEST_LINE = 500
 PRODUCTION = {"DEBUG": "off", "SECURE_SSL_REDIRECT": "off", "DJANGO_SETTINGS_MODULE": "tests.production_settings"}
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen within the deadline"
-        time.sleep(0.05)
 
 
 def hostile(web: Web, form: LoginForm) -> list[int]:
@@ -76,7 +68,7 @@ def test_log__one_line_for_each_refused_request(tmp_path: Path, log_format: str)
         form = LoginForm("csrftoken=0123456789abcdefghijklmnopqrstuv", "0123456789abcdefghijklmnopqrstuv")
         statuses = hostile(web, form)
         assert {status // 100 for status in statuses} == {4}, str(statuses)
-        wait_for(lambda: len(lines()) >= len(statuses))
+        wait_until(lambda: len(lines()) >= len(statuses))
         assert web.ask("GET", "/healthz").status == 200
     written = log.read_text()
     assert len(lines()) == len(statuses), written

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -22,6 +22,7 @@ from psycopg.conninfo import make_conninfo
 from findme.environment import BASE_DIR
 from tests.factories import ProfileEmbeddingFactory, UserFactory
 from tests.privacy.process import database_parameters, environment
+from tests.support.waiting import wait_until
 from tests.vectorstore.ingest.inputs import json_lines, ones, row
 from vectorstore.ingest import load, staging
 from vectorstore.ingest.load import Loaded, LoadInterrupted, upsert_embeddings
@@ -52,13 +53,6 @@ def other() -> Iterator[psycopg.Connection[Any]]:
 def threads() -> Iterator[ThreadPoolExecutor]:
     with ThreadPoolExecutor(4) as pool:
         yield pool
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def somebody_waits() -> bool:
@@ -92,7 +86,7 @@ def test_load__person_erased_meanwhile(
     path = json_lines(tmp_path / "x.jsonl", [row(leaving.pk, vector=ones()), row(staying.pk, vector=ones())])
     other.execute(change, [leaving.pk])
     loaded: Future[Loaded] = threads.submit(loading, path)
-    until(somebody_waits)
+    wait_until(somebody_waits)
     other.commit()
     assert loaded.result(DEADLINE).reasons == reasons
     assert ProfileEmbedding.objects.filter(pk=staying.pk).exists()
@@ -104,7 +98,7 @@ def test_load__embedding_deleted_meanwhile(tmp_path: Path, other: psycopg.Connec
     path = json_lines(tmp_path / "x.jsonl", [row(embedding.pk, interests=["sea"])])
     other.execute("DELETE FROM profile_embeddings WHERE user_id = %s", [embedding.pk])
     loaded: Future[Loaded] = threads.submit(loading, path)
-    until(somebody_waits)
+    wait_until(somebody_waits)
     other.commit()
     assert loaded.result(DEADLINE).reasons == {"no vector": 1}
 
@@ -163,7 +157,7 @@ def test_load__batch_that_a_deadlock_ends_is_tried_again(
         attempts.clear()
         other.execute("UPDATE profile_embeddings SET model = 'theirs' WHERE user_id = %s", [embedding.pk])
         loaded = threads.submit(loading, path)
-        until(somebody_waits)
+        wait_until(somebody_waits)
         try:
             other.execute("UPDATE users SET bio = 'theirs' WHERE id = %s", [embedding.pk])
             other.commit()
@@ -207,7 +201,7 @@ def test_load__other_errors_of_postgresql_are_not_tried_again(
     path = json_lines(tmp_path / "x.jsonl", [row(user.pk, vector=ones())])
     other.execute("UPDATE users SET bio = 'x' WHERE id = %s", [user.pk])
     loaded = threads.submit(loading, path)
-    until(somebody_waits)
+    wait_until(somebody_waits)
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
@@ -239,7 +233,7 @@ def test_load__killed_in_the_middle_and_run_again(tmp_path: Path) -> None:
         assert child.stdin is not None
         child.stdin.writelines(f"{json.dumps(content)}\n" for content in rows[:3])
         child.stdin.flush()
-        until(lambda: ProfileEmbedding.objects.count() == 2)
+        wait_until(lambda: ProfileEmbedding.objects.count() == 2)
     finally:
         child.kill()
         child.communicate()

@@ -3,7 +3,7 @@ import os
 import signal
 import struct
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import count
@@ -21,6 +21,7 @@ from qdrant_client import models
 from findme.core.errors import StoreUnavailable, UserFacingError
 from tests.factories import ProfileEmbeddingFactory
 from tests.qdrant import QdrantServer, started_qdrant
+from tests.support.waiting import wait_until
 from tests.vectorstore.commands import manage, started
 from tests.vectorstore.sessions import watched_session
 from tests.vectorstore.snapshots.meddling import silent_on
@@ -132,13 +133,6 @@ def deletes_files_later() -> bool:
 
 def purged(**options: Any) -> PurgeResult:
     return purge(**options)
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 # --- Bytes -----------------------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import pytest
 from pytest_django import Settings
 
 from findme.core.errors import StoreUnavailable
-from tests.vectorstore.cluster import cluster, is_whole, wait_until
+from tests.vectorstore.cluster import cluster, is_whole, wait_for_nodes
 from tests.vectorstore.rebuild.collections import begun, leads_to, states, there, version, wrong
 from vectorstore.catalog.alias import AT_ONCE
 from vectorstore.catalog.cluster import require_all_nodes
@@ -61,7 +61,7 @@ def test_reindex__on_a_cluster_with_and_without_one_of_its_nodes(memory_path: Pa
         refused_for("its address is unknown")
         settings.QDRANT_TIMEOUT = PATIENT
         os.kill(other.process.pid, signal.SIGCONT)
-        wait_until(lambda: not is_refused())
+        wait_for_nodes(lambda: not is_refused())
         other.kill()
         refused_for(f"{other.uri}/")
         settings.QDRANT_COLLECTION = "findme_adopted_on_a_cluster"
@@ -74,7 +74,7 @@ def test_reindex__on_a_cluster_with_and_without_one_of_its_nodes(memory_path: Pa
         assert roll_back(version(2)).collection == version(2)
 
         other.start()
-        wait_until(lambda: is_whole(nodes, version(2)) and not is_refused())
+        wait_for_nodes(lambda: is_whole(nodes, version(2)) and not is_refused())
         assert reindex(retain=AT_ONCE).written == 5
         assert (leads_to(), states(), wrong(3)) == ("v3", {"v1": "retained", "v3": "live"}, {})
         assert is_whole(nodes, version(3))

@@ -15,7 +15,8 @@ from pytest_django import Settings
 
 from findme.core.errors import StoreUnavailable, UserFacingError
 from tests.factories import ProfileEmbeddingFactory
-from tests.vectorstore.cluster import Node, cluster, is_whole, wait_until
+from tests.support.waiting import wait_until
+from tests.vectorstore.cluster import Node, cluster, is_whole, wait_for_nodes
 from tests.vectorstore.commands import manage
 from vectorstore.models import VectorCollection
 from vectorstore.purge.purge import purge
@@ -79,7 +80,7 @@ def test_a_cluster(nodes: list[Node], tmp_path: Path) -> None:
     done = restore(files, nodes=urls)
     assert (done.removed, done.written, done.found) == (1, 0, PEOPLE - 1)
     assert of_every(nodes, f"{collection_name()}_v2") == {str(person) for person in people[1:]}
-    wait_until(lambda: is_whole(nodes, f"{collection_name()}_v2"))
+    wait_for_nodes(lambda: is_whole(nodes, f"{collection_name()}_v2"))
     assert list(VectorCollection.objects.values_list("name", "state")) == [(f"{collection_name()}_v2", "live")]
     assert compare().differences == []
 

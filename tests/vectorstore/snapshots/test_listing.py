@@ -17,6 +17,7 @@ from pytest_django import Settings
 from findme.core.errors import StoreUnavailable, UserFacingError
 from tests.factories import ProfileEmbeddingFactory
 from tests.qdrant import QdrantServer
+from tests.support.waiting import wait_until
 from tests.vectorstore.commands import manage, started
 from tests.vectorstore.snapshots.meddling import half, half_and_silence, meddling, one_bit_wrong, whole
 from vectorstore.qdrant.connection import collection_name
@@ -154,10 +155,7 @@ def test_fetch__killed(one_there: tuple[QdrantServer, str], settings: Settings, 
     """It leaves nothing: what had arrived has no name."""
     server, name = one_there
     with meddling(server.url, half_and_silence) as settings.QDRANT_URL, started("qdrant_snapshot", "download", name, tmp_path) as process:
-        deadline = time.monotonic() + 60
-        while process.poll() is None and not received(process.pid, tmp_path):
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        wait_until(lambda: process.poll() is not None or received(process.pid, tmp_path))
         process.kill()
         printed, _progress = process.communicate()
     assert (process.returncode, printed) == (-signal.SIGKILL, "")

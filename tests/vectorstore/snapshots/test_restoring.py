@@ -1,8 +1,6 @@
 import json
 import re
 import signal
-import time
-from collections.abc import Callable
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
@@ -19,6 +17,7 @@ from findme.core.commands.steps import printed_steps
 from findme.core.errors import UserFacingError
 from tests.factories import ProfileEmbeddingFactory, unit_vector
 from tests.qdrant import QdrantServer
+from tests.support.waiting import wait_until
 from tests.threads import in_thread
 from tests.vectorstore.commands import manage, started
 from tests.vectorstore.payloads import payload_of
@@ -426,13 +425,6 @@ def killed_at(moment: str, server: QdrantServer, settings: Settings, path: Path)
         reported = process.communicate()
     settings.QDRANT_URL = server.url
     assert process.returncode == -signal.SIGKILL, reported
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 # --- The command -----------------------------------------------------------------------------------------------------------------

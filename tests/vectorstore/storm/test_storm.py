@@ -21,6 +21,7 @@ from pytest_django import DjangoDbBlocker, Settings
 
 from tests.privacy.storm.storm import Erasures
 from tests.support.database import Database, database, django_uses
+from tests.support.waiting import wait_until
 from tests.vectorstore.storm.agreement import disagreements, points
 from tests.vectorstore.storm.server import Server
 from tests.vectorstore.storm.workers import Workers
@@ -155,7 +156,4 @@ def _kill_qdrant(chance: random.Random, server: Server) -> None:
 
 def _calm(workers: Workers) -> None:
     """The workers themselves come to the end of the queue."""
-    deadline = time.monotonic() + 60
-    while not is_empty():
-        assert time.monotonic() < deadline, "the queue does not become empty"
-        time.sleep(0.1)
+    wait_until(is_empty, "The queue becomes empty", poll_seconds=0.1)

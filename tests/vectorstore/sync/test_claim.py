@@ -17,7 +17,8 @@ import pytest
 from django.db import OperationalError, connection
 
 from findme.environment import BASE_DIR
-from tests.privacy.elsewhere import another_connection, in_a_thread, wait_until
+from tests.privacy.elsewhere import another_connection, in_a_thread
+from tests.support.waiting import wait_until
 from tests.vectorstore.commands import environment
 from tests.vectorstore.sync.people import one, people, plain_sql, queued
 from vectorstore.catalog import registry
@@ -160,7 +161,7 @@ def test_claim_due__frozen_in_the_middle_is_thrown_out() -> None:
                 found.extend(filter(None, [claim_due(uuid4(), 10)]))
                 return bool(found)
 
-            wait_until("The claim", claims)
+            wait_until(claims, "The claim")
             assert found[0].users == {person}
             frozen.send_signal(signal.SIGCONT)
             assert frozen.communicate(timeout=60)[0] == "InternalError\nNone\n"

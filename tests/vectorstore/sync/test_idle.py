@@ -17,8 +17,8 @@ from findme.core.errors import StoreUnavailable, StoreUnusable, UserFacingError
 from findme.core.waiting import StallTimeout
 from privacy.actions.anonymize import anonymize
 from privacy.actions.erase import erase, soft_delete
-from tests.privacy.elsewhere import wait_until
 from tests.qdrant import QdrantServer, free_port
+from tests.support.waiting import wait_until
 from tests.vectorstore.commands import ended, exit_code, manage, started
 from tests.vectorstore.restored import restorable_postgres
 from tests.vectorstore.sync.people import ids, people, plain_sql, points, queued
@@ -255,8 +255,8 @@ def test_restored_postgresql__of_an_empty_queue_is_noticed_by_everybody(collecti
             line = watching.stderr.readline()
             assert WAY_OUT.rstrip(".") in line and line.endswith(". Trying again.\n")
             assert manage("verify_qdrant", "--repair", "--after-restore")[0] == 1
-            wait_until("Everybody is written", lambda: points() == ids(there))
-            wait_until("Nobody is queued", lambda: queued() == 0)
+            wait_until(lambda: points() == ids(there), "Everybody is written")
+            wait_until(lambda: queued() == 0, "Nobody is queued")
             watching.send_signal(signal.SIGTERM)
             assert ended(watching)[::2] == (0, "")
         finally:

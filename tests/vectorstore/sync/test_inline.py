@@ -17,7 +17,8 @@ from accounts.models import User
 from findme.core.errors import StoreUnavailable, UserFacingError
 from privacy.users import anonymized_email
 from tests.factories import ProfileEmbeddingFactory, UserFactory, unit_vector
-from tests.privacy.elsewhere import another_connection, in_a_thread, wait_until
+from tests.privacy.elsewhere import another_connection, in_a_thread
+from tests.support.waiting import wait_until
 from tests.vectorstore.payloads import payload_of
 from tests.vectorstore.sync.people import a_point, people, plain_sql, point, points, queued, write
 from vectorstore.catalog import registry
@@ -230,7 +231,7 @@ def test_remove_point__waits_for_whoever_holds_the_person(server_collection: str
             return remove_point(person)
 
     with in_a_thread(remove) as removing:
-        wait_until("The removal has begun", lambda: begun and is_locked(person))
+        wait_until(lambda: begun and is_locked(person), "The removal has begun")
         assert not removing.done()
         release(claim, unanswered=False)
         assert removing.result(60) is False

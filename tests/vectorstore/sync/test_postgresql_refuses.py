@@ -9,7 +9,7 @@ import pytest
 from django.db import connection
 
 from tests.findme.core.postgresql.refusing import refusing_server
-from tests.privacy.elsewhere import wait_until
+from tests.support.waiting import wait_until
 from tests.vectorstore import commands
 from tests.vectorstore.commands import ended, manage, started
 from tests.vectorstore.sync.people import ids, people, plain_sql, points, queued
@@ -53,7 +53,7 @@ def test_watch__a_postgresql_that_only_reads_is_reported_once_until_it_writes(re
             line = process.stderr.readline()
             assert READ_ONLY in line and line.endswith(" Trying again.\n")
             plain_sql(f"ALTER DATABASE {connection.ops.quote_name(connection.settings_dict['NAME'])} RESET default_transaction_read_only")
-            wait_until("The worker writes", lambda: queued() == 0 and points() == ids(there))
+            wait_until(lambda: queued() == 0 and points() == ids(there), "The worker writes")
             process.send_signal(signal.SIGTERM)
             assert ended(process)[::2] == (0, "")
         finally:

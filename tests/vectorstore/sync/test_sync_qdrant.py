@@ -18,8 +18,9 @@ from qdrant_client import models
 
 from accounts.models import User
 from tests.factories import unit_vector
-from tests.privacy.elsewhere import another_connection, wait_until
+from tests.privacy.elsewhere import another_connection
 from tests.qdrant import free_port, freeze, started_qdrant, thaw
+from tests.support.waiting import wait_until
 from tests.vectorstore import commands
 from tests.vectorstore.commands import manage, started
 from tests.vectorstore.sync.people import ids, people, plain_sql, points
@@ -268,7 +269,7 @@ def test_sync_qdrant__interrupted_it_releases_what_is_in_hand(
             try:
                 cursor.execute("BEGIN")
                 cursor.execute("LOCK TABLE users")  # the worker claims, and does not come to reading the row
-                wait_until("The person is leased", lambda: SyncLease.objects.count() == 1)
+                wait_until(lambda: SyncLease.objects.count() == 1, "The person is leased")
                 freeze(server)
                 cursor.execute("ROLLBACK")
                 process.send_signal(number)

@@ -21,8 +21,9 @@ from django.db import connection
 from django.utils.timezone import now
 from pytest_django import Settings
 
-from tests.privacy.elsewhere import another_connection, in_a_thread, wait_until
+from tests.privacy.elsewhere import another_connection, in_a_thread
 from tests.qdrant import QdrantServer, freeze, started_qdrant, thaw
+from tests.support.waiting import wait_until
 from tests.vectorstore.commands import ended, started
 from tests.vectorstore.storm.server import Server
 from tests.vectorstore.sync.people import ids, one, people, plain_sql, points, queued
@@ -83,7 +84,7 @@ def own_server(request: pytest.FixtureRequest, memory_path: Path, settings: Sett
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_watch__ends_where_nothing_is_to_be_done(embedded_collection: str, number: signal.Signals) -> None:
     with watching() as process:
-        wait_until("It sleeps", sleeps)
+        wait_until(sleeps, "It sleeps")
         code, stdout, stderr = end(process, number)
     assert (code, stderr) == (0, "")
     assert re.fullmatch("Watching .*\n", stdout)
@@ -94,10 +95,10 @@ def test_watch__ends_where_nothing_is_to_be_done(embedded_collection: str, numbe
 @pytest.mark.usefixtures("patient")
 def test_watch__finishes_the_batch_in_hand(own_server: QdrantServer) -> None:
     with watching() as process:
-        wait_until("It sleeps", sleeps)
+        wait_until(sleeps, "It sleeps")
         freeze(own_server)
         there = people(3)
-        wait_until("They are leased", lambda: SyncLease.objects.count() > 0)
+        wait_until(lambda: SyncLease.objects.count() > 0, "They are leased")
         process.send_signal(signal.SIGTERM)
         thaw(own_server)
         code, stdout, stderr = ended(process)
@@ -113,10 +114,10 @@ def test_watch__finishes_the_batch_in_hand(own_server: QdrantServer) -> None:
 @pytest.mark.usefixtures("patient")
 def test_watch__releases_what_a_frozen_qdrant_does_not_answer(own_server: QdrantServer) -> None:
     with watching() as process:
-        wait_until("It sleeps", sleeps)
+        wait_until(sleeps, "It sleeps")
         freeze(own_server)
         (person,) = people(1)
-        wait_until("The person is leased", lambda: SyncLease.objects.count() == 1)
+        wait_until(lambda: SyncLease.objects.count() == 1, "The person is leased")
         assert end(process)[0] == 0
         thaw(own_server)
     assert not SyncLease.objects.exists()
@@ -135,11 +136,11 @@ def test_watch__ends_beside_a_frozen_postgresql(
         initialize()
         postgresql.open()
         with watching_through(postgresql, monkeypatch) as process:
-            wait_until("It sleeps", sleeps)
+            wait_until(sleeps, "It sleeps")
             if in_hand:
                 freeze(server)
                 people(1)
-                wait_until("The person is leased", lambda: SyncLease.objects.count() == 1)
+                wait_until(lambda: SyncLease.objects.count() == 1, "The person is leased")
             postgresql.frozen.set()
             assert end(process)[0] == 0
             thaw(server)
@@ -162,7 +163,7 @@ def test_sync_once__ends_beside_a_frozen_postgresql(
         SyncLease.objects.create(user_id=person, worker_id=uuid4(), expires_at=now() + timedelta(hours=1))  # whom it waits for
         postgresql.open()
         with working_through(postgresql, monkeypatch, "--once", "--timeout", "2") as process:
-            wait_until("It has connected", postgresql.connected.is_set)
+            wait_until(postgresql.connected.is_set, "It has connected")
             time.sleep(after)  # somewhere in what it does then
             postgresql.frozen.set()
             _printed, said = process.communicate(timeout=60)
@@ -213,7 +214,7 @@ def test_watch__begins_while_qdrant_is_down_and_goes_on(memory_path: Path, setti
             assert line.startswith(f"Nothing answers at QDRANT_URL '{server.address.url}' (")
             assert line.endswith(": start Qdrant, or correct QDRANT_URL. Trying again.\n")
             server.start()
-            wait_until("Everything is done", lambda: queued() == 0)
+            wait_until(lambda: queued() == 0, "Everything is done")
             code, stdout, stderr = end(process)
         assert (code, stderr) == (0, "")
         assert "2 written, 0 removed; " in stdout
@@ -230,7 +231,7 @@ def test_watch__begins_while_postgresql_is_down_and_goes_on(embedded_collection:
             assert line.startswith("PostgreSQL: ")
             assert line.endswith(". Trying again.\n")
             postgresql.open()
-            wait_until("Everything is done", lambda: queued() == 0)
+            wait_until(lambda: queued() == 0, "Everything is done")
             assert end(process)[::2] == (0, "")
     assert points() == ids(there)
 
@@ -241,7 +242,7 @@ def test_watch__what_is_wrong_with_the_collection_may_be_mended_meanwhile(embedd
     with watching() as process:
         assert first_line(process) == ("Qdrant has no collection 'profile_embeddings': make it with manage.py init_qdrant. Trying again.\n")
         initialize()
-        wait_until("Everything is done", lambda: queued() == 0)
+        wait_until(lambda: queued() == 0, "Everything is done")
         assert end(process)[::2] == (0, "")
     assert points() == ids(there)
 
@@ -294,7 +295,7 @@ def test_sleep__a_new_entry_ends_it(registered: str, monkeypatch: pytest.MonkeyP
     """Long before it would look by itself."""
     monkeypatch.setattr(watch, "SLEEP_SECONDS", 50.0)
     with in_a_thread(lambda: watch._sleep(Worker())) as sleeping:
-        wait_until("It sleeps", sleeps)
+        wait_until(sleeps, "It sleeps")
         assert not sleeping.done()
         people(1)
         sleeping.result(25)

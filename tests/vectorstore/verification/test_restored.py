@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import UUID
@@ -17,6 +17,7 @@ from pytest_django import Settings
 from accounts.models import User
 from tests.factories import ProfileEmbeddingFactory
 from tests.qdrant import QdrantServer, free_port, started_qdrant
+from tests.support.waiting import wait_until
 from tests.vectorstore.commands import ended, manage, started
 from tests.vectorstore.restored import restorable_postgres
 from vectorstore.models import QueueEntry, StoreState, SyncLease
@@ -26,15 +27,6 @@ from vectorstore.sync.removal import point_of
 from vectorstore.verification.verify import verify
 
 pytestmark = [pytest.mark.qdrant_server, pytest.mark.django_db(transaction=True)]
-
-SECONDS = 60
-
-
-def wait_until(what: str, is_so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not is_so():
-        assert time.monotonic() < deadline, f"not after {SECONDS} s: {what}"
-        time.sleep(0.1)
 
 
 def is_synced() -> bool:
@@ -61,8 +53,8 @@ def marked_anew() -> None:
     before = (StoreState.current().checkpoint or {}).get("id")
     StoreState.objects.update(checkpoint_at=None)
     people(1)
-    wait_until("the checkpoint is renewed", lambda: (StoreState.current().checkpoint or {}).get("id") not in {before, None})
-    wait_until("everybody is written", is_synced)
+    wait_until(lambda: (StoreState.current().checkpoint or {}).get("id") not in {before, None}, "the checkpoint is renewed")
+    wait_until(is_synced, "everybody is written")
 
 
 def goes_on_after_repair(worker: subprocess.Popen[str], line: str) -> None:
@@ -74,7 +66,7 @@ def goes_on_after_repair(worker: subprocess.Popen[str], line: str) -> None:
     assert point_of(newcomer) is None
     code, reported, errors = manage("verify_qdrant", "--repair", "--force", "--after-restore")
     assert (code, errors) == (1, ""), reported + errors
-    wait_until("everybody is written", is_synced)
+    wait_until(is_synced, "everybody is written")
     assert point_of(newcomer) is not None
     assert verify().clean
     worker.send_signal(signal.SIGTERM)
@@ -88,14 +80,14 @@ def test_restored__postgresql(qdrant_server: QdrantServer) -> None:
     initialize()
     with watching() as first:
         there = people(4)
-        wait_until("everybody is written", is_synced)
+        wait_until(is_synced, "everybody is written")
         first.send_signal(signal.SIGTERM)
         assert ended(first)[0] == 0
     with restorable_postgres() as restore, watching() as worker:
         User.objects.filter(pk=there[0]).delete()
         User.objects.filter(pk=there[1]).update(verified=False)
         strangers = people(2)
-        wait_until("everybody is written", is_synced)
+        wait_until(is_synced, "everybody is written")
         restore()
         assert set(User.objects.filter(pk__in=[*there, *strangers]).values_list("pk", flat=True)) == set(there)
         goes_on_after_repair(worker, "it was restored to an older copy, or failed over.")

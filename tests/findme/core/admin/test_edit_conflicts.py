@@ -20,8 +20,9 @@ from findme.core.admin.edit_conflicts import NOT_COMPARABLE, OPENED_WITH
 from matching.models import Match
 from tests.factories import PASSWORD, MatchFactory, UserFactory, VideoCallFactory, VideoFactory
 from tests.html_form import fields_of
-from tests.privacy.elsewhere import DEADLINE, sessions_waiting_for_a_lock, wait_until
+from tests.privacy.elsewhere import sessions_waiting_for_a_lock
 from tests.staff import errors_of, signed_in, staff, superuser
+from tests.support.waiting import DEADLINE_SECONDS, wait_until
 from tests.threads import in_thread
 from videos.models import Video
 
@@ -332,10 +333,10 @@ def test_change__two_saves_at_once() -> None:
     with transaction.atomic():
         User.objects.select_for_update().get(pk=person.pk)
         threads = [in_thread(lambda name=name: post(name)) for name in posts]  # type: ignore[misc]  # mypy does not see the default
-        wait_until("Both posts wait for the row", lambda: sessions_waiting_for_a_lock() == 2)
+        wait_until(lambda: sessions_waiting_for_a_lock() == 2, "Both posts wait for the row")
         assert answers == {}
     for thread in threads:
-        thread.join(DEADLINE)
+        thread.join(DEADLINE_SECONDS)
     by_status = {response.status_code: name for name, response in answers.items()}
     assert sorted(by_status) == [200, 302]
     assert f"Bio: was “Old.”, is now “{by_status[302]}”; your value is kept below." in conflict(answers[by_status[200]])

@@ -20,7 +20,7 @@ from findme.core.models import StoredModel
 from matching.models import Match
 from tests.factories import MatchFactory, UserFactory, VideoCallFactory, VideoFactory
 from tests.schema.rows import NOBODY, connect
-from tests.support.database import wait_until
+from tests.support.waiting import wait_until
 from vectorstore.models import ProfileEmbedding
 from videos.models import Video
 

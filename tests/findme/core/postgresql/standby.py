@@ -13,7 +13,7 @@ import psycopg
 from findme.embedded.paths import find_installation
 from findme.embedded.postmaster import LOG_WITHOUT_ROWS
 from findme.embedded.server import Running
-from tests.findme.embedded import DEADLINE_SECONDS, wait_for
+from tests.support.waiting import DEADLINE_SECONDS, wait_until
 
 
 @contextmanager
@@ -50,7 +50,7 @@ def hot_standby(primary: Running, folder: Path) -> Iterator[str]:
         with subprocess.Popen(command, stderr=subprocess.DEVNULL, **as_account) as server:
             try:
                 url = f"postgresql://{primary.user}@/{primary.database}?host={socket_folder}&port={primary.port}"
-                wait_for(lambda: _answers(url))
+                wait_until(lambda: _answers(url))
                 yield url
             finally:
                 server.terminate()
