@@ -1,4 +1,4 @@
-"""A Qdrant server that is frozen, killed, and started again on the same ports and the same folder."""
+"""A Qdrant server that can be frozen, killed, and restarted on the same ports with the same folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Server:
     def __init__(self, folder: Path) -> None:
         path = program()
         if path is None:
-            pytest.skip("a storm starts a server of its own, and there is no program qdrant")
+            pytest.skip("a storm starts its own server, and there is no program qdrant")
         self.path, self.folder = path, folder
         self.names = own_settings(folder)
         self.process: subprocess.Popen[bytes] | None = None

@@ -1,6 +1,6 @@
-"""Workers of ``sync_qdrant --watch`` that can be killed and frozen, and cost nothing to start: forked from a process that has read everything.
+"""Workers of ``sync_qdrant --watch`` that can be killed and frozen. They start fast: a process that has imported everything forks them.
 
-Run as a module it is that process: for each line on standard input it forks a worker and says its process id.
+Run as a module, this is that process. For each line on standard input it forks a worker and prints the worker's process id.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from pathlib import Path
 from findme.environment import BASE_DIR
 
 BATCH_SIZE = 5
-"""Small, so that there are many claims."""
+"""Small, for many claims."""
 
 
 class Workers:
-    """The workers of a storm. Killing and freezing is done from one thread."""
+    """The workers of a storm. Only one thread kills and freezes them."""
 
     def __init__(self, environment: dict[str, str], log: Path) -> None:
         with log.open("wb") as file:
@@ -50,10 +50,10 @@ class Workers:
         os.kill(pid, signal.SIGCONT)
 
     def end(self) -> None:
-        """As an operator does; and those who do not listen for good."""
+        """Send SIGTERM as an operator does. The forking process kills the workers that do not end."""
         for pid in self.running:
             os.kill(pid, signal.SIGTERM)
-        with self.forker:  # waits, and closes its pipes
+        with self.forker:  # waits for the process and closes its pipes
             assert self.forker.stdin is not None
             self.forker.stdin.close()
 
@@ -68,7 +68,7 @@ def _fork_on_demand() -> None:
     import django
 
     django.setup()
-    from vectorstore.sync import watch  # noqa: F401  # the client takes most of a second to import: once is enough
+    from vectorstore.sync import watch  # noqa: F401  # importing the client takes most of a second: do it once
 
     children = []
     for _line in sys.stdin:
@@ -80,16 +80,16 @@ def _fork_on_demand() -> None:
         children.append(pid)
         sys.stdout.write(f"{pid}\n")
         sys.stdout.flush()
-    _reap(children)
+    _wait_for_children(children)
 
 
-def _reap(children: list[int]) -> None:
+def _wait_for_children(children: list[int]) -> None:
     deadline = time.monotonic() + 20
-    left = set(children)
-    while left:
-        for pid in list(left):
+    running = set(children)
+    while running:
+        for pid in list(running):
             if os.waitpid(pid, os.WNOHANG)[0]:
-                left.remove(pid)
+                running.remove(pid)
             elif time.monotonic() > deadline:
                 os.kill(pid, signal.SIGKILL)
         time.sleep(0.02)

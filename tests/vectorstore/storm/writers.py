@@ -1,7 +1,8 @@
-"""Writers who know nothing of Qdrant: plain SQL, by a fixed seed. A write that fails, or waits, fails the storm.
+"""Writers that know nothing of Qdrant: plain SQL, by a fixed seed. A write that fails or waits fails the storm.
 
-One failure is retried, as a service does: the deadlock of a deletion with a transaction that changes an embedding twice. PostgreSQL has it by itself
-(``tests/vectorstore/test_capture_locks.py``). One error is no failure: data of a user who was anonymized or deleted for good are refused.
+One error is retried, as a service does: the deadlock of a deletion with a transaction that changes an embedding twice. PostgreSQL has this deadlock
+without triggers too (``tests/vectorstore/test_capture_locks.py``). One error is expected: PostgreSQL refuses data of a user who was anonymized or
+deleted for good.
 """
 
 from __future__ import annotations
@@ -22,20 +23,20 @@ from tests.support.database import Database
 
 PAUSE_SECONDS = 0.004
 ATTEMPTS = 3
-"""Of one write, where each but the last ends in a deadlock that PostgreSQL has without triggers too."""
+"""Attempts of one write, if each but the last ends in a deadlock that PostgreSQL has without triggers too."""
 RETRY_SECONDS = 0.1
-"""Before the next attempt: without a pause it can take the user again before the other transaction does."""
+"""Pause before the next attempt. Without it, the attempt can lock the user again before the other transaction does."""
 DEADLOCKED = ('DELETE FROM ONLY "public"."profile_embeddings" WHERE', 'SELECT 1 FROM ONLY "public"."users" x WHERE')
-"""The statements of PostgreSQL's foreign keys that such a deadlock ends: the cascade of the deletion, or the check of the embedding's user."""
+"""The statements of foreign keys that such a deadlock ends: the cascade of the deletion, or the check of the embedding's user."""
 INTERESTS = ("books", "chess", "climbing", "cooking", "sailing")
 
 
 class Writer(threading.Thread):
-    """Works on people of its own, and on those of the others: they come, change, hide, return and go."""
+    """Adds, changes, soft-deletes, restores and deletes users: its own and those of the other writers."""
 
-    def __init__(self, database: Database, seed: int, people: list[UUID], over: threading.Event, ledger: Ledger) -> None:
+    def __init__(self, database: Database, seed: int, user_ids: list[UUID], over: threading.Event, ledger: Ledger) -> None:
         super().__init__()
-        self.database, self.people, self.over, self.ledger = database, people, over, ledger
+        self.database, self.user_ids, self.over, self.ledger = database, user_ids, over, ledger
         self.random, self.numbers = random.Random(seed), np.random.default_rng(seed)
         self.writes = self.deadlocks = self.refused = 0
         self.error: BaseException | None = None
@@ -43,18 +44,19 @@ class Writer(threading.Thread):
     def run(self) -> None:
         try:
             with self.database.connect() as session:
-                # A row is held by another writer for milliseconds; whoever waited for Qdrant, or for a worker, would wait longer than this.
+                # Another writer holds a row for milliseconds. A writer that waits for Qdrant, or for a worker, would exceed this limit.
                 session.execute("SET statement_timeout = '20s'")
                 while not self.over.wait(PAUSE_SECONDS):
                     self._write(session)
                     self.writes += 1
-        except BaseException as error:  # noqa: BLE001  # it is raised by whoever joins the thread
+        except BaseException as error:  # noqa: BLE001  # the test that joins the thread checks it
             self.error = error
 
     def _write(self, session: psycopg.Connection[Any]) -> None:
         acts: list[tuple[Callable[[psycopg.Connection[Any]], None], int]] = [
-            (self._come, 6), (self._new_vector, 6), (self._move, 4), (self._flags, 4),
-            (self._hide, 2), (self._return, 2), (self._go, 3), (self._lose_embedding, 1), (self._birthday, 1), (self._everybody, 1),
+            (self._add_user, 6), (self._new_vector, 6), (self._change_location, 4), (self._change_flags, 4),
+            (self._soft_delete, 2), (self._restore, 2), (self._delete_user, 3), (self._delete_embedding, 1),
+            (self._change_birth_date, 1), (self._change_many, 1),
         ]  # fmt: skip
         act = self.random.choices([one for one, _ in acts], [weight for _, weight in acts])[0]
         self._repeat(session, act)
@@ -79,22 +81,22 @@ class Writer(threading.Thread):
                 self.refused += 1
                 break
 
-    def _somebody(self) -> UUID:
-        return self.random.choice(self.people)
+    def _random_user(self) -> UUID:
+        return self.random.choice(self.user_ids)
 
-    def _come(self, session: psycopg.Connection[Any]) -> None:
-        """New, or somebody who is there; one who was erased is refused."""
-        user_id = self._somebody() if self.random.random() < 0.3 else UUID(int=self.random.getrandbits(128), version=4)
+    def _add_user(self, session: psycopg.Connection[Any]) -> None:
+        """Insert a new or an existing user. PostgreSQL refuses an erased user."""
+        user_id = self._random_user() if self.random.random() < 0.3 else UUID(int=self.random.getrandbits(128), version=4)
         with session.transaction():
             session.execute(
                 """
                 INSERT INTO users (id, email, password_hash, full_name, date_of_birth, gender, verified)
-                VALUES (%s, %s, '', 'Somebody', %s, %s, true) ON CONFLICT DO NOTHING
+                VALUES (%s, %s, '', 'Storm User', %s, %s, true) ON CONFLICT DO NOTHING
                 """,
                 [user_id, f"{user_id}@example.com", f"{self.random.randint(1950, 2000)}-03-01", self.random.choice(("female", "male"))],
             )
             self._store(session, user_id)
-        self.people.append(user_id)
+        self.user_ids.append(user_id)
 
     def _store(self, session: psycopg.Connection[Any], user_id: UUID) -> None:
         session.execute(
@@ -110,41 +112,43 @@ class Writer(threading.Thread):
         return numbers
 
     def _new_vector(self, session: psycopg.Connection[Any]) -> None:
-        self._store(session, self._somebody())
+        self._store(session, self._random_user())
 
-    def _move(self, session: psycopg.Connection[Any]) -> None:
-        place = {"lat": round(self.random.uniform(-90, 90), 6), "lon": round(self.random.uniform(-180, 180), 6)}
-        session.execute("UPDATE profile_embeddings SET location = %s WHERE user_id = %s", [json.dumps(place), self._somebody()])
+    def _change_location(self, session: psycopg.Connection[Any]) -> None:
+        location = {"lat": round(self.random.uniform(-90, 90), 6), "lon": round(self.random.uniform(-180, 180), 6)}
+        session.execute("UPDATE profile_embeddings SET location = %s WHERE user_id = %s", [json.dumps(location), self._random_user()])
 
-    def _flags(self, session: psycopg.Connection[Any]) -> None:
-        session.execute("UPDATE users SET active = NOT active, verified = %s WHERE id = %s", [self.random.random() < 0.8, self._somebody()])
+    def _change_flags(self, session: psycopg.Connection[Any]) -> None:
+        session.execute(
+            "UPDATE users SET active = NOT active, verified = %s WHERE id = %s", [self.random.random() < 0.8, self._random_user()]
+        )
 
-    def _hide(self, session: psycopg.Connection[Any]) -> None:
-        session.execute("UPDATE users SET deleted_at = now() WHERE id = %s", [self._somebody()])
+    def _soft_delete(self, session: psycopg.Connection[Any]) -> None:
+        session.execute("UPDATE users SET deleted_at = now() WHERE id = %s", [self._random_user()])
 
-    def _return(self, session: psycopg.Connection[Any]) -> None:
-        session.execute("UPDATE users SET deleted_at = NULL WHERE id = %s", [self._somebody()])
+    def _restore(self, session: psycopg.Connection[Any]) -> None:
+        session.execute("UPDATE users SET deleted_at = NULL WHERE id = %s", [self._random_user()])
 
-    def _go(self, session: psycopg.Connection[Any]) -> None:
-        user_id = self._somebody()
+    def _delete_user(self, session: psycopg.Connection[Any]) -> None:
+        user_id = self._random_user()
         self.ledger.begun.add(user_id)
         if session.execute("DELETE FROM users WHERE id = %s", [user_id]).rowcount:
             self.ledger.deleted.add(user_id)
 
-    def _lose_embedding(self, session: psycopg.Connection[Any]) -> None:
-        session.execute("DELETE FROM profile_embeddings WHERE user_id = %s", [self._somebody()])
+    def _delete_embedding(self, session: psycopg.Connection[Any]) -> None:
+        session.execute("DELETE FROM profile_embeddings WHERE user_id = %s", [self._random_user()])
 
-    def _birthday(self, session: psycopg.Connection[Any]) -> None:
-        session.execute("UPDATE users SET date_of_birth = date_of_birth - 400 WHERE id = %s", [self._somebody()])
+    def _change_birth_date(self, session: psycopg.Connection[Any]) -> None:
+        session.execute("UPDATE users SET date_of_birth = date_of_birth - 400 WHERE id = %s", [self._random_user()])
 
-    def _everybody(self, session: psycopg.Connection[Any]) -> None:
-        """Many at once, in the order of their ids, as all who lock several rows do, and some of them twice; or a TRUNCATE, now and then."""
+    def _change_many(self, session: psycopg.Connection[Any]) -> None:
+        """Change many users at once, some of them twice, or run TRUNCATE now and then. Ordered by id, like every lock of several rows."""
         if self.random.random() < 0.1:
             session.execute("TRUNCATE profile_embeddings")
             return
         with session.transaction():
-            some = sorted(self.random.sample(self.people, min(20, len(self.people))))
-            for user_id in some:
+            chosen = sorted(self.random.sample(self.user_ids, min(20, len(self.user_ids))))
+            for user_id in chosen:
                 session.execute(
                     "UPDATE profile_embeddings SET interests = %s WHERE user_id = %s", [[self.random.choice(INTERESTS)], user_id]
                 )
