@@ -147,6 +147,9 @@ def test_store__is_not_reached_without_qdrant(vector_store: Store, settings: Set
 
 
 def test_personal_data__does_not_import_the_driver_for_every_command() -> None:
-    script = "import django, sys; django.setup(); print('vectorstore.personal_data' in sys.modules, 'qdrant_client' in sys.modules)"
+    script = "import django, sys; django.setup(); from django.core import checks; checks.run_checks();"
+    script += (
+        "print('vectorstore.personal_data' in sys.modules, 'findme.web.health.middleware' in sys.modules, 'qdrant_client' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", script], cwd=BASE_DIR, capture_output=True, text=True, check=True)
-    assert done.stdout == "True False\n"
+    assert done.stdout == "True True False\n"

@@ -11,14 +11,16 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonR
 from django.http.response import HttpResponseBase
 
 from findme.web.health.report import Report
-from findme.web.health.watcher import WATCHER
 
 OK, UNAVAILABLE = 200, 503
 METHODS = ("GET", "HEAD")
 
 
 def answer_health_checks(get_response: Callable[[HttpRequest], HttpResponseBase]) -> Callable[[HttpRequest], HttpResponseBase]:
-    answers: dict[str, Callable[[], HttpResponse]] = {"/healthz": _healthz, "/readyz": _readyz}
+    # Imported by each server as it starts. Every command imports this module, and the qdrant-client of the watcher takes a second.
+    from findme.web.health.watcher import WATCHER
+
+    answers: dict[str, Callable[[], HttpResponse]] = {"/healthz": _healthz, "/readyz": lambda: _readyz(WATCHER.report())}
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
         answer = answers.get(request.path_info)
@@ -37,6 +39,5 @@ def _healthz() -> HttpResponse:
     return JsonResponse({"status": "ok"})
 
 
-def _readyz() -> HttpResponse:
-    report: Report = WATCHER.report()
+def _readyz(report: Report) -> HttpResponse:
     return JsonResponse(report.as_json(), status=OK if report.is_ready else UNAVAILABLE)
