@@ -1,4 +1,4 @@
-"""Nobody writes a person's point beside another, and whoever claims waits for nobody (protocol, rules 2, 3 and 7)."""
+"""No two workers write the same user's point at the same time, and a claim never waits (protocol rules 2, 3 and 7)."""
 
 from __future__ import annotations
 
@@ -45,21 +45,21 @@ def claimed(limit: int = 10) -> Claim:
 # --- One holder ------------------------------------------------------------------------------------------------------------------
 
 
-def test_claim_due__takes_every_entry_of_a_person() -> None:
+def test_claim_due__takes_every_entry_of_a_user() -> None:
     first, other = uuid4(), uuid4()
-    for person in (first, other, first):
-        enqueue([person])
+    for user_id in (first, other, first):
+        enqueue([user_id])
     claim = claimed(1)
     assert (claim.users, len(claim.entries)) == (frozenset([first]), 2)
     assert claimed().users == {other}
     assert claim_due(uuid4(), 10) is None
 
 
-def test_claim_due__many_at_once_never_hold_one_person() -> None:
-    """Really at once, each on a connection of its own."""
-    everybody = [uuid4() for _ in range(120)]
+def test_claim_due__concurrent_claims__never_hold_the_same_user() -> None:
+    """Four workers at the same time, each on its own connection."""
+    user_ids = [uuid4() for _ in range(120)]
     for _ in range(2):
-        enqueue(everybody)
+        enqueue(user_ids)
 
     def work() -> list[UUID]:
         worker, held = uuid4(), list[UUID]()
@@ -69,11 +69,11 @@ def test_claim_due__many_at_once_never_hold_one_person() -> None:
         return held
 
     with in_a_thread(work) as a, in_a_thread(work) as b, in_a_thread(work) as c, in_a_thread(work) as d:
-        held = [person for future in (a, b, c, d) for person in future.result(60)]
-    assert sorted(held) == sorted(everybody)
+        held = [user_id for future in (a, b, c, d) for user_id in future.result(60)]
+    assert sorted(held) == sorted(user_ids)
 
 
-def test_claim_due__passes_over_whom_another_is_just_claiming() -> None:
+def test_claim_due__skips_a_user_that_another_worker_is_claiming() -> None:
     locked, free = uuid4(), uuid4()
     enqueue([locked])
     enqueue([free])
@@ -86,7 +86,7 @@ def test_claim_due__passes_over_whom_another_is_just_claiming() -> None:
     assert claimed().users == {locked}
 
 
-def test_claim_due__others_are_found_behind_somebody_who_is_locked_and_has_many_entries() -> None:
+def test_claim_due__finds_users_behind_a_locked_user_with_many_entries() -> None:
     locked, free = uuid4(), uuid4()
     with connection.cursor() as cursor:
         cursor.execute("INSERT INTO vector_sync_queue (user_id) SELECT %s FROM generate_series(1, 5000)", [locked])
@@ -96,8 +96,8 @@ def test_claim_due__others_are_found_behind_somebody_who_is_locked_and_has_many_
         assert claimed(1).users == {free}
 
 
-def test_claim_due__passes_over_an_expired_lease_that_is_just_being_renewed() -> None:
-    (person,) = people(1)
+def test_claim_due__skips_an_expired_lease_while_its_holder_renews_it() -> None:
+    (user_id,) = people(1)
     claimed()
     SyncLease.objects.update(expires_at=LONG_AGO)
     with another_connection() as other, other.cursor() as cursor:
@@ -105,10 +105,10 @@ def test_claim_due__passes_over_an_expired_lease_that_is_just_being_renewed() ->
         cursor.execute("SELECT FROM vector_sync_leases FOR UPDATE")
         assert claim_due(uuid4(), 10) is None
         cursor.execute("ROLLBACK")
-    assert claimed().users == {person}
+    assert claimed().users == {user_id}
 
 
-def test_claim_due__waits_for_no_lock_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_claim_due__fails_after_the_lock_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transactions, "LOCK_SECONDS", 0.05)
     enqueue([uuid4()])
     plain_sql("SET statement_timeout = '30s'")
@@ -147,10 +147,10 @@ print(claim.claim_due(worker.id, 10))
 """
 
 
-def test_claim_due__frozen_in_the_middle_is_thrown_out() -> None:
-    """It holds its people's locks: nobody else could claim them. When it goes on, it works again."""
-    person = uuid4()
-    enqueue([person])
+def test_claim_due__frozen_worker__loses_its_session_and_works_again() -> None:
+    """A frozen worker holds its users' locks, so no other worker could claim them. After it resumes, it works again."""
+    user_id = uuid4()
+    enqueue([user_id])
     script = f"import django\ndjango.setup()\n{FROZEN}"
     with subprocess.Popen([sys.executable, "-c", script], cwd=BASE_DIR, env=environment(), stdout=subprocess.PIPE, text=True) as frozen:
         try:
@@ -162,32 +162,32 @@ def test_claim_due__frozen_in_the_middle_is_thrown_out() -> None:
                 return bool(found)
 
             wait_until(claims, "The claim")
-            assert found[0].users == {person}
+            assert found[0].users == {user_id}
             frozen.send_signal(signal.SIGCONT)
             assert frozen.communicate(timeout=60)[0] == "InternalError\nNone\n"
         finally:
             frozen.kill()
 
 
-# --- What is dropped -------------------------------------------------------------------------------------------------------------
+# --- Deleted entries -------------------------------------------------------------------------------------------------------------
 
 
-def test_finish__a_change_that_is_queued_during_the_batch_stays() -> None:
-    person = uuid4()
-    enqueue([person])
+def test_finish__keeps_an_entry_queued_during_the_batch() -> None:
+    user_id = uuid4()
+    enqueue([user_id])
     claim = claimed()
-    enqueue([person])
+    enqueue([user_id])
     assert finish(claim) == 0
-    assert queued(person) == 1
+    assert queued(user_id) == 1
 
 
-def test_finish__a_long_transaction_that_commits_a_low_id_late_is_not_dropped() -> None:
-    person = uuid4()
+def test_finish__keeps_a_low_entry_id_that_is_committed_late() -> None:
+    user_id = uuid4()
     with another_connection() as other, other.cursor() as cursor:
         cursor.execute("BEGIN")
-        cursor.execute("INSERT INTO vector_sync_queue (user_id) VALUES (%s) RETURNING id", [person])
+        cursor.execute("INSERT INTO vector_sync_queue (user_id) VALUES (%s) RETURNING id", [user_id])
         (low,) = cursor.fetchone()
-        enqueue([person])
+        enqueue([user_id])
         claim = claimed()
         assert [entry.id > low for entry in claim.entries] == [True]
         cursor.execute("COMMIT")
@@ -195,16 +195,16 @@ def test_finish__a_long_transaction_that_commits_a_low_id_late_is_not_dropped() 
     assert list(QueueEntry.objects.values_list("id", flat=True)) == [low]
 
 
-def test_claim_due__takes_no_entry_that_is_not_due() -> None:
-    person = uuid4()
-    QueueEntry.objects.create(user_id=person, not_before=datetime(2100, 1, 1, tzinfo=UTC))
-    QueueEntry.objects.create(user_id=person, awaits_ack=True)
+def test_claim_due__skips_entries_that_are_not_due() -> None:
+    user_id = uuid4()
+    QueueEntry.objects.create(user_id=user_id, not_before=datetime(2100, 1, 1, tzinfo=UTC))
+    QueueEntry.objects.create(user_id=user_id, awaits_ack=True)
     assert claim_due(uuid4(), 10) is None
-    enqueue([person])
+    enqueue([user_id])
     claim = claimed()
     assert len(claim.entries) == 1
     finish(claim)
-    assert queued(person) == 2
+    assert queued(user_id) == 2
     QueueEntry.objects.update(not_before=LONG_AGO, awaits_ack=False)
     assert len(claimed().entries) == 2
 
@@ -212,22 +212,22 @@ def test_claim_due__takes_no_entry_that_is_not_due() -> None:
 # --- Leases ----------------------------------------------------------------------------------------------------------------------
 
 
-def test_claim_due__takes_over_an_expired_lease_and_queues_a_recheck() -> None:
-    person = uuid4()
-    enqueue([person])
+def test_claim_due__expired_lease__changes_hands_and_queues_a_recheck() -> None:
+    user_id = uuid4()
+    enqueue([user_id])
     late = claimed()
     SyncLease.objects.update(expires_at=LONG_AGO)
     claim = claimed()
-    assert (claim.users, claim.version > late.version) == (frozenset([person]), True)
-    assert QueueEntry.objects.filter(user_id=person, awaits_ack=True, urgent=True, not_before=None).count() == 1
+    assert (claim.users, claim.version > late.version) == (frozenset([user_id]), True)
+    assert QueueEntry.objects.filter(user_id=user_id, awaits_ack=True, urgent=True, not_before=None).count() == 1
     assert SyncLease.objects.get().worker_id == claim.worker
-    # Whoever comes late gives nothing back that is no longer theirs, drops nothing, and has the person looked at again.
+    # The late worker neither releases the other worker's lease nor deletes entries. It queues a recheck of the user.
     assert finish(late) == 1
     assert SyncLease.objects.get().worker_id == claim.worker
-    assert queued(person) == 2
+    assert queued(user_id) == 2
 
 
-def test_claim_due__a_recheck_is_queued_in_the_transaction_that_takes_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_claim_due__expired_lease__recheck_is_in_the_same_transaction(monkeypatch: pytest.MonkeyPatch) -> None:
     enqueue([uuid4()])
     claimed()
     SyncLease.objects.update(expires_at=LONG_AGO)
@@ -238,7 +238,7 @@ def test_claim_due__a_recheck_is_queued_in_the_transaction_that_takes_over(monke
     assert SyncLease.objects.get().expires_at == LONG_AGO
 
 
-def test_claim_people__whether_they_are_queued_or_not() -> None:
+def test_claim_users__leases_queued_and_unqueued_users() -> None:
     held, queued_one, neither = uuid4(), uuid4(), uuid4()
     enqueue([held])
     claimed()
@@ -252,8 +252,8 @@ def test_claim_people__whether_they_are_queued_or_not() -> None:
     assert claim_users(uuid4(), []) is None
 
 
-def test_claim__of_all_users() -> None:
-    """After a TRUNCATE there is nobody to name: one worker at a time compares everyone."""
+def test_claim_due__truncate__one_worker_holds_all_users() -> None:
+    """After a TRUNCATE the removed users are unknown: one worker at a time compares all users."""
     plain_sql("INSERT INTO vector_sync_queue (user_id, urgent) VALUES (NULL, true), (NULL, true)")
     other = uuid4()
     enqueue([other], urgent=True)
@@ -269,8 +269,8 @@ def test_claim__of_all_users() -> None:
     assert SyncLease.objects.filter(pk=ALL_USERS).count() == 0
 
 
-def test_finish__an_entry_of_the_id_that_stands_for_all_users_is_dropped() -> None:
-    """Nobody with an embedding has it; a row of ``users`` may, and so may whoever queues people."""
+def test_finish__deletes_an_entry_with_the_id_of_all_users() -> None:
+    """No user with an embedding has this id. A row of ``users`` may have it, and a caller may queue it."""
     enqueue([ALL_USERS])
     claim = claimed()
     assert claim.all_users
@@ -278,15 +278,15 @@ def test_finish__an_entry_of_the_id_that_stands_for_all_users_is_dropped() -> No
     assert not queued()
 
 
-def test_claim_due__takes_users_that_have_changed_out_of_quarantine() -> None:
-    person, locked = uuid4(), uuid4()
-    for quarantined in (person, locked):
+def test_claim_due__ends_the_quarantine_of_changed_users() -> None:
+    user_id, locked = uuid4(), uuid4()
+    for quarantined in (user_id, locked):
         QuarantinedUser.objects.create(user_id=quarantined, reason="", collection="")
-    enqueue([person, locked])
+    enqueue([user_id, locked])
     with another_connection() as other, other.cursor() as cursor:
         cursor.execute("BEGIN")
         cursor.execute("DELETE FROM vector_sync_quarantine WHERE user_id = %s", [locked])
-        assert claimed().users == {person, locked}  # without waiting
+        assert claimed().users == {user_id, locked}  # without waiting
         cursor.execute("COMMIT")
     assert not QuarantinedUser.objects.exists()
 
@@ -294,17 +294,17 @@ def test_claim_due__takes_users_that_have_changed_out_of_quarantine() -> None:
 # --- The version -----------------------------------------------------------------------------------------------------------------
 
 
-def test_claim__the_version_is_allocated_after_the_users_are_leased(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Or another one who held them meanwhile could have a higher version, and older rows."""
+def test_claim__allocates_the_version_after_the_users_are_leased(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise a worker that held the users in the meantime could have a higher version and older rows."""
     allocated: list[int] = []
     lease = claiming._lease
 
     def leased(*arguments: Any) -> list[UUID]:
-        people = lease(*arguments)
+        leased_ids = lease(*arguments)
         with another_connection() as other, other.cursor() as cursor:
             cursor.execute("SELECT nextval('vector_sync_version')")
             allocated.append(cursor.fetchone()[0])
-        return people
+        return leased_ids
 
     monkeypatch.setattr(claiming, "_lease", leased)
     enqueue([uuid4()])
@@ -314,16 +314,16 @@ def test_claim__the_version_is_allocated_after_the_users_are_leased(monkeypatch:
 
 
 def test_claim__each_statement_sees_what_was_committed_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the default of the database, or of the role, is (``findme.database_url``): with one snapshot for all, a person could be leased twice."""
+    """For any default of the database or the role (``findme.database_url``). With one snapshot for all statements, a user could be leased twice."""
     seen: list[tuple[str, ...]] = []
     written = registry.write_targets
 
-    def looked_at() -> tuple[str, ...]:
+    def record_settings() -> tuple[str, ...]:
         names = ("transaction_isolation", "synchronous_commit", "lock_timeout", "idle_in_transaction_session_timeout")
         seen.append(tuple(one(f"SHOW {name}") for name in names))
         return written()
 
-    monkeypatch.setattr(registry, "write_targets", looked_at)
+    monkeypatch.setattr(registry, "write_targets", record_settings)
     plain_sql("SET default_transaction_isolation = 'repeatable read'; SET synchronous_commit = off")
     enqueue([uuid4()])
     claimed()
@@ -331,14 +331,14 @@ def test_claim__each_statement_sees_what_was_committed_before_it(monkeypatch: py
     assert seen == [("read committed", "on", "2s", "5s")]
 
 
-def test_claim__the_rows_are_read_after_the_version_is_allocated(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A change that is committed in between is in them: nobody with a higher version has older rows."""
-    (person,) = people(1)
+def test_claim__reads_the_rows_after_the_version_is_allocated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rows contain a change that is committed in between: no worker with a higher version has older rows."""
+    (user_id,) = people(1)
     written = registry.write_targets
 
     def changed_meanwhile() -> tuple[str, ...]:
         with another_connection() as other, other.cursor() as cursor:
-            cursor.execute("UPDATE users SET gender = 'other', active = false WHERE id = %s", [person])
+            cursor.execute("UPDATE users SET gender = 'other', active = false WHERE id = %s", [user_id])
         return written()
 
     monkeypatch.setattr(registry, "write_targets", changed_meanwhile)
@@ -348,14 +348,14 @@ def test_claim__the_rows_are_read_after_the_version_is_allocated(monkeypatch: py
     assert (point.payload["gender"], point.payload["active"], point.payload["version"]) == ("other", False, claim.version)
 
 
-def test_claim__the_collections_are_read_after_the_people_are_leased(monkeypatch: pytest.MonkeyPatch, registered: str) -> None:
-    """A builder that begins after its row is committed sees whoever was claimed before as held, or is told of here."""
+def test_claim__reads_the_collections_after_the_users_are_leased(monkeypatch: pytest.MonkeyPatch, registered: str) -> None:
+    """A build begins after its row is committed. It then sees the earlier claim's users as leased, or the claim sees its collection."""
     lease = claiming._lease
 
     def leased(*arguments: Any) -> list[UUID]:
-        people = lease(*arguments)
+        leased_ids = lease(*arguments)
         registry.register("profile_embeddings_v2", VectorCollection.State.BUILDING, "")
-        return people
+        return leased_ids
 
     monkeypatch.setattr(claiming, "_lease", leased)
     enqueue([uuid4()])
@@ -367,7 +367,7 @@ def test_claim__the_collections_are_read_after_the_people_are_leased(monkeypatch
 
 @pytest.fixture
 def long_queue() -> None:
-    """Waiting ones at its head, then people who are held, then 100,000 of a bulk load."""
+    """Deferred entries at the head, then entries of leased users, then 100,000 entries of a bulk load."""
     plain_sql("INSERT INTO vector_sync_queue (user_id, awaits_ack) SELECT gen_random_uuid(), true FROM generate_series(1, 2000)")
     plain_sql(
         "INSERT INTO vector_sync_queue (user_id, urgent, not_before) SELECT gen_random_uuid(), true, '2100-01-01' FROM generate_series(1, 2000)"
@@ -384,7 +384,7 @@ def long_queue() -> None:
 
 @contextmanager
 def plans() -> Iterator[list[str]]:
-    """The plans of the statements that are executed in the block and read the queue."""
+    """Yield the plans of the statements that the block executes and that read the queue."""
     found: list[str] = []
 
     def explained(execute: Any, sql: str, parameters: Any, many: bool, context: Any) -> Any:
@@ -398,13 +398,13 @@ def plans() -> Iterator[list[str]]:
         yield found
 
 
-def scans(plan: Any) -> Iterator[str]:
-    """Of whole tables."""
+def sequential_scans(plan: Any) -> Iterator[str]:
+    """Return the tables that the plan reads completely."""
     match plan:
         case {"Node Type": "Seq Scan", "Relation Name": name}:
             yield name
     for part in plan.values() if isinstance(plan, dict) else plan if isinstance(plan, list) else ():
-        yield from scans(part)
+        yield from sequential_scans(part)
 
 
 @pytest.mark.usefixtures("long_queue")
@@ -416,20 +416,20 @@ def test_claim_due__a_deletion_overtakes_a_bulk_load() -> None:
     assert gone in claim.users
     assert len(claim.users) == 10
     assert len(found) == 2
-    assert "vector_sync_queue" not in [name for plan in found for name in scans(json.loads(plan))]
+    assert "vector_sync_queue" not in [name for plan in found for name in sequential_scans(json.loads(plan))]
     assert finish(claim) == 0
 
 
 @pytest.mark.usefixtures("long_queue")
-def test_claim_due__among_some_people() -> None:
-    (person,) = people(1)
+def test_claim_due__among__takes_only_these_users() -> None:
+    (user_id,) = people(1)
     with plans() as found:
-        claim = claim_due(uuid4(), 10, among=[person, uuid4()])
-    assert claim is not None and claim.users == {person}
-    assert "vector_sync_queue" not in [name for plan in found for name in scans(json.loads(plan))]
+        claim = claim_due(uuid4(), 10, among=[user_id, uuid4()])
+    assert claim is not None and claim.users == {user_id}
+    assert "vector_sync_queue" not in [name for plan in found for name in sequential_scans(json.loads(plan))]
 
 
-def test_claim_due__before_there_is_a_collection() -> None:
+def test_claim_due__without_a_collection__fails_and_leases_no_user() -> None:
     VectorCollection.objects.all().delete()
     enqueue([uuid4()])
     with pytest.raises(CollectionNotFound):
@@ -438,7 +438,7 @@ def test_claim_due__before_there_is_a_collection() -> None:
     assert one("SELECT count(*) FROM vector_sync_queue") == 1
 
 
-def test_points_of__a_row_that_python_cannot_read_holds_nobody_up(dates_unchecked: None) -> None:
+def test_points_of__a_row_that_python_cannot_read__does_not_block_others(dates_unchecked: None) -> None:
     odd, fine = people(2)
     plain_sql("UPDATE users SET created_at = 'infinity' WHERE id = %s", odd)
     points = points_of(claimed())
