@@ -56,7 +56,7 @@ def test_schema__differs_from_the_guide_only_where_it_is_listed(guide: dict[str,
 
 def test_deviations__each_has_its_reason_in_the_documentation() -> None:
     text = (settings.BASE_DIR / "docs" / "how-to/migrate.md").read_text()
-    section = text.partition("\n## What differs from the guide, and why\n")[2].partition("\n## ")[0]
+    section = text.partition("\n## Differences from the migration guide\n")[2].partition("\n## ")[0]
     explained = set(re.findall(r"`([^`]+)`", section))
     names = {re.fullmatch(r"(?:column|function) (.*)|.*\.(.*)", name) for name in DEVIATIONS}
     assert {(name[1] or name[2]).removesuffix("()") for name in names if name} - explained == set()
