@@ -26,6 +26,7 @@ from privacy.actions.outcome import Outcome
 from privacy.management.commands.apply_retention import Applied
 from privacy.management.commands.undo_erasure import Undone
 from tests.docs.pages import DOCS, blocks, code, page, rows, sections, typed
+from tests.docs.source import is_printed, texts
 from vectorstore.ingest.load import Loaded
 from vectorstore.projection.ages import Refreshed
 from vectorstore.purge.purge import PurgeResult
@@ -58,6 +59,10 @@ RESULTS: dict[str, list[type]] = {
 """What the commands print with ``--json``."""
 MORE = {"purge_qdrant": {"clean", "purged"}, "qdrant_snapshot": {"dry_run", "create", "delete", "prune", "list", "download", "restore"}}
 """Keys around a result, and the words of the page."""
+OUTPUT_OF_DJANGO = {"migrate", "createsuperuser", "loaddata", "sqlflush"}
+COMPOSED = re.compile(r"\.\.\.|\d+  [\d-]+ [\d:]+  \S+|\d+ snapshots? created\.")
+"""Lines that the code puts together from short pieces."""
+EFFECT = re.compile(r"(.+): \d+, (?:kept|hidden|cleared|deleted)")
 
 
 @cache
@@ -162,6 +167,15 @@ def test_commands__examples_are_understood(name: str) -> None:
         assert (python, script, command) == ("python", "manage.py", name)
         commands()[name].parse_args(arguments)
     assert shown or name in ("flush", "demo")
+
+
+@pytest.mark.parametrize("name", sorted(commands().keys() - OUTPUT_OF_DJANGO))
+def test_commands__output_is_one_of_the_code(name: str) -> None:
+    for block in blocks(SECTIONS[name], "console"):
+        for line in [] if re.search(r"^[{\[]", block, re.MULTILINE) else block.splitlines():
+            effect = EFFECT.fullmatch(line.strip())
+            words = effect[1] if effect else line.strip()
+            assert line.startswith("$ ") or COMPOSED.fullmatch(words) or words in texts() or is_printed(words), line
 
 
 @pytest.mark.parametrize("path", sorted(DOCS.rglob("*.md")), ids=lambda path: path.relative_to(DOCS).as_posix())

@@ -11,7 +11,7 @@ from tests.docs.pages import code, rows, sections
 
 TEXT = (BASE_DIR / "CONTRIBUTING.md").read_text(encoding="utf-8")
 PATH = re.compile(r"\.?[a-z][\w.-]*(?:/[\w.-]+)+/?|[\w.-]+\.(?:py|md|toml|lock)|\.env\.example")
-WHERE = sections(TEXT)["Where things are"]
+WHERE = sections(TEXT)["Layout"]
 OF_THE_BUILD = {"dist/"}
 PLACEHOLDERS = {"management/commands/NAME.py", "privacy/actions/NAME.py", "personal_data.py", "/path/to/qdrant"}
 

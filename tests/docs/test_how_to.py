@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import ast
 import re
 import shlex
-import subprocess
 
 import pytest
 from django.core.management import CommandParser, get_commands, load_command_class
 
-from findme.environment import BASE_DIR
-from tests.docs.pages import blocks, page, rows
+from tests.docs.pages import blocks, page, rows, sections
+from tests.docs.source import is_printed, unknown_pieces
 
 VECTOR_STORE = (
     "connect-to-qdrant",
@@ -40,43 +38,13 @@ COMPOSED = re.compile(
 )
 """Lines that the code puts together from short pieces."""
 OUTPUT = sorted({line for line in SHOWN if not line.startswith(("$", "|", "...")) and not COMPOSED.fullmatch(line)})
-MESSAGES = [row[0] for row in rows(page("how-to/troubleshooting.md")) if row[0].startswith("`") and not row[0].startswith("`remaining`")]
+TABLES = page("how-to/troubleshooting.md") + sections(page("how-to/migrate.md"))["Troubleshooting"]
+MESSAGES = [row[0] for row in rows(TABLES) if row[0].startswith("`") and not row[0].startswith("`remaining`")]
+"""The first cells of the troubleshooting tables that begin with a message of FindMe."""
 
 
 def parser_of(command: str) -> CommandParser:
     return load_command_class(get_commands()[command], command).create_parser("manage.py", command)
-
-
-def texts() -> list[str]:
-    """Every string in the code, with … for a value."""
-    listed = subprocess.run(["git", "ls-files", "-z", "vectorstore", "findme"], cwd=BASE_DIR, capture_output=True, check=True, text=True)
-    paths = [BASE_DIR / name for name in listed.stdout.split("\0") if name.endswith(".py")]
-    return [
-        found
-        for path in paths
-        if path.is_file()
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if (found := text_of(node))
-    ]
-
-
-def text_of(node: ast.AST) -> str:
-    match node:
-        case ast.Constant(value=str(value)):
-            return re.sub(r"%[sdr]|%\.?\d*f", "…", value)
-        case ast.JoinedStr():
-            return "".join(text_of(part) or "…" for part in node.values)
-        case ast.BinOp(op=ast.Add()):
-            return f"{text_of(node.left) or '…'}{text_of(node.right) or '…'}"
-    return ""
-
-
-CODE = texts()
-LITERAL = 6
-"""Characters that a text has at least, without its values, so that not every line matches it."""
-PATTERNS = [
-    re.compile(".*".join(map(re.escape, text.strip().split("…")))) for text in set(CODE) if len(text.replace("…", "").strip()) >= LITERAL
-]
 
 
 def test_pages__show_commands_options_and_messages() -> None:
@@ -103,11 +71,9 @@ def test_synopsis__its_options_exist(synopsis: str) -> None:
 
 @pytest.mark.parametrize("line", OUTPUT)
 def test_output__is_one_of_the_code(line: str) -> None:
-    assert any(pattern.fullmatch(line) for pattern in PATTERNS)
+    assert is_printed(line)
 
 
 @pytest.mark.parametrize("message", MESSAGES)
 def test_message__is_one_of_the_code(message: str) -> None:
-    pieces = [piece.strip() for piece in re.findall(r"`([^`]*)`", message)[0].split("…") if piece.strip(" ,.:;")]
-
-    assert [piece for piece in pieces if not any(piece in text for text in CODE)] == []
+    assert unknown_pieces(re.findall(r"`([^`]*)`", message)[0].replace("was not applied", "was not …")) == []

@@ -67,7 +67,7 @@ def test_page__is_linked_to_by_another_one() -> None:
 @pytest.mark.parametrize(
     ("heading", "anchor"),
     [
-        ("Which folder is trusted", "which-folder-is-trusted"),
+        ("Trusted folders", "trusted-folders"),
         ("`init_qdrant --adopt`", "init_qdrant---adopt"),
         ("What [is](a.md) left?", "what-is-left"),
     ],
