@@ -10,7 +10,7 @@ from vectorstore.qdrant.connection import collection_name
 from vectorstore.schema.initialize import initialize
 
 
-def _made(store: str) -> str:
+def _prepared(store: str) -> str:
     initialize()
     QueueEntry.objects.all().delete()
     return store
@@ -18,29 +18,29 @@ def _made(store: str) -> str:
 
 @pytest.fixture
 def collection(store: str) -> str:
-    """Each store in turn, with its collection and nobody queued."""
-    return _made(store)
+    """Each store in turn, with its collection and an empty queue."""
+    return _prepared(store)
 
 
 @pytest.fixture
 def any_collection(every_store: str) -> str:
-    """As ``collection``, and by gRPC too."""
-    return _made(every_store)
+    """Like ``collection``, and the server by gRPC too."""
+    return _prepared(every_store)
 
 
 @pytest.fixture
 def embedded_collection(embedded_qdrant: object) -> str:
-    return _made("embedded")
+    return _prepared("embedded")
 
 
 @pytest.fixture
 def server_collection(qdrant_server: object) -> str:
-    return _made("server")
+    return _prepared("server")
 
 
 @pytest.fixture
 def registered(db: object, embedded_qdrant: object) -> str:
-    """The name of a live collection, as PostgreSQL has it: there is no Qdrant."""
+    """Register a live collection in PostgreSQL only, and return its name. Qdrant is not used."""
     name = f"{collection_name()}_v1"
     registry.register(name, VectorCollection.State.LIVE, "")
     return name

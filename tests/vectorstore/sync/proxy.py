@@ -1,4 +1,4 @@
-"""PostgreSQL behind a door that is shut at first, is opened, and can be frozen, for one process: everybody else still reaches it."""
+"""A proxy in front of PostgreSQL for one process: closed at first, then opened, and frozen on request. Other processes connect directly."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Door:
             self.thread.join()
 
     def _serve(self, listening: socket.socket, address: tuple[str, int] | str) -> None:
-        others: dict[socket.socket, socket.socket] = {}
+        peers: dict[socket.socket, socket.socket] = {}
         with selectors.DefaultSelector() as ready, listening:
             ready.register(listening, selectors.EVENT_READ)
             while not self.over.is_set():
@@ -46,25 +46,25 @@ class Door:
                     self.over.wait(POLL_SECONDS)
                     continue
                 for key, _events in ready.select(POLL_SECONDS):
-                    found = key.fileobj
-                    assert isinstance(found, socket.socket)
-                    if found is listening:
+                    ready_socket = key.fileobj
+                    assert isinstance(ready_socket, socket.socket)
+                    if ready_socket is listening:
                         caller, server = listening.accept()[0], _connected(address)
-                        others |= {caller: server, server: caller}
+                        peers |= {caller: server, server: caller}
                         self.connected.set()
                         ready.register(caller, selectors.EVENT_READ)
                         ready.register(server, selectors.EVENT_READ)
-                    elif found in others and not _passed_on(found, others[found]):
-                        for end in (found, others[found]):
+                    elif ready_socket in peers and not _forward(ready_socket, peers[ready_socket]):
+                        for end in (ready_socket, peers[ready_socket]):
                             ready.unregister(end)
-                            del others[end]
+                            del peers[end]
                             end.close()
-            for end in others:
+            for end in peers:
                 end.close()
 
 
-def _passed_on(source: socket.socket, target: socket.socket) -> bool:
-    """False where one of them has hung up."""
+def _forward(source: socket.socket, target: socket.socket) -> bool:
+    """Forward what has arrived. Return False if one side has closed the connection."""
     try:
         content = source.recv(65_536)
         target.sendall(content)
@@ -87,8 +87,8 @@ def _connected(address: tuple[str, int] | str) -> socket.socket:
 
 @contextmanager
 def door() -> Iterator[Door]:
-    made = Door()
+    opened = Door()
     try:
-        yield made
+        yield opened
     finally:
-        made.close()
+        opened.close()

@@ -1,4 +1,4 @@
-"""What is sent by gRPC is what qdrant-client would send, whatever is in the payload."""
+"""The gRPC message equals the one of qdrant-client for every payload."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ JSON = st.recursive(
 )
 
 
-def made_by_the_client(point: Point, version: int) -> grpc.UpsertPoints:
+def client_message(point: Point, version: int) -> grpc.UpsertPoints:
     newer = models.FieldCondition(key="version", range=models.Range(gte=version))
     return grpc.UpsertPoints(
         collection_name="users_v1",
@@ -36,7 +36,7 @@ def made_by_the_client(point: Point, version: int) -> grpc.UpsertPoints:
 
 
 def without_vectors(message: grpc.UpsertPoints) -> tuple[list[list[float]], bytes]:
-    """The client writes a dense vector where older servers look for it, too."""
+    """Return the vectors, and the message without them. The client writes a dense vector also to the field that older servers read."""
     numbers = []
     for point in message.points:
         vector = point.vectors.vector
@@ -46,19 +46,19 @@ def without_vectors(message: grpc.UpsertPoints) -> tuple[list[list[float]], byte
 
 
 @given(st.dictionaries(st.text(max_size=10), JSON, max_size=5), st.integers(0, 2**53), st.integers(0, 2**32))
-def test_request__is_what_the_client_makes_of_the_same_point(payload: dict[str, Any], version: int, seed: int) -> None:
+def test_request__equals_the_message_of_the_client(payload: dict[str, Any], version: int, seed: int) -> None:
     vector = np.random.default_rng(seed).standard_normal(512)
     point = Point(ID, vector / np.linalg.norm(vector), payload)
-    assert without_vectors(request("users_v1", [point], version)) == without_vectors(made_by_the_client(point, version))
+    assert without_vectors(request("users_v1", [point], version)) == without_vectors(client_message(point, version))
 
 
-def test_request__a_vector_has_32_bits_a_number() -> None:
+def test_request__sends_32_bits_per_number() -> None:
     vector = np.array(unit_vector(1), np.float64)
     (sent,) = request("users_v1", [Point(ID, vector, {})], 7).points
     assert list(sent.vectors.vector.dense.data) == vector.astype(np.float32).tolist()
     assert math.isclose(sum(number**2 for number in sent.vectors.vector.dense.data), 1, rel_tol=1e-6)
 
 
-def test_request__what_is_no_json() -> None:
+def test_request__payload_that_is_not_json__fails() -> None:
     with pytest.raises(TypeError, match="cannot be stored in a payload"):
         request("users_v1", [Point(ID, np.zeros(512), {"at": object()})], 7)

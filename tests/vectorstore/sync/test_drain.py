@@ -21,7 +21,7 @@ from vectorstore.projection.points import Points, points_of
 from vectorstore.qdrant.connection import collection_name
 from vectorstore.qdrant.errors import CollectionNotFound
 from vectorstore.queue.entries import Backlog, backlog
-from vectorstore.sync import worker as drain
+from vectorstore.sync import worker as worker_module
 from vectorstore.sync.claims import Claim, claim_due
 from vectorstore.sync.leases import finish
 from vectorstore.sync.results import BatchResult
@@ -32,30 +32,30 @@ EMPTY = Backlog(0, None, 0, 0)
 
 
 @pytest.mark.django_db
-def test_sync_once__until_nothing_is_left(any_collection: str) -> None:
-    there = people(5)
+def test_sync_once__empties_the_queue(any_collection: str) -> None:
+    user_ids = people(5)
     ProfileEmbeddingFactory.create(user__staff=True)
     ProfileEmbeddingFactory.create(user__deleted=True)
     UserFactory.create()
     batches: list[BatchResult] = []
     synced = sync_once(batch_size=2, on_batch=batches.append)
     assert (synced.written, synced.removed, synced.remaining) == (5, 0, EMPTY)
-    assert [done.written + done.removed for done in batches] != [5]
-    assert points() == ids(there)
+    assert [batch.written + batch.removed for batch in batches] != [5]
+    assert points() == ids(user_ids)
     assert sync_once().written == 0
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("batch_size", [1, 1000])
-def test_sync_once__batches_of_any_size(embedded_collection: str, batch_size: int) -> None:
-    there = people(3)
-    User.objects.filter(pk=there[0]).delete()
+def test_sync_once__batch_of_any_size__syncs_all_users(embedded_collection: str, batch_size: int) -> None:
+    user_ids = people(3)
+    User.objects.filter(pk=user_ids[0]).delete()
     assert sync_once(batch_size=batch_size).written == 2
-    assert points() == ids(there[1:])
+    assert points() == ids(user_ids[1:])
 
 
 @pytest.mark.django_db
-def test_sync_once__says_how_old_the_oldest_is(embedded_collection: str) -> None:
+def test_backlog__reports_the_age_of_the_oldest_entry(embedded_collection: str) -> None:
     people(2)
     plain_sql(
         "UPDATE vector_sync_queue SET queued_at = clock_timestamp() - interval '90 s' WHERE id = (SELECT min(id) FROM vector_sync_queue)"
@@ -66,14 +66,14 @@ def test_sync_once__says_how_old_the_oldest_is(embedded_collection: str) -> None
 
 
 @pytest.mark.django_db
-def test_sync_once__where_the_collection_was_never_made(every_store: str) -> None:
-    """At once, also with nothing to do: no waiting makes it."""
+def test_sync_once__without_a_collection__fails_at_once(every_store: str) -> None:
+    """It fails at once, even with an empty queue: waiting does not create the collection."""
     with pytest.raises(CollectionNotFound):
         sync_once()
 
 
 @pytest.mark.django_db
-def test_sync_once__with_a_wrong_setting(settings: Settings) -> None:
+def test_sync_once__wrong_setting__fails(settings: Settings) -> None:
     settings.SYNC_LEASE_SECONDS = 1.0
     with pytest.raises(WrongSetting):
         sync_once()
@@ -81,57 +81,57 @@ def test_sync_once__with_a_wrong_setting(settings: Settings) -> None:
 
 @pytest.mark.qdrant_server
 @pytest.mark.django_db(transaction=True)
-def test_sync_once__waits_for_what_another_worker_holds(server_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sync_once__waits_for_users_of_another_worker(server_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
     people(2)
     claim = claim_due(uuid4(), 1)
     assert claim is not None
-    waited: list[float] = []
+    pauses_of_worker: list[float] = []
     sleep = time.sleep
 
-    def until_the_other_is_done(seconds: float) -> None:
-        waited.append(seconds)
-        if len(waited) == 3:
+    def finish_on_third_pause(seconds: float) -> None:
+        pauses_of_worker.append(seconds)
+        if len(pauses_of_worker) == 3:
             finish(claim)
         sleep(seconds)
 
-    monkeypatch.setattr("findme.core.waiting.time.sleep", until_the_other_is_done)
+    monkeypatch.setattr("findme.core.waiting.time.sleep", finish_on_third_pause)
     assert sync_once().remaining == EMPTY
-    assert len(waited) >= 3
+    assert len(pauses_of_worker) >= 3
 
 
 @pytest.mark.django_db
-def test_sync_once__whom_a_dead_builder_held_without_an_entry_is_looked_at_again(embedded_collection: str, settings: Settings) -> None:
+def test_sync_once__expired_lease_without_an_entry__user_is_rechecked(embedded_collection: str, settings: Settings) -> None:
     settings.SYNC_RECHECK_SECONDS = 0.0
-    (person,) = people(1)
+    (user_id,) = people(1)
     QueueEntry.objects.all().delete()
-    SyncLease.objects.create(user_id=person, worker_id=uuid4(), expires_at="2020-01-01T00:00Z")
+    SyncLease.objects.create(user_id=user_id, worker_id=uuid4(), expires_at="2020-01-01T00:00Z")
     assert sync_once(timeout=5).written == 1
-    assert points() == ids([person])
+    assert points() == ids([user_id])
     assert not SyncLease.objects.exists()
 
 
 @pytest.mark.django_db
-def test_step__a_lost_lease_is_said_once(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_step__lost_lease__is_reported_once(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
     people(1)
-    said: list[str] = []
-    worker = Worker(on_unavailable=said.append)
+    reported: list[str] = []
+    worker = Worker(on_unavailable=reported.append)
 
-    def slowly(claim: Claim) -> Points:
+    def expire_and_read(claim: Claim) -> Points:
         SyncLease.objects.update(expires_at="2020-01-01T00:00Z")
         return points_of(claim)
 
     with monkeypatch.context() as patched:
-        patched.setattr("vectorstore.sync.writer.points_of", slowly)
+        patched.setattr("vectorstore.sync.writer.points_of", expire_and_read)
         assert [worker.step() for _ in range(3)] == [None] * 3
-    assert said == [
+    assert reported == [
         "The lease on this batch expired and another worker may have taken it over. If this repeats, increase SYNC_LEASE_SECONDS."
     ]
-    assert worker.pause > drain.MIN_PAUSE
+    assert worker.pause > worker_module.MIN_PAUSE
     assert worker.step() == BatchResult(written=1)
 
 
 @pytest.mark.django_db
-def test_sync_once__no_longer_than_its_timeout(embedded_collection: str) -> None:
+def test_sync_once__ends_after_its_timeout(embedded_collection: str) -> None:
     people(2)
     claim = claim_due(uuid4(), 1)
     assert claim is not None
@@ -140,77 +140,77 @@ def test_sync_once__no_longer_than_its_timeout(embedded_collection: str) -> None
 
 
 @pytest.mark.django_db
-def test_sync_once__others_getting_on_is_progress(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drain, "RECOUNT_SECONDS", 0.0)
+def test_sync_once__progress_of_other_workers__restarts_the_timeout(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_module, "RECOUNT_SECONDS", 0.0)
     people(4)
     claims = [claim_due(uuid4(), 1) for _ in range(4)]
 
-    def another_is_done(_seconds: float) -> None:
+    def finish_one_claim(_seconds: float) -> None:
         if claims and (claim := claims.pop()) is not None:
             finish(claim)
 
-    monkeypatch.setattr("findme.core.waiting.time.sleep", another_is_done)
+    monkeypatch.setattr("findme.core.waiting.time.sleep", finish_one_claim)
     assert sync_once(timeout=0.5).remaining == EMPTY
 
 
 @pytest.mark.django_db
-def test_sync_once__a_store_that_is_unavailable_to_the_end(collection: str, settings: Settings) -> None:
+def test_sync_once__store_stays_unavailable__reports_it_once_and_releases(collection: str, settings: Settings) -> None:
     people(1)
     settings.QDRANT_URL = f"http://127.0.0.1:{free_port()}"
-    said: list[str] = []
-    synced = sync_once(timeout=1, on_unavailable=said.append)
+    reported: list[str] = []
+    synced = sync_once(timeout=1, on_unavailable=reported.append)
     assert synced.unavailable is not None and synced.unavailable.startswith("Nothing answers at QDRANT_URL")
-    assert said == [synced.unavailable]
+    assert reported == [synced.unavailable]
     assert synced.remaining.length == 1
     assert not SyncLease.objects.exists()
 
 
 @pytest.mark.django_db
-def test_sync_once__a_store_that_is_unavailable_while_others_do_the_rest(collection: str, settings: Settings) -> None:
-    """It ends when it has come to the store again, and compared both."""
+def test_sync_once__unavailable_while_others_empty_the_queue__ends_when_it_is_back(collection: str, settings: Settings) -> None:
+    """It ends when the store is available again and both stores were compared."""
     people(1)
     url, settings.QDRANT_URL = settings.QDRANT_URL, f"http://127.0.0.1:{free_port()}"
 
-    def others_do_it_and_it_comes_back(_why: str) -> None:
+    def empty_queue_and_bring_store_back(_why: str) -> None:
         QueueEntry.objects.all().delete()
         settings.QDRANT_URL = url
 
-    synced = sync_once(timeout=30, on_unavailable=others_do_it_and_it_comes_back)
+    synced = sync_once(timeout=30, on_unavailable=empty_queue_and_bring_store_back)
     assert (synced.written, synced.remaining.length, synced.unavailable) == (0, 0, None)
 
 
 @pytest.mark.qdrant_server
 @pytest.mark.django_db
-def test_sync_once__a_store_that_comes_back(server_collection: str, settings: Settings) -> None:
+def test_sync_once__store_is_available_again__syncs(server_collection: str, settings: Settings) -> None:
     people(1)
     url, settings.QDRANT_URL = settings.QDRANT_URL, f"http://127.0.0.1:{free_port()}"
-    said: list[str] = []
+    reported: list[str] = []
 
-    def comes_back(why: str) -> None:
-        said.append(why)
+    def bring_store_back(why: str) -> None:
+        reported.append(why)
         settings.QDRANT_URL = url
 
-    synced = sync_once(on_unavailable=comes_back)
-    assert (synced.written, synced.unavailable, len(said)) == (1, None, 1)
+    synced = sync_once(on_unavailable=bring_store_back)
+    assert (synced.written, synced.unavailable, len(reported)) == (1, None, 1)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_step__a_session_that_postgresql_ends(embedded_collection: str) -> None:
+def test_step__session_ended_by_postgresql__next_step_works(embedded_collection: str) -> None:
     people(1)
     pid = one("SELECT pg_backend_pid()")
     with another_connection() as other, other.cursor() as cursor:
         cursor.execute("SELECT pg_terminate_backend(%s, 10000)", [pid])
-    said: list[str] = []
-    worker = Worker(on_unavailable=said.append)
+    reported: list[str] = []
+    worker = Worker(on_unavailable=reported.append)
     assert worker.step() is None
     assert worker.step() == BatchResult(written=1)
-    assert len(said) == 1 and said[0].startswith("PostgreSQL: ")
+    assert len(reported) == 1 and reported[0].startswith("PostgreSQL: ")
     assert worker.unavailable is None
 
 
 @pytest.mark.django_db(transaction=True)
-def test_step__a_standby_that_takes_no_writes(embedded_collection: str) -> None:
-    """After a failover, for a moment."""
+def test_step__read_only_standby__is_reported_and_next_step_works(embedded_collection: str) -> None:
+    """This happens for a moment after a failover."""
     people(1)
     plain_sql("SET default_transaction_read_only = on")
     worker = Worker()
@@ -220,11 +220,11 @@ def test_step__a_standby_that_takes_no_writes(embedded_collection: str) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_step__what_is_in_hand_is_released_over_a_new_connection(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """PostgreSQL ended the session in the middle of the batch."""
-    (person,) = people(1)
+def test_step__session_ended_in_a_batch__releases_over_a_new_connection(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PostgreSQL ends the session in the middle of a batch."""
+    (user_id,) = people(1)
 
-    def ended(*_arguments: Any) -> None:
+    def end_session(*_arguments: Any) -> None:
         pid = one("SELECT pg_backend_pid()")
         with another_connection() as other, other.cursor() as cursor:
             cursor.execute("SELECT pg_terminate_backend(%s, 10000)", [pid])
@@ -232,31 +232,31 @@ def test_step__what_is_in_hand_is_released_over_a_new_connection(embedded_collec
 
     worker = Worker()
     with monkeypatch.context() as patched:
-        patched.setattr("vectorstore.sync.writer.points_of", ended)
+        patched.setattr("vectorstore.sync.writer.points_of", end_session)
         assert worker.step() is None
     assert not SyncLease.objects.exists()
-    assert queued(person) == 2
+    assert queued(user_id) == 2
     assert worker.step() == BatchResult(written=1)
 
 
 @pytest.mark.django_db
-def test_step__pauses_grow_and_what_is_wrong_is_said_once(settings: Settings) -> None:
+def test_step__unavailable__pauses_grow_and_it_is_reported_once(settings: Settings) -> None:
     settings.QDRANT_URL = f"http://127.0.0.1:{free_port()}"
-    said: list[str] = []
-    worker = Worker(on_unavailable=said.append)
+    reported: list[str] = []
+    worker = Worker(on_unavailable=reported.append)
     pauses = []
     for _ in range(9):
         worker.step()
         pauses.append(worker.pause)
     assert pauses[:3] == [0.2, 0.4, 0.8]
     assert pauses[-1] == 10.0
-    assert len(said) == 1
+    assert len(reported) == 1
 
 
 @pytest.mark.qdrant_server
 @pytest.mark.django_db
-def test_sync_once__another_databases_collection(server_collection: str) -> None:
-    """Waiting does not make it ours."""
+def test_sync_once__collection_of_another_database__fails_at_once(server_collection: str) -> None:
+    """Waiting does not change the owner of the collection."""
     people(1)
     plain_sql("UPDATE vector_store_state SET database_id = gen_random_uuid()")
     from vectorstore.consistency import preflight
@@ -271,17 +271,21 @@ def test_sync_once__another_databases_collection(server_collection: str) -> None
 
 @pytest.mark.qdrant_server
 @pytest.mark.django_db(transaction=True)
-def test_sync_once__many_at_once_beside_a_writer(server_collection: str) -> None:
-    there = people(30)
+def test_sync_once__concurrent_workers_and_a_writer__agree(server_collection: str) -> None:
+    user_ids = people(30)
 
-    def leave() -> None:
-        for user_id in there[:10]:
+    def delete_users() -> None:
+        for user_id in user_ids[:10]:
             User.objects.filter(pk=user_id).delete()
 
-    with in_a_thread(lambda: sync_once(batch_size=4)) as a, in_a_thread(lambda: sync_once(batch_size=7)) as b, in_a_thread(leave) as c:
+    with (
+        in_a_thread(lambda: sync_once(batch_size=4)) as a,
+        in_a_thread(lambda: sync_once(batch_size=7)) as b,
+        in_a_thread(delete_users) as c,
+    ):
         for future in (a, b, c):
             future.result(60)
     assert sync_once().remaining == EMPTY
-    assert points() == ids(there[10:])
+    assert points() == ids(user_ids[10:])
     assert collection_name()
     assert connection.in_atomic_block is False

@@ -1,4 +1,4 @@
-"""Workers with an empty queue: they compare the stores all the same, and do not wait for what only a person can mend."""
+"""Workers with an empty queue: they still compare the stores, and do not wait for what only an operator can repair."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ from vectorstore.consistency.preflight import COMPARE_SECONDS
 from vectorstore.models import QueueEntry, StoreState, VectorCollection
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.sync import watch
-from vectorstore.sync import worker as drain
+from vectorstore.sync import worker as worker_module
 from vectorstore.sync.inline import sync_users
 from vectorstore.sync.worker import Worker, sync_once
 from vectorstore.verification.verify import verify
 
-WAY_OUT = "Nothing is written until you run manage.py verify_qdrant --repair."
+INSTRUCTION = "Nothing is written until you run manage.py verify_qdrant --repair."
 
 
 def live() -> str:
     return f"{collection_name()}_v1"
 
 
-def put_postgresql_back() -> None:
-    """The state row of an older copy: another checkpoint than the collection carries."""
+def restore_older_postgresql_state() -> None:
+    """Restore the state row of an older copy: its checkpoint differs from the collection's."""
     older = StoreState.objects.get()
     StoreState.objects.update(checkpoint_at=None)
     with qdrant() as client:
@@ -49,7 +49,7 @@ def put_postgresql_back() -> None:
     StoreState.objects.update(checkpoint=older.checkpoint, pending_checkpoint=older.pending_checkpoint, checkpoint_at=older.checkpoint_at)
 
 
-def drop_the_collection() -> None:
+def drop_collection() -> None:
     with qdrant() as client:
         delete_alias(client)
         client.delete_collection(live())
@@ -59,16 +59,16 @@ def delete_alias(client: QdrantClient) -> None:
     client.update_collection_aliases([models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=collection_name()))])
 
 
-def move_the_alias() -> None:
-    """To a collection of this database that PostgreSQL does not know."""
-    lead_to(f"{collection_name()}_v7")
+def move_alias() -> None:
+    """Move the alias to a collection of this database that PostgreSQL does not know."""
+    point_alias_to(f"{collection_name()}_v7")
 
 
-def move_the_alias_to_anothers() -> None:
-    lead_to("somebody_elses")
+def move_alias_to_foreign_collection() -> None:
+    point_alias_to("foreign")
 
 
-def lead_to(name: str) -> None:
+def point_alias_to(name: str) -> None:
     with qdrant() as client:
         name = name if name.startswith(collection_name()) else f"{collection_name()}_{name}"
         vectors = models.VectorParams(size=512, distance=models.Distance.COSINE)
@@ -78,29 +78,29 @@ def lead_to(name: str) -> None:
         client.update_collection_aliases([models.CreateAliasOperation(create_alias=created)])
 
 
-def put_a_real_collection_there() -> None:
+def replace_alias_with_collection() -> None:
     with qdrant() as client:
         delete_alias(client)
         client.create_collection(collection_name(), vectors_config=models.VectorParams(size=512, distance=models.Distance.COSINE))
 
 
-def replace_postgresql() -> None:
+def change_database_id() -> None:
     plain_sql("UPDATE vector_store_state SET database_id = gen_random_uuid()")
 
 
-def lose_the_state() -> None:
-    """As after a TRUNCATE of every table: the database has another id, and knows no collection."""
+def truncate_state() -> None:
+    """Simulate a TRUNCATE of every table: the database has another id and knows no collection."""
     plain_sql("TRUNCATE vector_store_state, vector_collections, vector_sync_queue")
 
 
 STATES = [
-    (put_postgresql_back, WAY_OUT),
-    (drop_the_collection, "make it with manage.py init_qdrant."),
-    (move_the_alias, "run manage.py init_qdrant, which registers it"),
-    (move_the_alias_to_anothers, "delete the alias, or set QDRANT_COLLECTION to another name"),
-    (put_a_real_collection_there, "is a real collection, but must be an alias"),
-    (replace_postgresql, "belongs to another database"),
-    (lose_the_state, "belongs to another database"),
+    (restore_older_postgresql_state, INSTRUCTION),
+    (drop_collection, "make it with manage.py init_qdrant."),
+    (move_alias, "run manage.py init_qdrant, which registers it"),
+    (move_alias_to_foreign_collection, "delete the alias, or set QDRANT_COLLECTION to another name"),
+    (replace_alias_with_collection, "is a real collection, but must be an alias"),
+    (change_database_id, "belongs to another database"),
+    (truncate_state, "belongs to another database"),
 ]
 
 
@@ -110,7 +110,7 @@ def synced(any_collection: str) -> None:
 
 
 def sync_three_users() -> None:
-    """Three users with their points, a checkpoint in both stores, and an empty queue."""
+    """Sync three users. Both stores have a checkpoint, and the queue is empty."""
     people(3)
     sync_once()
     with qdrant() as client:
@@ -119,12 +119,12 @@ def sync_three_users() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize(("happens", "line"), STATES, ids=[happens.__name__ for happens, _line in STATES])
-def test_sync_once__with_an_empty_queue_says_at_once_what_only_a_person_mends(
-    synced: None, monkeypatch: pytest.MonkeyPatch, happens: Callable[[], None], line: str
+@pytest.mark.parametrize(("break_stores", "line"), STATES, ids=[break_stores.__name__ for break_stores, _line in STATES])
+def test_sync_once__empty_queue__reports_at_once_what_an_operator_must_repair(
+    synced: None, monkeypatch: pytest.MonkeyPatch, break_stores: Callable[[], None], line: str
 ) -> None:
-    """Also a process that found everything right a moment ago."""
-    happens()
+    """This also holds for a process whose last comparison, a moment ago, found no problem."""
+    break_stores()
     QueueEntry.objects.all().delete()
     preflight.invalidate()
     monkeypatch.setattr(StallTimeout, "pause", lambda *_arguments: pytest.fail("It waits."))
@@ -135,37 +135,37 @@ def test_sync_once__with_an_empty_queue_says_at_once_what_only_a_person_mends(
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize(("happens", "line"), STATES, ids=[happens.__name__ for happens, _line in STATES])
-def test_watch__with_an_empty_queue_looks_once_a_minute_and_says_it_once(
-    synced: None, monkeypatch: pytest.MonkeyPatch, happens: Callable[[], None], line: str
+@pytest.mark.parametrize(("break_stores", "line"), STATES, ids=[break_stores.__name__ for break_stores, _line in STATES])
+def test_watch__empty_queue__compares_once_a_minute_and_reports_once(
+    synced: None, monkeypatch: pytest.MonkeyPatch, break_stores: Callable[[], None], line: str
 ) -> None:
-    said: list[str] = []
-    worker = Worker(on_unavailable=said.append)
+    reported: list[str] = []
+    worker = Worker(on_unavailable=reported.append)
     assert watch._step(worker) is None
-    assert said == []
-    happens()
+    assert reported == []
+    break_stores()
     QueueEntry.objects.all().delete()
     keep_checkpoint_fresh()
-    a_minute_passes(monkeypatch)
+    let_a_minute_pass(monkeypatch)
     for _ in range(3):
         assert watch._step(worker) is None
-    assert len(said) == 1
-    assert line in said[0]
-    assert worker.pause > drain.MIN_PAUSE
+    assert len(reported) == 1
+    assert line in reported[0]
+    assert worker.pause > worker_module.MIN_PAUSE
 
 
 def keep_checkpoint_fresh() -> None:
-    """Another worker renews it, so that this one has to compare by itself."""
+    """Pretend that another worker renews the checkpoint. This worker then has to compare the stores itself."""
     StoreState.objects.update(checkpoint_at="2100-01-01T00:00Z")
 
 
-def a_minute_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+def let_a_minute_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     monotonic = time.monotonic
     monkeypatch.setattr("vectorstore.consistency.preflight.time.monotonic", lambda: monotonic() + COMPARE_SECONDS)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_watch__compares_no_more_often_than_once_a_minute(synced: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_watch__empty_queue__compares_at_most_once_a_minute(synced: None, monkeypatch: pytest.MonkeyPatch) -> None:
     worker, compared = Worker(), []
     watch._step(worker)
     keep_checkpoint_fresh()
@@ -173,55 +173,55 @@ def test_watch__compares_no_more_often_than_once_a_minute(synced: None, monkeypa
     for _ in range(3):
         watch._step(worker)
     assert compared == []
-    a_minute_passes(monkeypatch)
+    let_a_minute_pass(monkeypatch)
     for _ in range(3):
         watch._step(worker)
     assert compared == [1]
 
 
 @pytest.mark.django_db(transaction=True)
-def test_watch__what_was_mended_meanwhile_is_said_again_if_it_comes_back(synced: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    said: list[str] = []
-    worker = Worker(on_unavailable=said.append)
+def test_watch__repaired_problem_returns__is_reported_again(synced: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    reported: list[str] = []
+    worker = Worker(on_unavailable=reported.append)
     ours = StoreState.current().database_id
     for _ in range(2):
-        replace_postgresql()
+        change_database_id()
         preflight.invalidate()
         watch._step(worker)
         watch._step(worker)
         StoreState.objects.update(database_id=ours)
         watch._step(worker)
         assert worker.unavailable is None
-    assert len(said) == 2
+    assert len(reported) == 2
 
 
 @pytest.mark.django_db
-def test_sync_once__a_store_that_is_unavailable_is_waited_for_though_the_queue_is_empty(collection: str, settings: Settings) -> None:
-    """Nobody knows then whether it was restored."""
+def test_sync_once__empty_queue_and_store_unavailable__waits(collection: str, settings: Settings) -> None:
+    """An unavailable store may have been restored."""
     settings.QDRANT_URL = f"http://127.0.0.1:{free_port()}"
-    said: list[str] = []
+    reported: list[str] = []
     with pytest.raises(CommandError) as raised:
         call_command("sync_qdrant", "--once", "--timeout", "0.5")
     assert raised.value.returncode == 2
     assert str(raised.value).startswith("Nothing answers at QDRANT_URL")
-    synced = sync_once(timeout=0.5, on_unavailable=said.append)
-    assert len(said) == 1
-    assert synced.unavailable == said[0]
+    synced = sync_once(timeout=0.5, on_unavailable=reported.append)
+    assert len(reported) == 1
+    assert synced.unavailable == reported[0]
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("with_entry", [False, True])
-def test_sync_once__what_only_a_person_mends_is_not_waited_for_in_the_middle(
+def test_sync_once__restored_while_unavailable__stops_waiting(
     embedded_collection: str, monkeypatch: pytest.MonkeyPatch, with_entry: bool
 ) -> None:
-    """A store that is unavailable at the start, and then comes back as an older copy."""
+    """A store is unavailable at the start, and then returns as an older copy."""
     people(int(with_entry))
-    answers: list[UserFacingError] = [StoreUnavailable("Away."), StoreUnavailable("Away."), StoreUnusable("Restored.")]
+    answers: list[UserFacingError] = [StoreUnavailable("No answer."), StoreUnavailable("No answer."), StoreUnusable("Restored.")]
 
-    def prove(_client: object) -> None:
+    def next_answer(_client: object) -> None:
         raise answers.pop(0)
 
-    monkeypatch.setattr(preflight, "check_stores", prove)
+    monkeypatch.setattr(preflight, "check_stores", next_answer)
     monkeypatch.setattr(preflight, "is_due", lambda: True)
     with pytest.raises(StoreUnusable):
         sync_once(timeout=60)
@@ -234,29 +234,29 @@ def test_sync_once__what_only_a_person_mends_is_not_waited_for_in_the_middle(
 @pytest.mark.long
 @pytest.mark.at_length("server")
 @pytest.mark.django_db(transaction=True)
-def test_restored_postgresql__of_an_empty_queue_is_noticed_by_everybody(collection: str) -> None:
-    there = people(5)
+def test_restored_postgresql__empty_queue__every_command_notices(collection: str) -> None:
+    user_ids = people(5)
     sync_once()
     with restorable_postgres(dumped=True) as restore:
-        erase(there[0])
-        anonymize(there[1])
-        assert points() == ids(there[2:])
+        erase(user_ids[0])
+        anonymize(user_ids[1])
+        assert points() == ids(user_ids[2:])
         restore()
         assert queued() == 0
         code, out, err = manage("sync_qdrant", "--once", "--timeout", "300")
         assert (code, out, err.count("\n")) == (2, "", 1)
-        assert WAY_OUT in err
+        assert INSTRUCTION in err
         code, out, err = manage("init_qdrant", "--check")
         assert (code, err) == (1, "")
-        assert WAY_OUT in out
+        assert INSTRUCTION in out
         watching = started("sync_qdrant", "--watch")
         try:
             assert watching.stderr is not None
             line = watching.stderr.readline()
-            assert WAY_OUT.rstrip(".") in line and line.endswith(". Trying again.\n")
+            assert INSTRUCTION.rstrip(".") in line and line.endswith(". Trying again.\n")
             assert manage("verify_qdrant", "--repair", "--after-restore")[0] == 1
-            wait_until(lambda: points() == ids(there), "Everybody is written")
-            wait_until(lambda: queued() == 0, "Nobody is queued")
+            wait_until(lambda: points() == ids(user_ids), "All users are written")
+            wait_until(lambda: queued() == 0, "The queue is empty")
             watching.send_signal(signal.SIGTERM)
             assert ended(watching)[::2] == (0, "")
         finally:
@@ -267,20 +267,20 @@ def test_restored_postgresql__of_an_empty_queue_is_noticed_by_everybody(collecti
 
 
 @pytest.mark.django_db(transaction=True)
-def test_init_qdrant__reports_a_restored_store(synced: None, capsys: pytest.CaptureFixture[str]) -> None:
+def test_init_qdrant__restored_store__is_reported(synced: None, capsys: pytest.CaptureFixture[str]) -> None:
     call_command("init_qdrant", "--check")
     assert "is as defined." in capsys.readouterr().out
-    put_postgresql_back()
+    restore_older_postgresql_state()
     for options in (["--check"], []):
         with pytest.raises(SystemExit) as ended_with:
             call_command("init_qdrant", *options)
         assert ended_with.value.code == 1
-        assert WAY_OUT in capsys.readouterr().out
+        assert INSTRUCTION in capsys.readouterr().out
     call_command("init_qdrant", "--plan")
-    assert WAY_OUT in capsys.readouterr().out
+    assert INSTRUCTION in capsys.readouterr().out
     with pytest.raises(SystemExit):
         call_command("init_qdrant", "--check", "--json")
-    assert f'{WAY_OUT}",' in capsys.readouterr().out
+    assert f'{INSTRUCTION}",' in capsys.readouterr().out
     assert VectorCollection.objects.get().state == VectorCollection.State.LIVE
 
 
@@ -289,34 +289,34 @@ def delete_with_sql(user_id: UUID) -> None:
     sync_once()
 
 
-def delete_with_sql_and_project(user_id: UUID) -> None:
-    """As the admin has the point follow a change."""
+def update_with_sql_and_sync(user_id: UUID) -> None:
+    """Change the user and sync the point at once, as the admin does."""
     plain_sql(f"UPDATE users SET verified = false WHERE id = '{user_id}'")
     sync_users([user_id])
 
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(
-    "remove", [erase, anonymize, soft_delete, delete_with_sql, delete_with_sql_and_project], ids=lambda remove: remove.__name__
+    "remove", [erase, anonymize, soft_delete, delete_with_sql, update_with_sql_and_sync], ids=lambda remove: remove.__name__
 )
-def test_restored_postgresql__to_a_copy_from_right_before_a_deletion(
+def test_restored_postgresql__copy_from_before_a_deletion__is_noticed(
     embedded_collection: str, capsys: pytest.CaptureFixture[str], remove: Callable[[UUID], object]
 ) -> None:
     sync_three_users()
-    restored_after(remove, capsys)
+    restore_after(remove, capsys)
 
 
 @pytest.mark.qdrant_server
 @pytest.mark.django_db(transaction=True)
-def test_restored_postgresql__to_a_copy_from_right_before_a_deletion__on_a_server(
+def test_restored_postgresql__copy_from_before_a_deletion_on_a_server__is_noticed(
     server: QdrantServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     call_command("init_qdrant")
     sync_three_users()
-    restored_after(erase, capsys)
+    restore_after(erase, capsys)
 
 
-def restored_after(remove: Callable[[UUID], object], capsys: pytest.CaptureFixture[str]) -> None:
+def restore_after(remove: Callable[[UUID], object], capsys: pytest.CaptureFixture[str]) -> None:
     """No worker renews the checkpoint between the deletion and the restore."""
     user_id = UUID(str(min(points())))
     with restorable_postgres() as restore:

@@ -1,4 +1,4 @@
-"""Keeping and ending a claim (protocol, rules 5 and 7)."""
+"""Renew, finish and release claims (protocol rules 5 and 7)."""
 
 from __future__ import annotations
 
@@ -37,19 +37,20 @@ def rechecks() -> list[UUID | None]:
 # --- Renewing --------------------------------------------------------------------------------------------------------------------
 
 
-def test_renew__by_the_databases_clock(settings: Settings) -> None:
+def test_renew__uses_the_clock_of_the_database(settings: Settings) -> None:
     settings.SYNC_LEASE_SECONDS = 20.0
     claim = claimed(3)
     SyncLease.objects.update(expires_at=database_clock() + timedelta(seconds=1))
     before = database_clock()
-    shown = renew(claim)
-    assert before < shown < database_clock()
+    renewed_at = renew(claim)
+    assert before < renewed_at < database_clock()
     assert all(
-        before < until - timedelta(seconds=20) < database_clock() for until in SyncLease.objects.values_list("expires_at", flat=True)
+        before < expires_at - timedelta(seconds=20) < database_clock()
+        for expires_at in SyncLease.objects.values_list("expires_at", flat=True)
     )
 
 
-def test_renew__a_lease_that_has_run_out_is_lost_though_nobody_took_it() -> None:
+def test_renew__expired_lease_that_no_worker_took__is_lost() -> None:
     claim = claimed()
     SyncLease.objects.update(expires_at=LONG_AGO)
     with pytest.raises(LeaseLost) as raised:
@@ -61,14 +62,14 @@ def test_renew__a_lease_that_has_run_out_is_lost_though_nobody_took_it() -> None
     assert SyncLease.objects.get().expires_at == LONG_AGO
 
 
-def test_renew__of_whom_one_was_taken_over() -> None:
+def test_renew__one_user_leased_by_another_worker__is_lost() -> None:
     claim = claimed(2)
     SyncLease.objects.filter(pk=min(claim.users)).update(worker_id=uuid4())
     with pytest.raises(LeaseLost):
         renew(claim)
 
 
-def test_renew__where_less_than_a_requests_timeout_is_left(settings: Settings) -> None:
+def test_renew__remaining_time_below_the_request_timeout__is_lost(settings: Settings) -> None:
     claim = claimed()
     settings.SYNC_LEASE_SECONDS, settings.QDRANT_TIMEOUT = 5.0, 5.0
     with pytest.raises(LeaseLost):
@@ -87,7 +88,7 @@ def test_finish__releases_all_users() -> None:
     assert is_empty()
 
 
-def test_finish__whoever_was_lost_is_looked_at_again() -> None:
+def test_finish__lost_lease__queues_a_recheck() -> None:
     claim = claimed(2)
     lost = min(claim.users)
     SyncLease.objects.filter(pk=lost).update(expires_at=LONG_AGO)
@@ -97,35 +98,35 @@ def test_finish__whoever_was_lost_is_looked_at_again() -> None:
     assert not SyncLease.objects.exists()
 
 
-def test_finish__quarantines_whom_qdrant_refuses() -> None:
-    person, lost, gone = UserFactory.create().pk, UserFactory.create().pk, uuid4()
-    enqueue([person, lost, gone])
+def test_finish__rejected_users__are_quarantined() -> None:
+    user_id, lost, gone = UserFactory.create().pk, UserFactory.create().pk, uuid4()
+    enqueue([user_id, lost, gone])
     claim = claim_due(uuid4(), 3)
     assert claim is not None
     SyncLease.objects.filter(pk=lost).update(worker_id=uuid4())
-    finish(claim, [RejectedUser(user_id, "some_v1", "too long") for user_id in (person, lost, gone)])
-    assert list(QuarantinedUser.objects.values_list("user_id", "collection", "reason")) == [(person, "some_v1", "too long")]
-    assert queued(person, gone) == 0
+    finish(claim, [RejectedUser(user_id, "some_v1", "too long") for user_id in (user_id, lost, gone)])
+    assert list(QuarantinedUser.objects.values_list("user_id", "collection", "reason")) == [(user_id, "some_v1", "too long")]
+    assert queued(user_id, gone) == 0
 
 
 @pytest.mark.parametrize("unanswered", [True, False])
-def test_release__with_a_recheck_where_a_request_is_unanswered(unanswered: bool) -> None:
+def test_release__unanswered_request__queues_rechecks(unanswered: bool) -> None:
     claim = claimed(2)
     release(claim, unanswered=unanswered)
     assert not SyncLease.objects.exists()
     assert sorted(map(str, rechecks())) == (sorted(map(str, claim.users)) if unanswered else [])
 
 
-def test_release__again_and_again_does_not_pile_up_rechecks() -> None:
-    """A long outage."""
+def test_release__repeated__queues_one_recheck_per_user() -> None:
+    """This happens in a long outage."""
     for _ in range(5):
         claim = claim_due(uuid4(), 3) or claimed(3)
         release(claim, unanswered=True)
     assert len(rechecks()) == 3
 
 
-def test_release__again_the_recheck_awaits_an_answer_to_what_is_sent_afterwards() -> None:
-    """One to a request that was sent between the two tells nothing of the second."""
+def test_release__second_time__recheck_awaits_an_answer_to_a_later_request() -> None:
+    """An answer to a request sent between the two releases does not concern the second one."""
     release(claimed(), unanswered=True)
     between = database_clock()
     again = claim_due(uuid4(), 10)
@@ -136,8 +137,8 @@ def test_release__again_the_recheck_awaits_an_answer_to_what_is_sent_afterwards(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_release__a_recheck_that_is_just_being_armed_is_not_that_of_the_next_request() -> None:
-    (person,) = (claim := claimed()).users
+def test_release__recheck_locked_by_another_worker__queues_a_new_one() -> None:
+    (user_id,) = (claim := claimed()).users
     release(claim, unanswered=True)
     again = claim_due(uuid4(), 10)
     assert again is not None
@@ -146,10 +147,10 @@ def test_release__a_recheck_that_is_just_being_armed_is_not_that_of_the_next_req
         cursor.execute("UPDATE vector_sync_queue SET awaits_ack = false WHERE awaits_ack")
         release(again, unanswered=True)
         cursor.execute("COMMIT")
-    assert rechecks() == [person]
+    assert rechecks() == [user_id]
 
 
-def test_expire_leases__frees_users_that_a_dead_worker_held_without_an_entry() -> None:
+def test_expire_leases__users_without_an_entry__are_rechecked() -> None:
     claim = claimed(2)
     QueueEntry.objects.all().delete()
     assert is_empty()
@@ -160,16 +161,16 @@ def test_expire_leases__frees_users_that_a_dead_worker_held_without_an_entry() -
     assert SyncLease.objects.get().user_id == max(claim.users)
 
 
-def test_expire_leases__deletes_workers_that_were_killed() -> None:
-    there, _gone = (
+def test_expire_leases__worker_without_heartbeat__is_deleted() -> None:
+    live_worker, _gone = (
         SyncWorker.objects.create(id=uuid4(), host="", pid=1),
         SyncWorker.objects.create(id=uuid4(), host="", pid=2, heartbeat_at=LONG_AGO),
     )
     expire_leases()
-    assert SyncWorker.objects.get() == there
+    assert SyncWorker.objects.get() == live_worker
 
 
-def test_release_all__users_that_a_worker_still_holds() -> None:
+def test_release_all__releases_and_rechecks_the_users_of_the_worker() -> None:
     claim, other = claimed(2), claimed()
     SyncWorker.objects.create(id=claim.worker, host="", pid=1)
     release_all(claim.worker)
@@ -181,7 +182,7 @@ def test_release_all__users_that_a_worker_still_holds() -> None:
 # --- Rechecks ----------------------------------------------------------------------------------------------------------------
 
 
-def test_start_recheck_delay__what_was_sent_before_they_were_queued_tells_nothing(settings: Settings) -> None:
+def test_start_recheck_delay__request_sent_before_the_recheck__does_not_count(settings: Settings) -> None:
     settings.SYNC_RECHECK_SECONDS = 30.0
     sent_at = database_clock()
     release(claimed(), unanswered=True)
@@ -195,7 +196,7 @@ def test_start_recheck_delay__what_was_sent_before_they_were_queued_tells_nothin
 
 
 @pytest.mark.django_db(transaction=True)
-def test_start_recheck_delay__leaves_to_another_worker_what_that_one_begins() -> None:
+def test_start_recheck_delay__recheck_locked_by_another_worker__is_skipped() -> None:
     release(claimed(), unanswered=True)
     with another_connection() as other, other.cursor() as cursor:
         cursor.execute("BEGIN")
@@ -236,20 +237,20 @@ def test_start_recheck_delay__leaves_to_another_worker_what_that_one_begins() ->
         (60.0, 0.0, "QDRANT_TIMEOUT is 0.0: set a number of seconds above 0 and at most 86400 (one day)."),
     ],
 )
-def test_check_settings__a_lease_is_longer_than_a_request(settings: Settings, lease: float, timeout: float, line: str) -> None:
+def test_check_settings__lease_not_longer_than_a_request__fails(settings: Settings, lease: float, timeout: float, line: str) -> None:
     settings.SYNC_LEASE_SECONDS, settings.QDRANT_TIMEOUT = lease, timeout
     with pytest.raises(WrongSetting) as raised:
         check_settings()
     assert str(raised.value) == line
 
 
-def test_check_settings__a_recheck_comes_after_a_while(settings: Settings) -> None:
+def test_check_settings__negative_recheck_delay__fails(settings: Settings) -> None:
     settings.SYNC_RECHECK_SECONDS = -1.0
     with pytest.raises(WrongSetting) as raised:
         check_settings()
     assert str(raised.value) == "SYNC_RECHECK_SECONDS is -1.0. Set it to a number of seconds from 0 to 86400 (one day)."
 
 
-def test_check_settings__as_they_are(settings: Settings) -> None:
+def test_check_settings__lease_longer_than_a_request__passes(settings: Settings) -> None:
     settings.QDRANT_TIMEOUT = 59.0
     check_settings()

@@ -1,4 +1,4 @@
-"""After a TRUNCATE nobody knows whom it took (protocol, rule 1)."""
+"""After a TRUNCATE the removed users are unknown, so the collections are searched for orphans (protocol rule 1)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.mark.parametrize("table", ["users", "profile_embeddings"])
-def test_truncate__the_points_go(collection: str, table: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_truncate__removes_all_points(collection: str, table: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(orphan_scan, "PAGE_SIZE", 2)
     people(5)
     sync_once()
@@ -38,7 +38,7 @@ def test_truncate__the_points_go(collection: str, table: str, monkeypatch: pytes
     assert points() == set()
 
 
-def test_truncate__a_secondary_collection_that_fails_is_marked_failed(embedded_collection: str) -> None:
+def test_truncate__failing_secondary_collection__is_marked_failed(embedded_collection: str) -> None:
     people(2)
     sync_once()
     registry.register("profile_embeddings_v2", VectorCollection.State.RETAINED, "")
@@ -48,17 +48,17 @@ def test_truncate__a_secondary_collection_that_fails_is_marked_failed(embedded_c
     assert registry.write_targets() == ("profile_embeddings_v1",)
 
 
-def test_truncate__whoever_came_afterwards_stays(embedded_collection: str) -> None:
+def test_truncate__users_added_afterwards__keep_their_points(embedded_collection: str) -> None:
     people(2)
     sync_once()
     plain_sql("TRUNCATE users CASCADE")
-    there = people(2)
+    user_ids = people(2)
     sync_once()
-    assert points() == ids(there)
+    assert points() == ids(user_ids)
 
 
-def test_truncate__beside_a_worker_that_has_read_its_rows_before(embedded_collection: str) -> None:
-    """It writes after the collection was compared, when nobody is on the queue for them any more."""
+def test_truncate__worker_that_read_its_rows_before__its_points_are_removed_too(embedded_collection: str) -> None:
+    """The worker writes after the orphan scan, when the queue has no entry for its users."""
     people(1)
     slow = claim_due(uuid4(), 10)
     assert slow is not None
@@ -75,61 +75,63 @@ def test_truncate__beside_a_worker_that_has_read_its_rows_before(embedded_collec
 
 
 @pytest.mark.parametrize("table", ["users", "profile_embeddings"])
-def test_truncate__nobody_who_is_gone_stays_quarantined(embedded_collection: str, table: str) -> None:
+def test_truncate__ends_the_quarantine_of_removed_users(embedded_collection: str, table: str) -> None:
     (gone,) = people(1)
     QuarantinedUser.objects.create(user_id=gone, reason="", collection="")
     plain_sql(f"TRUNCATE {table} CASCADE")
-    (there,) = people(1)
-    QuarantinedUser.objects.create(user_id=there, reason="", collection="")
+    (present,) = people(1)
+    QuarantinedUser.objects.create(user_id=present, reason="", collection="")
     QueueEntry.objects.exclude(user_id=None).delete()
     assert sync_once(timeout=5).remaining.quarantined == 1
-    assert QuarantinedUser.objects.get().pk == there
+    assert QuarantinedUser.objects.get().pk == present
 
 
-def test_scan_for_orphans__who_is_to_have_no_point(embedded_collection: str) -> None:
+def test_scan_for_orphans__queues_every_point_without_a_projectable_user(embedded_collection: str) -> None:
     """A projectable user is left alone. A point whose id is no UUID belongs to no user: ``verify_qdrant`` handles it."""
-    (there,) = people(1)
+    (projectable,) = people(1)
     staff, deleted = ProfileEmbeddingFactory.create(user__staff=True).pk, ProfileEmbeddingFactory.create(user__deleted=True).pk
-    bare, nobody = UserFactory.create().pk, uuid4()
-    User.objects.filter(pk=there).update(active=False)
-    write(*[a_point(person) for person in (there, staff, deleted, bare, nobody)], models.PointStruct(id=7, vector=unit_vector(1)))
+    bare, unknown_id = UserFactory.create().pk, uuid4()
+    User.objects.filter(pk=projectable).update(active=False)
+    write(
+        *[a_point(user_id) for user_id in (projectable, staff, deleted, bare, unknown_id)], models.PointStruct(id=7, vector=unit_vector(1))
+    )
     QueueEntry.objects.all().delete()
     plain_sql("INSERT INTO vector_sync_queue (user_id, urgent) VALUES (NULL, true)")
     work(uuid4(), 10)
-    assert set(QueueEntry.objects.values_list("user_id", "urgent")) == {(person, True) for person in (staff, deleted, bare, nobody)}
+    assert set(QueueEntry.objects.values_list("user_id", "urgent")) == {(user_id, True) for user_id in (staff, deleted, bare, unknown_id)}
     sync_once()
-    assert points() == {str(there), 7}
+    assert points() == {str(projectable), 7}
     assert queued() == 0
 
 
-def test_scan_for_orphans__a_lease_that_runs_out_between_two_pages(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody else looks through them all then."""
+def test_scan_for_orphans__lease_expires_between_two_pages__stops(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another worker then scans all points."""
     monkeypatch.setattr(orphan_scan, "PAGE_SIZE", 2)
     write(*[a_point(uuid4()) for _ in range(5)])
     plain_sql("INSERT INTO vector_sync_queue (user_id, urgent) VALUES (NULL, true)")
     claim = claim_due(uuid4(), 10)
     assert claim is not None and claim.all_users
 
-    def frozen_afterwards(people: Iterable[UUID], *, urgent: bool, cause: str) -> int:
-        queued = enqueue(people, urgent=urgent, cause=cause)
-        if queued:
+    def enqueue_and_expire_lease(user_ids: Iterable[UUID], *, urgent: bool, cause: str) -> int:
+        count = enqueue(user_ids, urgent=urgent, cause=cause)
+        if count:
             plain_sql("UPDATE vector_sync_leases SET expires_at = clock_timestamp()")
-        return queued
+        return count
 
-    monkeypatch.setattr(orphan_scan, "enqueue", frozen_afterwards)
+    monkeypatch.setattr(orphan_scan, "enqueue", enqueue_and_expire_lease)
     with pytest.raises(LeaseLost):
         orphan_scan.scan_for_orphans(claim)
     assert QueueEntry.objects.exclude(user_id=None).count() == 2
 
 
-def test_repair__the_point_of_the_id_that_stands_for_all_users(collection: str) -> None:
-    """Nobody has it who has an embedding, no claim is of it as of a person, and both stores sort it before all others."""
-    there = people(2)
+def test_repair__point_with_the_id_of_all_users__is_removed(collection: str) -> None:
+    """No user with an embedding has this id, no claim treats it as a user, and both stores sort it before all others."""
+    user_ids = people(2)
     sync_once()
     write(a_point(ALL_USERS))
-    found = verify(repairing=True)
-    assert (found.differing, found.collections[0].examples) == (1, {"orphaned": [str(ALL_USERS)]})
+    drift = verify(repairing=True)
+    assert (drift.differing, drift.collections[0].examples) == (1, {"orphaned": [str(ALL_USERS)]})
     sync_once(timeout=5)
-    assert points() == ids(there)
+    assert points() == ids(user_ids)
     assert queued() == 0
     assert verify().clean

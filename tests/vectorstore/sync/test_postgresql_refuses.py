@@ -1,4 +1,4 @@
-"""A PostgreSQL that only reads, or refuses the connection: ``--once`` reports it and ends, ``--watch`` reports it once and keeps trying."""
+"""PostgreSQL is read-only or refuses the connection: ``--once`` reports it and ends, ``--watch`` reports it once and keeps trying."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from tests.vectorstore.sync.people import ids, people, plain_sql, points, queued
 pytestmark = pytest.mark.django_db(transaction=True)
 
 READ_ONLY = "default_transaction_read_only is 'on'. "
-ONCE = ("sync_qdrant", "--once", "--timeout", "20")
+SYNC_ONCE = ("sync_qdrant", "--once", "--timeout", "20")
 
 
 @pytest.fixture
 def read_only(embedded_collection: str) -> Iterator[None]:
-    """New sessions at the test's database only read; the test's own session still writes."""
+    """Make new sessions of the test's database read-only. The test's own session can still write."""
     connection.ensure_connection()
     database = connection.ops.quote_name(connection.settings_dict["NAME"])
     plain_sql(f"ALTER DATABASE {database} SET default_transaction_read_only = on")
@@ -32,53 +32,53 @@ def read_only(embedded_collection: str) -> Iterator[None]:
         plain_sql(f"ALTER DATABASE {database} RESET default_transaction_read_only")
 
 
-def use(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+def use_database(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     elsewhere = commands.environment() | {"DATABASE_URL": url}
     monkeypatch.setattr(commands, "environment", lambda: elsewhere)
 
 
 @pytest.mark.parametrize("with_entry", [False, True])
-def test_once__a_postgresql_that_only_reads_is_not_waited_for(read_only: None, with_entry: bool) -> None:
+def test_once__read_only_postgresql__ends_at_once(read_only: None, with_entry: bool) -> None:
     people(int(with_entry))
-    code, out, err = manage(*ONCE)
+    code, out, err = manage(*SYNC_ONCE)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert READ_ONLY in err
 
 
-def test_watch__a_postgresql_that_only_reads_is_reported_once_until_it_writes(read_only: None) -> None:
-    there = people(2)
+def test_watch__read_only_postgresql__is_reported_once_then_the_worker_writes(read_only: None) -> None:
+    user_ids = people(2)
     with started("sync_qdrant", "--watch") as process:
         try:
             assert process.stderr is not None
             line = process.stderr.readline()
             assert READ_ONLY in line and line.endswith(" Trying again.\n")
             plain_sql(f"ALTER DATABASE {connection.ops.quote_name(connection.settings_dict['NAME'])} RESET default_transaction_read_only")
-            wait_until(lambda: queued() == 0 and points() == ids(there), "The worker writes")
+            wait_until(lambda: queued() == 0 and points() == ids(user_ids), "The worker writes")
             process.send_signal(signal.SIGTERM)
             assert ended(process)[::2] == (0, "")
         finally:
             process.kill()
 
 
-def test_once__a_refused_connection_is_not_waited_for(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_once__refused_connection__ends_at_once(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with refusing_server("28P01", "Passwort-Authentifizierung für Benutzer »ann« fehlgeschlagen") as url:
-        use(monkeypatch, url)
-        code, out, err = manage(*ONCE)
+        use_database(monkeypatch, url)
+        code, out, err = manage(*SYNC_ONCE)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert "fehlgeschlagen" in err and "secret" not in err and "Trying again" not in err
 
 
-def test_once__a_server_that_starts_up_is_waited_for(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_once__starting_server__waits(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with refusing_server("57P03", "das Datenbanksystem startet") as url:
-        use(monkeypatch, url)
+        use_database(monkeypatch, url)
         code, out, err = manage("sync_qdrant", "--once", "--timeout", "1")
     assert (code, out) == (2, "")
     assert err.splitlines()[0].endswith("das Datenbanksystem startet. Trying again.")
 
 
-def test_watch__a_refused_connection_is_reported_once(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_watch__refused_connection__is_reported_once(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with refusing_server("3D000", 'database "findme" does not exist') as url:
-        use(monkeypatch, url)
+        use_database(monkeypatch, url)
         with started("sync_qdrant", "--watch") as process:
             try:
                 assert process.stderr is not None

@@ -1,4 +1,4 @@
-"""What a worker proves before it writes (protocol, rules 8 and 9), and that a secondary collection does not keep it from it (rule 10)."""
+"""Preflight checks of a worker (protocol rules 8 and 9). A secondary collection does not block them (rule 10)."""
 
 from __future__ import annotations
 
@@ -28,89 +28,89 @@ from vectorstore.verification.verify import verify
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.qdrant_server]
 
 State = VectorCollection.State
-ANOTHER = "5f0c1f0e-0000-4000-8000-000000000000"
-FAILED = UnexpectedResponse(500, "", b'{"status": {"error": "no"}}', httpx.Headers())
-SILENT = ResponseHandlingException(httpx.ReadTimeout(""))
+OTHER_DATABASE = "5f0c1f0e-0000-4000-8000-000000000000"
+SERVER_ERROR = UnexpectedResponse(500, "", b'{"status": {"error": "no"}}', httpx.Headers())
+TIMEOUT = ResponseHandlingException(httpx.ReadTimeout(""))
 
 
-def prove() -> None:
+def check_stores() -> None:
     with qdrant() as client:
         preflight.check_stores(client)
 
 
 def fail_at(monkeypatch: pytest.MonkeyPatch, method: str, name: str, error: Exception) -> None:
-    done = getattr(QdrantClient, method)
+    original = getattr(QdrantClient, method)
 
     def failing(client: QdrantClient, collection: str, *arguments: Any, **options: Any) -> Any:
         if collection == name:
             raise error
-        return done(client, collection, *arguments, **options)
+        return original(client, collection, *arguments, **options)
 
     monkeypatch.setattr(QdrantClient, method, failing)
 
 
 @pytest.mark.parametrize("method", ["get_collection", "scroll", "update_collection"])
 @pytest.mark.parametrize("state", [State.BUILDING, State.RETAINED])
-def test_check_stores__a_secondary_that_fails_is_marked_failed(
+def test_check_stores__failing_secondary__is_marked_failed(
     server_collection: str, monkeypatch: pytest.MonkeyPatch, method: str, state: VectorCollection.State
 ) -> None:
     name = secondary(state)
-    fail_at(monkeypatch, method, name, FAILED)
-    prove()
+    fail_at(monkeypatch, method, name, SERVER_ERROR)
+    check_stores()
     assert state_of(name)[0] == State.FAILED
     assert "answered 500 (no)" in state_of(name)[1]
     assert StoreState.current().checkpoint is not None
 
 
 @pytest.mark.parametrize("method", ["get_collection", "update_collection"])
-def test_check_stores__one_that_is_silent_again_and_again_is_marked_failed(
+def test_check_stores__repeated_timeouts_of_a_secondary__marks_it_failed(
     server_collection: str, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
-    """Also one that answers when it is read."""
+    """This also holds for a collection that answers reads."""
     name = secondary(State.RETAINED)
-    fail_at(monkeypatch, method, name, SILENT)
+    fail_at(monkeypatch, method, name, TIMEOUT)
     for _ in range(4):
         with pytest.raises(StoreUnavailable, match="did not answer within"):
-            prove()
+            check_stores()
         preflight.invalidate()
     assert state_of(name) == (State.RETAINED, "")
-    prove()
+    check_stores()
     assert state_of(name)[0] == State.FAILED
 
 
-def test_check_stores__silence_of_the_live_one_is_no_reason_to_mark_another_failed(
+def test_check_stores__live_collection_times_out__marks_no_secondary_failed(
     server_collection: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    prove()
+    check_stores()
     name = secondary(State.BUILDING)
-    for silent in (name, f"{collection_name()}_v1"):
-        fail_at(monkeypatch, "get_collection", silent, SILENT)
+    for timing_out in (name, f"{collection_name()}_v1"):
+        fail_at(monkeypatch, "get_collection", timing_out, TIMEOUT)
     for _ in range(6):
         with pytest.raises(StoreUnavailable):
-            prove()
+            check_stores()
     assert state_of(name) == (State.BUILDING, "")
 
 
 @pytest.mark.parametrize("method", ["get_collection", "scroll"])
-def test_check_stores__the_live_one_that_fails_stays(server_collection: str, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
-    fail_at(monkeypatch, method, f"{collection_name()}_v1", FAILED)
+def test_check_stores__failing_live_collection__stays_live(server_collection: str, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    fail_at(monkeypatch, method, f"{collection_name()}_v1", SERVER_ERROR)
     with pytest.raises(ServerError):
-        prove()
+        check_stores()
     assert registry.live() == f"{collection_name()}_v1"
 
 
-@pytest.mark.parametrize("owner", [ANOTHER, None])
+@pytest.mark.parametrize("owner", [OTHER_DATABASE, None])
 @pytest.mark.parametrize("state", [State.RETAINED, State.READY])
-def test_check_stores__a_secondary_that_is_not_ours_is_marked_failed(
+def test_check_stores__foreign_secondary__is_marked_failed(
     server_collection: str, state: VectorCollection.State, owner: str | None
 ) -> None:
-    """And left where it is: no step of ours makes it ours again."""
+    """The collection is not deleted, and no later step adopts it."""
     name = secondary(state)
     VectorCollection.objects.filter(pk=name).update(live_since=TransactionNow())
     with qdrant() as client:
         client.upsert(name, [models.PointStruct(id=1, vector=[1.0] * 512)])
         client.update_collection(name, metadata={DATABASE: owner})
-    prove()
+    check_stores()
     assert state_of(name)[0] == State.FAILED
     assert state_of(name)[1].startswith(f"The collection {name!r} ")
     sync_once(timeout=60)
@@ -119,91 +119,96 @@ def test_check_stores__a_secondary_that_is_not_ours_is_marked_failed(
     assert not VectorCollection.objects.filter(pk=name).exists()
 
 
-def test_check_stores__the_live_one_that_is_not_ours_is_the_reason_to_mark_none_failed(server_collection: str) -> None:
+def test_check_stores__foreign_live_collection__marks_no_secondary_failed(server_collection: str) -> None:
     retained = secondary(State.RETAINED)
-    StoreState.objects.update(database_id=ANOTHER)
+    StoreState.objects.update(database_id=OTHER_DATABASE)
     with pytest.raises(ForeignCollection, match=r"_v1' belongs to another database"):
-        prove()
+        check_stores()
     assert state_of(retained) == (State.RETAINED, "")
 
 
-@pytest.mark.parametrize("error", [FAILED, SILENT], ids=["failed", "silent"])
-def test_check_stores__where_the_checkpoint_cannot_be_renewed_writing_goes_on(
+@pytest.mark.parametrize("error", [SERVER_ERROR, TIMEOUT], ids=["failed", "silent"])
+def test_check_stores__checkpoint_cannot_be_renewed__writing_continues(
     server_collection: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
 ) -> None:
-    """As on a cluster that has lost too many nodes: it is compared all the same, said once, and tried again some time later, not with each batch."""
+    """This happens on a cluster that has lost too many nodes.
+
+    The checkpoint is still compared and the error is logged once. The renewal is repeated later, not with each batch.
+    """
     with monkeypatch.context() as patched:
         fail_at(patched, "update_collection", f"{collection_name()}_v1", error)
-        prove()
-        begun = StoreState.current().pending_checkpoint["id"]
+        check_stores()
+        begun_checkpoint = StoreState.current().pending_checkpoint["id"]
         patched.setattr(preflight, "renew_checkpoint", lambda _client: pytest.fail("too early"))
-        prove()
+        check_stores()
     with monkeypatch.context() as patched:
         fail_at(patched, "update_collection", f"{collection_name()}_v1", error)
-        it_is_time(patched)
-        prove()
+        make_retry_due(patched)
+        check_stores()
     assert [record.message.partition(": ")[0] for record in caplog.records] == [
         "The checkpoint was compared and could not be renewed. The renewal is repeated every 30 s"
     ]
-    it_is_time(monkeypatch)
-    prove()
-    assert (StoreState.current().checkpoint["id"], StoreState.current().pending_checkpoint) == (begun, None)
+    make_retry_due(monkeypatch)
+    check_stores()
+    assert (StoreState.current().checkpoint["id"], StoreState.current().pending_checkpoint) == (begun_checkpoint, None)
     caplog.clear()
 
 
-def it_is_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def make_retry_due(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preflight, "_renewal_retries", dict.fromkeys(preflight._renewal_retries, 0.0))
 
 
-def test_check_stores__a_restored_store_is_reported_though_the_checkpoint_could_not_be_renewed(
+def test_check_stores__checkpoint_cannot_be_renewed__restored_store_is_still_reported(
     server_collection: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    prove()
-    fail_at(monkeypatch, "update_collection", f"{collection_name()}_v1", FAILED)
+    check_stores()
+    fail_at(monkeypatch, "update_collection", f"{collection_name()}_v1", SERVER_ERROR)
     StoreState.objects.update(checkpoint_at=None)
     with qdrant() as client:
         client.upsert(f"{collection_name()}_v1", [models.PointStruct(id=1, vector=[1.0] * 512, payload={"version": last_allocated() + 5})])
     with pytest.raises(RestoreDetected):
-        prove()
+        check_stores()
 
 
-def lead_elsewhere() -> str:
+def move_alias_to_unknown_collection() -> str:
     """Move the alias by hand to a collection that PostgreSQL does not know."""
     name = f"{collection_name()}_v7"
     vectors = models.VectorParams(size=512, distance=models.Distance.COSINE)
     with qdrant() as client:
         client.create_collection(name, vectors_config=vectors, metadata={DATABASE: database_id()})
-    lead_to(name)
+    point_alias_to(name)
     return name
 
 
-def lead_to(name: str) -> None:
+def point_alias_to(name: str) -> None:
     with qdrant() as client:
-        switched: list[models.CreateAliasOperation | models.RenameAliasOperation | models.DeleteAliasOperation | models.AliasOperations] = [
+        operations: list[
+            models.CreateAliasOperation | models.RenameAliasOperation | models.DeleteAliasOperation | models.AliasOperations
+        ] = [
             models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=collection_name())),
             models.CreateAliasOperation(create_alias=models.CreateAlias(alias_name=collection_name(), collection_name=name)),
         ]
-        client.update_collection_aliases(switched)
+        client.update_collection_aliases(operations)
 
 
-def delete_the_alias() -> None:
+def delete_alias() -> None:
     with qdrant() as client:
         operation = models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=collection_name()))
         client.update_collection_aliases([operation])
 
 
-def test_check_stores__an_alias_that_was_moved_by_hand_is_reported(server_collection: str) -> None:
-    """At the latest when the checkpoint is due; and init_qdrant mends it."""
-    prove()
-    name = lead_elsewhere()
+def test_check_stores__alias_moved_by_hand__is_reported(server_collection: str) -> None:
+    """It is reported at the latest when the checkpoint is due. init_qdrant repairs it."""
+    check_stores()
+    name = move_alias_to_unknown_collection()
     line = (
         f"The alias {collection_name()!r} points to {name!r}, which PostgreSQL does not know, so it receives no writes: run manage.py"
         " init_qdrant, which registers it and queues all users, or move the alias back."
     )
-    prove()
+    check_stores()
     StoreState.objects.update(checkpoint_at=None)
     with pytest.raises(UserFacingError) as raised:
-        prove()
+        check_stores()
     assert str(raised.value) == line
     with pytest.raises(UserFacingError) as raised:
         verify()
@@ -214,35 +219,35 @@ def test_check_stores__an_alias_that_was_moved_by_hand_is_reported(server_collec
     assert str(raised.value) == line
     initialize()
     assert registry.live() == name
-    prove()
+    check_stores()
 
 
-@pytest.mark.parametrize("look", [prove, verify])
-def test_check_stores__an_alias_that_was_moved_by_hand_to_one_that_was_marked_failed_is_followed(
-    server_collection: str, look: Callable[[], object]
+@pytest.mark.parametrize("compare", [check_stores, verify])
+def test_check_stores__alias_moved_by_hand_to_a_failed_collection__is_followed(
+    server_collection: str, compare: Callable[[], object]
 ) -> None:
-    """It is what everybody searches; and a worker with much to do is never idle."""
+    """All searches use that collection. The worker follows the alias even if it is never idle."""
     ProfileEmbeddingFactory.create()
     sync_once(timeout=60)
     name = secondary(State.FAILED)
-    lead_to(name)
+    point_alias_to(name)
     StoreState.objects.update(checkpoint_at=None)
-    look()
+    compare()
     assert registry.live() == name
     sync_once(timeout=60)
     searched = verify().collections[0]
     assert (searched.name, searched.points, searched.differing) == (name, 1, 0)
 
 
-def test_check_stores__an_alias_that_was_deleted_is_reported(server_collection: str) -> None:
-    prove()
-    delete_the_alias()
+def test_check_stores__deleted_alias__is_reported(server_collection: str) -> None:
+    check_stores()
+    delete_alias()
     StoreState.objects.update(checkpoint_at=None)
     with pytest.raises(CollectionNotFound, match=r"manage\.py init_qdrant"):
-        prove()
+        check_stores()
 
 
-def test_check_stores__an_alias_that_is_just_being_moved_is_none_of_a_workers_business(server_collection: str) -> None:
-    delete_the_alias()
+def test_check_stores__alias_being_moved_by_another_process__passes(server_collection: str) -> None:
+    delete_alias()
     with collections_locked():
-        prove()
+        check_stores()

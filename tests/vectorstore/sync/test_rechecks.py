@@ -1,4 +1,4 @@
-"""An absent point takes any write: a request that nobody waits for any more can bring a deleted point back (protocol, rule 7)."""
+"""An absent point accepts any write: an abandoned request can bring a deleted point back (protocol rule 7)."""
 
 from __future__ import annotations
 
@@ -28,55 +28,57 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.qdrant_server
 
 
 @pytest.fixture(autouse=True)
-def impatient(settings: Settings) -> None:
+def short_timeouts(settings: Settings) -> None:
     settings.QDRANT_TIMEOUT, settings.SYNC_LEASE_SECONDS, settings.SYNC_RECHECK_SECONDS = 1.0, 3.0, 1.0
 
 
-def held_back(monkeypatch: pytest.MonkeyPatch, person: UUID) -> Callable[[], object]:
-    """An upsert of PERSON that has timed out; it arrives when it is called."""
+def hold_back_upsert(monkeypatch: pytest.MonkeyPatch, user_id: UUID) -> Callable[[], object]:
+    """Let the upsert of the user time out, and return a function with which it arrives."""
     late: list[Callable[[], object]] = []
     upsert = write.upsert
 
-    def timing_out(*arguments: Any, **options: Any) -> Any:
+    def time_out(*arguments: Any, **options: Any) -> Any:
         late.append(lambda: upsert(*arguments, **options))
         raise ResponseHandlingException(httpx.ReadTimeout(""))
 
     with monkeypatch.context() as patched:
-        patched.setattr(write, "upsert", timing_out)
+        patched.setattr(write, "upsert", time_out)
         worker = Worker()
         assert worker.step() is None
         assert worker.unavailable is not None and "did not answer within 1 s" in worker.unavailable
-    assert QueueEntry.objects.filter(user_id=person, awaits_ack=True).count() == 1
+    assert QueueEntry.objects.filter(user_id=user_id, awaits_ack=True).count() == 1
     return late[0]
 
 
-def test_a_request_that_is_held_back_until_the_person_is_gone(server_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    (person,) = people(1)
-    arrives = held_back(monkeypatch, person)
+def test_recheck__upsert_arrives_after_the_deletion__point_is_removed_again(
+    server_collection: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (user_id,) = people(1)
+    let_arrive = hold_back_upsert(monkeypatch, user_id)
     User.objects.all().delete()
     worker = Worker()
-    assert worker.step() is not None  # the deletion; and Qdrant has answered now
+    assert worker.step() is not None  # the deletion, which Qdrant answers
     waiting = QueueEntry.objects.get()
     assert (waiting.awaits_ack, waiting.not_before is not None) == (False, True)
-    arrives()
-    assert points() == ids([person])
+    let_arrive()
+    assert points() == ids([user_id])
     assert sync_once().removed == 1
     assert points() == set()
 
 
-def test_a_request_that_is_held_back_until_a_newer_one_is_done(server_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    (person,) = people(1)
-    arrives = held_back(monkeypatch, person)
-    plain_sql("UPDATE users SET active = false WHERE id = %s", person)
+def test_recheck__upsert_arrives_after_a_newer_one__newer_point_stays(server_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (user_id,) = people(1)
+    let_arrive = hold_back_upsert(monkeypatch, user_id)
+    plain_sql("UPDATE users SET active = false WHERE id = %s", user_id)
     Worker().step()
-    arrives()
-    assert point(person)["payload"]["active"] is False
+    let_arrive()
+    assert point(user_id)["payload"]["active"] is False
     sync_once()
-    assert point(person)["payload"]["active"] is False
+    assert point(user_id)["payload"]["active"] is False
 
 
-def test_without_other_work_qdrant_is_asked_for_an_answer(server_collection: str, settings: Settings) -> None:
-    """And where it gives none, the wait does not begin."""
+def test_recheck__without_other_work__worker_requests_an_answer(server_collection: str, settings: Settings) -> None:
+    """Without an answer, the delay does not begin."""
     QueueEntry.objects.create(user_id=None, awaits_ack=True)
     url, settings.QDRANT_URL = settings.QDRANT_URL, "http://127.0.0.1:9"
     worker = Worker()
@@ -89,17 +91,17 @@ def test_without_other_work_qdrant_is_asked_for_an_answer(server_collection: str
 
 
 @pytest.mark.parametrize("with_grpc", [False, True])
-def test_a_server_that_was_frozen_still_applies_what_it_had(memory_path: Path, settings: Settings, with_grpc: bool) -> None:
-    """By REST an upsert that timed out lies in its socket, and is done when it goes on: before the deletion, or after it."""
+def test_recheck__frozen_server_resumes__no_point_is_left(memory_path: Path, settings: Settings, with_grpc: bool) -> None:
+    """By REST, an upsert that timed out stays in the server's socket. The server applies it when it resumes, before or after the deletion."""
     with started_qdrant(memory_path) as server:
         settings.QDRANT_URL, settings.QDRANT_GRPC_PORT = server.url, server.grpc_port if with_grpc else 0
         initialize()
-        everybody = people(20)
+        user_ids = people(20)
         worker = Worker(batch_size=5)
         sync_once(timeout=30)
         plain_sql("DELETE FROM users")
         sync_once(timeout=30)
-        everybody = people(20)
+        user_ids = people(20)
         freeze(server)
         for _ in range(3):
             assert worker.step() is None
@@ -107,7 +109,7 @@ def test_a_server_that_was_frozen_still_applies_what_it_had(memory_path: Path, s
         thaw(server)
         synced = sync_once(timeout=30)
         assert (synced.remaining.length, points()) == (0, set())
-    assert len(everybody) == 20
+    assert len(user_ids) == 20
 
 
 KILLED = """
@@ -120,27 +122,27 @@ sync_once()
 """
 
 
-def test_a_worker_that_was_killed_is_waited_for_and_its_people_looked_at_again(server_collection: str) -> None:
-    """What it had sent may arrive until then: people are written when its lease has run out, and once more after that."""
-    person, other = people(2)
+def test_recheck__killed_worker__its_users_are_written_after_its_lease(server_collection: str) -> None:
+    """The killed worker's requests may still arrive. Its users are written after its lease has expired, and again later."""
+    user_id, other = people(2)
     assert run_python(KILLED)[0] == -signal.SIGKILL
     assert SyncLease.objects.count() == 2
     User.objects.filter(pk=other).delete()
     synced = sync_once(timeout=30)
     assert (synced.written, synced.remaining.length) == (2, 0)
-    assert points() == ids([person])
+    assert points() == ids([user_id])
     assert not SyncLease.objects.exists()
 
 
-def test_during_a_long_outage_rechecks_do_not_pile_up(server_collection: str, settings: Settings) -> None:
-    everybody = people(3)
+def test_recheck__long_outage__rechecks_do_not_accumulate(server_collection: str, settings: Settings) -> None:
+    user_ids = people(3)
     url = settings.QDRANT_URL
     worker = Worker()
-    for port in range(9, 14):  # another server each time: the worker connects, claims, and finds nobody
+    for port in range(9, 14):  # another port each time: the worker connects, claims, and finds no server
         settings.QDRANT_URL = f"http://127.0.0.1:{port}"
         with pytest.raises(StoreUnavailable):
-            point_of(everybody[0])
+            point_of(user_ids[0])
         assert worker.step() is None
     settings.QDRANT_URL = url
-    assert queued() <= 2 * len(everybody)
+    assert queued() <= 2 * len(user_ids)
     assert sync_once(timeout=30).remaining.length == 0

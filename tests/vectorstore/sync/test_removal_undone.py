@@ -1,4 +1,4 @@
-"""A point that was deleted for a transaction that did not end in its commit comes back."""
+"""A point that a transaction removed comes back if the transaction is rolled back."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ from vectorstore.sync.worker import sync_once
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-class GoneWrong(Exception):
-    """Whatever it was."""
+class SomeError(Exception):
+    """Any error."""
 
 
-def test_remove_point__the_transaction_is_rolled_back(store: str) -> None:
+def test_remove_point__transaction_is_rolled_back__the_point_comes_back(store: str) -> None:
     initialize()
-    person = ProfileEmbeddingFactory.create().pk
-    sync_users([person])
+    user_id = ProfileEmbeddingFactory.create().pk
+    sync_users([user_id])
 
-    with pytest.raises(GoneWrong):
-        _remove_and_fail(person)
+    with pytest.raises(SomeError):
+        _remove_and_fail(user_id)
 
-    assert point_of(person) is None
+    assert point_of(user_id) is None
     assert sync_once().written == 1
-    assert point_of(person) is not None
+    assert point_of(user_id) is not None
 
 
 @transaction.atomic
-def _remove_and_fail(person: UUID) -> None:
-    assert remove_point(person)
-    raise GoneWrong
+def _remove_and_fail(user_id: UUID) -> None:
+    assert remove_point(user_id)
+    raise SomeError
 
 
-def test_remove_point__the_transaction_is_committed(store: str) -> None:
+def test_remove_point__transaction_is_committed__the_point_stays_removed(store: str) -> None:
     initialize()
-    person = ProfileEmbeddingFactory.create().pk
-    sync_users([person])
+    user_id = ProfileEmbeddingFactory.create().pk
+    sync_users([user_id])
 
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("DELETE FROM users WHERE id = %s", [person])
-        assert remove_point(person)
+        cursor.execute("DELETE FROM users WHERE id = %s", [user_id])
+        assert remove_point(user_id)
 
     assert sync_once().written == 0
-    assert point_of(person) is None and not QueueEntry.objects.exists()
+    assert point_of(user_id) is None and not QueueEntry.objects.exists()

@@ -1,4 +1,4 @@
-"""What counts as the fault of a secondary collection."""
+"""Which errors mark a secondary collection as failed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def fail_with(collection: str, error: Exception) -> None:
         raise error
 
 
-def test_fail_secondary__a_restored_store_is_no_silence(embedded_qdrant: object) -> None:
+def test_fail_secondary_on_error__restored_store__does_not_count_as_a_timeout(embedded_qdrant: object) -> None:
     name = retained()
     for _ in range(2 * MAX_CONSECUTIVE_TIMEOUTS):
         with pytest.raises(RestoreDetected):
@@ -33,7 +33,7 @@ def test_fail_secondary__a_restored_store_is_no_silence(embedded_qdrant: object)
     assert registry.write_targets() == (name,)
 
 
-def test_fail_secondary__silence_again_and_again(embedded_qdrant: object) -> None:
+def test_fail_secondary_on_error__repeated_timeouts__marks_it_failed(embedded_qdrant: object) -> None:
     name = retained()
     for _ in range(MAX_CONSECUTIVE_TIMEOUTS - 1):
         with pytest.raises(StoreUnavailable):

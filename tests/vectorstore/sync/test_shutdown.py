@@ -1,4 +1,4 @@
-"""The deadlines of a worker: the alarm for PostgreSQL does not shorten the time of other requests."""
+"""Deadlines of a worker: the alarm for PostgreSQL does not shorten the time of other requests."""
 
 from __future__ import annotations
 
@@ -15,59 +15,58 @@ from vectorstore.queue.shutdown import GRACE_SECONDS, GracefulShutdown, no_state
 SLEEP = "SELECT pg_sleep(0.6)"
 
 
-def left() -> float:
-    """Seconds until the alarm."""
+def seconds_until_alarm() -> float:
     return signal.getitimer(signal.ITIMER_REAL)[0]
 
 
 @pytest.mark.django_db
-def test_graceful_shutdown__a_statement_that_takes_too_long() -> None:
+def test_graceful_shutdown__statement_exceeds_its_deadline__fails() -> None:
     with GracefulShutdown(0.2).caught(), pytest.raises(OperationalError, match=r"^it has not answered for 0\.2 s$"):
         plain_sql(SLEEP)
     connection.close()
-    assert left() == 0
+    assert seconds_until_alarm() == 0
 
 
 @pytest.mark.django_db
-def test_graceful_shutdown__one_that_may_take_long() -> None:
+def test_graceful_shutdown__statement_without_deadline__may_take_long() -> None:
     with GracefulShutdown(0.2).caught():
         with statement_deadline(), no_statement_deadline():
             plain_sql(SLEEP)
-            assert left() == 0
+            assert seconds_until_alarm() == 0
         with no_statement_deadline():
             plain_sql(SLEEP)
-        assert left() == 0
+        assert seconds_until_alarm() == 0
         with statement_deadline():
-            assert 0 < left() <= 0.2
+            assert 0 < seconds_until_alarm() <= 0.2
 
 
 @pytest.mark.django_db
-def test_graceful_shutdown__without_signal_handlers_no_alarm_is_set() -> None:
+def test_graceful_shutdown__without_signal_handlers__sets_no_alarm() -> None:
     with statement_deadline(), no_statement_deadline(), statement_deadline():
         plain_sql("SELECT 1")
-        assert left() == 0
+        assert seconds_until_alarm() == 0
 
 
 @pytest.mark.django_db
-def test_graceful_shutdown__stopped_by_a_signal_in_a_statement_leaves_the_batch_its_grace() -> None:
+def test_graceful_shutdown__signal_during_a_statement__batch_keeps_its_grace_period() -> None:
     shutdown = GracefulShutdown(60)
     with shutdown.caught(signal.SIGUSR1), statement_deadline():
-        assert left() > GRACE_SECONDS
+        assert seconds_until_alarm() > GRACE_SECONDS
         os.kill(os.getpid(), signal.SIGUSR1)
         while not shutdown.requested:
             time.sleep(0.01)
         plain_sql("SELECT 1")
-        assert 0 < left() <= GRACE_SECONDS
-    assert left() == 0
+        assert 0 < seconds_until_alarm() <= GRACE_SECONDS
+    assert seconds_until_alarm() == 0
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("seconds", [0.0, 30.0])
-def test_graceful_shutdown__stopped_by_a_signal_while_the_alarm_is_set(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-    """Just before it is set to something else: the grace stays."""
+def test_graceful_shutdown__signal_while_the_alarm_is_set__keeps_the_grace_period(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """The signal arrives right before the alarm is set to another time. The grace period stays."""
     shutdown, setitimer = GracefulShutdown(30), signal.setitimer
 
-    def late(timer: int, after: float) -> object:
+    def request_shutdown_first(timer: int, after: float) -> object:
         if after == seconds and not shutdown.requested:
             os.kill(os.getpid(), signal.SIGUSR1)
             while not shutdown.requested:
@@ -75,8 +74,8 @@ def test_graceful_shutdown__stopped_by_a_signal_while_the_alarm_is_set(monkeypat
         return setitimer(timer, after)
 
     with shutdown.caught(signal.SIGUSR1), monkeypatch.context() as patched:
-        patched.setattr(signal, "setitimer", late)
+        patched.setattr(signal, "setitimer", request_shutdown_first)
         with statement_deadline():
             pass
-        assert 0 < left() <= GRACE_SECONDS
-    assert left() == 0
+        assert 0 < seconds_until_alarm() <= GRACE_SECONDS
+    assert seconds_until_alarm() == 0

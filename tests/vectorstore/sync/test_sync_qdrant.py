@@ -1,4 +1,4 @@
-"""The command: what it prints, and how it ends."""
+"""The command ``sync_qdrant``: its output and its exit codes."""
 
 from __future__ import annotations
 
@@ -43,25 +43,25 @@ def output(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return written.out
 
 
-def test_sync_qdrant__a_line_a_batch(collection: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sync_qdrant__prints_a_line_per_batch(collection: str, capsys: pytest.CaptureFixture[str]) -> None:
     gone = people(3)[0]
     assert output(capsys, "--once") == "3 written, 0 removed; 0 remaining.\n3 points written, 0 removed.\n"
     assert output(capsys) == "Nothing to do.\n"
     User.objects.filter(pk=gone).delete()
     whole = output(capsys, "--once", "--json", "--batch-size", "1")
-    nothing = {"length": 0, "oldest_seconds": None, "leased": 0, "quarantined": 0}
+    empty_queue = {"length": 0, "oldest_seconds": None, "leased": 0, "quarantined": 0}
     assert json.loads(whole) == {
         "written": 0,
         "removed": 1,
         "quarantined": 0,
-        "remaining": nothing,
+        "remaining": empty_queue,
         "unavailable": None,
         "stopped": False,
         "unique_vectors": 0,
     }
 
 
-def test_sync_qdrant__counts_the_queue_after_the_batch_of_the_line(
+def test_sync_qdrant__counts_the_queue_after_each_batch(
     embedded_collection: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     people(3)
@@ -75,7 +75,7 @@ def test_sync_qdrant__counts_the_queue_after_the_batch_of_the_line(
     ]
 
 
-def test_sync_qdrant__a_long_count__is_left_out_of_lines(
+def test_sync_qdrant__slow_count__is_omitted_from_the_lines(
     embedded_collection: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     people(3)
@@ -84,14 +84,12 @@ def test_sync_qdrant__a_long_count__is_left_out_of_lines(
     assert lines == ["1 written, 0 removed.", "1 written, 0 removed.", "3 points written, 0 removed."]
 
 
-def test_sync_qdrant__json__is_one_document_where_many_batches_are_done(
-    embedded_collection: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_sync_qdrant__json_with_many_batches__is_one_document(embedded_collection: str, capsys: pytest.CaptureFixture[str]) -> None:
     people(3)
     assert json.loads(output(capsys, "--once", "--batch-size", "1", "--json"))["written"] == 3
 
 
-def test_sync_qdrant__says_what_is_left_and_how_old_it_is(embedded_collection: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sync_qdrant__prints_the_length_and_age_of_the_queue(embedded_collection: str, capsys: pytest.CaptureFixture[str]) -> None:
     people(3)
     plain_sql("UPDATE vector_sync_queue SET queued_at = clock_timestamp() - interval '1 day'")
     first, *_rest = output(capsys, "--batch-size", "2").splitlines()
@@ -99,7 +97,7 @@ def test_sync_qdrant__says_what_is_left_and_how_old_it_is(embedded_collection: s
     assert first.endswith(" s old.")
 
 
-def test_sync_qdrant__1_where_something_is_left(embedded_collection: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sync_qdrant__queue_is_not_empty__exits_1(embedded_collection: str, capsys: pytest.CaptureFixture[str]) -> None:
     QueueEntry.objects.create(user_id=people(1)[0], urgent=True, not_before="2100-01-01T00:00Z")
     with pytest.raises(SystemExit) as raised:
         call_command("sync_qdrant", "--once", "--timeout", "0.1")
@@ -107,7 +105,7 @@ def test_sync_qdrant__1_where_something_is_left(embedded_collection: str, capsys
     assert re.fullmatch(r"1 point written, 0 removed; 1 remaining, the oldest \d+ s old\.", capsys.readouterr().out.splitlines()[-1])
 
 
-def test_sync_qdrant__1_where_somebody_is_quarantined(
+def test_sync_qdrant__quarantined_user__exits_1(
     dates_unchecked: None, embedded_collection: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     odd, _fine = people(2)
@@ -121,30 +119,30 @@ def test_sync_qdrant__1_where_somebody_is_quarantined(
     assert QuarantinedUser.objects.count() == 1
 
 
-def test_sync_qdrant__2_where_a_store_was_unavailable_to_the_end(
-    collection: str, settings: Settings, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_sync_qdrant__store_stays_unavailable__exits_2(collection: str, settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     people(2)
     port = free_port()
     settings.QDRANT_URL = f"http://127.0.0.1:{port}"
     with pytest.raises(CommandError) as raised:
         call_command("sync_qdrant", "--once", "--timeout", "0.5")
-    away = f"Nothing answers at QDRANT_URL 'http://127.0.0.1:{port}' ([Errno 111] Connection refused): start Qdrant, or correct QDRANT_URL."
+    message = (
+        f"Nothing answers at QDRANT_URL 'http://127.0.0.1:{port}' ([Errno 111] Connection refused): start Qdrant, or correct QDRANT_URL."
+    )
     assert raised.value.returncode == 2
-    assert str(raised.value) == f"{away} 2 changes remain on the queue."
+    assert str(raised.value) == f"{message} 2 changes remain on the queue."
     written = capsys.readouterr()
-    assert written.err == f"{away} Trying again.\n"
+    assert written.err == f"{message} Trying again.\n"
     assert written.out.startswith("Nothing done; 2 remaining, the oldest ")
 
 
-def test_sync_qdrant__2_where_the_collection_was_never_made(store: str) -> None:
+def test_sync_qdrant__without_a_collection__exits_2(store: str) -> None:
     with pytest.raises(CommandError) as raised:
         call_command("sync_qdrant", "--once")
     assert str(raised.value) == f"Qdrant has no collection {collection_name()!r}: make it with manage.py init_qdrant."
     assert raised.value.returncode == 2
 
 
-def test_sync_qdrant__2_for_a_wrong_setting(settings: Settings) -> None:
+def test_sync_qdrant__wrong_setting__exits_2(settings: Settings) -> None:
     settings.SYNC_LEASE_SECONDS = 3.0
     with pytest.raises(CommandError) as raised:
         call_command("sync_qdrant", "--once")
@@ -155,8 +153,8 @@ def test_sync_qdrant__2_for_a_wrong_setting(settings: Settings) -> None:
     assert raised.value.returncode == 2
 
 
-def test_sync_qdrant__never_touches_a_real_collection_of_that_name(store: str) -> None:
-    """The guide's own program makes one; whose points those are is not known."""
+def test_sync_qdrant__real_collection_under_the_alias_name__is_not_changed(store: str) -> None:
+    """The guide's program creates such a collection. The owner of its points is unknown."""
     with qdrant() as client:
         client.create_collection(collection_name(), vectors_config=models.VectorParams(size=512, distance=models.Distance.COSINE))
         client.upsert(collection_name(), [models.PointStruct(id=1, vector=unit_vector(1))])
@@ -179,59 +177,59 @@ def test_sync_qdrant__never_touches_a_real_collection_of_that_name(store: str) -
         (["--timeout", "soon"], "Error: argument --timeout: 'soon' is not a number of seconds from 0 to 86400"),
     ],
 )
-def test_sync_qdrant__arguments_that_it_does_not_take(arguments: list[str], line: str) -> None:
+def test_sync_qdrant__invalid_arguments__fail(arguments: list[str], line: str) -> None:
     with pytest.raises(CommandError) as raised:
         call_command("sync_qdrant", *arguments)
     assert str(raised.value) == line
 
 
-def stopped_by_a_signal(*_: object) -> None:
-    """In the middle of what does not answer."""
+def stop_by_signal(*_: object) -> None:
+    """Send SIGTERM while a call gets no answer."""
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(60)
 
 
-def test_sync_qdrant__stopped_by_a_signal_before_a_store_has_answered(
+def test_sync_qdrant__signal_before_a_store_answers__ends(
     embedded_collection: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "_check_stores", stopped_by_a_signal)
+    monkeypatch.setattr(worker, "_check_stores", stop_by_signal)
     assert output(capsys, "--once") == "Nothing to do.\n"
 
 
-def test_sync_qdrant__stopped_by_a_signal_while_it_takes_its_leave(
+def test_sync_qdrant__signal_while_it_releases_its_leases__ends(
     embedded_collection: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutdown, "GRACE_SECONDS", 0.1)
-    monkeypatch.setattr(worker, "release_all", stopped_by_a_signal)
+    monkeypatch.setattr(worker, "release_all", stop_by_signal)
     assert output(capsys, "--once") == "Nothing to do.\n"
 
 
-def test_sync_qdrant__stopped_by_a_signal_where_postgresql_is_unavailable(
+def test_sync_qdrant__signal_while_postgresql_is_unavailable__ends(
     embedded_collection: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def away() -> Backlog:
+    def lose_connection() -> Backlog:
         raise OperationalError("the connection is lost")
 
-    monkeypatch.setattr(worker, "backlog", away)
+    monkeypatch.setattr(worker, "backlog", lose_connection)
     with pytest.raises(CommandError, match="PostgreSQL: the connection is lost"):
         call_command("sync_qdrant", "--once")
-    monkeypatch.setattr(worker, "_check_stores", stopped_by_a_signal)
+    monkeypatch.setattr(worker, "_check_stores", stop_by_signal)
     assert output(capsys, "--once") == ""
 
 
-# --- In a process of its own -----------------------------------------------------------------------------------------------------
+# --- In its own process ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.django_db(transaction=True)
-def test_sync_qdrant__as_it_is_typed(embedded_collection: str) -> None:
-    there = people(2)
+def test_sync_qdrant__own_process__syncs(embedded_collection: str) -> None:
+    user_ids = people(2)
     assert manage("sync_qdrant", "--once") == (0, "2 written, 0 removed; 0 remaining.\n2 points written, 0 removed.\n", "")
-    assert points() == ids(there)
+    assert points() == ids(user_ids)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_sync_qdrant__waits_for_postgresql_too(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    there = people(2)
+def test_sync_qdrant__postgresql_is_down__waits(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    user_ids = people(2)
     with door() as postgresql:
         elsewhere = commands.environment() | {"DATABASE_URL": postgresql.url()}
         monkeypatch.setattr(commands, "environment", lambda: elsewhere)
@@ -244,7 +242,7 @@ def test_sync_qdrant__waits_for_postgresql_too(embedded_collection: str, monkeyp
             finally:
                 process.kill()
         assert (process.returncode, stdout.splitlines()[-1], stderr) == (0, "2 points written, 0 removed.", "")
-    assert points() == ids(there)
+    assert points() == ids(user_ids)
 
 
 @pytest.mark.qdrant_server
@@ -256,20 +254,20 @@ def test_sync_qdrant__waits_for_postgresql_too(embedded_collection: str, monkeyp
         (signal.SIGINT, 130, "sync_qdrant: interrupted. Run it again: it continues where it stopped.\n"),
     ],
 )
-def test_sync_qdrant__interrupted_it_releases_what_is_in_hand(
+def test_sync_qdrant__interrupted__releases_its_leases(
     memory_path: Path, settings: Settings, number: signal.Signals, code: int, line: str
 ) -> None:
-    """Beside a frozen Qdrant: far sooner than a request's timeout, or a lease, has passed."""
+    """With a frozen Qdrant it ends long before a request times out or a lease expires."""
     settings.QDRANT_TIMEOUT, settings.SYNC_LEASE_SECONDS = 120.0, 600.0
     with started_qdrant(memory_path) as server:
         settings.QDRANT_URL, settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT = server.url, "", 0
         initialize()
-        (person,) = people(1)
+        (user_id,) = people(1)
         with another_connection() as other, other.cursor() as cursor, started("sync_qdrant", "--once") as process:
             try:
                 cursor.execute("BEGIN")
-                cursor.execute("LOCK TABLE users")  # the worker claims, and does not come to reading the row
-                wait_until(lambda: SyncLease.objects.count() == 1, "The person is leased")
+                cursor.execute("LOCK TABLE users")  # the worker claims, but cannot read the row
+                wait_until(lambda: SyncLease.objects.count() == 1, "The user is leased")
                 freeze(server)
                 cursor.execute("ROLLBACK")
                 process.send_signal(number)
@@ -279,4 +277,4 @@ def test_sync_qdrant__interrupted_it_releases_what_is_in_hand(
                 thaw(server)
     assert (process.returncode, stderr) == (code, line)
     assert not SyncLease.objects.exists()
-    assert QueueEntry.objects.filter(user_id=person, awaits_ack=False).exists()
+    assert QueueEntry.objects.filter(user_id=user_id, awaits_ack=False).exists()

@@ -1,4 +1,4 @@
-"""PostgreSQL ends the transaction of a frozen process: no process waits for it, and it does not hold back vacuum."""
+"""PostgreSQL ends the transaction of a frozen process. No process waits for it, and it does not hold back vacuum."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from vectorstore.consistency.quiescence import quiescent_users
 from vectorstore.consistency.versions import raise_above
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.qdrant.errors import RequestRejected
-from vectorstore.queue import transactions as short
+from vectorstore.queue import transactions
 from vectorstore.queue.transactions import short_transaction
-from vectorstore.sync import batch as working
+from vectorstore.sync import batch
 from vectorstore.sync.batch import work
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -34,25 +34,25 @@ def _write_checkpoint() -> None:
         write_checkpoint(client, registry.write_targets()[0])
 
 
-def _release() -> None:
+def _release_rejected_batch() -> None:
     people(1)
     with pytest.raises(RequestRejected):
         work(uuid4(), 10)
 
 
 @pytest.mark.parametrize(
-    "job", [_reset_checkpoint, _write_checkpoint, _release, lambda: raise_above(10), lambda: quiescent_users([uuid4()])]
+    "job", [_reset_checkpoint, _write_checkpoint, _release_rejected_batch, lambda: raise_above(10), lambda: quiescent_users([uuid4()])]
 )
-def test_short_transaction__ends_where_nothing_is_heard(
+def test_short_transaction__every_job__has_timeouts(
     embedded_collection: str, monkeypatch: pytest.MonkeyPatch, job: Callable[[], object]
 ) -> None:
     def refuse(_claim: object) -> None:
         raise RequestRejected("no")
 
-    monkeypatch.setattr(working, "write", refuse)
+    monkeypatch.setattr(batch, "write", refuse)
     timeouts: set[tuple[str, str]] = set()
 
-    def note(execute: Callable[..., Any], sql: str, parameters: Any, many: bool, context: Any) -> Any:
+    def record_timeouts(execute: Callable[..., Any], sql: str, parameters: Any, many: bool, context: Any) -> Any:
         if connection.in_atomic_block and "vector" in sql and "INSERT INTO" not in sql:
             with connection.connection.cursor() as cursor:
                 cursor.execute("SELECT current_setting('lock_timeout'), current_setting('idle_in_transaction_session_timeout')")
@@ -60,24 +60,24 @@ def test_short_transaction__ends_where_nothing_is_heard(
         return execute(sql, parameters, many, context)
 
     _reset_checkpoint()
-    with connection.execute_wrapper(note):
+    with connection.execute_wrapper(record_timeouts):
         job()
     assert timeouts
     assert timeouts <= {("2s", "5s"), ("2s", "15s")}, "longer only where a request to Qdrant is in it"
 
 
-@pytest.mark.parametrize("planned", ["on", "off"])
-def test_short_transaction__in_another_ones__gives_that_its_own_timeouts_back(planned: str) -> None:
-    """As where an erasure gives a collection up. But what was written is on disk with the commit."""
-    asked = "SELECT current_setting('lock_timeout'), current_setting('enable_seqscan'), current_setting('jit'), current_setting('synchronous_commit')"
+@pytest.mark.parametrize("setting", ["on", "off"])
+def test_short_transaction__nested__restores_the_outer_settings(setting: str) -> None:
+    """This happens when an erasure marks a collection as failed. The commit is still synchronous."""
+    settings_query = "SELECT current_setting('lock_timeout'), current_setting('enable_seqscan'), current_setting('jit'), current_setting('synchronous_commit')"
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(f"SET LOCAL lock_timeout = '1234ms'; SET LOCAL enable_seqscan = {planned}; SET LOCAL jit = {planned}")
+        cursor.execute(f"SET LOCAL lock_timeout = '1234ms'; SET LOCAL enable_seqscan = {setting}; SET LOCAL jit = {setting}")
         cursor.execute("SET LOCAL synchronous_commit = off")
         with short_transaction() as inner:
-            inner.execute(asked)
+            inner.execute(settings_query)
             assert inner.fetchone() == ("2s", "off", "off", "on")
-        cursor.execute(asked)
-        assert cursor.fetchone() == ("1234ms", planned, planned, "on")
+        cursor.execute(settings_query)
+        assert cursor.fetchone() == ("1234ms", setting, setting, "on")
 
 
 @pytest.mark.parametrize(
@@ -91,22 +91,22 @@ def test_short_transaction__in_another_ones__gives_that_its_own_timeouts_back(pl
     ],
     ids=["mark_failed", "register", "build", "mark_for_deletion", "remove"],
 )
-def test_registry__waits_only_for_seconds(
+def test_registry__locked_row__fails_after_the_lock_timeout(
     embedded_qdrant: object, monkeypatch: pytest.MonkeyPatch, state: registry.State, change: Callable[[str], object]
 ) -> None:
     """A frozen process may lock the row of a collection, and a worker that waits for it may hold leases."""
-    monkeypatch.setattr(short, "LOCK_SECONDS", 1)
+    monkeypatch.setattr(transactions, "LOCK_SECONDS", 1)
     name = f"{collection_name()}_v2"
     registry.register(name, state, "")
-    held = connection.copy()
+    other = connection.copy()
     try:
-        with held.cursor() as cursor:
+        with other.cursor() as cursor:
             cursor.execute("BEGIN")
             cursor.execute("SELECT FROM vector_collections FOR UPDATE")
-            with connection.cursor() as mine:
-                mine.execute("SET statement_timeout = '20s'")
+            with connection.cursor() as own_cursor:
+                own_cursor.execute("SET statement_timeout = '20s'")
             with pytest.raises(OperationalError, match="lock timeout"):
                 change(name)
     finally:
-        held.close()
+        other.close()
         connection.close()

@@ -1,4 +1,4 @@
-"""``sync_qdrant --watch`` in processes of their own: it ends when it is told to, and never because a store is unavailable."""
+"""``sync_qdrant --watch`` in its own process: it ends after a signal, and never because a store is unavailable."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ from vectorstore.sync.worker import Worker, sync_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-FAREWELL = 30
-"""Seconds: far below a request's timeout, and a lease, of these tests; the worker itself allows ten."""
+SHUTDOWN_SECONDS = 30
+"""Far below the request timeout and the lease of these tests. The worker itself allows ten seconds."""
 
 
 @contextmanager
@@ -52,25 +52,25 @@ def watching(*options: str) -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
-def sleeps() -> bool:
-    """Whether a worker says that it sleeps."""
+def is_sleeping() -> bool:
+    """Return whether a worker has registered itself as sleeping."""
     return SyncWorker.objects.filter(sleeping_until__isnull=False).exists()
 
 
 def end(process: subprocess.Popen[str], number: signal.Signals = signal.SIGTERM) -> tuple[int, str, str]:
     process.send_signal(number)
-    stdout, stderr = process.communicate(timeout=FAREWELL)
+    stdout, stderr = process.communicate(timeout=SHUTDOWN_SECONDS)
     return process.returncode, stdout, stderr
 
 
 @pytest.fixture
-def patient(settings: Settings) -> None:
+def long_timeouts(settings: Settings) -> None:
     settings.QDRANT_TIMEOUT, settings.SYNC_LEASE_SECONDS = 120.0, 600.0
 
 
 @pytest.fixture(params=[False, True], ids=["rest", "grpc"])
 def own_server(request: pytest.FixtureRequest, memory_path: Path, settings: Settings) -> Iterator[QdrantServer]:
-    """One that may be frozen."""
+    """A server that a test may freeze."""
     with started_qdrant(memory_path) as server:
         settings.QDRANT_URL, settings.QDRANT_GRPC_PORT = server.url, server.grpc_port if request.param else 0
         initialize()
@@ -78,13 +78,13 @@ def own_server(request: pytest.FixtureRequest, memory_path: Path, settings: Sett
         yield server
 
 
-# --- Ending ----------------------------------------------------------------------------------------------------------------------
+# --- Shutdown --------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_watch__ends_where_nothing_is_to_be_done(embedded_collection: str, number: signal.Signals) -> None:
+def test_watch__signal_while_idle__ends(embedded_collection: str, number: signal.Signals) -> None:
     with watching() as process:
-        wait_until(sleeps, "It sleeps")
+        wait_until(is_sleeping, "The worker sleeps")
         code, stdout, stderr = end(process, number)
     assert (code, stderr) == (0, "")
     assert re.fullmatch("Watching .*\n", stdout)
@@ -93,12 +93,12 @@ def test_watch__ends_where_nothing_is_to_be_done(embedded_collection: str, numbe
 
 @pytest.mark.qdrant_server
 @pytest.mark.usefixtures("patient")
-def test_watch__finishes_the_batch_in_hand(own_server: QdrantServer) -> None:
+def test_watch__signal_during_a_batch__finishes_the_batch(own_server: QdrantServer) -> None:
     with watching() as process:
-        wait_until(sleeps, "It sleeps")
+        wait_until(is_sleeping, "The worker sleeps")
         freeze(own_server)
-        there = people(3)
-        wait_until(lambda: SyncLease.objects.count() > 0, "They are leased")
+        user_ids = people(3)
+        wait_until(lambda: SyncLease.objects.count() > 0, "Users are leased")
         process.send_signal(signal.SIGTERM)
         thaw(own_server)
         code, stdout, stderr = ended(process)
@@ -106,29 +106,29 @@ def test_watch__finishes_the_batch_in_hand(own_server: QdrantServer) -> None:
     assert " written, 0 removed; " in stdout
     assert not SyncLease.objects.exists()
     sync_once()
-    assert points() == ids(there)
+    assert points() == ids(user_ids)
 
 
 @pytest.mark.qdrant_server
 @pytest.mark.at_length("grpc")
 @pytest.mark.usefixtures("patient")
-def test_watch__releases_what_a_frozen_qdrant_does_not_answer(own_server: QdrantServer) -> None:
+def test_watch__signal_while_qdrant_is_frozen__releases_its_leases(own_server: QdrantServer) -> None:
     with watching() as process:
-        wait_until(sleeps, "It sleeps")
+        wait_until(is_sleeping, "The worker sleeps")
         freeze(own_server)
-        (person,) = people(1)
-        wait_until(lambda: SyncLease.objects.count() == 1, "The person is leased")
+        (user_id,) = people(1)
+        wait_until(lambda: SyncLease.objects.count() == 1, "The user is leased")
         assert end(process)[0] == 0
         thaw(own_server)
     assert not SyncLease.objects.exists()
-    assert QueueEntry.objects.filter(user_id=person, awaits_ack=True).count() == 1
+    assert QueueEntry.objects.filter(user_id=user_id, awaits_ack=True).count() == 1
     assert not SyncWorker.objects.exists()
 
 
 @pytest.mark.qdrant_server
-@pytest.mark.parametrize("in_hand", [False, True], ids=["idle", "in hand"])
-def test_watch__ends_beside_a_frozen_postgresql(
-    memory_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch, in_hand: bool
+@pytest.mark.parametrize("leased", [False, True], ids=["idle", "leased"])
+def test_watch__signal_while_postgresql_is_frozen__ends(
+    memory_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch, leased: bool
 ) -> None:
     settings.QDRANT_TIMEOUT, settings.SYNC_LEASE_SECONDS = 120.0, 600.0
     with started_qdrant(memory_path) as server, door() as postgresql:
@@ -136,41 +136,41 @@ def test_watch__ends_beside_a_frozen_postgresql(
         initialize()
         postgresql.open()
         with watching_through(postgresql, monkeypatch) as process:
-            wait_until(sleeps, "It sleeps")
-            if in_hand:
+            wait_until(is_sleeping, "The worker sleeps")
+            if leased:
                 freeze(server)
                 people(1)
-                wait_until(lambda: SyncLease.objects.count() == 1, "The person is leased")
+                wait_until(lambda: SyncLease.objects.count() == 1, "The user is leased")
             postgresql.frozen.set()
             assert end(process)[0] == 0
             thaw(server)
             postgresql.frozen.clear()
-    assert SyncLease.objects.count() == int(in_hand)
+    assert SyncLease.objects.count() == int(leased)
 
 
 @pytest.mark.qdrant_server
 @pytest.mark.long
 @pytest.mark.at_length("0.4")
 @pytest.mark.parametrize("after", [0.0, 0.4])
-def test_sync_once__ends_beside_a_frozen_postgresql(
-    memory_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch, after: float
-) -> None:
-    """Whatever it is asked at that moment: nothing else reports that it is unavailable."""
+def test_sync_once__frozen_postgresql__ends(memory_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch, after: float) -> None:
+    """PostgreSQL may freeze during any statement: nothing else reports that it is unavailable."""
     with started_qdrant(memory_path) as server, door() as postgresql:
         settings.QDRANT_URL, settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT = server.url, "", 0
         initialize()
-        (person,) = people(1)
-        SyncLease.objects.create(user_id=person, worker_id=uuid4(), expires_at=now() + timedelta(hours=1))  # whom it waits for
+        (user_id,) = people(1)
+        SyncLease.objects.create(
+            user_id=user_id, worker_id=uuid4(), expires_at=now() + timedelta(hours=1)
+        )  # the command waits for this user
         postgresql.open()
         with working_through(postgresql, monkeypatch, "--once", "--timeout", "2") as process:
-            wait_until(postgresql.connected.is_set, "It has connected")
-            time.sleep(after)  # somewhere in what it does then
+            wait_until(postgresql.connected.is_set, "The command has connected")
+            time.sleep(after)  # at some point of the work after that
             postgresql.frozen.set()
-            _printed, said = process.communicate(timeout=60)
+            _printed, stderr = process.communicate(timeout=60)
             postgresql.frozen.clear()
     assert process.returncode == 2
-    assert "PostgreSQL: " in said
-    assert "Traceback" not in said
+    assert "PostgreSQL: " in stderr
+    assert "Traceback" not in stderr
 
 
 def watching_through(postgresql: Door, monkeypatch: pytest.MonkeyPatch) -> AbstractContextManager[subprocess.Popen[str]]:
@@ -181,9 +181,9 @@ def watching_through(postgresql: Door, monkeypatch: pytest.MonkeyPatch) -> Abstr
 def working_through(postgresql: Door, monkeypatch: pytest.MonkeyPatch, *options: str) -> Iterator[subprocess.Popen[str]]:
     from tests.vectorstore import commands
 
-    there = commands.environment() | {"DATABASE_URL": f"{postgresql.url()}?connect_timeout=2"}
+    through_door = commands.environment() | {"DATABASE_URL": f"{postgresql.url()}?connect_timeout=2"}
     with monkeypatch.context() as patched:
-        patched.setattr(commands, "environment", lambda: there)
+        patched.setattr(commands, "environment", lambda: through_door)
         process = started("sync_qdrant", *options)
     try:
         yield process
@@ -192,7 +192,7 @@ def working_through(postgresql: Door, monkeypatch: pytest.MonkeyPatch, *options:
         process.communicate()
 
 
-# --- Going on --------------------------------------------------------------------------------------------------------------------
+# --- Unavailable stores ----------------------------------------------------------------------------------------------------------
 
 
 def first_line(process: subprocess.Popen[str]) -> str:
@@ -201,7 +201,7 @@ def first_line(process: subprocess.Popen[str]) -> str:
 
 
 @pytest.mark.qdrant_server
-def test_watch__begins_while_qdrant_is_down_and_goes_on(memory_path: Path, settings: Settings) -> None:
+def test_watch__started_while_qdrant_is_down__syncs_when_it_is_up(memory_path: Path, settings: Settings) -> None:
     server = Server(memory_path)
     settings.QDRANT_URL, settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT = server.address.url, "", 0
     server.start()
@@ -209,45 +209,45 @@ def test_watch__begins_while_qdrant_is_down_and_goes_on(memory_path: Path, setti
         initialize()
         server.kill()
         with watching() as process:
-            there = people(2)
+            user_ids = people(2)
             line = first_line(process)
             assert line.startswith(f"Nothing answers at QDRANT_URL '{server.address.url}' (")
             assert line.endswith(": start Qdrant, or correct QDRANT_URL. Trying again.\n")
             server.start()
-            wait_until(lambda: queued() == 0, "Everything is done")
+            wait_until(lambda: queued() == 0, "The queue is empty")
             code, stdout, stderr = end(process)
         assert (code, stderr) == (0, "")
         assert "2 written, 0 removed; " in stdout
-        assert points() == ids(there)
+        assert points() == ids(user_ids)
     finally:
         server.stop()
 
 
-def test_watch__begins_while_postgresql_is_down_and_goes_on(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_watch__started_while_postgresql_is_down__syncs_when_it_is_up(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with door() as postgresql:
-        there = people(2)
+        user_ids = people(2)
         with watching_through(postgresql, monkeypatch) as process:
             line = first_line(process)
             assert line.startswith("PostgreSQL: ")
             assert line.endswith(". Trying again.\n")
             postgresql.open()
-            wait_until(lambda: queued() == 0, "Everything is done")
+            wait_until(lambda: queued() == 0, "The queue is empty")
             assert end(process)[::2] == (0, "")
-    assert points() == ids(there)
+    assert points() == ids(user_ids)
 
 
-def test_watch__what_is_wrong_with_the_collection_may_be_mended_meanwhile(embedded_qdrant: Path) -> None:
-    """It was never made: --once says so and ends, this one waits for it."""
-    there = people(2)
+def test_watch__missing_collection__waits_until_it_is_created(embedded_qdrant: Path) -> None:
+    """``--once`` reports that the collection does not exist and ends. ``--watch`` waits for it."""
+    user_ids = people(2)
     with watching() as process:
         assert first_line(process) == ("Qdrant has no collection 'profile_embeddings': make it with manage.py init_qdrant. Trying again.\n")
         initialize()
-        wait_until(lambda: queued() == 0, "Everything is done")
+        wait_until(lambda: queued() == 0, "The queue is empty")
         assert end(process)[::2] == (0, "")
-    assert points() == ids(there)
+    assert points() == ids(user_ids)
 
 
-def test_watch__a_wrong_setting_ends_it(embedded_qdrant: Path, settings: Settings) -> None:
+def test_watch__wrong_setting__exits_2(embedded_qdrant: Path, settings: Settings) -> None:
     settings.SYNC_LEASE_SECONDS = 5.0
     assert ended(started("sync_qdrant", "--watch")) == (
         2,
@@ -256,20 +256,20 @@ def test_watch__a_wrong_setting_ends_it(embedded_qdrant: Path, settings: Setting
     )
 
 
-def test_watch__checks_that_changes_are_captured(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[CaptureCheck] = []
+def test_watch__runs_one_capture_check_repeatedly(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    checks: list[CaptureCheck] = []
 
     def run(check: CaptureCheck) -> None:
-        made.append(check)
-        if len(made) == 2:
+        checks.append(check)
+        if len(checks) == 2:
             raise ShutdownRequested
 
     monkeypatch.setattr(CaptureCheck, "run", run)
     watch.watch()
-    assert made[0] is made[1]
+    assert checks[0] is checks[1]
 
 
-def test_watch__says_at_its_start_which_stores_it_watches(embedded_collection: str, settings: Settings) -> None:
+def test_watch__start__prints_which_stores_it_watches(embedded_collection: str, settings: Settings) -> None:
     with watching() as process:
         assert process.stdout is not None
         line = process.stdout.readline()
@@ -280,7 +280,7 @@ def test_watch__says_at_its_start_which_stores_it_watches(embedded_collection: s
     assert not database["PASSWORD"] or database["PASSWORD"] not in line
 
 
-def test_watch__says_it_as_json(embedded_collection: str, settings: Settings) -> None:
+def test_watch__start_with_json__prints_which_stores_it_watches(embedded_collection: str, settings: Settings) -> None:
     with watching("--json") as process:
         assert process.stdout is not None
         (watched,) = json.loads(process.stdout.readline()).values()
@@ -291,25 +291,25 @@ def test_watch__says_it_as_json(embedded_collection: str, settings: Settings) ->
 # --- Sleeping --------------------------------------------------------------------------------------------------------------------
 
 
-def test_sleep__a_new_entry_ends_it(registered: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Long before it would look by itself."""
+def test_sleep__new_entry__ends_it(registered: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The notification ends the sleep long before the worker's own next check."""
     monkeypatch.setattr(watch, "SLEEP_SECONDS", 50.0)
     with in_a_thread(lambda: watch._sleep(Worker())) as sleeping:
-        wait_until(sleeps, "It sleeps")
+        wait_until(is_sleeping, "The worker sleeps")
         assert not sleeping.done()
         people(1)
         sleeping.result(25)
 
 
-def test_sleep__does_not_begin_where_somebody_is_queued(registered: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Since it looked last, and before anybody knew that it sleeps."""
+def test_sleep__queue_is_not_empty__does_not_sleep(registered: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The entry came after the worker's last check and before it was registered as sleeping."""
     monkeypatch.setattr(watch, "SLEEP_SECONDS", 50.0)
     enqueue([uuid4()])
     with in_a_thread(lambda: watch._sleep(Worker())) as sleeping:
         sleeping.result(25)
 
 
-def test_show__a_worker_that_finds_no_time_to_sleep_is_on_the_list(registered: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_write_heartbeat__busy_worker__stays_on_the_list(registered: str, monkeypatch: pytest.MonkeyPatch) -> None:
     worker = Worker()
     watch._write_heartbeat(worker)
     plain_sql("UPDATE vector_sync_workers SET heartbeat_at = '2020-01-01'")
@@ -317,8 +317,8 @@ def test_show__a_worker_that_finds_no_time_to_sleep_is_on_the_list(registered: s
     assert one("SELECT heartbeat_at < '2021-01-01' FROM vector_sync_workers")
     monkeypatch.setattr(watch, "HEARTBEAT_SECONDS", 0.0)
     watch._write_heartbeat(worker)
-    found = SyncWorker.objects.get()
-    assert (found.id, found.pid, found.heartbeat_at.year > 2020) == (worker.id, os.getpid(), True)
+    worker_row = SyncWorker.objects.get()
+    assert (worker_row.id, worker_row.pid, worker_row.heartbeat_at.year > 2020) == (worker.id, os.getpid(), True)
 
 
 def notified(session: Any) -> list[str]:
@@ -326,7 +326,7 @@ def notified(session: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("sleeper", [None, "awake", "asleep"])
-def test_enqueue__notifies_only_where_somebody_sleeps(registered: str, sleeper: str | None) -> None:
+def test_enqueue__notifies_only_while_a_worker_sleeps(registered: str, sleeper: str | None) -> None:
     plain_sql("DELETE FROM vector_sync_workers")
     if sleeper:
         until = "clock_timestamp() + interval '1 hour'" if sleeper == "asleep" else "clock_timestamp() - interval '1 second'"

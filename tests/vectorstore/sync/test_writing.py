@@ -1,4 +1,4 @@
-"""Writing a claim's points, with conditional writes, and reading them back (protocol, rules 4, 5, 6, 10 and 11)."""
+"""Write the points of a claim with conditional writes, and read them back (protocol rules 4, 5, 6, 10 and 11)."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def claimed() -> Claim:
 
 
 def allocated_version() -> int:
-    """A version, as for a claim that comes later."""
+    """Return a version like that of a later claim."""
     version: int = one("SELECT nextval('vector_sync_version')")
     return version
 
@@ -54,10 +54,10 @@ def rechecks() -> set[UUID | None]:
     return set(QueueEntry.objects.filter(awaits_ack=True).values_list("user_id", flat=True))
 
 
-# --- Conditional writes -------------------------------------------------------------------------------------------------------------------
+# --- Conditional writes ----------------------------------------------------------------------------------------------------------
 
 
-def test_write__a_stale_upsert_does_not_win_over_a_newer_point(any_collection: str) -> None:
+def test_carry_out__stale_upsert__does_not_replace_a_newer_point(any_collection: str) -> None:
     newer, without, older = people(3)
     claim, later = claimed(), allocated_version()
     write(a_point(newer, version=later), a_point(without), a_point(older, version=claim.version - 1))
@@ -67,7 +67,7 @@ def test_write__a_stale_upsert_does_not_win_over_a_newer_point(any_collection: s
     assert queued() == 0
 
 
-def test_write__a_stale_deletion_does_not_win_over_a_newer_point(any_collection: str) -> None:
+def test_carry_out__stale_deletion__does_not_delete_a_newer_point(any_collection: str) -> None:
     newer, without, older = user_ids = people(3)
     User.objects.all().delete()
     claim = claimed()
@@ -77,58 +77,58 @@ def test_write__a_stale_deletion_does_not_win_over_a_newer_point(any_collection:
     assert queued(*user_ids) == 0
 
 
-def test_write__each_send_is_waited_for_and_ordered(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_carry_out__every_request__waits_and_is_ordered(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a cluster, a weaker ordering lets replicas take two writes in different orders."""
-    there, gone = people(2)
+    kept, gone = people(2)
     carry_out(claimed())
-    enqueue([there])
+    enqueue([kept])
     sent: list[tuple[str, bool, models.WriteOrdering]] = []
     for name in ("upsert", "delete"):
         original = getattr(QdrantClient, name)
 
-        def noting(*arguments: Any, original: Any = original, name: str = name, **options: Any) -> Any:
+        def record_call(*arguments: Any, original: Any = original, name: str = name, **options: Any) -> Any:
             sent.append((name, options["wait"], options["ordering"]))
             return original(*arguments, **options)
 
-        monkeypatch.setattr(QdrantClient, name, noting)
+        monkeypatch.setattr(QdrantClient, name, record_call)
     User.objects.filter(pk=gone).delete()
     carry_out(claimed())
     assert sent == [("upsert", True, models.WriteOrdering.MEDIUM), ("delete", True, models.WriteOrdering.MEDIUM)]
 
 
-def test_write__embedded_compares_no_point_but_those_of_the_batch(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It compares each id of a filter with each point: 768 times 20,000 for a batch."""
-    there, gone = people(2)
+def test_carry_out__embedded__compares_only_points_of_the_batch(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The local mode compares each id of a filter with each point: 768 times 20,000 for a batch."""
+    kept, gone = people(2)
     carry_out(claimed())
     compared: list[int] = []
 
-    def noting(payloads: list[Any], payload_filter: models.Filter | None, **options: Any) -> Any:
+    def record_call(payloads: list[Any], payload_filter: models.Filter | None, **options: Any) -> Any:
         if payload_filter is not None:
             compared.append(len(payloads))
         return calculate_payload_mask(payloads, payload_filter, **options)
 
-    monkeypatch.setattr(local_collection, "calculate_payload_mask", noting)
+    monkeypatch.setattr(local_collection, "calculate_payload_mask", record_call)
     User.objects.filter(pk=gone).delete()
-    enqueue([there])
-    done = carry_out(claimed())
-    assert (done.written, done.removed, compared) == (1, 1, [])
+    enqueue([kept])
+    result = carry_out(claimed())
+    assert (result.written, result.removed, compared) == (1, 1, [])
 
 
-def test_write__embedded_sends_no_deletion_of_points_that_are_not_there(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_carry_out__embedded_without_points_to_delete__sends_no_deletion(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """qdrant-client 1.20 refuses an empty list of ids; 1.19 took it."""
     (gone,) = people(1)
     User.objects.filter(pk=gone).delete()
     sent: list[object] = []
     monkeypatch.setattr(QdrantClient, "delete", lambda *arguments, **options: sent.append(arguments))
-    done = carry_out(claimed())
-    assert (done.written, done.removed, sent) == (0, 0, [])
+    result = carry_out(claimed())
+    assert (result.written, result.removed, sent) == (0, 0, [])
 
 
 # --- The lease -------------------------------------------------------------------------------------------------------------------
 
 
-def test_carry_out__with_a_lost_lease_nothing_is_sent(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    there, gone = people(2)
+def test_carry_out__lost_lease__sends_nothing(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept, gone = people(2)
     User.objects.filter(pk=gone).delete()
     claim = claimed()
     for name in ("upsert", "delete"):
@@ -137,52 +137,52 @@ def test_carry_out__with_a_lost_lease_nothing_is_sent(embedded_collection: str, 
     with pytest.raises(LeaseLost):
         carry_out(claim)
     assert not SyncLease.objects.exists()
-    assert rechecks() == {there, gone}
+    assert rechecks() == {kept, gone}
     assert QueueEntry.objects.filter(awaits_ack=False).count() == len(claim.entries)
 
 
-def test_carry_out__renews_the_lease_before_each_send(server_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also for each part of a batch that is split, and in each collection; nothing comes in between."""
+def test_carry_out__renews_the_lease_before_each_request(server_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It also renews before each part of a split batch and for each collection. No other request comes in between."""
     refused, _other, gone = people(3)
     User.objects.filter(pk=gone).delete()
     secondary()
-    done: list[str] = []
+    calls: list[str] = []
     refuse(monkeypatch, refused)
 
-    def renewed(claim: Claim) -> datetime:
-        done.append("renew")
+    def record_and_renew(claim: Claim) -> datetime:
+        calls.append("renew")
         return renew(claim)
 
-    monkeypatch.setattr("vectorstore.sync.writer.renew", renewed)
-    for where, name in (
+    monkeypatch.setattr("vectorstore.sync.writer.renew", record_and_renew)
+    for owner, name in (
         (conditional_write, "upsert"),
         (conditional_write, "delete"),
         (QdrantClient, "retrieve"),
         (conditional_write, "count_of"),
     ):
-        noted(monkeypatch, where, name, done)
+        record_calls(monkeypatch, owner, name, calls)
     assert carry_out(claimed()).written == 1
-    assert done.count("upsert") == 2 * 3
-    assert done.count("delete") == 2
-    sends = [index for index, name in enumerate(done) if name in {"upsert", "delete"}]
-    assert {done[index - 1] for index in sends} == {"renew"}
+    assert calls.count("upsert") == 2 * 3
+    assert calls.count("delete") == 2
+    sends = [index for index, name in enumerate(calls) if name in {"upsert", "delete"}]
+    assert {calls[index - 1] for index in sends} == {"renew"}
 
 
-def noted(monkeypatch: pytest.MonkeyPatch, where: object, name: str, done: list[str]) -> None:
-    original = getattr(where, name)
+def record_calls(monkeypatch: pytest.MonkeyPatch, owner: object, name: str, calls: list[str]) -> None:
+    original = getattr(owner, name)
 
-    def noting(*arguments: Any, **options: Any) -> Any:
-        done.append(name)
+    def record_call(*arguments: Any, **options: Any) -> Any:
+        calls.append(name)
         return original(*arguments, **options)
 
-    monkeypatch.setattr(where, name, noting)
+    monkeypatch.setattr(owner, name, record_call)
 
 
 # --- Reading back ----------------------------------------------------------------------------------------------------------------
 
 
-def test_carry_out__an_upsert_that_did_not_arrive(any_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    (person,) = people(1)
+def test_carry_out__upsert_not_applied__fails_and_queues_a_recheck(any_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (user_id,) = people(1)
     monkeypatch.setattr(conditional_write, "upsert", lambda *_arguments, **_options: None)
     with pytest.raises(StoreUnavailable) as raised:
         carry_out(claimed())
@@ -191,25 +191,25 @@ def test_carry_out__an_upsert_that_did_not_arrive(any_collection: str, monkeypat
         str(raised.value)
         == f"Qdrant accepted 1 point for {name!r}, but 1 differs from what was sent. Check Qdrant's log and run manage.py verify_qdrant."
     )
-    assert queued(person) == 2
-    assert rechecks() == {person}
+    assert queued(user_id) == 2
+    assert rechecks() == {user_id}
 
 
-def test_carry_out__a_deletion_that_did_not_happen(any_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    (person,) = people(1)
+def test_carry_out__deletion_not_applied__fails_and_queues_a_recheck(any_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (user_id,) = people(1)
     carry_out(claimed())
-    User.objects.filter(pk=person).delete()
+    User.objects.filter(pk=user_id).delete()
     monkeypatch.setattr(QdrantClient, "delete", lambda *_arguments, **_options: None)
     with pytest.raises(StoreUnavailable) as raised:
         carry_out(claimed())
     name = f"{collection_name()}_v1"
     assert str(raised.value) == (f"1 of 1 point is still in {name!r} after their deletion. Check Qdrant's log, then run the command again.")
-    assert QueueEntry.objects.filter(user_id=person, awaits_ack=False).exists()
-    assert rechecks() == {person}
+    assert QueueEntry.objects.filter(user_id=user_id, awaits_ack=False).exists()
+    assert rechecks() == {user_id}
 
 
-def test_carry_out__deletions_are_not_read_back_by_counting(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A count of ids goes on counting deleted points while a segment is rewritten."""
+def test_carry_out__deletions__are_not_read_back_by_counting(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Qdrant keeps counting deleted points while it rewrites a segment."""
     people(1)
     carry_out(claimed())
     User.objects.all().delete()
@@ -217,72 +217,72 @@ def test_carry_out__deletions_are_not_read_back_by_counting(embedded_collection:
     assert carry_out(claimed()) == BatchResult(removed=1)
 
 
-def test_carry_out__a_newer_point_that_came_in_between_is_no_loss(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    (person,) = people(1)
+def test_carry_out__newer_point_written_in_between__counts_as_written(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (user_id,) = people(1)
     claim = claimed()
     upsert = conditional_write.upsert
 
-    def overtaken(client: QdrantClient, *arguments: Any, **options: Any) -> Any:
+    def upsert_and_overtake(client: QdrantClient, *arguments: Any, **options: Any) -> Any:
         upsert(client, *arguments, **options)
-        return client.upsert(collection_name(), [a_point(person, version=allocated_version())])
+        return client.upsert(collection_name(), [a_point(user_id, version=allocated_version())])
 
-    monkeypatch.setattr(conditional_write, "upsert", overtaken)
+    monkeypatch.setattr(conditional_write, "upsert", upsert_and_overtake)
     assert carry_out(claim) == BatchResult(written=1)
 
 
-@pytest.mark.parametrize("leaves", [False, True])
-def test_carry_out__a_newer_point_of_a_version_that_was_never_allocated_is_no_proof(any_collection: str, *, leaves: bool) -> None:
-    """PostgreSQL was restored after the worker had asked: the condition refuses silently, and the change would be lost."""
-    (person,) = people(1)
-    if leaves:
-        User.objects.filter(pk=person).delete()
+@pytest.mark.parametrize("deleted", [False, True])
+def test_carry_out__newer_point_with_an_unallocated_version__reports_a_restore(any_collection: str, *, deleted: bool) -> None:
+    """PostgreSQL was restored after the worker's check: the condition silently skips the write, and the change would be lost."""
+    (user_id,) = people(1)
+    if deleted:
+        User.objects.filter(pk=user_id).delete()
     claim = claimed()
-    write(a_point(person, version=claim.version + 1))
+    write(a_point(user_id, version=claim.version + 1))
     with pytest.raises(RestoreDetected) as raised:
         carry_out(claim)
     assert raised.value.what == (
         f"'{collection_name()}_v1' holds a point of version {claim.version + 1}, and PostgreSQL has allocated {claim.version} so far: it was restored"
         " to an older copy, or failed over."
     )
-    assert QueueEntry.objects.filter(user_id=person, awaits_ack=False).exists()
+    assert QueueEntry.objects.filter(user_id=user_id, awaits_ack=False).exists()
     assert not SyncLease.objects.exists()
 
 
 @pytest.mark.parametrize("version", [2**53 + 2, [2**52], 2**52 + 7])
-def test_carry_out__a_version_that_no_worker_can_have_written_stands_in_nobodys_way(any_collection: str, version: object) -> None:
-    """It would make the condition refuse every write, and be taken for a proof of it: the person would never be written, or deleted."""
-    there, gone, other = people(3)
+def test_carry_out__unbeatable_version__blocks_no_user(any_collection: str, version: object) -> None:
+    """The condition would skip every write, and the version would pass as proof of it. The user would never be written or deleted."""
+    kept, gone, other = people(3)
     User.objects.filter(pk=gone).delete()
-    write(a_point(there, version=version), a_point(gone, version=version))
+    write(a_point(kept, version=version), a_point(gone, version=version))
     claim = claimed()
     assert carry_out(claim) == BatchResult(written=2, removed=1)
-    assert points() == ids([there, other])
-    assert version_of(there) == version_of(other) == claim.version
+    assert points() == ids([kept, other])
+    assert version_of(kept) == version_of(other) == claim.version
     assert queued() == 0
 
 
-def test_carry_out__one_that_comes_back_as_often_as_it_is_deleted(any_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    there, gone = people(2)
+def test_carry_out__unbeatable_version_that_cannot_be_cleared__fails(any_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept, gone = people(2)
     User.objects.filter(pk=gone).delete()
-    write(a_point(there, version=2**53), a_point(gone, version=2**53))
+    write(a_point(kept, version=2**53), a_point(gone, version=2**53))
     monkeypatch.setattr(conditional_write, "clear", lambda *_arguments: None)
     with pytest.raises(StoreUnavailable, match=r"Qdrant accepted 1 point .* 1 differs from what was sent"):
         carry_out(claimed())
-    write(a_point(there))
+    write(a_point(kept))
     with pytest.raises(StoreUnavailable, match="1 of 1 point is still in"):
         carry_out(claimed())
     assert QueueEntry.objects.filter(user_id=gone, awaits_ack=False).exists()
 
 
-# --- Whose fault -----------------------------------------------------------------------------------------------------------------
+# --- Quarantine ------------------------------------------------------------------------------------------------------------------
 
 
-def answer(status: int, words: str = "no") -> UnexpectedResponse:
-    return UnexpectedResponse(status, "", f'{{"status": {{"error": "{words}"}}}}'.encode(), httpx.Headers())
+def answer(status: int, message: str = "no") -> UnexpectedResponse:
+    return UnexpectedResponse(status, "", f'{{"status": {{"error": "{message}"}}}}'.encode(), httpx.Headers())
 
 
 def refuse(monkeypatch: pytest.MonkeyPatch, *refused: UUID) -> None:
-    """Requests with any of these people are answered 400."""
+    """Let Qdrant answer 400 to every request with one of these users."""
     upsert = conditional_write.upsert
 
     def refusing(client: QdrantClient, collection: str, sent: list[Point], version: int) -> None:
@@ -294,20 +294,20 @@ def refuse(monkeypatch: pytest.MonkeyPatch, *refused: UUID) -> None:
 
 
 @pytest.mark.qdrant_server
-def test_work__a_person_whose_data_qdrant_refuses_is_quarantined(server_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_work__user_with_data_that_qdrant_rejects__is_quarantined(server_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
     user_ids = people(9)
     one, other, *rest = user_ids
     with monkeypatch.context() as patched:
         refuse(patched, one, other)
-        done = work(uuid4(), 100)
-        assert done is not None
-        assert (done.written, {rejected.user_id for rejected in done.rejected}) == (7, {one, other})
+        result = work(uuid4(), 100)
+        assert result is not None
+        assert (result.written, {rejected.user_id for rejected in result.rejected}) == (7, {one, other})
     assert points() == ids(rest)
     assert queued() == 0
     quarantined = QuarantinedUser.objects.get(pk=one)
     assert quarantined.collection == f"{collection_name()}_v1"
     assert quarantined.reason.endswith("rejected this: Wrong input: too long. See manage.py init_qdrant --check.")
-    # A newer change takes a person out; whoever is gone is deleted.
+    # A newer change ends the quarantine. A user without a row is deleted.
     plain_sql("UPDATE users SET gender = 'other', active = false WHERE id = %s", one)
     plain_sql("DELETE FROM users WHERE id = %s", other)
     write(a_point(other))
@@ -326,16 +326,16 @@ def test_work__a_person_whose_data_qdrant_refuses_is_quarantined(server_collecti
         lambda: ResponseHandlingException(httpx.RemoteProtocolError("disconnected")),
     ],
 )
-def test_work__an_error_that_is_no_users_fault_quarantines_no_user(
+def test_work__error_not_caused_by_data__quarantines_no_user(
     server_collection: str, monkeypatch: pytest.MonkeyPatch, error: Callable[[], Exception]
 ) -> None:
     user_ids = people(3)
 
-    def failing(*_arguments: Any, **_options: Any) -> None:
+    def fail(*_arguments: Any, **_options: Any) -> None:
         raise error()
 
     with monkeypatch.context() as patched:
-        patched.setattr(conditional_write, "upsert", failing)
+        patched.setattr(conditional_write, "upsert", fail)
         with pytest.raises(StoreUnavailable):
             work(uuid4(), 100)
     assert not QuarantinedUser.objects.exists()
@@ -345,8 +345,8 @@ def test_work__an_error_that_is_no_users_fault_quarantines_no_user(
 
 
 @pytest.mark.qdrant_server
-def test_work__a_collection_that_takes_nobody_quarantines_nobody(server: object) -> None:
-    """Of vectors of another size: every request is refused, and that is no person's fault."""
+def test_work__collection_of_another_vector_size__quarantines_no_user(server: object) -> None:
+    """Qdrant rejects every request, and no user's data cause that."""
     people(3)
     name = f"{collection_name()}_v1"
     with qdrant() as client:
@@ -361,8 +361,8 @@ def test_work__a_collection_that_takes_nobody_quarantines_nobody(server: object)
 
 
 @pytest.mark.qdrant_server
-def test_work__where_all_users_are_rejected_none_is_quarantined(server_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A whole batch, one and all: something is wrong with the server or with what stands before it."""
+def test_work__all_users_rejected__quarantines_no_user(server_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If Qdrant rejects a whole batch, the server or a proxy in front of it has a problem."""
     user_ids = people(16)
     refuse(monkeypatch, *user_ids)
     with pytest.raises(RequestRejected, match="rejected this: Wrong input: too long"):
@@ -371,13 +371,13 @@ def test_work__where_all_users_are_rejected_none_is_quarantined(server_collectio
     assert (queued(), SyncLease.objects.count()) == (16, 0)
 
 
-def test_work__a_row_that_no_point_can_be_made_of(dates_unchecked: None, embedded_collection: str) -> None:
+def test_work__row_that_makes_no_valid_point__user_is_quarantined(dates_unchecked: None, embedded_collection: str) -> None:
     odd, fine = people(2)
     work(uuid4(), 100)
     plain_sql("UPDATE users SET created_at = 'infinity', active = false WHERE id = %s", odd)
-    done = work(uuid4(), 100)
-    assert done is not None
-    assert (done.written, done.removed, [rejected.reason for rejected in done.rejected]) == (0, 1, [NO_POINT])
+    result = work(uuid4(), 100)
+    assert result is not None
+    assert (result.written, result.removed, [rejected.reason for rejected in result.rejected]) == (0, 1, [NO_POINT])
     assert QuarantinedUser.objects.get().user_id == odd
     assert points() == ids([fine])
 
@@ -386,29 +386,29 @@ def test_work__a_row_that_no_point_can_be_made_of(dates_unchecked: None, embedde
 
 
 @pytest.mark.parametrize("state", [State.BUILDING, State.RETAINED, State.READY])
-def test_work__every_collection_gets_every_write_and_deletion(collection: str, state: VectorCollection.State) -> None:
+def test_work__every_write_target__gets_every_write_and_deletion(collection: str, state: VectorCollection.State) -> None:
     name = secondary(state)
-    there, gone = people(2)
+    kept, gone = people(2)
     assert work(uuid4(), 100) == BatchResult(written=2)
-    assert points(name) == points() == ids([there, gone])
+    assert points(name) == points() == ids([kept, gone])
     User.objects.filter(pk=gone).delete()
     assert work(uuid4(), 100) == BatchResult(removed=1)
-    assert points(name) == points() == ids([there])
+    assert points(name) == points() == ids([kept])
 
 
 @pytest.mark.parametrize("state", [State.BUILDING, State.RETAINED])
-def test_work__a_missing_secondary_is_marked_failed(collection: str, state: VectorCollection.State) -> None:
+def test_work__missing_secondary__is_marked_failed(collection: str, state: VectorCollection.State) -> None:
     name = secondary(state, made=False)
-    (person,) = people(1)
+    (user_id,) = people(1)
     assert work(uuid4(), 100) == BatchResult(written=1)
     assert state_of(name) == (State.FAILED, f"Qdrant has no collection {name!r}: make it with manage.py init_qdrant.")
-    assert point_of(person) is not None
+    assert point_of(user_id) is not None
     assert queued() == 0
 
 
 @pytest.mark.qdrant_server
 @pytest.mark.parametrize("status", [500, 400])
-def test_work__a_secondary_that_fails_is_marked_failed(server_collection: str, monkeypatch: pytest.MonkeyPatch, status: int) -> None:
+def test_work__failing_secondary__is_marked_failed(server_collection: str, monkeypatch: pytest.MonkeyPatch, status: int) -> None:
     name = secondary()
     fail_in(monkeypatch, name, status)
     people(2)
@@ -418,49 +418,49 @@ def test_work__a_secondary_that_fails_is_marked_failed(server_collection: str, m
     assert (queued(), QuarantinedUser.objects.count()) == (0, 0)
 
 
-def fail_in(monkeypatch: pytest.MonkeyPatch, failing: str, status: int) -> None:
+def fail_in(monkeypatch: pytest.MonkeyPatch, name: str, status: int) -> None:
     upsert = conditional_write.upsert
 
-    def sometimes(client: QdrantClient, collection: str, *arguments: Any, **options: Any) -> Any:
-        if collection == failing:
+    def fail_or_upsert(client: QdrantClient, collection: str, *arguments: Any, **options: Any) -> Any:
+        if collection == name:
             raise answer(status)
         return upsert(client, collection, *arguments, **options)
 
-    monkeypatch.setattr(conditional_write, "upsert", sometimes)
+    monkeypatch.setattr(conditional_write, "upsert", fail_or_upsert)
 
 
 @pytest.mark.qdrant_server
-def test_work__one_that_is_silent_again_and_again_is_marked_failed(server_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Though the live one answers. Once or twice it may be the server, which goes away just then."""
+def test_work__repeated_timeouts_of_a_secondary__marks_it_failed(server_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The live collection answers. One or two timeouts may come from a server that is just becoming unavailable."""
     name = secondary()
-    (person,) = people(1)
+    (user_id,) = people(1)
     upsert = conditional_write.upsert
 
-    def silent(client: QdrantClient, collection: str, *arguments: Any, **options: Any) -> Any:
+    def time_out_or_upsert(client: QdrantClient, collection: str, *arguments: Any, **options: Any) -> Any:
         if collection == name:
             raise ResponseHandlingException(httpx.ReadTimeout(""))
         return upsert(client, collection, *arguments, **options)
 
     with monkeypatch.context() as patched:
-        patched.setattr(conditional_write, "upsert", silent)
+        patched.setattr(conditional_write, "upsert", time_out_or_upsert)
         for _ in range(4):
             with pytest.raises(StoreUnavailable):
                 work(uuid4(), 100)
-    work(uuid4(), 100)  # and again it may be silent as often
-    enqueue([person])
-    monkeypatch.setattr(conditional_write, "upsert", silent)
+    work(uuid4(), 100)  # an answer restarts the count of timeouts
+    enqueue([user_id])
+    monkeypatch.setattr(conditional_write, "upsert", time_out_or_upsert)
     for _ in range(4):
         with pytest.raises(StoreUnavailable):
             work(uuid4(), 100)
     assert state_of(name) == (State.BUILDING, "")
     assert work(uuid4(), 100) == BatchResult(written=1)
-    state, why = state_of(name)
-    assert (state, "did not answer within" in why) == (State.FAILED, True)
+    state, failure_reason = state_of(name)
+    assert (state, "did not answer within" in failure_reason) == (State.FAILED, True)
 
 
 @pytest.mark.qdrant_server
-def test_work__one_that_has_become_live_meanwhile_is_not_marked_failed(server_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its alias was moved just now, and the row does not say so yet."""
+def test_work__failing_secondary_that_became_live__is_not_marked_failed(server_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The alias was just moved, and the row is not updated yet."""
     name = secondary(State.READY)
     fail_in(monkeypatch, name, 500)
     monkeypatch.setattr("vectorstore.catalog.secondary.alias_target", lambda _client: name)
@@ -472,7 +472,7 @@ def test_work__one_that_has_become_live_meanwhile_is_not_marked_failed(server_co
 
 
 @pytest.mark.qdrant_server
-def test_work__one_that_is_dropped_meanwhile_holds_nobody_up(server_collection: str) -> None:
+def test_work__secondary_dropped_during_the_batch__blocks_no_user(server_collection: str) -> None:
     name = secondary(State.READY)
     people(1)
     claim = claimed()
@@ -483,7 +483,7 @@ def test_work__one_that_is_dropped_meanwhile_holds_nobody_up(server_collection: 
 
 
 @pytest.mark.qdrant_server
-def test_work__no_collection_is_marked_failed_for_whom_the_live_one_refuses_too(
+def test_work__live_collection_rejects_the_user_too__secondary_is_not_marked_failed(
     server_collection: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = secondary()
