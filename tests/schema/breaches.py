@@ -10,7 +10,7 @@ from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
-from tests.schema.rows import ANN, BOB, CEM, CHECK, FOREIGN_KEY, MATCH, NOBODY, NOT_NULL, ONE_WAY, UNIQUE, VIDEO
+from tests.schema.rows import ANN, BOB, CEM, CHECK, FOREIGN_KEY, MATCH, NOT_NULL, ONE_WAY, UNIQUE, UNUSED_ID, VIDEO
 
 NINE, TEN = datetime(2026, 1, 5, 9, tzinfo=UTC), datetime(2026, 1, 5, 10, tzinfo=UTC)
 
@@ -56,7 +56,7 @@ def not_null(table: str, **right: Any) -> list[Breach]:
 
 
 def refers(table: str, column: str, other: Any) -> Breach:
-    return Breach(table, f"{table}_{column}_fkey", FOREIGN_KEY, {column: NOBODY}, {column: other})
+    return Breach(table, f"{table}_{column}_fkey", FOREIGN_KEY, {column: UNUSED_ID}, {column: other})
 
 
 def weeks() -> list[Breach]:
@@ -151,25 +151,29 @@ def supported(table: str, *columns: str) -> list[Breach]:
 
 
 USERS = [
-    *not_null("users", id=NOBODY, email="new@example.com", password_hash="", full_name="", date_of_birth="1990-01-01", gender="male"),
+    *not_null("users", id=UNUSED_ID, email="new@example.com", password_hash="", full_name="", date_of_birth="1990-01-01", gender="male"),
     *not_null("users", verified=True, active=False, created_at=NINE, updated_at=NINE, is_staff=False, is_superuser=False),
-    Breach("users", "users_pkey", UNIQUE, {"id": ANN}, {"id": NOBODY}),
+    Breach("users", "users_pkey", UNIQUE, {"id": ANN}, {"id": UNUSED_ID}),
     Breach("users", "users_email_key", UNIQUE, {"email": "ann@example.com"}, {"email": "anna@example.com"}),
     Breach("users", "idx_users_email_lower", UNIQUE, {"email": "Ann@Example.COM"}, {"email": "Anna@Example.COM"}),
     *one_of("users", "gender", "male", "female", "other"),
-    Breach("users", "users_video_id_fkey", FOREIGN_KEY, {"video_id": NOBODY}, {"video_id": None}),
+    Breach("users", "users_video_id_fkey", FOREIGN_KEY, {"video_id": UNUSED_ID}, {"video_id": None}),
     Breach("users", "users_video_id_fkey", FOREIGN_KEY, {"video_id": VIDEO}, {"video_id": None}),  # of another user
     *supported("users", "date_of_birth", "created_at", "updated_at", "deleted_at", "last_login"),
     Breach(
-        "users", "users_reserved_email_check", CHECK, {"email": f"deleted_{NOBODY}@findme.ai"}, {"email": f"deleted_{NOBODY}@example.com"}
+        "users",
+        "users_reserved_email_check",
+        CHECK,
+        {"email": f"deleted_{UNUSED_ID}@findme.ai"},
+        {"email": f"deleted_{UNUSED_ID}@example.com"},
     ),
     Breach("users", "users_bio_length_check", CHECK, {"bio": "x" * 100_001}, {"bio": "x" * 100_000}),
     Breach("users", "users_bio_length_check", CHECK, {"bio": "\u00fc" * 50_001}, {"bio": "\u00fc" * 50_000}),
 ]
 VIDEOS = [
-    *not_null("videos", id=NOBODY, user_id=BOB, storage_url="", duration=1, file_size=0, status="error"),
+    *not_null("videos", id=UNUSED_ID, user_id=BOB, storage_url="", duration=1, file_size=0, status="error"),
     *not_null("videos", metadata=Jsonb([]), created_at=NINE, updated_at=NINE),
-    Breach("videos", "videos_pkey", UNIQUE, {"id": VIDEO}, {"id": NOBODY}),
+    Breach("videos", "videos_pkey", UNIQUE, {"id": VIDEO}, {"id": UNUSED_ID}),
     *between("videos", "duration", wrong=[0, -1, 121, 2147483647], right=[1, 120]),
     *one_of("videos", "status", "uploading", "processing", "verifying", "verified", "rejected", "error"),
     *between("videos", "verification_score", wrong=[-0.001, 1.001, nan, inf, -inf], right=[0.0, 1.0, None, 0.5]),
@@ -177,9 +181,9 @@ VIDEOS = [
     *supported("videos", "created_at", "updated_at", "deleted_at"),
 ]
 MATCHES = [
-    *not_null("matches", id=NOBODY, user_id=BOB, matched_user_id=BOB, week_number=1, year=2026, match_score=0.0, expires_at=NINE),
+    *not_null("matches", id=UNUSED_ID, user_id=BOB, matched_user_id=BOB, week_number=1, year=2026, match_score=0.0, expires_at=NINE),
     *not_null("matches", status="expired", created_at=NINE, updated_at=NINE),
-    Breach("matches", "matches_pkey", UNIQUE, {"id": MATCH}, {"id": NOBODY}),
+    Breach("matches", "matches_pkey", UNIQUE, {"id": MATCH}, {"id": UNUSED_ID}),
     Breach("matches", "matches_check", CHECK, {"user_id": CEM, "matched_user_id": CEM}, {"user_id": BOB, "matched_user_id": CEM}),
     *one_of("matches", "status", "pending", "accepted", "rejected", "completed", "expired"),
     *between("matches", "match_score", wrong=[-0.001, 1.001, nan, inf, -inf], right=[0.0, 1.0, 0.5]),
@@ -205,9 +209,9 @@ MATCHES = [
     ),
 ]
 CALLS = [
-    *not_null("video_calls", id=NOBODY, match_id=MATCH, caller_id=ANN, callee_id=BOB, session_id="", status="missed"),
+    *not_null("video_calls", id=UNUSED_ID, match_id=MATCH, caller_id=ANN, callee_id=BOB, session_id="", status="missed"),
     *not_null("video_calls", metadata=Jsonb({}), created_at=NINE),
-    Breach("video_calls", "video_calls_pkey", UNIQUE, {"id": NOBODY}, {"id": ANN}, beside={"id": NOBODY}),
+    Breach("video_calls", "video_calls_pkey", UNIQUE, {"id": UNUSED_ID}, {"id": ANN}, beside={"id": UNUSED_ID}),
     Breach("video_calls", "video_calls_session_id_key", UNIQUE, {"session_id": "a"}, {"session_id": "A"}, beside={"session_id": "a"}),
     *one_of("video_calls", "status", "initiated", "ringing", "active", "ended", "missed", "rejected"),
     *between("video_calls", "quality_rating", wrong=[0, 6, -1], right=[1, 5, None]),

@@ -17,8 +17,8 @@ from psycopg import sql
 ANN, BOB, CEM = (UUID(f"00000000-0000-4000-8000-00000000000{n}") for n in (1, 2, 3))
 MATCH = UUID("00000000-0000-4000-8000-0000000000aa")
 VIDEO = UUID("00000000-0000-4000-8000-0000000000bb")
-NOBODY = UUID("00000000-0000-4000-8000-0000000000ff")
-"""Nobody has this id, and nothing else has."""
+UNUSED_ID = UUID("00000000-0000-4000-8000-0000000000ff")
+"""No row has this id."""
 
 ONE_WAY = [1.0] + [0.0] * 511
 """A vector."""

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from accounts.models import User
 from calls.models import VideoCall
 from matching.models import Match
-from tests.schema.rows import ANN, BOB, CEM, MATCH, NOBODY, ONE_WAY, VIDEO, insert
+from tests.schema.rows import ANN, BOB, CEM, MATCH, ONE_WAY, UNUSED_ID, VIDEO, insert
 from vectorstore.models import ProfileEmbedding
 from videos.models import Video
 
@@ -28,7 +28,7 @@ many_examples = settings(suppress_health_check=[HealthCheck.function_scoped_fixt
 """One set of rows serves every example: each example's own row is rolled back."""
 
 BAD_TEXT = st.sampled_from(["\0", "a\0b", "\ud800", "b\udfff"])
-ids = st.sampled_from([ANN, BOB, CEM, NOBODY, None])
+ids = st.sampled_from([ANN, BOB, CEM, UNUSED_ID, None])
 flags = st.sampled_from([True, False, None])
 times = st.datetimes(timezones=st.just(UTC)) | st.none() | st.sampled_from([datetime(2026, 1, 5, hour, tzinfo=UTC) for hour in (9, 10)])
 integers = st.integers(-3, 125) | st.integers() | st.sampled_from([2**31 - 1, 2**31, -(2**31) - 1, 2**63, -(2**63), None])
@@ -89,7 +89,7 @@ users = {
     "date_of_birth": st.dates() | st.none(),
     "gender": one_of(list(User.Gender)),
     "bio": texts(300) | st.sampled_from(LONG_BIOS),
-    "video_id": st.sampled_from([VIDEO, NOBODY, None]),
+    "video_id": st.sampled_from([VIDEO, UNUSED_ID, None]),
     "verified": flags,
     "active": flags,
     "is_staff": flags,
@@ -100,7 +100,7 @@ users = {
     "deleted_at": times,
 }
 videos = {
-    "id": st.sampled_from([VIDEO, NOBODY]),
+    "id": st.sampled_from([VIDEO, UNUSED_ID]),
     "user_id": ids,
     "storage_url": texts(500),
     "thumbnail_url": texts(500),
@@ -126,7 +126,7 @@ matches = {
     "updated_at": times,
 }
 calls = {
-    "match_id": st.sampled_from([MATCH, NOBODY, None]),
+    "match_id": st.sampled_from([MATCH, UNUSED_ID, None]),
     "caller_id": ids,
     "callee_id": ids,
     "session_id": texts(255) | st.just(SESSION),

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from accounts.age import age_on, today
 from tests.factories import ProfileEmbeddingFactory
-from tests.schema.rows import NOBODY, ask, connect
+from tests.schema.rows import UNUSED_ID, ask, connect
 from tests.support.waiting import wait_until
 from tests.vectorstore.commands import ended, started
 from vectorstore.models import StoreState
@@ -392,7 +392,7 @@ def test_search__on_the_birthday__before_the_job_beside_it_and_after_the_sync(st
 def test_points__have_the_age_of_the_databases_day() -> None:
     """And not of the day of a machine whose clock is wrong, be it written or verified there."""
     person = ProfileEmbeddingFactory.create(user__date_of_birth=date(1990, 1, 1))
-    claim = Claim(NOBODY, frozenset({person.user_id}), (), 1, ())
+    claim = Claim(UNUSED_ID, frozenset({person.user_id}), (), 1, ())
     with time_machine.travel(datetime(2000, 1, 1, tzinfo=UTC), tick=False):
         (point,), (payload,) = points_of(claim).due, expected_among([person.user_id]).payloads
     assert point.payload == payload | {"version": 1}

@@ -18,7 +18,7 @@ from django.db import DatabaseError, connection, transaction
 from accounts.models import User
 from findme.migrator.trigger_repair import mend_triggers
 from tests.factories import ProfileEmbeddingFactory, UserFactory, unit_vector
-from tests.schema.rows import ANN, BOB, CEM, NOBODY, ONE_WAY, ask, connect, insert, settle
+from tests.schema.rows import ANN, BOB, CEM, ONE_WAY, UNUSED_ID, ask, connect, insert, settle
 from tests.support.waiting import wait_until
 from tests.threads import in_thread
 from vectorstore.models import ProfileEmbedding
@@ -146,8 +146,8 @@ def test_update__nan_where_the_table_would_let_it_in__is_a_change_once(people: N
 def test_update__of_a_key__queues_who_was_and_who_is(people: None) -> None:
     ask("UPDATE profile_embeddings SET user_id = %s WHERE user_id = %s", CEM, ANN)
     assert set(queued()) == {(ANN, LOUD), (CEM, LOUD)}
-    ask("UPDATE users SET id = %s WHERE id = %s", NOBODY, ANN)
-    assert set(queued()) == {(ANN, LOUD), (NOBODY, LOUD)}
+    ask("UPDATE users SET id = %s WHERE id = %s", UNUSED_ID, ANN)
+    assert set(queued()) == {(ANN, LOUD), (UNUSED_ID, LOUD)}
 
 
 def test_update__keys_change_places__both_are_queued(people: None) -> None:
@@ -160,18 +160,18 @@ def test_update__keys_change_places__both_are_queued(people: None) -> None:
 
 
 def test_insert__of_a_person_without_embedding_queues_nobody__and_their_embedding_does(people: None) -> None:
-    insert("users", id=NOBODY)
+    insert("users", id=UNUSED_ID)
     assert queued() == []
-    insert("profile_embeddings", user_id=NOBODY)
-    assert queued() == [(NOBODY, QUIET)]
+    insert("profile_embeddings", user_id=UNUSED_ID)
+    assert queued() == [(UNUSED_ID, QUIET)]
 
 
 def test_insert__the_embedding_before_its_person__is_queued(people: None) -> None:
     """The foreign key is looked at in the end."""
-    insert("profile_embeddings", user_id=NOBODY)
-    insert("users", id=NOBODY)
+    insert("profile_embeddings", user_id=UNUSED_ID)
+    insert("users", id=UNUSED_ID)
     settle()
-    assert (NOBODY, QUIET) in queued()
+    assert (UNUSED_ID, QUIET) in queued()
 
 
 @pytest.mark.parametrize("table", ["users", "profile_embeddings"])
@@ -290,10 +290,10 @@ def test_savepoint__what_is_rolled_back_is_not_queued_and_what_is_kept_is(people
 
 def test_replica__rows_that_a_tool_copies_are_queued_in_whatever_order(people: None) -> None:
     ask("SET LOCAL session_replication_role = replica")
-    insert("profile_embeddings", user_id=NOBODY)
-    assert queued() == [(NOBODY, QUIET)]
-    insert("users", id=NOBODY)
-    assert queued() == [(NOBODY, QUIET)]
+    insert("profile_embeddings", user_id=UNUSED_ID)
+    assert queued() == [(UNUSED_ID, QUIET)]
+    insert("users", id=UNUSED_ID)
+    assert queued() == [(UNUSED_ID, QUIET)]
     later = uuid4()
     insert("users", id=later, email="later@example.com")  # whose embedding another session may have inserted and not committed
     assert queued() == [(later, QUIET)]
@@ -324,16 +324,16 @@ def as_a_stranger(tables: str = "users, profile_embeddings") -> Iterator[None]:
 def write_everything() -> None:
     ask(
         "INSERT INTO users (id, email, password_hash, full_name, date_of_birth, gender) VALUES (%s, 'n', '', 'N', '1990-01-01', 'male')",
-        NOBODY,
+        UNUSED_ID,
     )
-    ask("INSERT INTO profile_embeddings (user_id, vector) VALUES (%s, %s::real[])", NOBODY, ONE_WAY)
+    ask("INSERT INTO profile_embeddings (user_id, vector) VALUES (%s, %s::real[])", UNUSED_ID, ONE_WAY)
     ask("UPDATE users SET active = false WHERE id = %s", ANN)
     ask("UPDATE profile_embeddings SET interests = '{tea}' WHERE user_id = %s", ANN)
     ask("DELETE FROM profile_embeddings WHERE user_id = %s", BOB)
     ask("DELETE FROM users WHERE id = %s", CEM)
 
 
-EVERYTHING = [(NOBODY, QUIET), (ANN, LOUD), (ANN, QUIET), (BOB, LOUD), (CEM, LOUD)]
+EVERYTHING = [(UNUSED_ID, QUIET), (ANN, LOUD), (ANN, QUIET), (BOB, LOUD), (CEM, LOUD)]
 
 
 def refused(statement: str) -> str:
@@ -416,10 +416,10 @@ def test_operators_of_another_role__in_the_schema_of_the_tables__are_passed_over
                 ask(f"CREATE OPERATOR public.{operator} (LEFTARG = {left}, RIGHTARG = {right}, FUNCTION = public.trap{number})")
         write_everything()
     mend_after("ALTER FUNCTION vector_sync_notify() RESET search_path; ALTER FUNCTION vector_sync_users_updated() RESET search_path")
-    ask("UPDATE users SET gender = 'other', verified = true WHERE id = %s", NOBODY)
+    ask("UPDATE users SET gender = 'other', verified = true WHERE id = %s", UNUSED_ID)
     owner = ask("SELECT current_user")
     assert set(ask("TABLE trapped")) & set(owner) == set()
-    assert queued() == [*EVERYTHING, (NOBODY, LOUD)]
+    assert queued() == [*EVERYTHING, (UNUSED_ID, LOUD)]
 
 
 def mend_after(statement: str) -> None:
@@ -449,7 +449,7 @@ def sleeping_worker(seconds: int = 3600) -> None:
     """A worker has said that it sleeps for so long."""
     ask(
         "INSERT INTO vector_sync_workers (id, host, pid, sleeping_until) VALUES (%s, '', 1, clock_timestamp() + %s * interval '1 second')",
-        NOBODY,
+        UNUSED_ID,
         seconds,
     )
 

@@ -11,9 +11,9 @@ from django.db import DatabaseError, transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.schema.rows import ANN, BOB, CEM, NOBODY, ONE_WAY, ask, insert, settle
+from tests.schema.rows import ANN, BOB, CEM, ONE_WAY, UNUSED_ID, ask, insert, settle
 
-EVERYBODY = [ANN, BOB, CEM, NOBODY]
+EVERYBODY = [ANN, BOB, CEM, UNUSED_ID]
 OTHER_WAY = [0.0, 1.0] + [0.0] * 510
 
 Statement = tuple[str, tuple[Any, ...]]

@@ -19,7 +19,7 @@ from findme.core.db.violations import Violation, field_for_constraint, fields_of
 from findme.core.models import StoredModel
 from matching.models import Match
 from tests.factories import MatchFactory, UserFactory, VideoCallFactory, VideoFactory
-from tests.schema.rows import NOBODY, connect
+from tests.schema.rows import UNUSED_ID, connect
 from tests.support.waiting import wait_until
 from vectorstore.models import ProfileEmbedding
 from videos.models import Video
@@ -69,7 +69,7 @@ def test_translate__duplicate_match() -> None:
 
 @pytest.mark.django_db
 def test_translate__missing_user() -> None:
-    assert violation_of(lambda: VideoFactory.create(user=None, user_id=NOBODY)) == Violation(
+    assert violation_of(lambda: VideoFactory.create(user=None, user_id=UNUSED_ID)) == Violation(
         "videos_user_id_fkey", Video, "user", "There is no such user."
     )
 
