@@ -18,7 +18,7 @@ from django.core.management import CommandParser, call_command, get_commands, lo
 from accounts.models import User
 from findme.core.version import __version__
 from findme.environment import BASE_DIR, REQUIRED_IN_PRODUCTION
-from tests.vectorstore.commands import environment
+from tests.support.commands import environment
 from vectorstore.models import VECTOR_SIZE
 
 README = (BASE_DIR / "README.md").read_text(encoding="utf-8")

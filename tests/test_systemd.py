@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from findme.environment import BASE_DIR
-from tests.findme.processes import PRODUCTION
 from tests.qdrant import free_port
 from tests.support.database import Database
+from tests.support.processes import PRODUCTION
 from tests.support.waiting import DEADLINE_SECONDS, wait_until
 from tests.test_readme import parser_of
 from tests.untraced import untraced

@@ -15,7 +15,7 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 from findme.environment import BASE_DIR
-from tests.privacy.process import environment
+from tests.support.commands import environment
 
 DEADLINE = 120.0
 SERVE = """

@@ -13,8 +13,8 @@ import pytest
 from benchmarks.program import run
 from findme.core.errors import UserFacingError
 from findme.environment import BASE_DIR
+from tests.support.commands import environment
 from tests.untraced import untraced
-from tests.vectorstore.commands import environment
 
 RATIO = r"ratio [0-9.]+ \(aim: at least 0\.[58]\)"
 

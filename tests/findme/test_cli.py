@@ -18,7 +18,8 @@ from django.db import connection
 from accounts.models import User
 from findme.environment import BASE_DIR, REQUIRED_IN_PRODUCTION
 from tests.factories import UserFactory
-from tests.findme.processes import PRODUCTION, manage, manage_here, python, start
+from tests.support.commands import manage_here
+from tests.support.processes import PRODUCTION, manage, python, start
 from tests.support.waiting import DEADLINE_SECONDS
 
 

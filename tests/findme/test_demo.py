@@ -30,7 +30,8 @@ from findme.demo.steps import Login, renew_login
 from findme.demo.traces import traces_of
 from matching.models import Match
 from tests.factories import UserFactory
-from tests.support.database import Database, database, ended
+from tests.support.database import Database, database
+from tests.support.processes import ended
 from tests.support.waiting import wait_until
 from vectorstore.catalog.alias import live_collection
 from vectorstore.models import VECTOR_SIZE

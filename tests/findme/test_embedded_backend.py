@@ -17,7 +17,7 @@ from pytest_django.fixtures import Settings
 from findme.core.postgresql.variables import NOT_AN_OPTION, options
 from findme.embedded import paths, server
 from findme.embedded.backend.base import DatabaseWrapper
-from tests.findme.processes import manage
+from tests.support.processes import manage
 
 DEFAULT = "default_transaction_isolation"
 Connect = Callable[[], DatabaseWrapper]

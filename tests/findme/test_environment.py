@@ -24,7 +24,7 @@ from findme.environment import (
     refuse_misspelled_names,
     unknown_names,
 )
-from tests.findme.processes import python
+from tests.support.processes import python
 
 PATH = os.environ.get("PATH", os.defpath)
 

@@ -13,7 +13,8 @@ from findme.core.commands.base import FindmeCommand
 from findme.core.commands.running import log_command
 from findme.core.errors import LONGEST_LINE, LONGEST_VALUE, one_line
 from findme.foreign_errors import refused_argument
-from tests.findme.processes import PRODUCTION, manage, manage_here, python
+from tests.support.commands import manage_here
+from tests.support.processes import PRODUCTION, manage, python
 
 LONG = "9" * 5000
 BLANKS = "9 " * 2500

@@ -19,8 +19,8 @@ from findme.core.commands import running
 from findme.json_log import JsonLines
 from findme.web.request_log import Reason, Stderr
 from tests.factories import UserFactory
-from tests.findme.processes import PRODUCTION, manage
-from tests.privacy.process import manage as manage_the_test_database
+from tests.support.commands import manage as manage_the_test_database
+from tests.support.processes import PRODUCTION, manage
 
 NAME, EMAIL, BIO = "Wilhelmina Quux", "Wilhelmina.Quux@example.org", "Plays the theremin at midnight"
 WORDS = ("Wilhelmina", "Quux", "example.org", "theremin")

@@ -12,7 +12,7 @@ from django.http import StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.test import AsyncClient
 
-from tests.findme.processes import PRODUCTION, python
+from tests.support.processes import PRODUCTION, python
 
 both = pytest.mark.parametrize("module", ["findme.wsgi", "findme.asgi"])
 SHOW = "from django.conf import settings; from {module} import application; print(settings.DEBUG, callable(application))"

@@ -29,10 +29,10 @@ from privacy.actions.undo_erasure import undo_erasures
 from privacy.audit import Action, Outcome, operating_system_account, record
 from privacy.models import AuditEntry
 from tests.factories import UserFactory
-from tests.findme.processes import manage_here
 from tests.privacy.audit import audited
 from tests.privacy.shelf import Shelf
 from tests.privacy.test_commands import run
+from tests.support.commands import manage_here
 
 pytestmark = pytest.mark.django_db
 

@@ -13,6 +13,7 @@ from accounts.models import User
 from tests.factories import UserFactory
 from tests.privacy.life import ENTRIES, full_life
 from tests.privacy.shelf import Shelf
+from tests.support.commands import refused
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -29,14 +30,6 @@ def run(*arguments: object) -> tuple[str, str]:
     out, err = io.StringIO(), io.StringIO()
     call_command(*map(str, arguments), stdout=out, stderr=err)
     return out.getvalue(), err.getvalue()
-
-
-def refused(*arguments: object) -> str:
-    """The line, when the exit code is 2."""
-    with pytest.raises(CommandError) as caught:
-        run(*arguments)
-    assert caught.value.returncode == 2
-    return str(caught.value)
 
 
 # --- export_user ------------------------------------------------------------------------------------------------------------------

@@ -22,11 +22,11 @@ from privacy.models import ErasedUser
 from privacy.registry import registry
 from tests.calls.test_admin import new_call
 from tests.factories import MatchFactory, UserFactory, VideoFactory
-from tests.findme.processes import manage_here
 from tests.matching.test_admin import new_match
 from tests.privacy.life import FULL_NAME, full_life
 from tests.privacy.shelf import Shelf
 from tests.staff import errors_of, opened, person_form, save, signed_in, superuser
+from tests.support.commands import manage_here
 from videos.models import Video
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import secrets
 import subprocess
-import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -17,10 +16,21 @@ from django.db import connection
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from findme.environment import BASE_DIR
-from tests.progress_lines import without_progress
+from tests.support.processes import ended, start_python
 from tests.support.waiting import DEADLINE_SECONDS
 from tests.untraced import untraced
+
+
+def database_parameters() -> dict[str, str]:
+    """Return ``dbname``, ``host``, ``port``, ``user`` and ``password`` of the test's database, without those that are not set."""
+    parameters = connection.get_connection_params()
+    return {name: str(parameters[name]) for name in ("dbname", "host", "port", "user", "password") if parameters.get(name)}
+
+
+def url_of(parameters: Mapping[str, str]) -> str:
+    """Return the DATABASE_URL for the parameters of a connection."""
+    query = {name: value for name, value in parameters.items() if name != "dbname"}
+    return f"postgresql:///{quote(parameters['dbname'])}?{urlencode(query)}"
 
 
 class Database:
@@ -54,35 +64,17 @@ class Database:
     def start(self, *arguments: str, settings: str = "tests.settings", **variables: str) -> subprocess.Popen[str]:
         """``manage.py`` in a process of its own, with more environment variables."""
         environment = untraced() | {"DATABASE_URL": self.url(), "DJANGO_SETTINGS_MODULE": settings, "PYTHONWARNINGS": "error"} | variables
-        return subprocess.Popen(
-            [sys.executable, "manage.py", *arguments],
-            cwd=BASE_DIR,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        return start_python(environment, "manage.py", *arguments)
 
     def manage(self, *arguments: str, settings: str = "tests.settings", **variables: str) -> tuple[int, str, str]:
         """The exit code, standard output and standard error."""
         return ended(self.start(*arguments, settings=settings, **variables))
 
     def _parameters(self) -> dict[str, str]:
-        server = {
-            key: str(value) for key, value in connection.get_connection_params().items() if key in ("host", "port", "user", "password")
-        }
-        return server | {"dbname": self.name} | ({"user": self.user, "password": self.password} if self.user else {})
+        return database_parameters() | {"dbname": self.name} | ({"user": self.user, "password": self.password} if self.user else {})
 
     def url(self) -> str:
-        parameters = self._parameters()
-        return f"postgresql:///{quote(parameters.pop('dbname'))}?{urlencode(parameters)}"
-
-
-def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    """The exit code, standard output, and standard error without lines of progress."""
-    out, err = process.communicate(timeout=DEADLINE_SECONDS)
-    return process.returncode, out, without_progress(err)
+        return url_of(self._parameters())
 
 
 @contextmanager

@@ -29,7 +29,7 @@ def run_script(script: str, folder: Path, seconds: float = 10) -> subprocess.Com
 
 
 @contextmanager
-def started(script: str, folder: Path, seconds: float = 60) -> Iterator[subprocess.Popen[str]]:
+def script_process(script: str, folder: Path, seconds: float = 60) -> Iterator[subprocess.Popen[str]]:
     """A process that runs SCRIPT, as ``run_script`` does, and is killed at the end."""
     command = [sys.executable, "-c", BEGINNING + script, str(folder), str(seconds)]
     with subprocess.Popen(command, cwd=CHECKOUT, env=untraced(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
@@ -43,7 +43,7 @@ def started(script: str, folder: Path, seconds: float = 60) -> Iterator[subproce
 def holding(folder: Path) -> Iterator[subprocess.Popen[str]]:
     """A process that holds the store until its standard input is closed, or it is killed."""
     script = "with qdrant() as client:\n    print('held', flush=True)\n    sys.stdin.read()\n"
-    with started(script, folder, 10) as process:
+    with script_process(script, folder, 10) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
         yield process

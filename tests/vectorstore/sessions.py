@@ -9,7 +9,7 @@ from datetime import datetime
 import psycopg
 from django.db import connection
 
-from tests.vectorstore.commands import environment
+from tests.support.commands import environment
 
 
 class Watched:

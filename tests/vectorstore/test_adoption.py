@@ -19,8 +19,8 @@ from findme.core.errors import StoreUnavailable, UserFacingError
 from tests.factories import ProfileEmbeddingFactory
 from tests.privacy.audit import audited
 from tests.qdrant import QdrantServer
+from tests.support.commands import run_python
 from tests.threads import in_thread
-from tests.vectorstore.commands import run_python
 from tests.vectorstore.storm.agreement import disagreements
 from vectorstore.catalog import registry
 from vectorstore.catalog.alias import live_collection

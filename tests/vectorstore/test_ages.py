@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from accounts.age import age_on, today
 from tests.factories import ProfileEmbeddingFactory
 from tests.schema.rows import UNUSED_ID, ask, connect
+from tests.support.commands import started
+from tests.support.processes import ended
 from tests.support.waiting import wait_until
-from tests.vectorstore.commands import ended, started
 from vectorstore.models import StoreState
 from vectorstore.projection.ages import NEVER, DaysOfPoints, Refreshed, days_of_points, disbelieve_days_after, most_birthdays, refresh_ages
 from vectorstore.projection.points import Points, expected_among, points_of

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from qdrant_client import models
 
-from tests.vectorstore.commands import manage
+from tests.support.commands import manage
 from vectorstore.catalog.ownership import EARLIER_KEYS, ForeignCollection, ownership_problem
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.schema.initialize import initialize

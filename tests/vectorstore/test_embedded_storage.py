@@ -16,7 +16,7 @@ from qdrant_client.local import local_collection
 from qdrant_client.local.persistence import CollectionPersistence
 
 from findme.core.errors import StoreUnavailable
-from tests.vectorstore.holder import started
+from tests.vectorstore.holder import script_process
 from vectorstore.qdrant.connection import qdrant
 from vectorstore.qdrant.embedded_storage import Persistence
 
@@ -103,7 +103,7 @@ with qdrant() as client:
         client.upsert("a", [models.PointStruct(id=batch * 20 + number, vector=[0.6, 0.8]) for number in range(20)])
         print(batch, flush=True)
 """
-    with started(script, embedded_qdrant) as process:
+    with script_process(script, embedded_qdrant) as process:
         assert process.stdout is not None
         answered = -1
         while answered < 5:
@@ -190,7 +190,7 @@ while True:
         time.sleep(0.1)
 """
     holds = embedded_qdrant / "holds"
-    with started(script, embedded_qdrant) as process:
+    with script_process(script, embedded_qdrant) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
         for _ in range(5):

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 from django.core.management import call_command
-from django.core.management.base import CommandError
 
 from accounts.models import User
 from tests.factories import unit_vector
+from tests.support.commands import refused
 from tests.vectorstore.sync.people import ids, people, plain_sql, points, queued
 from vectorstore.catalog import registry
 from vectorstore.catalog.ownership import database_id
@@ -33,13 +33,6 @@ def synced(store: str) -> None:
 
 def flush() -> None:
     call_command("flush", interactive=False, verbosity=0)
-
-
-def refused(command: str, *arguments: str) -> str:
-    with pytest.raises(CommandError) as raised:
-        call_command(command, *arguments)
-    assert raised.value.returncode == 2
-    return str(raised.value)
 
 
 def test_flush__the_database_is_still_itself(synced: None) -> None:

@@ -1,5 +1,6 @@
 import json
 import signal
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,7 +14,8 @@ from qdrant_client.http.api.collections_api import SyncCollectionsApi
 
 from findme.core.errors import UserFacingError
 from tests.factories import ProfileEmbeddingFactory
-from tests.vectorstore.commands import ended, manage, run_python, started
+from tests.support.commands import manage, refused, run_python, started, stdout_of
+from tests.support.processes import ended
 from vectorstore.catalog import registry
 from vectorstore.catalog.lock import lock_key
 from vectorstore.catalog.ownership import metadata_of
@@ -31,6 +33,8 @@ COSINE = models.Distance.COSINE
 
 EMBEDDED = " Embedded in '{path}', without graphs, thresholds and payload indexes. For those, set QDRANT_URL to a server."
 
+output = partial(stdout_of, "init_qdrant")
+
 
 def v1() -> str:
     return f"{collection_name()}_v1"
@@ -38,20 +42,6 @@ def v1() -> str:
 
 def embedded_note(store: str, settings: Settings) -> str:
     return EMBEDDED.format(path=settings.QDRANT_PATH) if store == "embedded" else ""
-
-
-def output(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    call_command("init_qdrant", *arguments)
-    written = capsys.readouterr()
-    assert written.err == ""
-    return written.out
-
-
-def refused(*arguments: str) -> str:
-    with pytest.raises(CommandError) as raised:
-        call_command("init_qdrant", *arguments)
-    assert raised.value.returncode == 2
-    return str(raised.value)
 
 
 def everything_there() -> list[Any]:
@@ -146,7 +136,7 @@ def test_init_qdrant__json_tells_what_each_difference_takes(store: str, capsys: 
     reported = json.loads(output(capsys, "--plan", "--json"))
     size = {"what": "params.vectors.size", "defined": 512, "live": 256, "state": "different", "change": "new collection"}
     assert size in reported["comparisons"]
-    assert reported["refused"] == refused()
+    assert reported["refused"] == refused("init_qdrant")
 
 
 def test_init_qdrant__json_of_a_change(store: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -177,7 +167,7 @@ def test_init_qdrant__refuses_what_takes_a_new_collection(
         client.create_collection(v1(), vectors_config=vectors)
     before = everything_there()
     line = f"In {v1()!r}, {difference} (new collection): nothing was changed. Build a new collection with manage.py reindex_qdrant."
-    assert refused() == line
+    assert refused("init_qdrant") == line
     assert output(capsys, "--plan").endswith(f"\nIt would be refused. {line}\n")
     assert everything_there() == before
     with pytest.raises(SystemExit):
@@ -189,7 +179,7 @@ def test_init_qdrant__refuses_a_real_collection_that_bears_the_aliass_name(store
     with qdrant() as client:
         client.create_collection(name, vectors_config=models.VectorParams(size=512, distance=COSINE))
     before = everything_there()
-    assert refused() == (
+    assert refused("init_qdrant") == (
         f"{name!r} is a real collection, but must be an alias: nothing was changed. Replace it with"
         " manage.py init_qdrant --adopt, or set QDRANT_COLLECTION to another name, or, if its points are no longer needed,"
         f" {how_to_delete(store, settings, name)}; then run manage.py init_qdrant."
@@ -198,12 +188,15 @@ def test_init_qdrant__refuses_a_real_collection_that_bears_the_aliass_name(store
 
 
 def test_init_qdrant__check_adopts_nothing() -> None:
-    assert refused("--check", "--adopt") == "--check and --adopt exclude each other. Use --adopt --plan to see what --adopt would do."
+    assert (
+        refused("init_qdrant", "--check", "--adopt")
+        == "--check and --adopt exclude each other. Use --adopt --plan to see what --adopt would do."
+    )
 
 
 @pytest.mark.parametrize("arguments", [["--force"], ["--max-changes=3"], ["--check", "--force"]])
 def test_init_qdrant__says_what_goes_with_adopt(arguments: list[str]) -> None:
-    assert refused(*arguments) == "--force and --max-changes need --adopt. Add --adopt, or omit them."
+    assert refused("init_qdrant", *arguments) == "--force and --max-changes need --adopt. Add --adopt, or omit them."
 
 
 def test_init_qdrant__refuses_an_alias_that_leads_elsewhere(store: str) -> None:
@@ -213,7 +206,7 @@ def test_init_qdrant__refuses_an_alias_that_leads_elsewhere(store: str) -> None:
         alias = models.CreateAlias(collection_name=other, alias_name=name)
         client.update_collection_aliases([models.CreateAliasOperation(create_alias=alias)])
     before = everything_there()
-    assert refused() == (
+    assert refused("init_qdrant") == (
         f"The alias {name!r} points to {other!r}, which is not one of {name}_v1, _v2 and so on:"
         " delete the alias, or set QDRANT_COLLECTION to another name, then run manage.py init_qdrant."
     )
@@ -223,7 +216,7 @@ def test_init_qdrant__refuses_an_alias_that_leads_elsewhere(store: str) -> None:
 def test_init_qdrant__in_one_line_where_there_is_no_qdrant(settings: Settings) -> None:
     settings.QDRANT_URL = "127.0.0.1:6333"
     for arguments in ([], ["--check"], ["--plan"], ["--adopt"]):
-        assert refused(*arguments).startswith("QDRANT_URL is '127.0.0.1:6333', without a scheme")
+        assert refused("init_qdrant", *arguments).startswith("QDRANT_URL is '127.0.0.1:6333', without a scheme")
 
 
 @pytest.mark.qdrant_server
@@ -485,7 +478,7 @@ def test_init_qdrant__what_takes_a_new_collection_is_mended_by_a_rebuild(qdrant_
     initialize()
     sync_once(timeout=20)
     settings.QDRANT_SHARD_NUMBER = 2
-    assert refused().endswith("with manage.py reindex_qdrant.")
+    assert refused("init_qdrant").endswith("with manage.py reindex_qdrant.")
     reindex()
     assert compare().differences == []
     with qdrant() as client:

@@ -18,7 +18,7 @@ from qdrant_client import models
 from accounts.models import User
 from findme.core.commands.steps import printed_steps
 from tests.factories import ProfileEmbeddingFactory, UserFactory
-from tests.vectorstore.commands import manage, run_python
+from tests.support.commands import manage, run_python
 from tests.vectorstore.only_in_qdrant import (
     everything,
     names,

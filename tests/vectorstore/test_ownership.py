@@ -4,7 +4,7 @@ import pytest
 from qdrant_client import models
 
 from findme.core.errors import UserFacingError
-from tests.vectorstore.commands import manage
+from tests.support.commands import manage
 from vectorstore.catalog.ownership import ADOPTING, DATABASE, check_owner
 from vectorstore.consistency import preflight
 from vectorstore.models import StoreState

@@ -17,8 +17,8 @@ from pytest_django import Settings
 
 from accounts.models import User
 from tests.factories import ProfileEmbeddingFactory, UserFactory
-from tests.privacy.process import manage
 from tests.qdrant import free_port
+from tests.support.commands import manage
 from vectorstore.models import ProfileEmbedding
 from vectorstore.schema.initialize import initialize
 from vectorstore.sync.inline import sync_users

@@ -16,8 +16,8 @@ from django.db import connection
 from pytest_django import Settings
 
 from tests.factories import UserFactory
-from tests.privacy.process import manage
 from tests.qdrant import free_port
+from tests.support.commands import manage
 from tests.vectorstore.ingest.inputs import json_lines, ones, row
 from vectorstore.ingest import rejected_lines
 from vectorstore.ingest.formats.parquet import answers, decoder

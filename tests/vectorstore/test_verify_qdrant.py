@@ -8,7 +8,7 @@ from django.core.management.base import CommandError
 from qdrant_client import models
 
 from tests.factories import ProfileEmbeddingFactory, unit_vector
-from tests.vectorstore.commands import manage
+from tests.support.commands import manage
 from vectorstore.consistency.checkpoint import CheckpointNotWritten
 from vectorstore.consistency.versions import last_allocated
 from vectorstore.models import QuarantinedUser, QueueEntry

@@ -12,7 +12,7 @@ from django.utils import timezone
 from accounts.login.attempts import MAX_PAIR_FAILURES, find_account, record_failure, time_to_wait
 from accounts.models import User
 from tests.factories import UserFactory
-from tests.findme.processes import manage_here
+from tests.support.commands import manage_here
 
 pytestmark = pytest.mark.django_db
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from findme.core.program import exit_code
-from tests.findme.processes import manage, python
+from tests.support.processes import manage, python
 
 SABOTAGE = (
     "import sys; sys.path.insert(0, {folder!r}); sys.argv = {arguments!r}; import runpy; runpy.run_module({module!r}, run_name='__main__')"

@@ -7,8 +7,8 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from pytest_django import Settings
 
-from tests.findme.processes import manage
 from tests.support.database import Database
+from tests.support.processes import manage
 
 LOST = "ALTER TABLE users DISABLE TRIGGER vector_sync_deleted; DROP TRIGGER vector_sync_truncated ON users"
 NAMED = (

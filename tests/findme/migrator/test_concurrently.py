@@ -14,7 +14,8 @@ from findme.migrator.timeouts import MigrationTimeouts
 from findme.migrator.undo.plan import plan_rollback
 from findme.migrator.undo.rollback import roll_back
 from tests.findme.migrator.test_lock import INVALID
-from tests.support.database import Database, ended, thread
+from tests.support.database import Database, thread
+from tests.support.processes import ended
 from tests.support.waiting import wait_until
 
 SETTINGS = "tests.findme.migrator.notebook_settings"

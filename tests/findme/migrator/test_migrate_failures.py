@@ -22,7 +22,8 @@ from findme.migrator.undo.plan import plan_rollback
 from findme.migrator.undo.rollback import roll_back
 from tests.findme.migrator.catalog import catalog
 from tests.findme.migrator.test_lock import HOLDER
-from tests.support.database import Database, database, ended, role
+from tests.support.database import Database, database, role
+from tests.support.processes import ended
 from tests.support.waiting import wait_until
 
 SHORT_TIMEOUTS = MigrationTimeouts(wait_seconds=0, table_lock_seconds=0.05, attempts=2)

@@ -10,7 +10,8 @@ from django.core.management import call_command
 from findme.migrator.lock import migration_lock
 from findme.migrator.migrate import Applied, apply_migrations
 from tests.findme.migrator.catalog import catalog
-from tests.support.database import Database, ended, thread
+from tests.support.database import Database, thread
+from tests.support.processes import ended
 
 
 @pytest.mark.long

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import io
-from typing import Any
 
 import pytest
-from django.core.management import CommandError, call_command
+from django.core.management import call_command
 from django.core.management.commands import migrate as django_migrate
 from django.db import connection, migrations
 from django.db.migrations.loader import MigrationLoader
@@ -17,17 +16,11 @@ from findme.migrator.undo.guard import Consent
 from findme.migrator.version import schema_version
 from tests.findme.migrator.catalog import catalog
 from tests.findme.migrator.undoing import PERSON, VIDEO, Terminal
+from tests.support.commands import refused
 from tests.support.database import Database
 
 NOBODY_TO_ASK = "Nobody can be asked, as the standard input is not a terminal: nothing was undone. A script adds --no-input."
 SESSION = "INSERT INTO django_session (session_key, session_data, expire_date) VALUES ('k', '', now())"
-
-
-def refused(*arguments: str, **options: Any) -> str:
-    with pytest.raises(CommandError) as error:
-        call_command("migrate", *arguments, **options)
-    assert error.value.returncode == 2
-    return str(error.value)
 
 
 def test_migrate_zero__rows_and_no_terminal__drops_nothing(with_videos: Database) -> None:
@@ -51,7 +44,7 @@ def test_migrate_zero__rows_and_no_terminal__drops_nothing(with_videos: Database
 def test_migrate_zero__everything_applied__no_input__drops_nothing(migrated: Database) -> None:
     migrated.execute(PERSON)
     before = catalog(migrated)
-    assert refused("accounts", "zero", interactive=False) == (
+    assert refused("migrate", "accounts", "zero", interactive=False) == (
         "This would drop table users (1 row): nothing was undone. With --force it is done."
     )
     assert catalog(migrated) == before
@@ -62,7 +55,7 @@ def test_migrate_zero__everything_applied__no_input__drops_nothing(migrated: Dat
 def test_migrate_back__no_input__names_every_loss_and_undoes_nothing(with_videos: Database, arguments: tuple[str, ...]) -> None:
     before = catalog(with_videos)
     lost = "table videos (1 row), column users.video_id (1 value)" if arguments[0] == "videos" else "column users.video_id (1 value)"
-    assert refused(*arguments, interactive=False) == f"This would drop {lost}: nothing was undone. With --force it is done."
+    assert refused("migrate", *arguments, interactive=False) == f"This would drop {lost}: nothing was undone. With --force it is done."
     assert catalog(with_videos) == before
 
 
@@ -84,7 +77,7 @@ def test_migrate_back__no_input_and_force__drops_what_is_not_empty(with_videos: 
 def test_migrate_zero__app_of_django__is_guarded_too(migrated: Database, app: str, row: str, lost: str) -> None:
     migrated.execute(row)
     before = catalog(migrated)
-    assert refused(app, "zero", interactive=False) == f"This would drop {lost}: nothing was undone. With --force it is done."
+    assert refused("migrate", app, "zero", interactive=False) == f"This would drop {lost}: nothing was undone. With --force it is done."
     assert catalog(migrated) == before
 
 
@@ -113,7 +106,7 @@ def test_migrate_back__answer_yes__is_done(
 )
 def test_migrate_back__answer_not_yes__is_not_done(with_videos: Database, monkeypatch: pytest.MonkeyPatch, typed: str, line: str) -> None:
     monkeypatch.setattr("sys.stdin", Terminal(typed))
-    assert refused("videos", "zero", verbosity=0) == line
+    assert refused("migrate", "videos", "zero", verbosity=0) == line
     assert with_videos.query("SELECT count(*) FROM videos") == [1]
 
 
@@ -122,7 +115,7 @@ def test_migrate_back__from_python_without_a_terminal__is_refused(
     with_videos: Database, monkeypatch: pytest.MonkeyPatch, stdin: io.StringIO | None
 ) -> None:
     monkeypatch.setattr("sys.stdin", stdin)
-    assert refused("videos", "zero") == NOBODY_TO_ASK
+    assert refused("migrate", "videos", "zero") == NOBODY_TO_ASK
     assert with_videos.query("SELECT count(*) FROM videos") == [1]
 
 
@@ -131,7 +124,9 @@ def test_migrate_back__written_between_the_question_and_the_answer__is_not_dropp
 ) -> None:
     before = catalog(with_videos)
     monkeypatch.setattr("sys.stdin", Terminal("y\n", lambda: with_videos.execute(VIDEO)))
-    assert refused("videos", "zero") == "This would drop by now table videos (2 rows): nothing was undone. With --force it is done."
+    assert (
+        refused("migrate", "videos", "zero") == "This would drop by now table videos (2 rows): nothing was undone. With --force it is done."
+    )
     assert catalog(with_videos) == before
 
 
@@ -167,7 +162,7 @@ def test_migrate_back__it_would_have_gone_forward_when_it_was_planned__is_refuse
 
 
 def test_migrate_back__steps__asks_about_those_only(with_videos: Database) -> None:
-    assert refused("videos", "zero", steps=1, interactive=False) == (
+    assert refused("migrate", "videos", "zero", steps=1, interactive=False) == (
         "This would drop column users.video_id (1 value): nothing was undone. With --force it is done."
     )
     call_command("migrate", "videos", "zero", steps=1, interactive=False, force=True, verbosity=0)
@@ -196,7 +191,7 @@ def test_migrate_back__fake__drops_nothing_and_asks_nothing(with_videos: Databas
 def test_migrate_back__no_reverse__is_refused_before_anything_is_done(with_videos: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     first = type(MigrationLoader(connection).graph.nodes["videos", "0001_initial"])
     monkeypatch.setattr(first, "operations", [*first.operations, migrations.RunSQL("SELECT 1")])
-    assert refused("videos", "zero", interactive=False, force=True) == (
+    assert refused("migrate", "videos", "zero", interactive=False, force=True) == (
         "videos.0001_initial has no reverse: nothing was undone. Restore a backup, or write a migration that mends it."
     )
     assert "accounts.0002_user_video" not in schema_version().unapplied
@@ -210,4 +205,4 @@ def test_migrate__a_later_migration_by_name__asks_nothing(with_videos: Database,
 
 @pytest.mark.parametrize(("app", "name"), [("films", "zero"), ("accounts", "0999"), ("accounts", "000")])
 def test_migrate__no_such_migration__is_djangos_refusal(with_videos: Database, app: str, name: str) -> None:
-    assert "nothing was undone" not in refused(app, name)
+    assert "nothing was undone" not in refused("migrate", app, name)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from findme.web.bounded_asgi import LARGEST_BODY, BoundedAsgi, Message, Receive, Scope, Send
-from tests.findme.processes import PRODUCTION, python
+from tests.support.processes import PRODUCTION, python
 
 PART = 1 << 20
 

@@ -16,8 +16,8 @@ from django.test import Client, RequestFactory
 from django.urls import reverse
 from psycopg import errors
 
-from tests.findme.processes import PRODUCTION, python
 from tests.staff import signed_in, superuser
+from tests.support.processes import PRODUCTION, python
 
 PAGES = {
     "400": "This request cannot be answered",

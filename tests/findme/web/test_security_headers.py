@@ -8,8 +8,8 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from tests.findme.processes import PRODUCTION, python
 from tests.staff import signed_in, staff, superuser
+from tests.support.processes import PRODUCTION, python
 
 pytestmark = pytest.mark.django_db
 

@@ -11,7 +11,7 @@ from django.core.handlers.wsgi import WSGIRequest
 from django.test import RequestFactory
 
 from findme.web.utf8_requests import Utf8AsgiRequest, Utf8WsgiRequest
-from tests.findme.processes import PRODUCTION, python
+from tests.support.processes import PRODUCTION, python
 
 NO_TEXT_ENCODINGS = ("zip", "rot13", "base64", "undefined", "punycode", "idna", "utf-16", "latin-1", "nonsense")
 SHOW = "from findme.{name} import application; print(vars(getattr(application, '_application', application))['request_class'].__name__)"

@@ -21,7 +21,8 @@ from psycopg.conninfo import make_conninfo
 
 from findme.environment import BASE_DIR
 from tests.factories import ProfileEmbeddingFactory, UserFactory
-from tests.privacy.process import database_parameters, environment
+from tests.support.commands import environment
+from tests.support.database import database_parameters
 from tests.support.waiting import wait_until
 from tests.vectorstore.ingest.inputs import json_lines, ones, row
 from vectorstore.ingest import load, staging

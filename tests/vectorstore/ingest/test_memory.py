@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from findme.environment import BASE_DIR
-from tests.privacy.process import environment
+from tests.support.commands import environment
 
 ROWS = 2000
 ALLOWED_GROWTH = 6 << 20

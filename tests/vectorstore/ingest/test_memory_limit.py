@@ -19,7 +19,7 @@ import pytest
 from findme.environment import BASE_DIR
 from tests.factories import UserFactory
 from tests.qdrant import QdrantServer
-from tests.vectorstore.commands import environment
+from tests.support.commands import environment
 from vectorstore.schema.initialize import initialize
 
 MEMORY = 256

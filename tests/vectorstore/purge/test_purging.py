@@ -21,8 +21,8 @@ from qdrant_client import models
 from findme.core.errors import StoreUnavailable, UserFacingError
 from tests.factories import ProfileEmbeddingFactory
 from tests.qdrant import QdrantServer, started_qdrant
+from tests.support.commands import manage, started
 from tests.support.waiting import wait_until
-from tests.vectorstore.commands import manage, started
 from tests.vectorstore.sessions import watched_session
 from tests.vectorstore.snapshots.meddling import silent_on
 from vectorstore.catalog import registry

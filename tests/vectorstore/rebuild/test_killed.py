@@ -11,7 +11,7 @@ from pytest_django import Settings
 from accounts.models import User
 from findme.core.errors import UserFacingError
 from tests.factories import ProfileEmbeddingFactory
-from tests.vectorstore.commands import run_python, started
+from tests.support.commands import run_python, started
 from tests.vectorstore.rebuild.collections import begun, ids, leads_to, states, there, version, wrong
 from vectorstore.models import VectorCollection
 from vectorstore.rebuild.reindex import reindex, roll_back

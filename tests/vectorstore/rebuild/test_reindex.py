@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -20,6 +21,7 @@ from findme.core.commands.steps import printed_steps
 from findme.core.errors import StoreUnavailable, UserFacingError
 from tests.factories import ProfileEmbeddingFactory, unit_vector
 from tests.qdrant import QdrantServer
+from tests.support.commands import stdout_of
 from tests.threads import in_thread
 from tests.vectorstore.rebuild.collections import begun, ids, leads_to, states, there, version, wrong
 from vectorstore.catalog import alias, registry
@@ -44,6 +46,8 @@ from vectorstore.sync.worker import sync_once
 pytestmark = pytest.mark.django_db(transaction=True)
 
 WEEK = timedelta(days=7)
+
+output = partial(stdout_of, "reindex_qdrant")
 
 
 def rebuilt(**options: Any) -> Reindexed:
@@ -567,14 +571,6 @@ def test_reindex__where_postgresql_knows_nothing_of_the_live_one(embedded_qdrant
 
 
 # --- The command -----------------------------------------------------------------------------------------------------------------
-
-
-def output(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    capsys.readouterr()
-    call_command("reindex_qdrant", *arguments)
-    written = capsys.readouterr()
-    assert written.err == ""
-    return written.out
 
 
 def test_reindex_qdrant__says_what_it_did(embedded_qdrant: object, capsys: pytest.CaptureFixture[str]) -> None:

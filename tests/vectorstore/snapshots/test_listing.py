@@ -17,8 +17,8 @@ from pytest_django import Settings
 from findme.core.errors import StoreUnavailable, UserFacingError
 from tests.factories import ProfileEmbeddingFactory
 from tests.qdrant import QdrantServer
+from tests.support.commands import manage, started
 from tests.support.waiting import wait_until
-from tests.vectorstore.commands import manage, started
 from tests.vectorstore.snapshots.meddling import half, half_and_silence, meddling, one_bit_wrong, whole
 from vectorstore.qdrant.connection import collection_name
 from vectorstore.snapshots.repository import create, delete, fetch, list_snapshots, prune

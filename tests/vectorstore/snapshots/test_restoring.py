@@ -17,9 +17,9 @@ from findme.core.commands.steps import printed_steps
 from findme.core.errors import UserFacingError
 from tests.factories import ProfileEmbeddingFactory, unit_vector
 from tests.qdrant import QdrantServer
+from tests.support.commands import manage, started
 from tests.support.waiting import wait_until
 from tests.threads import in_thread
-from tests.vectorstore.commands import manage, started
 from tests.vectorstore.payloads import payload_of
 from tests.vectorstore.sessions import watched_session
 from tests.vectorstore.snapshots.meddling import silent_on

@@ -18,8 +18,8 @@ from django.db import OperationalError, connection
 
 from findme.environment import BASE_DIR
 from tests.privacy.elsewhere import another_connection, in_a_thread
+from tests.support.commands import environment
 from tests.support.waiting import wait_until
-from tests.vectorstore.commands import environment
 from tests.vectorstore.sync.people import one, people, plain_sql, queued
 from vectorstore.catalog import registry
 from vectorstore.models import QuarantinedUser, QueueEntry, SyncLease, VectorCollection

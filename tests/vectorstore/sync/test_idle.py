@@ -18,8 +18,9 @@ from findme.core.waiting import StallTimeout
 from privacy.actions.anonymize import anonymize
 from privacy.actions.erase import erase, soft_delete
 from tests.qdrant import QdrantServer, free_port
+from tests.support.commands import exit_code, manage, started
+from tests.support.processes import ended
 from tests.support.waiting import wait_until
-from tests.vectorstore.commands import ended, exit_code, manage, started
 from tests.vectorstore.restored import restorable_postgres
 from tests.vectorstore.sync.people import ids, people, plain_sql, points, queued
 from vectorstore.catalog.ownership import DATABASE, database_id

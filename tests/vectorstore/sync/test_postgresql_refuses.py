@@ -9,9 +9,10 @@ import pytest
 from django.db import connection
 
 from tests.findme.core.postgresql.refusing import refusing_server
+from tests.support import commands
+from tests.support.commands import manage, started
+from tests.support.processes import ended
 from tests.support.waiting import wait_until
-from tests.vectorstore import commands
-from tests.vectorstore.commands import ended, manage, started
 from tests.vectorstore.sync.people import ids, people, plain_sql, points, queued
 
 pytestmark = pytest.mark.django_db(transaction=True)

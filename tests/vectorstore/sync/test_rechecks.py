@@ -16,7 +16,7 @@ from qdrant_client.http.exceptions import ResponseHandlingException
 from accounts.models import User
 from findme.core.errors import StoreUnavailable
 from tests.qdrant import freeze, started_qdrant, thaw
-from tests.vectorstore.commands import run_python
+from tests.support.commands import run_python
 from tests.vectorstore.sync.people import ids, people, plain_sql, point, points, queued
 from vectorstore.models import QueueEntry, SyncLease
 from vectorstore.qdrant import write

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,9 +21,9 @@ from accounts.models import User
 from tests.factories import unit_vector
 from tests.privacy.elsewhere import another_connection
 from tests.qdrant import free_port, freeze, started_qdrant, thaw
+from tests.support import commands
+from tests.support.commands import manage, started, stdout_of
 from tests.support.waiting import wait_until
-from tests.vectorstore import commands
-from tests.vectorstore.commands import manage, started
 from tests.vectorstore.sync.people import ids, people, plain_sql, points
 from tests.vectorstore.sync.proxy import door
 from vectorstore.management.commands import sync_qdrant
@@ -35,12 +36,7 @@ from vectorstore.sync import worker
 
 pytestmark = pytest.mark.django_db
 
-
-def output(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    call_command("sync_qdrant", *arguments)
-    written = capsys.readouterr()
-    assert written.err == ""
-    return written.out
+output = partial(stdout_of, "sync_qdrant")
 
 
 def test_sync_qdrant__prints_a_line_per_batch(collection: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,8 +23,9 @@ from pytest_django import Settings
 
 from tests.privacy.elsewhere import another_connection, in_a_thread
 from tests.qdrant import QdrantServer, freeze, started_qdrant, thaw
+from tests.support.commands import started
+from tests.support.processes import ended
 from tests.support.waiting import wait_until
-from tests.vectorstore.commands import ended, started
 from tests.vectorstore.storm.server import Server
 from tests.vectorstore.sync.people import ids, one, people, plain_sql, points, queued
 from tests.vectorstore.sync.proxy import Door, door
@@ -179,7 +180,7 @@ def watching_through(postgresql: Door, monkeypatch: pytest.MonkeyPatch) -> Abstr
 
 @contextmanager
 def working_through(postgresql: Door, monkeypatch: pytest.MonkeyPatch, *options: str) -> Iterator[subprocess.Popen[str]]:
-    from tests.vectorstore import commands
+    from tests.support import commands
 
     through_door = commands.environment() | {"DATABASE_URL": f"{postgresql.url()}?connect_timeout=2"}
     with monkeypatch.context() as patched:

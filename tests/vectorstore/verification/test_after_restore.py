@@ -8,14 +8,12 @@ from contextlib import contextmanager
 from uuid import UUID, uuid4
 
 import pytest
-from django.core.management import call_command
-from django.core.management.base import CommandError
 
 from accounts.models import User
 from privacy.actions.anonymize import anonymize
 from privacy.actions.erase import erase, soft_delete
 from tests.factories import ProfileEmbeddingFactory
-from tests.vectorstore.commands import exit_code
+from tests.support.commands import exit_code, refused
 from tests.vectorstore.restored import restorable_postgres
 from vectorstore.catalog.ownership import DATABASE
 from vectorstore.consistency import preflight
@@ -51,13 +49,6 @@ def restored_after(change: Callable[[], object]) -> Iterator[None]:
         sync_once()
         restore()
         yield
-
-
-def refused(*arguments: str) -> str:
-    with pytest.raises(CommandError) as raised:
-        call_command(*arguments)
-    assert raised.value.returncode == 2
-    return str(raised.value)
 
 
 @pytest.mark.parametrize("remove", [erase, anonymize, soft_delete], ids=lambda remove: remove.__name__)

@@ -14,8 +14,8 @@ from pytest_django import Settings
 from findme.core.triggers.problems import trigger_problems
 from tests.factories import ProfileEmbeddingFactory
 from tests.schema.rows import ask, settle
+from tests.support.commands import manage, run_python
 from tests.support.waiting import wait_until
-from tests.vectorstore.commands import manage, run_python
 from vectorstore.consistency.capture_check import capture_warning
 from vectorstore.consistency.comparison_due import clear_comparison_due, comparison_due_at, comparison_due_warning, note_comparison_due
 from vectorstore.models import QueueEntry, StoreState, SyncLease

@@ -17,8 +17,9 @@ from pytest_django import Settings
 from accounts.models import User
 from tests.factories import ProfileEmbeddingFactory
 from tests.qdrant import QdrantServer, free_port, started_qdrant
+from tests.support.commands import manage, started
+from tests.support.processes import ended
 from tests.support.waiting import wait_until
-from tests.vectorstore.commands import ended, manage, started
 from tests.vectorstore.restored import restorable_postgres
 from vectorstore.models import QueueEntry, StoreState, SyncLease
 from vectorstore.qdrant.connection import qdrant

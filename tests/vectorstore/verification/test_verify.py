@@ -16,8 +16,8 @@ from accounts.models import User
 from findme.core.errors import StoreUnavailable, UserFacingError
 from tests.factories import ProfileEmbeddingFactory, UserFactory, unit_vector
 from tests.qdrant import QdrantServer, freeze, thaw
+from tests.support.commands import run_python
 from tests.threads import in_thread
-from tests.vectorstore.commands import run_python
 from vectorstore.catalog import registry
 from vectorstore.catalog.ownership import DATABASE, database_id
 from vectorstore.consistency.checkpoint import compare_checkpoints, renew_checkpoint

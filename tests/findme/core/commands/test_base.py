@@ -24,7 +24,7 @@ from findme.core.commands.base import FindmeCommand
 from findme.core.commands.explanations import explain_error
 from findme.core.errors import StoreUnavailable, UserFacingError, one_line
 from findme.environment import BASE_DIR
-from tests.findme.processes import environment_of
+from tests.support.processes import environment_of
 
 
 class Command(FindmeCommand):

@@ -11,7 +11,8 @@ from django.core.management import BaseCommand, CommandError, call_command, get_
 
 from findme.core.commands.base import FindmeCommand
 from findme.core.commands.parser import LONGEST, LONGEST_MESSAGE
-from tests.findme.processes import manage, manage_here
+from tests.support.commands import manage_here
+from tests.support.processes import manage
 
 VALUES = {"two dashes": "--", "empty": "", "NUL": "a\0b", "1 MB": "x" * (1 << 20), "1 MB of lines": "x\n" * (1 << 19)}
 PROBLEMS = {

@@ -14,7 +14,8 @@ from pytest_django import Settings
 
 from accounts.models import User
 from findme.core.commands.prompts import unanswered_questions
-from tests.findme.processes import manage_here, python
+from tests.support.commands import manage_here
+from tests.support.processes import python
 
 
 class Terminal(io.StringIO):

@@ -12,7 +12,8 @@ from django.core.management import CommandError, call_command
 
 from accounts.models import User
 from tests.factories import UserFactory
-from tests.findme.processes import PRODUCTION, manage_here, start
+from tests.support.commands import manage_here
+from tests.support.processes import PRODUCTION, start
 
 pytestmark = pytest.mark.django_db
 

@@ -14,7 +14,6 @@ from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth.models import Group, Permission
 from django.contrib.contenttypes.models import ContentType
 from django.core.management import call_command
-from django.core.management.base import CommandError
 from django.db import connection
 from django.db.models import Model
 
@@ -22,8 +21,8 @@ from accounts.models import User
 from findme.core.dumps.local_rows import local_models, reason_not_to_copy
 from privacy.models import ErasedUser
 from tests.factories import UserFactory
-from tests.findme.processes import manage_here
 from tests.staff import staff
+from tests.support.commands import manage_here, refused
 from vectorstore.models import QueueEntry, StoreState, VectorCollection
 
 COPIED = {
@@ -52,14 +51,6 @@ def fixture(folder: Path, *rows: dict[str, Any]) -> str:
     path = folder / "rows.json"
     path.write_text(json.dumps(rows))
     return str(path)
-
-
-def refused(*arguments: str, **options: Any) -> str:
-    with pytest.raises(CommandError) as raised:
-        call_command(*arguments, **options)
-    assert raised.value.returncode == 2
-    assert "\n" not in str(raised.value)
-    return str(raised.value)
 
 
 def a_user() -> dict[str, Any]:

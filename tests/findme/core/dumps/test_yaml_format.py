@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from django.db import connection
 
-from tests.findme.processes import python
 from tests.findme.test_cli import url_of_the_test_server
+from tests.support.processes import python
 
 MISSING = "The format 'yaml' needs PyYAML, which is not installed. Use the format 'json', or install PyYAML.\n"
 WITHOUT_YAML = "import runpy, sys; sys.modules['yaml'] = None; sys.argv = {!r}; runpy.run_path('manage.py', run_name='__main__')"

@@ -14,7 +14,7 @@ from findme.core.postgresql.refusals import needs_operator
 from findme.database_url import database_settings
 from tests.findme.core.postgresql.refusing import refusing_server
 from tests.qdrant import free_port
-from tests.vectorstore.commands import environment
+from tests.support.commands import environment
 
 
 @contextmanager

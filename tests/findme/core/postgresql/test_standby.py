@@ -11,7 +11,7 @@ import pytest
 
 from findme.embedded import server
 from tests.findme.core.postgresql.standby import hot_standby
-from tests.findme.processes import manage
+from tests.support.processes import manage
 
 USER = "4a9b659b-6607-5e7d-9873-1bd46266e31c"
 SAID = "the server is a hot standby, which is read-only. Set the address of the primary in DATABASE_URL.\n"

@@ -18,9 +18,9 @@ from findme.web.health import watcher
 from findme.web.health.report import PostgresqlReport, Report, Status, Sync
 from findme.web.health.watcher import CACHED_SECONDS, Watched
 from tests.factories import ProfileEmbeddingFactory
-from tests.findme.processes import PRODUCTION, python
 from tests.qdrant import QdrantServer, freeze, thaw
 from tests.support.database import Database
+from tests.support.processes import PRODUCTION, python
 from tests.vectorstore.sync.proxy import Door, door
 from tests.web import Answer, Web, serving
 from vectorstore.models import SyncWorker
