@@ -1,4 +1,7 @@
-"""Whoever writes, and however: everybody whose point may have to change is on the queue, in the transaction that changes them. Rules 1 and 12."""
+"""Capture: every user whose point may have to change is queued in the same transaction (protocol rules 1 and 12).
+
+This holds for every writer and every kind of statement.
+"""
 
 from __future__ import annotations
 
@@ -23,21 +26,21 @@ from tests.support.waiting import wait_until
 from tests.threads import in_thread
 from vectorstore.models import ProfileEmbedding
 
-OTHER_WAY = [0.0, 1.0] + [0.0] * 510
-LOUD, QUIET = True, False
-"""Entries that overtake the others, and those that do not."""
-WAITS_AT_MOST = "SET lock_timeout = '5s'; SET statement_timeout = '20s'"
+OTHER_VECTOR = [0.0, 1.0] + [0.0] * 510
+URGENT, NORMAL = True, False
+"""Whether an entry overtakes the others."""
+TIMEOUTS = "SET lock_timeout = '5s'; SET statement_timeout = '20s'"
 
 
 def queued() -> list[tuple[UUID | None, bool]]:
-    """Whom the queue names, in the order of the entries, and whether urgently; afterwards it is empty."""
+    """Return the user of each entry in order, and whether it is urgent. Then empty the queue."""
     entries = ask("SELECT user_id, urgent FROM vector_sync_queue ORDER BY id")
     ask("DELETE FROM vector_sync_queue")
     return [(user_id, urgent) for user_id, urgent in entries]
 
 
-def make_people() -> None:
-    """Ann and Bob have an embedding, Cem has none; nobody is queued."""
+def make_users() -> None:
+    """Insert Ann and Bob with an embedding and Cem without one. The queue is empty."""
     for key in (ANN, BOB, CEM):
         insert("users", id=key, gender="female")
     for key in (ANN, BOB):
@@ -48,31 +51,31 @@ def make_people() -> None:
 
 @pytest.fixture
 def people(db: None) -> None:
-    make_people()
+    make_users()
 
 
 @pytest.fixture
-def committed_people(transactional_db: None) -> None:
-    make_people()
+def committed_users(transactional_db: None) -> None:
+    make_users()
 
 
-# --- What is queued, and what is not ----------------------------------------------------------------------------------------------
+# --- Queued changes ---------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("change", "urgent"),
     [
-        ("gender = 'male'", QUIET),
-        ("date_of_birth = '1980-01-01'", QUIET),
-        ("created_at = '2020-01-01'", QUIET),
-        ("active = false", LOUD),
-        ("verified = true", LOUD),
-        ("is_staff = true", LOUD),
-        ("deleted_at = now()", LOUD),
-        ("gender = 'male', deleted_at = now()", LOUD),
+        ("gender = 'male'", NORMAL),
+        ("date_of_birth = '1980-01-01'", NORMAL),
+        ("created_at = '2020-01-01'", NORMAL),
+        ("active = false", URGENT),
+        ("verified = true", URGENT),
+        ("is_staff = true", URGENT),
+        ("deleted_at = now()", URGENT),
+        ("gender = 'male', deleted_at = now()", URGENT),
     ],
 )
-def test_update_of_a_person__who_changes_is_queued_and_nobody_else(people: None, change: str, urgent: bool) -> None:
+def test_update_user__queues_only_the_changed_user(people: None, change: str, urgent: bool) -> None:
     ask(f"UPDATE users SET {change} WHERE id = %s", ANN)
     assert queued() == [(ANN, urgent)]
 
@@ -86,24 +89,24 @@ def test_update_of_a_person__who_changes_is_queued_and_nobody_else(people: None,
         "gender = gender, active = active, verified = verified, deleted_at = NULL",
     ],
 )
-def test_update_of_a_person__that_no_point_shows__queues_nobody(people: None, change: str) -> None:
+def test_update_user__column_that_no_point_shows__queues_no_user(people: None, change: str) -> None:
     ask(f"UPDATE users SET {change} WHERE id = %s", ANN)
     assert queued() == []
 
 
-def test_update_of_a_person__deleted_and_back__twice_urgent_and_the_time_alone_is_nothing(people: None) -> None:
+def test_update_user__soft_deleted_and_restored__is_urgent_both_times(people: None) -> None:
     ask("UPDATE users SET deleted_at = '2026-01-01' WHERE id = %s", ANN)
     ask("UPDATE users SET deleted_at = '2026-01-02' WHERE id = %s", ANN)
-    assert queued() == [(ANN, LOUD)]
+    assert queued() == [(ANN, URGENT)]
     ask("UPDATE users SET deleted_at = NULL WHERE id = %s", ANN)
-    assert queued() == [(ANN, LOUD)]
+    assert queued() == [(ANN, URGENT)]
 
 
-def test_update_of_people__of_many_only_those_who_change(people: None) -> None:
+def test_update_users__queues_only_users_with_a_changed_row(people: None) -> None:
     ask("UPDATE users SET gender = 'male' WHERE id = %s", BOB)
     queued()
     ask("UPDATE users SET gender = 'female'")
-    assert queued() == [(BOB, QUIET)]
+    assert queued() == [(BOB, NORMAL)]
     ask("UPDATE users SET active = false WHERE false")
     assert queued() == []
 
@@ -111,79 +114,79 @@ def test_update_of_people__of_many_only_those_who_change(people: None) -> None:
 @pytest.mark.parametrize(
     ("column", "value"),
     [
-        ("vector", OTHER_WAY),
-        ("vector", [1.0, 1e-30, *OTHER_WAY[2:]]),
+        ("vector", OTHER_VECTOR),
+        ("vector", [1.0, 1e-30, *OTHER_VECTOR[2:]]),
         ("location", '{"lat": 1, "lon": 2}'),
         ("interests", ["books"]),
         ("video_features", [0.5]),
         ("video_features", []),
     ],
 )
-def test_update_of_an_embedding__forth_and_back__is_queued(people: None, column: str, value: Any) -> None:
+def test_update_embedding__changed_and_changed_back__is_queued_both_times(people: None, column: str, value: Any) -> None:
     before = ask(f"SELECT {column}::text FROM profile_embeddings WHERE user_id = %s", ANN)[0][0]
     ask(f"UPDATE profile_embeddings SET {column} = %s WHERE user_id = %s", value, ANN)
-    assert queued() == [(ANN, QUIET)]
+    assert queued() == [(ANN, NORMAL)]
     ask(f"UPDATE profile_embeddings SET {column} = %s WHERE user_id = %s", before, ANN)
-    assert queued() == [(ANN, QUIET)]
+    assert queued() == [(ANN, NORMAL)]
 
 
 @pytest.mark.parametrize(
     "change", ["model = 'new'", "updated_at = now(), created_at = now()", "vector = vector", "location = NULL, video_features = NULL"]
 )
-def test_update_of_an_embedding__that_no_point_shows__queues_nobody(people: None, change: str) -> None:
+def test_update_embedding__column_that_no_point_shows__queues_no_user(people: None, change: str) -> None:
     ask(f"UPDATE profile_embeddings SET {change}")
     assert queued() == []
 
 
-def test_update__nan_where_the_table_would_let_it_in__is_a_change_once(people: None) -> None:
+def test_update_embedding__nan_without_the_constraint__is_a_change_once(people: None) -> None:
     ask("ALTER TABLE profile_embeddings DROP CONSTRAINT profile_embeddings_video_features_check")
     ask("UPDATE profile_embeddings SET video_features = '{NaN}' WHERE user_id = %s", ANN)
-    assert queued() == [(ANN, QUIET)]
+    assert queued() == [(ANN, NORMAL)]
     ask("UPDATE profile_embeddings SET video_features = '{NaN}' WHERE user_id = %s", ANN)
     assert queued() == []
 
 
-def test_update__of_a_key__queues_who_was_and_who_is(people: None) -> None:
+def test_update__changed_key__queues_the_old_and_the_new_id(people: None) -> None:
     ask("UPDATE profile_embeddings SET user_id = %s WHERE user_id = %s", CEM, ANN)
-    assert set(queued()) == {(ANN, LOUD), (CEM, LOUD)}
+    assert set(queued()) == {(ANN, URGENT), (CEM, URGENT)}
     ask("UPDATE users SET id = %s WHERE id = %s", UNUSED_ID, ANN)
-    assert set(queued()) == {(ANN, LOUD), (UNUSED_ID, LOUD)}
+    assert set(queued()) == {(ANN, URGENT), (UNUSED_ID, URGENT)}
 
 
-def test_update__keys_change_places__both_are_queued(people: None) -> None:
-    ask("UPDATE profile_embeddings SET vector = %s WHERE user_id = %s", OTHER_WAY, BOB)
+def test_update__exchanged_keys__queues_both_users(people: None) -> None:
+    ask("UPDATE profile_embeddings SET vector = %s WHERE user_id = %s", OTHER_VECTOR, BOB)
     queued()
     settle()
     ask("ALTER TABLE profile_embeddings DROP CONSTRAINT profile_embeddings_pkey")
     ask("UPDATE profile_embeddings SET user_id = CASE user_id WHEN %s THEN %s::uuid ELSE %s END", ANN, BOB, ANN)
-    assert set(queued()) == {(ANN, QUIET), (BOB, QUIET)}
+    assert set(queued()) == {(ANN, NORMAL), (BOB, NORMAL)}
 
 
-def test_insert__of_a_person_without_embedding_queues_nobody__and_their_embedding_does(people: None) -> None:
+def test_insert__user_without_embedding__is_queued_with_the_embedding(people: None) -> None:
     insert("users", id=UNUSED_ID)
     assert queued() == []
     insert("profile_embeddings", user_id=UNUSED_ID)
-    assert queued() == [(UNUSED_ID, QUIET)]
+    assert queued() == [(UNUSED_ID, NORMAL)]
 
 
-def test_insert__the_embedding_before_its_person__is_queued(people: None) -> None:
-    """The foreign key is looked at in the end."""
+def test_insert__embedding_before_its_user__is_queued(people: None) -> None:
+    """The foreign key is checked at the end of the transaction."""
     insert("profile_embeddings", user_id=UNUSED_ID)
     insert("users", id=UNUSED_ID)
     settle()
-    assert (UNUSED_ID, QUIET) in queued()
+    assert (UNUSED_ID, NORMAL) in queued()
 
 
 @pytest.mark.parametrize("table", ["users", "profile_embeddings"])
-def test_delete__is_urgent(people: None, table: str) -> None:
+def test_delete__queues_urgent_entries(people: None, table: str) -> None:
     ask(f"DELETE FROM {table} WHERE {'id' if table == 'users' else 'user_id'} = %s", ANN)
-    assert set(queued()) == {(ANN, LOUD)}
+    assert set(queued()) == {(ANN, URGENT)}
     ask(f"DELETE FROM {table} WHERE false")
     assert queued() == []
 
 
-def test_delete__of_many_people__the_cascade_is_one_statement(people: None) -> None:
-    """Each trigger runs once however many are deleted: the cascades of one statement are taken together."""
+def test_delete__many_users__cascade_runs_each_trigger_once(people: None) -> None:
+    """Each trigger runs once for any number of deleted users: PostgreSQL runs the cascades of one statement together."""
     ask("CREATE TEMP TABLE runs (rows bigint)")
     ask("""
         CREATE FUNCTION pg_temp.count_run() RETURNS trigger LANGUAGE plpgsql
@@ -195,34 +198,34 @@ def test_delete__of_many_people__the_cascade_is_one_statement(people: None) -> N
     """)
     ask("DELETE FROM users")
     assert ask("SELECT rows FROM runs") == [(2,)]
-    assert sorted(queued(), key=str) == [*[(ANN, LOUD)] * 2, *[(BOB, LOUD)] * 2, (CEM, LOUD)]
+    assert sorted(queued(), key=str) == [*[(ANN, URGENT)] * 2, *[(BOB, URGENT)] * 2, (CEM, URGENT)]
 
 
 @pytest.mark.parametrize(("table", "entries"), [("users", 2), ("profile_embeddings", 1)])
-def test_truncate__queues_one_entry_a_table_without_a_person(people: None, table: str, entries: int) -> None:
+def test_truncate__queues_one_entry_per_table_without_a_user(people: None, table: str, entries: int) -> None:
     settle()
     ask(f"TRUNCATE {table} CASCADE")
-    assert queued() == [(None, LOUD)] * entries
+    assert queued() == [(None, URGENT)] * entries
 
 
-# --- However it is written --------------------------------------------------------------------------------------------------------
+# --- Kinds of statements ----------------------------------------------------------------------------------------------------------
 
 UPSERT = "INSERT INTO profile_embeddings (user_id, vector) SELECT unnest(%s::uuid[]), %s::real[] ON CONFLICT (user_id) DO "
 
 
-def test_upsert__new_ones_and_changed_ones__are_queued_and_unchanged_ones_are_not(people: None) -> None:
-    ask("UPDATE profile_embeddings SET vector = %s WHERE user_id = %s", OTHER_WAY, BOB)
+def test_upsert__do_update__queues_new_and_changed_users_only(people: None) -> None:
+    ask("UPDATE profile_embeddings SET vector = %s WHERE user_id = %s", OTHER_VECTOR, BOB)
     queued()
     ask(f"{UPSERT} UPDATE SET vector = excluded.vector", [ANN, BOB, CEM], ONE_WAY)
-    assert set(queued()) == {(BOB, QUIET), (CEM, QUIET)}
+    assert set(queued()) == {(BOB, NORMAL), (CEM, NORMAL)}
 
 
-def test_upsert__do_nothing__queues_only_who_is_new(people: None) -> None:
-    ask(f"{UPSERT} NOTHING", [ANN, BOB, CEM], OTHER_WAY)
-    assert queued() == [(CEM, QUIET)]
+def test_upsert__do_nothing__queues_new_users_only(people: None) -> None:
+    ask(f"{UPSERT} NOTHING", [ANN, BOB, CEM], OTHER_VECTOR)
+    assert queued() == [(CEM, NORMAL)]
 
 
-def test_merge__each_of_its_actions(people: None) -> None:
+def test_merge__queues_the_users_of_each_action(people: None) -> None:
     if int(ask("SHOW server_version_num")[0][0]) < 150000:
         pytest.skip("PostgreSQL has MERGE since version 15")
     ask(
@@ -235,16 +238,16 @@ def test_merge__each_of_its_actions(people: None) -> None:
         ANN,
         ONE_WAY,
     )
-    assert set(queued()) == {(ANN, LOUD), (BOB, QUIET), (CEM, QUIET)}
+    assert set(queued()) == {(ANN, URGENT), (BOB, NORMAL), (CEM, NORMAL)}
 
 
-def test_copy__everybody_in_it(people: None) -> None:
+def test_copy__queues_every_row(people: None) -> None:
     with connection.cursor() as cursor, cursor.copy("COPY profile_embeddings (user_id, vector) FROM STDIN") as copy:
         copy.write(f"{CEM}\t{{{','.join(map(str, ONE_WAY))}}}\n")
-    assert queued() == [(CEM, QUIET)]
+    assert queued() == [(CEM, NORMAL)]
 
 
-def test_statement_in_a_statement__each_of_its_parts(people: None) -> None:
+def test_nested_statement__queues_the_users_of_each_part(people: None) -> None:
     ask(
         """
         WITH gone AS (DELETE FROM profile_embeddings WHERE user_id = %s RETURNING user_id)
@@ -253,75 +256,75 @@ def test_statement_in_a_statement__each_of_its_parts(people: None) -> None:
         ANN,
         BOB,
     )
-    assert set(queued()) == {(ANN, LOUD), (BOB, QUIET)}
+    assert set(queued()) == {(ANN, URGENT), (BOB, NORMAL)}
 
 
 @pytest.mark.django_db
-def test_orm__save_bulk_create_update_bulk_update_and_delete() -> None:
-    person, other = UserFactory.create_batch(2)
+def test_orm__every_write__queues_the_changed_users() -> None:
+    user, other = UserFactory.create_batch(2)
     assert queued() == []
-    ProfileEmbeddingFactory.create(user=person)
-    assert queued() == [(person.pk, QUIET)]
+    ProfileEmbeddingFactory.create(user=user)
+    assert queued() == [(user.pk, NORMAL)]
     ProfileEmbedding.objects.bulk_create([ProfileEmbeddingFactory.build(user=other)])
-    assert queued() == [(other.pk, QUIET)]
+    assert queued() == [(other.pk, NORMAL)]
     User.objects.update(active=False)
-    assert set(queued()) == {(person.pk, LOUD), (other.pk, LOUD)}
+    assert set(queued()) == {(user.pk, URGENT), (other.pk, URGENT)}
     for embedding in (embeddings := list(ProfileEmbedding.objects.all())):
         embedding.vector = unit_vector(77)
     ProfileEmbedding.objects.bulk_update(embeddings, ["vector"])
-    assert set(queued()) == {(person.pk, QUIET), (other.pk, QUIET)}
-    person.refresh_from_db()
-    person.full_name = "New"
-    person.save()
+    assert set(queued()) == {(user.pk, NORMAL), (other.pk, NORMAL)}
+    user.refresh_from_db()
+    user.full_name = "New"
+    user.save()
     assert queued() == []
     gone = other.pk
     other.delete()
-    assert set(queued()) == {(gone, LOUD)}
+    assert set(queued()) == {(gone, URGENT)}
 
 
-def test_savepoint__what_is_rolled_back_is_not_queued_and_what_is_kept_is(people: None) -> None:
+def test_savepoint__rolled_back__only_released_changes_are_queued(people: None) -> None:
     with transaction.atomic():
         ask("UPDATE users SET active = false WHERE id = %s", ANN)
         with transaction.atomic():
             ask("UPDATE users SET active = false WHERE id = %s", BOB)
             transaction.set_rollback(True)
-    assert queued() == [(ANN, LOUD)]
+    assert queued() == [(ANN, URGENT)]
 
 
-def test_replica__rows_that_a_tool_copies_are_queued_in_whatever_order(people: None) -> None:
+def test_replica_role__copied_rows__are_queued_in_any_order(people: None) -> None:
     ask("SET LOCAL session_replication_role = replica")
     insert("profile_embeddings", user_id=UNUSED_ID)
-    assert queued() == [(UNUSED_ID, QUIET)]
+    assert queued() == [(UNUSED_ID, NORMAL)]
     insert("users", id=UNUSED_ID)
-    assert queued() == [(UNUSED_ID, QUIET)]
+    assert queued() == [(UNUSED_ID, NORMAL)]
     later = uuid4()
-    insert("users", id=later, email="later@example.com")  # whose embedding another session may have inserted and not committed
-    assert queued() == [(later, QUIET)]
+    insert("users", id=later, email="later@example.com")  # another session may have inserted the embedding and not committed
+    assert queued() == [(later, NORMAL)]
     ask("UPDATE users SET active = false WHERE id = %s", ANN)
     ask("DELETE FROM profile_embeddings WHERE user_id = %s", BOB)
-    assert queued() == [(ANN, LOUD), (BOB, LOUD)]
+    assert queued() == [(ANN, URGENT), (BOB, URGENT)]
     ask("SET LOCAL session_replication_role = origin")
     settle()
     ask("SET LOCAL session_replication_role = replica")
     ask("TRUNCATE profile_embeddings")
-    assert queued() == [(None, LOUD)]
+    assert queued() == [(None, URGENT)]
 
 
-# --- Whoever writes ---------------------------------------------------------------------------------------------------------------
+# --- Roles ------------------------------------------------------------------------------------------------------------------------
 
 
 @contextmanager
-def as_a_stranger(tables: str = "users, profile_embeddings") -> Iterator[None]:
-    """As a role that may write TABLES, make schemas, and nothing else."""
-    ask("CREATE ROLE findme_test_stranger")
-    ask(f"GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON {tables} TO findme_test_stranger")
-    ask("DO $$ BEGIN EXECUTE format('GRANT CREATE, TEMP ON DATABASE %I TO findme_test_stranger', current_database()); END $$")
-    ask("SET LOCAL ROLE findme_test_stranger")
+def as_other_role(tables: str = "users, profile_embeddings") -> Iterator[None]:
+    """Run the block as a role that may only write ``tables`` and create schemas and temporary tables."""
+    ask("CREATE ROLE findme_test_other")
+    ask(f"GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON {tables} TO findme_test_other")
+    ask("DO $$ BEGIN EXECUTE format('GRANT CREATE, TEMP ON DATABASE %I TO findme_test_other', current_database()); END $$")
+    ask("SET LOCAL ROLE findme_test_other")
     yield
     ask("RESET ROLE")
 
 
-def write_everything() -> None:
+def write_all_tables() -> None:
     ask(
         "INSERT INTO users (id, email, password_hash, full_name, date_of_birth, gender) VALUES (%s, 'n', '', 'N', '1990-01-01', 'male')",
         UNUSED_ID,
@@ -333,44 +336,44 @@ def write_everything() -> None:
     ask("DELETE FROM users WHERE id = %s", CEM)
 
 
-EVERYTHING = [(UNUSED_ID, QUIET), (ANN, LOUD), (ANN, QUIET), (BOB, LOUD), (CEM, LOUD)]
+ALL_ENTRIES = [(UNUSED_ID, NORMAL), (ANN, URGENT), (ANN, NORMAL), (BOB, URGENT), (CEM, URGENT)]
 
 
 def refused(statement: str) -> str:
-    with pytest.raises(DatabaseError) as caught, transaction.atomic():
+    with pytest.raises(DatabaseError) as raised, transaction.atomic():
         ask(statement)
-    return str(caught.value).splitlines()[0]
+    return str(raised.value).splitlines()[0]
 
 
 def test_role__without_rights_on_the_queue__writes_and_is_captured(people: None) -> None:
-    with as_a_stranger():
-        write_everything()
+    with as_other_role():
+        write_all_tables()
         settle()
         ask("TRUNCATE profile_embeddings")
         assert refused("INSERT INTO vector_sync_queue DEFAULT VALUES") == "permission denied for table vector_sync_queue"
-    assert queued() == [*EVERYTHING, (None, LOUD)]
+    assert queued() == [*ALL_ENTRIES, (None, URGENT)]
 
 
-def test_role__with_rights_on_people_only__is_captured_with_its_cascades(people: None) -> None:
-    with as_a_stranger("users"):
+def test_role__with_rights_on_users_only__is_captured_with_its_cascades(people: None) -> None:
+    with as_other_role("users"):
         ask("UPDATE users SET is_staff = true WHERE id = %s", ANN)
         ask("DELETE FROM users WHERE id = %s", BOB)
         assert refused("DELETE FROM profile_embeddings") == "permission denied for table profile_embeddings"
-    assert queued() == [(ANN, LOUD), (BOB, LOUD), (BOB, LOUD)]
+    assert queued() == [(ANN, URGENT), (BOB, URGENT), (BOB, URGENT)]
 
 
-def test_role__has_no_use_for_the_functions_on_a_table_of_its_own(people: None) -> None:
-    with as_a_stranger():
-        ask("CREATE TEMP TABLE mine (id uuid)")
-        said = refused(
-            "CREATE TRIGGER t AFTER DELETE ON mine REFERENCING OLD TABLE AS old_rows"
+def test_role__own_table__cannot_use_the_trigger_functions(people: None) -> None:
+    with as_other_role():
+        ask("CREATE TEMP TABLE own_table (id uuid)")
+        message = refused(
+            "CREATE TRIGGER t AFTER DELETE ON own_table REFERENCING OLD TABLE AS old_rows"
             " FOR EACH STATEMENT EXECUTE FUNCTION public.vector_sync_users_deleted()"
         )
-    assert said == "permission denied for function public.vector_sync_users_deleted"
+    assert message == "permission denied for function public.vector_sync_users_deleted"
 
 
-def test_search_path__tables_and_functions_of_the_same_names__are_passed_over(people: None) -> None:
-    with as_a_stranger():
+def test_search_path__tables_and_functions_of_the_same_names__are_not_used(people: None) -> None:
+    with as_other_role():
         ask("CREATE SCHEMA trap")
         for schema in ("trap", "pg_temp"):
             ask(f"CREATE TABLE {schema}.vector_sync_queue (user_id uuid, urgent boolean)")
@@ -379,11 +382,11 @@ def test_search_path__tables_and_functions_of_the_same_names__are_passed_over(pe
         ask("CREATE FUNCTION trap.equal(uuid, uuid) RETURNS boolean LANGUAGE plpgsql AS 'BEGIN RAISE ''trapped''; END'")
         ask("CREATE OPERATOR trap.= (LEFTARG = uuid, RIGHTARG = uuid, FUNCTION = trap.equal)")
         ask("SET LOCAL search_path = trap, public")
-        write_everything()
+        write_all_tables()
         assert ask("TABLE pg_temp.vector_sync_queue UNION ALL TABLE trap.vector_sync_queue") == []
         ask("SET LOCAL search_path = public")
         ask("DROP TABLE pg_temp.vector_sync_queue")
-    assert queued() == EVERYTHING
+    assert queued() == ALL_ENTRIES
 
 
 OPERANDS = (
@@ -398,55 +401,55 @@ OPERANDS = (
 )
 
 
-def test_operators_of_another_role__in_the_schema_of_the_tables__are_passed_over(people: None) -> None:
-    """PostgreSQL prefers an operator of exactly the operands' types: it has none of its own for varchar."""
+def test_operators_of_another_role__in_the_schema_of_the_tables__are_not_used(people: None) -> None:
+    """PostgreSQL prefers an operator with exactly the types of the operands. It has no built-in one for varchar."""
     sleeping_worker()
     ask("CREATE TABLE trapped (by name)")
-    with as_a_stranger():
+    with as_other_role():
         ask("RESET ROLE")
-        ask("GRANT CREATE ON SCHEMA public TO findme_test_stranger; GRANT INSERT ON trapped TO findme_test_stranger")
-        ask("SET LOCAL ROLE findme_test_stranger")
+        ask("GRANT CREATE ON SCHEMA public TO findme_test_other; GRANT INSERT ON trapped TO findme_test_other")
+        ask("SET LOCAL ROLE findme_test_other")
         for number, operands in enumerate(OPERANDS):
-            left, right = operands.split(", ")
+            left_type, right_type = operands.split(", ")
             ask(
                 f"CREATE FUNCTION public.trap{number}({operands}) RETURNS boolean LANGUAGE plpgsql"
                 f" AS 'BEGIN INSERT INTO public.trapped VALUES (current_user); RETURN false; END'"
             )
             for operator in ("=", "<"):
-                ask(f"CREATE OPERATOR public.{operator} (LEFTARG = {left}, RIGHTARG = {right}, FUNCTION = public.trap{number})")
-        write_everything()
-    mend_after("ALTER FUNCTION vector_sync_notify() RESET search_path; ALTER FUNCTION vector_sync_users_updated() RESET search_path")
+                ask(f"CREATE OPERATOR public.{operator} (LEFTARG = {left_type}, RIGHTARG = {right_type}, FUNCTION = public.trap{number})")
+        write_all_tables()
+    repair_after("ALTER FUNCTION vector_sync_notify() RESET search_path; ALTER FUNCTION vector_sync_users_updated() RESET search_path")
     ask("UPDATE users SET gender = 'other', verified = true WHERE id = %s", UNUSED_ID)
     owner = ask("SELECT current_user")
     assert set(ask("TABLE trapped")) & set(owner) == set()
-    assert queued() == [*EVERYTHING, (UNUSED_ID, LOUD)]
+    assert queued() == [*ALL_ENTRIES, (UNUSED_ID, URGENT)]
 
 
-def mend_after(statement: str) -> None:
+def repair_after(statement: str) -> None:
     settle()
     ask(statement)
     assert len(mend_triggers("verify_qdrant --repair")) == 2
 
 
-def test_wake__is_executable_by_its_owner_only(people: None) -> None:
-    with as_a_stranger():
+def test_sync_notify__is_executable_by_its_owner_only(people: None) -> None:
+    with as_other_role():
         assert refused("SELECT public.vector_sync_notify()") == "permission denied for function vector_sync_notify"
 
 
-# --- Nobody waits -----------------------------------------------------------------------------------------------------------------
+# --- Locks and notifications ------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def writer(committed_people: None) -> Iterator[psycopg.Connection[Any]]:
-    """Another connection, whose statements fail rather than wait for long."""
+def writer(committed_users: None) -> Iterator[psycopg.Connection[Any]]:
+    """Another connection. Its statements fail after a short wait."""
     with connect() as session:
         session.autocommit = True
-        session.execute(WAITS_AT_MOST)
+        session.execute(TIMEOUTS)
         yield session
 
 
 def sleeping_worker(seconds: int = 3600) -> None:
-    """A worker has said that it sleeps for so long."""
+    """Register a worker that sleeps for ``seconds``."""
     ask(
         "INSERT INTO vector_sync_workers (id, host, pid, sleeping_until) VALUES (%s, '', 1, clock_timestamp() + %s * interval '1 second')",
         UNUSED_ID,
@@ -454,8 +457,8 @@ def sleeping_worker(seconds: int = 3600) -> None:
     )
 
 
-def test_writers__do_not_wait_for_one_another_nor_for_a_worker(writer: psycopg.Connection[Any]) -> None:
-    """The worker holds every entry and every lease; the other writer's transaction is open, and both have woken the worker."""
+def test_writers__do_not_wait_for_each_other_or_for_a_worker(writer: psycopg.Connection[Any]) -> None:
+    """The worker has locked every entry and every lease, and the other writer's transaction is open. Both writers notify the worker."""
     sleeping_worker()
     ask("UPDATE users SET gender = 'other'")
     with connect() as worker, connect() as other:
@@ -467,41 +470,43 @@ def test_writers__do_not_wait_for_one_another_nor_for_a_worker(writer: psycopg.C
         writer.execute("UPDATE profile_embeddings SET interests = '{tea}'")
         writer.execute("DELETE FROM users WHERE id = %s", [CEM])
         writer.execute("SET lock_timeout = '50ms'")
-        with pytest.raises(psycopg.errors.LockNotAvailable):  # one person's row is what two cannot write at once
+        with pytest.raises(psycopg.errors.LockNotAvailable):  # two writers cannot change one user's row at the same time
             writer.execute("UPDATE users SET active = true WHERE id = %s", [BOB])
-    assert set(queued()) >= {(ANN, LOUD), (ANN, QUIET), (BOB, QUIET), (CEM, LOUD)}
+    assert set(queued()) >= {(ANN, URGENT), (ANN, NORMAL), (BOB, NORMAL), (CEM, URGENT)}
 
 
-def test_update__that_waited_for_another__is_compared_with_what_that_one_wrote(writer: psycopg.Connection[Any]) -> None:
-    """What it sets is what it saw when it began, and no longer what the row says."""
+def test_update__waited_for_another_update__is_compared_with_its_result(writer: psycopg.Connection[Any]) -> None:
+    """The update sets the value that the row had when it began, but the row has changed since."""
     with connect() as other:
         other.execute("UPDATE users SET gender = 'male' WHERE id = %s", [ANN])
         waiting = in_thread(lambda: ask("UPDATE users SET gender = 'female' WHERE id = %s", ANN))
         wait_until(lambda: writer.execute("SELECT 1 FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'").fetchone())
         other.commit()
         waiting.join()
-    assert queued() == [(ANN, QUIET), (ANN, QUIET)]
+    assert queued() == [(ANN, NORMAL), (ANN, NORMAL)]
     assert ask("SELECT gender FROM users WHERE id = %s", ANN) == [("female",)]
 
 
 def notifications_of(writer: psycopg.Connection[Any], statement: str) -> list[tuple[str, str]]:
-    """What a listener hears of STATEMENT."""
+    """Return the notifications that ``statement`` sends."""
     with connect() as listener:
         listener.autocommit = True
         listener.execute("LISTEN vector_sync")
         listener.execute("LISTEN the_end")
         writer.execute(statement.encode())
         writer.execute("NOTIFY the_end")
-        heard: list[tuple[str, str]] = []
+        notifications: list[tuple[str, str]] = []
         for notification in listener.notifies(timeout=30):
             if notification.channel == "the_end":
-                return heard
-            heard.append((notification.channel, notification.payload))
-    raise AssertionError("the end was not heard")
+                return notifications
+            notifications.append((notification.channel, notification.payload))
+    raise AssertionError("the last notification did not arrive")
 
 
-@pytest.mark.parametrize(("seconds", "heard"), [(3600, [("vector_sync", "")]), (-1, []), (None, [])])
-def test_notify__only_while_a_worker_sleeps(writer: psycopg.Connection[Any], seconds: int | None, heard: list[tuple[str, str]]) -> None:
+@pytest.mark.parametrize(("seconds", "notifications"), [(3600, [("vector_sync", "")]), (-1, []), (None, [])])
+def test_notify__only_while_a_worker_sleeps(
+    writer: psycopg.Connection[Any], seconds: int | None, notifications: list[tuple[str, str]]
+) -> None:
     if seconds is not None:
         sleeping_worker(seconds)
     for statement in (
@@ -512,23 +517,23 @@ def test_notify__only_while_a_worker_sleeps(writer: psycopg.Connection[Any], sec
         f"DELETE FROM users WHERE id = '{ANN}'",
         "TRUNCATE profile_embeddings",
     ):
-        assert notifications_of(writer, statement) == heard, statement
+        assert notifications_of(writer, statement) == notifications, statement
 
 
-def test_notify__not_of_what_queues_nobody_nor_of_what_is_rolled_back(writer: psycopg.Connection[Any]) -> None:
+def test_notify__no_entry_or_rolled_back__sends_nothing(writer: psycopg.Connection[Any]) -> None:
     sleeping_worker()
     assert notifications_of(writer, "UPDATE users SET bio = 'Tea'") == []
     assert notifications_of(writer, "BEGIN; UPDATE users SET active = false; ROLLBACK") == []
 
 
-def test_notify__by_one_writer_at_a_time__since_two_would_wait_for_one_another_in_their_commits(writer: psycopg.Connection[Any]) -> None:
+def test_notify__another_writer_has_notified__sends_nothing(writer: psycopg.Connection[Any]) -> None:
     sleeping_worker()
     with connect() as other:
         other.execute("UPDATE users SET active = false WHERE id = %s", [BOB])
         assert notifications_of(writer, f"UPDATE users SET active = false WHERE id = '{ANN}'") == []
         other.commit()
     assert notifications_of(writer, f"UPDATE users SET active = true WHERE id = '{ANN}'") == [("vector_sync", "")]
-    assert queued() == [(BOB, LOUD), (ANN, LOUD), (ANN, LOUD)]
+    assert queued() == [(BOB, URGENT), (ANN, URGENT), (ANN, URGENT)]
 
 
 LISTENER = """
@@ -541,8 +546,8 @@ with psycopg.connect(sys.argv[1], autocommit=True) as session:
 
 
 @pytest.fixture
-def deaf_listener(transactional_db: None) -> Iterator[int]:
-    """A process that listens, frozen; its server process, which cannot send it any more."""
+def frozen_listener(transactional_db: None) -> Iterator[int]:
+    """Start a listening process and freeze it. Yield the pid of its PostgreSQL backend, which cannot send to it anymore."""
     with connect() as session:
         address = psycopg.conninfo.make_conninfo(session.info.dsn, password=session.info.password or None)
     process = subprocess.Popen([sys.executable, "-c", LISTENER, address], stdout=subprocess.PIPE, text=True)
@@ -558,9 +563,9 @@ def deaf_listener(transactional_db: None) -> Iterator[int]:
         process.communicate()
 
 
-def test_listener__frozen__disturbs_no_writer(deaf_listener: int, writer: psycopg.Connection[Any]) -> None:
+def test_listener__frozen__blocks_no_writer(frozen_listener: int, writer: psycopg.Connection[Any]) -> None:
     sleeping_worker()
     for n in range(50):
         writer.execute("UPDATE users SET gender = %s", ["male" if n % 2 else "other"])
     assert ask("SELECT count(*) FROM vector_sync_queue") == [(150,)]
-    assert ask("SELECT 1 FROM pg_stat_activity WHERE pid = %s AND wait_event = 'ClientWrite'", deaf_listener)
+    assert ask("SELECT 1 FROM pg_stat_activity WHERE pid = %s AND wait_event = 'ClientWrite'", frozen_listener)
