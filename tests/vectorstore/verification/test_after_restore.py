@@ -1,4 +1,7 @@
-"""After a restore of PostgreSQL no command writes points of users whom Qdrant lacks: each may have been erased after the backup."""
+"""After a restore of PostgreSQL, no command writes a missing point without permission.
+
+A user without a point may have been erased after the backup.
+"""
 
 from __future__ import annotations
 
@@ -34,16 +37,16 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def users(store: str) -> list[UUID]:
     """Three users with their points, and a checkpoint in both stores."""
     initialize()
-    made = sorted(embedding.pk for embedding in ProfileEmbeddingFactory.create_batch(3))
+    created = sorted(embedding.pk for embedding in ProfileEmbeddingFactory.create_batch(3))
     sync_once()
     with qdrant() as client:
         preflight.check_stores(client)
-    return made
+    return created
 
 
 @contextmanager
 def restored_after(change: Callable[[], object]) -> Iterator[None]:
-    """PostgreSQL is restored to a copy from before CHANGE, and Qdrant has followed that."""
+    """Make and sync ``change``, then restore PostgreSQL to a copy from before it."""
     with restorable_postgres() as restore:
         change()
         sync_once()
@@ -52,7 +55,7 @@ def restored_after(change: Callable[[], object]) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("remove", [erase, anonymize, soft_delete], ids=lambda remove: remove.__name__)
-def test_repair__users_whom_qdrant_lacks__are_listed_and_not_written(
+def test_repair__users_without_a_point__lists_them_and_writes_nothing(
     users: list[UUID], remove: Callable[[UUID], object], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with restored_after(lambda: remove(users[1])):
@@ -72,7 +75,7 @@ def test_repair__users_whom_qdrant_lacks__are_listed_and_not_written(
         assert exit_code("verify_qdrant") == 0
 
 
-def test_repair__user_who_waits_on_the_restored_queue__is_listed(users: list[UUID], capsys: pytest.CaptureFixture[str]) -> None:
+def test_repair__user_on_the_restored_queue__is_listed(users: list[UUID], capsys: pytest.CaptureFixture[str]) -> None:
     waiting = ProfileEmbeddingFactory.create().pk
 
     def write_and_erase() -> None:
@@ -86,8 +89,8 @@ def test_repair__user_who_waits_on_the_restored_queue__is_listed(users: list[UUI
 
 
 @pytest.mark.parametrize("remove", [erase, anonymize, soft_delete], ids=lambda remove: remove.__name__)
-def test_repair__erased_again__needs_no_permission(users: list[UUID], remove: Callable[[UUID], object]) -> None:
-    """And allocates no version: that PostgreSQL has allocated too few is all that shows the restore."""
+def test_repair__user_was_erased_again__needs_no_permission(users: list[UUID], remove: Callable[[UUID], object]) -> None:
+    """The removal allocates no version: only the sequence, which is too low, shows the restore."""
     with restored_after(lambda: erase(users[1])):
         allocated = last_allocated()
         remove(users[1])
@@ -96,7 +99,7 @@ def test_repair__erased_again__needs_no_permission(users: list[UUID], remove: Ca
             sync_once()
         assert exit_code("verify_qdrant", "--repair", "--force") == 1
         sync_once()
-        assert [point_of(one) is not None for one in users] == [True, False, True]
+        assert [point_of(user) is not None for user in users] == [True, False, True]
         assert exit_code("verify_qdrant") == 0
 
 
@@ -115,7 +118,7 @@ def test_erasure__after_a_restore__removes_a_point_of_a_later_version(users: lis
         assert exit_code("verify_qdrant") == 0
 
 
-def test_repair__where_qdrant_lacks_nobody__needs_no_permission(users: list[UUID]) -> None:
+def test_repair__every_user_has_a_point__needs_no_permission(users: list[UUID]) -> None:
     def change() -> None:
         User.objects.filter(pk=users[0]).update(verified=False)
         make_new_checkpoint()
@@ -126,14 +129,14 @@ def test_repair__where_qdrant_lacks_nobody__needs_no_permission(users: list[UUID
         assert exit_code("verify_qdrant") == 0
 
 
-def test_repair__json(users: list[UUID], capsys: pytest.CaptureFixture[str]) -> None:
+def test_repair__json__lists_users_who_may_have_been_erased(users: list[UUID], capsys: pytest.CaptureFixture[str]) -> None:
     with restored_after(lambda: erase(users[2])):
         refused("verify_qdrant", "--repair", "--force", "--json")
         assert json.loads(capsys.readouterr().out)["possibly_erased"] == [str(users[2])]
 
 
 @pytest.mark.parametrize("command", [["sync_qdrant"], ["reindex_qdrant"], ["qdrant_snapshot", "restore", "missing.snapshot"]], ids=" ".join)
-def test_others__name_the_repair(embedded_qdrant: object, command: list[str]) -> None:
+def test_other_commands__after_a_restore__refuse_and_write_no_point(embedded_qdrant: object, command: list[str]) -> None:
     initialize()
     users = sorted(embedding.pk for embedding in ProfileEmbeddingFactory.create_batch(2))
     sync_once()
@@ -147,8 +150,10 @@ def test_others__name_the_repair(embedded_qdrant: object, command: list[str]) ->
         assert list(users_without_point(f"{collection_name()}_v1")) == [users[0]]
 
 
-def test_adoption__of_a_collection_that_another_copy_of_the_database_wrote(users: list[UUID], capsys: pytest.CaptureFixture[str]) -> None:
-    """As after a dump of the users alone was loaded into a new database."""
+def test_adoption__collection_of_another_copy_of_the_database__lists_users_without_a_point(
+    users: list[UUID], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As after loading a dump of only the users into a new database."""
     with qdrant() as client:
         client.delete(f"{collection_name()}_v1", [str(users[1])], wait=True)
     pretend_to_be_another_database()
@@ -163,7 +168,7 @@ def test_adoption__of_a_collection_that_another_copy_of_the_database_wrote(users
 
 
 @pytest.mark.parametrize(("command", "add"), [("verify_qdrant", "--repair"), ("init_qdrant", "--adopt")])
-def test_option__alone__is_refused(db: object, command: str, add: str) -> None:
+def test_after_restore_option__without_its_main_option__is_refused(db: object, command: str, add: str) -> None:
     assert add in refused(command, "--after-restore")
 
 

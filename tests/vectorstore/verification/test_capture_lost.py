@@ -1,4 +1,7 @@
-"""Triggers that no longer capture changes: named by every command that compares or syncs, and mended before the stores are compared."""
+"""Commands that compare or sync name the triggers that no longer capture changes.
+
+``verify_qdrant --repair`` repairs the triggers before it compares the stores.
+"""
 
 from __future__ import annotations
 
@@ -40,44 +43,44 @@ def live(store: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def people(count: int) -> list[UUID]:
-    there = sorted(embedding.pk for embedding in ProfileEmbeddingFactory.create_batch(count))
-    sync_users(there)
+    users = sorted(embedding.pk for embedding in ProfileEmbeddingFactory.create_batch(count))
+    sync_users(users)
     settle()
-    return there
+    return users
 
 
 def enabled_by_pg_restore() -> None:
-    """What ``pg_restore --disable-triggers`` leaves."""
+    """Leave the triggers as ``pg_restore --disable-triggers`` does."""
     for table in ("users", "profile_embeddings"):
         ask(f"ALTER TABLE {table} DISABLE TRIGGER USER")
         ask(f"ALTER TABLE {table} ENABLE TRIGGER USER")
 
 
-def delete_as_a_replica(person: UUID) -> None:
+def delete_without_capture(user: UUID) -> None:
     ask("SET LOCAL session_replication_role = replica")
-    ask("DELETE FROM profile_embeddings WHERE user_id = %s", person)
-    ask("DELETE FROM users WHERE id = %s", person)
+    ask("DELETE FROM profile_embeddings WHERE user_id = %s", user)
+    ask("DELETE FROM users WHERE id = %s", user)
     ask("SET LOCAL session_replication_role = origin")
     settle()
 
 
 def output(capsys: pytest.CaptureFixture[str], command: str, *arguments: str) -> tuple[int, list[str], list[str]]:
-    """The exit code, and the lines of both outputs."""
+    """Return the exit code, and the lines of stdout and stderr."""
     code = 0
     try:
         call_command(command, *arguments)
-    except SystemExit as ended:
-        code = int(str(ended.code))
-    written = capsys.readouterr()
-    return code, written.out.splitlines(), written.err.splitlines()
+    except SystemExit as exited:
+        code = int(str(exited.code))
+    printed = capsys.readouterr()
+    return code, printed.out.splitlines(), printed.err.splitlines()
 
 
-def test_deletion_that_was_not_captured__repair_mends_the_triggers_and_then_finds_it(live: str, capsys: pytest.CaptureFixture[str]) -> None:
-    gone, other, _ = people(3)
+def test_repair__deletion_was_not_captured__repairs_the_triggers_and_then_finds_it(live: str, capsys: pytest.CaptureFixture[str]) -> None:
+    deleted, other, _ = people(3)
     enabled_by_pg_restore()
-    delete_as_a_replica(gone)
+    delete_without_capture(deleted)
     assert not QueueEntry.objects.exists()
-    differs = [f"{live} (live): 3 points of 2 users, 1 differs.", f"  1 orphaned: {gone}"]
+    differs = [f"{live} (live): 3 points of 2 users, 1 differs.", f"  1 orphaned: {deleted}"]
     assert output(capsys, "verify_qdrant") == (
         1,
         [*(f"Not as migrated: {line}" for line in LOST), *differs, "To repair this: manage.py verify_qdrant --repair"],
@@ -93,14 +96,14 @@ def test_deletion_that_was_not_captured__repair_mends_the_triggers_and_then_find
         [],
     )
     assert trigger_problems() == ()
-    delete_as_a_replica(other)
-    assert set(QueueEntry.objects.values_list("user_id", flat=True)) == {gone, other}
+    delete_without_capture(other)
+    assert set(QueueEntry.objects.values_list("user_id", flat=True)) == {deleted, other}
     code, out, err = output(capsys, "sync_qdrant", "--once")
     assert (code, out[-1], err) == (0, "0 points written, 2 removed.", [])
     assert output(capsys, "verify_qdrant") == (0, [f"{live} (live): 1 point of 1 user, no differences."], [])
 
 
-def test_triggers_lost_and_both_stores_agree__is_a_finding(live: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verify__triggers_lost_but_stores_agree__is_a_finding(live: str, capsys: pytest.CaptureFixture[str]) -> None:
     people(1)
     ask("ALTER TABLE users DISABLE TRIGGER vector_sync_deleted")
     assert output(capsys, "verify_qdrant") == (
@@ -114,7 +117,7 @@ def test_triggers_lost_and_both_stores_agree__is_a_finding(live: str, capsys: py
     )
 
 
-def test_repair__qdrant_unavailable__says_that_what_was_missed_is_not_queued(
+def test_repair__qdrant_unavailable__says_that_missed_changes_are_not_queued(
     settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings.QDRANT_URL = "http://127.0.0.1:9"
@@ -137,9 +140,7 @@ def test_sync__triggers_lost_and_nothing_queued__is_not_clean(live: str, capsys:
     )
 
 
-def test_capture_check__logs_once_and_again_when_something_else_is_wrong(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_capture_check__logs_each_new_problem_once(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     caplog.set_level(logging.WARNING)
     monkeypatch.setattr(capture_check, "EVERY_SECONDS", 0)
     check = CaptureCheck()
@@ -155,26 +156,26 @@ def test_capture_check__logs_once_and_again_when_something_else_is_wrong(
     ]
 
 
-def test_capture_check__is_made_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[None] = []
-    monkeypatch.setattr(capture_check, "capture_warning", lambda: made.append(None))
+def test_capture_check__runs_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs: list[None] = []
+    monkeypatch.setattr(capture_check, "capture_warning", lambda: runs.append(None))
     check = CaptureCheck()
     check.run()
     check.run()
-    assert len(made) == 1
+    assert len(runs) == 1
 
 
 def test_init_qdrant_check__triggers_lost__is_a_finding(live: str, capsys: pytest.CaptureFixture[str]) -> None:
-    code, said, err = output(capsys, "init_qdrant", "--check")
+    code, clean_lines, err = output(capsys, "init_qdrant", "--check")
     assert (code, err) == (0, [])
     ask("ALTER TABLE users DISABLE TRIGGER vector_sync_deleted; DROP TRIGGER vector_sync_truncated ON users")
     problems = ["trigger vector_sync_deleted on users: disabled", "trigger vector_sync_truncated on users: missing"]
     assert output(capsys, "init_qdrant", "--check") == (
         1,
-        [*said, *(f"Not as migrated: {problem}" for problem in problems), "To repair this: manage.py verify_qdrant --repair"],
+        [*clean_lines, *(f"Not as migrated: {problem}" for problem in problems), "To repair this: manage.py verify_qdrant --repair"],
         [],
     )
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as exited:
         call_command("init_qdrant", "--check", "--json")
-    assert ended.value.code == 1
+    assert exited.value.code == 1
     assert json.loads(capsys.readouterr().out)["triggers"] == problems

@@ -1,4 +1,4 @@
-"""Each store is put back to an older copy while a worker runs: it is noticed, told in one line, and mended."""
+"""A running worker notices that a store was restored from an older copy, and resumes after the repair."""
 
 from __future__ import annotations
 
@@ -49,26 +49,26 @@ def watching() -> Iterator[subprocess.Popen[str]]:
             worker.communicate()
 
 
-def marked_anew() -> None:
-    """A moment later: the next batch renews the checkpoint and waits for no other process."""
+def renew_checkpoint() -> None:
+    """Make the checkpoint due, and wait until the worker has renewed it in its next batch."""
     before = (StoreState.current().checkpoint or {}).get("id")
     StoreState.objects.update(checkpoint_at=None)
     people(1)
     wait_until(lambda: (StoreState.current().checkpoint or {}).get("id") not in {before, None}, "the checkpoint is renewed")
-    wait_until(is_synced, "everybody is written")
+    wait_until(is_synced, "all users are written")
 
 
-def goes_on_after_repair(worker: subprocess.Popen[str], line: str) -> None:
-    """Nobody is written before it, everybody after it; and the worker has told why."""
-    (newcomer,) = people(1)
+def resumes_after_repair(worker: subprocess.Popen[str], line: str) -> None:
+    """Assert that the worker writes no user before the repair and all users after it, and that it has logged ``line``."""
+    (later_user,) = people(1)
     code, reported, _ = manage("verify_qdrant")
     assert (code, line in reported) == (1, True), reported
     time.sleep(0.5)
-    assert point_of(newcomer) is None
+    assert point_of(later_user) is None
     code, reported, errors = manage("verify_qdrant", "--repair", "--force", "--after-restore")
     assert (code, errors) == (1, ""), reported + errors
-    wait_until(is_synced, "everybody is written")
-    assert point_of(newcomer) is not None
+    wait_until(is_synced, "all users are written")
+    assert point_of(later_user) is not None
     assert verify().clean
     worker.send_signal(signal.SIGTERM)
     code, _, errors = ended(worker)
@@ -77,48 +77,48 @@ def goes_on_after_repair(worker: subprocess.Popen[str], line: str) -> None:
 
 
 @pytest.mark.at_length
-def test_restored__postgresql(qdrant_server: QdrantServer) -> None:
+def test_watch__postgresql_was_restored__stops_and_resumes_after_repair(qdrant_server: QdrantServer) -> None:
     initialize()
     with watching() as first:
-        there = people(4)
-        wait_until(is_synced, "everybody is written")
+        users = people(4)
+        wait_until(is_synced, "all users are written")
         first.send_signal(signal.SIGTERM)
         assert ended(first)[0] == 0
     with restorable_postgres() as restore, watching() as worker:
-        User.objects.filter(pk=there[0]).delete()
-        User.objects.filter(pk=there[1]).update(verified=False)
-        strangers = people(2)
-        wait_until(is_synced, "everybody is written")
+        User.objects.filter(pk=users[0]).delete()
+        User.objects.filter(pk=users[1]).update(verified=False)
+        later_users = people(2)
+        wait_until(is_synced, "all users are written")
         restore()
-        assert set(User.objects.filter(pk__in=[*there, *strangers]).values_list("pk", flat=True)) == set(there)
-        goes_on_after_repair(worker, "it was restored to an older copy, or failed over.")
-        assert [point_of(one) is not None for one in (*there, *strangers)] == [True] * 4 + [False] * 2
+        assert set(User.objects.filter(pk__in=[*users, *later_users]).values_list("pk", flat=True)) == set(users)
+        resumes_after_repair(worker, "it was restored to an older copy, or failed over.")
+        assert [point_of(user) is not None for user in (*users, *later_users)] == [True] * 4 + [False] * 2
 
 
-def test_restored__qdrant(memory_path: Path, settings: Settings) -> None:
+def test_watch__qdrant_was_restored__stops_and_resumes_after_repair(memory_path: Path, settings: Settings) -> None:
     ports = {"SERVICE__HTTP_PORT": str(free_port()), "SERVICE__GRPC_PORT": str(free_port())}
     settings.QDRANT_URL, settings.QDRANT_GRPC_PORT = f"http://127.0.0.1:{ports['SERVICE__HTTP_PORT']}", 0
     with started_qdrant(memory_path, **ports):
         initialize()
         with watching() as first:
-            there = people(4)
-            marked_anew()
+            users = people(4)
+            renew_checkpoint()
             first.send_signal(signal.SIGTERM)
             assert ended(first)[0] == 0
     shutil.copytree(memory_path / "storage", memory_path / "copy")
     with watching() as worker:
         with started_qdrant(memory_path, **ports):
-            User.objects.filter(pk=there[0]).delete()
-            User.objects.filter(pk=there[1]).update(verified=False)
-            newcomers = people(2)
-            marked_anew()
+            User.objects.filter(pk=users[0]).delete()
+            User.objects.filter(pk=users[1]).update(verified=False)
+            later_users = people(2)
+            renew_checkpoint()
         shutil.rmtree(memory_path / "storage")
         (memory_path / "copy").rename(memory_path / "storage")
-        people(1)  # whom the worker tries to write
+        people(1)  # a user that the worker tries to write
         assert worker.stderr is not None
         assert "Nothing answers at QDRANT_URL" in worker.stderr.readline()
         with started_qdrant(memory_path, **ports):
             with qdrant() as client:
                 assert len(client.get_collections().collections) == 1
-            goes_on_after_repair(worker, "one of the two was restored to an older copy.")
-            assert [point_of(one) is not None for one in (*there, *newcomers)] == [False] + [True] * 5
+            resumes_after_repair(worker, "one of the two was restored to an older copy.")
+            assert [point_of(user) is not None for user in (*users, *later_users)] == [False] + [True] * 5

@@ -39,7 +39,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody writes meanwhile, where a test does not say so."""
+    """Do not wait before a recheck: no worker runs, unless a test starts one."""
     monkeypatch.setattr(merge_join, "WAIT_SECONDS", 0)
 
 
@@ -56,14 +56,14 @@ def live(store: str) -> str:
 
 
 def people(count: int, **fields: Any) -> list[UUID]:
-    """People with their points, sorted."""
-    there = sorted(embedding.pk for embedding in ProfileEmbeddingFactory.create_batch(count, **fields))
-    sync_users(there)
-    return there
+    """Create users with their points. Return their ids in order."""
+    users = sorted(embedding.pk for embedding in ProfileEmbeddingFactory.create_batch(count, **fields))
+    sync_users(users)
+    return users
 
 
-def behind_its_back(statement: str, *parameters: Any) -> None:
-    """A change that the triggers did not see."""
+def change_without_capture(statement: str, *parameters: Any) -> None:
+    """Change rows as if the triggers had not captured it."""
     with connection.cursor() as cursor:
         cursor.execute(statement, parameters)
         cursor.execute("DELETE FROM vector_sync_queue")
@@ -74,9 +74,9 @@ def write(name: str, *points: models.PointStruct) -> None:
         client.upsert(name, list(points), wait=True)
 
 
-def change_payload(name: str, person: UUID, **payload: Any) -> None:
+def change_payload(name: str, user: UUID, **payload: Any) -> None:
     with qdrant() as client:
-        client.set_payload(name, payload, points=[str(person)], wait=True)
+        client.set_payload(name, payload, points=[str(user)], wait=True)
 
 
 def delete(name: str, *ids: UUID | int) -> None:
@@ -90,20 +90,19 @@ def only(verified: Verified) -> VerifiedCollection:
 
 
 def kinds(verified: Verified) -> dict[str, int]:
-    """Those that there are."""
     return {kind: count for kind, count in only(verified).kinds.items() if count}
 
 
 def work() -> None:
-    """As ``sync_qdrant --once``."""
+    """Do what ``sync_qdrant --once`` does."""
     while queued := {entry.user_id for entry in QueueEntry.objects.all() if entry.user_id is not None}:
         sync_users(queued)
 
 
-# --- What it finds ---------------------------------------------------------------------------------------------------------------
+# --- Differences -----------------------------------------------------------------------------------------------------------------
 
 
-def test_verify__two_stores_that_agree(collection: str) -> None:
+def test_verify__stores_agree__is_clean(collection: str) -> None:
     people(5)
     ProfileEmbeddingFactory.create(user__staff=True)
     ProfileEmbeddingFactory.create(user__deleted=True)
@@ -114,19 +113,19 @@ def test_verify__two_stores_that_agree(collection: str) -> None:
     assert (kinds(verified), only(verified).examples, only(verified).pending) == ({}, {}, 0)
 
 
-def test_verify__nobody(collection: str) -> None:
+def test_verify__no_users__is_clean(collection: str) -> None:
     assert verify().clean
 
 
-def test_verify__every_kind(collection: str) -> None:
-    there = people(8, location=None, video_features=[0.1, 1 / 3, 1e-9])
-    missing, hidden, staff, unverified, moved, both, *_ = there
+def test_verify__every_kind_of_difference__is_reported_and_changes_nothing(collection: str) -> None:
+    users = people(8, location=None, video_features=[0.1, 1 / 3, 1e-9])
+    missing, hidden, staff, unverified, moved, both, *_ = users
     orphan = uuid4()
     delete(collection, missing)
-    behind_its_back("UPDATE users SET deleted_at = now() WHERE id = %s", hidden)
-    behind_its_back("UPDATE users SET is_staff = true WHERE id = %s", staff)
-    behind_its_back("UPDATE users SET verified = false WHERE id = ANY(%s)", [unverified, both])
-    behind_its_back("UPDATE profile_embeddings SET vector = %s WHERE user_id = ANY(%s)", unit_vector(99), [moved, both])
+    change_without_capture("UPDATE users SET deleted_at = now() WHERE id = %s", hidden)
+    change_without_capture("UPDATE users SET is_staff = true WHERE id = %s", staff)
+    change_without_capture("UPDATE users SET verified = false WHERE id = ANY(%s)", [unverified, both])
+    change_without_capture("UPDATE profile_embeddings SET vector = %s WHERE user_id = ANY(%s)", unit_vector(99), [moved, both])
     write(
         collection,
         models.PointStruct(id=str(orphan), vector=unit_vector(1)),
@@ -144,7 +143,7 @@ def test_verify__every_kind(collection: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "spoilt",
+    "corrupted",
     [
         *(
             {"more": 1},
@@ -158,30 +157,30 @@ def test_verify__every_kind(collection: str) -> None:
     ],
     ids=str,
 )
-def test_verify__a_payload_that_was_spoilt(live: str, spoilt: dict[str, Any]) -> None:
-    (person,) = people(1)
-    change_payload(live, person, **spoilt)
+def test_verify__payload_was_corrupted__is_found_and_repaired(live: str, corrupted: dict[str, Any]) -> None:
+    (user,) = people(1)
+    change_payload(live, user, **corrupted)
     assert kinds(verify()) == {"stale payload": 1}
     verify(repairing=True)
     work()
     assert verify().clean
 
 
-def test_verify__a_point_without_a_payload(live: str) -> None:
-    (person,) = people(1)
-    write(live, models.PointStruct(id=str(person), vector=ProfileEmbedding.objects.get(pk=person).vector))
+def test_verify__point_without_a_payload__is_stale(live: str) -> None:
+    (user,) = people(1)
+    write(live, models.PointStruct(id=str(user), vector=ProfileEmbedding.objects.get(pk=user).vector))
     assert kinds(verify()) == {"stale payload": 1}
 
 
 @pytest.mark.qdrant_server
 @pytest.mark.parametrize("by_grpc", [False, True])
-def test_verify__a_vector_of_nan(qdrant_server_grpc: QdrantServer, settings: Settings, *, by_grpc: bool) -> None:
-    """By gRPC a server stores it, and answers that all is well; by REST it answers with ``null``."""
+def test_verify__vector_of_nan__is_found_and_repaired(qdrant_server_grpc: QdrantServer, settings: Settings, *, by_grpc: bool) -> None:
+    """By gRPC a server stores NaN without an error. By REST it then returns ``null``."""
     initialize()
-    (person,) = people(1)
-    point = point_of(person)
+    (user,) = people(1)
+    point = point_of(user)
     assert point is not None
-    write(f"{collection_name()}_v1", models.PointStruct(id=str(person), vector=[np.nan] * 512, payload=point["payload"]))
+    write(f"{collection_name()}_v1", models.PointStruct(id=str(user), vector=[np.nan] * 512, payload=point["payload"]))
     settings.QDRANT_GRPC_PORT = qdrant_server_grpc.grpc_port if by_grpc else 0
     assert kinds(verify()) == {"stale vector": 1}
     verify(repairing=True)
@@ -195,8 +194,11 @@ def test_verify__at_most_ten_examples_of_each_kind(live: str) -> None:
     assert (reported.kinds["missing"], len(reported.examples["missing"])) == (12, 10)
 
 
-def test_verify__many_pages_in_the_order_of_the_ids(collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """UUIDs whose first byte is above 127 too: as signed numbers they would come first. More people than points, and more points than people."""
+def test_verify__many_pages__compares_them_in_the_order_of_ids(collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some pages have more users than points, others more points than users.
+
+    UUIDs whose first byte is above 127 would come first as signed numbers.
+    """
     for name in ("PAGE_SIZE", "EMBEDDED_PAGE_SIZE"):
         monkeypatch.setattr(scroll, name, 3)
     monkeypatch.setattr(merge_join, "PAGE_SIZE", 2)
@@ -214,39 +216,39 @@ def test_verify__many_pages_in_the_order_of_the_ids(collection: str, monkeypatch
 
 
 @pytest.mark.qdrant_server
-def test_verify__shards_in_one_order(server: QdrantServer, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each shard has an order of its own, and Qdrant merges them."""
+def test_verify__several_shards__reads_them_in_one_order(server: QdrantServer, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each shard has its own order, and Qdrant merges them."""
     monkeypatch.setattr(scroll, "PAGE_SIZE", 7)
     settings.QDRANT_SHARD_NUMBER = 3
     initialize()
     collection = f"{collection_name()}_v1"
-    there = people(40)
-    seen = [person for page in scroll.pages(collection) for person in page.ids]
-    assert seen == there
-    delete(collection, *there[::5])
+    users = people(40)
+    read = [user for page in scroll.pages(collection) for user in page.ids]
+    assert read == users
+    delete(collection, *users[::5])
     assert kinds(verify()) == {"missing": 8}
 
 
-def test_verify__every_collection_that_is_written(live: str) -> None:
+def test_verify__compares_every_write_target(live: str) -> None:
     (first, _) = people(2)
-    kept, building = f"{collection_name()}_v2", f"{collection_name()}_v3"
+    retained, building = f"{collection_name()}_v2", f"{collection_name()}_v3"
     with qdrant() as client:
-        for name, state in ((kept, registry.State.RETAINED), (building, registry.State.BUILDING)):
+        for name, state in ((retained, registry.State.RETAINED), (building, registry.State.BUILDING)):
             client.create_collection(name, vectors_config=models.VectorParams(size=512, distance=models.Distance.COSINE))
             registry.register(name, state, "")
     write(building, models.PointStruct(id=str(first), vector=unit_vector(1), payload={"version": 1}))
     verified = verify()
     assert [(reported.name, reported.state, reported.differing, reported.pending) for reported in verified.collections] == [
         (live, "live", 0, 0),
-        (kept, "retained", 2, 0),
-        (building, "building", 1, 1),  # who is missing is still to come
+        (retained, "retained", 2, 0),
+        (building, "building", 1, 1),  # the builder has not written the second user yet
     ]
-    registry.register(f"{collection_name()}_v4", registry.State.BUILDING, "")  # which Qdrant does not have
+    registry.register(f"{collection_name()}_v4", registry.State.BUILDING, "")  # Qdrant has no such collection
     assert len(verify().collections) == 3
 
 
 def retained_collection(count: int) -> str:
-    """A kept collection with the points of so many people, as the live one has them."""
+    """Create ``count`` users, with points in the live and in a new retained collection."""
     name = f"{collection_name()}_v2"
     with qdrant() as client:
         client.create_collection(
@@ -258,17 +260,17 @@ def retained_collection(count: int) -> str:
 
 
 @pytest.mark.parametrize("before", ["_totals", "_compare", "_repaired"])
-def test_verify__a_kept_collection_that_is_dropped_meanwhile(live: str, monkeypatch: pytest.MonkeyPatch, before: str) -> None:
-    """Its time is over, and an idle worker sees to it."""
+def test_verify__retained_collection_dropped_meanwhile__is_skipped(live: str, monkeypatch: pytest.MonkeyPatch, before: str) -> None:
+    """As when an idle worker drops an expired collection."""
     name = retained_collection(2)
-    then = getattr(verify_module, before)
+    original = getattr(verify_module, before)
 
     def dropped_before(*arguments: Any, **options: Any) -> Any:
         registry.mark_for_deletion(name)
         with qdrant() as client:
             client.delete_collection(name)
         registry.remove(name)
-        return then(*arguments, **options)
+        return original(*arguments, **options)
 
     monkeypatch.setattr(verify_module, before, dropped_before)
     verified = verify(repairing=True)
@@ -278,7 +280,7 @@ def test_verify__a_kept_collection_that_is_dropped_meanwhile(live: str, monkeypa
     )
 
 
-def test_verify__the_live_collection_is_replaced_and_dropped_meanwhile(live: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_verify__live_collection_replaced_and_dropped_meanwhile__is_reported(live: str, monkeypatch: pytest.MonkeyPatch) -> None:
     name = retained_collection(1)
     totals = verify_module._totals
 
@@ -300,14 +302,14 @@ def test_verify__the_live_collection_is_replaced_and_dropped_meanwhile(live: str
     assert str(replaced.value) == f"{live!r} was replaced and dropped during the comparison. Run the command again."
 
 
-def test_verify__in_one_line_before_init_qdrant(store: str) -> None:
+def test_verify__before_init_qdrant__names_it(store: str) -> None:
     with pytest.raises(CollectionNotFound) as raised:
         verify()
     assert str(raised.value) == f"Qdrant has no collection {collection_name()!r}: make it with manage.py init_qdrant."
 
 
 @pytest.mark.qdrant_server
-def test_verify__a_server_that_stops_answering_in_the_middle_of_it(
+def test_verify__server_stops_answering_meanwhile__stops_and_records_nothing(
     qdrant_server: QdrantServer, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if qdrant_server.pid is None:
@@ -331,10 +333,10 @@ def test_verify__a_server_that_stops_answering_in_the_middle_of_it(
     assert 0 < max(stopped) < 12 and Verification.objects.count() == 0
 
 
-# --- What is on its way ----------------------------------------------------------------------------------------------------------
+# --- Pending users ---------------------------------------------------------------------------------------------------------------
 
 
-def test_verify__people_on_the_queue_or_leased_are_pending(live: str) -> None:
+def test_verify__users_on_the_queue_or_leased__are_pending(live: str) -> None:
     queued, leased, expired, wrong = people(4)
     with connection.cursor() as cursor:
         cursor.execute("UPDATE users SET verified = false")
@@ -346,9 +348,9 @@ def test_verify__people_on_the_queue_or_leased_are_pending(live: str) -> None:
 
 
 @pytest.mark.parametrize("what", ["entry", "lease"])
-def test_verify__after_a_truncate_everybody_may_be(live: str, what: str) -> None:
+def test_verify__after_a_truncate__all_users_are_pending(live: str, what: str) -> None:
     people(2)
-    behind_its_back("UPDATE users SET verified = false")
+    change_without_capture("UPDATE users SET verified = false")
     if what == "entry":
         QueueEntry.objects.create(user_id=None, urgent=True)
     else:
@@ -357,11 +359,11 @@ def test_verify__after_a_truncate_everybody_may_be(live: str, what: str) -> None
     assert (reported.pending, reported.differing) == (2, 0)
 
 
-def test_verify__quarantined_users(live: str) -> None:
-    """Known, and to be looked at; putting them on the queue helps nobody."""
-    (person,) = people(1)
-    behind_its_back("UPDATE users SET verified = false")
-    QuarantinedUser.objects.create(user_id=person, reason="refused", collection=live)
+def test_verify__quarantined_user__is_reported_and_not_queued(live: str) -> None:
+    """Qdrant would reject the user again, so a queue entry would not help."""
+    (user,) = people(1)
+    change_without_capture("UPDATE users SET verified = false")
+    QuarantinedUser.objects.create(user_id=user, reason="refused", collection=live)
     verified = verify(repairing=True)
     assert (only(verified).quarantined, verified.quarantined, verified.differing, verified.queued, verified.clean) == (1, 1, 0, 0, False)
 
@@ -370,95 +372,95 @@ def years_ago(years: int, days: int = 0) -> date:
     return (today() + timedelta(days=days)).replace(year=(today() + timedelta(days=days)).year - years, day=1)
 
 
-@pytest.mark.parametrize("spoilt", [{}, {"verified": False}])
-def test_verify__an_age_that_waits_for_the_daily_job_is_pending(live: str, spoilt: dict[str, Any]) -> None:
-    """Somebody who has turned thirty in the last days, as their point does not know yet."""
+@pytest.mark.parametrize("corrupted", [{}, {"verified": False}])
+def test_verify__age_that_waits_for_the_daily_job__is_pending(live: str, corrupted: dict[str, Any]) -> None:
+    """The user has turned thirty a few days ago, and the point still has the old age."""
     ages = StoreState.objects.filter(pk=1)
-    (person,) = people(1)
+    (user,) = people(1)
     birthday = today() - timedelta(days=3)
     born = date(birthday.year - 30, birthday.month, min(birthday.day, 28))
-    behind_its_back("UPDATE users SET date_of_birth = %s", born)
-    change_payload(live, person, age=29, age_group="25-34", **spoilt)
-    pending = (1, 0) if not spoilt else (0, 1)
-    behind_its_back("UPDATE profile_embeddings SET created_at = now() - interval '1 year'")
+    change_without_capture("UPDATE users SET date_of_birth = %s", born)
+    change_payload(live, user, age=29, age_group="25-34", **corrupted)
+    pending = (1, 0) if not corrupted else (0, 1)
+    change_without_capture("UPDATE profile_embeddings SET created_at = now() - interval '1 year'")
     for refreshed, expected in [
         (None, pending),
         (today() - timedelta(days=40), pending),
-        (today() - timedelta(days=1), (0, 1)),  # the job has been there since, and it should be right
+        (today() - timedelta(days=1), (0, 1)),  # the job has run since the birthday, so the age is wrong
     ]:
         ages.update(ages_refreshed_on=refreshed)
         reported = only(verify())
         assert (reported.pending, reported.differing) == expected, refreshed
     ages.update(ages_refreshed_on=today() - timedelta(days=40))
     for wrong in ({"age": 28}, {"age": 31}, {"age": 29, "age_group": "35-44"}):
-        change_payload(live, person, **wrong)
+        change_payload(live, user, **wrong)
         assert only(verify()).differing == 1
 
 
-def test_verify__an_age_is_of_the_time_since_there_is_an_embedding(live: str) -> None:
-    """Where the job has never run: no point is older than that."""
-    (person,) = people(1)
-    change_payload(live, person, age=(point_of(person) or {})["payload"]["age"] - 1)
+def test_verify__age_older_than_the_embedding__is_stale(live: str) -> None:
+    """The job has never run, and no point is older than its embedding."""
+    (user,) = people(1)
+    change_payload(live, user, age=(point_of(user) or {})["payload"]["age"] - 1)
     assert kinds(verify()) == {"stale payload": 1}
 
 
-# --- Beside live writers ---------------------------------------------------------------------------------------------------------
+# --- While writers run -----------------------------------------------------------------------------------------------------------
 
 
-def while_it_looks(monkeypatch: pytest.MonkeyPatch, change: Callable[[], object], *, always: bool = False) -> None:
-    """Let CHANGE happen between PostgreSQL's row and Qdrant's point, in the first recheck, or in each."""
-    asked = scroll.points_among
-    looks = 0
+def during_recheck(monkeypatch: pytest.MonkeyPatch, change: Callable[[], object], *, always: bool = False) -> None:
+    """Call ``change`` between reading rows and points, in the first recheck or, with ``always``, in each."""
+    original = scroll.points_among
+    rechecks = 0
 
     def meanwhile(*arguments: Any) -> Any:
-        nonlocal looks
-        looks += 1
-        if looks == 1 or always:
+        nonlocal rechecks
+        rechecks += 1
+        if rechecks == 1 or always:
             change()
-        return asked(*arguments)
+        return original(*arguments)
 
     monkeypatch.setattr("vectorstore.verification.recheck.WAIT_SECONDS", 0)
     monkeypatch.setattr("vectorstore.verification.recheck.points_among", meanwhile)
 
 
-def doubted(live: str) -> UUID:
-    """Somebody who differs at the first look, so that there is a second one, and is right by then."""
-    (person,) = people(1)
-    delete(live, person)
-    return person
+def user_without_point(live: str) -> UUID:
+    """Return a user without a point, so that there is a recheck."""
+    (user,) = people(1)
+    delete(live, user)
+    return user
 
 
-def test_recheck__a_change_that_is_synced_in_the_middle_of_it(live: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The row was read before, the point after: they differ, and nothing is wrong."""
-    person = doubted(live)
+def test_recheck__user_changed_and_synced_meanwhile__is_clean(live: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The row was read before the change and the point after it: they differ, and nothing is wrong."""
+    user = user_without_point(live)
 
     def change() -> None:
-        User.objects.filter(pk=person).update(verified=False)
-        sync_users([person])
+        User.objects.filter(pk=user).update(verified=False)
+        sync_users([user])
 
-    while_it_looks(monkeypatch, change)
+    during_recheck(monkeypatch, change)
     assert verify().clean
 
 
-@pytest.mark.django_db(transaction=True)  # rows that one transaction wrote are told apart by nothing
+@pytest.mark.django_db(transaction=True)  # changes within one transaction cannot be told apart
 @pytest.mark.parametrize("statement", ["DELETE FROM users WHERE id = %s", "UPDATE users SET deleted_at = now() WHERE id = %s"])
-def test_recheck__somebody_who_leaves_in_the_middle_of_it(live: str, monkeypatch: pytest.MonkeyPatch, statement: str) -> None:
-    """The row was still there, the point is gone: only the rows tell."""
-    person = doubted(live)
+def test_recheck__user_deleted_meanwhile__is_clean(live: str, monkeypatch: pytest.MonkeyPatch, statement: str) -> None:
+    """The row was read before the deletion and the point after it: only reading the row again shows that."""
+    user = user_without_point(live)
 
     def change() -> None:
         with connection.cursor() as cursor:
-            cursor.execute(statement, [person])
-        sync_users([person])
+            cursor.execute(statement, [user])
+        sync_users([user])
 
-    while_it_looks(monkeypatch, change)
+    during_recheck(monkeypatch, change)
     assert verify().clean
 
 
-def test_recheck__somebody_who_comes_and_goes_in_the_middle_of_it(live: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Their point is seen, their row neither before nor after: its version tells that it is new."""
-    person = doubted(live)
-    behind_its_back("UPDATE users SET deleted_at = now() WHERE id = %s", person)
+def test_recheck__point_of_a_newer_version__is_pending(live: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user was created and deleted meanwhile: only the point was read, and its version shows that it is new."""
+    user = user_without_point(live)
+    change_without_capture("UPDATE users SET deleted_at = now() WHERE id = %s", user)
     orphan = uuid4()
     write(live, models.PointStruct(id=str(orphan), vector=unit_vector(1), payload={"version": 1}))
 
@@ -467,21 +469,21 @@ def test_recheck__somebody_who_comes_and_goes_in_the_middle_of_it(live: str, mon
             cursor.execute("SELECT nextval('vector_sync_version')")
         write(live, models.PointStruct(id=str(orphan), vector=unit_vector(1), payload={"version": last_allocated()}))
 
-    while_it_looks(monkeypatch, change, always=True)
+    during_recheck(monkeypatch, change, always=True)
     reported = only(verify())
     assert (reported.differing, reported.pending) == (0, 1)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_recheck__somebody_who_is_just_being_removed(live: str) -> None:
-    """The point goes first, the row with the commit, which holds the person's advisory lock."""
-    (person,) = people(1)
+def test_recheck__user_is_being_removed__is_pending(live: str) -> None:
+    """A removal deletes the point first, and then the row, holding the user's advisory lock until the commit."""
+    (user,) = people(1)
     eraser = connection.copy()
     try:
         with eraser.cursor() as cursor:
             cursor.execute("BEGIN")
-            cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended('findme point of ' || %s::uuid, 0))", [person])
-            delete(live, person)
+            cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended('findme point of ' || %s::uuid, 0))", [user])
+            delete(live, user)
             reported = only(verify())
             cursor.execute("ROLLBACK")
     finally:
@@ -492,30 +494,30 @@ def test_recheck__somebody_who_is_just_being_removed(live: str) -> None:
 
 @pytest.mark.qdrant_server
 @pytest.mark.django_db(transaction=True)
-def test_verify__beside_live_writers_finds_nothing(qdrant_server_grpc: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Four writers and their workers, from a fixed seed: everybody changes, leaves and comes back all the time."""
+def test_verify__while_writers_run__finds_nothing(qdrant_server_grpc: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four threads write and sync, from a fixed seed: they change, delete and restore users all the time."""
     monkeypatch.setattr(scroll, "PAGE_SIZE", 5)
     monkeypatch.setattr(merge_join, "PAGE_SIZE", 4)
     initialize()
-    there = people(24)
+    users = people(24)
     stop: list[bool] = []
 
     def change(seed: int) -> None:
         random = np.random.default_rng(seed)
-        mine = there[seed::4]
+        mine = users[seed::4]
         while not stop:
-            person = mine[random.integers(len(mine))]
+            user = mine[random.integers(len(mine))]
             match int(random.integers(4)):
                 case 0:
-                    User.objects.filter(pk=person).update(deleted_at=datetime.now(UTC))
+                    User.objects.filter(pk=user).update(deleted_at=datetime.now(UTC))
                 case 1:
-                    User.objects.filter(pk=person).update(deleted_at=None, verified=bool(random.integers(2)))
+                    User.objects.filter(pk=user).update(deleted_at=None, verified=bool(random.integers(2)))
                 case 2:
-                    ProfileEmbedding.objects.filter(pk=person).update(vector=unit_vector(int(random.integers(1000))))
+                    ProfileEmbedding.objects.filter(pk=user).update(vector=unit_vector(int(random.integers(1000))))
                 case _:
-                    sync_users([person])
+                    sync_users([user])
 
-    threads = [in_thread(lambda seed=seed: change(seed)) for seed in range(4)]  # type: ignore[misc]  # a default of its own
+    threads = [in_thread(lambda seed=seed: change(seed)) for seed in range(4)]  # type: ignore[misc]  # the default binds the seed of this thread
     try:
         results = [verify() for _ in range(6)]
     finally:
@@ -530,11 +532,11 @@ def test_verify__beside_live_writers_finds_nothing(qdrant_server_grpc: object, m
 # --- Repair ----------------------------------------------------------------------------------------------------------------------
 
 
-def test_repair__queues_people_and_deletes_numbers(collection: str) -> None:
+def test_repair__queues_users_and_deletes_points_with_numeric_ids(collection: str) -> None:
     missing, moved, _ = people(3)
     orphan = uuid4()
     delete(collection, missing)
-    behind_its_back("UPDATE profile_embeddings SET vector = %s WHERE user_id = %s", unit_vector(99), moved)
+    change_without_capture("UPDATE profile_embeddings SET vector = %s WHERE user_id = %s", unit_vector(99), moved)
     write(collection, *(models.PointStruct(id=one, vector=unit_vector(1)) for one in (str(orphan), 1, 7)))
     verified = verify(repairing=True)
     assert (verified.queued, verified.deleted) == (3, 2)
@@ -546,29 +548,32 @@ def test_repair__queues_people_and_deletes_numbers(collection: str) -> None:
     assert np.allclose(point_of(moved)["vector"], unit_vector(99), atol=1e-6)  # type: ignore[index]
 
 
-def test_repair__nothing_to_do(live: str) -> None:
+def test_repair__no_differences__does_nothing(live: str) -> None:
     people(2)
     verified = verify(repairing=True)
     assert (verified.queued, verified.deleted, verified.clean) == (0, 0, True)
 
 
 @pytest.mark.parametrize("version", [MAX_UNALLOCATED, TOO_HIGH - 1, 2**62, 1e300, [1, 2**60]])
-def test_repair__a_point_that_every_guard_takes_for_newer(collection: str, version: Any) -> None:
-    """It would be refused for ever: it goes, and is written anew. Also of somebody who waits on the queue: whoever comes to them meets with it."""
-    there = people(2)
+def test_repair__unbeatable_version__is_deleted_and_written_again(collection: str, version: Any) -> None:
+    """Every conditional write of the point would fail forever, so it is deleted and written again.
+
+    This includes a user who is on the queue: the worker would fail too.
+    """
+    users = people(2)
     allocated = last_allocated()
-    for person in there:
-        change_payload(collection, person, version=version)
-    enqueue(there[:1])
+    for user in users:
+        change_payload(collection, user, version=version)
+    enqueue(users[:1])
     assert kinds(verify()) == {"stale payload": 2}
     verify(repairing=True)
     work()
     assert verify().clean
-    for person in there:
-        assert allocated < (point_of(person) or {})["payload"]["version"] <= last_allocated() < allocated + 10
+    for user in users:
+        assert allocated < (point_of(user) or {})["payload"]["version"] <= last_allocated() < allocated + 10
 
 
-def test_repair__too_much_is_refused_before_anything_is_changed(live: str) -> None:
+def test_repair__over_the_change_limit__is_refused_and_changes_nothing(live: str) -> None:
     delete(live, *people(3))
     write(live, models.PointStruct(id=1, vector=unit_vector(1)))
     with pytest.raises(UserFacingError) as raised:
@@ -583,20 +588,20 @@ def test_repair__too_much_is_refused_before_anything_is_changed(live: str) -> No
     assert verify(repairing=True, max_changes=0, force=True).queued == 3
 
 
-def test_repair__as_many_as_a_hundred_or_a_twentieth(live: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_repair__default_change_limit__is_100_or_5_percent(live: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (repair.MIN_CHANGE_LIMIT, repair.CHANGE_LIMIT_SHARE) == (100, 0.05)
     monkeypatch.setattr(repair, "MIN_CHANGE_LIMIT", 1)
     monkeypatch.setattr(repair, "CHANGE_LIMIT_SHARE", 0.5)
-    there = people(6)
-    delete(live, *there[:2])
+    users = people(6)
+    delete(live, *users[:2])
     assert verify(repairing=True, after_restore=True).queued == 2
     QueueEntry.objects.all().delete()
-    delete(live, there[2])
+    delete(live, users[2])
     with pytest.raises(UserFacingError, match="3 points differ and the limit is 1"):
         verify(repairing=True, after_restore=True)
 
 
-def test_repair__not_of_another_database(live: str) -> None:
+def test_repair__collection_of_another_database__is_refused(live: str) -> None:
     delete(live, *people(1))
     with qdrant() as client:
         client.update_collection(live, metadata={"findme_database": str(uuid4())})
@@ -606,7 +611,7 @@ def test_repair__not_of_another_database(live: str) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_repair__killed_in_the_middle_of_it_is_run_again(live: str) -> None:
+def test_repair__killed_meanwhile__can_run_again(live: str) -> None:
     delete(live, *people(5))
     script = """
 import os, signal
@@ -624,13 +629,13 @@ verify(repairing=True)
 # --- A restored store ----------------------------------------------------------------------------------------------
 
 
-def test_repair__the_versions_go_on_above_the_highest(collection: str) -> None:
-    """As after PostgreSQL was restored to an older copy."""
+def test_repair__postgresql_was_restored__raises_the_version_sequence(collection: str) -> None:
+    """PostgreSQL has not allocated the versions of these points."""
     right, wrong = people(2)
     unallocated = last_allocated() + 500
-    for person in (right, wrong):
-        change_payload(collection, person, version=unallocated)
-    behind_its_back("UPDATE users SET verified = false WHERE id = %s", wrong)
+    for user in (right, wrong):
+        change_payload(collection, user, version=unallocated)
+    change_without_capture("UPDATE users SET verified = false WHERE id = %s", wrong)
     verified = verify()
     assert (only(verified).unallocated, verified.differing, verified.clean) == (2, 1, False)
     assert verified.restore_detected is not None and verified.restore_detected.startswith(
@@ -646,29 +651,29 @@ def test_repair__the_versions_go_on_above_the_highest(collection: str) -> None:
     assert verify().clean
 
 
-def test_repair__nobody_is_queued_before_the_versions_are_above_the_highest(live: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A worker who is at it just then would allocate one that Qdrant refuses."""
-    (person,) = people(1)
+def test_repair__raises_the_version_sequence_before_it_queues_users(live: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise a worker would allocate a version that is too low, and its write would have no effect."""
+    (user,) = people(1)
     unallocated = last_allocated() + 500
-    change_payload(live, person, version=unallocated, age=7)
+    change_payload(live, user, version=unallocated, age=7)
     allocated: list[int] = []
 
-    def seen(queued: Iterable[UUID]) -> int:
+    def record_version(queued: Iterable[UUID]) -> int:
         allocated.append(last_allocated())
         return enqueue(queued)
 
-    monkeypatch.setattr("vectorstore.verification.repair.enqueue", seen)
+    monkeypatch.setattr("vectorstore.verification.repair.enqueue", record_version)
     verify(repairing=True)
     assert [version > unallocated for version in allocated] == [True]
 
 
-def test_repair__the_checkpoints_are_made_new(live: str) -> None:
-    """As after Qdrant was restored to an older copy."""
-    person, _ = people(2)
+def test_repair__qdrant_was_restored__resets_the_checkpoints(live: str) -> None:
+    """The collection has another checkpoint than PostgreSQL."""
+    user, _ = people(2)
     with qdrant() as client:
         renew_checkpoint(client)
         client.update_collection(live, metadata={"findme_checkpoint": {"id": "older", "version": 0, "at": "2026-01-01T00:00:00Z"}})
-    delete(live, person)
+    delete(live, user)
     assert (verify().restore_detected or "").startswith(f"{live!r} has the checkpoint of 2026-01-01T00:00:00Z")
     with pytest.raises(UserFacingError):
         verify(repairing=True, after_restore=True, max_changes=0)
@@ -679,7 +684,7 @@ def test_repair__the_checkpoints_are_made_new(live: str) -> None:
     assert verify().clean
 
 
-# --- What it takes ---------------------------------------------------------------------------------------------------------------
+# --- Records, transactions, memory -----------------------------------------------------------------------------------------------
 
 
 def test_verify__keeps_the_newest_runs(live: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -690,13 +695,13 @@ def test_verify__keeps_the_newest_runs(live: str, monkeypatch: pytest.MonkeyPatc
     assert second.pk == first.pk + 1 and first.pk > 2
 
 
-def test_verify__keeps_counts_and_nobodys_id(live: str) -> None:
-    person, other = people(2)
-    delete(live, person)
+def test_verify__stores_counts_and_no_user_id(live: str) -> None:
+    user, other = people(2)
+    delete(live, user)
     verify()
-    kept = Verification.objects.get()
-    assert (kept.alias, kept.started_at < kept.finished_at or connection.in_atomic_block) == (collection_name(), True)
-    assert kept.result == {
+    retained = Verification.objects.get()
+    assert (retained.alias, retained.started_at < retained.finished_at or connection.in_atomic_block) == (collection_name(), True)
+    assert retained.result == {
         "users": 2,
         "quarantined": 0,
         "restore_detected": False,
@@ -714,20 +719,19 @@ def test_verify__keeps_counts_and_nobodys_id(live: str) -> None:
             }
         },
     }
-    assert str(person) not in str(kept.result) and str(other) not in str(kept.result)
+    assert str(user) not in str(retained.result) and str(other) not in str(retained.result)
 
 
 @pytest.mark.qdrant_server
-def test_verify__in_short_transactions(qdrant_server: QdrantServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """None is open while Qdrant is asked."""
+def test_verify__reading_qdrant__holds_no_transaction_open(qdrant_server: QdrantServer, monkeypatch: pytest.MonkeyPatch) -> None:
     initialize()
     people(3)
-    asked = QdrantClient.scroll
+    original = QdrantClient.scroll
     depth = len(connection.savepoint_ids), transaction.get_connection().in_atomic_block
 
     def watched(*arguments: Any, **options: Any) -> Any:
         assert (len(connection.savepoint_ids), transaction.get_connection().in_atomic_block) == depth
-        return asked(*arguments, **options)
+        return original(*arguments, **options)
 
     monkeypatch.setattr(scroll, "_read_ahead", lambda pages: pages)
     monkeypatch.setattr(QdrantClient, "scroll", watched)
@@ -735,8 +739,8 @@ def test_verify__in_short_transactions(qdrant_server: QdrantServer, monkeypatch:
 
 
 @pytest.mark.qdrant_server
-def test_verify__in_constant_memory(qdrant_server_grpc: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of missing users, which it keeps for the recheck, and of points without a user."""
+def test_verify__many_orphans__uses_constant_memory(qdrant_server_grpc: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run keeps differences in memory only until the next recheck."""
     monkeypatch.setattr(scroll, "PAGE_SIZE", 25)
     monkeypatch.setattr(merge_join, "PAGE_SIZE", 25)
     monkeypatch.setattr(merge_join, "RECHECK_AFTER", 100)
@@ -753,13 +757,13 @@ def test_verify__in_constant_memory(qdrant_server_grpc: object, monkeypatch: pyt
     assert peaks[1] < 1.5 * peaks[0], peaks
 
 
-def test_verify__reports_how_far_it_is(live: str) -> None:
-    """In the end exactly: before, PostgreSQL's estimate of a table counts, which is of whenever it was last analysed."""
+def test_verify__reports_its_progress(live: str) -> None:
+    """The last total is exact. Earlier ones are PostgreSQL's estimate, from the last ANALYZE."""
     leaving = people(8)[:3]
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE profile_embeddings")
     User.objects.filter(pk__in=leaving).delete()
     sync_users(leaving)
-    seen: list[tuple[int, int | None]] = []
-    verify(report=lambda done, total=None: seen.append((done, total)))
-    assert seen[-1] == (5, 5)
+    progress: list[tuple[int, int | None]] = []
+    verify(report=lambda done, total=None: progress.append((done, total)))
+    assert progress[-1] == (5, 5)
