@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 from django.contrib.postgres.functions import TransactionNow
-from django.db import connection, transaction
+from django.db import transaction
 from django.urls import reverse
 
 from accounts.admin.users import UserAdmin
@@ -18,8 +18,8 @@ from accounts.models import User
 from tests.factories import PASSWORD, UserFactory, VideoFactory
 from tests.privacy.elsewhere import is_waiting_for_lock
 from tests.staff import errors_of, opened, person_form, save, signed_in, staff, superuser
-from tests.support.waiting import DEADLINE_SECONDS, wait_until
-from tests.threads import in_thread
+from tests.support.threads import in_thread
+from tests.support.waiting import wait_until
 
 ADD = reverse("admin:accounts_user_add")
 TAKEN = "Another user has this e-mail address."
@@ -93,7 +93,7 @@ def between_validation_and_saving(monkeypatch: pytest.MonkeyPatch, work: Any) ->
     def save_model(self: UserAdmin, *args: Any) -> None:
         if not done.is_set():
             done.set()
-            in_thread(work).join()
+            in_thread(work).result()
         save(self, *args)
 
     monkeypatch.setattr(UserAdmin, "save_model", save_model)
@@ -126,7 +126,7 @@ def test_change__address_is_taken_and_released_in_between(monkeypatch: pytest.Mo
 
     def get_form(self: UserAdmin, request: Any, *args: Any, **kwargs: Any) -> Any:
         if getattr(request, "db_error", None) is not None:
-            in_thread(rival[0].delete).join()
+            in_thread(rival[0].delete).result()
         return check(self, request, *args, **kwargs)
 
     person, client = UserFactory.create(), signed_in(superuser())
@@ -148,25 +148,16 @@ def test_change__video_goes_in_between(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def post_during_anonymization(person: User, post: Callable[[], Any]) -> Any:
     """What POST answers, which begins while PERSON is being anonymized by a transaction that has not committed yet."""
-    responses: list[Any] = []
-
-    def run() -> None:
-        try:
-            responses.append(post())
-        finally:
-            connection.close()
-
-    thread = threading.Thread(target=run)
     with transaction.atomic():
         User.objects.filter(pk=person.pk).update(
             email=f"deleted_{person.pk}@findme.ai", full_name="Deleted User", deleted_at=TransactionNow()
         )
-        thread.start()
+        running = in_thread(post)
         wait_until(is_waiting_for_lock, "The post waits for the row")
-        assert responses == []
-    thread.join(DEADLINE_SECONDS)
+        assert not running.done()
+    response = running.result()
     person.refresh_from_db()
-    return responses[0]
+    return response
 
 
 @pytest.mark.django_db(transaction=True)

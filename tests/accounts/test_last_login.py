@@ -8,7 +8,8 @@ from django.test import Client
 
 from accounts.models import User
 from tests.factories import UserFactory
-from tests.privacy.elsewhere import another_connection, in_a_thread, is_waiting_for_lock
+from tests.privacy.elsewhere import another_connection, is_waiting_for_lock
+from tests.support.threads import in_thread
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.django_db
@@ -39,7 +40,7 @@ def test_login__waits_for_an_anonymization_and_leaves_it_as_it_is() -> None:
     with another_connection() as other, other.cursor() as cursor:
         cursor.execute("BEGIN")
         cursor.execute("UPDATE users SET deleted_at = NOW(), last_login = NULL WHERE id = %s", [person.pk])
-        with in_a_thread(lambda: user_logged_in.send(sender=User, request=None, user=person)) as login:
+        with in_thread(lambda: user_logged_in.send(sender=User, request=None, user=person)) as login:
             wait_until(is_waiting_for_lock, "the login waits")
             cursor.execute("COMMIT")
             login.result()

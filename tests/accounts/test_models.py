@@ -19,9 +19,10 @@ import findme.settings
 from accounts.age import age_on, today
 from accounts.models import User
 from tests.factories import PASSWORD, MatchFactory, ProfileEmbeddingFactory, UserFactory, VideoCallFactory, VideoFactory
-from tests.privacy.elsewhere import another_connection, in_a_thread, is_waiting_for_lock
+from tests.privacy.elsewhere import another_connection, is_waiting_for_lock
 from tests.schema.guide import ANONYMIZE, SOFT_DELETE
 from tests.schema.rows import ask
+from tests.support.threads import in_thread
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.django_db
@@ -348,7 +349,7 @@ def test_save__waits_for_an_anonymization_and_gives_nothing_back() -> None:
     with another_connection() as other, other.cursor() as cursor:
         cursor.execute("BEGIN")
         cursor.execute(ANONYMIZE.replace("user_uuid", str(user.pk)))
-        with in_a_thread(user.save) as saved:
+        with in_thread(user.save) as saved:
             wait_until(is_waiting_for_lock, "the save waits")
             cursor.execute("COMMIT")
         assert (

@@ -18,7 +18,7 @@ from accounts.login.attempts import MAX_NETWORK_FAILURES, MAX_PAIR_FAILURES, PAU
 from accounts.models import User
 from tests.factories import PASSWORD, UserFactory
 from tests.staff import signed_in, staff
-from tests.threads import in_thread
+from tests.support.threads import in_thread
 
 pytestmark = pytest.mark.django_db
 
@@ -129,7 +129,7 @@ def test_own_password__busy_network(monkeypatch: pytest.MonkeyPatch) -> None:
     user = staff()
     client, responses = signed_in(user), list[Any]()
     with network_lock(HOME):
-        in_thread(lambda: responses.append(change(client))).join()
+        in_thread(lambda: responses.append(change(client))).result()
     assert (responses[0].status_code, responses[0]["Retry-After"]) == (503, "5")
     user.refresh_from_db()
     assert user.check_password(PASSWORD)
@@ -145,6 +145,6 @@ def test_own_password__five_guesses_of_many_sessions_at_once() -> None:
             for client in clients
         ]
         for thread in threads:
-            thread.join()
+            thread.result()
     assert statuses.count(200) == AccessFailureLog.objects.count() == MAX_PAIR_FAILURES
     assert set(statuses) <= {200, 429, 503}

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeVar
 
-from django.db import connection, connections
+from django.db import connection
 from django.db.backends.base.base import BaseDatabaseWrapper
-
-Result = TypeVar("Result")
 
 
 @contextmanager
@@ -21,20 +17,6 @@ def another_connection() -> Iterator[BaseDatabaseWrapper]:
         yield other
     finally:
         other.close()
-
-
-@contextmanager
-def in_a_thread(function: Callable[[], Result]) -> Iterator[Future[Result]]:
-    """FUNCTION runs meanwhile, and has ended when the block has."""
-
-    def run() -> Result:
-        try:
-            return function()
-        finally:
-            connections.close_all()
-
-    with ThreadPoolExecutor(1) as pool:
-        yield pool.submit(run)
 
 
 def sessions_waiting_for_a_lock() -> int:

@@ -16,8 +16,9 @@ from matching.models import Match
 from privacy.actions.erase import erase
 from privacy.actions.outcome import Outcome
 from tests.factories import UserFactory
-from tests.privacy.elsewhere import another_connection, in_a_thread, is_waiting_for_lock
+from tests.privacy.elsewhere import another_connection, is_waiting_for_lock
 from tests.privacy.shelf import Shelf
+from tests.support.threads import in_thread
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -73,7 +74,7 @@ def test_erase__a_match_that_is_inserted_while_the_row_goes(shelf: Shelf) -> Non
             insert_match(cursor, person.pk, other_person.pk)
 
     def insert_meanwhile() -> None:
-        inserted = inserting.enter_context(in_a_thread(insert))
+        inserted = inserting.enter_context(in_thread(insert))
         futures.append(inserted)
         wait_until(is_waiting_for_lock, "The insertion waits")
 
@@ -93,7 +94,7 @@ def test_erase__a_match_that_is_checked_before_and_committed_while_it_waits(shel
         cursor.execute("BEGIN")
         insert_match(cursor, person.pk, other_person.pk)
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
-        with in_a_thread(lambda: erase(person.pk)) as erased:
+        with in_thread(lambda: erase(person.pk)) as erased:
             wait_until(is_waiting_for_lock, "The erasure waits")
             cursor.execute("COMMIT")
     assert erased.result().changed

@@ -18,9 +18,10 @@ from privacy.actions.undo_erasure import undo_erasures
 from privacy.models import ErasedUser
 from privacy.registry import registry
 from tests.factories import MatchFactory, ProfileEmbeddingFactory, UserFactory, VideoCallFactory, VideoFactory, unit_vector
-from tests.privacy.elsewhere import another_connection, in_a_thread, is_waiting_for_lock
+from tests.privacy.elsewhere import another_connection, is_waiting_for_lock
 from tests.privacy.life import full_life
 from tests.privacy.shelf import Shelf
+from tests.support.threads import in_thread
 from tests.support.waiting import wait_until
 from vectorstore.models import ProfileEmbedding
 from videos.models import Video
@@ -219,7 +220,7 @@ def test_concurrently__a_video_waits_for_an_anonymization_and_is_refused() -> No
             with connection.cursor() as mine:
                 insert_video(mine, person.pk)
 
-        with in_a_thread(write) as writing:
+        with in_thread(write) as writing:
             wait_until(is_waiting_for_lock, "the video waits")
             cursor.execute("COMMIT")
             with pytest.raises(IntegrityError, match="was anonymized or deleted for good"):
@@ -232,7 +233,7 @@ def test_concurrently__an_anonymization_waits_for_a_video_and_clears_it(shelf: S
     with another_connection() as other, other.cursor() as cursor:
         cursor.execute("BEGIN")
         insert_video(cursor, person.pk)
-        with in_a_thread(lambda: anonymize(person.pk)) as anonymizing:
+        with in_thread(lambda: anonymize(person.pk)) as anonymizing:
             wait_until(is_waiting_for_lock, "the anonymization waits")
             cursor.execute("COMMIT")
             assert anonymizing.result().changed
@@ -244,7 +245,7 @@ def test_concurrently__a_user_is_inserted_again_during_the_deletion() -> None:
     with another_connection() as other, other.cursor() as cursor:
         cursor.execute("BEGIN")
         cursor.execute("DELETE FROM users WHERE id = %s", [person.pk])
-        with in_a_thread(lambda: person.save(force_insert=True)) as inserting:
+        with in_thread(lambda: person.save(force_insert=True)) as inserting:
             wait_until(is_waiting_for_lock, "the row waits")
             cursor.execute("COMMIT")
             with pytest.raises(IntegrityError, match="was anonymized or deleted for good"):

@@ -23,11 +23,12 @@ from privacy.actions.erase import erase, soft_delete
 from privacy.actions.export import export_user_data
 from privacy.registry import Disposition, Effect, Store, registry
 from tests.factories import ProfileEmbeddingFactory, UserFactory
-from tests.privacy.elsewhere import another_connection, in_a_thread
+from tests.privacy.elsewhere import another_connection
 from tests.privacy.life import WORDS, full_life, working_life
 from tests.privacy.process import stopped_before_the_commit
 from tests.support.commands import manage, manage_here
 from tests.support.database import database_parameters
+from tests.support.threads import in_thread
 from tests.support.waiting import wait_until
 from tests.vectorstore.payloads import payload_of
 from vectorstore.models import ProfileEmbedding, QueueEntry
@@ -259,7 +260,7 @@ def test_removals__a_projection_in_flight(collection: str, remove: Callable[[UUI
 
     def write_late(*arguments: Any) -> Any:
         points = points_of(*arguments)
-        removing.append(removal := in_a_thread(lambda: remove(person.pk)))
+        removing.append(removal := in_thread(lambda: remove(person.pk)))
         futures.append(removal.__enter__())
         # The projection holds the embedded store. At a server, it leases the user, and the removal blocks other workers.
         wait_until(lambda: asked and (collection == "embedded" or is_kept_from_others(person.pk)), "The removal begins")
@@ -291,7 +292,7 @@ def test_removals__a_projection_that_begins_before_the_commit(
 
     def remove_and_project(user_id: UUID) -> bool:
         removed = remove_point(user_id)
-        projecting.append(projection := in_a_thread(project_too))
+        projecting.append(projection := in_thread(project_too))
         futures.append(projection.__enter__())
         wait_until(lambda: begun and (collection == "embedded" or is_queued(person.pk)), "The projection begins")
         return removed

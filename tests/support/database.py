@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import subprocess
-import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -17,7 +16,6 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from tests.support.processes import ended, start_python
-from tests.support.waiting import DEADLINE_SECONDS
 from tests.untraced import untraced
 
 
@@ -121,27 +119,3 @@ def django_uses(database: Database) -> Iterator[None]:
     finally:
         connection.close()
         connection.settings_dict["NAME"] = before
-
-
-@contextmanager
-def thread(target: Callable[[], object]) -> Iterator[threading.Thread]:
-    """TARGET in a thread, with the end of its connection; joined at the end, and its error, if any, is raised here."""
-    errors: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            target()
-        except BaseException as error:  # noqa: BLE001  # it is raised in the thread that waits
-            errors.append(error)
-        finally:
-            connection.close()
-
-    worker = threading.Thread(target=run)
-    worker.start()
-    try:
-        yield worker
-    finally:
-        worker.join(DEADLINE_SECONDS)
-    assert not worker.is_alive(), "the thread did not end within the deadline"
-    if errors:
-        raise errors[0]

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from qdrant_client import models
 
-from tests.threads import in_thread
+from tests.support.threads import in_thread
 from vectorstore.catalog import registry
 from vectorstore.catalog.lock import collection_lock
 from vectorstore.catalog.ownership import DATABASE, database_id
@@ -49,4 +49,4 @@ def collections_locked() -> Iterator[None]:
         yield
     finally:
         over.set()
-        holder.join()
+        holder.result()

@@ -20,7 +20,7 @@ from tests.factories import ProfileEmbeddingFactory
 from tests.privacy.audit import audited
 from tests.qdrant import QdrantServer
 from tests.support.commands import run_python
-from tests.threads import in_thread
+from tests.support.threads import in_thread
 from tests.vectorstore.storm.agreement import disagreements
 from vectorstore.catalog import registry
 from vectorstore.catalog.alias import live_collection
@@ -510,7 +510,7 @@ def test_adopt__beside_writers_and_a_worker(qdrant_server: QdrantServer, of: str
     finally:
         over.set()
         for thread in threads:
-            thread.join()
+            thread.result()
     assert done.status == "green"
     assert sync_once(timeout=60).remaining.length == 0
     assert disagreements(qdrant_server, v1()) == []

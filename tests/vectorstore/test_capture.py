@@ -22,8 +22,8 @@ from accounts.models import User
 from findme.migrator.trigger_repair import mend_triggers
 from tests.factories import ProfileEmbeddingFactory, UserFactory, unit_vector
 from tests.schema.rows import ANN, BOB, CEM, ONE_WAY, UNUSED_ID, ask, connect, insert, settle
+from tests.support.threads import in_thread
 from tests.support.waiting import wait_until
-from tests.threads import in_thread
 from vectorstore.models import ProfileEmbedding
 
 OTHER_VECTOR = [0.0, 1.0] + [0.0] * 510
@@ -482,7 +482,7 @@ def test_update__waited_for_another_update__is_compared_with_its_result(writer: 
         waiting = in_thread(lambda: ask("UPDATE users SET gender = 'female' WHERE id = %s", ANN))
         wait_until(lambda: writer.execute("SELECT 1 FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'").fetchone())
         other.commit()
-        waiting.join()
+        waiting.result()
     assert queued() == [(ANN, NORMAL), (ANN, NORMAL)]
     assert ask("SELECT gender FROM users WHERE id = %s", ANN) == [("female",)]
 

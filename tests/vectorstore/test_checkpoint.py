@@ -19,8 +19,8 @@ from findme.core.errors import StoreUnavailable
 from privacy.actions.erase import erase
 from tests.factories import ProfileEmbeddingFactory, unit_vector
 from tests.qdrant import QdrantServer, started_qdrant
+from tests.support.threads import in_thread
 from tests.support.waiting import wait_until
-from tests.threads import in_thread
 from vectorstore.catalog import registry
 from vectorstore.consistency import checkpoint
 from vectorstore.consistency import sentinels as sentinels_module
@@ -300,7 +300,7 @@ def test_renew_checkpoint__several_at_once_raise_no_false_alarm(qdrant_server: Q
         threads = [in_thread(lambda: reported(renew_now)) for _ in range(3)]
         threads += [in_thread(lambda: reported(check)) for _ in range(3)]
         for thread in threads:
-            thread.join(120)
+            thread.result()
     assert wrong == []
     assert sum(renewed) == 8
 
@@ -625,7 +625,7 @@ def test_remove_sentinel__whoever_is_erased_while_a_checkpoint_is_on_its_way(
     then = getattr(checkpoint, when)
 
     def erased_before(*arguments: Any, **options: Any) -> Any:
-        in_thread(lambda: erase(person)).join(60)
+        in_thread(lambda: erase(person)).result()
         return then(*arguments, **options)
 
     monkeypatch.setattr(checkpoint, when, erased_before)
@@ -646,9 +646,9 @@ def test_remove_sentinel__waits_for_whoever_is_just_remembering_the_person(live:
             cursor.execute("BEGIN")
             cursor.execute("UPDATE vector_store_state SET checkpoint = %s", [newest_points])
             forgetting = in_thread(lambda: StoreState.remove_sentinel(person))
-            wait_until(lambda: not forgetting.is_alive() or waits_for_a_row())
+            wait_until(lambda: forgetting.done() or waits_for_a_row())
             cursor.execute("COMMIT")
-        forgetting.join(60)
+        forgetting.result()
     finally:
         held.close()
     assert remembered() == set()
@@ -683,7 +683,7 @@ def test_renew_checkpoint__beside_an_erasure_that_waits_for_qdrant(qdrant_server
         assert remembered() == {str(there), str(person)}
     finally:
         over.set()
-        erasing.join(60)
+        erasing.result()
     assert remembered() == {str(there)}
 
 

@@ -12,7 +12,7 @@ from pytest_django import Settings
 from accounts.models import User
 from findme.core.errors import StoreUnavailable
 from tests.factories import ProfileEmbeddingFactory
-from tests.threads import in_thread
+from tests.support.threads import in_thread
 from tests.vectorstore.cluster import Node, cluster, is_whole, wait_for_nodes
 from tests.vectorstore.storm.agreement import disagreements
 from vectorstore.models import ProfileEmbedding
@@ -63,7 +63,7 @@ def test_cluster__a_node_dies_while_a_sync_runs__and_comes_back(nodes: list[Node
             user.delete()
     finally:
         over.set()
-        worker.join()
+        worker.result()
     assert sync_once(timeout=60).remaining.length == 0
 
     agree_with_postgresql(nodes[:2])

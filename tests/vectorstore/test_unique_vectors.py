@@ -13,7 +13,7 @@ from qdrant_client.models import Record
 
 from accounts.models import User
 from tests.factories import ProfileEmbeddingFactory, UserFactory
-from tests.threads import in_thread
+from tests.support.threads import in_thread
 from tests.vectorstore.only_in_qdrant import of_the_guides_program, point, users, write
 from vectorstore.catalog.ownership import ADOPTED_AT, ADOPTING, DATABASE, database_id
 from vectorstore.consistency.versions import MARGIN, allocate_version, allocated_versions, last_allocated, raise_above
@@ -199,7 +199,7 @@ def test_among__an_embedding_that_is_just_being_inserted() -> None:
         assert is_unique(record(bare))
     finally:
         over.set()
-        thread.join()
+        thread.result()
     assert not is_unique(record(bare))
 
 
@@ -220,7 +220,7 @@ def test_among__an_embedding_that_is_just_being_deleted() -> None:
         assert not is_unique(record(person))
     finally:
         over.set()
-        thread.join()
+        thread.result()
     assert QueueEntry.objects.filter(user_id=person, cause=QueueEntry.Cause.DELETION).exists()
     assert not is_unique(record(person))
     QueueEntry.objects.all().delete()

@@ -17,7 +17,7 @@ from django.db import transaction
 from accounts.login.attempts import MAX_PAIR_FAILURES, find_account, network_lock, record_failure, record_login
 from accounts.models import User
 from tests.factories import PASSWORD, UserFactory
-from tests.threads import in_thread
+from tests.support.threads import in_thread
 from tests.web import DEADLINE, LoginForm, Web, post_together, serving
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.long]
@@ -108,6 +108,6 @@ def test_records__during_an_anonymization_have_nothing_of_the_user(what: str, mo
         thread = in_thread(record)
         assert not recorded.wait(0.5)
         User.objects.filter(pk=user.pk).update(email=f"deleted_{user.pk}@findme.ai")
-    thread.join()
+    thread.result()
     assert not AccessFailureLog.objects.filter(username=str(user.pk)).exists()
     assert not AccessLog.objects.exists()

@@ -14,8 +14,9 @@ from findme.migrator.timeouts import MigrationTimeouts
 from findme.migrator.undo.plan import plan_rollback
 from findme.migrator.undo.rollback import roll_back
 from tests.findme.migrator.test_lock import INVALID
-from tests.support.database import Database, thread
+from tests.support.database import Database
 from tests.support.processes import ended
+from tests.support.threads import in_thread
 from tests.support.waiting import wait_until
 
 SETTINGS = "tests.findme.migrator.notebook_settings"
@@ -42,14 +43,14 @@ def is_building(database: Database, since: str = "0 s") -> list[int]:
 
 def test_migrate__an_old_transaction__is_waited_for_longer_than_lock_timeout(notebook: Database) -> None:
     timeouts = MigrationTimeouts(wait_seconds=0, table_lock_seconds=0.05, attempts=1)
-    with thread(lambda: apply_migrations(timeouts=timeouts)), old_snapshot(notebook):
+    with in_thread(lambda: apply_migrations(timeouts=timeouts)), old_snapshot(notebook):
         wait_until(lambda: is_building(notebook, since="0.5 s"))
     assert notebook.query(INDEXES) == ["idx_notes_text true"]
 
 
 def test_migrate__the_build_is_canceled__says_what_is_left_and_the_next_one_mends_it(notebook: Database) -> None:
     with old_snapshot(notebook):
-        with thread(lambda: cancel(notebook)), pytest.raises(UserFacingError) as refused:
+        with in_thread(lambda: cancel(notebook)), pytest.raises(UserFacingError) as refused:
             apply_migrations()
         assert notebook.query(INVALID) == ["idx_notes_text"]
     assert str(refused.value) == (

@@ -9,7 +9,8 @@ import pytest
 
 from findme.core.errors import UserFacingError
 from findme.migrator.lock import LOCK_KEY, migration_lock
-from tests.support.database import Database, thread
+from tests.support.database import Database
+from tests.support.threads import in_thread
 from tests.support.waiting import wait_until
 
 HOLDER = (
@@ -66,7 +67,7 @@ def test_lock__second_one__says_once_for_whom_it_waits_and_then_gets_it(empty: D
 
     with ExitStack() as stack, migration_lock("rollback"):
         (pid,) = empty.query(HOLDER)
-        stack.enter_context(thread(second))
+        stack.enter_context(in_thread(second))
         wait_until(lambda: has_polled(empty, polls))
         assert held == []
     assert held == ["second"]
@@ -113,7 +114,7 @@ def test_waiting__inside_pg_advisory_lock__deadlocks_with_create_index_concurren
 
     with empty.connect() as first:
         first.execute("SELECT pg_advisory_lock(%s)", [LOCK_KEY])
-        with thread(second):
+        with in_thread(second):
             wait_until(empty.waits_for_a_lock)
             with pytest.raises(psycopg.errors.DeadlockDetected):
                 first.execute("CREATE INDEX CONCURRENTLY idx_notes_text ON notes (text)")
@@ -130,7 +131,7 @@ def test_waiting__for_the_polled_lock__lets_create_index_concurrently_end(empty:
             pass
 
     with ExitStack() as stack, migration_lock("migrate"):
-        stack.enter_context(thread(second))
+        stack.enter_context(in_thread(second))
         wait_until(lambda: said)
         empty.execute("CREATE INDEX CONCURRENTLY idx_notes_text ON notes (text)")
     assert empty.query(INVALID) == []

@@ -10,8 +10,9 @@ from django.core.management import call_command
 from findme.migrator.lock import migration_lock
 from findme.migrator.migrate import Applied, apply_migrations
 from tests.findme.migrator.catalog import catalog
-from tests.support.database import Database, thread
+from tests.support.database import Database
 from tests.support.processes import ended
+from tests.support.threads import in_thread
 
 
 @pytest.mark.long
@@ -25,7 +26,7 @@ def test_migrate__ten_processes_on_an_empty_database__apply_each_migration_once(
 
 def test_apply_migrations__two_threads_of_a_service__apply_each_migration_once(empty: Database, template: Database) -> None:
     done: list[Applied] = []
-    with thread(lambda: done.append(apply_migrations())), thread(lambda: done.append(apply_migrations())):
+    with in_thread(lambda: done.append(apply_migrations())), in_thread(lambda: done.append(apply_migrations())):
         pass
     assert {applied.version for applied in done} == {template.version()}
     assert sorted(len(applied.migrations) for applied in done) == [0, template.version()]

@@ -10,7 +10,8 @@ from findme.core.triggers.problems import trigger_problems
 from findme.migrator.timeouts import MigrationTimeouts
 from findme.migrator.trigger_repair import mend_triggers
 from tests.findme.migrator.undoing import PERSON
-from tests.support.database import Database, thread
+from tests.support.database import Database
+from tests.support.threads import in_thread
 from tests.support.waiting import wait_until
 
 COMMAND = "verify_qdrant --repair"
@@ -40,7 +41,7 @@ def test_mend__writer_that_holds_one_table_and_waits_for_the_other__does_not_fai
     with migrated.connect() as writer:
         writer.execute("BEGIN")
         writer.execute(PERSON.encode())
-        with thread(mend):
+        with in_thread(mend):
             wait_until(migrated.waits_for_a_lock)
             writer.execute("INSERT INTO profile_embeddings (user_id, vector) SELECT id, array_fill(0.5::real, ARRAY[512]) FROM users")
             writer.execute("COMMIT")

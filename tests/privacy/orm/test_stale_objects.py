@@ -22,13 +22,14 @@ from accounts.models import User
 from matching.models import Match
 from privacy.actions.anonymize import anonymize
 from privacy.actions.erase import erase
-from tests.privacy.elsewhere import in_a_thread, sessions_waiting_for_a_lock
+from tests.privacy.elsewhere import sessions_waiting_for_a_lock
 from tests.privacy.leftovers import left_over, rows_of
 from tests.privacy.life import WORDS, full_life
 from tests.privacy.orm.stale import PROTECTED, Outcome, again, attempt, read, twin
 from tests.privacy.orm.ways import WAYS, Calls, Way, related_update_or_create
 from tests.privacy.shelf import Shelf
 from tests.support.database import Database
+from tests.support.threads import in_thread
 from tests.support.waiting import wait_until
 from vectorstore.models import ProfileEmbedding
 from videos.models import Video
@@ -194,7 +195,7 @@ def write_and_close(way: Way, written: list[Any], isolation: str) -> tuple[str, 
 
 def during(paused: Paused, writing: Sequence[Callable[[], tuple[str, Outcome]]]) -> list[tuple[str, Outcome]]:
     """Begin the writes while the erasure is not committed. It is, when each of them waits or has ended."""
-    with in_a_thread(paused.run) as erasing, ThreadPoolExecutor(AT_ONCE) as pool:
+    with in_thread(paused.run) as erasing, ThreadPoolExecutor(AT_ONCE) as pool:
         assert paused.reached.wait(60)
         begun = [pool.submit(write) for write in writing]
         wait_until(lambda: sessions_waiting_for_a_lock() + sum(one.done() for one in begun) >= len(begun), "each waits or has ended")

@@ -15,7 +15,7 @@ import pytest
 
 from accounts.models import User
 from tests.factories import ProfileEmbeddingFactory, unit_vector
-from tests.threads import in_thread
+from tests.support.threads import in_thread
 from tests.vectorstore.rebuild.collections import begun, ids, leads_to, states, there, version, wrong
 from vectorstore.models import ProfileEmbedding
 from vectorstore.rebuild.backfill import backfill
@@ -84,7 +84,7 @@ class Writers:
     def stop(self) -> None:
         self.stopped.set()
         for thread in self.threads:
-            thread.join(60)
+            thread.result()
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from findme.core.errors import StoreUnavailable, UserFacingError
 from tests.factories import ProfileEmbeddingFactory, unit_vector
 from tests.qdrant import QdrantServer
 from tests.support.commands import stdout_of
-from tests.threads import in_thread
+from tests.support.threads import in_thread
 from tests.vectorstore.rebuild.collections import begun, ids, leads_to, states, there, version, wrong
 from vectorstore.catalog import alias, registry
 from vectorstore.catalog.alias import reconcile_alias_if_stale, switch_alias
@@ -162,7 +162,7 @@ def test_retained__is_left_to_whoever_is_moving_collections(embedded_qdrant: obj
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_lock(%s)", [lock_key()])
         try:
-            in_thread(lambda: found.append(drop_expired())).join(60)
+            in_thread(lambda: found.append(drop_expired())).result()
         finally:
             cursor.execute("SELECT pg_advisory_unlock(%s)", [lock_key()])
     assert (found, there()) == ([()], {"v1", "v2"})
@@ -452,7 +452,7 @@ def test_reindex__one_at_a_time(embedded_qdrant: object, settings: Settings) -> 
             rebuilt()
         raised.append(str(error.value))
 
-    with printed_steps("findme.vectorstore", lambda line: in_thread(second).join(60) if "Created " in line else None):
+    with printed_steps("findme.vectorstore", lambda line: in_thread(second).result() if "Created " in line else None):
         reindex()
     assert raised == [
         f"Another process has been changing the collections of {collection_name()!r} for 0.2 s: wait for it, then run it again."

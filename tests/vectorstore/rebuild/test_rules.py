@@ -19,7 +19,7 @@ from accounts.models import User
 from findme.core.commands.steps import printed_steps
 from findme.core.errors import StoreUnavailable, UserFacingError
 from tests.factories import ProfileEmbeddingFactory, unit_vector
-from tests.threads import in_thread
+from tests.support.threads import in_thread
 from tests.vectorstore.rebuild.collections import begun, ids, leads_to, states, there, version, wrong
 from tests.vectorstore.secondary import collections_locked
 from vectorstore.catalog import alias, registry
@@ -72,7 +72,7 @@ def test_building__is_filled_only_after_its_row_is_committed(embedded_qdrant: ob
 
     def looked_at_from_elsewhere(client: QdrantClient, name: str, *arguments: Any, **options: Any) -> Any:
         assert name == version(2)
-        in_thread(lambda: seen.append(states())).join(60)
+        in_thread(lambda: seen.append(states())).result()
         return upsert(client, name, *arguments, **options)
 
     monkeypatch.setattr(QdrantClient, "upsert", looked_at_from_elsewhere)

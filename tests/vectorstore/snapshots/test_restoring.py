@@ -18,8 +18,8 @@ from findme.core.errors import UserFacingError
 from tests.factories import ProfileEmbeddingFactory, unit_vector
 from tests.qdrant import QdrantServer
 from tests.support.commands import manage, started
+from tests.support.threads import in_thread
 from tests.support.waiting import wait_until
-from tests.threads import in_thread
 from tests.vectorstore.payloads import payload_of
 from tests.vectorstore.sessions import watched_session
 from tests.vectorstore.snapshots.meddling import silent_on
@@ -238,13 +238,13 @@ def test_restore__changes_while_it_comes_back(collection: QdrantServer, tmp_path
 
     def with_a_change_before(*arguments: Any) -> None:
         plain_sql("DELETE FROM users WHERE id = %s", before)
-        in_thread(sync_once).join()
+        in_thread(sync_once).result()
         upgrade_collection(*arguments)
 
     def on_step(line: str) -> None:
         if "was restored from the snapshot" in line:
             plain_sql("UPDATE profile_embeddings SET vector = %s WHERE user_id = %s", unit_vector(99), after)
-            in_thread(sync_once).join()
+            in_thread(sync_once).result()
             with qdrant() as client:
                 (found,) = client.retrieve(name(2), [str(after)], with_vectors=True)
             assert np.allclose(np.array(found.vector), np.array(unit_vector(99)), atol=1e-6)

@@ -17,8 +17,9 @@ import pytest
 from django.db import OperationalError, connection
 
 from findme.environment import BASE_DIR
-from tests.privacy.elsewhere import another_connection, in_a_thread
+from tests.privacy.elsewhere import another_connection
 from tests.support.commands import environment
+from tests.support.threads import in_thread
 from tests.support.waiting import wait_until
 from tests.vectorstore.sync.people import one, people, plain_sql, queued
 from vectorstore.catalog import registry
@@ -68,7 +69,7 @@ def test_claim_due__concurrent_claims__never_hold_the_same_user() -> None:
                 held += claim.users
         return held
 
-    with in_a_thread(work) as a, in_a_thread(work) as b, in_a_thread(work) as c, in_a_thread(work) as d:
+    with in_thread(work) as a, in_thread(work) as b, in_thread(work) as c, in_thread(work) as d:
         held = [user_id for future in (a, b, c, d) for user_id in future.result(60)]
     assert sorted(held) == sorted(user_ids)
 

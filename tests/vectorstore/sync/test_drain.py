@@ -13,8 +13,9 @@ from pytest_django import Settings
 from accounts.models import User
 from findme.core.errors import StoreUnavailable, UserFacingError
 from tests.factories import ProfileEmbeddingFactory, UserFactory
-from tests.privacy.elsewhere import another_connection, in_a_thread
+from tests.privacy.elsewhere import another_connection
 from tests.qdrant import free_port
+from tests.support.threads import in_thread
 from tests.vectorstore.sync.people import ids, one, people, plain_sql, points, queued
 from vectorstore.models import QueueEntry, SyncLease
 from vectorstore.projection.points import Points, points_of
@@ -279,9 +280,9 @@ def test_sync_once__concurrent_workers_and_a_writer__agree(server_collection: st
             User.objects.filter(pk=user_id).delete()
 
     with (
-        in_a_thread(lambda: sync_once(batch_size=4)) as a,
-        in_a_thread(lambda: sync_once(batch_size=7)) as b,
-        in_a_thread(delete_users) as c,
+        in_thread(lambda: sync_once(batch_size=4)) as a,
+        in_thread(lambda: sync_once(batch_size=7)) as b,
+        in_thread(delete_users) as c,
     ):
         for future in (a, b, c):
             future.result(60)

@@ -17,7 +17,8 @@ from accounts.models import User
 from findme.core.errors import StoreUnavailable, UserFacingError
 from privacy.users import anonymized_email
 from tests.factories import ProfileEmbeddingFactory, UserFactory, unit_vector
-from tests.privacy.elsewhere import another_connection, in_a_thread
+from tests.privacy.elsewhere import another_connection
+from tests.support.threads import in_thread
 from tests.support.waiting import wait_until
 from tests.vectorstore.payloads import payload_of
 from tests.vectorstore.sync.people import a_point, people, plain_sql, point, points, queued, write
@@ -232,7 +233,7 @@ def test_remove_point__leased_user__waits_for_the_worker(server_collection: str)
             started.append(True)
             return remove_point(user_id)
 
-    with in_a_thread(remove) as removal:
+    with in_thread(remove) as removal:
         wait_until(lambda: started and is_locked(user_id), "The removal has begun")
         assert not removal.done()
         release(claim, unanswered=False)
@@ -252,7 +253,7 @@ def test_remove_point__no_worker_claims_the_user_before_the_commit(server_collec
     with transaction.atomic():
         User.objects.filter(pk=user_id).delete()
         remove_point(user_id)
-        with in_a_thread(lambda: claim_due(worker, 10)) as pending_claim:
+        with in_thread(lambda: claim_due(worker, 10)) as pending_claim:
             claim = pending_claim.result(60)
         assert claim is not None and claim.users == {other}
     later = claim_due(worker, 10)

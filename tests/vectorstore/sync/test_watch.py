@@ -21,10 +21,11 @@ from django.db import connection
 from django.utils.timezone import now
 from pytest_django import Settings
 
-from tests.privacy.elsewhere import another_connection, in_a_thread
+from tests.privacy.elsewhere import another_connection
 from tests.qdrant import QdrantServer, freeze, started_qdrant, thaw
 from tests.support.commands import started
 from tests.support.processes import ended
+from tests.support.threads import in_thread
 from tests.support.waiting import wait_until
 from tests.vectorstore.storm.server import Server
 from tests.vectorstore.sync.people import ids, one, people, plain_sql, points, queued
@@ -295,7 +296,7 @@ def test_watch__start_with_json__prints_which_stores_it_watches(embedded_collect
 def test_sleep__new_entry__ends_it(registered: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The notification ends the sleep long before the worker's own next check."""
     monkeypatch.setattr(watch, "SLEEP_SECONDS", 50.0)
-    with in_a_thread(lambda: watch._sleep(Worker())) as sleeping:
+    with in_thread(lambda: watch._sleep(Worker())) as sleeping:
         wait_until(is_sleeping, "The worker sleeps")
         assert not sleeping.done()
         people(1)
@@ -306,7 +307,7 @@ def test_sleep__queue_is_not_empty__does_not_sleep(registered: str, monkeypatch:
     """The entry came after the worker's last check and before it was registered as sleeping."""
     monkeypatch.setattr(watch, "SLEEP_SECONDS", 50.0)
     enqueue([uuid4()])
-    with in_a_thread(lambda: watch._sleep(Worker())) as sleeping:
+    with in_thread(lambda: watch._sleep(Worker())) as sleeping:
         sleeping.result(25)
 
 

@@ -17,7 +17,7 @@ from findme.core.errors import StoreUnavailable, UserFacingError
 from tests.factories import ProfileEmbeddingFactory, UserFactory, unit_vector
 from tests.qdrant import QdrantServer, freeze, thaw
 from tests.support.commands import run_python
-from tests.threads import in_thread
+from tests.support.threads import in_thread
 from vectorstore.catalog import registry
 from vectorstore.catalog.ownership import DATABASE, database_id
 from vectorstore.consistency.checkpoint import compare_checkpoints, renew_checkpoint
@@ -523,7 +523,7 @@ def test_verify__while_writers_run__finds_nothing(qdrant_server_grpc: object, mo
     finally:
         stop.append(True)
         for thread in threads:
-            thread.join(60)
+            thread.result()
     assert [(result.differing, result.restore_detected) for result in results] == [(0, None)] * 6
     work()
     assert verify().clean

@@ -22,8 +22,8 @@ from tests.factories import PASSWORD, MatchFactory, UserFactory, VideoCallFactor
 from tests.html_form import fields_of
 from tests.privacy.elsewhere import sessions_waiting_for_a_lock
 from tests.staff import errors_of, signed_in, staff, superuser
-from tests.support.waiting import DEADLINE_SECONDS, wait_until
-from tests.threads import in_thread
+from tests.support.threads import in_thread
+from tests.support.waiting import wait_until
 from videos.models import Video
 
 pytestmark = pytest.mark.django_db
@@ -336,7 +336,7 @@ def test_change__two_saves_at_once() -> None:
         wait_until(lambda: sessions_waiting_for_a_lock() == 2, "Both posts wait for the row")
         assert answers == {}
     for thread in threads:
-        thread.join(DEADLINE_SECONDS)
+        thread.result()
     by_status = {response.status_code: name for name, response in answers.items()}
     assert sorted(by_status) == [200, 302]
     assert f"Bio: was “Old.”, is now “{by_status[302]}”; your value is kept below." in conflict(answers[by_status[200]])

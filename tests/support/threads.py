@@ -1,0 +1,61 @@
+"""Run a function in a thread with its own database connection."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from types import TracebackType
+from typing import Generic, TypeVar
+
+from django.db import connections
+
+from tests.support.waiting import DEADLINE_SECONDS
+
+Result = TypeVar("Result")
+
+
+class Running(Generic[Result]):
+    """A function that runs in a thread. As a context manager it waits for the end, and raises an error that the test has not asked for."""
+
+    def __init__(self, function: Callable[[], Result]) -> None:
+        self._function = function
+        self._future: Future[Result] = Future()
+        self._is_checked = False
+        threading.Thread(target=self._run).start()
+
+    def _run(self) -> None:
+        try:
+            try:
+                result = self._function()
+            finally:
+                connections.close_all()
+        except BaseException as error:  # noqa: BLE001  # it is raised in the thread that waits
+            self._future.set_exception(error)
+        else:
+            self._future.set_result(result)
+
+    def done(self) -> bool:
+        return self._future.done()
+
+    def result(self, seconds: float = DEADLINE_SECONDS) -> Result:
+        """Wait for the end. Return the function's result, or raise its error."""
+        self._is_checked = True
+        return self._future.result(seconds)
+
+    def exception(self) -> BaseException | None:
+        self._is_checked = True
+        return self._future.exception(DEADLINE_SECONDS)
+
+    def __enter__(self) -> Running[Result]:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        raised = self._future.exception(DEADLINE_SECONDS)
+        if raised is not None and error is None and not self._is_checked:
+            raise raised
+
+
+def in_thread(function: Callable[[], Result]) -> Running[Result]:
+    """Start the function."""
+    return Running(function)
