@@ -6,11 +6,13 @@ from typing import Any
 
 from django.contrib.auth.models import Permission
 from django.contrib.messages import get_messages
+from django.db.models import Model
 from django.test import Client
+from django.urls import reverse
 
 from accounts.models import User
 from findme.core.admin.edit_conflicts import OPENED_WITH
-from tests.factories import UserFactory
+from tests.factories import PASSWORD, UserFactory
 
 
 def staff(*permissions: str, **fields: Any) -> User:
@@ -68,3 +70,14 @@ def person_form(person: User, **changes: Any) -> dict[str, Any]:
         "is_superuser": "on" if person.is_superuser else "",
     }
     return {name: value for name, value in (shown | changes).items() if value != ""}
+
+
+def change_page(row: Model) -> str:
+    """Return the address of the row's page."""
+    return reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_change", args=[row.pk])
+
+
+def new_user_form(**changes: Any) -> dict[str, Any]:
+    """What the page "Add user" posts."""
+    shown = {"email": "new@example.com", "full_name": "New Person", "date_of_birth": "1999-12-31", "gender": "female", "active": "on"}
+    return shown | {"usable_password": "true", "password1": PASSWORD, "password2": PASSWORD} | changes

@@ -11,7 +11,7 @@ from django.urls import reverse
 
 from accounts.models import User
 from tests.factories import PASSWORD, UserFactory
-from tests.staff import person_form, save, signed_in, staff, superuser
+from tests.staff import change_page, new_user_form, person_form, save, signed_in, staff, superuser
 
 pytestmark = pytest.mark.django_db
 
@@ -20,25 +20,8 @@ ADD = reverse("admin:accounts_user_add")
 CHANGE_USERS = ("accounts.view_user", "accounts.change_user", "accounts.add_user")
 
 
-def page(person: User) -> str:
-    return reverse("admin:accounts_user_change", args=[person.pk])
-
-
 def password_page(person: User) -> str:
     return reverse("admin:auth_user_password_change", args=[person.pk])
-
-
-def new_person(**fields: Any) -> dict[str, Any]:
-    return {
-        "email": "new@example.com",
-        "full_name": "New Person",
-        "date_of_birth": "1999-12-31",
-        "gender": "female",
-        "active": "on",
-        "usable_password": "true",
-        "password1": PASSWORD,
-        "password2": PASSWORD,
-    } | fields
 
 
 def test_list__member() -> None:
@@ -83,13 +66,13 @@ def test_login__in_another_case(client: Any) -> None:
 
 def test_change__member() -> None:
     person = UserFactory.create()
-    assert save(signed_in(staff(*CHANGE_USERS)), page(person), person_form(person, full_name="Changed")).status_code == 302
+    assert save(signed_in(staff(*CHANGE_USERS)), change_page(person), person_form(person, full_name="Changed")).status_code == 302
     person.refresh_from_db()
     assert person.full_name == "Changed"
 
 
 @pytest.mark.parametrize("trait", ["staff", "superuser"])
-@pytest.mark.parametrize("address", [page, password_page])
+@pytest.mark.parametrize("address", [change_page, password_page])
 def test_change__colleague_or_superuser_is_refused(trait: str, address: Any) -> None:
     colleague = UserFactory.create(**{trait: True})
     before = colleague.password, colleague.email
@@ -100,7 +83,7 @@ def test_change__colleague_or_superuser_is_refused(trait: str, address: Any) -> 
 
 
 def test_change__colleague_can_be_looked_at() -> None:
-    response = signed_in(staff(*CHANGE_USERS)).get(page(superuser()))
+    response = signed_in(staff(*CHANGE_USERS)).get(change_page(superuser()))
     assert response.status_code == 200 and b'name="_save"' not in response.content
 
 
@@ -133,7 +116,7 @@ def test_change__no_way_up(target: str) -> None:
         "user_permissions": [Permission.objects.get(codename="erase_user").pk],
     }
     before = target_person.is_staff
-    assert save(signed_in(person), page(target_person), posted).status_code == 302
+    assert save(signed_in(person), change_page(target_person), posted).status_code == 302
     target_person.refresh_from_db()
     assert (target_person.is_superuser, target_person.is_staff) == (False, before)
     assert not target_person.groups.exists() and not target_person.has_perm("accounts.erase_user")
@@ -142,7 +125,7 @@ def test_change__no_way_up(target: str) -> None:
 def test_change__superuser_makes_staff() -> None:
     person, group = UserFactory.create(), Group.objects.create(name="Support")
     posted = person_form(person, is_staff="on") | {"groups": [group.pk]}
-    assert save(signed_in(superuser()), page(person), posted).status_code == 302
+    assert save(signed_in(superuser()), change_page(person), posted).status_code == 302
     person.refresh_from_db()
     assert person.is_staff and list(person.groups.all()) == [group]
 
@@ -150,34 +133,34 @@ def test_change__superuser_makes_staff() -> None:
 def test_change__superuser_does_not_lose_their_own_rights() -> None:
     person = superuser()
     posted = person_form(person, full_name="Still Here", active="", is_staff="", is_superuser="")
-    assert save(signed_in(person), page(person), posted).status_code == 302
+    assert save(signed_in(person), change_page(person), posted).status_code == 302
     person.refresh_from_db()
     assert (person.full_name, person.active, person.is_staff, person.is_superuser) == ("Still Here", True, True, True)
 
 
 @pytest.mark.parametrize("trait", ["deleted", "anonymized"])
-@pytest.mark.parametrize("address", [page, password_page])
+@pytest.mark.parametrize("address", [change_page, password_page])
 def test_change__those_who_left_stay_as_they_are(trait: str, address: Any) -> None:
     person = UserFactory.create(**{trait: True})
     client = signed_in(superuser())
-    assert client.get(page(person)).status_code == 200
+    assert client.get(change_page(person)).status_code == 200
     assert client.post(address(person), person_form(person, full_name="Back again")).status_code == 403
 
 
 def test_add__person() -> None:
-    response = signed_in(staff(*CHANGE_USERS)).post(ADD, new_person(is_staff="on", is_superuser="on"))
+    response = signed_in(staff(*CHANGE_USERS)).post(ADD, new_user_form(is_staff="on", is_superuser="on"))
     person = User.objects.get(email="new@example.com")
-    assert response.headers["Location"] == page(person)
+    assert response.headers["Location"] == change_page(person)
     assert person.check_password(PASSWORD) and not person.is_staff and not person.is_superuser
 
 
 def test_add__without_password() -> None:
-    signed_in(superuser()).post(ADD, new_person(usable_password="false", password1="", password2=""))
+    signed_in(superuser()).post(ADD, new_user_form(usable_password="false", password1="", password2=""))
     assert not User.objects.get(email="new@example.com").has_usable_password()
 
 
 def test_add__without_permission() -> None:
-    assert signed_in(staff("accounts.view_user")).post(ADD, new_person()).status_code == 403
+    assert signed_in(staff("accounts.view_user")).post(ADD, new_user_form()).status_code == 403
 
 
 def test_delete__is_not_allowed() -> None:
@@ -198,7 +181,7 @@ def test_list__has_no_delete_selected() -> None:
 def test_page__no_part_of_a_password_hash() -> None:
     person = UserFactory.create()
     client = signed_in(superuser())
-    for address in (page(person), password_page(person), LIST):
+    for address in (change_page(person), password_page(person), LIST):
         assert person.password.encode() not in client.get(address).content
         assert b"md5" not in client.get(address).content
 

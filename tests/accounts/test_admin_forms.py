@@ -17,7 +17,7 @@ from accounts.admin.users import UserAdmin
 from accounts.models import User
 from tests.factories import PASSWORD, UserFactory, VideoFactory
 from tests.privacy.elsewhere import is_waiting_for_lock
-from tests.staff import errors_of, opened, person_form, save, signed_in, staff, superuser
+from tests.staff import change_page, errors_of, new_user_form, opened, person_form, save, signed_in, staff, superuser
 from tests.support.threads import in_thread
 from tests.support.waiting import wait_until
 
@@ -25,42 +25,33 @@ ADD = reverse("admin:accounts_user_add")
 TAKEN = "Another user has this e-mail address."
 
 
-def page(person: User) -> str:
-    return reverse("admin:accounts_user_change", args=[person.pk])
-
-
-def new_person(**fields: Any) -> dict[str, Any]:
-    shown = {"email": "new@example.com", "full_name": "New Person", "date_of_birth": "1999-12-31", "gender": "female", "active": "on"}
-    return shown | {"usable_password": "true", "password1": PASSWORD, "password2": PASSWORD} | fields
-
-
 @pytest.mark.django_db
 @pytest.mark.parametrize("email", ["taken@example.com", "TAKEN@example.com"])
 def test_change__address_of_another(email: str) -> None:
     UserFactory.create(email="taken@example.com")
     person = UserFactory.create()
-    response = save(signed_in(superuser()), page(person), person_form(person, email=email))
+    response = save(signed_in(superuser()), change_page(person), person_form(person, email=email))
     assert errors_of(response) == {"email": [TAKEN]}
 
 
 @pytest.mark.django_db
 def test_change__own_address_in_another_case() -> None:
     person = UserFactory.create(email="mine@example.com")
-    assert save(signed_in(superuser()), page(person), person_form(person, email="Mine@example.com")).status_code == 302
+    assert save(signed_in(superuser()), change_page(person), person_form(person, email="Mine@example.com")).status_code == 302
 
 
 @pytest.mark.django_db
 def test_change__born_tomorrow() -> None:
     person = UserFactory.create()
     tomorrow = date.today() + timedelta(days=2)  # noqa: DTZ011  # two days ahead is ahead in every time zone
-    response = save(signed_in(superuser()), page(person), person_form(person, date_of_birth=tomorrow.isoformat()))
+    response = save(signed_in(superuser()), change_page(person), person_form(person, date_of_birth=tomorrow.isoformat()))
     assert errors_of(response) == {"date_of_birth": ["A date of birth must not be in the future."]}
 
 
 @pytest.mark.django_db
 def test_change__video_of_another() -> None:
     person, video = UserFactory.create(), VideoFactory.create()
-    response = save(signed_in(superuser()), page(person), person_form(person, video=video.pk))
+    response = save(signed_in(superuser()), change_page(person), person_form(person, video=video.pk))
     assert errors_of(response) == {"video": ["This video belongs to another user."]}
 
 
@@ -68,7 +59,7 @@ def test_change__video_of_another() -> None:
 def test_change__own_video() -> None:
     person = UserFactory.create()
     video = VideoFactory.create(user=person)
-    assert save(signed_in(superuser()), page(person), person_form(person, video=video.pk)).status_code == 302
+    assert save(signed_in(superuser()), change_page(person), person_form(person, video=video.pk)).status_code == 302
     person.refresh_from_db()
     assert person.video_id == video.pk
 
@@ -77,7 +68,7 @@ def test_change__own_video() -> None:
 @pytest.mark.parametrize("video", ["no-uuid", str(uuid4())], ids=["no UUID", "unknown UUID"])
 def test_change__no_such_video(video: str) -> None:
     person = UserFactory.create()
-    assert list(errors_of(save(signed_in(superuser()), page(person), person_form(person, video=video)))) == ["video"]
+    assert list(errors_of(save(signed_in(superuser()), change_page(person), person_form(person, video=video)))) == ["video"]
 
 
 @pytest.mark.django_db
@@ -103,7 +94,7 @@ def between_validation_and_saving(monkeypatch: pytest.MonkeyPatch, work: Any) ->
 def test_add__address_is_taken_in_between(monkeypatch: pytest.MonkeyPatch) -> None:
     client = signed_in(superuser())
     between_validation_and_saving(monkeypatch, lambda: UserFactory.create(email="NEW@example.com"))
-    response = client.post(ADD, new_person())
+    response = client.post(ADD, new_user_form())
     assert response.status_code == 200 and errors_of(response) == {"email": [TAKEN]}
     assert User.objects.filter(email__iexact="new@example.com").count() == 1
 
@@ -112,7 +103,7 @@ def test_add__address_is_taken_in_between(monkeypatch: pytest.MonkeyPatch) -> No
 def test_change__address_is_taken_in_between(monkeypatch: pytest.MonkeyPatch) -> None:
     person, client = UserFactory.create(full_name="Before"), signed_in(superuser())
     between_validation_and_saving(monkeypatch, lambda: UserFactory.create(email="new@example.com"))
-    response = save(client, page(person), person_form(person, email="new@example.com", full_name="After"))
+    response = save(client, change_page(person), person_form(person, email="new@example.com", full_name="After"))
     assert errors_of(response) == {"email": [TAKEN]}
     person.refresh_from_db()
     assert person.full_name == "Before"
@@ -132,7 +123,7 @@ def test_change__address_is_taken_and_released_in_between(monkeypatch: pytest.Mo
     person, client = UserFactory.create(), signed_in(superuser())
     between_validation_and_saving(monkeypatch, lambda: rival.append(UserFactory.create(email="new@example.com")))
     monkeypatch.setattr(UserAdmin, "get_form", get_form)
-    response = save(client, page(person), person_form(person, email="new@example.com"))
+    response = save(client, change_page(person), person_form(person, email="new@example.com"))
     assert errors_of(response) == {"email": [TAKEN]}
 
 
@@ -142,7 +133,7 @@ def test_change__video_goes_in_between(monkeypatch: pytest.MonkeyPatch) -> None:
     person = UserFactory.create()
     video, client = VideoFactory.create(user=person), signed_in(superuser())
     between_validation_and_saving(monkeypatch, lambda: video.delete())
-    response = save(client, page(person), person_form(person, video=video.pk))
+    response = save(client, change_page(person), person_form(person, video=video.pk))
     assert response.status_code == 200 and list(errors_of(response)) == ["video"]
 
 
@@ -164,8 +155,8 @@ def post_during_anonymization(person: User, post: Callable[[], Any]) -> Any:
 def test_change__waits_for_an_anonymization_and_does_not_undo_it() -> None:
     """The row is locked before it is read, so that a form cannot write back what was cleared meanwhile."""
     person, client = UserFactory.create(), signed_in(superuser())
-    posted = opened(client, page(person)) | person_form(person, full_name="Written back")
-    response = post_during_anonymization(person, lambda: client.post(page(person), posted))
+    posted = opened(client, change_page(person)) | person_form(person, full_name="Written back")
+    response = post_during_anonymization(person, lambda: client.post(change_page(person), posted))
     assert response.status_code == 403 and person.full_name == "Deleted User"
 
 
@@ -206,5 +197,5 @@ def test_change__erased_in_between_is_not_brought_back() -> None:
     person, client = UserFactory.create(), signed_in(superuser())
     posted = person_form(person, full_name="A ghost")
     User.objects.filter(pk=person.pk).delete()
-    assert client.post(page(person), posted).status_code == 302
+    assert client.post(change_page(person), posted).status_code == 302
     assert not User.objects.filter(pk=person.pk).exists()

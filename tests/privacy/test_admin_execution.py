@@ -22,22 +22,18 @@ from tests.factories import UserFactory
 from tests.privacy.audit import audited
 from tests.privacy.life import WORDS, full_life
 from tests.privacy.shelf import Shelf
-from tests.staff import said, signed_in, superuser
+from tests.staff import change_page, said, signed_in, superuser
 
 pytestmark = pytest.mark.django_db
 
 LIST = reverse("admin:accounts_user_changelist")
 
 
-def page(person: User) -> str:
-    return reverse("admin:accounts_user_change", args=[person.pk])
-
-
 def test_anonymize__one(shelf: Shelf) -> None:
     person, officer = full_life(), superuser()
     shelf.ids.add(person.pk)
     response = signed_in(officer).post(page_url(ANONYMIZE, [person.pk]))
-    assert (response.headers["Location"], said(response)) == (page(person), [f"Anonymized: {person.pk}."])
+    assert (response.headers["Location"], said(response)) == (change_page(person), [f"Anonymized: {person.pk}."])
     person.refresh_from_db()
     assert person.email == f"deleted_{person.pk}@findme.ai" and shelf.ids == set()
     assert audited() == [("anonymize", officer.pk, person.pk, "done")]
@@ -47,7 +43,7 @@ def test_soft_delete__one(shelf: Shelf) -> None:
     person, officer = UserFactory.create(), superuser()
     shelf.ids.add(person.pk)
     response = signed_in(officer).post(page_url(SOFT_DELETE, [person.pk]))
-    assert (response.headers["Location"], said(response)) == (page(person), [f"Deleted softly: {person.pk}."])
+    assert (response.headers["Location"], said(response)) == (change_page(person), [f"Deleted softly: {person.pk}."])
     person.refresh_from_db()
     assert person.deleted_at is not None and shelf.ids == set()
     assert audited() == [("soft_delete", officer.pk, person.pk, "done")]
@@ -97,7 +93,7 @@ def test_store_out_of_reach__nothing_has_changed(action: PrivacyAction, shelf: S
     client = signed_in(superuser())
     response = client.post(page_url(action, [person.pk]), {"confirmation": person.email})
     assert said(response) == [f"{action.noun} failed for {person.pk}: The shelf is too high. Fetch a ladder. Nothing has changed."]
-    assert response.headers["Location"] == page(person)
+    assert response.headers["Location"] == change_page(person)
     assert User.objects.filter(pk=person.pk, email=person.email).exists() and [entry[3] for entry in audited()] == ["failed"]
 
 
@@ -211,8 +207,8 @@ def test_audit_log__can_be_read_when_the_person_is_gone(shelf: Shelf) -> None:
     client = signed_in(officer)
     client.post(page_url(ERASE, [person.pk]), {"confirmation": person.email})
     for wanted in (person.pk, officer.pk):
-        page = client.get(reverse("admin:privacy_auditentry_changelist"), {"q": str(wanted)}).content.decode()
-        assert str(person.pk) in page and str(officer.pk) in page and "Delete for good" in page
+        change_page = client.get(reverse("admin:privacy_auditentry_changelist"), {"q": str(wanted)}).content.decode()
+        assert str(person.pk) in change_page and str(officer.pk) in change_page and "Delete for good" in change_page
     address = reverse("admin:privacy_auditentry_change", args=[AuditEntry.objects.get().pk])
     assert client.get(address).status_code == 200 and client.post(address, {"outcome": "failed"}).status_code == 403
 

@@ -4,17 +4,13 @@ from django.urls import reverse
 from accounts.models import User
 from privacy.users import anonymized_email
 from tests.factories import UserFactory, VideoFactory, now
-from tests.staff import errors_of, save, signed_in, staff, superuser
+from tests.staff import change_page, errors_of, save, signed_in, staff, superuser
 from videos.models import Video
 
 pytestmark = pytest.mark.django_db
 
 LIST = reverse("admin:videos_video_changelist")
 ADD = reverse("admin:videos_video_add")
-
-
-def page(video: Video) -> str:
-    return reverse("admin:videos_video_change", args=[video.pk])
 
 
 @pytest.mark.parametrize("by", ["pk", "user_id"])
@@ -42,7 +38,7 @@ def test_change__status_and_not_the_facts() -> None:
     video, other = VideoFactory.create(duration=30), UserFactory.create()
     posted = {"status": "rejected", "rejection_reason": "No face can be seen.", "storage_url": video.storage_url}
     posted |= {"duration": "99", "user": str(other.pk), "metadata": "{}", "deleted_at_0": "2026-01-01", "verification_score": "1"}
-    assert save(signed_in(superuser()), page(video), posted).status_code == 302
+    assert save(signed_in(superuser()), change_page(video), posted).status_code == 302
     changed = Video.objects.get()
     assert (changed.status, changed.rejection_reason) == ("rejected", "No face can be seen.")
     assert (changed.duration, changed.user_id, changed.metadata) == (30, video.user_id, video.metadata)
@@ -85,6 +81,6 @@ def test_change__of_a_removed_user(kind: str) -> None:
     User.objects.filter(pk=video.user_id).update(
         deleted_at=now(), **{"email": anonymized_email(video.user_id)} if kind == "anonymized" else {}
     )
-    response = save(signed_in(superuser()), page(video), {"status": "rejected", "storage_url": "s3://videos/2"})
+    response = save(signed_in(superuser()), change_page(video), {"status": "rejected", "storage_url": "s3://videos/2"})
     assert errors_of(response) == {"__all__": ["This user was deleted or anonymized: their videos can be neither added nor changed."]}
     assert Video.objects.get().storage_url == "s3://videos/1"

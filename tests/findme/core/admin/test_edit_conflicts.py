@@ -21,7 +21,7 @@ from matching.models import Match
 from tests.factories import PASSWORD, MatchFactory, UserFactory, VideoCallFactory, VideoFactory
 from tests.html_form import fields_of
 from tests.privacy.elsewhere import sessions_waiting_for_a_lock
-from tests.staff import errors_of, signed_in, staff, superuser
+from tests.staff import change_page, errors_of, signed_in, staff, superuser
 from tests.support.threads import in_thread
 from tests.support.waiting import wait_until
 from videos.models import Video
@@ -29,13 +29,9 @@ from videos.models import Video
 pytestmark = pytest.mark.django_db
 
 
-def page(row: Model) -> str:
-    return reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_change", args=[row.pk])
-
-
 def tab(client: Client, row: Model) -> dict[str, Any]:
     """Open the page of the row and return the data that Save would post."""
-    return fields_of(client.get(page(row)))
+    return fields_of(client.get(change_page(row)))
 
 
 def conflict(response: Any) -> str:
@@ -88,13 +84,13 @@ def test_change__conflict_is_rejected_and_saved_at_the_second_try(
     model = type(row)
     posted = tab(client, row) | ours
     model._default_manager.filter(pk=row.pk).update(**theirs)
-    response = client.post(page(row), posted)
+    response = client.post(change_page(row), posted)
     assert conflict(response) == (
         f"Another session changed this {model._meta.verbose_name} after you opened this page: nothing was saved. {sentence} Check and save again."
     )
     stored = model._default_manager.get(pk=row.pk)
     assert {name: getattr(stored, name) for name in ours} == {name: getattr(row, name) for name in ours}
-    assert client.post(page(row), fields_of(response)).status_code == 302
+    assert client.post(change_page(row), fields_of(response)).status_code == 302
     stored = model._default_manager.get(pk=row.pk)
     assert {name: getattr(stored, name) for name in theirs | ours} == theirs | ours
 
@@ -102,12 +98,12 @@ def test_change__conflict_is_rejected_and_saved_at_the_second_try(
 def test_change__both_changed_the_same_field() -> None:
     person, client = UserFactory.create(bio="Old."), signed_in(superuser())
     first, second = tab(client, person), tab(client, person)
-    assert client.post(page(person), first | {"bio": "First."}).status_code == 302
-    response = client.post(page(person), second | {"bio": "Second."})
+    assert client.post(change_page(person), first | {"bio": "First."}).status_code == 302
+    response = client.post(change_page(person), second | {"bio": "Second."})
     assert "Bio: was “Old.”, is now “First.”; your value is kept below." in conflict(response)
     assert User.objects.get(pk=person.pk).bio == "First."
     assert fields_of(response)["bio"] == ["Second."]
-    assert client.post(page(person), fields_of(response)).status_code == 302
+    assert client.post(change_page(person), fields_of(response)).status_code == 302
     assert User.objects.get(pk=person.pk).bio == "Second."
 
 
@@ -115,11 +111,11 @@ def test_change__two_conflicts() -> None:
     person, client = UserFactory.create(bio="Old."), signed_in(superuser())
     posted = tab(client, person)
     User.objects.filter(pk=person.pk).update(bio="First.")
-    again = fields_of(client.post(page(person), posted | {"full_name": "Mine"}))
+    again = fields_of(client.post(change_page(person), posted | {"full_name": "Mine"}))
     User.objects.filter(pk=person.pk).update(bio="Second.")
-    response = client.post(page(person), again)
+    response = client.post(change_page(person), again)
     assert "Bio: was “First.”, is now “Second.”" in conflict(response)
-    assert client.post(page(person), fields_of(response)).status_code == 302
+    assert client.post(change_page(person), fields_of(response)).status_code == 302
     person.refresh_from_db()
     assert (person.bio, person.full_name) == ("Second.", "Mine")
 
@@ -128,14 +124,14 @@ def test_change__both_saved_the_same() -> None:
     """An example is a double click on Save."""
     person, client = UserFactory.create(), signed_in(superuser())
     posted = tab(client, person) | {"bio": "Mine."}
-    assert [client.post(page(person), posted).status_code for _ in range(2)] == [302, 302]
+    assert [client.post(change_page(person), posted).status_code for _ in range(2)] == [302, 302]
 
 
 def test_change__conflict_and_invalid_input_are_both_reported() -> None:
     person, client = UserFactory.create(bio="Old."), signed_in(superuser())
     posted = tab(client, person)
     User.objects.filter(pk=person.pk).update(bio="New.", email="new@example.com")
-    response = client.post(page(person), posted | {"email": "no address"})
+    response = client.post(change_page(person), posted | {"email": "no address"})
     errors = errors_of(response)
     assert errors["email"] == ["Enter a valid email address."]
     assert (
@@ -153,7 +149,7 @@ def test_change__login_meanwhile_is_no_conflict() -> None:
     assert Client().login(email=colleague.email, password=PASSWORD)
     colleague.refresh_from_db()
     assert colleague.updated_at > before and colleague.last_login is not None
-    assert client.post(page(colleague), posted | {"full_name": "New"}).status_code == 302
+    assert client.post(change_page(colleague), posted | {"full_name": "New"}).status_code == 302
     logged_in_at = colleague.last_login
     colleague.refresh_from_db()
     assert (colleague.full_name, colleague.last_login) == ("New", logged_in_at)
@@ -164,7 +160,7 @@ def test_change__deleted_meanwhile_is_not_inserted_again(make: Callable[[], Mode
     row, client = make(), signed_in(superuser())
     posted = tab(client, row)
     type(row)._default_manager.filter(pk=row.pk).delete()
-    response = client.post(page(row), posted)
+    response = client.post(change_page(row), posted)
     assert response.headers["Location"] == reverse("admin:index")
     assert not type(row)._default_manager.filter(pk=row.pk).exists()
 
@@ -173,9 +169,9 @@ def test_change__recording_of_an_anonymized_user_is_not_restored() -> None:
     call, client = VideoCallFactory.create(recording_url="https://calls.example.com/1"), signed_in(superuser())
     posted = tab(client, call)
     VideoCall.objects.filter(pk=call.pk).update(recording_url=None)
-    response = client.post(page(call), posted | {"status": "missed"})
+    response = client.post(change_page(call), posted | {"status": "missed"})
     assert "Recording url: was “https://calls.example.com/1”, is now empty; the new value is shown below." in conflict(response)
-    assert client.post(page(call), fields_of(response)).status_code == 302
+    assert client.post(change_page(call), fields_of(response)).status_code == 302
     call.refresh_from_db()
     assert (call.status, call.recording_url) == ("missed", None)
 
@@ -186,10 +182,10 @@ def test_groups_of_a_user__both_changed() -> None:
     person.groups.add(old)
     posted = tab(client, person)
     person.groups.set([theirs])
-    response = client.post(page(person), posted | {"groups": [old.pk, ours.pk]})
+    response = client.post(change_page(person), posted | {"groups": [old.pk, ours.pk]})
     assert "Groups: added “Theirs”, removed “Old”; your value is kept below." in conflict(response)
     assert list(person.groups.all()) == [theirs]
-    assert client.post(page(person), fields_of(response)).status_code == 302
+    assert client.post(change_page(person), fields_of(response)).status_code == 302
     assert set(person.groups.all()) == {old, ours}
 
 
@@ -198,10 +194,10 @@ def test_groups_of_a_user__changed_by_the_other_only() -> None:
     person, client = staff(), signed_in(superuser())
     posted = tab(client, person) | {"bio": "Mine."}
     person.groups.add(theirs)
-    response = client.post(page(person), posted)
+    response = client.post(change_page(person), posted)
     assert "Groups: added “Theirs <b>”; the new value is shown below." in conflict(response)
     assert b"Theirs <b>" not in response.content
-    assert client.post(page(person), fields_of(response)).status_code == 302
+    assert client.post(change_page(person), fields_of(response)).status_code == 302
     assert list(person.groups.all()) == [theirs]
 
 
@@ -211,9 +207,9 @@ def test_groups_of_a_user__group_deleted_meanwhile() -> None:
     person.groups.add(gone)
     posted = tab(client, person)
     gone.delete()
-    response = client.post(page(person), posted)
+    response = client.post(change_page(person), posted)
     assert "Groups: removed 1 that this page does not offer;" in errors_of(response)["__all__"][0]
-    assert client.post(page(person), fields_of(response)).status_code == 302
+    assert client.post(change_page(person), fields_of(response)).status_code == 302
 
 
 def test_permissions_of_a_group__changed_by_both() -> None:
@@ -221,7 +217,7 @@ def test_permissions_of_a_group__changed_by_both() -> None:
     group, client = Group.objects.create(name="Support"), signed_in(superuser())
     posted = tab(client, group)
     group.permissions.add(view)
-    response = client.post(page(group), posted | {"permissions": [change.pk]})
+    response = client.post(change_page(group), posted | {"permissions": [change.pk]})
     assert "Permissions: added “Can view video”; your value is kept below." in conflict(response)
     assert list(group.permissions.all()) == [view]
 
@@ -232,7 +228,7 @@ def test_permissions__that_the_page_does_not_offer_stay() -> None:
     group, client = Group.objects.create(name="Support"), signed_in(superuser())
     posted = tab(client, group)
     group.permissions.add(unoffered)
-    assert client.post(page(group), posted | {"name": "Helpers"}).status_code == 302
+    assert client.post(change_page(group), posted | {"name": "Helpers"}).status_code == 302
     group.refresh_from_db()
     assert group.name == "Helpers" and list(group.permissions.all()) == [unoffered]
 
@@ -244,7 +240,7 @@ def test_fields_that_the_user_may_not_see__are_neither_compared_nor_changed() ->
     posted = tab(client, person)
     assert "groups" not in posted
     person.groups.add(group)
-    assert client.post(page(person), posted | {"bio": "Mine."}).status_code == 302
+    assert client.post(change_page(person), posted | {"bio": "Mine."}).status_code == 302
     assert list(person.groups.all()) == [group]
 
 
@@ -256,10 +252,10 @@ def test_fields_that_the_page_did_not_have__are_not_emptied() -> None:
     client = signed_in(officer)
     posted = tab(client, person)
     User.objects.filter(pk=officer.pk).update(is_superuser=True)
-    response = client.post(page(person), posted)
+    response = client.post(change_page(person), posted)
     assert "Staff: is no; the new value is shown below." in conflict(response)
     assert "Groups: added “Support”; the new value is shown below." in conflict(response)
-    assert client.post(page(person), fields_of(response)).status_code == 302
+    assert client.post(change_page(person), fields_of(response)).status_code == 302
     assert list(person.groups.all()) == [group]
 
 
@@ -279,9 +275,9 @@ def of_another_row(posted: dict[str, Any], other: dict[str, Any]) -> dict[str, A
 def test_change__values_that_cannot_be_compared(spoil: Callable[..., dict[str, Any]]) -> None:
     video, client = VideoFactory.create(storage_url="s3://old"), signed_in(superuser())
     posted = tab(client, video) | {"storage_url": "s3://new"}
-    response = client.post(page(video), spoil(posted, tab(client, VideoFactory.create())))
+    response = client.post(change_page(video), spoil(posted, tab(client, VideoFactory.create())))
     assert conflict(response) == NOT_COMPARABLE and Video.objects.get(pk=video.pk).storage_url == "s3://old"
-    assert client.post(page(video), fields_of(response)).status_code == 302
+    assert client.post(change_page(video), fields_of(response)).status_code == 302
     assert Video.objects.get(pk=video.pk).storage_url == "s3://new"
 
 
@@ -289,7 +285,7 @@ def test_change__values_that_cannot_be_compared(spoil: Callable[..., dict[str, A
 def test_change__what_a_form_cannot_hold_stays(bio: str | None) -> None:
     """A browser posts CR LF. Django strips spaces and shows NULL as an empty text."""
     person, client = UserFactory.create(bio=bio), signed_in(superuser())
-    assert client.post(page(person), tab(client, person) | {"full_name": "New"}).status_code == 302
+    assert client.post(change_page(person), tab(client, person) | {"full_name": "New"}).status_code == 302
     person.refresh_from_db()
     assert (person.full_name, person.bio) == ("New", bio)
 
@@ -297,14 +293,14 @@ def test_change__what_a_form_cannot_hold_stays(bio: str | None) -> None:
 def test_change__microseconds_stay() -> None:
     expires = datetime(2031, 2, 3, 4, 5, 6, 789, UTC)
     match, client = MatchFactory.create(status="pending", expires_at=expires), signed_in(superuser())
-    assert client.post(page(match), tab(client, match) | {"user_action": "accepted"}).status_code == 302
+    assert client.post(change_page(match), tab(client, match) | {"user_action": "accepted"}).status_code == 302
     match.refresh_from_db()
     assert (match.user_action, match.expires_at) == ("accepted", expires)
 
 
 def test_change__log_names_only_changed_fields() -> None:
     person, client = UserFactory.create(bio="Line one.\nLine two."), signed_in(superuser())
-    client.post(page(person), tab(client, person) | {"full_name": "New"})
+    client.post(change_page(person), tab(client, person) | {"full_name": "New"})
     history = client.get(reverse("admin:accounts_user_history", args=[person.pk]))
     assert [entry.get_change_message() for entry in history.context["action_list"]] == ["Changed Full name."]
 
@@ -328,7 +324,7 @@ def test_change__two_saves_at_once() -> None:
     answers: dict[str, Any] = {}
 
     def post(name: str) -> None:
-        answers[name] = signed_in(admin).post(page(person), posts[name])
+        answers[name] = signed_in(admin).post(change_page(person), posts[name])
 
     with transaction.atomic():
         User.objects.select_for_update().get(pk=person.pk)
@@ -347,10 +343,10 @@ def test_match__of_two_tabs_with_different_fields() -> None:
     """The later save does not restore values that the earlier save changed, not even when it is repeated."""
     match, client = MatchFactory.create(status="pending"), signed_in(superuser())
     first, second = tab(client, match), tab(client, match)
-    assert client.post(page(match), first | {"user_action": "accepted"}).status_code == 302
-    response = client.post(page(match), second | {"matched_user_action": "rejected"})
+    assert client.post(change_page(match), first | {"user_action": "accepted"}).status_code == 302
+    response = client.post(change_page(match), second | {"matched_user_action": "rejected"})
     assert "User action: was empty, is now “Accepted”; the new value is shown below." in conflict(response)
-    assert client.post(page(match), fields_of(response)).status_code == 302
+    assert client.post(change_page(match), fields_of(response)).status_code == 302
     stored = Match.objects.get(pk=match.pk)
     assert (stored.user_action, stored.matched_user_action) == ("accepted", "rejected")
 
@@ -361,9 +357,9 @@ def test_change__video_set_by_another_session() -> None:
     video = VideoFactory.create(user=person)
     posted = tab(client, person) | {"full_name": "New"}
     User.objects.filter(pk=person.pk).update(video=video)
-    response = client.post(page(person), posted)
+    response = client.post(change_page(person), posted)
     assert f"Video: was empty, is now “{video.pk}”; the new value is shown below." in conflict(response)
-    assert client.post(page(person), fields_of(response)).status_code == 302
+    assert client.post(change_page(person), fields_of(response)).status_code == 302
     person.refresh_from_db()
     assert (person.video_id, person.full_name) == (video.pk, "New")
 
