@@ -1,13 +1,12 @@
 import pytest
 
 from privacy.registry import registry
-from tests.privacy.shelf import Shelf
+from tests.privacy.shelf import Shelf, install_shelf
 
 
 @pytest.fixture
 def shelf(monkeypatch: pytest.MonkeyPatch) -> Shelf:
     """The only store, instead of Qdrant. Exports do not read Qdrant either."""
-    shelf = Shelf()
-    monkeypatch.setattr(registry, "_stores", {shelf.name: shelf})
+    shelf = install_shelf(monkeypatch)
     monkeypatch.setattr(registry, "_owners", {owner.section: owner for owner in registry.owners if owner.section != "vector_store"})
     return shelf

@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from uuid import UUID
 
+import pytest
+
 from findme.core.errors import StoreUnavailable
-from privacy.registry import Store
+from privacy.registry import Store, registry
 
 
 class Shelf(Store):
@@ -48,3 +50,10 @@ class Shelf(Store):
     def _require(self) -> None:
         if not self.reachable:
             raise StoreUnavailable("The shelf is too high. Fetch a ladder.")
+
+
+def install_shelf(monkeypatch: pytest.MonkeyPatch) -> Shelf:
+    """Make a shelf the only store. Every owner stays, that of the embeddings too."""
+    shelf = Shelf()
+    monkeypatch.setattr(registry, "_stores", {shelf.name: shelf})
+    return shelf

@@ -16,11 +16,10 @@ from matching.models import Match
 from privacy.actions.anonymize import anonymize
 from privacy.actions.undo_erasure import undo_erasures
 from privacy.models import ErasedUser
-from privacy.registry import registry
 from tests.factories import MatchFactory, ProfileEmbeddingFactory, UserFactory, VideoCallFactory, VideoFactory, unit_vector
 from tests.privacy.elsewhere import another_connection, is_waiting_for_lock
 from tests.privacy.life import full_life
-from tests.privacy.shelf import Shelf
+from tests.privacy.shelf import Shelf, install_shelf
 from tests.support.threads import in_thread
 from tests.support.waiting import wait_until
 from vectorstore.models import ProfileEmbedding
@@ -37,9 +36,7 @@ GUIDE = """
 @pytest.fixture
 def shelf(monkeypatch: pytest.MonkeyPatch) -> Shelf:
     """The only store; every owner stays, that of the embeddings too."""
-    shelf = Shelf()
-    monkeypatch.setattr(registry, "_stores", {shelf.name: shelf})
-    return shelf
+    return install_shelf(monkeypatch)
 
 
 def refused(write: Callable[[], object]) -> None:

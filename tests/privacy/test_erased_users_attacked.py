@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
 from uuid import UUID
 
 import pytest
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, transaction
 
 from privacy.actions.anonymize import anonymize
 from privacy.actions.erase import erase
-from privacy.registry import registry
 from tests.factories import UserFactory
 from tests.privacy.life import full_life
-from tests.privacy.shelf import Shelf
+from tests.privacy.shelf import Shelf, install_shelf
+from tests.schema.rows import ask
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -42,15 +41,7 @@ DEFINERS = """
 
 @pytest.fixture(autouse=True)
 def shelf(monkeypatch: pytest.MonkeyPatch) -> Shelf:
-    shelf = Shelf()
-    monkeypatch.setattr(registry, "_stores", {shelf.name: shelf})
-    return shelf
-
-
-def ask(statement: str, *parameters: UUID) -> list[Any]:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, parameters or None)
-        return cursor.fetchall() if cursor.description else []
+    return install_shelf(monkeypatch)
 
 
 @contextmanager

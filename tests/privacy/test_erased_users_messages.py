@@ -19,12 +19,11 @@ from privacy.actions.anonymize import anonymize
 from privacy.actions.erase import erase
 from privacy.actions.undo_erasure import undo_erasures
 from privacy.models import ErasedUser
-from privacy.registry import registry
 from tests.calls.test_admin import new_call
 from tests.factories import MatchFactory, UserFactory, VideoFactory
 from tests.matching.test_admin import new_match
 from tests.privacy.life import FULL_NAME, full_life
-from tests.privacy.shelf import Shelf
+from tests.privacy.shelf import Shelf, install_shelf
 from tests.staff import errors_of, opened, person_form, save, signed_in, superuser
 from tests.support.commands import manage_here
 from videos.models import Video
@@ -36,9 +35,7 @@ REFUSED = "A user of this row was anonymized or permanently deleted: no data of 
 
 @pytest.fixture(autouse=True)
 def shelf(monkeypatch: pytest.MonkeyPatch) -> Shelf:
-    shelf = Shelf()
-    monkeypatch.setattr(registry, "_stores", {shelf.name: shelf})
-    return shelf
+    return install_shelf(monkeypatch)
 
 
 def test_admin__an_open_page_brings_no_recording_back() -> None:
