@@ -14,15 +14,11 @@ from tests.factories import UserFactory
 from tests.privacy.life import ENTRIES, full_life
 from tests.privacy.shelf import Shelf
 from tests.support.commands import refused
+from tests.support.terminal import Terminal
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 ACTIONS = [["anonymize_user"], ["erase_user", "--soft"], ["erase_user", "--hard"]]
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
 
 
 def run(*arguments: object) -> tuple[str, str]:

@@ -4,6 +4,7 @@ import pytest
 
 from findme.core.commands.progress import ignore_progress, progress
 from tests.progress_lines import without_progress
+from tests.support.terminal import Terminal
 
 
 @pytest.fixture(autouse=True)
@@ -19,11 +20,6 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
 
 
 def test_progress__short_job_shows_nothing() -> None:

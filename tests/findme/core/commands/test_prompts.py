@@ -16,11 +16,7 @@ from accounts.models import User
 from findme.core.commands.prompts import unanswered_questions
 from tests.support.commands import manage_here
 from tests.support.processes import python
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
+from tests.support.terminal import Terminal
 
 
 @pytest.fixture
