@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from findme.core.errors import UserFacingError
-from tests.vectorstore.ingest.inputs import open_pipe
+from tests.vectorstore.ingest.inputs import file_error, open_pipe
 from vectorstore.ingest.formats.vector_file import LONGEST_FILE, read_vector
 
 ONES = [1.0] * 512
 
-
-def refusal(path: Path) -> str:
-    with pytest.raises(UserFacingError) as raised:
-        read_vector(path)
-    assert "\n" not in str(raised.value)
-    return str(raised.value).replace(repr(str(path)), "FILE")
+refusal = partial(file_error, read_vector)
 
 
 def test_json__array_of_numbers(tmp_path: Path) -> None:

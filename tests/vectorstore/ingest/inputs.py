@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import pytest
+
+from findme.core.errors import UserFacingError
 from vectorstore.ingest.formats.input_file import opened
 from vectorstore.ingest.formats.parquet import decoder
 from vectorstore.ingest.formats.parquet.decoder import Frame
@@ -48,3 +51,11 @@ def open_pipe(path: Path) -> Iterator[Path]:
         yield path
     finally:
         os.close(writer)
+
+
+def file_error(read: Callable[[Path], object], path: Path) -> str:
+    """Return the error of a file that cannot be loaded: one line, with ``FILE`` for the path."""
+    with pytest.raises(UserFacingError) as raised:
+        read(path)
+    assert "\n" not in str(raised.value)
+    return str(raised.value).replace(repr(str(path)), "FILE")

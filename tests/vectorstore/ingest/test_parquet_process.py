@@ -11,6 +11,7 @@ import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -21,7 +22,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from findme.core.errors import UserFacingError
-from tests.vectorstore.ingest.inputs import frames_in_process
+from tests.vectorstore.ingest.inputs import file_error, frames_in_process
 from vectorstore.ingest.formats.parquet import answers, decoder
 from vectorstore.ingest.formats.parquet import process as parquet_process
 from vectorstore.ingest.formats.parquet.decoder import LONGEST_ROW, plain_batch, size_of
@@ -36,6 +37,8 @@ MANY = 20_000_000
 UNDECODABLE = "FILE is damaged, or row {} needs more than 128 MiB. Write it again with smaller row groups and pages."
 NOT_STARTED = "The process that decodes Parquet cannot start: {}. Free memory or end other processes, then run the command again."
 
+refusal = partial(file_error, lambda path: list(read_parquet(path, "x")))
+
 
 def user_ids(count: int) -> list[str]:
     return [str(UUID(int=number + 1)) for number in range(count)]
@@ -49,13 +52,6 @@ def saved(folder: Path, columns: dict[str, Any], **options: Any) -> Path:
     path = folder / "x.parquet"
     pq.write_table(pa.table(columns), path, **{"compression": "zstd"} | options)
     return path
-
-
-def refusal(path: Path) -> str:
-    with pytest.raises(UserFacingError) as raised:
-        list(read_parquet(path, "x"))
-    assert "\n" not in str(raised.value)
-    return str(raised.value).replace(repr(str(path)), "FILE")
 
 
 @pytest.fixture
