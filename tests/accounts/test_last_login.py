@@ -8,7 +8,7 @@ from django.test import Client
 
 from accounts.models import User
 from tests.factories import UserFactory
-from tests.privacy.elsewhere import another_connection, is_waiting_for_lock
+from tests.support.sessions import another_connection, is_waiting_for_lock
 from tests.support.threads import in_thread
 from tests.support.waiting import wait_until
 

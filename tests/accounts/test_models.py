@@ -19,9 +19,9 @@ import findme.settings
 from accounts.age import age_on, today
 from accounts.models import User
 from tests.factories import PASSWORD, MatchFactory, ProfileEmbeddingFactory, UserFactory, VideoCallFactory, VideoFactory
-from tests.privacy.elsewhere import another_connection, is_waiting_for_lock
 from tests.schema.guide import ANONYMIZE, SOFT_DELETE
 from tests.schema.rows import ask
+from tests.support.sessions import another_connection, is_waiting_for_lock
 from tests.support.threads import in_thread
 from tests.support.waiting import wait_until
 

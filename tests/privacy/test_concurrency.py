@@ -16,8 +16,8 @@ from matching.models import Match
 from privacy.actions.erase import erase
 from privacy.actions.outcome import Outcome
 from tests.factories import UserFactory
-from tests.privacy.elsewhere import another_connection, is_waiting_for_lock
 from tests.privacy.shelf import Shelf
+from tests.support.sessions import another_connection, is_waiting_for_lock
 from tests.support.threads import in_thread
 from tests.support.waiting import wait_until
 

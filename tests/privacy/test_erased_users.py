@@ -17,9 +17,9 @@ from privacy.actions.anonymize import anonymize
 from privacy.actions.undo_erasure import undo_erasures
 from privacy.models import ErasedUser
 from tests.factories import MatchFactory, ProfileEmbeddingFactory, UserFactory, VideoCallFactory, VideoFactory, unit_vector
-from tests.privacy.elsewhere import another_connection, is_waiting_for_lock
 from tests.privacy.life import full_life
 from tests.privacy.shelf import Shelf, install_shelf
+from tests.support.sessions import another_connection, is_waiting_for_lock
 from tests.support.threads import in_thread
 from tests.support.waiting import wait_until
 from vectorstore.models import ProfileEmbedding

@@ -14,9 +14,9 @@ from findme.core.errors import StoreUnavailable, UserFacingError
 from privacy.actions.export import count_entries, export_sections, export_user_data, preview_export, write_zip
 from privacy.registry import Effect, PersonalDataOwner, registry
 from tests.factories import MatchFactory, UserFactory, VideoFactory
-from tests.privacy.elsewhere import another_connection
 from tests.privacy.life import ENTRIES, full_life
 from tests.privacy.shelf import Shelf
+from tests.support.sessions import another_connection
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -9,7 +9,7 @@ from privacy.actions import locking
 from privacy.actions.locking import check_deferred_constraints, locked_user
 from privacy.users import UserRow
 from tests.factories import UserFactory, VideoFactory
-from tests.privacy.elsewhere import another_connection
+from tests.support.sessions import another_connection
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -23,11 +23,11 @@ from privacy.actions.erase import erase, soft_delete
 from privacy.actions.export import export_user_data
 from privacy.registry import Disposition, Effect, Store, registry
 from tests.factories import ProfileEmbeddingFactory, UserFactory
-from tests.privacy.elsewhere import another_connection
 from tests.privacy.life import WORDS, full_life, working_life
 from tests.privacy.process import stopped_before_the_commit
 from tests.support.commands import manage, manage_here
 from tests.support.database import database_parameters
+from tests.support.sessions import another_connection
 from tests.support.threads import in_thread
 from tests.support.waiting import wait_until
 from tests.vectorstore.payloads import payload_of

@@ -22,13 +22,13 @@ from accounts.models import User
 from matching.models import Match
 from privacy.actions.anonymize import anonymize
 from privacy.actions.erase import erase
-from tests.privacy.elsewhere import sessions_waiting_for_a_lock
 from tests.privacy.leftovers import left_over, rows_of
 from tests.privacy.life import WORDS, full_life
 from tests.privacy.orm.stale import PROTECTED, Outcome, again, attempt, read, twin
 from tests.privacy.orm.ways import WAYS, Calls, Way, related_update_or_create
 from tests.privacy.shelf import Shelf
 from tests.support.database import Database
+from tests.support.sessions import sessions_waiting_for_a_lock
 from tests.support.threads import in_thread
 from tests.support.waiting import wait_until
 from vectorstore.models import ProfileEmbedding

@@ -22,8 +22,8 @@ from findme.core.errors import StoreUnavailable, UserFacingError
 from tests.factories import ProfileEmbeddingFactory
 from tests.qdrant import QdrantServer, started_qdrant
 from tests.support.commands import manage, started
+from tests.support.sessions import watched_session
 from tests.support.waiting import wait_until
-from tests.vectorstore.sessions import watched_session
 from tests.vectorstore.snapshots.meddling import silent_on
 from vectorstore.catalog import registry
 from vectorstore.catalog.alias import alias_target

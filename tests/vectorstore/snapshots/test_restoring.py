@@ -18,10 +18,10 @@ from findme.core.errors import UserFacingError
 from tests.factories import ProfileEmbeddingFactory, unit_vector
 from tests.qdrant import QdrantServer
 from tests.support.commands import manage, started
+from tests.support.sessions import watched_session
 from tests.support.threads import in_thread
 from tests.support.waiting import wait_until
 from tests.vectorstore.payloads import payload_of
-from tests.vectorstore.sessions import watched_session
 from tests.vectorstore.snapshots.meddling import silent_on
 from vectorstore.catalog import registry
 from vectorstore.catalog.alias import alias_target

@@ -17,8 +17,8 @@ import pytest
 from django.db import OperationalError, connection
 
 from findme.environment import BASE_DIR
-from tests.privacy.elsewhere import another_connection
 from tests.support.commands import environment
+from tests.support.sessions import another_connection
 from tests.support.threads import in_thread
 from tests.support.waiting import wait_until
 from tests.vectorstore.sync.people import one, people, plain_sql, queued

@@ -13,8 +13,8 @@ from pytest_django import Settings
 from accounts.models import User
 from findme.core.errors import StoreUnavailable, UserFacingError
 from tests.factories import ProfileEmbeddingFactory, UserFactory
-from tests.privacy.elsewhere import another_connection
 from tests.qdrant import free_port
+from tests.support.sessions import another_connection
 from tests.support.threads import in_thread
 from tests.vectorstore.sync.people import ids, one, people, plain_sql, points, queued
 from vectorstore.models import QueueEntry, SyncLease

@@ -17,7 +17,7 @@ from accounts.models import User
 from findme.core.errors import StoreUnavailable, UserFacingError
 from privacy.users import anonymized_email
 from tests.factories import ProfileEmbeddingFactory, UserFactory, unit_vector
-from tests.privacy.elsewhere import another_connection
+from tests.support.sessions import another_connection
 from tests.support.threads import in_thread
 from tests.support.waiting import wait_until
 from tests.vectorstore.payloads import payload_of

@@ -9,7 +9,7 @@ import pytest
 from pytest_django import Settings
 
 from tests.factories import UserFactory
-from tests.privacy.elsewhere import another_connection
+from tests.support.sessions import another_connection
 from tests.vectorstore.sync.people import one, queued
 from vectorstore.models import QuarantinedUser, QueueEntry, SyncLease, SyncWorker
 from vectorstore.queue.entries import enqueue, is_empty

@@ -19,10 +19,10 @@ from qdrant_client import models
 
 from accounts.models import User
 from tests.factories import unit_vector
-from tests.privacy.elsewhere import another_connection
 from tests.qdrant import free_port, freeze, started_qdrant, thaw
 from tests.support import commands
 from tests.support.commands import manage, started, stdout_of
+from tests.support.sessions import another_connection
 from tests.support.waiting import wait_until
 from tests.vectorstore.sync.people import ids, people, plain_sql, points
 from tests.vectorstore.sync.proxy import door

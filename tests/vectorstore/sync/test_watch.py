@@ -21,10 +21,10 @@ from django.db import connection
 from django.utils.timezone import now
 from pytest_django import Settings
 
-from tests.privacy.elsewhere import another_connection
 from tests.qdrant import QdrantServer, freeze, started_qdrant, thaw
 from tests.support.commands import started
 from tests.support.processes import ended
+from tests.support.sessions import another_connection
 from tests.support.threads import in_thread
 from tests.support.waiting import wait_until
 from tests.vectorstore.storm.server import Server

@@ -20,8 +20,8 @@ from findme.core.admin.edit_conflicts import NOT_COMPARABLE, OPENED_WITH
 from matching.models import Match
 from tests.factories import PASSWORD, MatchFactory, UserFactory, VideoCallFactory, VideoFactory
 from tests.html_form import fields_of
-from tests.privacy.elsewhere import sessions_waiting_for_a_lock
 from tests.staff import change_page, errors_of, signed_in, staff, superuser
+from tests.support.sessions import sessions_waiting_for_a_lock
 from tests.support.threads import in_thread
 from tests.support.waiting import wait_until
 from videos.models import Video
