@@ -1,1 +1,1 @@
-"""Each prints a ratio against its baseline, measured in the same run on the same rows: ``python -m benchmarks.ingest``, and so on."""
+"""Benchmarks: each prints a ratio to a baseline that is measured in the same run (``python -m benchmarks.ingest``)."""

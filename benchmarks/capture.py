@@ -1,10 +1,11 @@
-"""What triggers add to a bulk COPY into ``users`` and into ``profile_embeddings``, as migrated: those that queue people, and those that refuse the data of
-erased users.
+"""Cost of the triggers in a bulk COPY into ``users`` and into ``profile_embeddings``.
 
-Each round copies the same bytes twice, with the triggers and with them disabled, in an order that changes from round to round, COMMIT included;
-in between, the rows are taken out again. Everybody who is there before has an embedding. Printed is the median of the rounds' ratios.
-PROMISES: at most 1.25 times the time for the former. For the latter at most 1.05 times for users, and 1.25 times for embeddings, whose users are
-locked as well, once more than the foreign key does.
+Two groups of triggers are measured: those that queue changed users, and those that refuse data of erased users. Each round copies the same
+bytes twice, once with the triggers and once without, COMMIT included. The order alternates. Before each COPY the rows of the last one are
+deleted. Every existing user has an embedding. The program prints the median of the ratios.
+
+LIMITS: at most 1.25 times the time for the triggers of the queue. For the check for erased users, at most 1.05 times for users and 1.25 times
+for embeddings: there it locks the users, in addition to the lock of the foreign key.
 
     python -m benchmarks.capture [--rows 50000] [--rounds 5]
 """
@@ -27,13 +28,13 @@ from benchmarks.scratch import scratch_database, start
 
 @dataclass(frozen=True)
 class Triggers:
-    """What is measured together, and how many times as long the COPY may take at the most."""
+    """A group of triggers, and the highest ratio that is allowed."""
 
     what: str
     pattern: str
-    """Of the names of the triggers, for ``~``."""
-    promises: Mapping[str, float]
-    """By table."""
+    """Regular expression for the names of the triggers."""
+    limits: Mapping[str, float]
+    """Highest ratio, by table."""
 
 
 CAPTURE = Triggers("the capture", "^vector_sync_", {"users": 1.25, "profile_embeddings": 1.25})
@@ -46,15 +47,15 @@ USERS = "COPY users (id, email, password_hash, full_name, date_of_birth, gender,
 def main() -> None:
     options = _options()
     start()
-    from benchmarks.people import make_people
+    from benchmarks.users import make_users
 
     with scratch_database():
-        user_ids = make_people(options.rows)
+        user_ids = make_users(options.rows)
         embeddings = _embeddings(user_ids)
-        kept = _compare_all("profile_embeddings", EMBEDDINGS, embeddings, "TRUNCATE profile_embeddings", options)
+        results = _compare_all("profile_embeddings", EMBEDDINGS, embeddings, "TRUNCATE profile_embeddings", options)
         _copy(EMBEDDINGS, embeddings)
-        kept += _compare_all("users", USERS, _people(user_ids), "DELETE FROM users WHERE bio = 'new'", options)
-    raise SystemExit(0 if all(kept) else 1)
+        results += _compare_all("users", USERS, _new_users(user_ids), "DELETE FROM users WHERE bio = 'new'", options)
+    raise SystemExit(0 if all(results) else 1)
 
 
 def _options() -> argparse.Namespace:
@@ -65,7 +66,7 @@ def _options() -> argparse.Namespace:
 
 
 def _embeddings(user_ids: Sequence[UUID]) -> bytes:
-    from benchmarks.people import clustered
+    from benchmarks.users import clustered
     from vectorstore.ingest import binary_copy
 
     vectors = clustered(len(user_ids))
@@ -73,10 +74,10 @@ def _embeddings(user_ids: Sequence[UUID]) -> bytes:
     return binary_copy.BEGIN + b"".join(rows) + binary_copy.END
 
 
-def _people(user_ids: Sequence[UUID]) -> bytes:
-    """As many other people, without embeddings."""
+def _new_users(user_ids: Sequence[UUID]) -> bytes:
+    """Return as many other users, without embeddings, as text for COPY."""
     return "".join(
-        f"{UUID(int=user_id.int ^ 1)}\tnew{number}@example.com\tnot-a-hash\tNew Person {number}\t1990-01-{1 + number % 28:02}\tother\tnew\n"
+        f"{UUID(int=user_id.int ^ 1)}\tnew{number}@example.com\tnot-a-hash\tNew User {number}\t1990-01-{1 + number % 28:02}\tother\tnew\n"
         for number, user_id in enumerate(user_ids)
     ).encode()
 
@@ -86,7 +87,7 @@ def _compare_all(table: str, statement: str, copied: bytes, undo: str, options: 
 
 
 def _compare(table: str, statement: str, copied: bytes, undo: str, options: argparse.Namespace, triggers: Triggers) -> bool:
-    """Print the median of the ratios of each round, with against without the triggers, and return whether the promise is kept."""
+    """Print the median of the ratios, with and without the triggers, and return whether it is within the limit."""
     seconds: dict[bool, list[float]] = {True: [], False: []}
     for number in range(options.rounds):
         for enabled in (number % 2 == 0, number % 2 == 1):
@@ -101,9 +102,9 @@ def _compare(table: str, statement: str, copied: bytes, undo: str, options: argp
     sys.stdout.write(
         f"COPY of {options.rows:,} rows into {table}, {options.rounds} pairs, {triggers.what}:"
         f" {statistics.median(seconds[False]):.2f} s without the triggers, {statistics.median(seconds[True]):.2f} s with them,"
-        f" ratio {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}; at most {triggers.promises[table]})\n"
+        f" ratio {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}; at most {triggers.limits[table]})\n"
     )
-    return statistics.median(ratios) <= triggers.promises[table]
+    return statistics.median(ratios) <= triggers.limits[table]
 
 
 def _enable(table: str, triggers: Triggers, enabled: bool) -> None:

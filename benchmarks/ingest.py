@@ -1,7 +1,7 @@
-"""New people's embeddings from an ``.npz`` file by ``upsert_embeddings``, against a raw binary COPY of the same bytes into the same table.
+"""Speed of ``upsert_embeddings`` for embeddings of new users in an ``.npz`` file. Baseline: a raw binary COPY.
 
-Both write the table as it is migrated, with its constraints and triggers, in the same run and in turn; the vector store is not asked. The raw
-COPY is one transaction, its bytes are made before the clock starts. AIM: at least 0.5 of its speed.
+Both write the same bytes into the same table, with its constraints and triggers, in turn. Qdrant is not contacted. The raw COPY is one
+transaction, and its bytes are ready before the clock starts. GOAL: at least 0.5 of the speed of the COPY.
 
     python -m benchmarks.ingest [--rows 20000] [--rounds 5]
 """
@@ -23,26 +23,26 @@ from benchmarks.program import run as run_program
 from benchmarks.scratch import scratch_database, start
 from findme.core.errors import UserFacingError
 
-AIM = 0.5
+GOAL = 0.5
 
 
 def main() -> None:
     options = _options()
     start()
-    from benchmarks.people import binary, clustered, make_people
+    from benchmarks.users import binary, clustered, make_users
 
     with scratch_database(), tempfile.TemporaryDirectory(prefix="findme-benchmark-") as folder:
-        user_ids, vectors = make_people(options.rows), clustered(options.rows)
+        user_ids, vectors = make_users(options.rows), clustered(options.rows)
         file = Path(folder) / "embeddings.npz"
         np.savez(file, user_ids=np.array([str(user_id) for user_id in user_ids]), vectors=vectors)
         copied = binary(user_ids, vectors)
         raw, ours = _in_turn(options.rounds, lambda: _copy(copied), lambda: _load(file, options.rows))
     ratio = statistics.median(raw) / statistics.median(ours)
     sys.stdout.write(
-        f"ingest: {options.rows:,} new people, medians of {options.rounds} rounds in turn\n"
+        f"ingest: {options.rows:,} new users, medians of {options.rounds} rounds in turn\n"
         f"  raw binary COPY   {options.rows / statistics.median(raw):10,.0f} rows/s  ({_range(raw)})\n"
         f"  upsert_embeddings {options.rows / statistics.median(ours):10,.0f} rows/s  ({_range(ours)})\n"
-        f"  ratio {ratio:.2f} (aim: at least {AIM})\n"
+        f"  ratio {ratio:.2f} (goal: at least {GOAL})\n"
     )
 
 
@@ -54,7 +54,7 @@ def _options() -> argparse.Namespace:
 
 
 def _in_turn(rounds: int, *runs: Callable[[], None]) -> list[list[float]]:
-    """The seconds of each of the RUNS, each on an empty table."""
+    """Return the seconds of each run of each function, always on an empty table."""
     seconds: list[list[float]] = [[] for _ in runs]
     for _ in range(rounds):
         for run, found in zip(runs, seconds, strict=True):
@@ -73,7 +73,7 @@ def _empty() -> None:
 
 
 def _copy(copied: bytes) -> None:
-    from benchmarks.people import copy_embeddings
+    from benchmarks.users import copy_embeddings
 
     with transaction.atomic(), connection.cursor() as cursor:
         copy_embeddings(cursor, copied)

@@ -1,4 +1,4 @@
-"""How a benchmark ends: with the project's exit codes, and with one line for an error that a person can cause."""
+"""End a benchmark with the exit codes of the project, and with one line for an error that an operator can cause."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""Recall@10 of searches through the graph against exact ones, on clustered vectors, with and without criteria, by ``hnsw_ef``.
+"""Recall@10 of searches through the graph, with and without criteria, by ``hnsw_ef``. Baseline: exact searches.
 
-Of the ten people whom an exact search finds, the part that the same search finds through the graph; the mean over all searches. Needs a server:
-the embedded store has no graph. So many people that there is one (a segment gets it from about 5,000 vectors on). AIM: at least 0.97 with the
-``hnsw_ef`` that a search sends, which stands first.
+Recall is the part of the ten users of the exact search that the graph finds too, as a mean over all searches. The vectors are clustered. This
+needs a server, because the embedded store has no graph. A segment has a graph from about 5,000 vectors on. GOAL: at least 0.97 with the
+``hnsw_ef`` that a search sends. It is printed first.
 
-    QDRANT_URL=... [QDRANT_GRPC_PORT=...] python -m benchmarks.recall [--people 20000] [--searches 200]
+    QDRANT_URL=... [QDRANT_GRPC_PORT=...] python -m benchmarks.recall [--users 20000] [--searches 200]
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from findme.core.errors import UserFacingError
 if TYPE_CHECKING:  # the client takes most of a second to import
     from qdrant_client import models
 
-AIM = 0.97
+GOAL = 0.97
 LIMIT = 10
 CRITERIA: Mapping[str, Mapping[str, Any]] = {
     "nothing but the vector": {},
@@ -41,32 +41,32 @@ def main() -> None:
     options = _options()
     start()
     from benchmarks.filled import filled_stores
-    from benchmarks.people import clustered
+    from benchmarks.users import clustered
     from vectorstore.search.criteria import SearchQuery
     from vectorstore.search.paging import hnsw_ef_for
 
     if not settings.QDRANT_URL:
         raise UserFacingError("QDRANT_URL is not set, and the embedded store has no graph: every search in it is exact. Set QDRANT_URL.")
-    with filled_stores(options.people) as (kind, _):
+    with filled_stores(options.users) as (kind, _):
         asked = clustered(options.searches, seed=6)
-        sys.stdout.write(f"recall@{LIMIT} of {options.people:,} people ({_indexed():,} in graphs), {options.searches} searches; {kind}\n")
+        sys.stdout.write(f"recall@{LIMIT} of {options.users:,} users ({_indexed():,} in graphs), {options.searches} searches; {kind}\n")
         for name, criteria in CRITERIA.items():
             ours = hnsw_ef_for(SearchQuery(vector=asked[0], **criteria))
             for hnsw_ef in (ours, 32, 64, 128, 224, 512):
                 recall, seconds = recall_and_seconds(asked, criteria, hnsw_ef)
-                aim = f" (a search's; aim: at least {AIM})" if hnsw_ef == ours else ""
+                aim = f" (a search's; goal: at least {GOAL})" if hnsw_ef == ours else ""
                 sys.stdout.write(f"  {name}: hnsw_ef {hnsw_ef:3}: {recall:.3f}, {1000 * seconds:.2f} ms{aim}\n")
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--people", type=int, default=20_000)
+    parser.add_argument("--users", type=int, default=20_000)
     parser.add_argument("--searches", type=int, default=200)
     return parser.parse_args()
 
 
 def recall_and_seconds(asked: NDArray[np.float32], criteria: Mapping[str, Any], hnsw_ef: int) -> tuple[float, float]:
-    """The mean recall, and the mean time of a search through the graph."""
+    """Return the mean recall, and the mean seconds of a search through the graph."""
     from qdrant_client import models
 
     exact, _ = _found(asked, criteria, models.SearchParams(exact=True))

@@ -1,4 +1,4 @@
-"""A database and a vector store of the benchmark's own, which are gone afterwards: nobody's rows are read or written."""
+"""A database and a collection for one benchmark. Both are deleted afterwards, and no other data are read or written."""
 
 from __future__ import annotations
 
@@ -19,13 +19,12 @@ from findme.environment import default_to_debug
 
 @contextmanager
 def scratch_database() -> Iterator[None]:
-    """An empty, migrated database on the server of DATABASE_URL, or on the embedded one, under a random name."""
+    """Create a migrated database with a random name, on the server of DATABASE_URL or on the embedded one."""
     name = f"findme_benchmark_{secrets.token_hex(4)}"
     configured = settings.DATABASES["default"]["NAME"]
     connection.settings_dict["TEST"]["NAME"] = name
-    with warnings.catch_warnings(
-        category=RuntimeWarning, action="ignore"
-    ):  # that the database "postgres" cannot be reached: the error says it
+    # Django warns if the database "postgres" is unavailable. The error that follows says so too.
+    with warnings.catch_warnings(category=RuntimeWarning, action="ignore"):
         connection.creation.create_test_db(verbosity=0, serialize=False)
     try:
         yield
@@ -35,7 +34,7 @@ def scratch_database() -> Iterator[None]:
 
 @contextmanager
 def scratch_store() -> Iterator[str]:
-    """A collection of a random name on the server at QDRANT_URL, or in an embedded store in a temporary folder; yields what it is."""
+    """Create a collection with a random name, on the server at QDRANT_URL or in a temporary folder. Yield the kind of store."""
     from vectorstore.schema.initialize import initialize
 
     settings.QDRANT_COLLECTION = f"findme_benchmark_{secrets.token_hex(8)}"
@@ -50,19 +49,19 @@ def scratch_store() -> Iterator[str]:
 
 
 def size(on_server: int, embedded: int) -> int:
-    """How much to measure by default: the embedded store takes about 500 points a second."""
+    """Return the default size. The embedded store writes only about 500 points a second."""
     return on_server if os.environ.get("QDRANT_URL") else embedded
 
 
 def timed(work: Callable[[], object]) -> float:
-    """The seconds that WORK takes."""
+    """Return the seconds that ``work`` takes."""
     begun = time.perf_counter()
     work()
     return time.perf_counter() - begun
 
 
 def start() -> None:
-    """Set Django up, with the defaults of ``manage.py``. Call it before any model is imported."""
+    """Set up Django with the defaults of ``manage.py``. Call this before any model is imported."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "findme.settings")
     default_to_debug()
     django.setup()
@@ -75,7 +74,7 @@ def _kind() -> str:
 
 
 def _drop_collections() -> None:
-    """A collection takes its aliases with it."""
+    """Delete the collections. Qdrant deletes their aliases too."""
     from vectorstore.qdrant.connection import qdrant
 
     with qdrant() as client:

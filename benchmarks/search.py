@@ -1,12 +1,12 @@
-"""A search with the vector given, against a bare ``query_points`` of the same limit.
+"""Time of a search with a given vector. Baseline: a bare ``query_points`` with the same limit.
 
-The search checks the query, asks Qdrant for some spare candidates too, with a filter, and PostgreSQL about each of them; the bare call has the
-same vector and either no filter, or, where there are criteria, the same one. In turn, in the same run, on the same vectors.
-AIM: at most 1.3 times its time, or 1 ms more, whichever is greater.
+The search checks the query, asks Qdrant for candidates with a filter and some spare ones, and asks PostgreSQL about each of them. The bare call
+has the same vector, and the same filter if there are criteria. Both run in turn. GOAL: at most 1.3 times the time of the bare call, or 1 ms
+more, whichever is greater.
 
-    [QDRANT_URL=... [QDRANT_GRPC_PORT=...]] python -m benchmarks.search [--people 12000] [--searches 300]
+    [QDRANT_URL=... [QDRANT_GRPC_PORT=...]] python -m benchmarks.search [--users 12000] [--searches 300]
 
-Without a server at a small size, in the embedded store, which is slow.
+Without a server it uses the embedded store, which is slow, at a small size.
 """
 
 from __future__ import annotations
@@ -36,29 +36,29 @@ def main() -> None:
     options = _options()
     start()
     from benchmarks.filled import filled_stores
-    from benchmarks.people import clustered
+    from benchmarks.users import clustered
 
-    with filled_stores(options.people) as (kind, _):
+    with filled_stores(options.users) as (kind, _):
         asked = clustered(options.searches, seed=6)
-        sys.stdout.write(f"search: {LIMIT} of {options.people:,} people, medians of {options.searches} searches in turn; {kind}\n")
+        sys.stdout.write(f"search: {LIMIT} of {options.users:,} users, medians of {options.searches} searches in turn; {kind}\n")
         for name, criteria in CRITERIA.items():
             bare, ours = _in_turn(asked, criteria)
             allowed = max(TIMES * bare, bare + MORE)
             sys.stdout.write(
                 f"  {name}: bare query_points {1000 * bare:.2f} ms, search {1000 * ours:.2f} ms: {ours / bare:.2f} times, "
-                f"{1000 * (ours - bare):+.2f} ms (aim: at most {1000 * allowed:.2f} ms)\n"
+                f"{1000 * (ours - bare):+.2f} ms (goal: at most {1000 * allowed:.2f} ms)\n"
             )
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--people", type=int, default=size(12_000, 1000))
+    parser.add_argument("--users", type=int, default=size(12_000, 1000))
     parser.add_argument("--searches", type=int, default=size(300, 50))
     return parser.parse_args()
 
 
 def _in_turn(asked: NDArray[np.float32], criteria: Mapping[str, Any]) -> tuple[float, float]:
-    """The median seconds of the bare call and of the search."""
+    """Return the median seconds of the bare call and of the search."""
     from vectorstore.qdrant.connection import collection_name, qdrant
     from vectorstore.search.criteria import SearchQuery
     from vectorstore.search.filter import filter_of

@@ -1,12 +1,12 @@
-"""New and changed points by the sync, against a bare ``upsert`` of ready-made points in batches of the same size.
+"""Speed of the sync for new and for changed points. Baseline: a bare ``upsert`` of ready points in batches of the same size.
 
-The sync claims the people on the queue, reads their rows, makes the points, writes them conditionally and reads them back; the bare upsert
-only sends, from one thread, into another collection that was made in the same way. In turn, in the same run, on the same rows. No graph is built
-meanwhile, in neither: it would take the cores away from what is measured. AIM: at least 0.8 of its speed, for new points and for changed ones, with one worker or with several.
+The sync claims the queued users, reads their rows, builds the points, writes them conditionally and reads them back. The bare upsert only sends,
+from one thread, into another collection with the same definition. Both run in turn on the same rows. Qdrant builds no graph in either
+collection, because that would occupy the cores. GOAL: at least 0.8 of the speed of the upsert, for new and for changed points.
 
     [QDRANT_URL=... [QDRANT_GRPC_PORT=...]] python -m benchmarks.sync [--points 16384] [--rounds 3] [--workers 2]
 
-Without a server at a small size, in the embedded store, which is slow.
+Without a server it uses the embedded store, which is slow, at a small size.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ from findme.core.errors import UserFacingError
 if TYPE_CHECKING:  # the client takes most of a second to import
     from qdrant_client.models import PointStruct
 
-AIM = 0.8
+GOAL = 0.8
 
 
 def main() -> None:
     options = _options()
     start()
-    from benchmarks.people import clustered, make_people
+    from benchmarks.users import clustered, make_users
 
     seconds: dict[str, list[float]] = {"bare new": [], "sync new": [], "bare changed": [], "sync changed": []}
     with scratch_database():
-        user_ids = make_people(options.points)
+        user_ids = make_users(options.points)
         for round_ in range(options.rounds):
             before, after = (clustered(options.points, seed=2 * round_ + number) for number in range(2))
             with scratch_store() as kind:
@@ -56,10 +56,10 @@ def main() -> None:
                 seconds["sync changed"].append(_sync(options.workers))
     sys.stdout.write(f"sync: {options.points:,} points, medians of {options.rounds} rounds in turn, {options.workers} workers; {kind}\n")
     for what in ("new", "changed"):
-        bare, sync = (statistics.median(seconds[f"{who} {what}"]) for who in ("bare", "sync"))
+        bare, sync = (statistics.median(seconds[f"{kind_of_run} {what}"]) for kind_of_run in ("bare", "sync"))
         sys.stdout.write(
             f"  {what:8} bare upsert {options.points / bare:8,.0f} points/s, sync {options.points / sync:8,.0f} points/s,"
-            f" ratio {bare / sync:.2f} (aim: at least {AIM})\n"
+            f" ratio {bare / sync:.2f} (goal: at least {GOAL})\n"
         )
 
 
@@ -67,7 +67,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--points", type=int, default=size(16_384, 512))
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--workers", type=int, default=size(2, 1), help="processes that work the queue off beside one another")
+    parser.add_argument("--workers", type=int, default=size(2, 1), help="number of worker processes that drain the queue")
     return parser.parse_args()
 
 
@@ -83,7 +83,7 @@ def _build_no_graph() -> None:
 
 
 def _bare(user_ids: list[UUID], vectors: NDArray[np.float32]) -> float:
-    """The points are made before the clock starts."""
+    """Return the seconds of the upserts. The points are built before the clock starts."""
     from vectorstore.qdrant.connection import collection_name, qdrant
     from vectorstore.sync.batch import BATCH_SIZE
 
@@ -94,7 +94,7 @@ def _bare(user_ids: list[UUID], vectors: NDArray[np.float32]) -> float:
 
 
 def _ready_made(user_ids: list[UUID], vectors: NDArray[np.float32]) -> list[PointStruct]:
-    """The same vectors, and payloads of the same size."""
+    """Return points with the same vectors, and with payloads of the same size."""
     from qdrant_client.models import PointStruct
 
     from vectorstore.projection.vectors import unit
@@ -116,21 +116,20 @@ def _ready_made(user_ids: list[UUID], vectors: NDArray[np.float32]) -> list[Poin
 
 
 def _embed(user_ids: list[UUID], vectors: NDArray[np.float32]) -> None:
-    """The rows anew, and everybody on the queue once."""
-    from benchmarks.people import give_embeddings
+    """Replace the rows, and queue each user once."""
+    from benchmarks.users import give_embeddings
 
     with connection.cursor() as cursor:
         cursor.execute("DELETE FROM profile_embeddings")
         give_embeddings(user_ids, vectors)
         cursor.execute("DELETE FROM vector_sync_queue")
         cursor.execute("INSERT INTO vector_sync_queue (user_id) SELECT user_id FROM profile_embeddings")
-        cursor.execute(
-            "VACUUM profile_embeddings, vector_sync_queue, vector_sync_leases"
-        )  # what autovacuum would begin just when it is measured
+        # Autovacuum would start during the measurement.
+        cursor.execute("VACUUM profile_embeddings, vector_sync_queue, vector_sync_leases")
 
 
 def _sync(workers: int) -> float:
-    """Several are processes, as they are in production: they are ready when the clock starts."""
+    """Return the seconds until the queue is empty. Several workers are processes, which are ready when the clock starts."""
     if workers == 1:
         from vectorstore.sync.worker import sync_once
 

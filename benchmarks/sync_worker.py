@@ -1,4 +1,4 @@
-"""One worker of ``benchmarks.sync``, in a process of its own: ready before the clock starts, works the queue off at a line on standard input.
+"""Worker process of ``benchmarks.sync``. It connects, prints a line, and drains the queue after a line on standard input.
 
 python -m benchmarks.sync_worker DATABASE COLLECTION
 """

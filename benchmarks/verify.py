@@ -1,10 +1,11 @@
-"""Verification of both stores against a bare scroll of the collection, with payloads and vectors and in pages of the same size.
+"""Speed of the verification of both stores. Baseline: a bare scroll of the collection in pages of the same size.
 
-Both of the same points, in turn, in the same run; the stores agree and nobody writes. AIM: at least 0.7 of its speed.
+The scroll reads payloads and vectors. Both read the same points in turn. The stores agree, and no process writes. GOAL: at least 0.7 of the speed
+of the scroll.
 
     [QDRANT_URL=... [QDRANT_GRPC_PORT=...]] python -m benchmarks.verify [--points 20000] [--rounds 3]
 
-Without a server at a small size, in the embedded store.
+Without a server it uses the embedded store, at a small size.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from benchmarks.program import run
 from benchmarks.scratch import size, start, timed
 from findme.core.errors import UserFacingError
 
-AIM = 0.7
+GOAL = 0.7
 
 
 def main() -> None:
@@ -35,7 +36,7 @@ def main() -> None:
     sys.stdout.write(
         f"verify: {options.points:,} points, medians of {options.rounds} rounds in turn; {kind}\n"
         f"  bare scroll {options.points / scrolled:8,.0f} points/s, verification {options.points / verified:8,.0f} points/s,"
-        f" ratio {scrolled / verified:.2f} (aim: at least {AIM})\n"
+        f" ratio {scrolled / verified:.2f} (goal: at least {GOAL})\n"
     )
 
 

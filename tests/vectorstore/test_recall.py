@@ -9,8 +9,8 @@ import pytest
 from qdrant_client.models import HnswConfigDiff, OptimizersConfigDiff, PointStruct
 
 from benchmarks.filled import wait_for_green
-from benchmarks.people import clustered
 from benchmarks.recall import CRITERIA, recall_and_seconds
+from benchmarks.users import clustered
 from tests.qdrant import QdrantServer
 from vectorstore.catalog.alias import live_collection
 from vectorstore.qdrant.connection import qdrant

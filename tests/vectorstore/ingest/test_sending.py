@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pytest_django import Settings
 
-from benchmarks.people import give_embeddings, make_people
+from benchmarks.users import give_embeddings, make_users
 from findme.core.errors import StoreUnavailable
 from tests.qdrant import QdrantServer
 from vectorstore.ingest import sending
@@ -25,7 +25,7 @@ PEOPLE = 1000
 @pytest.mark.django_db(transaction=True)
 def test_send__everybody_has_a_point_and_nobody_is_left_on_the_queue(qdrant_server_grpc: QdrantServer) -> None:
     initialize()
-    user_ids = make_people(PEOPLE)
+    user_ids = make_users(PEOPLE)
     give_embeddings(user_ids, np.random.default_rng(1).standard_normal((PEOPLE, 512)).astype(np.float32))
     assert sending.sync_users(user_ids) == BatchResult(written=PEOPLE)
     with qdrant() as client:
