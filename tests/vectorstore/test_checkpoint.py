@@ -48,7 +48,7 @@ from vectorstore.sync.inline import sync_users
 
 pytestmark = pytest.mark.django_db
 
-NEXT = " Nothing is written until you run manage.py verify_qdrant --repair."
+NEXT_STEP = " Nothing is written until you run manage.py verify_qdrant --repair."
 
 
 @pytest.fixture
@@ -66,13 +66,13 @@ def live(store: str) -> str:
 def people(count: int) -> list[UUID]:
     """People with their points."""
     there = [embedding.pk for embedding in ProfileEmbeddingFactory.create_batch(count)]
-    for person in there:
-        sync_users([person])
+    for user_id in there:
+        sync_users([user_id])
     return there
 
 
 def renew() -> bool:
-    """Whether it is time or not."""
+    """Renew the checkpoint, due or not."""
     StoreState.objects.update(checkpoint_at=None)
     with qdrant() as client:
         return renew_checkpoint(client)
@@ -83,13 +83,13 @@ def check() -> None:
         compare_checkpoints(client)
 
 
-def reason() -> str:
+def restore_message() -> str:
     with pytest.raises(RestoreDetected) as raised:
         check()
     return str(raised.value)
 
 
-def carried(name: str) -> Any:
+def stored_checkpoint(name: str) -> Any:
     with qdrant() as client:
         return (client.get_collection(name).config.metadata or {}).get("findme_checkpoint")
 
@@ -99,7 +99,7 @@ def upsert(name: str, point_id: int | str, **payload: Any) -> None:
         client.upsert(name, [models.PointStruct(id=point_id, vector=unit_vector(1), payload=payload)], wait=True)
 
 
-def made(client: QdrantClient, name: str) -> None:
+def create(client: QdrantClient, name: str) -> None:
     client.create_collection(name, vectors_config=models.VectorParams(size=512, distance=models.Distance.COSINE))
 
 
@@ -118,12 +118,12 @@ def made(client: QdrantClient, name: str) -> None:
         ({"version": MAX_UNALLOCATED - 1}, MAX_UNALLOCATED - 1),
     ],
 )
-def test_version_of__only_what_a_worker_can_have_written(payload: dict[str, Any] | None, version: int | None) -> None:
+def test_version_of__version_that_no_worker_can_write__is_none(payload: dict[str, Any] | None, version: int | None) -> None:
     assert version_of(payload) == version
 
 
-def test_version_of__a_sequence_that_another_program_drove_up(restored_sequence: None) -> None:
-    """It goes on from the highest version that is taken for one of ours, and never comes to what is too high."""
+def test_version_of__sequence_raised_by_foreign_versions__stays_below_the_limit(sequence_reset: None) -> None:
+    """The sequence continues above the highest version that counts as ours, and never reaches a version that is too high."""
     assert raise_above(MAX_UNALLOCATED - 1)
     allocated = allocate_version()
     assert MAX_UNALLOCATED < allocated < TOO_HIGH
@@ -135,36 +135,36 @@ def test_version_of__a_sequence_that_another_program_drove_up(restored_sequence:
 
 
 @pytest.fixture
-def restored_sequence() -> Iterator[None]:
-    """No rollback sets a sequence back."""
+def sequence_reset() -> Iterator[None]:
+    """Set the sequence back after the test: no rollback does that."""
     before = last_allocated()
     yield
     with connection.cursor() as cursor:
         cursor.execute("SELECT setval('vector_sync_version', %s)", [before + 1])
 
 
-def test_newest__no_other_programs_versions_hide_ours(collection: str) -> None:
-    (person,) = people(1)
+def test_newest__versions_of_another_program__are_ignored(collection: str) -> None:
+    (user_id,) = people(1)
     for number, version in enumerate((MAX_UNALLOCATED, TOO_HIGH - 1, TOO_HIGH, 2**62)):
         upsert(collection, number, version=version)
     with qdrant() as client:
-        assert newest(client, collection, client.get_collection(collection), 1) == [(str(person), last_allocated())]
+        assert newest(client, collection, client.get_collection(collection), 1) == [(str(user_id), last_allocated())]
     check()
 
 
-def test_highest__of_the_points_of_a_collection(collection: str) -> None:
+def test_highest__returns_the_highest_version_of_the_collection(collection: str) -> None:
     with qdrant() as client:
         assert highest(client, collection) == 0
-    there = people(3)
+    user_ids = people(3)
     upsert(collection, 5, version="many")
     with qdrant() as client:
-        found = client.get_collection(collection)
-        assert [UUID(str(point_id)) for point_id, _ in newest(client, collection, found, 2)] == [there[2], there[1]]
+        info = client.get_collection(collection)
+        assert [UUID(str(point_id)) for point_id, _ in newest(client, collection, info, 2)] == [user_ids[2], user_ids[1]]
         assert highest(client, collection) == last_allocated()
 
 
 @pytest.mark.qdrant_server
-def test_highest__without_an_index(qdrant_server: QdrantServer) -> None:
+def test_highest__without_an_index__returns_the_highest_version(qdrant_server: QdrantServer) -> None:
     initialize()
     people(2)
     with qdrant() as client:
@@ -173,7 +173,7 @@ def test_highest__without_an_index(qdrant_server: QdrantServer) -> None:
         assert highest(client, collection) == last_allocated()
 
 
-def test_raise_above__never_goes_back() -> None:
+def test_raise_above__never_lowers_the_sequence() -> None:
     before = last_allocated()
     assert not raise_above(before)
     assert last_allocated() == before
@@ -182,25 +182,25 @@ def test_raise_above__never_goes_back() -> None:
     assert not raise_above(before + 20)
 
 
-# --- Renewing --------------------------------------------------------------------------------------------------------------------
+# --- Renewal ---------------------------------------------------------------------------------------------------------------------
 
 
-def test_renew_checkpoint__both_stores_carry_it(collection: str) -> None:
-    there = people(2)
+def test_renew_checkpoint__both_stores_have_it(collection: str) -> None:
+    user_ids = people(2)
     check()
-    assert carried(collection) is None and is_checkpoint_due()
+    assert stored_checkpoint(collection) is None and is_checkpoint_due()
     assert renew()
     state = StoreState.current()
-    assert carried(collection) == {"id": state.checkpoint["id"], "version": last_allocated(), "at": state.checkpoint["at"]}
+    assert stored_checkpoint(collection) == {"id": state.checkpoint["id"], "version": last_allocated(), "at": state.checkpoint["at"]}
     assert state.pending_checkpoint is None and not is_checkpoint_due()
-    assert {point_id for point_id, _ in state.checkpoint["newest"][collection]} == {str(person) for person in there}
+    assert {point_id for point_id, _ in state.checkpoint["newest"][collection]} == {str(user_id) for user_id in user_ids}
     check()
     assert renew()
     assert StoreState.current().checkpoint["id"] != state.checkpoint["id"]
     check()
 
 
-def test_is_checkpoint_due__when_it_is_half_a_minute_old(live: str) -> None:
+def test_is_checkpoint_due__older_than_30_seconds__is_due(live: str) -> None:
     renew()
     with connection.cursor() as cursor:
         cursor.execute("UPDATE vector_store_state SET checkpoint_at = clock_timestamp() - interval '29 s'")
@@ -209,68 +209,68 @@ def test_is_checkpoint_due__when_it_is_half_a_minute_old(live: str) -> None:
     assert is_checkpoint_due()
 
 
-def test_renew_checkpoint__what_was_not_brought_to_its_end_is(live: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Killed before the collection has it, and killed after: neither is an alarm, and no third checkpoint is begun."""
+def test_renew_checkpoint__interrupted__next_renewal_completes_it(live: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process was killed before or after the collection had the checkpoint. No restore is reported, and no third checkpoint begins."""
     people(1)
     renew()
-    for killed, at in ((QdrantClient, "update_collection"), (checkpoint, "_confirm")):
+    for owner, method in ((QdrantClient, "update_collection"), (checkpoint, "_confirm")):
         with monkeypatch.context() as patched:
-            patched.setattr(killed, at, _killed)
+            patched.setattr(owner, method, _interrupt)
             with pytest.raises(KeyboardInterrupt):
                 renew()
         check()
-        begun = StoreState.current().pending_checkpoint["id"]
+        begun_checkpoint = StoreState.current().pending_checkpoint["id"]
         assert renew()
-        assert StoreState.current().checkpoint["id"] == carried(live)["id"] == begun
+        assert StoreState.current().checkpoint["id"] == stored_checkpoint(live)["id"] == begun_checkpoint
         check()
 
 
-def _killed(*_arguments: object, **_options: object) -> None:
+def _interrupt(*_arguments: object, **_options: object) -> None:
     raise KeyboardInterrupt
 
 
-def test_renew_checkpoint__only_when_it_is_due(live: str) -> None:
+def test_renew_checkpoint__not_due__does_nothing(live: str) -> None:
     renew()
-    before = carried(live)
+    before = stored_checkpoint(live)
     with qdrant() as client:
         assert not renew_checkpoint(client)
-    assert carried(live) == before and StoreState.current().pending_checkpoint is None
+    assert stored_checkpoint(live) == before and StoreState.current().pending_checkpoint is None
 
 
-def test_renew_checkpoint__one_that_took_too_long_is_left_to_the_next(live: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_renew_checkpoint__took_too_long__is_left_to_the_next_renewal(live: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoint, "RENEWAL_TIMEOUT_SECONDS", -1)
     assert not renew()
-    assert carried(live) is None and StoreState.current().checkpoint is None
+    assert stored_checkpoint(live) is None and StoreState.current().checkpoint is None
     monkeypatch.undo()
     assert renew()
 
 
-def test_renew_checkpoint__qdrant_says_yes_and_does_not(live: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_renew_checkpoint__accepted_but_not_stored__fails(live: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(QdrantClient, "update_collection", lambda *_arguments, **_options: True)
     with pytest.raises(StoreUnavailable) as raised:
         renew()
     assert str(raised.value) == f"Qdrant accepted the checkpoint for {live!r}, but did not store it: check its log, then run it again."
 
 
-def test_write_checkpoint__a_new_collection_gets_the_checkpoint_that_is_on_its_way(live: str) -> None:
+def test_write_checkpoint__new_collection__gets_the_pending_checkpoint(live: str) -> None:
     name = f"{collection_name()}_v2"
     with qdrant() as client:
         client.create_collection(name, vectors_config=models.VectorParams(size=512, distance=models.Distance.COSINE))
         write_checkpoint(client, name)
-        assert carried(name) is None  # there is none yet
+        assert stored_checkpoint(name) is None  # there is no checkpoint yet
         renew()
         write_checkpoint(client, name)
-        assert carried(name) == carried(live)
+        assert stored_checkpoint(name) == stored_checkpoint(live)
         StoreState.objects.update(pending_checkpoint={"id": "p", "version": 0, "at": "now", "newest": {}})
         write_checkpoint(client, name)
-        assert carried(name) == {"id": "p", "version": 0, "at": "now"}
+        assert stored_checkpoint(name) == {"id": "p", "version": 0, "at": "now"}
         registry.register(name, registry.State.BUILDING, "")
     check()
     renew()
-    assert carried(name)["id"] == carried(live)["id"] == StoreState.current().checkpoint["id"]
+    assert stored_checkpoint(name)["id"] == stored_checkpoint(live)["id"] == StoreState.current().checkpoint["id"]
 
 
-def test_compare_checkpoints__a_collection_that_is_only_reserved_is_passed_over(live: str) -> None:
+def test_compare_checkpoints__reserved_collection__is_skipped(live: str) -> None:
     renew()
     registry.register(f"{collection_name()}_v2", registry.State.BUILDING, "")
     check()
@@ -279,60 +279,60 @@ def test_compare_checkpoints__a_collection_that_is_only_reserved_is_passed_over(
 
 @pytest.mark.qdrant_server
 @pytest.mark.django_db(transaction=True)
-def test_renew_checkpoint__several_at_once_raise_no_false_alarm(qdrant_server: QdrantServer) -> None:
+def test_renew_checkpoint__concurrent_renewals__report_no_restore(qdrant_server: QdrantServer) -> None:
     initialize()
     people(4)
-    wrong: list[Exception] = []
+    errors: list[Exception] = []
     renewed: list[bool] = []
 
     def renew_now() -> None:
         with qdrant() as client:
             renewed.append(renew_checkpoint(client))
 
-    def reported(work: Callable[[], object]) -> None:
+    def collect_errors(work: Callable[[], object]) -> None:
         try:
             work()
         except StoreUnavailable as error:
-            wrong.append(error)
+            errors.append(error)
 
     for _ in range(8):
         StoreState.objects.update(checkpoint_at=None)
-        threads = [in_thread(lambda: reported(renew_now)) for _ in range(3)]
-        threads += [in_thread(lambda: reported(check)) for _ in range(3)]
+        threads = [in_thread(lambda: collect_errors(renew_now)) for _ in range(3)]
+        threads += [in_thread(lambda: collect_errors(check)) for _ in range(3)]
         for thread in threads:
             thread.result()
-    assert wrong == []
+    assert errors == []
     assert sum(renewed) == 8
 
 
 # --- PostgreSQL was restored --------------------------------------------------------------------------------------------------------
 
 
-def test_compare_checkpoints__a_point_from_the_future(collection: str) -> None:
+def test_compare_checkpoints__point_with_an_unallocated_version__reports_a_restore(collection: str) -> None:
     renew()
     upsert(collection, str(uuid4()), version=last_allocated() + 5)
-    assert reason() == (
+    assert restore_message() == (
         f"{collection!r} holds a point of version {last_allocated() + 5}, and PostgreSQL has allocated {last_allocated()} so far: it was restored to an"
-        f" older copy, or failed over.{NEXT}"
+        f" older copy, or failed over.{NEXT_STEP}"
     )
     with pytest.raises(RestoreDetected):
         renew()
 
 
-def test_compare_checkpoints__a_checkpoint_from_the_future(live: str) -> None:
+def test_compare_checkpoints__checkpoint_with_an_unallocated_version__reports_a_restore(live: str) -> None:
     with qdrant() as client:
         client.update_collection(
             live, metadata={"findme_checkpoint": {"id": "x", "version": last_allocated() + 9, "at": "2026-11-23T15:00:00Z"}}
         )
-    assert reason() == (
+    assert restore_message() == (
         f"{live!r} has a checkpoint of version {last_allocated() + 9}, and PostgreSQL has allocated {last_allocated()} so far: it was restored to an older copy,"
-        f" or failed over.{NEXT}"
+        f" or failed over.{NEXT_STEP}"
     )
 
 
 @contextmanager
 def older_postgres() -> Iterator[Callable[[], None]]:
-    """A copy of the test's whole database as it is now; the function goes back to it, as a restore does."""
+    """Copy the whole test database. The yielded function switches to the copy, like a restore."""
     name, copy = connection.settings_dict["NAME"], f"{connection.settings_dict['NAME']}_older"
     connection.close()
     _administer("DROP DATABASE IF EXISTS {}", copy)
@@ -357,7 +357,7 @@ def _administer(statement: str, *names: str) -> None:
 
 @pytest.mark.qdrant_server
 @pytest.mark.django_db(transaction=True)
-def test_compare_checkpoints__postgresql_restored_to_an_older_copy(qdrant_server: QdrantServer) -> None:
+def test_compare_checkpoints__postgresql_restored__is_reported(qdrant_server: QdrantServer) -> None:
     initialize()
     people(2)
     renew()
@@ -366,15 +366,15 @@ def test_compare_checkpoints__postgresql_restored_to_an_older_copy(qdrant_server
         high = last_allocated()
         restore()
         assert User.objects.filter(embedding__isnull=False).count() == 2
-        assert reason().startswith(
+        assert restore_message().startswith(
             f"'{collection_name()}_v1' holds a point of version {high}, and PostgreSQL has allocated {last_allocated()} so far"
         )
 
 
 @pytest.mark.qdrant_server
 @pytest.mark.django_db(transaction=True)
-def test_compare_checkpoints__postgresql_restored_and_its_versions_have_caught_up(qdrant_server: QdrantServer) -> None:
-    """The checkpoint tells it then."""
+def test_compare_checkpoints__postgresql_restored_and_versions_caught_up__is_reported(qdrant_server: QdrantServer) -> None:
+    """Then only the checkpoint shows it."""
     initialize()
     people(2)
     renew()
@@ -385,9 +385,9 @@ def test_compare_checkpoints__postgresql_restored_and_its_versions_have_caught_u
         after = StoreState.current().checkpoint["at"]
         restore()
         raise_above(last_allocated() + 1000)
-        assert reason() == (
+        assert restore_message() == (
             f"'{collection_name()}_v1' has the checkpoint of {after}, and PostgreSQL has that of {before}: one of the two was restored to an"
-            f" older copy.{NEXT}"
+            f" older copy.{NEXT_STEP}"
         )
 
 
@@ -395,15 +395,15 @@ def test_compare_checkpoints__postgresql_restored_and_its_versions_have_caught_u
 
 
 @pytest.mark.qdrant_server
-def test_compare_checkpoints__qdrant_restored_to_an_older_copy_of_its_folder(memory_path: Path, settings: Settings) -> None:
-    """Stopped, its folder put back, and started: as an operator goes back to last night's disk."""
+def test_compare_checkpoints__qdrant_folder_restored__is_reported(memory_path: Path, settings: Settings) -> None:
+    """Stop the server, restore its folder and start it, as an operator does with a backup of the disk."""
     copy = memory_path / "copy"
     with started_qdrant(memory_path) as server:
-        settings.QDRANT_URL, settings.QDRANT_GRPC_PORT, settings.QDRANT_COLLECTION = server.url, 0, "people"
+        settings.QDRANT_URL, settings.QDRANT_GRPC_PORT, settings.QDRANT_COLLECTION = server.url, 0, "users"
         initialize()
         people(2)
         renew()
-        before = carried("people_v1")["at"]
+        before = stored_checkpoint("users_v1")["at"]
     shutil.copytree(memory_path / "storage", copy)
     with started_qdrant(memory_path) as server:
         settings.QDRANT_URL = server.url
@@ -413,9 +413,9 @@ def test_compare_checkpoints__qdrant_restored_to_an_older_copy_of_its_folder(mem
     copy.rename(memory_path / "storage")
     with started_qdrant(memory_path) as server:
         settings.QDRANT_URL = server.url
-        assert reason() == (
-            f"'people_v1' has the checkpoint of {before}, and PostgreSQL has that of {StoreState.current().checkpoint['at']}: one of the two was"
-            f" restored to an older copy.{NEXT}"
+        assert restore_message() == (
+            f"'users_v1' has the checkpoint of {before}, and PostgreSQL has that of {StoreState.current().checkpoint['at']}: one of the two was"
+            f" restored to an older copy.{NEXT_STEP}"
         )
         with pytest.raises(RestoreDetected):
             renew()
@@ -424,7 +424,7 @@ def test_compare_checkpoints__qdrant_restored_to_an_older_copy_of_its_folder(mem
         check()
 
 
-def test_compare_checkpoints__the_embedded_folder_put_back(embedded_qdrant: Path) -> None:
+def test_compare_checkpoints__embedded_folder_restored__is_reported(embedded_qdrant: Path) -> None:
     initialize()
     people(2)
     renew()
@@ -433,148 +433,148 @@ def test_compare_checkpoints__the_embedded_folder_put_back(embedded_qdrant: Path
     renew()
     shutil.rmtree(embedded_qdrant)
     (embedded_qdrant.parent / "copy").rename(embedded_qdrant)
-    assert "has the checkpoint of" in reason()
+    assert "has the checkpoint of" in restore_message()
 
 
 @pytest.mark.qdrant_server
-def test_compare_checkpoints__a_snapshot_recovered_in_place(memory_path: Path, settings: Settings) -> None:
-    """Qdrant leaves the metadata as they are, and the checkpoint with them; the points tell it. Also when others have been written since."""
+def test_compare_checkpoints__snapshot_recovered_in_place__is_reported(memory_path: Path, settings: Settings) -> None:
+    """Qdrant keeps the metadata with the checkpoint, so only the points show it. This also holds after later writes of other points."""
     with started_qdrant(memory_path) as server:
-        settings.QDRANT_URL, settings.QDRANT_GRPC_PORT, settings.QDRANT_COLLECTION = server.url, 0, "people"
+        settings.QDRANT_URL, settings.QDRANT_GRPC_PORT, settings.QDRANT_COLLECTION = server.url, 0, "users"
         initialize()
         first, second, _ = people(3)
         renew()
         with qdrant() as client:
-            snapshot = client.create_snapshot("people_v1")
+            snapshot = client.create_snapshot("users_v1")
             assert snapshot is not None
             User.objects.filter(pk=first).update(verified=False)
             sync_users([first])
             renew()
-            location = f"file://{memory_path}/snapshots/people_v1/{snapshot.name}".replace(" ", "%20")
-            client.recover_snapshot("people_v1", location, priority=models.SnapshotPriority.SNAPSHOT, wait=True)
+            location = f"file://{memory_path}/snapshots/users_v1/{snapshot.name}".replace(" ", "%20")
+            client.recover_snapshot("users_v1", location, priority=models.SnapshotPriority.SNAPSHOT, wait=True)
         User.objects.filter(pk=second).update(verified=False)
         sync_users([second])
         assert (
-            reason()
-            == f"Points in 'people_v1' are older than at {StoreState.current().checkpoint['at']}, or gone: it was restored to an older copy, or another program"
-            f" has deleted or overwritten points.{NEXT}"
+            restore_message()
+            == f"Points in 'users_v1' are older than at {StoreState.current().checkpoint['at']}, or gone: it was restored to an older copy, or another program"
+            f" has deleted or overwritten points.{NEXT_STEP}"
         )
 
 
-# --- What the sentinel points do not take for a restored store --------------------------------------------------------------------
+# --- Sentinel points that show no restore -----------------------------------------------------------------------------------------
 
 
-def test_sentinels__are_people(live: str) -> None:
-    there, erased = people(2)
+def test_sentinel_points__are_points_of_users(live: str) -> None:
+    kept, erased = people(2)
     User.objects.filter(pk=erased).delete()
-    assert sentinel_points({"a": [(7, 12), (str(erased), 11), (str(there), 10)], "b": []}) == {"a": [(str(there), 10)], "b": []}
+    assert sentinel_points({"a": [(7, 12), (str(erased), 11), (str(kept), 10)], "b": []}) == {"a": [(str(kept), 10)], "b": []}
 
 
-def test_compare_checkpoints__the_newest_points_may_go_and_come_back(live: str) -> None:
-    there = people(3)
+def test_compare_checkpoints__sentinels_deleted_and_written_again__passes(live: str) -> None:
+    user_ids = people(3)
     renew()
-    User.objects.filter(pk=there[2]).update(deleted_at="2026-01-01T00:00:00Z")
-    sync_users([there[2]])
-    User.objects.filter(pk=there[1]).delete()
-    sync_users([there[1]])
+    User.objects.filter(pk=user_ids[2]).update(deleted_at="2026-01-01T00:00:00Z")
+    sync_users([user_ids[2]])
+    User.objects.filter(pk=user_ids[1]).delete()
+    sync_users([user_ids[1]])
     check()
-    User.objects.filter(pk=there[2]).update(deleted_at=None)
-    check()  # it waits on the queue
-    sync_users([there[2]])
+    User.objects.filter(pk=user_ids[2]).update(deleted_at=None)
+    check()  # the user is queued
+    sync_users([user_ids[2]])
     check()
 
 
-def test_compare_checkpoints__a_point_that_is_gone_without_a_reason(live: str) -> None:
-    (person,) = people(1)
+def test_compare_checkpoints__sentinel_missing_without_a_reason__reports_a_restore(live: str) -> None:
+    (user_id,) = people(1)
     renew()
     with qdrant() as client:
-        client.delete(live, models.PointIdsList(points=[str(person)]), wait=True)
-    enqueue([person])
-    check()  # somebody is to look at it anyway
+        client.delete(live, models.PointIdsList(points=[str(user_id)]), wait=True)
+    enqueue([user_id])
+    check()  # a queued user is written anyway
     QueueEntry.objects.all().delete()
-    assert reason().startswith(f"Points in {live!r} are older than at ")
-    assert "or another program has deleted or overwritten points" in reason()
+    assert restore_message().startswith(f"Points in {live!r} are older than at ")
+    assert "or another program has deleted or overwritten points" in restore_message()
 
 
 @pytest.mark.django_db(transaction=True)
-def test_compare_checkpoints__a_person_who_is_just_being_removed(live: str) -> None:
-    """The point goes first, and the row with the commit."""
-    (person,) = people(1)
+def test_compare_checkpoints__sentinel_being_removed__passes(live: str) -> None:
+    """The point is deleted first, and the row at the commit."""
+    (user_id,) = people(1)
     renew()
-    locked, done = connection.copy(), []
+    other, done = connection.copy(), []
     try:
-        with locked.cursor() as cursor:
+        with other.cursor() as cursor:
             cursor.execute("BEGIN")
-            cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended('findme point of ' || %s::uuid, 0))", [person])
+            cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended('findme point of ' || %s::uuid, 0))", [user_id])
             with qdrant() as client:
-                client.delete(live, models.PointIdsList(points=[str(person)]), wait=True)
+                client.delete(live, models.PointIdsList(points=[str(user_id)]), wait=True)
             check()
             done.append(True)
             cursor.execute("ROLLBACK")
     finally:
-        locked.close()
-    assert done and reason()
+        other.close()
+    assert done and restore_message()
 
 
-def test_compare_checkpoints__nobody_of_whose_rows_no_point_can_be_made(dates_unchecked: None, live: str) -> None:
-    """Their point is deleted, and they are quarantined."""
-    there = people(2)
+def test_compare_checkpoints__sentinel_in_quarantine__passes(dates_unchecked: None, live: str) -> None:
+    """The user's rows make no valid point, so the point is deleted and the user is quarantined."""
+    user_ids = people(2)
     renew()
-    User.objects.filter(pk=there[0]).update(created_at=Func(Value("infinity"), function="CAST", template="%(expressions)s::timestamptz"))
-    assert len(sync_users(there[:1]).rejected) == 1
+    User.objects.filter(pk=user_ids[0]).update(created_at=Func(Value("infinity"), function="CAST", template="%(expressions)s::timestamptz"))
+    assert len(sync_users(user_ids[:1]).rejected) == 1
     check()
     QuarantinedUser.objects.all().delete()
-    assert reason()
+    assert restore_message()
 
 
 @pytest.mark.django_db(transaction=True)
-def test_compare_checkpoints__whose_rows_change_between_the_looks(live: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing can be said of them: somebody has been at work."""
-    (person,) = people(1)
+def test_compare_checkpoints__rows_change_during_the_comparison__passes(live: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The comparison cannot judge users whose rows have just changed."""
+    (user_id,) = people(1)
     renew()
     with qdrant() as client:
-        client.delete(live, models.PointIdsList(points=[str(person)]), wait=True)
-    assert reason()
+        client.delete(live, models.PointIdsList(points=[str(user_id)]), wait=True)
+    assert restore_message()
     older = sentinels_module._older
 
-    def changed_meanwhile(*arguments: Any) -> dict[UUID, int]:
-        User.objects.filter(pk=person).update(bio=str(uuid4()))  # which queues nobody
+    def change_user_first(*arguments: Any) -> dict[UUID, int]:
+        User.objects.filter(pk=user_id).update(bio=str(uuid4()))  # this queues no user
         return older(*arguments)
 
-    monkeypatch.setattr(sentinels_module, "_older", changed_meanwhile)
+    monkeypatch.setattr(sentinels_module, "_older", change_user_first)
     check()
 
 
-def test_compare_checkpoints__a_collection_that_is_being_built(live: str) -> None:
-    """Stale points of a restored snapshot are deleted and written again."""
-    (person,) = people(1)
+def test_compare_checkpoints__building_collection__has_no_sentinels(live: str) -> None:
+    """A restore deletes stale points of the snapshot and writes them again."""
+    (user_id,) = people(1)
     name = f"{collection_name()}_v2"
     with qdrant() as client:
-        made(client, name)
-        upsert(name, str(person), version=1)
+        create(client, name)
+        upsert(name, str(user_id), version=1)
         registry.register(name, registry.State.BUILDING, "")
         renew()
-        client.delete(name, models.PointIdsList(points=[str(person)]), wait=True)
+        client.delete(name, models.PointIdsList(points=[str(user_id)]), wait=True)
     check()
     assert StoreState.current().checkpoint["newest"].keys() == {live}
     VectorCollection.objects.filter(pk=name).update(state=registry.State.READY)
-    upsert(name, str(person), version=1)
+    upsert(name, str(user_id), version=1)
     assert renew()
     assert StoreState.current().checkpoint["newest"].keys() == {live, name}
-    registry.build(name)  # somebody died over it, and somebody else goes on
+    registry.build(name)  # a process was killed, and another one resumes the build
     with qdrant() as client:
-        client.delete(name, models.PointIdsList(points=[str(person)]), wait=True)
+        client.delete(name, models.PointIdsList(points=[str(user_id)]), wait=True)
     check()
 
 
-def test_compare_checkpoints__another_collection_of_a_name_that_was_used(live: str) -> None:
-    """Of one that is dropped nothing is remembered: the next one gets its number. Nor is what is found in between."""
-    (person,) = people(1)
+def test_compare_checkpoints__new_collection_under_a_used_name__passes(live: str) -> None:
+    """The sentinels of a dropped collection are removed, because the next one gets its name. A renewal in between does not store them again."""
+    (user_id,) = people(1)
     name = f"{collection_name()}_v2"
     with qdrant() as client:
-        made(client, name)
+        create(client, name)
         registry.register(name, registry.State.RETAINED, "")
-        upsert(name, str(person), version=last_allocated())
+        upsert(name, str(user_id), version=last_allocated())
         renew()
         seen = checkpoint._read_states(client, registry.write_targets())
         registry.mark_for_deletion(name)
@@ -582,7 +582,7 @@ def test_compare_checkpoints__another_collection_of_a_name_that_was_used(live: s
         registry.remove(name)
         assert StoreState.current().checkpoint["newest"].keys() == {live}
         registry.reserve(name, "")
-        made(client, name)
+        create(client, name)
         registry.build(name)
         StoreState.objects.update(checkpoint_at=None)
         assert checkpoint._renew(client, seen, replace=False)
@@ -590,7 +590,7 @@ def test_compare_checkpoints__another_collection_of_a_name_that_was_used(live: s
     check()
 
 
-def test_reserve__forgets_what_was_known_of_the_name(live: str) -> None:
+def test_reserve__removes_the_sentinels_of_the_name(live: str) -> None:
     people(1)
     renew()
     StoreState.objects.update(pending_checkpoint=StoreState.current().checkpoint)
@@ -599,62 +599,62 @@ def test_reserve__forgets_what_was_known_of_the_name(live: str) -> None:
     assert (state.checkpoint["newest"], state.pending_checkpoint["newest"]) == ({}, {})
 
 
-def test_remove_sentinel__an_erased_person_is_no_sentinel_any_more(live: str) -> None:
-    there, person = people(2)
+def test_remove_sentinel__erased_user__is_no_longer_a_sentinel(live: str) -> None:
+    kept, user_id = people(2)
     renew()
     StoreState.remove_sentinel(uuid4())
     assert len(StoreState.current().checkpoint["newest"][live]) == 2
     StoreState.objects.update(pending_checkpoint=F("checkpoint"))
-    StoreState.remove_sentinel(person)
+    StoreState.remove_sentinel(user_id)
     state = StoreState.current()
     assert [[point_id for point_id, _ in checkpoint["newest"][live]] for checkpoint in (state.checkpoint, state.pending_checkpoint)] == [
-        [str(there)]
+        [str(kept)]
     ] * 2
     check()
 
 
 @pytest.mark.qdrant_server
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("when", ["_store_pending", "_confirm"])
-def test_remove_sentinel__whoever_is_erased_while_a_checkpoint_is_on_its_way(
-    qdrant_server: QdrantServer, monkeypatch: pytest.MonkeyPatch, when: str
+@pytest.mark.parametrize("step", ["_store_pending", "_confirm"])
+def test_remove_sentinel__erased_during_a_renewal__is_not_stored(
+    qdrant_server: QdrantServer, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    """Looked at before, or announced before: they are not remembered for it."""
+    """The renewal has already read the user's point, or stored it as pending. The new checkpoint does not contain it."""
     initialize()
-    there, person = people(2)
-    then = getattr(checkpoint, when)
+    kept, user_id = people(2)
+    original = getattr(checkpoint, step)
 
-    def erased_before(*arguments: Any, **options: Any) -> Any:
-        in_thread(lambda: erase(person)).result()
-        return then(*arguments, **options)
+    def erase_first(*arguments: Any, **options: Any) -> Any:
+        in_thread(lambda: erase(user_id)).result()
+        return original(*arguments, **options)
 
-    monkeypatch.setattr(checkpoint, when, erased_before)
+    monkeypatch.setattr(checkpoint, step, erase_first)
     assert renew()
-    assert remembered() == {str(there)}
+    assert sentinel_ids() == {str(kept)}
     check()
 
 
 @pytest.mark.django_db(transaction=True)
-def test_remove_sentinel__waits_for_whoever_is_just_remembering_the_person(live: str) -> None:
-    (person,) = people(1)
+def test_remove_sentinel__row_locked_by_a_renewal__waits(live: str) -> None:
+    (user_id,) = people(1)
     assert renew()
     newest_points = json.dumps(StoreState.current().checkpoint)
     StoreState.objects.update(checkpoint=None)
-    held = connection.copy()
+    other = connection.copy()
     try:
-        with held.cursor() as cursor:
+        with other.cursor() as cursor:
             cursor.execute("BEGIN")
             cursor.execute("UPDATE vector_store_state SET checkpoint = %s", [newest_points])
-            forgetting = in_thread(lambda: StoreState.remove_sentinel(person))
-            wait_until(lambda: forgetting.done() or waits_for_a_row())
+            removal = in_thread(lambda: StoreState.remove_sentinel(user_id))
+            wait_until(lambda: removal.done() or is_waiting_for_a_row())
             cursor.execute("COMMIT")
-        forgetting.result()
+        removal.result()
     finally:
-        held.close()
-    assert remembered() == set()
+        other.close()
+    assert sentinel_ids() == set()
 
 
-def waits_for_a_row() -> bool:
+def is_waiting_for_a_row() -> bool:
     with connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'")
         return bool(cursor.fetchone()[0])
@@ -662,50 +662,52 @@ def waits_for_a_row() -> bool:
 
 @pytest.mark.qdrant_server
 @pytest.mark.django_db(transaction=True)
-def test_renew_checkpoint__beside_an_erasure_that_waits_for_qdrant(qdrant_server: QdrantServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It holds no worker up, and whom it erases is not remembered in the end."""
+def test_renew_checkpoint__erasure_waits_for_qdrant__renews_and_then_forgets_the_user(
+    qdrant_server: QdrantServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The erasure blocks no worker, and at its end the erased user is no sentinel."""
     initialize()
-    there, person = people(2)
+    kept, user_id = people(2)
     assert renew()
-    removing, over = threading.Event(), threading.Event()
+    started, over = threading.Event(), threading.Event()
     remove = inline._remove
 
-    def held_up(*arguments: Any) -> bool:
-        removing.set()
+    def wait_then_remove(*arguments: Any) -> bool:
+        started.set()
         over.wait(60)
         return remove(*arguments)
 
-    monkeypatch.setattr(inline, "_remove", held_up)
-    erasing = in_thread(lambda: erase(person))
+    monkeypatch.setattr(inline, "_remove", wait_then_remove)
+    erasure = in_thread(lambda: erase(user_id))
     try:
-        assert removing.wait(60)
+        assert started.wait(60)
         assert renew()
-        assert remembered() == {str(there), str(person)}
+        assert sentinel_ids() == {str(kept), str(user_id)}
     finally:
         over.set()
-        erasing.result()
-    assert remembered() == {str(there)}
+        erasure.result()
+    assert sentinel_ids() == {str(kept)}
 
 
 @pytest.mark.django_db(transaction=True)
-def test_renew_checkpoint__beside_somebody_who_holds_what_is_remembered(live: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is left to the next renewal, without a word: nothing is wrong."""
-    confirm, held = checkpoint._confirm, connection.copy()
+def test_renew_checkpoint__row_locked_by_another_process__is_left_to_the_next_renewal(live: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is logged, because this is no error."""
+    confirm, other = checkpoint._confirm, connection.copy()
 
-    def held_up(pending: Any) -> bool:
-        with held.cursor() as cursor:
+    def lock_row_and_confirm(pending: Any) -> bool:
+        with other.cursor() as cursor:
             cursor.execute("BEGIN; SELECT FROM vector_store_state FOR UPDATE")
         return confirm(pending)
 
     try:
         with monkeypatch.context() as patched:
             patched.setattr(transactions, "LOCK_SECONDS", 1)
-            patched.setattr(checkpoint, "_confirm", held_up)
+            patched.setattr(checkpoint, "_confirm", lock_row_and_confirm)
             assert not renew()
     finally:
-        held.close()
+        other.close()
     assert renew()
 
 
-def remembered() -> set[str]:
-    return {point_id for found in StoreState.current().checkpoint["newest"].values() for point_id, _ in found}
+def sentinel_ids() -> set[str]:
+    return {point_id for points in StoreState.current().checkpoint["newest"].values() for point_id, _ in points}

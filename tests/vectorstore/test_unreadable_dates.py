@@ -40,33 +40,33 @@ def people(dates_unchecked: None, store: str, monkeypatch: pytest.MonkeyPatch) -
     """Users with points."""
     monkeypatch.setattr(merge_join, "WAIT_SECONDS", 0)
     initialize()
-    there = sorted(embedding.pk for embedding in ProfileEmbeddingFactory.create_batch(3 + len(IMPOSSIBLE)))
+    user_ids = sorted(embedding.pk for embedding in ProfileEmbeddingFactory.create_batch(3 + len(IMPOSSIBLE)))
     sync_once()
-    return there
+    return user_ids
 
 
-def spoil(people: list[UUID], column: str = "date_of_birth") -> list[UUID]:
-    """Give some of them impossible dates, without a sync. Return the others."""
-    for person, text in zip(people, IMPOSSIBLE, strict=False):
-        sql(f"UPDATE users SET {column} = %s WHERE id = %s", text, person)
-    return people[len(IMPOSSIBLE) :]
+def store_impossible_dates(user_ids: list[UUID], column: str = "date_of_birth") -> list[UUID]:
+    """Store impossible dates for some of the users, without a sync. Return the other users."""
+    for user_id, text in zip(user_ids, IMPOSSIBLE, strict=False):
+        sql(f"UPDATE users SET {column} = %s WHERE id = %s", text, user_id)
+    return user_ids[len(IMPOSSIBLE) :]
 
 
 @pytest.mark.parametrize("criteria", [{}, {"max_age": 150}])
-def test_search__shows_everybody_else(people: list[UUID], criteria: Any) -> None:
-    *others, searcher = spoil(people)
+def test_search__unreadable_dates__shows_all_other_users(people: list[UUID], criteria: Any) -> None:
+    *others, searcher = store_impossible_dates(people)
     assert sorted(hit.user_id for hit in search(SearchQuery(user_id=searcher, limit=10, **criteria))) == others
 
 
-def test_search_profiles__is_done(people: list[UUID], capsys: pytest.CaptureFixture[str]) -> None:
-    *others, searcher = spoil(people)
+def test_search_profiles__unreadable_dates__prints_the_other_users(people: list[UUID], capsys: pytest.CaptureFixture[str]) -> None:
+    *others, searcher = store_impossible_dates(people)
     call_command("search_profiles", user=str(searcher), json=True)
     assert sorted(hit["user_id"] for hit in json.loads(capsys.readouterr().out)) == list(map(str, others))
 
 
 @pytest.mark.parametrize("column", ["date_of_birth", "created_at"])
-def test_sync__quarantines_them_alone(people: list[UUID], column: str) -> None:
-    others = spoil(people, column)
+def test_sync__unreadable_dates__quarantines_only_these_users(people: list[UUID], column: str) -> None:
+    others = store_impossible_dates(people, column)
     sql("INSERT INTO vector_sync_queue (user_id) SELECT user_id FROM profile_embeddings")
     sync_once()
     assert sorted(QuarantinedUser.objects.values_list("pk", flat=True)) == people[: len(IMPOSSIBLE)]
@@ -74,14 +74,14 @@ def test_sync__quarantines_them_alone(people: list[UUID], column: str) -> None:
 
 
 @pytest.mark.parametrize("column", ["date_of_birth", "created_at"])
-def test_verify__compares_everybody(people: list[UUID], column: str) -> None:
-    spoil(people, column)
+def test_verify__unreadable_dates__compares_all_users(people: list[UUID], column: str) -> None:
+    store_impossible_dates(people, column)
     sql("UPDATE profile_embeddings SET created_at = 'infinity'")
     assert verify().users == len(people)
 
 
-def test_refresh_ages__queues_whoever_has_an_age(people: list[UUID]) -> None:
-    others = spoil(people)
+def test_refresh_ages__unreadable_dates__queues_the_other_users(people: list[UUID]) -> None:
+    others = store_impossible_dates(people)
     QueueEntry.objects.all().delete()
     StoreState.objects.update(ages_refreshed_on=None)
     refresh_ages()
@@ -89,7 +89,7 @@ def test_refresh_ages__queues_whoever_has_an_age(people: list[UUID]) -> None:
 
 
 @pytest.mark.parametrize("text", ["infinity", "-infinity"])
-def test_state__is_shown_whatever_the_queue_holds(people: list[UUID], text: str) -> None:
+def test_state__infinite_queue_time__is_shown(people: list[UUID], text: str) -> None:
     sql("INSERT INTO vector_sync_queue (queued_at) VALUES (%s)", text)
     assert (backlog().length, backlog().oldest_seconds, state().oldest_seconds) == (1, None, None)
 
@@ -99,8 +99,8 @@ def client() -> Client:
     return signed_in(superuser())
 
 
-def test_admin__a_list_that_is_sorted_by_the_date(people: list[UUID], client: Client) -> None:
-    spoil(people, "created_at")
+def test_admin__list_sorted_by_an_unreadable_date__is_shown(people: list[UUID], client: Client) -> None:
+    store_impossible_dates(people, "created_at")
     assert client.get("/admin/accounts/user/", {"o": "-6"}).status_code == 200
     assert client.get("/admin/vectorstore/profileembedding/").status_code == 200
     assert User.objects.count() == len(people) + 1
