@@ -352,8 +352,8 @@ def test_save__waits_for_an_anonymization_and_gives_nothing_back() -> None:
         with in_thread(user.save) as saved:
             wait_until(is_waiting_for_lock, "the save waits")
             cursor.execute("COMMIT")
-        assert (
-            str(saved.exception())
-            == f"User {user.pk} was deleted or anonymized by another transaction: nothing was saved. Reload the user."
-        )
+            assert (
+                str(saved.exception())
+                == f"User {user.pk} was deleted or anonymized by another transaction: nothing was saved. Reload the user."
+            )
     assert ask(CLEARED_ROW, user.pk) == [(f"deleted_{user.pk}@findme.ai", "Deleted User", None, "", True)]

@@ -1,7 +1,6 @@
 """Two concurrent actions with real connections: in any order, no user is erased only in part."""
 
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from threading import Barrier
 from typing import Any
 from uuid import UUID
@@ -18,7 +17,7 @@ from privacy.actions.outcome import Outcome
 from tests.factories import UserFactory
 from tests.privacy.shelf import Shelf
 from tests.support.sessions import another_connection, is_waiting_for_lock
-from tests.support.threads import in_thread
+from tests.support.threads import Running, in_thread
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -74,16 +73,14 @@ def test_erase__a_match_that_is_inserted_while_the_row_goes(shelf: Shelf) -> Non
             insert_match(cursor, person.pk, other_person.pk)
 
     def insert_meanwhile() -> None:
-        inserted = inserting.enter_context(in_thread(insert))
-        futures.append(inserted)
+        inserting.append(in_thread(insert))
         wait_until(is_waiting_for_lock, "The insertion waits")
 
-    futures: list[Any] = []
-    with ExitStack() as inserting:
-        shelf.before_removal = insert_meanwhile
-        assert erase(person.pk).changed
+    inserting: list[Running[None]] = []
+    shelf.before_removal = insert_meanwhile
+    assert erase(person.pk).changed
     with pytest.raises(IntegrityError, match=f"User {person.pk} was anonymized or deleted for good"):
-        futures[0].result()
+        inserting[0].result()
     assert not Match.objects.exists()
 
 

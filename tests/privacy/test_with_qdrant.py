@@ -260,18 +260,15 @@ def test_removals__a_projection_in_flight(collection: str, remove: Callable[[UUI
 
     def write_late(*arguments: Any) -> Any:
         points = points_of(*arguments)
-        removing.append(removal := in_thread(lambda: remove(person.pk)))
-        futures.append(removal.__enter__())
+        removing.append(in_thread(lambda: remove(person.pk)))
         # The projection holds the embedded store. At a server, it leases the user, and the removal blocks other workers.
         wait_until(lambda: asked and (collection == "embedded" or is_kept_from_others(person.pk)), "The removal begins")
         return points
 
     removing: list[Any] = []
-    futures: list[Any] = []
     monkeypatch.setattr("vectorstore.sync.writer.points_of", write_late)
     assert sync_users([person.pk]).written == 1
-    removing[0].__exit__(None, None, None)
-    assert GONE in futures[0].result().effects
+    assert GONE in removing[0].result().effects
     assert point_of(person.pk) is None
 
 
@@ -292,16 +289,13 @@ def test_removals__a_projection_that_begins_before_the_commit(
 
     def remove_and_project(user_id: UUID) -> bool:
         removed = remove_point(user_id)
-        projecting.append(projection := in_thread(project_too))
-        futures.append(projection.__enter__())
+        projecting.append(in_thread(project_too))
         wait_until(lambda: begun and (collection == "embedded" or is_queued(person.pk)), "The projection begins")
         return removed
 
-    futures: list[Any] = []
     monkeypatch.setattr(store, "remove", remove_and_project)
     assert GONE in remove(person.pk).effects
-    projecting[0].__exit__(None, None, None)
-    assert futures[0].result().written == 0
+    assert projecting[0].result().written == 0
     assert point_of(person.pk) is None
 
 
