@@ -8,7 +8,7 @@ from tests.schema.rows import ANN, BOB, CEM, MATCH, VIDEO, insert
 
 
 @pytest.fixture
-def people(db: None) -> None:
+def users(db: None) -> None:
     """Ann, Bob and Cem; Ann and Bob have a match in the first week of 1999, and Ann a video."""
     for key, name in ((ANN, "ann"), (BOB, "bob"), (CEM, "cem")):
         insert("users", id=key, email=f"{name}@example.com", full_name=name.title())

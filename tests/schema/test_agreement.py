@@ -193,7 +193,7 @@ def agree(model: type[Model], overrides: dict[str, Any]) -> None:
 
 
 @pytest.fixture
-def rows(people: None) -> None:
+def rows(users: None) -> None:
     """An embedding, a call and a match that the examples may collide with."""
     insert("profile_embeddings", user_id=ANN)
     insert("video_calls", session_id=SESSION)

@@ -83,7 +83,7 @@ def test_insert__defaults_are_the_guides() -> None:
     assert ask("SELECT status, metadata, created_at = now() FROM video_calls") == [("initiated", "{}", True)]
 
 
-def test_anonymize__as_the_guide_has_it(people: None) -> None:
+def test_anonymize__as_the_guide_has_it(users: None) -> None:
     ask(ANONYMIZE.replace("user_uuid", str(ANN)))
     settle()
     assert ask("SELECT email, full_name, bio, password_hash, deleted_at = now() FROM users WHERE id = %s", ANN) == [
@@ -91,7 +91,7 @@ def test_anonymize__as_the_guide_has_it(people: None) -> None:
     ]
 
 
-def test_soft_delete__as_the_guide_has_it(people: None) -> None:
+def test_soft_delete__as_the_guide_has_it(users: None) -> None:
     ask(SOFT_DELETE.replace("user_uuid", str(ANN)))
     assert ask("SELECT id FROM users WHERE deleted_at = now()") == [(ANN,)]
     assert ask("SELECT count(*) FROM videos") == [(1,)]
@@ -128,21 +128,21 @@ def _rows_with(key: Any) -> set[str]:
     return {name for name in tables if ask(f"SELECT 1 FROM {name} row WHERE strpos(row::text, %s) > 0 LIMIT 1", str(key))}
 
 
-def test_hard_delete__of_one_without_anything(people: None) -> None:
+def test_hard_delete__of_one_without_anything(users: None) -> None:
     ask(HARD_DELETE.replace("user_uuid", str(CEM)))
     settle()
     assert ask("SELECT count(*) FROM users") == [(2,)]
 
 
 @pytest.mark.parametrize("table", ["users", "videos", "matches", "profile_embeddings"])
-def test_updated_at__is_the_time_of_the_transaction_that_changed_the_row(people: None, table: str) -> None:
+def test_updated_at__is_the_time_of_the_transaction_that_changed_the_row(users: None, table: str) -> None:
     if table == "profile_embeddings":
         insert(table, user_id=ANN)
     for stated in ("updated_at", "'2001-01-01'", "NULL"):
         assert ask(f"UPDATE {table} SET updated_at = {stated} RETURNING updated_at = now(), created_at <= updated_at")[0] == (True, True)
 
 
-def test_updated_at__on_insert_is_what_the_insert_says(people: None) -> None:
+def test_updated_at__on_insert_is_what_the_insert_says(users: None) -> None:
     key = insert("users", updated_at="2001-01-01+00")
     assert ask("SELECT updated_at = '2001-01-01+00' FROM users WHERE id = %s", key) == [(True,)]
 

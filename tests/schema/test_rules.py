@@ -9,7 +9,7 @@ from tests.schema.rows import ask, insert, refused, settle, update
 
 TABLES = ["users", "videos", "matches", "video_calls", "profile_embeddings"]
 
-pytestmark = [pytest.mark.usefixtures("people"), pytest.mark.no_cover]
+pytestmark = [pytest.mark.usefixtures("users"), pytest.mark.no_cover]
 
 
 @pytest.mark.parametrize("breach", BREACHES, ids=str)

@@ -17,13 +17,13 @@ OTHER_PEOPLE = f"UPDATE matches SET matched_user_id = '{CEM}' WHERE id = '{MATCH
 SERIALIZATION_FAILURE = "40001"
 
 
-def test_call__in_either_direction(people: None) -> None:
+def test_call__in_either_direction(users: None) -> None:
     insert("video_calls", caller_id=ANN, callee_id=BOB)
     insert("video_calls", caller_id=BOB, callee_id=ANN)
     settle()
 
 
-def test_match__changed_to_other_people_under_its_calls(people: None) -> None:
+def test_match__changed_to_other_people_under_its_calls(users: None) -> None:
     insert("video_calls")
     with refused(RULE, FOREIGN_KEY):
         update("matches", MATCH, matched_user_id=CEM)
@@ -31,31 +31,31 @@ def test_match__changed_to_other_people_under_its_calls(people: None) -> None:
         update("matches", MATCH, user_id=CEM)
 
 
-def test_match__turned_round_under_its_calls(people: None) -> None:
+def test_match__turned_round_under_its_calls(users: None) -> None:
     insert("video_calls")
     update("matches", MATCH, user_id=BOB, matched_user_id=ANN)
     settle()
 
 
-def test_match_and_calls__changed_together(people: None) -> None:
+def test_match_and_calls__changed_together(users: None) -> None:
     call = insert("video_calls")
     update("matches", MATCH, matched_user_id=CEM)
     update("video_calls", call, callee_id=CEM)
     settle()
 
 
-def test_match__without_calls_may_change_its_people(people: None) -> None:
+def test_match__without_calls_may_change_its_people(users: None) -> None:
     update("matches", MATCH, matched_user_id=CEM)
     settle()
 
 
-def test_call__moved_to_a_match_of_others(people: None) -> None:
+def test_call__moved_to_a_match_of_others(users: None) -> None:
     call, others = insert("video_calls"), insert("matches", user_id=BOB, matched_user_id=CEM)
     with refused(RULE, FOREIGN_KEY):
         update("video_calls", call, match_id=others)
 
 
-def test_match__with_its_calls_goes_at_once(people: None) -> None:
+def test_match__with_its_calls_goes_at_once(users: None) -> None:
     insert("video_calls")
     ask("DELETE FROM matches WHERE id = %s", MATCH)
     settle()

@@ -70,7 +70,7 @@ def versions(collection: str) -> dict[str, int | None]:
     return {str(record.id): version_of(record.payload) for record in records}
 
 
-def people() -> set[str]:
+def projectable_users() -> set[str]:
     return {str(user_id) for user_id in ProfileEmbedding.objects.projectable().values_list("pk", flat=True)}
 
 
@@ -100,7 +100,7 @@ def prove_adopted(collection: str, above: int = 0) -> None:
     done = sync_once(timeout=20)
     assert (done.remaining.length, done.unavailable) == (0, None)
     found = versions(collection)
-    assert found.keys() == people()
+    assert found.keys() == projectable_users()
     assert all(version is not None and above < version <= last_allocated() for version in found.values())
 
 
@@ -430,7 +430,7 @@ def test_adopt__a_real_collection_that_bears_the_aliass_name(every_store: str) -
     assert done.replaced is not None
     assert (done.replaced.collection, done.replaced.users, done.replaced.points) == (v1(), 3, 3)
     assert done.replaced.gap_seconds < 5
-    assert versions(collection_name()).keys() == people()
+    assert versions(collection_name()).keys() == projectable_users()
     prove_adopted(v1())
 
 

@@ -50,7 +50,7 @@ def make_users() -> None:
 
 
 @pytest.fixture
-def people(db: None) -> None:
+def users(db: None) -> None:
     make_users()
 
 
@@ -75,7 +75,7 @@ def committed_users(transactional_db: None) -> None:
         ("gender = 'male', deleted_at = now()", URGENT),
     ],
 )
-def test_update_user__queues_only_the_changed_user(people: None, change: str, urgent: bool) -> None:
+def test_update_user__queues_only_the_changed_user(users: None, change: str, urgent: bool) -> None:
     ask(f"UPDATE users SET {change} WHERE id = %s", ANN)
     assert queued() == [(ANN, urgent)]
 
@@ -89,12 +89,12 @@ def test_update_user__queues_only_the_changed_user(people: None, change: str, ur
         "gender = gender, active = active, verified = verified, deleted_at = NULL",
     ],
 )
-def test_update_user__column_that_no_point_shows__queues_no_user(people: None, change: str) -> None:
+def test_update_user__column_that_no_point_shows__queues_no_user(users: None, change: str) -> None:
     ask(f"UPDATE users SET {change} WHERE id = %s", ANN)
     assert queued() == []
 
 
-def test_update_user__soft_deleted_and_restored__is_urgent_both_times(people: None) -> None:
+def test_update_user__soft_deleted_and_restored__is_urgent_both_times(users: None) -> None:
     ask("UPDATE users SET deleted_at = '2026-01-01' WHERE id = %s", ANN)
     ask("UPDATE users SET deleted_at = '2026-01-02' WHERE id = %s", ANN)
     assert queued() == [(ANN, URGENT)]
@@ -102,7 +102,7 @@ def test_update_user__soft_deleted_and_restored__is_urgent_both_times(people: No
     assert queued() == [(ANN, URGENT)]
 
 
-def test_update_users__queues_only_users_with_a_changed_row(people: None) -> None:
+def test_update_users__queues_only_users_with_a_changed_row(users: None) -> None:
     ask("UPDATE users SET gender = 'male' WHERE id = %s", BOB)
     queued()
     ask("UPDATE users SET gender = 'female'")
@@ -122,7 +122,7 @@ def test_update_users__queues_only_users_with_a_changed_row(people: None) -> Non
         ("video_features", []),
     ],
 )
-def test_update_embedding__changed_and_changed_back__is_queued_both_times(people: None, column: str, value: Any) -> None:
+def test_update_embedding__changed_and_changed_back__is_queued_both_times(users: None, column: str, value: Any) -> None:
     before = ask(f"SELECT {column}::text FROM profile_embeddings WHERE user_id = %s", ANN)[0][0]
     ask(f"UPDATE profile_embeddings SET {column} = %s WHERE user_id = %s", value, ANN)
     assert queued() == [(ANN, NORMAL)]
@@ -133,12 +133,12 @@ def test_update_embedding__changed_and_changed_back__is_queued_both_times(people
 @pytest.mark.parametrize(
     "change", ["model = 'new'", "updated_at = now(), created_at = now()", "vector = vector", "location = NULL, video_features = NULL"]
 )
-def test_update_embedding__column_that_no_point_shows__queues_no_user(people: None, change: str) -> None:
+def test_update_embedding__column_that_no_point_shows__queues_no_user(users: None, change: str) -> None:
     ask(f"UPDATE profile_embeddings SET {change}")
     assert queued() == []
 
 
-def test_update_embedding__nan_without_the_constraint__is_a_change_once(people: None) -> None:
+def test_update_embedding__nan_without_the_constraint__is_a_change_once(users: None) -> None:
     ask("ALTER TABLE profile_embeddings DROP CONSTRAINT profile_embeddings_video_features_check")
     ask("UPDATE profile_embeddings SET video_features = '{NaN}' WHERE user_id = %s", ANN)
     assert queued() == [(ANN, NORMAL)]
@@ -146,14 +146,14 @@ def test_update_embedding__nan_without_the_constraint__is_a_change_once(people: 
     assert queued() == []
 
 
-def test_update__changed_key__queues_the_old_and_the_new_id(people: None) -> None:
+def test_update__changed_key__queues_the_old_and_the_new_id(users: None) -> None:
     ask("UPDATE profile_embeddings SET user_id = %s WHERE user_id = %s", CEM, ANN)
     assert set(queued()) == {(ANN, URGENT), (CEM, URGENT)}
     ask("UPDATE users SET id = %s WHERE id = %s", UNUSED_ID, ANN)
     assert set(queued()) == {(ANN, URGENT), (UNUSED_ID, URGENT)}
 
 
-def test_update__exchanged_keys__queues_both_users(people: None) -> None:
+def test_update__exchanged_keys__queues_both_users(users: None) -> None:
     ask("UPDATE profile_embeddings SET vector = %s WHERE user_id = %s", OTHER_VECTOR, BOB)
     queued()
     settle()
@@ -162,14 +162,14 @@ def test_update__exchanged_keys__queues_both_users(people: None) -> None:
     assert set(queued()) == {(ANN, NORMAL), (BOB, NORMAL)}
 
 
-def test_insert__user_without_embedding__is_queued_with_the_embedding(people: None) -> None:
+def test_insert__user_without_embedding__is_queued_with_the_embedding(users: None) -> None:
     insert("users", id=UNUSED_ID)
     assert queued() == []
     insert("profile_embeddings", user_id=UNUSED_ID)
     assert queued() == [(UNUSED_ID, NORMAL)]
 
 
-def test_insert__embedding_before_its_user__is_queued(people: None) -> None:
+def test_insert__embedding_before_its_user__is_queued(users: None) -> None:
     """The foreign key is checked at the end of the transaction."""
     insert("profile_embeddings", user_id=UNUSED_ID)
     insert("users", id=UNUSED_ID)
@@ -178,14 +178,14 @@ def test_insert__embedding_before_its_user__is_queued(people: None) -> None:
 
 
 @pytest.mark.parametrize("table", ["users", "profile_embeddings"])
-def test_delete__queues_urgent_entries(people: None, table: str) -> None:
+def test_delete__queues_urgent_entries(users: None, table: str) -> None:
     ask(f"DELETE FROM {table} WHERE {'id' if table == 'users' else 'user_id'} = %s", ANN)
     assert set(queued()) == {(ANN, URGENT)}
     ask(f"DELETE FROM {table} WHERE false")
     assert queued() == []
 
 
-def test_delete__many_users__cascade_runs_each_trigger_once(people: None) -> None:
+def test_delete__many_users__cascade_runs_each_trigger_once(users: None) -> None:
     """Each trigger runs once for any number of deleted users: PostgreSQL runs the cascades of one statement together."""
     ask("CREATE TEMP TABLE runs (rows bigint)")
     ask("""
@@ -202,7 +202,7 @@ def test_delete__many_users__cascade_runs_each_trigger_once(people: None) -> Non
 
 
 @pytest.mark.parametrize(("table", "entries"), [("users", 2), ("profile_embeddings", 1)])
-def test_truncate__queues_one_entry_per_table_without_a_user(people: None, table: str, entries: int) -> None:
+def test_truncate__queues_one_entry_per_table_without_a_user(users: None, table: str, entries: int) -> None:
     settle()
     ask(f"TRUNCATE {table} CASCADE")
     assert queued() == [(None, URGENT)] * entries
@@ -213,19 +213,19 @@ def test_truncate__queues_one_entry_per_table_without_a_user(people: None, table
 UPSERT = "INSERT INTO profile_embeddings (user_id, vector) SELECT unnest(%s::uuid[]), %s::real[] ON CONFLICT (user_id) DO "
 
 
-def test_upsert__do_update__queues_new_and_changed_users_only(people: None) -> None:
+def test_upsert__do_update__queues_new_and_changed_users_only(users: None) -> None:
     ask("UPDATE profile_embeddings SET vector = %s WHERE user_id = %s", OTHER_VECTOR, BOB)
     queued()
     ask(f"{UPSERT} UPDATE SET vector = excluded.vector", [ANN, BOB, CEM], ONE_WAY)
     assert set(queued()) == {(BOB, NORMAL), (CEM, NORMAL)}
 
 
-def test_upsert__do_nothing__queues_new_users_only(people: None) -> None:
+def test_upsert__do_nothing__queues_new_users_only(users: None) -> None:
     ask(f"{UPSERT} NOTHING", [ANN, BOB, CEM], OTHER_VECTOR)
     assert queued() == [(CEM, NORMAL)]
 
 
-def test_merge__queues_the_users_of_each_action(people: None) -> None:
+def test_merge__queues_the_users_of_each_action(users: None) -> None:
     if int(ask("SHOW server_version_num")[0][0]) < 150000:
         pytest.skip("PostgreSQL has MERGE since version 15")
     ask(
@@ -241,13 +241,13 @@ def test_merge__queues_the_users_of_each_action(people: None) -> None:
     assert set(queued()) == {(ANN, URGENT), (BOB, NORMAL), (CEM, NORMAL)}
 
 
-def test_copy__queues_every_row(people: None) -> None:
+def test_copy__queues_every_row(users: None) -> None:
     with connection.cursor() as cursor, cursor.copy("COPY profile_embeddings (user_id, vector) FROM STDIN") as copy:
         copy.write(f"{CEM}\t{{{','.join(map(str, ONE_WAY))}}}\n")
     assert queued() == [(CEM, NORMAL)]
 
 
-def test_nested_statement__queues_the_users_of_each_part(people: None) -> None:
+def test_nested_statement__queues_the_users_of_each_part(users: None) -> None:
     ask(
         """
         WITH gone AS (DELETE FROM profile_embeddings WHERE user_id = %s RETURNING user_id)
@@ -282,7 +282,7 @@ def test_orm__every_write__queues_the_changed_users() -> None:
     assert set(queued()) == {(gone, URGENT)}
 
 
-def test_savepoint__rolled_back__only_released_changes_are_queued(people: None) -> None:
+def test_savepoint__rolled_back__only_released_changes_are_queued(users: None) -> None:
     with transaction.atomic():
         ask("UPDATE users SET active = false WHERE id = %s", ANN)
         with transaction.atomic():
@@ -291,7 +291,7 @@ def test_savepoint__rolled_back__only_released_changes_are_queued(people: None) 
     assert queued() == [(ANN, URGENT)]
 
 
-def test_replica_role__copied_rows__are_queued_in_any_order(people: None) -> None:
+def test_replica_role__copied_rows__are_queued_in_any_order(users: None) -> None:
     ask("SET LOCAL session_replication_role = replica")
     insert("profile_embeddings", user_id=UNUSED_ID)
     assert queued() == [(UNUSED_ID, NORMAL)]
@@ -345,7 +345,7 @@ def refused(statement: str) -> str:
     return str(raised.value).splitlines()[0]
 
 
-def test_role__without_rights_on_the_queue__writes_and_is_captured(people: None) -> None:
+def test_role__without_rights_on_the_queue__writes_and_is_captured(users: None) -> None:
     with as_other_role():
         write_all_tables()
         settle()
@@ -354,7 +354,7 @@ def test_role__without_rights_on_the_queue__writes_and_is_captured(people: None)
     assert queued() == [*ALL_ENTRIES, (None, URGENT)]
 
 
-def test_role__with_rights_on_users_only__is_captured_with_its_cascades(people: None) -> None:
+def test_role__with_rights_on_users_only__is_captured_with_its_cascades(users: None) -> None:
     with as_other_role("users"):
         ask("UPDATE users SET is_staff = true WHERE id = %s", ANN)
         ask("DELETE FROM users WHERE id = %s", BOB)
@@ -362,7 +362,7 @@ def test_role__with_rights_on_users_only__is_captured_with_its_cascades(people: 
     assert queued() == [(ANN, URGENT), (BOB, URGENT), (BOB, URGENT)]
 
 
-def test_role__own_table__cannot_use_the_trigger_functions(people: None) -> None:
+def test_role__own_table__cannot_use_the_trigger_functions(users: None) -> None:
     with as_other_role():
         ask("CREATE TEMP TABLE own_table (id uuid)")
         message = refused(
@@ -372,7 +372,7 @@ def test_role__own_table__cannot_use_the_trigger_functions(people: None) -> None
     assert message == "permission denied for function public.vector_sync_users_deleted"
 
 
-def test_search_path__tables_and_functions_of_the_same_names__are_not_used(people: None) -> None:
+def test_search_path__tables_and_functions_of_the_same_names__are_not_used(users: None) -> None:
     with as_other_role():
         ask("CREATE SCHEMA trap")
         for schema in ("trap", "pg_temp"):
@@ -401,7 +401,7 @@ OPERANDS = (
 )
 
 
-def test_operators_of_another_role__in_the_schema_of_the_tables__are_not_used(people: None) -> None:
+def test_operators_of_another_role__in_the_schema_of_the_tables__are_not_used(users: None) -> None:
     """PostgreSQL prefers an operator with exactly the types of the operands. It has no built-in one for varchar."""
     sleeping_worker()
     ask("CREATE TABLE trapped (by name)")
@@ -431,7 +431,7 @@ def repair_after(statement: str) -> None:
     assert len(mend_triggers("verify_qdrant --repair")) == 2
 
 
-def test_sync_notify__is_executable_by_its_owner_only(people: None) -> None:
+def test_sync_notify__is_executable_by_its_owner_only(users: None) -> None:
     with as_other_role():
         assert refused("SELECT public.vector_sync_notify()") == "permission denied for function vector_sync_notify"
 

@@ -17,9 +17,10 @@ from qdrant_client import QdrantClient, models
 from accounts.models import User
 from findme.core.errors import StoreUnavailable
 from privacy.actions.erase import erase
-from tests.factories import ProfileEmbeddingFactory, unit_vector
+from tests.factories import unit_vector
 from tests.qdrant import QdrantServer, started_qdrant
 from tests.support.threads import in_thread
+from tests.support.users import create_users
 from tests.support.waiting import wait_until
 from vectorstore.catalog import registry
 from vectorstore.consistency import checkpoint
@@ -63,12 +64,12 @@ def live(store: str) -> str:
     return f"{collection_name()}_v1"
 
 
-def people(count: int) -> list[UUID]:
-    """People with their points."""
-    there = [embedding.pk for embedding in ProfileEmbeddingFactory.create_batch(count)]
-    for user_id in there:
+def create_synced_one_by_one(count: int) -> list[UUID]:
+    """Create users with points of ascending versions."""
+    user_ids = create_users(count)
+    for user_id in user_ids:
         sync_users([user_id])
-    return there
+    return user_ids
 
 
 def renew() -> bool:
@@ -144,7 +145,7 @@ def sequence_reset() -> Iterator[None]:
 
 
 def test_newest__versions_of_another_program__are_ignored(collection: str) -> None:
-    (user_id,) = people(1)
+    (user_id,) = create_synced_one_by_one(1)
     for number, version in enumerate((MAX_UNALLOCATED, TOO_HIGH - 1, TOO_HIGH, 2**62)):
         upsert(collection, number, version=version)
     with qdrant() as client:
@@ -155,7 +156,7 @@ def test_newest__versions_of_another_program__are_ignored(collection: str) -> No
 def test_highest__returns_the_highest_version_of_the_collection(collection: str) -> None:
     with qdrant() as client:
         assert highest(client, collection) == 0
-    user_ids = people(3)
+    user_ids = create_synced_one_by_one(3)
     upsert(collection, 5, version="many")
     with qdrant() as client:
         info = client.get_collection(collection)
@@ -166,7 +167,7 @@ def test_highest__returns_the_highest_version_of_the_collection(collection: str)
 @pytest.mark.qdrant_server
 def test_highest__without_an_index__returns_the_highest_version(qdrant_server: QdrantServer) -> None:
     initialize()
-    people(2)
+    create_synced_one_by_one(2)
     with qdrant() as client:
         collection = f"{collection_name()}_v1"
         client.delete_payload_index(collection, "version", wait=True)
@@ -186,7 +187,7 @@ def test_raise_above__never_lowers_the_sequence() -> None:
 
 
 def test_renew_checkpoint__both_stores_have_it(collection: str) -> None:
-    user_ids = people(2)
+    user_ids = create_synced_one_by_one(2)
     check()
     assert stored_checkpoint(collection) is None and is_checkpoint_due()
     assert renew()
@@ -211,7 +212,7 @@ def test_is_checkpoint_due__older_than_30_seconds__is_due(live: str) -> None:
 
 def test_renew_checkpoint__interrupted__next_renewal_completes_it(live: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The process was killed before or after the collection had the checkpoint. No restore is reported, and no third checkpoint begins."""
-    people(1)
+    create_synced_one_by_one(1)
     renew()
     for owner, method in ((QdrantClient, "update_collection"), (checkpoint, "_confirm")):
         with monkeypatch.context() as patched:
@@ -281,7 +282,7 @@ def test_compare_checkpoints__reserved_collection__is_skipped(live: str) -> None
 @pytest.mark.django_db(transaction=True)
 def test_renew_checkpoint__concurrent_renewals__report_no_restore(qdrant_server: QdrantServer) -> None:
     initialize()
-    people(4)
+    create_synced_one_by_one(4)
     errors: list[Exception] = []
     renewed: list[bool] = []
 
@@ -359,10 +360,10 @@ def _administer(statement: str, *names: str) -> None:
 @pytest.mark.django_db(transaction=True)
 def test_compare_checkpoints__postgresql_restored__is_reported(qdrant_server: QdrantServer) -> None:
     initialize()
-    people(2)
+    create_synced_one_by_one(2)
     renew()
     with older_postgres() as restore:
-        people(1)
+        create_synced_one_by_one(1)
         high = last_allocated()
         restore()
         assert User.objects.filter(embedding__isnull=False).count() == 2
@@ -376,11 +377,11 @@ def test_compare_checkpoints__postgresql_restored__is_reported(qdrant_server: Qd
 def test_compare_checkpoints__postgresql_restored_and_versions_caught_up__is_reported(qdrant_server: QdrantServer) -> None:
     """Then only the checkpoint shows it."""
     initialize()
-    people(2)
+    create_synced_one_by_one(2)
     renew()
     before = StoreState.current().checkpoint["at"]
     with older_postgres() as restore:
-        people(1)
+        create_synced_one_by_one(1)
         renew()
         after = StoreState.current().checkpoint["at"]
         restore()
@@ -401,13 +402,13 @@ def test_compare_checkpoints__qdrant_folder_restored__is_reported(memory_path: P
     with started_qdrant(memory_path) as server:
         settings.QDRANT_URL, settings.QDRANT_GRPC_PORT, settings.QDRANT_COLLECTION = server.url, 0, "users"
         initialize()
-        people(2)
+        create_synced_one_by_one(2)
         renew()
         before = stored_checkpoint("users_v1")["at"]
     shutil.copytree(memory_path / "storage", copy)
     with started_qdrant(memory_path) as server:
         settings.QDRANT_URL = server.url
-        people(1)
+        create_synced_one_by_one(1)
         renew()
     shutil.rmtree(memory_path / "storage")
     copy.rename(memory_path / "storage")
@@ -426,10 +427,10 @@ def test_compare_checkpoints__qdrant_folder_restored__is_reported(memory_path: P
 
 def test_compare_checkpoints__embedded_folder_restored__is_reported(embedded_qdrant: Path) -> None:
     initialize()
-    people(2)
+    create_synced_one_by_one(2)
     renew()
     shutil.copytree(embedded_qdrant, embedded_qdrant.parent / "copy")
-    people(1)
+    create_synced_one_by_one(1)
     renew()
     shutil.rmtree(embedded_qdrant)
     (embedded_qdrant.parent / "copy").rename(embedded_qdrant)
@@ -442,7 +443,7 @@ def test_compare_checkpoints__snapshot_recovered_in_place__is_reported(memory_pa
     with started_qdrant(memory_path) as server:
         settings.QDRANT_URL, settings.QDRANT_GRPC_PORT, settings.QDRANT_COLLECTION = server.url, 0, "users"
         initialize()
-        first, second, _ = people(3)
+        first, second, _ = create_synced_one_by_one(3)
         renew()
         with qdrant() as client:
             snapshot = client.create_snapshot("users_v1")
@@ -465,13 +466,13 @@ def test_compare_checkpoints__snapshot_recovered_in_place__is_reported(memory_pa
 
 
 def test_sentinel_points__are_points_of_users(live: str) -> None:
-    kept, erased = people(2)
+    kept, erased = create_synced_one_by_one(2)
     User.objects.filter(pk=erased).delete()
     assert sentinel_points({"a": [(7, 12), (str(erased), 11), (str(kept), 10)], "b": []}) == {"a": [(str(kept), 10)], "b": []}
 
 
 def test_compare_checkpoints__sentinels_deleted_and_written_again__passes(live: str) -> None:
-    user_ids = people(3)
+    user_ids = create_synced_one_by_one(3)
     renew()
     User.objects.filter(pk=user_ids[2]).update(deleted_at="2026-01-01T00:00:00Z")
     sync_users([user_ids[2]])
@@ -485,7 +486,7 @@ def test_compare_checkpoints__sentinels_deleted_and_written_again__passes(live: 
 
 
 def test_compare_checkpoints__sentinel_missing_without_a_reason__reports_a_restore(live: str) -> None:
-    (user_id,) = people(1)
+    (user_id,) = create_synced_one_by_one(1)
     renew()
     with qdrant() as client:
         client.delete(live, models.PointIdsList(points=[str(user_id)]), wait=True)
@@ -499,7 +500,7 @@ def test_compare_checkpoints__sentinel_missing_without_a_reason__reports_a_resto
 @pytest.mark.django_db(transaction=True)
 def test_compare_checkpoints__sentinel_being_removed__passes(live: str) -> None:
     """The point is deleted first, and the row at the commit."""
-    (user_id,) = people(1)
+    (user_id,) = create_synced_one_by_one(1)
     renew()
     other, done = connection.copy(), []
     try:
@@ -518,7 +519,7 @@ def test_compare_checkpoints__sentinel_being_removed__passes(live: str) -> None:
 
 def test_compare_checkpoints__sentinel_in_quarantine__passes(dates_unchecked: None, live: str) -> None:
     """The user's rows make no valid point, so the point is deleted and the user is quarantined."""
-    user_ids = people(2)
+    user_ids = create_synced_one_by_one(2)
     renew()
     User.objects.filter(pk=user_ids[0]).update(created_at=Func(Value("infinity"), function="CAST", template="%(expressions)s::timestamptz"))
     assert len(sync_users(user_ids[:1]).rejected) == 1
@@ -530,7 +531,7 @@ def test_compare_checkpoints__sentinel_in_quarantine__passes(dates_unchecked: No
 @pytest.mark.django_db(transaction=True)
 def test_compare_checkpoints__rows_change_during_the_comparison__passes(live: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The comparison cannot judge users whose rows have just changed."""
-    (user_id,) = people(1)
+    (user_id,) = create_synced_one_by_one(1)
     renew()
     with qdrant() as client:
         client.delete(live, models.PointIdsList(points=[str(user_id)]), wait=True)
@@ -547,7 +548,7 @@ def test_compare_checkpoints__rows_change_during_the_comparison__passes(live: st
 
 def test_compare_checkpoints__building_collection__has_no_sentinels(live: str) -> None:
     """A restore deletes stale points of the snapshot and writes them again."""
-    (user_id,) = people(1)
+    (user_id,) = create_synced_one_by_one(1)
     name = f"{collection_name()}_v2"
     with qdrant() as client:
         create(client, name)
@@ -569,7 +570,7 @@ def test_compare_checkpoints__building_collection__has_no_sentinels(live: str) -
 
 def test_compare_checkpoints__new_collection_under_a_used_name__passes(live: str) -> None:
     """The sentinels of a dropped collection are removed, because the next one gets its name. A renewal in between does not store them again."""
-    (user_id,) = people(1)
+    (user_id,) = create_synced_one_by_one(1)
     name = f"{collection_name()}_v2"
     with qdrant() as client:
         create(client, name)
@@ -591,7 +592,7 @@ def test_compare_checkpoints__new_collection_under_a_used_name__passes(live: str
 
 
 def test_reserve__removes_the_sentinels_of_the_name(live: str) -> None:
-    people(1)
+    create_synced_one_by_one(1)
     renew()
     StoreState.objects.update(pending_checkpoint=StoreState.current().checkpoint)
     registry.reserve(live, "")
@@ -600,7 +601,7 @@ def test_reserve__removes_the_sentinels_of_the_name(live: str) -> None:
 
 
 def test_remove_sentinel__erased_user__is_no_longer_a_sentinel(live: str) -> None:
-    kept, user_id = people(2)
+    kept, user_id = create_synced_one_by_one(2)
     renew()
     StoreState.remove_sentinel(uuid4())
     assert len(StoreState.current().checkpoint["newest"][live]) == 2
@@ -621,7 +622,7 @@ def test_remove_sentinel__erased_during_a_renewal__is_not_stored(
 ) -> None:
     """The renewal has already read the user's point, or stored it as pending. The new checkpoint does not contain it."""
     initialize()
-    kept, user_id = people(2)
+    kept, user_id = create_synced_one_by_one(2)
     original = getattr(checkpoint, step)
 
     def erase_first(*arguments: Any, **options: Any) -> Any:
@@ -636,7 +637,7 @@ def test_remove_sentinel__erased_during_a_renewal__is_not_stored(
 
 @pytest.mark.django_db(transaction=True)
 def test_remove_sentinel__row_locked_by_a_renewal__waits(live: str) -> None:
-    (user_id,) = people(1)
+    (user_id,) = create_synced_one_by_one(1)
     assert renew()
     newest_points = json.dumps(StoreState.current().checkpoint)
     StoreState.objects.update(checkpoint=None)
@@ -667,7 +668,7 @@ def test_renew_checkpoint__erasure_waits_for_qdrant__renews_and_then_forgets_the
 ) -> None:
     """The erasure blocks no worker, and at its end the erased user is no sentinel."""
     initialize()
-    kept, user_id = people(2)
+    kept, user_id = create_synced_one_by_one(2)
     assert renew()
     started, over = threading.Event(), threading.Event()
     remove = inline._remove

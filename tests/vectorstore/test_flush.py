@@ -11,7 +11,8 @@ from django.core.management import call_command
 from accounts.models import User
 from tests.factories import unit_vector
 from tests.support.commands import refused
-from tests.vectorstore.sync.people import ids, people, plain_sql, points, queued
+from tests.support.users import create_users
+from tests.vectorstore.sync.points import ids, plain_sql, points, queued
 from vectorstore.catalog import registry
 from vectorstore.catalog.ownership import database_id
 from vectorstore.models import ProfileEmbedding, QuarantinedUser, StoreState, VectorCollection
@@ -26,7 +27,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture
 def synced(store: str) -> None:
     initialize()
-    there = people(3)
+    there = create_users(3)
     sync_once()
     assert points() == ids(there)
 
@@ -67,7 +68,7 @@ def test_flush__every_command_agrees(synced: None, tmp_path: Path, capsys: pytes
     call_command("reindex_qdrant")
     assert registry.live() == f"{collection_name()}_v2"
     assert verify().clean
-    there = people(2)
+    there = create_users(2)
     sync_once()
     assert points() == ids(there)
     assert verify().clean

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from django.db import connection, transaction
 
-from tests.vectorstore.sync.people import one, people, plain_sql
+from tests.support.users import create_users
+from tests.vectorstore.sync.points import one, plain_sql
 from vectorstore.consistency.quiescence import quiescent_users
 from vectorstore.models import QueueEntry
 
@@ -21,7 +22,7 @@ def settings_of_the_transaction() -> list[Any]:
 
 def test_quiescent_users__leaves_no_trace_in_the_callers_transaction() -> None:
     """An erasure asks inside its transaction: it keeps its timeouts, and no other user is locked until its commit."""
-    there = people(2)
+    there = create_users(2)
     QueueEntry.objects.filter(user_id=there[0]).delete()
     with transaction.atomic():
         plain_sql("SET LOCAL lock_timeout = '1234ms'; SET LOCAL synchronous_commit = 'local'")

@@ -63,7 +63,7 @@ def person(*numbers: float, **fields: Any) -> User:
     return user
 
 
-def people(count: int, **fields: Any) -> list[User]:
+def create_ever_farther(count: int, **fields: Any) -> list[User]:
     """People ever farther away from ``direction(1)``."""
     return [person(1, (number + 1) / count, **fields) for number in range(count)]
 
@@ -125,7 +125,7 @@ CHANGES = (
 
 
 def test_search__postgresql_has_the_last_word(collection: str) -> None:
-    *gone, shown = people(len(CHANGES) + 1)
+    *gone, shown = create_ever_farther(len(CHANGES) + 1)
     project_all()
     for user, change in zip(gone, CHANGES, strict=True):
         with connection.cursor() as cursor:
@@ -229,13 +229,13 @@ def test_search__least_score_is_included(collection: str) -> None:
 
 
 def test_search__pages_by_offset(collection: str) -> None:
-    users = people(30)
+    users = create_ever_farther(30)
     project_all()
     assert [found(offset=offset, limit=12) for offset in (0, 12, 24, 36)] == [ids(*users[start : start + 12]) for start in (0, 12, 24, 36)]
 
 
 def test_search__pages_after_a_place_stay_whole_whoever_comes_and_goes(collection: str) -> None:
-    users = people(30)
+    users = create_ever_farther(30)
     project_all()
     (*_, last) = search(SearchQuery(vector=direction(1), limit=12))
     User.objects.filter(pk__in=[user.pk for user in users[:5]]).update(active=False)
@@ -262,7 +262,7 @@ def test_search_many__as_one_by_one(collection: str, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(module, "SPARE", 2)
     monkeypatch.setattr(search_module, "BATCH_SIZE", 4)
     monkeypatch.setattr(search_module, "EMBEDDED_BATCH_SIZE", 4)
-    users = people(24, gender="male") + people(6, gender="other")
+    users = create_ever_farther(24, gender="male") + create_ever_farther(6, gender="other")
     project_all()
     User.objects.filter(pk__in=[user.pk for user in users[:10]]).update(active=False)
     queries = [
@@ -292,7 +292,7 @@ def pages(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_search_many__one_query_of_postgresql_for_all(collection: str, pages: list[int]) -> None:
-    users = people(8)
+    users = create_ever_farther(8)
     project_all()
     queries = [SearchQuery(user_id=user.pk, limit=2) for user in users]
     with CaptureQueriesContext(connection) as asked:
@@ -330,7 +330,7 @@ def test_search__embedded_is_not_told_whom_to_leave_out(settings: Settings) -> N
 
 def test_search__embedded_finds_a_page_at_once_whoever_is_left_out(embedded_qdrant: Path, pages: list[int]) -> None:
     initialize()
-    users = people(60)
+    users = create_ever_farther(60)
     project_all()
     assert found(exclude=ids(*users[:50]), limit=5) == ids(*users[50:55])
     assert len(pages) == 1
@@ -339,7 +339,7 @@ def test_search__embedded_finds_a_page_at_once_whoever_is_left_out(embedded_qdra
 def test_search__excluded_beyond_what_qdrant_is_reported(collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """All of those who would be first: more candidates are fetched."""
     monkeypatch.setattr("vectorstore.search.filter.MAX_EXCLUDED", 10)
-    users = people(40)
+    users = create_ever_farther(40)
     project_all()
     assert found(exclude=ids(*users[:30]), limit=5) == ids(*users[30:35])
 
@@ -349,7 +349,7 @@ def test_search__excluded_beyond_what_qdrant_is_reported(collection: str, monkey
 def test_search__a_vector_of_nan_is_like_nobody(qdrant_server_grpc: QdrantServer, settings: Settings, *, by_grpc: bool) -> None:
     """A server stores it by gRPC, and puts it before all others; told of a least score, it finds nobody behind it."""
     initialize()
-    *shown, odd = people(30)
+    *shown, odd = create_ever_farther(30)
     project_all()
     payload = {"active": True, "verified": True, "version": 1}
     with qdrant() as client:
@@ -381,7 +381,7 @@ def test_search__where_the_alias_leads_is_asked_now_and_then(qdrant_server: Any,
 
 
 def test_search__excluded(collection: str) -> None:
-    first, second, third = people(3)
+    first, second, third = create_ever_farther(3)
     project_all()
     assert found(exclude=[first.pk], limit=1) == ids(second)
     assert found(user_id=second.pk, exclude=[first.pk]) == ids(third)
@@ -391,7 +391,7 @@ def test_search__excluded(collection: str) -> None:
 
 def test_search__as_many_as_asked_for_behind_many_who_are_gone(collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SPARE", 2)
-    users = people(40)
+    users = create_ever_farther(40)
     project_all()
     User.objects.filter(pk__in=[user.pk for user in users[:30]]).update(active=False)
     assert found(limit=4) == ids(*users[30:34])
@@ -401,7 +401,7 @@ def test_search__as_many_as_asked_for_behind_many_who_are_gone(collection: str, 
 
 def test_search__one_query_a_page(collection: str, monkeypatch: pytest.MonkeyPatch, pages: list[int]) -> None:
     monkeypatch.setattr(module, "SPARE", 2)
-    users = people(40)
+    users = create_ever_farther(40)
     project_all()
     with CaptureQueriesContext(connection) as queries:
         assert found(user_id=users[-1].pk, limit=4) == ids(*users[38:34:-1])

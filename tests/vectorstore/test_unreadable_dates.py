@@ -36,7 +36,7 @@ def sql(statement: str, *parameters: Any) -> None:
 
 
 @pytest.fixture
-def people(dates_unchecked: None, store: str, monkeypatch: pytest.MonkeyPatch) -> list[UUID]:
+def users(dates_unchecked: None, store: str, monkeypatch: pytest.MonkeyPatch) -> list[UUID]:
     """Users with points."""
     monkeypatch.setattr(merge_join, "WAIT_SECONDS", 0)
     initialize()
@@ -53,35 +53,35 @@ def store_impossible_dates(user_ids: list[UUID], column: str = "date_of_birth") 
 
 
 @pytest.mark.parametrize("criteria", [{}, {"max_age": 150}])
-def test_search__unreadable_dates__shows_all_other_users(people: list[UUID], criteria: Any) -> None:
-    *others, searcher = store_impossible_dates(people)
+def test_search__unreadable_dates__shows_all_other_users(users: list[UUID], criteria: Any) -> None:
+    *others, searcher = store_impossible_dates(users)
     assert sorted(hit.user_id for hit in search(SearchQuery(user_id=searcher, limit=10, **criteria))) == others
 
 
-def test_search_profiles__unreadable_dates__prints_the_other_users(people: list[UUID], capsys: pytest.CaptureFixture[str]) -> None:
-    *others, searcher = store_impossible_dates(people)
+def test_search_profiles__unreadable_dates__prints_the_other_users(users: list[UUID], capsys: pytest.CaptureFixture[str]) -> None:
+    *others, searcher = store_impossible_dates(users)
     call_command("search_profiles", user=str(searcher), json=True)
     assert sorted(hit["user_id"] for hit in json.loads(capsys.readouterr().out)) == list(map(str, others))
 
 
 @pytest.mark.parametrize("column", ["date_of_birth", "created_at"])
-def test_sync__unreadable_dates__quarantines_only_these_users(people: list[UUID], column: str) -> None:
-    others = store_impossible_dates(people, column)
+def test_sync__unreadable_dates__quarantines_only_these_users(users: list[UUID], column: str) -> None:
+    others = store_impossible_dates(users, column)
     sql("INSERT INTO vector_sync_queue (user_id) SELECT user_id FROM profile_embeddings")
     sync_once()
-    assert sorted(QuarantinedUser.objects.values_list("pk", flat=True)) == people[: len(IMPOSSIBLE)]
+    assert sorted(QuarantinedUser.objects.values_list("pk", flat=True)) == users[: len(IMPOSSIBLE)]
     assert sorted(hit.user_id for hit in search(SearchQuery(user_id=others[0], limit=10))) == others[1:]
 
 
 @pytest.mark.parametrize("column", ["date_of_birth", "created_at"])
-def test_verify__unreadable_dates__compares_all_users(people: list[UUID], column: str) -> None:
-    store_impossible_dates(people, column)
+def test_verify__unreadable_dates__compares_all_users(users: list[UUID], column: str) -> None:
+    store_impossible_dates(users, column)
     sql("UPDATE profile_embeddings SET created_at = 'infinity'")
-    assert verify().users == len(people)
+    assert verify().users == len(users)
 
 
-def test_refresh_ages__unreadable_dates__queues_the_other_users(people: list[UUID]) -> None:
-    others = store_impossible_dates(people)
+def test_refresh_ages__unreadable_dates__queues_the_other_users(users: list[UUID]) -> None:
+    others = store_impossible_dates(users)
     QueueEntry.objects.all().delete()
     StoreState.objects.update(ages_refreshed_on=None)
     refresh_ages()
@@ -89,7 +89,7 @@ def test_refresh_ages__unreadable_dates__queues_the_other_users(people: list[UUI
 
 
 @pytest.mark.parametrize("text", ["infinity", "-infinity"])
-def test_state__infinite_queue_time__is_shown(people: list[UUID], text: str) -> None:
+def test_state__infinite_queue_time__is_shown(users: list[UUID], text: str) -> None:
     sql("INSERT INTO vector_sync_queue (queued_at) VALUES (%s)", text)
     assert (backlog().length, backlog().oldest_seconds, state().oldest_seconds) == (1, None, None)
 
@@ -99,8 +99,8 @@ def client() -> Client:
     return signed_in(superuser())
 
 
-def test_admin__list_sorted_by_an_unreadable_date__is_shown(people: list[UUID], client: Client) -> None:
-    store_impossible_dates(people, "created_at")
+def test_admin__list_sorted_by_an_unreadable_date__is_shown(users: list[UUID], client: Client) -> None:
+    store_impossible_dates(users, "created_at")
     assert client.get("/admin/accounts/user/", {"o": "-6"}).status_code == 200
     assert client.get("/admin/vectorstore/profileembedding/").status_code == 200
-    assert User.objects.count() == len(people) + 1
+    assert User.objects.count() == len(users) + 1

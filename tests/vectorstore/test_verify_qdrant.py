@@ -7,14 +7,14 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from qdrant_client import models
 
-from tests.factories import ProfileEmbeddingFactory, unit_vector
+from tests.factories import unit_vector
 from tests.support.commands import manage
+from tests.support.users import create_synced_users
 from vectorstore.consistency.checkpoint import CheckpointNotWritten
 from vectorstore.consistency.versions import last_allocated
 from vectorstore.models import QuarantinedUser, QueueEntry
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.schema.initialize import initialize
-from vectorstore.sync.inline import sync_users
 from vectorstore.verification import merge_join
 
 pytestmark = pytest.mark.django_db
@@ -25,12 +25,6 @@ def live(store: str, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(merge_join, "WAIT_SECONDS", 0)
     initialize()
     return f"{collection_name()}_v1"
-
-
-def people(count: int) -> list[UUID]:
-    there = sorted(embedding.pk for embedding in ProfileEmbeddingFactory.create_batch(count))
-    sync_users(there)
-    return there
 
 
 def delete(name: str, *ids: UUID) -> None:
@@ -51,7 +45,7 @@ def output(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, st
 
 
 def test_verify_qdrant__says_what_it_found_and_did(live: str, capsys: pytest.CaptureFixture[str]) -> None:
-    gone, queued, _ = people(3)
+    gone, queued, _ = create_synced_users(3)
     assert output(capsys) == (0, f"{live} (live): 3 points of 3 users, no differences.\n")
     delete(live, gone, queued)
     QueueEntry.objects.create(user_id=queued)
@@ -67,14 +61,14 @@ def test_verify_qdrant__says_what_it_found_and_did(live: str, capsys: pytest.Cap
 
 
 def test_verify_qdrant__quarantined_users(live: str, capsys: pytest.CaptureFixture[str]) -> None:
-    (person,) = people(1)
+    (person,) = create_synced_users(1)
     QuarantinedUser.objects.create(user_id=person, reason="refused", collection=live)
     quarantined = "1 user is quarantined because Qdrant rejected their data. The admin shows the reasons and can retry them.\n"
     assert output(capsys) == (1, f"{live} (live): 1 point of 1 user, no differences.\n{quarantined}")
 
 
 def test_verify_qdrant__a_restored_store(live: str, capsys: pytest.CaptureFixture[str]) -> None:
-    (person,) = people(1)
+    (person,) = create_synced_users(1)
     version = last_allocated() + 7
     with qdrant() as client:
         client.set_payload(live, {"version": version}, points=[str(person)], wait=True)
@@ -96,7 +90,7 @@ def test_verify_qdrant__a_checkpoint_that_is_not_taken_is_not_said_to_be(
             raise CheckpointNotWritten("no")
         return False
 
-    (person,) = people(1)
+    (person,) = create_synced_users(1)
     with qdrant() as client:
         client.set_payload(live, {"version": last_allocated() + 7}, points=[str(person)], wait=True)
     monkeypatch.setattr("vectorstore.verification.repair.reset_checkpoint", untaken)
@@ -108,7 +102,7 @@ def test_verify_qdrant__a_checkpoint_that_is_not_taken_is_not_said_to_be(
 
 
 def test_verify_qdrant__as_json(live: str, capsys: pytest.CaptureFixture[str]) -> None:
-    gone, _ = people(2)
+    gone, _ = create_synced_users(2)
     delete(live, gone)
     code, text = output(capsys, "--repair", "--json")
     reported: dict[str, Any] = json.loads(text)
@@ -143,7 +137,7 @@ def test_verify_qdrant__as_json(live: str, capsys: pytest.CaptureFixture[str]) -
 
 
 def test_verify_qdrant__too_much_is_refused_without_force(live: str, capsys: pytest.CaptureFixture[str]) -> None:
-    delete(live, *people(3))
+    delete(live, *create_synced_users(3))
     with pytest.raises(CommandError) as raised:
         call_command("verify_qdrant", "--repair", "--max-changes", "2")
     assert str(raised.value).startswith("3 points differ and the limit is 2: nothing was changed.")
@@ -154,7 +148,7 @@ def test_verify_qdrant__too_much_is_refused_without_force(live: str, capsys: pyt
 
 
 def test_verify_qdrant__what_is_refused_is_reported_before(live: str, capsys: pytest.CaptureFixture[str]) -> None:
-    (person,) = people(1)
+    (person,) = create_synced_users(1)
     delete(live, person)
     with pytest.raises(CommandError, match="1 point differs and the limit is 0"):
         call_command("verify_qdrant", "--repair", "--max-changes", "0")

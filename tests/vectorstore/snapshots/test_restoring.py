@@ -15,11 +15,12 @@ from qdrant_client import QdrantClient, models
 
 from findme.core.commands.steps import printed_steps
 from findme.core.errors import UserFacingError
-from tests.factories import ProfileEmbeddingFactory, unit_vector
+from tests.factories import unit_vector
 from tests.qdrant import QdrantServer
 from tests.support.commands import manage, started
 from tests.support.sessions import watched_session
 from tests.support.threads import in_thread
+from tests.support.users import create_users
 from tests.support.waiting import wait_until
 from tests.vectorstore.payloads import payload_of
 from tests.vectorstore.snapshots.meddling import silent_on
@@ -46,10 +47,10 @@ def plain_sql(statement: str, *parameters: Any) -> None:
         cursor.execute(statement, parameters)
 
 
-def people(count: int) -> list[UUID]:
-    found = sorted(embedding.pk for embedding in ProfileEmbeddingFactory.create_batch(count))
+def create_and_sync(count: int) -> list[UUID]:
+    user_ids = create_users(count)
     sync_once()
-    return found
+    return user_ids
 
 
 def snapshot(folder: Path) -> Path:
@@ -93,13 +94,13 @@ def collections() -> set[str]:
 
 
 def test_restore__what_has_changed_since_is_as_it_is_now(any_collection: QdrantServer, tmp_path: Path) -> None:
-    erased, hidden, moved, aged, *rest = people(7)
+    erased, hidden, moved, aged, *rest = create_and_sync(7)
     path = snapshot(tmp_path)
     plain_sql("DELETE FROM users WHERE id = %s", erased)
     plain_sql("UPDATE users SET deleted_at = now() WHERE id = %s", hidden)
     plain_sql("UPDATE profile_embeddings SET vector = %s WHERE user_id = %s", unit_vector(99), moved)
     plain_sql("UPDATE users SET date_of_birth = date_of_birth - 400 WHERE id = %s", aged)
-    people(2)
+    create_and_sync(2)
     before = last_allocated()
     done = brought_back(path)
     assert (done.collection, done.replaced, done.retained, done.dropped) == (name(2), name(1), False, (name(1),))
@@ -119,7 +120,7 @@ def test_restore__what_has_changed_since_is_as_it_is_now(any_collection: QdrantS
 
 
 def test_restore__onto_a_server_that_has_lost_everything(collection: QdrantServer, tmp_path: Path) -> None:
-    people(3)
+    create_and_sync(3)
     path = snapshot(tmp_path)
     (gone,) = ProfileEmbedding.objects.order_by("pk").values_list("pk", flat=True)[:1]
     with qdrant() as client:
@@ -135,7 +136,7 @@ def test_restore__onto_a_server_that_has_lost_everything(collection: QdrantServe
 
 def test_restore__the_sequence_is_set_above_what_comes_back(collection: QdrantServer, tmp_path: Path) -> None:
     """PostgreSQL is an older copy too, and allocates versions that the points have already: it would be refused silently for ever."""
-    changed, *_ = people(3)
+    changed, *_ = create_and_sync(3)
     path = snapshot(tmp_path)
     with qdrant() as client:
         newest = highest(client, name(1))
@@ -149,7 +150,7 @@ def test_restore__the_sequence_is_set_above_what_comes_back(collection: QdrantSe
 
 
 def test_restore__points_of_nobody(collection: QdrantServer, tmp_path: Path) -> None:
-    (person,) = people(1)
+    (person,) = create_and_sync(1)
     with qdrant() as client:
         vector = unit_vector(1)
         client.upsert(name(1), [models.PointStruct(id=7, vector=vector), models.PointStruct(id=str(UUID(int=7)), vector=vector)], wait=True)
@@ -162,7 +163,7 @@ def test_restore__points_of_nobody(collection: QdrantServer, tmp_path: Path) -> 
 @pytest.mark.parametrize("version", [2**52, 2**53, 2**60, -1, 1.5, [2**60, 1], [7], "x", True])
 def test_restore__a_version_that_nobody_drew(collection: QdrantServer, tmp_path: Path, version: Any) -> None:
     """The condition of a write takes some of these for newer than anything, and the highest version in the collection is not seen behind them."""
-    odd, *_ = people(3)
+    odd, *_ = create_and_sync(3)
     with qdrant() as client:
         newest = highest(client, name(1))
         client.set_payload(name(1), {"version": version}, points=[str(odd)], wait=True)
@@ -180,7 +181,7 @@ def test_restore__a_version_that_nobody_drew(collection: QdrantServer, tmp_path:
 
 def test_restore__versions_that_are_lists(collection: QdrantServer, tmp_path: Path) -> None:
     """Each number of a list counts for the condition."""
-    odd, *_ = people(3)
+    odd, *_ = create_and_sync(3)
     with qdrant() as client:
         client.set_payload(name(1), {"version": [2**50]}, points=[str(odd)], wait=True)
     done = brought_back(snapshot(tmp_path))
@@ -190,7 +191,7 @@ def test_restore__versions_that_are_lists(collection: QdrantServer, tmp_path: Pa
 
 def test_restore__a_vector_with_a_nan(any_collection: QdrantServer, tmp_path: Path) -> None:
     """Qdrant takes it by gRPC, and gives it by REST as no number at all."""
-    spoilt, *_ = people(3)
+    spoilt, *_ = create_and_sync(3)
     point = models.PointStruct(id=str(spoilt), vector=[float("nan")] * 512, payload={"version": 1})
     client = QdrantClient(url=any_collection.url, grpc_port=any_collection.grpc_port, prefer_grpc=True, check_compatibility=False)
     with closing(client):
@@ -202,7 +203,7 @@ def test_restore__a_vector_with_a_nan(any_collection: QdrantServer, tmp_path: Pa
 
 def test_restore__snapshots_of_one_that_had_the_name_before(collection: QdrantServer, tmp_path: Path) -> None:
     """As after going back to the first one: the second one is dropped, its snapshots stay on the server, and the next has its name."""
-    people(1)
+    create_and_sync(1)
     path = snapshot(tmp_path)
     with qdrant() as client:
         client.create_collection(name(2), vectors_config={})
@@ -215,7 +216,7 @@ def test_restore__snapshots_of_one_that_had_the_name_before(collection: QdrantSe
 
 
 def test_restore__settings_of_then_become_those_of_today(collection: QdrantServer, tmp_path: Path) -> None:
-    people(1)
+    create_and_sync(1)
     with qdrant() as client:
         client.update_collection(name(1), optimizers_config=models.OptimizersConfigDiff(indexing_threshold=500))
         client.delete_payload_index(name(1), "gender")
@@ -233,7 +234,7 @@ def test_restore__settings_of_then_become_those_of_today(collection: QdrantServe
 def test_restore__changes_while_it_comes_back(collection: QdrantServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before it is noted, workers do not write it: what they wrote then is found by comparing. Afterwards they do. A worker has a connection of its
     own, and drops nothing while another one holds the lock."""
-    before, after, *_ = people(4)
+    before, after, *_ = create_and_sync(4)
     path = snapshot(tmp_path)
 
     def with_a_change_before(*arguments: Any) -> None:
@@ -261,7 +262,7 @@ def test_restore__the_session_that_has_the_lock_is_used_all_along(
     collection: QdrantServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An hour of uploading: where idle sessions are ended, the lock would be gone, and a worker would drop what is being made."""
-    people(1)
+    create_and_sync(1)
     path = snapshot(tmp_path)
     monkeypatch.setattr("vectorstore.snapshots.upload.SLICE_SECONDS", 0.05)
     with watched_session() as session:
@@ -276,7 +277,7 @@ def test_restore__the_session_that_has_the_lock_is_used_all_along(
 
 
 def test_restore__the_gate(collection: QdrantServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    people(3)
+    create_and_sync(3)
     path = snapshot(tmp_path)
     plain_sql("UPDATE profile_embeddings SET vector = %s", unit_vector(99))
     sync_once()
@@ -310,7 +311,7 @@ def damage(path: Path) -> None:
 
 
 def test_restore__a_damaged_file(collection: QdrantServer, tmp_path: Path) -> None:
-    people(3)
+    create_and_sync(3)
     path = snapshot(tmp_path)
     damage(path)
     words = rf"^{re.escape(repr(str(path)))} is damaged: its SHA-256 is [0-9a-f]{{64}} instead of '[0-9a-f]{{64}}'\. Download the snapshot again\.$"
@@ -320,7 +321,7 @@ def test_restore__a_damaged_file(collection: QdrantServer, tmp_path: Path) -> No
 
 
 def test_restore__another_file_than_was_meant(collection: QdrantServer, tmp_path: Path) -> None:
-    people(1)
+    create_and_sync(1)
     path = snapshot(tmp_path)
     with pytest.raises(UserFacingError, match="instead of 'abcd'"):
         brought_back(path, sha256="ABCD")
@@ -334,7 +335,7 @@ def test_restore__another_file_than_was_meant(collection: QdrantServer, tmp_path
 
 def test_restore__changed_on_the_way_to_the_server(collection: QdrantServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After it was hashed here: the server compares once more."""
-    people(1)
+    create_and_sync(1)
     path = snapshot(tmp_path)
 
     def and_damaged(path: Path, report: Any) -> str:
@@ -354,7 +355,7 @@ def test_restore__changed_on_the_way_to_the_server(collection: QdrantServer, tmp
 
 
 def test_restore__cut_off(collection: QdrantServer, tmp_path: Path) -> None:
-    people(1)
+    create_and_sync(1)
     path = snapshot(tmp_path)
     path.with_name(f"{path.name}.sha256").unlink()
     path.write_bytes(path.read_bytes()[:-30_000])
@@ -372,7 +373,7 @@ def test_restore__killed(qdrant_server: QdrantServer, settings: Settings, tmp_pa
     """When the file is sent; before it is noted; while it is compared; in the acceptance check; when the alias is moved. The next run starts clean, and ends as one whole run."""
     code, _, stderr = manage("init_qdrant")
     assert (code, stderr) == (0, "")
-    gone, *_ = people(4)
+    gone, *_ = create_and_sync(4)
     path = snapshot(tmp_path)
     plain_sql("DELETE FROM users WHERE id = %s", gone)
     killed_at(moment, qdrant_server, settings, path)
@@ -387,7 +388,7 @@ def test_restore__killed(qdrant_server: QdrantServer, settings: Settings, tmp_pa
 
 def test_restore__after_a_rebuild_that_was_killed_when_the_alias_had_moved(collection: QdrantServer, tmp_path: Path) -> None:
     """And what was live before it is gone."""
-    people(3)
+    create_and_sync(3)
     path = snapshot(tmp_path)
     with qdrant() as client:
         registry.prepare(make(client), timedelta(0))
@@ -404,7 +405,7 @@ def test_restore__after_a_rebuild_that_was_killed_when_the_alias_had_moved(colle
 def test_restore__killed_and_then_rebuilt(qdrant_server: QdrantServer, settings: Settings, tmp_path: Path) -> None:
     """A rebuild does not go on with what was not compared yet: it would take everyone who is there for right."""
     assert manage("init_qdrant")[0] == 0
-    changed, *_ = people(3)
+    changed, *_ = create_and_sync(3)
     path = snapshot(tmp_path)
     plain_sql("UPDATE profile_embeddings SET vector = %s WHERE user_id = %s", unit_vector(99), changed)
     sync_once()
@@ -431,7 +432,7 @@ def killed_at(moment: str, server: QdrantServer, settings: Settings, path: Path)
 
 
 def test_command(collection: QdrantServer, tmp_path: Path) -> None:
-    people(3)
+    create_and_sync(3)
     path = snapshot(tmp_path)
     code, stdout, stderr = manage("qdrant_snapshot", "restore", path, "--retain", "1h")
     assert (code, stderr) == (0, "")

@@ -20,8 +20,9 @@ from findme.environment import BASE_DIR
 from tests.support.commands import environment
 from tests.support.sessions import another_connection
 from tests.support.threads import in_thread
+from tests.support.users import create_users
 from tests.support.waiting import wait_until
-from tests.vectorstore.sync.people import one, people, plain_sql, queued
+from tests.vectorstore.sync.points import one, plain_sql, queued
 from vectorstore.catalog import registry
 from vectorstore.models import QuarantinedUser, QueueEntry, SyncLease, VectorCollection
 from vectorstore.projection.points import points_of
@@ -98,7 +99,7 @@ def test_claim_due__finds_users_behind_a_locked_user_with_many_entries() -> None
 
 
 def test_claim_due__skips_an_expired_lease_while_its_holder_renews_it() -> None:
-    (user_id,) = people(1)
+    (user_id,) = create_users(1)
     claimed()
     SyncLease.objects.update(expires_at=LONG_AGO)
     with another_connection() as other, other.cursor() as cursor:
@@ -334,7 +335,7 @@ def test_claim__each_statement_sees_what_was_committed_before_it(monkeypatch: py
 
 def test_claim__reads_the_rows_after_the_version_is_allocated(monkeypatch: pytest.MonkeyPatch) -> None:
     """The rows contain a change that is committed in between: no worker with a higher version has older rows."""
-    (user_id,) = people(1)
+    (user_id,) = create_users(1)
     written = registry.write_targets
 
     def changed_meanwhile() -> tuple[str, ...]:
@@ -423,7 +424,7 @@ def test_claim_due__a_deletion_overtakes_a_bulk_load() -> None:
 
 @pytest.mark.usefixtures("long_queue")
 def test_claim_due__among__takes_only_these_users() -> None:
-    (user_id,) = people(1)
+    (user_id,) = create_users(1)
     with plans() as found:
         claim = claim_due(uuid4(), 10, among=[user_id, uuid4()])
     assert claim is not None and claim.users == {user_id}
@@ -440,7 +441,7 @@ def test_claim_due__without_a_collection__fails_and_leases_no_user() -> None:
 
 
 def test_points_of__a_row_that_python_cannot_read__does_not_block_others(dates_unchecked: None) -> None:
-    odd, fine = people(2)
+    odd, fine = create_users(2)
     plain_sql("UPDATE users SET created_at = 'infinity' WHERE id = %s", odd)
     points = points_of(claimed())
     assert ([point.id for point in points.due], points.unusable) == ([str(fine)], [odd])

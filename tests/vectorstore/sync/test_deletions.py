@@ -7,7 +7,7 @@ from django.db import transaction
 
 from findme.core.errors import StoreUnavailable
 from privacy.actions.erase import erase
-from tests.vectorstore.sync.people import people
+from tests.support.users import create_users
 from vectorstore.catalog import registry
 from vectorstore.consistency import deletions
 from vectorstore.consistency.checkpoint import compare_checkpoints, reset_checkpoint
@@ -34,7 +34,7 @@ def test_allocate_for_deletion__is_above_values_logged_ahead(any_collection: str
 
 
 def test_remove_point__rolled_back__still_notes_an_allocated_version(any_collection: str) -> None:
-    (user_id,) = people(1)
+    (user_id,) = create_users(1)
     sync_once()
     assert noted_version() == 0
     with transaction.atomic():
@@ -49,13 +49,13 @@ def test_remove_point__rolled_back__still_notes_an_allocated_version(any_collect
 
 
 def test_sync_once__without_a_deletion__notes_nothing(any_collection: str) -> None:
-    people(2)
+    create_users(2)
     sync_once()
     assert noted_version() == 0
 
 
 def test_reindex__new_live_collection__carries_the_noted_version(any_collection: str) -> None:
-    user_id, *_ = people(2)
+    user_id, *_ = create_users(2)
     sync_once()
     erase(user_id)
     before, live = noted_version(), registry.live()

@@ -16,7 +16,8 @@ from tests.factories import ProfileEmbeddingFactory, UserFactory
 from tests.qdrant import free_port
 from tests.support.sessions import another_connection
 from tests.support.threads import in_thread
-from tests.vectorstore.sync.people import ids, one, people, plain_sql, points, queued
+from tests.support.users import create_users
+from tests.vectorstore.sync.points import ids, one, plain_sql, points, queued
 from vectorstore.models import QueueEntry, SyncLease
 from vectorstore.projection.points import Points, points_of
 from vectorstore.qdrant.connection import collection_name
@@ -34,7 +35,7 @@ EMPTY = Backlog(0, None, 0, 0)
 
 @pytest.mark.django_db
 def test_sync_once__empties_the_queue(any_collection: str) -> None:
-    user_ids = people(5)
+    user_ids = create_users(5)
     ProfileEmbeddingFactory.create(user__staff=True)
     ProfileEmbeddingFactory.create(user__deleted=True)
     UserFactory.create()
@@ -49,7 +50,7 @@ def test_sync_once__empties_the_queue(any_collection: str) -> None:
 @pytest.mark.django_db
 @pytest.mark.parametrize("batch_size", [1, 1000])
 def test_sync_once__batch_of_any_size__syncs_all_users(embedded_collection: str, batch_size: int) -> None:
-    user_ids = people(3)
+    user_ids = create_users(3)
     User.objects.filter(pk=user_ids[0]).delete()
     assert sync_once(batch_size=batch_size).written == 2
     assert points() == ids(user_ids[1:])
@@ -57,7 +58,7 @@ def test_sync_once__batch_of_any_size__syncs_all_users(embedded_collection: str,
 
 @pytest.mark.django_db
 def test_backlog__reports_the_age_of_the_oldest_entry(embedded_collection: str) -> None:
-    people(2)
+    create_users(2)
     plain_sql(
         "UPDATE vector_sync_queue SET queued_at = clock_timestamp() - interval '90 s' WHERE id = (SELECT min(id) FROM vector_sync_queue)"
     )
@@ -83,7 +84,7 @@ def test_sync_once__wrong_setting__fails(settings: Settings) -> None:
 @pytest.mark.qdrant_server
 @pytest.mark.django_db(transaction=True)
 def test_sync_once__waits_for_users_of_another_worker(server_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    people(2)
+    create_users(2)
     claim = claim_due(uuid4(), 1)
     assert claim is not None
     pauses_of_worker: list[float] = []
@@ -103,7 +104,7 @@ def test_sync_once__waits_for_users_of_another_worker(server_collection: str, mo
 @pytest.mark.django_db
 def test_sync_once__expired_lease_without_an_entry__user_is_rechecked(embedded_collection: str, settings: Settings) -> None:
     settings.SYNC_RECHECK_SECONDS = 0.0
-    (user_id,) = people(1)
+    (user_id,) = create_users(1)
     QueueEntry.objects.all().delete()
     SyncLease.objects.create(user_id=user_id, worker_id=uuid4(), expires_at="2020-01-01T00:00Z")
     assert sync_once(timeout=5).written == 1
@@ -113,7 +114,7 @@ def test_sync_once__expired_lease_without_an_entry__user_is_rechecked(embedded_c
 
 @pytest.mark.django_db
 def test_step__lost_lease__is_reported_once(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    people(1)
+    create_users(1)
     reported: list[str] = []
     worker = Worker(on_unavailable=reported.append)
 
@@ -133,7 +134,7 @@ def test_step__lost_lease__is_reported_once(embedded_collection: str, monkeypatc
 
 @pytest.mark.django_db
 def test_sync_once__ends_after_its_timeout(embedded_collection: str) -> None:
-    people(2)
+    create_users(2)
     claim = claim_due(uuid4(), 1)
     assert claim is not None
     synced = sync_once(timeout=0.3)
@@ -143,7 +144,7 @@ def test_sync_once__ends_after_its_timeout(embedded_collection: str) -> None:
 @pytest.mark.django_db
 def test_sync_once__progress_of_other_workers__restarts_the_timeout(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_module, "RECOUNT_SECONDS", 0.0)
-    people(4)
+    create_users(4)
     claims = [claim_due(uuid4(), 1) for _ in range(4)]
 
     def finish_one_claim(_seconds: float) -> None:
@@ -156,7 +157,7 @@ def test_sync_once__progress_of_other_workers__restarts_the_timeout(embedded_col
 
 @pytest.mark.django_db
 def test_sync_once__store_stays_unavailable__reports_it_once_and_releases(collection: str, settings: Settings) -> None:
-    people(1)
+    create_users(1)
     settings.QDRANT_URL = f"http://127.0.0.1:{free_port()}"
     reported: list[str] = []
     synced = sync_once(timeout=1, on_unavailable=reported.append)
@@ -169,7 +170,7 @@ def test_sync_once__store_stays_unavailable__reports_it_once_and_releases(collec
 @pytest.mark.django_db
 def test_sync_once__unavailable_while_others_empty_the_queue__ends_when_it_is_back(collection: str, settings: Settings) -> None:
     """It ends when the store is available again and both stores were compared."""
-    people(1)
+    create_users(1)
     url, settings.QDRANT_URL = settings.QDRANT_URL, f"http://127.0.0.1:{free_port()}"
 
     def empty_queue_and_bring_store_back(_why: str) -> None:
@@ -183,7 +184,7 @@ def test_sync_once__unavailable_while_others_empty_the_queue__ends_when_it_is_ba
 @pytest.mark.qdrant_server
 @pytest.mark.django_db
 def test_sync_once__store_is_available_again__syncs(server_collection: str, settings: Settings) -> None:
-    people(1)
+    create_users(1)
     url, settings.QDRANT_URL = settings.QDRANT_URL, f"http://127.0.0.1:{free_port()}"
     reported: list[str] = []
 
@@ -197,7 +198,7 @@ def test_sync_once__store_is_available_again__syncs(server_collection: str, sett
 
 @pytest.mark.django_db(transaction=True)
 def test_step__session_ended_by_postgresql__next_step_works(embedded_collection: str) -> None:
-    people(1)
+    create_users(1)
     pid = one("SELECT pg_backend_pid()")
     with another_connection() as other, other.cursor() as cursor:
         cursor.execute("SELECT pg_terminate_backend(%s, 10000)", [pid])
@@ -212,7 +213,7 @@ def test_step__session_ended_by_postgresql__next_step_works(embedded_collection:
 @pytest.mark.django_db(transaction=True)
 def test_step__read_only_standby__is_reported_and_next_step_works(embedded_collection: str) -> None:
     """This happens for a moment after a failover."""
-    people(1)
+    create_users(1)
     plain_sql("SET default_transaction_read_only = on")
     worker = Worker()
     assert worker.step() is None
@@ -223,7 +224,7 @@ def test_step__read_only_standby__is_reported_and_next_step_works(embedded_colle
 @pytest.mark.django_db(transaction=True)
 def test_step__session_ended_in_a_batch__releases_over_a_new_connection(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """PostgreSQL ends the session in the middle of a batch."""
-    (user_id,) = people(1)
+    (user_id,) = create_users(1)
 
     def end_session(*_arguments: Any) -> None:
         pid = one("SELECT pg_backend_pid()")
@@ -258,7 +259,7 @@ def test_step__unavailable__pauses_grow_and_it_is_reported_once(settings: Settin
 @pytest.mark.django_db
 def test_sync_once__collection_of_another_database__fails_at_once(server_collection: str) -> None:
     """Waiting does not change the owner of the collection."""
-    people(1)
+    create_users(1)
     plain_sql("UPDATE vector_store_state SET database_id = gen_random_uuid()")
     from vectorstore.consistency import preflight
 
@@ -273,7 +274,7 @@ def test_sync_once__collection_of_another_database__fails_at_once(server_collect
 @pytest.mark.qdrant_server
 @pytest.mark.django_db(transaction=True)
 def test_sync_once__concurrent_workers_and_a_writer__agree(server_collection: str) -> None:
-    user_ids = people(30)
+    user_ids = create_users(30)
 
     def delete_users() -> None:
         for user_id in user_ids[:10]:

@@ -20,9 +20,10 @@ from privacy.actions.erase import erase, soft_delete
 from tests.qdrant import QdrantServer, free_port
 from tests.support.commands import exit_code, manage, started
 from tests.support.processes import ended
+from tests.support.users import create_users
 from tests.support.waiting import wait_until
 from tests.vectorstore.restored import restorable_postgres
-from tests.vectorstore.sync.people import ids, people, plain_sql, points, queued
+from tests.vectorstore.sync.points import ids, plain_sql, points, queued
 from vectorstore.catalog.ownership import DATABASE, database_id
 from vectorstore.consistency import preflight
 from vectorstore.consistency.preflight import COMPARE_SECONDS
@@ -112,7 +113,7 @@ def synced(any_collection: str) -> None:
 
 def sync_three_users() -> None:
     """Sync three users. Both stores have a checkpoint, and the queue is empty."""
-    people(3)
+    create_users(3)
     sync_once()
     with qdrant() as client:
         preflight.check_stores(client)
@@ -216,7 +217,7 @@ def test_sync_once__restored_while_unavailable__stops_waiting(
     embedded_collection: str, monkeypatch: pytest.MonkeyPatch, with_entry: bool
 ) -> None:
     """A store is unavailable at the start, and then returns as an older copy."""
-    people(int(with_entry))
+    create_users(int(with_entry))
     answers: list[UserFacingError] = [StoreUnavailable("No answer."), StoreUnavailable("No answer."), StoreUnusable("Restored.")]
 
     def next_answer(_client: object) -> None:
@@ -236,7 +237,7 @@ def test_sync_once__restored_while_unavailable__stops_waiting(
 @pytest.mark.at_length("server")
 @pytest.mark.django_db(transaction=True)
 def test_restored_postgresql__empty_queue__every_command_notices(collection: str) -> None:
-    user_ids = people(5)
+    user_ids = create_users(5)
     sync_once()
     with restorable_postgres(dumped=True) as restore:
         erase(user_ids[0])

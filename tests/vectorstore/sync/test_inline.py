@@ -19,9 +19,10 @@ from privacy.users import anonymized_email
 from tests.factories import ProfileEmbeddingFactory, UserFactory, unit_vector
 from tests.support.sessions import another_connection
 from tests.support.threads import in_thread
+from tests.support.users import create_users
 from tests.support.waiting import wait_until
 from tests.vectorstore.payloads import payload_of
-from tests.vectorstore.sync.people import a_point, people, plain_sql, point, points, queued, write
+from tests.vectorstore.sync.points import a_point, plain_sql, point, points, queued, write
 from vectorstore.catalog import registry
 from vectorstore.models import ProfileEmbedding, QueueEntry, SyncLease, VectorCollection
 from vectorstore.qdrant.connection import collection_name, qdrant
@@ -127,14 +128,14 @@ def test_sync_users__squares_that_do_not_fit_into_32_bits__writes_the_vector(any
 @pytest.mark.django_db
 def test_sync_users__many_users__works_in_batches(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inline, "BATCH_SIZE", 2)
-    user_ids = people(5)
+    user_ids = create_users(5)
     assert sync_users(iter([*user_ids, user_ids[0], uuid4()])) == BatchResult(written=6)
     assert len(points()) == 5
 
 
 @pytest.mark.django_db
 def test_sync_users__leaves_other_users_queued(embedded_collection: str) -> None:
-    first, other = people(2)
+    first, other = create_users(2)
     assert sync_users([first]) == BatchResult(written=1)
     assert (queued(first), queued(other)) == (0, 1)
 
@@ -174,7 +175,7 @@ def test_sync_users__another_worker_holds_the_users__fails_after_the_wait(
     embedded_collection: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inline, "WAIT_SECONDS", 0.2)
-    (user_id,) = people(1)
+    (user_id,) = create_users(1)
     claim = claim_due(uuid4(), 1)
     assert claim is not None
     for call in (lambda: sync_users([user_id]), lambda: remove_point(user_id)):
@@ -192,7 +193,7 @@ def test_sync_users__another_worker_holds_the_users__fails_after_the_wait(
 
 @pytest.mark.django_db
 def test_remove_point__returns_whether_there_was_a_point(any_collection: str) -> None:
-    (user_id,) = people(1)
+    (user_id,) = create_users(1)
     sync_users([user_id])
     assert remove_point(user_id)
     assert point_of(user_id) is None
@@ -201,7 +202,7 @@ def test_remove_point__returns_whether_there_was_a_point(any_collection: str) ->
 
 @pytest.mark.django_db
 def test_remove_point__deletion_not_applied__fails(any_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    (user_id,) = people(1)
+    (user_id,) = create_users(1)
     sync_users([user_id])
     monkeypatch.setattr(QdrantClient, "delete", lambda *_arguments, **_options: None)
     with pytest.raises(UserFacingError) as raised:
@@ -215,7 +216,7 @@ def test_remove_point__deletion_not_applied__fails(any_collection: str, monkeypa
 @pytest.mark.django_db
 @pytest.mark.parametrize("version", [2**53 + 2, [2**52]])
 def test_remove_point__unbeatable_version__is_removed(any_collection: str, version: object) -> None:
-    (user_id,) = people(1)
+    (user_id,) = create_users(1)
     write(a_point(user_id, version=version))
     assert remove_point(user_id)
     assert point_of(user_id) is None
@@ -223,7 +224,7 @@ def test_remove_point__unbeatable_version__is_removed(any_collection: str, versi
 
 @pytest.mark.django_db(transaction=True)
 def test_remove_point__leased_user__waits_for_the_worker(server_collection: str) -> None:
-    (user_id,) = people(1)
+    (user_id,) = create_users(1)
     claim = claim_due(uuid4(), 1)
     assert claim is not None
     started: list[bool] = []
@@ -248,7 +249,7 @@ def is_locked(user_id: UUID) -> bool:
 
 @pytest.mark.django_db(transaction=True)
 def test_remove_point__no_worker_claims_the_user_before_the_commit(server_collection: str) -> None:
-    user_id, other = people(2)
+    user_id, other = create_users(2)
     worker = uuid4()
     with transaction.atomic():
         User.objects.filter(pk=user_id).delete()
@@ -263,7 +264,7 @@ def test_remove_point__no_worker_claims_the_user_before_the_commit(server_collec
 @pytest.mark.django_db
 def test_remove_point__expired_lease__queues_a_recheck(server_collection: str) -> None:
     """Qdrant may still apply the dead worker's request, so the user is rechecked."""
-    (user_id,) = people(1)
+    (user_id,) = create_users(1)
     assert claim_due(uuid4(), 1) is not None
     SyncLease.objects.update(expires_at=datetime(2020, 1, 1, tzinfo=UTC))
     remove_point(user_id)
@@ -272,7 +273,7 @@ def test_remove_point__expired_lease__queues_a_recheck(server_collection: str) -
 
 @pytest.mark.django_db
 def test_remove_point__removes_from_every_write_target(collection: str) -> None:
-    (user_id,) = people(1)
+    (user_id,) = create_users(1)
     secondary = f"{collection_name()}_v2"
     with qdrant() as client:
         client.create_collection(secondary, vectors_config=models.VectorParams(size=512, distance=models.Distance.COSINE))
@@ -285,7 +286,7 @@ def test_remove_point__removes_from_every_write_target(collection: str) -> None:
 
 @pytest.mark.django_db
 def test_remove_point__failing_secondary_collection__is_marked_failed(collection: str) -> None:
-    (user_id,) = people(1)
+    (user_id,) = create_users(1)
     sync_users([user_id])
     registry.register(f"{collection_name()}_v2", State.BUILDING, "")
     assert remove_point(user_id)

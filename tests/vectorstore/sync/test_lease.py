@@ -10,7 +10,7 @@ from pytest_django import Settings
 
 from tests.factories import UserFactory
 from tests.support.sessions import another_connection
-from tests.vectorstore.sync.people import one, queued
+from tests.vectorstore.sync.points import one, queued
 from vectorstore.models import QuarantinedUser, QueueEntry, SyncLease, SyncWorker
 from vectorstore.queue.entries import enqueue, is_empty
 from vectorstore.sync.claims import Claim, claim_due

@@ -10,7 +10,8 @@ from qdrant_client import models
 
 from accounts.models import User
 from tests.factories import ProfileEmbeddingFactory, UserFactory, unit_vector
-from tests.vectorstore.sync.people import a_point, ids, people, plain_sql, points, queued, write
+from tests.support.users import create_users
+from tests.vectorstore.sync.points import a_point, ids, plain_sql, points, queued, write
 from vectorstore.catalog import registry
 from vectorstore.models import QuarantinedUser, QueueEntry, VectorCollection
 from vectorstore.projection.points import points_of
@@ -29,7 +30,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("table", ["users", "profile_embeddings"])
 def test_truncate__removes_all_points(collection: str, table: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(orphan_scan, "PAGE_SIZE", 2)
-    people(5)
+    create_users(5)
     sync_once()
     assert len(points()) == 5
     plain_sql(f"TRUNCATE {table} CASCADE")
@@ -39,7 +40,7 @@ def test_truncate__removes_all_points(collection: str, table: str, monkeypatch: 
 
 
 def test_truncate__failing_secondary_collection__is_marked_failed(embedded_collection: str) -> None:
-    people(2)
+    create_users(2)
     sync_once()
     registry.register("profile_embeddings_v2", VectorCollection.State.RETAINED, "")
     plain_sql("TRUNCATE users CASCADE")
@@ -49,17 +50,17 @@ def test_truncate__failing_secondary_collection__is_marked_failed(embedded_colle
 
 
 def test_truncate__users_added_afterwards__keep_their_points(embedded_collection: str) -> None:
-    people(2)
+    create_users(2)
     sync_once()
     plain_sql("TRUNCATE users CASCADE")
-    user_ids = people(2)
+    user_ids = create_users(2)
     sync_once()
     assert points() == ids(user_ids)
 
 
 def test_truncate__worker_that_read_its_rows_before__its_points_are_removed_too(embedded_collection: str) -> None:
     """The worker writes after the orphan scan, when the queue has no entry for its users."""
-    people(1)
+    create_users(1)
     slow = claim_due(uuid4(), 10)
     assert slow is not None
     read = points_of(slow)
@@ -76,10 +77,10 @@ def test_truncate__worker_that_read_its_rows_before__its_points_are_removed_too(
 
 @pytest.mark.parametrize("table", ["users", "profile_embeddings"])
 def test_truncate__ends_the_quarantine_of_removed_users(embedded_collection: str, table: str) -> None:
-    (gone,) = people(1)
+    (gone,) = create_users(1)
     QuarantinedUser.objects.create(user_id=gone, reason="", collection="")
     plain_sql(f"TRUNCATE {table} CASCADE")
-    (present,) = people(1)
+    (present,) = create_users(1)
     QuarantinedUser.objects.create(user_id=present, reason="", collection="")
     QueueEntry.objects.exclude(user_id=None).delete()
     assert sync_once(timeout=5).remaining.quarantined == 1
@@ -88,7 +89,7 @@ def test_truncate__ends_the_quarantine_of_removed_users(embedded_collection: str
 
 def test_scan_for_orphans__queues_every_point_without_a_projectable_user(embedded_collection: str) -> None:
     """A projectable user is left alone. A point whose id is no UUID belongs to no user: ``verify_qdrant`` handles it."""
-    (projectable,) = people(1)
+    (projectable,) = create_users(1)
     staff, deleted = ProfileEmbeddingFactory.create(user__staff=True).pk, ProfileEmbeddingFactory.create(user__deleted=True).pk
     bare, unknown_id = UserFactory.create().pk, uuid4()
     User.objects.filter(pk=projectable).update(active=False)
@@ -126,7 +127,7 @@ def test_scan_for_orphans__lease_expires_between_two_pages__stops(embedded_colle
 
 def test_repair__point_with_the_id_of_all_users__is_removed(collection: str) -> None:
     """No user with an embedding has this id, no claim treats it as a user, and both stores sort it before all others."""
-    user_ids = people(2)
+    user_ids = create_users(2)
     sync_once()
     write(a_point(ALL_USERS))
     drift = verify(repairing=True)

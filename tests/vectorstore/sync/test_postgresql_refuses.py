@@ -12,8 +12,9 @@ from tests.findme.core.postgresql.refusing import refusing_server
 from tests.support import commands
 from tests.support.commands import manage, started
 from tests.support.processes import ended
+from tests.support.users import create_users
 from tests.support.waiting import wait_until
-from tests.vectorstore.sync.people import ids, people, plain_sql, points, queued
+from tests.vectorstore.sync.points import ids, plain_sql, points, queued
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -40,14 +41,14 @@ def use_database(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
 
 @pytest.mark.parametrize("with_entry", [False, True])
 def test_once__read_only_postgresql__ends_at_once(read_only: None, with_entry: bool) -> None:
-    people(int(with_entry))
+    create_users(int(with_entry))
     code, out, err = manage(*SYNC_ONCE)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert READ_ONLY in err
 
 
 def test_watch__read_only_postgresql__is_reported_once_then_the_worker_writes(read_only: None) -> None:
-    user_ids = people(2)
+    user_ids = create_users(2)
     with started("sync_qdrant", "--watch") as process:
         try:
             assert process.stderr is not None

@@ -17,7 +17,8 @@ from accounts.models import User
 from findme.core.errors import StoreUnavailable
 from tests.qdrant import freeze, started_qdrant, thaw
 from tests.support.commands import run_python
-from tests.vectorstore.sync.people import ids, people, plain_sql, point, points, queued
+from tests.support.users import create_users
+from tests.vectorstore.sync.points import ids, plain_sql, point, points, queued
 from vectorstore.models import QueueEntry, SyncLease
 from vectorstore.qdrant import write
 from vectorstore.schema.initialize import initialize
@@ -53,7 +54,7 @@ def hold_back_upsert(monkeypatch: pytest.MonkeyPatch, user_id: UUID) -> Callable
 def test_recheck__upsert_arrives_after_the_deletion__point_is_removed_again(
     server_collection: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (user_id,) = people(1)
+    (user_id,) = create_users(1)
     let_arrive = hold_back_upsert(monkeypatch, user_id)
     User.objects.all().delete()
     worker = Worker()
@@ -67,7 +68,7 @@ def test_recheck__upsert_arrives_after_the_deletion__point_is_removed_again(
 
 
 def test_recheck__upsert_arrives_after_a_newer_one__newer_point_stays(server_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    (user_id,) = people(1)
+    (user_id,) = create_users(1)
     let_arrive = hold_back_upsert(monkeypatch, user_id)
     plain_sql("UPDATE users SET active = false WHERE id = %s", user_id)
     Worker().step()
@@ -96,12 +97,12 @@ def test_recheck__frozen_server_resumes__no_point_is_left(memory_path: Path, set
     with started_qdrant(memory_path) as server:
         settings.QDRANT_URL, settings.QDRANT_GRPC_PORT = server.url, server.grpc_port if with_grpc else 0
         initialize()
-        user_ids = people(20)
+        user_ids = create_users(20)
         worker = Worker(batch_size=5)
         sync_once(timeout=30)
         plain_sql("DELETE FROM users")
         sync_once(timeout=30)
-        user_ids = people(20)
+        user_ids = create_users(20)
         freeze(server)
         for _ in range(3):
             assert worker.step() is None
@@ -124,7 +125,7 @@ sync_once()
 
 def test_recheck__killed_worker__its_users_are_written_after_its_lease(server_collection: str) -> None:
     """The killed worker's requests may still arrive. Its users are written after its lease has expired, and again later."""
-    user_id, other = people(2)
+    user_id, other = create_users(2)
     assert run_python(KILLED)[0] == -signal.SIGKILL
     assert SyncLease.objects.count() == 2
     User.objects.filter(pk=other).delete()
@@ -135,7 +136,7 @@ def test_recheck__killed_worker__its_users_are_written_after_its_lease(server_co
 
 
 def test_recheck__long_outage__rechecks_do_not_accumulate(server_collection: str, settings: Settings) -> None:
-    user_ids = people(3)
+    user_ids = create_users(3)
     url = settings.QDRANT_URL
     worker = Worker()
     for port in range(9, 14):  # another port each time: the worker connects, claims, and finds no server

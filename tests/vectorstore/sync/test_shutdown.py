@@ -9,7 +9,7 @@ import time
 import pytest
 from django.db import OperationalError, connection
 
-from tests.vectorstore.sync.people import plain_sql
+from tests.vectorstore.sync.points import plain_sql
 from vectorstore.queue.shutdown import GRACE_SECONDS, GracefulShutdown, no_statement_deadline, statement_deadline
 
 SLEEP = "SELECT pg_sleep(0.6)"

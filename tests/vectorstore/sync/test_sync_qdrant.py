@@ -23,8 +23,9 @@ from tests.qdrant import free_port, freeze, started_qdrant, thaw
 from tests.support import commands
 from tests.support.commands import manage, started, stdout_of
 from tests.support.sessions import another_connection
+from tests.support.users import create_users
 from tests.support.waiting import wait_until
-from tests.vectorstore.sync.people import ids, people, plain_sql, points
+from tests.vectorstore.sync.points import ids, plain_sql, points
 from tests.vectorstore.sync.proxy import door
 from vectorstore.management.commands import sync_qdrant
 from vectorstore.models import QuarantinedUser, QueueEntry, SyncLease
@@ -40,7 +41,7 @@ output = partial(stdout_of, "sync_qdrant")
 
 
 def test_sync_qdrant__prints_a_line_per_batch(collection: str, capsys: pytest.CaptureFixture[str]) -> None:
-    gone = people(3)[0]
+    gone = create_users(3)[0]
     assert output(capsys, "--once") == "3 written, 0 removed; 0 remaining.\n3 points written, 0 removed.\n"
     assert output(capsys) == "Nothing to do.\n"
     User.objects.filter(pk=gone).delete()
@@ -60,7 +61,7 @@ def test_sync_qdrant__prints_a_line_per_batch(collection: str, capsys: pytest.Ca
 def test_sync_qdrant__counts_the_queue_after_each_batch(
     embedded_collection: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    people(3)
+    create_users(3)
     monkeypatch.setattr(sync_qdrant, "COUNT_PAUSE", 0)
     lines = output(capsys, "--once", "--batch-size", "1").splitlines()
     assert [re.sub(", the oldest.*", ".", line) for line in lines] == [
@@ -74,19 +75,19 @@ def test_sync_qdrant__counts_the_queue_after_each_batch(
 def test_sync_qdrant__slow_count__is_omitted_from_the_lines(
     embedded_collection: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    people(3)
+    create_users(3)
     monkeypatch.setattr(sync_qdrant, "COUNT_PAUSE", float("inf"))
     _, *lines = output(capsys, "--once", "--batch-size", "1").splitlines()
     assert lines == ["1 written, 0 removed.", "1 written, 0 removed.", "3 points written, 0 removed."]
 
 
 def test_sync_qdrant__json_with_many_batches__is_one_document(embedded_collection: str, capsys: pytest.CaptureFixture[str]) -> None:
-    people(3)
+    create_users(3)
     assert json.loads(output(capsys, "--once", "--batch-size", "1", "--json"))["written"] == 3
 
 
 def test_sync_qdrant__prints_the_length_and_age_of_the_queue(embedded_collection: str, capsys: pytest.CaptureFixture[str]) -> None:
-    people(3)
+    create_users(3)
     plain_sql("UPDATE vector_sync_queue SET queued_at = clock_timestamp() - interval '1 day'")
     first, *_rest = output(capsys, "--batch-size", "2").splitlines()
     assert first.startswith("2 written, 0 removed; 1 remaining, the oldest 864")
@@ -94,7 +95,7 @@ def test_sync_qdrant__prints_the_length_and_age_of_the_queue(embedded_collection
 
 
 def test_sync_qdrant__queue_is_not_empty__exits_1(embedded_collection: str, capsys: pytest.CaptureFixture[str]) -> None:
-    QueueEntry.objects.create(user_id=people(1)[0], urgent=True, not_before="2100-01-01T00:00Z")
+    QueueEntry.objects.create(user_id=create_users(1)[0], urgent=True, not_before="2100-01-01T00:00Z")
     with pytest.raises(SystemExit) as raised:
         call_command("sync_qdrant", "--once", "--timeout", "0.1")
     assert raised.value.code == 1
@@ -104,7 +105,7 @@ def test_sync_qdrant__queue_is_not_empty__exits_1(embedded_collection: str, caps
 def test_sync_qdrant__quarantined_user__exits_1(
     dates_unchecked: None, embedded_collection: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    odd, _fine = people(2)
+    odd, _fine = create_users(2)
     plain_sql("UPDATE users SET created_at = 'infinity' WHERE id = %s", odd)
     with pytest.raises(SystemExit) as raised:
         call_command("sync_qdrant", "--once")
@@ -116,7 +117,7 @@ def test_sync_qdrant__quarantined_user__exits_1(
 
 
 def test_sync_qdrant__store_stays_unavailable__exits_2(collection: str, settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
-    people(2)
+    create_users(2)
     port = free_port()
     settings.QDRANT_URL = f"http://127.0.0.1:{port}"
     with pytest.raises(CommandError) as raised:
@@ -154,7 +155,7 @@ def test_sync_qdrant__real_collection_under_the_alias_name__is_not_changed(store
     with qdrant() as client:
         client.create_collection(collection_name(), vectors_config=models.VectorParams(size=512, distance=models.Distance.COSINE))
         client.upsert(collection_name(), [models.PointStruct(id=1, vector=unit_vector(1))])
-    people(1)
+    create_users(1)
     with pytest.raises(CommandError) as raised:
         call_command("sync_qdrant", "--once", "--timeout", "0.1")
     assert raised.value.returncode == 2
@@ -218,14 +219,14 @@ def test_sync_qdrant__signal_while_postgresql_is_unavailable__ends(
 
 @pytest.mark.django_db(transaction=True)
 def test_sync_qdrant__own_process__syncs(embedded_collection: str) -> None:
-    user_ids = people(2)
+    user_ids = create_users(2)
     assert manage("sync_qdrant", "--once") == (0, "2 written, 0 removed; 0 remaining.\n2 points written, 0 removed.\n", "")
     assert points() == ids(user_ids)
 
 
 @pytest.mark.django_db(transaction=True)
 def test_sync_qdrant__postgresql_is_down__waits(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    user_ids = people(2)
+    user_ids = create_users(2)
     with door() as postgresql:
         elsewhere = commands.environment() | {"DATABASE_URL": postgresql.url()}
         monkeypatch.setattr(commands, "environment", lambda: elsewhere)
@@ -258,7 +259,7 @@ def test_sync_qdrant__interrupted__releases_its_leases(
     with started_qdrant(memory_path) as server:
         settings.QDRANT_URL, settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT = server.url, "", 0
         initialize()
-        (user_id,) = people(1)
+        (user_id,) = create_users(1)
         with another_connection() as other, other.cursor() as cursor, started("sync_qdrant", "--once") as process:
             try:
                 cursor.execute("BEGIN")

@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 from django.db import OperationalError, connection, transaction
 
-from tests.vectorstore.sync.people import people
+from tests.support.users import create_users
 from vectorstore.catalog import registry
 from vectorstore.consistency.checkpoint import reset_checkpoint, write_checkpoint
 from vectorstore.consistency.quiescence import quiescent_users
@@ -35,7 +35,7 @@ def _write_checkpoint() -> None:
 
 
 def _release_rejected_batch() -> None:
-    people(1)
+    create_users(1)
     with pytest.raises(RequestRejected):
         work(uuid4(), 10)
 

@@ -26,9 +26,10 @@ from tests.support.commands import started
 from tests.support.processes import ended
 from tests.support.sessions import another_connection
 from tests.support.threads import in_thread
+from tests.support.users import create_users
 from tests.support.waiting import wait_until
 from tests.vectorstore.storm.server import Server
-from tests.vectorstore.sync.people import ids, one, people, plain_sql, points, queued
+from tests.vectorstore.sync.points import ids, one, plain_sql, points, queued
 from tests.vectorstore.sync.proxy import Door, door
 from vectorstore.consistency.capture_check import CaptureCheck
 from vectorstore.models import QueueEntry, SyncLease, SyncWorker
@@ -99,7 +100,7 @@ def test_watch__signal_during_a_batch__finishes_the_batch(own_server: QdrantServ
     with watching() as process:
         wait_until(is_sleeping, "The worker sleeps")
         freeze(own_server)
-        user_ids = people(3)
+        user_ids = create_users(3)
         wait_until(lambda: SyncLease.objects.count() > 0, "Users are leased")
         process.send_signal(signal.SIGTERM)
         thaw(own_server)
@@ -118,7 +119,7 @@ def test_watch__signal_while_qdrant_is_frozen__releases_its_leases(own_server: Q
     with watching() as process:
         wait_until(is_sleeping, "The worker sleeps")
         freeze(own_server)
-        (user_id,) = people(1)
+        (user_id,) = create_users(1)
         wait_until(lambda: SyncLease.objects.count() == 1, "The user is leased")
         assert end(process)[0] == 0
         thaw(own_server)
@@ -141,7 +142,7 @@ def test_watch__signal_while_postgresql_is_frozen__ends(
             wait_until(is_sleeping, "The worker sleeps")
             if leased:
                 freeze(server)
-                people(1)
+                create_users(1)
                 wait_until(lambda: SyncLease.objects.count() == 1, "The user is leased")
             postgresql.frozen.set()
             assert end(process)[0] == 0
@@ -159,7 +160,7 @@ def test_sync_once__frozen_postgresql__ends(memory_path: Path, settings: Setting
     with started_qdrant(memory_path) as server, door() as postgresql:
         settings.QDRANT_URL, settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT = server.url, "", 0
         initialize()
-        (user_id,) = people(1)
+        (user_id,) = create_users(1)
         SyncLease.objects.create(
             user_id=user_id, worker_id=uuid4(), expires_at=now() + timedelta(hours=1)
         )  # the command waits for this user
@@ -211,7 +212,7 @@ def test_watch__started_while_qdrant_is_down__syncs_when_it_is_up(memory_path: P
         initialize()
         server.kill()
         with watching() as process:
-            user_ids = people(2)
+            user_ids = create_users(2)
             line = first_line(process)
             assert line.startswith(f"Nothing answers at QDRANT_URL '{server.address.url}' (")
             assert line.endswith(": start Qdrant, or correct QDRANT_URL. Trying again.\n")
@@ -227,7 +228,7 @@ def test_watch__started_while_qdrant_is_down__syncs_when_it_is_up(memory_path: P
 
 def test_watch__started_while_postgresql_is_down__syncs_when_it_is_up(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with door() as postgresql:
-        user_ids = people(2)
+        user_ids = create_users(2)
         with watching_through(postgresql, monkeypatch) as process:
             line = first_line(process)
             assert line.startswith("PostgreSQL: ")
@@ -240,7 +241,7 @@ def test_watch__started_while_postgresql_is_down__syncs_when_it_is_up(embedded_c
 
 def test_watch__missing_collection__waits_until_it_is_created(embedded_qdrant: Path) -> None:
     """``--once`` reports that the collection does not exist and ends. ``--watch`` waits for it."""
-    user_ids = people(2)
+    user_ids = create_users(2)
     with watching() as process:
         assert first_line(process) == ("Qdrant has no collection 'profile_embeddings': make it with manage.py init_qdrant. Trying again.\n")
         initialize()
@@ -299,7 +300,7 @@ def test_sleep__new_entry__ends_it(registered: str, monkeypatch: pytest.MonkeyPa
     with in_thread(lambda: watch._sleep(Worker())) as sleeping:
         wait_until(is_sleeping, "The worker sleeps")
         assert not sleeping.done()
-        people(1)
+        create_users(1)
         sleeping.result(25)
 
 

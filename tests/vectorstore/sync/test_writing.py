@@ -16,8 +16,9 @@ from qdrant_client.local.payload_filters import calculate_payload_mask
 
 from accounts.models import User
 from findme.core.errors import StoreUnavailable
+from tests.support.users import create_users
 from tests.vectorstore.secondary import secondary, state_of
-from tests.vectorstore.sync.people import a_point, ids, one, people, plain_sql, point, points, queued, version_of, write
+from tests.vectorstore.sync.points import a_point, ids, one, plain_sql, point, points, queued, version_of, write
 from vectorstore.catalog import registry
 from vectorstore.models import QuarantinedUser, QueueEntry, SyncLease, VectorCollection
 from vectorstore.qdrant import write as conditional_write
@@ -58,7 +59,7 @@ def rechecks() -> set[UUID | None]:
 
 
 def test_carry_out__stale_upsert__does_not_replace_a_newer_point(any_collection: str) -> None:
-    newer, without, older = people(3)
+    newer, without, older = create_users(3)
     claim, later = claimed(), allocated_version()
     write(a_point(newer, version=later), a_point(without), a_point(older, version=claim.version - 1))
     assert carry_out(claim) == BatchResult(written=3)
@@ -68,7 +69,7 @@ def test_carry_out__stale_upsert__does_not_replace_a_newer_point(any_collection:
 
 
 def test_carry_out__stale_deletion__does_not_delete_a_newer_point(any_collection: str) -> None:
-    newer, without, older = user_ids = people(3)
+    newer, without, older = user_ids = create_users(3)
     User.objects.all().delete()
     claim = claimed()
     write(a_point(newer, version=allocated_version()), a_point(without), a_point(older, version=claim.version - 1))
@@ -79,7 +80,7 @@ def test_carry_out__stale_deletion__does_not_delete_a_newer_point(any_collection
 
 def test_carry_out__every_request__waits_and_is_ordered(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a cluster, a weaker ordering lets replicas take two writes in different orders."""
-    kept, gone = people(2)
+    kept, gone = create_users(2)
     carry_out(claimed())
     enqueue([kept])
     sent: list[tuple[str, bool, models.WriteOrdering]] = []
@@ -98,7 +99,7 @@ def test_carry_out__every_request__waits_and_is_ordered(embedded_collection: str
 
 def test_carry_out__embedded__compares_only_points_of_the_batch(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The local mode compares each id of a filter with each point: 768 times 20,000 for a batch."""
-    kept, gone = people(2)
+    kept, gone = create_users(2)
     carry_out(claimed())
     compared: list[int] = []
 
@@ -116,7 +117,7 @@ def test_carry_out__embedded__compares_only_points_of_the_batch(embedded_collect
 
 def test_carry_out__embedded_without_points_to_delete__sends_no_deletion(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """qdrant-client 1.20 refuses an empty list of ids; 1.19 took it."""
-    (gone,) = people(1)
+    (gone,) = create_users(1)
     User.objects.filter(pk=gone).delete()
     sent: list[object] = []
     monkeypatch.setattr(QdrantClient, "delete", lambda *arguments, **options: sent.append(arguments))
@@ -128,7 +129,7 @@ def test_carry_out__embedded_without_points_to_delete__sends_no_deletion(embedde
 
 
 def test_carry_out__lost_lease__sends_nothing(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept, gone = people(2)
+    kept, gone = create_users(2)
     User.objects.filter(pk=gone).delete()
     claim = claimed()
     for name in ("upsert", "delete"):
@@ -143,7 +144,7 @@ def test_carry_out__lost_lease__sends_nothing(embedded_collection: str, monkeypa
 
 def test_carry_out__renews_the_lease_before_each_request(server_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It also renews before each part of a split batch and for each collection. No other request comes in between."""
-    refused, _other, gone = people(3)
+    refused, _other, gone = create_users(3)
     User.objects.filter(pk=gone).delete()
     secondary()
     calls: list[str] = []
@@ -182,7 +183,7 @@ def record_calls(monkeypatch: pytest.MonkeyPatch, owner: object, name: str, call
 
 
 def test_carry_out__upsert_not_applied__fails_and_queues_a_recheck(any_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    (user_id,) = people(1)
+    (user_id,) = create_users(1)
     monkeypatch.setattr(conditional_write, "upsert", lambda *_arguments, **_options: None)
     with pytest.raises(StoreUnavailable) as raised:
         carry_out(claimed())
@@ -196,7 +197,7 @@ def test_carry_out__upsert_not_applied__fails_and_queues_a_recheck(any_collectio
 
 
 def test_carry_out__deletion_not_applied__fails_and_queues_a_recheck(any_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    (user_id,) = people(1)
+    (user_id,) = create_users(1)
     carry_out(claimed())
     User.objects.filter(pk=user_id).delete()
     monkeypatch.setattr(QdrantClient, "delete", lambda *_arguments, **_options: None)
@@ -210,7 +211,7 @@ def test_carry_out__deletion_not_applied__fails_and_queues_a_recheck(any_collect
 
 def test_carry_out__deletions__are_not_read_back_by_counting(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Qdrant keeps counting deleted points while it rewrites a segment."""
-    people(1)
+    create_users(1)
     carry_out(claimed())
     User.objects.all().delete()
     monkeypatch.setattr(QdrantClient, "count", lambda *_arguments, **_options: models.CountResult(count=1))
@@ -218,7 +219,7 @@ def test_carry_out__deletions__are_not_read_back_by_counting(embedded_collection
 
 
 def test_carry_out__newer_point_written_in_between__counts_as_written(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    (user_id,) = people(1)
+    (user_id,) = create_users(1)
     claim = claimed()
     upsert = conditional_write.upsert
 
@@ -233,7 +234,7 @@ def test_carry_out__newer_point_written_in_between__counts_as_written(embedded_c
 @pytest.mark.parametrize("deleted", [False, True])
 def test_carry_out__newer_point_with_an_unallocated_version__reports_a_restore(any_collection: str, *, deleted: bool) -> None:
     """PostgreSQL was restored after the worker's check: the condition silently skips the write, and the change would be lost."""
-    (user_id,) = people(1)
+    (user_id,) = create_users(1)
     if deleted:
         User.objects.filter(pk=user_id).delete()
     claim = claimed()
@@ -251,7 +252,7 @@ def test_carry_out__newer_point_with_an_unallocated_version__reports_a_restore(a
 @pytest.mark.parametrize("version", [2**53 + 2, [2**52], 2**52 + 7])
 def test_carry_out__unbeatable_version__blocks_no_user(any_collection: str, version: object) -> None:
     """The condition would skip every write, and the version would pass as proof of it. The user would never be written or deleted."""
-    kept, gone, other = people(3)
+    kept, gone, other = create_users(3)
     User.objects.filter(pk=gone).delete()
     write(a_point(kept, version=version), a_point(gone, version=version))
     claim = claimed()
@@ -262,7 +263,7 @@ def test_carry_out__unbeatable_version__blocks_no_user(any_collection: str, vers
 
 
 def test_carry_out__unbeatable_version_that_cannot_be_cleared__fails(any_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept, gone = people(2)
+    kept, gone = create_users(2)
     User.objects.filter(pk=gone).delete()
     write(a_point(kept, version=2**53), a_point(gone, version=2**53))
     monkeypatch.setattr(conditional_write, "clear", lambda *_arguments: None)
@@ -295,7 +296,7 @@ def refuse(monkeypatch: pytest.MonkeyPatch, *refused: UUID) -> None:
 
 @pytest.mark.qdrant_server
 def test_work__user_with_data_that_qdrant_rejects__is_quarantined(server_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    user_ids = people(9)
+    user_ids = create_users(9)
     one, other, *rest = user_ids
     with monkeypatch.context() as patched:
         refuse(patched, one, other)
@@ -329,7 +330,7 @@ def test_work__user_with_data_that_qdrant_rejects__is_quarantined(server_collect
 def test_work__error_not_caused_by_data__quarantines_no_user(
     server_collection: str, monkeypatch: pytest.MonkeyPatch, error: Callable[[], Exception]
 ) -> None:
-    user_ids = people(3)
+    user_ids = create_users(3)
 
     def fail(*_arguments: Any, **_options: Any) -> None:
         raise error()
@@ -347,7 +348,7 @@ def test_work__error_not_caused_by_data__quarantines_no_user(
 @pytest.mark.qdrant_server
 def test_work__collection_of_another_vector_size__quarantines_no_user(server: object) -> None:
     """Qdrant rejects every request, and no user's data cause that."""
-    people(3)
+    create_users(3)
     name = f"{collection_name()}_v1"
     with qdrant() as client:
         client.create_collection(name, vectors_config=models.VectorParams(size=4, distance=models.Distance.COSINE))
@@ -363,7 +364,7 @@ def test_work__collection_of_another_vector_size__quarantines_no_user(server: ob
 @pytest.mark.qdrant_server
 def test_work__all_users_rejected__quarantines_no_user(server_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """If Qdrant rejects a whole batch, the server or a proxy in front of it has a problem."""
-    user_ids = people(16)
+    user_ids = create_users(16)
     refuse(monkeypatch, *user_ids)
     with pytest.raises(RequestRejected, match="rejected this: Wrong input: too long"):
         work(uuid4(), 16)
@@ -372,7 +373,7 @@ def test_work__all_users_rejected__quarantines_no_user(server_collection: str, m
 
 
 def test_work__row_that_makes_no_valid_point__user_is_quarantined(dates_unchecked: None, embedded_collection: str) -> None:
-    odd, fine = people(2)
+    odd, fine = create_users(2)
     work(uuid4(), 100)
     plain_sql("UPDATE users SET created_at = 'infinity', active = false WHERE id = %s", odd)
     result = work(uuid4(), 100)
@@ -388,7 +389,7 @@ def test_work__row_that_makes_no_valid_point__user_is_quarantined(dates_unchecke
 @pytest.mark.parametrize("state", [State.BUILDING, State.RETAINED, State.READY])
 def test_work__every_write_target__gets_every_write_and_deletion(collection: str, state: VectorCollection.State) -> None:
     name = secondary(state)
-    kept, gone = people(2)
+    kept, gone = create_users(2)
     assert work(uuid4(), 100) == BatchResult(written=2)
     assert points(name) == points() == ids([kept, gone])
     User.objects.filter(pk=gone).delete()
@@ -399,7 +400,7 @@ def test_work__every_write_target__gets_every_write_and_deletion(collection: str
 @pytest.mark.parametrize("state", [State.BUILDING, State.RETAINED])
 def test_work__missing_secondary__is_marked_failed(collection: str, state: VectorCollection.State) -> None:
     name = secondary(state, made=False)
-    (user_id,) = people(1)
+    (user_id,) = create_users(1)
     assert work(uuid4(), 100) == BatchResult(written=1)
     assert state_of(name) == (State.FAILED, f"Qdrant has no collection {name!r}: make it with manage.py init_qdrant.")
     assert point_of(user_id) is not None
@@ -411,7 +412,7 @@ def test_work__missing_secondary__is_marked_failed(collection: str, state: Vecto
 def test_work__failing_secondary__is_marked_failed(server_collection: str, monkeypatch: pytest.MonkeyPatch, status: int) -> None:
     name = secondary()
     fail_in(monkeypatch, name, status)
-    people(2)
+    create_users(2)
     assert work(uuid4(), 100) == BatchResult(written=2)
     assert state_of(name)[0] == State.FAILED
     assert f"{collection_name()}_v1" == registry.live()
@@ -433,7 +434,7 @@ def fail_in(monkeypatch: pytest.MonkeyPatch, name: str, status: int) -> None:
 def test_work__repeated_timeouts_of_a_secondary__marks_it_failed(server_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The live collection answers. One or two timeouts may come from a server that is just becoming unavailable."""
     name = secondary()
-    (user_id,) = people(1)
+    (user_id,) = create_users(1)
     upsert = conditional_write.upsert
 
     def time_out_or_upsert(client: QdrantClient, collection: str, *arguments: Any, **options: Any) -> Any:
@@ -464,7 +465,7 @@ def test_work__failing_secondary_that_became_live__is_not_marked_failed(server_c
     name = secondary(State.READY)
     fail_in(monkeypatch, name, 500)
     monkeypatch.setattr("vectorstore.catalog.secondary.alias_target", lambda _client: name)
-    people(1)
+    create_users(1)
     with pytest.raises(ServerError):
         work(uuid4(), 100)
     assert state_of(name) == (State.READY, "")
@@ -474,7 +475,7 @@ def test_work__failing_secondary_that_became_live__is_not_marked_failed(server_c
 @pytest.mark.qdrant_server
 def test_work__secondary_dropped_during_the_batch__blocks_no_user(server_collection: str) -> None:
     name = secondary(State.READY)
-    people(1)
+    create_users(1)
     claim = claimed()
     registry.mark_for_deletion(name)
     with qdrant() as client:
@@ -487,7 +488,7 @@ def test_work__live_collection_rejects_the_user_too__secondary_is_not_marked_fai
     server_collection: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = secondary()
-    refused, fine = people(2)
+    refused, fine = create_users(2)
     refuse(monkeypatch, refused)
     work(uuid4(), 100)
     assert state_of(name) == (State.BUILDING, "")

@@ -15,14 +15,13 @@ from pytest_django import Settings
 
 from findme.core.triggers.definitions import expected_triggers
 from findme.core.triggers.problems import trigger_problems
-from tests.factories import ProfileEmbeddingFactory
 from tests.schema.rows import ask, settle
+from tests.support.users import create_synced_users
 from vectorstore.consistency import capture_check
 from vectorstore.consistency.capture_check import CaptureCheck
 from vectorstore.models import QueueEntry
 from vectorstore.qdrant.connection import collection_name
 from vectorstore.schema.initialize import initialize
-from vectorstore.sync.inline import sync_users
 from vectorstore.verification import merge_join
 
 pytestmark = pytest.mark.django_db
@@ -40,13 +39,6 @@ def live(store: str, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(merge_join, "WAIT_SECONDS", 0)
     initialize()
     return f"{collection_name()}_v1"
-
-
-def people(count: int) -> list[UUID]:
-    users = sorted(embedding.pk for embedding in ProfileEmbeddingFactory.create_batch(count))
-    sync_users(users)
-    settle()
-    return users
 
 
 def enabled_by_pg_restore() -> None:
@@ -76,7 +68,7 @@ def output(capsys: pytest.CaptureFixture[str], command: str, *arguments: str) ->
 
 
 def test_repair__deletion_was_not_captured__repairs_the_triggers_and_then_finds_it(live: str, capsys: pytest.CaptureFixture[str]) -> None:
-    deleted, other, _ = people(3)
+    deleted, other, _ = create_synced_users(3)
     enabled_by_pg_restore()
     delete_without_capture(deleted)
     assert not QueueEntry.objects.exists()
@@ -104,7 +96,7 @@ def test_repair__deletion_was_not_captured__repairs_the_triggers_and_then_finds_
 
 
 def test_verify__triggers_lost_but_stores_agree__is_a_finding(live: str, capsys: pytest.CaptureFixture[str]) -> None:
-    people(1)
+    create_synced_users(1)
     ask("ALTER TABLE users DISABLE TRIGGER vector_sync_deleted")
     assert output(capsys, "verify_qdrant") == (
         1,

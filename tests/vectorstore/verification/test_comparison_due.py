@@ -15,9 +15,9 @@ from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
 from findme.core.triggers.problems import trigger_problems
-from tests.factories import ProfileEmbeddingFactory
 from tests.schema.rows import ask, settle
 from tests.support.commands import manage, run_python
+from tests.support.users import create_synced_users
 from tests.support.waiting import wait_until
 from vectorstore.consistency.capture_check import capture_warning
 from vectorstore.consistency.comparison_due import clear_comparison_due, comparison_due_at, comparison_due_warning, note_comparison_due
@@ -29,7 +29,6 @@ from vectorstore.schema.initialize import initialize
 from vectorstore.sync import writer
 from vectorstore.sync.batch import work
 from vectorstore.sync.claims import Claim
-from vectorstore.sync.inline import sync_users
 from vectorstore.verification import merge_join
 from vectorstore.verification import verify as verify_module
 from vectorstore.verification.verify import ChangeLimitExceeded, verify
@@ -54,13 +53,6 @@ def live(store: str, monkeypatch: pytest.MonkeyPatch) -> str:
     return f"{collection_name()}_v1"
 
 
-def people(count: int) -> list[UUID]:
-    users = sorted(embedding.pk for embedding in ProfileEmbeddingFactory.create_batch(count))
-    sync_users(users)
-    settle()
-    return users
-
-
 def delete_without_capture(user: UUID) -> None:
     ask("ALTER TABLE users DISABLE TRIGGER USER; ALTER TABLE profile_embeddings DISABLE TRIGGER USER")
     ask("DELETE FROM users WHERE id = %s", user)
@@ -78,7 +70,7 @@ def record_due(moment: datetime) -> None:
 @pytest.mark.at_length("server")
 @pytest.mark.django_db(transaction=True)
 def test_repair__killed_after_repairing_triggers__every_command_says_that_a_comparison_is_due(live: str) -> None:
-    deleted, *_ = people(3)
+    deleted, *_ = create_synced_users(3)
     delete_without_capture(deleted)
     assert run_python(KILLED.format(function="trigger_problems"))[0] == -signal.SIGKILL
     assert trigger_problems() == () and not QueueEntry.objects.exists()
@@ -106,7 +98,7 @@ def test_repair__killed_after_repairing_triggers__every_command_says_that_a_comp
 
 @pytest.mark.django_db(transaction=True)
 def test_repair__killed_while_repairing_triggers__repairs_and_records_nothing(live: str) -> None:
-    deleted, *_ = people(2)
+    deleted, *_ = create_synced_users(2)
     delete_without_capture(deleted)
     before = trigger_problems()
     assert run_python(KILLED.format(function="note_comparison_due"))[0] == -signal.SIGKILL
@@ -120,27 +112,27 @@ def test_repair__killed_while_repairing_triggers__repairs_and_records_nothing(li
 
 
 def test_repair__repairs_triggers_and_compares__clears_the_record(live: str) -> None:
-    people(1)
+    create_synced_users(1)
     ask("ALTER TABLE users DISABLE TRIGGER vector_sync_deleted")
     verified = verify(repairing=True)
     assert (len(verified.mended), verified.comparison_due_at, comparison_due_at()) == (1, None, None)
 
 
 def test_repair__triggers_are_right__records_nothing(live: str) -> None:
-    people(1)
+    create_synced_users(1)
     assert verify(repairing=True).clean
     assert comparison_due_at() is None
 
 
 def test_verify__without_repair__reports_the_due_comparison_and_keeps_the_record(live: str) -> None:
-    people(1)
+    create_synced_users(1)
     record_due(NOON)
     verified = verify()
     assert (verified.differing, verified.comparison_due_at, verified.clean, comparison_due_at()) == (0, NOON, False, NOON)
 
 
 def test_repair__change_limit_exceeded__keeps_the_record(live: str) -> None:
-    deleted, *_ = people(2)
+    deleted, *_ = create_synced_users(2)
     delete_without_capture(deleted)
     with pytest.raises(ChangeLimitExceeded) as refused:
         verify(repairing=True, max_changes=0)
@@ -159,7 +151,7 @@ def test_repair__qdrant_unavailable__keeps_the_record(settings: Settings) -> Non
 
 
 def test_repair__triggers_repaired_again_meanwhile__keeps_the_newer_record(live: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    people(1)
+    create_synced_users(1)
     record_due(NOON)
     monkeypatch.setattr(verify_module, "_record", lambda *_: note_comparison_due())
     assert verify(repairing=True).comparison_due_at == NOON
@@ -172,7 +164,7 @@ def test_repair__triggers_repaired_again_meanwhile__keeps_the_newer_record(live:
 
 
 def test_repair__worker_read_rows_before_an_uncaptured_change__user_is_written_again(live: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    user, _ = people(2)
+    user, _ = create_synced_users(2)
 
     def read_then_change_without_capture(claim: Claim) -> Points:
         monkeypatch.setattr(writer, "points_of", points_of)

@@ -9,16 +9,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from uuid import UUID
 
 import pytest
 from pytest_django import Settings
 
 from accounts.models import User
-from tests.factories import ProfileEmbeddingFactory
 from tests.qdrant import QdrantServer, free_port, started_qdrant
 from tests.support.commands import manage, started
 from tests.support.processes import ended
+from tests.support.users import create_users
 from tests.support.waiting import wait_until
 from tests.vectorstore.restored import restorable_postgres
 from vectorstore.models import QueueEntry, StoreState, SyncLease
@@ -32,10 +31,6 @@ pytestmark = [pytest.mark.qdrant_server, pytest.mark.django_db(transaction=True)
 
 def is_synced() -> bool:
     return not QueueEntry.objects.exists() and not SyncLease.objects.exists()
-
-
-def people(count: int) -> list[UUID]:
-    return [embedding.pk for embedding in ProfileEmbeddingFactory.create_batch(count)]
 
 
 @contextmanager
@@ -53,14 +48,14 @@ def renew_checkpoint() -> None:
     """Make the checkpoint due, and wait until the worker has renewed it in its next batch."""
     before = (StoreState.current().checkpoint or {}).get("id")
     StoreState.objects.update(checkpoint_at=None)
-    people(1)
+    create_users(1)
     wait_until(lambda: (StoreState.current().checkpoint or {}).get("id") not in {before, None}, "the checkpoint is renewed")
     wait_until(is_synced, "all users are written")
 
 
 def resumes_after_repair(worker: subprocess.Popen[str], line: str) -> None:
     """Assert that the worker writes no user before the repair and all users after it, and that it has logged ``line``."""
-    (later_user,) = people(1)
+    (later_user,) = create_users(1)
     code, reported, _ = manage("verify_qdrant")
     assert (code, line in reported) == (1, True), reported
     time.sleep(0.5)
@@ -80,14 +75,14 @@ def resumes_after_repair(worker: subprocess.Popen[str], line: str) -> None:
 def test_watch__postgresql_was_restored__stops_and_resumes_after_repair(qdrant_server: QdrantServer) -> None:
     initialize()
     with watching() as first:
-        users = people(4)
+        users = create_users(4)
         wait_until(is_synced, "all users are written")
         first.send_signal(signal.SIGTERM)
         assert ended(first)[0] == 0
     with restorable_postgres() as restore, watching() as worker:
         User.objects.filter(pk=users[0]).delete()
         User.objects.filter(pk=users[1]).update(verified=False)
-        later_users = people(2)
+        later_users = create_users(2)
         wait_until(is_synced, "all users are written")
         restore()
         assert set(User.objects.filter(pk__in=[*users, *later_users]).values_list("pk", flat=True)) == set(users)
@@ -101,7 +96,7 @@ def test_watch__qdrant_was_restored__stops_and_resumes_after_repair(memory_path:
     with started_qdrant(memory_path, **ports):
         initialize()
         with watching() as first:
-            users = people(4)
+            users = create_users(4)
             renew_checkpoint()
             first.send_signal(signal.SIGTERM)
             assert ended(first)[0] == 0
@@ -110,11 +105,11 @@ def test_watch__qdrant_was_restored__stops_and_resumes_after_repair(memory_path:
         with started_qdrant(memory_path, **ports):
             User.objects.filter(pk=users[0]).delete()
             User.objects.filter(pk=users[1]).update(verified=False)
-            later_users = people(2)
+            later_users = create_users(2)
             renew_checkpoint()
         shutil.rmtree(memory_path / "storage")
         (memory_path / "copy").rename(memory_path / "storage")
-        people(1)  # a user that the worker tries to write
+        create_users(1)  # a user that the worker tries to write
         assert worker.stderr is not None
         assert "Nothing answers at QDRANT_URL" in worker.stderr.readline()
         with started_qdrant(memory_path, **ports):

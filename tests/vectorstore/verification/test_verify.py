@@ -18,6 +18,7 @@ from tests.factories import ProfileEmbeddingFactory, UserFactory, unit_vector
 from tests.qdrant import QdrantServer, freeze, thaw
 from tests.support.commands import run_python
 from tests.support.threads import in_thread
+from tests.support.users import create_synced_users
 from vectorstore.catalog import registry
 from vectorstore.catalog.ownership import DATABASE, database_id
 from vectorstore.consistency.checkpoint import compare_checkpoints, renew_checkpoint
@@ -53,13 +54,6 @@ def collection(every_store: str) -> str:
 def live(store: str) -> str:
     initialize()
     return f"{collection_name()}_v1"
-
-
-def people(count: int, **fields: Any) -> list[UUID]:
-    """Create users with their points. Return their ids in order."""
-    users = sorted(embedding.pk for embedding in ProfileEmbeddingFactory.create_batch(count, **fields))
-    sync_users(users)
-    return users
 
 
 def change_without_capture(statement: str, *parameters: Any) -> None:
@@ -103,7 +97,7 @@ def work() -> None:
 
 
 def test_verify__stores_agree__is_clean(collection: str) -> None:
-    people(5)
+    create_synced_users(5)
     ProfileEmbeddingFactory.create(user__staff=True)
     ProfileEmbeddingFactory.create(user__deleted=True)
     UserFactory.create()
@@ -118,7 +112,7 @@ def test_verify__no_users__is_clean(collection: str) -> None:
 
 
 def test_verify__every_kind_of_difference__is_reported_and_changes_nothing(collection: str) -> None:
-    users = people(8, location=None, video_features=[0.1, 1 / 3, 1e-9])
+    users = create_synced_users(8, location=None, video_features=[0.1, 1 / 3, 1e-9])
     missing, hidden, staff, unverified, moved, both, *_ = users
     orphan = uuid4()
     delete(collection, missing)
@@ -158,7 +152,7 @@ def test_verify__every_kind_of_difference__is_reported_and_changes_nothing(colle
     ids=str,
 )
 def test_verify__payload_was_corrupted__is_found_and_repaired(live: str, corrupted: dict[str, Any]) -> None:
-    (user,) = people(1)
+    (user,) = create_synced_users(1)
     change_payload(live, user, **corrupted)
     assert kinds(verify()) == {"stale payload": 1}
     verify(repairing=True)
@@ -167,7 +161,7 @@ def test_verify__payload_was_corrupted__is_found_and_repaired(live: str, corrupt
 
 
 def test_verify__point_without_a_payload__is_stale(live: str) -> None:
-    (user,) = people(1)
+    (user,) = create_synced_users(1)
     write(live, models.PointStruct(id=str(user), vector=ProfileEmbedding.objects.get(pk=user).vector))
     assert kinds(verify()) == {"stale payload": 1}
 
@@ -177,7 +171,7 @@ def test_verify__point_without_a_payload__is_stale(live: str) -> None:
 def test_verify__vector_of_nan__is_found_and_repaired(qdrant_server_grpc: QdrantServer, settings: Settings, *, by_grpc: bool) -> None:
     """By gRPC a server stores NaN without an error. By REST it then returns ``null``."""
     initialize()
-    (user,) = people(1)
+    (user,) = create_synced_users(1)
     point = point_of(user)
     assert point is not None
     write(f"{collection_name()}_v1", models.PointStruct(id=str(user), vector=[np.nan] * 512, payload=point["payload"]))
@@ -189,7 +183,7 @@ def test_verify__vector_of_nan__is_found_and_repaired(qdrant_server_grpc: Qdrant
 
 
 def test_verify__at_most_ten_examples_of_each_kind(live: str) -> None:
-    delete(live, *people(12))
+    delete(live, *create_synced_users(12))
     reported = only(verify())
     assert (reported.kinds["missing"], len(reported.examples["missing"])) == (12, 10)
 
@@ -222,7 +216,7 @@ def test_verify__several_shards__reads_them_in_one_order(server: QdrantServer, s
     settings.QDRANT_SHARD_NUMBER = 3
     initialize()
     collection = f"{collection_name()}_v1"
-    users = people(40)
+    users = create_synced_users(40)
     read = [user for page in scroll.pages(collection) for user in page.ids]
     assert read == users
     delete(collection, *users[::5])
@@ -230,7 +224,7 @@ def test_verify__several_shards__reads_them_in_one_order(server: QdrantServer, s
 
 
 def test_verify__compares_every_write_target(live: str) -> None:
-    (first, _) = people(2)
+    (first, _) = create_synced_users(2)
     retained, building = f"{collection_name()}_v2", f"{collection_name()}_v3"
     with qdrant() as client:
         for name, state in ((retained, registry.State.RETAINED), (building, registry.State.BUILDING)):
@@ -255,7 +249,7 @@ def retained_collection(count: int) -> str:
             name, vectors_config=models.VectorParams(size=512, distance=models.Distance.COSINE), metadata={DATABASE: database_id()}
         )
     registry.register(name, registry.State.RETAINED, "")
-    people(count)
+    create_synced_users(count)
     return name
 
 
@@ -316,7 +310,7 @@ def test_verify__server_stops_answering_meanwhile__stops_and_records_nothing(
         pytest.skip("the server is not ours to stop")
     monkeypatch.setattr(scroll, "PAGE_SIZE", 1)
     initialize()
-    people(12)
+    create_synced_users(12)
     settings.QDRANT_TIMEOUT = 1
     stopped: list[int] = []
 
@@ -337,7 +331,7 @@ def test_verify__server_stops_answering_meanwhile__stops_and_records_nothing(
 
 
 def test_verify__users_on_the_queue_or_leased__are_pending(live: str) -> None:
-    queued, leased, expired, wrong = people(4)
+    queued, leased, expired, wrong = create_synced_users(4)
     with connection.cursor() as cursor:
         cursor.execute("UPDATE users SET verified = false")
     QueueEntry.objects.exclude(user_id=queued).delete()
@@ -349,7 +343,7 @@ def test_verify__users_on_the_queue_or_leased__are_pending(live: str) -> None:
 
 @pytest.mark.parametrize("what", ["entry", "lease"])
 def test_verify__after_a_truncate__all_users_are_pending(live: str, what: str) -> None:
-    people(2)
+    create_synced_users(2)
     change_without_capture("UPDATE users SET verified = false")
     if what == "entry":
         QueueEntry.objects.create(user_id=None, urgent=True)
@@ -361,7 +355,7 @@ def test_verify__after_a_truncate__all_users_are_pending(live: str, what: str) -
 
 def test_verify__quarantined_user__is_reported_and_not_queued(live: str) -> None:
     """Qdrant would reject the user again, so a queue entry would not help."""
-    (user,) = people(1)
+    (user,) = create_synced_users(1)
     change_without_capture("UPDATE users SET verified = false")
     QuarantinedUser.objects.create(user_id=user, reason="refused", collection=live)
     verified = verify(repairing=True)
@@ -376,7 +370,7 @@ def years_ago(years: int, days: int = 0) -> date:
 def test_verify__age_that_waits_for_the_daily_job__is_pending(live: str, corrupted: dict[str, Any]) -> None:
     """The user has turned thirty a few days ago, and the point still has the old age."""
     ages = StoreState.objects.filter(pk=1)
-    (user,) = people(1)
+    (user,) = create_synced_users(1)
     birthday = today() - timedelta(days=3)
     born = date(birthday.year - 30, birthday.month, min(birthday.day, 28))
     change_without_capture("UPDATE users SET date_of_birth = %s", born)
@@ -399,7 +393,7 @@ def test_verify__age_that_waits_for_the_daily_job__is_pending(live: str, corrupt
 
 def test_verify__age_older_than_the_embedding__is_stale(live: str) -> None:
     """The job has never run, and no point is older than its embedding."""
-    (user,) = people(1)
+    (user,) = create_synced_users(1)
     change_payload(live, user, age=(point_of(user) or {})["payload"]["age"] - 1)
     assert kinds(verify()) == {"stale payload": 1}
 
@@ -425,7 +419,7 @@ def during_recheck(monkeypatch: pytest.MonkeyPatch, change: Callable[[], object]
 
 def user_without_point(live: str) -> UUID:
     """Return a user without a point, so that there is a recheck."""
-    (user,) = people(1)
+    (user,) = create_synced_users(1)
     delete(live, user)
     return user
 
@@ -477,7 +471,7 @@ def test_recheck__point_of_a_newer_version__is_pending(live: str, monkeypatch: p
 @pytest.mark.django_db(transaction=True)
 def test_recheck__user_is_being_removed__is_pending(live: str) -> None:
     """A removal deletes the point first, and then the row, holding the user's advisory lock until the commit."""
-    (user,) = people(1)
+    (user,) = create_synced_users(1)
     eraser = connection.copy()
     try:
         with eraser.cursor() as cursor:
@@ -499,7 +493,7 @@ def test_verify__while_writers_run__finds_nothing(qdrant_server_grpc: object, mo
     monkeypatch.setattr(scroll, "PAGE_SIZE", 5)
     monkeypatch.setattr(merge_join, "PAGE_SIZE", 4)
     initialize()
-    users = people(24)
+    users = create_synced_users(24)
     stop: list[bool] = []
 
     def change(seed: int) -> None:
@@ -533,7 +527,7 @@ def test_verify__while_writers_run__finds_nothing(qdrant_server_grpc: object, mo
 
 
 def test_repair__queues_users_and_deletes_points_with_numeric_ids(collection: str) -> None:
-    missing, moved, _ = people(3)
+    missing, moved, _ = create_synced_users(3)
     orphan = uuid4()
     delete(collection, missing)
     change_without_capture("UPDATE profile_embeddings SET vector = %s WHERE user_id = %s", unit_vector(99), moved)
@@ -549,7 +543,7 @@ def test_repair__queues_users_and_deletes_points_with_numeric_ids(collection: st
 
 
 def test_repair__no_differences__does_nothing(live: str) -> None:
-    people(2)
+    create_synced_users(2)
     verified = verify(repairing=True)
     assert (verified.queued, verified.deleted, verified.clean) == (0, 0, True)
 
@@ -560,7 +554,7 @@ def test_repair__unbeatable_version__is_deleted_and_written_again(collection: st
 
     This includes a user who is on the queue: the worker would fail too.
     """
-    users = people(2)
+    users = create_synced_users(2)
     allocated = last_allocated()
     for user in users:
         change_payload(collection, user, version=version)
@@ -574,7 +568,7 @@ def test_repair__unbeatable_version__is_deleted_and_written_again(collection: st
 
 
 def test_repair__over_the_change_limit__is_refused_and_changes_nothing(live: str) -> None:
-    delete(live, *people(3))
+    delete(live, *create_synced_users(3))
     write(live, models.PointStruct(id=1, vector=unit_vector(1)))
     with pytest.raises(UserFacingError) as raised:
         verify(repairing=True, max_changes=3)
@@ -592,7 +586,7 @@ def test_repair__default_change_limit__is_100_or_5_percent(live: str, monkeypatc
     assert (repair.MIN_CHANGE_LIMIT, repair.CHANGE_LIMIT_SHARE) == (100, 0.05)
     monkeypatch.setattr(repair, "MIN_CHANGE_LIMIT", 1)
     monkeypatch.setattr(repair, "CHANGE_LIMIT_SHARE", 0.5)
-    users = people(6)
+    users = create_synced_users(6)
     delete(live, *users[:2])
     assert verify(repairing=True, after_restore=True).queued == 2
     QueueEntry.objects.all().delete()
@@ -602,7 +596,7 @@ def test_repair__default_change_limit__is_100_or_5_percent(live: str, monkeypatc
 
 
 def test_repair__collection_of_another_database__is_refused(live: str) -> None:
-    delete(live, *people(1))
+    delete(live, *create_synced_users(1))
     with qdrant() as client:
         client.update_collection(live, metadata={"findme_database": str(uuid4())})
     with pytest.raises(UserFacingError, match=r"belongs to another database .* --adopt"):
@@ -612,7 +606,7 @@ def test_repair__collection_of_another_database__is_refused(live: str) -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_repair__killed_meanwhile__can_run_again(live: str) -> None:
-    delete(live, *people(5))
+    delete(live, *create_synced_users(5))
     script = """
 import os, signal
 import vectorstore.verification.repair as repairing
@@ -631,7 +625,7 @@ verify(repairing=True)
 
 def test_repair__postgresql_was_restored__raises_the_version_sequence(collection: str) -> None:
     """PostgreSQL has not allocated the versions of these points."""
-    right, wrong = people(2)
+    right, wrong = create_synced_users(2)
     unallocated = last_allocated() + 500
     for user in (right, wrong):
         change_payload(collection, user, version=unallocated)
@@ -653,7 +647,7 @@ def test_repair__postgresql_was_restored__raises_the_version_sequence(collection
 
 def test_repair__raises_the_version_sequence_before_it_queues_users(live: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise a worker would allocate a version that is too low, and its write would have no effect."""
-    (user,) = people(1)
+    (user,) = create_synced_users(1)
     unallocated = last_allocated() + 500
     change_payload(live, user, version=unallocated, age=7)
     allocated: list[int] = []
@@ -669,7 +663,7 @@ def test_repair__raises_the_version_sequence_before_it_queues_users(live: str, m
 
 def test_repair__qdrant_was_restored__resets_the_checkpoints(live: str) -> None:
     """The collection has another checkpoint than PostgreSQL."""
-    user, _ = people(2)
+    user, _ = create_synced_users(2)
     with qdrant() as client:
         renew_checkpoint(client)
         client.update_collection(live, metadata={"findme_checkpoint": {"id": "older", "version": 0, "at": "2026-01-01T00:00:00Z"}})
@@ -696,7 +690,7 @@ def test_verify__keeps_the_newest_runs(live: str, monkeypatch: pytest.MonkeyPatc
 
 
 def test_verify__stores_counts_and_no_user_id(live: str) -> None:
-    user, other = people(2)
+    user, other = create_synced_users(2)
     delete(live, user)
     verify()
     retained = Verification.objects.get()
@@ -725,7 +719,7 @@ def test_verify__stores_counts_and_no_user_id(live: str) -> None:
 @pytest.mark.qdrant_server
 def test_verify__reading_qdrant__holds_no_transaction_open(qdrant_server: QdrantServer, monkeypatch: pytest.MonkeyPatch) -> None:
     initialize()
-    people(3)
+    create_synced_users(3)
     original = QdrantClient.scroll
     depth = len(connection.savepoint_ids), transaction.get_connection().in_atomic_block
 
@@ -759,7 +753,7 @@ def test_verify__many_orphans__uses_constant_memory(qdrant_server_grpc: object, 
 
 def test_verify__reports_its_progress(live: str) -> None:
     """The last total is exact. Earlier ones are PostgreSQL's estimate, from the last ANALYZE."""
-    leaving = people(8)[:3]
+    leaving = create_synced_users(8)[:3]
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE profile_embeddings")
     User.objects.filter(pk__in=leaving).delete()

@@ -9,15 +9,10 @@ from uuid import UUID
 from django.db import connection
 from qdrant_client import models
 
-from tests.factories import ProfileEmbeddingFactory, unit_vector
+from tests.factories import unit_vector
 from vectorstore.models import QueueEntry
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.sync.removal import point_of
-
-
-def people(count: int) -> list[UUID]:
-    """Who have an embedding, and are queued for it."""
-    return sorted(embedding.pk for embedding in ProfileEmbeddingFactory.create_batch(count))
 
 
 def points(collection: str = "") -> set[models.ExtendedPointId]:
