@@ -2,6 +2,9 @@ import pytest
 
 from privacy.registry import registry
 from tests.privacy.shelf import Shelf, install_shelf
+from tests.support.collections import collection
+
+__all__ = ["collection", "shelf"]
 
 
 @pytest.fixture

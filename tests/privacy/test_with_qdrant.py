@@ -43,13 +43,6 @@ GONE = Effect("points in the vector store", 1, Disposition.DELETED)
 REMOVALS = [anonymize, erase, soft_delete]
 
 
-@pytest.fixture
-def collection(store: str) -> str:
-    """Each store in turn, with the collection as ``init_qdrant`` makes it."""
-    initialize()
-    return store
-
-
 def person_with_a_point() -> User:
     person = ProfileEmbeddingFactory.create().user
     assert sync_users([person.pk]).written == 1

@@ -52,18 +52,6 @@ pytestmark = pytest.mark.django_db
 NEXT_STEP = " Nothing is written until you run manage.py verify_qdrant --repair."
 
 
-@pytest.fixture
-def collection(every_store: str) -> str:
-    initialize()
-    return f"{collection_name()}_v1"
-
-
-@pytest.fixture
-def live(store: str) -> str:
-    initialize()
-    return f"{collection_name()}_v1"
-
-
 def create_synced_one_by_one(count: int) -> list[UUID]:
     """Create users with points of ascending versions."""
     user_ids = create_users(count)
@@ -144,24 +132,24 @@ def sequence_reset() -> Iterator[None]:
         cursor.execute("SELECT setval('vector_sync_version', %s)", [before + 1])
 
 
-def test_newest__versions_of_another_program__are_ignored(collection: str) -> None:
+def test_newest__versions_of_another_program__are_ignored(every_live: str) -> None:
     (user_id,) = create_synced_one_by_one(1)
     for number, version in enumerate((MAX_UNALLOCATED, TOO_HIGH - 1, TOO_HIGH, 2**62)):
-        upsert(collection, number, version=version)
+        upsert(every_live, number, version=version)
     with qdrant() as client:
-        assert newest(client, collection, client.get_collection(collection), 1) == [(str(user_id), last_allocated())]
+        assert newest(client, every_live, client.get_collection(every_live), 1) == [(str(user_id), last_allocated())]
     check()
 
 
-def test_highest__returns_the_highest_version_of_the_collection(collection: str) -> None:
+def test_highest__returns_the_highest_version_of_the_collection(every_live: str) -> None:
     with qdrant() as client:
-        assert highest(client, collection) == 0
+        assert highest(client, every_live) == 0
     user_ids = create_synced_one_by_one(3)
-    upsert(collection, 5, version="many")
+    upsert(every_live, 5, version="many")
     with qdrant() as client:
-        info = client.get_collection(collection)
-        assert [UUID(str(point_id)) for point_id, _ in newest(client, collection, info, 2)] == [user_ids[2], user_ids[1]]
-        assert highest(client, collection) == last_allocated()
+        info = client.get_collection(every_live)
+        assert [UUID(str(point_id)) for point_id, _ in newest(client, every_live, info, 2)] == [user_ids[2], user_ids[1]]
+        assert highest(client, every_live) == last_allocated()
 
 
 @pytest.mark.qdrant_server
@@ -186,15 +174,15 @@ def test_raise_above__never_lowers_the_sequence() -> None:
 # --- Renewal ---------------------------------------------------------------------------------------------------------------------
 
 
-def test_renew_checkpoint__both_stores_have_it(collection: str) -> None:
+def test_renew_checkpoint__both_stores_have_it(every_live: str) -> None:
     user_ids = create_synced_one_by_one(2)
     check()
-    assert stored_checkpoint(collection) is None and is_checkpoint_due()
+    assert stored_checkpoint(every_live) is None and is_checkpoint_due()
     assert renew()
     state = StoreState.current()
-    assert stored_checkpoint(collection) == {"id": state.checkpoint["id"], "version": last_allocated(), "at": state.checkpoint["at"]}
+    assert stored_checkpoint(every_live) == {"id": state.checkpoint["id"], "version": last_allocated(), "at": state.checkpoint["at"]}
     assert state.pending_checkpoint is None and not is_checkpoint_due()
-    assert {point_id for point_id, _ in state.checkpoint["newest"][collection]} == {str(user_id) for user_id in user_ids}
+    assert {point_id for point_id, _ in state.checkpoint["newest"][every_live]} == {str(user_id) for user_id in user_ids}
     check()
     assert renew()
     assert StoreState.current().checkpoint["id"] != state.checkpoint["id"]
@@ -309,11 +297,11 @@ def test_renew_checkpoint__concurrent_renewals__report_no_restore(qdrant_server:
 # --- PostgreSQL was restored --------------------------------------------------------------------------------------------------------
 
 
-def test_compare_checkpoints__point_with_an_unallocated_version__reports_a_restore(collection: str) -> None:
+def test_compare_checkpoints__point_with_an_unallocated_version__reports_a_restore(every_live: str) -> None:
     renew()
-    upsert(collection, str(uuid4()), version=last_allocated() + 5)
+    upsert(every_live, str(uuid4()), version=last_allocated() + 5)
     assert restore_message() == (
-        f"{collection!r} holds a point of version {last_allocated() + 5}, and PostgreSQL has allocated {last_allocated()} so far: it was restored to an"
+        f"{every_live!r} holds a point of version {last_allocated() + 5}, and PostgreSQL has allocated {last_allocated()} so far: it was restored to an"
         f" older copy, or failed over.{NEXT_STEP}"
     )
     with pytest.raises(RestoreDetected):

@@ -42,13 +42,6 @@ pytestmark = pytest.mark.django_db
 BERLIN, PARIS = (52.52, 13.405), (48.857, 2.352)
 
 
-@pytest.fixture
-def collection(store: str) -> str:
-    """Each vector store in turn, with an empty collection."""
-    initialize()
-    return store
-
-
 def direction(*numbers: float) -> list[float]:
     """A vector of 512 numbers that begins with these."""
     return [*numbers, *[0.0] * (512 - len(numbers))]

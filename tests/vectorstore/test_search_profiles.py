@@ -27,13 +27,6 @@ ANY_UUID = re.compile(r"[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}", re.IGNOR
 
 
 @pytest.fixture
-def collection(store: str) -> str:
-    """Each vector store in turn, with an empty collection."""
-    initialize()
-    return store
-
-
-@pytest.fixture
 def three() -> list[User]:
     """Anne, then Ben, who is closer to her than Carla; she is 30, he is in the south."""
     people = []

@@ -27,13 +27,6 @@ from vectorstore.sync.removal import point_of
 from vectorstore.sync.worker import sync_once
 
 
-@pytest.fixture
-def collection(store: str) -> str:
-    """Each vector store in turn, with an empty collection."""
-    initialize()
-    return store
-
-
 def upsert(*arguments: object) -> tuple[int, str, str]:
     """The exit code, stdout and stderr, without a process."""
     out, err = StringIO(), StringIO()

@@ -14,17 +14,8 @@ from vectorstore.consistency.checkpoint import CheckpointNotWritten
 from vectorstore.consistency.versions import last_allocated
 from vectorstore.models import QuarantinedUser, QueueEntry
 from vectorstore.qdrant.connection import collection_name, qdrant
-from vectorstore.schema.initialize import initialize
-from vectorstore.verification import merge_join
 
-pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def live(store: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr(merge_join, "WAIT_SECONDS", 0)
-    initialize()
-    return f"{collection_name()}_v1"
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("no_recheck_delay")]
 
 
 def delete(name: str, *ids: UUID) -> None:

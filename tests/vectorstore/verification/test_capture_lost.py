@@ -20,11 +20,8 @@ from tests.support.users import create_synced_users
 from vectorstore.consistency import capture_check
 from vectorstore.consistency.capture_check import CaptureCheck
 from vectorstore.models import QueueEntry
-from vectorstore.qdrant.connection import collection_name
-from vectorstore.schema.initialize import initialize
-from vectorstore.verification import merge_join
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("no_recheck_delay")]
 
 LOST = [
     f"trigger {trigger.name} on {trigger.table}: enabled, but not ALWAYS"
@@ -32,13 +29,6 @@ LOST = [
     if trigger.always and trigger.table in {"users", "profile_embeddings"}
 ]
 WARNING = "Changes in PostgreSQL may not be captured: {}. Run manage.py verify_qdrant --repair."
-
-
-@pytest.fixture
-def live(store: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr(merge_join, "WAIT_SECONDS", 0)
-    initialize()
-    return f"{collection_name()}_v1"
 
 
 def enabled_by_pg_restore() -> None:

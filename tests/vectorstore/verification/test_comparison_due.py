@@ -23,17 +23,14 @@ from vectorstore.consistency.capture_check import capture_warning
 from vectorstore.consistency.comparison_due import clear_comparison_due, comparison_due_at, comparison_due_warning, note_comparison_due
 from vectorstore.models import QueueEntry, StoreState, SyncLease
 from vectorstore.projection.points import Points, points_of
-from vectorstore.qdrant.connection import collection_name
 from vectorstore.queue.entries import ALL_USERS, enqueue
-from vectorstore.schema.initialize import initialize
 from vectorstore.sync import writer
 from vectorstore.sync.batch import work
 from vectorstore.sync.claims import Claim
-from vectorstore.verification import merge_join
 from vectorstore.verification import verify as verify_module
 from vectorstore.verification.verify import ChangeLimitExceeded, verify
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("no_recheck_delay")]
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 WARNING = "Changes from before 2026-05-01 12:00:00 UTC may be missing in Qdrant: triggers were repaired then, and the stores have not been compared since."
@@ -44,13 +41,6 @@ from vectorstore.verification import verify as module
 module.{function} = lambda *arguments: os.kill(os.getpid(), signal.SIGKILL)
 call_command("verify_qdrant", "--repair")
 """
-
-
-@pytest.fixture
-def live(store: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr(merge_join, "WAIT_SECONDS", 0)
-    initialize()
-    return f"{collection_name()}_v1"
 
 
 def delete_without_capture(user: UUID) -> None:

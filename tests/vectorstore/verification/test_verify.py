@@ -44,18 +44,6 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(merge_join, "WAIT_SECONDS", 0)
 
 
-@pytest.fixture
-def collection(every_store: str) -> str:
-    initialize()
-    return f"{collection_name()}_v1"
-
-
-@pytest.fixture
-def live(store: str) -> str:
-    initialize()
-    return f"{collection_name()}_v1"
-
-
 def change_without_capture(statement: str, *parameters: Any) -> None:
     """Change rows as if the triggers had not captured it."""
     with connection.cursor() as cursor:
@@ -96,7 +84,7 @@ def work() -> None:
 # --- Differences -----------------------------------------------------------------------------------------------------------------
 
 
-def test_verify__stores_agree__is_clean(collection: str) -> None:
+def test_verify__stores_agree__is_clean(every_live: str) -> None:
     create_synced_users(5)
     ProfileEmbeddingFactory.create(user__staff=True)
     ProfileEmbeddingFactory.create(user__deleted=True)
@@ -107,21 +95,21 @@ def test_verify__stores_agree__is_clean(collection: str) -> None:
     assert (kinds(verified), only(verified).examples, only(verified).pending) == ({}, {}, 0)
 
 
-def test_verify__no_users__is_clean(collection: str) -> None:
+def test_verify__no_users__is_clean(every_live: str) -> None:
     assert verify().clean
 
 
-def test_verify__every_kind_of_difference__is_reported_and_changes_nothing(collection: str) -> None:
+def test_verify__every_kind_of_difference__is_reported_and_changes_nothing(every_live: str) -> None:
     users = create_synced_users(8, location=None, video_features=[0.1, 1 / 3, 1e-9])
     missing, hidden, staff, unverified, moved, both, *_ = users
     orphan = uuid4()
-    delete(collection, missing)
+    delete(every_live, missing)
     change_without_capture("UPDATE users SET deleted_at = now() WHERE id = %s", hidden)
     change_without_capture("UPDATE users SET is_staff = true WHERE id = %s", staff)
     change_without_capture("UPDATE users SET verified = false WHERE id = ANY(%s)", [unverified, both])
     change_without_capture("UPDATE profile_embeddings SET vector = %s WHERE user_id = ANY(%s)", unit_vector(99), [moved, both])
     write(
-        collection,
+        every_live,
         models.PointStruct(id=str(orphan), vector=unit_vector(1)),
         *(models.PointStruct(id=number, vector=unit_vector(1)) for number in (7, 2**63)),
     )
@@ -188,7 +176,7 @@ def test_verify__at_most_ten_examples_of_each_kind(live: str) -> None:
     assert (reported.kinds["missing"], len(reported.examples["missing"])) == (12, 10)
 
 
-def test_verify__many_pages__compares_them_in_the_order_of_ids(collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_verify__many_pages__compares_them_in_the_order_of_ids(every_live: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Some pages have more users than points, others more points than users.
 
     UUIDs whose first byte is above 127 would come first as signed numbers.
@@ -201,11 +189,11 @@ def test_verify__many_pages__compares_them_in_the_order_of_ids(collection: str, 
         ProfileEmbeddingFactory.create(user__id=identifier)
     sync_users(ids)
     assert verify().clean
-    delete(collection, *ids[2:6])
-    write(collection, *(models.PointStruct(id=str(UUID(int=(100 << 120) + number)), vector=unit_vector(1)) for number in range(8)))
-    write(collection, *(models.PointStruct(id=number, vector=unit_vector(1)) for number in range(4)))
+    delete(every_live, *ids[2:6])
+    write(every_live, *(models.PointStruct(id=str(UUID(int=(100 << 120) + number)), vector=unit_vector(1)) for number in range(8)))
+    write(every_live, *(models.PointStruct(id=number, vector=unit_vector(1)) for number in range(4)))
     assert kinds(verify()) == {"missing": 4, "orphaned": 12}
-    delete(collection, *ids)
+    delete(every_live, *ids)
     assert kinds(verify()) == {"missing": 9, "orphaned": 12}
 
 
@@ -526,12 +514,12 @@ def test_verify__while_writers_run__finds_nothing(qdrant_server_grpc: object, mo
 # --- Repair ----------------------------------------------------------------------------------------------------------------------
 
 
-def test_repair__queues_users_and_deletes_points_with_numeric_ids(collection: str) -> None:
+def test_repair__queues_users_and_deletes_points_with_numeric_ids(every_live: str) -> None:
     missing, moved, _ = create_synced_users(3)
     orphan = uuid4()
-    delete(collection, missing)
+    delete(every_live, missing)
     change_without_capture("UPDATE profile_embeddings SET vector = %s WHERE user_id = %s", unit_vector(99), moved)
-    write(collection, *(models.PointStruct(id=one, vector=unit_vector(1)) for one in (str(orphan), 1, 7)))
+    write(every_live, *(models.PointStruct(id=one, vector=unit_vector(1)) for one in (str(orphan), 1, 7)))
     verified = verify(repairing=True)
     assert (verified.queued, verified.deleted) == (3, 2)
     assert set(QueueEntry.objects.values_list("user_id", flat=True)) == {missing, moved, orphan}
@@ -549,7 +537,7 @@ def test_repair__no_differences__does_nothing(live: str) -> None:
 
 
 @pytest.mark.parametrize("version", [MAX_UNALLOCATED, TOO_HIGH - 1, 2**62, 1e300, [1, 2**60]])
-def test_repair__unbeatable_version__is_deleted_and_written_again(collection: str, version: Any) -> None:
+def test_repair__unbeatable_version__is_deleted_and_written_again(every_live: str, version: Any) -> None:
     """Every conditional write of the point would fail forever, so it is deleted and written again.
 
     This includes a user who is on the queue: the worker would fail too.
@@ -557,7 +545,7 @@ def test_repair__unbeatable_version__is_deleted_and_written_again(collection: st
     users = create_synced_users(2)
     allocated = last_allocated()
     for user in users:
-        change_payload(collection, user, version=version)
+        change_payload(every_live, user, version=version)
     enqueue(users[:1])
     assert kinds(verify()) == {"stale payload": 2}
     verify(repairing=True)
@@ -623,17 +611,17 @@ verify(repairing=True)
 # --- A restored store ----------------------------------------------------------------------------------------------
 
 
-def test_repair__postgresql_was_restored__raises_the_version_sequence(collection: str) -> None:
+def test_repair__postgresql_was_restored__raises_the_version_sequence(every_live: str) -> None:
     """PostgreSQL has not allocated the versions of these points."""
     right, wrong = create_synced_users(2)
     unallocated = last_allocated() + 500
     for user in (right, wrong):
-        change_payload(collection, user, version=unallocated)
+        change_payload(every_live, user, version=unallocated)
     change_without_capture("UPDATE users SET verified = false WHERE id = %s", wrong)
     verified = verify()
     assert (only(verified).unallocated, verified.differing, verified.clean) == (2, 1, False)
     assert verified.restore_detected is not None and verified.restore_detected.startswith(
-        f"{collection!r} holds a point of version {unallocated}"
+        f"{every_live!r} holds a point of version {unallocated}"
     )
     with qdrant() as client, pytest.raises(RestoreDetected):
         compare_checkpoints(client)
